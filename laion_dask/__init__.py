@@ -1,0 +1,1 @@
+"""Understand, audit and carve web-scale image-text data sets."""
