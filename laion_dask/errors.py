@@ -1,0 +1,104 @@
+"""Every exception of the package, and the helpers that word their hints.
+
+A message has three parts: what was given, what was expected, what to do next. Each class also
+inherits the builtin that a caller would expect, so ``except KeyError`` and friends keep working.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LaionDaskError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    def __str__(self) -> str:
+        # KeyError would print the repr of its argument, OSError an errno that is not there.
+        return str(self.args[0]) if self.args else ""
+
+
+class ShardNotFoundError(LaionDaskError, FileNotFoundError):
+    """A path or pattern names no file."""
+
+
+class ShardError(LaionDaskError, OSError):
+    """A shard is there but cannot be read: not Parquet, truncated, damaged, not text."""
+
+
+class SchemaError(LaionDaskError, TypeError):
+    """Shards disagree on a column's type, or a column cannot take its canonical type exactly."""
+
+
+class ColumnError(LaionDaskError, KeyError):
+    """A column is named that the frame does not have."""
+
+
+class PredicateError(LaionDaskError, ValueError):
+    """A ``where`` expression is not of the language, or compares what cannot be compared."""
+
+
+class ProvenanceError(LaionDaskError, ValueError):
+    """A frame has lost the columns or the reader that say where its rows came from."""
+
+
+class EmbeddingsError(LaionDaskError, ValueError):
+    """An embedding file has the wrong dtype, rank, width or content."""
+
+
+class PairingError(EmbeddingsError):
+    """Embedding shards and metadata shards do not pair: missing, extra, short or empty."""
+
+
+class ModelMismatchError(LaionDaskError, ValueError):
+    """Two things come from different CLIP models and cannot be compared."""
+
+
+class WeightsError(LaionDaskError, OSError):
+    """Model weights are missing, altered or of a kind that is never loaded."""
+
+
+class ImageError(LaionDaskError, ValueError):
+    """An image or an archive of images cannot be read within its limits."""
+
+
+class ExportError(LaionDaskError, OSError):
+    """A target folder cannot be written to, or belongs to somebody else."""
+
+
+class OptionError(LaionDaskError, ValueError):
+    """An argument or option has a value that is not one of those it takes."""
+
+
+class MissingExtraError(LaionDaskError, ImportError):
+    """An optional dependency is needed and not installed; the message names the extra."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The hint for a wrong name: the nearest right one, and all of them when they are few.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    known : iterable of str
+        What would have been right.
+
+    Returns
+    -------
+    str
+        A sentence that starts with a space, or the empty string when nothing is known.
+    """
+    known = sorted(set(map(str, known)))
+    if not known:
+        return ""
+    lowered = {k.lower(): k for k in known}
+    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    hint = f" Did you mean {lowered[near[0]]!r}?" if near else ""
+    shown = ", ".join(known[:30]) + (", …" if len(known) > 30 else "")
+    return f"{hint} There are: {shown}."
+
+
+def one_of(what: str, given: object, known: Iterable[str]) -> OptionError:
+    """The error for a value outside a closed list."""
+    return OptionError(f"{what} is {given!r}.{did_you_mean(str(given), known)}")
