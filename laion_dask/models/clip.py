@@ -1,0 +1,293 @@
+"""CLIP models as specs: a name that compares, hashes and pickles, and loads nothing by itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from laion_dask.errors import ImageError, ModelMismatchError, OptionError, did_you_mean
+from laion_dask.models import loading, pictures, weights
+from laion_dask.models.vectors import Vectors
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+#: Pictures and texts that one forward pass takes at a time.
+BATCH = 64
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class ClipModel:
+    """A CLIP model by name. Nothing is loaded before the first ``text`` or ``image``.
+
+    The weights then load once per process and are shared by its threads; sent to a worker, only
+    the names travel. Weights are float32, and on the CPU so is all arithmetic.
+
+    Parameters
+    ----------
+    arch : str
+        ``"demo"`` (the small model that ships with the package), one of open_clip's architectures
+        (``"ViT-L-14"``, also written ``"ViT-L/14"``), or the path of a ``.json`` configuration in
+        open_clip's form.
+    pretrained : str or path, optional
+        One of open_clip's tags (``"openai"``, ``"laion2b_s32b_b82k"``) or the path of a weight
+        file. Without it the spec names any model of that architecture: enough to compare, not to
+        compute (except for ``"demo"``, whose weights are bundled).
+    device : str, optional
+        A torch device; by default ``"cuda"`` where a GPU is visible, else ``"cpu"``. Models that
+        differ only in it are of one space.
+
+    Raises
+    ------
+    OptionError
+        At once, for an architecture that is not known.
+
+    Examples
+    --------
+    >>> ClipModel("ViT-L/14", "openai").name
+    'ViT-L-14:openai'
+    >>> ClipModel("ViT-L-14", "openai").dim
+    768
+    """
+
+    arch: str
+    pretrained: str | None = None
+    device: str | None = None
+
+    def __init__(self, arch, pretrained=None, *, device=None) -> None:
+        # Written out because the generated one would take the device by position.
+        object.__setattr__(self, "arch", _clean_arch(arch))
+        object.__setattr__(self, "pretrained", _clean_tag(pretrained))
+        object.__setattr__(self, "device", None if device is None else str(device))
+        if self.arch == "demo" and self.pretrained is not None:
+            raise OptionError(
+                f"ClipModel('demo') has its own weights; pretrained is {str(pretrained)!r}. Leave "
+                "it out, or give the path of a configuration as arch."
+            )
+
+    def __repr__(self) -> str:
+        given = [self.arch, self.pretrained] if self.pretrained else [self.arch]
+        device = f", device={self.device!r}" if self.device else ""
+        return f"ClipModel({', '.join(map(repr, given))}{device})"
+
+    @property
+    def name(self) -> str:
+        """``arch`` or ``arch:pretrained``, files by their bare names."""
+        arch = Path(self.arch).stem if self.arch.endswith(".json") else self.arch
+        if self.pretrained is None:
+            return arch
+        tag = self.pretrained
+        return f"{arch}:{Path(tag).name if loading.is_path(tag) else tag}"
+
+    @property
+    def dim(self) -> int:
+        """The length of its vectors, from the configuration; the weights are not touched."""
+        return int(loading.read_config(self.arch)["embed_dim"])
+
+    def same_space(self, other: ClipModel | str) -> bool:
+        """Whether vectors of the two models can be compared.
+
+        Architecture and pretrained tag must agree; where one side does not say which weights
+        (``ClipModel("ViT-L-14")``, or the bare name), the architecture decides. Two weight files
+        agree when their contents do. ``-quickgelu`` names the same published models.
+        """
+        other = as_model(other)
+        if self == other:
+            return True
+        if _arch_identity(self) != _arch_identity(other):
+            return False
+        if self.pretrained is None or other.pretrained is None:
+            return True
+        return _weights_identity(self) == _weights_identity(other)
+
+    def recipe(self) -> dict:
+        """What a manifest records: ``arch``, ``pretrained`` and, of local files, their sha256.
+
+        Paths are reduced to file names, so that a recipe does not depend on the machine. Eager.
+        """
+        pretrained = self.pretrained
+        if pretrained and loading.is_path(pretrained):
+            pretrained = Path(pretrained).name
+        file = loading.weight_file(self.arch, self.pretrained)
+        recipe = {
+            "arch": self.name.split(":")[0],
+            "pretrained": pretrained,
+            "weights_sha256": weights.sha256_of(file) if file else None,
+        }
+        if self.arch == "demo" or self.arch.endswith(".json"):
+            recipe["config_sha256"] = weights.sha256_of(loading.config_file(self.arch))
+        return recipe
+
+    def load(self) -> loading.LoadedClip:
+        """The model in memory: loaded at the first call in a process, then the same one. Eager.
+
+        Raises
+        ------
+        WeightsError
+            When its weights are not on this machine, or cannot be read.
+        OptionError
+            When its device is not there.
+        """
+        return loading.load(self.arch, self.pretrained, _resolve_device(self.device))
+
+    def text(self, texts: str | Sequence[str]) -> Vectors:
+        """Unit-norm float32 embeddings of texts: (dim,) for one, (n, dim) for a list. Eager.
+
+        Raises
+        ------
+        OptionError
+            When something else than text is given.
+        WeightsError
+            As ``load``.
+        """
+        one = isinstance(texts, str)
+        texts = [texts] if one else list(texts)
+        for text in texts:
+            if not isinstance(text, str):
+                raise OptionError(
+                    f"A text is {type(text).__name__}. Expected a str or a list of str; "
+                    "pictures go to .image()."
+                )
+        found = self._batched(self.load().texts, texts)
+        return found[0] if one else found
+
+    def image(self, images: Image.Image | str | os.PathLike | bytes | Sequence) -> Vectors:
+        """Unit-norm float32 embeddings of pictures: (dim,) for one, (n, dim) for a list. Eager.
+
+        Parameters
+        ----------
+        images : PIL.Image.Image, path, bytes, or a list of these
+            Bytes are those of a JPEG, PNG, WEBP or GIF file.
+
+        Raises
+        ------
+        ImageError
+            When one cannot be read; the message names it.
+        WeightsError
+            As ``load``.
+        """
+        one = not isinstance(images, (list, tuple))
+        images = [images] if one else list(images)
+        clip = self.load()
+
+        def embed(batch):
+            return clip.images([_prepared(clip, image) for image in batch])
+
+        found = self._batched(embed, images)
+        return found[0] if one else found
+
+    def _batched(self, embed, items: list) -> Vectors:
+        blocks = [embed(items[i : i + BATCH]) for i in range(0, len(items), BATCH)]
+        empty = np.empty((0, self.dim), np.float32)
+        return Vectors(np.concatenate(blocks) if blocks else empty, self)
+
+
+def as_model(model: ClipModel | str) -> ClipModel:
+    """A spec from a spec or a name: ``"ViT-L-14"``, ``"ViT-L/14"``, ``"ViT-L-14:openai"``.
+
+    Raises
+    ------
+    OptionError
+        When it is neither, or no architecture has that name.
+    """
+    if isinstance(model, ClipModel):
+        return model
+    if not isinstance(model, str):
+        raise OptionError(
+            f"A model is given as {type(model).__name__}. Expected a ClipModel or a name such as "
+            "'ViT-L-14'."
+        )
+    arch, _, pretrained = model.partition(":")
+    return ClipModel(arch, pretrained or None)
+
+
+def check_same_space(a: ClipModel | str, b: ClipModel | str, what: str) -> None:
+    """Refuse to compare things of two CLIP models.
+
+    Parameters
+    ----------
+    a, b : ClipModel or str
+        The model asked for, and the model of what was given.
+    what : str
+        Both in words, for the message: ``"The head 'aesthetic' and the embeddings"``.
+
+    Raises
+    ------
+    ModelMismatchError
+        When vectors of ``a`` and ``b`` share no space.
+    """
+    a, b = as_model(a), as_model(b)
+    if not a.same_space(b):
+        raise ModelMismatchError(
+            f"{what} are of different CLIP models: {a.name} and {b.name}. Their numbers cannot be "
+            "compared; make both with the same model."
+        )
+
+
+def _clean_arch(arch) -> str:
+    if not isinstance(arch, (str, os.PathLike)):
+        raise OptionError(f"arch is {type(arch).__name__}. Expected a name such as 'ViT-L-14'.")
+    arch = os.fspath(arch)
+    if arch.endswith(".json"):
+        return os.path.abspath(arch)
+    name = arch.replace("@336px", "-336").replace("/", "-")
+    if name == "demo" or name in loading.built_in_configs():
+        return name
+    raise OptionError(
+        f"arch is {arch!r}, which is no architecture of open_clip and no .json configuration."
+        f"{did_you_mean(name, ['demo', *loading.built_in_configs()])}"
+    )
+
+
+def _clean_tag(pretrained) -> str | None:
+    if pretrained is None or pretrained == "":
+        return None
+    tag = os.fspath(pretrained)
+    return os.path.abspath(tag) if loading.is_path(tag) else tag.lower().replace("-", "_")
+
+
+def _arch_identity(model: ClipModel) -> str:
+    if model.arch.endswith(".json") and Path(model.arch).is_file():
+        return weights.sha256_of(model.arch)
+    return model.arch.removesuffix("-quickgelu")
+
+
+def _weights_identity(model: ClipModel) -> str:
+    tag = model.pretrained
+    if loading.is_path(tag) and Path(tag).is_file():
+        return weights.sha256_of(tag)
+    return tag
+
+
+def _resolve_device(device: str | None) -> str:
+    import torch
+
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise OptionError(
+            f"device is {device!r}, but no CUDA device is visible. Leave it out, or say 'cpu'."
+        )
+    return device
+
+
+def _prepared(clip: loading.LoadedClip, image):
+    if hasattr(image, "convert"):
+        return clip.prepare_picture(image)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return clip.prepare(bytes(image))
+    if not isinstance(image, (str, os.PathLike)):
+        raise ImageError(
+            f"An image is {type(image).__name__}. Expected a Pillow picture, a path or bytes."
+        )
+    try:
+        if os.path.getsize(image) > pictures.MAX_IMAGE_BYTES:
+            raise ImageError(f"over the limit of {pictures.MAX_IMAGE_BYTES} bytes")
+        return clip.prepare(Path(image).read_bytes())
+    except (OSError, ImageError) as error:
+        raise ImageError(f"{os.fspath(image)} cannot be embedded: {error}") from error

@@ -1,0 +1,48 @@
+"""How many threads torch may use for one operation while many batches run side by side."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_guard = threading.Lock()
+_state = {"inside": 0, "before": 1}
+
+
+def _set(n: int) -> None:
+    # torch keeps one number for the process and another inside each thread's own pool. Setting it
+    # from a thread that ends at once changes the first and leaves the caller's own pool alone.
+    import torch
+
+    thread = threading.Thread(target=torch.set_num_threads, args=(n,))
+    thread.start()
+    thread.join()
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """While any caller is inside, threads started from now on run torch on one thread each.
+
+    A forward pass inside a Dask task runs on exactly one thread, and the parallelism comes from
+    the tasks and from the batches of a task. W tasks that each let torch use N threads would
+    run W * N threads on N cores. The second reason matters as much: how torch splits a matrix
+    product over threads can change its last digit, so a fixed number makes the result the same
+    for any number of cores, workers and schedulers, and a resumed run byte-identical.
+
+    Outside of tasks (``ClipModel.text`` in a notebook) torch keeps its own setting.
+    """
+    import torch
+
+    with _guard:
+        if _state["inside"] == 0:
+            _state["before"] = torch.get_num_threads()
+            _set(1)
+        _state["inside"] += 1
+    try:
+        yield
+    finally:
+        with _guard:
+            _state["inside"] -= 1
+            if _state["inside"] == 0:
+                _set(_state["before"])
