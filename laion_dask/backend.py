@@ -1,0 +1,166 @@
+"""pandas or cuDF, NumPy or CuPy, and the torch device: the only importer of the GPU libraries."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from laion_dask.errors import MissingExtraError, one_of
+from laion_dask.schema import PROVENANCE
+
+BACKENDS = ("pandas", "cudf")
+
+_PANDAS = {
+    pa.int8(): pd.Int8Dtype(),
+    pa.int16(): pd.Int16Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.uint8(): pd.UInt8Dtype(),
+    pa.uint16(): pd.UInt16Dtype(),
+    pa.uint32(): pd.UInt32Dtype(),
+    pa.uint64(): pd.UInt64Dtype(),
+    pa.bool_(): pd.BooleanDtype(),
+    pa.large_string(): pd.StringDtype(na_value=np.nan),
+    pa.string(): pd.StringDtype(na_value=np.nan),
+}
+_NUMPY = (pa.float32(), pa.float64())
+
+
+@cache
+def gpu_count() -> int:
+    """How many CUDA devices this process sees; 0 where the driver is missing."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def resolve_backend(backend: str) -> str:
+    """``"pandas"`` or ``"cudf"``, from what was asked for.
+
+    ``"auto"`` is cuDF where a CUDA device is visible and cuDF is installed, else pandas.
+
+    Raises
+    ------
+    OptionError
+        For a name that is none of them.
+    MissingExtraError
+        When cuDF is asked for by name and cannot be had; never a silent fall-back to pandas.
+    """
+    if backend not in ("auto", *BACKENDS):
+        raise one_of("backend", backend, ["auto", *BACKENDS])
+    installed = importlib.util.find_spec("cudf") is not None
+    if backend == "auto":
+        return "cudf" if installed and gpu_count() else "pandas"
+    if backend == "cudf" and not (installed and gpu_count()):
+        what = "no CUDA device is visible" if installed else "cuDF is not installed"
+        raise MissingExtraError(
+            f"backend='cudf' was asked for, but {what}. Install the extra 'laion_dask[gpu]' on a "
+            "machine with an NVIDIA card, or use backend='pandas'."
+        )
+    return backend
+
+
+def require_dask_cuda():
+    """The ``dask_cuda`` module.
+
+    Raises
+    ------
+    MissingExtraError
+        When it is not installed.
+    """
+    try:
+        return importlib.import_module("dask_cuda")
+    except ImportError as error:
+        raise MissingExtraError(
+            "A GPU is visible but dask-cuda is not installed. Install the extra "
+            "'laion_dask[gpu]', or ask for CPU workers with start_cluster(gpu=False)."
+        ) from error
+
+
+def _pandas_type(type_: pa.DataType):
+    if type_ in _NUMPY:
+        return None
+    return _PANDAS.get(type_) or pd.ArrowDtype(type_)
+
+
+def frame_from_arrow(table: pa.Table, backend: str):
+    """An Arrow table as a frame of the backend.
+
+    In pandas, integers and booleans are nullable, floats are NumPy's with NaN for null, strings
+    are Arrow-backed, and everything else keeps its Arrow type; ``shard`` and ``row`` are never
+    null and NumPy's.
+    """
+    if backend == "cudf":
+        cudf = importlib.import_module("cudf")
+        return cudf.DataFrame.from_arrow(table)
+    frame = table.to_pandas(types_mapper=_pandas_type)
+    for name in PROVENANCE:
+        if name in frame:
+            frame[name] = frame[name].to_numpy(dtype=str(table.schema.field(name).type))
+    return frame
+
+
+def frame_to_arrow(frame) -> pa.Table:
+    """A frame of either backend as an Arrow table, without its index."""
+    if isinstance(frame, pd.DataFrame):
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    return frame.to_arrow(preserve_index=False)
+
+
+def is_cudf(frame) -> bool:
+    """Whether a frame or series is cuDF's."""
+    return type(frame).__module__.split(".")[0] == "cudf"
+
+
+def to_numpy(series) -> np.ndarray:
+    """A numeric column without nulls as a NumPy array, from either backend."""
+    return series.to_numpy()
+
+
+def column_like(values: np.ndarray, frame):
+    """A column of float32 scores as a series of the frame's own kind, with its index."""
+    if is_cudf(frame):
+        cudf = importlib.import_module("cudf")
+        return cudf.Series(values, index=frame.index)
+    return pd.Series(values, index=frame.index)
+
+
+def kind_of(dtype) -> str:
+    """The kind of a column for a ``where`` expression, from its dtype in a frame.
+
+    Returns
+    -------
+    str
+        string, integer, float32, float64, boolean or other.
+    """
+    if isinstance(dtype, pd.ArrowDtype):
+        return kind_of_arrow(dtype.pyarrow_dtype)
+    name = str(dtype).lower()
+    if isinstance(dtype, pd.StringDtype) or name in ("str", "string", "object"):
+        return "string"
+    if name.startswith(("int", "uint")):
+        return "integer"
+    if name in ("float32", "float16"):
+        return "float32"
+    if name.startswith("float"):
+        return "float64"
+    return "boolean" if name.startswith("bool") else "other"
+
+
+def kind_of_arrow(type_: pa.DataType) -> str:
+    """The kind of a column for a ``where`` expression, from its Arrow type."""
+    t = pa.types
+    if t.is_string(type_) or t.is_large_string(type_):
+        return "string"
+    if t.is_integer(type_):
+        return "integer"
+    if t.is_float32(type_) or t.is_float16(type_):
+        return "float32"
+    if t.is_float64(type_):
+        return "float64"
+    return "boolean" if t.is_boolean(type_) else "other"

@@ -1,0 +1,121 @@
+"""What a Parquet file's footer says: rows, row groups, schema, digest. One small read a file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from laion_dask.errors import ShardError
+
+_TAIL = 1 << 16
+_MAGIC = b"PAR1"
+#: Footers are read by this many threads at once: the wait is the store's, not the processor's.
+_THREADS = 16
+
+#: What pyarrow raises on a damaged file.
+ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
+
+
+@dataclass(frozen=True)
+class Footer:
+    """One Parquet file as its footer describes it.
+
+    Attributes
+    ----------
+    path : str
+        Local path or fsspec address.
+    size : int
+        Bytes of the file.
+    sha256 : str
+        Digest of the footer's bytes; changes with any change of rows, layout or statistics.
+    row_groups : tuple of int
+        Rows of each row group, in file order.
+    schema : pyarrow.Schema
+    """
+
+    path: str
+    size: int
+    sha256: str
+    row_groups: tuple[int, ...]
+    schema: pa.Schema
+
+    @property
+    def n_rows(self) -> int:
+        return sum(self.row_groups)
+
+
+def read_footer(path: str) -> Footer:
+    """The footer of one file.
+
+    Raises
+    ------
+    ShardError
+        When the file is empty, not Parquet, truncated or damaged.
+    """
+    try:
+        with fsspec.open(path, "rb") as file:
+            file.seek(0, 2)
+            size = file.tell()
+            footer = _footer_bytes(file, size, path)
+        metadata = pq.read_metadata(pa.BufferReader(_MAGIC + footer))
+        schema = metadata.schema.to_arrow_schema()
+        groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+    except ShardError:
+        raise
+    except ARROW_ERRORS as error:
+        raise ShardError(
+            f"{path} cannot be read as Parquet: {str(error) or type(error).__name__} "
+            "Fetch the file again, or leave it out of the paths."
+        ) from error
+    _check_counts(path, metadata.num_rows, groups)
+    return Footer(path, size, hashlib.sha256(footer).hexdigest(), groups, schema)
+
+
+def _footer_bytes(file, size: int, path: str) -> bytes:
+    """The footer, its length and the closing magic."""
+    remedy = "Fetch the file again, or leave it out of the paths."
+    if size == 0:
+        raise ShardError(f"{path} is empty: 0 bytes, no Parquet footer. {remedy}")
+    file.seek(max(0, size - _TAIL))
+    tail = file.read(_TAIL)
+    if size < 12 or tail[-4:] != _MAGIC:
+        file.seek(0)
+        starts = file.read(4) == _MAGIC
+        what = "is truncated: it starts as Parquet but has no footer" if starts else "is not Parquet"
+        raise ShardError(f"{path} ({size:,} bytes) {what}. {remedy}")
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    if length > size - 4:
+        raise ShardError(
+            f"{path} is truncated or damaged: its footer claims {length:,} bytes of a file of "
+            f"{size:,}. {remedy}"
+        )
+    if length > len(tail):
+        file.seek(size - length)
+        tail = file.read(length)
+    return tail[-length:]
+
+
+def _check_counts(path: str, n_rows: int, groups: tuple[int, ...]) -> None:
+    if n_rows != sum(groups) or any(n < 0 for n in groups):
+        raise ShardError(
+            f"{path} is damaged: its footer claims {n_rows:,} rows, its row groups "
+            f"{sum(groups):,}. Fetch the file again, or leave it out of the paths."
+        )
+
+
+def read_footers(paths: Sequence[str]) -> list[Footer]:
+    """The footers of many files, in the order given.
+
+    Raises
+    ------
+    ShardError
+        As `read_footer`, for the first file that fails.
+    """
+    with ThreadPoolExecutor(min(_THREADS, len(paths))) as pool:
+        return list(pool.map(read_footer, paths))

@@ -1,0 +1,122 @@
+"""From what a user names to a sorted list of files, and the key that pairs a file with another."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from laion_dask.errors import OptionError, ShardNotFoundError, did_you_mean
+
+#: The file that documents an export; its presence makes a folder one of ours.
+RECIPE = "recipe.json"
+
+#: Folders that say what a file holds, not which collection it belongs to.
+_ROLES = {"metadata", "metadatas", "img_emb", "text_emb", "images", "shards", "parquet", "npz"}
+
+
+def natural(text: str) -> list:
+    """A sort key under which ``part_2`` comes before ``part_10``."""
+    return [(0, int(p), p) if p.isdigit() else (1, 0, p) for p in re.split(r"([0-9]+)", text)]
+
+
+def expand(paths: str | os.PathLike | Iterable, suffixes: tuple[str, ...]) -> list[str]:
+    """The files that paths, patterns, folders and fsspec addresses name, in natural order.
+
+    Parameters
+    ----------
+    paths : str, path or iterable of them
+    suffixes : tuple of str
+        What a file in a folder must end in to be taken. A file named outright is always taken.
+
+    Raises
+    ------
+    ShardNotFoundError
+        When one of them names nothing.
+    OptionError
+        When a file is named twice.
+    """
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    if not given:
+        raise ShardNotFoundError("No path was given. Name a file, a folder or a pattern.")
+    found = [file for path in given for file in _expand_one(os.fspath(path), suffixes)]
+    twice = [file for file, n in Counter(found).items() if n > 1]
+    if twice:
+        raise OptionError(
+            f"{twice[0]} is named twice, and its rows would count twice. Name each file once."
+        )
+    return sorted(found, key=natural)
+
+
+def _expand_one(path: str, suffixes: tuple[str, ...]) -> list[str]:
+    fs, inner = fsspec.core.url_to_fs(path)
+    local = isinstance(fs, LocalFileSystem)
+    name = str if local else fs.unstrip_protocol
+    if fs.isfile(inner):
+        return [name(inner)]
+    if fs.isdir(inner):
+        files = _in_folder(fs, inner.rstrip("/"), suffixes)
+        what = f"Folder {path} holds no {' or '.join(suffixes)} file"
+    else:
+        files = [f for f in fs.glob(inner) if fs.isfile(f)] if has_magic(inner) else []
+        what = f"Nothing matches {path}"
+    if files:
+        return [name(f) for f in files]
+    raise ShardNotFoundError(f"{what}. Check the path.{_near(fs, inner)}")
+
+
+def has_magic(path: str) -> bool:
+    """Whether a path is a glob pattern."""
+    return any(c in path for c in "*?[")
+
+
+def _in_folder(fs, folder: str, suffixes: tuple[str, ...]) -> list[str]:
+    recipe = f"{folder}/{RECIPE}"
+    if fs.isfile(recipe):
+        parts = json.loads(fs.cat_file(recipe)).get("parts", [])
+        return [f"{folder}/{part['file']}" for part in parts]
+    return [f for f in fs.find(folder) if f.endswith(suffixes) and not _hidden(f[len(folder) :])]
+
+
+def _hidden(relative: str) -> bool:
+    return any(p.startswith((".", "_")) for p in PurePosixPath(relative.lstrip("/")).parts)
+
+
+def _near(fs, inner: str) -> str:
+    parent, _, name = inner.rstrip("/").rpartition("/")
+    if has_magic(inner) or not fs.isdir(parent or "/"):
+        return ""
+    return did_you_mean(name, [Path(f).name for f in fs.ls(parent or "/", detail=False)][:1000])
+
+
+def shard_key(path: str) -> tuple[str, str]:
+    """What pairs a metadata file with its embedding file: (collection, number or name).
+
+    ``metadata_0012.parquet``, ``img_emb_12.npy`` and ``part-00012-<uuid>-c000.snappy.parquet``
+    all have the number 12; a name without a number (DataComp's 32 hexadecimal digits) stands for
+    itself. The collection is the nearest folder whose name says no role, so that
+    ``laion2B-en/metadata/…_3`` and ``laion1B-nolang/metadata/…_3`` stay apart.
+
+    Examples
+    --------
+    >>> shard_key("laion2B-en/metadata/metadata_0012.parquet")
+    ('laion2B-en', '12')
+    >>> shard_key("laion2B-en/img_emb/img_emb_12.npy")
+    ('laion2B-en', '12')
+    """
+    pure = PurePosixPath(path)
+    folders = [p for p in pure.parts[:-1] if p.lower() not in _ROLES]
+    stem = pure.name.split(".")[0]
+    if re.fullmatch(r"[0-9a-f]{32,64}", stem):
+        number = stem
+    elif part := re.match(r"part-(\d+)-", stem) or re.search(r"(\d+)$", stem):
+        number = str(int(part.group(1)))
+    else:
+        number = stem
+    return (folders[-1] if folders else "", number)

@@ -1,0 +1,232 @@
+"""One partition of a shard, read: the columns that were asked for, of the rows that pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import duckdb
+import pyarrow as pa
+
+from laion_dask.backend import frame_from_arrow, kind_of_arrow
+from laion_dask.errors import ShardError
+from laion_dask.io import engine, slow_scan
+from laion_dask.io.unify import cast_exactly, family
+from laion_dask.predicate import Predicate, Sql, to_sql
+from laion_dask.predicate.sql import quoted
+from laion_dask.schema import PROVENANCE
+
+PROVENANCE_TYPES = {"shard": pa.int32(), "row": pa.int64()}
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A metadata file as the reader knows it.
+
+    Attributes
+    ----------
+    index : int
+        What the frame's ``shard`` column says.
+    path : str
+    key : tuple of str
+        What pairs it with its embeddings; see `laion_dask.io.paths.shard_key`.
+    n_rows, size : int
+    footer_sha256 : str
+    columns : tuple of (file name, frame name, Arrow type)
+    """
+
+    index: int
+    path: str
+    key: tuple[str, str]
+    n_rows: int
+    size: int
+    footer_sha256: str
+    columns: tuple[tuple[str, str, pa.DataType], ...]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A run of rows of one shard, whole row groups: one partition."""
+
+    shard: Shard
+    start: int
+    stop: int
+
+    @property
+    def n_rows(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the rows of a piece that were not kept for a reason other than the filter."""
+
+    unscored: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What to read of every piece; calling it reads one. Picklable, with a stable token.
+
+    Attributes
+    ----------
+    types : tuple of (name, Arrow type)
+        The frame's schema, provenance columns last.
+    where : Predicate or None
+    backend : str
+    invalid_text : str
+        ``"raise"`` or ``"reject"``; see `laion_dask.set_options`.
+    """
+
+    types: tuple[tuple[str, pa.DataType], ...]
+    where: Predicate | None
+    backend: str
+    invalid_text: str
+
+    def __dask_tokenize__(self):
+        where = self.where.__dask_tokenize__() if self.where else None
+        types = [(name, str(type_)) for name, type_ in self.types]
+        return ("laion_dask.Scan", types, where, self.backend, self.invalid_text)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Every column's kind, for a ``where`` expression."""
+        return {name: kind_of_arrow(type_) for name, type_ in self.types}
+
+    def and_where(self, predicate: Predicate) -> Scan:
+        """The same scan with one more condition."""
+        return replace(self, where=self.where & predicate if self.where else predicate)
+
+    def meta(self):
+        """A frame of zero rows with the scan's columns and dtypes."""
+        schema = pa.schema(self.types)
+        return frame_from_arrow(schema.empty_table(), self.backend)
+
+    def __call__(self, piece: Piece, columns: list[str] | None = None):
+        """Read a piece.
+
+        Parameters
+        ----------
+        piece : Piece
+        columns : list of str, optional
+            The columns to read, in this order; all by default.
+
+        Raises
+        ------
+        ShardError
+            When the shard is damaged, or its text is not UTF-8.
+        SchemaError
+            When a value cannot take its column's common type exactly.
+        """
+        wanted = [n for n, _ in self.types] if columns is None else list(columns)
+        names = wanted or ["row"]
+        frame = frame_from_arrow(self.table(piece, names), self.backend)
+        return frame if wanted else frame[[]]
+
+    def table(self, piece: Piece, names: list[str]) -> pa.Table:
+        """The kept rows of a piece as an Arrow table of the scan's types."""
+        try:
+            raw = self._fast(piece, names)
+        except duckdb.Error as error:
+            if not slow_scan.is_about_text(error):
+                raise damaged(piece.shard.path, error) from error
+            raw = slow_scan.read(piece, names, self).kept
+        return self._typed(raw, piece, names)
+
+    def counts(self, piece: Piece) -> Counts:
+        """How many rows of a piece the filter could not decide on, and how many were rejected."""
+        try:
+            return Counts(self._fast_unscored(piece), 0)
+        except duckdb.Error as error:
+            if not slow_scan.is_about_text(error):
+                raise damaged(piece.shard.path, error) from error
+            return slow_scan.read(piece, ["row"], self).counts
+
+    def _fast(self, piece: Piece, names: list[str]) -> pa.Table:
+        expressions = _expressions(piece.shard)
+        read = [*names, "row"] if self._needs_row(piece.shard, names) else names
+        select = ", ".join(f"{expressions.get(n) or 'NULL'} AS {quoted(n)}" for n in read)
+        sql = self._conditions(piece.shard, expressions)
+        conditions = [sql.certain] if sql else []
+        return engine.query(
+            _query(select, piece, conditions), piece.shard.path, sql.parameters if sql else {}
+        )
+
+    def _fast_unscored(self, piece: Piece) -> int:
+        sql = self._conditions(piece.shard, _expressions(piece.shard))
+        if sql is None:
+            return 0
+        conditions = [f"({sql.possible}) AND NOT ({sql.certain})"]
+        text = _query("count(*) AS n", piece, conditions)
+        return engine.query(text, piece.shard.path, sql.parameters)["n"][0].as_py()
+
+    def _conditions(self, shard: Shard, expressions: dict[str, str]) -> Sql | None:
+        if self.where is None:
+            return None
+        types, stored = dict(self.types), {new: t for _, new, t in shard.columns}
+        columns = {
+            name: _comparable(expressions.get(name), stored.get(name), types[name])
+            for name in self.where.columns
+        }
+        return to_sql(self.where, columns)
+
+    def _needs_row(self, shard: Shard, names: list[str]) -> bool:
+        """Whether a cast may fail, so that the error needs the row."""
+        types, stored = dict(self.types), {new: t for _, new, t in shard.columns}
+        exact = {"string", "null"}
+        return "row" not in names and any(
+            n in stored and stored[n] != types[n] and family(stored[n]) not in exact for n in names
+        )
+
+    def _typed(self, raw: pa.Table, piece: Piece, names: list[str]) -> pa.Table:
+        types = dict(self.types)
+        arrays = []
+        for name in names:
+            rows = raw["row"] if "row" in raw.column_names else raw[name]
+            arrays.append(
+                cast_exactly(
+                    raw[name], types[name], name=name, path=piece.shard.path, rows=rows
+                )
+            )
+        return pa.Table.from_arrays(arrays, names=names)
+
+
+def _expressions(shard: Shard) -> dict[str, str]:
+    """The SQL of each of the frame's columns that a shard has."""
+    stored = {new: quoted(old) for old, new, _ in shard.columns}
+    return {**stored, "shard": f"{shard.index}::INTEGER", "row": "file_row_number"}
+
+
+def _comparable(
+    expression: str | None, stored: pa.DataType | None, type_: pa.DataType
+) -> str | None:
+    """A column as the filter sees it: of its common type, NaN as null where that is an integer."""
+    if expression is None or stored is None or stored == type_:
+        return expression
+    if family(stored) == "null":
+        return None
+    if family(stored) == "float" and family(type_) == "integer":
+        return f"nullif({expression}, 'NaN'::{'DOUBLE' if stored.bit_width == 64 else 'FLOAT'})"
+    if family(type_) == "float":
+        return f"{expression}::{'DOUBLE' if type_.bit_width == 64 else 'FLOAT'}"
+    return expression
+
+
+def _query(select: str, piece: Piece, conditions: list[str]) -> str:
+    whole = piece.start == 0 and piece.stop == piece.shard.n_rows
+    if not whole:
+        run = f"file_row_number >= {piece.start} AND file_row_number < {piece.stop}"
+        conditions = [run, *conditions]
+    where = f" WHERE {' AND '.join(f'({c})' for c in conditions)}" if conditions else ""
+    # Parquet's statistics leave NaN out; without can_have_nan DuckDB takes them at their word and
+    # folds isnan(x) to false, so that NaN passes a filter and is pruned from a count.
+    options = "file_row_number => true, can_have_nan => true"
+    return f"SELECT {select} FROM read_parquet($path, {options}){where}"
+
+
+def damaged(path: str, error: Exception) -> ShardError:
+    """The error for a shard that its engine refuses."""
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ShardError(
+        f"{path} cannot be read: {first} Fetch the file again, or leave it out of the paths."
+    )

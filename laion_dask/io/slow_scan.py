@@ -1,0 +1,113 @@
+"""The careful reader, for a shard whose text is not UTF-8: finds the rows, and names or rejects them.
+
+It reads the piece's row groups with pyarrow, which does not look into strings, and filters in
+memory. Only a shard on which the fast reader stumbled is read this way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from laion_dask.backend import frame_from_arrow
+from laion_dask.errors import ShardError
+from laion_dask.io.unify import cast_exactly, family
+from laion_dask.predicate import certain_and_possible
+
+if TYPE_CHECKING:
+    from laion_dask.io.scan import Counts, Piece, Scan
+
+
+class Outcome:
+    """The rows that were kept, and the counts of those that were not."""
+
+    def __init__(self, kept: pa.Table, counts: Counts):
+        self.kept, self.counts = kept, counts
+
+
+def is_about_text(error: Exception) -> bool:
+    """Whether DuckDB refused a shard because a string in it is not UTF-8."""
+    message = str(error).lower()
+    return "utf8" in message or "utf-8" in message or "string encoding" in message
+
+
+def read(piece: Piece, names: list[str], scan: Scan) -> Outcome:
+    """Read a piece, rejecting (or refusing) rows whose text is not UTF-8.
+
+    Raises
+    ------
+    ShardError
+        Under ``invalid_text="raise"``, naming shard, column and row.
+    """
+    from laion_dask.io.scan import Counts
+
+    wanted = dict.fromkeys([*names, *(scan.where.columns if scan.where else ())])
+    raw = _row_groups(piece, [n for n in wanted if n not in ("shard", "row")])
+    valid = _valid_rows(raw, piece, scan.invalid_text)
+    raw = raw.filter(pa.array(valid))
+    rows = raw["row"]
+    types = dict(scan.types)
+    columns = {"row": rows, "shard": pa.repeat(pa.scalar(piece.shard.index, pa.int32()), len(rows))}
+    for name in wanted:
+        if name not in columns:
+            columns[name] = _column(raw, name, types[name], piece, rows)
+    table = pa.table(columns)
+    unscored = 0
+    if scan.where is not None:
+        frame = frame_from_arrow(table.select(list(scan.where.columns)), "pandas")
+        certain, possible = certain_and_possible(scan.where, frame)
+        unscored = int((possible & ~certain).sum())
+        table = table.filter(pa.array(certain.to_numpy()))
+    return Outcome(table.select(names), Counts(unscored, int((~valid).sum())))
+
+
+def _row_groups(piece: Piece, names: list[str]) -> pa.Table:
+    """The piece's rows with their position in the file, strings unlooked at."""
+    stored = {new: old for old, new, _ in piece.shard.columns}
+    with fsspec.open(piece.shard.path, "rb") as source:
+        file = pq.ParquetFile(source)
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        starts = np.cumsum([0, *sizes])
+        groups = [
+            i for i, n in enumerate(sizes) if n and piece.start <= starts[i] < piece.stop
+        ]
+        have = [n for n in names if n in stored]
+        table = file.read_row_groups(groups, columns=[stored[n] for n in have], use_threads=False)
+        table = table.select([stored[n] for n in have]).rename_columns(have)
+    return table.append_column("row", pa.array(np.arange(piece.start, piece.stop)))
+
+
+def _valid_rows(table: pa.Table, piece: Piece, invalid_text: str) -> np.ndarray:
+    valid = np.ones(len(table), dtype=bool)
+    for name in table.column_names:
+        if family(table[name].type) != "string":
+            continue
+        for i, text in enumerate(table[name].cast(pa.large_binary()).to_pylist()):
+            valid[i] &= text is None or _is_utf8(text)
+        if invalid_text == "raise" and not valid.all():
+            row = int(table["row"][int(np.flatnonzero(~valid)[0])].as_py())
+            raise ShardError(
+                f"Row {row} of shard {piece.shard.path} has a {name} that is not valid UTF-8 "
+                f"({int((~valid).sum()):,} such rows in this partition). Correct the file, or "
+                "leave such rows out and have them counted as rejected with "
+                "ld.set_options(invalid_text='reject') around read_shards."
+            )
+    return valid
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _column(raw: pa.Table, name: str, type_: pa.DataType, piece: Piece, rows) -> pa.ChunkedArray:
+    if name not in raw.column_names:
+        return pa.nulls(len(raw), type_)
+    return cast_exactly(raw[name], type_, name=name, path=piece.shard.path, rows=rows)

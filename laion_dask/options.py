@@ -1,0 +1,61 @@
+"""Settings of the session, as a context manager. What they are when a frame is made, it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from laion_dask.errors import one_of
+
+_CHOICES: dict[str, tuple] = {
+    "invalid_text": ("raise", "reject"),
+    "progress": (True, False),
+}
+_current = {"invalid_text": "raise", "progress": True}
+
+
+def get_option(name: str):
+    """The value of an option now."""
+    if name not in _current:
+        raise one_of("option", name, _current)
+    return _current[name]
+
+
+@contextmanager
+def _restore(before: dict) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        _current.update(before)
+
+
+def set_options(**options):
+    """Set options for the session, or for a ``with`` block.
+
+    Parameters
+    ----------
+    invalid_text : {"raise", "reject"}
+        What becomes of a row whose text is not valid UTF-8: an error that names shard, column and
+        row (the default), or the row is left out and counted as rejected.
+    progress : bool
+        Whether verbs that take longer than two seconds show a progress bar. Default True.
+
+    Raises
+    ------
+    OptionError
+        At once, for an option or a value that does not exist.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> with ld.set_options(invalid_text="reject"):
+    ...     frame = ld.read_shards("shards/")  # doctest: +SKIP
+    """
+    for name, value in options.items():
+        if name not in _CHOICES:
+            raise one_of("option", name, _CHOICES)
+        if value not in _CHOICES[name]:
+            raise one_of(f"option {name}", value, map(str, _CHOICES[name]))
+    before = {name: _current[name] for name in options}
+    _current.update(options)
+    return _restore(before)

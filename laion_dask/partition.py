@@ -1,0 +1,162 @@
+"""Where the package meets Dask: the only caller of ``from_map``, ``map_partitions`` and compute.
+
+Everything below this floor is a function of one partition; everything above says what it wants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import dask
+import dask.dataframe as dd
+from dask.dataframe.dask_expr import new_collection
+from dask.dataframe.dask_expr._expr import MapPartitions
+from dask.dataframe.dask_expr.io.io import FromMap
+from tqdm.auto import tqdm
+from tqdm.dask import TqdmCallback
+
+from laion_dask.errors import ProvenanceError
+from laion_dask.io.scan import Piece, Scan
+from laion_dask.options import get_option
+
+
+def read(scan: Scan, pieces: Sequence[Piece]) -> dd.DataFrame:
+    """A frame with one partition a piece. Lazy."""
+    with dask.config.set({"dataframe.convert-string": False}):
+        return dd.from_map(scan, list(pieces), meta=scan.meta(), label="read-shards")
+
+
+def as_read(frame: dd.DataFrame) -> tuple[Scan, list[Piece]] | None:
+    """The scan and pieces of a frame that is as it was read, or None for any other."""
+    expr = frame.expr
+    if isinstance(expr, FromMap) and isinstance(expr.func, Scan) and expr.operand("columns") is None:
+        return expr.func, _pieces(expr)
+    return None
+
+
+def sources(frame: dd.DataFrame) -> list[tuple[Scan, list[Piece]]]:
+    """Every scan that a frame's rows come from, with the pieces that it reads of it.
+
+    Raises
+    ------
+    ProvenanceError
+        When there is none: the frame was not made by ``read_shards``, or was persisted.
+    """
+    expr = frame.optimize(fuse=False).expr
+    found = {
+        node._name: (node.func, _pieces(node))
+        for node in expr.walk()
+        if isinstance(node, FromMap) and isinstance(node.func, Scan)
+    }
+    if not found:
+        raise ProvenanceError(
+            "This frame does not lead back to read_shards (it was made otherwise, or persisted), "
+            "so what it was read from cannot be said. Start from ld.read_shards(...), and persist "
+            "no earlier than the last step."
+        )
+    return list(found.values())
+
+
+def _pieces(expr: FromMap) -> list[Piece]:
+    pieces = expr.iterables[0]
+    chosen = expr.operand("_partitions")
+    return list(pieces) if chosen is None else [pieces[i] for i in chosen]
+
+
+def mapped(frame: dd.DataFrame, kernel: Callable) -> list[tuple[dd.DataFrame, tuple]]:
+    """Every use of a kernel in a frame: the frame that it was mapped over, and its arguments."""
+    found = {
+        node._name: (new_collection(node.frame), tuple(node.args[1:]))
+        for node in frame.optimize(fuse=False).expr.walk()
+        if isinstance(node, MapPartitions) and node.func is kernel
+    }
+    return list(found.values())
+
+
+def recipes(frame: dd.DataFrame) -> list[dict]:
+    """What the models, heads and embeddings that a frame was computed with say of themselves."""
+    found = {}
+    for node in frame.expr.walk():
+        for operand in _leaves(node.operands):
+            if hasattr(operand, "recipe") and callable(operand.recipe):
+                recipe = operand.recipe()
+                found[repr(recipe)] = recipe
+    return [found[key] for key in sorted(found)]
+
+
+def _leaves(operands: Iterable) -> Iterator:
+    for operand in operands:
+        if isinstance(operand, (list, tuple)):
+            yield from _leaves(operand)
+        elif isinstance(operand, dict):
+            yield from _leaves(operand.values())
+        else:
+            yield operand
+
+
+def map_columns(frame: dd.DataFrame, kernel: Callable, *args, reads: Sequence[str], meta):
+    """A kernel over some columns of every partition. Lazy.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+    kernel : callable
+        ``kernel(part, *args)``; a module-level function that takes zero rows without complaint.
+    *args
+        Picklable.
+    reads : sequence of str
+        The columns that the kernel reads; no others are read for it.
+    meta : pandas or cuDF object of zero rows
+        What comes back.
+    """
+    return frame[list(reads)].map_partitions(kernel, *args, meta=meta)
+
+
+def map_numbered(frame: dd.DataFrame, kernel: Callable, *args, meta):
+    """``kernel(part, *args, partition_info=…)`` over whole partitions. Lazy."""
+    return frame.map_partitions(kernel, *args, meta=meta)
+
+
+def over_pieces(kernel: Callable, pieces: Sequence[Piece], meta) -> dd.DataFrame:
+    """A kernel over pieces, without reading them as a frame first. Lazy."""
+    with dask.config.set({"dataframe.convert-string": False}):
+        return dd.from_map(kernel, list(pieces), meta=meta, label="over-pieces")
+
+
+def compute(*collections, label: str):
+    """Compute together what shares its reading. Shows progress; Ctrl-C cancels. Eager.
+
+    Runs on the distributed client that is there, else on Dask's threads.
+    """
+    if not get_option("progress"):
+        return dask.compute(*collections)
+    client = _client()
+    if client is None:
+        with TqdmCallback(desc=label, delay=2, leave=False):
+            return dask.compute(*collections)
+    return _compute_on(client, collections, label)
+
+
+def _client():
+    """The distributed client of this process, or None."""
+    import distributed
+
+    try:
+        return distributed.get_client()
+    except ValueError:
+        return None
+
+
+def _compute_on(client, collections, label: str):
+    from distributed import as_completed, futures_of
+
+    persisted = client.persist(list(collections))
+    futures = futures_of(persisted)
+    try:
+        for _ in tqdm(
+            as_completed(futures), desc=label, total=len(futures), delay=2, leave=False
+        ):
+            pass
+        return tuple(client.gather(client.compute(persisted)))
+    finally:
+        client.cancel(futures)

@@ -1,0 +1,23 @@
+"""The ``where=`` language: a filter is data, parsed once, and run by whichever engine reads.
+
+Grammar (a subset of Python's, parsed with `ast`; nothing is ever evaluated as code)::
+
+    similarity > 0.28 and width >= 256        comparisons: == != < <= > >=, chained too
+    language in ('en', 'de')                  in, not in
+    text.contains('bird')                     also startswith, endswith; text.lower(), text.len()
+    width / height < 2                        + - * / on numbers (in float64; x / 0 is unknown)
+    similarity is None                        null or NaN; is not None
+    not (punsafe > 0.5)                       and, or, not, parentheses
+
+The logic is SQL's (three-valued). A comparison that meets a null or a NaN is *unknown*, ``not``
+of unknown is unknown, and only rows for which the whole expression is true are kept. To have every
+engine agree, an expression is never evaluated to three values but twice to two: where it is
+certainly true, and where it is possibly true (true or unknown).
+"""
+
+from laion_dask.predicate.mask import certain_and_possible
+from laion_dask.predicate.nodes import Predicate
+from laion_dask.predicate.parser import parse
+from laion_dask.predicate.sql import Sql, to_sql
+
+__all__ = ["Predicate", "Sql", "certain_and_possible", "parse", "to_sql"]

@@ -1,0 +1,144 @@
+"""An expression over a frame in memory, pandas or cuDF: two boolean masks."""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+
+from laion_dask.predicate.nodes import (
+    Among,
+    Arithmetic,
+    Compare,
+    Constant,
+    Every,
+    IsNone,
+    Name,
+    Node,
+    Not,
+    Predicate,
+    Some,
+    TextTest,
+    TextValue,
+    Truth,
+)
+
+_OPS = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_ARITHMETIC = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+
+
+def certain_and_possible(predicate: Predicate, frame):
+    """Where an expression is true, and where it is true or unknown.
+
+    Parameters
+    ----------
+    predicate : Predicate
+    frame : pandas.DataFrame or cudf.DataFrame
+        With the predicate's columns; zero rows are fine.
+
+    Returns
+    -------
+    certain, possible : Series of bool
+        With the frame's index; never null.
+    """
+    return _Masks(frame).of(predicate.root)
+
+
+class _Masks:
+    def __init__(self, frame):
+        self.frame = frame
+
+    def of(self, node: Node):
+        if isinstance(node, Not):
+            certain, possible = self.of(node.of)
+            return ~possible, ~certain
+        if isinstance(node, (Every, Some)):
+            join = operator.and_ if isinstance(node, Every) else operator.or_
+            certain, possible = self.of(node.parts[0])
+            for part in node.parts[1:]:
+                more_certain, more_possible = self.of(part)
+                certain, possible = join(certain, more_certain), join(possible, more_possible)
+            return certain, possible
+        if isinstance(node, IsNone):
+            missing = ~_known(self.value(node.of))
+            return missing, missing
+        result, operands = self.test(node)
+        known = True
+        for operand in operands:
+            known = known & _known(operand) if hasattr(operand, "index") else known
+        result = _filled(result)
+        return known & result, ~known | result
+
+    def test(self, node: Node):
+        """A result over known operands, and those operands."""
+        if isinstance(node, Compare):
+            left, right = self.value(node.left), self.value(node.right)
+            return _OPS[node.op](left, right), (left, right)
+        of = self.value(node.of)
+        if isinstance(node, Among):
+            result = of == self.value(node.values[0])
+            for value in node.values[1:]:
+                result = result | (of == self.value(value))
+            return result, (of,)
+        if isinstance(node, TextTest):
+            if node.op == "contains":
+                return of.str.contains(node.pattern, regex=False), (of,)
+            return getattr(of.str, node.op)(node.pattern), (of,)
+        if isinstance(node, Truth):
+            return of, (of,)
+        raise AssertionError(node)
+
+    def value(self, node: Node):
+        if isinstance(node, Name):
+            return self.frame[node.name]
+        if isinstance(node, Constant):
+            return _constant(node)
+        if isinstance(node, TextValue):
+            text = self.value(node.of).str
+            return text.lower() if node.op == "lower" else text.len()
+        if isinstance(node, Arithmetic):
+            left, right = _double(self.value(node.left)), _double(self.value(node.right))
+            if node.op == "/":
+                right = right.where(right != 0) if hasattr(right, "where") else right or np.nan
+            return _ARITHMETIC[node.op](left, right)
+        raise AssertionError(node)
+
+
+def _constant(node: Constant):
+    if node.kind == "float32":
+        with np.errstate(over="ignore"):
+            return np.float32(node.value)
+    return node.value
+
+
+def _known(series):
+    known = series.notna()
+    if "float" in str(series.dtype).lower() or "double" in str(series.dtype).lower():
+        known = known & _filled(series == series)
+    return known.astype("bool")
+
+
+def _filled(mask):
+    return mask.fillna(False).astype("bool") if mask.dtype != np.dtype("bool") else mask
+
+
+def _double(operand):
+    """An operand in float64, null as NaN."""
+    if not hasattr(operand, "index"):
+        return float(operand)
+    if operand.isna().any():
+        operand = operand.astype("Float64") if hasattr(operand, "array") else operand
+        operand = operand.fillna(np.nan) if hasattr(operand, "array") else operand
+    return operand.astype("float64")

@@ -1,0 +1,122 @@
+"""What an expression is made of. Every node is frozen, hashable and picklable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Node:
+    """A part of an expression."""
+
+
+@dataclass(frozen=True)
+class Name(Node):
+    """A column. ``kind`` is string, integer, float32, float64, boolean or other."""
+
+    name: str
+    kind: str = "?"
+
+
+@dataclass(frozen=True)
+class Constant(Node):
+    value: str | int | float | bool
+    kind: str = "?"
+
+
+@dataclass(frozen=True)
+class Arithmetic(Node):
+    op: str
+    left: Node
+    right: Node
+    kind: str = "float64"
+
+
+@dataclass(frozen=True)
+class TextValue(Node):
+    """``lower`` of a string, or its ``len`` in code points."""
+
+    op: str
+    of: Node
+    kind: str = "string"
+
+
+@dataclass(frozen=True)
+class Compare(Node):
+    op: str
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True)
+class Among(Node):
+    """``of in values``."""
+
+    of: Node
+    values: tuple[Constant, ...]
+
+
+@dataclass(frozen=True)
+class TextTest(Node):
+    """``of.contains(pattern)``, startswith or endswith; the pattern is literal text."""
+
+    op: str
+    of: Node
+    pattern: str
+
+
+@dataclass(frozen=True)
+class IsNone(Node):
+    of: Node
+
+
+@dataclass(frozen=True)
+class Truth(Node):
+    """A boolean column by itself."""
+
+    of: Node
+
+
+@dataclass(frozen=True)
+class Not(Node):
+    of: Node
+
+
+@dataclass(frozen=True)
+class Every(Node):
+    """All of them: ``and``."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Some(Node):
+    """Any of them: ``or``."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """A parsed and checked expression.
+
+    Attributes
+    ----------
+    text : str
+        The expression as it was given.
+    root : Node
+    columns : tuple of str
+        The columns that it reads, in order of first use.
+    """
+
+    text: str
+    root: Node
+    columns: tuple[str, ...]
+
+    def __dask_tokenize__(self):
+        return ("laion_dask.Predicate", repr(self.root))
+
+    def __and__(self, other: Predicate) -> Predicate:
+        columns = tuple(dict.fromkeys(self.columns + other.columns))
+        text = f"({self.text}) and ({other.text})"
+        return Predicate(text, Every((self.root, other.root)), columns)

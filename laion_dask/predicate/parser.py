@@ -1,0 +1,255 @@
+"""From text to a checked expression tree, by Python's own `ast`; nothing is evaluated as code."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from laion_dask.errors import ColumnError, PredicateError, did_you_mean
+from laion_dask.predicate.nodes import (
+    Among,
+    Arithmetic,
+    Compare,
+    Constant,
+    Every,
+    IsNone,
+    Name,
+    Node,
+    Not,
+    Predicate,
+    Some,
+    TextTest,
+    TextValue,
+    Truth,
+)
+
+#: Longest expression that is parsed, in characters (an `in` list of hashes can be long).
+MAX_LENGTH = 1_000_000
+
+COMPARISONS = {
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+}
+ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+TEXT_TESTS = ("contains", "startswith", "endswith")
+TEXT_VALUES = {"lower": "string", "len": "integer"}
+
+
+def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
+    """A filter expression, parsed and checked against the columns that are there.
+
+    Parameters
+    ----------
+    text : str
+        For instance ``"similarity > 0.28 and language in ('en', 'de')"``.
+    kinds : mapping of str to str
+        Every column and its kind: string, integer, float32, float64, boolean or other.
+
+    Raises
+    ------
+    PredicateError
+        When it is not of the language, or compares a string with a number.
+    ColumnError
+        When it names a column that is not there; the message has the nearest right name.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise PredicateError(
+            f"where is {text!r}; expected an expression such as 'similarity > 0.28'. "
+            "Leave it out to keep every row."
+        )
+    if len(text) > MAX_LENGTH:
+        raise PredicateError(
+            f"where has {len(text):,} characters, more than {MAX_LENGTH:,}. Put a long list of "
+            "values in a frame of its own and merge on it."
+        )
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+        parser = _Parser(text, kinds)
+        return Predicate(text, parser.condition(tree.body), tuple(parser.columns))
+    except (SyntaxError, ValueError) as error:
+        if isinstance(error, PredicateError):
+            raise
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise PredicateError(
+            f"where={_shown(text)} is not an expression ({reason}). Write it as "
+            "\"similarity > 0.28 and language in ('en', 'de')\"."
+        ) from None
+    except (RecursionError, MemoryError):
+        raise PredicateError(
+            f"where={_shown(text)} is nested too deeply. Write chains as 'in (...)' lists."
+        ) from None
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 200 else text[:200] + "…")
+
+
+def _number(value: int | float) -> Constant:
+    """A numeric constant; an integer beyond int64 is a float, beyond float64 infinite."""
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return Constant(value, "integer")
+    try:
+        return Constant(float(value), "float64")
+    except OverflowError:
+        return Constant(math.inf if value > 0 else -math.inf, "float64")
+
+
+class _Parser:
+    """One walk over the syntax tree: `condition` for what is true or false, `value` for operands."""
+
+    def __init__(self, text: str, kinds: Mapping[str, str]):
+        self.text, self.kinds = text, kinds
+        self.columns: dict[str, None] = {}
+
+    def refuse(self, node: ast.AST, why: str) -> PredicateError:
+        part = ast.get_source_segment(self.text.strip(), node) or ast.unparse(node)
+        return PredicateError(f"In where={_shown(self.text)}: {_shown(part)} {why}")
+
+    def condition(self, node: ast.expr) -> Node:
+        if isinstance(node, ast.BoolOp):
+            parts = tuple(self.condition(v) for v in node.values)
+            return Every(parts) if isinstance(node.op, ast.And) else Some(parts)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return Not(self.condition(node.operand))
+        if isinstance(node, ast.Compare):
+            return self.chain(node)
+        if isinstance(node, ast.Call) and self.method(node) in TEXT_TESTS:
+            return self.text_test(node)
+        operand = self.value(node)
+        if operand.kind == "boolean" and not isinstance(operand, Constant):
+            return Truth(operand)
+        raise self.refuse(node, "is a value, not a condition. Compare it with something.")
+
+    def chain(self, node: ast.Compare) -> Node:
+        operands = [node.left, *node.comparators]
+        parts = tuple(
+            self.comparison(node, op, operands[i], operands[i + 1])
+            for i, op in enumerate(node.ops)
+        )
+        return parts[0] if len(parts) == 1 else Every(parts)
+
+    def comparison(self, node, op: ast.cmpop, left: ast.expr, right: ast.expr) -> Node:
+        if isinstance(op, (ast.In, ast.NotIn)):
+            among = self.among(left, right)
+            return Not(among) if isinstance(op, ast.NotIn) else among
+        if isinstance(op, (ast.Is, ast.IsNot)):
+            if not (isinstance(right, ast.Constant) and right.value is None):
+                raise self.refuse(node, "uses 'is' with something other than None. Use ==.")
+            test = IsNone(self.value(left))
+            return Not(test) if isinstance(op, ast.IsNot) else test
+        one, two = self.value(left), self.value(right)
+        if isinstance(one, Constant) and isinstance(two, Constant):
+            raise self.refuse(node, "compares two constants. Name a column on one side.")
+        one, two = self.fitted(node, one, two.kind), self.fitted(node, two, one.kind)
+        return Compare(COMPARISONS[type(op)], one, two)
+
+    def among(self, left: ast.expr, right: ast.expr) -> Node:
+        if not isinstance(right, (ast.Tuple, ast.List, ast.Set)) or not right.elts:
+            raise self.refuse(right, "is not a list of values. Write: language in ('en', 'de').")
+        of = self.value(left)
+        values = [self.value(e) for e in right.elts]
+        if not all(isinstance(v, Constant) for v in values):
+            raise self.refuse(right, "holds something other than constants.")
+        return Among(of, tuple(self.fitted(right, v, of.kind) for v in values))
+
+    def fitted(self, node: ast.AST, operand: Node, other: str) -> Node:
+        """The operand, if it can be compared with one of the other kind; constants take it on."""
+        number = ("integer", "float32", "float64")
+        both_numbers = operand.kind in number and other in number
+        if "other" in (operand.kind, other):
+            raise self.refuse(node, "compares a column that is a list or a structure.")
+        if not both_numbers and operand.kind != other:
+            raise self.refuse(node, f"compares a {operand.kind} with a {other}.")
+        if isinstance(operand, Constant) and both_numbers and other in ("float32", "float64"):
+            return replace(operand, value=float(operand.value), kind=other)
+        return operand
+
+    def method(self, node: ast.Call) -> str | None:
+        return node.func.attr if isinstance(node.func, ast.Attribute) else None
+
+    def text_test(self, node: ast.Call) -> Node:
+        of = self.string(node)
+        if len(node.args) != 1 or node.keywords or not self.is_string(node.args[0]):
+            raise self.refuse(node, "takes one string, as in text.contains('bird').")
+        return TextTest(node.func.attr, of, node.args[0].value)
+
+    def is_string(self, node: ast.expr) -> bool:
+        return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+    def string(self, node: ast.Call) -> Node:
+        of = self.value(node.func.value)
+        if of.kind != "string" or isinstance(of, Constant):
+            raise self.refuse(node, f"asks for text, but {_shown(ast.unparse(node.func.value))} "
+                              f"is of kind {of.kind}.")
+        return of
+
+    def value(self, node: ast.expr) -> Node:
+        if isinstance(node, ast.Name):
+            return self.column(node.id)
+        if isinstance(node, ast.Constant):
+            return self.constant(node)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+            return self.signed(node)
+        if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
+            sides = self.number(node.left), self.number(node.right)
+            return Arithmetic(ARITHMETIC[type(node.op)], *sides)
+        if isinstance(node, ast.Call):
+            return self.call(node)
+        if isinstance(node, ast.Attribute):
+            raise self.refuse(node, "is not a column. Columns have plain names.")
+        if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr)):
+            raise self.refuse(node, "uses & or |. Write 'and' and 'or' instead.")
+        raise self.refuse(node, "is not part of the language of where=; see laion_dask.predicate.")
+
+    def call(self, node: ast.Call) -> Node:
+        if isinstance(node.func, ast.Name) and node.func.id == "col" and len(node.args) == 1:
+            if self.is_string(node.args[0]):
+                return self.column(node.args[0].value)
+        method = self.method(node)
+        if method in TEXT_VALUES and not node.args and not node.keywords:
+            return TextValue(method, self.string(node), TEXT_VALUES[method])
+        known = [*TEXT_TESTS, *TEXT_VALUES]
+        raise self.refuse(
+            node, f"is a call, and calls are not run.{did_you_mean(method or '', known)}"
+        )
+
+    def column(self, name: str) -> Name:
+        if name not in self.kinds:
+            raise ColumnError(
+                f"where={_shown(self.text)} names a column {name!r} that is not there."
+                f"{did_you_mean(name, self.kinds)}"
+            )
+        self.columns[name] = None
+        return Name(name, self.kinds[name])
+
+    def constant(self, node: ast.Constant) -> Constant:
+        value = node.value
+        if isinstance(value, bool):
+            return Constant(value, "boolean")
+        if isinstance(value, str):
+            value.encode()
+            return Constant(value, "string")
+        if isinstance(value, (int, float)):
+            return _number(value)
+        hint = " Write 'is None'." if value is None else ""
+        raise self.refuse(node, f"is a constant of no kind that a column has.{hint}")
+
+    def signed(self, node: ast.UnaryOp) -> Node:
+        operand = self.number(node.operand)
+        if isinstance(node.op, ast.UAdd):
+            return operand
+        if isinstance(node.operand, ast.Constant):
+            return _number(-node.operand.value)
+        return Arithmetic("-", Constant(0.0, "float64"), operand)
+
+    def number(self, node: ast.expr) -> Node:
+        operand = self.value(node)
+        if operand.kind not in ("integer", "float32", "float64"):
+            raise self.refuse(node, f"is of kind {operand.kind}, not a number.")
+        return operand

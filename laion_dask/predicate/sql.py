@@ -1,0 +1,160 @@
+"""An expression as DuckDB SQL: once for "certainly true", once for "possibly true".
+
+Both are two-valued: no sub-expression is ever NULL, so ``NOT`` means what it says. Strings travel
+as parameters, never as SQL text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from laion_dask.predicate.nodes import (
+    Among,
+    Arithmetic,
+    Compare,
+    Constant,
+    Every,
+    IsNone,
+    Name,
+    Node,
+    Not,
+    Predicate,
+    Some,
+    TextTest,
+    TextValue,
+    Truth,
+)
+
+_OPS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_TESTS = {"contains": "contains", "startswith": "starts_with", "endswith": "ends_with"}
+_TYPES = {"float32": "FLOAT", "float64": "DOUBLE", "integer": "BIGINT"}
+
+
+@dataclass(frozen=True)
+class Sql:
+    """Two conditions over the same parameters.
+
+    Attributes
+    ----------
+    certain : str
+        True where the expression is true.
+    possible : str
+        True where the expression is true or unknown.
+    parameters : dict of str to str
+        The strings that ``$s0``, ``$s1``, … stand for in either condition.
+    """
+
+    certain: str
+    possible: str
+    parameters: dict[str, str]
+
+
+def quoted(name: str) -> str:
+    """A name as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def to_sql(predicate: Predicate, columns: Mapping[str, str | None]) -> Sql:
+    """Compile a predicate for one shard.
+
+    Parameters
+    ----------
+    predicate : Predicate
+    columns : mapping of str to str or None
+        The SQL of each column, typed as the predicate expects it; None for a column that this
+        shard does not have (every value is then unknown).
+    """
+    writer = _Writer(columns)
+    certain = writer.condition(predicate.root, certain=True)
+    possible = writer.condition(predicate.root, certain=False)
+    return Sql(certain, possible, writer.parameters)
+
+
+class _Writer:
+    def __init__(self, columns: Mapping[str, str | None]):
+        self.columns = columns
+        self.parameters: dict[str, str] = {}
+        self.names: dict[str, str] = {}
+
+    def condition(self, node: Node, *, certain: bool) -> str:
+        """SQL that is true where the node is certainly (or, if not, possibly) true."""
+        if isinstance(node, Not):
+            return f"NOT ({self.condition(node.of, certain=not certain)})"
+        if isinstance(node, (Every, Some)):
+            word = " AND " if isinstance(node, Every) else " OR "
+            return word.join(f"({self.condition(p, certain=certain)})" for p in node.parts)
+        if isinstance(node, IsNone):
+            known = self.known(node.of)
+            return f"NOT ({known})" if known != "TRUE" else "FALSE"
+        test, operands = self.test(node)
+        known = [k for k in (self.known(o) for o in operands) if k != "TRUE"]
+        if "FALSE" in known:
+            return "FALSE" if certain else "TRUE"
+        if certain:
+            return " AND ".join([*known, test])
+        return " OR ".join([*(f"NOT ({k})" for k in known), test])
+
+    def test(self, node: Node) -> tuple[str, tuple[Node, ...]]:
+        """A condition over known operands, and those operands."""
+        if isinstance(node, Compare):
+            sides = self.value(node.left), self.value(node.right)
+            return f"{sides[0]} {_OPS[node.op]} {sides[1]}", (node.left, node.right)
+        if isinstance(node, Among):
+            values = ", ".join(self.value(v) for v in node.values)
+            return f"{self.value(node.of)} IN ({values})", (node.of,)
+        if isinstance(node, TextTest):
+            call = f"{_TESTS[node.op]}({self.value(node.of)}, {self.string(node.pattern)})"
+            return call, (node.of,)
+        if isinstance(node, Truth):
+            return self.value(node.of), (node.of,)
+        raise AssertionError(node)
+
+    def known(self, node: Node) -> str:
+        """SQL that is true where an operand is neither null nor NaN."""
+        if isinstance(node, Constant):
+            return "TRUE"
+        if isinstance(node, Name):
+            column = self.columns[node.name]
+            if column is None:
+                return "FALSE"
+            if node.kind in ("float32", "float64"):
+                return f"{column} IS NOT NULL AND NOT isnan({column})"
+            return f"{column} IS NOT NULL"
+        if isinstance(node, TextValue):
+            return self.known(node.of)
+        value = self.value(node)
+        return "FALSE" if value == "NULL" else f"{value} IS NOT NULL AND NOT isnan({value})"
+
+    def value(self, node: Node) -> str:
+        if isinstance(node, Name):
+            return self.columns[node.name] or "NULL"
+        if isinstance(node, Constant):
+            return self.constant(node)
+        if isinstance(node, TextValue):
+            function = {"lower": "lower", "len": "length"}[node.op]
+            return f"{function}({self.value(node.of)})"
+        if isinstance(node, Arithmetic):
+            left, right = (f"({self.value(s)})::DOUBLE" for s in (node.left, node.right))
+            if node.op == "/":
+                right = f"NULLIF({right}, 0)"
+            return f"({left} {node.op} {right})"
+        raise AssertionError(node)
+
+    def constant(self, node: Constant) -> str:
+        if isinstance(node.value, str):
+            return self.string(node.value)
+        if isinstance(node.value, bool):
+            return "TRUE" if node.value else "FALSE"
+        if isinstance(node.value, int):
+            return f"({node.value})::{_TYPES[node.kind]}"
+        if node.kind == "float32" and abs(node.value) > 3.4028235e38 or math.isinf(node.value):
+            return f"'{'-' if node.value < 0 else ''}Infinity'::{_TYPES[node.kind]}"
+        return f"({node.value!r})::{_TYPES[node.kind]}"
+
+    def string(self, text: str) -> str:
+        if text not in self.names:
+            self.names[text] = f"s{len(self.names)}"
+            self.parameters[self.names[text]] = text
+        return f"${self.names[text]}"
