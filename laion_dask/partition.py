@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import dask
 import dask.dataframe as dd
+from dask import delayed
 from dask.dataframe.dask_expr import new_collection
-from dask.dataframe.dask_expr._expr import MapPartitions
+from dask.dataframe.dask_expr._expr import Expr, MapPartitions
 from dask.dataframe.dask_expr.io.io import FromMap
+from dask.delayed import Delayed, DelayedLeaf
 from tqdm.auto import tqdm
 from tqdm.dask import TqdmCallback
 
 from laion_dask.errors import ProvenanceError
-from laion_dask.io.scan import Piece, Scan
+from laion_dask.io.scan import Piece, Scan, Shard
 from laion_dask.options import get_option
 
 
@@ -57,6 +59,28 @@ def sources(frame: dd.DataFrame) -> list[tuple[Scan, list[Piece]]]:
     return list(found.values())
 
 
+def shards(frame: dd.DataFrame) -> list[Shard]:
+    """All shards of the one scan that a frame comes from, in order, those unread included.
+
+    Raises
+    ------
+    ProvenanceError
+        When the frame comes from no scan, or from several, whose shard numbers would collide.
+    """
+    scans = {
+        node.operand("iterables")[0][0].shard.path: node.operand("iterables")[0]
+        for node in frame.expr.walk()
+        if isinstance(node, FromMap) and isinstance(node.func, Scan)
+    }
+    if len(scans) != 1:
+        raise ProvenanceError(
+            f"This frame comes from {len(scans)} calls of read_shards; embeddings pair with the "
+            "shards of one. Score each frame before you bring them together."
+        )
+    pieces = next(iter(scans.values()))
+    return list({piece.shard.index: piece.shard for piece in pieces}.values())
+
+
 def _pieces(expr: FromMap) -> list[Piece]:
     pieces = expr.iterables[0]
     chosen = expr.operand("_partitions")
@@ -90,7 +114,9 @@ def _leaves(operands: Iterable) -> Iterator:
             yield from _leaves(operand)
         elif isinstance(operand, dict):
             yield from _leaves(operand.values())
-        else:
+        elif isinstance(operand, Delayed):
+            yield operand._obj if isinstance(operand, DelayedLeaf) else None
+        elif not isinstance(operand, Expr):
             yield operand
 
 
@@ -103,13 +129,18 @@ def map_columns(frame: dd.DataFrame, kernel: Callable, *args, reads: Sequence[st
     kernel : callable
         ``kernel(part, *args)``; a module-level function that takes zero rows without complaint.
     *args
-        Picklable.
+        Picklable; a large one goes through `share`.
     reads : sequence of str
         The columns that the kernel reads; no others are read for it.
     meta : pandas or cuDF object of zero rows
         What comes back.
     """
     return frame[list(reads)].map_partitions(kernel, *args, meta=meta)
+
+
+def share(value):
+    """A large argument of a kernel: it travels once, as a task of its own, not in every task."""
+    return delayed(value, traverse=False, pure=True)
 
 
 def map_numbered(frame: dd.DataFrame, kernel: Callable, *args, meta):

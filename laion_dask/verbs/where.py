@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import dask.dataframe as dd
+import numpy as np
 import pandas as pd
 
 from laion_dask import partition
-from laion_dask.backend import kind_of
+from laion_dask.backend import column_like, kind_of
 from laion_dask.errors import ProvenanceError
 from laion_dask.io.scan import Piece, Scan
 from laion_dask.kernels.filter import count_unscored, passes
@@ -40,7 +41,7 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
         return partition.read(scan.and_where(parse(expression, scan.kinds)), pieces)
     predicate = parse(expression, kinds)
     reads = predicate.columns
-    meta = pd.Series([], dtype=bool)
+    meta = column_like(np.empty(0, bool), frame._meta)
     return frame[partition.map_columns(frame, passes, predicate, reads=reads, meta=meta)]
 
 

@@ -1,0 +1,272 @@
+"""One file of embeddings: ``.npy``, a member of an ``.npz``, or a list column of a Parquet file.
+
+Opening reads a header; reading touches the rows that are asked for. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+from numpy.lib import format as npy_format
+
+from laion_dask.errors import EmbeddingsError, ShardError, did_you_mean
+from laion_dask.io.footer import ARROW_ERRORS, read_footer
+
+SUFFIXES = (".npy", ".npz", ".parquet")
+_DTYPES = (np.dtype("<f2"), np.dtype("<f4"))
+#: Two runs of rows that are closer than this are fetched as one from a remote store, in bytes.
+_GAP = 1 << 18
+
+
+@dataclass(frozen=True)
+class EmbeddingFile:
+    """A file of embeddings as its header describes it.
+
+    Attributes
+    ----------
+    path : str
+    field : str or None
+        The member of an ``.npz``, or the column of a Parquet file.
+    n_rows, dim : int
+    dtype : str
+        ``"float16"`` or ``"float32"``.
+    offset : int or None
+        Where the numbers start, in bytes, when they lie in the file as such; None when they have
+        to be unpacked.
+    """
+
+    path: str
+    field: str | None
+    n_rows: int
+    dim: int
+    dtype: str
+    offset: int | None
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """The rows at these positions, (len(rows), dim) in the file's dtype.
+
+        Raises
+        ------
+        EmbeddingsError
+            When a position is outside the file, or the file has changed since it was opened.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        if len(rows) == 0:
+            return np.empty((0, self.dim), self.dtype)
+        if rows.min() < 0 or rows.max() >= self.n_rows:
+            raise EmbeddingsError(
+                f"Row {int(rows.max() if rows.max() >= self.n_rows else rows.min())} was asked of "
+                f"{self.path}, which has {self.n_rows:,} rows. Rows count from 0."
+            )
+        try:
+            if self.path.endswith(".parquet"):
+                return _parquet_rows(self, rows)
+            if self.offset is None:
+                return _unpacked(self.path, self.field)[rows]
+            return _mapped_rows(self, rows) if _is_local(self.path) else _ranges(self, rows)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            if isinstance(error, EmbeddingsError):
+                raise
+            raise EmbeddingsError(
+                f"{self.path} can no longer be read as when it was opened: {error}. Open it again."
+            ) from error
+
+
+def open_file(path: str, field: str | None) -> EmbeddingFile:
+    """Read the header of one file.
+
+    Raises
+    ------
+    EmbeddingsError
+        When it is empty, short, not of float16 or float32, not of rank two, or holds objects.
+    """
+    try:
+        if path.endswith(".parquet"):
+            return _open_parquet(path, field)
+        with fsspec.open(path, "rb") as file:
+            size = file.seek(0, 2)
+            if size == 0:
+                raise EmbeddingsError(f"{path} is empty: 0 bytes. Fetch the file again.")
+            file.seek(0)
+            if path.endswith(".npz"):
+                return _open_npz(path, file, field)
+            shape, dtype, offset = _header(path, file)
+            return _checked(path, None, shape, dtype, offset, size - offset)
+    except (OSError, ValueError, zipfile.BadZipFile, KeyError, struct.error) as error:
+        if isinstance(error, (EmbeddingsError, ShardError)):
+            raise EmbeddingsError(str(error)) from None
+        raise EmbeddingsError(
+            f"{path} cannot be read as embeddings: {error}. Expected an array of float16 or "
+            "float32 with one row a sample."
+        ) from error
+
+
+def _header(path: str, file) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape, dtype and the position behind the header of an ``.npy``."""
+    start = file.tell()
+    version = npy_format.read_magic(file)
+    read = {(1, 0): npy_format.read_array_header_1_0}.get(version, npy_format.read_array_header_2_0)
+    shape, fortran, dtype = read(file, max_header_size=10_000)
+    if dtype.hasobject:
+        raise EmbeddingsError(
+            f"{path} holds Python objects, which are never loaded. Save it as float16 or float32."
+        )
+    if fortran and len(shape) == 2 and min(shape) > 1:
+        raise EmbeddingsError(
+            f"{path} is stored column by column. Save it again with np.ascontiguousarray."
+        )
+    return shape, dtype, file.tell() - start
+
+
+def _checked(path, field, shape, dtype, offset, n_bytes) -> EmbeddingFile:
+    where = f"{path}, member {field!r}," if field else path
+    if len(shape) != 2 or shape[1] == 0:
+        raise EmbeddingsError(
+            f"{where} has the shape {shape}; expected (rows, dim). Reshape it and save it again."
+        )
+    if dtype not in _DTYPES:
+        raise EmbeddingsError(
+            f"{where} has the dtype {dtype}; expected float16 or float32, little-endian. Convert "
+            "it with array.astype('float32')."
+        )
+    have = n_bytes // (shape[1] * dtype.itemsize)
+    if have < shape[0]:
+        raise EmbeddingsError(
+            f"{where} is short: its header says {shape[0]:,} rows, its bytes make {have:,}. Fetch "
+            "the file again."
+        )
+    return EmbeddingFile(path, field, shape[0], shape[1], dtype.name, offset)
+
+
+def _open_npz(path: str, file, field: str | None) -> EmbeddingFile:
+    with zipfile.ZipFile(file) as archive:
+        members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
+        found = field or (next(iter(members)) if len(members) == 1 else None)
+        if found not in members:
+            given = f"no field was named{'' if field is None else f' {field!r}'}"
+            raise EmbeddingsError(
+                f"{path} holds several arrays and {given}. Name one with field=."
+                f"{did_you_mean(field or '', members)}"
+            )
+        info = members[found]
+        with archive.open(info) as member:
+            shape, dtype, behind = _header(path, member)
+        offset = None
+        if info.compress_type == zipfile.ZIP_STORED:
+            file.seek(info.header_offset + 26)
+            name, extra = struct.unpack("<HH", file.read(4))
+            offset = info.header_offset + 30 + name + extra + behind
+        return _checked(path, found, shape, dtype, offset, info.file_size - behind)
+
+
+def _open_parquet(path: str, field: str | None) -> EmbeddingFile:
+    footer = read_footer(path)
+    lists = [f.name for f in footer.schema if _value_type(f.type) in (pa.float16(), pa.float32())]
+    found = field or (lists[0] if len(lists) == 1 else None)
+    if found not in lists:
+        raise EmbeddingsError(
+            f"{path} has {len(lists)} list columns of float16 or float32"
+            f"{'' if field is None else f', and none is called {field!r}'}. Name one with field=."
+            f"{did_you_mean(field or '', lists)}"
+        )
+    type_ = footer.schema.field(found).type
+    dtype = "float16" if _value_type(type_) == pa.float16() else "float32"
+    dim = type_.list_size if pa.types.is_fixed_size_list(type_) else _first_length(path, found)
+    return EmbeddingFile(path, found, footer.n_rows, dim, dtype, None)
+
+
+def _value_type(type_: pa.DataType) -> pa.DataType | None:
+    t = pa.types
+    nested = t.is_list(type_) or t.is_large_list(type_) or t.is_fixed_size_list(type_)
+    return type_.value_type if nested else None
+
+
+def _first_length(path: str, field: str) -> int:
+    with fsspec.open(path, "rb") as source:
+        for batch in pq.ParquetFile(source).iter_batches(1, columns=[field], use_threads=False):
+            if batch.num_rows and batch[field][0].as_py():
+                return len(batch[field][0])
+    return 0
+
+
+def _parquet_rows(file: EmbeddingFile, rows: np.ndarray) -> np.ndarray:
+    out = np.empty((len(rows), file.dim), file.dtype)
+    try:
+        with fsspec.open(file.path, "rb") as source:
+            parquet = pq.ParquetFile(source)
+            sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+            starts = np.cumsum([0, *sizes])
+            for group in np.unique(np.searchsorted(starts, rows, side="right") - 1):
+                here = (rows >= starts[group]) & (rows < starts[group + 1])
+                table = parquet.read_row_group(int(group), columns=[file.field], use_threads=False)
+                taken = table[file.field].take(pa.array(rows[here] - starts[group]))
+                out[here] = _as_matrix(taken, file)
+    except ARROW_ERRORS as error:
+        raise EmbeddingsError(f"{file.path} cannot be read: {error}") from error
+    return out
+
+
+def _as_matrix(column: pa.ChunkedArray, file: EmbeddingFile) -> np.ndarray:
+    """A list column as (n, dim); a null row is a row of NaN, and so has no score."""
+    out = np.full((len(column), file.dim), np.nan, file.dtype)
+    known = np.flatnonzero(column.is_valid().to_numpy())
+    rows = column.drop_null().combine_chunks()
+    values = np.asarray(rows.flatten(), dtype=file.dtype)
+    if len(values) != len(known) * file.dim:
+        raise EmbeddingsError(
+            f"{file.path}, column {file.field!r}: not every row has {file.dim} numbers. Every row "
+            "needs as many as the first."
+        )
+    out[known] = values.reshape(len(known), file.dim)
+    return out
+
+
+def _is_local(path: str) -> bool:
+    return isinstance(fsspec.core.url_to_fs(path)[0], LocalFileSystem)
+
+
+def _mapped_rows(file: EmbeddingFile, rows: np.ndarray) -> np.ndarray:
+    shape = (file.n_rows, file.dim)
+    array = np.memmap(file.path, file.dtype, "r", file.offset, shape) if file.n_rows else None
+    if rows[-1] - rows[0] == len(rows) - 1 and np.array_equal(
+        rows, np.arange(rows[0], rows[-1] + 1)
+    ):
+        return np.asarray(array[rows[0] : rows[-1] + 1])
+    return np.asarray(array[rows])
+
+
+def _ranges(file: EmbeddingFile, rows: np.ndarray) -> np.ndarray:
+    """Rows from a remote file: near ones are fetched as one run of bytes."""
+    fs, inner = fsspec.core.url_to_fs(file.path)
+    width = file.dim * np.dtype(file.dtype).itemsize
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    cuts = np.flatnonzero(np.diff(ordered) * width > _GAP) + 1
+    runs = np.split(ordered, cuts)
+    starts = [file.offset + int(r[0]) * width for r in runs]
+    stops = [file.offset + (int(r[-1]) + 1) * width for r in runs]
+    blocks = fs.cat_ranges([inner] * len(runs), starts, stops)
+    parts = [
+        np.frombuffer(block, file.dtype).reshape(-1, file.dim)[run - run[0]]
+        for block, run in zip(blocks, runs, strict=True)
+    ]
+    out = np.empty((len(rows), file.dim), file.dtype)
+    out[order] = np.concatenate(parts)
+    return out
+
+
+@lru_cache(maxsize=2)
+def _unpacked(path: str, field: str) -> np.ndarray:
+    """A compressed member, whole; the last two are kept."""
+    with fsspec.open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+        name = f"{field}.npy" if f"{field}.npy" in archive.namelist() else field
+        return np.load(io.BytesIO(archive.read(name)), allow_pickle=False)

@@ -1,0 +1,224 @@
+"""Embeddings in: many files of vectors, paired with a frame's shards by key, read by row."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import dask.dataframe as dd
+import numpy as np
+
+from laion_dask import partition
+from laion_dask.errors import EmbeddingsError, PairingError, ProvenanceError
+from laion_dask.io.embedding_files import SUFFIXES, EmbeddingFile, open_file
+from laion_dask.io.paths import expand, shard_key
+from laion_dask.io.scan import Shard
+from laion_dask.models import ClipModel, as_model
+
+_THREADS = 16
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Vectors of one CLIP model over many files; opened, not read. Picklable.
+
+    Attributes
+    ----------
+    files : tuple of EmbeddingFile
+        One a shard; the position is the shard's number.
+    model : ClipModel
+    """
+
+    files: tuple[EmbeddingFile, ...]
+    model: ClipModel
+
+    def __dask_tokenize__(self):
+        files = [(f.path, f.field, f.n_rows, f.dim, f.dtype) for f in self.files]
+        return ("laion_dask.Embeddings", files, self.model.name)
+
+    def __len__(self) -> int:
+        return sum(f.n_rows for f in self.files)
+
+    def __repr__(self) -> str:
+        return (
+            f"Embeddings({len(self):,} x {self.dim} {self.dtype}, {len(self.files)} shards, "
+            f"{self.model.name})"
+        )
+
+    @property
+    def dim(self) -> int:
+        return self.files[0].dim
+
+    @property
+    def dtype(self) -> str:
+        """The widest dtype of the files: ``"float16"`` or ``"float32"``."""
+        return max(f.dtype for f in self.files)
+
+    def read(self, shard: int, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The vectors of some rows of one shard. Eager.
+
+        Parameters
+        ----------
+        shard : int
+        rows : sequence of int
+            Positions in the shard, in any order.
+
+        Returns
+        -------
+        numpy.ndarray
+            (len(rows), dim), in the file's own dtype.
+
+        Raises
+        ------
+        EmbeddingsError
+            When there is no such shard or row.
+        """
+        if not 0 <= shard < len(self.files):
+            raise EmbeddingsError(
+                f"Shard {shard} was asked for; there are {len(self.files)}, counted from 0."
+            )
+        return self.files[shard].read(np.asarray(rows))
+
+    def like(self, frame: dd.DataFrame) -> Embeddings:
+        """The same embeddings, in the order of a frame's shards. Eager, but reads no data.
+
+        Raises
+        ------
+        PairingError
+            When a shard is missing, there is one too many, or row counts differ.
+        """
+        shards = partition.shards(frame)
+        return Embeddings(_paired(shards, self.files), self.model)
+
+    def recipe(self) -> dict:
+        """What a manifest records of the embeddings."""
+        return {
+            "embeddings": [f.path for f in self.files],
+            "field": self.files[0].field,
+            "rows": len(self),
+            "dim": self.dim,
+            "dtype": self.dtype,
+            "model": self.model.recipe(),
+        }
+
+
+def open_embeddings(
+    paths: str | os.PathLike | Iterable,
+    *,
+    model: ClipModel | str,
+    like: dd.DataFrame | None = None,
+    field: str | None = None,
+) -> Embeddings:
+    """Embeddings over ``.npy``, ``.npz`` or Parquet files. Eager, but reads headers only.
+
+    Parameters
+    ----------
+    paths : str, path or iterable of them
+        Files, folders, patterns, or addresses that fsspec knows.
+    model : ClipModel or str
+        The CLIP model that they came from, such as ``"ViT-L-14"``.
+    like : dask DataFrame, optional
+        A frame of `read_shards`. The files are then paired with its shards by shard key
+        (``metadata_0012.parquet`` with ``img_emb_0012.npy``) and row counts are compared with the
+        Parquet footers. Without it, files are in natural order of their names, and every verb
+        pairs them with its frame.
+    field : str, optional
+        The member of an ``.npz`` (DataComp: ``l14_img``, ``b32_txt``, …), or the list column of a
+        Parquet file. Needed where there are several.
+
+    Raises
+    ------
+    ShardNotFoundError
+        When a path names nothing.
+    EmbeddingsError
+        When a file is empty, short, of another dtype or rank, or the files differ in width.
+    PairingError
+        When they do not pair with ``like``.
+    """
+    model = as_model(model)
+    found = expand(paths, SUFFIXES)
+    with ThreadPoolExecutor(min(_THREADS, len(found))) as pool:
+        files = tuple(pool.map(lambda path: open_file(path, field), found))
+    _check_widths(files, model)
+    embeddings = Embeddings(files, model)
+    return embeddings if like is None else embeddings.like(like)
+
+
+def _check_widths(files: Sequence[EmbeddingFile], model: ClipModel) -> None:
+    filled = [f for f in files if f.n_rows] or list(files)
+    for file in filled:
+        if file.dim != filled[0].dim:
+            raise EmbeddingsError(
+                f"{filled[0].path} has {filled[0].dim} dimensions, {file.path} has {file.dim}. "
+                "Open embeddings of different models apart."
+            )
+    if filled[0].dim != model.dim:
+        raise EmbeddingsError(
+            f"{filled[0].path} has {filled[0].dim} dimensions, but {model.name} makes {model.dim}. "
+            "Name the model that they came from with model=."
+        )
+
+
+def _paired(shards: Sequence[Shard], files: Sequence[EmbeddingFile]) -> tuple[EmbeddingFile, ...]:
+    """One file for each shard, by key; every count compared."""
+    file_keys = [shard_key(f.path) for f in files]
+    shard_keys = [s.key for s in shards]
+    if len({n for _, n in file_keys}) == len(files) and len({n for _, n in shard_keys}) == len(
+        shards
+    ):
+        file_keys, shard_keys = [("", n) for _, n in file_keys], [("", n) for _, n in shard_keys]
+    by_key = dict(zip(file_keys, files, strict=True))
+    _check_unique(file_keys, [f.path for f in files])
+    _check_unique(shard_keys, [s.path for s in shards])
+    paired = []
+    for shard, key in zip(shards, shard_keys, strict=True):
+        file = by_key.pop(key, None)
+        if file is None:
+            raise PairingError(
+                f"{shard.path} ({shard.n_rows:,} rows) has no embeddings: no file among the "
+                f"{len(files)} has the key {'/'.join(filter(None, key))!r} (0 rows). Add it, or "
+                "leave the shard out."
+            )
+        if file.n_rows != shard.n_rows:
+            raise PairingError(
+                f"{file.path} has {file.n_rows:,} rows, but {shard.path} has {shard.n_rows:,}. "
+                "Fetch both again; rows that do not pair one to one cannot be scored."
+            )
+        paired.append(file)
+    if by_key:
+        extra = next(iter(by_key.values()))
+        raise PairingError(
+            f"{extra.path} ({extra.n_rows:,} rows) pairs with no shard of the frame (0 rows; "
+            f"{len(by_key)} such files of {len(files)}). Open only the embeddings of the shards "
+            "that are read."
+        )
+    return tuple(paired)
+
+
+def _check_unique(keys: Sequence[tuple[str, str]], paths: Sequence[str]) -> None:
+    seen: dict[tuple[str, str], str] = {}
+    for key, path in zip(keys, paths, strict=True):
+        if key in seen:
+            raise PairingError(
+                f"{seen[key]} and {path} have the same key {'/'.join(filter(None, key))!r}, so it "
+                "cannot be said which pairs with what. Open them apart."
+            )
+        seen[key] = path
+
+
+def provenance(frame: dd.DataFrame) -> None:
+    """Check that a frame's rows still say where they came from.
+
+    Raises
+    ------
+    ProvenanceError
+        When ``shard`` or ``row`` is gone.
+    """
+    missing = [name for name in ("shard", "row") if name not in frame.columns]
+    if missing:
+        raise ProvenanceError(
+            f"The frame has no column {' and '.join(missing)}, by which embeddings are found. "
+            "Keep 'shard' and 'row' when you select columns."
+        )

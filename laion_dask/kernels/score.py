@@ -1,0 +1,102 @@
+"""Scores of one partition from the embeddings that its rows point at; no Dask in sight.
+
+Rows are read shard by shard and in blocks, so memory is a block's, not a partition's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from laion_dask.backend import column_like, to_numpy
+
+if TYPE_CHECKING:
+    from laion_dask.io.embeddings import Embeddings
+    from laion_dask.models.heads import LinearHead
+
+#: Rows that are read and scored at a time: 24 MiB of float32 at 768 dimensions.
+BLOCK = 8192
+
+
+def blocks(part) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """The rows of a partition, grouped by shard: (shard, rows in it, positions in the partition)."""
+    shards, rows = to_numpy(part["shard"]), to_numpy(part["row"])
+    for shard in np.unique(shards):
+        here = np.flatnonzero(shards == shard)
+        for at in range(0, len(here), BLOCK):
+            positions = here[at : at + BLOCK]
+            yield int(shard), rows[positions], positions
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """Rows scaled to length one, in float32; NaN where a row has no direction.
+
+    A row has none when its length is zero, infinite or NaN. The length is taken in float64, so
+    that a long or a short row of float32 does not overflow.
+    """
+    wide = np.asarray(x, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        norm = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+        norm[~(np.isfinite(norm) & (norm > 0))] = np.nan
+        return (wide / norm[:, None]).astype(np.float32)
+
+
+def columns(part, names: Sequence[str], score: Callable[[int, np.ndarray], Iterator[np.ndarray]]):
+    """A frame of float32 columns with the partition's index, filled block by block.
+
+    ``score(shard, rows)`` yields one array a name.
+    """
+    out = [np.full(len(part), np.nan, dtype=np.float32) for _ in names]
+    for shard, rows, positions in blocks(part):
+        for column, values in zip(out, score(shard, rows), strict=True):
+            column[positions] = values
+    return part[[]].assign(**{n: column_like(c, part) for n, c in zip(names, out, strict=True)})
+
+
+def similarity(part, embeddings: Embeddings, query: np.ndarray, to: str):
+    """Cosine of each row's embedding with one query vector, (dim,) of length one.
+
+    Returns
+    -------
+    DataFrame
+        One column of float32 in [-1, 1]; NaN for a row whose embedding is NaN, infinite or zero.
+    """
+
+    def score(shard: int, rows: np.ndarray):
+        yield np.einsum("ij,j->i", unit(embeddings.read(shard, rows)), query)
+
+    return columns(part, [to], score)
+
+
+def similarity_to(part, embeddings: Embeddings, others: Embeddings, to: str):
+    """Cosine of each row's embedding with the same row's other embedding: the CLIP score.
+
+    Returns
+    -------
+    DataFrame
+        As `similarity`; NaN where either has no direction.
+    """
+
+    def score(shard: int, rows: np.ndarray):
+        one, two = unit(embeddings.read(shard, rows)), unit(others.read(shard, rows))
+        yield np.einsum("ij,ij->i", one, two)
+
+    return columns(part, [to], score)
+
+
+def heads(part, embeddings: Embeddings, specs: Sequence[LinearHead]):
+    """One column a head, each row's embedding read once.
+
+    Returns
+    -------
+    DataFrame of float32
+        NaN where the embedding has no direction.
+    """
+
+    def score(shard: int, rows: np.ndarray):
+        x = embeddings.read(shard, rows)
+        yield from (head.predict(x) for head in specs)
+
+    return columns(part, [head.name for head in specs], score)

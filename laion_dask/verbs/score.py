@@ -1,0 +1,121 @@
+"""Scores from embeddings: similarity to a query, image-text similarity, and heads."""
+
+from __future__ import annotations
+
+import dask.dataframe as dd
+import numpy as np
+
+from laion_dask import partition
+from laion_dask.errors import EmbeddingsError, OptionError
+from laion_dask.io.embeddings import Embeddings, provenance
+from laion_dask.kernels import score as kernels
+from laion_dask.models import ClipModel, check_same_space
+from laion_dask.models.heads import LinearHead, check_heads
+from laion_dask.schema import PROVENANCE
+
+
+def similarity(
+    frame: dd.DataFrame,
+    embeddings: Embeddings,
+    query: np.ndarray | Embeddings,
+    to: str = "query_similarity",
+) -> dd.DataFrame:
+    """The frame with a column of cosine similarities to a query. Lazy.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+        With ``shard`` and ``row``.
+    embeddings : Embeddings
+        Of the frame's rows.
+    query : array of shape (dim,) or (1, dim), or Embeddings
+        A vector (``ClipModel(...).text("…")``, ``.image(...)``, a row of embeddings, any sum of
+        these), or a second set of embeddings of the same rows: image against text gives the CLIP
+        score.
+    to : str
+        The new column: float32 in [-1, 1], NaN where an embedding is NaN, infinite or zero.
+
+    Raises
+    ------
+    EmbeddingsError
+        When the query has another shape, or no direction.
+    ModelMismatchError
+        When the query is known to come from another CLIP model.
+    PairingError, ProvenanceError, OptionError
+        When the embeddings are not those of the frame's shards, or the column is already there.
+    All are raised at once.
+    """
+    _check_target(frame, [to])
+    paired = embeddings.like(frame)
+    if isinstance(query, Embeddings):
+        check_same_space(embeddings.model, query.model, "The two sets of embeddings")
+        other = partition.share(query.like(frame))
+        return _assigned(frame, [to], kernels.similarity_to, partition.share(paired), other, to)
+    vector = _direction(query, embeddings)
+    return _assigned(frame, [to], kernels.similarity, partition.share(paired), vector, to)
+
+
+def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: LinearHead) -> dd.DataFrame:
+    """The frame with one column a head. Lazy.
+
+    Every row's embedding is read once, however many heads there are.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+        With ``shard`` and ``row``.
+    embeddings : Embeddings
+        Of the frame's rows.
+    *heads
+        Such as ``ld.heads.aesthetic("ViT-L-14")``; the new column has the head's name.
+
+    Raises
+    ------
+    ModelMismatchError
+        When a head belongs to another CLIP model.
+    OptionError
+        When no head is given, or a column is already there.
+    PairingError, ProvenanceError
+        As `similarity`. All are raised at once.
+    """
+    if not heads:
+        raise OptionError("No head was given. Name one, such as ld.heads.aesthetic('ViT-L-14').")
+    specs = tuple(check_heads(heads, embeddings.model))
+    names = [head.name for head in specs]
+    _check_target(frame, names)
+    return _assigned(frame, names, kernels.heads, partition.share(embeddings.like(frame)), specs)
+
+
+def _assigned(frame: dd.DataFrame, names: list[str], kernel, *args) -> dd.DataFrame:
+    """The frame with the float32 columns that a kernel makes of its provenance."""
+    meta = frame._meta[[]].assign(**{name: np.empty(0, np.float32) for name in names})
+    made = partition.map_columns(frame, kernel, *args, reads=PROVENANCE, meta=meta)
+    return frame.assign(**{name: made[name] for name in names})
+
+
+def _check_target(frame: dd.DataFrame, names: list[str]) -> None:
+    provenance(frame)
+    taken = next((name for name in names if name in frame.columns), None)
+    if taken is not None:
+        raise OptionError(
+            f"The frame has a column {taken!r} already. Name another with to=, or drop it first."
+        )
+
+
+def _direction(query, embeddings: Embeddings) -> np.ndarray:
+    """A query as a vector of length one, of the embeddings' model as far as is known."""
+    model = getattr(query, "model", None)
+    if isinstance(model, (ClipModel, str)):
+        check_same_space(embeddings.model, model, "The embeddings and the query")
+    vector = np.asarray(query)
+    if vector.ndim == 2 and len(vector) == 1:
+        vector = vector[0]
+    if vector.dtype.kind not in "fiu" or vector.shape != (embeddings.dim,):
+        raise EmbeddingsError(
+            f"The query has the shape {vector.shape} and dtype {vector.dtype}; expected "
+            f"({embeddings.dim},) numbers, as {embeddings.model.name} makes them."
+        )
+    vector = kernels.unit(vector[None])[0]
+    if np.isnan(vector).any():
+        raise EmbeddingsError("The query is NaN, infinite or of length zero; it has no direction.")
+    return vector
