@@ -148,6 +148,14 @@ def map_numbered(frame: dd.DataFrame, kernel: Callable, *args, meta):
     return frame.map_partitions(kernel, *args, meta=meta)
 
 
+def reduce(frame: dd.DataFrame, chunk: Callable, combine: Callable, *, meta):
+    """A tree reduction: ``chunk(part)`` a frame, ``combine`` of some of them laid end to end. Lazy.
+
+    The tree is fixed by the partitions, not by the workers.
+    """
+    return frame.reduction(chunk, combine, combine=combine, meta=meta, split_every=8)
+
+
 def over_pieces(kernel: Callable, pieces: Sequence[Piece], meta) -> dd.DataFrame:
     """A kernel over pieces, without reading them as a frame first. Lazy."""
     with dask.config.set({"dataframe.convert-string": False}):

@@ -5,7 +5,9 @@ Rows are read shard by shard and in blocks, so memory is a block's, not a partit
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,8 +57,23 @@ def columns(part, names: Sequence[str], score: Callable[[int, np.ndarray], Itera
     return part[[]].assign(**{n: column_like(c, part) for n, c in zip(names, out, strict=True)})
 
 
-def similarity(part, embeddings: Embeddings, query: np.ndarray, to: str):
-    """Cosine of each row's embedding with one query vector, (dim,) of length one.
+@dataclass(frozen=True)
+class Query:
+    """A direction in embedding space: ``dim`` numbers of length one, in float32."""
+
+    vector: tuple[float, ...]
+
+    def recipe(self) -> dict:
+        """What a manifest records of a query: the digest of its float32 bytes."""
+        return {"query_sha256": hashlib.sha256(self.array().tobytes()).hexdigest()}
+
+    def array(self) -> np.ndarray:
+        """The vector, (dim,) float32."""
+        return np.array(self.vector, dtype=np.float32)
+
+
+def similarity(part, embeddings: Embeddings, query: Query, to: str):
+    """Cosine of each row's embedding with one query vector.
 
     Returns
     -------
@@ -64,8 +81,10 @@ def similarity(part, embeddings: Embeddings, query: np.ndarray, to: str):
         One column of float32 in [-1, 1]; NaN for a row whose embedding is NaN, infinite or zero.
     """
 
+    vector = query.array()
+
     def score(shard: int, rows: np.ndarray):
-        yield np.einsum("ij,j->i", unit(embeddings.read(shard, rows)), query)
+        yield np.einsum("ij,j->i", unit(embeddings.read(shard, rows)), vector)
 
     return columns(part, [to], score)
 

@@ -51,7 +51,7 @@ def similarity(
         check_same_space(embeddings.model, query.model, "The two sets of embeddings")
         other = partition.share(query.like(frame))
         return _assigned(frame, [to], kernels.similarity_to, partition.share(paired), other, to)
-    vector = _direction(query, embeddings)
+    vector = kernels.Query(tuple(_direction(query, embeddings).tolist()))
     return _assigned(frame, [to], kernels.similarity, partition.share(paired), vector, to)
 
 

@@ -1,0 +1,35 @@
+"""The ``.laion`` accessor: every verb, as a method of a Dask DataFrame. It holds no state."""
+
+from __future__ import annotations
+
+import functools
+
+from dask.dataframe.extensions import register_dataframe_accessor
+
+from laion_dask.verbs.export import export
+from laion_dask.verbs.score import score, similarity
+from laion_dask.verbs.summary import summary
+from laion_dask.verbs.where import rows, where
+
+
+def _method(verb):
+    @functools.wraps(verb)
+    def method(self, *args, **kwargs):
+        return verb(self._frame, *args, **kwargs)
+
+    return method
+
+
+@register_dataframe_accessor("laion")
+class Laion:
+    """Verbs on a frame of ``read_shards``; each is a free function of the package too."""
+
+    def __init__(self, frame):
+        self._frame = frame
+
+    where = _method(where)
+    rows = _method(rows)
+    similarity = _method(similarity)
+    score = _method(score)
+    summary = _method(summary)
+    export = _method(export)

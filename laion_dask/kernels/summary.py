@@ -1,0 +1,124 @@
+"""What one partition contributes to a summary, and how two contributions become one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from laion_dask.backend import frame_to_arrow
+from laion_dask.statistics import Quantiles, Top
+
+#: Columns whose distribution is described; ``text_length`` is counted in code points.
+DESCRIBED = ("width", "height", "text_length", "similarity", "aesthetic")
+#: LAION's own thresholds: unsafe above 0.5, watermarked above 0.8 (LAION-5B announcement, 2022).
+THRESHOLDS = {"punsafe": 0.5, "pwatermark": 0.8}
+#: Sizes that LAION counts images by: both sides at least so many pixels.
+SIDES = (256, 512, 1024)
+
+
+@dataclass
+class State:
+    """Counts over some rows; two of them add up."""
+
+    rows: int = 0
+    nulls: dict[str, int] = field(default_factory=dict)
+    quantiles: dict[str, Quantiles] = field(default_factory=dict)
+    over: dict[str, tuple[int, int]] = field(default_factory=dict)
+    sides: dict[int, int] = field(default_factory=dict)
+    languages: Top = field(default_factory=Top)
+    domains: Top = field(default_factory=Top)
+
+
+def contribution(part) -> State:
+    """The state of one partition."""
+    table = frame_to_arrow(part)
+    state = State(rows=len(table), nulls={n: _missing(table[n]) for n in table.column_names})
+    have = set(table.column_names)
+    for name in DESCRIBED:
+        if name in have:
+            state.quantiles[name] = Quantiles.of(_numbers(table[name]))
+    if "text" in have:
+        lengths = pc.utf8_length(pc.drop_null(table["text"]))
+        state.quantiles["text_length"] = Quantiles.of(_numbers(lengths))
+    for name, threshold in THRESHOLDS.items():
+        if name in have:
+            scored = _numbers(table[name])
+            scored = scored[~np.isnan(scored)]
+            state.over[name] = (int((scored > threshold).sum()), len(scored))
+    if {"width", "height"} <= have:
+        smaller = np.fmin(_numbers(table["width"]), _numbers(table["height"]))
+        both = ~(np.isnan(_numbers(table["width"])) | np.isnan(_numbers(table["height"])))
+        state.sides = {side: int((smaller[both] >= side).sum()) for side in SIDES}
+    if "language" in have:
+        state.languages = _counted(table["language"])
+    if "url" in have:
+        state.domains = _domains(table["url"])
+    return state
+
+
+def combined(one: State, two: State) -> State:
+    """The state of both sets of rows."""
+    return State(
+        one.rows + two.rows,
+        {n: one.nulls.get(n, 0) + two.nulls.get(n, 0) for n in {**one.nulls, **two.nulls}},
+        {
+            n: one.quantiles.get(n, Quantiles()).merge(two.quantiles.get(n, Quantiles()))
+            for n in {**one.quantiles, **two.quantiles}
+        },
+        {
+            n: tuple(a + b for a, b in zip(one.over.get(n, (0, 0)), two.over.get(n, (0, 0)), strict=True))
+            for n in {**one.over, **two.over}
+        },
+        {s: one.sides.get(s, 0) + two.sides.get(s, 0) for s in {**one.sides, **two.sides}},
+        one.languages.merge(two.languages),
+        one.domains.merge(two.domains),
+    )
+
+
+def _missing(column: pa.ChunkedArray) -> int:
+    """Nulls, and NaN in a column of floats."""
+    nan = pc.sum(pc.is_nan(column)).as_py() or 0 if pa.types.is_floating(column.type) else 0
+    return column.null_count + nan
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """A numeric column in float64, NaN for null."""
+    return column.cast(pa.float64()).to_numpy()
+
+
+def _counted(column: pa.ChunkedArray) -> Top:
+    found = column.drop_null().value_counts()
+    labels, counts = found.field("values").to_pylist(), found.field("counts").to_pylist()
+    return Top(dict(zip(labels, counts, strict=True))).pruned()
+
+
+def _domains(urls: pa.ChunkedArray) -> Top:
+    """Registered domains; each distinct host is split once."""
+    pattern = r"^[A-Za-z][A-Za-z0-9+.\-]*://(?:[^/?#@]*@)?(?P<host>\[[^\]/]*\]|[^/?#:]*)"
+    hosts = pc.struct_field(pc.extract_regex(urls, pattern), "host")
+    domains: dict[str, int] = {}
+    for host, n in _counted(hosts).counts.items():
+        name = registered_domain(host)
+        domains[name] = domains.get(name, 0) + n
+    return Top(domains).pruned()
+
+
+@lru_cache(maxsize=1 << 18)
+def registered_domain(host: str) -> str:
+    """``images.shop.co.uk`` becomes ``shop.co.uk``, by the packaged public suffix list.
+
+    A host that has none (an address, a bare name) stands for itself, in lower case.
+    """
+    found = _splitter()(host)
+    return (found.top_domain_under_public_suffix or host).lower()
+
+
+@lru_cache(maxsize=1)
+def _splitter():
+    import tldextract
+
+    return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)

@@ -1,0 +1,159 @@
+"""Intervals and mergeable summaries: pure functions and small states, no Dask in sight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import ceil, log
+from statistics import NormalDist
+
+import numpy as np
+
+from laion_dask.errors import OptionError
+
+#: Relative error of every quantile that comes from a `Quantiles` sketch.
+ACCURACY = 0.0005
+_GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
+
+
+def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """The Wilson score interval of a share.
+
+    Parameters
+    ----------
+    k, n : int
+        ``k`` of ``n`` have the property.
+    level : float
+        Coverage, between 0 and 1.
+
+    Returns
+    -------
+    lo, hi : float
+        Shares in [0, 1]; (0, 1) when n is 0, since nothing is known then.
+
+    Raises
+    ------
+    OptionError
+        When k is not between 0 and n, or the level not between 0 and 1.
+
+    References
+    ----------
+    Wilson, E. B. (1927). Probable inference, the law of succession, and statistical inference.
+    JASA 22, 209-212.
+    """
+    if not 0 <= k <= n or not 0 < level < 1:
+        raise OptionError(
+            f"wilson was given k={k}, n={n}, level={level}; expected 0 <= k <= n, 0 < level < 1."
+        )
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    p, shrink = k / n, 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / shrink
+    half = z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5 / shrink
+    return (0.0 if k == 0 else centre - half), (1.0 if k == n else centre + half)
+
+
+@dataclass
+class Quantiles:
+    """A mergeable sketch of a distribution, exact in its counts and its merge.
+
+    Values fall into bins whose width is a fixed share of the value, so a quantile is off by at
+    most `ACCURACY` of itself, and integers below 1,000 come back exactly. Merging adds counts: the
+    answer does not depend on how the rows were partitioned.
+
+    References
+    ----------
+    Masson, C., Rim, J. E., Lee, H. K. (2019). DDSketch: a fast and fully-mergeable quantile sketch
+    with relative-error guarantees. PVLDB 12(12).
+    """
+
+    bins: dict[int, int] = field(default_factory=dict)
+    total: float = 0.0
+
+    @property
+    def n(self) -> int:
+        return sum(self.bins.values())
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.n if self.bins else float("nan")
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Quantiles:
+        """The sketch of the finite values of an array."""
+        values = np.asarray(values, dtype=np.float64)
+        values = values[np.isfinite(values)]
+        size = np.abs(values)
+        with np.errstate(divide="ignore"):
+            index = np.ceil(np.log(np.maximum(size, 1e-9)) / log(_GAMMA)) + _SHIFT
+        index = np.where(size < 1e-9, 0, index) * np.sign(values)
+        keys, counts = np.unique(index.astype(np.int64), return_counts=True)
+        return cls(dict(zip(keys.tolist(), counts.tolist(), strict=True)), float(values.sum()))
+
+    def merge(self, other: Quantiles) -> Quantiles:
+        """The sketch of both sets of values."""
+        bins = dict(self.bins)
+        for key, count in other.bins.items():
+            bins[key] = bins.get(key, 0) + count
+        return Quantiles(bins, self.total + other.total)
+
+    def at(self, shares: Iterable[float]) -> list[float]:
+        """The quantiles at some shares, NaN where there is no value.
+
+        The quantile at q is the smallest value that at least a share q of the values do not exceed.
+        """
+        keys = sorted(self.bins)
+        if not keys:
+            return [float("nan") for _ in shares]
+        reached = np.cumsum([self.bins[k] for k in keys])
+        ranks = [max(1, ceil(q * reached[-1] - 1e-9)) for q in shares]
+        return [_value(keys[int(np.searchsorted(reached, r))]) for r in ranks]
+
+
+#: Bin 0 is zero; the bins of positive values start above it.
+_SHIFT = ceil(-log(1e-9) / log(_GAMMA)) + 2
+
+
+def _value(key: int) -> float:
+    if key == 0:
+        return 0.0
+    size = 2 * _GAMMA ** (abs(key) - _SHIFT) / (_GAMMA + 1)
+    return size if key > 0 else -size
+
+
+@dataclass
+class Top:
+    """The most frequent labels, with a bound on what was forgotten.
+
+    At most ``capacity`` labels are held. ``undercount`` is the most by which any count can be too
+    low, and the most that a label which is not listed can have; 0 while nothing was forgotten.
+
+    References
+    ----------
+    Agarwal, P. K. et al. (2012). Mergeable summaries. PODS.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    undercount: int = 0
+    capacity: int = 100_000
+
+    def merge(self, other: Top) -> Top:
+        """The most frequent labels of both."""
+        counts = dict(self.counts)
+        for label, n in other.counts.items():
+            counts[label] = counts.get(label, 0) + n
+        merged = Top(counts, self.undercount + other.undercount, self.capacity)
+        return merged.pruned()
+
+    def pruned(self) -> Top:
+        """The same, within capacity; ties are broken by the label."""
+        if len(self.counts) <= self.capacity:
+            return self
+        ranked = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
+        forgotten = ranked[self.capacity][1]
+        return Top(dict(ranked[: self.capacity]), self.undercount + forgotten, self.capacity)
+
+    def most(self, k: int) -> list[tuple[str, int]]:
+        """The k most frequent, most frequent first."""
+        return sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))[:k]

@@ -1,0 +1,176 @@
+"""What is in a frame, in the form in which LAION described its own sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+
+from laion_dask import partition
+from laion_dask.errors import ProvenanceError
+from laion_dask.kernels.summary import THRESHOLDS, State, combined, contribution
+from laion_dask.statistics import wilson
+from laion_dask.verbs.where import Rows, account, undecided
+
+#: The shares at which LAION published quantiles: 0.05, 0.10, …, 0.95.
+SHARES = tuple(round(0.05 * i, 2) for i in range(1, 20))
+_MOST = 20
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Tables that describe a frame; every one a tidy pandas DataFrame.
+
+    Attributes
+    ----------
+    n_rows : int
+    rows : Rows or None
+        What became of the rows that were read; None when the frame does not lead back to
+        `read_shards`.
+    nulls : DataFrame
+        Index column; ``nulls`` (null or NaN) and ``share`` of all rows.
+    quantiles : DataFrame
+        Index column; ``n``, ``mean`` and one column for each of 0.05, 0.10, …, 0.95. Text length
+        in code points. Relative error at most 0.0005.
+    sizes : DataFrame
+        How many images have both sides of at least 256, 512, 1024 pixels.
+    shares : DataFrame
+        Unsafe and watermarked: ``threshold, k, n, share, lo, hi`` with the 95 % Wilson interval,
+        over the rows that have a score, and ``unscored``, those that have none.
+    languages, domains : DataFrame
+        The most frequent, with count and share of all rows; ``undercount`` bounds the error.
+    """
+
+    n_rows: int
+    rows: Rows | None
+    nulls: pd.DataFrame
+    quantiles: pd.DataFrame
+    sizes: pd.DataFrame
+    shares: pd.DataFrame
+    languages: pd.DataFrame
+    domains: pd.DataFrame
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables that have rows, by a heading."""
+        named = {
+            "Missing values": self.nulls,
+            "Unsafe and watermarked (95 % Wilson interval)": self.shares,
+            "Quantiles": self.quantiles,
+            "Images by size (both sides at least)": self.sizes,
+            "Languages": self.languages,
+            "Domains": self.domains,
+        }
+        return {heading: table for heading, table in named.items() if len(table)}
+
+    def __str__(self) -> str:
+        with pd.option_context("display.width", 120, "display.max_columns", 24):
+            parts = [f"{h}\n{t.head(_MOST)}" for h, t in self.tables().items()]
+        return "\n\n".join([self.headline(), *parts])
+
+    __repr__ = __str__
+
+    def headline(self) -> str:
+        """How many rows, and what became of those that were read."""
+        return str(self.rows) if self.rows is not None else f"{self.n_rows:,} rows"
+
+    def _repr_html_(self) -> str:
+        parts = [f"<h4>{h}</h4>{t.to_html(escape=True)}" for h, t in self.tables().items()]
+        return f"<p>{self.headline()}</p>{''.join(parts)}"
+
+
+def summary(frame: dd.DataFrame) -> Summary:
+    """Rows, nulls, quantiles, sizes, languages, domains, unsafe and watermarked shares. Eager.
+
+    One pass over all columns; the answer does not depend on partitioning, except for domain counts
+    beyond 100,000 distinct ones, which carry a bound.
+
+    Raises
+    ------
+    ShardError, SchemaError
+        When a shard turns out damaged while it is read.
+    """
+    meta = pd.DataFrame({"state": pd.Series([], dtype=object)})
+    state = partition.reduce(frame, _chunk, _combine, meta=meta)
+    try:
+        read, counts = undecided(frame)
+    except ProvenanceError:
+        (state,) = partition.compute(state, label="summary")
+        return _finalized(state["state"].iloc[0], None)
+    state, *counts = partition.compute(state, *counts, label="summary")
+    state = state["state"].iloc[0]
+    return _finalized(state, account(read, state.rows, counts))
+
+
+def _chunk(part) -> pd.DataFrame:
+    return _cell(contribution(part))
+
+
+def _combine(states: pd.DataFrame) -> pd.DataFrame:
+    return _cell(reduce(combined, states["state"], State()))
+
+
+def _cell(state: State) -> pd.DataFrame:
+    cell = np.empty(1, dtype=object)
+    cell[0] = state
+    return pd.DataFrame({"state": cell})
+
+
+def _finalized(state: State, rows: Rows | None) -> Summary:
+    n = state.rows
+    return Summary(
+        n_rows=n,
+        rows=rows,
+        nulls=_table(
+            "column", ({"column": c, "nulls": k, "share": _share(k, n)} for c, k in state.nulls.items())
+        ),
+        quantiles=_table(
+            "column",
+            (
+                {"column": c, "n": q.n, "mean": q.mean, **dict(zip(SHARES, q.at(SHARES), strict=True))}
+                for c, q in state.quantiles.items()
+            ),
+        ),
+        sizes=_table(
+            "pixels", ({"pixels": s, "count": k, "share": _share(k, n)} for s, k in state.sides.items())
+        ),
+        shares=_table("what", (_tail(what, *state.over[what], n) for what in state.over)),
+        languages=_most("language", state.languages, n),
+        domains=_most("domain", state.domains, n),
+    )
+
+
+def _tail(what: str, k: int, n: int, n_rows: int) -> dict:
+    lo, hi = wilson(k, n)
+    share = _share(k, n)
+    return {
+        "what": {"punsafe": "unsafe", "pwatermark": "watermarked"}[what],
+        "threshold": THRESHOLDS[what],
+        "k": k,
+        "n": n,
+        "share": share,
+        "lo": lo,
+        "hi": hi,
+        "unscored": n_rows - n,
+    }
+
+
+def _most(name: str, top, n: int) -> pd.DataFrame:
+    return _table(
+        name,
+        (
+            {name: label, "count": k, "share": _share(k, n), "undercount": top.undercount}
+            for label, k in top.most(_MOST)
+        ),
+    )
+
+
+def _share(k: int, n: int) -> float:
+    return k / n if n else float("nan")
+
+
+def _table(index: str, rows) -> pd.DataFrame:
+    rows = list(rows)
+    return pd.DataFrame(rows).set_index(index) if rows else pd.DataFrame()
