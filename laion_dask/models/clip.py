@@ -123,6 +123,16 @@ class ClipModel:
             recipe["config_sha256"] = weights.sha256_of(loading.config_file(self.arch))
         return recipe
 
+    def require(self) -> None:
+        """Make sure that the weights are on this machine, without loading them. Eager.
+
+        Raises
+        ------
+        WeightsError
+            That says which file to put where.
+        """
+        loading.require_file(self.arch, self.pretrained)
+
     def load(self) -> loading.LoadedClip:
         """The model in memory: loaded at the first call in a process, then the same one. Eager.
 

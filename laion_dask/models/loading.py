@@ -81,68 +81,30 @@ def weight_file(arch: str, pretrained: str | None) -> Path | None:
         return Path(pretrained) if Path(pretrained).is_file() else None
     names = [f"{arch}-{pretrained}{kind}" for kind in _KINDS]
     published = _published(arch, pretrained)
-    address = published.get("url", "")
-    places = list(weights.folders())
-    if address:
-        names.append(address.rsplit("/", 1)[-1])
-        places.append(Path.home() / ".cache" / "clip")
-    candidates = (folder / name for folder in places for name in names)
-    return next((f for f in candidates if f.is_file()), None) or _in_hub_cache(published)
-
-
-def is_path(pretrained: str) -> bool:
-    """Whether ``pretrained`` names a file and not one of open_clip's tags."""
-    return pretrained.endswith((*_KINDS, ".npy", ".npz")) or "/" in pretrained
-
-
-def _published(arch: str, tag: str) -> dict:
-    from open_clip.pretrained import get_pretrained_cfg
-
-    return get_pretrained_cfg(arch, tag)
-
-
-def _in_hub_cache(published: dict) -> Path | None:
-    if not published.get("hf_hub"):
-        return None
-    from huggingface_hub import try_to_load_from_cache
-    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-
-    repo, _, name = published["hf_hub"].rpartition("/")
-    names = [name] if name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
-    found = (try_to_load_from_cache(repo, file) for file in names)
-    return next((Path(f) for f in found if isinstance(f, str)), None)
-
-
-def _missing(arch: str, pretrained: str | None) -> WeightsError:
-    if arch == "demo":
-        return WeightsError(
-            f"The bundled model's weights {DEMO_WEIGHTS.name} are not in {DEMO_WEIGHTS.parent}. "
-            "Reinstall the package; its data files are incomplete."
-        )
-    if pretrained is None:
-        return WeightsError(
-            f"ClipModel({arch!r}) names an architecture without weights, which is enough to "
-            "compare models but not to compute with one. Give pretrained= as a path to a weight "
-            "file or as one of open_clip's tags."
-        )
-    if is_path(pretrained):
-        return WeightsError(f"The weight file {pretrained} does not exist. Check the path.")
-    from open_clip.pretrained import list_pretrained_tags_by_model
-
-    tags = list_pretrained_tags_by_model(arch)
-    if not _published(arch, pretrained):
-        return WeightsError(
-            f"pretrained is {pretrained!r}, which is no tag of {arch} and no file. Expected a path "
-            f"or one of: {', '.join(tags) or 'none is published'}."
-        )
-    published = _published(arch, pretrained)
-    address = published.get("url") or f"the hub repository {published.get('hf_hub', '').strip('/')}"
+    hub = published.get("hf_hub", "").strip("/")  # what open_clip prefers, as safetensors
+    address = f"https://huggingface.co/{hub}" if hub else published["url"]
     return WeightsError(
         f"The weights {arch!r}, {pretrained!r} are not on this machine, and nothing is downloaded "
         f"unasked. Put the file from {address} as {arch}-{pretrained}.safetensors (or .pt) into "
         f"{weights.folders()[0]}; or let open_clip fetch it once, with "
         f"`open_clip.create_model({arch!r}, {pretrained!r})`, and it will be found in its cache."
     )
+
+
+def require_file(arch: str, pretrained: str | None) -> Path:
+    """As ``weight_file``, but a missing or unloadable file is an error.
+
+    Raises
+    ------
+    WeightsError
+        That says which file to put where.
+    """
+    file = weight_file(arch, pretrained)
+    if file is None:
+        raise _missing(arch, pretrained)
+    if file.suffix not in _KINDS:
+        raise WeightsError(f"{file} is not loaded. Expected one of: {', '.join(_KINDS)}.")
+    return file
 
 
 def load(arch: str, pretrained: str | None, device: str) -> LoadedClip:
@@ -157,11 +119,7 @@ def load(arch: str, pretrained: str | None, device: str) -> LoadedClip:
 
 
 def _load(arch: str, pretrained: str | None, device: str) -> LoadedClip:
-    file = weight_file(arch, pretrained)
-    if file is None:
-        raise _missing(arch, pretrained)
-    if file.suffix not in _KINDS:
-        raise WeightsError(f"{file} is not loaded. Expected one of: {', '.join(_KINDS)}.")
+    file = require_file(arch, pretrained)
     settings = {"force_quick_gelu": None}
     if pretrained and not is_path(pretrained):
         published = _published(arch, pretrained)
@@ -215,6 +173,10 @@ class LoadedClip:
 
     Its methods may be called from several threads. On a GPU one forward pass runs at a time, so
     that device memory holds one batch; on a CPU they run side by side.
+
+    Attributes
+    ----------
+    on_gpu : bool
     """
 
     def __init__(self, name: str, file: Path, device: str, settings: dict) -> None:
@@ -228,7 +190,8 @@ class LoadedClip:
         self._model = model.eval().requires_grad_(False)
         self._tokenize = open_clip.get_tokenizer(name)
         self._device = torch.device(device)
-        self._turn = threading.Lock() if self._device.type != "cpu" else None
+        self.on_gpu = self._device.type != "cpu"
+        self._turn = threading.Lock() if self.on_gpu else None
 
     def prepare(self, data: bytes):
         """An image file's bytes as the model's input, a (3, height, width) float32 tensor.

@@ -78,7 +78,7 @@ def folders() -> list[Path]:
     ``LAION_DASK_WEIGHTS`` names, then ``laion_dask/weights`` in the user's cache folder."""
     named = os.environ.get(VARIABLE)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return [Path(named)] * bool(named) + [cache / "laion_dask" / "weights"]
+    return [*([Path(named)] if named else []), cache / "laion_dask" / "weights"]
 
 
 def find(name: str) -> Path:

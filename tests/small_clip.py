@@ -1,0 +1,58 @@
+"""A CLIP model of a few thousand weights, random by seed, as a configuration and a weight file."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+CONFIG = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
+    "text_cfg": {
+        "context_length": 16,
+        "vocab_size": 49408,
+        "width": 32,
+        "heads": 2,
+        "layers": 1,
+    },
+}
+
+
+def make_small_clip(folder: Path, seed: int = 0, name: str = "tiny") -> tuple[Path, Path]:
+    """(configuration, weights), written into a folder."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    config, weights = folder / f"{name}.json", folder / f"{name}-{seed}.safetensors"
+    config.write_text(json.dumps(CONFIG))
+    open_clip.add_model_config(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = open_clip.create_model(name)
+        torch.nn.init.normal_(model.visual.proj)
+        torch.nn.init.normal_(model.text_projection)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, weights)
+    return config, weights
+
+
+def picture(seed: int = 0, kind: str = "PNG", size: tuple[int, int] = (40, 30)) -> bytes:
+    """An image file of random blocks."""
+    from PIL import Image
+
+    blocks = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST).save(data, kind)
+    return data.getvalue()
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> Path:
+    """A tar of regular files, in the order given."""
+    with tarfile.open(path, "w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path

@@ -1,0 +1,195 @@
+"""Heads against published answers, plain loops and hostile files."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from laion_dask.errors import EmbeddingsError, ModelMismatchError, OptionError, WeightsError
+from laion_dask.models import ClipModel, Vectors, heads, weights
+
+SHARED = Path(__file__).parent.parent.parent / "shared" / "weights"
+needs_weights = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="the published weight files are not on this machine"
+)
+
+
+@pytest.fixture
+def published(monkeypatch):
+    monkeypatch.setenv("LAION_DASK_WEIGHTS", str(SHARED))
+
+
+@pytest.fixture
+def head(tmp_path):
+    """A head over 512 dimensions with random weights."""
+    return heads.aesthetic("ViT-B-32", weights=linear_file(tmp_path, 512))
+
+
+def linear_file(folder, dim, seed=0):
+    import torch
+    from safetensors.torch import save_file
+
+    draw = torch.Generator().manual_seed(seed)
+    tensors = {"weight": torch.randn(1, dim, generator=draw), "bias": torch.ones(1)}
+    save_file(tensors, folder / "head.safetensors")
+    return folder / "head.safetensors"
+
+
+def embeddings(n, dim=512, dtype=np.float16, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, dim)).astype(dtype)
+
+
+@needs_weights
+def test_aesthetic_on_the_rating_means(published):
+    head = heads.aesthetic("ViT-L/14")
+    folder = SHARED / "aesthetic_ratings_vit_l_14"
+    means = np.concatenate([np.load(folder / f"rating{i}.npy") for i in range(10)])
+    np.testing.assert_allclose(np.linalg.norm(means, axis=1), 1, atol=1e-6)  # as published
+    scores = head.predict(means)
+    assert (np.diff(scores) > 0).all()
+    np.testing.assert_allclose(scores[[0, -1]], [-2.46, 11.30], atol=0.005)
+    np.testing.assert_allclose(head.predict(7 * means), scores, rtol=1e-5)  # it normalises
+
+
+@needs_weights
+@pytest.mark.parametrize("arch, dim", [("ViT-L-14", 768), ("ViT-B-32", 512), ("ViT-B-16", 512)])
+def test_aesthetic_against_a_plain_loop(published, arch, dim):
+    import torch
+
+    head = heads.aesthetic(ClipModel(arch, "openai"))
+    state = torch.load(weights.find(Path(head.weights).name), weights_only=True)
+    x, weight = embeddings(40, dim), state["weight"][0].double().numpy()
+    plain = [
+        float(row.astype("f8") / np.linalg.norm(row.astype("f8")) @ weight) + float(state["bias"])
+        for row in x
+    ]
+    np.testing.assert_allclose(head.predict(x), plain, atol=1e-5)
+    assert head.clip == f"{arch}:openai" and head.unit_norm
+
+
+def test_rows_without_a_score_are_nan(head):
+    x = embeddings(1500, dtype=np.float32)
+    x[3], x[700, 5], x[701, 6], x[1499] = 0, np.nan, np.inf, -np.inf
+    scores = head.predict(x)
+    assert scores.dtype == np.float32 and scores.shape == (1500,)
+    assert set(np.flatnonzero(np.isnan(scores))) == {3, 700, 701, 1499}
+    extreme = np.ones((3, 512), np.float32) * np.float32([[1], [1e30], [1e-30]])
+    np.testing.assert_allclose(head.predict(extreme), head.predict(extreme[:1])[0], rtol=1e-5)
+
+
+def test_a_score_does_not_depend_on_the_rows_beside_it(head):
+    x = embeddings(1200)
+    x[10] = 0
+    scores = head.predict(x)
+    np.testing.assert_array_equal(head.predict(x[517:]), scores[517:])
+    for at in (0, 9, 11, 511, 512, 1199):
+        assert head.predict(x[at : at + 1])[0] == scores[at]
+
+
+def test_kinds_of_input(head):
+    import torch
+
+    x = embeddings(9)
+    scores = head.predict(x)
+    np.testing.assert_array_equal(head.predict(torch.from_numpy(x)), scores)
+    np.testing.assert_array_equal(head.predict(x[::-1]), scores[::-1])
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    np.testing.assert_array_equal(head.predict(read_only), scores)
+    assert head.predict(x[:0]).shape == (0,)
+    for wrong in (x[0], x[:, :100], x.astype(int), np.array([["a"] * 512])):
+        with pytest.raises(EmbeddingsError, match="Expected"):
+            head.predict(wrong)
+    with pytest.raises(ModelMismatchError, match="The head 'aesthetic' and the vectors"):
+        head.predict(Vectors(x, ClipModel("ViT-B-16")))
+
+
+def test_a_head_is_a_spec(head):
+    renamed = head.to("beauty")
+    assert renamed.name == "beauty" and head.name == "aesthetic" and renamed != head
+    assert pickle.loads(pickle.dumps(head)) == head and hash(head)
+    assert head.recipe() == {
+        "name": "aesthetic",
+        "clip": "ViT-B-32:openai",
+        "weights": "head.safetensors",
+        "sha256": weights.sha256_of(head.weights),
+    }
+    with pytest.raises(OptionError, match="output column"):
+        head.to("")
+
+
+def test_what_a_head_refuses(tmp_path):
+    with pytest.raises(OptionError, match="There is version 1"):
+        heads.aesthetic("ViT-L-14", version=2)
+    with pytest.raises(OptionError, match="There are: ViT-B-16, ViT-B-32, ViT-L-14"):
+        heads.aesthetic("ViT-H-14")
+    with pytest.raises(ModelMismatchError, match="fitted on OpenAI's weights"):
+        heads.aesthetic(ClipModel("ViT-L-14", "laion2b_s32b_b82k"))
+    with pytest.raises(WeightsError, match="512 dimensions"):
+        heads.aesthetic("ViT-L-14", weights=linear_file(tmp_path, 512))
+
+
+def test_a_changed_weight_file_is_refused(tmp_path):
+    path = linear_file(tmp_path, 512, seed=1)
+    head = heads.aesthetic("ViT-B-32", weights=path)
+    heads._loaded.clear()
+    linear_file(tmp_path, 512, seed=2)
+    with pytest.raises(WeightsError, match="another file"):
+        head.predict(embeddings(2))
+
+
+def test_missing_and_altered_published_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAION_DASK_WEIGHTS", str(tmp_path / "named"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(WeightsError) as missing:
+        heads.aesthetic("ViT-L-14")
+    for part in ("sa_0_4_vit_l_14_linear.pth", "named", "laion_dask/weights", "https://", "4071"):
+        assert part in str(missing.value)
+    (tmp_path / "named").mkdir()
+    (tmp_path / "named" / "sa_0_4_vit_l_14_linear.pth").write_bytes(b"short")
+    with pytest.raises(WeightsError, match="truncated or altered"):
+        heads.aesthetic("ViT-L-14")
+    with pytest.raises(WeightsError, match="Did you mean 'sa_0_4_vit_l_14_linear.pth'"):
+        weights.find("sa_0_4_vit_l_14.pth")
+
+
+def test_only_tensors_are_read(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    bomb, objects, other = tmp_path / "a.pth", tmp_path / "b.npy", tmp_path / "c.pkl"
+    bomb.write_bytes(pickle.dumps(Bomb()))
+    np.save(objects, np.array([{}], dtype=object), allow_pickle=True)
+    other.write_bytes(b"")
+    for path in (bomb, objects, other, tmp_path / "missing.pth"):
+        with pytest.raises(WeightsError):
+            weights.read_tensors(path)
+    assert not (tmp_path / "ran").exists()
+    np.save(tmp_path / "d.npy", np.ones((1, 4), np.float32))
+    assert weights.read_tensors(tmp_path / "d.npy")["array"].shape == (1, 4)
+    with pytest.raises(WeightsError, match=r"Expected a linear head"):
+        heads.aesthetic("ViT-B-32", weights=tmp_path / "d.npy")
+
+
+def test_the_demo_head(tmp_path, monkeypatch):
+    monkeypatch.setattr(heads, "_DEMO_SAFETY", tmp_path / "safety_head.safetensors")
+    with pytest.raises(WeightsError, match="Reinstall"):
+        heads.demo_safety()
+    linear_file(tmp_path, 512).rename(tmp_path / "safety_head.safetensors")
+    monkeypatch.setattr(ClipModel, "dim", 512)
+    head = heads.demo_safety(to="p_demo")
+    scores = head.predict(embeddings(50))
+    assert head.clip == "demo" and head.name == "p_demo" and ((scores > 0) & (scores < 1)).all()
+
+
+def test_heads_of_one_run_must_fit(head):
+    assert list(heads.check_heads([head, head.to("b")], ClipModel("ViT-B-32"))) == [
+        head,
+        head.to("b"),
+    ]
+    with pytest.raises(OptionError, match="Two heads write"):
+        list(heads.check_heads([head, head], ClipModel("ViT-B-32")))
+    with pytest.raises(ModelMismatchError):
+        list(heads.check_heads([head], ClipModel("ViT-L-14")))
