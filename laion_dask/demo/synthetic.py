@@ -161,9 +161,7 @@ def _write_metadata(path: Path, seed: int, subset: str, start: int, stop: int) -
     dictionary = ["WIDTH", "HEIGHT", "LANGUAGE", "LICENSE"]
     with (
         _appearing_whole(path) as part,
-        pq.ParquetWriter(
-            part, SCHEMA, compression="zstd", compression_level=1, use_dictionary=dictionary
-        ) as writer,
+        pq.ParquetWriter(part, SCHEMA, compression="snappy", use_dictionary=dictionary) as writer,
     ):
         for first in range(start, stop, _ROW_GROUP):
             tables = [
