@@ -150,7 +150,7 @@ def test_missing_and_altered_published_files(tmp_path, monkeypatch):
     (tmp_path / "named" / "sa_0_4_vit_l_14_linear.pth").write_bytes(b"short")
     with pytest.raises(WeightsError, match="truncated or altered"):
         heads.aesthetic("ViT-L-14")
-    with pytest.raises(WeightsError, match="Did you mean 'sa_0_4_vit_l_14_linear.pth'"):
+    with pytest.raises(WeightsError, match="Did you mean 'sa_0_4_vit_l_14_linear"):
         weights.find("sa_0_4_vit_l_14.pth")
 
 

@@ -81,6 +81,61 @@ def weight_file(arch: str, pretrained: str | None) -> Path | None:
         return Path(pretrained) if Path(pretrained).is_file() else None
     names = [f"{arch}-{pretrained}{kind}" for kind in _KINDS]
     published = _published(arch, pretrained)
+    address = published.get("url", "")
+    places = list(weights.folders())
+    if address:
+        names.append(address.rsplit("/", 1)[-1])
+        places.append(Path.home() / ".cache" / "clip")
+    candidates = (folder / name for folder in places for name in names)
+    return next((f for f in candidates if f.is_file()), None) or _in_hub_cache(published)
+
+
+def is_path(pretrained: str) -> bool:
+    """Whether ``pretrained`` names a file and not one of open_clip's tags."""
+    return pretrained.endswith((*_KINDS, ".npy", ".npz")) or "/" in pretrained
+
+
+def _published(arch: str, tag: str) -> dict:
+    from open_clip.pretrained import get_pretrained_cfg
+
+    return get_pretrained_cfg(arch, tag)
+
+
+def _in_hub_cache(published: dict) -> Path | None:
+    if not published.get("hf_hub"):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    repo, _, name = published["hf_hub"].rpartition("/")
+    names = [name] if name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+    found = (try_to_load_from_cache(repo, file) for file in names)
+    return next((Path(f) for f in found if isinstance(f, str)), None)
+
+
+def _missing(arch: str, pretrained: str | None) -> WeightsError:
+    if arch == "demo":
+        return WeightsError(
+            f"The bundled model's weights {DEMO_WEIGHTS.name} are not in {DEMO_WEIGHTS.parent}. "
+            "Reinstall the package; its data files are incomplete."
+        )
+    if pretrained is None:
+        return WeightsError(
+            f"ClipModel({arch!r}) names an architecture without weights, which is enough to "
+            "compare models but not to compute with one. Give pretrained= as a path to a weight "
+            "file or as one of open_clip's tags."
+        )
+    if is_path(pretrained):
+        return WeightsError(f"The weight file {pretrained} does not exist. Check the path.")
+    from open_clip.pretrained import list_pretrained_tags_by_model
+
+    tags = list_pretrained_tags_by_model(arch)
+    if not _published(arch, pretrained):
+        return WeightsError(
+            f"pretrained is {pretrained!r}, which is no tag of {arch} and no file. Expected a path "
+            f"or one of: {', '.join(tags) or 'none is published'}."
+        )
+    published = _published(arch, pretrained)
     hub = published.get("hf_hub", "").strip("/")  # what open_clip prefers, as safetensors
     address = f"https://huggingface.co/{hub}" if hub else published["url"]
     return WeightsError(
