@@ -1,0 +1,146 @@
+"""Webdataset tars, streamed: headers are read one by one, members by seeking, nothing is extracted.
+
+An archive is hostile until shown otherwise. Only regular members are read, by our own seek and
+read and never through ``extract``; header reads, member sizes and member counts are capped; an
+offset that does not grow ends the archive.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import fsspec.core
+
+from laion_dask.errors import ImageError
+from laion_dask.io.samples import IMAGE_KINDS, Member, unsafe_name
+from laion_dask.models.pictures import MAX_IMAGE_BYTES
+
+#: Members of one archive; img2dataset writes 10,000 samples of three.
+MAX_MEMBERS = 1_000_000
+
+#: Bytes that the headers before one member may make us read: long names, PAX records and maps of
+#: sparse files are far smaller.
+MAX_HEADER_BYTES = 2**20
+
+
+class _HeaderReads:
+    """The file as tarfile sees it, which reads headers only: a budget of bytes for each member."""
+
+    def __init__(self, file) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+        self.refill()
+
+    def refill(self) -> None:
+        self._left = MAX_HEADER_BYTES
+
+    def read(self, n: int = -1) -> bytes:
+        if not 0 <= n <= self._left:
+            raise tarfile.ReadError(f"a header asks for {n} bytes")
+        self._left -= n
+        return self._file.read(n)
+
+
+@contextmanager
+def open_members(path: str) -> Iterator[Iterator[Member]]:
+    """The members of an archive in order, while it is open.
+
+    Directories are left out. Damage after the first member ends the archive with a member whose
+    ``flaw`` says so, so that it becomes one counted reject.
+
+    Raises
+    ------
+    ImageError
+        When the file is missing, empty, or no uncompressed tar.
+    """
+    try:
+        fs, inner = fsspec.core.url_to_fs(path)
+        file = fs.open(inner, "rb")
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path} cannot be opened: {error}. Check the path.") from error
+    with file:
+        n_bytes = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        try:
+            archive = tarfile.TarFile(fileobj=_HeaderReads(file), mode="r")
+        except Exception as error:  # headers can break int(), str.decode() and seek() alike
+            why = str(error) or type(error).__name__
+            raise ImageError(
+                f"{path} ({n_bytes} bytes) is no tar archive: {why}. "
+                "Expected an uncompressed .tar of images, with captions and JSON beside them."
+            ) from error
+        yield _members(archive, file, n_bytes)
+
+
+def _members(archive: tarfile.TarFile, file, n_bytes: int) -> Iterator[Member]:
+    last, count, end = -1, 0, 0
+    while True:
+        try:
+            archive.fileobj.refill()
+            info = archive.next()
+            archive.members = []  # tarfile keeps every header otherwise
+        except Exception as error:
+            if end <= n_bytes:  # else the last member has said already that it is cut off
+                why = str(error) or type(error).__name__
+                yield _end(f"archive is damaged after {count} members: {why}")
+            return
+        if info is None:
+            if end <= n_bytes and not _has_end_mark(file, archive.offset):
+                yield _end(f"archive has no end mark after {count} members; it may be cut off")
+            return
+        count += 1
+        if info.offset <= last or info.size < 0 or count > MAX_MEMBERS:
+            yield _end(f"archive is damaged or has over {MAX_MEMBERS} members, at number {count}")
+            return
+        last, end = info.offset, info.offset_data + info.size
+        if not info.isdir():
+            yield _member(info, file, n_bytes)
+
+
+def _end(flaw: str) -> Member:
+    return Member("(archive)", 0, None, flaw)
+
+
+def _has_end_mark(file, offset: int) -> bool:
+    file.seek(offset)
+    return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
+
+
+def _member(info: tarfile.TarInfo, file, n_bytes: int) -> Member:
+    flaw = unsafe_name(info.name)
+    if not info.isreg() or info.issparse():
+        flaw = "not a regular file (a link, a device or a sparse file)"
+    elif info.offset_data + info.size > n_bytes:
+        flaw = f"declares {info.size} bytes, beyond the end of the archive"
+
+    def read() -> bytes:
+        return read_at(file, info.offset_data, info.size)
+
+    return Member(info.name, info.size, read, flaw, info.offset_data)
+
+
+def read_at(file, offset: int, size: int) -> bytes:
+    """``size`` bytes at ``offset``; ``OSError`` when they are not all there."""
+    file.seek(offset)
+    data = file.read(size)
+    if len(data) != size:
+        raise OSError(f"member is cut off: {len(data)} of {size} bytes")
+    return data
+
+
+def image_offsets(path: str) -> dict[str, tuple[int, int]]:
+    """Where each image of an archive lies: name and key → (offset, bytes).
+
+    A key that occurs twice means its first image; the member's full name tells them apart.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    with open_members(path) as members:
+        for member in members:
+            if member.kind in IMAGE_KINDS and not member.flaw and member.n_bytes <= MAX_IMAGE_BYTES:
+                place = (member.offset, member.n_bytes)
+                found.setdefault(member.name, place)
+                found.setdefault(member.key, place)
+    return found
