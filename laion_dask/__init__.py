@@ -1,1 +1,53 @@
-"""Understand, audit and carve web-scale image-text data sets."""
+"""Understand, audit and carve web-scale image-text data sets with Dask.
+
+A frame is a plain Dask DataFrame whose rows know where they came from (``shard``, ``row``). Verbs
+are methods of its ``.laion`` accessor and functions of this package.
+"""
+
+from laion_dask import accessor, models, statistics
+from laion_dask import predicate as predicate
+from laion_dask.cluster import connect, start_cluster
+from laion_dask.errors import LaionDaskError
+from laion_dask.explore.gallery import gallery
+from laion_dask.explore.report import write_report
+from laion_dask.io.embeddings import Embeddings, open_embeddings
+from laion_dask.io.images import Images, open_images
+from laion_dask.io.shards import read_shards
+from laion_dask.models import ClipModel, Vectors, heads
+from laion_dask.options import get_option, set_options
+from laion_dask.verbs.embed import embed
+from laion_dask.verbs.export import Export, export
+from laion_dask.verbs.score import score, similarity
+from laion_dask.verbs.summary import Summary, summary
+from laion_dask.verbs.where import Rows, rows, where
+
+__all__ = [
+    "ClipModel",
+    "Embeddings",
+    "Export",
+    "Images",
+    "LaionDaskError",
+    "Rows",
+    "Summary",
+    "Vectors",
+    "accessor",
+    "connect",
+    "embed",
+    "export",
+    "gallery",
+    "get_option",
+    "heads",
+    "models",
+    "open_embeddings",
+    "open_images",
+    "read_shards",
+    "rows",
+    "score",
+    "set_options",
+    "similarity",
+    "start_cluster",
+    "statistics",
+    "summary",
+    "where",
+    "write_report",
+]

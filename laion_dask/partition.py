@@ -31,7 +31,11 @@ def read(scan: Scan, pieces: Sequence[Piece]) -> dd.DataFrame:
 def as_read(frame: dd.DataFrame) -> tuple[Scan, list[Piece]] | None:
     """The scan and pieces of a frame that is as it was read, or None for any other."""
     expr = frame.expr
-    if isinstance(expr, FromMap) and isinstance(expr.func, Scan) and expr.operand("columns") is None:
+    if (
+        isinstance(expr, FromMap)
+        and isinstance(expr.func, Scan)
+        and expr.operand("columns") is None
+    ):
         return expr.func, _pieces(expr)
     return None
 
@@ -192,9 +196,7 @@ def _compute_on(client, collections, label: str):
     persisted = client.persist(list(collections))
     futures = futures_of(persisted)
     try:
-        for _ in tqdm(
-            as_completed(futures), desc=label, total=len(futures), delay=2, leave=False
-        ):
+        for _ in tqdm(as_completed(futures), desc=label, total=len(futures), delay=2, leave=False):
             pass
         return tuple(client.gather(client.compute(persisted)))
     finally:

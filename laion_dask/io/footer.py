@@ -87,7 +87,9 @@ def _footer_bytes(file, size: int, path: str) -> bytes:
     if size < 12 or tail[-4:] != _MAGIC:
         file.seek(0)
         starts = file.read(4) == _MAGIC
-        what = "is truncated: it starts as Parquet but has no footer" if starts else "is not Parquet"
+        what = (
+            "is truncated: it starts as Parquet but has no footer" if starts else "is not Parquet"
+        )
         raise ShardError(f"{path} ({size:,} bytes) {what}. {remedy}")
     length = int.from_bytes(tail[-8:-4], "little") + 8
     if length > size - 4:

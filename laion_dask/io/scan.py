@@ -13,7 +13,6 @@ from laion_dask.io import engine, slow_scan
 from laion_dask.io.unify import cast_exactly, family
 from laion_dask.predicate import Predicate, Sql, to_sql
 from laion_dask.predicate.sql import quoted
-from laion_dask.schema import PROVENANCE
 
 PROVENANCE_TYPES = {"shard": pa.int32(), "row": pa.int64()}
 
@@ -184,9 +183,7 @@ class Scan:
         for name in names:
             rows = raw["row"] if "row" in raw.column_names else raw[name]
             arrays.append(
-                cast_exactly(
-                    raw[name], types[name], name=name, path=piece.shard.path, rows=rows
-                )
+                cast_exactly(raw[name], types[name], name=name, path=piece.shard.path, rows=rows)
             )
         return pa.Table.from_arrays(arrays, names=names)
 

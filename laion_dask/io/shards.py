@@ -87,7 +87,9 @@ def read_shards(
         kinds = {name: kind_of_arrow(type_) for name, type_ in types.items()}
         scan = scan.and_where(parse(where, kinds))
     groups = [footer.row_groups for footer in footers]
-    pieces = [p for s, g in zip(shards, groups, strict=True) for p in _cut(s, g, max_rows_per_partition)]
+    pieces = [
+        p for s, g in zip(shards, groups, strict=True) for p in _cut(s, g, max_rows_per_partition)
+    ]
     frame = partition.read(scan, pieces)
     return frame if columns is None else frame[_chosen(columns, types)]
 
@@ -124,9 +126,7 @@ def _shard(index: int, footer: Footer, dialect: Dialect, swap: bool) -> Shard:
         raise SchemaError(f"{footer.path}: {error}") from None
     columns = tuple((old, new, footer.schema.field(old).type) for old, new in names.items())
     key = shard_key(footer.path)
-    return Shard(
-        index, footer.path, key, footer.n_rows, footer.size, footer.sha256, columns
-    )
+    return Shard(index, footer.path, key, footer.n_rows, footer.size, footer.sha256, columns)
 
 
 def _cut(shard: Shard, row_groups: Sequence[int], most: int) -> list[Piece]:

@@ -1,4 +1,4 @@
-"""The careful reader, for a shard whose text is not UTF-8: finds the rows, and names or rejects them.
+"""The careful reader, for a shard whose text is not UTF-8: names the rows, or rejects them.
 
 It reads the piece's row groups with pyarrow, which does not look into strings, and filters in
 memory. Only a shard on which the fast reader stumbled is read this way.
@@ -72,9 +72,7 @@ def _row_groups(piece: Piece, names: list[str]) -> pa.Table:
         file = pq.ParquetFile(source)
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         starts = np.cumsum([0, *sizes])
-        groups = [
-            i for i, n in enumerate(sizes) if n and piece.start <= starts[i] < piece.stop
-        ]
+        groups = [i for i, n in enumerate(sizes) if n and piece.start <= starts[i] < piece.stop]
         have = [n for n in names if n in stored]
         table = file.read_row_groups(groups, columns=[stored[n] for n in have], use_threads=False)
         table = table.select([stored[n] for n in have]).rename_columns(have)

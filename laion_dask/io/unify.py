@@ -116,7 +116,7 @@ def common_type(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> pa.Da
     if not types:
         return pa.large_string()
     families = {family(t) for t in types}
-    mixable = families == {"integer", "float"} or families <= _MIXABLE and len(families) == 1
+    mixable = families == {"integer", "float"} or (families <= _MIXABLE and len(families) == 1)
     if len(types) > 1 and not mixable:
         raise _disagreement(name, known)
     return _widest(types)

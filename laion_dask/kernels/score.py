@@ -23,7 +23,7 @@ BLOCK = 8192
 
 
 def blocks(part) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """The rows of a partition, grouped by shard: (shard, rows in it, positions in the partition)."""
+    """A partition's rows by shard and block: (shard, rows in it, positions in the partition)."""
     shards, rows = to_numpy(part["shard"]), to_numpy(part["row"])
     for shard in np.unique(shards):
         here = np.flatnonzero(shards == shard)

@@ -14,6 +14,8 @@ from laion_dask.statistics import Quantiles, Top
 
 #: Columns whose distribution is described; ``text_length`` is counted in code points.
 DESCRIBED = ("width", "height", "text_length", "similarity", "aesthetic")
+#: Those of them that hold whole numbers.
+WHOLE = ("width", "height", "text_length")
 #: LAION's own thresholds: unsafe above 0.5, watermarked above 0.8 (LAION-5B announcement, 2022).
 THRESHOLDS = {"punsafe": 0.5, "pwatermark": 0.8}
 #: Sizes that LAION counts images by: both sides at least so many pixels.
@@ -70,7 +72,9 @@ def combined(one: State, two: State) -> State:
             for n in {**one.quantiles, **two.quantiles}
         },
         {
-            n: tuple(a + b for a, b in zip(one.over.get(n, (0, 0)), two.over.get(n, (0, 0)), strict=True))
+            n: tuple(
+                a + b for a, b in zip(one.over.get(n, (0, 0)), two.over.get(n, (0, 0)), strict=True)
+            )
             for n in {**one.over, **two.over}
         },
         {s: one.sides.get(s, 0) + two.sides.get(s, 0) for s in {**one.sides, **two.sides}},

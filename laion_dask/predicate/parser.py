@@ -101,7 +101,7 @@ def _number(value: int | float) -> Constant:
 
 
 class _Parser:
-    """One walk over the syntax tree: `condition` for what is true or false, `value` for operands."""
+    """One walk over the syntax tree: `condition` for tests, `value` for their operands."""
 
     def __init__(self, text: str, kinds: Mapping[str, str]):
         self.text, self.kinds = text, kinds
@@ -129,8 +129,7 @@ class _Parser:
     def chain(self, node: ast.Compare) -> Node:
         operands = [node.left, *node.comparators]
         parts = tuple(
-            self.comparison(node, op, operands[i], operands[i + 1])
-            for i, op in enumerate(node.ops)
+            self.comparison(node, op, operands[i], operands[i + 1]) for i, op in enumerate(node.ops)
         )
         return parts[0] if len(parts) == 1 else Every(parts)
 
@@ -185,8 +184,10 @@ class _Parser:
     def string(self, node: ast.Call) -> Node:
         of = self.value(node.func.value)
         if of.kind != "string" or isinstance(of, Constant):
-            raise self.refuse(node, f"asks for text, but {_shown(ast.unparse(node.func.value))} "
-                              f"is of kind {of.kind}.")
+            raise self.refuse(
+                node,
+                f"asks for text, but {_shown(ast.unparse(node.func.value))} is of kind {of.kind}.",
+            )
         return of
 
     def value(self, node: ast.expr) -> Node:
@@ -208,9 +209,9 @@ class _Parser:
         raise self.refuse(node, "is not part of the language of where=; see laion_dask.predicate.")
 
     def call(self, node: ast.Call) -> Node:
-        if isinstance(node.func, ast.Name) and node.func.id == "col" and len(node.args) == 1:
-            if self.is_string(node.args[0]):
-                return self.column(node.args[0].value)
+        named = isinstance(node.func, ast.Name) and node.func.id == "col"
+        if named and len(node.args) == 1 and self.is_string(node.args[0]):
+            return self.column(node.args[0].value)
         method = self.method(node)
         if method in TEXT_VALUES and not node.args and not node.keywords:
             return TextValue(method, self.string(node), TEXT_VALUES[method])

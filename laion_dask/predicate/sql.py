@@ -149,7 +149,7 @@ class _Writer:
             return "TRUE" if node.value else "FALSE"
         if isinstance(node.value, int):
             return f"({node.value})::{_TYPES[node.kind]}"
-        if node.kind == "float32" and abs(node.value) > 3.4028235e38 or math.isinf(node.value):
+        if (node.kind == "float32" and abs(node.value) > 3.4028235e38) or math.isinf(node.value):
             return f"'{'-' if node.value < 0 else ''}Infinity'::{_TYPES[node.kind]}"
         return f"({node.value!r})::{_TYPES[node.kind]}"
 

@@ -21,7 +21,16 @@ from laion_dask.kernels.filter import passes
 from laion_dask.verbs.where import Rows, account, undecided
 
 #: Packages whose version decides what an export holds.
-_VERSIONS = ("laion_dask", "dask", "duckdb", "numpy", "open_clip_torch", "pandas", "pyarrow", "torch")
+_VERSIONS = (
+    "laion_dask",
+    "dask",
+    "duckdb",
+    "numpy",
+    "open_clip_torch",
+    "pandas",
+    "pyarrow",
+    "torch",
+)
 
 
 @dataclass(frozen=True)
@@ -110,8 +119,8 @@ def _refuse_own_inputs(target: Target, sources) -> None:
         for piece in pieces:
             if target.fs.unstrip_protocol(piece.shard.path).startswith(folder):
                 raise ExportError(
-                    f"{target.path} holds {piece.shard.path}, which this frame reads; writing there "
-                    "would replace its own input. Name another folder."
+                    f"{target.path} holds {piece.shard.path}, which this frame reads; writing "
+                    "there would replace its own input. Name another folder."
                 )
 
 

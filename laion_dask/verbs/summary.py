@@ -11,7 +11,8 @@ import pandas as pd
 
 from laion_dask import partition
 from laion_dask.errors import ProvenanceError
-from laion_dask.kernels.summary import THRESHOLDS, State, combined, contribution
+from laion_dask.kernels.summary import THRESHOLDS, WHOLE, State, combined, contribution
+from laion_dask.schema import PROVENANCE
 from laion_dask.statistics import wilson
 from laion_dask.verbs.where import Rows, account, undecided
 
@@ -124,22 +125,36 @@ def _finalized(state: State, rows: Rows | None) -> Summary:
         n_rows=n,
         rows=rows,
         nulls=_table(
-            "column", ({"column": c, "nulls": k, "share": _share(k, n)} for c, k in state.nulls.items())
+            "column",
+            (
+                {"column": c, "nulls": k, "share": _share(k, n)}
+                for c, k in state.nulls.items()
+                if c not in PROVENANCE
+            ),
         ),
         quantiles=_table(
             "column",
             (
-                {"column": c, "n": q.n, "mean": q.mean, **dict(zip(SHARES, q.at(SHARES), strict=True))}
+                {"column": c, "n": q.n, "mean": q.mean, **_quantiles(c, q)}
                 for c, q in state.quantiles.items()
             ),
         ),
         sizes=_table(
-            "pixels", ({"pixels": s, "count": k, "share": _share(k, n)} for s, k in state.sides.items())
+            "pixels",
+            ({"pixels": s, "count": k, "share": _share(k, n)} for s, k in state.sides.items()),
         ),
         shares=_table("what", (_tail(what, *state.over[what], n) for what in state.over)),
         languages=_most("language", state.languages, n),
         domains=_most("domain", state.domains, n),
     )
+
+
+def _quantiles(column: str, sketch) -> dict[float, float]:
+    """The published shares; whole numbers where the column holds such."""
+    values = sketch.at(SHARES)
+    if column in WHOLE:
+        values = [v if np.isnan(v) else float(round(v)) for v in values]
+    return dict(zip(SHARES, values, strict=True))
 
 
 def _tail(what: str, k: int, n: int, n_rows: int) -> dict:

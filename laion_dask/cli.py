@@ -1,0 +1,141 @@
+"""The command ``laion-dask``: one-line forwards to the package, with progress and exit codes.
+
+Exit codes: 0 done, 1 the data or the folder would not do (the message says why), 2 the command
+was called wrongly, 130 cancelled.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from laion_dask.errors import LaionDaskError, OptionError
+
+app = typer.Typer(
+    help="Understand, audit and carve web-scale image-text data sets.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Source = Annotated[str, typer.Argument(help="A shard, folder, pattern or fsspec address.")]
+Where = Annotated[str | None, typer.Option(help="Keep the rows for which this is true.")]
+Model = Annotated[
+    str, typer.Option(help="open_clip architecture, as NAME or NAME:PRETRAINED; or 'demo'.")
+]
+Vectors = Annotated[str, typer.Option(help="Embeddings of SOURCE: .npy, .npz or Parquet.")]
+Format = Annotated[str, typer.Option(help="What the parts are.")]
+
+
+@app.callback()
+def _options(
+    workers: Annotated[
+        bool, typer.Option("--workers", help="Use local worker processes, GPU ones if visible.")
+    ] = False,
+) -> None:
+    if workers:
+        from laion_dask.cluster import start_cluster
+
+        start_cluster()
+
+
+@app.command(epilog="Example: laion-dask inspect shards/")
+def inspect(source: Source, where: Where = None) -> None:
+    """What shards hold: dialect, columns, rows, and a summary of every column."""
+    from laion_dask.explore.inspect import describe
+    from laion_dask.io.shards import read_shards
+    from laion_dask.verbs.summary import summary
+
+    frame = read_shards(source, where=where)
+    typer.echo(describe(frame))
+    typer.echo(f"\n{summary(frame)}")
+
+
+@app.command(epilog="Example: laion-dask embed images/ out/ --model ViT-B-32:openai")
+def embed(
+    source: Annotated[str, typer.Argument(help="Webdataset tars, or a folder of images.")],
+    out: Annotated[Path, typer.Argument(help="Folder in clip-retrieval's layout.")],
+    model: Model = "demo",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 64,
+) -> None:
+    """Images to CLIP embeddings, shard by shard; run it again to resume."""
+    from laion_dask.verbs.embed import embed as run
+
+    typer.echo(run(source, model, out, batch_size=batch_size))
+
+
+@app.command(
+    epilog="Example: laion-dask score meta/ scored/ --embeddings img_emb/ --model ViT-L-14 "
+    "--head aesthetic --text 'a red bird'"
+)
+def score(
+    source: Source,
+    out: Annotated[Path, typer.Argument(help="Folder for the scored rows.")],
+    embeddings: Vectors,
+    model: Model,
+    head: Annotated[list[str] | None, typer.Option(help="aesthetic, demo_safety.")] = None,
+    text: Annotated[str | None, typer.Option(help="Similarity to this text.")] = None,
+    field: Annotated[str | None, typer.Option(help="Member or column of the vectors.")] = None,
+    where: Where = None,
+    format: Format = "parquet",
+) -> None:
+    """Add scores from embeddings, and export the rows that WHERE keeps (scores included)."""
+    import laion_dask as ld
+
+    frame = ld.read_shards(source)
+    vectors = ld.open_embeddings(embeddings, model=model, like=frame, field=field)
+    heads = [ld.heads.by_name(name, vectors.model) for name in head or ()]
+    if heads:
+        frame = frame.laion.score(vectors, *heads)
+    if text:
+        frame = frame.laion.similarity(vectors, vectors.model.text(text))
+    frame = frame if where is None else frame.laion.where(where)
+    typer.echo(frame.laion.export(out, format))
+
+
+@app.command(
+    epilog="Example: laion-dask export shards/ carved/ --where \"similarity > 0.3 and width >= 256\""
+)
+def export(
+    source: Source,
+    out: Annotated[Path, typer.Argument(help="A new folder, or an earlier export.")],
+    where: Where = None,
+    format: Format = "parquet",
+) -> None:
+    """Write the rows that WHERE keeps, with a recipe that accounts for every row."""
+    from laion_dask.io.shards import read_shards
+    from laion_dask.verbs.export import export as write
+
+    typer.echo(write(read_shards(source, where=where), out, format))
+
+
+@app.command(epilog="Example: laion-dask demo demo-corpus/")
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder for the corpus and results.")] = Path(
+        "demo-corpus"
+    ),
+    images: Annotated[int, typer.Option(min=100, help="How many images.")] = 4000,
+) -> None:
+    """The main job on a small corpus of our own: generate, embed, score, carve, report."""
+    from laion_dask.demo.job import run
+
+    typer.echo(run(out, n_images=images))
+
+
+def main() -> None:
+    """Run the command; an error of the package ends it with one line and no traceback."""
+    try:
+        app()
+    except OptionError as error:
+        typer.echo(f"laion-dask: {error}", err=True)
+        sys.exit(2)
+    except LaionDaskError as error:
+        typer.echo(f"laion-dask: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("laion-dask: cancelled; nothing half-written is left.", err=True)
+        sys.exit(130)

@@ -1,0 +1,97 @@
+"""How workers start: on the GPUs that are visible, else on the processors."""
+
+from __future__ import annotations
+
+import os
+
+import distributed
+
+from laion_dask.backend import gpu_count, require_dask_cuda
+
+_HERE = "127.0.0.1"
+
+
+def start_cluster(
+    n_workers: int | None = None,
+    *,
+    gpu: bool | None = None,
+    memory_limit: str | int = "auto",
+    dashboard_port: int = 0,
+) -> distributed.Client:
+    """A client with local workers: one a GPU where any is visible, else one a core. Eager.
+
+    A client that is there already is used again. Everything listens on this machine only. Says in
+    one line what it started, and where the dashboard is.
+
+    Parameters
+    ----------
+    n_workers : int, optional
+        By default one a GPU, or one a core that this process may use.
+    gpu : bool, optional
+        True asks for GPU workers and fails where there is none; False asks for CPU workers.
+    memory_limit : str or int
+        Of each CPU worker, such as ``"4GB"``.
+    dashboard_port : int
+        0 takes a free one.
+
+    Raises
+    ------
+    MissingExtraError
+        When GPU workers are wanted and dask-cuda is not installed.
+    """
+    client = _current()
+    if client is not None:
+        print(f"Using the client that is there: {client.dashboard_link}")
+        return client
+    wanted = gpu_count() > 0 if gpu is None else gpu
+    dashboard = f"{_HERE}:{dashboard_port}"
+    if wanted:
+        cuda = require_dask_cuda()
+        cluster = cuda.LocalCUDACluster(
+            n_workers=n_workers, host=_HERE, dashboard_address=dashboard, enable_cudf_spill=True
+        )
+        kind = "GPU"
+    else:
+        cluster = distributed.LocalCluster(
+            n_workers=n_workers or _cores(),
+            threads_per_worker=1,
+            host=_HERE,
+            dashboard_address=dashboard,
+            memory_limit=memory_limit,
+        )
+        kind = "CPU"
+    client = distributed.Client(cluster)
+    print(f"{len(cluster.workers)} {kind} workers; dashboard at {client.dashboard_link}")
+    return client
+
+
+def connect(address: str) -> distributed.Client:
+    """A client of a scheduler that runs already. Eager.
+
+    Parameters
+    ----------
+    address : str
+        Such as ``"tcp://10.0.0.1:8786"``, or the path of a scheduler file.
+
+    Raises
+    ------
+    OSError
+        When no scheduler answers there.
+    """
+    if os.path.isfile(address):
+        return distributed.Client(scheduler_file=address)
+    return distributed.Client(address)
+
+
+def _current() -> distributed.Client | None:
+    try:
+        return distributed.get_client()
+    except ValueError:
+        return None
+
+
+def _cores() -> int:
+    """Cores that this process may use, which a container or a scheduler may have cut down."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

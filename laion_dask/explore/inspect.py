@@ -1,0 +1,38 @@
+"""What a frame's shards are, before anything of them is read."""
+
+from __future__ import annotations
+
+import dask.dataframe as dd
+
+from laion_dask import partition
+from laion_dask.schema import CANONICAL, recognise
+
+
+def describe(frame: dd.DataFrame) -> str:
+    """Dialect, shards, rows, bytes and columns of a frame, from the footers. Eager, reads no data.
+
+    Raises
+    ------
+    ProvenanceError
+        When the frame does not lead back to one call of `read_shards`.
+    """
+    shards = partition.shards(frame)
+    stored: dict[str, tuple[str, str]] = {}
+    for shard in shards:
+        for old, new, type_ in shard.columns:
+            stored.setdefault(new, (old, str(type_)))
+    dialect = recognise(old for old, _ in stored.values())
+    rows, size = sum(s.n_rows for s in shards), sum(s.size for s in shards)
+    lines = [
+        f"{dialect.name}: {dialect.about}",
+        f"{len(shards):,} shards, {rows:,} rows, {size / 1e6:,.1f} MB, "
+        f"{frame.npartitions:,} partitions; first {shards[0].path}",
+        "",
+    ]
+    width = max(len(name) for name in stored)
+    for name, (old, type_) in stored.items():
+        known = CANONICAL.get(name)
+        about = f"  {known.about}" if known else ""
+        renamed = f" (stored as {old})" if old != name else ""
+        lines.append(f"  {name:<{width}}  {type_:<12}{about}{renamed}")
+    return "\n".join(lines)
