@@ -1,0 +1,192 @@
+"""The folder that ``embed`` writes, in clip-retrieval's layout, and how a shard is committed.
+
+::
+
+    out/img_emb/img_emb_0000.npy           (n, dim) float16, unit norm
+    out/text_emb/text_emb_0000.npy         the same for captions, NaN where there is none
+    out/metadata/metadata_0000.parquet     row i describes row i of the arrays
+    out/rejects/rejects_0000.parquet       what became no row, and why
+    out/embed.json                         the manifest, written last
+
+Every file is written under a temporary name and renamed. A shard's metadata file is renamed last,
+so a shard whose metadata is there is complete. ``.embed_plan.json`` says, while a run is under
+way, what it is a run of; nothing else is ever resumed into the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from laion_dask.errors import ExportError
+
+MANIFEST = "embed.json"
+PLAN = ".embed_plan.json"
+_PARTIAL = ".partial"
+
+#: The parts of a plan that must agree for a folder to be resumed, in words.
+_IDENTITY = {
+    "model": "another model",
+    "sources": "other source files",
+    "heads": "other heads",
+    "columns": "other columns",
+}
+
+
+class EmbedFolder:
+    """The output folder of one ``embed``.
+
+    Parameters
+    ----------
+    path : path
+    n_shards : int
+    texts : bool
+        Whether there are text embeddings.
+    """
+
+    def __init__(self, path: str | os.PathLike, n_shards: int, texts: bool) -> None:
+        self.path = Path(path)
+        self.n_shards = n_shards
+        self.texts = texts
+        self._width = max(4, len(str(n_shards - 1)))
+
+    def file(self, role: str, number: int) -> Path:
+        """The file of a shard: role is img_emb, text_emb, metadata or rejects."""
+        suffix = "npy" if role.endswith("emb") else "parquet"
+        return self.path / role / f"{role}_{number:0{self._width}d}.{suffix}"
+
+    def _roles(self) -> list[str]:
+        return ["img_emb", *["text_emb"] * self.texts, "rejects", "metadata"]
+
+    def begin(self, plan: dict) -> dict:
+        """Claim the folder for this plan, or find that it is this plan's already.
+
+        Returns
+        -------
+        dict
+            The plan, with the library versions of the run that began it.
+
+        Raises
+        ------
+        ExportError
+            When the folder holds something else, or the run of another plan.
+        """
+        found = _read_plan(self.path)
+        if found is None:
+            self._claim(plan)
+        else:
+            self._check_same(found, plan)
+            plan = {**plan, "versions": found["versions"]}
+        for role in self._roles():
+            (self.path / role).mkdir(exist_ok=True)
+        self.sweep()
+        return plan
+
+    def _claim(self, plan: dict) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise ExportError(f"{self.path} is a file. Expected a folder, new or empty.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        others = [p.name for p in self.path.iterdir() if not p.name.endswith(_PARTIAL)]
+        if others:
+            raise ExportError(
+                f"{self.path} is not empty ({', '.join(sorted(others)[:3])}) and was not made by "
+                "embed. Name a new or an empty folder."
+            )
+        with _committed(self.path / PLAN) as file:
+            file.write(_json_bytes(plan))
+
+    def _check_same(self, found: dict, plan: dict) -> None:
+        other = [words for part, words in _IDENTITY.items() if found.get(part) != plan[part]]
+        if other:
+            raise ExportError(
+                f"{self.path} holds an embed run of {' and '.join(other)}. Expected the run that "
+                "is to be resumed. Name another folder, or remove this one."
+            )
+
+    def sweep(self) -> None:
+        """Remove what a killed run left under temporary names."""
+        for file in self.path.rglob(f".*{_PARTIAL}"):
+            file.unlink(missing_ok=True)
+
+    def is_done(self, number: int) -> bool:
+        """Whether a shard is committed."""
+        return all(self.file(role, number).is_file() for role in self._roles())
+
+    def write(self, number: int, arrays: dict, metadata: pa.Table, rejects: pa.Table) -> None:
+        """Commit a shard: the arrays, its rejects and, last, its metadata."""
+        for role, array in arrays.items():
+            with _committed(self.file(role, number)) as file:
+                np.save(file, array, allow_pickle=False)
+        for role, table in (("rejects", rejects), ("metadata", metadata)):
+            with _committed(self.file(role, number)) as file:
+                pq.write_table(table, file, compression="zstd")
+
+    def finish(self, plan: dict) -> dict:
+        """Count what is there, write the manifest, and return it.
+
+        Raises
+        ------
+        ExportError
+            When the files of a shard do not have the same number of rows.
+        """
+        shards = [
+            {"source": source["name"], **self._count(number)}
+            for number, source in enumerate(plan["sources"])
+        ]
+        counts = {n: sum(shard[n] for shard in shards) for n in ("read", "kept", "rejected")}
+        manifest = {**plan, "counts": counts, "shards": shards}
+        with _committed(self.path / MANIFEST) as file:
+            file.write(_json_bytes(manifest))
+        (self.path / PLAN).unlink(missing_ok=True)
+        return manifest
+
+    def _count(self, number: int) -> dict[str, int]:
+        kept = pq.read_metadata(self.file("metadata", number)).num_rows
+        rejected = pq.read_metadata(self.file("rejects", number)).num_rows
+        for role in self._roles():
+            if role.endswith("emb"):
+                rows = len(np.load(self.file(role, number), mmap_mode="r"))
+                if rows != kept:
+                    raise ExportError(
+                        f"{self.file(role, number)} has {rows} rows; its metadata has {kept}. "
+                        "Remove both files and run embed again."
+                    )
+        return {"read": kept + rejected, "kept": kept, "rejected": rejected}
+
+
+def _read_plan(path: Path) -> dict | None:
+    for name in (MANIFEST, PLAN):
+        if (path / name).is_file():
+            try:
+                return json.loads((path / name).read_bytes())
+            except ValueError as error:
+                raise ExportError(
+                    f"{path / name} is damaged ({error}). Remove the folder and run embed again."
+                ) from error
+    return None
+
+
+def _json_bytes(data: dict) -> bytes:
+    return (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+@contextmanager
+def _committed(path: Path) -> Iterator:
+    """A file that appears under its name only when it is whole."""
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{_PARTIAL}")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

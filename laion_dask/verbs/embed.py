@@ -1,0 +1,230 @@
+"""Images into embeddings: archives or a folder in, clip-retrieval's layout out, shard by shard."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from dask.system import CPU_COUNT
+
+from laion_dask.errors import OptionError
+from laion_dask.io.embed_columns import metadata_table, plan_columns, rejects_table
+from laion_dask.io.embed_folder import MANIFEST, EmbedFolder
+from laion_dask.io.images import FolderShard, Survey, TarShard, find_shards
+from laion_dask.kernels.embed import embed_samples
+from laion_dask.models.clip import ClipModel, as_model
+from laion_dask.models.heads import LinearHead, check_heads
+from laion_dask.models.torch_threads import one_torch_thread
+from laion_dask.verbs.task_runner import Run, current_client, run_each
+
+#: Threads that decode beside the forward pass of one shard, where a GPU does that pass.
+GPU_LANES = 4
+
+#: Libraries whose version can change a digit of the result.
+_LIBRARIES = ("laion_dask", "open_clip_torch", "torch", "torchvision", "pillow")
+
+
+@dataclass(frozen=True)
+class EmbedResult:
+    """What ``embed`` has written. Prints as its counts.
+
+    Attributes
+    ----------
+    out : Path
+        The folder.
+    n_shards : int
+    n_read, n_kept, n_rejected : int
+        Samples; read is the sum of kept and rejected.
+    has_texts : bool
+        Whether captions were there and embedded.
+    """
+
+    out: Path
+    n_shards: int
+    n_read: int
+    n_kept: int
+    n_rejected: int
+    has_texts: bool
+
+    @property
+    def img_emb(self) -> Path:
+        """The folder of image embeddings, for ``open_embeddings``."""
+        return self.out / "img_emb"
+
+    @property
+    def text_emb(self) -> Path | None:
+        """The folder of caption embeddings, or ``None``."""
+        return self.out / "text_emb" if self.has_texts else None
+
+    @property
+    def metadata(self) -> Path:
+        """The folder of metadata, for ``read_shards``."""
+        return self.out / "metadata"
+
+    @property
+    def rejects(self) -> Path:
+        """The folder that says what became no row, and why."""
+        return self.out / "rejects"
+
+    @property
+    def manifest(self) -> Path:
+        """The file with model, sources, columns and counts."""
+        return self.out / MANIFEST
+
+    def __str__(self) -> str:
+        return (
+            f"read {self.n_read} = kept {self.n_kept} + rejected {self.n_rejected}, "
+            f"in {self.n_shards} shards, into {self.out}"
+        )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the tasks of one run have in common."""
+
+    model: ClipModel
+    heads: tuple[LinearHead, ...]
+    columns: list
+    folder: EmbedFolder
+    batch_size: int
+    lanes: int
+
+
+def embed(
+    source: str | os.PathLike | Iterable,
+    model: ClipModel | str,
+    out: str | os.PathLike,
+    *,
+    batch_size: int = 64,
+    heads: Iterable[LinearHead] = (),
+    progress: bool | None = None,
+) -> EmbedResult:
+    """CLIP embeddings of images, and of their captions, written shard by shard. Eager.
+
+    A broken image costs one row, which is counted and whose reason is in ``out/rejects``. Killed
+    at any moment, the same call resumes by shard; with the same ``batch_size`` and library
+    versions the result is byte-identical to an uninterrupted run, for any number of workers.
+    Runs on the distributed client of this session where there is one, else on threads.
+
+    Parameters
+    ----------
+    source : str, path, or list of them
+        Webdataset tars (names, a pattern, a folder of them, fsspec addresses), or one folder of
+        JPEG, PNG, WEBP and GIF files. A caption comes from ``key.txt``, else from ``caption``,
+        ``TEXT`` or ``text`` of ``key.json``, whose fields become columns.
+    model : ClipModel or str
+        Its weights must be on every worker.
+    out : path
+        A local folder, new or empty, or that of the same call before.
+    batch_size : int
+        Images that go through the model at a time.
+    heads : iterable of heads
+        Each adds its column to the metadata, computed from the float16 embeddings as written.
+    progress : bool, optional
+        Whether to show a bar; by default as ``set_options(progress=…)`` says.
+
+    Returns
+    -------
+    EmbedResult
+        Counts and paths.
+
+    Raises
+    ------
+    ShardNotFoundError, ImageError, OptionError, WeightsError, ModelMismatchError
+        At once, before anything is computed.
+    ExportError
+        At once, when ``out`` is not empty and holds anything but this run.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> result = ld.embed("tars/", ld.ClipModel("demo"), "embedded/")  # doctest: +SKIP
+    >>> frame = ld.read_shards(result.metadata)  # doctest: +SKIP
+    """
+    model = as_model(model)
+    heads = tuple(check_heads(heads, model))
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise OptionError(f"batch_size is {batch_size!r}. Expected a whole number from 1 on.")
+    model.require()
+    shards = find_shards(source)
+    once = [1] * len(shards)
+    surveys = run_each(
+        _survey, [(s,) for s in shards], sizes=once, label="look", unit="shard", progress=progress
+    )
+    plan = _plan(model, heads, shards, surveys)
+    texts = any(survey.n_captions for survey in surveys)
+    folder = EmbedFolder(os.path.abspath(out), len(shards), texts)
+    plan = folder.begin(plan)
+    todo = [number for number in range(len(shards)) if not folder.is_done(number)]
+    work = _Work(model, heads, plan["columns"], folder, batch_size, _lanes(len(todo)))
+    try:
+        run_each(
+            _embed_shard,
+            [(shards[number], number, work) for number in todo],
+            sizes=[surveys[number].n_samples for number in todo],
+            label="embed",
+            unit="image",
+            progress=progress,
+        )
+    finally:
+        folder.sweep()
+    counts = folder.finish(plan)["counts"]
+    found = {f"n_{name}": n for name, n in counts.items()}
+    return EmbedResult(Path(out), len(shards), **found, has_texts=texts)
+
+
+def _plan(model: ClipModel, heads, shards: list, surveys: list[Survey]) -> dict:
+    sources = [
+        {
+            "name": shard.name,
+            "n_bytes": shard.n_bytes(),
+            "n_samples": survey.n_samples,
+            "listing_sha256": survey.listing_sha256,
+        }
+        for shard, survey in zip(shards, surveys, strict=True)
+    ]
+    return {
+        "format": "laion_dask embed 1",
+        "model": model.recipe(),
+        "heads": [head.recipe() for head in heads],
+        "columns": plan_columns(surveys, heads),
+        "sources": sources,
+        "versions": {name: version(name) for name in _LIBRARIES},
+    }
+
+
+def _lanes(n_todo: int) -> int:
+    """Batches of a shard that run side by side, so that the shards together fill the cores."""
+    if current_client() is not None:
+        return 1  # the workers' own threads do, one shard each
+    return max(1, CPU_COUNT // max(1, n_todo))
+
+
+def _survey(run: Run, shard: TarShard | FolderShard) -> Survey:
+    with run:
+        survey = shard.survey()
+        run.advance(1)
+    return survey
+
+
+def _embed_shard(run: Run, shard: TarShard | FolderShard, number: int, work: _Work) -> None:
+    with run, one_torch_thread():
+        encoder = work.model.load()
+        done = embed_samples(
+            shard.samples(),
+            encoder,
+            dim=work.model.dim,
+            batch_size=work.batch_size,
+            texts=work.folder.texts,
+            lanes=max(work.lanes, GPU_LANES) if encoder.on_gpu else work.lanes,
+            after_batch=run.advance,
+        )
+        arrays = {"img_emb": done.images}
+        if work.folder.texts:
+            arrays["text_emb"] = done.texts
+        scores = {head.name: head.predict(done.images) for head in work.heads}
+        metadata = metadata_table(done.kept, work.columns, scores)
+        work.folder.write(number, arrays, metadata, rejects_table(done.rejected))

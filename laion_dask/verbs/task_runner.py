@@ -1,0 +1,141 @@
+"""Tasks that write: run each on what is there, show progress, and stop cleanly.
+
+On the distributed client of this session where there is one, else on Dask's threads.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+
+import dask
+from tqdm import tqdm
+
+from laion_dask.options import get_option
+
+
+class Stopped(BaseException):
+    """Raised inside a task of a run that has been cancelled; not an error of the task."""
+
+
+class Run:
+    """What the tasks of one run share with the caller: progress, and the wish to stop.
+
+    It works inside one process. A copy that travels to another process shows nothing and never
+    stops a task there; Dask cancels those that have not started, and the others end by committing
+    whole shards.
+    """
+
+    def __init__(self, bar: tqdm | None = None) -> None:
+        self._bar = bar
+        self._stop = threading.Event()
+        self._idle = threading.Condition()
+        self._active = 0
+
+    def __reduce__(self):
+        return (Run, ())
+
+    def advance(self, n: int) -> None:
+        """Count n items of progress; raises ``Stopped`` when the run has been cancelled."""
+        if self._stop.is_set():
+            raise Stopped
+        if self._bar is not None:
+            with self._idle:
+                self._bar.update(n)
+
+    def __enter__(self) -> Run:
+        if self._stop.is_set():
+            raise Stopped
+        with self._idle:
+            self._active += 1
+        return self
+
+    def __exit__(self, *_) -> None:
+        with self._idle:
+            self._active -= 1
+            self._idle.notify_all()
+
+    def stop(self) -> None:
+        """Ask the tasks of this process to stop, and wait until they have."""
+        self._stop.set()
+        with self._idle:
+            self._idle.wait_for(lambda: self._active == 0)
+
+
+def run_each(
+    task: Callable,
+    items: Sequence[tuple],
+    *,
+    sizes: Sequence[int],
+    label: str,
+    unit: str,
+    progress: bool | None,
+) -> list:
+    """The results of ``task(run, *item)`` for every item, in order. Eager.
+
+    An error in one task, or Ctrl-C, cancels the tasks that have not started and waits for the
+    others of this process to stop; then it is raised again.
+
+    Parameters
+    ----------
+    task : callable
+        Sent by pickle to workers. It does its work inside ``with run:`` and may call
+        ``run.advance(n)``.
+    items : sequence of tuple
+    sizes : sequence of int
+        What each item counts for on the bar.
+    label, unit : str
+        Of the progress bar.
+    progress : bool or None
+        ``None``: as ``set_options(progress=…)`` says, in a terminal or notebook, after two seconds.
+    """
+    client = current_client()
+    shown = _is_watched() and get_option("progress") if progress is None else progress
+    delay = 2 if progress is None else 0
+    with tqdm(total=sum(sizes), desc=label, unit=unit, disable=not shown, delay=delay) as bar:
+        if client is not None:
+            return _on_client(client, task, items, sizes, bar)
+        return _on_threads(task, items, bar)
+
+
+def _is_watched() -> bool:
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def current_client():
+    """The distributed client of this session, or ``None``; never starts one."""
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import default_client
+
+    try:
+        return default_client()
+    except ValueError:
+        return None
+
+
+def _on_client(client, task, items, sizes, bar) -> list:
+    from distributed import as_completed
+
+    run = Run()
+    futures = [client.submit(task, run, *item, pure=False) for item in items]
+    size = {future.key: n for future, n in zip(futures, sizes, strict=True)}
+    try:
+        for future in as_completed(futures):
+            future.result()
+            bar.update(size[future.key])
+        return client.gather(futures)
+    except BaseException:
+        client.cancel(futures)
+        raise
+
+
+def _on_threads(task, items, bar) -> list:
+    run = Run(bar)
+    tasks = [dask.delayed(task, pure=False)(run, *item) for item in items]
+    try:
+        return list(dask.compute(*tasks))
+    except BaseException:
+        run.stop()
+        raise
