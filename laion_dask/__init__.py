@@ -7,6 +7,7 @@ are methods of its ``.laion`` accessor and functions of this package.
 from laion_dask import accessor, models, statistics
 from laion_dask import predicate as predicate
 from laion_dask.cluster import connect, start_cluster
+from laion_dask.demo.job import DemoCorpus, demo_corpus
 from laion_dask.errors import LaionDaskError
 from laion_dask.explore.gallery import gallery
 from laion_dask.explore.report import write_report
@@ -23,6 +24,7 @@ from laion_dask.verbs.where import Rows, rows, where
 
 __all__ = [
     "ClipModel",
+    "DemoCorpus",
     "Embeddings",
     "Export",
     "Images",
@@ -32,6 +34,7 @@ __all__ = [
     "Vectors",
     "accessor",
     "connect",
+    "demo_corpus",
     "embed",
     "export",
     "gallery",

@@ -24,18 +24,69 @@ KEEP = "clip_score > 0.5 and punsafe < 0.5 and punsafe_demo < 0.5 and pwatermark
 
 
 @dataclass(frozen=True)
+class DemoCorpus:
+    """Where the demo corpus lies: what a folder of LAION with its embeddings would have.
+
+    Attributes
+    ----------
+    metadata : Path
+        Parquet shards, for `read_shards`.
+    img_emb, text_emb : Path
+        Embeddings of images and captions by ``ClipModel("demo")``, for `open_embeddings`.
+    images : Path
+        Webdataset archives, for `open_images` and `embed`.
+    truth : Path
+        What was planted, one row a sample.
+    embedded : EmbedResult
+        How many images became rows, and how many were rejected.
+    """
+
+    metadata: Path
+    img_emb: Path
+    text_emb: Path
+    images: Path
+    truth: Path
+    embedded: EmbedResult
+
+
+def demo_corpus(
+    out: str | os.PathLike = "demo-corpus", *, n_images: int = 4000, seed: int = 0
+) -> DemoCorpus:
+    """A small corpus of our own with its embeddings; generated only where it is not there. Eager.
+
+    Parameters
+    ----------
+    out : path
+        Gets ``shards/ images/ truth.parquet truth.json`` and ``embedded/``.
+    n_images, seed : int
+        Of the corpus, if it is generated.
+
+    Raises
+    ------
+    ExportError
+        When ``embedded/`` was made from other images.
+    """
+    out = Path(out)
+    if not (out / "truth.json").exists():
+        write_corpus(out, n_images=n_images, seed=seed)
+    found = embed(out / "images", ClipModel("demo"), out / "embedded")
+    return DemoCorpus(
+        found.metadata, found.img_emb, found.text_emb, out / "images", out / "truth.parquet", found
+    )
+
+
+@dataclass(frozen=True)
 class Demo:
     """What the demo wrote, and where to look."""
 
-    out: Path
-    embedded: EmbedResult
+    corpus: DemoCorpus
     export: Export
     report: Path
 
     def __str__(self) -> str:
         return "\n".join(
             [
-                f"embedded  {self.embedded}",
+                f"embedded  {self.corpus.embedded}",
                 f"carved    {self.export.rows}",
                 "",
                 "Where to look:",
@@ -48,24 +99,20 @@ class Demo:
 
 
 def run(out: str | os.PathLike, *, n_images: int = 4000, seed: int = 0) -> Demo:
-    """Run the main job in a folder; what is there already is not done again. Eager.
+    """Run the main job in a folder: corpus, scores, ``subset/`` and ``report.html``. Eager.
 
     Parameters
     ----------
     out : path
-        Gets ``shards/ images/ truth.parquet`` (the corpus), ``embedded/``, ``subset/`` and
-        ``report.html``.
     n_images, seed : int
-        Of the corpus.
+        Of the corpus, if it is generated.
     """
     out = Path(out)
-    if not (out / "truth.json").exists():
-        write_corpus(out, n_images=n_images, seed=seed)
-    embedded = embed(out / "images", ClipModel("demo"), out / "embedded")
-    frame = read_shards(embedded.metadata)
-    images = open_embeddings(embedded.img_emb, model="demo", like=frame)
-    texts = open_embeddings(embedded.text_emb, model="demo", like=frame)
+    corpus = demo_corpus(out, n_images=n_images, seed=seed)
+    frame = read_shards(corpus.metadata)
+    images = open_embeddings(corpus.img_emb, model="demo", like=frame)
+    texts = open_embeddings(corpus.text_emb, model="demo", like=frame)
     scored = score(similarity(frame, images, texts, to="clip_score"), images, demo_safety())
-    subset = export(where(scored, KEEP), out / "subset", seed=seed)
+    subset = export(where(scored, KEEP), out / "subset")
     report = write_report(summary(scored), out / "report.html", title="The demo corpus")
-    return Demo(out, embedded, subset, report)
+    return Demo(corpus, subset, report)
