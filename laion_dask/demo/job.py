@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from laion_dask.demo.corpus import write_corpus
 from laion_dask.explore.report import write_report
 from laion_dask.io.embeddings import open_embeddings
 from laion_dask.io.shards import read_shards
@@ -66,6 +65,8 @@ def demo_corpus(
     ExportError
         When ``embedded/`` was made from other images.
     """
+    from laion_dask.demo.corpus import write_corpus
+
     out = Path(out)
     if not (out / "truth.json").exists():
         write_corpus(out, n_images=n_images, seed=seed)
