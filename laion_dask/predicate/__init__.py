@@ -10,9 +10,12 @@ Grammar (a subset of Python's, parsed with `ast`; nothing is ever evaluated as c
     not (punsafe > 0.5)                       and, or, not, parentheses
 
 The logic is SQL's (three-valued). A comparison that meets a null or a NaN is *unknown*, ``not``
-of unknown is unknown, and only rows for which the whole expression is true are kept. To have every
-engine agree, an expression is never evaluated to three values but twice to two: where it is
-certainly true, and where it is possibly true (true or unknown).
+of unknown is unknown, and only rows for which the whole expression is true are kept. Integers are
+compared exactly, a float32 column with the constant rounded to float32, and columns of different
+kinds in float64. ``lower`` maps each code point by itself, ``len`` counts code points.
+
+To have every engine agree, an expression is never evaluated to three values but twice to two: where
+it is certainly true, and where it is possibly true (true or unknown).
 """
 
 from laion_dask.predicate.mask import certain_and_possible

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 
 import numpy as np
+import pandas as pd
 
 from laion_dask.predicate.nodes import (
     Among,
@@ -77,7 +78,7 @@ class _Masks:
         result, operands = self.test(node)
         known = True
         for operand in operands:
-            known = known & _known(operand) if hasattr(operand, "index") else known
+            known = known & _known(operand) if _is_series(operand) else known
         result = _filled(result)
         return known & result, ~known | result
 
@@ -104,28 +105,25 @@ class _Masks:
         if isinstance(node, Name):
             return self.frame[node.name]
         if isinstance(node, Constant):
-            return _constant(node)
+            return np.float32(node.value) if node.kind == "float32" else node.value
         if isinstance(node, TextValue):
             text = self.value(node.of).str
             return text.lower() if node.op == "lower" else text.len()
         if isinstance(node, Arithmetic):
             left, right = _double(self.value(node.left)), _double(self.value(node.right))
             if node.op == "/":
-                right = right.where(right != 0) if hasattr(right, "where") else right or np.nan
+                right = right.where(right != 0) if _is_series(right) else right or np.nan
             return _ARITHMETIC[node.op](left, right)
         raise AssertionError(node)
 
 
-def _constant(node: Constant):
-    if node.kind == "float32":
-        with np.errstate(over="ignore"):
-            return np.float32(node.value)
-    return node.value
+def _is_series(operand) -> bool:
+    return hasattr(operand, "notna")
 
 
 def _known(series):
     known = series.notna()
-    if "float" in str(series.dtype).lower() or "double" in str(series.dtype).lower():
+    if pd.api.types.is_float_dtype(series.dtype):
         known = known & _filled(series == series)
     return known.astype("bool")
 
@@ -136,7 +134,7 @@ def _filled(mask):
 
 def _double(operand):
     """An operand in float64, null as NaN."""
-    if not hasattr(operand, "index"):
+    if not _is_series(operand):
         return float(operand)
     if operand.isna().any():
         operand = operand.astype("Float64") if hasattr(operand, "array") else operand

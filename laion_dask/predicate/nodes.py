@@ -119,4 +119,5 @@ class Predicate:
     def __and__(self, other: Predicate) -> Predicate:
         columns = tuple(dict.fromkeys(self.columns + other.columns))
         text = f"({self.text}) and ({other.text})"
-        return Predicate(text, Every((self.root, other.root)), columns)
+        first = self.root.parts if isinstance(self.root, Every) else (self.root,)
+        return Predicate(text, Every((*first, other.root)), columns)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
 from collections.abc import Mapping
-from dataclasses import replace
+
+import numpy as np
 
 from laion_dask.errors import ColumnError, PredicateError, did_you_mean
 from laion_dask.predicate.nodes import (
@@ -27,6 +29,8 @@ from laion_dask.predicate.nodes import (
 
 #: Longest expression that is parsed, in characters (an `in` list of hashes can be long).
 MAX_LENGTH = 1_000_000
+#: Deepest syntax tree: every engine below walks it by recursion.
+MAX_DEPTH = 100
 
 COMPARISONS = {
     ast.Eq: "==",
@@ -37,6 +41,13 @@ COMPARISONS = {
     ast.GtE: ">=",
 }
 ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+_FOLD = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+NUMBERS = ("integer", "float32", "float64")
 TEXT_TESTS = ("contains", "startswith", "endswith")
 TEXT_VALUES = {"lower": "string", "len": "integer"}
 
@@ -70,6 +81,7 @@ def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
         )
     try:
         tree = ast.parse(text.strip(), mode="eval")
+        _check_depth(tree)
         parser = _Parser(text, kinds)
         return Predicate(text, parser.condition(tree.body), tuple(parser.columns))
     except (SyntaxError, ValueError) as error:
@@ -90,14 +102,38 @@ def _shown(text: str) -> str:
     return repr(text if len(text) <= 200 else text[:200] + "…")
 
 
+def _check_depth(tree: ast.AST) -> None:
+    level, depth = [tree], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise RecursionError
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+
+
 def _number(value: int | float) -> Constant:
-    """A numeric constant; an integer beyond int64 is a float, beyond float64 infinite."""
-    if isinstance(value, int) and -(2**63) <= value < 2**63:
+    """A numeric constant; an integer beyond int64 and uint64 is a float, or infinite."""
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
         return Constant(value, "integer")
     try:
         return Constant(float(value), "float64")
     except OverflowError:
         return Constant(math.inf if value > 0 else -math.inf, "float64")
+
+
+def _beside_integers(value: int | float) -> Constant:
+    """A constant that integers are compared with exactly: whole numbers never as floats."""
+    if not -(2.0**63) <= value < 2.0**64:
+        return Constant(math.copysign(math.inf, value), "float64")
+    whole = float(value).is_integer()
+    return Constant(int(value), "integer") if whole else Constant(value, "float64")
+
+
+def _beside_floats(value: int | float, kind: str) -> Constant:
+    """A constant that floats are compared with: rounded to float32 where they are float32."""
+    with np.errstate(over="ignore"):
+        value = float(np.float32(value)) if kind == "float32" else float(value)
+    return Constant(value, kind)
 
 
 class _Parser:
@@ -140,7 +176,7 @@ class _Parser:
         if isinstance(op, (ast.Is, ast.IsNot)):
             if not (isinstance(right, ast.Constant) and right.value is None):
                 raise self.refuse(node, "uses 'is' with something other than None. Use ==.")
-            test = IsNone(self.value(left))
+            test = IsNone(self.variable(left))
             return Not(test) if isinstance(op, ast.IsNot) else test
         one, two = self.value(left), self.value(right)
         if isinstance(one, Constant) and isinstance(two, Constant):
@@ -151,23 +187,30 @@ class _Parser:
     def among(self, left: ast.expr, right: ast.expr) -> Node:
         if not isinstance(right, (ast.Tuple, ast.List, ast.Set)) or not right.elts:
             raise self.refuse(right, "is not a list of values. Write: language in ('en', 'de').")
-        of = self.value(left)
+        of = self.variable(left)
         values = [self.value(e) for e in right.elts]
         if not all(isinstance(v, Constant) for v in values):
             raise self.refuse(right, "holds something other than constants.")
         return Among(of, tuple(self.fitted(right, v, of.kind) for v in values))
 
+    def variable(self, node: ast.expr) -> Node:
+        of = self.value(node)
+        if isinstance(of, Constant):
+            raise self.refuse(node, "is a constant. Name a column in its place.")
+        return of
+
     def fitted(self, node: ast.AST, operand: Node, other: str) -> Node:
         """The operand, if it can be compared with one of the other kind; constants take it on."""
-        number = ("integer", "float32", "float64")
-        both_numbers = operand.kind in number and other in number
+        both_numbers = operand.kind in NUMBERS and other in NUMBERS
         if "other" in (operand.kind, other):
             raise self.refuse(node, "compares a column that is a list or a structure.")
         if not both_numbers and operand.kind != other:
             raise self.refuse(node, f"compares a {operand.kind} with a {other}.")
-        if isinstance(operand, Constant) and both_numbers and other in ("float32", "float64"):
-            return replace(operand, value=float(operand.value), kind=other)
-        return operand
+        if not (isinstance(operand, Constant) and both_numbers):
+            return operand
+        if other == "integer":
+            return _beside_integers(operand.value)
+        return _beside_floats(operand.value, other)
 
     def method(self, node: ast.Call) -> str | None:
         return node.func.attr if isinstance(node.func, ast.Attribute) else None
@@ -176,7 +219,7 @@ class _Parser:
         of = self.string(node)
         if len(node.args) != 1 or node.keywords or not self.is_string(node.args[0]):
             raise self.refuse(node, "takes one string, as in text.contains('bird').")
-        return TextTest(node.func.attr, of, node.args[0].value)
+        return TextTest(node.func.attr, of, self.constant(node.args[0]).value)
 
     def is_string(self, node: ast.expr) -> bool:
         return isinstance(node, ast.Constant) and isinstance(node.value, str)
@@ -199,7 +242,7 @@ class _Parser:
             return self.signed(node)
         if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
             sides = self.number(node.left), self.number(node.right)
-            return Arithmetic(ARITHMETIC[type(node.op)], *sides)
+            return self.arithmetic(node, ARITHMETIC[type(node.op)], *sides)
         if isinstance(node, ast.Call):
             return self.call(node)
         if isinstance(node, ast.Attribute):
@@ -245,12 +288,23 @@ class _Parser:
         operand = self.number(node.operand)
         if isinstance(node.op, ast.UAdd):
             return operand
-        if isinstance(node.operand, ast.Constant):
-            return _number(-node.operand.value)
+        if isinstance(operand, Constant):
+            return _number(-operand.value)
         return Arithmetic("-", Constant(0.0, "float64"), operand)
+
+    def arithmetic(self, node: ast.BinOp, op: str, left: Node, right: Node) -> Node:
+        if not (isinstance(left, Constant) and isinstance(right, Constant)):
+            return Arithmetic(op, left, right)
+        try:
+            value = _FOLD[op](float(left.value), float(right.value))
+        except ZeroDivisionError:
+            value = math.nan
+        if math.isnan(value):
+            raise self.refuse(node, "is not a number.")
+        return Constant(value, "float64")
 
     def number(self, node: ast.expr) -> Node:
         operand = self.value(node)
-        if operand.kind not in ("integer", "float32", "float64"):
+        if operand.kind not in NUMBERS:
             raise self.refuse(node, f"is of kind {operand.kind}, not a number.")
         return operand

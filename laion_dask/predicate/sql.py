@@ -6,7 +6,6 @@ as parameters, never as SQL text.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -29,7 +28,6 @@ from laion_dask.predicate.nodes import (
 
 _OPS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _TESTS = {"contains": "contains", "startswith": "starts_with", "endswith": "ends_with"}
-_TYPES = {"float32": "FLOAT", "float64": "DOUBLE", "integer": "BIGINT"}
 
 
 @dataclass(frozen=True)
@@ -99,17 +97,33 @@ class _Writer:
     def test(self, node: Node) -> tuple[str, tuple[Node, ...]]:
         """A condition over known operands, and those operands."""
         if isinstance(node, Compare):
-            sides = self.value(node.left), self.value(node.right)
+            sides = self.sides(node)
             return f"{sides[0]} {_OPS[node.op]} {sides[1]}", (node.left, node.right)
         if isinstance(node, Among):
-            values = ", ".join(self.value(v) for v in node.values)
-            return f"{self.value(node.of)} IN ({values})", (node.of,)
+            return self.among(node), (node.of,)
         if isinstance(node, TextTest):
             call = f"{_TESTS[node.op]}({self.value(node.of)}, {self.string(node.pattern)})"
             return call, (node.of,)
         if isinstance(node, Truth):
             return self.value(node.of), (node.of,)
         raise AssertionError(node)
+
+    def sides(self, node: Compare) -> tuple[str, str]:
+        """Both operands; numbers of two kinds meet in float64, never in float32."""
+        left, right = self.value(node.left), self.value(node.right)
+        constant = isinstance(node.left, Constant) or isinstance(node.right, Constant)
+        if node.left.kind != node.right.kind and not constant:
+            return f"({left})::DOUBLE", f"({right})::DOUBLE"
+        return left, right
+
+    def among(self, node: Among) -> str:
+        """One list for each type of constant: in a mixed one, integers would become floats."""
+        lists: dict[type, list[str]] = {}
+        for value in node.values:
+            lists.setdefault(type(value.value), []).append(self.value(value))
+        of = self.value(node.of)
+        tests = [f"{of} IN ({', '.join(values)})" for values in lists.values()]
+        return f"({' OR '.join(tests)})"
 
     def known(self, node: Node) -> str:
         """SQL that is true where an operand is neither null nor NaN."""
@@ -148,10 +162,9 @@ class _Writer:
         if isinstance(node.value, bool):
             return "TRUE" if node.value else "FALSE"
         if isinstance(node.value, int):
-            return f"({node.value})::{_TYPES[node.kind]}"
-        if (node.kind == "float32" and abs(node.value) > 3.4028235e38) or math.isinf(node.value):
-            return f"'{'-' if node.value < 0 else ''}Infinity'::{_TYPES[node.kind]}"
-        return f"({node.value!r})::{_TYPES[node.kind]}"
+            return f"({node.value})::{'BIGINT' if node.value < 2**63 else 'UBIGINT'}"
+        # As text: a bare 0.28 would be a decimal, and divided by a power of ten once more.
+        return f"'{node.value!r}'::DOUBLE{'::FLOAT' if node.kind == 'float32' else ''}"
 
     def string(self, text: str) -> str:
         if text not in self.names:
