@@ -23,7 +23,8 @@ _ROLES = {"metadata", "metadatas", "img_emb", "text_emb", "images", "shards", "p
 
 def natural(text: str) -> list:
     """A sort key under which ``part_2`` comes before ``part_10``."""
-    return [(0, int(p), p) if p.isdigit() else (1, 0, p) for p in re.split(r"([0-9]+)", text)]
+    parts = re.split(r"([0-9]+)", text)
+    return [(0, int(p), p) if i % 2 else (1, 0, p) for i, p in enumerate(parts)]
 
 
 def expand(paths: str | os.PathLike | Iterable, suffixes: tuple[str, ...]) -> list[str]:
@@ -64,11 +65,22 @@ def _expand_one(path: str, suffixes: tuple[str, ...]) -> list[str]:
         files = _in_folder(fs, inner.rstrip("/"), suffixes)
         what = f"Folder {path} holds no {' or '.join(suffixes)} file"
     else:
-        files = [f for f in fs.glob(inner) if fs.isfile(f)] if has_magic(inner) else []
+        files = _matching(fs, inner, suffixes) if has_magic(inner) else []
         what = f"Nothing matches {path}"
     if files:
         return [name(f) for f in files]
     raise ShardNotFoundError(f"{what}. Check the path.{_near(fs, inner)}")
+
+
+def _matching(fs, pattern: str, suffixes: tuple[str, ...]) -> list[str]:
+    """Files that match, and files in folders that match and are named as a file would be."""
+    files = []
+    for path in fs.glob(pattern):
+        if fs.isfile(path):
+            files.append(path)
+        elif path.rstrip("/").endswith(suffixes):
+            files += _in_folder(fs, path.rstrip("/"), suffixes)
+    return files
 
 
 def has_magic(path: str) -> bool:
