@@ -8,13 +8,16 @@ import duckdb
 import pyarrow as pa
 
 from laion_dask.backend import frame_from_arrow, kind_of_arrow
-from laion_dask.errors import ShardError
+from laion_dask.errors import LaionDaskError, ShardError
 from laion_dask.io import engine, slow_scan
+from laion_dask.io.footer import ARROW_ERRORS
 from laion_dask.io.unify import cast_exactly, family
 from laion_dask.predicate import Predicate, Sql, to_sql
 from laion_dask.predicate.sql import quoted
 
 PROVENANCE_TYPES = {"shard": pa.int32(), "row": pa.int64()}
+#: DuckDB's name for the position of a row in its file.
+_POSITION = "file_row_number"
 
 
 @dataclass(frozen=True)
@@ -124,22 +127,43 @@ class Scan:
 
     def table(self, piece: Piece, names: list[str]) -> pa.Table:
         """The kept rows of a piece as an Arrow table of the scan's types."""
+        if self._must_be_careful(piece.shard):
+            return self._careful(piece, names).kept
         try:
             raw = self._fast(piece, names)
         except duckdb.Error as error:
             if not slow_scan.is_about_text(error):
                 raise damaged(piece.shard.path, error) from error
-            raw = slow_scan.read(piece, names, self).kept
+            return self._careful(piece, names).kept
         return self._typed(raw, piece, names)
 
     def counts(self, piece: Piece) -> Counts:
         """How many rows of a piece the filter could not decide on, and how many were rejected."""
+        if self._must_be_careful(piece.shard):
+            return self._careful(piece, ["row"]).counts
         try:
             return Counts(self._fast_unscored(piece), 0)
         except duckdb.Error as error:
             if not slow_scan.is_about_text(error):
                 raise damaged(piece.shard.path, error) from error
-            return slow_scan.read(piece, ["row"], self).counts
+            return self._careful(piece, ["row"]).counts
+
+    def _must_be_careful(self, shard: Shard) -> bool:
+        """Whether the fast reader would not do.
+
+        Which rows are rejected must not depend on the columns that are read. And the fast reader
+        has the position in the file under a name that a file may have taken.
+        """
+        taken = any(old.lower() == _POSITION for old, _, _ in shard.columns)
+        return self.invalid_text == "reject" or taken
+
+    def _careful(self, piece: Piece, names: list[str]) -> slow_scan.Outcome:
+        try:
+            return slow_scan.read(piece, names, self)
+        except ARROW_ERRORS as error:
+            if isinstance(error, LaionDaskError):
+                raise
+            raise damaged(piece.shard.path, error) from error
 
     def _fast(self, piece: Piece, names: list[str]) -> pa.Table:
         expressions = _expressions(piece.shard)
@@ -191,7 +215,7 @@ class Scan:
 def _expressions(shard: Shard) -> dict[str, str]:
     """The SQL of each of the frame's columns that a shard has."""
     stored = {new: quoted(old) for old, new, _ in shard.columns}
-    return {**stored, "shard": f"{shard.index}::INTEGER", "row": "file_row_number"}
+    return {**stored, "shard": f"{shard.index}::INTEGER", "row": _POSITION}
 
 
 def _comparable(
@@ -212,12 +236,13 @@ def _comparable(
 def _query(select: str, piece: Piece, conditions: list[str]) -> str:
     whole = piece.start == 0 and piece.stop == piece.shard.n_rows
     if not whole:
-        run = f"file_row_number >= {piece.start} AND file_row_number < {piece.stop}"
+        run = f"{_POSITION} >= {piece.start} AND {_POSITION} < {piece.stop}"
         conditions = [run, *conditions]
     where = f" WHERE {' AND '.join(f'({c})' for c in conditions)}" if conditions else ""
     # Parquet's statistics leave NaN out; without can_have_nan DuckDB takes them at their word and
-    # folds isnan(x) to false, so that NaN passes a filter and is pruned from a count.
-    options = "file_row_number => true, can_have_nan => true"
+    # folds isnan(x) to false, so that NaN passes a filter and is pruned from a count. And a folder
+    # named language=en must not become a column, or take the place of one.
+    options = f"{_POSITION} => true, can_have_nan => true, hive_partitioning => false"
     return f"SELECT {select} FROM read_parquet($path, {options}){where}"
 
 

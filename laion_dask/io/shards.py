@@ -76,7 +76,7 @@ def read_shards(
             f"max_rows_per_partition is {max_rows_per_partition}; it must be at least 1."
         )
     footers = read_footers(expand(paths, (".parquet",)))
-    shards, types = open_shards(footers, dialect, swap_width_height)
+    shards, types = open_shards(footers, dialect, swap_width_height, columns)
     scan = Scan(
         types=tuple(types.items()),
         where=None,
@@ -95,14 +95,17 @@ def read_shards(
 
 
 def open_shards(
-    footers: Sequence[Footer], dialect: str, swap_width_height: bool
+    footers: Sequence[Footer],
+    dialect: str,
+    swap_width_height: bool,
+    columns: Sequence[str] | None = None,
 ) -> tuple[list[Shard], dict[str, pa.DataType]]:
-    """The shards and the one schema that they are read as."""
+    """The shards and the one schema that they are read as, or that some columns are."""
     for footer in footers:
         _check_names(footer)
     found = recognise({n for f in footers for n in f.schema.names}, dialect)
     shards = [_shard(i, f, found, swap_width_height) for i, f in enumerate(footers)]
-    types = unify({s.path: {new: t for _, new, t in s.columns} for s in shards})
+    types = unify({s.path: {new: t for _, new, t in s.columns} for s in shards}, columns)
     return shards, {**types, **PROVENANCE_TYPES}
 
 

@@ -1,7 +1,9 @@
 """The careful reader, for a shard whose text is not UTF-8: names the rows, or rejects them.
 
 It reads the piece's row groups with pyarrow, which does not look into strings, and filters in
-memory. Only a shard on which the fast reader stumbled is read this way.
+memory. Only a shard on which the fast reader stumbled is read this way, and every shard where rows
+are to be rejected: then all text is looked at, whichever columns are asked for, so that the rows of
+a frame do not depend on its columns.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from laion_dask.backend import frame_from_arrow
 from laion_dask.errors import ShardError
 from laion_dask.io.unify import cast_exactly, family
 from laion_dask.predicate import certain_and_possible
+from laion_dask.schema import PROVENANCE
 
 if TYPE_CHECKING:
     from laion_dask.io.scan import Counts, Piece, Scan
@@ -46,7 +49,10 @@ def read(piece: Piece, names: list[str], scan: Scan) -> Outcome:
     from laion_dask.io.scan import Counts
 
     wanted = dict.fromkeys([*names, *(scan.where.columns if scan.where else ())])
-    raw = _row_groups(piece, [n for n in wanted if n not in ("shard", "row")])
+    looked_at = dict.fromkeys(wanted)
+    if scan.invalid_text == "reject":
+        looked_at.update((new, None) for _, new, type_ in piece.shard.columns if holds_text(type_))
+    raw = _row_groups(piece, [n for n in looked_at if n not in PROVENANCE])
     valid = _valid_rows(raw, piece, scan.invalid_text)
     raw = raw.filter(pa.array(valid))
     rows = raw["row"]
@@ -82,10 +88,10 @@ def _row_groups(piece: Piece, names: list[str]) -> pa.Table:
 def _valid_rows(table: pa.Table, piece: Piece, invalid_text: str) -> np.ndarray:
     valid = np.ones(len(table), dtype=bool)
     for name in table.column_names:
-        if family(table[name].type) != "string":
+        column = table[name]
+        if not holds_text(column.type) or _is_utf8(column):
             continue
-        for i, text in enumerate(table[name].cast(pa.large_binary()).to_pylist()):
-            valid[i] &= text is None or _is_utf8(text)
+        valid &= np.fromiter((_is_utf8(column[i]) for i in range(len(column))), bool, len(column))
         if invalid_text == "raise" and not valid.all():
             row = int(table["row"][int(np.flatnonzero(~valid)[0])].as_py())
             raise ShardError(
@@ -97,10 +103,21 @@ def _valid_rows(table: pa.Table, piece: Piece, invalid_text: str) -> np.ndarray:
     return valid
 
 
-def _is_utf8(text: bytes) -> bool:
+def holds_text(type_: pa.DataType) -> bool:
+    """Whether values of a type are strings, or have strings in them."""
+    if pa.types.is_dictionary(type_):
+        return holds_text(type_.value_type)
+    inside = [type_.field(i).type for i in range(type_.num_fields)]
+    return family(type_) == "string" or any(holds_text(t) for t in inside)
+
+
+def _is_utf8(values: pa.ChunkedArray | pa.Scalar) -> bool:
     try:
-        text.decode()
-    except UnicodeDecodeError:
+        if isinstance(values, pa.Scalar):
+            values.as_py()
+        else:
+            values.validate(full=True)
+    except (UnicodeDecodeError, pa.ArrowInvalid):
         return False
     return True
 

@@ -32,6 +32,11 @@ def family(type_: pa.DataType) -> str:
     return str(type_)
 
 
+def _plain(type_: pa.DataType) -> pa.DataType:
+    """A type without its dictionary encoding, which is a matter of the file."""
+    return _plain(type_.value_type) if pa.types.is_dictionary(type_) else type_
+
+
 def _widest(types: Sequence[pa.DataType]) -> pa.DataType:
     """The narrowest type of one family that holds all of them exactly."""
     families = {family(t) for t in types}
@@ -106,7 +111,7 @@ def common_type(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> pa.Da
         When the types cannot be brought together exactly; the message names a shard and both
         types. Raised when the shards are opened.
     """
-    known = [(path, t) for path, t in by_shard if family(t) != "null"]
+    known = [(path, _plain(t)) for path, t in by_shard if family(t) != "null"]
     types = list(dict.fromkeys(t for _, t in known))
     if name in CANONICAL:
         found = _canonical_type(name, types) if types else _canonical_type(name, [])
@@ -161,12 +166,16 @@ def _first_bad(
     return None, None
 
 
-def unify(schemas: Mapping[str, Mapping[str, pa.DataType]]) -> dict[str, pa.DataType]:
+def unify(
+    schemas: Mapping[str, Mapping[str, pa.DataType]], needed: Sequence[str] | None = None
+) -> dict[str, pa.DataType]:
     """One schema for all shards: canonical columns first, in canonical order, then the others.
 
     Parameters
     ----------
     schemas : mapping of path to (mapping of frame's column name to Arrow type)
+    needed : sequence of str, optional
+        Columns that are asked for; one that is not, and on which the shards disagree, is left out.
 
     Raises
     ------
@@ -178,4 +187,11 @@ def unify(schemas: Mapping[str, Mapping[str, pa.DataType]]) -> dict[str, pa.Data
         for name, type_ in columns.items():
             by_column.setdefault(name, []).append((path, type_))
     order = [n for n in CANONICAL if n in by_column] + [n for n in by_column if n not in CANONICAL]
-    return {name: common_type(name, by_column[name]) for name in order}
+    types = {}
+    for name in order:
+        try:
+            types[name] = common_type(name, by_column[name])
+        except SchemaError:
+            if needed is None or name in needed:
+                raise
+    return types
