@@ -29,12 +29,16 @@ def read(scan: Scan, pieces: Sequence[Piece]) -> dd.DataFrame:
 
 
 def as_read(frame: dd.DataFrame) -> tuple[Scan, list[Piece]] | None:
-    """The scan and pieces of a frame that is as it was read, or None for any other."""
+    """The scan and pieces of a frame that is as it was read, or None for any other.
+
+    A choice of partitions is another: its pieces alone would not say how the shards are numbered.
+    """
     expr = frame.expr
     if (
         isinstance(expr, FromMap)
         and isinstance(expr.func, Scan)
         and expr.operand("columns") is None
+        and expr.operand("_partitions") is None
     ):
         return expr.func, _pieces(expr)
     return None
@@ -71,18 +75,17 @@ def shards(frame: dd.DataFrame) -> list[Shard]:
     ProvenanceError
         When the frame comes from no scan, or from several, whose shard numbers would collide.
     """
-    scans = {
-        node.operand("iterables")[0][0].shard.path: node.operand("iterables")[0]
-        for node in frame.expr.walk()
-        if isinstance(node, FromMap) and isinstance(node.func, Scan)
-    }
+    scans = {}
+    for node in frame.expr.walk():
+        if isinstance(node, FromMap) and isinstance(node.func, Scan):
+            found = {piece.shard.path: piece.shard for piece in node.operand("iterables")[0]}
+            scans[tuple(found)] = list(found.values())
     if len(scans) != 1:
         raise ProvenanceError(
             f"This frame comes from {len(scans)} calls of read_shards; embeddings pair with the "
             "shards of one. Score each frame before you bring them together."
         )
-    pieces = next(iter(scans.values()))
-    return list({piece.shard.index: piece.shard for piece in pieces}.values())
+    return next(iter(scans.values()))
 
 
 def _pieces(expr: FromMap) -> list[Piece]:

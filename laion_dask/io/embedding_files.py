@@ -7,24 +7,54 @@ from __future__ import annotations
 
 import io
 import struct
+import tokenize
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
 import fsspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from numpy.lib import format as npy_format
 
 from laion_dask.errors import EmbeddingsError, ShardError, did_you_mean
-from laion_dask.io.footer import ARROW_ERRORS, read_footer
+from laion_dask.io.footer import read_footer
 
 SUFFIXES = (".npy", ".npz", ".parquet")
+#: Version 3 differs from 2 in the encoding of field names, which embeddings have none of.
+_HEADERS = {
+    (1, 0): npy_format.read_array_header_1_0,
+    (2, 0): npy_format.read_array_header_2_0,
+    (3, 0): npy_format.read_array_header_2_0,
+}
 _DTYPES = (np.dtype("<f2"), np.dtype("<f4"))
 #: Two runs of rows that are closer than this are fetched as one from a remote store, in bytes.
 _GAP = 1 << 18
+#: A run is at most this long, so that few rows of a large shard never take all its bytes at once.
+_RUN = 1 << 24
+#: Runs that are fetched at once.
+_THREADS = 16
+
+#: What a damaged or hostile file makes NumPy, zipfile and the stores raise.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    EOFError,
+    MemoryError,
+    SyntaxError,
+    OverflowError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -59,21 +89,27 @@ class EmbeddingFile:
         EmbeddingsError
             When a position is outside the file, or the file has changed since it was opened.
         """
-        rows = np.asarray(rows, dtype=np.int64)
-        if len(rows) == 0:
+        rows = np.asarray(rows)
+        if rows.ndim == 1 and len(rows) == 0:
             return np.empty((0, self.dim), self.dtype)
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+            raise EmbeddingsError(
+                f"Rows of {self.path} were asked for as {rows.dtype} of shape {rows.shape}; "
+                "expected whole numbers, one a row."
+            )
         if rows.min() < 0 or rows.max() >= self.n_rows:
             raise EmbeddingsError(
                 f"Row {int(rows.max() if rows.max() >= self.n_rows else rows.min())} was asked of "
                 f"{self.path}, which has {self.n_rows:,} rows. Rows count from 0."
             )
+        rows = rows.astype(np.int64, copy=False)
         try:
             if self.path.endswith(".parquet"):
                 return _parquet_rows(self, rows)
             if self.offset is None:
-                return _unpacked(self.path, self.field)[rows]
+                return _unpacked(self, _state(self.path))[rows]
             return _mapped_rows(self, rows) if _is_local(self.path) else _ranges(self, rows)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except _DAMAGED as error:
             if isinstance(error, EmbeddingsError):
                 raise
             raise EmbeddingsError(
@@ -101,7 +137,7 @@ def open_file(path: str, field: str | None) -> EmbeddingFile:
                 return _open_npz(path, file, field)
             shape, dtype, offset = _header(path, file)
             return _checked(path, None, shape, dtype, offset, size - offset)
-    except (OSError, ValueError, zipfile.BadZipFile, KeyError, struct.error) as error:
+    except _DAMAGED as error:
         if isinstance(error, (EmbeddingsError, ShardError)):
             raise EmbeddingsError(str(error)) from None
         raise EmbeddingsError(
@@ -114,7 +150,9 @@ def _header(path: str, file) -> tuple[tuple[int, ...], np.dtype, int]:
     """Shape, dtype and the position behind the header of an ``.npy``."""
     start = file.tell()
     version = npy_format.read_magic(file)
-    read = {(1, 0): npy_format.read_array_header_1_0}.get(version, npy_format.read_array_header_2_0)
+    if version not in _HEADERS:
+        raise ValueError(f"it is of .npy version {version}")
+    read = _HEADERS[version]
     shape, fortran, dtype = read(file, max_header_size=10_000)
     if dtype.hasobject:
         raise EmbeddingsError(
@@ -129,7 +167,7 @@ def _header(path: str, file) -> tuple[tuple[int, ...], np.dtype, int]:
 
 def _checked(path, field, shape, dtype, offset, n_bytes) -> EmbeddingFile:
     where = f"{path}, member {field!r}," if field else path
-    if len(shape) != 2 or shape[1] == 0:
+    if len(shape) != 2 or shape[0] < 0 or shape[1] <= 0:
         raise EmbeddingsError(
             f"{where} has the shape {shape}; expected (rows, dim). Reshape it and save it again."
         )
@@ -200,19 +238,35 @@ def _first_length(path: str, field: str) -> int:
 
 def _parquet_rows(file: EmbeddingFile, rows: np.ndarray) -> np.ndarray:
     out = np.empty((len(rows), file.dim), file.dtype)
+    state = _state(file.path)
     try:
-        with fsspec.open(file.path, "rb") as source:
-            parquet = pq.ParquetFile(source)
-            sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
-            starts = np.cumsum([0, *sizes])
-            for group in np.unique(np.searchsorted(starts, rows, side="right") - 1):
-                here = (rows >= starts[group]) & (rows < starts[group + 1])
-                table = parquet.read_row_group(int(group), columns=[file.field], use_threads=False)
-                taken = table[file.field].take(pa.array(rows[here] - starts[group]))
-                out[here] = _as_matrix(taken, file)
-    except ARROW_ERRORS as error:
-        raise EmbeddingsError(f"{file.path} cannot be read: {error}") from error
+        starts = _group_starts(file.path, state)
+        if starts[-1] != file.n_rows:
+            raise ValueError(f"it has {starts[-1]:,} rows now, and had {file.n_rows:,}")
+        groups = np.searchsorted(starts, rows, side="right") - 1
+        for group in np.unique(groups):
+            here = groups == group
+            column = _group(file.path, file.field, int(group), state)
+            out[here] = _as_matrix(column.take(pa.array(rows[here] - starts[group])), file)
+    except pa.ArrowException as error:
+        raise EmbeddingsError(
+            f"{file.path} cannot be read: {error}. Fetch the file again."
+        ) from error
     return out
+
+
+@lru_cache(maxsize=256)
+def _group_starts(path: str, state: str) -> np.ndarray:
+    """Where each row group starts, and behind them where the file ends."""
+    return np.cumsum([0, *read_footer(path).row_groups])
+
+
+@lru_cache(maxsize=2)
+def _group(path: str, field: str, group: int, state: str) -> pa.ChunkedArray:
+    """The column in one row group, which is read as a whole; the last two are kept."""
+    with fsspec.open(path, "rb") as source:
+        table = pq.ParquetFile(source).read_row_group(group, columns=[field], use_threads=False)
+    return table[field]
 
 
 def _as_matrix(column: pa.ChunkedArray, file: EmbeddingFile) -> np.ndarray:
@@ -221,7 +275,7 @@ def _as_matrix(column: pa.ChunkedArray, file: EmbeddingFile) -> np.ndarray:
     known = np.flatnonzero(column.is_valid().to_numpy())
     rows = column.drop_null().combine_chunks()
     values = np.asarray(rows.flatten(), dtype=file.dtype)
-    if len(values) != len(known) * file.dim:
+    if not pc.all(pc.equal(pc.list_value_length(rows), file.dim), min_count=0).as_py():
         raise EmbeddingsError(
             f"{file.path}, column {file.field!r}: not every row has {file.dim} numbers. Every row "
             "needs as many as the first."
@@ -232,6 +286,12 @@ def _as_matrix(column: pa.ChunkedArray, file: EmbeddingFile) -> np.ndarray:
 
 def _is_local(path: str) -> bool:
     return isinstance(fsspec.core.url_to_fs(path)[0], LocalFileSystem)
+
+
+def _state(path: str) -> str:
+    """What changes when a file is written anew, so that nothing stale is kept of it."""
+    fs, inner = fsspec.core.url_to_fs(path)
+    return fs.ukey(inner)
 
 
 def _mapped_rows(file: EmbeddingFile, rows: np.ndarray) -> np.ndarray:
@@ -249,24 +309,35 @@ def _ranges(file: EmbeddingFile, rows: np.ndarray) -> np.ndarray:
     fs, inner = fsspec.core.url_to_fs(file.path)
     width = file.dim * np.dtype(file.dtype).itemsize
     order = np.argsort(rows, kind="stable")
-    ordered = rows[order]
-    cuts = np.flatnonzero(np.diff(ordered) * width > _GAP) + 1
-    runs = np.split(ordered, cuts)
-    starts = [file.offset + int(r[0]) * width for r in runs]
-    stops = [file.offset + (int(r[-1]) + 1) * width for r in runs]
-    blocks = fs.cat_ranges([inner] * len(runs), starts, stops)
-    parts = [
-        np.frombuffer(block, file.dtype).reshape(-1, file.dim)[run - run[0]]
-        for block, run in zip(blocks, runs, strict=True)
-    ]
+    runs = _runs(rows[order], width)
     out = np.empty((len(rows), file.dim), file.dtype)
-    out[order] = np.concatenate(parts)
+    at = 0
+    for some in range(0, len(runs), _THREADS):
+        here = runs[some : some + _THREADS]
+        starts = [file.offset + int(r[0]) * width for r in here]
+        stops = [file.offset + (int(r[-1]) + 1) * width for r in here]
+        blocks = fs.cat_ranges([inner] * len(here), starts, stops, on_error="raise")
+        for block, run in zip(blocks, here, strict=True):
+            found = np.frombuffer(block, file.dtype).reshape(-1, file.dim)[run - run[0]]
+            out[order[at : at + len(run)]] = found
+            at += len(run)
     return out
 
 
+def _runs(ordered: np.ndarray, width: int) -> list[np.ndarray]:
+    """Ascending rows, cut where the gap between two is wide and where a run becomes too long."""
+    most = max(1, _RUN // width)
+    apart = np.diff(ordered) * width > _GAP
+    return np.split(ordered, np.flatnonzero(apart | (np.diff(ordered // most) > 0)) + 1)
+
+
 @lru_cache(maxsize=2)
-def _unpacked(path: str, field: str) -> np.ndarray:
+def _unpacked(member: EmbeddingFile, state: str) -> np.ndarray:
     """A compressed member, whole; the last two are kept."""
-    with fsspec.open(path, "rb") as file, zipfile.ZipFile(file) as archive:
-        name = f"{field}.npy" if f"{field}.npy" in archive.namelist() else field
-        return np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
+    with fsspec.open(member.path, "rb") as file, zipfile.ZipFile(file) as archive:
+        name = f"{member.field}.npy"
+        data = archive.read(name if name in archive.namelist() else member.field)
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    if array.shape != (member.n_rows, member.dim) or array.dtype != member.dtype:
+        raise ValueError(f"member {member.field!r} is {array.dtype} of shape {array.shape} now")
+    return array

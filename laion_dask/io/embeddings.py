@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dask.dataframe as dd
 import numpy as np
@@ -49,7 +49,7 @@ class Embeddings:
 
     @property
     def dim(self) -> int:
-        return self.files[0].dim
+        return self.model.dim
 
     @property
     def dtype(self) -> str:
@@ -142,12 +142,18 @@ def open_embeddings(
     with ThreadPoolExecutor(min(_THREADS, len(found))) as pool:
         files = tuple(pool.map(lambda path: open_file(path, field), found))
     _check_widths(files, model)
+    # A list column without rows does not say how long its lists would be.
+    files = tuple(f if f.n_rows else replace(f, dim=model.dim) for f in files)
     embeddings = Embeddings(files, model)
     return embeddings if like is None else embeddings.like(like)
 
 
 def _check_widths(files: Sequence[EmbeddingFile], model: ClipModel) -> None:
-    filled = [f for f in files if f.n_rows] or list(files)
+    filled = (
+        [f for f in files if f.n_rows]
+        or [f for f in files if f.dim]
+        or [replace(files[0], dim=model.dim)]
+    )
     for file in filled:
         if file.dim != filled[0].dim:
             raise EmbeddingsError(
