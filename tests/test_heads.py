@@ -184,6 +184,12 @@ def test_the_demo_head(tmp_path, monkeypatch):
     assert head.clip == "demo" and head.name == "p_demo" and ((scores > 0) & (scores < 1)).all()
 
 
+@pytest.mark.skipif(not heads._DEMO_SAFETY.is_file(), reason="the bundled head is not there")
+def test_the_bundled_demo_head():
+    scores = heads.demo_safety().predict(ClipModel("demo").text(["a red star", "two dogs"]))
+    assert scores.shape == (2,) and ((scores >= 0) & (scores <= 1)).all()
+
+
 def test_heads_of_one_run_must_fit(head):
     assert list(heads.check_heads([head, head.to("b")], ClipModel("ViT-B-32"))) == [
         head,

@@ -35,8 +35,9 @@ class Survey:
     n_samples : int
     n_captions : int
     kinds : dict of str to set of str
-        JSON field → the kinds of its values: ``null bool int bigint float str json``; ``bigint``
-        is an integer beyond 64 bits, ``wide`` one beyond the 53 that a float holds exactly.
+        JSON field → the kinds of its values: ``null bool int wide bigint float str json``;
+        ``wide`` is an integer beyond the 53 bits that a float holds exactly, ``bigint`` one
+        beyond 64 bits.
     listing_sha256 : str
         Over the names and sizes of all members: tells whether the shard is still the same.
     """

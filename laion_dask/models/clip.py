@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from laion_dask.backend import gpu_count
 from laion_dask.errors import ImageError, ModelMismatchError, OptionError, did_you_mean
 from laion_dask.models import loading, pictures, weights
 from laion_dask.models.vectors import Vectors
@@ -275,11 +276,9 @@ def _weights_identity(model: ClipModel) -> str:
 
 
 def _resolve_device(device: str | None) -> str:
-    import torch
-
     if device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
+        return "cuda" if gpu_count() else "cpu"
+    if device.startswith("cuda") and not gpu_count():
         raise OptionError(
             f"device is {device!r}, but no CUDA device is visible. Leave it out, or say 'cpu'."
         )

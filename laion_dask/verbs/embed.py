@@ -118,7 +118,7 @@ def embed(
     model : ClipModel or str
         Its weights must be on every worker.
     out : path
-        A local folder, new or empty, or that of the same call before.
+        A folder that every worker sees, new or empty, or that of the same call before.
     batch_size : int
         Images that go through the model at a time.
     heads : iterable of heads
