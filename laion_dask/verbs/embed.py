@@ -107,7 +107,7 @@ def embed(
     A broken image costs one row, which is counted and whose reason is in ``out/rejects``. Killed
     at any moment, the same call resumes by shard; with the same ``batch_size`` and library
     versions the result is byte-identical to an uninterrupted run, for any number of workers.
-    Runs on the distributed client of this session where there is one, else on threads.
+    Runs on the distributed client of this process where there is one, else on threads.
 
     Parameters
     ----------

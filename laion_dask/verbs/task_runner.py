@@ -1,6 +1,6 @@
 """Tasks that write: run each on what is there, show progress, and stop cleanly.
 
-On the distributed client of this session where there is one, else on Dask's threads.
+On the distributed client of this process where there is one, else on Dask's threads.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _is_watched() -> bool:
 
 
 def current_client():
-    """The distributed client of this session, or ``None``; never starts one."""
+    """The distributed client of this process, or ``None``; never starts one."""
     if "distributed" not in sys.modules:
         return None
     from distributed import default_client
