@@ -47,9 +47,7 @@ CONCEPTS: tuple[tuple[str, str], ...] = tuple((c, o) for o in OBJECTS for c in C
 def _held_out() -> frozenset[tuple[str, str]]:
     # 40 pairs: every colour four times, every object once or twice.
     colours = tuple(COLOURS)
-    return frozenset(
-        (colours[7 * k % len(colours)], OBJECTS[k % len(OBJECTS)]) for k in range(40)
-    )
+    return frozenset((colours[7 * k % len(colours)], OBJECTS[k % len(OBJECTS)]) for k in range(40))
 
 
 HELD_OUT: frozenset[tuple[str, str]] = _held_out()
@@ -143,5 +141,5 @@ def draw_pictures(
 
 
 def concept_prompts() -> list[str]:
-    """The 240 zero-shot prompts, "a photo of a red circle" and so on, in the order of `CONCEPTS`."""
+    """The 240 zero-shot prompts, "a photo of a red circle" and so on, in `CONCEPTS`' order."""
     return [f"a photo of {'an' if c[0] == 'o' else 'a'} {c} {o}" for c, o in CONCEPTS]

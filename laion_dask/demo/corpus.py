@@ -8,7 +8,7 @@ import json
 import operator
 import os
 import tarfile
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from laion_dask.demo.concepts import OCCUPATIONS
-from laion_dask.demo.planting import (
-    LANGUAGE_SHARES, P_GENDERED, P_SHE, SHARES, Row, plan_rows,
-)  # fmt: skip
+from laion_dask.demo.planting import Row, plan_rows, planted
 from laion_dask.demo.render import render
 from laion_dask.errors import ExportError, OptionError
 
@@ -42,7 +39,7 @@ TRUTH_SCHEMA = pa.schema(
         "is_hostile": pa.bool_(),
     }
 )  # fmt: skip
-"""``colour`` to ``scene`` tell what the image shows, ``gender_word`` and ``language`` the caption."""
+"""``colour`` to ``occupation`` tell what the image shows; the next two, what the caption says."""
 
 _TEXT_FOR_IMAGE = b"<!DOCTYPE html><title>404 Not Found</title><h1>This is no image</h1>\n"
 
@@ -105,13 +102,10 @@ def write_corpus(
     for s in range(n_shards):
         span = range(cuts[s], cuts[s + 1])
         records = [_record(rows[i], keys[i], np.random.default_rng([seed, 5, i])) for i in span]
-        pq.write_table(pa.Table.from_pylist(records, SCHEMA), _ready(shards[s]))
-        with tarfile.open(_ready(tars[s]), "w", format=tarfile.USTAR_FORMAT) as tar:
-            for i, record in zip(span, records, strict=True):
-                _add_sample(tar, record, image_bytes(rows[i], image_size))
+        _write_shard(shards[s], tars[s], records, (image_bytes(rows[i], image_size) for i in span))
     truth = [_truth(row, key, keys) for row, key in zip(rows, keys, strict=True)]
     pq.write_table(pa.Table.from_pylist(truth, TRUTH_SCHEMA), out / "truth.parquet")
-    (out / "truth.json").write_text(json.dumps(_planted(rows, seed), indent=2) + "\n")
+    (out / "truth.json").write_text(json.dumps({"seed": seed, **planted(rows)}, indent=2) + "\n")
     return out
 
 
@@ -136,6 +130,17 @@ def image_bytes(row: Row, size: int) -> bytes:
     }[row.broken_kind]  # fmt: skip
 
 
+def _write_shard(
+    shard: Path, archive: Path, records: list[dict[str, object]], images: Iterator[bytes]
+) -> None:
+    shard.parent.mkdir(parents=True, exist_ok=True)
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(records, SCHEMA), shard)
+    with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for record, image in zip(records, images, strict=True):
+            _add_sample(tar, record, image)
+
+
 def _check_at_least(name: str, value: int, low: int) -> None:
     try:
         fits = operator.index(value) >= low
@@ -153,11 +158,6 @@ def _refuse_strangers(out: Path, ours: set[Path]) -> None:
             f"{strangers[0].relative_to(out)}. Expected none: a reader would mix the two. "
             "Choose an empty folder, or remove them."
         )
-
-
-def _ready(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def _hash_of(url: str, text: str) -> int:
@@ -224,43 +224,4 @@ def _truth(row: Row, key: str, keys: list[str]) -> dict[str, object]:
         "domain": row.domain,
         "is_broken": row.broken_kind is not None,
         "is_hostile": row.hostile,
-    }
-
-
-def _planted(rows: list[Row], seed: int) -> dict[str, object]:
-    """Shares asked for, and counts come out, for ``truth.json``."""
-    counts = {
-        "is_watermarked": sum(r.picture.watermarked for r in rows),
-        "is_unsafe": sum(r.picture.unsafe for r in rows),
-        "is_mismatched": sum(r.mismatched for r in rows),
-        "duplicate": sum(r.copy_of >= 0 for r in rows),
-        "near_duplicate": sum(r.near_copy_of >= 0 for r in rows),
-        "is_broken": sum(r.broken_kind is not None for r in rows),
-        "is_hostile": sum(r.hostile for r in rows),
-        "person": sum(r.picture.occupation is not None for r in rows),
-        "null_language": sum(r.null_language for r in rows),
-        "null_punsafe": sum(r.null_punsafe for r in rows),
-        "null_similarity": sum(r.null_similarity for r in rows),
-        "nan_similarity": sum(r.nan_similarity for r in rows),
-    }
-    said = Counter((r.picture.occupation, r.gender_word) for r in rows)
-    return {
-        "n_rows": len(rows),
-        "seed": seed,
-        "planted": {k: {"share": SHARES[k], "count": v} for k, v in counts.items()},
-        "languages": {
-            k: {"share": v, "count": sum(r.language == k for r in rows)}
-            for k, v in LANGUAGE_SHARES.items()
-        },
-        "gender_words": {
-            "p_gendered": P_GENDERED,
-            "by_occupation": {
-                job: {
-                    "p_she": P_SHE[job],
-                    **{str(word): said[job, word] for word in ("she", "he")},
-                    "neither": said[job, None],
-                }
-                for job in OCCUPATIONS
-            },
-        },
     }

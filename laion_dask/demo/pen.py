@@ -34,7 +34,7 @@ class Pen:
         self, paint: Paint, x: float, y: float, rx: float, ry: float | None = None,
         start: float = 0, stop: float = 360,
     ) -> None:  # fmt: skip
-        """A filled ellipse, or its arc from ``start`` to ``stop`` (degrees, clockwise from east)."""
+        """A filled ellipse, or its arc between two angles (degrees, clockwise from east)."""
         ry = rx if ry is None else ry
         angles = [math.radians(start + (stop - start) * i / 36) for i in range(37)]
         self.poly(paint, *((x + rx * math.cos(a), y + ry * math.sin(a)) for a in angles))
@@ -72,7 +72,8 @@ def make_sprite(pen: Pen, size: int, turn_deg: float = 0.0) -> Sprite:
     The paint "cut" erases what lies below it.
     """
     side = size * _OVERSAMPLE
-    scale, cos, sin = side * 0.43, math.cos(math.radians(turn_deg)), math.sin(math.radians(turn_deg))
+    turn, scale = math.radians(turn_deg), side * 0.43
+    cos, sin = math.cos(turn), math.sin(turn)
     layers: list[tuple[Paint, Image.Image]] = []
     for paint, points in pen.strokes:
         spots = [

@@ -7,6 +7,7 @@ mismatched, hostile or duplicates, so that their captions carry the planted skew
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -187,3 +188,38 @@ def plan_rows(n: int, seed: int) -> list[Row]:
     for row, rank in zip(rows, ranks.tolist(), strict=True):
         row.domain = f"{_HOSTS[rank % len(_HOSTS)]}{rank + 1}.example"
     return rows
+
+
+def planted(rows: list[Row]) -> dict[str, object]:
+    """The shares asked for and the counts come out, ready for JSON. Eager."""
+    counts = {
+        "is_watermarked": sum(r.picture.watermarked for r in rows),
+        "is_unsafe": sum(r.picture.unsafe for r in rows),
+        "is_mismatched": sum(r.mismatched for r in rows),
+        "duplicate": sum(r.copy_of >= 0 for r in rows),
+        "near_duplicate": sum(r.near_copy_of >= 0 for r in rows),
+        "is_broken": sum(r.broken_kind is not None for r in rows),
+        "is_hostile": sum(r.hostile for r in rows),
+        "person": sum(r.picture.occupation is not None for r in rows),
+        "null_language": sum(r.null_language for r in rows),
+        "null_punsafe": sum(r.null_punsafe for r in rows),
+        "null_similarity": sum(r.null_similarity for r in rows),
+        "nan_similarity": sum(r.nan_similarity for r in rows),
+    }
+    spoken = Counter(r.language for r in rows)
+    said = Counter((r.picture.occupation, r.gender_word) for r in rows)
+    by_occupation = {
+        job: {
+            "p_she": P_SHE[job],
+            "she": said[job, "she"],
+            "he": said[job, "he"],
+            "neither": said[job, None],
+        }
+        for job in OCCUPATIONS
+    }
+    return {
+        "n_rows": len(rows),
+        "planted": {k: {"share": SHARES[k], "count": v} for k, v in counts.items()},
+        "languages": {k: {"share": v, "count": spoken[k]} for k, v in LANGUAGE_SHARES.items()},
+        "gender_words": {"p_gendered": P_GENDERED, "by_occupation": by_occupation},
+    }

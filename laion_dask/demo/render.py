@@ -87,8 +87,9 @@ def _scenery(canvas: Image.Image, scene: str, rng: np.random.Generator) -> None:
                      horizon + top), fill=colour)  # fmt: skip
     elif scene == "room":
         left = int(side * 0.08 + xs[1] * side * 0.5)
-        pen.rectangle((left, int(side * 0.08), left + side // 3, int(side * 0.45)),
-                      fill=(200, 226, 242), outline=(250, 250, 250), width=max(1, side // 40))  # fmt: skip
+        pane = (left, int(side * 0.08), left + side // 3, int(side * 0.45))
+        frame = max(1, side // 40)
+        pen.rectangle(pane, fill=(200, 226, 242), outline=(250, 250, 250), width=frame)
 
 
 def _paste_at(canvas: Image.Image, sprite: Sprite, x: float, y: float, paints: dict) -> None:

@@ -34,9 +34,7 @@ def pixels(picture: Picture, size: int, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
-def _block(
-    number: int, *, seed: int, size: int
-) -> tuple[list[Picture], np.ndarray]:
+def _block(number: int, *, seed: int, size: int) -> tuple[list[Picture], np.ndarray]:
     pictures = list(
         draw_pictures(
             [seed, number], _BLOCK, pairs="seen",
