@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from math import ceil, log
+from fractions import Fraction
+from math import ceil, exp, log
 from statistics import NormalDist
 
 import numpy as np
@@ -56,10 +57,11 @@ def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
 @dataclass
 class Quantiles:
-    """A mergeable sketch of a distribution, exact in its counts and its merge.
+    """A mergeable sketch of a distribution, exact in its counts, its mean and its merge.
 
     Values fall into bins whose width is a fixed share of the value, so a quantile is off by at
-    most `ACCURACY` of itself, and integers below 1,000 come back exactly. Merging adds counts: the
+    most `ACCURACY` of itself (values under 1e-9 count as 0), and whole numbers below 1,000 come
+    back exactly once rounded. Merging adds counts, and sums that are kept as exact fractions: the
     answer does not depend on how the rows were partitioned.
 
     References
@@ -69,7 +71,7 @@ class Quantiles:
     """
 
     bins: dict[int, int] = field(default_factory=dict)
-    total: float = 0.0
+    total: Fraction = Fraction(0)
 
     @property
     def n(self) -> int:
@@ -77,7 +79,7 @@ class Quantiles:
 
     @property
     def mean(self) -> float:
-        return self.total / self.n if self.bins else float("nan")
+        return float(self.total / self.n) if self.bins else float("nan")
 
     @classmethod
     def of(cls, values: np.ndarray) -> Quantiles:
@@ -88,8 +90,8 @@ class Quantiles:
         with np.errstate(divide="ignore"):
             index = np.ceil(np.log(np.maximum(size, 1e-9)) / log(_GAMMA)) + _SHIFT
         index = np.where(size < 1e-9, 0, index) * np.sign(values)
-        keys, counts = np.unique(index.astype(np.int64), return_counts=True)
-        return cls(dict(zip(keys.tolist(), counts.tolist(), strict=True)), float(values.sum()))
+        keys, counts = _counted(index.astype(np.int64))
+        return cls(dict(zip(keys.tolist(), counts.tolist(), strict=True)), _exact_sum(values))
 
     def merge(self, other: Quantiles) -> Quantiles:
         """The sketch of both sets of values."""
@@ -113,13 +115,42 @@ class Quantiles:
 
 #: Bin 0 is zero; the bins of positive values start above it.
 _SHIFT = ceil(-log(1e-9) / log(_GAMMA)) + 2
+_LOG_MAX = log(np.finfo(np.float64).max)
 
 
 def _value(key: int) -> float:
     if key == 0:
         return 0.0
-    size = 2 * _GAMMA ** (abs(key) - _SHIFT) / (_GAMMA + 1)
+    size = exp(min((abs(key) - _SHIFT) * log(_GAMMA) + log(2 / (_GAMMA + 1)), _LOG_MAX))
     return size if key > 0 else -size
+
+
+def _counted(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct bins and how often each occurs; the bins lie so close that none is sorted."""
+    if len(index) == 0:
+        return index, index
+    low = index.min()
+    counts = np.bincount(index - low)
+    keys = np.flatnonzero(counts)
+    return keys + low, counts[keys]
+
+
+def _exact_sum(values: np.ndarray) -> Fraction:
+    """The sum of finite float64 without rounding: their digits are added up by exponent.
+
+    Digits go in two halves of at most 27 bits, so sums of up to 2**26 of them stay exact.
+    """
+    if len(values) == 0:
+        return Fraction(0)
+    digits, exponents = np.frexp(values)
+    whole = np.ldexp(digits, 53).astype(np.int64)
+    low = int(exponents.min())
+    high_sums = np.bincount(exponents - low, (whole >> 27).astype(np.float64)).tolist()
+    low_sums = np.bincount(exponents - low, (whole & (2**27 - 1)).astype(np.float64)).tolist()
+    total = 0
+    for i, (high, rest) in enumerate(zip(high_sums, low_sums, strict=True)):
+        total += ((int(high) << 27) + int(rest)) << i
+    return total * Fraction(2) ** (low - 53)
 
 
 @dataclass
