@@ -34,15 +34,19 @@ def pixels(picture: Picture, size: int, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
-def _block(number: int, *, seed: int, size: int) -> tuple[list[Picture], np.ndarray]:
+def render_block(
+    number: int, *, seed: int, size: int, n: int = _BLOCK
+) -> tuple[list[Picture], np.ndarray, np.ndarray]:
+    """``n`` training pictures, their pixels (n, size, size, 3) and claims (n, 7). Eager."""
     pictures = list(
         draw_pictures(
-            [seed, number], _BLOCK, pairs="seen",
+            [seed, number], n, pairs="seen",
             p_person=0.1, p_watermarked=0.07, p_unsafe=0.06,
         )
     )  # fmt: skip
     rng = np.random.default_rng([seed, number, 1])
-    return pictures, np.stack([pixels(p, size, rng) for p in pictures])
+    claims = np.array([claims_of(p) for p in pictures], dtype=np.int8)
+    return pictures, np.stack([pixels(p, size, rng) for p in pictures]), claims
 
 
 @dataclass
@@ -61,10 +65,10 @@ def render_pool(n: int, *, seed: int, size: int = 64, n_processes: int = 2) -> P
     """
     numbers = range(-(-n // _BLOCK))
     with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as workers:
-        blocks = list(workers.map(partial(_block, seed=seed, size=size), numbers))
-    pictures = [p for some, _ in blocks for p in some]
-    claims = np.array([claims_of(p) for p in pictures], dtype=np.int8)
-    return Pool(pictures, np.concatenate([images for _, images in blocks]), claims)
+        blocks = list(workers.map(partial(render_block, seed=seed, size=size), numbers))
+    pictures, images, claims = zip(*blocks, strict=True)
+    return Pool([p for some in pictures for p in some], np.concatenate(images),
+                np.concatenate(claims))  # fmt: skip
 
 
 def training_caption(picture: Picture, rng: np.random.Generator) -> tuple[str, tuple[int, ...]]:
