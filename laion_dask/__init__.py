@@ -18,9 +18,10 @@ from laion_dask.models import ClipModel, Vectors, heads
 from laion_dask.options import get_option, set_options
 from laion_dask.verbs.embed import embed
 from laion_dask.verbs.export import Export, export
+from laion_dask.verbs.rows import Rows, rows
 from laion_dask.verbs.score import score, similarity
 from laion_dask.verbs.summary import Summary, summary
-from laion_dask.verbs.where import Rows, rows, where
+from laion_dask.verbs.where import where
 
 __all__ = [
     "ClipModel",

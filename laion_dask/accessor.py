@@ -7,9 +7,10 @@ import functools
 from dask.dataframe.extensions import register_dataframe_accessor
 
 from laion_dask.verbs.export import export
+from laion_dask.verbs.rows import rows
 from laion_dask.verbs.score import score, similarity
 from laion_dask.verbs.summary import summary
-from laion_dask.verbs.where import rows, where
+from laion_dask.verbs.where import where
 
 
 def _method(verb):

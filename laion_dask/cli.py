@@ -98,7 +98,7 @@ def score(
 
 
 @app.command(
-    epilog="Example: laion-dask export shards/ carved/ --where \"similarity > 0.3 and width >= 256\""
+    epilog="Example: laion-dask export shards/ carved/ --where 'similarity > 0.3 and width >= 256'"
 )
 def export(
     source: Source,

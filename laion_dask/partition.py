@@ -44,6 +44,14 @@ def as_read(frame: dd.DataFrame) -> tuple[Scan, list[Piece]] | None:
     return None
 
 
+def as_scan(frame: dd.DataFrame) -> tuple[Scan, list[Piece], list[str]] | None:
+    """The scan, pieces and columns of a frame that is nothing but a scan, or None."""
+    expr = frame.optimize(fuse=False).expr
+    if isinstance(expr, FromMap) and isinstance(expr.func, Scan) and expr.ndim == 2:
+        return expr.func, _pieces(expr), list(expr.columns)
+    return None
+
+
 def sources(frame: dd.DataFrame) -> list[tuple[Scan, list[Piece]]]:
     """Every scan that a frame's rows come from, with the pieces that it reads of it.
 
@@ -53,11 +61,12 @@ def sources(frame: dd.DataFrame) -> list[tuple[Scan, list[Piece]]]:
         When there is none: the frame was not made by ``read_shards``, or was persisted.
     """
     expr = frame.optimize(fuse=False).expr
-    found = {
-        node._name: (node.func, _pieces(node))
-        for node in expr.walk()
-        if isinstance(node, FromMap) and isinstance(node.func, Scan)
-    }
+    found = {}
+    for node in expr.walk():
+        if isinstance(node, FromMap) and isinstance(node.func, Scan):
+            pieces = _pieces(node)
+            # Two projections of one scan are two nodes, and yet the same rows.
+            found[node.func, tuple(pieces)] = (node.func, pieces)
     if not found:
         raise ProvenanceError(
             "This frame does not lead back to read_shards (it was made otherwise, or persisted), "
@@ -155,18 +164,19 @@ def map_numbered(frame: dd.DataFrame, kernel: Callable, *args, meta):
     return frame.map_partitions(kernel, *args, meta=meta)
 
 
-def reduce(frame: dd.DataFrame, chunk: Callable, combine: Callable, *, meta):
-    """A tree reduction: ``chunk(part)`` a frame, ``combine`` of some of them laid end to end. Lazy.
+def reduce(results: dd.DataFrame, combine: Callable, *, meta):
+    """A tree reduction: ``combine`` of some results laid end to end is one result. Lazy.
 
     The tree is fixed by the partitions, not by the workers.
     """
-    return frame.reduction(chunk, combine, combine=combine, meta=meta, split_every=8)
+    return results.reduction(combine, combine, combine=combine, meta=meta, split_every=8)
 
 
 def over_pieces(kernel: Callable, pieces: Sequence[Piece], meta) -> dd.DataFrame:
-    """A kernel over pieces, without reading them as a frame first. Lazy."""
+    """``kernel(piece, number)`` over pieces, without reading them as a frame first. Lazy."""
     with dask.config.set({"dataframe.convert-string": False}):
-        return dd.from_map(kernel, list(pieces), meta=meta, label="over-pieces")
+        numbers = range(len(pieces))
+        return dd.from_map(kernel, list(pieces), numbers, meta=meta, label="over-pieces")
 
 
 def compute(*collections, label: str):

@@ -101,7 +101,7 @@ def _table(table: pd.DataFrame) -> str:
 
 def _cell(name, value, most: float) -> str:
     if pd.isna(value):
-        return "–"
+        return "-"
     if name in _WHOLE:
         return f"{int(value):,}"
     if name in ("share", "lo", "hi"):
@@ -144,7 +144,8 @@ def _curves(summary: Summary) -> str:
         )
     return (
         "<h2>Size and caption length by quantile (pixels; characters)</h2>"
-        f"<svg viewBox='0 0 760 290' width='760' font-size='12' fill='#52606d'>{''.join(parts)}</svg>"
+        "<svg viewBox='0 0 760 290' width='760' font-size='12' fill='#52606d'>"
+        f"{''.join(parts)}</svg>"
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from laion_dask.backend import frame_from_arrow, kind_of_arrow
 from laion_dask.errors import LaionDaskError, ShardError
@@ -15,6 +17,8 @@ from laion_dask.io.unify import cast_exactly, family
 from laion_dask.predicate import Predicate, Sql, to_sql
 from laion_dask.predicate.sql import quoted
 
+#: The column, in a scan's own result, that tells rows that pass from rows that may.
+_CERTAIN = "laion_dask_certain"
 PROVENANCE_TYPES = {"shard": pa.int32(), "row": pa.int64()}
 #: DuckDB's name for the position of a row in its file.
 _POSITION = "file_row_number"
@@ -59,9 +63,18 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Counts:
-    """What became of the rows of a piece that were not kept for a reason other than the filter."""
+class Read:
+    """What one scan of a piece found.
 
+    Attributes
+    ----------
+    table : pyarrow.Table
+        The kept rows.
+    unscored, rejected : int
+        How many rows the filter could not decide on, and how many are no valid rows.
+    """
+
+    table: pa.Table
     unscored: int
     rejected: int
 
@@ -121,71 +134,78 @@ class Scan:
             When a value cannot take its column's common type exactly.
         """
         wanted = [n for n, _ in self.types] if columns is None else list(columns)
-        names = wanted or ["row"]
-        frame = frame_from_arrow(self.table(piece, names), self.backend)
+        frame = frame_from_arrow(self._read(piece, wanted, self._kept).table, self.backend)
         return frame if wanted else frame[[]]
 
-    def table(self, piece: Piece, names: list[str]) -> pa.Table:
-        """The kept rows of a piece as an Arrow table of the scan's types."""
-        if self._must_be_careful(piece.shard):
-            return self._careful(piece, names).kept
-        try:
-            raw = self._fast(piece, names)
-        except duckdb.Error as error:
-            if not slow_scan.is_about_text(error):
-                raise damaged(piece.shard.path, error) from error
-            return self._careful(piece, names).kept
-        return self._typed(raw, piece, names)
+    def read(self, piece: Piece, columns: list[str]) -> Read:
+        """Read a piece as an Arrow table, and account for the rows that are not in it.
 
-    def counts(self, piece: Piece) -> Counts:
-        """How many rows of a piece the filter could not decide on, and how many were rejected."""
-        if self._must_be_careful(piece.shard):
-            return self._careful(piece, ["row"]).counts
-        try:
-            return Counts(self._fast_unscored(piece), 0)
-        except duckdb.Error as error:
-            if not slow_scan.is_about_text(error):
-                raise damaged(piece.shard.path, error) from error
-            return self._careful(piece, ["row"]).counts
-
-    def _must_be_careful(self, shard: Shard) -> bool:
-        """Whether the fast reader would not do.
-
-        Which rows are rejected must not depend on the columns that are read. And the fast reader
-        has the position in the file under a name that a file may have taken.
+        One scan does both; raises as calling does.
         """
-        taken = any(old.lower() == _POSITION for old, _, _ in shard.columns)
-        return self.invalid_text == "reject" or taken
+        return self._read(piece, columns, self._kept_and_unscored)
 
-    def _careful(self, piece: Piece, names: list[str]) -> slow_scan.Outcome:
+    def counts(self, piece: Piece) -> tuple[int, int]:
+        """How many rows of a piece are unscored, and how many rejected, read for that alone."""
+        found = self._read(piece, [], self._unscored)
+        return found.unscored, found.rejected
+
+    def _read(self, piece: Piece, columns: list[str], scan: Callable) -> Read:
+        names = columns or ["row"]
         try:
-            return slow_scan.read(piece, names, self)
-        except ARROW_ERRORS as error:
-            if isinstance(error, LaionDaskError):
-                raise
-            raise damaged(piece.shard.path, error) from error
+            found = scan(piece, names)
+        except duckdb.Error as error:
+            if not slow_scan.is_about_text(error):
+                raise damaged(piece.shard.path, error) from error
+            found = slow_scan.read(piece, names, self)
+        return replace(found, table=self._typed(found.table, piece, names))
 
-    def _fast(self, piece: Piece, names: list[str]) -> pa.Table:
+    def _kept(self, piece: Piece, names: list[str]) -> Read:
+        sql = self._conditions(piece.shard)
+        condition = sql.certain if sql else None
+        return Read(self._query(piece, self._select(piece, names), condition, sql), 0, 0)
+
+    def _kept_and_unscored(self, piece: Piece, names: list[str]) -> Read:
+        """Rows that pass or may pass, told apart by a column of their own."""
+        sql = self._conditions(piece.shard)
+        if sql is None:
+            return self._kept(piece, names)
+        select = f"{self._select(piece, names)}, {sql.certain} AS {_CERTAIN}"
+        table = self._query(piece, select, sql.possible, sql)
+        certain = table[_CERTAIN]
+        unscored = len(table) - (pc.sum(certain).as_py() or 0)
+        table = table.drop_columns(_CERTAIN)
+        return Read(table.filter(certain) if unscored else table, unscored, 0)
+
+    def _unscored(self, piece: Piece, names: list[str]) -> Read:
+        sql = self._conditions(piece.shard)
+        empty = pa.schema([(n, dict(self.types)[n]) for n in {*names, "row"}]).empty_table()
+        if sql is None:
+            return Read(empty, 0, 0)
+        condition = f"({sql.unknown}) AND ({sql.possible}) AND NOT ({sql.certain})"
+        n = self._query(piece, "count(*) AS n", condition, sql)["n"][0].as_py()
+        return Read(empty, n, 0)
+
+    def _select(self, piece: Piece, names: list[str]) -> str:
         expressions = _expressions(piece.shard)
         read = [*names, "row"] if self._needs_row(piece.shard, names) else names
-        select = ", ".join(f"{expressions.get(n) or 'NULL'} AS {quoted(n)}" for n in read)
-        sql = self._conditions(piece.shard, expressions)
-        conditions = [sql.certain] if sql else []
-        return engine.query(
-            _query(select, piece, conditions), piece.shard.path, sql.parameters if sql else {}
-        )
+        return ", ".join(f"{expressions.get(n) or 'NULL'} AS {quoted(n)}" for n in read)
 
-    def _fast_unscored(self, piece: Piece) -> int:
-        sql = self._conditions(piece.shard, _expressions(piece.shard))
-        if sql is None:
-            return 0
-        conditions = [f"({sql.possible}) AND NOT ({sql.certain})"]
-        text = _query("count(*) AS n", piece, conditions)
-        return engine.query(text, piece.shard.path, sql.parameters)["n"][0].as_py()
+    def _query(self, piece: Piece, select: str, condition: str | None, sql: Sql | None) -> pa.Table:
+        conditions = [] if condition is None else [f"({condition})"]
+        if piece.start > 0 or piece.stop < piece.shard.n_rows:
+            run = f"file_row_number >= {piece.start} AND file_row_number < {piece.stop}"
+            conditions = [run, *conditions]
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        # Parquet's statistics leave NaN out; without can_have_nan DuckDB takes them at their word
+        # and folds isnan(x) to false, so that NaN passes a filter and is pruned from a count.
+        options = "file_row_number => true, can_have_nan => true"
+        text = f"SELECT {select} FROM read_parquet($path, {options}){where}"
+        return engine.query(text, piece.shard.path, sql.parameters if sql else {})
 
-    def _conditions(self, shard: Shard, expressions: dict[str, str]) -> Sql | None:
+    def _conditions(self, shard: Shard) -> Sql | None:
         if self.where is None:
             return None
+        expressions = _expressions(shard)
         types, stored = dict(self.types), {new: t for _, new, t in shard.columns}
         columns = {
             name: _comparable(expressions.get(name), stored.get(name), types[name])
@@ -231,19 +251,6 @@ def _comparable(
     if family(type_) == "float":
         return f"{expression}::{'DOUBLE' if type_.bit_width == 64 else 'FLOAT'}"
     return expression
-
-
-def _query(select: str, piece: Piece, conditions: list[str]) -> str:
-    whole = piece.start == 0 and piece.stop == piece.shard.n_rows
-    if not whole:
-        run = f"{_POSITION} >= {piece.start} AND {_POSITION} < {piece.stop}"
-        conditions = [run, *conditions]
-    where = f" WHERE {' AND '.join(f'({c})' for c in conditions)}" if conditions else ""
-    # Parquet's statistics leave NaN out; without can_have_nan DuckDB takes them at their word and
-    # folds isnan(x) to false, so that NaN passes a filter and is pruned from a count. And a folder
-    # named language=en must not become a column, or take the place of one.
-    options = f"{_POSITION} => true, can_have_nan => true, hive_partitioning => false"
-    return f"SELECT {select} FROM read_parquet($path, {options}){where}"
 
 
 def damaged(path: str, error: Exception) -> ShardError:

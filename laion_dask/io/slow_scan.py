@@ -22,14 +22,7 @@ from laion_dask.predicate import certain_and_possible
 from laion_dask.schema import PROVENANCE
 
 if TYPE_CHECKING:
-    from laion_dask.io.scan import Counts, Piece, Scan
-
-
-class Outcome:
-    """The rows that were kept, and the counts of those that were not."""
-
-    def __init__(self, kept: pa.Table, counts: Counts):
-        self.kept, self.counts = kept, counts
+    from laion_dask.io.scan import Piece, Read, Scan
 
 
 def is_about_text(error: Exception) -> bool:
@@ -38,7 +31,7 @@ def is_about_text(error: Exception) -> bool:
     return "utf8" in message or "utf-8" in message or "string encoding" in message
 
 
-def read(piece: Piece, names: list[str], scan: Scan) -> Outcome:
+def read(piece: Piece, names: list[str], scan: Scan) -> Read:
     """Read a piece, rejecting (or refusing) rows whose text is not UTF-8.
 
     Raises
@@ -46,7 +39,7 @@ def read(piece: Piece, names: list[str], scan: Scan) -> Outcome:
     ShardError
         Under ``invalid_text="raise"``, naming shard, column and row.
     """
-    from laion_dask.io.scan import Counts
+    from laion_dask.io.scan import Read
 
     wanted = dict.fromkeys([*names, *(scan.where.columns if scan.where else ())])
     looked_at = dict.fromkeys(wanted)
@@ -68,7 +61,7 @@ def read(piece: Piece, names: list[str], scan: Scan) -> Outcome:
         certain, possible = certain_and_possible(scan.where, frame)
         unscored = int((possible & ~certain).sum())
         table = table.filter(pa.array(certain.to_numpy()))
-    return Outcome(table.select(names), Counts(unscored, int((~valid).sum())))
+    return Read(table, unscored, int((~valid).sum()))
 
 
 def _row_groups(piece: Piece, names: list[str]) -> pa.Table:

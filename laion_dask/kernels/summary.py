@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.backend import frame_to_arrow
 from laion_dask.statistics import Quantiles, Top
 
 #: Columns whose distribution is described; ``text_length`` is counted in code points.
@@ -35,11 +34,10 @@ class State:
     domains: Top = field(default_factory=Top)
 
 
-def contribution(part) -> State:
+def contribution(table: pa.Table) -> State:
     """The state of one partition."""
-    table = frame_to_arrow(part)
     state = State(rows=len(table), nulls={n: _missing(table[n]) for n in table.column_names})
-    have = set(table.column_names)
+    have = {n for n in table.column_names if _is_of_kind(n, table[n].type)}
     for name in DESCRIBED:
         if name in have:
             state.quantiles[name] = Quantiles.of(_numbers(table[name]))
@@ -56,7 +54,7 @@ def contribution(part) -> State:
         both = ~(np.isnan(_numbers(table["width"])) | np.isnan(_numbers(table["height"])))
         state.sides = {side: int((smaller[both] >= side).sum()) for side in SIDES}
     if "language" in have:
-        state.languages = _counted(table["language"])
+        state.languages = Top(_counted(table["language"])).pruned()
     if "url" in have:
         state.domains = _domains(table["url"])
     return state
@@ -89,15 +87,23 @@ def _missing(column: pa.ChunkedArray) -> int:
     return column.null_count + nan
 
 
+def _is_of_kind(name: str, type_: pa.DataType) -> bool:
+    """Whether a column of that name holds what is described of it; a frame can hold anything."""
+    t = pa.types
+    if name in ("text", "url", "language"):
+        return t.is_string(type_) or t.is_large_string(type_) or t.is_string_view(type_)
+    return t.is_integer(type_) or t.is_floating(type_)
+
+
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """A numeric column in float64, NaN for null."""
-    return column.cast(pa.float64()).to_numpy()
+    """A numeric column in float64, NaN for null; an integer beyond 2**53 is rounded."""
+    return column.cast(pa.float64(), safe=False).to_numpy()
 
 
-def _counted(column: pa.ChunkedArray) -> Top:
+def _counted(column: pa.ChunkedArray) -> dict[str, int]:
     found = column.drop_null().value_counts()
     labels, counts = found.field("values").to_pylist(), found.field("counts").to_pylist()
-    return Top(dict(zip(labels, counts, strict=True))).pruned()
+    return dict(zip(labels, counts, strict=True))
 
 
 def _domains(urls: pa.ChunkedArray) -> Top:
@@ -105,9 +111,10 @@ def _domains(urls: pa.ChunkedArray) -> Top:
     pattern = r"^[A-Za-z][A-Za-z0-9+.\-]*://(?:[^/?#@]*@)?(?P<host>\[[^\]/]*\]|[^/?#:]*)"
     hosts = pc.struct_field(pc.extract_regex(urls, pattern), "host")
     domains: dict[str, int] = {}
-    for host, n in _counted(hosts).counts.items():
-        name = registered_domain(host)
-        domains[name] = domains.get(name, 0) + n
+    for host, n in _counted(hosts).items():
+        if host:
+            name = registered_domain(host)
+            domains[name] = domains.get(name, 0) + n
     return Top(domains).pruned()
 
 

@@ -40,12 +40,16 @@ class Sql:
         True where the expression is true.
     possible : str
         True where the expression is true or unknown.
+    unknown : str
+        True where any operand of the expression is null or NaN; never false where the expression
+        is unknown, and cheaper to find out.
     parameters : dict of str to str
         The strings that ``$s0``, ``$s1``, … stand for in either condition.
     """
 
     certain: str
     possible: str
+    unknown: str
     parameters: dict[str, str]
 
 
@@ -67,7 +71,8 @@ def to_sql(predicate: Predicate, columns: Mapping[str, str | None]) -> Sql:
     writer = _Writer(columns)
     certain = writer.condition(predicate.root, certain=True)
     possible = writer.condition(predicate.root, certain=False)
-    return Sql(certain, possible, writer.parameters)
+    unknown = " OR ".join(f"NOT ({k})" for k in writer.known_operands) or "FALSE"
+    return Sql(certain, possible, unknown, writer.parameters)
 
 
 class _Writer:
@@ -75,6 +80,7 @@ class _Writer:
         self.columns = columns
         self.parameters: dict[str, str] = {}
         self.names: dict[str, str] = {}
+        self.known_operands: dict[str, None] = {}
 
     def condition(self, node: Node, *, certain: bool) -> str:
         """SQL that is true where the node is certainly (or, if not, possibly) true."""
@@ -88,6 +94,7 @@ class _Writer:
             return f"NOT ({known})" if known != "TRUE" else "FALSE"
         test, operands = self.test(node)
         known = [k for k in (self.known(o) for o in operands) if k != "TRUE"]
+        self.known_operands.update(dict.fromkeys(known))
         if "FALSE" in known:
             return "FALSE" if certain else "TRUE"
         if certain:

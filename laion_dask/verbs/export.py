@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import dask.dataframe as dd
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask import partition
 from laion_dask.backend import frame_to_arrow
-from laion_dask.errors import ExportError, one_of
+from laion_dask.errors import ExportError, SchemaError, one_of
 from laion_dask.io.commit import Target, stage
 from laion_dask.kernels.filter import passes
-from laion_dask.verbs.where import Rows, account, undecided
+from laion_dask.schema import PROVENANCE
+from laion_dask.verbs.rows import Rows, survey
 
 #: Packages whose version decides what an export holds.
 _VERSIONS = (
@@ -67,8 +70,9 @@ def export(
 ) -> Export:
     """Write the frame's rows and a recipe; the folder changes in one step. Eager.
 
-    Rows are in the order of the shards and of the rows in them, whatever the workers did. Each
-    partition that has rows is one part. ``recipe.json`` is written last and lists the inputs with
+    Rows are in the order of the shards and of the rows in them, whatever the workers did (of a frame
+    that was shuffled or sorted by another column: within each part). Each partition that has rows
+    is one part. ``recipe.json`` is written last and lists the inputs with
     size and digest, the filters, models and weights, versions, schema, the counts of rows read,
     kept, dropped, unscored and rejected, and the sha256 of each part.
 
@@ -99,51 +103,80 @@ def export(
     target = Target(os.fspath(path))
     sources = partition.sources(frame)
     _refuse_own_inputs(target, sources)
-    read, counts = undecided(frame)
     schema = frame_to_arrow(frame._meta).schema
     with target:
-        written = partition.map_numbered(
-            frame, write_part, target.staging_url, format, schema, meta=_part([])
-        )
-        written, *counts = partition.compute(written, *counts, label="export")
-        rows = account(read, int(written["rows"].sum()), counts)
+        args = (target.staging_url, format, schema)
+        written, rows = survey(frame, write_part, *args, meta=_part([]), label="export")
         parts = written.sort_values("number").to_dict("records")
         parts = [part for part in parts if part["rows"]] or parts[:1]
-        recipe = {**_recipe(frame, sources, schema, rows), "seed": seed}
+        recipe = {**_recipe(frame, sources, _schema(schema, parts), rows), "seed": seed}
         return Export(target.path, rows, target.commit(parts, recipe))
 
 
 def _refuse_own_inputs(target: Target, sources) -> None:
-    folder = target.fs.unstrip_protocol(target.folder) + "/"
+    folder = _real(target, target.folder) + "/"
     for _, pieces in sources:
         for piece in pieces:
-            if target.fs.unstrip_protocol(piece.shard.path).startswith(folder):
+            if _real(target, piece.shard.path).startswith(folder):
                 raise ExportError(
                     f"{target.path} holds {piece.shard.path}, which this frame reads; writing "
                     "there would replace its own input. Name another folder."
                 )
 
 
-def write_part(part, staging: str, format: str, schema: pa.Schema, partition_info=None):
+def _real(target: Target, path: str) -> str:
+    """An address that is the same for every name of a file; links are followed on this machine."""
+    if isinstance(target.fs, LocalFileSystem):
+        return path if "://" in path else os.path.realpath(path)
+    return target.fs.unstrip_protocol(path)
+
+
+def write_part(
+    table: pa.Table, number: int, staging: str, format: str, schema: pa.Schema
+) -> pd.DataFrame:
     """Write one partition as a staged part; one row that says what was written."""
-    number = (partition_info or {}).get("number", 0)
-    table = _conformed(frame_to_arrow(part), schema)
+    table = _in_order(_conformed(table, schema))
     staged = stage(f"{staging}/{number:08d}.{format}", _FORMATS[format](table))
-    return _part([{"number": number, "rows": len(table), **staged}])
+    types = [str(field.type) for field in table.schema]
+    return _part([{"number": number, "rows": len(table), "types": types, **staged}])
 
 
 def _part(rows: list[dict]) -> pd.DataFrame:
-    types = {"number": "int64", "rows": "int64", "staged": "object", "bytes": "int64"}
-    return pd.DataFrame(rows, columns=[*types, "sha256"]).astype({**types, "sha256": "object"})
+    types = {"number": "int64", "rows": "int64", "types": "object", "staged": "object"}
+    types |= {"bytes": "int64", "sha256": "object"}
+    return pd.DataFrame(rows, columns=list(types)).astype(types)
 
 
 def _conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table in the schema that every part has; a type that only values tell stays."""
-    fields = [
-        table.schema.field(f.name) if pa.types.is_null(f.type) else f.with_metadata(None)
-        for f in schema
-    ]
-    return table.select(schema.names).cast(pa.schema(fields)).replace_schema_metadata(None)
+    """The table in the schema that every part has; a type that only values tell stays.
+
+    Categories become what they stand for, since parts would not agree on their numbers.
+    """
+    columns = []
+    for field in schema:
+        column, type_ = table[field.name], _plain(field.type)
+        try:
+            column = column.cast(_plain(column.type))
+            columns.append(column if pa.types.is_null(type_) else column.cast(type_))
+        except pa.ArrowException as error:
+            raise SchemaError(
+                f"Column {field.name!r} was to be {type_} by the frame's meta, but a partition of "
+                f"it is {column.type}: {error}. Give meta= its true dtype where it is made."
+            ) from error
+    return pa.Table.from_arrays(columns, names=schema.names)
+
+
+def _plain(type_: pa.DataType) -> pa.DataType:
+    return type_.value_type if pa.types.is_dictionary(type_) else type_
+
+
+def _in_order(table: pa.Table) -> pa.Table:
+    """The rows by shard and row, which a shuffle may have handed over in any order."""
+    if not set(PROVENANCE) <= set(table.column_names):
+        return table
+    shard, row = (table[name].to_numpy() for name in PROVENANCE)
+    order = np.lexsort((row, shard))
+    return table if np.array_equal(order, np.arange(len(order))) else table.take(order)
 
 
 def _parquet(table: pa.Table) -> bytes:
@@ -155,7 +188,16 @@ def _parquet(table: pa.Table) -> bytes:
 _FORMATS: dict[str, Callable[[pa.Table], bytes]] = {"parquet": _parquet}
 
 
-def _recipe(frame: dd.DataFrame, sources, schema: pa.Schema, rows: Rows) -> dict:
+def _schema(schema: pa.Schema, parts: list[dict]) -> list[dict]:
+    """Name and type of every column as the parts have them."""
+    found = []
+    for i, name in enumerate(schema.names):
+        types = [part["types"][i] for part in parts]
+        found.append({"name": name, "type": next((t for t in types if t != "null"), "null")})
+    return found
+
+
+def _recipe(frame: dd.DataFrame, sources, schema: list[dict], rows: Rows) -> dict:
     shards = {p.shard.path: p.shard for _, pieces in sources for p in pieces}
     where = [scan.where.text for scan, _ in sources if scan.where is not None]
     where += [predicate.text for _, (predicate,) in partition.mapped(frame, passes)]
@@ -167,6 +209,6 @@ def _recipe(frame: dd.DataFrame, sources, schema: pa.Schema, rows: Rows) -> dict
         "where": where,
         "models": partition.recipes(frame),
         "versions": {"python": platform.python_version(), **{n: version(n) for n in _VERSIONS}},
-        "schema": [{"name": f.name, "type": str(f.type)} for f in schema],
+        "schema": schema,
         "counts": {name: getattr(rows, name) for name in Rows.__dataclass_fields__},
     }

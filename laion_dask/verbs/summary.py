@@ -8,13 +8,12 @@ from functools import reduce
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from laion_dask import partition
-from laion_dask.errors import ProvenanceError
 from laion_dask.kernels.summary import THRESHOLDS, WHOLE, State, combined, contribution
 from laion_dask.schema import PROVENANCE
 from laion_dask.statistics import wilson
-from laion_dask.verbs.where import Rows, account, undecided
+from laion_dask.verbs.rows import Rows, survey
 
 #: The shares at which LAION published quantiles: 0.05, 0.10, …, 0.95.
 SHARES = tuple(round(0.05 * i, 2) for i in range(1, 20))
@@ -35,7 +34,7 @@ class Summary:
         Index column; ``nulls`` (null or NaN) and ``share`` of all rows.
     quantiles : DataFrame
         Index column; ``n``, ``mean`` and one column for each of 0.05, 0.10, …, 0.95. Text length
-        in code points. Relative error at most 0.0005.
+        in code points. Relative error at most 0.0005; whole numbers are rounded to such.
     sizes : DataFrame
         How many images have both sides of at least 256, 512, 1024 pixels.
     shares : DataFrame
@@ -59,7 +58,7 @@ class Summary:
         named = {
             "Missing values": self.nulls,
             "Unsafe and watermarked (95 % Wilson interval)": self.shares,
-            "Quantiles": self.quantiles,
+            "Quantiles": self.quantiles.T.rename_axis("quantile"),
             "Images by size (both sides at least)": self.sizes,
             "Languages": self.languages,
             "Domains": self.domains,
@@ -93,24 +92,18 @@ def summary(frame: dd.DataFrame) -> Summary:
     ShardError, SchemaError
         When a shard turns out damaged while it is read.
     """
-    meta = pd.DataFrame({"state": pd.Series([], dtype=object)})
-    state = partition.reduce(frame, _chunk, _combine, meta=meta)
-    try:
-        read, counts = undecided(frame)
-    except ProvenanceError:
-        (state,) = partition.compute(state, label="summary")
-        return _finalized(state["state"].iloc[0], None)
-    state, *counts = partition.compute(state, *counts, label="summary")
-    state = state["state"].iloc[0]
-    return _finalized(state, account(read, state.rows, counts))
+    meta = pd.DataFrame({"state": pd.Series([], dtype=object), "rows": pd.Series([], dtype="int64")})
+    result, rows = survey(frame, _chunk, meta=meta, combine=_combine, label="summary")
+    return _finalized(result["state"].iloc[0], rows)
 
 
-def _chunk(part) -> pd.DataFrame:
-    return _cell(contribution(part))
+def _chunk(table: pa.Table, number: int) -> pd.DataFrame:
+    return _cell(contribution(table)).assign(rows=len(table))
 
 
-def _combine(states: pd.DataFrame) -> pd.DataFrame:
-    return _cell(reduce(combined, states["state"], State()))
+def _combine(results: pd.DataFrame) -> pd.DataFrame:
+    counts = results.drop(columns="state").sum()
+    return _cell(reduce(combined, results["state"], State())).assign(**counts)
 
 
 def _cell(state: State) -> pd.DataFrame:
