@@ -47,10 +47,11 @@ def expand(paths: str | os.PathLike | Iterable, suffixes: tuple[str, ...]) -> li
     if not given:
         raise ShardNotFoundError("No path was given. Name a file, a folder or a pattern.")
     found = [file for path in given for file in _expand_one(os.fspath(path), suffixes)]
-    twice = [file for file, n in Counter(found).items() if n > 1]
-    if twice:
+    files = Counter(f if "://" in f else os.path.realpath(f) for f in found)
+    file, times = files.most_common(1)[0]
+    if times > 1:
         raise OptionError(
-            f"{twice[0]} is named twice, and its rows would count twice. Name each file once."
+            f"{file} is named twice, and its rows would count twice. Name each file once."
         )
     return sorted(found, key=natural)
 

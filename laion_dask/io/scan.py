@@ -152,12 +152,30 @@ class Scan:
     def _read(self, piece: Piece, columns: list[str], scan: Callable) -> Read:
         names = columns or ["row"]
         try:
-            found = scan(piece, names)
+            careful = self._must_be_careful(piece.shard)
+            found = self._careful(piece, names) if careful else scan(piece, names)
         except duckdb.Error as error:
             if not slow_scan.is_about_text(error):
                 raise damaged(piece.shard.path, error) from error
-            found = slow_scan.read(piece, names, self)
+            found = self._careful(piece, names)
         return replace(found, table=self._typed(found.table, piece, names))
+
+    def _must_be_careful(self, shard: Shard) -> bool:
+        """Whether the fast reader would not do.
+
+        Which rows are rejected must not depend on the columns that are read. And the fast reader
+        has the position in the file under a name that a file may have taken.
+        """
+        taken = any(old.lower() == _POSITION for old, _, _ in shard.columns)
+        return self.invalid_text == "reject" or taken
+
+    def _careful(self, piece: Piece, names: list[str]) -> Read:
+        try:
+            return slow_scan.read(piece, names, self)
+        except ARROW_ERRORS as error:
+            if isinstance(error, LaionDaskError):
+                raise
+            raise damaged(piece.shard.path, error) from error
 
     def _kept(self, piece: Piece, names: list[str]) -> Read:
         sql = self._conditions(piece.shard)
@@ -193,12 +211,13 @@ class Scan:
     def _query(self, piece: Piece, select: str, condition: str | None, sql: Sql | None) -> pa.Table:
         conditions = [] if condition is None else [f"({condition})"]
         if piece.start > 0 or piece.stop < piece.shard.n_rows:
-            run = f"file_row_number >= {piece.start} AND file_row_number < {piece.stop}"
+            run = f"{_POSITION} >= {piece.start} AND {_POSITION} < {piece.stop}"
             conditions = [run, *conditions]
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         # Parquet's statistics leave NaN out; without can_have_nan DuckDB takes them at their word
-        # and folds isnan(x) to false, so that NaN passes a filter and is pruned from a count.
-        options = "file_row_number => true, can_have_nan => true"
+        # and folds isnan(x) to false, so that NaN passes a filter and is pruned from a count. And a
+        # folder named language=en must not become a column, or take the place of one.
+        options = f"{_POSITION} => true, can_have_nan => true, hive_partitioning => false"
         text = f"SELECT {select} FROM read_parquet($path, {options}){where}"
         return engine.query(text, piece.shard.path, sql.parameters if sql else {})
 

@@ -140,7 +140,7 @@ def cast_exactly(
     SchemaError
         When a value does not survive: a float that is no integer, an integer that is too large.
     """
-    if column.type == type_:
+    if str(column.type) == str(type_):  # list<l: float> == list<element: float>, but is not it
         return column
     if pa.types.is_floating(column.type) and pa.types.is_integer(type_):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
