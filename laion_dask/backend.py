@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.errors import MissingExtraError, one_of
+from laion_dask.errors import MissingExtraError, SchemaError, one_of
 from laion_dask.schema import PROVENANCE
 
 BACKENDS = ("pandas", "cudf")
@@ -106,9 +106,21 @@ def frame_from_arrow(table: pa.Table, backend: str):
 
 
 def frame_to_arrow(frame) -> pa.Table:
-    """A frame of either backend as an Arrow table, without its index."""
+    """A frame of either backend as an Arrow table, without its index.
+
+    Raises
+    ------
+    SchemaError
+        When a column of Python objects holds values of several types.
+    """
     if isinstance(frame, pd.DataFrame):
-        return pa.Table.from_pandas(frame, preserve_index=False)
+        try:
+            return pa.Table.from_pandas(frame, preserve_index=False)
+        except pa.ArrowException as error:
+            raise SchemaError(
+                f"{' '.join(map(str, error.args))!r}: a column holds values of several types. "
+                "Make them one, for instance with astype(str), or drop the column."
+            ) from error
     return frame.to_arrow(preserve_index=False)
 
 

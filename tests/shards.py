@@ -2,6 +2,7 @@
 
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -120,3 +121,13 @@ def cosine(a, b) -> float:
         dot, one, two = dot + x * y, one + x * x, two + y * y
     lengths = math.sqrt(one) * math.sqrt(two)
     return dot / lengths if math.isfinite(lengths) and lengths > 0 else math.nan
+
+
+def quantiles(values, shares) -> list[float]:
+    """By the definition: the smallest value that at least a share of the values do not exceed.
+
+    numpy.quantile's "inverted_cdf", but for shares times n that float64 rounds past an integer.
+    """
+    ordered = sorted(np.asarray(values, float).tolist())
+    ranks = [max(1, math.ceil(Fraction(str(share)) * len(ordered))) for share in shares]
+    return [ordered[rank - 1] for rank in ranks]

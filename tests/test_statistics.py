@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from shards import quantiles
 
 from laion_dask.errors import OptionError
 from laion_dask.statistics import ACCURACY, Quantiles, Top, wilson
@@ -36,13 +37,13 @@ def test_wilson_by_default_and_at_the_edges():
             wilson(*wrong)
 
 
-def check(values, shares=SHARES):
+def check(values, plainly=quantiles):
     sketch = Quantiles.of(values)
     finite = np.asarray(values, float)[np.isfinite(np.asarray(values, float))]
     assert sketch.n == len(finite)
-    plain = np.quantile(finite, shares, method="inverted_cdf")
+    plain = plainly(finite, SHARES)
     # A millionth part of slack: the edges of the bins are themselves rounded.
-    np.testing.assert_allclose(sketch.at(shares), plain, rtol=ACCURACY * (1 + 1e-6), atol=1e-9)
+    np.testing.assert_allclose(sketch.at(SHARES), plain, rtol=ACCURACY * (1 + 1e-6), atol=1e-9)
     assert sketch.mean == float(sum(map(Fraction, finite.tolist())) / len(finite))
 
 
@@ -59,7 +60,9 @@ def check(values, shares=SHARES):
     ],
 )
 def test_quantiles_against_numpy(draw):
-    check(draw(np.random.default_rng(0)))
+    values = draw(np.random.default_rng(0))
+    check(values)
+    check(values, lambda finite, shares: np.quantile(finite, shares, method="inverted_cdf"))
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60))

@@ -3,7 +3,9 @@
 Parts are written into a hidden folder inside the target. When all are there they are renamed to
 names that end in their own digest, so that they never overwrite a part of another state; then the
 recipe, which lists them, is replaced in one step; then the parts that it no longer lists are
-deleted. Whoever reads by the recipe sees one state or the other.
+deleted. Whoever reads by the recipe sees one state or the other. A folder without one gets a recipe
+of no parts first, so that parts which a crash leaves behind are neither read nor taken for
+somebody else's: the next export clears them.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 import fsspec
@@ -24,6 +27,7 @@ from laion_dask.io.paths import RECIPE
 #: What the recipe says it is, so that a folder can be told to be ours.
 KIND = "laion_dask export, version 1"
 _STAGING = ".laion_dask-staging-"
+_PART = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.\w+")
 
 
 class Target:
@@ -39,6 +43,7 @@ class Target:
         self.fs, self.folder = fsspec.core.url_to_fs(path)
         self.folder = self.folder.rstrip("/")
         self.path = path
+        self.is_new = True
         self.old_parts = self._old_parts()
         self.staging = f"{self.folder}/{_STAGING}{uuid.uuid4().hex}"
 
@@ -50,10 +55,12 @@ class Target:
         names = [n.rstrip("/").rpartition("/")[2] for n in self.fs.ls(self.folder, detail=False)]
         names = [n for n in names if n and not n.startswith(_STAGING)]
         if RECIPE in names:
-            with suppress(ValueError):
+            with suppress(ValueError, LookupError, TypeError):
                 recipe = json.loads(self.fs.cat_file(f"{self.folder}/{RECIPE}"))
-                if recipe.get("kind") == KIND:
-                    return [part["file"] for part in recipe["parts"]]
+                if recipe["kind"] == KIND:
+                    listed = [part["file"] for part in recipe["parts"]]
+                    self.is_new = False
+                    return [n for n in names if n in listed or _PART.fullmatch(n)]
         if names:
             raise ExportError(
                 f"{self.path} is not empty and was not written by export (it holds "
@@ -66,8 +73,9 @@ class Target:
         return self
 
     def __exit__(self, *exception) -> None:
-        with suppress(FileNotFoundError):
-            self.fs.rm(self.staging, recursive=True)
+        for _ in range(3):  # a task that was not cancelled in time may still be writing
+            with suppress(OSError):
+                self.fs.rm(self.staging, recursive=True)
 
     @property
     def staging_url(self) -> str:
@@ -89,22 +97,38 @@ class Target:
         dict
             The recipe as it was written.
         """
-        listed = []
-        for i, part in enumerate(parts):
-            suffix = part["staged"].partition(".")[2]
-            name = f"part-{i:05d}-{part['sha256'][:8]}.{suffix}"
-            self._move(f"{self.staging}/{part['staged']}", f"{self.folder}/{name}")
-            facts = {key: part[key] for key in ("rows", "bytes", "sha256")}
-            listed.append({"file": name, **facts})
-        whole = {"kind": KIND, **recipe, "parts": listed}
-        text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+        moved = []
+        try:
+            if self.is_new:
+                self._write_recipe({"kind": KIND, "parts": []})
+            listed = [self._listed(i, part) for i, part in enumerate(parts)]
+            for part, entry in zip(parts, listed, strict=True):
+                moved.append(entry["file"])
+                self._move(f"{self.staging}/{part['staged']}", f"{self.folder}/{entry['file']}")
+            whole = {"kind": KIND, **recipe, "parts": listed}
+            self._write_recipe(whole)
+        except BaseException:
+            self._remove(name for name in moved if name not in self.old_parts)
+            if self.is_new:
+                self._remove([RECIPE])
+            raise
+        self._remove(name for name in self.old_parts if name not in moved)
+        return whole
+
+    def _listed(self, number: int, part: dict) -> dict:
+        suffix = part["staged"].partition(".")[2]
+        facts = {key: part[key] for key in ("rows", "bytes", "sha256")}
+        return {"file": f"part-{number:05d}-{part['sha256'][:8]}.{suffix}", **facts}
+
+    def _write_recipe(self, recipe: dict) -> None:
+        text = json.dumps(recipe, indent=2, ensure_ascii=False) + "\n"
         self.fs.pipe_file(f"{self.staging}/{RECIPE}", text.encode())
         self._move(f"{self.staging}/{RECIPE}", f"{self.folder}/{RECIPE}")
-        new = {part["file"] for part in listed}
-        for name in self.old_parts:
-            if name not in new and "/" not in name and self.fs.exists(f"{self.folder}/{name}"):
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            with suppress(FileNotFoundError):
                 self.fs.rm_file(f"{self.folder}/{name}")
-        return whole
 
     def _move(self, source: str, target: str) -> None:
         if isinstance(self.fs, LocalFileSystem):

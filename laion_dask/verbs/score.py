@@ -107,7 +107,10 @@ def _direction(query, embeddings: Embeddings) -> np.ndarray:
     model = getattr(query, "model", None)
     if isinstance(model, (ClipModel, str)):
         check_same_space(embeddings.model, model, "The embeddings and the query")
-    vector = np.asarray(query)
+    try:
+        vector = np.asarray(query)
+    except ValueError:  # lists of different lengths
+        vector = np.asarray(query, dtype=object)
     if vector.ndim == 2 and len(vector) == 1:
         vector = vector[0]
     if vector.dtype.kind not in "fiu" or vector.shape != (embeddings.dim,):

@@ -1,0 +1,101 @@
+"""Workers: on this machine only, used again, and never started by an import."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import laion_dask as ld
+
+
+def run(code: str) -> str:
+    """What a fresh process prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_import_starts_nothing():
+    said = run(
+        """
+        import threading, psutil
+        import laion_dask
+        import distributed
+        me = psutil.Process()
+        assert not me.children(recursive=True), me.children()
+        assert not [c for c in me.net_connections() if c.status == psutil.CONN_LISTEN]
+        names = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
+        assert not [n for n in names if "Dask" in n or "IO loop" in n or "Profile" in n], names
+        try:
+            distributed.get_client()
+        except ValueError:
+            print("no client")
+        """
+    )
+    assert said == "no client\n"
+
+
+def test_start_cluster_on_processors():
+    said = run(
+        """
+        import psutil
+        import laion_dask as ld
+
+        def listening():
+            me = psutil.Process()
+            for process in [me, *me.children(recursive=True)]:
+                for connection in process.net_connections():
+                    if connection.status == psutil.CONN_LISTEN:
+                        yield connection.laddr.ip
+
+        if __name__ == "__main__":
+            client = ld.start_cluster(2, gpu=False, memory_limit="2GB")
+            try:
+                found = set(listening())
+                assert found == {"127.0.0.1"}, found
+                assert client.scheduler.address.startswith("tcp://127.0.0.1:")
+                workers = client.scheduler_info()["workers"]
+                assert len(workers) == 2 and all(w.startswith("tcp://127.0.0.1:") for w in workers)
+                assert all(w["nthreads"] == 1 for w in workers.values())
+                assert ld.start_cluster(5) is client
+                assert client.submit(sum, [1, 2]).result() == 3
+                again = ld.connect(client.scheduler.address)
+                assert again.submit(sum, [3, 4]).result() == 7
+                again.close()
+            finally:
+                client.shutdown()
+        """
+    )
+    lines = said.splitlines()
+    assert lines[0].startswith("2 CPU workers; dashboard at http://127.0.0.1:")
+    assert lines[1].startswith("Using the client that is there: http://127.0.0.1:")
+
+
+def test_gpu_workers_are_never_silently_replaced(monkeypatch):
+    from laion_dask import cluster
+    from laion_dask.backend import gpu_count
+    from laion_dask.errors import MissingExtraError
+
+    if gpu_count():
+        pytest.skip("there is a GPU here")
+    monkeypatch.setattr(cluster, "_current", lambda: None)
+    monkeypatch.setattr(
+        cluster.distributed, "LocalCluster", lambda **k: pytest.fail("CPU workers were started")
+    )
+    with pytest.raises(MissingExtraError, match=r"laion_dask\[gpu\]"):
+        ld.start_cluster(gpu=True)
+
+
+def test_connect_to_nothing():
+    with pytest.raises(OSError):
+        run_connect()
+
+
+def run_connect():
+    import dask
+
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
+        ld.connect("tcp://127.0.0.1:9")
