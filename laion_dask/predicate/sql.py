@@ -92,27 +92,27 @@ class _Writer:
         if isinstance(node, IsNone):
             known = self.known(node.of)
             return f"NOT ({known})" if known != "TRUE" else "FALSE"
-        test, operands = self.test(node)
+        operands = (node.left, node.right) if isinstance(node, Compare) else (node.of,)
         known = [k for k in (self.known(o) for o in operands) if k != "TRUE"]
         self.known_operands.update(dict.fromkeys(known))
-        if "FALSE" in known:
+        if "FALSE" in known:  # before the test is written: it would leave a parameter unused
             return "FALSE" if certain else "TRUE"
+        test = self.test(node)
         if certain:
             return " AND ".join([*known, test])
         return " OR ".join([*(f"NOT ({k})" for k in known), test])
 
-    def test(self, node: Node) -> tuple[str, tuple[Node, ...]]:
-        """A condition over known operands, and those operands."""
+    def test(self, node: Node) -> str:
+        """A condition over known operands."""
         if isinstance(node, Compare):
             sides = self.sides(node)
-            return f"{sides[0]} {_OPS[node.op]} {sides[1]}", (node.left, node.right)
+            return f"{sides[0]} {_OPS[node.op]} {sides[1]}"
         if isinstance(node, Among):
-            return self.among(node), (node.of,)
+            return self.among(node)
         if isinstance(node, TextTest):
-            call = f"{_TESTS[node.op]}({self.value(node.of)}, {self.string(node.pattern)})"
-            return call, (node.of,)
+            return f"{_TESTS[node.op]}({self.value(node.of)}, {self.string(node.pattern)})"
         if isinstance(node, Truth):
-            return self.value(node.of), (node.of,)
+            return self.value(node.of)
         raise AssertionError(node)
 
     def sides(self, node: Compare) -> tuple[str, str]:
