@@ -108,6 +108,7 @@ def test_several_reads(folder, tmp_path):
     assert check(halves, 100) == apart[0]
 
 
+@pytest.mark.filterwarnings("ignore:Merging dataframes with merge column")
 def test_merges(folder):
     frame = ld.read_shards(folder)
     names = pd.DataFrame({"language": ["en", "de"], "name": ["English", "German"]})

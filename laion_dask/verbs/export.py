@@ -70,9 +70,9 @@ def export(
 ) -> Export:
     """Write the frame's rows and a recipe; the folder changes in one step. Eager.
 
-    Rows are in the order of the shards and of the rows in them, whatever the workers did (of a frame
-    that was shuffled or sorted by another column: within each part). Each partition that has rows
-    is one part. ``recipe.json`` is written last and lists the inputs with
+    Rows are in the order of the shards and of the rows in them, whatever the workers did; of a
+    frame that was shuffled or sorted by another column, they are so within each part. Each
+    partition that has rows is one part. ``recipe.json`` is written last and lists the inputs with
     size and digest, the filters, models and weights, versions, schema, the counts of rows read,
     kept, dropped, unscored and rejected, and the sha256 of each part.
 
