@@ -1,0 +1,89 @@
+"""Fixtures that every test may ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dask
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from laion_dask.backend import resolve_backend
+from laion_dask.errors import MissingExtraError
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real inputs beside the repository; skips where it is not there."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder of real inputs, ../shared, is not beside this repository")
+    return SHARED
+
+
+@pytest.fixture(params=["pandas", "cudf"])
+def backend(request) -> str:
+    """Both kinds of frame; cuDF skips, with its reason, where it cannot run."""
+    try:
+        return resolve_backend(request.param)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def no_compute():
+    """Dask with a scheduler that raises: whatever is done under it is lazy."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("something was computed that should have been lazy")
+
+    with dask.config.set(scheduler=refuse):
+        yield
+
+
+@pytest.fixture
+def write(tmp_path):
+    """``write(name, columns, **options)`` writes a Parquet file below tmp_path, returns its path.
+
+    Columns are a pyarrow table or a mapping of names to arrays.
+    """
+
+    def write_shard(name: str, columns, **options) -> str:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table = columns if isinstance(columns, pa.Table) else pa.table(columns)
+        pq.write_table(table, path, **options)
+        return str(path)
+
+    return write_shard
+
+
+def laion_columns(n: int, start: int = 0) -> dict[str, pa.Array]:
+    """``n`` rows of LAION-5B's columns, told apart by their number from ``start`` on."""
+    numbers = range(start, start + n)
+    return {
+        "URL": pa.array([f"https://example.org/{i}.jpg" for i in numbers], pa.string()),
+        "TEXT": pa.array([f"bird number {i}" if i % 2 else f"boat {i}" for i in numbers]),
+        "WIDTH": pa.array([100 + i for i in numbers], pa.int32()),
+        "HEIGHT": pa.array([200 + i for i in numbers], pa.int32()),
+        "similarity": pa.array([i % 10 / 10 for i in numbers], pa.float32()),
+        "hash": pa.array([(-1) ** i * (2**63 - 1 - i) for i in numbers], pa.int64()),
+        "punsafe": pa.array([i % 7 / 7 for i in numbers], pa.float32()),
+        "pwatermark": pa.array([i % 3 / 3 for i in numbers], pa.float32()),
+    }
+
+
+@pytest.fixture
+def laion_shards(write):
+    """``laion_shards(5, 0, 3)`` writes shards of so many LAION-5B rows, returns their paths."""
+
+    def write_shards(*sizes: int, folder: str = "shards", **options) -> list[str]:
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        return [
+            write(f"{folder}/part_{i}.parquet", laion_columns(n, start), **options)
+            for i, (n, start) in enumerate(zip(sizes, starts, strict=True))
+        ]
+
+    return write_shards

@@ -1,0 +1,81 @@
+"""Errors: one base, the builtin that a caller expects, and hints that name the nearest name."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+
+import pytest
+
+from laion_dask import errors
+from laion_dask.errors import ColumnError, LaionDaskError, OptionError, did_you_mean, one_of
+from laion_dask.options import get_option, set_options
+
+ALL = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, LaionDaskError)]
+BUILTIN = {
+    "ShardNotFoundError": FileNotFoundError,
+    "ShardError": OSError,
+    "SchemaError": TypeError,
+    "ColumnError": KeyError,
+    "PredicateError": ValueError,
+    "ProvenanceError": ValueError,
+    "EmbeddingsError": ValueError,
+    "PairingError": ValueError,
+    "ModelMismatchError": ValueError,
+    "WeightsError": OSError,
+    "ImageError": ValueError,
+    "ExportError": OSError,
+    "OptionError": ValueError,
+    "MissingExtraError": ImportError,
+}
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda c: c.__name__)
+def test_each_error_is_also_the_expected_builtin(kind):
+    if kind is not LaionDaskError:
+        assert issubclass(kind, BUILTIN[kind.__name__])
+    error = kind("File 'a' is short. Fetch it again.")
+    assert str(error) == "File 'a' is short. Fetch it again."
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is kind and str(copy) == str(error)
+    assert str(kind()) == ""
+
+
+def test_the_nearest_right_name_is_named():
+    hint = did_you_mean("similarty", ["similarity", "punsafe"])
+    assert hint == " Did you mean 'similarity'? There are: punsafe, similarity."
+    assert "'URL'" in did_you_mean("url", ["URL"])
+    assert did_you_mean("zzz", ["similarity"]) == " There are: similarity."
+    assert did_you_mean("anything", []) == ""
+    many = did_you_mean("x", [f"column_{i:03}" for i in range(100)])
+    assert many.endswith("….") and "column_029" in many and "column_030" not in many
+
+
+def test_a_value_outside_a_closed_list():
+    error = one_of("backend", "cudff", ["pandas", "cudf"])
+    assert isinstance(error, OptionError) and "'cudff'" in str(error)
+    assert "Did you mean 'cudf'?" in str(error)
+
+
+def test_options_are_restored_and_checked():
+    assert get_option("invalid_text") == "raise"
+    with set_options(invalid_text="reject"):
+        assert get_option("invalid_text") == "reject"
+        with pytest.raises(RuntimeError), set_options(invalid_text="raise"):
+            raise RuntimeError
+        assert get_option("invalid_text") == "reject"
+    assert get_option("invalid_text") == "raise"
+    with pytest.raises(OptionError, match="Did you mean 'invalid_text'"):
+        set_options(invalid_txt="reject")
+    with pytest.raises(OptionError, match="Did you mean 'reject'"):
+        set_options(invalid_text="rejected")
+    with pytest.raises(OptionError):
+        get_option("nothing")
+    assert get_option("invalid_text") == "raise"
+
+
+def test_one_except_clause_catches_them_all():
+    with pytest.raises(KeyError):
+        raise ColumnError("columns has 'x'.")
+    with pytest.raises(LaionDaskError):
+        raise ColumnError("columns has 'x'.")

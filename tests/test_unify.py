@@ -1,0 +1,191 @@
+"""Mixed shards: one schema with every value as it was stored, or an error that names both types."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from laion_dask.errors import ColumnError, SchemaError
+from laion_dask.io.shards import read_shards
+
+HERE = {"scheduler": "sync"}
+EXTREME = [-(2**63), -(2**63) + 1, -(2**53) - 1, -1, 0, None, 2**53 + 1, 2**63 - 2, 2**63 - 1]
+
+
+def cells(series) -> list:
+    return [None if c is pd.NA or (isinstance(c, float) and math.isnan(c)) else c for c in series]
+
+
+@pytest.mark.parametrize("name", ["hash", "uid", "SAMPLE_ID"])
+def test_identifiers_survive_exactly(write, tmp_path, name):
+    base = {"URL": ["u"] * 9, "TEXT": ["t"] * 9}
+    write("d/1.parquet", {**base, name: pa.array(EXTREME, pa.int64())})
+    write("d/2.parquet", {**base, name: pa.nulls(9)})
+    write("d/3.parquet", base)
+    write("d/4.parquet", {**base, name: pa.array([None] * 8 + [7], pa.int32())})
+    frame = read_shards(tmp_path / "d")
+    assert str(frame.dtypes[name]) == "Int64"
+    read = cells(frame.compute(**HERE)[name])
+    assert read == EXTREME + [None] * 26 + [7]
+    assert all(isinstance(cell, (int, np.integer)) for cell in read if cell is not None)
+    for value in (2**63 - 1, 2**53 + 1, -(2**63)):
+        for way in (frame, frame.assign(one=1)):
+            found = way.laion.where(f"{name} == {value}").compute(**HERE)
+            assert (found["shard"].tolist(), found["row"].tolist()) == ([0], [EXTREME.index(value)])
+    assert len(frame.laion.where(f"{name} == {2**63}")) == 0
+    assert len(frame.laion.where(f"{name} == {2**53}")) == 0
+
+
+def test_hash_never_comes_from_a_float(write):
+    base = {"URL": ["u"], "TEXT": ["t"]}
+    one = write("1.parquet", {**base, "hash": pa.array([1], pa.int64())})
+    two = write("2.parquet", {**base, "hash": pa.array([1.0])})
+    with pytest.raises(
+        SchemaError, match=r"'hash' is int64 in shard .*1\.parquet but double in"
+    ) as e:
+        read_shards([one, two])
+    assert "2.parquet" in str(e.value)
+    with pytest.raises(SchemaError, match=r"'hash' of shard .*2\.parquet is stored as double"):
+        read_shards(two)
+    three = write("3.parquet", {**base, "uid": ["a"]})
+    four = write("4.parquet", {**base, "uid": [4]})
+    with pytest.raises(SchemaError, match=r"'uid' is string in shard .* but int64 in shard"):
+        read_shards([three, four])
+
+
+STRINGS = ["a", "", None, "ü"]
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        [pa.array(STRINGS, pa.string()), pa.array(STRINGS, pa.large_string())],
+        [pa.array(STRINGS), pa.array(STRINGS).dictionary_encode(), pa.nulls(4)],
+        [pa.array(STRINGS).dictionary_encode()],
+        [pa.array([1, None, 3, 4], pa.int8()), pa.array([2**40, None, 0, 1], pa.int64())],
+        [pa.array([1, None, 3, 4], pa.uint8()), pa.array([-1, None, 0, 1], pa.int16())],
+        [pa.array([2**64 - 1, None, 3, 4], pa.uint64())],
+        [pa.array([1, None, 3, 4], pa.int64()), pa.array([0.5, None, 2.0, -1.0])],
+        [pa.array([1, 2, 3, 4]).dictionary_encode(), pa.array([0.5, 1, 2, 3]).dictionary_encode()],
+        [pa.array([0.5, None], pa.float32()), pa.array([0.1, None], pa.float64())],
+        [pa.array([0.5, None], pa.float16()), pa.array([0.25, None], pa.float32())],
+        [pa.array([True, None, False]), pa.nulls(3)],
+        [pa.nulls(3), pa.nulls(2)],
+        [pa.array([["a"], None, []]), pa.nulls(2)],
+    ],
+    ids=lambda arrays: " and ".join(str(a.type) for a in arrays),
+)
+@pytest.mark.parametrize("name", ["own", "other column missing"])
+def test_types_that_meet(write, tmp_path, arrays, name):
+    for i, array in enumerate(arrays):
+        write(f"d/{i}.parquet", {name: array, "n": range(len(array))})
+    write("d/9.parquet", {"n": [0, 1]})
+    frame = read_shards(tmp_path / "d")
+    read = frame.compute(**HERE)
+    assert read.dtypes.astype(str).to_dict() == frame._meta.dtypes.astype(str).to_dict()
+    stored = [value for array in arrays for value in array.to_pylist()] + [None, None]
+    found = [c.tolist() if isinstance(c, np.ndarray) else c for c in cells(read[name])]
+    assert found == stored
+    missing = frame.laion.where(f"col({name!r}) is None").compute(**HERE)
+    assert len(missing) == stored.count(None)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (pa.array(["1"]), pa.array([1])),
+        (pa.array([True]), pa.array([1])),
+        (pa.array([["a"]]), pa.array(["a"])),
+        (pa.array([1], pa.timestamp("ms")), pa.array([1], pa.timestamp("us"))),
+        (pa.array([b"a"]), pa.array(["a"])),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["own", "text"])
+def test_types_that_do_not_meet(write, tmp_path, name, one, other):
+    write("d/one.parquet", {name: one, "n": [1]})
+    write("d/two.parquet", {name: other, "n": [2]})
+    with pytest.raises(SchemaError) as caught:
+        read_shards(tmp_path / "d")
+    message = str(caught.value)
+    assert repr(name) in message and ".parquet" in message and "columns=" in message
+    if name == "own":
+        assert "one.parquet" in message and "two.parquet" in message
+        assert str(one.type).replace("item", "element") in message and str(other.type) in message
+    with pytest.raises(SchemaError):
+        read_shards(tmp_path / "d", columns=["n", name])
+    apart = read_shards(tmp_path / "d", columns=["n"], where="n > 0").compute(**HERE)
+    assert apart["n"].tolist() == [1, 2]
+    with pytest.raises(ColumnError):
+        read_shards(tmp_path / "d", columns=["n"], where=f"{name} is None")
+
+
+@pytest.mark.parametrize("bad", [640.5, math.inf, 2.0**31, -1e300])
+def test_a_float_that_is_no_integer_is_never_cut(write, tmp_path, bad):
+    base = {"URL": ["u"] * 4, "TEXT": ["t"] * 4}
+    write("d/1.parquet", {**base, "WIDTH": pa.array([1, 2, 3, 4], pa.int32())})
+    write("d/2.parquet", {**base, "WIDTH": [1.0, math.nan, bad, None]}, row_group_size=1)
+    frame = read_shards(tmp_path / "d", max_rows_per_partition=2)
+    with pytest.raises(SchemaError) as caught:
+        frame[["width"]].compute(**HERE)
+    for part in ("Row 2 of shard", "2.parquet", f"width = {bad!r}", "int32"):
+        assert part in str(caught.value)
+    assert len(frame[["url"]].compute(**HERE)) == 8
+
+
+def test_integers_too_large_for_their_column(write):
+    path = write("a.parquet", {"URL": ["u", "v"], "TEXT": ["t", "t"], "WIDTH": [1, 2**40]})
+    with pytest.raises(SchemaError, match=rf"Row 1 of shard .* has width = {2**40}"):
+        read_shards(path).compute(**HERE)
+    mixed = [
+        write("d/1.parquet", {"n": [2**53 + 1]}),
+        write("d/2.parquet", {"n": [0.5]}),
+    ]
+    with pytest.raises(SchemaError, match=rf"Row 0 of shard .*1\.parquet has n = {2**53 + 1}"):
+        read_shards(mixed).compute(**HERE)
+    large = write("u.parquet", {"text": ["t"], "hash": pa.array([2**63], pa.uint64())})
+    with pytest.raises(SchemaError, match=f"hash = {2**63}"):
+        read_shards(large).compute(**HERE)
+
+
+def test_reordered_and_missing_columns(write, tmp_path):
+    write("d/1.parquet", {"URL": ["a"], "TEXT": ["b"], "similarity": [0.5], "extra": [1]})
+    write(
+        "d/2.parquet", {"similarity": pa.array([0.25], pa.float32()), "TEXT": ["d"], "URL": ["c"]}
+    )
+    write("d/3.parquet", {"TEXT": ["f"], "late": ["x"], "URL": ["e"], "similarity": pa.nulls(1)})
+    frame = read_shards(tmp_path / "d")
+    read = frame.compute(**HERE)
+    assert read.columns.tolist() == ["url", "text", "similarity", "extra", "late", "shard", "row"]
+    assert read["url"].tolist() == ["a", "c", "e"] and read["text"].tolist() == ["b", "d", "f"]
+    assert (
+        cells(read["similarity"]) == [0.5, 0.25, None]
+        and str(read["similarity"].dtype) == "float64"
+    )
+    assert cells(read["extra"]) == [1, None, None] and cells(read["late"]) == [None, None, "x"]
+    for expression, right in {
+        "similarity >= 0.25": [0, 1],
+        "not (similarity > 0.3)": [1],
+        "extra is None": [1, 2],
+        "extra == 1": [0],
+        "late is not None or similarity > 0.4": [0, 2],
+        "not (late == 'y')": [2],
+    }.items():
+        for way in (frame, frame.assign(one=1)):
+            assert way.laion.where(expression).compute(**HERE)["shard"].tolist() == right, (
+                expression
+            )
+
+
+def test_float32_and_double_shards_compare_as_double(write, tmp_path):
+    write("d/1.parquet", {"text": ["t"], "similarity": pa.array([0.3], pa.float32())})
+    write("d/2.parquet", {"text": ["t"], "similarity": pa.array([0.3], pa.float64())})
+    frame = read_shards(tmp_path / "d")
+    assert frame.laion.where("similarity == 0.3").compute(**HERE)["shard"].tolist() == [1]
+    assert frame.laion.where("similarity > 0.3").compute(**HERE)["shard"].tolist() == [0]
+    alone = read_shards(tmp_path / "d" / "1.parquet")
+    assert len(alone.laion.where("similarity == 0.3")) == 1
