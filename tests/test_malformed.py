@@ -36,7 +36,7 @@ def ours(path):
         names = [n for n, _ in scan.types if n not in ("shard", "row")]
         for piece in pieces:
             scan.counts(piece)
-            scan(piece)
+            scan(piece, names)
         tables = [scan.read(piece, names).table for piece in pieces]
         filtered = where(frame, "row >= 1 and row < 3")[["row"]].compute(scheduler="sync")
         assert filtered["row"].tolist() == [r for r in (1, 2) if r < sum(map(len, tables))]

@@ -160,7 +160,7 @@ def test_frames_and_scans_pickle(laion_shards):
     scan, pieces = partition.as_read(frame)
     copy = pickle.loads(pickle.dumps(scan))
     assert copy == scan
-    assert copy(pieces[0]).equals(scan(pieces[0]))
+    assert copy(pieces[0], ["text"]).equals(scan(pieces[0], ["text"]))
     again = cloudpickle.loads(cloudpickle.dumps(frame))
     assert again.compute(**HERE).equals(frame.compute(**HERE))
     assert again._name == frame._name

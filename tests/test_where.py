@@ -270,7 +270,7 @@ tables = st.lists(st.fixed_dictionaries({n: cells(n) for n in TYPES}), max_size=
 def engines(path: str):
     """Each engine as text -> (rows kept, rows unknown): the scan, the careful scan, the frame."""
     scan, [piece] = partition.as_read(read_shards(path, backend="pandas"))
-    frame = scan(piece)
+    frame = scan(piece, list(scan.kinds))
 
     def scanned(text, scan):
         scan = scan.and_where(parse(text, scan.kinds))
