@@ -21,7 +21,7 @@ def start_cluster(
     """A client with local workers: one a GPU where any is visible, else one a core. Eager.
 
     A client that is there already is used again. Everything listens on this machine only. Says in
-    one line what it started, and where the dashboard is.
+    one line what it started, and where the dashboard is. ``client.shutdown()`` ends the workers.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ import dask
 import dask.dataframe as dd
 from dask import delayed
 from dask.dataframe.dask_expr import new_collection
-from dask.dataframe.dask_expr._expr import Expr, MapPartitions
+from dask.dataframe.dask_expr._expr import Blockwise, Expr, MapPartitions, Partitions
 from dask.dataframe.dask_expr.io.io import FromMap
 from dask.delayed import Delayed, DelayedLeaf
 from tqdm.auto import tqdm
@@ -104,13 +104,29 @@ def _pieces(expr: FromMap) -> list[Piece]:
 
 
 def mapped(frame: dd.DataFrame, kernel: Callable) -> list[tuple[dd.DataFrame, tuple]]:
-    """Every use of a kernel in a frame: the frame that it was mapped over, and its arguments."""
-    found = {
-        node._name: (new_collection(node.frame), tuple(node.args[1:]))
-        for node in frame.optimize(fuse=False).expr.walk()
-        if isinstance(node, MapPartitions) and node.func is kernel
-    }
+    """Every use of a kernel in a frame: the frame that it was mapped over, and its arguments.
+
+    As the frame was written, not as Dask optimizes it, which may join one filter with the next.
+    """
+    found = {}
+    for node, chosen in _steps(frame.expr, None):
+        if isinstance(node, MapPartitions) and node.func is kernel:
+            over = new_collection(node.frame)
+            over = over if chosen is None else over.partitions[list(chosen)]
+            found[node._name, chosen] = (over, tuple(node.args[1:]))
     return list(found.values())
+
+
+def _steps(expr: Expr, chosen: tuple[int, ...] | None) -> Iterator:
+    """Every step of an expression with the partitions that are wanted of it; None for all."""
+    yield expr, chosen
+    if isinstance(expr, Partitions):
+        wanted = tuple(expr.partitions)
+        chosen = wanted if chosen is None else tuple(wanted[i] for i in chosen)
+    elif not isinstance(expr, Blockwise):
+        chosen = None
+    for step in expr.dependencies():
+        yield from _steps(step, chosen if step.npartitions > 1 else None)
 
 
 def recipes(frame: dd.DataFrame) -> list[dict]:

@@ -45,7 +45,6 @@ def test_all_rows_are_accounted_for(folder):
     assert str(one).startswith("100 read = ")
 
 
-@pytest.mark.xfail(reason="Dask's optimiser maps a second filter over unfiltered rows", strict=True)
 def test_several_filters(folder):
     frame = ld.read_shards(folder)
     plain = frame.compute()

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from laion_dask.errors import OptionError, ShardNotFoundError, did_you_mean
+from laion_dask.errors import OptionError, ShardError, ShardNotFoundError, did_you_mean
 
 #: The file that documents an export; its presence makes a folder one of ours.
 RECIPE = "recipe.json"
@@ -92,8 +92,13 @@ def has_magic(path: str) -> bool:
 def _in_folder(fs, folder: str, suffixes: tuple[str, ...]) -> list[str]:
     recipe = f"{folder}/{RECIPE}"
     if fs.isfile(recipe):
-        parts = json.loads(fs.cat_file(recipe)).get("parts", [])
-        return [f"{folder}/{part['file']}" for part in parts]
+        try:
+            return [f"{folder}/{part['file']}" for part in json.loads(fs.cat_file(recipe))["parts"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ShardError(
+                f"{recipe} is not the recipe of an export ({error!r}). Name the shards themselves, "
+                f"as {folder}/*.parquet."
+            ) from error
     return [f for f in fs.find(folder) if f.endswith(suffixes) and not _hidden(f[len(folder) :])]
 
 

@@ -117,14 +117,14 @@ class Scan:
         schema = pa.schema(self.types)
         return frame_from_arrow(schema.empty_table(), self.backend)
 
-    def __call__(self, piece: Piece, columns: list[str] | None = None):
+    def __call__(self, piece: Piece, columns: list[str]):
         """Read a piece.
 
         Parameters
         ----------
         piece : Piece
-        columns : list of str, optional
-            The columns to read, in this order; all by default.
+        columns : list of str
+            The columns to read, in this order; Dask names them, none for a mere count of rows.
 
         Raises
         ------
@@ -133,9 +133,8 @@ class Scan:
         SchemaError
             When a value cannot take its column's common type exactly.
         """
-        wanted = [n for n, _ in self.types] if columns is None else list(columns)
-        frame = frame_from_arrow(self._read(piece, wanted, self._kept).table, self.backend)
-        return frame if wanted else frame[[]]
+        frame = frame_from_arrow(self._read(piece, list(columns), self._kept).table, self.backend)
+        return frame if columns else frame[[]]
 
     def read(self, piece: Piece, columns: list[str]) -> Read:
         """Read a piece as an Arrow table, and account for the rows that are not in it.

@@ -71,7 +71,7 @@ def to_sql(predicate: Predicate, columns: Mapping[str, str | None]) -> Sql:
     writer = _Writer(columns)
     certain = writer.condition(predicate.root, certain=True)
     possible = writer.condition(predicate.root, certain=False)
-    unknown = " OR ".join(f"NOT ({k})" for k in writer.known_operands) or "FALSE"
+    unknown = " OR ".join(writer.any_missing) or "FALSE"
     return Sql(certain, possible, unknown, writer.parameters)
 
 
@@ -80,7 +80,7 @@ class _Writer:
         self.columns = columns
         self.parameters: dict[str, str] = {}
         self.names: dict[str, str] = {}
-        self.known_operands: dict[str, None] = {}
+        self.any_missing: dict[str, None] = {}
 
     def condition(self, node: Node, *, certain: bool) -> str:
         """SQL that is true where the node is certainly (or, if not, possibly) true."""
@@ -90,17 +90,16 @@ class _Writer:
             word = " AND " if isinstance(node, Every) else " OR "
             return word.join(f"({self.condition(p, certain=certain)})" for p in node.parts)
         if isinstance(node, IsNone):
-            known = self.known(node.of)
-            return f"NOT ({known})" if known != "TRUE" else "FALSE"
+            return " OR ".join(self.missing(node.of)) or "FALSE"
         operands = (node.left, node.right) if isinstance(node, Compare) else (node.of,)
-        known = [k for k in (self.known(o) for o in operands) if k != "TRUE"]
-        self.known_operands.update(dict.fromkeys(known))
-        if "FALSE" in known:  # before the test is written: it would leave a parameter unused
+        missing = [m for operand in operands for m in self.missing(operand)]
+        self.any_missing.update(dict.fromkeys(missing))
+        if "TRUE" in missing:  # before the test is written: it would leave a parameter unused
             return "FALSE" if certain else "TRUE"
         test = self.test(node)
         if certain:
-            return " AND ".join([*known, test])
-        return " OR ".join([*(f"NOT ({k})" for k in known), test])
+            return " AND ".join([*(f"NOT ({m})" for m in missing), test])
+        return " OR ".join([test, *missing])
 
     def test(self, node: Node) -> str:
         """A condition over known operands."""
@@ -132,21 +131,21 @@ class _Writer:
         tests = [f"{of} IN ({', '.join(values)})" for values in lists.values()]
         return f"({' OR '.join(tests)})"
 
-    def known(self, node: Node) -> str:
-        """SQL that is true where an operand is neither null nor NaN."""
+    def missing(self, node: Node) -> list[str]:
+        """SQL of the ways in which an operand can be null or NaN, null first.
+
+        ``isnan`` of null is null, so the tests are two-valued only in this order: joined by OR, or
+        each negated and joined by AND.
+        """
         if isinstance(node, Constant):
-            return "TRUE"
-        if isinstance(node, Name):
-            column = self.columns[node.name]
-            if column is None:
-                return "FALSE"
-            if node.kind in ("float32", "float64"):
-                return f"{column} IS NOT NULL AND NOT isnan({column})"
-            return f"{column} IS NOT NULL"
+            return []
         if isinstance(node, TextValue):
-            return self.known(node.of)
+            return self.missing(node.of)
         value = self.value(node)
-        return "FALSE" if value == "NULL" else f"{value} IS NOT NULL AND NOT isnan({value})"
+        if value == "NULL":
+            return ["TRUE"]
+        may_be_nan = node.kind in ("float32", "float64")
+        return [f"{value} IS NULL", *([f"isnan({value})"] if may_be_nan else [])]
 
     def value(self, node: Node) -> str:
         if isinstance(node, Name):

@@ -76,7 +76,7 @@ class EmbedResult:
 
     def __str__(self) -> str:
         return (
-            f"read {self.n_read} = kept {self.n_kept} + rejected {self.n_rejected}, "
+            f"{self.n_read:,} read = {self.n_kept:,} kept + {self.n_rejected:,} rejected, "
             f"in {self.n_shards} shards, into {self.out}"
         )
 
