@@ -194,8 +194,8 @@ def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description="Train the demo CLIP on rendered pictures.")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="safetensors file to write")
-    parser.add_argument("--samples", type=int, default=1_000_000, help="images to train on")
-    parser.add_argument("--pool", type=int, default=160_000, help="distinct images to render")
+    parser.add_argument("--samples", type=int, default=540_000, help="images to train on")
+    parser.add_argument("--pool", type=int, default=60_000, help="distinct images to render")
     parser.add_argument("--minutes", type=float, default=math.inf, help="end by this wall time")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--batch", type=int, default=256)
