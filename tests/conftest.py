@@ -87,3 +87,13 @@ def laion_shards(write):
         ]
 
     return write_shards
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory) -> Path:
+    """A small demo corpus with its embeddings, as ``demo_corpus`` leaves it; read-only."""
+    from laion_dask.demo.job import demo_corpus
+
+    folder = tmp_path_factory.mktemp("demo") / "demo-corpus"
+    demo_corpus(folder, n_images=800)
+    return folder

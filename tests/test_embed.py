@@ -107,7 +107,7 @@ def test_real_photographs_against_a_plain_loop(model, files, tmp_path):
 
 def test_rows_are_aligned_and_counted(model, head, tmp_path):
     result = embed(captioned(tmp_path / "in"), model, tmp_path / "out", batch_size=3, heads=[head])
-    assert str(result).startswith("read 24 = kept 18 + rejected 6, in 3 shards")
+    assert str(result).startswith("24 read = 18 kept + 6 rejected, in 3 shards")
     for t in range(3):
         name = f"{t:04d}"
         images = np.load(result.img_emb / f"img_emb_{name}.npy")

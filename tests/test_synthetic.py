@@ -166,7 +166,7 @@ def test_schema_and_layout(tmp_path):
     assert first.schema_arrow.equals(SCHEMA)
     assert len(first.schema_arrow) == 10
     groups = [first.metadata.row_group(i).num_rows for i in range(first.num_row_groups)]
-    assert groups == [125_000, 75_000]
+    assert groups == [200_000]
     table = pq.read_table(shards)
     assert table.num_rows == 260_000
     hashes = table["hash"].to_numpy()

@@ -19,7 +19,7 @@ from laion_dask.verbs.where import where
 
 #: What the demo keeps: a caption that fits its image, and an image that is neither marked unsafe,
 #: nor found so by the demo's own head, nor watermarked.
-KEEP = "clip_score > 0.5 and punsafe < 0.5 and punsafe_demo < 0.5 and pwatermark < 0.8"
+KEEP = "clip_score > 0.4 and punsafe < 0.5 and punsafe_demo < 0.5 and pwatermark < 0.8"
 
 
 @dataclass(frozen=True)

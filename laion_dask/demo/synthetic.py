@@ -21,8 +21,6 @@ from tqdm import tqdm
 from laion_dask.demo.synthetic_rows import BLOCK, SCHEMA, SUBSETS, draw_block, draw_embeddings
 from laion_dask.errors import ExportError, OptionError, one_of
 
-_ROW_GROUP = 5 * BLOCK
-
 
 def write_laion_like(
     out: str | os.PathLike[str],
@@ -158,17 +156,12 @@ def _blocks(start: int, stop: int) -> Iterator[tuple[int, slice]]:
 
 
 def _write_metadata(path: Path, seed: int, subset: str, start: int, stop: int) -> None:
-    dictionary = ["WIDTH", "HEIGHT", "LANGUAGE", "LICENSE"]
-    with (
-        _appearing_whole(path) as part,
-        pq.ParquetWriter(part, SCHEMA, compression="snappy", use_dictionary=dictionary) as writer,
-    ):
-        for first in range(start, stop, _ROW_GROUP):
-            tables = [
-                draw_block(seed, subset, block)[rows]
-                for block, rows in _blocks(first, min(first + _ROW_GROUP, stop))
-            ]
-            writer.write_table(pa.concat_tables(tables), row_group_size=_ROW_GROUP)
+    tables = [draw_block(seed, subset, block)[rows] for block, rows in _blocks(start, stop)]
+    table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+    with _appearing_whole(path) as part:
+        # pyarrow's own defaults (snappy, dictionaries, a row group of up to 1,048,576 rows), with
+        # which clip-retrieval and pandas write LAION's metadata.
+        pq.write_table(table, part)
 
 
 def _write_embeddings(path: Path, seed: int, subset: str, start: int, stop: int, dim: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from laion_dask.explore.gallery import plain
-from laion_dask.verbs.summary import SHARES, Summary
+from laion_dask.verbs.summary import SHARES, Summary, readable
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;max-width:1080px;margin:32px auto;
@@ -29,7 +29,6 @@ thead th{border-bottom:2px solid #9aa5b1}
 .note{color:#52606d;font-size:13px}svg{max-width:100%;height:auto}
 """
 _COUNTS = ("read", "kept", "dropped", "unscored", "rejected")
-_WHOLE = {"nulls", "count", "n", "k", "unscored", "undercount"}
 _NOTES = """
 Unsafe means punsafe above 0.5, watermarked means pwatermark above 0.8, as in LAION's own figures;
 rows without a score are counted apart and never as safe. Intervals are Wilson's at 95 % and take
@@ -88,10 +87,13 @@ def _counts(summary: Summary) -> str:
 
 def _table(table: pd.DataFrame) -> str:
     head = "".join(f"<th>{html.escape(str(c))}</th>" for c in (table.index.name, *table.columns))
-    most = table["share"].max() if "share" in table else 0
+    shares = 90 * table["share"] / table["share"].max() if "share" in table else None
     rows = []
-    for label, row in table.iterrows():
-        cells = "".join(f"<td>{_cell(name, value, most)}</td>" for name, value in row.items())
+    for i, (label, row) in enumerate(readable(table).iterrows()):
+        cells = "".join(
+            f"<td>{_bar(shares.iloc[i]) if name == 'share' else ''}{text}</td>"
+            for name, text in row.items()
+        )
         rows.append(f"<tr><td><bdi>{plain(label, 80)}</bdi></td>{cells}</tr>")
     return (
         f"<div class='scroll'><table><thead><tr>{head}</tr></thead>"
@@ -99,16 +101,8 @@ def _table(table: pd.DataFrame) -> str:
     )
 
 
-def _cell(name, value, most: float) -> str:
-    if pd.isna(value):
-        return "-"
-    if name in _WHOLE:
-        return f"{int(value):,}"
-    if name in ("share", "lo", "hi"):
-        bar = f"<span class='bar' style='width:{90 * value / most:.0f}px'></span> " if most else ""
-        return f"{bar if name == 'share' else ''}{100 * value:.2f} %"
-    value = float(value)
-    return f"{value:,.0f}" if value == round(value) and abs(value) >= 2 else f"{value:,.3f}"
+def _bar(pixels: float) -> str:
+    return f"<span class='bar' style='width:{pixels:.0f}px'></span> " if pixels >= 1 else ""
 
 
 def _curves(summary: Summary) -> str:

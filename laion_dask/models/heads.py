@@ -229,6 +229,21 @@ def demo_safety(to: str = "punsafe_demo") -> LinearHead:
     return _linear_head(_DEMO_SAFETY, "demo", to, logistic=True)
 
 
+def by_name(name: str, clip: ClipModel | str) -> LinearHead:
+    """A head by its name on the command line: ``"aesthetic"`` or ``"demo_safety"``. Eager.
+
+    Raises
+    ------
+    OptionError
+        When there is no head of that name; else as the head's own function.
+    """
+    if name == "aesthetic":
+        return aesthetic(clip)
+    if name == "demo_safety":
+        return demo_safety()
+    raise one_of("head", name, ("aesthetic", "demo_safety"))
+
+
 def _linear_head(path, clip: str, to: str, *, logistic: bool = False) -> LinearHead:
     path = os.path.abspath(path)
     weight, _ = _read_linear(path)

@@ -130,7 +130,8 @@ class _OnPiece:
 
     def __dask_tokenize__(self):
         scan = self.scan.__dask_tokenize__()
-        return ("laion_dask.on_piece", scan, self.columns, self.kernel.__qualname__, repr(self.args))
+        kernel = f"{self.kernel.__module__}.{self.kernel.__qualname__}"
+        return ("laion_dask.on_piece", scan, self.columns, kernel, repr(self.args))
 
     def __call__(self, piece: Piece, number: int) -> pd.DataFrame:
         found = self.scan.read(piece, list(self.columns))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.kernels.summary import THRESHOLDS, WHOLE, State, combined, contribution
+from laion_dask.kernels.summary import DESCRIBED, THRESHOLDS, WHOLE, State, combined, contribution
 from laion_dask.schema import PROVENANCE
 from laion_dask.statistics import wilson
 from laion_dask.verbs.rows import Rows, survey
@@ -67,7 +67,7 @@ class Summary:
 
     def __str__(self) -> str:
         with pd.option_context("display.width", 120, "display.max_columns", 24):
-            parts = [f"{h}\n{t.head(_MOST)}" for h, t in self.tables().items()]
+            parts = [f"{h}\n{readable(t)}" for h, t in self.tables().items()]
         return "\n\n".join([self.headline(), *parts])
 
     __repr__ = __str__
@@ -77,8 +77,26 @@ class Summary:
         return str(self.rows) if self.rows is not None else f"{self.n_rows:,} rows"
 
     def _repr_html_(self) -> str:
-        parts = [f"<h4>{h}</h4>{t.to_html(escape=True)}" for h, t in self.tables().items()]
+        shown = {heading: readable(table) for heading, table in self.tables().items()}
+        parts = [f"<h4>{h}</h4>{table.to_html(escape=True)}" for h, table in shown.items()]
         return f"<p>{self.headline()}</p>{''.join(parts)}"
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of a summary with its numbers as text: 2.93 %, 3,980, 0.322."""
+    return pd.DataFrame(
+        {name: [_text(name, v) for v in column] for name, column in table.items()},
+        index=table.index,
+    )
+
+
+def _text(column, value) -> str:
+    if pd.isna(value):
+        return "-"
+    if column in ("share", "lo", "hi"):
+        return f"{100 * value:.2f} %"
+    whole = float(value).is_integer() and (abs(value) >= 2 or isinstance(value, int))
+    return f"{value:,.0f}" if whole else f"{value:,.3f}"
 
 
 def summary(frame: dd.DataFrame) -> Summary:
@@ -92,7 +110,7 @@ def summary(frame: dd.DataFrame) -> Summary:
     ShardError, SchemaError
         When a shard turns out damaged while it is read.
     """
-    meta = pd.DataFrame({"state": pd.Series([], dtype=object), "rows": pd.Series([], dtype="int64")})
+    meta = pd.DataFrame({"state": [], "rows": []}).astype({"state": object, "rows": "int64"})
     result, rows = survey(frame, _chunk, meta=meta, combine=_combine, label="summary")
     return _finalized(result["state"].iloc[0], rows)
 
@@ -129,7 +147,7 @@ def _finalized(state: State, rows: Rows | None) -> Summary:
             "column",
             (
                 {"column": c, "n": q.n, "mean": q.mean, **_quantiles(c, q)}
-                for c, q in state.quantiles.items()
+                for c, q in sorted(state.quantiles.items(), key=lambda i: DESCRIBED.index(i[0]))
             ),
         ),
         sizes=_table(

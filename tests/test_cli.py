@@ -1,0 +1,121 @@
+"""The command line: what it prints, what it leaves, how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from laion_dask import cli
+
+COMMANDS = ("inspect", "embed", "score", "export", "demo")
+
+
+def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
+    """The exit code, output and errors of ``laion-dask words``."""
+    monkeypatch.setattr(sys, "argv", ["laion-dask", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    printed = capsys.readouterr()
+    return ended.value.code or 0, printed.out, printed.err
+
+
+def counts(text: str) -> dict[str, int]:
+    """The counts of a line such as ``5 read = 3 kept + 2 dropped + …``, checked to add up."""
+    line = next(part for part in text.splitlines() if " dropped " in part)
+    found = {name: int(n.replace(",", "")) for n, name in re.findall(r"([\d,]+) ([a-z]+)", line)}
+    assert found["read"] == sum(n for name, n in found.items() if name != "read")
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(command):
+    printed = CliRunner().invoke(cli.app, [command, "--help"]).output
+    assert f"Example: laion-dask {command}" in " ".join(printed.split())
+
+
+def test_inspect_says_dialect_columns_and_counts(monkeypatch, capsys, laion_shards):
+    folder = laion_shards(30, 20)[0].rsplit("/", 1)[0]
+    code, out, _ = run(monkeypatch, capsys, "inspect", folder, "--where", "width >= 110")
+    assert code == 0
+    assert out.startswith("laion-5b: ") and "2 shards, 50 rows" in out
+    assert re.search(r"url +string .*stored as URL", out)
+    assert counts(out)["kept"] == 40
+
+
+def test_export_writes_what_where_keeps(monkeypatch, capsys, laion_shards, tmp_path):
+    source, out = laion_shards(30)[0], tmp_path / "out"
+    words = ("export", source, out, "--where", "text.contains('bird') and width < 120")
+    code, printed, _ = run(monkeypatch, capsys, *words)
+    assert code == 0 and counts(printed)["kept"] == 10
+    recipe = json.loads((out / "recipe.json").read_text())
+    parts = [pq.read_table(out / part["file"]) for part in recipe["parts"]]
+    assert [row for part in parts for row in part["row"].to_pylist()] == list(range(1, 20, 2))
+
+
+def test_score_adds_similarity_and_heads(monkeypatch, capsys, demo_folder, tmp_path):
+    words = ["score", demo_folder / "embedded/metadata", tmp_path / "out"]
+    words += ["--embeddings", demo_folder / "embedded/img_emb", "--model", "demo"]
+    words += ["--head", "demo_safety", "--text", "a photo of a red star"]
+    words += ["--where", "query_similarity > 0.4"]
+    code, printed, _ = run(monkeypatch, capsys, *words)
+    assert code == 0 and 0 < counts(printed)["kept"] < 200
+    recipe = json.loads((tmp_path / "out/recipe.json").read_text())
+    assert {"punsafe_demo", "query_similarity"} <= {c["name"] for c in recipe["schema"]}
+    assert any("sha256" in model for model in recipe["models"])
+
+
+def test_embed_says_what_it_read_and_rejected(monkeypatch, capsys, demo_folder, tmp_path):
+    code, out, _ = run(monkeypatch, capsys, "embed", demo_folder / "images", tmp_path / "out")
+    assert code == 0 and re.search(r"800 read = 796 kept \+ 4 rejected", out)
+    again = run(monkeypatch, capsys, "embed", demo_folder / "images", tmp_path / "out")
+    assert again[:2] == (0, out)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("export", "{shard}", "{out}", "--where", "widht > 3"), 1, "Did you mean 'width'"),
+        (("export", "{shard}", "{out}", "--where", "open('x')"), 1, "calls are not run"),
+        (("inspect", "{out}/nothing.parquet"), 1, "Check the path"),
+        (("inspect", "{broken}"), 1, "is not Parquet"),
+        (("export", "{shard}", "{out}", "--format", "parket"), 2, "Did you mean 'parquet'"),
+        (("export", "{shard}", "{full}"), 1, "not empty"),
+        (("export",), 2, "Missing argument"),
+        (("exprot",), 2, "No such command"),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(
+    monkeypatch, capsys, laion_shards, tmp_path, words, code, said
+):
+    (tmp_path / "broken.parquet").write_bytes(b"<html>404</html>")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").write_text("mine")
+    names = {"shard": laion_shards(5)[0], "out": tmp_path / "out"}
+    names |= {"broken": tmp_path / "broken.parquet", "full": tmp_path / "full"}
+    ended = run(monkeypatch, capsys, *(w.format(**names) for w in words))
+    assert ended[0] == code
+    assert said in " ".join(ended[2].split()) and "Traceback" not in ended[2]
+    assert not (tmp_path / "out").exists()
+
+
+def test_cancelling_ends_with_130(monkeypatch, capsys, laion_shards, tmp_path):
+    def cancel(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("laion_dask.partition.compute", cancel)
+    code, _, _ = run(monkeypatch, capsys, "export", laion_shards(5)[0], tmp_path / "out")
+    assert code == 130
+    left = [p.name for p in (tmp_path / "out").rglob("*") if p.suffix == ".parquet"]
+    assert left == []
+
+
+def test_python_dash_m_is_the_command():
+    words = [sys.executable, "-m", "laion_dask", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    assert all(command in done.stdout for command in COMMANDS)

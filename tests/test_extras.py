@@ -1,0 +1,31 @@
+"""The extras resolve together; asks the package index, so it runs where that can be reached."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.network
+@pytest.mark.timeout(900)
+def test_the_gpu_extra_resolves_together_with_torch(tmp_path):
+    report = tmp_path / "report.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
+        + ["--constraint", "constraints.txt", "--report", str(report), ".[gpu]"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if "Temporary failure" in done.stderr or "Could not find a version" in done.stderr:
+        pytest.skip(f"the package index cannot be reached: {done.stderr.splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    found = {i["metadata"]["name"]: i["metadata"] for i in json.loads(report.read_text())["install"]}
+    assert {"torch", "cudf-cu13", "dask-cudf-cu13", "dask-cuda", "open_clip_torch"} <= set(found)
+    assert found["dask"]["version"] == found["distributed"]["version"] == "2026.7.1"
