@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,11 @@ def get_option(name: str):
     return _current[name]
 
 
+def is_watched() -> bool:
+    """Whether progress is wanted and somebody can see it: a terminal or a notebook."""
+    return _current["progress"] and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+
+
 @contextmanager
 def _restore(before: dict) -> Iterator[None]:
     try:
@@ -38,7 +44,8 @@ def set_options(**options):
         What becomes of a row whose text is not valid UTF-8: an error that names shard, column and
         row (the default), or the row is left out and counted as rejected.
     progress : bool
-        Whether verbs that take longer than two seconds show a progress bar. Default True.
+        Whether verbs that take longer than two seconds show a progress bar, in a terminal or a
+        notebook. Default True.
 
     Raises
     ------

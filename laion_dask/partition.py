@@ -19,7 +19,7 @@ from tqdm.dask import TqdmCallback
 
 from laion_dask.errors import ProvenanceError
 from laion_dask.io.scan import Piece, Scan, Shard
-from laion_dask.options import get_option
+from laion_dask.options import is_watched
 
 
 def read(scan: Scan, pieces: Sequence[Piece]) -> dd.DataFrame:
@@ -200,7 +200,7 @@ def compute(*collections, label: str):
 
     Runs on the distributed client that is there, else on Dask's threads.
     """
-    if not get_option("progress"):
+    if not is_watched():
         return dask.compute(*collections)
     client = _client()
     if client is None:

@@ -57,6 +57,12 @@ class Piece:
     start: int
     stop: int
 
+    def __dask_tokenize__(self):
+        shard = self.shard
+        columns = [(old, new, str(type_)) for old, new, type_ in shard.columns]
+        where = (shard.index, shard.path, shard.footer_sha256, self.start, self.stop)
+        return ("laion_dask.Piece", *where, str(columns))
+
     @property
     def n_rows(self) -> int:
         return self.stop - self.start

@@ -1,7 +1,7 @@
 """An expression as DuckDB SQL: once for "certainly true", once for "possibly true".
 
-Both are two-valued: no sub-expression is ever NULL, so ``NOT`` means what it says. Strings travel
-as parameters, never as SQL text.
+Both are two-valued: no sub-expression is ever NULL, so ``NOT`` means what it says. The text comes
+from the parsed tree alone: names and strings are quoted, and nothing of the user's is copied.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Sql:
         True where any operand of the expression is null or NaN; never false where the expression
         is unknown, and cheaper to find out.
     parameters : dict of str to str
-        The strings that ``$s0``, ``$s1``, … stand for in either condition.
+        The strings that ``$s0``, ``$s1``, … stand for in either condition: those with a NUL.
     """
 
     certain: str
@@ -173,6 +173,9 @@ class _Writer:
         return f"'{node.value!r}'::DOUBLE{'::FLOAT' if node.kind == 'float32' else ''}"
 
     def string(self, text: str) -> str:
+        """A literal, which DuckDB compares faster than a parameter; it cannot hold NUL."""
+        if "\0" not in text:
+            return "'" + text.replace("'", "''") + "'"
         if text not in self.names:
             self.names[text] = f"s{len(self.names)}"
             self.parameters[self.names[text]] = text

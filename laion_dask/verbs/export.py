@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
+import dask
 import dask.dataframe as dd
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -23,17 +25,11 @@ from laion_dask.kernels.filter import passes
 from laion_dask.schema import PROVENANCE
 from laion_dask.verbs.rows import Rows, survey
 
-#: Packages whose version decides what an export holds.
-_VERSIONS = (
-    "laion_dask",
-    "dask",
-    "duckdb",
-    "numpy",
-    "open_clip_torch",
-    "pandas",
-    "pyarrow",
-    "torch",
-)
+#: Packages whose version decides what an export holds, always and where a model was used.
+_ENGINES = (dask, duckdb, np, pd, pa)
+_MODELS = ("torch", "open_clip_torch")
+#: What `write_part` says of a part.
+_PART = {"number": "int64", "types": object, "staged": object, "bytes": "int64", "sha256": object}
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ def export(
     schema = frame_to_arrow(frame._meta).schema
     with target:
         args = (target.staging_url, format, schema)
-        written, rows = survey(frame, write_part, *args, meta=_part([]), label="export")
+        written, rows = survey(frame, write_part, *args, meta=_PART, label="export")
         parts = written.sort_values("number").to_dict("records")
         parts = [part for part in parts if part["rows"]] or parts[:1]
         recipe = {**_recipe(frame, sources, _schema(schema, parts), rows), "seed": seed}
@@ -133,18 +129,12 @@ def _real(target: Target, path: str) -> str:
 
 def write_part(
     table: pa.Table, number: int, staging: str, format: str, schema: pa.Schema
-) -> pd.DataFrame:
-    """Write one partition as a staged part; one row that says what was written."""
+) -> dict:
+    """Write one partition as a staged part; what was written."""
     table = _in_order(_conformed(table, schema))
     staged = stage(f"{staging}/{number:08d}.{format}", _FORMATS[format](table))
     types = [str(field.type) for field in table.schema]
-    return _part([{"number": number, "rows": len(table), "types": types, **staged}])
-
-
-def _part(rows: list[dict]) -> pd.DataFrame:
-    types = {"number": "int64", "rows": "int64", "types": "object", "staged": "object"}
-    types |= {"bytes": "int64", "sha256": "object"}
-    return pd.DataFrame(rows, columns=list(types)).astype(types)
+    return {"number": number, "types": types, **staged}
 
 
 def _conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -201,14 +191,18 @@ def _recipe(frame: dd.DataFrame, sources, schema: list[dict], rows: Rows) -> dic
     shards = {p.shard.path: p.shard for _, pieces in sources for p in pieces}
     where = [scan.where.text for scan, _ in sources if scan.where is not None]
     where += [predicate.text for _, (predicate,) in partition.mapped(frame, passes)]
+    models = partition.recipes(frame)
+    versions = {"python": platform.python_version(), "laion_dask": version("laion_dask")}
+    versions |= {package.__name__: package.__version__ for package in _ENGINES}
+    versions |= {name: version(name) for name in _MODELS if models}
     return {
         "inputs": [
             {"path": s.path, "rows": s.n_rows, "bytes": s.size, "footer_sha256": s.footer_sha256}
             for s in shards.values()
         ],
         "where": where,
-        "models": partition.recipes(frame),
-        "versions": {"python": platform.python_version(), **{n: version(n) for n in _VERSIONS}},
+        "models": models,
+        "versions": versions,
         "schema": schema,
         "counts": {name: getattr(rows, name) for name in Rows.__dataclass_fields__},
     }

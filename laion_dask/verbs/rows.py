@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import dask.dataframe as dd
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -56,20 +57,19 @@ def rows(frame: dd.DataFrame) -> Rows:
         When the frame does not lead back to `read_shards`, or rows were multiplied.
     """
     partition.sources(frame)
-    meta = pd.DataFrame({"rows": [0]}).iloc[:0]
     narrow = frame[[frame.columns[-1]]] if len(frame.columns) else frame
-    return survey(narrow, _length, meta=meta, label="count rows")[1]
+    return survey(narrow, _nothing, meta={}, label="count rows")[1]
 
 
-def _length(table: pa.Table, number: int) -> pd.DataFrame:
-    return pd.DataFrame({"rows": [len(table)]})
+def _nothing(table: pa.Table, number: int) -> dict:
+    return {}
 
 
 def survey(
     frame: dd.DataFrame,
     kernel: Callable,
     *args,
-    meta: pd.DataFrame,
+    meta: Mapping[str, str],
     label: str,
     combine: Callable | None = None,
 ) -> tuple[pd.DataFrame, Rows | None]:
@@ -82,10 +82,10 @@ def survey(
     ----------
     frame : dask DataFrame
     kernel : callable
-        ``kernel(table, number, *args)`` → a pandas DataFrame with a column ``rows``, the number of
-        rows in the table; ``number`` is the partition's.
-    meta : pandas.DataFrame
-        Of zero rows: what the kernel returns.
+        ``kernel(table, number, *args)`` → a dict that is one row of the result; ``number`` is the
+        partition's. It gains ``rows``, the number of rows in the table.
+    meta : mapping of str to dtype
+        The names and types of what the kernel returns.
     label : str
         Of the progress bar.
     combine : callable, optional
@@ -103,7 +103,8 @@ def survey(
     ProvenanceError
         When more rows came out than went in.
     """
-    meta = meta.assign(**{name: pd.Series([], dtype="int64") for name in _COUNTS})
+    types = {**meta, **dict.fromkeys(("rows", *_COUNTS), "int64")}
+    meta = pd.DataFrame({name: np.empty(0, dtype) for name, dtype in types.items()})
     scan = partition.as_scan(frame)
     if scan is None:
         per_part = partition.map_numbered(frame, _on_part, kernel, args, meta=meta)
@@ -135,13 +136,26 @@ class _OnPiece:
 
     def __call__(self, piece: Piece, number: int) -> pd.DataFrame:
         found = self.scan.read(piece, list(self.columns))
-        counts = {"unscored": found.unscored, "rejected": found.rejected}
-        return self.kernel(found.table, number, *self.args).assign(**counts)
+        row = self.kernel(found.table, number, *self.args)
+        return _one_row(row, found.table, found.unscored, found.rejected)
 
 
 def _on_part(part, kernel: Callable, args: tuple, partition_info=None) -> pd.DataFrame:
     number = (partition_info or {}).get("number", 0)
-    return kernel(frame_to_arrow(part), number, *args).assign(unscored=0, rejected=0)
+    table = frame_to_arrow(part)
+    return _one_row(kernel(table, number, *args), table, 0, 0)
+
+
+def _one_row(row: dict, table: pa.Table, unscored: int, rejected: int) -> pd.DataFrame:
+    row = {**row, "rows": len(table), "unscored": unscored, "rejected": rejected}
+    return pd.DataFrame({name: _cell(value) for name, value in row.items()}, copy=False)
+
+
+def _cell(value) -> np.ndarray:
+    """A column of one value, which may be any object."""
+    cell = np.empty(1, dtype="int64" if isinstance(value, int) else object)
+    cell[0] = value
+    return cell
 
 
 def _beside(frame: dd.DataFrame) -> tuple[int | None, list[dd.DataFrame]]:

@@ -110,24 +110,19 @@ def summary(frame: dd.DataFrame) -> Summary:
     ShardError, SchemaError
         When a shard turns out damaged while it is read.
     """
-    meta = pd.DataFrame({"state": [], "rows": []}).astype({"state": object, "rows": "int64"})
-    result, rows = survey(frame, _chunk, meta=meta, combine=_combine, label="summary")
+    meta = {"state": object}
+    result, rows = survey(frame, _state, meta=meta, combine=_combine, label="summary")
     return _finalized(result["state"].iloc[0], rows)
 
 
-def _chunk(table: pa.Table, number: int) -> pd.DataFrame:
-    return _cell(contribution(table)).assign(rows=len(table))
+def _state(table: pa.Table, number: int) -> dict:
+    return {"state": contribution(table)}
 
 
 def _combine(results: pd.DataFrame) -> pd.DataFrame:
-    counts = results.drop(columns="state").sum()
-    return _cell(reduce(combined, results["state"], State())).assign(**counts)
-
-
-def _cell(state: State) -> pd.DataFrame:
-    cell = np.empty(1, dtype=object)
-    cell[0] = state
-    return pd.DataFrame({"state": cell})
+    one = {name: [column.sum()] for name, column in results.items() if name != "state"}
+    one["state"] = [reduce(combined, results["state"], State())]
+    return pd.DataFrame(one)[list(results.columns)]
 
 
 def _finalized(state: State, rows: Rows | None) -> Summary:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import dask
 from tqdm import tqdm
 
-from laion_dask.options import get_option
+from laion_dask.options import is_watched
 
 
 class Stopped(BaseException):
@@ -91,16 +91,12 @@ def run_each(
         ``None``: as ``set_options(progress=…)`` says, in a terminal or notebook, after two seconds.
     """
     client = current_client()
-    shown = _is_watched() and get_option("progress") if progress is None else progress
+    shown = is_watched() if progress is None else progress
     delay = 2 if progress is None else 0
     with tqdm(total=sum(sizes), desc=label, unit=unit, disable=not shown, delay=delay) as bar:
         if client is not None:
             return _on_client(client, task, items, sizes, bar)
         return _on_threads(task, items, bar)
-
-
-def _is_watched() -> bool:
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def current_client():
