@@ -10,6 +10,7 @@ from laion_dask.cluster import connect, start_cluster
 from laion_dask.demo.job import DemoCorpus, demo_corpus
 from laion_dask.errors import LaionDaskError
 from laion_dask.explore.gallery import gallery
+from laion_dask.explore.plots import histogram, show
 from laion_dask.explore.report import write_report
 from laion_dask.io.embeddings import Embeddings, open_embeddings
 from laion_dask.io.images import Images, open_images
@@ -41,6 +42,7 @@ __all__ = [
     "gallery",
     "get_option",
     "heads",
+    "histogram",
     "models",
     "open_embeddings",
     "open_images",
@@ -48,6 +50,7 @@ __all__ = [
     "rows",
     "score",
     "set_options",
+    "show",
     "similarity",
     "start_cluster",
     "statistics",
