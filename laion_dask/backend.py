@@ -106,13 +106,15 @@ def frame_from_arrow(table: pa.Table, backend: str):
 
 
 def frame_to_arrow(frame) -> pa.Table:
-    """A frame of either backend as an Arrow table, without its index.
+    """A frame of either backend as an Arrow table; an index that has a name is a column.
 
     Raises
     ------
     SchemaError
         When a column of Python objects holds values of several types.
     """
+    if frame.index.name is not None:
+        frame = frame.reset_index()
     if isinstance(frame, pd.DataFrame):
         try:
             return pa.Table.from_pandas(frame, preserve_index=False)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from laion_dask.errors import LaionDaskError, OptionError
+from laion_dask.errors import ColumnError, LaionDaskError, OptionError, PredicateError
 
 app = typer.Typer(
     help="Understand, audit and carve web-scale image-text data sets.",
@@ -74,7 +74,7 @@ def embed(
 )
 def score(
     source: Source,
-    out: Annotated[Path, typer.Argument(help="Folder for the scored rows.")],
+    out: Annotated[str, typer.Argument(help="Folder or address for the scored rows.")],
     embeddings: Vectors,
     model: Model,
     head: Annotated[list[str] | None, typer.Option(help="aesthetic, demo_safety.")] = None,
@@ -83,12 +83,18 @@ def score(
     where: Where = None,
     format: Format = "parquet",
 ) -> None:
-    """Add scores from embeddings, and export the rows that WHERE keeps (scores included)."""
+    """Add scores from embeddings, and export the rows that WHERE keeps.
+
+    --text makes the column query_similarity; a head makes the column of its name, demo_safety
+    punsafe_demo. WHERE may use them.
+    """
     import laion_dask as ld
 
     frame = ld.read_shards(source)
     vectors = ld.open_embeddings(embeddings, model=model, like=frame, field=field)
     heads = [ld.heads.by_name(name, vectors.model) for name in head or ()]
+    if not heads and not text:
+        raise OptionError("Nothing to score with. Give --head or --text, or both.")
     if heads:
         frame = frame.laion.score(vectors, *heads)
     if text:
@@ -102,7 +108,7 @@ def score(
 )
 def export(
     source: Source,
-    out: Annotated[Path, typer.Argument(help="A new folder, or an earlier export.")],
+    out: Annotated[str, typer.Argument(help="A new folder, or an earlier export; it is replaced.")],
     where: Where = None,
     format: Format = "parquet",
 ) -> None:
@@ -130,7 +136,7 @@ def main() -> None:
     """Run the command; an error of the package ends it with one line and no traceback."""
     try:
         app()
-    except OptionError as error:
+    except (OptionError, PredicateError, ColumnError) as error:
         typer.echo(f"laion-dask: {error}", err=True)
         sys.exit(2)
     except LaionDaskError as error:

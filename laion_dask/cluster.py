@@ -7,6 +7,7 @@ import os
 import distributed
 
 from laion_dask.backend import gpu_count, require_dask_cuda
+from laion_dask.errors import OptionError
 
 _HERE = "127.0.0.1"
 
@@ -38,11 +39,17 @@ def start_cluster(
     ------
     MissingExtraError
         When GPU workers are wanted and dask-cuda is not installed.
+    OptionError
+        When GPU workers are asked for and no GPU is visible, or no worker is.
     """
+    if n_workers is not None and n_workers < 1:
+        raise OptionError(f"n_workers is {n_workers}; expected at least 1, or None for all.")
     client = _current()
-    if client is not None:
+    if client is not None and not gpu:
         print(f"Using the client that is there: {client.dashboard_link}")
         return client
+    if gpu and not gpu_count():
+        raise OptionError("gpu=True was asked for, but no CUDA device is visible. Leave it out.")
     wanted = gpu_count() > 0 if gpu is None else gpu
     dashboard = f"{_HERE}:{dashboard_port}"
     if wanted:

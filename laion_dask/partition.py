@@ -11,7 +11,14 @@ import dask
 import dask.dataframe as dd
 from dask import delayed
 from dask.dataframe.dask_expr import new_collection
-from dask.dataframe.dask_expr._expr import Blockwise, Expr, MapPartitions, Partitions
+from dask.dataframe.dask_expr._concat import Concat
+from dask.dataframe.dask_expr._expr import (
+    Blockwise,
+    Expr,
+    MapPartitions,
+    Partitions,
+    Projection,
+)
 from dask.dataframe.dask_expr.io.io import FromMap
 from dask.delayed import Delayed, DelayedLeaf
 from tqdm.auto import tqdm
@@ -31,9 +38,12 @@ def read(scan: Scan, pieces: Sequence[Piece]) -> dd.DataFrame:
 def as_read(frame: dd.DataFrame) -> tuple[Scan, list[Piece]] | None:
     """The scan and pieces of a frame that is as it was read, or None for any other.
 
-    A choice of partitions is another: its pieces alone would not say how the shards are numbered.
+    A choice of columns is still as it was read; a choice of partitions is not, since its pieces
+    alone would not say how the shards are numbered.
     """
     expr = frame.expr
+    if isinstance(expr, Projection) and expr.ndim == 2:
+        expr = expr.frame
     if (
         isinstance(expr, FromMap)
         and isinstance(expr.func, Scan)
@@ -61,6 +71,7 @@ def sources(frame: dd.DataFrame) -> list[tuple[Scan, list[Piece]]]:
         When there is none: the frame was not made by ``read_shards``, or was persisted.
     """
     expr = frame.optimize(fuse=False).expr
+    _check_branches(expr)
     found = {}
     for node in expr.walk():
         if isinstance(node, FromMap) and isinstance(node.func, Scan):
@@ -74,6 +85,30 @@ def sources(frame: dd.DataFrame) -> list[tuple[Scan, list[Piece]]]:
             "no earlier than the last step."
         )
     return list(found.values())
+
+
+def is_read(frame: dd.DataFrame) -> bool:
+    """Whether a frame leads back to a scan."""
+    return bool(_scanned(frame.expr))
+
+
+def _scanned(expr: Expr) -> set[Piece]:
+    """The pieces that an expression reads."""
+    nodes = (n for n in expr.walk() if isinstance(n, FromMap) and isinstance(n.func, Scan))
+    return {piece for node in nodes for piece in _pieces(node)}
+
+
+def _check_branches(expr: Expr) -> None:
+    """Refuse an expression that lays two branches of one scan end to end."""
+    for node in expr.walk():
+        if isinstance(node, Concat):
+            branches = [_scanned(branch) for branch in node.dependencies()]
+            if len(set().union(*branches)) < sum(map(len, branches)):
+                raise ProvenanceError(
+                    "This frame lays two parts of the same shards end to end (a concat), so their "
+                    "rows cannot be accounted for. Say in one filter what is kept: "
+                    "where('... or ...')."
+                )
 
 
 def shards(frame: dd.DataFrame) -> list[Shard]:

@@ -80,8 +80,8 @@ def test_embed_says_what_it_read_and_rejected(monkeypatch, capsys, demo_folder, 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("export", "{shard}", "{out}", "--where", "widht > 3"), 1, "Did you mean 'width'"),
-        (("export", "{shard}", "{out}", "--where", "open('x')"), 1, "calls are not run"),
+        (("export", "{shard}", "{out}", "--where", "widht > 3"), 2, "Did you mean 'width'"),
+        (("export", "{shard}", "{out}", "--where", "open('x')"), 2, "calls are not run"),
         (("inspect", "{out}/nothing.parquet"), 1, "Check the path"),
         (("inspect", "{broken}"), 1, "is not Parquet"),
         (("export", "{shard}", "{out}", "--format", "parket"), 2, "Did you mean 'parquet'"),

@@ -77,7 +77,7 @@ def test_start_cluster_on_processors():
 def test_gpu_workers_are_never_silently_replaced(monkeypatch):
     from laion_dask import cluster
     from laion_dask.backend import gpu_count
-    from laion_dask.errors import MissingExtraError
+    from laion_dask.errors import MissingExtraError, OptionError
 
     if gpu_count():
         pytest.skip("there is a GPU here")
@@ -85,8 +85,13 @@ def test_gpu_workers_are_never_silently_replaced(monkeypatch):
     monkeypatch.setattr(
         cluster.distributed, "LocalCluster", lambda **k: pytest.fail("CPU workers were started")
     )
-    with pytest.raises(MissingExtraError, match=r"laion_dask\[gpu\]"):
+    with pytest.raises(OptionError, match="no CUDA device is visible"):
         ld.start_cluster(gpu=True)
+    monkeypatch.setattr(cluster, "gpu_count", lambda: 1)
+    with pytest.raises(MissingExtraError, match=r"laion_dask\[gpu\]"):
+        ld.start_cluster()
+    with pytest.raises(OptionError, match="at least 1"):
+        ld.start_cluster(0)
 
 
 def test_connect_to_nothing():

@@ -3,8 +3,8 @@
 Parts are written into a hidden folder inside the target. When all are there they are renamed to
 names that end in their own digest, so that they never overwrite a part of another state; then the
 recipe, which lists them, is replaced in one step; then the parts that it no longer lists are
-deleted. Whoever reads by the recipe sees one state or the other. A folder without one gets a recipe
-of no parts first, so that parts which a crash leaves behind are neither read nor taken for
+deleted. Whoever reads by the recipe sees one state or the other. A new folder has a marker while
+parts are moved into it, so that parts which a crash leaves behind are neither read nor taken for
 somebody else's: the next export clears them.
 """
 
@@ -22,7 +22,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportError
-from laion_dask.io.paths import RECIPE
+from laion_dask.io.paths import RECIPE, UNFINISHED, filesystem
 
 #: What the recipe says it is, so that a folder can be told to be ours.
 KIND = "laion_dask export, version 1"
@@ -40,7 +40,7 @@ class Target:
     """
 
     def __init__(self, path: str):
-        self.fs, self.folder = fsspec.core.url_to_fs(path)
+        self.fs, self.folder = filesystem(path)
         self.folder = self.folder.rstrip("/")
         self.path = path
         self.is_new = True
@@ -61,6 +61,8 @@ class Target:
                     listed = [part["file"] for part in recipe["parts"]]
                     self.is_new = False
                     return [n for n in names if n in listed or _PART.fullmatch(n)]
+        if UNFINISHED in names:
+            return [n for n in names if _PART.fullmatch(n) or n == UNFINISHED]
         if names:
             raise ExportError(
                 f"{self.path} is not empty and was not written by export (it holds "
@@ -69,7 +71,12 @@ class Target:
         return []
 
     def __enter__(self) -> Target:
-        self.fs.makedirs(self.staging, exist_ok=True)
+        try:
+            self.fs.makedirs(self.staging, exist_ok=True)
+        except OSError as error:
+            raise ExportError(
+                f"{self.path} cannot be made or written to: {error}. Name another folder."
+            ) from error
         return self
 
     def __exit__(self, *exception) -> None:
@@ -100,7 +107,7 @@ class Target:
         moved = []
         try:
             if self.is_new:
-                self._write_recipe({"kind": KIND, "parts": []})
+                self.fs.pipe_file(f"{self.folder}/{UNFINISHED}", b"")
             listed = [self._listed(i, part) for i, part in enumerate(parts)]
             for part, entry in zip(parts, listed, strict=True):
                 moved.append(entry["file"])
@@ -110,8 +117,10 @@ class Target:
         except BaseException:
             self._remove(name for name in moved if name not in self.old_parts)
             if self.is_new:
-                self._remove([RECIPE])
+                self._remove([UNFINISHED])
             raise
+        if self.is_new:
+            self._remove([UNFINISHED])
         self._remove(name for name in self.old_parts if name not in moved)
         return whole
 

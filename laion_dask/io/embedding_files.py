@@ -182,6 +182,11 @@ def _checked(path, field, shape, dtype, offset, n_bytes) -> EmbeddingFile:
             f"{where} is short: its header says {shape[0]:,} rows, its bytes make {have:,}. Fetch "
             "the file again."
         )
+    if path.endswith(".npy") and n_bytes != shape[0] * shape[1] * dtype.itemsize:
+        raise EmbeddingsError(
+            f"{where} is too long: its header says {shape[0]:,} rows, its bytes make more than "
+            f"that ({n_bytes:,} bytes). Fetch the file again."
+        )
     return EmbeddingFile(path, field, shape[0], shape[1], dtype.name, offset)
 
 

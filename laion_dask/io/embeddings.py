@@ -29,10 +29,13 @@ class Embeddings:
     files : tuple of EmbeddingFile
         One a shard; the position is the shard's number.
     model : ClipModel
+    paired : bool
+        Whether the files are in the order of a frame's shards.
     """
 
     files: tuple[EmbeddingFile, ...]
     model: ClipModel
+    paired: bool = False
 
     def __dask_tokenize__(self):
         files = [(f.path, f.field, f.n_rows, f.dim, f.dtype) for f in self.files]
@@ -89,8 +92,9 @@ class Embeddings:
         PairingError
             When a shard is missing, there is one too many, or row counts differ.
         """
-        shards = partition.shards(frame)
-        return Embeddings(_paired(shards, self.files), self.model)
+        if self.paired and not partition.is_read(frame):
+            return self  # persisted, say: its shards were paired when they were read
+        return Embeddings(_paired(partition.shards(frame), self.files), self.model, paired=True)
 
     def recipe(self) -> dict:
         """What a manifest records of the embeddings."""
@@ -171,9 +175,9 @@ def _paired(shards: Sequence[Shard], files: Sequence[EmbeddingFile]) -> tuple[Em
     """One file for each shard, by key; every count compared."""
     file_keys = [shard_key(f.path) for f in files]
     shard_keys = [s.key for s in shards]
-    if len({n for _, n in file_keys}) == len(files) and len({n for _, n in shard_keys}) == len(
-        shards
-    ):
+    same_collections = {c for c, _ in file_keys} == {c for c, _ in shard_keys}
+    numbers = [{n for _, n in keys} for keys in (file_keys, shard_keys)]
+    if not same_collections and [*map(len, numbers)] == [len(files), len(shards)]:
         file_keys, shard_keys = [("", n) for _, n in file_keys], [("", n) for _, n in shard_keys]
     by_key = dict(zip(file_keys, files, strict=True))
     _check_unique(file_keys, [f.path for f in files])

@@ -12,10 +12,19 @@ from pathlib import Path, PurePosixPath
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from laion_dask.errors import OptionError, ShardError, ShardNotFoundError, did_you_mean
+from laion_dask.errors import (
+    MissingExtraError,
+    OptionError,
+    ShardError,
+    ShardNotFoundError,
+    did_you_mean,
+)
 
 #: The file that documents an export; its presence makes a folder one of ours.
 RECIPE = "recipe.json"
+
+#: In a folder that an export is moving its first parts into, and in one where that was cut off.
+UNFINISHED = ".laion_dask-unfinished"
 
 #: Folders that say what a file holds, not which collection it belongs to.
 _ROLES = {"metadata", "metadatas", "img_emb", "text_emb", "images", "shards", "parquet", "npz"}
@@ -43,7 +52,13 @@ def expand(paths: str | os.PathLike | Iterable, suffixes: tuple[str, ...]) -> li
     OptionError
         When a file is named twice.
     """
-    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    one = isinstance(paths, (str, os.PathLike))
+    given = [paths] if one or not isinstance(paths, Iterable) else list(paths)
+    for path in given:
+        if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+            raise OptionError(
+                f"A path is {path!r}. Expected a file, a folder, a pattern or an address."
+            )
     if not given:
         raise ShardNotFoundError("No path was given. Name a file, a folder or a pattern.")
     found = [file for path in given for file in _expand_one(os.fspath(path), suffixes)]
@@ -56,8 +71,29 @@ def expand(paths: str | os.PathLike | Iterable, suffixes: tuple[str, ...]) -> li
     return sorted(found, key=natural)
 
 
+def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a path or address, and the path in it.
+
+    Raises
+    ------
+    OptionError, MissingExtraError
+        When fsspec knows no such address, or lacks the package that it needs for it.
+    """
+    try:
+        if os.path.exists(path):
+            return LocalFileSystem(), os.path.abspath(path)
+        return fsspec.core.url_to_fs(path)
+    except ImportError as error:
+        raise MissingExtraError(f"{path} cannot be reached: {error}") from error
+    except ValueError as error:
+        raise OptionError(
+            f"{path} is no address that fsspec knows: {error}. Write file paths as they are, "
+            "addresses as s3://bucket/folder."
+        ) from error
+
+
 def _expand_one(path: str, suffixes: tuple[str, ...]) -> list[str]:
-    fs, inner = fsspec.core.url_to_fs(path)
+    fs, inner = filesystem(path)
     local = isinstance(fs, LocalFileSystem)
     name = str if local else fs.unstrip_protocol
     if fs.isfile(inner):
@@ -99,6 +135,11 @@ def _in_folder(fs, folder: str, suffixes: tuple[str, ...]) -> list[str]:
                 f"{recipe} is not the recipe of an export ({error!r}). Name the shards themselves, "
                 f"as {folder}/*.parquet."
             ) from error
+    if fs.isfile(f"{folder}/{UNFINISHED}"):
+        raise ShardError(
+            f"{folder} holds an export that was cut off before its recipe was written. Export "
+            "there again."
+        )
     return [f for f in fs.find(folder) if f.endswith(suffixes) and not _hidden(f[len(folder) :])]
 
 
@@ -130,11 +171,12 @@ def shard_key(path: str) -> tuple[str, str]:
     """
     pure = PurePosixPath(path)
     folders = [p for p in pure.parts[:-1] if p.lower() not in _ROLES]
-    stem = pure.name.split(".")[0]
+    stem = re.sub(r"(\.(parquet|npy|npz|snappy|zstd|gz|lz4))+$", "", pure.name)
     if re.fullmatch(r"[0-9a-f]{32,64}", stem):
         number = stem
-    elif part := re.match(r"part-(\d+)-", stem) or re.search(r"(\d+)$", stem):
+    elif part := re.match(r"part-(\d+)-", stem):
         number = str(int(part.group(1)))
     else:
-        number = stem
+        stem = re.sub(r"(\d+)-of-\d+$", r"\1", stem)
+        number = "/".join(str(int(n)) for n in re.findall("[0-9]+", stem)) or stem
     return (folders[-1] if folders else "", number)

@@ -17,6 +17,8 @@ from laion_dask.io.unify import cast_exactly, family
 from laion_dask.predicate import Predicate, Sql, to_sql
 from laion_dask.predicate.sql import quoted
 
+#: What a scan says of a float that should be an integer; the careful reader then names the row.
+_NOT_WHOLE = "laion_dask: a float that is no whole number"
 #: The column, in a scan's own result, that tells rows that pass from rows that may.
 _CERTAIN = "laion_dask_certain"
 PROVENANCE_TYPES = {"shard": pa.int32(), "row": pa.int64()}
@@ -160,7 +162,7 @@ class Scan:
             careful = self._must_be_careful(piece.shard)
             found = self._careful(piece, names) if careful else scan(piece, names)
         except duckdb.Error as error:
-            if not slow_scan.is_about_text(error):
+            if not slow_scan.is_about_text(error) and _NOT_WHOLE not in str(error):
                 raise damaged(piece.shard.path, error) from error
             found = self._careful(piece, names)
         return replace(found, table=self._typed(found.table, piece, names))
@@ -168,11 +170,21 @@ class Scan:
     def _must_be_careful(self, shard: Shard) -> bool:
         """Whether the fast reader would not do.
 
-        Which rows are rejected must not depend on the columns that are read. And the fast reader
-        has the position in the file under a name that a file may have taken.
+        Which rows are rejected must not depend on the columns that are read. The fast reader has
+        names of its own, which a file may have taken; it knows no wider decimals; and a filter over
+        integers that become floats must see that none of them loses a digit.
         """
-        taken = any(old.lower() == _POSITION for old, _, _ in shard.columns)
-        return self.invalid_text == "reject" or taken
+        if self.invalid_text == "reject":
+            return True
+        types = dict(self.types)
+        used = self.where.columns if self.where else ()
+        for old, new, stored in shard.columns:
+            taken = old.lower() in (_POSITION, _CERTAIN) or not old or "\0" in old
+            wide = pa.types.is_decimal(stored) and stored.precision > 38
+            inexact = new in used and family(stored) == "integer" and family(types[new]) == "float"
+            if taken or wide or inexact:
+                return True
+        return False
 
     def _careful(self, piece: Piece, names: list[str]) -> Read:
         try:
@@ -271,7 +283,12 @@ def _comparable(
     if family(stored) == "null":
         return None
     if family(stored) == "float" and family(type_) == "integer":
-        return f"nullif({expression}, 'NaN'::{'DOUBLE' if stored.bit_width == 64 else 'FLOAT'})"
+        missing = f"{expression} IS NULL OR isnan({expression})"
+        whole = f"{expression} = trunc({expression})"
+        return (
+            f"CASE WHEN {missing} THEN NULL WHEN {whole} THEN {expression} "
+            f"ELSE error('{_NOT_WHOLE}') END"
+        )
     if family(type_) == "float":
         return f"{expression}::{'DOUBLE' if type_.bit_width == 64 else 'FLOAT'}"
     return expression

@@ -71,9 +71,9 @@ def read_shards(
     ShardNotFoundError, ShardError, SchemaError, ColumnError, PredicateError, OptionError
         At once, before any data is read.
     """
-    if max_rows_per_partition < 1:
+    if not isinstance(max_rows_per_partition, int) or max_rows_per_partition < 1:
         raise OptionError(
-            f"max_rows_per_partition is {max_rows_per_partition}; it must be at least 1."
+            f"max_rows_per_partition is {max_rows_per_partition!r}; expected a whole number from 1."
         )
     footers = read_footers(expand(paths, (".parquet",)))
     shards, types = open_shards(footers, dialect, swap_width_height, columns)
@@ -103,10 +103,21 @@ def open_shards(
     """The shards and the one schema that they are read as, or that some columns are."""
     for footer in footers:
         _check_names(footer)
-    found = recognise({n for f in footers for n in f.schema.names}, dialect)
-    shards = [_shard(i, f, found, swap_width_height) for i, f in enumerate(footers)]
+    common = recognise({n for f in footers for n in f.schema.names}, dialect)
+    shards = [
+        _shard(i, f, _own_dialect(f, common, dialect), swap_width_height)
+        for i, f in enumerate(footers)
+    ]
     types = unify({s.path: {new: t for _, new, t in s.columns} for s in shards}, columns)
     return shards, {**types, **PROVENANCE_TYPES}
+
+
+def _own_dialect(footer: Footer, common: Dialect, dialect: str) -> Dialect:
+    """The dialect of one file: the common one where it fits or nothing else does, else its own."""
+    if dialect != "auto" or common.requires <= set(footer.schema.names):
+        return common
+    own = recognise(footer.schema.names)
+    return own if own.requires else common
 
 
 def _check_names(footer: Footer) -> None:

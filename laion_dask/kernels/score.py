@@ -84,7 +84,8 @@ def similarity(part, embeddings: Embeddings, query: Query, to: str):
     vector = query.array()
 
     def score(shard: int, rows: np.ndarray):
-        yield np.einsum("ij,j->i", unit(embeddings.read(shard, rows)), vector)
+        cosine = np.einsum("ij,j->i", unit(embeddings.read(shard, rows)), vector)
+        yield np.clip(cosine, -1, 1)
 
     return columns(part, [to], score)
 
@@ -100,7 +101,7 @@ def similarity_to(part, embeddings: Embeddings, others: Embeddings, to: str):
 
     def score(shard: int, rows: np.ndarray):
         one, two = unit(embeddings.read(shard, rows)), unit(others.read(shard, rows))
-        yield np.einsum("ij,ij->i", one, two)
+        yield np.clip(np.einsum("ij,ij->i", one, two), -1, 1)
 
     return columns(part, [to], score)
 

@@ -156,7 +156,9 @@ class LinearHead:
             scores = (scores / norm).float()
         scores = scores + bias
         if self.logistic:
-            scores = torch.sigmoid(scores)
+            # In float64: float32's vector code and its remainder round differently, and a score
+            # must not depend on where in a block its row stands.
+            scores = torch.sigmoid(scores.double()).float()
         return torch.where(torch.isfinite(norm) & (norm > 0), scores, torch.nan)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 
 import numpy as np
@@ -89,10 +90,11 @@ class _Masks:
             return _OPS[node.op](left, right), (left, right)
         of = self.value(node.of)
         if isinstance(node, Among):
-            result = of == self.value(node.values[0])
-            for value in node.values[1:]:
-                result = result | (of == self.value(value))
-            return result, (of,)
+            lists: dict[type, list] = {}
+            for value in node.values:
+                lists.setdefault(type(value.value), []).append(self.value(value))
+            results = [_filled(of.isin(values)) for values in lists.values()]
+            return functools.reduce(operator.or_, results), (of,)
         if isinstance(node, TextTest):
             if node.op == "contains":
                 return of.str.contains(node.pattern, regex=False), (of,)
@@ -129,7 +131,7 @@ def _known(series):
 
 
 def _filled(mask):
-    return mask.fillna(False).astype("bool") if mask.dtype != np.dtype("bool") else mask
+    return mask.fillna(False).astype("bool")
 
 
 def _double(operand):

@@ -175,7 +175,11 @@ class _Parser:
             return Not(among) if isinstance(op, ast.NotIn) else among
         if isinstance(op, (ast.Is, ast.IsNot)):
             if not (isinstance(right, ast.Constant) and right.value is None):
-                raise self.refuse(node, "uses 'is' with something other than None. Use ==.")
+                raise self.refuse(
+                    node,
+                    "uses 'is' with something other than None. "
+                    "Write 'is None', or compare with ==.",
+                )
             test = IsNone(self.variable(left))
             return Not(test) if isinstance(op, ast.IsNot) else test
         one, two = self.value(left), self.value(right)
@@ -203,9 +207,9 @@ class _Parser:
         """The operand, if it can be compared with one of the other kind; constants take it on."""
         both_numbers = operand.kind in NUMBERS and other in NUMBERS
         if "other" in (operand.kind, other):
-            raise self.refuse(node, "compares a column that is a list or a structure.")
+            raise self.refuse(node, "compares a column that is no text, number or truth value.")
         if not both_numbers and operand.kind != other:
-            raise self.refuse(node, f"compares a {operand.kind} with a {other}.")
+            raise self.refuse(node, f"compares {operand.kind} with {other}.")
         if not (isinstance(operand, Constant) and both_numbers):
             return operand
         if other == "integer":

@@ -33,7 +33,9 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
     as_read = partition.as_read(frame)
     if as_read is not None:
         scan, pieces = as_read
-        return partition.read(scan.and_where(parse(expression, scan.kinds)), pieces)
+        kinds = {name: scan.kinds[name] for name in frame.columns}
+        narrowed = partition.read(scan.and_where(parse(expression, kinds)), pieces)
+        return narrowed if len(kinds) == len(scan.kinds) else narrowed[list(kinds)]
     predicate = parse(expression, kinds)
     reads = predicate.columns
     meta = column_like(np.empty(0, bool), frame._meta)
