@@ -20,7 +20,7 @@ def test_the_ten_lines_run(demo_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(BLOCKS[0], "README.md", "exec"), {})
     assert re.search(r"\d+ read = \d+ kept \+ \d+ dropped", capsys.readouterr().out)
-    assert (tmp_path / "demo-corpus/subset/recipe.json").exists()
+    assert (tmp_path / "my-subset/recipe.json").exists()
     assert len([line for line in BLOCKS[0].splitlines() if line.strip()]) <= 11
 
 
@@ -44,6 +44,6 @@ def test_commands_are_those_of_the_makefile_and_the_cli():
     assert set(re.findall(r"`laion-dask ([a-z]+)", README)) == named
 
 
-@pytest.mark.parametrize("room", ["predicate", "models", "kernels", "io", "verbs", "explore", "demo"])
+@pytest.mark.parametrize("room", "predicate models kernels io verbs explore demo".split())
 def test_the_map_names_every_room(room):
     assert f"`{room}/`" in README

@@ -204,7 +204,9 @@ class Scan:
         sql = self._conditions(piece.shard)
         if sql is None:
             return self._kept(piece, names)
-        select = f"{self._select(piece, names)}, {sql.certain} AS {_CERTAIN}"
+        # Without a missing operand what is possible is certain: most rows need no second look.
+        certain = f"CASE WHEN {sql.unknown} THEN {sql.certain} ELSE TRUE END"
+        select = f"{self._select(piece, names)}, {certain} AS {_CERTAIN}"
         table = self._query(piece, select, sql.possible, sql)
         certain = table[_CERTAIN]
         unscored = len(table) - (pc.sum(certain).as_py() or 0)
@@ -222,7 +224,10 @@ class Scan:
 
     def _select(self, piece: Piece, names: list[str]) -> str:
         expressions = _expressions(piece.shard)
-        read = [*names, "row"] if self._needs_row(piece.shard, names) else names
+        # The shard's number is the same in every row, and is added to what was kept.
+        read = [n for n in names if n != "shard"] or ["row"]
+        if self._needs_row(piece.shard, names) and "row" not in read:
+            read.append("row")
         return ", ".join(f"{expressions.get(n) or 'NULL'} AS {quoted(n)}" for n in read)
 
     def _query(self, piece: Piece, select: str, condition: str | None, sql: Sql | None) -> pa.Table:
@@ -261,6 +266,9 @@ class Scan:
         types = dict(self.types)
         arrays = []
         for name in names:
+            if name == "shard" and name not in raw.column_names:
+                arrays.append(pa.repeat(pa.scalar(piece.shard.index, pa.int32()), len(raw)))
+                continue
             rows = raw["row"] if "row" in raw.column_names else raw[name]
             arrays.append(
                 cast_exactly(raw[name], types[name], name=name, path=piece.shard.path, rows=rows)
