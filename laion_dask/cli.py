@@ -142,6 +142,3 @@ def main() -> None:
     except LaionDaskError as error:
         typer.echo(f"laion-dask: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("laion-dask: cancelled; nothing half-written is left.", err=True)
-        sys.exit(130)
