@@ -17,6 +17,7 @@ help:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in ((3, 11), (3, 12)) or sys.exit("laion_dask needs Python 3.11 or 3.12; this is %d.%d. Say which with: make PYTHON=python3.12 ..." % v)'
 	@echo "Installing into .venv (a few minutes, once)"
 	@$(PYTHON) -m venv .venv
+	@$(PIP) install --constraint constraints.txt --upgrade pip  # 23 cannot resolve the gpu extra
 	@$(PIP) install --constraint constraints.txt --editable '.[notebook,test]'
 	@touch $@
 
