@@ -115,5 +115,5 @@ def run(out: str | os.PathLike, *, n_images: int = 4000, seed: int = 0) -> Demo:
     texts = open_embeddings(corpus.text_emb, model="demo", like=frame)
     scored = score(similarity(frame, images, texts, to="clip_score"), images, demo_safety())
     subset = export(where(scored, KEEP), out / "subset")
-    report = write_report(summary(scored), out / "report.html", title="The demo corpus")
+    report = write_report(summary(scored), out / "report.html", title="The demo corpus, before it is carved")
     return Demo(corpus, subset, report)
