@@ -44,6 +44,8 @@ def test_commands_are_those_of_the_makefile_and_the_cli():
     assert set(re.findall(r"`laion-dask ([a-z]+)", README)) == named
 
 
-@pytest.mark.parametrize("room", ["predicate", "models", "kernels", "io", "verbs", "explore", "demo"])
+@pytest.mark.parametrize(
+    "room", ["predicate", "models", "kernels", "io", "verbs", "explore", "demo"]
+)
 def test_the_map_names_every_room(room):
     assert f"`{room}/`" in README

@@ -115,5 +115,6 @@ def run(out: str | os.PathLike, *, n_images: int = 4000, seed: int = 0) -> Demo:
     texts = open_embeddings(corpus.text_emb, model="demo", like=frame)
     scored = score(similarity(frame, images, texts, to="clip_score"), images, demo_safety())
     subset = export(where(scored, KEEP), out / "subset")
-    report = write_report(summary(scored), out / "report.html", title="The demo corpus, before it is carved")
+    title = "The demo corpus, before it is carved"
+    report = write_report(summary(scored), out / "report.html", title=title)
     return Demo(corpus, subset, report)
