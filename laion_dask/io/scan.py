@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import duckdb
 import pyarrow as pa
@@ -122,8 +123,7 @@ class Scan:
 
     def meta(self):
         """A frame of zero rows with the scan's columns and dtypes."""
-        schema = pa.schema(self.types)
-        return frame_from_arrow(schema.empty_table(), self.backend)
+        return _empty(self.types, self.backend)
 
     def __call__(self, piece: Piece, columns: list[str]):
         """Read a piece.
@@ -204,9 +204,7 @@ class Scan:
         sql = self._conditions(piece.shard)
         if sql is None:
             return self._kept(piece, names)
-        # Without a missing operand what is possible is certain: most rows need no second look.
-        certain = f"CASE WHEN {sql.unknown} THEN {sql.certain} ELSE TRUE END"
-        select = f"{self._select(piece, names)}, {certain} AS {_CERTAIN}"
+        select = f"{self._select(piece, names)}, {sql.settled} AS {_CERTAIN}"
         table = self._query(piece, select, sql.possible, sql)
         certain = table[_CERTAIN]
         unscored = len(table) - (pc.sum(certain).as_py() or 0)
@@ -218,7 +216,7 @@ class Scan:
         empty = pa.schema([(n, dict(self.types)[n]) for n in {*names, "row"}]).empty_table()
         if sql is None:
             return Read(empty, 0, 0)
-        condition = f"({sql.unknown}) AND ({sql.possible}) AND NOT ({sql.certain})"
+        condition = f"({sql.possible}) AND NOT ({sql.settled})"
         n = self._query(piece, "count(*) AS n", condition, sql)["n"][0].as_py()
         return Read(empty, n, 0)
 
@@ -252,7 +250,7 @@ class Scan:
             name: _comparable(expressions.get(name), stored.get(name), types[name])
             for name in self.where.columns
         }
-        return to_sql(self.where, columns)
+        return _compiled(self.where, tuple(columns.items()))
 
     def _needs_row(self, shard: Shard, names: list[str]) -> bool:
         """Whether a cast may fail, so that the error needs the row."""
@@ -274,6 +272,18 @@ class Scan:
                 cast_exactly(raw[name], types[name], name=name, path=piece.shard.path, rows=rows)
             )
         return pa.Table.from_arrays(arrays, names=names)
+
+
+@lru_cache(maxsize=64)
+def _compiled(where: Predicate, columns: tuple[tuple[str, str | None], ...]) -> Sql:
+    """A filter for every shard that spells its columns alike."""
+    return to_sql(where, dict(columns))
+
+
+@lru_cache(maxsize=64)
+def _empty(types: tuple[tuple[str, pa.DataType], ...], backend: str):
+    """A frame of zero rows."""
+    return frame_from_arrow(pa.schema(types).empty_table(), backend)
 
 
 def _expressions(shard: Shard) -> dict[str, str]:

@@ -40,16 +40,15 @@ class Sql:
         True where the expression is true.
     possible : str
         True where the expression is true or unknown.
-    unknown : str
-        True where any operand of the expression is null or NaN; never false where the expression
-        is unknown, and cheaper to find out.
+    settled : str
+        Of the possible rows, true for those that are certain; cheaper to find out than ``certain``.
     parameters : dict of str to str
         The strings that ``$s0``, ``$s1``, … stand for in either condition: those with a NUL.
     """
 
     certain: str
     possible: str
-    unknown: str
+    settled: str
     parameters: dict[str, str]
 
 
@@ -72,7 +71,19 @@ def to_sql(predicate: Predicate, columns: Mapping[str, str | None]) -> Sql:
     certain = writer.condition(predicate.root, certain=True)
     possible = writer.condition(predicate.root, certain=False)
     unknown = " OR ".join(writer.any_missing) or "FALSE"
-    return Sql(certain, possible, unknown, writer.parameters)
+    # Where no operand is missing, what is possible is certain: most rows need no second look. And
+    # where every test must hold and none is false, one that is unknown leaves the whole unknown.
+    settled = f"NOT ({unknown})"
+    if not _all_must_hold(predicate.root):
+        settled = f"CASE WHEN {unknown} THEN {certain} ELSE TRUE END"
+    return Sql(certain, possible, settled, writer.parameters)
+
+
+def _all_must_hold(node: Node) -> bool:
+    """Whether a single test that is not true keeps the expression from being true."""
+    if isinstance(node, Every):
+        return all(_all_must_hold(part) for part in node.parts)
+    return not isinstance(node, (Some, Not))
 
 
 class _Writer:
@@ -100,8 +111,11 @@ class _Writer:
         test = self.test(node)
         if certain:
             return " AND ".join([*(f"NOT ({m})" for m in null + nan), test])
-        # Any test of null is null, which is not false; `OR x IS NULL` would cost a tenth more.
-        return f"({' OR '.join([test, *nan])}) IS NOT FALSE"
+        if isinstance(node, Compare) and "string" not in (node.left.kind, node.right.kind):
+            # Any test of null is null, which is not false. On numbers DuckDB asks for that in half
+            # the time of IS NULL; on text, IS NULL lets it test each word of a dictionary once.
+            return f"({' OR '.join([test, *nan])}) IS NOT FALSE"
+        return " OR ".join([test, *null, *nan])
 
     def test(self, node: Node) -> str:
         """A condition over known operands."""
