@@ -24,8 +24,6 @@ _SETTINGS = {
     "autoload_known_extensions": False,
     "enable_external_file_cache": False,
     "temp_directory": "",
-    # Blocks that one scan frees are the next one's: fewer pages for the kernel to clear.
-    "block_allocator_memory": "64MB",
 }
 
 

@@ -112,10 +112,23 @@ class _Writer:
         if certain:
             return " AND ".join([*(f"NOT ({m})" for m in null + nan), test])
         if isinstance(node, Compare) and "string" not in (node.left.kind, node.right.kind):
-            # Any test of null is null, which is not false. On numbers DuckDB asks for that in half
-            # the time of IS NULL; on text, IS NULL lets it test each word of a dictionary once.
-            return f"({' OR '.join([test, *nan])}) IS NOT FALSE"
+            return self.number_may_pass(node, test, nan)
+        # On text, IS NULL lets DuckDB test each word of a dictionary once.
         return " OR ".join([test, *null, *nan])
+
+    def number_may_pass(self, node: Compare, test: str, nan: list[str]) -> str:
+        """A comparison of numbers that missing ones pass, as DuckDB is quickest at it.
+
+        Half the time of ``test OR x IS NULL OR isnan(x)``. To DuckDB NaN is above every number.
+        """
+        value, bound = self.sides(node)
+        if nan and isinstance(node.right, Constant) and node.op in (">", ">="):
+            type_ = "FLOAT" if node.left.kind == "float32" else "DOUBLE"
+            return f"COALESCE({value}, 'nan'::{type_}) {node.op} {bound}"
+        if nan and isinstance(node.right, Constant) and node.op in ("<", "<="):
+            fails = ">=" if node.op == "<" else ">"
+            return f"CASE WHEN {value} {fails} {bound} THEN isnan({value}) ELSE TRUE END"
+        return f"({' OR '.join([test, *nan])}) IS NOT FALSE"  # any test of null is null
 
     def test(self, node: Node) -> str:
         """A condition over known operands."""
