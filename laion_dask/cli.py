@@ -7,6 +7,7 @@ was called wrongly, 130 cancelled.
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -28,13 +29,22 @@ Model = Annotated[
     str, typer.Option(help="open_clip architecture, as NAME or NAME:PRETRAINED; or 'demo'.")
 ]
 Vectors = Annotated[str, typer.Option(help="Embeddings of SOURCE: .npy, .npz or Parquet.")]
-Format = Annotated[str, typer.Option(help="What the parts are.")]
+Format = Annotated[str, typer.Option(help="What the parts are: parquet.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("laion_dask"))
+        raise typer.Exit
 
 
 @app.callback()
 def _options(
     workers: Annotated[
         bool, typer.Option("--workers", help="Use local worker processes, GPU ones if visible.")
+    ] = False,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     if workers:

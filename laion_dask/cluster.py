@@ -7,7 +7,7 @@ import os
 import distributed
 
 from laion_dask.backend import gpu_count, require_dask_cuda
-from laion_dask.errors import OptionError
+from laion_dask.errors import OptionError, must_be
 
 _HERE = "127.0.0.1"
 
@@ -82,12 +82,22 @@ def connect(address: str) -> distributed.Client:
 
     Raises
     ------
+    OptionError
+        When it is no address.
     OSError
         When no scheduler answers there.
     """
+    must_be("address", address, (str, os.PathLike), "a scheduler's address, or its file")
+    address = os.fspath(address)
     if os.path.isfile(address):
         return distributed.Client(scheduler_file=address)
-    return distributed.Client(address)
+    try:
+        return distributed.Client(address)
+    except ValueError as error:
+        raise OptionError(
+            f"{address!r} is no scheduler's address ({error}), nor a file. Expected one such as "
+            "'tcp://10.0.0.1:8786', as the scheduler prints it when it starts."
+        ) from error
 
 
 def _current() -> distributed.Client | None:

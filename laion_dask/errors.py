@@ -99,6 +99,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"{hint} There are: {shown}."
 
 
+def must_be(what: str, given: object, kind: type | tuple[type, ...], expected: str) -> None:
+    """Refuse a value of another type, in the words of who passed it."""
+    if not isinstance(given, kind):
+        kind = type(given)
+        shown = f"a {kind.__name__} of {kind.__module__.partition('.')[0]}"
+        if isinstance(given, (str, int, float, type(None))):
+            shown = repr(given)
+        raise OptionError(f"{what} is {shown}. Expected {expected}.")
+
+
 def one_of(what: str, given: object, known: Iterable[str]) -> OptionError:
     """The error for a value outside a closed list."""
     return OptionError(f"{what} is {given!r}.{did_you_mean(str(given), known)}")

@@ -24,7 +24,7 @@ from dask.delayed import Delayed, DelayedLeaf
 from tqdm.auto import tqdm
 from tqdm.dask import TqdmCallback
 
-from laion_dask.errors import ProvenanceError
+from laion_dask.errors import ProvenanceError, must_be
 from laion_dask.io.scan import Piece, Scan, Shard
 from laion_dask.options import is_watched
 
@@ -35,13 +35,19 @@ def read(scan: Scan, pieces: Sequence[Piece]) -> dd.DataFrame:
         return dd.from_map(scan, list(pieces), meta=scan.meta(), label="read-shards")
 
 
+def _expr(frame: dd.DataFrame, *, optimized: bool = False) -> Expr:
+    """What a frame is made of."""
+    must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
+    return frame.optimize(fuse=False).expr if optimized else frame.expr
+
+
 def as_read(frame: dd.DataFrame) -> tuple[Scan, list[Piece]] | None:
     """The scan and pieces of a frame that is as it was read, or None for any other.
 
     A choice of columns is still as it was read; a choice of partitions is not, since its pieces
     alone would not say how the shards are numbered.
     """
-    expr = frame.expr
+    expr = _expr(frame)
     if isinstance(expr, Projection) and expr.ndim == 2:
         expr = expr.frame
     if (
@@ -56,7 +62,7 @@ def as_read(frame: dd.DataFrame) -> tuple[Scan, list[Piece]] | None:
 
 def as_scan(frame: dd.DataFrame) -> tuple[Scan, list[Piece], list[str]] | None:
     """The scan, pieces and columns of a frame that is nothing but a scan, or None."""
-    expr = frame.optimize(fuse=False).expr
+    expr = _expr(frame, optimized=True)
     if isinstance(expr, FromMap) and isinstance(expr.func, Scan) and expr.ndim == 2:
         return expr.func, _pieces(expr), list(expr.columns)
     return None
@@ -70,7 +76,7 @@ def sources(frame: dd.DataFrame) -> list[tuple[Scan, list[Piece]]]:
     ProvenanceError
         When there is none: the frame was not made by ``read_shards``, or was persisted.
     """
-    expr = frame.optimize(fuse=False).expr
+    expr = _expr(frame, optimized=True)
     _check_branches(expr)
     found = {}
     for node in expr.walk():
@@ -89,7 +95,7 @@ def sources(frame: dd.DataFrame) -> list[tuple[Scan, list[Piece]]]:
 
 def is_read(frame: dd.DataFrame) -> bool:
     """Whether a frame leads back to a scan."""
-    return bool(_scanned(frame.expr))
+    return bool(_scanned(_expr(frame)))
 
 
 def _scanned(expr: Expr) -> set[Piece]:
@@ -120,7 +126,7 @@ def shards(frame: dd.DataFrame) -> list[Shard]:
         When the frame comes from no scan, or from several, whose shard numbers would collide.
     """
     scans = {}
-    for node in frame.expr.walk():
+    for node in _expr(frame).walk():
         if isinstance(node, FromMap) and isinstance(node.func, Scan):
             found = {piece.shard.path: piece.shard for piece in node.operand("iterables")[0]}
             scans[tuple(found)] = list(found.values())
@@ -144,7 +150,7 @@ def mapped(frame: dd.DataFrame, kernel: Callable) -> list[tuple[dd.DataFrame, tu
     As the frame was written, not as Dask optimizes it, which may join one filter with the next.
     """
     found = {}
-    for node, chosen in _steps(frame.expr, None):
+    for node, chosen in _steps(_expr(frame), None):
         if isinstance(node, MapPartitions) and node.func is kernel:
             over = new_collection(node.frame)
             over = over if chosen is None else over.partitions[list(chosen)]
@@ -167,7 +173,7 @@ def _steps(expr: Expr, chosen: tuple[int, ...] | None) -> Iterator:
 def recipes(frame: dd.DataFrame) -> list[dict]:
     """What the models, heads and embeddings that a frame was computed with say of themselves."""
     found = {}
-    for node in frame.expr.walk():
+    for node in _expr(frame).walk():
         for operand in _leaves(node.operands):
             if hasattr(operand, "recipe") and callable(operand.recipe):
                 recipe = operand.recipe()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import pickle
 
+import numpy as np
 import pytest
 
+import laion_dask as ld
 from laion_dask import errors
 from laion_dask.errors import ColumnError, LaionDaskError, OptionError, did_you_mean, one_of
 from laion_dask.options import get_option, set_options
@@ -55,6 +57,30 @@ def test_a_value_outside_a_closed_list():
     error = one_of("backend", "cudff", ["pandas", "cudf"])
     assert isinstance(error, OptionError) and "'cudff'" in str(error)
     assert "Did you mean 'cudf'?" in str(error)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda df: ld.read_shards("x.parquet", columns="url"),
+        lambda df: ld.read_shards("x.parquet", columns=[1]),
+        lambda df: ld.read_shards(3),
+        lambda df: ld.similarity(df, "embeddings/", np.ones(512)),
+        lambda df: ld.similarity(df, None, np.ones(512), to=3),
+        lambda df: ld.score(df, None, "aesthetic"),
+        lambda df: ld.where(df._meta, "width > 0"),
+        lambda df: ld.rows(df._meta),
+        lambda df: ld.summary("shards/"),
+        lambda df: ld.export(df, None),
+        lambda df: ld.ClipModel("ViT-B-32", 5),
+        lambda df: ld.ClipModel("demo").text(None),
+        lambda df: ld.connect("nowhere"),
+        lambda df: ld.connect(None),
+    ],
+)
+def test_an_argument_of_the_wrong_type_is_named(call, laion_shards):
+    with pytest.raises(LaionDaskError, match="Expected"):
+        call(ld.read_shards(laion_shards(3)))
 
 
 def test_options_are_restored_and_checked():

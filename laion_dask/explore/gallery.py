@@ -91,9 +91,7 @@ def gallery(
         )
     figures = [
         _figure(row, data, facts, reveal or _is_safe(row.get(safety)))
-        for (_, row), data in zip(
-            rows.iterrows(), images.read(rows[name].astype(str)), strict=True
-        )
+        for (_, row), data in zip(rows.iterrows(), images.read(rows[name].astype(str)), strict=True)
     ]
     return Gallery(f"<style>{_STYLE}</style><div class='ld-gallery'>{''.join(figures)}</div>")
 

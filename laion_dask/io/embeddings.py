@@ -11,7 +11,7 @@ import dask.dataframe as dd
 import numpy as np
 
 from laion_dask import partition
-from laion_dask.errors import EmbeddingsError, PairingError, ProvenanceError
+from laion_dask.errors import EmbeddingsError, PairingError, ProvenanceError, must_be
 from laion_dask.io.embedding_files import SUFFIXES, EmbeddingFile, open_file
 from laion_dask.io.paths import expand, shard_key
 from laion_dask.io.scan import Shard
@@ -78,6 +78,7 @@ class Embeddings:
         EmbeddingsError
             When there is no such shard or row.
         """
+        must_be("shard", shard, (int, np.integer), "its number, counted from 0")
         if not 0 <= shard < len(self.files):
             raise EmbeddingsError(
                 f"Shard {shard} was asked for; there are {len(self.files)}, counted from 0."

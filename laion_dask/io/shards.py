@@ -10,7 +10,14 @@ import pyarrow as pa
 
 from laion_dask import partition
 from laion_dask.backend import kind_of_arrow, resolve_backend
-from laion_dask.errors import ColumnError, OptionError, SchemaError, ShardError, did_you_mean
+from laion_dask.errors import (
+    ColumnError,
+    OptionError,
+    SchemaError,
+    ShardError,
+    did_you_mean,
+    must_be,
+)
 from laion_dask.io.footer import Footer, read_footers
 from laion_dask.io.paths import expand, shard_key
 from laion_dask.io.scan import PROVENANCE_TYPES, Piece, Scan, Shard
@@ -75,6 +82,8 @@ def read_shards(
         raise OptionError(
             f"max_rows_per_partition is {max_rows_per_partition!r}; expected a whole number from 1."
         )
+    if columns is not None:
+        columns = _names(columns)
     footers = read_footers(expand(paths, (".parquet",)))
     shards, types = open_shards(footers, dialect, swap_width_height, columns)
     scan = Scan(
@@ -152,6 +161,16 @@ def _cut(shard: Shard, row_groups: Sequence[int], most: int) -> list[Piece]:
             start = stop
         stop += n
     return [*pieces, Piece(shard, start, stop)]
+
+
+def _names(columns) -> list[str]:
+    if isinstance(columns, str):
+        raise OptionError(f"columns is {columns!r}. Expected a list of names: [{columns!r}].")
+    must_be("columns", columns, Iterable, "a list of names")
+    columns = list(columns)
+    for name in columns:
+        must_be("A column", name, str, "its name")
+    return columns
 
 
 def _chosen(columns: Sequence[str], types: dict[str, pa.DataType]) -> list[str]:

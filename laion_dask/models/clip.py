@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laion_dask.backend import gpu_count
-from laion_dask.errors import ImageError, ModelMismatchError, OptionError, did_you_mean
+from laion_dask.errors import ImageError, ModelMismatchError, OptionError, did_you_mean, must_be
 from laion_dask.models import loading, pictures, weights
 from laion_dask.models.vectors import Vectors
 
@@ -157,6 +157,7 @@ class ClipModel:
             As ``load``.
         """
         one = isinstance(texts, str)
+        must_be("A text", texts, (str, Iterable), "a str or a list of str")
         texts = [texts] if one else list(texts)
         for text in texts:
             if not isinstance(text, str):
@@ -258,6 +259,7 @@ def _clean_arch(arch) -> str:
 def _clean_tag(pretrained) -> str | None:
     if pretrained is None or pretrained == "":
         return None
+    must_be("pretrained", pretrained, (str, os.PathLike), "open_clip's tag, or a file of weights")
     tag = os.fspath(pretrained)
     return os.path.abspath(tag) if loading.is_path(tag) else tag.lower().replace("-", "_")
 

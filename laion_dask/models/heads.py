@@ -13,7 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from laion_dask.errors import EmbeddingsError, ModelMismatchError, OptionError, WeightsError, one_of
+from laion_dask.errors import (
+    EmbeddingsError,
+    ModelMismatchError,
+    OptionError,
+    WeightsError,
+    must_be,
+    one_of,
+)
 from laion_dask.models import weights as weight_files
 from laion_dask.models.clip import ClipModel, as_model, check_same_space
 from laion_dask.models.process_cache import ProcessCache
@@ -288,6 +295,7 @@ def check_heads(heads, model: ClipModel) -> Iterator[LinearHead]:
     """
     seen: set[str] = set()
     for head in heads:
+        must_be("A head", head, LinearHead, "one such as ld.heads.aesthetic('ViT-L-14')")
         check_same_space(head.clip, model, f"The head {head.name!r} and the embeddings")
         if head.name in seen:
             raise OptionError(

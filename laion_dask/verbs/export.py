@@ -19,7 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask import partition
 from laion_dask.backend import frame_to_arrow
-from laion_dask.errors import ExportError, SchemaError, one_of
+from laion_dask.errors import ExportError, SchemaError, must_be, one_of
 from laion_dask.io.commit import Target, stage
 from laion_dask.kernels.filter import passes
 from laion_dask.schema import PROVENANCE
@@ -96,6 +96,7 @@ def export(
     """
     if format not in _FORMATS:
         raise one_of("format", format, _FORMATS)
+    must_be("path", path, (str, os.PathLike), "a folder or an address")
     target = Target(os.fspath(path))
     sources = partition.sources(frame)
     _refuse_own_inputs(target, sources)
@@ -127,9 +128,7 @@ def _real(target: Target, path: str) -> str:
     return target.fs.unstrip_protocol(path)
 
 
-def write_part(
-    table: pa.Table, number: int, staging: str, format: str, schema: pa.Schema
-) -> dict:
+def write_part(table: pa.Table, number: int, staging: str, format: str, schema: pa.Schema) -> dict:
     """Write one partition as a staged part; what was written."""
     table = _in_order(_conformed(table, schema))
     staged = stage(f"{staging}/{number:08d}.{format}", _FORMATS[format](table))

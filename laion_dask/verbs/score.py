@@ -6,7 +6,7 @@ import dask.dataframe as dd
 import numpy as np
 
 from laion_dask import partition
-from laion_dask.errors import EmbeddingsError, OptionError
+from laion_dask.errors import EmbeddingsError, OptionError, must_be
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels import score as kernels
 from laion_dask.models import ClipModel, check_same_space
@@ -45,7 +45,9 @@ def similarity(
         When the embeddings are not those of the frame's shards, or the column is already there.
     All are raised at once.
     """
-    _check_target(frame, [to])
+    must_be("to", to, str, "the new column's name")
+    _check_target(frame, embeddings)
+    _check_free(frame, [to])
     paired = embeddings.like(frame)
     if isinstance(query, Embeddings):
         check_same_space(embeddings.model, query.model, "The two sets of embeddings")
@@ -80,9 +82,10 @@ def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: LinearHead) -> dd
     """
     if not heads:
         raise OptionError("No head was given. Name one, such as ld.heads.aesthetic('ViT-L-14').")
+    _check_target(frame, embeddings)
     specs = tuple(check_heads(heads, embeddings.model))
     names = [head.name for head in specs]
-    _check_target(frame, names)
+    _check_free(frame, names)
     return _assigned(frame, names, kernels.heads, partition.share(embeddings.like(frame)), specs)
 
 
@@ -93,8 +96,13 @@ def _assigned(frame: dd.DataFrame, names: list[str], kernel, *args) -> dd.DataFr
     return frame.assign(**{name: made[name] for name in names})
 
 
-def _check_target(frame: dd.DataFrame, names: list[str]) -> None:
+def _check_target(frame: dd.DataFrame, embeddings: Embeddings) -> None:
+    must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
+    must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
     provenance(frame)
+
+
+def _check_free(frame: dd.DataFrame, names: list[str]) -> None:
     taken = next((name for name in names if name in frame.columns), None)
     if taken is not None:
         raise OptionError(

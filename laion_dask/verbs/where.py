@@ -29,8 +29,8 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
     PredicateError, ColumnError
         At once.
     """
-    kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
     as_read = partition.as_read(frame)
+    kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
     if as_read is not None:
         scan, pieces = as_read
         kinds = {name: scan.kinds[name] for name in frame.columns}
