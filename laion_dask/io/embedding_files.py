@@ -1,6 +1,6 @@
 """One file of embeddings: ``.npy``, a member of an ``.npz``, or a list column of a Parquet file.
 
-Opening reads a header; reading touches the rows that are asked for. Nothing is ever unpickled.
+Reading touches the rows that are asked for. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -19,19 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
-from numpy.lib import format as npy_format
 
-from laion_dask.errors import EmbeddingsError, ShardError, did_you_mean
+from laion_dask.errors import EmbeddingsError
 from laion_dask.io.footer import read_footer
 
-SUFFIXES = (".npy", ".npz", ".parquet")
-#: Version 3 differs from 2 in the encoding of field names, which embeddings have none of.
-_HEADERS = {
-    (1, 0): npy_format.read_array_header_1_0,
-    (2, 0): npy_format.read_array_header_2_0,
-    (3, 0): npy_format.read_array_header_2_0,
-}
-_DTYPES = (np.dtype("<f2"), np.dtype("<f4"))
 #: Two runs of rows that are closer than this are fetched as one from a remote store, in bytes.
 _GAP = 1 << 18
 #: A run is at most this long, so that few rows of a large shard never take all its bytes at once.
@@ -40,7 +31,7 @@ _RUN = 1 << 24
 _THREADS = 16
 
 #: What a damaged or hostile file makes NumPy, zipfile and the stores raise.
-_DAMAGED = (
+DAMAGED = (
     OSError,
     ValueError,
     LookupError,
@@ -109,136 +100,12 @@ class EmbeddingFile:
             if self.offset is None:
                 return _unpacked(self, _state(self.path))[rows]
             return _mapped_rows(self, rows) if _is_local(self.path) else _ranges(self, rows)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             if isinstance(error, EmbeddingsError):
                 raise
             raise EmbeddingsError(
                 f"{self.path} can no longer be read as when it was opened: {error}. Open it again."
             ) from error
-
-
-def open_file(path: str, field: str | None) -> EmbeddingFile:
-    """Read the header of one file.
-
-    Raises
-    ------
-    EmbeddingsError
-        When it is empty, short, not of float16 or float32, not of rank two, or holds objects.
-    """
-    try:
-        if path.endswith(".parquet"):
-            return _open_parquet(path, field)
-        with fsspec.open(path, "rb") as file:
-            size = file.seek(0, 2)
-            if size == 0:
-                raise EmbeddingsError(f"{path} is empty: 0 bytes. Fetch the file again.")
-            file.seek(0)
-            if path.endswith(".npz"):
-                return _open_npz(path, file, field)
-            shape, dtype, offset = _header(path, file)
-            return _checked(path, None, shape, dtype, offset, size - offset)
-    except _DAMAGED as error:
-        if isinstance(error, (EmbeddingsError, ShardError)):
-            raise EmbeddingsError(str(error)) from None
-        raise EmbeddingsError(
-            f"{path} cannot be read as embeddings: {error}. Expected an array of float16 or "
-            "float32 with one row a sample."
-        ) from error
-
-
-def _header(path: str, file) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape, dtype and the position behind the header of an ``.npy``."""
-    start = file.tell()
-    version = npy_format.read_magic(file)
-    if version not in _HEADERS:
-        raise ValueError(f"it is of .npy version {version}")
-    read = _HEADERS[version]
-    shape, fortran, dtype = read(file, max_header_size=10_000)
-    if dtype.hasobject:
-        raise EmbeddingsError(
-            f"{path} holds Python objects, which are never loaded. Save it as float16 or float32."
-        )
-    if fortran and len(shape) == 2 and min(shape) > 1:
-        raise EmbeddingsError(
-            f"{path} is stored column by column. Save it again with np.ascontiguousarray."
-        )
-    return shape, dtype, file.tell() - start
-
-
-def _checked(path, field, shape, dtype, offset, n_bytes) -> EmbeddingFile:
-    where = f"{path}, member {field!r}," if field else path
-    if len(shape) != 2 or shape[0] < 0 or shape[1] <= 0:
-        raise EmbeddingsError(
-            f"{where} has the shape {shape}; expected (rows, dim). Reshape it and save it again."
-        )
-    if dtype not in _DTYPES:
-        raise EmbeddingsError(
-            f"{where} has the dtype {dtype}; expected float16 or float32, little-endian. Convert "
-            "it with array.astype('float32')."
-        )
-    have = n_bytes // (shape[1] * dtype.itemsize)
-    if have < shape[0]:
-        raise EmbeddingsError(
-            f"{where} is short: its header says {shape[0]:,} rows, its bytes make {have:,}. Fetch "
-            "the file again."
-        )
-    if path.endswith(".npy") and n_bytes != shape[0] * shape[1] * dtype.itemsize:
-        raise EmbeddingsError(
-            f"{where} is too long: its header says {shape[0]:,} rows, its bytes make more than "
-            f"that ({n_bytes:,} bytes). Fetch the file again."
-        )
-    return EmbeddingFile(path, field, shape[0], shape[1], dtype.name, offset)
-
-
-def _open_npz(path: str, file, field: str | None) -> EmbeddingFile:
-    with zipfile.ZipFile(file) as archive:
-        members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
-        found = field or (next(iter(members)) if len(members) == 1 else None)
-        if found not in members:
-            given = f"no field was named{'' if field is None else f' {field!r}'}"
-            raise EmbeddingsError(
-                f"{path} holds several arrays and {given}. Name one with field=."
-                f"{did_you_mean(field or '', members)}"
-            )
-        info = members[found]
-        with archive.open(info) as member:
-            shape, dtype, behind = _header(path, member)
-        offset = None
-        if info.compress_type == zipfile.ZIP_STORED:
-            file.seek(info.header_offset + 26)
-            name, extra = struct.unpack("<HH", file.read(4))
-            offset = info.header_offset + 30 + name + extra + behind
-        return _checked(path, found, shape, dtype, offset, info.file_size - behind)
-
-
-def _open_parquet(path: str, field: str | None) -> EmbeddingFile:
-    footer = read_footer(path)
-    lists = [f.name for f in footer.schema if _value_type(f.type) in (pa.float16(), pa.float32())]
-    found = field or (lists[0] if len(lists) == 1 else None)
-    if found not in lists:
-        raise EmbeddingsError(
-            f"{path} has {len(lists)} list columns of float16 or float32"
-            f"{'' if field is None else f', and none is called {field!r}'}. Name one with field=."
-            f"{did_you_mean(field or '', lists)}"
-        )
-    type_ = footer.schema.field(found).type
-    dtype = "float16" if _value_type(type_) == pa.float16() else "float32"
-    dim = type_.list_size if pa.types.is_fixed_size_list(type_) else _first_length(path, found)
-    return EmbeddingFile(path, found, footer.n_rows, dim, dtype, None)
-
-
-def _value_type(type_: pa.DataType) -> pa.DataType | None:
-    t = pa.types
-    nested = t.is_list(type_) or t.is_large_list(type_) or t.is_fixed_size_list(type_)
-    return type_.value_type if nested else None
-
-
-def _first_length(path: str, field: str) -> int:
-    with fsspec.open(path, "rb") as source:
-        for batch in pq.ParquetFile(source).iter_batches(1, columns=[field], use_threads=False):
-            if batch.num_rows and batch[field][0].as_py():
-                return len(batch[field][0])
-    return 0
 
 
 def _parquet_rows(file: EmbeddingFile, rows: np.ndarray) -> np.ndarray:

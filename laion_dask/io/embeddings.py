@@ -12,7 +12,8 @@ import numpy as np
 
 from laion_dask import partition
 from laion_dask.errors import EmbeddingsError, PairingError, ProvenanceError, must_be
-from laion_dask.io.embedding_files import SUFFIXES, EmbeddingFile, open_file
+from laion_dask.io.embedding_files import EmbeddingFile
+from laion_dask.io.embedding_headers import SUFFIXES, open_file
 from laion_dask.io.paths import expand, shard_key
 from laion_dask.io.scan import Shard
 from laion_dask.models import ClipModel, as_model
