@@ -25,7 +25,8 @@ from tqdm.auto import tqdm
 from tqdm.dask import TqdmCallback
 
 from laion_dask.errors import ProvenanceError, must_be
-from laion_dask.io.scan import Piece, Scan, Shard
+from laion_dask.io.pieces import Piece, Shard
+from laion_dask.io.scan import Scan
 from laion_dask.options import is_watched
 
 

@@ -15,7 +15,7 @@ from laion_dask.errors import EmbeddingsError, PairingError, ProvenanceError, mu
 from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.embedding_headers import SUFFIXES, open_file
 from laion_dask.io.paths import expand, shard_key
-from laion_dask.io.scan import Shard
+from laion_dask.io.pieces import Shard
 from laion_dask.models import ClipModel, as_model
 
 _THREADS = 16

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.backend import frame_from_arrow, kind_of_arrow
-from laion_dask.errors import LaionDaskError, ShardError
+from laion_dask.errors import LaionDaskError
 from laion_dask.io import engine, slow_scan
 from laion_dask.io.footer import ARROW_ERRORS
+from laion_dask.io.pieces import Piece, Read, Shard, damaged
 from laion_dask.io.unify import cast_exactly, family
 from laion_dask.predicate import Predicate, Sql, to_sql
 from laion_dask.predicate.sql import quoted
@@ -22,70 +23,8 @@ from laion_dask.predicate.sql import quoted
 _NOT_WHOLE = "laion_dask: a float that is no whole number"
 #: The column, in a scan's own result, that tells rows that pass from rows that may.
 _CERTAIN = "laion_dask_certain"
-PROVENANCE_TYPES = {"shard": pa.int32(), "row": pa.int64()}
 #: DuckDB's name for the position of a row in its file.
 _POSITION = "file_row_number"
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A metadata file as the reader knows it.
-
-    Attributes
-    ----------
-    index : int
-        What the frame's ``shard`` column says.
-    path : str
-    key : tuple of str
-        What pairs it with its embeddings; see `laion_dask.io.paths.shard_key`.
-    n_rows, size : int
-    footer_sha256 : str
-    columns : tuple of (file name, frame name, Arrow type)
-    """
-
-    index: int
-    path: str
-    key: tuple[str, str]
-    n_rows: int
-    size: int
-    footer_sha256: str
-    columns: tuple[tuple[str, str, pa.DataType], ...]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A run of rows of one shard, whole row groups: one partition."""
-
-    shard: Shard
-    start: int
-    stop: int
-
-    def __dask_tokenize__(self):
-        shard = self.shard
-        columns = [(old, new, str(type_)) for old, new, type_ in shard.columns]
-        where = (shard.index, shard.path, shard.footer_sha256, self.start, self.stop)
-        return ("laion_dask.Piece", *where, str(columns))
-
-    @property
-    def n_rows(self) -> int:
-        return self.stop - self.start
-
-
-@dataclass(frozen=True)
-class Read:
-    """What one scan of a piece found.
-
-    Attributes
-    ----------
-    table : pyarrow.Table
-        The kept rows.
-    unscored, rejected : int
-        How many rows the filter could not decide on, and how many are no valid rows.
-    """
-
-    table: pa.Table
-    unscored: int
-    rejected: int
 
 
 @dataclass(frozen=True)
@@ -310,11 +249,3 @@ def _comparable(
     if family(type_) == "float":
         return f"{expression}::{'DOUBLE' if type_.bit_width == 64 else 'FLOAT'}"
     return expression
-
-
-def damaged(path: str, error: Exception) -> ShardError:
-    """The error for a shard that its engine refuses."""
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ShardError(
-        f"{path} cannot be read: {first} Fetch the file again, or leave it out of the paths."
-    )

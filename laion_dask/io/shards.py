@@ -20,7 +20,8 @@ from laion_dask.errors import (
 )
 from laion_dask.io.footer import Footer, read_footers
 from laion_dask.io.paths import expand, shard_key
-from laion_dask.io.scan import PROVENANCE_TYPES, Piece, Scan, Shard
+from laion_dask.io.pieces import PROVENANCE_TYPES, Piece, Shard
+from laion_dask.io.scan import Scan
 from laion_dask.io.unify import unify
 from laion_dask.options import get_option
 from laion_dask.predicate import parse

@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 
 from laion_dask.backend import frame_from_arrow
 from laion_dask.errors import ShardError
+from laion_dask.io.pieces import Piece, Read
 from laion_dask.io.unify import cast_exactly, family
 from laion_dask.predicate import certain_and_possible
 from laion_dask.schema import PROVENANCE
 
 if TYPE_CHECKING:
-    from laion_dask.io.scan import Piece, Read, Scan
+    from laion_dask.io.scan import Scan
 
 
 def is_about_text(error: Exception) -> bool:
@@ -39,8 +40,6 @@ def read(piece: Piece, names: list[str], scan: Scan) -> Read:
     ShardError
         Under ``invalid_text="raise"``, naming shard, column and row.
     """
-    from laion_dask.io.scan import Read
-
     wanted = dict.fromkeys([*names, *(scan.where.columns if scan.where else ())])
     looked_at = dict.fromkeys(wanted)
     if scan.invalid_text == "reject":

@@ -14,7 +14,8 @@ import pyarrow as pa
 from laion_dask import partition
 from laion_dask.backend import frame_to_arrow
 from laion_dask.errors import ProvenanceError
-from laion_dask.io.scan import Piece, Scan
+from laion_dask.io.pieces import Piece
+from laion_dask.io.scan import Scan
 from laion_dask.kernels.filter import count_unscored, passes
 
 _COUNTS = ("unscored", "rejected")
