@@ -134,7 +134,9 @@ def demo(
     out: Annotated[Path, typer.Argument(help="Folder for the corpus and results.")] = Path(
         "demo-corpus"
     ),
-    images: Annotated[int, typer.Option(min=100, help="How many images.")] = 4000,
+    images: Annotated[
+        int | None, typer.Option(min=100, help="How many images; 4000 where none are there yet.")
+    ] = None,
 ) -> None:
     """The main job on a small corpus of our own: generate, embed, score, carve, report."""
     from laion_dask.demo.job import run

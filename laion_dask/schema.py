@@ -29,7 +29,13 @@ CANONICAL: dict[str, Column] = {
     for c in (
         Column("url", "string", "address of the image on the web; never fetched unasked"),
         Column("text", "string", "caption: the image's alt text"),
-        Column("width", "int32", "width of the original image", "pixel", ">= 0"),
+        Column(
+            "width",
+            "int32",
+            "width of the image; of img2dataset's output, as it was stored",
+            "pixel",
+            ">= 0",
+        ),
         Column("height", "int32", "height of the original image", "pixel", ">= 0"),
         Column(
             "similarity",

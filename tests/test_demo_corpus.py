@@ -26,6 +26,7 @@ from laion_dask.demo.concepts import (
     draw_pictures,
 )
 from laion_dask.demo.corpus import write_corpus
+from laion_dask.demo.job import demo_corpus
 from laion_dask.demo.languages import LANGUAGES
 from laion_dask.demo.planting import P_SHE
 from laion_dask.demo.render import render
@@ -244,6 +245,16 @@ def test_a_folder_with_strange_shards_is_refused(tmp_path):
     write_corpus(tmp_path, n_images=8, n_shards=4, image_size=32)
     with pytest.raises(ExportError, match=r"00003\.tar"):
         write_corpus(tmp_path, n_images=8, n_shards=3, image_size=32)
+
+
+def test_the_demo_refuses_a_folder_of_others_and_a_corpus_that_was_not_asked_for(tmp_path):
+    (tmp_path / "theirs.txt").write_text("")
+    with pytest.raises(ExportError, match=r"theirs\.txt"):
+        demo_corpus(tmp_path)
+    write_corpus(tmp_path / "mine", n_images=4)
+    for asked in ({"n_images": 5}, {"seed": 1}):
+        with pytest.raises(ExportError, match="4 images with seed 0"):
+            demo_corpus(tmp_path / "mine", **asked)
 
 
 def test_very_small_corpora_are_legal(tmp_path):

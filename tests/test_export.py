@@ -484,3 +484,14 @@ def test_ctrl_c_leaves_nothing_staged(source, out):
         rest = child.stdout.read()
     assert "interrupted" in rest and child.returncode == 0
     assert not out.exists() or os.listdir(out) == []
+
+
+def test_shards_with_an_export_among_them_are_not_read_as_one(laion_shards, tmp_path):
+    frame = ld.read_shards(laion_shards(5, 5))
+    frame.laion.export(tmp_path / "subset")
+    with pytest.raises(OptionError, match=r"an export too"):
+        ld.read_shards(tmp_path)
+    frame.laion.export(tmp_path / "two" / "a")
+    frame.laion.export(tmp_path / "two" / "b")
+    assert len(ld.read_shards(tmp_path / "two")) == 20  # nothing but exports
+    assert len(ld.read_shards(str(tmp_path / "*.parquet"))) == 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 import tempfile
@@ -370,6 +371,22 @@ def test_what_where_refuses(text):
         parse(text, KINDS)
     str(caught.value).encode()
     assert len(str(caught.value)) < 1500
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("text = 'a == b'", "= is written =="),
+        ("width > 3 AND text.contains('OR')", "AND is written and"),
+        ("text like 'bird'", "LIKE is written text.contains"),
+        ("width <> 3", "<> is written !="),
+        ("text IS NULL", "IS is written is"),
+        ("width > (3", "was never closed"),
+    ],
+)
+def test_what_is_written_as_in_sql_is_said_otherwise(text, hint):
+    with pytest.raises(PredicateError, match=re.escape(hint)):
+        parse(text, {"text": "string", "width": "integer"})
 
 
 def test_a_wrong_column_is_named_with_the_nearest():

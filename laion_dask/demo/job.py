@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
+from laion_dask.errors import ExportError
 from laion_dask.explore.report import write_report
 from laion_dask.io.embeddings import open_embeddings
 from laion_dask.io.shards import read_shards
@@ -20,6 +24,11 @@ from laion_dask.verbs.where import where
 #: What the demo keeps: a caption that fits its image, and an image that is neither marked unsafe,
 #: nor found so by the demo's own head, nor watermarked.
 KEEP = "clip_score > 0.4 and punsafe < 0.5 and punsafe_demo < 0.5 and pwatermark < 0.8"
+
+#: Images of a corpus that is generated without a word on its size.
+N_IMAGES = 4000
+#: What the demo writes into its folder.
+_OURS = {"shards", "images", "truth.parquet", "truth.json", "embedded", "subset", "report.html"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,10 @@ class DemoCorpus:
 
 
 def demo_corpus(
-    out: str | os.PathLike = "demo-corpus", *, n_images: int = 4000, seed: int = 0
+    out: str | os.PathLike = "demo-corpus",
+    *,
+    n_images: int | None = None,
+    seed: int | None = None,
 ) -> DemoCorpus:
     """A small corpus of our own with its embeddings; generated only where it is not there. Eager.
 
@@ -57,23 +69,50 @@ def demo_corpus(
     ----------
     out : path
         Gets ``shards/ images/ truth.parquet truth.json`` and ``embedded/``.
-    n_images, seed : int
-        Of the corpus, if it is generated.
+    n_images, seed : int, optional
+        Of the corpus; where it is generated, by default 4000 and 0.
 
     Raises
     ------
     ExportError
-        When ``embedded/`` was made from other images.
+        When the folder holds something else, or a corpus of another size or seed than asked, or
+        when ``embedded/`` was made from other images.
     """
     from laion_dask.demo.corpus import write_corpus
 
     out = Path(out)
-    if not (out / "truth.json").exists():
-        write_corpus(out, n_images=n_images, seed=seed)
+    if (out / "truth.json").exists():
+        _check_asked(out, n_images, seed)
+    else:
+        _refuse_strangers(out)
+        n_images = N_IMAGES if n_images is None else n_images
+        write_corpus(out, n_images=n_images, seed=seed or 0)
     found = embed(out / "images", ClipModel("demo"), out / "embedded")
     return DemoCorpus(
         found.metadata, found.img_emb, found.text_emb, out / "images", out / "truth.parquet", found
     )
+
+
+def _check_asked(out: Path, n_images: int | None, seed: int | None) -> None:
+    """Refuse a corpus that is there and is not the one asked for."""
+    n_there = pq.read_metadata(out / "truth.parquet").num_rows
+    seed_there = json.loads((out / "truth.json").read_text())["seed"]
+    if n_images not in (None, n_there) or seed not in (None, seed_there):
+        raise ExportError(
+            f"{out} holds a corpus of {n_there:,} images with seed {seed_there}, not the one that "
+            "was asked for. Name another folder, or remove that one."
+        )
+
+
+def _refuse_strangers(out: Path) -> None:
+    """Refuse a folder with anything in it that the demo would not have written."""
+    there = sorted(p.name for p in out.iterdir()) if out.is_dir() else []
+    strangers = [name for name in there if name not in _OURS and not name.startswith(".")]
+    if strangers:
+        raise ExportError(
+            f"{out} holds {strangers[0]!r}, which the demo did not write. Name a folder that is "
+            "new or empty."
+        )
 
 
 @dataclass(frozen=True)
@@ -99,14 +138,14 @@ class Demo:
         )
 
 
-def run(out: str | os.PathLike, *, n_images: int = 4000, seed: int = 0) -> Demo:
+def run(out: str | os.PathLike, *, n_images: int | None = None, seed: int | None = None) -> Demo:
     """Run the main job in a folder: corpus, scores, ``subset/`` and ``report.html``. Eager.
 
     Parameters
     ----------
     out : path
-    n_images, seed : int
-        Of the corpus, if it is generated.
+    n_images, seed : int, optional
+        As `demo_corpus` has them.
     """
     out = Path(out)
     corpus = demo_corpus(out, n_images=n_images, seed=seed)

@@ -6,6 +6,7 @@ import dask.dataframe as dd
 
 from laion_dask import partition
 from laion_dask.schema import CANONICAL, recognise
+from laion_dask.verbs.export import counted, megabytes
 
 
 def describe(frame: dd.DataFrame) -> str:
@@ -25,8 +26,8 @@ def describe(frame: dd.DataFrame) -> str:
     rows, size = sum(s.n_rows for s in shards), sum(s.size for s in shards)
     lines = [
         f"{dialect.name}: {dialect.about}",
-        f"{len(shards):,} shards, {rows:,} rows, {size / 1e6:,.1f} MB, "
-        f"{frame.npartitions:,} partitions; first {shards[0].path}",
+        f"{counted(len(shards), 'shard')}, {counted(rows, 'row')}, {megabytes(size)}, "
+        f"{counted(frame.npartitions, 'partition')}; first {shards[0].path}",
         "",
     ]
     width = max(len(name) for name in stored)

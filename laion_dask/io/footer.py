@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from laion_dask.errors import ShardError
 
 _TAIL = 1 << 16
+_REMEDY = "Fetch the file again, or leave it out of the paths."
 _MAGIC = b"PAR1"
 #: Footers are read by this many threads at once: the wait is the store's, not the processor's.
 _THREADS = 16
@@ -69,19 +70,21 @@ def read_footer(path: str) -> Footer:
     except ShardError:
         raise
     except ARROW_ERRORS as error:
-        raise ShardError(
-            f"{path} cannot be read as Parquet: {str(error) or type(error).__name__} "
-            "Fetch the file again, or leave it out of the paths."
-        ) from error
+        raise damaged(path, error) from error
     _check_counts(path, metadata.num_rows, groups)
     return Footer(path, size, hashlib.sha256(footer).hexdigest(), groups, schema)
 
 
+def damaged(path: str, error: Exception) -> ShardError:
+    """The error for a shard that its engine refuses."""
+    first = str(error).splitlines()[0].rstrip(". ") if str(error) else type(error).__name__
+    return ShardError(f"{path} cannot be read as Parquet: {first}. {_REMEDY}")
+
+
 def _footer_bytes(file, size: int, path: str) -> bytes:
     """The footer, its length and the closing magic."""
-    remedy = "Fetch the file again, or leave it out of the paths."
     if size == 0:
-        raise ShardError(f"{path} is empty: 0 bytes, no Parquet footer. {remedy}")
+        raise ShardError(f"{path} is empty: 0 bytes, no Parquet footer. {_REMEDY}")
     file.seek(max(0, size - _TAIL))
     tail = file.read(_TAIL)
     if size < 12 or tail[-4:] != _MAGIC:
@@ -90,12 +93,12 @@ def _footer_bytes(file, size: int, path: str) -> bytes:
         what = (
             "is truncated: it starts as Parquet but has no footer" if starts else "is not Parquet"
         )
-        raise ShardError(f"{path} ({size:,} bytes) {what}. {remedy}")
+        raise ShardError(f"{path} ({size:,} bytes) {what}. {_REMEDY}")
     length = int.from_bytes(tail[-8:-4], "little") + 8
     if length > size - 4:
         raise ShardError(
             f"{path} is truncated or damaged: its footer claims {length:,} bytes of a file of "
-            f"{size:,}. {remedy}"
+            f"{size:,}. {_REMEDY}"
         )
     if length > len(tail):
         file.seek(size - length)
@@ -107,7 +110,7 @@ def _check_counts(path: str, n_rows: int, groups: tuple[int, ...]) -> None:
     if n_rows != sum(groups) or any(n < 0 for n in groups):
         raise ShardError(
             f"{path} is damaged: its footer claims {n_rows:,} rows, its row groups "
-            f"{sum(groups):,}. Fetch the file again, or leave it out of the paths."
+            f"{sum(groups):,}. {_REMEDY}"
         )
 
 

@@ -50,7 +50,7 @@ def expand(paths: str | os.PathLike | Iterable, suffixes: tuple[str, ...]) -> li
     ShardNotFoundError
         When one of them names nothing.
     OptionError
-        When a file is named twice.
+        When a file is named twice, or a folder holds shards and, below it, an export too.
     """
     one = isinstance(paths, (str, os.PathLike))
     given = [paths] if one or not isinstance(paths, Iterable) else list(paths)
@@ -140,7 +140,16 @@ def _in_folder(fs, folder: str, suffixes: tuple[str, ...]) -> list[str]:
             f"{folder} holds an export that was cut off before its recipe was written. Export "
             "there again."
         )
-    return [f for f in fs.find(folder) if f.endswith(suffixes) and not _hidden(f[len(folder) :])]
+    below = fs.find(folder)
+    files = [f for f in below if f.endswith(suffixes) and not _hidden(f[len(folder) :])]
+    exports = [f.rpartition("/")[0] for f in below if f.rpartition("/")[2] in (RECIPE, UNFINISHED)]
+    exported = {f for f in files if any(f.startswith(f"{e}/") for e in exports)}
+    if 0 < len(exported) < len(files):
+        raise OptionError(
+            f"{folder} holds shards, and in {exports[0]} an export too, whose rows would count "
+            f"again. Name which of them is meant, such as {folder}/*{suffixes[0]}."
+        )
+    return files
 
 
 def _hidden(relative: str) -> bool:
@@ -149,7 +158,7 @@ def _hidden(relative: str) -> bool:
 
 def _near(fs, inner: str) -> str:
     parent, _, name = inner.rstrip("/").rpartition("/")
-    if has_magic(inner) or not fs.isdir(parent or "/"):
+    if has_magic(inner) or fs.exists(inner) or not fs.isdir(parent or "/"):
         return ""
     return did_you_mean(name, [Path(f).name for f in fs.ls(parent or "/", detail=False)][:1000])
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from laion_dask.errors import ShardError
-
 PROVENANCE_TYPES = {"shard": pa.int32(), "row": pa.int64()}
 
 
@@ -70,11 +68,3 @@ class Read:
     table: pa.Table
     unscored: int
     rejected: int
-
-
-def damaged(path: str, error: Exception) -> ShardError:
-    """The error for a shard that its engine refuses."""
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ShardError(
-        f"{path} cannot be read: {first} Fetch the file again, or leave it out of the paths."
-    )

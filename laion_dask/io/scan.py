@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from laion_dask.backend import frame_from_arrow, kind_of_arrow
 from laion_dask.errors import LaionDaskError
 from laion_dask.io import engine, slow_scan
-from laion_dask.io.footer import ARROW_ERRORS
-from laion_dask.io.pieces import Piece, Read, Shard, damaged
+from laion_dask.io.footer import ARROW_ERRORS, damaged
+from laion_dask.io.pieces import Piece, Read, Shard
 from laion_dask.io.unify import cast_exactly, family
 from laion_dask.predicate import Predicate, Sql, to_sql
 from laion_dask.predicate.sql import quoted

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from laion_dask.errors import ColumnError, PredicateError, did_you_mean
+from laion_dask.predicate.hints import said_otherwise
 from laion_dask.predicate.nodes import (
     Among,
     Arithmetic,
@@ -87,7 +88,7 @@ def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
     except (SyntaxError, ValueError) as error:
         if isinstance(error, PredicateError):
             raise
-        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        reason = said_otherwise(text) or getattr(error, "msg", str(error))
         raise PredicateError(
             f"where={_shown(text)} is not an expression ({reason}). Write it as "
             "\"similarity > 0.28 and language in ('en', 'de')\"."

@@ -52,9 +52,20 @@ class Export:
     def __str__(self) -> str:
         parts = len(self.recipe["parts"])
         size = sum(part["bytes"] for part in self.recipe["parts"])
-        return f"{self.rows}\n{parts} parts, {size / 1e6:,.1f} MB, and recipe.json in {self.path}"
+        written = f"{counted(parts, 'part')}, {megabytes(size)}"
+        return f"{self.rows}\n{written}, and recipe.json in {self.path}"
 
     __repr__ = __str__
+
+
+def counted(n: int, what: str) -> str:
+    """Such as ``1 part`` or ``1,024 parts``."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def megabytes(n_bytes: int) -> str:
+    """Such as ``38.5 MB``, or ``0.0042 MB`` where it is little."""
+    return f"{n_bytes / 1e6:,.{1 if n_bytes >= 1e5 else 4}f} MB"
 
 
 def export(
