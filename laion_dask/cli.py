@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from laion_dask.errors import ColumnError, LaionDaskError, OptionError, PredicateError
+from laion_dask.options import set_options
 
 app = typer.Typer(
     help="Understand, audit and carve web-scale image-text data sets.",
@@ -43,10 +44,14 @@ def _options(
     workers: Annotated[
         bool, typer.Option("--workers", help="Use local worker processes, GPU ones if visible.")
     ] = False,
+    invalid_text: Annotated[
+        str, typer.Option(help="Rows whose text is not UTF-8: raise an error, or reject them.")
+    ] = "raise",
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
+    set_options(invalid_text=invalid_text)
     if workers:
         from laion_dask.cluster import start_cluster
 

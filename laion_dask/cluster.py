@@ -42,6 +42,7 @@ def start_cluster(
     OptionError
         When GPU workers are asked for and no GPU is visible, or no worker is.
     """
+    must_be("n_workers", n_workers, (int, type(None)), "a number of workers, or None for all")
     if n_workers is not None and n_workers < 1:
         raise OptionError(f"n_workers is {n_workers}; expected at least 1, or None for all.")
     client = _current()

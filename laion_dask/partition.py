@@ -94,11 +94,6 @@ def sources(frame: dd.DataFrame) -> list[tuple[Scan, list[Piece]]]:
     return list(found.values())
 
 
-def is_read(frame: dd.DataFrame) -> bool:
-    """Whether a frame leads back to a scan."""
-    return bool(_scanned(_expr(frame)))
-
-
 def _scanned(expr: Expr) -> set[Piece]:
     """The pieces that an expression reads."""
     nodes = (n for n in expr.walk() if isinstance(n, FromMap) and isinstance(n.func, Scan))
@@ -131,7 +126,13 @@ def shards(frame: dd.DataFrame) -> list[Shard]:
         if isinstance(node, FromMap) and isinstance(node.func, Scan):
             found = {piece.shard.path: piece.shard for piece in node.operand("iterables")[0]}
             scans[tuple(found)] = list(found.values())
-    if len(scans) != 1:
+    if not scans:
+        raise ProvenanceError(
+            "This frame does not lead back to read_shards (it was persisted, or made otherwise), "
+            "so which embeddings are its rows' cannot be known. Score first, and persist the "
+            "scored frame."
+        )
+    if len(scans) > 1:
         raise ProvenanceError(
             f"This frame comes from {len(scans)} calls of read_shards; embeddings pair with the "
             "shards of one. Score each frame before you bring them together."

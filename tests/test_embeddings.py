@@ -7,6 +7,7 @@ import zipfile
 
 import fsspec
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -132,10 +133,33 @@ def test_parquet_column_choice(tmp_path, model):
     assert len(ld.open_embeddings(tmp_path / "two.parquet", model=model, field="b")) == 3
     with pytest.raises(EmbeddingsError, match=r"2 list columns.*a, b"):
         ld.open_embeddings(tmp_path / "two.parquet", model=model)
-    doubles = pa.array([[1.0] * 8], pa.list_(pa.float64()))
-    pq.write_table(pa.table({"a": doubles}), tmp_path / "doubles.parquet")
-    with pytest.raises(EmbeddingsError, match="0 list columns of float16 or float32"):
-        ld.open_embeddings(tmp_path / "doubles.parquet", model=model)
+    whole = pa.array([[1] * 8], pa.list_(pa.int64()))
+    pq.write_table(pa.table({"a": whole}), tmp_path / "whole.parquet")
+    with pytest.raises(EmbeddingsError, match="0 list columns of floating point"):
+        ld.open_embeddings(tmp_path / "whole.parquet", model=model)
+
+
+def test_lists_of_python_numbers_as_pandas_writes_them(tmp_path, model):
+    x = vectors(5).astype(np.float32)
+    pd.DataFrame({"v": x.astype(float).tolist()}).to_parquet(tmp_path / "e_0.parquet")
+    emb = ld.open_embeddings(tmp_path / "e_0.parquet", model=model)
+    assert emb.dtype == "float32"
+    np.testing.assert_array_equal(emb.read(0, [3, 1]), x[[3, 1]])
+
+
+def test_metadata_beside_datacomps_arrays_is_not_taken_for_embeddings(tmp_path, model):
+    np.savez(tmp_path / "a1.npz", l14_img=vectors(4), b32_txt=vectors(4))
+    pq.write_table(pa.table({"uid": ["1", "2", "3", "4"]}), tmp_path / "a1.parquet")
+    assert len(ld.open_embeddings(tmp_path, model=model, field="l14_img")) == 4
+    with pytest.raises(EmbeddingsError, match="0 list columns"):
+        ld.open_embeddings(tmp_path / "a1.parquet", model=model)
+
+
+def test_an_array_of_another_dtype_in_its_place(tmp_path, model):
+    emb = ld.open_embeddings(npy(tmp_path / "e_0.npy", vectors(8)), model=model)
+    np.save(tmp_path / "e_0.npy", vectors(16)[:, :4].astype(np.float16))  # as many bytes
+    with pytest.raises(EmbeddingsError, match=r"e_0\.npy can no longer be read"):
+        emb.read(0, [0])
 
 
 @pytest.mark.parametrize("lengths", [(8, 7), (8, 7, 9), (8, 0, 16)])
@@ -369,11 +393,10 @@ def test_pairing_errors_name_the_files_and_both_counts(tmp_path):
 
 def test_pairing_needs_one_scan(tmp_path):
     import dask.dataframe as dd
-    import pandas as pd
 
     c = collection(tmp_path / "a", sizes=(10, 10, 10), odd=False)
     emb = ld.open_embeddings(c.img_emb, model=c.model)
-    with pytest.raises(ProvenanceError, match="0 calls"):
+    with pytest.raises(ProvenanceError, match="does not lead back"):
         emb.like(dd.from_pandas(pd.DataFrame({"shard": [0], "row": [0]}), npartitions=1))
     paths = [f"{c.metadata}/metadata_{i:04d}.parquet" for i in range(3)]
     one, two = ld.read_shards([paths[0], paths[1]]), ld.read_shards([paths[0], paths[2]])

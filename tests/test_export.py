@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from shards import collection, laion_table, vectors, write_shard
 
 import laion_dask as ld
@@ -30,6 +31,7 @@ from laion_dask.errors import (
     ShardNotFoundError,
 )
 from laion_dask.io import commit
+from laion_dask.models import Vectors
 from laion_dask.verbs import export as verb
 
 SIZES = (40, 0, 25, 31)
@@ -141,13 +143,18 @@ def test_the_recipe_names_models_queries_and_embeddings(tmp_path, out):
     frame = ld.read_shards(c.metadata)
     emb = ld.open_embeddings(c.img_emb, model=c.model)
     head = linear_head(tmp_path, c.model)
-    query = vectors(1, seed=3)[0]
+    query = Vectors(vectors(1, seed=3)[0], c.model, "a red bird")
     scored = frame.laion.similarity(emb, query, to="q").laion.score(emb, head)
     done = scored.laion.where("q > 0 and plain > -9").laion.export(out)
     models = done.recipe["models"]
     assert emb.recipe() in models and head.recipe() in models
-    unit = (query.astype(float) / np.linalg.norm(query.astype(float))).astype(np.float32)
-    assert {"query_sha256": hashlib.sha256(unit.tobytes()).hexdigest()} in models
+    double = np.asarray(query, dtype=float)
+    digest = hashlib.sha256((double / np.linalg.norm(double)).astype(np.float32).tobytes())
+    said = {"column": "q", "query": "a red bird", "query_sha256": digest.hexdigest()}
+    assert said in models
+    assert done.recipe["renamed"]["TEXT"] == "text"
+    files = {file["path"]: file["bytes"] for file in emb.recipe()["embeddings"]}
+    assert files == {path: os.path.getsize(path) for path in files} and len(files) == 2
     again = ld.read_shards(out).compute()
     assert again["q"].dtype == np.float32 and (again["q"] > 0).all()
     assert done.rows == scored.laion.where("q > 0 and plain > -9").laion.rows()
@@ -487,11 +494,42 @@ def test_ctrl_c_leaves_nothing_staged(source, out):
 
 
 def test_shards_with_an_export_among_them_are_not_read_as_one(laion_shards, tmp_path):
-    frame = ld.read_shards(laion_shards(5, 5))
-    frame.laion.export(tmp_path / "subset")
+    paths = laion_shards(5, 5)
+    frame, folder = ld.read_shards(paths), os.path.dirname(paths[0])
+    frame.laion.export(f"{folder}/subset")
     with pytest.raises(OptionError, match=r"an export too"):
-        ld.read_shards(tmp_path)
+        ld.read_shards(folder)
+    assert len(ld.read_shards(f"{folder}/*.parquet")) == 10
     frame.laion.export(tmp_path / "two" / "a")
     frame.laion.export(tmp_path / "two" / "b")
     assert len(ld.read_shards(tmp_path / "two")) == 20  # nothing but exports
-    assert len(ld.read_shards(str(tmp_path / "*.parquet"))) == 10
+
+
+def test_a_shard_that_was_written_anew_is_not_read_as_the_old_one(laion_shards, out):
+    path = laion_shards(10)[0]
+    frame = ld.read_shards(path)
+    pq.write_table(pq.read_table(path)[:7], path)
+    for read in (
+        lambda: frame.compute(),
+        lambda: frame.laion.rows(),
+        lambda: frame.laion.export(out),
+    ):
+        with pytest.raises(ShardError, match="written anew since it was opened"):
+            read()
+    assert not os.listdir(out)
+
+
+def test_columns_that_differ_in_case_only_are_refused_at_once(write, out):
+    path = write("a.parquet", {"url": ["u"], "caption": ["c"], "TEXT": ["t"]})
+    with pytest.raises(SchemaError, match="'text' and 'TEXT' differ in their case only"):
+        ld.read_shards(path).laion.export(out)
+
+
+def test_a_store_that_is_full_is_an_export_error(laion_shards, out, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    frame = ld.read_shards(laion_shards(3))
+    monkeypatch.setattr(LocalFileSystem, "pipe_file", full)
+    with pytest.raises(ExportError, match=r"could not be written.*No space left"):
+        frame.laion.export(out)

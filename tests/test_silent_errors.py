@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import laion_dask as ld
+from laion_dask import partition
 from laion_dask.errors import (
     EmbeddingsError,
     MissingExtraError,
@@ -71,11 +74,27 @@ def test_every_file_is_read_in_its_own_dialect(write):
         ("train-00001-of-00002.parquet", "train-00001-of-00002.npy", True),
         ("train-00001-of-00002.parquet", "train-00000-of-00002.npy", False),
         ("metadata_0012.parquet", "img_emb_12.npy", True),
+        ("metadata_0012.parquet", "img_emb_b32_0012.npy", True),
+        ("metadata_0012.parquet", "img_emb_ViT-L-14_0012.npy", True),
+        ("metadata_0012.parquet", "img_emb_b32_0013.npy", False),
+        ("shard_b32.parquet", "emb_b16.npy", False),
         ("part-00012-5b54c5d5-c000.snappy.parquet", "img_emb_0012.npy", True),
     ],
 )
 def test_shard_keys(metadata, embeddings, pair):
     assert (shard_key(metadata)[1] == shard_key(embeddings)[1]) is pair
+
+
+def test_equal_names_pair_where_numbers_are_not_enough(laion_shards, tmp_path):
+    paths = laion_shards(5, 6, folder="m")
+    named = [path.replace("part_0", "en_0").replace("part_1", "de_0") for path in paths]
+    for path, name in zip(paths, named, strict=True):
+        os.rename(path, name)
+    for name, n in (("en_0", 5), ("de_0", 6)):
+        np.save(tmp_path / f"{name}.npy", np.ones((n, 512), np.float16))
+    frame = ld.read_shards(named)
+    emb = ld.open_embeddings(f"{tmp_path}/*.npy", model="ViT-B-32", like=frame)
+    assert [file.n_rows for file in emb.files] == [s.n_rows for s in partition.shards(frame)]
 
 
 def test_collections_are_never_crossed(laion_shards, tmp_path):
@@ -124,16 +143,15 @@ def test_embeddings_that_are_too_long(tmp_path, extra):
         ld.open_embeddings(tmp_path, model="ViT-B-32")
 
 
-def test_persisted_frames_are_scored_with_embeddings_that_were_paired(demo_folder):
+def test_persisted_frames_are_not_paired_by_position(demo_folder):
     frame = ld.read_shards(demo_folder / "embedded/metadata")
     files = demo_folder / "embedded/img_emb"
     vectors = ld.open_embeddings(files, model="demo", like=frame)
     query = vectors.read(0, [0])
-    lazy = frame.laion.similarity(vectors, query).query_similarity.compute()
-    held = frame.persist().laion.similarity(vectors, query).query_similarity.compute()
-    pd.testing.assert_series_equal(lazy, held)
-    with pytest.raises(ProvenanceError):
-        frame.persist().laion.similarity(ld.open_embeddings(files, model="demo"), query)
+    with pytest.raises(ProvenanceError, match="Score first"):
+        frame.persist().laion.similarity(vectors, query)
+    lazy = frame.laion.similarity(vectors, query).query_similarity
+    pd.testing.assert_series_equal(lazy.compute(), lazy.persist().compute())
 
 
 @pytest.mark.parametrize("path", ["", 123, None, [None], "foo://x/y.parquet"])

@@ -114,10 +114,17 @@ class Target:
                 self._move(f"{self.staging}/{part['staged']}", f"{self.folder}/{entry['file']}")
             whole = {"kind": KIND, **recipe, "parts": listed}
             self._write_recipe(whole)
-        except BaseException:
+        except BaseException as error:
             self._remove(name for name in moved if name not in self.old_parts)
             if self.is_new:
                 self._remove([UNFINISHED])
+            if isinstance(error, FileNotFoundError):
+                raise ExportError(
+                    f"{self.path} lacks parts that workers wrote: it is not one place for all of "
+                    "them. Name a folder that every worker shares."
+                ) from error
+            if isinstance(error, OSError):
+                raise _unwritten(self.path, error) from error
             raise
         if self.is_new:
             self._remove([UNFINISHED])
@@ -146,6 +153,12 @@ class Target:
             self.fs.mv(source, target)
 
 
+def _unwritten(where: str, error: OSError) -> ExportError:
+    return ExportError(
+        f"{where} could not be written: {error}. Make room there, or name another folder."
+    )
+
+
 def stage(url: str, content: bytes) -> dict:
     """Write one staged part; what is known of it then.
 
@@ -155,6 +168,9 @@ def stage(url: str, content: bytes) -> dict:
         ``staged``, ``bytes``, ``sha256``.
     """
     fs, path = fsspec.core.url_to_fs(url)
-    fs.pipe_file(path, content)
+    try:
+        fs.pipe_file(path, content)
+    except OSError as error:
+        raise _unwritten(url, error) from error
     digest = hashlib.sha256(content).hexdigest()
     return {"staged": path.rpartition("/")[2], "bytes": len(content), "sha256": digest}

@@ -5,7 +5,7 @@
     out/img_emb/img_emb_0000.npy           (n, dim) float16, unit norm
     out/text_emb/text_emb_0000.npy         the same for captions, NaN where there is none
     out/metadata/metadata_0000.parquet     row i describes row i of the arrays
-    out/rejects/rejects_0000.parquet       what became no row, and why
+    out/_rejects/rejects_0000.parquet      what became no row, and why; no reader takes it for rows
     out/embed.json                         the manifest, written last
 
 Every file is written under a temporary name and renamed. A shard's metadata file is renamed last,
@@ -58,10 +58,14 @@ class EmbedFolder:
         self.texts = texts
         self._width = max(4, len(str(n_shards - 1)))
 
+    def folder(self, role: str) -> Path:
+        """Where the files of a role lie."""
+        return self.path / ("_rejects" if role == "rejects" else role)
+
     def file(self, role: str, number: int) -> Path:
         """The file of a shard: role is img_emb, text_emb, metadata or rejects."""
         suffix = "npy" if role.endswith("emb") else "parquet"
-        return self.path / role / f"{role}_{number:0{self._width}d}.{suffix}"
+        return self.folder(role) / f"{role}_{number:0{self._width}d}.{suffix}"
 
     def _roles(self) -> list[str]:
         return ["img_emb", *["text_emb"] * self.texts, "rejects", "metadata"]
@@ -86,7 +90,7 @@ class EmbedFolder:
             self._check_same(found, plan)
             plan = {**plan, "versions": found["versions"]}
         for role in self._roles():
-            (self.path / role).mkdir(exist_ok=True)
+            (self.folder(role)).mkdir(exist_ok=True)
         self.sweep()
         return plan
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
+from numpy.lib import format as npy_format
 
 from laion_dask.errors import EmbeddingsError
 from laion_dask.io.footer import read_footer
@@ -60,6 +61,8 @@ class EmbeddingFile:
     n_rows, dim : int
     dtype : str
         ``"float16"`` or ``"float32"``.
+    size : int
+        Bytes of the file.
     offset : int or None
         Where the numbers start, in bytes, when they lie in the file as such; None when they have
         to be unpacked.
@@ -70,6 +73,7 @@ class EmbeddingFile:
     n_rows: int
     dim: int
     dtype: str
+    size: int
     offset: int | None
 
     def read(self, rows: np.ndarray) -> np.ndarray:
@@ -95,6 +99,7 @@ class EmbeddingFile:
             )
         rows = rows.astype(np.int64, copy=False)
         try:
+            _check_size(self)
             if self.path.endswith(".parquet"):
                 return _parquet_rows(self, rows)
             if self.offset is None:
@@ -166,9 +171,20 @@ def _state(path: str) -> str:
     return fs.ukey(inner)
 
 
+def _check_size(file: EmbeddingFile) -> None:
+    fs, inner = fsspec.core.url_to_fs(file.path)
+    size = fs.size(inner)
+    if size is not None and size != file.size:
+        raise ValueError(f"it has {size:,} bytes now, and had {file.size:,}")
+
+
 def _mapped_rows(file: EmbeddingFile, rows: np.ndarray) -> np.ndarray:
-    shape = (file.n_rows, file.dim)
-    array = np.memmap(file.path, file.dtype, "r", file.offset, shape) if file.n_rows else None
+    if file.path.endswith(".npy"):
+        array = npy_format.open_memmap(file.path, mode="r")
+        if array.shape != (file.n_rows, file.dim) or array.dtype != file.dtype:
+            raise ValueError(f"it is {array.dtype} of shape {array.shape} now")
+    else:
+        array = np.memmap(file.path, file.dtype, "r", file.offset, (file.n_rows, file.dim))
     if rows[-1] - rows[0] == len(rows) - 1 and np.array_equal(
         rows, np.arange(rows[0], rows[-1] + 1)
     ):

@@ -23,6 +23,8 @@ _HEADERS = {
     (3, 0): npy_format.read_array_header_2_0,
 }
 _DTYPES = (np.dtype("<f2"), np.dtype("<f4"))
+#: Of a list column; pandas writes lists of Python numbers as float64, which are read as float32.
+_VALUE_TYPES = (pa.float16(), pa.float32(), pa.float64())
 
 
 def open_file(path: str, field: str | None) -> EmbeddingFile:
@@ -44,7 +46,7 @@ def open_file(path: str, field: str | None) -> EmbeddingFile:
             if path.endswith(".npz"):
                 return _open_npz(path, file, field)
             shape, dtype, offset = _header(path, file)
-            return _checked(path, None, shape, dtype, offset, size - offset)
+            return _checked(path, None, shape, dtype, offset, size, size - offset)
     except DAMAGED as error:
         if isinstance(error, (EmbeddingsError, ShardError)):
             raise EmbeddingsError(str(error)) from None
@@ -73,7 +75,7 @@ def _header(path: str, file) -> tuple[tuple[int, ...], np.dtype, int]:
     return shape, dtype, file.tell() - start
 
 
-def _checked(path, field, shape, dtype, offset, n_bytes) -> EmbeddingFile:
+def _checked(path, field, shape, dtype, offset, size, n_bytes) -> EmbeddingFile:
     where = f"{path}, member {field!r}," if field else path
     if len(shape) != 2 or shape[0] < 0 or shape[1] <= 0:
         raise EmbeddingsError(
@@ -95,7 +97,7 @@ def _checked(path, field, shape, dtype, offset, n_bytes) -> EmbeddingFile:
             f"{where} is too long: its header says {shape[0]:,} rows, its bytes make more than "
             f"that ({n_bytes:,} bytes). Fetch the file again."
         )
-    return EmbeddingFile(path, field, shape[0], shape[1], dtype.name, offset)
+    return EmbeddingFile(path, field, shape[0], shape[1], dtype.name, size, offset)
 
 
 def _open_npz(path: str, file, field: str | None) -> EmbeddingFile:
@@ -116,23 +118,24 @@ def _open_npz(path: str, file, field: str | None) -> EmbeddingFile:
             file.seek(info.header_offset + 26)
             name, extra = struct.unpack("<HH", file.read(4))
             offset = info.header_offset + 30 + name + extra + behind
-        return _checked(path, found, shape, dtype, offset, info.file_size - behind)
+        size = file.seek(0, 2)
+        return _checked(path, found, shape, dtype, offset, size, info.file_size - behind)
 
 
 def _open_parquet(path: str, field: str | None) -> EmbeddingFile:
     footer = read_footer(path)
-    lists = [f.name for f in footer.schema if _value_type(f.type) in (pa.float16(), pa.float32())]
+    lists = [f.name for f in footer.schema if _value_type(f.type) in _VALUE_TYPES]
     found = field or (lists[0] if len(lists) == 1 else None)
     if found not in lists:
         raise EmbeddingsError(
-            f"{path} has {len(lists)} list columns of float16 or float32"
+            f"{path} has {len(lists)} list columns of floating point"
             f"{'' if field is None else f', and none is called {field!r}'}. Name one with field=."
             f"{did_you_mean(field or '', lists)}"
         )
     type_ = footer.schema.field(found).type
     dtype = "float16" if _value_type(type_) == pa.float16() else "float32"
     dim = type_.list_size if pa.types.is_fixed_size_list(type_) else _first_length(path, found)
-    return EmbeddingFile(path, found, footer.n_rows, dim, dtype, None)
+    return EmbeddingFile(path, found, footer.n_rows, dim, dtype, footer.size, None)
 
 
 def _value_type(type_: pa.DataType) -> pa.DataType | None:

@@ -14,7 +14,7 @@ from laion_dask import partition
 from laion_dask.errors import EmbeddingsError, PairingError, ProvenanceError, must_be
 from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.embedding_headers import SUFFIXES, open_file
-from laion_dask.io.paths import expand, shard_key
+from laion_dask.io.paths import expand, shard_key, stem
 from laion_dask.io.pieces import Shard
 from laion_dask.models import ClipModel, as_model
 
@@ -30,13 +30,10 @@ class Embeddings:
     files : tuple of EmbeddingFile
         One a shard; the position is the shard's number.
     model : ClipModel
-    paired : bool
-        Whether the files are in the order of a frame's shards.
     """
 
     files: tuple[EmbeddingFile, ...]
     model: ClipModel
-    paired: bool = False
 
     def __dask_tokenize__(self):
         files = [(f.path, f.field, f.n_rows, f.dim, f.dtype) for f in self.files]
@@ -94,14 +91,12 @@ class Embeddings:
         PairingError
             When a shard is missing, there is one too many, or row counts differ.
         """
-        if self.paired and not partition.is_read(frame):
-            return self  # persisted, say: its shards were paired when they were read
-        return Embeddings(_paired(partition.shards(frame), self.files), self.model, paired=True)
+        return Embeddings(_paired(partition.shards(frame), self.files), self.model)
 
     def recipe(self) -> dict:
         """What a manifest records of the embeddings."""
         return {
-            "embeddings": [f.path for f in self.files],
+            "embeddings": [{"path": f.path, "rows": f.n_rows, "bytes": f.size} for f in self.files],
             "field": self.files[0].field,
             "rows": len(self),
             "dim": self.dim,
@@ -144,7 +139,7 @@ def open_embeddings(
         When they do not pair with ``like``.
     """
     model = as_model(model)
-    found = expand(paths, SUFFIXES)
+    found = _found(paths)
     with ThreadPoolExecutor(min(_THREADS, len(found))) as pool:
         files = tuple(pool.map(lambda path: open_file(path, field), found))
     _check_widths(files, model)
@@ -152,6 +147,18 @@ def open_embeddings(
     files = tuple(f if f.n_rows else replace(f, dim=model.dim) for f in files)
     embeddings = Embeddings(files, model)
     return embeddings if like is None else embeddings.like(like)
+
+
+def _found(paths: str | os.PathLike | Iterable) -> list[str]:
+    """The files; Parquet that is not named is embeddings only where no array is beside it.
+
+    DataComp keeps ``<uid>.parquet`` and ``<uid>.npz`` in one folder.
+    """
+    found = expand(paths, SUFFIXES)
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    if any(os.fspath(path).endswith(".parquet") for path in given):
+        return found
+    return [path for path in found if not path.endswith(".parquet")] or found
 
 
 def _check_widths(files: Sequence[EmbeddingFile], model: ClipModel) -> None:
@@ -175,12 +182,7 @@ def _check_widths(files: Sequence[EmbeddingFile], model: ClipModel) -> None:
 
 def _paired(shards: Sequence[Shard], files: Sequence[EmbeddingFile]) -> tuple[EmbeddingFile, ...]:
     """One file for each shard, by key; every count compared."""
-    file_keys = [shard_key(f.path) for f in files]
-    shard_keys = [s.key for s in shards]
-    same_collections = {c for c, _ in file_keys} == {c for c, _ in shard_keys}
-    numbers = [{n for _, n in keys} for keys in (file_keys, shard_keys)]
-    if not same_collections and [*map(len, numbers)] == [len(files), len(shards)]:
-        file_keys, shard_keys = [("", n) for _, n in file_keys], [("", n) for _, n in shard_keys]
+    file_keys, shard_keys = _keys([f.path for f in files], [s.path for s in shards])
     by_key = dict(zip(file_keys, files, strict=True))
     _check_unique(file_keys, [f.path for f in files])
     _check_unique(shard_keys, [s.path for s in shards])
@@ -207,6 +209,29 @@ def _paired(shards: Sequence[Shard], files: Sequence[EmbeddingFile]) -> tuple[Em
             "that are read."
         )
     return tuple(paired)
+
+
+def _keys(files: list[str], shards: list[str]) -> tuple[list, list]:
+    """The keys of both sides, in the first spelling under which each has its one partner.
+
+    Collections are told apart where both sides have the same ones; else their folders' names say
+    nothing. Where no spelling pairs all, keys are as `shard_key` has them, for the error to name.
+    """
+    spelled = []
+    for key in (shard_key, _stem):
+        sides = [key(path) for path in files], [key(path) for path in shards]
+        numbers = [{name for _, name in side} for side in sides]
+        same_collections = {c for c, _ in sides[0]} == {c for c, _ in sides[1]}
+        if not same_collections and [*map(len, numbers)] == [len(files), len(shards)]:
+            sides = tuple([("", name) for _, name in side] for side in sides)
+        if len(set(sides[0])) == len(files) and set(sides[0]) == set(sides[1]):
+            return sides
+        spelled.append(sides)
+    return spelled[0]
+
+
+def _stem(path: str) -> tuple[str, str]:
+    return shard_key(path)[0], stem(path)
 
 
 def _check_unique(keys: Sequence[tuple[str, str]], paths: Sequence[str]) -> None:

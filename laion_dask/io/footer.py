@@ -75,6 +75,28 @@ def read_footer(path: str) -> Footer:
     return Footer(path, size, hashlib.sha256(footer).hexdigest(), groups, schema)
 
 
+def check_unchanged(path: str, footer_sha256: str) -> None:
+    """Compare a file's footer with the one that it had when it was opened.
+
+    Raises
+    ------
+    ShardError
+        When it is another: its rows are not those that were promised.
+    """
+    try:
+        with fsspec.open(path, "rb") as file:
+            footer = _footer_bytes(file, file.seek(0, 2), path)
+    except OSError as error:
+        if isinstance(error, ShardError):
+            raise
+        raise damaged(path, error) from error
+    if hashlib.sha256(footer).hexdigest() != footer_sha256:
+        raise ShardError(
+            f"{path} was written anew since it was opened. Call read_shards again for what it "
+            "holds now."
+        )
+
+
 def damaged(path: str, error: Exception) -> ShardError:
     """The error for a shard that its engine refuses."""
     first = str(error).splitlines()[0].rstrip(". ") if str(error) else type(error).__name__

@@ -29,6 +29,11 @@ UNFINISHED = ".laion_dask-unfinished"
 #: Folders that say what a file holds, not which collection it belongs to.
 _ROLES = {"metadata", "metadatas", "img_emb", "text_emb", "images", "shards", "parquet", "npz"}
 
+#: A CLIP model in a file's name, before its number: ``b32`` in ``img_emb_b32_0012``.
+_MODEL = re.compile(
+    r"(?<![a-z0-9])(vit[-_]?[blhg][-_]?|[blhg])(14|16|32)(?=[-_].*\d)", re.IGNORECASE
+)
+
 
 def natural(text: str) -> list:
     """A sort key under which ``part_2`` comes before ``part_10``."""
@@ -163,6 +168,11 @@ def _near(fs, inner: str) -> str:
     return did_you_mean(name, [Path(f).name for f in fs.ls(parent or "/", detail=False)][:1000])
 
 
+def stem(path: str) -> str:
+    """A file's name without the endings that say how it is stored."""
+    return re.sub(r"(\.(parquet|npy|npz|snappy|zstd|gz|lz4))+$", "", PurePosixPath(path).name)
+
+
 def shard_key(path: str) -> tuple[str, str]:
     """What pairs a metadata file with its embedding file: (collection, number or name).
 
@@ -180,12 +190,12 @@ def shard_key(path: str) -> tuple[str, str]:
     """
     pure = PurePosixPath(path)
     folders = [p for p in pure.parts[:-1] if p.lower() not in _ROLES]
-    stem = re.sub(r"(\.(parquet|npy|npz|snappy|zstd|gz|lz4))+$", "", pure.name)
-    if re.fullmatch(r"[0-9a-f]{32,64}", stem):
-        number = stem
-    elif part := re.match(r"part-(\d+)-", stem):
+    name = stem(path)
+    if re.fullmatch(r"[0-9a-f]{32,64}", name):
+        number = name
+    elif part := re.match(r"part-(\d+)-", name):
         number = str(int(part.group(1)))
     else:
-        stem = re.sub(r"(\d+)-of-\d+$", r"\1", stem)
-        number = "/".join(str(int(n)) for n in re.findall("[0-9]+", stem)) or stem
+        name = re.sub(r"(\d+)-of-\d+$", r"\1", _MODEL.sub("", name))
+        number = "/".join(str(int(n)) for n in re.findall("[0-9]+", name)) or name
     return (folders[-1] if folders else "", number)

@@ -18,8 +18,6 @@ class Shard:
     index : int
         What the frame's ``shard`` column says.
     path : str
-    key : tuple of str
-        What pairs it with its embeddings; see `laion_dask.io.paths.shard_key`.
     n_rows, size : int
     footer_sha256 : str
     columns : tuple of (file name, frame name, Arrow type)
@@ -27,7 +25,6 @@ class Shard:
 
     index: int
     path: str
-    key: tuple[str, str]
     n_rows: int
     size: int
     footer_sha256: str

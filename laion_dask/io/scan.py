@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from laion_dask.backend import frame_from_arrow, kind_of_arrow
 from laion_dask.errors import LaionDaskError
 from laion_dask.io import engine, slow_scan
-from laion_dask.io.footer import ARROW_ERRORS, damaged
+from laion_dask.io.footer import ARROW_ERRORS, check_unchanged, damaged
 from laion_dask.io.pieces import Piece, Read, Shard
 from laion_dask.io.unify import cast_exactly, family
 from laion_dask.predicate import Predicate, Sql, to_sql
@@ -97,6 +97,7 @@ class Scan:
 
     def _read(self, piece: Piece, columns: list[str], scan: Callable) -> Read:
         names = columns or ["row"]
+        check_unchanged(piece.shard.path, piece.shard.footer_sha256)
         try:
             careful = self._must_be_careful(piece.shard)
             found = self._careful(piece, names) if careful else scan(piece, names)

@@ -19,7 +19,7 @@ from laion_dask.errors import (
     must_be,
 )
 from laion_dask.io.footer import Footer, read_footers
-from laion_dask.io.paths import expand, shard_key
+from laion_dask.io.paths import expand
 from laion_dask.io.pieces import PROVENANCE_TYPES, Piece, Shard
 from laion_dask.io.scan import Scan
 from laion_dask.io.unify import unify
@@ -149,8 +149,7 @@ def _shard(index: int, footer: Footer, dialect: Dialect, swap: bool) -> Shard:
     except SchemaError as error:
         raise SchemaError(f"{footer.path}: {error}") from None
     columns = tuple((old, new, footer.schema.field(old).type) for old, new in names.items())
-    key = shard_key(footer.path)
-    return Shard(index, footer.path, key, footer.n_rows, footer.size, footer.sha256, columns)
+    return Shard(index, footer.path, footer.n_rows, footer.size, footer.sha256, columns)
 
 
 def _cut(shard: Shard, row_groups: Sequence[int], most: int) -> list[Piece]:

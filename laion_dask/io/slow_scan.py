@@ -90,7 +90,8 @@ def _valid_rows(table: pa.Table, piece: Piece, invalid_text: str) -> np.ndarray:
                 f"Row {row} of shard {piece.shard.path} has a {name} that is not valid UTF-8 "
                 f"({int((~valid).sum()):,} such rows in this partition). Correct the file, or "
                 "leave such rows out and have them counted as rejected with "
-                "ld.set_options(invalid_text='reject') around read_shards."
+                "ld.set_options(invalid_text='reject') around read_shards (laion-dask "
+                "--invalid-text reject …)."
             )
     return valid
 

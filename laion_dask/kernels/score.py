@@ -62,10 +62,13 @@ class Query:
     """A direction in embedding space: ``dim`` numbers of length one, in float32."""
 
     vector: tuple[float, ...]
+    column: str | None = None
+    text: str | None = None
 
     def recipe(self) -> dict:
-        """What a manifest records of a query: the digest of its float32 bytes."""
-        return {"query_sha256": hashlib.sha256(self.array().tobytes()).hexdigest()}
+        """What a manifest records of a query: its text, if known, and the digest of its bytes."""
+        digest = hashlib.sha256(self.array().tobytes()).hexdigest()
+        return {"column": self.column, "query": self.text, "query_sha256": digest}
 
     def array(self) -> np.ndarray:
         """The vector, (dim,) float32."""

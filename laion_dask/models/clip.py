@@ -166,7 +166,7 @@ class ClipModel:
                     "pictures go to .image()."
                 )
         found = self._batched(self.load().texts, texts)
-        return found[0] if one else found
+        return Vectors(found[0], self, texts[0]) if one else found
 
     def image(self, images: Image.Image | str | os.PathLike | bytes | Sequence) -> Vectors:
         """Unit-norm float32 embeddings of pictures: (dim,) for one, (n, dim) for a list. Eager.

@@ -24,6 +24,8 @@ class Vectors(np.ndarray):
         (dim,) or (n, dim).
     model : ClipModel, optional
         Whatever made them; ``None`` when unknown.
+    text : str, optional
+        What a single vector was made of; it is lost by any operation.
 
     Raises
     ------
@@ -32,14 +34,15 @@ class Vectors(np.ndarray):
     """
 
     model: object
+    text: str | None
 
-    def __new__(cls, array, model=None):
+    def __new__(cls, array, model=None, text=None):
         self = np.asarray(array).view(cls)
-        self.model = model
+        self.model, self.text = model, text
         return self
 
     def __array_finalize__(self, other) -> None:
-        self.model = getattr(other, "model", None)
+        self.model, self.text = getattr(other, "model", None), None
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
         model = _common_model(ufunc, (*inputs, *(out or ())))
@@ -54,7 +57,7 @@ class Vectors(np.ndarray):
         return Vectors(result, model) if stays else result
 
     def __reduce__(self):
-        return (Vectors, (np.asarray(self), self.model))
+        return (Vectors, (np.asarray(self), self.model, self.text))
 
 
 def _common_model(ufunc, arrays):

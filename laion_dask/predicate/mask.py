@@ -93,6 +93,9 @@ class _Masks:
             lists: dict[type, list] = {}
             for value in node.values:
                 lists.setdefault(type(value.value), []).append(self.value(value))
+            # Beyond int64 and uint64, isin would turn the column and the list into floats.
+            if int in lists:
+                lists[int] = _held_by(of.dtype, lists[int])
             results = [_filled(of.isin(values)) for values in lists.values()]
             return functools.reduce(operator.or_, results), (of,)
         if isinstance(node, TextTest):
@@ -117,6 +120,15 @@ class _Masks:
                 right = right.where(right != 0) if _is_series(right) else right or np.nan
             return _ARITHMETIC[node.op](left, right)
         raise AssertionError(node)
+
+
+def _held_by(dtype, values: list[int]) -> list[int]:
+    """The integers that a column of a dtype can hold; no other can be in it."""
+    numpy_dtype = np.dtype(getattr(dtype, "numpy_dtype", dtype))
+    if numpy_dtype.kind not in "iu":
+        return values
+    info = np.iinfo(numpy_dtype)
+    return [v for v in values if info.min <= v <= info.max]
 
 
 def _is_series(operand) -> bool:

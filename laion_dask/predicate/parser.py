@@ -81,9 +81,12 @@ def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
             "values in a frame of its own and merge on it."
         )
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        source = text.strip()
+        if "\n" in source:  # in brackets, lines may be broken anywhere
+            source = f"({source}\n)"
+        tree = ast.parse(source, mode="eval")
         _check_depth(tree)
-        parser = _Parser(text, kinds)
+        parser = _Parser(source, kinds)
         return Predicate(text, parser.condition(tree.body), tuple(parser.columns))
     except (SyntaxError, ValueError) as error:
         if isinstance(error, PredicateError):
@@ -145,7 +148,7 @@ class _Parser:
         self.columns: dict[str, None] = {}
 
     def refuse(self, node: ast.AST, why: str) -> PredicateError:
-        part = ast.get_source_segment(self.text.strip(), node) or ast.unparse(node)
+        part = ast.get_source_segment(self.text, node) or ast.unparse(node)
         return PredicateError(f"In where={_shown(self.text)}: {_shown(part)} {why}")
 
     def condition(self, node: ast.expr) -> Node:
@@ -190,6 +193,8 @@ class _Parser:
         return Compare(COMPARISONS[type(op)], one, two)
 
     def among(self, left: ast.expr, right: ast.expr) -> Node:
+        if isinstance(right, ast.Name) and self.is_string(left):
+            raise self.refuse(right, f"is a column. Write {right.id}.contains({left.value!r}).")
         if not isinstance(right, (ast.Tuple, ast.List, ast.Set)) or not right.elts:
             raise self.refuse(right, "is not a list of values. Write: language in ('en', 'de').")
         of = self.variable(left)
@@ -264,6 +269,9 @@ class _Parser:
         if method in TEXT_VALUES and not node.args and not node.keywords:
             return TextValue(method, self.string(node), TEXT_VALUES[method])
         known = [*TEXT_TESTS, *TEXT_VALUES]
+        if method is None and node.args and getattr(node.func, "id", None) in known:
+            written = f"{ast.unparse(node.args[0])}.{node.func.id}()"
+            raise self.refuse(node, f"is a call, and calls are not run. Write {written}.")
         raise self.refuse(
             node, f"is a call, and calls are not run.{did_you_mean(method or '', known)}"
         )

@@ -67,7 +67,7 @@ class EmbedResult:
     @property
     def rejects(self) -> Path:
         """The folder that says what became no row, and why."""
-        return self.out / "rejects"
+        return self.out / "_rejects"
 
     @property
     def manifest(self) -> Path:
@@ -104,7 +104,7 @@ def embed(
 ) -> EmbedResult:
     """CLIP embeddings of images, and of their captions, written shard by shard. Eager.
 
-    A broken image costs one row, which is counted and whose reason is in ``out/rejects``. Killed
+    A broken image costs one row, which is counted and whose reason is in ``out/_rejects``. Killed
     at any moment, the same call resumes by shard; with the same ``batch_size`` and library
     versions the result is byte-identical to an uninterrupted run, for any number of workers.
     Runs on the distributed client of this process where there is one, else on threads.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -98,10 +98,12 @@ def export(
     ------
     OptionError
         When there is no such format.
+    SchemaError
+        When two columns differ in their case only.
     ExportError
         When the folder holds something else, or the shards that are read.
     ProvenanceError
-        When the frame does not lead back to `read_shards`. All three at once.
+        When the frame does not lead back to `read_shards`. All of these at once.
     ShardError, SchemaError
         When a shard turns out damaged while it is read; nothing is visible then.
     """
@@ -112,6 +114,7 @@ def export(
     sources = partition.sources(frame)
     _refuse_own_inputs(target, sources)
     schema = frame_to_arrow(frame._meta).schema
+    _check_names(schema.names)
     with target:
         args = (target.staging_url, format, schema)
         written, rows = survey(frame, write_part, *args, meta=_PART, label="export")
@@ -119,6 +122,18 @@ def export(
         parts = [part for part in parts if part["rows"]] or parts[:1]
         recipe = {**_recipe(frame, sources, _schema(schema, parts), rows), "seed": seed}
         return Export(target.path, rows, target.commit(parts, recipe))
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Refuse columns that a reader of the parts would take for one."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if name.lower() in seen:
+            raise SchemaError(
+                f"The columns {seen[name.lower()]!r} and {name!r} differ in their case only, which "
+                "not every reader of Parquet tells apart. Rename or drop one of them."
+            )
+        seen[name.lower()] = name
 
 
 def _refuse_own_inputs(target: Target, sources) -> None:
@@ -199,6 +214,7 @@ def _schema(schema: pa.Schema, parts: list[dict]) -> list[dict]:
 
 def _recipe(frame: dd.DataFrame, sources, schema: list[dict], rows: Rows) -> dict:
     shards = {p.shard.path: p.shard for _, pieces in sources for p in pieces}
+    renamed = {(old, new) for s in shards.values() for old, new, _ in s.columns if old != new}
     where = [scan.where.text for scan, _ in sources if scan.where is not None]
     where += [predicate.text for _, (predicate,) in partition.mapped(frame, passes)]
     models = partition.recipes(frame)
@@ -210,6 +226,7 @@ def _recipe(frame: dd.DataFrame, sources, schema: list[dict], rows: Rows) -> dic
             {"path": s.path, "rows": s.n_rows, "bytes": s.size, "footer_sha256": s.footer_sha256}
             for s in shards.values()
         ],
+        "renamed": dict(sorted(renamed)),
         "where": where,
         "models": models,
         "versions": versions,

@@ -53,7 +53,8 @@ def similarity(
         check_same_space(embeddings.model, query.model, "The two sets of embeddings")
         other = partition.share(query.like(frame))
         return _assigned(frame, [to], kernels.similarity_to, partition.share(paired), other, to)
-    vector = kernels.Query(tuple(_direction(query, embeddings).tolist()))
+    text = getattr(query, "text", None)
+    vector = kernels.Query(tuple(_direction(query, embeddings).tolist()), to, text)
     return _assigned(frame, [to], kernels.similarity, partition.share(paired), vector, to)
 
 
@@ -115,9 +116,14 @@ def _direction(query, embeddings: Embeddings) -> np.ndarray:
     model = getattr(query, "model", None)
     if isinstance(model, (ClipModel, str)):
         check_same_space(embeddings.model, model, "The embeddings and the query")
+    if isinstance(query, str):
+        raise EmbeddingsError(
+            f"The query is the text {query[:60]!r}. Expected a vector: "
+            f"ld.ClipModel(...).text({query[:60]!r}) makes one."
+        )
     try:
         vector = np.asarray(query)
-    except ValueError:  # lists of different lengths
+    except (ValueError, RuntimeError):  # lists of different lengths, a tensor with a gradient
         vector = np.asarray(query, dtype=object)
     if vector.ndim == 2 and len(vector) == 1:
         vector = vector[0]

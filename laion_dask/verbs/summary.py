@@ -68,7 +68,9 @@ class Summary:
     def __str__(self) -> str:
         with pd.option_context("display.width", 120, "display.max_columns", 24):
             parts = [f"{h}\n{readable(t)}" for h, t in self.tables().items()]
-        return "\n\n".join([self.headline(), *parts])
+        # What the web put into a language or a domain must not steer the terminal.
+        text = "\n\n".join([self.headline(), *parts])
+        return "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text)
 
     __repr__ = __str__
 

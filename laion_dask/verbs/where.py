@@ -35,7 +35,7 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
         scan, pieces = as_read
         kinds = {name: scan.kinds[name] for name in frame.columns}
         narrowed = partition.read(scan.and_where(parse(expression, kinds)), pieces)
-        return narrowed if len(kinds) == len(scan.kinds) else narrowed[list(kinds)]
+        return narrowed if list(kinds) == list(scan.kinds) else narrowed[list(kinds)]
     predicate = parse(expression, kinds)
     reads = predicate.columns
     meta = column_like(np.empty(0, bool), frame._meta)
