@@ -41,6 +41,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     workers: Annotated[
         bool, typer.Option("--workers", help="Use local worker processes, GPU ones if visible.")
     ] = False,
@@ -51,7 +52,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    set_options(invalid_text=invalid_text)
+    context.with_resource(set_options(invalid_text=invalid_text))
     if workers:
         from laion_dask.cluster import start_cluster
 

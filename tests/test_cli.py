@@ -7,11 +7,13 @@ import re
 import subprocess
 import sys
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from laion_dask import cli
+from laion_dask.options import get_option
 
 COMMANDS = ("inspect", "embed", "score", "export", "demo")
 
@@ -56,6 +58,20 @@ def test_export_writes_what_where_keeps(monkeypatch, capsys, laion_shards, tmp_p
     recipe = json.loads((out / "recipe.json").read_text())
     parts = [pq.read_table(out / part["file"]) for part in recipe["parts"]]
     assert [row for part in parts for row in part["row"].to_pylist()] == list(range(1, 20, 2))
+
+
+def test_invalid_text_is_refused_or_rejected_as_asked(monkeypatch, capsys, tmp_path):
+    text = pa.array([b"fine", b"\xff", b"bird"]).view(pa.string())
+    pq.write_table(pa.table({"URL": ["a", "b", "c"], "TEXT": text}), tmp_path / "a.parquet")
+    words = ("export", tmp_path / "a.parquet", tmp_path / "out")
+    code, _, errors = run(monkeypatch, capsys, *words)
+    assert code == 1 and "--invalid-text reject" in errors
+    code, printed, _ = run(monkeypatch, capsys, "--invalid-text", "reject", *words)
+    assert code == 0 and counts(printed) == {
+        "read": 3, "kept": 2, "dropped": 0, "unscored": 0, "rejected": 1,
+    }  # fmt: skip
+    assert get_option("invalid_text") == "raise"
+    assert run(monkeypatch, capsys, "--invalid-text", "drop", *words)[0] == 2
 
 
 def test_score_adds_similarity_and_heads(monkeypatch, capsys, demo_folder, tmp_path):

@@ -261,3 +261,10 @@ def test_real_web_captions():
     assert told.domains["count"].tolist() == wanted[:20].tolist()
     for domain, n in told.domains["count"].items():
         assert wanted[domain] == n
+
+
+def test_what_the_web_wrote_does_not_steer_the_terminal(write):
+    path = write("a.parquet", {"URL": ["u"] * 2, "LANGUAGE": ["\x1b[2J", "\u202een"]})
+    shown = str(ld.read_shards(path).laion.summary())
+    assert "\x1b" not in shown and "\u202e" not in shown
+    assert "\\u001b[2J" in shown and "\\u202een" in shown
