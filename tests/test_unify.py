@@ -189,3 +189,23 @@ def test_float32_and_double_shards_compare_as_double(write, tmp_path):
     assert frame.laion.where("similarity > 0.3").compute(**HERE)["shard"].tolist() == [0]
     alone = read_shards(tmp_path / "d" / "1.parquet")
     assert len(alone.laion.where("similarity == 0.3")) == 1
+
+
+def test_lists_of_one_thing_are_one_type_whoever_wrote_them(write, tmp_path):
+    captions = [["a bird", "a boat"], None, []]
+    kinds = [
+        pa.list_(pa.field("element", pa.string())),
+        pa.list_(pa.field("item", pa.string())),
+        pa.large_list(pa.large_string()),
+    ]
+    for i, kind in enumerate(kinds):
+        columns = {"TEXT": ["t"] * 3, "all_captions": pa.array(captions, kind)}
+        write(f"d/{i}.parquet", {"URL": ["u"] * 3, "top_caption": ["t"] * 3, **columns})
+    frame = read_shards(tmp_path / "d")
+    read = frame.compute(**HERE)["all_captions"]
+    assert [None if c is pd.NA or c is None else list(c) for c in read] == captions * 3
+    assert read.dtype == frame.dtypes["all_captions"]
+    assert frame.laion.where("row == 0").compute(**HERE)["shard"].tolist() == [0, 1, 2]
+    write("d/3.parquet", {"URL": ["u"], "top_caption": ["t"], "all_captions": pa.array([[1]])})
+    with pytest.raises(SchemaError, match=r"no one type holds both"):
+        read_shards(tmp_path / "d")

@@ -12,6 +12,7 @@ from laion_dask.schema import CANONICAL
 
 #: Families whose types may differ from shard to shard: the widest one holds them all.
 _MIXABLE = {"string", "integer", "float", "boolean"}
+_LIST = "list of "
 
 
 def family(type_: pa.DataType) -> str:
@@ -29,6 +30,8 @@ def family(type_: pa.DataType) -> str:
         return "float"
     if t.is_string(type_) or t.is_large_string(type_) or t.is_string_view(type_):
         return "string"
+    if t.is_list(type_) or t.is_large_list(type_):
+        return f"{_LIST}{family(type_.value_type)}"
     return str(type_)
 
 
@@ -54,6 +57,8 @@ def _widest(types: Sequence[pa.DataType]) -> pa.DataType:
         return types[0]
     if families == {"integer", "float"}:
         return pa.float64()
+    if len(set(types)) > 1:  # lists: writers differ in their width and in what an element is called
+        return pa.large_list(_widest([t.value_type for t in types]))
     return types[0]
 
 
@@ -121,7 +126,8 @@ def common_type(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> pa.Da
     if not types:
         return pa.large_string()
     families = {family(t) for t in types}
-    mixable = families == {"integer", "float"} or (families <= _MIXABLE and len(families) == 1)
+    elements = {f.removeprefix(_LIST) for f in families}
+    mixable = families == {"integer", "float"} or (elements <= _MIXABLE and len(families) == 1)
     if len(types) > 1 and not mixable:
         raise _disagreement(name, known)
     return _widest(types)
