@@ -502,7 +502,12 @@ def test_shards_with_an_export_among_them_are_not_read_as_one(laion_shards, tmp_
     assert len(ld.read_shards(f"{folder}/*.parquet")) == 10
     frame.laion.export(tmp_path / "two" / "a")
     frame.laion.export(tmp_path / "two" / "b")
-    assert len(ld.read_shards(tmp_path / "two")) == 20  # nothing but exports
+    part = next((tmp_path / "two" / "a").glob("*.parquet"))
+    (part.parent / "stale.parquet").write_bytes(part.read_bytes())
+    assert len(ld.read_shards(tmp_path / "two")) == 20  # nothing but exports, by their recipes
+    (tmp_path / "two" / "b" / "recipe.json").rename(tmp_path / "two" / "b" / commit.UNFINISHED)
+    with pytest.raises(ShardError, match="cut off"):
+        ld.read_shards(tmp_path / "two")
 
 
 def test_a_shard_that_was_written_anew_is_not_read_as_the_old_one(laion_shards, out):
@@ -523,6 +528,14 @@ def test_columns_that_differ_in_case_only_are_refused_at_once(write, out):
     path = write("a.parquet", {"url": ["u"], "caption": ["c"], "TEXT": ["t"]})
     with pytest.raises(SchemaError, match="'text' and 'TEXT' differ in their case only"):
         ld.read_shards(path).laion.export(out)
+
+
+def test_a_recipe_can_name_anything(laion_shards, out, tmp_path):
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.parquet")
+    os.rename(laion_shards(3)[0], odd)
+    ld.read_shards(odd).laion.export(out)
+    recipe = json.loads((out / "recipe.json").read_text())
+    assert recipe["inputs"][0]["path"] == odd
 
 
 def test_a_store_that_is_full_is_an_export_error(laion_shards, out, monkeypatch):

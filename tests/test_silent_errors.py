@@ -21,7 +21,7 @@ from laion_dask.errors import (
     ProvenanceError,
     SchemaError,
 )
-from laion_dask.io.paths import shard_key
+from laion_dask.io.paths import embedding_key, shard_key
 
 
 def test_two_branches_of_one_scan_end_to_end_are_not_accounted_for(laion_shards):
@@ -78,11 +78,12 @@ def test_every_file_is_read_in_its_own_dialect(write):
         ("metadata_0012.parquet", "img_emb_ViT-L-14_0012.npy", True),
         ("metadata_0012.parquet", "img_emb_b32_0013.npy", False),
         ("shard_b32.parquet", "emb_b16.npy", False),
+        ("meta-b14-003.parquet", "emb-b16-003.npy", False),
         ("part-00012-5b54c5d5-c000.snappy.parquet", "img_emb_0012.npy", True),
     ],
 )
 def test_shard_keys(metadata, embeddings, pair):
-    assert (shard_key(metadata)[1] == shard_key(embeddings)[1]) is pair
+    assert (shard_key(metadata)[1] == embedding_key(embeddings)[1]) is pair
 
 
 def test_equal_names_pair_where_numbers_are_not_enough(laion_shards, tmp_path):
@@ -100,12 +101,14 @@ def test_equal_names_pair_where_numbers_are_not_enough(laion_shards, tmp_path):
 def test_collections_are_never_crossed(laion_shards, tmp_path):
     one = laion_shards(5, folder="en/metadata")[0]
     two = laion_shards(5, 5, folder="multi/metadata")[1]
-    for name in ("en/img_emb/e_1.npy", "multi/img_emb/e_0.npy"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        np.save(tmp_path / name, np.ones((5, 512), np.float16))
     frame = ld.read_shards([one, two])
-    with pytest.raises(PairingError):
-        ld.open_embeddings(sorted(tmp_path.rglob("*.npy")), model="ViT-B-32", like=frame)
+    for other in ("multi", "nolang"):
+        names = (f"{other}/img_emb/e_0.npy", "en/img_emb/e_1.npy")
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / name, np.ones((5, 512), np.float16))
+        with pytest.raises(PairingError):
+            ld.open_embeddings([tmp_path / n for n in names], model="ViT-B-32", like=frame)
 
 
 def test_a_filter_sees_integers_exactly(write):

@@ -206,6 +206,10 @@ def test_lists_of_one_thing_are_one_type_whoever_wrote_them(write, tmp_path):
     assert [None if c is pd.NA or c is None else list(c) for c in read] == captions * 3
     assert read.dtype == frame.dtypes["all_captions"]
     assert frame.laion.where("row == 0").compute(**HERE)["shard"].tolist() == [0, 1, 2]
+    for i, name in enumerate("ab"):
+        stamps = pa.array([[0]], pa.list_(pa.field(name, pa.timestamp("s"))))
+        write(f"t/{i}.parquet", {"URL": ["u"], "when": stamps}, use_compliant_nested_type=False)
+    assert len(read_shards(tmp_path / "t").compute(**HERE)) == 2
     write("d/3.parquet", {"URL": ["u"], "top_caption": ["t"], "all_captions": pa.array([[1]])})
     with pytest.raises(SchemaError, match=r"no one type holds both"):
         read_shards(tmp_path / "d")

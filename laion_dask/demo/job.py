@@ -27,8 +27,8 @@ KEEP = "clip_score > 0.4 and punsafe < 0.5 and punsafe_demo < 0.5 and pwatermark
 
 #: Images of a corpus that is generated without a word on its size.
 N_IMAGES = 4000
-#: What the demo writes into its folder.
-_OURS = {"shards", "images", "truth.parquet", "truth.json", "embedded", "subset", "report.html"}
+#: Marks a folder that the demo writes to.
+_CLAIM = ".laion_dask-demo"
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ def demo_corpus(
     from laion_dask.demo.corpus import write_corpus
 
     out = Path(out)
-    if (out / "truth.json").exists():
+    if (out / "truth.json").exists() and (out / "truth.parquet").exists():
         _check_asked(out, n_images, seed)
     else:
-        _refuse_strangers(out)
+        _claim(out)
         n_images = N_IMAGES if n_images is None else n_images
         write_corpus(out, n_images=n_images, seed=seed or 0)
     found = embed(out / "images", ClipModel("demo"), out / "embedded")
@@ -104,15 +104,16 @@ def _check_asked(out: Path, n_images: int | None, seed: int | None) -> None:
         )
 
 
-def _refuse_strangers(out: Path) -> None:
-    """Refuse a folder with anything in it that the demo would not have written."""
+def _claim(out: Path) -> None:
+    """Mark a new or empty folder as the demo's, or find that it is: a run may have been cut off."""
     there = sorted(p.name for p in out.iterdir()) if out.is_dir() else []
-    strangers = [name for name in there if name not in _OURS and not name.startswith(".")]
-    if strangers:
+    if there and _CLAIM not in there:
         raise ExportError(
-            f"{out} holds {strangers[0]!r}, which the demo did not write. Name a folder that is "
+            f"{out} holds {there[0]!r}, and no corpus that the demo made. Name a folder that is "
             "new or empty."
         )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _CLAIM).touch()
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,8 @@ class Target:
 
     def _write_recipe(self, recipe: dict) -> None:
         text = json.dumps(recipe, indent=2, ensure_ascii=False) + "\n"
-        self.fs.pipe_file(f"{self.staging}/{RECIPE}", text.encode())
+        # A lone surrogate, as in a file name that is no UTF-8, becomes its JSON escape.
+        self.fs.pipe_file(f"{self.staging}/{RECIPE}", text.encode("utf-8", "backslashreplace"))
         self._move(f"{self.staging}/{RECIPE}", f"{self.folder}/{RECIPE}")
 
     def _remove(self, names: Iterable[str]) -> None:

@@ -82,7 +82,8 @@ class EmbeddingFile:
         Raises
         ------
         EmbeddingsError
-            When a position is outside the file, or the file has changed since it was opened.
+            When a position is outside the file, or the file now has another size, shape or dtype
+            than when it was opened.
         """
         rows = np.asarray(rows)
         if rows.ndim == 1 and len(rows) == 0:

@@ -14,7 +14,7 @@ from laion_dask import partition
 from laion_dask.errors import EmbeddingsError, PairingError, ProvenanceError, must_be
 from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.embedding_headers import SUFFIXES, open_file
-from laion_dask.io.paths import expand, shard_key, stem
+from laion_dask.io.paths import embedding_key, expand, shard_key, stem
 from laion_dask.io.pieces import Shard
 from laion_dask.models import ClipModel, as_model
 
@@ -150,15 +150,10 @@ def open_embeddings(
 
 
 def _found(paths: str | os.PathLike | Iterable) -> list[str]:
-    """The files; Parquet that is not named is embeddings only where no array is beside it.
-
-    DataComp keeps ``<uid>.parquet`` and ``<uid>.npz`` in one folder.
-    """
+    """The files; Parquet beside an array of its name is that array's metadata, as in DataComp."""
     found = expand(paths, SUFFIXES)
-    given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-    if any(os.fspath(path).endswith(".parquet") for path in given):
-        return found
-    return [path for path in found if not path.endswith(".parquet")] or found
+    arrays = {path.rpartition(".")[0] for path in found if not path.endswith(".parquet")}
+    return [p for p in found if not (p.endswith(".parquet") and p.rpartition(".")[0] in arrays)]
 
 
 def _check_widths(files: Sequence[EmbeddingFile], model: ClipModel) -> None:
@@ -214,15 +209,15 @@ def _paired(shards: Sequence[Shard], files: Sequence[EmbeddingFile]) -> tuple[Em
 def _keys(files: list[str], shards: list[str]) -> tuple[list, list]:
     """The keys of both sides, in the first spelling under which each has its one partner.
 
-    Collections are told apart where both sides have the same ones; else their folders' names say
-    nothing. Where no spelling pairs all, keys are as `shard_key` has them, for the error to name.
+    Collections are told apart where both sides share one; else their folders' names say nothing.
+    Where no spelling pairs all, keys are as `shard_key` has them, for the error to name.
     """
     spelled = []
-    for key in (shard_key, _stem):
-        sides = [key(path) for path in files], [key(path) for path in shards]
+    for file_key, key in ((embedding_key, shard_key), (_stem, _stem)):
+        sides = [file_key(path) for path in files], [key(path) for path in shards]
         numbers = [{name for _, name in side} for side in sides]
-        same_collections = {c for c, _ in sides[0]} == {c for c, _ in sides[1]}
-        if not same_collections and [*map(len, numbers)] == [len(files), len(shards)]:
+        apart = {c for c, _ in sides[0]}.isdisjoint(c for c, _ in sides[1])
+        if apart and [*map(len, numbers)] == [len(files), len(shards)]:
             sides = tuple([("", name) for _, name in side] for side in sides)
         if len(set(sides[0])) == len(files) and set(sides[0]) == set(sides[1]):
             return sides

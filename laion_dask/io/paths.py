@@ -147,14 +147,27 @@ def _in_folder(fs, folder: str, suffixes: tuple[str, ...]) -> list[str]:
         )
     below = fs.find(folder)
     files = [f for f in below if f.endswith(suffixes) and not _hidden(f[len(folder) :])]
-    exports = [f.rpartition("/")[0] for f in below if f.rpartition("/")[2] in (RECIPE, UNFINISHED)]
+    exports = [f.rpartition("/")[0] for f in below if _marks_export(fs, f)]
     exported = {f for f in files if any(f.startswith(f"{e}/") for e in exports)}
-    if 0 < len(exported) < len(files):
+    if not exported:
+        return files
+    if len(exported) < len(files):
         raise OptionError(
             f"{folder} holds shards, and in {exports[0]} an export too, whose rows would count "
             f"again. Name which of them is meant, such as {folder}/*{suffixes[0]}."
         )
-    return files
+    return [file for export in exports for file in _in_folder(fs, export, suffixes)]
+
+
+def _marks_export(fs, path: str) -> bool:
+    """Whether a file says that its folder is an export of ours, whole or cut off."""
+    name = path.rpartition("/")[2]
+    if name != RECIPE:
+        return name == UNFINISHED
+    try:
+        return "parts" in json.loads(fs.cat_file(path))
+    except (ValueError, TypeError):
+        return False
 
 
 def _hidden(relative: str) -> bool:
@@ -171,6 +184,12 @@ def _near(fs, inner: str) -> str:
 def stem(path: str) -> str:
     """A file's name without the endings that say how it is stored."""
     return re.sub(r"(\.(parquet|npy|npz|snappy|zstd|gz|lz4))+$", "", PurePosixPath(path).name)
+
+
+def embedding_key(path: str) -> tuple[str, str]:
+    """As `shard_key`, without the CLIP model in the file's name, whose digits are no number."""
+    pure = PurePosixPath(path)
+    return shard_key(str(pure.with_name(_MODEL.sub("", pure.name))))
 
 
 def shard_key(path: str) -> tuple[str, str]:
@@ -196,6 +215,6 @@ def shard_key(path: str) -> tuple[str, str]:
     elif part := re.match(r"part-(\d+)-", name):
         number = str(int(part.group(1)))
     else:
-        name = re.sub(r"(\d+)-of-\d+$", r"\1", _MODEL.sub("", name))
+        name = re.sub(r"(\d+)-of-\d+$", r"\1", name)
         number = "/".join(str(int(n)) for n in re.findall("[0-9]+", name)) or name
     return (folders[-1] if folders else "", number)

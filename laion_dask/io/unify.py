@@ -57,7 +57,7 @@ def _widest(types: Sequence[pa.DataType]) -> pa.DataType:
         return types[0]
     if families == {"integer", "float"}:
         return pa.float64()
-    if len(set(types)) > 1:  # lists: writers differ in their width and in what an element is called
+    if len(types) > 1:  # lists: writers differ in their width
         return pa.large_list(_widest([t.value_type for t in types]))
     return types[0]
 
@@ -84,7 +84,7 @@ def _disagreement(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> Sch
     first_path, first_type = by_shard[0]
     other = next((p for p in by_shard if family(p[1]) != family(first_type)), None)
     if other is None and name not in CANONICAL:
-        other = next(p for p in by_shard if p[1] != first_type)
+        other = next((p for p in by_shard if p[1] != first_type), None)
     if other is None:
         expected = CANONICAL[name].kind
         expected = {"float": "a number", "key": "a string or an integer"}.get(expected, expected)
@@ -117,7 +117,10 @@ def common_type(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> pa.Da
         types. Raised when the shards are opened.
     """
     known = [(path, _plain(t)) for path, t in by_shard if family(t) != "null"]
-    types = list(dict.fromkeys(t for _, t in known))
+    types: list[pa.DataType] = []
+    for _, type_ in known:
+        if type_ not in types:  # by ==: what a list calls its elements makes no other type
+            types.append(type_)
     if name in CANONICAL:
         found = _canonical_type(name, types) if types else _canonical_type(name, [])
         if found is None:
