@@ -235,7 +235,7 @@ def test_on_a_cluster(model, head, tmp_path):
 
     source = captioned(tmp_path / "in")
     expected = digest(embed(source, model, tmp_path / "a", heads=[head]).out)
-    with Client(n_workers=1, threads_per_worker=2, dashboard_address=None):
+    with Client(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0"):
         assert digest(embed(source, model, tmp_path / "b", heads=[head]).out) == expected
         with pytest.raises(ImageError):
             write_tar(source / "9.tar", {"1.png": picture()}).write_bytes(b"")

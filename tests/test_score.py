@@ -306,7 +306,7 @@ def test_threads_and_processes_give_the_same_bits(small, tmp_path):
     wanted = scored.compute(scheduler="sync")
     pd.testing.assert_frame_equal(scored.compute(scheduler="threads"), wanted, check_exact=True)
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
     )
     with cluster, distributed.Client(cluster):
         pd.testing.assert_frame_equal(scored.compute(), wanted, check_exact=True)
