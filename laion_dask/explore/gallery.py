@@ -13,6 +13,7 @@ import pandas as pd
 from laion_dask.errors import ColumnError, ImageError, did_you_mean
 from laion_dask.io.images import Images
 from laion_dask.models.pictures import decode
+from laion_dask.verbs.summary import printable
 
 #: Longest side of a picture on the page, in pixels.
 SIDE = 144
@@ -139,5 +140,4 @@ def plain(text, most: int) -> str:
         return "<i>none</i>"
     text = str(text)
     cut = text[:most] + ("…" if len(text) > most else "")
-    shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in cut)
-    return html.escape(shown)
+    return html.escape(printable(cut))

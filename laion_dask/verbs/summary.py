@@ -68,9 +68,7 @@ class Summary:
     def __str__(self) -> str:
         with pd.option_context("display.width", 120, "display.max_columns", 24):
             parts = [f"{h}\n{readable(t)}" for h, t in self.tables().items()]
-        # What the web put into a language or a domain must not steer the terminal.
-        text = "\n\n".join([self.headline(), *parts])
-        return "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text)
+        return "\n".join(map(printable, "\n\n".join([self.headline(), *parts]).split("\n")))
 
     __repr__ = __str__
 
@@ -82,6 +80,11 @@ class Summary:
         shown = {heading: readable(table) for heading, table in self.tables().items()}
         parts = [f"<h4>{h}</h4>{table.to_html(escape=True)}" for h, table in shown.items()]
         return f"<p>{self.headline()}</p>{''.join(parts)}"
+
+
+def printable(text: str) -> str:
+    """Text from the web that steers neither a terminal nor a page: the rest is escaped."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
