@@ -16,6 +16,7 @@ FLOORS = {
     "schema": 0,
     "options": 0,
     "backend": 1,
+    "products": 1,
     "predicate": 2,
     "statistics": 2,
     "models": 2,
