@@ -46,6 +46,8 @@ def serving() -> Iterator[Publisher]:
             pass
 
     class Server(http.server.ThreadingHTTPServer):
+        daemon_threads = False  # the end of the block waits for them
+
         def handle_error(self, *args) -> None:  # a client that hangs up is no error here
             pass
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 from urllib import request
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from tqdm.auto import tqdm
@@ -50,6 +50,8 @@ def fetch(published: PublishedFile, folder: Path) -> Path:
     except WeightsError:
         raise
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()
         reason = getattr(error, "reason", None) or error or type(error).__name__
         raise WeightsError(
             f"{published.name} could not be fetched from {published.address} into {folder}: "
