@@ -84,14 +84,6 @@ def test_addresses_are_https_and_quoted():
     )
 
 
-def test_q16_prompts_are_those_that_laion_normalised(shared):
-    for arch in ("vit_l_14", "vit_b_32"):
-        own = weights.read_tensors(shared / f"weights/q16_prompts_{arch}.npy")["array"].float()
-        normalised = weights.read_tensors(shared / f"weights/violence_detection_{arch}.npy")
-        own = own / own.norm(dim=1, keepdim=True)
-        torch.testing.assert_close(normalised["array"], own, atol=5e-4, rtol=0)
-
-
 # Where they are looked for
 
 
@@ -148,9 +140,9 @@ def test_what_has_no_address_or_no_digest_is_not_fetched(cache):
         weights.download("q16_prompts_vit_b_32.npy")
     (cache / "h14_nsfw.pth").write_bytes(b"anything")
     for name in ("h14_nsfw.pth", "watermark_model_v1.pt"):
-        with pytest.raises(WeightsError, match="digest of .* is not known .* weights="):
+        with pytest.raises(WeightsError, match=r"digest of .* is not known .* weights="):
             weights.download(name)
-    with pytest.raises(WeightsError, match="Did you mean 'h14_nsfw.pth'"):
+    with pytest.raises(WeightsError, match=r"Did you mean 'h14_nsfw.pth'"):
         weights.find("h14_nsfw")
     with pytest.raises(OptionError, match="Expected True or False"):
         weights.find("h14_nsfw.pth", download="yes")
@@ -239,7 +231,7 @@ def test_a_folder_that_cannot_be_written_to(offer, cache):
     offer()
     cache.parent.mkdir(parents=True)
     cache.write_bytes(b"")
-    with pytest.raises(WeightsError, match="could not be fetched .* into"):
+    with pytest.raises(WeightsError, match=r"could not be fetched .* into"):
         weights.download(NAME)
 
 
@@ -335,7 +327,7 @@ def test_an_old_torch_reads_no_pickles(tmp_path, monkeypatch):
     save_file({"weight": torch.ones(2)}, tmp_path / "a.safetensors")
     assert weights.read_tensors(tmp_path / "a.pth")["weight"].tolist() == [1, 1]
     monkeypatch.setattr(torch, "__version__", TorchVersion("2.9.1+cu130"))
-    with pytest.raises(WeightsError, match="Install torch 2.10 or later"):
+    with pytest.raises(WeightsError, match=r"Install torch 2.10 or later"):
         weights.read_tensors(tmp_path / "a.pth")
     assert weights.read_tensors(tmp_path / "a.safetensors")["weight"].tolist() == [1, 1]
     monkeypatch.setattr(torch, "__version__", TorchVersion("2.10.0"))

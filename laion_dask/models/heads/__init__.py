@@ -9,10 +9,12 @@ from collections.abc import Callable
 from laion_dask.errors import one_of
 from laion_dask.models.clip import ClipModel
 from laion_dask.models.heads.base import EmbeddingHead, FileHead, Head, check_heads
+from laion_dask.models.heads.captions import CaptionHead, toxicity
 from laion_dask.models.heads.linear import LinearHead, aesthetic, demo_safety
 from laion_dask.models.heads.prompts import PromptHead, inappropriate, zero_shot
 
 __all__ = [
+    "CaptionHead",
     "EmbeddingHead",
     "FileHead",
     "Head",
@@ -23,6 +25,7 @@ __all__ = [
     "check_heads",
     "demo_safety",
     "inappropriate",
+    "toxicity",
     "zero_shot",
 ]
 

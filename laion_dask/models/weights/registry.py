@@ -138,15 +138,9 @@ REGISTRY: dict[str, PublishedFile] = {
                 "76909cca3e77abbbb21313895756773a9c6fb26c9cc743f3ef0625f025741982",
             ),
         ),
-        _q16(
-            "ViT-L-14", 3200, "eb1426d84248dc6ed46b854e4b536a4d14fd2b9de89cd9e6ed3bbafd246d6f98"
-        ),
-        _q16(
-            "ViT-B-32", 2176, "ed5c7a0456df4722b290b28a537b5682eb7e68a10bc7bba41ed5aea32a53e520"
-        ),
-        _q16(
-            "ViT-B-16", 2176, "9fb06bbf3b8206eca390d9114015a7eef53ed99ee8a9b2eb27e664072bcae1f8"
-        ),
+        _q16("ViT-L-14", 3200, "eb1426d84248dc6ed46b854e4b536a4d14fd2b9de89cd9e6ed3bbafd246d6f98"),
+        _q16("ViT-B-32", 2176, "ed5c7a0456df4722b290b28a537b5682eb7e68a10bc7bba41ed5aea32a53e520"),
+        _q16("ViT-B-16", 2176, "9fb06bbf3b8206eca390d9114015a7eef53ed99ee8a9b2eb27e664072bcae1f8"),
         *_of(
             "LAION-AI/LAION-5B-WatermarkDetection",
             "NOASSERTION",
