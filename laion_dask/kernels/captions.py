@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from laion_dask.models.heads import Head
 
 
-def captions(part, column: str, *specs: Head):
+def captions(part, column: str, specs: Sequence[Head]):
     """One column a head, each row's caption turned into a Python string once.
 
     Returns

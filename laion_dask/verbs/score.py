@@ -89,7 +89,8 @@ def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataF
     specs = tuple(check_heads(heads, embeddings.model))
     names = [head.name for head in specs]
     check_free(frame, names)
-    return assigned(frame, names, kernels.heads, partition.share(embeddings.like(frame)), specs)
+    paired = partition.share(embeddings.like(frame))
+    return assigned(frame, names, kernels.heads, paired, partition.share(specs))
 
 
 def assigned(

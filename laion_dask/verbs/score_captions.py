@@ -36,7 +36,7 @@ def score_captions(frame: dd.DataFrame, *heads: Head, column: str = "text") -> d
     must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
     if not heads:
         raise OptionError("No head was given. Name one, such as ld.heads.toxicity().")
-    specs = list(check_heads(heads, None, reads=("captions",)))
+    specs = tuple(check_heads(heads, None, reads=("captions",)))
     names = [head.name for head in specs]
     if column not in frame.columns:
         raise ColumnError(f"column is {column!r}.{did_you_mean(str(column), frame.columns)}")
@@ -45,4 +45,4 @@ def score_captions(frame: dd.DataFrame, *heads: Head, column: str = "text") -> d
             f"The column {column!r} holds {frame.dtypes[column]}. Name one of texts with column=."
         )
     check_free(frame, names)
-    return assigned(frame, names, captions, column, *map(partition.share, specs), reads=[column])
+    return assigned(frame, names, captions, column, partition.share(specs), reads=[column])

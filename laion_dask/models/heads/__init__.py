@@ -12,6 +12,7 @@ from laion_dask.models.heads.base import EmbeddingHead, FileHead, Head, check_he
 from laion_dask.models.heads.captions import CaptionHead, toxicity
 from laion_dask.models.heads.linear import LinearHead, aesthetic, demo_safety
 from laion_dask.models.heads.prompts import PromptHead, inappropriate, zero_shot
+from laion_dask.models.heads.trained import TrainedHead, load
 
 __all__ = [
     "CaptionHead",
@@ -20,11 +21,13 @@ __all__ = [
     "Head",
     "LinearHead",
     "PromptHead",
+    "TrainedHead",
     "aesthetic",
     "by_name",
     "check_heads",
     "demo_safety",
     "inappropriate",
+    "load",
     "toxicity",
     "zero_shot",
 ]
