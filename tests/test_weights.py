@@ -236,7 +236,7 @@ def test_a_folder_that_cannot_be_written_to(offer, cache):
 
 
 def test_two_processes_may_fetch_at_once(publisher, cache):
-    both = threading.Barrier(2)
+    both = threading.Barrier(2, timeout=60)
     file = publisher.offer(NAME, CONTENT, weight_server.in_halves(CONTENT, both.wait))
     script = f"""
 from laion_dask.models import weights
