@@ -23,6 +23,7 @@ from laion_dask.verbs.embed import embed
 from laion_dask.verbs.export import Export, export
 from laion_dask.verbs.rows import Rows, rows
 from laion_dask.verbs.score import score, similarity
+from laion_dask.verbs.score_captions import score_captions
 from laion_dask.verbs.summary import Summary, summary
 from laion_dask.verbs.where import where
 
@@ -53,6 +54,7 @@ __all__ = [
     "read_shards",
     "rows",
     "score",
+    "score_captions",
     "score_plot",
     "set_options",
     "show",

@@ -135,6 +135,23 @@ def export(
     typer.echo(write(read_shards(source, where=where), out, format))
 
 
+@app.command(epilog="Example: laion-dask models --download sa_0_4_vit_l_14_linear.pth")
+def models(
+    download: Annotated[
+        list[str] | None, typer.Option(help="Fetch this file from its publisher; 'all' for all.")
+    ] = None,
+) -> None:
+    """The weight files that heads use: publisher, licence, size, and which are here."""
+    from laion_dask.explore.weight_list import describe_weights
+    from laion_dask.models import weights
+
+    offered = [name for name, file in weights.REGISTRY.items() if file.can_be_fetched]
+    for name in offered if "all" in (download or ()) else download or ():
+        typer.echo(weights.download(name))
+    if not download:
+        typer.echo(describe_weights())
+
+
 @app.command(epilog="Example: laion-dask demo demo-corpus/")
 def demo(
     out: Annotated[Path, typer.Argument(help="Folder for the corpus and results.")] = Path(

@@ -1,6 +1,7 @@
 """``ld.heads``: every head, and how a new one is trained."""
 
 from laion_dask.models.heads import (
+    CaptionHead,
     EmbeddingHead,
     Head,
     LinearHead,
@@ -11,11 +12,13 @@ from laion_dask.models.heads import (
     demo_safety,
     inappropriate,
     load,
+    toxicity,
     zero_shot,
 )
 from laion_dask.verbs.train import train
 
 __all__ = [
+    "CaptionHead",
     "EmbeddingHead",
     "Head",
     "LinearHead",
@@ -26,6 +29,7 @@ __all__ = [
     "demo_safety",
     "inappropriate",
     "load",
+    "toxicity",
     "train",
     "zero_shot",
 ]

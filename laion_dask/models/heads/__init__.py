@@ -9,11 +9,13 @@ from collections.abc import Callable
 from laion_dask.errors import one_of
 from laion_dask.models.clip import ClipModel
 from laion_dask.models.heads.base import EmbeddingHead, FileHead, Head, check_heads
+from laion_dask.models.heads.captions import CaptionHead, toxicity
 from laion_dask.models.heads.linear import LinearHead, aesthetic, demo_safety
 from laion_dask.models.heads.prompts import PromptHead, inappropriate, zero_shot
 from laion_dask.models.heads.trained import TrainedHead, load
 
 __all__ = [
+    "CaptionHead",
     "EmbeddingHead",
     "FileHead",
     "Head",
@@ -26,6 +28,7 @@ __all__ = [
     "demo_safety",
     "inappropriate",
     "load",
+    "toxicity",
     "zero_shot",
 ]
 

@@ -289,15 +289,15 @@ class FileHead(EmbeddingHead):
 
 
 def check_heads(
-    heads: Iterable, model: ClipModel, reads: tuple[str, ...] = ("embeddings",)
+    heads: Iterable, model: ClipModel | None, reads: tuple[str, ...] = ("embeddings",)
 ) -> Iterator[Head]:
     """The heads one by one, each known to fit the model and to write a column of its own.
 
     Parameters
     ----------
     heads : iterable of heads
-    model : ClipModel
-        Of the embeddings at hand.
+    model : ClipModel or None
+        Of the embeddings at hand; None where there are none.
     reads : tuple of str
         What is at hand: ``"embeddings"``, ``"images"``, ``"captions"``.
 
@@ -312,7 +312,11 @@ def check_heads(
     for head in heads:
         must_be("A head", head, Head, "one such as ld.heads.aesthetic('ViT-L-14')")
         if head.reads not in reads:
-            where = {"images": "embed(heads=…)", "captions": "score_captions"}[head.reads]
+            where = {
+                "embeddings": "score",
+                "images": "embed(heads=…)",
+                "captions": "score_captions",
+            }[head.reads]
             raise OptionError(
                 f"The head {head.name!r} reads {head.reads}; here are {' and '.join(reads)} only. "
                 f"Give it to {where}."

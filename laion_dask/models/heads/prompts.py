@@ -21,9 +21,11 @@ from laion_dask.models.heads.base import EmbeddingHead, published_for
 #: which OpenAI's training clipped at 100 (Radford et al. 2021, section 2.5).
 TEMPERATURE = 100.0
 
+#: Where Q16's prompts are read from. LAION offers two as arrays, at length 1; the third is offered
+#: as a pickle only.
 _Q16 = {
-    "ViT-L-14:openai": "q16_prompts_vit_l_14.npy",
-    "ViT-B-32:openai": "q16_prompts_vit_b_32.npy",
+    "ViT-L-14:openai": "violence_detection_vit_l_14.npy",
+    "ViT-B-32:openai": "violence_detection_vit_b_32.npy",
     "ViT-B-16:openai": "q16_prompts_vit_b_16.npy",
 }
 
