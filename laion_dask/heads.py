@@ -4,6 +4,7 @@ from laion_dask.models.heads import (
     EmbeddingHead,
     Head,
     LinearHead,
+    NsfwHead,
     PromptHead,
     TrainedHead,
     aesthetic,
@@ -11,6 +12,7 @@ from laion_dask.models.heads import (
     demo_safety,
     inappropriate,
     load,
+    nsfw,
     zero_shot,
 )
 from laion_dask.verbs.train import train
@@ -19,6 +21,7 @@ __all__ = [
     "EmbeddingHead",
     "Head",
     "LinearHead",
+    "NsfwHead",
     "PromptHead",
     "TrainedHead",
     "aesthetic",
@@ -26,6 +29,7 @@ __all__ = [
     "demo_safety",
     "inappropriate",
     "load",
+    "nsfw",
     "train",
     "zero_shot",
 ]

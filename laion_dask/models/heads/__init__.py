@@ -10,6 +10,7 @@ from laion_dask.errors import one_of
 from laion_dask.models.clip import ClipModel
 from laion_dask.models.heads.base import EmbeddingHead, FileHead, Head, check_heads
 from laion_dask.models.heads.linear import LinearHead, aesthetic, demo_safety
+from laion_dask.models.heads.nsfw import NsfwHead, nsfw
 from laion_dask.models.heads.prompts import PromptHead, inappropriate, zero_shot
 from laion_dask.models.heads.trained import TrainedHead, load
 
@@ -18,6 +19,7 @@ __all__ = [
     "FileHead",
     "Head",
     "LinearHead",
+    "NsfwHead",
     "PromptHead",
     "TrainedHead",
     "aesthetic",
@@ -26,6 +28,7 @@ __all__ = [
     "demo_safety",
     "inappropriate",
     "load",
+    "nsfw",
     "zero_shot",
 ]
 
@@ -35,6 +38,7 @@ NAMES: dict[str, Callable[[ClipModel | str], Head]] = {
     "aesthetic_v2": lambda clip: aesthetic(clip, version=2, to="aesthetic_v2"),
     "demo_safety": lambda clip: demo_safety(),
     "inappropriate": inappropriate,
+    "nsfw": nsfw,
 }
 
 
