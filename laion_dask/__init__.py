@@ -12,11 +12,13 @@ from laion_dask.errors import LaionDaskError
 from laion_dask.explore.gallery import gallery
 from laion_dask.explore.plots import histogram, show
 from laion_dask.explore.report import write_report
+from laion_dask.explore.thresholds import score_plot, threshold_plot
 from laion_dask.io.embeddings import Embeddings, open_embeddings
 from laion_dask.io.images import Images, open_images
 from laion_dask.io.shards import read_shards
 from laion_dask.models import ClipModel, Vectors
 from laion_dask.options import get_option, set_options
+from laion_dask.verbs.distribution import Distribution, distributions
 from laion_dask.verbs.embed import embed
 from laion_dask.verbs.export import Export, export
 from laion_dask.verbs.rows import Rows, rows
@@ -28,6 +30,7 @@ from laion_dask.verbs.where import where
 __all__ = [
     "ClipModel",
     "DemoCorpus",
+    "Distribution",
     "Embeddings",
     "Export",
     "Images",
@@ -38,6 +41,7 @@ __all__ = [
     "accessor",
     "connect",
     "demo_corpus",
+    "distributions",
     "embed",
     "export",
     "gallery",
@@ -51,12 +55,14 @@ __all__ = [
     "rows",
     "score",
     "score_captions",
+    "score_plot",
     "set_options",
     "show",
     "similarity",
     "start_cluster",
     "statistics",
     "summary",
+    "threshold_plot",
     "where",
     "write_report",
 ]

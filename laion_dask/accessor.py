@@ -6,6 +6,7 @@ import functools
 
 from dask.dataframe.extensions import register_dataframe_accessor
 
+from laion_dask.verbs.distribution import distributions
 from laion_dask.verbs.export import export
 from laion_dask.verbs.rows import rows
 from laion_dask.verbs.score import score, similarity
@@ -35,4 +36,5 @@ class Laion:
     score = _method(score)
     score_captions = _method(score_captions)
     summary = _method(summary)
+    distributions = _method(distributions)
     export = _method(export)
