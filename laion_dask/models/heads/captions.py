@@ -240,7 +240,7 @@ def _described(classify: Callable) -> dict:
     kind = classify if hasattr(classify, "__qualname__") else type(classify)
     about = {"classifier": f"{kind.__module__}.{kind.__qualname__}"}
     model = getattr(getattr(classify, "model", None), "name_or_path", None)
-    return about if model is None else {**about, "model": str(model)}
+    return {**about, "model": str(model)} if model else about
 
 
 def _texts(head: str, texts: Iterable) -> list[str | None]:
