@@ -30,6 +30,7 @@ Model = Annotated[
     str, typer.Option(help="open_clip architecture, as NAME or NAME:PRETRAINED; or 'demo'.")
 ]
 Vectors = Annotated[str, typer.Option(help="Embeddings of SOURCE: .npy, .npz or Parquet.")]
+_HEADS = "aesthetic, aesthetic_v2, demo_safety, inappropriate, nsfw."
 Format = Annotated[str, typer.Option(help="What the parts are: parquet.")]
 
 
@@ -93,7 +94,7 @@ def score(
     out: Annotated[str, typer.Argument(help="Folder or address for the scored rows.")],
     embeddings: Vectors,
     model: Model,
-    head: Annotated[list[str] | None, typer.Option(help="aesthetic, demo_safety.")] = None,
+    head: Annotated[list[str] | None, typer.Option(help=_HEADS)] = None,
     text: Annotated[str | None, typer.Option(help="Similarity to this text.")] = None,
     field: Annotated[str | None, typer.Option(help="Member or column of the vectors.")] = None,
     where: Where = None,

@@ -8,7 +8,15 @@ and the address. Nothing that could run code is loaded: safetensors, ``.npy`` wi
 ``torch.load(weights_only=True)`` of a torch that keeps that promise.
 """
 
-from laion_dask.models.weights.lookup import VARIABLE, download, find, folders, sha256_of, table
+from laion_dask.models.weights.lookup import (
+    VARIABLE,
+    download,
+    find,
+    find_one_of,
+    folders,
+    sha256_of,
+    table,
+)
 from laion_dask.models.weights.reading import read_tensors
 from laion_dask.models.weights.registry import REGISTRY, PublishedFile
 
@@ -18,6 +26,7 @@ __all__ = [
     "PublishedFile",
     "download",
     "find",
+    "find_one_of",
     "folders",
     "read_tensors",
     "sha256_of",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,18 @@ def find(name: str, *, download: bool | None = None) -> Path:
     if allowed and published.can_be_fetched:
         return fetch(published, cache)
     raise _missing(published)
+
+
+def find_one_of(names: Sequence[str]) -> Path:
+    """`find` of the first of these files that a folder has, else of the last. Eager.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Files that serve the same purpose, the preferred first.
+    """
+    here = (n for n in names if any((folder / n).is_file() for folder in folders()))
+    return find(next(here, names[-1]))
 
 
 def download(name: str) -> Path:
