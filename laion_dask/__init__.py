@@ -19,8 +19,10 @@ from laion_dask.models import ClipModel, Vectors
 from laion_dask.options import get_option, set_options
 from laion_dask.verbs.embed import embed
 from laion_dask.verbs.export import Export, export
+from laion_dask.verbs.queries import Mix, mix
 from laion_dask.verbs.rows import Rows, rows
 from laion_dask.verbs.score import score, similarity
+from laion_dask.verbs.search import Rerank, search
 from laion_dask.verbs.summary import Summary, summary
 from laion_dask.verbs.where import where
 
@@ -31,6 +33,8 @@ __all__ = [
     "Export",
     "Images",
     "LaionDaskError",
+    "Mix",
+    "Rerank",
     "Rows",
     "Summary",
     "Vectors",
@@ -43,12 +47,14 @@ __all__ = [
     "get_option",
     "heads",
     "histogram",
+    "mix",
     "models",
     "open_embeddings",
     "open_images",
     "read_shards",
     "rows",
     "score",
+    "search",
     "set_options",
     "show",
     "similarity",

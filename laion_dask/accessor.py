@@ -9,6 +9,7 @@ from dask.dataframe.extensions import register_dataframe_accessor
 from laion_dask.verbs.export import export
 from laion_dask.verbs.rows import rows
 from laion_dask.verbs.score import score, similarity
+from laion_dask.verbs.search import search
 from laion_dask.verbs.summary import summary
 from laion_dask.verbs.where import where
 
@@ -32,5 +33,6 @@ class Laion:
     rows = _method(rows)
     similarity = _method(similarity)
     score = _method(score)
+    search = _method(search)
     summary = _method(summary)
     export = _method(export)
