@@ -20,7 +20,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-
 from carve import child, cpu_model, medians
 from heads_ways import CORES, DIM, HEADS
 

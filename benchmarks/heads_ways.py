@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-
 from carve_ways import CORES, cpu_seconds, peak_bytes
 
 DIM = 768
@@ -132,7 +131,6 @@ def onnx_blocks() -> Score:
     """onnxruntime, block by block, the normalisation folded into the first layer."""
     import onnxruntime
     import torch
-
     from heads_onnx import folded_model
 
     found = detector()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from laion_dask.errors import EmbeddingsError, ModelMismatchError, OptionError, WeightsError
 from laion_dask.models import ClipModel, Vectors, heads
+from laion_dask.models.heads import dense
 from laion_dask.models.heads.dense import DenseNetwork, _indices, _lookup_tables, millionths
 from laion_dask.models.saved_model import read_detector
 
@@ -145,6 +146,14 @@ def test_vit_h_14_against_the_plain_network(h14):
     assert head.clip == "ViT-H-14:laion2b_s32b_b79k" and head.name == "nsfw"
     half = heads.nsfw("ViT-H-14", weights=head.weights, precision="bfloat16")
     np.testing.assert_allclose(half.predict(x), right, atol=0.01)
+
+
+def test_a_torch_without_onednn(published, monkeypatch):
+    head, known = published
+    x = known["embedding_f16"]
+    scores = head.predict(x)
+    monkeypatch.setattr(dense, "_onednn", lambda: None)
+    np.testing.assert_allclose(head.predict(x), scores, atol=2e-6)
 
 
 def test_vit_h_14_of_another_layout(tmp_path):

@@ -89,8 +89,8 @@ def nsfw(
         The weight file; by default it is looked for as ``laion_dask.models.weights`` says. No
         digest of ViT-H-14's is published, so its path must be given.
     precision : str
-        ``"float32"`` agrees with TensorFlow within 1e-6. ``"bfloat16"`` keeps only the first and
-        the last layer in float32: up to 0.002 off, and faster where the processor has such
+        ``"float32"`` agrees with TensorFlow within 2e-6. ``"bfloat16"`` keeps only the first and
+        the last layer in float32: up to 0.004 off, and faster where the processor has such
         arithmetic (AVX512-BF16, AMX, CUDA).
     to : str
         The output column. LAION's own column is ``punsafe``; a frame that has it keeps it.
