@@ -88,7 +88,7 @@ def sequential(found):
     class Normalise(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.mean = torch.from_numpy(found.mean)
+            self.mean = torch.tensor(found.mean)
             self.deviation = torch.from_numpy(np.maximum(np.sqrt(found.variance), 1e-7))
 
         def forward(self, x):
@@ -97,7 +97,7 @@ def sequential(found):
     network = torch.nn.Sequential(Normalise())
     for kernel, bias in found.layers:
         layer = torch.nn.Linear(*kernel.shape)
-        layer.weight.data, layer.bias.data = torch.from_numpy(kernel.T), torch.from_numpy(bias)
+        layer.weight.data, layer.bias.data = torch.tensor(kernel.T), torch.tensor(bias)
         network.extend([layer, torch.nn.ReLU()])
     network[-1] = torch.nn.Sigmoid()
     return network

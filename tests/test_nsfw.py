@@ -176,6 +176,8 @@ def test_the_published_names_are_found(shared, monkeypatch):
 
 def test_wrong_models_and_options(published, tmp_path):
     head, known = published
+    with pytest.raises(WeightsError, match="There is no weight file"):
+        heads.nsfw("ViT-L-14", weights=tmp_path / "missing.zip")
     with pytest.raises(OptionError, match="There are: ViT-B-32, ViT-H-14, ViT-L-14"):
         heads.nsfw("ViT-B-16")
     with pytest.raises(ModelMismatchError, match="fitted on the weights 'openai'"):

@@ -108,8 +108,11 @@ def nsfw(
         raise one_of("precision", precision, PRECISIONS)
     home, file = published_for(clip, _FILES, "NSFW head")
     path = os.path.abspath(weights or weight_files.find(file))
-    _network(path, home)
-    return NsfwHead(to, home, path, weight_files.sha256_of(path), precision=precision)
+    if not os.path.isfile(path):
+        raise WeightsError(f"There is no weight file {path}. Give the path of {file}.")
+    head = NsfwHead(to, home, path, weight_files.sha256_of(path), precision=precision)
+    head.load()
+    return head
 
 
 def _network(path: str, clip: ClipModel | str) -> tuple[DenseNetwork, bool]:
