@@ -95,7 +95,7 @@ def test_shapes_and_unit_norm(model, tmp_path):
 def test_wrong_inputs_say_which(model, tmp_path):
     with pytest.raises(OptionError, match="A text is bytes"):
         model.text([b"x"])
-    with pytest.raises(ImageError, match=r"missing\.png cannot be embedded"):
+    with pytest.raises(ImageError, match=r"missing\.png cannot be read"):
         model.image(tmp_path / "missing.png")
     with pytest.raises(ImageError, match="An image is int"):
         model.image(3)
