@@ -11,6 +11,7 @@ from laion_dask.models.clip import ClipModel
 from laion_dask.models.heads.base import EmbeddingHead, FileHead, Head, check_heads
 from laion_dask.models.heads.linear import LinearHead, aesthetic, demo_safety
 from laion_dask.models.heads.prompts import PromptHead, inappropriate, zero_shot
+from laion_dask.models.heads.watermark import WatermarkHead, watermark
 
 __all__ = [
     "EmbeddingHead",
@@ -18,11 +19,13 @@ __all__ = [
     "Head",
     "LinearHead",
     "PromptHead",
+    "WatermarkHead",
     "aesthetic",
     "by_name",
     "check_heads",
     "demo_safety",
     "inappropriate",
+    "watermark",
     "zero_shot",
 ]
 
