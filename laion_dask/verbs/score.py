@@ -87,7 +87,8 @@ def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataF
     specs = tuple(check_heads(heads, embeddings.model))
     names = [head.name for head in specs]
     _check_free(frame, names)
-    return _assigned(frame, names, kernels.heads, partition.share(embeddings.like(frame)), specs)
+    paired = partition.share(embeddings.like(frame))
+    return _assigned(frame, names, kernels.heads, paired, partition.share(specs))
 
 
 def _assigned(frame: dd.DataFrame, names: list[str], kernel, *args) -> dd.DataFrame:

@@ -11,6 +11,7 @@ from laion_dask.models.clip import ClipModel
 from laion_dask.models.heads.base import EmbeddingHead, FileHead, Head, check_heads
 from laion_dask.models.heads.linear import LinearHead, aesthetic, demo_safety
 from laion_dask.models.heads.prompts import PromptHead, inappropriate, zero_shot
+from laion_dask.models.heads.trained import TrainedHead, load
 from laion_dask.models.heads.watermark import WatermarkHead, watermark
 
 __all__ = [
@@ -19,12 +20,14 @@ __all__ = [
     "Head",
     "LinearHead",
     "PromptHead",
+    "TrainedHead",
     "WatermarkHead",
     "aesthetic",
     "by_name",
     "check_heads",
     "demo_safety",
     "inappropriate",
+    "load",
     "watermark",
     "zero_shot",
 ]
@@ -38,14 +41,21 @@ NAMES: dict[str, Callable[[ClipModel | str], Head]] = {
 }
 
 
+#: The heads that need a weight file, written ``NAME=FILE`` there.
+NAMES_OF_FILES: dict[str, Callable[..., Head]] = {"watermark": watermark}
+
+
 def by_name(name: str, clip: ClipModel | str) -> Head:
-    """A head by its name on the command line, such as ``"aesthetic"``. Eager.
+    """A head by its name on the command line: ``"aesthetic"``, ``"watermark=FILE"``. Eager.
 
     Raises
     ------
     OptionError
         When there is no head of that name; else as the head's own function.
     """
+    short, equals, file = name.partition("=")
+    if equals and short in NAMES_OF_FILES:
+        return NAMES_OF_FILES[short](weights=file)
     if name not in NAMES:
-        raise one_of("head", name, NAMES)
+        raise one_of("head", name, [*NAMES, *(f"{short}=FILE" for short in NAMES_OF_FILES)])
     return NAMES[name](clip)

@@ -79,7 +79,11 @@ class WatermarkHead(Head):
 
         if isinstance(x, (np.ndarray, torch.Tensor)):
             ready = torch.as_tensor(x)
-            if ready.ndim != 4 or ready.shape[1:] != (3, SIDE, SIDE) or not ready.is_floating_point():
+            if (
+                ready.ndim != 4
+                or ready.shape[1:] != (3, SIDE, SIDE)
+                or not ready.is_floating_point()
+            ):
                 raise ImageError(
                     f"The head {self.name!r} was given an array of {ready.dtype} and shape "
                     f"{tuple(ready.shape)}. Expected float32 of shape (n, 3, {SIDE}, {SIDE}), or a "
