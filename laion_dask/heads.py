@@ -11,6 +11,7 @@ from laion_dask.models.heads import (
     demo_safety,
     inappropriate,
     load,
+    watermark,
     zero_shot,
 )
 from laion_dask.verbs.train import train
@@ -27,5 +28,6 @@ __all__ = [
     "inappropriate",
     "load",
     "train",
+    "watermark",
     "zero_shot",
 ]

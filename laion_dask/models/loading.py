@@ -16,6 +16,7 @@ from pathlib import Path
 
 from laion_dask.errors import OptionError, WeightsError
 from laion_dask.models import weights
+from laion_dask.models.hub_text import require_text_tower
 from laion_dask.models.loaded import LoadedClip
 from laion_dask.models.process_cache import ProcessCache
 
@@ -174,6 +175,7 @@ def load(arch: str, pretrained: str | None, device: str, precision: str) -> Load
 
 def _load(arch: str, pretrained: str | None, device: str, precision: str) -> LoadedClip:
     file = require_file(arch, pretrained)
+    require_text_tower(arch, read_config(arch))
     settings = {"force_quick_gelu": None}
     if pretrained and not is_path(pretrained):
         published = _published(arch, pretrained)
@@ -190,7 +192,7 @@ def _load(arch: str, pretrained: str | None, device: str, precision: str) -> Loa
         raise WeightsError(
             f"{file} cannot be loaded into {arch} ({type(error).__name__}: {str(error)[:300]}). "
             "Expected the state dict of that architecture as safetensors or a weights-only "
-            "PyTorch file; models whose text tower needs a hub download are not supported."
+            "PyTorch file."
         ) from error
 
 

@@ -65,7 +65,7 @@ class WatermarkHead(Head):
         Parameters
         ----------
         x : list of PIL.Image.Image, path or bytes; or (n, 3, 256, 256) float32 array
-            An array is taken as prepared already: scaled to 256 × 256 without regard to the
+            An array is taken as prepared already: scaled to 256 x 256 without regard to the
             aspect, in [0, 1], less ImageNet's mean, over its deviation. n may be 0.
 
         Raises
@@ -144,7 +144,7 @@ class WatermarkHead(Head):
 def watermark(*, weights: str | os.PathLike, to: str = "p_watermark") -> WatermarkHead:
     """LAION's watermark detector as a head over images: P(watermark), 0 to 1. Eager.
 
-    An EfficientNet-B3 with a classifier of three layers over pictures of 256 × 256
+    An EfficientNet-B3 with a classifier of three layers over pictures of 256 x 256
     (LAION-AI/LAION-5B-WatermarkDetection, 2022, ``watermark_model_v1.pt``). It runs in the image
     pass of ``embed(heads=[…])``; every picture is decoded once. LAION-5B's own column
     ``pwatermark`` holds its answers for the pictures as they were then.
