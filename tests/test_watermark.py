@@ -36,12 +36,13 @@ def plain_network():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.momentum = 1.0
         with torch.no_grad():  # so that the running statistics fit, and the answers differ
-            net.train()(torch.randn(4, 3, 256, 256))
-            logits = net.eval()(
-                torch.randn(4, 3, 256, 256) * torch.arange(1, 5)[:, None, None, None]
-            )
-            net.classifier[5].weight *= 5 / logits.std()
-            net.classifier[5].bias.copy_(-5 * logits.mean(0) / logits.std())
+            level = torch.linspace(-2, 2, 6)[:, None, None, None]
+            given = torch.randn(6, 3, 256, 256) * level.abs() + level.flip(0)
+            net.train()(given)
+            middle = net.eval()(given[::2]).mean(0)
+            net.classifier[5].weight *= 50
+            net.classifier[5].bias *= 50
+            net.classifier[5].bias -= 50 * middle
     return net.eval()
 
 
@@ -64,6 +65,17 @@ def model(tmp_path_factory):
     return ClipModel(*make_small_clip(tmp_path_factory.mktemp("clip"), name="tiny-watermark"))
 
 
+def varied(i):
+    """A picture file: light and rough, or dark and smooth."""
+    from PIL import Image
+
+    draw = np.random.default_rng(i)
+    pixels = draw.normal(40 + 40 * i, 60 - 12 * i, (60 + 20 * i, 90, 3)).clip(0, 255)
+    data = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(data, "PNG")
+    return data.getvalue()
+
+
 def plain_loop(net, files):
     """The published example's own steps."""
     import torch
@@ -84,16 +96,16 @@ def plain_loop(net, files):
 
 
 def test_predict_against_a_plain_loop(net, head, tmp_path):
-    files = [picture(i, size=(90 + 20 * i, 60)) for i in range(5)]
+    files = [varied(i) for i in range(5)]
     expected, inputs = plain_loop(net, files)
-    assert np.ptp(expected) > 0.01
+    assert np.ptp(expected) > 0.02
     (tmp_path / "0.png").write_bytes(files[0])
     mixed = [tmp_path / "0.png", files[1], decode(files[2]), *files[3:]]
     found = head.predict(mixed)
     assert found.dtype == np.float32 and found.shape == (5,)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    np.testing.assert_allclose(head.predict(inputs), expected, atol=1e-5)
-    np.testing.assert_allclose(head.predict(inputs[:1]), expected[:1], atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    np.testing.assert_allclose(head.predict(inputs), expected, atol=2e-4)
+    np.testing.assert_allclose(head.predict(inputs[:1]), expected[:1], atol=2e-4)
     assert head.predict([]).shape == head.predict(inputs[:0]).shape == (0,)
 
 
@@ -125,15 +137,15 @@ def test_weights_of_something_else_are_refused(head, tmp_path):
 def test_in_the_image_pass_every_picture_is_decoded_once(head, model, tmp_path, monkeypatch):
     from laion_dask.models import pictures
 
-    members = {f"{i}.png": b"broken" if i == 2 else picture(i) for i in range(6)}
+    members = {f"{i}.png": b"broken" if i == 2 else varied(i % 5) for i in range(6)}
     source = write_tar(tmp_path / "a.tar", members)
     decoded, real = [], pictures.decode
     monkeypatch.setattr(pictures, "decode", lambda data: decoded.append(1) or real(data))
     result = embed(source, model, tmp_path / "out", batch_size=3, heads=[head])
     assert len(decoded) == 6 and result.n_kept == 5
     table = pq.read_table(result.metadata / "metadata_0000.parquet")
-    good = [picture(i) for i in range(6) if i != 2]
-    np.testing.assert_allclose(table["p_watermark"].to_numpy(), head.predict(good), atol=1e-5)
+    good = [varied(i % 5) for i in range(6) if i != 2]
+    np.testing.assert_allclose(table["p_watermark"].to_numpy(), head.predict(good), atol=2e-4)
     assert json.loads(result.manifest.read_text())["heads"] == [head.recipe()]
 
 
