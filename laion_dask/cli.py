@@ -31,7 +31,8 @@ Model = Annotated[
 ]
 Vectors = Annotated[str, typer.Option(help="Embeddings of SOURCE: .npy, .npz or Parquet.")]
 Heads = Annotated[
-    list[str] | None, typer.Option(help="Such as aesthetic; may be given several times.")
+    list[str] | None,
+    typer.Option(help="aesthetic, aesthetic_v2, demo_safety, inappropriate, nsfw; repeatable."),
 ]
 Format = Annotated[str, typer.Option(help="What the parts are: parquet.")]
 
@@ -90,7 +91,11 @@ def embed(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 64,
 ) -> None:
-    """Images to CLIP embeddings, shard by shard; run it again to resume."""
+    """Images to CLIP embeddings, shard by shard; run it again to resume.
+
+    A head makes the column of its name; one over images is given with its weights, as
+    watermark=FILE.
+    """
     from laion_dask.models.heads import by_name
     from laion_dask.verbs.embed import embed as run
 
@@ -148,6 +153,23 @@ def export(
     from laion_dask.verbs.export import export as write
 
     typer.echo(write(read_shards(source, where=where), out, format))
+
+
+@app.command(epilog="Example: laion-dask models --download sa_0_4_vit_l_14_linear.pth")
+def models(
+    download: Annotated[
+        list[str] | None, typer.Option(help="Fetch this file from its publisher; 'all' for all.")
+    ] = None,
+) -> None:
+    """The weight files that heads use: publisher, licence, size, and which are here."""
+    from laion_dask.explore.weight_list import describe_weights
+    from laion_dask.models import weights
+
+    offered = [name for name, file in weights.REGISTRY.items() if file.can_be_fetched]
+    for name in offered if "all" in (download or ()) else download or ():
+        typer.echo(weights.download(name))
+    if not download:
+        typer.echo(describe_weights())
 
 
 @app.command(epilog="Example: laion-dask demo demo-corpus/")

@@ -1,9 +1,11 @@
 """``ld.heads``: every head, and how a new one is trained."""
 
 from laion_dask.models.heads import (
+    CaptionHead,
     EmbeddingHead,
     Head,
     LinearHead,
+    NsfwHead,
     PromptHead,
     TrainedHead,
     aesthetic,
@@ -11,15 +13,19 @@ from laion_dask.models.heads import (
     demo_safety,
     inappropriate,
     load,
+    nsfw,
+    toxicity,
     watermark,
     zero_shot,
 )
 from laion_dask.verbs.train import train
 
 __all__ = [
+    "CaptionHead",
     "EmbeddingHead",
     "Head",
     "LinearHead",
+    "NsfwHead",
     "PromptHead",
     "TrainedHead",
     "aesthetic",
@@ -27,6 +33,8 @@ __all__ = [
     "demo_safety",
     "inappropriate",
     "load",
+    "nsfw",
+    "toxicity",
     "train",
     "watermark",
     "zero_shot",

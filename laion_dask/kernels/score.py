@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laion_dask.backend import column_like, to_numpy
+from laion_dask.products import cosines
 
 if TYPE_CHECKING:
     from laion_dask.io.embeddings import Embeddings
@@ -54,7 +55,12 @@ def columns(part, names: Sequence[str], score: Callable[[int, np.ndarray], Itera
     for shard, rows, positions in blocks(part):
         for column, values in zip(out, score(shard, rows), strict=True):
             column[positions] = values
-    return part[[]].assign(**{n: column_like(c, part) for n, c in zip(names, out, strict=True)})
+    return scored(part, names, out)
+
+
+def scored(part, names: Sequence[str], values: Sequence[np.ndarray]):
+    """A frame of float32 columns with the partition's index."""
+    return part[[]].assign(**{n: column_like(v, part) for n, v in zip(names, values, strict=True)})
 
 
 @dataclass(frozen=True)
@@ -87,8 +93,7 @@ def similarity(part, embeddings: Embeddings, query: Query, to: str):
     vector = query.array()
 
     def score(shard: int, rows: np.ndarray):
-        cosine = np.einsum("ij,j->i", unit(embeddings.read(shard, rows)), vector)
-        yield np.clip(cosine, -1, 1)
+        yield cosines(embeddings.read(shard, rows), vector)
 
     return columns(part, [to], score)
 
@@ -103,8 +108,7 @@ def similarity_to(part, embeddings: Embeddings, others: Embeddings, to: str):
     """
 
     def score(shard: int, rows: np.ndarray):
-        one, two = unit(embeddings.read(shard, rows)), unit(others.read(shard, rows))
-        yield np.clip(np.einsum("ij,ij->i", one, two), -1, 1)
+        yield cosines(embeddings.read(shard, rows), others.read(shard, rows))
 
     return columns(part, [to], score)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dask.dataframe as dd
 import numpy as np
 
@@ -9,9 +11,10 @@ from laion_dask import partition
 from laion_dask.errors import EmbeddingsError, OptionError, must_be
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels import score as kernels
-from laion_dask.models import ClipModel, check_same_space
+from laion_dask.models import check_same_space
 from laion_dask.models.heads import Head, check_heads
 from laion_dask.schema import PROVENANCE
+from laion_dask.verbs.queries import as_units
 
 
 def similarity(
@@ -47,15 +50,15 @@ def similarity(
     """
     must_be("to", to, str, "the new column's name")
     _check_target(frame, embeddings)
-    _check_free(frame, [to])
+    check_free(frame, [to])
     paired = embeddings.like(frame)
     if isinstance(query, Embeddings):
         check_same_space(embeddings.model, query.model, "The two sets of embeddings")
         other = partition.share(query.like(frame))
-        return _assigned(frame, [to], kernels.similarity_to, partition.share(paired), other, to)
+        return assigned(frame, [to], kernels.similarity_to, partition.share(paired), other, to)
     text = getattr(query, "text", None)
     vector = kernels.Query(tuple(_direction(query, embeddings).tolist()), to, text)
-    return _assigned(frame, [to], kernels.similarity, partition.share(paired), vector, to)
+    return assigned(frame, [to], kernels.similarity, partition.share(paired), vector, to)
 
 
 def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataFrame:
@@ -86,15 +89,17 @@ def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataF
     _check_target(frame, embeddings)
     specs = tuple(check_heads(heads, embeddings.model))
     names = [head.name for head in specs]
-    _check_free(frame, names)
+    check_free(frame, names)
     paired = partition.share(embeddings.like(frame))
-    return _assigned(frame, names, kernels.heads, paired, partition.share(specs))
+    return assigned(frame, names, kernels.heads, paired, partition.share(specs))
 
 
-def _assigned(frame: dd.DataFrame, names: list[str], kernel, *args) -> dd.DataFrame:
-    """The frame with the float32 columns that a kernel makes of its provenance."""
+def assigned(
+    frame: dd.DataFrame, names: list[str], kernel, *args, reads: Sequence[str] = PROVENANCE
+) -> dd.DataFrame:
+    """The frame with the float32 columns that a kernel makes of some of its own. Lazy."""
     meta = frame._meta[[]].assign(**{name: np.empty(0, np.float32) for name in names})
-    made = partition.map_columns(frame, kernel, *args, reads=PROVENANCE, meta=meta)
+    made = partition.map_columns(frame, kernel, *args, reads=reads, meta=meta)
     return frame.assign(**{name: made[name] for name in names})
 
 
@@ -104,7 +109,8 @@ def _check_target(frame: dd.DataFrame, embeddings: Embeddings) -> None:
     provenance(frame)
 
 
-def _check_free(frame: dd.DataFrame, names: list[str]) -> None:
+def check_free(frame: dd.DataFrame, names: list[str]) -> None:
+    """Refuse a new column whose name is taken."""
     taken = next((name for name in names if name in frame.columns), None)
     if taken is not None:
         raise OptionError(
@@ -114,26 +120,9 @@ def _check_free(frame: dd.DataFrame, names: list[str]) -> None:
 
 def _direction(query, embeddings: Embeddings) -> np.ndarray:
     """A query as a vector of length one, of the embeddings' model as far as is known."""
-    model = getattr(query, "model", None)
-    if isinstance(model, (ClipModel, str)):
-        check_same_space(embeddings.model, model, "The embeddings and the query")
     if isinstance(query, str):
         raise EmbeddingsError(
             f"The query is the text {query[:60]!r}. Expected a vector: "
             f"ld.ClipModel(...).text({query[:60]!r}) makes one."
         )
-    try:
-        vector = np.asarray(query)
-    except (ValueError, RuntimeError):  # lists of different lengths, a tensor with a gradient
-        vector = np.asarray(query, dtype=object)
-    if vector.ndim == 2 and len(vector) == 1:
-        vector = vector[0]
-    if vector.dtype.kind not in "fiu" or vector.shape != (embeddings.dim,):
-        raise EmbeddingsError(
-            f"The query has the shape {vector.shape} and dtype {vector.dtype}; expected "
-            f"({embeddings.dim},) numbers, as {embeddings.model.name} makes them."
-        )
-    vector = kernels.unit(vector[None])[0]
-    if np.isnan(vector).any():
-        raise EmbeddingsError("The query is NaN, infinite or of length zero; it has no direction.")
-    return vector
+    return as_units(query, embeddings, many=False)[0]

@@ -8,17 +8,22 @@ from collections.abc import Callable
 
 from laion_dask.errors import one_of
 from laion_dask.models.clip import ClipModel
-from laion_dask.models.heads.base import EmbeddingHead, FileHead, Head, check_heads
+from laion_dask.models.heads.base import EmbeddingHead, FileHead, Head
+from laion_dask.models.heads.captions import CaptionHead, toxicity
 from laion_dask.models.heads.linear import LinearHead, aesthetic, demo_safety
+from laion_dask.models.heads.matching import check_heads
+from laion_dask.models.heads.nsfw import NsfwHead, nsfw
 from laion_dask.models.heads.prompts import PromptHead, inappropriate, zero_shot
 from laion_dask.models.heads.trained import TrainedHead, load
 from laion_dask.models.heads.watermark import WatermarkHead, watermark
 
 __all__ = [
+    "CaptionHead",
     "EmbeddingHead",
     "FileHead",
     "Head",
     "LinearHead",
+    "NsfwHead",
     "PromptHead",
     "TrainedHead",
     "WatermarkHead",
@@ -28,6 +33,8 @@ __all__ = [
     "demo_safety",
     "inappropriate",
     "load",
+    "nsfw",
+    "toxicity",
     "watermark",
     "zero_shot",
 ]
@@ -38,6 +45,7 @@ NAMES: dict[str, Callable[[ClipModel | str], Head]] = {
     "aesthetic_v2": lambda clip: aesthetic(clip, version=2, to="aesthetic_v2"),
     "demo_safety": lambda clip: demo_safety(),
     "inappropriate": inappropriate,
+    "nsfw": nsfw,
 }
 
 

@@ -15,7 +15,8 @@ from scipy.special import expit
 from laion_dask.errors import OptionError, WeightsError, one_of
 from laion_dask.models import weights as weight_files
 from laion_dask.models.clip import ClipModel, as_model
-from laion_dask.models.heads.base import FileHead, published_for
+from laion_dask.models.heads.base import FileHead
+from laion_dask.models.heads.matching import published_for
 from laion_dask.products import dot_and_squares, rough_cosines, squares
 
 #: LAION's aesthetic heads by version and model. All were fitted on OpenAI's weights
