@@ -14,9 +14,11 @@ from laion_dask.explore.plots import histogram, show
 from laion_dask.explore.report import write_report
 from laion_dask.io.embeddings import Embeddings, open_embeddings
 from laion_dask.io.images import Images, open_images
+from laion_dask.io.index import Index, open_index
 from laion_dask.io.shards import read_shards
 from laion_dask.models import ClipModel, Vectors, heads
 from laion_dask.options import get_option, set_options
+from laion_dask.verbs.build_index import build_index
 from laion_dask.verbs.embed import embed
 from laion_dask.verbs.export import Export, export
 from laion_dask.verbs.rows import Rows, rows
@@ -30,11 +32,13 @@ __all__ = [
     "Embeddings",
     "Export",
     "Images",
+    "Index",
     "LaionDaskError",
     "Rows",
     "Summary",
     "Vectors",
     "accessor",
+    "build_index",
     "connect",
     "demo_corpus",
     "embed",
@@ -46,6 +50,7 @@ __all__ = [
     "models",
     "open_embeddings",
     "open_images",
+    "open_index",
     "read_shards",
     "rows",
     "score",

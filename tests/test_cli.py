@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from laion_dask import cli
 from laion_dask.options import get_option
 
-COMMANDS = ("inspect", "embed", "score", "export", "demo")
+COMMANDS = ("inspect", "embed", "score", "index", "export", "demo")
 
 
 def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:

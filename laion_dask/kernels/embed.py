@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from laion_dask.errors import ImageError
+from laion_dask.kernels.lanes import in_order
 
 #: Bytes of undecoded images that one batch holds before it is closed early.
 MAX_BATCH_BYTES = 64 * 2**20
@@ -81,24 +80,10 @@ def embed_samples(
 
 
 def _in_lanes(samples, encoder, batch_size, texts, lanes, after_batch) -> Iterator[EmbeddedShard]:
-    pending: deque[Future] = deque()
-    with ThreadPoolExecutor(lanes, thread_name_prefix="embed") as pool:
-        try:
-            for batch in _batches(samples, batch_size):
-                pending.append(pool.submit(embed_batch, batch, encoder, texts))
-                if len(pending) > lanes:
-                    yield _finished(pending, after_batch)
-            while pending:
-                yield _finished(pending, after_batch)
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-def _finished(pending: deque[Future], after_batch) -> EmbeddedShard:
-    part = pending.popleft().result()
-    after_batch(len(part.kept) + len(part.rejected))
-    return part
+    batches = _batches(samples, batch_size)
+    for part in in_order(lambda batch: embed_batch(batch, encoder, texts), batches, lanes):
+        after_batch(len(part.kept) + len(part.rejected))
+        yield part
 
 
 def _batches(samples: Iterable, batch_size: int) -> Iterator[list]:
