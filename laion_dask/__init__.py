@@ -4,7 +4,7 @@ A frame is a plain Dask DataFrame whose rows know where they came from (``shard`
 are methods of its ``.laion`` accessor and functions of this package.
 """
 
-from laion_dask import accessor, models, statistics
+from laion_dask import accessor, heads, models, statistics
 from laion_dask import predicate as predicate
 from laion_dask.cluster import connect, start_cluster
 from laion_dask.demo.job import DemoCorpus, demo_corpus
@@ -16,7 +16,7 @@ from laion_dask.io.embeddings import Embeddings, open_embeddings
 from laion_dask.io.images import Images, open_images
 from laion_dask.io.index import Index, open_index
 from laion_dask.io.shards import read_shards
-from laion_dask.models import ClipModel, Vectors, heads
+from laion_dask.models import ClipModel, Vectors
 from laion_dask.options import get_option, set_options
 from laion_dask.verbs.build_index import build_index
 from laion_dask.verbs.embed import embed

@@ -190,7 +190,7 @@ def _leaves(operands: Iterable) -> Iterator:
         elif isinstance(operand, dict):
             yield from _leaves(operand.values())
         elif isinstance(operand, Delayed):
-            yield operand._obj if isinstance(operand, DelayedLeaf) else None
+            yield from _leaves([operand._obj] if isinstance(operand, DelayedLeaf) else [])
         elif not isinstance(operand, Expr):
             yield operand
 

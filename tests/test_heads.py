@@ -120,11 +120,11 @@ def test_a_head_is_a_spec(head):
 
 
 def test_what_a_head_refuses(tmp_path):
-    with pytest.raises(OptionError, match="There is version 1"):
-        heads.aesthetic("ViT-L-14", version=2)
+    with pytest.raises(OptionError, match="There are: 1 and 2"):
+        heads.aesthetic("ViT-L-14", version=3)
     with pytest.raises(OptionError, match="There are: ViT-B-16, ViT-B-32, ViT-L-14"):
         heads.aesthetic("ViT-H-14")
-    with pytest.raises(ModelMismatchError, match="fitted on OpenAI's weights"):
+    with pytest.raises(ModelMismatchError, match="fitted on the weights 'openai'"):
         heads.aesthetic(ClipModel("ViT-L-14", "laion2b_s32b_b82k"))
     with pytest.raises(WeightsError, match="512 dimensions"):
         heads.aesthetic("ViT-L-14", weights=linear_file(tmp_path, 512))
@@ -133,7 +133,7 @@ def test_what_a_head_refuses(tmp_path):
 def test_a_changed_weight_file_is_refused(tmp_path):
     path = linear_file(tmp_path, 512, seed=1)
     head = heads.aesthetic("ViT-B-32", weights=path)
-    heads._loaded.clear()
+    heads.base._loaded.clear()
     linear_file(tmp_path, 512, seed=2)
     with pytest.raises(WeightsError, match="another file"):
         head.predict(embeddings(2))
@@ -174,7 +174,7 @@ def test_only_tensors_are_read(tmp_path):
 
 
 def test_the_demo_head(tmp_path, monkeypatch):
-    monkeypatch.setattr(heads, "_DEMO_SAFETY", tmp_path / "safety_head.safetensors")
+    monkeypatch.setattr(heads.linear, "_DEMO_SAFETY", tmp_path / "safety_head.safetensors")
     with pytest.raises(WeightsError, match="Reinstall"):
         heads.demo_safety()
     linear_file(tmp_path, 512).rename(tmp_path / "safety_head.safetensors")
@@ -184,7 +184,7 @@ def test_the_demo_head(tmp_path, monkeypatch):
     assert head.clip == "demo" and head.name == "p_demo" and ((scores > 0) & (scores < 1)).all()
 
 
-@pytest.mark.skipif(not heads._DEMO_SAFETY.is_file(), reason="the bundled head is not there")
+@pytest.mark.skipif(not heads.linear._DEMO_SAFETY.is_file(), reason="the bundled head is not there")
 def test_the_bundled_demo_head():
     scores = heads.demo_safety().predict(ClipModel("demo").text(["a red star", "two dogs"]))
     assert scores.shape == (2,) and ((scores >= 0) & (scores <= 1)).all()
@@ -199,3 +199,39 @@ def test_heads_of_one_run_must_fit(head):
         list(heads.check_heads([head, head], ClipModel("ViT-B-32")))
     with pytest.raises(ModelMismatchError):
         list(heads.check_heads([head], ClipModel("ViT-L-14")))
+
+
+@needs_weights
+def test_aesthetic_v2_is_one_affine_map(published):
+    import torch
+
+    head = heads.aesthetic("ViT-L-14", version=2)
+    state = torch.load(
+        weights.find("sac+logos+ava1-l14-linearMSE.pth"), weights_only=True, map_location="cpu"
+    )
+    x = embeddings(600, 768)
+    layer = torch.from_numpy(x / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True))
+    folded, single = layer.double(), layer.float()
+    for number in (0, 2, 4, 6, 7):
+        weight, bias = state[f"layers.{number}.weight"], state[f"layers.{number}.bias"]
+        folded = folded @ weight.double().T + bias.double()
+        single = single @ weight.T + bias
+    scores = head.predict(x)
+    np.testing.assert_allclose(scores, folded[:, 0], atol=1e-5)
+    np.testing.assert_allclose(scores, single[:, 0], atol=1e-5)
+
+
+def test_layers_that_do_not_fit_are_refused(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    layers = {"0.weight": torch.ones(8, 512), "0.bias": torch.ones(8)}
+    for name, more in {
+        "wide": {"1.weight": torch.ones(1, 9), "1.bias": torch.ones(1)},
+        "many": {"1.weight": torch.ones(2, 8), "1.bias": torch.ones(2)},
+        "bare": {"1.weight": torch.ones(1, 8)},
+        "extra": {"1.weight": torch.ones(1, 8), "1.bias": torch.ones(1), "odd": torch.ones(1)},
+    }.items():
+        save_file(layers | more, tmp_path / f"{name}.safetensors")
+        with pytest.raises(WeightsError, match="Expected a linear head"):
+            heads.aesthetic("ViT-B-32", weights=tmp_path / f"{name}.safetensors")

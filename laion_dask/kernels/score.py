@@ -16,7 +16,7 @@ from laion_dask.backend import column_like, to_numpy
 
 if TYPE_CHECKING:
     from laion_dask.io.embeddings import Embeddings
-    from laion_dask.models.heads import LinearHead
+    from laion_dask.models.heads import Head
 
 #: Rows that are read and scored at a time: 24 MiB of float32 at 768 dimensions.
 BLOCK = 8192
@@ -109,7 +109,7 @@ def similarity_to(part, embeddings: Embeddings, others: Embeddings, to: str):
     return columns(part, [to], score)
 
 
-def heads(part, embeddings: Embeddings, specs: Sequence[LinearHead]):
+def heads(part, embeddings: Embeddings, specs: Sequence[Head]):
     """One column a head, each row's embedding read once.
 
     Returns

@@ -69,6 +69,14 @@ REGISTRY: dict[str, PublishedFile] = {
             3047,
             "8ad3923d7ecf019df20ecd2ab5542a3075fbba0278d239c0371345f3d7fcbde0",
         ),
+        PublishedFile(
+            "sac+logos+ava1-l14-linearMSE.pth",
+            "https://github.com/christophschuhmann/improved-aesthetic-predictor/raw/main/"
+            "sac%2Blogos%2Bava1-l14-linearMSE.pth",
+            "Apache-2.0",
+            3714759,
+            "21dd590f3ccdc646f0d53120778b296013b096a035a2718c9cb0d511bff0f1e0",
+        ),
     )
 }
 

@@ -16,7 +16,7 @@ from laion_dask.io.embed_folder import MANIFEST, EmbedFolder
 from laion_dask.io.images import FolderShard, Survey, TarShard, find_shards
 from laion_dask.kernels.embed import embed_samples
 from laion_dask.models.clip import ClipModel, as_model
-from laion_dask.models.heads import LinearHead, check_heads
+from laion_dask.models.heads import Head, check_heads
 from laion_dask.models.torch_threads import one_torch_thread
 from laion_dask.verbs.task_runner import Run, current_client, run_each
 
@@ -86,7 +86,7 @@ class _Work:
     """What the tasks of one run have in common."""
 
     model: ClipModel
-    heads: tuple[LinearHead, ...]
+    heads: tuple[Head, ...]
     columns: list
     folder: EmbedFolder
     batch_size: int
@@ -99,7 +99,7 @@ def embed(
     out: str | os.PathLike,
     *,
     batch_size: int = 64,
-    heads: Iterable[LinearHead] = (),
+    heads: Iterable[Head] = (),
     progress: bool | None = None,
 ) -> EmbedResult:
     """CLIP embeddings of images, and of their captions, written shard by shard. Eager.

@@ -10,7 +10,7 @@ from laion_dask.errors import EmbeddingsError, OptionError, must_be
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels import score as kernels
 from laion_dask.models import ClipModel, check_same_space
-from laion_dask.models.heads import LinearHead, check_heads
+from laion_dask.models.heads import Head, check_heads
 from laion_dask.schema import PROVENANCE
 
 
@@ -58,7 +58,7 @@ def similarity(
     return _assigned(frame, [to], kernels.similarity, partition.share(paired), vector, to)
 
 
-def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: LinearHead) -> dd.DataFrame:
+def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataFrame:
     """The frame with one column a head. Lazy.
 
     Every row's embedding is read once, however many heads there are.
@@ -87,7 +87,8 @@ def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: LinearHead) -> dd
     specs = tuple(check_heads(heads, embeddings.model))
     names = [head.name for head in specs]
     _check_free(frame, names)
-    return _assigned(frame, names, kernels.heads, partition.share(embeddings.like(frame)), specs)
+    paired = partition.share(embeddings.like(frame))
+    return _assigned(frame, names, kernels.heads, paired, partition.share(specs))
 
 
 def _assigned(frame: dd.DataFrame, names: list[str], kernel, *args) -> dd.DataFrame:

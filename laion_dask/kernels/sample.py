@@ -1,0 +1,86 @@
+"""A bounded sample of rows that depends on their identity, not on how they are partitioned."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from laion_dask.backend import frame_to_arrow
+from laion_dask.errors import OptionError
+
+
+def identity_hash(shard: np.ndarray, row: np.ndarray, seed: int) -> np.ndarray:
+    """A number for each row, uint64, the same wherever it is computed.
+
+    The finaliser of SplitMix64 (Steele, Lea and Flood 2014), once over the seed and shard and
+    once over that and the row.
+    """
+    with np.errstate(over="ignore"):
+        mixed = _mix(np.asarray(shard).astype(np.uint64) + np.uint64(seed) * np.uint64(2**32 + 1))
+        return _mix(mixed ^ np.asarray(row).astype(np.uint64))
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def labelled_sample(part, label: str, seed: int, most: int) -> pd.DataFrame:
+    """The labelled rows of a partition that come first by `identity_hash`, at most ``most``.
+
+    Returns
+    -------
+    DataFrame
+        ``shard``, ``row``, ``y`` (bool), ``order`` (uint64); the counts of the partition,
+        ``n_read`` and ``n_unlabelled``, stand in a first line whose ``shard`` is -1.
+    """
+    table = frame_to_arrow(part[["shard", "row", label]])
+    unknown = pc.is_null(table[label], nan_is_null=True)
+    known = table.filter(pc.invert(unknown))
+    shard, row = known["shard"].to_numpy(), known["row"].to_numpy()
+    y = as_labels(known[label].cast(pa.float64()).to_numpy(), label)
+    rows = pd.DataFrame({"shard": shard, "row": row, "y": y, "n_read": 0, "n_unlabelled": 0})
+    rows["order"] = identity_hash(shard, row, seed)
+    counts = sample_meta(n_read=len(table), n_unlabelled=len(table) - len(known))
+    return pd.concat([counts, first(rows[list(counts)].astype(counts.dtypes), most)])
+
+
+def as_labels(values: np.ndarray, label: str) -> np.ndarray:
+    """0 and 1 as booleans.
+
+    Raises
+    ------
+    OptionError
+        For any other number.
+    """
+    odd = values[(values != 0) & (values != 1)]
+    if len(odd):
+        raise OptionError(
+            f"The labels in {label!r} hold {odd[0]:g}. Expected 0 and 1 (or true and false), and "
+            "null where it is not known; make them with a comparison, such as frame.x > 0.5."
+        )
+    return values > 0
+
+
+def sample_meta(**counts: int) -> pd.DataFrame:
+    """One line of counts, in the columns of a sample; without counts, no line."""
+    line = {"shard": -1, "row": -1, "y": False, "order": 0, "n_read": 0, "n_unlabelled": 0}
+    kinds = ("int32", "int64", "bool", "uint64", "int64", "int64")
+    values = {**line, **counts}
+    lines = [list(values.values())] if counts else []
+    return pd.DataFrame(lines, columns=list(values)).astype(dict(zip(values, kinds, strict=True)))
+
+
+def first(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Those with the lowest order, ties broken by (shard, row)."""
+    return rows.sort_values(["order", "shard", "row"])[:most]
+
+
+def merged(samples: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Samples laid end to end as one sample."""
+    counts = samples[samples["shard"] < 0][["n_read", "n_unlabelled"]].sum()
+    return pd.concat([sample_meta(**counts.to_dict()), first(samples[samples["shard"] >= 0], most)])

@@ -1,0 +1,51 @@
+"""Heads: small classifiers over CLIP embeddings, images or captions, as specs.
+
+A head names its model and its weights. ``head.predict(x)`` works without Dask and returns the very
+numbers that ``score`` and ``embed`` write.
+"""
+
+from collections.abc import Callable
+
+from laion_dask.errors import one_of
+from laion_dask.models.clip import ClipModel
+from laion_dask.models.heads.base import EmbeddingHead, FileHead, Head, check_heads
+from laion_dask.models.heads.linear import LinearHead, aesthetic, demo_safety
+from laion_dask.models.heads.prompts import PromptHead, inappropriate, zero_shot
+from laion_dask.models.heads.trained import TrainedHead, load
+
+__all__ = [
+    "EmbeddingHead",
+    "FileHead",
+    "Head",
+    "LinearHead",
+    "PromptHead",
+    "TrainedHead",
+    "aesthetic",
+    "by_name",
+    "check_heads",
+    "demo_safety",
+    "inappropriate",
+    "load",
+    "zero_shot",
+]
+
+#: The heads that need nothing but a model, by their name on the command line.
+NAMES: dict[str, Callable[[ClipModel | str], Head]] = {
+    "aesthetic": aesthetic,
+    "aesthetic_v2": lambda clip: aesthetic(clip, version=2, to="aesthetic_v2"),
+    "demo_safety": lambda clip: demo_safety(),
+    "inappropriate": inappropriate,
+}
+
+
+def by_name(name: str, clip: ClipModel | str) -> Head:
+    """A head by its name on the command line, such as ``"aesthetic"``. Eager.
+
+    Raises
+    ------
+    OptionError
+        When there is no head of that name; else as the head's own function.
+    """
+    if name not in NAMES:
+        raise one_of("head", name, NAMES)
+    return NAMES[name](clip)

@@ -1,0 +1,108 @@
+"""What is said of a trained head: its report, and its model card."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+_CARD = """\
+# {name}
+
+A {shape} over unit-norm embeddings of `{clip}`. `head.safetensors` beside this file holds it;
+`laion_dask.heads.load` opens it.
+
+## Data
+
+{n_read:,} rows were given: {n_known:,} with a label in `{label}` and a usable embedding,
+{n_unlabelled:,} without a label, {n_unscored:,} whose embedding is NaN, zero or infinite. Of those
+labelled, at most {max_rows:,} were drawn by a hash of (seed, shard, row), seed {seed}.
+{n_train:,} of them fitted the head ({n_train_positive:,} positive) and {n_test:,} were held out
+({n_test_positive:,} positive).
+
+## On the rows held out
+
+| measure | value |
+|---|---|
+| ROC-AUC | {roc_auc:.4f} |
+| expected calibration error, 15 bins of equal width | {ece:.4f} |
+
+| p from | to | rows | mean p | share positive |
+|---|---|---|---|---|
+{bins}
+
+Fitted by scikit-learn ({method}). The split is by row: near duplicates of a training row may be
+among those held out, and then the figures flatter. The labels' own errors and biases are the
+head's; look at whom it scores high before it decides about rows.
+"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a head was fitted on and how it did on the rows held out. Prints as one line.
+
+    Attributes
+    ----------
+    label : str
+        The column of the labels.
+    hidden : tuple of int
+        Widths of the hidden layers; empty for a linear head.
+    method : str
+        How it was fitted.
+    n_read, n_unlabelled, n_unscored : int
+        Rows given; without a label; labelled, but without a usable embedding.
+    n_train, n_train_positive, n_test, n_test_positive : int
+        Rows that it was fitted on, and rows held out.
+    roc_auc : float
+        Area under the ROC curve, on the rows held out.
+    ece : float
+        Expected calibration error there: the mean, weighted by rows, of \\|mean p - share
+        positive\\| over 15 bins of p of equal width.
+    bins : tuple of (low, high, n, mean p, share positive)
+        Those bins that are not empty, in order.
+    max_rows, seed : int
+        As they were given.
+    """
+
+    label: str
+    hidden: tuple[int, ...]
+    method: str
+    n_read: int
+    n_unlabelled: int
+    n_unscored: int
+    n_train: int
+    n_train_positive: int
+    n_test: int
+    n_test_positive: int
+    roc_auc: float
+    ece: float
+    max_rows: int
+    seed: int
+    bins: tuple = field(repr=False, default=())
+
+    def __post_init__(self) -> None:
+        # Out of JSON come lists; a spec has to hash.
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        object.__setattr__(self, "bins", tuple(tuple(row) for row in self.bins))
+
+    def as_dict(self) -> dict:
+        """The same as a dictionary for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"ROC-AUC {self.roc_auc:.4f}, ECE {self.ece:.4f} on {self.n_test:,} held-out rows "
+            f"({self.n_test_positive:,} positive); fitted on {self.n_train:,}"
+        )
+
+
+def model_card(name: str, clip: str, report: Report) -> str:
+    """The model card of a trained head, Markdown."""
+    wide = " → ".join(map(str, report.hidden))
+    rows = [
+        f"| {low:.3f} | {high:.3f} | {n:,} | {mean:.3f} | {share:.3f} |"
+        for low, high, n, mean, share in report.bins
+    ]
+    facts = report.as_dict()
+    facts["n_known"] = report.n_read - report.n_unlabelled - report.n_unscored
+    facts["bins"] = "\n".join(rows)
+    shape = f"network with ReLU layers ({wide}) and a logistic" if wide else "logistic regression"
+    return _CARD.format(**facts, name=name, clip=clip, shape=shape)

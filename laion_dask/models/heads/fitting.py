@@ -1,0 +1,119 @@
+"""Fitting a probe on labelled embeddings, and how well it does: arrays in, numbers out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from laion_dask.errors import OptionError
+from laion_dask.statistics import reliability
+
+#: Inverse strengths of the L2 penalty that a linear probe is tried with.
+STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
+
+#: Share of the training rows that choose between them, or end a network's training.
+_VALIDATION = 0.15
+
+
+def split(y: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Positions to train on and to hold out: of each class the first ``share`` is held out.
+
+    Parameters
+    ----------
+    y : (n,) bool array
+        In an order that has nothing to do with the content, such as that of a hash.
+    share : float
+        Between 0 and 1.
+
+    Raises
+    ------
+    OptionError
+        When a class has fewer than four rows.
+    """
+    held = np.zeros(len(y), bool)
+    for side in (False, True):
+        rows = np.flatnonzero(y == side)
+        if len(rows) < 4:
+            raise OptionError(
+                f"{len(rows)} of the {len(y)} labelled rows are "
+                f"{'positive' if side else 'negative'}. Expected at least four of each; "
+                "label more rows."
+            )
+        held[rows[: min(max(1, round(share * len(rows))), len(rows) - 2)]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def fit(x: np.ndarray, y: np.ndarray, hidden: Sequence[int], seed: int) -> tuple[list[tuple], str]:
+    """Layers (weight (out, in), bias (out,)) and how they were found.
+
+    Parameters
+    ----------
+    x : (n, dim) float32 array
+        Unit norm.
+    y : (n,) bool array
+    hidden : sequence of int
+        Widths of hidden layers; empty for a logistic regression.
+    seed : int
+    """
+    return _network(x, y, tuple(hidden), seed) if hidden else _linear(x, y)
+
+
+def _linear(x: np.ndarray, y: np.ndarray) -> tuple[list[tuple], str]:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
+
+    train, held = split(y, _VALIDATION)
+
+    def fitted(strength: float, rows: np.ndarray):
+        return _quietly(LogisticRegression(C=strength, max_iter=500), x[rows], y[rows])
+
+    losses = {
+        strength: log_loss(y[held], fitted(strength, train).predict_proba(x[held])[:, 1])
+        for strength in STRENGTHS
+    }
+    best = min(losses, key=losses.get)
+    model = fitted(best, np.arange(len(y)))
+    return [(model.coef_, model.intercept_)], f"LogisticRegression, C={best:g}"
+
+
+def _network(
+    x: np.ndarray, y: np.ndarray, hidden: tuple[int, ...], seed: int
+) -> tuple[list[tuple], str]:
+    from sklearn.neural_network import MLPClassifier
+
+    model = MLPClassifier(
+        hidden, random_state=seed, early_stopping=True, validation_fraction=_VALIDATION
+    )
+    # The numbers of a unit vector are small; the network learns on numbers about 1, and the scale
+    # goes into its first layer.
+    scale = float(np.sqrt(x.shape[1]))
+    model = _quietly(model, scale * x, y)
+    layers = [(w.T, b) for w, b in zip(model.coefs_, model.intercepts_, strict=True)]
+    layers[0] = (scale * layers[0][0], layers[0][1])
+    return layers, f"MLPClassifier, {model.n_iter_} epochs, stopped early"
+
+
+def _quietly(model, x: np.ndarray, y: np.ndarray):
+    """A fitted model; that the last digits had not converged is no news to its user."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(x, y)
+
+
+def measured(p: np.ndarray, y: np.ndarray) -> dict:
+    """``roc_auc``, ``ece`` and ``bins`` of probabilities on rows held out.
+
+    Parameters
+    ----------
+    p : (n,) float array
+        In [0, 1].
+    y : (n,) bool array
+    """
+    from sklearn.metrics import roc_auc_score
+
+    bins, ece = reliability(p, y)
+    return {"roc_auc": float(roc_auc_score(y, p)), "ece": ece, "bins": bins}

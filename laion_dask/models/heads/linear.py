@@ -1,0 +1,188 @@
+"""Heads that are one affine map: LAION's aesthetic predictors, and the demo's safety head."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from laion_dask.errors import OptionError, WeightsError
+from laion_dask.models import weights as weight_files
+from laion_dask.models.clip import ClipModel, as_model
+from laion_dask.models.heads.base import FileHead, published_for
+
+#: LAION's aesthetic heads by version and model. All were fitted on OpenAI's weights
+#: (LAION-AI/aesthetic-predictor and christophschuhmann/improved-aesthetic-predictor, 2022, README).
+_AESTHETIC = {
+    1: {
+        "ViT-L-14:openai": "sa_0_4_vit_l_14_linear.pth",
+        "ViT-B-32:openai": "sa_0_4_vit_b_32_linear.pth",
+        "ViT-B-16:openai": "sa_0_4_vit_b_16_linear.pth",
+    },
+    2: {"ViT-L-14:openai": "sac+logos+ava1-l14-linearMSE.pth"},
+}
+_DEMO_SAFETY = Path(__file__).parents[1] / "demo" / "safety_head.safetensors"
+
+
+@dataclass(frozen=True)
+class LinearHead(FileHead):
+    """One affine map over embeddings, with or without a logistic at its end.
+
+    Make one with ``aesthetic`` or ``demo_safety``, or by hand from a weight file that has
+    ``weight`` (1, dim) and ``bias`` (1,), or layers one behind the other with nothing between
+    them, which are folded into one.
+
+    Attributes
+    ----------
+    name, clip, weights, sha256
+        As of every head that lies in a file.
+    logistic : bool
+        Whether the result is a probability, ``1 / (1 + exp(-(w·x + b)))``.
+    """
+
+    logistic: bool = False
+
+    def _read(self) -> tuple:
+        return read_affine(self.weights)
+
+    def _scores(self, rows, length, state):
+        import torch
+
+        weight, bias = (part.to(rows.device) for part in state)
+        # A product and a sum per row, not a matrix product: that one's last digit depends on how
+        # many rows it is given, and a score must not depend on the partitioning.
+        scores = ((rows * weight).sum(dim=1) / length).float() + bias
+        # In float64: float32's vector code and its remainder round differently.
+        return torch.sigmoid(scores.double()) if self.logistic else scores
+
+
+def aesthetic(
+    clip: ClipModel | str,
+    *,
+    version: int = 1,
+    weights: str | os.PathLike | None = None,
+    to: str = "aesthetic",
+) -> LinearHead:
+    """LAION's aesthetic predictor as a head; scores run from about 0 to 10. Eager.
+
+    Both versions read unit-norm embeddings of OpenAI's models and were fitted on ratings from 0
+    to 10, which their answers can leave. Version 1 is one linear map, for ViT-L-14, ViT-B-32 and
+    ViT-B-16 (LAION-AI/aesthetic-predictor, 2022, ``sa_0_4_*_linear.pth``). Version 2 has five
+    linear layers without activations between them, for ViT-L-14
+    (christophschuhmann/improved-aesthetic-predictor, 2022): one affine map, into which they are
+    folded at load, in float64.
+
+    Parameters
+    ----------
+    clip : ClipModel or str
+        The model of the embeddings.
+    version : int
+        1 or 2.
+    weights : path, optional
+        The weight file; by default it is looked for as ``laion_dask.models.weights`` says.
+    to : str
+        The output column.
+
+    Raises
+    ------
+    OptionError
+        For a version or an architecture that has no such head.
+    ModelMismatchError
+        When ``clip`` has other weights than OpenAI's.
+    WeightsError
+        When the weight file is missing, altered or damaged.
+    """
+    if version not in _AESTHETIC:
+        raise OptionError(f"version is {version!r}. There are: 1 and 2.")
+    home, file = published_for(clip, _AESTHETIC[version], f"aesthetic head, version {version},")
+    return linear_head(weights or weight_files.find(file), home, to)
+
+
+def demo_safety(to: str = "punsafe_demo") -> LinearHead:
+    """The probability that a demo picture carries the demo's unsafe stand-in symbol. Eager.
+
+    A logistic head over ``ClipModel("demo")``, trained with it; it knows nothing of real pictures.
+
+    Raises
+    ------
+    WeightsError
+        When the package's data files are incomplete.
+    """
+    if not _DEMO_SAFETY.is_file():
+        raise WeightsError(
+            f"The bundled head {_DEMO_SAFETY.name} is not in {_DEMO_SAFETY.parent}. Reinstall the "
+            "package; its data files are incomplete."
+        )
+    return linear_head(_DEMO_SAFETY, "demo", to, logistic=True)
+
+
+def linear_head(
+    path: str | os.PathLike, clip: str, to: str, *, logistic: bool = False
+) -> LinearHead:
+    """A head from a weight file, which is read at once to see that it fits the model. Eager.
+
+    Raises
+    ------
+    WeightsError
+        When the file holds no affine map, or one of another width.
+    """
+    path = os.path.abspath(path)
+    weight, _ = read_affine(path)
+    dim = as_model(clip).dim
+    if len(weight) != dim:
+        raise WeightsError(
+            f"{path} has a weight for {len(weight)} dimensions; {clip} makes {dim}. Give the file "
+            "that belongs to this model."
+        )
+    return LinearHead(to, clip, path, weight_files.sha256_of(path), logistic=logistic)
+
+
+def read_affine(path: str | os.PathLike) -> tuple:
+    """The one affine map that a file's linear layers make: weight (dim,), bias (), float32.
+
+    Layers are applied in the order of the numbers in their names, and folded in float64.
+
+    Raises
+    ------
+    WeightsError
+        When the layers do not fit together, or end in more than one number.
+    """
+    layers = read_layers(path)
+    weight, bias = layers[0]
+    for outer, shift in layers[1:]:
+        weight, bias = outer @ weight, outer @ bias + shift
+    if len(weight) != 1:
+        raise WeightsError(
+            f"{path} holds a map to {len(weight)} numbers. Expected a linear head: weight (1, dim) "
+            "and bias (1,)."
+        )
+    return weight[0].float().contiguous(), bias.reshape(()).float()
+
+
+def read_layers(path: str | os.PathLike) -> list[tuple]:
+    """The linear layers of a state dict in order, as float64 (weight (out, in), bias (out,)).
+
+    Raises
+    ------
+    WeightsError
+        When there is anything but weights and biases that fit one behind the other.
+    """
+    tensors = weight_files.read_tensors(path)
+    names = sorted((k for k in tensors if re.fullmatch(r"(.*\.)?weight", k)), key=_number)
+    layers = [(tensors[k], tensors.get(k.removesuffix("weight") + "bias")) for k in names]
+    fits = layers and len(tensors) == 2 * len(layers)
+    fits = fits and all(w.ndim == 2 and b is not None and b.shape == w.shape[:1] for w, b in layers)
+    fits = fits and all(len(inner) == outer.shape[1] for (inner, _), (outer, _) in pairwise(layers))
+    if not fits:
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        raise WeightsError(
+            f"{path} holds {shapes}. Expected a linear head: weight (1, dim) and bias (1,), or "
+            "layers that fit one behind the other."
+        )
+    return [(weight.double(), bias.double()) for weight, bias in layers]
+
+
+def _number(name: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", name)]

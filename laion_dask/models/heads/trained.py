@@ -1,0 +1,165 @@
+"""Heads that were fitted here: their layers travel in the spec, and lie in one safetensors file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from laion_dask.errors import WeightsError
+from laion_dask.models.clip import ClipModel, as_model
+from laion_dask.models.heads.base import EmbeddingHead, _loaded
+from laion_dask.models.heads.card import Report, model_card
+
+FILE, CARD = "head.safetensors", "MODEL_CARD.md"
+_FORMAT = "laion_dask head 1"
+
+
+@dataclass(frozen=True)
+class TrainedHead(EmbeddingHead):
+    """A logistic head over embeddings, linear or with hidden layers, as ``train`` fits it.
+
+    Attributes
+    ----------
+    name, clip
+        As of every embedding head.
+    tensors : bytes
+        Its safetensors file: ``<i>.weight`` (out, in) and ``<i>.bias`` (out,), float32, layer by
+        layer, ReLU between them and a logistic at the end.
+    report : Report
+        What it was fitted on and how well it did on rows held out.
+    """
+
+    tensors: bytes
+    report: Report
+
+    def __repr__(self) -> str:
+        return f"TrainedHead({self.name!r}, {as_model(self.clip).name}, {self.report})"
+
+    def recipe(self) -> dict:
+        """What a manifest records: ``name``, ``clip``, and the sha256 of the safetensors file."""
+        sha256 = hashlib.sha256(self.tensors).hexdigest()
+        return {
+            "name": self.name,
+            "clip": as_model(self.clip).name,
+            "weights": FILE,
+            "sha256": sha256,
+        }
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Write the weights and the model card into a folder, whole or not at all. Eager.
+
+        Returns
+        -------
+        Path
+            The safetensors file, for ``load``.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        card = model_card(self.name, as_model(self.clip).name, self.report)
+        for name, content in ((CARD, card.encode()), (FILE, self.tensors)):
+            partial = folder / f".{name}.{os.getpid()}.partial"
+            partial.write_bytes(content)
+            os.replace(partial, folder / name)
+        return folder / FILE
+
+    def load(self) -> list[tuple]:
+        """Its layers as float64 tensors; read once per process."""
+        key = hashlib.sha256(self.tensors).hexdigest()
+        return _loaded.get((TrainedHead, key), lambda: _layers(self.tensors))
+
+    def _scores(self, rows, length, state):
+        import torch
+
+        # In float64, so that the last digit of the float32 result depends on the row alone.
+        x = rows.double() / length[:, None]
+        *hidden, (weight, bias) = ((w.to(rows.device), b.to(rows.device)) for w, b in state)
+        for w, b in hidden:
+            x = torch.relu(x @ w.T + b)
+        return torch.sigmoid(x @ weight.T + bias)[:, 0]
+
+    @classmethod
+    def of(cls, name: str, clip: ClipModel, layers: list[tuple], report: Report) -> Self:
+        """A head from layers of float arrays, (weight (out, in), bias (out,)) each."""
+        import torch
+        from safetensors.torch import save
+
+        tensors = {}
+        for number, (weight, bias) in enumerate(layers):
+            tensors[f"{number}.weight"] = torch.as_tensor(weight).float().contiguous()
+            tensors[f"{number}.bias"] = torch.as_tensor(bias).float().contiguous()
+        said = {"format": _FORMAT, "name": name, "clip": clip.recipe(), "report": report.as_dict()}
+        data = save(tensors, metadata={"laion_dask": json.dumps(said)})
+        return cls(name, clip, data, report)
+
+
+def load(path: str | os.PathLike, clip: ClipModel | str | None = None) -> TrainedHead:
+    """A head that ``train`` has saved. Eager.
+
+    Parameters
+    ----------
+    path : path
+        The safetensors file, or its folder.
+    clip : ClipModel or str, optional
+        The model of its embeddings; by default the one it was trained with, which a model from a
+        weight file of one's own needs to be told.
+
+    Raises
+    ------
+    WeightsError
+        When the file is missing, damaged, or no head of ``train``.
+    ModelMismatchError
+        When ``clip`` is another model than it was trained with.
+    """
+    path = Path(path)
+    path = path / FILE if path.is_dir() else path
+    try:
+        data = path.read_bytes()
+        said = _metadata(data)
+        layers, name = _layers(data), said["name"]
+        report, trained_with = Report(**said["report"]), said["clip"]
+        given = as_model(clip if clip is not None else _named(trained_with))
+        width, sha256 = given.dim, given.recipe()["weights_sha256"]
+    except WeightsError:
+        raise
+    except Exception as error:  # files from elsewhere: safetensors, JSON and field errors
+        raise WeightsError(
+            f"{path} is no head that train has saved ({type(error).__name__}: "
+            f"{str(error)[:200]}). Give its {FILE}, or clip= if its CLIP model is a file of yours."
+        ) from error
+    known = {sha256, trained_with["weights_sha256"]} - {None}
+    if layers[0][0].shape[1] != width or len(known) > 1:
+        raise WeightsError(
+            f"{path} was trained on embeddings of {trained_with}, which {given!r} does not make. "
+            "Give the model that it was trained with as clip=."
+        )
+    return TrainedHead(name, given, data, report)
+
+
+def _named(recipe: dict) -> ClipModel:
+    return ClipModel(recipe["arch"], recipe["pretrained"])
+
+
+def _metadata(data: bytes) -> dict:
+    # A safetensors file is the header's length in 8 bytes, the header as JSON, the numbers.
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    said = json.loads(header["__metadata__"]["laion_dask"])
+    if said["format"] != _FORMAT:
+        raise ValueError(f"its format is {said['format']!r}, not {_FORMAT!r}")
+    return said
+
+
+def _layers(data: bytes) -> list[tuple]:
+    from safetensors.torch import load as from_bytes
+
+    tensors = from_bytes(data)
+    layers = [
+        (tensors.pop(f"{i}.weight").double(), tensors.pop(f"{i}.bias").double())
+        for i in range(len(tensors) // 2)
+    ]
+    if tensors or not layers or len(layers[-1][0]) != 1:
+        raise ValueError("its layers do not end in one number")
+    return layers

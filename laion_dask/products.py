@@ -1,0 +1,202 @@
+"""Products of stored embeddings with one vector, on the CPU at the speed that memory gives.
+
+Every row is computed alone and in one order, so its result does not depend on the rows beside it,
+on the block it stands in or on the number of threads. Nothing here starts threads; all of it lets
+other Python threads run, so two tasks keep two cores busy. The arithmetic is numkong's, which
+picks the instructions of the processor: last digits may differ between processors, bounds do not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from laion_dask.errors import EmbeddingsError
+
+#: Bytes of rows that stay in a core's cache while several products are taken of them.
+_CACHED = 3 << 18
+#: What the second half of a split vector is scaled by, so that it keeps its digits in float16.
+_LOW = 2.0**11
+
+
+def dot(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """The inner product of every row with a vector. Eager.
+
+    A float16 row is multiplied by a float32 vector as by two of float16, ``w = high + low``, which
+    together hold 22 bits of the largest element: a conversion of the rows would cost more than the
+    second product, whose rows are still in the cache.
+
+    Parameters
+    ----------
+    x : (n, dim) NumPy array or memmap
+        float16 or float32; n may be 0.
+    w : (dim,) NumPy array
+        float32. float16 goes with float16 rows and costs one product in place of two.
+
+    Returns
+    -------
+    (n,) float32
+        Off by at most ``(dim + 4) * 2**-24 * |row| * |w|``: products of float16 rows are added up
+        in float32, of float32 rows in float64. NaN for a row or a vector with a NaN; NaN or
+        infinite for one with an infinity.
+
+    Raises
+    ------
+    EmbeddingsError
+        When a shape or a dtype is another one.
+    """
+    x, w = _checked(x, w)
+    out = np.empty(len(x), np.float32)
+    if x.dtype == w.dtype:
+        parts, scales = [w], [1.0]
+    else:
+        parts, scales = _split(w)
+    for start, block in _blocks(x):
+        out[start : start + len(block)] = _weighted(block, parts, scales)
+    return out
+
+
+def squares(x: np.ndarray) -> np.ndarray:
+    """The squared length of every row. Eager.
+
+    Parameters
+    ----------
+    x : (n, dim) NumPy array or memmap
+        float16 or float32; n may be 0.
+
+    Returns
+    -------
+    (n,) float64
+        Off by a share of at most ``(dim + 4) * 2**-24``; it neither over- nor underflows. Infinite
+        or NaN for a row with an infinity or a NaN, and for no other.
+
+    Raises
+    ------
+    EmbeddingsError
+        When the shape or the dtype is another one.
+    """
+    x = _checked_rows(x)
+    out = np.empty(len(x), np.float64)
+    for start, block in _blocks(x):
+        out[start : start + len(block)] = _dots(block, block)
+    return out
+
+
+def dot_and_squares(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`dot` and `squares` of the same rows, which memory is asked for once. Eager.
+
+    Returns
+    -------
+    dot : (n,) float32
+    squares : (n,) float64
+        The very numbers of the two functions.
+    """
+    x, w = _checked(x, w)
+    dots, lengths = np.empty(len(x), np.float32), np.empty(len(x), np.float64)
+    parts, scales = ([w], [1.0]) if x.dtype == w.dtype else _split(w)
+    for start, block in _blocks(x):
+        here = slice(start, start + len(block))
+        dots[here], lengths[here] = _weighted(block, parts, scales), _dots(block, block)
+    return dots, lengths
+
+
+def rough_cosines(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """The cosine of every row with a vector, in one product: for a first selection. Eager.
+
+    Parameters
+    ----------
+    x : (n, dim) NumPy array or memmap
+        float16 or float32; n may be 0.
+    w : (dim,) NumPy array
+        Finite and not zero, of the same dtype.
+
+    Returns
+    -------
+    (n,) float32
+        At most 1, and off by at most `rough_bound`. Exactly 0 for a row of zeros. NaN for a row
+        with a NaN; NaN or 1 for one with an infinity.
+
+    Raises
+    ------
+    EmbeddingsError
+        When a shape or a dtype is another one.
+    """
+    import numkong
+
+    x, w = _checked(x, w)
+    if x.dtype != w.dtype:
+        raise EmbeddingsError(
+            f"Rows of {x.dtype} were given with a vector of {w.dtype}. Round the vector first."
+        )
+    out = np.empty(len(x), np.float32)
+    for start, block in _blocks(x, bytes_=1 << 22):
+        found = np.asarray(numkong.angular(block, w))
+        np.subtract(1.0, found, out=out[start : start + len(block)], casting="same_kind")
+    return out
+
+
+def rough_bound(dim: int) -> float:
+    """How far `rough_cosines` can be from the true cosine with the same vector.
+
+    Each of the three sums of ``dim`` products in float32 is off by a share of at most
+    ``g = dim * u / (1 - dim * u)``, ``u = 2**-24``, in any order of adding (Higham 2002, Accuracy
+    and Stability of Numerical Algorithms, 2nd ed., section 3.1); the product by Cauchy-Schwarz as
+    a share of the two lengths. So the cosine is off by ``2 g`` and what the reciprocal roots add:
+    the processors' estimates are good to 2**-11 each before they are refined, and rounding the
+    last steps is far below that. The sum of the three is doubled for the terms of second order.
+    """
+    u = 2.0**-24
+    g = dim * u / (1 - dim * u)
+    return 2 * (2 * g + 2 * 2.0**-11)
+
+
+def _dots(block: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """(rows,) float64: what was added up in float32, or in float64 for float32 rows."""
+    import numkong
+
+    return np.asarray(numkong.dot(block, w))
+
+
+def _weighted(block: np.ndarray, parts: list[np.ndarray], scales: list[float]) -> np.ndarray:
+    total = _dots(block, parts[0])
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = total if scales[0] == 1 else total * scales[0]
+        for part, scale in zip(parts[1:], scales[1:], strict=True):
+            total = total + _dots(block, part) * scale
+        return total.astype(np.float32)
+
+
+def _split(w: np.ndarray) -> tuple[list[np.ndarray], list[float]]:
+    """A float32 vector as float16 vectors and what each is to be multiplied by."""
+    largest = float(np.abs(w).max(initial=0.0))
+    if not 0 < largest < np.inf:
+        return [w.astype(np.float16)], [1.0]
+    whole = w.astype(np.float64) / largest
+    high = whole.astype(np.float16)
+    low = ((whole - high) * _LOW).astype(np.float16)
+    return [high, low], [largest, largest / _LOW]
+
+
+def _blocks(x: np.ndarray, bytes_: int = _CACHED):
+    """(start, rows): a few rows at a time, aligned and contiguous."""
+    step = max(1, bytes_ // max(1, x.shape[1] * x.itemsize))
+    for start in range(0, len(x), step):
+        yield start, np.require(x[start : start + step], requirements=["A", "C"])
+
+
+def _checked_rows(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x)
+    if x.ndim != 2 or x.shape[1] == 0 or x.dtype not in (np.float16, np.float32):
+        raise EmbeddingsError(
+            f"Rows were given as {x.dtype} of shape {x.shape}. Expected (n, dim) of float16 or "
+            "float32; convert them first."
+        )
+    return x
+
+
+def _checked(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x, w = _checked_rows(x), np.ascontiguousarray(w)
+    if w.shape != (x.shape[1],) or w.dtype not in (x.dtype, np.float32):
+        raise EmbeddingsError(
+            f"The vector is {w.dtype} of shape {w.shape}. Expected ({x.shape[1]},) float32."
+        )
+    return x, w

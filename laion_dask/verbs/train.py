@@ -1,0 +1,184 @@
+"""A head from labels: draw labelled rows, fit on most of them, measure on the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from laion_dask import partition
+from laion_dask.errors import ColumnError, EmbeddingsError, OptionError, did_you_mean, must_be
+from laion_dask.io.embeddings import Embeddings, provenance
+from laion_dask.kernels import sample as kernels
+from laion_dask.kernels.score import unit
+from laion_dask.models import ClipModel, as_model
+from laion_dask.models.heads import fitting
+from laion_dask.models.heads.card import Report
+from laion_dask.models.heads.trained import TrainedHead
+from laion_dask.options import is_watched
+
+
+def train(
+    embeddings: Embeddings | np.ndarray,
+    labels,
+    out: str | os.PathLike | None = None,
+    *,
+    label: str | None = None,
+    to: str | None = None,
+    clip: ClipModel | str | None = None,
+    hidden: Sequence[int] = (),
+    test: float = 0.2,
+    max_rows: int = 200_000,
+    seed: int = 0,
+) -> TrainedHead:
+    """A head fitted on labelled rows, with its held-out ROC-AUC and calibration error. Eager.
+
+    A linear probe (logistic regression, its L2 penalty chosen on part of the training rows), or
+    with ``hidden`` a network with ReLU layers. Rows are drawn, split and ordered by a hash of
+    (seed, shard, row): the same labels give the same head for any partitioning.
+
+    Parameters
+    ----------
+    embeddings : Embeddings, or array of shape (n, dim)
+        Each row is scaled to length 1.
+    labels : dask DataFrame, or array of shape (n,)
+        A frame of `read_shards` with a column of labels, of these ``Embeddings``; or an array
+        beside an array. 1 (or true) is positive, 0 negative, null and NaN unlabelled.
+    out : path, optional
+        A folder for ``head.safetensors`` and ``MODEL_CARD.md``; also later, by ``head.save``.
+    label : str, optional
+        The column of the labels; needed where the frame has several beside ``shard`` and ``row``.
+    to : str, optional
+        The head's output column, by default ``p_`` and the label.
+    clip : ClipModel or str, optional
+        The model of the embeddings, where they are a plain array.
+    hidden : sequence of int
+        Widths of hidden layers, such as ``(256,)``.
+    test : float
+        Share of the rows of each class that is held out.
+    max_rows : int
+        Most labelled rows that are drawn; their embeddings are in memory as float32.
+    seed : int
+
+    Returns
+    -------
+    TrainedHead
+        With ``report``; usable in `score` at once.
+
+    Raises
+    ------
+    ColumnError, OptionError, EmbeddingsError, PairingError, ProvenanceError, ModelMismatchError
+        At once, when the two do not fit; and when a class has fewer than four labelled rows.
+    """
+    _check(hidden, test, max_rows, seed)
+    if isinstance(embeddings, Embeddings):
+        label = _label_of(labels, label)
+        model, x, y, counts = _from_frame(embeddings, labels, label, seed, max_rows)
+    else:
+        label = label or "label"
+        model, x, y, counts = _from_arrays(embeddings, labels, label, clip, seed, max_rows)
+    training, held = fitting.split(y, test)
+    layers, method = fitting.fit(x[training], y[training], hidden, seed)
+    facts = {
+        **counts,
+        "label": label,
+        "hidden": tuple(hidden),
+        "method": method,
+        "n_train": len(training),
+        "n_train_positive": int(y[training].sum()),
+        "n_test": len(held),
+        "n_test_positive": int(y[held].sum()),
+        "max_rows": max_rows,
+        "seed": seed,
+    }
+    blank = Report(**facts, roc_auc=float("nan"), ece=float("nan"))
+    name = to or f"p_{label}"
+    probabilities = TrainedHead.of(name, model, layers, blank).predict(x[held])
+    report = Report(**facts, **fitting.measured(probabilities, y[held]))
+    head = TrainedHead.of(name, model, layers, report)
+    if out is not None:
+        head.save(Path(out))
+    return head
+
+
+def _check(hidden, test, max_rows, seed) -> None:
+    widths = [hidden] if isinstance(hidden, int) else list(hidden)
+    if isinstance(hidden, int) or not all(isinstance(w, int) and w > 0 for w in widths):
+        raise OptionError(f"hidden is {hidden!r}. Expected widths of layers, such as (256,).")
+    if not 0 < test < 1:
+        raise OptionError(f"test is {test!r}. Expected a share between 0 and 1.")
+    for name, value in (("max_rows", max_rows), ("seed", seed)):
+        if not isinstance(value, int) or not 0 <= value < 2**32:
+            raise OptionError(f"{name} is {value!r}. Expected a whole number, 0 or more.")
+
+
+def _label_of(frame, label: str | None) -> str:
+    must_be("labels", frame, dd.DataFrame, "a frame of read_shards, as embeddings are paired with")
+    provenance(frame)
+    others = [name for name in frame.columns if name not in ("shard", "row")]
+    if label is None and len(others) != 1:
+        raise OptionError(
+            f"The frame has the columns {', '.join(others) or 'shard and row only'}. Say which "
+            "holds the labels, with label='…'."
+        )
+    if label is not None and label not in others:
+        raise ColumnError(f"The frame has no column {label!r}.{did_you_mean(label, others)}")
+    return label or others[0]
+
+
+def _from_frame(embeddings: Embeddings, frame: dd.DataFrame, label: str, seed: int, most: int):
+    paired = embeddings.like(frame)
+    samples = partition.map_columns(
+        frame,
+        kernels.labelled_sample,
+        label,
+        seed,
+        most,
+        reads=["shard", "row", label],
+        meta=kernels.sample_meta(),
+    )
+    combine = partial(kernels.merged, most=most)
+    samples = partition.reduce(samples, combine, meta=kernels.sample_meta())
+    (samples,) = partition.compute(samples, label="draw labelled rows")
+    rows = samples[samples["shard"] >= 0]
+    x = np.empty((len(rows), embeddings.dim), np.float32)
+    shard, row = rows["shard"].to_numpy(), rows["row"].to_numpy()
+    shown = tqdm(
+        np.unique(shard), "read embeddings", delay=2, leave=False, disable=not is_watched()
+    )
+    for number in shown:
+        here = np.flatnonzero(shard == number)
+        x[here] = unit(paired.read(int(number), row[here]))
+    counts = {name: int(samples[name].sum()) for name in ("n_read", "n_unlabelled")}
+    return embeddings.model, *_usable(x, rows["y"].to_numpy(), counts)
+
+
+def _from_arrays(x, labels, label: str, clip, seed: int, most: int):
+    model = clip if clip is not None else getattr(x, "model", None)
+    if model is None:
+        raise OptionError(
+            "The embeddings are a plain array, so their model is not known. Give it as clip='…'."
+        )
+    model = as_model(model)
+    x, labels = np.asarray(x), np.asarray(pd.array(labels, dtype="Float64").to_numpy("f8", np.nan))
+    if x.ndim != 2 or x.shape[1] != model.dim or len(x) != len(labels) or x.dtype.kind != "f":
+        raise EmbeddingsError(
+            f"The embeddings are {x.dtype} of shape {x.shape} and the labels {labels.shape}; "
+            f"expected floats of shape (n, {model.dim}) and (n,)."
+        )
+    known = np.flatnonzero(~np.isnan(labels))
+    order = kernels.identity_hash(np.zeros(len(known)), known, seed)
+    known = known[np.argsort(order, kind="stable")][:most]
+    counts = {"n_read": len(labels), "n_unlabelled": int(np.isnan(labels).sum())}
+    return model, *_usable(unit(x[known]), kernels.as_labels(labels[known], label), counts)
+
+
+def _usable(x: np.ndarray, y: np.ndarray, counts: dict) -> tuple[np.ndarray, np.ndarray, dict]:
+    good = ~np.isnan(x).any(axis=1)
+    return x[good], y[good], {**counts, "n_unscored": int((~good).sum())}

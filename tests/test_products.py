@@ -1,0 +1,196 @@
+"""Products against float64 sums, and everything that must not change them."""
+
+import sys
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from laion_dask import products
+from laion_dask.errors import EmbeddingsError
+
+WIDTHS = (1, 7, 32, 512, 768, 1025)
+
+
+def rows(n, dim, dtype="float16", seed=0, scale=1.0):
+    x = np.random.default_rng(seed).normal(size=(n, dim)) * scale / np.sqrt(dim)
+    return x.astype(dtype)
+
+
+def lengths(x):
+    return np.sqrt((x.astype(np.float64) ** 2).sum(axis=-1))
+
+
+@pytest.mark.parametrize("dim", WIDTHS)
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_dot_against_float64(dim, dtype):
+    x, w = rows(500, dim, dtype), rows(1, dim, "float32", 1)[0]
+    got = products.dot(x, w)
+    assert got.dtype == np.float32 and got.shape == (500,)
+    wanted = x.astype(np.float64) @ w.astype(np.float64)
+    assert (np.abs(got - wanted) <= 1e-6 * lengths(x) * lengths(w)).all()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-6, 1.0, 1e6, 1e30])
+def test_a_vector_of_any_size_keeps_its_digits(scale):
+    x, w = rows(200, 768), rows(1, 768, "float32", 1)[0] * np.float32(scale)
+    wanted = x.astype(np.float64) @ w.astype(np.float64)
+    assert (np.abs(products.dot(x, w) - wanted) <= 1e-6 * lengths(x) * lengths(w)).all()
+
+
+def test_elements_of_all_sizes():
+    draw = np.random.default_rng(3)
+    w = (draw.normal(size=768) * 10.0 ** draw.integers(-12, 1, 768)).astype(np.float32)
+    x = (draw.normal(size=(300, 768)) * 10.0 ** draw.integers(-7, 3, (300, 768))).astype("float16")
+    wanted = x.astype(np.float64) @ w.astype(np.float64)
+    assert (np.abs(products.dot(x, w) - wanted) <= 1e-6 * lengths(x) * lengths(w)).all()
+
+
+def test_a_float16_vector_is_one_product():
+    x, w = rows(300, 768), rows(1, 768, "float16", 1)[0]
+    wanted = x.astype(np.float64) @ w.astype(np.float64)
+    np.testing.assert_allclose(products.dot(x, w), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("dim", WIDTHS)
+def test_squares_against_float64(dim, dtype):
+    x = rows(500, dim, dtype, scale=3.0)
+    np.testing.assert_allclose(products.squares(x), lengths(x) ** 2, rtol=1e-6)
+
+
+def test_squares_neither_over_nor_underflow():
+    big = np.full((2, 768), 65504, np.float16)
+    np.testing.assert_allclose(products.squares(big), 768 * 65504.0**2, rtol=1e-5)
+    tiny = np.zeros((1, 768), np.float16)
+    tiny[0, 5] = 2.0**-24
+    assert products.squares(tiny)[0] == 2.0**-48
+    wide = np.array([[3e38, 3e38], [1e-45, 0]], np.float32)
+    np.testing.assert_allclose(products.squares(wide), (wide.astype(np.float64) ** 2).sum(1))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_rows_without_direction(dtype):
+    x = rows(6, 40, dtype)
+    x[0, 3], x[1, 5], x[2, 39], x[3] = np.nan, np.inf, -np.inf, 0
+    w = rows(1, 40, "float32", 1)[0]
+    dots = products.dot(x, w)
+    assert np.isnan(dots[0]) and not np.isfinite(dots[1:3]).any()
+    assert dots[3] == 0 and np.isfinite(dots[4:]).all()
+    found = products.squares(x)
+    assert np.isnan(found[0]) and np.isinf(found[1:3]).all() and found[3] == 0
+    rough = products.rough_cosines(x, w.astype(dtype))
+    assert np.isnan(rough[0]) and all(np.isnan(r) or r == 1 for r in rough[1:3]) and rough[3] == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_vector_without_direction(bad, dtype):
+    x, w = rows(5, 16, dtype), rows(1, 16, "float32", 1)[0]
+    w[3] = bad
+    assert not np.isfinite(products.dot(x, w)).any()
+    assert (products.dot(x, np.zeros(16, np.float32)) == 0).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_every_row_is_computed_alone(dtype, monkeypatch):
+    x, w = rows(1500, 96, dtype), rows(1, 96, "float32", 1)[0]
+    everything = [products.dot(x, w), products.squares(x), products.rough_cosines(x, x[0])]
+    for made, wanted in zip(products.dot_and_squares(x, w), everything, strict=False):
+        np.testing.assert_array_equal(made, wanted)
+    monkeypatch.setattr(products, "_CACHED", 1000)
+    for some in (slice(3, 4), slice(700, None), slice(None, None, 3)):
+        here = [products.dot(x[some], w), products.squares(x[some])]
+        here.append(products.rough_cosines(x[some], x[0]))
+        for a, b in zip(here, everything, strict=True):
+            np.testing.assert_array_equal(a, b[some])
+
+
+@pytest.mark.parametrize("kind", ["fortran", "unaligned", "columns", "memmap", "read-only"])
+def test_any_layout(kind, tmp_path):
+    x, w = rows(100, 64), rows(1, 64, "float32", 1)[0]
+    given = {
+        "fortran": lambda: np.asfortranarray(x),
+        "unaligned": lambda: np.frombuffer(b"-" + x.tobytes(), np.float16, offset=1).reshape(
+            x.shape
+        ),
+        "columns": lambda: np.repeat(x, 2, axis=1)[:, ::2],
+        "memmap": lambda: _mapped(tmp_path / "x.npy", x),
+        "read-only": lambda: _locked(x),
+    }[kind]()
+    np.testing.assert_array_equal(products.dot(given, w), products.dot(x, w))
+    np.testing.assert_array_equal(products.squares(given), products.squares(x))
+
+
+def _mapped(path, x):
+    np.save(path, x)
+    return np.load(path, mmap_mode="r")
+
+
+def _locked(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+def test_no_rows():
+    for dtype in ("float16", "float32"):
+        x, w = np.empty((0, 8), dtype), np.ones(8, np.float32)
+        assert products.dot(x, w).shape == products.squares(x).shape == (0,)
+        assert products.rough_cosines(x, w.astype(dtype)).shape == (0,)
+
+
+def test_what_is_refused():
+    x, w = rows(3, 8), np.ones(8, np.float32)
+    for rows_ in (x.astype(np.float64), x[0], x.astype(int), x[:, :0]):
+        with pytest.raises(EmbeddingsError, match="Rows were given as"):
+            products.squares(rows_)
+    for vector in (w[:7], w[None], w.astype(np.float64)):
+        with pytest.raises(EmbeddingsError, match="The vector is"):
+            products.dot(x, vector)
+    with pytest.raises(EmbeddingsError, match="The vector is"):
+        products.dot(x.astype(np.float32), w.astype(np.float16))
+    with pytest.raises(EmbeddingsError, match="Round the vector"):
+        products.rough_cosines(x, w)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    dim=st.integers(1, 900),
+    dtype=st.sampled_from(["float16", "float32"]),
+    near=st.sampled_from([0.0, 1e-3, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_rough_cosines_keep_their_bound(dim, dtype, near, seed):
+    draw = np.random.default_rng(seed)
+    w = draw.normal(size=dim).astype(dtype)
+    scales = 10.0 ** draw.integers(-3, 4, (64, 1))
+    x = ((near * draw.normal(size=(64, dim)) + (near < 1) * w) * scales).astype(dtype)
+    x = x[lengths(x) > 0]
+    true = (x.astype(np.float64) @ w.astype(np.float64)) / lengths(x) / lengths(w)
+    assert (np.abs(products.rough_cosines(x, w) - true) <= products.rough_bound(dim)).all()
+
+
+def test_other_threads_run_meanwhile():
+    x, w = rows(40_000, 256), rows(1, 256, "float16", 1)[0]
+    done, turns = threading.Event(), 0
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1000)  # nobody is made to let go of the interpreter
+
+    def work():
+        for _ in range(20):
+            products.rough_cosines(x, w)
+            products.dot(x, w.astype(np.float32))
+        done.set()
+
+    try:
+        thread = threading.Thread(target=work)
+        thread.start()
+        while not done.wait(0.0001):
+            turns += 1
+        thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert turns > 5
