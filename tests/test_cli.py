@@ -93,6 +93,15 @@ def test_embed_says_what_it_read_and_rejected(monkeypatch, capsys, demo_folder, 
     assert again[:2] == (0, out)
 
 
+def test_index_says_its_counts_and_recall(monkeypatch, capsys, demo_folder, tmp_path):
+    words = ("index", demo_folder / "embedded/img_emb", tmp_path / "out", "--model", "demo")
+    code, out, _ = run(monkeypatch, capsys, *words)
+    assert code == 0 and "796 read = 796 indexed + 0 unscored" in out
+    assert re.search(r"recall@100 of 99 rows against exact search", out)
+    assert run(monkeypatch, capsys, *words)[:2] == (0, out)
+    assert run(monkeypatch, capsys, *words, "--seed", "1")[0] == 1
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

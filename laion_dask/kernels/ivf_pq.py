@@ -24,8 +24,12 @@ STEPS = 10
 #: Points that faiss wants for each centroid, or it warns (Clustering.h, min_points_per_centroid).
 MIN_POINTS = 39
 
-#: Points beyond which a centroid gains nothing (Clustering.h, max_points_per_centroid).
-MAX_POINTS = 256
+#: Points of a centroid unless said otherwise, and points beyond which faiss takes a sample of the
+#: sample (Clustering.h, max_points_per_centroid).
+POINTS, MAX_POINTS = 64, 256
+
+#: Points that codebooks are trained on, if there are as many: 256 for each of 256 codes.
+CODEBOOK_POINTS = 256 * MAX_POINTS
 
 
 def require_faiss():

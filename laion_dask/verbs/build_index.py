@@ -88,7 +88,8 @@ def build_index(
         Codes of a row, a byte each; a divisor of the dimensions. By default one for eight
         dimensions.
     sample : int, optional
-        Rows to train on, at most 256 for each centroid.
+        Rows to train on; by default 64 for each centroid, and 65,536 at least where there are as
+        many. Of more than 256 for each centroid faiss takes as many.
     group_rows : int
         Rows of one file of the index.
     recall_queries : int

@@ -54,7 +54,9 @@ def choose(asked: dict, embeddings: Embeddings) -> dict:
             f"there are {most:,}. Lower nlist, or raise sample if there are more rows."
         )
     chosen = {**asked, "nlist": nlist, "pq_m": asked["pq_m"] or ivf_pq.default_m(dim)}
-    chosen |= {"sample": min(most, ivf_pq.MAX_POINTS * max(nlist, 256)), "recall_queries": queries}
+    points = ivf_pq.MAX_POINTS if asked["sample"] else ivf_pq.POINTS
+    chosen["sample"] = min(most, max(points * nlist, ivf_pq.CODEBOOK_POINTS))
+    chosen["recall_queries"] = queries
     return {name: value if name == "device" else int(value) for name, value in chosen.items()}
 
 
