@@ -62,9 +62,9 @@ def default_m(dim: int) -> int:
 
 
 def default_nlist(n_rows: int, n_sample: int) -> int:
-    """A power of two near 4 sqrt(n_rows), as faiss's guidelines have it, that the sample can train.
+    """The greatest power of two up to 4 sqrt(n_rows) that the sample can train.
 
-    "Guidelines to choose an index", faiss wiki: between 4 sqrt(n) and 16 sqrt(n).
+    4 sqrt(n) is where faiss's "Guidelines to choose an index" (its wiki) let the number begin.
     """
     most = min(4 * math.sqrt(n_rows), n_sample / MIN_POINTS)
     return 2 ** int(math.log2(max(1, most)))

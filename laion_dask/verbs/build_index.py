@@ -82,8 +82,8 @@ def build_index(
     out : path
         A folder that every worker sees, new or empty, or that of the same call before.
     nlist : int, optional
-        Centroids; by default a power of two near 4 sqrt(rows), of which the sample has at least
-        39 rows each.
+        Centroids; by default the greatest power of two up to 4 sqrt(rows) for which the sample
+        has 39 rows each.
     pq_m : int, optional
         Codes of a row, a byte each; a divisor of the dimensions. By default one for eight
         dimensions.
