@@ -12,6 +12,7 @@ from laion_dask.errors import LaionDaskError
 from laion_dask.explore.gallery import gallery
 from laion_dask.explore.plots import histogram, show
 from laion_dask.explore.report import write_report
+from laion_dask.explore.thresholds import score_plot, threshold_plot
 from laion_dask.io.embeddings import Embeddings, open_embeddings
 from laion_dask.io.images import Images, open_images
 from laion_dask.io.index import Index, open_index
@@ -19,16 +20,19 @@ from laion_dask.io.shards import read_shards
 from laion_dask.models import ClipModel, Vectors
 from laion_dask.options import get_option, set_options
 from laion_dask.verbs.build_index import build_index
+from laion_dask.verbs.distribution import Distribution, distributions
 from laion_dask.verbs.embed import embed
 from laion_dask.verbs.export import Export, export
 from laion_dask.verbs.rows import Rows, rows
 from laion_dask.verbs.score import score, similarity
+from laion_dask.verbs.score_captions import score_captions
 from laion_dask.verbs.summary import Summary, summary
 from laion_dask.verbs.where import where
 
 __all__ = [
     "ClipModel",
     "DemoCorpus",
+    "Distribution",
     "Embeddings",
     "Export",
     "Images",
@@ -41,6 +45,7 @@ __all__ = [
     "build_index",
     "connect",
     "demo_corpus",
+    "distributions",
     "embed",
     "export",
     "gallery",
@@ -54,12 +59,15 @@ __all__ = [
     "read_shards",
     "rows",
     "score",
+    "score_captions",
+    "score_plot",
     "set_options",
     "show",
     "similarity",
     "start_cluster",
     "statistics",
     "summary",
+    "threshold_plot",
     "where",
     "write_report",
 ]

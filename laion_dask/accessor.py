@@ -6,9 +6,11 @@ import functools
 
 from dask.dataframe.extensions import register_dataframe_accessor
 
+from laion_dask.verbs.distribution import distributions
 from laion_dask.verbs.export import export
 from laion_dask.verbs.rows import rows
 from laion_dask.verbs.score import score, similarity
+from laion_dask.verbs.score_captions import score_captions
 from laion_dask.verbs.summary import summary
 from laion_dask.verbs.where import where
 
@@ -32,5 +34,7 @@ class Laion:
     rows = _method(rows)
     similarity = _method(similarity)
     score = _method(score)
+    score_captions = _method(score_captions)
     summary = _method(summary)
+    distributions = _method(distributions)
     export = _method(export)

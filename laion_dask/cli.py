@@ -30,6 +30,7 @@ Model = Annotated[
     str, typer.Option(help="open_clip architecture, as NAME or NAME:PRETRAINED; or 'demo'.")
 ]
 Vectors = Annotated[str, typer.Option(help="Embeddings of SOURCE: .npy, .npz or Parquet.")]
+_HEADS = "aesthetic, aesthetic_v2, demo_safety, inappropriate, nsfw."
 Format = Annotated[str, typer.Option(help="What the parts are: parquet.")]
 
 
@@ -93,7 +94,7 @@ def score(
     out: Annotated[str, typer.Argument(help="Folder or address for the scored rows.")],
     embeddings: Vectors,
     model: Model,
-    head: Annotated[list[str] | None, typer.Option(help="aesthetic, demo_safety.")] = None,
+    head: Annotated[list[str] | None, typer.Option(help=_HEADS)] = None,
     text: Annotated[str | None, typer.Option(help="Similarity to this text.")] = None,
     field: Annotated[str | None, typer.Option(help="Member or column of the vectors.")] = None,
     where: Where = None,
@@ -153,6 +154,23 @@ def export(
     from laion_dask.verbs.export import export as write
 
     typer.echo(write(read_shards(source, where=where), out, format))
+
+
+@app.command(epilog="Example: laion-dask models --download sa_0_4_vit_l_14_linear.pth")
+def models(
+    download: Annotated[
+        list[str] | None, typer.Option(help="Fetch this file from its publisher; 'all' for all.")
+    ] = None,
+) -> None:
+    """The weight files that heads use: publisher, licence, size, and which are here."""
+    from laion_dask.explore.weight_list import describe_weights
+    from laion_dask.models import weights
+
+    offered = [name for name, file in weights.REGISTRY.items() if file.can_be_fetched]
+    for name in offered if "all" in (download or ()) else download or ():
+        typer.echo(weights.download(name))
+    if not download:
+        typer.echo(describe_weights())
 
 
 @app.command(epilog="Example: laion-dask demo demo-corpus/")

@@ -1,9 +1,11 @@
 """``ld.heads``: every head, and how a new one is trained."""
 
 from laion_dask.models.heads import (
+    CaptionHead,
     EmbeddingHead,
     Head,
     LinearHead,
+    NsfwHead,
     PromptHead,
     TrainedHead,
     aesthetic,
@@ -11,14 +13,18 @@ from laion_dask.models.heads import (
     demo_safety,
     inappropriate,
     load,
+    nsfw,
+    toxicity,
     zero_shot,
 )
 from laion_dask.verbs.train import train
 
 __all__ = [
+    "CaptionHead",
     "EmbeddingHead",
     "Head",
     "LinearHead",
+    "NsfwHead",
     "PromptHead",
     "TrainedHead",
     "aesthetic",
@@ -26,6 +32,8 @@ __all__ = [
     "demo_safety",
     "inappropriate",
     "load",
+    "nsfw",
+    "toxicity",
     "train",
     "zero_shot",
 ]

@@ -11,8 +11,9 @@ from laion_dask.errors import one_of
 _CHOICES: dict[str, tuple] = {
     "invalid_text": ("raise", "reject"),
     "progress": (True, False),
+    "download": (True, False),
 }
-_current = {"invalid_text": "raise", "progress": True}
+_current = {"invalid_text": "raise", "progress": True, "download": False}
 
 
 def get_option(name: str):
@@ -46,6 +47,9 @@ def set_options(**options):
     progress : bool
         Whether verbs that take longer than two seconds show a progress bar, in a terminal or a
         notebook. Default True.
+    download : bool
+        Whether a published weight file that is nowhere on this machine may be fetched from its
+        publisher, its size and digest checked. Default False: nothing is fetched unasked.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from laion_dask import cli
 from laion_dask.options import get_option
 
-COMMANDS = ("inspect", "embed", "score", "index", "export", "demo")
+COMMANDS = ("inspect", "embed", "score", "index", "export", "models", "demo")
 
 
 def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
@@ -84,6 +84,21 @@ def test_score_adds_similarity_and_heads(monkeypatch, capsys, demo_folder, tmp_p
     recipe = json.loads((tmp_path / "out/recipe.json").read_text())
     assert {"punsafe_demo", "query_similarity"} <= {c["name"] for c in recipe["schema"]}
     assert any("sha256" in model for model in recipe["models"])
+
+
+def test_models_lists_weight_files_and_fetches_those_named(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("LAION_DASK_WEIGHTS", raising=False)
+    code, out, _ = run(monkeypatch, capsys, "models")
+    assert code == 0 and re.search(r"sa_0_4_vit_l_14_linear.pth +4,071 bytes  missing", out)
+    monkeypatch.setattr("laion_dask.models.weights.download", lambda name: tmp_path / name)
+    some = ("models", "--download", "h14_nsfw.pth", "--download", "other.pth")
+    code, out, _ = run(monkeypatch, capsys, *some)
+    assert (code, out) == (0, f"{tmp_path}/h14_nsfw.pth\n{tmp_path}/other.pth\n")
+    code, out, _ = run(monkeypatch, capsys, "models", "--download", "all")
+    assert code == 0 and len(out.splitlines()) == 8 and "sac+logos+ava1" in out
+    monkeypatch.undo()
+    assert run(monkeypatch, capsys, "models", "--download", "h41_nsfw.pth")[0] == 1
 
 
 def test_embed_says_what_it_read_and_rejected(monkeypatch, capsys, demo_folder, tmp_path):

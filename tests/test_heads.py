@@ -114,6 +114,7 @@ def test_a_head_is_a_spec(head):
         "clip": "ViT-B-32:openai",
         "weights": "head.safetensors",
         "sha256": weights.sha256_of(head.weights),
+        "precision": "float32",
     }
     with pytest.raises(OptionError, match="output column"):
         head.to("")
@@ -235,3 +236,25 @@ def test_layers_that_do_not_fit_are_refused(tmp_path):
         save_file(layers | more, tmp_path / f"{name}.safetensors")
         with pytest.raises(WeightsError, match="Expected a linear head"):
             heads.aesthetic("ViT-B-32", weights=tmp_path / f"{name}.safetensors")
+
+
+@needs_weights
+def test_weights_rounded_to_float16(published):
+    exact, rough = (heads.aesthetic("ViT-L-14", precision=p) for p in ("float32", "float16"))
+    x = embeddings(9000, 768)
+    x[5], x[6, 3], x[8500, 7] = 0, np.nan, np.inf
+    x[7, 1:], x[8] = 0, np.float16(6e-8)  # one number; and the smallest that there are
+    scores = rough.predict(x)
+    np.testing.assert_allclose(scores, exact.predict(x), atol=1e-3, equal_nan=True)
+    assert set(np.flatnonzero(np.isnan(scores))) == {5, 6, 8500}
+    np.testing.assert_array_equal(rough.predict(x[8190:8200]), scores[8190:8200])
+    with pytest.raises(OptionError, match="There are: float16, float32"):
+        heads.aesthetic("ViT-L-14", precision="int8")
+
+
+def test_a_file_that_is_mapped_is_scored_in_place(head, tmp_path):
+    x = embeddings(700)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    np.testing.assert_array_equal(head.predict(mapped), head.predict(x))
+    np.testing.assert_allclose(head.predict(x.astype(np.float64)), head.predict(x), atol=1e-5)

@@ -61,6 +61,16 @@ def test_laions_violence_detection_is_q16_normalised(shared, arch):
     np.testing.assert_allclose(one.predict(x), two.predict(x), atol=0.005)
 
 
+def test_q16s_own_prompts_come_first(shared, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAION_DASK_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(WeightsError, match="violence_detection_vit_l_14"):
+        heads.inappropriate("ViT-L-14")
+    for name in ("violence_detection_vit_l_14.npy", "q16_prompts_vit_l_14.npy"):
+        (tmp_path / name).write_bytes((shared / "weights" / name).read_bytes())
+        assert heads.inappropriate("ViT-L-14").recipe()["source"] == [name]
+
+
 def test_q16_refuses_other_models_and_shapes(shared, tmp_path):
     path = shared / "weights" / "q16_prompts_vit_b_32.npy"
     with pytest.raises(OptionError, match="There are: ViT-B-16, ViT-B-32, ViT-L-14"):

@@ -54,7 +54,12 @@ def columns(part, names: Sequence[str], score: Callable[[int, np.ndarray], Itera
     for shard, rows, positions in blocks(part):
         for column, values in zip(out, score(shard, rows), strict=True):
             column[positions] = values
-    return part[[]].assign(**{n: column_like(c, part) for n, c in zip(names, out, strict=True)})
+    return scored(part, names, out)
+
+
+def scored(part, names: Sequence[str], values: Sequence[np.ndarray]):
+    """A frame of float32 columns with the partition's index."""
+    return part[[]].assign(**{n: column_like(v, part) for n, v in zip(names, values, strict=True)})
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 _guard = threading.Lock()
 _state = {"inside": 0, "before": 1}
@@ -46,3 +48,28 @@ def one_torch_thread() -> Iterator[None]:
             _state["inside"] -= 1
             if _state["inside"] == 0:
                 _set(_state["before"])
+
+
+def spread(work: Callable[[Any], None], items: Sequence, *, lanes: int | None = None) -> None:
+    """Do work for every item, torch on one thread in each, on all threads that torch would use.
+
+    Callers that spread at the same time, such as Dask tasks, share these threads.
+
+    Parameters
+    ----------
+    work : callable
+    items : sequence
+    lanes : int, optional
+        Most items that are worked on at once.
+    """
+    with one_torch_thread():
+        with _guard:
+            free = max(1, _state["before"] // _state["inside"])
+        lanes = min(lanes or free, free, len(items))
+        if lanes < 2:
+            for item in items:
+                work(item)
+            return
+        with ThreadPoolExecutor(lanes, thread_name_prefix="spread") as pool:
+            for _ in pool.map(work, items):
+                pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dask.dataframe as dd
 import numpy as np
 
@@ -47,15 +49,15 @@ def similarity(
     """
     must_be("to", to, str, "the new column's name")
     _check_target(frame, embeddings)
-    _check_free(frame, [to])
+    check_free(frame, [to])
     paired = embeddings.like(frame)
     if isinstance(query, Embeddings):
         check_same_space(embeddings.model, query.model, "The two sets of embeddings")
         other = partition.share(query.like(frame))
-        return _assigned(frame, [to], kernels.similarity_to, partition.share(paired), other, to)
+        return assigned(frame, [to], kernels.similarity_to, partition.share(paired), other, to)
     text = getattr(query, "text", None)
     vector = kernels.Query(tuple(_direction(query, embeddings).tolist()), to, text)
-    return _assigned(frame, [to], kernels.similarity, partition.share(paired), vector, to)
+    return assigned(frame, [to], kernels.similarity, partition.share(paired), vector, to)
 
 
 def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataFrame:
@@ -86,15 +88,17 @@ def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataF
     _check_target(frame, embeddings)
     specs = tuple(check_heads(heads, embeddings.model))
     names = [head.name for head in specs]
-    _check_free(frame, names)
+    check_free(frame, names)
     paired = partition.share(embeddings.like(frame))
-    return _assigned(frame, names, kernels.heads, paired, partition.share(specs))
+    return assigned(frame, names, kernels.heads, paired, partition.share(specs))
 
 
-def _assigned(frame: dd.DataFrame, names: list[str], kernel, *args) -> dd.DataFrame:
-    """The frame with the float32 columns that a kernel makes of its provenance."""
+def assigned(
+    frame: dd.DataFrame, names: list[str], kernel, *args, reads: Sequence[str] = PROVENANCE
+) -> dd.DataFrame:
+    """The frame with the float32 columns that a kernel makes of some of its own. Lazy."""
     meta = frame._meta[[]].assign(**{name: np.empty(0, np.float32) for name in names})
-    made = partition.map_columns(frame, kernel, *args, reads=PROVENANCE, meta=meta)
+    made = partition.map_columns(frame, kernel, *args, reads=reads, meta=meta)
     return frame.assign(**{name: made[name] for name in names})
 
 
@@ -104,7 +108,8 @@ def _check_target(frame: dd.DataFrame, embeddings: Embeddings) -> None:
     provenance(frame)
 
 
-def _check_free(frame: dd.DataFrame, names: list[str]) -> None:
+def check_free(frame: dd.DataFrame, names: list[str]) -> None:
+    """Refuse a new column whose name is taken."""
     taken = next((name for name in names if name in frame.columns), None)
     if taken is not None:
         raise OptionError(

@@ -8,16 +8,21 @@ from collections.abc import Callable
 
 from laion_dask.errors import one_of
 from laion_dask.models.clip import ClipModel
-from laion_dask.models.heads.base import EmbeddingHead, FileHead, Head, check_heads
+from laion_dask.models.heads.base import EmbeddingHead, FileHead, Head
+from laion_dask.models.heads.captions import CaptionHead, toxicity
 from laion_dask.models.heads.linear import LinearHead, aesthetic, demo_safety
+from laion_dask.models.heads.matching import check_heads
+from laion_dask.models.heads.nsfw import NsfwHead, nsfw
 from laion_dask.models.heads.prompts import PromptHead, inappropriate, zero_shot
 from laion_dask.models.heads.trained import TrainedHead, load
 
 __all__ = [
+    "CaptionHead",
     "EmbeddingHead",
     "FileHead",
     "Head",
     "LinearHead",
+    "NsfwHead",
     "PromptHead",
     "TrainedHead",
     "aesthetic",
@@ -26,6 +31,8 @@ __all__ = [
     "demo_safety",
     "inappropriate",
     "load",
+    "nsfw",
+    "toxicity",
     "zero_shot",
 ]
 
@@ -35,6 +42,7 @@ NAMES: dict[str, Callable[[ClipModel | str], Head]] = {
     "aesthetic_v2": lambda clip: aesthetic(clip, version=2, to="aesthetic_v2"),
     "demo_safety": lambda clip: demo_safety(),
     "inappropriate": inappropriate,
+    "nsfw": nsfw,
 }
 
 

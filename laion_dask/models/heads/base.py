@@ -7,7 +7,6 @@ A head reads embeddings, images or captions (``reads``). It is usable without Da
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
@@ -16,15 +15,13 @@ import numpy as np
 
 from laion_dask.errors import (
     EmbeddingsError,
-    ModelMismatchError,
     OptionError,
     WeightsError,
-    must_be,
-    one_of,
 )
 from laion_dask.models import weights as weight_files
 from laion_dask.models.clip import ClipModel, as_model, check_same_space
 from laion_dask.models.process_cache import ProcessCache
+from laion_dask.models.torch_threads import spread
 from laion_dask.models.vectors import Vectors
 
 #: How far a row's length may be from 1 for a head that takes unit-norm rows as they are; float16
@@ -93,12 +90,14 @@ class EmbeddingHead(Head):
     #: Rows that are scored at a time. A block always has as many: the last is filled up with
     #: zeros, so that a matrix product is the same for a row whatever stands beside it.
     block: ClassVar[int] = 512
+    #: The same on a GPU, which needs more of them to be busy.
+    device_block: ClassVar[int] = 1 << 16
 
     def predict(self, x) -> np.ndarray:
         """The scores of embeddings, (n,) float32. Eager.
 
-        A row's score does not depend on the rows beside it. A row with a NaN or an infinity, or of
-        length zero, has no score: NaN.
+        A row's score does not depend on the rows beside it, nor on the number of threads. A row
+        with a NaN or an infinity, or of length zero, has no score: NaN.
 
         Parameters
         ----------
@@ -123,23 +122,26 @@ class EmbeddingHead(Head):
         state = self.load()
         scores = np.empty(len(x), np.float32)
         lengths = np.empty(len(x), np.float64)
-        with torch.inference_mode():
-            for at in range(0, len(x), self.block):
-                rows = x[at : at + self.block]
+        on_cpu = isinstance(x, np.ndarray)
+        size = self.block if on_cpu else self.device_block
+
+        def score(at: int) -> None:
+            with torch.inference_mode():
+                rows = x[at : at + size]
                 here = slice(at, at + len(rows))
-                scores[here], lengths[here] = self._block(rows, state)
+                scores[here], lengths[here] = self._block(rows, size, state)
+
+        spread(score, range(0, len(x), size), lanes=None if on_cpu else 1)
         if not self.scales and len(x):
             self._refuse_scaled(lengths)
         return scores
 
-    def _block(self, rows, state) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and lengths of at most ``block`` rows."""
+    def _block(self, rows, size: int, state) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and lengths of at most ``size`` rows."""
         import torch
 
         n = len(rows)
-        if n < self.block:
-            rows = torch.cat([rows, rows.new_zeros(self.block - n, rows.shape[1])])
-        rows = rows.float()
+        rows = _filled(rows, size)
         length = _lengths(rows)
         scores = self._scores(rows, length, state).float()
         good = torch.isfinite(length) & (length > 0)
@@ -170,21 +172,25 @@ class EmbeddingHead(Head):
         """
 
     def _checked(self, x):
+        """The rows as a NumPy array, or as the tensor on a GPU that they are."""
         import torch
 
-        if not isinstance(x, torch.Tensor):
+        if isinstance(x, torch.Tensor):
+            fine = x.is_floating_point()
+            x = x.detach() if x.device.type != "cpu" or not fine else _as_array(x)
+        else:
             x = np.asarray(x)
-            if x.dtype.kind == "f" and x.dtype.itemsize <= 8:
-                x = torch.from_numpy(np.require(x, requirements=["C", "W"]))
-        kind, shape, dim = x.dtype, tuple(x.shape), as_model(self.clip).dim
-        if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+            fine = x.dtype.kind == "f" and x.dtype.itemsize <= 8
+        if not fine:
             raise EmbeddingsError(
-                f"The head {self.name!r} was given {kind}. Expected float16 or float32 embeddings."
+                f"The head {self.name!r} was given {x.dtype}. Expected float16 or float32 "
+                "embeddings."
             )
+        dim, model = as_model(self.clip).dim, as_model(self.clip).name
         if x.ndim != 2 or x.shape[1] != dim:
             raise EmbeddingsError(
-                f"The head {self.name!r} was given an array of shape {shape}. Expected "
-                f"(n, {dim}), as {as_model(self.clip).name} makes them; one vector is x[None]."
+                f"The head {self.name!r} was given an array of shape {tuple(x.shape)}. Expected "
+                f"(n, {dim}), as {model} makes them; one vector is x[None]."
             )
         return x
 
@@ -196,6 +202,28 @@ class EmbeddingHead(Head):
                 f"{len(known)} given is; row {known[0]} has length {lengths[known[0]]:.4g}. Divide "
                 "each row by its length first."
             )
+
+
+def _as_array(x) -> np.ndarray:
+    """A tensor in main memory as an array; NumPy has no bfloat16."""
+    import torch
+
+    x = x.detach()
+    return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+
+
+def _filled(rows, n: int):
+    """Rows as an (n, dim) float32 tensor, with zeros behind the last of them."""
+    import torch
+
+    if isinstance(rows, np.ndarray):
+        # Through a tensor of the same kind: NumPy's own conversion of float16 is twenty times
+        # slower than torch's, and torch does not take read-only memory.
+        filled = torch.zeros((n, rows.shape[1]), dtype=getattr(torch, rows.dtype.name))
+        filled.numpy()[: len(rows)] = rows
+        return filled.float()
+    rows = rows.float()
+    return torch.cat([rows, rows.new_zeros((n - len(rows), rows.shape[1]))])
 
 
 def _lengths(rows):
@@ -254,74 +282,3 @@ class FileHead(EmbeddingHead):
     @abstractmethod
     def _read(self):
         """The weights, from the file whose digest has been checked."""
-
-
-def check_heads(
-    heads: Iterable, model: ClipModel, reads: tuple[str, ...] = ("embeddings",)
-) -> Iterator[Head]:
-    """The heads one by one, each known to fit the model and to write a column of its own.
-
-    Parameters
-    ----------
-    heads : iterable of heads
-    model : ClipModel
-        Of the embeddings at hand.
-    reads : tuple of str
-        What is at hand: ``"embeddings"``, ``"images"``, ``"captions"``.
-
-    Raises
-    ------
-    ModelMismatchError
-        When a head reads embeddings of another CLIP model.
-    OptionError
-        When two write the same column, or one reads what is not at hand.
-    """
-    seen: set[str] = set()
-    for head in heads:
-        must_be("A head", head, Head, "one such as ld.heads.aesthetic('ViT-L-14')")
-        if head.reads not in reads:
-            where = {"images": "embed(heads=…)", "captions": "score_captions"}[head.reads]
-            raise OptionError(
-                f"The head {head.name!r} reads {head.reads}; here are {' and '.join(reads)} only. "
-                f"Give it to {where}."
-            )
-        if isinstance(head, EmbeddingHead):
-            check_same_space(head.clip, model, f"The head {head.name!r} and the embeddings")
-        if head.name in seen:
-            raise OptionError(
-                f"Two heads write the column {head.name!r}. Rename one with head.to('…')."
-            )
-        seen.add(head.name)
-        yield head
-
-
-def published_for(clip: ClipModel | str, files: dict[str, str], what: str) -> tuple[str, str]:
-    """The model that published weights belong to, and their file's name.
-
-    Parameters
-    ----------
-    clip : ClipModel or str
-        As the user gave it.
-    files : dict of str to str
-        Model (``"ViT-L-14:openai"``) → published file name.
-    what : str
-        The head in words, for the message.
-
-    Raises
-    ------
-    OptionError
-        When there is no such head for the architecture.
-    ModelMismatchError
-        When there is one, but for other weights.
-    """
-    model = as_model(clip)
-    homes = [as_model(name) for name in files]
-    same = [h for h in homes if h.arch == model.arch.removesuffix("-quickgelu")]
-    if not same:
-        raise one_of("clip", model.name, [h.arch for h in homes])
-    if not same[0].same_space(model):
-        raise ModelMismatchError(
-            f"The {what} for {same[0].arch} was fitted on the weights {same[0].pretrained!r}, and "
-            f"clip is {model.name}. Use embeddings of {same[0]!r}."
-        )
-    return same[0].name, files[same[0].name]

@@ -15,16 +15,19 @@ import numpy as np
 from laion_dask.errors import OptionError, WeightsError, must_be, one_of
 from laion_dask.models import weights as weight_files
 from laion_dask.models.clip import ClipModel, as_model
-from laion_dask.models.heads.base import EmbeddingHead, published_for
+from laion_dask.models.heads.base import EmbeddingHead
+from laion_dask.models.heads.matching import published_for
 
 #: What CLIP multiplies cosines by before the softmax: the exponential of its learnt logit scale,
 #: which OpenAI's training clipped at 100 (Radford et al. 2021, section 2.5).
 TEMPERATURE = 100.0
 
+#: Q16's own prompts, and for two models LAION's copy of them, which can be fetched as an array:
+#: upstream they are pickles, which are never loaded.
 _Q16 = {
-    "ViT-L-14:openai": "q16_prompts_vit_l_14.npy",
-    "ViT-B-32:openai": "q16_prompts_vit_b_32.npy",
-    "ViT-B-16:openai": "q16_prompts_vit_b_16.npy",
+    "ViT-L-14:openai": ("q16_prompts_vit_l_14.npy", "violence_detection_vit_l_14.npy"),
+    "ViT-B-32:openai": ("q16_prompts_vit_b_32.npy", "violence_detection_vit_b_32.npy"),
+    "ViT-B-16:openai": ("q16_prompts_vit_b_16.npy",),
 }
 
 
@@ -171,8 +174,10 @@ def inappropriate(
     clip : ClipModel or str
         OpenAI's ViT-L-14, ViT-B-32 or ViT-B-16.
     weights : path, optional
-        A ``.npy`` file of (2, dim) prompts of any length. LAION's ``violence_detection_vit_*.npy``
-        are the same prompts at length 1, up to the rounding of float16.
+        A ``.npy`` file of (2, dim) prompts of any length. By default Q16's own where they are at
+        hand, else LAION's ``violence_detection_vit_*.npy``: the same prompts at length 1, up to
+        the rounding of float16, which moves probabilities by up to 0.005. ``recipe()`` names the
+        file.
     to : str
         The output column.
 
@@ -185,8 +190,8 @@ def inappropriate(
     WeightsError
         When the prompts are missing, altered or of another shape.
     """
-    home, name = published_for(clip, _Q16, "Q16 head")
-    path = Path(weights or weight_files.find(name))
+    home, names = published_for(clip, _Q16, "Q16 head")
+    path = Path(weights or weight_files.find_one_of(names))
     prompts = weight_files.read_tensors(path).get("array")
     dim = as_model(home).dim
     if prompts is None or tuple(prompts.shape) != (2, dim) or not prompts.is_floating_point():

@@ -1,0 +1,264 @@
+"""Heads over captions: a profanity proxy, and a plug for any classifier of texts."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import ClassVar
+
+import numpy as np
+
+from laion_dask.errors import MissingExtraError, OptionError, must_be, one_of
+from laion_dask.models.heads.base import Head
+
+#: One classifier runs at a time in a process: tokenizers of the transformers library, for one,
+#: may not be used by two threads at once.
+_turn = threading.RLock()
+
+
+@dataclass(frozen=True)
+class CaptionHead(Head):
+    """A classifier of captions as a head; make one with ``toxicity``.
+
+    Attributes
+    ----------
+    name : str
+        The output column.
+    classify : callable
+        ``(list of str) → probabilities``, as ``toxicity`` says.
+    label : str or None
+        Whose score is taken, where ``classify`` names labels.
+    batch_size : int
+        Captions that ``classify`` is given at a time, at most.
+    """
+
+    classify: Callable
+    label: str | None = None
+    batch_size: int = 256
+    reads: ClassVar[str] = "captions"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not callable(self.classify):
+            raise OptionError(
+                f"predict is a {type(self.classify).__name__}. Expected a callable: (texts) → "
+                "probabilities."
+            )
+        must_be("label", self.label, (str, type(None)), "the label whose score is taken")
+        must_be("batch_size", self.batch_size, int, "how many captions at a time")
+        if self.batch_size < 1:
+            raise OptionError(f"batch_size is {self.batch_size}. Expected 1 or more.")
+
+    def recipe(self) -> dict:
+        """What a manifest records: ``name``, ``label``, and what the classifier says of itself.
+
+        That is its own ``recipe()``, where it has one; else its qualified name, and the name of
+        its model where it is a pipeline of the transformers library.
+        """
+        said = getattr(self.classify, "recipe", None)
+        about = said() if callable(said) else _described(self.classify)
+        return {"name": self.name, "label": self.label, **about}
+
+    def predict(self, texts: Iterable[str | None]) -> np.ndarray:
+        """The probabilities of captions, (n,) float32 in [0, 1]. Eager.
+
+        Parameters
+        ----------
+        texts : list, array or series of str
+            A null (None, NaN) has no probability: NaN.
+
+        Raises
+        ------
+        OptionError
+            When there is something else than texts and nulls; when the classifier returns another
+            number of probabilities than it was given captions, or one outside [0, 1].
+        MissingExtraError
+            When the classifier's package is not installed here.
+        """
+        texts = _texts(self.name, texts)
+        known = np.flatnonzero([text is not None for text in texts])
+        scores = np.full(len(texts), np.nan, np.float32)
+        for at in range(0, len(known), self.batch_size):
+            here = known[at : at + self.batch_size]
+            batch = [texts[i] for i in here]
+            with _turn:
+                answer = self.classify(batch)
+            scores[here] = self._checked(answer, len(batch))
+        return scores
+
+    def _checked(self, answer, n: int) -> np.ndarray:
+        if isinstance(answer, (list, tuple)) and any(
+            isinstance(one, (dict, list, tuple)) for one in answer
+        ):
+            answer = [self._of_label(one) for one in answer]
+        elif self.label is not None:
+            raise OptionError(
+                f"The head {self.name!r} has label={self.label!r}, and its classifier names no "
+                "labels: it returns numbers. Leave label= out."
+            )
+        if callable(getattr(answer, "tolist", None)):
+            answer = answer.tolist()  # a tensor of any device, too
+        try:
+            found = np.asarray(answer, np.float64)
+        except (TypeError, ValueError):
+            found = np.empty(0, object)
+        if found.shape != (n,):
+            shape = np.shape(found) if found.dtype != object else type(answer).__name__
+            raise OptionError(
+                f"The classifier of the head {self.name!r} was given {n} captions and returned "
+                f"{shape}. Expected {n} probabilities, one a caption."
+            )
+        wrong = found[(found < 0) | (found > 1)]
+        if len(wrong):
+            raise OptionError(
+                f"The classifier of the head {self.name!r} returned {wrong[0]:g}. Expected "
+                "probabilities in [0, 1]; a logit becomes one by 1 / (1 + exp(-x))."
+            )
+        return found
+
+    def _of_label(self, answer) -> float:
+        """The wanted label's score, from one caption's ``{"label": …, "score": …}`` or more."""
+        answers = [answer] if isinstance(answer, dict) else answer
+        try:
+            scores = {str(one["label"]): one["score"] for one in answers}
+        except (TypeError, KeyError, IndexError) as error:
+            raise OptionError(
+                f"The classifier of the head {self.name!r} returned {str(answer)[:80]!r} for a "
+                "caption. Expected a number, or label and score."
+            ) from error
+        if self.label is None:
+            raise one_of(f"label= of the head {self.name!r}", None, scores)
+        if self.label not in scores:
+            raise OptionError(
+                f"The classifier of the head {self.name!r} gave scores for {', '.join(scores)} "
+                f"and none for {self.label!r}. Name one of these as label=; a pipeline that says "
+                "the best label only says all with top_k=None."
+            )
+        return scores[self.label]
+
+
+@dataclass(frozen=True)
+class Profanity:
+    """The classifier of alt-profanity-check; calling it loads it, once per process."""
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Probabilities, (n,) float64."""
+        _require_profanity_check()
+        from profanity_check import predict_prob
+
+        return predict_prob(texts)
+
+    def recipe(self) -> dict:
+        """The versions that decide its answers."""
+        packages = ("alt-profanity-check", "scikit-learn")
+        return {"classifier": {name: version(name) for name in packages}}
+
+
+def toxicity(
+    predict: Callable | None = None,
+    *,
+    label: str | None = None,
+    to: str | None = None,
+    batch_size: int | None = None,
+) -> CaptionHead:
+    """A classifier of captions as a head; by default a proxy for profanity. Eager.
+
+    The default is not a toxicity model: alt-profanity-check is a linear support vector machine
+    over the words of a text, fitted on some 200,000 labelled English comments. It knows swear
+    words, neither context nor other languages: it passes hatred in polite words, gives the German
+    article "die" 0.94 and "the gay community" 0.66 (version 1.9.1). Hence its column is called
+    ``profanity``. It is in the extra ``toxicity`` and unpickles its model from its own wheel when
+    first used: that is code of a package that you have installed, not a downloaded weight file.
+
+    Parameters
+    ----------
+    predict : callable, optional
+        ``(list of str) → probabilities``: an array, tensor or list of n numbers in [0, 1], NaN
+        where there is none; or what a text-classification pipeline of the transformers library
+        returns, for each caption ``{"label": …, "score": …}`` or a list of these. It must pickle
+        to run on workers; an object that loads its model when first called travels light. In a
+        process it is called by one thread at a time. Whether a score depends on the captions
+        beside it is up to the callable.
+    label : str, optional
+        Whose score is taken, where labels are named.
+    to : str, optional
+        The output column; by default ``"profanity"``, and ``"toxicity"`` for a callable.
+    batch_size : int, optional
+        Captions that are classified at a time, at most; by default 8192 by the proxy, whose calls
+        cost more than its captions, and 256 by a callable.
+
+    Raises
+    ------
+    MissingExtraError
+        When alt-profanity-check is needed and not installed, or not with the scikit-learn that
+        its model was made with.
+    OptionError
+        When an argument is of another kind.
+
+    Examples
+    --------
+    >>> frame.laion.score_captions(toxicity())  # doctest: +SKIP
+    >>> pipe = transformers.pipeline(
+    ...     "text-classification", "unitary/toxic-bert", top_k=None, truncation=True
+    ... )  # doctest: +SKIP
+    >>> head = toxicity(pipe, label="toxic")  # doctest: +SKIP
+    """
+    if predict is None:
+        _require_profanity_check()
+        if label is not None:
+            raise OptionError(f"label is {label!r}, and the profanity proxy names no labels.")
+        head = CaptionHead("profanity", Profanity(), batch_size=8192)
+    else:
+        head = CaptionHead("toxicity", predict, label)
+    chosen = {"name": to, "batch_size": batch_size}
+    return replace(head, **{name: value for name, value in chosen.items() if value is not None})
+
+
+def _require_profanity_check() -> None:
+    """Refuse to go on without the package, or with a scikit-learn that its model is not for."""
+    try:
+        needs = " ".join(requires("alt-profanity-check") or ())
+        found = version("scikit-learn")
+    except PackageNotFoundError as error:
+        raise MissingExtraError(
+            f"The package {error.name} is not installed. Install the extra "
+            "'laion_dask[toxicity]', or give predict= a classifier of your own."
+        ) from error
+    made_for = re.search(r"\bscikit-learn==([\w.]+)", needs)
+    if made_for and made_for[1] != found:
+        raise MissingExtraError(
+            f"The model of alt-profanity-check was made with scikit-learn {made_for[1]}, and "
+            f"{found} is installed, which may read it wrongly. Install the extra "
+            "'laion_dask[toxicity]', whose versions fit."
+        )
+
+
+def _described(classify: Callable) -> dict:
+    kind = classify if hasattr(classify, "__qualname__") else type(classify)
+    about = {"classifier": f"{kind.__module__}.{kind.__qualname__}"}
+    model = getattr(getattr(classify, "model", None), "name_or_path", None)
+    return {**about, "model": str(model)} if model else about
+
+
+def _texts(head: str, texts: Iterable) -> list[str | None]:
+    """Texts as a list, with None for every null."""
+    if isinstance(texts, (str, bytes)):
+        raise OptionError(
+            f"The head {head!r} was given one text. Expected a list of texts; one is [text]."
+        )
+    return [text if isinstance(text, str) else _null(head, text) for text in texts]
+
+
+def _null(head: str, text) -> None:
+    """None for a null of any kind; anything else is refused."""
+    import pandas as pd
+
+    is_nan = isinstance(text, (float, np.floating)) and np.isnan(text)
+    if not (is_nan or text is None or text is pd.NA):
+        raise OptionError(
+            f"The head {head!r} was given {str(text)[:60]!r}, a {type(text).__name__}. Expected "
+            "texts and nulls."
+        )

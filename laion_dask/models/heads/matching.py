@@ -1,0 +1,84 @@
+"""Which head fits which CLIP model, and which heads fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from laion_dask.errors import ModelMismatchError, OptionError, must_be, one_of
+from laion_dask.models.clip import ClipModel, as_model, check_same_space
+from laion_dask.models.heads.base import EmbeddingHead, Head
+
+
+def check_heads(
+    heads: Iterable, model: ClipModel | None, reads: tuple[str, ...] = ("embeddings",)
+) -> Iterator[Head]:
+    """The heads one by one, each known to fit the model and to write a column of its own.
+
+    Parameters
+    ----------
+    heads : iterable of heads
+    model : ClipModel or None
+        Of the embeddings at hand; None where there are none.
+    reads : tuple of str
+        What is at hand: ``"embeddings"``, ``"images"``, ``"captions"``.
+
+    Raises
+    ------
+    ModelMismatchError
+        When a head reads embeddings of another CLIP model.
+    OptionError
+        When two write the same column, or one reads what is not at hand.
+    """
+    seen: set[str] = set()
+    for head in heads:
+        must_be("A head", head, Head, "one such as ld.heads.aesthetic('ViT-L-14')")
+        if head.reads not in reads:
+            where = {
+                "embeddings": "score",
+                "images": "embed(heads=…)",
+                "captions": "score_captions",
+            }[head.reads]
+            raise OptionError(
+                f"The head {head.name!r} reads {head.reads}; here are {' and '.join(reads)} only. "
+                f"Give it to {where}."
+            )
+        if isinstance(head, EmbeddingHead):
+            check_same_space(head.clip, model, f"The head {head.name!r} and the embeddings")
+        if head.name in seen:
+            raise OptionError(
+                f"Two heads write the column {head.name!r}. Rename one with head.to('…')."
+            )
+        seen.add(head.name)
+        yield head
+
+
+def published_for(clip: ClipModel | str, files: dict, what: str) -> tuple[str, str]:
+    """The model that published weights belong to, and their file's name.
+
+    Parameters
+    ----------
+    clip : ClipModel or str
+        As the user gave it.
+    files : dict of str to file names
+        Model (``"ViT-L-14:openai"``) → published file name.
+    what : str
+        The head in words, for the message.
+
+    Raises
+    ------
+    OptionError
+        When there is no such head for the architecture.
+    ModelMismatchError
+        When there is one, but for other weights.
+    """
+    model = as_model(clip)
+    homes = [as_model(name) for name in files]
+    same = [h for h in homes if h.arch == model.arch.removesuffix("-quickgelu")]
+    if not same:
+        raise one_of("clip", model.name, [h.arch for h in homes])
+    if not same[0].same_space(model):
+        raise ModelMismatchError(
+            f"The {what} for {same[0].arch} was fitted on the weights {same[0].pretrained!r}, and "
+            f"clip is {model.name}. Use embeddings of {same[0]!r}."
+        )
+    return same[0].name, files[same[0].name]

@@ -1,0 +1,145 @@
+"""LAION's NSFW detectors as heads: for ViT-L-14, ViT-B-32 and ViT-H-14."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from laion_dask.errors import WeightsError, one_of
+from laion_dask.models import weights as weight_files
+from laion_dask.models.clip import ClipModel, as_model
+from laion_dask.models.heads.base import FileHead
+from laion_dask.models.heads.dense import PRECISIONS, DenseNetwork
+from laion_dask.models.heads.linear import read_layers
+from laion_dask.models.heads.matching import published_for
+from laion_dask.models.saved_model import read_detector
+
+#: The published files by model (LAION-AI/CLIP-based-NSFW-Detector, 2022).
+_FILES = {
+    "ViT-L-14:openai": "clip_autokeras_binary_nsfw.zip",
+    "ViT-B-32:openai": "clip_autokeras_nsfw_b32.zip",
+    "ViT-H-14:laion2b_s32b_b79k": "h14_nsfw.pth",
+}
+
+#: The layers of ViT-H-14's detector, and how many of them ReLU follows
+#: (LAION-AI/CLIP-based-NSFW-Detector, ``h14_nsfw_model.py``).
+_H14 = (1024, 1024, 2048, 1024, 256, 128, 16, 1)
+_H14_RELU = 5
+
+
+@dataclass(frozen=True)
+class NsfwHead(FileHead):
+    """One of LAION's NSFW detectors. Make it with ``nsfw``.
+
+    Attributes
+    ----------
+    name, clip, weights, sha256
+        As of every head that lies in a file.
+    precision : str
+        ``"float32"`` or ``"bfloat16"``.
+    """
+
+    precision: str = "float32"
+
+    scales = False  # the look-up is of the numbers as they are stored
+
+    def recipe(self) -> dict:
+        """What a manifest records: as of every head in a file, and ``precision``."""
+        return {**super().recipe(), "precision": self.precision}
+
+    def _read(self) -> tuple[DenseNetwork, bool]:
+        return _network(self.weights, self.clip)
+
+    def _scores(self, rows, length, state):
+        network, logistic = state
+        scores = network(rows, self.precision)
+        # In float64, so that a score does not depend on where in a block its row stands.
+        return scores.double().sigmoid() if logistic else scores
+
+
+def nsfw(
+    clip: ClipModel | str,
+    *,
+    weights: str | os.PathLike | None = None,
+    precision: str = "float32",
+    to: str = "nsfw",
+) -> NsfwHead:
+    """LAION's NSFW detector as a head: 1 is unsafe, 0 is safe. Eager.
+
+    For ViT-L-14 and ViT-B-32 it is the detector whose answers LAION published as ``punsafe``
+    (LAION-AI/CLIP-based-NSFW-Detector, 2022), read from the published TensorFlow zip. The inputs
+    180, 316, 413, 440 and 644 (ViT-L-14), 92, 133 and 312 (ViT-B-32) are not numbers to it but
+    words: the value printed with six decimals is looked up in a vocabulary, and its place in that
+    list, 0 where it is absent, is what the network sees. The vocabularies were made from float16
+    embeddings. Scores therefore depend on how the embeddings are stored: on the same rows, float16
+    and float32 differ by up to 0.3, and leaving the look-up out moves scores by up to 0.4. Score
+    the stored rows, neither converted nor scaled. They must be of length 1.
+
+    For ViT-H-14 it is a plain network without a logistic at its end, trained towards 0 and 1: its
+    answers can leave that range.
+
+    The detectors find nudity; they were trained on photographs from the web and err on art,
+    drawings, medicine and people in little clothing.
+
+    Parameters
+    ----------
+    clip : ClipModel or str
+        OpenAI's ViT-L-14 or ViT-B-32, or ViT-H-14 of ``laion2b_s32b_b79k``.
+    weights : path, optional
+        The weight file; by default it is looked for as ``laion_dask.models.weights`` says. No
+        digest of ViT-H-14's is published, so its path must be given.
+    precision : str
+        ``"float32"`` agrees with TensorFlow within 1e-6. ``"bfloat16"`` keeps only the first and
+        the last layer in float32: up to 0.002 off, and faster where the processor has such
+        arithmetic (AVX512-BF16, AMX, CUDA).
+    to : str
+        The output column. LAION's own column is ``punsafe``; a frame that has it keeps it.
+
+    Raises
+    ------
+    OptionError
+        For an architecture that has no such head, or an unknown precision.
+    ModelMismatchError
+        When ``clip`` has other weights than those that the detector was trained on.
+    WeightsError
+        When the weight file is missing, altered, damaged or of another layout.
+    """
+    if precision not in PRECISIONS:
+        raise one_of("precision", precision, PRECISIONS)
+    home, file = published_for(clip, _FILES, "NSFW head")
+    path = os.path.abspath(weights or weight_files.find(file))
+    _network(path, home)
+    return NsfwHead(to, home, path, weight_files.sha256_of(path), precision=precision)
+
+
+def _network(path: str, clip: ClipModel | str) -> tuple[DenseNetwork, bool]:
+    """The network of a weight file, and whether a logistic follows it."""
+    model = as_model(clip)
+    if model.arch == "ViT-H-14":
+        return _read_h14(path), False
+    found = read_detector(path)
+    layers = [(kernel.T, bias) for kernel, bias in found.layers]
+    if len(found.mean) != model.dim:
+        raise WeightsError(
+            f"{path} has a detector for {len(found.mean)} dimensions; {model.name} makes "
+            f"{model.dim}. Give the file that belongs to this model."
+        )
+    network = DenseNetwork(
+        layers,
+        len(layers) - 1,
+        vocabularies=found.vocabularies,
+        mean=found.mean,
+        variance=found.variance,
+    )
+    return network, True
+
+
+def _read_h14(path: str) -> DenseNetwork:
+    layers = read_layers(path)
+    sizes = (layers[0][0].shape[1], *(len(bias) for _, bias in layers))
+    if sizes != _H14:
+        raise WeightsError(
+            f"{path} holds layers of {sizes}. Expected ViT-H-14's detector, {_H14}: h14_nsfw.pth "
+            "of LAION-AI/CLIP-based-NSFW-Detector."
+        )
+    return DenseNetwork([(w.numpy(), b.numpy()) for w, b in layers], _H14_RELU)

@@ -1,0 +1,91 @@
+"""Protocol Buffers' wire format: enough of it to walk messages whose field numbers are known.
+
+Numbers and types of fields are those of the ``.proto`` files of TensorFlow 2; the encoding is in
+"Encoding", protobuf.dev. Whatever does not fit is a ``ValueError``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+Value = int | memoryview
+
+
+def varint(data: memoryview, at: int) -> tuple[int, int]:
+    """An unsigned integer in groups of seven bits, low ones first, and where it ends."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(data):
+            raise ValueError("a number runs over the end")
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value & (2**64 - 1), at
+    raise ValueError("a number of more than ten bytes")
+
+
+def varints(data: memoryview) -> list[int]:
+    """A packed list of integers."""
+    values, at = [], 0
+    while at < len(data):
+        value, at = varint(data, at)
+        values.append(value)
+    return values
+
+
+def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
+    """Its fields in order: number, and an integer or the bytes."""
+    at = 0
+    while at < len(message):
+        key, at = varint(message, at)
+        match key & 7:
+            case 0:
+                value, at = varint(message, at)
+                yield key >> 3, value
+                continue
+            case 1:
+                size = 8
+            case 2:
+                size, at = varint(message, at)
+            case 5:
+                size = 4
+            case kind:
+                raise ValueError(f"a field of kind {kind}")
+        if size > len(message) - at:
+            raise ValueError("a field runs over the end")
+        yield key >> 3, message[at : at + size]
+        at += size
+
+
+def every(message: memoryview, number: int) -> list[memoryview]:
+    """All messages, strings or bytes under a field number."""
+    found = [value for key, value in fields(message) if key == number]
+    if any(isinstance(value, int) for value in found):
+        raise ValueError(f"field {number} holds a number")
+    return found
+
+
+def message(parent: memoryview, number: int) -> memoryview:
+    """The message, string or bytes under a field number; the last one, as the format has it."""
+    found = every(parent, number)
+    if not found:
+        raise ValueError(f"field {number} is not there")
+    return found[-1]
+
+
+def text(parent: memoryview, number: int) -> str:
+    """The string under a field number; empty where there is none, as in proto3."""
+    found = every(parent, number)
+    return str(found[-1], "utf-8") if found else ""
+
+
+def number(parent: memoryview, field: int) -> int:
+    """The integer under a field number; 0 where there is none, as in proto3."""
+    value = 0
+    for key, found in fields(parent):
+        if key == field:
+            if not isinstance(found, int):
+                raise ValueError(f"field {field} holds bytes")
+            value = found
+    return value

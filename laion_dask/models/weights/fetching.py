@@ -1,0 +1,124 @@
+"""Fetching a published weight file: https only, no longer than published, checked, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import ssl
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+from urllib import request
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+
+from tqdm.auto import tqdm
+
+from laion_dask.errors import WeightsError
+from laion_dask.models.weights.registry import PublishedFile
+from laion_dask.options import is_watched
+
+#: Seconds without a byte after which a fetch is given up, and the slowest rate that is waited for.
+SILENCE = 30
+SLOWEST_BYTES_PER_SECOND = 4096
+_BLOCK = 1 << 16
+_PAGE = (b"<!doctype", b"<html", b"<?xml")
+
+
+def fetch(published: PublishedFile, folder: Path) -> Path:
+    """The path of a file that has been fetched into a folder; an earlier one is replaced. Eager.
+
+    It is written under a name of its own, checked and renamed, so that two processes may fetch it
+    at once and nobody sees a part of it; after any failure, or Ctrl-C, nothing is left. Shows
+    progress after two seconds.
+
+    Raises
+    ------
+    WeightsError
+        When the folder cannot be written to, the publisher does not answer, or what comes is not
+        the published file.
+    """
+    part = folder / f".{published.name}.{uuid.uuid4().hex}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(part, "xb") as file, _open(published.address) as answer:
+            _copy(answer, file, published)
+        os.replace(part, folder / published.name)
+    except WeightsError:
+        raise
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()
+        reason = getattr(error, "reason", None) or error or type(error).__name__
+        raise WeightsError(
+            f"{published.name} could not be fetched from {published.address} into {folder}: "
+            f"{reason}. Try again, or bring the file there by other means."
+        ) from error
+    finally:
+        with suppress(OSError):  # it has been renamed, or was never there
+            part.unlink()
+    return folder / published.name
+
+
+class _HttpsOnly(request.HTTPRedirectHandler):
+    """Follows redirects to https alone, and reads nothing of the page that redirects."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        fp.close()
+        if urlsplit(newurl).scheme != "https":
+            raise URLError(f"it redirects to {newurl!r}, and only https is followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _open(address: str) -> http.client.HTTPResponse:
+    opener = request.OpenerDirector()  # build_opener would add http, ftp, file and data
+    for handler in (
+        request.ProxyHandler(),
+        request.HTTPSHandler(context=ssl.create_default_context()),
+        _HttpsOnly(),
+        request.HTTPDefaultErrorHandler(),
+        request.HTTPErrorProcessor(),
+        request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    asked = request.Request(address, headers={"User-Agent": "laion_dask"})
+    return opener.open(asked, timeout=SILENCE)
+
+
+def _copy(answer: http.client.HTTPResponse, file: BinaryIO, published: PublishedFile) -> None:
+    """Write an answer to a file while it can be the published one; refuse it where it is not."""
+    n_bytes, digest = 0, hashlib.sha256()
+    give_up = time.monotonic() + SILENCE + published.n_bytes / SLOWEST_BYTES_PER_SECOND
+    with tqdm(
+        desc=published.name,
+        total=published.n_bytes,
+        unit="B",
+        unit_scale=True,
+        delay=2,
+        leave=False,
+        disable=not is_watched(),
+    ) as bar:
+        while block := answer.read1(_BLOCK):
+            if n_bytes == 0 and block.lstrip().lower().startswith(_PAGE):
+                raise _refused(published, "a web page")
+            n_bytes += len(block)
+            if n_bytes > published.n_bytes:
+                raise _refused(published, f"more than {published.n_bytes} bytes")
+            if time.monotonic() > give_up:
+                raise TimeoutError("it came too slowly")
+            digest.update(block)
+            file.write(block)
+            bar.update(len(block))
+    if (n_bytes, digest.hexdigest()) != (published.n_bytes, published.sha256):
+        raise _refused(published, f"{n_bytes} bytes with sha256 {digest.hexdigest()[:12]}…")
+
+
+def _refused(published: PublishedFile, what: str) -> WeightsError:
+    return WeightsError(
+        f"{published.address} answered with {what}. Expected {published.name}: "
+        f"{published.n_bytes} bytes with sha256 {published.sha256[:12]}…. Nothing was kept; try "
+        "again, or bring the published file by other means."
+    )

@@ -1,0 +1,171 @@
+"""Where weight files are looked for, and whether what is there is what was published."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from laion_dask.errors import WeightsError, must_be
+from laion_dask.models.process_cache import ProcessCache
+from laion_dask.models.weights.fetching import fetch
+from laion_dask.models.weights.registry import REGISTRY, PublishedFile, known
+from laion_dask.options import get_option
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: The environment variable that names a folder of weight files under their published names.
+VARIABLE = "LAION_DASK_WEIGHTS"
+
+_digests = ProcessCache()
+
+
+def folders() -> list[Path]:
+    """Where weight files are looked for, in this order: the folder that the environment variable
+    ``LAION_DASK_WEIGHTS`` names, then ``laion_dask/weights`` in the user's cache folder. The last
+    is where they are downloaded to."""
+    named = os.environ.get(VARIABLE)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return [*([Path(named)] if named else []), cache / "laion_dask" / "weights"]
+
+
+def find(name: str, *, download: bool | None = None) -> Path:
+    """The path of a published weight file, its digest checked. Eager.
+
+    Parameters
+    ----------
+    name : str
+        A name of ``REGISTRY``.
+    download : bool, optional
+        Whether it may be fetched from its publisher into the cache where no folder has it, or the
+        cache an altered copy. By default as ``set_options(download=…)`` says, which is False.
+
+    Raises
+    ------
+    WeightsError
+        When the name is unknown, no folder has the file, the file is not the published one, or
+        it cannot be fetched.
+    """
+    must_be("download", download, (bool, type(None)), "True or False")
+    published = known(name)
+    if published.sha256 is None:
+        raise _only_by_path(published)
+    allowed = get_option("download") if download is None else download
+    *named, cache = folders()
+    for folder in named:
+        if (folder / name).is_file():
+            return _checked(folder / name, published)
+    path = cache / name
+    if path.is_file() and (not allowed or sha256_of(path) == published.sha256):
+        return _checked(path, published)
+    if allowed and published.can_be_fetched:
+        return fetch(published, cache)
+    raise _missing(published)
+
+
+def find_one_of(names: Sequence[str]) -> Path:
+    """`find` of the first of these files that a folder has, else of the last. Eager.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Files that serve the same purpose, the preferred first.
+    """
+    here = (n for n in names if any((folder / n).is_file() for folder in folders()))
+    return find(next(here, names[-1]))
+
+
+def download(name: str) -> Path:
+    """`find` with leave to fetch the file from its publisher. Eager.
+
+    Raises
+    ------
+    WeightsError
+        As `find`.
+    """
+    return find(name, download=True)
+
+
+def table() -> pd.DataFrame:
+    """What is known of every weight file, and whether it is here. Eager.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a file of ``REGISTRY``: ``name``, ``use``, ``publisher``, ``licence`` (SPDX),
+        ``address`` (null where the file itself is not offered), ``bytes`` (Int64) and ``sha256``
+        (null where they are not known) and ``state``: ``"in <folder>"``, ``"missing"``,
+        ``"altered: …"``, or ``"only by path"`` for a file without a digest.
+    """
+    import pandas as pd
+
+    columns = ("name", "use", "publisher", "licence", "address", "n_bytes", "sha256")
+    rows = [[getattr(file, column) for column in columns] for file in REGISTRY.values()]
+    found = pd.DataFrame(rows, columns=columns).rename(columns={"n_bytes": "bytes"})
+    states = [_state(file) for file in REGISTRY.values()]
+    return found.astype({"bytes": "Int64"}).assign(state=states)
+
+
+def _state(published: PublishedFile) -> str:
+    if published.sha256 is None:
+        return "only by path"
+    for folder in folders():
+        path = folder / published.name
+        if path.is_file():
+            digest = sha256_of(path)
+            if digest == published.sha256:
+                return f"in {folder}"
+            size = path.stat().st_size
+            return f"altered: {size} bytes, sha256 {digest[:12]}… in {folder}"
+    return "missing"
+
+
+def _checked(path: Path, published: PublishedFile) -> Path:
+    found = sha256_of(path)
+    if found != published.sha256:
+        raise WeightsError(
+            f"{path} ({path.stat().st_size} bytes, sha256 {found[:12]}…) is not the published "
+            f"{published.name} ({published.n_bytes} bytes, sha256 {published.sha256[:12]}…). It is "
+            f"truncated or altered. {_how_to_get(published)}"
+        )
+    return path
+
+
+def _missing(published: PublishedFile) -> WeightsError:
+    return WeightsError(
+        f"The weight file {published.name} ({published.n_bytes} bytes, {published.licence}) was "
+        f"not found in {' or '.join(map(str, folders()))}. {_how_to_get(published)} Or "
+        f"set {VARIABLE} to the folder that has it."
+    )
+
+
+def _how_to_get(published: PublishedFile) -> str:
+    if published.address is None:
+        return f"{published.instead} Put the file into {folders()[0]}."
+    return (
+        f"Fetch it from {published.address} into {folders()[0]}, or have it fetched with "
+        f"`laion-dask models --download {published.name}` or set_options(download=True)."
+    )
+
+
+def _only_by_path(published: PublishedFile) -> WeightsError:
+    return WeightsError(
+        f"The digest of {published.name} is not known to this release, so a copy of it could not "
+        "be told from an altered one: it is neither looked for by name nor fetched. Fetch it from "
+        f"{published.address} and give weights= the path of the file that you trust."
+    )
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """The hexadecimal sha256 of a file; computed once per process while it does not change."""
+    path = Path(path).resolve()
+    stat = path.stat()
+
+    def digest() -> str:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return _digests.get((path, stat.st_size, stat.st_mtime_ns), digest)

@@ -1,0 +1,97 @@
+"""Reading tensors out of weight files, in the kinds that cannot run code."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from laion_dask.errors import WeightsError
+
+#: The first torch whose ``weights_only=True`` can be relied on: earlier ones could be made to
+#: corrupt memory by a crafted file (CVE-2026-24747, GHSA-63cw-57p8-fm3p).
+SAFE_TORCH = (2, 10)
+
+#: How torch names what a pickle wanted to call.
+_CALLED = re.compile(r"GLOBAL (\S+)")
+
+
+def read_tensors(path: str | os.PathLike) -> dict:
+    """The tensors of a weight file, on the CPU, by name. Eager.
+
+    Parameters
+    ----------
+    path : str or path
+        ``.safetensors``; ``.npy`` (one tensor, named ``"array"``); ``.pt``, ``.pth`` or ``.bin``,
+        read with ``weights_only=True``.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+
+    Raises
+    ------
+    WeightsError
+        When the file is missing, damaged, of another kind, or holds anything but tensors; for a
+        pickle also when torch is older than 2.10.
+    """
+    path = Path(path)
+    try:
+        tensors = _read_by_kind(path)
+    except WeightsError:
+        raise
+    except Exception as error:  # each of the three readers has its own exceptions
+        called = _CALLED.search(str(error))
+        what = f"it holds code: {called[1]}" if called else type(error).__name__
+        raise WeightsError(
+            f"{path} cannot be read as weights ({what}). Expected a file that "
+            "holds tensors and nothing else; files with pickled code are never loaded. Fetch it "
+            "again from its publisher, or convert it to safetensors."
+        ) from error
+    return _only_tensors(path, tensors)
+
+
+def _read_by_kind(path: Path) -> dict:
+    import torch
+
+    match path.suffix:
+        case ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        case ".npy":
+            import numpy as np
+
+            with open(path, "rb") as file:
+                array = np.lib.format.read_array(file, allow_pickle=False)
+            return {"array": torch.from_numpy(array)}
+        case ".pt" | ".pth" | ".bin":
+            _check_torch(path)
+            return torch.load(path, map_location="cpu", weights_only=True)
+    raise WeightsError(
+        f"{path} is of a kind that is not loaded. Expected .safetensors, .npy, .pt, .pth or .bin."
+    )
+
+
+def _check_torch(path: Path) -> None:
+    import torch
+
+    if torch.__version__ < SAFE_TORCH:
+        raise WeightsError(
+            f"{path} is a pickle, and torch {torch.__version__} can be made to run code by one, "
+            "even with weights_only=True (CVE-2026-24747). Install torch 2.10 or later, or "
+            "convert the file to safetensors elsewhere."
+        )
+
+
+def _only_tensors(path: Path, tensors) -> dict:
+    import torch
+
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str) and isinstance(t, torch.Tensor) for name, t in tensors.items()
+    ):
+        raise WeightsError(
+            f"{path} holds {type(tensors).__name__}, not tensors by name. Save the model's "
+            "state_dict() instead."
+        )
+    return dict(tensors)
