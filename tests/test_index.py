@@ -7,6 +7,7 @@ import pickle
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask
 import numpy as np
@@ -25,7 +26,7 @@ from laion_dask.errors import (
     PairingError,
 )
 from laion_dask.io import embedding_identity, index_files
-from laion_dask.kernels import ivf_pq, nearest
+from laion_dask.kernels import cuvs_train, ivf_pq, nearest
 from laion_dask.kernels.index_rows import Queries
 from laion_dask.verbs import build_index as verb
 
@@ -132,6 +133,7 @@ def test_all_lists_and_exact_scores_are_exact_search(built, emb):
     assert (shard[:, 1394:] == -1).all() and (row[:, 1394:] == -1).all()
     found = {*zip(shard[0, :1394].tolist(), row[0, :1394].tolist(), strict=True)}
     assert found == {(s, r) for s, r, _ in everything(emb)}
+    assert (built.n_candidates(1), built.n_candidates(300)) == (1000, 3000)
 
 
 def test_recall_is_what_it_says(built, emb):
@@ -481,6 +483,35 @@ def test_torch_encodes_as_faiss_does():
     codebook = faiss.vector_to_array(trained.pq.centroids).reshape(8, 256, 2)
     coarse = faiss.downcast_index(trained.quantizer).reconstruct_n(0, 300)
     np.testing.assert_array_equal(ivf_pq.encoder(ivf_pq.assemble(coarse, codebook))(x), by_faiss)
+
+
+def like_cuvs(broken: bool):
+    """What `cuvs_train` calls of cuVS 26.10, with faiss behind it and on the processor."""
+    import faiss
+
+    class Trained:
+        def __init__(self, params, sample):
+            assert params["metric"] == "inner_product" and not params["add_data_on_build"]
+            trained = ivf_pq.train(
+                sample.numpy(), params["n_lists"], params["pq_dim"], 0, lambda: None
+            )
+            self.centers = faiss.downcast_index(trained.quantizer).reconstruct_n(0, trained.nlist)
+            codebook = faiss.vector_to_array(trained.pq.centroids).reshape(8, 256, 2)
+            self.pq_centers = codebook if broken else codebook.transpose(0, 2, 1).copy()
+
+    return SimpleNamespace(IndexParams=dict, build=Trained)
+
+
+def test_what_cuvs_trains_is_checked_and_becomes_the_same_index(monkeypatch):
+    x = queries(10_000, seed=1)
+    monkeypatch.setattr(cuvs_train, "require_cuvs", lambda: like_cuvs(False))
+    made, expected = cuvs_train.train(x, 20, 8, "cpu"), ivf_pq.train(x, 20, 8, 0, lambda: None)
+    np.testing.assert_array_equal(ivf_pq.encoder(made)(x), ivf_pq.encoder(expected)(x))
+    monkeypatch.setattr(cuvs_train, "require_cuvs", lambda: like_cuvs(True))
+    with pytest.raises(OptionError, match=r"pq_centers of shape \(8, 256, 2\)"):
+        cuvs_train.train(x, 20, 8, "cpu")
+    with pytest.raises(OptionError, match="eight bits need 9,984"):
+        cuvs_train.train(x[:5000], 20, 8, "cpu")
 
 
 @pytest.mark.parametrize("k", [1, 4, 50])

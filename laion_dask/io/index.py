@@ -97,6 +97,14 @@ class Index:
         other.nprobe = int(nprobe)
         return other
 
+    def n_candidates(self, k: int) -> int:
+        """How many candidates to ask for k results: as many as its recall was measured with.
+
+        Ten for each result, and 1,000 at least.
+        """
+        measured = self.manifest["recall"]
+        return max(measured["candidates"], k * measured["candidates"] // measured["k"])
+
     def check(self, embeddings: Embeddings) -> None:
         """Refuse other embeddings than the index was built of; number shards as these do. Eager.
 

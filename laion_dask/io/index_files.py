@@ -262,7 +262,8 @@ def _check(manifest: dict) -> None:
             raise ValueError(f"{name} is 0")
     for step in manifest["recall"]["steps"]:
         _count(step["nprobe"]), float(step["found"]), float(step["rescored"])
-    _count(manifest["recall"]["k"]), _count(manifest["recall"]["candidates"])
+    if min(_count(manifest["recall"][name]) for name in ("k", "candidates")) < 1:
+        raise ValueError("its recall is of nothing")
     _count(manifest["recall"]["queries"])
 
 

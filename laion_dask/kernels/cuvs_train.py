@@ -17,8 +17,8 @@ from laion_dask.kernels.ivf_pq import MIN_POINTS, STEPS, assemble
 _CHECKED = 1000
 
 
-def train(sample: np.ndarray, nlist: int, m: int) -> object:
-    """As `ivf_pq.train`, on the first CUDA device.
+def train(sample: np.ndarray, nlist: int, m: int, device: str) -> object:
+    """As `ivf_pq.train`, on a CUDA device of torch.
 
     cuVS takes no seed for IVF-PQ, so two builds may differ.
 
@@ -48,9 +48,9 @@ def train(sample: np.ndarray, nlist: int, m: int) -> object:
         pq_dim=m,
         add_data_on_build=False,
     )
-    trained = cuvs.build(params, torch.from_numpy(sample).to("cuda"))
-    centroids = torch.as_tensor(trained.centers, device="cuda").cpu().numpy()
-    codebook = torch.as_tensor(trained.pq_centers, device="cuda").cpu().numpy()
+    trained = cuvs.build(params, torch.from_numpy(sample).to(device))
+    centroids = torch.as_tensor(trained.centers, device=device).cpu().numpy()
+    codebook = torch.as_tensor(trained.pq_centers, device=device).cpu().numpy()
     dim = sample.shape[1]
     _check(centroids.shape == (nlist, dim), f"centers of shape {centroids.shape}")
     _check(codebook.shape == (m, dim // m, 256), f"pq_centers of shape {codebook.shape}")

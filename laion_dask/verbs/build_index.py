@@ -191,7 +191,7 @@ def _sample_group(run: Run, parts: list[Stretch], ids: np.ndarray) -> np.ndarray
 
 def _train(sample: np.ndarray, chosen: dict, progress: bool | None):
     if chosen["device"] == "cuda":
-        return cuvs_train.train(sample, chosen["nlist"], chosen["pq_m"])
+        return cuvs_train.train(sample, chosen["nlist"], chosen["pq_m"], chosen["device"])
     with _bar("train", ivf_pq.STEPS, progress) as bar:
         return ivf_pq.train(sample, chosen["nlist"], chosen["pq_m"], chosen["seed"], bar.update)
 
