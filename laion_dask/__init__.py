@@ -23,9 +23,11 @@ from laion_dask.verbs.build_index import build_index
 from laion_dask.verbs.distribution import Distribution, distributions
 from laion_dask.verbs.embed import embed
 from laion_dask.verbs.export import Export, export
+from laion_dask.verbs.queries import Mix, mix
 from laion_dask.verbs.rows import Rows, rows
 from laion_dask.verbs.score import score, similarity
 from laion_dask.verbs.score_captions import score_captions
+from laion_dask.verbs.search import Rerank, search
 from laion_dask.verbs.summary import Summary, summary
 from laion_dask.verbs.where import where
 
@@ -38,6 +40,8 @@ __all__ = [
     "Images",
     "Index",
     "LaionDaskError",
+    "Mix",
+    "Rerank",
     "Rows",
     "Summary",
     "Vectors",
@@ -52,6 +56,7 @@ __all__ = [
     "get_option",
     "heads",
     "histogram",
+    "mix",
     "models",
     "open_embeddings",
     "open_images",
@@ -61,6 +66,7 @@ __all__ = [
     "score",
     "score_captions",
     "score_plot",
+    "search",
     "set_options",
     "show",
     "similarity",

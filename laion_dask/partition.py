@@ -231,6 +231,25 @@ def reduce(results: dd.DataFrame, combine: Callable, *, meta):
     return results.reduction(combine, combine, combine=combine, meta=meta, split_every=8)
 
 
+def parts(frame: dd.DataFrame) -> list:
+    """A frame's partitions, one by one, for `tasks`. Lazy."""
+    return frame.to_delayed()
+
+
+def tasks(kernel: Callable, parts: Iterable, *args) -> list:
+    """``kernel(part, number, *args)`` for each part, a result of any kind; see `compute`. Lazy."""
+    task = delayed(kernel, pure=False)
+    return [task(part, number, *args) for number, part in enumerate(parts)]
+
+
+def tree(results: list, combine: Callable):
+    """One of several: ``combine`` of a list of up to eight, until one is left. Lazy."""
+    while len(results) > 1:
+        some = (results[at : at + 8] for at in range(0, len(results), 8))
+        results = [delayed(combine, pure=False)(few) for few in some]
+    return results[0]
+
+
 def over_pieces(kernel: Callable, pieces: Sequence[Piece], meta) -> dd.DataFrame:
     """``kernel(piece, number)`` over pieces, without reading them as a frame first. Lazy."""
     with dask.config.set({"dataframe.convert-string": False}):

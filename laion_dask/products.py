@@ -128,7 +128,7 @@ def rough_cosines(x: np.ndarray, w: np.ndarray) -> np.ndarray:
             f"Rows of {x.dtype} were given with a vector of {w.dtype}. Round the vector first."
         )
     out = np.empty(len(x), np.float32)
-    for start, block in _blocks(x, bytes_=1 << 22):
+    for start, block in _blocks(x):
         found = np.asarray(numkong.angular(block, w))
         np.subtract(1.0, found, out=out[start : start + len(block)], casting="same_kind")
     return out
@@ -147,6 +147,70 @@ def rough_bound(dim: int) -> float:
     u = 2.0**-24
     g = dim * u / (1 - dim * u)
     return 2 * (2 * g + 2 * 2.0**-11)
+
+
+def cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The cosine of every row with a vector, or with a row of its own, in float64. Eager.
+
+    Parameters
+    ----------
+    x : (n, dim) NumPy array or memmap
+        float16 or float32; n may be 0.
+    y : (dim,) or (n, dim) NumPy array
+        float16 or float32.
+
+    Returns
+    -------
+    (n,) float32
+        In [-1, 1], rounded once, from float64. NaN where either has no direction: a length that is
+        zero, infinite or NaN.
+
+    Raises
+    ------
+    EmbeddingsError
+        When a shape or a dtype is another one.
+    """
+    x, y = _checked_rows(x), np.asarray(y)
+    alone = y.ndim == 1
+    y = _checked_rows(y[None] if alone else y)
+    if y.shape[1] != x.shape[1] or not (alone or len(y) == len(x)):
+        raise EmbeddingsError(
+            f"Rows of shape {x.shape} were given with {y.shape}. Expected one vector of the same "
+            "width, or as many rows."
+        )
+    if alone:
+        y = _wide(y)
+        length = _dots(y, y)
+    out = np.empty(len(x), np.float32)
+    for start, block in _blocks(x, wide=True):
+        here = slice(start, start + len(block))
+        block = _wide(block)
+        if not alone:
+            other = _wide(y[here])
+            length = _dots(other, other)
+        dots = _dots(block, y[0] if alone else other)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cosine = dots / (np.sqrt(_dots(block, block)) * np.sqrt(length))
+        np.clip(cosine, -1, 1, out=out[here], casting="same_kind")
+    return out
+
+
+def widen(x: np.ndarray, out: np.ndarray) -> None:
+    """Copy float16 or float32 rows to a float32 array of their shape, which is not read before."""
+    import numkong
+
+    if x.dtype == np.float32 or not x.size:
+        np.copyto(out, x)
+    else:
+        numkong.astype(np.require(x, requirements=["A", "C"]), "f32", out=out)
+
+
+def _wide(x: np.ndarray) -> np.ndarray:
+    if x.dtype == np.float32:
+        return np.require(x, requirements=["A", "C"])
+    out = np.empty(x.shape, np.float32)
+    widen(x, out)
+    return out
 
 
 def _dots(block: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -176,9 +240,9 @@ def _split(w: np.ndarray) -> tuple[list[np.ndarray], list[float]]:
     return [high, low], [largest, largest / _LOW]
 
 
-def _blocks(x: np.ndarray, bytes_: int = _CACHED):
-    """(start, rows): a few rows at a time, aligned and contiguous."""
-    step = max(1, bytes_ // max(1, x.shape[1] * x.itemsize))
+def _blocks(x: np.ndarray, *, wide: bool = False):
+    """(start, rows): so many that they stay in the cache, as float32 if need be; contiguous."""
+    step = max(1, _CACHED // (x.shape[1] * (4 if wide else x.itemsize)))
     for start in range(0, len(x), step):
         yield start, np.require(x[start : start + step], requirements=["A", "C"])
 

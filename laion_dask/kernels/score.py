@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laion_dask.backend import column_like, to_numpy
+from laion_dask.products import cosines
 
 if TYPE_CHECKING:
     from laion_dask.io.embeddings import Embeddings
@@ -92,8 +93,7 @@ def similarity(part, embeddings: Embeddings, query: Query, to: str):
     vector = query.array()
 
     def score(shard: int, rows: np.ndarray):
-        cosine = np.einsum("ij,j->i", unit(embeddings.read(shard, rows)), vector)
-        yield np.clip(cosine, -1, 1)
+        yield cosines(embeddings.read(shard, rows), vector)
 
     return columns(part, [to], score)
 
@@ -108,8 +108,7 @@ def similarity_to(part, embeddings: Embeddings, others: Embeddings, to: str):
     """
 
     def score(shard: int, rows: np.ndarray):
-        one, two = unit(embeddings.read(shard, rows)), unit(others.read(shard, rows))
-        yield np.clip(np.einsum("ij,ij->i", one, two), -1, 1)
+        yield cosines(embeddings.read(shard, rows), others.read(shard, rows))
 
     return columns(part, [to], score)
 

@@ -109,16 +109,16 @@ def survey(
     scan = partition.as_scan(frame)
     if scan is None:
         per_part = partition.map_numbered(frame, _on_part, kernel, args, meta=meta)
-        read, beside = _beside(frame)
+        read, others = beside(frame)
     else:
         reader, pieces, columns = scan
         on_piece = _OnPiece(reader, tuple(columns), kernel, args)
         per_part = partition.over_pieces(on_piece, pieces, meta)
-        read, beside = sum(piece.n_rows for piece in pieces), []
+        read, others = sum(piece.n_rows for piece in pieces), []
     if combine is not None:
         per_part = partition.reduce(per_part, combine, meta=meta)
-    result, *beside = partition.compute(per_part, *beside, label=label)
-    return result, None if read is None else _account(read, [result, *beside])
+    result, *others = partition.compute(per_part, *others, label=label)
+    return result, None if read is None else account(read, [result, *others])
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,8 @@ def _cell(value) -> np.ndarray:
     return cell
 
 
-def _beside(frame: dd.DataFrame) -> tuple[int | None, list[dd.DataFrame]]:
-    """The rows read, and lazy frames whose counts are to be summed; None without provenance."""
+def beside(frame: dd.DataFrame) -> tuple[int | None, list[dd.DataFrame]]:
+    """The rows read, and lazy frames of what else `account` needs; None without provenance."""
     meta = pd.DataFrame({name: pd.Series([], dtype="int64") for name in _COUNTS})
     try:
         sources = partition.sources(frame)
@@ -184,7 +184,20 @@ def _piece_counts(piece: Piece, number: int, scan: Scan) -> pd.DataFrame:
     return pd.DataFrame({"unscored": [unscored], "rejected": [rejected]})
 
 
-def _account(read: int, counted: list[pd.DataFrame]) -> Rows:
+def account(read: int, counted: list[pd.DataFrame]) -> Rows:
+    """What became of the rows read.
+
+    Parameters
+    ----------
+    read : int
+    counted : list of pandas.DataFrame
+        The first has ``rows``, those kept; all have ``unscored`` and ``rejected``, to be summed.
+
+    Raises
+    ------
+    ProvenanceError
+        When more rows came out than went in.
+    """
     kept = int(counted[0]["rows"].sum())
     unscored, rejected = (int(sum(c[name].sum() for c in counted)) for name in _COUNTS)
     dropped = read - kept - unscored - rejected

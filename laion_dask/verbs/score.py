@@ -11,9 +11,10 @@ from laion_dask import partition
 from laion_dask.errors import EmbeddingsError, OptionError, must_be
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels import score as kernels
-from laion_dask.models import ClipModel, check_same_space
+from laion_dask.models import check_same_space
 from laion_dask.models.heads import Head, check_heads
 from laion_dask.schema import PROVENANCE
+from laion_dask.verbs.queries import as_units
 
 
 def similarity(
@@ -119,26 +120,9 @@ def check_free(frame: dd.DataFrame, names: list[str]) -> None:
 
 def _direction(query, embeddings: Embeddings) -> np.ndarray:
     """A query as a vector of length one, of the embeddings' model as far as is known."""
-    model = getattr(query, "model", None)
-    if isinstance(model, (ClipModel, str)):
-        check_same_space(embeddings.model, model, "The embeddings and the query")
     if isinstance(query, str):
         raise EmbeddingsError(
             f"The query is the text {query[:60]!r}. Expected a vector: "
             f"ld.ClipModel(...).text({query[:60]!r}) makes one."
         )
-    try:
-        vector = np.asarray(query)
-    except (ValueError, RuntimeError):  # lists of different lengths, a tensor with a gradient
-        vector = np.asarray(query, dtype=object)
-    if vector.ndim == 2 and len(vector) == 1:
-        vector = vector[0]
-    if vector.dtype.kind not in "fiu" or vector.shape != (embeddings.dim,):
-        raise EmbeddingsError(
-            f"The query has the shape {vector.shape} and dtype {vector.dtype}; expected "
-            f"({embeddings.dim},) numbers, as {embeddings.model.name} makes them."
-        )
-    vector = kernels.unit(vector[None])[0]
-    if np.isnan(vector).any():
-        raise EmbeddingsError("The query is NaN, infinite or of length zero; it has no direction.")
-    return vector
+    return as_units(query, embeddings, many=False)[0]

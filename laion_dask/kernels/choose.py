@@ -1,0 +1,146 @@
+"""The rows of one partition that can be among the k nearest to each query."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from laion_dask.backend import gpu_count
+from laion_dask.kernels import rough
+from laion_dask.kernels.search import Chosen, Pairs, greatest, order, runs, score_pairs
+from laion_dask.models.torch_threads import one_torch_thread
+
+if TYPE_CHECKING:
+    from laion_dask.io.embeddings import Embeddings
+
+#: Cosines that are held at a time, rows times queries, and the most rows and queries of these.
+HELD, ROWS, QUERIES = 1 << 24, 1 << 16, 1024
+#: Rows a group: of a group only the best cosine is looked at, until that one is good enough.
+GROUP = 32
+#: Candidates that are held before they are cut exactly.
+PENDING = 1 << 23
+
+
+def choose(part, number: int, embeddings: Embeddings, vectors: np.ndarray, k: int) -> Chosen:
+    """The rows of one partition that can be among the k nearest to each query.
+
+    Parameters
+    ----------
+    part : frame with ``shard`` and ``row``, or (shard, start, stop)
+        A row that occurs twice counts once.
+    number : int
+        The partition's.
+    embeddings : Embeddings
+    vectors : (m, dim) float32 array
+        Of length one.
+    k : int
+    """
+    device = "cuda" if gpu_count() else "cpu"
+    # In a thread of its own, which alone is sure to run torch on one thread.
+    with one_torch_thread(), ThreadPoolExecutor(1) as pool:
+        return pool.submit(_choose, part, number, embeddings, vectors, k, device).result()
+
+
+def _choose(part, number: int, embeddings, vectors: np.ndarray, k: int, device: str) -> Chosen:
+    parts = [slice(at, at + QUERIES) for at in range(0, len(vectors), QUERIES)]
+    lots = [_Lot(vectors[some], number, k, embeddings, device) for some in parts]
+    step = min(ROWS, max(2048, HELD // min(QUERIES, max(1, len(vectors)))))
+    searched = unscored = 0
+    for shard, rows in runs(part):
+        for at in range(0, len(rows), step):
+            here = rows[at : at + step]
+            x = embeddings.read(shard, here).astype(embeddings.dtype, copy=False)
+            bad = max((lot.add(x, shard, here) for lot in lots), default=0)
+            searched, unscored = searched + len(here) - bad, unscored + bad
+    found = [lot.candidates(some.start) for lot, some in zip(lots, parts, strict=True)]
+    return Chosen(
+        Pairs.join([pairs for pairs, _, _ in found]),
+        np.concatenate([np.empty(0, np.float32), *(upper for _, upper, _ in found)]),
+        np.concatenate([np.empty((0, k), np.float32), *(lower for _, _, lower in found)]),
+        searched,
+        unscored,
+    )
+
+
+class _Lot:
+    """The candidates of some queries, block by block."""
+
+    def __init__(self, vectors: np.ndarray, number: int, k: int, embeddings, device: str) -> None:
+        self._vectors, self._number, self._k = vectors, number, k
+        self._embeddings = embeddings
+        self._rough = rough.make(vectors, embeddings.dtype, device)
+        self._found: list[tuple[Pairs, np.ndarray]] = []
+        self._best = np.full((len(vectors), k), -np.inf, np.float32)
+        self._held = None
+
+    def add(self, x: np.ndarray, shard: int, rows: np.ndarray) -> int:
+        """Look at a block; how many of its rows have no direction."""
+        # Groups must be many more than k, or their best would say little of the k-th best row.
+        group = GROUP
+        while group > 1 and len(rows) < 4 * self._k * group:
+            group //= 2
+        width = -(-len(rows) // group)
+        scores = self._room(width * group)
+        bad = self._rough(x, scores)
+        scores[:, len(rows) :] = -np.inf
+        # Row i is in group i % width, so that equal rows, which often lie together, are apart.
+        lines = scores.view(len(scores), group, width)
+        tops = lines.amax(1).float().cpu().numpy()
+        self._best = greatest(np.concatenate([self._best, tops], axis=1), self._k)
+        query, position, cosine = self._over(lines, tops)
+        n = len(query)
+        places = np.full(n, shard, np.int32), rows[position], np.full(n, self._number, np.int32)
+        self._found.append((Pairs(query, *places), cosine))
+        if sum(len(pairs) for pairs, _ in self._found) > PENDING:
+            self._settle()
+        return bad
+
+    def _over(self, lines, tops: np.ndarray):
+        """(query, position in the block, rough cosine) of all that reach the cut."""
+        import torch
+
+        cut = self._cut()
+        query, which = np.nonzero((tops >= cut[:, None]) & (tops > -np.inf))
+        index = [torch.from_numpy(i).to(lines.device) for i in (query, which)]
+        members = lines[index[0], :, index[1]].float().cpu().numpy()
+        at, member = np.nonzero((members >= cut[query][:, None]) & (members > -np.inf))
+        position = which[at] + member * tops.shape[1]
+        return query[at].astype(np.int32), position, members[at, member]
+
+    def _room(self, width: int):
+        """A tensor (queries, width), in the same memory every time."""
+        import torch
+
+        m = len(self._vectors)
+        if self._held is None or len(self._held) < m * width:
+            dtype, device = self._rough.result_dtype, self._rough.device
+            self._held = torch.empty(m * width, dtype=dtype, device=device)
+        return self._held[: m * width].view(m, width)
+
+    def _cut(self) -> np.ndarray:
+        """(queries,) float32: the least rough cosine that will do, as far as is known."""
+        return self._rough.bound.cut(self._best.min(axis=1))
+
+    def _compacted(self) -> tuple[Pairs, np.ndarray]:
+        pairs = Pairs.join([pairs for pairs, _ in self._found])
+        cosine = np.concatenate([np.empty(0, np.float32), *(c for _, c in self._found)])
+        kept = cosine >= self._cut()[pairs.query]
+        return pairs.take(kept), cosine[kept]
+
+    def _settle(self) -> None:
+        """Where too many rows seem as good as each other, the exact cosines decide."""
+        pairs, cosine = self._compacted()
+        if len(pairs) > PENDING // 2:
+            exact = score_pairs(pairs, self._embeddings, self._vectors)
+            kept, _ = order(pairs, exact, self._k)
+            pairs, cosine = pairs.take(kept), cosine[kept]
+        self._found = [(pairs, cosine)]
+
+    def candidates(self, first: int) -> tuple[Pairs, np.ndarray, np.ndarray]:
+        """Pairs, numbered from the first query on, and their upper and the k lower bounds."""
+        pairs, cosine = self._compacted()
+        upper = self._rough.bound.above(cosine, pairs.query)
+        numbered = Pairs(pairs.query + np.int32(first), pairs.shard, pairs.row, pairs.part)
+        return numbered, upper, self._rough.bound.below(self._best)

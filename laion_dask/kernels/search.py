@@ -1,0 +1,194 @@
+"""The rows nearest to each query: scored exactly, cut once, in one order; no Dask in sight.
+
+`kernels.choose` finds, in every partition, the rows that can still be among the k best, by cosines
+whose error is bounded. What is left of all partitions is scored here in float64, row by row, and
+only then cut to k. So the answer is that of a loop in float64: it does not depend on partitions,
+blocks, devices or workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from laion_dask.backend import to_numpy
+from laion_dask.products import cosines
+
+if TYPE_CHECKING:
+    from laion_dask.io.embeddings import Embeddings
+
+#: Pairs of a row and a query that are scored at a time: 6 MiB of float32 a side at 768 dimensions.
+_PAIRS = 2048
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of a query and a row, as columns of the same length.
+
+    Attributes
+    ----------
+    query : int32 array
+    shard : int32 array
+    row : int64 array
+    part : int32 array
+        The partition that the row is in.
+    """
+
+    query: np.ndarray
+    shard: np.ndarray
+    row: np.ndarray
+    part: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    def take(self, which: np.ndarray | slice) -> Pairs:
+        """Some of them: a mask, or positions in an order."""
+        return Pairs(*(getattr(self, f.name)[which] for f in fields(self)))
+
+    @classmethod
+    def join(cls, several: Sequence[Pairs]) -> Pairs:
+        """All of them, end to end."""
+        columns = [[getattr(pairs, f.name) for pairs in several] for f in fields(cls)]
+        types = (np.int32, np.int32, np.int64, np.int32)
+        joined = zip(types, columns, strict=True)
+        return cls(*(np.concatenate([np.empty(0, dtype), *column]) for dtype, column in joined))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The rows of some partitions that can still be among the k best.
+
+    Attributes
+    ----------
+    pairs : Pairs
+    upper : float32 array
+        What the cosine of each pair is at most.
+    lower : (m, k) float32 array
+        What the cosines of k different rows are at least, for each query, in no order; -inf where
+        there are fewer rows.
+    searched, unscored : int
+        Rows with a direction, and without.
+    """
+
+    pairs: Pairs
+    upper: np.ndarray
+    lower: np.ndarray
+    searched: int
+    unscored: int
+
+
+def merge(several: Sequence[Chosen]) -> Chosen:
+    """What is left of the rows that were chosen in several partitions."""
+    k = several[0].lower.shape[1]
+    lower = greatest(np.concatenate([c.lower for c in several], axis=1), k)
+    kth = lower.min(axis=1)
+    kept = [c.upper >= kth[c.pairs.query] for c in several]
+    return Chosen(
+        Pairs.join([c.pairs.take(mask) for c, mask in zip(several, kept, strict=True)]),
+        np.concatenate([c.upper[mask] for c, mask in zip(several, kept, strict=True)]),
+        lower,
+        sum(c.searched for c in several),
+        sum(c.unscored for c in several),
+    )
+
+
+def greatest(values: np.ndarray, k: int) -> np.ndarray:
+    """The k greatest of each line, in no order; (m, k) of (m, at least k)."""
+    n = values.shape[1]
+    return values if n == k else np.partition(values, n - k, axis=1)[:, n - k :]
+
+
+def score_pairs(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray) -> np.ndarray:
+    """The exact cosine of each pair: in float64, every row alone, rounded once.
+
+    Parameters
+    ----------
+    pairs : Pairs
+    embeddings : Embeddings
+    vectors : (m, dim) float32 array
+
+    Returns
+    -------
+    (n,) float32
+        NaN for a row without direction.
+    """
+    out = np.empty(len(pairs), np.float32)
+    by_row = np.lexsort((pairs.row, pairs.shard))
+    ends = np.flatnonzero(np.diff(pairs.shard[by_row])) + 1
+    for here in np.split(by_row, ends) if len(by_row) else ():
+        for at in range(0, len(here), _PAIRS):
+            some = here[at : at + _PAIRS]
+            rows, which = np.unique(pairs.row[some], return_inverse=True)
+            x = embeddings.read(int(pairs.shard[some[0]]), rows)
+            out[some] = cosines(x[which], vectors[pairs.query[some]])
+    return out
+
+
+def order(pairs: Pairs, cosine: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best pairs of each query: their positions, by query and rank, and their ranks from 0.
+
+    Ties go to the smaller (shard, row). A pair whose cosine is NaN is never among them.
+    """
+    known = np.flatnonzero(~np.isnan(cosine))
+    query = pairs.query[known]
+    # One integer that grows with the query, and within it as the cosine falls: bits of floats
+    # grow with their size, so those of negative ones are turned round.
+    bits = (cosine[known] + np.float32(0)).view(np.uint32)
+    falling = np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF)).astype(np.int64)
+    key = (query.astype(np.int64) << 32) | falling
+    falls = np.argsort(key, kind="stable")
+    # Of each query those at least as good as the k-th, then these few in full order.
+    start = np.searchsorted(query[falls], query[falls])
+    stop = np.searchsorted(query[falls], query[falls], side="right")
+    kth = key[falls[np.minimum(start + k, stop) - 1]]
+    falls = falls[key[falls] <= kth]
+    kept = known[falls]
+    final = kept[np.lexsort((pairs.row[kept], pairs.shard[kept], key[falls]))]
+    query = pairs.query[final]
+    rank = np.arange(len(final)) - np.searchsorted(query, query)
+    return final[rank < k], rank[rank < k]
+
+
+def among(part, number: int, wanted: Pairs) -> Pairs:
+    """Those of some pairs whose row is in a partition, which they are told.
+
+    Parameters
+    ----------
+    part : frame with ``shard`` and ``row``, or (shard, start, stop)
+    number : int
+        The partition's.
+    wanted : Pairs
+    """
+    kept = np.zeros(len(wanted), bool)
+    for shard, rows in runs(part):
+        here = np.flatnonzero(wanted.shard == shard)
+        kept[here] = _is_among(wanted.row[here], rows)
+    found = wanted.take(kept)
+    return Pairs(found.query, found.shard, found.row, np.full(len(found), number, np.int32))
+
+
+def _is_among(row: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Whether each row is one of others, which ascend."""
+    at = np.minimum(np.searchsorted(rows, row), len(rows) - 1)
+    return rows[at] == row
+
+
+def runs(part) -> Iterator[tuple[int, np.ndarray]]:
+    """A partition's rows shard by shard: (shard, rows ascending, each once); none are empty.
+
+    Parameters
+    ----------
+    part : frame with ``shard`` and ``row``, or (shard, start, stop)
+    """
+    if isinstance(part, tuple):
+        shard, start, stop = part
+        if stop > start:
+            yield shard, np.arange(start, stop)
+        return
+    shards, rows = to_numpy(part["shard"]), to_numpy(part["row"])
+    for shard in np.unique(shards):
+        yield int(shard), np.unique(rows[shards == shard])

@@ -1,0 +1,148 @@
+"""What people search for, as vectors: texts, pictures, rows, vectors, and mixtures of these."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from laion_dask.errors import EmbeddingsError, OptionError, must_be
+from laion_dask.io.embeddings import Embeddings
+from laion_dask.kernels.score import unit
+from laion_dask.models import ClipModel, check_same_space
+
+
+@dataclass(frozen=True)
+class Mix:
+    """A weighted sum of texts, pictures and rows; make one with `mix`.
+
+    Attributes
+    ----------
+    parts : tuple of (thing, weight)
+    """
+
+    parts: tuple[tuple[object, float], ...]
+
+
+def mix(parts: Mapping) -> Mix:
+    """A query that is a weighted sum: ``ld.mix({"king": 1, "man": -1, "woman": 1})``.
+
+    Every part is brought to length one before it is weighted. Vectors need no `mix`: they add and
+    multiply as they are, ``clip.text("a dog") + 0.5 * rating``.
+
+    Parameters
+    ----------
+    parts : mapping
+        Texts, paths or bytes of pictures, or rows as (shard, row), each with its weight.
+
+    Raises
+    ------
+    OptionError
+        When there is no part, a part is something else, or a weight is no finite number.
+    """
+    must_be("The mixture", parts, Mapping, "a dict of things and weights, {'a dog': 1}")
+    if not parts:
+        raise OptionError("The mixture is empty. Give it one text at least: {'a dog': 1}.")
+    for thing, weight in parts.items():
+        if not _is_one_thing(thing):
+            raise OptionError(
+                f"A part of the mixture is {thing!r}. Expected a text, a picture's path or bytes, "
+                "or a row as (shard, row); vectors are added up without mix."
+            )
+        number = isinstance(weight, (int, float, np.number)) and not isinstance(weight, bool)
+        if not (number and np.isfinite(weight)):
+            raise OptionError(f"The weight of {thing!r} is {weight!r}. Expected a finite number.")
+    return Mix(tuple((thing, float(weight)) for thing, weight in parts.items()))
+
+
+def as_vectors(query, embeddings: Embeddings) -> np.ndarray:
+    """Queries of any kind as vectors of length one. Eager.
+
+    Parameters
+    ----------
+    query : anything that `search` takes
+    embeddings : Embeddings
+        Whose model turns texts and pictures to vectors, and whose rows are meant.
+
+    Returns
+    -------
+    (m, dim) float32
+
+    Raises
+    ------
+    EmbeddingsError
+        When a vector has another width, or no direction.
+    ModelMismatchError
+        When a vector is known to come from another CLIP model.
+    WeightsError, ImageError
+        When the model cannot be loaded, or a picture not be read.
+    """
+    if _is_one_thing(query):
+        return as_units(_vector(query, embeddings), embeddings, many=False)
+    if isinstance(query, (list, tuple)) and any(_is_one_thing(each) for each in query):
+        if all(isinstance(each, str) for each in query):
+            return as_units(embeddings.model.text(query), embeddings)
+        if all(_is_picture(each) for each in query):
+            return as_units(embeddings.model.image(list(query)), embeddings)
+        return np.concatenate([as_vectors(each, embeddings) for each in query])
+    return as_units(query, embeddings)
+
+
+def as_units(query, embeddings: Embeddings, *, many: bool = True) -> np.ndarray:
+    """One vector, or with ``many`` several, brought to length one; (m, dim) float32.
+
+    Raises as `as_vectors`.
+    """
+    for each in (query, *(query if isinstance(query, (list, tuple)) else ())):
+        model = getattr(each, "model", None)
+        if isinstance(model, (ClipModel, str)):
+            check_same_space(embeddings.model, model, "The embeddings and the query")
+    try:
+        vectors = np.asarray(query)
+    except (ValueError, RuntimeError):  # lists of different lengths, a tensor with a gradient
+        vectors = np.asarray(query, dtype=object)
+    shape, dim = vectors.shape, embeddings.dim
+    fits = shape == (dim,) or (vectors.ndim == 2 and shape[1] == dim and (many or len(shape) == 1))
+    if vectors.dtype.kind not in "fiu" or not (fits or shape == (1, dim)):
+        expected = f"({dim},)" + (f" or (m, {dim})" if many else "")
+        raise EmbeddingsError(
+            f"The query has the shape {shape} and dtype {vectors.dtype}; expected {expected} "
+            f"numbers, as {embeddings.model.name} makes them."
+        )
+    if not vectors.size:
+        raise EmbeddingsError("There is no query. Give one vector at least.")
+    units = unit(vectors.reshape(-1, dim))
+    lost = np.flatnonzero(np.isnan(units).any(axis=1))
+    if len(lost):
+        which = "The query is" if len(units) == 1 else f"Query {lost[0]} of {len(units):,} is"
+        raise EmbeddingsError(f"{which} NaN, infinite or of length zero; it has no direction.")
+    return units
+
+
+def _is_picture(thing) -> bool:
+    picture = hasattr(thing, "convert") and hasattr(thing, "size")
+    return picture or isinstance(thing, (os.PathLike, bytes, bytearray, memoryview))
+
+
+def _is_row(thing) -> bool:
+    whole = (int, np.integer)
+    pair = isinstance(thing, tuple) and len(thing) == 2
+    return pair and all(isinstance(n, whole) and not isinstance(n, bool) for n in thing)
+
+
+def _is_one_thing(thing) -> bool:
+    return isinstance(thing, (str, Mix)) or _is_row(thing) or _is_picture(thing)
+
+
+def _vector(thing, embeddings: Embeddings) -> np.ndarray:
+    """The vector of a text, a picture, a row or a mixture, (dim,)."""
+    if isinstance(thing, str):
+        return embeddings.model.text(thing)
+    if isinstance(thing, Mix):
+        parts = [(as_vectors(part, embeddings)[0], weight) for part, weight in thing.parts]
+        return sum(weight * vector.astype(np.float64) for vector, weight in parts)
+    if _is_row(thing):
+        return embeddings.read(thing[0], [thing[1]])[0]
+    return embeddings.model.image(thing)

@@ -1,0 +1,267 @@
+"""The rows nearest to a query, by their embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+
+from laion_dask import partition
+from laion_dask.errors import ColumnError, OptionError, ProvenanceError, did_you_mean, must_be
+from laion_dask.io.embeddings import Embeddings, provenance
+from laion_dask.kernels.choose import choose
+from laion_dask.kernels.search import Pairs, among, merge, order, score_pairs
+from laion_dask.schema import PROVENANCE
+from laion_dask.verbs import hits
+from laion_dask.verbs.queries import as_vectors
+from laion_dask.verbs.rows import Rows, account, beside
+from laion_dask.verbs.where import where as filtered
+
+#: Pairs that one task scores.
+_TASK = 1 << 15
+#: Results of one search: they are held in memory as a whole.
+_MOST = 50_000_000
+
+
+@dataclass(frozen=True)
+class Rerank:
+    """Reorder what was found by other embeddings of the same rows.
+
+    The way to an exact picture: the nearest by what it shows, then the nearest of these by a
+    second embedding that sees its details (MindEye, Scotti et al. 2023, section 2.2, retrieves 16
+    pictures of LAION by CLIP's last layer and then picks one).
+
+    Attributes
+    ----------
+    embeddings : Embeddings
+    query : as `search` takes it
+        One, or as many as there are queries.
+    take : int, optional
+        How many of the nearest are reordered, by default as many as are wanted.
+    """
+
+    embeddings: Embeddings
+    query: object
+    take: int | None = None
+
+
+def search(
+    frame: dd.DataFrame,
+    embeddings: Embeddings,
+    query,
+    k: int = 100,
+    *,
+    where: str | None = None,
+    rerank: Rerank | None = None,
+    index=None,
+    columns: Sequence[str] | None = None,
+    to: str = "query_similarity",
+) -> pd.DataFrame:
+    """The k rows of a frame nearest to each query, by cosine. Eager.
+
+    Exact: every row's embedding is read once, whatever the number of queries, and the answer is
+    that of a loop in float64. Ties go to the smaller (shard, row), so partitions, order of shards
+    and workers change nothing. A row whose embedding is NaN, infinite or zero is never found. Of
+    a frame as `read_shards` returned it, no Parquet is read but for the columns of what was found.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+        With ``shard`` and ``row``; only its rows are found.
+    embeddings : Embeddings
+        Of the frame's rows.
+    query
+        One: a text, a picture (Pillow's, its path as a ``Path``, or its bytes), a row as (shard,
+        row), a vector (dim,), or a weighted sum of them, see `mix`. Many: a list of these, or
+        (m, dim). A str is always a text.
+    k : int
+        Results a query, from 1 on; fewer where there are fewer rows.
+    where : str, optional
+        A filter, as `where` takes it.
+    rerank : Rerank, optional
+        Reorders the nearest by other embeddings, and adds ``rerank_similarity``, which is NaN,
+        and last, for a row that has no direction in them.
+    index : Index, optional
+        An approximate index of the embeddings, for where reading all is too slow. What it
+        proposes is scored exactly; what it does not propose is missed.
+    columns : sequence of str, optional
+        Which of the frame's columns to fetch for what was found; by default all.
+    to : str
+        The column of similarities.
+
+    Returns
+    -------
+    pandas.DataFrame, or cuDF's where the frame is
+        By query and rank: ``query`` (int64, its number from 0), ``rank`` (int64, from 1), ``to``
+        (float32 in [-1, 1]), ``shard`` (int32), ``row`` (int64), and the columns. Without an
+        index, ``result.attrs["rows"]`` is the account of all rows, a `Rows` in which those
+        searched are kept, and those without direction unscored.
+
+    Raises
+    ------
+    OptionError, ColumnError, EmbeddingsError, ModelMismatchError, PairingError, ProvenanceError
+        At once, before anything is read.
+    WeightsError
+        When the weights that a text or a picture needs are not on this machine.
+    """
+    frame = frame if where is None else filtered(frame, where)
+    wanted = _checked(frame, embeddings, k, columns, to, rerank)
+    paired = embeddings.like(frame)
+    vectors = as_vectors(query, paired)
+    take = k if rerank is None or rerank.take is None else int(rerank.take)
+    if len(vectors) * max(k, take) > _MOST:
+        raise OptionError(
+            f"{len(vectors):,} queries with {max(k, take):,} results each are more than "
+            f"{_MOST:,} in all. Search in several calls."
+        )
+    second = None if rerank is None else _second(rerank, frame, len(vectors))
+    if index is None:
+        pairs, rows = _nearest(frame, paired, vectors, take)
+    else:
+        pairs, rows = _proposed(frame, paired, vectors, take, index), None
+    pairs, rank, cosine = _cut(pairs, paired, vectors, take)
+    made = {"query": pairs.query.astype(np.int64), "rank": rank + 1, to: cosine}
+    if second is not None:
+        order_, rank, other = _reordered(pairs, *second, k)
+        pairs = pairs.take(order_)
+        made = {name: values[order_] for name, values in made.items()}
+        made |= {"rank": rank + 1, "rerank_similarity": other}
+    result = hits.fetch(frame, pairs, made, wanted)
+    if rows is not None:
+        result.attrs["rows"] = rows
+    return result
+
+
+def _checked(frame, embeddings, k, columns, to, rerank) -> list[str]:
+    """The columns to fetch, after everything that can be refused at once."""
+    must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
+    must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
+    must_be("to", to, str, "the name of the column of similarities")
+    provenance(frame)
+    made = ["query", "rank", to]
+    _check_count("k", k)
+    if rerank is not None:
+        must_be("rerank", rerank, Rerank, "ld.Rerank(embeddings, query)")
+        must_be("Rerank's embeddings", rerank.embeddings, Embeddings, "a second ld.open_embeddings")
+        if rerank.take is not None:
+            _check_count("take", rerank.take)
+        made.append("rerank_similarity")
+    if isinstance(columns, str):
+        raise OptionError(f"columns is {columns!r}. Expected a list of names: [{columns!r}].")
+    names = list(frame.columns if columns is None else columns)
+    for name in names:
+        if name not in frame.columns:
+            raise ColumnError(
+                f"columns has {name!r}, which the frame does not."
+                f"{did_you_mean(name, frame.columns)}"
+            )
+    taken = next((name for name in (*names, *PROVENANCE) if name in made), None)
+    if taken is not None or len(set(made)) < len(made):
+        raise OptionError(
+            f"{taken or to!r} is a column of the frame and of the result. Name the similarities "
+            "otherwise with to=, or leave the column out with columns=."
+        )
+    return [name for name in dict.fromkeys(names) if name not in PROVENANCE]
+
+
+def _check_count(what: str, n) -> None:
+    whole = isinstance(n, (int, np.integer)) and not isinstance(n, bool)
+    if not whole or n < 1:
+        raise OptionError(f"{what} is {n!r}. Expected a whole number of rows, from 1 on.")
+
+
+def _second(rerank: Rerank, frame: dd.DataFrame, m: int) -> tuple[Embeddings, np.ndarray]:
+    """The embeddings to reorder by, and a vector in them for each query."""
+    paired = rerank.embeddings.like(frame)
+    vectors = as_vectors(rerank.query, paired)
+    if len(vectors) not in (1, m):
+        raise OptionError(
+            f"There are {m:,} queries, and {len(vectors):,} to reorder by. Give one, or as many."
+        )
+    return paired, vectors if len(vectors) == m else np.repeat(vectors, m, axis=0)
+
+
+def _nearest(frame, embeddings: Embeddings, vectors: np.ndarray, k: int) -> tuple[Pairs, Rows]:
+    """All rows that can be among the k nearest, and the account of the frame's rows."""
+    parts = hits.parts(frame)
+    read, counts = beside(frame)
+    if read is None:
+        partition.sources(frame)  # says why not
+    counts = [part for count in counts for part in partition.parts(count)]
+    shared = partition.share(embeddings), partition.share(vectors)
+    chosen = partition.tasks(choose, parts, *shared, k)
+    if not chosen:
+        return Pairs.join([]), account(read, [_counted(0, 0)])
+    chosen, *counts = partition.compute(partition.tree(chosen, merge), *counts, label="search")
+    rows = account(read, [_counted(chosen.searched, chosen.unscored), *counts])
+    return chosen.pairs, rows
+
+
+def _counted(searched: int, unscored: int) -> pd.DataFrame:
+    return pd.DataFrame({"rows": [searched], "unscored": [unscored], "rejected": [0]})
+
+
+def _proposed(frame, embeddings: Embeddings, vectors: np.ndarray, k: int, index) -> Pairs:
+    """What an index proposes and the frame has: more is asked for, until k pass or none is left."""
+    index.check(embeddings)
+    n, most = 4 * k, max(1, len(embeddings))
+    while True:
+        n = min(n, most)
+        shard, row = index.candidates(vectors, n)
+        query, _ = np.nonzero(shard >= 0)
+        known = shard >= 0
+        number = np.zeros(len(query), np.int32)
+        pairs = Pairs(query.astype(np.int32), shard[known], row[known], number)
+        found = hits.within(frame, pairs, among)
+        enough = np.bincount(found.query, minlength=len(vectors)) >= k
+        if (enough | ~known.all(axis=1)).all() or n == most:
+            return found
+        n *= 4
+
+
+def _cut(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int):
+    """The k best pairs of each query by exact cosine, their ranks from 0, and the cosines."""
+    pairs = pairs.take(np.lexsort((pairs.row, pairs.shard)))
+    cosine = _scored(pairs, embeddings, vectors)
+    best, rank = order(pairs, cosine, k)
+    found, cosine = pairs.take(best), cosine[best]
+    _check_once(found)
+    return found, rank, cosine
+
+
+def _check_once(pairs: Pairs) -> None:
+    """Refuse pairs that occur twice: equal ones stand side by side."""
+    same = np.ones(max(0, len(pairs) - 1), bool)
+    for values in (pairs.query, pairs.shard, pairs.row):
+        same &= values[1:] == values[:-1]
+    if same.any():
+        raise ProvenanceError(
+            "The frame has the same row in several partitions: a merge or a concat has multiplied "
+            "rows, so the nearest cannot be counted off. Search first, and merge what was found."
+        )
+
+
+def _scored(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray) -> np.ndarray:
+    """The exact cosines of pairs that are in order of their rows; few are scored right here."""
+    if len(pairs) <= _TASK:
+        return score_pairs(pairs, embeddings, vectors)
+    shared = partition.share(embeddings), partition.share(vectors)
+    some = [pairs.take(slice(at, at + _TASK)) for at in range(0, len(pairs), _TASK)]
+    scored = partition.tasks(_score_some, some, *shared)
+    return np.concatenate(partition.compute(*scored, label="score"))
+
+
+def _score_some(pairs: Pairs, number: int, embeddings, vectors: np.ndarray) -> np.ndarray:
+    return score_pairs(pairs, embeddings, vectors)
+
+
+def _reordered(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int):
+    """The first k pairs of each query by other embeddings: positions, ranks from 0, cosines."""
+    by_row = np.lexsort((pairs.row, pairs.shard))
+    other = np.empty(len(pairs), np.float32)
+    other[by_row] = _scored(pairs.take(by_row), embeddings, vectors)
+    best, rank = order(pairs, np.where(np.isnan(other), np.float32(-2), other), k)
+    return best, rank, other[best]
