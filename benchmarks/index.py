@@ -54,7 +54,7 @@ def table(runs: dict) -> str:
     ]
     ways = (
         ("laion_dask, as found", "ours", "", "recall_found"),
-        ("**laion_dask, 1,000 candidates re-scored**", "ours", "rescored_", "recall_rescored"),
+        ("**laion_dask, search(index=)**", "ours", "rescored_", "recall_rescored"),
         ("faiss IVF-PQ in memory", "plain", "", "recall_plain"),
     )
     for name, way, prefix, found in ways:

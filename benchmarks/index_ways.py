@@ -19,8 +19,10 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-DIM, CENTRES, FILES, QUERIES, K, CANDIDATES = 768, 2_000, 8, 1_000, 100, 1_000
+DIM, CENTRES, FILES, QUERIES, K = 768, 2_000, 8, 1_000, 100
 MODEL = "ViT-L-14"
 PROBES = (1, 4, 16, 64)
 ALONE = 20
@@ -32,10 +34,13 @@ def prepare(data: str, rows: int) -> dict:
     if not (folder / "queries.npy").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "img_emb").mkdir(parents=True)
+        (folder / "metadata").mkdir()
         make = _Maker()
         for number in range(FILES):
             part = np.concatenate([make.rows(n) for n in _blocks(rows // FILES)])
             np.save(folder / f"img_emb/img_emb_{number}.npy", part.astype(np.float16))
+            urls = pa.table({"url": [f"https://example.org/{i}" for i in range(len(part))]})
+            pq.write_table(urls, folder / f"metadata/metadata_{number}.parquet")
         np.save(folder / "queries.npy", make.rows(QUERIES))
     for file in folder.rglob("*.npy"):
         file.read_bytes()
@@ -85,11 +90,13 @@ def build(folder: str, out: str) -> dict:
 
 
 def ours(folder: str, out: str) -> dict:
-    """The index that was built: candidates alone, and re-scored with exact vectors."""
+    """The index that was built: candidates alone, and ``search(index=)``, which re-scores them."""
     import laion_dask as ld
 
-    embeddings = ld.open_embeddings(f"{folder}/img_emb", model=MODEL)
+    frame = ld.read_shards(f"{folder}/metadata")
+    embeddings = ld.open_embeddings(f"{folder}/img_emb", model=MODEL, like=frame)
     queries = np.load(f"{folder}/queries.npy")
+    starts = np.cumsum([0, *(file.n_rows for file in embeddings.files)])
     start = time.perf_counter()
     index = ld.open_index(out, embeddings)
     index.candidates(queries[:1], 1)
@@ -97,40 +104,19 @@ def ours(folder: str, out: str) -> dict:
     for nprobe in PROBES:
         at = index.with_nprobe(nprobe)
 
-        def rescored(q, at=at):
-            return _rescored(embeddings, q, *at.candidates(q, CANDIDATES))
+        def search(q, at=at):
+            return frame.laion.search(embeddings, q, K, index=at, columns=[])
 
         found = _timed(lambda q, at=at: at.candidates(q, K), queries)
-        step = {
-            "nprobe": nprobe,
-            **found,
-            **{f"rescored_{k}": v for k, v in _timed(rescored, queries).items()},
-        }
-        raw = at.candidates(queries, K)
-        np.save(f"{out}.found-{nprobe}.npy", _numbers(embeddings, *raw))
-        np.save(f"{out}.rescored-{nprobe}.npy", _numbers(embeddings, *rescored(queries)))
-        result["steps"].append(step)
+        rescored = {f"rescored_{name}": value for name, value in _timed(search, queries).items()}
+        result["steps"].append({"nprobe": nprobe, **found, **rescored})
+        shard, row = at.candidates(queries, K)
+        np.save(f"{out}.found-{nprobe}.npy", np.where(shard < 0, -1, starts[shard] + row))
+        hits, ids = search(queries), np.full((len(queries), K), -1)
+        place = starts[hits["shard"].to_numpy()] + hits["row"].to_numpy()
+        ids[hits["query"].to_numpy(), hits["rank"].to_numpy() - 1] = place
+        np.save(f"{out}.rescored-{nprobe}.npy", ids)
     return result
-
-
-def _rescored(embeddings, queries, shard, row) -> tuple[np.ndarray, np.ndarray]:
-    """The candidates by exact inner product, the best K of each query."""
-    scores = np.full(shard.shape, -np.inf, np.float32)
-    for number in range(len(embeddings.files)):
-        which, place = np.nonzero(shard == number)
-        rows = row[which, place]
-        unique, back = np.unique(rows, return_inverse=True)
-        for at in range(0, len(rows), 65_536):
-            some = slice(at, at + 65_536)
-            x = embeddings.read(number, unique[back[some]]).astype(np.float32)
-            scores[which[some], place[some]] = np.einsum("ij,ij->i", x, queries[which[some]])
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :K]
-    return np.take_along_axis(shard, order, 1), np.take_along_axis(row, order, 1)
-
-
-def _numbers(embeddings, shard, row) -> np.ndarray:
-    starts = np.cumsum([0, *(file.n_rows for file in embeddings.files)])
-    return np.where(shard < 0, -1, starts[shard] + row)
 
 
 def _timed(search, queries: np.ndarray) -> dict:

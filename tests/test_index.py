@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import dask
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -269,6 +270,49 @@ def test_every_kind_of_file_is_told_by_its_content(model, tmp_path):
     assert seen["x", "b.npz"] != seen["y", "b.npz"]
     assert seen["x", "c.parquet"] != seen["y", "c.parquet"]
     assert seen["x", "d.npy"] == seen["y", "d.npy"]  # what the digest says that it misses
+
+
+# -- search by it -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo(demo_folder, tmp_path_factory):
+    """The demo corpus as a frame and its embeddings, and an index of these."""
+    frame = ld.read_shards(demo_folder / "embedded/metadata")
+    emb = ld.open_embeddings(demo_folder / "embedded/img_emb", model="demo", like=frame)
+    return frame, emb, ld.build_index(emb, tmp_path_factory.mktemp("demo-index") / "out")
+
+
+TEXTS = ["a photo of a red star", "a blue circle", "two green squares"]
+
+
+@pytest.mark.parametrize("where", [None, "key < '000400'"])
+def test_search_over_all_lists_is_exact_search(demo, where):
+    frame, emb, index = demo
+    index = index.with_nprobe(index.manifest["index"]["nlist"])
+    exact = frame.laion.search(emb, TEXTS, 20, where=where)
+    found = frame.laion.search(emb, TEXTS, 20, where=where, index=index)
+    assert len(exact) == 60
+    pd.testing.assert_frame_equal(found, exact)
+
+
+def test_search_scores_exactly_what_it_finds(demo):
+    frame, emb, index = demo
+    exact = frame.laion.search(emb, TEXTS, 796, columns=[])
+    found = frame.laion.search(emb, TEXTS, 20, index=index.with_nprobe(1), columns=[])
+    both = found.merge(exact, on=["query", "shard", "row"])
+    assert len(both) == len(found) > 20
+    assert (both["query_similarity_x"] == both["query_similarity_y"]).all()
+    assert (both["rank_x"] <= both["rank_y"]).all()
+
+
+def test_search_refuses_the_index_of_other_embeddings(demo, built, demo_folder):
+    frame, emb, index = demo
+    with pytest.raises(PairingError, match="which is not among these"):
+        frame.laion.search(emb, TEXTS, 5, index=built)
+    texts = ld.open_embeddings(demo_folder / "embedded/text_emb", model="demo", like=frame)
+    with pytest.raises(PairingError, match="which is not among these"):
+        frame.laion.search(texts, TEXTS, 5, index=index)
 
 
 # -- its files --------------------------------------------------------------------------------
