@@ -15,9 +15,11 @@ from laion_dask.explore.report import write_report
 from laion_dask.explore.thresholds import score_plot, threshold_plot
 from laion_dask.io.embeddings import Embeddings, open_embeddings
 from laion_dask.io.images import Images, open_images
+from laion_dask.io.index import Index, open_index
 from laion_dask.io.shards import read_shards
 from laion_dask.models import ClipModel, Vectors
 from laion_dask.options import get_option, set_options
+from laion_dask.verbs.build_index import build_index
 from laion_dask.verbs.distribution import Distribution, distributions
 from laion_dask.verbs.embed import embed
 from laion_dask.verbs.export import Export, export
@@ -36,6 +38,7 @@ __all__ = [
     "Embeddings",
     "Export",
     "Images",
+    "Index",
     "LaionDaskError",
     "Mix",
     "Rerank",
@@ -43,6 +46,7 @@ __all__ = [
     "Summary",
     "Vectors",
     "accessor",
+    "build_index",
     "connect",
     "demo_corpus",
     "distributions",
@@ -56,6 +60,7 @@ __all__ = [
     "models",
     "open_embeddings",
     "open_images",
+    "open_index",
     "read_shards",
     "rows",
     "score",

@@ -92,6 +92,28 @@ def require_dask_cuda():
         ) from error
 
 
+def require_cuvs():
+    """The module ``cuvs.neighbors.ivf_pq``.
+
+    Raises
+    ------
+    MissingExtraError
+        When it is not installed, or no CUDA device is visible.
+    """
+    if not gpu_count():
+        raise MissingExtraError(
+            "device='cuda' was asked for, but no CUDA device is visible. Leave it out to build on "
+            "the processor."
+        )
+    try:
+        return importlib.import_module("cuvs.neighbors.ivf_pq")
+    except ImportError as error:
+        raise MissingExtraError(
+            "device='cuda' needs cuVS, which is not installed. Install the extra "
+            "'laion_dask[index-gpu]', or leave device out to build on the processor."
+        ) from error
+
+
 def _pandas_type(type_: pa.DataType):
     if type_ in _NUMPY:
         return None

@@ -139,6 +139,26 @@ def score(
     typer.echo(frame.laion.export(out, format))
 
 
+@app.command(epilog="Example: laion-dask index img_emb/ my-index/ --model ViT-L-14")
+def index(
+    embeddings: Annotated[str, typer.Argument(help="Embeddings: .npy, .npz or Parquet.")],
+    out: Annotated[Path, typer.Argument(help="A new folder, or the same command's before.")],
+    model: Model,
+    field: Annotated[str | None, typer.Option(help="Member or column of the vectors.")] = None,
+    nlist: Annotated[int | None, typer.Option(min=1, help="Centroids.")] = None,
+    pq_m: Annotated[int | None, typer.Option(min=1, help="Bytes of codes a row.")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Rows to train on.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+) -> None:
+    """An approximate index (IVF-PQ) for search, with its recall; run it again to resume."""
+    import laion_dask as ld
+
+    vectors = ld.open_embeddings(embeddings, model=model, field=field)
+    options = {"nlist": nlist, "pq_m": pq_m, "sample": sample, "seed": seed, "device": device}
+    typer.echo(ld.build_index(vectors, out, **options))
+
+
 @app.command(
     epilog="Example: laion-dask export shards/ carved/ --where 'similarity > 0.3 and width >= 256'"
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import distributed
+from distributed.comm.addressing import parse_address, parse_host_port
 
 from laion_dask.backend import gpu_count, require_dask_cuda
 from laion_dask.errors import OptionError, must_be
@@ -93,6 +94,9 @@ def connect(address: str) -> distributed.Client:
     if os.path.isfile(address):
         return distributed.Client(scheduler_file=address)
     try:
+        scheme, place = parse_address(address)
+        if scheme in ("tcp", "tls"):  # before a client is made, which would be left behind
+            parse_host_port(place)
         return distributed.Client(address)
     except ValueError as error:
         raise OptionError(

@@ -66,6 +66,10 @@ class ExportError(LaionDaskError, OSError):
     """A target folder cannot be written to, or belongs to somebody else."""
 
 
+class IndexFileError(LaionDaskError, OSError):
+    """A file of an approximate index is missing, truncated, altered or damaged."""
+
+
 class OptionError(LaionDaskError, ValueError):
     """An argument or option has a value that is not one of those it takes."""
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from laion_dask import cli
 from laion_dask.options import get_option
 
-COMMANDS = ("inspect", "embed", "score", "export", "models", "demo")
+COMMANDS = ("inspect", "embed", "score", "index", "export", "models", "demo")
 
 
 def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
@@ -106,6 +106,15 @@ def test_embed_says_what_it_read_and_rejected(monkeypatch, capsys, demo_folder, 
     assert code == 0 and re.search(r"800 read = 796 kept \+ 4 rejected", out)
     again = run(monkeypatch, capsys, "embed", demo_folder / "images", tmp_path / "out")
     assert again[:2] == (0, out)
+
+
+def test_index_says_its_counts_and_recall(monkeypatch, capsys, demo_folder, tmp_path):
+    words = ("index", demo_folder / "embedded/img_emb", tmp_path / "out", "--model", "demo")
+    code, out, _ = run(monkeypatch, capsys, *words)
+    assert code == 0 and "796 read = 796 indexed + 0 unscored" in out
+    assert re.search(r"recall@100 of 99 rows against exact search", out)
+    assert run(monkeypatch, capsys, *words)[:2] == (0, out)
+    assert run(monkeypatch, capsys, *words, "--seed", "1")[0] == 1
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ import subprocess
 import sys
 import textwrap
 
+import distributed
 import pytest
 
 import laion_dask as ld
+from laion_dask.errors import OptionError
 
 
 def run(code: str) -> str:
@@ -104,3 +106,10 @@ def run_connect():
 
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
         ld.connect("tcp://127.0.0.1:9")
+
+
+def test_what_is_no_address_leaves_no_client_behind():
+    with pytest.raises(OptionError, match="is no scheduler's address"):
+        ld.connect("nowhere")
+    with pytest.raises(ValueError, match="No clients found"):
+        distributed.default_client()

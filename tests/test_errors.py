@@ -27,6 +27,7 @@ BUILTIN = {
     "WeightsError": OSError,
     "ImageError": ValueError,
     "ExportError": OSError,
+    "IndexFileError": OSError,
     "OptionError": ValueError,
     "MissingExtraError": ImportError,
 }

@@ -34,7 +34,7 @@ FLOORS = {
     "__init__": 6,
     "__main__": 6,
 }
-GPU = {"cudf", "cupy", "dask_cudf", "dask_cuda"}
+GPU = {"cudf", "cupy", "dask_cudf", "dask_cuda", "cuvs"}
 DASK_DOORS = {"from_map", "map_partitions", "map_overlap", "from_delayed"}
 #: The task runner of `embed` has tasks of its own, which are no partitions of a frame.
 OWN_TASKS = {"verbs/embed.py", "verbs/task_runner.py"}

@@ -609,6 +609,9 @@ class Brute:
     def check(self, embeddings):
         self.checked = embeddings
 
+    def n_candidates(self, k):
+        return 4 * k
+
     def candidates(self, queries, n):
         assert queries.dtype == np.float32 and self.checked is not None
         np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, atol=1e-6)

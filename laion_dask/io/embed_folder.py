@@ -17,9 +17,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +24,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from laion_dask.errors import ExportError
+from laion_dask.io.atomic_file import PARTIAL, committed, json_bytes, sweep
 
 MANIFEST = "embed.json"
 PLAN = ".embed_plan.json"
-_PARTIAL = ".partial"
 
 #: The parts of a plan that must agree for a folder to be resumed, in words.
 _IDENTITY = {
@@ -99,14 +96,14 @@ class EmbedFolder:
         if self.path.exists() and not self.path.is_dir():
             raise ExportError(f"{self.path} is a file. Expected a folder, new or empty.")
         self.path.mkdir(parents=True, exist_ok=True)
-        others = [p.name for p in self.path.iterdir() if not p.name.endswith(_PARTIAL)]
+        others = [p.name for p in self.path.iterdir() if not p.name.endswith(PARTIAL)]
         if others:
             raise ExportError(
                 f"{self.path} is not empty ({', '.join(sorted(others)[:3])}) and was not made by "
                 "embed. Name a new or an empty folder."
             )
-        with _committed(self.path / PLAN) as file:
-            file.write(_json_bytes(plan))
+        with committed(self.path / PLAN) as file:
+            file.write(json_bytes(plan))
 
     def _check_same(self, found: dict, plan: dict) -> None:
         other = [words for part, words in _IDENTITY.items() if found.get(part) != plan[part]]
@@ -120,8 +117,7 @@ class EmbedFolder:
 
     def sweep(self) -> None:
         """Remove what a killed run left under temporary names."""
-        for file in self.path.rglob(f".*{_PARTIAL}"):
-            file.unlink(missing_ok=True)
+        sweep(self.path)
 
     def is_done(self, number: int) -> bool:
         """Whether a shard is committed."""
@@ -130,10 +126,10 @@ class EmbedFolder:
     def write(self, number: int, arrays: dict, metadata: pa.Table, rejects: pa.Table) -> None:
         """Commit a shard: the arrays, its rejects and, last, its metadata."""
         for role, array in arrays.items():
-            with _committed(self.file(role, number)) as file:
+            with committed(self.file(role, number)) as file:
                 np.save(file, array, allow_pickle=False)
         for role, table in (("rejects", rejects), ("metadata", metadata)):
-            with _committed(self.file(role, number)) as file:
+            with committed(self.file(role, number)) as file:
                 pq.write_table(table, file, compression="zstd")
 
     def finish(self, plan: dict) -> dict:
@@ -150,8 +146,8 @@ class EmbedFolder:
         ]
         counts = {n: sum(shard[n] for shard in shards) for n in ("read", "kept", "rejected")}
         manifest = {**plan, "counts": counts, "shards": shards}
-        with _committed(self.path / MANIFEST) as file:
-            file.write(_json_bytes(manifest))
+        with committed(self.path / MANIFEST) as file:
+            file.write(json_bytes(manifest))
         (self.path / PLAN).unlink(missing_ok=True)
         return manifest
 
@@ -179,21 +175,3 @@ def _read_plan(path: Path) -> dict | None:
                     f"{path / name} is damaged ({error}). Remove the folder and run embed again."
                 ) from error
     return None
-
-
-def _json_bytes(data: dict) -> bytes:
-    return (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-@contextmanager
-def _committed(path: Path) -> Iterator:
-    """A file that appears under its name only when it is whole."""
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{_PARTIAL}")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

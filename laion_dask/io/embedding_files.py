@@ -104,7 +104,7 @@ class EmbeddingFile:
             if self.path.endswith(".parquet"):
                 return _parquet_rows(self, rows)
             if self.offset is None:
-                return _unpacked(self, _state(self.path))[rows]
+                return _unpacked(self, state_of(self.path))[rows]
             return _mapped_rows(self, rows) if _is_local(self.path) else _ranges(self, rows)
         except DAMAGED as error:
             if isinstance(error, EmbeddingsError):
@@ -116,7 +116,7 @@ class EmbeddingFile:
 
 def _parquet_rows(file: EmbeddingFile, rows: np.ndarray) -> np.ndarray:
     out = np.empty((len(rows), file.dim), file.dtype)
-    state = _state(file.path)
+    state = state_of(file.path)
     try:
         starts = _group_starts(file.path, state)
         if starts[-1] != file.n_rows:
@@ -166,7 +166,7 @@ def _is_local(path: str) -> bool:
     return isinstance(fsspec.core.url_to_fs(path)[0], LocalFileSystem)
 
 
-def _state(path: str) -> str:
+def state_of(path: str) -> str:
     """What changes when a file is written anew, so that nothing stale is kept of it."""
     fs, inner = fsspec.core.url_to_fs(path)
     return fs.ukey(inner)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
 from laion_dask.errors import ImageError
+from laion_dask.kernels.lanes import in_order
 from laion_dask.kernels.score import unit
 
 #: Bytes of undecoded images that one batch holds before it is closed early.
@@ -95,24 +94,9 @@ def embed_samples(
 
 
 def _in_lanes(batches, task, lanes, after_batch) -> Iterator[EmbeddedShard]:
-    pending: deque[Future] = deque()
-    with ThreadPoolExecutor(lanes, thread_name_prefix="embed") as pool:
-        try:
-            for batch in batches:
-                pending.append(pool.submit(task, batch))
-                if len(pending) > lanes:
-                    yield _finished(pending, after_batch)
-            while pending:
-                yield _finished(pending, after_batch)
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-def _finished(pending: deque[Future], after_batch) -> EmbeddedShard:
-    part = pending.popleft().result()
-    after_batch(len(part.kept) + len(part.rejected))
-    return part
+    for part in in_order(task, batches, lanes):
+        after_batch(len(part.kept) + len(part.rejected))
+        yield part
 
 
 def _batches(samples: Iterable, batch_size: int) -> Iterator[list]:

@@ -85,7 +85,7 @@ def search(
         Reorders the nearest by other embeddings, and adds ``rerank_similarity``, which is NaN,
         and last, for a row that has no direction in them.
     index : Index, optional
-        An approximate index of the embeddings, for where reading all is too slow. What it
+        Of `build_index`, approximate, for where reading all embeddings is too slow. What it
         proposes is scored exactly; what it does not propose is missed.
     columns : sequence of str, optional
         Which of the frame's columns to fetch for what was found; by default all.
@@ -207,7 +207,7 @@ def _counted(searched: int, unscored: int) -> pd.DataFrame:
 def _proposed(frame, embeddings: Embeddings, vectors: np.ndarray, k: int, index) -> Pairs:
     """What an index proposes and the frame has: more is asked for, until k pass or none is left."""
     index.check(embeddings)
-    n, most = 4 * k, max(1, len(embeddings))
+    n, most = index.n_candidates(k), max(1, len(embeddings))
     while True:
         n = min(n, most)
         shard, row = index.candidates(vectors, n)

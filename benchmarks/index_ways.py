@@ -1,0 +1,175 @@
+"""What the index benchmark runs, each way in a process of its own; the last line is JSON.
+
+    python benchmarks/index_ways.py WAY DATA [OUT]
+
+Data are clustered vectors of length one: 2,000 centres, of which the first have far more rows than
+the last, each row its centre and noise as long. The noise has a decaying spectrum, as embeddings
+of models have, turned at random so that no code has the large directions to itself.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+DIM, CENTRES, FILES, QUERIES, K = 768, 2_000, 8, 1_000, 100
+MODEL = "ViT-L-14"
+PROBES = (1, 4, 16, 64)
+ALONE = 20
+
+
+def prepare(data: str, rows: int) -> dict:
+    """Rows in float16 over several files, and queries of the same kind that are no rows."""
+    folder = Path(data) / f"index-{rows}"
+    if not (folder / "queries.npy").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "img_emb").mkdir(parents=True)
+        (folder / "metadata").mkdir()
+        make = _Maker()
+        for number in range(FILES):
+            part = np.concatenate([make.rows(n) for n in _blocks(rows // FILES)])
+            np.save(folder / f"img_emb/img_emb_{number}.npy", part.astype(np.float16))
+            urls = pa.table({"url": [f"https://example.org/{i}" for i in range(len(part))]})
+            pq.write_table(urls, folder / f"metadata/metadata_{number}.parquet")
+        np.save(folder / "queries.npy", make.rows(QUERIES))
+    for file in folder.rglob("*.npy"):
+        file.read_bytes()
+    return {"folder": str(folder), "rows": rows // FILES * FILES}
+
+
+def _blocks(n: int) -> list[int]:
+    return [min(10_000, n - at) for at in range(0, n, 10_000)]
+
+
+class _Maker:
+    """Draws rows, a few at a time."""
+
+    def __init__(self) -> None:
+        self.draw = np.random.default_rng(0)
+        centres = self.draw.normal(size=(CENTRES, DIM)).astype(np.float32)
+        self.centres = centres / np.linalg.norm(centres, axis=1, keepdims=True)
+        share = 1 / np.arange(10, CENTRES + 10)
+        self.share = share / share.sum()
+        spread = np.arange(1, DIM + 1, dtype=np.float32) ** -0.5
+        turn = np.linalg.qr(self.draw.normal(size=(DIM, DIM)).astype(np.float32))[0]
+        self.noise = (spread / np.linalg.norm(spread))[:, None] * turn
+
+    def rows(self, n: int) -> np.ndarray:
+        """(n, DIM) float32 of length one."""
+        found = self.draw.standard_normal((n, DIM), dtype=np.float32) @ self.noise
+        found += self.centres[self.draw.choice(CENTRES, n, p=self.share)]
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def build(folder: str, out: str) -> dict:
+    """``laion_dask.build_index``, its recall and counts among what it takes the time for."""
+    import laion_dask as ld
+
+    shutil.rmtree(out, ignore_errors=True)
+    embeddings = ld.open_embeddings(f"{folder}/img_emb", model=MODEL)
+    start = time.perf_counter()
+    index = ld.build_index(embeddings, out)
+    took = time.perf_counter() - start
+    n_bytes = sum(file.stat().st_size for file in Path(out).iterdir())
+    return {
+        "wall_s": took,
+        "bytes": n_bytes,
+        "printed": str(index),
+        "made": index.manifest["index"],
+    }
+
+
+def ours(folder: str, out: str) -> dict:
+    """The index that was built: candidates alone, and ``search(index=)``, which re-scores them."""
+    import laion_dask as ld
+
+    frame = ld.read_shards(f"{folder}/metadata")
+    embeddings = ld.open_embeddings(f"{folder}/img_emb", model=MODEL, like=frame)
+    queries = np.load(f"{folder}/queries.npy")
+    starts = np.cumsum([0, *(file.n_rows for file in embeddings.files)])
+    start = time.perf_counter()
+    index = ld.open_index(out, embeddings)
+    index.candidates(queries[:1], 1)
+    result = {"open_s": time.perf_counter() - start, "steps": []}
+    for nprobe in PROBES:
+        at = index.with_nprobe(nprobe)
+
+        def search(q, at=at):
+            return frame.laion.search(embeddings, q, K, index=at, columns=[])
+
+        found = _timed(lambda q, at=at: at.candidates(q, K), queries)
+        rescored = {f"rescored_{name}": value for name, value in _timed(search, queries).items()}
+        result["steps"].append({"nprobe": nprobe, **found, **rescored})
+        shard, row = at.candidates(queries, K)
+        np.save(f"{out}.found-{nprobe}.npy", np.where(shard < 0, -1, starts[shard] + row))
+        hits, ids = search(queries), np.full((len(queries), K), -1)
+        place = starts[hits["shard"].to_numpy()] + hits["row"].to_numpy()
+        ids[hits["query"].to_numpy(), hits["rank"].to_numpy() - 1] = place
+        np.save(f"{out}.rescored-{nprobe}.npy", ids)
+    return result
+
+
+def _timed(search, queries: np.ndarray) -> dict:
+    """One query, the median over several of them, and all queries at once."""
+    search(queries[:1])
+    alone = []
+    for number in range(ALONE):
+        start = time.perf_counter()
+        search(queries[number : number + 1])
+        alone.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    search(queries)
+    return {"one_ms": statistics.median(alone) * 1e3, "all_s": time.perf_counter() - start}
+
+
+def flat(folder: str, out: str) -> dict:
+    """faiss's ``IndexFlatIP``: exact, all rows as float32 in memory; the truth."""
+    index = faiss.IndexFlatIP(DIM)
+    for file in sorted(Path(folder, "img_emb").glob("*.npy")):
+        index.add(np.load(file).astype(np.float32))
+    queries = np.load(f"{folder}/queries.npy")
+    np.save(f"{out}.truth.npy", index.search(queries, K)[1])
+    return _timed(lambda q: index.search(q, K), queries)
+
+
+def plain(folder: str, out: str, nlist: str, m: str, sample: str) -> dict:
+    """faiss's own IVF-PQ of the same size, trained on as many rows, in memory."""
+    files = [np.load(f, mmap_mode="r") for f in sorted(Path(folder, "img_emb").glob("*.npy"))]
+    rows = sum(map(len, files))
+    start = time.perf_counter()
+    index = faiss.index_factory(DIM, f"IVF{nlist},PQ{m}", faiss.METRIC_INNER_PRODUCT)
+    drawn = np.random.default_rng(0).choice(rows, int(sample), replace=False)
+    cut = np.searchsorted(np.sort(drawn), np.cumsum([0, *map(len, files)]))
+    starts = np.cumsum([0, *map(len, files)])
+    parts = [
+        f[np.sort(drawn)[a:b] - s] for f, a, b, s in zip(files, cut, cut[1:], starts, strict=False)
+    ]
+    index.train(np.concatenate(parts).astype(np.float32))
+    for file in files:
+        index.add(np.asarray(file).astype(np.float32))
+    result = {"wall_s": time.perf_counter() - start, "steps": []}
+    queries = np.load(f"{folder}/queries.npy")
+    for nprobe in PROBES:
+        index.nprobe = nprobe
+        result["steps"].append({"nprobe": nprobe, **_timed(lambda q: index.search(q, K), queries)})
+        np.save(f"{out}.plain-{nprobe}.npy", index.search(queries, K)[1])
+    return result
+
+
+WAYS = {"prepare": lambda data, rows: prepare(data, int(rows))}
+WAYS |= {"build": build, "ours": ours, "flat": flat, "plain": plain}
+
+if __name__ == "__main__":
+    answer = WAYS[sys.argv[1]](*sys.argv[2:])
+    answer["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps(answer))
