@@ -4,6 +4,7 @@ import pickle
 from itertools import pairwise
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 import torch
@@ -83,6 +84,15 @@ def test_a_score_depends_on_the_row_alone(published):
     faster = heads.nsfw(head.clip, weights=head.weights, precision="bfloat16")
     np.testing.assert_array_equal(faster.predict(x[order]), faster.predict(x)[order])
     np.testing.assert_allclose(faster.predict(x), scores, atol=5e-3)
+
+
+def test_tasks_side_by_side_write_the_same_scores(published):
+    head, known = published
+    x = known["embedding_f16"]
+    x = np.concatenate([x, x[::-1], x])
+    parts = [dask.delayed(head.predict)(x[at : at + 600]) for at in range(0, len(x), 600)]
+    apart = dask.compute(*parts, scheduler="threads", num_workers=4)
+    np.testing.assert_array_equal(np.concatenate(apart), head.predict(x))
 
 
 def test_the_lookup_against_a_plain_loop(published):
