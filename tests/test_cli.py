@@ -159,3 +159,14 @@ def test_python_dash_m_is_the_command():
     words = [sys.executable, "-m", "laion_dask", "--help"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
     assert all(command in done.stdout for command in COMMANDS)
+
+
+def test_embed_with_heads_in_a_precision(monkeypatch, capsys, demo_folder, tmp_path):
+    words = ["embed", demo_folder / "images", tmp_path / "out", "--precision", "float32"]
+    code, _, _ = run(monkeypatch, capsys, *words, "--head", "demo_safety")
+    found = pq.read_schema(next((tmp_path / "out" / "metadata").glob("*.parquet"))).names
+    assert code == 0 and {"clip_score", "punsafe_demo"} <= set(found)
+    code, _, err = run(monkeypatch, capsys, *words, "--head", "watermark")
+    assert code == 2 and "watermark=FILE" in err
+    code, _, err = run(monkeypatch, capsys, *words[:3], "--precision", "half")
+    assert code == 2 and "float32" in err

@@ -138,7 +138,7 @@ def test_preprocessing_against_open_clip(mode, target, size):
     transform = image_transform(target, is_train=False, resize_mode=mode)
     given = Image.open(io.BytesIO(picture(3, size=size)))
     ours = preprocess.Preprocess(transform)
-    found = ours.numbers(torch.from_numpy(np.stack([ours.pixels(given)])))[0]
+    found = ours.numbers(torch.from_numpy(np.stack([ours.pixels(given)])), torch.float32)[0]
     difference = (found - transform(given)).abs() * 255 * 0.26  # about in steps of a pixel
     same = mode != "shortest" or target != 224  # else only the centre is computed
     assert found.shape == transform(given).shape

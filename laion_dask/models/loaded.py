@@ -92,7 +92,7 @@ class LoadedClip:
         return self._forward(self._model.encode_text, self._tokenize(clean))
 
     def _encode_pixels(self, pixels):
-        return self._model.encode_image(self._preprocess.numbers(pixels).to(self._dtype))
+        return self._model.encode_image(self._preprocess.numbers(pixels, self._dtype))
 
     def _forward(self, encode, batch) -> np.ndarray:
         import torch
