@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Cosines that are held at a time, rows times queries, and the most rows and queries of these.
 HELD, ROWS, QUERIES = 1 << 24, 1 << 16, 1024
 #: Rows a group: of a group only the best cosine is looked at, until that one is good enough.
-GROUP = 32
+GROUP = 8
 #: Candidates that are held before they are cut exactly.
 PENDING = 1 << 23
 
@@ -103,12 +103,11 @@ class _Lot:
 
     def _over(self, lines, tops: np.ndarray):
         """(query, position in the block, rough cosine) of all that reach the cut."""
-        cut = self._cut()
-        query, which = np.nonzero((tops >= cut[:, None]) & (tops > -np.inf))
+        cut, width = self._cut(), tops.shape[1]
+        query, which = np.divmod(_at_least(tops, cut), width)
         members = self._rough.members(lines, query, which)
-        at, member = np.nonzero((members >= cut[query][:, None]) & (members > -np.inf))
-        position = which[at] + member * tops.shape[1]
-        return query[at].astype(np.int32), position, members[at, member]
+        at, member = np.divmod(_at_least(members, cut[query]), members.shape[1])
+        return query[at].astype(np.int32), which[at] + member * width, members[at, member]
 
     def _cut(self) -> np.ndarray:
         """(queries,) float32: the least rough cosine that will do, as far as is known."""
@@ -135,3 +134,9 @@ class _Lot:
         upper = self._rough.bound.above(cosine, pairs.query)
         numbered = Pairs(pairs.query + np.int32(first), pairs.shard, pairs.row, pairs.part)
         return numbered, upper, self._rough.bound.below(self._best)
+
+
+def _at_least(values: np.ndarray, cut: np.ndarray) -> np.ndarray:
+    """Where, counted through, a line reaches its cut; -inf never does."""
+    finite = np.maximum(cut, np.finfo(np.float32).min)
+    return np.flatnonzero(values >= finite[:, None])
