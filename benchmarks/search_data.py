@@ -1,6 +1,6 @@
-"""Clustered unit vectors in shards of float16, with metadata beside them, and queries; once.
+"""What the search benchmark reads, and whether what the ways found agrees.
 
-``python search_data.py FOLDER ROWS`` prints one line of JSON: where they are.
+Clustered unit vectors in shards of float16, with metadata beside them, and queries; written once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ def write(folder: Path, rows: int) -> None:
     """Shards ``img_emb/img_emb_0.npy`` …, ``metadata/metadata_0.parquet`` …, ``queries.npy``."""
     import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     draw = np.random.default_rng(SEED)
@@ -35,7 +36,7 @@ def write(folder: Path, rows: int) -> None:
             out[at : at + 8192] = _some(draw, centres, len(out[at : at + 8192]))
         out.flush()
         numbers = pa.array(range(start, stop), pa.int64())
-        table = pa.table({"URL": pa.compute.cast(numbers, pa.string()), "hash": numbers})
+        table = pa.table({"URL": pc.cast(numbers, pa.string()), "hash": numbers})
         pq.write_table(table, folder / "metadata" / f"metadata_{i}.parquet")
     np.save(folder / "queries.npy", _some(draw, centres, QUERIES).astype(np.float32))
 
@@ -64,7 +65,36 @@ def prepare(folder: str, rows: int) -> Path:
     return target
 
 
-if __name__ == "__main__":
-    import pyarrow.compute  # noqa: F401
+def compare(folder: str, reference: str, *others: str) -> dict:
+    """How each way's rows agree with the reference's, ties apart, by the name of its file.
 
-    print(json.dumps(str(prepare(sys.argv[1], int(sys.argv[2])))))
+    A row counts as the same when the reference has it, or when its true cosine, in float64,
+    reaches that of the reference's last row to 1e-6.
+    """
+    import numpy as np
+
+    shards = [np.load(p, mmap_mode="r") for p in sorted(Path(folder, "img_emb").glob("*.npy"))]
+    starts = np.cumsum([0, *map(len, shards)])
+    queries = np.load(Path(folder) / "queries.npy").astype(np.float64)
+    true = np.load(reference)
+    last = true["cosines"].min(axis=1) - 1e-6
+    result = {}
+    for path in others:
+        found = np.load(path)
+        n = different = 0
+        for query, rows in enumerate(found["rows"]):
+            for row in rows[~np.isin(rows, true["rows"][query])]:
+                shard = np.searchsorted(starts, row, side="right") - 1
+                x = shards[shard][row - starts[shard]].astype(np.float64)
+                different += float(_unit(x[None])[0] @ _unit(queries[[query]])[0]) < last[query]
+            n += len(rows)
+        result[Path(path).stem] = {"recall": 1 - different / n, "different": int(different)}
+    return result
+
+
+if __name__ == "__main__":
+    task, *arguments = sys.argv[1:]
+    if task == "prepare":
+        print(json.dumps(str(prepare(arguments[0], int(arguments[1])))))
+    else:
+        print(json.dumps(compare(*arguments)))

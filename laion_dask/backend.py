@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
@@ -174,6 +175,13 @@ def column_like(values: np.ndarray, frame):
         cudf = importlib.import_module("cudf")
         return cudf.Series(values, index=frame.index)
     return pd.Series(values, index=frame.index)
+
+
+def frame_like(columns: Mapping[str, np.ndarray], frame):
+    """Columns of numbers as a frame of another frame's kind."""
+    if is_cudf(frame):
+        return importlib.import_module("cudf").DataFrame(dict(columns))
+    return pd.DataFrame(dict(columns), copy=False)
 
 
 def kind_of(dtype) -> str:

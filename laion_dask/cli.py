@@ -160,6 +160,35 @@ def index(
 
 
 @app.command(
+    epilog="Example: laion-dask search meta/ --embeddings img_emb/ --model ViT-L-14:openai "
+    "--text 'a red bird' -k 20"
+)
+def search(
+    source: Source,
+    embeddings: Vectors,
+    model: Model,
+    text: Annotated[list[str] | None, typer.Option(help="What to look for.")] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="A picture to look for.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Results for each.")] = 20,
+    field: Annotated[str | None, typer.Option(help="Member or column of the vectors.")] = None,
+    where: Where = None,
+    out: Annotated[Path | None, typer.Option(help="A .parquet or .csv file to write.")] = None,
+) -> None:
+    """The rows nearest to texts and pictures, by their embeddings."""
+    import laion_dask as ld
+    from laion_dask.explore.hits import show_hits, write_hits
+
+    frame = ld.read_shards(source)
+    vectors = ld.open_embeddings(embeddings, model=model, like=frame, field=field)
+    queries = [*(text or ()), *(image or ())]
+    if not queries:
+        raise OptionError("Nothing to look for. Give --text or --image.")
+    found = frame.laion.search(vectors, queries, k, where=where)
+    typer.echo(show_hits(found, queries) if out is None else write_hits(found, out))
+    typer.echo(ld.Rows(**found.attrs["rows"]))
+
+
+@app.command(
     epilog="Example: laion-dask export shards/ carved/ --where 'similarity > 0.3 and width >= 256'"
 )
 def export(

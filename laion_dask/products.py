@@ -128,7 +128,7 @@ def rough_cosines(x: np.ndarray, w: np.ndarray) -> np.ndarray:
             f"Rows of {x.dtype} were given with a vector of {w.dtype}. Round the vector first."
         )
     out = np.empty(len(x), np.float32)
-    for start, block in _blocks(x):
+    for start, block in _blocks(x, once=True):
         found = np.asarray(numkong.angular(block, w))
         np.subtract(1.0, found, out=out[start : start + len(block)], casting="same_kind")
     return out
@@ -240,9 +240,12 @@ def _split(w: np.ndarray) -> tuple[list[np.ndarray], list[float]]:
     return [high, low], [largest, largest / _LOW]
 
 
-def _blocks(x: np.ndarray, *, wide: bool = False):
-    """(start, rows): so many that they stay in the cache, as float32 if need be; contiguous."""
-    step = max(1, _CACHED // (x.shape[1] * (4 if wide else x.itemsize)))
+def _blocks(x: np.ndarray, *, wide: bool = False, once: bool = False):
+    """(start, rows): contiguous, and so many that they stay in the cache, as float32 if need be.
+
+    Rows that are looked at ``once`` come in larger blocks.
+    """
+    step = max(1, _CACHED // (x.shape[1] * (4 if wide else x.itemsize))) * (16 if once else 1)
     for start in range(0, len(x), step):
         yield start, np.require(x[start : start + step], requirements=["A", "C"])
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from laion_dask import cli
 from laion_dask.options import get_option
 
-COMMANDS = ("inspect", "embed", "score", "index", "export", "models", "demo")
+COMMANDS = ("inspect", "embed", "score", "search", "index", "export", "models", "demo")
 
 
 def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
@@ -170,3 +171,29 @@ def test_embed_with_heads_in_a_precision(monkeypatch, capsys, demo_folder, tmp_p
     assert code == 2 and "watermark=FILE" in err
     code, _, err = run(monkeypatch, capsys, *words[:3], "--precision", "half")
     assert code == 2 and "float32" in err
+
+
+def test_search_prints_or_writes_what_is_nearest(monkeypatch, capsys, demo_folder, tmp_path):
+    embedded = demo_folder / "embedded"
+    words = ["search", embedded / "metadata", "--embeddings", embedded / "img_emb"]
+    words += ["--model", "demo", "-k", 3]
+    code, out, _ = run(monkeypatch, capsys, *words, "--text", "a red bird", "--text", "a blue car")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "a red bird" and lines[4] == "a blue car" and len(lines) == 9
+    ranks = [line.split()[0] for line in lines if line.startswith(" ")]
+    assert ranks == ["1", "2", "3"] * 2
+    assert counts(out)["dropped"] == 0
+    for name, read in (("hits.csv", pd.read_csv), ("hits.parquet", pd.read_parquet)):
+        options = ("--text", "a red bird", "--where", "width > 1", "--out", tmp_path / name)
+        code, out, _ = run(monkeypatch, capsys, *words, *options)
+        assert code == 0 and out.startswith("3 rows in ")
+        found = read(tmp_path / name)
+        assert found["rank"].tolist() == [1, 2, 3] and "url" in found
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["hits.csv", "hits.parquet"]
+    code, _, error = run(monkeypatch, capsys, *words)
+    assert code == 2 and "--text or --image" in error
+    code, _, error = run(monkeypatch, capsys, *words, "--text", "a", "--out", tmp_path / "a.txt")
+    assert code == 2 and ".parquet" in error
+    code, _, error = run(monkeypatch, capsys, *words, "--text", "a", "--out", tmp_path / "no/a.csv")
+    assert code == 1 and "cannot be written" in error

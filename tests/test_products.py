@@ -1,5 +1,6 @@
 """Products against float64 sums, and everything that must not change them."""
 
+import subprocess
 import sys
 import threading
 
@@ -194,3 +195,53 @@ def test_other_threads_run_meanwhile():
     finally:
         sys.setswitchinterval(before)
     assert turns > 5
+
+
+_ANY_PROCESSOR = """
+import numkong, numpy as np
+from laion_dask import products
+draw = np.random.default_rng(0)
+x = draw.standard_normal((300, 769)).astype(np.float16)
+w = draw.standard_normal(769).astype(np.float32)
+narrow = w.astype(np.float16)
+
+def length(a):
+    return np.sqrt((a.astype(float) ** 2).sum(-1))
+
+exact = products.cosines(x, w)
+for name, there in numkong.get_capabilities().items():
+    if there and name != "serial":
+        numkong.disable_capability(name)
+        error = products.dot(x, w) - x.astype(float) @ w.astype(float)
+        assert (abs(error) <= 1e-6 * length(x) * length(w)).all(), name
+        true = x.astype(float) @ narrow.astype(float) / length(x) / length(narrow)
+        error = abs(products.rough_cosines(x, narrow) - true)
+        assert (error <= products.rough_bound(769)).all(), name
+        assert (products.cosines(x, w) == exact).all(), name
+        np.testing.assert_allclose(products.squares(x), length(x) ** 2, rtol=1e-5)
+"""
+
+
+def test_processors_without_these_instructions():
+    subprocess.run([sys.executable, "-c", _ANY_PROCESSOR], check=True)
+
+
+@pytest.mark.parametrize("one", ["float16", "float32"])
+@pytest.mark.parametrize("other", ["float16", "float32"])
+def test_cosines_are_those_of_float64(one, other):
+    x, y = rows(700, 768, one, scale=3.0), rows(700, 768, other, 1)
+    x[3], x[4, 0], y[5, 1] = 0, np.nan, np.inf
+    got = products.cosines(x, y)
+    dots = (x.astype(np.float64) * y.astype(np.float64)).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        wanted = dots / (lengths(x) * lengths(y))
+    assert np.flatnonzero(np.isnan(got)).tolist() == [3, 4, 5]
+    np.testing.assert_allclose(got, wanted, atol=1e-7)
+    np.testing.assert_array_equal(products.cosines(x, y[9]), products.cosines(x, y[[9] * 700]))
+    np.testing.assert_array_equal(products.cosines(x[100:], y[100:]), got[100:])
+    assert (products.cosines(x[10:], x[10:]) == 1).all()
+    big = np.array([[3e38, 0], [1e-45, 1e-45]], np.float32)
+    np.testing.assert_allclose(products.cosines(big, big[1]), [0.5**0.5, 1])
+    for wrong in (y[:5], y[:, :5], y[0, :5]):
+        with pytest.raises(EmbeddingsError, match="Expected one vector"):
+            products.cosines(x, wrong)

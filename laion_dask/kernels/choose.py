@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Cosines that are held at a time, rows times queries, and the most rows and queries of these.
 HELD, ROWS, QUERIES = 1 << 24, 1 << 16, 1024
 #: Rows a group: of a group only the best cosine is looked at, until that one is good enough.
-GROUP = 32
+GROUP = 8
 #: Candidates that are held before they are cut exactly.
 PENDING = 1 << 23
 
@@ -38,6 +38,8 @@ def choose(part, number: int, embeddings: Embeddings, vectors: np.ndarray, k: in
     k : int
     """
     device = "cuda" if gpu_count() else "cpu"
+    if rough.goes_by_rows(len(vectors), device):
+        return _choose(part, number, embeddings, vectors, k, device)
     # In a thread of its own, which alone is sure to run torch on one thread.
     with one_torch_thread(), ThreadPoolExecutor(1) as pool:
         return pool.submit(_choose, part, number, embeddings, vectors, k, device).result()
@@ -70,10 +72,12 @@ class _Lot:
     def __init__(self, vectors: np.ndarray, number: int, k: int, embeddings, device: str) -> None:
         self._vectors, self._number, self._k = vectors, number, k
         self._embeddings = embeddings
-        self._rough = rough.make(vectors, embeddings.dtype, device)
+        if rough.goes_by_rows(len(vectors), device):
+            self._rough = rough.RowByRow(vectors, embeddings.dtype)
+        else:
+            self._rough = rough.ByMatrix(vectors, device)
         self._found: list[tuple[Pairs, np.ndarray]] = []
         self._best = np.full((len(vectors), k), -np.inf, np.float32)
-        self._held = None
 
     def add(self, x: np.ndarray, shard: int, rows: np.ndarray) -> int:
         """Look at a block; how many of its rows have no direction."""
@@ -82,12 +86,12 @@ class _Lot:
         while group > 1 and len(rows) < 4 * self._k * group:
             group //= 2
         width = -(-len(rows) // group)
-        scores = self._room(width * group)
-        bad = self._rough(x, scores)
+        scores = self._rough.room(width * group)
+        bad = self._rough.fill(x, scores)
         scores[:, len(rows) :] = -np.inf
         # Row i is in group i % width, so that equal rows, which often lie together, are apart.
-        lines = scores.view(len(scores), group, width)
-        tops = lines.amax(1).float().cpu().numpy()
+        lines = scores.reshape(len(scores), group, width)
+        tops = self._rough.tops(lines)
         self._best = greatest(np.concatenate([self._best, tops], axis=1), self._k)
         query, position, cosine = self._over(lines, tops)
         n = len(query)
@@ -99,25 +103,11 @@ class _Lot:
 
     def _over(self, lines, tops: np.ndarray):
         """(query, position in the block, rough cosine) of all that reach the cut."""
-        import torch
-
-        cut = self._cut()
-        query, which = np.nonzero((tops >= cut[:, None]) & (tops > -np.inf))
-        index = [torch.from_numpy(i).to(lines.device) for i in (query, which)]
-        members = lines[index[0], :, index[1]].float().cpu().numpy()
-        at, member = np.nonzero((members >= cut[query][:, None]) & (members > -np.inf))
-        position = which[at] + member * tops.shape[1]
-        return query[at].astype(np.int32), position, members[at, member]
-
-    def _room(self, width: int):
-        """A tensor (queries, width), in the same memory every time."""
-        import torch
-
-        m = len(self._vectors)
-        if self._held is None or len(self._held) < m * width:
-            dtype, device = self._rough.result_dtype, self._rough.device
-            self._held = torch.empty(m * width, dtype=dtype, device=device)
-        return self._held[: m * width].view(m, width)
+        cut, width = self._cut(), tops.shape[1]
+        query, which = np.divmod(_at_least(tops, cut), width)
+        members = self._rough.members(lines, query, which)
+        at, member = np.divmod(_at_least(members, cut[query]), members.shape[1])
+        return query[at].astype(np.int32), which[at] + member * width, members[at, member]
 
     def _cut(self) -> np.ndarray:
         """(queries,) float32: the least rough cosine that will do, as far as is known."""
@@ -144,3 +134,9 @@ class _Lot:
         upper = self._rough.bound.above(cosine, pairs.query)
         numbered = Pairs(pairs.query + np.int32(first), pairs.shard, pairs.row, pairs.part)
         return numbered, upper, self._rough.bound.below(self._best)
+
+
+def _at_least(values: np.ndarray, cut: np.ndarray) -> np.ndarray:
+    """Where, counted through, a line reaches its cut; -inf never does."""
+    finite = np.maximum(cut, np.finfo(np.float32).min)
+    return np.flatnonzero(values >= finite[:, None])

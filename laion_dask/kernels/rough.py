@@ -77,29 +77,33 @@ class RowByRow:
     dtype turns it: cosines with two unit vectors differ by at most their distance.
     """
 
-    device = "cpu"
-
     def __init__(self, vectors: np.ndarray, dtype: str) -> None:
-        import torch
-
-        self.result_dtype = torch.float32
         self._vectors = vectors.astype(dtype)
         self.bound = Bound(0.0, rough_bound(vectors.shape[1]) + _turned(vectors, self._vectors))
 
-    def __call__(self, x: np.ndarray, out):
+    def room(self, width: int) -> np.ndarray:
         """As `ByMatrix`."""
-        import torch
+        return np.empty((len(self._vectors), width), np.float32)
 
-        found = np.empty((len(self._vectors), len(x)), np.float32)
+    def fill(self, x: np.ndarray, out: np.ndarray) -> int:
+        """As `ByMatrix`."""
+        found = out[:, : len(x)]
         for line, vector in zip(found, self._vectors, strict=True):
             line[:] = rough_cosines(x, vector)
         # A row of zeros has the cosine 0, one with an infinity NaN or 1, one with a NaN NaN.
         first = found[0]
         odd = np.flatnonzero(~(first < 0.99) | (first == 0))
-        out_of_place = odd[~_has_direction(squares(x[odd]))]
-        found[:, out_of_place] = -np.inf
-        out[:, : len(x)].copy_(torch.from_numpy(found))
-        return len(out_of_place)
+        bad = odd[~_has_direction(squares(x[odd]))]
+        found[:, bad] = -np.inf
+        return len(bad)
+
+    def tops(self, lines: np.ndarray) -> np.ndarray:
+        """As `ByMatrix`."""
+        return lines.max(axis=1)
+
+    def members(self, lines: np.ndarray, query: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """As `ByMatrix`."""
+        return lines[query, :, which]
 
 
 class ByMatrix:
@@ -129,9 +133,17 @@ class ByMatrix:
         #: What the products come back as.
         self.result_dtype = torch.float32 if device.startswith("cuda") else self.dtype
         self.bound = Bound(1.02 * _roundoff(self.result_dtype), absolute)
-        self._rows = self._wide = None
+        self._held = self._rows = self._wide = None
 
-    def __call__(self, x: np.ndarray, out):
+    def room(self, width: int):
+        """A tensor (m, width) to fill, in the same memory every time."""
+        m = len(self._vectors)
+        if self._held is None or len(self._held) < m * width:
+            held = self._torch.empty(m * width, dtype=self.result_dtype, device=self.device)
+            self._held = held
+        return self._held[: m * width].view(m, width)
+
+    def fill(self, x: np.ndarray, out) -> int:
         """Fill ``out`` with the rough cosines of a block.
 
         Parameters
@@ -157,6 +169,15 @@ class ByMatrix:
         if len(bad):
             out[:, self._torch.from_numpy(bad).to(out.device)] = -np.inf
         return len(bad)
+
+    def tops(self, lines) -> np.ndarray:
+        """The greatest of each group: (m, groups) of (m, rows of a group, groups), float32."""
+        return lines.amax(1).float().cpu().numpy()
+
+    def members(self, lines, query: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """All of some groups: (n, rows of a group) float32."""
+        query, which = (self._torch.from_numpy(i).to(self.device) for i in (query, which))
+        return lines[query, :, which].float().cpu().numpy()
 
     def _unit_rows(self, x: np.ndarray, lengths: np.ndarray, bad: np.ndarray):
         """The rows at length one, in the narrow dtype, on the device; zeros for bad ones."""
@@ -194,11 +215,9 @@ def narrow_dtype(device: str):
     return torch.bfloat16 if fast else torch.float32
 
 
-def make(vectors: np.ndarray, dtype: str, device: str) -> RowByRow | ByMatrix:
-    """What scores blocks of rows of a dtype against these unit vectors, (m, dim) float32."""
-    if len(vectors) <= FEW and device == "cpu":
-        return RowByRow(vectors, dtype)
-    return ByMatrix(vectors, device)
+def goes_by_rows(m: int, device: str) -> bool:
+    """Whether so many queries are looked at one by one; torch is then not used."""
+    return m <= FEW and device == "cpu"
 
 
 def _roundoff(dtype) -> float:

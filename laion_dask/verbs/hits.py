@@ -9,7 +9,7 @@ import numpy as np
 from dask.dataframe import methods
 
 from laion_dask import partition
-from laion_dask.backend import column_like, to_numpy
+from laion_dask.backend import frame_like, to_numpy
 from laion_dask.errors import ProvenanceError
 from laion_dask.kernels.search import Pairs
 from laion_dask.predicate import Predicate
@@ -29,6 +29,11 @@ def parts(frame: dd.DataFrame) -> list:
     if as_read is not None and as_read[0].where is None and as_read[0].invalid_text != "reject":
         return [(piece.shard.index, piece.start, piece.stop) for piece in as_read[1]]
     return partition.parts(frame[list(PROVENANCE)])
+
+
+def are_runs(parts: list) -> bool:
+    """Whether parts are (shard, start, stop), which is every row that was read."""
+    return all(isinstance(part, tuple) for part in parts)
 
 
 def within(frame: dd.DataFrame, pairs: Pairs, among: Callable) -> Pairs:
@@ -64,17 +69,15 @@ def fetch(frame: dd.DataFrame, pairs: Pairs, made: Mapping[str, np.ndarray], nam
     names : sequence of str
         Columns of the frame.
     """
-    made = {**made, "shard": pairs.shard, "row": pairs.row}
-    if names and len(pairs):
-        found = _found(frame[[*names, *(p for p in PROVENANCE if p not in names)]], pairs)
-        places = _places(pairs, to_numpy(found["shard"]), to_numpy(found["row"]))
-        known = found[list(names)].iloc[places].reset_index(drop=True)
-    else:
-        known = frame._meta[list(names)].reset_index(drop=True)
-        known = known if len(names) and not len(pairs) else known.reindex(range(len(pairs)))
-    for name, values in made.items():
-        known[name] = column_like(values, known)
-    return known[[*made, *names]]
+    head = frame_like({**made, "shard": pairs.shard, "row": pairs.row}, frame._meta)
+    if not names:
+        return head
+    if not len(pairs):
+        return methods.concat([head, frame._meta[list(names)].reset_index(drop=True)], axis=1)
+    found = _found(frame[[*names, *(p for p in PROVENANCE if p not in names)]], pairs)
+    places = _places(pairs, to_numpy(found["shard"]), to_numpy(found["row"]))
+    known = found[list(names)].iloc[places].reset_index(drop=True)
+    return methods.concat([head, known], axis=1)
 
 
 def _found(frame: dd.DataFrame, pairs: Pairs):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import dask.dataframe as dd
 import numpy as np
@@ -97,8 +97,8 @@ def search(
     pandas.DataFrame, or cuDF's where the frame is
         By query and rank: ``query`` (int64, its number from 0), ``rank`` (int64, from 1), ``to``
         (float32 in [-1, 1]), ``shard`` (int32), ``row`` (int64), and the columns. Without an
-        index, ``result.attrs["rows"]`` is the account of all rows, a `Rows` in which those
-        searched are kept, and those without direction unscored.
+        index, ``result.attrs["rows"]`` is the account of all rows as a dict, which
+        ``ld.Rows(**…)`` prints: those searched are kept, those without direction unscored.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def search(
         made |= {"rank": rank + 1, "rerank_similarity": other}
     result = hits.fetch(frame, pairs, made, wanted)
     if rows is not None:
-        result.attrs["rows"] = rows
+        result.attrs["rows"] = asdict(rows)  # pandas writes attrs that are JSON
     return result
 
 
@@ -187,9 +187,12 @@ def _second(rerank: Rerank, frame: dd.DataFrame, m: int) -> tuple[Embeddings, np
 def _nearest(frame, embeddings: Embeddings, vectors: np.ndarray, k: int) -> tuple[Pairs, Rows]:
     """All rows that can be among the k nearest, and the account of the frame's rows."""
     parts = hits.parts(frame)
-    read, counts = beside(frame)
-    if read is None:
-        partition.sources(frame)  # says why not
+    if hits.are_runs(parts):
+        read, counts = sum(stop - start for _, start, stop in parts), []
+    else:
+        read, counts = beside(frame)
+        if read is None:
+            partition.sources(frame)  # says why not
     counts = [part for count in counts for part in partition.parts(count)]
     shared = partition.share(embeddings), partition.share(vectors)
     chosen = partition.tasks(choose, parts, *shared, k)

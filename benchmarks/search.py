@@ -1,0 +1,158 @@
+"""Exact search: the 100 nearest of a million embeddings, for one query and for a thousand.
+
+    python benchmarks/search.py
+
+Each way runs in a process of its own on two cores, the ways in turn, the page cache warm; the
+medians of the rounds count. What the ways found is compared with faiss. Needs faiss-cpu and
+usearch beside the package. Imports this file's standard library only, see `search_data`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from carve import HERE, child, cpu_model
+from search_ways import CORES, WAYS, K
+
+OURS, FLAT, READ = "laion_dask", "faiss IndexFlatIP", "read"
+PACKAGES = ("laion_dask", "faiss-cpu", "usearch", "numkong", "torch", "numpy", "dask")
+
+
+def measure(ways: list[str], folder: str, rounds: int, scratch: Path) -> dict[str, list[dict]]:
+    """The runs of each way, in turn."""
+    runs: dict[str, list[dict]] = {way: [] for way in ways}
+    for number in range(rounds):
+        for way in ways:
+            result = child("search_ways.py", way, folder, str(scratch / f"{way}.npz"))
+            runs[way].append(result)
+            print(f"{number + 1}/{rounds} {way}: {result}", file=sys.stderr)
+    return runs
+
+
+def medians(runs: dict[str, list[dict]]) -> dict[str, dict[str, float]]:
+    """Each way's median of each measure."""
+    return {
+        way: {key: statistics.median(run[key] for run in results) for key in results[0]}
+        for way, results in runs.items()
+    }
+
+
+def targets(middle: dict[str, dict[str, float]], same: dict[str, dict]) -> list[dict]:
+    """What was asked, what was reached."""
+    ours, flat, read = middle[OURS], middle[FLAT], middle[READ]["one_s"]
+    return [
+        _target("rows that are not faiss IndexFlatIP's, but for ties, none",
+                same[OURS]["different"], at_most=0),
+        _target("one query at most 1.3 x the time to read", ours["one_s"] / read, at_most=1.3),
+        _target("one query at least 3 x faster than IndexFlatIP",
+                flat["one_s"] / ours["one_s"], at_least=3.0),
+        _target("1,000 queries at least 2.5 x faster than IndexFlatIP",
+                flat["many_s"] / ours["many_s"], at_least=2.5),
+    ]  # fmt: skip
+
+
+def _target(
+    what: str, value: float, *, at_most: float = float("inf"), at_least: float = 0.0
+) -> dict:
+    return {"target": what, "reached": round(value, 3), "passed": at_least <= value <= at_most}
+
+
+def table(middle: dict[str, dict[str, float]], same: dict[str, dict]) -> str:
+    """Markdown: times, their ratio to faiss, share of the bandwidth, memory, recall."""
+    read = middle[READ]["one_s"]
+    lines = [
+        "| way | one query, ms | share of read rate | x IndexFlatIP | 1,000 queries, s "
+        "| x IndexFlatIP | peak MB | recall | ready s |",
+        "|---|" + "---:|" * 8,
+    ]
+    for way, values in middle.items():
+        if way == READ:
+            continue
+        cells = [
+            f"**{way}**" if way == OURS else way,
+            f"{values['one_s'] * 1e3:.1f}",
+            f"{read / values['one_s']:.2f}",
+            f"{middle[FLAT]['one_s'] / values['one_s']:.2f}",
+            f"{values['many_s']:.2f}",
+            f"{middle[FLAT]['many_s'] / values['many_s']:.2f}",
+            f"{values['peak_bytes'] / 1e6:,.0f}",
+            f"{same[way]['recall']:.5f}",
+            f"{values['ready_s']:.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def report(about: dict, middle: dict, same: dict, reached: list[dict]) -> str:
+    """The Markdown that is printed and stored."""
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    read = middle[READ]["one_s"]
+    rate = about["bytes"] / read / 1e9
+    lines = [
+        f"# The {K} nearest of {about['rows']:,} x 768 float16, memory-mapped, in eight shards",
+        "",
+        f"{about['date']}, {about['cpu']}, {CORES} cores; {versions}. Medians of {about['rounds']} "
+        f"rounds, page cache warm. Two threads read all mapped bytes in {read * 1e3:.1f} ms, "
+        f"{rate:.1f} GB/s.",
+        "",
+        table(middle, same),
+        "",
+        "*Recall*: the share of rows that are among faiss IndexFlatIP's, or tie with its last to "
+        "1e-6. *Peak* counts mapped pages of the data, which are the page cache's. *Ready*: to "
+        "open the data or to load it into the index.",
+        "",
+    ]
+    for t in reached:
+        lines.append(f"- {'pass' if t['passed'] else 'FAIL'}: {t['target']}: {t['reached']}")
+    return "\n".join(lines) + "\n"
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--data", default=".bench", help="where the generated rows are kept")
+    parser.add_argument("--results", default=str(HERE / "results"), help="where to write")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure, compare, report."""
+    args = arguments()
+    folder = child("search_data.py", "prepare", args.data, str(args.rows))
+    with tempfile.TemporaryDirectory(dir=args.data) as scratch:
+        runs = measure(list(WAYS), folder, args.rounds, Path(scratch))
+        found = [str(Path(scratch) / f"{way}.npz") for way in WAYS if way != READ]
+        same = child(
+            "search_data.py", "compare", folder, str(Path(scratch) / f"{FLAT}.npz"), *found
+        )
+    middle = medians(runs)
+    about = {
+        "date": datetime.date.today().isoformat(),
+        "cpu": cpu_model(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "rows": args.rows,
+        "bytes": args.rows * 768 * 2,
+        "rounds": args.rounds,
+    }
+    reached = targets(middle, same)
+    text = report(about, middle, same, reached)
+    print(text)
+    name = Path(args.results) / "search"
+    name.parent.mkdir(parents=True, exist_ok=True)
+    name.with_suffix(".md").write_text(text)
+    stored = {**about, "medians": middle, "same": same, "targets": reached, "runs": runs}
+    name.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,224 @@
+"""Ways to find the 100 nearest of many rows; each runs in a process of its own on two cores.
+
+``python search_ways.py WAY FOLDER OUT`` prints one line of JSON: seconds for one query and for all
+of them, the median of a few runs after one that is not counted; peak memory; seconds to make ready.
+What was found goes to OUT.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+CORES, K = 2, 100
+BLOCK = 2048
+
+Search = Callable[..., tuple]
+"""(m, dim) unit queries → (m, K) row numbers over all shards, (m, K) cosines."""
+
+
+def shards(folder: str) -> list[str]:
+    """The files of embeddings, in order."""
+    return [str(path) for path in sorted(Path(folder, "img_emb").glob("*.npy"))]
+
+
+def mapped(folder: str) -> list:
+    """The shards as arrays over the files."""
+    import numpy as np
+
+    return [np.load(path, mmap_mode="r") for path in shards(folder)]
+
+
+def unit(x):
+    """Rows of length one, in float32."""
+    import numpy as np
+
+    x = np.asarray(x, dtype=np.float32)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def best(found: list):
+    """The K best of (row numbers, cosines) of several parts."""
+    import numpy as np
+
+    rows, cosines = (np.concatenate(side, axis=1) for side in zip(*found, strict=True))
+    order = np.lexsort((rows, -cosines), axis=1)[:, :K]
+    return np.take_along_axis(rows, order, 1), np.take_along_axis(cosines, order, 1)
+
+
+def laion_dask_way(folder: str) -> Search:
+    """The verb itself, on a frame of eight shards, Dask's threads and all."""
+    import numpy as np
+
+    import laion_dask as ld
+
+    frame = ld.read_shards(f"{folder}/metadata")
+    embeddings = ld.open_embeddings(f"{folder}/img_emb", model="ViT-L-14")
+    starts = np.cumsum([0, *(file.n_rows for file in embeddings.like(frame).files)])
+
+    def run(queries):
+        found = frame.laion.search(embeddings, queries, K, columns=[])
+        rows = starts[found["shard"]] + found["row"].to_numpy()
+        cosines = found["query_similarity"].to_numpy()
+        return rows.reshape(-1, K), cosines.reshape(-1, K)
+
+    return run
+
+
+def numpy_way(folder: str) -> Search:
+    """Every shard to float32, one matrix product, argpartition."""
+    import numpy as np
+
+    def run(queries):
+        found, start = [], 0
+        for shard in mapped(folder):
+            scores = queries @ shard.astype(np.float32).T
+            top = np.argpartition(scores, -K, axis=1)[:, -K:]
+            found.append((top + start, np.take_along_axis(scores, top, 1)))
+            start += len(shard)
+        return best(found)
+
+    return run
+
+
+def torch_way(folder: str) -> Search:
+    """Shards side by side; one query in float16, many in bfloat16 by blocks, topk of each."""
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(1)
+    starts = np.cumsum([0, *(len(shard) for shard in mapped(folder))])
+
+    def of_shard(task):
+        path, start, queries = task
+        with open(path, "rb") as file:
+            np.lib.format.read_magic(file)
+            shape, _, _ = np.lib.format.read_array_header_1_0(file)
+            offset = file.tell()
+        array = np.memmap(path, np.float16, "c", offset, shape)
+        rows = torch.from_numpy(array)
+        if len(queries) == 1:
+            scores, top = torch.topk((rows @ queries[0].half()).float()[None], K)
+            return top.numpy() + start, scores.numpy()
+        found, narrow = [], queries.bfloat16()
+        for at in range(0, len(rows), BLOCK):
+            scores = narrow @ rows[at : at + BLOCK].bfloat16().T
+            cosines, top = torch.topk(scores.float(), min(K, scores.shape[1]))
+            found.append((top.numpy() + start + at, cosines.numpy()))
+        return best(found)
+
+    def run(queries):
+        wanted = torch.from_numpy(queries)
+        with ThreadPoolExecutor(CORES) as pool:
+            tasks = [(p, s, wanted) for p, s in zip(shards(folder), starts, strict=False)]
+            return best(list(pool.map(of_shard, tasks)))
+
+    return run
+
+
+def _faiss_way(kind: str) -> Callable[[str], Search]:
+    def way(folder: str) -> Search:
+        import faiss
+
+        faiss.omp_set_num_threads(CORES)
+        parts = mapped(folder)
+        dim = parts[0].shape[1]
+        if kind == "flat":
+            index = faiss.IndexFlatIP(dim)
+        else:
+            fp16 = faiss.ScalarQuantizer.QT_fp16
+            index = faiss.IndexScalarQuantizer(dim, fp16, faiss.METRIC_INNER_PRODUCT)
+            index.train(unit(parts[0][:1000]))
+        for part in parts:
+            for at in range(0, len(part), 65_536):
+                index.add(unit(part[at : at + 65_536]))
+        return lambda queries: index.search(queries, K)[::-1]
+
+    return way
+
+
+def usearch_way(folder: str) -> Search:
+    """``usearch.index.search(exact=True)`` over one float16 array in memory."""
+    import numpy as np
+    from usearch.index import MetricKind
+    from usearch.index import search as exact
+
+    rows = np.concatenate(mapped(folder))
+
+    def run(queries):
+        half = queries.astype(np.float16)
+        found = exact(rows, half, K, MetricKind.Cos, exact=True, threads=CORES)
+        shape = (len(queries), K)
+        return found.keys.astype(np.int64).reshape(shape), 1 - found.distances.reshape(shape)
+
+    return run
+
+
+def read_way(folder: str) -> Search:
+    """Nothing is searched: every mapped byte is looked at once, by two threads."""
+    import numpy as np
+
+    def one(path: str) -> None:
+        words = np.load(path, mmap_mode="r").view(np.uint64).reshape(-1)
+        for at in range(0, len(words), 1 << 17):
+            words[at : at + (1 << 17)].max()
+
+    def run(queries):
+        with ThreadPoolExecutor(CORES) as pool:
+            list(pool.map(one, shards(folder)))
+        return np.zeros((len(queries), K), np.int64), np.zeros((len(queries), K), np.float32)
+
+    return run
+
+
+WAYS: dict[str, Callable[[str], Search]] = {
+    "laion_dask": laion_dask_way,
+    "faiss IndexFlatIP": _faiss_way("flat"),
+    "faiss SQ fp16": _faiss_way("sq"),
+    "torch": torch_way,
+    "usearch exact": usearch_way,
+    "numpy": numpy_way,
+    "read": read_way,
+}
+
+
+def measured(run: Search, queries, repeats: int) -> tuple[float, tuple]:
+    """Median seconds of some runs, after one that is not counted, and what the last found."""
+    run(queries)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        found = run(queries)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times), found
+
+
+def main(way: str, folder: str, out: str) -> None:
+    """Run one way; its figures go to standard output, what it found to a file."""
+    import numpy as np
+
+    queries = unit(np.load(f"{folder}/queries.npy"))
+    for path in shards(folder):
+        with open(path, "rb") as file:
+            while file.read(1 << 24):
+                pass
+    start = time.perf_counter()
+    run = WAYS[way](folder)
+    ready = time.perf_counter() - start
+    one, first = measured(run, queries[:1], 9)
+    result = {"ready_s": ready, "one_s": one}
+    if way != "read":
+        result["many_s"], first = measured(run, queries, 1)
+        np.savez(out, rows=first[0], cosines=first[1])
+    result["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

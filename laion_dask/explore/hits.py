@@ -1,0 +1,75 @@
+"""What a search found: as lines for a terminal, or as a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from laion_dask.errors import ExportError, one_of
+from laion_dask.verbs.summary import printable
+
+#: Characters of a caption or an address that a line has room for.
+_WIDTH = 60
+
+
+def show_hits(found: pd.DataFrame, queries: Sequence) -> str:
+    """One line a hit, under a line for each query: rank, similarity, shard, row, caption, address.
+
+    Parameters
+    ----------
+    found : DataFrame
+        As `search` returns it.
+    queries : sequence
+        What was looked for, to print.
+    """
+    names = [name for name in ("text", "url") if name in found.columns]
+    score = found.columns[2]
+    lines = []
+    for number, query in enumerate(queries):
+        lines.append(printable(str(query)))
+        for hit in found[found["query"] == number].to_dict("records"):
+            texts = (_cut(hit[name]) for name in names)
+            at = f"{hit['shard']}:{hit['row']}"
+            line = f"{hit['rank']:>5}  {hit[score]:.4f}  {at:<12}  {'  '.join(texts)}"
+            lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def write_hits(found: pd.DataFrame, out: str | os.PathLike) -> str:
+    """Write what was found to one file, put in place when it is complete; says what it wrote.
+
+    Parameters
+    ----------
+    found : DataFrame
+    out : path
+        Ends in ``.parquet`` or ``.csv``.
+
+    Raises
+    ------
+    OptionError
+        For another ending.
+    ExportError
+        When the file cannot be written.
+    """
+    out = Path(out)
+    if out.suffix not in (".parquet", ".csv"):
+        raise one_of("the ending of --out", out.suffix, (".parquet", ".csv"))
+    half = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        if out.suffix == ".csv":
+            found.to_csv(half, index=False)
+        else:
+            found.to_parquet(half, index=False)
+        half.replace(out)
+    except OSError as error:
+        half.unlink(missing_ok=True)
+        raise ExportError(f"{out} cannot be written: {error}. Name another file.") from error
+    return f"{len(found):,} rows in {out}"
+
+
+def _cut(value) -> str:
+    text = "" if pd.isna(value) else printable(str(value))
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
