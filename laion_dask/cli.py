@@ -30,7 +30,10 @@ Model = Annotated[
     str, typer.Option(help="open_clip architecture, as NAME or NAME:PRETRAINED; or 'demo'.")
 ]
 Vectors = Annotated[str, typer.Option(help="Embeddings of SOURCE: .npy, .npz or Parquet.")]
-_HEADS = "aesthetic, aesthetic_v2, demo_safety, inappropriate, nsfw."
+Heads = Annotated[
+    list[str] | None,
+    typer.Option(help="aesthetic, aesthetic_v2, demo_safety, inappropriate, nsfw; repeatable."),
+]
 Format = Annotated[str, typer.Option(help="What the parts are: parquet.")]
 
 
@@ -74,15 +77,31 @@ def inspect(source: Source, where: Where = None) -> None:
 
 @app.command(epilog="Example: laion-dask embed images/ out/ --model ViT-B-32:openai")
 def embed(
-    source: Annotated[str, typer.Argument(help="Webdataset tars, or a folder of images.")],
+    source: Annotated[
+        str, typer.Argument(help="Webdataset tars, Parquet with images, or a folder of images.")
+    ],
     out: Annotated[Path, typer.Argument(help="Folder in clip-retrieval's layout.")],
     model: Model = "demo",
+    head: Heads = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32 or bfloat16; by default the faster of them.")
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Parquet column of image bytes, if there are several.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 64,
 ) -> None:
-    """Images to CLIP embeddings, shard by shard; run it again to resume."""
+    """Images to CLIP embeddings, shard by shard; run it again to resume.
+
+    A head makes the column of its name; one over images is given with its weights, as
+    watermark=FILE.
+    """
+    from laion_dask.models.heads import by_name
     from laion_dask.verbs.embed import embed as run
 
-    typer.echo(run(source, model, out, batch_size=batch_size))
+    heads = [by_name(name, model) for name in head or ()]
+    options = {"precision": precision, "image": image, "batch_size": batch_size}
+    typer.echo(run(source, model, out, heads=heads, **options))
 
 
 @app.command(
@@ -94,7 +113,7 @@ def score(
     out: Annotated[str, typer.Argument(help="Folder or address for the scored rows.")],
     embeddings: Vectors,
     model: Model,
-    head: Annotated[list[str] | None, typer.Option(help=_HEADS)] = None,
+    head: Heads = None,
     text: Annotated[str | None, typer.Option(help="Similarity to this text.")] = None,
     field: Annotated[str | None, typer.Option(help="Member or column of the vectors.")] = None,
     where: Where = None,

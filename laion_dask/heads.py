@@ -15,6 +15,7 @@ from laion_dask.models.heads import (
     load,
     nsfw,
     toxicity,
+    watermark,
     zero_shot,
 )
 from laion_dask.verbs.train import train
@@ -35,5 +36,6 @@ __all__ = [
     "nsfw",
     "toxicity",
     "train",
+    "watermark",
     "zero_shot",
 ]

@@ -106,7 +106,8 @@ def test_real_photographs_against_a_plain_loop(model, files, tmp_path):
 
 
 def test_rows_are_aligned_and_counted(model, head, tmp_path):
-    result = embed(captioned(tmp_path / "in"), model, tmp_path / "out", batch_size=3, heads=[head])
+    source = captioned(tmp_path / "in")
+    result = embed(source, model, tmp_path / "out", batch_size=3, heads=[head], precision="float32")
     assert str(result).startswith("24 read = 18 kept + 6 rejected, in 3 shards")
     for t in range(3):
         name = f"{t:04d}"
@@ -128,6 +129,11 @@ def test_rows_are_aligned_and_counted(model, head, tmp_path):
             texts[spoken], model.text([captions[at] for at in spoken]), atol=1e-3
         )
         np.testing.assert_array_equal(table["total"].to_numpy(), head.predict(images))
+        cosine = (images.astype("f8") * texts.astype("f8")).sum(1)
+        cosine /= np.linalg.norm(images.astype("f8"), axis=1)
+        cosine /= np.linalg.norm(texts.astype("f8"), axis=1)
+        np.testing.assert_allclose(table["clip_score"].to_numpy(), cosine, atol=1e-6)
+        assert table.schema.field("clip_score").type == "float" and np.isnan(cosine[3])
 
 
 def test_one_schema_over_all_shards(model, tmp_path):
@@ -142,6 +148,7 @@ def test_one_schema_over_all_shards(model, tmp_path):
         ("url", "string"),
         ("n", "double"),
         ("odd", "string"),
+        ("clip_score", "float"),
     ]
     last = pq.read_table(result.metadata / "metadata_0002.parquet").to_pylist()[1]
     assert last["n"] == 1.0 and last["odd"] == "[1]"
@@ -153,7 +160,8 @@ def test_laion_names_stay(model, tmp_path):
     members["2.json"] = b'{"hash": null, "NSFW": true, "TEXT": null}'
     result = embed(write_tar(tmp_path / "a.tar", members), model, tmp_path / "out")
     table = pq.read_table(result.metadata / "metadata_0000.parquet")
-    assert table.column_names == ["key", "image_path", "TEXT", "URL", "hash", "big", "NSFW"]
+    names = ["key", "image_path", "TEXT", "URL", "hash", "big", "NSFW", "clip_score"]
+    assert table.column_names == names
     one, two = table.to_pylist()
     assert one["hash"] == 2**62 + 1 and one["big"] == str(2**70) and one["key"] == "1"
     assert (two["hash"], two["NSFW"], two["TEXT"]) == (None, True, None)
@@ -294,7 +302,7 @@ def test_a_folder_of_images(model, tmp_path):
     (tmp_path / "in").mkdir()
     for i in range(5):
         (tmp_path / "in" / f"{i}.png").write_bytes(picture(i))
-    result = embed(tmp_path / "in", model, tmp_path / "out", batch_size=2)
+    result = embed(tmp_path / "in", model, tmp_path / "out", batch_size=2, precision="float32")
     found = np.load(result.img_emb / "img_emb_0000.npy")
     np.testing.assert_allclose(found, model.image([picture(i) for i in range(5)]), atol=1e-3)
 
@@ -325,10 +333,13 @@ def test_progress_and_torch_threads_are_as_before(model, tmp_path, capsys):
 class Numbers:
     """An encoder whose picture of b'7' is the vector (1, 7) and whose zero is no vector."""
 
-    def prepare(self, data):
+    def decode(self, data):
         if data == b"bad":
             raise ImageError("bad")
         return float(data)
+
+    def prepare(self, picture):
+        return picture
 
     def images(self, prepared):
         found = np.array([[1, x] for x in prepared], np.float32)
@@ -383,5 +394,6 @@ def test_stopped_by_the_caller_between_batches():
 
 def test_the_work_pickles(model, head):
     folder = embed_folder.EmbedFolder("out", 3, True)
-    work = verb._Work(model, (head,), [["key", "string"]], folder, 64, 1)
+    columns = [["key", "string"]]
+    work = verb._Work(model, "bfloat16", (head,), None, columns, folder, 64, 1)
     assert pickle.loads(pickle.dumps(work)).heads == (head,)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from small_clip import picture, write_tar
 
 from laion_dask.errors import ImageError, OptionError, ShardNotFoundError
-from laion_dask.io import images, samples, tars
-from laion_dask.io.images import TarShard, find_shards, open_images
+from laion_dask.io import image_shards, images, samples, tars
+from laion_dask.io.image_shards import TarShard
+from laion_dask.io.images import find_shards, open_images
 from laion_dask.models import pictures
 
 PHOTOS = Path(__file__).parent.parent.parent / "shared" / "data" / "photos_tars"
@@ -297,8 +298,10 @@ def test_open_images_indexes_each_archive_once(tmp_path, monkeypatch):
     for name, seed in (("a.tar", 1), ("b.tar", 2)):
         write_tar(tmp_path / name, {"same.png": picture(seed), f"{seed}.png": picture(seed + 10)})
     calls = []
-    real = images.image_offsets
-    monkeypatch.setattr(images, "image_offsets", lambda path: calls.append(path) or real(path))
+    real = image_shards.image_offsets
+    monkeypatch.setattr(
+        image_shards, "image_offsets", lambda path: calls.append(path) or real(path)
+    )
     gallery = pickle.loads(pickle.dumps(open_images(tmp_path)))
     assert calls == [] and "2 shards" in repr(gallery)
     assert gallery.read(["b.tar/same.png"]) == [picture(2)] and len(calls) == 1

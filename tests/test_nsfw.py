@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from laion_dask.errors import EmbeddingsError, ModelMismatchError, OptionError, WeightsError
 from laion_dask.models import ClipModel, Vectors, heads
+from laion_dask.models.heads import dense
 from laion_dask.models.heads.dense import DenseNetwork, _indices, _lookup_tables, millionths
 from laion_dask.models.saved_model import read_detector
 
@@ -147,6 +148,14 @@ def test_vit_h_14_against_the_plain_network(h14):
     np.testing.assert_allclose(half.predict(x), right, atol=0.01)
 
 
+def test_a_torch_without_onednn(published, monkeypatch):
+    head, known = published
+    x = known["embedding_f16"]
+    scores = head.predict(x)
+    monkeypatch.setattr(dense, "_onednn", lambda: None)
+    np.testing.assert_allclose(head.predict(x), scores, atol=2e-6)
+
+
 def test_vit_h_14_of_another_layout(tmp_path):
     for sizes in [(1024, 1024, 2048, 1024, 256, 128, 1), (512, 1024, 2048, 1024, 256, 128, 16, 1)]:
         torch.save(plain_h14(sizes).state_dict(), tmp_path / "other.pth")
@@ -167,6 +176,8 @@ def test_the_published_names_are_found(shared, monkeypatch):
 
 def test_wrong_models_and_options(published, tmp_path):
     head, known = published
+    with pytest.raises(WeightsError, match="There is no weight file"):
+        heads.nsfw("ViT-L-14", weights=tmp_path / "missing.zip")
     with pytest.raises(OptionError, match="There are: ViT-B-32, ViT-H-14, ViT-L-14"):
         heads.nsfw("ViT-B-16")
     with pytest.raises(ModelMismatchError, match="fitted on the weights 'openai'"):

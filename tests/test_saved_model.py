@@ -106,6 +106,19 @@ def test_another_model_is_refused(tmp_path, members):
         refused(zipped(tmp_path / "other.zip", altered))
 
 
+def test_entries_that_cannot_be_are_refused(tmp_path, members):
+    model = members["saved_model.pb"]
+    for old, new in [
+        (b"-0.858398", b"-9.858398"),  # no element of a unit vector, and a table of gigabytes
+        (b"-0.858398", b"-0.85839x"),
+        (b"0.050385", b"0.000000"),  # "-0.000000" would be another word for it
+        (b"0.050385", b"0.114380"),  # there already
+    ]:
+        assert old in model
+        altered = {**members, "saved_model.pb": model.replace(old, new, 1)}
+        refused(zipped(tmp_path / "word.zip", altered), "vocabulary")
+
+
 def test_deep_json_is_refused(tmp_path, members):
     text = b'{"config": {"layers": ' + b"[" * 200_000 + b"]" * 200_000 + b"}}"
     node = b"\x1a\x04root" + b"\x2a" + packed(len(text)) + text
@@ -203,6 +216,46 @@ def test_any_bytes_as_an_index(content):
     footer = struct.pack("<Q", 0xDB4775248B80FB57)
     with pytest.raises(ValueError):
         tensors(content + footer, b"", ["a"])
+
+
+def table(*handles: tuple[int, int], block: bytes) -> bytes:
+    """A table with one block of entries, and an index that points at places in it."""
+
+    def sealed(block: bytes) -> bytes:
+        block += struct.pack("<II", 0, 1)  # one restart point
+        return block + b"\0" + struct.pack("<I", _masked_crc(memoryview(block + b"\0")))
+
+    out = sealed(block)
+    index = b"".join(entry(b"k", packed(at) + packed(n)) for at, n in handles)
+    footer = packed(0) + packed(0) + packed(len(out)) + packed(len(index) + 8)
+    out += sealed(index) + footer.ljust(40, b"\0")
+    return out + struct.pack("<Q", 0xDB4775248B80FB57)
+
+
+def entry(key: bytes, value: bytes) -> bytes:
+    return packed(0) + packed(len(key)) + packed(len(value)) + key + value
+
+
+def test_an_index_by_hand():
+    header = b"\x08\x01"  # one data file
+    raw = np.float32([1, 2, 3]).tobytes()
+    crc = struct.pack("<I", _masked_crc(memoryview(raw)))
+    shape = b"\x12\x02\x08\x03"
+    about = b"\x08\x01" + b"\x12" + packed(len(shape)) + shape + b"\x28\x0c" + b"\x35" + crc
+    block = entry(b"", header) + entry(b"a", about)
+    whole = (0, len(block) + 8)
+    found = tensors(table(whole, block=block), raw, ["a"])
+    np.testing.assert_array_equal(found["a"], [1, 2, 3])
+    for index, data, name in [
+        (table(whole, whole, block=block), raw, "a"),
+        (table(whole, block=block), raw[:-1], "a"),
+        (table(whole, block=block), raw[::-1], "a"),
+        (table(whole, block=block), raw, "b"),
+        (table((0, 1 << 40), block=block), raw, "a"),
+        (table((0, 3), block=block), raw, "a"),
+    ]:
+        with pytest.raises(ValueError):
+            tensors(index, data, [name])
 
 
 def test_the_checksum():

@@ -87,7 +87,14 @@ def demo_corpus(
         _claim(out)
         n_images = N_IMAGES if n_images is None else n_images
         write_corpus(out, n_images=n_images, seed=seed or 0)
-    found = embed(out / "images", ClipModel("demo"), out / "embedded")
+    # In float32, so that the demo's numbers are the same on every processor.
+    found = embed(
+        out / "images",
+        ClipModel("demo"),
+        out / "embedded",
+        precision="float32",
+        clip_score=None,
+    )
     return DemoCorpus(
         found.metadata, found.img_emb, found.text_emb, out / "images", out / "truth.parquet", found
     )

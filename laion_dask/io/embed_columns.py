@@ -25,20 +25,26 @@ _ARROW = {
 }
 
 
-def plan_columns(surveys: Iterable, heads: Iterable) -> list[list[str]]:
+def plan_columns(surveys: Iterable, ours: Iterable[str], heads: Iterable[str]) -> list[list[str]]:
     """The metadata's columns as [name, Arrow type], from what the first look found.
 
     ``key`` and ``image_path``, then the caption, then the JSON fields under their own names, then
-    one column a head. The caption's column is the JSON's own (``caption``, ``TEXT`` or ``text``)
-    where it has one. A field keeps its type where all shards agree; integers beside floats become
-    double where that is exact, and anything else is written as text.
+    our own scores, then one column a head. The caption's column is the JSON's own (``caption``,
+    ``TEXT`` or ``text``) where it has one. A field keeps its type where all shards agree; integers
+    beside floats become double where that is exact, and anything else is written as text.
+
+    Parameters
+    ----------
+    surveys : iterable of Survey
+    ours, heads : iterable of str
+        The columns that ``embed`` itself and its heads add.
 
     Raises
     ------
     ImageError
         When there are more than ``MAX_COLUMNS`` fields.
     OptionError
-        When a head writes a column that is taken.
+        When a column that is added is taken.
     """
     kinds: dict[str, set[str]] = {}
     captions = 0
@@ -56,13 +62,15 @@ def plan_columns(surveys: Iterable, heads: Iterable) -> list[list[str]]:
     taken = {name for name, _ in columns}
     columns += [[name, _type_of(kinds[name])] for name in kinds if name not in taken]
     taken |= set(kinds)
-    for head in heads:
-        if head.name in taken:
+    rename = [(name, "embed writes", "clip_score='…' in the call") for name in ours]
+    rename += [(name, "The head writes", "head.to('…')") for name in heads]
+    for name, who, how in rename:
+        if name in taken:
             raise OptionError(
-                f"The head writes the column {head.name!r}, which the samples have already. "
-                "Rename it with head.to('…')."
+                f"{who} the column {name!r}, which the samples have already. Rename it with {how}."
             )
-        columns.append([head.name, "float"])
+        taken.add(name)
+        columns.append([name, "float"])
     return columns
 
 
@@ -91,7 +99,7 @@ def metadata_table(kept: list[Sample], columns: list[list[str]], scores: dict) -
     columns : list of [name, type]
         From ``plan_columns``.
     scores : dict of str to (n,) float32 array
-        The heads' columns.
+        The columns that are added.
     """
     caption = caption_column(columns)
     arrays = []

@@ -32,6 +32,7 @@ PLAN = ".embed_plan.json"
 #: The parts of a plan that must agree for a folder to be resumed, in words.
 _IDENTITY = {
     "model": "another model",
+    "precision": "another precision",
     "sources": "other source files",
     "heads": "other heads",
     "columns": "other columns",
@@ -107,9 +108,11 @@ class EmbedFolder:
     def _check_same(self, found: dict, plan: dict) -> None:
         other = [words for part, words in _IDENTITY.items() if found.get(part) != plan[part]]
         if other:
+            at = found.get("precision", "float32")
+            how = "" if at == plan["precision"] else f" (its own is precision={at!r})"
             raise ExportError(
-                f"{self.path} holds an embed run of {' and '.join(other)}. Expected the run that "
-                "is to be resumed. Name another folder, or remove this one."
+                f"{self.path} holds an embed run of {' and '.join(other)}{how}. Expected the run "
+                "that is to be resumed. Name another folder, or remove this one."
             )
 
     def sweep(self) -> None:

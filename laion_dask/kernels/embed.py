@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from laion_dask.errors import ImageError
 from laion_dask.kernels.lanes import in_order
+from laion_dask.kernels.score import unit
 
 #: Bytes of undecoded images that one batch holds before it is closed early.
 MAX_BATCH_BYTES = 64 * 2**20
@@ -28,12 +30,15 @@ class EmbeddedShard:
         The samples, without their image bytes.
     rejected : list
         The samples that are no row, each with its ``reason``.
+    scores : dict of str to (n,) float32 array
+        One a head over images, by its name.
     """
 
     images: np.ndarray
     texts: np.ndarray | None
     kept: list
     rejected: list
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def embed_samples(
@@ -43,6 +48,7 @@ def embed_samples(
     dim: int,
     batch_size: int = 64,
     texts: bool = False,
+    heads: Sequence = (),
     lanes: int = 1,
     after_batch: Callable[[int], None] = lambda n: None,
 ) -> EmbeddedShard:
@@ -58,30 +64,37 @@ def embed_samples(
     samples : iterable
         Objects with ``image`` (bytes or None), ``caption`` and ``reason``.
     encoder : object
-        ``prepare(bytes)``, ``images(list)`` and ``texts(list)``, as ``models.loading.LoadedClip``.
+        ``decode(bytes)``, ``prepare(picture)``, ``images(list)`` and ``texts(list)``, as
+        ``models.loaded.LoadedClip``.
     dim : int
         The length of its embeddings.
     batch_size : int
     texts : bool
         Whether captions are embedded too.
+    heads : sequence of heads over images
+        ``name``, ``prepare(picture)`` and ``of_prepared(list)``. A picture is decoded once.
     lanes : int
     after_batch : callable
         Called with the number of samples of every finished batch; what it raises ends the work.
     """
-    parts = list(_in_lanes(samples, encoder, batch_size, texts, lanes, after_batch))
+    task = partial(embed_batch, encoder=encoder, texts=texts, heads=heads)
+    parts = list(_in_lanes(_batches(samples, batch_size), task, lanes, after_batch))
     full = [part for part in parts if part.kept]
-    empty = np.empty((0, dim), np.float16)
+    empty, no_score = np.empty((0, dim), np.float16), np.empty(0, np.float32)
     return EmbeddedShard(
         images=np.concatenate([empty, *(part.images for part in full)]),
         texts=np.concatenate([empty, *(part.texts for part in full)]) if texts else None,
         kept=[sample for part in parts for sample in part.kept],
         rejected=[sample for part in parts for sample in part.rejected],
+        scores={
+            head.name: np.concatenate([no_score, *(part.scores[head.name] for part in full)])
+            for head in heads
+        },
     )
 
 
-def _in_lanes(samples, encoder, batch_size, texts, lanes, after_batch) -> Iterator[EmbeddedShard]:
-    batches = _batches(samples, batch_size)
-    for part in in_order(lambda batch: embed_batch(batch, encoder, texts), batches, lanes):
+def _in_lanes(batches, task, lanes, after_batch) -> Iterator[EmbeddedShard]:
+    for part in in_order(task, batches, lanes):
         after_batch(len(part.kept) + len(part.rejected))
         yield part
 
@@ -98,33 +111,39 @@ def _batches(samples: Iterable, batch_size: int) -> Iterator[list]:
         yield batch
 
 
-def embed_batch(batch: list, encoder, texts: bool) -> EmbeddedShard:
+def embed_batch(batch: list, encoder, texts: bool, heads: Sequence = ()) -> EmbeddedShard:
     """The embeddings of one batch; image bytes are dropped on the way."""
     kept, prepared, rejected = [], [], []
     for sample in batch:
         data, sample.image = sample.image, None
         if sample.reason is None:
             try:
-                prepared.append(encoder.prepare(data or b""))
+                picture = encoder.decode(data or b"")
+                prepared.append([encoder.prepare(picture), *(h.prepare(picture) for h in heads)])
             except ImageError as error:
                 sample.reason = str(error)
         (rejected if sample.reason else kept).append(sample)
-    images = encoder.images(prepared) if prepared else np.empty((0, 1), np.float32)
-    images, kept, failed = _finite_only(images, kept)
-    captions = _captions(kept, encoder, images.shape[1]) if texts and kept else images
-    order = {id(sample): at for at, sample in enumerate(batch)}
-    rejected = sorted(rejected + failed, key=lambda sample: order[id(sample)])
     if not kept:
-        return EmbeddedShard(images[:0], images[:0], [], rejected)
-    return EmbeddedShard(images.astype(np.float16), captions.astype(np.float16), kept, rejected)
+        return EmbeddedShard(np.empty((0, 1), np.float16), None, [], rejected)
+    for_model, *for_heads = (list(inputs) for inputs in zip(*prepared, strict=True))
+    images = encoder.images(for_model)
+    scores = {h.name: h.of_prepared(p) for h, p in zip(heads, for_heads, strict=True)}
+    return _finite_only(images, kept, scores, rejected, batch, encoder if texts else None)
 
 
-def _finite_only(images: np.ndarray, kept: list) -> tuple[np.ndarray, list, list]:
+def _finite_only(images, kept, scores, rejected, batch, encoder) -> EmbeddedShard:
+    """The rows whose embedding is one, with their captions' where an encoder is given."""
     good = (np.isfinite(images) & images.any(axis=1, keepdims=True)).all(axis=1)
-    failed = [sample for sample, fine in zip(kept, good, strict=True) if not fine]
-    for sample in failed:
-        sample.reason = "the model's embedding of it is zero or not finite"
-    return images[good], [s for s, fine in zip(kept, good, strict=True) if fine], failed
+    for sample, fine in zip(kept, good, strict=True):
+        if not fine:
+            sample.reason = "the model's embedding of it is zero or not finite"
+            rejected.append(sample)
+    order = {id(sample): at for at, sample in enumerate(batch)}
+    rejected.sort(key=lambda sample: order[id(sample)])
+    kept = [sample for sample, fine in zip(kept, good, strict=True) if fine]
+    texts = _captions(kept, encoder, images.shape[1]) if encoder else None
+    scores = {name: values[good] for name, values in scores.items()}
+    return EmbeddedShard(images[good].astype(np.float16), texts, kept, rejected, scores)
 
 
 def _captions(kept: list, encoder, dim: int) -> np.ndarray:
@@ -132,4 +151,21 @@ def _captions(kept: list, encoder, dim: int) -> np.ndarray:
     rows = [at for at, sample in enumerate(kept) if sample.caption is not None]
     if rows:
         found[rows] = encoder.texts([kept[at].caption for at in rows])
-    return found
+    return found.astype(np.float16)
+
+
+def clip_scores(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """The cosine of each image with its caption, from float16 embeddings as they are written.
+
+    Parameters
+    ----------
+    images, texts : (n, dim) float16 arrays
+        Texts with NaN where there is no caption.
+
+    Returns
+    -------
+    (n,) float32 array
+        In [-1, 1]; NaN where there is no caption.
+    """
+    image, text = unit(images), unit(texts)
+    return np.clip(np.einsum("ij,ij->i", image, text), -1, 1)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laion_dask.backend import gpu_count
-from laion_dask.errors import ImageError, ModelMismatchError, OptionError, did_you_mean, must_be
+from laion_dask.backend import gpu_count, has_bfloat16
+from laion_dask.errors import ModelMismatchError, OptionError, did_you_mean, must_be
 from laion_dask.models import loading, pictures, weights
+from laion_dask.models.loaded import check_precision
 from laion_dask.models.vectors import Vectors
 
 if TYPE_CHECKING:
@@ -134,8 +135,13 @@ class ClipModel:
         """
         loading.require_file(self.arch, self.pretrained)
 
-    def load(self) -> loading.LoadedClip:
+    def load(self, precision: str = "float32") -> loading.LoadedClip:
         """The model in memory: loaded at the first call in a process, then the same one. Eager.
+
+        Parameters
+        ----------
+        precision : str
+            ``"float32"`` or ``"bfloat16"``: what it computes in, and keeps its weights in.
 
         Raises
         ------
@@ -144,7 +150,15 @@ class ClipModel:
         OptionError
             When its device is not there.
         """
-        return loading.load(self.arch, self.pretrained, _resolve_device(self.device))
+        check_precision(precision)
+        return loading.load(self.arch, self.pretrained, _resolve_device(self.device), precision)
+
+    def fastest_precision(self) -> str:
+        """``"bfloat16"`` where this machine's processor or card multiplies it, else ``"float32"``.
+
+        On random and trained weights alike, unit vectors of the two have a cosine over 0.999.
+        """
+        return "bfloat16" if has_bfloat16(_resolve_device(self.device)) else "float32"
 
     def text(self, texts: str | Sequence[str]) -> Vectors:
         """Unit-norm float32 embeddings of texts: (dim,) for one, (n, dim) for a list. Eager.
@@ -188,7 +202,7 @@ class ClipModel:
         clip = self.load()
 
         def embed(batch):
-            return clip.images([_prepared(clip, image) for image in batch])
+            return clip.images([clip.prepare(pictures.as_picture(image)) for image in batch])
 
         found = self._batched(embed, images)
         return found[0] if one else found
@@ -285,20 +299,3 @@ def _resolve_device(device: str | None) -> str:
             f"device is {device!r}, but no CUDA device is visible. Leave it out, or say 'cpu'."
         )
     return device
-
-
-def _prepared(clip: loading.LoadedClip, image):
-    if hasattr(image, "convert"):
-        return clip.prepare_picture(image)
-    if isinstance(image, (bytes, bytearray, memoryview)):
-        return clip.prepare(bytes(image))
-    if not isinstance(image, (str, os.PathLike)):
-        raise ImageError(
-            f"An image is {type(image).__name__}. Expected a Pillow picture, a path or bytes."
-        )
-    try:
-        if os.path.getsize(image) > pictures.MAX_IMAGE_BYTES:
-            raise ImageError(f"over the limit of {pictures.MAX_IMAGE_BYTES} bytes")
-        return clip.prepare(Path(image).read_bytes())
-    except (OSError, ImageError) as error:
-        raise ImageError(f"{os.fspath(image)} cannot be embedded: {error}") from error

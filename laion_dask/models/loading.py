@@ -7,18 +7,17 @@ switched off. A file that is not there is a ``WeightsError`` that says where it 
 from __future__ import annotations
 
 import json
-import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-
 from laion_dask.errors import OptionError, WeightsError
-from laion_dask.models import pictures, weights
+from laion_dask.models import weights
+from laion_dask.models.hub_text import require_text_tower
+from laion_dask.models.loaded import LoadedClip
 from laion_dask.models.process_cache import ProcessCache
 
 _HERE = Path(__file__).parent
@@ -162,7 +161,7 @@ def require_file(arch: str, pretrained: str | None) -> Path:
     return file
 
 
-def load(arch: str, pretrained: str | None, device: str) -> LoadedClip:
+def load(arch: str, pretrained: str | None, device: str, precision: str) -> LoadedClip:
     """The model in memory, loaded at the first request of this process and then shared. Eager.
 
     Raises
@@ -170,11 +169,13 @@ def load(arch: str, pretrained: str | None, device: str) -> LoadedClip:
     WeightsError
         When the weights are not on this machine, damaged, or of another architecture.
     """
-    return _loaded.get((arch, pretrained, device), lambda: _load(arch, pretrained, device))
+    key = (arch, pretrained, device, precision)
+    return _loaded.get(key, lambda: _load(*key))
 
 
-def _load(arch: str, pretrained: str | None, device: str) -> LoadedClip:
+def _load(arch: str, pretrained: str | None, device: str, precision: str) -> LoadedClip:
     file = require_file(arch, pretrained)
+    require_text_tower(arch, read_config(arch))
     settings = {"force_quick_gelu": None}
     if pretrained and not is_path(pretrained):
         published = _published(arch, pretrained)
@@ -184,14 +185,14 @@ def _load(arch: str, pretrained: str | None, device: str) -> LoadedClip:
             settings[f"image_{name}"] = published.get(name)
     try:
         with _open_clip_lock, _offline():
-            return LoadedClip(_registered(arch), file, device, settings)
+            return LoadedClip(_registered(arch), file, device, precision, settings)
     except (OptionError, WeightsError):
         raise
     except Exception as error:  # unpickling, missing keys, shapes, an optional tokenizer
         raise WeightsError(
             f"{file} cannot be loaded into {arch} ({type(error).__name__}: {str(error)[:300]}). "
             "Expected the state dict of that architecture as safetensors or a weights-only "
-            "PyTorch file; models whose text tower needs a hub download are not supported."
+            "PyTorch file."
         ) from error
 
 
@@ -221,71 +222,3 @@ def _offline() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
-
-
-class LoadedClip:
-    """A CLIP model in memory: float32 weights in evaluation mode, preprocessing, tokenizer.
-
-    Its methods may be called from several threads. On a GPU one forward pass runs at a time, so
-    that device memory holds one batch; on a CPU they run side by side.
-
-    Attributes
-    ----------
-    on_gpu : bool
-    """
-
-    def __init__(self, name: str, file: Path, device: str, settings: dict) -> None:
-        import open_clip
-        import torch
-
-        with torch.random.fork_rng(devices=[]):  # building a model draws numbers; loading must not
-            model, _, self._preprocess = open_clip.create_model_and_transforms(
-                name, str(file), precision="fp32", device=device, pretrained_text=False, **settings
-            )
-        self._model = model.eval().requires_grad_(False)
-        self._tokenize = open_clip.get_tokenizer(name)
-        self._device = torch.device(device)
-        self.on_gpu = self._device.type != "cpu"
-        self._turn = threading.Lock() if self.on_gpu else None
-
-    def prepare(self, data: bytes):
-        """An image file's bytes as the model's input, a (3, height, width) float32 tensor.
-
-        Raises
-        ------
-        ImageError
-            When the bytes cannot be decoded within the limits.
-        """
-        return self._preprocess(pictures.decode(data))
-
-    def prepare_picture(self, picture):
-        """A Pillow picture as the model's input."""
-        return self._preprocess(picture.convert("RGB"))
-
-    def images(self, prepared: Sequence) -> np.ndarray:
-        """Unit-norm embeddings, (n, dim) float32, of prepared pictures."""
-        import torch
-
-        return self._forward(self._model.encode_image, torch.stack(list(prepared)))
-
-    def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit-norm embeddings, (n, dim) float32, of texts."""
-        clean = [_one_line(text) for text in texts]
-        return self._forward(self._model.encode_text, self._tokenize(clean))
-
-    def _forward(self, encode, batch) -> np.ndarray:
-        import torch
-
-        with torch.inference_mode():
-            if self._turn is None:
-                features = encode(batch)
-            else:
-                with self._turn:
-                    features = encode(batch.to(self._device)).cpu()
-            return torch.nn.functional.normalize(features.float(), dim=-1).numpy()
-
-
-def _one_line(text: str) -> str:
-    # No tokenizer reads beyond its context of some hundred tokens; a caption of megabytes would
-    # only cost time. Control characters (NUL among them) are spaces.
-    return re.sub(r"[\x00-\x1f\x7f]+", " ", text[:10_000])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_dask.errors import ImageError
@@ -67,6 +69,30 @@ def decode(data: bytes) -> Image.Image:
         raise ImageError(f"not an image of a known format ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders raise anything from SyntaxError to struct.error
         raise ImageError(f"image cannot be decoded: {_stable(error)}") from error
+
+
+def as_picture(image: Image.Image | str | os.PathLike | bytes) -> Image.Image:
+    """A Pillow picture from one, from the path of an image file, or from its bytes. Eager.
+
+    Raises
+    ------
+    ImageError
+        When it is none of these, or cannot be read; the message names the path.
+    """
+    if hasattr(image, "convert"):
+        return image
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return decode(bytes(image))
+    if not isinstance(image, (str, os.PathLike)):
+        raise ImageError(
+            f"An image is {type(image).__name__}. Expected a Pillow picture, a path or bytes."
+        )
+    try:
+        if os.path.getsize(image) > MAX_IMAGE_BYTES:
+            raise ImageError(f"over the limit of {MAX_IMAGE_BYTES} bytes")
+        return decode(Path(image).read_bytes())
+    except (OSError, ImageError) as error:
+        raise ImageError(f"{os.fspath(image)} cannot be read: {error}") from error
 
 
 def _check_size(width: int, height: int) -> None:

@@ -60,16 +60,18 @@ def spread(work: Callable[[Any], None], items: Sequence, *, lanes: int | None = 
     work : callable
     items : sequence
     lanes : int, optional
-        Most items that are worked on at once.
+        Most items that are worked on at once. With 1 the work is done here, in the caller's
+        thread; else in new threads, even where one is enough, since the caller's own torch may
+        have more of them.
     """
-    with one_torch_thread():
-        with _guard:
-            free = max(1, _state["before"] // _state["inside"])
-        lanes = min(lanes or free, free, len(items))
-        if lanes < 2:
-            for item in items:
-                work(item)
-            return
-        with ThreadPoolExecutor(lanes, thread_name_prefix="spread") as pool:
-            for _ in pool.map(work, items):
-                pass
+    if lanes == 1:
+        for item in items:
+            work(item)
+    elif items:
+        with one_torch_thread():
+            with _guard:
+                free = max(1, _state["before"] // _state["inside"])
+            lanes = min(lanes or free, free, len(items))
+            with ThreadPoolExecutor(lanes, thread_name_prefix="spread") as pool:
+                for _ in pool.map(work, items):
+                    pass

@@ -1,4 +1,4 @@
-"""Images into embeddings: archives or a folder in, clip-retrieval's layout out, shard by shard."""
+"""Images into embeddings: archives, Parquet or a folder in, clip-retrieval's layout out."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from pathlib import Path
 
 from dask.system import CPU_COUNT
 
-from laion_dask.errors import OptionError
+from laion_dask.backend import gpu_count
+from laion_dask.errors import OptionError, must_be
 from laion_dask.io.embed_columns import metadata_table, plan_columns, rejects_table
 from laion_dask.io.embed_folder import MANIFEST, EmbedFolder
-from laion_dask.io.images import FolderShard, Survey, TarShard, find_shards
-from laion_dask.kernels.embed import embed_samples
+from laion_dask.io.image_shards import Shard, Survey
+from laion_dask.io.images import find_shards
+from laion_dask.kernels.embed import clip_scores, embed_samples
 from laion_dask.models.clip import ClipModel, as_model
 from laion_dask.models.heads import Head, check_heads
+from laion_dask.models.loaded import check_precision
 from laion_dask.models.torch_threads import one_torch_thread
 from laion_dask.verbs.task_runner import Run, current_client, run_each
 
-#: Threads that decode beside the forward pass of one shard, where a GPU does that pass.
-GPU_LANES = 4
+#: Below this many shards a core, each has two lanes, so that no core waits for the last shard.
+FEW_SHARDS = 4
 
 #: Libraries whose version can change a digit of the result.
 _LIBRARIES = ("laion_dask", "open_clip_torch", "torch", "torchvision", "pillow")
@@ -86,7 +89,9 @@ class _Work:
     """What the tasks of one run have in common."""
 
     model: ClipModel
+    precision: str
     heads: tuple[Head, ...]
+    clip_score: str | None
     columns: list
     folder: EmbedFolder
     batch_size: int
@@ -99,30 +104,47 @@ def embed(
     out: str | os.PathLike,
     *,
     batch_size: int = 64,
+    precision: str | None = None,
     heads: Iterable[Head] = (),
+    clip_score: str | None = "clip_score",
+    image: str | None = None,
     progress: bool | None = None,
 ) -> EmbedResult:
     """CLIP embeddings of images, and of their captions, written shard by shard. Eager.
 
     A broken image costs one row, which is counted and whose reason is in ``out/_rejects``. Killed
-    at any moment, the same call resumes by shard; with the same ``batch_size`` and library
-    versions the result is byte-identical to an uninterrupted run, for any number of workers.
+    at any moment, the same call resumes by shard; with the same ``batch_size``, kind of processor
+    and library versions the result is byte-identical to an uninterrupted run, for any number of
+    workers.
     Runs on the distributed client of this process where there is one, else on threads.
 
     Parameters
     ----------
     source : str, path, or list of them
-        Webdataset tars (names, a pattern, a folder of them, fsspec addresses), or one folder of
-        JPEG, PNG, WEBP and GIF files. A caption comes from ``key.txt``, else from ``caption``,
-        ``TEXT`` or ``text`` of ``key.json``, whose fields become columns.
+        Webdataset tars or Parquet files with image bytes (names, a pattern, a folder of them,
+        fsspec addresses), or one folder of JPEG, PNG, WEBP and GIF files. A caption comes from
+        ``key.txt``, else from ``caption``, ``TEXT`` or ``text`` of ``key.json``, whose fields
+        become columns. In Parquet it comes from the column of one of these names; every other
+        column without bytes becomes one, and the key is that of ``key`` or ``__key__``, else the
+        row's number.
     model : ClipModel or str
         Its weights must be on every worker.
     out : path
         A folder that every worker sees, new or empty, or that of the same call before.
     batch_size : int
         Images that go through the model at a time.
+    precision : str, optional
+        ``"float32"`` or ``"bfloat16"``. By default bfloat16 where the processors or cards of all
+        workers multiply it, which is several times faster; its embeddings have a cosine of at
+        least 0.999 with float32's. A run is resumed in its own precision only.
     heads : iterable of heads
-        Each adds its column to the metadata, computed from the float16 embeddings as written.
+        Over embeddings, computed from the float16 ones as written, or over images, such as
+        ``ld.heads.watermark``; each adds its column to the metadata.
+    clip_score : str, optional
+        The column of the cosine between an image and its caption, as written; float32, NaN
+        without a caption. ``None`` leaves it out; without captions there is none.
+    image : str, optional
+        The column of image bytes, where Parquet files have several columns of bytes.
     progress : bool, optional
         Whether to show a bar; by default as ``set_options(progress=…)`` says.
 
@@ -133,7 +155,7 @@ def embed(
 
     Raises
     ------
-    ShardNotFoundError, ImageError, OptionError, WeightsError, ModelMismatchError
+    ShardNotFoundError, ShardError, ImageError, OptionError, WeightsError, ModelMismatchError
         At once, before anything is computed.
     ExportError
         At once, when ``out`` is not empty and holds anything but this run.
@@ -145,21 +167,25 @@ def embed(
     >>> frame = ld.read_shards(result.metadata)  # doctest: +SKIP
     """
     model = as_model(model)
-    heads = tuple(check_heads(heads, model))
+    heads = tuple(check_heads(heads, model, ("embeddings", "images")))
     if not isinstance(batch_size, int) or batch_size < 1:
         raise OptionError(f"batch_size is {batch_size!r}. Expected a whole number from 1 on.")
+    if precision is not None:
+        check_precision(precision)
+    if clip_score is not None:
+        must_be("clip_score", clip_score, str, "a column's name, or None")
     model.require()
-    shards = find_shards(source)
-    once = [1] * len(shards)
-    surveys = run_each(
-        _survey, [(s,) for s in shards], sizes=once, label="look", unit="shard", progress=progress
-    )
-    plan = _plan(model, heads, shards, surveys)
+    shards = find_shards(source, image)
+    surveys, native = _look(shards, model, progress)
     texts = any(survey.n_captions for survey in surveys)
+    score = clip_score if texts else None
+    plan = _plan(model, precision or native, heads, score, shards, surveys)
     folder = EmbedFolder(os.path.abspath(out), len(shards), texts)
     plan = folder.begin(plan)
     todo = [number for number in range(len(shards)) if not folder.is_done(number)]
-    work = _Work(model, heads, plan["columns"], folder, batch_size, _lanes(len(todo)))
+    work = _Work(
+        model, plan["precision"], heads, score, plan["columns"], folder, batch_size, _lanes(todo)
+    )
     try:
         run_each(
             _embed_shard,
@@ -176,7 +202,15 @@ def embed(
     return EmbedResult(Path(out), len(shards), **found, has_texts=texts)
 
 
-def _plan(model: ClipModel, heads, shards: list, surveys: list[Survey]) -> dict:
+def _look(shards: list[Shard], model: ClipModel, progress) -> tuple[list[Survey], str]:
+    """A first look at every shard, and the precision that is fast wherever one was taken."""
+    items, once = [(shard, model) for shard in shards], [1] * len(shards)
+    found = run_each(_survey, items, sizes=once, label="look", unit="shard", progress=progress)
+    fast = {precision for _, precision in found}
+    return [survey for survey, _ in found], fast.pop() if len(fast) == 1 else "float32"
+
+
+def _plan(model: ClipModel, precision: str, heads, score, shards: list, surveys: list) -> dict:
     sources = [
         {
             "name": shard.name,
@@ -189,42 +223,51 @@ def _plan(model: ClipModel, heads, shards: list, surveys: list[Survey]) -> dict:
     return {
         "format": "laion_dask embed 1",
         "model": model.recipe(),
+        "precision": precision,
         "heads": [head.recipe() for head in heads],
-        "columns": plan_columns(surveys, heads),
+        "clip_score": score,
+        "columns": plan_columns(surveys, [score] if score else [], [head.name for head in heads]),
         "sources": sources,
         "versions": {name: version(name) for name in _LIBRARIES},
     }
 
 
-def _lanes(n_todo: int) -> int:
+def _lanes(todo: list[int]) -> int:
     """Batches of a shard that run side by side, so that the shards together fill the cores."""
     if current_client() is not None:
         return 1  # the workers' own threads do, one shard each
-    return max(1, CPU_COUNT // max(1, n_todo))
+    few = 2 if len(todo) < FEW_SHARDS * CPU_COUNT and CPU_COUNT > 1 else 1
+    return max(few, CPU_COUNT // max(1, len(todo)))
 
 
-def _survey(run: Run, shard: TarShard | FolderShard) -> Survey:
+def _survey(run: Run, shard: Shard, model: ClipModel) -> tuple[Survey, str]:
     with run:
         survey = shard.survey()
         run.advance(1)
-    return survey
+    return survey, model.fastest_precision()
 
 
-def _embed_shard(run: Run, shard: TarShard | FolderShard, number: int, work: _Work) -> None:
+def _embed_shard(run: Run, shard: Shard, number: int, work: _Work) -> None:
     with run, one_torch_thread():
-        encoder = work.model.load()
+        encoder = work.model.load(work.precision)
         done = embed_samples(
             shard.samples(),
             encoder,
             dim=work.model.dim,
             batch_size=work.batch_size,
             texts=work.folder.texts,
-            lanes=max(work.lanes, GPU_LANES) if encoder.on_gpu else work.lanes,
+            heads=[head for head in work.heads if head.reads == "images"],
+            # Beside a GPU the cores have nothing to do but decode.
+            lanes=max(work.lanes, CPU_COUNT // gpu_count()) if encoder.on_gpu else work.lanes,
             after_batch=run.advance,
         )
-        arrays = {"img_emb": done.images}
+        arrays, scores = {"img_emb": done.images}, dict(done.scores)
         if work.folder.texts:
             arrays["text_emb"] = done.texts
-        scores = {head.name: head.predict(done.images) for head in work.heads}
+        if work.clip_score:
+            scores[work.clip_score] = clip_scores(done.images, done.texts)
+        for head in work.heads:
+            if head.reads == "embeddings":
+                scores[head.name] = head.predict(done.images)
         metadata = metadata_table(done.kept, work.columns, scores)
         work.folder.write(number, arrays, metadata, rejects_table(done.rejected))

@@ -15,6 +15,7 @@ from laion_dask.models.heads.matching import check_heads
 from laion_dask.models.heads.nsfw import NsfwHead, nsfw
 from laion_dask.models.heads.prompts import PromptHead, inappropriate, zero_shot
 from laion_dask.models.heads.trained import TrainedHead, load
+from laion_dask.models.heads.watermark import WatermarkHead, watermark
 
 __all__ = [
     "CaptionHead",
@@ -25,6 +26,7 @@ __all__ = [
     "NsfwHead",
     "PromptHead",
     "TrainedHead",
+    "WatermarkHead",
     "aesthetic",
     "by_name",
     "check_heads",
@@ -33,6 +35,7 @@ __all__ = [
     "load",
     "nsfw",
     "toxicity",
+    "watermark",
     "zero_shot",
 ]
 
@@ -46,14 +49,21 @@ NAMES: dict[str, Callable[[ClipModel | str], Head]] = {
 }
 
 
+#: The heads that need a weight file, written ``NAME=FILE`` there.
+NAMES_OF_FILES: dict[str, Callable[..., Head]] = {"watermark": watermark}
+
+
 def by_name(name: str, clip: ClipModel | str) -> Head:
-    """A head by its name on the command line, such as ``"aesthetic"``. Eager.
+    """A head by its name on the command line: ``"aesthetic"``, ``"watermark=FILE"``. Eager.
 
     Raises
     ------
     OptionError
         When there is no head of that name; else as the head's own function.
     """
+    short, equals, file = name.partition("=")
+    if equals and short in NAMES_OF_FILES:
+        return NAMES_OF_FILES[short](weights=file)
     if name not in NAMES:
-        raise one_of("head", name, NAMES)
+        raise one_of("head", name, [*NAMES, *(f"{short}=FILE" for short in NAMES_OF_FILES)])
     return NAMES[name](clip)

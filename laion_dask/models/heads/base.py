@@ -219,8 +219,9 @@ def _filled(rows, n: int):
     if isinstance(rows, np.ndarray):
         # Through a tensor of the same kind: NumPy's own conversion of float16 is twenty times
         # slower than torch's, and torch does not take read-only memory.
-        filled = torch.zeros((n, rows.shape[1]), dtype=getattr(torch, rows.dtype.name))
+        filled = torch.empty((n, rows.shape[1]), dtype=getattr(torch, rows.dtype.name))
         filled.numpy()[: len(rows)] = rows
+        filled[len(rows) :] = 0
         return filled.float()
     rows = rows.float()
     return torch.cat([rows, rows.new_zeros((n - len(rows), rows.shape[1]))])

@@ -71,15 +71,15 @@ def nsfw(
     180, 316, 413, 440 and 644 (ViT-L-14), 92, 133 and 312 (ViT-B-32) are not numbers to it but
     words: the value printed with six decimals is looked up in a vocabulary, and its place in that
     list, 0 where it is absent, is what the network sees. The vocabularies were made from float16
-    embeddings. Scores therefore depend on how the embeddings are stored: on the same rows, float16
-    and float32 differ by up to 0.3, and leaving the look-up out moves scores by up to 0.4. Score
-    the stored rows, neither converted nor scaled. They must be of length 1.
+    embeddings. Scores therefore depend on how the embeddings are stored: on 512 rows, float16 and
+    float32 differ by up to 0.27, and leaving the look-up out moves scores as far (elsewhere 0.4 was
+    seen). Score the stored rows, neither converted nor scaled. They must be of length 1.
 
     For ViT-H-14 it is a plain network without a logistic at its end, trained towards 0 and 1: its
     answers can leave that range.
 
-    The detectors find nudity; they were trained on photographs from the web and err on art,
-    drawings, medicine and people in little clothing.
+    The detectors were trained to find nudity and pornography (their README), not violence nor
+    hate. A low score is no promise: look at what a threshold keeps.
 
     Parameters
     ----------
@@ -89,8 +89,8 @@ def nsfw(
         The weight file; by default it is looked for as ``laion_dask.models.weights`` says. No
         digest of ViT-H-14's is published, so its path must be given.
     precision : str
-        ``"float32"`` agrees with TensorFlow within 1e-6. ``"bfloat16"`` keeps only the first and
-        the last layer in float32: up to 0.002 off, and faster where the processor has such
+        ``"float32"`` agrees with TensorFlow within 2e-6. ``"bfloat16"`` keeps only the first and
+        the last layer in float32: up to 0.004 off, and faster where the processor has such
         arithmetic (AVX512-BF16, AMX, CUDA).
     to : str
         The output column. LAION's own column is ``punsafe``; a frame that has it keeps it.
@@ -108,8 +108,11 @@ def nsfw(
         raise one_of("precision", precision, PRECISIONS)
     home, file = published_for(clip, _FILES, "NSFW head")
     path = os.path.abspath(weights or weight_files.find(file))
-    _network(path, home)
-    return NsfwHead(to, home, path, weight_files.sha256_of(path), precision=precision)
+    if not os.path.isfile(path):
+        raise WeightsError(f"There is no weight file {path}. Give the path of {file}.")
+    head = NsfwHead(to, home, path, weight_files.sha256_of(path), precision=precision)
+    head.load()
+    return head
 
 
 def _network(path: str, clip: ClipModel | str) -> tuple[DenseNetwork, bool]:

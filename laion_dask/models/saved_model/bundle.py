@@ -90,16 +90,24 @@ def _table(table: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     footer = table[-_FOOTER:]
     at = wire.varint(footer, 0)[1]
     at = wire.varint(footer, at)[1]  # the handle of the metaindex, which is not needed
-    for _, handle in _entries(_block(table, footer[at:])):
-        yield from _entries(_block(table, handle))
+    before = 0
+    for _, handle in _entries(_block(table, *_extent(footer[at:]))):
+        start, end = _extent(handle)
+        if start < before:  # a block that is read twice, perhaps ten thousand times
+            raise ValueError("blocks of the index overlap")
+        yield from _entries(_block(table, start, end))
+        before = end
 
 
-def _block(table: memoryview, handle: memoryview) -> memoryview:
-    """The block that a handle points at, its checksum verified."""
+def _extent(handle: memoryview) -> tuple[int, int]:
+    """Where the block that a handle points at begins and ends."""
     offset, at = wire.varint(handle, 0)
-    size, _ = wire.varint(handle, at)
-    end = offset + size
-    if size < 4 or end + _TRAILER > len(table):
+    return offset, offset + wire.varint(handle, at)[0]
+
+
+def _block(table: memoryview, offset: int, end: int) -> memoryview:
+    """A block, its checksum verified."""
+    if end < offset + 4 or end + _TRAILER > len(table):
         raise ValueError("a block runs over the end of the index")
     if table[end] != 0:
         raise ValueError("the index is compressed")

@@ -27,7 +27,8 @@ _MEMBERS = {
     "variables/variables.data-00000-of-00001": 4 << 20,
 }
 _MOST_DENSE = 8
-_SIX_DECIMALS = re.compile(r"-?\d{1,9}\.\d{6}")
+_MOST_VOCABULARIES = 16
+_SIX_DECIMALS = re.compile(r"-?[01]\.\d{6}")
 _ENCODING, _NORMALIZATION = "Custom>MultiCategoryEncoding", "Normalization"
 _STRING = 7  # TensorFlow's number of the type
 
@@ -39,8 +40,8 @@ class Detector:
     Attributes
     ----------
     vocabularies : dict of int to (ndarray, ndarray)
-        By input dimension: the entries in millionths, (n,) int64 and increasing, and the index
-        that each stands for, (n,) int64.
+        By input dimension: the entries in millionths, (n,) int64, increasing, in (-2e6, 2e6) and
+        not 0; and the index that each stands for, (n,) int64.
     mean, variance : ndarray
         (dim,) float32, of the inputs after the vocabularies.
     layers : tuple of (ndarray, ndarray)
@@ -89,7 +90,7 @@ def _members(path: str | os.PathLike) -> dict[str, bytes]:
 def _detector(members: dict[str, bytes]) -> Detector:
     encoded, n_dense = _chain(members["keras_metadata.pb"])
     vocabularies = _vocabularies(memoryview(members["saved_model.pb"]))
-    if sorted(vocabularies) != encoded:
+    if sorted(vocabularies) != encoded or len(encoded) > _MOST_VOCABULARIES:
         raise ValueError("the encoded dimensions and the vocabularies differ")
     # Layers are numbered in order, those without weights left out: the encoding is 0, the
     # normalisation 1, the dense ones follow.
@@ -217,7 +218,7 @@ def _vocabulary(keys: memoryview, values: memoryview) -> tuple[np.ndarray, np.nd
     if indices.min() < 0 or indices.max() > 1 << 20:
         raise ValueError("an index of a vocabulary is out of range")
     if not all(_SIX_DECIMALS.fullmatch(entry) for entry in entries):
-        raise ValueError("an entry of a vocabulary is no number with six decimals")
+        raise ValueError("an entry of a vocabulary is no number below 2 with six decimals")
     millionths = np.array([int(entry.replace(".", "")) for entry in entries])
     order = np.argsort(millionths, kind="stable")
     millionths = millionths[order]

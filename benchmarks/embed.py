@@ -1,0 +1,206 @@
+"""Embed the same images several ways, side by side, and say how they compare.
+
+    python benchmarks/embed.py --images photos/
+    python benchmarks/embed.py --images photos/ --model ViT-L-14 --n 20000   # with a GPU
+
+Each way runs in a process of its own, the ways in turn, loading apart, the page cache warm; the
+medians count. Weights are random by seed, so that nothing has to be fetched. Imports this file's
+standard library only, see `embed_data`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CORES = 2
+OURS, LOOP, AUTOCAST, PEER = (
+    "laion_dask",
+    "open_clip loop",
+    "open_clip loop, autocast",
+    "clip-retrieval",
+)
+PACKAGES = ("torch", "torchvision", "open_clip_torch", "pillow", "dask", "laion_dask")
+MEASURES = ("wall_s", "cpu_s", "load_s", "peak_bytes", "gpu_bytes")
+
+
+def child(python: str, script: str, *arguments: str) -> dict:
+    """What a script of this folder prints as its last line; in two threads without a GPU."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(CORES))
+    environment = {**os.environ, **({} if has_gpu() else threads), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [python, str(HERE / script), *arguments], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"{script} {' '.join(arguments)} failed with {done.returncode}.")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def has_gpu() -> bool:
+    """Whether the driver shows a card; torch is not imported for it."""
+    return bool(gpu_name())
+
+
+def gpu_name() -> str:
+    """The first card's name, empty where there is none."""
+    if shutil.which("nvidia-smi") is None:
+        return ""
+    ask = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    found = subprocess.run(ask, capture_output=True, text=True).stdout.splitlines()
+    return found[0] if found else ""
+
+
+def measure(pythons: dict[str, str], files: dict, args, scratch: Path) -> dict[str, list[dict]]:
+    """The runs of each way, in turn."""
+    runs: dict[str, list[dict]] = {way: [] for way in pythons}
+    for repeat in range(1, args.repeats + 1):
+        for way, python in pythons.items():
+            out = scratch / way
+            shutil.rmtree(out, ignore_errors=True)
+            given = (way, files["tars"], args.model, files["weights"], str(out))
+            result = child(python, "embed_ways.py", *given)
+            runs[way].append(result)
+            shown = f"{args.n / result['wall_s']:.1f} images/s"
+            print(f"{repeat}/{args.repeats} {way}: {shown}", file=sys.stderr)
+    return runs
+
+
+def targets(speed: dict[str, float], cosine: dict[str, float], stages: dict) -> list[dict]:
+    """What was asked, what was reached."""
+    ours = speed[OURS]
+    exact = _target("cosine to float32 at least 0.9999", cosine[OURS], 0.9999)
+    if has_gpu():
+        forward = next(v for k, v in stages.items() if k.startswith("forward, laion_dask"))
+        return [_target("at least 60 % of the forward pass's own rate", ours / forward, 0.6), exact]
+    return [
+        _target("3.2 x open_clip's loop", ours / speed[LOOP], 3.2),
+        _target("1.15 x the same loop under autocast", ours / speed[AUTOCAST], 1.15),
+        exact,
+    ]
+
+
+def _target(what: str, value: float, at_least: float) -> dict:
+    return {"target": what, "reached": round(value, 5), "passed": value >= at_least}
+
+
+def table(middle: dict[str, dict], speed: dict[str, float], cosine: dict[str, float]) -> str:
+    """Markdown: a row a way."""
+    lines = ["| way | images/s | x loop | CPU s | peak MB | GPU MB | cosine to the loop | load s |"]
+    lines.append("|---|" + "---:|" * 7)
+    for way, values in middle.items():
+        name = f"**{way}**" if way == OURS else way
+        cells = [name, f"{speed[way]:.1f}", f"{speed[way] / speed[LOOP]:.2f}"]
+        cells += [f"{values['cpu_s']:.1f}", f"{values['peak_bytes'] / 1e6:.0f}"]
+        cells += [f"{values['gpu_bytes'] / 1e6:.0f}", f"{cosine[way]:.6f}"]
+        lines.append(f"| {' | '.join(cells)} | {values['load_s']:.1f} |")
+    return "\n".join(lines)
+
+
+def cpu_model() -> str:
+    """The processor's name, as well as the platform says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def conditions(args) -> dict:
+    """What a reader needs to judge the figures."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpu": cpu_model(),
+        "cores": os.cpu_count() if has_gpu() else CORES,
+        "gpu": gpu_name() or None,
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "model": args.model,
+        "images": args.n,
+        "repeats": args.repeats,
+    }
+
+
+def report(about: dict, rows: str, stages: dict, reached: list[dict]) -> str:
+    """The Markdown that is printed and stored."""
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    where = f"{about['cpu']}, {about['cores']} cores" + (
+        f", {about['gpu']}" if about["gpu"] else ""
+    )
+    lines = [
+        f"# Embed {about['images']:,} images with {about['model']}",
+        "",
+        f"{about['date']}, {where}, Python {about['python']}; {versions}. Medians of "
+        f"{about['repeats']} runs in turn, loading apart; random weights.",
+        "",
+        rows,
+        "",
+        "| stage alone | images/s |",
+        "|---|---:|",
+        *(f"| {name} | {value:,.0f} |" for name, value in stages.items()),
+        "",
+    ]
+    lines += [
+        f"- {'pass' if t['passed'] else 'FAIL'}: {t['target']}: {t['reached']}" for t in reached
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--images", required=True, help="folder with tars of photographs")
+    parser.add_argument("--n", type=int, default=512, help="images; those given are repeated")
+    parser.add_argument("--model", default="ViT-B-32", help="open_clip's name of it")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--clip-retrieval", metavar="PYTHON", help="interpreter that has it")
+    parser.add_argument("--data", default=".bench", help="where tars and weights are kept")
+    parser.add_argument("--results", default=str(HERE / "results"), help="where to write")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure, compare, report."""
+    args = arguments()
+    ways = {LOOP: sys.executable, AUTOCAST: sys.executable}
+    if args.clip_retrieval:
+        ways[PEER] = args.clip_retrieval
+    ways[OURS] = sys.executable
+    given = (args.data, args.images, args.model, str(args.n))
+    files = child(sys.executable, "embed_data.py", "prepare", *given)
+    with tempfile.TemporaryDirectory(dir=args.data) as scratch:
+        runs = measure(ways, files, args, Path(scratch))
+        outs = [str(Path(scratch) / way) for way in (LOOP, *ways)]
+        cosine = child(sys.executable, "embed_data.py", "compare", *outs)
+    stages = child(
+        sys.executable, "embed_data.py", "stages", files["tars"], args.model, files["weights"]
+    )
+    middle = {
+        way: {key: statistics.median(run[key] for run in results) for key in MEASURES}
+        for way, results in runs.items()
+    }
+    speed = {way: args.n / values["wall_s"] for way, values in middle.items()}
+    reached, about = targets(speed, cosine, stages), conditions(args)
+    text = report(about, table(middle, speed, cosine), stages, reached)
+    print(text)
+    name = Path(args.results) / ("embed" if args.model == "ViT-B-32" else f"embed-{args.model}")
+    name = name.with_name(f"{name.name}-gpu") if has_gpu() else name
+    name.parent.mkdir(parents=True, exist_ok=True)
+    Path(f"{name}.md").write_text(text)
+    stored = {**about, "medians": middle, "cosine": cosine, "stages": stages, "targets": reached}
+    Path(f"{name}.json").write_text(json.dumps({**stored, "runs": runs}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,176 @@
+"""Score embeddings with the NSFW network and with a linear head, several ways, side by side.
+
+    python benchmarks/heads.py
+    python benchmarks/heads.py --rows 100000 --repeats 3
+
+Each way runs in a process of its own on two cores, the ways in turn, the page cache warm; the
+medians count. What the ways answer is compared. Needs LAION's published detector for ViT-L-14.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import importlib.util
+import json
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from carve import child, cpu_model, medians
+from heads_ways import CORES, DIM, HEADS
+
+HERE = Path(__file__).parent
+PACKAGES = ("torch", "numpy", "numkong", "onnxruntime", "laion_dask")
+LARGEST_DIFFERENCE = {"laion_dask bfloat16": 0.01, "torch float16": 0.02, "numkong float16": 0.02,
+                      "laion_dask float16": 0.02}  # fmt: skip
+"""How far a way may be from the first that computes in float32; others 1e-5."""
+
+
+def measure(head: str, source: str, rows: int, repeats: int, scratch: Path) -> tuple[dict, dict]:
+    """The runs of each way, in turn, and the scores; the first turn is not counted."""
+    ways = [way for way in HEADS[head] if _can_run(way)]
+    runs: dict[str, list[dict]] = {way: [] for way in ways}
+    for repeat in range(repeats + 1):
+        for way in ways:
+            out = str(scratch / f"{head}-{way}.npy")
+            result = child("heads_ways.py", head, way, source, out, str(rows))
+            if repeat:
+                runs[way].append(result)
+                rate = rows / result["wall_s"] / 1e3
+                print(f"{repeat}/{repeats} {head} {way}: {rate:.0f} k rows/s", file=sys.stderr)
+    return runs, {way: np.load(scratch / f"{head}-{way}.npy") for way in ways}
+
+
+def _can_run(way: str) -> bool:
+    package = way.split(",")[0].split(" ")[0]
+    return package != "onnxruntime" or importlib.util.find_spec(package) is not None
+
+
+def differences(scores: dict[str, np.ndarray], reference: str) -> dict[str, float]:
+    """How far each way is from the reference at most; ends the run where that is too far."""
+    found = {}
+    for way, values in scores.items():
+        if way == "read only":
+            continue
+        found[way] = float(np.abs(values.astype(np.float64) - scores[reference]).max())
+        allowed = LARGEST_DIFFERENCE.get(way, 1e-5)
+        if not found[way] <= allowed:
+            raise SystemExit(f"{way} differs from {reference} by {found[way]}, over {allowed}.")
+    return found
+
+
+def targets(nsfw: dict, linear: dict) -> list[dict]:
+    """What was asked, what was reached."""
+    fp32, bf16 = nsfw["laion_dask float32"]["wall_s"], nsfw["laion_dask bfloat16"]["wall_s"]
+    fastest = min(linear[way]["wall_s"] for way in linear if way.startswith("laion_dask"))
+    return [
+        _target("the network at 9 x torch over a whole shard, or more",
+                nsfw["torch, whole shard"]["wall_s"] / min(fp32, bf16), at_least=9.0),
+        _target("in float32 at 2 x torch in blocks, or more",
+                nsfw["torch, blocks"]["wall_s"] / fp32, at_least=2.0),
+        _target("a linear head within 1.25 x the time to read the file",
+                fastest / linear["read only"]["wall_s"], at_most=1.25),
+    ]  # fmt: skip
+
+
+def _target(
+    what: str, value: float, *, at_most: float = float("inf"), at_least: float = 0.0
+) -> dict:
+    return {"target": what, "reached": round(value, 3), "passed": at_least <= value <= at_most}
+
+
+def table(rows: int, middle: dict, apart: dict[str, float]) -> str:
+    """Markdown: rate, CPU, memory and the greatest difference of each way."""
+    lines = ["| way | k rows/s | wall s | CPU s | peak MB | differs by |", "|---|" + "---:|" * 5]
+    for way, values in middle.items():
+        cells = [
+            f"**{way}**" if way.startswith("laion_dask") else way,
+            f"{rows / values['wall_s'] / 1e3:,.0f}",
+            f"{values['wall_s']:.3f}",
+            f"{values['cpu_s']:.2f}",
+            f"{values['peak_bytes'] / 1e6:.0f}",
+            f"{apart[way]:.1e}" if way in apart else "",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def conditions(rows: dict[str, int], repeats: int) -> dict:
+    """What a reader needs to judge the figures."""
+    found = [name for name in PACKAGES if importlib.util.find_spec(name)]
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpu": cpu_model(),
+        "cores": CORES,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in found},
+        "rows": rows,
+        "dim": DIM,
+        "repeats": repeats,
+    }
+
+
+def report(about: dict, tables: dict[str, str], reached: list[dict]) -> str:
+    """The Markdown that is printed and stored."""
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    lines = [
+        "# Heads over embeddings",
+        "",
+        f"{about['date']}, {about['cpu']}, {about['cores']} cores, Python {about['python']}; "
+        f"{versions}. Medians of {about['repeats']} runs in turn, page cache warm, imports and "
+        f"weights apart; float16 rows of {about['dim']} numbers in a mapped file.",
+    ]
+    titles = {
+        "nsfw": "LAION's NSFW detector for ViT-L-14, look-ups included in every way",
+        "linear": "A linear head",
+    }
+    for head, text in tables.items():
+        lines += ["", f"## {titles[head]}: {about['rows'][head]:,} rows", "", text]
+    lines.append("")
+    for t in reached:
+        lines.append(f"- {'pass' if t['passed'] else 'FAIL'}: {t['target']}: {t['reached']}")
+    return "\n".join(lines) + "\n"
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--rows", type=int, default=1 << 18, help="for the network")
+    parser.add_argument("--linear-rows", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--data", default=".bench", help="where the generated rows are kept")
+    parser.add_argument("--results", default=str(HERE / "results"), help="where to write")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure, compare, report."""
+    args = arguments()
+    rows = {"nsfw": args.rows, "linear": args.linear_rows}
+    source = child("heads_ways.py", "prepare", args.data, str(max(rows.values())))
+    reference = {"nsfw": "torch, whole shard", "linear": "laion_dask float32"}
+    middle, tables, stored = {}, {}, {}
+    with tempfile.TemporaryDirectory(dir=args.data) as scratch:
+        for head, n in rows.items():
+            runs, scores = measure(head, source, n, args.repeats, Path(scratch))
+            apart, middle[head] = differences(scores, reference[head]), medians(runs)
+            tables[head] = table(n, middle[head], apart)
+            stored[head] = {"medians": middle[head], "differs_by": apart, "runs": runs}
+    about, reached = conditions(rows, args.repeats), targets(middle["nsfw"], middle["linear"])
+    text = report(about, tables, reached)
+    print(text)
+    name = Path(args.results) / f"heads-{args.rows}"
+    name.parent.mkdir(parents=True, exist_ok=True)
+    name.with_suffix(".md").write_text(text)
+    stored = {**about, "targets": reached, **stored}
+    name.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,197 @@
+"""What becomes one shard of embeddings: a webdataset tar, or some files of a folder.
+
+Limits: ``pictures.MAX_IMAGE_BYTES``, ``MAX_PIXELS`` and ``MAX_ASPECT`` for an image,
+``samples.MAX_TEXT_BYTES`` and ``MAX_FIELDS`` for what lies beside it, ``tars.MAX_MEMBERS`` and
+``MAX_HEADER_BYTES`` for an archive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import fsspec.core
+
+from laion_dask.io.samples import IMAGE_KINDS, Member, Sample, group
+from laion_dask.io.tars import image_offsets, open_members, read_at
+from laion_dask.models.pictures import MAX_IMAGE_BYTES
+
+
+@dataclass
+class Survey:
+    """What a first look at a shard finds, without reading an image.
+
+    Attributes
+    ----------
+    n_samples : int
+    n_captions : int
+    kinds : dict of str to set of str
+        JSON field → the kinds of its values: ``null bool int wide bigint float str json``;
+        ``wide`` is an integer beyond the 53 bits that a float holds exactly, ``bigint`` one
+        beyond 64 bits.
+    listing_sha256 : str
+        Over the names and sizes of all members: tells whether the shard is still the same.
+    """
+
+    n_samples: int = 0
+    n_captions: int = 0
+    kinds: dict[str, set[str]] = field(default_factory=dict)
+    listing_sha256: str = ""
+
+    def add(self, sample: Sample) -> None:
+        """Count one sample."""
+        self.n_samples += 1
+        self.n_captions += sample.caption is not None
+        for name, value in sample.fields.items():
+            self.kinds.setdefault(name, set()).add(_kind(value))
+
+
+def _kind(value) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "bool"
+        case int():
+            return "int" if abs(value) <= 2**53 else "wide" if abs(value) < 2**63 else "bigint"
+        case float():
+            return "float"
+        case str():
+            return "str"
+    return "json"
+
+
+class _Listing:
+    """Members on their way through, and the digest of their names and sizes."""
+
+    def __init__(self, members: Iterable[Member]) -> None:
+        self._members = members
+        self._digest = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[Member]:
+        for member in self._members:
+            name = member.name.encode("utf-8", "surrogateescape")
+            self._digest.update(b"%d %d %s" % (member.n_bytes, len(name), name))
+            yield member
+
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+class Shard(Protocol):
+    """A file, or some files of a folder, that become one shard of embeddings."""
+
+    @property
+    def name(self) -> str:
+        """What ``image_path`` begins with, and the manifest calls it."""
+
+    def n_bytes(self) -> int:
+        """Bytes of its files."""
+
+    def samples(self) -> Iterator[Sample]:
+        """Its samples in order, with image bytes, read as a stream."""
+
+    def survey(self) -> Survey:
+        """A first look, which reads no image."""
+
+    def index(self) -> dict[str, object]:
+        """Where each image lies, by key and by name, for ``fetch``."""
+
+    def fetch(self, place) -> bytes | None:
+        """One image file; ``None`` where it is cut off or over the limit."""
+
+
+@dataclass(frozen=True)
+class TarShard:
+    """One webdataset archive."""
+
+    path: str
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    def n_bytes(self) -> int:
+        fs, inner = fsspec.core.url_to_fs(self.path)
+        return int(fs.size(inner))
+
+    def samples(self) -> Iterator[Sample]:
+        """Its samples in order, with image bytes; the archive is read once, as a stream."""
+        with open_members(self.path) as members:
+            yield from group(members, f"{self.name}/", with_image=True)
+
+    def survey(self) -> Survey:
+        """A first look: headers, captions and JSON, no image."""
+        survey = Survey()
+        with open_members(self.path) as members:
+            listing = _Listing(members)
+            for sample in group(listing, f"{self.name}/", with_image=False):
+                survey.add(sample)
+        survey.listing_sha256 = listing.sha256()
+        return survey
+
+    def index(self) -> dict[str, tuple[int, int]]:
+        """Offset and bytes of each image; headers are read, no image."""
+        return image_offsets(self.path)
+
+    def fetch(self, place: tuple[int, int]) -> bytes | None:
+        try:
+            fs, inner = fsspec.core.url_to_fs(self.path)
+            with fs.open(inner, "rb") as file:
+                return read_at(file, *place)
+        except OSError:
+            return None
+
+
+@dataclass(frozen=True)
+class FolderShard:
+    """Some of the files of a folder, in natural order."""
+
+    root: str
+    files: tuple[str, ...]
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"{Path(self.root).name}[{self.number}]"
+
+    def n_bytes(self) -> int:
+        return sum(member.n_bytes for member in self._members())
+
+    def samples(self) -> Iterator[Sample]:
+        """Its samples in order, with image bytes."""
+        yield from group(self._members(), "", with_image=True)
+
+    def survey(self) -> Survey:
+        """A first look: sizes, captions and JSON, no image."""
+        survey, listing = Survey(), _Listing(self._members())
+        for sample in group(listing, "", with_image=False):
+            survey.add(sample)
+        survey.listing_sha256 = listing.sha256()
+        return survey
+
+    def index(self) -> dict[str, str]:
+        """The file of each image."""
+        found: dict[str, str] = {}
+        for name in self.files:
+            member = Member(name, 0, None)
+            if member.kind in IMAGE_KINDS:
+                found[name] = name
+                found.setdefault(member.key, name)
+        return found
+
+    def fetch(self, place: str) -> bytes | None:
+        try:
+            path = Path(self.root, place)
+            return path.read_bytes() if path.stat().st_size <= MAX_IMAGE_BYTES else None
+        except OSError:
+            return None
+
+    def _members(self) -> Iterator[Member]:
+        for name in self.files:
+            path = Path(self.root, name)
+            flaw = None if path.is_file() else "not a regular file"
+            yield Member(name, 0 if flaw else path.stat().st_size, path.read_bytes, flaw)

@@ -1,0 +1,202 @@
+"""LAION's watermark detector: a head over images, not over embeddings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from laion_dask.backend import gpu_count
+from laion_dask.errors import ImageError, WeightsError
+from laion_dask.models import weights as weight_files
+from laion_dask.models.heads.base import Head
+from laion_dask.models.pictures import as_picture
+from laion_dask.models.process_cache import ProcessCache
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+#: Height and width of its input.
+SIDE = 256
+
+#: ImageNet's, of the channels in [0, 1].
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+#: Pictures that one forward pass takes at a time.
+BATCH = 32
+
+_loaded = ProcessCache()
+
+
+@dataclass(frozen=True)
+class WatermarkHead(Head):
+    """The probability that a picture carries a watermark.
+
+    Make one with ``watermark``.
+
+    Attributes
+    ----------
+    name : str
+        The output column.
+    weights : str
+        The path of its weight file.
+    sha256 : str
+        The digest of that file; a worker that finds another file refuses it.
+    """
+
+    weights: str
+    sha256: str
+    reads: ClassVar[str] = "images"
+
+    def recipe(self) -> dict:
+        """What a manifest records: ``name``, the weight file's name and its sha256."""
+        file = Path(self.weights).name
+        return {"name": self.name, "weights": file, "sha256": self.sha256}
+
+    def predict(self, x) -> np.ndarray:
+        """The probability of a watermark, (n,) float32 in [0, 1]. Eager.
+
+        Computed in float32. Its last digits can depend on how many pictures are given at once.
+
+        Parameters
+        ----------
+        x : list of PIL.Image.Image, path or bytes; or (n, 3, 256, 256) float32 array
+            An array is taken as prepared already: scaled to 256 x 256 without regard to the
+            aspect, in [0, 1], less ImageNet's mean, over its deviation. n may be 0.
+
+        Raises
+        ------
+        ImageError
+            When a picture cannot be read, or the array has another shape or dtype.
+        WeightsError
+            When the weight file is gone, altered or damaged.
+        """
+        import torch
+
+        if isinstance(x, (np.ndarray, torch.Tensor)):
+            ready = torch.as_tensor(x)
+            if (
+                ready.ndim != 4
+                or ready.shape[1:] != (3, SIDE, SIDE)
+                or not ready.is_floating_point()
+            ):
+                raise ImageError(
+                    f"The head {self.name!r} was given an array of {ready.dtype} and shape "
+                    f"{tuple(ready.shape)}. Expected float32 of shape (n, 3, {SIDE}, {SIDE}), or a "
+                    "list of pictures."
+                )
+            parts = [self._scores(ready[at : at + BATCH]) for at in range(0, len(ready), BATCH)]
+        else:
+            blocks = [x[at : at + BATCH] for at in range(0, len(x), BATCH)]
+            parts = [self.of_prepared([self.prepare(as_picture(p)) for p in b]) for b in blocks]
+        return np.concatenate([np.empty(0, np.float32), *parts])
+
+    def prepare(self, picture: Image.Image) -> np.ndarray:
+        """A picture as ``of_prepared`` takes it, (256, 256, 3) uint8.
+
+        Bilinear, as torchvision's ``Resize((256, 256))``, which the published code uses.
+        """
+        from PIL import Image
+
+        picture = picture if picture.mode == "RGB" else picture.convert("RGB")
+        return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+    def of_prepared(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
+        """The probabilities of prepared pictures, (n,) float32; one forward pass."""
+        import torch
+
+        pixels = torch.from_numpy(np.stack(list(prepared))).permute(0, 3, 1, 2).float()
+        mean, deviation = (torch.tensor(v).reshape(3, 1, 1) for v in (MEAN, DEVIATION))
+        return self._scores((pixels / 255 - mean) / deviation)
+
+    def load(self):
+        """The network in evaluation mode, on the GPU where there is one; once per process.
+
+        Raises
+        ------
+        WeightsError
+            When the file is gone, altered or damaged.
+        """
+        return _loaded.get((self.weights, self.sha256), self._load)
+
+    def _load(self):
+        if not Path(self.weights).is_file() or weight_files.sha256_of(self.weights) != self.sha256:
+            raise WeightsError(
+                f"The head {self.name!r} was made from {Path(self.weights).name} with sha256 "
+                f"{self.sha256[:12]}…; {self.weights} is missing here or is another file. Put the "
+                "same file there on every worker."
+            )
+        return network(self.weights).to("cuda" if gpu_count() else "cpu")
+
+    def _scores(self, ready) -> np.ndarray:
+        import torch
+
+        net = self.load()
+        with torch.inference_mode():
+            logits = net(ready.to(next(net.parameters()).device, torch.float32))
+            return logits.softmax(dim=1)[:, 0].cpu().numpy()
+
+
+def watermark(*, weights: str | os.PathLike, to: str = "p_watermark") -> WatermarkHead:
+    """LAION's watermark detector as a head over images: P(watermark), 0 to 1. Eager.
+
+    An EfficientNet-B3 with a classifier of three layers over pictures of 256 x 256
+    (LAION-AI/LAION-5B-WatermarkDetection, 2022, ``watermark_model_v1.pt``). It runs in the image
+    pass of ``embed(heads=[…])``; every picture is decoded once. LAION-5B's own column
+    ``pwatermark`` holds its answers for the pictures as they were then.
+
+    Parameters
+    ----------
+    weights : path
+        The published file, or its tensors as safetensors.
+    to : str
+        The output column.
+
+    Raises
+    ------
+    WeightsError
+        When the file is missing, damaged, or holds another network's tensors.
+    """
+    path = os.path.abspath(weights)
+    network(path)
+    return WatermarkHead(to, path, weight_files.sha256_of(path))
+
+
+def network(path: str | os.PathLike):
+    """The detector with its weights, in evaluation mode, on the CPU.
+
+    As published: timm's ``efficientnet_b3`` with the classifier 1536 → 625 → 256 → 2, ReLU between
+    them, dropout of 0.3 behind the first.
+
+    Raises
+    ------
+    WeightsError
+        As ``watermark``.
+    """
+    import timm
+    import torch
+    from torch import nn
+
+    tensors = weight_files.read_tensors(path)
+    with torch.device("meta"):  # no numbers are drawn for weights that are replaced
+        net = timm.create_model("efficientnet_b3", pretrained=False, num_classes=2)
+        net.classifier = nn.Sequential(
+            nn.Linear(1536, 625),
+            nn.ReLU(),
+            nn.Dropout(p=0.3),
+            nn.Linear(625, 256),
+            nn.ReLU(),
+            nn.Linear(256, 2),
+        )
+    try:
+        net.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{path} does not hold the tensors of LAION's watermark detector: "
+            f"{' '.join(str(error).split())[:300]}. Expected the published watermark_model_v1.pt."
+        ) from error
+    return net.eval().requires_grad_(False).to(memory_format=torch.channels_last).float()

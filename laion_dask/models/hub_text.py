@@ -1,0 +1,72 @@
+"""Text towers that open_clip builds with transformers, the multilingual ones among them.
+
+Their weights are in the model's own file. What they need besides, from a local folder or the hub
+client's cache, is a description of the tower (``config.json``) and a tokenizer: a few megabytes.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from laion_dask.errors import MissingExtraError, WeightsError
+
+#: One of these is what a tokenizer is stored in.
+_TOKENIZER = (
+    "tokenizer.json",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+)
+
+
+def require_text_tower(arch: str, config: dict) -> None:
+    """Make sure that what a text tower needs besides weights is on this machine.
+
+    Parameters
+    ----------
+    arch : str
+        For the message.
+    config : dict
+        open_clip's, with ``text_cfg``.
+
+    Raises
+    ------
+    MissingExtraError
+        When transformers is not installed.
+    WeightsError
+        When files are missing; it says which, and how to fetch them once.
+    """
+    text = config["text_cfg"]
+    tower, tokenizer = text.get("hf_model_name"), text.get("hf_tokenizer_name")
+    if not tower and not tokenizer:
+        return
+    if find_spec("transformers") is None:
+        raise MissingExtraError(
+            f"{arch} reads texts with transformers ({tower or tokenizer}), which is not installed. "
+            "Install the extra 'laion_dask[multilingual]'."
+        )
+    if tower and not _has(tower, ("config.json",)):
+        raise _missing(arch, tower, "config.json")
+    if tokenizer and not _has(tokenizer, _TOKENIZER):
+        raise _missing(arch, tokenizer, "tokenizer.json and tokenizer_config.json")
+
+
+def _has(name: str, files: tuple[str, ...]) -> bool:
+    if Path(name).is_dir():
+        return any(Path(name, file).is_file() for file in files)
+    from huggingface_hub import try_to_load_from_cache
+
+    return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
+
+
+def _missing(arch: str, name: str, files: str) -> WeightsError:
+    from huggingface_hub import constants
+
+    return WeightsError(
+        f"{arch} reads texts with {name}, whose {files} are not on this machine, and nothing is "
+        f"downloaded unasked. Fetch them once into {constants.HF_HUB_CACHE}, with "
+        f"`hf download {name} --include '*.json' '*.model' '*.txt'`."
+    )

@@ -1,0 +1,133 @@
+"""A CLIP model in memory: from pictures and texts to unit-norm embeddings."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from laion_dask.errors import one_of
+from laion_dask.models import pictures
+from laion_dask.models.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+#: What a model computes in.
+PRECISIONS = ("float32", "bfloat16")
+
+#: Batches that are on a GPU at a time: one is copied while another is computed.
+GPU_BATCHES = 2
+
+
+class LoadedClip:
+    """Weights in evaluation mode, preprocessing, tokenizer.
+
+    Its methods may be called from several threads. On a GPU each thread has a stream of its own,
+    and ``GPU_BATCHES`` batches are there at a time; on a CPU they run side by side.
+
+    Parameters
+    ----------
+    name : str
+        Of an architecture that open_clip knows.
+    file : path
+        Its weights.
+    device : str
+    precision : str
+        ``"float32"``, or ``"bfloat16"``: weights cast once, every product in bfloat16.
+    settings : dict
+        Further arguments of open_clip's.
+
+    Attributes
+    ----------
+    on_gpu : bool
+    """
+
+    def __init__(self, name: str, file: Path, device: str, precision: str, settings: dict) -> None:
+        import open_clip
+        import torch
+
+        with torch.random.fork_rng(devices=[]):  # building a model draws numbers; loading must not
+            model, _, transform = open_clip.create_model_and_transforms(
+                name, str(file), precision="fp32", device=device, pretrained_text=False, **settings
+            )
+        self._dtype = getattr(torch, precision)
+        self._model = model.eval().requires_grad_(False).to(self._dtype)
+        self._preprocess = Preprocess(transform)
+        self._tokenize = open_clip.get_tokenizer(name)
+        self._device = torch.device(device)
+        self.on_gpu = self._device.type == "cuda"
+        self._turns = threading.BoundedSemaphore(GPU_BATCHES)
+        self._own = threading.local()
+        if self.on_gpu:
+            torch.cuda.synchronize(self._device)  # the weights are there for every stream
+
+    def decode(self, data: bytes) -> Image.Image:
+        """The picture in an image file.
+
+        Raises
+        ------
+        ImageError
+            When the bytes cannot be decoded within the limits.
+        """
+        return pictures.decode(data)
+
+    def prepare(self, picture: Image.Image) -> np.ndarray:
+        """A picture as ``images`` takes it, (height, width, 3) uint8 of the model's size."""
+        return self._preprocess.pixels(picture)
+
+    def images(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
+        """Unit-norm embeddings, (n, dim) float32, of prepared pictures."""
+        import torch
+
+        return self._forward(self._encode_pixels, torch.from_numpy(np.stack(list(prepared))))
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit-norm embeddings, (n, dim) float32, of texts."""
+        clean = [_one_line(text) for text in texts]
+        return self._forward(self._model.encode_text, self._tokenize(clean))
+
+    def _encode_pixels(self, pixels):
+        return self._model.encode_image(self._preprocess.numbers(pixels).to(self._dtype))
+
+    def _forward(self, encode, batch) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            compute = self._on_stream if self.on_gpu else self._here
+            return torch.nn.functional.normalize(compute(encode, batch), dim=-1).numpy()
+
+    def _here(self, encode, batch):
+        return encode(batch.to(self._device)).float().cpu()
+
+    def _on_stream(self, encode, batch):
+        """The copies of this thread's batch run beside the forward pass of another's."""
+        import torch
+
+        if not hasattr(self._own, "stream"):
+            self._own.stream = torch.cuda.Stream(self._device)
+        batch = batch.pin_memory()
+        with self._turns, torch.cuda.stream(self._own.stream):
+            # The copy back waits for this stream alone, and for all that was queued on it.
+            return encode(batch.to(self._device, non_blocking=True)).float().cpu()
+
+
+def check_precision(precision: str) -> None:
+    """Refuse what is no precision.
+
+    Raises
+    ------
+    OptionError
+    """
+    if precision not in PRECISIONS:
+        raise one_of("precision", precision, PRECISIONS)
+
+
+def _one_line(text: str) -> str:
+    # No tokenizer reads beyond its context of some hundred tokens; a caption of megabytes would
+    # only cost time. Control characters (NUL among them) are spaces.
+    return re.sub(r"[\x00-\x1f\x7f]+", " ", text[:10_000])

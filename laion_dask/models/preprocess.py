@@ -1,0 +1,96 @@
+"""open_clip's preprocessing in two halves: pixels of one picture, and numbers of a whole batch.
+
+What stands between the halves is 8 bits a channel, a quarter of the bytes of float32: less to
+stack, and less to send to a GPU, where the second half then runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+
+class Preprocess:
+    """What open_clip's transform does.
+
+    Parameters
+    ----------
+    transform : torchvision.transforms.Compose
+        As ``open_clip.create_model_and_transforms`` returns it for evaluation: steps over
+        pictures, one to a tensor in [0, 1], and ``Normalize``.
+    """
+
+    def __init__(self, transform) -> None:
+        from torchvision.transforms import Normalize
+
+        *steps, normalize = transform.transforms
+        names = [type(step).__name__ for step in steps]
+        if not isinstance(normalize, Normalize) or names[-1:] != ["MaybeToTensor"]:
+            raise ValueError(f"unknown preprocessing: {names}")
+        self._steps = steps[:-1]
+        self._crop = _shortest_and_centre(self._steps)
+        self._mean, self._std = list(normalize.mean), list(normalize.std)
+
+    def pixels(self, picture: Image.Image) -> np.ndarray:
+        """A picture as the model sees it, (height, width, 3) uint8.
+
+        Where the transform scales the short side and then cuts out the centre, only the centre
+        is computed: the same filter at the same places, without what would be cut away. Pillow
+        filters rows first or columns first, whichever is less work, and rounds between the two;
+        where that choice falls differently, a pixel can differ by a few of its 255 steps.
+        """
+        picture = picture if picture.mode == "RGB" else picture.convert("RGB")
+        if self._crop is not None:
+            picture = _resized_centre(picture, *self._crop)
+        else:
+            for step in self._steps:
+                picture = step(picture)
+        return np.asarray(picture)
+
+    def numbers(self, pixels: torch.Tensor) -> torch.Tensor:
+        """A batch of pixels, (n, height, width, 3) uint8, as (n, 3, height, width) float32.
+
+        ``(x / 255 - mean) / std``, as one product and one sum.
+        """
+        import torch
+
+        std = torch.tensor(self._std, device=pixels.device)
+        shift = -torch.tensor(self._mean, device=pixels.device) / std
+        return (pixels.float() * (1 / (255 * std))).add_(shift).permute(0, 3, 1, 2)
+
+
+def _shortest_and_centre(steps: list) -> tuple | None:
+    """(short side, crop's (height, width), filter) where that is what the steps do."""
+    from torchvision.transforms import CenterCrop, Resize
+    from torchvision.transforms.functional import pil_modes_mapping
+
+    if len(steps) != 3 or type(steps[0]) is not Resize or type(steps[1]) is not CenterCrop:
+        return None
+    resize, crop = steps[0], tuple(steps[1].size)
+    side = resize.size[0] if isinstance(resize.size, (list, tuple)) else resize.size
+    square = not isinstance(resize.size, (list, tuple)) or len(resize.size) == 1
+    if not square or resize.max_size is not None or max(crop) > side:
+        return None
+    return side, crop, pil_modes_mapping[resize.interpolation]
+
+
+def _resized_centre(picture: Image.Image, side: int, crop: tuple[int, int], filter_: int):
+    """torchvision's ``Resize(side)`` and ``CenterCrop(crop)`` in one step."""
+    width, height = picture.size
+    short, long = min(width, height), max(width, height)
+    stretched = int(side * long / short)  # truncated, as torchvision does
+    new_width, new_height = (side, stretched) if width <= height else (stretched, side)
+    left, top = round((new_width - crop[1]) / 2.0), round((new_height - crop[0]) / 2.0)
+    across, down = width / new_width, height / new_height
+    box = (left * across, top * down, (left + crop[1]) * across, (top + crop[0]) * down)
+    return picture.resize(crop[::-1], filter_, box=_inside(box, width, height))
+
+
+def _inside(box: tuple, width: int, height: int) -> tuple:
+    # A product of a quotient can end one rounding beyond the picture, which Pillow refuses.
+    return (box[0], box[1], min(box[2], width), min(box[3], height))
