@@ -21,6 +21,9 @@ from laion_dask.kernels.nearest import best
 #: Steps of k-means for the centroids; faiss's own default for IVF (IndexIVF.cpp, Level1Quantizer).
 STEPS = 10
 
+#: Steps of k-means for the codebooks; faiss's own default (Clustering.h, niter).
+CODEBOOK_STEPS = 25
+
 #: Points that faiss wants for each centroid, or it warns (Clustering.h, min_points_per_centroid).
 MIN_POINTS = 39
 
@@ -71,13 +74,17 @@ def default_nlist(n_rows: int, n_sample: int) -> int:
 
 
 def train(
-    sample: np.ndarray, nlist: int, m: int, seed: int, after_step: Callable[[], None]
+    sample: np.ndarray,
+    nlist: int,
+    m: int,
+    seed: int,
+    after_step: Callable[[], None],
+    threads: int = 1,
 ) -> object:
     """Centroids and codebooks, as an empty ``IndexIVFPQ``.
 
-    Where the sample is too small for what is asked, there are fewer lists or shorter codes, so
-    that each centroid is trained on ``MIN_POINTS`` rows. Runs on all cores; the same sample on
-    the same kind of machine gives the same result.
+    A sample too small for what is asked gives fewer lists or shorter codes, so that each centroid
+    has ``MIN_POINTS`` rows. The same sample on the same kind of machine gives the same result.
 
     Parameters
     ----------
@@ -87,6 +94,8 @@ def train(
     seed : int
     after_step : callable
         Called after each of ``STEPS`` steps of k-means; what it raises ends the work.
+    threads : int
+        Codebooks that are trained side by side.
     """
     faiss = require_faiss()
     dim = sample.shape[1]
@@ -100,10 +109,20 @@ def train(
         after_step()
     centroids = faiss.vector_to_array(clustering.centroids).reshape(nlist, dim)
     nbits = min(8, int(math.log2(len(sample) / MIN_POINTS)))
-    empty = _empty(centroids, m, nbits)
-    empty.pq.cp.seed = seed + 1
-    empty.train(sample)
-    return empty
+    n = min(len(sample), CODEBOOK_POINTS)
+    some = sample[np.random.default_rng(seed).choice(len(sample), n, replace=False)]
+    coarse = faiss.IndexFlatIP(dim)
+    coarse.add(centroids)
+    parts = (some - centroids[coarse.search(some, 1)[1][:, 0]]).reshape(n, m, dim // m)
+
+    def codes_of(part: int) -> np.ndarray:
+        fitted = faiss.Clustering(dim // m, 2**nbits)
+        fitted.niter, fitted.seed = CODEBOOK_STEPS, seed + 1
+        fitted.train(np.ascontiguousarray(parts[:, part]), faiss.IndexFlatL2(dim // m))
+        return faiss.vector_to_array(fitted.centroids).reshape(2**nbits, dim // m)
+
+    # Side by side, a thread each; faiss takes one after the other, and several threads for it.
+    return assemble(centroids, np.stack([*in_order(codes_of, range(m), threads, one_thread)]))
 
 
 def assemble(centroids: np.ndarray, codebook: np.ndarray) -> object:
@@ -112,21 +131,17 @@ def assemble(centroids: np.ndarray, codebook: np.ndarray) -> object:
     Parameters
     ----------
     centroids : (nlist, dim) float32 array
-    codebook : (m, 256, dim / m) float32 array
+    codebook : (m, 2**nbits, dim / m) float32 array
     """
     faiss = require_faiss()
-    empty = _empty(centroids, len(codebook), 8)
+    nlist, dim = centroids.shape
+    m, nbits = len(codebook), int(math.log2(codebook.shape[1]))
+    coarse = faiss.IndexFlatIP(dim)
+    coarse.add(np.ascontiguousarray(centroids, dtype=np.float32))
+    empty = faiss.IndexIVFPQ(coarse, dim, nlist, m, nbits, faiss.METRIC_INNER_PRODUCT)
     faiss.copy_array_to_vector(np.ascontiguousarray(codebook).ravel(), empty.pq.centroids)
     empty.is_trained = True
     return empty
-
-
-def _empty(centroids: np.ndarray, m: int, nbits: int):
-    faiss = require_faiss()
-    nlist, dim = centroids.shape
-    coarse = faiss.IndexFlatIP(dim)
-    coarse.add(np.ascontiguousarray(centroids, dtype=np.float32))
-    return faiss.IndexIVFPQ(coarse, dim, nlist, m, nbits, faiss.METRIC_INNER_PRODUCT)
 
 
 def encoder(trained, device: str = "cpu") -> Callable[[np.ndarray], np.ndarray]:

@@ -193,7 +193,8 @@ def _train(sample: np.ndarray, chosen: dict, progress: bool | None):
     if chosen["device"] == "cuda":
         return cuvs_train.train(sample, chosen["nlist"], chosen["pq_m"], chosen["device"])
     with _bar("train", ivf_pq.STEPS, progress) as bar:
-        return ivf_pq.train(sample, chosen["nlist"], chosen["pq_m"], chosen["seed"], bar.update)
+        size = chosen["nlist"], chosen["pq_m"], chosen["seed"]
+        return ivf_pq.train(sample, *size, bar.update, CPU_COUNT)
 
 
 def _fill(files: list, folder: IndexFolder, queries: Queries, chosen: dict, progress) -> None:
