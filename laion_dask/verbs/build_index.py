@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import numpy as np
 from dask.system import CPU_COUNT
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from laion_dask.errors import EmbeddingsError, must_be
 from laion_dask.io.embedding_identity import identities, identity

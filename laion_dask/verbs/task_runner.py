@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 import dask
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from laion_dask.options import is_watched
 
