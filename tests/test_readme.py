@@ -18,10 +18,14 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
 def test_the_ten_lines_run(demo_folder, tmp_path, monkeypatch, capsys):
     shutil.copytree(demo_folder, tmp_path / "demo-corpus")
     monkeypatch.chdir(tmp_path)
-    exec(compile(BLOCKS[0], "README.md", "exec"), {})
+    names: dict = {}
+    exec(compile(BLOCKS[0], "README.md", "exec"), names)
     assert re.search(r"\d+ read = \d+ kept \+ \d+ dropped", capsys.readouterr().out)
     assert (tmp_path / "my-subset/recipe.json").exists()
     assert len([line for line in BLOCKS[0].splitlines() if line.strip()]) <= 11
+    exec(compile(BLOCKS[2], "README.md", "exec"), names)
+    assert "a blue star" in capsys.readouterr().out
+    assert len(names["some"]) == 9 and names["hits"]["punsafe"].max() < 0.5
 
 
 def test_the_other_block_is_python_and_its_filter_parses():
