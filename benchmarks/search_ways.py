@@ -75,9 +75,11 @@ def numpy_way(folder: str) -> Search:
     """Every shard to float32, one matrix product, argpartition."""
     import numpy as np
 
+    parts = mapped(folder)
+
     def run(queries):
         found, start = [], 0
-        for shard in mapped(folder):
+        for shard in parts:
             scores = queries @ shard.astype(np.float32).T
             top = np.argpartition(scores, -K, axis=1)[:, -K:]
             found.append((top + start, np.take_along_axis(scores, top, 1)))
@@ -93,16 +95,12 @@ def torch_way(folder: str) -> Search:
     import torch
 
     torch.set_num_threads(1)
-    starts = np.cumsum([0, *(len(shard) for shard in mapped(folder))])
+    # Written copies of pages, of which there are none: torch does not take read-only memory.
+    parts = [torch.from_numpy(np.load(path, mmap_mode="c")) for path in shards(folder)]
+    starts = np.cumsum([0, *map(len, parts)])
 
     def of_shard(task):
-        path, start, queries = task
-        with open(path, "rb") as file:
-            np.lib.format.read_magic(file)
-            shape, _, _ = np.lib.format.read_array_header_1_0(file)
-            offset = file.tell()
-        array = np.memmap(path, np.float16, "c", offset, shape)
-        rows = torch.from_numpy(array)
+        rows, start, queries = task
         if len(queries) == 1:
             scores, top = torch.topk((rows @ queries[0].half()).float()[None], K)
             return top.numpy() + start, scores.numpy()
@@ -116,7 +114,7 @@ def torch_way(folder: str) -> Search:
     def run(queries):
         wanted = torch.from_numpy(queries)
         with ThreadPoolExecutor(CORES) as pool:
-            tasks = [(p, s, wanted) for p, s in zip(shards(folder), starts, strict=False)]
+            tasks = [(p, s, wanted) for p, s in zip(parts, starts, strict=False)]
             return best(list(pool.map(of_shard, tasks)))
 
     return run
@@ -164,14 +162,16 @@ def read_way(folder: str) -> Search:
     """Nothing is searched: every mapped byte is looked at once, by two threads."""
     import numpy as np
 
-    def one(path: str) -> None:
-        words = np.load(path, mmap_mode="r").view(np.uint64).reshape(-1)
+    def one(part) -> None:
+        words = part.view(np.uint64).reshape(-1)
         for at in range(0, len(words), 1 << 17):
             words[at : at + (1 << 17)].max()
 
+    parts = mapped(folder)
+
     def run(queries):
         with ThreadPoolExecutor(CORES) as pool:
-            list(pool.map(one, shards(folder)))
+            list(pool.map(one, parts))
         return np.zeros((len(queries), K), np.int64), np.zeros((len(queries), K), np.float32)
 
     return run

@@ -1,6 +1,7 @@
 """Embeddings in: every kind of file, pairing by key, hostile files, and which bytes are read."""
 
 import io
+import os
 import pickle
 import struct
 import zipfile
@@ -246,7 +247,25 @@ def test_local_files_are_mapped(tmp_path, model, monkeypatch):
     monkeypatch.setattr(np, "load", lambda *a, **k: pytest.fail("the whole file was loaded"))
     np.testing.assert_array_equal(emb.read(0, [4, 2]), x[[4, 2]])
     np.testing.assert_array_equal(emb.read(0, range(5, 20)), x[5:20])
-    assert mapped == [str(tmp_path / "e_0.npy")] * 2
+    assert mapped == [str(tmp_path / "e_0.npy")]
+    npy(tmp_path / "new.npy", -x)
+    os.replace(tmp_path / "new.npy", tmp_path / "e_0.npy")
+    np.testing.assert_array_equal(emb.read(0, [4, 2]), -x[[4, 2]])
+
+
+def test_few_maps_are_kept(tmp_path, model, monkeypatch):
+    x = [vectors(30, seed=i) for i in range(5)]
+    for i, array in enumerate(x):
+        npy(tmp_path / f"e_{i}.npy", array)
+    emb = ld.open_embeddings(tmp_path, model=model)
+    kept = embedding_files._Mappings(2 * x[0].nbytes + 1)
+    monkeypatch.setattr(embedding_files, "_kept", kept)
+    for shard in (0, 1, 0, 2, 4, 3, 3):
+        np.testing.assert_array_equal(emb.read(shard, [7, 1]), x[shard][[7, 1]])
+        assert len(kept._maps) <= 2
+    assert [file.path[-5] for file, _ in kept._maps] == ["4", "3"]
+    monkeypatch.setattr(embedding_files, "_kept", embedding_files._Mappings(0))
+    np.testing.assert_array_equal(emb.read(2, range(30)), x[2])
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "packed", "parquet"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import tokenize
 import zipfile
 import zlib
@@ -180,17 +181,49 @@ def _check_size(file: EmbeddingFile) -> None:
 
 
 def _mapped_rows(file: EmbeddingFile, rows: np.ndarray) -> np.ndarray:
-    if file.path.endswith(".npy"):
-        array = npy_format.open_memmap(file.path, mode="r")
-        if array.shape != (file.n_rows, file.dim) or array.dtype != file.dtype:
-            raise ValueError(f"it is {array.dtype} of shape {array.shape} now")
-    else:
-        array = np.memmap(file.path, file.dtype, "r", file.offset, (file.n_rows, file.dim))
+    array = _kept.get(file, _state(file.path))
     if rows[-1] - rows[0] == len(rows) - 1 and np.array_equal(
         rows, np.arange(rows[0], rows[-1] + 1)
     ):
         return np.asarray(array[rows[0] : rows[-1] + 1])
     return np.asarray(array[rows])
+
+
+class _Mappings:
+    """Maps of local files, of which those used last are kept.
+
+    A page of a new map costs a fault when it is first touched, which takes several times as long
+    as to read it; what is kept is bounded because mapped pages count as a process's memory.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._guard = most, threading.Lock()
+        self._maps: dict[tuple[EmbeddingFile, str], np.ndarray] = {}
+
+    def get(self, file: EmbeddingFile, state: str) -> np.ndarray:
+        """The whole file, (n_rows, dim)."""
+        with self._guard:
+            array = self._maps.pop((file, state), None)
+            if array is None:
+                array = _mapped(file)
+            self._maps[file, state] = array
+            size = sum(kept.nbytes for kept in self._maps.values())
+            while size > self._most:
+                size -= self._maps.pop(next(iter(self._maps))).nbytes
+            return array
+
+
+#: At most 2 GiB.
+_kept = _Mappings(1 << 31)
+
+
+def _mapped(file: EmbeddingFile) -> np.ndarray:
+    if file.path.endswith(".npy"):
+        array = npy_format.open_memmap(file.path, mode="r")
+        if array.shape != (file.n_rows, file.dim) or array.dtype != file.dtype:
+            raise ValueError(f"it is {array.dtype} of shape {array.shape} now")
+        return array
+    return np.memmap(file.path, file.dtype, "r", file.offset, (file.n_rows, file.dim))
 
 
 def _ranges(file: EmbeddingFile, rows: np.ndarray) -> np.ndarray:
