@@ -121,7 +121,7 @@ class EmbeddingHead(Head):
         x = self._checked(x)
         state = self.load()
         scores = np.empty(len(x), np.float32)
-        lengths = np.empty(len(x), np.float64)
+        lengths = None if self.scales else np.empty(len(x), np.float64)
         on_cpu = isinstance(x, np.ndarray)
         size = self.block if on_cpu else self.device_block
 
@@ -129,10 +129,12 @@ class EmbeddingHead(Head):
             with torch.inference_mode():
                 rows = x[at : at + size]
                 here = slice(at, at + len(rows))
-                scores[here], lengths[here] = self._block(rows, size, state)
+                scores[here], found = self._block(rows, size, state)
+                if lengths is not None:
+                    lengths[here] = found
 
         spread(score, range(0, len(x), size), lanes=None if on_cpu else 1)
-        if not self.scales and len(x):
+        if lengths is not None:
             self._refuse_scaled(lengths)
         return scores
 

@@ -52,7 +52,7 @@ class LinearHead(FileHead):
 
     logistic: bool = False
     precision: str = "float32"
-    block: ClassVar[int] = 8192
+    block: ClassVar[int] = 16384
 
     def recipe(self) -> dict:
         """What a manifest records: as of every head in a file, and ``precision``."""
@@ -61,24 +61,18 @@ class LinearHead(FileHead):
     def _read(self) -> tuple:
         return read_affine(self.weights)
 
-    def _block(self, rows, size, state) -> tuple[np.ndarray, np.ndarray]:
+    def _block(self, rows, size, state) -> tuple[np.ndarray, np.ndarray | None]:
         # On the CPU at the speed of memory, which converting to float32 would not be. Each row is
         # multiplied alone, so a short block needs no filling.
         if not isinstance(rows, np.ndarray) or rows.dtype == np.float64:
             return super()._block(rows, size, state)
         weight, bias = (part.numpy() for part in state)
         if self.precision == "float16" and rows.dtype == np.float16:
-            scores, length = _rough(rows, weight.astype(np.float16))
+            scores = _rough(rows, weight.astype(np.float16))
         else:
-            dot, squares = dot_and_squares(rows, weight)
-            length = np.sqrt(squares)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                scores = dot / length
-        scores = scores.astype(np.float32) + bias
-        if self.logistic:
-            scores = expit(scores.astype(np.float64)).astype(np.float32)
-        good = np.isfinite(scores) & (length > 0)
-        return np.where(good, scores, np.float32("nan")), length
+            scores = _exact(rows, weight)
+        scores += bias
+        return expit(scores.astype(np.float64)) if self.logistic else scores, None
 
     def _scores(self, rows, length, state):
         import torch
@@ -90,13 +84,23 @@ class LinearHead(FileHead):
         return torch.sigmoid(scores.double()) if self.logistic else scores
 
 
-def _rough(rows: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Products with the rows at length 1, and 0 for the length of a row that has none."""
+def _exact(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Products with the rows at length 1, (n,) float32; NaN for a row that has no length."""
+    dot, length = dot_and_squares(rows, weight)
+    length = np.sqrt(length)
+    length[~(np.isfinite(length) & np.isfinite(dot) & (length > 0))] = np.nan
+    return np.divide(dot, length, out=dot, casting="same_kind")
+
+
+def _rough(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The same for a weight of float16, in one product a row."""
     cosine = rough_cosines(rows, weight)
-    odd = np.flatnonzero((cosine == 0) | (cosine >= 1))  # rows of zeros and infinities among them
-    length = np.ones(len(rows))
-    length[odd] = np.where(np.isfinite(squares(rows[odd])), squares(rows[odd]), 0)
-    return cosine * np.linalg.norm(weight.astype(np.float64)), length
+    odd = np.flatnonzero((cosine == 0) | (cosine >= 1))  # zeros and infinities are among them
+    if len(odd):
+        squared = squares(rows[odd])
+        cosine[odd[~(np.isfinite(squared) & (squared > 0))]] = np.nan
+    cosine *= np.linalg.norm(weight.astype(np.float64))
+    return cosine
 
 
 def aesthetic(
