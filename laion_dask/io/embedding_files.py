@@ -181,7 +181,7 @@ def _check_size(file: EmbeddingFile) -> None:
 
 
 def _mapped_rows(file: EmbeddingFile, rows: np.ndarray) -> np.ndarray:
-    array = _kept.get(file, state(file.path))
+    array = _kept.get(file, state_of(file.path))
     if rows[-1] - rows[0] == len(rows) - 1 and np.array_equal(
         rows, np.arange(rows[0], rows[-1] + 1)
     ):
