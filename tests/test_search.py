@@ -522,7 +522,7 @@ def test_tensors(small, dtype):
     here = similar[(similar["shard"] == at["shard"]) & (similar["row"] == at["row"])]
     assert here["query_similarity"].tolist() == [at["query_similarity"]]
     for wrong in (query > 0, query[:, :7], list(query[:, :7]), query.to_sparse()):
-        with pytest.raises(EmbeddingsError, match=r"xpected \(8,\) or \(m, 8\)"):
+        with pytest.raises(EmbeddingsError, match=r"expected \(8,\) or \(m, 8\)"):
             frame.laion.search(emb, wrong)
 
 
@@ -606,7 +606,7 @@ def test_what_is_refused(small):
         with pytest.raises(OptionError, match=r"index is .*what ld.open_index"):
             frame.laion.search(emb, query, index=wrong)
     for wrong in ([[1.0, 2], [3]], [np.zeros((2, 8)), np.zeros((2, 7))]):
-        with pytest.raises(EmbeddingsError, match=r"no array of numbers.*xpected \(8,\) or"):
+        with pytest.raises(EmbeddingsError, match=r"no array.*expected \(8,\) or"):
             frame.laion.search(emb, wrong)
     with pytest.raises(OptionError, match="list of names"):
         frame.laion.search(emb, query, columns="text")

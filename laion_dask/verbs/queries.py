@@ -99,20 +99,18 @@ def as_units(query, embeddings: Embeddings, *, many: bool = True) -> np.ndarray:
         model = getattr(each, "model", None)
         if isinstance(model, (ClipModel, str)):
             check_same_space(embeddings.model, model, "The embeddings and the query")
+    dim = embeddings.dim
+    expected = f"expected ({dim},)" + (f" or (m, {dim})" if many else "")
+    expected += f" numbers, as {embeddings.model.name} makes them."
     try:
         vectors = np.asarray(_plain(query))
-    except (ValueError, RuntimeError, TypeError) as error:  # lists of different lengths
-        raise EmbeddingsError(
-            f"The query is no array of numbers ({error}). Expected ({embeddings.dim},) or "
-            f"(m, {embeddings.dim}), as {embeddings.model.name} makes them."
-        ) from error
-    shape, dim = vectors.shape, embeddings.dim
+    except (ValueError, RuntimeError, TypeError) as error:  # such as lists of different lengths
+        raise EmbeddingsError(f"The query is no array ({error}); {expected}") from error
+    shape = vectors.shape
     fits = shape == (dim,) or (vectors.ndim == 2 and shape[1] == dim and (many or len(shape) == 1))
     if vectors.dtype.kind not in "fiu" or not (fits or shape == (1, dim)):
-        expected = f"({dim},)" + (f" or (m, {dim})" if many else "")
         raise EmbeddingsError(
-            f"The query has the shape {shape} and dtype {vectors.dtype}; expected {expected} "
-            f"numbers, as {embeddings.model.name} makes them."
+            f"The query has the shape {shape} and dtype {vectors.dtype}; {expected}"
         )
     if not vectors.size:
         raise EmbeddingsError("There is no query. Give one vector at least.")
