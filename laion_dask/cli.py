@@ -172,6 +172,9 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="Results for each.")] = 20,
     field: Annotated[str | None, typer.Option(help="Member or column of the vectors.")] = None,
     where: Where = None,
+    index: Annotated[
+        Path | None, typer.Option(help="Folder of an index of these embeddings: approximate.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="A .parquet or .csv file to write.")] = None,
 ) -> None:
     """The rows nearest to texts and pictures, by their embeddings."""
@@ -183,9 +186,16 @@ def search(
     queries = [*(text or ()), *(image or ())]
     if not queries:
         raise OptionError("Nothing to look for. Give --text or --image.")
-    found = frame.laion.search(vectors, queries, k, where=where)
+    opened = None if index is None else ld.open_index(index, vectors)
+    found = frame.laion.search(vectors, queries, k, where=where, index=opened)
     typer.echo(show_hits(found, queries) if out is None else write_hits(found, out))
-    typer.echo(ld.Rows(**found.attrs["rows"]))
+    if opened is None:
+        typer.echo(ld.Rows(**found.attrs["rows"]))
+    else:
+        short = found.attrs["short"]
+        typer.echo(
+            f"by the index {index}; {short:,} of {len(queries):,} with fewer than {k:,} results"
+        )
 
 
 @app.command(

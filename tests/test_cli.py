@@ -173,6 +173,23 @@ def test_embed_with_heads_in_a_precision(monkeypatch, capsys, demo_folder, tmp_p
     assert code == 2 and "float32" in err
 
 
+def test_search_by_an_index(monkeypatch, capsys, demo_folder, tmp_path):
+    embedded = demo_folder / "embedded"
+    words = ["search", embedded / "metadata", "--embeddings", embedded / "img_emb"]
+    words += ["--model", "demo", "-k", 3, "--text", "a red bird", "--text", "a blue car"]
+    _, exact, _ = run(monkeypatch, capsys, *words)
+    made = ("index", embedded / "img_emb", tmp_path / "index", "--model", "demo")
+    assert run(monkeypatch, capsys, *made)[0] == 0
+    code, out, _ = run(monkeypatch, capsys, *words, "--index", tmp_path / "index")
+    assert code == 0 and out.splitlines()[:-1] == exact.splitlines()[:-1]
+    last = out.splitlines()[-1]
+    assert last == f"by the index {tmp_path / 'index'}; 0 of 2 with fewer than 3 results"
+    few = ("--index", tmp_path / "index", "--where", "width > 100000")
+    assert "; 2 of 2 with fewer than 3" in run(monkeypatch, capsys, *words, *few)[1]
+    code, _, error = run(monkeypatch, capsys, *words, "--index", tmp_path / "nothing")
+    assert code == 1 and str(tmp_path / "nothing") in error
+
+
 def test_search_prints_or_writes_what_is_nearest(monkeypatch, capsys, demo_folder, tmp_path):
     embedded = demo_folder / "embedded"
     words = ["search", embedded / "metadata", "--embeddings", embedded / "img_emb"]

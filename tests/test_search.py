@@ -28,7 +28,7 @@ from laion_dask.kernels import choose as choosing
 from laion_dask.kernels import rough
 from laion_dask.kernels.search import Pairs, order
 from laion_dask.models import Vectors
-from laion_dask.verbs import hits
+from laion_dask.verbs import by_index, hits
 from laion_dask.verbs import search as searching
 
 SIZES = (40, 0, 25, 31)
@@ -53,7 +53,7 @@ def brute(images, query, k, allowed=None):
     found = []
     for shard, x in enumerate(images):
         for row, one in enumerate(x):
-            value = np.float32(cosine(one, query))
+            value = cosine(one, query)
             if not np.isnan(value) and (allowed is None or (shard, row) in allowed):
                 found.append((-value, shard, row))
     return [(shard, row, -value) for value, shard, row in sorted(found)[:k]]
@@ -255,6 +255,44 @@ def test_order_by_hand():
     descending = np.array([1, 0.1, 0, -0.1, -1], np.float32)
     one = Pairs(*(np.zeros(5, int) for _ in range(3)), np.zeros(5, int))
     assert order(one, descending[::-1].copy(), 5)[0].tolist() == [4, 3, 2, 1, 0]
+    near = np.array([1 - 2e-12, 1 - 1e-12, 1, -1e-300, 1e-300])
+    for k in range(1, 6):
+        assert order(one, near, k)[0].tolist() == [2, 1, 0, 4, 3][:k]
+
+
+def near_ties(folder, n, dim, dtype="float32"):
+    """A shard of rows that come closer to e0 one by one, and less so than float32 can tell."""
+    c = collection(folder, (n, 3), dim, dtype)
+    x = np.zeros((n, dim), dtype)
+    x[:, 0], x[:, 1] = 1, np.linspace(2e-4, 0, n)
+    x[:, -1] = x[:, 1] * np.where(np.arange(n) % 2, 1, -1)
+    npy(f"{c.img_emb}/img_emb_0.npy", x)
+    npy(f"{c.img_emb}/img_emb_1.npy", -c.images[1])
+    assert len({np.float32(cosine(row, np.eye(dim)[0])) for row in x}) < n
+    return c, [x, -c.images[1]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("m", [1, 9])
+def test_near_ties_are_told_apart_below_float32(tmp_path, m, dtype, monkeypatch):
+    c, images = near_ties(tmp_path, 60, 8, dtype)
+    frame, emb = opened(c)
+    queries = np.concatenate([np.eye(1, 8), vectors(m - 1, seed=2)]).astype("float32")
+    queries = unit_rows(queries).astype("float32")
+    for k in (1, 2, 7, 60):
+        check(frame.laion.search(emb, queries, k, columns=[]), images, queries[:1], k)
+        found = frame.laion.search(emb, queries, k, index=Brute(images), columns=[])
+        check(found, images, queries[:1], k)
+        assert found.attrs["short"] == 0
+    first = frame.laion.search(emb, queries[0], 4, columns=[])
+    assert first["row"].tolist() == [59, 58, 57, 56]
+    assert first["query_similarity"].dtype == np.float32
+    monkeypatch.setattr(choosing, "PENDING", 16)
+    monkeypatch.setattr(choosing, "ROWS", 7)
+    pd.testing.assert_frame_equal(frame.laion.search(emb, queries[0], 4, columns=[]), first)
+    again = ld.Rerank(emb, queries[0], take=63)
+    by_other = frame.laion.search(emb, -queries[0], 4, rerank=again, columns=[])
+    assert by_other["row"].tolist() == first["row"].tolist()
 
 
 # -- rows ------------------------------------------------------------------------------------
@@ -360,15 +398,47 @@ def test_nothing_left(small):
     assert rows.kept == 0 and rows.read == sum(SIZES)
 
 
-def test_a_row_that_is_there_twice_is_found_once_or_refused(small):
+@pytest.mark.parametrize("npartitions", [1, 4])
+@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize("by", ["all", "index"])
+def test_a_row_that_is_there_twice_is_refused(small, npartitions, k, by):
     frame, emb = opened(small)
     twice = pd.DataFrame({"hash": small.tables[0]["hash"].to_pylist()[:3] * 2})
-    other = frame.merge(dask.dataframe.from_pandas(twice.astype({"hash": "Int64"})), on="hash")
-    result = other.laion.search(emb, vectors(1, seed=9)[0], 10, columns=["hash"])
-    assert len(result) == 3
+    twice = dask.dataframe.from_pandas(twice.astype({"hash": "Int64"}), npartitions=2)
+    other = frame.merge(twice, on="hash")
+    # In one partition copies are side by side; dealt out, each is in another.
+    if npartitions == 1:
+        other = other.repartition(npartitions=1)
+    else:
+        dealt = other.assign(to=other.groupby(["shard", "row"]).cumcount(), by=0)
+        other = dealt.shuffle("to", npartitions=npartitions)
+    index = Brute(small.images) if by == "index" else None
+    with pytest.raises(ProvenanceError, match="multiplied rows"):
+        other.laion.search(emb, small.images[0][1], k, columns=["hash"], index=index)
+
+
+def test_a_frame_of_two_branches_is_refused(small):
+    frame, emb = opened(small)
     both = dask.dataframe.concat([frame[frame["row"] > 3], frame[frame["row"] > 5]])
     with pytest.raises(ProvenanceError, match="end to end"):
         both.laion.search(emb, vectors(1, seed=9)[0], 10)
+
+
+def test_rows_that_are_in_no_shard_are_refused_and_may_be_left_out(small):
+    frame, emb = opened(small)
+    hashes = [*small.tables[0]["hash"].to_pylist()[:3], 5, 6]
+    some = pd.DataFrame({"hash": hashes, "mine": range(5)}).astype({"hash": "Int64"})
+    some = dask.dataframe.from_pandas(some, npartitions=1)
+    outer = frame.merge(some, on="hash", how="outer")
+    query = vectors(2, seed=9)
+    for index in (None, Brute(small.images)):
+        with pytest.raises(ProvenanceError, match=r"dropna\(subset=\['shard', 'row'\]\)"):
+            outer.laion.search(emb, query, 5, index=index)
+    wanted = frame.laion.search(emb, query, 5, columns=["hash"])
+    left = outer.dropna(subset=["shard", "row"])
+    for index in (None, Brute(small.images)):
+        found = left.laion.search(emb, query, 5, columns=["hash"], index=index)
+        pd.testing.assert_frame_equal(found, wanted)
 
 
 def test_parquet_is_read_only_for_what_was_found(small, monkeypatch):
@@ -436,6 +506,24 @@ def test_kinds_of_vectors(small):
     pd.testing.assert_frame_equal(one, wanted[wanted["query"] == 0])
     equal = frame.laion.search(emb, query[[0, 0]], 6)
     np.testing.assert_array_equal(equal["row"][:6], equal["row"][6:])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+def test_tensors(small, dtype):
+    import torch
+
+    frame, emb = opened(small)
+    query = torch.from_numpy(vectors(2, seed=9)).to(getattr(torch, dtype))
+    wanted = frame.laion.search(emb, query.double().numpy(), 6)
+    for same in (query, query.clone().requires_grad_(), list(query)):
+        pd.testing.assert_frame_equal(frame.laion.search(emb, same, 6), wanted)
+    similar = frame.laion.similarity(emb, query[0].clone().requires_grad_()).compute()
+    at = wanted.loc[0]
+    here = similar[(similar["shard"] == at["shard"]) & (similar["row"] == at["row"])]
+    assert here["query_similarity"].tolist() == [at["query_similarity"]]
+    for wrong in (query > 0, query[:, :7], list(query[:, :7]), query.to_sparse()):
+        with pytest.raises(EmbeddingsError, match=r"xpected \(8,\) or \(m, 8\)"):
+            frame.laion.search(emb, wrong)
 
 
 def test_a_row_of_the_frame(small):
@@ -514,6 +602,12 @@ def test_what_is_refused(small):
             frame.laion.search(emb, wrong)
     with pytest.raises(OptionError, match="more than 50,000,000"):
         frame.laion.search(emb, np.ones((1000, 8)), 60_000)
+    for wrong in ("my-index", Path("my-index"), 3, frame, emb):
+        with pytest.raises(OptionError, match=r"index is .*what ld.open_index"):
+            frame.laion.search(emb, query, index=wrong)
+    for wrong in ([[1.0, 2], [3]], [np.zeros((2, 8)), np.zeros((2, 7))]):
+        with pytest.raises(EmbeddingsError, match=r"no array of numbers.*xpected \(8,\) or"):
+            frame.laion.search(emb, wrong)
     with pytest.raises(OptionError, match="list of names"):
         frame.laion.search(emb, query, columns="text")
     with pytest.raises(ColumnError, match="Did you mean 'width'"):
@@ -568,6 +662,8 @@ def test_reorder_by_other_embeddings(small):
         frame.laion.search(emb, one, rerank=other)
     with pytest.raises(OptionError, match="take is"):
         frame.laion.search(emb, one, rerank=ld.Rerank(other, two, take=0))
+    with pytest.raises(OptionError, match=r"take is 3, and k is 10.*larger take"):
+        frame.laion.search(emb, one, 10, rerank=ld.Rerank(other, two, take=3))
 
 
 def test_the_exact_picture_among_near_duplicates(demo_folder, tmp_path):
@@ -613,7 +709,7 @@ class Brute:
     def __init__(self, images, miss=()):
         self._rows = [(s, r) for s, x in enumerate(images) for r in range(len(x))]
         self._x = unit_rows(np.concatenate(images).astype(np.float64))
-        self._miss, self.asked, self.checked = set(miss), [], None
+        self._miss, self.of, self.checked = set(miss), [], None
 
     def check(self, embeddings):
         self.checked = embeddings
@@ -624,7 +720,7 @@ class Brute:
     def candidates(self, queries, n):
         assert queries.dtype == np.float32 and self.checked is not None
         np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, atol=1e-6)
-        self.asked.append(n)
+        self.of.append((n, len(queries)))
         shard = np.full((len(queries), n), -1, np.int32)
         row = np.full((len(queries), n), -1, np.int64)
         for i, scores in enumerate(queries @ self._x.T):
@@ -647,9 +743,12 @@ def test_by_an_index(small, how, k):
     assert "rows" in wanted.attrs and "rows" not in got.attrs
     wanted.attrs.clear()
     pd.testing.assert_frame_equal(got, wanted)
-    assert index.asked == sorted(set(index.asked)) and index.asked[0] == min(4 * k, 96)
+    asked = [n for n, _ in index.of]
+    assert asked == sorted(set(asked)) and asked[0] == min(4 * k, 96)
     if how == "all":
-        assert len(index.asked) == 1
+        assert len(asked) == 1
+    short = (got["query"].value_counts() < k).sum()
+    assert got.attrs == {"short": short} and (short == 0 or k > 7)
 
 
 def test_an_index_may_miss_rows_and_propose_directionless_ones(small):
@@ -660,6 +759,59 @@ def test_an_index_may_miss_rows_and_propose_directionless_ones(small):
     npy(f"{small.img_emb}/img_emb_{best[1][0]}.npy", _zeroed(small.images, best[1]))
     got = frame.laion.search(emb, query, 1, index=index, columns=[])
     assert got[["shard", "row"]].to_numpy().tolist() == [list(best[2][:2])]
+
+
+@pytest.mark.parametrize("held", [1, 40, 200])
+def test_candidates_are_held_for_few_queries_at_a_time(small, held, monkeypatch):
+    frame, emb = opened(small)
+    queries = vectors(23, seed=9)
+    wanted = frame.laion.search(emb, queries, 4, where="width > 1500")
+    monkeypatch.setattr(by_index, "_HELD", held)
+    index = Brute(small.images)
+    got = frame.laion.search(emb, queries, 4, where="width > 1500", index=index)
+    wanted.attrs.clear()
+    assert got.attrs == {"short": 0}
+    pd.testing.assert_frame_equal(got, wanted)
+    assert all(n * m <= max(n, held) for n, m in index.of)
+    first = sum(m for n, m in index.of if n == 16)
+    assert first == 23 > sum(m for n, m in index.of if n == 64) > 0
+
+
+def test_more_candidates_are_asked_for_up_to_a_bound(small, monkeypatch):
+    frame, emb = opened(small)
+    monkeypatch.setattr(by_index, "_A_RESULT", 10)
+    monkeypatch.setattr(by_index, "_A_QUERY", 30)
+    queries = vectors(6, seed=9)
+    allowed = frame.laion.where("width > 1900").compute()
+    allowed = set(zip(allowed["shard"], allowed["row"], strict=True))
+    index = Brute(small.images)
+    got = frame.laion.search(emb, queries, 2, where="width > 1900", index=index, columns=[])
+    assert {n for n, _ in index.of} == {8, 30}
+    short = 0
+    for number, query in enumerate(queries):
+        proposed = [at[:2] for at in brute(small.images, query, 8)]
+        if len(allowed & set(proposed)) < 2:
+            proposed = [at[:2] for at in brute(small.images, query, 30)]
+        kept = [list(at) for at in proposed if at in allowed][:2]
+        of_query = got[got["query"] == number]
+        assert of_query[["shard", "row"]].to_numpy().tolist() == kept
+        short += len(kept) < 2
+    assert got.attrs == {"short": short} and 0 < short < 6
+    index = Brute(small.images)
+    frame.laion.search(emb, queries, 5, where="width > 1900", index=index, columns=[])
+    assert {n for n, _ in index.of} == {20, 50}
+    nothing = frame.laion.search(emb, queries, 5, where="width > 10000", index=index)
+    assert len(nothing) == 0 and nothing.attrs == {"short": 6}
+
+
+def test_the_short_are_counted_after_reordering(small):
+    frame, emb = opened(small)
+    query = vectors(3, seed=9)
+    left = frame[(frame["shard"] == 0) & (frame["row"] < 5)]
+    for k, short in ((5, 0), (6, 3)):
+        rerank = ld.Rerank(emb, query, take=9)
+        found = left.laion.search(emb, query, k, index=Brute(small.images), rerank=rerank)
+        assert len(found) == 15 and found.attrs == {"short": short}
 
 
 def _zeroed(images, at):

@@ -3,7 +3,7 @@
 `kernels.choose` finds, in every partition, the rows that can still be among the k best, by cosines
 whose error is bounded. What is left of all partitions is scored here in float64, row by row, and
 only then cut to k. So the answer is that of a loop in float64: it does not depend on partitions,
-blocks, devices or workers.
+blocks, devices or workers. Cosines stay in float64 until they are in order.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laion_dask.backend import to_numpy
-from laion_dask.products import cosines
+from laion_dask.errors import ProvenanceError
+from laion_dask.products import widen
 
 if TYPE_CHECKING:
     from laion_dask.io.embeddings import Embeddings
@@ -112,7 +113,9 @@ def greatest(values: np.ndarray, k: int) -> np.ndarray:
 
 
 def score_pairs(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray) -> np.ndarray:
-    """The exact cosine of each pair: in float64, every row alone, rounded once.
+    """The exact cosine of each pair, in float64, every row alone.
+
+    Rounded to float32 it is what `products.cosines` gives.
 
     Parameters
     ----------
@@ -122,10 +125,10 @@ def score_pairs(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray) -> np
 
     Returns
     -------
-    (n,) float32
-        NaN for a row without direction.
+    (n,) float64
+        In [-1, 1]; NaN for a row without direction.
     """
-    out = np.empty(len(pairs), np.float32)
+    out = np.empty(len(pairs), np.float64)
     by_row = np.lexsort((pairs.row, pairs.shard))
     ends = np.flatnonzero(np.diff(pairs.shard[by_row])) + 1
     for here in np.split(by_row, ends) if len(by_row) else ():
@@ -133,20 +136,33 @@ def score_pairs(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray) -> np
             some = here[at : at + _PAIRS]
             rows, which = np.unique(pairs.row[some], return_inverse=True)
             x = embeddings.read(int(pairs.shard[some[0]]), rows)
-            out[some] = cosines(x[which], vectors[pairs.query[some]])
+            wide = np.empty(x.shape, np.float32)
+            widen(x, wide)
+            out[some] = _cosines(wide[which], vectors[pairs.query[some]])
     return out
+
+
+def _cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(n,) float64: the cosines of rows of float32, contiguous, with a row of float32 each."""
+    import numkong
+
+    dots, lengths, others = (np.asarray(numkong.dot(*two)) for two in ((x, y), (x, x), (y, y)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.clip(dots / (np.sqrt(lengths) * np.sqrt(others)), -1, 1)
 
 
 def order(pairs: Pairs, cosine: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k best pairs of each query: their positions, by query and rank, and their ranks from 0.
 
-    Ties go to the smaller (shard, row). A pair whose cosine is NaN is never among them.
+    Ties, in the digits that the cosines are given in, go to the smaller (shard, row). A pair whose
+    cosine is NaN is never among them.
     """
     known = np.flatnonzero(~np.isnan(cosine))
     query = pairs.query[known]
-    # One integer that grows with the query, and within it as the cosine falls: bits of floats
-    # grow with their size, so those of negative ones are turned round.
-    bits = (cosine[known] + np.float32(0)).view(np.uint32)
+    # One integer that grows with the query, and within it as the cosine falls, but for cosines
+    # that are equal in float32: bits of floats grow with their size, so those of negative ones
+    # are turned round.
+    bits = (cosine[known].astype(np.float32) + np.float32(0)).view(np.uint32)
     falling = np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF)).astype(np.int64)
     key = (query.astype(np.int64) << 32) | falling
     falls = np.argsort(key, kind="stable")
@@ -156,7 +172,8 @@ def order(pairs: Pairs, cosine: np.ndarray, k: int) -> tuple[np.ndarray, np.ndar
     kth = key[falls[np.minimum(start + k, stop) - 1]]
     falls = falls[key[falls] <= kth]
     kept = known[falls]
-    final = kept[np.lexsort((pairs.row[kept], pairs.shard[kept], key[falls]))]
+    by = pairs.row[kept], pairs.shard[kept], -cosine[kept], pairs.query[kept]
+    final = kept[np.lexsort(by)]
     query = pairs.query[final]
     rank = np.arange(len(final)) - np.searchsorted(query, query)
     return final[rank < k], rank[rank < k]
@@ -192,12 +209,42 @@ def runs(part) -> Iterator[tuple[int, np.ndarray]]:
     Parameters
     ----------
     part : frame with ``shard`` and ``row``, or (shard, start, stop)
+
+    Raises
+    ------
+    ProvenanceError
+        When a row is there twice, or has no shard or no number.
     """
     if isinstance(part, tuple):
         shard, start, stop = part
         if stop > start:
             yield shard, np.arange(start, stop)
         return
-    shards, rows = to_numpy(part["shard"]), to_numpy(part["row"])
+    shards, rows = _places(part, "shard"), _places(part, "row")
     for shard in np.unique(shards):
-        yield int(shard), np.unique(rows[shards == shard])
+        here = rows[shards == shard]
+        once = np.unique(here)
+        if len(once) < len(here):
+            raise multiplied()
+        yield int(shard), once
+
+
+def _places(part, name: str) -> np.ndarray:
+    """The shards or rows of a partition; a merge may have made floats of them."""
+    missing = int(part[name].isna().sum())
+    if missing:
+        raise ProvenanceError(
+            f"{missing:,} rows of a partition have no {name!r}: an outer merge or a concat has "
+            "added rows that are in no shard. Merge with how='left' or 'inner', or leave them out "
+            "with frame.dropna(subset=['shard', 'row'])."
+        )
+    values = to_numpy(part[name])
+    return values if values.dtype.kind in "iu" else values.astype(np.int64)
+
+
+def multiplied() -> ProvenanceError:
+    """The error for a row that a frame has more than once."""
+    return ProvenanceError(
+        "The frame has the same row several times: a merge or a concat has multiplied rows, so "
+        "the nearest cannot be counted off. Search first, and merge what was found."
+    )

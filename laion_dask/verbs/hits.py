@@ -111,7 +111,7 @@ def _pick(wanted: tuple, number: int):
 
 def _keys(shard: np.ndarray, row: np.ndarray) -> np.ndarray:
     """One integer a row; shards have fewer rows than 2**40."""
-    return (shard.astype(np.int64) << 40) | row
+    return (shard.astype(np.int64) << 40) | row.astype(np.int64)
 
 
 def _places(pairs: Pairs, shards: np.ndarray, rows: np.ndarray) -> np.ndarray:

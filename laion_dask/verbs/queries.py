@@ -100,9 +100,12 @@ def as_units(query, embeddings: Embeddings, *, many: bool = True) -> np.ndarray:
         if isinstance(model, (ClipModel, str)):
             check_same_space(embeddings.model, model, "The embeddings and the query")
     try:
-        vectors = np.asarray(query)
-    except (ValueError, RuntimeError):  # lists of different lengths, a tensor with a gradient
-        vectors = np.asarray(query, dtype=object)
+        vectors = np.asarray(_plain(query))
+    except (ValueError, RuntimeError, TypeError) as error:  # lists of different lengths
+        raise EmbeddingsError(
+            f"The query is no array of numbers ({error}). Expected ({embeddings.dim},) or "
+            f"(m, {embeddings.dim}), as {embeddings.model.name} makes them."
+        ) from error
     shape, dim = vectors.shape, embeddings.dim
     fits = shape == (dim,) or (vectors.ndim == 2 and shape[1] == dim and (many or len(shape) == 1))
     if vectors.dtype.kind not in "fiu" or not (fits or shape == (1, dim)):
@@ -119,6 +122,16 @@ def as_units(query, embeddings: Embeddings, *, many: bool = True) -> np.ndarray:
         which = "The query is" if len(units) == 1 else f"Query {lost[0]} of {len(units):,} is"
         raise EmbeddingsError(f"{which} NaN, infinite or of length zero; it has no direction.")
     return units
+
+
+def _plain(query):
+    """Tensors without their gradient, on the CPU, in a dtype that NumPy has; all else as it is."""
+    if isinstance(query, (list, tuple)) and any(hasattr(each, "detach") for each in query):
+        return [np.asarray(_plain(each)) for each in query]
+    if not hasattr(query, "detach"):
+        return query
+    query = query.detach().cpu()
+    return query.double() if query.is_floating_point() else query
 
 
 def _is_picture(thing) -> bool:

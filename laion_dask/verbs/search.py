@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from laion_dask import partition
-from laion_dask.errors import ColumnError, OptionError, ProvenanceError, did_you_mean, must_be
+from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels.choose import choose
-from laion_dask.kernels.search import Pairs, among, merge, order, score_pairs
+from laion_dask.kernels.search import Pairs, merge, multiplied, order, score_pairs
 from laion_dask.schema import PROVENANCE
-from laion_dask.verbs import hits
+from laion_dask.verbs import by_index, hits
 from laion_dask.verbs.queries import as_vectors
 from laion_dask.verbs.rows import Rows, account, beside
 from laion_dask.verbs.where import where as filtered
@@ -40,7 +40,7 @@ class Rerank:
     query : as `search` takes it
         One, or as many as there are queries.
     take : int, optional
-        How many of the nearest are reordered, by default as many as are wanted.
+        How many of the nearest are reordered, by default as many as are wanted; not fewer.
     """
 
     embeddings: Embeddings
@@ -63,9 +63,10 @@ def search(
     """The k rows of a frame nearest to each query, by cosine. Eager.
 
     Exact: every row's embedding is read once, whatever the number of queries, and the answer is
-    that of a loop in float64. Ties go to the smaller (shard, row), so partitions, order of shards
-    and workers change nothing. A row whose embedding is NaN, infinite or zero is never found. Of
-    a frame as `read_shards` returned it, no Parquet is read but for the columns of what was found.
+    that of a loop in float64, with the queries brought to length one in float32. Ties go to the
+    smaller (shard, row), so partitions, order of shards and workers change nothing. A row whose
+    embedding is NaN, infinite or zero is never found. Of a frame as `read_shards` returned it, no
+    Parquet is read but for the columns of what was found.
 
     Parameters
     ----------
@@ -86,7 +87,8 @@ def search(
         and last, for a row that has no direction in them.
     index : Index, optional
         Of `build_index`, approximate, for where reading all embeddings is too slow. What it
-        proposes is scored exactly; what it does not propose is missed.
+        proposes is scored exactly; what it does not propose is missed. Where a filter leaves
+        fewer than k of the proposed rows, more are asked for: up to 64 k or 100,000 a query.
     columns : sequence of str, optional
         Which of the frame's columns to fetch for what was found; by default all.
     to : str
@@ -98,17 +100,20 @@ def search(
         By query and rank: ``query`` (int64, its number from 0), ``rank`` (int64, from 1), ``to``
         (float32 in [-1, 1]), ``shard`` (int32), ``row`` (int64), and the columns. Without an
         index, ``result.attrs["rows"]`` is the account of all rows as a dict, which
-        ``ld.Rows(**…)`` prints: those searched are kept, those without direction unscored.
+        ``ld.Rows(**…)`` prints: those searched are kept, those without direction unscored. With
+        one, ``result.attrs["short"]`` (int) counts the queries that have fewer than k results.
 
     Raises
     ------
     OptionError, ColumnError, EmbeddingsError, ModelMismatchError, PairingError, ProvenanceError
-        At once, before anything is read.
+        At once, before anything is read; but that rows were multiplied, or added by an outer
+        merge, shows only in reading.
     WeightsError
         When the weights that a text or a picture needs are not on this machine.
     """
     frame = frame if where is None else filtered(frame, where)
     wanted = _checked(frame, embeddings, k, columns, to, rerank)
+    by_index.check(index)
     paired = embeddings.like(frame)
     vectors = as_vectors(query, paired)
     take = k if rerank is None or rerank.take is None else int(rerank.take)
@@ -120,9 +125,9 @@ def search(
     second = None if rerank is None else _second(rerank, frame, len(vectors))
     if index is None:
         pairs, rows = _nearest(frame, paired, vectors, take)
+        pairs, rank, cosine = _cut(pairs, paired, vectors, take)
     else:
-        pairs, rows = _proposed(frame, paired, vectors, take, index), None
-    pairs, rank, cosine = _cut(pairs, paired, vectors, take)
+        pairs, rank, cosine = by_index.nearest(frame, paired, vectors, take, index, _cut)
     made = {"query": pairs.query.astype(np.int64), "rank": rank + 1, to: cosine}
     if second is not None:
         order_, rank, other = _reordered(pairs, *second, k)
@@ -130,8 +135,11 @@ def search(
         made = {name: values[order_] for name, values in made.items()}
         made |= {"rank": rank + 1, "rerank_similarity": other}
     result = hits.fetch(frame, pairs, made, wanted)
-    if rows is not None:
+    if index is None:
         result.attrs["rows"] = asdict(rows)  # pandas writes attrs that are JSON
+    else:
+        counts = np.bincount(pairs.query, minlength=len(vectors))
+        result.attrs["short"] = int((counts < k).sum())
     return result
 
 
@@ -148,6 +156,11 @@ def _checked(frame, embeddings, k, columns, to, rerank) -> list[str]:
         must_be("Rerank's embeddings", rerank.embeddings, Embeddings, "a second ld.open_embeddings")
         if rerank.take is not None:
             _check_count("take", rerank.take)
+            if rerank.take < k:
+                raise OptionError(
+                    f"Rerank's take is {rerank.take:,}, and k is {k:,}. Expected at least as many "
+                    "to reorder as are wanted: a larger take, or a smaller k."
+                )
         made.append("rerank_similarity")
     if isinstance(columns, str):
         raise OptionError(f"columns is {columns!r}. Expected a list of names: [{columns!r}].")
@@ -208,44 +221,20 @@ def _counted(searched: int, unscored: int) -> pd.DataFrame:
     return pd.DataFrame({"rows": [searched], "unscored": [unscored], "rejected": [0]})
 
 
-def _proposed(frame, embeddings: Embeddings, vectors: np.ndarray, k: int, index) -> Pairs:
-    """What an index proposes and the frame has: more is asked for, until k pass or none is left."""
-    index.check(embeddings)
-    n, most = index.n_candidates(k), max(1, len(embeddings))
-    while True:
-        n = min(n, most)
-        shard, row = index.candidates(vectors, n)
-        query, _ = np.nonzero(shard >= 0)
-        known = shard >= 0
-        number = np.zeros(len(query), np.int32)
-        pairs = Pairs(query.astype(np.int32), shard[known], row[known], number)
-        found = hits.within(frame, pairs, among)
-        enough = np.bincount(found.query, minlength=len(vectors)) >= k
-        if (enough | ~known.all(axis=1)).all() or n == most:
-            return found
-        n *= 4
-
-
 def _cut(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int):
-    """The k best pairs of each query by exact cosine, their ranks from 0, and the cosines."""
+    """The k best pairs of each query by exact cosine, their ranks from 0, and float32 cosines."""
     pairs = pairs.take(np.lexsort((pairs.row, pairs.shard)))
     cosine = _scored(pairs, embeddings, vectors)
-    best, rank = order(pairs, cosine, k)
-    found, cosine = pairs.take(best), cosine[best]
-    _check_once(found)
-    return found, rank, cosine
-
-
-def _check_once(pairs: Pairs) -> None:
-    """Refuse pairs that occur twice: equal ones stand side by side."""
-    same = np.ones(max(0, len(pairs) - 1), bool)
-    for values in (pairs.query, pairs.shard, pairs.row):
+    # One more than k: copies of a row stand side by side, and the k-th may be the first of two.
+    best, rank = order(pairs, cosine, k + 1)
+    found = pairs.take(best)
+    same = np.ones(max(0, len(found) - 1), bool)
+    for values in (found.query, found.shard, found.row):
         same &= values[1:] == values[:-1]
     if same.any():
-        raise ProvenanceError(
-            "The frame has the same row in several partitions: a merge or a concat has multiplied "
-            "rows, so the nearest cannot be counted off. Search first, and merge what was found."
-        )
+        raise multiplied()
+    kept = rank < k
+    return found.take(kept), rank[kept], cosine[best[kept]].astype(np.float32)
 
 
 def _scored(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray) -> np.ndarray:
@@ -265,7 +254,7 @@ def _score_some(pairs: Pairs, number: int, embeddings, vectors: np.ndarray) -> n
 def _reordered(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int):
     """The first k pairs of each query by other embeddings: positions, ranks from 0, cosines."""
     by_row = np.lexsort((pairs.row, pairs.shard))
-    other = np.empty(len(pairs), np.float32)
+    other = np.empty(len(pairs), np.float64)
     other[by_row] = _scored(pairs.take(by_row), embeddings, vectors)
-    best, rank = order(pairs, np.where(np.isnan(other), np.float32(-2), other), k)
-    return best, rank, other[best]
+    best, rank = order(pairs, np.where(np.isnan(other), -2, other), k)
+    return best, rank, other[best].astype(np.float32)

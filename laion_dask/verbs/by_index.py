@@ -1,0 +1,97 @@
+"""The nearest rows by an approximate index: what it proposes and the frame has, scored exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import dask.dataframe as dd
+import numpy as np
+
+from laion_dask.errors import must_be
+from laion_dask.io.embeddings import Embeddings
+from laion_dask.kernels.search import Pairs, among
+from laion_dask.verbs import hits
+
+#: Candidates that are held at a time, of all queries together: some 60 bytes each.
+_HELD = 10_000_000
+#: The most candidates a query: this many for each result, and so many at least.
+_A_RESULT, _A_QUERY = 64, 100_000
+
+
+@runtime_checkable
+class _Index(Protocol):
+    """What `search` asks of an index; see `laion_dask.io.index.Index`."""
+
+    def check(self, embeddings: Embeddings) -> None: ...
+
+    def n_candidates(self, k: int) -> int: ...
+
+    def candidates(self, queries: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+def check(index) -> None:
+    """Refuse what is no index; None is none."""
+    if index is not None:
+        must_be("index", index, _Index, "what ld.open_index(...) returns")
+
+
+def nearest(
+    frame: dd.DataFrame, embeddings: Embeddings, vectors: np.ndarray, k: int, index, cut: Callable
+) -> tuple[Pairs, np.ndarray, np.ndarray]:
+    """The k nearest rows of a frame to each query, of those that an index proposes. Eager.
+
+    For queries with fewer than k results four times as many are asked for, until there are k, the
+    index has no more, or a bound is reached.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+    embeddings : Embeddings
+        In the order of the frame's shards.
+    vectors : (m, dim) float32 array
+        Of length one.
+    k : int
+    index : Index
+    cut : callable
+        ``cut(pairs, embeddings, vectors, k)`` → the k best of some pairs, their ranks, cosines.
+
+    Returns
+    -------
+    pairs : Pairs
+        By query and rank.
+    rank : (n,) int64
+        From 0.
+    cosine : (n,) float32
+    """
+    index.check(embeddings)
+    n = index.n_candidates(k)
+    most = min(max(1, len(embeddings)), max(n, _A_RESULT * k, _A_QUERY))
+    left, done = np.arange(len(vectors), dtype=np.int32), []
+    while len(left):
+        n, step, again = min(n, most), max(1, _HELD // min(n, most)), []
+        for at in range(0, len(left), step):
+            some = left[at : at + step]
+            pairs, more = _proposed(frame, index, vectors[some], n)
+            pairs, rank, cosine = cut(pairs, embeddings, vectors[some], k)
+            short = np.bincount(pairs.query, minlength=len(some)) < k
+            short &= more & (n < most)
+            final = ~short[pairs.query]
+            pairs = Pairs(some[pairs.query], pairs.shard, pairs.row, pairs.part)
+            done.append((pairs.take(final), rank[final], cosine[final]))
+            again.append(some[short])
+        left, n = np.concatenate(again), 4 * n
+    pairs, rank, cosine = zip(*done, strict=True)
+    pairs, rank, cosine = Pairs.join(pairs), np.concatenate(rank), np.concatenate(cosine)
+    by_query = np.argsort(pairs.query, kind="stable")
+    return pairs.take(by_query), rank[by_query], cosine[by_query]
+
+
+def _proposed(frame, index, vectors: np.ndarray, n: int) -> tuple[Pairs, np.ndarray]:
+    """Up to n candidates a query that the frame has, and of which queries there may be more."""
+    shard, row = index.candidates(vectors, n)
+    known = shard >= 0
+    query = np.nonzero(known)[0].astype(np.int32)
+    number = np.zeros(len(query), np.int32)
+    pairs = Pairs(query, shard[known], row[known], number)
+    return hits.within(frame, pairs, among), known.all(axis=1)
