@@ -156,7 +156,7 @@ def index(
 
     vectors = ld.open_embeddings(embeddings, model=model, field=field)
     options = {"nlist": nlist, "pq_m": pq_m, "sample": sample, "seed": seed, "device": device}
-    typer.echo(ld.build_index(vectors, out, **options))
+    ld.build_index(vectors, out, **options)  # which prints what it has built
 
 
 @app.command(
