@@ -59,7 +59,8 @@ class Member:
     n_bytes : int
         As declared.
     read : callable
-        () → bytes; raises ``OSError`` when fewer bytes are there than declared.
+        () → bytes. Raises ``ImageError`` when fewer bytes are there than declared, ``ShardError``
+        when the store fails.
     flaw : str or None
         Why it must not be read.
     offset : int
@@ -129,7 +130,7 @@ def _sample(members: list[Member], prefix: str, with_image: bool) -> Sample:
     sample = Sample(members[0].key)
     try:
         _fill(sample, members, prefix, with_image)
-    except (OSError, ValueError) as error:
+    except ValueError as error:  # what the file holds; a store that fails ends the task
         sample.reason = str(error)
     if sample.reason:
         sample.image, sample.caption, sample.fields = None, None, {}
