@@ -180,7 +180,7 @@ class FolderShard:
         """The file of each image."""
         found: dict[str, str] = {}
         for name in self.files:
-            member = Member(name, 0, None)
+            member = Member(name, 0, None, in_folder=True)
             if member.kind in IMAGE_KINDS:
                 found[name] = name
                 found.setdefault(member.key, name)
@@ -207,7 +207,7 @@ def _of_file(path: Path, name: str) -> Member:
     except OSError as error:
         raise unreadable(str(path), error) from error
     flaw = None if is_file else "not a regular file"
-    return Member(name, n_bytes, partial(_read_file, path), flaw)
+    return Member(name, n_bytes, partial(_read_file, path), flaw, in_folder=True)
 
 
 def _read_file(path: Path) -> bytes:
