@@ -6,11 +6,13 @@ from pathlib import Path
 
 import dask
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import laion_dask as ld
 from laion_dask.errors import EmbeddingsError, ModelMismatchError, OptionError, WeightsError
 from laion_dask.models import ClipModel, Vectors, heads
 from laion_dask.models.heads import dense
@@ -145,6 +147,24 @@ def test_rows_without_a_score(published):
     assert set(np.flatnonzero(np.isnan(scores))) == {3, 4, 5, 6, 7}
     with pytest.raises(EmbeddingsError, match="length 1"):
         head.predict(7 * known["embedding_f32"])
+
+
+@pytest.mark.parametrize("cuts", [[(0, 4)], [(0, 3), (3, 4)], [(0, 0), (0, 2), (2, 4)]])
+def test_rows_of_another_length_are_nan_for_any_shards(published, write, tmp_path, cuts):
+    head, known = published
+    x = known["embedding_f32"][:4] * np.float32([[1], [1], [1], [0.9]])
+    (tmp_path / "emb").mkdir()
+    for at, (start, stop) in enumerate(cuts):
+        write(f"meta/{at}.parquet", {"n": pa.array(range(start, stop), pa.int32())})
+        np.save(tmp_path / f"emb/{at}.npy", x[start:stop])
+    frame = ld.read_shards(tmp_path / "meta")
+    vectors = ld.open_embeddings(tmp_path / "emb", model=head.clip, like=frame)
+    found = frame.laion.score(vectors, head).compute().sort_values("n")["nsfw"].to_numpy()
+    np.testing.assert_array_equal(found, head.predict(x))
+    assert np.isnan(found).tolist() == [False, False, False, True]
+    assert np.isnan(head.scored(x[3:])).all()
+    with pytest.raises(EmbeddingsError, match="row 0 has length 0.9"):
+        head.predict(x[3:])
 
 
 def test_vit_h_14_against_the_plain_network(h14):

@@ -64,6 +64,10 @@ class Head:
     def predict(self, x) -> np.ndarray:
         """The scores, (n,) float32; NaN where there is none. Eager."""
 
+    def scored(self, x) -> np.ndarray:
+        """`predict` for a part of a whole: what it says of a row, the row alone decides. Eager."""
+        return self.predict(x)
+
 
 @dataclass(frozen=True)
 class EmbeddingHead(Head):
@@ -97,7 +101,9 @@ class EmbeddingHead(Head):
         """The scores of embeddings, (n,) float32. Eager.
 
         A row's score does not depend on the rows beside it, nor on the number of threads. A row
-        with a NaN or an infinity, or of length zero, has no score: NaN.
+        with a NaN or an infinity, or of length zero, has no score: NaN; every other has one. A
+        head that needs rows of length 1 gives NaN for others, and refuses an array that has no
+        other; a part of a data set may be such an array, so `score` calls `scored`.
 
         Parameters
         ----------
@@ -114,6 +120,13 @@ class EmbeddingHead(Head):
         WeightsError
             When the weight file is gone, altered or damaged.
         """
+        scores = self.scored(x)
+        if not self.scales and np.isnan(scores).all():
+            self._refuse_scaled(self._checked(x))
+        return scores
+
+    def scored(self, x) -> np.ndarray:
+        """`predict`, but never an error because of the rows' lengths: such a row is NaN. Eager."""
         import torch
 
         if isinstance(x, Vectors) and x.model is not None:
@@ -121,25 +134,19 @@ class EmbeddingHead(Head):
         x = self._checked(x)
         state = self.load()
         scores = np.empty(len(x), np.float32)
-        lengths = None if self.scales else np.empty(len(x), np.float64)
         on_cpu = isinstance(x, np.ndarray)
         size = self.block if on_cpu else self.device_block
 
         def score(at: int) -> None:
             with torch.inference_mode():
                 rows = x[at : at + size]
-                here = slice(at, at + len(rows))
-                scores[here], found = self._block(rows, size, state)
-                if lengths is not None:
-                    lengths[here] = found
+                scores[at : at + len(rows)] = self._block(rows, size, state)
 
         spread(score, range(0, len(x), size), lanes=None if on_cpu else 1)
-        if lengths is not None:
-            self._refuse_scaled(lengths)
         return scores
 
-    def _block(self, rows, size: int, state) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and lengths of at most ``size`` rows."""
+    def _block(self, rows, size: int, state) -> np.ndarray:
+        """Scores of at most ``size`` rows."""
         import torch
 
         n = len(rows)
@@ -150,7 +157,7 @@ class EmbeddingHead(Head):
         if not self.scales:
             good &= (length - 1).abs() <= UNIT_TOLERANCE
         scores = torch.where(good, scores, torch.nan)
-        return scores[:n].cpu().numpy(), length[:n].cpu().numpy()
+        return scores[:n].cpu().numpy()
 
     @abstractmethod
     def load(self):
@@ -196,14 +203,19 @@ class EmbeddingHead(Head):
             )
         return x
 
-    def _refuse_scaled(self, lengths: np.ndarray) -> None:
-        known = np.flatnonzero(np.isfinite(lengths) & (lengths > 0))
-        if len(known) and (np.abs(lengths[known] - 1) > UNIT_TOLERANCE).all():
-            raise EmbeddingsError(
-                f"The head {self.name!r} needs embeddings of length 1, and none of the "
-                f"{len(known)} given is; row {known[0]} has length {lengths[known[0]]:.4g}. Divide "
-                "each row by its length first."
-            )
+    def _refuse_scaled(self, x) -> None:
+        """Say that no row is of length 1, where there is one that has a length at all."""
+        for at in range(0, len(x), self.block):
+            rows = x[at : at + self.block]
+            length = _lengths(_filled(rows, len(rows))).cpu().numpy()
+            known = np.isfinite(length) & (length > 0) & (np.abs(length - 1) > UNIT_TOLERANCE)
+            if known.any():
+                first = int(np.argmax(known))
+                raise EmbeddingsError(
+                    f"The head {self.name!r} needs embeddings of length 1, and none of the "
+                    f"{len(x)} given is; row {at + first} has length {length[first]:.4g}. Divide "
+                    "each row by its length first."
+                )
 
 
 def _as_array(x) -> np.ndarray:

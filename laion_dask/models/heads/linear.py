@@ -61,7 +61,7 @@ class LinearHead(FileHead):
     def _read(self) -> tuple:
         return read_affine(self.weights)
 
-    def _block(self, rows, size, state) -> tuple[np.ndarray, np.ndarray | None]:
+    def _block(self, rows, size, state) -> np.ndarray:
         # On the CPU at the speed of memory, which converting to float32 would not be. Each row is
         # multiplied alone, so a short block needs no filling.
         if not isinstance(rows, np.ndarray) or rows.dtype == np.float64:
@@ -72,7 +72,7 @@ class LinearHead(FileHead):
         else:
             scores = _exact(rows, weight)
         scores += bias
-        return expit(scores.astype(np.float64)) if self.logistic else scores, None
+        return expit(scores.astype(np.float64)) if self.logistic else scores
 
     def _scores(self, rows, length, state):
         import torch
