@@ -152,6 +152,8 @@ class EmbeddingHead(Head):
         n = len(rows)
         rows = _filled(rows, size)
         length = _lengths(rows)
+        if self.scales:
+            _tame(rows, length)
         scores = self._scores(rows, length, state).float()
         good = torch.isfinite(length) & (length > 0)
         if not self.scales:
@@ -249,6 +251,13 @@ def _lengths(rows):
     odd = ~(length > 1e-18) | torch.isinf(length)  # squares that under- or overflow, NaN, zero
     length[odd] = torch.linalg.vector_norm(rows[odd].double(), dim=1)
     return length
+
+
+def _tame(rows, length) -> None:
+    """Scale in place the rows that are so long or short that float32 products of them fail."""
+    odd = ((length > 1e15) & (length < float("inf"))) | ((length > 0) & (length < 1e-15))
+    rows[odd] = (rows[odd].double() / length[odd, None]).float()
+    length[odd] = 1.0
 
 
 @dataclass(frozen=True)
