@@ -67,7 +67,7 @@ def test_aesthetic_against_a_plain_loop(published, arch, dim):
         for row in x
     ]
     np.testing.assert_allclose(head.predict(x), plain, atol=1e-5)
-    assert head.clip == f"{arch}:openai" and head.unit_norm
+    assert head.clip == ClipModel(arch, "openai") and head.unit_norm
 
 
 def test_rows_without_a_score_are_nan(head):
@@ -152,6 +152,9 @@ def test_a_head_is_a_spec(head):
     renamed = head.to("beauty")
     assert renamed.name == "beauty" and head.name == "aesthetic" and renamed != head
     assert pickle.loads(pickle.dumps(head)) == head and hash(head)
+    assert head.clip == ClipModel("ViT-B-32", "openai")
+    by_hand = heads.LinearHead("aesthetic", "ViT-B/32:openai", head.weights, head.sha256)
+    assert by_hand == head and by_hand.clip.dim == 512
     assert head.recipe() == {
         "name": "aesthetic",
         "clip": "ViT-B-32:openai",
@@ -225,7 +228,8 @@ def test_the_demo_head(tmp_path, monkeypatch):
     monkeypatch.setattr(ClipModel, "dim", 512)
     head = heads.demo_safety(to="p_demo")
     scores = head.predict(embeddings(50))
-    assert head.clip == "demo" and head.name == "p_demo" and ((scores > 0) & (scores < 1)).all()
+    assert head.clip == ClipModel("demo") and head.name == "p_demo"
+    assert ((scores > 0) & (scores < 1)).all()
 
 
 @pytest.mark.skipif(not heads.linear._DEMO_SAFETY.is_file(), reason="the bundled head is not there")

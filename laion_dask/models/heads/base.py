@@ -80,13 +80,13 @@ class EmbeddingHead(Head):
     ----------
     name : str
         The output column.
-    clip : ClipModel or str
-        The CLIP model whose embeddings it reads, as ``as_model`` takes it.
+    clip : ClipModel
+        The CLIP model whose embeddings it reads; made from a name where one is given.
     unit_norm : bool
         Whether it is meant for rows of length 1.
     """
 
-    clip: ClipModel | str
+    clip: ClipModel
     reads: ClassVar[str] = "embeddings"
     unit_norm: ClassVar[bool] = True
     #: Whether ``predict`` scales rows to length 1; a head that cannot refuses other rows.
@@ -96,6 +96,10 @@ class EmbeddingHead(Head):
     block: ClassVar[int] = 512
     #: The same on a GPU, which needs more of them to be busy.
     device_block: ClassVar[int] = 1 << 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "clip", as_model(self.clip))
 
     def predict(self, x) -> np.ndarray:
         """The scores of embeddings, (n,) float32. Eager.
@@ -197,7 +201,7 @@ class EmbeddingHead(Head):
                 f"The head {self.name!r} was given {x.dtype}. Expected float16 or float32 "
                 "embeddings."
             )
-        dim, model = as_model(self.clip).dim, as_model(self.clip).name
+        dim, model = self.clip.dim, self.clip.name
         if x.ndim != 2 or x.shape[1] != dim:
             raise EmbeddingsError(
                 f"The head {self.name!r} was given an array of shape {tuple(x.shape)}. Expected "
@@ -279,7 +283,7 @@ class FileHead(EmbeddingHead):
         """What a manifest records: ``name``, ``clip``, the weight file's name and its sha256."""
         return {
             "name": self.name,
-            "clip": as_model(self.clip).name,
+            "clip": self.clip.name,
             "weights": Path(self.weights).name,
             "sha256": self.sha256,
         }

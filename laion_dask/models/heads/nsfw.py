@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from laion_dask.errors import WeightsError, one_of
 from laion_dask.models import weights as weight_files
-from laion_dask.models.clip import ClipModel, as_model
+from laion_dask.models.clip import ClipModel
 from laion_dask.models.heads.base import FileHead
 from laion_dask.models.heads.dense import PRECISIONS, DenseNetwork
 from laion_dask.models.heads.linear import read_layers
@@ -115,9 +115,8 @@ def nsfw(
     return head
 
 
-def _network(path: str, clip: ClipModel | str) -> tuple[DenseNetwork, bool]:
+def _network(path: str, model: ClipModel) -> tuple[DenseNetwork, bool]:
     """The network of a weight file, and whether a logistic follows it."""
-    model = as_model(clip)
     if model.arch == "ViT-H-14":
         return _read_h14(path), False
     found = read_detector(path)
