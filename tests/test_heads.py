@@ -166,6 +166,24 @@ def test_a_head_is_a_spec(head):
         head.to("")
 
 
+@needs_weights
+@pytest.mark.parametrize(
+    "name, arch, file",
+    [
+        ("aesthetic", "ViT-B-32", "sa_0_4_vit_b_32_linear.pth"),
+        ("aesthetic_v2", "ViT-L-14", "sac+logos+ava1-l14-linearMSE.pth"),
+        ("inappropriate", "ViT-B-32", "violence_detection_vit_b_32.npy"),
+        ("nsfw", "ViT-B-32", "clip_autokeras_nsfw_b32.zip"),
+    ],
+)
+def test_by_name_with_a_file_and_without(published, tmp_path, name, arch, file):
+    (tmp_path / file).write_bytes((SHARED / file).read_bytes())
+    given = heads.by_name(f"{name}={tmp_path / file}", arch)
+    assert given.name == name and given.clip == ClipModel(arch, "openai")
+    assert isinstance(given, heads.PromptHead) or given.weights == str(tmp_path / file)
+    assert heads.by_name(name, arch).name == name
+
+
 def test_what_a_head_refuses(tmp_path):
     with pytest.raises(OptionError, match="There are: 1 and 2"):
         heads.aesthetic("ViT-L-14", version=3)

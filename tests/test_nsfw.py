@@ -193,9 +193,19 @@ def test_vit_h_14_of_another_layout(tmp_path):
             heads.nsfw("ViT-H-14", weights=tmp_path / "other.pth")
 
 
-def test_vit_h_14_is_taken_only_by_path():
-    with pytest.raises(WeightsError, match=r"h14_nsfw\.pth"):
+def test_vit_h_14_is_taken_from_the_users_folder_alone(h14, tmp_path, monkeypatch):
+    head, _ = h14
+    cache = tmp_path / "cache" / "laion_dask" / "weights"
+    cache.mkdir(parents=True)
+    (cache / "h14_nsfw.pth").write_bytes(Path(head.weights).read_bytes())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("LAION_DASK_WEIGHTS", raising=False)
+    with pytest.raises(WeightsError, match=r"h14_nsfw\.pth .*LAION_DASK_WEIGHTS"):
         heads.nsfw("ViT-H-14")
+    monkeypatch.setenv("LAION_DASK_WEIGHTS", str(tmp_path))
+    found = heads.nsfw("ViT-H-14")
+    assert found == head == heads.by_name(f"nsfw={head.weights}", "ViT-H-14")
+    assert found.recipe()["sha256"] == head.sha256
 
 
 def test_the_published_names_are_found(shared, monkeypatch):

@@ -87,7 +87,7 @@ def nsfw(
         OpenAI's ViT-L-14 or ViT-B-32, or ViT-H-14 of ``laion2b_s32b_b79k``.
     weights : path, optional
         The weight file; by default it is looked for as ``laion_dask.models.weights`` says. No
-        digest of ViT-H-14's is published, so its path must be given.
+        digest of ViT-H-14's is published: it is looked for in ``LAION_DASK_WEIGHTS`` alone.
     precision : str
         ``"float32"`` agrees with TensorFlow within 2e-6. ``"bfloat16"`` keeps only the first and
         the last layer in float32: up to 0.004 off for ViT-L-14, 0.01 for ViT-B-32 (0.0001 in the
