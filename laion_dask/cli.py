@@ -32,7 +32,10 @@ Model = Annotated[
 Vectors = Annotated[str, typer.Option(help="Embeddings of SOURCE: .npy, .npz or Parquet.")]
 Heads = Annotated[
     list[str] | None,
-    typer.Option(help="aesthetic, aesthetic_v2, demo_safety, inappropriate, nsfw; repeatable."),
+    typer.Option(
+        help="aesthetic, aesthetic_v2, demo_safety, inappropriate, nsfw, or one of these but "
+        "demo_safety with its weights as NAME=FILE; repeatable."
+    ),
 ]
 Format = Annotated[str, typer.Option(help="What the parts are: parquet.")]
 
@@ -93,8 +96,7 @@ def embed(
 ) -> None:
     """Images to CLIP embeddings, shard by shard; run it again to resume.
 
-    A head makes the column of its name; one over images is given with its weights, as
-    watermark=FILE.
+    A head makes the column of its name; here it can also be watermark, which reads images.
     """
     from laion_dask.models.heads import by_name
     from laion_dask.verbs.embed import embed as run
@@ -156,7 +158,7 @@ def index(
 
     vectors = ld.open_embeddings(embeddings, model=model, field=field)
     options = {"nlist": nlist, "pq_m": pq_m, "sample": sample, "seed": seed, "device": device}
-    typer.echo(ld.build_index(vectors, out, **options))
+    ld.build_index(vectors, out, **options)  # which prints what it has built
 
 
 @app.command(

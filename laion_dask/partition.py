@@ -242,11 +242,11 @@ def tasks(kernel: Callable, parts: Iterable, *args) -> list:
     return [task(part, number, *args) for number, part in enumerate(parts)]
 
 
-def tree(results: list, combine: Callable):
-    """One of several: ``combine`` of a list of up to eight, until one is left. Lazy."""
+def tree(results: list, combine: Callable, *args):
+    """One of several: ``combine(up to eight, *args)``, until one is left. Lazy."""
     while len(results) > 1:
         some = (results[at : at + 8] for at in range(0, len(results), 8))
-        results = [delayed(combine, pure=False)(few) for few in some]
+        results = [delayed(combine, pure=False)(few, *args) for few in some]
     return results[0]
 
 

@@ -168,6 +168,8 @@ def test_embed_with_heads_in_a_precision(monkeypatch, capsys, demo_folder, tmp_p
     found = pq.read_schema(next((tmp_path / "out" / "metadata").glob("*.parquet"))).names
     assert code == 0 and {"clip_score", "punsafe_demo"} <= set(found)
     code, _, err = run(monkeypatch, capsys, *words, "--head", "watermark")
+    assert code == 1 and "watermark_model_v1.pt" in err
+    code, _, err = run(monkeypatch, capsys, *words, "--head", "watermarks")
     assert code == 2 and "watermark=FILE" in err
     code, _, err = run(monkeypatch, capsys, *words[:3], "--precision", "half")
     assert code == 2 and "float32" in err

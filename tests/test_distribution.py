@@ -6,7 +6,10 @@ import pyarrow as pa
 import pytest
 
 import laion_dask as ld
+from laion_dask.backend import kind_of
 from laion_dask.errors import ColumnError, OptionError
+from laion_dask.kernels.filter import passes
+from laion_dask.predicate import parse
 from laion_dask.statistics import wilson
 
 
@@ -52,6 +55,24 @@ def test_every_threshold_against_a_plain_loop(scored):
         assert tuple(below.loc[at, ["lo", "hi"]]) == pytest.approx(wilson(under, len(values)))
     assert found["punsafe"].n_rows == len(values) == 554
     assert (frame["punsafe"] < 0.5).sum().compute() == below.loc[2, "kept"]
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+def test_every_threshold_keeps_what_where_keeps(write, kind):
+    edges = [i / 100 for i in range(101)]
+    near = np.float32(edges)
+    values = [*edges, *near.tolist(), *np.nextafter(near, np.float32(2)).tolist(), None, np.nan]
+    values = pa.array(values, pa.float64()).cast(kind, safe=False)
+    frame = ld.read_shards(write("shards/0.parquet", {"similarity": values}))
+    found = ld.distributions(frame, "similarity")["similarity"]
+    kept = {keep: found.thresholds(keep)["kept"] for keep in ("below", "above")}
+    seen, kinds = frame.compute(), {"similarity": kind_of(frame.dtypes["similarity"])}
+    for at, t in enumerate(edges):
+        for keep, op in (("below", "<"), ("above", ">=")):
+            expression = f"similarity {op} {t!r}"
+            assert kept[keep][at] == passes(seen, parse(expression, kinds)).sum(), expression
+            if at % 20 == 10:
+                assert kept[keep][at] == len(frame.laion.where(expression)), expression
 
 
 def test_it_does_not_depend_on_the_partitioning_and_sees_filters(scored):

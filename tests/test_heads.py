@@ -1,6 +1,8 @@
 """Heads against published answers, plain loops and hostile files."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +67,7 @@ def test_aesthetic_against_a_plain_loop(published, arch, dim):
         for row in x
     ]
     np.testing.assert_allclose(head.predict(x), plain, atol=1e-5)
-    assert head.clip == f"{arch}:openai" and head.unit_norm
+    assert head.clip == ClipModel(arch, "openai") and head.unit_norm
 
 
 def test_rows_without_a_score_are_nan(head):
@@ -76,6 +78,47 @@ def test_rows_without_a_score_are_nan(head):
     assert set(np.flatnonzero(np.isnan(scores))) == {3, 700, 701, 1499}
     extreme = np.ones((3, 512), np.float32) * np.float32([[1], [1e30], [1e-30]])
     np.testing.assert_allclose(head.predict(extreme), head.predict(extreme[:1])[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor", "precise"])
+@pytest.mark.parametrize("scale", [1e38, 5e37, 1e-38, 1e-42])
+def test_every_finite_row_that_is_not_zero_has_a_score(head, scale, kind):
+    import torch
+
+    x = np.clip(embeddings(40, dtype=np.float32), -3, 3) * np.float32(scale)
+    assert np.isfinite(x).all() and x.any(axis=1).all()
+    given = {"array": x, "precise": x.astype(np.float64), "tensor": torch.from_numpy(x)}[kind]
+    wide = x.astype(np.float64)
+    weight, bias = (part.double().numpy() for part in head.load())
+    plain = wide @ weight / np.linalg.norm(wide, axis=1) + bias
+    np.testing.assert_allclose(head.predict(given), plain, atol=1e-5)
+    np.testing.assert_array_equal(head.predict(given[7:8]), head.predict(given)[7:8])
+
+
+_ANY_PROCESSOR = """
+import sys
+import numkong, numpy as np
+from laion_dask.models import heads
+draw = np.random.default_rng(0)
+x = draw.normal(size=(40, 512)).astype(np.float16)
+x[0], x[1, 5], x[2, 6], x[3, 7], x[4], x[5, :9] = 0, np.inf, -np.inf, np.nan, np.inf, np.inf
+x[6] = np.float16(6e-8)
+exact, rough = (
+    heads.aesthetic("ViT-B-32", weights=sys.argv[1], precision=p) for p in ("float32", "float16")
+)
+for name in ["serial", *numkong.get_capabilities()]:
+    if name != "serial":
+        numkong.disable_capability(name)
+    for head in (exact, rough):
+        scores = head.predict(x)
+        assert np.flatnonzero(np.isnan(scores)).tolist() == [0, 1, 2, 3, 4, 5], (name, scores[:8])
+        assert np.isfinite(scores[6:]).all(), name
+    assert np.allclose(rough.predict(x), exact.predict(x), atol=0.03, equal_nan=True), name
+"""
+
+
+def test_no_processor_scores_a_row_without_a_direction(head):
+    subprocess.run([sys.executable, "-c", _ANY_PROCESSOR, head.weights], check=True)
 
 
 def test_a_score_does_not_depend_on_the_rows_beside_it(head):
@@ -109,6 +152,9 @@ def test_a_head_is_a_spec(head):
     renamed = head.to("beauty")
     assert renamed.name == "beauty" and head.name == "aesthetic" and renamed != head
     assert pickle.loads(pickle.dumps(head)) == head and hash(head)
+    assert head.clip == ClipModel("ViT-B-32", "openai")
+    by_hand = heads.LinearHead("aesthetic", "ViT-B/32:openai", head.weights, head.sha256)
+    assert by_hand == head and by_hand.clip.dim == 512
     assert head.recipe() == {
         "name": "aesthetic",
         "clip": "ViT-B-32:openai",
@@ -118,6 +164,24 @@ def test_a_head_is_a_spec(head):
     }
     with pytest.raises(OptionError, match="output column"):
         head.to("")
+
+
+@needs_weights
+@pytest.mark.parametrize(
+    "name, arch, file",
+    [
+        ("aesthetic", "ViT-B-32", "sa_0_4_vit_b_32_linear.pth"),
+        ("aesthetic_v2", "ViT-L-14", "sac+logos+ava1-l14-linearMSE.pth"),
+        ("inappropriate", "ViT-B-32", "violence_detection_vit_b_32.npy"),
+        ("nsfw", "ViT-B-32", "clip_autokeras_nsfw_b32.zip"),
+    ],
+)
+def test_by_name_with_a_file_and_without(published, tmp_path, name, arch, file):
+    (tmp_path / file).write_bytes((SHARED / file).read_bytes())
+    given = heads.by_name(f"{name}={tmp_path / file}", arch)
+    assert given.name == name and given.clip == ClipModel(arch, "openai")
+    assert isinstance(given, heads.PromptHead) or given.weights == str(tmp_path / file)
+    assert heads.by_name(name, arch).name == name
 
 
 def test_what_a_head_refuses(tmp_path):
@@ -182,7 +246,8 @@ def test_the_demo_head(tmp_path, monkeypatch):
     monkeypatch.setattr(ClipModel, "dim", 512)
     head = heads.demo_safety(to="p_demo")
     scores = head.predict(embeddings(50))
-    assert head.clip == "demo" and head.name == "p_demo" and ((scores > 0) & (scores < 1)).all()
+    assert head.clip == ClipModel("demo") and head.name == "p_demo"
+    assert ((scores > 0) & (scores < 1)).all()
 
 
 @pytest.mark.skipif(not heads.linear._DEMO_SAFETY.is_file(), reason="the bundled head is not there")

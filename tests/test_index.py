@@ -26,7 +26,7 @@ from laion_dask.errors import (
     OptionError,
     PairingError,
 )
-from laion_dask.io import embedding_identity, index_files
+from laion_dask.io import embedding_identity, index_files, index_manifest
 from laion_dask.kernels import cuvs_train, ivf_pq, nearest
 from laion_dask.kernels.index_rows import Queries
 from laion_dask.verbs import build_index as verb
@@ -251,25 +251,94 @@ def test_missing_and_extra_files_are_refused(built, model, folder, tmp_path):
         built.check(ld.open_embeddings(tmp_path / "e", model=model))
 
 
-def test_every_kind_of_file_is_told_by_its_content(model, tmp_path):
+def test_one_altered_row_anywhere_is_refused(model, tmp_path):
+    x = clustered(3000)
+    path = npy(tmp_path / "e_0.npy", x)
+    index = ld.build_index(ld.open_embeddings(path, model=model), tmp_path / "out", progress=False)
+    for row in (0, 1, 23, 1500, 2998, 2999):
+        y = x.copy()
+        y[row] = -y[row]
+        os.utime(npy(tmp_path / "e_0.npy", y), (row, row))
+        with pytest.raises(PairingError, match=r"e_0\.npy is not the file.*other rows"):
+            index.check(ld.open_embeddings(path, model=model))
+    os.utime(npy(tmp_path / "e_0.npy", x), (9, 9))
+    index.check(ld.open_embeddings(path, model=model))
+
+
+def kinds_of_file(folder, model, data):
+    """Every kind of file of the same rows, opened."""
+    np.savez(folder / "a.npz", l14=data)
+    np.savez_compressed(folder / "b.npz", l14=data)
+    column = pa.FixedSizeListArray.from_arrays(data.astype(np.float32).ravel(), DIM)
+    pq.write_table(pa.table({"v": column}), folder / "c.parquet", row_group_size=40)
+    npy(folder / "d.npy", data)
+    files = sorted(folder.iterdir())
+    for file in files:
+        os.utime(file, (int(data.sum() * 1000) % 10_000, 1))
+    return [ld.open_embeddings(file, model=model).files[0] for file in files]
+
+
+def test_every_kind_of_file_is_told_by_its_content(model, tmp_path, monkeypatch):
     x = clustered(200)
-    y = np.where(np.arange(200)[:, None] == 57, x[::-1], x)  # row 57 is none of 64 of 200
-    assert 57 not in np.linspace(0, 199, embedding_identity.N_ROWS, dtype=int)
-    seen = {}
-    for name, data in (("x", x), ("y", y)):
-        np.savez(tmp_path / "a.npz", l14=data)
-        np.savez_compressed(tmp_path / "b.npz", l14=data)
-        column = pa.FixedSizeListArray.from_arrays(data.astype(np.float32).ravel(), DIM)
-        pq.write_table(pa.table({"v": column}), tmp_path / "c.parquet", row_group_size=40)
-        npy(tmp_path / "d.npy", data)
-        for file in ("a.npz", "b.npz", "c.parquet", "d.npy"):
-            os.utime(tmp_path / file, (len(seen), len(seen)))
-            opened = ld.open_embeddings(tmp_path / file, model=model)
-            seen[name, file] = embedding_identity.identity(opened.files[0])["sha256"]
-    assert seen["x", "a.npz"] != seen["y", "a.npz"]
-    assert seen["x", "b.npz"] != seen["y", "b.npz"]
-    assert seen["x", "c.parquet"] != seen["y", "c.parquet"]
-    assert seen["x", "d.npy"] == seen["y", "d.npy"]  # what the digest says that it misses
+    y = np.where(np.arange(200)[:, None] == 57, -x, x)
+    told = {}
+    for limit in (2**28, 0):
+        monkeypatch.setattr(embedding_identity, "BLOCK_BYTES", 2**16 if limit else 300)
+        found = []
+        for data in (x, y):
+            embedding_identity._known.clear()
+            files = kinds_of_file(tmp_path, model, data)
+            found.append([f["sha256"] for f in embedding_identity.identities(files, limit)])
+        told[limit] = [one != other for one, other in zip(*found, strict=True)]
+    assert told[2**28] == [True] * 4
+    assert told[0][:2] == [True] * 2  # the last 300 bytes of an .npz have the checksum of a member
+
+
+def test_what_a_digest_by_blocks_covers(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding_identity, "BLOCK_BYTES", 64)
+    x = clustered(3000)
+    path = Path(npy(tmp_path / "e_0.npy", x))
+    whole, size = path.read_bytes(), path.stat().st_size
+    file = ld.open_embeddings(path, model=model).files[0]
+    expected = embedding_identity.identity(file, size - 1)
+    starts = [(size - 64) * i // 15 for i in range(16)]
+    for at in (
+        *starts[1:],
+        starts[7] + 63,
+        starts[7] + 64,
+        starts[7] - 1,
+        size - 1,
+        size // 3 + 99,
+    ):
+        data = bytearray(whole)
+        data[at] ^= 1
+        path.write_bytes(data)
+        embedding_identity._known.clear()
+        covered = any(start <= at < start + 64 for start in starts)
+        assert (embedding_identity.identity(file, size - 1) != expected) == covered
+        assert embedding_identity.identity(file, size) != expected
+    path.write_bytes(whole[:-1])
+    with pytest.raises(EmbeddingsError, match="can no longer be read as when it was opened"):
+        embedding_identity.identity(file, 0)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limit"),
+    [
+        ([], 0),
+        ([2**28], 2**28),
+        ([2**28 + 1], 0),
+        ([2**28 + 1, 5, 7], 7),
+        ([2**28] * 16, 2**28),
+        ([2**28] * 17, 0),
+        ([2**28] * 15 + [2**27] * 2 + [1], 2**27),
+        ([2**28] * 15 + [2**27] * 2, 2**28),
+    ],
+)
+def test_which_files_are_hashed_whole(sizes, limit):
+    assert embedding_identity.whole_up_to(sizes) == limit
+    assert embedding_identity.whole_up_to(sizes[::-1]) == limit
+    assert sum(s for s in sizes if s <= limit) <= 2**32
 
 
 # -- search by it -----------------------------------------------------------------------------
@@ -343,13 +412,21 @@ def test_truncated_and_altered_files_are_refused_by_name(copied):
         lambda m: b"{",
         lambda m: b"[1]",
         lambda m: b"\xff\xfe",
-        lambda m: {**m, "format": "laion_dask index 2"},
+        lambda m: {**m, "format": "laion_dask index 1"},
         lambda m: {**m, "groups": [{**m["groups"][0], "name": "../../etc/passwd"}]},
         lambda m: {**m, "trained": {**m["trained"], "sha256": "0"}},
         lambda m: {**m, "counts": {"read": -1, "indexed": 0, "unscored": 0}},
         lambda m: {**m, "index": {**m["index"], "nprobe": 0}},
         lambda m: {**m, "embeddings": [{"name": "x"}]},
         lambda m: {k: v for k, v in m.items() if k != "recall"},
+        lambda m: {**m, "groups": m["groups"][:-1]},
+        lambda m: {**m, "groups": m["groups"] + m["groups"][-1:]},
+        lambda m: {**m, "groups": m["groups"][::-1]},
+        lambda m: {**m, "groups": [{**m["groups"][0], "indexed": 1}, *m["groups"][1:]]},
+        lambda m: {**m, "counts": {"read": 1401, "indexed": 1400, "unscored": 1}},
+        lambda m: {**m, "counts": {**m["counts"], "read": 1402}},
+        lambda m: {**m, "embeddings": [{**m["embeddings"][0], "rows": 1}, *m["embeddings"][1:]]},
+        lambda m: {**m, "embeddings": m["embeddings"][:-1]},
     ],
 )
 def test_a_damaged_manifest_is_refused(copied, damage):
@@ -358,6 +435,23 @@ def test_a_damaged_manifest_is_refused(copied, damage):
     path.write_bytes(damaged if isinstance(damaged, bytes) else json.dumps(damaged).encode())
     with pytest.raises(IndexFileError, match=r"index\.json is (damaged|not the manifest)"):
         ld.open_index(copied)
+
+
+def test_a_manifest_that_agrees_with_itself_alone(copied, emb):
+    path = copied / "index.json"
+    manifest = json.loads(path.read_text())
+    first, second = manifest["groups"][:2]
+    first["indexed"], second["indexed"] = first["indexed"] + 1, second["indexed"] - 1
+    path.write_text(json.dumps(manifest))
+    index = ld.open_index(copied)
+    with pytest.raises(IndexFileError, match=f"{first['name']} is not a file of this index.*rows"):
+        index.candidates(queries(1), 5)
+    index._starts = index._starts // 2
+    with pytest.raises(IndexFileError, match=r"hold row \d+; index\.json says .* 700 rows"):
+        index._located(np.array([[-1, 700]]))
+    path.write_text("{")
+    with pytest.raises(IndexFileError, match="remove the folder and build it anew"):
+        ld.build_index(emb, copied, group_rows=500)
 
 
 def test_no_index_and_one_built_anew(copied, tmp_path, emb):
@@ -372,7 +466,7 @@ def test_no_index_and_one_built_anew(copied, tmp_path, emb):
 
 def test_killed_anywhere_it_resumes_to_the_same_bytes(emb, built, tmp_path, monkeypatch):
     expected = digest(built.path)
-    real, n_files = index_files.os.replace, 1 + 1 + 2 * 3 + 1  # plan, trained, groups, manifest
+    real, n_files = index_files.os.replace, 1 + 2 + 2 * 3 + 1  # plan, trained, groups, manifest
     for dies_at in range(n_files):
         out, renames = tmp_path / f"out{dies_at}", []
 
@@ -393,6 +487,143 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(emb, built, tmp_path, monk
             ld.open_index(out)
         ld.build_index(emb, out, group_rows=500)
         assert digest(out) == expected
+
+
+def kill(monkeypatch, emb, out, at: int) -> None:
+    """A build that dies when it would give its file number ``at`` its name."""
+    real, names = os.replace, []
+
+    def replace(a, b):
+        names.append(b)
+        if len(names) > at:
+            raise KeyboardInterrupt
+        real(a, b)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index_files.os, "replace", replace)
+        with pytest.raises(KeyboardInterrupt), dask.config.set(scheduler="synchronous"):
+            ld.build_index(emb, out, group_rows=500)
+
+
+def flip(path: Path, share: float) -> None:
+    """Alter one byte, that far into the file; its size stays."""
+    data = bytearray(path.read_bytes())
+    data[int(share * (len(data) - 1))] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGE = {
+    "cut": lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]),
+    "emptied": lambda p: p.write_bytes(b""),
+    "start": lambda p: flip(p, 0),
+    "middle": lambda p: flip(p, 0.5),
+    "end": lambda p: flip(p, 1),
+    "gone": lambda p: p.unlink(),
+}
+
+
+@pytest.fixture(scope="module")
+def halted(emb, tmp_path_factory):
+    """A build that was killed before its manifest; not to be changed."""
+    out = tmp_path_factory.mktemp("halted") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        kill(patch, emb, out, 9)
+    assert len(list(out.rglob("group-*"))) == 6 and not (out / "index.json").exists()
+    return out
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize(
+    "name",
+    ["trained.faiss", ".index_building/trained.json", "group-00001*", ".index_building/*-00001*"],
+)
+def test_what_is_damaged_is_not_resumed_from(emb, built, halted, tmp_path, name, damage):
+    out = Path(shutil.copytree(halted, tmp_path / "out"))
+    DAMAGE[damage](next(out.glob(name)))
+    ld.build_index(emb, out, group_rows=500)
+    assert digest(out) == digest(built.path)
+
+
+def test_groups_are_not_taken_over_from_other_centroids(emb, built, halted, tmp_path, monkeypatch):
+    out = Path(shutil.copytree(halted, tmp_path / "out"))
+    other = ld.build_index(emb, tmp_path / "other", seed=1)
+    shutil.copy(other.path / "trained.faiss", out)
+    entry = json.dumps(other.manifest["trained"])
+    (out / ".index_building" / "trained.json").write_text(entry)
+    index = ld.build_index(emb, out, group_rows=500)
+    assert len({*digest(out)} & {*digest(built.path)}) == 2  # trained.faiss and index.json by name
+    every = index.with_nprobe(index.manifest["index"]["nlist"]).candidates(queries(1), 1394)
+    assert {*zip(*(a[0].tolist() for a in every), strict=True)} == {
+        (s, r) for s, r, _ in everything(emb)
+    }
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("names", [["group-00001*"], ["trained.faiss"], ["*.faiss"]])
+def test_a_damaged_index_is_mended(emb, built, copied, monkeypatch, names, damage):
+    files = [file for name in names for file in copied.glob(name)]
+    for file in files:
+        DAMAGE[damage](file)
+    made, real = [], index_files.IndexFolder.write_group
+
+    def write_group(self, number, *rest):
+        made.append(number)
+        real(self, number, *rest)
+
+    monkeypatch.setattr(index_files.IndexFolder, "write_group", write_group)
+    index = ld.build_index(emb, copied, group_rows=500)
+    assert digest(copied) == digest(built.path)
+    assert len(made) == sum(file.name.startswith("group") for file in files)
+    for a, b in zip(index.candidates(queries(2), 9), built.candidates(queries(2), 9), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_mending_that_is_killed_goes_on(emb, built, copied, tmp_path, monkeypatch):
+    for file in ("trained.faiss", "group-00000*", "group-00002*"):
+        next(copied.glob(file)).unlink()
+    for at in range(10):  # notes of what is there, files, receipts, and the manifest put back
+        out = shutil.copytree(copied, tmp_path / f"out{at}")
+        kill(monkeypatch, emb, out, at)
+        ld.build_index(emb, out, group_rows=500)
+        assert digest(out) == digest(built.path)
+    ld.build_index(emb, copied, group_rows=500)
+    flip(next(copied.glob("group-00001*")), 0.5)
+    kill(monkeypatch, emb, copied, 4)
+    (copied / ".index_building" / "index.json").write_text("{")
+    ld.build_index(emb, copied, group_rows=500)
+    assert digest(copied) == digest(built.path)
+
+
+def test_what_is_mended_otherwise_is_built_anew(emb, built, copied):
+    manifest = json.loads((copied / "index.json").read_text())
+    flip(copied / "trained.faiss", 0.9)  # as if another machine had rounded otherwise
+    manifest["trained"] = index_manifest.entry_of(copied / "trained.faiss")
+    (copied / "index.json").write_text(json.dumps(manifest))
+    next(copied.glob("group-00000*")).unlink()
+    index = ld.build_index(emb, copied, group_rows=500)
+    assert index.manifest["trained"] == manifest["trained"]
+    assert index.manifest["groups"][0] != manifest["groups"][0]
+    assert index.manifest["counts"] == built.manifest["counts"]
+    assert {p.name for p in copied.iterdir()} == {
+        "index.json",
+        "trained.faiss",
+        *(g["name"] for g in index.manifest["groups"]),
+    }
+    index.candidates(queries(1), 5)
+
+
+def test_lists_that_were_mapped_before_are_not_searched_after(emb, built, copied):
+    index = ld.open_index(copied)
+    expected = index.candidates(queries(2), 20)
+    for group in copied.glob("group-*"):
+        data = np.memmap(group, np.uint8, "r+")
+        data[len(data) // 2 :] = 0  # in place, beneath the map
+        data.flush()
+        os.utime(group, (1, 1))
+    with pytest.raises(IndexFileError, match="was altered"):
+        index.candidates(queries(2), 20)
+    ld.build_index(emb, copied, group_rows=500)
+    np.testing.assert_array_equal(index.candidates(queries(2), 20), expected)
 
 
 def test_a_finished_index_is_left_alone(emb, copied, monkeypatch):
@@ -507,16 +738,28 @@ def test_a_missing_extra_is_named(emb, built, tmp_path, monkeypatch):
 
 def test_progress(emb, tmp_path, capsys):
     ld.build_index(emb, tmp_path / "a", progress=False)
-    assert capsys.readouterr().err == ""
-    ld.build_index(emb, tmp_path / "b", progress=True)
-    shown = capsys.readouterr().err
+    with ld.set_options(progress=False):
+        ld.build_index(emb, tmp_path / "a")
+    assert capsys.readouterr() == ("", "")
+    index = ld.build_index(emb, tmp_path / "b", progress=True)
+    printed, shown = capsys.readouterr()
     assert all(f"{label}: 100%" in shown for label in ("look", "sample", "train", "index"))
+    assert printed == f"{index}\n" and "recall@100 of" in printed
+    ld.build_index(emb, tmp_path / "b")
+    assert capsys.readouterr().out == printed
 
 
 # -- kernels ----------------------------------------------------------------------------------
 
 
-def test_torch_encodes_as_faiss_does():
+@pytest.fixture
+def few_steps(monkeypatch):
+    """Training that is quick, where how good it is does not matter."""
+    monkeypatch.setattr(ivf_pq, "STEPS", 2)
+    monkeypatch.setattr(ivf_pq, "CODEBOOK_STEPS", 2)
+
+
+def test_torch_encodes_as_faiss_does(few_steps):
     import faiss
 
     x = queries(12_000, seed=1)
@@ -546,7 +789,7 @@ def like_cuvs(broken: bool):
     return SimpleNamespace(IndexParams=dict, build=Trained)
 
 
-def test_what_cuvs_trains_is_checked_and_becomes_the_same_index(monkeypatch):
+def test_what_cuvs_trains_is_checked_and_becomes_the_same_index(few_steps, monkeypatch):
     x = queries(10_000, seed=1)
     monkeypatch.setattr(cuvs_train, "require_cuvs", lambda: like_cuvs(False))
     made, expected = cuvs_train.train(x, 20, 8, "cpu"), ivf_pq.train(x, 20, 8, 0, lambda: None)
@@ -579,5 +822,5 @@ def test_recall_counts_what_is_asked_for():
 
 def test_the_work_pickles():
     wanted = Queries(queries(2), np.arange(2), 100)
-    work = verb._Work(index_files.IndexFolder("out"), wanted, "cpu", 3)
+    work = verb._Work(index_files.IndexFolder("out"), {}, wanted, "cpu", 3)
     assert pickle.loads(pickle.dumps(work)).lanes == 3

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import dask
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import laion_dask as ld
 from laion_dask.errors import EmbeddingsError, ModelMismatchError, OptionError, WeightsError
 from laion_dask.models import ClipModel, Vectors, heads
 from laion_dask.models.heads import dense
@@ -147,13 +149,31 @@ def test_rows_without_a_score(published):
         head.predict(7 * known["embedding_f32"])
 
 
+@pytest.mark.parametrize("cuts", [[(0, 4)], [(0, 3), (3, 4)], [(0, 0), (0, 2), (2, 4)]])
+def test_rows_of_another_length_are_nan_for_any_shards(published, write, tmp_path, cuts):
+    head, known = published
+    x = known["embedding_f32"][:4] * np.float32([[1], [1], [1], [0.9]])
+    (tmp_path / "emb").mkdir()
+    for at, (start, stop) in enumerate(cuts):
+        write(f"meta/{at}.parquet", {"n": pa.array(range(start, stop), pa.int32())})
+        np.save(tmp_path / f"emb/{at}.npy", x[start:stop])
+    frame = ld.read_shards(tmp_path / "meta")
+    vectors = ld.open_embeddings(tmp_path / "emb", model=head.clip, like=frame)
+    found = frame.laion.score(vectors, head).compute().sort_values("n")["nsfw"].to_numpy()
+    np.testing.assert_array_equal(found, head.predict(x))
+    assert np.isnan(found).tolist() == [False, False, False, True]
+    assert np.isnan(head.scored(x[3:])).all()
+    with pytest.raises(EmbeddingsError, match=r"row 0 has length 0\.9"):
+        head.predict(x[3:])
+
+
 def test_vit_h_14_against_the_plain_network(h14):
     head, network = h14
     x = unit_rows(700, 1024)
     with torch.inference_mode():
         right = network.layers(torch.from_numpy(x))[:, 0].numpy()
     np.testing.assert_allclose(head.predict(x), right, atol=1e-6)
-    assert head.clip == "ViT-H-14:laion2b_s32b_b79k" and head.name == "nsfw"
+    assert head.clip == ClipModel("ViT-H-14", "laion2b_s32b_b79k") and head.name == "nsfw"
     half = heads.nsfw("ViT-H-14", weights=head.weights, precision="bfloat16")
     np.testing.assert_allclose(half.predict(x), right, atol=0.01)
 
@@ -173,15 +193,26 @@ def test_vit_h_14_of_another_layout(tmp_path):
             heads.nsfw("ViT-H-14", weights=tmp_path / "other.pth")
 
 
-def test_vit_h_14_is_taken_only_by_path():
-    with pytest.raises(WeightsError, match=r"h14_nsfw\.pth"):
+def test_vit_h_14_is_taken_from_the_users_folder_alone(h14, tmp_path, monkeypatch):
+    head, _ = h14
+    cache = tmp_path / "cache" / "laion_dask" / "weights"
+    cache.mkdir(parents=True)
+    (cache / "h14_nsfw.pth").write_bytes(Path(head.weights).read_bytes())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("LAION_DASK_WEIGHTS", raising=False)
+    with pytest.raises(WeightsError, match=r"h14_nsfw\.pth .*LAION_DASK_WEIGHTS"):
         heads.nsfw("ViT-H-14")
+    monkeypatch.setenv("LAION_DASK_WEIGHTS", str(tmp_path))
+    found = heads.nsfw("ViT-H-14")
+    assert found == head == heads.by_name(f"nsfw={head.weights}", "ViT-H-14")
+    assert found.recipe()["sha256"] == head.sha256
 
 
 def test_the_published_names_are_found(shared, monkeypatch):
     monkeypatch.setenv("LAION_DASK_WEIGHTS", str(shared / "weights"))
     head = heads.by_name("nsfw", "ViT-L/14")
-    assert Path(head.weights).name == FILES["ViT-L-14"][0] and head.clip == "ViT-L-14:openai"
+    assert Path(head.weights).name == FILES["ViT-L-14"][0]
+    assert head.clip == ClipModel("ViT-L-14", "openai")
 
 
 def test_wrong_models_and_options(published, tmp_path):
@@ -196,7 +227,7 @@ def test_wrong_models_and_options(published, tmp_path):
         heads.nsfw(ClipModel("ViT-H-14", "metaclip_fullcc"))
     with pytest.raises(OptionError, match="There are: bfloat16, float32"):
         heads.nsfw("ViT-L-14", precision="half")
-    other = {"ViT-L-14": "ViT-B-32", "ViT-B-32": "ViT-L-14"}[head.clip.split(":")[0]]
+    other = {"ViT-L-14": "ViT-B-32", "ViT-B-32": "ViT-L-14"}[head.clip.arch]
     with pytest.raises(WeightsError, match="Give the file that belongs to this model"):
         heads.nsfw(other, weights=head.weights)
     with pytest.raises(ModelMismatchError):

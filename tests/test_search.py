@@ -829,3 +829,24 @@ def test_an_index_of_other_embeddings_is_refused(small):
 
     with pytest.raises(PairingError):
         frame.laion.search(emb, vectors(1, seed=9)[0], index=Other(small.images))
+
+
+def test_rows_that_repeat_do_not_pile_up(tmp_path):
+    """Every row is the same picture: no more than a few times k pairs are ever kept."""
+    from laion_dask.kernels.choose import choose
+    from laion_dask.kernels.search import merge
+
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=32)
+    np.save(tmp_path / "x_0.npy", np.tile(one / np.linalg.norm(one), (40_000, 1)).astype("f2"))
+    config, weights = make_small_clip(tmp_path)
+    embeddings = ld.open_embeddings(tmp_path / "x_0.npy", model=ld.ClipModel(config, weights))
+    vectors = rng.normal(size=(8, 32)).astype("f4")
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    spans = [(0, at, at + 5_000) for at in range(0, 40_000, 5_000)]
+    chosen = [choose(span, i, embeddings, vectors, 10) for i, span in enumerate(spans)]
+    together = merge(chosen, embeddings, vectors)
+    assert max(len(c.pairs) for c in (*chosen, together)) <= 8 * 10 * 8 + 2048
+    for query in range(8):
+        rows = np.sort(together.pairs.row[together.pairs.query == query])
+        assert rows[:10].tolist() == list(range(10))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 
 import numpy as np
@@ -151,5 +152,16 @@ def test_in_the_image_pass_every_picture_is_decoded_once(head, model, tmp_path, 
 
 def test_by_name_it_takes_its_file(head):
     assert heads.by_name(f"watermark={head.weights}", "demo") == head
-    with pytest.raises(OptionError, match="watermark=FILE"):
-        heads.by_name("watermark", "demo")
+    for wrong in ("watermark=", "watermarks", "demo_safety=file"):
+        with pytest.raises(OptionError, match="watermark=FILE"):
+            heads.by_name(wrong, "demo")
+
+
+def test_without_a_path_it_is_looked_for_in_the_users_folder(head, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("LAION_DASK_WEIGHTS", raising=False)
+    with pytest.raises(WeightsError, match=r"watermark_model_v1\.pt .*LAION_DASK_WEIGHTS"):
+        heads.watermark()
+    monkeypatch.setenv("LAION_DASK_WEIGHTS", os.path.dirname(head.weights))
+    assert heads.watermark() == heads.watermark(head.weights) == heads.by_name("watermark", "demo")
+    assert heads.watermark(to="w") == head.to("w")

@@ -141,7 +141,7 @@ def test_what_has_no_address_or_no_digest_is_not_fetched(cache):
     (cache / "h14_nsfw.pth").write_bytes(b"anything")
     for name in ("h14_nsfw.pth", "watermark_model_v1.pt"):
         with pytest.raises(WeightsError, match=r"digest of .* is not known .* weights="):
-            weights.download(name)
+            weights.download(name)  # what lies in the cache is not taken either
     with pytest.raises(WeightsError, match=r"Did you mean 'h14_nsfw.pth'"):
         weights.find("h14_nsfw")
     with pytest.raises(OptionError, match="Expected True or False"):
@@ -274,7 +274,8 @@ def test_the_table_says_where_each_file_is(cache, tmp_path, monkeypatch):
         f"altered: 5 bytes, sha256 f9b0078b5df5… in {tmp_path}"
     )
     assert found.loc["sa_0_4_vit_b_32_linear.pth", "state"] == "missing"
-    assert found.loc["h14_nsfw.pth", "state"] == "only by path"
+    assert found.loc["h14_nsfw.pth", "state"] == f"in {tmp_path}, not verified"
+    assert found.loc["watermark_model_v1.pt", "state"] == "missing"
     assert found["address"].isna().sum() == 3 and found["bytes"].isna().sum() == 2
 
 
@@ -292,6 +293,12 @@ def test_the_list_can_be_read_in_a_terminal(tmp_path, monkeypatch):
     assert max(map(len, lines)) <= 100
     assert all(any(name in line for line in lines) for name in weights.REGISTRY)
     assert any("~/.cache/laion_dask/weights" in line for line in lines)
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LAION_DASK_WEIGHTS", "~/x")
+    assert weights.folders()[0] == tmp_path / "x"
 
 
 # How they are read

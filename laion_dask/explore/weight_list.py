@@ -29,7 +29,8 @@ def describe_weights() -> str:
             "",
             f"Looked for in {places}. Nothing is fetched unasked:",
             "`laion-dask models --download NAME` brings one from its publisher, 'all' all of them.",
-            "Only by path: its digest is not known, so it is read where weights= names the file.",
+            "One whose size is not known is never fetched, as its digest is not published: put it",
+            f"into the folder that {weights.VARIABLE} names, or name it with weights=.",
         ]
     )
 

@@ -1,20 +1,28 @@
 """By what a file of embeddings is known again: its shape, its size, and a digest that 9 TB can pay.
 
-The digest is a sha256 over what the header says and over up to 64 rows, drawn evenly with the
-first and the last among them. It misses a change that keeps the file's size and touches none of
-those rows. Two kinds of file are told by more: an ``.npz`` by the checksum that its directory has
-of the whole member, a Parquet file by its footer, which has the place and size of every page; of
-its rows, those of the first row group count, since a row group is unpacked as a whole.
+The digest is a sha256 over what the header says (field, rows, dimensions, dtype, bytes) and then
+
+- over every byte of the file, when it has at most 256 MiB and all files of that size and below
+  have at most 4 GiB together (`whole_up_to`);
+- otherwise over 16 blocks of 96 KiB, spread evenly over its bytes with the first and the last
+  among them, which together are 1,024 rows of 768 float16 numbers; and, for Parquet, over the
+  whole footer, which has the place, size and statistics of every page. The last block holds the
+  directory of an ``.npz``, with a checksum of every member, if that has at most 96 KiB.
+
+So what can be missed is a change within a file that is not hashed whole, keeps its size and its
+Parquet footer, and touches none of the blocks. And a digest is computed once a process while the
+file's state (size and time of change, or what the store has in their place) is the same: a change
+that keeps that too is seen by the next process only.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, repeat
 from pathlib import PurePosixPath
 
 import fsspec
@@ -25,8 +33,11 @@ from laion_dask.io.embedding_files import DAMAGED, EmbeddingFile, state_of
 from laion_dask.io.footer import read_footer
 from laion_dask.models.process_cache import ProcessCache
 
-#: Rows of a file that its digest covers.
-N_ROWS = 64
+#: Bytes of a file that is hashed whole, at most; and of all such files.
+WHOLE_BYTES, ALL_BYTES = 2**28, 2**32
+
+#: What is hashed of other files: so many blocks of so many bytes.
+N_BLOCKS, BLOCK_BYTES = 16, 96 * 1024
 
 #: What an identity says, with the words for a difference.
 FACTS = {"rows": "rows", "dim": "dimensions", "dtype": "dtype", "bytes": "bytes", "sha256": "rows"}
@@ -35,8 +46,28 @@ _THREADS = 16
 _known = ProcessCache()
 
 
-def identity(file: EmbeddingFile) -> dict:
+def whole_up_to(sizes: Iterable[int]) -> int:
+    """The size up to which files of an index are hashed whole, in bytes.
+
+    It follows from the sizes alone, so that it is the same when the index is built and compared.
+    """
+    limit = total = 0
+    for size, same in groupby(sorted(size for size in sizes if size <= WHOLE_BYTES)):
+        total += sum(same)
+        if total > ALL_BYTES:
+            break
+        limit = size
+    return limit
+
+
+def identity(file: EmbeddingFile, limit: int) -> dict:
     """What tells a file from others, in numbers and strings. Eager; once a process.
+
+    Parameters
+    ----------
+    file : EmbeddingFile
+    limit : int
+        The size up to which it is hashed whole, in bytes.
 
     Returns
     -------
@@ -49,8 +80,9 @@ def identity(file: EmbeddingFile) -> dict:
     EmbeddingsError
         When the file is not as it was when it was opened.
     """
+    whole = file.size <= limit
     try:
-        return _known.get((file, state_of(file.path)), lambda: _identity(file))
+        return _known.get((file, state_of(file.path), whole), lambda: _identity(file, whole))
     except DAMAGED as error:
         if isinstance(error, EmbeddingsError):
             raise
@@ -59,13 +91,13 @@ def identity(file: EmbeddingFile) -> dict:
         ) from error
 
 
-def identities(files: Sequence[EmbeddingFile]) -> list[dict]:
+def identities(files: Sequence[EmbeddingFile], limit: int) -> list[dict]:
     """The identities of many files, in order."""
     with ThreadPoolExecutor(min(_THREADS, len(files))) as pool:
-        return list(pool.map(identity, files))
+        return list(pool.map(identity, files, repeat(limit)))
 
 
-def _identity(file: EmbeddingFile) -> dict:
+def _identity(file: EmbeddingFile, whole: bool) -> dict:
     facts = {
         "name": PurePosixPath(file.path).name,
         "field": file.field,
@@ -74,24 +106,25 @@ def _identity(file: EmbeddingFile) -> dict:
         "dtype": file.dtype,
         "bytes": file.size,
     }
-    digest = hashlib.sha256(json.dumps([*facts.values()][1:]).encode())
-    last = file.n_rows - 1
-    if file.path.endswith(".parquet"):
-        footer = read_footer(file.path)
-        digest.update(footer.sha256.encode())
-        last = footer.row_groups[0] - 1 if footer.row_groups else -1
-    elif file.path.endswith(".npz"):
-        digest.update(_checksum(file).to_bytes(4, "little"))
-    if last >= 0:
-        digest.update(file.read(np.unique(np.linspace(0, last, N_ROWS, dtype=np.int64))).tobytes())
+    digest = hashlib.sha256(json.dumps([*facts.values(), whole][1:]).encode())
+    with fsspec.open(file.path, "rb") as source:
+        if whole:
+            hashlib.file_digest(source, lambda: digest)
+        else:
+            _add_blocks(digest, source, file.size)
+        size = source.seek(0, 2)
+    if size != file.size:
+        raise ValueError(f"it has {size:,} bytes now, and had {file.size:,}")
+    if file.path.endswith(".parquet") and not whole:
+        digest.update(read_footer(file.path).sha256.encode())
     return {**facts, "sha256": digest.hexdigest()}
 
 
-def _checksum(file: EmbeddingFile) -> int:
-    """The CRC-32 of a whole member, as the archive's directory has it."""
-    with fsspec.open(file.path, "rb") as source, zipfile.ZipFile(source) as archive:
-        name = f"{file.field}.npy"
-        return archive.getinfo(name if name in archive.namelist() else file.field).CRC
+def _add_blocks(digest, source, size: int) -> None:
+    last = max(0, size - BLOCK_BYTES)
+    for start in np.unique(np.linspace(0, last, N_BLOCKS, dtype=np.int64)).tolist():
+        source.seek(start)
+        digest.update(source.read(BLOCK_BYTES))
 
 
 def order(expected: Sequence[dict], files: Sequence[EmbeddingFile]) -> np.ndarray:
@@ -104,7 +137,7 @@ def order(expected: Sequence[dict], files: Sequence[EmbeddingFile]) -> np.ndarra
     PairingError
         Naming the first file that is missing, differs, or is one too many.
     """
-    found = identities(files)
+    found = identities(files, whole_up_to(entry["bytes"] for entry in expected))
     by_identity = defaultdict(list)
     for number in reversed(range(len(found))):
         by_identity[_key(found[number])].append(number)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from laion_dask.errors import ShardError
+from laion_dask.io.store_file import StoreFile
 
 _TAIL = 1 << 16
 _REMEDY = "Fetch the file again, or leave it out of the paths."
@@ -57,13 +58,12 @@ def read_footer(path: str) -> Footer:
     Raises
     ------
     ShardError
-        When the file is empty, not Parquet, truncated or damaged.
+        When the file is empty, not Parquet, truncated or damaged, or its store fails.
     """
     try:
         with fsspec.open(path, "rb") as file:
-            file.seek(0, 2)
-            size = file.tell()
-            footer = _footer_bytes(file, size, path)
+            store = StoreFile(file, path)
+            footer = _footer_bytes(store, store.size, path)
         metadata = pq.read_metadata(pa.BufferReader(_MAGIC + footer))
         schema = metadata.schema.to_arrow_schema()
         groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
@@ -72,7 +72,7 @@ def read_footer(path: str) -> Footer:
     except ARROW_ERRORS as error:
         raise damaged(path, error) from error
     _check_counts(path, metadata.num_rows, groups)
-    return Footer(path, size, hashlib.sha256(footer).hexdigest(), groups, schema)
+    return Footer(path, store.size, hashlib.sha256(footer).hexdigest(), groups, schema)
 
 
 def check_unchanged(path: str, footer_sha256: str) -> None:

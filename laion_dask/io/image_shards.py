@@ -10,12 +10,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import fsspec.core
 
+from laion_dask.errors import ImageError
 from laion_dask.io.samples import IMAGE_KINDS, Member, Sample, group
+from laion_dask.io.store_file import unreadable
 from laion_dask.io.tars import image_offsets, open_members, read_at
 from laion_dask.models.pictures import MAX_IMAGE_BYTES
 
@@ -142,7 +145,7 @@ class TarShard:
             fs, inner = fsspec.core.url_to_fs(self.path)
             with fs.open(inner, "rb") as file:
                 return read_at(file, *place)
-        except OSError:
+        except (OSError, ImageError):
             return None
 
 
@@ -177,7 +180,7 @@ class FolderShard:
         """The file of each image."""
         found: dict[str, str] = {}
         for name in self.files:
-            member = Member(name, 0, None)
+            member = Member(name, 0, None, in_folder=True)
             if member.kind in IMAGE_KINDS:
                 found[name] = name
                 found.setdefault(member.key, name)
@@ -192,6 +195,23 @@ class FolderShard:
 
     def _members(self) -> Iterator[Member]:
         for name in self.files:
-            path = Path(self.root, name)
-            flaw = None if path.is_file() else "not a regular file"
-            yield Member(name, 0 if flaw else path.stat().st_size, path.read_bytes, flaw)
+            yield _of_file(Path(self.root, name), name)
+
+
+def _of_file(path: Path, name: str) -> Member:
+    """A file as a member; one that is gone raises, a link that leads nowhere is a flaw."""
+    try:
+        path.lstat()
+        is_file = path.is_file()
+        n_bytes = path.stat().st_size if is_file else 0
+    except OSError as error:
+        raise unreadable(str(path), error) from error
+    flaw = None if is_file else "not a regular file"
+    return Member(name, n_bytes, partial(_read_file, path), flaw, in_folder=True)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise unreadable(str(path), error) from error

@@ -41,7 +41,7 @@ def find_shards(source: str | os.PathLike | Iterable, image: str | None = None) 
     if image is not None:
         must_be("image", image, str, "the name of a Parquet column")
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
-        shards = _in_folder(os.fspath(source), image)
+        shards = _in_folder(os.path.abspath(source), image)  # a worker may stand elsewhere
     else:
         shards = [_of_file(path, image) for path in _expand(source)]
     if image is not None and not any(isinstance(shard, ParquetShard) for shard in shards):
@@ -103,7 +103,7 @@ def _in_folder(root: str, image: str | None) -> list[Shard]:
 def _cut(root: str, files: list[str]) -> list[Shard]:
     by_key: dict[str, list[str]] = {}
     for name in files:
-        by_key.setdefault(Member(name, 0, None).key, []).append(name)
+        by_key.setdefault(Member(name, 0, None, in_folder=True).key, []).append(name)
     keys = list(by_key)
     starts = range(0, len(keys), IMAGES_PER_SHARD)
     parts = ([f for k in keys[at : at + IMAGES_PER_SHARD] for f in by_key[k]] for at in starts)

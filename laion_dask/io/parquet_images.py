@@ -17,10 +17,11 @@ import fsspec.core
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from laion_dask.errors import ImageError, OptionError, did_you_mean
+from laion_dask.errors import ImageError, OptionError, ShardError, did_you_mean
 from laion_dask.io.footer import ARROW_ERRORS, Footer, read_footer
 from laion_dask.io.image_shards import Survey
 from laion_dask.io.samples import CAPTION_FIELDS, MAX_FIELDS, MAX_TEXT_BYTES, Sample, clean_text
+from laion_dask.io.store_file import StoreFile, unreadable
 from laion_dask.models.pictures import MAX_IMAGE_BYTES
 
 #: Rows of one file; the metadata of a shard is in memory until it is written.
@@ -171,9 +172,15 @@ class ParquetShard:
     def _rows(self, footer: Footer, layout: _Layout, columns: list[str]) -> Iterator[Sample]:
         """A sample a row; without image bytes where their column is not among the columns."""
         at = 0
-        with fsspec.open(self.path, "rb") as file:
+        try:
+            fs, inner = fsspec.core.url_to_fs(self.path)
+            opened = fs.open(inner, "rb")
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+        with opened as file:
+            store = StoreFile(file, self.path)
             for group, n_rows in enumerate(footer.row_groups):
-                yield from self._group(file, group, range(at, at + n_rows), layout, columns)
+                yield from self._group(store, group, range(at, at + n_rows), layout, columns)
                 at += n_rows
 
     def _group(self, file, group: int, rows: range, layout: _Layout, columns) -> Iterator[Sample]:
@@ -188,6 +195,8 @@ class ParquetShard:
                         return
                     at += 1
                     yield self._sample(rows[at - 1], values, layout, layout.path in columns)
+        except ShardError:  # the store's; damage is an error of pyarrow's own
+            raise
         except ARROW_ERRORS as error:
             why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         for row in rows[at:]:

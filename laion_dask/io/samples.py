@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -19,6 +20,9 @@ MAX_FIELDS = 256
 
 #: JSON fields that can hold the caption, the first one present wins.
 CAPTION_FIELDS = ("caption", "TEXT", "text")
+
+#: How a path begins that leads to a drive of Windows; any other colon is part of a name.
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 @dataclass
@@ -59,11 +63,15 @@ class Member:
     n_bytes : int
         As declared.
     read : callable
-        () → bytes; raises ``OSError`` when fewer bytes are there than declared.
+        () → bytes. Raises ``ImageError`` when fewer bytes are there than declared, ``ShardError``
+        when the store fails.
     flaw : str or None
         Why it must not be read.
     offset : int
         Where its bytes begin in an archive.
+    in_folder : bool
+        Whether it is a file of a folder, whose stem ends at the last dot of its name; in an
+        archive a stem ends at the first.
     """
 
     name: str
@@ -71,17 +79,21 @@ class Member:
     read: object
     flaw: str | None = None
     offset: int = 0
+    in_folder: bool = False
 
     @property
     def key(self) -> str:
-        """The name up to the first dot of its last part, as webdataset cuts it."""
+        """The stem: in an archive up to the first dot of the last part, as webdataset cuts it."""
         folder, slash, last = self.name.rpartition("/")
-        return clean_text(folder + slash + last.split(".")[0])
+        stem = last.rpartition(".")[0] or last if self.in_folder else last.partition(".")[0]
+        return clean_text(folder + slash + stem)
 
     @property
     def kind(self) -> str:
-        """What follows that dot, in lower case."""
-        return self.name.rpartition("/")[2].partition(".")[2].lower()
+        """What follows that dot, in lower case; ``jpg`` for ``key.thumb.jpg`` too."""
+        last = self.name.rpartition("/")[2].lower()
+        suffix = last.rpartition(".")[2] if "." in last else ""
+        return suffix if self.in_folder or suffix in IMAGE_KINDS else last.partition(".")[2]
 
 
 def clean_text(text: str) -> str:
@@ -92,7 +104,7 @@ def clean_text(text: str) -> str:
 def unsafe_name(name: str) -> str | None:
     """Why a member's name must not be used as a path, or ``None``."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts or name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+    if not parts or name.startswith(("/", "\\")) or ".." in parts or _DRIVE.match(name):
         return "its name leads out of the archive"
     if any(ord(c) < 32 for c in name):
         return "its name has control characters"
@@ -102,7 +114,8 @@ def unsafe_name(name: str) -> str | None:
 def group(members: Iterable[Member], prefix: str, *, with_image: bool) -> Iterator[Sample]:
     """Samples from files in order: neighbours with one stem belong together.
 
-    A second image under one stem is a sample of its own, so that no image goes uncounted.
+    Each image under one stem is a sample of its own, so that none goes uncounted; they share the
+    caption and the fields.
 
     Parameters
     ----------
@@ -114,22 +127,29 @@ def group(members: Iterable[Member], prefix: str, *, with_image: bool) -> Iterat
     """
     held: list[Member] = []
     for member in members:
-        same = held and member.key == held[0].key
-        second = member.kind in IMAGE_KINDS and any(m.kind in IMAGE_KINDS for m in held)
-        if held and (not same or second):
-            yield _sample(held, prefix, with_image)
+        is_image = member.kind in IMAGE_KINDS
+        if held and (member.key != held[0].key or (is_image and len(held) >= MAX_FIELDS)):
+            yield from _samples(held, prefix, with_image)
             held = []
-        if len(held) < MAX_FIELDS:
+        if is_image or len(held) < MAX_FIELDS:
             held.append(member)
     if held:
-        yield _sample(held, prefix, with_image)
+        yield from _samples(held, prefix, with_image)
+
+
+def _samples(members: list[Member], prefix: str, with_image: bool) -> Iterator[Sample]:
+    images = [m for m in members if m.kind in IMAGE_KINDS]
+    # The last of a kind, as when an archive is unpacked: each image has one caption and one JSON.
+    beside = list({m.kind: m for m in members if m.kind not in IMAGE_KINDS}.values())
+    for image in images or [None]:
+        yield _sample([image, *beside] if image else beside, prefix, with_image)
 
 
 def _sample(members: list[Member], prefix: str, with_image: bool) -> Sample:
     sample = Sample(members[0].key)
     try:
         _fill(sample, members, prefix, with_image)
-    except (OSError, ValueError) as error:
+    except ValueError as error:  # what the file holds; a store that fails ends the task
         sample.reason = str(error)
     if sample.reason:
         sample.image, sample.caption, sample.fields = None, None, {}

@@ -7,7 +7,6 @@ offset that does not grow ends the archive.
 
 from __future__ import annotations
 
-import io
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import fsspec.core
 
 from laion_dask.errors import ImageError
 from laion_dask.io.samples import IMAGE_KINDS, Member, unsafe_name
+from laion_dask.io.store_file import StoreFile
 from laion_dask.models.pictures import MAX_IMAGE_BYTES
 
 #: Members of one archive; img2dataset writes 10,000 samples of three.
@@ -29,13 +29,18 @@ MAX_HEADER_BYTES = 2**20
 class _HeaderReads:
     """The file as tarfile sees it, which reads headers only: a budget of bytes for each member."""
 
-    def __init__(self, file) -> None:
+    def __init__(self, file: StoreFile) -> None:
         self._file = file
-        self.seek, self.tell = file.seek, file.tell
+        self.tell = file.tell
         self.refill()
 
     def refill(self) -> None:
         self._left = MAX_HEADER_BYTES
+
+    def seek(self, offset: int) -> int:
+        if not 0 <= offset <= self._file.size:
+            raise tarfile.ReadError(f"a header points to byte {offset}")
+        return self._file.seek(offset)
 
     def read(self, n: int = -1) -> bytes:
         if not 0 <= n <= self._left:
@@ -55,6 +60,8 @@ def open_members(path: str) -> Iterator[Iterator[Member]]:
     ------
     ImageError
         When the file is missing, empty, or no uncompressed tar.
+    ShardError
+        When its store fails while it is read, which is no damage of the archive.
     """
     try:
         fs, inner = fsspec.core.url_to_fs(path)
@@ -62,26 +69,29 @@ def open_members(path: str) -> Iterator[Iterator[Member]]:
     except (OSError, ValueError) as error:
         raise ImageError(f"{path} cannot be opened: {error}. Check the path.") from error
     with file:
-        n_bytes = file.seek(0, io.SEEK_END)
-        file.seek(0)
+        store = StoreFile(file, path)
         try:
-            archive = tarfile.TarFile(fileobj=_HeaderReads(file), mode="r")
+            archive = tarfile.TarFile(fileobj=_HeaderReads(store), mode="r")
+        except OSError:
+            raise
         except Exception as error:  # headers can break int(), str.decode() and seek() alike
             why = str(error) or type(error).__name__
             raise ImageError(
-                f"{path} ({n_bytes} bytes) is no tar archive: {why}. "
+                f"{path} ({store.size} bytes) is no tar archive: {why}. "
                 "Expected an uncompressed .tar of images, with captions and JSON beside them."
             ) from error
-        yield _members(archive, file, n_bytes)
+        yield _members(archive, store)
 
 
-def _members(archive: tarfile.TarFile, file, n_bytes: int) -> Iterator[Member]:
-    last, count, end = -1, 0, 0
+def _members(archive: tarfile.TarFile, file: StoreFile) -> Iterator[Member]:
+    last, count, end, n_bytes = -1, 0, 0, file.size
     while True:
         try:
             archive.fileobj.refill()
             info = archive.next()
             archive.members = []  # tarfile keeps every header otherwise
+        except OSError:  # the store's, never the archive's: offsets and sizes are checked
+            raise
         except Exception as error:
             if end <= n_bytes:  # else the last member has said already that it is cut off
                 why = str(error) or type(error).__name__
@@ -97,7 +107,7 @@ def _members(archive: tarfile.TarFile, file, n_bytes: int) -> Iterator[Member]:
             return
         last, end = info.offset, info.offset_data + info.size
         if not info.isdir():
-            yield _member(info, file, n_bytes)
+            yield _member(info, file)
 
 
 def _end(flaw: str) -> Member:
@@ -109,11 +119,11 @@ def _has_end_mark(file, offset: int) -> bool:
     return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
 
 
-def _member(info: tarfile.TarInfo, file, n_bytes: int) -> Member:
+def _member(info: tarfile.TarInfo, file: StoreFile) -> Member:
     flaw = unsafe_name(info.name)
     if not info.isreg() or info.issparse():
         flaw = "not a regular file (a link, a device or a sparse file)"
-    elif info.offset_data + info.size > n_bytes:
+    elif info.offset_data + info.size > file.size:
         flaw = f"declares {info.size} bytes, beyond the end of the archive"
 
     def read() -> bytes:
@@ -123,11 +133,11 @@ def _member(info: tarfile.TarInfo, file, n_bytes: int) -> Member:
 
 
 def read_at(file, offset: int, size: int) -> bytes:
-    """``size`` bytes at ``offset``; ``OSError`` when they are not all there."""
+    """``size`` bytes at ``offset``; ``ImageError`` when they are not all there."""
     file.seek(offset)
     data = file.read(size)
     if len(data) != size:
-        raise OSError(f"member is cut off: {len(data)} of {size} bytes")
+        raise ImageError(f"member is cut off: {len(data)} of {size} bytes")
     return data
 
 

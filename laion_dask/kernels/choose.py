@@ -9,7 +9,7 @@ import numpy as np
 
 from laion_dask.backend import gpu_count
 from laion_dask.kernels import rough
-from laion_dask.kernels.search import Chosen, Pairs, greatest, order, runs, score_pairs
+from laion_dask.kernels.search import Chosen, Pairs, greatest, runs, settled
 from laion_dask.models.torch_threads import one_torch_thread
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 HELD, ROWS, QUERIES = 1 << 24, 1 << 16, 1024
 #: Rows a group: of a group only the best cosine is looked at, until that one is good enough.
 GROUP = 8
-#: Candidates that are held before they are cut exactly.
-PENDING = 1 << 23
+#: Candidates that are held before they are looked through: so many times k of each query.
+PENDING = 16
 
 
 def choose(part, number: int, embeddings: Embeddings, vectors: np.ndarray, k: int) -> Chosen:
@@ -47,7 +47,8 @@ def choose(part, number: int, embeddings: Embeddings, vectors: np.ndarray, k: in
 
 def _choose(part, number: int, embeddings, vectors: np.ndarray, k: int, device: str) -> Chosen:
     parts = [slice(at, at + QUERIES) for at in range(0, len(vectors), QUERIES)]
-    lots = [_Lot(vectors[some], number, k, embeddings, device) for some in parts]
+    space = rough.Space()
+    lots = [_Lot(vectors[some], number, k, embeddings, device, space) for some in parts]
     step = min(ROWS, max(2048, HELD // min(QUERIES, max(1, len(vectors)))))
     searched = unscored = 0
     for shard, rows in runs(part):
@@ -69,13 +70,16 @@ def _choose(part, number: int, embeddings, vectors: np.ndarray, k: int, device: 
 class _Lot:
     """The candidates of some queries, block by block."""
 
-    def __init__(self, vectors: np.ndarray, number: int, k: int, embeddings, device: str) -> None:
+    def __init__(
+        self, vectors: np.ndarray, number: int, k: int, embeddings, device: str, space: rough.Space
+    ) -> None:
         self._vectors, self._number, self._k = vectors, number, k
         self._embeddings = embeddings
         if rough.goes_by_rows(len(vectors), device):
             self._rough = rough.RowByRow(vectors, embeddings.dtype)
         else:
-            self._rough = rough.ByMatrix(vectors, device)
+            self._rough = rough.ByMatrix(vectors, device, space)
+        self._pending = max(1 << 20, PENDING * k * len(vectors))
         self._found: list[tuple[Pairs, np.ndarray]] = []
         self._best = np.full((len(vectors), k), -np.inf, np.float32)
 
@@ -91,20 +95,27 @@ class _Lot:
         scores[:, len(rows) :] = -np.inf
         # Row i is in group i % width, so that equal rows, which often lie together, are apart.
         lines = scores.reshape(len(scores), group, width)
-        tops = self._rough.tops(lines)
-        self._best = greatest(np.concatenate([self._best, tops], axis=1), self._k)
-        query, position, cosine = self._over(lines, tops)
+        query, position, cosine = self._over(lines, self._rough.tops(lines))
         n = len(query)
         places = np.full(n, shard, np.int32), rows[position], np.full(n, self._number, np.int32)
         self._found.append((Pairs(query, *places), cosine))
-        if sum(len(pairs) for pairs, _ in self._found) > PENDING:
+        if sum(len(pairs) for pairs, _ in self._found) > self._pending:
             self._settle()
         return bad
 
     def _over(self, lines, tops: np.ndarray):
         """(query, position in the block, rough cosine) of all that reach the cut."""
-        cut, width = self._cut(), tops.shape[1]
-        query, which = np.divmod(_at_least(tops, cut), width)
+        width = tops.shape[1]
+        if np.isneginf(self._best).any():  # not yet k rows for every query: all groups count
+            self._best = greatest(np.concatenate([self._best, tops], axis=1), self._k)
+            query, which = np.divmod(_at_least(tops, self._cut()), width)
+        else:
+            query, which = np.divmod(_at_least(tops, self._cut()), width)
+            better = _in_lines(query, tops[query, which], len(tops))
+            self._best = greatest(np.concatenate([self._best, better], axis=1), self._k)
+        cut = self._cut()
+        kept = tops[query, which] >= cut[query]
+        query, which = query[kept], which[kept]
         members = self._rough.members(lines, query, which)
         at, member = np.divmod(_at_least(members, cut[query]), members.shape[1])
         return query[at].astype(np.int32), which[at] + member * width, members[at, member]
@@ -119,21 +130,27 @@ class _Lot:
         kept = cosine >= self._cut()[pairs.query]
         return pairs.take(kept), cosine[kept]
 
-    def _settle(self) -> None:
-        """Where too many rows seem as good as each other, the exact cosines decide."""
+    def _settle(self) -> tuple[Pairs, np.ndarray]:
+        """What is left of the candidates, and their rough cosines."""
         pairs, cosine = self._compacted()
-        if len(pairs) > PENDING // 2:
-            exact = score_pairs(pairs, self._embeddings, self._vectors)
-            kept, _ = order(pairs, exact, self._k)
-            pairs, cosine = pairs.take(kept), cosine[kept]
-        self._found = [(pairs, cosine)]
+        few = settled(pairs, self._embeddings, self._vectors, self._k)
+        self._found = [(pairs.take(few), cosine[few])]
+        return self._found[0]
 
     def candidates(self, first: int) -> tuple[Pairs, np.ndarray, np.ndarray]:
         """Pairs, numbered from the first query on, and their upper and the k lower bounds."""
-        pairs, cosine = self._compacted()
+        pairs, cosine = self._settle()
         upper = self._rough.bound.above(cosine, pairs.query)
         numbered = Pairs(pairs.query + np.int32(first), pairs.shard, pairs.row, pairs.part)
         return numbered, upper, self._rough.bound.below(self._best)
+
+
+def _in_lines(query: np.ndarray, values: np.ndarray, m: int) -> np.ndarray:
+    """Values by their queries, which ascend, as (m, most of one query); -inf fills the lines."""
+    counts = np.bincount(query, minlength=m)
+    lines = np.full((m, counts.max(initial=0)), -np.inf, np.float32)
+    lines[query, np.arange(len(query)) - (np.cumsum(counts) - counts)[query]] = values
+    return lines
 
 
 def _at_least(values: np.ndarray, cut: np.ndarray) -> np.ndarray:

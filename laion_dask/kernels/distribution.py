@@ -6,9 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from laion_dask.backend import kind_of_arrow
+
 
 def binned(table: pa.Table, columns: tuple[str, ...], edges: tuple[tuple[float, ...], ...]):
     """Counts of every column's values by its edges.
+
+    A column of float32 is compared with the edges as float32 has them, as an expression of
+    ``where`` does, so that a threshold keeps the same rows in both.
 
     Returns
     -------
@@ -18,6 +23,8 @@ def binned(table: pa.Table, columns: tuple[str, ...], edges: tuple[tuple[float, 
     """
     found = []
     for name, cuts in zip(columns, edges, strict=True):
+        if kind_of_arrow(table.schema.field(name).type) == "float32":
+            cuts = np.asarray(cuts, np.float32).astype(np.float64)
         values = pc.cast(table[name], pa.float64(), safe=False).to_numpy()  # null becomes NaN
         known = values[~np.isnan(values)]
         counts = np.bincount(np.searchsorted(cuts, known, side="right"), minlength=len(cuts) + 1)

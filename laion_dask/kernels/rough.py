@@ -15,6 +15,9 @@ from laion_dask.products import rough_bound, rough_cosines, squares, widen
 FEW = 4
 #: Rows that are brought to length one at a time: they stay in a core's cache.
 _STEP = 256
+#: How far from 1 the lengths of a block's rows may be for the block to be left as it is; float16
+#: storage of unit rows moves them by less than a tenth of it.
+_NEAR = 2.0**-10
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,10 @@ class RowByRow:
         found = out[:, : len(x)]
         for line, vector in zip(found, self._vectors, strict=True):
             line[:] = rough_cosines(x, vector)
-        # A row of zeros has the cosine 0, one with an infinity NaN or 1, one with a NaN NaN.
+        # A row of zeros has the cosine 0, one with a NaN NaN, one with an infinity NaN, 1 or
+        # infinite, by processor.
         first = found[0]
-        odd = np.flatnonzero(~(first < 0.99) | (first == 0))
+        odd = np.flatnonzero(~(abs(first) < 0.99) | (first == 0))
         bad = odd[~_has_direction(squares(x[odd]))]
         found[:, bad] = -np.inf
         return len(bad)
@@ -106,6 +110,14 @@ class RowByRow:
         return lines[query, :, which]
 
 
+class Space:
+    """Memory that the products of many queries take in turn, and the rows that all of them read."""
+
+    def __init__(self) -> None:
+        self.held = self.rows = self.wide = None
+        self.block: tuple | None = None
+
+
 class ByMatrix:
     """Many queries: rows of length one, times all queries, in a narrow floating point.
 
@@ -115,14 +127,15 @@ class ByMatrix:
     (Higham 2002, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1), by
     Cauchy-Schwarz: rounding the rows moves a cosine by at most ``u``, their length in float32 by
     ``g``, rounding a query by the distance that it moves (which is known), adding up in float32 by
-    ``g``, and rounding the result by a share of ``u`` of it. A share of 2 % on top covers terms
-    of second order, and ``2**-25 * sqrt(dim)`` numbers of float16 that are too small to be normal.
+    ``g``, and rounding the result by a share of ``u`` of it. Rows that are of length one within
+    `_NEAR` are left as they are, which is off by that share. A share of 2 % on top covers terms of
+    second order, and ``2**-25 * sqrt(dim)`` numbers of float16 that are too small to be normal.
     """
 
-    def __init__(self, vectors: np.ndarray, device: str) -> None:
+    def __init__(self, vectors: np.ndarray, device: str, space: Space | None = None) -> None:
         import torch
 
-        self._torch, self.device = torch, device
+        self._torch, self.device, self._space = torch, device, space or Space()
         self.dtype = narrow_dtype(device)
         self._vectors = torch.from_numpy(vectors).to(device, self.dtype)
         rounded = self._vectors.float().cpu().numpy()
@@ -132,16 +145,15 @@ class ByMatrix:
         absolute = 1.02 * (u + 2 * g + _turned(vectors, rounded)) + tiny
         #: What the products come back as.
         self.result_dtype = torch.float32 if device.startswith("cuda") else self.dtype
-        self.bound = Bound(1.02 * _roundoff(self.result_dtype), absolute)
-        self._held = self._rows = self._wide = None
+        self.bound = Bound(1.02 * (_roundoff(self.result_dtype) + _NEAR), absolute)
 
     def room(self, width: int):
         """A tensor (m, width) to fill, in the same memory every time."""
-        m = len(self._vectors)
-        if self._held is None or len(self._held) < m * width:
+        m, space = len(self._vectors), self._space
+        if space.held is None or len(space.held) < m * width:
             held = self._torch.empty(m * width, dtype=self.result_dtype, device=self.device)
-            self._held = held
-        return self._held[: m * width].view(m, width)
+            space.held = held
+        return space.held[: m * width].view(m, width)
 
     def fill(self, x: np.ndarray, out) -> int:
         """Fill ``out`` with the rough cosines of a block.
@@ -158,9 +170,11 @@ class ByMatrix:
         int
             How many rows have none.
         """
-        lengths = squares(x)
-        bad = np.flatnonzero(~_has_direction(lengths))
-        rows = self._unit_rows(x, lengths, bad)
+        if self._space.block is None or self._space.block[0] is not x:
+            lengths = squares(x)
+            bad = np.flatnonzero(~_has_direction(lengths))
+            self._space.block = x, self._unit_rows(x, lengths, bad), bad
+        _, rows, bad = self._space.block
         if self.device.startswith("cuda"):
             made = self._torch.mm(self._vectors, rows.T, out_dtype=self._torch.float32)
             out[:, : len(x)].copy_(made)
@@ -181,21 +195,24 @@ class ByMatrix:
 
     def _unit_rows(self, x: np.ndarray, lengths: np.ndarray, bad: np.ndarray):
         """The rows at length one, in the narrow dtype, on the device; zeros for bad ones."""
-        torch = self._torch
-        if self._rows is None or len(self._rows) < len(x):
-            self._rows = torch.empty((len(x), x.shape[1]), dtype=self.dtype, device=self.device)
-            self._wide = torch.empty((_STEP, x.shape[1]))
-        rows, wide = self._rows[: len(x)], self._wide.numpy()
+        torch, space = self._torch, self._space
+        if space.rows is None or len(space.rows) < len(x):
+            space.rows = torch.empty((len(x), x.shape[1]), dtype=self.dtype, device=self.device)
+            space.wide = torch.empty((_STEP, x.shape[1]))
+        rows, wide = space.rows[: len(x)], space.wide.numpy()
         lengths[bad] = np.inf
         # Over a large or a tiny length a float32 would be infinite or lose its digits.
         far = np.flatnonzero(((lengths > 1e70) | (lengths < 1e-60)) & np.isfinite(lengths))
         scale = (1 / np.sqrt(lengths)).astype(np.float32)[:, None]
+        good = scale[scale > 0]
+        as_they_are = bool((abs(good - 1) < 0.99 * _NEAR).all())
         for at in range(0, len(x), _STEP):
             block = x[at : at + _STEP]
             widen(block, wide[: len(block)])
-            with np.errstate(invalid="ignore", over="ignore"):
-                wide[: len(block)] *= scale[at : at + len(block)]
-            rows[at : at + len(block)].copy_(self._wide[: len(block)])
+            if not as_they_are:
+                with np.errstate(invalid="ignore", over="ignore"):
+                    wide[: len(block)] *= scale[at : at + len(block)]
+            rows[at : at + len(block)].copy_(space.wide[: len(block)])
         for at in far:
             fine = np.asarray(x[at], np.float64) / np.sqrt(lengths[at])
             rows[at] = torch.from_numpy(fine).to(self.device, self.dtype)
@@ -223,9 +240,19 @@ def goes_by_rows(m: int, device: str) -> bool:
 def _roundoff(dtype) -> float:
     import torch
 
-    if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
+    if dtype == torch.float32 and not _float32_is_full():
         dtype = torch.bfloat16  # the user lets torch multiply float32 in fewer digits
     return torch.finfo(dtype).eps / 2
+
+
+def _float32_is_full() -> bool:
+    """Whether torch multiplies float32 in all its digits, as far as it says."""
+    import torch
+
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # set for each library apart, which this function cannot put in a word
+        return False
 
 
 def _turned(vectors: np.ndarray, rounded: np.ndarray) -> np.ndarray:

@@ -119,11 +119,11 @@ def heads(part, embeddings: Embeddings, specs: Sequence[Head]):
     Returns
     -------
     DataFrame of float32
-        NaN where the embedding has no direction.
+        NaN where the embedding has no direction, or a length that the head does not take.
     """
 
     def score(shard: int, rows: np.ndarray):
         x = embeddings.read(shard, rows)
-        yield from (head.predict(x) for head in specs)
+        yield from (head.scored(x) for head in specs)
 
     return columns(part, [head.name for head in specs], score)

@@ -84,19 +84,28 @@ class Chosen:
     unscored: int
 
 
-def merge(several: Sequence[Chosen]) -> Chosen:
+def merge(several: Sequence[Chosen], embeddings: Embeddings, vectors: np.ndarray) -> Chosen:
     """What is left of the rows that were chosen in several partitions."""
     k = several[0].lower.shape[1]
     lower = greatest(np.concatenate([c.lower for c in several], axis=1), k)
     kth = lower.min(axis=1)
     kept = [c.upper >= kth[c.pairs.query] for c in several]
-    return Chosen(
-        Pairs.join([c.pairs.take(mask) for c, mask in zip(several, kept, strict=True)]),
-        np.concatenate([c.upper[mask] for c, mask in zip(several, kept, strict=True)]),
-        lower,
-        sum(c.searched for c in several),
-        sum(c.unscored for c in several),
-    )
+    pairs = Pairs.join([c.pairs.take(mask) for c, mask in zip(several, kept, strict=True)])
+    upper = np.concatenate([c.upper[mask] for c, mask in zip(several, kept, strict=True)])
+    few = settled(pairs, embeddings, vectors, k)
+    searched, unscored = (sum(getattr(c, n) for c in several) for n in ("searched", "unscored"))
+    return Chosen(pairs.take(few), upper[few], lower, searched, unscored)
+
+
+def settled(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int):
+    """Positions of the pairs that are worth keeping, which no number of equal rows makes many.
+
+    All of them, unless there are far more than k a query, as where a picture is there a thousand
+    times; then the exact cosines decide at once.
+    """
+    if len(pairs) <= 8 * k * len(vectors) + _PAIRS:
+        return slice(None)
+    return order(pairs, score_pairs(pairs, embeddings, vectors), k)[0]
 
 
 def greatest(values: np.ndarray, k: int) -> np.ndarray:

@@ -12,17 +12,18 @@ from dask.system import CPU_COUNT
 from tqdm.auto import tqdm
 
 from laion_dask.errors import EmbeddingsError, must_be
-from laion_dask.io.embedding_identity import identities, identity
+from laion_dask.io.embedding_identity import identities, identity, whole_up_to
 from laion_dask.io.embeddings import Embeddings
 from laion_dask.io.index import Index, open_index
-from laion_dask.io.index_files import FORMAT, IndexFolder, entry_of
+from laion_dask.io.index_files import IndexFolder
+from laion_dask.io.index_manifest import FORMAT, TRAINED
 from laion_dask.kernels import cuvs_train, ivf_pq
 from laion_dask.kernels.index_recall import CANDIDATES, K, measure
 from laion_dask.kernels.index_rows import Queries, Stretch, index_rows, rows_at
 from laion_dask.kernels.nearest import best
 from laion_dask.models.process_cache import ProcessCache
 from laion_dask.models.torch_threads import one_torch_thread
-from laion_dask.options import is_watched
+from laion_dask.options import get_option, is_watched
 from laion_dask.verbs.index_plan import GROUP_ROWS, check_options, choose, draw, groups
 from laion_dask.verbs.task_runner import Run, current_client, run_each
 
@@ -41,6 +42,7 @@ class _Work:
     """What the tasks of one build have in common."""
 
     folder: IndexFolder
+    trained: dict
     queries: Queries
     device: str
     lanes: int
@@ -64,9 +66,10 @@ def build_index(
     Centroids and codebooks are trained once, in this process, on rows drawn from all files by
     ``seed``. Then groups of rows are encoded, one task a group, on the distributed client of this
     process where there is one, else on threads. The same pass finds the exact neighbours of some
-    rows that were kept out of the sample, and recall@100 against them is part of the index:
-    ``print(index)`` shows it, by ``nprobe``. Killed at any moment, the same call goes on with the
-    groups that are missing; the files do not depend on the number of workers.
+    rows that were kept out of the sample, and recall@100 against them is part of the index: it is
+    printed at the end, by ``nprobe``, and later by ``print(index)``. Killed at any moment, the
+    same call goes on with the groups that are missing; of a finished index it makes anew the
+    files that are missing or altered. The files do not depend on the number of workers.
 
     A row without a direction (zero, NaN or infinite) is left out and counted: indexed + unscored
     is the number of rows read.
@@ -100,7 +103,8 @@ def build_index(
         With ``"cuda"`` cuVS trains and torch encodes on the card. That way was written without a
         card at hand and has never been run; what it writes is searched as any other.
     progress : bool, optional
-        Whether to show bars; by default as ``set_options(progress=…)`` says.
+        Whether to show bars, and to print the index on standard output at the end; by default as
+        ``set_options(progress=…)`` says, the bars in a terminal or notebook only.
 
     Returns
     -------
@@ -117,19 +121,28 @@ def build_index(
         has a direction.
     ExportError
         At once, when ``out`` is not empty and holds anything but this index.
+    IndexFileError
+        At once, when its manifest, or the plan of the build that it holds, is damaged.
     """
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
     ivf_pq.require_faiss()
     asked = {"nlist": nlist, "pq_m": pq_m, "sample": sample, "group_rows": group_rows}
     asked |= {"recall_queries": recall_queries, "seed": seed, "device": device}
     check_options(asked, embeddings)
+    _build(embeddings, IndexFolder(os.path.abspath(out)), choose(asked, embeddings), progress)
+    index = open_index(out)
+    if get_option("progress") if progress is None else progress:
+        tqdm.write(str(index))
+    return index
+
+
+def _build(embeddings: Embeddings, folder: IndexFolder, chosen: dict, progress) -> None:
+    """Do what is left of the build."""
     files = list(embeddings.files)
+    limit = whole_up_to(file.size for file in files)
+    look = [(file, limit) for file in files]
     once = [1] * len(files)
-    looked = run_each(
-        _look, [(f,) for f in files], sizes=once, label="look", unit="file", progress=progress
-    )
-    chosen = choose(asked, embeddings)
-    folder = IndexFolder(os.path.abspath(out))
+    looked = run_each(_look, look, sizes=once, label="look", unit="file", progress=progress)
     plan = {
         "format": FORMAT,
         "embeddings": looked,
@@ -137,27 +150,31 @@ def build_index(
         "parameters": chosen,
     }
     if folder.begin(plan):
-        return open_index(out)
+        return
     try:
         ids, queries = draw(files, chosen)
-        if not folder.trained.is_file():
+        made = folder.trained()
+        if made is None:
             trained = _train(_sampled(files, ids, chosen, progress), chosen, progress)
-            folder.write_trained(lambda path: ivf_pq.write_trained(trained, path))
-        _fill(files, folder, queries, chosen, progress)
-        if identities(files) != looked:
+            made = folder.write_trained(lambda path: ivf_pq.write_trained(trained, path))
+        n_groups = _fill(files, folder, made, queries, chosen, progress)
+        if identities(files, limit) != looked:
             raise EmbeddingsError(
                 "The embeddings changed while the index was built. Remove the folder, open them "
                 "again and build anew."
             )
-        _finish(plan, folder, queries, chosen, progress)
+        was = folder.mended(n_groups, made)
+        if was is not None:
+            folder.restore(was)
+        else:
+            folder.finish(_manifest(plan, folder, made, n_groups, queries, progress))
     finally:
         folder.sweep()
-    return open_index(out)
 
 
-def _look(run: Run, file) -> dict:
+def _look(run: Run, file, limit: int) -> dict:
     with run:
-        found = identity(file)
+        found = identity(file, limit)
         run.advance(1)
     return found
 
@@ -197,28 +214,31 @@ def _train(sample: np.ndarray, chosen: dict, progress: bool | None):
         return ivf_pq.train(sample, *size, bar.update, CPU_COUNT)
 
 
-def _fill(files: list, folder: IndexFolder, queries: Queries, chosen: dict, progress) -> None:
-    """Write the groups that are missing."""
+def _fill(files: list, folder: IndexFolder, made: dict, queries, chosen: dict, progress) -> int:
+    """Write the groups that are missing; how many there are in all."""
     cut = groups(files, chosen)
-    todo = [number for number in range(len(cut)) if folder.receipt(number) is None]
-    alone = current_client() is None  # on workers, the tasks are what runs side by side
-    lanes = max(1, CPU_COUNT // max(1, len(todo))) if alone else 1
-    work = _Work(folder, queries, chosen["device"], lanes)
-    run_each(
-        _fill_group,
-        [(cut[number], number, work) for number in todo],
-        sizes=[sum(map(len, cut[number])) for number in todo],
-        label="index",
-        unit="row",
-        progress=progress,
-    )
+    for _ in range(2):  # a second time where what was mended is not what it was
+        todo = folder.missing(len(cut), made)
+        if not todo:
+            break
+        alone = current_client() is None  # on workers, the tasks are what runs side by side
+        lanes = max(1, CPU_COUNT // len(todo)) if alone else 1
+        work = _Work(folder, made, queries, chosen["device"], lanes)
+        run_each(
+            _fill_group,
+            [(cut[number], number, work) for number in todo],
+            sizes=[sum(map(len, cut[number])) for number in todo],
+            label="index",
+            unit="row",
+            progress=progress,
+        )
+    return len(cut)
 
 
 def _fill_group(run: Run, parts: list[Stretch], number: int, work: _Work) -> None:
     with run, one_torch_thread():
-        path = work.folder.trained
-        stat = path.stat()
-        key = (path, stat.st_mtime_ns, stat.st_size)
+        path = work.folder.path / TRAINED
+        key = (path, work.trained["sha256"])
         trained = _trained.get(key, lambda: ivf_pq.read_trained(path))
         group, unscored, nearest = index_rows(
             parts,
@@ -228,40 +248,33 @@ def _fill_group(run: Run, parts: list[Stretch], number: int, work: _Work) -> Non
             device=work.device,
             advance=run.advance,
         )
-        work.folder.write_group(
-            number, lambda to: ivf_pq.write_lists(group, to), group.ntotal, unscored, nearest
-        )
+        counts = {"indexed": group.ntotal, "unscored": unscored}
+        write = partial(ivf_pq.write_lists, group)
+        work.folder.write_group(number, work.trained, write, counts, nearest)
 
 
-def _finish(plan: dict, folder: IndexFolder, queries: Queries, chosen: dict, progress) -> None:
-    """Measure recall, and write the manifest."""
-    n_groups = -(-sum(file["rows"] for file in plan["embeddings"]) // chosen["group_rows"])
-    receipts = [folder.receipt(number) for number in range(n_groups)]
-    trained = ivf_pq.read_trained(folder.trained)
-    lists = [partial(ivf_pq.read_lists, folder.path / r.file["name"], trained) for r in receipts]
+def _manifest(plan: dict, folder: IndexFolder, made: dict, n_groups: int, queries, progress):
+    """What is written of an index whose files are there; measures its recall."""
+    receipts = folder.receipts(n_groups, made)
+    trained = ivf_pq.read_trained(folder.path / made["name"])
+    lists = [partial(ivf_pq.read_lists, folder.path / r.entry["name"], trained) for r in receipts]
     scores, ids = (np.concatenate([getattr(r, n) for r in receipts], 1) for n in ("scores", "ids"))
     with _bar("recall", None, progress) as bar:
         steps = measure(trained, lists, queries, best(scores, ids, K)[1], CPU_COUNT, bar.update)
     good = [step["nprobe"] for step in steps if step["rescored"] >= GOOD]
     last = steps[-1]["nprobe"] if steps else min(UNMEASURED_PROBES, trained.nlist)
-    made = {"dim": trained.d, "nlist": trained.nlist, "m": trained.pq.M, "nbits": trained.pq.nbits}
-    counts = {n: sum(getattr(r, n) for r in receipts) for n in ("indexed", "unscored")}
-    folder.finish(
-        {
-            **plan,
-            "index": {**made, "nprobe": min(good, default=last)},
-            "counts": {"read": sum(counts.values()), **counts},
-            "recall": {
-                "k": K,
-                "candidates": CANDIDATES,
-                "queries": len(queries.ids),
-                "steps": steps,
-            },
-            "trained": entry_of(folder.trained),
-            "groups": [receipt.file for receipt in receipts],
-            "versions": {name: version(name) for name in _LIBRARIES},
-        }
-    )
+    size = {"dim": trained.d, "nlist": trained.nlist, "m": trained.pq.M, "nbits": trained.pq.nbits}
+    counts = {n: sum(r.entry[n] for r in receipts) for n in ("indexed", "unscored")}
+    measured = {"k": K, "candidates": CANDIDATES, "queries": len(queries.ids), "steps": steps}
+    return {
+        **plan,
+        "index": {**size, "nprobe": min(good, default=last)},
+        "counts": {"read": sum(counts.values()), **counts},
+        "recall": measured,
+        "trained": made,
+        "groups": [receipt.entry for receipt in receipts],
+        "versions": {name: version(name) for name in _LIBRARIES},
+    }
 
 
 def _bar(label: str, total: int | None, progress: bool | None) -> tqdm:

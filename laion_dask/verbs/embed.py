@@ -11,7 +11,7 @@ from pathlib import Path
 from dask.system import CPU_COUNT
 
 from laion_dask.backend import gpu_count
-from laion_dask.errors import OptionError, must_be
+from laion_dask.errors import OptionError, ShardError, must_be
 from laion_dask.io.embed_columns import metadata_table, plan_columns, rejects_table
 from laion_dask.io.embed_folder import MANIFEST, EmbedFolder
 from laion_dask.io.image_shards import Shard, Survey
@@ -189,7 +189,7 @@ def embed(
     try:
         run_each(
             _embed_shard,
-            [(shards[number], number, work) for number in todo],
+            [(shards[number], number, surveys[number].n_samples, work) for number in todo],
             sizes=[surveys[number].n_samples for number in todo],
             label="embed",
             unit="image",
@@ -247,7 +247,7 @@ def _survey(run: Run, shard: Shard, model: ClipModel) -> tuple[Survey, str]:
     return survey, model.fastest_precision()
 
 
-def _embed_shard(run: Run, shard: Shard, number: int, work: _Work) -> None:
+def _embed_shard(run: Run, shard: Shard, number: int, n_samples: int, work: _Work) -> None:
     with run, one_torch_thread():
         encoder = work.model.load(work.precision)
         done = embed_samples(
@@ -261,6 +261,7 @@ def _embed_shard(run: Run, shard: Shard, number: int, work: _Work) -> None:
             lanes=max(work.lanes, CPU_COUNT // gpu_count()) if encoder.on_gpu else work.lanes,
             after_batch=run.advance,
         )
+        _check_count(shard, len(done.kept) + len(done.rejected), n_samples)
         arrays, scores = {"img_emb": done.images}, dict(done.scores)
         if work.folder.texts:
             arrays["text_emb"] = done.texts
@@ -271,3 +272,12 @@ def _embed_shard(run: Run, shard: Shard, number: int, work: _Work) -> None:
                 scores[head.name] = head.predict(done.images)
         metadata = metadata_table(done.kept, work.columns, scores)
         work.folder.write(number, arrays, metadata, rejects_table(done.rejected))
+
+
+def _check_count(shard: Shard, n_read: int, n_samples: int) -> None:
+    if n_read != n_samples:
+        raise ShardError(
+            f"{shard.name} gave {n_read:,} samples where the first look at it found "
+            f"{n_samples:,}: it changed while it was read. Run again when it is whole; nothing of "
+            "it was written."
+        )

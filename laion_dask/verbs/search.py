@@ -211,7 +211,8 @@ def _nearest(frame, embeddings: Embeddings, vectors: np.ndarray, k: int) -> tupl
     chosen = partition.tasks(choose, parts, *shared, k)
     if not chosen:
         return Pairs.join([]), account(read, [_counted(0, 0)])
-    chosen, *counts = partition.compute(partition.tree(chosen, merge), *counts, label="search")
+    merged = partition.tree(chosen, merge, *shared)
+    chosen, *counts = partition.compute(merged, *counts, label="search")
     rows = account(read, [_counted(chosen.searched, chosen.unscored), *counts])
     return chosen.pairs, rows
 

@@ -39,31 +39,33 @@ __all__ = [
     "zero_shot",
 ]
 
-#: The heads that need nothing but a model, by their name on the command line.
-NAMES: dict[str, Callable[[ClipModel | str], Head]] = {
+
+def _aesthetic_v2(clip: ClipModel | str, weights: str | None) -> Head:
+    return aesthetic(clip, version=2, weights=weights, to="aesthetic_v2")
+
+
+#: The published heads by their name on the command line: of a model, and of a file if one is given.
+NAMES: dict[str, Callable[..., Head]] = {
     "aesthetic": aesthetic,
-    "aesthetic_v2": lambda clip: aesthetic(clip, version=2, to="aesthetic_v2"),
-    "demo_safety": lambda clip: demo_safety(),
+    "aesthetic_v2": _aesthetic_v2,
     "inappropriate": inappropriate,
     "nsfw": nsfw,
+    "watermark": lambda clip, weights: watermark(weights),
 }
 
 
-#: The heads that need a weight file, written ``NAME=FILE`` there.
-NAMES_OF_FILES: dict[str, Callable[..., Head]] = {"watermark": watermark}
-
-
 def by_name(name: str, clip: ClipModel | str) -> Head:
-    """A head by its name on the command line: ``"aesthetic"``, ``"watermark=FILE"``. Eager.
+    """A head by its name on the command line: ``"aesthetic"``, ``"nsfw=FILE"``. Eager.
 
     Raises
     ------
     OptionError
         When there is no head of that name; else as the head's own function.
     """
+    if name == "demo_safety":
+        return demo_safety()
     short, equals, file = name.partition("=")
-    if equals and short in NAMES_OF_FILES:
-        return NAMES_OF_FILES[short](weights=file)
-    if name not in NAMES:
-        raise one_of("head", name, [*NAMES, *(f"{short}=FILE" for short in NAMES_OF_FILES)])
-    return NAMES[name](clip)
+    if short not in NAMES or (equals and not file):
+        known = ["demo_safety", *(form for name in NAMES for form in (name, f"{name}=FILE"))]
+        raise one_of("head", name, known)
+    return NAMES[short](clip, weights=file or None)

@@ -64,6 +64,10 @@ class Head:
     def predict(self, x) -> np.ndarray:
         """The scores, (n,) float32; NaN where there is none. Eager."""
 
+    def scored(self, x) -> np.ndarray:
+        """`predict` for a part of a whole: what it says of a row, the row alone decides. Eager."""
+        return self.predict(x)
+
 
 @dataclass(frozen=True)
 class EmbeddingHead(Head):
@@ -76,13 +80,13 @@ class EmbeddingHead(Head):
     ----------
     name : str
         The output column.
-    clip : ClipModel or str
-        The CLIP model whose embeddings it reads, as ``as_model`` takes it.
+    clip : ClipModel
+        The CLIP model whose embeddings it reads; made from a name where one is given.
     unit_norm : bool
         Whether it is meant for rows of length 1.
     """
 
-    clip: ClipModel | str
+    clip: ClipModel
     reads: ClassVar[str] = "embeddings"
     unit_norm: ClassVar[bool] = True
     #: Whether ``predict`` scales rows to length 1; a head that cannot refuses other rows.
@@ -93,11 +97,17 @@ class EmbeddingHead(Head):
     #: The same on a GPU, which needs more of them to be busy.
     device_block: ClassVar[int] = 1 << 16
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "clip", as_model(self.clip))
+
     def predict(self, x) -> np.ndarray:
         """The scores of embeddings, (n,) float32. Eager.
 
         A row's score does not depend on the rows beside it, nor on the number of threads. A row
-        with a NaN or an infinity, or of length zero, has no score: NaN.
+        with a NaN or an infinity, or of length zero, has no score: NaN; every other has one. A
+        head that needs rows of length 1 gives NaN for others, and refuses an array that has no
+        other; a part of a data set may be such an array, so `score` calls `scored`.
 
         Parameters
         ----------
@@ -114,6 +124,13 @@ class EmbeddingHead(Head):
         WeightsError
             When the weight file is gone, altered or damaged.
         """
+        scores = self.scored(x)
+        if not self.scales and np.isnan(scores).all():
+            self._refuse_scaled(self._checked(x))
+        return scores
+
+    def scored(self, x) -> np.ndarray:
+        """`predict`, but never an error because of the rows' lengths: such a row is NaN. Eager."""
         import torch
 
         if isinstance(x, Vectors) and x.model is not None:
@@ -121,36 +138,32 @@ class EmbeddingHead(Head):
         x = self._checked(x)
         state = self.load()
         scores = np.empty(len(x), np.float32)
-        lengths = None if self.scales else np.empty(len(x), np.float64)
         on_cpu = isinstance(x, np.ndarray)
         size = self.block if on_cpu else self.device_block
 
         def score(at: int) -> None:
             with torch.inference_mode():
                 rows = x[at : at + size]
-                here = slice(at, at + len(rows))
-                scores[here], found = self._block(rows, size, state)
-                if lengths is not None:
-                    lengths[here] = found
+                scores[at : at + len(rows)] = self._block(rows, size, state)
 
         spread(score, range(0, len(x), size), lanes=None if on_cpu else 1)
-        if lengths is not None:
-            self._refuse_scaled(lengths)
         return scores
 
-    def _block(self, rows, size: int, state) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and lengths of at most ``size`` rows."""
+    def _block(self, rows, size: int, state) -> np.ndarray:
+        """Scores of at most ``size`` rows."""
         import torch
 
         n = len(rows)
         rows = _filled(rows, size)
         length = _lengths(rows)
+        if self.scales:
+            _tame(rows, length)
         scores = self._scores(rows, length, state).float()
         good = torch.isfinite(length) & (length > 0)
         if not self.scales:
             good &= (length - 1).abs() <= UNIT_TOLERANCE
         scores = torch.where(good, scores, torch.nan)
-        return scores[:n].cpu().numpy(), length[:n].cpu().numpy()
+        return scores[:n].cpu().numpy()
 
     @abstractmethod
     def load(self):
@@ -188,7 +201,7 @@ class EmbeddingHead(Head):
                 f"The head {self.name!r} was given {x.dtype}. Expected float16 or float32 "
                 "embeddings."
             )
-        dim, model = as_model(self.clip).dim, as_model(self.clip).name
+        dim, model = self.clip.dim, self.clip.name
         if x.ndim != 2 or x.shape[1] != dim:
             raise EmbeddingsError(
                 f"The head {self.name!r} was given an array of shape {tuple(x.shape)}. Expected "
@@ -196,14 +209,19 @@ class EmbeddingHead(Head):
             )
         return x
 
-    def _refuse_scaled(self, lengths: np.ndarray) -> None:
-        known = np.flatnonzero(np.isfinite(lengths) & (lengths > 0))
-        if len(known) and (np.abs(lengths[known] - 1) > UNIT_TOLERANCE).all():
-            raise EmbeddingsError(
-                f"The head {self.name!r} needs embeddings of length 1, and none of the "
-                f"{len(known)} given is; row {known[0]} has length {lengths[known[0]]:.4g}. Divide "
-                "each row by its length first."
-            )
+    def _refuse_scaled(self, x) -> None:
+        """Say that no row is of length 1, where there is one that has a length at all."""
+        for at in range(0, len(x), self.block):
+            rows = x[at : at + self.block]
+            length = _lengths(_filled(rows, len(rows))).cpu().numpy()
+            known = np.isfinite(length) & (length > 0) & (np.abs(length - 1) > UNIT_TOLERANCE)
+            if known.any():
+                first = int(np.argmax(known))
+                raise EmbeddingsError(
+                    f"The head {self.name!r} needs embeddings of length 1, and none of the "
+                    f"{len(x)} given is; row {at + first} has length {length[first]:.4g}. Divide "
+                    "each row by its length first."
+                )
 
 
 def _as_array(x) -> np.ndarray:
@@ -239,6 +257,13 @@ def _lengths(rows):
     return length
 
 
+def _tame(rows, length) -> None:
+    """Scale in place the rows that are so long or short that float32 products of them fail."""
+    odd = ((length > 1e15) & (length < float("inf"))) | ((length > 0) & (length < 1e-15))
+    rows[odd] = (rows[odd].double() / length[odd, None]).float()
+    length[odd] = 1.0
+
+
 @dataclass(frozen=True)
 class FileHead(EmbeddingHead):
     """An embedding head whose weights lie in one file.
@@ -258,7 +283,7 @@ class FileHead(EmbeddingHead):
         """What a manifest records: ``name``, ``clip``, the weight file's name and its sha256."""
         return {
             "name": self.name,
-            "clip": as_model(self.clip).name,
+            "clip": self.clip.name,
             "weights": Path(self.weights).name,
             "sha256": self.sha256,
         }

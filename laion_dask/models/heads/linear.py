@@ -17,7 +17,7 @@ from laion_dask.models import weights as weight_files
 from laion_dask.models.clip import ClipModel, as_model
 from laion_dask.models.heads.base import FileHead
 from laion_dask.models.heads.matching import published_for
-from laion_dask.products import dot_and_squares, rough_cosines, squares
+from laion_dask.products import dot_and_squares, rough_cosines
 
 #: LAION's aesthetic heads by version and model. All were fitted on OpenAI's weights
 #: (LAION-AI/aesthetic-predictor and christophschuhmann/improved-aesthetic-predictor, 2022, README).
@@ -61,7 +61,7 @@ class LinearHead(FileHead):
     def _read(self) -> tuple:
         return read_affine(self.weights)
 
-    def _block(self, rows, size, state) -> tuple[np.ndarray, np.ndarray | None]:
+    def _block(self, rows, size, state) -> np.ndarray:
         # On the CPU at the speed of memory, which converting to float32 would not be. Each row is
         # multiplied alone, so a short block needs no filling.
         if not isinstance(rows, np.ndarray) or rows.dtype == np.float64:
@@ -72,7 +72,7 @@ class LinearHead(FileHead):
         else:
             scores = _exact(rows, weight)
         scores += bias
-        return expit(scores.astype(np.float64)) if self.logistic else scores, None
+        return expit(scores.astype(np.float64)) if self.logistic else scores
 
     def _scores(self, rows, length, state):
         import torch
@@ -88,18 +88,25 @@ def _exact(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Products with the rows at length 1, (n,) float32; NaN for a row that has no length."""
     dot, length = dot_and_squares(rows, weight)
     length = np.sqrt(length)
-    length[~(np.isfinite(length) & np.isfinite(dot) & (length > 0))] = np.nan
-    return np.divide(dot, length, out=dot, casting="same_kind")
+    known = np.isfinite(length) & (length > 0)
+    length[~known] = np.nan
+    rare = np.flatnonzero(known & ~(np.isfinite(dot) & (length > 1e-30)))  # beyond float32
+    with np.errstate(invalid="ignore"):
+        np.divide(dot, length, out=dot, casting="same_kind")
+    for at in rare:
+        row = rows[at].astype(np.float64) / length[at]
+        dot[at] = (row * weight).sum()
+    return dot
 
 
 def _rough(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """The same for a weight of float16, in one product a row."""
     cosine = rough_cosines(rows, weight)
-    odd = np.flatnonzero((cosine == 0) | (cosine >= 1))  # zeros and infinities are among them
-    if len(odd):
-        squared = squares(rows[odd])
-        cosine[odd[~(np.isfinite(squared) & (squared > 0))]] = np.nan
+    # A row with an infinity is NaN, infinite or 1, as the processor has it; one of zeros is 0.
+    odd = np.flatnonzero(~(np.abs(cosine) < 0.99) | (cosine == 0))
     cosine *= np.linalg.norm(weight.astype(np.float64))
+    if len(odd):
+        cosine[odd] = _exact(rows[odd], weight)
     return cosine
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from laion_dask.errors import WeightsError, one_of
 from laion_dask.models import weights as weight_files
-from laion_dask.models.clip import ClipModel, as_model
+from laion_dask.models.clip import ClipModel
 from laion_dask.models.heads.base import FileHead
 from laion_dask.models.heads.dense import PRECISIONS, DenseNetwork
 from laion_dask.models.heads.linear import read_layers
@@ -87,7 +87,7 @@ def nsfw(
         OpenAI's ViT-L-14 or ViT-B-32, or ViT-H-14 of ``laion2b_s32b_b79k``.
     weights : path, optional
         The weight file; by default it is looked for as ``laion_dask.models.weights`` says. No
-        digest of ViT-H-14's is published, so its path must be given.
+        digest of ViT-H-14's is published: it is looked for in ``LAION_DASK_WEIGHTS`` alone.
     precision : str
         ``"float32"`` agrees with TensorFlow within 2e-6. ``"bfloat16"`` keeps only the first and
         the last layer in float32: up to 0.004 off for ViT-L-14, 0.01 for ViT-B-32 (0.0001 in the
@@ -115,9 +115,8 @@ def nsfw(
     return head
 
 
-def _network(path: str, clip: ClipModel | str) -> tuple[DenseNetwork, bool]:
+def _network(path: str, model: ClipModel) -> tuple[DenseNetwork, bool]:
     """The network of a weight file, and whether a logistic follows it."""
-    model = as_model(clip)
     if model.arch == "ViT-H-14":
         return _read_h14(path), False
     found = read_detector(path)

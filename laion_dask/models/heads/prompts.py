@@ -63,7 +63,7 @@ class PromptHead(EmbeddingHead):
         """What a manifest records: labels, which of them, templates, and the vectors' sha256."""
         return {
             "name": self.name,
-            "clip": as_model(self.clip).name,
+            "clip": self.clip.name,
             "labels": list(self.labels),
             "of": self.labels[self.index],
             "temperature": self.temperature,

@@ -37,14 +37,14 @@ class TrainedHead(EmbeddingHead):
     report: Report
 
     def __repr__(self) -> str:
-        return f"TrainedHead({self.name!r}, {as_model(self.clip).name}, {self.report})"
+        return f"TrainedHead({self.name!r}, {self.clip.name}, {self.report})"
 
     def recipe(self) -> dict:
         """What a manifest records: ``name``, ``clip``, and the sha256 of the safetensors file."""
         sha256 = hashlib.sha256(self.tensors).hexdigest()
         return {
             "name": self.name,
-            "clip": as_model(self.clip).name,
+            "clip": self.clip.name,
             "weights": FILE,
             "sha256": sha256,
         }
@@ -59,7 +59,7 @@ class TrainedHead(EmbeddingHead):
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        card = model_card(self.name, as_model(self.clip).name, self.report)
+        card = model_card(self.name, self.clip.name, self.report)
         for name, content in ((CARD, card.encode()), (FILE, self.tensors)):
             partial = folder / f".{name}.{os.getpid()}.partial"
             partial.write_bytes(content)

@@ -141,7 +141,9 @@ class WatermarkHead(Head):
             return logits.softmax(dim=1)[:, 0].cpu().numpy()
 
 
-def watermark(*, weights: str | os.PathLike, to: str = "p_watermark") -> WatermarkHead:
+def watermark(
+    weights: str | os.PathLike | None = None, *, to: str = "p_watermark"
+) -> WatermarkHead:
     """LAION's watermark detector as a head over images: P(watermark), 0 to 1. Eager.
 
     An EfficientNet-B3 with a classifier of three layers over pictures of 256 x 256
@@ -151,8 +153,9 @@ def watermark(*, weights: str | os.PathLike, to: str = "p_watermark") -> Waterma
 
     Parameters
     ----------
-    weights : path
-        The published file, or its tensors as safetensors.
+    weights : path, optional
+        The published file, or its tensors as safetensors. By default ``watermark_model_v1.pt`` in
+        the folder that ``LAION_DASK_WEIGHTS`` names; no digest of it is published.
     to : str
         The output column.
 
@@ -161,7 +164,7 @@ def watermark(*, weights: str | os.PathLike, to: str = "p_watermark") -> Waterma
     WeightsError
         When the file is missing, damaged, or holds another network's tensors.
     """
-    path = os.path.abspath(weights)
+    path = os.path.abspath(weights or weight_files.find("watermark_model_v1.pt"))
     network(path)
     return WatermarkHead(to, path, weight_files.sha256_of(path))
 

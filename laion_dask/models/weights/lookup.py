@@ -25,15 +25,18 @@ _digests = ProcessCache()
 
 def folders() -> list[Path]:
     """Where weight files are looked for, in this order: the folder that the environment variable
-    ``LAION_DASK_WEIGHTS`` names, then ``laion_dask/weights`` in the user's cache folder. The last
-    is where they are downloaded to."""
+    ``LAION_DASK_WEIGHTS`` names (``~`` is the home folder), then ``laion_dask/weights`` in the
+    user's cache folder. The last is where they are downloaded to."""
     named = os.environ.get(VARIABLE)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return [*([Path(named)] if named else []), cache / "laion_dask" / "weights"]
+    return [*([Path(named).expanduser()] if named else []), cache / "laion_dask" / "weights"]
 
 
 def find(name: str, *, download: bool | None = None) -> Path:
     """The path of a published weight file, its digest checked. Eager.
+
+    A file whose digest is not published cannot be checked: it is taken from the folder that the
+    user names in ``LAION_DASK_WEIGHTS`` and from nowhere else, and is never fetched.
 
     Parameters
     ----------
@@ -51,10 +54,13 @@ def find(name: str, *, download: bool | None = None) -> Path:
     """
     must_be("download", download, (bool, type(None)), "True or False")
     published = known(name)
-    if published.sha256 is None:
-        raise _only_by_path(published)
     allowed = get_option("download") if download is None else download
     *named, cache = folders()
+    if published.sha256 is None:
+        here = (folder / name for folder in named)
+        if (path := next(filter(Path.is_file, here), None)) is None:
+            raise _only_by_hand(published)
+        return path
     for folder in named:
         if (folder / name).is_file():
             return _checked(folder / name, published)
@@ -98,7 +104,7 @@ def table() -> pd.DataFrame:
         One row a file of ``REGISTRY``: ``name``, ``use``, ``publisher``, ``licence`` (SPDX),
         ``address`` (null where the file itself is not offered), ``bytes`` (Int64) and ``sha256``
         (null where they are not known) and ``state``: ``"in <folder>"``, ``"missing"``,
-        ``"altered: …"``, or ``"only by path"`` for a file without a digest.
+        ``"altered: …"``, or ``"in <folder>, not verified"`` for a file without a digest.
     """
     import pandas as pd
 
@@ -110,10 +116,10 @@ def table() -> pd.DataFrame:
 
 
 def _state(published: PublishedFile) -> str:
-    if published.sha256 is None:
-        return "only by path"
-    for folder in folders():
+    for folder in folders() if published.sha256 else folders()[:-1]:
         path = folder / published.name
+        if path.is_file() and published.sha256 is None:
+            return f"in {folder}, not verified"
         if path.is_file():
             digest = sha256_of(path)
             if digest == published.sha256:
@@ -151,11 +157,12 @@ def _how_to_get(published: PublishedFile) -> str:
     )
 
 
-def _only_by_path(published: PublishedFile) -> WeightsError:
+def _only_by_hand(published: PublishedFile) -> WeightsError:
     return WeightsError(
         f"The digest of {published.name} is not known to this release, so a copy of it could not "
-        "be told from an altered one: it is neither looked for by name nor fetched. Fetch it from "
-        f"{published.address} and give weights= the path of the file that you trust."
+        "be told from an altered one: it is never fetched, nor taken from the cache. Fetch it from "
+        f"{published.address}, and put it into the folder that {VARIABLE} names or give weights= "
+        "its path."
     )
 
 

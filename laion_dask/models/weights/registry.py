@@ -28,7 +28,7 @@ class PublishedFile:
     n_bytes : int or None
     sha256 : str or None
         Hexadecimal. Without it a copy cannot be told from an altered one, so such a file is never
-        looked for by name, nor fetched: it is only taken from a path that the user gives.
+        fetched: it is only taken from a path or a folder that the user gives.
     instead : str
         How to come by a file that has no address.
     """

@@ -1,0 +1,172 @@
+"""The manifest of an approximate index: read, and believed only where it agrees with itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from laion_dask.errors import IndexFileError
+from laion_dask.models.weights import sha256_of
+
+FORMAT = "laion_dask index 2"
+MANIFEST = "index.json"
+TRAINED = "trained.faiss"
+
+#: Where a build that is under way keeps what it knows.
+BUILDING = ".index_building"
+
+#: The name of a group's file: its number, and the start of its sha256.
+GROUP = re.compile(r"group-(\d{5,})-([0-9a-f]{8})\.faiss")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+#: What to do where files can be made anew, and where the folder is beyond that.
+MEND = "Fetch the index again, or call build_index as before, which makes anew what is damaged."
+REMOVE = "Fetch the index again, or remove the folder and build it anew."
+
+
+def entry_of(path: Path) -> dict:
+    """A file as a manifest lists it."""
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def read_manifest(folder: Path) -> tuple[dict, str]:
+    """The manifest of an index and its sha256; every file that it lists has the size it says.
+
+    Raises
+    ------
+    IndexFileError
+        When there is none, it is damaged or contradicts itself, or a file is missing or has
+        another size.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        begun = " A build was begun there: build it again to go on." * (folder / BUILDING).exists()
+        raise IndexFileError(
+            f"{folder} has no {MANIFEST}, so it is no index.{begun} Expected a folder that "
+            "ld.build_index(...) has written."
+        )
+    data = path.read_bytes()
+    manifest = parsed(data, path)
+    check_manifest(manifest, path)
+    for entry in (manifest["trained"], *manifest["groups"]):
+        file = folder / entry["name"]
+        size = file.stat().st_size if file.is_file() else None
+        if size != entry["bytes"]:
+            has = "is missing" if size is None else f"has {size:,} bytes"
+            raise IndexFileError(
+                f"{file} {has}; the manifest says {entry['bytes']:,} bytes. {MEND}"
+            )
+    return manifest, hashlib.sha256(data).hexdigest()
+
+
+def checked(folder: Path, entry: dict) -> Path:
+    """The path of a listed file, its digest compared once a process while it does not change.
+
+    Raises
+    ------
+    IndexFileError
+        When it is missing or altered.
+    """
+    path = folder / entry["name"]
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise IndexFileError(f"{path} cannot be read: {error}. {MEND}") from error
+    if found != entry["sha256"]:
+        raise IndexFileError(
+            f"{path} was altered: its sha256 is {found[:12]}…, the manifest says "
+            f"{entry['sha256'][:12]}…. {MEND}"
+        )
+    return path
+
+
+def is_intact(folder: Path, entry: dict) -> bool:
+    """Whether a listed file is there with the size and the sha256 that are said of it."""
+    path = folder / entry["name"]
+    try:
+        return path.stat().st_size == entry["bytes"] and sha256_of(path) == entry["sha256"]
+    except OSError:
+        return False
+
+
+def parsed(data: bytes, path: Path) -> dict:
+    """The JSON object that a file of the folder holds.
+
+    Raises
+    ------
+    IndexFileError
+        When it holds none.
+    """
+    try:
+        found = json.loads(data)
+        if not isinstance(found, dict):
+            raise ValueError(f"it holds {type(found).__name__}")
+    except (ValueError, RecursionError) as error:
+        raise IndexFileError(f"{path} is damaged ({error}). {REMOVE}") from error
+    return found
+
+
+def check_manifest(manifest: dict, path: Path) -> None:
+    """Refuse a manifest that lacks what is read of it, or whose numbers contradict each other.
+
+    Raises
+    ------
+    IndexFileError
+    """
+    try:
+        _check(manifest)
+        _check_totals(manifest)
+    except (LookupError, TypeError, ValueError) as error:
+        raise IndexFileError(
+            f"{path} is not the manifest of an index ({error!r}). {REMOVE}"
+        ) from error
+
+
+def _check(manifest: dict) -> None:
+    """Raise what Python raises where a manifest does not have what is read of it."""
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"its format is {manifest['format']!r}, not {FORMAT!r}")
+    for entry in (manifest["trained"], *manifest["groups"]):
+        if not _SHA256.fullmatch(entry["sha256"]) or _count(entry["bytes"]) < 1:
+            raise ValueError(f"a file is listed as {str(entry)[:200]}")
+    if manifest["trained"]["name"] != TRAINED:
+        raise ValueError(f"centroids are listed as {manifest['trained']['name']!r:.100}")
+    for file in manifest["embeddings"]:
+        _count(file["rows"]), str(file["name"]), str(file["sha256"]), str(file["field"])
+        _count(file["bytes"])
+        if any(fact not in file for fact in ("dim", "dtype")):
+            raise ValueError("embeddings without dim or dtype")
+    for name in ("read", "indexed", "unscored"):
+        _count(manifest["counts"][name])
+    for name in ("dim", "nlist", "m", "nbits", "nprobe"):
+        if _count(manifest["index"][name]) < 1:
+            raise ValueError(f"{name} is 0")
+    for step in manifest["recall"]["steps"]:
+        _count(step["nprobe"]), float(step["found"]), float(step["rescored"])
+    if min(_count(manifest["recall"][name]) for name in ("k", "candidates")) < 1:
+        raise ValueError("its recall is of nothing")
+    _count(manifest["recall"]["queries"])
+
+
+def _check_totals(manifest: dict) -> None:
+    """Compare what is said of all rows with what is said of each file and each group."""
+    counts, groups = manifest["counts"], manifest["groups"]
+    for number, entry in enumerate(groups):
+        found = GROUP.fullmatch(entry["name"])
+        if not found or (int(found[1]), found[2]) != (number, entry["sha256"][:8]):
+            raise ValueError(f"group {number} is listed as {entry['name']!r:.100}")
+    for name in ("indexed", "unscored"):
+        total = sum(_count(entry[name]) for entry in groups)
+        if total != counts[name]:
+            raise ValueError(f"it counts {counts[name]:,} rows {name}, its groups {total:,}")
+    rows = sum(file["rows"] for file in manifest["embeddings"])
+    if not counts["indexed"] + counts["unscored"] == counts["read"] == rows:
+        raise ValueError(f"it counts {counts}, its embeddings have {rows:,} rows")
+
+
+def _count(value) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r:.50} is no count")
+    return value
