@@ -26,7 +26,7 @@ from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.scan import Scan
 from laion_dask.kernels import choose as choosing
 from laion_dask.kernels import rough
-from laion_dask.kernels.search import Pairs, order
+from laion_dask.kernels.search import Pairs, order, settled
 from laion_dask.models import Vectors
 from laion_dask.verbs import by_index, hits
 from laion_dask.verbs import search as searching
@@ -850,3 +850,15 @@ def test_rows_that_repeat_do_not_pile_up(tmp_path):
     for query in range(8):
         rows = np.sort(together.pairs.row[together.pairs.query == query])
         assert rows[:10].tolist() == list(range(10))
+
+
+def test_a_copy_of_the_last_row_stays_among_rows_that_repeat(tmp_path):
+    n = 2100
+    c = collection(tmp_path, (n,))
+    npy(f"{c.img_emb}/img_emb_0.npy", np.ones((n, 8), "float32"))
+    emb = ld.open_embeddings(c.img_emb, model=c.model)
+    row = np.concatenate([np.arange(n), [0]])
+    part = (np.arange(n + 1) == n).astype(np.int32)
+    pairs = Pairs(np.zeros(n + 1, np.int32), np.zeros(n + 1, np.int32), row, part)
+    kept = settled(pairs, emb, unit_rows(np.ones((1, 8), "float32")), 1)
+    assert pairs.row[kept].tolist() == [0, 0] and sorted(part[kept].tolist()) == [0, 1]

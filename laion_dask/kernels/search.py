@@ -101,11 +101,12 @@ def settled(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int):
     """Positions of the pairs that are worth keeping, which no number of equal rows makes many.
 
     All of them, unless there are far more than k a query, as where a picture is there a thousand
-    times; then the exact cosines decide at once.
+    times; then the exact cosines decide at once. One more than k are kept, which shows whether the
+    k-th row has a copy in another partition.
     """
     if len(pairs) <= 8 * k * len(vectors) + _PAIRS:
         return slice(None)
-    return order(pairs, score_pairs(pairs, embeddings, vectors), k)[0]
+    return order(pairs, score_pairs(pairs, embeddings, vectors), k + 1)[0]
 
 
 def greatest(values: np.ndarray, k: int) -> np.ndarray:
