@@ -113,9 +113,9 @@ def embed(
     """CLIP embeddings of images, and of their captions, written shard by shard. Eager.
 
     A broken image costs one row, which is counted and whose reason is in ``out/_rejects``. Killed
-    at any moment, the same call resumes by shard; with the same ``batch_size``, kind of processor
-    and library versions the result is byte-identical to an uninterrupted run, for any number of
-    workers.
+    at any moment, the same call resumes by shard; on the same kind of processor the result is
+    byte-identical to an uninterrupted run, for any number of workers. Another ``batch_size`` and
+    other library versions do not resume it.
     Runs on the distributed client of this process where there is one, else on threads.
 
     Parameters
@@ -180,6 +180,7 @@ def embed(
     texts = any(survey.n_captions for survey in surveys)
     score = clip_score if texts else None
     plan = _plan(model, precision or native, heads, score, shards, surveys)
+    plan = {**plan, "batch_size": batch_size}
     folder = EmbedFolder(os.path.abspath(out), len(shards), texts)
     plan = folder.begin(plan)
     todo = [number for number in range(len(shards)) if not folder.is_done(number)]
