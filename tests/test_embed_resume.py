@@ -3,11 +3,12 @@
 import json
 import os
 
+import pyarrow.parquet as pq
 import pytest
 from small_clip import make_small_clip, picture, write_tar
 
-from laion_dask.errors import ExportError
-from laion_dask.models import ClipModel
+from laion_dask.errors import ExportError, OptionError
+from laion_dask.models import ClipModel, heads, weights
 from laion_dask.verbs import embed as verb
 from laion_dask.verbs.embed import embed
 
@@ -100,3 +101,44 @@ def test_files_that_another_run_is_writing_are_left(model, source, tmp_path):
     os.utime(old, (0, 0))
     embed(source, model, tmp_path / "out")
     assert young.exists() and not old.exists()
+
+
+def images_in(folder):
+    folder.mkdir()
+    for i in range(3):
+        (folder / f"{i}.png").write_bytes(picture(i))
+    return folder
+
+
+def test_out_lies_outside_of_what_is_searched(model, source, write, tmp_path):
+    folder = images_in(tmp_path / "pictures")
+    write("parquet/a.parquet", {"image": [picture()]})
+    (tmp_path / "link").symlink_to(folder)
+    for where in (folder, tmp_path / "parquet", tmp_path / "link"):
+        for out in (where / "out", where, folder / ".." / where.name / "deep" / "out"):
+            with pytest.raises(OptionError, match="which lies in the source"):
+                embed(where, model, out)
+    with pytest.raises(OptionError, match="which lies in the source"):
+        embed([tmp_path / "parquet"], model, tmp_path / "parquet" / "out")
+    assert len(list(folder.iterdir())) == 3
+    for _ in range(2):  # beside archives it is no part of them
+        assert embed(source, model, source / "out").n_read == 6
+
+
+def test_one_head_and_none(model, source, tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    path = tmp_path / "head.safetensors"
+    save_file({"weight": torch.ones(1, 32), "bias": torch.zeros(1)}, path)
+    head = heads.LinearHead("total", model.arch, str(path), weights.sha256_of(path))
+    result = embed(source, model, tmp_path / "one", heads=head)
+    schema = pq.read_schema(result.metadata / "metadata_0000.parquet")
+    assert schema.names == ["key", "image_path", "total"]
+    assert (
+        json.loads(embed(source, model, tmp_path / "no", heads=None).manifest.read_text())["heads"]
+        == []
+    )
+    for wrong in ("aesthetic", 5):
+        with pytest.raises(OptionError, match=f"A head is {wrong!r}"):
+            embed(source, model, tmp_path / "wrong", heads=wrong)
