@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 import re
 import signal
@@ -189,7 +190,9 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(model, head, tmp_path, mon
             with pytest.raises(KeyboardInterrupt):
                 embed(source, model, out, batch_size=3, heads=[head])
         assert not list(out.rglob("*.partial")) and not (out / "embed.json").exists()
-        (out / f".left_{dies_at}.partial").write_bytes(b"what a killed process leaves")
+        left = out / f".left_{dies_at}.partial"
+        left.write_bytes(b"what a killed process leaves")
+        os.utime(left, (0, 0))
         embed(source, model, out, batch_size=3, heads=[head])
         assert digest(out) == expected
 

@@ -196,3 +196,20 @@ def test_another_column_is_another_run(write, model, tmp_path):
     assert not np.array_equal(
         *(np.load(r.img_emb / "img_emb_0000.npy") for r in (result, expected))
     )
+
+
+def test_a_date_out_of_range_is_a_null_cell(write):
+    far = pa.array([0, 2**62, None], pa.int64())
+    columns = {
+        "image": [picture(i) for i in range(3)],
+        "taken": far.view(pa.timestamp("us")),
+        "days": pa.array([0, 2**31 - 1, 1], pa.int32()).view(pa.date32()),
+        "all": pa.array([[x] for x in far.to_pylist()]).cast(pa.list_(pa.timestamp("us"))),
+        "n": range(3),
+    }
+    found = rows(write("a.parquet", columns))
+    assert [s.reason for s in found] == [None] * 3 and all(s.image for s in found)
+    assert [s.fields["taken"] for s in found] == ["1970-01-01 00:00:00", None, None]
+    assert [s.fields["days"] for s in found] == ["1970-01-01", None, "1970-01-02"]
+    assert [s.fields["all"] for s in found] == [["1970-01-01 00:00:00"], None, [None]]
+    assert [s.fields["n"] for s in found] == [0, 1, 2]

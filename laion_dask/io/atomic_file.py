@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 #: The end of a name under which a file is being written.
@@ -39,10 +40,19 @@ def put(file, path: Path) -> None:
     os.replace(file.name, path)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a killed run left under temporary names."""
+def sweep(folder: Path, idle_s: float = 0) -> None:
+    """Remove what a killed run left under temporary names, and has not been written for so long.
+
+    Parameters
+    ----------
+    folder : Path
+    idle_s : float
+        Seconds since the last write; what is younger may be another run's, and is left.
+    """
     for file in folder.rglob(f".*{PARTIAL}"):
-        file.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if not idle_s or time.time() - file.stat().st_mtime > idle_s:
+                file.unlink()
 
 
 def json_bytes(data: dict) -> bytes:

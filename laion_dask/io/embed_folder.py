@@ -38,6 +38,12 @@ _IDENTITY = {
     "columns": "other columns",
 }
 
+#: As above, but of no matter to a run that is whole: nothing will be added to it.
+_SAME_BYTES = {"batch_size": "another batch_size"}
+
+#: Seconds after which a file under a temporary name is no run's any more.
+_ABANDONED_S = 3600
+
 
 class EmbedFolder:
     """The output folder of one ``embed``.
@@ -74,19 +80,23 @@ class EmbedFolder:
         Returns
         -------
         dict
-            The plan, with the library versions of the run that began it.
+            The plan, with the batch size and library versions of the run that began it.
 
         Raises
         ------
         ExportError
-            When the folder holds something else, or the run of another plan.
+            When the folder holds something else, the run of another plan, or one that is not whole
+            and was begun with another batch size or other library versions.
         """
         found = _read_plan(self.path)
         if found is None:
             self._claim(plan)
         else:
             self._check_same(found, plan)
-            plan = {**plan, "versions": found["versions"]}
+            if not all(self.is_done(number) for number in range(self.n_shards)):
+                self._check_same(found, plan, _SAME_BYTES)
+                self._check_versions(found["versions"], plan["versions"])
+            plan = {**plan, **{part: found[part] for part in ("batch_size", "versions")}}
         for role in self._roles():
             (self.folder(role)).mkdir(exist_ok=True)
         self.sweep()
@@ -105,19 +115,32 @@ class EmbedFolder:
         with committed(self.path / PLAN) as file:
             file.write(json_bytes(plan))
 
-    def _check_same(self, found: dict, plan: dict) -> None:
-        other = [words for part, words in _IDENTITY.items() if found.get(part) != plan[part]]
+    def _check_same(self, found: dict, plan: dict, parts: dict[str, str] = _IDENTITY) -> None:
+        other = {part: words for part, words in parts.items() if found.get(part) != plan[part]}
         if other:
-            at = found.get("precision", "float32")
-            how = "" if at == plan["precision"] else f" (its own is precision={at!r})"
+            own = [f"{p}={found.get(p)!r}" for p in ("precision", "batch_size") if p in other]
+            how = f" (its own is {', '.join(own)})" if own else ""
             raise ExportError(
-                f"{self.path} holds an embed run of {' and '.join(other)}{how}. Expected the run "
-                "that is to be resumed. Name another folder, or remove this one."
+                f"{self.path} holds an embed run of {' and '.join(other.values())}{how}. Expected "
+                "the run that is to be resumed. Name another folder, or remove this one."
+            )
+
+    def _check_versions(self, found: dict, here: dict) -> None:
+        other = [
+            f"{name} {found.get(name)} (here {version})"
+            for name, version in here.items()
+            if found.get(name) != version
+        ]
+        if other:
+            raise ExportError(
+                f"{self.path} holds an embed run that was begun with {', '.join(other)}. Its other "
+                "shards could differ in their last digits. Install those versions, name another "
+                "folder, or remove this one."
             )
 
     def sweep(self) -> None:
-        """Remove what a killed run left under temporary names."""
-        sweep(self.path)
+        """Remove what a run that was killed long ago left under temporary names."""
+        sweep(self.path, _ABANDONED_S)
 
     def is_done(self, number: int) -> bool:
         """Whether a shard is committed."""
@@ -138,7 +161,7 @@ class EmbedFolder:
         Raises
         ------
         ExportError
-            When the files of a shard do not have the same number of rows.
+            When the files of a shard do not have the same number of rows, or one is damaged.
         """
         shards = [
             {"source": source["name"], **self._count(number)}
@@ -152,11 +175,11 @@ class EmbedFolder:
         return manifest
 
     def _count(self, number: int) -> dict[str, int]:
-        kept = pq.read_metadata(self.file("metadata", number)).num_rows
-        rejected = pq.read_metadata(self.file("rejects", number)).num_rows
+        kept = _n_rows(self.file("metadata", number))
+        rejected = _n_rows(self.file("rejects", number))
         for role in self._roles():
             if role.endswith("emb"):
-                rows = len(np.load(self.file(role, number), mmap_mode="r"))
+                rows = _n_rows(self.file(role, number))
                 if rows != kept:
                     raise ExportError(
                         f"{self.file(role, number)} has {rows} rows; its metadata has {kept}. "
@@ -165,13 +188,27 @@ class EmbedFolder:
         return {"read": kept + rejected, "kept": kept, "rejected": rejected}
 
 
+def _n_rows(path: Path) -> int:
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_metadata(path).num_rows
+        return len(np.load(path, mmap_mode="r"))
+    except (pa.ArrowException, OSError, ValueError, EOFError, TypeError) as error:
+        raise ExportError(
+            f"{path} is damaged ({error}). Remove that file and run embed again."
+        ) from error
+
+
 def _read_plan(path: Path) -> dict | None:
-    for name in (MANIFEST, PLAN):
-        if (path / name).is_file():
-            try:
-                return json.loads((path / name).read_bytes())
-            except ValueError as error:
-                raise ExportError(
-                    f"{path / name} is damaged ({error}). Remove the folder and run embed again."
-                ) from error
-    return None
+    file = next((path / name for name in (MANIFEST, PLAN) if (path / name).is_file()), None)
+    if file is None:
+        return None
+    try:
+        plan = json.loads(file.read_bytes())
+        if not isinstance(plan, dict) or not isinstance(plan.get("versions"), dict):
+            raise ValueError("it is no plan of embed")
+    except (OSError, ValueError, RecursionError) as error:
+        raise ExportError(
+            f"{file} is damaged ({error}). Remove the folder and run embed again."
+        ) from error
+    return {"batch_size": None, **plan}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from laion_dask.errors import ImageError, OptionError, ShardNotFoundError, must_be
 from laion_dask.io.image_shards import FolderShard, Shard, TarShard
@@ -50,6 +51,27 @@ def find_shards(source: str | os.PathLike | Iterable, image: str | None = None) 
             "Parquet. Leave it out."
         )
     return shards
+
+
+def check_outside(source, out: str | os.PathLike, shards: Sequence[Shard]) -> None:
+    """Refuse a folder in which what is written would become part of its own source.
+
+    Archives are looked for by their ending, which nothing that is written has.
+
+    Raises
+    ------
+    OptionError
+        When ``out`` lies in a folder that is searched for images or Parquet files.
+    """
+    if all(isinstance(shard, TarShard) for shard in shards):
+        return
+    inner = Path(os.path.realpath(out))
+    for folder in [source] if isinstance(source, (str, os.PathLike)) else source:
+        if os.path.isdir(folder) and inner.is_relative_to(os.path.realpath(folder)):
+            raise OptionError(
+                f"out is {os.fspath(out)}, which lies in the source {os.fspath(folder)} and would "
+                "be read as a part of it. Name a folder outside."
+            )
 
 
 def _expand(source) -> list[str]:

@@ -63,7 +63,8 @@ class ParquetShard:
     """One Parquet file with a column of image files.
 
     The column is of binary values, or of structs with a binary field ``bytes``, as Hugging Face's
-    ``datasets`` writes them. All other columns without bytes become metadata.
+    ``datasets`` writes them. All other columns without bytes become metadata, null where a cell
+    holds a date that Python cannot, such as one beyond the year 9999.
 
     Attributes
     ----------
@@ -231,7 +232,7 @@ def _fill(sample: Sample, values: dict[str, pa.Scalar], layout: _Layout, with_im
     fields = {}
     for name in layout.fields:
         if name in values:
-            fields[clean_text(name)] = _plain(name, values[name].as_py())
+            fields[clean_text(name)] = _plain(name, _value_of(values[name]))
     if with_image:
         data = _bytes_of(values[layout.image])
         if data is None:
@@ -244,6 +245,15 @@ def _fill(sample: Sample, values: dict[str, pa.Scalar], layout: _Layout, with_im
     found = (fields.get(name) for name in CAPTION_FIELDS)
     sample.caption = next((text for text in found if isinstance(text, str) and text), None)
     sample.fields = fields
+
+
+def _value_of(cell: pa.Scalar):
+    try:
+        return cell.as_py()
+    except UnicodeError:
+        raise
+    except (OverflowError, ValueError):  # only dates and times have such values
+        return None
 
 
 def _plain(name: str, value):

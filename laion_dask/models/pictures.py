@@ -32,8 +32,12 @@ def decode(data: bytes) -> Image.Image:
     """The picture in an image file, as RGB. Eager.
 
     The first frame of an animation; transparency is dropped, and EXIF rotation is not applied,
-    as in the published CLIP pipelines. Every failure of the decoder is an ``ImageError`` whose
-    text is the same for the same bytes.
+    as in the published CLIP pipelines. Those resize first and convert to RGB afterwards, which is
+    the same for files that are RGB or grey; pictures with a palette or with transparency are RGB
+    here before they are resized, and their embeddings differ a little: over four photographs and
+    ViT-B-32 with random weights, cosines of 0.9994 with a palette of 256 colours and of 0.998 with
+    coarse transparency, at the least. Every failure of the decoder is an ``ImageError`` whose text is
+    the same for the same bytes.
 
     Parameters
     ----------

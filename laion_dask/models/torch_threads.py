@@ -12,14 +12,12 @@ _guard = threading.Lock()
 _state = {"inside": 0, "before": 1}
 
 
-def _set(n: int) -> None:
-    # torch keeps one number for the process and another inside each thread's own pool. Setting it
-    # from a thread that ends at once changes the first and leaves the caller's own pool alone.
-    import torch
-
-    thread = threading.Thread(target=torch.set_num_threads, args=(n,))
-    thread.start()
-    thread.join()
+def _in_new_thread(call: Callable, *args) -> Any:
+    # torch keeps one number for the process and another inside each thread's own pool. A thread
+    # that ends at once reads or sets the first and leaves the caller's own pool alone, whose
+    # number may be from a time when another caller was inside.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call, *args).result()
 
 
 @contextmanager
@@ -38,8 +36,8 @@ def one_torch_thread() -> Iterator[None]:
 
     with _guard:
         if _state["inside"] == 0:
-            _state["before"] = torch.get_num_threads()
-            _set(1)
+            _state["before"] = _in_new_thread(torch.get_num_threads)
+            _in_new_thread(torch.set_num_threads, 1)
         _state["inside"] += 1
     try:
         yield
@@ -47,7 +45,7 @@ def one_torch_thread() -> Iterator[None]:
         with _guard:
             _state["inside"] -= 1
             if _state["inside"] == 0:
-                _set(_state["before"])
+                _in_new_thread(torch.set_num_threads, _state["before"])
 
 
 def spread(work: Callable[[Any], None], items: Sequence, *, lanes: int | None = None) -> None:

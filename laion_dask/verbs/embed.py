@@ -15,7 +15,7 @@ from laion_dask.errors import OptionError, ShardError, must_be
 from laion_dask.io.embed_columns import metadata_table, plan_columns, rejects_table
 from laion_dask.io.embed_folder import MANIFEST, EmbedFolder
 from laion_dask.io.image_shards import Shard, Survey
-from laion_dask.io.images import find_shards
+from laion_dask.io.images import check_outside, find_shards
 from laion_dask.kernels.embed import clip_scores, embed_samples
 from laion_dask.models.clip import ClipModel, as_model
 from laion_dask.models.heads import Head, check_heads
@@ -105,7 +105,7 @@ def embed(
     *,
     batch_size: int = 64,
     precision: str | None = None,
-    heads: Iterable[Head] = (),
+    heads: Head | Iterable[Head] | None = (),
     clip_score: str | None = "clip_score",
     image: str | None = None,
     progress: bool | None = None,
@@ -113,9 +113,9 @@ def embed(
     """CLIP embeddings of images, and of their captions, written shard by shard. Eager.
 
     A broken image costs one row, which is counted and whose reason is in ``out/_rejects``. Killed
-    at any moment, the same call resumes by shard; with the same ``batch_size``, kind of processor
-    and library versions the result is byte-identical to an uninterrupted run, for any number of
-    workers.
+    at any moment, the same call resumes by shard; on the same kind of processor the result is
+    byte-identical to an uninterrupted run, for any number of workers. Another ``batch_size`` and
+    other library versions do not resume it.
     Runs on the distributed client of this process where there is one, else on threads.
 
     Parameters
@@ -137,7 +137,7 @@ def embed(
         ``"float32"`` or ``"bfloat16"``. By default bfloat16 where the processors or cards of all
         workers multiply it, which is several times faster; its embeddings have a cosine of at
         least 0.999 with float32's. A run is resumed in its own precision only.
-    heads : iterable of heads
+    heads : head or iterable of heads, optional
         Over embeddings, computed from the float16 ones as written, or over images, such as
         ``ld.heads.watermark``; each adds its column to the metadata.
     clip_score : str, optional
@@ -167,7 +167,7 @@ def embed(
     >>> frame = ld.read_shards(result.metadata)  # doctest: +SKIP
     """
     model = as_model(model)
-    heads = tuple(check_heads(heads, model, ("embeddings", "images")))
+    heads = tuple(check_heads(_listed(heads), model, ("embeddings", "images")))
     if not isinstance(batch_size, int) or batch_size < 1:
         raise OptionError(f"batch_size is {batch_size!r}. Expected a whole number from 1 on.")
     if precision is not None:
@@ -175,11 +175,14 @@ def embed(
     if clip_score is not None:
         must_be("clip_score", clip_score, str, "a column's name, or None")
     model.require()
+    source = source if isinstance(source, (str, os.PathLike)) else _listed(source)
     shards = find_shards(source, image)
+    check_outside(source, out, shards)
     surveys, native = _look(shards, model, progress)
     texts = any(survey.n_captions for survey in surveys)
     score = clip_score if texts else None
     plan = _plan(model, precision or native, heads, score, shards, surveys)
+    plan = {**plan, "batch_size": batch_size}
     folder = EmbedFolder(os.path.abspath(out), len(shards), texts)
     plan = folder.begin(plan)
     todo = [number for number in range(len(shards)) if not folder.is_done(number)]
@@ -200,6 +203,13 @@ def embed(
     counts = folder.finish(plan)["counts"]
     found = {f"n_{name}": n for name, n in counts.items()}
     return EmbedResult(Path(out), len(shards), **found, has_texts=texts)
+
+
+def _listed(given) -> list:
+    """What may be one thing, several, or None, as a list."""
+    if isinstance(given, Iterable) and not isinstance(given, (str, os.PathLike)):
+        return list(given)
+    return [] if given is None else [given]
 
 
 def _look(shards: list[Shard], model: ClipModel, progress) -> tuple[list[Survey], str]:

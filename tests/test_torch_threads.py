@@ -1,0 +1,68 @@
+"""How many threads torch uses: one inside, and afterwards as many as before, for every thread."""
+
+import threading
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from laion_dask.models.torch_threads import one_torch_thread, spread  # noqa: E402
+
+
+def in_thread(call, *args):
+    """What a call returns in a thread that is new."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(call(*args)))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.fixture
+def three():
+    """Torch at three threads, for this thread and new ones."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield 3
+    torch.set_num_threads(before)
+
+
+def test_one_inside_and_all_afterwards(three):
+    with one_torch_thread():
+        with one_torch_thread():
+            assert in_thread(torch.get_num_threads) == 1
+        assert in_thread(torch.get_num_threads) == 1
+        assert torch.get_num_threads() == three
+    assert in_thread(torch.get_num_threads) == three == torch.get_num_threads()
+
+
+def test_a_thread_that_began_inside_leaves_torch_as_it_was(three):
+    begun, go = threading.Event(), threading.Event()
+
+    def late():
+        assert torch.get_num_threads() == 1  # for this thread, from now on
+        begun.set()
+        go.wait()
+        with one_torch_thread():
+            pass
+
+    thread = threading.Thread(target=late)
+    with one_torch_thread():
+        thread.start()
+        begun.wait()
+    go.set()
+    thread.join()
+    assert in_thread(torch.get_num_threads) == three
+
+
+def test_spread_uses_as_many_threads_as_torch_would(three):
+    used, meet = set(), threading.Barrier(three, timeout=30)
+
+    def work(item):
+        used.add(threading.get_ident())
+        assert torch.get_num_threads() == 1
+        meet.wait()
+
+    spread(work, range(2 * three))
+    assert len(used) == three and threading.get_ident() not in used
+    assert in_thread(torch.get_num_threads) == three
