@@ -135,6 +135,15 @@ def test_weights_of_something_else_are_refused(head, tmp_path):
         moved.predict([picture()])
 
 
+def test_weights_as_training_scripts_save_them(net, head, tmp_path):
+    import torch
+
+    held = {f"model.{name}": tensor for name, tensor in net.state_dict().items()}
+    torch.save({"model_state_dict": held, "epoch": 7}, tmp_path / "other.pt")
+    found = heads.watermark(tmp_path / "other.pt").predict([varied(1)])
+    np.testing.assert_array_equal(found, head.predict([varied(1)]))
+
+
 def test_in_the_image_pass_every_picture_is_decoded_once(head, model, tmp_path, monkeypatch):
     from laion_dask.models import pictures
 
