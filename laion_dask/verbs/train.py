@@ -17,7 +17,7 @@ from laion_dask.errors import ColumnError, EmbeddingsError, OptionError, did_you
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels import sample as kernels
 from laion_dask.kernels.score import unit
-from laion_dask.models import ClipModel, as_model
+from laion_dask.models import ClipModel, as_model, check_same_space
 from laion_dask.models.heads import fitting
 from laion_dask.models.heads.card import Report
 from laion_dask.models.heads.trained import TrainedHead
@@ -57,7 +57,7 @@ def train(
     to : str, optional
         The head's output column, by default ``p_`` and the label.
     clip : ClipModel or str, optional
-        The model of the embeddings, where they are a plain array.
+        The model of the embeddings; needed where they are a plain array, and checked elsewhere.
     hidden : sequence of int
         Widths of hidden layers, such as ``(256,)``.
     test : float
@@ -77,6 +77,9 @@ def train(
         At once, when the two do not fit; and when a class has fewer than four labelled rows.
     """
     _check(hidden, test, max_rows, seed)
+    known = getattr(embeddings, "model", None)
+    if clip is not None and known is not None:
+        check_same_space(clip, known, "clip and the embeddings")
     if isinstance(embeddings, Embeddings):
         label = _label_of(labels, label)
         model, x, y, counts = _from_frame(embeddings, labels, label, seed, max_rows)
