@@ -185,8 +185,9 @@ def test_by_name_with_a_file_and_without(published, tmp_path, name, arch, file):
 
 
 def test_what_a_head_refuses(tmp_path):
-    with pytest.raises(OptionError, match="There are: 1 and 2"):
-        heads.aesthetic("ViT-L-14", version=3)
+    for version in (3, "1", [2], None):
+        with pytest.raises(OptionError, match="There are: 1 and 2"):
+            heads.aesthetic("ViT-L-14", version=version)
     with pytest.raises(OptionError, match="There are: ViT-B-16, ViT-B-32, ViT-L-14"):
         heads.aesthetic("ViT-H-14")
     with pytest.raises(ModelMismatchError, match="fitted on the weights 'openai'"):

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_auc_score
 
@@ -180,7 +181,7 @@ def test_the_card_counts_those_drawn(planted, tmp_path):
     assert report.n_train + report.n_test + report.n_unscored == 100
     card = " ".join(card_of(tmp_path).split())
     assert "1,000 rows were given: 990 with a label in `label`, 10 without." in card
-    assert f"100 were drawn (at most 100) by a hash" in card
+    assert "100 were drawn (at most 100) by a hash" in card
     assert f"Of those drawn, {report.n_unscored} have an embedding that is NaN" in card
 
 
@@ -206,6 +207,21 @@ def test_on_a_labelled_frame(labelled):
     once = ld.heads.train(images, frame.repartition(npartitions=1), label="unsafe", max_rows=100)
     many = ld.heads.train(images, frame, label="unsafe", max_rows=100)
     assert once.tensors == many.tensors and many.report.n_train + many.report.n_test == 100
+
+
+def test_labels_of_any_plain_kind(planted):
+    x, _, y = (part[:300] for part in planted)
+    plain = ld.heads.train(x, y, clip="ViT-B-32")
+    for labels in (
+        torch.from_numpy(y),
+        y[:, None],
+        y.tolist(),
+        torch.from_numpy(y)[:, None].half(),
+        pd.Series(y, index=range(7, 307)),
+        y.astype(object),
+    ):
+        assert ld.heads.train(x, labels, clip="ViT-B-32") == plain
+    assert ld.heads.train(torch.from_numpy(x), y, clip="ViT-B-32") == plain
 
 
 def test_unusable_rows_are_counted(planted):
@@ -235,6 +251,13 @@ def test_what_train_refuses(planted, labelled):
         (lambda: ld.heads.train(x, y, clip="ViT-B-32", test=1), OptionError, "test is 1"),
         (lambda: ld.heads.train(x, y, clip="ViT-B-32", hidden=5), OptionError, "hidden is 5"),
         (lambda: ld.heads.train(x, y * 0.5, clip="ViT-B-32"), OptionError, "Expected 0 and 1"),
+        (lambda: ld.heads.train(x, y.astype(str), clip="ViT-B-32"), OptionError, "labels hold"),
+        (lambda: ld.heads.train(x, 3, clip="ViT-B-32"), OptionError, "labels hold"),
+        (lambda: ld.heads.train(x, np.c_[y, y], clip="ViT-B-32"), EmbeddingsError, "3000, 2"),
+        (lambda: ld.heads.train("x", y, clip="ViT-B-32"), EmbeddingsError, "expected floats"),
+        (lambda: ld.heads.train(x, y, clip="ViT-B-32", hidden=None), OptionError, "hidden is"),
+        (lambda: ld.heads.train(x, y, clip="ViT-B-32", test="a"), OptionError, "test is 'a'"),
+        (lambda: ld.heads.train(images, frame, label="text"), OptionError, "holds str"),
         (lambda: ld.heads.train(images, y), OptionError, "frame of read_shards"),
         (lambda: ld.heads.train(images, frame), OptionError, "Say which"),
         (lambda: ld.heads.train(images, frame, label="unsaf"), ColumnError, "unsafe"),

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -118,6 +119,11 @@ def test_what_it_is_and_what_it_refuses(head, model):
         head.predict(np.zeros((2, 768), np.float32))
     with pytest.raises(ImageError, match="known format"):
         head.predict([b"no picture"])
+    for one in (decode(varied(1)), varied(1), "a.png", Path("a.png"), None, 3):
+        with pytest.raises(ImageError, match=r"one picture is \[picture\]"):
+            head.predict(one)
+    drawn = head.predict(varied(i) for i in range(2))
+    np.testing.assert_array_equal(drawn, head.predict([varied(i) for i in range(2)]))
     with pytest.raises(OptionError, match="reads images"):
         list(heads.check_heads([head], model))
 
