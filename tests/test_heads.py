@@ -196,6 +196,24 @@ def test_what_a_head_refuses(tmp_path):
         heads.aesthetic("ViT-L-14", weights=linear_file(tmp_path, 512))
 
 
+def test_the_way_out_for_a_file_of_openais_weights(head, tmp_path, monkeypatch):
+    (tmp_path / "w.pt").write_bytes(b"weights")
+    own, way = ClipModel("ViT-B-32", tmp_path / "w.pt"), r"w\.pt .* as ViT-B-32-openai\.pt into"
+    with pytest.raises(ModelMismatchError, match=way):
+        list(heads.check_heads([head], own))
+    with pytest.raises(ModelMismatchError, match=way):
+        heads.aesthetic(own, weights=head.weights)
+    with pytest.raises(ModelMismatchError) as other:
+        list(heads.check_heads([head], ClipModel("ViT-B-16", tmp_path / "w.pt")))
+    assert "openai.pt" not in str(other.value)
+    monkeypatch.setenv("LAION_DASK_WEIGHTS", str(tmp_path))
+    (tmp_path / "w.pt").rename(tmp_path / "ViT-B-32-openai.pt")
+    named = ClipModel("ViT-B-32", "openai")
+    named.require()
+    assert named.recipe()["weights_sha256"] == weights.sha256_of(tmp_path / "ViT-B-32-openai.pt")
+    assert list(heads.check_heads([head], named)) == [head]
+
+
 def test_a_changed_weight_file_is_refused(tmp_path):
     path = linear_file(tmp_path, 512, seed=1)
     head = heads.aesthetic("ViT-B-32", weights=path)
