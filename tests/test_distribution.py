@@ -81,7 +81,8 @@ def test_it_does_not_depend_on_the_partitioning_and_sees_filters(scored):
     many = ld.distributions(frame, "punsafe")["punsafe"]
     np.testing.assert_array_equal(one.counts, many.counts)
     assert one.n_unscored == many.n_unscored and "unscored" in repr(many)
-    wide = frame.laion.where("width >= 50").laion.distributions("width", edges=[0, 50, 100])
+    edges = (50.0 * i for i in range(3))
+    wide = frame.laion.where("width >= 50").laion.distributions("width", edges=edges)
     assert wide["width"].counts[:2].tolist() == [0, 0]
     none = frame.laion.where("width > 5000").laion.distributions("punsafe")["punsafe"]
     assert none.n_rows == 0 and none.thresholds()["share"].isna().all()
@@ -92,7 +93,14 @@ def test_what_is_refused(scored):
     for call, kind, match in [
         (lambda: ld.distributions(frame), OptionError, "No column"),
         (lambda: ld.distributions(frame, "punsaf"), ColumnError, "Did you mean 'punsafe'"),
+        (lambda: ld.distributions(frame, ["punsafe", "width"]), OptionError, "one by one"),
         (lambda: ld.distributions(frame, "width", edges=[1, 0]), OptionError, "do not ascend"),
+        (lambda: ld.distributions(frame, "width", edges=[0, np.nan]), OptionError, "not ascend"),
+        (lambda: ld.distributions(frame, "width", edges=[[0, 1]]), OptionError, "not ascend"),
+        (lambda: ld.distributions(frame, "width", edges="abc"), OptionError, "edges is 'abc'"),
+        (lambda: ld.distributions(frame, "width", edges=["a", "b"]), OptionError, "edges is"),
+        (lambda: ld.distributions(frame, "width", edges=[[0], [1, 2]]), OptionError, "edges is"),
+        (lambda: ld.distributions(frame, "width", edges=3), OptionError, "edges is 3"),
         (
             lambda: ld.distributions(frame, "width")["width"].thresholds("under"),
             OptionError,

@@ -185,14 +185,33 @@ def test_by_name_with_a_file_and_without(published, tmp_path, name, arch, file):
 
 
 def test_what_a_head_refuses(tmp_path):
-    with pytest.raises(OptionError, match="There are: 1 and 2"):
-        heads.aesthetic("ViT-L-14", version=3)
+    for version in (3, "1", [2], None):
+        with pytest.raises(OptionError, match="There are: 1 and 2"):
+            heads.aesthetic("ViT-L-14", version=version)
     with pytest.raises(OptionError, match="There are: ViT-B-16, ViT-B-32, ViT-L-14"):
         heads.aesthetic("ViT-H-14")
     with pytest.raises(ModelMismatchError, match="fitted on the weights 'openai'"):
         heads.aesthetic(ClipModel("ViT-L-14", "laion2b_s32b_b82k"))
     with pytest.raises(WeightsError, match="512 dimensions"):
         heads.aesthetic("ViT-L-14", weights=linear_file(tmp_path, 512))
+
+
+def test_the_way_out_for_a_file_of_openais_weights(head, tmp_path, monkeypatch):
+    (tmp_path / "w.pt").write_bytes(b"weights")
+    own, way = ClipModel("ViT-B-32", tmp_path / "w.pt"), r"w\.pt .* as ViT-B-32-openai\.pt into"
+    with pytest.raises(ModelMismatchError, match=way):
+        list(heads.check_heads([head], own))
+    with pytest.raises(ModelMismatchError, match=way):
+        heads.aesthetic(own, weights=head.weights)
+    with pytest.raises(ModelMismatchError) as other:
+        list(heads.check_heads([head], ClipModel("ViT-B-16", tmp_path / "w.pt")))
+    assert "openai.pt" not in str(other.value)
+    monkeypatch.setenv("LAION_DASK_WEIGHTS", str(tmp_path))
+    (tmp_path / "w.pt").rename(tmp_path / "ViT-B-32-openai.pt")
+    named = ClipModel("ViT-B-32", "openai")
+    named.require()
+    assert named.recipe()["weights_sha256"] == weights.sha256_of(tmp_path / "ViT-B-32-openai.pt")
+    assert list(heads.check_heads([head], named)) == [head]
 
 
 def test_a_changed_weight_file_is_refused(tmp_path):

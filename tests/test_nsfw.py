@@ -178,6 +178,15 @@ def test_vit_h_14_against_the_plain_network(h14):
     np.testing.assert_allclose(half.predict(x), right, atol=0.01)
 
 
+def test_vit_h_14_as_training_scripts_save_it(h14, tmp_path):
+    head, network = h14
+    held = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save({"state_dict": held, "epoch": 7}, tmp_path / "other.pth")
+    x = unit_rows(5, 1024)
+    other = heads.nsfw("ViT-H-14", weights=tmp_path / "other.pth")
+    np.testing.assert_array_equal(other.predict(x), head.predict(x))
+
+
 def test_a_torch_without_onednn(published, monkeypatch):
     head, known = published
     x = known["embedding_f16"]

@@ -124,11 +124,20 @@ def test_a_zero_shot_head_is_a_spec(clip):
         (["one", 2], ["{}"], "One of labels is 2"),
         (["one", "two"], ["a photo"], "no single"),
         (["one", "two"], [], "at least one template"),
+        (None, ["{}"], "labels is None. Expected a list"),
+        (["one", "two"], None, "templates is None. Expected a list"),
+        (["one", "two"], [b"{}"], "One of templates is"),
     ],
 )
 def test_what_zero_shot_refuses(clip, labels, templates, match):
     with pytest.raises(OptionError, match=match):
         heads.zero_shot(clip, labels, templates)
+
+
+@pytest.mark.parametrize("temperature", ["x", None, 0, -1, float("nan"), float("inf"), [1]])
+def test_a_temperature_is_a_number_above_zero(clip, temperature):
+    with pytest.raises(OptionError, match="temperature"):
+        heads.zero_shot(clip, ["one", "two"], temperature=temperature)
 
 
 def test_a_probability_does_not_depend_on_the_rows_beside_it(clip):

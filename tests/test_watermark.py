@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -118,6 +119,11 @@ def test_what_it_is_and_what_it_refuses(head, model):
         head.predict(np.zeros((2, 768), np.float32))
     with pytest.raises(ImageError, match="known format"):
         head.predict([b"no picture"])
+    for one in (decode(varied(1)), varied(1), "a.png", Path("a.png"), None, 3):
+        with pytest.raises(ImageError, match=r"one picture is \[picture\]"):
+            head.predict(one)
+    drawn = head.predict(varied(i) for i in range(2))
+    np.testing.assert_array_equal(drawn, head.predict([varied(i) for i in range(2)]))
     with pytest.raises(OptionError, match="reads images"):
         list(heads.check_heads([head], model))
 
@@ -133,6 +139,15 @@ def test_weights_of_something_else_are_refused(head, tmp_path):
     moved = heads.WatermarkHead("w", str(tmp_path / "other.pt"), head.sha256)
     with pytest.raises(WeightsError, match="another file"):
         moved.predict([picture()])
+
+
+def test_weights_as_training_scripts_save_them(net, head, tmp_path):
+    import torch
+
+    held = {f"model.{name}": tensor for name, tensor in net.state_dict().items()}
+    torch.save({"model_state_dict": held, "epoch": 7}, tmp_path / "other.pt")
+    found = heads.watermark(tmp_path / "other.pt").predict([varied(1)])
+    np.testing.assert_array_equal(found, head.predict([varied(1)]))
 
 
 def test_in_the_image_pass_every_picture_is_decoded_once(head, model, tmp_path, monkeypatch):

@@ -380,8 +380,26 @@ def test_a_damaged_file_is_read_as_tensors_or_refused(tmp_path, kind):
         assert all(isinstance(tensor, torch.Tensor) for tensor in found.values())
 
 
+@pytest.mark.parametrize("outer", [None, "state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "model."])
+def test_a_state_dict_is_unwrapped_once(tmp_path, outer, prefix):
+    tensors = {"layers.0.weight": torch.ones(1, 512), "layers.0.bias": torch.zeros(1)}
+    held = {prefix + name: tensor for name, tensor in tensors.items()}
+    beside = {"epoch": 3, "name": "a", "loss": 0.5, "done": None}
+    held = {**held, **beside} if outer is None else {outer: held, "optimizer": {"lr": 1}, **beside}
+    torch.save(held, tmp_path / "a.pth")
+    assert set(weights.read_tensors(tmp_path / "a.pth")) == set(tensors)
+    head = ld.heads.aesthetic("ViT-B-32", weights=tmp_path / "a.pth")
+    np.testing.assert_allclose(head.predict(np.ones((1, 512), np.float32)), 512**0.5, rtol=1e-5)
+    torch.save({"state_dict": {"state_dict": tensors}}, tmp_path / "twice.pth")
+    with pytest.raises(WeightsError, match="not tensors by name"):
+        weights.read_tensors(tmp_path / "twice.pth")
+
+
 def test_what_is_not_tensors_by_name_is_refused(tmp_path):
-    for held in ([torch.ones(2)], {1: torch.ones(2)}, {"a": {"b": torch.ones(2)}}, torch.ones(2)):
+    nested = {"a": {"b": torch.ones(2)}}
+    odd = [torch.ones(2)], {1: torch.ones(2)}, torch.ones(2)
+    for held in ({}, {"epoch": 1}, {"state_dict": {}}, nested, *odd):
         torch.save(held, tmp_path / "a.pth")
         with pytest.raises(WeightsError, match="not tensors by name"):
             weights.read_tensors(tmp_path / "a.pth")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laion_dask.backend import gpu_count, has_bfloat16
-from laion_dask.errors import ModelMismatchError, OptionError, did_you_mean, must_be
+from laion_dask.errors import ModelMismatchError, OptionError, must_be
 from laion_dask.models import loading, pictures, weights
+from laion_dask.models.clip_names import clean_arch, clean_tag
 from laion_dask.models.loaded import check_precision
 from laion_dask.models.vectors import Vectors
 
@@ -63,8 +64,8 @@ class ClipModel:
 
     def __init__(self, arch, pretrained=None, *, device=None) -> None:
         # Written out because the generated one would take the device by position.
-        object.__setattr__(self, "arch", _clean_arch(arch))
-        object.__setattr__(self, "pretrained", _clean_tag(pretrained))
+        object.__setattr__(self, "arch", clean_arch(arch))
+        object.__setattr__(self, "pretrained", clean_tag(pretrained))
         object.__setattr__(self, "device", None if device is None else str(device))
         if self.arch == "demo" and self.pretrained is not None:
             raise OptionError(
@@ -251,31 +252,22 @@ def check_same_space(a: ClipModel | str, b: ClipModel | str, what: str) -> None:
     if not a.same_space(b):
         raise ModelMismatchError(
             f"{what} are of different CLIP models: {a.name} and {b.name}. Their numbers cannot be "
-            "compared; make both with the same model."
+            f"compared; make both with the same model.{own_file_hint(a, b)}"
         )
 
 
-def _clean_arch(arch) -> str:
-    if not isinstance(arch, (str, os.PathLike)):
-        raise OptionError(f"arch is {type(arch).__name__}. Expected a name such as 'ViT-L-14'.")
-    arch = os.fspath(arch)
-    if arch.endswith(".json"):
-        return os.path.abspath(arch)
-    name = arch.replace("@336px", "-336").replace("/", "-")
-    if name == "demo" or name in loading.built_in_configs():
-        return name
-    raise OptionError(
-        f"arch is {arch!r}, which is no architecture of open_clip and no .json configuration."
-        f"{did_you_mean(name, ['demo', *loading.built_in_configs()])}"
+def own_file_hint(a: ClipModel, b: ClipModel) -> str:
+    """What to do where one model is a file and the other a tag, which the file may be that of."""
+    one, other = (loading.is_path(model.pretrained or "") for model in (a, b))
+    if one == other or a.arch.endswith(".json") or _arch_identity(a) != _arch_identity(b):
+        return ""
+    file, tag = (a, b) if one else (b, a)
+    path = Path(file.pretrained)
+    return (
+        f" If {path.name} is the file of {tag.pretrained!r}, put it as "
+        f"{tag.arch}-{tag.pretrained}{path.suffix} into the folder that {weights.VARIABLE} names, "
+        f"and name the model {tag.name!r}."
     )
-
-
-def _clean_tag(pretrained) -> str | None:
-    if pretrained is None or pretrained == "":
-        return None
-    must_be("pretrained", pretrained, (str, os.PathLike), "open_clip's tag, or a file of weights")
-    tag = os.fspath(pretrained)
-    return os.path.abspath(tag) if loading.is_path(tag) else tag.lower().replace("-", "_")
 
 
 def _arch_identity(model: ClipModel) -> str:

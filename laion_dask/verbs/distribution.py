@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import dask.dataframe as dd
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.backend import kind_of
-from laion_dask.errors import ColumnError, OptionError, did_you_mean, one_of
+from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be, one_of
 from laion_dask.kernels.distribution import binned
 from laion_dask.statistics import wilson
 from laion_dask.verbs.rows import survey
@@ -115,12 +115,13 @@ def distributions(
     OptionError
         When a column holds no numbers, or the edges do not ascend.
     """
-    edges = np.asarray(edges, np.float64)
+    edges = _edges(edges)
     if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
         raise OptionError("edges do not ascend. Expected at least two numbers in order.")
     if not columns:
         raise OptionError("No column was named. Name one or more, such as 'punsafe'.")
     for name in columns:
+        must_be("A column", name, str, "a name, such as 'punsafe'; several are given one by one")
         if name not in frame.columns:
             raise ColumnError(
                 f"The frame has no column {name!r}.{did_you_mean(name, frame.columns)}"
@@ -139,6 +140,15 @@ def distributions(
         name: Distribution(name, edges, found[:-1], int(found[-1]))
         for name, found in zip(columns, counts, strict=True)
     }
+
+
+def _edges(given) -> np.ndarray:
+    try:
+        if isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
+            return np.array(list(given), np.float64)
+    except (TypeError, ValueError):  # not numbers, or lists of several lengths
+        pass
+    raise OptionError(f"edges is {given!r}. Expected two or more numbers in order.")
 
 
 def _counted(table, number: int, columns, edges) -> dict:

@@ -10,16 +10,19 @@ from pathlib import Path
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionArray
 from tqdm.auto import tqdm
 
 from laion_dask import partition
+from laion_dask.backend import kind_of
 from laion_dask.errors import ColumnError, EmbeddingsError, OptionError, did_you_mean, must_be
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels import sample as kernels
 from laion_dask.kernels.score import unit
-from laion_dask.models import ClipModel, as_model
+from laion_dask.models import ClipModel, as_model, check_same_space
 from laion_dask.models.heads import fitting
 from laion_dask.models.heads.card import Report
+from laion_dask.models.heads.rows import as_array
 from laion_dask.models.heads.trained import TrainedHead
 from laion_dask.options import is_watched
 
@@ -57,7 +60,7 @@ def train(
     to : str, optional
         The head's output column, by default ``p_`` and the label.
     clip : ClipModel or str, optional
-        The model of the embeddings, where they are a plain array.
+        The model of the embeddings; needed where they are a plain array, and checked elsewhere.
     hidden : sequence of int
         Widths of hidden layers, such as ``(256,)``.
     test : float
@@ -77,6 +80,9 @@ def train(
         At once, when the two do not fit; and when a class has fewer than four labelled rows.
     """
     _check(hidden, test, max_rows, seed)
+    known = getattr(embeddings, "model", None)
+    if clip is not None and known is not None:
+        check_same_space(clip, known, "clip and the embeddings")
     if isinstance(embeddings, Embeddings):
         label = _label_of(labels, label)
         model, x, y, counts = _from_frame(embeddings, labels, label, seed, max_rows)
@@ -88,7 +94,7 @@ def train(
     facts = {
         **counts,
         "label": label,
-        "hidden": tuple(hidden),
+        "hidden": tuple(map(int, hidden)),
         "method": method,
         "n_train": len(training),
         "n_train_positive": int(y[training].sum()),
@@ -108,10 +114,10 @@ def train(
 
 
 def _check(hidden, test, max_rows, seed) -> None:
-    widths = [hidden] if isinstance(hidden, int) else list(hidden)
-    if isinstance(hidden, int) or not all(isinstance(w, int) and w > 0 for w in widths):
+    fine = isinstance(hidden, (tuple, list, np.ndarray))
+    if not fine or not all(isinstance(w, (int, np.integer)) and w > 0 for w in hidden):
         raise OptionError(f"hidden is {hidden!r}. Expected widths of layers, such as (256,).")
-    if not 0 < test < 1:
+    if not isinstance(test, (int, float, np.number)) or not 0 < test < 1:
         raise OptionError(f"test is {test!r}. Expected a share between 0 and 1.")
     for name, value in (("max_rows", max_rows), ("seed", seed)):
         if not isinstance(value, int) or not 0 <= value < 2**32:
@@ -129,7 +135,13 @@ def _label_of(frame, label: str | None) -> str:
         )
     if label is not None and label not in others:
         raise ColumnError(f"The frame has no column {label!r}.{did_you_mean(label, others)}")
-    return label or others[0]
+    label = label or others[0]
+    if kind_of(frame.dtypes[label]) in ("string", "other"):
+        raise OptionError(
+            f"The column {label!r} holds {frame.dtypes[label]}. Expected 0 and 1, or true and "
+            "false; make them with a comparison, such as frame.x > 0.5."
+        )
+    return label
 
 
 def _from_frame(embeddings: Embeddings, frame: dd.DataFrame, label: str, seed: int, most: int):
@@ -166,8 +178,9 @@ def _from_arrays(x, labels, label: str, clip, seed: int, most: int):
             "The embeddings are a plain array, so their model is not known. Give it as clip='…'."
         )
     model = as_model(model)
-    x, labels = np.asarray(x), np.asarray(pd.array(labels, dtype="Float64").to_numpy("f8", np.nan))
-    if x.ndim != 2 or x.shape[1] != model.dim or len(x) != len(labels) or x.dtype.kind != "f":
+    x, labels = as_array(x), _plain_labels(labels)
+    fits = x.ndim == 2 and x.shape[1] == model.dim and labels.shape == (len(x),)
+    if not fits or x.dtype.kind != "f":
         raise EmbeddingsError(
             f"The embeddings are {x.dtype} of shape {x.shape} and the labels {labels.shape}; "
             f"expected floats of shape (n, {model.dim}) and (n,)."
@@ -177,6 +190,24 @@ def _from_arrays(x, labels, label: str, clip, seed: int, most: int):
     known = known[np.argsort(order, kind="stable")][:most]
     counts = {"n_read": len(labels), "n_unlabelled": int(np.isnan(labels).sum())}
     return model, *_usable(unit(x[known]), kernels.as_labels(labels[known], label), counts)
+
+
+def _plain_labels(labels) -> np.ndarray:
+    """Labels as float64, NaN where there is none; of shape (n,) also where they were (n, 1)."""
+    try:
+        found = labels if isinstance(labels, (pd.Series, ExtensionArray)) else as_array(labels)
+        if found.ndim == 2 and found.shape[1] == 1:
+            found = found[:, 0]
+        if found.ndim == 1 and found.dtype.kind not in "SU":
+            return pd.array(found, dtype="Float64").to_numpy("f8", np.nan)
+        if found.ndim > 1:
+            return found
+    except (TypeError, ValueError):  # whatever was given; the message says it
+        pass
+    raise OptionError(
+        f"The labels hold {type(labels).__name__} of no numbers. Expected an array of 0 and 1 (or "
+        "true and false), null or NaN where it is not known."
+    )
 
 
 def _usable(x: np.ndarray, y: np.ndarray, counts: dict) -> tuple[np.ndarray, np.ndarray, dict]:

@@ -20,6 +20,7 @@ from laion_dask.errors import (
 )
 from laion_dask.models import weights as weight_files
 from laion_dask.models.clip import ClipModel, as_model, check_same_space
+from laion_dask.models.heads.rows import as_array, filled, lengths, tame
 from laion_dask.models.process_cache import ProcessCache
 from laion_dask.models.torch_threads import spread
 from laion_dask.models.vectors import Vectors
@@ -154,10 +155,10 @@ class EmbeddingHead(Head):
         import torch
 
         n = len(rows)
-        rows = _filled(rows, size)
-        length = _lengths(rows)
+        rows = filled(rows, size)
+        length = lengths(rows)
         if self.scales:
-            _tame(rows, length)
+            tame(rows, length)
         scores = self._scores(rows, length, state).float()
         good = torch.isfinite(length) & (length > 0)
         if not self.scales:
@@ -192,7 +193,7 @@ class EmbeddingHead(Head):
 
         if isinstance(x, torch.Tensor):
             fine = x.is_floating_point()
-            x = x.detach() if x.device.type != "cpu" or not fine else _as_array(x)
+            x = x.detach() if x.device.type != "cpu" or not fine else as_array(x)
         else:
             x = np.asarray(x)
             fine = x.dtype.kind == "f" and x.dtype.itemsize <= 8
@@ -213,7 +214,7 @@ class EmbeddingHead(Head):
         """Say that no row is of length 1, where there is one that has a length at all."""
         for at in range(0, len(x), self.block):
             rows = x[at : at + self.block]
-            length = _lengths(_filled(rows, len(rows))).cpu().numpy()
+            length = lengths(filled(rows, len(rows))).cpu().numpy()
             known = np.isfinite(length) & (length > 0) & (np.abs(length - 1) > UNIT_TOLERANCE)
             if known.any():
                 first = int(np.argmax(known))
@@ -222,46 +223,6 @@ class EmbeddingHead(Head):
                     f"{len(x)} given is; row {at + first} has length {length[first]:.4g}. Divide "
                     "each row by its length first."
                 )
-
-
-def _as_array(x) -> np.ndarray:
-    """A tensor in main memory as an array; NumPy has no bfloat16."""
-    import torch
-
-    x = x.detach()
-    return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
-
-
-def _filled(rows, n: int):
-    """Rows as an (n, dim) float32 tensor, with zeros behind the last of them."""
-    import torch
-
-    if isinstance(rows, np.ndarray):
-        # Through a tensor of the same kind: NumPy's own conversion of float16 is twenty times
-        # slower than torch's, and torch does not take read-only memory.
-        filled = torch.empty((n, rows.shape[1]), dtype=getattr(torch, rows.dtype.name))
-        filled.numpy()[: len(rows)] = rows
-        filled[len(rows) :] = 0
-        return filled.float()
-    rows = rows.float()
-    return torch.cat([rows, rows.new_zeros((n - len(rows), rows.shape[1]))])
-
-
-def _lengths(rows):
-    """Lengths of float32 rows, (n,) float64; NaN or infinite where the row is."""
-    import torch
-
-    length = torch.linalg.vector_norm(rows, dim=1).double()
-    odd = ~(length > 1e-18) | torch.isinf(length)  # squares that under- or overflow, NaN, zero
-    length[odd] = torch.linalg.vector_norm(rows[odd].double(), dim=1)
-    return length
-
-
-def _tame(rows, length) -> None:
-    """Scale in place the rows that are so long or short that float32 products of them fail."""
-    odd = ((length > 1e15) & (length < float("inf"))) | ((length > 0) & (length < 1e-15))
-    rows[odd] = (rows[odd].double() / length[odd, None]).float()
-    length[odd] = 1.0
 
 
 @dataclass(frozen=True)

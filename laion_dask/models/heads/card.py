@@ -12,10 +12,10 @@ A {shape} over unit-norm embeddings of `{clip}`. `head.safetensors` beside this 
 
 ## Data
 
-{n_read:,} rows were given: {n_known:,} with a label in `{label}` and a usable embedding,
-{n_unlabelled:,} without a label, {n_unscored:,} whose embedding is NaN, zero or infinite. Of those
-labelled, at most {max_rows:,} were drawn by a hash of (seed, shard, row), seed {seed}.
-{n_train:,} of them fitted the head ({n_train_positive:,} positive) and {n_test:,} were held out
+{n_read:,} rows were given: {n_labelled:,} with a label in `{label}`, {n_unlabelled:,} without.
+Of those labelled, {n_drawn:,} were drawn (at most {max_rows:,}) by a hash of (seed, shard, row),
+seed {seed}. Of those drawn, {n_unscored:,} have an embedding that is NaN, zero or infinite and were
+left out, {n_train:,} fitted the head ({n_train_positive:,} positive) and {n_test:,} were held out
 ({n_test_positive:,} positive).
 
 ## On the rows held out
@@ -48,7 +48,7 @@ class Report:
     method : str
         How it was fitted.
     n_read, n_unlabelled, n_unscored : int
-        Rows given; without a label; labelled, but without a usable embedding.
+        Rows given; without a label; drawn with a label, but without a usable embedding.
     n_train, n_train_positive, n_test, n_test_positive : int
         Rows that it was fitted on, and rows held out.
     roc_auc : float
@@ -102,7 +102,8 @@ def model_card(name: str, clip: str, report: Report) -> str:
         for low, high, n, mean, share in report.bins
     ]
     facts = report.as_dict()
-    facts["n_known"] = report.n_read - report.n_unlabelled - report.n_unscored
+    facts["n_labelled"] = report.n_read - report.n_unlabelled
+    facts["n_drawn"] = report.n_unscored + report.n_train + report.n_test
     facts["bins"] = "\n".join(rows)
     shape = f"network with ReLU layers ({wide}) and a logistic" if wide else "logistic regression"
     return _CARD.format(**facts, name=name, clip=clip, shape=shape)

@@ -16,6 +16,9 @@ STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 #: Share of the training rows that choose between them, or end a network's training.
 _VALIDATION = 0.15
 
+#: Rows of a class without which there is nothing to hold out.
+_LEAST = 4
+
 
 def split(y: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Positions to train on and to hold out: of each class the first ``share`` is held out.
@@ -35,7 +38,7 @@ def split(y: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     held = np.zeros(len(y), bool)
     for side in (False, True):
         rows = np.flatnonzero(y == side)
-        if len(rows) < 4:
+        if len(rows) < _LEAST:
             raise OptionError(
                 f"{len(rows)} of the {len(y)} labelled rows are "
                 f"{'positive' if side else 'negative'}. Expected at least four of each; "
@@ -47,6 +50,9 @@ def split(y: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
 
 def fit(x: np.ndarray, y: np.ndarray, hidden: Sequence[int], seed: int) -> tuple[list[tuple], str]:
     """Layers (weight (out, in), bias (out,)) and how they were found.
+
+    With fewer than four rows of a class none are set aside to choose the penalty, which is then
+    scikit-learn's default, or to stop a network early.
 
     Parameters
     ----------
@@ -64,11 +70,13 @@ def _linear(x: np.ndarray, y: np.ndarray) -> tuple[list[tuple], str]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
 
-    train, held = split(y, _VALIDATION)
-
     def fitted(strength: float, rows: np.ndarray):
         return _quietly(LogisticRegression(C=strength, max_iter=500), x[rows], y[rows])
 
+    if not _enough(y):
+        model = fitted(1.0, np.arange(len(y)))
+        return [(model.coef_, model.intercept_)], "LogisticRegression, C=1 (too few rows to choose)"
+    train, held = split(y, _VALIDATION)
     losses = {
         strength: log_loss(y[held], fitted(strength, train).predict_proba(x[held])[:, 1])
         for strength in STRENGTHS
@@ -83,8 +91,9 @@ def _network(
 ) -> tuple[list[tuple], str]:
     from sklearn.neural_network import MLPClassifier
 
+    early = _enough(y)
     model = MLPClassifier(
-        hidden, random_state=seed, early_stopping=True, validation_fraction=_VALIDATION
+        hidden, random_state=seed, early_stopping=early, validation_fraction=_VALIDATION
     )
     # The numbers of a unit vector are small; the network learns on numbers about 1, and the scale
     # goes into its first layer.
@@ -92,7 +101,13 @@ def _network(
     model = _quietly(model, scale * x, y)
     layers = [(w.T, b) for w, b in zip(model.coefs_, model.intercepts_, strict=True)]
     layers[0] = (scale * layers[0][0], layers[0][1])
-    return layers, f"MLPClassifier, {model.n_iter_} epochs, stopped early"
+    end = "stopped early" if early else "too few rows to stop early"
+    return layers, f"MLPClassifier, {model.n_iter_} epochs, {end}"
+
+
+def _enough(y: np.ndarray) -> bool:
+    """Whether `split` can set rows of both classes aside."""
+    return min(np.count_nonzero(y), np.count_nonzero(~y)) >= _LEAST
 
 
 def _quietly(model, x: np.ndarray, y: np.ndarray):

@@ -151,7 +151,7 @@ def aesthetic(
     WeightsError
         When the weight file is missing, altered or damaged.
     """
-    if version not in _AESTHETIC:
+    if not isinstance(version, int) or version not in _AESTHETIC:
         raise OptionError(f"version is {version!r}. There are: 1 and 2.")
     if precision not in ("float32", "float16"):
         raise one_of("precision", precision, ("float32", "float16"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from laion_dask.errors import ModelMismatchError, OptionError, must_be, one_of
-from laion_dask.models.clip import ClipModel, as_model, check_same_space
+from laion_dask.models.clip import ClipModel, as_model, check_same_space, own_file_hint
 from laion_dask.models.heads.base import EmbeddingHead, Head
 
 
@@ -79,6 +79,6 @@ def published_for(clip: ClipModel | str, files: dict, what: str) -> tuple[str, s
     if not same[0].same_space(model):
         raise ModelMismatchError(
             f"The {what} for {same[0].arch} was fitted on the weights {same[0].pretrained!r}, and "
-            f"clip is {model.name}. Use embeddings of {same[0]!r}."
+            f"clip is {model.name}. Use embeddings of {same[0]!r}.{own_file_hint(same[0], model)}"
         )
     return same[0].name, files[same[0].name]

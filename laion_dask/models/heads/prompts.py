@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -146,7 +146,8 @@ def zero_shot(
     for template in templates:
         if template.count("{}") != 1:
             raise OptionError(f"The template {template!r} has no single {{}} for the label.")
-    if not templates or not temperature > 0:
+    must_be("temperature", temperature, (int, float, np.number), "a number above 0")
+    if not templates or not 0 < temperature < np.inf:
         raise OptionError("Expected at least one template, and a temperature above 0.")
     prompts = [template.replace("{}", label) for label in labels for template in templates]
     embedded = np.asarray(model.text(prompts)).reshape(len(labels), len(templates), -1)
@@ -210,6 +211,7 @@ def _unit_bytes(vectors: np.ndarray) -> bytes:
 
 
 def _texts(what: str, given) -> tuple[str, ...]:
+    must_be(what, given, Iterable, "a list of str")
     given = (given,) if isinstance(given, str) else tuple(given)
     for text in given:
         must_be(f"One of {what}", text, str, "a str")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +14,7 @@ from laion_dask.errors import WeightsError
 from laion_dask.models.clip import ClipModel, as_model
 from laion_dask.models.heads.base import EmbeddingHead, _loaded
 from laion_dask.models.heads.card import Report, model_card
+from laion_dask.models.loading import is_path
 
 FILE, CARD = "head.safetensors", "MODEL_CARD.md"
 _FORMAT = "laion_dask head 1"
@@ -39,6 +41,13 @@ class TrainedHead(EmbeddingHead):
     def __repr__(self) -> str:
         return f"TrainedHead({self.name!r}, {self.clip.name}, {self.report})"
 
+    def to(self, name: str) -> Self:
+        """The same head with another output column, which its file names too."""
+        renamed = super().to(name)
+        return replace(
+            renamed, tensors=_written(_read(self.tensors), name, _metadata(self.tensors))
+        )
+
     def recipe(self) -> dict:
         """What a manifest records: ``name``, ``clip``, and the sha256 of the safetensors file."""
         sha256 = hashlib.sha256(self.tensors).hexdigest()
@@ -60,10 +69,20 @@ class TrainedHead(EmbeddingHead):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         card = model_card(self.name, self.clip.name, self.report)
-        for name, content in ((CARD, card.encode()), (FILE, self.tensors)):
-            partial = folder / f".{name}.{os.getpid()}.partial"
-            partial.write_bytes(content)
-            os.replace(partial, folder / name)
+        contents = {CARD: card.encode(), FILE: self.tensors}
+        own = uuid.uuid4().hex[:8]
+        partials = {name: folder / f".{name}.{own}.partial" for name in contents}
+        try:
+            for name, content in contents.items():
+                with open(partials[name], "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            for name, partial in partials.items():  # the weights last: they are what is loaded
+                os.replace(partial, folder / name)
+        finally:
+            for partial in partials.values():
+                partial.unlink(missing_ok=True)
         return folder / FILE
 
     def load(self) -> list[tuple]:
@@ -85,15 +104,13 @@ class TrainedHead(EmbeddingHead):
     def of(cls, name: str, clip: ClipModel, layers: list[tuple], report: Report) -> Self:
         """A head from layers of float arrays, (weight (out, in), bias (out,)) each."""
         import torch
-        from safetensors.torch import save
 
         tensors = {}
         for number, (weight, bias) in enumerate(layers):
             tensors[f"{number}.weight"] = torch.as_tensor(weight).float().contiguous()
             tensors[f"{number}.bias"] = torch.as_tensor(bias).float().contiguous()
         said = {"format": _FORMAT, "name": name, "clip": clip.recipe(), "report": report.as_dict()}
-        data = save(tensors, metadata={"laion_dask": json.dumps(said)})
-        return cls(name, clip, data, report)
+        return cls(name, clip, _written(tensors, name, said), report)
 
 
 def load(path: str | os.PathLike, clip: ClipModel | str | None = None) -> TrainedHead:
@@ -110,25 +127,27 @@ def load(path: str | os.PathLike, clip: ClipModel | str | None = None) -> Traine
     Raises
     ------
     WeightsError
-        When the file is missing, damaged, or no head of ``train``.
+        When the file is missing, damaged, or no head of ``train``; or when it was trained with a
+        model of one's own file and ``clip`` is not given.
     ModelMismatchError
         When ``clip`` is another model than it was trained with.
     """
     path = Path(path)
     path = path / FILE if path.is_dir() else path
+    given = None if clip is None else as_model(clip)
     try:
         data = path.read_bytes()
         said = _metadata(data)
         layers, name = _layers(data), said["name"]
         report, trained_with = Report(**said["report"]), said["clip"]
-        given = as_model(clip if clip is not None else _named(trained_with))
+        given = given or _named(path, trained_with)
         width, sha256 = given.dim, given.recipe()["weights_sha256"]
     except WeightsError:
         raise
     except Exception as error:  # files from elsewhere: safetensors, JSON and field errors
         raise WeightsError(
             f"{path} is no head that train has saved ({type(error).__name__}: "
-            f"{str(error)[:200]}). Give its {FILE}, or clip= if its CLIP model is a file of yours."
+            f"{str(error)[:200]}). Give its {FILE}."
         ) from error
     known = {sha256, trained_with["weights_sha256"]} - {None}
     if layers[0][0].shape[1] != width or len(known) > 1:
@@ -139,8 +158,15 @@ def load(path: str | os.PathLike, clip: ClipModel | str | None = None) -> Traine
     return TrainedHead(name, given, data, report)
 
 
-def _named(recipe: dict) -> ClipModel:
-    return ClipModel(recipe["arch"], recipe["pretrained"])
+def _named(path: Path, recipe: dict) -> ClipModel:
+    """The model that a recipe names; a file of one's own it names without saying where it is."""
+    arch, pretrained = recipe["arch"], recipe["pretrained"]
+    if is_path(pretrained or "") or ("config_sha256" in recipe and arch != "demo"):
+        raise WeightsError(
+            f"{path} was trained on embeddings of {arch!r} with {pretrained!r}, a model of "
+            "somebody's own file, which could be anywhere. Give that model as clip=."
+        )
+    return ClipModel(arch, pretrained)
 
 
 def _metadata(data: bytes) -> dict:
@@ -152,10 +178,21 @@ def _metadata(data: bytes) -> dict:
     return said
 
 
-def _layers(data: bytes) -> list[tuple]:
+def _read(data: bytes) -> dict:
     from safetensors.torch import load as from_bytes
 
-    tensors = from_bytes(data)
+    return from_bytes(data)
+
+
+def _written(tensors: dict, name: str, said: dict) -> bytes:
+    """A safetensors file whose metadata say what the head is, under this name."""
+    from safetensors.torch import save
+
+    return save(tensors, metadata={"laion_dask": json.dumps({**said, "name": name})})
+
+
+def _layers(data: bytes) -> list[tuple]:
+    tensors = _read(data)
     layers = [
         (tensors.pop(f"{i}.weight").double(), tensors.pop(f"{i}.bias").double())
         for i in range(len(tensors) // 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -91,9 +91,18 @@ class WatermarkHead(Head):
                 )
             parts = [self._scores(ready[at : at + BATCH]) for at in range(0, len(ready), BATCH)]
         else:
+            x = self._listed(x)
             blocks = [x[at : at + BATCH] for at in range(0, len(x), BATCH)]
             parts = [self.of_prepared([self.prepare(as_picture(p)) for p in b]) for b in blocks]
         return np.concatenate([np.empty(0, np.float32), *parts])
+
+    def _listed(self, x) -> list:
+        if isinstance(x, (str, bytes, os.PathLike)) or not isinstance(x, Iterable):
+            raise ImageError(
+                f"The head {self.name!r} was given {type(x).__name__}. Expected a list of "
+                "pictures, paths or bytes; one picture is [picture]."
+            )
+        return list(x)
 
     def prepare(self, picture: Image.Image) -> np.ndarray:
         """A picture as ``of_prepared`` takes it, (256, 256, 3) uint8.

@@ -1,11 +1,11 @@
 """Weight files: which there are, where they are looked for, and how they are read.
 
 A file counts only when its sha256 is the published one, where one is published. It is looked for
-in the folder that the environment variable ``LAION_DASK_WEIGHTS`` names, then in the user's cache; only where the user
-allows it, by ``find(name, download=True)`` or ``set_options(download=True)``, is it fetched from
-its publisher into the cache. Elsewhere a missing file is an error that names the file, the folder
-and the address. Nothing that could run code is loaded: safetensors, ``.npy`` without pickles, and
-``torch.load(weights_only=True)`` of a torch that keeps that promise.
+in the folder that the environment variable ``LAION_DASK_WEIGHTS`` names, then in the user's cache;
+only where the user allows it, by ``find(name, download=True)`` or ``set_options(download=True)``,
+is it fetched from its publisher into the cache. Elsewhere a missing file is an error that names the
+file, the folder and the address. Nothing that could run code is loaded: safetensors, ``.npy``
+without pickles, and ``torch.load(weights_only=True)`` of a torch that keeps that promise.
 """
 
 from laion_dask.models.weights.lookup import (

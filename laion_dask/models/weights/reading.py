@@ -12,12 +12,21 @@ from laion_dask.errors import WeightsError
 #: corrupt memory by a crafted file (CVE-2026-24747, GHSA-63cw-57p8-fm3p).
 SAFE_TORCH = (2, 10)
 
+#: Names under which training scripts keep the state dict beside an epoch or an optimizer.
+_INNER = ("state_dict", "model_state_dict", "model")
+#: What the names in a state dict begin with when its network was wrapped.
+_WRAPPERS = ("module.", "model.")
+
 #: How torch names what a pickle wanted to call.
 _CALLED = re.compile(r"GLOBAL (\S+)")
 
 
 def read_tensors(path: str | os.PathLike) -> dict:
     """The tensors of a weight file, on the CPU, by name. Eager.
+
+    A state dict may lie under ``state_dict``, ``model_state_dict`` or ``model`` of a larger one,
+    beside numbers and texts, such as an epoch, and all its names may begin with ``module.`` or
+    ``model.``; these are left out.
 
     Parameters
     ----------
@@ -87,11 +96,20 @@ def _check_torch(path: Path) -> None:
 def _only_tensors(path: Path, tensors) -> dict:
     import torch
 
-    if not isinstance(tensors, dict) or not all(
-        isinstance(name, str) and isinstance(t, torch.Tensor) for name, t in tensors.items()
+    found = {}
+    if isinstance(tensors, dict):
+        inner = (tensors[key] for key in _INNER if isinstance(tensors.get(key), dict))
+        plain = (bool, int, float, str, type(None))
+        held = next(inner, tensors)
+        found = {name: part for name, part in held.items() if not isinstance(part, plain)}
+    if not found or not all(
+        isinstance(name, str) and isinstance(t, torch.Tensor) for name, t in found.items()
     ):
         raise WeightsError(
             f"{path} holds {type(tensors).__name__}, not tensors by name. Save the model's "
             "state_dict() instead."
         )
-    return dict(tensors)
+    for wrapper in _WRAPPERS:
+        if all(name.startswith(wrapper) for name in found):
+            return {name.removeprefix(wrapper): tensor for name, tensor in found.items()}
+    return found
