@@ -29,7 +29,6 @@ def choose(part, number: int, embeddings: Embeddings, vectors: np.ndarray, k: in
     Parameters
     ----------
     part : frame with ``shard`` and ``row``, or (shard, start, stop)
-        A row that occurs twice counts once.
     number : int
         The partition's.
     embeddings : Embeddings

@@ -36,8 +36,8 @@ def decode(data: bytes) -> Image.Image:
     the same for files that are RGB or grey; pictures with a palette or with transparency are RGB
     here before they are resized, and their embeddings differ a little: over four photographs and
     ViT-B-32 with random weights, cosines of 0.9994 with a palette of 256 colours and of 0.998 with
-    coarse transparency, at the least. Every failure of the decoder is an ``ImageError`` whose text is
-    the same for the same bytes.
+    coarse transparency, at the least. Every failure of the decoder is an ``ImageError`` whose text
+    is the same for the same bytes.
 
     Parameters
     ----------
