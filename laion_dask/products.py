@@ -113,7 +113,7 @@ def rough_cosines(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     -------
     (n,) float32
         At most 1, and off by at most `rough_bound`. Exactly 0 for a row of zeros. NaN for a row
-        with a NaN; NaN or 1 for one with an infinity.
+        with a NaN; NaN, 1 or infinite for one with an infinity.
 
     Raises
     ------
