@@ -6,10 +6,12 @@ Everything below this floor is a function of one partition; everything above say
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from uuid import uuid4
 
 import dask
 import dask.dataframe as dd
 from dask import delayed
+from dask._task_spec import Task
 from dask.dataframe.dask_expr import new_collection
 from dask.dataframe.dask_expr._concat import Concat
 from dask.dataframe.dask_expr._expr import (
@@ -20,7 +22,8 @@ from dask.dataframe.dask_expr._expr import (
     Projection,
 )
 from dask.dataframe.dask_expr.io.io import FromMap
-from dask.delayed import Delayed, DelayedLeaf
+from dask.delayed import Delayed, DelayedLeaf, unpack_collections
+from dask.highlevelgraph import HighLevelGraph
 from tqdm.auto import tqdm
 from tqdm.dask import TqdmCallback
 
@@ -236,18 +239,37 @@ def parts(frame: dd.DataFrame) -> list:
     return frame.to_delayed()
 
 
-def tasks(kernel: Callable, parts: Iterable, *args) -> list:
+def tasks(kernel: Callable, parts: Iterable, *args) -> list[Delayed]:
     """``kernel(part, number, *args)`` for each part, a result of any kind; see `compute`. Lazy."""
-    task = delayed(kernel, pure=False)
-    return [task(part, number, *args) for number, part in enumerate(parts)]
+    return _layer(kernel, [(part, number, *args) for number, part in enumerate(parts)])
 
 
-def tree(results: list, combine: Callable, *args):
+def tree(results: list[Delayed], combine: Callable, *args) -> Delayed:
     """One of several: ``combine(up to eight, *args)``, until one is left. Lazy."""
     while len(results) > 1:
-        some = (results[at : at + 8] for at in range(0, len(results), 8))
-        results = [delayed(combine, pure=False)(few, *args) for few in some]
+        some = [results[at : at + 8] for at in range(0, len(results), 8)]
+        results = _layer(_combined, [(combine, args, *few) for few in some])
     return results[0]
+
+
+def _combined(combine: Callable, args: tuple, *several):
+    return combine(several, *args)
+
+
+def _layer(function: Callable, calls: Sequence[tuple]) -> list[Delayed]:
+    """``function(*call)`` of every call, as tasks of one layer, much cheaper than of one each."""
+    name = f"{function.__name__}-{uuid4().hex}"
+    layer, needed, known = {}, [], {}
+    for number, call in enumerate(calls):
+        given = []
+        for value in call:
+            if id(value) not in known:  # arguments that the calls share are looked at once
+                known[id(value)] = unpack_collections(value)
+                needed += known[id(value)][1]
+            given.append(known[id(value)][0])
+        layer[f"{name}-{number}"] = Task(f"{name}-{number}", function, *given)
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=needed)
+    return [Delayed(key, graph, layer=name) for key in layer]
 
 
 def over_pieces(kernel: Callable, pieces: Sequence[Piece], meta) -> dd.DataFrame:

@@ -99,7 +99,7 @@ def dot_and_squares(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return dots, lengths
 
 
-def rough_cosines(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+def rough_cosines(x: np.ndarray, w: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """The cosine of every row with a vector, in one product: for a first selection. Eager.
 
     Parameters
@@ -108,6 +108,8 @@ def rough_cosines(x: np.ndarray, w: np.ndarray) -> np.ndarray:
         float16 or float32; n may be 0.
     w : (dim,) NumPy array
         Finite and not zero, of the same dtype.
+    out : (n,) float32 array, optional
+        To be filled and returned.
 
     Returns
     -------
@@ -127,11 +129,12 @@ def rough_cosines(x: np.ndarray, w: np.ndarray) -> np.ndarray:
         raise EmbeddingsError(
             f"Rows of {x.dtype} were given with a vector of {w.dtype}. Round the vector first."
         )
-    out = np.empty(len(x), np.float32)
-    for start, block in _blocks(x, once=True):
-        found = np.asarray(numkong.angular(block, w))
-        np.subtract(1.0, found, out=out[start : start + len(block)], casting="same_kind")
-    return out
+    out = np.empty(len(x), np.float32) if out is None else out
+    if not len(x):
+        return out
+    # In one call, since after each one a thread has to wait for its turn to run Python.
+    found = np.asarray(numkong.angular(np.require(x, requirements=["A", "C"]), w))
+    return np.subtract(1.0, found, out=out, casting="same_kind")
 
 
 def rough_bound(dim: int) -> float:
@@ -161,9 +164,8 @@ def cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    (n,) float32
-        In [-1, 1], rounded once, from float64. NaN where either has no direction: a length that is
-        zero, infinite or NaN.
+    (n,) float64
+        In [-1, 1]. NaN where either has no direction: a length that is zero, infinite or NaN.
 
     Raises
     ------
@@ -178,20 +180,20 @@ def cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
             f"Rows of shape {x.shape} were given with {y.shape}. Expected one vector of the same "
             "width, or as many rows."
         )
+    wide, others = _Wide(), _Wide()
     if alone:
-        y = _wide(y)
-        length = _dots(y, y)
-    out = np.empty(len(x), np.float32)
+        other = others.of(y)[0]
+        length = _dots(other, other)
+    out = np.empty(len(x), np.float64)
     for start, block in _blocks(x, wide=True):
         here = slice(start, start + len(block))
-        block = _wide(block)
+        block = wide.of(block)
         if not alone:
-            other = _wide(y[here])
+            other = others.of(y[here])
             length = _dots(other, other)
-        dots = _dots(block, y[0] if alone else other)
         with np.errstate(invalid="ignore", divide="ignore"):
-            cosine = dots / (np.sqrt(_dots(block, block)) * np.sqrt(length))
-        np.clip(cosine, -1, 1, out=out[here], casting="same_kind")
+            cosine = _dots(block, other) / (np.sqrt(_dots(block, block)) * np.sqrt(length))
+        np.clip(cosine, -1, 1, out=out[here])
     return out
 
 
@@ -205,12 +207,21 @@ def widen(x: np.ndarray, out: np.ndarray) -> None:
         numkong.astype(np.require(x, requirements=["A", "C"]), "f32", out=out)
 
 
-def _wide(x: np.ndarray) -> np.ndarray:
-    if x.dtype == np.float32:
-        return np.require(x, requirements=["A", "C"])
-    out = np.empty(x.shape, np.float32)
-    widen(x, out)
-    return out
+class _Wide:
+    """Blocks of rows in float32, one after another in the same memory: a new page costs a fault."""
+
+    def __init__(self) -> None:
+        self._held: np.ndarray | None = None
+
+    def of(self, block: np.ndarray) -> np.ndarray:
+        """The block in float32: itself where it is that, else good until the next call."""
+        if block.dtype == np.float32:
+            return np.require(block, requirements=["A", "C"])
+        if self._held is None or len(self._held) < len(block):
+            self._held = np.empty(block.shape, np.float32)
+        out = self._held[: len(block)]
+        widen(block, out)
+        return out
 
 
 def _dots(block: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -240,12 +251,9 @@ def _split(w: np.ndarray) -> tuple[list[np.ndarray], list[float]]:
     return [high, low], [largest, largest / _LOW]
 
 
-def _blocks(x: np.ndarray, *, wide: bool = False, once: bool = False):
-    """(start, rows): contiguous, and so many that they stay in the cache, as float32 if need be.
-
-    Rows that are looked at ``once`` come in larger blocks.
-    """
-    step = max(1, _CACHED // (x.shape[1] * (4 if wide else x.itemsize))) * (16 if once else 1)
+def _blocks(x: np.ndarray, *, wide: bool = False):
+    """(start, rows): contiguous, and so many that they stay in the cache, as float32 if need be."""
+    step = max(1, _CACHED // (x.shape[1] * (4 if wide else x.itemsize)))
     for start in range(0, len(x), step):
         yield start, np.require(x[start : start + step], requirements=["A", "C"])
 

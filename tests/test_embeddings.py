@@ -313,14 +313,17 @@ def test_rows_in_any_order(tmp_path, model, kind, memory):
         (np.savez if kind == "npz" else np.savez_compressed)(path, x=x)
     emb = ld.open_embeddings(path, model=model)
     draw = np.random.default_rng(0)
-    for rows in ([], [16], [0, 0, 0], range(17), range(16, -1, -1), [0, 1, 3], [2, 2, 4, 5]):
+    several = [], [16], [0, 0, 0], [0, 1, 3], [2, 2, 4, 5], [3, 1, 2], [4, 5, 6], np.array([7, 8])
+    runs = [(17,), (16, -1, -1), (3, 9), (5, 5), (9, 3), (0, 17, 4), (16, 3, -3), (7, 8, -1)]
+    for rows in (*several, *(range(*each) for each in runs)):
         got = emb.read(0, rows)
         assert got.shape == (len(rows), 8) and got.dtype == np.float16
         np.testing.assert_array_equal(got, x[list(rows)] if len(rows) else x[:0])
     for _ in range(20):
         rows = draw.integers(0, 17, draw.integers(1, 40))
         np.testing.assert_array_equal(emb.read(0, rows), x[rows])
-    for rows, named in (([17], 17), ([3, -1], -1), ([2, 10**15], 10**15)):
+    wrong = ([17], 17), ([3, -1], -1), ([2, 10**15], 10**15), (range(9, 18), 17), (range(-2, 4), -2)
+    for rows, named in wrong:
         with pytest.raises(EmbeddingsError, match=rf"Row {named} .*has 17 rows"):
             emb.read(0, rows)
     for shard in (-1, 1):

@@ -1,6 +1,7 @@
 """Exact search against a loop in float64, and everything that must not change its answer."""
 
 import io
+import pickle
 from pathlib import Path
 
 import dask
@@ -26,7 +27,10 @@ from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.scan import Scan
 from laion_dask.kernels import choose as choosing
 from laion_dask.kernels import rough
-from laion_dask.kernels.search import Pairs, order, settled
+from laion_dask.kernels import search as kernel
+from laion_dask.kernels.pairs import Pairs
+from laion_dask.kernels.search import order, settled
+from laion_dask.kernels.together import Together
 from laion_dask.models import Vectors
 from laion_dask.verbs import by_index, hits
 from laion_dask.verbs import search as searching
@@ -156,8 +160,9 @@ def test_nothing_of_how_it_is_computed_changes_the_answer(tmp_path, m, monkeypat
     shuffled = masked.shuffle("hash", npartitions=5)
     same(shuffled.laion.search(emb, queries, 20))
     for scheduler in ("sync", "threads"):
-        with dask.config.set(scheduler=scheduler, num_workers=3):
-            same(frame.laion.search(emb, queries, 20))
+        for workers in (1, 3):
+            with dask.config.set(scheduler=scheduler, num_workers=workers):
+                same(cut.laion.search(emb, queries, 20))
     for name, value in (("ROWS", 7), ("HELD", 1), ("QUERIES", 3), ("PENDING", 16), ("GROUP", 4)):
         with monkeypatch.context() as patch:
             patch.setattr(choosing, name, value)
@@ -165,7 +170,7 @@ def test_nothing_of_how_it_is_computed_changes_the_answer(tmp_path, m, monkeypat
     for few in (0, 1000):
         monkeypatch.setattr(rough, "FEW", few)
         same(frame.laion.search(emb, queries, 20))
-    monkeypatch.setattr(searching, "_TASK", 11)
+    monkeypatch.setattr(searching, "_LOT", 7)
     same(frame.laion.search(emb, queries, 20))
     monkeypatch.setattr(hits, "_NAMED", 0)
     same(frame.laion.search(emb, queries, 20))
@@ -219,7 +224,113 @@ def test_the_cut_keeps_every_row_that_can_be_among_the_best(relative):
         assert cut <= kth and cut > kth - 0.03
         assert bound.below(np.array([[kth]]))[0, 0] <= low + 1e-7
         assert bound.above(np.array([kth]), np.array([0]))[0] >= kth + 0.01
-    assert bound.cut(np.array([-np.inf], np.float32))[0] == -np.inf
+        reach = bound.reach(np.array([kth]))[0]
+        assert kth - 0.03 < reach and reach + relative * abs(reach) + 0.01 <= kth + 1e-6
+    for of in (bound.cut, bound.reach):
+        assert of(np.array([-np.inf], np.float32))[0] == -np.inf
+
+
+@pytest.mark.parametrize("narrow", ["bfloat16", "float32"])
+@pytest.mark.parametrize("least", [-np.inf, 0.0, 0.3])
+def test_the_greatest_of_groups(narrow, least, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(rough, "narrow_dtype", lambda device: getattr(torch, narrow))
+    made = rough.ByMatrix(unit_rows(vectors(5, 8)).astype("float32"), "cpu")
+    draw = torch.Generator().manual_seed(0)
+    for group in (1, 2, 8):
+        lines = torch.rand(5, group, 40, generator=draw).to(made.result_dtype) * 2 - 1
+        lines[0], lines[1, :, :20], lines[2, 0] = -0.5, 0, -np.inf
+        lines[3, :, 1] = -np.inf
+        wanted = lines.float().numpy().max(axis=1)
+        got = made.tops(lines, least)
+        assert got.dtype == np.float32
+        np.testing.assert_array_equal(got[wanted >= least], wanted[wanted >= least])
+        assert (got[wanted < least] < max(least, 0)).all()
+
+
+def test_what_cannot_be_among_the_best_is_not_scored(small, monkeypatch):
+    _, emb = opened(small)
+    queries = unit_rows(vectors(3, seed=9)).astype("float32")
+    rows = np.array([(s, r) for s, x in enumerate(small.images) for r in range(len(x))])
+    n = len(rows)
+    pairs = Pairs(
+        np.repeat(np.arange(3, dtype=np.int32), n), *np.tile(rows, (3, 1)).T, np.zeros(3 * n, int)
+    )
+    true = kernel.score_pairs(pairs, emb, queries)
+    scored, score = [], kernel.score_pairs
+
+    def counted(pairs, *args):
+        scored.append(len(pairs))
+        return score(pairs, *args)
+
+    monkeypatch.setattr(kernel, "score_pairs", counted)
+    for k in (1, 5, n, n + 1):
+        wanted = order(pairs, true, k)
+        for apart in (0, 0.05, np.inf):
+            upper = np.nextafter((true + apart).astype(np.float32), np.float32(np.inf))
+            scored.clear()
+            found = kernel.best(pairs, upper, emb, queries, k)
+            for name in ("query", "shard", "row"):
+                expected = getattr(pairs.take(wanted[0]), name)
+                np.testing.assert_array_equal(getattr(found.pairs, name), expected)
+            np.testing.assert_array_equal(found.rank, wanted[1])
+            np.testing.assert_array_equal(found.cosine, true[wanted[0]].astype(np.float32))
+            assert sum(scored) <= (3 * n if apart else 3 * min(k, n) + 3)
+            assert sum(scored) >= 3 * min(k, n)
+
+
+def test_memory_of_a_search_is_taken_in_turn():
+    together = Together()
+    with together.space() as a, together.space() as b:
+        assert a is not b
+        a.block = "rows"
+        first = a.array("scores", 10)
+        assert np.shares_memory(first, a.array("scores", 6)) and len(a.array("scores", 6)) == 6
+        assert not np.shares_memory(first, a.array("others", 6))
+    with together.space() as again:
+        assert again in (a, b) and again.block is None
+    with pickle.loads(pickle.dumps(together)).space() as other:
+        assert other not in (a, b)
+
+
+def test_what_is_known_of_the_kth_best_counts_a_partition_once():
+    together = Together()
+    assert np.isneginf(together.floor(2)).all()
+    lower = np.array([[0.3, 0.1], [-np.inf, 0.5]], np.float32)
+    for _ in range(3):
+        together.learn(0, lower)
+        assert together.floor(2).tolist() == lower.min(axis=1).tolist()
+    together.learn(1, np.array([[0.2, 0.0], [0.4, 0.6]], np.float32))
+    np.testing.assert_array_equal(together.floor(2), np.float32([0.2, 0.5]))
+    assert np.isneginf(pickle.loads(pickle.dumps(together)).floor(2)).all()
+
+
+@pytest.mark.parametrize("m", [1, 30])
+def test_a_task_that_runs_again_changes_nothing(small, m):
+    frame, emb = opened(small)
+    emb = emb.like(frame)
+    queries = unit_rows(vectors(m, seed=5)).astype("float32")
+    parts = hits.parts(frame)
+    together = Together()
+    once = [choosing.choose(part, i, emb, queries, 9) for i, part in enumerate(parts)]
+    again = [
+        choosing.choose(part, i, emb, queries, 9, together)
+        for _ in range(3)
+        for i, part in enumerate(parts)
+    ]
+    wanted = kernel.best_of(
+        (0, m), 0, kernel.merge(once, emb, queries), emb, queries, 9, Together()
+    )
+    for at in (slice(0, len(parts)), slice(-len(parts), None)):
+        several = again[at]
+        assert sum(len(c.pairs) for c in several) <= sum(len(c.pairs) for c in once)
+        found = kernel.best_of(
+            (0, m), 0, kernel.merge(several, emb, queries), emb, queries, 9, Together()
+        )
+        np.testing.assert_array_equal(found.cosine, wanted.cosine)
+        np.testing.assert_array_equal(found.pairs.row, wanted.pairs.row)
+        assert (found.searched, found.unscored) == (wanted.searched, wanted.unscored)
 
 
 @pytest.mark.parametrize("narrow", ["bfloat16", "float32", "float16"])

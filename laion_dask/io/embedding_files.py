@@ -6,6 +6,7 @@ Reading touches the rows that are asked for. Nothing is ever unpickled.
 from __future__ import annotations
 
 import io
+import os
 import struct
 import threading
 import tokenize
@@ -77,7 +78,7 @@ class EmbeddingFile:
     size: int
     offset: int | None
 
-    def read(self, rows: np.ndarray) -> np.ndarray:
+    def read(self, rows: np.ndarray | range) -> np.ndarray:
         """The rows at these positions, (len(rows), dim) in the file's dtype.
 
         Raises
@@ -86,33 +87,54 @@ class EmbeddingFile:
             When a position is outside the file, or the file now has another size, shape or dtype
             than when it was opened.
         """
-        rows = np.asarray(rows)
-        if rows.ndim == 1 and len(rows) == 0:
+        at = self._places(rows)
+        if isinstance(at, slice) and at.start == at.stop:
             return np.empty((0, self.dim), self.dtype)
-        if rows.ndim != 1 or rows.dtype.kind not in "iu":
-            raise EmbeddingsError(
-                f"Rows of {self.path} were asked for as {rows.dtype} of shape {rows.shape}; "
-                "expected whole numbers, one a row."
-            )
-        if rows.min() < 0 or rows.max() >= self.n_rows:
-            raise EmbeddingsError(
-                f"Row {int(rows.max() if rows.max() >= self.n_rows else rows.min())} was asked of "
-                f"{self.path}, which has {self.n_rows:,} rows. Rows count from 0."
-            )
-        rows = rows.astype(np.int64, copy=False)
         try:
             _check_size(self)
             if self.path.endswith(".parquet"):
-                return _parquet_rows(self, rows)
+                return _parquet_rows(self, _numbers(at))
             if self.offset is None:
-                return _unpacked(self, state_of(self.path))[rows]
-            return _mapped_rows(self, rows) if _is_local(self.path) else _ranges(self, rows)
+                return _unpacked(self, state_of(self.path))[at]
+            if _local(self.path) is None:
+                return _ranges(self, _numbers(at))
+            return _kept.get(self, state_of(self.path))[at]
         except DAMAGED as error:
             if isinstance(error, EmbeddingsError):
                 raise
             raise EmbeddingsError(
                 f"{self.path} can no longer be read as when it was opened: {error}. Open it again."
             ) from error
+
+    def _places(self, rows: np.ndarray | range) -> np.ndarray | slice:
+        """Positions as a slice, where they are a run of rows, or as (n,) int64."""
+        if not isinstance(rows, range):
+            rows = np.asarray(rows)
+            if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
+                raise EmbeddingsError(
+                    f"Rows of {self.path} were asked for as {rows.dtype} of shape {rows.shape}; "
+                    "expected whole numbers, one a row."
+                )
+        if not len(rows):
+            return slice(0, 0)
+        if isinstance(rows, range):
+            low, high = sorted((rows[0], rows[-1]))
+            ascending = rows.step > 0
+        else:
+            low, high = int(rows.min()), int(rows.max())
+            ascending = high - low == len(rows) - 1 and bool((rows[1:] > rows[:-1]).all())
+        if low < 0 or high >= self.n_rows:
+            raise EmbeddingsError(
+                f"Row {high if high >= self.n_rows else low} was asked of "
+                f"{self.path}, which has {self.n_rows:,} rows. Rows count from 0."
+            )
+        if ascending and high - low == len(rows) - 1:
+            return slice(low, high + 1)
+        return np.asarray(rows, np.int64)
+
+
+def _numbers(at: np.ndarray | slice) -> np.ndarray:
+    return np.arange(at.start, at.stop) if isinstance(at, slice) else at
 
 
 def _parquet_rows(file: EmbeddingFile, rows: np.ndarray) -> np.ndarray:
@@ -163,30 +185,32 @@ def _as_matrix(column: pa.ChunkedArray, file: EmbeddingFile) -> np.ndarray:
     return out
 
 
-def _is_local(path: str) -> bool:
-    return isinstance(fsspec.core.url_to_fs(path)[0], LocalFileSystem)
+@lru_cache(maxsize=1 << 16)
+def _local(path: str) -> str | None:
+    """A local file's path as the system spells it; None for one that is elsewhere."""
+    fs, inner = fsspec.core.url_to_fs(path)
+    return inner if isinstance(fs, LocalFileSystem) else None
 
 
 def state_of(path: str) -> str:
     """What changes when a file is written anew, so that nothing stale is kept of it."""
+    local = _local(path)
+    if local is not None:
+        found = os.stat(local)
+        return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}-{found.st_dev}"
     fs, inner = fsspec.core.url_to_fs(path)
     return fs.ukey(inner)
 
 
 def _check_size(file: EmbeddingFile) -> None:
-    fs, inner = fsspec.core.url_to_fs(file.path)
-    size = fs.size(inner)
+    local = _local(file.path)
+    if local is not None:
+        size = os.stat(local).st_size
+    else:
+        fs, inner = fsspec.core.url_to_fs(file.path)
+        size = fs.size(inner)
     if size is not None and size != file.size:
         raise ValueError(f"it has {size:,} bytes now, and had {file.size:,}")
-
-
-def _mapped_rows(file: EmbeddingFile, rows: np.ndarray) -> np.ndarray:
-    array = _kept.get(file, state_of(file.path))
-    if rows[-1] - rows[0] == len(rows) - 1 and np.array_equal(
-        rows, np.arange(rows[0], rows[-1] + 1)
-    ):
-        return np.asarray(array[rows[0] : rows[-1] + 1])
-    return np.asarray(array[rows])
 
 
 class _Mappings:
@@ -205,7 +229,7 @@ class _Mappings:
         with self._guard:
             array = self._maps.pop((file, state), None)
             if array is None:
-                array = _mapped(file)
+                array = np.asarray(_mapped(file))  # a memmap is slow to take parts of
             self._maps[file, state] = array
             size = sum(kept.nbytes for kept in self._maps.values())
             while size > self._most:

@@ -57,7 +57,7 @@ class Embeddings:
         """The widest dtype of the files: ``"float16"`` or ``"float32"``."""
         return max(f.dtype for f in self.files)
 
-    def read(self, shard: int, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    def read(self, shard: int, rows: Sequence[int] | np.ndarray | range) -> np.ndarray:
         """The vectors of some rows of one shard. Eager.
 
         Parameters
@@ -81,7 +81,7 @@ class Embeddings:
             raise EmbeddingsError(
                 f"Shard {shard} was asked for; there are {len(self.files)}, counted from 0."
             )
-        return self.files[shard].read(np.asarray(rows))
+        return self.files[shard].read(rows)
 
     def like(self, frame: dd.DataFrame) -> Embeddings:
         """The same embeddings, in the order of a frame's shards. Eager, but reads no data.

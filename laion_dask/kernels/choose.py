@@ -9,21 +9,31 @@ import numpy as np
 
 from laion_dask.backend import gpu_count
 from laion_dask.kernels import rough
-from laion_dask.kernels.search import Chosen, Pairs, greatest, runs, settled
+from laion_dask.kernels.pairs import Chosen, Pairs, greatest
+from laion_dask.kernels.places import runs
+from laion_dask.kernels.search import settled
+from laion_dask.kernels.together import Space, Together
 from laion_dask.models.torch_threads import one_torch_thread
 
 if TYPE_CHECKING:
     from laion_dask.io.embeddings import Embeddings
 
 #: Cosines that are held at a time, rows times queries, and the most rows and queries of these.
-HELD, ROWS, QUERIES = 1 << 24, 1 << 16, 1024
+HELD, ROWS, QUERIES = 1 << 24, 1 << 17, 1024
 #: Rows a group: of a group only the best cosine is looked at, until that one is good enough.
 GROUP = 8
 #: Candidates that are held before they are looked through: so many times k of each query.
 PENDING = 16
 
 
-def choose(part, number: int, embeddings: Embeddings, vectors: np.ndarray, k: int) -> Chosen:
+def choose(
+    part,
+    number: int,
+    embeddings: Embeddings,
+    vectors: np.ndarray,
+    k: int,
+    together: Together | None = None,
+) -> Chosen:
     """The rows of one partition that can be among the k nearest to each query.
 
     Parameters
@@ -35,25 +45,32 @@ def choose(part, number: int, embeddings: Embeddings, vectors: np.ndarray, k: in
     vectors : (m, dim) float32 array
         Of length one.
     k : int
+    together : Together, optional
+        Of the tasks of a search.
     """
     device = "cuda" if gpu_count() else "cpu"
-    if rough.goes_by_rows(len(vectors), device):
-        return _choose(part, number, embeddings, vectors, k, device)
-    # In a thread of its own, which alone is sure to run torch on one thread.
-    with one_torch_thread(), ThreadPoolExecutor(1) as pool:
-        return pool.submit(_choose, part, number, embeddings, vectors, k, device).result()
+    together = together or Together()
+    floor = together.floor(len(vectors))
+    with together.space() as space:
+        given = part, number, embeddings, vectors, k, floor, device, space
+        if rough.goes_by_rows(len(vectors), device):
+            chosen = _choose(*given)
+        else:  # in a thread of its own, which alone is sure to run torch on one thread
+            with one_torch_thread(), ThreadPoolExecutor(1) as pool:
+                chosen = pool.submit(_choose, *given).result()
+    together.learn(number, chosen.lower)
+    return chosen
 
 
-def _choose(part, number: int, embeddings, vectors: np.ndarray, k: int, device: str) -> Chosen:
+def _choose(part, number: int, embeddings, vectors, k: int, floor, device, space) -> Chosen:
     parts = [slice(at, at + QUERIES) for at in range(0, len(vectors), QUERIES)]
-    space = rough.Space()
-    lots = [_Lot(vectors[some], number, k, embeddings, device, space) for some in parts]
+    lots = [_Lot(vectors[s], number, k, embeddings, floor[s], device, space) for s in parts]
     step = min(ROWS, max(2048, HELD // min(QUERIES, max(1, len(vectors)))))
-    searched = unscored = 0
+    searched, unscored, dtype = 0, 0, embeddings.dtype
     for shard, rows in runs(part):
         for at in range(0, len(rows), step):
             here = rows[at : at + step]
-            x = embeddings.read(shard, here).astype(embeddings.dtype, copy=False)
+            x = embeddings.read(shard, here).astype(dtype, copy=False)
             bad = max((lot.add(x, shard, here) for lot in lots), default=0)
             searched, unscored = searched + len(here) - bad, unscored + bad
     found = [lot.candidates(some.start) for lot, some in zip(lots, parts, strict=True)]
@@ -70,19 +87,27 @@ class _Lot:
     """The candidates of some queries, block by block."""
 
     def __init__(
-        self, vectors: np.ndarray, number: int, k: int, embeddings, device: str, space: rough.Space
+        self,
+        vectors: np.ndarray,
+        number: int,
+        k: int,
+        embeddings: Embeddings,
+        floor: np.ndarray,
+        device: str,
+        space: Space,
     ) -> None:
         self._vectors, self._number, self._k = vectors, number, k
         self._embeddings = embeddings
         if rough.goes_by_rows(len(vectors), device):
-            self._rough = rough.RowByRow(vectors, embeddings.dtype)
+            self._rough = rough.RowByRow(vectors, embeddings.dtype, space)
         else:
             self._rough = rough.ByMatrix(vectors, device, space)
+        self._floor = self._rough.bound.reach(floor)
         self._pending = max(1 << 20, PENDING * k * len(vectors))
         self._found: list[tuple[Pairs, np.ndarray]] = []
         self._best = np.full((len(vectors), k), -np.inf, np.float32)
 
-    def add(self, x: np.ndarray, shard: int, rows: np.ndarray) -> int:
+    def add(self, x: np.ndarray, shard: int, rows: np.ndarray | range) -> int:
         """Look at a block; how many of its rows have no direction."""
         # Groups must be many more than k, or their best would say little of the k-th best row.
         group = GROUP
@@ -94,10 +119,12 @@ class _Lot:
         scores[:, len(rows) :] = -np.inf
         # Row i is in group i % width, so that equal rows, which often lie together, are apart.
         lines = scores.reshape(len(scores), group, width)
-        query, position, cosine = self._over(lines, self._rough.tops(lines))
+        tops = self._rough.tops(lines, self._cut().min(initial=np.inf))
+        query, position, cosine = self._over(lines, tops)
         n = len(query)
-        places = np.full(n, shard, np.int32), rows[position], np.full(n, self._number, np.int32)
-        self._found.append((Pairs(query, *places), cosine))
+        row = position + rows.start if isinstance(rows, range) else rows[position]
+        where = np.full(n, shard, np.int32), row, np.full(n, self._number, np.int32)
+        self._found.append((Pairs(query, *where), cosine))
         if sum(len(pairs) for pairs, _ in self._found) > self._pending:
             self._settle()
         return bad
@@ -105,7 +132,7 @@ class _Lot:
     def _over(self, lines, tops: np.ndarray):
         """(query, position in the block, rough cosine) of all that reach the cut."""
         width = tops.shape[1]
-        if np.isneginf(self._best).any():  # not yet k rows for every query: all groups count
+        if np.isneginf(self._cut()).any():  # not yet k rows for every query: all groups count
             self._best = greatest(np.concatenate([self._best, tops], axis=1), self._k)
             query, which = np.divmod(_at_least(tops, self._cut()), width)
         else:
@@ -121,7 +148,7 @@ class _Lot:
 
     def _cut(self) -> np.ndarray:
         """(queries,) float32: the least rough cosine that will do, as far as is known."""
-        return self._rough.bound.cut(self._best.min(axis=1))
+        return np.maximum(self._rough.bound.cut(self._best.min(axis=1)), self._floor)
 
     def _compacted(self) -> tuple[Pairs, np.ndarray]:
         pairs = Pairs.join([pairs for pairs, _ in self._found])

@@ -129,7 +129,7 @@ def index_rows(
     encode = ivf_pq.encoder(trained, device)
 
     def work(block: Stretch):
-        x, here = with_direction(block.file.read(np.arange(block.first, block.stop)))
+        x, here = with_direction(block.file.read(range(block.first, block.stop)))
         ids = here + block.start
         nearest = exact(queries.vectors, queries.ids, x, ids, queries.k, device)
         return len(block), ids, encode(x), nearest

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from laion_dask.products import rough_bound, rough_cosines, squares, widen
+from laion_dask.kernels.together import Space
+from laion_dask.products import rough_bound, rough_cosines, squares
 
 #: Up to so many queries, a pass over the rows for each is faster on the CPU than a matrix product.
 FEW = 4
 #: Rows that are brought to length one at a time: they stay in a core's cache.
-_STEP = 256
+_STEP = 1024
 #: How far from 1 the lengths of a block's rows may be for the block to be left as it is; float16
-#: storage of unit rows moves them by less than a tenth of it.
-_NEAR = 2.0**-10
+#: storage of unit rows moves them by less than half of it.
+_NEAR = 2.0**-12
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,24 @@ class Bound:
         """
         kth = kth.astype(np.float64)
         with np.errstate(invalid="ignore"):
-            rest = np.where(np.isinf(kth), kth, kth - self.relative * abs(kth)) - 2 * self.absolute
+            return self._reach(np.where(np.isinf(kth), kth, kth - self.relative * abs(kth)), 2)
+
+    def reach(self, low: np.ndarray) -> np.ndarray:
+        """The least rough cosine of a row whose true one may be ``low``; -inf where that is -inf.
+
+        Parameters
+        ----------
+        low : (m,) float32 array
+
+        Returns
+        -------
+        (m,) float32
+            Rounded down.
+        """
+        return self._reach(low.astype(np.float64), 1)
+
+    def _reach(self, low: np.ndarray, times: int) -> np.ndarray:
+        rest = low - times * self.absolute
         cut = rest / np.where(rest < 0, 1 - self.relative, 1 + self.relative)
         return np.nextafter(cut.astype(np.float32), np.float32(-np.inf))
 
@@ -80,19 +98,20 @@ class RowByRow:
     dtype turns it: cosines with two unit vectors differ by at most their distance.
     """
 
-    def __init__(self, vectors: np.ndarray, dtype: str) -> None:
-        self._vectors = vectors.astype(dtype)
+    def __init__(self, vectors: np.ndarray, dtype: str, space: Space | None = None) -> None:
+        self._vectors, self._space = vectors.astype(dtype), space or Space()
         self.bound = Bound(0.0, rough_bound(vectors.shape[1]) + _turned(vectors, self._vectors))
 
     def room(self, width: int) -> np.ndarray:
         """As `ByMatrix`."""
-        return np.empty((len(self._vectors), width), np.float32)
+        size = len(self._vectors) * width
+        return self._space.array("scores", size).reshape(-1, width)
 
     def fill(self, x: np.ndarray, out: np.ndarray) -> int:
         """As `ByMatrix`."""
         found = out[:, : len(x)]
         for line, vector in zip(found, self._vectors, strict=True):
-            line[:] = rough_cosines(x, vector)
+            rough_cosines(x, vector, out=line)
         # A row of zeros has the cosine 0, one with a NaN NaN, one with an infinity NaN, 1 or
         # infinite, by processor.
         first = found[0]
@@ -101,21 +120,13 @@ class RowByRow:
         found[:, bad] = -np.inf
         return len(bad)
 
-    def tops(self, lines: np.ndarray) -> np.ndarray:
+    def tops(self, lines: np.ndarray, least: float) -> np.ndarray:
         """As `ByMatrix`."""
         return lines.max(axis=1)
 
     def members(self, lines: np.ndarray, query: np.ndarray, which: np.ndarray) -> np.ndarray:
         """As `ByMatrix`."""
         return lines[query, :, which]
-
-
-class Space:
-    """Memory that the products of many queries take in turn, and the rows that all of them read."""
-
-    def __init__(self) -> None:
-        self.held = self.rows = self.wide = None
-        self.block: tuple | None = None
 
 
 class ByMatrix:
@@ -149,11 +160,8 @@ class ByMatrix:
 
     def room(self, width: int):
         """A tensor (m, width) to fill, in the same memory every time."""
-        m, space = len(self._vectors), self._space
-        if space.held is None or len(space.held) < m * width:
-            held = self._torch.empty(m * width, dtype=self.result_dtype, device=self.device)
-            space.held = held
-        return space.held[: m * width].view(m, width)
+        m = len(self._vectors)
+        return self._reused("scores", m * width, self.result_dtype).view(m, width)
 
     def fill(self, x: np.ndarray, out) -> int:
         """Fill ``out`` with the rough cosines of a block.
@@ -171,9 +179,7 @@ class ByMatrix:
             How many rows have none.
         """
         if self._space.block is None or self._space.block[0] is not x:
-            lengths = squares(x)
-            bad = np.flatnonzero(~_has_direction(lengths))
-            self._space.block = x, self._unit_rows(x, lengths, bad), bad
+            self._space.block = x, *self._unit_rows(x)
         _, rows, bad = self._space.block
         if self.device.startswith("cuda"):
             made = self._torch.mm(self._vectors, rows.T, out_dtype=self._torch.float32)
@@ -184,41 +190,69 @@ class ByMatrix:
             out[:, self._torch.from_numpy(bad).to(out.device)] = -np.inf
         return len(bad)
 
-    def tops(self, lines) -> np.ndarray:
-        """The greatest of each group: (m, groups) of (m, rows of a group, groups), float32."""
-        return lines.amax(1).float().cpu().numpy()
+    def tops(self, lines, least: float) -> np.ndarray:
+        """The greatest of each group: (m, groups) of (m, rows of a group, groups), float32.
+
+        Of a group where all are less than ``least``, any number less than it will do.
+        """
+        torch = self._torch
+        if least > 0 and lines.dtype == torch.bfloat16:
+            # Positive numbers are in the order of their bits, which are compared several times as
+            # fast; a negative one is less than any positive one either way.
+            lines = lines.view(torch.int16)
+        n = lines.shape[1]
+        if n > 1:  # halves against halves; n is a power of two
+            n //= 2
+            tops = self._reused("tops", len(lines) * n * lines.shape[2], lines.dtype)
+            tops = tops.view(len(lines), n, -1)
+            torch.maximum(lines[:, :n], lines[:, n:], out=tops)
+            while n > 1:
+                n //= 2
+                torch.maximum(tops[:, :n], tops[:, n : 2 * n], out=tops[:, :n])
+            lines = tops
+        found = self._reused("found", lines[:, 0].numel(), torch.float32, "cpu")
+        found = found.view(len(lines), -1)
+        return found.copy_(lines[:, 0].view(self.result_dtype)).numpy()
 
     def members(self, lines, query: np.ndarray, which: np.ndarray) -> np.ndarray:
         """All of some groups: (n, rows of a group) float32."""
         query, which = (self._torch.from_numpy(i).to(self.device) for i in (query, which))
         return lines[query, :, which].float().cpu().numpy()
 
-    def _unit_rows(self, x: np.ndarray, lengths: np.ndarray, bad: np.ndarray):
-        """The rows at length one, in the narrow dtype, on the device; zeros for bad ones."""
-        torch, space = self._torch, self._space
-        if space.rows is None or len(space.rows) < len(x):
-            space.rows = torch.empty((len(x), x.shape[1]), dtype=self.dtype, device=self.device)
-            space.wide = torch.empty((_STEP, x.shape[1]))
-        rows, wide = space.rows[: len(x)], space.wide.numpy()
-        lengths[bad] = np.inf
-        # Over a large or a tiny length a float32 would be infinite or lose its digits.
-        far = np.flatnonzero(((lengths > 1e70) | (lengths < 1e-60)) & np.isfinite(lengths))
-        scale = (1 / np.sqrt(lengths)).astype(np.float32)[:, None]
-        good = scale[scale > 0]
-        as_they_are = bool((abs(good - 1) < 0.99 * _NEAR).all())
+    def _unit_rows(self, x: np.ndarray):
+        """The rows at length one, in the narrow dtype, on the device, and positions of bad ones.
+
+        Bad ones, which have no direction, become zeros.
+        """
+        dim = x.shape[1]
+        rows = self._reused("rows", len(x) * dim, self.dtype).view(-1, dim)
+        bad = [np.empty(0, np.int64)]
         for at in range(0, len(x), _STEP):
-            block = x[at : at + _STEP]
-            widen(block, wide[: len(block)])
-            if not as_they_are:
-                with np.errstate(invalid="ignore", over="ignore"):
-                    wide[: len(block)] *= scale[at : at + len(block)]
-            rows[at : at + len(block)].copy_(space.wide[: len(block)])
-        for at in far:
-            fine = np.asarray(x[at], np.float64) / np.sqrt(lengths[at])
-            rows[at] = torch.from_numpy(fine).to(self.device, self.dtype)
-        if len(bad):
-            rows[torch.from_numpy(bad).to(self.device)] = 0
-        return rows
+            block, out = x[at : at + _STEP], rows[at : at + _STEP]
+            lengths = squares(block)
+            has = _has_direction(lengths)
+            self._narrowed(block, lengths, out)
+            # Over a large or a tiny length a float32 would be infinite or lose its digits.
+            for i in np.flatnonzero(has & ((lengths > 1e70) | (lengths < 1e-60))):
+                fine = np.asarray(block[i], np.float64) / np.sqrt(lengths[i])
+                out[i] = self._torch.from_numpy(fine).to(self.device, self.dtype)
+            if not has.all():
+                bad.append(at + np.flatnonzero(~has))
+                out[self._torch.from_numpy(~has).to(self.device)] = 0
+        return rows, np.concatenate(bad)
+
+    def _narrowed(self, block: np.ndarray, lengths: np.ndarray, out) -> None:
+        """Copy a block's rows, scaled to length one if they are not near it already."""
+        wide = self._reused("wide", block.size, self._torch.float32, "cpu").view(block.shape)
+        wide.copy_(self._torch.from_dlpack(block))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            scale = (1 / np.sqrt(lengths)).astype(np.float32)[:, None]
+        if not (abs(scale - 1) < 0.99 * _NEAR).all():
+            wide *= self._torch.from_numpy(scale)
+        out.copy_(wide)
+
+    def _reused(self, name: str, size: int, dtype, device: str | None = None):
+        return self._space.tensor(name, size, dtype, device or self.device)
 
 
 def narrow_dtype(device: str):

@@ -8,80 +8,22 @@ blocks, devices or workers. Cosines stay in float64 until they are in order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laion_dask.backend import to_numpy
-from laion_dask.errors import ProvenanceError
-from laion_dask.products import widen
+from laion_dask.kernels.pairs import Chosen, Found, Pairs, greatest
+from laion_dask.kernels.places import multiplied
+from laion_dask.kernels.together import Space, Together
+from laion_dask.products import cosines
 
 if TYPE_CHECKING:
     from laion_dask.io.embeddings import Embeddings
 
 #: Pairs of a row and a query that are scored at a time: 6 MiB of float32 a side at 768 dimensions.
 _PAIRS = 2048
-#: Of these, as many as stay in a core's cache while products are taken.
-_FEW = 256
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Pairs of a query and a row, as columns of the same length.
-
-    Attributes
-    ----------
-    query : int32 array
-    shard : int32 array
-    row : int64 array
-    part : int32 array
-        The partition that the row is in.
-    """
-
-    query: np.ndarray
-    shard: np.ndarray
-    row: np.ndarray
-    part: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.query)
-
-    def take(self, which: np.ndarray | slice) -> Pairs:
-        """Some of them: a mask, or positions in an order."""
-        return Pairs(*(getattr(self, f.name)[which] for f in fields(self)))
-
-    @classmethod
-    def join(cls, several: Sequence[Pairs]) -> Pairs:
-        """All of them, end to end."""
-        columns = [[getattr(pairs, f.name) for pairs in several] for f in fields(cls)]
-        types = (np.int32, np.int32, np.int64, np.int32)
-        joined = zip(types, columns, strict=True)
-        return cls(*(np.concatenate([np.empty(0, dtype), *column]) for dtype, column in joined))
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The rows of some partitions that can still be among the k best.
-
-    Attributes
-    ----------
-    pairs : Pairs
-    upper : float32 array
-        What the cosine of each pair is at most.
-    lower : (m, k) float32 array
-        What the cosines of k different rows are at least, for each query, in no order; -inf where
-        there are fewer rows.
-    searched, unscored : int
-        Rows with a direction, and without.
-    """
-
-    pairs: Pairs
-    upper: np.ndarray
-    lower: np.ndarray
-    searched: int
-    unscored: int
 
 
 def merge(several: Sequence[Chosen], embeddings: Embeddings, vectors: np.ndarray) -> Chosen:
@@ -109,22 +51,95 @@ def settled(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int):
     return order(pairs, score_pairs(pairs, embeddings, vectors), k + 1)[0]
 
 
-def greatest(values: np.ndarray, k: int) -> np.ndarray:
-    """The k greatest of each line, in no order; (m, k) of (m, at least k)."""
-    n = values.shape[1]
-    return values if n == k else np.partition(values, n - k, axis=1)[:, n - k :]
+def best(
+    pairs: Pairs,
+    upper: np.ndarray,
+    embeddings: Embeddings,
+    vectors: np.ndarray,
+    k: int,
+    space: Space | None = None,
+) -> Found:
+    """The k best pairs of each query by exact cosine.
+
+    The k that promise most are scored first. The least of theirs is what every other row must be
+    able to reach, which most are not.
+
+    Parameters
+    ----------
+    pairs : Pairs
+    upper : (n,) float32 array
+        What the cosine of each pair is at most; inf says nothing of it.
+    embeddings : Embeddings
+    vectors : (m, dim) float32 array
+        Of length one.
+    k : int
+    space : Space, optional
+
+    Raises
+    ------
+    ProvenanceError
+        When a row is among the best twice: the frame has it several times.
+    """
+    cosine = np.full(len(pairs), np.nan)
+    first, rank = order(pairs, upper, k)
+    cosine[first] = score_pairs(pairs.take(first), embeddings, vectors, space)
+    least = np.full(len(vectors), -np.inf, np.float32)
+    starts = np.flatnonzero(rank == 0)
+    whole = np.diff([*starts, len(first)]) == k
+    if whole.any():
+        of_query = np.minimum.reduceat(cosine[first], starts)[whole]
+        least[pairs.query[first[starts[whole]]]] = of_query  # NaN leaves nothing out
+    able = ~(upper < least[pairs.query])
+    able[first] = False
+    rest = np.flatnonzero(able)
+    cosine[rest] = score_pairs(pairs.take(rest), embeddings, vectors, space)
+    return _cut(pairs, cosine, k)
 
 
-def score_pairs(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray) -> np.ndarray:
-    """The exact cosine of each pair, in float64, every row alone.
+def best_of(
+    span: tuple[int, int],
+    number: int,
+    chosen: Chosen,
+    embeddings: Embeddings,
+    vectors: np.ndarray,
+    k: int,
+    together: Together,
+) -> Found:
+    """`best` of the queries from ``span[0]`` to before ``span[1]``, of all that were chosen."""
+    query = chosen.pairs.query
+    mine = np.flatnonzero((query >= span[0]) & (query < span[1]))
+    pairs = chosen.pairs.take(mine)
+    pairs = replace(pairs, query=pairs.query - np.int32(span[0]))
+    with together.space() as space:
+        found = best(pairs, chosen.upper[mine], embeddings, vectors[slice(*span)], k, space)
+    found = replace(found, searched=chosen.searched, unscored=chosen.unscored)
+    return found.numbered(np.arange(*span))
 
-    Rounded to float32 it is what `products.cosines` gives.
+
+def _cut(pairs: Pairs, cosine: np.ndarray, k: int) -> Found:
+    """The k best; one more is looked at, since the k-th may be the first of two copies."""
+    at, rank = order(pairs, cosine, k + 1)
+    found = pairs.take(at)
+    same = np.ones(max(0, len(found) - 1), bool)
+    for values in (found.query, found.shard, found.row):
+        same &= values[1:] == values[:-1]
+    if same.any():
+        raise multiplied()
+    kept = rank < k
+    return Found(found.take(kept), rank[kept], cosine[at[kept]].astype(np.float32))
+
+
+def score_pairs(
+    pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, space: Space | None = None
+) -> np.ndarray:
+    """The exact cosine of each pair, `products.cosines` of every row alone.
 
     Parameters
     ----------
     pairs : Pairs
     embeddings : Embeddings
     vectors : (m, dim) float32 array
+    space : Space, optional
 
     Returns
     -------
@@ -134,26 +149,21 @@ def score_pairs(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray) -> np
     out = np.empty(len(pairs), np.float64)
     by_row = np.lexsort((pairs.row, pairs.shard))
     ends = np.flatnonzero(np.diff(pairs.shard[by_row])) + 1
+    most = min(_PAIRS, len(pairs))
+    space, dim = space or Space(), vectors.shape[1]
+    wanted = space.array("wanted", most * dim).reshape(most, dim)
+    rows_of = space.array("rows of", most * dim, embeddings.dtype).reshape(most, dim)
     for here in np.split(by_row, ends) if len(by_row) else ():
         for at in range(0, len(here), _PAIRS):
             some = here[at : at + _PAIRS]
+            n = len(some)
             rows, which = np.unique(pairs.row[some], return_inverse=True)
             x = embeddings.read(int(pairs.shard[some[0]]), rows)
-            for few in (slice(i, i + _FEW) for i in range(0, len(some), _FEW)):
-                out[some[few]] = _cosines(x[which[few]], vectors[pairs.query[some[few]]])
+            x = x.astype(embeddings.dtype, copy=False)
+            np.take(x, which, axis=0, out=rows_of[:n], mode="clip")
+            np.take(vectors, pairs.query[some], axis=0, out=wanted[:n], mode="clip")
+            out[some] = cosines(rows_of[:n], wanted[:n])
     return out
-
-
-def _cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(n,) float64: the cosines of rows with a row of float32 each."""
-    import numkong
-
-    wide = np.empty(x.shape, np.float32)
-    widen(x, wide)
-    two = (wide, y), (wide, wide), (y, y)
-    dots, lengths, others = (np.asarray(numkong.dot(*each)) for each in two)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.clip(dots / (np.sqrt(lengths) * np.sqrt(others)), -1, 1)
 
 
 def order(pairs: Pairs, cosine: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -172,9 +182,9 @@ def order(pairs: Pairs, cosine: np.ndarray, k: int) -> tuple[np.ndarray, np.ndar
     key = (query.astype(np.int64) << 32) | falling
     falls = np.argsort(key, kind="stable")
     # Of each query those at least as good as the k-th, then these few in full order.
-    start = np.searchsorted(query[falls], query[falls])
-    stop = np.searchsorted(query[falls], query[falls], side="right")
-    kth = key[falls[np.minimum(start + k, stop) - 1]]
+    stops = np.flatnonzero(np.diff(query[falls], append=-1)) + 1
+    counts = np.diff(stops, prepend=0)
+    kth = np.repeat(key[falls[np.minimum(stops - counts + k, stops) - 1]], counts)
     falls = falls[key[falls] <= kth]
     kept = known[falls]
     by = pairs.row[kept], pairs.shard[kept], -cosine[kept], pairs.query[kept]
@@ -182,74 +192,3 @@ def order(pairs: Pairs, cosine: np.ndarray, k: int) -> tuple[np.ndarray, np.ndar
     query = pairs.query[final]
     rank = np.arange(len(final)) - np.searchsorted(query, query)
     return final[rank < k], rank[rank < k]
-
-
-def among(part, number: int, wanted: Pairs) -> Pairs:
-    """Those of some pairs whose row is in a partition, which they are told.
-
-    Parameters
-    ----------
-    part : frame with ``shard`` and ``row``, or (shard, start, stop)
-    number : int
-        The partition's.
-    wanted : Pairs
-    """
-    kept = np.zeros(len(wanted), bool)
-    for shard, rows in runs(part):
-        here = np.flatnonzero(wanted.shard == shard)
-        kept[here] = _is_among(wanted.row[here], rows)
-    found = wanted.take(kept)
-    return Pairs(found.query, found.shard, found.row, np.full(len(found), number, np.int32))
-
-
-def _is_among(row: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Whether each row is one of others, which ascend."""
-    at = np.minimum(np.searchsorted(rows, row), len(rows) - 1)
-    return rows[at] == row
-
-
-def runs(part) -> Iterator[tuple[int, np.ndarray]]:
-    """A partition's rows shard by shard: (shard, rows ascending, each once); none are empty.
-
-    Parameters
-    ----------
-    part : frame with ``shard`` and ``row``, or (shard, start, stop)
-
-    Raises
-    ------
-    ProvenanceError
-        When a row is there twice, or has no shard or no number.
-    """
-    if isinstance(part, tuple):
-        shard, start, stop = part
-        if stop > start:
-            yield shard, np.arange(start, stop)
-        return
-    shards, rows = _places(part, "shard"), _places(part, "row")
-    for shard in np.unique(shards):
-        here = rows[shards == shard]
-        once = np.unique(here)
-        if len(once) < len(here):
-            raise multiplied()
-        yield int(shard), once
-
-
-def _places(part, name: str) -> np.ndarray:
-    """The shards or rows of a partition; a merge may have made floats of them."""
-    missing = int(part[name].isna().sum())
-    if missing:
-        raise ProvenanceError(
-            f"{missing:,} rows of a partition have no {name!r}: an outer merge or a concat has "
-            "added rows that are in no shard. Merge with how='left' or 'inner', or leave them out "
-            "with frame.dropna(subset=['shard', 'row'])."
-        )
-    values = to_numpy(part[name])
-    return values if values.dtype.kind in "iu" else values.astype(np.int64)
-
-
-def multiplied() -> ProvenanceError:
-    """The error for a row that a frame has more than once."""
-    return ProvenanceError(
-        "The frame has the same row several times: a merge or a concat has multiplied rows, so "
-        "the nearest cannot be counted off. Search first, and merge what was found."
-    )

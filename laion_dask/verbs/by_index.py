@@ -10,7 +10,8 @@ import numpy as np
 
 from laion_dask.errors import must_be
 from laion_dask.io.embeddings import Embeddings
-from laion_dask.kernels.search import Pairs, among
+from laion_dask.kernels.pairs import Found, Pairs
+from laion_dask.kernels.places import among
 from laion_dask.verbs import hits
 
 #: Candidates that are held at a time, of all queries together: some 60 bytes each.
@@ -37,8 +38,8 @@ def check(index) -> None:
 
 
 def nearest(
-    frame: dd.DataFrame, embeddings: Embeddings, vectors: np.ndarray, k: int, index, cut: Callable
-) -> tuple[Pairs, np.ndarray, np.ndarray]:
+    frame: dd.DataFrame, embeddings: Embeddings, vectors: np.ndarray, k: int, index, best: Callable
+) -> Found:
     """The k nearest rows of a frame to each query, of those that an index proposes. Eager.
 
     For queries with fewer than k results four times as many are asked for, until there are k, the
@@ -53,16 +54,8 @@ def nearest(
         Of length one.
     k : int
     index : Index
-    cut : callable
-        ``cut(pairs, embeddings, vectors, k)`` → the k best of some pairs, their ranks, cosines.
-
-    Returns
-    -------
-    pairs : Pairs
-        By query and rank.
-    rank : (n,) int64
-        From 0.
-    cosine : (n,) float32
+    best : callable
+        ``best(pairs, embeddings, vectors, k)`` → the k best of some pairs, as Found.
     """
     index.check(embeddings)
     n = index.n_candidates(k)
@@ -73,18 +66,14 @@ def nearest(
         for at in range(0, len(left), step):
             some = left[at : at + step]
             pairs, more = _proposed(frame, index, vectors[some], n)
-            pairs, rank, cosine = cut(pairs, embeddings, vectors[some], k)
-            short = np.bincount(pairs.query, minlength=len(some)) < k
+            found = best(pairs, embeddings, vectors[some], k)
+            short = np.bincount(found.pairs.query, minlength=len(some)) < k
             short &= more & (n < most)
-            final = ~short[pairs.query]
-            pairs = Pairs(some[pairs.query], pairs.shard, pairs.row, pairs.part)
-            done.append((pairs.take(final), rank[final], cosine[final]))
+            done.append(found.numbered(some).take(~short[found.pairs.query]))
             again.append(some[short])
         left, n = np.concatenate(again), 4 * n
-    pairs, rank, cosine = zip(*done, strict=True)
-    pairs, rank, cosine = Pairs.join(pairs), np.concatenate(rank), np.concatenate(cosine)
-    by_query = np.argsort(pairs.query, kind="stable")
-    return pairs.take(by_query), rank[by_query], cosine[by_query]
+    found = Found.join(done)
+    return found.take(np.argsort(found.pairs.query, kind="stable"))
 
 
 def _proposed(frame, index, vectors: np.ndarray, n: int) -> tuple[Pairs, np.ndarray]:

@@ -11,7 +11,7 @@ from dask.dataframe import methods
 from laion_dask import partition
 from laion_dask.backend import frame_like, to_numpy
 from laion_dask.errors import ProvenanceError
-from laion_dask.kernels.search import Pairs
+from laion_dask.kernels.pairs import Pairs
 from laion_dask.predicate import Predicate
 from laion_dask.predicate.nodes import Among, Constant, Name
 from laion_dask.schema import PROVENANCE

@@ -13,15 +13,17 @@ from laion_dask import partition
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels.choose import choose
-from laion_dask.kernels.search import Pairs, merge, multiplied, order, score_pairs
+from laion_dask.kernels.pairs import Chosen, Found, Pairs
+from laion_dask.kernels.search import best_of, merge, order, score_pairs
+from laion_dask.kernels.together import Together
 from laion_dask.schema import PROVENANCE
 from laion_dask.verbs import by_index, hits
 from laion_dask.verbs.queries import as_vectors
 from laion_dask.verbs.rows import Rows, account, beside
 from laion_dask.verbs.where import where as filtered
 
-#: Pairs that one task scores.
-_TASK = 1 << 15
+#: Pairs that one task reorders, and queries whose nearest one task brings in order.
+_TASK, _LOT = 1 << 15, 64
 #: Results of one search: they are held in memory as a whole.
 _MOST = 50_000_000
 
@@ -124,11 +126,11 @@ def search(
         )
     second = None if rerank is None else _second(rerank, frame, len(vectors))
     if index is None:
-        pairs, rows = _nearest(frame, paired, vectors, take)
-        pairs, rank, cosine = _cut(pairs, paired, vectors, take)
+        found, rows = _nearest(frame, paired, vectors, take)
     else:
-        pairs, rank, cosine = by_index.nearest(frame, paired, vectors, take, index, _cut)
-    made = {"query": pairs.query.astype(np.int64), "rank": rank + 1, to: cosine}
+        found = by_index.nearest(frame, paired, vectors, take, index, _best)
+    pairs = found.pairs
+    made = {"query": pairs.query.astype(np.int64), "rank": found.rank + 1, to: found.cosine}
     if second is not None:
         order_, rank, other = _reordered(pairs, *second, k)
         pairs = pairs.take(order_)
@@ -197,8 +199,8 @@ def _second(rerank: Rerank, frame: dd.DataFrame, m: int) -> tuple[Embeddings, np
     return paired, vectors if len(vectors) == m else np.repeat(vectors, m, axis=0)
 
 
-def _nearest(frame, embeddings: Embeddings, vectors: np.ndarray, k: int) -> tuple[Pairs, Rows]:
-    """All rows that can be among the k nearest, and the account of the frame's rows."""
+def _nearest(frame, embeddings: Embeddings, vectors: np.ndarray, k: int) -> tuple[Found, Rows]:
+    """The k nearest rows to each query, and the account of the frame's rows."""
     parts = hits.parts(frame)
     if hits.are_runs(parts):
         read, counts = sum(stop - start for _, start, stop in parts), []
@@ -207,34 +209,32 @@ def _nearest(frame, embeddings: Embeddings, vectors: np.ndarray, k: int) -> tupl
         if read is None:
             partition.sources(frame)  # says why not
     counts = [part for count in counts for part in partition.parts(count)]
-    shared = partition.share(embeddings), partition.share(vectors)
-    chosen = partition.tasks(choose, parts, *shared, k)
-    if not chosen:
-        return Pairs.join([]), account(read, [_counted(0, 0)])
-    merged = partition.tree(chosen, merge, *shared)
-    chosen, *counts = partition.compute(merged, *counts, label="search")
-    rows = account(read, [_counted(chosen.searched, chosen.unscored), *counts])
-    return chosen.pairs, rows
+    found = Found.join([])
+    if parts:
+        shared = partition.share(embeddings), partition.share(vectors)
+        together = partition.share(Together())
+        chosen = partition.tasks(choose, parts, *shared, k, together)
+        chosen = partition.tree(chosen, merge, *shared)
+        found = _best_of(chosen, len(vectors), *shared, k, together)
+    found, *counts = partition.compute(found, *counts, label="search")
+    counted = {"rows": [found.searched], "unscored": [found.unscored], "rejected": [0]}
+    return found, account(read, [pd.DataFrame(counted), *counts])
 
 
-def _counted(searched: int, unscored: int) -> pd.DataFrame:
-    return pd.DataFrame({"rows": [searched], "unscored": [unscored], "rejected": [0]})
+def _best_of(chosen, m: int, *given):
+    """The k best of what was chosen, brought in order some queries a task. Lazy."""
+    spans = [(at, min(at + _LOT, m)) for at in range(0, m, _LOT)]
+    return partition.tree(partition.tasks(best_of, spans, chosen, *given), Found.join)
 
 
-def _cut(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int):
-    """The k best pairs of each query by exact cosine, their ranks from 0, and float32 cosines."""
-    pairs = pairs.take(np.lexsort((pairs.row, pairs.shard)))
-    cosine = _scored(pairs, embeddings, vectors)
-    # One more than k: copies of a row stand side by side, and the k-th may be the first of two.
-    best, rank = order(pairs, cosine, k + 1)
-    found = pairs.take(best)
-    same = np.ones(max(0, len(found) - 1), bool)
-    for values in (found.query, found.shard, found.row):
-        same &= values[1:] == values[:-1]
-    if same.any():
-        raise multiplied()
-    kept = rank < k
-    return found.take(kept), rank[kept], cosine[best[kept]].astype(np.float32)
+def _best(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int) -> Found:
+    """The k best of pairs of which nothing is known."""
+    m = len(vectors)
+    upper, lower = np.full(len(pairs), np.inf, np.float32), np.full((m, k), -np.inf, np.float32)
+    given = (Chosen(pairs, upper, lower, 0, 0), embeddings, vectors, Together())
+    chosen, *shared, together = (partition.share(value) for value in given)
+    (found,) = partition.compute(_best_of(chosen, m, *shared, k, together), label="score")
+    return found
 
 
 def _scored(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray) -> np.ndarray:
