@@ -2,6 +2,7 @@
 
 import io
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dask
@@ -15,6 +16,7 @@ from shards import collection, cosine, npy, refuse, space, vectors
 from small_clip import make_small_clip, picture
 
 import laion_dask as ld
+from laion_dask import partition
 from laion_dask.errors import (
     ColumnError,
     EmbeddingsError,
@@ -265,6 +267,7 @@ def test_what_cannot_be_among_the_best_is_not_scored(small, monkeypatch):
         return score(pairs, *args)
 
     monkeypatch.setattr(kernel, "score_pairs", counted)
+    monkeypatch.setattr(kernel, "_PAIRS", 4)
     for k in (1, 5, n, n + 1):
         wanted = order(pairs, true, k)
         for apart in (0, 0.05, np.inf):
@@ -292,6 +295,25 @@ def test_memory_of_a_search_is_taken_in_turn():
         assert again in (a, b) and again.block is None
     with pickle.loads(pickle.dumps(together)).space() as other:
         assert other not in (a, b)
+
+
+def test_searches_that_run_at_once_share_nothing(small):
+    assert partition.share(Together()).key != partition.share(Together()).key
+    frame, emb = opened(small)
+    queries = [vectors(9, seed=seed) for seed in range(6)]
+    wanted = [frame.laion.search(emb, q, 3, columns=[]) for q in queries]
+    with (
+        distributed.LocalCluster(1, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+        ThreadPoolExecutor(6) as pool,
+    ):
+
+        def search(query):
+            with client.as_current():
+                return frame.laion.search(emb, query, 3, columns=[])
+
+        for got, expected in zip(pool.map(search, queries), wanted, strict=True):
+            pd.testing.assert_frame_equal(got, expected)
 
 
 def test_what_is_known_of_the_kth_best_counts_a_partition_once():

@@ -119,8 +119,9 @@ class _Lot:
         scores[:, len(rows) :] = -np.inf
         # Row i is in group i % width, so that equal rows, which often lie together, are apart.
         lines = scores.reshape(len(scores), group, width)
-        tops = self._rough.tops(lines, self._cut().min(initial=np.inf))
-        query, position, cosine = self._over(lines, tops)
+        cut = self._cut()
+        tops = self._rough.tops(lines, cut.min(initial=np.inf))
+        query, position, cosine = self._over(lines, tops, cut)
         n = len(query)
         row = position + rows.start if isinstance(rows, range) else rows[position]
         where = np.full(n, shard, np.int32), row, np.full(n, self._number, np.int32)
@@ -129,14 +130,14 @@ class _Lot:
             self._settle()
         return bad
 
-    def _over(self, lines, tops: np.ndarray):
+    def _over(self, lines, tops: np.ndarray, cut: np.ndarray):
         """(query, position in the block, rough cosine) of all that reach the cut."""
         width = tops.shape[1]
-        if np.isneginf(self._cut()).any():  # not yet k rows for every query: all groups count
+        if np.isneginf(cut).any():  # not yet k rows for every query: all groups count
             self._best = greatest(np.concatenate([self._best, tops], axis=1), self._k)
             query, which = np.divmod(_at_least(tops, self._cut()), width)
         else:
-            query, which = np.divmod(_at_least(tops, self._cut()), width)
+            query, which = np.divmod(_at_least(tops, cut), width)
             better = _in_lines(query, tops[query, which], len(tops))
             self._best = greatest(np.concatenate([self._best, better], axis=1), self._k)
         cut = self._cut()

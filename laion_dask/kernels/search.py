@@ -80,6 +80,8 @@ def best(
     ProvenanceError
         When a row is among the best twice: the frame has it several times.
     """
+    if len(pairs) <= _PAIRS:
+        return _cut(pairs, score_pairs(pairs, embeddings, vectors, space), k)
     cosine = np.full(len(pairs), np.nan)
     first, rank = order(pairs, upper, k)
     cosine[first] = score_pairs(pairs.take(first), embeddings, vectors, space)

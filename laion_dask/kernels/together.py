@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import uuid4
 
 import numpy as np
 
@@ -47,6 +48,7 @@ class Together:
     """
 
     def __init__(self) -> None:
+        self._search = uuid4().hex
         self._guard = threading.Lock()
         self._free: deque[Space] = deque()
         self._seen: set[int] = set()
@@ -54,6 +56,10 @@ class Together:
 
     def __reduce__(self):
         return Together, ()
+
+    def __dask_tokenize__(self):
+        # Searches must never share one, though in another process it comes out empty.
+        return ("laion_dask.Together", self._search)
 
     @contextmanager
     def space(self) -> Iterator[Space]:
