@@ -5,30 +5,19 @@ Everything below this floor is a function of one partition; everything above say
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from uuid import uuid4
 
 import dask
 import dask.dataframe as dd
 from dask import delayed
 from dask._task_spec import Task
-from dask.dataframe.dask_expr import new_collection
-from dask.dataframe.dask_expr._concat import Concat
-from dask.dataframe.dask_expr._expr import (
-    Blockwise,
-    Expr,
-    MapPartitions,
-    Partitions,
-    Projection,
-)
-from dask.dataframe.dask_expr.io.io import FromMap
-from dask.delayed import Delayed, DelayedLeaf, unpack_collections
+from dask.delayed import Delayed, unpack_collections
 from dask.highlevelgraph import HighLevelGraph
 from tqdm.auto import tqdm
 from tqdm.dask import TqdmCallback
 
-from laion_dask.errors import ProvenanceError, must_be
-from laion_dask.io.pieces import Piece, Shard
+from laion_dask.io.pieces import Piece
 from laion_dask.io.scan import Scan
 from laion_dask.options import is_watched
 
@@ -37,165 +26,6 @@ def read(scan: Scan, pieces: Sequence[Piece]) -> dd.DataFrame:
     """A frame with one partition a piece. Lazy."""
     with dask.config.set({"dataframe.convert-string": False}):
         return dd.from_map(scan, list(pieces), meta=scan.meta(), label="read-shards")
-
-
-def _expr(frame: dd.DataFrame, *, optimized: bool = False) -> Expr:
-    """What a frame is made of."""
-    must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
-    return frame.optimize(fuse=False).expr if optimized else frame.expr
-
-
-def as_read(frame: dd.DataFrame) -> tuple[Scan, list[Piece]] | None:
-    """The scan and pieces of a frame that is as it was read, or None for any other.
-
-    A choice of columns is still as it was read; a choice of partitions is not, since its pieces
-    alone would not say how the shards are numbered.
-    """
-    expr = _expr(frame)
-    if isinstance(expr, Projection) and expr.ndim == 2:
-        expr = expr.frame
-    if (
-        isinstance(expr, FromMap)
-        and isinstance(expr.func, Scan)
-        and expr.operand("columns") is None
-        and expr.operand("_partitions") is None
-    ):
-        return expr.func, _pieces(expr)
-    return None
-
-
-def as_scan(frame: dd.DataFrame) -> tuple[Scan, list[Piece], list[str]] | None:
-    """The scan, pieces and columns of a frame that is nothing but a scan, or None."""
-    expr = _expr(frame, optimized=True)
-    if isinstance(expr, FromMap) and isinstance(expr.func, Scan) and expr.ndim == 2:
-        return expr.func, _pieces(expr), list(expr.columns)
-    return None
-
-
-def sources(frame: dd.DataFrame) -> list[tuple[Scan, list[Piece]]]:
-    """Every scan that a frame's rows come from, with the pieces that it reads of it.
-
-    Raises
-    ------
-    ProvenanceError
-        When there is none: the frame was not made by ``read_shards``, or was persisted.
-    """
-    expr = _expr(frame, optimized=True)
-    _check_branches(expr)
-    found = {}
-    for node in expr.walk():
-        if isinstance(node, FromMap) and isinstance(node.func, Scan):
-            pieces = _pieces(node)
-            # Two projections of one scan are two nodes, and yet the same rows.
-            found[node.func, tuple(pieces)] = (node.func, pieces)
-    if not found:
-        raise ProvenanceError(
-            "This frame does not lead back to read_shards (it was made otherwise, or persisted), "
-            "so what it was read from cannot be said. Start from ld.read_shards(...), and persist "
-            "no earlier than the last step."
-        )
-    return list(found.values())
-
-
-def _scanned(expr: Expr) -> set[Piece]:
-    """The pieces that an expression reads."""
-    nodes = (n for n in expr.walk() if isinstance(n, FromMap) and isinstance(n.func, Scan))
-    return {piece for node in nodes for piece in _pieces(node)}
-
-
-def _check_branches(expr: Expr) -> None:
-    """Refuse an expression that lays two branches of one scan end to end."""
-    for node in expr.walk():
-        if isinstance(node, Concat):
-            branches = [_scanned(branch) for branch in node.dependencies()]
-            if len(set().union(*branches)) < sum(map(len, branches)):
-                raise ProvenanceError(
-                    "This frame lays two parts of the same shards end to end (a concat), so their "
-                    "rows cannot be accounted for. Say in one filter what is kept: "
-                    "where('... or ...')."
-                )
-
-
-def shards(frame: dd.DataFrame) -> list[Shard]:
-    """All shards of the one scan that a frame comes from, in order, those unread included.
-
-    Raises
-    ------
-    ProvenanceError
-        When the frame comes from no scan, or from several, whose shard numbers would collide.
-    """
-    scans = {}
-    for node in _expr(frame).walk():
-        if isinstance(node, FromMap) and isinstance(node.func, Scan):
-            found = {piece.shard.path: piece.shard for piece in node.operand("iterables")[0]}
-            scans[tuple(found)] = list(found.values())
-    if not scans:
-        raise ProvenanceError(
-            "This frame does not lead back to read_shards (it was persisted, or made otherwise), "
-            "so which embeddings are its rows' cannot be known. Score first, and persist the "
-            "scored frame."
-        )
-    if len(scans) > 1:
-        raise ProvenanceError(
-            f"This frame comes from {len(scans)} calls of read_shards; embeddings pair with the "
-            "shards of one. Score each frame before you bring them together."
-        )
-    return next(iter(scans.values()))
-
-
-def _pieces(expr: FromMap) -> list[Piece]:
-    pieces = expr.iterables[0]
-    chosen = expr.operand("_partitions")
-    return list(pieces) if chosen is None else [pieces[i] for i in chosen]
-
-
-def mapped(frame: dd.DataFrame, kernel: Callable) -> list[tuple[dd.DataFrame, tuple]]:
-    """Every use of a kernel in a frame: the frame that it was mapped over, and its arguments.
-
-    As the frame was written, not as Dask optimizes it, which may join one filter with the next.
-    """
-    found = {}
-    for node, chosen in _steps(_expr(frame), None):
-        if isinstance(node, MapPartitions) and node.func is kernel:
-            over = new_collection(node.frame)
-            over = over if chosen is None else over.partitions[list(chosen)]
-            found[node._name, chosen] = (over, tuple(node.args[1:]))
-    return list(found.values())
-
-
-def _steps(expr: Expr, chosen: tuple[int, ...] | None) -> Iterator:
-    """Every step of an expression with the partitions that are wanted of it; None for all."""
-    yield expr, chosen
-    if isinstance(expr, Partitions):
-        wanted = tuple(expr.partitions)
-        chosen = wanted if chosen is None else tuple(wanted[i] for i in chosen)
-    elif not isinstance(expr, Blockwise):
-        chosen = None
-    for step in expr.dependencies():
-        yield from _steps(step, chosen if step.npartitions > 1 else None)
-
-
-def recipes(frame: dd.DataFrame) -> list[dict]:
-    """What the models, heads and embeddings that a frame was computed with say of themselves."""
-    found = {}
-    for node in _expr(frame).walk():
-        for operand in _leaves(node.operands):
-            if hasattr(operand, "recipe") and callable(operand.recipe):
-                recipe = operand.recipe()
-                found[repr(recipe)] = recipe
-    return [found[key] for key in sorted(found)]
-
-
-def _leaves(operands: Iterable) -> Iterator:
-    for operand in operands:
-        if isinstance(operand, (list, tuple)):
-            yield from _leaves(operand)
-        elif isinstance(operand, dict):
-            yield from _leaves(operand.values())
-        elif isinstance(operand, Delayed):
-            yield from _leaves([operand._obj] if isinstance(operand, DelayedLeaf) else [])
-        elif not isinstance(operand, Expr):
-            yield operand
 
 
 def map_columns(frame: dd.DataFrame, kernel: Callable, *args, reads: Sequence[str], meta):

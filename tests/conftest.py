@@ -8,6 +8,8 @@ import dask
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from searches import SIZES
+from shards import collection
 
 from laion_dask.backend import resolve_backend
 from laion_dask.errors import MissingExtraError
@@ -97,3 +99,15 @@ def demo_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "demo-corpus"
     demo_corpus(folder, n_images=800)
     return folder
+
+
+@pytest.fixture(params=["float32", "float16"])
+def corpus(request, tmp_path):
+    """Shards with embeddings of both dtypes, one of them empty."""
+    return collection(tmp_path, SIZES, dtype=request.param)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """The same in one dtype."""
+    return collection(tmp_path, SIZES)

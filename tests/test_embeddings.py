@@ -343,10 +343,10 @@ def test_rows_must_be_whole_numbers(tmp_path, model):
 
 def check_pairs(frame, emb, wanted: dict):
     """``wanted`` leads from the end of a shard's path to the embeddings of that shard."""
-    from laion_dask import partition
+    from laion_dask import lineage
 
     paired = emb.like(frame)
-    for i, shard in enumerate(partition.shards(frame)):
+    for i, shard in enumerate(lineage.shards(frame)):
         x = next(x for end, x in wanted.items() if shard.path.endswith(end))
         np.testing.assert_array_equal(paired.read(i, range(len(x))), x)
 

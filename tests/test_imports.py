@@ -22,6 +22,7 @@ FLOORS = {
     "models": 2,
     "kernels": 2,
     "io": 3,
+    "lineage": 3,
     "partition": 3,
     "verbs": 4,
     "recipes": 4,

@@ -11,7 +11,7 @@ import json, math, sys, warnings
 from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
-from laion_dask import partition
+from laion_dask import lineage
 from laion_dask.errors import LaionDaskError
 from laion_dask.io.shards import read_shards
 from laion_dask.verbs.where import where
@@ -32,7 +32,7 @@ def plain(value):
 def ours(path):
     try:
         frame = read_shards(path, backend="pandas")
-        scan, pieces = partition.as_read(frame)
+        scan, pieces = lineage.as_read(frame)
         names = [n for n, _ in scan.types if n not in ("shard", "row")]
         for piece in pieces:
             scan.counts(piece)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import laion_columns
 
-from laion_dask import partition
+from laion_dask import lineage
 from laion_dask.errors import ColumnError, OptionError, ProvenanceError, ShardError
 from laion_dask.io.scan import Scan
 from laion_dask.io.shards import read_shards
@@ -157,7 +157,7 @@ def test_building_a_frame_computes_nothing(laion_shards, no_compute, monkeypatch
 
 def test_frames_and_scans_pickle(laion_shards):
     frame = read_shards(laion_shards(4, 4), where="similarity >= 0.2")
-    scan, pieces = partition.as_read(frame)
+    scan, pieces = lineage.as_read(frame)
     copy = pickle.loads(pickle.dumps(scan))
     assert copy == scan
     assert copy(pieces[0], ["text"]).equals(scan(pieces[0], ["text"]))

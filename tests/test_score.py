@@ -10,6 +10,7 @@ import distributed
 import numpy as np
 import pandas as pd
 import pytest
+from searches import SIZES
 from shards import collection, cosine, npy, refuse, space, vectors
 
 import laion_dask as ld
@@ -25,18 +26,6 @@ from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.embeddings import Embeddings
 from laion_dask.kernels import score as kernels
 from laion_dask.models import Vectors
-
-SIZES = (40, 0, 25, 31)
-
-
-@pytest.fixture(params=["float32", "float16"])
-def corpus(request, tmp_path):
-    return collection(tmp_path, SIZES, dtype=request.param)
-
-
-@pytest.fixture
-def small(tmp_path):
-    return collection(tmp_path, SIZES)
 
 
 def opened(c, **options):

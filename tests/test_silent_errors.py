@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import laion_dask as ld
-from laion_dask import partition
+from laion_dask import lineage
 from laion_dask.errors import (
     EmbeddingsError,
     MissingExtraError,
@@ -95,7 +95,7 @@ def test_equal_names_pair_where_numbers_are_not_enough(laion_shards, tmp_path):
         np.save(tmp_path / f"{name}.npy", np.ones((n, 512), np.float16))
     frame = ld.read_shards(named)
     emb = ld.open_embeddings(f"{tmp_path}/*.npy", model="ViT-B-32", like=frame)
-    assert [file.n_rows for file in emb.files] == [s.n_rows for s in partition.shards(frame)]
+    assert [file.n_rows for file in emb.files] == [s.n_rows for s in lineage.shards(frame)]
 
 
 def test_collections_are_never_crossed(laion_shards, tmp_path):

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from laion_dask import partition
+from laion_dask import lineage
 from laion_dask.backend import kind_of
 from laion_dask.errors import ColumnError, PredicateError
 from laion_dask.io.shards import read_shards
@@ -270,7 +270,7 @@ tables = st.lists(st.fixed_dictionaries({n: cells(n) for n in TYPES}), max_size=
 
 def engines(path: str):
     """Each engine as text -> (rows kept, rows unknown): the scan, the careful scan, the frame."""
-    scan, [piece] = partition.as_read(read_shards(path, backend="pandas"))
+    scan, [piece] = lineage.as_read(read_shards(path, backend="pandas"))
     frame = scan(piece, list(scan.kinds))
 
     def scanned(text, scan):

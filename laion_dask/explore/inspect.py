@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dask.dataframe as dd
 
-from laion_dask import partition
+from laion_dask import lineage
 from laion_dask.schema import CANONICAL, recognise
 from laion_dask.verbs.export import counted, megabytes
 
@@ -17,7 +17,7 @@ def describe(frame: dd.DataFrame) -> str:
     ProvenanceError
         When the frame does not lead back to one call of `read_shards`.
     """
-    shards = partition.shards(frame)
+    shards = lineage.shards(frame)
     stored: dict[str, tuple[str, str]] = {}
     for shard in shards:
         for old, new, type_ in shard.columns:

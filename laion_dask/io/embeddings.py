@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import dask.dataframe as dd
 import numpy as np
 
-from laion_dask import partition
+from laion_dask import lineage
 from laion_dask.errors import EmbeddingsError, PairingError, ProvenanceError, must_be
 from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.embedding_headers import SUFFIXES, open_file
@@ -91,7 +91,7 @@ class Embeddings:
         PairingError
             When a shard is missing, there is one too many, or row counts differ.
         """
-        return Embeddings(_paired(partition.shards(frame), self.files), self.model)
+        return Embeddings(_paired(lineage.shards(frame), self.files), self.model)
 
     def recipe(self) -> dict:
         """What a manifest records of the embeddings."""

@@ -63,11 +63,12 @@ class Index:
 
     def __str__(self) -> str:
         made, counts = self.manifest["index"], self.manifest["counts"]
-        n_groups, recall = len(self.manifest["groups"]), self.manifest["recall"]
+        recall, n_groups = self.manifest["recall"], len(self.manifest["groups"])
+        groups = f"{n_groups} group{'s' * (n_groups != 1)}"
         n_bytes = sum(e["bytes"] for e in (self.manifest["trained"], *self.manifest["groups"]))
         lines = [
             f"IVF-PQ of {self.dim} dimensions: {made['nlist']:,} lists, {made['m']} codes of "
-            f"{made['nbits']} bits a row, {n_groups} groups, {n_bytes / 1e6:,.1f} MB",
+            f"{made['nbits']} bits a row, {groups}, {n_bytes / 1e6:,.1f} MB",
             f"{counts['read']:,} read = {counts['indexed']:,} indexed + "
             f"{counts['unscored']:,} unscored",
             f"recall@{recall['k']} of {recall['queries']} rows against exact search, the row "

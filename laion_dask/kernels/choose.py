@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Cosines that are held at a time, rows times queries, and the most rows and queries of these.
 HELD, ROWS, QUERIES = 1 << 24, 1 << 17, 1024
 #: Rows a group: of a group only the best cosine is looked at, until that one is good enough.
-GROUP = 8
+GROUP = 16
 #: Candidates that are held before they are looked through: so many times k of each query.
 PENDING = 16
 

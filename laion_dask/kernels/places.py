@@ -54,13 +54,24 @@ def runs(part) -> Iterator[tuple[int, np.ndarray | range]]:
         if stop > start:
             yield shard, range(start, stop)
         return
-    shards, rows = _places(part, "shard"), _places(part, "row")
+    shards, rows = shards_and_rows(part)
     for shard in np.unique(shards):
         here = rows[shards == shard]
         once = np.unique(here)
         if len(once) < len(here):
             raise multiplied()
         yield int(shard), once
+
+
+def shards_and_rows(part) -> tuple[np.ndarray, np.ndarray]:
+    """The shard and the row of every row of a partition, as whole numbers.
+
+    Raises
+    ------
+    ProvenanceError
+        When one has none.
+    """
+    return _places(part, "shard"), _places(part, "row")
 
 
 def _places(part, name: str) -> np.ndarray:

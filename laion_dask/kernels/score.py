@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laion_dask.backend import column_like, to_numpy
+from laion_dask.backend import column_like
+from laion_dask.kernels.places import shards_and_rows
 from laion_dask.products import cosines
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ BLOCK = 8192
 
 def blocks(part) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """A partition's rows by shard and block: (shard, rows in it, positions in the partition)."""
-    shards, rows = to_numpy(part["shard"]), to_numpy(part["row"])
+    shards, rows = shards_and_rows(part)
     for shard in np.unique(shards):
         here = np.flatnonzero(shards == shard)
         for at in range(0, len(here), BLOCK):

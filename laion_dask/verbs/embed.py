@@ -279,7 +279,7 @@ def _embed_shard(run: Run, shard: Shard, number: int, n_samples: int, work: _Wor
             scores[work.clip_score] = clip_scores(done.images, done.texts)
         for head in work.heads:
             if head.reads == "embeddings":
-                scores[head.name] = head.predict(done.images)
+                scores[head.name] = head.scored(done.images)
         metadata = metadata_table(done.kept, work.columns, scores)
         work.folder.write(number, arrays, metadata, rejects_table(done.rejected))
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from laion_dask import partition
+from laion_dask import lineage
 from laion_dask.backend import frame_to_arrow
 from laion_dask.errors import ExportError, SchemaError, must_be, one_of
 from laion_dask.io.commit import Target, stage
@@ -111,7 +111,7 @@ def export(
         raise one_of("format", format, _FORMATS)
     must_be("path", path, (str, os.PathLike), "a folder or an address")
     target = Target(os.fspath(path))
-    sources = partition.sources(frame)
+    sources = lineage.sources(frame)
     _refuse_own_inputs(target, sources)
     schema = frame_to_arrow(frame._meta).schema
     _check_names(schema.names)
@@ -216,8 +216,8 @@ def _recipe(frame: dd.DataFrame, sources, schema: list[dict], rows: Rows) -> dic
     shards = {p.shard.path: p.shard for _, pieces in sources for p in pieces}
     renamed = {(old, new) for s in shards.values() for old, new, _ in s.columns if old != new}
     where = [scan.where.text for scan, _ in sources if scan.where is not None]
-    where += [predicate.text for _, (predicate,) in partition.mapped(frame, passes)]
-    models = partition.recipes(frame)
+    where += [predicate.text for _, (predicate,) in lineage.mapped(frame, passes)]
+    models = lineage.recipes(frame)
     versions = {"python": platform.python_version(), "laion_dask": version("laion_dask")}
     versions |= {package.__name__: package.__version__ for package in _ENGINES}
     versions |= {name: version(name) for name in _MODELS if models}

@@ -8,7 +8,7 @@ import dask.dataframe as dd
 import numpy as np
 from dask.dataframe import methods
 
-from laion_dask import partition
+from laion_dask import lineage, partition
 from laion_dask.backend import frame_like, to_numpy
 from laion_dask.errors import ProvenanceError
 from laion_dask.kernels.pairs import Pairs
@@ -25,7 +25,7 @@ def parts(frame: dd.DataFrame) -> list:
 
     Of a frame that is as it was read, and reads every row, the rows are known without reading.
     """
-    as_read = partition.as_read(frame)
+    as_read = lineage.as_read(frame)
     if as_read is not None and as_read[0].where is None and as_read[0].invalid_text != "reject":
         return [(piece.shard.index, piece.start, piece.stop) for piece in as_read[1]]
     return partition.parts(frame[list(PROVENANCE)])
@@ -45,7 +45,7 @@ def within(frame: dd.DataFrame, pairs: Pairs, among: Callable) -> Pairs:
 
 def _only(frame: dd.DataFrame, pairs: Pairs) -> list:
     """As `parts`; a scan with a filter reads no other rows than those of the pairs."""
-    as_read = partition.as_read(frame)
+    as_read = lineage.as_read(frame)
     rows = np.unique(pairs.row)
     if as_read is None or as_read[0].where is None or len(rows) > _NAMED:
         return parts(frame)
@@ -84,7 +84,7 @@ def _found(frame: dd.DataFrame, pairs: Pairs):
     """The frame's rows of some pairs, each once, in any order."""
     numbers = np.unique(pairs.part)
     rows = np.unique(pairs.row)
-    as_read = partition.as_read(frame)
+    as_read = lineage.as_read(frame)
     if as_read is not None and len(rows) <= _NAMED:
         scan, pieces = as_read
         some = partition.read(scan.and_where(_rows(rows)), [pieces[n] for n in numbers])

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask import partition
+from laion_dask import lineage, partition
 from laion_dask.backend import frame_to_arrow
 from laion_dask.errors import ProvenanceError
 from laion_dask.io.pieces import Piece
@@ -57,7 +57,7 @@ def rows(frame: dd.DataFrame) -> Rows:
     ProvenanceError
         When the frame does not lead back to `read_shards`, or rows were multiplied.
     """
-    partition.sources(frame)
+    lineage.sources(frame)
     narrow = frame[[frame.columns[-1]]] if len(frame.columns) else frame
     return survey(narrow, _nothing, meta={}, label="count rows")[1]
 
@@ -106,7 +106,7 @@ def survey(
     """
     types = {**meta, **dict.fromkeys(("rows", *_COUNTS), "int64")}
     meta = pd.DataFrame({name: np.empty(0, dtype) for name, dtype in types.items()})
-    scan = partition.as_scan(frame)
+    scan = lineage.as_scan(frame)
     if scan is None:
         per_part = partition.map_numbered(frame, _on_part, kernel, args, meta=meta)
         read, others = beside(frame)
@@ -163,7 +163,7 @@ def beside(frame: dd.DataFrame) -> tuple[int | None, list[dd.DataFrame]]:
     """The rows read, and lazy frames of what else `account` needs; None without provenance."""
     meta = pd.DataFrame({name: pd.Series([], dtype="int64") for name in _COUNTS})
     try:
-        sources = partition.sources(frame)
+        sources = lineage.sources(frame)
     except ProvenanceError:
         return None, []
     counts = [
@@ -171,7 +171,7 @@ def beside(frame: dd.DataFrame) -> tuple[int | None, list[dd.DataFrame]]:
         for scan, pieces in sources
         if scan.where is not None or scan.invalid_text == "reject"
     ]
-    for before, (predicate,) in partition.mapped(frame, passes):
+    for before, (predicate,) in lineage.mapped(frame, passes):
         reads = predicate.columns
         counts.append(
             partition.map_columns(before, count_unscored, predicate, reads=reads, meta=meta)

@@ -9,7 +9,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
-from laion_dask import partition
+from laion_dask import lineage, partition
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels.choose import choose
@@ -207,7 +207,7 @@ def _nearest(frame, embeddings: Embeddings, vectors: np.ndarray, k: int) -> tupl
     else:
         read, counts = beside(frame)
         if read is None:
-            partition.sources(frame)  # says why not
+            lineage.sources(frame)  # says why not
     counts = [part for count in counts for part in partition.parts(count)]
     found = Found.join([])
     if parts:

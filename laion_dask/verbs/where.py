@@ -5,7 +5,7 @@ from __future__ import annotations
 import dask.dataframe as dd
 import numpy as np
 
-from laion_dask import partition
+from laion_dask import lineage, partition
 from laion_dask.backend import column_like, kind_of
 from laion_dask.kernels.filter import passes
 from laion_dask.predicate import parse
@@ -29,7 +29,7 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
     PredicateError, ColumnError
         At once.
     """
-    as_read = partition.as_read(frame)
+    as_read = lineage.as_read(frame)
     kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
     if as_read is not None:
         scan, pieces = as_read

@@ -225,8 +225,46 @@ class EmbeddingHead(Head):
                 )
 
 
+class FromFile:
+    """A head whose weights lie in one file: its fields ``weights`` and ``sha256``, a path and a
+    digest. A worker that finds another file refuses it. A subclass says how it is read (``_read``).
+    """
+
+    weights: str
+    sha256: str
+
+    def load(self):
+        """What is in its weight file; read once per process.
+
+        Raises
+        ------
+        WeightsError
+            When the file is gone, altered or damaged.
+        """
+        return _loaded.get(self._key(), self._load)
+
+    def _key(self) -> tuple:
+        return type(self), self.weights, self.sha256
+
+    def _load(self):
+        if not Path(self.weights).is_file() or weight_files.sha256_of(self.weights) != self.sha256:
+            raise WeightsError(
+                f"The head {self.name!r} was made from {Path(self.weights).name} with sha256 "
+                f"{self.sha256[:12]}…; {self.weights} is missing here or is another file. Put the "
+                "same file there on every worker."
+            )
+        return self._read()
+
+    @abstractmethod
+    def _read(self):
+        """The weights, from the file whose digest has been checked."""
+
+    def _file(self) -> dict:
+        return {"weights": Path(self.weights).name, "sha256": self.sha256}
+
+
 @dataclass(frozen=True)
-class FileHead(EmbeddingHead):
+class FileHead(FromFile, EmbeddingHead):
     """An embedding head whose weights lie in one file.
 
     Attributes
@@ -242,32 +280,7 @@ class FileHead(EmbeddingHead):
 
     def recipe(self) -> dict:
         """What a manifest records: ``name``, ``clip``, the weight file's name and its sha256."""
-        return {
-            "name": self.name,
-            "clip": self.clip.name,
-            "weights": Path(self.weights).name,
-            "sha256": self.sha256,
-        }
+        return {"name": self.name, "clip": self.clip.name, **self._file()}
 
-    def load(self):
-        """What is in its weight file; read once per process.
-
-        Raises
-        ------
-        WeightsError
-            When the file is gone, altered or damaged.
-        """
-        return _loaded.get((type(self), self.clip, self.weights, self.sha256), self._load)
-
-    def _load(self):
-        if not Path(self.weights).is_file() or weight_files.sha256_of(self.weights) != self.sha256:
-            raise WeightsError(
-                f"The head {self.name!r} was made from {Path(self.weights).name} with sha256 "
-                f"{self.sha256[:12]}…; {self.weights} is missing here or is another file. Put the "
-                "same file there on every worker."
-            )
-        return self._read()
-
-    @abstractmethod
-    def _read(self):
-        """The weights, from the file whose digest has been checked."""
+    def _key(self) -> tuple:
+        return *super()._key(), self.clip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -13,9 +12,8 @@ import numpy as np
 from laion_dask.backend import gpu_count
 from laion_dask.errors import ImageError, WeightsError
 from laion_dask.models import weights as weight_files
-from laion_dask.models.heads.base import Head
+from laion_dask.models.heads.base import FromFile, Head
 from laion_dask.models.pictures import as_picture
-from laion_dask.models.process_cache import ProcessCache
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,11 +27,9 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: Pictures that one forward pass takes at a time.
 BATCH = 32
 
-_loaded = ProcessCache()
-
 
 @dataclass(frozen=True)
-class WatermarkHead(Head):
+class WatermarkHead(FromFile, Head):
     """The probability that a picture carries a watermark.
 
     Make one with ``watermark``.
@@ -54,8 +50,7 @@ class WatermarkHead(Head):
 
     def recipe(self) -> dict:
         """What a manifest records: ``name``, the weight file's name and its sha256."""
-        file = Path(self.weights).name
-        return {"name": self.name, "weights": file, "sha256": self.sha256}
+        return {"name": self.name, **self._file()}
 
     def predict(self, x) -> np.ndarray:
         """The probability of a watermark, (n,) float32 in [0, 1]. Eager.
@@ -122,23 +117,8 @@ class WatermarkHead(Head):
         mean, deviation = (torch.tensor(v).reshape(3, 1, 1) for v in (MEAN, DEVIATION))
         return self._scores((pixels / 255 - mean) / deviation)
 
-    def load(self):
-        """The network in evaluation mode, on the GPU where there is one; once per process.
-
-        Raises
-        ------
-        WeightsError
-            When the file is gone, altered or damaged.
-        """
-        return _loaded.get((self.weights, self.sha256), self._load)
-
-    def _load(self):
-        if not Path(self.weights).is_file() or weight_files.sha256_of(self.weights) != self.sha256:
-            raise WeightsError(
-                f"The head {self.name!r} was made from {Path(self.weights).name} with sha256 "
-                f"{self.sha256[:12]}…; {self.weights} is missing here or is another file. Put the "
-                "same file there on every worker."
-            )
+    def _read(self):
+        """The network in evaluation mode, on the GPU where there is one."""
         return network(self.weights).to("cuda" if gpu_count() else "cpu")
 
     def _scores(self, ready) -> np.ndarray:
