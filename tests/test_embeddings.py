@@ -23,7 +23,7 @@ from laion_dask.errors import (
     ProvenanceError,
     ShardNotFoundError,
 )
-from laion_dask.io import embedding_files
+from laion_dask.io import embedding_files, kept_maps
 
 
 @pytest.fixture
@@ -258,14 +258,32 @@ def test_few_maps_are_kept(tmp_path, model, monkeypatch):
     for i, array in enumerate(x):
         npy(tmp_path / f"e_{i}.npy", array)
     emb = ld.open_embeddings(tmp_path, model=model)
-    kept = embedding_files._Mappings(2 * x[0].nbytes + 1)
-    monkeypatch.setattr(embedding_files, "_kept", kept)
+    kept = kept_maps.Mappings(2 * x[0].nbytes + 1)
+    monkeypatch.setattr(embedding_files, "kept", kept)
     for shard in (0, 1, 0, 2, 4, 3, 3):
         np.testing.assert_array_equal(emb.read(shard, [7, 1]), x[shard][[7, 1]])
         assert len(kept._maps) <= 2
     assert [file.path[-5] for file, _ in kept._maps] == ["4", "3"]
-    monkeypatch.setattr(embedding_files, "_kept", embedding_files._Mappings(0))
+    monkeypatch.setattr(embedding_files, "kept", kept_maps.Mappings(0))
     np.testing.assert_array_equal(emb.read(2, range(30)), x[2])
+
+
+def test_lengths_of_mapped_rows_are_computed_once(tmp_path, model, monkeypatch):
+    x = vectors(30)
+    x[4], x[5, 2], x[6, 1] = 0, np.nan, np.inf
+    emb = ld.open_embeddings(npy(tmp_path / "e_0.npy", x), model=model)
+    computed, before = [], embedding_files.scales
+    monkeypatch.setattr(embedding_files, "scales", lambda x: computed.append(len(x)) or before(x))
+    with np.errstate(divide="ignore"):
+        wanted = 1 / np.linalg.norm(x.astype(np.float64), axis=1)
+    wanted[4:7] = np.nan
+    for rows in (range(3, 20), range(3, 20), [7, 5], np.array([9, 3]), range(30), range(30)):
+        got = emb.read_scaled(0, rows)[1]
+        np.testing.assert_allclose(got, wanted[list(rows)], rtol=1e-6)
+    assert computed == [17, 30]
+    npy(tmp_path / "new.npy", 2 * x)
+    os.replace(tmp_path / "new.npy", tmp_path / "e_0.npy")
+    np.testing.assert_allclose(emb.read_scaled(0, range(30))[1], wanted / 2, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "packed", "parquet"])
@@ -319,6 +337,10 @@ def test_rows_in_any_order(tmp_path, model, kind, memory):
         got = emb.read(0, rows)
         assert got.shape == (len(rows), 8) and got.dtype == np.float16
         np.testing.assert_array_equal(got, x[list(rows)] if len(rows) else x[:0])
+        again, scale = emb.read_scaled(0, rows)
+        np.testing.assert_array_equal(again, got)
+        wanted = 1 / np.linalg.norm(got.astype(np.float64), axis=1)
+        np.testing.assert_allclose(scale, wanted, rtol=1e-6)
     for _ in range(20):
         rows = draw.integers(0, 17, draw.integers(1, 40))
         np.testing.assert_array_equal(emb.read(0, rows), x[rows])

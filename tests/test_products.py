@@ -228,6 +228,26 @@ def test_processors_without_these_instructions():
     subprocess.run([sys.executable, "-c", _ANY_PROCESSOR], check=True)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_inner_products_and_scales(dtype):
+    x = rows(700, 768, dtype, scale=3.0)
+    w = rows(1, 768, dtype, 1)[0]
+    true = x.astype(np.float64) @ w.astype(np.float64)
+    got = products.inner(x, w)
+    assert got.dtype == np.float64 and products.inner(x[:0], w).shape == (0,)
+    bound = 768 * 2.0**-24 * lengths(x) * lengths(w[None])
+    assert (abs(got - true) <= bound).all()
+    np.testing.assert_array_equal(products.inner(x[::2], w), got[::2])
+    with pytest.raises(EmbeddingsError, match="Round the vector first|Expected .768,. float32"):
+        products.inner(x, w.astype("float16" if dtype == "float32" else "float32"))
+    x[3], x[4, 0], x[5, 1] = 0, np.nan, np.inf
+    scale = products.scales(x)
+    assert np.flatnonzero(np.isnan(scale)).tolist() == [3, 4, 5]
+    good = np.setdiff1d(np.arange(700), [3, 4, 5])
+    np.testing.assert_allclose(scale[good] * lengths(x[good]), 1, rtol=772 * 2.0**-25)
+    assert products.scales(x[:0]).shape == (0,)
+
+
 @pytest.mark.parametrize("one", ["float16", "float32"])
 @pytest.mark.parametrize("other", ["float16", "float32"])
 def test_cosines_are_those_of_float64(one, other):

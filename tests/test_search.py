@@ -364,13 +364,13 @@ def test_embeddings_are_read_of_no_other_rows(small, monkeypatch):
     kept = frame.laion.where("language == 'de'").compute()
     allowed = set(zip(kept["shard"], kept["row"], strict=True))
     names = {file.path: i for i, file in enumerate(emb.like(frame).files)}
-    read, before = set(), EmbeddingFile.read
+    read, before = set(), EmbeddingFile._read
 
     def spy(self, rows):
         read.update((names[self.path], int(row)) for row in rows)
         return before(self, rows)
 
-    monkeypatch.setattr(EmbeddingFile, "read", spy)
+    monkeypatch.setattr(EmbeddingFile, "_read", spy)
     frame.laion.search(emb, vectors(3, seed=9), 5, where="language == 'de'")
     assert read == allowed
 

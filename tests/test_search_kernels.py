@@ -19,6 +19,7 @@ from laion_dask.kernels import search as kernel
 from laion_dask.kernels.pairs import Pairs
 from laion_dask.kernels.search import order, settled
 from laion_dask.kernels.together import Together
+from laion_dask.products import scales
 from laion_dask.verbs import hits
 
 
@@ -174,11 +175,31 @@ def test_rough_cosines_of_many_keep_their_bound(narrow, dim, monkeypatch):
         x[:50] = queries * np.float32(scale)
         made = rough.ByMatrix(queries, "cpu")
         out = torch.empty((50, 320), dtype=made.result_dtype)
-        assert made.fill(x, out) == 0
+        made.fill(x, scales(x), out)
         got = out[:, :300].float().numpy()
         true = queries.astype(np.float64) @ unit_rows(x.astype(np.float64)).T
         assert (true >= made.bound.below(got)).all()
         query, row = np.divmod(np.arange(50 * 300), 300)
+        assert (true.ravel() <= made.bound.above(got[query, row], query)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("dim", [2, 64, 768])
+def test_rough_cosines_of_few_keep_their_bound(dtype, dim):
+    queries = unit_rows(np.random.default_rng(dim).normal(size=(3, dim))).astype(np.float32)
+    several = (1e-30, 1.0, 1e37) if dtype == "float32" else (1e-2, 1.0, 1e3)
+    for scale in several:
+        x = (scale * np.random.default_rng(1).normal(size=(300, dim))).astype(dtype)
+        x[:3], x[7] = queries * scale, 0
+        made = rough.RowByRow(queries, dtype)
+        out = made.room(320)
+        made.fill(x, scales(x), out)
+        good = np.arange(300) != 7
+        got, true = out[:, :300], queries.astype(np.float64) @ unit_rows(x[good].astype(float)).T
+        assert np.isneginf(got[:, 7]).all()
+        got = got[:, good]
+        assert (true >= made.bound.below(got)).all()
+        query, row = np.divmod(np.arange(3 * 299), 299)
         assert (true.ravel() <= made.bound.above(got[query, row], query)).all()
 
 

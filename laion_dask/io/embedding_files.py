@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 import struct
-import threading
 import tokenize
 import zipfile
 import zlib
@@ -21,10 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
-from numpy.lib import format as npy_format
 
 from laion_dask.errors import EmbeddingsError
 from laion_dask.io.footer import read_footer
+from laion_dask.io.kept_maps import Kept, kept
+from laion_dask.products import scales
 
 #: Two runs of rows that are closer than this are fetched as one from a remote store, in bytes.
 _GAP = 1 << 18
@@ -87,18 +87,36 @@ class EmbeddingFile:
             When a position is outside the file, or the file now has another size, shape or dtype
             than when it was opened.
         """
+        return self._read(rows)[0]
+
+    def read_scaled(self, rows: np.ndarray | range) -> tuple[np.ndarray, np.ndarray]:
+        """The same, and what brings each row to length one, (len(rows),) float64.
+
+        NaN for a row without direction; see `products.scales`. Of a mapped file it is kept with
+        the map. Raises as `read`.
+        """
+        x, known = self._read(rows)
+        if known is None:
+            return x, scales(x)
+        at = self._places(rows)
+        if (known.scales[at] < 0).any():
+            known.scales[at] = scales(x)
+        return x, known.scales[at]
+
+    def _read(self, rows: np.ndarray | range) -> tuple[np.ndarray, Kept | None]:
         at = self._places(rows)
         if isinstance(at, slice) and at.start == at.stop:
-            return np.empty((0, self.dim), self.dtype)
+            return np.empty((0, self.dim), self.dtype), None
         try:
             _check_size(self)
             if self.path.endswith(".parquet"):
-                return _parquet_rows(self, _numbers(at))
+                return _parquet_rows(self, _numbers(at)), None
             if self.offset is None:
-                return _unpacked(self, state_of(self.path))[at]
+                return _unpacked(self, state_of(self.path))[at], None
             if _local(self.path) is None:
-                return _ranges(self, _numbers(at))
-            return _kept.get(self, state_of(self.path))[at]
+                return _ranges(self, _numbers(at)), None
+            found = kept.get(self, state_of(self.path))
+            return found.rows[at], found
         except DAMAGED as error:
             if isinstance(error, EmbeddingsError):
                 raise
@@ -211,43 +229,6 @@ def _check_size(file: EmbeddingFile) -> None:
         size = fs.size(inner)
     if size is not None and size != file.size:
         raise ValueError(f"it has {size:,} bytes now, and had {file.size:,}")
-
-
-class _Mappings:
-    """Maps of local files, of which those used last are kept.
-
-    A page of a new map costs a fault when it is first touched, which takes several times as long
-    as to read it; what is kept is bounded because mapped pages count as a process's memory.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most, self._guard = most, threading.Lock()
-        self._maps: dict[tuple[EmbeddingFile, str], np.ndarray] = {}
-
-    def get(self, file: EmbeddingFile, state: str) -> np.ndarray:
-        """The whole file, (n_rows, dim)."""
-        with self._guard:
-            array = self._maps.pop((file, state), None)
-            if array is None:
-                array = np.asarray(_mapped(file))  # a memmap is slow to take parts of
-            self._maps[file, state] = array
-            size = sum(kept.nbytes for kept in self._maps.values())
-            while size > self._most:
-                size -= self._maps.pop(next(iter(self._maps))).nbytes
-            return array
-
-
-#: At most 2 GiB.
-_kept = _Mappings(1 << 31)
-
-
-def _mapped(file: EmbeddingFile) -> np.ndarray:
-    if file.path.endswith(".npy"):
-        array = npy_format.open_memmap(file.path, mode="r")
-        if array.shape != (file.n_rows, file.dim) or array.dtype != file.dtype:
-            raise ValueError(f"it is {array.dtype} of shape {array.shape} now")
-        return array
-    return np.memmap(file.path, file.dtype, "r", file.offset, (file.n_rows, file.dim))
 
 
 def _ranges(file: EmbeddingFile, rows: np.ndarray) -> np.ndarray:

@@ -76,12 +76,27 @@ class Embeddings:
         EmbeddingsError
             When there is no such shard or row.
         """
+        return self._file(shard).read(rows)
+
+    def read_scaled(self, shard: int, rows) -> tuple[np.ndarray, np.ndarray]:
+        """As `read`, and what brings each row to length one. Eager.
+
+        Returns
+        -------
+        rows : (len(rows), dim) array
+        scale : (len(rows),) float64 array
+            One over the row's length; NaN for a row without direction. Of local files it is
+            computed once a process, as long as their maps are kept.
+        """
+        return self._file(shard).read_scaled(rows)
+
+    def _file(self, shard: int) -> EmbeddingFile:
         must_be("shard", shard, (int, np.integer), "its number, counted from 0")
         if not 0 <= shard < len(self.files):
             raise EmbeddingsError(
                 f"Shard {shard} was asked for; there are {len(self.files)}, counted from 0."
             )
-        return self.files[shard].read(rows)
+        return self.files[shard]
 
     def like(self, frame: dd.DataFrame) -> Embeddings:
         """The same embeddings, in the order of a frame's shards. Eager, but reads no data.

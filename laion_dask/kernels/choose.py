@@ -70,8 +70,10 @@ def _choose(part, number: int, embeddings, vectors, k: int, floor, device, space
     for shard, rows in runs(part):
         for at in range(0, len(rows), step):
             here = rows[at : at + step]
-            x = embeddings.read(shard, here).astype(dtype, copy=False)
-            bad = max((lot.add(x, shard, here) for lot in lots), default=0)
+            x, scale = embeddings.read_scaled(shard, here)
+            x, bad = x.astype(dtype, copy=False), int(np.isnan(scale).sum())
+            for lot in lots:
+                lot.add(x, scale, shard, here)
             searched, unscored = searched + len(here) - bad, unscored + bad
     found = [lot.candidates(some.start) for lot, some in zip(lots, parts, strict=True)]
     return Chosen(
@@ -107,15 +109,15 @@ class _Lot:
         self._found: list[tuple[Pairs, np.ndarray]] = []
         self._best = np.full((len(vectors), k), -np.inf, np.float32)
 
-    def add(self, x: np.ndarray, shard: int, rows: np.ndarray | range) -> int:
-        """Look at a block; how many of its rows have no direction."""
+    def add(self, x: np.ndarray, scale: np.ndarray, shard: int, rows: np.ndarray | range) -> None:
+        """Look at a block: its rows, and what brings each to length one."""
         # Groups must be many more than k, or their best would say little of the k-th best row.
         group = GROUP
         while group > 1 and len(rows) < 4 * self._k * group:
             group //= 2
         width = -(-len(rows) // group)
         scores = self._rough.room(width * group)
-        bad = self._rough.fill(x, scores)
+        self._rough.fill(x, scale, scores)
         scores[:, len(rows) :] = -np.inf
         # Row i is in group i % width, so that equal rows, which often lie together, are apart.
         lines = scores.reshape(len(scores), group, width)
@@ -128,7 +130,6 @@ class _Lot:
         self._found.append((Pairs(query, *where), cosine))
         if sum(len(pairs) for pairs, _ in self._found) > self._pending:
             self._settle()
-        return bad
 
     def _over(self, lines, tops: np.ndarray, cut: np.ndarray):
         """(query, position in the block, rough cosine) of all that reach the cut."""

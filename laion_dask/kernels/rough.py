@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from laion_dask.kernels.together import Space
-from laion_dask.products import rough_bound, rough_cosines, squares
+from laion_dask.products import inner
 
 #: Up to so many queries, a pass over the rows for each is faster on the CPU than a matrix product.
 FEW = 4
@@ -94,31 +94,27 @@ class Bound:
 class RowByRow:
     """A few queries on the CPU: one product a query, at the speed of memory.
 
-    The bound is `rough_bound` of the product, and how far the rounding of the query to the rows'
-    dtype turns it: cosines with two unit vectors differ by at most their distance.
+    With g as for `ByMatrix`, adding up moves a cosine by at most ``g``, the row's length by half as
+    much, rounding the result to float32 by ``2**-24``; and the rounding of the query to the rows'
+    dtype by the distance that it moves, since cosines with two vectors differ by at most that.
     """
 
     def __init__(self, vectors: np.ndarray, dtype: str, space: Space | None = None) -> None:
         self._vectors, self._space = vectors.astype(dtype), space or Space()
-        self.bound = Bound(0.0, rough_bound(vectors.shape[1]) + _turned(vectors, self._vectors))
+        g = 1.02 * (vectors.shape[1] + 4) * 2.0**-24
+        self.bound = Bound(0.0, 1.02 * 1.5 * g + 2.0**-23 + _turned(vectors, self._vectors))
 
     def room(self, width: int) -> np.ndarray:
         """As `ByMatrix`."""
         size = len(self._vectors) * width
         return self._space.array("scores", size).reshape(-1, width)
 
-    def fill(self, x: np.ndarray, out: np.ndarray) -> int:
+    def fill(self, x: np.ndarray, scale: np.ndarray, out: np.ndarray) -> None:
         """As `ByMatrix`."""
         found = out[:, : len(x)]
         for line, vector in zip(found, self._vectors, strict=True):
-            rough_cosines(x, vector, out=line)
-        # A row of zeros has the cosine 0, one with a NaN NaN, one with an infinity NaN, 1 or
-        # infinite, by processor.
-        first = found[0]
-        odd = np.flatnonzero(~(abs(first) < 0.99) | (first == 0))
-        bad = odd[~_has_direction(squares(x[odd]))]
-        found[:, bad] = -np.inf
-        return len(bad)
+            np.multiply(inner(x, vector), scale, out=line, casting="same_kind")
+        np.copyto(found, -np.inf, where=np.isnan(scale))
 
     def tops(self, lines: np.ndarray, least: float) -> np.ndarray:
         """As `ByMatrix`."""
@@ -163,32 +159,29 @@ class ByMatrix:
         m = len(self._vectors)
         return self._reused("scores", m * width, self.result_dtype).view(m, width)
 
-    def fill(self, x: np.ndarray, out) -> int:
+    def fill(self, x: np.ndarray, scale: np.ndarray, out) -> None:
         """Fill ``out`` with the rough cosines of a block.
 
         Parameters
         ----------
         x : (n, dim) array
             float16 or float32.
+        scale : (n,) float64 array
+            What brings each row to length one; NaN where it has no direction.
         out : (m, width) tensor
             Columns from n on are left alone. -inf is put where a row has no direction.
-
-        Returns
-        -------
-        int
-            How many rows have none.
         """
         if self._space.block is None or self._space.block[0] is not x:
-            self._space.block = x, *self._unit_rows(x)
-        _, rows, bad = self._space.block
+            self._space.block = x, self._unit_rows(x, scale)
+        rows = self._space.block[1]
         if self.device.startswith("cuda"):
             made = self._torch.mm(self._vectors, rows.T, out_dtype=self._torch.float32)
             out[:, : len(x)].copy_(made)
         else:
             self._torch.mm(self._vectors, rows.T, out=out[:, : len(x)])
+        bad = np.flatnonzero(np.isnan(scale))
         if len(bad):
             out[:, self._torch.from_numpy(bad).to(out.device)] = -np.inf
-        return len(bad)
 
     def tops(self, lines, least: float) -> np.ndarray:
         """The greatest of each group: (m, groups) of (m, rows of a group, groups), float32.
@@ -219,36 +212,30 @@ class ByMatrix:
         query, which = (self._torch.from_numpy(i).to(self.device) for i in (query, which))
         return lines[query, :, which].float().cpu().numpy()
 
-    def _unit_rows(self, x: np.ndarray):
-        """The rows at length one, in the narrow dtype, on the device, and positions of bad ones.
-
-        Bad ones, which have no direction, become zeros.
-        """
+    def _unit_rows(self, x: np.ndarray, scale: np.ndarray):
+        """The rows at length one, in the narrow dtype, on the device; zeros without direction."""
         dim = x.shape[1]
         rows = self._reused("rows", len(x) * dim, self.dtype).view(-1, dim)
-        bad = [np.empty(0, np.int64)]
+        # By a tiny or a large factor a float32 would be infinite or lose its digits.
+        far = np.flatnonzero((scale < 1e-35) | (scale > 1e30))
         for at in range(0, len(x), _STEP):
-            block, out = x[at : at + _STEP], rows[at : at + _STEP]
-            lengths = squares(block)
-            has = _has_direction(lengths)
-            self._narrowed(block, lengths, out)
-            # Over a large or a tiny length a float32 would be infinite or lose its digits.
-            for i in np.flatnonzero(has & ((lengths > 1e70) | (lengths < 1e-60))):
-                fine = np.asarray(block[i], np.float64) / np.sqrt(lengths[i])
-                out[i] = self._torch.from_numpy(fine).to(self.device, self.dtype)
-            if not has.all():
-                bad.append(at + np.flatnonzero(~has))
-                out[self._torch.from_numpy(~has).to(self.device)] = 0
-        return rows, np.concatenate(bad)
+            some = slice(at, at + _STEP)
+            self._narrowed(x[some], scale[some], rows[some])
+        for i in far:
+            fine = np.asarray(x[i], np.float64) * scale[i]
+            rows[i] = self._torch.from_numpy(fine).to(self.device, self.dtype)
+        bad = np.isnan(scale)
+        if bad.any():
+            rows[self._torch.from_numpy(bad).to(self.device)] = 0
+        return rows
 
-    def _narrowed(self, block: np.ndarray, lengths: np.ndarray, out) -> None:
+    def _narrowed(self, block: np.ndarray, scale: np.ndarray, out) -> None:
         """Copy a block's rows, scaled to length one if they are not near it already."""
         wide = self._reused("wide", block.size, self._torch.float32, "cpu").view(block.shape)
         wide.copy_(self._torch.from_dlpack(block))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            scale = (1 / np.sqrt(lengths)).astype(np.float32)[:, None]
         if not (abs(scale - 1) < 0.99 * _NEAR).all():
-            wide *= self._torch.from_numpy(scale)
+            with np.errstate(over="ignore"):
+                wide *= self._torch.from_numpy(scale.astype(np.float32)[:, None])
         out.copy_(wide)
 
     def _reused(self, name: str, size: int, dtype, device: str | None = None):
@@ -293,7 +280,3 @@ def _turned(vectors: np.ndarray, rounded: np.ndarray) -> np.ndarray:
     """How far rounding moved each vector, (m,) float64, as a bound."""
     apart = vectors.astype(np.float64) - rounded.astype(np.float64)
     return 1.02 * np.sqrt((apart * apart).sum(axis=1)) + 2.0**-22
-
-
-def _has_direction(lengths: np.ndarray) -> np.ndarray:
-    return np.isfinite(lengths) & (lengths > 0)

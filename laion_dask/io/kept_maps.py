@@ -1,0 +1,63 @@
+"""Maps of local files of embeddings, of which those used last are kept for the next task."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+if TYPE_CHECKING:
+    from laion_dask.io.embedding_files import EmbeddingFile
+
+
+class Kept:
+    """A mapped file, and what is known of its rows.
+
+    Attributes
+    ----------
+    rows : (n_rows, dim) array
+    scales : (n_rows,) float64 array
+        One over the length of each row, NaN where it has no direction, -1 where it is not known.
+    """
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows, self.scales = rows, np.full(len(rows), -1.0)
+
+
+class Mappings:
+    """Maps of local files, of which those used last are kept.
+
+    A page of a new map costs a fault when it is first touched, which takes several times as long
+    as to read it; what is kept is bounded because mapped pages count as a process's memory.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._guard = most, threading.Lock()
+        self._maps: dict[tuple[EmbeddingFile, str], Kept] = {}
+
+    def get(self, file: EmbeddingFile, state: str) -> Kept:
+        """The whole file."""
+        with self._guard:
+            kept = self._maps.pop((file, state), None)
+            if kept is None:
+                kept = Kept(np.asarray(_mapped(file)))  # a memmap is slow to take parts of
+            self._maps[file, state] = kept
+            size = sum(each.rows.nbytes for each in self._maps.values())
+            while size > self._most:
+                size -= self._maps.pop(next(iter(self._maps))).rows.nbytes
+            return kept
+
+
+#: At most 2 GiB.
+kept = Mappings(1 << 31)
+
+
+def _mapped(file: EmbeddingFile) -> np.ndarray:
+    if file.path.endswith(".npy"):
+        array = npy_format.open_memmap(file.path, mode="r")
+        if array.shape != (file.n_rows, file.dim) or array.dtype != file.dtype:
+            raise ValueError(f"it is {array.dtype} of shape {array.shape} now")
+        return array
+    return np.memmap(file.path, file.dtype, "r", file.offset, (file.n_rows, file.dim))
