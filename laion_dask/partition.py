@@ -78,7 +78,7 @@ def tree(results: list[Delayed], combine: Callable, *args) -> Delayed:
     """One of several: ``combine(up to eight, *args)``, until one is left. Lazy."""
     while len(results) > 1:
         some = [results[at : at + 8] for at in range(0, len(results), 8)]
-        results = _layer(_combined, [(combine, args, *few) for few in some])
+        results = _layer(_combined, [(combine, args, *few) for few in some], combine)
     return results[0]
 
 
@@ -86,9 +86,11 @@ def _combined(combine: Callable, args: tuple, *several):
     return combine(several, *args)
 
 
-def _layer(function: Callable, calls: Sequence[tuple]) -> list[Delayed]:
+def _layer(
+    function: Callable, calls: Sequence[tuple], named: Callable | None = None
+) -> list[Delayed]:
     """``function(*call)`` of every call, as tasks of one layer, much cheaper than of one each."""
-    name = f"{function.__name__}-{uuid4().hex}"
+    name = f"{(named or function).__name__}-{uuid4().hex}"
     layer, needed, known = {}, [], {}
     for number, call in enumerate(calls):
         given = []

@@ -337,6 +337,10 @@ def test_rows_in_any_order(tmp_path, model, kind, memory):
         got = emb.read(0, rows)
         assert got.shape == (len(rows), 8) and got.dtype == np.float16
         np.testing.assert_array_equal(got, x[list(rows)] if len(rows) else x[:0])
+        if got.flags.writeable:
+            got[:] = 7  # what a caller does to it is his own
+            got = emb.read(0, rows)
+            np.testing.assert_array_equal(got, x[list(rows)] if len(rows) else x[:0])
         again, scale = emb.read_scaled(0, rows)
         np.testing.assert_array_equal(again, got)
         wanted = 1 / np.linalg.norm(got.astype(np.float64), axis=1)

@@ -1,9 +1,12 @@
 """Exact search against a loop in float64, and everything that must not change its answer."""
 
+from pathlib import Path
+
 import dask
 import distributed
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from searches import SIZES, Brute, check, opened, unit_rows
@@ -15,6 +18,7 @@ from laion_dask.errors import (
     OptionError,
     ProvenanceError,
 )
+from laion_dask.io import embedding_files
 from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.scan import Scan
 from laion_dask.kernels import choose as choosing
@@ -76,6 +80,17 @@ def test_ties_go_to_the_smaller_shard_and_row(tmp_path, m, k):
     frame, emb = opened(c)
     queries = np.concatenate([c.images[0][:1], vectors(m - 1, seed=3)]).astype("float32")
     check(frame.laion.search(emb, queries, k, columns=[]), c.images, queries, k)
+
+
+@pytest.mark.parametrize("m", [1, 9])
+def test_rows_too_small_for_float32(tmp_path, m):
+    c = collection(tmp_path, (50, 30))
+    for i, x in enumerate(c.images):
+        x *= np.where(np.arange(len(x)) % 2, 1, 1e-40)[:, None].astype("float32")
+        npy(f"{c.img_emb}/img_emb_{i}.npy", x)
+    frame, emb = opened(c)
+    queries = vectors(m, seed=5)
+    check(frame.laion.search(emb, queries, 20, columns=[]), c.images, queries, 20)
 
 
 @pytest.mark.parametrize("m", [1, 30])
@@ -269,8 +284,6 @@ def test_computed_columns_can_be_filtered_and_fetched(small):
 
 
 def test_rejected_rows_are_not_found(tmp_path):
-    import pyarrow as pa
-
     c = collection(tmp_path, (30, 10), odd=False)
     text = pa.array([b"fine"] * 5 + [b"\xff\xfe"] + [b"fine"] * 24).cast(pa.binary())
     bad = pa.Array.from_buffers(pa.string(), 30, text.buffers())
@@ -373,6 +386,44 @@ def test_embeddings_are_read_of_no_other_rows(small, monkeypatch):
     monkeypatch.setattr(EmbeddingFile, "_read", spy)
     frame.laion.search(emb, vectors(3, seed=9), 5, where="language == 'de'")
     assert read == allowed
+
+
+@pytest.mark.parametrize("kind", ["parquet", "packed"])
+def test_packed_embeddings_are_unpacked_no_more_often_for_many_queries(small, kind, monkeypatch):
+    for i, x in enumerate(small.images):
+        path = Path(f"{small.img_emb}/img_emb_{i}.npy")
+        path.unlink()
+        if kind == "packed":
+            np.savez_compressed(path.with_suffix(".npz"), x=x)
+        else:
+            column = pa.array(x.tolist(), pa.list_(pa.float32()))
+            pq.write_table(pa.table({"v": column}), path.with_suffix(".parquet"), row_group_size=9)
+    frame, emb = opened(small)
+    pieces = embedding_files._group if kind == "parquet" else embedding_files._unpacked
+    monkeypatch.setattr(searching, "_LOT", 4)
+    read = []
+    for m in (5, 200):
+        pieces.cache_clear()
+        queries = vectors(m, seed=9)
+        with dask.config.set(scheduler="sync"):
+            found = frame.laion.search(emb, queries, 3, columns=[])
+        check(found, small.images, queries[:5], 3)
+        read.append(pieces.cache_info().misses)
+    assert read[1] <= read[0] + 8
+
+
+def test_a_piece_is_asked_for_its_own_rows(small, monkeypatch):
+    frame, emb = opened(small)
+    asked, before = [], Scan.and_where
+
+    def spy(self, predicate):
+        asked.append(len(predicate.root.values))
+        return before(self, predicate)
+
+    monkeypatch.setattr(Scan, "and_where", spy)
+    found = frame.laion.search(emb, vectors(20, seed=9), 5, columns=["text"])
+    own = found.groupby("shard")["row"].nunique().tolist()
+    assert asked == own
 
 
 def test_the_frame_is_not_computed_before(small, no_compute):

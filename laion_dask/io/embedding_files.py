@@ -78,6 +78,11 @@ class EmbeddingFile:
     size: int
     offset: int | None
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether rows are read from a map of the file: some anywhere, at no cost for others."""
+        return self.offset is not None and _local(self.path) is not None
+
     def read(self, rows: np.ndarray | range) -> np.ndarray:
         """The rows at these positions, (len(rows), dim) in the file's dtype.
 
@@ -113,7 +118,7 @@ class EmbeddingFile:
                 return _parquet_rows(self, _numbers(at)), None
             if self.offset is None:
                 return _unpacked(self, state_of(self.path))[at], None
-            if _local(self.path) is None:
+            if not self.is_mapped:
                 return _ranges(self, _numbers(at)), None
             found = kept.get(self, state_of(self.path))
             return found.rows[at], found
@@ -267,4 +272,5 @@ def _unpacked(member: EmbeddingFile, state: str) -> np.ndarray:
     array = np.load(io.BytesIO(data), allow_pickle=False)
     if array.shape != (member.n_rows, member.dim) or array.dtype != member.dtype:
         raise ValueError(f"member {member.field!r} is {array.dtype} of shape {array.shape} now")
+    array.flags.writeable = False  # parts of it are handed out
     return array

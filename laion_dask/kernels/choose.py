@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Cosines that are held at a time, rows times queries, and the most rows and queries of these.
 HELD, ROWS, QUERIES = 1 << 24, 1 << 17, 1024
+#: The most rows where a copy is made of them, in the narrow numbers that a matrix product takes.
+COPIED = 1 << 15
 #: Rows a group: of a group only the best cosine is looked at, until that one is good enough.
 GROUP = 16
 #: Candidates that are held before they are looked through: so many times k of each query.
@@ -65,7 +67,8 @@ def choose(
 def _choose(part, number: int, embeddings, vectors, k: int, floor, device, space) -> Chosen:
     parts = [slice(at, at + QUERIES) for at in range(0, len(vectors), QUERIES)]
     lots = [_Lot(vectors[s], number, k, embeddings, floor[s], device, space) for s in parts]
-    step = min(ROWS, max(2048, HELD // min(QUERIES, max(1, len(vectors)))))
+    most = ROWS if rough.goes_by_rows(len(vectors), device) else min(ROWS, COPIED)
+    step = min(most, max(2048, HELD // min(QUERIES, max(1, len(vectors)))))
     searched, unscored, dtype = 0, 0, embeddings.dtype
     for shard, rows in runs(part):
         for at in range(0, len(rows), step):
@@ -99,7 +102,7 @@ class _Lot:
         space: Space,
     ) -> None:
         self._vectors, self._number, self._k = vectors, number, k
-        self._embeddings = embeddings
+        self._embeddings, self._space = embeddings, space
         if rough.goes_by_rows(len(vectors), device):
             self._rough = rough.RowByRow(vectors, embeddings.dtype, space)
         else:
@@ -161,7 +164,7 @@ class _Lot:
     def _settle(self) -> tuple[Pairs, np.ndarray]:
         """What is left of the candidates, and their rough cosines."""
         pairs, cosine = self._compacted()
-        few = settled(pairs, self._embeddings, self._vectors, self._k)
+        few = settled(pairs, self._embeddings, self._vectors, self._k, self._space)
         self._found = [(pairs.take(few), cosine[few])]
         return self._found[0]
 

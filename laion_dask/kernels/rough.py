@@ -17,7 +17,7 @@ FEW = 4
 #: Rows that are brought to length one at a time: they stay in a core's cache.
 _STEP = 1024
 #: How far from 1 the lengths of a block's rows may be for the block to be left as it is; float16
-#: storage of unit rows moves them by less than half of it.
+#: storage of unit rows moves them by less than half of it, but for a few.
 _NEAR = 2.0**-12
 
 

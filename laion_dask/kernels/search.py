@@ -39,7 +39,13 @@ def merge(several: Sequence[Chosen], embeddings: Embeddings, vectors: np.ndarray
     return Chosen(pairs.take(few), upper[few], lower, searched, unscored)
 
 
-def settled(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int):
+def settled(
+    pairs: Pairs,
+    embeddings: Embeddings,
+    vectors: np.ndarray,
+    k: int,
+    space: Space | None = None,
+):
     """Positions of the pairs that are worth keeping, which no number of equal rows makes many.
 
     All of them, unless there are far more than k a query, as where a picture is there a thousand
@@ -48,7 +54,13 @@ def settled(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int):
     """
     if len(pairs) <= 8 * k * len(vectors) + _PAIRS:
         return slice(None)
-    return order(pairs, score_pairs(pairs, embeddings, vectors), k + 1)[0]
+    return order(pairs, score_pairs(pairs, embeddings, vectors, space), k + 1)[0]
+
+
+def by_query(chosen: Chosen, number: int) -> Chosen:
+    """The same, pairs in the order of their queries."""
+    at = np.argsort(chosen.pairs.query, kind="stable")
+    return replace(chosen, pairs=chosen.pairs.take(at), upper=chosen.upper[at])
 
 
 def best(
@@ -107,9 +119,12 @@ def best_of(
     k: int,
     together: Together,
 ) -> Found:
-    """`best` of the queries from ``span[0]`` to before ``span[1]``, of all that were chosen."""
-    query = chosen.pairs.query
-    mine = np.flatnonzero((query >= span[0]) & (query < span[1]))
+    """`best` of the queries from ``span[0]`` to before ``span[1]``, of all that were chosen.
+
+    Unless that is every query, they come in the order of `by_query`.
+    """
+    every = span == (0, len(vectors))
+    mine = slice(None) if every else slice(*np.searchsorted(chosen.pairs.query, span))
     pairs = chosen.pairs.take(mine)
     pairs = replace(pairs, query=pairs.query - np.int32(span[0]))
     with together.space() as space:
@@ -152,16 +167,16 @@ def score_pairs(
     by_row = np.lexsort((pairs.row, pairs.shard))
     ends = np.flatnonzero(np.diff(pairs.shard[by_row])) + 1
     most = min(_PAIRS, len(pairs))
-    space, dim = space or Space(), vectors.shape[1]
+    space, dim, dtype = space or Space(), vectors.shape[1], embeddings.dtype
     wanted = space.array("wanted", most * dim).reshape(most, dim)
-    rows_of = space.array("rows of", most * dim, embeddings.dtype).reshape(most, dim)
+    rows_of = space.array("rows of", most * dim, dtype).reshape(most, dim)
     for here in np.split(by_row, ends) if len(by_row) else ():
         for at in range(0, len(here), _PAIRS):
             some = here[at : at + _PAIRS]
             n = len(some)
             rows, which = np.unique(pairs.row[some], return_inverse=True)
             x = embeddings.read(int(pairs.shard[some[0]]), rows)
-            x = x.astype(embeddings.dtype, copy=False)
+            x = x.astype(dtype, copy=False)
             np.take(x, which, axis=0, out=rows_of[:n], mode="clip")
             np.take(vectors, pairs.query[some], axis=0, out=wanted[:n], mode="clip")
             out[some] = cosines(rows_of[:n], wanted[:n])

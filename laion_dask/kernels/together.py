@@ -24,19 +24,19 @@ class Space:
         self.block: tuple | None = None
 
     def array(self, name: str, size: int, dtype=np.float32) -> np.ndarray:
-        """(size,) of a dtype, the same memory for a name every time."""
+        """(size,) of a dtype, the same memory for a name and dtype every time."""
         held = self._held.get((name, dtype))
         if held is None or len(held) < size:
             held = self._held[name, dtype] = np.empty(size, dtype)
         return held[:size]
 
     def tensor(self, name: str, size: int, dtype, device: str):
-        """(size,) of torch's dtype on a device, the same memory for a name every time."""
+        """The same as a tensor on a device."""
         import torch
 
-        held = self._held.get((name, dtype))
+        held = self._held.get((name, dtype, device))
         if held is None or len(held) < size:
-            held = self._held[name, dtype] = torch.empty(size, dtype=dtype, device=device)
+            held = self._held[name, dtype, device] = torch.empty(size, dtype=dtype, device=device)
         return held[:size]
 
 
@@ -85,7 +85,7 @@ class Together:
         """Take in what the cosines of k rows of a partition are at least, (m, k) float32.
 
         A partition that comes again, as when its task is run anew, says nothing more: its rows
-        would count twice.
+        would count twice. They must be the same rows, as Dask asks of every task.
         """
         with self._guard:
             if number in self._seen:

@@ -83,19 +83,26 @@ def fetch(frame: dd.DataFrame, pairs: Pairs, made: Mapping[str, np.ndarray], nam
 def _found(frame: dd.DataFrame, pairs: Pairs):
     """The frame's rows of some pairs, each once, in any order."""
     numbers = np.unique(pairs.part)
-    rows = np.unique(pairs.row)
+    hit = [pairs.take(pairs.part == number) for number in numbers]
     as_read = lineage.as_read(frame)
-    if as_read is not None and len(rows) <= _NAMED:
+    if as_read is not None and len(np.unique(pairs.row)) <= _NAMED:
         scan, pieces = as_read
-        some = partition.read(scan.and_where(_rows(rows)), [pieces[n] for n in numbers])
-        lazy = partition.parts(some[list(frame.columns)])
+        wanted = [
+            (scan.and_where(_rows(np.unique(own.row))), pieces[n], list(frame.columns), own)
+            for n, own in zip(numbers, hit, strict=True)
+        ]
+        tasks = partition.tasks(_scanned, wanted)
     else:
         every = partition.parts(frame)
-        lazy = [every[n] for n in numbers]
-    hit = [pairs.take(pairs.part == number) for number in numbers]
-    wanted = [(part, own.shard, own.row) for part, own in zip(lazy, hit, strict=True)]
-    tasks = partition.tasks(_pick, wanted)
+        wanted = [(every[n], own.shard, own.row) for n, own in zip(numbers, hit, strict=True)]
+        tasks = partition.tasks(_pick, wanted)
     return methods.concat(list(partition.compute(*tasks, label="fetch")))
+
+
+def _scanned(wanted: tuple, number: int):
+    """`_pick` of a piece, of which no other rows are read."""
+    scan, piece, columns, own = wanted
+    return _pick((scan(piece, columns=columns), own.shard, own.row), number)
 
 
 def _pick(wanted: tuple, number: int):

@@ -14,7 +14,7 @@ from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels.choose import choose
 from laion_dask.kernels.pairs import Chosen, Found, Pairs
-from laion_dask.kernels.search import best_of, merge, order, score_pairs
+from laion_dask.kernels.search import best_of, by_query, merge, order, score_pairs
 from laion_dask.kernels.together import Together
 from laion_dask.schema import PROVENANCE
 from laion_dask.verbs import by_index, hits
@@ -64,7 +64,8 @@ def search(
 ) -> pd.DataFrame:
     """The k rows of a frame nearest to each query, by cosine. Eager.
 
-    Exact: every row's embedding is read once, whatever the number of queries, and the answer is
+    Exact: every row's embedding is read once, whatever the number of queries, the few that can be
+    among the nearest once or twice more, and the answer is
     that of a loop in float64, with the queries brought to length one in float32. Ties go to the
     smaller (shard, row), so partitions, order of shards and workers change nothing. A row whose
     embedding is NaN, infinite or zero is never found. Of a frame as `read_shards` returned it, no
@@ -215,15 +216,22 @@ def _nearest(frame, embeddings: Embeddings, vectors: np.ndarray, k: int) -> tupl
         together = partition.share(Together())
         chosen = partition.tasks(choose, parts, *shared, k, together)
         chosen = partition.tree(chosen, merge, *shared)
-        found = _best_of(chosen, len(vectors), *shared, k, together)
+        found = _best_of(chosen, embeddings, len(vectors), *shared, k, together)
     found, *counts = partition.compute(found, *counts, label="search")
     counted = {"rows": [found.searched], "unscored": [found.unscored], "rejected": [0]}
     return found, account(read, [pd.DataFrame(counted), *counts])
 
 
-def _best_of(chosen, m: int, *given):
-    """The k best of what was chosen, brought in order some queries a task. Lazy."""
-    spans = [(at, min(at + _LOT, m)) for at in range(0, m, _LOT)]
+def _best_of(chosen, embeddings: Embeddings, m: int, *given):
+    """The k best of what was chosen, brought in order some queries a task. Lazy.
+
+    All in one where rows come out of pieces that have to be unpacked or fetched: each task would
+    do that again.
+    """
+    lot = _LOT if all(file.is_mapped for file in embeddings.files) else m
+    if lot < m:
+        (chosen,) = partition.tasks(by_query, [chosen])
+    spans = [(at, min(at + lot, m)) for at in range(0, m, lot)]
     return partition.tree(partition.tasks(best_of, spans, chosen, *given), Found.join)
 
 
@@ -233,8 +241,8 @@ def _best(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int) -> 
     upper, lower = np.full(len(pairs), np.inf, np.float32), np.full((m, k), -np.inf, np.float32)
     given = (Chosen(pairs, upper, lower, 0, 0), embeddings, vectors, Together())
     chosen, *shared, together = (partition.share(value) for value in given)
-    (found,) = partition.compute(_best_of(chosen, m, *shared, k, together), label="score")
-    return found
+    found = _best_of(chosen, embeddings, m, *shared, k, together)
+    return partition.compute(found, label="score")[0]
 
 
 def _scored(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray) -> np.ndarray:
