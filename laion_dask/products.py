@@ -144,7 +144,7 @@ def dot_and_squares(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return dots, lengths
 
 
-def rough_cosines(x: np.ndarray, w: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def rough_cosines(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """The cosine of every row with a vector, in one product: for a first selection. Eager.
 
     Parameters
@@ -153,8 +153,6 @@ def rough_cosines(x: np.ndarray, w: np.ndarray, out: np.ndarray | None = None) -
         float16 or float32; n may be 0.
     w : (dim,) NumPy array
         Finite and not zero, of the same dtype.
-    out : (n,) float32 array, optional
-        To be filled and returned.
 
     Returns
     -------
@@ -171,12 +169,11 @@ def rough_cosines(x: np.ndarray, w: np.ndarray, out: np.ndarray | None = None) -
 
     x, w = _checked(x, w)
     _check_same(x, w)
-    out = np.empty(len(x), np.float32) if out is None else out
     if not len(x):
-        return out
+        return np.empty(0, np.float32)
     # In one call, since after each one a thread has to wait for its turn to run Python.
     found = np.asarray(numkong.angular(np.require(x, requirements=["A", "C"]), w))
-    return np.subtract(1.0, found, out=out, casting="same_kind")
+    return (1.0 - found).astype(np.float32)
 
 
 def rough_bound(dim: int) -> float:
