@@ -78,12 +78,12 @@ def tree(results: list[Delayed], combine: Callable, *args) -> Delayed:
     """One of several: ``combine(up to eight, *args)``, until one is left. Lazy."""
     while len(results) > 1:
         some = [results[at : at + 8] for at in range(0, len(results), 8)]
-        results = _layer(_combined, [(combine, args, *few) for few in some], combine)
+        results = _layer(_combined, [(combine, len(few), *few, *args) for few in some], combine)
     return results[0]
 
 
-def _combined(combine: Callable, args: tuple, *several):
-    return combine(several, *args)
+def _combined(combine: Callable, several: int, *values):
+    return combine(values[:several], *values[several:])
 
 
 def _layer(
@@ -96,12 +96,17 @@ def _layer(
         given = []
         for value in call:
             if id(value) not in known:  # arguments that the calls share are looked at once
-                known[id(value)] = unpack_collections(value)
+                known[id(value)] = (value, ()) if _is_plain(value) else unpack_collections(value)
                 needed += known[id(value)][1]
             given.append(known[id(value)][0])
         layer[f"{name}-{number}"] = Task(f"{name}-{number}", function, *given)
     graph = HighLevelGraph.from_collections(name, layer, dependencies=needed)
     return [Delayed(key, graph, layer=name) for key in layer]
+
+
+def _is_plain(value) -> bool:
+    """Whether a value is sure to hold nothing lazy, which Dask takes long to find out."""
+    return all(map(_is_plain, value)) if type(value) is tuple else type(value) in (int, str)
 
 
 def over_pieces(kernel: Callable, pieces: Sequence[Piece], meta) -> dd.DataFrame:

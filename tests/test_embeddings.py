@@ -272,8 +272,8 @@ def test_lengths_of_mapped_rows_are_computed_once(tmp_path, model, monkeypatch):
     x = vectors(30)
     x[4], x[5, 2], x[6, 1] = 0, np.nan, np.inf
     emb = ld.open_embeddings(npy(tmp_path / "e_0.npy", x), model=model)
-    computed, before = [], embedding_files.scales
-    monkeypatch.setattr(embedding_files, "scales", lambda x: computed.append(len(x)) or before(x))
+    computed, before = [], kept_maps.scales
+    monkeypatch.setattr(kept_maps, "scales", lambda x: computed.append(len(x)) or before(x))
     with np.errstate(divide="ignore"):
         wanted = 1 / np.linalg.norm(x.astype(np.float64), axis=1)
     wanted[4:7] = np.nan
@@ -284,6 +284,20 @@ def test_lengths_of_mapped_rows_are_computed_once(tmp_path, model, monkeypatch):
     npy(tmp_path / "new.npy", 2 * x)
     os.replace(tmp_path / "new.npy", tmp_path / "e_0.npy")
     np.testing.assert_allclose(emb.read_scaled(0, range(30))[1], wanted / 2, rtol=1e-6)
+
+
+def test_lengths_of_rows_of_length_one_are_not_held(tmp_path, model):
+    x = vectors(30)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    emb = ld.open_embeddings(npy(tmp_path / "e_0.npy", x.astype("float16")), model=model)
+    assert abs(emb.read_scaled(0, range(20))[1] - 1).max() < 2.0**-12
+    assert emb.read_scaled(0, [3])[1] is not None
+    emb.read_scaled(0, range(20, 30))
+    assert emb.read_scaled(0, [3])[1] is None
+    x[3] *= 1 + 2.0**-12
+    emb = ld.open_embeddings(npy(tmp_path / "f_0.npy", x), model=model)
+    emb.read_scaled(0, range(30))
+    np.testing.assert_allclose(emb.read_scaled(0, [3])[1], 1 - 2.0**-12, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "packed", "parquet"])

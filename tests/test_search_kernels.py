@@ -19,7 +19,7 @@ from laion_dask.kernels import search as kernel
 from laion_dask.kernels.pairs import Pairs
 from laion_dask.kernels.search import order, settled
 from laion_dask.kernels.together import Together
-from laion_dask.products import scales
+from laion_dask.products import NEAR, are_near_one, scales
 from laion_dask.verbs import hits
 
 
@@ -201,6 +201,23 @@ def test_rough_cosines_of_few_keep_their_bound(dtype, dim):
         assert (true >= made.bound.below(got)).all()
         query, row = np.divmod(np.arange(3 * 299), 299)
         assert (true.ravel() <= made.bound.above(got[query, row], query)).all()
+
+
+@pytest.mark.parametrize("way", ["few", "many"])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_rough_cosines_of_rows_that_are_nearly_of_length_one_keep_their_bound(way, dtype):
+    queries = unit_rows(np.random.default_rng(0).normal(size=(3, 768))).astype(np.float32)
+    x = np.concatenate([queries, unit_rows(np.random.default_rng(1).normal(size=(297, 768)))])
+    x = (x * np.linspace(1 - 0.7 * NEAR, 1 + 0.7 * NEAR, 300)[:, None]).astype(dtype)
+    assert are_near_one(scales(x))
+    made = rough.RowByRow(queries, dtype) if way == "few" else rough.ByMatrix(queries, "cpu")
+    out = made.room(300)
+    made.fill(x, None, out)
+    got = np.asarray(out) if way == "few" else out.float().numpy()
+    true = queries.astype(np.float64) @ unit_rows(x.astype(np.float64)).T
+    assert (true >= made.bound.below(got)).all()
+    query, row = np.divmod(np.arange(3 * 300), 300)
+    assert (true.ravel() <= made.bound.above(got[query, row], query)).all()
 
 
 def test_order_by_hand():

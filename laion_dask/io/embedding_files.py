@@ -94,19 +94,14 @@ class EmbeddingFile:
         """
         return self._read(rows)[0]
 
-    def read_scaled(self, rows: np.ndarray | range) -> tuple[np.ndarray, np.ndarray]:
+    def read_scaled(self, rows: np.ndarray | range) -> tuple[np.ndarray, np.ndarray | None]:
         """The same, and what brings each row to length one, (len(rows),) float64.
 
         NaN for a row without direction; see `products.scales`. Of a mapped file it is kept with
-        the map. Raises as `read`.
+        the map, and None if all are nearly 1. Raises as `read`.
         """
         x, known = self._read(rows)
-        if known is None:
-            return x, scales(x)
-        at = self._places(rows)
-        if (known.scales[at] < 0).any():
-            known.scales[at] = scales(x)
-        return x, known.scales[at]
+        return x, scales(x) if known is None else known.scales(self._places(rows), x)
 
     def _read(self, rows: np.ndarray | range) -> tuple[np.ndarray, Kept | None]:
         at = self._places(rows)

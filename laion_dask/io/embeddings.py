@@ -78,15 +78,16 @@ class Embeddings:
         """
         return self._file(shard).read(rows)
 
-    def read_scaled(self, shard: int, rows) -> tuple[np.ndarray, np.ndarray]:
+    def read_scaled(self, shard: int, rows) -> tuple[np.ndarray, np.ndarray | None]:
         """As `read`, and what brings each row to length one. Eager.
 
         Returns
         -------
         rows : (len(rows), dim) array
-        scale : (len(rows),) float64 array
+        scale : (len(rows),) float64 array, or None
             One over the row's length; NaN for a row without direction. Of local files it is
-            computed once a process, as long as their maps are kept.
+            computed once a process, as long as their maps are kept. None where every row is as
+            long as one but for what float16 rounds, see `products.NEAR`.
         """
         return self._file(shard).read_scaled(rows)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib import format as npy_format
 
+from laion_dask.products import are_near_one, scales
+
 if TYPE_CHECKING:
     from laion_dask.io.embedding_files import EmbeddingFile
 
@@ -18,12 +20,26 @@ class Kept:
     Attributes
     ----------
     rows : (n_rows, dim) array
-    scales : (n_rows,) float64 array
-        One over the length of each row, NaN where it has no direction, -1 where it is not known.
     """
 
     def __init__(self, rows: np.ndarray) -> None:
-        self.rows, self.scales = rows, np.full(len(rows), -1.0)
+        self.rows = rows
+        # None once all are known to be near 1; each is -1 as long as it is not known.
+        self._scales: np.ndarray | None = np.full(len(rows), -1.0)
+
+    def scales(self, at: np.ndarray | slice, x: np.ndarray) -> np.ndarray | None:
+        """What brings the rows ``x``, which are those ``at``, to length one; see `products.scales`.
+
+        Computed at the first time. None where every row of the file is as long as one, nearly.
+        """
+        known = self._scales
+        if known is None:
+            return None
+        if (known[at] < 0).any():
+            known[at] = scales(x)
+            if are_near_one(known):
+                self._scales = None
+        return known[at]
 
 
 class Mappings:

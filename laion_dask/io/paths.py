@@ -183,13 +183,13 @@ def _near(fs, inner: str) -> str:
 
 def stem(path: str) -> str:
     """A file's name without the endings that say how it is stored."""
-    return re.sub(r"(\.(parquet|npy|npz|snappy|zstd|gz|lz4))+$", "", PurePosixPath(path).name)
+    return re.sub(r"(\.(parquet|npy|npz|snappy|zstd|gz|lz4))+$", "", path.rpartition("/")[2])
 
 
 def embedding_key(path: str) -> tuple[str, str]:
     """As `shard_key`, without the CLIP model in the file's name, whose digits are no number."""
-    pure = PurePosixPath(path)
-    return shard_key(str(pure.with_name(_MODEL.sub("", pure.name))))
+    folder, slash, name = path.rpartition("/")
+    return shard_key(f"{folder}{slash}{_MODEL.sub('', name)}")
 
 
 def shard_key(path: str) -> tuple[str, str]:
@@ -207,8 +207,7 @@ def shard_key(path: str) -> tuple[str, str]:
     >>> shard_key("laion2B-en/img_emb/img_emb_12.npy")
     ('laion2B-en', '12')
     """
-    pure = PurePosixPath(path)
-    folders = [p for p in pure.parts[:-1] if p.lower() not in _ROLES]
+    folders = [p for p in path.split("/")[:-1] if p and p.lower() not in _ROLES]
     name = stem(path)
     if re.fullmatch(r"[0-9a-f]{32,64}", name):
         number = name

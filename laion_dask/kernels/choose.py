@@ -24,6 +24,8 @@ HELD, ROWS, QUERIES = 1 << 24, 1 << 17, 1024
 COPIED = 1 << 15
 #: Rows a group: of a group only the best cosine is looked at, until that one is good enough.
 GROUP = 16
+#: Less than every cosine, and more than what stands for none.
+_LEAST = np.finfo(np.float32).min
 #: Candidates that are held before they are looked through: so many times k of each query.
 PENDING = 16
 
@@ -74,7 +76,9 @@ def _choose(part, number: int, embeddings, vectors, k: int, floor, device, space
         for at in range(0, len(rows), step):
             here = rows[at : at + step]
             x, scale = embeddings.read_scaled(shard, here)
-            x, bad = x.astype(dtype, copy=False), int(np.isnan(scale).sum())
+            x, bad = x.astype(dtype, copy=False), 0
+            if scale is not None:
+                bad = int(np.count_nonzero(np.isnan(scale)))
             for lot in lots:
                 lot.add(x, scale, shard, here)
             searched, unscored = searched + len(here) - bad, unscored + bad
@@ -107,13 +111,14 @@ class _Lot:
             self._rough = rough.RowByRow(vectors, embeddings.dtype, space)
         else:
             self._rough = rough.ByMatrix(vectors, device, space)
-        self._floor = self._rough.bound.reach(floor)
+        #: (queries,) float32: the least rough cosine that will do, as far as is known.
+        self._cut = np.maximum(self._rough.bound.reach(floor), _LEAST)
         self._pending = max(1 << 20, PENDING * k * len(vectors))
         self._found: list[tuple[Pairs, np.ndarray]] = []
         self._best = np.full((len(vectors), k), -np.inf, np.float32)
 
-    def add(self, x: np.ndarray, scale: np.ndarray, shard: int, rows: np.ndarray | range) -> None:
-        """Look at a block: its rows, and what brings each to length one."""
+    def add(self, x: np.ndarray, scale, shard: int, rows: np.ndarray | range) -> None:
+        """Look at a block: its rows, and what brings each to length one, as `fill` takes both."""
         # Groups must be many more than k, or their best would say little of the k-th best row.
         group = GROUP
         while group > 1 and len(rows) < 4 * self._k * group:
@@ -124,9 +129,8 @@ class _Lot:
         scores[:, len(rows) :] = -np.inf
         # Row i is in group i % width, so that equal rows, which often lie together, are apart.
         lines = scores.reshape(len(scores), group, width)
-        cut = self._cut()
-        tops = self._rough.tops(lines, cut.min(initial=np.inf))
-        query, position, cosine = self._over(lines, tops, cut)
+        tops = self._rough.tops(lines, self._cut.min(initial=np.inf))
+        query, position, cosine = self._over(lines, tops)
         n = len(query)
         row = position + rows.start if isinstance(rows, range) else rows[position]
         where = np.full(n, shard, np.int32), row, np.full(n, self._number, np.int32)
@@ -134,31 +138,31 @@ class _Lot:
         if sum(len(pairs) for pairs, _ in self._found) > self._pending:
             self._settle()
 
-    def _over(self, lines, tops: np.ndarray, cut: np.ndarray):
+    def _over(self, lines, tops: np.ndarray):
         """(query, position in the block, rough cosine) of all that reach the cut."""
         width = tops.shape[1]
-        if np.isneginf(cut).any():  # not yet k rows for every query: all groups count
-            self._best = greatest(np.concatenate([self._best, tops], axis=1), self._k)
-            query, which = np.divmod(_at_least(tops, self._cut()), width)
+        if (self._cut == _LEAST).any():  # not yet k rows for every query: all groups count
+            self._learn(tops)
+            query, which = np.divmod(_at_least(tops, self._cut), width)
         else:
-            query, which = np.divmod(_at_least(tops, cut), width)
-            better = _in_lines(query, tops[query, which], len(tops))
-            self._best = greatest(np.concatenate([self._best, better], axis=1), self._k)
-        cut = self._cut()
-        kept = tops[query, which] >= cut[query]
-        query, which = query[kept], which[kept]
+            query, which = np.divmod(_at_least(tops, self._cut), width)
+            self._learn(_in_lines(query, tops[query, which], len(tops)))
+            kept = tops[query, which] >= self._cut[query]
+            query, which = query[kept], which[kept]
         members = self._rough.members(lines, query, which)
-        at, member = np.divmod(_at_least(members, cut[query]), members.shape[1])
+        at, member = np.divmod(_at_least(members, self._cut[query]), members.shape[1])
         return query[at].astype(np.int32), which[at] + member * width, members[at, member]
 
-    def _cut(self) -> np.ndarray:
-        """(queries,) float32: the least rough cosine that will do, as far as is known."""
-        return np.maximum(self._rough.bound.cut(self._best.min(axis=1)), self._floor)
+    def _learn(self, cosines: np.ndarray) -> None:
+        """Take in the rough cosines of rows of a block, (queries, any), each row's once."""
+        self._best = greatest(np.concatenate([self._best, cosines], axis=1), self._k)
+        cut = self._rough.bound.cut(self._best.min(axis=1))
+        self._cut = np.maximum(self._cut, cut)
 
     def _compacted(self) -> tuple[Pairs, np.ndarray]:
         pairs = Pairs.join([pairs for pairs, _ in self._found])
         cosine = np.concatenate([np.empty(0, np.float32), *(c for _, c in self._found)])
-        kept = cosine >= self._cut()[pairs.query]
+        kept = cosine >= self._cut[pairs.query]
         return pairs.take(kept), cosine[kept]
 
     def _settle(self) -> tuple[Pairs, np.ndarray]:
@@ -185,6 +189,5 @@ def _in_lines(query: np.ndarray, values: np.ndarray, m: int) -> np.ndarray:
 
 
 def _at_least(values: np.ndarray, cut: np.ndarray) -> np.ndarray:
-    """Where, counted through, a line reaches its cut; -inf never does."""
-    finite = np.maximum(cut, np.finfo(np.float32).min)
-    return np.flatnonzero(values >= finite[:, None])
+    """Where, counted through, a line reaches its cut."""
+    return np.flatnonzero(values >= cut[:, None])

@@ -10,15 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from laion_dask.kernels.together import Space
-from laion_dask.products import inner
+from laion_dask.products import NEAR, are_near_one, inner
 
 #: Up to so many queries, a pass over the rows for each is faster on the CPU than a matrix product.
 FEW = 4
 #: Rows that are brought to length one at a time: they stay in a core's cache.
 _STEP = 1024
-#: How far from 1 the lengths of a block's rows may be for the block to be left as it is; float16
-#: storage of unit rows moves them by less than half of it, but for a few.
-_NEAR = 2.0**-12
 
 
 @dataclass(frozen=True)
@@ -97,24 +94,30 @@ class RowByRow:
     With g as for `ByMatrix`, adding up moves a cosine by at most ``g``, the row's length by half as
     much, rounding the result to float32 by ``2**-24``; and the rounding of the query to the rows'
     dtype by the distance that it moves, since cosines with two vectors differ by at most that.
+    Rows that are taken for ones of length one are off by a share of `NEAR`.
     """
 
     def __init__(self, vectors: np.ndarray, dtype: str, space: Space | None = None) -> None:
         self._vectors, self._space = vectors.astype(dtype), space or Space()
         g = 1.02 * (vectors.shape[1] + 4) * 2.0**-24
-        self.bound = Bound(0.0, 1.02 * 1.5 * g + 2.0**-23 + _turned(vectors, self._vectors))
+        absolute = 1.02 * 1.5 * g + 2.0**-23 + _turned(vectors, self._vectors)
+        self.bound = Bound(1.02 * NEAR, absolute)
 
     def room(self, width: int) -> np.ndarray:
         """As `ByMatrix`."""
         size = len(self._vectors) * width
         return self._space.array("scores", size).reshape(-1, width)
 
-    def fill(self, x: np.ndarray, scale: np.ndarray, out: np.ndarray) -> None:
+    def fill(self, x: np.ndarray, scale: np.ndarray | None, out: np.ndarray) -> None:
         """As `ByMatrix`."""
-        found = out[:, : len(x)]
+        found, products = out[:, : len(x)], self._space.array("products", len(x), np.float64)
         for line, vector in zip(found, self._vectors, strict=True):
-            np.multiply(inner(x, vector), scale, out=line, casting="same_kind")
-        np.copyto(found, -np.inf, where=np.isnan(scale))
+            if scale is None:
+                inner(x, vector, line)
+                continue
+            inner(x, vector, products)
+            np.multiply(products, scale, out=line, casting="same_kind")
+            np.fmax(line, -np.inf, out=line)  # which takes the place of NaN
 
     def tops(self, lines: np.ndarray, least: float) -> np.ndarray:
         """As `ByMatrix`."""
@@ -135,7 +138,7 @@ class ByMatrix:
     Cauchy-Schwarz: rounding the rows moves a cosine by at most ``u``, their length in float32 by
     ``g``, rounding a query by the distance that it moves (which is known), adding up in float32 by
     ``g``, and rounding the result by a share of ``u`` of it. Rows that are of length one within
-    `_NEAR` are left as they are, which is off by that share. A share of 2 % on top covers terms of
+    `NEAR` are left as they are, which is off by that share. A share of 2 % on top covers terms of
     second order, and ``2**-25 * sqrt(dim)`` numbers of float16 that are too small to be normal.
     """
 
@@ -152,22 +155,23 @@ class ByMatrix:
         absolute = 1.02 * (u + 2 * g + _turned(vectors, rounded)) + tiny
         #: What the products come back as.
         self.result_dtype = torch.float32 if device.startswith("cuda") else self.dtype
-        self.bound = Bound(1.02 * (_roundoff(self.result_dtype) + _NEAR), absolute)
+        self.bound = Bound(1.02 * (_roundoff(self.result_dtype) + NEAR), absolute)
 
     def room(self, width: int):
         """A tensor (m, width) to fill, in the same memory every time."""
         m = len(self._vectors)
         return self._reused("scores", m * width, self.result_dtype).view(m, width)
 
-    def fill(self, x: np.ndarray, scale: np.ndarray, out) -> None:
+    def fill(self, x: np.ndarray, scale: np.ndarray | None, out) -> None:
         """Fill ``out`` with the rough cosines of a block.
 
         Parameters
         ----------
         x : (n, dim) array
             float16 or float32.
-        scale : (n,) float64 array
-            What brings each row to length one; NaN where it has no direction.
+        scale : (n,) float64 array, or None
+            What brings each row to length one; NaN where it has no direction. None where all are
+            of that length, as `products.are_near_one` has it.
         out : (m, width) tensor
             Columns from n on are left alone. -inf is put where a row has no direction.
         """
@@ -179,7 +183,7 @@ class ByMatrix:
             out[:, : len(x)].copy_(made)
         else:
             self._torch.mm(self._vectors, rows.T, out=out[:, : len(x)])
-        bad = np.flatnonzero(np.isnan(scale))
+        bad = [] if scale is None else np.flatnonzero(np.isnan(scale))
         if len(bad):
             out[:, self._torch.from_numpy(bad).to(out.device)] = -np.inf
 
@@ -212,16 +216,17 @@ class ByMatrix:
         query, which = (self._torch.from_numpy(i).to(self.device) for i in (query, which))
         return lines[query, :, which].float().cpu().numpy()
 
-    def _unit_rows(self, x: np.ndarray, scale: np.ndarray):
+    def _unit_rows(self, x: np.ndarray, scale: np.ndarray | None):
         """The rows at length one, in the narrow dtype, on the device; zeros without direction."""
         dim = x.shape[1]
         rows = self._reused("rows", len(x) * dim, self.dtype).view(-1, dim)
-        # By a tiny or a large factor a float32 would be infinite or lose its digits.
-        far = np.flatnonzero((scale < 1e-35) | (scale > 1e30))
         for at in range(0, len(x), _STEP):
             some = slice(at, at + _STEP)
-            self._narrowed(x[some], scale[some], rows[some])
-        for i in far:
+            self._narrowed(x[some], None if scale is None else scale[some], rows[some])
+        if scale is None:
+            return rows
+        # By a tiny or a large factor a float32 would be infinite or lose its digits.
+        for i in np.flatnonzero((scale < 1e-35) | (scale > 1e30)):
             fine = np.asarray(x[i], np.float64) * scale[i]
             rows[i] = self._torch.from_numpy(fine).to(self.device, self.dtype)
         bad = np.isnan(scale)
@@ -229,11 +234,11 @@ class ByMatrix:
             rows[self._torch.from_numpy(bad).to(self.device)] = 0
         return rows
 
-    def _narrowed(self, block: np.ndarray, scale: np.ndarray, out) -> None:
+    def _narrowed(self, block: np.ndarray, scale: np.ndarray | None, out) -> None:
         """Copy a block's rows, scaled to length one if they are not near it already."""
         wide = self._reused("wide", block.size, self._torch.float32, "cpu").view(block.shape)
         wide.copy_(self._torch.from_dlpack(block))
-        if not (abs(scale - 1) < 0.99 * _NEAR).all():
+        if not (scale is None or are_near_one(scale)):
             with np.errstate(over="ignore"):
                 wide *= self._torch.from_numpy(scale.astype(np.float32)[:, None])
         out.copy_(wide)

@@ -165,22 +165,27 @@ def score_pairs(
     """
     out = np.empty(len(pairs), np.float64)
     by_row = np.lexsort((pairs.row, pairs.shard))
-    ends = np.flatnonzero(np.diff(pairs.shard[by_row])) + 1
     most = min(_PAIRS, len(pairs))
     space, dim, dtype = space or Space(), vectors.shape[1], embeddings.dtype
     wanted = space.array("wanted", most * dim).reshape(most, dim)
     rows_of = space.array("rows of", most * dim, dtype).reshape(most, dim)
-    for here in np.split(by_row, ends) if len(by_row) else ():
-        for at in range(0, len(here), _PAIRS):
-            some = here[at : at + _PAIRS]
-            n = len(some)
-            rows, which = np.unique(pairs.row[some], return_inverse=True)
-            x = embeddings.read(int(pairs.shard[some[0]]), rows)
-            x = x.astype(dtype, copy=False)
-            np.take(x, which, axis=0, out=rows_of[:n], mode="clip")
-            np.take(vectors, pairs.query[some], axis=0, out=wanted[:n], mode="clip")
-            out[some] = cosines(rows_of[:n], wanted[:n])
+    for at in range(0, len(pairs), _PAIRS):
+        some = by_row[at : at + _PAIRS]
+        n = len(some)
+        _read_into(rows_of[:n], pairs.shard[some], pairs.row[some], embeddings)
+        np.take(vectors, pairs.query[some], axis=0, out=wanted[:n], mode="clip")
+        out[some] = cosines(rows_of[:n], wanted[:n])
     return out
+
+
+def _read_into(out: np.ndarray, shard: np.ndarray, row: np.ndarray, embeddings) -> None:
+    """The embeddings of rows that are in order, each read once; (n, dim)."""
+    starts = np.flatnonzero(np.diff(shard, prepend=-1))
+    for start, stop in zip(starts, [*starts[1:], len(shard)], strict=True):
+        wanted = row[start:stop]
+        new = np.diff(wanted, prepend=-1) != 0
+        x = embeddings.read(int(shard[start]), wanted[new]).astype(out.dtype, copy=False)
+        np.take(x, np.cumsum(new) - 1, axis=0, out=out[start:stop], mode="clip")
 
 
 def order(pairs: Pairs, cosine: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -118,7 +118,8 @@ def survey(
     if combine is not None:
         per_part = partition.reduce(per_part, combine, meta=meta)
     result, *others = partition.compute(per_part, *others, label=label)
-    return result, None if read is None else account(read, [result, *others])
+    kept = int(result["rows"].sum())
+    return result, None if read is None else account(read, kept, [result, *others])
 
 
 @dataclass(frozen=True)
@@ -184,22 +185,21 @@ def _piece_counts(piece: Piece, number: int, scan: Scan) -> pd.DataFrame:
     return pd.DataFrame({"unscored": [unscored], "rejected": [rejected]})
 
 
-def account(read: int, counted: list[pd.DataFrame]) -> Rows:
+def account(read: int, kept: int, counted: Sequence[Mapping]) -> Rows:
     """What became of the rows read.
 
     Parameters
     ----------
-    read : int
-    counted : list of pandas.DataFrame
-        The first has ``rows``, those kept; all have ``unscored`` and ``rejected``, to be summed.
+    read, kept : int
+    counted : sequence of mapping
+        Each has ``unscored`` and ``rejected``, numbers or columns of them, to be summed.
 
     Raises
     ------
     ProvenanceError
         When more rows came out than went in.
     """
-    kept = int(counted[0]["rows"].sum())
-    unscored, rejected = (int(sum(c[name].sum() for c in counted)) for name in _COUNTS)
+    unscored, rejected = (int(sum(np.sum(c[name]) for c in counted)) for name in _COUNTS)
     dropped = read - kept - unscored - rejected
     if dropped < 0:
         raise ProvenanceError(

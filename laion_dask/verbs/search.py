@@ -218,8 +218,8 @@ def _nearest(frame, embeddings: Embeddings, vectors: np.ndarray, k: int) -> tupl
         chosen = partition.tree(chosen, merge, *shared)
         found = _best_of(chosen, embeddings, len(vectors), *shared, k, together)
     found, *counts = partition.compute(found, *counts, label="search")
-    counted = {"rows": [found.searched], "unscored": [found.unscored], "rejected": [0]}
-    return found, account(read, [pd.DataFrame(counted), *counts])
+    counts.append({"unscored": found.unscored, "rejected": 0})
+    return found, account(read, found.searched, counts)
 
 
 def _best_of(chosen, embeddings: Embeddings, m: int, *given):
