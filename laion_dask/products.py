@@ -21,43 +21,6 @@ NEAR = 2.0**-12
 _LOW = 2.0**11
 
 
-def dot(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """The inner product of every row with a vector. Eager.
-
-    A float16 row is multiplied by a float32 vector as by two of float16, ``w = high + low``, which
-    together hold 22 bits of the largest element: a conversion of the rows would cost more than the
-    second product, whose rows are still in the cache.
-
-    Parameters
-    ----------
-    x : (n, dim) NumPy array or memmap
-        float16 or float32; n may be 0.
-    w : (dim,) NumPy array
-        float32. float16 goes with float16 rows and costs one product in place of two.
-
-    Returns
-    -------
-    (n,) float32
-        Off by at most ``(dim + 4) * 2**-24 * |row| * |w|``: products of float16 rows are added up
-        in float32, of float32 rows in float64. NaN for a row or a vector with a NaN; NaN or
-        infinite for one with an infinity.
-
-    Raises
-    ------
-    EmbeddingsError
-        When a shape or a dtype is another one.
-    """
-    x, w = _checked(x, w)
-    out = np.empty(len(x), np.float32)
-    if x.dtype == w.dtype:
-        parts, scales = [w], [1.0]
-    else:
-        parts, scales = _split(w)
-    for start, block in _blocks(x):
-        out[start : start + len(block)] = _weighted(block, parts, scales)
-    return out
-
-
 def squares(x: np.ndarray) -> np.ndarray:
     """The squared length of every row. Eager.
 
@@ -139,13 +102,31 @@ def are_near_one(scale: np.ndarray) -> bool:
 
 
 def dot_and_squares(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`dot` and `squares` of the same rows, which memory is asked for once. Eager.
+    """The inner product of every row with a vector, and its `squares`. Eager.
+
+    A float16 row is multiplied by a float32 vector as by two of float16, ``w = high + low``, which
+    together hold 22 bits of the largest element: a conversion of the rows would cost more than the
+    second product, whose rows are still in the cache.
+
+    Parameters
+    ----------
+    x : (n, dim) NumPy array or memmap
+        float16 or float32; n may be 0.
+    w : (dim,) NumPy array
+        float32. float16 goes with float16 rows and costs one product in place of two.
 
     Returns
     -------
     dot : (n,) float32
+        Off by at most ``(dim + 4) * 2**-24 * |row| * |w|``: products of float16 rows are added up
+        in float32, of float32 rows in float64. NaN for a row or a vector with a NaN; NaN or
+        infinite for one with an infinity.
     squares : (n,) float64
-        The very numbers of the two functions.
+
+    Raises
+    ------
+    EmbeddingsError
+        When a shape or a dtype is another one.
     """
     x, w = _checked(x, w)
     dots, lengths = np.empty(len(x), np.float32), np.empty(len(x), np.float64)
@@ -248,16 +229,6 @@ def cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return out
 
 
-def widen(x: np.ndarray, out: np.ndarray) -> None:
-    """Copy float16 or float32 rows to a float32 array of their shape, which is not read before."""
-    import numkong
-
-    if x.dtype == np.float32 or not x.size:
-        np.copyto(out, x)
-    else:
-        numkong.astype(np.require(x, requirements=["A", "C"]), "f32", out=out)
-
-
 class _Wide:
     """Blocks of rows in float32, one after another in the same memory: a new page costs a fault."""
 
@@ -266,12 +237,14 @@ class _Wide:
 
     def of(self, block: np.ndarray) -> np.ndarray:
         """The block in float32: itself where it is that, else good until the next call."""
+        import numkong
+
         if block.dtype == np.float32:
             return np.require(block, requirements=["A", "C"])
         if self._held is None or len(self._held) < len(block):
             self._held = np.empty(block.shape, np.float32)
         out = self._held[: len(block)]
-        widen(block, out)
+        numkong.astype(np.require(block, requirements=["A", "C"]), "f32", out=out)
         return out
 
 

@@ -289,7 +289,7 @@ def test_lengths_of_mapped_rows_are_computed_once(tmp_path, model, monkeypatch):
 def test_lengths_of_rows_of_length_one_are_not_held(tmp_path, model):
     x = vectors(30)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
-    emb = ld.open_embeddings(npy(tmp_path / "e_0.npy", x.astype("float16")), model=model)
+    emb = ld.open_embeddings(npy(tmp_path / "e_0.npy", x), model=model)
     assert abs(emb.read_scaled(0, range(20))[1] - 1).max() < 2.0**-12
     assert emb.read_scaled(0, [3])[1] is not None
     emb.read_scaled(0, range(20, 30))

@@ -208,7 +208,7 @@ def test_rough_cosines_of_few_keep_their_bound(dtype, dim):
 def test_rough_cosines_of_rows_that_are_nearly_of_length_one_keep_their_bound(way, dtype):
     queries = unit_rows(np.random.default_rng(0).normal(size=(3, 768))).astype(np.float32)
     x = np.concatenate([queries, unit_rows(np.random.default_rng(1).normal(size=(297, 768)))])
-    x = (x * np.linspace(1 - 0.7 * NEAR, 1 + 0.7 * NEAR, 300)[:, None]).astype(dtype)
+    x = (x * np.linspace(1 - 0.5 * NEAR, 1 + 0.5 * NEAR, 300)[:, None]).astype(dtype)
     assert are_near_one(scales(x))
     made = rough.RowByRow(queries, dtype) if way == "few" else rough.ByMatrix(queries, "cpu")
     out = made.room(300)
