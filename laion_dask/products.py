@@ -96,7 +96,7 @@ def scales(x: np.ndarray) -> np.ndarray:
 def are_near_one(scale: np.ndarray) -> bool:
     """Whether all of some `scales` belong to rows of length one, nearly: off by less than `NEAR`.
 
-    Their own error is in it, at up to 2,000 dimensions.
+    But for the error of the scales themselves, a share of ``(dim + 4) * 2**-25``.
     """
     return bool((abs(scale - 1) < 0.75 * NEAR).all())
 

@@ -286,7 +286,7 @@ def test_lengths_of_mapped_rows_are_computed_once(tmp_path, model, monkeypatch):
     np.testing.assert_allclose(emb.read_scaled(0, range(30))[1], wanted / 2, rtol=1e-6)
 
 
-def test_lengths_of_rows_of_length_one_are_not_held(tmp_path, model):
+def test_lengths_of_rows_of_length_one_are_not_held(tmp_path, model, monkeypatch):
     x = vectors(30)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     emb = ld.open_embeddings(npy(tmp_path / "e_0.npy", x), model=model)
@@ -294,6 +294,10 @@ def test_lengths_of_rows_of_length_one_are_not_held(tmp_path, model):
     assert emb.read_scaled(0, [3])[1] is not None
     emb.read_scaled(0, range(20, 30))
     assert emb.read_scaled(0, [3])[1] is None
+    with monkeypatch.context() as patch:  # nothing is held of a file that is too large
+        patch.setattr(embedding_files, "kept", kept_maps.Mappings(0))
+        for _ in range(2):
+            assert abs(emb.read_scaled(0, range(30))[1] - 1).max() < 2.0**-12
     x[3] *= 1 + 2.0**-12
     emb = ld.open_embeddings(npy(tmp_path / "f_0.npy", x), model=model)
     emb.read_scaled(0, range(30))

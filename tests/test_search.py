@@ -433,3 +433,12 @@ def test_the_frame_is_not_computed_before(small, no_compute):
     for wrong in ({"k": 0}, {"columns": ["nobody"]}, {"to": "text"}, {"where": "nobody > 1"}):
         with pytest.raises((OptionError, ColumnError)):
             frame.laion.search(emb, vectors(1, seed=9)[0], **wrong)
+
+
+def test_a_row_column_of_another_integer_type(small):
+    frame, emb = opened(small)
+    queries = vectors(1, seed=5)
+    wanted = frame.laion.search(emb, queries, 5, columns=[])
+    other = frame.assign(row=frame["row"].astype("uint64"))
+    got = other.laion.search(emb, queries, 5, columns=[])
+    pd.testing.assert_frame_equal(got, wanted)

@@ -22,24 +22,28 @@ class Kept:
     rows : (n_rows, dim) array
     """
 
-    def __init__(self, rows: np.ndarray) -> None:
+    def __init__(self, rows: np.ndarray, *, known: bool = True) -> None:
         self.rows = rows
-        # None once all are known to be near 1; each is -1 as long as it is not known.
-        self._scales: np.ndarray | None = np.full(len(rows), -1.0)
+        # Each -1 as long as it is not known; None where nothing is held, or need be any more.
+        self._scales = np.full(len(rows), -1.0) if known else None
+        self._unknown, self._near = len(rows), known
 
     def scales(self, at: np.ndarray | slice, x: np.ndarray) -> np.ndarray | None:
         """What brings the rows ``x``, which are those ``at``, to length one; see `products.scales`.
 
-        Computed at the first time. None where every row of the file is as long as one, nearly.
+        Held from the first time on. None where every row of the file is as long as one, nearly.
         """
-        known = self._scales
-        if known is None:
-            return None
-        if (known[at] < 0).any():
-            known[at] = scales(x)
-            if are_near_one(known):
+        held = self._scales
+        if held is None:
+            return None if self._near else scales(x)
+        unknown = np.count_nonzero(held[at] < 0)
+        if unknown:
+            held[at] = scales(x)
+            self._near = self._near and are_near_one(held[at])
+            self._unknown -= unknown  # too many where two threads come at once; so all are checked
+            if self._near and self._unknown <= 0 and are_near_one(held):
                 self._scales = None
-        return known[at]
+        return held[at]
 
 
 class Mappings:
@@ -58,7 +62,8 @@ class Mappings:
         with self._guard:
             kept = self._maps.pop((file, state), None)
             if kept is None:
-                kept = Kept(np.asarray(_mapped(file)))  # a memmap is slow to take parts of
+                rows = np.asarray(_mapped(file))  # a memmap is slow to take parts of
+                kept = Kept(rows, known=rows.nbytes <= self._most)
             self._maps[file, state] = kept
             size = sum(each.rows.nbytes for each in self._maps.values())
             while size > self._most:

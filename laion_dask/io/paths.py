@@ -207,7 +207,7 @@ def shard_key(path: str) -> tuple[str, str]:
     >>> shard_key("laion2B-en/img_emb/img_emb_12.npy")
     ('laion2B-en', '12')
     """
-    folders = [p for p in path.split("/")[:-1] if p and p.lower() not in _ROLES]
+    folders = [p for p in path.split("/")[:-1] if p not in ("", ".") and p.lower() not in _ROLES]
     name = stem(path)
     if re.fullmatch(r"[0-9a-f]{32,64}", name):
         number = name

@@ -84,7 +84,7 @@ def _places(part, name: str) -> np.ndarray:
             "with frame.dropna(subset=['shard', 'row'])."
         )
     values = to_numpy(part[name])
-    return values if values.dtype.kind in "iu" else values.astype(np.int64)
+    return values.astype(np.int64, copy=False)
 
 
 def multiplied() -> ProvenanceError:

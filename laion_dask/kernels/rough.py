@@ -94,7 +94,8 @@ class RowByRow:
     With g as for `ByMatrix`, adding up moves a cosine by at most ``g``, the row's length by half as
     much, rounding the result to float32 by ``2**-24``; and the rounding of the query to the rows'
     dtype by the distance that it moves, since cosines with two vectors differ by at most that.
-    Rows that are taken for ones of length one are off by a share of `NEAR`.
+    Rows that are taken for ones of length one are off by a share of `NEAR`, and by the error of
+    the length that says so.
     """
 
     def __init__(self, vectors: np.ndarray, dtype: str, space: Space | None = None) -> None:
