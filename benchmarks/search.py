@@ -118,7 +118,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data", default=".bench", help="where the generated rows are kept")
     parser.add_argument("--results", default=str(HERE / "results"), help="where to write")
     return parser.parse_args()
