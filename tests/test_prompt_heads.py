@@ -127,11 +127,18 @@ def test_a_zero_shot_head_is_a_spec(clip):
         (None, ["{}"], "labels is None. Expected a list"),
         (["one", "two"], None, "templates is None. Expected a list"),
         (["one", "two"], [b"{}"], "One of templates is"),
+        ({"one", "two"}, ["{}"], "labels is a set"),
+        ({"one": ["a"], "two": ["b"]}, ["{}"], "labels is a dict"),
     ],
 )
 def test_what_zero_shot_refuses(clip, labels, templates, match):
     with pytest.raises(OptionError, match=match):
         heads.zero_shot(clip, labels, templates)
+
+
+def test_what_a_head_shows_of_itself_is_short(clip):
+    shown = repr(heads.zero_shot(clip, ["one", "two"]))
+    assert "one" in shown and len(shown) < 500
 
 
 @pytest.mark.parametrize("temperature", ["x", None, 0, -1, float("nan"), float("inf"), [1]])

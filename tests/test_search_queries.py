@@ -121,7 +121,7 @@ def test_what_is_refused(small):
     for k in (0, -1, 2.5, "ten", True, None):
         with pytest.raises(OptionError, match="k is"):
             frame.laion.search(emb, query, k)
-    for wrong in (vectors(1, 7)[0], np.zeros((2, 2, 8)), np.array(["a"] * 8)):
+    for wrong in (vectors(1, 7)[0], np.zeros((2, 2, 8)), np.array([True] * 8)):
         with pytest.raises(EmbeddingsError, match=r"expected \(8,\) or \(m, 8\)"):
             frame.laion.search(emb, wrong)
     with pytest.raises(EmbeddingsError, match=r"Query 1 of 2.*no direction"):
@@ -230,3 +230,27 @@ def pixel_embeddings(frame, images, folder):
         x = np.stack(grey).reshape(len(grey), 256)
         npy(folder / f"pixels/img_emb_{shard:04d}.npy", x - x.mean(axis=1, keepdims=True))
     return ld.open_embeddings(folder / "pixels", model=space(folder, 256, "pixels"))
+
+
+def test_equal_second_similarities_leave_the_first_order(small, tmp_path):
+    frame, emb = opened(small)
+    for number, x in enumerate(small.images):
+        npy(tmp_path / f"second/img_emb_{number}.npy", np.ones_like(x))
+    second = ld.open_embeddings(tmp_path / "second", model=emb.model)
+    query = vectors(1, seed=3)[0]
+    plain = frame.laion.search(emb, query, 5, columns=[])
+    rerank = ld.Rerank(second, np.ones(emb.dim), take=16)
+    found = frame.laion.search(emb, query, 5, columns=[], rerank=rerank)
+    pd.testing.assert_frame_equal(found.drop(columns="rerank_similarity"), plain)
+    np.testing.assert_allclose(found["rerank_similarity"], 1, rtol=1e-6)
+
+
+def test_texts_in_a_column_or_an_array(clip):
+    frame, emb, _ = clip
+    texts = ["a bird", "a boat"]
+    wanted = frame.laion.search(emb, texts, 3)
+    for given in (pd.Series(texts), np.array(texts), np.array(texts, dtype=object), tuple(texts)):
+        pd.testing.assert_frame_equal(frame.laion.search(emb, given, 3), wanted)
+    for wrong in ({"king": 1}, [0, 17]):
+        with pytest.raises(EmbeddingsError, match=r"\(shard, row\).*ld\.mix"):
+            frame.laion.search(emb, wrong, 3)

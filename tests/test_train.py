@@ -233,8 +233,10 @@ def test_unusable_rows_are_counted(planted):
     assert report.n_train + report.n_test == 378
 
 
-def test_what_train_refuses(planted, labelled):
+def test_what_train_refuses(planted, labelled, tmp_path):
     x, _, y = planted
+    (tmp_path / "file").write_text("")
+    by_hand = pd.DataFrame({"shard": [0], "row": [1], "label": [1]})
     frame, images = labelled
     vectors = Vectors(x, ClipModel("ViT-B-32"))
     for call, kind, match in [
@@ -259,6 +261,13 @@ def test_what_train_refuses(planted, labelled):
         (lambda: ld.heads.train(x, y, clip="ViT-B-32", test="a"), OptionError, "test is 'a'"),
         (lambda: ld.heads.train(images, frame, label="text"), OptionError, "holds str"),
         (lambda: ld.heads.train(images, y), OptionError, "frame of read_shards"),
+        (lambda: ld.heads.train(images, by_hand), OptionError, r"merge\(labels, on="),
+        (
+            lambda: ld.heads.train(x, y, clip="ViT-B-32", out=tmp_path / "file"),
+            OptionError,
+            "is a file",
+        ),
+        (lambda: ld.heads.train(x, y, clip="ViT-B-32", out=3), OptionError, "out is 3"),
         (lambda: ld.heads.train(images, frame), OptionError, "Say which"),
         (lambda: ld.heads.train(images, frame, label="unsaf"), ColumnError, "unsafe"),
     ]:

@@ -134,8 +134,9 @@ def test_weights_of_something_else_are_refused(head, tmp_path):
     torch.save({"classifier.weight": torch.zeros(2, 1536)}, tmp_path / "other.pt")
     with pytest.raises(WeightsError, match="watermark_model_v1"):
         heads.watermark(weights=tmp_path / "other.pt")
-    with pytest.raises(WeightsError):
-        heads.watermark(weights=tmp_path / "missing.pt")
+    for wrong in (tmp_path / "missing.pt", "ViT-L-14", ClipModel("ViT-L-14")):
+        with pytest.raises(WeightsError, match="takes no CLIP model"):
+            heads.watermark(wrong)
     moved = heads.WatermarkHead("w", str(tmp_path / "other.pt"), head.sha256)
     with pytest.raises(WeightsError, match="another file"):
         moved.predict([picture()])

@@ -81,6 +81,9 @@ def as_vectors(query, embeddings: Embeddings) -> np.ndarray:
     """
     if _is_one_thing(query):
         return as_units(_vector(query, embeddings), embeddings, many=False)
+    kind = getattr(getattr(query, "dtype", None), "kind", None)
+    if kind in ("O", "U", "T") and query.ndim == 1:  # a column or an array of texts
+        query = list(query)
     if isinstance(query, (list, tuple)) and any(_is_one_thing(each) for each in query):
         if all(isinstance(each, str) for each in query):
             return as_units(embeddings.model.text(query), embeddings)
@@ -101,7 +104,8 @@ def as_units(query, embeddings: Embeddings, *, many: bool = True) -> np.ndarray:
             check_same_space(embeddings.model, model, "The embeddings and the query")
     dim = embeddings.dim
     expected = f"expected ({dim},)" + (f" or (m, {dim})" if many else "")
-    expected += f" numbers, as {embeddings.model.name} makes them."
+    expected += f" numbers, as {embeddings.model.name} makes them; a text, a picture's path or "
+    expected += "bytes, a row as the tuple (shard, row), a list of these, or ld.mix({...}) of them."
     try:
         vectors = np.asarray(_plain(query))
     except (ValueError, RuntimeError, TypeError) as error:  # such as lists of different lengths

@@ -14,7 +14,7 @@ from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels.choose import choose
 from laion_dask.kernels.pairs import Chosen, Found, Pairs
-from laion_dask.kernels.search import best_of, by_query, merge, order, score_pairs
+from laion_dask.kernels.search import best_of, by_query, merge, score_pairs
 from laion_dask.kernels.together import Together
 from laion_dask.schema import PROVENANCE
 from laion_dask.verbs import by_index, hits
@@ -87,7 +87,7 @@ def search(
         A filter, as `where` takes it.
     rerank : Rerank, optional
         Reorders the nearest by other embeddings, and adds ``rerank_similarity``, which is NaN,
-        and last, for a row that has no direction in them.
+        and last, for a row that has no direction in them. Equal ones stay in their first order.
     index : Index, optional
         Of `build_index`, approximate, for where reading all embeddings is too slow. What it
         proposes is scored exactly; what it does not propose is missed. Where a filter leaves
@@ -133,7 +133,7 @@ def search(
     pairs = found.pairs
     made = {"query": pairs.query.astype(np.int64), "rank": found.rank + 1, to: found.cosine}
     if second is not None:
-        order_, rank, other = _reordered(pairs, *second, k)
+        order_, rank, other = _reordered(found, *second, k)
         pairs = pairs.take(order_)
         made = {name: values[order_] for name, values in made.items()}
         made |= {"rank": rank + 1, "rerank_similarity": other}
@@ -259,10 +259,17 @@ def _score_some(pairs: Pairs, number: int, embeddings, vectors: np.ndarray) -> n
     return score_pairs(pairs, embeddings, vectors)
 
 
-def _reordered(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int):
-    """The first k pairs of each query by other embeddings: positions, ranks from 0, cosines."""
+def _reordered(found: Found, embeddings: Embeddings, vectors: np.ndarray, k: int):
+    """The first k pairs of each query by other embeddings: positions, ranks from 0, cosines.
+
+    Those whose cosines are equal, as of rows with a copy, stay in the order of the first.
+    """
+    pairs = found.pairs
     by_row = np.lexsort((pairs.row, pairs.shard))
     other = np.empty(len(pairs), np.float64)
     other[by_row] = _scored(pairs.take(by_row), embeddings, vectors)
-    best, rank = order(pairs, np.where(np.isnan(other), -2, other), k)
+    best = np.lexsort((found.rank, -np.where(np.isnan(other), -2, other), pairs.query))
+    query = pairs.query[best]
+    rank = np.arange(len(best)) - np.searchsorted(query, query)
+    best, rank = best[rank < k], rank[rank < k]
     return best, rank, other[best].astype(np.float32)

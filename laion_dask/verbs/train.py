@@ -80,6 +80,7 @@ def train(
         At once, when the two do not fit; and when a class has fewer than four labelled rows.
     """
     _check(hidden, test, max_rows, seed)
+    _check_out(out)
     known = getattr(embeddings, "model", None)
     if clip is not None and known is not None:
         check_same_space(clip, known, "clip and the embeddings")
@@ -120,12 +121,28 @@ def _check(hidden, test, max_rows, seed) -> None:
     if not isinstance(test, (int, float, np.number)) or not 0 < test < 1:
         raise OptionError(f"test is {test!r}. Expected a share between 0 and 1.")
     for name, value in (("max_rows", max_rows), ("seed", seed)):
-        if not isinstance(value, int) or not 0 <= value < 2**32:
+        if not isinstance(value, (int, np.integer)) or not 0 <= value < 2**32:
             raise OptionError(f"{name} is {value!r}. Expected a whole number, 0 or more.")
 
 
+def _check_out(out) -> None:
+    """Refuse a place that nothing can be saved to, before anything is fitted."""
+    if out is None:
+        return
+    must_be("out", out, (str, os.PathLike), "the path of a folder to save the head in")
+    path = Path(out).absolute()
+    there = next(each for each in (path, *path.parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "cannot be written to" if there.is_dir() else "is a file"
+        raise OptionError(f"out is {path}, and {there} {why}. Expected the path of a folder.")
+
+
 def _label_of(frame, label: str | None) -> str:
-    must_be("labels", frame, dd.DataFrame, "a frame of read_shards, as embeddings are paired with")
+    expected = (
+        "a frame of read_shards, as embeddings are paired with; labels by shard and row are "
+        "brought to one with frame[['shard', 'row']].merge(labels, on=['shard', 'row'], how='left')"
+    )
+    must_be("labels", frame, dd.DataFrame, expected)
     provenance(frame)
     others = [name for name in frame.columns if name not in ("shard", "row")]
     if label is None and len(others) != 1:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Self
@@ -55,7 +55,7 @@ class PromptHead(EmbeddingHead):
 
     labels: tuple[str, ...]
     index: int
-    vectors: bytes
+    vectors: bytes = field(repr=False)
     temperature: float = TEMPERATURE
     source: tuple[str, ...] = ()
 
@@ -212,6 +212,8 @@ def _unit_bytes(vectors: np.ndarray) -> bytes:
 
 def _texts(what: str, given) -> tuple[str, ...]:
     must_be(what, given, Iterable, "a list of str")
+    if isinstance(given, (Set, Mapping)):  # a set has no order, and a dict's values would be lost
+        raise OptionError(f"{what} is a {type(given).__name__}. Expected a list of str.")
     given = (given,) if isinstance(given, str) else tuple(given)
     for text in given:
         must_be(f"One of {what}", text, str, "a str")

@@ -153,6 +153,13 @@ def watermark(
     WeightsError
         When the file is missing, damaged, or holds another network's tensors.
     """
+    path_like = isinstance(weights, (str, os.PathLike))
+    if weights is not None and not (path_like and os.path.exists(weights)):
+        raise WeightsError(
+            f"The watermark detector's weights are {weights!r}, which is not here. It looks at "
+            "pictures, so it takes no CLIP model: give the path of its weight file, or nothing to "
+            "find it under LAION_DASK_WEIGHTS."
+        )
     path = os.path.abspath(weights or weight_files.find("watermark_model_v1.pt"))
     network(path)
     return WatermarkHead(to, path, weight_files.sha256_of(path))
