@@ -78,6 +78,18 @@ class MissingExtraError(LaionDaskError, ImportError):
     """An optional dependency is needed and not installed; the message names the extra."""
 
 
+class DeviceMemoryError(LaionDaskError, MemoryError):
+    """The card's memory does not hold the smallest block that work is cut into."""
+
+
+class DeviceLostError(LaionDaskError, RuntimeError):
+    """A process can no longer use its card, after an error that CUDA does not recover from."""
+
+
+class BackendWarning(UserWarning):
+    """Frames are pandas' although a card was to be expected; the message says why."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The hint for a wrong name: the nearest right one, and all of them when they are few.
 

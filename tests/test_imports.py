@@ -16,6 +16,8 @@ FLOORS = {
     "schema": 0,
     "options": 0,
     "backend": 1,
+    "memory": 1,
+    "card": 1,
     "products": 1,
     "predicate": 2,
     "statistics": 2,
@@ -35,7 +37,7 @@ FLOORS = {
     "__init__": 6,
     "__main__": 6,
 }
-GPU = {"cudf", "cupy", "dask_cudf", "dask_cuda", "cuvs"}
+GPU = {"cudf", "cupy", "dask_cudf", "dask_cuda", "cuvs", "rmm", "pylibcudf", "kvikio"}
 DASK_DOORS = {"from_map", "map_partitions", "map_overlap", "from_delayed"}
 #: The task runner of `embed` has tasks of its own, which are no partitions of a frame.
 OWN_TASKS = {"verbs/embed.py", "verbs/task_runner.py"}

@@ -1,0 +1,129 @@
+"""Memory of the card: what running out of it looks like, and how to go on in smaller blocks."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+
+from laion_dask.errors import DeviceLostError, DeviceMemoryError
+
+#: What CUDA, cuBLAS, CuPy and RMM say when the card's memory is full.
+_FULL = ("out of memory", "out_of_memory", "STATUS_ALLOC_FAILED", "cudaErrorMemoryAllocation")
+#: Errors after which every call of the process to its card fails (CUDA Runtime API, ``cudaError``:
+#: "this leaves the process in an inconsistent state").
+_SPOILED = (
+    "illegal memory access",
+    "cudaErrorIllegalAddress",
+    "device-side assert",
+    "cudaErrorAssert",
+    "unspecified launch failure",
+    "cudaErrorLaunchFailure",
+    "misaligned address",
+    "cudaErrorMisalignedAddress",
+    "illegal instruction",
+    "cudaErrorIllegalInstruction",
+    "invalid program counter",
+    "cudaErrorInvalidPc",
+    "hardware stack error",
+    "cudaErrorHardwareStackError",
+    "uncorrectable ECC error",
+    "cudaErrorECCUncorrectable",
+    "launch timed out",
+    "cudaErrorLaunchTimeout",
+    "context is destroyed",
+    "cudaErrorContextIsDestroyed",
+)
+
+_droppers: list[Callable[[], None]] = []
+
+
+def when_released(drop: Callable[[], None]) -> None:
+    """Have a function called when memory is short: it drops what can be made again."""
+    _droppers.append(drop)
+
+
+def release() -> None:
+    """Give back what this process holds on the card and does not need: caches, dead tensors."""
+    for drop in _droppers:
+        drop()
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is full, of torch, CuPy, RMM or NumPy."""
+    if isinstance(error, DeviceMemoryError):
+        return False  # no smaller block is left
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _FULL)
+
+
+def is_spoiled(error: BaseException | str) -> bool:
+    """Whether after an error the process can no longer use its card, and has to be replaced."""
+    if isinstance(error, DeviceLostError):
+        return True
+    if isinstance(error, BaseException) and not isinstance(error, RuntimeError):
+        return False
+    return "cuda" in str(error).lower() and any(word in str(error) for word in _SPOILED)
+
+
+def in_blocks(
+    work: Callable[[int, int], object], n: int, size: int, *, least: int, what: str = "rows"
+) -> None:
+    """``work(start, stop)`` over the numbers from 0 to n, block by block.
+
+    A block for which memory does not suffice is begun anew with half as many, down to a floor.
+
+    Parameters
+    ----------
+    work : callable
+        What it does with a block replaces what it did with it before.
+    n : int
+    size : int
+        Of a block, at most.
+    least : int
+        The floor: no block is made smaller than this.
+    what : str
+        What is counted, for the error.
+
+    Raises
+    ------
+    DeviceMemoryError
+        When a block at the floor does not fit.
+    DeviceLostError
+        When the card can no longer be used by this process.
+    """
+    at = 0
+    while at < n:
+        stop = min(n, at + size)
+        try:
+            work(at, stop)
+        except Exception as error:
+            if is_spoiled(error) and not isinstance(error, DeviceLostError):
+                raise DeviceLostError(
+                    f"The card can no longer be used by this process ({_first_line(error)}). "
+                    "Restart it; workers that ld.start_cluster() started are replaced by themselves."
+                ) from error
+            if not is_out_of_memory(error):
+                raise
+            if min(size, n) <= least:
+                raise DeviceMemoryError(
+                    f"{stop - at:,} {what} do not fit into memory, and smaller blocks are not "
+                    f"tried ({_first_line(error)}). Leave more of the card to torch with "
+                    "ld.start_cluster(torch_share=...), end what else uses it, or use a smaller "
+                    "model."
+                ) from error
+        else:
+            at = stop
+            continue
+        release()  # here the error is gone, and with it what its frames held
+        size = max(least, min(size, n) // 2)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
