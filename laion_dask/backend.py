@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -129,13 +129,44 @@ def frame_from_arrow(table: pa.Table, backend: str):
     null and NumPy's.
     """
     if backend == "cudf":
-        cudf = importlib.import_module("cudf")
-        return cudf.DataFrame.from_arrow(table)
+        return importlib.import_module("cudf").DataFrame.from_arrow(table)
     frame = table.to_pandas(types_mapper=_pandas_type)
     for name in PROVENANCE:
         if name in frame:
             frame[name] = frame[name].to_numpy(dtype=str(table.schema.field(name).type))
     return frame
+
+
+class CudfDecoder:
+    """Row groups of a Parquet file as frames of cuDF; see ``io.group_scan``."""
+
+    backend = "cudf"
+
+    def read(self, path: str, columns: Sequence[str], groups: Sequence[int]):
+        """The columns of some row groups, as cuDF decodes them: text may be no UTF-8."""
+        return importlib.import_module("cudf").read_parquet(
+            path,
+            columns=list(columns),
+            row_groups=[list(groups)],
+            use_pandas_metadata=False,
+            ignore_missing_columns=False,
+            dataset_kwargs={"partitioning": None},  # a folder named a=b is no column
+        )
+
+    def text(self, series) -> tuple:
+        """A column of strings as it lies on the card: (bytes,) uint8, and where each starts."""
+        import torch
+
+        cupy = importlib.import_module("cupy")
+        column, _ = series.to_pylibcudf()
+        chars = column.data()
+        if not len(series) or chars is None:
+            return torch.empty(0, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
+        memory = cupy.cuda.UnownedMemory(chars.ptr, chars.size, column)
+        pointer = cupy.cuda.MemoryPointer(memory, 0)
+        flat = cupy.ndarray((chars.size,), cupy.uint8, pointer)
+        starts = type(series).from_pylibcudf(column.child(0)).values[:-1].astype(cupy.int64)
+        return torch.from_dlpack(flat), torch.from_dlpack(starts)
 
 
 def frame_to_arrow(frame) -> pa.Table:
@@ -169,12 +200,25 @@ def to_numpy(series) -> np.ndarray:
     return series.to_numpy()
 
 
-def column_like(values: np.ndarray, frame):
-    """A column of float32 scores as a series of the frame's own kind, with its index."""
+def device_of(frame) -> str:
+    """The torch device that a frame's columns lie on: ``"cuda"`` for cuDF's, else ``"cpu"``."""
+    return "cuda" if is_cudf(frame) else "cpu"
+
+
+def column_like(values, frame):
+    """Numbers as a series of the frame's own kind, with its index.
+
+    Parameters
+    ----------
+    values : (n,) NumPy array or torch tensor
+        A tensor must be on the frame's device; it is shared by DLPack, not copied.
+    frame : DataFrame of n rows
+    """
     if is_cudf(frame):
-        cudf = importlib.import_module("cudf")
-        return cudf.Series(values, index=frame.index)
-    return pd.Series(values, index=frame.index)
+        if not isinstance(values, np.ndarray):
+            values = importlib.import_module("cupy").from_dlpack(values)
+        return importlib.import_module("cudf").Series(values, index=frame.index)
+    return pd.Series(np.asarray(values), index=frame.index)
 
 
 def frame_like(columns: Mapping[str, np.ndarray], frame):

@@ -35,6 +35,11 @@ _SPOILED = (
     "cudaErrorContextIsDestroyed",
 )
 
+_REMEDY = (
+    "End what else uses the card, leave more of it to torch with "
+    "ld.start_cluster(torch_share=...), or use a smaller model."
+)
+
 _droppers: list[Callable[[], None]] = []
 
 
@@ -73,7 +78,13 @@ def is_spoiled(error: BaseException | str) -> bool:
 
 
 def in_blocks(
-    work: Callable[[int, int], object], n: int, size: int, *, least: int, what: str = "rows"
+    work: Callable[[int, int], object],
+    n: int,
+    size: int,
+    *,
+    least: int,
+    what: str = "rows",
+    remedy: str = _REMEDY,
 ) -> None:
     """``work(start, stop)`` over the numbers from 0 to n, block by block.
 
@@ -88,8 +99,8 @@ def in_blocks(
         Of a block, at most.
     least : int
         The floor: no block is made smaller than this.
-    what : str
-        What is counted, for the error.
+    what, remedy : str
+        What is counted, and what to do, for the error.
 
     Raises
     ------
@@ -113,10 +124,8 @@ def in_blocks(
                 raise
             if min(size, n) <= least:
                 raise DeviceMemoryError(
-                    f"{stop - at:,} {what} do not fit into memory, and smaller blocks are not "
-                    f"tried ({_first_line(error)}). Leave more of the card to torch with "
-                    "ld.start_cluster(torch_share=...), end what else uses it, or use a smaller "
-                    "model."
+                    f"Memory does not hold a block of {stop - at:,} {what}, the smallest that is "
+                    f"tried ({_first_line(error)}). {remedy}"
                 ) from error
         else:
             at = stop

@@ -27,7 +27,10 @@ def test_at_the_floor_it_is_an_error_and_the_next_job_succeeds():
     def work(start, stop):
         done.append(torch.ones(stop - start) * 2)
 
-    with Full(4 * 3), pytest.raises(DeviceMemoryError, match=r"4 rows do not fit .*torch_share"):
+    with (
+        Full(4 * 3),
+        pytest.raises(DeviceMemoryError, match=r"a block of 4 rows, the smallest .*torch_share"),
+    ):
         memory.in_blocks(work, 100, 64, least=4)
     assert not done
     memory.in_blocks(work, 100, 64, least=4)

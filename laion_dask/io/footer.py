@@ -75,8 +75,8 @@ def read_footer(path: str) -> Footer:
     return Footer(path, store.size, hashlib.sha256(footer).hexdigest(), groups, schema)
 
 
-def check_unchanged(path: str, footer_sha256: str) -> None:
-    """Compare a file's footer with the one that it had when it was opened.
+def check_unchanged(path: str, footer_sha256: str) -> bytes:
+    """A file's footer, which must be the one that it had when it was opened.
 
     Raises
     ------
@@ -94,6 +94,44 @@ def check_unchanged(path: str, footer_sha256: str) -> None:
         raise ShardError(
             f"{path} was written anew since it was opened. Call read_shards again for what it "
             "holds now."
+        )
+    return footer
+
+
+def groups_of(path: str, footer: bytes) -> list[pq.RowGroupMetaData]:
+    """The row groups of a footer, whose columns must lie inside the file.
+
+    libcudf takes a footer at its word, also where it points elsewhere (rapidsai/cudf issue 14104),
+    and a wild read on a card costs the whole process its CUDA context.
+
+    Raises
+    ------
+    ShardError
+        When one does not.
+    """
+    try:
+        metadata = pq.read_metadata(pa.BufferReader(_MAGIC + footer))
+        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+        with fsspec.open(path, "rb") as file:
+            end = file.seek(0, 2) - len(footer)
+        for number, group in enumerate(groups):
+            for i in range(group.num_columns):
+                _check_chunk(path, number, group.column(i), end)
+    except ARROW_ERRORS as error:
+        raise error if isinstance(error, ShardError) else damaged(path, error) from error
+    return groups
+
+
+def _check_chunk(path: str, number: int, chunk: pq.ColumnChunkMetaData, end: int) -> None:
+    first, size = chunk.data_page_offset, chunk.total_compressed_size
+    if chunk.num_values == 0:
+        return  # its pages need not be there
+    if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+        first = min(first, chunk.dictionary_page_offset)
+    if first < len(_MAGIC) or size < 0 or first + size > end:
+        raise ShardError(
+            f"{path} is damaged: column {chunk.path_in_schema!r} of row group {number} lies from "
+            f"byte {first:,} to {first + size:,}, outside its {end:,} bytes of data. {_REMEDY}"
         )
 
 

@@ -10,12 +10,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.backend import frame_from_arrow, kind_of_arrow
+from laion_dask.backend import CudfDecoder, frame_from_arrow, frame_to_arrow, kind_of_arrow
 from laion_dask.errors import LaionDaskError
-from laion_dask.io import engine, slow_scan
+from laion_dask.io import engine, group_scan, slow_scan
 from laion_dask.io.footer import ARROW_ERRORS, check_unchanged, damaged
 from laion_dask.io.pieces import Piece, Read, Shard
 from laion_dask.io.unify import cast_exactly, family
+from laion_dask.memory import is_spoiled
 from laion_dask.predicate import Predicate, Sql, to_sql
 from laion_dask.predicate.sql import quoted
 
@@ -80,20 +81,48 @@ class Scan:
         SchemaError
             When a value cannot take its column's common type exactly.
         """
-        frame = frame_from_arrow(self._read(piece, list(columns), self._kept).table, self.backend)
-        return frame if columns else frame[[]]
+        found = self._on_card(piece, list(columns) or ["row"], counted=False)
+        if found is None:
+            table = self._read(piece, list(columns), self._kept).table
+            found = frame_from_arrow(table, self.backend), 0
+        return found[0] if columns else found[0][[]]
 
     def read(self, piece: Piece, columns: list[str]) -> Read:
         """Read a piece as an Arrow table, and account for the rows that are not in it.
 
         One scan does both; raises as calling does.
         """
-        return self._read(piece, columns, self._kept_and_unscored)
+        found = self._on_card(piece, columns or ["row"], counted=True)
+        if found is None:
+            return self._read(piece, columns, self._kept_and_unscored)
+        frame, unscored = found
+        types = dict(self.types)
+        table = frame_to_arrow(frame)
+        table = table.cast(pa.schema([(name, types[name]) for name in table.column_names]))
+        return Read(table, unscored, 0)
 
     def counts(self, piece: Piece) -> tuple[int, int]:
         """How many rows of a piece are unscored, and how many rejected, read for that alone."""
+        found = self._on_card(piece, ["row"], counted=True)
+        if found is not None:
+            return found[1], 0
         found = self._read(piece, [], self._unscored)
         return found.unscored, found.rejected
+
+    def _on_card(self, piece: Piece, names: list[str], *, counted: bool):
+        """What cuDF finds, a frame and the undecided rows; None where it is not to read."""
+        if self.backend != "cudf" or self._must_be_careful(piece.shard):
+            return None
+        if not group_scan.can_read(piece, names, self):
+            return None
+        try:
+            return group_scan.read(piece, names, self, CudfDecoder(), counted=counted)
+        except group_scan.NotText:
+            return None  # the careful reader names the row
+        except (RuntimeError, *ARROW_ERRORS) as error:
+            if isinstance(error, LaionDaskError) or is_spoiled(error):
+                raise
+            raise damaged(piece.shard.path, error) from error
 
     def _read(self, piece: Piece, columns: list[str], scan: Callable) -> Read:
         names = columns or ["row"]

@@ -1,0 +1,102 @@
+"""Which row groups can hold a row that passes, from what their statistics say of each column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from laion_dask.predicate.nodes import (
+    Among,
+    Compare,
+    Constant,
+    Every,
+    IsNone,
+    Name,
+    Node,
+    Not,
+    Predicate,
+    Some,
+    Truth,
+)
+
+_NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+_TURNED = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a row group's statistics say of a column.
+
+    Attributes
+    ----------
+    low, high
+        No value is below or above; both None where that is not known.
+    only_null : bool
+        Whether there is no value at all.
+    """
+
+    low: object = None
+    high: object = None
+    only_null: bool = False
+
+
+def may_pass(predicate: Predicate, ranges: Mapping[str, Range]) -> bool:
+    """Whether the expression can be true for a row; False only where it is true for none.
+
+    NaN is in no statistics, and need not be: where it is compared, the expression is not true.
+
+    Parameters
+    ----------
+    predicate : Predicate
+    ranges : mapping of str to Range
+        Of the columns that something is known of.
+    """
+    return _may(predicate.root, ranges, True)
+
+
+def _may(node: Node, ranges: Mapping[str, Range], wanted: bool) -> bool:
+    """Whether a row can be there for which a node is certainly true, or, if not wanted, false."""
+    if isinstance(node, Not):
+        return _may(node.of, ranges, not wanted)
+    if isinstance(node, (Every, Some)):
+        join = all if isinstance(node, Every) == wanted else any
+        return join(_may(part, ranges, wanted) for part in node.parts)
+    if isinstance(node, Compare):
+        return _may_compare(node, ranges, wanted)
+    if isinstance(node, (Among, Truth)) and isinstance(node.of, Name):
+        found = ranges.get(node.of.name, Range())
+        if found.only_null:
+            return False
+        if found.low is None or not wanted or isinstance(node, Truth):
+            return True
+        values = (value.value for value in node.values)
+        return any(found.low <= v <= found.high for v in values if _comparable(v, found.low))
+    if isinstance(node, IsNone):
+        return True  # a NaN is missing too, and counted nowhere
+    return True
+
+
+def _may_compare(node: Compare, ranges: Mapping[str, Range], wanted: bool) -> bool:
+    left, right, op = node.left, node.right, node.op
+    if isinstance(left, Constant):
+        left, right, op = right, left, _TURNED[op]
+    if not (isinstance(left, Name) and isinstance(right, Constant)):
+        return True
+    found = ranges.get(left.name, Range())
+    if found.only_null:
+        return False
+    if found.low is None or not _comparable(right.value, found.low):
+        return True
+    low, high, value = found.low, found.high, right.value
+    return {
+        "==": low <= value <= high,
+        "!=": not low == value == high,
+        "<": low < value,
+        "<=": low <= value,
+        ">": high > value,
+        ">=": high >= value,
+    }[op if wanted else _NEGATED[op]]
+
+
+def _comparable(one, two) -> bool:
+    return isinstance(one, str) == isinstance(two, str)
