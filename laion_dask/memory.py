@@ -118,7 +118,7 @@ def in_blocks(
             if is_spoiled(error) and not isinstance(error, DeviceLostError):
                 raise DeviceLostError(
                     f"The card can no longer be used by this process ({_first_line(error)}). "
-                    "Restart it; workers that ld.start_cluster() started are replaced by themselves."
+                    "Restart it; workers of ld.start_cluster() are replaced by themselves."
                 ) from error
             if not is_out_of_memory(error):
                 raise

@@ -236,5 +236,5 @@ def test_a_scan_with_cudf_names_the_row_that_is_no_text(write, monkeypatch):
     raw = pa.array([b"fine", b"\xff\xfe"], pa.binary())
     raw = pa.Array.from_buffers(pa.string(), 2, raw.buffers())
     asked, _, piece = on_card(monkeypatch, write("u.parquet", {"TEXT": raw}))
-    with pytest.raises(ShardError, match="Row 1 of shard .* text that is not valid UTF-8"):
+    with pytest.raises(ShardError, match=r"Row 1 of shard .* text that is not valid UTF-8"):
         asked(piece, ["text"])
