@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 
@@ -113,6 +114,22 @@ def require_cuvs():
             "device='cuda' needs cuVS, which is not installed. Install the extra "
             "'laion_dask[index-gpu]', or leave device out to build on the processor."
         ) from error
+
+
+@cache
+def kvikio():
+    """The ``kvikio`` module, which reads files straight to the card, or None without it.
+
+    It reads on 8 threads, unless ``KVIKIO_NTHREADS`` says otherwise; its own default is 1.
+    """
+    try:
+        module = importlib.import_module("kvikio")
+        defaults = importlib.import_module("kvikio.defaults")
+    except (ImportError, OSError):  # not installed, or a library that it loads is not there
+        return None
+    if not {"KVIKIO_NTHREADS", "KVIKIO_NUM_THREADS"} & os.environ.keys():
+        defaults.set("num_threads", max(8, defaults.get("num_threads")))
+    return module
 
 
 def _pandas_type(type_: pa.DataType):

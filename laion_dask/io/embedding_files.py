@@ -120,9 +120,23 @@ class EmbeddingFile:
         except DAMAGED as error:
             if isinstance(error, EmbeddingsError):
                 raise
-            raise EmbeddingsError(
-                f"{self.path} can no longer be read as when it was opened: {error}. Open it again."
-            ) from error
+            raise _changed(self.path, error) from error
+
+    def span(self, rows: np.ndarray | range) -> tuple[str, int] | None:
+        """The local path and the position, in bytes, where a run of rows starts.
+
+        None where they are no run, or not read from a map. Raises as `read`.
+        """
+        at = self._places(rows)
+        if not (isinstance(at, slice) and at.start < at.stop and self.is_mapped):
+            return None
+        try:
+            _check_size(self)
+            kept.get(self, state_of(self.path))  # which compares its header
+        except DAMAGED as error:
+            raise _changed(self.path, error) from error
+        width = self.dim * np.dtype(self.dtype).itemsize
+        return _local(self.path), self.offset + at.start * width
 
     def _places(self, rows: np.ndarray | range) -> np.ndarray | slice:
         """Positions as a slice, where they are a run of rows, or as (n,) int64."""
@@ -149,6 +163,12 @@ class EmbeddingFile:
         if ascending and high - low == len(rows) - 1:
             return slice(low, high + 1)
         return np.asarray(rows, np.int64)
+
+
+def _changed(path: str, error: BaseException) -> EmbeddingsError:
+    return EmbeddingsError(
+        f"{path} can no longer be read as when it was opened: {error}. Open it again."
+    )
 
 
 def _numbers(at: np.ndarray | slice) -> np.ndarray:

@@ -91,6 +91,17 @@ class Embeddings:
         """
         return self._file(shard).read_scaled(rows)
 
+    def span(self, shard: int, rows: np.ndarray | range) -> tuple[str, int] | None:
+        """Where the bytes of a run of rows lie in a local file. Eager.
+
+        Returns
+        -------
+        (path, position of the first byte), or None
+            None where the rows are no run, or their bytes do not lie in a local file as such.
+            Raises as `read`.
+        """
+        return self._file(shard).span(rows)
+
     def _file(self, shard: int) -> EmbeddingFile:
         must_be("shard", shard, (int, np.integer), "its number, counted from 0")
         if not 0 <= shard < len(self.files):
