@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laion_dask.backend import column_like
+from laion_dask.backend import column_like, device_of
+from laion_dask.kernels import score_card
 from laion_dask.kernels.places import shards_and_rows
 from laion_dask.products import cosines
 
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 BLOCK = 8192
 
 
-def blocks(part) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def blocks(part, size: int | None = None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """A partition's rows by shard and block: (shard, rows in it, positions in the partition)."""
+    size = size or BLOCK
     shards, rows = shards_and_rows(part)
     for shard in np.unique(shards):
         here = np.flatnonzero(shards == shard)
-        for at in range(0, len(here), BLOCK):
-            positions = here[at : at + BLOCK]
+        for at in range(0, len(here), size):
+            positions = here[at : at + size]
             yield int(shard), rows[positions], positions
 
 
@@ -47,14 +49,41 @@ def unit(x: np.ndarray) -> np.ndarray:
         return (wide / norm[:, None]).astype(np.float32)
 
 
-def columns(part, names: Sequence[str], score: Callable[[int, np.ndarray], Iterator[np.ndarray]]):
+def columns(
+    part,
+    names: Sequence[str],
+    several: Sequence[Embeddings],
+    score: Callable,
+    on_card: Callable,
+    device: str | None = None,
+):
     """A frame of float32 columns with the partition's index, filled block by block.
 
-    ``score(shard, rows)`` yields one array a name.
+    Scores are made where the frame is: on the processor, or on the card and left there.
+
+    Parameters
+    ----------
+    part : frame with ``shard`` and ``row``
+    names : sequence of str
+    several : sequence of Embeddings
+        Of each, a row's vector is read once.
+    score : callable
+        ``score(*rows)`` of (k, dim) arrays, one for each of ``several``, yields a (k,) array a
+        name.
+    on_card : callable
+        The same of tensors on a device; see `kernels.score_card`.
+    device : str, optional
+        By default the frame's.
     """
+    device = device or device_of(part)
+    if device != "cpu":
+        many = blocks(part, score_card.BLOCK)
+        out = score_card.fill(len(part), len(names), several, many, on_card, device)
+        return scored(part, names, out)
     out = [np.full(len(part), np.nan, dtype=np.float32) for _ in names]
     for shard, rows, positions in blocks(part):
-        for column, values in zip(out, score(shard, rows), strict=True):
+        given = (embeddings.read(shard, rows) for embeddings in several)
+        for column, values in zip(out, score(*given), strict=True):
             column[positions] = values
     return scored(part, names, out)
 
@@ -90,13 +119,15 @@ def similarity(part, embeddings: Embeddings, query: Query, to: str):
     DataFrame
         One column of float32 in [-1, 1]; NaN for a row whose embedding is NaN, infinite or zero.
     """
-
     vector = query.array()
 
-    def score(shard: int, rows: np.ndarray):
-        yield cosines(embeddings.read(shard, rows), vector)
+    def score(x: np.ndarray):
+        yield cosines(x, vector)
 
-    return columns(part, [to], score)
+    def on_card(x):
+        yield score_card.cosines(x, score_card.as_tensor(vector, x.device))
+
+    return columns(part, [to], [embeddings], score, on_card)
 
 
 def similarity_to(part, embeddings: Embeddings, others: Embeddings, to: str):
@@ -108,10 +139,13 @@ def similarity_to(part, embeddings: Embeddings, others: Embeddings, to: str):
         As `similarity`; NaN where either has no direction.
     """
 
-    def score(shard: int, rows: np.ndarray):
-        yield cosines(embeddings.read(shard, rows), others.read(shard, rows))
+    def score(x: np.ndarray, y: np.ndarray):
+        yield cosines(x, y)
 
-    return columns(part, [to], score)
+    def on_card(x, y):
+        yield score_card.cosines(x, y)
+
+    return columns(part, [to], [embeddings, others], score, on_card)
 
 
 def heads(part, embeddings: Embeddings, specs: Sequence[Head]):
@@ -123,8 +157,10 @@ def heads(part, embeddings: Embeddings, specs: Sequence[Head]):
         NaN where the embedding has no direction, or a length that the head does not take.
     """
 
-    def score(shard: int, rows: np.ndarray):
-        x = embeddings.read(shard, rows)
+    def score(x: np.ndarray):
         yield from (head.scored(x) for head in specs)
 
-    return columns(part, [head.name for head in specs], score)
+    def on_card(x):
+        yield from (head.on_device(x) for head in specs)
+
+    return columns(part, [head.name for head in specs], [embeddings], score, on_card)
