@@ -207,6 +207,15 @@ def frame_to_arrow(frame) -> pa.Table:
     return frame.to_arrow(preserve_index=False)
 
 
+def to_pandas(frame) -> pd.DataFrame:
+    """A frame of either backend in pandas, its columns typed as `frame_from_arrow` does."""
+    if not is_cudf(frame):
+        return frame
+    made = frame_from_arrow(frame_to_arrow(frame), "pandas")
+    made.attrs = dict(frame.attrs)
+    return made
+
+
 def is_cudf(frame) -> bool:
     """Whether a frame or series is cuDF's."""
     return type(frame).__module__.split(".")[0] == "cudf"

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from laion_dask.errors import one_of
 
 _CHOICES: dict[str, tuple] = {
+    "backend": ("auto", "pandas", "cudf"),
     "invalid_text": ("raise", "reject"),
     "progress": (True, False),
     "download": (True, False),
 }
-_current = {"invalid_text": "raise", "progress": True, "download": False}
+_current = {"backend": "auto", "invalid_text": "raise", "progress": True, "download": False}
 
 
 def get_option(name: str):
@@ -41,6 +42,9 @@ def set_options(**options):
 
     Parameters
     ----------
+    backend : {"auto", "pandas", "cudf"}
+        What `read_shards` makes where its own ``backend`` is ``"auto"``: frames of pandas, of cuDF,
+        or (the default) of cuDF where its workers have CUDA devices and cuDF.
     invalid_text : {"raise", "reject"}
         What becomes of a row whose text is not valid UTF-8: an error that names shard, column and
         row (the default), or the row is left out and counted as rejected.

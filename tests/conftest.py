@@ -8,11 +8,13 @@ import dask
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dask.dataframe.dask_expr import FrameBase
+from frames import KINDS, brought_home, why_no_cudf
 from searches import SIZES
 from shards import collection
 
-from laion_dask.backend import resolve_backend
-from laion_dask.errors import MissingExtraError
+import laion_dask as ld
+from laion_dask.accessor import Laion
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -25,13 +27,34 @@ def shared() -> Path:
     return SHARED
 
 
-@pytest.fixture(params=["pandas", "cudf"])
-def backend(request) -> str:
-    """Both kinds of frame; cuDF skips, with its reason, where it cannot run."""
-    try:
-        return resolve_backend(request.param)
-    except MissingExtraError as error:
-        pytest.skip(str(error))
+@pytest.fixture(autouse=True)
+def _pandas():
+    """Frames are pandas' on any machine, but in a test that asks for `frames`."""
+    with ld.set_options(backend="pandas"):
+        yield
+
+
+@pytest.fixture
+def frames(request, monkeypatch) -> str:
+    """Both kinds of frame, one after the other; cuDF skips, with its reason, where it cannot run.
+
+    ``read_shards`` makes frames of that kind. What ``compute`` and ``search`` give comes to pandas,
+    so that one test compares both.
+    """
+    if request.param == "cudf":
+        if why_no_cudf():
+            pytest.skip(why_no_cudf())
+        for owner, name in ((FrameBase, "compute"), (Laion, "search"), (ld, "search")):
+            monkeypatch.setattr(owner, name, brought_home(getattr(owner, name)))
+    with ld.set_options(backend=request.param):
+        yield request.param
+
+
+def pytest_generate_tests(metafunc):
+    """`frames` is cuDF's too, but in tests that are marked as of pandas alone."""
+    if "frames" in metafunc.fixturenames:
+        alone = metafunc.definition.get_closest_marker("only_pandas")
+        metafunc.parametrize("frames", KINDS[:1] if alone else KINDS, indirect=True)
 
 
 @pytest.fixture

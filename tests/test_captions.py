@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from frames import both
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from profanity_check import profanity_check
@@ -242,6 +243,7 @@ def frame(write):
     return ld.read_shards(write("other/x.parquet", {"URL": ["a"]}).replace("other/x", "shards/*"))
 
 
+@both
 def test_captions_are_scored(frame, monkeypatch):
     monkeypatch.setattr(kernels, "BLOCK", 4)
     heads = [ld.heads.toxicity(), ld.heads.toxicity(toxic_by_length, label="toxic", to="long")]
@@ -257,6 +259,7 @@ def test_captions_are_scored(frame, monkeypatch):
     found.loc[:, "profanity"] = 0  # what a frame holds may be written to
 
 
+@both
 def test_null_captions_are_unscored_and_never_kept(frame, tmp_path):
     subset = frame.laion.score_captions(ld.heads.toxicity()).laion.where("profanity < 0.5")
     done = subset.laion.export(tmp_path / "out")
@@ -283,6 +286,7 @@ def test_scoring_captions_is_lazy_and_reads_them_alone(frame, no_compute, monkey
         assert '"TEXT"' in sql and '"URL"' not in sql
 
 
+@both
 def test_what_score_captions_refuses(frame):
     head = ld.heads.toxicity(length)
     linear = ld.heads.PromptHead("p", ClipModel("ViT-B-32"), ("a", "b"), 0, bytes(4096))
@@ -301,6 +305,7 @@ def test_what_score_captions_refuses(frame):
         ld.score_captions(frame.compute(), head)
 
 
+@both
 def test_a_wrong_answer_ends_the_run_in_words(frame):
     scored = frame.laion.score_captions(ld.heads.toxicity(lambda texts: [2.0] * len(texts)))
     with pytest.raises(LaionDaskError, match=r"returned 2\. Expected probabilities"):
@@ -316,6 +321,7 @@ def test_workers_give_the_same_scores(frame):
         pd.testing.assert_frame_equal(scored.compute(), here, check_exact=True)
 
 
+@both
 def test_a_classifier_is_called_by_one_thread_at_a_time(write):
     import threading
 

@@ -7,10 +7,13 @@ import math
 import pandas as pd
 import pyarrow as pa
 import pytest
+from frames import both
 
 from laion_dask.errors import OptionError, SchemaError
 from laion_dask.io.shards import read_shards
 from laion_dask.schema import CANONICAL, DIALECTS, recognise
+
+pytestmark = both
 
 S, F, D, I, L = pa.string(), pa.float32(), pa.float64(), pa.int32(), pa.int64()  # noqa: E741
 TEXTS, BOXES = pa.list_(S), pa.list_(pa.list_(D))
@@ -154,6 +157,7 @@ def test_published_columns(write, published, by_name):
     assert frame.columns[-2:].tolist() == ["shard", "row"]
 
 
+@pytest.mark.only_pandas
 @pytest.mark.parametrize("published", PUBLISHED)
 def test_dtypes_are_the_canonical_ones(write, published):
     _, columns, renamed = PUBLISHED[published]
@@ -215,6 +219,7 @@ def test_swap_width_and_height(write):
     assert swapped.compute(scheduler="sync").loc[0, ["width", "height"]].tolist() == [2, 1]
 
 
+@pytest.mark.only_pandas
 def test_a_wrong_dialect(write):
     path = write("a.parquet", {"URL": ["u"], "TEXT": ["t"]})
     with pytest.raises(OptionError, match="Did you mean 'laion-5b'"):
@@ -225,6 +230,7 @@ def test_a_wrong_dialect(write):
         read_shards(path, dialect="datacomp")
 
 
+@pytest.mark.only_pandas
 def test_two_columns_that_would_be_one(write):
     path = write("a.parquet", {"url": ["u"], "caption": ["c"], "text": ["t"]})
     with pytest.raises(SchemaError, match="Columns 'caption' and 'text' would both be read as"):
@@ -241,5 +247,6 @@ def test_provenance_of_an_earlier_export_is_kept_under_another_name(write):
     assert read["shard"].tolist() == [0, 0] and read["row"].tolist() == [0, 1]
 
 
+@pytest.mark.only_pandas
 def test_every_dialect_is_tested():
     assert {d.name for d in DIALECTS} == {dialect for dialect, _, _ in PUBLISHED.values()}

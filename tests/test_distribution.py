@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from frames import both
 
 import laion_dask as ld
 from laion_dask.backend import kind_of
@@ -11,6 +12,8 @@ from laion_dask.errors import ColumnError, OptionError
 from laion_dask.kernels.filter import passes
 from laion_dask.predicate import parse
 from laion_dask.statistics import wilson
+
+pytestmark = both
 
 
 @pytest.fixture
@@ -111,6 +114,7 @@ def test_what_is_refused(scored):
             call()
 
 
+@pytest.mark.only_pandas
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_plots_mark_thresholds_and_need_no_network(scored):
     found = ld.read_shards(scored).laion.distributions("punsafe")["punsafe"]

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from frames import both
 from fsspec.implementations.memory import MemoryFileSystem
 from numpy.lib import format as npy_format
 from shards import collection, laion_table, npy, space, vectors, write_shard
@@ -395,6 +396,7 @@ def check_pairs(frame, emb, wanted: dict):
         np.testing.assert_array_equal(paired.read(i, range(len(x))), x)
 
 
+@both
 @pytest.mark.parametrize(
     "shard, vector",
     [
@@ -470,6 +472,7 @@ def test_pairing_needs_one_scan(tmp_path):
         emb.like(dd.concat([one, two]))
 
 
+@both
 def test_pairing_of_chosen_partitions_keeps_the_shard_numbers(tmp_path):
     c = collection(tmp_path, sizes=(10, 10, 10), odd=False)
     emb = ld.open_embeddings(c.img_emb, model=c.model)
@@ -482,6 +485,7 @@ def test_pairing_of_chosen_partitions_keeps_the_shard_numbers(tmp_path):
         np.testing.assert_array_equal(both["query_similarity"], both["query_similarity_whole"])
 
 
+@both
 def test_zero_row_shards_pair(tmp_path):
     c = collection(tmp_path, sizes=(0, 5))
     emb = ld.open_embeddings(c.img_emb, model=c.model, like=ld.read_shards(c.metadata))

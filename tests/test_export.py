@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from frames import both, on_host
 from fsspec.implementations.local import LocalFileSystem
 from shards import collection, laion_table, vectors, write_shard
 
@@ -33,6 +34,8 @@ from laion_dask.errors import (
 from laion_dask.io import commit
 from laion_dask.models import Vectors
 from laion_dask.verbs import export as verb
+
+pytestmark = both
 
 SIZES = (40, 0, 25, 31)
 
@@ -214,7 +217,11 @@ def test_zero_rows_kept_is_a_readable_empty_export(source, out):
     done = ld.read_shards(source, where="width > 99999").laion.export(out)
     assert done.rows.kept == 0 and len(done.recipe["parts"]) == 1
     got = ld.read_shards(out)
-    assert len(got) == 0 and "source_row" in got.columns and got["width"].dtype == "Int32"
+    assert (
+        len(got) == 0
+        and "source_row" in got.columns
+        and on_host(got._meta)["width"].dtype == "Int32"
+    )
     assert ld.rows(got).read == 0
 
 
@@ -234,6 +241,7 @@ def test_in_memory(source):
             fs.rm("/test_export", recursive=True)
 
 
+@pytest.mark.only_pandas
 def test_columns_of_the_users_own(source, out):
     frame = carve(source)
     days = frame["row"].map(lambda r: f"2024-05-0{r % 9 + 1}", meta=("row", str))
@@ -254,6 +262,7 @@ def test_columns_of_the_users_own(source, out):
     assert types == {f.name: str(f.type) for f in written}
 
 
+@pytest.mark.only_pandas
 def test_columns_that_no_file_can_hold(source, out):
     frame = carve(source)
     mixed = frame.assign(odd=frame["row"].map(lambda r: r if r % 2 else "x", meta=("odd", object)))
@@ -438,6 +447,7 @@ ld.read_shards(source, where="similarity > 0.25 and width >= 300").laion.export(
 """
 
 
+@pytest.mark.only_pandas
 @pytest.mark.parametrize("old, at", [(True, 7), (False, 2), (False, 5), (False, 7)])
 def test_a_killed_export_leaves_the_old_state_or_none(source, out, old, at):
     """So many steps are done: four parts staged, a new folder marked, three moved, the recipe."""
@@ -478,6 +488,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.only_pandas
 def test_ctrl_c_leaves_nothing_staged(source, out):
     child = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(INTERRUPTED), source, str(out)],

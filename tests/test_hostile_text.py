@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from frames import both
 
 from laion_dask.errors import ShardError
 from laion_dask.io.shards import read_shards
 from laion_dask.options import set_options
 from laion_dask.verbs.rows import rows
 from laion_dask.verbs.where import where
+
+pytestmark = both
 
 HERE = {"scheduler": "sync"}
 ODD = [

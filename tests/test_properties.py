@@ -4,12 +4,15 @@ import dask
 import dask.dataframe as dd
 import pandas as pd
 import pytest
+from frames import both
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shards import collection, cosine, laion_table, refuse, vectors, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import ProvenanceError
+
+pytestmark = both
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +110,7 @@ def test_several_reads(folder, tmp_path):
     assert check(halves, 100) == apart[0]
 
 
+@pytest.mark.only_pandas
 @pytest.mark.filterwarnings("ignore:Merging dataframes with merge column")
 def test_merges(folder):
     frame = ld.read_shards(folder)
@@ -123,6 +127,7 @@ def test_merges(folder):
         frame.merge(twice, on="language").laion.summary()
 
 
+@pytest.mark.only_pandas
 def test_frames_from_elsewhere(folder):
     frame = ld.read_shards(folder)
     for stray in (
@@ -191,6 +196,7 @@ def test_cosines_of_any_shape(tmp_path_factory, n, dim, dtype, seed):
         assert value == pytest.approx(cosine(c.images[shard][row], query), abs=1e-6)
 
 
+@pytest.mark.only_pandas
 def test_the_accessor_is_the_functions():
     frame = dd.from_pandas(pd.DataFrame({"a": [1]}), npartitions=1)
     for name in ("where", "rows", "similarity", "score", "summary", "export"):

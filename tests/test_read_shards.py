@@ -14,13 +14,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import laion_columns
+from frames import both
 
 from laion_dask import lineage
 from laion_dask.errors import ColumnError, OptionError, ProvenanceError, ShardError
+from laion_dask.io import shards
 from laion_dask.io.scan import Scan
 from laion_dask.io.shards import read_shards
+from laion_dask.options import set_options
 from laion_dask.verbs.rows import rows
 from laion_dask.verbs.where import where
+
+pytestmark = both
 
 HERE = {"scheduler": "sync"}
 
@@ -29,18 +34,27 @@ def places(frame: pd.DataFrame) -> list[tuple[int, int]]:
     return list(zip(frame["shard"].tolist(), frame["row"].tolist(), strict=True))
 
 
-def test_values_are_the_stored_ones(laion_shards, backend):
+def test_values_are_the_stored_ones(laion_shards):
     paths = laion_shards(7, 5)
-    frame = read_shards(paths, backend=backend).compute(**HERE)
+    frame = read_shards(paths).compute(**HERE)
     stored = pa.concat_tables([pq.read_table(p) for p in paths])
     names = {"URL": "url", "TEXT": "text", "WIDTH": "width", "HEIGHT": "height"}
     for name in stored.column_names:
-        column = frame[names.get(name, name)]
-        assert (
-            column.to_arrow().to_pylist()
-            if backend == "cudf"
-            else column.tolist() == (stored[name].to_pylist())
-        )
+        assert frame[names.get(name, name)].tolist() == stored[name].to_pylist()
+
+
+def test_the_session_says_what_auto_means(laion_shards, frames, monkeypatch):
+    paths = laion_shards(2)
+    assert lineage.as_read(read_shards(paths))[0].backend == frames
+    asked = []
+    monkeypatch.setattr(shards, "resolve_backend", lambda name: asked.append(name) or "pandas")
+    for said in ("auto", "pandas", "cudf"):
+        with set_options(backend=said):
+            read_shards(paths)
+            read_shards(paths, backend="pandas")
+    assert asked == ["auto", "pandas", "pandas", "pandas", "cudf", "pandas"]
+    with pytest.raises(OptionError, match="backend"):
+        set_options(backend="panda")
 
 
 def test_one_partition_a_shard(laion_shards):
@@ -119,6 +133,7 @@ class Spy:
         monkeypatch.setattr(Scan, "_read", read)
 
 
+@pytest.mark.only_pandas
 def test_only_the_declared_columns_are_read(laion_shards, monkeypatch):
     frame = read_shards(laion_shards(3, 3))
     spy = Spy(monkeypatch)
@@ -205,6 +220,7 @@ def test_wrong_arguments(laion_shards):
         read_shards(paths, backend="panda")
 
 
+@pytest.mark.only_pandas
 def test_rows_needs_a_frame_that_leads_back(laion_shards):
     frame = read_shards(laion_shards(6, 6))
     with pytest.raises(ProvenanceError, match="read_shards"):

@@ -10,6 +10,7 @@ import distributed
 import numpy as np
 import pandas as pd
 import pytest
+from frames import both
 from searches import SIZES
 from shards import collection, cosine, npy, refuse, space, vectors
 
@@ -26,6 +27,8 @@ from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.embeddings import Embeddings
 from laion_dask.kernels import score as kernels
 from laion_dask.models import Vectors
+
+pytestmark = both
 
 
 def opened(c, **options):
@@ -287,6 +290,7 @@ def test_duplicated_rows_are_scored_alike(small):
     assert twice.groupby(["shard", "row"])["query_similarity"].nunique().eq(1).all()
 
 
+@pytest.mark.only_pandas
 @pytest.mark.slow
 def test_threads_and_processes_give_the_same_bits(small, tmp_path):
     frame, emb, texts = opened(small, max_rows_per_partition=10)
@@ -311,6 +315,7 @@ def test_threads_and_processes_give_the_same_bits(small, tmp_path):
 # -- what is read, and when ------------------------------------------------------------------
 
 
+@pytest.mark.only_pandas
 def test_only_shard_and_row_are_read_for_a_score(small, monkeypatch):
     frame, emb, _ = opened(small)
     queries = []
@@ -396,6 +401,7 @@ def test_the_free_function_is_the_method(small):
     assert "Lazy." in type(frame.laion).similarity.__doc__.splitlines()[0]
 
 
+@pytest.mark.only_pandas
 def test_the_kernel_by_itself():
     part = pd.DataFrame({"shard": [1, 0, 1], "row": [0, 1, 1]}, index=[9, 9, 4])
     files = {0: vectors(2, seed=0), 1: vectors(2, seed=1)}
@@ -414,6 +420,7 @@ def test_the_kernel_by_itself():
     assert len(empty) == 0 and empty["s"].dtype == np.float32
 
 
+@pytest.mark.only_pandas
 def test_unit_has_no_false_directions():
     x = np.zeros((7, 3))
     x[1:, 0] = [1e-300, 1e300, np.inf, -np.inf, np.nan, 5]

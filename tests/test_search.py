@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from frames import both
 from searches import SIZES, Brute, check, opened, unit_rows
 from shards import collection, cosine, npy, refuse, vectors
 
@@ -25,6 +26,8 @@ from laion_dask.kernels import choose as choosing
 from laion_dask.kernels import rough
 from laion_dask.verbs import hits
 from laion_dask.verbs import search as searching
+
+pytestmark = both
 
 
 @pytest.mark.parametrize("m", [1, 3, 40])
@@ -133,6 +136,7 @@ def test_nothing_of_how_it_is_computed_changes_the_answer(tmp_path, m, monkeypat
     same(frame.laion.search(emb, queries, 20))
 
 
+@pytest.mark.only_pandas
 def test_on_worker_processes(small):
     frame, emb = opened(small)
     queries = vectors(12, seed=5)
@@ -307,6 +311,7 @@ def test_nothing_left(small):
     assert rows.kept == 0 and rows.read == sum(SIZES)
 
 
+@pytest.mark.only_pandas
 @pytest.mark.parametrize("npartitions", [1, 4])
 @pytest.mark.parametrize("k", [1, 5])
 @pytest.mark.parametrize("by", ["all", "index"])
@@ -333,6 +338,7 @@ def test_a_frame_of_two_branches_is_refused(small):
         both.laion.search(emb, vectors(1, seed=9)[0], 10)
 
 
+@pytest.mark.only_pandas
 def test_rows_that_are_in_no_shard_are_refused_and_may_be_left_out(small):
     frame, emb = opened(small)
     hashes = [*small.tables[0]["hash"].to_pylist()[:3], 5, 6]
@@ -350,6 +356,7 @@ def test_rows_that_are_in_no_shard_are_refused_and_may_be_left_out(small):
         pd.testing.assert_frame_equal(found, wanted)
 
 
+@pytest.mark.only_pandas
 def test_parquet_is_read_only_for_what_was_found(small, monkeypatch):
     frame, emb = opened(small)
     read = []
@@ -388,6 +395,7 @@ def test_embeddings_are_read_of_no_other_rows(small, monkeypatch):
     assert read == allowed
 
 
+@pytest.mark.only_pandas
 @pytest.mark.parametrize("kind", ["parquet", "packed"])
 def test_packed_embeddings_are_unpacked_no_more_often_for_many_queries(small, kind, monkeypatch):
     for i, x in enumerate(small.images):
@@ -412,6 +420,7 @@ def test_packed_embeddings_are_unpacked_no_more_often_for_many_queries(small, ki
     assert read[1] <= read[0] + 8
 
 
+@pytest.mark.only_pandas
 def test_a_piece_is_asked_for_its_own_rows(small, monkeypatch):
     frame, emb = opened(small)
     asked, before = [], Scan.and_where

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from frames import both
 from searches import Brute, brute, opened
 from shards import npy, vectors
 
@@ -10,6 +11,8 @@ from laion_dask.errors import (
     PairingError,
 )
 from laion_dask.verbs import by_index
+
+pytestmark = both
 
 
 @pytest.mark.parametrize("how", ["all", "where=", "mask"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from frames import both
 from PIL import Image
 from searches import check, opened, unit_rows
 from shards import collection, cosine, npy, space, vectors
@@ -23,6 +24,7 @@ from laion_dask.errors import (
 from laion_dask.models import Vectors
 
 
+@both
 def test_kinds_of_vectors(small):
     frame, emb = opened(small)
     query = vectors(2, seed=9)
@@ -58,6 +60,7 @@ def test_tensors(small, dtype):
             frame.laion.search(emb, wrong)
 
 
+@both
 def test_a_row_of_the_frame(small):
     frame, emb = opened(small)
     result = frame.laion.search(emb, (2, 4), 3)
@@ -165,6 +168,7 @@ def _at_random(part):
 # -- a second embedding ----------------------------------------------------------------------
 
 
+@both
 def test_reorder_by_other_embeddings(small):
     frame, emb = opened(small)
     small.texts[0][:20] = np.nan
@@ -198,6 +202,7 @@ def test_reorder_by_other_embeddings(small):
         frame.laion.search(emb, one, 10, rerank=ld.Rerank(other, two, take=3))
 
 
+@both
 def test_the_exact_picture_among_near_duplicates(demo_folder, tmp_path):
     """Its near duplicate and pictures of the same thing come first by CLIP; pixels find it."""
     truth = pd.read_parquet(demo_folder / "truth.parquet")
@@ -232,6 +237,7 @@ def pixel_embeddings(frame, images, folder):
     return ld.open_embeddings(folder / "pixels", model=space(folder, 256, "pixels"))
 
 
+@both
 def test_equal_second_similarities_leave_the_first_order(small, tmp_path):
     frame, emb = opened(small)
     for number, x in enumerate(small.images):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from frames import both
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
@@ -18,6 +19,8 @@ import laion_dask as ld
 from laion_dask.kernels.summary import State, combined, contribution, registered_domain
 from laion_dask.statistics import ACCURACY
 from laion_dask.verbs.summary import SHARES
+
+pytestmark = both
 
 WEB = SHARED / "data" / "web_captions_10000.parquet"
 
@@ -118,6 +121,7 @@ def test_it_does_not_depend_on_partitioning(shards):
             )
 
 
+@pytest.mark.only_pandas
 @given(st.lists(st.integers(0, 399), max_size=6), st.randoms())
 @settings(max_examples=25, deadline=None)
 def test_contributions_add_up_in_any_order(cuts, random):
@@ -154,6 +158,7 @@ def test_without_url_and_text(tmp_path):
     assert len(told.domains) == len(told.languages) == 0 and "Domains" not in told.tables()
 
 
+@pytest.mark.only_pandas
 def test_of_a_frame_from_elsewhere():
     frame = pd.DataFrame(
         {
@@ -175,6 +180,7 @@ def test_of_a_persisted_frame(shards):
     assert told.shares.equals(frame.laion.summary().shares)
 
 
+@pytest.mark.only_pandas
 @pytest.mark.parametrize("how", ["null", "string", "huge", "boolean", "list"])
 def test_columns_of_a_strange_type(how):
     values = {
@@ -210,6 +216,7 @@ def test_hostile_text(tmp_path):
     assert "<script>" not in html._repr_html_()
 
 
+@pytest.mark.only_pandas
 def test_many_hosts_of_one_domain_are_all_counted(monkeypatch):
     from laion_dask.statistics import Top
 
@@ -220,6 +227,7 @@ def test_many_hosts_of_one_domain_are_all_counted(monkeypatch):
     assert state.domains.undercount == 0
 
 
+@pytest.mark.only_pandas
 def test_registered_domains():
     for host, domain in {
         "images.shop.co.uk": "shop.co.uk",
@@ -237,6 +245,7 @@ def test_building_its_graph_computes_nothing_and_errors_come_out(shards):
         frame.laion.summary()
 
 
+@pytest.mark.only_pandas
 def test_one_pass(shards, monkeypatch):
     from laion_dask.io import engine
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from frames import both
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_auc_score
 
@@ -194,6 +195,7 @@ def labelled(demo_folder):
     return frame.assign(unsafe=unsafe), images
 
 
+@both
 def test_on_a_labelled_frame(labelled):
     frame, images = labelled
     head = ld.heads.train(images, frame, label="unsafe", to="p_like_punsafe")

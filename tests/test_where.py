@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from frames import both, on_host
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -270,13 +271,13 @@ tables = st.lists(st.fixed_dictionaries({n: cells(n) for n in TYPES}), max_size=
 
 def engines(path: str):
     """Each engine as text -> (rows kept, rows unknown): the scan, the careful scan, the frame."""
-    scan, [piece] = lineage.as_read(read_shards(path, backend="pandas"))
+    scan, [piece] = lineage.as_read(read_shards(path))
     frame = scan(piece, list(scan.kinds))
 
     def scanned(text, scan):
         scan = scan.and_where(parse(text, scan.kinds))
         found = scan.read(piece, ["row"])
-        kept = scan(piece, ["row"])["row"].tolist()
+        kept = on_host(scan(piece, ["row"]))["row"].tolist()
         assert found.table["row"].to_pylist() == kept
         assert scan.counts(piece) == (found.unscored, 0) and found.rejected == 0
         return kept, found.unscored
@@ -284,7 +285,7 @@ def engines(path: str):
     def masked(text):
         kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
         predicate = parse(text, kinds)
-        kept = frame["row"][passes(frame, predicate)].tolist()
+        kept = on_host(frame["row"][passes(frame, predicate)]).tolist()
         return kept, count_unscored(frame, predicate)["unscored"].sum()
 
     careful = replace(scan, invalid_text="reject")
@@ -295,6 +296,7 @@ def engines(path: str):
     }
 
 
+@both
 @settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
@@ -321,6 +323,7 @@ def kept(path, expression):
     return found[0]
 
 
+@both
 @pytest.mark.parametrize("values", [[0.5, 0.5, math.nan], [0.6, 0.9, math.nan], [math.nan] * 3])
 def test_nan_that_parquet_statistics_hide(write, values):
     for type_ in (pa.float32(), pa.float64()):
@@ -332,6 +335,7 @@ def test_nan_that_parquet_statistics_hide(write, values):
         assert kept(path, "similarity is None")[0] == list(range(n, 3))
 
 
+@both
 def test_lower_maps_each_code_point_alike(write):
     known = [chr(i) for i in range(1, 0x3000) if unicodedata.category(chr(i)) not in ("Cn", "Cs")]
     path = write("a.parquet", {"text": known})
@@ -434,6 +438,7 @@ def test_lines_may_be_broken_anywhere():
     assert broken.root == parse("width > 1 or width < 0", {"width": "integer"}).root
 
 
+@both
 def test_hashes_in_a_list_never_pass_through_a_float(write):
     path = write("h.parquet", {"hash": pa.array([2**63 - 1, 2**63 - 2, -5])})
     frame = read_shards(path)
@@ -447,6 +452,7 @@ def test_hashes_in_a_list_never_pass_through_a_float(write):
             assert where(df, text).compute()["row"].tolist() == kept
 
 
+@both
 def test_a_choice_of_columns_keeps_its_order(write):
     frame = read_shards(write("a.parquet", {"URL": ["u"], "TEXT": ["t"], "WIDTH": [3]}))
     names = list(frame.columns)[::-1]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from laion_dask.backend import to_pandas
 from laion_dask.errors import ColumnError, ImageError, did_you_mean
 from laion_dask.io.images import Images
 from laion_dask.models.pictures import decode
@@ -64,7 +65,7 @@ def gallery(
 
     Parameters
     ----------
-    rows : pandas.DataFrame
+    rows : pandas.DataFrame, or cuDF's
         With ``key`` or ``image_path``; ``text`` becomes the caption.
     images : Images
         From `open_images`.
@@ -82,7 +83,7 @@ def gallery(
     ColumnError
         When there is neither ``key`` nor ``image_path``, or a fact is no column.
     """
-    rows = rows.head(n)
+    rows = to_pandas(rows.head(n))
     name = next((c for c in ("image_path", "key") if c in rows.columns), None)
     wanted = [*facts, *([] if name else ["key"])]
     missing = next((f for f in wanted if f not in rows.columns), None)

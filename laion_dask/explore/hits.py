@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from laion_dask.backend import to_pandas
 from laion_dask.errors import ExportError, one_of
 from laion_dask.verbs.summary import printable
 
@@ -25,6 +26,7 @@ def show_hits(found: pd.DataFrame, queries: Sequence) -> str:
     queries : sequence
         What was looked for, to print.
     """
+    found = to_pandas(found)
     names = [name for name in ("text", "url") if name in found.columns]
     score = found.columns[2]
     lines = []
@@ -57,7 +59,7 @@ def write_hits(found: pd.DataFrame, out: str | os.PathLike) -> str:
     out = Path(out)
     if out.suffix not in (".parquet", ".csv"):
         raise one_of("the ending of --out", out.suffix, (".parquet", ".csv"))
-    half = out.with_name(f".{out.name}.{os.getpid()}")
+    found, half = to_pandas(found), out.with_name(f".{out.name}.{os.getpid()}")
     try:
         if out.suffix == ".csv":
             found.to_csv(half, index=False)

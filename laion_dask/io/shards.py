@@ -61,7 +61,7 @@ def read_shards(
         ``"auto"`` recognises the published sets by their columns; or name one of
         `laion_dask.schema.DIALECTS`.
     backend : {"auto", "pandas", "cudf"}
-        What the partitions are.
+        What the partitions are; ``"auto"`` is what `laion_dask.set_options` says.
     max_rows_per_partition : int
         A larger shard becomes several partitions, each a run of whole row groups.
     swap_width_height : bool
@@ -90,7 +90,7 @@ def read_shards(
     scan = Scan(
         types=tuple(types.items()),
         where=None,
-        backend=resolve_backend(backend),
+        backend=resolve_backend(get_option("backend") if backend == "auto" else backend),
         invalid_text=get_option("invalid_text"),
     )
     if where is not None:

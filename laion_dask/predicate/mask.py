@@ -1,4 +1,8 @@
-"""An expression over a frame in memory, pandas or cuDF: two boolean masks."""
+"""An expression over a frame in memory, pandas or cuDF: two boolean masks.
+
+Where cuDF 26.10 would answer otherwise than pandas and DuckDB, what it is asked is put so that it
+does not.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,10 @@ import operator
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from laion_dask.backend import column_like, is_cudf
 from laion_dask.predicate.nodes import (
     Among,
     Arithmetic,
@@ -87,7 +94,7 @@ class _Masks:
         """A result over known operands, and those operands."""
         if isinstance(node, Compare):
             left, right = self.value(node.left), self.value(node.right)
-            return _OPS[node.op](left, right), (left, right)
+            return _compared(_OPS[node.op], left, right), (left, right)
         of = self.value(node.of)
         if isinstance(node, Among):
             lists: dict[type, list] = {}
@@ -96,7 +103,7 @@ class _Masks:
             # Beyond int64 and uint64, isin would turn the column and the list into floats.
             if int in lists:
                 lists[int] = _held_by(of.dtype, lists[int])
-            results = [_filled(of.isin(values)) for values in lists.values()]
+            results = [_filled(_is_in(of, values)) for values in lists.values()]
             return functools.reduce(operator.or_, results), (of,)
         if isinstance(node, TextTest):
             if node.op == "contains":
@@ -112,14 +119,67 @@ class _Masks:
         if isinstance(node, Constant):
             return np.float32(node.value) if node.kind == "float32" else node.value
         if isinstance(node, TextValue):
-            text = self.value(node.of).str
-            return text.lower() if node.op == "lower" else text.len()
+            text = self.value(node.of)
+            return _lowered(text) if node.op == "lower" else text.str.len()
         if isinstance(node, Arithmetic):
             left, right = _double(self.value(node.left)), _double(self.value(node.right))
-            if node.op == "/":
-                right = right.where(right != 0) if _is_series(right) else right or np.nan
-            return _ARITHMETIC[node.op](left, right)
+            with np.errstate(all="ignore"):
+                if node.op == "/":  # by 0 is unknown
+                    right = right / (right != 0) if hasattr(right, "shape") else right or np.nan
+                return column_like(_ARITHMETIC[node.op](left, right), self.frame)
         raise AssertionError(node)
+
+
+def _compared(compare, left, right):
+    """A comparison of two columns, or of a column and a constant.
+
+    libcudf brings columns to C++'s common type: float32 for an integer beside a float32, and
+    unsigned for two integers, which makes a large number of a negative one.
+    """
+    if not (_is_series(left) and _is_series(right) and is_cudf(left)):
+        return compare(left, right)
+    kinds = {left.dtype.kind, right.dtype.kind}
+    if "f" in kinds and len(kinds) == 2:
+        return compare(left.astype("float64"), right.astype("float64"))
+    if kinds != {"i", "u"}:
+        return compare(left, right)
+    signed, below = (left, (-1, 0)) if left.dtype.kind == "i" else (right, (0, -1))
+    negative = signed < 0
+    result = compare(left.astype("uint64"), right.astype("uint64"))
+    return (negative & compare(*below)) | (~negative & result)
+
+
+def _is_in(of, values: list):
+    """Where a column holds one of some values, which are of one Python type.
+
+    cuDF compares values of the column's own dtype; beside others it may cast, or find nothing. No
+    integer is one of the floats: the parser made integers of those that are whole.
+    """
+    if is_cudf(of) and of.dtype.kind in "iuf":
+        own = int if of.dtype.kind in "iu" else (float, np.floating)
+        values = np.array([value for value in values if isinstance(value, own)], of.dtype)
+    return of.isin(values)
+
+
+def _lowered(text):
+    """Text in lower case, each code point by itself.
+
+    cuDF's own ``lower`` looks at a sigma's neighbours and knows no letter beyond U+FFFF. Its
+    ``translate`` takes any table, but loses a NUL: a column that has one goes to the host and back.
+    """
+    if not is_cudf(text):
+        return text.str.lower()
+    if text.str.contains("\0", regex=False).any():
+        return type(text)(pc.utf8_lower(text.to_arrow()), index=text.index)
+    return text.str.translate(lower_case())
+
+
+@functools.cache
+def lower_case() -> dict[int, int]:
+    """The lower case of every code point that has one, as Arrow maps it; planes 2 on have none."""
+    points = [chr(i) for i in range(0x20000) if not 0xD800 <= i < 0xE000]
+    lower = pc.utf8_lower(pa.array(points)).to_pylist()
+    return {ord(one): ord(other) for one, other in zip(points, lower, strict=True) if one != other}
 
 
 def _held_by(dtype, values: list[int]) -> list[int]:
@@ -147,10 +207,13 @@ def _filled(mask):
 
 
 def _double(operand):
-    """An operand in float64, null as NaN."""
+    """An operand in float64, null as NaN: a number, or an array where the column is.
+
+    An array and no series, because cuDF's division may turn the sign of a column that holds an
+    infinity.
+    """
     if not _is_series(operand):
         return float(operand)
-    if operand.isna().any():
-        operand = operand.astype("Float64") if hasattr(operand, "array") else operand
-        operand = operand.fillna(np.nan) if hasattr(operand, "array") else operand
-    return operand.astype("float64")
+    if is_cudf(operand):
+        return operand.astype("float64").values
+    return operand.to_numpy("float64", na_value=np.nan)
