@@ -1,6 +1,6 @@
 """What the card can do at most, measured: the yardstick of every figure beside it.
 
-    python benchmarks/gpu/ceilings.py
+python benchmarks/gpu/ceilings.py
 """
 
 from __future__ import annotations

@@ -93,9 +93,19 @@ class Report:
             "runs": {name: runs.stored() for name, runs in self.runs.items()},
         }
         (folder / f"gpu-{self.name}.md").write_text(text)
-        (folder / f"gpu-{self.name}.json").write_text(json.dumps(stored, indent=1) + "\n")
+        text = json.dumps(_known(stored), indent=1, allow_nan=False) + "\n"
+        (folder / f"gpu-{self.name}.json").write_text(text)
         failed = any(name.startswith(OURS) and each.error for name, each in self.runs.items())
         return int(self.wrong or failed)
+
+
+def _known(value):
+    """The same without NaN and infinities, which JSON does not have; None stands for them."""
+    if isinstance(value, dict):
+        return {key: _known(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_known(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -152,20 +162,27 @@ def arguments(doc: str) -> argparse.ArgumentParser:
     return parser
 
 
+def room(data: str | None) -> int:
+    """The most bytes that `scratch` takes."""
+    fits = [shutil.disk_usage(_made(data)).free / 1.1]
+    if data is None and IN_MEMORY.is_dir():
+        fits.append(shutil.disk_usage(IN_MEMORY).free / 2)
+    return int(max(fits))
+
+
 def scratch(data: str | None, n_bytes: int) -> tempfile.TemporaryDirectory:
     """A folder with room for so many bytes, that goes when it is closed.
 
-    In memory, where twice as much is free there; else ``.bench``.
+    In memory, where twice as much is free there; else in ``.bench``, or in the folder given.
 
     Raises
     ------
     SystemExit
         Where there is no room.
     """
-    place = Path(data or ".bench")
-    if data is None and IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > 2 * n_bytes:
+    place = _made(data)
+    if data is None and IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free >= 2 * n_bytes:
         place = IN_MEMORY
-    place.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(place).free
     if free < 1.1 * n_bytes:
         print(
@@ -175,3 +192,9 @@ def scratch(data: str | None, n_bytes: int) -> tempfile.TemporaryDirectory:
         )
         raise SystemExit(2)
     return tempfile.TemporaryDirectory(dir=place, prefix="laion-dask-bench-")
+
+
+def _made(data: str | None) -> Path:
+    place = Path(data or ".bench")
+    place.mkdir(parents=True, exist_ok=True)
+    return place

@@ -40,8 +40,7 @@ class Runs:
 
     def stored(self) -> dict:
         """What the JSON file holds."""
-        first = None if self.first != self.first else self.first
-        return {"seconds": self.seconds, "first_s": first, "error": self.error}
+        return {"seconds": self.seconds, "first_s": self.first, "error": self.error}
 
 
 def is_cuda(device) -> bool:
