@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from frames import both, on_host
@@ -25,6 +26,7 @@ from laion_dask.errors import ColumnError, PredicateError
 from laion_dask.io.shards import read_shards
 from laion_dask.kernels.filter import count_unscored, passes
 from laion_dask.predicate import parse
+from laion_dask.predicate.mask import lower_case
 from laion_dask.verbs.rows import rows
 from laion_dask.verbs.where import where
 
@@ -343,6 +345,12 @@ def test_lower_maps_each_code_point_alike(write):
         for letter in ("a", "ß", "i", "\u03c2", "é"):
             found = where(way, f"text.lower() == {letter!r}").compute(scheduler="sync")
             assert found["text"].tolist() == [c for c in known if lowered(c) == letter]
+
+
+def test_the_table_of_lower_case_is_arrows():
+    """cuDF is given the table; Arrow, which pandas asks, and DuckDB map alike."""
+    known = "".join(chr(i) for i in range(0x110000) if not 0xD800 <= i < 0xE000)
+    assert known.translate(lower_case()) == pc.utf8_lower(pa.scalar(known)).as_py()
 
 
 KINDS = {"url": "string", "text": "string", "similarity": "float32", "width": "integer"}

@@ -10,7 +10,6 @@ import functools
 import operator
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -197,7 +196,7 @@ def _is_series(operand) -> bool:
 
 def _known(series):
     known = series.notna()
-    if pd.api.types.is_float_dtype(series.dtype):
+    if series.dtype.kind == "f":
         known = known & _filled(series == series)
     return known.astype("bool")
 
