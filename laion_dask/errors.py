@@ -78,7 +78,7 @@ class MissingExtraError(LaionDaskError, ImportError):
     """An optional dependency is needed and not installed; the message names the extra."""
 
 
-class DeviceMemoryError(LaionDaskError, MemoryError):
+class DeviceMemoryError(MemoryError, LaionDaskError):  # in this order a worker's can be unpickled
     """The card's memory does not hold the smallest block that work is cut into."""
 
 

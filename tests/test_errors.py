@@ -30,6 +30,8 @@ BUILTIN = {
     "IndexFileError": OSError,
     "OptionError": ValueError,
     "MissingExtraError": ImportError,
+    "DeviceMemoryError": MemoryError,
+    "DeviceLostError": RuntimeError,
 }
 
 
