@@ -5,17 +5,23 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.errors import MissingExtraError, SchemaError, one_of
+from laion_dask.errors import BackendWarning, MissingExtraError, SchemaError, one_of
 from laion_dask.schema import PROVENANCE
 
 BACKENDS = ("pandas", "cudf")
+#: Why a process cannot make cuDF frames.
+NO_CARD = "no CUDA device is visible"
+NO_CUDF = "cuDF is not installed"
+CARD_WITHOUT_CUDF = "a CUDA device is visible but cuDF is not installed"
 
 _PANDAS = {
     pa.int8(): pd.Int8Dtype(),
@@ -51,10 +57,23 @@ def has_bfloat16(device: str) -> bool:
     return any(features.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
+def lacks_for_cudf() -> str:
+    """Why this process cannot make cuDF frames; the empty string where it can.
+
+    Cheap where cuDF is not installed: torch is then asked for a card only if the machine has the
+    device file of one.
+    """
+    if importlib.util.find_spec("cudf") is not None:
+        return "" if gpu_count() else NO_CARD
+    files = [*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("dxg")]  # Linux, WSL
+    return CARD_WITHOUT_CUDF if files and gpu_count() else NO_CUDF
+
+
 def resolve_backend(backend: str) -> str:
-    """``"pandas"`` or ``"cudf"``, from what was asked for.
+    """``"pandas"`` or ``"cudf"`` for this process, from what was asked for.
 
     ``"auto"`` is cuDF where a CUDA device is visible and cuDF is installed, else pandas.
+    `laion_dask.partition.choose_backend` asks the workers of a cluster as well.
 
     Raises
     ------
@@ -62,19 +81,42 @@ def resolve_backend(backend: str) -> str:
         For a name that is none of them.
     MissingExtraError
         When cuDF is asked for by name and cannot be had; never a silent fall-back to pandas.
+
+    Warns
+    -----
+    BackendWarning
+        When ``"auto"`` is pandas although a card is visible.
     """
     if backend not in ("auto", *BACKENDS):
         raise one_of("backend", backend, ["auto", *BACKENDS])
-    installed = importlib.util.find_spec("cudf") is not None
+    lacks = lacks_for_cudf() if backend != "pandas" else ""
     if backend == "auto":
-        return "cudf" if installed and gpu_count() else "pandas"
-    if backend == "cudf" and not (installed and gpu_count()):
-        what = "no CUDA device is visible" if installed else "cuDF is not installed"
+        if lacks == CARD_WITHOUT_CUDF:
+            warn_of_pandas(f"Here {lacks}. Install the extra 'laion_dask[gpu]'", depth=5)
+        return "pandas" if lacks else "cudf"
+    if lacks:
         raise MissingExtraError(
-            f"backend='cudf' was asked for, but {what}. Install the extra 'laion_dask[gpu]' on a "
+            f"backend='cudf' was asked for, but {lacks}. Install the extra 'laion_dask[gpu]' on a "
             "machine with an NVIDIA card, or use backend='pandas'."
         )
     return backend
+
+
+def warn_of_pandas(why: str, depth: int = 4) -> None:
+    """Say that a frame is pandas', and why, to the caller some calls up."""
+    warnings.warn(
+        f"The frame is of pandas, on the processor. {why}, or say backend='pandas' to have it so.",
+        BackendWarning,
+        stacklevel=depth,
+    )
+
+
+def card_bytes() -> int:
+    """Memory of the smallest card that this process sees, in bytes."""
+    import torch
+
+    cards = range(gpu_count())
+    return min(torch.cuda.get_device_properties(card).total_memory for card in cards)
 
 
 def require_dask_cuda():
@@ -92,6 +134,21 @@ def require_dask_cuda():
             "A GPU is visible but dask-cuda is not installed. Install the extra "
             "'laion_dask[gpu]', or ask for CPU workers with start_cluster(gpu=False)."
         ) from error
+
+
+def require_ucx() -> None:
+    """Refuse UCX where the package that brings it to Dask is missing.
+
+    Raises
+    ------
+    MissingExtraError
+        When distributed-ucxx is not installed.
+    """
+    if importlib.util.find_spec("distributed_ucxx") is None:
+        raise MissingExtraError(
+            "protocol='ucx' needs distributed-ucxx, which is not installed. Install "
+            "distributed-ucxx-cu13 (distributed-ucxx from conda-forge), or leave protocol out."
+        )
 
 
 def require_cuvs():
@@ -224,6 +281,16 @@ def is_cudf(frame) -> bool:
 def to_numpy(series) -> np.ndarray:
     """A numeric column without nulls as a NumPy array, from either backend."""
     return series.to_numpy()
+
+
+def holds(backend: str, type_: pa.DataType) -> bool:
+    """Whether a frame of the backend has columns of an Arrow type, those within lists too."""
+    t = pa.types
+    if backend == "pandas" or type_ in _PANDAS or type_ in _NUMPY:
+        return True
+    if t.is_list(type_) or t.is_large_list(type_) or t.is_struct(type_):
+        return all(holds(backend, type_.field(i).type) for i in range(type_.num_fields))
+    return t.is_timestamp(type_) or t.is_duration(type_) or t.is_decimal128(type_)
 
 
 def device_of(frame) -> str:

@@ -10,6 +10,9 @@ import pytest
 import laion_dask as ld
 from laion_dask.errors import OptionError
 
+#: How long a cluster object waits for a worker that has gone, before it ends its nanny.
+WAIT = "distributed.deploy.lost-worker-timeout"
+
 
 def run(code: str) -> str:
     """What a fresh process prints."""
@@ -43,8 +46,25 @@ def test_an_import_starts_nothing():
 def test_start_cluster_on_processors():
     said = run(
         """
+        import dask
         import psutil
         import laion_dask as ld
+        from laion_dask import partition
+
+        def set_here():
+            names = ("dataframe.convert-string", "dataframe.shuffle.method")
+            return tuple(dask.config.get(name, None) for name in names)
+
+        def check_settings(client):
+            for said in (repr(client), client._repr_html_()):
+                shown = ("2 CPU workers", "tcp", "1.86 GiB a worker", "p2p", client.dashboard_link)
+                assert all(part in said for part in shown), said
+            assert set_here() == (False, "p2p")
+            there = client.run(set_here)
+            assert len(there) == 2 and all(off is False for off, _ in there.values())
+            asked = partition.ask_workers(client)
+            assert set(asked) == set(there) and all(asked.values()), asked
+            return partition.choose_backend("auto") == "pandas"
 
         def listening():
             me = psutil.Process()
@@ -63,12 +83,14 @@ def test_start_cluster_on_processors():
                 assert len(workers) == 2 and all(w.startswith("tcp://127.0.0.1:") for w in workers)
                 assert all(w["nthreads"] == 1 for w in workers.values())
                 assert ld.start_cluster(5) is client
+                assert check_settings(client)
                 assert client.submit(sum, [1, 2]).result() == 3
                 again = ld.connect(client.scheduler.address)
                 assert again.submit(sum, [3, 4]).result() == 7
                 again.close()
             finally:
                 client.shutdown()
+            assert set_here() == (None, None)
         """
     )
     lines = said.splitlines()
@@ -77,23 +99,75 @@ def test_start_cluster_on_processors():
 
 
 def test_gpu_workers_are_never_silently_replaced(monkeypatch):
-    from laion_dask import cluster
     from laion_dask.backend import gpu_count
+    from laion_dask.cluster import start
     from laion_dask.errors import MissingExtraError, OptionError
 
     if gpu_count():
         pytest.skip("there is a GPU here")
-    monkeypatch.setattr(cluster, "_current", lambda: None)
+    monkeypatch.setattr(start, "_current", lambda: None)
     monkeypatch.setattr(
-        cluster.distributed, "LocalCluster", lambda **k: pytest.fail("CPU workers were started")
+        start.distributed, "LocalCluster", lambda **k: pytest.fail("CPU workers were started")
     )
     with pytest.raises(OptionError, match="no CUDA device is visible"):
         ld.start_cluster(gpu=True)
-    monkeypatch.setattr(cluster, "gpu_count", lambda: 1)
+    monkeypatch.setattr(start, "gpu_count", lambda: 1)
     with pytest.raises(MissingExtraError, match=r"laion_dask\[gpu\]"):
         ld.start_cluster()
     with pytest.raises(OptionError, match="at least 1"):
         ld.start_cluster(0)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("memory_limit", "much"),
+        ("memory_limit", -1),
+        ("memory_limit", float("inf")),
+        ("memory_limit", []),
+        ("dashboard_port", 70_000),
+        ("dashboard_port", "8787"),
+        ("torch_share", 0),
+        ("torch_share", 25),
+        ("torch_share", float("nan")),
+        ("torch_share", "a quarter"),
+        ("protocol", "http"),
+        ("protocol", "ucx"),
+        ("n_workers", 1.5),
+    ],
+)
+def test_options_are_checked_before_anything_starts(monkeypatch, option, value):
+    from laion_dask.cluster import start
+
+    monkeypatch.setattr(
+        start.distributed, "LocalCluster", lambda **k: pytest.fail("workers were started")
+    )
+    with pytest.raises(OptionError, match=option):
+        ld.start_cluster(gpu=False, **{option: value})
+
+
+def test_a_cluster_is_joined_as_an_object_or_by_its_file(tmp_path):
+    import dask
+
+    before = dask.config.get("dataframe.convert-string")
+    here = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, **here) as cluster,
+        ld.connect(cluster) as client,
+    ):
+        assert client.submit(sum, [1, 2]).result() == 3
+        assert cluster.scheduler_address in repr(client)
+        client.write_scheduler_file(tmp_path / "scheduler.json")
+        with dask.config.set({"dataframe.shuffle.method": "disk"}):
+            with ld.connect(tmp_path / "scheduler.json") as other:
+                assert other.settings["shuffle"] == "disk"  # the user's word stays
+                assert other.submit(sum, [3, 4]).result() == 7
+            assert dask.config.get("dataframe.shuffle.method") == "disk"
+        assert dask.config.get("dataframe.shuffle.method") == "tasks"
+        assert dask.config.get(WAIT) == "2m"
+    assert dask.config.get(WAIT) == "15s"
+    assert dask.config.get("dataframe.convert-string") == before
+    assert dask.config.get("dataframe.shuffle.method", None) is None
 
 
 def test_connect_to_nothing():

@@ -9,7 +9,7 @@ import dask.dataframe as dd
 import pyarrow as pa
 
 from laion_dask import partition
-from laion_dask.backend import kind_of_arrow, resolve_backend
+from laion_dask.backend import holds, kind_of_arrow
 from laion_dask.errors import (
     ColumnError,
     OptionError,
@@ -61,7 +61,10 @@ def read_shards(
         ``"auto"`` recognises the published sets by their columns; or name one of
         `laion_dask.schema.DIALECTS`.
     backend : {"auto", "pandas", "cudf"}
-        What the partitions are; ``"auto"`` is what `laion_dask.set_options` says.
+        What the partitions are. ``"auto"`` is what `laion_dask.set_options` says, and if that is
+        ``"auto"`` too, it follows the workers of the client that is there, or this process: cuDF
+        where every worker can make its frames, and this process too, else pandas. Where a card
+        stays unused by that, a `BackendWarning` says so.
     max_rows_per_partition : int
         A larger shard becomes several partitions, each a run of whole row groups.
     swap_width_height : bool
@@ -78,6 +81,8 @@ def read_shards(
     ------
     ShardNotFoundError, ShardError, SchemaError, ColumnError, PredicateError, OptionError
         At once, before any data is read.
+    MissingExtraError
+        When cuDF is asked for by name and cannot be had here.
     """
     if not isinstance(max_rows_per_partition, int) or max_rows_per_partition < 1:
         raise OptionError(
@@ -85,12 +90,14 @@ def read_shards(
         )
     if columns is not None:
         columns = _names(columns)
+    backend = partition.choose_backend(get_option("backend") if backend == "auto" else backend)
     footers = read_footers(expand(paths, (".parquet",)))
     shards, types = open_shards(footers, dialect, swap_width_height, columns)
+    types = _held(types, backend, columns)
     scan = Scan(
         types=tuple(types.items()),
         where=None,
-        backend=resolve_backend(get_option("backend") if backend == "auto" else backend),
+        backend=backend,
         invalid_text=get_option("invalid_text"),
     )
     if where is not None:
@@ -102,6 +109,18 @@ def read_shards(
     ]
     frame = partition.read(scan, pieces)
     return frame if columns is None else frame[_chosen(columns, types)]
+
+
+def _held(types: dict[str, pa.DataType], backend: str, columns: Sequence[str] | None) -> dict:
+    """The columns that a frame of the backend can hold; none that is asked for is left out."""
+    lost = [name for name, type_ in types.items() if not holds(backend, type_)]
+    for name in lost:
+        if columns is None or name in columns:
+            raise SchemaError(
+                f"Column {name!r} is {types[name]}, which cuDF does not hold. Leave it out with "
+                "columns=[...], or read with backend='pandas'."
+            )
+    return {name: type_ for name, type_ in types.items() if name not in lost}
 
 
 def open_shards(

@@ -13,6 +13,7 @@ import dask
 from tqdm.auto import tqdm
 
 from laion_dask.options import is_watched
+from laion_dask.partition import lost_workers_named
 
 
 class Stopped(BaseException):
@@ -89,11 +90,17 @@ def run_each(
         Of the progress bar.
     progress : bool or None
         ``None``: as ``set_options(progress=…)`` says, in a terminal or notebook, after two seconds.
+
+    Raises
+    ------
+    DeviceLostError
+        When the workers that ran a task were lost, or can no longer use their card.
     """
     client = current_client()
     shown = is_watched() if progress is None else progress
     delay = 2 if progress is None else 0
-    with tqdm(total=sum(sizes), desc=label, unit=unit, disable=not shown, delay=delay) as bar:
+    bar = tqdm(total=sum(sizes), desc=label, unit=unit, disable=not shown, delay=delay)
+    with bar, lost_workers_named():
         if client is not None:
             return _on_client(client, task, items, sizes, bar)
         return _on_threads(task, items, bar)

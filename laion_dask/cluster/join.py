@@ -1,0 +1,117 @@
+"""Joining a scheduler that runs already, on whatever kind of cluster."""
+
+from __future__ import annotations
+
+import os
+
+from distributed.comm.addressing import parse_address, parse_host_port
+from distributed.deploy import Cluster
+
+from laion_dask.cluster.client import Client
+from laion_dask.errors import OptionError, must_be
+
+
+def connect(address: str | os.PathLike | Cluster) -> Client:
+    """A client of a scheduler that runs already. Eager.
+
+    Workers need this package, in the same version, and read the shards by the same paths: a shared
+    file system or an object store. Each needs a nanny (all of these have one), which starts it
+    again when its card can no longer be used.
+
+    Parameters
+    ----------
+    address : str, path or cluster
+        Such as ``"tcp://10.0.0.1:8786"``, the path of a scheduler file, or the cluster object
+        itself.
+
+    Raises
+    ------
+    OptionError
+        When it is no address.
+    MissingExtraError
+        When a worker cannot import this package.
+    OSError
+        When no scheduler answers there.
+
+    Notes
+    -----
+    Where workers come from. One a card, one thread each; ``G`` stands for the options that
+    `start_cluster` gives by itself, and that have to be given here::
+
+        --enable-cudf-spill --rmm-pool-size 0.75 --rmm-maximum-pool-size 0.95
+        --rmm-allocator-external-lib-list torch,cupy --device-memory-limit 0.75
+
+    Leave ``cuda`` and ``G`` out for workers on processors. None of these commands has been tried
+    here on the service that it is for; their sources are named.
+
+    *By hand, or with SSH* (dask-cuda 26.10, "Quickstart"). On one machine, then on each with
+    cards::
+
+        dask scheduler --scheduler-file /shared/scheduler.json
+        dask cuda worker --scheduler-file /shared/scheduler.json G
+
+    and ``ld.connect("/shared/scheduler.json")``. ``dask ssh host1 host2 host3`` starts scheduler
+    and workers on processors in one go.
+
+    *SLURM* (dask-jobqueue 0.9). One job a card; ``worker_command`` is a module that Python runs::
+
+        from dask_jobqueue import SLURMCluster
+        cluster = SLURMCluster(
+            queue="gpu", walltime="04:00:00", cores=1, processes=1, memory="120GB",
+            job_extra_directives=["--gres=gpu:1", "--cpus-per-task=8"], job_cpu=8,
+            worker_command="dask_cuda.cli", worker_extra_args=G.split(),
+        )
+        cluster.scale(jobs=8)
+        client = ld.connect(cluster)
+
+    PBS, LSF and SGE have a class each. Or start the two commands above from a batch script, the
+    second by ``srun``.
+
+    *Kubernetes* (dask-kubernetes 2026.3, with its operator installed by Helm). One pod a card, of
+    an image that holds this package and the extra ``gpu``::
+
+        from dask_kubernetes.operator import KubeCluster
+        cluster = KubeCluster(
+            name="laion", image="…", n_workers=8,
+            resources={"limits": {"nvidia.com/gpu": "1"}},
+            worker_command=["dask", "cuda", "worker", *G.split()],
+        )
+        client = ld.connect(cluster)
+
+    *Cloud machines* (dask-cloudprovider; Coiled)::
+
+        from dask_cloudprovider.aws import EC2Cluster
+        cluster = EC2Cluster(
+            instance_type="g6.12xlarge", n_workers=2, docker_image="…",
+            worker_class="dask_cuda.CUDAWorker",
+            worker_options={"enable_cudf_spill": True, "rmm_pool_size": 0.75},
+        )
+        cluster = coiled.Cluster(
+            n_workers=8, worker_gpu=1, worker_class="dask_cuda.CUDAWorker",
+            worker_options={"nthreads": 1, "enable_cudf_spill": True, "rmm_pool_size": 0.75},
+        )
+        client = ld.connect(cluster)
+    """
+    kinds = (str, os.PathLike, Cluster)
+    must_be("address", address, kinds, "a scheduler's address, its file, or a cluster")
+    if isinstance(address, Cluster):
+        return _joined(address, address.scheduler_address)
+    address = os.fspath(address)
+    if os.path.isfile(address):
+        return _joined(None, address, scheduler_file=address)
+    try:
+        scheme, place = parse_address(address)
+        if scheme in ("tcp", "tls"):  # before a client is made, which would be left behind
+            parse_host_port(place)
+        return _joined(address, address)
+    except ValueError as error:
+        raise OptionError(
+            f"{address!r} is no scheduler's address ({error}), nor a file. Expected one such as "
+            "'tcp://10.0.0.1:8786', as the scheduler prints it when it starts."
+        ) from error
+
+
+def _joined(address, shown: str, **kwargs) -> Client:
+    # A scheduler does not tell how its workers share their cards, and they may come and go.
+    settings = {"workers": f"those of the scheduler at {shown}"}
+    return Client(address, settings=settings, gpu=None, **kwargs)

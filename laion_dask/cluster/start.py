@@ -1,0 +1,187 @@
+"""Workers on this machine: on the GPUs that are visible, else on the processors."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import distributed
+from dask.utils import format_bytes
+from distributed.worker_memory import parse_memory_limit
+
+from laion_dask.backend import card_bytes, gpu_count, require_dask_cuda, require_ucx
+from laion_dask.cluster.client import Client
+from laion_dask.errors import DeviceMemoryError, OptionError, must_be, one_of
+
+_HERE = "127.0.0.1"
+#: The part of `torch_share` that the pool never takes: CUDA contexts, loaded kernels, what cuBLAS
+#: and cuDNN allocate by themselves. Our own choice: 5 % of the card by default.
+_OUTSIDE = 0.2
+#: RMM's pool takes sizes in multiples of this (dask_cuda.plugins.RMMSetup, ``alignment_size``).
+_ALIGNED = 256
+
+
+def start_cluster(
+    n_workers: int | None = None,
+    *,
+    gpu: bool | None = None,
+    memory_limit: str | int | float | None = "auto",
+    dashboard_port: int = 0,
+    torch_share: float = 0.25,
+    protocol: str = "tcp",
+) -> distributed.Client:
+    """A client with local workers: one a GPU where any is visible, else one a core. Eager.
+
+    A client that is there already is used again. Says in one line what it started, and where the
+    dashboard is; the client's repr prints every setting. ``client.shutdown()`` ends the workers.
+    With TCP everything listens on this machine only.
+
+    A GPU worker has one card and one thread. cuDF, CuPy and torch allocate from one pool of
+    RMM's on it, and cuDF moves frames to host memory when the pool is full, also when it is torch
+    that asks. A worker whose card fails in a way that its process cannot go on is replaced, and
+    its tasks are run again.
+
+    Parameters
+    ----------
+    n_workers : int, optional
+        By default one a GPU, or one a core that this process may use.
+    gpu : bool, optional
+        True asks for GPU workers and fails where there is none; False asks for CPU workers, which
+        then see no card.
+    memory_limit : str, int, float or None
+        Of a worker's host memory, such as ``"4GB"``; ``"auto"`` is its part of the machine's.
+        Near it results go to disk, as Dask's ``distributed.worker.memory`` says; None for none.
+    dashboard_port : int
+        0 takes a free one.
+    torch_share : float
+        Of each card, from 0.05 to 0.95, default 0.25; more for large models. It is what the
+        pool leaves at the start, and what results that workers keep between tasks leave (these
+        go to host memory beyond the rest). So it remains to the work of the tasks: models,
+        blocks of embeddings, workspaces. Not kept for torch alone: the pool grows into four
+        fifths of it when it has to, for whoever asks. One fifth stays outside of the pool, for
+        CUDA contexts and for what cuBLAS and cuDNN allocate by themselves. Only GPU workers.
+    protocol : {"tcp", "ucx"}
+        UCX moves frames from card to card over NVLink or InfiniBand where there are several. It
+        needs distributed-ucxx, which listens on all network interfaces of the machine. Only GPU
+        workers.
+
+    Raises
+    ------
+    MissingExtraError
+        When GPU workers are wanted and dask-cuda is not installed, or UCX and not distributed-ucxx.
+    OptionError
+        At once, for an option out of its range, and when GPU workers are asked for and fewer GPUs
+        are visible.
+    DeviceMemoryError
+        When the GPU workers do not start, as when a card has less memory free than the pool takes.
+
+    Notes
+    -----
+    Under RMM's allocator torch has no statistics of memory (``torch.cuda.memory_stats`` raises),
+    cannot capture CUDA graphs, and ``Tensor.record_stream`` does nothing: memory that a second
+    stream uses has to be kept until an event says that it is done with.
+    """
+    _check(n_workers, memory_limit, dashboard_port, torch_share, protocol)
+    client = _current()
+    if client is not None and (not gpu or getattr(client, "gpu", False)):
+        print(f"Using the client that is there: {client.dashboard_link}")
+        return client
+    if gpu and not gpu_count():
+        raise OptionError("gpu=True was asked for, but no CUDA device is visible. Leave it out.")
+    common = {"host": _HERE, "dashboard_address": f"{_HERE}:{dashboard_port}"}
+    common |= {"memory_limit": memory_limit, "threads_per_worker": 1, "protocol": protocol}
+    gpu = gpu_count() > 0 if gpu is None else gpu
+    if protocol != "tcp" and not gpu:
+        raise OptionError(f"protocol={protocol!r} is for GPU workers, and here are none.")
+    if gpu:
+        cluster, settings = _on_cards(n_workers, torch_share, common)
+    else:
+        cluster, settings = _on_cores(n_workers, common)
+    n, kind = len(cluster.workers), "GPU" if gpu else "CPU"
+    head = f"{n} {kind} workers, one thread each, at {cluster.scheduler_address}"
+    settings = {"workers": head, "protocol": protocol, **settings}
+    client = Client(cluster, settings=settings, gpu=gpu)
+    print(f"{n} {kind} workers; dashboard at {client.dashboard_link}")
+    return client
+
+
+def _on_cards(n_workers: int | None, torch_share: float, common: dict) -> tuple:
+    """A `LocalCUDACluster`, and what its client shows of it."""
+    there = gpu_count()
+    if n_workers is not None and n_workers > there:
+        raise OptionError(
+            f"n_workers is {n_workers}, but {there} CUDA devices are visible, and each worker has "
+            "one. Leave n_workers out for one a device."
+        )
+    cuda = require_dask_cuda()
+    if common["protocol"] == "ucx":
+        require_ucx()
+    card = card_bytes()
+    pool = int(card * (1 - torch_share)) // _ALIGNED * _ALIGNED
+    most = int(card * (1 - torch_share * _OUTSIDE)) // _ALIGNED * _ALIGNED
+    try:
+        cluster = cuda.LocalCUDACluster(
+            n_workers=n_workers,
+            rmm_pool_size=pool,
+            rmm_maximum_pool_size=most,
+            rmm_allocator_external_lib_list=["torch", "cupy"],
+            device_memory_limit=pool,
+            enable_cudf_spill=True,
+            **common,
+        )
+    except (RuntimeError, MemoryError) as error:
+        raise DeviceMemoryError(
+            f"The GPU workers did not start ({error}). Each takes {format_bytes(pool)} of its card "
+            "at once: end what else uses it (nvidia-smi tells), or give a larger torch_share."
+        ) from error
+    return cluster, {
+        "pool": f"{format_bytes(pool)} of each card, grows to {format_bytes(most)}; "
+        "of cuDF, CuPy and torch",
+        "torch share": f"{torch_share:.0%} of each card",
+        "spill": "cuDF frames to host memory when the pool is full",
+    }
+
+
+def _on_cores(n_workers: int | None, common: dict) -> tuple:
+    """A `LocalCluster` whose workers see no card, and what its client shows of it."""
+    no_card = {"CUDA_VISIBLE_DEVICES": ""}
+    cluster = distributed.LocalCluster(n_workers=n_workers or _cores(), env=no_card, **common)
+    return cluster, {"spill": "results to disk, as distributed.worker.memory says"}
+
+
+def _check(n_workers, memory_limit, dashboard_port, torch_share, protocol) -> None:
+    """Refuse at once what is out of range."""
+    must_be("n_workers", n_workers, (int, type(None)), "a number of workers, or None for all")
+    if n_workers is not None and n_workers < 1:
+        raise OptionError(f"n_workers is {n_workers}; expected at least 1, or None for all.")
+    try:
+        limit = parse_memory_limit(memory_limit, 1, 1, logger=logging.getLogger(__name__))
+    except (ValueError, TypeError, OverflowError):
+        limit = -1
+    if limit is not None and limit < 0:
+        raise OptionError(
+            f"memory_limit is {memory_limit!r}. Expected such as '4GB', a number of bytes, 'auto', "
+            "or None for no limit."
+        )
+    must_be("dashboard_port", dashboard_port, int, "a port, or 0 for a free one")
+    if not 0 <= dashboard_port < 2**16:
+        raise OptionError(f"dashboard_port is {dashboard_port}. Expected 0 to 65535.")
+    must_be("torch_share", torch_share, (int, float), "a part of the card, 0.05 to 0.95")
+    if not 0.05 <= torch_share <= 0.95:
+        raise OptionError(f"torch_share is {torch_share}. Expected a part of 1, 0.05 to 0.95.")
+    if protocol not in ("tcp", "ucx"):
+        raise one_of("protocol", protocol, ["tcp", "ucx"])
+
+
+def _current() -> distributed.Client | None:
+    try:
+        return distributed.get_client()
+    except ValueError:
+        return None
+
+
+def _cores() -> int:
+    """Cores that this process may use, which a container or a scheduler may have cut down."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

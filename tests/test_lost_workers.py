@@ -1,0 +1,184 @@
+"""A worker whose card is lost is replaced and its work done again; what cannot be says so."""
+
+import subprocess
+import sys
+import textwrap
+from types import SimpleNamespace
+
+import distributed
+import pytest
+from distributed.core import error_message
+from distributed.scheduler import WorkerState
+
+import laion_dask as ld
+from laion_dask import partition
+from laion_dask.cluster import replace
+from laion_dask.cluster.replace import ReplaceSpoiled, spoils
+from laion_dask.errors import DeviceLostError, ShardError
+from laion_dask.verbs.task_runner import run_each
+
+SPOILED = "CUDA error: an illegal memory access was encountered"
+
+SCRIPT = """
+    import os, sys
+    from pathlib import Path
+
+    import dask
+    import laion_dask as ld
+    from laion_dask import partition
+    from laion_dask.errors import DeviceLostError
+    from laion_dask.verbs.task_runner import run_each
+
+    def fail_once(part, number, marker):
+        if number == 1 and not Path(marker).exists():
+            Path(marker).write_text(str(os.getpid()))
+            raise RuntimeError("{SPOILED}")
+        return number * 10, os.getpid()
+
+    def fail_once_inside(run, number, marker):
+        with run:
+            try:
+                return fail_once(None, number, marker)[0]
+            except RuntimeError as error:
+                raise ValueError("a task of a verb failed") from error
+
+    def fail_always(part, number):
+        if number == 1:
+            raise RuntimeError("{SPOILED}")
+        return number
+
+    def tasks(kernel, *args):
+        return partition.compute(*partition.tasks(kernel, range(4), *args), label="test")
+
+    if __name__ == "__main__":
+        here = Path(sys.argv[1])
+        dask.config.set({{"distributed.scheduler.allowed-failures": 1}})
+        client = ld.start_cluster(1, gpu=False, memory_limit="2GB")
+        try:
+            # A shard is retried on a new worker.
+            found = tasks(fail_once, str(here / "one"))
+            assert [value for value, _ in found] == [0, 10, 20, 30], found
+            lost = int((here / "one").read_text())
+            assert lost not in {{pid for _, pid in found}}, (lost, found)
+            # So is a task of a verb that writes, though the error is only the cause of another.
+            items = [(n, str(here / "two")) for n in range(3)]
+            options = dict(sizes=[1] * 3, label="test", unit="item", progress=None)
+            assert run_each(fail_once_inside, items, **options) == [0, 10, 20]
+            assert int((here / "two").read_text()) != lost
+            # What always fails comes to an end, and says what it was.
+            try:
+                tasks(fail_always)
+            except DeviceLostError as error:
+                assert "{SPOILED}" in str(error) and "'fail_always-" in str(error), error
+                assert str(error).startswith("2 workers ended"), error
+            else:
+                raise AssertionError("no error")
+            # The next job succeeds, from the choice of the backend on.
+            assert partition.choose_backend("auto") == "pandas"
+            assert [value for value, _ in tasks(fail_once, str(here / "one"))] == [0, 10, 20, 30]
+        finally:
+            client.shutdown()
+        print("done")
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_lost_its_card_is_replaced(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT.format(SPOILED=SPOILED)))
+    command = [sys.executable, str(script), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "done"
+
+
+def spoiled(*_):
+    raise RuntimeError(SPOILED)
+
+
+def test_a_worker_without_a_nanny_is_not_ended():
+    here = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, **here) as cluster,
+        ld.connect(cluster) as client,
+    ):
+        with pytest.raises(DeviceLostError, match=rf"{SPOILED}.*client\.restart"):
+            partition.compute(*partition.tasks(spoiled, [0]), label="test")
+        with pytest.raises(DeviceLostError, match=SPOILED):
+            options = {"label": "test", "unit": "item", "progress": None}
+            run_each(spoiled, [(0,)], sizes=[1], **options)
+        assert client.submit(sum, [1, 2]).result() == 3
+
+
+def test_on_threads_the_error_is_named_too():
+    with pytest.raises(DeviceLostError, match=SPOILED):
+        partition.compute(*partition.tasks(spoiled, [0]), label="test")
+
+
+def chained(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+class Unpicklable(RuntimeError):
+    def __reduce__(self):
+        raise TypeError("not this one")
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [
+        (RuntimeError(SPOILED), True),
+        (DeviceLostError("The card can no longer be used by this process."), True),
+        (chained(ValueError("a"), chained(KeyError("b"), RuntimeError(SPOILED))), True),
+        (Unpicklable(SPOILED), True),
+        (Unpicklable("CUDA out of memory"), False),
+        (RuntimeError("CUDA out of memory"), False),
+        (ValueError("not a number"), False),
+        # Text of a row may hold anything; only CUDA's own errors count.
+        (ShardError(f"the url {SPOILED!r} is not UTF-8"), False),
+        (chained(ValueError("a"), ShardError(SPOILED)), False),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_which_errors_end_a_worker(monkeypatch, error, ends):
+    monkeypatch.setattr(replace.dask.config, "set", lambda given: None)  # of a worker's process
+    told, ended = [], []
+    message = error_message(error)
+    task = SimpleNamespace(exception=message["exception"], exception_text=message["exception_text"])
+    assert spoils(task) is ends
+    worker = SimpleNamespace(nanny="tcp://1", state=SimpleNamespace(tasks={"a": task}))
+    plugin = ReplaceSpoiled()
+    plugin.setup(worker)
+    monkeypatch.setattr(plugin, "_tell", lambda *said: told.append(said))
+    monkeypatch.setattr(replace.logging, "shutdown", lambda: None)
+    monkeypatch.setattr(replace.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(replace.os, "_exit", ended.append)
+    plugin.transition("a", "executing", "memory")
+    plugin.transition("gone", "executing", "error")
+    assert not ended
+    plugin.transition("a", "executing", "error")
+    assert ended == [replace.EXIT_STATUS] * ends
+    assert told == [("a", message["exception_text"])] * ends
+
+
+def test_a_worker_that_ended_without_a_word(monkeypatch):
+    last = WorkerState(
+        address="tcp://10.0.0.2:1",
+        status=distributed.Status.closed,
+        pid=1,
+        name="1",
+        nthreads=1,
+        memory_limit=1,
+        local_directory="",
+        nanny="",
+        server_id="1",
+    )
+    killed = distributed.KilledWorker(("read-shards", 7), last, 3)
+    other = (0.0, {"worker": "tcp://10.0.0.3:1", "task": "a", "error": "another"})
+    client = SimpleNamespace(asynchronous=False, get_events=lambda topic: (other,))
+    monkeypatch.setattr(partition, "_client", lambda: client)
+    words = r"4 workers .*\('read-shards', 7\).*10\.0\.0\.2.*memory.*max_rows_per_partition"
+    with pytest.raises(DeviceLostError, match=words) as caught, partition.lost_workers_named():
+        raise killed
+    assert caught.value.__cause__ is killed
