@@ -49,20 +49,16 @@ class Client(distributed.Client):
 
     def __init__(self, *args, settings: Mapping[str, str], gpu: bool | None, **kwargs) -> None:
         self._replaced: dict[str, tuple] = {}  # of a setting, what it is here and what it was
+        self.settings, self.gpu = dict(settings), gpu
         super().__init__(*args, **kwargs)
         self._set("dataframe.convert-string", False)
         if dask.config.get("dataframe.shuffle.method", None) is None:
             self._set("dataframe.shuffle.method", "p2p" if gpu is False else "tasks")
-        self.gpu = gpu
         # A nanny on this machine is there as long as the cluster; a job of a queue may be gone.
         self._set("distributed.deploy.lost-worker-timeout", "2m" if gpu is None else "1h")
-        method = dask.config.get("dataframe.shuffle.method")
-        workers = self.scheduler_info(n_workers=1)["workers"].values()
-        limit = next((worker["memory_limit"] for worker in workers), None)
-        self.settings = {
-            **settings,
-            "host memory": f"{format_bytes(limit)} a worker" if limit else "no limit",
-            "shuffle": method,
+        self.settings |= {
+            "host memory": self._host_memory(),
+            "shuffle": dask.config.get("dataframe.shuffle.method"),
             "dashboard": str(self.dashboard_link),
         }
         try:
@@ -74,6 +70,12 @@ class Client(distributed.Client):
                 f"A worker cannot import what this package needs ({error}). Install the same "
                 "version of laion_dask on all workers."
             ) from error
+
+    def _host_memory(self) -> str:
+        for worker in self.scheduler_info(n_workers=1)["workers"].values():
+            limit = worker["memory_limit"]
+            return f"{format_bytes(limit)} a worker" if limit else "no limit"
+        return "no worker has joined yet"
 
     def _set(self, name: str, value) -> None:
         self._replaced[name] = (value, dask.config.get(name, None))
@@ -98,7 +100,7 @@ class Client(distributed.Client):
 
     def __repr__(self) -> str:
         (_, headline), *rest = self.settings.items()
-        wide = max(len(name) for name, _ in rest)
+        wide = max((len(name) for name, _ in rest), default=0)
         lines = [f"  {name.ljust(wide)}  {value}" for name, value in rest]
         return "\n".join([f"<Client: {headline} ({self.status})", *lines]) + ">"
 

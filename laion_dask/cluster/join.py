@@ -39,7 +39,7 @@ def connect(address: str | os.PathLike | Cluster) -> Client:
     `start_cluster` gives by itself, and that have to be given here::
 
         --enable-cudf-spill --rmm-pool-size 0.75 --rmm-maximum-pool-size 0.95
-        --rmm-allocator-external-lib-list torch,cupy --device-memory-limit 0.75
+        --set-rmm-allocator-for-libs torch,cupy --device-memory-limit 0.75
 
     Leave ``cuda`` and ``G`` out for workers on processors. None of these commands has been tried
     here on the service that it is for; their sources are named.

@@ -83,7 +83,7 @@ def start_cluster(
     """
     _check(n_workers, memory_limit, dashboard_port, torch_share, protocol)
     client = _current()
-    if client is not None and (not gpu or getattr(client, "gpu", False)):
+    if client is not None and (not gpu or getattr(client, "gpu", None)):
         print(f"Using the client that is there: {client.dashboard_link}")
         return client
     if gpu and not gpu_count():
