@@ -95,6 +95,7 @@ def test_a_backend_by_name_asks_nobody(monkeypatch):
 def test_a_reader_says_so_where_it_was_called(monkeypatch, write):
     path = write("a.parquet", {"url": ["a"]})
     monkeypatch.setattr(partition, "_client", lambda: Workers(["", NO_CARD]))
+    ld.set_options(backend="auto")  # until the end of the test, see conftest
     with pytest.warns(BackendWarning, match="1 of 2 workers") as caught:
         ld.read_shards(path)
     assert caught[0].filename == __file__

@@ -16,10 +16,16 @@ import pytest
 from conftest import laion_columns
 from frames import both
 
-from laion_dask import lineage
-from laion_dask.errors import ColumnError, OptionError, ProvenanceError, ShardError
-from laion_dask.io import shards
+from laion_dask import lineage, partition
+from laion_dask.errors import (
+    ColumnError,
+    OptionError,
+    ProvenanceError,
+    SchemaError,
+    ShardError,
+)
 from laion_dask.io.scan import Scan
+from laion_dask.io.shards import _held as shards_held
 from laion_dask.io.shards import read_shards
 from laion_dask.options import set_options
 from laion_dask.verbs.rows import rows
@@ -47,7 +53,7 @@ def test_the_session_says_what_auto_means(laion_shards, frames, monkeypatch):
     paths = laion_shards(2)
     assert lineage.as_read(read_shards(paths))[0].backend == frames
     asked = []
-    monkeypatch.setattr(shards, "resolve_backend", lambda name: asked.append(name) or "pandas")
+    monkeypatch.setattr(partition, "choose_backend", lambda name: asked.append(name) or "pandas")
     for said in ("auto", "pandas", "cudf"):
         with set_options(backend=said):
             read_shards(paths)
@@ -308,3 +314,12 @@ def test_a_file_that_changes_or_goes_after_it_was_opened(tmp_path, laion_shards)
     os.remove(path)
     with pytest.raises(ShardError, match="part_0"):
         frame.compute(**HERE)
+
+
+def test_columns_that_cudf_does_not_hold(write):
+    types = {"url": pa.large_string(), "blob": pa.binary(), "boxes": pa.list_(pa.float32())}
+    assert shards_held(types, "pandas", None) == types
+    assert list(shards_held(types, "cudf", ["url"])) == ["url", "boxes"]
+    for columns in (None, ["url", "blob"]):
+        with pytest.raises(SchemaError, match=r"'blob' is binary.*columns=.*backend='pandas'"):
+            shards_held(types, "cudf", columns)
