@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laion_dask.errors import one_of
+from laion_dask.memory import in_blocks
 from laion_dask.models import pictures
 from laion_dask.models.preprocess import Preprocess
 
@@ -28,7 +29,9 @@ class LoadedClip:
     """Weights in evaluation mode, preprocessing, tokenizer.
 
     Its methods may be called from several threads. On a GPU each thread has a stream of its own,
-    and ``GPU_BATCHES`` batches are there at a time; on a CPU they run side by side.
+    and ``GPU_BATCHES`` batches are there at a time; on a CPU they run side by side. A batch that
+    does not fit into memory is done in halves, down to one picture or text; its embeddings are
+    then the same to 1e-3 in cosine, since products of other shapes round otherwise.
 
     Parameters
     ----------
@@ -81,31 +84,58 @@ class LoadedClip:
         return self._preprocess.pixels(picture)
 
     def images(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
-        """Unit-norm embeddings, (n, dim) float32, of prepared pictures."""
+        """Unit-norm embeddings, (n, dim) float32, of prepared pictures.
+
+        Raises
+        ------
+        DeviceMemoryError
+            When not even one fits into memory.
+        DeviceLostError
+            When this process can no longer use its card.
+        """
         import torch
 
-        return self._forward(self._encode_pixels, torch.from_numpy(np.stack(list(prepared))))
+        batch = torch.from_numpy(np.stack(list(prepared)))
+        return self._forward(self._encode_pixels, batch, "images")
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit-norm embeddings, (n, dim) float32, of texts."""
+        """Unit-norm embeddings, (n, dim) float32, of texts.
+
+        Raises
+        ------
+        DeviceMemoryError, DeviceLostError
+            As ``images``.
+        """
         clean = [_one_line(text) for text in texts]
-        return self._forward(self._model.encode_text, self._tokenize(clean))
+        return self._forward(self._model.encode_text, self._tokenize(clean), "texts")
 
     def _encode_pixels(self, pixels):
         return self._model.encode_image(self._preprocess.numbers(pixels, self._dtype))
 
-    def _forward(self, encode, batch) -> np.ndarray:
+    def _forward(self, encode, batch, what: str) -> np.ndarray:
         import torch
 
-        with torch.inference_mode():
-            compute = self._on_stream if self.on_gpu else self._here
-            return torch.nn.functional.normalize(compute(encode, batch), dim=-1).numpy()
+        compute, parts = self._on_stream if self.on_gpu else self._here, []
+
+        def work(start: int, stop: int) -> None:
+            with torch.inference_mode():
+                found = compute(encode, batch[start:stop])
+                parts.append(torch.nn.functional.normalize(found, dim=-1).numpy())
+
+        in_blocks(work, len(batch), len(batch), least=1, what=what)
+        return np.concatenate(parts)
 
     def _here(self, encode, batch):
         return encode(batch.to(self._device)).float().cpu()
 
     def _on_stream(self, encode, batch):
-        """The copies of this thread's batch run beside the forward pass of another's."""
+        """The copies of this thread's batch run beside the forward pass of another's.
+
+        Every tensor on the card is made on this thread's stream and given back to it, so its
+        memory is only used again behind what is queued there. torch's pinned memory is not used
+        again before the copies that were queued from it are done, be it by an error that the
+        batch is dropped: its allocator has an event recorded behind each of them.
+        """
         import torch
 
         if not hasattr(self._own, "stream"):

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from laion_dask.errors import one_of
 from laion_dask.models.clip import ClipModel
-from laion_dask.models.heads.base import EmbeddingHead, FileHead, Head
+from laion_dask.models.heads.base import EmbeddingHead, Head
 from laion_dask.models.heads.captions import CaptionHead, toxicity
+from laion_dask.models.heads.from_file import FileHead
 from laion_dask.models.heads.linear import LinearHead, aesthetic, demo_safety
 from laion_dask.models.heads.matching import check_heads
 from laion_dask.models.heads.nsfw import NsfwHead, nsfw

@@ -8,19 +8,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
 
-from laion_dask.errors import (
-    EmbeddingsError,
-    OptionError,
-    WeightsError,
-)
-from laion_dask.models import weights as weight_files
+from laion_dask.errors import EmbeddingsError, OptionError
+from laion_dask.memory import in_blocks
 from laion_dask.models.clip import ClipModel, as_model, check_same_space
-from laion_dask.models.heads.rows import as_array, filled, lengths, tame
+from laion_dask.models.heads.rows import as_array, filled, lengths, moved, padded, tame
 from laion_dask.models.process_cache import ProcessCache
 from laion_dask.models.torch_threads import spread
 from laion_dask.models.vectors import Vectors
@@ -30,6 +25,8 @@ from laion_dask.models.vectors import Vectors
 UNIT_TOLERANCE = 0.01
 
 _loaded = ProcessCache()
+#: By head and device.
+_moved = ProcessCache()
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ class Head:
 class EmbeddingHead(Head):
     """A head over the embeddings of one CLIP model.
 
-    A subclass says how its weights are read (``_read``) and what they make of a block of rows
+    A subclass says how its weights are read (``load``) and what they make of a block of rows
     (``_scores``).
 
     Attributes
@@ -95,8 +92,10 @@ class EmbeddingHead(Head):
     #: Rows that are scored at a time. A block always has as many: the last is filled up with
     #: zeros, so that a matrix product is the same for a row whatever stands beside it.
     block: ClassVar[int] = 512
-    #: The same on a GPU, which needs more of them to be busy.
+    #: The same of a tensor, in `on_device`: a GPU needs more of them to be busy. It is halved while
+    #: memory is short, down to ``least_block``.
     device_block: ClassVar[int] = 1 << 16
+    least_block: ClassVar[int] = 1 << 10
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -137,34 +136,98 @@ class EmbeddingHead(Head):
         if isinstance(x, Vectors) and x.model is not None:
             check_same_space(self.clip, x.model, f"The head {self.name!r} and the vectors")
         x = self._checked(x)
+        if not isinstance(x, np.ndarray):
+            return self.on_device(x).cpu().numpy()
         state = self.load()
         scores = np.empty(len(x), np.float32)
-        on_cpu = isinstance(x, np.ndarray)
-        size = self.block if on_cpu else self.device_block
 
         def score(at: int) -> None:
             with torch.inference_mode():
-                rows = x[at : at + size]
-                scores[at : at + len(rows)] = self._block(rows, size, state)
+                rows = x[at : at + self.block]
+                scores[at : at + len(rows)] = self._block(rows, state)
 
-        spread(score, range(0, len(x), size), lanes=None if on_cpu else 1)
+        spread(score, range(0, len(x), self.block))
         return scores
 
-    def _block(self, rows, size: int, state) -> np.ndarray:
-        """Scores of at most ``size`` rows."""
+    def on_device(self, x):
+        """`scored` of a tensor, as a tensor on its own device, which is not waited for. Eager.
+
+        A row's score does not depend on the rows beside it. It may differ from the one that the
+        processor gives an array, and from the one of another block size, by 1e-5, in bfloat16 by
+        5e-3: blocks are halved while the memory does not suffice for one.
+
+        Parameters
+        ----------
+        x : (n, dim) tensor
+            Embeddings as they are stored, float16 or float32, on any device; n may be 0.
+
+        Returns
+        -------
+        (n,) float32 tensor
+            NaN for a row without a score.
+
+        Raises
+        ------
+        EmbeddingsError
+            When the shape or the kind of numbers is wrong.
+        DeviceMemoryError
+            When not even ``least_block`` rows fit into memory.
+        WeightsError
+            When the weight file is gone, altered or damaged.
+        """
         import torch
 
-        n = len(rows)
-        rows = filled(rows, size)
-        length = lengths(rows)
-        if self.scales:
-            tame(rows, length)
-        scores = self._scores(rows, length, state).float()
+        self._check(x, x.is_floating_point())
+        with torch.no_grad():
+            return self._on_device(x, self._state_on(x.device))
+
+    def _on_device(self, x, state):
+        """`on_device` of a checked tensor, with what ``_state_on`` returned for its device."""
+        import torch
+
+        scores = torch.empty(len(x), dtype=torch.float32, device=x.device)
+
+        def score(start: int, stop: int) -> None:
+            rows = x[start:stop]
+            if len(rows):
+                of_block = self._tensor_block(padded(rows, stop - start), state)
+                scores[start:stop] = of_block[: len(rows)]
+
+        size = self.device_block  # of every block, whatever the number of rows
+        in_blocks(score, -(-len(x) // size) * size, size, least=self.least_block)
+        return scores
+
+    def _state_on(self, device):
+        """What ``load`` returns, on a device; made once for each."""
+        return _moved.get((self, str(device)), lambda: moved(self.load(), device))
+
+    def _tensor_block(self, rows, state):
+        """Scores of a block of float32 rows, on their device."""
+        import torch
+
+        # Lengths in float64 need no second look at rows so long or short that float32 fails,
+        # which would have to wait for the device. Heads that do not scale drop such rows anyway.
+        kind = torch.float64 if self.scales else torch.float32
+        length = torch.linalg.vector_norm(rows, dim=1, dtype=kind).double()
+        return self._where_good(self._scores(rows, length, state), length)
+
+    def _where_good(self, scores, length):
+        """Scores as float32, NaN where a row has no length, or none that the head takes."""
+        import torch
+
         good = torch.isfinite(length) & (length > 0)
         if not self.scales:
             good &= (length - 1).abs() <= UNIT_TOLERANCE
-        scores = torch.where(good, scores, torch.nan)
-        return scores[:n].cpu().numpy()
+        return torch.where(good, scores.float(), torch.nan)
+
+    def _block(self, rows: np.ndarray, state) -> np.ndarray:
+        """Scores of at most ``block`` rows of an array."""
+        n = len(rows)
+        rows = filled(rows, self.block)
+        length = lengths(rows)
+        if self.scales:
+            tame(rows, length)
+        return self._where_good(self._scores(rows, length, state), length)[:n].numpy()
 
     @abstractmethod
     def load(self):
@@ -197,6 +260,11 @@ class EmbeddingHead(Head):
         else:
             x = np.asarray(x)
             fine = x.dtype.kind == "f" and x.dtype.itemsize <= 8
+        self._check(x, fine)
+        return x
+
+    def _check(self, x, fine: bool) -> None:
+        """Refuse numbers that are not fine, and a shape that its model does not make."""
         if not fine:
             raise EmbeddingsError(
                 f"The head {self.name!r} was given {x.dtype}. Expected float16 or float32 "
@@ -208,7 +276,6 @@ class EmbeddingHead(Head):
                 f"The head {self.name!r} was given an array of shape {tuple(x.shape)}. Expected "
                 f"(n, {dim}), as {model} makes them; one vector is x[None]."
             )
-        return x
 
     def _refuse_scaled(self, x) -> None:
         """Say that no row is of length 1, where there is one that has a length at all."""
@@ -223,64 +290,3 @@ class EmbeddingHead(Head):
                     f"{len(x)} given is; row {at + first} has length {length[first]:.4g}. Divide "
                     "each row by its length first."
                 )
-
-
-class FromFile:
-    """A head whose weights lie in one file: its fields ``weights`` and ``sha256``, a path and a
-    digest. A worker that finds another file refuses it. A subclass says how it is read (``_read``).
-    """
-
-    weights: str
-    sha256: str
-
-    def load(self):
-        """What is in its weight file; read once per process.
-
-        Raises
-        ------
-        WeightsError
-            When the file is gone, altered or damaged.
-        """
-        return _loaded.get(self._key(), self._load)
-
-    def _key(self) -> tuple:
-        return type(self), self.weights, self.sha256
-
-    def _load(self):
-        if not Path(self.weights).is_file() or weight_files.sha256_of(self.weights) != self.sha256:
-            raise WeightsError(
-                f"The head {self.name!r} was made from {Path(self.weights).name} with sha256 "
-                f"{self.sha256[:12]}…; {self.weights} is missing here or is another file. Put the "
-                "same file there on every worker."
-            )
-        return self._read()
-
-    @abstractmethod
-    def _read(self):
-        """The weights, from the file whose digest has been checked."""
-
-    def _file(self) -> dict:
-        return {"weights": Path(self.weights).name, "sha256": self.sha256}
-
-
-@dataclass(frozen=True)
-class FileHead(FromFile, EmbeddingHead):
-    """An embedding head whose weights lie in one file.
-
-    Attributes
-    ----------
-    weights : str
-        The path of its weight file.
-    sha256 : str
-        The digest of that file; a worker that finds another file refuses it.
-    """
-
-    weights: str
-    sha256: str
-
-    def recipe(self) -> dict:
-        """What a manifest records: ``name``, ``clip``, the weight file's name and its sha256."""
-        return {"name": self.name, "clip": self.clip.name, **self._file()}
-
-    def _key(self) -> tuple:
-        return *super()._key(), self.clip

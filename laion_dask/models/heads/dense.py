@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
+
+from laion_dask import card
+from laion_dask.models.heads.rows import moved
 
 #: The arithmetic that a network can be run in.
 PRECISIONS = ("float32", "bfloat16")
@@ -59,6 +62,7 @@ class DenseNetwork:
             wide[0] = weight, wide[0][1]
         self._layers = [(w.astype(np.float32), b.astype(np.float32)) for w, b in wide]
         self._on = cache(self._tensors)
+        self._fused = cache(partial(card.Dense, self._layers, self._lookup))
 
     @property
     def dim(self) -> int:
@@ -92,16 +96,28 @@ class DenseNetwork:
             hidden = _relu_layer(hidden.to(weight.dtype), weight, bias)
         return torch.nn.functional.linear(hidden.float(), last, shift)[:, 0]
 
+    def in_one_pass(self, rows):
+        """The last layer's number of each row as stored, and its squared length, as `card.dense`.
+
+        With all layers but the first and the last in bfloat16.
+
+        Returns
+        -------
+        two (n,) float32 tensors, or None
+            None where this network, these rows or this device do not allow it.
+        """
+        if not card.fits(self._layers):
+            return None
+        return card.dense(rows, self._fused(rows.device))
+
     def _tensors(self, device, precision: str) -> tuple:
         """The layers, and what the look-up needs, on a device; made once for each."""
         import torch
 
-        layers = [
-            tuple(torch.from_numpy(part).to(device) for part in layer) for layer in self._layers
-        ]
+        layers = [tuple(map(torch.from_numpy, layer)) for layer in self._layers]
         middle = [tuple(p.to(getattr(torch, precision)) for p in layer) for layer in layers[1:-1]]
-        lookup = self._lookup and [torch.from_numpy(part).to(device) for part in self._lookup]
-        return [layers[0], *middle, layers[-1]], lookup
+        lookup = self._lookup and list(map(torch.from_numpy, self._lookup))
+        return moved(([layers[0], *middle, layers[-1]], lookup), device)
 
 
 def _lookup_tables(vocabularies: Mapping, weight: np.ndarray) -> tuple[np.ndarray, ...]:

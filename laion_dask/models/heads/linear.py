@@ -12,10 +12,12 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import expit
 
+from laion_dask import card
 from laion_dask.errors import OptionError, WeightsError, one_of
+from laion_dask.memory import in_blocks
 from laion_dask.models import weights as weight_files
 from laion_dask.models.clip import ClipModel, as_model
-from laion_dask.models.heads.base import FileHead
+from laion_dask.models.heads.from_file import FileHead
 from laion_dask.models.heads.matching import published_for
 from laion_dask.products import dot_and_squares, rough_cosines
 
@@ -61,11 +63,11 @@ class LinearHead(FileHead):
     def _read(self) -> tuple:
         return read_affine(self.weights)
 
-    def _block(self, rows, size, state) -> np.ndarray:
+    def _block(self, rows, state) -> np.ndarray:
         # On the CPU at the speed of memory, which converting to float32 would not be. Each row is
         # multiplied alone, so a short block needs no filling.
-        if not isinstance(rows, np.ndarray) or rows.dtype == np.float64:
-            return super()._block(rows, size, state)
+        if rows.dtype == np.float64:
+            return super()._block(rows, state)
         weight, bias = (part.numpy() for part in state)
         if self.precision == "float16" and rows.dtype == np.float16:
             scores = _rough(rows, weight.astype(np.float16))
@@ -77,11 +79,42 @@ class LinearHead(FileHead):
     def _scores(self, rows, length, state):
         import torch
 
-        weight, bias = (part.to(rows.device) for part in state)
+        weight, bias = state
         # A product and a sum per row, not a matrix product: that one's last digit depends on how
         # many rows it is given, and a score must not depend on the partitioning.
         scores = ((rows * weight).sum(dim=1) / length).float() + bias
         return torch.sigmoid(scores.double()) if self.logistic else scores
+
+    def _on_device(self, x, state):
+        # In one pass over the rows as they are stored, and each row alone.
+        import torch
+
+        weight, bias = state
+        x = x if x.element_size() < 8 else x.float()
+        dots, squares = card.dot_and_squares(x, weight[None])
+        scores = dots[:, 0] / squares.sqrt()  # NaN where a row has no direction
+        if x.dtype != torch.float16:
+            _redo_odd(scores, x, squares, weight)
+        scores += bias
+        return torch.sigmoid(scores.double()).float() if self.logistic else scores
+
+
+def _redo_odd(scores, x, squares, weight) -> None:
+    """Scores in place, in float64, of rows so long or short that float32 products of them fail.
+
+    It waits for the device, to hear how many there are; float16 has no such rows.
+    """
+    import torch
+
+    odd = torch.nonzero(~((squares > 1e-30) & (squares < 1e30)))[:, 0]
+
+    def work(start: int, stop: int) -> None:
+        some = odd[start:stop]
+        rows = x[some].double()
+        length = torch.linalg.vector_norm(rows, dim=1)
+        scores[some] = ((rows * weight).sum(dim=1) / length).float()
+
+    in_blocks(work, len(odd), 1 << 16, least=1 << 10)
 
 
 def _exact(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from laion_dask.errors import WeightsError, one_of
 from laion_dask.models import weights as weight_files
 from laion_dask.models.clip import ClipModel
-from laion_dask.models.heads.base import FileHead
 from laion_dask.models.heads.dense import PRECISIONS, DenseNetwork
+from laion_dask.models.heads.from_file import FileHead
 from laion_dask.models.heads.linear import read_layers
 from laion_dask.models.heads.matching import published_for
 from laion_dask.models.saved_model import read_detector
@@ -50,11 +50,22 @@ class NsfwHead(FileHead):
     def _read(self) -> tuple[DenseNetwork, bool]:
         return _network(self.weights, self.clip)
 
+    def _on_device(self, x, state):
+        network, logistic = state
+        found = network.in_one_pass(x) if self.precision == "bfloat16" else None
+        if found is None:
+            return super()._on_device(x, state)
+        numbers, squares = found
+        return self._where_good(_finished(numbers, logistic), squares.double().sqrt())
+
     def _scores(self, rows, length, state):
         network, logistic = state
-        scores = network(rows, self.precision)
-        # In float64, so that a score does not depend on where in a block its row stands.
-        return scores.double().sigmoid() if logistic else scores
+        return _finished(network(rows, self.precision), logistic)
+
+
+def _finished(numbers, logistic: bool):
+    # In float64, so that a score does not depend on where in a block its row stands.
+    return numbers.double().sigmoid() if logistic else numbers
 
 
 def nsfw(

@@ -92,7 +92,7 @@ class PromptHead(EmbeddingHead):
 
     def _scores(self, rows, length, state):
         # In float64, so that the last digit of the float32 result depends on the row alone.
-        cosine = rows.double() @ state.to(rows.device).T / length[:, None]
+        cosine = rows.double() @ state.T / length[:, None]
         return (self.temperature * cosine).softmax(dim=1)[:, self.index]
 
 

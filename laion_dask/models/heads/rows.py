@@ -30,6 +30,32 @@ def filled(rows, n: int):
     return torch.cat([rows, rows.new_zeros((n - len(rows), rows.shape[1]))])
 
 
+def padded(rows, n: int):
+    """A tensor's rows as (n, dim) float32 on its device, with zeros behind the last of them.
+
+    Where nothing is to be done they are the rows given, which are not to be written to.
+    """
+    import torch
+
+    missing = n - len(rows)
+    rows = rows.float()
+    return torch.cat([rows, rows.new_zeros((missing, rows.shape[1]))]) if missing else rows
+
+
+def moved(state, device):
+    """Tensors in lists and tuples on a device; what is no tensor stays as it is.
+
+    The copy from pageable memory is waited for, so the tensors are there for every stream.
+    """
+    import torch
+
+    if isinstance(state, torch.Tensor):
+        return state.to(device)
+    if isinstance(state, (list, tuple)):
+        return type(state)(moved(part, device) for part in state)
+    return state
+
+
 def lengths(rows):
     """Lengths of float32 rows, (n,) float64; NaN or infinite where the row is."""
     import torch

@@ -95,7 +95,7 @@ class TrainedHead(EmbeddingHead):
 
         # In float64, so that the last digit of the float32 result depends on the row alone.
         x = rows.double() / length[:, None]
-        *hidden, (weight, bias) = ((w.to(rows.device), b.to(rows.device)) for w, b in state)
+        *hidden, (weight, bias) = state
         for w, b in hidden:
             x = torch.relu(x @ w.T + b)
         return torch.sigmoid(x @ weight.T + bias)[:, 0]

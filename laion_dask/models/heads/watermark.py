@@ -11,8 +11,10 @@ import numpy as np
 
 from laion_dask.backend import gpu_count
 from laion_dask.errors import ImageError, WeightsError
+from laion_dask.memory import in_blocks
 from laion_dask.models import weights as weight_files
-from laion_dask.models.heads.base import FromFile, Head
+from laion_dask.models.heads.base import Head
+from laion_dask.models.heads.from_file import FromFile
 from laion_dask.models.pictures import as_picture
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ class WatermarkHead(FromFile, Head):
         ------
         ImageError
             When a picture cannot be read, or the array has another shape or dtype.
+        DeviceMemoryError
+            When not even one picture fits into memory; batches are halved before.
         WeightsError
             When the weight file is gone, altered or damaged.
         """
@@ -125,9 +129,15 @@ class WatermarkHead(FromFile, Head):
         import torch
 
         net = self.load()
-        with torch.inference_mode():
-            logits = net(ready.to(next(net.parameters()).device, torch.float32))
-            return logits.softmax(dim=1)[:, 0].cpu().numpy()
+        device, found = next(net.parameters()).device, np.empty(len(ready), np.float32)
+
+        def work(start: int, stop: int) -> None:
+            with torch.inference_mode():
+                logits = net(ready[start:stop].to(device, torch.float32))
+                found[start:stop] = logits.softmax(dim=1)[:, 0].cpu().numpy()
+
+        in_blocks(work, len(ready), len(ready), least=1, what="images")
+        return found
 
 
 def watermark(

@@ -1,0 +1,135 @@
+"""Triton's kernels on the processor, by its interpreter, against float64; run by test_card.py.
+
+It takes a process of its own: whether kernels are interpreted is settled when Triton is imported.
+"""
+
+import os
+
+os.environ["TRITON_INTERPRET"] = "1"
+
+import sys
+from itertools import pairwise
+
+import numpy as np
+import torch
+from triton.runtime import interpreter
+
+from laion_dask import card
+from laion_dask.card import kernels
+
+
+def teach_bfloat16() -> None:
+    """What the interpreter lacks: it multiplies bfloat16's bits, and cuts off where cards round."""
+    builder, tl = interpreter.InterpreterBuilder, interpreter.tl
+    plain_dot, plain_cast = builder.create_dot, builder.cast_impl
+
+    def create_dot(self, a, b, d, *rest):
+        if a.dtype == b.dtype == tl.bfloat16:
+            a, b = (self.create_fp_ext(part, tl.float32) for part in (a, b))
+        return plain_dot(self, a, b, d, *rest)
+
+    def cast_impl(self, source, kind):
+        if (source.dtype.scalar, kind.scalar) != (tl.float32, tl.bfloat16):
+            return plain_cast(self, source, kind)
+        bits = torch.from_numpy(source.data).to(torch.bfloat16).view(torch.uint16).numpy()
+        return interpreter.TensorHandle(bits, tl.bfloat16)
+
+    builder.create_dot, builder.cast_impl = create_dot, cast_impl
+
+
+def rows(n: int, dim: int, dtype: torch.dtype) -> torch.Tensor:
+    x = np.random.default_rng(dim).normal(size=(n, dim))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    x[0], x[1, 3], x[2, 4], x[3, 5] = 0, np.nan, np.inf, -np.inf
+    x[4], x[5, 1:], x[6] = 6e-8, 0, 2.0**-14  # the least of float16, one number, subnormal
+    return torch.from_numpy(x).to(dtype)
+
+
+def dots() -> None:
+    for n, dim, m, dtype in [
+        (5, 512, 1, torch.float16),
+        (41, 768, 2, torch.bfloat16),
+        (17, 640, 3, torch.float32),
+        (9, 1024, 4, torch.float16),
+        (33, 72, 4, torch.float32),
+    ]:
+        x, w = rows(max(n, 7), dim, dtype)[:n], torch.randn(m, dim)
+        found, squares = torch.full((n, m), 7.0), torch.full((n,), 7.0)
+        kernels.run_dots_and_squares(x, w, found, squares)
+        wide = x.double()
+        with np.errstate(invalid="ignore"):
+            true, lengths = wide @ w.double().T, wide.square().sum(1)
+        fine = torch.isfinite(lengths)
+        assert not torch.isfinite(found[~fine]).any() and not torch.isfinite(squares[~fine]).any()
+        bound = dim * 2.0**-24 * lengths.sqrt()[:, None] * w.double().norm(dim=1)
+        assert ((found - true).abs() <= bound)[fine].all()
+        assert ((squares - lengths).abs() <= dim * 2.0**-24 * lengths)[fine].all()
+        for at in range(n):  # the row alone decides
+            one, square = torch.empty(1, m), torch.empty(1)
+            kernels.run_dots_and_squares(x[at : at + 1], w, one, square)
+            torch.testing.assert_close(one[0], found[at], rtol=0, atol=0, equal_nan=True)
+            torch.testing.assert_close(square[0], squares[at], rtol=0, atol=0, equal_nan=True)
+
+
+def rounded(x: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(np.asarray(x, np.float32)).to(torch.bfloat16).double().numpy()
+
+
+def by_the_book(x: np.ndarray, layers, indices: np.ndarray, ours: np.ndarray) -> np.ndarray:
+    """The network in float64, rounded to bfloat16 where the kernel rounds."""
+    (weight, bias), *middle, (last, shift) = layers
+    hidden = np.maximum(x @ weight.T.astype(np.float64) + indices @ ours + bias, 0)
+    for weight, bias in middle:
+        hidden = np.maximum(rounded(hidden) @ rounded(weight).T + bias, 0)
+    return hidden @ last[0] + shift
+
+
+def dense() -> None:
+    draw = np.random.default_rng(0)
+    for n, sizes, n_looked_up in [
+        (130, (768, 64, 512, 256, 1), 2),
+        (20, (512, 32, 32, 1), 0),
+        (20, (128, 20, 100, 40, 1), 1),
+        (7, (64, 16, 5, 1), 3),
+    ]:
+        layers = [
+            (draw.normal(size=(o, i)) * (2 / i) ** 0.5, draw.normal(size=o) / 8)
+            for i, o in pairwise(sizes)
+        ]
+        layers[0] = layers[0][0] * sizes[0] ** 0.5, layers[0][1]  # since rows have length one
+        layers = [(w.astype(np.float32), b.astype(np.float32)) for w, b in layers]
+        assert card.fits(layers)
+        x = rows(n, sizes[0], torch.float16)
+        dims = np.arange(n_looked_up) * 7 + 1
+        layers[0][0][:, dims] = 0
+        words = np.rint(x.double().numpy()[:, dims] * 1e6)  # as the processor's way rounds
+        table, start = [], np.zeros(n_looked_up)
+        indices, before = np.zeros((n, n_looked_up)), np.zeros(n_looked_up)
+        size = np.full(n_looked_up, 2001.0)
+        for i in range(n_looked_up):
+            start[i], before[i] = sum(map(len, table)), -1001 + 300 * i
+            table.append(np.concatenate([[0], draw.integers(1, 900, 2000)]).astype(np.float32))
+            slot = words[:, i] - before[i]
+            known = (slot > 0) & (slot < 2001)
+            assert n < 100 or known.any()
+            indices[known, i] = table[i][slot[known].astype(int)]
+        ours = draw.normal(size=(n_looked_up, sizes[1])).astype(np.float32) * 1e-3
+        flat = np.concatenate(table) if table else None
+        lookup = (dims, before, size, start, flat, ours) if n_looked_up else None
+        network = card.Dense(layers, lookup, torch.device("cpu"))
+        numbers, squares = torch.full((n,), 7.0), torch.full((n,), 7.0)
+        kernels.run_dense(x, network, numbers, squares)
+        wide = x.double().numpy()
+        fine = np.isfinite(wide).all(axis=1)
+        assert not np.isfinite(squares.numpy()[~fine]).any()
+        np.testing.assert_allclose(squares[fine], (wide[fine] ** 2).sum(1), rtol=1e-5)
+        wanted = by_the_book(wide[fine], layers, indices[fine], ours)
+        # A sum that another order puts on the other side of a bfloat16's border moves by 2**-8.
+        np.testing.assert_allclose(numbers[fine], wanted, atol=2e-3, rtol=2e-3)
+        assert np.std(wanted) > 0.05
+
+
+if __name__ == "__main__":
+    teach_bfloat16()
+    with np.errstate(all="ignore"):
+        {"dots": dots, "dense": dense}[sys.argv[1]]()
