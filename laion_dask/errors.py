@@ -87,7 +87,7 @@ class DeviceLostError(LaionDaskError, RuntimeError):
 
 
 class BackendWarning(UserWarning):
-    """Frames are pandas' although a card was to be expected; the message says why."""
+    """A card is not used, or not as fast as it could be; the message says why."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from triton.runtime import interpreter
 
 from laion_dask import card
 from laion_dask.card import kernels
+from laion_dask.models import heads
 
 
 def teach_bfloat16() -> None:
@@ -129,7 +130,27 @@ def dense() -> None:
         assert np.std(wanted) > 0.05
 
 
+def published(file: str, model: str, answers: str) -> None:
+    """A whole head of LAION's, through the fused kernel, against TensorFlow's answers."""
+
+    def launched(name, rows, *others):
+        getattr(kernels, name)(rows, *others)
+        return True
+
+    card._launched = launched
+    head = heads.nsfw(model, weights=file, precision="bfloat16")
+    with np.load(answers, allow_pickle=False) as known:
+        x, wanted = known["embedding_f16"][:300].copy(), known["p_from_f16"][:300]
+    x[7], x[8, 9], x[9] = 0, np.nan, x[9] * 3
+    scores = head.on_device(torch.from_numpy(x)).numpy()
+    assert np.flatnonzero(np.isnan(scores)).tolist() == [7, 8, 9]
+    rest = np.delete(np.arange(300), [7, 8, 9])
+    np.testing.assert_allclose(scores[rest], wanted[rest], atol=1e-2)
+    np.testing.assert_allclose(np.median(np.abs(scores - wanted)[rest]), 0, atol=2e-4)
+    np.testing.assert_allclose(scores[rest], head.predict(x)[rest], atol=1e-2)
+
+
 if __name__ == "__main__":
     teach_bfloat16()
     with np.errstate(all="ignore"):
-        {"dots": dots, "dense": dense}[sys.argv[1]]()
+        {"dots": dots, "dense": dense, "published": published}[sys.argv[1]](*sys.argv[2:])

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from failing_memory import Full
 from small_clip import make_small_clip, picture, write_tar
 
-from laion_dask.errors import ImageError, OptionError, WeightsError
+from laion_dask.errors import DeviceMemoryError, ImageError, OptionError, WeightsError
 from laion_dask.models import ClipModel, heads
 from laion_dask.models.pictures import decode
 from laion_dask.verbs.embed import embed
@@ -181,3 +182,15 @@ def test_without_a_path_it_is_looked_for_in_the_users_folder(head, tmp_path, mon
     monkeypatch.setenv("LAION_DASK_WEIGHTS", os.path.dirname(head.weights))
     assert heads.watermark() == heads.watermark(head.weights) == heads.by_name("watermark", "demo")
     assert heads.watermark(to="w") == head.to("w")
+
+
+def test_batches_are_halved_when_memory_is_short(head):
+    prepared = [head.prepare(decode(varied(i))) for i in (1, 4)]
+    wanted = head.of_prepared(prepared)
+    with Full(3 * 144 * 128 * 128 * 2) as full:  # its widest layer, 144 maps of 128 x 128, twice
+        found = head.of_prepared(prepared)
+    assert full.failures == 1
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    with Full(1 << 21), pytest.raises(DeviceMemoryError, match="1 images do not fit"):
+        head.of_prepared(prepared)
+    np.testing.assert_array_equal(head.of_prepared(prepared), wanted)

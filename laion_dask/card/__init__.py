@@ -16,7 +16,7 @@ from laion_dask.card.network import Dense, fits
 from laion_dask.errors import BackendWarning, EmbeddingsError
 from laion_dask.memory import in_blocks, is_out_of_memory, is_spoiled
 
-__all__ = ["Dense", "MOST_VECTORS", "dense", "dot_and_squares", "fits"]
+__all__ = ["MOST_VECTORS", "Dense", "dense", "dot_and_squares", "fits"]
 
 #: Vectors that one pass takes at most: more of them and a lane has no registers left.
 MOST_VECTORS = 4

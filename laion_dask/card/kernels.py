@@ -18,7 +18,7 @@ _ROWS, _COLUMNS = 4, 256
 #: 256 units in float32 are half of a multiprocessor's registers; 231 of 255 are used, none spilled.
 DENSE_ROWS, DENSE_STEP, DENSE_CHUNK = 128, 64, 64
 #: Bytes of shared memory that a block needs with steps read ahead: three of them on large cards.
-_THREE_STAGES = 122_880
+THREE_STAGES = 122_880
 
 #: 1.5 * 2**52: a float64 below 2**51 to which it is added has no room for a fraction, so adding
 #: and taking it away rounds to an integer, half to even.
@@ -213,5 +213,7 @@ def run_dense(rows, network, numbers, squares) -> None:
 def _stages(device) -> int:
     if device.type != "cuda":
         return 1
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        raise NotImplementedError("compute capability 8.0 or above multiplies bfloat16")
     room = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
-    return 3 if room >= _THREE_STAGES else 2
+    return 3 if room >= THREE_STAGES else 2
