@@ -10,6 +10,7 @@ from laion_dask.cluster import connect, start_cluster
 from laion_dask.demo.job import DemoCorpus, demo_corpus
 from laion_dask.errors import LaionDaskError
 from laion_dask.explore.gallery import gallery
+from laion_dask.explore.plan import Plan, plan
 from laion_dask.explore.plots import histogram, show
 from laion_dask.explore.report import write_report
 from laion_dask.explore.thresholds import score_plot, threshold_plot
@@ -41,6 +42,7 @@ __all__ = [
     "Index",
     "LaionDaskError",
     "Mix",
+    "Plan",
     "Rerank",
     "Rows",
     "Summary",
@@ -61,6 +63,7 @@ __all__ = [
     "open_embeddings",
     "open_images",
     "open_index",
+    "plan",
     "read_shards",
     "rows",
     "score",

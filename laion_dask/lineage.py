@@ -182,3 +182,10 @@ def _leaves(operands: Iterable) -> Iterator:
             yield from _leaves([operand._obj] if isinstance(operand, DelayedLeaf) else [])
         elif not isinstance(operand, Expr):
             yield operand
+
+
+def used(frame: dd.DataFrame, kind: type) -> list:
+    """What of a kind a frame was computed with, such as its embeddings; each once."""
+    nodes = _expr(frame).walk()
+    found = (leaf for node in nodes for leaf in _leaves(node.operands) if isinstance(leaf, kind))
+    return list(dict.fromkeys(found))

@@ -1,0 +1,81 @@
+"""Who does a planned job: cores of this process, a client's workers, or so many cards."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import distributed
+from distributed.system import MEMORY_LIMIT
+
+from laion_dask.errors import OptionError, must_be
+from laion_dask.explore.plan_rates import CPU
+from laion_dask.explore.units import in_bytes
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Processes that share a job.
+
+    Attributes
+    ----------
+    n : int
+    threads : int
+        Of each; 1 where a worker is a card.
+    device : str
+        ``"cpu"``, or the name of a card.
+    memory_limit : int or None
+        Bytes of host memory of each, where that is known.
+    """
+
+    n: int
+    threads: int = 1
+    device: str = CPU
+    memory_limit: int | None = None
+
+    @property
+    def lanes(self) -> int:
+        """How many partitions are worked on at once."""
+        return self.n * self.threads
+
+    def __str__(self) -> str:
+        of = "" if self.n == 1 else "s"
+        if self.device != CPU:
+            return f"{self.n:,} card{of}, {self.device}"
+        threads = f" of {self.threads} threads" if self.threads > 1 else ", one core each"
+        limit = f", {in_bytes(self.memory_limit)} each" if self.memory_limit else ""
+        return f"{self.n:,} worker{of}{threads}{limit}"
+
+
+def find_workers(given: int | None, card: str | None, backend: str) -> Workers:
+    """So many as were given, else those of the client that is there, else this process. Eager.
+
+    Raises
+    ------
+    OptionError
+        When the number is no whole number from 1.
+    """
+    must_be("workers", given, (int, type(None)), "a number of workers, or None for those there are")
+    if isinstance(given, bool) or (given is not None and given < 1):
+        raise OptionError(
+            f"workers is {given!r}. Expected at least 1, or None for those there are."
+        )
+    if given is not None:
+        return Workers(given, device=card or CPU)
+    there = list(_of_client())
+    if not there:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return Workers(1, 1 if card else cores or 1, card or CPU, MEMORY_LIMIT)
+    if card is None and backend == "cudf":
+        card = next((w["gpu"]["name"] for w in there if w.get("gpu")), "a card of unknown name")
+    limits = [w["memory_limit"] for w in there if w["memory_limit"]]
+    threads = 1 if card else max(1, sum(w["nthreads"] for w in there) // len(there))
+    return Workers(len(there), threads, card or CPU, min(limits, default=None))
+
+
+def _of_client() -> list[dict]:
+    try:
+        client = distributed.get_client()
+    except ValueError:
+        return []
+    return list(client.scheduler_info(n_workers=-1)["workers"].values())
