@@ -208,7 +208,9 @@ def test_more_rows_by_other_workers(frame, emb):
     assert large.table["rows"].tolist() == [4_000_000] * 2
     assert large.bytes_read == pytest.approx(small.bytes_read * 100_000)
     assert large.seconds == pytest.approx(small.seconds * 100_000 / 10)
-    assert large.memory_bytes == small.memory_bytes
+    # Maps of all embeddings, 2 GiB of them at most.
+    assert large.memory_bytes == 1000 + 4_000_000 * DIM * 2 + 30 * 2 * 12
+    assert large.scaled(rows=10**9).memory_bytes == 1000 + 2**31 + 30 * 2 * 12
     assert "Scaled from 40 rows" in str(large) and "200,000 partitions" in str(large)
     assert large.scaled(rows=40, workers=1).table.equals(small.table)
 

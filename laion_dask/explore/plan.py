@@ -138,29 +138,23 @@ class Plan:
             )
         said += dict.fromkeys(note for line in lines for note in line.step.notes)
         said += dict.fromkeys(note for line in lines for note in line.notes)
-        measured = [line.rate for line in lines if line.rate is not None]
-        for about in dict.fromkeys((r.processor, r.date) for r in measured):
-            files = dict.fromkeys(r.source for r in measured if (r.processor, r.date) == about)
-            said.append(f"Measured on {about[0]}, {about[1]}: {', '.join(files)}.")
-        if measured:
-            said.append(
-                "Between is the spread of the benchmark's own runs. Another processor, cores "
-                "that share one memory, and a slow network are not in it; nor is starting workers, "
-                "loading models and scheduling, which is most of the time of a small job."
-            )
-        said += dict.fromkeys(f"Peaks: {line.card.source}." for line in lines if line.card)
-        if any(line.card for line in lines):
+        return [*said, *_measured(lines), *self._about_cards(lines), self._about_storage()]
+
+    def _about_cards(self, lines: list[Line]) -> list[str]:
+        if self.workers.device == CPU:
+            return []
+        held = max(line.step.row_memory for line in lines) * self.data.partition_rows
+        said = [
+            f"Memory is the host's; on the card a partition takes about {in_bytes(held)}, "
+            "beside blocks of embeddings, which are halved where they do not fit."
+        ]
+        peaks = [*dict.fromkeys(f"Peaks: {line.card.source}." for line in lines if line.card)]
+        if peaks:
             said.append(
                 "At best is what the peaks do not let it fall below, with perfect overlap: a "
                 "bound, no projection. No step marked so has been measured on such a card."
             )
-        if self.workers.device != CPU:
-            held = max(line.step.row_memory for line in lines) * self.data.partition_rows
-            said.append(
-                f"Memory is the host's; on the card a partition takes about {in_bytes(held)}, "
-                "beside blocks of embeddings, which are halved where they do not fit."
-            )
-        return [*said, self._about_storage()]
+        return [*said, *peaks]
 
     def _about_storage(self) -> str:
         if self.storage is not None:
@@ -262,6 +256,22 @@ def plan(
     there = find_workers(workers, device, data.backend)
     given = None if storage is None else _storage(storage)
     return Plan(data, tuple(made), there, known, given, data.rows)
+
+
+def _measured(lines: list[Line]) -> list[str]:
+    """Where the rates come from, and what their spread leaves out."""
+    rates = [line.rate for line in lines if line.rate is not None]
+    said = []
+    for about in dict.fromkeys((rate.processor, rate.date) for rate in rates):
+        files = dict.fromkeys(r.source for r in rates if (r.processor, r.date) == about)
+        said.append(f"Measured on {about[0]}, {about[1]}: {', '.join(files)}.")
+    if rates:
+        said.append(
+            "Between is the spread of the benchmark's own runs. Another processor, cores that "
+            "share one memory, and a slow network are not in it; nor is starting workers, loading "
+            "models and scheduling, which is most of the time of a small job."
+        )
+    return said
 
 
 def _storage(given: float) -> float:
