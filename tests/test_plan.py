@@ -458,3 +458,18 @@ def test_some_rates_by_hand():
     assert {rate.date for rate in rates.rates} == {
         *(r["date"] for r in (carve, heads, embed, verbs))
     }
+
+
+def test_the_plot_has_what_is_known(frame, emb):
+    pytest.importorskip("holoviews")
+    plan = ld.plan(frame, "score", embeddings=emb, rates=RATES, storage=1e6)
+    drawn = ld.scaling_plot(plan, [1, 10], card="Test card")
+    band, cores, cards, storage = drawn
+    assert band.dimension_values("to").tolist() == [40 / 50 + 0.01024, 40 / 500 + 0.01024]
+    assert cores.dimension_values("seconds").tolist() == [40 / 100, 40 / 1000]
+    assert cards.label == "Test card, at best (not measured)"
+    assert cards.dimension_values("seconds").tolist() == [0.1024, 0.01024]
+    assert storage.dimension_values("seconds").tolist() == [0.01024] * 2
+    unknown = ld.plan(frame, ("embed", "ViT-L-14"), rates=RATES)
+    with pytest.raises(OptionError, match="Nothing can be drawn"):
+        ld.scaling_plot(unknown, card=None)

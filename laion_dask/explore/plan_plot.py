@@ -1,0 +1,101 @@
+"""How the time of a planned job falls with the number of workers, as a plot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from laion_dask.errors import OptionError, must_be
+from laion_dask.explore.plan import Plan
+from laion_dask.explore.plots import _holoviews
+
+_BLUE, _ORANGE, _GREY = "#3b7dd8", "#b8651b", "#5f6b7a"
+_SPANS = {1: "1 s", 60: "1 min", 3600: "1 h", 86400: "1 day", 2592000: "30 days"}
+
+
+def scaling_plot(
+    plan: Plan,
+    workers: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
+    *,
+    card: str | None = "NVIDIA H200",
+    title: str = "",
+):
+    """A plan's time against the number of workers, both logarithmic, as HoloViews. Eager.
+
+    Cores by measured rates, with the benchmark's spread; cards, unless measured, by the bounds of
+    their peaks, dashed; and how long the storage takes, where the plan says what it gives.
+
+    Parameters
+    ----------
+    plan : Plan
+        Whose number of workers does not count.
+    workers : sequence of int
+    card : str or None
+        None draws no card.
+    title : str
+
+    Raises
+    ------
+    MissingExtraError
+        When HoloViews is not installed.
+    OptionError
+        When there is no number of workers, or none of the times is known.
+    """
+    must_be("plan", plan, Plan, "what ld.plan(...) returns")
+    hv = _holoviews()
+    lines = [_cores(hv, plan, workers)]
+    if card is not None:
+        lines.append(_cards(hv, plan, workers, card))
+    if plan.storage is not None:
+        reading = [plan.bytes_read / plan.storage] * len(workers)
+        curve = hv.Curve((list(workers), reading), "workers", "seconds", label="storage, as given")
+        lines.append([curve.opts(color=_GREY, line_dash="dotted", line_width=2)])
+    lines = [line for some in lines for line in some]
+    if not lines or not len(workers):
+        raise OptionError(
+            "Nothing can be drawn: no step has a measured rate, or workers is empty. Plan steps "
+            "that were measured, or give rates=."
+        )
+    ticks = [(seconds, name) for seconds, name in _SPANS.items()]
+    return hv.Overlay(lines).opts(
+        width=760,
+        height=380,
+        logx=True,
+        logy=True,
+        xticks=[(n, f"{n:,}") for n in workers],
+        yticks=ticks,
+        xlabel="workers: cores, or cards",
+        ylabel="time",
+        legend_position="top_right",
+        title=title,
+    )
+
+
+def _cores(hv, plan: Plan, workers: Sequence[int]) -> list:
+    tables = [plan.scaled(workers=n).table for n in workers]
+    times = {name: [t[name].sum() for t in tables] for name in ("seconds_low", "seconds_high")}
+    seconds = [sum(t["seconds"]) for t in tables]
+    if any(map(math.isnan, seconds)):
+        return []
+    band = hv.Area(
+        (list(workers), times["seconds_low"], times["seconds_high"]),
+        "workers",
+        ["seconds", "to"],
+    )
+    middle = hv.Curve((list(workers), seconds), "workers", "seconds", label="cores, projected")
+    return [
+        band.opts(color=_BLUE, alpha=0.2, line_alpha=0),
+        middle.opts(color=_BLUE, line_width=2),
+    ]
+
+
+def _cards(hv, plan: Plan, workers: Sequence[int], card: str) -> list:
+    plans = [plan.scaled(workers=n, card=card) for n in workers]
+    measured = not any(math.isnan(p.seconds) for p in plans)
+    times = [p.seconds if measured else p.at_best for p in plans]
+    if any(map(math.isnan, times)):
+        return []
+    said = f"{card}, projected" if measured else f"{card}, at best (not measured)"
+    curve = hv.Curve((list(workers), times), "workers", "seconds", label=said)
+    dash = "solid" if measured else "dashed"
+    return [curve.opts(color=_ORANGE, line_width=2, line_dash=dash)]
