@@ -473,3 +473,32 @@ def test_the_plot_has_what_is_known(frame, emb):
     unknown = ld.plan(frame, ("embed", "ViT-L-14"), rates=RATES)
     with pytest.raises(OptionError, match="Nothing can be drawn"):
         ld.scaling_plot(unknown, card=None)
+
+
+def scaling_table(folder) -> list[str]:
+    """The README's table: embeddings of ViT-L/14, by the rates that ship."""
+    folder.mkdir()
+    pq.write_table(pa.table({"URL": ["x"] * 1000}), folder / "metadata_0.parquet")
+    np.save(folder / "img_emb_0.npy", np.ones((1000, 768), np.float16))
+    frame = ld.read_shards(folder / "metadata_0.parquet")
+    emb = ld.open_embeddings(folder / "img_emb_0.npy", model="ViT-L-14:openai", like=frame)
+    lines = []
+    for rows, named in ((2_300_000_000, "2.3 billion"), (5_850_000_000, "5.85 billion")):
+        for verb, step in (
+            ("score", "one linear head"),
+            ("search", "one query"),
+            (("search", 1000), "1,000 queries"),
+        ):
+            plan = ld.plan(frame, verb, embeddings=emb).scaled(rows=rows)
+            cores = plan.scaled(workers=64).seconds
+            cards = [plan.scaled(workers=n, card="NVIDIA H200").at_best for n in (1, 8, 64)]
+            store = plan.bytes_read / 10e9
+            times = " | ".join(map(in_time, [store, cores, *cards]))
+            lines.append(f"| {named} | {step} | {in_bytes(plan.bytes_read)} | {times} |")
+    return lines
+
+
+def test_the_table_of_the_readme_is_what_plan_says(tmp_path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = scaling_table(tmp_path / "shape")
+    assert all(line in readme for line in lines), "expected:\n" + "\n".join(lines)

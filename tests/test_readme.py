@@ -26,6 +26,8 @@ def test_the_ten_lines_run(demo_folder, tmp_path, monkeypatch, capsys):
     exec(compile(BLOCKS[2], "README.md", "exec"), names)
     assert "a blue star" in capsys.readouterr().out
     assert len(names["some"]) == 9 and names["hits"]["punsafe"].max() < 0.5
+    exec(compile(BLOCKS[3], "README.md", "exec"), names)
+    assert "search, 1,000 queries" in capsys.readouterr().out
 
 
 def test_the_other_block_is_python_and_its_filter_parses():
