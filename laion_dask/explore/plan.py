@@ -15,7 +15,7 @@ from laion_dask.explore.plan_data import Data
 from laion_dask.explore.plan_lines import Line, line_of
 from laion_dask.explore.plan_rates import CPU, Rates, open_rates
 from laion_dask.explore.plan_steps import Step, steps
-from laion_dask.explore.plan_workers import Workers, find_workers
+from laion_dask.explore.plan_workers import Workers, find_workers, with_limit
 from laion_dask.explore.units import in_bytes, in_time
 from laion_dask.io.embeddings import Embeddings
 from laion_dask.models.heads import Head
@@ -90,6 +90,7 @@ class Plan:
         rows: int | None = None,
         workers: int | None = None,
         card: str | None = None,
+        memory_limit: str | int | None = None,
         storage: float | None = None,
     ) -> Plan:
         """The same job over so many rows, by other workers.
@@ -113,6 +114,8 @@ class Plan:
             device = None if card is None else self.rates.card(card).name
             n = chosen.n if workers is None else workers
             chosen = find_workers(n, device, self.data.backend)
+        if memory_limit is not None:
+            chosen = with_limit(chosen, memory_limit)
         return replace(
             self,
             rows=self.rows if rows is None else rows,
@@ -138,6 +141,13 @@ class Plan:
             )
         said += dict.fromkeys(note for line in lines for note in line.step.notes)
         said += dict.fromkeys(note for line in lines for note in line.notes)
+        unknown = dict.fromkeys(repr(line.step.rate) for line in lines if line.rate is None)
+        if unknown:
+            who = "a core" if self.workers.device == CPU else f"a card, {self.workers.device}"
+            said.append(
+                f"Nothing has been measured on {who} of {', '.join(unknown)}: give rates= of your "
+                "own for a time."
+            )
         return [*said, *_measured(lines), *self._about_cards(lines), self._about_storage()]
 
     def _about_cards(self, lines: list[Line]) -> list[str]:
@@ -206,6 +216,7 @@ def plan(
     embeddings: Embeddings | None = None,
     workers: int | None = None,
     card: str | None = None,
+    memory_limit: str | int | None = None,
     storage: float | None = None,
     rates: Mapping | str | os.PathLike | None = None,
 ) -> Plan:
@@ -232,6 +243,8 @@ def plan(
     card : str, optional
         What the workers are: ``"NVIDIA H200"``. By default cores, or, if the frame is cuDF's, what
         the client's workers say.
+    memory_limit : str or int, optional
+        Host memory of each worker, such as ``"4GB"``; by default what a client's workers have.
     storage : float, optional
         Bytes a second that the storage gives to all workers together; by default fast enough.
     rates : mapping, or path of a JSON file, optional
@@ -246,7 +259,8 @@ def plan(
     Raises
     ------
     OptionError
-        When a verb or a card is not known, or a step needs embeddings and there are none.
+        When a verb or a card is not known, a number is none, or a step needs embeddings and there
+        are none.
     ProvenanceError, PairingError, ModelMismatchError, ColumnError, PredicateError, ShardError
         When the frame does not lead back to shards, and as the verbs themselves do.
     """
@@ -254,6 +268,7 @@ def plan(
     device = None if card is None else known.card(card).name
     data, made = steps(frame, verbs, embeddings)
     there = find_workers(workers, device, data.backend)
+    there = there if memory_limit is None else with_limit(there, memory_limit)
     given = None if storage is None else _storage(storage)
     return Plan(data, tuple(made), there, known, given, data.rows)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from laion_dask.errors import OptionError, must_be
 from laion_dask.explore.plan import Plan
 from laion_dask.explore.plots import _holoviews
+from laion_dask.explore.units import in_bytes
 
 _BLUE, _ORANGE, _GREY = "#3b7dd8", "#b8651b", "#5f6b7a"
 _SPANS = {1: "1 s", 60: "1 min", 3600: "1 h", 86400: "1 day", 2592000: "30 days"}
@@ -23,7 +25,8 @@ def scaling_plot(
     """A plan's time against the number of workers, both logarithmic, as HoloViews. Eager.
 
     Cores by measured rates, with the benchmark's spread; cards, unless measured, by the bounds of
-    their peaks, dashed; and how long the storage takes, where the plan says what it gives.
+    their peaks, dashed; both as if the storage were fast enough. Where the plan says what the
+    storage gives, its time is a line of its own, below which no number of workers comes.
 
     Parameters
     ----------
@@ -43,12 +46,18 @@ def scaling_plot(
     """
     must_be("plan", plan, Plan, "what ld.plan(...) returns")
     hv = _holoviews()
-    lines = [_cores(hv, plan, workers)]
+    alone = replace(plan, storage=None)
+    lines = [_cores(hv, alone, workers)]
     if card is not None:
-        lines.append(_cards(hv, plan, workers, card))
+        lines.append(_cards(hv, alone, workers, card))
     if plan.storage is not None:
         reading = [plan.bytes_read / plan.storage] * len(workers)
-        curve = hv.Curve((list(workers), reading), "workers", "seconds", label="storage, as given")
+        curve = hv.Curve(
+            (list(workers), reading),
+            "workers",
+            "seconds",
+            label=f"storage of {in_bytes(plan.storage)}/s",
+        )
         lines.append([curve.opts(color=_GREY, line_dash="dotted", line_width=2)])
     lines = [line for some in lines for line in some]
     if not lines or not len(workers):

@@ -164,7 +164,7 @@ def _step(job: _Job, verb: object) -> Step:
 
 
 def _where(job: _Job, expression: str | None = None) -> Step:
-    note = "where: the rate was measured on a filter over six columns that keeps 0.4 % of the rows"
+    note = "where: a core was measured with a filter over six columns that keeps 0.4 % of the rows"
     if expression is not None:
         must_be("The filter", expression, str, "an expression, such as 'similarity > 0.3'")
         return job.over_columns("where", parse(expression, job.data.kinds).columns, note)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import distributed
+from dask.utils import parse_bytes
 from distributed.system import MEMORY_LIMIT
 
 from laion_dask.errors import OptionError, must_be
@@ -45,6 +46,23 @@ class Workers:
         threads = f" of {self.threads} threads" if self.threads > 1 else ", one core each"
         limit = f", {in_bytes(self.memory_limit)} each" if self.memory_limit else ""
         return f"{self.n:,} worker{of}{threads}{limit}"
+
+
+def with_limit(workers: Workers, given: str | int) -> Workers:
+    """The same workers with so much memory each.
+
+    Raises
+    ------
+    OptionError
+        When it is no number of bytes.
+    """
+    try:
+        limit = parse_bytes(given)
+    except (ValueError, AttributeError, TypeError):
+        limit = 0
+    if limit < 1:
+        raise OptionError(f"memory_limit is {given!r}. Expected bytes, or such as '4GB'.")
+    return replace(workers, memory_limit=int(limit))
 
 
 def find_workers(given: int | None, card: str | None, backend: str) -> Workers:
