@@ -399,6 +399,27 @@ def test_the_workers_that_are_there(frame, emb):
     assert "2 workers, one core each, 3.0 MB each" in str(found)
 
 
+def test_workers_that_have_cards_say_which(frame, emb, monkeypatch):
+    class Client:
+        gpu = True
+
+        def scheduler_info(self, n_workers):
+            worker = {"nthreads": 1, "memory_limit": 5, "gpu": {"name": name}}
+            return {"workers": {i: worker for i in range(8)} if name else {}}
+
+    monkeypatch.setattr("distributed.get_client", Client)
+    name = "NVIDIA H200"
+    found = ld.plan(frame, "score", embeddings=emb)
+    assert (found.workers.n, found.workers.device) == (8, "NVIDIA H200")
+    assert found.at_best == 40 * DIM * 2 / (8 * 64e9)
+    name = "Another card"
+    unknown = ld.plan(frame, "score", embeddings=emb)
+    assert math.isnan(unknown.at_best) and "8 cards, Another card" in str(unknown)
+    name = None
+    with pytest.raises(OptionError, match="no workers yet"):
+        ld.plan(frame, "score", embeddings=emb)
+
+
 def test_a_partition_that_does_not_fit_is_told_with_the_remedy(laion_shards):
     frame = ld.read_shards(laion_shards(5000))
     found = ld.plan(frame, "export", workers=1, rates=RATES)

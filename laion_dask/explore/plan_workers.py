@@ -80,20 +80,24 @@ def find_workers(given: int | None, card: str | None, backend: str) -> Workers:
         )
     if given is not None:
         return Workers(given, device=card or CPU)
-    there = list(_of_client())
-    if not there:
+    client = _client()
+    if client is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         return Workers(1, 1 if card else cores or 1, card or CPU, MEMORY_LIMIT)
-    if card is None and backend == "cudf":
-        card = next((w["gpu"]["name"] for w in there if w.get("gpu")), "a card of unknown name")
+    there = list(client.scheduler_info(n_workers=-1)["workers"].values())
+    if not there:
+        raise OptionError(
+            "The client has no workers yet. Wait for them, or say how many: workers=."
+        )
+    if card is None and (backend == "cudf" or getattr(client, "gpu", False)):
+        card = next((w["gpu"]["name"] for w in there if w.get("gpu")), "of unknown name")
     limits = [w["memory_limit"] for w in there if w["memory_limit"]]
     threads = 1 if card else max(1, sum(w["nthreads"] for w in there) // len(there))
     return Workers(len(there), threads, card or CPU, min(limits, default=None))
 
 
-def _of_client() -> list[dict]:
+def _client() -> distributed.Client | None:
     try:
-        client = distributed.get_client()
+        return distributed.get_client()
     except ValueError:
-        return []
-    return list(client.scheduler_info(n_workers=-1)["workers"].values())
+        return None
