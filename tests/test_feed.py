@@ -12,6 +12,7 @@ from searches import opened
 from shards import collection, vectors
 
 import laion_dask as ld
+from laion_dask import backend
 from laion_dask.errors import DeviceMemoryError, EmbeddingsError
 from laion_dask.kernels import feed
 from laion_dask.kernels.feed import ahead, on_device
@@ -78,15 +79,13 @@ WAYS = {
     "slots": lambda emb, blocks: ahead(emb, blocks, Slot),
     "kvikio": lambda emb, blocks: ahead(emb, blocks, Slot, KVIKIO),
 }
-if torch.cuda.is_available():
-    WAYS["cuda"] = lambda emb, blocks: on_device(emb, blocks, "cuda")
 
 
-@pytest.fixture(params=sorted({*WAYS, "cuda"}))
+@pytest.fixture(params=[*WAYS, pytest.param("cuda", marks=pytest.mark.gpu)])
 def way(request):
-    if request.param not in WAYS:
+    if request.param == "cuda" and not backend.gpu_count():
         pytest.skip("no CUDA device that torch can use is on this machine")
-    return WAYS[request.param]
+    return WAYS.get(request.param, lambda emb, blocks: on_device(emb, blocks, "cuda"))
 
 
 def copied(fed):

@@ -44,11 +44,11 @@ def test_the_cut_keeps_every_row_that_can_be_among_the_best(relative):
 def test_the_greatest_of_groups(narrow, least, monkeypatch):
     import torch
 
-    monkeypatch.setattr(rough, "narrow_dtype", lambda device: getattr(torch, narrow))
-    made = rough.ByMatrix(unit_rows(vectors(5, 8)).astype("float32"), "cpu")
+    monkeypatch.setattr(rough, "narrow_dtype", lambda: getattr(torch, narrow))
+    made = rough.ByMatrix(unit_rows(vectors(5, 8)).astype("float32"))
     draw = torch.Generator().manual_seed(0)
     for group in (1, 2, 8):
-        lines = torch.rand(5, group, 40, generator=draw).to(made.result_dtype) * 2 - 1
+        lines = torch.rand(5, group, 40, generator=draw).to(made.dtype) * 2 - 1
         lines[0], lines[1, :, :20], lines[2, 0] = -0.5, 0, -np.inf
         lines[3, :, 1] = -np.inf
         wanted = lines.float().numpy().max(axis=1)
@@ -167,14 +167,14 @@ def test_a_task_that_runs_again_changes_nothing(small, m):
 def test_rough_cosines_of_many_keep_their_bound(narrow, dim, monkeypatch):
     import torch
 
-    monkeypatch.setattr(rough, "narrow_dtype", lambda device: getattr(torch, narrow))
+    monkeypatch.setattr(rough, "narrow_dtype", lambda: getattr(torch, narrow))
     draw = np.random.default_rng(dim)
     queries = unit_rows(draw.normal(size=(50, dim))).astype(np.float32)
     for scale in (1e-30, 1e-3, 1.0, 1e37):
         x = (scale * draw.normal(size=(300, dim))).astype(np.float32)
         x[:50] = queries * np.float32(scale)
-        made = rough.ByMatrix(queries, "cpu")
-        out = torch.empty((50, 320), dtype=made.result_dtype)
+        made = rough.ByMatrix(queries)
+        out = torch.empty((50, 320), dtype=made.dtype)
         made.fill(x, scales(x), out)
         got = out[:, :300].float().numpy()
         true = queries.astype(np.float64) @ unit_rows(x.astype(np.float64)).T
@@ -210,7 +210,7 @@ def test_rough_cosines_of_rows_that_are_nearly_of_length_one_keep_their_bound(wa
     x = np.concatenate([queries, unit_rows(np.random.default_rng(1).normal(size=(297, 768)))])
     x = (x * np.linspace(1 - 0.5 * NEAR, 1 + 0.5 * NEAR, 300)[:, None]).astype(dtype)
     assert are_near_one(scales(x))
-    made = rough.RowByRow(queries, dtype) if way == "few" else rough.ByMatrix(queries, "cpu")
+    made = rough.RowByRow(queries, dtype) if way == "few" else rough.ByMatrix(queries)
     out = made.room(300)
     made.fill(x, None, out)
     got = np.asarray(out) if way == "few" else out.float().numpy()

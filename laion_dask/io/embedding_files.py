@@ -138,6 +138,16 @@ class EmbeddingFile:
         width = self.dim * np.dtype(self.dtype).itemsize
         return _local(self.path), self.offset + at.start * width
 
+    def identity(self) -> tuple:
+        """What tells its vectors from those of any other file, or of this one, rewritten.
+
+        Raises `EmbeddingsError` when the file is gone.
+        """
+        try:
+            return self, state_of(self.path)
+        except DAMAGED as error:
+            raise _changed(self.path, error) from error
+
     def _places(self, rows: np.ndarray | range) -> np.ndarray | slice:
         """Positions as a slice, where they are a run of rows, or as (n,) int64."""
         if not isinstance(rows, range):

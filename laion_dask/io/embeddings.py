@@ -102,6 +102,10 @@ class Embeddings:
         """
         return self._file(shard).span(rows)
 
+    def identity(self, shard: int) -> tuple:
+        """What tells a shard's vectors from those of any other file, or of this one, rewritten."""
+        return self._file(shard).identity()
+
     def _file(self, shard: int) -> EmbeddingFile:
         must_be("shard", shard, (int, np.integer), "its number, counted from 0")
         if not 0 <= shard < len(self.files):

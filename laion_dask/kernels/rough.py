@@ -12,7 +12,7 @@ import numpy as np
 from laion_dask.kernels.together import Space
 from laion_dask.products import NEAR, are_near_one, inner
 
-#: Up to so many queries, a pass over the rows for each is faster on the CPU than a matrix product.
+#: Up to so many queries, a pass over the rows for each is faster than a matrix product.
 FEW = 4
 #: Rows that are brought to length one at a time: they stay in a core's cache.
 _STEP = 1024
@@ -101,7 +101,7 @@ class RowByRow:
     def __init__(self, vectors: np.ndarray, dtype: str, space: Space | None = None) -> None:
         self._vectors, self._space = vectors.astype(dtype), space or Space()
         g = 1.02 * (vectors.shape[1] + 4) * 2.0**-24
-        absolute = 1.02 * 1.5 * g + 2.0**-23 + _turned(vectors, self._vectors)
+        absolute = 1.02 * 1.5 * g + 2.0**-23 + turned(vectors, self._vectors)
         self.bound = Bound(1.02 * NEAR, absolute)
 
     def room(self, width: int) -> np.ndarray:
@@ -130,9 +130,9 @@ class RowByRow:
 
 
 class ByMatrix:
-    """Many queries: rows of length one, times all queries, in a narrow floating point.
+    """Many queries on the CPU: rows of length one, times all queries, in a narrow floating point.
 
-    On a CUDA device float16; on a CPU that multiplies bfloat16 in hardware, that; else float32.
+    On a CPU that multiplies bfloat16 in hardware, that; else float32.
 
     With u the unit roundoff of the narrow numbers and g that of a float32 sum of ``dim`` products
     (Higham 2002, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1), by
@@ -143,25 +143,23 @@ class ByMatrix:
     second order, and ``2**-25 * sqrt(dim)`` numbers of float16 that are too small to be normal.
     """
 
-    def __init__(self, vectors: np.ndarray, device: str, space: Space | None = None) -> None:
+    def __init__(self, vectors: np.ndarray, space: Space | None = None) -> None:
         import torch
 
-        self._torch, self.device, self._space = torch, device, space or Space()
-        self.dtype = narrow_dtype(device)
-        self._vectors = torch.from_numpy(vectors).to(device, self.dtype)
-        rounded = self._vectors.float().cpu().numpy()
+        self._torch, self._space = torch, space or Space()
+        self.dtype = narrow_dtype()
+        self._vectors = torch.from_numpy(vectors).to(self.dtype)
+        rounded = self._vectors.float().numpy()
         dim = vectors.shape[1]
         tiny = 2.0**-25 * dim**0.5 if self.dtype == torch.float16 else 0.0
         u, g = _roundoff(self.dtype), 1.02 * dim * 2.0**-24
-        absolute = 1.02 * (u + 2 * g + _turned(vectors, rounded)) + tiny
-        #: What the products come back as.
-        self.result_dtype = torch.float32 if device.startswith("cuda") else self.dtype
-        self.bound = Bound(1.02 * (_roundoff(self.result_dtype) + NEAR), absolute)
+        absolute = 1.02 * (u + 2 * g + turned(vectors, rounded)) + tiny
+        self.bound = Bound(1.02 * (u + NEAR), absolute)
 
     def room(self, width: int):
         """A tensor (m, width) to fill, in the same memory every time."""
         m = len(self._vectors)
-        return self._reused("scores", m * width, self.result_dtype).view(m, width)
+        return self._reused("scores", m * width, self.dtype).view(m, width)
 
     def fill(self, x: np.ndarray, scale: np.ndarray | None, out) -> None:
         """Fill ``out`` with the rough cosines of a block.
@@ -179,14 +177,10 @@ class ByMatrix:
         if self._space.block is None or self._space.block[0] is not x:
             self._space.block = x, self._unit_rows(x, scale)
         rows = self._space.block[1]
-        if self.device.startswith("cuda"):
-            made = self._torch.mm(self._vectors, rows.T, out_dtype=self._torch.float32)
-            out[:, : len(x)].copy_(made)
-        else:
-            self._torch.mm(self._vectors, rows.T, out=out[:, : len(x)])
+        self._torch.mm(self._vectors, rows.T, out=out[:, : len(x)])
         bad = [] if scale is None else np.flatnonzero(np.isnan(scale))
         if len(bad):
-            out[:, self._torch.from_numpy(bad).to(out.device)] = -np.inf
+            out[:, self._torch.from_numpy(bad)] = -np.inf
 
     def tops(self, lines, least: float) -> np.ndarray:
         """The greatest of each group: (m, groups) of (m, rows of a group, groups), float32.
@@ -208,17 +202,17 @@ class ByMatrix:
                 n //= 2
                 torch.maximum(tops[:, :n], tops[:, n : 2 * n], out=tops[:, :n])
             lines = tops
-        found = self._reused("found", lines[:, 0].numel(), torch.float32, "cpu")
+        found = self._reused("found", lines[:, 0].numel(), torch.float32)
         found = found.view(len(lines), -1)
-        return found.copy_(lines[:, 0].view(self.result_dtype)).numpy()
+        return found.copy_(lines[:, 0].view(self.dtype)).numpy()
 
     def members(self, lines, query: np.ndarray, which: np.ndarray) -> np.ndarray:
         """All of some groups: (n, rows of a group) float32."""
-        query, which = (self._torch.from_numpy(i).to(self.device) for i in (query, which))
-        return lines[query, :, which].float().cpu().numpy()
+        query, which = (self._torch.from_numpy(i) for i in (query, which))
+        return lines[query, :, which].float().numpy()
 
     def _unit_rows(self, x: np.ndarray, scale: np.ndarray | None):
-        """The rows at length one, in the narrow dtype, on the device; zeros without direction."""
+        """The rows at length one, in the narrow dtype; zeros without direction."""
         dim = x.shape[1]
         rows = self._reused("rows", len(x) * dim, self.dtype).view(-1, dim)
         for at in range(0, len(x), _STEP):
@@ -229,39 +223,37 @@ class ByMatrix:
         # By a tiny or a large factor a float32 would be infinite or lose its digits.
         for i in np.flatnonzero((scale < 1e-35) | (scale > 1e30)):
             fine = np.asarray(x[i], np.float64) * scale[i]
-            rows[i] = self._torch.from_numpy(fine).to(self.device, self.dtype)
+            rows[i] = self._torch.from_numpy(fine).to(self.dtype)
         bad = np.isnan(scale)
         if bad.any():
-            rows[self._torch.from_numpy(bad).to(self.device)] = 0
+            rows[self._torch.from_numpy(bad)] = 0
         return rows
 
     def _narrowed(self, block: np.ndarray, scale: np.ndarray | None, out) -> None:
         """Copy a block's rows, scaled to length one if they are not near it already."""
-        wide = self._reused("wide", block.size, self._torch.float32, "cpu").view(block.shape)
+        wide = self._reused("wide", block.size, self._torch.float32).view(block.shape)
         wide.copy_(self._torch.from_dlpack(block))
         if not (scale is None or are_near_one(scale)):
             with np.errstate(over="ignore"):
                 wide *= self._torch.from_numpy(scale.astype(np.float32)[:, None])
         out.copy_(wide)
 
-    def _reused(self, name: str, size: int, dtype, device: str | None = None):
-        return self._space.tensor(name, size, dtype, device or self.device)
+    def _reused(self, name: str, size: int, dtype):
+        return self._space.tensor(name, size, dtype)
 
 
-def narrow_dtype(device: str):
-    """The torch dtype in which a device multiplies matrices fastest."""
+def narrow_dtype():
+    """The torch dtype in which this processor multiplies matrices fastest."""
     import torch
 
-    if device.startswith("cuda"):
-        return torch.float16
     found = torch.cpu.get_capabilities()
     fast = any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return torch.bfloat16 if fast else torch.float32
 
 
-def goes_by_rows(m: int, device: str) -> bool:
+def goes_by_rows(m: int) -> bool:
     """Whether so many queries are looked at one by one; torch is then not used."""
-    return m <= FEW and device == "cpu"
+    return m <= FEW
 
 
 def _roundoff(dtype) -> float:
@@ -282,7 +274,7 @@ def _float32_is_full() -> bool:
         return False
 
 
-def _turned(vectors: np.ndarray, rounded: np.ndarray) -> np.ndarray:
+def turned(vectors: np.ndarray, rounded: np.ndarray) -> np.ndarray:
     """How far rounding moved each vector, (m,) float64, as a bound."""
     apart = vectors.astype(np.float64) - rounded.astype(np.float64)
     return 1.02 * np.sqrt((apart * apart).sum(axis=1)) + 2.0**-22

@@ -30,13 +30,13 @@ class Space:
             held = self._held[name, dtype] = np.empty(size, dtype)
         return held[:size]
 
-    def tensor(self, name: str, size: int, dtype, device: str):
-        """The same as a tensor on a device."""
+    def tensor(self, name: str, size: int, dtype):
+        """The same as a tensor."""
         import torch
 
-        held = self._held.get((name, dtype, device))
+        held = self._held.get((name, dtype))
         if held is None or len(held) < size:
-            held = self._held[name, dtype, device] = torch.empty(size, dtype=dtype, device=device)
+            held = self._held[name, dtype] = torch.empty(size, dtype=dtype)
         return held[:size]
 
 
@@ -45,10 +45,15 @@ class Together:
 
     Both only save time: a task that finds nothing here, since it runs first or in a process of its
     own, gives a result that leads to the same answer.
+
+    Attributes
+    ----------
+    search : str
+        Names the search, in one process.
     """
 
     def __init__(self) -> None:
-        self._search = uuid4().hex
+        self.search = uuid4().hex
         self._guard = threading.Lock()
         self._free: deque[Space] = deque()
         self._seen: set[int] = set()
@@ -59,7 +64,7 @@ class Together:
 
     def __dask_tokenize__(self):
         # Searches must never share one, though in another process it comes out empty.
-        return ("laion_dask.Together", self._search)
+        return ("laion_dask.Together", self.search)
 
     @contextmanager
     def space(self) -> Iterator[Space]:
