@@ -145,9 +145,9 @@ def published(file: str, model: str, answers: str) -> None:
     scores = head.on_device(torch.from_numpy(x)).numpy()
     assert np.flatnonzero(np.isnan(scores)).tolist() == [7, 8, 9]
     rest = np.delete(np.arange(300), [7, 8, 9])
-    np.testing.assert_allclose(scores[rest], wanted[rest], atol=1e-2)
+    np.testing.assert_allclose(scores[rest], wanted[rest], atol=5e-3)
     np.testing.assert_allclose(np.median(np.abs(scores - wanted)[rest]), 0, atol=2e-4)
-    np.testing.assert_allclose(scores[rest], head.predict(x)[rest], atol=1e-2)
+    np.testing.assert_allclose(scores[rest], head.predict(x)[rest], atol=2e-3)
 
 
 if __name__ == "__main__":

@@ -210,9 +210,9 @@ def test_the_fused_network_on_a_card(cuda, shared, name):
     numbers, squares = network.in_one_pass(x)
     assert not card._failed
     np.testing.assert_allclose(squares.cpu(), x.double().square().sum(1).cpu(), rtol=1e-4)
-    np.testing.assert_allclose(torch.sigmoid(numbers).cpu(), wanted, atol=1e-2)
+    np.testing.assert_allclose(torch.sigmoid(numbers).cpu(), wanted, atol=5e-3)
     unfused = network(x.float(), "bfloat16")
-    np.testing.assert_allclose(torch.sigmoid(numbers).cpu(), unfused.sigmoid().cpu(), atol=1e-2)
+    np.testing.assert_allclose(torch.sigmoid(numbers).cpu(), unfused.sigmoid().cpu(), atol=2e-3)
     order = torch.randint(0, len(x), (5000,), generator=torch.Generator().manual_seed(0))
     mixed, _ = network.in_one_pass(x[order.to(cuda)])
     assert torch.equal(mixed, numbers[order.to(cuda)])  # the row alone decides

@@ -154,7 +154,7 @@ class EmbeddingHead(Head):
 
         A row's score does not depend on the rows beside it. It may differ from the one that the
         processor gives an array, and from the one of another block size, by 1e-5, in bfloat16 by
-        5e-3: blocks are halved while the memory does not suffice for one.
+        2e-3: blocks are halved while the memory does not suffice for one.
 
         Parameters
         ----------
