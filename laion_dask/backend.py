@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from laion_dask.errors import BackendWarning, MissingExtraError, SchemaError, one_of
+from laion_dask.kinds import pandas_type
 from laion_dask.schema import PROVENANCE
 
 BACKENDS = ("pandas", "cudf")
@@ -22,21 +23,6 @@ BACKENDS = ("pandas", "cudf")
 NO_CARD = "no CUDA device is visible"
 NO_CUDF = "cuDF is not installed"
 CARD_WITHOUT_CUDF = "a CUDA device is visible but cuDF is not installed"
-
-_PANDAS = {
-    pa.int8(): pd.Int8Dtype(),
-    pa.int16(): pd.Int16Dtype(),
-    pa.int32(): pd.Int32Dtype(),
-    pa.int64(): pd.Int64Dtype(),
-    pa.uint8(): pd.UInt8Dtype(),
-    pa.uint16(): pd.UInt16Dtype(),
-    pa.uint32(): pd.UInt32Dtype(),
-    pa.uint64(): pd.UInt64Dtype(),
-    pa.bool_(): pd.BooleanDtype(),
-    pa.large_string(): pd.StringDtype(na_value=np.nan),
-    pa.string(): pd.StringDtype(na_value=np.nan),
-}
-_NUMPY = (pa.float32(), pa.float64())
 
 
 @cache
@@ -189,12 +175,6 @@ def kvikio():
     return module
 
 
-def _pandas_type(type_: pa.DataType):
-    if type_ in _NUMPY:
-        return None
-    return _PANDAS.get(type_) or pd.ArrowDtype(type_)
-
-
 def frame_from_arrow(table: pa.Table, backend: str):
     """An Arrow table as a frame of the backend.
 
@@ -204,7 +184,7 @@ def frame_from_arrow(table: pa.Table, backend: str):
     """
     if backend == "cudf":
         return importlib.import_module("cudf").DataFrame.from_arrow(table)
-    frame = table.to_pandas(types_mapper=_pandas_type)
+    frame = table.to_pandas(types_mapper=pandas_type)
     for name in PROVENANCE:
         if name in frame:
             frame[name] = frame[name].to_numpy(dtype=str(table.schema.field(name).type))
@@ -283,16 +263,6 @@ def to_numpy(series) -> np.ndarray:
     return series.to_numpy()
 
 
-def holds(backend: str, type_: pa.DataType) -> bool:
-    """Whether a frame of the backend has columns of an Arrow type, those within lists too."""
-    t = pa.types
-    if backend == "pandas" or type_ in _PANDAS or type_ in _NUMPY:
-        return True
-    if t.is_list(type_) or t.is_large_list(type_) or t.is_struct(type_):
-        return all(holds(backend, type_.field(i).type) for i in range(type_.num_fields))
-    return t.is_timestamp(type_) or t.is_duration(type_) or t.is_decimal128(type_)
-
-
 def device_of(frame) -> str:
     """The torch device that a frame's columns lie on: ``"cuda"`` for cuDF's, else ``"cpu"``."""
     return "cuda" if is_cudf(frame) else "cpu"
@@ -319,39 +289,3 @@ def frame_like(columns: Mapping[str, np.ndarray], frame):
     if is_cudf(frame):
         return importlib.import_module("cudf").DataFrame(dict(columns))
     return pd.DataFrame(dict(columns), copy=False)
-
-
-def kind_of(dtype) -> str:
-    """The kind of a column for a ``where`` expression, from its dtype in a frame.
-
-    Returns
-    -------
-    str
-        string, integer, float32, float64, boolean or other.
-    """
-    if isinstance(dtype, pd.ArrowDtype):
-        return kind_of_arrow(dtype.pyarrow_dtype)
-    name = str(dtype).lower()
-    if isinstance(dtype, pd.StringDtype) or name in ("str", "string", "object"):
-        return "string"
-    if name.startswith(("int", "uint")):
-        return "integer"
-    if name in ("float32", "float16"):
-        return "float32"
-    if name.startswith("float"):
-        return "float64"
-    return "boolean" if name.startswith("bool") else "other"
-
-
-def kind_of_arrow(type_: pa.DataType) -> str:
-    """The kind of a column for a ``where`` expression, from its Arrow type."""
-    t = pa.types
-    if t.is_string(type_) or t.is_large_string(type_):
-        return "string"
-    if t.is_integer(type_):
-        return "integer"
-    if t.is_float32(type_) or t.is_float16(type_):
-        return "float32"
-    if t.is_float64(type_):
-        return "float64"
-    return "boolean" if t.is_boolean(type_) else "other"

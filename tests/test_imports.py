@@ -16,6 +16,7 @@ FLOORS = {
     "schema": 0,
     "options": 0,
     "backend": 1,
+    "kinds": 1,
     "memory": 1,
     "card": 1,
     "products": 1,

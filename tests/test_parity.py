@@ -18,8 +18,9 @@ from test_score import linear_head
 
 import laion_dask as ld
 from laion_dask import lineage
-from laion_dask.backend import frame_to_arrow, kind_of
+from laion_dask.backend import frame_to_arrow
 from laion_dask.kernels.filter import count_unscored, passes
+from laion_dask.kinds import kind_of
 from laion_dask.models import heads
 from laion_dask.predicate import parse
 

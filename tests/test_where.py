@@ -21,10 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from laion_dask import lineage
-from laion_dask.backend import kind_of
 from laion_dask.errors import ColumnError, PredicateError
 from laion_dask.io.shards import read_shards
 from laion_dask.kernels.filter import count_unscored, passes
+from laion_dask.kinds import kind_of
 from laion_dask.predicate import parse
 from laion_dask.predicate.mask import lower_case
 from laion_dask.verbs.rows import rows

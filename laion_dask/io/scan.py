@@ -10,12 +10,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.backend import CudfDecoder, frame_from_arrow, frame_to_arrow, kind_of_arrow
+from laion_dask.backend import CudfDecoder, frame_from_arrow, frame_to_arrow
 from laion_dask.errors import LaionDaskError
 from laion_dask.io import engine, group_scan, slow_scan
 from laion_dask.io.footer import ARROW_ERRORS, check_unchanged, damaged
 from laion_dask.io.pieces import Piece, Read, Shard
 from laion_dask.io.unify import cast_exactly, family
+from laion_dask.kinds import kind_of_arrow
 from laion_dask.memory import is_spoiled
 from laion_dask.predicate import Predicate, Sql, to_sql
 from laion_dask.predicate.sql import quoted

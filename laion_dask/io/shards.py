@@ -9,7 +9,6 @@ import dask.dataframe as dd
 import pyarrow as pa
 
 from laion_dask import partition
-from laion_dask.backend import holds, kind_of_arrow
 from laion_dask.errors import (
     ColumnError,
     OptionError,
@@ -23,6 +22,7 @@ from laion_dask.io.paths import expand
 from laion_dask.io.pieces import PROVENANCE_TYPES, Piece, Shard
 from laion_dask.io.scan import Scan
 from laion_dask.io.unify import unify
+from laion_dask.kinds import holds, kind_of_arrow
 from laion_dask.options import get_option
 from laion_dask.predicate import parse
 from laion_dask.schema import PROVENANCE, Dialect, canonical_names, recognise

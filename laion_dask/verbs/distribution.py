@@ -9,9 +9,9 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
-from laion_dask.backend import kind_of
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be, one_of
 from laion_dask.kernels.distribution import binned
+from laion_dask.kinds import kind_of
 from laion_dask.statistics import wilson
 from laion_dask.verbs.rows import survey
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dask.dataframe as dd
 
 from laion_dask import partition
-from laion_dask.backend import kind_of
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
 from laion_dask.kernels.captions import captions
+from laion_dask.kinds import kind_of
 from laion_dask.models.heads import Head, check_heads
 from laion_dask.verbs.score import assigned, check_free
 

@@ -14,11 +14,11 @@ from pandas.api.extensions import ExtensionArray
 from tqdm.auto import tqdm
 
 from laion_dask import partition
-from laion_dask.backend import kind_of
 from laion_dask.errors import ColumnError, EmbeddingsError, OptionError, did_you_mean, must_be
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels import sample as kernels
 from laion_dask.kernels.score import unit
+from laion_dask.kinds import kind_of
 from laion_dask.models import ClipModel, as_model, check_same_space
 from laion_dask.models.heads import fitting
 from laion_dask.models.heads.card import Report

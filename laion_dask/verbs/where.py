@@ -6,8 +6,9 @@ import dask.dataframe as dd
 import numpy as np
 
 from laion_dask import lineage, partition
-from laion_dask.backend import column_like, kind_of
+from laion_dask.backend import column_like
 from laion_dask.kernels.filter import passes
+from laion_dask.kinds import kind_of
 from laion_dask.predicate import parse
 
 

@@ -1,0 +1,75 @@
+"""Arrow types: what columns of them are in pandas, whether cuDF has them, and their kinds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+_PANDAS = {
+    pa.int8(): pd.Int8Dtype(),
+    pa.int16(): pd.Int16Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.uint8(): pd.UInt8Dtype(),
+    pa.uint16(): pd.UInt16Dtype(),
+    pa.uint32(): pd.UInt32Dtype(),
+    pa.uint64(): pd.UInt64Dtype(),
+    pa.bool_(): pd.BooleanDtype(),
+    pa.large_string(): pd.StringDtype(na_value=np.nan),
+    pa.string(): pd.StringDtype(na_value=np.nan),
+}
+_NUMPY = (pa.float32(), pa.float64())
+
+
+def kind_of(dtype) -> str:
+    """The kind of a column for a ``where`` expression, from its dtype in a frame.
+
+    Returns
+    -------
+    str
+        string, integer, float32, float64, boolean or other.
+    """
+    if isinstance(dtype, pd.ArrowDtype):
+        return kind_of_arrow(dtype.pyarrow_dtype)
+    name = str(dtype).lower()
+    if isinstance(dtype, pd.StringDtype) or name in ("str", "string", "object"):
+        return "string"
+    if name.startswith(("int", "uint")):
+        return "integer"
+    if name in ("float32", "float16"):
+        return "float32"
+    if name.startswith("float"):
+        return "float64"
+    return "boolean" if name.startswith("bool") else "other"
+
+
+def kind_of_arrow(type_: pa.DataType) -> str:
+    """The kind of a column for a ``where`` expression, from its Arrow type."""
+    t = pa.types
+    if t.is_string(type_) or t.is_large_string(type_):
+        return "string"
+    if t.is_integer(type_):
+        return "integer"
+    if t.is_float32(type_) or t.is_float16(type_):
+        return "float32"
+    if t.is_float64(type_):
+        return "float64"
+    return "boolean" if t.is_boolean(type_) else "other"
+
+
+def pandas_type(type_: pa.DataType):
+    """The pandas type of a column of an Arrow type; None where it is NumPy's."""
+    if type_ in _NUMPY:
+        return None
+    return _PANDAS.get(type_) or pd.ArrowDtype(type_)
+
+
+def holds(backend: str, type_: pa.DataType) -> bool:
+    """Whether a frame of the backend has columns of an Arrow type, those within lists too."""
+    t = pa.types
+    if backend == "pandas" or type_ in _PANDAS or type_ in _NUMPY:
+        return True
+    if t.is_list(type_) or t.is_large_list(type_) or t.is_struct(type_):
+        return all(holds(backend, type_.field(i).type) for i in range(type_.num_fields))
+    return t.is_timestamp(type_) or t.is_duration(type_) or t.is_decimal128(type_)
