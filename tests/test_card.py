@@ -132,7 +132,7 @@ def test_plain_torch_when_memory_is_short():
     assert full.failures == 2
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9, equal_nan=True)
-    with Full(8 * 64 * 1000), pytest.raises(DeviceMemoryError, match="1,024 rows do not fit"):
+    with Full(8 * 64 * 1000), pytest.raises(DeviceMemoryError, match="a block of 1,024 rows"):
         card.dot_and_squares(x[:3072], w)
     torch.testing.assert_close(card.dot_and_squares(x, w), wanted, equal_nan=True)
 

@@ -159,7 +159,7 @@ def test_where_memory_is_short_the_answer_is_the_same(tmp_path, m, room, card, m
     card.runs.clear()
     with Full(room) as full:
         if room < 1000:
-            with pytest.raises(DeviceMemoryError, match="do not fit"):
+            with pytest.raises(DeviceMemoryError, match="Memory does not hold"):
                 found()
         else:
             same(found(), wanted)

@@ -191,6 +191,6 @@ def test_batches_are_halved_when_memory_is_short(head):
         found = head.of_prepared(prepared)
     assert full.failures == 1
     np.testing.assert_allclose(found, wanted, atol=1e-4)
-    with Full(1 << 21), pytest.raises(DeviceMemoryError, match="1 images do not fit"):
+    with Full(1 << 21), pytest.raises(DeviceMemoryError, match="a block of 1 images"):
         head.of_prepared(prepared)
     np.testing.assert_array_equal(head.of_prepared(prepared), wanted)
