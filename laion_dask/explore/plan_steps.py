@@ -184,7 +184,8 @@ def _distributions(job: _Job, columns: object = None) -> Step:
             raise ColumnError(
                 f"distributions is of the column {name!r}.{did_you_mean(name, job.data.columns)}"
             )
-    return job.over_columns("distributions", columns)
+    three = "distributions: a core was measured with three columns"
+    return job.over_columns("distributions", columns, *([three] if len(columns) != 3 else []))
 
 
 def _summary(job: _Job) -> Step:
