@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 
 import numpy as np
 
@@ -56,11 +57,12 @@ def choose_on(
     searched, unscored = 0, 0
     with _turns:
         for shard, rows in runs(part):
-            for run, start, stop, here in stretches(embeddings, shard, rows, device, search):
-                for lot in lots:
-                    lot.add_all(run, start, stop, step, shard, here)
-                bad = run.bad(start, stop)
-                searched, unscored = searched + stop - start - bad, unscored + bad
+            with closing(stretches(embeddings, shard, rows, device, search)) as brought:
+                for run, start, stop, here in brought:
+                    for lot in lots:
+                        lot.add_all(run, start, stop, step, shard, here)
+                    bad = run.bad(start, stop)
+                    searched, unscored = searched + stop - start - bad, unscored + bad
         return chosen(lots, k, searched, unscored)
 
 
@@ -113,18 +115,32 @@ class CardLot(Lot):
         """The cut, on the card and here, once the greatest cosines are known."""
         kth = greatest.amin(1).cpu().numpy()
         cut = np.maximum(self._cut, self._rough.bound.cut(kth))
-        return self._torch.from_numpy(cut).to(self._device), cut
+        # Not to wait once more: what is not pinned is copied elsewhere before this call returns.
+        return self._torch.from_numpy(cut).to(self._device, non_blocking=True), cut
 
     def _fetch(self) -> None:
         """Bring what still reaches the cut to main memory."""
         while self._held:
-            members, query, which, shard, rows = self._held[-1]
-            at, member = (members >= self._limit[query, None]).nonzero().T
-            width = -(-len(rows) // members.shape[1])
-            found = self._torch.stack([query[at], which[at] + member * width]).cpu().numpy()
-            cosine = members[at, member].cpu().numpy()
+            *held, shard, rows = self._held[-1]
+            found = self._good(*held, len(rows))
             self._n_held -= self._held.pop()[0].numel()
-            self._keep(found[0].astype(np.int32), found[1], cosine, shard, rows)
+            for each in found:
+                self._keep(*each, shard, rows)
+
+    def _good(self, members, query, which, n: int) -> list[tuple]:
+        """(query, position in the block of n rows, rough cosine) of what reaches the cut."""
+        width, good = -(-n // members.shape[1]), []
+
+        def some(start: int, stop: int) -> None:
+            here = query[start:stop]
+            at, member = (members[start:stop] >= self._limit[here, None]).nonzero().T
+            found = self._torch.stack([here[at], which[start:stop][at] + member * width])
+            cosine = members[start:stop][at, member].cpu().numpy()
+            found = found.cpu().numpy()
+            good.append((found[0].astype(np.int32), found[1], cosine))
+
+        memory.in_blocks(some, len(members), len(members), least=LEAST_ROWS, what="candidates")
+        return good
 
     def candidates(self, first: int):
         """As `Lot.candidates`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,7 @@ from laion_dask.products import NEAR
 if TYPE_CHECKING:
     from laion_dask.io.embeddings import Embeddings
 
-#: The share of the card's memory that is not in use otherwise which such rows may take.
+#: The share of the card's memory that such rows may take, of what is not in use otherwise.
 SHARE = 0.5
 #: Bytes of the blocks that are brought to the card.
 _BLOCK = 1 << 26
@@ -48,14 +49,13 @@ class Run:
         self.rows = torch.empty((n + PAD, dim), dtype=torch.float16, device=device)
         self.rows[n:] = 0
         self._scale = torch.ones(n + PAD, dtype=torch.float32, device=device)
-        self._bad = torch.zeros(n + PAD, dtype=torch.bool, device=device)
-        self._n_bad, self._near = np.zeros(n, bool), True
+        self._bad, self._near = np.zeros(n, bool), True
         self.n, self.n_bytes = n, self.bytes_of(n, dim)
 
     @staticmethod
     def bytes_of(n: int, dim: int) -> int:
         """What so many rows take on the card."""
-        return (n + PAD) * (2 * dim + 5)
+        return (n + PAD) * (2 * dim + 4)
 
     def put(self, at: int, x) -> None:
         """Take in rows as they are stored, an (m, dim) tensor, from position ``at`` on."""
@@ -80,13 +80,19 @@ class Run:
             far = torch.zeros_like(bad)
         self.rows[here].masked_fill_(bad[:, None], 0)
         self._scale[here].masked_fill_(bad, 1)
-        self._bad[here] = bad
         counts = torch.stack([bad, far & ~bad]).cpu().numpy()
-        self._n_bad[here], self._near = counts[0], self._near and not counts[1].any()
+        self._bad[here], self._near = counts[0], self._near and not counts[1].any()
+
+    def take(self, other: Run, at: np.ndarray) -> None:
+        """Take in the rows of another run at some positions, from the start on."""
+        n, which = len(at), self._torch.from_numpy(at).to(self.rows.device)
+        for mine, its in ((self.rows, other.rows), (self._scale, other._scale)):
+            self._torch.index_select(its, 0, which, out=mine[:n])
+        self._bad[:n], self._near = other._bad[at], other._near
 
     def bad(self, start: int, stop: int) -> int:
         """How many of some rows have no direction."""
-        return int(np.count_nonzero(self._n_bad[start:stop]))
+        return int(np.count_nonzero(self._bad[start:stop]))
 
     def mend(self, scores, start: int, stop: int) -> None:
         """Bring products with some rows to those with rows of length one; -inf without direction.
@@ -98,9 +104,10 @@ class Run:
         """
         n = stop - start
         if not self._near:
-            scores[:, :n] *= self._scale[start:stop]
-        if self.bad(start, stop):
-            scores[:, :n].masked_fill_(self._bad[start:stop], -np.inf)
+            scores[:, :n].mul_(self._scale[start:stop])
+        bad = np.flatnonzero(self._bad[start:stop])
+        if len(bad):
+            scores[:, self._torch.from_numpy(bad).to(scores.device)] = -np.inf
         scores[:, n:] = -np.inf
 
 
@@ -112,12 +119,12 @@ class Residents:
 
     Parameters
     ----------
-    available : callable
-        ``available(device)``: bytes that are free, next to what is kept here.
+    room : callable
+        ``room(device, held)``: bytes that are free, and those held here, which are given.
     """
 
-    def __init__(self, available: Callable[[str], int]) -> None:
-        self._available, self._guard = available, threading.Lock()
+    def __init__(self, room: Callable[[str, int], int]) -> None:
+        self._room, self._guard = room, threading.Lock()
         self._runs: dict[tuple, tuple[Run, str]] = {}
 
     def get(self, key: tuple, search: str) -> Run | None:
@@ -128,12 +135,27 @@ class Residents:
                 self._runs[key] = run, search
             return run
 
+    def around(self, of: tuple, rows: np.ndarray | range, search: str) -> tuple:
+        """A run without gaps that has some rows, which ascend, and its first; (None, 0) if none."""
+        with self._guard:
+            for key, (run, _) in self._runs.items():
+                its, there = key
+                if (
+                    its == of
+                    and isinstance(there, range)
+                    and rows[0] in there
+                    and rows[-1] in there
+                ):
+                    self._runs[key] = self._runs.pop(key)[0], search
+                    return run, there.start
+        return None, 0
+
     def make(self, n: int, dim: int, device: str, search: str) -> Run | None:
         """Memory for rows that can be kept; None where there is too little of it."""
         size = Run.bytes_of(n, dim)
         with self._guard:
             held = sum(run.n_bytes for run, _ in self._runs.values())
-            most = SHARE * (self._available(device) + held)
+            most = SHARE * self._room(device, held)
             others = [key for key, (_, by) in self._runs.items() if by != search]
             mine = sum(run.n_bytes for run, by in self._runs.values() if by == search)
             if mine + size > most:
@@ -164,14 +186,17 @@ class Residents:
         return len(self._runs)
 
 
-def _free(device: str) -> int:
+def _room(device: str, held: int) -> int:
     import torch
 
-    return torch.cuda.mem_get_info(device)[0]
+    free, total = torch.cuda.mem_get_info(device)
+    if torch.cuda.get_allocator_backend() not in ("native", "cudaMallocAsync"):
+        return total // 2  # RMM's pool has taken most of the card, and does not say what is free
+    return free + held + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 #: Those of this process.
-residents = Residents(_free)
+residents = Residents(_room)
 memory.when_released(residents.clear)
 
 
@@ -184,26 +209,43 @@ def stretches(
     """
     if not isinstance(rows, range) and rows[-1] - rows[0] == len(rows) - 1:
         rows = range(int(rows[0]), int(rows[-1]) + 1)  # they ascend
-    key = (device, *embeddings.identity(shard), *_digest(rows))
+    of = (device, *embeddings.identity(shard))
+    key = of, rows if isinstance(rows, range) else _digest(rows)
     run = residents.get(key, search)
     if run is not None:
         yield run, 0, len(rows), rows
         return
     dim = embeddings.dim
     step = max(LEAST, _BLOCK // (dim * np.dtype(embeddings.dtype).itemsize))
+    run, first = residents.around(of, rows, search)
+    if run is not None and isinstance(rows, range):
+        yield run, rows.start - first, rows.stop - first, rows
+        return
+    if run is not None:
+        yield from _gathered(run, rows, first, _as_many(min(step, len(rows)), dim, device))
+        return
     run, at = residents.make(len(rows), dim, device, search), 0
     blocks = ((shard, rows[at : at + step]) for at in range(0, len(rows), step))
     passing = None
-    for (_, here), x in on_device(embeddings, blocks, device):
-        if run is None:
-            passing = passing or _as_many(len(here), dim, device)
-            yield from _passing(passing, x, here)
-            continue
-        run.put(at, x)
-        yield run, at, at + len(here), here
-        at += len(here)
+    with closing(on_device(embeddings, blocks, device)) as fed:
+        for (_, here), x in fed:
+            if run is None:
+                passing = passing or _as_many(len(here), dim, device)
+                yield from _passing(passing, x, here)
+                continue
+            run.put(at, x)
+            yield run, at, at + len(here), here
+            at += len(here)
     if run is not None:
         residents.keep(key, run, search)
+
+
+def _gathered(run: Run, rows: np.ndarray, first: int, into: Run) -> Iterator[tuple]:
+    """Rows of a run that is kept, as many at a time as another has room for."""
+    for at in range(0, len(rows), into.n):
+        some = rows[at : at + into.n]
+        into.take(run, some.astype(np.int64) - first)
+        yield into, 0, len(some), some
 
 
 def _passing(run: Run, x, rows: np.ndarray | range) -> Iterator[tuple]:
@@ -226,7 +268,5 @@ def _as_many(n: int, dim: int, device: str) -> Run:
     return made[0]
 
 
-def _digest(rows: np.ndarray | range) -> tuple:
-    if isinstance(rows, range):
-        return rows.start, rows.stop
+def _digest(rows: np.ndarray) -> tuple:
     return len(rows), hashlib.blake2b(np.ascontiguousarray(rows, np.int64)).hexdigest()

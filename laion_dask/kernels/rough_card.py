@@ -31,7 +31,7 @@ class OnCard:
         import torch
 
         self._torch, self._few = torch, goes_by_rows(len(vectors))
-        self._vectors = torch.from_numpy(vectors).to(device)
+        self._vectors = torch.tensor(vectors, device=device)
         dim = vectors.shape[1]
         g = 1.02 * (dim + 8) * 2.0**-24
         absolute = np.full(len(vectors), 1.02 * 3 * g)
