@@ -1,6 +1,7 @@
 """Embeddings on their way to the card: blocks in order, two slots, errors at their place."""
 
 import os
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -239,3 +240,21 @@ def test_a_block_without_room_comes_in_parts(tmp_path, monkeypatch, kvikio):
     with Full(3 * 32), pytest.raises(DeviceMemoryError, match="the smallest that is tried"):
         copied(ahead(emb, blocks, Slot, kvikio))
     assert len(copied(ahead(emb, blocks, Slot, kvikio))) == 2
+
+
+def test_kvikio_reads_on_several_threads_unless_told_otherwise(monkeypatch):
+    said = {"num_threads": 1}
+    defaults = SimpleNamespace(get=said.get, set=said.__setitem__)
+    for name, module in (("kvikio", KVIKIO), ("kvikio.defaults", defaults)):
+        monkeypatch.setitem(sys.modules, name, module)
+    for name in ("KVIKIO_NTHREADS", "KVIKIO_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    load = backend.kvikio.__wrapped__
+    assert load() is KVIKIO and said["num_threads"] == 8
+    said["num_threads"] = 16
+    assert load() is KVIKIO and said["num_threads"] == 16
+    said["num_threads"] = 2
+    monkeypatch.setenv("KVIKIO_NTHREADS", "2")
+    assert load() is KVIKIO and said["num_threads"] == 2
+    monkeypatch.setitem(sys.modules, "kvikio", None)
+    assert load() is None

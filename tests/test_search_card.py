@@ -14,6 +14,7 @@ from shards import collection, npy, vectors
 
 import laion_dask as ld
 from laion_dask import backend, memory
+from laion_dask import card as one_pass
 from laion_dask.errors import DeviceMemoryError
 from laion_dask.kernels import choose as choosing
 from laion_dask.kernels import choose_card, feed, resident, rough, rough_card
@@ -26,14 +27,6 @@ from laion_dask.products import scales
 def product(vectors, rows):
     """`rough_card.product` in full float32."""
     return vectors.float() @ rows.float().T
-
-
-def few(rows, vectors):
-    """`rough_card.few`, by `card.dot_and_squares` as it is said to be."""
-    wide = rows.float()
-    squares = (wide * wide).sum(1)
-    found = (vectors @ wide.T) * squares.rsqrt()
-    return torch.where(squares > 0, found, -np.inf)
 
 
 @pytest.fixture(autouse=True, params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -50,7 +43,6 @@ def card(request, monkeypatch):
     )
     if here.device == "cpu":
         monkeypatch.setattr(rough_card, "product", product)
-        monkeypatch.setattr(rough_card, "few", few)
     bring = resident.on_device
 
     def counted(embeddings, blocks, device):
@@ -129,9 +121,8 @@ def test_nothing_of_how_it_is_computed_changes_the_answer(corpus, m, card, monke
     card.runs.clear()
     same()
     assert len(card.runs) == 0
-    for number in (0, 1000) if card.device == "cpu" else (0,):  # the card's one pass takes four
-        monkeypatch.setattr(rough, "FEW", number)
-        same()
+    monkeypatch.setattr(rough, "FEW", 0)
+    same()
 
 
 def same(a, b):
@@ -143,7 +134,13 @@ def same(a, b):
 @pytest.mark.parametrize("m", [1, 30])
 @pytest.mark.parametrize("room", [100, 30_000, 50_000])
 def test_where_memory_is_short_the_answer_is_the_same(tmp_path, m, room, card, monkeypatch):
-    for module, name in ((choose_card, "LEAST_ROWS"), (feed, "LEAST"), (resident, "LEAST")):
+    floors = (
+        (choose_card, "LEAST_ROWS"),
+        (feed, "LEAST"),
+        (resident, "LEAST"),
+        (one_pass, "_LEAST_ROWS"),
+    )
+    for module, name in floors:
         monkeypatch.setattr(module, name, 16)
     c = collection(tmp_path, (500, 300), 32, "float16")
     _, emb = opened(c)
