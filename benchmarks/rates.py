@@ -2,7 +2,7 @@
 
     python benchmarks/rates.py
 
-Writes ``laion_dask/explore/rates.json``; a test holds the two together. A rate is that of one
+Writes ``laion_dask/explore/plan/rates.json``; a test holds the two together. A rate is that of one
 worker, a core: all benchmarks ran with two threads on two cores, so it is half of what was seen.
 """
 
@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TARGET = HERE.parent / "laion_dask" / "explore" / "rates.json"
+TARGET = HERE.parent / "laion_dask" / "explore" / "plan" / "rates.json"
 #: Bytes of a row of the embeddings that all benchmarks use: 768 numbers of float16.
 ROW = 1536
 

@@ -10,8 +10,8 @@ from laion_dask.cluster import connect, start_cluster
 from laion_dask.demo.job import DemoCorpus, demo_corpus
 from laion_dask.errors import LaionDaskError
 from laion_dask.explore.gallery import gallery
-from laion_dask.explore.plan import Plan, plan
-from laion_dask.explore.plan_plot import scaling_plot
+from laion_dask.explore.plan.job import Plan, plan
+from laion_dask.explore.plan.plot import scaling_plot
 from laion_dask.explore.plots import histogram, show
 from laion_dask.explore.report import write_report
 from laion_dask.explore.thresholds import score_plot, threshold_plot

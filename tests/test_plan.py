@@ -23,9 +23,9 @@ from laion_dask.errors import (
     ProvenanceError,
     ShardError,
 )
-from laion_dask.explore import plan_data
-from laion_dask.explore.plan_rates import open_rates
-from laion_dask.explore.units import in_bytes, in_time
+from laion_dask.explore.plan import data
+from laion_dask.explore.plan.rates import open_rates
+from laion_dask.explore.plan.units import in_bytes, in_time
 from laion_dask.io.column_sizes import column_sizes
 from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.scan import Scan
@@ -356,7 +356,7 @@ def test_of_many_shards_some_footers_are_read(laion_shards, monkeypatch):
     laion_shards(10, 20, 30, 40, 50, folder="many")
     frame = ld.read_shards(Path(laion_shards(1, folder="x")[0]).parents[1] / "many")
     exact = ld.plan(frame, "export").bytes_read
-    monkeypatch.setattr(plan_data, "MOST_FOOTERS", 2)
+    monkeypatch.setattr(data, "MOST_FOOTERS", 2)
     some = ld.plan(frame, "export")
     assert len(some.data.sizes) == 2 and "2 of 5 shards" in str(some)
     assert some.bytes_read == pytest.approx(exact, rel=0.1)
@@ -453,7 +453,7 @@ def benchmark_rates() -> dict:
 
 
 def test_the_rates_that_ship_are_those_of_the_results():
-    shipped = json.loads((ROOT / "laion_dask/explore/rates.json").read_text())
+    shipped = json.loads((ROOT / "laion_dask/explore/plan/rates.json").read_text())
     assert shipped == json.loads(json.dumps(benchmark_rates()))
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from laion_dask.errors import OptionError, must_be
-from laion_dask.explore.plan import Plan
+from laion_dask.explore.plan.job import Plan
+from laion_dask.explore.plan.units import in_bytes
 from laion_dask.explore.plots import _holoviews
-from laion_dask.explore.units import in_bytes
 
 _BLUE, _ORANGE, _GREY = "#3b7dd8", "#b8651b", "#5f6b7a"
 _SPANS = {1: "1 s", 60: "1 min", 3600: "1 h", 86400: "1 day", 2592000: "30 days"}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import dask.dataframe as dd
 
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be, one_of
-from laion_dask.explore.plan_data import Data, embeddings_of, open_data, vectors_of
+from laion_dask.explore.plan.data import Data, embeddings_of, open_data, vectors_of
 from laion_dask.io.embeddings import Embeddings
 from laion_dask.models import as_model
 from laion_dask.models.heads import (

@@ -157,7 +157,7 @@ def _from_file(path: str) -> Rates:
             raise
         raise OptionError(
             f"rates={path!r} cannot be read: {error}. Expected JSON with 'rates' and 'cards', as "
-            "laion_dask/explore/rates.json has them."
+            "laion_dask/explore/plan/rates.json has them."
         ) from error
 
 

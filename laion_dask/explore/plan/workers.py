@@ -10,8 +10,8 @@ from dask.utils import parse_bytes
 from distributed.system import MEMORY_LIMIT
 
 from laion_dask.errors import OptionError, must_be
-from laion_dask.explore.plan_rates import CPU
-from laion_dask.explore.units import in_bytes
+from laion_dask.explore.plan.rates import CPU
+from laion_dask.explore.plan.units import in_bytes
 
 
 @dataclass(frozen=True)

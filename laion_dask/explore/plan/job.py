@@ -11,12 +11,12 @@ import dask.dataframe as dd
 import pandas as pd
 
 from laion_dask.errors import OptionError, must_be
-from laion_dask.explore.plan_data import Data
-from laion_dask.explore.plan_lines import Line, line_of
-from laion_dask.explore.plan_rates import CPU, Rates, open_rates
-from laion_dask.explore.plan_steps import Step, steps
-from laion_dask.explore.plan_workers import Workers, find_workers, with_limit
-from laion_dask.explore.units import in_bytes, in_time
+from laion_dask.explore.plan.data import Data
+from laion_dask.explore.plan.lines import Line, line_of
+from laion_dask.explore.plan.rates import CPU, Rates, open_rates
+from laion_dask.explore.plan.steps import Step, steps
+from laion_dask.explore.plan.units import in_bytes, in_time
+from laion_dask.explore.plan.workers import Workers, find_workers, with_limit
 from laion_dask.io.embeddings import Embeddings
 from laion_dask.models.heads import Head
 
@@ -249,7 +249,7 @@ def plan(
         Bytes a second that the storage gives to all workers together; by default fast enough.
     rates : mapping, or path of a JSON file, optional
         Rates measured by yourself, before those of the package: ``{"rates": [...]}`` with the
-        fields of `laion_dask.explore.plan_rates.Rate`.
+        fields of `laion_dask.explore.plan.rates.Rate`.
 
     Returns
     -------

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, replace
 
 from laion_dask.errors import OptionError
-from laion_dask.explore.plan_data import Data
-from laion_dask.explore.plan_rates import CPU, Card, Rate, Rates
-from laion_dask.explore.plan_steps import Step
-from laion_dask.explore.plan_workers import Workers
-from laion_dask.explore.units import in_bytes, in_time
+from laion_dask.explore.plan.data import Data
+from laion_dask.explore.plan.rates import CPU, Card, Rate, Rates
+from laion_dask.explore.plan.steps import Step
+from laion_dask.explore.plan.units import in_bytes, in_time
+from laion_dask.explore.plan.workers import Workers
 
 
 @dataclass(frozen=True)
