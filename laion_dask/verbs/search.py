@@ -68,9 +68,9 @@ def search(
     among the nearest once or twice more, and the answer is that of a loop in float64, with the
     queries brought to length one in float32. Ties go to the smaller (shard, row), so partitions,
     order of shards, workers and cards change nothing. A row whose embedding is NaN, infinite or
-    zero is never found. Where there is a card, rows that it has once looked at stay there for the
-    next search, in at most half of its free memory. Of a frame as `read_shards` returned it, no
-    Parquet is read but for the columns of what was found.
+    zero is never found. Of a frame as `read_shards` returned it, no Parquet is read but for the
+    columns of what was found. Where there is a card, rows that it has looked at stay there for the
+    next search, in at most half of the memory that is free.
 
     Parameters
     ----------
