@@ -189,6 +189,20 @@ def test_a_file_that_changed_is_noticed(small, way):
         copied(way(emb, [(2, range(9))]))
 
 
+def test_a_file_that_is_gone_is_an_error(small, way):
+    _, emb = opened(small)
+    before = emb.identity(0)
+    assert before == emb.identity(0) != emb.identity(2)
+    os.utime(emb.files[0].path, (1, 1))
+    assert emb.identity(0) != before
+    os.remove(emb.files[0].path)
+    for ask in (lambda: emb.identity(0), lambda: emb.span(0, range(3))):
+        with pytest.raises(EmbeddingsError, match="can no longer be read"):
+            ask()
+    with pytest.raises(EmbeddingsError, match="can no longer be read"):
+        copied(way(emb, [(0, range(9))]))
+
+
 def test_a_file_that_ends_early_is_an_error(small):
     _, emb = opened(small)
 
