@@ -109,7 +109,7 @@ def in_blocks(
     DeviceLostError
         When the card can no longer be used by this process.
     """
-    at = 0
+    at, last_try = 0, False
     while at < n:
         stop = min(n, at + size)
         try:
@@ -122,15 +122,16 @@ def in_blocks(
                 ) from error
             if not is_out_of_memory(error):
                 raise
-            if min(size, n) <= least:
+            if last_try:
                 raise DeviceMemoryError(
                     f"Memory does not hold a block of {stop - at:,} {what}, the smallest that is "
                     f"tried ({_first_line(error)}). {remedy}"
                 ) from error
         else:
-            at = stop
+            at, last_try = stop, False
             continue
         release()  # here the error is gone, and with it what its frames held
+        last_try = min(size, n) <= least  # once more now that caches are dropped
         size = max(least, min(size, n) // 2)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import threading
 import zipfile
 
 import fsspec
@@ -22,6 +24,11 @@ _HEADERS = {
     (2, 0): npy_format.read_array_header_2_0,
     (3, 0): npy_format.read_array_header_2_0,
 }
+#: Bytes of a header at most, as NumPy counts them, and of what stands before it.
+_LONGEST, _BEFORE = 10_000, 12
+#: NumPy parses a header as Python, which two threads may not do at once: Python up to 3.11.7 and
+#: 3.12.1 then raises SystemError (python/cpython issue 106905).
+_parsing = threading.Lock()
 _DTYPES = (np.dtype("<f2"), np.dtype("<f4"))
 #: Of a list column; pandas writes lists of Python numbers as float64, which are read as float32.
 _VALUE_TYPES = (pa.float16(), pa.float32(), pa.float64())
@@ -58,12 +65,12 @@ def open_file(path: str, field: str | None) -> EmbeddingFile:
 
 def _header(path: str, file) -> tuple[tuple[int, ...], np.dtype, int]:
     """Shape, dtype and the position behind the header of an ``.npy``."""
-    start = file.tell()
-    version = npy_format.read_magic(file)
+    head = io.BytesIO(file.read(_BEFORE + _LONGEST))
+    version = npy_format.read_magic(head)
     if version not in _HEADERS:
         raise ValueError(f"it is of .npy version {version}")
-    read = _HEADERS[version]
-    shape, fortran, dtype = read(file, max_header_size=10_000)
+    with _parsing:
+        shape, fortran, dtype = _HEADERS[version](head, max_header_size=_LONGEST)
     if dtype.hasobject:
         raise EmbeddingsError(
             f"{path} holds Python objects, which are never loaded. Save it as float16 or float32."
@@ -72,7 +79,7 @@ def _header(path: str, file) -> tuple[tuple[int, ...], np.dtype, int]:
         raise EmbeddingsError(
             f"{path} is stored column by column. Save it again with np.ascontiguousarray."
         )
-    return shape, dtype, file.tell() - start
+    return shape, dtype, head.tell()
 
 
 def _checked(path, field, shape, dtype, offset, size, n_bytes) -> EmbeddingFile:
