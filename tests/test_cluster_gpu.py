@@ -1,15 +1,19 @@
 """What GPU workers are started with, and that dask-cuda takes it; a stand-in starts threads."""
 
 import inspect
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import dask
 import distributed
+import numpy as np
 import pytest
+from shards import collection, cosine
 
 import laion_dask as ld
+from laion_dask import backend
 from laion_dask.backend import gpu_count
 from laion_dask.cluster import start
 from laion_dask.errors import DeviceMemoryError, MissingExtraError, OptionError
@@ -170,3 +174,53 @@ def allocators():
     of_torch = torch.cuda.memory.get_allocator_backend()
     of_torch = "CUDAPluggableAllocator" if of_torch == "pluggable" else of_torch
     return of_torch, cupy.cuda.get_allocator().__module__.split(".")[0], cudf.get_option("spill")
+
+
+@pytest.mark.gpu
+def test_a_card_that_is_lost_and_one_that_is_full(tmp_path):
+    """On a card: an assertion in a kernel, then memory that others hold; every row is scored."""
+    if not gpu_count():
+        pytest.skip("no CUDA device that torch can use is on this machine")
+    pytest.importorskip("dask_cuda")
+    c = collection(tmp_path, (400, 0, 250), dim=768, odd=False)
+    client = ld.start_cluster(1, gpu=True)
+    try:
+        with ld.set_options(backend="auto"):
+            frame = ld.read_shards(c.metadata)
+        assert backend.is_cudf(frame._meta)
+        lost = frame.map_partitions(asserts_once, str(tmp_path / "once"), meta=frame._meta)
+        assert len(lost.compute()) == 650
+        assert int((tmp_path / "once").read_text()) not in client.run(os.getpid).values()
+        emb = ld.open_embeddings(c.img_emb, model=c.model, like=frame)
+        client.run(hold, 64 << 20)
+        scored = frame.laion.similarity(emb, np.eye(768, dtype=np.float32)[0])
+        got = scored["query_similarity"].compute().to_numpy()
+        wanted = [cosine(row, np.eye(768)[0]) for x in c.images for row in x]
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+    finally:
+        client.shutdown()
+
+
+def asserts_once(part, marker: str):
+    """The first time, an index outside of a tensor, which a kernel asserts on the card."""
+    import torch
+
+    if not os.path.exists(marker):
+        with open(marker, "w") as file:
+            file.write(str(os.getpid()))
+        torch.zeros(1, device="cuda")[torch.tensor([5], device="cuda")]
+        torch.cuda.synchronize()
+    return part
+
+
+def hold(free: int) -> None:
+    """Take a worker's card but for so many bytes, as long as the worker lives."""
+    import torch
+
+    held, size = [], 1 << 34
+    while size >= free:
+        try:
+            held.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
+        except (RuntimeError, MemoryError):
+            size //= 2
+    distributed.get_worker().held = held
