@@ -59,7 +59,7 @@ def resolve_backend(backend: str) -> str:
     """``"pandas"`` or ``"cudf"`` for this process, from what was asked for.
 
     ``"auto"`` is cuDF where a CUDA device is visible and cuDF is installed, else pandas.
-    `laion_dask.partition.choose_backend` asks the workers of a cluster as well.
+    `laion_dask.workers.choose_backend` asks the workers of a cluster as well.
 
     Raises
     ------
@@ -183,6 +183,7 @@ def frame_from_arrow(table: pa.Table, backend: str):
     null and NumPy's.
     """
     if backend == "cudf":
+        table = table.replace_schema_metadata(None)  # no index of pandas'
         return importlib.import_module("cudf").DataFrame.from_arrow(table)
     frame = table.to_pandas(types_mapper=pandas_type)
     for name in PROVENANCE:
@@ -197,25 +198,36 @@ class CudfDecoder:
     backend = "cudf"
 
     def read(self, path: str, columns: Sequence[str], groups: Sequence[int]):
-        """The columns of some row groups, as cuDF decodes them: text may be no UTF-8."""
-        return importlib.import_module("cudf").read_parquet(
-            path,
-            columns=list(columns),
-            row_groups=[list(groups)],
-            use_pandas_metadata=False,
-            ignore_missing_columns=False,
-            dataset_kwargs={"partitioning": None},  # a folder named a=b is no column
-        )
+        """The columns of some row groups of a local file; text may be no UTF-8.
+
+        By the reader under `cudf.read_parquet`, which would make an index of what pandas wrote
+        about one, whatever it is told, and look for columns in the names of folders.
+        """
+        cudf = importlib.import_module("cudf")
+        io, parquet = map(importlib.import_module, ("pylibcudf.io", "pylibcudf.io.parquet"))
+        wanted = parquet.ParquetReaderOptions.builder(io.SourceInfo([path]))
+        options = wanted.use_pandas_metadata(False).ignore_missing_columns(False).build()
+        options.set_column_names(list(columns))
+        options.set_row_groups([list(groups)])
+        return cudf.DataFrame.from_pylibcudf(parquet.read_parquet(options))
 
     def text(self, series) -> tuple:
-        """A column of strings as it lies on the card: (bytes,) uint8, and where each starts."""
+        """A column of strings as it lies on the card: (bytes,) uint8, and where each starts.
+
+        Raises
+        ------
+        MemoryError
+            When the card has no room for it beside what else is looked at.
+        """
         import torch
 
         cupy = importlib.import_module("cupy")
+        if not int(series.str.byte_count().sum() or 0):
+            return torch.empty(0, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
         column, _ = series.to_pylibcudf()
         chars = column.data()
-        if not len(series) or chars is None:
-            return torch.empty(0, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
+        if chars is None or column.child(0).data() is None:  # cuDF has spilled it meanwhile
+            raise MemoryError("a column of text went to host memory while it was looked at")
         memory = cupy.cuda.UnownedMemory(chars.ptr, chars.size, column)
         pointer = cupy.cuda.MemoryPointer(memory, 0)
         flat = cupy.ndarray((chars.size,), cupy.uint8, pointer)
@@ -280,7 +292,8 @@ def column_like(values, frame):
     if is_cudf(frame):
         if not isinstance(values, np.ndarray):
             values = importlib.import_module("cupy").from_dlpack(values)
-        return importlib.import_module("cudf").Series(values, index=frame.index)
+        cudf = importlib.import_module("cudf")
+        return cudf.Series(values, index=frame.index, nan_as_null=False)
     return pd.Series(np.asarray(values), index=frame.index)
 
 

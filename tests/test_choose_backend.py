@@ -8,7 +8,7 @@ import pytest
 
 import laion_dask as ld
 from laion_dask import backend as backends
-from laion_dask import partition
+from laion_dask import workers as asking
 from laion_dask.backend import CARD_WITHOUT_CUDF, NO_CARD, NO_CUDF, resolve_backend
 from laion_dask.errors import BackendWarning, MissingExtraError, OptionError
 
@@ -18,8 +18,8 @@ class Workers:
 
     asynchronous = False
 
-    def __init__(self, *answers):
-        self.answers, self.times = list(answers), 0
+    def __init__(self, *answers, scheduler=""):
+        self.answers, self.times, self.scheduler = list(answers), 0, scheduler
 
     def run(self, function, *, on_error):
         assert (function, on_error) == (backends.lacks_for_cudf, "return")
@@ -27,13 +27,17 @@ class Workers:
         said = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return {f"tcp://{n}": answer for n, answer in enumerate(said)}
 
+    def run_on_scheduler(self, function):
+        assert function is backends.lacks_for_cudf
+        return self.scheduler
+
 
 def choose(monkeypatch, workers, here=""):
-    monkeypatch.setattr(partition, "_client", lambda: workers)
-    monkeypatch.setattr(partition, "lacks_for_cudf", lambda: here)
+    monkeypatch.setattr(asking, "current_client", lambda: workers)
+    monkeypatch.setattr(asking, "lacks_for_cudf", lambda: here)
     # What `client.run` is given is looked up in the same place.
-    monkeypatch.setattr(backends, "lacks_for_cudf", partition.lacks_for_cudf)
-    return partition.choose_backend("auto")
+    monkeypatch.setattr(backends, "lacks_for_cudf", asking.lacks_for_cudf)
+    return asking.choose_backend("auto")
 
 
 @pytest.mark.parametrize(
@@ -82,24 +86,35 @@ def test_workers_that_cannot_be_asked(monkeypatch):
 
 def test_a_backend_by_name_asks_nobody(monkeypatch):
     client = Workers([""])
-    monkeypatch.setattr(partition, "_client", lambda: client)
+    monkeypatch.setattr(asking, "current_client", lambda: client)
     monkeypatch.setattr(backends, "lacks_for_cudf", lambda: NO_CARD)
-    assert partition.choose_backend("pandas") == "pandas"
+    assert asking.choose_backend("pandas") == "pandas"
     with pytest.raises(MissingExtraError, match=f"backend='cudf' .* {NO_CARD}"):
-        partition.choose_backend("cudf")
+        asking.choose_backend("cudf")
     with pytest.raises(OptionError, match="polars"):
-        partition.choose_backend("polars")
+        asking.choose_backend("polars")
     assert not client.times
+
+
+def test_the_scheduler_is_sent_an_empty_frame_too(monkeypatch):
+    workers = Workers(["", ""], scheduler=NO_CARD)
+    with pytest.warns(BackendWarning, match=r"the scheduler, which is sent .*no CUDA device"):
+        assert choose(monkeypatch, workers) == "pandas"
+    monkeypatch.setattr(asking, "resolve_backend", lambda name: name)
+    with pytest.raises(MissingExtraError, match=r"the scheduler is sent .*there no CUDA device"):
+        asking.choose_backend("cudf")
+    workers.scheduler = ""
+    assert asking.choose_backend("cudf") == "cudf"
 
 
 def test_a_reader_says_so_where_it_was_called(monkeypatch, write):
     path = write("a.parquet", {"url": ["a"]})
-    monkeypatch.setattr(partition, "_client", lambda: Workers(["", NO_CARD]))
+    monkeypatch.setattr(asking, "current_client", lambda: Workers(["", NO_CARD]))
     ld.set_options(backend="auto")  # until the end of the test, see conftest
     with pytest.warns(BackendWarning, match="1 of 2 workers") as caught:
         ld.read_shards(path)
     assert caught[0].filename == __file__
-    monkeypatch.setattr(partition, "_client", lambda: None)
+    monkeypatch.setattr(asking, "current_client", lambda: None)
     monkeypatch.setattr(backends, "lacks_for_cudf", lambda: CARD_WITHOUT_CUDF)
     with pytest.warns(BackendWarning, match=r"but cuDF is not installed.*laion_dask\[gpu\]") as one:
         ld.read_shards(path)

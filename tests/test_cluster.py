@@ -49,7 +49,7 @@ def test_start_cluster_on_processors():
         import dask
         import psutil
         import laion_dask as ld
-        from laion_dask import partition
+        from laion_dask import workers as asking
 
         def set_here():
             names = ("dataframe.convert-string", "dataframe.shuffle.method")
@@ -62,9 +62,9 @@ def test_start_cluster_on_processors():
             assert set_here() == (False, "p2p")
             there = client.run(set_here)
             assert len(there) == 2 and all(off is False for off, _ in there.values())
-            asked = partition.ask_workers(client)
+            asked = asking.ask_workers(client)
             assert set(asked) == set(there) and all(asked.values()), asked
-            return partition.choose_backend("auto") == "pandas"
+            return asking.choose_backend("auto") == "pandas"
 
         def listening():
             me = psutil.Process()

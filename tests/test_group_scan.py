@@ -15,8 +15,15 @@ from hypothesis import strategies as st
 from test_where import TYPES, expressions, tables
 
 from laion_dask import lineage
-from laion_dask.errors import DeviceLostError, DeviceMemoryError, SchemaError, ShardError
+from laion_dask.errors import (
+    BackendWarning,
+    DeviceLostError,
+    DeviceMemoryError,
+    SchemaError,
+    ShardError,
+)
 from laion_dask.io import group_scan
+from laion_dask.io import scan as scans
 from laion_dask.io.shards import read_shards
 from laion_dask.predicate import parse
 
@@ -188,8 +195,23 @@ def test_what_cudf_is_not_to_read(write, name, values, can):
 
 
 def test_a_name_with_a_star_is_no_pattern(write):
-    scan, [piece] = opened(write("*.parquet", {"a": [1]}))
-    assert not group_scan.can_read(piece, ["a"], scan)
+    scan, [piece] = opened(write("[*].parquet", {"a": [1]}))
+    assert group_scan.can_read(piece, ["a"], scan)
+    check(scan, piece, ["a"])
+    remote = replace(piece, shard=replace(piece.shard, path="s3://bucket/a.parquet"))
+    assert not group_scan.can_read(remote, ["a"], scan)
+
+
+@pytest.mark.parametrize("name", [None, "url", "other"])
+def test_an_index_of_pandas_is_a_column_or_nothing(tmp_path, name):
+    frame = pd.DataFrame({"url": [f"u{i}" for i in range(10)], "width": range(10)})
+    frame = frame.iloc[::2] if name is None else frame.set_index(name) if name == "url" else frame
+    frame.index.name = name or frame.index.name
+    path = tmp_path / "p.parquet"
+    frame.to_parquet(path, row_group_size=2)
+    for where in (None, "width > 3"):
+        scan, [piece] = opened(path, where=where)
+        check(scan, piece, list(scan.kinds))
 
 
 def on_card(monkeypatch, path, decoder=PandasDecoder, **options):
@@ -218,18 +240,54 @@ class Failing(PandasDecoder):
 @pytest.mark.parametrize(
     "error, raised, said",
     [
-        (RuntimeError("CUDF failure: bad page"), ShardError, "n.parquet cannot be read as Parquet"),
-        (ValueError("no such column"), ShardError, "n.parquet cannot be read as Parquet"),
         (RuntimeError("CUDA error: an illegal memory access"), DeviceLostError, "used by this"),
         (MemoryError("std::bad_alloc: out_of_memory"), DeviceMemoryError, "smaller row groups"),
     ],
 )
-def test_what_a_scan_with_cudf_says_of_failures(write, monkeypatch, error, raised, said):
+def test_what_a_scan_with_cudf_says_of_a_card(write, monkeypatch, error, raised, said):
     asked, _, piece = on_card(monkeypatch, numbered(write), Failing)
     monkeypatch.setattr(Failing, "error", error)
     for act in (lambda: asked(piece, ["a"]), lambda: asked.read(piece, ["a"])):
         with pytest.raises(raised, match=said):
             act()
+
+
+def test_memory_that_is_full_once_all_is_decoded(write, monkeypatch):
+    asked, _, piece = on_card(monkeypatch, numbered(write))
+
+    def full(frames, **options):
+        raise MemoryError("std::bad_alloc: out_of_memory: RMM failure")
+
+    monkeypatch.setattr(group_scan, "_AT_ONCE", 1)
+    monkeypatch.setattr(group_scan.methods, "concat", full)
+    with pytest.raises(DeviceMemoryError):
+        asked(piece, ["row"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("CUDF failure: bad page"), IndexError("map::at"), TypeError("type_id")],
+)
+def test_what_libcudf_does_not_read_the_processor_does(write, monkeypatch, error):
+    path = numbered(write)
+    asked, plain, piece = on_card(monkeypatch, path, Failing)
+    monkeypatch.setattr(Failing, "error", error)
+    of_pandas = scans.frame_from_arrow
+    monkeypatch.setattr(
+        scans, "frame_from_arrow", lambda table, backend: of_pandas(table, "pandas")
+    )
+    with pytest.warns(BackendWarning, match=r"libcudf does not read .*n.parquet.*on the processor"):
+        found = asked(piece, ["a", "text"])
+    pd.testing.assert_frame_equal(found, plain(piece, ["a", "text"]))
+    data = bytearray(Path(path).read_bytes())
+    data[40:600] = bytes(560)  # a damaged page gives the error that it gives on the processor
+    Path(path).write_bytes(data)
+    for act in (asked, asked.read):
+        with (
+            pytest.warns(BackendWarning),
+            pytest.raises(ShardError, match=r"n.parquet cannot be read as Parquet"),
+        ):
+            act(piece, ["a", "text"])
 
 
 def test_a_scan_with_cudf_names_the_row_that_is_no_text(write, monkeypatch):

@@ -27,6 +27,7 @@ FLOORS = {
     "io": 3,
     "lineage": 3,
     "partition": 3,
+    "workers": 3,
     "verbs": 4,
     "recipes": 4,
     "explore": 5,

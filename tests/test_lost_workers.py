@@ -11,7 +11,7 @@ from distributed.core import error_message
 from distributed.scheduler import WorkerState
 
 import laion_dask as ld
-from laion_dask import partition
+from laion_dask import partition, workers
 from laion_dask.cluster import replace
 from laion_dask.cluster.replace import ReplaceSpoiled, spoils
 from laion_dask.errors import DeviceLostError, ShardError
@@ -25,7 +25,7 @@ SCRIPT = """
 
     import dask
     import laion_dask as ld
-    from laion_dask import partition
+    from laion_dask import partition, workers
     from laion_dask.errors import DeviceLostError
     from laion_dask.verbs.task_runner import run_each
 
@@ -74,7 +74,7 @@ SCRIPT = """
             else:
                 raise AssertionError("no error")
             # The next job succeeds, from the choice of the backend on.
-            assert partition.choose_backend("auto") == "pandas"
+            assert workers.choose_backend("auto") == "pandas"
             assert [value for value, _ in tasks(fail_once, str(here / "one"))] == [0, 10, 20, 30]
         finally:
             client.shutdown()
@@ -177,8 +177,8 @@ def test_a_worker_that_ended_without_a_word(monkeypatch):
     killed = distributed.KilledWorker(("read-shards", 7), last, 3)
     other = (0.0, {"worker": "tcp://10.0.0.3:1", "task": "a", "error": "another"})
     client = SimpleNamespace(asynchronous=False, get_events=lambda topic: (other,))
-    monkeypatch.setattr(partition, "_client", lambda: client)
+    monkeypatch.setattr(workers, "current_client", lambda: client)
     words = r"4 workers .*\('read-shards', 7\).*10\.0\.0\.2.*memory.*max_rows_per_partition"
-    with pytest.raises(DeviceLostError, match=words) as caught, partition.lost_workers_named():
+    with pytest.raises(DeviceLostError, match=words) as caught, workers.lost_workers_named():
         raise killed
     assert caught.value.__cause__ is killed

@@ -8,6 +8,7 @@ import math
 import unicodedata
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from frames import why_no_cudf
@@ -191,3 +192,14 @@ def test_safety_scores(shared, tmp_path, precision, atol):
 def test_captions_have_the_same_probabilities(write):
     path = write("a.parquet", {"text": pa.array(TEXTS), "url": ["u"] * len(TEXTS)})
     near([frame.laion.score_captions(ld.heads.toxicity()) for frame in two(path)], "profanity", 0)
+
+
+def test_shards_that_pandas_wrote_and_text_that_is_not_there(tmp_path):
+    n = 9
+    table = pd.DataFrame({"url": [f"u{i}" for i in range(n)], "width": range(n)})
+    for i, frame in enumerate((table, table.iloc[::2], table.set_index("url"))):
+        frame = frame.assign(text=[None, "", "a"][i], caption="")
+        frame.to_parquet(tmp_path / f"{i}.parquet", row_group_size=2)
+    for options in ({}, {"where": "width > 3"}, {"columns": ["text", "caption"]}):
+        one, other = (lines(f.compute()) for f in two(tmp_path, **options))
+        assert one == other and len(one) > 5

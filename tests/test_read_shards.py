@@ -16,7 +16,7 @@ import pytest
 from conftest import laion_columns
 from frames import both
 
-from laion_dask import lineage, partition
+from laion_dask import lineage, workers
 from laion_dask.errors import (
     ColumnError,
     OptionError,
@@ -53,7 +53,7 @@ def test_the_session_says_what_auto_means(laion_shards, frames, monkeypatch):
     paths = laion_shards(2)
     assert lineage.as_read(read_shards(paths))[0].backend == frames
     asked = []
-    monkeypatch.setattr(partition, "choose_backend", lambda name: asked.append(name) or "pandas")
+    monkeypatch.setattr(workers, "choose_backend", lambda name: asked.append(name) or "pandas")
     for said in ("auto", "pandas", "cudf"):
         with set_options(backend=said):
             read_shards(paths)

@@ -41,7 +41,9 @@ def connect(address: str | os.PathLike | Cluster) -> Client:
         --enable-cudf-spill --rmm-pool-size 0.75 --rmm-maximum-pool-size 0.95
         --set-rmm-allocator-for-libs torch,cupy --device-memory-limit 0.75
 
-    Leave ``cuda`` and ``G`` out for workers on processors. None of these commands has been tried
+    Leave ``cuda`` and ``G`` out for workers on processors. For cuDF frames the scheduler and this
+    process need a card and the extra ``gpu`` too: a graph brings an empty frame along, which takes
+    next to no memory of it. None of these commands has been tried
     here on the service that it is for; their sources are named.
 
     *By hand, or with SSH* (dask-cuda 26.10, "Quickstart"). On one machine, then on each with
@@ -84,13 +86,17 @@ def connect(address: str | os.PathLike | Cluster) -> Client:
         cluster = EC2Cluster(
             instance_type="g6.12xlarge", n_workers=2, docker_image="…",
             worker_class="dask_cuda.CUDAWorker",
-            worker_options={"enable_cudf_spill": True, "rmm_pool_size": 0.75},
+            worker_options=options,
         )
         cluster = coiled.Cluster(
             n_workers=8, worker_gpu=1, worker_class="dask_cuda.CUDAWorker",
-            worker_options={"nthreads": 1, "enable_cudf_spill": True, "rmm_pool_size": 0.75},
+            worker_options={"nthreads": 1, **options},
         )
         client = ld.connect(cluster)
+
+    where ``options``, as ``G``, are ``{"enable_cudf_spill": True, "rmm_pool_size": 0.75,
+    "rmm_maximum_pool_size": 0.95, "rmm_allocator_external_lib_list": ["torch", "cupy"],
+    "device_memory_limit": 0.75}``.
     """
     kinds = (str, os.PathLike, Cluster)
     must_be("address", address, kinds, "a scheduler's address, its file, or a cluster")

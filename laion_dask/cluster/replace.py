@@ -13,7 +13,7 @@ import dask
 import distributed
 
 from laion_dask.memory import is_spoiled
-from laion_dask.partition import LOST
+from laion_dask.workers import LOST
 
 #: The plugin's name on the scheduler.
 NAME = "laion-dask-replace-spoiled"

@@ -80,6 +80,9 @@ def start_cluster(
     Under RMM's allocator torch has no statistics of memory (``torch.cuda.memory_stats`` raises),
     cannot capture CUDA graphs, and ``Tensor.record_stream`` does nothing: memory that a second
     stream uses has to be kept until an event says that it is done with.
+
+    What ``frame.compute()`` brings back lies on the client's own first card, which has only what
+    the pool leaves: search, summarise or export, and compute what is small.
     """
     _check(n_workers, memory_limit, dashboard_port, torch_share, protocol)
     client = _current()

@@ -35,7 +35,6 @@ _AT_ONCE = 1 << 29
 _REMEDY = (
     "Read fewer columns, end what else uses the card, or write the shard with smaller row groups."
 )
-_GLOB = set("*?[")
 _PLAIN = {"boolean", "integer", "float", "string"}
 
 
@@ -66,8 +65,8 @@ class _Group:
 
 
 def can_read(piece: Piece, names: Sequence[str], scan: Scan) -> bool:
-    """Whether every column that is needed is of a plain type, and every name stands for itself."""
-    if _GLOB & set(piece.shard.path) or "::" in piece.shard.path:
+    """Whether it is a local file, and every column that is needed of a plain type and name."""
+    if "://" in piece.shard.path:  # a store is read by its ranges, which libcudf does not do
         return False
     for old, new, stored in piece.shard.columns:
         if new in names or (scan.where and new in scan.where.columns):
@@ -114,9 +113,10 @@ def read(piece: Piece, names: Sequence[str], scan: Scan, decoder: Decoder, *, co
     if not done:
         empty = pa.schema([(n, dict(scan.types)[n]) for n in names]).empty_table()
         return frame_from_arrow(empty, decoder.backend), 0
-    frames = [done[start][0] for start in sorted(done)]
+    unscored = sum(count for _, count in done.values())
+    frames = [done.pop(start)[0] for start in sorted(done)]
     frame = frames[0] if len(frames) == 1 else methods.concat(frames).reset_index(drop=True)
-    return frame, sum(unscored for _, unscored in done.values())
+    return frame, unscored
 
 
 def _groups(piece: Piece) -> list[_Group]:

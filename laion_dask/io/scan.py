@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -11,13 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.backend import CudfDecoder, frame_from_arrow, frame_to_arrow
-from laion_dask.errors import LaionDaskError
+from laion_dask.errors import BackendWarning, DeviceMemoryError, LaionDaskError
 from laion_dask.io import engine, group_scan, slow_scan
 from laion_dask.io.footer import ARROW_ERRORS, check_unchanged, damaged
 from laion_dask.io.pieces import Piece, Read, Shard
 from laion_dask.io.unify import cast_exactly, family
 from laion_dask.kinds import kind_of_arrow
-from laion_dask.memory import is_spoiled
+from laion_dask.memory import is_out_of_memory, is_spoiled
 from laion_dask.predicate import Predicate, Sql, to_sql
 from laion_dask.predicate.sql import quoted
 
@@ -111,7 +112,10 @@ class Scan:
         return found.unscored, found.rejected
 
     def _on_card(self, piece: Piece, names: list[str], *, counted: bool):
-        """What cuDF finds, a frame and the undecided rows; None where it is not to read."""
+        """What cuDF finds, a frame and the undecided rows; None where the processor is to read.
+
+        Of what libcudf does not read, that either gives the rows, or the error to be raised.
+        """
         if self.backend != "cudf" or self._must_be_careful(piece.shard):
             return None
         if not group_scan.can_read(piece, names, self):
@@ -120,10 +124,23 @@ class Scan:
             return group_scan.read(piece, names, self, CudfDecoder(), counted=counted)
         except group_scan.NotText:
             return None  # the careful reader names the row
-        except (RuntimeError, *ARROW_ERRORS) as error:
-            if isinstance(error, LaionDaskError) or is_spoiled(error):
+        except LaionDaskError:
+            raise
+        except Exception as error:
+            if is_spoiled(error):
                 raise
-            raise damaged(piece.shard.path, error) from error
+            if is_out_of_memory(error):
+                raise DeviceMemoryError(
+                    f"The card does not hold this partition of {piece.shard.path} ({error}). Read "
+                    "fewer columns, or give read_shards a smaller max_rows_per_partition."
+                ) from error
+            warnings.warn(
+                f"libcudf does not read {piece.shard.path} ({error}): it is decoded on the "
+                "processor. Write it anew if all of it should be on the card.",
+                BackendWarning,
+                stacklevel=2,
+            )
+            return None
 
     def _read(self, piece: Piece, columns: list[str], scan: Callable) -> Read:
         names = columns or ["row"]

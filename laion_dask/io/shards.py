@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import dask.dataframe as dd
 import pyarrow as pa
 
-from laion_dask import partition
+from laion_dask import partition, workers
 from laion_dask.errors import (
     ColumnError,
     OptionError,
@@ -90,7 +90,7 @@ def read_shards(
         )
     if columns is not None:
         columns = _names(columns)
-    backend = partition.choose_backend(get_option("backend") if backend == "auto" else backend)
+    backend = workers.choose_backend(get_option("backend") if backend == "auto" else backend)
     footers = read_footers(expand(paths, (".parquet",)))
     shards, types = open_shards(footers, dialect, swap_width_height, columns)
     types = _held(types, backend, columns)

@@ -98,6 +98,7 @@ def cosines(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     x : (n, dim) tensor
         float16 or float32.
     other : (dim,) or (n, dim) tensor
+        One vector is of length one.
 
     Returns
     -------
@@ -107,12 +108,15 @@ def cosines(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     import torch
 
     found, squares = _cosines(x.float(), other.float())
+    half = x.dtype == torch.float16 and (other.ndim == 1 or other.dtype == torch.float16)
+    if half or not len(found):  # squares of float16 stay between the bounds: nothing to wait for
+        return found.clamp_(-1, 1)
     odd = ~((squares > _LEAST) & (squares < _MOST)).all(dim=0)
     again = odd.nonzero()[:, 0]
     if len(again):
         wide = other.double() if other.ndim == 1 else other[again].double()
         found[again] = _cosines(x[again].double(), wide)[0].float()
-    return found.clamp_(-1, 1) if len(found) else torch.empty(0, device=x.device)
+    return found.clamp_(-1, 1)
 
 
 def _cosines(x, other) -> tuple:

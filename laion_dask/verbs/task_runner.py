@@ -13,7 +13,7 @@ import dask
 from tqdm.auto import tqdm
 
 from laion_dask.options import is_watched
-from laion_dask.partition import lost_workers_named
+from laion_dask.workers import lost_workers_named
 
 
 class Stopped(BaseException):
