@@ -198,8 +198,8 @@ def test_shards_that_pandas_wrote_and_text_that_is_not_there(tmp_path):
     n = 9
     table = pd.DataFrame({"url": [f"u{i}" for i in range(n)], "width": range(n)})
     for i, frame in enumerate((table, table.iloc[::2], table.set_index("url"))):
-        frame = frame.assign(text=[None, "", "a"][i], caption="")
+        frame = frame.assign(text=[None, "", "a"][i], note="")
         frame.to_parquet(tmp_path / f"{i}.parquet", row_group_size=2)
-    for options in ({}, {"where": "width > 3"}, {"columns": ["text", "caption"]}):
+    for options in ({}, {"where": "width > 3"}, {"columns": ["text", "note"]}):
         one, other = (lines(f.compute()) for f in two(tmp_path, **options))
         assert one == other and len(one) > 5
