@@ -115,24 +115,55 @@ def in_blocks(
         try:
             work(at, stop)
         except Exception as error:
-            if is_spoiled(error) and not isinstance(error, DeviceLostError):
-                raise DeviceLostError(
-                    f"The card can no longer be used by this process ({_first_line(error)}). "
-                    "Restart it; workers of ld.start_cluster() are replaced by themselves."
-                ) from error
+            _raise_if_lost(error)
             if not is_out_of_memory(error):
                 raise
             if last_try:
-                raise DeviceMemoryError(
-                    f"Memory does not hold a block of {stop - at:,} {what}, the smallest that is "
-                    f"tried ({_first_line(error)}). {remedy}"
-                ) from error
+                block = f"a block of {stop - at:,} {what}, the smallest that is tried"
+                raise _full(block, error, remedy) from error
         else:
             at, last_try = stop, False
             continue
         release()  # here the error is gone, and with it what its frames held
         last_try = min(size, n) <= least  # once more now that caches are dropped
         size = max(least, min(size, n) // 2)
+
+
+def made(make: Callable[[], object], what: str):
+    """What a function makes, which is tried once more when caches are dropped.
+
+    Raises
+    ------
+    DeviceMemoryError
+        When memory does not hold it; ``what`` names it.
+    DeviceLostError
+        As `in_blocks`.
+    """
+    try:
+        return make()
+    except Exception as error:
+        _raise_if_lost(error)
+        if not is_out_of_memory(error):
+            raise
+    release()  # here the error is gone, and with it what its frames held
+    try:
+        return make()
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise _full(what, error, _REMEDY) from error
+        raise
+
+
+def _raise_if_lost(error: Exception) -> None:
+    if is_spoiled(error) and not isinstance(error, DeviceLostError):
+        raise DeviceLostError(
+            f"The card can no longer be used by this process ({_first_line(error)}). Restart it; "
+            "workers of ld.start_cluster() are replaced by themselves."
+        ) from error
+
+
+def _full(what: str, error: Exception, remedy: str) -> DeviceMemoryError:
+    return DeviceMemoryError(f"Memory does not hold {what} ({_first_line(error)}). {remedy}")
 
 
 def _first_line(error: BaseException) -> str:

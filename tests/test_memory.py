@@ -49,6 +49,14 @@ def test_no_numbers_no_work_and_other_errors_pass():
         memory.in_blocks(wrong, 5, 8, least=1)
 
 
+def test_what_is_made_whole():
+    tried = []
+    with Full(4 * 9), pytest.raises(DeviceMemoryError, match=r"does not hold ten numbers \(CUDA"):
+        memory.made(lambda: tried.append(1) or torch.ones(10), "ten numbers")
+    assert len(tried) == 2
+    assert len(memory.made(lambda: torch.ones(10), "ten numbers")) == 10
+
+
 def test_caches_are_dropped_before_the_next_try(monkeypatch):
     monkeypatch.setattr(memory, "_droppers", [])
     held = ["a cache"]

@@ -159,6 +159,13 @@ def test_clip_batches_are_halved(clip):
     assert halved.shape == captions.shape and (cosines(halved, captions) > 0.999).all()
 
 
+def test_scores_that_do_not_fit(tmp_path, request):
+    head, x = made("linear", tmp_path, request), torch.from_numpy(rows(9000))
+    with Full(4 * 8999), pytest.raises(DeviceMemoryError, match=r"hold 9,000 scores.*torch_share"):
+        head.on_device(x)
+    assert len(head.on_device(x)) == 9000
+
+
 def test_not_one_picture_fits_and_the_next_job(clip):
     pictures = [clip.prepare(clip.decode(picture(seed))) for seed in range(5)]
     wanted = clip.images(pictures)

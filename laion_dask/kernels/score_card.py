@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laion_dask.kernels.feed import LEAST, on_device
-from laion_dask.memory import in_blocks
+from laion_dask.memory import in_blocks, made
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +54,10 @@ def fill(
     """
     import torch
 
-    out = [torch.full((n,), torch.nan, device=device) for _ in range(n_columns)]
+    out = made(
+        lambda: [torch.full((n,), torch.nan, device=device) for _ in range(n_columns)],
+        f"{n_columns} columns of {n:,} scores",
+    )
     together = several[0] if len(several) == 1 else _Beside(several)
     for (_, _, positions), x in on_device(together, blocks, device):
         start, last = int(positions[0]), int(positions[-1])

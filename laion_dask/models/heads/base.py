@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from laion_dask.errors import EmbeddingsError, OptionError
-from laion_dask.memory import in_blocks
+from laion_dask.memory import in_blocks, made
 from laion_dask.models.clip import ClipModel, as_model, check_same_space
 from laion_dask.models.heads.rows import as_array, filled, lengths, moved, padded, tame
 from laion_dask.models.process_cache import ProcessCache
@@ -171,7 +171,7 @@ class EmbeddingHead(Head):
         EmbeddingsError
             When the shape or the kind of numbers is wrong.
         DeviceMemoryError
-            When not even ``least_block`` rows fit into memory.
+            When not even ``least_block`` rows fit into memory, or the scores do not.
         WeightsError
             When the weight file is gone, altered or damaged.
         """
@@ -179,7 +179,7 @@ class EmbeddingHead(Head):
 
         self._check(x, x.is_floating_point())
         with torch.no_grad():
-            return self._on_device(x, self._state_on(x.device))
+            return made(lambda: self._on_device(x, self._state_on(x.device)), f"{len(x):,} scores")
 
     def _on_device(self, x, state):
         """`on_device` of a checked tensor, with what ``_state_on`` returned for its device."""
