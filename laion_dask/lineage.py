@@ -161,6 +161,12 @@ def _steps(expr: Expr, chosen: tuple[int, ...] | None) -> Iterator:
         yield from _steps(step, chosen if step.npartitions > 1 else None)
 
 
+def given(args: Iterable, kind: type) -> list:
+    """Of a kernel's arguments, as `mapped` returns them, those of a kind; shared ones included."""
+    operands = (arg.operands if isinstance(arg, Expr) else [arg] for arg in args)
+    return [leaf for some in operands for leaf in _leaves(some) if isinstance(leaf, kind)]
+
+
 def recipes(frame: dd.DataFrame) -> list[dict]:
     """What the models, heads and embeddings that a frame was computed with say of themselves."""
     found = {}

@@ -254,8 +254,153 @@ def test_several_embeddings_must_be_told_apart(folder, frame, emb):
     scored = frame.laion.similarity(emb, texts)
     with pytest.raises(OptionError, match="2 sets of embeddings"):
         ld.plan(scored, "score")
-    both = ld.plan(scored, ("similarity", texts), embeddings=emb)
+    both = ld.plan(frame, ("similarity", texts), embeddings=emb)
     assert both.bytes_read == 40 * DIM * (2 + 4)
+
+
+@pytest.fixture
+def texts(folder, frame):
+    """Other embeddings of the same rows, in float32."""
+    (folder / "text_emb").mkdir()
+    for i, n in enumerate((30, 10)):
+        np.save(folder / f"text_emb/part_{i}.npy", np.ones((n, DIM), np.float32))
+    return ld.open_embeddings(folder / "text_emb", model="demo", like=frame)
+
+
+@pytest.fixture
+def scored(frame, emb, texts):
+    both = frame.laion.similarity(emb, texts, to="clip_score")
+    return both.laion.score(emb, ld.heads.demo_safety())
+
+
+#: `RATES` with the clip score: 40 rows take 0.4 s, as of everything else.
+MORE = {
+    **RATES,
+    "rates": [
+        *RATES["rates"],
+        {**RATES["rates"][0], "step": "clip_score", "row_bytes": DIM * 2},
+        {**RATES["rates"][0], "step": "distributions"},
+        {**RATES["rates"][0], "step": "summary"},
+    ],
+}
+
+
+def test_what_a_frame_carries_is_counted(folder, scored, emb):
+    subset = scored.laion.where("punsafe < 0.5")
+    found = ld.plan(subset, "export", workers=1, rates=MORE)
+    clip, head, export = found.table.to_dict("records")
+    assert clip["step"] == "in the frame: clip_score"
+    assert head["step"] == "in the frame: punsafe_demo"
+    assert clip["bytes_read"] == 40 * DIM * (2 + 4) and head["bytes_read"] == 40 * DIM * 2
+    assert export["bytes_read"] == stored(folder)
+    assert found.seconds == pytest.approx(3 * 0.4)
+    # The embeddings are held beside the partition, of which ten columns are computed or read.
+    held = 40 * DIM * (2 + 4 + 2)
+    assert export["memory_bytes"] == round(1000 + held + 30 * found.steps[2].row_memory)
+    text = str(found)
+    assert "as if every row were scored" in text and "passed the filter (on punsafe)" in text
+    assert ld.plan(subset, "export", embeddings=emb).bytes_read == found.bytes_read
+
+
+def test_a_pass_takes_only_what_its_columns_need(folder, scored):
+    def plan(frame, *verbs):
+        return ld.plan(frame, list(verbs), workers=1, rates=MORE)
+
+    one = plan(scored, ("distributions", ["clip_score"]))
+    assert one.bytes_read == 40 * DIM * (2 + 4) and one.seconds == pytest.approx(0.8)
+    assert plan(scored, ("distributions", ["punsafe"])).bytes_read == stored(folder, "punsafe")
+    # By default of every column of floats, those computed included; a filter needs its own.
+    every = plan(scored, "distributions")
+    floats = stored(folder, "similarity", "punsafe", "pwatermark")
+    assert every.bytes_read == 40 * DIM * (2 + 4 + 2) + floats
+    kept = plan(scored.laion.where("punsafe_demo < 0.5"), ("distributions", ["width"]))
+    assert kept.bytes_read == 40 * DIM * 2 + stored(folder, "WIDTH")
+    first = plan(scored.partitions[1:], ("distributions", ["clip_score"]))
+    assert first.bytes_read == 10 * DIM * (2 + 4)
+
+
+def test_every_eager_verb_pays_for_the_frame_anew(folder, scored):
+    found = ld.plan(scored, ["summary", "export"], workers=1, rates=MORE)
+    assert found.table["step"].tolist()[:2] == [
+        "in the frame: clip_score, 2 times",
+        "in the frame: punsafe_demo, 2 times",
+    ]
+    assert found.bytes_read == 2 * (40 * DIM * (2 + 4 + 2) + stored(folder))
+    assert found.seconds == pytest.approx(2 * (0.4 + 0.4 + 0.4))
+    assert "each of summary, export computes anew" in str(found)
+    assert found.memory_bytes == ld.plan(scored, "export", workers=1, rates=MORE).memory_bytes
+    # Lazy steps, and what they stand on, are one pass; no verb reads an image from the frame.
+    lazy = ld.plan(scored, [("where", "clip_score > 0.4 and punsafe_demo < 0.5"), "where"])
+    assert lazy.table["step"].tolist()[0] == "in the frame: clip_score"
+    assert len(ld.plan(scored, "embed").table) == 1
+
+
+def test_heads_of_one_score_share_their_embeddings_and_queries_count_too(frame, emb):
+    head = ld.heads.demo_safety()
+    two = frame.laion.score(emb, head, head.to("again"))
+    found = ld.plan(two, "export", workers=1, rates=MORE).table["bytes_read"]
+    assert found.tolist()[:2] == [40 * DIM * 2, 0]
+    query = np.eye(DIM, dtype=np.float32)[0]
+    near = ld.plan(frame.laion.similarity(emb, query), ("distributions", "query_similarity"))
+    assert near.bytes_read == 40 * DIM * 2
+    assert near.table["step"].tolist() == ["in the frame: query_similarity", "distributions"]
+
+
+def test_caption_heads_read_the_captions_once(folder, frame):
+    scored = frame.laion.score_captions(ld.heads.CaptionHead("words", len_of))
+    own = stored(folder, "TEXT")
+    assert ld.plan(scored, ("distributions", "words")).bytes_read == own
+    assert ld.plan(scored, "export").bytes_read == stored(folder)
+
+
+def test_other_workers_keep_the_card_and_the_memory(frame, emb):
+    card = ld.plan(frame, "score", embeddings=emb, workers=4, card="Test card", rates=RATES,
+                   memory_limit="3 GB")  # fmt: skip
+    more = card.scaled(workers=np.int64(8))
+    assert (more.workers.n, more.workers.device) == (8, "Test card")
+    assert more.workers.memory_limit == 3_000_000_000
+    assert card.scaled(rows=80, card="cpu").workers.device == "cpu"
+    assert card.scaled(card="cpu").workers.memory_limit == 3_000_000_000
+    assert card.scaled(memory_limit=np.int64(5)).workers.memory_limit == 5
+    assert card.scaled(rows=np.int64(80), storage=np.float32(4)).rows == 80
+
+
+def test_the_nearest_name_of_a_card_counts_and_is_said(frame, emb):
+    def plan(card, *devices):
+        own = [{**RATES["rates"][2], "device": name} for name in devices]
+        return ld.plan(frame, "score", embeddings=emb, workers=1, card=card, rates={"rates": own})
+
+    nvl = plan("NVIDIA H200 NVL", "NVIDIA H200", "nvidia h200 nvl")
+    assert nvl.workers.device == "nvidia h200 nvl" and nvl.lines[0].rate.device == "nvidia h200 nvl"
+    other = plan("NVIDIA H200 NVL", "NVIDIA H200")
+    assert other.workers.device == "NVIDIA H200 NVL" and other.seconds == 0.4
+    assert "measured on NVIDIA H200, and taken to hold for NVIDIA H200 NVL" in str(other)
+    peaks = plan("NVIDIA H200 NVL")
+    assert math.isnan(peaks.seconds) and peaks.at_best == 40 * DIM * 2 / 64e9
+    assert "They stand for those of NVIDIA H200 NVL" in str(peaks)
+    mine = plan("My card 7", "My card")
+    assert mine.seconds == 0.4, "a rate is enough, peaks or none"
+    with pytest.raises(OptionError, match="not known"):
+        plan("NVIDIA H2000", "NVIDIA H200")
+
+
+def test_memory_of_steps_that_were_not_measured(frame, emb):
+    def memory(verb, card=None):
+        return ld.plan(frame, verb, embeddings=emb, workers=1, card=card, rates=RATES)
+
+    held = 40 * DIM * 2 + 30 * 2 * 12
+    # As of the CPU's step of its kind, else of the smallest process that was measured.
+    score = memory("score", "Test card")
+    assert score.memory_bytes == 1000 + held
+    assert "its memory was not measured" in str(score)
+    assert memory(("embed", "ViT-L-14")).memory_bytes == 2139686912
+    assert "0 bytes/s" not in str(memory(("embed", "ViT-L-14")))
+    # A query is 128 float32, and 10 results of 8 candidates of 20 bytes and a cosine.
+    query = DIM * 4 + 10 * (8 * 20 + 4)
+    assert memory(("search", 11)).memory_bytes == 1000 + held
+    assert memory(("search", np.int64(100_000))).memory_bytes == 1000 + held + 99_989 * query
+    on_card = memory(("search", 100_000), "Test card")
+    assert on_card.memory_bytes == 1000 + held + 100_000 * query
 
 
 @pytest.mark.parametrize(
@@ -267,6 +412,10 @@ def test_several_embeddings_must_be_told_apart(folder, frame, emb):
         (("export", 3), OptionError, "takes no argument"),
         (("search", 0), OptionError, "at least 1"),
         (("search", "bird"), OptionError, "number of queries"),
+        (("search", True), OptionError, "is True"),
+        (("distributions", 3), OptionError, "argument is 3"),
+        (("distributions", [3]), OptionError, "A column of distributions is 3"),
+        (("distributions", "text"), OptionError, "'text' holds none"),
         (("distributions", ["similarty"]), ColumnError, "Did you mean 'similarity'"),
         (("where", "similarty > 1"), (PredicateError, ColumnError), "similarity"),
         (("embed", "ViT-Z"), Exception, "ViT"),
@@ -284,7 +433,14 @@ def test_what_else_is_refused(folder, frame, emb):
         ld.plan(frame, "where", card="NVIDIA H20")
     with pytest.raises(OptionError, match="storage is -1"):
         ld.plan(frame, "where", storage=-1)
-    for wrong in ("lots", 0, -1):
+    for wrong in (True, "2e9"):
+        with pytest.raises(OptionError, match="storage is"):
+            ld.plan(frame, "where", storage=wrong)
+        with pytest.raises(OptionError, match="workers is"):
+            ld.plan(frame, "where", workers=wrong)
+        with pytest.raises(OptionError, match="rows is"):
+            ld.plan(frame, "where").scaled(rows=wrong)
+    for wrong in ("lots", 0, -1, True, None.__class__, 1.5e400):
         with pytest.raises(OptionError, match="memory_limit is"):
             ld.plan(frame, "where", memory_limit=wrong)
     with pytest.raises(OptionError, match="rows is 0"):
@@ -309,7 +465,13 @@ def test_what_else_is_refused(folder, frame, emb):
         ({"rate": []}, "Did you mean 'rates'"),
         ({"rates": [{"stap": 1}]}, "Did you mean 'step'"),
         ({"rates": [{"step": "where"}]}, "Expected step, device"),
-        ({"rates": [{**RATES["rates"][0], "slowest": 0.0}]}, "0 < slowest"),
+        ({"rates": [{**RATES["rates"][0], "slowest": 150.0}]}, "0 < slowest"),
+        ({"rates": [{**RATES["rates"][0], "slowest": 0.0}]}, "slowest of the rate of 'where' is 0"),
+        ({"rates": [{**RATES["rates"][0], "rows_per_s": "1e9"}]}, "rows_per_s .* is '1e9'"),
+        ({"rates": [{**RATES["rates"][0], "queries": True}]}, "queries .* is True"),
+        ({"rates": [{**RATES["rates"][0], "step": 3}]}, "step .* is 3. Expected text"),
+        ({"cards": [{**RATES["cards"][0], "memory_bytes": "80GB"}]}, "of the card 'Test card'"),
+        ({"rates": 3}, "'rates' of rates is 3. Expected a list"),
         ({"rates": [7]}, "An entry of rates is 7"),
         (7, "rates is 7"),
         ("nowhere.json", "cannot be read"),
@@ -375,7 +537,8 @@ def test_text_takes_its_length_in_memory_and_names_may_have_dots(write):
 def test_an_empty_frame_costs_nothing(laion_shards):
     frame = ld.read_shards(laion_shards(0))
     found = ld.plan(frame, "where")
-    assert found.seconds == 0 and found.bytes_read == 0 and "0 rows" in str(found)
+    assert found.seconds == 0 and found.bytes_read == 0 and "0 bytes/s" not in str(found)
+    assert "0 rows in 1 partition of up to 0 rows" in str(found)
     with pytest.raises(OptionError, match="without rows"):
         found.scaled(rows=10)
 
@@ -421,7 +584,7 @@ def test_workers_that_have_cards_say_which(frame, emb, monkeypatch):
 
 
 def test_a_partition_that_does_not_fit_is_told_with_the_remedy(laion_shards):
-    frame = ld.read_shards(laion_shards(5000))
+    frame = ld.read_shards(laion_shards(5000, row_group_size=500))
     found = ld.plan(frame, "export", workers=1, rates=RATES)
     a_row = found.steps[0].row_memory
     assert found.memory_bytes == round(1000 + 5000 * a_row)
@@ -431,6 +594,20 @@ def test_a_partition_that_does_not_fit_is_told_with_the_remedy(laion_shards):
     assert f"needs {in_bytes(found.memory_bytes)} and has {in_bytes(limit)}" in str(tight)
     none = ld.plan(frame, "export", workers=1, memory_limit="500 B", rates=RATES)
     assert "Give each more memory" in str(none)
+    coarse = ld.read_shards(laion_shards(5000, row_group_size=2400, folder="coarse"))
+    kept = ld.plan(coarse, "export", workers=1, memory_limit=limit + 9000, rates=RATES)
+    (remedy,) = [note for note in kept.notes() if "max_rows_per_partition" in note]
+    rows = int(remedy.partition("=")[2].rstrip(".)"))
+    assert 2400 <= rows <= 2600, "2_000 would leave row groups of 2,400 as they are"
+
+
+def test_row_groups_that_are_too_large_are_told_with_another_remedy(laion_shards):
+    frame = ld.read_shards(laion_shards(5000))
+    found = ld.plan(frame, "export", workers=1, rates=RATES)
+    limit = round(1000 + 2500 * found.steps[0].row_memory)
+    said = found.scaled(memory_limit=limit).notes()[0]
+    assert "some of 5,000 rows" in said and "row groups of at most 2,000 rows" in said
+    assert "max_rows_per_partition" not in said
 
 
 def test_in_words():

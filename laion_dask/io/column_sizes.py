@@ -16,10 +16,14 @@ _THREADS = 16
 
 @dataclass(frozen=True)
 class ColumnSize:
-    """Bytes of one column of a file: as they are stored, and before compression."""
+    """Bytes of one column of a file: as they are stored, and before compression.
+
+    ``group_rows`` is how many rows the file's largest row group has.
+    """
 
     stored: int
     plain: int
+    group_rows: int
 
 
 def column_sizes(paths: Sequence[str]) -> list[dict[str, ColumnSize]]:
@@ -43,14 +47,16 @@ def _of_file(path: str) -> dict[str, ColumnSize]:
         names = metadata.schema.to_arrow_schema().names
         stored: dict[str, int] = {}
         plain: dict[str, int] = {}
+        most = 0
         for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            most = max(most, group.num_rows)
             for chunk in map(group.column, range(group.num_columns)):
                 name = _top(chunk.path_in_schema, names)
                 stored[name] = stored.get(name, 0) + chunk.total_compressed_size
                 plain[name] = plain.get(name, 0) + chunk.total_uncompressed_size
     except ARROW_ERRORS as error:
         raise damaged(path, error) from error
-    return {name: ColumnSize(stored[name], plain[name]) for name in stored}
+    return {name: ColumnSize(stored[name], plain[name], most) for name in stored}
 
 
 def _top(path: str, names: Sequence[str]) -> str:

@@ -15,6 +15,8 @@ from laion_dask.io.column_sizes import ColumnSize, column_sizes
 from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.embeddings import Embeddings
 from laion_dask.io.pieces import Piece, Shard
+from laion_dask.kernels.filter import passes
+from laion_dask.kinds import kind_of
 from laion_dask.schema import PROVENANCE
 
 #: Of more shards than this only some footers are read for their columns' sizes, evenly spread.
@@ -37,11 +39,15 @@ class Data:
     columns : tuple of str
         Of the frame, computed ones included.
     filtered : frozenset of str
-        Columns that the scan's own filter reads.
+        Columns that the frame's filters read.
     sizes : dict of path to the columns' sizes
         By their names in the frame; of some shards, where there are many.
     fixed : dict of str to float
         Bytes of a value in memory, for columns of a fixed width.
+    kinds : dict of str to str
+        Of the columns that the scan can read; see `laion_dask.kinds`.
+    all_kinds : dict of str to str
+        Of the frame's columns, computed ones included.
     """
 
     pieces: tuple[Piece, ...]
@@ -50,6 +56,7 @@ class Data:
     sizes: dict[str, dict[str, ColumnSize]]
     fixed: dict[str, float]
     kinds: dict[str, str]
+    all_kinds: dict[str, str]
     backend: str
 
     @property
@@ -60,6 +67,13 @@ class Data:
     def partition_rows(self) -> int:
         """Rows of the largest partition."""
         return max((piece.n_rows for piece in self.pieces), default=0)
+
+    @property
+    def group_rows(self) -> int:
+        """Rows of the largest row group, of the shards whose footers were read."""
+        return max(
+            (s.group_rows for sizes in self.sizes.values() for s in sizes.values()), default=0
+        )
 
     @property
     def shards(self) -> list[Shard]:
@@ -119,10 +133,17 @@ def open_data(frame: dd.DataFrame) -> Data:
         sizes[shard.path] = {names.get(old, old): size for old, size in found.items()}
     types = {name: type_ for scan, _ in scans for name, type_ in scan.types}
     used = {name for scan, _ in scans if scan.where is not None for name in scan.where.columns}
+    used |= {name for _, (said,) in lineage.mapped(frame, passes) for name in said.columns}
     kinds = {name: kind for scan, _ in scans for name, kind in scan.kinds.items()}
+    all_kinds = {str(name): kind_of(dtype) for name, dtype in frame.dtypes.items()}
+    all_kinds |= {name: kind for name, kind in kinds.items() if name in all_kinds}
     fixed = {name: width for name, t in types.items() if (width := _width(t)) is not None}
+    for name, dtype in frame.dtypes.items():  # computed ones
+        if name not in types:
+            fixed[str(name)] = getattr(dtype, "itemsize", 8)
     columns = tuple(map(str, frame.columns))
-    return Data(pieces, columns, frozenset(used), sizes, fixed, kinds, scans[0][0].backend)
+    backend = scans[0][0].backend
+    return Data(pieces, columns, frozenset(used), sizes, fixed, kinds, all_kinds, backend)
 
 
 def _width(type_: pa.DataType) -> float | None:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 import dask.dataframe as dd
 import pandas as pd
 
-from laion_dask.errors import OptionError, must_be
+from laion_dask.errors import OptionError
 from laion_dask.explore.plan.data import Data
-from laion_dask.explore.plan.lines import Line, line_of
+from laion_dask.explore.plan.given import number, whole
+from laion_dask.explore.plan.lines import Line, line_of, measured
+from laion_dask.explore.plan.passes import steps
 from laion_dask.explore.plan.rates import CPU, Rates, open_rates
-from laion_dask.explore.plan.steps import Step, steps
-from laion_dask.explore.plan.units import in_bytes, in_time
+from laion_dask.explore.plan.steps import Step
+from laion_dask.explore.plan.units import in_bytes, in_time, several
 from laion_dask.explore.plan.workers import Workers, find_workers, with_limit
 from laion_dask.io.embeddings import Embeddings
 from laion_dask.models.heads import Head
@@ -67,6 +69,7 @@ class Plan:
 
     @property
     def bytes_read(self) -> int:
+        """Of all steps, as files hold them; what is written is not in it."""
         return sum(line.step.bytes_read for line in self.lines)
 
     @property
@@ -96,29 +99,31 @@ class Plan:
         """The same job over so many rows, by other workers.
 
         Rows are taken to be like those of the frame, in partitions as large. What is not given
-        stays; workers that are given are cores, or cards where ``card`` names one.
+        stays: of other workers the card and the memory of each. Workers that are given have one
+        thread each; ``card="cpu"`` makes cores of cards.
 
         Raises
         ------
         OptionError
             As `plan`.
         """
-        must_be("rows", rows, (int, type(None)), "a number of rows")
-        if rows is not None and (rows < 1 or not self.data.rows):
+        rows = self.rows if rows is None else whole("rows", rows, "a number of rows")
+        if not self.data.rows and rows:
             raise OptionError(
-                f"rows is {rows:,}, and the frame has {self.data.rows:,}. Expected at least 1 of "
-                "both: a frame without rows does not tell what a row takes."
+                f"rows is {rows:,}, and the frame has none. Plan one that has: a frame without "
+                "rows does not tell what a row takes."
             )
         chosen = self.workers
         if workers is not None or card is not None:
-            device = None if card is None else self.rates.card(card).name
+            device = chosen.device if card is None else self.rates.device(card)
             n = chosen.n if workers is None else workers
-            chosen = find_workers(n, device, self.data.backend)
+            other = find_workers(n, device, self.data.backend)
+            chosen = replace(other, memory_limit=chosen.memory_limit)
         if memory_limit is not None:
             chosen = with_limit(chosen, memory_limit)
         return replace(
             self,
-            rows=self.rows if rows is None else rows,
+            rows=rows,
             workers=chosen,
             storage=self.storage if storage is None else _storage(storage),
         )
@@ -148,7 +153,7 @@ class Plan:
                 f"Nothing has been measured on {who} of {', '.join(unknown)}: give rates= of your "
                 "own for a time."
             )
-        return [*said, *_measured(lines), *self._about_cards(lines), self._about_storage()]
+        return [*said, *measured(lines), *self._about_cards(lines), self._about_storage()]
 
     def _about_cards(self, lines: list[Line]) -> list[str]:
         if self.workers.device == CPU:
@@ -158,7 +163,10 @@ class Plan:
             f"Memory is the host's; on the card a partition takes about {in_bytes(held)}, "
             "beside blocks of embeddings, which are halved where they do not fit."
         ]
-        peaks = [*dict.fromkeys(f"Peaks: {line.card.source}." for line in lines if line.card)]
+        cards = dict.fromkeys(line.card for line in lines if line.card)
+        peaks = [f"Peaks of {card.name}: {card.source}." for card in cards]
+        others = [card.name for card in cards if card.name != self.workers.device]
+        peaks += [f"They stand for those of {self.workers.device}." for _ in others]
         if peaks:
             said.append(
                 "At best is what the peaks do not let it fall below, with perfect overlap: a "
@@ -169,7 +177,14 @@ class Plan:
     def _about_storage(self) -> str:
         if self.storage is not None:
             return f"Storage: {in_bytes(self.storage)}/s for all workers together, as given."
+        if not self.bytes_read:
+            return "Storage counts as fast enough; nothing is read that a plan knows of."
         need = max((line.needs for line in self.lines), default=0.0)
+        if not need:
+            return (
+                "Storage counts as fast enough. How fast that is cannot be said: no step that "
+                "reads has been measured. Say with storage= what it gives."
+            )
         return (
             "Storage counts as fast enough: it would have to give "
             f"{in_bytes(need)}/s for all workers together. Say with storage= what it gives."
@@ -179,8 +194,8 @@ class Plan:
         data, workers = self.data, self.workers
         tasks = round(len(data.pieces) * self.rows / max(1, data.rows))
         head = (
-            f"{self.rows:,} rows in {tasks:,} partitions of up to {data.partition_rows:,} rows; "
-            f"{workers}"
+            f"{several(self.rows, 'row')} in {several(tasks, 'partition')} of up to "
+            f"{several(data.partition_rows, 'row')}; {workers}"
         )
         rows = [line.shown() for line in self.lines]
         if len(rows) > 1:
@@ -235,14 +250,16 @@ def plan(
         or with an argument: ``("where", "similarity > 0.3")``, ``("search", 1000)`` for so many
         queries, ``("distributions", ["similarity"])``, ``("similarity", embeddings)`` for the CLIP
         score, ``("embed", "ViT-L-14")``. Heads that follow one another read embeddings once.
+        Scores that the frame itself carries are lines of their own, once for each verb that
+        computes them; what others than this package mapped over it is not counted.
     embeddings : Embeddings, optional
         Of the frame's rows; by default those that the frame was scored with.
     workers : int, optional
         So many cores, or cards. By default the workers of the client that is there, else the
         cores of this process.
     card : str, optional
-        What the workers are: ``"NVIDIA H200"``. By default cores, or, if the frame is cuDF's, what
-        the client's workers say.
+        What the workers are: ``"NVIDIA H200"``, or ``"cpu"``. By default cores, or, if the frame is
+        cuDF's, what the client's workers say.
     memory_limit : str or int, optional
         Host memory of each worker, such as ``"4GB"``; by default what a client's workers have.
     storage : float, optional
@@ -265,32 +282,13 @@ def plan(
         When the frame does not lead back to shards, and as the verbs themselves do.
     """
     known = open_rates(rates)
-    device = None if card is None else known.card(card).name
+    device = None if card is None else known.device(card)
     data, made = steps(frame, verbs, embeddings)
     there = find_workers(workers, device, data.backend)
     there = there if memory_limit is None else with_limit(there, memory_limit)
     given = None if storage is None else _storage(storage)
-    return Plan(data, tuple(made), there, known, given, data.rows)
-
-
-def _measured(lines: list[Line]) -> list[str]:
-    """Where the rates come from, and what their spread leaves out."""
-    rates = [line.rate for line in lines if line.rate is not None]
-    said = []
-    for about in dict.fromkeys((rate.processor, rate.date) for rate in rates):
-        files = dict.fromkeys(r.source for r in rates if (r.processor, r.date) == about)
-        said.append(f"Measured on {about[0]}, {about[1]}: {', '.join(files)}.")
-    if rates:
-        said.append(
-            "Between is the spread of the benchmark's own runs. Another processor, cores that "
-            "share one memory, and a slow network are not in it; nor is starting workers, loading "
-            "models and scheduling, which is most of the time of a small job."
-        )
-    return said
+    return Plan(data, made, there, known, given, data.rows)
 
 
 def _storage(given: float) -> float:
-    must_be("storage", given, (int, float), "bytes a second, such as 2e9")
-    if not 0 < given < float("inf"):
-        raise OptionError(f"storage is {given!r}. Expected bytes a second, such as 2e9.")
-    return float(given)
+    return number("storage", given, "bytes a second, such as 2e9")

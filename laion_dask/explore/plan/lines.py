@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from laion_dask.errors import OptionError
 from laion_dask.explore.plan.data import Data
 from laion_dask.explore.plan.rates import CPU, Card, Rate, Rates
 from laion_dask.explore.plan.steps import Step
@@ -88,12 +87,17 @@ class Line:
         a_row = self.step.row_memory * self.workers.threads
         rest = limit - (self.memory_bytes - a_row * data.partition_rows)
         fitting = int(rest // a_row) if a_row else 0
-        if 0 < fitting < data.partition_rows and fitting >= 1000:
-            fitting -= fitting % 1000
+        if fitting < 1000:
+            return f"{said}Give each more memory: fewer workers, or memory_limit= of start_cluster."
+        round_ = fitting - fitting % 1000
+        if fitting < data.group_rows:
             return (
-                f"{said}Make partitions smaller: read_shards(max_rows_per_partition={fitting:_})."
+                f"{said}Partitions are whole row groups, and there are some of "
+                f"{data.group_rows:,} rows: write the shards anew with row groups of at most "
+                f"{round_:,} rows, or give each worker more memory."
             )
-        return f"{said}Give each more memory: fewer workers, or memory_limit= of start_cluster."
+        fitting = fitting if round_ < data.group_rows else round_
+        return f"{said}Make partitions smaller: read_shards(max_rows_per_partition={fitting:_})."
 
 
 def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, data: Data) -> Line:
@@ -112,16 +116,29 @@ def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, d
         seconds, low, high = max(work, reading), max(fast, reading), slow + reading
         limit = "storage" if reading > work else "processor" if workers.device == CPU else "card"
         needs = step.bytes_read / work if work else 0.0
-    elif workers.device != CPU and step.bytes_read:
+    elif workers.device != CPU and step.row_memory:  # images have none, and unknown bytes
         card, bounds = _bounds(step, workers, rates)
         if bounds:
             at_best = max([*bounds.values(), reading])
             needs = step.bytes_read / at_best if at_best else 0.0
             limit = max({"storage": reading, **bounds}.items(), key=lambda bound: bound[1])[0]
     held = step.row_memory * data.partition_rows * workers.threads
-    process = rate.process_bytes if rate else max((r.process_bytes for r in rates.rates), default=0)
+    process = rate.process_bytes if rate else _process(step, rates)
+    if rate is None:
+        notes += (
+            f"{step.name}: its memory was not measured; it is its partition and embeddings, and "
+            f"the {in_bytes(process)} of a process that does what is most like it.",
+        )
     memory = round(process + step.resident + held)
     return Line(step, workers, rate, card, seconds, low, high, at_best, needs, limit, memory, notes)
+
+
+def _process(step: Step, rates: Rates) -> float:
+    """Bytes of a process for a step that was not measured: of one of its kind, else of any."""
+    kind = step.rate.partition(" ")[0]
+    alike = [r.process_bytes for r in rates.rates if r.step.partition(" ")[0] == kind]
+    least = min((r.process_bytes for r in rates.rates), default=0)
+    return max(alike, default=least) + step.query_bytes * step.queries
 
 
 def _rate(step: Step, device: str, rates: Rates) -> tuple[Rate | None, tuple[str, ...]]:
@@ -132,12 +149,16 @@ def _rate(step: Step, device: str, rates: Rates) -> tuple[Rate | None, tuple[str
     notes: tuple[str, ...] = ()
     exact = [rate for rate in found if rate.queries == step.queries]
     rate = (exact or found)[0]
+    more = max(0, step.queries - (exact or found)[-1].queries)
     if not exact and len(found) > 1:
         rate = _between(found[0], found[-1], step.queries)
         notes = (
             f"{step.name}: by a straight line through the times of {found[0].queries:,} and "
             f"{found[-1].queries:,}.",
         )
+    rate = replace(rate, process_bytes=round(rate.process_bytes + more * step.query_bytes))
+    if rate.device != device:
+        notes += (f"{step.name}: measured on {rate.device}, and taken to hold for {device}.",)
     if rate.row_bytes and step.row_bytes and rate.row_bytes != step.row_bytes:
         factor = rate.row_bytes / step.row_bytes
         rate = _faster(rate, factor)
@@ -166,12 +187,27 @@ def _between(one: Rate, many: Rate, queries: int) -> Rate:
 
 def _bounds(step: Step, workers: Workers, rates: Rates) -> tuple[Card | None, dict[str, float]]:
     """Seconds below which a card's peaks do not let a step: by its link, memory and arithmetic."""
-    try:
-        card = rates.card(workers.device)
-    except OptionError:
+    card = rates.card(workers.device)
+    if card is None:
         return None, {}
     return card, {
         "link to the card": step.bytes_read / (card.link_bytes_per_s * workers.n),
         "card's memory": step.bytes_read / (card.memory_bytes_per_s * workers.n),
         "card's arithmetic": step.rows * step.flop / (card.bfloat16_flop_per_s * workers.n),
     }
+
+
+def measured(lines: list[Line]) -> list[str]:
+    """Where the rates come from, and what their spread leaves out."""
+    rates = [line.rate for line in lines if line.rate is not None]
+    said = []
+    for about in dict.fromkeys((rate.processor, rate.date) for rate in rates):
+        files = dict.fromkeys(r.source for r in rates if (r.processor, r.date) == about)
+        said.append(f"Measured on {about[0]}, {about[1]}: {', '.join(files)}.")
+    if rates:
+        said.append(
+            "Between is the spread of the benchmark's own runs. Another processor, cores that "
+            "share one memory, and a slow network are not in it; nor is starting workers, loading "
+            "models and scheduling, which is most of the time of a small job."
+        )
+    return said

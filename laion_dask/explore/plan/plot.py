@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from laion_dask.errors import OptionError, must_be
 from laion_dask.explore.plan.job import Plan
+from laion_dask.explore.plan.rates import CPU
 from laion_dask.explore.plan.units import in_bytes
 from laion_dask.explore.plots import _holoviews
 
@@ -81,7 +82,7 @@ def scaling_plot(
 
 
 def _cores(hv, plan: Plan, workers: Sequence[int]) -> list:
-    tables = [plan.scaled(workers=n).table for n in workers]
+    tables = [plan.scaled(workers=n, card=CPU).table for n in workers]
     times = {name: [t[name].sum() for t in tables] for name in ("seconds_low", "seconds_high")}
     seconds = [sum(t["seconds"]) for t in tables]
     if any(map(math.isnan, seconds)):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
 from laion_dask.errors import OptionError, did_you_mean, must_be
+from laion_dask.explore.plan.given import number, whole
 
 _OURS = Path(__file__).with_name("rates.json")
 CPU = "cpu"
@@ -50,6 +52,7 @@ class Rate:
     queries: int = 1
 
     def __post_init__(self) -> None:
+        _check(self, f"of the rate of {self.step!r}")
         if not 0 < self.slowest <= self.rows_per_s <= self.fastest:
             raise OptionError(
                 f"The rate of {self.step!r} is {self.rows_per_s!r}, its slowest run "
@@ -80,6 +83,21 @@ class Card:
     memory_bytes: float
     source: str
 
+    def __post_init__(self) -> None:
+        _check(self, f"of the card {self.name!r}")
+
+
+def _check(made: Rate | Card, of: str) -> None:
+    """Refuse fields of other types than they are declared with."""
+    for field in fields(made):
+        given = getattr(made, field.name)
+        if field.type == "str":
+            must_be(f"{field.name} {of}", given, str, "text")
+        elif field.type == "int":
+            whole(f"{field.name} {of}", given, "a whole number", int(field.name == "queries"))
+        else:
+            number(f"{field.name} {of}", given, "a number above 0")
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -89,27 +107,44 @@ class Rates:
     cards: tuple[Card, ...]
 
     def of(self, step: str, device: str) -> list[Rate]:
-        """What was measured of a step on a device, by its number of queries."""
-        found = [r for r in self.rates if (r.step, r.device) == (step, device)]
+        """What was measured of a step on a device, by its number of queries.
+
+        Of "NVIDIA H200 NVL" what was measured on a card of that name, else on "NVIDIA H200".
+        """
+        of_step = [rate for rate in self.rates if rate.step == step]
+        nearest = _nearest(device, [rate.device for rate in of_step])
+        found = [rate for rate in of_step if rate.device == nearest]
         return sorted(found, key=lambda rate: rate.queries)
 
-    def card(self, name: str) -> Card:
-        """A card by its name, or the beginning of it.
+    def card(self, name: str) -> Card | None:
+        """The peaks of a card, by its name or the longest known one that it begins with."""
+        nearest = _nearest(name, [card.name for card in self.cards])
+        return next((card for card in self.cards if card.name == nearest), None)
+
+    def device(self, name: str) -> str:
+        """A card, or ``"cpu"``, as it is called here; a longer name than any known stays.
 
         Raises
         ------
         OptionError
-            When no such card is known.
+            When neither its peaks nor a rate of it are known.
         """
         must_be("card", name, str, "the name of a card, such as 'NVIDIA H200'")
-        for card in self.cards:
-            if name.lower().startswith(card.name.lower()):
-                return card
-        hint = did_you_mean(name, [card.name for card in self.cards])
+        known = [CPU, *(card.name for card in self.cards), *(rate.device for rate in self.rates)]
+        nearest = _nearest(name, known)
+        if nearest is not None:
+            return nearest if len(nearest) == len(name) else name
+        hint = did_you_mean(name, known)
         raise OptionError(
             f"card is {name!r}, whose peaks are not known.{hint} Another one's go into rates=, "
             "under 'cards'."
         )
+
+
+def _nearest(name: str, known: Sequence[str]) -> str | None:
+    """The longest known name that a name is, or begins with as whole words."""
+    fitting = [k for k in known if re.match(rf"{re.escape(k)}(?!\w)", name, re.IGNORECASE)]
+    return max(fitting, key=len, default=None)
 
 
 def open_rates(given: Mapping | str | os.PathLike | None) -> Rates:
@@ -172,6 +207,8 @@ def _checked(given: object, what: str) -> Rates:
 def _all(kind: type, given: Sequence[Mapping], what: str) -> tuple:
     names = [field.name for field in fields(kind)]
     made = []
+    plural = f"{kind.__name__.lower()}s"
+    must_be(f"{plural!r} of {what}", given, (list, tuple), "a list of mappings")
     for one in given:
         must_be(f"An entry of {what}", one, Mapping, f"a mapping with {', '.join(names)}")
         for name in one:

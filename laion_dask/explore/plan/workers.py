@@ -9,7 +9,8 @@ import distributed
 from dask.utils import parse_bytes
 from distributed.system import MEMORY_LIMIT
 
-from laion_dask.errors import OptionError, must_be
+from laion_dask.errors import OptionError
+from laion_dask.explore.plan.given import whole
 from laion_dask.explore.plan.rates import CPU
 from laion_dask.explore.plan.units import in_bytes
 
@@ -57,15 +58,15 @@ def with_limit(workers: Workers, given: str | int) -> Workers:
         When it is no number of bytes.
     """
     try:
-        limit = parse_bytes(given)
-    except (ValueError, AttributeError, TypeError):
+        limit = 0 if isinstance(given, bool) else int(parse_bytes(given))
+    except (ValueError, AttributeError, TypeError, OverflowError):
         limit = 0
     if limit < 1:
         raise OptionError(f"memory_limit is {given!r}. Expected bytes, or such as '4GB'.")
-    return replace(workers, memory_limit=int(limit))
+    return replace(workers, memory_limit=limit)
 
 
-def find_workers(given: int | None, card: str | None, backend: str) -> Workers:
+def find_workers(given: int | None, device: str | None, backend: str) -> Workers:
     """So many as were given, else those of the client that is there, else this process. Eager.
 
     Raises
@@ -73,27 +74,26 @@ def find_workers(given: int | None, card: str | None, backend: str) -> Workers:
     OptionError
         When the number is no whole number from 1.
     """
-    must_be("workers", given, (int, type(None)), "a number of workers, or None for those there are")
-    if isinstance(given, bool) or (given is not None and given < 1):
-        raise OptionError(
-            f"workers is {given!r}. Expected at least 1, or None for those there are."
-        )
     if given is not None:
-        return Workers(given, device=card or CPU)
+        expected = "a number of workers, or None for those there are"
+        return Workers(whole("workers", given, expected), device=device or CPU)
     client = _client()
     if client is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return Workers(1, 1 if card else cores or 1, card or CPU, MEMORY_LIMIT)
+        threads = 1 if device not in (None, CPU) else cores or 1
+        return Workers(1, threads, device or CPU, MEMORY_LIMIT)
     there = list(client.scheduler_info(n_workers=-1)["workers"].values())
     if not there:
         raise OptionError(
             "The client has no workers yet. Wait for them, or say how many: workers=."
         )
-    if card is None and (backend == "cudf" or getattr(client, "gpu", False)):
-        card = next((w["gpu"]["name"] for w in there if w.get("gpu")), "of unknown name")
+    if device is None and (backend == "cudf" or getattr(client, "gpu", False)):
+        device = next((w["gpu"]["name"] for w in there if w.get("gpu")), "of unknown name")
     limits = [w["memory_limit"] for w in there if w["memory_limit"]]
-    threads = 1 if card else max(1, sum(w["nthreads"] for w in there) // len(there))
-    return Workers(len(there), threads, card or CPU, min(limits, default=None))
+    threads = 1
+    if device in (None, CPU):
+        threads = max(1, sum(w["nthreads"] for w in there) // len(there))
+    return Workers(len(there), threads, device or CPU, min(limits, default=None))
 
 
 def _client() -> distributed.Client | None:

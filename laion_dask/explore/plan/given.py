@@ -1,0 +1,38 @@
+"""Numbers that somebody gave, checked; a bool is none of them."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+from laion_dask.errors import OptionError
+
+
+def whole(what: str, given: object, expected: str, least: int = 1) -> int:
+    """A whole number, NumPy's too.
+
+    Raises
+    ------
+    OptionError
+        When it is none, or less than the least.
+    """
+    if isinstance(given, bool) or not isinstance(given, Integral) or given < least:
+        raise OptionError(f"{what} is {_shown(given)}. Expected {expected}, at least {least}.")
+    return int(given)
+
+
+def number(what: str, given: object, expected: str) -> float:
+    """A finite number above 0, NumPy's too.
+
+    Raises
+    ------
+    OptionError
+        When it is none.
+    """
+    wrong = isinstance(given, bool) or not isinstance(given, Real)
+    if wrong or not 0 < given < float("inf"):
+        raise OptionError(f"{what} is {_shown(given)}. Expected {expected}.")
+    return float(given)
+
+
+def _shown(given: object) -> str:
+    return f"{given:,}" if type(given) is int else repr(given)
