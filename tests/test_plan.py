@@ -347,7 +347,7 @@ def test_heads_of_one_score_share_their_embeddings_and_queries_count_too(frame, 
 
 
 def test_caption_heads_read_the_captions_once(folder, frame):
-    scored = frame.laion.score_captions(ld.heads.CaptionHead("words", len_of))
+    scored = frame.laion.score_captions(ld.heads.CaptionHead("words", len))
     own = stored(folder, "TEXT")
     assert ld.plan(scored, ("distributions", "words")).bytes_read == own
     assert ld.plan(scored, "export").bytes_read == stored(folder)
@@ -538,7 +538,7 @@ def test_an_empty_frame_costs_nothing(laion_shards):
     frame = ld.read_shards(laion_shards(0))
     found = ld.plan(frame, "where")
     assert found.seconds == 0 and found.bytes_read == 0 and "0 bytes/s" not in str(found)
-    assert "0 rows in 1 partition of up to 0 rows" in str(found)
+    assert "No rows, so there is nothing to read" in str(found)
     with pytest.raises(OptionError, match="without rows"):
         found.scaled(rows=10)
 

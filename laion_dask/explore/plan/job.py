@@ -197,6 +197,8 @@ class Plan:
             f"{several(self.rows, 'row')} in {several(tasks, 'partition')} of up to "
             f"{several(data.partition_rows, 'row')}; {workers}"
         )
+        if not self.rows:
+            head = f"No rows, so there is nothing to read or to compute; {workers}"
         rows = [line.shown() for line in self.lines]
         if len(rows) > 1:
             total = {"step": "total", "bytes read": in_bytes(self.bytes_read)}

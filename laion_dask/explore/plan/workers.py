@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import distributed
 from dask.utils import parse_bytes
@@ -58,6 +59,7 @@ def with_limit(workers: Workers, given: str | int) -> Workers:
         When it is no number of bytes.
     """
     try:
+        given = int(given) if isinstance(given, Integral) and not isinstance(given, bool) else given
         limit = 0 if isinstance(given, bool) else int(parse_bytes(given))
     except (ValueError, AttributeError, TypeError, OverflowError):
         limit = 0
