@@ -392,7 +392,7 @@ def test_memory_of_steps_that_were_not_measured(frame, emb):
     # As of the CPU's step of its kind, else of the smallest process that was measured.
     score = memory("score", "Test card")
     assert score.memory_bytes == 1000 + held
-    assert "its memory was not measured" in str(score)
+    assert "Memory where nothing was measured" in str(score)
     assert memory(("embed", "ViT-L-14")).memory_bytes == 2139686912
     assert "0 bytes/s" not in str(memory(("embed", "ViT-L-14")))
     # A query is 128 float32, and 10 results of 8 candidates of 20 bytes and a cosine.

@@ -126,8 +126,8 @@ def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, d
     process = rate.process_bytes if rate else _process(step, rates)
     if rate is None:
         notes += (
-            f"{step.name}: its memory was not measured; it is its partition and embeddings, and "
-            f"the {in_bytes(process)} of a process that does what is most like it.",
+            "Memory where nothing was measured: the partition, the embeddings, and a process as "
+            "for what is most like it on a core; models larger than that one's are not in it.",
         )
     memory = round(process + step.resident + held)
     return Line(step, workers, rate, card, seconds, low, high, at_best, needs, limit, memory, notes)
