@@ -13,7 +13,7 @@ from distributed.scheduler import WorkerState
 import laion_dask as ld
 from laion_dask import partition, workers
 from laion_dask.cluster import replace
-from laion_dask.cluster.replace import ReplaceSpoiled, spoils
+from laion_dask.cluster.replace import ReplaceSpoiled, spoiling
 from laion_dask.errors import DeviceLostError, ShardError
 from laion_dask.verbs.task_runner import run_each
 
@@ -44,7 +44,10 @@ SCRIPT = """
 
     def fail_always(part, number):
         if number == 1:
-            raise RuntimeError("{SPOILED}")
+            try:
+                raise RuntimeError("{SPOILED}")
+            except RuntimeError as error:
+                raise ValueError("my kernel failed") from error
         return number
 
     def tasks(kernel, *args):
@@ -70,6 +73,7 @@ SCRIPT = """
                 tasks(fail_always)
             except DeviceLostError as error:
                 assert "{SPOILED}" in str(error) and "'fail_always-" in str(error), error
+                assert "my kernel failed" in str(error), error
                 assert str(error).startswith("2 workers ended"), error
             else:
                 raise AssertionError("no error")
@@ -120,6 +124,12 @@ def chained(error, cause):
     return error
 
 
+def root(error):
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 class Unpicklable(RuntimeError):
     def __reduce__(self):
         raise TypeError("not this one")
@@ -146,7 +156,10 @@ def test_which_errors_end_a_worker(monkeypatch, error, ends):
     told, ended = [], []
     message = error_message(error)
     task = SimpleNamespace(exception=message["exception"], exception_text=message["exception_text"])
-    assert spoils(task) is ends
+    said = spoiling(task)
+    assert (said is not None) is ends
+    # Both the error that came out and the one of CUDA that it came from.
+    assert not ends or (message["exception_text"] in said and str(root(error)) in said)
     worker = SimpleNamespace(nanny="tcp://1", state=SimpleNamespace(tasks={"a": task}))
     plugin = ReplaceSpoiled()
     plugin.setup(worker)
@@ -159,7 +172,7 @@ def test_which_errors_end_a_worker(monkeypatch, error, ends):
     assert not ended
     plugin.transition("a", "executing", "error")
     assert ended == [replace.EXIT_STATUS] * ends
-    assert told == [("a", message["exception_text"])] * ends
+    assert told == [("a", said)] * ends
 
 
 def test_a_worker_that_ended_without_a_word(monkeypatch):

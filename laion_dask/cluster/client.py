@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from contextlib import suppress
 
 import dask
 import distributed
 from dask.utils import format_bytes
 
+from laion_dask.cluster import settings as held
 from laion_dask.cluster.replace import NAME, ReplaceSpoiled
 from laion_dask.errors import MissingExtraError
+
+#: How long a client that could not be made may take to close, in seconds.
+_ABANDONED = 5
 
 
 class Client(distributed.Client):
     """A client of `distributed`, whose repr prints the settings of the cluster. Eager.
 
-    While it is open, three of Dask's settings hold in this process, where graphs are built;
-    closing it puts back what was there:
+    While it is open, three of Dask's settings hold in this process, where graphs are built; of
+    several such clients the newest counts, and with the last one comes back what was there before,
+    but for what somebody else has set since:
 
     - ``dataframe.convert-string`` is off: cuDF has no strings of pandas' Arrow kind, and a column
       keeps the type that it was read with;
@@ -29,6 +35,8 @@ class Client(distributed.Client):
     - ``distributed.deploy.lost-worker-timeout``, 15 s by default, after which a cluster object
       ends the nanny of a worker that has gone, is longer: a worker that is being replaced needs
       some of that for its imports and its pool.
+
+    A client that cannot be made leaves nothing behind: no default client and no setting.
 
     Its workers are replaced when their card can no longer be used: see `ReplaceSpoiled`.
 
@@ -48,28 +56,41 @@ class Client(distributed.Client):
     """
 
     def __init__(self, *args, settings: Mapping[str, str], gpu: bool | None, **kwargs) -> None:
-        self._replaced: dict[str, tuple] = {}  # of a setting, what it is here and what it was
+        self.status = "newly-created"
         self.settings, self.gpu = dict(settings), gpu
-        super().__init__(*args, **kwargs)
-        self._set("dataframe.convert-string", False)
-        if dask.config.get("dataframe.shuffle.method", None) is None:
-            self._set("dataframe.shuffle.method", "p2p" if gpu is False else "tasks")
-        # A nanny on this machine is there as long as the cluster; a job of a queue may be gone.
-        self._set("distributed.deploy.lost-worker-timeout", "2m" if gpu is None else "1h")
-        self.settings |= {
-            "host memory": self._host_memory(),
-            "shuffle": dask.config.get("dataframe.shuffle.method"),
-            "dashboard": str(self.dashboard_link),
-        }
+        held.hold(self, held.of_cluster(gpu))
+        try:
+            super().__init__(*args, **kwargs)
+            self.settings |= {
+                "host memory": self._host_memory(),
+                "shuffle": dask.config.get("dataframe.shuffle.method"),
+                "dashboard": str(self.dashboard_link),
+            }
+            self._replace_spoiled()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _replace_spoiled(self) -> None:
         try:
             self.register_plugin(ReplaceSpoiled())
         except ImportError as error:
             self.unregister_worker_plugin(NAME)
-            self.close()
             raise MissingExtraError(
                 f"A worker cannot import what this package needs ({error}). Install the same "
                 "version of laion_dask on all workers."
             ) from error
+
+    def _abandon(self) -> None:
+        """Close what is half made, and wait for nobody: `distributed` has registered it already."""
+        with suppress(Exception):
+            self.close(timeout=_ABANDONED)
+        self.status = "closed"  # so it is not the default client, however far it came
+        held.let_go(self)
+        held.leave_scheduler()
+        runner = getattr(self, "_loop_runner", None)  # not there if it failed before
+        if runner is not None:
+            runner.stop()
 
     def _host_memory(self) -> str:
         for worker in self.scheduler_info(n_workers=1)["workers"].values():
@@ -77,26 +98,11 @@ class Client(distributed.Client):
             return f"{format_bytes(limit)} a worker" if limit else "no limit"
         return "no worker has joined yet"
 
-    def _set(self, name: str, value) -> None:
-        self._replaced[name] = (value, dask.config.get(name, None))
-        dask.config.set({name: value})
-
-    def _put_back(self) -> None:
-        """What was set before, where nobody else has set it since."""
-        while self._replaced:
-            name, (ours, before) = self._replaced.popitem()
-            if dask.config.get(name, None) == ours:
-                dask.config.set({name: before})
-
-    def close(self, *args, **kwargs):
-        """Close the client; the cluster stays."""
-        self._put_back()
-        return super().close(*args, **kwargs)
-
-    def shutdown(self):
-        """End the workers and the scheduler, and close the client."""
-        self._put_back()
-        return super().shutdown()
+    async def _close(self, *args, **kwargs) -> None:
+        """Behind `close` and `shutdown`, and when the cluster ends by itself."""
+        held.let_go(self)
+        await super()._close(*args, **kwargs)
+        held.leave_scheduler()
 
     def __repr__(self) -> str:
         (_, headline), *rest = self.settings.items()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 
+import dask
+from distributed import Security, Status
 from distributed.comm.addressing import parse_address, parse_host_port
+from distributed.comm.registry import get_backend
 from distributed.deploy import Cluster
 
+from laion_dask.backend import require_ucx
 from laion_dask.cluster.client import Client
-from laion_dask.errors import OptionError, must_be
+from laion_dask.errors import LaionDaskError, MissingExtraError, OptionError, must_be
 
 
 def connect(address: str | os.PathLike | Cluster) -> Client:
@@ -27,9 +32,10 @@ def connect(address: str | os.PathLike | Cluster) -> Client:
     Raises
     ------
     OptionError
-        When it is no address.
+        When it is no scheduler's address, such as the dashboard's link, or the file no scheduler
+        file; when certificates are needed and none are set. Then nothing is left behind.
     MissingExtraError
-        When a worker cannot import this package.
+        When a worker cannot import this package, or for UCX without distributed-ucxx.
     OSError
         When no scheduler answers there.
 
@@ -101,23 +107,85 @@ def connect(address: str | os.PathLike | Cluster) -> Client:
     kinds = (str, os.PathLike, Cluster)
     must_be("address", address, kinds, "a scheduler's address, its file, or a cluster")
     if isinstance(address, Cluster):
+        if address.status in (Status.closing, Status.closed):
+            raise OptionError(f"address is {address!r}, which is closed. Start a new cluster.")
         return _joined(address, address.scheduler_address)
-    address = os.fspath(address)
+    address = os.fspath(address).strip()
     if os.path.isfile(address):
+        _check(_of_file(address), f"the address in the file {address!r}")
         return _joined(None, address, scheduler_file=address)
+    _check(address, repr(address))
+    return _joined(address, address)
+
+
+def _of_file(path: str) -> str:
+    """The address that a scheduler file names."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except ValueError as error:
+        raise _no_scheduler_file(path, f"it is no JSON ({error})") from error
+    if not isinstance(found, dict) or not isinstance(found.get("address"), str):
+        raise _no_scheduler_file(path, "it names no address")
+    return found["address"]
+
+
+def _no_scheduler_file(path: str, why: str) -> OptionError:
+    return OptionError(
+        f'{path!r} is no scheduler file: {why}. Expected JSON with an "address", as '
+        "'dask scheduler --scheduler-file' writes it once it runs."
+    )
+
+
+def _check(address: str, shown: str) -> None:
+    """Refuse what can be seen to be wrong before a client is made."""
     try:
         scheme, place = parse_address(address)
-        if scheme in ("tcp", "tls"):  # before a client is made, which would be left behind
-            parse_host_port(place)
-        return _joined(address, address)
+        if scheme in ("http", "https"):
+            raise ValueError("that is a web page, such as the dashboard")
+        if scheme.startswith("ucx"):
+            _require_ucx(address)
+        get_backend(scheme)
+        if scheme != "inproc":
+            host, port = parse_host_port(place.partition("/")[0])
+            if not host or not 0 < port < 2**16:
+                raise ValueError(f"{place!r} is no host and port")
     except ValueError as error:
         raise OptionError(
-            f"{address!r} is no scheduler's address ({error}), nor a file. Expected one such as "
+            f"{shown} is no scheduler's address ({error}), nor a file. Expected one such as "
             "'tcp://10.0.0.1:8786', as the scheduler prints it when it starts."
+        ) from error
+    loader = dask.config.get("distributed.client.security-loader", None)
+    if scheme not in ("tls", "wss") or loader:
+        return
+    if Security().get_connection_args("client").get("ssl_context") is None:
+        raise OptionError(
+            f"{shown} needs certificates, and none are set. Set distributed.comm.tls.ca-file, "
+            "distributed.comm.tls.client.cert and distributed.comm.tls.client.key in Dask's "
+            "configuration, or give the cluster object."
+        )
+
+
+def _require_ucx(address: str) -> None:
+    try:
+        require_ucx()
+    except MissingExtraError as error:
+        raise MissingExtraError(
+            f"{address!r} needs distributed-ucxx, which is not installed. Install "
+            "distributed-ucxx-cu13 (distributed-ucxx from conda-forge), or have the scheduler "
+            "listen on tcp://."
         ) from error
 
 
 def _joined(address, shown: str, **kwargs) -> Client:
     # A scheduler does not tell how its workers share their cards, and they may come and go.
     settings = {"workers": f"those of the scheduler at {shown}"}
-    return Client(address, settings=settings, gpu=None, **kwargs)
+    try:
+        return Client(address, settings=settings, gpu=None, **kwargs)
+    except (OSError, ImportError, LaionDaskError):
+        raise
+    except Exception as error:
+        raise OptionError(
+            f"No client can be made for {shown!r} ({type(error).__name__}: {error}). Expected the "
+            "address of a scheduler that this process can reach, such as 'tcp://10.0.0.1:8786'."
+        ) from error

@@ -56,14 +56,15 @@ class ReplaceSpoiled(distributed.WorkerPlugin):
         if finish != "error" or self._worker.nanny is None:
             return
         task = self._worker.state.tasks.get(key)
-        if task is not None and task.exception is not None and spoils(task):
+        error = spoiling(task) if task is not None and task.exception is not None else None
+        if error is not None:
             logger.error(
                 "The card can no longer be used by this process, which ends; its nanny starts "
                 "another. Task %r: %s",
                 key,
-                task.exception_text,
+                error,
             )
-            self._tell(str(key), task.exception_text)
+            self._tell(str(key), error)
             time.sleep(max(0, self._since + _GREETED - time.monotonic()))
             logging.shutdown()
             os._exit(EXIT_STATUS)
@@ -84,18 +85,22 @@ class ReplaceSpoiled(distributed.WorkerPlugin):
         words.join(_LAST_WORDS)
 
 
-def spoils(task) -> bool:
-    """Whether the error of a worker's failed task, or one that it came from, spoils the context."""
+def spoiling(task) -> str | None:
+    """The error of a worker's failed task as text, if it spoils the context, or None.
+
+    Where it came from another that does, that one is named too.
+    """
+    text = task.exception_text
     try:
         error = pickle.loads(task.exception.data)
     except Exception:
-        return is_spoiled(task.exception_text)
+        return text if is_spoiled(text) else None
     if type(error) is Exception:  # what stands for an error that cannot be pickled
-        return is_spoiled(task.exception_text)
-    seen = set()
+        return text if is_spoiled(text) else None
+    outer, seen = error, set()
     while error is not None and id(error) not in seen:
         if is_spoiled(error):
-            return True
+            return text if error is outer else f"{text}, which came from {error!r},"
         seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return False
+    return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import operator
 import os
 
 import distributed
@@ -19,6 +21,9 @@ _HERE = "127.0.0.1"
 _OUTSIDE = 0.2
 #: RMM's pool takes sizes in multiples of this (dask_cuda.plugins.RMMSetup, ``alignment_size``).
 _ALIGNED = 256
+
+#: What a script has to look like, for errors.
+_SCRIPT = "A script has to call start_cluster() under if __name__ == '__main__':"
 
 
 def start_cluster(
@@ -71,12 +76,15 @@ def start_cluster(
         When GPU workers are wanted and dask-cuda is not installed, or UCX and not distributed-ucxx.
     OptionError
         At once, for an option out of its range, and when GPU workers are asked for and fewer GPUs
-        are visible.
+        are visible; when CPU workers do not start.
     DeviceMemoryError
         When the GPU workers do not start, as when a card has less memory free than the pool takes.
 
     Notes
     -----
+    Workers are processes that import the caller's script again: in a script, what calls this has
+    to stand under ``if __name__ == "__main__":``. A notebook needs nothing of the kind.
+
     Under RMM's allocator torch has no statistics of memory (``torch.cuda.memory_stats`` raises),
     cannot capture CUDA graphs, and ``Tensor.record_stream`` does nothing: memory that a second
     stream uses has to be kept until an event says that it is done with.
@@ -84,7 +92,10 @@ def start_cluster(
     What ``frame.compute()`` brings back lies on the client's own first card, which has only what
     the pool leaves: search, summarise or export, and compute what is small.
     """
-    _check(n_workers, memory_limit, dashboard_port, torch_share, protocol)
+    _check_importing()
+    n_workers, dashboard_port = _check(
+        n_workers, gpu, memory_limit, dashboard_port, torch_share, protocol
+    )
     client = _current()
     if client is not None and (not gpu or getattr(client, "gpu", None)):
         print(f"Using the client that is there: {client.dashboard_link}")
@@ -103,7 +114,11 @@ def start_cluster(
     n, kind = len(cluster.workers), "GPU" if gpu else "CPU"
     head = f"{n} {kind} workers, one thread each, at {cluster.scheduler_address}"
     settings = {"workers": head, "protocol": protocol, **settings}
-    client = Client(cluster, settings=settings, gpu=gpu)
+    try:
+        client = Client(cluster, settings=settings, gpu=gpu)
+    except BaseException:
+        cluster.close()
+        raise
     print(f"{n} {kind} workers; dashboard at {client.dashboard_link}")
     return client
 
@@ -135,7 +150,8 @@ def _on_cards(n_workers: int | None, torch_share: float, common: dict) -> tuple:
     except (RuntimeError, MemoryError) as error:
         raise DeviceMemoryError(
             f"The GPU workers did not start ({error}). Each takes {format_bytes(pool)} of its card "
-            "at once: end what else uses it (nvidia-smi tells), or give a larger torch_share."
+            "at once: end what else uses it (nvidia-smi tells), or give a larger torch_share. "
+            f"{_SCRIPT}"
         ) from error
     return cluster, {
         "pool": f"{format_bytes(pool)} of each card, grows to {format_bytes(most)}; "
@@ -148,16 +164,35 @@ def _on_cards(n_workers: int | None, torch_share: float, common: dict) -> tuple:
 def _on_cores(n_workers: int | None, common: dict) -> tuple:
     """A `LocalCluster` whose workers see no card, and what its client shows of it."""
     no_card = {"CUDA_VISIBLE_DEVICES": ""}
-    cluster = distributed.LocalCluster(n_workers=n_workers or _cores(), env=no_card, **common)
+    try:
+        cluster = distributed.LocalCluster(n_workers=n_workers or _cores(), env=no_card, **common)
+    except RuntimeError as error:
+        raise OptionError(
+            f"The CPU workers did not start ({error}). What they printed tells why. {_SCRIPT}"
+        ) from error
     return cluster, {"spill": "results to disk, as distributed.worker.memory says"}
 
 
-def _check(n_workers, memory_limit, dashboard_port, torch_share, protocol) -> None:
-    """Refuse at once what is out of range."""
-    must_be("n_workers", n_workers, (int, type(None)), "a number of workers, or None for all")
-    if n_workers is not None and n_workers < 1:
-        raise OptionError(f"n_workers is {n_workers}; expected at least 1, or None for all.")
+def _check_importing() -> None:
+    """Refuse to start workers where a worker imports the caller's script to begin with."""
+    # `multiprocessing.spawn` has the mark for itself: it starts no process there (RuntimeError).
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise OptionError(
+            "start_cluster() was called while a worker imports this script, as each does to begin "
+            f"with. {_SCRIPT}"
+        )
+
+
+def _check(n_workers, gpu, memory_limit, dashboard_port, torch_share, protocol) -> tuple:
+    """Refuse at once what is out of range; the first and the fourth as Python's own numbers."""
+    if n_workers is not None:
+        n_workers = _whole("n_workers", n_workers, "a number of workers, or None for all")
+        if n_workers < 1:
+            raise OptionError(f"n_workers is {n_workers}; expected at least 1, or None for all.")
+    must_be("gpu", gpu, (bool, type(None)), "True, False, or None for GPUs where there are any")
     try:
+        if isinstance(memory_limit, bool):
+            raise TypeError
         limit = parse_memory_limit(memory_limit, 1, 1, logger=logging.getLogger(__name__))
     except (ValueError, TypeError, OverflowError):
         limit = -1
@@ -166,7 +201,7 @@ def _check(n_workers, memory_limit, dashboard_port, torch_share, protocol) -> No
             f"memory_limit is {memory_limit!r}. Expected such as '4GB', a number of bytes, 'auto', "
             "or None for no limit."
         )
-    must_be("dashboard_port", dashboard_port, int, "a port, or 0 for a free one")
+    dashboard_port = _whole("dashboard_port", dashboard_port, "a port, or 0 for a free one")
     if not 0 <= dashboard_port < 2**16:
         raise OptionError(f"dashboard_port is {dashboard_port}. Expected 0 to 65535.")
     must_be("torch_share", torch_share, (int, float), "a part of the card, 0.05 to 0.95")
@@ -174,13 +209,26 @@ def _check(n_workers, memory_limit, dashboard_port, torch_share, protocol) -> No
         raise OptionError(f"torch_share is {torch_share}. Expected a part of 1, 0.05 to 0.95.")
     if protocol not in ("tcp", "ucx"):
         raise one_of("protocol", protocol, ["tcp", "ucx"])
+    return n_workers, dashboard_port
+
+
+def _whole(what: str, given, expected: str) -> int:
+    """Any whole number, NumPy's too, but no bool."""
+    try:
+        if isinstance(given, bool):
+            raise TypeError
+        return operator.index(given)
+    except TypeError:
+        raise OptionError(f"{what} is {given!r}. Expected {expected}.") from None
 
 
 def _current() -> distributed.Client | None:
+    """The client that is there, unless it has lost its scheduler."""
     try:
-        return distributed.get_client()
+        client = distributed.get_client()
     except ValueError:
         return None
+    return client if client.asynchronous or client.status == "running" else None
 
 
 def _cores() -> int:
