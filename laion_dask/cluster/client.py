@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 from collections.abc import Mapping
 from contextlib import suppress
@@ -97,6 +98,18 @@ class Client(distributed.Client):
             limit = worker["memory_limit"]
             return f"{format_bytes(limit)} a worker" if limit else "no limit"
         return "no worker has joined yet"
+
+    async def _ensure_connected(self, timeout: float | None = None) -> None:
+        """As there, where what takes the connection and never answers is waited for for ever."""
+        patience = None if timeout is None else 2 * timeout  # to connect, and to be answered
+        address = getattr(self.scheduler, "address", None)
+        try:
+            await asyncio.wait_for(super()._ensure_connected(timeout=timeout), patience)
+        except TimeoutError as error:
+            raise OSError(
+                f"What listens at {address} did not answer as a scheduler does "
+                f"within {patience:g} s. Is it the dashboard's port?"
+            ) from error
 
     async def _close(self, *args, **kwargs) -> None:
         """Behind `close` and `shutdown`, and when the cluster ends by itself."""

@@ -100,7 +100,7 @@ def spoiling(task) -> str | None:
     outer, seen = error, set()
     while error is not None and id(error) not in seen:
         if is_spoiled(error):
-            return text if error is outer else f"{text}, which came from {error!r},"
+            return text if error is outer else f"{text} (from {error!r})"
         seen.add(id(error))
         error = error.__cause__ or error.__context__
     return None
