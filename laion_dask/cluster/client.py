@@ -108,7 +108,7 @@ class Client(distributed.Client):
         except TimeoutError as error:
             raise OSError(
                 f"What listens at {address} did not answer as a scheduler does "
-                f"within {patience:g} s. Is it the dashboard's port?"
+                f"within {patience} s. Is it the dashboard's port?"
             ) from error
 
     async def _close(self, *args, **kwargs) -> None:
