@@ -68,6 +68,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _FULL)
 
 
+def is_out_of_card_memory(error: BaseException) -> bool:
+    """Whether an error says that a card's memory is full; a NumPy array's is the host's."""
+    if not is_out_of_memory(error):
+        return False
+    of_torch = type(error).__module__.split(".")[0] in ("torch", "cupy")
+    return of_torch or any(word in str(error) for word in (*_FULL, "CUDA"))
+
+
 def is_spoiled(error: BaseException | str) -> bool:
     """Whether after an error the process can no longer use its card, and has to be replaced."""
     if isinstance(error, DeviceLostError):

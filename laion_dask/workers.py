@@ -16,8 +16,8 @@ from laion_dask.backend import (
     resolve_backend,
     warn_of_pandas,
 )
-from laion_dask.errors import DeviceLostError, MissingExtraError, OptionError
-from laion_dask.memory import is_spoiled
+from laion_dask.errors import DeviceLostError, DeviceMemoryError, MissingExtraError, OptionError
+from laion_dask.memory import is_out_of_card_memory, is_spoiled
 
 #: The topic under which a worker whose card is lost says why, for ``client.get_events``.
 LOST = "laion-dask-lost-cards"
@@ -35,19 +35,36 @@ def current_client():
 
 @contextmanager
 def lost_workers_named() -> Iterator[None]:
-    """Inside it, an error that says that a worker or a card is lost is a `DeviceLostError`."""
+    """Inside it, an error that says that a worker or a card is lost is a `DeviceLostError`.
+
+    And one that says that a card is full, outside of blocks that are halved, a `DeviceMemoryError`.
+    """
     try:
         yield
     except Exception as error:
         distributed = sys.modules.get("distributed")
         if distributed is not None and isinstance(error, distributed.KilledWorker):
             raise DeviceLostError(_how_lost(error)) from error
-        if is_spoiled(error) and not isinstance(error, DeviceLostError):
+        spoiled = next(filter(is_spoiled, _and_its_causes(error)), None)
+        if spoiled is not None and not isinstance(error, DeviceLostError):
             raise DeviceLostError(
-                f"The card can no longer be used by the process that ran this ({error}). Restart "
+                f"The card can no longer be used by the process that ran this ({spoiled}). Restart "
                 "it: this Python, or with client.restart() workers that have no nanny."
             ) from error
+        if is_out_of_card_memory(error):
+            raise DeviceMemoryError(
+                f"The card does not hold what a task makes ({error}). Read fewer columns, give "
+                "read_shards a smaller max_rows_per_partition, or end what else uses the card."
+            ) from error
         raise
+
+
+def _and_its_causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _how_lost(error) -> str:

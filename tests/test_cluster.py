@@ -108,6 +108,7 @@ def test_gpu_workers_are_never_silently_replaced(monkeypatch):
     with pytest.raises(OptionError, match="no CUDA device is visible"):
         ld.start_cluster(gpu=True)
     monkeypatch.setattr(start, "gpu_count", lambda: 1)
+    monkeypatch.setitem(sys.modules, "dask_cuda", None)  # which is as if it were not installed
     with pytest.raises(MissingExtraError, match=r"laion_dask\[gpu\]"):
         ld.start_cluster()
     with pytest.raises(OptionError, match="at least 1"):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import distributed
 import pytest
+import torch
 from distributed.core import error_message
 from distributed.scheduler import WorkerState
 
@@ -14,7 +15,7 @@ import laion_dask as ld
 from laion_dask import partition, workers
 from laion_dask.cluster import replace
 from laion_dask.cluster.replace import ReplaceSpoiled, spoiling
-from laion_dask.errors import DeviceLostError, ShardError
+from laion_dask.errors import DeviceLostError, DeviceMemoryError, ShardError
 from laion_dask.verbs.task_runner import run_each
 
 SPOILED = "CUDA error: an illegal memory access was encountered"
@@ -195,3 +196,31 @@ def test_a_worker_that_ended_without_a_word(monkeypatch):
     with pytest.raises(DeviceLostError, match=words) as caught, workers.lost_workers_named():
         raise killed
     assert caught.value.__cause__ is killed
+
+
+def fails(part, number, error):
+    raise ValueError("my kernel failed") from error
+
+
+def is_full(part, number, error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("std::bad_alloc: out_of_memory: CUDA error at: x.hpp"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+)
+def test_a_full_card_outside_of_blocks(error):
+    with pytest.raises(DeviceMemoryError, match=r"max_rows_per_partition"):
+        partition.compute(*partition.tasks(is_full, [0], error), label="test")
+    with pytest.raises(MemoryError, match=r"^Unable to allocate"):  # of the host: as it is
+        error = MemoryError("Unable to allocate 7 TiB for an array")
+        partition.compute(*partition.tasks(is_full, [0], error), label="test")
+
+
+def test_the_cause_on_threads_counts_too():
+    with pytest.raises(DeviceLostError, match="illegal memory access"):
+        partition.compute(*partition.tasks(fails, [0], RuntimeError(SPOILED)), label="test")
