@@ -13,7 +13,7 @@ _BLUE, _ORANGE, _GREY = "#3b7dd8", "#b8651b", "#5f6b7a"
 
 
 def score_plot(distribution: Distribution, *, marks: Mapping[str, float] | None = None, title=""):
-    """The distribution of a score on a logarithmic count axis, as HoloViews.
+    """The distribution of a score on a logarithmic count axis, as HoloViews. Eager.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def threshold_plot(
     marks: Mapping[str, float] | None = None,
     title: str = "",
 ):
-    """The share of rows kept against the threshold, with its 95 % band, as HoloViews.
+    """The share of rows kept against the threshold, with its 95 % band, as HoloViews. Eager.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ class Mix:
 
 
 def mix(parts: Mapping) -> Mix:
-    """A query that is a weighted sum: ``ld.mix({"king": 1, "man": -1, "woman": 1})``.
+    """A weighted sum of queries: ``ld.mix({"king": 1, "man": -1, "woman": 1})``. Eager.
 
     Every part is brought to length one before it is weighted. Vectors need no `mix`: they add and
     multiply as they are, ``clip.text("a dog") + 0.5 * rating``.
