@@ -85,6 +85,17 @@ def is_spoiled(error: BaseException | str) -> bool:
     return "cuda" in str(error).lower() and any(word in str(error) for word in _SPOILED)
 
 
+def spoiler(error: BaseException | None) -> BaseException | None:
+    """The error, or the first of those that it came from, that `is_spoiled` says it of."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if is_spoiled(error):
+            return error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def in_blocks(
     work: Callable[[int, int], object],
     n: int,

@@ -17,7 +17,7 @@ from laion_dask.backend import (
     warn_of_pandas,
 )
 from laion_dask.errors import DeviceLostError, DeviceMemoryError, MissingExtraError, OptionError
-from laion_dask.memory import is_out_of_card_memory, is_spoiled
+from laion_dask.memory import is_out_of_card_memory, spoiler
 
 #: The topic under which a worker whose card is lost says why, for ``client.get_events``.
 LOST = "laion-dask-lost-cards"
@@ -45,7 +45,7 @@ def lost_workers_named() -> Iterator[None]:
         distributed = sys.modules.get("distributed")
         if distributed is not None and isinstance(error, distributed.KilledWorker):
             raise DeviceLostError(_how_lost(error)) from error
-        spoiled = next(filter(is_spoiled, _and_its_causes(error)), None)
+        spoiled = spoiler(error)
         if spoiled is not None and not isinstance(error, DeviceLostError):
             raise DeviceLostError(
                 f"The card can no longer be used by the process that ran this ({spoiled}). Restart "
@@ -57,14 +57,6 @@ def lost_workers_named() -> Iterator[None]:
                 "read_shards a smaller max_rows_per_partition, or end what else uses the card."
             ) from error
         raise
-
-
-def _and_its_causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _how_lost(error) -> str:

@@ -12,7 +12,7 @@ import time
 import dask
 import distributed
 
-from laion_dask.memory import is_spoiled
+from laion_dask.memory import is_spoiled, spoiler
 from laion_dask.workers import LOST
 
 #: The plugin's name on the scheduler.
@@ -97,10 +97,7 @@ def spoiling(task) -> str | None:
         return text if is_spoiled(text) else None
     if type(error) is Exception:  # what stands for an error that cannot be pickled
         return text if is_spoiled(text) else None
-    outer, seen = error, set()
-    while error is not None and id(error) not in seen:
-        if is_spoiled(error):
-            return text if error is outer else f"{text} (from {error!r})"
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return None
+    cause = spoiler(error)
+    if cause is None or cause is error:
+        return text if cause is error else None
+    return f"{text} (from {cause!r})"

@@ -14,6 +14,7 @@ from distributed.worker_memory import parse_memory_limit
 from laion_dask.backend import card_bytes, gpu_count, require_dask_cuda, require_ucx
 from laion_dask.cluster.client import Client
 from laion_dask.errors import DeviceMemoryError, OptionError, must_be, one_of
+from laion_dask.workers import current_client
 
 _HERE = "127.0.0.1"
 #: The part of `torch_share` that the pool never takes: CUDA contexts, loaded kernels, what cuBLAS
@@ -224,11 +225,10 @@ def _whole(what: str, given, expected: str) -> int:
 
 def _current() -> distributed.Client | None:
     """The client that is there, unless it has lost its scheduler."""
-    try:
-        client = distributed.get_client()
-    except ValueError:
-        return None
-    return client if client.asynchronous or client.status == "running" else None
+    client = current_client()
+    if client is None or client.asynchronous or client.status == "running":
+        return client
+    return None
 
 
 def _cores() -> int:

@@ -22,7 +22,7 @@ from laion_dask.io.footer import check_unchanged, groups_of
 from laion_dask.io.pieces import Piece
 from laion_dask.io.unify import cast_exactly, family
 from laion_dask.kernels import utf8
-from laion_dask.memory import in_blocks
+from laion_dask.memory import in_blocks, is_out_of_memory, is_spoiled
 from laion_dask.predicate import certain_and_possible
 from laion_dask.predicate.prune import Range, may_pass
 
@@ -40,6 +40,10 @@ _PLAIN = {"boolean", "integer", "float", "string"}
 
 class NotText(Exception):
     """A column of strings holds bytes that are not UTF-8."""
+
+
+class NotDecoded(Exception):
+    """The decoder does not read the file; the processor may, or says why not."""
 
 
 class Decoder(Protocol):
@@ -96,6 +100,8 @@ def read(piece: Piece, names: Sequence[str], scan: Scan, decoder: Decoder, *, co
         When the file is another than when it was opened, or damaged.
     NotText
         When a string that is read is not UTF-8.
+    NotDecoded
+        When the decoder does not read the file.
     DeviceMemoryError
         When a single row group does not fit into memory.
     """
@@ -173,8 +179,13 @@ def _decoded(piece: Piece, wanted: list[str], groups: list[_Group], scan: Scan, 
     frame = frame_from_arrow(made, decoder.backend)
     if not names:
         return frame[wanted]
-    read = decoder.read(piece.shard.path, [stored[n][0] for n in names], [g.number for g in groups])
-    read = read[[stored[n][0] for n in names]]
+    old = [stored[n][0] for n in names]
+    try:
+        read = decoder.read(piece.shard.path, old, [g.number for g in groups])[old]
+    except Exception as error:
+        if is_out_of_memory(error) or is_spoiled(error):
+            raise
+        raise NotDecoded(str(error)) from error
     read.columns = names
     for name in names:
         if family(stored[name][1]) == "string" and not utf8.is_valid(*decoder.text(read[name])):

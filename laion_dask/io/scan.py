@@ -18,7 +18,7 @@ from laion_dask.io.footer import ARROW_ERRORS, check_unchanged, damaged
 from laion_dask.io.pieces import Piece, Read, Shard
 from laion_dask.io.unify import cast_exactly, family
 from laion_dask.kinds import kind_of_arrow
-from laion_dask.memory import is_out_of_memory, is_spoiled
+from laion_dask.memory import is_out_of_memory
 from laion_dask.predicate import Predicate, Sql, to_sql
 from laion_dask.predicate.sql import quoted
 
@@ -124,16 +124,14 @@ class Scan:
             return group_scan.read(piece, names, self, CudfDecoder(), counted=counted)
         except group_scan.NotText:
             return None  # the careful reader names the row
-        except LaionDaskError:
-            raise
-        except Exception as error:
-            if is_spoiled(error):
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
                 raise
-            if is_out_of_memory(error):
-                raise DeviceMemoryError(
-                    f"The card does not hold this partition of {piece.shard.path} ({error}). Read "
-                    "fewer columns, or give read_shards a smaller max_rows_per_partition."
-                ) from error
+            raise DeviceMemoryError(
+                f"The card does not hold this partition of {piece.shard.path} ({error}). Read "
+                "fewer columns, or give read_shards a smaller max_rows_per_partition."
+            ) from error
+        except group_scan.NotDecoded as error:
             warnings.warn(
                 f"libcudf does not read {piece.shard.path} ({error}): it is decoded on the "
                 "processor. Write it anew if all of it should be on the card.",

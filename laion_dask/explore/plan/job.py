@@ -17,10 +17,11 @@ from laion_dask.explore.plan.lines import Line, line_of, measured
 from laion_dask.explore.plan.passes import steps
 from laion_dask.explore.plan.rates import CPU, Rates, open_rates
 from laion_dask.explore.plan.steps import Step
-from laion_dask.explore.plan.units import in_bytes, in_time, several
+from laion_dask.explore.plan.units import in_bytes, in_time
 from laion_dask.explore.plan.workers import Workers, find_workers, with_limit
 from laion_dask.io.embeddings import Embeddings
 from laion_dask.models.heads import Head
+from laion_dask.verbs.export import counted
 
 
 @dataclass(frozen=True)
@@ -194,8 +195,8 @@ class Plan:
         data, workers = self.data, self.workers
         tasks = round(len(data.pieces) * self.rows / max(1, data.rows))
         head = (
-            f"{several(self.rows, 'row')} in {several(tasks, 'partition')} of up to "
-            f"{several(data.partition_rows, 'row')}; {workers}"
+            f"{counted(self.rows, 'row')} in {counted(tasks, 'partition')} of up to "
+            f"{counted(data.partition_rows, 'row')}; {workers}"
         )
         if not self.rows:
             head = f"No rows, so there is nothing to read or to compute; {workers}"

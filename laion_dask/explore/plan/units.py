@@ -17,8 +17,3 @@ def in_time(seconds: float) -> str:
     _, size, unit = next(span for span in _SPANS if seconds >= span[0])
     n = seconds / size
     return f"{n:,.1f} {unit}" if n < 10 else f"{n:,.0f} {unit}"
-
-
-def several(n: int, what: str) -> str:
-    """Such as 1 row, or 2,000 rows."""
-    return f"{n:,} {what}{'' if n == 1 else 's'}"

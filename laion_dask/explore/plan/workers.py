@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass, replace
 from numbers import Integral
 
-import distributed
 from dask.utils import parse_bytes
 from distributed.system import MEMORY_LIMIT
 
@@ -14,6 +13,7 @@ from laion_dask.errors import OptionError
 from laion_dask.explore.plan.given import whole
 from laion_dask.explore.plan.rates import CPU
 from laion_dask.explore.plan.units import in_bytes
+from laion_dask.workers import current_client
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def find_workers(given: int | None, device: str | None, backend: str) -> Workers
     if given is not None:
         expected = "a number of workers, or None for those there are"
         return Workers(whole("workers", given, expected), device=device or CPU)
-    client = _client()
+    client = current_client()
     if client is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         threads = 1 if device not in (None, CPU) else cores or 1
@@ -96,10 +96,3 @@ def find_workers(given: int | None, device: str | None, backend: str) -> Workers
     if device in (None, CPU):
         threads = max(1, sum(w["nthreads"] for w in there) // len(there))
     return Workers(len(there), threads, device or CPU, min(limits, default=None))
-
-
-def _client() -> distributed.Client | None:
-    try:
-        return distributed.get_client()
-    except ValueError:
-        return None
