@@ -4,7 +4,7 @@ A frame is a plain Dask DataFrame whose rows know where they came from (``shard`
 are methods of its ``.laion`` accessor and functions of this package.
 """
 
-from laion_dask import accessor, heads, models, statistics
+from laion_dask import accessor, heads, models, stats
 from laion_dask import predicate as predicate
 from laion_dask.cluster import connect, start_cluster
 from laion_dask.demo.job import DemoCorpus, demo_corpus
@@ -19,6 +19,7 @@ from laion_dask.io.embeddings import Embeddings, open_embeddings
 from laion_dask.io.images import Images, open_images
 from laion_dask.io.index import Index, open_index
 from laion_dask.io.shards import read_shards
+from laion_dask.measures.describe import describe
 from laion_dask.models import ClipModel, Vectors
 from laion_dask.options import get_option, set_options
 from laion_dask.verbs.build_index import build_index
@@ -30,6 +31,7 @@ from laion_dask.verbs.rows import Rows, rows
 from laion_dask.verbs.score import score, similarity
 from laion_dask.verbs.score_captions import score_captions
 from laion_dask.verbs.search import Rerank, search
+from laion_dask.verbs.statistics import statistics
 from laion_dask.verbs.summary import Summary, summary
 from laion_dask.verbs.where import where
 
@@ -52,6 +54,7 @@ __all__ = [
     "build_index",
     "connect",
     "demo_corpus",
+    "describe",
     "distributions",
     "embed",
     "export",
@@ -77,6 +80,7 @@ __all__ = [
     "similarity",
     "start_cluster",
     "statistics",
+    "stats",
     "summary",
     "threshold_plot",
     "where",

@@ -12,6 +12,7 @@ from laion_dask.verbs.rows import rows
 from laion_dask.verbs.score import score, similarity
 from laion_dask.verbs.score_captions import score_captions
 from laion_dask.verbs.search import search
+from laion_dask.verbs.statistics import statistics
 from laion_dask.verbs.summary import summary
 from laion_dask.verbs.where import where
 
@@ -37,6 +38,7 @@ class Laion:
     score = _method(score)
     score_captions = _method(score_captions)
     search = _method(search)
+    stats = _method(statistics)
     summary = _method(summary)
     distributions = _method(distributions)
     export = _method(export)

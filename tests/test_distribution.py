@@ -11,7 +11,7 @@ from laion_dask.errors import ColumnError, OptionError
 from laion_dask.kernels.filter import passes
 from laion_dask.kinds import kind_of
 from laion_dask.predicate import parse
-from laion_dask.statistics import wilson
+from laion_dask.stats import wilson
 
 pytestmark = both
 

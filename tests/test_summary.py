@@ -17,7 +17,7 @@ from shards import SHARED, laion_table, quantiles, refuse, write_shard
 
 import laion_dask as ld
 from laion_dask.kernels.summary import State, combined, contribution, registered_domain
-from laion_dask.statistics import ACCURACY
+from laion_dask.stats import ACCURACY
 from laion_dask.verbs.summary import SHARES
 
 pytestmark = both
@@ -218,7 +218,7 @@ def test_hostile_text(tmp_path):
 
 @pytest.mark.only_pandas
 def test_many_hosts_of_one_domain_are_all_counted(monkeypatch):
-    from laion_dask.statistics import Top
+    from laion_dask.stats import Top
 
     monkeypatch.setattr(Top.__init__, "__defaults__", (*Top.__init__.__defaults__[:-1], 5))
     urls = [f"http://h{i}.example.com/" for i in range(40)] + ["http://x.org"] * 3

@@ -21,7 +21,7 @@ from laion_dask.errors import (
 )
 from laion_dask.models import ClipModel, Vectors
 from laion_dask.models.weights import sha256_of
-from laion_dask.statistics import reliability
+from laion_dask.stats import reliability
 
 DIM = 512
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.statistics import Quantiles, Top
+from laion_dask.stats import Quantiles, Top
 
 #: Columns whose distribution is described; ``text_length`` is counted in code points.
 DESCRIBED = ("width", "height", "text_length", "similarity", "aesthetic")

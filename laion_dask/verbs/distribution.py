@@ -12,7 +12,7 @@ import pandas as pd
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be, one_of
 from laion_dask.kernels.distribution import binned
 from laion_dask.kinds import kind_of
-from laion_dask.statistics import wilson
+from laion_dask.stats import wilson
 from laion_dask.verbs.rows import survey
 
 #: The edges by default: steps of 0.01 between 0 and 1.

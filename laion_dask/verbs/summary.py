@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from laion_dask.kernels.summary import DESCRIBED, THRESHOLDS, WHOLE, State, combined, contribution
 from laion_dask.schema import PROVENANCE
-from laion_dask.statistics import wilson
+from laion_dask.stats import wilson
 from laion_dask.verbs.rows import Rows, survey
 
 #: The shares at which LAION published quantiles: 0.05, 0.10, …, 0.95.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from laion_dask.errors import OptionError
-from laion_dask.statistics import reliability
+from laion_dask.stats import reliability
 
 #: Inverse strengths of the L2 penalty that a linear probe is tried with.
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)

@@ -1,4 +1,4 @@
-"""Intervals and mergeable summaries: pure functions and small states, no Dask in sight."""
+"""Mergeable sketches: a distribution, and the most frequent labels."""
 
 from __future__ import annotations
 
@@ -6,53 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil, exp, log
-from statistics import NormalDist
 
 import numpy as np
-
-from laion_dask.errors import OptionError
 
 #: Relative error of every quantile that comes from a `Quantiles` sketch.
 ACCURACY = 0.0005
 _GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
-
-
-def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The Wilson score interval of a share.
-
-    Parameters
-    ----------
-    k, n : int
-        ``k`` of ``n`` have the property.
-    level : float
-        Coverage, between 0 and 1.
-
-    Returns
-    -------
-    lo, hi : float
-        Shares in [0, 1]; (0, 1) when n is 0, since nothing is known then.
-
-    Raises
-    ------
-    OptionError
-        When k is not between 0 and n, or the level not between 0 and 1.
-
-    References
-    ----------
-    Wilson, E. B. (1927). Probable inference, the law of succession, and statistical inference.
-    JASA 22, 209-212.
-    """
-    if not 0 <= k <= n or not 0 < level < 1:
-        raise OptionError(
-            f"wilson was given k={k}, n={n}, level={level}; expected 0 <= k <= n, 0 < level < 1."
-        )
-    if n == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    p, shrink = k / n, 1 + z * z / n
-    centre = (p + z * z / (2 * n)) / shrink
-    half = z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5 / shrink
-    return (0.0 if k == 0 else centre - half), (1.0 if k == n else centre + half)
 
 
 @dataclass
@@ -188,39 +147,3 @@ class Top:
     def most(self, k: int) -> list[tuple[str, int]]:
         """The k most frequent, most frequent first."""
         return sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))[:k]
-
-
-def reliability(
-    p: np.ndarray, y: np.ndarray, bins: int = 15
-) -> tuple[tuple[tuple[float, ...], ...], float]:
-    """How well probabilities are calibrated: a reliability table, and its expected error.
-
-    Parameters
-    ----------
-    p : (n,) float array
-        Probabilities of the positive class.
-    y : (n,) bool array
-    bins : int
-        Of equal width over [0, 1].
-
-    Returns
-    -------
-    rows : tuple of (low, high, n, mean p, share positive)
-        One a bin that is not empty.
-    ece : float
-        The mean of ``|mean p - share positive|``, weighted by n; NaN without any row.
-
-    References
-    ----------
-    Naeini, M. P., Cooper, G. F., Hauskrecht, M. (2015). Obtaining well calibrated probabilities
-    using Bayesian binning. AAAI.
-    """
-    p, y = np.asarray(p, np.float64), np.asarray(y, bool)
-    number = np.minimum((p * bins).astype(np.int64), bins - 1)
-    n = np.bincount(number, minlength=bins)
-    some = np.flatnonzero(n)
-    mean = np.bincount(number, p, bins)[some] / n[some]
-    share = np.bincount(number, y, bins)[some] / n[some]
-    ece = float(np.average(np.abs(mean - share), weights=n[some])) if len(p) else float("nan")
-    rows = zip(some / bins, (some + 1) / bins, n[some], mean, share, strict=True)
-    return tuple(tuple(value.item() for value in row) for row in rows), ece

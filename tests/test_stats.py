@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from shards import quantiles
 
 from laion_dask.errors import OptionError
-from laion_dask.statistics import ACCURACY, Quantiles, Top, wilson
+from laion_dask.stats import ACCURACY, Quantiles, Top, wilson
 
 SHARES = [0.0, 0.001, *(round(0.05 * i, 2) for i in range(1, 20)), 0.999, 1.0]
 

@@ -1,0 +1,11 @@
+"""Statistics as pure functions of numbers: no frame, no Dask, no file.
+
+What counts rows is in `laion_dask.measures`; it ends in these.
+"""
+
+from laion_dask.stats.calibration import reliability
+from laion_dask.stats.intervals import wilson
+from laion_dask.stats.sketches import ACCURACY, Quantiles, Top
+from laion_dask.stats.table import Table
+
+__all__ = ["ACCURACY", "Quantiles", "Table", "Top", "reliability", "wilson"]

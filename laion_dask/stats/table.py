@@ -1,0 +1,156 @@
+"""The tidy table in which statistics are told."""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.errors import OptionError, did_you_mean
+
+#: The columns that tables share, in order; a statistic may have more, which follow.
+COLUMNS = (
+    "statistic", "term", "axis", "group", "threshold", "n", "k", "rate", "value", "lo", "hi",
+)  # fmt: skip
+
+
+class Table(pd.DataFrame):
+    """One row a result; a pandas DataFrame in all else.
+
+    Columns, as far as a statistic has them:
+
+    ``statistic`` which one; ``term`` what is counted (an expression, a word, a column, a domain);
+    ``axis`` and ``group`` among which rows; ``threshold``; ``n`` rows that it rests on; ``k`` of
+    them that have it; ``rate`` their share k / n; ``value`` what is no share; ``lo``, ``hi`` the
+    interval of the rate, or of the value; ``method`` how the interval was made.
+
+    ``attrs["suppressed"]`` counts the results that were left out because they rest on fewer than
+    ``attrs["min_n"]`` rows; ``attrs["rows"]`` says what became of the rows that were read.
+    """
+
+    @property
+    def _constructor(self):
+        return Table
+
+    @property
+    def n_suppressed(self) -> int:
+        """How many results were left out because they rest on too few rows."""
+        return int(self.attrs.get("suppressed", 0))
+
+    def of(self, statistic: str) -> Table:
+        """The results of one statistic, without the columns that it leaves empty.
+
+        Raises
+        ------
+        OptionError
+            When there is none of that name.
+        """
+        known = self["statistic"].unique() if "statistic" in self else []
+        if statistic not in known:
+            raise OptionError(f"There is no {statistic!r} here.{did_you_mean(statistic, known)}")
+        rows = self[self["statistic"] == statistic]
+        return (
+            rows.drop(columns="statistic").dropna(axis="columns", how="all").reset_index(drop=True)
+        )
+
+    def plot(self, **options):
+        """Rates or values with their intervals, as HoloViews. Eager.
+
+        Parameters
+        ----------
+        **options
+            Of `laion_dask.stats.plots.interval_plot`.
+
+        Raises
+        ------
+        MissingExtraError
+            When HoloViews is not installed.
+        """
+        from laion_dask.stats.plots import interval_plot
+
+        return interval_plot(self, **options)
+
+    def to_markdown(self) -> str:
+        """The table in GitHub's Markdown, numbers to four digits. Eager.
+
+        Text from the data cannot break out of its cell, nor become markup.
+        """
+        cells = [[_markdown(text) for text in row] for row in self._texts()]
+        head = [_markdown(str(name)) for name in self.columns]
+        rule = ["---:" if self._is_number(name) else ":---" for name in self.columns]
+        lines = ["| " + " | ".join(row) + " |" for row in (head, rule, *cells)]
+        return "\n".join([*lines, *([f"\n{self._foot()}"] if self._foot() else [])])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{html.escape(str(name))}</th>" for name in self.columns)
+        body = "".join(
+            "<tr>" + "".join(f"<td><bdi>{html.escape(text)}</bdi></td>" for text in row) + "</tr>"
+            for row in self.head(100)._texts()
+        )
+        more = f"<p>{len(self) - 100:,} rows more</p>" if len(self) > 100 else ""
+        return (
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+            f"<p>{html.escape(self._foot())}</p>"
+        )
+
+    def _is_number(self, name: str) -> bool:
+        return pd.api.types.is_numeric_dtype(self[name])
+
+    def _texts(self) -> Iterable[list[str]]:
+        return [[_text(value) for value in row] for row in self.itertuples(index=False, name=None)]
+
+    def _foot(self) -> str:
+        few = self.n_suppressed
+        if not few:
+            return ""
+        what = "result rests" if few == 1 else "results rest"
+        return f"{few:,} {what} on fewer than {self.attrs['min_n']:,} rows and left out."
+
+
+def table(rows: Iterable[dict] | pd.DataFrame) -> Table:
+    """A `Table` of some rows, its columns in their order, whole numbers as such."""
+    frame = pd.DataFrame(rows if isinstance(rows, pd.DataFrame) else list(rows))
+    known = [name for name in COLUMNS if name in frame]
+    rest = [name for name in frame if name not in known and name != "method"]
+    frame = frame[[*known, *rest, *(["method"] if "method" in frame else [])]]
+    for name in ("n", "k"):
+        if name in frame:
+            frame[name] = frame[name].astype("Int64" if frame[name].isna().any() else "int64")
+    return Table(frame)
+
+
+def suppressed(result: Table, min_n: int) -> Table:
+    """The table without the results that rest on fewer than ``min_n`` rows, which are counted."""
+    few = (result["n"] < min_n).fillna(False).to_numpy(bool) if "n" in result else np.zeros(0, bool)
+    kept = result[~few].reset_index(drop=True) if few.any() else result
+    kept.attrs = {**result.attrs, "suppressed": int(few.sum()), "min_n": min_n}
+    return kept
+
+
+def _text(value) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return "-"
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if isinstance(value, (int, np.integer)):
+        return f"{value:,}"
+    if isinstance(value, (float, np.floating)):
+        return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return "".join(_visible(c) for c in str(value))
+
+
+def _visible(c: str) -> str:
+    """A character that shows; one that would steer the text around it is written out."""
+    return f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c
+
+
+_MARKUP = str.maketrans(
+    {c: f"\\{c}" for c in "\\`*_[]|#~!$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+)
+
+
+def _markdown(text: str) -> str:
+    return text.translate(_MARKUP)

@@ -1,0 +1,123 @@
+"""Any number of statistics in one pass over a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import dask.dataframe as dd
+import pandas as pd
+import pyarrow as pa
+
+from laion_dask.errors import OptionError, must_be
+from laion_dask.kinds import kind_of
+from laion_dask.measures.base import Part, Reporting, Statistic
+from laion_dask.stats.table import Table, suppressed, table
+from laion_dask.verbs.rows import Rows, survey
+
+
+def statistics(
+    frame: dd.DataFrame, *measures: Statistic, level: float = 0.95, min_n: int = 30
+) -> Table:
+    """Statistics of a frame as one tidy table, in one pass over the columns they read. Eager.
+
+    The answer is the same to the last bit for any partitioning, order of shards and number of
+    workers.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+    *measures : Statistic
+        Such as ``ld.describe()``, ``ld.rates("punsafe > 0.5", by="language")``.
+    level : float
+        Coverage of the intervals, between 0 and 1.
+    min_n : int
+        Results that rest on fewer rows are left out, and counted.
+
+    Returns
+    -------
+    Table
+        See `laion_dask.stats.Table`. ``attrs["rows"]`` has what became of every row that was
+        read, ``attrs["suppressed"]`` how many results were left out.
+
+    Raises
+    ------
+    OptionError, ColumnError, PredicateError
+        At once.
+    ShardError, SchemaError
+        When a shard turns out damaged while it is read.
+    """
+    bound = bind(frame, measures)
+    how = reporting(level, min_n)
+    states, rows = collect(frame, bound)
+    return told(bound, states, how, rows)
+
+
+def reporting(level: float, min_n: int) -> Reporting:
+    """The two numbers checked.
+
+    Raises
+    ------
+    OptionError
+        When one is out of its range.
+    """
+    if not 0 < level < 1:
+        raise OptionError(f"level is {level}. Expected a share between 0 and 1, such as 0.95.")
+    if isinstance(min_n, bool) or not isinstance(min_n, int) or min_n < 0:
+        raise OptionError(f"min_n is {min_n!r}. Expected a whole number of rows, such as 30.")
+    return Reporting(level, min_n)
+
+
+def bind(frame: dd.DataFrame, measures: Sequence[Statistic]) -> tuple[Statistic, ...]:
+    """Every statistic made ready for the frame.
+
+    Raises
+    ------
+    OptionError, ColumnError, PredicateError
+        When one is none, or the frame has not what it takes.
+    """
+    must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
+    if not measures:
+        raise OptionError("No statistic was given. Give one or more, such as ld.describe().")
+    for measure in measures:
+        must_be("A statistic", measure, Statistic, "one of laion_dask, such as ld.describe()")
+    kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
+    return tuple(measure.bind(kinds) for measure in measures)
+
+
+def collect(frame: dd.DataFrame, bound: tuple[Statistic, ...]) -> tuple[tuple, Rows | None]:
+    """The state of each statistic over all of the frame, and the account of its rows. Eager."""
+    reads = list(dict.fromkeys(name for measure in bound for name in measure.reads))
+    narrow = frame[reads or list(frame.columns[-1:])]
+    combine = partial(_combined, bound=bound)
+    result, rows = survey(
+        narrow, _states, bound, meta={"states": object}, combine=combine, label="statistics"
+    )
+    return result["states"].iloc[0], rows
+
+
+def told(bound: Sequence[Statistic], states: Sequence, how: Reporting, rows: Rows | None) -> Table:
+    """The results as one table."""
+    parts = []
+    for measure, state in zip(bound, states, strict=True):
+        found = measure.finalize(state, how)
+        parts.append(found.assign(statistic=measure.name).dropna(axis="columns", how="all"))
+    whole = suppressed(table(pd.concat(parts, ignore_index=True)), how.min_n)
+    if rows is not None:
+        whole.attrs["rows"] = vars(rows)
+    return whole
+
+
+def _states(found: pa.Table, number: int, bound: tuple[Statistic, ...]) -> dict:
+    part = Part(found)
+    return {"states": tuple(measure.chunk(part) for measure in bound)}
+
+
+def _combined(results: pd.DataFrame, bound: tuple[Statistic, ...]) -> pd.DataFrame:
+    """One result of several: the states of each statistic by its own rule, numbers by adding."""
+    one = {name: [column.sum()] for name, column in results.items() if name != "states"}
+    by_measure = zip(*results["states"], strict=True)
+    states = tuple(m.combine(list(s)) for m, s in zip(bound, by_measure, strict=True))
+    one["states"] = pd.Series([None], dtype=object)
+    one["states"].iat[0] = states
+    return pd.DataFrame(one)[list(results.columns)]
