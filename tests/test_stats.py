@@ -14,6 +14,7 @@ from shards import quantiles
 
 from laion_dask.errors import OptionError
 from laion_dask.stats import ACCURACY, Quantiles, Top, wilson
+from laion_dask.stats.quantiles import EXACT
 
 SHARES = [0.0, 0.001, *(round(0.05 * i, 2) for i in range(1, 20)), 0.999, 1.0]
 
@@ -38,12 +39,19 @@ def test_wilson_by_default_and_at_the_edges():
 
 
 def check(values, plainly=quantiles):
-    sketch = Quantiles.of(values)
+    for capacity in (0, 40, EXACT):
+        check_one(values, plainly, Quantiles.of(values, capacity))
+
+
+def check_one(values, plainly, sketch):
     finite = np.asarray(values, float)[np.isfinite(np.asarray(values, float))]
     assert sketch.n == len(finite)
     plain = plainly(finite, SHARES)
     # A millionth part of slack: the edges of the bins are themselves rounded.
     np.testing.assert_allclose(sketch.at(SHARES), plain, rtol=ACCURACY * (1 + 1e-6), atol=1e-9)
+    assert sketch.is_exact == (len(np.unique(finite)) <= sketch.capacity)
+    if sketch.is_exact:
+        assert sketch.at(SHARES) == list(plain)
     assert sketch.mean == float(sum(map(Fraction, finite.tolist())) / len(finite))
 
 
@@ -73,21 +81,21 @@ def test_quantiles_of_anything(values):
 
 def test_whole_numbers_below_a_thousand_come_back_exactly():
     for n in range(-999, 1000):
-        (found,) = Quantiles.of(np.array([n])).at([0.5])
+        (found,) = Quantiles.of(np.array([n]), 0).at([0.5])
         assert round(found) == n
     draw = np.random.default_rng(1).integers(0, 1000, 3001)
     plain = np.quantile(draw, SHARES, method="inverted_cdf")
-    assert [round(v) for v in Quantiles.of(draw).at(SHARES)] == plain.tolist()
+    assert [round(v) for v in Quantiles.of(draw, 0).at(SHARES)] == plain.tolist()
 
 
 def test_the_ends_of_float64():
     huge = np.array([1.7e308, 1.7e308, -1.7e308, 5e-324, 1e-9, -1e-9, 2e-9])
-    found = Quantiles.of(huge).at(SHARES)
+    found = Quantiles.of(huge, 0).at(SHARES)
     plain = np.quantile(huge, SHARES, method="inverted_cdf")
     np.testing.assert_allclose(found, plain, rtol=ACCURACY * (1 + 1e-6), atol=1e-9)
     top = np.full(3, np.finfo(float).max)
     assert Quantiles.of(top).mean == top[0]
-    assert Quantiles.of(top).at([0.5])[0] == pytest.approx(top[0], rel=2 * ACCURACY)
+    assert Quantiles.of(top, 0).at([0.5])[0] == pytest.approx(top[0], rel=2 * ACCURACY)
 
 
 def test_quantiles_of_nothing():
@@ -99,15 +107,16 @@ def test_quantiles_of_nothing():
     assert Quantiles().merge(some) == some == some.merge(Quantiles())
 
 
+@pytest.mark.parametrize("capacity", [0, 300, 1000, 10_000])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64"])
-def test_merge_order_does_not_matter(dtype):
+def test_merge_order_does_not_matter(dtype, capacity):
     draw = np.random.default_rng(3)
     values = (draw.normal(0, 300, 4000) * draw.choice([1e-6, 1, 10], 4000)).astype(dtype)
-    whole = Quantiles.of(values)
+    whole = Quantiles.of(values, capacity)
     assert whole.mean == float(sum(map(Fraction, values.tolist())) / len(values))
     for seed in range(5):
         cut = np.sort(np.random.default_rng(seed).integers(0, len(values), 9))
-        parts = [Quantiles.of(v) for v in np.split(values, cut)]
+        parts = [Quantiles.of(v, capacity) for v in np.split(values, cut)]
         np.random.default_rng(seed).shuffle(parts)
         ahead = reduce(Quantiles.merge, parts)
         tree = reduce(Quantiles.merge, parts[:4]).merge(reduce(Quantiles.merge, parts[4:]))

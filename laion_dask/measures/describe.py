@@ -18,11 +18,11 @@ from laion_dask.kernels.summary import (
 )
 from laion_dask.measures.base import Part, Reporting, Statistic
 from laion_dask.stats.intervals import wilson
-from laion_dask.stats.sketches import ACCURACY
+from laion_dask.stats.quantiles import ACCURACY
 
 #: The shares at which LAION published quantiles: 0.05, 0.10, …, 0.95.
 SHARES = tuple(round(0.05 * i, 2) for i in range(1, 20))
-_COLUMNS = ("url", "text", "width", "height", "language", *DESCRIBED, *THRESHOLDS)
+_COLUMNS = ("text", "width", "height", "language", *DESCRIBED, *THRESHOLDS)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Describe(Statistic):
         return self.columns
 
     def chunk(self, part: Part) -> State:
-        return contribution(part.table.select([c for c in self.columns if c != "url"]))
+        return contribution(part.table.select(list(self.columns)))
 
     def combine(self, states: Sequence[State]) -> State:
         return reduce(combined, states)
@@ -53,9 +53,10 @@ def describe() -> Describe:
     """Sizes, text lengths, unsafe and watermarked shares, languages, missing values.
 
     Of the canonical columns that the frame has. Quantiles at 0.05, 0.10, …, 0.95 of width, height,
-    text length (code points), similarity and aesthetic, with a relative error of at most 0.0005
-    (whole numbers below 1,000 exact); images with both sides of at least 256, 512, 1024 pixels;
-    ``punsafe > 0.5`` and ``pwatermark > 0.8`` over the rows that have a score; languages.
+    text length (code points), similarity and aesthetic: exact while there are at most 10,000
+    distinct values, else with a relative error of at most 0.0005; images with both sides of at
+    least 256, 512, 1024 pixels; ``punsafe > 0.5`` and ``pwatermark > 0.8`` over the
+    rows that have a score; languages.
 
     References
     ----------
@@ -73,10 +74,9 @@ def _told(state: State, how: Reporting) -> Iterator[dict]:
         sketch = state.quantiles[column]
         found = {"term": column, "n": sketch.n}
         yield {**found, "group": "mean", "value": sketch.mean, "method": "exact"}
+        method = "exact" if sketch.is_exact else f"DDSketch, relative error {ACCURACY}"
         for share, value in zip(SHARES, sketch.at(SHARES), strict=True):
-            whole = column in WHOLE and value == value
-            value = float(round(value)) if whole else value
-            method = f"DDSketch, relative error {ACCURACY}"
+            value = float(round(value)) if column in WHOLE and value == value else value
             yield {**found, "group": f"quantile {share:.2f}", "value": value, "method": method}
     for side, k in state.sides.items():
         yield {"term": "both sides", "group": "at least", "threshold": side, **_share(k, n, how)}

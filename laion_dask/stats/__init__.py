@@ -5,7 +5,8 @@ What counts rows is in `laion_dask.measures`; it ends in these.
 
 from laion_dask.stats.calibration import reliability
 from laion_dask.stats.intervals import wilson
-from laion_dask.stats.sketches import ACCURACY, Quantiles, Top
+from laion_dask.stats.quantiles import ACCURACY, Quantiles
 from laion_dask.stats.table import Table
+from laion_dask.stats.top import Top
 
 __all__ = ["ACCURACY", "Quantiles", "Table", "Top", "reliability", "wilson"]

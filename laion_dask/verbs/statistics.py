@@ -115,6 +115,8 @@ def _states(found: pa.Table, number: int, bound: tuple[Statistic, ...]) -> dict:
 
 def _combined(results: pd.DataFrame, bound: tuple[Statistic, ...]) -> pd.DataFrame:
     """One result of several: the states of each statistic by its own rule, numbers by adding."""
+    if not len(results):  # Dask asks what comes of nothing
+        return results
     one = {name: [column.sum()] for name, column in results.items() if name != "states"}
     by_measure = zip(*results["states"], strict=True)
     states = tuple(m.combine(list(s)) for m, s in zip(bound, by_measure, strict=True))
