@@ -13,7 +13,7 @@ from PIL import Image
 
 import laion_dask as ld
 from laion_dask.errors import ColumnError
-from laion_dask.explore.gallery import plain
+from laion_dask.explore.page import text as plain
 
 
 class Pictures:

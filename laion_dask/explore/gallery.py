@@ -12,9 +12,9 @@ import pandas as pd
 
 from laion_dask.backend import to_pandas
 from laion_dask.errors import ColumnError, ImageError, did_you_mean
+from laion_dask.explore.page import text
 from laion_dask.io.images import Images
 from laion_dask.models.pictures import decode
-from laion_dask.verbs.summary import printable
 
 #: Longest side of a picture on the page, in pixels.
 SIDE = 144
@@ -104,7 +104,7 @@ def _is_safe(score) -> bool:
 
 def _figure(row: pd.Series, data: bytes | None, facts: Sequence[str], clear: bool) -> str:
     shown = "".join(f"<div class='ld-facts'>{_fact(f, row[f])}</div>" for f in facts)
-    caption = plain(row.get("text"), CAPTION)
+    caption = text(row.get("text"), CAPTION)
     return (
         f"<figure><div class='ld-pic'>{_picture(data, clear)}</div>"
         f"<figcaption><bdi dir='auto'>{caption}</bdi>{shown}</figcaption></figure>"
@@ -114,7 +114,7 @@ def _figure(row: pd.Series, data: bytes | None, facts: Sequence[str], clear: boo
 def _fact(name: str, value) -> str:
     if isinstance(value, float):
         value = f"{value:.3f}"
-    return f"{html.escape(name)} {plain(value, 40)}"
+    return f"{html.escape(name)} {text(value, 40)}"
 
 
 def _picture(data: bytes | None, clear: bool) -> str:
@@ -133,12 +133,3 @@ def _picture(data: bytes | None, clear: bool) -> str:
     title = "" if clear else " title='blurred: not known to be safe'"
     encoded = base64.b64encode(sink.getvalue()).decode()
     return f"<img alt=''{title} src='data:image/jpeg;base64,{encoded}'>"
-
-
-def plain(text, most: int) -> str:
-    """Hostile text as harmless HTML text: escaped, cut, control characters made visible."""
-    if text is None or text is pd.NA or (isinstance(text, float) and pd.isna(text)):
-        return "<i>none</i>"
-    text = str(text)
-    cut = text[:most] + ("…" if len(text) > most else "")
-    return html.escape(printable(cut))

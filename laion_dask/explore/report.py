@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import os
-import uuid
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
-from laion_dask.explore.gallery import plain
+from laion_dask.explore.page import bar, boxes, grid, note, section, text, write_page
 from laion_dask.verbs.summary import SHARES, Summary, readable
 
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;max-width:1080px;margin:32px auto;
-padding:0 24px;background:#fff}
-h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:32px 0 8px}
-.counts{display:flex;flex-wrap:wrap;gap:12px;margin:20px 0}
-.counts div{padding:10px 16px;border:1px solid #d8dde3;border-radius:8px;min-width:110px}
-.counts b{display:block;font-size:22px;font-variant-numeric:tabular-nums}
-.scroll{overflow-x:auto}
-table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
-th,td{padding:4px 10px;border-bottom:1px solid #e4e8ec;text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}
-thead th{border-bottom:2px solid #9aa5b1}
-.bar{display:inline-block;height:9px;background:#3b7dd8;border-radius:2px;vertical-align:middle}
-.note{color:#52606d;font-size:13px}svg{max-width:100%;height:auto}
-"""
 _COUNTS = ("read", "kept", "dropped", "unscored", "rejected")
 _NOTES = """
 Unsafe means punsafe above 0.5, watermarked means pwatermark above 0.8, as in LAION's own figures;
@@ -57,52 +39,27 @@ def write_report(
     OSError
         When the page cannot be written there.
     """
-    path = Path(path)
-    sections = [
-        f"<h2>{html.escape(heading)}</h2>{_table(table)}"
-        for heading, table in summary.tables().items()
-    ]
-    page = (
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        f"<meta http-equiv='Content-Security-Policy' "
-        f"content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{html.escape(title)}</h1><p class='note'>laion_dask {version('laion_dask')}</p>"
-        f"{_counts(summary)}{_curves(summary)}{''.join(sections)}"
-        f"<h2>How to read this</h2><p class='note'>{html.escape(_NOTES.strip())}</p></body></html>"
-    )
-    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    staged.write_text(page, encoding="utf-8")
-    os.replace(staged, path)
-    return path
+    tables = [section(heading, _table(table)) for heading, table in summary.tables().items()]
+    parts = [_counts(summary), _curves(summary), *tables]
+    return write_page(path, title, [*parts, section("How to read this", note(_NOTES.strip()))])
 
 
 def _counts(summary: Summary) -> str:
     counts = {"rows": summary.n_rows}
     if summary.rows is not None:
         counts = {name: getattr(summary.rows, name) for name in _COUNTS}
-    boxes = "".join(f"<div><b>{n:,}</b>{name}</div>" for name, n in counts.items())
-    return f"<div class='counts'>{boxes}</div>"
+    return boxes(counts)
 
 
 def _table(table: pd.DataFrame) -> str:
-    head = "".join(f"<th>{html.escape(str(c))}</th>" for c in (table.index.name, *table.columns))
     shares = 90 * table["share"] / table["share"].max() if "share" in table else None
     rows = []
     for i, (label, row) in enumerate(readable(table).iterrows()):
-        cells = "".join(
-            f"<td>{_bar(shares.iloc[i]) if name == 'share' else ''}{text}</td>"
-            for name, text in row.items()
+        cells = (
+            f"{bar(shares.iloc[i]) if name == 'share' else ''}{told}" for name, told in row.items()
         )
-        rows.append(f"<tr><td><bdi>{plain(label, 80)}</bdi></td>{cells}</tr>")
-    return (
-        f"<div class='scroll'><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _bar(pixels: float) -> str:
-    return f"<span class='bar' style='width:{pixels:.0f}px'></span> " if pixels >= 1 else ""
+        rows.append([f"<bdi>{text(label, 80)}</bdi>", *cells])
+    return grid([table.index.name or "", *map(str, table.columns)], rows)
 
 
 def _curves(summary: Summary) -> str:

@@ -1,0 +1,268 @@
+"""Self-contained pages: style, boxes of counts, sections, tables, text of which nothing is run.
+
+A page refers to nothing outside itself and holds no script. What comes from the data goes through
+`text` and stays text.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.verbs.summary import printable
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;max-width:1080px;margin:32px auto;
+padding:0 24px;background:#fff}
+h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:32px 0 8px}
+h3{font-size:15px;margin:22px 0 6px}p{margin:8px 0;max-width:78ch}
+.counts{display:flex;flex-wrap:wrap;gap:12px;margin:20px 0}
+.counts div{padding:10px 16px;border:1px solid #d8dde3;border-radius:8px;min-width:110px}
+.counts b{display:block;font-size:22px;font-variant-numeric:tabular-nums}
+.scroll{overflow-x:auto;margin:8px 0}
+table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
+th,td{padding:4px 10px;border-bottom:1px solid #e4e8ec;text-align:right;white-space:nowrap}
+th.left,td.left,th:first-child,td:first-child{text-align:left}
+thead th{border-bottom:2px solid #9aa5b1}
+tr.marked td{background:#fdf3e1}
+.bar{display:inline-block;height:9px;background:#3b7dd8;border-radius:2px;vertical-align:middle}
+.note,.note p,.note li{color:#52606d;font-size:13px}.note ul{padding-left:20px;max-width:98ch}
+.caveat{border-left:4px solid #d9822b;background:#fdf3e1;padding:8px 14px;border-radius:0 6px 6px 0;
+max-width:76ch}
+code{font:13px ui-monospace,monospace;background:#f1f4f7;border-radius:4px;padding:1px 5px;
+overflow-wrap:anywhere}
+.plots{display:flex;flex-wrap:wrap;gap:8px 28px}svg{max-width:100%;height:auto}
+"""
+#: Characters of a label that a table shows.
+_LABEL = 80
+
+
+def write_page(
+    path: str | os.PathLike, title: str, parts: Iterable[str], *, about: str = ""
+) -> Path:
+    """Write a page of some parts, which are HTML of this module's making. Eager.
+
+    The page appears in one step.
+
+    Parameters
+    ----------
+    path : str or path
+        Of the page, such as ``"report.html"``.
+    title : str
+    parts : iterable of str
+    about : str, optional
+        A line of plain text under the title, after the package's version.
+
+    Raises
+    ------
+    OSError
+        When the page cannot be written there.
+    """
+    path = Path(path)
+    said = f"laion_dask {version('laion_dask')}" + (f" · {about}" if about else "")
+    page = (
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        f"<meta http-equiv='Content-Security-Policy' "
+        f"content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
+        f"<meta name='viewport' content='width=device-width'>"
+        f"<title>{text(title)}</title><style>{_STYLE}</style></head><body>"
+        f"<h1>{text(title)}</h1><p class='note'>{text(said)}</p>{''.join(parts)}</body></html>"
+    )
+    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        # A lone surrogate, as in a file name that is no UTF-8, is written out.
+        staged.write_text(page, encoding="utf-8", errors="backslashreplace")
+        os.replace(staged, path)
+    finally:
+        staged.unlink(missing_ok=True)
+    return path
+
+
+def text(value, most: int | None = None) -> str:
+    """Any text as harmless HTML: escaped, cut, control characters made visible."""
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return "<i>none</i>"
+    value = str(value)
+    cut = value if most is None or len(value) <= most else value[:most] + "…"
+    return html.escape(printable(cut))
+
+
+def section(heading: str, *parts: str) -> str:
+    """A heading and what stands under it."""
+    return f"<h2>{text(heading)}</h2>{''.join(parts)}"
+
+
+def part(heading: str, *parts: str) -> str:
+    """A heading within a section, and what stands under it."""
+    return f"<h3>{text(heading)}</h3>{''.join(parts)}"
+
+
+def paragraph(*sentences: str) -> str:
+    """Plain text."""
+    return f"<p>{text(' '.join(sentences))}</p>"
+
+
+def caveat(*sentences: str) -> str:
+    """Plain text that must not be overlooked."""
+    return f"<p class='caveat'>{text(' '.join(sentences))}</p>"
+
+
+def note(*sentences: str) -> str:
+    """Plain text in small print."""
+    return f"<p class='note'>{text(' '.join(sentences))}</p>"
+
+
+def notes(items: Iterable[str]) -> str:
+    """A list of plain texts in small print."""
+    listed = "".join(f"<li>{text(item)}</li>" for item in items)
+    return f"<div class='note'><ul>{listed}</ul></div>" if listed else ""
+
+
+def code(value) -> str:
+    """Text from the data or a filter, as it was given."""
+    return f"<code><bdi>{text(value)}</bdi></code>"
+
+
+def boxes(counts: Mapping[str, int]) -> str:
+    """Numbers with their names, in a row of boxes."""
+    shown = "".join(f"<div><b>{n:,}</b>{text(name)}</div>" for name, n in counts.items())
+    return f"<div class='counts'>{shown}</div>"
+
+
+def bar(pixels: float) -> str:
+    """A bar of some length before a number; none where it would not be seen."""
+    return f"<span class='bar' style='width:{pixels:.0f}px'></span> " if pixels >= 1 else ""
+
+
+def facts(named: Mapping[str, str]) -> str:
+    """Names in front of ready HTML, a line each."""
+    return grid((), ([text(name), value] for name, value in named.items()), left=(0, 1))
+
+
+def grid(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    left: Sequence[int] = (0,),
+    marked: Sequence[bool] = (),
+) -> str:
+    """A table of ready HTML, under plain headings.
+
+    Parameters
+    ----------
+    head : sequence of str
+    rows : iterable of sequence of str
+        Cells that went through `text`, or are numbers.
+    left : sequence of int
+        The columns that are set flush left.
+    marked : sequence of bool
+        Which rows stand out; as many as there are rows.
+    """
+    kinds = ["".join(" class='left'" if i in left else "") for i in range(len(head) or 64)]
+    heads = "".join(f"<th{kinds[i]}>{text(name)}</th>" for i, name in enumerate(head))
+    lines = []
+    for number, row in enumerate(rows):
+        cells = "".join(f"<td{kinds[i]}>{cell}</td>" for i, cell in enumerate(row))
+        stands_out = number < len(marked) and marked[number]
+        lines.append(f"<tr{' class=marked' if stands_out else ''}>{cells}</tr>")
+    shown = f"<thead><tr>{heads}</tr></thead>" if head else ""
+    return f"<div class='scroll'><table>{shown}<tbody>{''.join(lines)}</tbody></table></div>"
+
+
+def results(
+    table: pd.DataFrame,
+    *,
+    columns: Sequence[str] | None = None,
+    named: Mapping[str, str] | None = None,
+    shares: Sequence[str] = ("rate",),
+    marked: str | None = None,
+    most: int = 200,
+) -> str:
+    """A `laion_dask.stats.Table` as HTML; an interval's two ends share a column.
+
+    ``lo`` and ``hi`` follow the rate, or the value where there is no rate; ``x_lo`` and ``x_hi``
+    follow ``x``. What was left out for too few rows is said beneath.
+
+    Parameters
+    ----------
+    table : Table, or any DataFrame
+    columns : sequence of str, optional
+        Which, in this order; by default all that are not empty. Ends of intervals come by
+        themselves.
+    named : mapping of str to str, optional
+        Headings for columns.
+    shares : sequence of str
+        The columns that are told in percent, with their intervals.
+    marked : str, optional
+        A column of truth values: its rows stand out.
+    most : int
+        Rows that are shown.
+    """
+    named = dict(named or {})
+    shown = table.head(most)
+    ends = {"rate": ("lo", "hi"), "value": ("lo", "hi")}
+    ends |= {c: (f"{c}_lo", f"{c}_hi") for c in table if f"{c}_lo" in table and f"{c}_hi" in table}
+    if columns is None:
+        taken = {name for pair in ends.values() for name in pair}
+        columns = [c for c in table if c not in taken and table[c].notna().any()]
+    head, cells, left = [], [], []
+    for name in columns:
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            left.append(len(head))
+        tell = percent if name in shares else _number
+        head.append(named.get(name, name.replace("_", " ")))
+        cells.append([_cell(value, tell) for value in shown[name]])
+        lo, hi = ends.get(name, ("", ""))
+        if lo in table and hi in table and not ("rate" in table and name == "value"):
+            head.append("interval")
+            tells = [tell] * len(shown)
+            if name == "rate" and "value" in table:
+                tells = [tell if pd.notna(rate) else _number for rate in shown["rate"]]
+            both = zip(shown[lo], shown[hi], tells, strict=True)
+            cells.append([_interval(a, b, tell) for a, b, tell in both])
+    stands_out = shown[marked].fillna(False).astype(bool).tolist() if marked in shown else ()
+    made = grid(head, zip(*cells, strict=True), left=left, marked=stands_out)
+    return made + "".join(note(line) for line in _left_out(table, most))
+
+
+def _left_out(table: pd.DataFrame, most: int) -> Iterable[str]:
+    if len(table) > most:
+        yield f"{len(table) - most:,} rows more are not shown."
+    few = int(table.attrs.get("suppressed", 0))
+    if few:
+        rest = "result rests" if few == 1 else "results rest"
+        yield f"{few:,} {rest} on fewer than {table.attrs['min_n']:,} rows and are left out."
+
+
+def _cell(value, tell: Callable[[float], str]) -> str:
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "-"
+    if value is None or value is pd.NA:
+        return "-"
+    if isinstance(value, (int, np.integer)):
+        return f"{value:,}"
+    if isinstance(value, (float, np.floating)):
+        return "-" if np.isnan(value) else tell(float(value))
+    return f"<bdi>{text(value, _LABEL)}</bdi>"
+
+
+def _interval(lo: float, hi: float, tell: Callable[[float], str]) -> str:
+    return "-" if pd.isna(lo) or pd.isna(hi) else f"{tell(float(lo))} … {tell(float(hi))}"
+
+
+def percent(share: float) -> str:
+    """Such as ``2.93 %``."""
+    return f"{100 * share:.3g} %" if share < 0.9995 else f"{100 * share:.5g} %"
+
+
+def _number(value: float) -> str:
+    if np.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
