@@ -231,3 +231,28 @@ def test_hostile_labels_stay_text(tmp_path):
     assert len(markdown.splitlines()) == 3 + bool(told.n_suppressed) * 2
     for shown in (markdown, told._repr_html_()):
         assert "<script" not in shown and "\u202e" not in shown
+
+
+def test_what_laion_published_comes_back(tmp_path):
+    """The quantiles that the generator drew from, within 0.3 % of the rows in rank."""
+    from laion_dask.demo.synthetic import write_laion_like
+    from laion_dask.demo.synthetic_rows import published
+
+    figures = published("laion2B-en")
+    write_laion_like(tmp_path, 200_000, rows_per_shard=100_000)
+    frame = ld.read_shards(str(tmp_path / "metadata"))
+    told, rows = frame.laion.stats(ld.describe()).of("describe"), frame[["width", "height", "text"]]
+    rows = rows.compute()
+    rows["text_length"] = rows["text"].str.len()
+    shares = [i / 20 for i in range(1, 20)]
+    for column in ("width", "height", "text_length"):
+        of = told[told["term"] == column].set_index("group")["value"]
+        values = rows[column].dropna().to_numpy(float)
+        for share, wanted in zip(shares, figures[f"{column}_quantiles"], strict=True):
+            found = of[f"quantile {share:.2f}"]
+            low, high = sorted((found, wanted))
+            assert ((values > low) & (values < high)).mean() < 0.003, (column, share)
+    above = told[told["group"] == "above"].set_index("term")
+    for column, share in (("punsafe", figures["unsafe"]), ("pwatermark", figures["watermark"])):
+        line = above.loc[column]
+        assert line["lo"] - 0.001 < share < line["hi"] + 0.001

@@ -1,0 +1,276 @@
+"""The datasheet of a data set: one page with tables, intervals, methods and caveats. No network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import dask.dataframe as dd
+
+from laion_dask import lineage
+from laion_dask.errors import ProvenanceError
+from laion_dask.explore.forest import Point, forest
+from laion_dask.explore.lines import Curve, lines
+from laion_dask.explore.methods import CAVEATS, METHODS
+from laion_dask.explore.page import (
+    boxes,
+    caveat,
+    code,
+    facts,
+    note,
+    notes,
+    paragraph,
+    part,
+    percent,
+    results,
+    section,
+    text,
+    write_page,
+)
+from laion_dask.measures.describe import SHARES
+from laion_dask.schema import recognise
+from laion_dask.stats.table import Table
+from laion_dask.verbs.export import counted, megabytes
+from laion_dask.verbs.standard import standard_statistics
+from laion_dask.verbs.statistics import statistics
+
+#: Lines of a plot, rows of a table.
+_DRAWN, _LISTED = 25, 60
+
+
+def report(
+    frame: dd.DataFrame,
+    path: str | os.PathLike,
+    *,
+    title: str = "Datasheet",
+    level: float = 0.95,
+    min_n: int = 30,
+) -> Path:
+    """Write the datasheet of a frame: what is in it, who is mentioned, how sure we are. Eager.
+
+    One pass over the captions and metadata, by `standard_statistics`; one page that refers to
+    nothing outside itself and appears in one step. Text from the data stays text.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+    path : str or path
+        Of the page, such as ``"report.html"``.
+    title : str
+    level : float
+        Coverage of the intervals.
+    min_n : int
+        Results that rest on fewer rows are left out, and counted.
+
+    Raises
+    ------
+    OptionError
+        At once.
+    ShardError, SchemaError
+        When a shard turns out damaged while it is read.
+    OSError
+        When the page cannot be written there.
+    """
+    told = statistics(frame, *standard_statistics(frame), level=level, min_n=min_n)
+    return write_datasheet(told, path, title=title, origin=_origin(frame), level=level)
+
+
+def write_datasheet(
+    told: Table,
+    path: str | os.PathLike,
+    *,
+    title: str = "Datasheet",
+    origin: dict[str, str] | None = None,
+    level: float = 0.95,
+) -> Path:
+    """Write results of `standard_statistics`, or some of them, as a page. Eager.
+
+    Parameters
+    ----------
+    told : Table
+    path : str or path
+    title : str
+    origin : mapping of str to str, optional
+        What was read, as names and ready HTML.
+    level : float
+        The coverage that is named.
+    """
+    have = set(told["statistic"]) if "statistic" in told else set()
+    sections = [
+        section("What was read", _account(told), facts(origin or {})),
+        caveat(CAVEATS[0]),
+        *(make(told.of(name)) for name, make in _SECTIONS.items() if name in have),
+        section("How to read this", note(f"Intervals cover {percent(level)}.")),
+        *(notes(METHODS[name]) for name in _SECTIONS if name in have),
+        section("Caveats", notes(CAVEATS)),
+    ]
+    return write_page(path, title, sections)
+
+
+def _origin(frame: dd.DataFrame) -> dict[str, str]:
+    try:
+        shards = lineage.shards(frame)
+        sources = lineage.sources(frame)
+    except ProvenanceError:
+        return {}
+    dialect = recognise(old for shard in shards for old, _, _ in shard.columns)
+    size = sum(shard.size for shard in shards)
+    found = {
+        "dialect": text(dialect.name),
+        "shards": text(f"{counted(len(shards), 'shard')}, {megabytes(size)}"),
+        "columns": text(", ".join(map(str, frame.columns)), 400),
+    }
+    for scan, _ in sources:
+        if scan.where is not None:
+            found["filter"] = code(scan.where.text)
+    return found
+
+
+def _account(told: Table) -> str:
+    few = told.n_suppressed
+    left = f"{counted(few, 'result')} on fewer than {told.attrs.get('min_n', 0):,} rows left out."
+    return boxes(told.attrs.get("rows", {})) + (note(left) if few else "")
+
+
+def _describe(told: Table) -> str:
+    quantiles = told[told["group"].str.startswith("quantile")]
+    curves = [
+        Curve(name.replace("_", " "), SHARES, rows["value"].to_list())
+        for name, rows in quantiles.groupby("term", sort=False)
+        if name in ("width", "height", "text_length") and len(rows) == len(SHARES)
+    ]
+    drawn = lines(
+        curves,
+        title="Size (pixels) and caption length (characters)",
+        x_title="share of rows at or below",
+        tell="{:,.0f}".format,
+        log=True,
+    )
+    wide = quantiles.assign(share=quantiles["group"].str.removeprefix("quantile "))
+    wide = wide.pivot(index="term", columns="share", values="value").reset_index()
+    few = ["0.05", "0.25", "0.50", "0.75", "0.95"]
+    means = told[told["group"] == "mean"].set_index("term")["value"]
+    table = wide[["term", *(c for c in few if c in wide)]].assign(mean=wide["term"].map(means))
+    shares = told[told["rate"].notna() & (told["term"] != "language")]
+    columns = ["term", "group", *(["threshold"] if "threshold" in shares else []), "n", "k", "rate"]
+    return section(
+        "Images and captions",
+        drawn,
+        results(table, named={"term": "quantiles of"}) if len(table) else "",
+        part("Missing values, sizes, scores", results(shares, columns=columns)),
+    )
+
+
+def _rates(told: Table) -> str:
+    shares = told[told["term"] == "rows"]
+    languages = shares[shares["axis"] == "language"]
+    mentions = shares[shares["axis"].notna() & (shares["axis"] != "language")]
+    parts = []
+    if len(languages):
+        parts.append(section("Languages", _forest(languages, "rate", "share of rows"),
+                             part("As a table", results(languages, columns=_columns(languages, _SHARE)))))  # fmt: skip
+    if len(mentions):
+        each = [_axis(rows, str(axis)) for axis, rows in mentions.groupby("axis", sort=False)]
+        said = paragraph("The share of all rows whose caption mentions a word of the group.")
+        parts.append(section("Whom captions mention", said, *each))
+    for term, rows in told[told["term"] != "rows"].groupby("term", sort=False):
+        parts.append(_by_group(str(term), rows))
+    return "".join(parts)
+
+
+_SHARE = ("group", "n", "k", "rate", "boot")
+_RATE = ("axis", "group", "n", "k", "rate", "boot", "undecided", "ratio", "q")
+
+
+def _columns(told: Table, wanted: Iterable[str]) -> list[str]:
+    return [name for name in wanted if name in told and told[name].notna().any()]
+
+
+def _axis(rows: Table, axis: str) -> str:
+    groups = rows[~rows["group"].str.startswith("(")]
+    table = results(rows, columns=_columns(rows, _SHARE), most=_LISTED)
+    return part(axis, _forest(groups, "rate", "share of rows"), table)
+
+
+def _by_group(term: str, rows: Table) -> str:
+    """Every group's rate of an expression, and how it compares with the rest."""
+    overall = rows.loc[rows["group"] == "(all)", "rate"]
+    groups = rows[(rows["group"] != "(all)") & rows["axis"].notna()]
+    marked = (groups["q"] < 0.05).fillna(False) if "q" in groups else False
+    groups = groups.assign(marked=marked, group=groups["axis"] + ": " + groups["group"])
+    line = float(overall.iloc[0]) if len(overall) else None
+    plots = [_forest(groups, "rate", "rate", line=line, line_label="all rows")]
+    if "ratio" in groups and groups["ratio"].notna().any():
+        plots.append(_forest(groups, "ratio", "ratio to the rest", line=1.0, ratio=True))
+    said = "Marked: a ratio other than 1 at q < 0.05, adjusted for the groups of its axis."
+    columns = _columns(rows, _RATE)
+    return section(
+        f"Rows with {term}, by group",
+        "<div class='plots'>" + "".join(plots) + "</div>",
+        note(said),
+        part("As a table", results(rows, columns=columns, most=200)),
+    )
+
+
+def _forest(rows: Table, name: str, title: str, **options) -> str:
+    ends = ("lo", "hi") if name in ("rate", "value") else (f"{name}_lo", f"{name}_hi")
+    rows = rows[rows[name].notna()]
+    marked = rows["marked"] if "marked" in rows else [False] * len(rows)
+    columns = (rows["group"], rows[name], rows[ends[0]], rows[ends[1]], marked)
+    points = [
+        Point(str(g), float(v), float(lo), float(hi), bool(m))
+        for g, v, lo, hi, m in zip(*columns, strict=True)
+    ]
+    return forest(points, title=title, most=_DRAWN, **options)
+
+
+def _concentration(told: Table) -> str:
+    parts = []
+    for axis, rows in told.groupby("axis", sort=False):
+        measures, labels = rows[rows["value"].notna()], rows[rows["value"].isna()]
+        parts.append(
+            part(
+                str(axis),
+                results(measures, columns=_columns(measures, ("term", "n", "value"))),
+                results(labels, columns=_columns(labels, ("term", "n", "k", "rate")), most=_DRAWN),
+            )
+        )
+    return section("Where rows come from", *parts)
+
+
+def _curve(told: Table) -> str:
+    parts = []
+    for term, rows in told.groupby("term", sort=False):
+        curves = [
+            Curve(str(group), *(some[c].astype(float).to_numpy() for c in _CURVE))
+            for group, some in rows.groupby("group", sort=False)
+        ]
+        parts.append(
+            lines(curves, title=f"share of rows above a threshold of {term}", x_title="threshold",
+                  tell=percent, log=True)
+        )  # fmt: skip
+    said = paragraph("Logarithmic; the band is the interval. Groups are captions' mentions.")
+    return section("Rate against threshold", said, *parts)
+
+
+_CURVE = ("threshold", "rate", "lo", "hi")
+
+
+def _cooccurrence(told: Table) -> str:
+    bias = told[told["value"].notna()]
+    return section("Mentioned together", results(bias, most=_LISTED))
+
+
+def _intersections(told: Table) -> str:
+    return section("Intersections", results(told, most=_LISTED))
+
+
+_SECTIONS = {
+    "describe": _describe,
+    "concentration": _concentration,
+    "rates": _rates,
+    "curve": _curve,
+    "cooccurrence": _cooccurrence,
+    "intersections": _intersections,
+}

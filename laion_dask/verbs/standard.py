@@ -1,0 +1,51 @@
+"""The statistics that an audit of captions and metadata starts with."""
+
+from __future__ import annotations
+
+import dask.dataframe as dd
+
+from laion_dask.kernels.summary import THRESHOLDS
+from laion_dask.kinds import kind_of
+from laion_dask.measures.base import Statistic
+from laion_dask.measures.concentration import concentration
+from laion_dask.measures.cooccurrence import cooccurrence
+from laion_dask.measures.curve import curve
+from laion_dask.measures.describe import describe
+from laion_dask.measures.intersections import intersections
+from laion_dask.measures.rates import rates
+from laion_dask.terms import terms
+
+#: The packaged term lists by which captions are grouped; occupations are the words beside them.
+LISTS = (
+    "gender", "age", "religion", "nationality", "ethnicity", "orientation", "disability",
+)  # fmt: skip
+
+
+def standard_statistics(frame: dd.DataFrame) -> tuple[Statistic, ...]:
+    """What captions and metadata alone can say, for `statistics`: all that the columns allow. Lazy.
+
+    How it looks (`describe`); from where (`concentration` of domains and top-level domains); in
+    which languages and mentioning whom (`rates` of the term lists); whose rows are unsafe or
+    watermarked above LAION's thresholds, and at every threshold; which occupations are mentioned
+    together with which gender; and which mentions go together.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+    """
+    kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
+    words = kinds.get("text") == "string"
+    groups = ["language"] if kinds.get("language") == "string" else []
+    groups += [terms(name) for name in LISTS] if words else []
+    scores = {n: t for n, t in THRESHOLDS.items() if kinds.get(n) in ("float32", "float64")}
+    found: list[Statistic] = [describe()]
+    if kinds.get("url") == "string":
+        found += [concentration("domain"), concentration("tld")]
+    if groups:
+        found.append(rates(None, by=groups))
+        found += [rates(f"{name} > {threshold}", by=groups) for name, threshold in scores.items()]
+    if words:
+        found += [curve(name, by=terms("gender")) for name in scores]
+        found.append(cooccurrence(terms("occupations"), by=terms("gender")))
+        found.append(intersections(terms("gender"), terms("age"), terms("ethnicity")))
+    return tuple(found)
