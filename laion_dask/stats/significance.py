@@ -1,0 +1,126 @@
+"""Tests of hypotheses, and the correction for many of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from laion_dask.errors import OptionError
+from laion_dask.stats.checks import Numbers, numbers, plain, shares
+
+
+def two_proportions(k1: Numbers, n1: Numbers, k2: Numbers, n2: Numbers):
+    """The two-sided p of the hypothesis that two shares are equal, by the pooled z test.
+
+    It is the chi-squared test of the 2 x 2 table without a continuity correction, and like that
+    one approximate where fewer than about 5 are expected in a cell.
+
+    Parameters
+    ----------
+    k1, n1, k2, n2 : int or array of int
+        ``k1`` of ``n1`` in the first group have the property, ``k2`` of ``n2`` in the second.
+
+    Returns
+    -------
+    float, or array of float64
+        In [0, 1]; 1 when nobody has the property, or everybody; NaN when a group is empty.
+
+    Raises
+    ------
+    OptionError
+        When a count is impossible.
+
+    References
+    ----------
+    Pearson, K. (1900). On the criterion that a given system of deviations from the probable ...
+    Philosophical Magazine 50, 157-175; for shares, Fleiss, J. L. (1981). Statistical methods for
+    rates and proportions, chapter 2.
+    """
+    from scipy.special import erfc
+
+    k1, n1, k2, n2 = (*shares("two_proportions", k1, n1), *shares("two_proportions", k2, n2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pooled = (k1 + k2) / (n1 + n2)
+        spread = np.sqrt(pooled * (1 - pooled) * (1 / n1 + 1 / n2))
+        p = erfc(np.abs(k1 / n1 - k2 / n2) / spread / np.sqrt(2))
+    same = (n1 > 0) & (n2 > 0) & ((k1 + k2 == 0) | (k1 + k2 == n1 + n2))
+    return plain(np.where(same, 1.0, p))[0]
+
+
+def benjamini_hochberg(p: Numbers) -> np.ndarray:
+    """Each p value as the smallest false discovery rate at which it would count as a discovery.
+
+    Parameters
+    ----------
+    p : array of float
+        Of the tests of one family; NaN is no test, and stays NaN.
+
+    Returns
+    -------
+    array of float64
+        Of the same shape, in [0, 1].
+
+    Raises
+    ------
+    OptionError
+        When a value is outside [0, 1].
+
+    References
+    ----------
+    Benjamini, Y., Hochberg, Y. (1995). Controlling the false discovery rate. JRSS B 57, 289-300;
+    as adjusted values, Yekutieli, D., Benjamini, Y. (1999). Journal of Statistical Planning and
+    Inference 82, 171-196.
+    """
+    p = numbers("benjamini_hochberg", p=p)[0]
+    if ((p < 0) | (p > 1)).any():
+        raise OptionError(
+            f"benjamini_hochberg was given p from {np.nanmin(p)} to {np.nanmax(p)}; expected "
+            "values in [0, 1], or NaN."
+        )
+    q, tests = p.flatten(), np.flatnonzero(~np.isnan(p))
+    falling = tests[np.argsort(-q[tests], kind="stable")]
+    ranks = np.arange(len(falling), 0, -1)
+    q[falling] = np.minimum(np.minimum.accumulate(q[falling] * (len(falling) / ranks)), 1)
+    return q.reshape(p.shape)
+
+
+def welch(a: Numbers, b: Numbers) -> tuple[float, float, float]:
+    """Welch's t test of two means, without the assumption that the variances are equal.
+
+    Parameters
+    ----------
+    a, b : (n,), (m,) float array
+        Such as a rate per file of two data sets. A NaN makes all three NaN.
+
+    Returns
+    -------
+    t, df, p : float
+        ``t`` is positive when the mean of a is the greater; ``df`` the degrees of freedom by
+        Satterthwaite; ``p`` two-sided. NaN with fewer than two values on a side; where no value
+        differs from its mean ``df`` is NaN, and t is NaN or infinite with p = 0.
+
+    Raises
+    ------
+    OptionError
+        When one is no array of numbers in one dimension.
+
+    References
+    ----------
+    Welch, B. L. (1947). The generalization of "Student's" problem when several different
+    population variances are involved. Biometrika 34, 28-35.
+    """
+    from scipy.special import stdtr
+
+    (a,), (b,) = numbers("welch", a=a), numbers("welch", b=b)
+    if a.ndim != 1 or b.ndim != 1:
+        raise OptionError(
+            f"welch was given arrays of shape {a.shape} and {b.shape}; expected (n,)."
+        )
+    if min(len(a), len(b)) < 2:
+        return float("nan"), float("nan"), float("nan")
+    u, v = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
+    difference = a.mean() - b.mean()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        t = float(difference / np.sqrt(u + v))
+        df = float((u + v) ** 2 / (u**2 / (len(a) - 1) + v**2 / (len(b) - 1)))
+    p = 0.0 if np.isinf(t) else float(2 * stdtr(df, -abs(t)))
+    return t, df, p
