@@ -34,7 +34,7 @@ def test_wilson_by_default_and_at_the_edges():
     assert wilson(0, 0) == (0.0, 1.0)
     assert wilson(0, 50)[0] == 0.0 and wilson(50, 50)[1] == 1.0
     for wrong in ((-1, 5), (6, 5), (0, -1), (1, 2, 0), (1, 2, 1), (1, 2, math.nan)):
-        with pytest.raises(OptionError, match="expected 0 <=? (k <= n|level < 1)"):
+        with pytest.raises(OptionError, match=r"expected 0 <=? (k <= n|level < 1)"):
             wilson(*wrong)
 
 

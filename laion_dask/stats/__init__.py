@@ -4,6 +4,9 @@ What counts rows is in `laion_dask.measures`; it ends in these.
 """
 
 from laion_dask.stats.calibration import reliability
+from laion_dask.stats.concentration import entropy, gini, herfindahl, top_share
+from laion_dask.stats.cooccurrence import npmi, npmi_gap, pmi, pmi_bias
+from laion_dask.stats.hate import HateComparison, compare_hate, hate_content_rate
 from laion_dask.stats.intervals import odds_ratio, risk_ratio, shard_bootstrap, wilson
 from laion_dask.stats.quantiles import ACCURACY, Quantiles
 from laion_dask.stats.significance import benjamini_hochberg, two_proportions, welch
@@ -12,14 +15,25 @@ from laion_dask.stats.top import Top
 
 __all__ = [
     "ACCURACY",
+    "HateComparison",
     "Quantiles",
     "Table",
     "Top",
     "benjamini_hochberg",
+    "compare_hate",
+    "entropy",
+    "gini",
+    "hate_content_rate",
+    "herfindahl",
+    "npmi",
+    "npmi_gap",
     "odds_ratio",
+    "pmi",
+    "pmi_bias",
     "reliability",
     "risk_ratio",
     "shard_bootstrap",
+    "top_share",
     "two_proportions",
     "welch",
     "wilson",

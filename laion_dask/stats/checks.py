@@ -75,3 +75,11 @@ def z_of(level: float, what: str) -> float:
 def whole(name: str, value: int, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise OptionError(f"{name} is {value!r}. Expected a whole number, from {least}.")
+
+
+def probability(name: str, value: float) -> float:
+    """A number in [0, 1], or an error."""
+    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= 1:
+        raise OptionError(f"{name} is {value!r}. Expected a probability, in [0, 1].")
+    return float(value)

@@ -1,0 +1,144 @@
+"""How unevenly rows are spread over labels, such as the domains that images come from.
+
+Every function takes the rows of each label in any order. A 0 is a label that had no row but might
+have had; leave it out to speak only of the labels that occur, as `ld.concentration` does. Without
+any row the answer is NaN.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from laion_dask.errors import OptionError
+from laion_dask.stats.checks import Numbers, whole
+from laion_dask.stats.checks import counts as checked
+
+
+def gini(counts: Numbers) -> float:
+    """The Gini coefficient: 0 when all labels have equally many rows, near 1 when one has all.
+
+    Half the mean absolute difference of two labels drawn with replacement, over their mean; with
+    x sorted ascending, sum((2 i - n - 1) x_i) / (n sum(x)). At most (n - 1) / n for n labels; 0
+    for one label.
+
+    Parameters
+    ----------
+    counts : (labels,) int array
+
+    Returns
+    -------
+    float
+        In [0, 1).
+
+    Raises
+    ------
+    OptionError
+        When a count is negative or no number.
+
+    References
+    ----------
+    Gini, C. (1912). Variabilità e mutabilità. The form: Dixon, P. M. et al. (1987). Bootstrapping
+    the Gini coefficient of inequality. Ecology 68, 1548-1551 (without its factor n / (n - 1)).
+    """
+    x = _sorted("gini", counts)
+    if not x.any():
+        return float("nan")
+    n = len(x)
+    return float(((2 * np.arange(1, n + 1) - n - 1) * x).sum() / (n * x.sum()))
+
+
+def herfindahl(counts: Numbers) -> float:
+    """The Herfindahl-Hirschman index: the sum of the squared shares of the labels.
+
+    It is the probability that two rows drawn with replacement have one label. 1 for one label,
+    1 / n when n labels have equally many rows; its inverse is the number of equally frequent labels
+    that would be as concentrated.
+
+    Parameters
+    ----------
+    counts : (labels,) int array
+
+    Returns
+    -------
+    float
+        In (0, 1].
+
+    Raises
+    ------
+    OptionError
+        When a count is negative or no number.
+
+    References
+    ----------
+    Simpson, E. H. (1949). Measurement of diversity. Nature 163, 688; Hirschman, A. O. (1964). The
+    paternity of an index. The American Economic Review 54, 761-762.
+    """
+    x = _sorted("herfindahl", counts)
+    return float(((x / x.sum()) ** 2).sum()) if x.any() else float("nan")
+
+
+def entropy(counts: Numbers) -> float:
+    """The normalised Shannon entropy: 1 when all labels have equally many rows, 0 when one has all.
+
+    -sum(p ln p) / ln(n) for the shares p of n labels, where 0 ln 0 is 0. For one label, where that
+    is 0 / 0, it is 0: nothing is uncertain.
+
+    Parameters
+    ----------
+    counts : (labels,) int array
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Raises
+    ------
+    OptionError
+        When a count is negative or no number.
+
+    References
+    ----------
+    Shannon, C. E. (1948). A mathematical theory of communication; normalised as in Pielou, E. C.
+    (1966). The measurement of diversity in different types of biological collections. Journal of
+    Theoretical Biology 13, 131-144.
+    """
+    x = _sorted("entropy", counts)
+    if not x.any():
+        return float("nan")
+    if len(x) == 1:
+        return 0.0
+    p = x[x > 0] / x.sum()
+    return min(1.0, abs(float((p * np.log(p)).sum())) / float(np.log(len(x))))
+
+
+def top_share(counts: Numbers, k: int) -> float:
+    """The share of the rows that the k most frequent labels have.
+
+    Parameters
+    ----------
+    counts : (labels,) int array
+    k : int
+        At least 1; with more than there are labels, the share is 1.
+
+    Returns
+    -------
+    float
+        In (0, 1].
+
+    Raises
+    ------
+    OptionError
+        When a count is negative or no number, or k is not a whole number from 1.
+    """
+    whole("k", k, 1)
+    x = _sorted("top_share", counts)
+    return float(x[-k:].sum() / x.sum()) if x.any() else float("nan")
+
+
+def _sorted(what: str, counts: Numbers) -> np.ndarray:
+    """The counts ascending, so that sums do not depend on the order in which they came."""
+    (found,) = checked(what, counts=counts)
+    if found.ndim != 1:
+        raise OptionError(f"{what} was given counts of shape {found.shape}; expected (labels,).")
+    return np.sort(found)

@@ -1,0 +1,185 @@
+"""How much more often a word and a group occur together than by chance.
+
+Counts are of documents (captions) in which something is present at least once: ``n`` documents,
+``n_w`` with the word, ``n_g`` with the group, ``n_wg`` with both. Logarithms are natural. Numbers
+or arrays, which broadcast against each other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from laion_dask.errors import OptionError
+from laion_dask.stats.checks import Numbers, counts, plain, shares, z_of
+
+
+def pmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers):
+    """Pointwise mutual information, ln[p(w, g) / (p(w) p(g))].
+
+    Parameters
+    ----------
+    n_wg, n_w, n_g, n : int or array of int
+
+    Returns
+    -------
+    float, or array of float64
+        0 where they are independent, -inf where they are never together, NaN where the word or the
+        group does not occur at all.
+
+    Raises
+    ------
+    OptionError
+        When the counts are impossible, such as more of both than of one.
+
+    References
+    ----------
+    Church, K. W., Hanks, P. (1990). Word association norms, mutual information, and lexicography.
+    Computational Linguistics 16, 22-29.
+    """
+    return plain(_pmi(*_together("pmi", n_wg, n_w, n_g, n)))[0]
+
+
+def npmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers):
+    """Normalised pointwise mutual information, ln[p(w, g) / (p(w) p(g))] / -ln p(w, g).
+
+    The denominator is the joint probability's, not that of the word or of the group: only so it
+    ends at -1 and 1.
+
+    Parameters
+    ----------
+    n_wg, n_w, n_g, n : int or array of int
+
+    Returns
+    -------
+    float, or array of float64
+        In [-1, 1]: -1 where they are never together (the limit), 0 where they are independent, 1
+        where neither is without the other; so also, by definition, where both are everywhere and
+        the formula is 0 / 0. NaN where the word or the group does not occur at all.
+
+    Raises
+    ------
+    OptionError
+        When the counts are impossible, such as more of both than of one.
+
+    References
+    ----------
+    Bouma, G. (2009). Normalized (pointwise) mutual information in collocation extraction.
+    Proceedings of GSCL, 31-40.
+    """
+    return plain(_npmi(*_together("npmi", n_wg, n_w, n_g, n)))[0]
+
+
+def npmi_gap(n_wa: Numbers, n_a: Numbers, n_wb: Numbers, n_b: Numbers, n_w: Numbers, n: Numbers):
+    """The difference of a word's npmi with two groups, the first's less the second's.
+
+    Parameters
+    ----------
+    n_wa, n_a : int or array of int
+        Documents with the word and the first group, and with the first group.
+    n_wb, n_b : int or array of int
+        The same of the second.
+    n_w, n : int or array of int
+        Documents with the word, and all.
+
+    Returns
+    -------
+    float, or array of float64
+        In [-2, 2]; above 0 where the word goes with the first group rather than with the second.
+
+    Raises
+    ------
+    OptionError
+        When the counts are impossible.
+
+    References
+    ----------
+    Aka, O., Burke, K., Bäuerle, A., Greer, C., Mitchell, M. (2021). Measuring model biases in the
+    absence of ground truth. AIES. There by the names of nPMI and its gap.
+    """
+    a = _npmi(*_together("npmi_gap", n_wa, n_w, n_a, n))
+    return plain(a - _npmi(*_together("npmi_gap", n_wb, n_w, n_b, n)))[0]
+
+
+def pmi_bias(
+    n_wa: Numbers, n_a: Numbers, n_wb: Numbers, n_b: Numbers, level: float = 0.95
+) -> tuple:
+    """PMI(w, A) - PMI(w, B), with the interval that it has as a log odds ratio.
+
+    The difference is ln[p(w | A) / p(w | B)]: the rest of the corpus drops out. For a word that is
+    rare in both groups that is the logarithm of an odds ratio, whence the standard error
+    sqrt(1/a + 1/b + 1/c + 1/d), with documents of A with the word and without, of B with it and
+    without. For a common word it is wider than need be (by a tenth where one document in ten has
+    it); `risk_ratio` of the same counts has then the narrower interval of the same ratio.
+
+    Where a count is 0 the standard error takes a half more in each of the four. The bias is -inf
+    where the word is never with A, inf where never with B, and then the interval is open on that
+    side, its other end taken with the halves; NaN, from -inf to inf, where it is with neither, or
+    where a group is empty.
+
+    Parameters
+    ----------
+    n_wa, n_a : int or array of int
+        Documents with the word and group A, and with group A.
+    n_wb, n_b : int or array of int
+        The same of B.
+    level : float
+        Coverage, between 0 and 1.
+
+    Returns
+    -------
+    bias, lo, hi : float, or array of float64
+
+    Raises
+    ------
+    OptionError
+        When a count is impossible, or the level not between 0 and 1.
+
+    References
+    ----------
+    Valentini, F., Rosati, G., Blasi, D., Fernandez Slezak, D., Altszyler, E. (2023). On the
+    interpretability and significance of bias metrics in texts: a PMI-based approach. ACL, 509-520
+    (arXiv 2104.06474).
+    """
+    z = z_of(level, "pmi_bias")
+    a, n_a, b, n_b = (*shares("pmi_bias", n_wa, n_a), *shares("pmi_bias", n_wb, n_b))
+    a, n_a, b, n_b = np.broadcast_arrays(a, n_a, b, n_b)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bias = np.log((a / n_a) / (b / n_b))
+        add = np.where((a > 0) & (b > 0) & (a < n_a) & (b < n_b), 0.0, 0.5)
+        one, two = a + add, b + add
+        not_one, not_two = n_a - a + add, n_b - b + add
+        spread = z * np.sqrt(1 / one + 1 / not_one + 1 / two + 1 / not_two)
+        near = np.log((one / (one + not_one)) / (two / (two + not_two)))
+    centre = np.where(np.isfinite(bias), bias, near)
+    lo = np.where(np.isnan(bias) | (bias == -np.inf), -np.inf, centre - spread)
+    hi = np.where(np.isnan(bias) | (bias == np.inf), np.inf, centre + spread)
+    return plain(bias, lo, hi)
+
+
+def _pmi(n_wg: np.ndarray, n_w: np.ndarray, n_g: np.ndarray, n: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log((n_wg / n_w) * (n / n_g))
+
+
+def _npmi(n_wg: np.ndarray, n_w: np.ndarray, n_g: np.ndarray, n: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.clip(_pmi(n_wg, n_w, n_g, n) / np.log(n / n_wg), -1.0, 1.0)
+    found = np.where(n_wg == 0, -1.0, found)
+    found = np.where(n_wg == n, 1.0, found)
+    return np.where((n_w == 0) | (n_g == 0), np.nan, found)
+
+
+def _together(what: str, n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers) -> tuple:
+    """The four counts as arrays of one shape, if some documents can have them."""
+    found = counts(what, n_wg=n_wg, n_w=n_w, n_g=n_g, n=n)
+    both, word, group, all_of = found
+    fits = (both <= word) & (both <= group) & (word + group - both <= all_of)
+    if not fits.all():
+        i = np.unravel_index(int(np.argmin(fits)), fits.shape)
+        both, word, group, all_of = (float(value[i]) for value in found)
+        raise OptionError(
+            f"{what} was given {both:,.0f} documents with both, {word:,.0f} with the word, "
+            f"{group:,.0f} with the group, {all_of:,.0f} in all. Expected at most as many with "
+            "both as with either, and at most as many with either as in all."
+        )
+    return found

@@ -1,0 +1,152 @@
+"""Hate content rates of captions, and how two data sets compare in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.errors import OptionError
+from laion_dask.stats.checks import Numbers, numbers, probability, shares
+from laion_dask.stats.intervals import wilson
+from laion_dask.stats.significance import welch
+
+
+def hate_content_rate(p: Numbers | Mapping[str, Numbers], threshold: float = 0.5):
+    """The hate content rate: the percentage of captions whose probability is over a threshold.
+
+    100 mean(p > threshold), over the captions that have a probability. A NaN is undecided: it is
+    left out, never counted as free of hate.
+
+    Parameters
+    ----------
+    p : (n,) float array, or mapping of str to (n,) float array, or pandas.DataFrame
+        Probabilities in [0, 1]; in a mapping, of each class, the rows being the same captions.
+    threshold : float
+        In [0, 1]; rounded to float32 for probabilities in float32, as a ``where`` does.
+
+    Returns
+    -------
+    float, or dict of str to float
+        Percent, in [0, 100]; NaN without a caption that has a probability. Of a mapping, one a
+        class, and ``"any"``: the captions over the threshold in at least one class, among those
+        that are so or have a probability in every class.
+
+    Raises
+    ------
+    OptionError
+        When a probability or the threshold is outside [0, 1], or classes differ in length.
+
+    References
+    ----------
+    Birhane, A., Prabhu, V., Han, S., Boddeti, V. N., Luccioni, A. S. (2023). Into the LAION's den:
+    investigating hate in multimodal datasets. NeurIPS Datasets and Benchmarks (arXiv 2311.03449);
+    and On hate scaling laws for data-swamps, arXiv 2306.13141.
+    """
+    probability("threshold", threshold)
+    if isinstance(p, pd.DataFrame):
+        p = dict(p.items())
+    if not isinstance(p, Mapping):
+        over, known = _over("p", p, threshold)
+        return _percent(over, known)
+    if "any" in p:
+        raise OptionError("A class is called 'any', which is the name of all together. Rename it.")
+    classes = {name: _over(name, values, threshold) for name, values in p.items()}
+    if len({len(over) for over, _ in classes.values()}) > 1:
+        lengths = ", ".join(f"{name} {len(over):,}" for name, (over, _) in classes.items())
+        raise OptionError(f"The classes differ in length: {lengths}. Expected the same captions.")
+    rates = {name: _percent(over, known) for name, (over, known) in classes.items()}
+    if not classes:
+        return {"any": float("nan")}
+    some = np.logical_or.reduce([over for over, _ in classes.values()])
+    every = np.logical_and.reduce([known for _, known in classes.values()])
+    return {**rates, "any": _percent(some, some | every)}
+
+
+def _over(name: str, p: Numbers, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    values = np.asarray(p)
+    if values.dtype.kind != "f":
+        (values,) = numbers("hate_content_rate", p=p)
+    if values.ndim != 1:
+        raise OptionError(f"{name} has shape {values.shape}. Expected (n,): one a caption.")
+    known = ~np.isnan(values)
+    if ((values[known] < 0) | (values[known] > 1)).any():
+        low, high = values[known].min(), values[known].max()
+        raise OptionError(f"{name} is from {low:g} to {high:g}. Expected probabilities in [0, 1].")
+    return known & (values > threshold), known
+
+
+def _percent(over: np.ndarray, known: np.ndarray) -> float:
+    n = int(np.count_nonzero(known))
+    return 100 * int(np.count_nonzero(over)) / n if n else float("nan")
+
+
+class HateComparison(NamedTuple):
+    """How two data sets compare in the share of their captions that are over a threshold.
+
+    Attributes
+    ----------
+    rate1, lo1, hi1 : float
+        Of the first, percent, with Wilson's interval over all its captions.
+    rate2, lo2, hi2 : float
+        Of the second.
+    increase : float
+        Percent by which the lower end of the second lies above the upper end of the first; below 0
+        where the intervals overlap or the second is lower.
+    t, df, p : float
+        Welch's test of the rates of the single files; t is positive where the second has more.
+    """
+
+    rate1: float
+    lo1: float
+    hi1: float
+    rate2: float
+    lo2: float
+    hi2: float
+    increase: float
+    t: float
+    df: float
+    p: float
+
+
+def compare_hate(
+    k1: Numbers, n1: Numbers, k2: Numbers, n2: Numbers, level: float = 0.95
+) -> HateComparison:
+    """Two data sets compared by the captions over a threshold in each of their files.
+
+    Parameters
+    ----------
+    k1, n1 : (files,) int array, or int
+        ``k1[i]`` of the ``n1[i]`` captions of a file of the first data set are over the threshold.
+        Of single numbers there are only intervals; files without captions do not count.
+    k2, n2 : (files,) int array, or int
+        The same of the second.
+    level : float
+        Coverage of the intervals, between 0 and 1.
+
+    Returns
+    -------
+    HateComparison
+
+    Raises
+    ------
+    OptionError
+        When a count is impossible, or the level not between 0 and 1.
+
+    References
+    ----------
+    Birhane, A. et al. (2023), as in `hate_content_rate`: the intervals of LAION-400M and LAION-2B,
+    the increase between them, and Welch's test over their files.
+    """
+    told, per_file = [], []
+    for k, n in ((k1, n1), (k2, n2)):
+        k, n = (np.atleast_1d(values) for values in shares("compare_hate", k, n))
+        lo, hi = wilson(k.sum(), n.sum(), level)
+        rate = 100 * k.sum() / n.sum() if n.any() else float("nan")
+        told += [float(rate), 100 * lo, 100 * hi]
+        per_file.append(100 * k[n > 0] / n[n > 0])
+    lo2, hi1 = told[4], told[2]
+    increase = 100 * (lo2 / hi1 - 1) if hi1 else float("nan")
+    return HateComparison(*told, increase, *welch(per_file[1], per_file[0]))
