@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import html
-import importlib
 import json
 from dataclasses import dataclass
 
 import numpy as np
 
-from laion_dask.errors import MissingExtraError
-
-
-def _holoviews():
-    try:
-        holoviews = importlib.import_module("holoviews")
-        importlib.import_module("holoviews.plotting.bokeh")
-    except ImportError as error:
-        raise MissingExtraError(
-            "Plots need HoloViews and Bokeh. Install the extra 'laion_dask[notebook]'."
-        ) from error
-    holoviews.Store.set_current_backend("bokeh")
-    return holoviews
+from laion_dask.stats.plots import holoviews as _holoviews
 
 
 def histogram(
@@ -99,4 +86,15 @@ def show(plot) -> Page:
         "<!doctype html><meta charset='utf-8'><body style='margin:0'><div id='plot'></div>"
         f"<script>{scripts}</script><script>Bokeh.embed.embed_item({item})</script>"
     )
-    return Page(page, (figure.height or 300) + 20)
+    return Page(page, _height(figure) + 20)
+
+
+def _height(figure) -> int:
+    """Of a figure, or of all that are under each other in a layout."""
+    if not hasattr(figure, "children"):
+        return getattr(figure, "height", None) or 300
+    rows: dict[int, int] = {}
+    for number, child in enumerate(figure.children):
+        child, row = (child[0], child[1]) if isinstance(child, tuple) else (child, number)
+        rows[row] = max(rows.get(row, 0), _height(child))
+    return sum(rows.values())

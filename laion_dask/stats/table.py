@@ -139,10 +139,10 @@ def _text(value) -> str:
         return f"{value:,}"
     if isinstance(value, (float, np.floating)):
         return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
-    return "".join(_visible(c) for c in str(value))
+    return "".join(visible(c) for c in str(value))
 
 
-def _visible(c: str) -> str:
+def visible(c: str) -> str:
     """A character that shows; one that would steer the text around it is written out."""
     return f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c
 

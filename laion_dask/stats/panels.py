@@ -1,0 +1,190 @@
+"""Which results of a table are drawn in one panel: what is comparable, on one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.errors import OptionError, did_you_mean
+
+#: Lines, or colours, of one panel.
+MOST_SERIES = 8
+#: Terms that have a panel each; of more, the terms are the labels of one panel.
+MOST_TERMS = 6
+_KEYS = ("statistic", "term", "axis", "group")
+#: What all rows are called among the groups.
+_ALL = ("(all)", "all")
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Results that share an axis.
+
+    Attributes
+    ----------
+    title : str
+    measure : str
+        The column that is drawn, such as rate or value.
+    frame : pandas.DataFrame
+        A row a result: ``label`` (a line of the panel, or nothing), ``series`` (a colour),
+        ``threshold``, ``value, lo, hi, n, marked``.
+    curves : bool
+        Whether it is drawn over the threshold, one curve a series.
+    overall : float
+        Where a line is drawn across; NaN for none.
+    """
+
+    title: str
+    measure: str
+    frame: pd.DataFrame
+    curves: bool = False
+    overall: float = float("nan")
+
+
+def panels(result: pd.DataFrame, show: str | None, most: int) -> list[Panel]:
+    """The panels of a table, in its order.
+
+    Parameters
+    ----------
+    result : Table
+    show : str, optional
+        The column that is drawn; by default the rate, and the value of what has no rate.
+    most : int
+        Labels of a panel: the first of the table.
+
+    Raises
+    ------
+    OptionError
+        When the table has no such column of numbers.
+    """
+    rows = _rows(result, show)
+    found: list[Panel] = []
+    for _, block in rows.groupby(["statistic", "measure"], sort=False):
+        found += _of_statistic(block, most)
+    return found
+
+
+def _rows(result: pd.DataFrame, show: str | None) -> pd.DataFrame:
+    """The results that have a number, each with its keys as text."""
+    source = pd.DataFrame(result).reset_index(drop=True)
+    numbers = [c for c in source if pd.api.types.is_numeric_dtype(source[c])]
+    if show is not None and show not in numbers:
+        raise OptionError(f"show is {show!r}.{did_you_mean(str(show), numbers)}")
+    rows = pd.DataFrame(index=source.index)
+    for key in _KEYS:
+        column = source.get(key, pd.Series(None, source.index, dtype=object))
+        rows[key] = ["" if pd.isna(v) else str(v) for v in column]
+    for name in ("threshold", "n", "overall", "value", "lo", "hi"):
+        rows[name] = _floats(source, name)
+    rows["measure"] = "value"
+    if show is None:
+        rate = _floats(source, "rate")
+        rows.loc[~np.isnan(rate), "measure"] = "rate"
+        rows["value"] = np.where(np.isnan(rate), rows["value"], rate)
+    elif show not in ("rate", "value"):
+        rows["lo"], rows["hi"] = _floats(source, f"{show}_lo"), _floats(source, f"{show}_hi")
+    if show is not None:
+        rows["measure"], rows["value"] = show, _floats(source, show)
+    rows["marked"] = source["flagged"].fillna(False).astype(bool) if "flagged" in source else False
+    return rows[rows["value"].notna()]
+
+
+def _floats(source: pd.DataFrame, name: str) -> np.ndarray:
+    if name not in source or not pd.api.types.is_numeric_dtype(source[name]):
+        return np.full(len(source), np.nan)
+    return source[name].to_numpy(dtype=float, na_value=np.nan)
+
+
+def _of_statistic(block: pd.DataFrame, most: int) -> Iterator[Panel]:
+    """The panels of one statistic and one measure."""
+    is_all = (block["axis"] == "") & block["group"].isin(_ALL)
+    grouped = set(block.loc[~is_all, "term"])
+    beside = is_all & block["term"].isin(grouped)  # drawn as a line, not as a group
+    overall = block[beside]
+    for axis, part in block[~beside].groupby("axis", sort=False):
+        steps = part.groupby(["term", "group"], sort=False)["threshold"].transform("nunique")
+        yield from _all_curves(part[steps > 1], overall, axis)
+        yield from _points(part[steps <= 1], overall, axis, most)
+
+
+def _all_curves(part: pd.DataFrame, overall: pd.DataFrame, axis: str) -> Iterator[Panel]:
+    """A panel a term, its groups as curves; terms of one group each share one, as curves."""
+    single = part.groupby("term", sort=False)["group"].transform("nunique") == 1
+    steps = part.groupby("term", sort=False)["threshold"].transform(
+        lambda t: hash(tuple(sorted(t)))
+    )
+    for _, rows in part[single].groupby([steps, "group"], sort=False):
+        terms = rows["term"].unique()
+        rows = rows.assign(series=rows["term"])
+        what = rows["group"].iloc[0] if axis else ""
+        yield _curves(rows, terms, terms[0] if len(terms) == 1 else what, axis, "terms")
+    for term, rows in part[~single].groupby("term", sort=False):
+        same = overall[overall["term"] == term]
+        rows = rows.assign(series=rows["group"])
+        same = same.assign(series=same["group"])
+        yield _curves(pd.concat([same, rows]), rows["group"].unique(), term, axis, "groups")
+
+
+def _curves(rows: pd.DataFrame, series: np.ndarray, what: str, axis: str, kind: str) -> Panel:
+    shown = rows[~rows["series"].isin(series[MOST_SERIES:])]
+    shown = shown.assign(label="").sort_values("threshold", kind="stable")
+    title = _title(shown, what, axis, len(series), MOST_SERIES, kind)
+    # In the order of the table, whatever the order of thresholds.
+    order = {name: i for i, name in enumerate(rows["series"].unique())}
+    shown = shown.sort_values("series", key=lambda s: s.map(order), kind="stable")
+    return Panel(title, shown["measure"].iloc[0], shown, curves=True)
+
+
+def _points(part: pd.DataFrame, overall: pd.DataFrame, axis: str, most: int) -> Iterator[Panel]:
+    """Panels of single values: a panel a term, or one of all terms, or a panel a group."""
+    groups_of = part.groupby("term", sort=False)["group"].transform("nunique")
+    several = part[groups_of > 1]
+    if several["term"].nunique() > MOST_TERMS:
+        yield _lines(part, "term", "group", "", axis, most)
+        return
+    for term, rows in several.groupby("term", sort=False):
+        same = overall.loc[overall["term"] == term, "value"]
+        line = float(same.iloc[0]) if len(same) else _constant(rows["overall"])
+        yield _lines(rows, "group", None, term, axis, most, line)
+    single = part[groups_of <= 1]
+    if single["group"].nunique() > MOST_TERMS:
+        yield _lines(single, "term", "group", "", axis, most)
+        return
+    for group, rows in single.groupby("group", sort=False):
+        yield _lines(rows, "term", None, group, axis, most)
+
+
+def _lines(
+    rows: pd.DataFrame,
+    label: str,
+    series: str | None,
+    what: str,
+    axis: str,
+    most: int,
+    overall: float = float("nan"),
+) -> Panel:
+    rows = rows.assign(label=rows[label], series="" if series is None else rows[series])
+    if rows["series"].nunique() > MOST_SERIES:  # more than there are colours
+        rows = rows.assign(label=rows[label] + " · " + rows["series"], series="")
+    labels = rows["label"].unique()
+    title = _title(rows, what, axis, len(labels), most, label + "s")
+    shown = rows[rows["label"].isin(labels[:most])]
+    return Panel(title, rows["measure"].iloc[0], shown, overall=overall)
+
+
+def _title(rows: pd.DataFrame, what: str, axis: str, n: int, most: int, kind: str) -> str:
+    title = ": ".join(filter(None, (rows["statistic"].iloc[0], what)))
+    title += f" by {axis}" if axis else ""
+    threshold = _constant(rows["threshold"])
+    if not np.isnan(threshold):
+        title += f" (threshold {threshold:g})"
+    return title + (f" ({most:,} of {n:,} {kind})" if n > most else "")
+
+
+def _constant(values: pd.Series) -> float:
+    """The one value that there is, else NaN."""
+    known = values.dropna().unique()
+    return float(known[0]) if len(known) == 1 else float("nan")

@@ -1,0 +1,289 @@
+"""A table of statistics as points with intervals, or as curves with bands, in HoloViews."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.errors import MissingExtraError, OptionError
+from laion_dask.stats.checks import whole
+from laion_dask.stats.panels import Panel, panels
+from laion_dask.stats.table import visible
+
+_BLUE, _ORANGE, _GREY, _FAINT = "#3b7dd8", "#d9822b", "#52606d", "#e4e8ec"
+#: Colours that stay apart without colour vision; Okabe, M., Ito, K. (2008). Color universal design.
+_COLOURS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#000000",
+)  # fmt: skip
+#: Of a label, in characters; of a panel, in pixels.
+_LABEL, _WIDTH, _LINE = 36, 760, 20
+#: A ratio is drawn up to this many times less or more than 1.
+_FARTHEST = 1000.0
+
+
+def holoviews():
+    """HoloViews with Bokeh as its backend.
+
+    Raises
+    ------
+    MissingExtraError
+        When one of them is not installed.
+    """
+    try:
+        module = importlib.import_module("holoviews")
+        importlib.import_module("holoviews.plotting.bokeh")
+    except ImportError as error:
+        raise MissingExtraError(
+            "Plots need HoloViews and Bokeh. Install the extra 'laion_dask[notebook]'."
+        ) from error
+    module.Store.set_current_backend("bokeh")
+    return module
+
+
+def interval_plot(
+    result: pd.DataFrame,
+    *,
+    show: str | None = None,
+    most: int = 40,
+    most_panels: int = 12,
+    width: int = _WIDTH,
+):
+    """The results of a table with their intervals, as HoloViews. Eager.
+
+    Groups are under each other, in the table's order, with a dashed line at the rate of all rows;
+    results at several thresholds are curves with bands; statistics, terms and axes of grouping
+    have panels of their own, but many terms share one, with a colour a group. A column ``flagged``
+    is drawn in orange. Hovering tells the numbers. Text from the data stays text.
+
+    Parameters
+    ----------
+    result : Table
+    show : str, optional
+        The column that is drawn, with ``<show>_lo`` and ``<show>_hi`` as its interval, such as
+        ``"ratio"``, which has a logarithmic axis. By default the rate, and of results that have
+        none the value.
+    most : int
+        Groups or terms of a panel; its title says how many there are.
+    most_panels : int
+        Panels; a last one says how many more there are.
+    width : int
+        Pixels.
+
+    Returns
+    -------
+    holoviews object
+        One plot, or a layout of several under each other; see `laion_dask.show`.
+
+    Raises
+    ------
+    OptionError
+        When the table has no such column of numbers, or an option is out of its range.
+    MissingExtraError
+        When HoloViews is not installed.
+    """
+    if not isinstance(result, pd.DataFrame):
+        raise OptionError(f"A {type(result).__name__} was given. Expected a table of statistics.")
+    for name, value, least in (("most", most, 1), ("most_panels", most_panels, 1)):
+        whole(name, value, least)
+    whole("width", width, 200)
+    hv = holoviews()
+    found = panels(result, show, most)
+    drawn = [_drawn(hv, panel, width) for panel in found[:most_panels]]
+    if len(found) > most_panels:
+        drawn.append(_words(hv, f"{len(found) - most_panels:,} more panels are not drawn", width))
+    if not drawn:
+        return _words(hv, "No results to draw", width)
+    if len(drawn) == 1:
+        return drawn[0]
+    return hv.Layout(drawn).cols(1).opts(shared_axes=False, toolbar=None)
+
+
+def plain_text(text: object, most: int | None = _LABEL) -> str:
+    """Text for a plot: every character shows, none makes a formula, and long text is cut."""
+    shown = "".join(map(visible, str(text)))
+    if most is not None and len(shown) > most:
+        shown = shown[: most - 1] + "…"
+    for sign in ("$$", "\\[", "\\("):  # Bokeh sets what is between these as a formula
+        shown = shown.replace(sign, sign[0] + "\u200a" + sign[1])
+    return shown
+
+
+def _drawn(hv, panel: Panel, width: int):
+    plot = _curve_panel(hv, panel) if panel.curves else _point_panel(hv, panel)
+    # HoloViews takes braces in a title for names of its own.
+    title = plain_text(panel.title, 100).replace("{", "{{").replace("}", "}}")
+    return plot.opts(width=width, title=title, toolbar=None, fontsize={"title": "11pt"})
+
+
+def _words(hv, words: str, width: int):
+    empty = hv.Text(0.5, 0.5, words).opts(text_color=_GREY, text_font_size="11pt")
+    return empty.opts(width=width, height=80, xaxis=None, yaxis=None, toolbar=None)
+
+
+def _point_panel(hv, panel: Panel):
+    """Points with intervals, one line a label, the first on top."""
+    frame, logarithmic = panel.frame, "ratio" in panel.measure
+    labels, series = frame["label"].unique(), frame["series"].unique()
+    place = {label: -float(i) for i, label in enumerate(labels)}
+    shift = np.linspace(0.27, -0.27, len(series)) if len(series) > 1 else np.zeros(1)
+    ends = _ends(panel, logarithmic)
+    line = 1.0 if logarithmic else panel.overall
+    parts = []
+    if np.isfinite(line):
+        parts.append(hv.VLine(line).opts(color=_GREY, line_dash="dashed", line_width=1.5))
+    for number, name in enumerate(series):
+        rows = frame[frame["series"] == name]
+        colour = _COLOURS[number % len(_COLOURS)] if len(series) > 1 else _BLUE
+        y = rows["label"].map(place) + shift[number]
+        for mask, shade in ((~rows["marked"], colour), (rows["marked"], _ORANGE)):
+            if mask.any():
+                named = plain_text(name) if len(series) > 1 else ""
+                parts += _points(hv, panel, rows[mask], y[mask], ends, shade, named)
+    ticks = [(y, plain_text(label)) for label, y in place.items()]
+    step = _LINE if len(series) == 1 else max(_LINE, 9 * len(series) + 4)
+    return hv.Overlay(parts).opts(
+        yticks=ticks,
+        ylabel="",
+        xlabel=_axis_label(panel),
+        ylim=(-len(labels) + 0.4, 0.6),
+        xlim=ends,
+        logx=logarithmic,
+        xformatter=_formatter(panel.measure),
+        height=90 + step * len(labels) + (20 if len(series) > 1 else 0),
+        show_grid=True,
+        gridstyle={"grid_line_color": _FAINT},
+        **_legend(len(series) > 1, "right"),
+    )
+
+
+def _points(hv, panel: Panel, rows: pd.DataFrame, y: pd.Series, ends, colour: str, name: str):
+    """The intervals of some results, and their points; what lies outside is drawn at the end."""
+    told = _told(panel.measure, rows)
+    known = (rows["lo"].notna() & rows["hi"].notna()).to_numpy()
+    lo, hi = (rows[end].clip(*ends).to_numpy()[known] for end in ("lo", "hi"))
+    at = y.to_numpy()
+    value = rows["value"].clip(*_within(ends, "ratio" in panel.measure))
+    inside = (value == rows["value"]).to_numpy()
+    bars = hv.Segments((lo, at[known], hi, at[known]), ["from", "y", "to", "y2"])
+    drawn = [bars.opts(color=colour, line_width=2)]
+    for mask, marker, size in ((inside, "circle", 8), (~inside, "x", 9)):
+        if not mask.any():
+            continue
+        some = {"x": value.to_numpy()[mask], "y": at[mask]}
+        some |= {key: texts[mask] for key, texts in told.items()}
+        points = hv.Points(some, ["x", "y"], list(told), label=name)
+        points = points.opts(color=colour, marker=marker, size=size, line_color="white")
+        points = points if marker == "circle" else points.opts(line_color=colour)
+        drawn.append(points.opts(tools=["hover"], hover_tooltips=_tooltips(told)))
+    return drawn
+
+
+def _curve_panel(hv, panel: Panel):
+    """A curve over the threshold for each group, its interval as a band."""
+    frame = panel.frame
+    series = frame["series"].unique()
+    several = len(series) > 1
+    parts = []
+    for number, name in enumerate(series):
+        rows = frame[frame["series"] == name]
+        everything = several and rows["axis"].iloc[0] == "" and (frame["axis"] != "").any()
+        colour = _GREY if everything else _COLOURS[number % len(_COLOURS)] if several else _BLUE
+        known = rows[np.isfinite(rows["lo"]) & np.isfinite(rows["hi"])]
+        band = hv.Area((known["threshold"], known["lo"], known["hi"]), "threshold", ["lo", "hi"])
+        told = _told(panel.measure, rows)
+        data = {"threshold": rows["threshold"].to_numpy(), "y": rows["value"].to_numpy(), **told}
+        named = {"label": plain_text(name)} if several else {}
+        line = hv.Curve((data["threshold"], data["y"]), "threshold", "y", **named)
+        dots = hv.Points(data, ["threshold", "y"], list(told))
+        parts += [
+            band.opts(color=colour, alpha=0.18, line_alpha=0),
+            line.opts(color=colour, line_width=2, line_dash="dashed" if everything else "solid"),
+            dots.opts(color=colour, size=5, tools=["hover"], hover_tooltips=_tooltips(told)),
+        ]
+    steps = frame["threshold"]
+    edge = 0.02 * (steps.max() - steps.min())
+    return hv.Overlay(parts).opts(
+        xlabel="threshold",
+        xlim=(float(steps.min() - edge), float(steps.max() + edge)),
+        ylim=_ends(panel, "ratio" in panel.measure),
+        ylabel=_axis_label(panel),
+        yformatter=_formatter(panel.measure),
+        logy="ratio" in panel.measure,
+        height=340,
+        show_grid=True,
+        gridstyle={"grid_line_color": _FAINT},
+        **_legend(several, "right"),
+    )
+
+
+def _ends(panel: Panel, logarithmic: bool) -> tuple[float, float]:
+    """The ends of the axis, around all that is finite; hardly below 0 for shares."""
+    numbers = panel.frame[["value", "lo", "hi"]].to_numpy().ravel()
+    found = np.append(numbers, panel.overall)
+    found = found[np.isfinite(found)]
+    if logarithmic:
+        found = np.log(np.clip(np.append(found[found > 0], 1.0), 1 / _FARTHEST, _FARTHEST))
+    low, high = (found.min(), found.max()) if len(found) else (0.0, 1.0)
+    edge = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
+    if logarithmic:
+        return float(np.exp(low - edge)), float(np.exp(high + edge))
+    low = max(low - edge, -0.02 * high) if panel.measure == "rate" and high > 0 else low - edge
+    return float(low), float(high + edge)
+
+
+def _within(ends: tuple[float, float], logarithmic: bool) -> tuple[float, float]:
+    """Where a point is drawn that lies beyond an end: a little inside of it."""
+    low, high = np.log(ends) if logarithmic else ends
+    low, high = low + 0.015 * (high - low), high - 0.015 * (high - low)
+    return (float(np.exp(low)), float(np.exp(high))) if logarithmic else (low, high)
+
+
+def _told(measure: str, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """What hovering tells, as text."""
+    tell = _percent if measure == "rate" else "{:,.4g}".format
+    told = {"what": [_named(*pair) for pair in zip(rows["term"], rows["group"], strict=True)]}
+    told[measure] = [tell(value) for value in rows["value"]]
+    if (rows["lo"].notna() & rows["hi"].notna()).any():
+        ends = zip(rows["lo"], rows["hi"], strict=True)
+        told["interval"] = [f"{tell(lo)} to {tell(hi)}" if lo == lo else "-" for lo, hi in ends]
+    if rows["threshold"].notna().any():
+        told["threshold"] = [f"{value:g}" for value in rows["threshold"]]
+    if rows["n"].notna().any():
+        told["n"] = ["-" if n != n else f"{n:,.0f}" for n in rows["n"]]
+    told = {f"told {key}": values for key, values in told.items()}
+    return {key: np.array(values, dtype=object) for key, values in told.items()}
+
+
+def _tooltips(told: dict) -> list[tuple[str, str]]:
+    return [(key.removeprefix("told "), f"@{{{key}}}") for key in told]
+
+
+def _named(term: str, group: str) -> str:
+    return " · ".join(plain_text(part, 60) for part in (term, group) if part)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"
+
+
+def _axis_label(panel: Panel) -> str:
+    if panel.measure == "rate":
+        return "share of rows"
+    if panel.measure != "value":
+        return plain_text(panel.measure.replace("_", " "))
+    terms = panel.frame["term"].unique()
+    return plain_text(
+        terms[0] if len(terms) == 1 and terms[0] else panel.frame["statistic"].iloc[0]
+    )
+
+
+def _formatter(measure: str):
+    from bokeh.models import NumeralTickFormatter
+
+    return NumeralTickFormatter(format="0.[0000]%" if measure == "rate" else "0,0.[0000]")
+
+
+def _legend(wanted: bool, where: str) -> dict:
+    return {"show_legend": wanted, **({"legend_position": where} if wanted else {})}
