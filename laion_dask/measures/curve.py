@@ -1,0 +1,143 @@
+"""The share of rows above each of many thresholds, group by group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
+from laion_dask.kinds import kind_of_arrow
+from laion_dask.measures.base import Part, Reporting, Statistic
+from laion_dask.measures.counts import Tally, tallied, tally
+from laion_dask.measures.groups import Grouping
+from laion_dask.measures.rates import axes, labelled
+from laion_dask.stats.intervals import wilson
+
+#: The thresholds by default: 0.05, 0.10, …, 0.95.
+THRESHOLDS = tuple(i / 20 for i in range(1, 20))
+
+
+@dataclass(frozen=True)
+class Curve(Statistic):
+    """See `curve`."""
+
+    column: str
+    by: tuple[Grouping | None, ...]
+    thresholds: tuple[float, ...]
+    above: bool
+    name = "curve"
+
+    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+        if self.column not in kinds:
+            raise ColumnError(
+                f"The frame has no column {self.column!r}.{did_you_mean(self.column, kinds)}"
+            )
+        if kinds[self.column] not in ("integer", "float32", "float64"):
+            raise OptionError(
+                f"The column {self.column!r} holds {kinds[self.column]}, and a curve is of "
+                "numbers. Count groups with ld.rates(None, by=...)."
+            )
+        return replace(self, by=tuple(axis and axis.bind(kinds) for axis in self.by))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        by = [name for axis in self.by if axis for name in axis.reads]
+        return tuple(dict.fromkeys([self.column, *by]))
+
+    def chunk(self, part: Part) -> tuple[Tally, ...]:
+        what = part.once(_passed, self.column, self.thresholds, self.above)
+        return tuple(tally(part, axis, what, len(self.thresholds) + 2) for axis in self.by)
+
+    def combine(self, states: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
+        each = zip(*states, strict=True)
+        return tuple(tallied(some, axis) for some, axis in zip(each, self.by, strict=True))
+
+    def finalize(self, state: tuple[Tally, ...], how: Reporting) -> pd.DataFrame:
+        parts = []
+        for number, (axis, found) in enumerate(zip(self.by, state, strict=True)):
+            told = self._told(found, axis, how)
+            parts.append(told if number == 0 else told.iloc[len(self.thresholds) :])
+        whole = pd.concat(parts, ignore_index=True)
+        whole.insert(0, "term", self.column)
+        return whole
+
+    def _told(self, found: Tally, axis: Grouping | None, how: Reporting) -> pd.DataFrame:
+        labels, groups = labelled(found, axis)
+        counts, m = found.groups.ordered(labels), len(self.thresholds)
+        below = np.cumsum(counts[:, :-1], axis=1)
+        n = np.repeat(below[:, -1], m)
+        k = (below[:, -1:] - below[:, :-1] if self.above else below[:, :-1]).ravel()
+        frame = groups.loc[groups.index.repeat(m)].reset_index(drop=True)
+        frame = frame.assign(threshold=np.tile(self.thresholds, len(labels)), n=n, k=k)
+        frame["rate"] = np.divide(k, n, out=np.full(len(n), np.nan), where=n > 0)
+        frame["lo"], frame["hi"] = wilson(k, n, how.level)
+        frame["side"] = "above" if self.above else "below"
+        return frame.assign(undecided=np.repeat(counts[:, -1], m), method="Wilson")
+
+
+def curve(
+    column: str,
+    *,
+    by: str | Grouping | Sequence[str | Grouping] | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
+    above: bool = True,
+) -> Curve:
+    """The share of rows above each threshold, with its interval, group by group.
+
+    All thresholds are counted at once. Each row of the result is that of ``rates(f"{column} >
+    {threshold}", by=by)``: a column of float32 is compared with the threshold rounded to float32,
+    and null and NaN are undecided and in no rate.
+
+    Parameters
+    ----------
+    column : str
+        Of numbers; whole numbers are compared as float64.
+    by : str, Grouping, or sequence of them, optional
+        As for `rates`.
+    thresholds : sequence of float
+        In any order; by default 0.05, 0.10, …, 0.95.
+    above : bool
+        False for the share below each threshold. A value equal to it is neither.
+
+    Returns
+    -------
+    Curve
+        To be given to `laion_dask.statistics`, which tells for all rows (group ``(all)``), each
+        group and the rows in no group, at each ``threshold``, ascending: ``k`` of the ``n`` rows
+        that have a value are on that ``side``, the ``rate`` with Wilson's interval ``lo``,
+        ``hi``; and how many are ``undecided``.
+
+    Raises
+    ------
+    OptionError
+        When there is no threshold, or one is no number. ColumnError and OptionError, when the
+        column is not there or not of numbers, once bound.
+    """
+    must_be("column", column, str, "the name of a column of numbers, such as 'punsafe'")
+    must_be("above", above, bool, "True or False")
+    try:
+        values = np.unique(np.asarray(thresholds, np.float64))
+    except (TypeError, ValueError):
+        values = np.array([np.nan])
+    if not len(values) or np.isnan(values).any():
+        raise OptionError(
+            f"thresholds is {thresholds!r}. Expected numbers, such as [0.5, 0.8, 0.9]."
+        )
+    return Curve(column, axes(by), tuple(values.tolist()), above)
+
+
+def _passed(part: Part, column: str, thresholds: tuple[float, ...], above: bool) -> np.ndarray:
+    """How many thresholds each value is over (or not under), ascending; null or NaN: one more."""
+    cuts = np.array(thresholds)
+    if kind_of_arrow(part.table.schema.field(column).type) == "float32":
+        with np.errstate(over="ignore"):
+            cuts = cuts.astype(np.float32).astype(np.float64)
+    values = pc.cast(part.table[column], pa.float64(), safe=False).to_numpy()
+    passed = np.searchsorted(cuts, values, side="left" if above else "right")
+    passed[np.isnan(values)] = len(cuts) + 1
+    return passed

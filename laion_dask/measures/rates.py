@@ -1,0 +1,202 @@
+"""The share of rows for which an expression is true, group by group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.errors import OptionError, must_be
+from laion_dask.measures.base import Part, Reporting, Statistic
+from laion_dask.measures.counts import ALL, NONE, Tally, tallied, tally
+from laion_dask.measures.groups import Grouping, grouping
+from laion_dask.predicate import Predicate, parse
+from laion_dask.stats import (
+    benjamini_hochberg,
+    risk_ratio,
+    shard_bootstrap,
+    two_proportions,
+    wilson,
+)
+
+#: What a row is: the expression cannot be decided, is false, is true.
+_KINDS = 3
+#: Two shards are the fewest that can differ.
+LEAST_SHARDS = 2
+_SHARE = "Wilson; boot: whole shards"
+_METHOD = f"{_SHARE}; ratio: Katz; p: two shares; q: Benjamini-Hochberg"
+
+
+@dataclass(frozen=True)
+class Rates(Statistic):
+    """See `rates`."""
+
+    where: str | None
+    by: tuple[Grouping | None, ...]
+    predicate: Predicate | None = None
+    by_shard: bool = False
+    name = "rates"
+
+    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+        predicate = None if self.where is None else parse(self.where, kinds)
+        by = tuple(axis and axis.bind(kinds) for axis in self.by)
+        return replace(self, by=by, predicate=predicate, by_shard=kinds.get("shard") == "integer")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        wanted = [] if self.predicate is None else [*self.predicate.columns]
+        wanted += [name for axis in self.by if axis for name in axis.reads]
+        return tuple(dict.fromkeys([*wanted, *(["shard"] if self.by_shard else [])]))
+
+    def chunk(self, part: Part) -> tuple[Tally, ...]:
+        what = np.full(len(part), 2, np.int64)
+        if self.predicate is not None:
+            true, known = part.decided(self.predicate)
+            what = known.astype(np.int64) + true
+        return tuple(tally(part, axis, what, _KINDS, self.by_shard) for axis in self.by)
+
+    def combine(self, states: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
+        each = zip(*states, strict=True)
+        return tuple(tallied(some, axis) for some, axis in zip(each, self.by, strict=True))
+
+    def finalize(self, state: tuple[Tally, ...], how: Reporting) -> pd.DataFrame:
+        parts = []
+        for number, (axis, found) in enumerate(zip(self.by, state, strict=True)):
+            told = _told(found, axis, how, self.where is None)
+            parts.append(told if number == 0 else told.iloc[1:])  # all rows are told once
+        whole = pd.concat(parts, ignore_index=True)
+        whole.insert(0, "term", "rows" if self.where is None else self.where)
+        return whole
+
+
+def rates(
+    where: str | None, *, by: str | Grouping | Sequence[str | Grouping] | None = None
+) -> Rates:
+    """The share of rows for which an expression is true, with intervals, group by group.
+
+    For all rows (group ``(all)``), for each group, and for the rows in no group. A row for which
+    the expression cannot be decided, because it compares a null or NaN, is in no rate, and counted
+    as undecided.
+
+    Parameters
+    ----------
+    where : str or None
+        See `laion_dask.predicate`, such as ``"punsafe > 0.5"``. None for the share that each group
+        has of all rows.
+    by : str, Grouping, or sequence of them, optional
+        A column's name, or a grouping such as ``ld.terms("gender")``; several are told one after
+        the other, not crossed (for which see `intersections`).
+
+    Returns
+    -------
+    Rates
+        To be given to `laion_dask.statistics`, which tells for each group, the largest first:
+
+        ``n``, ``k``, ``rate``, ``lo``, ``hi``
+            For ``k`` of the ``n`` rows on which it can be decided the expression is true; with
+            Wilson's interval.
+        ``undecided``
+            Rows of the group on which it cannot.
+        ``ratio``, ``ratio_lo``, ``ratio_hi``
+            The rate over that of the rest, which is every decided row outside the group, with its
+            log interval; see `laion_dask.stats.risk_ratio` for zero counts.
+        ``p``, ``q``
+            Of the hypothesis that the group's rate is that of the rest, two-sided; and adjusted
+            for that all groups of the axis that are shown, and the rows in none, are compared.
+        ``boot_lo``, ``boot_hi``
+            An interval of the rate by a bootstrap over shards: rows of one shard are not
+            independent, so Wilson's interval, the ratio's and p are too sure of a rate that
+            differs between shards. NaN when the frame has no column ``shard``, or the group rows
+            in fewer than two shards, or groups times shards are more than 2,097,152.
+
+        Where ``where`` is None ``n`` is all rows, ``k`` those of the group, and there is no ratio.
+
+    Raises
+    ------
+    OptionError
+        When an argument is not of its type; PredicateError and ColumnError once bound.
+
+    References
+    ----------
+    Of each number: `laion_dask.stats.wilson`, `risk_ratio`, `two_proportions`,
+    `benjamini_hochberg` and `shard_bootstrap`.
+    """
+    if where is not None:
+        must_be("where", where, str, "an expression such as 'punsafe > 0.5', or None")
+    return Rates(where, axes(by))
+
+
+def axes(by: str | Grouping | Sequence[str | Grouping] | None) -> tuple[Grouping | None, ...]:
+    """What ``by=`` means where several are told one after the other; (None,) for none.
+
+    Raises
+    ------
+    OptionError
+        When it is neither name nor grouping nor some of them.
+    """
+    if by is None:
+        return (None,)
+    if not isinstance(by, (list, tuple)):
+        return (grouping(by),)
+    if not by:
+        raise OptionError("by is empty. Name a column or give a grouping, or leave it out.")
+    return tuple(dict.fromkeys(grouping(one) for one in by))
+
+
+def labelled(found: Tally, axis: Grouping | None) -> tuple[list[tuple], pd.DataFrame]:
+    """The labels of a tally in the order in which they are told, and the columns that name them.
+
+    All rows come first, then the groups, the largest first, and last the rows in no group.
+    """
+    size = dict(zip(found.groups.labels[0], found.groups.values.sum(axis=1).tolist(), strict=True))
+    labels = sorted(size, key=lambda label: (label[0], -size[label], label))
+    if axis is None:
+        return labels, pd.DataFrame({"axis": [None], "group": ["(all)"]})
+    texts = {ALL: "(all)", NONE: axis.no_group}
+    return labels, pd.DataFrame(
+        {
+            "axis": [None if label == ALL else axis.axis for label in labels],
+            "group": [texts.get(label, label[1]) for label in labels],
+        }
+    )
+
+
+def _told(found: Tally, axis: Grouping | None, how: Reporting, shares: bool) -> pd.DataFrame:
+    labels, frame = labelled(found, axis)
+    undecided, false, true = found.groups.ordered(labels).T
+    n = np.full(len(labels), true[0]) if shares else false + true
+    frame = frame.assign(n=n, k=true, rate=_over(true, n))
+    frame["lo"], frame["hi"] = wilson(true, n, how.level)
+    frame["undecided"] = undecided
+    tests = np.full((5, len(labels)), np.nan)
+    if not shares:
+        rest = (true[0] - true[1:], n[0] - n[1:])
+        tests[:3, 1:] = risk_ratio(true[1:], n[1:], *rest, how.level)
+        tests[3, 1:] = two_proportions(true[1:], n[1:], *rest)
+        shown = n >= how.min_n
+        tests[4, shown] = benjamini_hochberg(tests[3, shown])
+    names = ("ratio", "ratio_lo", "ratio_hi", "p", "q")
+    frame = frame.assign(**dict(zip(names, tests, strict=True)))
+    frame["boot_lo"], frame["boot_hi"] = _bootstrapped(found, labels, n, how, shares).T
+    return frame.assign(method=_SHARE if shares else _METHOD)
+
+
+def _bootstrapped(
+    found: Tally, labels: list[tuple], n: np.ndarray, how: Reporting, shares: bool
+) -> np.ndarray:
+    """The interval of each rate that is shown, (labels, 2)."""
+    ends = np.full((len(labels), 2), np.nan)
+    if found.shards is None:
+        return ends
+    counts = found.shards.ordered(labels, found.shards.labels[1])
+    for i in np.flatnonzero(n >= how.min_n):
+        rows = counts[0 if shares else i, :, 1:].sum(axis=1)
+        if (rows > 0).sum() >= LEAST_SHARDS:
+            ends[i] = shard_bootstrap(counts[i, :, 2], rows, how.level)
+    return ends
+
+
+def _over(k: np.ndarray, n: np.ndarray) -> np.ndarray:
+    return np.divide(k, n, out=np.full(len(n), np.nan), where=n > 0)
