@@ -67,17 +67,26 @@ class Curve(Statistic):
         return whole
 
     def _told(self, found: Tally, axis: Grouping | None, how: Reporting) -> pd.DataFrame:
-        labels, groups = labelled(found, axis)
+        labels, named = labelled(found, axis)
         counts, m = found.groups.ordered(labels), len(self.thresholds)
         below = np.cumsum(counts[:, :-1], axis=1)
         n = np.repeat(below[:, -1], m)
         k = (below[:, -1:] - below[:, :-1] if self.above else below[:, :-1]).ravel()
-        frame = groups.loc[groups.index.repeat(m)].reset_index(drop=True)
-        frame = frame.assign(threshold=np.tile(self.thresholds, len(labels)), n=n, k=k)
-        frame["rate"] = np.divide(k, n, out=np.full(len(n), np.nan), where=n > 0)
-        frame["lo"], frame["hi"] = wilson(k, n, how.level)
-        frame["side"] = "above" if self.above else "below"
-        return frame.assign(undecided=np.repeat(counts[:, -1], m), method="Wilson")
+        lo, hi = wilson(k, n, how.level)
+        return pd.DataFrame(
+            {
+                **{name: np.array(texts, object).repeat(m) for name, texts in named.items()},
+                "threshold": np.tile(self.thresholds, len(labels)),
+                "n": n,
+                "k": k,
+                "rate": np.divide(k, n, out=np.full(len(n), np.nan), where=n > 0),
+                "lo": lo,
+                "hi": hi,
+                "side": "above" if self.above else "below",
+                "undecided": np.repeat(counts[:, -1], m),
+                "method": "Wilson",
+            }
+        )
 
 
 def curve(

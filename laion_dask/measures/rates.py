@@ -145,31 +145,26 @@ def axes(by: str | Grouping | Sequence[str | Grouping] | None) -> tuple[Grouping
     return tuple(dict.fromkeys(grouping(one) for one in by))
 
 
-def labelled(found: Tally, axis: Grouping | None) -> tuple[list[tuple], pd.DataFrame]:
+def labelled(found: Tally, axis: Grouping | None) -> tuple[list[tuple], dict[str, list]]:
     """The labels of a tally in the order in which they are told, and the columns that name them.
 
     All rows come first, then the groups, the largest first, and last the rows in no group.
     """
     size = dict(zip(found.groups.labels[0], found.groups.values.sum(axis=1).tolist(), strict=True))
     labels = sorted(size, key=lambda label: (label[0], -size[label], label))
-    if axis is None:
-        return labels, pd.DataFrame({"axis": [None], "group": ["(all)"]})
-    texts = {ALL: "(all)", NONE: axis.no_group}
-    return labels, pd.DataFrame(
-        {
-            "axis": [None if label == ALL else axis.axis for label in labels],
-            "group": [texts.get(label, label[1]) for label in labels],
-        }
-    )
+    texts = {ALL: "(all)", NONE: axis.no_group if axis else None}
+    return labels, {
+        "axis": [None if label == ALL else axis.axis for label in labels],
+        "group": [texts.get(label, label[1]) for label in labels],
+    }
 
 
 def _told(found: Tally, axis: Grouping | None, how: Reporting, shares: bool) -> pd.DataFrame:
-    labels, frame = labelled(found, axis)
+    labels, named = labelled(found, axis)
     undecided, false, true = found.groups.ordered(labels).T
     n = np.full(len(labels), true[0]) if shares else false + true
-    frame = frame.assign(n=n, k=true, rate=_over(true, n))
-    frame["lo"], frame["hi"] = wilson(true, n, how.level)
-    frame["undecided"] = undecided
+    lo, hi = wilson(true, n, how.level)
+    told = {**named, "n": n, "k": true, "rate": _over(true, n), "lo": lo, "hi": hi}
     tests = np.full((5, len(labels)), np.nan)
     if not shares:
         rest = (true[0] - true[1:], n[0] - n[1:])
@@ -177,10 +172,10 @@ def _told(found: Tally, axis: Grouping | None, how: Reporting, shares: bool) -> 
         tests[3, 1:] = two_proportions(true[1:], n[1:], *rest)
         shown = n >= how.min_n
         tests[4, shown] = benjamini_hochberg(tests[3, shown])
-    names = ("ratio", "ratio_lo", "ratio_hi", "p", "q")
-    frame = frame.assign(**dict(zip(names, tests, strict=True)))
-    frame["boot_lo"], frame["boot_hi"] = _bootstrapped(found, labels, n, how, shares).T
-    return frame.assign(method=_SHARE if shares else _METHOD)
+    told["undecided"] = undecided
+    told |= dict(zip(("ratio", "ratio_lo", "ratio_hi", "p", "q"), tests, strict=True))
+    told["boot_lo"], told["boot_hi"] = _bootstrapped(found, labels, n, how, shares).T
+    return pd.DataFrame({**told, "method": _SHARE if shares else _METHOD})
 
 
 def _bootstrapped(

@@ -1,0 +1,184 @@
+"""Intervals of how much more often two things occur together than apart, from four counts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from laion_dask.stats.checks import Numbers, counts, plain, z_of
+
+
+def observed_over_expected(
+    n_ab: Numbers, n_a: Numbers, n_b: Numbers, n: Numbers, level: float = 0.95
+) -> tuple:
+    """How many times as many rows are in both of two groups as if the two were independent.
+
+    The interval is symmetric on the log scale, with the variance of the logarithm by the delta
+    method on the four cells of the table, 1/n_ab - 1/n_a - 1/n_b + 2 n_ab / (n_a n_b) - 1/n. It
+    is the interval of exp(PMI). Where ``n_ab`` is 0 the ratio is 0, and the interval goes from 0
+    to the upper end for half a row.
+
+    Parameters
+    ----------
+    n_ab, n_a, n_b, n : int or array of int
+        Rows in both groups, in the first, in the second, and all rows.
+    level : float
+        Coverage, between 0 and 1.
+
+    Returns
+    -------
+    ratio, lo, hi : float, or array of float64
+        From 0 to inf. NaN with an interval from 0 to inf when a group is empty.
+
+    Raises
+    ------
+    OptionError
+        When a count is negative, or the level not between 0 and 1.
+
+    References
+    ----------
+    Agresti, A. (2013). Categorical data analysis, section 16.1 (the delta method for cell counts).
+    """
+    z = z_of(level, "observed_over_expected")
+    n_ab, n_a, n_b, n = counts("observed_over_expected", n_ab=n_ab, n_a=n_a, n_b=n_b, n=n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = n_ab * n / (n_a * n_b)
+        k = np.where(n_ab == 0, 0.5, n_ab)
+        log = np.log(k * n / (n_a * n_b))
+        variance = 1 / k - 1 / n_a - 1 / n_b + 2 * k / (n_a * n_b) - 1 / n
+        spread = z * np.sqrt(np.maximum(variance, 0))
+        lo, hi = np.exp(log - spread), np.exp(log + spread)
+    unknown = np.isnan(ratio)
+    lo, hi = np.where(unknown | (n_ab == 0), 0.0, lo), np.where(unknown, np.inf, hi)
+    return plain(ratio, lo, hi)
+
+
+def npmi_interval(
+    n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers, level: float = 0.95
+) -> tuple:
+    """The interval of nPMI, ln[p(w,g) / (p(w) p(g))] / -ln p(w,g).
+
+    By the delta method on the four cells of the table, symmetric for 1 / (nPMI + 1), which is
+    ln p(w,g) / ln[p(w) p(g)] and so linear in the logarithm of the joint count.
+
+    Parameters
+    ----------
+    n_wg, n_w, n_g, n : int or array of int
+        Documents with both, with the word, with the group, and all.
+    level : float
+        Coverage, between 0 and 1.
+
+    Returns
+    -------
+    lo, hi : float, or array of float64
+        In [-1, 1]. From -1 to the upper end for half a document where ``n_wg`` is 0; from -1 to 1
+        where ``n_w`` or ``n_g`` is 0 or all documents, since nothing is known then.
+
+    Raises
+    ------
+    OptionError
+        When a count is negative, or the level not between 0 and 1.
+
+    References
+    ----------
+    nPMI: Bouma, G. (2009). Normalized (pointwise) mutual information in collocation extraction.
+    GSCL. The delta method: Agresti, A. (2013). Categorical data analysis, section 16.1.
+    """
+    z = z_of(level, "npmi_interval")
+    found = counts("npmi_interval", n_wg=n_wg, n_w=n_w, n_g=n_g, n=n)
+    return plain(*_ends(_Slopes(*found), z))
+
+
+def npmi_gap_interval(
+    a: tuple[Numbers, Numbers],
+    b: tuple[Numbers, Numbers],
+    both: tuple[Numbers, Numbers],
+    n_w: Numbers,
+    n: Numbers,
+    level: float = 0.95,
+) -> tuple:
+    """The interval of nPMI(w, a) - nPMI(w, b), of one word and two groups.
+
+    It is put together from the intervals of the two (MOVER), with their correlation by the delta
+    method: they share the word, and maybe documents that are in both groups.
+
+    Parameters
+    ----------
+    a, b, both : pair of int, or of arrays of int
+        Documents with the word and the group, and documents with the group: of the first group,
+        of the second, and in both groups.
+    n_w, n : int or array of int
+        Documents with the word, and all.
+    level : float
+        Coverage, between 0 and 1.
+
+    Returns
+    -------
+    lo, hi : float, or array of float64
+        In [-2, 2].
+
+    Raises
+    ------
+    OptionError
+        When a count is negative, or the level not between 0 and 1.
+
+    References
+    ----------
+    Zou, G. Y., Donner, A. (2008). Construction of confidence limits about effect measures: a
+    general approach. Statistics in Medicine 27, 1693-1702; for correlated measures, Zou, G. Y.
+    (2007). Toward using confidence intervals to compare correlations. Psychological Methods 12.
+    """
+    z = z_of(level, "npmi_gap_interval")
+    named = {"n_wa": a[0], "n_a": a[1], "n_wb": b[0], "n_b": b[1], "n_wab": both[0]}
+    found = counts("npmi_gap_interval", **named, n_ab=both[1], n_w=n_w, n=n)
+    n_wa, n_a, n_wb, n_b, n_wab, n_ab, n_w, n = found
+    one, other = _Slopes(n_wa, n_w, n_a, n), _Slopes(n_wb, n_w, n_b, n)
+    (lo_a, hi_a), (lo_b, hi_b) = _ends(one, z), _ends(other, z)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = one.covariance(other, n_ab / n, n_wab / n) / np.sqrt(one.variance * other.variance)
+        r = np.clip(np.nan_to_num(r), -1, 1)
+        gap, unknown = one.npmi - other.npmi, one.unknown | other.unknown
+        down, up = one.npmi - lo_a, hi_b - other.npmi
+        lo = gap - np.sqrt(np.maximum(down**2 + up**2 - 2 * r * down * up, 0))
+        up, down = hi_a - one.npmi, other.npmi - lo_b
+        hi = gap + np.sqrt(np.maximum(up**2 + down**2 - 2 * r * up * down, 0))
+    return plain(
+        np.where(unknown, -2.0, np.clip(lo, -2, 2)), np.where(unknown, 2.0, np.clip(hi, -2, 2))
+    )
+
+
+class _Slopes:
+    """nPMI and how it changes with the three shares that it is made of, per document."""
+
+    def __init__(self, n_wg: np.ndarray, n_w: np.ndarray, n_g: np.ndarray, n: np.ndarray):
+        self.none = n_wg == 0
+        self.unknown = (n_w == 0) | (n_g == 0) | (n_w == n) | (n_g == n)
+        self.n = n
+        with np.errstate(invalid="ignore", divide="ignore"):
+            self.w, self.g, self.j = n_w / n, n_g / n, np.where(self.none, 0.5, n_wg) / n
+            log = np.log(self.j)
+            ratio = (np.log(self.w) + np.log(self.g)) / log
+            self.at_half = ratio - 1
+            self.npmi = np.where(self.none, -1.0, ratio - 1)
+            self.by_w, self.by_g = 1 / (self.w * log), 1 / (self.g * log)
+            self.by_j = -ratio / (self.j * log)
+            self.mean = (2 - ratio) / log
+        self.variance = self.covariance(self, self.g, self.j)
+
+    def covariance(self, other: _Slopes, p_ab: np.ndarray, p_wab: np.ndarray) -> np.ndarray:
+        """Of two nPMI with one word, whose groups have shares of documents in common."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            product = self.by_w * other.by_w * self.w + self.by_g * other.by_g * p_ab
+            product += self.by_w * (other.by_g + other.by_j) * other.j
+            product += other.by_w * (self.by_g + self.by_j) * self.j
+            more = self.by_g * other.by_j + self.by_j * other.by_g + self.by_j * other.by_j
+            return (product + more * p_wab - self.mean * other.mean) / self.n
+
+
+def _ends(at: _Slopes, z: float) -> tuple[np.ndarray, np.ndarray]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        inverse = 1 / (at.at_half + 1)
+        spread = z * np.sqrt(np.maximum(at.variance, 0)) * inverse**2
+        lo = 1 / (inverse + spread) - 1
+        hi = np.where(inverse - spread > 0.5, 1 / (inverse - spread) - 1, 1.0)
+    lo = np.where(at.unknown | at.none, -1.0, np.maximum(lo, -1))
+    return lo, np.where(at.unknown, 1.0, hi)
