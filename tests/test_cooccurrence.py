@@ -70,6 +70,7 @@ def test_npmi_against_loops(shards):
     text = frame["text"].compute().tolist()
     jobs, people = present(text, JOBS), present(text, PEOPLE)
     told = ld.statistics(frame, cooccurrence(JOBS, by=PEOPLE))
+    assert told[["k_2", "n_group_2"]].dtypes.eq("Int64").all()  # the second group's, if there is
     lines = told[told["measure"] == "nPMI"]
     assert lines["axis"].eq("people").all() and set(lines["term"]) == {"cook", "pilot", "nurse"}
     assert len(lines) == 9 and lines["undecided"].eq(1500 - len(jobs)).all()

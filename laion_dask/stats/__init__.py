@@ -8,6 +8,7 @@ from laion_dask.stats.concentration import entropy, gini, herfindahl, top_share
 from laion_dask.stats.cooccurrence import npmi, npmi_gap, pmi, pmi_bias
 from laion_dask.stats.hate import HateComparison, compare_hate, hate_content_rate
 from laion_dask.stats.intervals import odds_ratio, risk_ratio, shard_bootstrap, wilson
+from laion_dask.stats.joint import npmi_gap_interval, npmi_interval, observed_over_expected
 from laion_dask.stats.quantiles import ACCURACY, Quantiles
 from laion_dask.stats.significance import benjamini_hochberg, two_proportions, welch
 from laion_dask.stats.table import Table
@@ -27,6 +28,9 @@ __all__ = [
     "herfindahl",
     "npmi",
     "npmi_gap",
+    "npmi_gap_interval",
+    "npmi_interval",
+    "observed_over_expected",
     "odds_ratio",
     "pmi",
     "pmi_bias",

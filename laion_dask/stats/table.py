@@ -15,6 +15,8 @@ from laion_dask.errors import OptionError, did_you_mean
 COLUMNS = (
     "statistic", "term", "axis", "group", "threshold", "n", "k", "rate", "value", "lo", "hi",
 )  # fmt: skip
+#: The columns that hold whole numbers, as do those that begin with ``n_`` or ``k_``.
+WHOLE = ("n", "k", "undecided")
 
 
 class Table(pd.DataFrame):
@@ -116,8 +118,8 @@ def table(rows: Iterable[dict] | pd.DataFrame) -> Table:
     known = [name for name in COLUMNS if name in frame]
     rest = [name for name in frame if name not in known and name != "method"]
     frame = frame[[*known, *rest, *(["method"] if "method" in frame else [])]]
-    for name in ("n", "k"):
-        if name in frame:
+    for name in frame:
+        if name in WHOLE or name.startswith(("n_", "k_")):
             frame[name] = frame[name].astype("Int64" if frame[name].isna().any() else "int64")
     return Table(frame)
 
