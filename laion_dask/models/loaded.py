@@ -69,6 +69,11 @@ class LoadedClip:
         if self.on_gpu:
             torch.cuda.synchronize(self._device)  # the weights are there for every stream
 
+    @property
+    def logit_scale(self) -> float:
+        """What this model multiplies cosines by before a softmax; learnt in its training."""
+        return float(self._model.logit_scale.exp())
+
     def decode(self, data: bytes) -> Image.Image:
         """The picture in an image file.
 

@@ -3,19 +3,30 @@
 What counts rows is in `laion_dask.measures`; it ends in these.
 """
 
+from laion_dask.stats.association import weat
 from laion_dask.stats.calibration import reliability
 from laion_dask.stats.concentration import entropy, gini, herfindahl, top_share
 from laion_dask.stats.cooccurrence import npmi, npmi_gap, pmi, pmi_bias
 from laion_dask.stats.hate import HateComparison, compare_hate, hate_content_rate
-from laion_dask.stats.intervals import odds_ratio, risk_ratio, shard_bootstrap, wilson
+from laion_dask.stats.intervals import (
+    benjamini_hochberg,
+    odds_ratio,
+    risk_ratio,
+    shard_bootstrap,
+    two_proportions,
+    welch,
+    wilson,
+)
 from laion_dask.stats.joint import npmi_gap_interval, npmi_interval, observed_over_expected
 from laion_dask.stats.quantiles import ACCURACY, Quantiles
 from laion_dask.stats.significance import benjamini_hochberg, two_proportions, welch
 from laion_dask.stats.table import Table
 from laion_dask.stats.top import Top
+from laion_dask.stats.weat_tests import WEAT_TESTS
 
 __all__ = [
     "ACCURACY",
+    "WEAT_TESTS",
     "HateComparison",
     "Quantiles",
     "Table",
@@ -39,6 +50,7 @@ __all__ = [
     "shard_bootstrap",
     "top_share",
     "two_proportions",
+    "weat",
     "welch",
     "wilson",
 ]

@@ -19,6 +19,17 @@ COLUMNS = (
 WHOLE = ("n", "k", "undecided")
 
 
+#: What every table says in which these words stand; no option leaves it out.
+CAVEATS = {
+    "(model-assigned)": (
+        "Perceived, model-assigned: what a CLIP model finds nearest among the prompts it was "
+        "given. It is not who anybody is or says to be, and it errs more on some people than on "
+        "others. It describes a collection; no decision about a person can rest on it."
+    ),
+}
+_MARKED = ("statistic", "term", "axis", "group", "method")
+
+
 class Table(pd.DataFrame):
     """One row a result; a pandas DataFrame in all else.
 
@@ -31,6 +42,9 @@ class Table(pd.DataFrame):
 
     ``attrs["suppressed"]`` counts the results that were left out because they rest on fewer than
     ``attrs["min_n"]`` rows; ``attrs["rows"]`` says what became of the rows that were read.
+
+    A table with results that are only true with a caveat (see `caveats`) shows it wherever it is
+    shown.
     """
 
     @property
@@ -41,6 +55,13 @@ class Table(pd.DataFrame):
     def n_suppressed(self) -> int:
         """How many results were left out because they rest on too few rows."""
         return int(self.attrs.get("suppressed", 0))
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What has to be said with these results: by what stands in the rows, and ``attrs``."""
+        told = {v for n in _MARKED if n in self for v in self[n].to_numpy(object).ravel().tolist()}
+        marked = [c for m, c in CAVEATS.items() if any(isinstance(v, str) and m in v for v in told)]
+        return tuple(dict.fromkeys([*marked, *self.attrs.get("caveats", ())]))
 
     def of(self, statistic: str) -> Table:
         """The results of one statistic, without the columns that it leaves empty.
@@ -84,7 +105,10 @@ class Table(pd.DataFrame):
         head = [_markdown(str(name)) for name in self.columns]
         rule = ["---:" if self._is_number(name) else ":---" for name in self.columns]
         lines = ["| " + " | ".join(row) + " |" for row in (head, rule, *cells)]
-        return "\n".join([*lines, *([f"\n{self._foot()}"] if self._foot() else [])])
+        return "\n".join([*lines, *(f"\n{line}" for line in self._foot())])
+
+    def __repr__(self) -> str:
+        return "\n".join([super().__repr__(), *self.caveats])
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{html.escape(str(name))}</th>" for name in self.columns)
@@ -95,7 +119,7 @@ class Table(pd.DataFrame):
         more = f"<p>{len(self) - 100:,} rows more</p>" if len(self) > 100 else ""
         return (
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
-            f"<p>{html.escape(self._foot())}</p>"
+            + "".join(f"<p>{html.escape(line)}</p>" for line in self._foot())
         )
 
     def _is_number(self, name: str) -> bool:
@@ -104,12 +128,13 @@ class Table(pd.DataFrame):
     def _texts(self) -> Iterable[list[str]]:
         return [[_text(value) for value in row] for row in self.itertuples(index=False, name=None)]
 
-    def _foot(self) -> str:
-        few = self.n_suppressed
-        if not few:
-            return ""
-        what = "result rests" if few == 1 else "results rest"
-        return f"{few:,} {what} on fewer than {self.attrs['min_n']:,} rows and left out."
+    def _foot(self) -> list[str]:
+        few, said = self.n_suppressed, list(self.caveats)
+        if few:
+            what = "result rests" if few == 1 else "results rest"
+            few = f"{few:,} {what} on fewer than {self.attrs['min_n']:,} rows and left out."
+            said.append(few)
+        return said
 
 
 def table(rows: Iterable[dict] | pd.DataFrame) -> Table:

@@ -1,0 +1,210 @@
+"""WEAT, SEAT and iEAT on a CLIP model: are two sets of texts or pictures nearer to two others?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from laion_dask.errors import OptionError, must_be
+from laion_dask.models import ClipModel, as_model, check_same_space
+from laion_dask.stats import association as tests
+from laion_dask.stats.table import Table, table
+
+_LETTERS = ("X", "Y", "A", "B")
+#: What a test of these is called.
+_TEST = {"texts": "WEAT", "pictures": "iEAT", "vectors": "WEAT"}
+
+
+def association(
+    model: ClipModel | str,
+    x,
+    y,
+    a,
+    b,
+    *,
+    names: Sequence[str] = _LETTERS,
+    templates: Sequence[str] | str | None = None,
+    alternative: str = "greater",
+    n_permutations: int = tests.MOST_PARTITIONS,
+    seed: int = 0,
+) -> Table:
+    """How much nearer x is to a than to b, and y to b than to a, in a CLIP model's space. Eager.
+
+    The word embedding association test of texts (Caliskan et al. 2017), the sentence encoder's of
+    sentences (SEAT, May et al. 2019), the image embedding association test of pictures (iEAT,
+    Steed and Caliskan 2021): one formula, that of `laion_dask.stats.weat`. What it finds is a
+    property of the model and of these examples, and says nothing of any person.
+
+    Parameters
+    ----------
+    model : ClipModel or str
+        With weights, where texts or pictures are given.
+    x, y : texts, pictures or vectors
+        The targets: a list of str; a list of pictures (PIL, paths as ``Path``, bytes); or an
+        array (n, dim), such as ``model.text(...)`` or rows of embeddings. Both of the same kind:
+        CLIP's texts and pictures lie apart (Liang et al. 2022, "Mind the Gap", NeurIPS), and that
+        distance would pass for an association.
+    a, b : the same
+        The attributes; both of the same kind, which may be another than that of x and y.
+    names : four of str
+        What the sets are called in the table.
+    templates : list of str, optional
+        Sentences with one ``{}`` each, such as ``"This is {}."``: every text is put into every one
+        (SEAT).
+    alternative : {"greater", "less", "two-sided"}
+    n_permutations, seed : int
+        As `laion_dask.stats.weat`.
+
+    Returns
+    -------
+    Table
+        One row: ``term`` and ``group`` name the targets and the attributes; ``n`` targets;
+        ``value`` is the effect size d; ``p``, ``alternative``; ``n_x n_y n_a n_b``; ``model``;
+        ``method`` says which test, and how p was made. Rows of several tests go together with
+        ``pandas.concat``; p-values of many tests with `laion_dask.stats.benjamini_hochberg`.
+
+    Raises
+    ------
+    OptionError
+        When a set is empty or of mixed kinds, x and y or a and b are of different kinds, a
+        template has no single ``{}``, or an option has a value it does not take.
+    ModelMismatchError
+        When vectors are known to come from another model.
+    WeightsError, ImageError
+        When the model cannot be loaded, or a picture not be read.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> found = association("demo", **ld.stats.WEAT_TESTS["WEAT 7"])
+    >>> found["term"][0]
+    'math against arts'
+    """
+    model, names = as_model(model), _names(names)
+    kinds = [_kind(name, given) for name, given in zip(names, (x, y, a, b), strict=True)]
+    _check_pairs(names, kinds)
+    sentences = _sentences(templates, kinds)
+    sets = [
+        _vectors(model, name, given, kind, sentences)
+        for name, given, kind in zip(names, (x, y, a, b), kinds, strict=True)
+    ]
+    options = {"alternative": alternative, "n_permutations": n_permutations, "seed": seed}
+    found = tests.association(*sets, **options)
+    row = {
+        "statistic": "association",
+        "term": f"{names[0]} against {names[1]}",
+        "group": f"{names[2]} against {names[3]}",
+        "n": found.n_x + found.n_y,
+        "value": found.d,
+        "p": found.p,
+        "alternative": alternative,
+        **{f"n_{s}": getattr(found, f"n_{s}") for s in "xyab"},
+        "model": model.name,
+        "method": f"{_called(kinds, templates)}; {_how(found, seed)}",
+    }
+    return table([row])
+
+
+def _names(given) -> tuple[str, ...]:
+    names = (given,) if isinstance(given, str) else tuple(given)
+    if len(names) != 4 or len(set(names)) < 4 or not all(isinstance(n, str) for n in names):
+        raise OptionError(
+            f"names is {given!r}. Expected four different words, for the sets x, y, a and b."
+        )
+    return names
+
+
+def _kind(name: str, given) -> str:
+    """``"texts"``, ``"pictures"`` or ``"vectors"``."""
+    expected = "Expected a list of str, a list of pictures, or an array of vectors (n, dim)."
+    if isinstance(given, (dict, set, frozenset)):  # a set has no order, a dict two sides
+        raise OptionError(f"{name} is a {type(given).__name__}. {expected}")
+    if getattr(getattr(given, "dtype", None), "kind", None) in ("f", "i", "u"):
+        return "vectors"
+    found = {_kind_of_one(each) for each in _items(given)}
+    if not found:
+        raise OptionError(f"{name} is empty. {expected}")
+    if len(found) > 1 or None in found:
+        mixed = " and ".join(sorted(kind or "something else" for kind in found))
+        raise OptionError(f"{name} holds {mixed}. {expected}")
+    return found.pop()
+
+
+def _kind_of_one(thing) -> str | None:
+    if isinstance(thing, str):
+        return "texts"
+    if hasattr(thing, "convert") or isinstance(thing, (os.PathLike, bytes, bytearray, memoryview)):
+        return "pictures"
+    numbers = isinstance(thing, (int, float, np.number)) and not isinstance(thing, bool)
+    return "vectors" if numbers or isinstance(thing, (list, tuple)) or _is_array(thing) else None
+
+
+def _is_array(thing) -> bool:
+    return isinstance(thing, np.ndarray) or hasattr(thing, "detach")
+
+
+def _items(given) -> list:
+    alone = isinstance(given, (str, bytes, bytearray, memoryview, os.PathLike))
+    if alone or hasattr(given, "convert") or hasattr(given, "detach"):
+        return [given]
+    try:
+        return list(given)
+    except TypeError:
+        return [given]
+
+
+def _check_pairs(names: Sequence[str], kinds: Sequence[str]) -> None:
+    for one, two in ((0, 1), (2, 3)):
+        if kinds[one] != kinds[two] and "vectors" not in (kinds[one], kinds[two]):
+            raise OptionError(
+                f"{names[one]} holds {kinds[one]} and {names[two]} {kinds[two]}, which lie apart "
+                "in the space of every CLIP model; their distance would pass for an association. "
+                "Give both as texts, or both as pictures."
+            )
+
+
+def _sentences(templates, kinds: Sequence[str]) -> tuple[str, ...]:
+    if templates is None:
+        return ("{}",)
+    must_be("templates", templates, (str, list, tuple), 'a list of str, such as ["This is {}."]')
+    templates = (templates,) if isinstance(templates, str) else tuple(templates)
+    for template in templates:
+        if not isinstance(template, str) or template.count("{}") != 1:
+            raise OptionError(f"The template {template!r} has no single {{}} for the text.")
+    if not templates or "texts" not in kinds:
+        raise OptionError("Templates are for texts. Give one template at least, and sets of texts.")
+    return templates
+
+
+def _vectors(model: ClipModel, name: str, given, kind: str, sentences: tuple[str, ...]):
+    if kind == "texts":
+        texts = [s.replace("{}", text) for text in _items(given) for s in sentences]
+        return model.text(texts)
+    if kind == "pictures":
+        return model.image(_items(given))
+    for each in (given, *(given if isinstance(given, (list, tuple)) else ())):
+        other = getattr(each, "model", None)
+        if isinstance(other, (ClipModel, str)):
+            check_same_space(model, other, f"The model and the vectors of {name}")
+    rows = tests.as_rows(name, given)
+    if rows.shape[1] != model.dim:
+        raise OptionError(
+            f"{name} has vectors of {rows.shape[1]} numbers; {model.name} makes {model.dim}. Make "
+            "them with that model, or name theirs."
+        )
+    return rows
+
+
+def _called(kinds: Sequence[str], templates) -> str:
+    targets, attributes = kinds[0], kinds[2]
+    test = "SEAT" if templates is not None and targets == "texts" else _TEST[targets]
+    of = targets if targets == attributes else f"{targets} by {attributes}"
+    return f"{test} of {of}"
+
+
+def _how(found: tests.Association, seed: int) -> str:
+    if found.exact:
+        return f"permutation test, all {found.partitions:,} partitions"
+    return f"permutation test, {found.partitions:,} partitions drawn, seed {seed}"
