@@ -22,10 +22,12 @@ from laion_dask.io.shards import read_shards
 from laion_dask.measures.describe import describe
 from laion_dask.models import ClipModel, Vectors
 from laion_dask.options import get_option, set_options
+from laion_dask.verbs.association import association
 from laion_dask.verbs.build_index import build_index
 from laion_dask.verbs.distribution import Distribution, distributions
 from laion_dask.verbs.embed import embed
 from laion_dask.verbs.export import Export, export
+from laion_dask.verbs.perceived import perceived
 from laion_dask.verbs.queries import Mix, mix
 from laion_dask.verbs.rows import Rows, rows
 from laion_dask.verbs.score import score, similarity
@@ -51,6 +53,7 @@ __all__ = [
     "Summary",
     "Vectors",
     "accessor",
+    "association",
     "build_index",
     "connect",
     "demo_corpus",
@@ -67,6 +70,7 @@ __all__ = [
     "open_embeddings",
     "open_images",
     "open_index",
+    "perceived",
     "plan",
     "read_shards",
     "rows",

@@ -8,6 +8,7 @@ from dask.dataframe.extensions import register_dataframe_accessor
 
 from laion_dask.verbs.distribution import distributions
 from laion_dask.verbs.export import export
+from laion_dask.verbs.perceived import perceived
 from laion_dask.verbs.rows import rows
 from laion_dask.verbs.score import score, similarity
 from laion_dask.verbs.score_captions import score_captions
@@ -39,6 +40,7 @@ class Laion:
     score_captions = _method(score_captions)
     search = _method(search)
     stats = _method(statistics)
+    perceived = _method(perceived)
     summary = _method(summary)
     distributions = _method(distributions)
     export = _method(export)
