@@ -25,6 +25,8 @@ class Association:
     ----------
     d : float
         Effect size. Positive where X is nearer to A, and Y to B.
+    difference : float
+        Of the means, which d divides by the standard deviation: in cosines, within ± 4.
     p : float
         In (0, 1].
     n_x, n_y, n_a, n_b : int
@@ -37,6 +39,7 @@ class Association:
     """
 
     d: float
+    difference: float
     p: float
     n_x: int
     n_y: int
@@ -154,7 +157,9 @@ def association(
     exact = math.comb(len(x) + len(y), len(x)) <= n_permutations
     hits, tried = test.exact() if exact else test.drawn(n_permutations, seed)
     p = hits / tried if exact else (1 + hits) / (1 + tried)
-    return Association(test.d, p, **sizes, partitions=tried, exact=exact, alternative=alternative)
+    return Association(
+        test.d, test.difference, p, **sizes, partitions=tried, exact=exact, alternative=alternative
+    )
 
 
 class _Test:
@@ -167,9 +172,9 @@ class _Test:
         difference = math.fsum(s_x) / len(s_x) - math.fsum(s_y) / len(s_y)
         self._slack = 4 * slack + len(both) * np.finfo(float).eps * float(abs(self._values).max())
         flat = self._values[-1] - self._values[0] <= 2 * self._slack
-        self._difference = 0.0 if flat or abs(difference) <= self._slack else difference
+        self.difference = 0.0 if flat or abs(difference) <= self._slack else difference
         std = math.sqrt(math.fsum(np.square(self._values)) / (len(both) - 1))
-        self.d = 0.0 if flat else self._difference / std
+        self.d = 0.0 if flat else self.difference / std
         self._few = min(len(s_x), len(s_y))
         # The difference of the means, from the sum over the smaller set; all sum up to zero.
         sign = 1 if len(s_x) <= len(s_y) else -1
@@ -191,7 +196,7 @@ class _Test:
         return hits, n
 
     def _hits(self, sums: np.ndarray) -> int:
-        found, mine = sums * self._scale, self._difference
+        found, mine = sums * self._scale, self.difference
         if self._alternative == "two-sided":
             found, mine = abs(found), abs(mine)
         elif self._alternative == "less":

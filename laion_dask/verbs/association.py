@@ -37,6 +37,10 @@ def association(
     Steed and Caliskan 2021): one formula, that of `laion_dask.stats.weat`. What it finds is a
     property of the model and of these examples, and says nothing of any person.
 
+    d has no unit: it is as large for a difference of a thousandth of a cosine as for one of a half,
+    which is what ``difference`` is for. p takes all targets for independent; many pictures of one
+    thing are not, so give one mean vector of each thing instead.
+
     Parameters
     ----------
     model : ClipModel or str
@@ -61,7 +65,8 @@ def association(
     -------
     Table
         One row: ``term`` and ``group`` name the targets and the attributes; ``n`` targets;
-        ``value`` is the effect size d; ``p``, ``alternative``; ``n_x n_y n_a n_b``; ``model``;
+        ``value`` is the effect size d, and ``difference`` what d divides by the standard
+        deviation, in cosines; ``p``, ``alternative``; ``n_x n_y n_a n_b``; ``model``;
         ``method`` says which test, and how p was made. Rows of several tests go together with
         ``pandas.concat``; p-values of many tests with `laion_dask.stats.benjamini_hochberg`.
 
@@ -98,6 +103,7 @@ def association(
         "group": f"{names[2]} against {names[3]}",
         "n": found.n_x + found.n_y,
         "value": found.d,
+        "difference": found.difference,
         "p": found.p,
         "alternative": alternative,
         **{f"n_{s}": getattr(found, f"n_{s}") for s in "xyab"},
