@@ -1,5 +1,6 @@
 """Perceived attributes: counts against a loop, in any partitioning, and no label of any row."""
 
+import html
 import math
 import pickle
 from collections import Counter
@@ -21,6 +22,7 @@ from laion_dask.errors import (
     PairingError,
     ProvenanceError,
 )
+from laion_dask.explore.page import results
 from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.scan import Scan
 from laion_dask.kernels import perceived as kernels
@@ -283,6 +285,7 @@ def test_the_caveat_cannot_be_switched_off(data):
         assert shown.caveats == (CAVEAT,), shown
         assert CAVEAT in repr(shown) and CAVEAT in str(shown)
         assert CAVEAT in shown._repr_html_() and CAVEAT in shown.to_markdown()
+        assert html.escape(CAVEAT, quote=False) in results(shown)  # of a report
     assert all("(model-assigned)" in term for term in found["term"])
     # A column of truth values, or of nothing, is looked at without complaint.
     assert Table({"term": [None, 1, True, np.nan], "group": pd.NA}).caveats == ()

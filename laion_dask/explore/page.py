@@ -235,6 +235,7 @@ def results(
 def _left_out(table: pd.DataFrame, most: int) -> Iterable[str]:
     if len(table) > most:
         yield f"{len(table) - most:,} rows more are not shown."
+    yield from getattr(table, "caveats", ())
     few = int(table.attrs.get("suppressed", 0))
     if few:
         rest = "result rests" if few == 1 else "results rest"
