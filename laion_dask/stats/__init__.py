@@ -9,12 +9,9 @@ from laion_dask.stats.concentration import entropy, gini, herfindahl, top_share
 from laion_dask.stats.cooccurrence import npmi, npmi_gap, pmi, pmi_bias
 from laion_dask.stats.hate import HateComparison, compare_hate, hate_content_rate
 from laion_dask.stats.intervals import (
-    benjamini_hochberg,
     odds_ratio,
     risk_ratio,
     shard_bootstrap,
-    two_proportions,
-    welch,
     wilson,
 )
 from laion_dask.stats.joint import npmi_gap_interval, npmi_interval, observed_over_expected
