@@ -24,14 +24,17 @@ class Part:
     ----------
     table : pyarrow.Table
         The columns that some statistic of the pass reads.
+    asked : tuple of Statistic
+        All statistics of the pass, so that one can see what others will ask for.
 
     Attributes
     ----------
-    table : pyarrow.Table
+    table, asked
     """
 
-    def __init__(self, table: pa.Table):
+    def __init__(self, table: pa.Table, asked: tuple[Statistic, ...] = ()):
         self.table = table
+        self.asked = asked
         self._found: dict[Any, Any] = {}
 
     def __len__(self) -> int:

@@ -109,7 +109,7 @@ def told(bound: Sequence[Statistic], states: Sequence, how: Reporting, rows: Row
 
 
 def _states(found: pa.Table, number: int, bound: tuple[Statistic, ...]) -> dict:
-    part = Part(found)
+    part = Part(found, bound)
     return {"states": tuple(measure.chunk(part) for measure in bound)}
 
 

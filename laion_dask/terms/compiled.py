@@ -1,0 +1,57 @@
+"""The scan, compiled when first used; kept on disk where that can be written to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+#: As `laion_dask.terms.scan` has it: bytes after the last caption that are read.
+BEYOND = 72
+_compiling = threading.Lock()
+_ready: dict[str, Callable] = {}
+
+
+def tables_type() -> type:
+    """The class of what the scan walks by."""
+    from laion_dask.terms.scan import Tables
+
+    return Tables
+
+
+def fill(*arrays) -> None:
+    """See `laion_dask.terms.scan.fill`."""
+    _call("fill", *arrays)
+
+
+def scan(*arrays) -> tuple[int, int]:
+    """See `laion_dask.terms.scan.scan`. Python's lock is not held."""
+    return _call("scan", *arrays)
+
+
+def _call(name: str, *arrays):
+    """The function's answer. One thread compiles it, or reads it from disk; the others wait."""
+    if name not in _ready:
+        with _compiling:
+            if name not in _ready:
+                return _first_call(name, *arrays)
+    return _ready[name](*arrays)
+
+
+def _first_call(name: str, *arrays):
+    """Compile for the types of these arrays: the others are of the same. Imports numba: 0.5 s."""
+    from numba import njit
+
+    from laion_dask.terms import scan
+
+    function = getattr(scan, name)
+    try:
+        compiled = njit(nogil=True, cache=True)(function)
+        answer = compiled(*arrays)
+    except (
+        OSError,
+        RuntimeError,
+    ):  # no folder for the cache can be written to, or its disk is full
+        compiled = njit(nogil=True)(function)
+        answer = compiled(*arrays)
+    _ready[name] = compiled
+    return answer

@@ -1,0 +1,231 @@
+"""Rows by the terms that their captions mention."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from laion_dask.errors import ColumnError, OptionError, did_you_mean
+from laion_dask.measures.base import Part
+from laion_dask.measures.groups import Grouping, Members
+from laion_dask.terms.matcher import found
+from laion_dask.terms.packaged import is_path, packaged, read
+from laion_dask.terms.term_list import TermList, in_order, of_groups
+
+
+@dataclass(frozen=True, repr=False)
+class Terms(Grouping):
+    """Captions by the terms they mention; make one with `terms`.
+
+    Attributes
+    ----------
+    terms : TermList
+        With the terms of every group.
+    column : str
+        The column that is read.
+    """
+
+    terms: TermList
+    column: str = "text"
+    no_group = "(no term)"
+
+    @property
+    def axis(self) -> str:
+        """The list's name."""
+        return self.terms.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The groups, in the order of the list."""
+        return self.terms.labels
+
+    @property
+    def version(self) -> str:
+        """The list's version; empty for terms that have none."""
+        return self.terms.version
+
+    @property
+    def source(self) -> str:
+        """Where the terms come from; empty for terms of one's own."""
+        return "; ".join(self.terms.sources)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def words(self) -> Terms:
+        """The same with each single term as a group of its own. Eager."""
+        return replace(self, terms=self.terms.by_word())
+
+    def table(self) -> pd.DataFrame:
+        """Every term: ``group``, ``term``, ``only_before_person_noun``. Eager."""
+        rows = [
+            {"group": label, "term": term, "only_before_person_noun": only}
+            for only, groups in ((False, self.terms.groups), (True, self.terms.homographs))
+            for label, terms in groups
+            for term in terms
+        ]
+        return pd.DataFrame(rows)
+
+    def masks(self, captions: Iterable[str | None]) -> np.ndarray:
+        """Which captions mention a term of which group, (n, len(labels)) bool. Eager.
+
+        To try a list on examples; ``stats`` counts over all of a frame.
+
+        Parameters
+        ----------
+        captions : list, series or Arrow array of str
+            A null mentions nothing.
+
+        Raises
+        ------
+        OptionError
+            When something is no text.
+        """
+        rows, groups, n = self._looked_up(captions)
+        masks = np.zeros((n, len(self.labels)), bool)
+        masks[rows, groups] = True
+        return masks
+
+    def _looked_up(self, captions) -> tuple[np.ndarray, np.ndarray, int]:
+        if isinstance(captions, (str, bytes)):
+            raise OptionError("One caption was given. Expected a list of captions; one is [text].")
+        if not isinstance(captions, (pa.Array, pa.ChunkedArray)):
+            try:
+                captions = pa.array(captions, pa.large_string(), from_pandas=True)
+            except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
+                raise OptionError(f"Expected a list of texts and nulls: {error}") from error
+        if isinstance(captions, pa.Array):
+            captions = pa.chunked_array([captions])
+        return *found(captions, (self.terms,)), len(captions)
+
+    def bind(self, kinds: Mapping[str, str]) -> Terms:
+        if self.column not in kinds:
+            raise ColumnError(
+                f"The frame has no column {self.column!r}.{did_you_mean(self.column, kinds)} "
+                "Name the column of captions: ld.terms(…, column=…)."
+            )
+        if kinds[self.column] != "string":
+            raise OptionError(
+                f"The column {self.column!r} holds {kinds[self.column]}. Expected one of text, "
+                "in which terms can be found: ld.terms(…, column=…)."
+            )
+        return self
+
+    def assign(self, part: Part) -> Members:
+        lists = part.once(_asked, self.column)
+        if self.terms not in lists:
+            lists = (self.terms,)
+        rows, groups = part.once(_found, self.column, lists)
+        first = sum(len(one.labels) for one in lists[: lists.index(self.terms)])
+        mine = (groups >= first) & (groups < first + len(self.labels))
+        return Members(self.labels, rows[mine], groups[mine] - np.int32(first), len(part))
+
+    def __repr__(self) -> str:
+        version = f", version {self.version}" if self.version else ""
+        labels = ", ".join(self.labels[:8]) + (", …" if len(self.labels) > 8 else "")
+        return f"terms({self.axis!r}{version}, column={self.column!r}: {labels})"
+
+
+def terms(
+    which: str | os.PathLike[str] | Mapping[str, Iterable[str]] | Iterable[str],
+    *,
+    column: str = "text",
+    axis: str | None = None,
+) -> Terms:
+    """Groups of rows by the terms that their captions mention. Eager.
+
+    A caption may mention terms of several groups, or none. What is found is a word in a caption:
+    it says nothing of who is in the image.
+
+    Parameters
+    ----------
+    which : str, path, mapping or list
+        The name of a packaged list (``ld.term_lists()`` tells them); the path of a list of one's
+        own, in YAML (``ld.write_term_list`` writes a packaged one to be edited); ``{group:
+        [terms]}``; or a list of terms, each its own group.
+    column : str
+        The column of captions.
+    axis : str, optional
+        What the groups are of; by default the list's name, and "terms" for one's own terms.
+
+    Returns
+    -------
+    Terms
+        For ``by=``. With ``labels``, ``version``, ``source``; ``words()`` has every term as a
+        group of its own, ``masks(captions)`` tries it on examples, ``table()`` tells the terms.
+
+    Raises
+    ------
+    OptionError
+        When there is no such list, or an entry is wrong; says which.
+
+    Notes
+    -----
+    A term is found where all its words stand, one after the other, whatever their case. Words
+    are maximal runs of letters, marks, digits, connector punctuation such as ``_`` and the
+    zero-width joiners, so that they begin and end where ``\\b`` of a Unicode regular expression
+    matches (UTS #18, annex C): "man" is in "man's", and not in "human". Two words are equal when
+    they are a canonical caseless match (Unicode, section 3.13, D145): full case folding, composed
+    and decomposed letters alike. Between words, white space stands for any white space, a hyphen
+    for U+2010 and U+2011 too, an apostrophe for U+2019 too; other signs are taken exactly. Terms
+    may overlap; a longer one does not hide a shorter one.
+
+    A homograph of a packaged list ("white", "black") counts before a person noun, or before one
+    word between and a person noun: "black woman", "a white young man"; not "black dress".
+
+    Examples
+    --------
+    >>> terms("gender").labels
+    ('woman', 'man', 'non-binary')
+    >>> terms({"pets": ["cat", "dog"]}).masks(["A cat.", "catalogue"]).tolist()
+    [[True], [False]]
+    """
+    for name, value in (("column", column), ("axis", axis or "terms")):
+        if not isinstance(value, str) or not value:
+            raise OptionError(f"{name} is {value!r}. Expected a name.")
+    made = _list(which)
+    return Terms(made if axis is None else replace(made, name=axis), column)
+
+
+def _list(which) -> TermList:
+    if isinstance(which, Mapping):
+        return of_groups("terms", which, "The mapping of terms")
+    if is_path(which):
+        return read(which)
+    if isinstance(which, str):
+        return packaged(which)
+    if isinstance(which, bytes) or not isinstance(which, Iterable):
+        raise OptionError(
+            f"The terms are {which!r}. Expected the name of a list, a path, {{group: [terms]}}, or "
+            "a list of terms."
+        )
+    given = {"terms": in_order(which)}
+    return of_groups("terms", given, "The list of terms").by_word("terms")
+
+
+def _found(part: Part, column: str, lists: tuple[TermList, ...]):
+    return found(part.table[column], lists)
+
+
+def _asked(part: Part, column: str) -> tuple[TermList, ...]:
+    """The lists that all statistics of the pass look for in a column: one scan finds them all."""
+    every = (one for asked in part.asked for one in _inside(asked))
+    return tuple(dict.fromkeys(one.terms for one in every if one.column == column))
+
+
+def _inside(value: object) -> Iterator[Terms]:
+    if isinstance(value, Terms):
+        yield value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from _inside(getattr(value, field.name, None))
+    elif isinstance(value, (tuple, list)):
+        for one in value:
+            yield from _inside(one)

@@ -1,0 +1,170 @@
+"""The lists that come with the package, and files of lists: read, told, copied."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from laion_dask.errors import ExportError, OptionError, one_of
+from laion_dask.terms.term_list import TermList, of_file
+
+#: The list whose words are the person nouns of homographs, and what may stand between.
+_PEOPLE = "people"
+_SUFFIXES = (".yaml", ".yml")
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: YAML would silently drop the first."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for i, key in enumerate(keys):
+            if key in keys[:i]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", node.value[i][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _folder():
+    return files("laion_dask.terms") / "lists"
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The packaged lists, in order of the alphabet."""
+    found = (entry.name for entry in _folder().iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml")))
+
+
+@cache
+def packaged(name: str) -> TermList:
+    """A packaged list.
+
+    Raises
+    ------
+    OptionError
+        When there is none of the name.
+    """
+    return _of_text(_text(name), f"The list {name!r}", None if name == _PEOPLE else _defaults())
+
+
+def read(path: str | os.PathLike[str]) -> TermList:
+    """A list of a file of one's own.
+
+    Raises
+    ------
+    OptionError
+        When it cannot be read, or is no list; says which entry is wrong, and why.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise OptionError(
+            f"There is no file {os.fspath(path)!r}. Expected a list of terms in YAML; "
+            "ld.write_term_list(name, path) writes a packaged one to be edited."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(
+            f"{os.fspath(path)!r} cannot be read as UTF-8 text: {error}. Expected a list of terms "
+            "in YAML."
+        ) from error
+    return _of_text(text, f"The file {os.fspath(path)!r}", _defaults())
+
+
+def is_path(which: object) -> bool:
+    """Whether what was given means a file and not a name."""
+    if isinstance(which, os.PathLike):
+        return True
+    separators = {os.sep, os.altsep, "/"} - {None}
+    is_text = isinstance(which, str)
+    return is_text and (which.endswith(_SUFFIXES) or any(s in which for s in separators))
+
+
+def term_lists() -> pd.DataFrame:
+    """The packaged term lists: what each is of, and where it comes from. Eager.
+
+    Returns
+    -------
+    pandas DataFrame
+        A row a list: ``name``, ``version``, ``language``, ``groups`` and ``terms`` (how many),
+        ``about``, ``sources``.
+    """
+    rows = []
+    for name in names():
+        one = packaged(name)
+        terms = sum(len(terms) for _, terms in (*one.groups, *one.homographs))
+        rows.append(
+            {
+                "name": name,
+                "version": one.version,
+                "language": one.language,
+                "groups": len(one.labels),
+                "terms": terms,
+                "about": one.about,
+                "sources": "; ".join(one.sources),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def write_term_list(name: str, path: str | os.PathLike[str]) -> Path:
+    """A copy of a packaged list, to be edited and given to ``ld.terms(path)``. Eager.
+
+    Parameters
+    ----------
+    name : str
+        One of `term_lists`.
+    path : path
+        The file to write, such as ``my_gender.yaml``; it must not exist.
+
+    Raises
+    ------
+    OptionError
+        When there is no such list, or the path does not end in .yaml.
+    ExportError
+        When the file exists, or cannot be written.
+    """
+    text, path = _text(name), Path(path)
+    if path.suffix not in _SUFFIXES:
+        raise OptionError(f"The path is {str(path)!r}. Expected one that ends in .yaml.")
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise ExportError(
+            f"{str(path)!r} exists, and may have been edited. Choose another name, or remove it."
+        ) from error
+    except OSError as error:
+        raise ExportError(f"{str(path)!r} cannot be written: {error}.") from error
+    return path
+
+
+def _text(name: str) -> str:
+    if name not in names():
+        raise one_of("The term list", name, names())
+    return (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+@cache
+def _defaults() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The person nouns of homographs and the words between, as the list of people has them."""
+    people = packaged(_PEOPLE)
+    nouns = tuple(term for _, terms in people.groups for term in terms if " " not in term)
+    between = yaml.load(_text(_PEOPLE), _Loader)["between"]
+    return nouns, tuple(between)
+
+
+def _of_text(text: str, where: str, defaults) -> TermList:
+    try:
+        data = yaml.load(text, _Loader)
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
+        told = " ".join(str(error).split())[:300]
+        raise OptionError(f"{where} is no YAML: {told}. Put terms with signs in quotes.") from error
+    nouns, between = defaults or ((), ())
+    return of_file(data, where, nouns, between)

@@ -1,0 +1,195 @@
+"""A list of terms: what it is, whence, and every term checked before anything is looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from laion_dask.errors import OptionError, did_you_mean
+from laion_dask.terms.unicode import folded, split
+
+#: The keys of a file, and which of them hold terms by group.
+_KEYS = ("name", "version", "about", "language", "sources", "groups", "homographs", "before",
+         "between")  # fmt: skip
+_LONGEST_GAP = 3
+Groups = tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class TermList:
+    """Terms by group, and where they come from.
+
+    Attributes
+    ----------
+    name : str
+        Of the list: the axis that its groups lie on, such as ``gender``.
+    groups : tuple of (label, terms)
+        Terms that count wherever they stand.
+    homographs : tuple of (label, words)
+        Words that count only before a person noun, or before one word between and a person noun.
+    before, between : tuple of str
+        The person nouns, and the words that may stand between.
+    version, about, language : str
+    sources : tuple of str
+        Author, year, title and address of each.
+    """
+
+    name: str
+    groups: Groups
+    homographs: Groups = ()
+    before: tuple[str, ...] = ()
+    between: tuple[str, ...] = ()
+    version: str = ""
+    about: str = ""
+    language: str = ""
+    sources: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The groups, in the order of the list; those of homographs alone come last."""
+        return tuple(dict.fromkeys(label for label, _ in (*self.groups, *self.homographs)))
+
+    def by_word(self, name: str | None = None) -> TermList:
+        """The same with each term as a group of its own; each once."""
+        plain = {folded(t): t for _, terms in reversed(self.groups) for t in reversed(terms)}
+        plain = dict(reversed(plain.items()))
+        other = {folded(t): t for _, terms in self.homographs for t in terms}
+        groups = tuple((term, (term,)) for term in plain.values())
+        homographs = tuple((word, (word,)) for key, word in other.items() if key not in plain)
+        return TermList(
+            name or f"{self.name} words", groups, homographs, self.before, self.between,
+            self.version, self.about, self.language, self.sources,
+        )  # fmt: skip
+
+
+def of_groups(name: str, given: Mapping[str, Iterable[str]], where: str) -> TermList:
+    """A list of groups alone, checked. ``where`` is who gave it, for errors.
+
+    Raises
+    ------
+    OptionError
+    """
+    groups = _groups(given, where, phrases=True)
+    if not groups:
+        raise OptionError(f"{where} has no groups. Expected {{group: [terms]}} with at least one.")
+    return TermList(name, groups)
+
+
+def of_file(data: object, where: str, nouns: tuple[str, ...], between: tuple[str, ...]) -> TermList:
+    """A list as its file has it, checked.
+
+    Parameters
+    ----------
+    data : object
+        What the YAML holds.
+    where : str
+        Which file, for errors.
+    nouns, between : tuple of str
+        For homographs, where the file names none.
+
+    Raises
+    ------
+    OptionError
+        Names the file, the entry and what to write instead.
+    """
+    if not isinstance(data, Mapping):
+        raise OptionError(f"{where} holds no mapping. Expected the keys {', '.join(_KEYS)}.")
+    for key in data:
+        if key not in _KEYS:
+            raise OptionError(f"{where} has the key {key!r}.{did_you_mean(str(key), _KEYS)}")
+    for key in ("name", "about", "language"):
+        value = data.get(key, "")
+        if not isinstance(value, str) or (key == "name" and not value.strip()):
+            raise OptionError(f"{where}: {key} is {value!r}. Expected text: write it in quotes.")
+    groups = _groups(data.get("groups") or {}, f"{where}: groups", phrases=True)
+    homographs = _groups(data.get("homographs") or {}, f"{where}: homographs", phrases=False)
+    if not groups and not homographs:
+        raise OptionError(f"{where} has no groups. Expected groups: {{group: [terms]}}.")
+    before = _terms(data["before"], f"{where}: before", False) if "before" in data else nouns
+    middle = _terms(data["between"], f"{where}: between", False) if "between" in data else between
+    twice = {*map(folded, before)} & {*map(folded, middle)}
+    if twice:
+        raise OptionError(
+            f"{where}: {min(twice)!r} is under before and under between. Leave it in one of them."
+        )
+    return TermList(
+        data["name"].strip(), groups, homographs,
+        before if homographs else (), middle if homographs else (),
+        str(data.get("version", "")), data.get("about", "").strip(), data.get("language", ""),
+        _sources(data.get("sources") or (), where),
+    )  # fmt: skip
+
+
+def _sources(given: object, where: str) -> tuple[str, ...]:
+    if not isinstance(given, (list, tuple)):
+        raise OptionError(f"{where}: sources is no list. Expected a list of author, year, url.")
+    told = []
+    for one in given:
+        if isinstance(one, Mapping):
+            one = ". ".join(str(one[k]) for k in ("author", "year", "title", "url") if k in one)
+        if not isinstance(one, str) or not one:
+            raise OptionError(
+                f"{where}: the source {one!r} says nothing. Expected author, year, title, url."
+            )
+        told.append(one)
+    return tuple(told)
+
+
+def _groups(given: object, where: str, phrases: bool) -> Groups:
+    if not isinstance(given, Mapping):
+        raise OptionError(
+            f"{where} is a {type(given).__name__}. Expected a mapping, {{group: [terms]}}."
+        )
+    for label in given:
+        if not isinstance(label, str) or not label.strip():
+            raise OptionError(
+                f"{where}: the group {label!r} is no text. Write its name in quotes: YAML takes "
+                "no, yes, on, off and numbers for something else."
+            )
+    return tuple(
+        (label, _terms(terms, f"{where}: {label!r}", phrases)) for label, terms in given.items()
+    )
+
+
+def _terms(given: object, where: str, phrases: bool) -> tuple[str, ...]:
+    """Terms checked and each once; the first spelling of those that fold alike."""
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        raise OptionError(
+            f"{where} is {given!r}. Expected a list of terms, such as ['she', 'her']."
+        )
+    kept: dict[str, str] = {}
+    for term in in_order(given):
+        kept.setdefault(_checked(term, where, phrases), str(term).strip())
+    if not kept:
+        raise OptionError(f"{where} has no terms. Expected at least one, or leave it out.")
+    return tuple(kept.values())
+
+
+def in_order(given: Iterable) -> list:
+    """As given; a set, which has no order, by the alphabet."""
+    return sorted(given, key=str) if isinstance(given, (set, frozenset)) else list(given)
+
+
+def _checked(term: object, where: str, phrases: bool) -> str:
+    """What terms that match the same have in common."""
+    if not isinstance(term, str):
+        raise OptionError(
+            f"{where}: {term!r} is no text. Write it in quotes: YAML takes no, yes, on, off, "
+            "dates and numbers for something else."
+        )
+    words, gaps = split(term.strip())
+    if not words or gaps[0] or gaps[-1]:
+        raise OptionError(
+            f"{where}: {term!r} does not begin and end with a letter or digit, and terms are found "
+            "at word boundaries. Leave out the signs at its ends."
+        )
+    if not phrases and len(words) > 1:
+        raise OptionError(f"{where}: {term!r} has several words. Expected one word.")
+    for gap in gaps[1:-1]:
+        if len(gap) > _LONGEST_GAP:
+            raise OptionError(
+                f"{where}: {term!r} has {gap!r} between words. Expected at most {_LONGEST_GAP} "
+                "signs there; split the term, or shorten it."
+            )
+    pairs = zip(map(folded, words), gaps[1:], strict=True)
+    return "".join(part for pair in pairs for part in pair)
