@@ -6,23 +6,32 @@ The only reader of Dask's expressions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import dask.dataframe as dd
 from dask.dataframe.dask_expr import new_collection
 from dask.dataframe.dask_expr._concat import Concat
 from dask.dataframe.dask_expr._expr import (
     Blockwise,
+    DropnaFrame,
     Expr,
+    Filter,
     MapPartitions,
     Partitions,
     Projection,
+    Sample,
 )
+from dask.dataframe.dask_expr._reductions import DropDuplicates
 from dask.dataframe.dask_expr.io.io import FromMap
 from dask.delayed import Delayed, DelayedLeaf
 
 from laion_dask.errors import ProvenanceError, must_be
 from laion_dask.io.pieces import Piece, Shard
 from laion_dask.io.scan import Scan
+from laion_dask.predicate import Predicate
+
+#: Steps that leave rows out and change nothing else.
+_NARROWING = (Filter, DropnaFrame, Sample, DropDuplicates)
 
 
 def _expr(frame: dd.DataFrame, *, optimized: bool = False) -> Expr:
@@ -159,6 +168,69 @@ def _steps(expr: Expr, chosen: tuple[int, ...] | None) -> Iterator:
         chosen = None
     for step in expr.dependencies():
         yield from _steps(step, chosen if step.npartitions > 1 else None)
+
+
+def unfiltered(frame: dd.DataFrame) -> dd.DataFrame:
+    """The frame before every filter, sample and removal of nulls or duplicates. Lazy."""
+    expr = _expr(frame)
+    while (step := next((n for n in expr.walk() if isinstance(n, _NARROWING)), None)) is not None:
+        expr = expr.substitute(step, step.frame)
+    for node in list(expr.walk()):
+        if isinstance(node, FromMap) and isinstance(node.func, Scan) and node.func.where:
+            whole = {"func": replace(node.func, where=None)}
+            expr = expr.substitute(node, node.substitute_parameters(whole))
+    return new_collection(expr)
+
+
+def narrowed(before: dd.DataFrame, after: dd.DataFrame, kernel: Callable) -> Predicate | None:
+    """The filter that alone makes one frame of another, or None where there is no such.
+
+    Parameters
+    ----------
+    before, after : dask DataFrame
+    kernel : callable
+        That filters a partition by a predicate.
+
+    Returns
+    -------
+    Predicate or None
+        It reads columns of ``before``.
+    """
+    found = _more_in_scan(before, after) or _filters_between(before, after, kernel)
+    return found if found and set(found.columns) <= set(before.columns) else None
+
+
+def _more_in_scan(before: dd.DataFrame, after: dd.DataFrame) -> Predicate | None:
+    """What one scan demands beyond another that is the same in all else."""
+    one, other = as_read(before), as_read(after)
+    if one is None or other is None or other[0].where is None:
+        return None
+    (scan, pieces), (narrow, narrow_pieces) = one, other
+    if replace(narrow, where=scan.where) != scan or pieces != narrow_pieces:
+        return None
+    return narrow.where if scan.where is None else narrow.where.beyond(scan.where)
+
+
+def _filters_between(before: dd.DataFrame, after: dd.DataFrame, kernel) -> Predicate | None:
+    found = None
+    start, expr = _whole(_expr(before)), _whole(_expr(after))
+    while expr._name != start._name:
+        mask = expr.predicate if isinstance(expr, Filter) else None
+        if not isinstance(mask, MapPartitions) or mask.func is not kernel:
+            return None
+        if _whole(mask.frame)._name != _whole(expr.frame)._name:
+            return None
+        (predicate,) = mask.args[1:]
+        found = predicate if found is None else predicate & found
+        expr = _whole(expr.frame)
+    return found
+
+
+def _whole(expr: Expr) -> Expr:
+    """A frame of which columns were chosen, before that."""
+    while isinstance(expr, Projection) and expr.ndim == 2:
+        expr = expr.frame
+    return expr
 
 
 def given(args: Iterable, kind: type) -> list:

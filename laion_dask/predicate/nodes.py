@@ -121,3 +121,13 @@ class Predicate:
         text = f"({self.text}) and ({other.text})"
         first = self.root.parts if isinstance(self.root, Every) else (self.root,)
         return Predicate(text, Every((*first, other.root)), columns)
+
+    def beyond(self, other: Predicate) -> Predicate | None:
+        """What this demands after ``other``, where it is ``other & something``; else None."""
+        mine = self.root.parts if isinstance(self.root, Every) else (self.root,)
+        theirs = other.root.parts if isinstance(other.root, Every) else (other.root,)
+        rest = mine[len(theirs) :]
+        if mine[: len(theirs)] != theirs or not rest:
+            return None
+        root = rest[0] if len(rest) == 1 else Every(rest)
+        return Predicate(f"beyond ({other.text}): {self.text}", root, self.columns)

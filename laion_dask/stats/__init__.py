@@ -7,6 +7,7 @@ from laion_dask.stats.association import weat
 from laion_dask.stats.calibration import reliability
 from laion_dask.stats.concentration import entropy, gini, herfindahl, top_share
 from laion_dask.stats.cooccurrence import npmi, npmi_gap, pmi, pmi_bias
+from laion_dask.stats.exclusion_rates import exclusion
 from laion_dask.stats.hate import HateComparison, compare_hate, hate_content_rate
 from laion_dask.stats.intervals import (
     odds_ratio,
@@ -16,6 +17,7 @@ from laion_dask.stats.intervals import (
 )
 from laion_dask.stats.joint import npmi_gap_interval, npmi_interval, observed_over_expected
 from laion_dask.stats.quantiles import ACCURACY, Quantiles
+from laion_dask.stats.representation import max_skew, min_skew, ndkl, skew
 from laion_dask.stats.significance import benjamini_hochberg, two_proportions, welch
 from laion_dask.stats.table import Table
 from laion_dask.stats.top import Top
@@ -31,9 +33,13 @@ __all__ = [
     "benjamini_hochberg",
     "compare_hate",
     "entropy",
+    "exclusion",
     "gini",
     "hate_content_rate",
     "herfindahl",
+    "max_skew",
+    "min_skew",
+    "ndkl",
     "npmi",
     "npmi_gap",
     "npmi_gap_interval",
@@ -45,6 +51,7 @@ __all__ = [
     "reliability",
     "risk_ratio",
     "shard_bootstrap",
+    "skew",
     "top_share",
     "two_proportions",
     "weat",

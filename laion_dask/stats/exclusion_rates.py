@@ -1,0 +1,277 @@
+"""Whom a filter excludes: the share of each group that it leaves out, beside that of all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from math import isfinite
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.errors import OptionError
+from laion_dask.stats.intervals import risk_ratio, wilson
+from laion_dask.stats.significance import benjamini_hochberg, two_proportions
+from laion_dask.stats.table import Table, table
+
+#: Shares that differ by less, as a part of themselves, are equal: they came by other divisions.
+_EQUAL = 1e-12
+_METHOD = "Wilson; ratio: Katz log interval against the rest"
+
+
+def exclusion(
+    n_before: Mapping | Sequence[int],
+    n_after: Mapping | Sequence[int],
+    by: str | Sequence[Hashable] | None = None,
+    *,
+    total: tuple[int, int] | None = None,
+    reference: Mapping[Hashable, float] | None = None,
+    level: float = 0.95,
+) -> Table:
+    """The exclusion rate of each group, E_g = 1 - kept / n, and its ratio to that of all rows.
+
+    The ratio is E_g / E with E = 1 - kept / n of all rows. Its interval comes from the ratio to
+    the rest, rho, which has two separate groups of rows and hence a log interval (`risk_ratio`):
+    with w, the group's part of all rows, E_g / E = 1 / (w + (1 - w) / rho), which rises with rho,
+    so the ends of the one are the ends of the other. A ratio is above 1 exactly when rho is.
+
+    A group is under-represented before when its share of the groups' rows is below its expected
+    share: the reference's, or an equal one (1 / number of groups). It is ``flagged`` when it is
+    under-represented before and excluded more than average, E_g > E: what Hong et al. call
+    exclusion amplification. The equal share is our choice where no reference is given. It is
+    ``sure`` when it is flagged and the difference to the rest is a discovery at a false discovery
+    rate of 1 - level among the groups.
+
+    Parameters
+    ----------
+    n_before, n_after : mapping or Series of group to int, or sequence of int
+        Rows of each group before, and of them kept. A mapping's group that has none after may be
+        missing there.
+    by : sequence of labels, or str
+        The groups' names, as many as there are counts; of a mapping, what the groups are of.
+    total : (int, int), optional
+        All rows before and after. By default the sums over the groups, which is wrong where a row
+        may be in several groups, or in none.
+    reference : mapping of group to number, optional
+        How the groups would be shared out; brought to a sum of 1. A group that only it names has
+        no rows before; one that it does not name has no expected share, and is not flagged.
+    level : float
+        Coverage of the intervals, between 0 and 1.
+
+    Returns
+    -------
+    Table
+        A row a group, in the order given: ``axis, group, n`` (before), ``k`` (excluded), ``rate``
+        (E_g) with ``lo, hi`` (Wilson), ``kept``, ``overall`` (E), ``ratio, ratio_lo, ratio_hi``,
+        ``p`` and ``q`` (of two proportions, the group's and the rest's; after Benjamini and
+        Hochberg), ``share_before, share_after`` (of the groups' rows; a row counts once in each of
+        its groups), ``share_expected``, ``under_represented, flagged, sure``. Without rows before
+        a rate is NaN; the ratio is NaN where nothing at all was excluded, and 1 for a group that
+        is all rows.
+
+    Raises
+    ------
+    OptionError
+        When counts are none, more rows were kept than there were, or labels do not fit.
+
+    References
+    ----------
+    Hong, R., Agnew, W., Kohno, T., Morgenstern, J. (2024). Who's in and who's out? A case study of
+    multimodal CLIP-filtering in DataComp. EAAMO.
+    """
+    axis, counts = _counted(n_before, n_after, by)
+    expected = _expected(counts, reference)
+    counts |= {label: (0, 0) for label in expected if label not in counts}
+    rows_before, rows_after = _totals(counts, total)
+    n_all, k_all = rows_before, rows_before - rows_after
+    of_groups = [sum(count[i] for count in counts.values()) for i in (0, 1)]
+    rows = []
+    for label, (n, kept) in counts.items():
+        row = {"statistic": "exclusion", "axis": axis, "group": str(label)}
+        row |= excluded(n, kept, n_all, k_all, level)
+        share = n / of_groups[0] if of_groups[0] else float("nan")
+        wanted = expected.get(label, float("nan"))
+        under = bool(share < wanted * (1 - _EQUAL))
+        row |= {
+            "p": two_proportions(n - kept, n, k_all - (n - kept), n_all - n),
+            "share_before": share,
+            "share_after": kept / of_groups[1] if of_groups[1] else float("nan"),
+            "share_expected": wanted,
+            "under_represented": under,
+            "flagged": under and (n - kept) * n_all > k_all * n,
+        }
+        rows.append(row)
+    return corrected(table(rows), level)
+
+
+def excluded(n: int, kept: int, n_all: int, k_all: int, level: float) -> dict:
+    """What `exclusion` tells of ``n`` rows of which some were kept, beside all rows."""
+    k = n - kept
+    lo, hi = wilson(k, n, level)
+    ratio, ratio_lo, ratio_hi = _to_all(k, n, k_all, n_all, level)
+    return {
+        "n": n,
+        "k": k,
+        "rate": k / n if n else float("nan"),
+        "lo": lo,
+        "hi": hi,
+        "kept": kept,
+        "overall": k_all / n_all if n_all else float("nan"),
+        "ratio": ratio,
+        "ratio_lo": ratio_lo,
+        "ratio_hi": ratio_hi,
+        "method": _METHOD,
+    }
+
+
+def corrected(result: Table, level: float) -> Table:
+    """The table with ``q`` and ``sure`` by the groups that it has; NaN is no test."""
+    q = benjamini_hochberg(result["p"].to_numpy(float))
+    sure = result["flagged"].to_numpy(bool) & (q <= 1 - level)
+    attrs = result.attrs
+    result = result.drop(columns=["q", "sure"], errors="ignore")
+    result.insert(result.columns.get_loc("p") + 1, "q", q)
+    result.insert(result.columns.get_loc("flagged") + 1, "sure", sure)
+    result.attrs = attrs
+    return result
+
+
+def _to_all(k: int, n: int, k_all: int, n_all: int, level: float) -> tuple[float, float, float]:
+    """The ratio of a part's rate to that of all, with its interval."""
+    if n == n_all:
+        return (1.0, 1.0, 1.0) if k_all else (float("nan"), 0.0, float("inf"))
+    _, lo, hi = risk_ratio(k, n, k_all - k, n_all - n, level)
+    ratio = k * n_all / (n * k_all) if n and k_all else float("nan")
+    part = n / n_all
+    lo, hi = (_against_all(rho, part) for rho in (lo, hi))
+    return ratio, min(lo, ratio) if ratio == ratio else lo, max(hi, ratio) if ratio == ratio else hi
+
+
+def _against_all(rho: float, part: float) -> float:
+    """A ratio to the rest as a ratio to all rows."""
+    if rho == 0:
+        return 0.0
+    below = part + (0.0 if rho == float("inf") else (1 - part) / rho)
+    return 1 / below if below else float("inf")
+
+
+def _counted(n_before, n_after, by) -> tuple[str, dict[Hashable, tuple[int, int]]]:
+    """What the groups are of, and the rows of each before and after."""
+    before, after = _mapping(n_before, by), _mapping(n_after, by)
+    axis = by if isinstance(by, str) else "group"
+    if before is None or after is None:
+        labels = _labels(by)
+        lengths = [len(labels), *(len(some) for some in (n_before, n_after))]
+        if len(set(lengths)) > 1:
+            raise OptionError(
+                "exclusion was given {1} counts before, {2} after, and {0} groups. Expected as "
+                "many of each.".format(*lengths)
+            )
+        before, after = (dict(zip(labels, some, strict=True)) for some in (n_before, n_after))
+    elif not isinstance(by, str) and by is not None:
+        labels = _labels(by)
+        before = {label: before.get(label, 0) for label in labels}
+        after = {label: after.get(label, 0) for label in labels}
+    elif by is None:
+        axis = str(getattr(getattr(n_before, "index", None), "name", None) or axis)
+    for label in after:
+        if label not in before:
+            raise OptionError(f"n_after has a group {label!r}, which n_before has not.")
+    counts = {g: (_count(n, g), _count(after.get(g, 0), g)) for g, n in before.items()}
+    for label, (n, kept) in counts.items():
+        if kept > n:
+            raise OptionError(
+                f"Of the group {label!r}, {kept:,} rows are after and {n:,} before. Expected "
+                "n_after to count those of n_before that were kept."
+            )
+    return axis, counts
+
+
+def _mapping(counts, by) -> dict | None:
+    """Counts by group; None where they go by their places."""
+    if isinstance(counts, pd.Series):
+        named = not isinstance(counts.index, pd.RangeIndex)
+        if not counts.index.is_unique:
+            raise OptionError("A Series of counts names a group twice. Sum them first.")
+        return dict(counts.items()) if named or by is None or isinstance(by, str) else None
+    if isinstance(counts, Mapping):
+        return dict(counts)
+    if isinstance(counts, (str, bytes)) or not hasattr(counts, "__len__"):
+        raise OptionError(
+            f"exclusion was given {counts!r} as counts. Expected numbers of rows by group: a "
+            "mapping, or a sequence beside the groups' names in by=."
+        )
+    return None
+
+
+def _labels(by) -> list:
+    if by is None or isinstance(by, str) or not hasattr(by, "__iter__"):
+        raise OptionError(
+            f"by is {by!r}. Expected the groups' names, one for each count; or give the counts as "
+            "mappings."
+        )
+    labels = list(by)
+    if len(set(labels)) < len(labels):
+        raise OptionError("by names a group twice. Expected each once, with its count.")
+    return labels
+
+
+def _count(n, label) -> int:
+    whole = not isinstance(n, (bool, np.bool_)) and isinstance(n, (int, np.integer, float))
+    if not whole or not isfinite(n) or n < 0 or n != int(n):
+        raise OptionError(f"The group {label!r} has {n!r} rows. Expected a whole number.")
+    return int(n)
+
+
+def _totals(counts: Mapping, total) -> tuple[int, int]:
+    sums = tuple(sum(count[i] for count in counts.values()) for i in (0, 1))
+    if total is None:
+        return sums
+    try:
+        before, after = (_count(n, "(all)") for n in total)
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"total is {total!r}. Expected all rows before and after, as two whole numbers."
+        ) from error
+    for label, (n, kept) in counts.items():
+        if kept > after or n - kept > before - after:
+            raise OptionError(
+                f"total says {before:,} rows before and {after:,} after, which does not hold the "
+                f"group {label!r} of {n:,} before and {kept:,} after. Count all rows, each once."
+            )
+    return before, after
+
+
+def _expected(counts: Mapping, reference) -> dict[Hashable, float]:
+    """The share that each group would have."""
+    if reference is None:
+        return {label: 1 / len(counts) for label in counts}
+    return distribution(reference)
+
+
+def distribution(reference: Mapping[Hashable, float]) -> dict[Hashable, float]:
+    """Weights by group brought to a sum of 1.
+
+    Raises
+    ------
+    OptionError
+        When it is no mapping, a weight is negative or no number, or all are 0.
+    """
+    if isinstance(reference, pd.Series):
+        reference = dict(reference.items())
+    if not isinstance(reference, Mapping):
+        raise OptionError(
+            f"reference is {reference!r}. Expected a share for each group, such as "
+            "{'women': 0.5, 'men': 0.5}."
+        )
+    weights = {}
+    for label, weight in reference.items():
+        number = isinstance(weight, (int, float, np.integer, np.floating))
+        if not number or isinstance(weight, bool) or not isfinite(weight) or weight < 0:
+            raise OptionError(
+                f"reference has {weight!r} for {label!r}. Expected a number from 0 on."
+            )
+        weights[label] = float(weight)
+    whole = sum(weights.values())
+    if not whole > 0:
+        raise OptionError("reference has no group with a share above 0. Give one.")
+    return {label: weight / whole for label, weight in weights.items()}
