@@ -38,6 +38,16 @@ Heads = Annotated[
     ),
 ]
 Format = Annotated[str, typer.Option(help="What the parts are: parquet.")]
+Report = Annotated[
+    Path | None, typer.Option(help="A page to write: what was kept, and whom WHERE left out.")
+]
+By = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Column to group the report's audit by; repeatable. By default language and "
+        "the people that captions mention."
+    ),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -208,12 +218,20 @@ def export(
     out: Annotated[str, typer.Argument(help="A new folder, or an earlier export; it is replaced.")],
     where: Where = None,
     format: Format = "parquet",
+    report: Report = None,
+    by: By = None,
 ) -> None:
     """Write the rows that WHERE keeps, with a recipe that accounts for every row."""
+    from laion_dask.explore.report import write_report
     from laion_dask.io.shards import read_shards
     from laion_dask.verbs.export import export as write
 
-    typer.echo(write(read_shards(source, where=where), out, format))
+    if by and report is None:
+        raise OptionError("--by is of the report. Give --report page.html too.")
+    done = write(read_shards(source, where=where), out, format)
+    typer.echo(done)
+    if report is not None:
+        typer.echo(f"the report, with whom it left out, in {write_report(done, report, by=by)}")
 
 
 @app.command(epilog="Example: laion-dask report shards/ report.html")

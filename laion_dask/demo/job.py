@@ -130,6 +130,7 @@ class Demo:
     corpus: DemoCorpus
     export: Export
     report: Path
+    audit: Path
 
     def __str__(self) -> str:
         return "\n".join(
@@ -141,13 +142,16 @@ class Demo:
                 f"  the carved subset   {self.export.path}",
                 f"  how it came about   {Path(self.export.path) / 'recipe.json'}",
                 f"  the report          {self.report}",
+                f"  whom it left out    {self.audit}",
                 "  the notebook        notebooks/01_quickstart.ipynb  (make lab)",
             ]
         )
 
 
 def run(out: str | os.PathLike, *, n_images: int | None = None, seed: int | None = None) -> Demo:
-    """Run the main job in a folder: corpus, scores, ``subset/`` and ``report.html``. Eager.
+    """Run the main job in a folder: corpus, scores, ``subset/``, two pages. Eager.
+
+    ``report.html`` says what the corpus holds, ``subset.html`` what was kept and whom it left out.
 
     Parameters
     ----------
@@ -164,4 +168,6 @@ def run(out: str | os.PathLike, *, n_images: int | None = None, seed: int | None
     subset = export(where(scored, KEEP), out / "subset")
     title = "The demo corpus, before it is carved"
     report = write_report(summary(scored), out / "report.html", title=title)
-    return Demo(corpus, subset, report)
+    title = "The demo corpus, carved: what was kept, and whom it left out"
+    audited = write_report(subset, out / "subset.html", title=title)
+    return Demo(corpus, subset, report, audited)

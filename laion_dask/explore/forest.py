@@ -10,7 +10,7 @@ from math import ceil, floor, isfinite, isnan, log10
 from laion_dask.explore.page import percent, text
 
 #: Pixels: of a line, of the axis' length, beneath the lines, of a character of a label.
-_LINE, _AXIS, _BENEATH, _CHARACTER = 22, 300, 44, 6.6
+_LINE, _AXIS, _BENEATH, _CHARACTER = 22, 260, 44, 6.6
 #: The widest label, in characters of the Latin kind.
 _WIDEST = 30
 _PLAIN, _MARKED, _GREY, _FAINT, _DARK = "#3b7dd8", "#d9822b", "#52606d", "#e4e8ec", "#1f2933"

@@ -19,7 +19,7 @@ import pandas as pd
 from laion_dask.verbs.summary import printable
 
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;max-width:1080px;margin:32px auto;
+body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;max-width:1140px;margin:32px auto;
 padding:0 24px;background:#fff}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:32px 0 8px}
 h3{font-size:15px;margin:22px 0 6px}p{margin:8px 0;max-width:78ch}
@@ -28,9 +28,10 @@ h3{font-size:15px;margin:22px 0 6px}p{margin:8px 0;max-width:78ch}
 .counts b{display:block;font-size:22px;font-variant-numeric:tabular-nums}
 .scroll{overflow-x:auto;margin:8px 0}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
-th,td{padding:4px 10px;border-bottom:1px solid #e4e8ec;text-align:right;white-space:nowrap}
+th,td{padding:4px 9px;border-bottom:1px solid #e4e8ec;text-align:right;white-space:nowrap}
 th.left,td.left,th:first-child,td:first-child{text-align:left}
 thead th{border-bottom:2px solid #9aa5b1}
+table.facts td{white-space:normal}
 tr.marked td{background:#fdf3e1}
 .bar{display:inline-block;height:9px;background:#3b7dd8;border-radius:2px;vertical-align:middle}
 .note,.note p,.note li{color:#52606d;font-size:13px}.note ul{padding-left:20px;max-width:98ch}
@@ -143,7 +144,8 @@ def bar(pixels: float) -> str:
 
 def facts(named: Mapping[str, str]) -> str:
     """Names in front of ready HTML, a line each."""
-    return grid((), ([text(name), value] for name, value in named.items()), left=(0, 1))
+    made = grid((), ([text(name), value] for name, value in named.items()), left=(0, 1))
+    return made.replace("<table>", "<table class='facts'>", 1)
 
 
 def grid(
@@ -266,4 +268,4 @@ def percent(share: float) -> str:
 def _number(value: float) -> str:
     if np.isinf(value):
         return "∞" if value > 0 else "-∞"
-    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return f"{value:,.3g}" if abs(value) < 1e3 else f"{value:,.0f}"

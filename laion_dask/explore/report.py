@@ -1,13 +1,19 @@
-"""One self-contained page that describes a frame: tables, the four counts, a plot. No network."""
+"""One self-contained page that describes a frame, or what an export kept of it. No network."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from laion_dask.errors import must_be
+from laion_dask.explore.export_report import export_parts
 from laion_dask.explore.page import bar, boxes, grid, note, section, text, write_page
+from laion_dask.measures.groups import Grouping
+from laion_dask.verbs.audit import default_axes
+from laion_dask.verbs.export import Export
 from laion_dask.verbs.summary import SHARES, Summary, readable
 
 _COUNTS = ("read", "kept", "dropped", "unscored", "rejected")
@@ -21,27 +27,53 @@ what is true of anyone.
 
 
 def write_report(
-    summary: Summary, path: str | os.PathLike, *, title: str = "What is in this frame"
+    subject: Summary | Export,
+    path: str | os.PathLike,
+    *,
+    title: str | None = None,
+    by: str | Grouping | Sequence[str | Grouping] | None = None,
+    reference: Mapping | None = None,
+    level: float = 0.95,
+    min_n: int = 30,
 ) -> Path:
-    """Write a summary as one HTML page that refers to nothing outside itself. Eager.
+    """Write a summary, or what an export kept, as one HTML page with nothing outside it. Eager.
 
-    The page appears in one step. Text from the data is escaped.
+    The page appears in one step. Text from the data is escaped. The page of an export says what
+    became of every row, and audits whom the filters left out; for that the shards are read again.
 
     Parameters
     ----------
-    summary : Summary
+    subject : Summary or Export
+        What ``summary`` or ``export`` returned.
     path : str or path
         Of the page, such as ``"report.html"``.
-    title : str
+    title : str, optional
+    by, reference, min_n : optional
+        Of the audit of an export, as `laion_dask.audit` takes them; by default it is by language
+        and by the people that captions mention.
+    level : float
+        Coverage of the audit's intervals, between 0 and 1.
 
     Raises
     ------
+    OptionError, ColumnError
+        When ``subject`` is neither, or ``by`` names what the frame has not.
+    ShardError, SchemaError
+        When a shard has changed since the export.
     OSError
         When the page cannot be written there.
     """
-    tables = [section(heading, _table(table)) for heading, table in summary.tables().items()]
-    parts = [_counts(summary), _curves(summary), *tables]
-    return write_page(path, title, [*parts, section("How to read this", note(_NOTES.strip()))])
+    must_be("The subject", subject, (Summary, Export), "what summary(...) or export(...) returns")
+    if isinstance(subject, Export):
+        by = default_axes(subject.frame) if by is None else by
+        options = {"reference": reference, "level": level, "min_n": min_n}
+        audited = subject.audit(by, **options) if by else None
+        made = list(export_parts(subject, audited, level))
+        return write_page(path, title or "What was kept, and whom it left out", made)
+    tables = [section(heading, _table(table)) for heading, table in subject.tables().items()]
+    parts = [_counts(subject), _curves(subject), *tables]
+    parts.append(section("How to read this", note(_NOTES.strip())))
+    return write_page(path, title or "What is in this frame", parts)
 
 
 def _counts(summary: Summary) -> str:

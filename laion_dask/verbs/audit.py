@@ -9,11 +9,30 @@ import dask.dataframe as dd
 from laion_dask import lineage
 from laion_dask.errors import OptionError, must_be
 from laion_dask.kernels.filter import passes
+from laion_dask.kinds import kind_of
 from laion_dask.measures.exclusion import Counted, Exclusion, axes, references, with_kept
-from laion_dask.measures.groups import Grouping
+from laion_dask.measures.groups import ByColumn, Grouping
 from laion_dask.stats.table import Table
+from laion_dask.terms import terms
 from laion_dask.verbs.rows import Rows
 from laion_dask.verbs.statistics import bind, collect, reporting, told
+
+#: The packaged term lists that name groups of people.
+_PEOPLE = ("gender", "age", "religion", "nationality", "ethnicity", "orientation", "disability")
+
+
+def default_axes(frame: dd.DataFrame) -> tuple[Grouping, ...]:
+    """By what a report audits a frame: its languages, and the people its captions mention.
+
+    None where it has neither a column ``language`` nor ``text``.
+    """
+    kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
+    found: list[Grouping] = []
+    if kinds.get("language") == "string":
+        found.append(ByColumn("language"))
+    if kinds.get("text") == "string":
+        found += [terms(name) for name in _PEOPLE]
+    return tuple(found)
 
 
 def audit(
@@ -57,7 +76,8 @@ def audit(
         in no group. Columns as `laion_dask.stats.exclusion` tells them; ratios are to all rows of
         ``before``, shares among the groups' rows, and ``q`` corrects for the groups of the axis
         that are told. ``undecided`` where one pass told them. ``attrs["rows"]`` is the account of
-        all rows as ``after`` leaves them, ``attrs["rows_before"]`` as ``before`` does.
+        all rows as ``after`` leaves them, ``attrs["rows_before"]`` as ``before`` does, ``attrs["groupings"]`` where the
+        groups of each axis come from.
 
     Raises
     ------
@@ -89,9 +109,20 @@ def audit(
         _check_narrower(counted, kept)
         counted = with_kept(counted, kept)
     result = told([measure], [counted], how, rows_after)
+    result.attrs["groupings"] = {axis.axis: _source(axis) for axis in measure.by}
     if rows_before is not None:
         result.attrs["rows_before"] = vars(rows_before)
     return result
+
+
+def _source(axis: Grouping) -> str:
+    """Where the groups of an axis come from, as far as the axis says."""
+    if isinstance(axis, ByColumn):
+        return f"the column {axis.axis}"
+    said = (getattr(axis, name, "") for name in ("version", "source"))
+    version, source = map(str, said)
+    column = f" in the column {', '.join(axis.reads)}" if axis.reads else ""
+    return f"terms{column}" + f", version {version}" * bool(version) + f"; {source}" * bool(source)
 
 
 def _beyond(before: Rows | None, counted: Counted) -> Rows | None:

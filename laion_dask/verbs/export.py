@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -22,7 +23,10 @@ from laion_dask.backend import frame_to_arrow
 from laion_dask.errors import ExportError, SchemaError, must_be, one_of
 from laion_dask.io.commit import Target, stage
 from laion_dask.kernels.filter import passes
+from laion_dask.measures.groups import Grouping
 from laion_dask.schema import PROVENANCE
+from laion_dask.stats.table import Table
+from laion_dask.verbs.audit import audit, default_axes
 from laion_dask.verbs.rows import Rows, survey
 
 #: Packages whose version decides what an export holds, always and where a model was used.
@@ -43,11 +47,14 @@ class Export:
         What became of every row that was read.
     recipe : dict
         What ``recipe.json`` says.
+    frame : dask DataFrame
+        What was written, lazy as before.
     """
 
     path: str
     rows: Rows
     recipe: dict
+    frame: dd.DataFrame = dataclasses.field(repr=False, compare=False)
 
     def __str__(self) -> str:
         parts = len(self.recipe["parts"])
@@ -56,6 +63,36 @@ class Export:
         return f"{self.rows}\n{written}, and recipe.json in {self.path}"
 
     __repr__ = __str__
+
+    def audit(
+        self,
+        by: str | Grouping | Sequence[str | Grouping] | None = None,
+        *,
+        reference: Mapping | None = None,
+        level: float = 0.95,
+        min_n: int = 30,
+    ) -> Table:
+        """Whom the export left out, of all rows that were read: see `laion_dask.audit`. Eager.
+
+        Reads the shards again, the columns that it needs; `export` itself does not wait for it.
+
+        Parameters
+        ----------
+        by : str, Grouping, or several, optional
+            By default the languages and the people that captions mention, see `default_axes`.
+        reference, level, min_n
+            As `audit` takes them.
+
+        Raises
+        ------
+        OptionError, ColumnError
+            When the frame has not what it takes.
+        ShardError, SchemaError
+            When a shard has changed since, or turns out damaged.
+        """
+        before = lineage.unfiltered(self.frame)
+        by = default_axes(before) if by is None else by
+        return audit(before, self.frame, by, reference=reference, level=level, min_n=min_n)
 
 
 def counted(n: int, what: str) -> str:
@@ -81,7 +118,8 @@ def export(
     frame that was shuffled or sorted by another column, they are so within each part. Each
     partition that has rows is one part. ``recipe.json`` is written last and lists the inputs with
     size and digest, the filters, models and weights, versions, schema, the counts of rows read,
-    kept, dropped, unscored and rejected, and the sha256 of each part.
+    kept, dropped, unscored and rejected, and the sha256 of each part. Whom the filters left out
+    says the result's ``audit()``, and its report, ``ld.write_report(exported, "report.html")``.
 
     Parameters
     ----------
@@ -121,7 +159,7 @@ def export(
         parts = written.sort_values("number").to_dict("records")
         parts = [part for part in parts if part["rows"]] or parts[:1]
         recipe = {**_recipe(frame, sources, _schema(schema, parts), rows), "seed": seed}
-        return Export(target.path, rows, target.commit(parts, recipe))
+        return Export(target.path, rows, target.commit(parts, recipe), frame)
 
 
 def _check_names(names: Sequence[str]) -> None:

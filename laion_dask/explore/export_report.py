@@ -1,0 +1,185 @@
+"""What the report of an export says: what was kept, by which filter, and whom it left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from laion_dask.explore.forest import Point, forest
+from laion_dask.explore.page import (
+    boxes,
+    caveat,
+    code,
+    facts,
+    note,
+    notes,
+    paragraph,
+    part,
+    percent,
+    results,
+    section,
+    text,
+)
+from laion_dask.stats.table import Table
+from laion_dask.verbs.export import Export, counted, megabytes
+
+_COUNTS = ("read", "kept", "dropped", "unscored", "rejected")
+_ALL = "(all)"
+_CAVEAT = (
+    "Groups are what a column says, or which words a caption has: they are not who is in a "
+    "picture. A word may be used of anybody, and most people are mentioned by no word at all. "
+    "The numbers are of all rows together; they say nothing of any one row or person."
+)
+_NAMED = {
+    "n": "rows",
+    "k": "excluded",
+    "rate": "rate",
+    "ratio": "ratio",
+    "share_before": "before",
+    "share_after": "after",
+    "share_expected": "expected",
+}
+_COLUMNS = (
+    "group", "n", "k", "undecided", "rate", "ratio", "q", "share_before", "share_after",
+    "share_expected", "flagged", "sure",
+)  # fmt: skip
+_SHARES = ("rate", "share_before", "share_after", "share_expected")
+_NOTES = (
+    "Rate: the exclusion rate of a group, E_g = 1 - kept / n, its rows that were left out by all of "
+    "its rows before. Rows that the filter could not decide on, because what it compares is null "
+    "or NaN, are not kept and count as excluded.",
+    "Interval of a rate: Wilson (1927). Ratio: E_g over the rate of all rows. Its interval "
+    "is the log interval of the ratio to the rest (Katz et al. 1978), brought to all rows with the "
+    "group's part of them held fixed.",
+    "q: of the hypothesis that the group's rate is that of the rest (two proportions, two-sided), "
+    "corrected for the number of groups shown (Benjamini and Hochberg 1995).",
+    "Before, after: the group's share among the axis' groups. Under-represented before: it is below "
+    "the expected one, which is an equal share unless a reference was given. Flagged: "
+    "under-represented before, and excluded more than all rows are, after Hong, Agnew, Kohno and "
+    "Morgenstern (2024), Who's in and who's out?, who call it exclusion amplification; the equal "
+    "share is our choice. Sure: flagged, and q at most 1 - level.",
+    "All of these take rows as independent, which rows of one crawl are not quite: the same page "
+    "or seller gives many. The intervals are rather too narrow than too wide.",
+    "A row that is in several groups counts once in each; shares are of these memberships.",
+)
+
+
+def export_parts(export: Export, audited: Table | None, level: float) -> Iterator[str]:
+    """The parts of the page of an export.
+
+    Parameters
+    ----------
+    export : Export
+    audited : Table or None
+        As its ``audit`` tells it; None where it has nothing to group by.
+    level : float
+        Of the intervals.
+    """
+    yield boxes({name: getattr(export.rows, name) for name in _COUNTS})
+    yield section("How it came about", _origin(export.recipe))
+    yield section("Whom the filter left out", *audit_parts(audited, level))
+    yield section("How to read this", notes((*_lists(audited), *_NOTES)))
+
+
+def audit_parts(audited: Table | None, level: float) -> Iterator[str]:
+    """An audit as sentences, plots and tables, axis by axis; for any page."""
+    yield caveat(_CAVEAT)
+    if audited is None:
+        yield paragraph(
+            "There is no column of languages or captions to group by. Name one: "
+            "write_report(..., by=...)."
+        )
+        return
+    empty = []
+    for axis, of_axis in audited.groupby("axis", sort=False):
+        if not of_axis["share_before"].notna().any():
+            empty.append(str(axis))
+            continue
+        of_axis = of_axis.reset_index(drop=True)
+        of_axis.attrs = {}
+        yield part(f"By {axis}", *_axis_parts(of_axis, level))
+    if empty:
+        yield paragraph(f"By {', '.join(empty)}: no group has enough rows to be told.")
+    few = audited.n_suppressed
+    if few:
+        what = "group has" if few == 1 else "groups have"
+        yield note(f"{few:,} {what} fewer than {audited.attrs['min_n']:,} rows and are left out.")
+
+
+def _axis_parts(of_axis: pd.DataFrame, level: float) -> Iterator[str]:
+    everyone = of_axis[of_axis["group"] == _ALL].head(1)
+    groups = of_axis.drop(index=everyone.index)
+    rate = float(everyone["rate"].iloc[0])
+    yield f"<p>{_flags(groups, level)}</p>"
+    interval = f"{percent(level)} interval"
+    rates = forest(
+        [_point(row, "rate", row["lo"], row["hi"]) for _, row in groups.iterrows()],
+        title=f"Share of rows excluded, {interval}",
+        line=rate,
+        line_label=f"all rows: {percent(rate)}",
+    )
+    ratios = forest(
+        [_point(row, "ratio", row["ratio_lo"], row["ratio_hi"]) for _, row in groups.iterrows()],
+        title=f"Ratio to the rate of all rows, {interval}",
+        line=1.0,
+        line_label="as all rows",
+        ratio=True,
+    )
+    yield f"<div class='plots'>{rates}{ratios if rate > 0 else ''}</div>"
+    of_axis.loc[everyone.index, ["ratio", "ratio_lo", "ratio_hi"]] = float("nan")  # 1 of itself
+    columns = [name for name in _COLUMNS if name in of_axis]
+    yield results(of_axis, columns=columns, named=_NAMED, shares=_SHARES, marked="flagged")
+
+
+def _point(row: pd.Series, value: str, lo: float, hi: float) -> Point:
+    return Point(row["group"], row[value], lo, hi, marked=bool(row["flagged"]))
+
+
+def _flags(groups: pd.DataFrame, level: float) -> str:
+    """Which groups were few before and are excluded more than average."""
+    flagged = groups[groups["flagged"]]
+    if not len(flagged):
+        return "No group was under-represented before and excluded more than average."
+    sure = flagged[flagged["sure"]]
+    told = f"Under-represented before, and excluded more than average: {_named(flagged)}."
+    if not len(sure):
+        return f"{told} None of them more than chance explains, by q at {text(percent(level))}."
+    few = "All of them" if len(sure) == len(flagged) else f"Of them {_named(sure)}"
+    return f"{told} {few} more than chance explains, by q at {text(percent(level))}."
+
+
+def _named(groups: pd.DataFrame) -> str:
+    shown = ", ".join(f"<b><bdi>{text(label, 40)}</bdi></b>" for label in groups["group"].head(12))
+    return shown + (f" and {len(groups) - 12:,} more" if len(groups) > 12 else "")
+
+
+def _origin(recipe: dict) -> str:
+    inputs, parts = recipe["inputs"], recipe["parts"]
+    size = sum(one["bytes"] for one in parts)
+    rows = sum(one["rows"] for one in inputs)
+    where = [code(one) for one in recipe["where"]]
+    told = {
+        "filter": "<br>".join(where) or "none by an expression",
+        "read": f"{counted(len(inputs), 'shard')} of {rows:,} rows",
+        "written": f"{counted(len(parts), 'part')}, {megabytes(size)}",
+        "columns": ", ".join(code(column["name"]) for column in recipe["schema"]),
+    }
+    models = [_model(one) for one in recipe["models"]]
+    told |= {"models": ", ".join(map(code, models))} if models else {}
+    told |= {"seed": str(recipe["seed"])} if recipe["seed"] is not None else {}
+    return facts(told) + note("All of it, with digests and versions, is in recipe.json.")
+
+
+def _model(recipe: dict) -> str:
+    """A short name for what a model, a head or embeddings say of themselves."""
+    if "embeddings" in recipe:
+        return f"embeddings by {_model(recipe.get('model') or {})}"
+    named = (str(recipe[key]) for key in ("name", "arch", "pretrained") if recipe.get(key))
+    return " ".join(named) or "unnamed"
+
+
+def _lists(audited: Table | None) -> Iterator[str]:
+    """Where the groups come from: the term lists with their versions and sources."""
+    for axis, told in (audited.attrs.get("groupings", {}) if audited is not None else {}).items():
+        yield f"Groups by {axis}: {told}"
