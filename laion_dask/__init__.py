@@ -19,16 +19,24 @@ from laion_dask.io.embeddings import Embeddings, open_embeddings
 from laion_dask.io.images import Images, open_images
 from laion_dask.io.index import Index, open_index
 from laion_dask.io.shards import read_shards
+from laion_dask.measures.cooccurrence import cooccurrence
+from laion_dask.measures.curve import curve
 from laion_dask.measures.describe import describe
+from laion_dask.measures.hate import hate_content_rate
+from laion_dask.measures.intersections import intersections
+from laion_dask.measures.rates import rates
 from laion_dask.models import ClipModel, Vectors
 from laion_dask.options import get_option, set_options
+from laion_dask.terms import term_lists, terms, write_term_list
 from laion_dask.verbs.association import association
+from laion_dask.verbs.audit import audit
 from laion_dask.verbs.build_index import build_index
 from laion_dask.verbs.distribution import Distribution, distributions
 from laion_dask.verbs.embed import embed
 from laion_dask.verbs.export import Export, export
 from laion_dask.verbs.perceived import perceived
 from laion_dask.verbs.queries import Mix, mix
+from laion_dask.verbs.representation import representation
 from laion_dask.verbs.rows import Rows, rows
 from laion_dask.verbs.score import score, similarity
 from laion_dask.verbs.score_captions import score_captions
@@ -54,8 +62,11 @@ __all__ = [
     "Vectors",
     "accessor",
     "association",
+    "audit",
     "build_index",
     "connect",
+    "cooccurrence",
+    "curve",
     "demo_corpus",
     "describe",
     "distributions",
@@ -63,8 +74,10 @@ __all__ = [
     "export",
     "gallery",
     "get_option",
+    "hate_content_rate",
     "heads",
     "histogram",
+    "intersections",
     "mix",
     "models",
     "open_embeddings",
@@ -72,7 +85,9 @@ __all__ = [
     "open_index",
     "perceived",
     "plan",
+    "rates",
     "read_shards",
+    "representation",
     "rows",
     "scaling_plot",
     "score",
@@ -86,7 +101,10 @@ __all__ = [
     "statistics",
     "stats",
     "summary",
+    "term_lists",
+    "terms",
     "threshold_plot",
     "where",
     "write_report",
+    "write_term_list",
 ]

@@ -6,6 +6,7 @@ import functools
 
 from dask.dataframe.extensions import register_dataframe_accessor
 
+from laion_dask.verbs.audit import audit
 from laion_dask.verbs.distribution import distributions
 from laion_dask.verbs.export import export
 from laion_dask.verbs.perceived import perceived
@@ -44,3 +45,4 @@ class Laion:
     summary = _method(summary)
     distributions = _method(distributions)
     export = _method(export)
+    audit = _method(audit)
