@@ -24,6 +24,7 @@ _ONE, _FOLD = np.uint64(1), np.uint64(0x2020202020202020)
 _K0 = np.uint64(0x9E3779B97F4A7C15)
 _K1 = np.uint64(0xC2B2AE3D27D4EB4F)
 _K2 = np.uint64(0x165667B19E3779F9)
+_LANES = ir.VectorType(ir.IntType(8), 64)
 
 
 class Tables(NamedTuple):
@@ -49,21 +50,17 @@ class Tables(NamedTuple):
     sizes: np.ndarray
 
 
-def _lanes(builder, pointer, at):
-    """64 bytes from a place on, wherever that lies in memory."""
-    lanes = ir.VectorType(ir.IntType(8), 64)
-    place = builder.bitcast(builder.gep(pointer, [at]), lanes.as_pointer())
+def _load(context, builder, signature, arguments, kind):
+    """What stands in an array of bytes from a place on, wherever that lies in memory."""
+    data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+    place = builder.bitcast(builder.gep(data, [arguments[1]]), kind.as_pointer())
     loaded = builder.load(place)
     loaded.align = 1
     return loaded
 
 
 def _all(value):
-    return ir.Constant(ir.VectorType(ir.IntType(8), 64), [value] * 64)
-
-
-def _pointer(context, builder, array_type, array):
-    return context.make_array(array_type)(context, builder, array).data
+    return ir.Constant(_LANES, [value] * 64)
 
 
 @intrinsic
@@ -71,9 +68,7 @@ def _maybe_word(typing, data, at):
     """One bit for each of 64 bytes: an ASCII letter, digit or underscore, or not ASCII."""
 
     def code(context, builder, signature, arguments):
-        v = _lanes(
-            builder, _pointer(context, builder, signature.args[0], arguments[0]), arguments[1]
-        )
+        v = _load(context, builder, signature, arguments, _LANES)
         letter = builder.sub(builder.or_(v, _all(0x20)), _all(ord("a")))
         found = builder.icmp_unsigned("<", letter, _all(26))
         digit = builder.icmp_unsigned("<", builder.sub(v, _all(ord("0"))), _all(10))
@@ -90,9 +85,7 @@ def _not_ascii(typing, data, at):
     """One bit for each of 64 bytes: not ASCII."""
 
     def code(context, builder, signature, arguments):
-        v = _lanes(
-            builder, _pointer(context, builder, signature.args[0], arguments[0]), arguments[1]
-        )
+        v = _load(context, builder, signature, arguments, _LANES)
         return builder.bitcast(builder.icmp_signed("<", v, _all(0)), ir.IntType(64))
 
     return types.uint64(data, types.int64), code
@@ -103,11 +96,7 @@ def _eight(typing, data, at):
     """Eight bytes as one number, the first the least, wherever they lie in memory."""
 
     def code(context, builder, signature, arguments):
-        pointer = _pointer(context, builder, signature.args[0], arguments[0])
-        place = builder.gep(pointer, [arguments[1]])
-        number = builder.load(builder.bitcast(place, ir.IntType(64).as_pointer()))
-        number.align = 1
-        return number
+        return _load(context, builder, signature, arguments, ir.IntType(64))
 
     return types.uint64(data, types.int64), code
 
@@ -376,7 +365,7 @@ def scan(data, offsets, valid, valid_at, base, start, t, seen, rows, groups):
     sieve, slots, gaps, root_at, root_state = t.sieve, t.slots, t.gaps, t.root_at, t.root_state
     goes_on, edge_key, edge_to = t.goes_on, t.edge_key, t.edge_to
     out_at, out_group = t.out_at, t.out_group
-    size, longest = len(data), t.sizes[0]
+    longest = t.sizes[0]
     points = np.zeros(t.sizes[1], np.int64)
     scratch = np.zeros(4 * t.sizes[1] + 8, np.uint8)
     active = np.zeros(t.sizes[2], np.int32)

@@ -155,7 +155,7 @@ def _terms(given: object, where: str, phrases: bool) -> tuple[str, ...]:
     """Terms checked and each once; the first spelling of those that fold alike."""
     if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
         raise OptionError(
-            f"{where} is {given!r}. Expected a list of terms, such as ['she', 'her']."
+            f"{where} is {repr(given)[:80]}. Expected a list of terms, such as ['she', 'her']."
         )
     kept: dict[str, str] = {}
     for term in in_order(given):

@@ -1,0 +1,183 @@
+"""Term lists: those that come with the package, and files of one's own with their mistakes."""
+
+import unicodedata
+from collections import Counter
+
+import pytest
+import yaml
+
+from laion_dask.demo.concepts import OCCUPATIONS
+from laion_dask.errors import ExportError, OptionError
+from laion_dask.terms import TermList, term_lists, terms, write_term_list
+from laion_dask.terms.packaged import packaged
+from laion_dask.terms.unicode import folded
+
+NAMES = term_lists().name.tolist()
+
+
+def every_term(one: TermList) -> list[str]:
+    return [term for _, some in (*one.groups, *one.homographs) for term in some]
+
+
+def test_the_lists_of_the_issue_are_there():
+    asked = {"gender", "age", "religion", "nationality", "ethnicity", "orientation"}
+    assert asked | {"disability", "occupations", "people"} == set(NAMES)
+    told = term_lists()
+    assert (told.terms > 20).all() and (told.version.str.len() > 0).all()
+    assert (told.about.str.startswith("Captions that mention")).all()
+    assert (told.sources.str.contains("https://")).all()
+    assert terms("gender").labels == ("woman", "man", "non-binary")
+    assert set(OCCUPATIONS) <= set(terms("occupations").labels)
+    assert len(terms("nationality").labels) > 180
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_packaged_list_is_in_order(name):
+    one = packaged(name)
+    assert one.name == name and one.language == "en"
+    assert len(one.sources) >= 1
+    assert all(any(c.isdigit() for c in source) for source in one.sources)
+    counted = Counter(map(folded, every_term(one)))
+    assert [term for term, n in counted.items() if n > 1] == []
+    for term in every_term(one):
+        assert term == term.lower() == unicodedata.normalize("NFC", term).strip()
+    masks = terms(name).words().masks([f"{t} woman" for t in terms(name).words().labels])
+    assert masks.diagonal().all()
+
+
+def test_homographs_have_person_nouns():
+    for name in NAMES:
+        one = packaged(name)
+        if one.homographs:
+            assert {"woman", "men", "people"} <= set(one.before)
+            assert not {*map(folded, one.before)} & {*map(folded, one.between)}
+            words = [w for _, some in one.homographs for w in some]
+            assert not any(terms(name).words().masks(words).diagonal())
+
+
+def test_a_list_can_be_written_and_edited(tmp_path):
+    path = write_term_list("ethnicity", tmp_path / "mine.yaml")
+    assert terms(path) == terms(str(path)) == terms("ethnicity")
+    edited = path.read_text(encoding="utf-8").replace('version: "1"', 'version: "1 of mine"')
+    edited = edited.replace("[caucasian,", "[caucasian, Europid,")
+    path.write_text(edited, encoding="utf-8")
+    mine = terms(path)
+    assert mine != terms("ethnicity") and mine.version == "1 of mine"
+    assert mine.masks(["an EUROPID word"]).any() and mine.masks(["a white man"]).any()
+    with pytest.raises(ExportError, match="exists"):
+        write_term_list("ethnicity", path)
+    with pytest.raises(OptionError, match=r"\.yaml"):
+        write_term_list("ethnicity", tmp_path / "mine.txt")
+    with pytest.raises(OptionError, match="Did you mean 'ethnicity'"):
+        write_term_list("ethnicty", tmp_path / "other.yaml")
+    with pytest.raises(ExportError, match="cannot be written"):
+        write_term_list("ethnicity", tmp_path / "no" / "folder.yaml")
+
+
+def test_a_file_of_ones_own(tmp_path):
+    path = tmp_path / "pets.yaml"
+    path.write_text(
+        "name: pets\nversion: 2\nsources: [Somebody 2020]\n"
+        "groups: {cat: [cat, Cats, cats], dog: [dog, hot dog]}\n"
+        "homographs: {cat: [tom]}\nbefore: [cat, cats]\nbetween: [old]\n",
+        encoding="utf-8",
+    )
+    pets = terms(path)
+    assert (pets.axis, pets.labels, pets.version) == ("pets", ("cat", "dog"), "2")
+    assert pets.source == "Somebody 2020"
+    assert dict(pets.terms.groups)["cat"] == ("cat", "Cats")
+    assert pets.masks(["tom cat", "Tom old cats", "tom"])[:, 0].tolist() == [True, True, False]
+    assert pets.words().labels == ("cat", "Cats", "dog", "hot dog", "tom")
+    tom = pets.words().masks(["tom dog", "tom old cats"])[:, -1]
+    assert tom.tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: [", "no YAML"),
+        ("- a", "holds no mapping"),
+        ("", "holds no mapping"),
+        ("groups: {a: [b]}", "name is ''"),
+        ("name: 3\ngroups: {a: [b]}", "name is 3"),
+        ("name: x\ngroup: {a: [b]}", "Did you mean 'groups'"),
+        ("name: x", "has no groups"),
+        ("name: x\ngroups: [a]", "groups is a list"),
+        ("name: x\ngroups: {a: b}", "'a' is 'b'. Expected a list"),
+        ("name: x\ngroups: {a: []}", "'a' has no terms"),
+        ("name: x\ngroups: {a: null}", "'a' is None. Expected a list"),
+        ("name: x\ngroups: {no: [b]}", "group False is no text"),
+        ("name: x\ngroups: {a: [no]}", "False is no text. Write it in quotes"),
+        ("name: x\ngroups: {a: [1999]}", "1999 is no text"),
+        ("name: x\ngroups: {a: [[b]]}", "is no text"),
+        ("name: x\ngroups: {a: ['!!']}", "does not begin and end with a letter"),
+        ("name: x\ngroups: {a: ['']}", "does not begin and end with a letter"),
+        ("name: x\ngroups: {a: ['c++']}", "does not begin and end with a letter"),
+        ("name: x\ngroups: {a: ['b .:- c']}", "at most 3 signs"),
+        ("name: x\ngroups: {a: [b], a: [c]}", "the key 'a' stands twice"),
+        ("name: x\nhomographs: {a: [two words]}", "'two words' has several words"),
+        ("name: x\nhomographs: {a: [b]}\nbefore: [c]\nbetween: [C]", "under between"),
+        ("name: x\ngroups: {a: [b]}\nsources: me", "sources is no list"),
+        ("name: x\ngroups: {a: [b]}\nsources: [{}]", "says nothing"),
+        ("name: !!python/object/apply:os.system [ls]", "no YAML"),
+        ("name: x\ngroups: {a: [" + "[" * 3000, "no YAML"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told(tmp_path, text, told):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(OptionError) as error:
+        terms(path)
+    assert told in str(error.value) and "wrong.yaml" in str(error.value)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(OptionError, match="There is no file"):
+        terms(tmp_path / "missing.yaml")
+    with pytest.raises(OptionError, match="There is no file"):
+        terms("folder/missing")
+    (tmp_path / "bytes.yaml").write_bytes(b"name: \xff\xfe")
+    for wrong in (tmp_path, tmp_path / "bytes.yaml"):
+        with pytest.raises(OptionError, match="cannot be read"):
+            terms(wrong)
+
+
+@pytest.mark.parametrize(
+    ("which", "told"),
+    [
+        ("gendr", "Did you mean 'gender'"),
+        ("", "There are"),
+        (5, "The terms are 5"),
+        (None, "The terms are None"),
+        (b"she", "The terms are"),
+        ({}, "has no groups"),
+        ([], "has no terms"),
+        ({"a": "she"}, "Expected a list of terms"),
+        ({"a": []}, "has no terms"),
+        ({3: ["a"]}, "group 3 is no text"),
+        ({"a": [None]}, "None is no text"),
+        ([True], "True is no text"),
+        (["...", "she"], "'...' does not begin and end"),
+    ],
+)
+def test_what_is_wrong_with_terms_is_told(which, told):
+    with pytest.raises(OptionError) as error:
+        terms(which)
+    assert told in str(error.value)
+
+
+def test_names_of_column_and_axis():
+    for wrong in ({"column": 3}, {"column": ""}, {"axis": 3}):
+        with pytest.raises(OptionError, match="Expected a name"):
+            terms("gender", **wrong)
+
+
+def test_lists_are_as_their_files_say():
+    """The reader drops nothing: as many terms as the YAML has."""
+    from importlib.resources import files
+
+    for name in NAMES:
+        text = (files("laion_dask.terms") / "lists" / f"{name}.yaml").read_text(encoding="utf-8")
+        data = yaml.safe_load(text)
+        count = sum(map(len, [*data["groups"].values(), *data.get("homographs", {}).values()]))
+        assert count == len(every_term(packaged(name)))
