@@ -14,9 +14,11 @@ from laion_dask.errors import OptionError, did_you_mean
 MOST_SERIES = 8
 #: Terms that have a panel each; of more, the terms are the labels of one panel.
 MOST_TERMS = 6
-_KEYS = ("statistic", "term", "axis", "group")
+_KEYS = ("statistic", "term", "axis", "group", "measure", "side", "axis_2", "group_2")
 #: What all rows are called among the groups.
 _ALL = ("(all)", "all")
+#: Statistics whose values are ratios.
+_RATIOS = ("intersections",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,39 @@ class Panel:
     curves: bool = False
     overall: float = float("nan")
 
+    @property
+    def is_share(self) -> bool:
+        """Whether its numbers are told in percent."""
+        return self.measure == "rate"
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether its axis is logarithmic, with a line at 1."""
+        return "ratio" in self.measure or self.frame["statistic"].iloc[0] in _RATIOS
+
+    @property
+    def line(self) -> float:
+        """Where a line is drawn across: at all rows' rate, at no effect; NaN for none."""
+        if self.is_ratio:
+            return 1.0
+        has_both = (self.frame["value"] < 0).any() and (self.frame["value"] > 0).any()
+        return 0.0 if np.isnan(self.overall) and has_both else self.overall
+
+    @property
+    def axis_label(self) -> str:
+        """What its numbers are."""
+        if self.is_share:
+            return "share of rows"
+        if self.measure != "value":
+            return self.measure.replace("_", " ")
+        first = self.frame.iloc[0]
+        if first["kind"]:
+            return first["kind"]
+        if self.is_ratio:
+            return "observed / expected"
+        terms = self.frame["term"].unique()
+        return terms[0] if len(terms) == 1 and terms[0] else first["statistic"]
+
 
 def panels(result: pd.DataFrame, show: str | None, most: int) -> list[Panel]:
     """The panels of a table, in its order.
@@ -62,7 +97,7 @@ def panels(result: pd.DataFrame, show: str | None, most: int) -> list[Panel]:
     """
     rows = _rows(result, show)
     found: list[Panel] = []
-    for _, block in rows.groupby(["statistic", "measure"], sort=False):
+    for _, block in rows.groupby(["statistic", "kind", "measure"], sort=False):
         found += _of_statistic(block, most)
     return found
 
@@ -76,7 +111,9 @@ def _rows(result: pd.DataFrame, show: str | None) -> pd.DataFrame:
     rows = pd.DataFrame(index=source.index)
     for key in _KEYS:
         column = source.get(key, pd.Series(None, source.index, dtype=object))
-        rows[key] = ["" if pd.isna(v) else str(v) for v in column]
+        texts = ["" if pd.isna(v) else str(v) for v in column]
+        rows[key] = pd.Series(texts, source.index, dtype=object)
+    rows = _paired(rows.rename(columns={"measure": "kind"}))
     for name in ("threshold", "n", "overall", "value", "lo", "hi"):
         rows[name] = _floats(source, name)
     rows["measure"] = "value"
@@ -90,6 +127,20 @@ def _rows(result: pd.DataFrame, show: str | None) -> pd.DataFrame:
         rows["measure"], rows["value"] = show, _floats(source, show)
     rows["marked"] = source["flagged"].fillna(False).astype(bool) if "flagged" in source else False
     return rows[rows["value"].notna()]
+
+
+def _paired(rows: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of groups as terms and groups, and terms with their side."""
+    two, sided = rows["group_2"] != "", rows["side"] != ""
+    crossed = two & (rows["term"] == "")  # a group of one axis within the groups of another
+    axes = (rows["axis"] + " and " + rows["axis_2"]).where(rows["axis_2"] != "", rows["axis"])
+    versus = (rows["group"] + " / " + rows["group_2"]).where(two, rows["group"])
+    term = rows["term"].where(~sided, rows["term"] + " " + rows["side"])
+    return rows.assign(
+        term=rows["group"].where(crossed, term),
+        group=rows["group_2"].where(crossed, versus),
+        axis=axes.where(crossed, rows["axis"]),
+    )
 
 
 def _floats(source: pd.DataFrame, name: str) -> np.ndarray:
@@ -148,6 +199,7 @@ def _points(part: pd.DataFrame, overall: pd.DataFrame, axis: str, most: int) -> 
     for term, rows in several.groupby("term", sort=False):
         same = overall.loc[overall["term"] == term, "value"]
         line = float(same.iloc[0]) if len(same) else _constant(rows["overall"])
+        line = float("nan") if line == 1 else line  # the share of all rows of all rows
         yield _lines(rows, "group", None, term, axis, most, line)
     single = part[groups_of <= 1]
     if single["group"].nunique() > MOST_TERMS:
@@ -176,7 +228,8 @@ def _lines(
 
 
 def _title(rows: pd.DataFrame, what: str, axis: str, n: int, most: int, kind: str) -> str:
-    title = ": ".join(filter(None, (rows["statistic"].iloc[0], what)))
+    first = rows.iloc[0]
+    title = ": ".join(filter(None, (first["statistic"], first["kind"], what)))
     title += f" by {axis}" if axis else ""
     threshold = _constant(rows["threshold"])
     if not np.isnan(threshold):

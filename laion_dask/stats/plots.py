@@ -124,15 +124,15 @@ def _words(hv, words: str, width: int):
 
 def _point_panel(hv, panel: Panel):
     """Points with intervals, one line a label, the first on top."""
-    frame, logarithmic = panel.frame, "ratio" in panel.measure
+    frame = panel.frame
     labels, series = frame["label"].unique(), frame["series"].unique()
     place = {label: -float(i) for i, label in enumerate(labels)}
-    shift = np.linspace(0.27, -0.27, len(series)) if len(series) > 1 else np.zeros(1)
-    ends = _ends(panel, logarithmic)
-    line = 1.0 if logarithmic else panel.overall
+    far = min(0.32, 0.09 * len(series))
+    shift = np.linspace(far, -far, len(series)) if len(series) > 1 else np.zeros(1)
+    ends = _ends(panel)
     parts = []
-    if np.isfinite(line):
-        parts.append(hv.VLine(line).opts(color=_GREY, line_dash="dashed", line_width=1.5))
+    if np.isfinite(panel.line):
+        parts.append(hv.VLine(panel.line).opts(color=_GREY, line_dash="dashed", line_width=1.5))
     for number, name in enumerate(series):
         rows = frame[frame["series"] == name]
         colour = _COLOURS[number % len(_COLOURS)] if len(series) > 1 else _BLUE
@@ -146,25 +146,25 @@ def _point_panel(hv, panel: Panel):
     return hv.Overlay(parts).opts(
         yticks=ticks,
         ylabel="",
-        xlabel=_axis_label(panel),
+        xlabel=plain_text(panel.axis_label),
         ylim=(-len(labels) + 0.4, 0.6),
         xlim=ends,
-        logx=logarithmic,
-        xformatter=_formatter(panel.measure),
+        logx=panel.is_ratio,
+        xformatter=_formatter(panel),
         height=90 + step * len(labels) + (20 if len(series) > 1 else 0),
         show_grid=True,
         gridstyle={"grid_line_color": _FAINT},
-        **_legend(len(series) > 1, "right"),
+        **_legend(len(series) > 1),
     )
 
 
 def _points(hv, panel: Panel, rows: pd.DataFrame, y: pd.Series, ends, colour: str, name: str):
     """The intervals of some results, and their points; what lies outside is drawn at the end."""
-    told = _told(panel.measure, rows)
+    told = _told(panel, rows)
     known = (rows["lo"].notna() & rows["hi"].notna()).to_numpy()
     lo, hi = (rows[end].clip(*ends).to_numpy()[known] for end in ("lo", "hi"))
     at = y.to_numpy()
-    value = rows["value"].clip(*_within(ends, "ratio" in panel.measure))
+    value = rows["value"].clip(*_within(ends, panel.is_ratio))
     inside = (value == rows["value"]).to_numpy()
     bars = hv.Segments((lo, at[known], hi, at[known]), ["from", "y", "to", "y2"])
     drawn = [bars.opts(color=colour, line_width=2)]
@@ -186,13 +186,14 @@ def _curve_panel(hv, panel: Panel):
     series = frame["series"].unique()
     several = len(series) > 1
     parts = []
-    for number, name in enumerate(series):
+    colours = iter(_COLOURS if several else (_BLUE,))
+    for name in series:
         rows = frame[frame["series"] == name]
         everything = several and rows["axis"].iloc[0] == "" and (frame["axis"] != "").any()
-        colour = _GREY if everything else _COLOURS[number % len(_COLOURS)] if several else _BLUE
+        colour = _GREY if everything else next(colours)
         known = rows[np.isfinite(rows["lo"]) & np.isfinite(rows["hi"])]
         band = hv.Area((known["threshold"], known["lo"], known["hi"]), "threshold", ["lo", "hi"])
-        told = _told(panel.measure, rows)
+        told = _told(panel, rows)
         data = {"threshold": rows["threshold"].to_numpy(), "y": rows["value"].to_numpy(), **told}
         named = {"label": plain_text(name)} if several else {}
         line = hv.Curve((data["threshold"], data["y"]), "threshold", "y", **named)
@@ -207,29 +208,29 @@ def _curve_panel(hv, panel: Panel):
     return hv.Overlay(parts).opts(
         xlabel="threshold",
         xlim=(float(steps.min() - edge), float(steps.max() + edge)),
-        ylim=_ends(panel, "ratio" in panel.measure),
-        ylabel=_axis_label(panel),
-        yformatter=_formatter(panel.measure),
-        logy="ratio" in panel.measure,
+        ylim=_ends(panel),
+        ylabel=plain_text(panel.axis_label),
+        yformatter=_formatter(panel),
+        logy=panel.is_ratio,
         height=340,
         show_grid=True,
         gridstyle={"grid_line_color": _FAINT},
-        **_legend(several, "right"),
+        **_legend(several),
     )
 
 
-def _ends(panel: Panel, logarithmic: bool) -> tuple[float, float]:
+def _ends(panel: Panel) -> tuple[float, float]:
     """The ends of the axis, around all that is finite; hardly below 0 for shares."""
     numbers = panel.frame[["value", "lo", "hi"]].to_numpy().ravel()
     found = np.append(numbers, panel.overall)
     found = found[np.isfinite(found)]
-    if logarithmic:
+    if panel.is_ratio:
         found = np.log(np.clip(np.append(found[found > 0], 1.0), 1 / _FARTHEST, _FARTHEST))
     low, high = (found.min(), found.max()) if len(found) else (0.0, 1.0)
     edge = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
-    if logarithmic:
+    if panel.is_ratio:
         return float(np.exp(low - edge)), float(np.exp(high + edge))
-    low = max(low - edge, -0.02 * high) if panel.measure == "rate" and high > 0 else low - edge
+    low = max(low - edge, -0.02 * high) if panel.is_share and high > 0 else low - edge
     return float(low), float(high + edge)
 
 
@@ -240,11 +241,11 @@ def _within(ends: tuple[float, float], logarithmic: bool) -> tuple[float, float]
     return (float(np.exp(low)), float(np.exp(high))) if logarithmic else (low, high)
 
 
-def _told(measure: str, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+def _told(panel: Panel, rows: pd.DataFrame) -> dict[str, np.ndarray]:
     """What hovering tells, as text."""
-    tell = _percent if measure == "rate" else "{:,.4g}".format
+    tell = _percent if panel.is_share else "{:,.4g}".format
     told = {"what": [_named(*pair) for pair in zip(rows["term"], rows["group"], strict=True)]}
-    told[measure] = [tell(value) for value in rows["value"]]
+    told[panel.measure] = [tell(value) for value in rows["value"]]
     if (rows["lo"].notna() & rows["hi"].notna()).any():
         ends = zip(rows["lo"], rows["hi"], strict=True)
         told["interval"] = [f"{tell(lo)} to {tell(hi)}" if lo == lo else "-" for lo, hi in ends]
@@ -268,22 +269,17 @@ def _percent(share: float) -> str:
     return f"{100 * share:.4g} %"
 
 
-def _axis_label(panel: Panel) -> str:
-    if panel.measure == "rate":
-        return "share of rows"
-    if panel.measure != "value":
-        return plain_text(panel.measure.replace("_", " "))
-    terms = panel.frame["term"].unique()
-    return plain_text(
-        terms[0] if len(terms) == 1 and terms[0] else panel.frame["statistic"].iloc[0]
-    )
-
-
-def _formatter(measure: str):
+def _formatter(panel: Panel):
     from bokeh.models import NumeralTickFormatter
 
-    return NumeralTickFormatter(format="0.[0000]%" if measure == "rate" else "0,0.[0000]")
+    return NumeralTickFormatter(format="0.[0000]%" if panel.is_share else "0,0.[0000]")
 
 
-def _legend(wanted: bool, where: str) -> dict:
-    return {"show_legend": wanted, **({"legend_position": where} if wanted else {})}
+def _legend(wanted: bool) -> dict:
+    if not wanted:
+        return {"show_legend": False}
+    return {
+        "show_legend": True,
+        "legend_position": "right",
+        "legend_opts": {"location": "top", "border_line_color": None},
+    }
