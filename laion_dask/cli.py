@@ -224,11 +224,15 @@ def export(
     """Write the rows that WHERE keeps, with a recipe that accounts for every row."""
     from laion_dask.explore.report import write_report
     from laion_dask.io.shards import read_shards
+    from laion_dask.verbs.audit import check_axes
     from laion_dask.verbs.export import export as write
 
     if by and report is None:
         raise OptionError("--by is of the report. Give --report page.html too.")
-    done = write(read_shards(source, where=where), out, format)
+    frame = read_shards(source, where=where)
+    for name in by or ():
+        check_axes(frame, name)
+    done = write(frame, out, format)
     typer.echo(done)
     if report is not None:
         typer.echo(f"the report, with whom it left out, in {write_report(done, report, by=by)}")

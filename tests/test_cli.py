@@ -61,6 +61,18 @@ def test_export_writes_what_where_keeps(monkeypatch, capsys, laion_shards, tmp_p
     assert [row for part in parts for row in part["row"].to_pylist()] == list(range(1, 20, 2))
 
 
+def test_export_reports_whom_where_leaves_out(monkeypatch, capsys, laion_shards, tmp_path):
+    source, page = laion_shards(60)[0], tmp_path / "page.html"
+    words = ["export", source, tmp_path / "out", "--where", "width < 120", "--report", page]
+    code, printed, _ = run(monkeypatch, capsys, *words, "--by", "text")
+    assert code == 0 and f"whom it left out, in {page}" in printed
+    assert "By text" in page.read_text() and "width &lt; 120" in page.read_text()
+    code, _, errors = run(monkeypatch, capsys, *words, "--by", "txet")
+    assert code == 2 and "Did you mean 'text'" in errors
+    code, _, errors = run(monkeypatch, capsys, *words[:-2], "--by", "text")
+    assert code == 2 and "--report page.html" in errors
+
+
 def test_invalid_text_is_refused_or_rejected_as_asked(monkeypatch, capsys, tmp_path):
     text = pa.array([b"fine", b"\xff", b"bird"]).view(pa.string())
     pq.write_table(pa.table({"URL": ["a", "b", "c"], "TEXT": text}), tmp_path / "a.parquet")

@@ -46,16 +46,16 @@ _COLUMNS = (
 )  # fmt: skip
 _SHARES = ("rate", "share_before", "share_after", "share_expected")
 _NOTES = (
-    "Rate: the exclusion rate of a group, E_g = 1 - kept / n, its rows that were left out by all of "
-    "its rows before. Rows that the filter could not decide on, because what it compares is null "
-    "or NaN, are not kept and count as excluded.",
+    "Rate: the exclusion rate of a group, E_g = 1 - kept / n, with n its rows before. Rows that "
+    "the filter could not decide on, because what it compares is null or NaN, are not kept and "
+    "count as excluded.",
     "Interval of a rate: Wilson (1927). Ratio: E_g over the rate of all rows. Its interval "
     "is the log interval of the ratio to the rest (Katz et al. 1978), brought to all rows with the "
     "group's part of them held fixed.",
     "q: of the hypothesis that the group's rate is that of the rest (two proportions, two-sided), "
     "corrected for the number of groups shown (Benjamini and Hochberg 1995).",
-    "Before, after: the group's share among the axis' groups. Under-represented before: it is below "
-    "the expected one, which is an equal share unless a reference was given. Flagged: "
+    "Before, after: the group's share among the axis' groups. Under-represented before: it is "
+    "below the expected one, which is an equal share unless a reference was given. Flagged: "
     "under-represented before, and excluded more than all rows are, after Hong, Agnew, Kohno and "
     "Morgenstern (2024), Who's in and who's out?, who call it exclusion amplification; the equal "
     "share is our choice. Sure: flagged, and q at most 1 - level.",
@@ -142,11 +142,10 @@ def _flags(groups: pd.DataFrame, level: float) -> str:
     if not len(flagged):
         return "No group was under-represented before and excluded more than average."
     sure = flagged[flagged["sure"]]
+    rate = text(percent(1 - level))
     told = f"Under-represented before, and excluded more than average: {_named(flagged)}."
-    if not len(sure):
-        return f"{told} None of them more than chance explains, by q at {text(percent(level))}."
-    few = "All of them" if len(sure) == len(flagged) else f"Of them {_named(sure)}"
-    return f"{told} {few} more than chance explains, by q at {text(percent(level))}."
+    few = "all of them" if len(sure) == len(flagged) else _named(sure) if len(sure) else "none"
+    return f"{told} More than chance explains, at a false discovery rate of {rate}: {few}."
 
 
 def _named(groups: pd.DataFrame) -> str:

@@ -19,7 +19,7 @@ import pandas as pd
 from laion_dask.verbs.summary import printable
 
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;max-width:1140px;margin:32px auto;
+body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;max-width:1200px;margin:32px auto;
 padding:0 24px;background:#fff}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:32px 0 8px}
 h3{font-size:15px;margin:22px 0 6px}p{margin:8px 0;max-width:78ch}
@@ -167,11 +167,11 @@ def grid(
     marked : sequence of bool
         Which rows stand out; as many as there are rows.
     """
-    kinds = ["".join(" class='left'" if i in left else "") for i in range(len(head) or 64)]
-    heads = "".join(f"<th{kinds[i]}>{text(name)}</th>" for i, name in enumerate(head))
+    flush = {i: " class='left'" for i in left}
+    heads = "".join(f"<th{flush.get(i, '')}>{text(name)}</th>" for i, name in enumerate(head))
     lines = []
     for number, row in enumerate(rows):
-        cells = "".join(f"<td{kinds[i]}>{cell}</td>" for i, cell in enumerate(row))
+        cells = "".join(f"<td{flush.get(i, '')}>{cell}</td>" for i, cell in enumerate(row))
         stands_out = number < len(marked) and marked[number]
         lines.append(f"<tr{' class=marked' if stands_out else ''}>{cells}</tr>")
     shown = f"<thead><tr>{heads}</tr></thead>" if head else ""
@@ -218,7 +218,7 @@ def results(
     for name in columns:
         if not pd.api.types.is_numeric_dtype(table[name]):
             left.append(len(head))
-        tell = percent if name in shares else _number
+        tell = percent if name in shares else _chance if name in ("p", "q") else _number
         head.append(named.get(name, name.replace("_", " ")))
         cells.append([_cell(value, tell) for value in shown[name]])
         lo, hi = ends.get(name, ("", ""))
@@ -262,7 +262,13 @@ def _interval(lo: float, hi: float, tell: Callable[[float], str]) -> str:
 
 def percent(share: float) -> str:
     """Such as ``2.93 %``."""
+    if np.isinf(share):
+        return _number(share)
     return f"{100 * share:.3g} %" if share < 0.9995 else f"{100 * share:.5g} %"
+
+
+def _chance(p: float) -> str:
+    return "&lt; 0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def _number(value: float) -> str:

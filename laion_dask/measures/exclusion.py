@@ -19,12 +19,11 @@ from laion_dask.measures.groups import (
 )
 from laion_dask.predicate import Predicate, parse
 from laion_dask.stats.exclusion_rates import corrected, excluded, exclusion
-from laion_dask.stats.table import table
 
 #: Rows, those of them kept, and those of them that the filter could not decide on.
 Count = tuple[int, int, int]
 _NONE: Count = (0, 0, 0)
-_OF_GROUPS = ("p", "share_before", "share_after", "share_expected")
+_OF_GROUPS = ("p", "q", "share_before", "share_after", "share_expected")
 
 
 @dataclass(frozen=True)
@@ -185,19 +184,18 @@ def _of_axis(axis: Grouping, groups, none: Count, everyone: Count, reference, ho
     result["p"] = result["p"].where(told)
     result = corrected(result, how.level)
     result["undecided"] = [groups.get(label, _NONE)[2] for label in result["group"]]
-    others = []
-    for label, (n, kept, unscored) in (("(all)", everyone), (axis.no_group, none)):
-        row = {"axis": axis.axis, "group": label, **excluded(n, kept, n_all, k_all, how.level)}
-        row |= dict.fromkeys(_OF_GROUPS, float("nan"))
-        flags = dict.fromkeys(("under_represented", "flagged", "sure"), False)
-        others.append({**row, **flags, "q": float("nan"), "undecided": unscored})
-    first, last = (table([row]) for row in others)
-    return pd.concat([first[result_columns(result)], result, last[result_columns(result)]])
-
-
-def result_columns(result: pd.DataFrame) -> list[str]:
-    """The columns of an axis' rows, in order; the engine adds the name of the statistic."""
-    return [name for name in result if name != "statistic"]
+    others = pd.DataFrame(
+        {
+            "axis": axis.axis,
+            "group": ["(all)", axis.no_group],
+            **excluded(*np.array([everyone, none])[:, :2].T, n_all, k_all, how.level),
+            **dict.fromkeys(_OF_GROUPS, float("nan")),
+            **dict.fromkeys(("under_represented", "flagged", "sure"), False),
+            "undecided": [everyone[2], none[2]],
+        }
+    )
+    columns = [name for name in result if name != "statistic"]  # which the engine adds
+    return pd.concat([others[:1], result, others[1:]])[columns]
 
 
 def _count(rows: np.ndarray, kept: np.ndarray, unscored: np.ndarray) -> Count:

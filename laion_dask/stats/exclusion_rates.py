@@ -83,35 +83,36 @@ def exclusion(
     counts |= {label: (0, 0) for label in expected if label not in counts}
     rows_before, rows_after = _totals(counts, total)
     n_all, k_all = rows_before, rows_before - rows_after
-    of_groups = [sum(count[i] for count in counts.values()) for i in (0, 1)]
-    rows = []
-    for label, (n, kept) in counts.items():
-        row = {"statistic": "exclusion", "axis": axis, "group": str(label)}
-        row |= excluded(n, kept, n_all, k_all, level)
-        share = n / of_groups[0] if of_groups[0] else float("nan")
-        wanted = expected.get(label, float("nan"))
-        under = bool(share < wanted * (1 - _EQUAL))
-        row |= {
-            "p": two_proportions(n - kept, n, k_all - (n - kept), n_all - n),
-            "share_before": share,
-            "share_after": kept / of_groups[1] if of_groups[1] else float("nan"),
-            "share_expected": wanted,
-            "under_represented": under,
-            "flagged": under and (n - kept) * n_all > k_all * n,
-        }
-        rows.append(row)
-    return corrected(table(rows), level)
+    n = np.array([count[0] for count in counts.values()], np.int64)
+    kept = np.array([count[1] for count in counts.values()], np.int64)
+    wanted = np.array([expected.get(label, np.nan) for label in counts], float)
+    before, after = _shares(n), _shares(kept)
+    under = before < wanted * (1 - _EQUAL)  # False where one is NaN
+    more = [(a - b) * n_all > k_all * a for a, b in counts.values()]  # whole numbers, exactly
+    found = {
+        "statistic": "exclusion",
+        "axis": axis,
+        "group": np.array([str(label) for label in counts], object),
+        **excluded(n, kept, n_all, k_all, level),
+        "p": two_proportions(n - kept, n, k_all - (n - kept), n_all - n),
+        "share_before": before,
+        "share_after": after,
+        "share_expected": wanted,
+        "under_represented": under,
+        "flagged": under & np.array(more, bool),
+    }
+    return corrected(table(pd.DataFrame(found)), level)
 
 
-def excluded(n: int, kept: int, n_all: int, k_all: int, level: float) -> dict:
-    """What `exclusion` tells of ``n`` rows of which some were kept, beside all rows."""
+def excluded(n: np.ndarray, kept: np.ndarray, n_all: int, k_all: int, level: float) -> dict:
+    """The columns of `exclusion` that are told of any rows of all, some of which were kept."""
     k = n - kept
     lo, hi = wilson(k, n, level)
     ratio, ratio_lo, ratio_hi = _to_all(k, n, k_all, n_all, level)
     return {
         "n": n,
         "k": k,
-        "rate": k / n if n else float("nan"),
+        "rate": _divided(k, n),
         "lo": lo,
         "hi": hi,
         "kept": kept,
@@ -135,23 +136,30 @@ def corrected(result: Table, level: float) -> Table:
     return result
 
 
-def _to_all(k: int, n: int, k_all: int, n_all: int, level: float) -> tuple[float, float, float]:
-    """The ratio of a part's rate to that of all, with its interval."""
-    if n == n_all:
-        return (1.0, 1.0, 1.0) if k_all else (float("nan"), 0.0, float("inf"))
+def _to_all(k, n, k_all: int, n_all: int, level: float) -> tuple[np.ndarray, ...]:
+    """The ratio of the rates of parts to that of all, with its interval."""
     _, lo, hi = risk_ratio(k, n, k_all - k, n_all - n, level)
-    ratio = k * n_all / (n * k_all) if n and k_all else float("nan")
-    part = n / n_all
-    lo, hi = (_against_all(rho, part) for rho in (lo, hi))
-    return ratio, min(lo, ratio) if ratio == ratio else lo, max(hi, ratio) if ratio == ratio else hi
+    part = _divided(n, np.full(len(n), n_all))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = _divided(k, n) / (k_all / n_all if n_all else np.nan)
+        # To the rest, rho; to all rows, 1 / (part + (1 - part) / rho), which is 0 where rho is.
+        lo, hi = (1 / (part + (1 - part) / np.asarray(rho)) for rho in (lo, hi))
+    whole = (n == n_all) & (k_all > 0)  # all rows beside themselves
+    ratio, lo, hi = (np.where(whole, 1.0, some) for some in (ratio, lo, hi))
+    unknown = (n == 0) | (k_all == 0)
+    lo, hi = np.where(unknown, 0.0, lo), np.where(unknown, np.inf, hi)
+    # The two ways of dividing round apart.
+    return np.where(unknown, np.nan, ratio), np.fmin(lo, ratio), np.fmax(hi, ratio)
 
 
-def _against_all(rho: float, part: float) -> float:
-    """A ratio to the rest as a ratio to all rows."""
-    if rho == 0:
-        return 0.0
-    below = part + (0.0 if rho == float("inf") else (1 - part) / rho)
-    return 1 / below if below else float("inf")
+def _divided(some: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """NaN where nothing is divided by nothing."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(by == 0, np.nan, some / by)
+
+
+def _shares(n: np.ndarray) -> np.ndarray:
+    return _divided(n, np.full(len(n), n.sum()))
 
 
 def _counted(n_before, n_after, by) -> tuple[str, dict[Hashable, tuple[int, int]]]:

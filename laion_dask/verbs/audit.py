@@ -12,10 +12,10 @@ from laion_dask.kernels.filter import passes
 from laion_dask.kinds import kind_of
 from laion_dask.measures.exclusion import Counted, Exclusion, axes, references, with_kept
 from laion_dask.measures.groups import ByColumn, Grouping
-from laion_dask.stats.table import Table
+from laion_dask.stats.table import Table, suppressed, table
 from laion_dask.terms import terms
 from laion_dask.verbs.rows import Rows
-from laion_dask.verbs.statistics import bind, collect, reporting, told
+from laion_dask.verbs.statistics import bind, collect, reporting
 
 #: The packaged term lists that name groups of people.
 _PEOPLE = ("gender", "age", "religion", "nationality", "ethnicity", "orientation", "disability")
@@ -33,6 +33,16 @@ def default_axes(frame: dd.DataFrame) -> tuple[Grouping, ...]:
     if kinds.get("text") == "string":
         found += [terms(name) for name in _PEOPLE]
     return tuple(found)
+
+
+def check_axes(frame: dd.DataFrame, by: str | Grouping | Sequence[str | Grouping]) -> None:
+    """Refuse what `audit` would refuse to group the frame by.
+
+    Raises
+    ------
+    OptionError, ColumnError
+    """
+    bind(frame, [Exclusion(None, axes(by))])
 
 
 def audit(
@@ -76,8 +86,8 @@ def audit(
         in no group. Columns as `laion_dask.stats.exclusion` tells them; ratios are to all rows of
         ``before``, shares among the groups' rows, and ``q`` corrects for the groups of the axis
         that are told. ``undecided`` where one pass told them. ``attrs["rows"]`` is the account of
-        all rows as ``after`` leaves them, ``attrs["rows_before"]`` as ``before`` does, ``attrs["groupings"]`` where the
-        groups of each axis come from.
+        all rows as ``after`` leaves them, ``attrs["rows_before"]`` as ``before`` does;
+        ``attrs["groupings"]`` says where the groups of each axis come from.
 
     Raises
     ------
@@ -108,7 +118,10 @@ def audit(
         (kept,), rows_after = collect(after, left)
         _check_narrower(counted, kept)
         counted = with_kept(counted, kept)
-    result = told([measure], [counted], how, rows_after)
+    found = measure.finalize(counted, how).assign(statistic=measure.name)
+    result = suppressed(table(found), how.min_n)
+    if rows_after is not None:
+        result.attrs["rows"] = vars(rows_after)
     result.attrs["groupings"] = {axis.axis: _source(axis) for axis in measure.by}
     if rows_before is not None:
         result.attrs["rows_before"] = vars(rows_before)
