@@ -130,6 +130,8 @@ def score(
     field: Annotated[str | None, typer.Option(help="Member or column of the vectors.")] = None,
     where: Where = None,
     format: Format = "parquet",
+    report: Report = None,
+    by: By = None,
 ) -> None:
     """Add scores from embeddings, and export the rows that WHERE keeps.
 
@@ -148,7 +150,7 @@ def score(
     if text:
         frame = frame.laion.similarity(vectors, vectors.model.text(text))
     frame = frame if where is None else frame.laion.where(where)
-    typer.echo(frame.laion.export(out, format))
+    _exported(frame, out, format, report, by)
 
 
 @app.command(epilog="Example: laion-dask index img_emb/ my-index/ --model ViT-L-14")
@@ -222,38 +224,25 @@ def export(
     by: By = None,
 ) -> None:
     """Write the rows that WHERE keeps, with a recipe that accounts for every row."""
-    from laion_dask.explore.report import write_report
     from laion_dask.io.shards import read_shards
+
+    _exported(read_shards(source, where=where), out, format, report, by)
+
+
+def _exported(frame, out: str, format: str, report: Path | None, by: list[str] | None) -> None:
+    """Write a frame, and the report that audits its filters where one is asked for."""
+    from laion_dask.explore.report import write_report
     from laion_dask.verbs.audit import check_axes
-    from laion_dask.verbs.export import export as write
+    from laion_dask.verbs.export import export
 
     if by and report is None:
         raise OptionError("--by is of the report. Give --report page.html too.")
-    frame = read_shards(source, where=where)
-    for name in by or ():
-        check_axes(frame, name)
-    done = write(frame, out, format)
+    if by:
+        check_axes(frame, by)
+    done = export(frame, out, format)
     typer.echo(done)
     if report is not None:
         typer.echo(f"the report, with whom it left out, in {write_report(done, report, by=by)}")
-
-
-@app.command(epilog="Example: laion-dask report shards/ report.html")
-def report(
-    source: Source,
-    out: Annotated[Path, typer.Argument(help="The page to write.")] = Path("report.html"),
-    where: Where = None,
-    title: Annotated[str, typer.Option(help="Of the page.")] = "Datasheet",
-    min_n: Annotated[
-        int, typer.Option(min=0, help="Leave out, and count, what rests on fewer rows.")
-    ] = 30,
-) -> None:
-    """A datasheet: what is in the data, who is mentioned, and how sure we are, as one page."""
-    from laion_dask.explore.datasheet import report as write
-    from laion_dask.io.shards import read_shards
-
-    frame = read_shards(source, where=where)
-    typer.echo(f"the datasheet: {write(frame, out, title=title, min_n=min_n)}")
 
 
 @app.command(epilog="Example: laion-dask models --download sa_0_4_vit_l_14_linear.pth")

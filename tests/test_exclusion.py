@@ -24,6 +24,7 @@ from laion_dask.io.scan import Scan
 from laion_dask.kernels.filter import passes
 from laion_dask.measures.exclusion import Exclusion, axes, excluded_by
 from laion_dask.stats.exclusion_rates import exclusion
+from laion_dask.terms import terms
 from laion_dask.verbs.audit import audit, default_axes
 from laion_dask.verbs.statistics import statistics
 
@@ -411,6 +412,26 @@ def test_planted_exclusion_is_found(tmp_path):
     people = row_of(found, "True", "person")
     assert people["rate"] == 0 and people["under_represented"] and not people["flagged"]
     assert people["share_after"] > people["share_before"]
+
+
+def test_captions_may_be_in_several_groups(tmp_path):
+    captions = ["a cat", "a dog", "a cat and a dog", "a car", None, "CAT cat", "catalogue"] * 30
+    table = pa.table({"URL": ["u"] * 210, "TEXT": captions, "WIDTH": range(210)})
+    frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", table))
+    groups = {"cats": ["cat"], "dogs": ["dog"], "newts": ["newt"]}
+    found = audit(frame, "width < 100", by=terms(groups, axis="pets"), min_n=0)
+    mentions = {
+        "cats": [i for i, c in enumerate(captions) if c and "cat" in c.lower().split()],
+        "dogs": [i for i, c in enumerate(captions) if c and "dog" in c.split()],
+        "newts": [],
+    }
+    for label, rows in mentions.items():
+        row = row_of(found, label)
+        assert (row["n"], row["kept"]) == (len(rows), sum(i < 100 for i in rows))
+        assert row["share_before"] == len(rows) / 150 and row["share_expected"] == 1 / 3
+        assert row["overall"] == 110 / 210
+    assert found["n"].iloc[-1] == 90 and row_of(found, "newts")["under_represented"]
+    assert not row_of(found, "newts")["flagged"] and found.attrs["groupings"]["pets"]
 
 
 def test_default_axes(tmp_path):

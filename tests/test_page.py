@@ -1,8 +1,9 @@
-"""Pages: nothing runs or is fetched, text stays text, plots are well formed; the export's report."""
+"""Pages: nothing runs or is fetched, text stays text, plots are well formed; reports of exports."""
 
 from __future__ import annotations
 
 import math
+import pickle
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
@@ -168,6 +169,17 @@ def test_the_report_of_an_export_audits_its_filters(folder, tmp_path):
     assert "<b onclick=x>" in set(flagged["group"]) or len(flagged) == 0
     assert text.count("<svg") == 2 and "&lt;b onclick=x&gt;" in text
     assert "Hong" in text and "Katz" in text and "they are not who is in a picture" in text
+
+
+def test_what_no_filter_left_out_is_told(folder, tmp_path):
+    frame = ld.read_shards(folder)
+    some = pd.DataFrame({"row": range(200)})
+    merged = frame.merge(some, on="row", how="inner").laion.where("width > 500")
+    done = pickle.loads(pickle.dumps(export(merged, tmp_path / "out")))
+    text = ld.write_report(done, tmp_path / "page.html", by="language").read_text(encoding="utf-8")
+    before = done.audit("language").attrs["rows_before"]
+    assert (before["kept"], before["dropped"]) == (400, 310)
+    assert "310 rows were left out by a step that is no filter" in text
 
 
 def test_the_audit_of_an_export_reads_again_what_is_there(folder, tmp_path):

@@ -18,6 +18,7 @@ from shards import refuse, space, vectors, write_shard
 import laion_dask as ld
 from laion_dask.errors import ColumnError, OptionError
 from laion_dask.stats.representation import max_skew, min_skew, ndkl, skew
+from laion_dask.terms import terms
 from laion_dask.verbs.representation import representation
 
 inf, nan = math.inf, math.nan
@@ -171,6 +172,15 @@ def test_without_query_and_rank_and_without_hits():
     assert set(found["query"]) == {0} and set(found["top"]) == {6}
     assert found.set_index("group").loc["en", "k"] == 3
     assert not len(representation(hits()[:0], {"en": 1}, by="language"))
+
+
+def test_hits_by_what_their_captions_mention():
+    captions = ["a cat", "a dog and a cat", "a car", None]
+    pets = terms({"cats": ["cat"], "dogs": ["dog"]})
+    found = representation(pd.DataFrame({"text": captions}), {"cats": 1, "dogs": 1}, by=pets)
+    want = skew(["cats", ("cats", "dogs"), None, None], {"cats": 1, "dogs": 1})
+    assert found.dropna(subset="group").set_index("group")["value"].to_dict() == want
+    assert want["cats"] == math.log(2 / 3 / 0.5)
 
 
 def test_hostile_groups_stay_text():

@@ -92,6 +92,12 @@ def audit_parts(audited: Table | None, level: float) -> Iterator[str]:
         )
         return
     empty = []
+    missing = audited.attrs.get("rows_before", {}).get("dropped", 0)
+    if missing:
+        yield paragraph(
+            f"{missing:,} rows were left out by a step that is no filter, such as a merge; they "
+            "are not among the rows before."
+        )
     for axis, of_axis in audited.groupby("axis", sort=False):
         if not of_axis["share_before"].notna().any():
             empty.append(str(axis))

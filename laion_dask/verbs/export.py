@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-import dataclasses
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -72,7 +72,11 @@ class Export:
         level: float = 0.95,
         min_n: int = 30,
     ) -> Table:
-        """Whom the export left out, of all rows that were read: see `laion_dask.audit`. Eager.
+        """Whom the filters of the export left out: see `laion_dask.audit`. Eager.
+
+        Before is the frame before every filter, sample and removal of nulls or duplicates. What
+        another step leaves out, such as an inner merge, is not in it; ``attrs["rows_before"]`` of
+        the result says how many rows that are.
 
         Reads the shards again, the columns that it needs; `export` itself does not wait for it.
 
