@@ -123,19 +123,31 @@ class ByColumn(Grouping):
         return (self.axis,)
 
     def assign(self, part: Part) -> Members:
-        column = part.table[self.axis]
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        coded = column.combine_chunks().dictionary_encode()
-        if isinstance(coded, pa.ChunkedArray):
-            coded = coded.combine_chunks()
-        labels = tuple(map(str, coded.dictionary.to_pylist()))
+        labels, rows, codes = coded(part.table[self.axis])
         if len(labels) > MOST_GROUPS:
             raise too_many_groups(self.axis, len(labels))
-        known = pc.is_valid(coded).to_numpy(zero_copy_only=False)
-        codes = pc.fill_null(coded.indices, 0).to_numpy(zero_copy_only=False)
-        rows = np.flatnonzero(known)
-        return Members(labels, rows, codes[rows].astype(np.int32), len(part))
+        return Members(tuple(map(str, labels)), rows, codes, len(part))
+
+
+def coded(column: pa.ChunkedArray) -> tuple[list, np.ndarray, np.ndarray]:
+    """The distinct values of a column, the rows that have one, and the value of each by its number.
+
+    Returns
+    -------
+    labels : list
+        In order of first occurrence.
+    rows : (m,) int64 array
+    codes : (m,) int32 array
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    found = column.combine_chunks().dictionary_encode()
+    if isinstance(found, pa.ChunkedArray):
+        found = found.combine_chunks()
+    known = pc.is_valid(found).to_numpy(zero_copy_only=False)
+    codes = pc.fill_null(found.indices, 0).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(known)
+    return found.dictionary.to_pylist(), rows, codes[rows].astype(np.int32)
 
 
 def too_many_groups(axis: str, n: int) -> OptionError:

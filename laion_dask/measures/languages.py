@@ -1,0 +1,73 @@
+"""LAION-5B's three classes of captions as groups: English, other, no language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from laion_dask.errors import ColumnError, OptionError, did_you_mean
+from laion_dask.measures.base import Part
+from laion_dask.measures.groups import Grouping, Members, coded
+
+CLASSES = ("English", "other", "no language")
+#: What a caption without a language is called: by `language`, by LAION, by CLD3 and by CLD2.
+_NONE = frozenset(("und", "nolang", "un", ""))
+
+
+@dataclass(frozen=True)
+class LanguageClass(Grouping):
+    """See `language_class`."""
+
+    column: str
+    axis = "language_class"
+    no_group = "(null)"
+
+    def bind(self, kinds: Mapping[str, str]) -> Grouping:
+        if self.column not in kinds:
+            raise ColumnError(
+                f"The frame has no column {self.column!r}.{did_you_mean(self.column, kinds)} "
+                "df.laion.language() makes one."
+            )
+        if kinds[self.column] != "string":
+            raise OptionError(
+                f"The column {self.column!r} holds {kinds[self.column]}. Name one of language "
+                "codes, such as df.laion.language() makes."
+            )
+        return self
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def assign(self, part: Part) -> Members:
+        labels, rows, codes = coded(part.table[self.column])
+        classes = np.array([_class_of(label) for label in labels], np.int32)
+        return Members(CLASSES, rows, classes[codes] if len(rows) else codes, len(part))
+
+
+def _class_of(code: str) -> int:
+    """The position in `CLASSES` of a language code; a region behind it does not count."""
+    code = code.strip().lower().replace("_", "-").partition("-")[0]
+    return 0 if code == "en" else 2 if code in _NONE else 1
+
+
+def language_class(column: str = "language") -> LanguageClass:
+    """Captions in English, in another language, in none, as LAION-5B is divided.
+
+    LAION put a caption to which its detector gave no language with enough confidence into
+    laion1B-nolang. A null says nothing, and is in no group.
+
+    Parameters
+    ----------
+    column : str
+        Of language codes, published or made by ``df.laion.language()``.
+
+    References
+    ----------
+    Schuhmann, C. et al. (2022). LAION-5B. NeurIPS Datasets and Benchmarks, section 3.
+    """
+    if not isinstance(column, str):
+        raise OptionError(f"column is {column!r}. Expected the name of a column.")
+    return LanguageClass(column)
