@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from laion_dask.kernels.domains import registered_domain
 from laion_dask.stats import Quantiles, Top
 
 #: Columns whose distribution is described; ``text_length`` is counted in code points.
@@ -116,20 +116,3 @@ def _domains(urls: pa.ChunkedArray) -> Top:
             name = registered_domain(host)
             domains[name] = domains.get(name, 0) + n
     return Top(domains).pruned()
-
-
-@lru_cache(maxsize=1 << 18)
-def registered_domain(host: str) -> str:
-    """``images.shop.co.uk`` becomes ``shop.co.uk``, by the packaged public suffix list.
-
-    A host that has none (an address, a bare name) stands for itself, in lower case.
-    """
-    found = _splitter()(host)
-    return (found.top_domain_under_public_suffix or host).lower()
-
-
-@lru_cache(maxsize=1)
-def _splitter():
-    import tldextract
-
-    return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)

@@ -1,0 +1,121 @@
+"""Four ways to count the most frequent domains; each runs in a process of its own on two cores.
+
+``python domains_ways.py WAY SOURCE OUT`` prints one line of JSON: what it took, imports and a first
+run over one shard apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from carve_ways import CORES, cpu_seconds, peak_bytes
+
+TOP = 1_000
+Counts = list[tuple[str, int]]
+
+
+def polars_way() -> Callable[[str], Counts]:
+    """``split`` by slashes, ``group_by``, ``sort``."""
+    import polars as pl
+
+    def run(source: str) -> Counts:
+        host = pl.col("URL").str.split("/").list.get(2).alias("host")
+        counted = pl.scan_parquet(source).select(host).group_by("host").len()
+        found = counted.sort(["len", "host"], descending=[True, False]).head(TOP).collect()
+        return list(zip(found["host"].to_list(), found["len"].to_list(), strict=True))
+
+    return run
+
+
+def duckdb_way() -> Callable[[str], Counts]:
+    """``split_part``, ``GROUP BY``, ``ORDER BY``."""
+    import duckdb
+
+    def run(source: str) -> Counts:
+        with duckdb.connect(config={"threads": CORES}) as connection:
+            return connection.execute(
+                f"""SELECT split_part(URL, '/', 3) AS host, count(*) AS n
+                FROM read_parquet('{source}') GROUP BY host ORDER BY n DESC, host LIMIT {TOP}"""
+            ).fetchall()
+
+    return run
+
+
+def dask_way() -> Callable[[str], Counts]:
+    """Plain ``dask.dataframe``: ``str.split``, ``value_counts``; threads."""
+    import dask
+    import dask.dataframe as dd
+
+    dask.config.set(scheduler="threads", num_workers=CORES)
+
+    def run(source: str) -> Counts:
+        urls = dd.read_parquet(source, columns=["URL"])["URL"]
+        hosts = urls.str.split("/", n=3, expand=True)[2]
+        found = hosts.value_counts().compute()
+        return sorted(zip(found.index, found.tolist(), strict=True), key=lambda p: (-p[1], p[0]))[
+            :TOP
+        ]
+
+    return run
+
+
+def laion_dask_way() -> Callable[[str], Counts]:
+    """``df.laion.stats(ld.concentration(top=1000))``; the same Dask scheduler, threads.
+
+    It looks every host up in the public suffix list, works out the shares of the first domains,
+    Gini, Herfindahl and entropy over all of them, and an interval for each; the others do not.
+    """
+    import dask
+    import dask.dataframe
+
+    import laion_dask as ld
+    from laion_dask.measures.concentration import concentration
+    from laion_dask.verbs.statistics import statistics
+
+    dask.config.set(scheduler="threads", num_workers=CORES)
+    read_shards = ld.read_shards
+
+    def run(source: str) -> Counts:
+        found = statistics(read_shards(source), concentration(top=TOP))
+        found = found[found["group"] == "label"]
+        return list(zip(found["term"].tolist(), found["k"].tolist(), strict=True))
+
+    return run
+
+
+WAYS = {
+    "polars": polars_way,
+    "DuckDB": duckdb_way,
+    "dask.dataframe": dask_way,
+    "laion_dask": laion_dask_way,
+}
+
+
+def run(way: str, source: str, out: str) -> dict:
+    """One way, timed; what it counted goes to ``out``."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    start = time.perf_counter()
+    count = WAYS[way]()
+    imported = time.perf_counter()
+    count(str(sorted(Path(source).glob("*.parquet"))[0]))
+    began, cpu = time.perf_counter(), cpu_seconds()
+    counts = count(f"{source}/*.parquet")
+    wall, used = time.perf_counter() - began, cpu_seconds() - cpu
+    Path(out).write_text(json.dumps(counts))
+    return {
+        "wall_s": wall,
+        "cpu_s": used,
+        "peak_bytes": peak_bytes(),
+        "import_s": imported - start,
+        "first_s": began - imported,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(*sys.argv[1:])))

@@ -1,0 +1,105 @@
+"""Rows by the site that their picture is on: hosts, registered domains, suffixes, TLDs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from laion_dask.errors import ColumnError, OptionError, did_you_mean
+from laion_dask.kernels.domains import Coded, hosts, labels_of
+from laion_dask.measures.base import Part
+from laion_dask.measures.groups import MOST_GROUPS, Grouping, Members, too_many_groups
+
+
+def sites(part: Part, column: str, level: str) -> Coded:
+    """The host, domain, suffix or TLD of each row; worked out once a partition."""
+    return part.once(_labelled, column, level)
+
+
+def _labelled(part: Part, column: str, level: str) -> Coded:
+    return labels_of(part.once(_hosts, column), level)
+
+
+def _hosts(part: Part, column: str) -> Coded:
+    return hosts(part.table[column])
+
+
+def check_addresses(column: str, kinds: Mapping[str, str]) -> None:
+    """Refuse a column that holds no addresses.
+
+    Raises
+    ------
+    ColumnError, OptionError
+        When the frame has no such column, or it holds no text.
+    """
+    if column not in kinds:
+        raise ColumnError(f"The frame has no column {column!r}.{did_you_mean(column, kinds)}")
+    if kinds[column] != "string":
+        raise OptionError(
+            f"The column {column!r} holds {kinds[column]}. Name one of addresses with column=."
+        )
+
+
+@dataclass(frozen=True)
+class BySite(Grouping):
+    """See `domains` and `tlds`."""
+
+    level: str
+    column: str
+    no_group = "(none)"
+
+    @property
+    def axis(self) -> str:
+        return self.level
+
+    def bind(self, kinds: Mapping[str, str]) -> Grouping:
+        check_addresses(self.column, kinds)
+        return self
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def assign(self, part: Part) -> Members:
+        found = sites(part, self.column, self.level)
+        if len(found.labels) > MOST_GROUPS:
+            raise too_many_groups(self.level, len(found.labels))
+        rows = np.flatnonzero(found.codes >= 0)
+        return Members(tuple(found.labels.to_pylist()), rows, found.codes[rows], len(part))
+
+
+def domains(column: str = "url") -> BySite:
+    """Rows by registered domain: ``shop.co.uk`` of ``https://img.shop.co.uk/1.jpg``.
+
+    By the public suffix list in tldextract's package, never the network, and without its private
+    part: ``a.github.io`` counts as ``github.io``. A host that the list does not cover (an address,
+    a bare name, a reserved ending) stands for itself. A row whose address has no host is in no
+    group.
+
+    Parameters
+    ----------
+    column : str
+        Of addresses.
+    """
+    return _by("domain", column)
+
+
+def tlds(column: str = "url") -> BySite:
+    """Rows by top-level domain: ``uk`` of ``https://img.shop.co.uk/1.jpg``.
+
+    An address in numbers or a name without a dot has none, and is in no group.
+
+    Parameters
+    ----------
+    column : str
+        Of addresses.
+    """
+    return _by("tld", column)
+
+
+def _by(level: str, column: str) -> BySite:
+    if not isinstance(column, str):
+        raise OptionError(f"column is {column!r}. Expected the name of a column of addresses.")
+    return BySite(level, column)
