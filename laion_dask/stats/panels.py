@@ -113,6 +113,9 @@ def _rows(result: pd.DataFrame, show: str | None) -> pd.DataFrame:
         column = source.get(key, pd.Series(None, source.index, dtype=object))
         texts = ["" if pd.isna(v) else str(v) for v in column]
         rows[key] = pd.Series(texts, source.index, dtype=object)
+    for key in ("query", "top"):  # of a search result
+        if key in source and source[key].nunique() > 1:
+            rows["term"] = (rows["term"] + f" {key} " + source[key].astype(str)).str.strip()
     rows = _paired(rows.rename(columns={"measure": "kind"}))
     for name in ("threshold", "n", "overall", "value", "lo", "hi"):
         rows[name] = _floats(source, name)
@@ -202,11 +205,17 @@ def _points(part: pd.DataFrame, overall: pd.DataFrame, axis: str, most: int) -> 
         line = float("nan") if line == 1 else line  # the share of all rows of all rows
         yield _lines(rows, "group", None, term, axis, most, line)
     single = part[groups_of <= 1]
-    if single["group"].nunique() > MOST_TERMS:
-        yield _lines(single, "term", "group", "", axis, most)
+    n_groups = single["group"].nunique()
+    if n_groups > MOST_TERMS or 1 < n_groups == single["term"].nunique():  # no two are of a kind
+        names = single["term"] + " · " + single["group"]
+        yield _lines(single.assign(term=names), "term", None, "", axis, most)
         return
     for group, rows in single.groupby("group", sort=False):
-        yield _lines(rows, "term", None, group, axis, most)
+        bare = rows["lo"].isna() & rows["hi"].isna() & (rows["measure"] == "value")
+        counted = bare & (rows["value"].abs() > 1)  # a count beside an index from 0 to 1
+        for some in (rows[~counted], rows[counted]):
+            if len(some):
+                yield _lines(some, "term", None, group, axis, most)
 
 
 def _lines(
