@@ -10,9 +10,11 @@ import pickle
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from scipy import stats as scipy_stats
 
+import laion_dask as ld
 from laion_dask.errors import ColumnError, OptionError
 from laion_dask.measures.hate import hate_content_rate as measure
 from laion_dask.stats import compare_hate, hate_content_rate, welch, wilson
@@ -192,6 +194,26 @@ def test_partitions_files_and_order_do_not_matter():
         ]
     )
     assert whole.equals(statistics(with_empty, asked, min_n=0))
+
+
+def test_of_shards_only_the_named_columns_are_read(write, monkeypatch):
+    from laion_dask.io.scan import Scan
+
+    parts = [captions(200, seed).drop(columns="shard") for seed in (0, 1, 2)]
+    paths = [write(f"{i}.parquet", pa.Table.from_pandas(p)) for i, p in enumerate(parts)]
+    asked, read = [], Scan.read
+    monkeypatch.setattr(
+        Scan,
+        "read",
+        lambda self, piece, columns: asked.append(columns) or read(self, piece, columns),
+    )
+    found = statistics(ld.read_shards(paths), measure("hateful", per_file=True))
+    assert all(sorted(columns) == ["hateful", "shard"] for columns in asked) and asked
+    told = found[(found["term"] == "hateful") & (found["axis"] == "shard")]
+    assert told["group"].tolist() == ["0", "1", "2"]
+    wanted = [hate_content_rate(part["hateful"]) for part in parts]
+    assert told["percent"].tolist() == pytest.approx(wanted)
+    assert found.attrs["rows"]["read"] == 600
 
 
 def test_no_rows_and_nothing_known():

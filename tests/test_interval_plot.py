@@ -202,6 +202,23 @@ def test_plain_text():
     assert plain_text("caf\u00e9 \u5c71") == "caf\u00e9 \u5c71"
 
 
+def test_a_plot_can_be_shown_twice():
+    plot = by_language().plot()
+    for _ in range(2):
+        assert "0.[0000]%" in ld.show(plot).html
+
+
+def test_a_caveat_of_the_table_stands_beneath():
+    found = by_language()
+    found.attrs["caveats"] = ("Seen by a model, " * 12 + "<b>not</b> true of anybody.",)
+    page = ld.show(found.plot())
+    for words in ("Seen by a model, Seen", "true of anybody."):
+        assert words in page.html
+    assert page.height > ld.show(by_language().plot()).height
+    nothing = found.iloc[:0]
+    assert "true of anybody" in ld.show(nothing.plot()).html
+
+
 def test_nothing_to_draw():
     for nothing in (table([]), by_language().iloc[:0], by_language().assign(rate=np.nan)):
         assert "No results to draw" in ld.show(nothing.plot()).html

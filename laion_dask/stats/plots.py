@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import textwrap
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,7 @@ import pandas as pd
 from laion_dask.errors import MissingExtraError, OptionError
 from laion_dask.stats.checks import whole
 from laion_dask.stats.panels import Panel, panels
-from laion_dask.stats.table import visible
+from laion_dask.stats.table import Table, visible
 
 _BLUE, _ORANGE, _GREY, _FAINT = "#3b7dd8", "#d9822b", "#52606d", "#e4e8ec"
 #: Colours that stay apart without colour vision; Okabe, M., Ito, K. (2008). Color universal design.
@@ -55,7 +57,8 @@ def interval_plot(
     Groups are under each other, in the table's order, with a dashed line at the rate of all rows;
     results at several thresholds are curves with bands; statistics, terms and axes of grouping
     have panels of their own, but many terms share one, with a colour a group. A column ``flagged``
-    is drawn in orange. Hovering tells the numbers. Text from the data stays text.
+    is drawn in orange. Hovering tells the numbers. Text from the data stays text. A caveat of the
+    table stands beneath.
 
     Parameters
     ----------
@@ -94,10 +97,26 @@ def interval_plot(
     if len(found) > most_panels:
         drawn.append(_words(hv, f"{len(found) - most_panels:,} more panels are not drawn", width))
     if not drawn:
-        return _words(hv, "No results to draw", width)
+        drawn.append(_words(hv, "No results to draw", width))
+    told = result if isinstance(result, Table) else Table(result)
+    drawn += [_words(hv, caveat, width) for caveat in told.caveats]
     if len(drawn) == 1:
         return drawn[0]
     return hv.Layout(drawn).cols(1).opts(shared_axes=False, toolbar=None)
+
+
+def _words(hv, words: str, width: int):
+    """Words in a picture of their own: what Panel would make of a Div needs more than BokehJS."""
+    lines = [plain_text(line, None) for line in textwrap.wrap(words, max(20, width // 7))]
+    text = hv.Text(0, 0.5, "\n".join(lines), halign="left")
+    return text.opts(text_color=_GREY, text_font_size="9pt", xlim=(0, 1), ylim=(0, 1)).opts(
+        width=width, height=24 + 16 * len(lines), xaxis=None, yaxis=None, toolbar=None,
+        show_frame=False, hooks=[_bare],
+    )  # fmt: skip
+
+
+def _bare(plot, element) -> None:
+    plot.state.outline_line_color = None
 
 
 def plain_text(text: object, most: int | None = _LABEL) -> str:
@@ -115,11 +134,6 @@ def _drawn(hv, panel: Panel, width: int):
     # HoloViews takes braces in a title for names of its own.
     title = plain_text(panel.title, 100).replace("{", "{{").replace("}", "}}")
     return plot.opts(width=width, title=title, toolbar=None, fontsize={"title": "11pt"})
-
-
-def _words(hv, words: str, width: int):
-    empty = hv.Text(0.5, 0.5, words).opts(text_color=_GREY, text_font_size="11pt")
-    return empty.opts(width=width, height=80, xaxis=None, yaxis=None, toolbar=None)
 
 
 def _point_panel(hv, panel: Panel):
@@ -150,7 +164,7 @@ def _point_panel(hv, panel: Panel):
         ylim=(-len(labels) + 0.4, 0.6),
         xlim=ends,
         logx=panel.is_ratio,
-        xformatter=_formatter(panel),
+        hooks=[partial(_tell_axis, axis="xaxis", form=_form(panel))],
         height=90 + step * len(labels) + (20 if len(series) > 1 else 0),
         show_grid=True,
         gridstyle={"grid_line_color": _FAINT},
@@ -210,7 +224,7 @@ def _curve_panel(hv, panel: Panel):
         xlim=(float(steps.min() - edge), float(steps.max() + edge)),
         ylim=_ends(panel),
         ylabel=plain_text(panel.axis_label),
-        yformatter=_formatter(panel),
+        hooks=[partial(_tell_axis, axis="yaxis", form=_form(panel))],
         logy=panel.is_ratio,
         height=340,
         show_grid=True,
@@ -269,10 +283,16 @@ def _percent(share: float) -> str:
     return f"{100 * share:.4g} %"
 
 
-def _formatter(panel: Panel):
+def _form(panel: Panel) -> str:
+    return "0.[0000]%" if panel.is_share else "0,0.[0000]"
+
+
+def _tell_axis(plot, element, axis: str, form: str) -> None:
+    """Have an axis tell its numbers in a form; anew in each picture, since Bokeh shares none."""
     from bokeh.models import NumeralTickFormatter
 
-    return NumeralTickFormatter(format="0.[0000]%" if panel.is_share else "0,0.[0000]")
+    for one in getattr(plot.state, axis):
+        one.formatter = NumeralTickFormatter(format=form)
 
 
 def _legend(wanted: bool) -> dict:
