@@ -58,8 +58,8 @@ def report(about: dict, middle: dict, compared: int) -> tuple[str, list[dict]]:
         "",
         table(middle),
         "",
-        f"{compared:,} counts were compared, and agree. laion_dask adds intervals, ratios, tests, a "
-        "bootstrap over shards and nPMI, which polars was not asked for.",
+        f"{compared:,} counts were compared, and agree. laion_dask adds intervals, ratios, tests, "
+        "a bootstrap over shards and nPMI, which polars was not asked for.",
         "",
         *(f"- {'pass' if t['passed'] else 'FAIL'}: {t['target']}: {t['reached']}" for t in reached),
     ]

@@ -9,6 +9,7 @@ from laion_dask import predicate as predicate
 from laion_dask.cluster import connect, start_cluster
 from laion_dask.demo.job import DemoCorpus, demo_corpus
 from laion_dask.errors import LaionDaskError
+from laion_dask.explore.datasheet import report
 from laion_dask.explore.gallery import gallery
 from laion_dask.explore.plan.job import Plan, plan
 from laion_dask.explore.plan.plot import scaling_plot
@@ -19,11 +20,14 @@ from laion_dask.io.embeddings import Embeddings, open_embeddings
 from laion_dask.io.images import Images, open_images
 from laion_dask.io.index import Index, open_index
 from laion_dask.io.shards import read_shards
+from laion_dask.measures.concentration import concentration
 from laion_dask.measures.cooccurrence import cooccurrence
 from laion_dask.measures.curve import curve
 from laion_dask.measures.describe import describe
+from laion_dask.measures.domains import domains, tlds
 from laion_dask.measures.hate import hate_content_rate
 from laion_dask.measures.intersections import intersections
+from laion_dask.measures.languages import language_class
 from laion_dask.measures.rates import rates
 from laion_dask.models import ClipModel, Vectors
 from laion_dask.options import get_option, set_options
@@ -34,6 +38,7 @@ from laion_dask.verbs.build_index import build_index
 from laion_dask.verbs.distribution import Distribution, distributions
 from laion_dask.verbs.embed import embed
 from laion_dask.verbs.export import Export, export
+from laion_dask.verbs.language import language
 from laion_dask.verbs.perceived import perceived
 from laion_dask.verbs.queries import Mix, mix
 from laion_dask.verbs.representation import representation
@@ -41,6 +46,7 @@ from laion_dask.verbs.rows import Rows, rows
 from laion_dask.verbs.score import score, similarity
 from laion_dask.verbs.score_captions import score_captions
 from laion_dask.verbs.search import Rerank, search
+from laion_dask.verbs.standard import standard_statistics
 from laion_dask.verbs.statistics import statistics
 from laion_dask.verbs.summary import Summary, summary
 from laion_dask.verbs.where import where
@@ -64,12 +70,14 @@ __all__ = [
     "association",
     "audit",
     "build_index",
+    "concentration",
     "connect",
     "cooccurrence",
     "curve",
     "demo_corpus",
     "describe",
     "distributions",
+    "domains",
     "embed",
     "export",
     "gallery",
@@ -78,6 +86,8 @@ __all__ = [
     "heads",
     "histogram",
     "intersections",
+    "language",
+    "language_class",
     "mix",
     "models",
     "open_embeddings",
@@ -87,6 +97,7 @@ __all__ = [
     "plan",
     "rates",
     "read_shards",
+    "report",
     "representation",
     "rows",
     "scaling_plot",
@@ -97,6 +108,7 @@ __all__ = [
     "set_options",
     "show",
     "similarity",
+    "standard_statistics",
     "start_cluster",
     "statistics",
     "stats",
@@ -104,6 +116,7 @@ __all__ = [
     "term_lists",
     "terms",
     "threshold_plot",
+    "tlds",
     "where",
     "write_report",
     "write_term_list",

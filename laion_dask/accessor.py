@@ -6,9 +6,11 @@ import functools
 
 from dask.dataframe.extensions import register_dataframe_accessor
 
+from laion_dask.explore.datasheet import report
 from laion_dask.verbs.audit import audit
 from laion_dask.verbs.distribution import distributions
 from laion_dask.verbs.export import export
+from laion_dask.verbs.language import language
 from laion_dask.verbs.perceived import perceived
 from laion_dask.verbs.rows import rows
 from laion_dask.verbs.score import score, similarity
@@ -46,3 +48,5 @@ class Laion:
     distributions = _method(distributions)
     export = _method(export)
     audit = _method(audit)
+    language = _method(language)
+    report = _method(report)

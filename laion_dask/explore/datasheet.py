@@ -18,6 +18,7 @@ from laion_dask.explore.page import (
     caveat,
     code,
     facts,
+    folded,
     note,
     notes,
     paragraph,
@@ -100,12 +101,19 @@ def write_datasheet(
     sections = [
         section("What was read", _account(told), facts(origin or {})),
         caveat(CAVEATS[0]),
-        *(make(told.of(name)) for name, make in _SECTIONS.items() if name in have),
+        *(make(_alone(told, name)) for name, make in _SECTIONS.items() if name in have),
         section("How to read this", note(f"Intervals cover {percent(level)}.")),
         *(notes(METHODS[name]) for name in _SECTIONS if name in have),
         section("Caveats", notes(CAVEATS)),
     ]
     return write_page(path, title, sections)
+
+
+def _alone(told: Table, name: str) -> Table:
+    """The results of one statistic; what was left out of all of them is told once."""
+    found = told.of(name)
+    found.attrs = {}
+    return found
 
 
 def _origin(frame: dd.DataFrame) -> dict[str, str]:
@@ -168,10 +176,10 @@ def _rates(told: Table) -> str:
     mentions = shares[shares["axis"].notna() & (shares["axis"] != "language")]
     parts = []
     if len(languages):
-        parts.append(section("Languages", _forest(languages, "rate", "share of rows"),
-                             part("As a table", results(languages, columns=_columns(languages, _SHARE)))))  # fmt: skip
+        parts.append(section("Languages", _axis(languages)))
     if len(mentions):
-        each = [_axis(rows, str(axis)) for axis, rows in mentions.groupby("axis", sort=False)]
+        by_list = mentions.groupby("axis", sort=False)
+        each = [part(str(axis), _axis(rows)) for axis, rows in by_list]
         said = paragraph("The share of all rows whose caption mentions a word of the group.")
         parts.append(section("Whom captions mention", said, *each))
     for term, rows in told[told["term"] != "rows"].groupby("term", sort=False):
@@ -187,29 +195,36 @@ def _columns(told: Table, wanted: Iterable[str]) -> list[str]:
     return [name for name in wanted if name in told and told[name].notna().any()]
 
 
-def _axis(rows: Table, axis: str) -> str:
-    groups = rows[~rows["group"].str.startswith("(")]
-    table = results(rows, columns=_columns(rows, _SHARE), most=_LISTED)
-    return part(axis, _forest(groups, "rate", "share of rows"), table)
+def _axis(rows: Table) -> str:
+    """The shares of the groups of one axis; those that do not occur are only counted."""
+    seen = rows[rows["k"] > 0]
+    groups = seen[~seen["group"].str.startswith("(")]
+    absent = len(rows) - len(seen)
+    said = note(f"{counted(absent, 'group')} of the list in no row.") if absent else ""
+    table = results(seen, columns=_columns(seen, _SHARE), most=_LISTED)
+    if groups.empty:
+        return said
+    return _forest(groups, "rate", "share of rows") + said + folded("as a table", table)
 
 
 def _by_group(term: str, rows: Table) -> str:
     """Every group's rate of an expression, and how it compares with the rest."""
     overall = rows.loc[rows["group"] == "(all)", "rate"]
     groups = rows[(rows["group"] != "(all)") & rows["axis"].notna()]
-    marked = (groups["q"] < 0.05).fillna(False) if "q" in groups else False
-    groups = groups.assign(marked=marked, group=groups["axis"] + ": " + groups["group"])
+    groups = groups[groups["ratio"].notna()]  # not the rows in no group, where they are all
+    groups = _marked(groups, groups["axis"] + ": " + groups["group"])
     line = float(overall.iloc[0]) if len(overall) else None
-    plots = [_forest(groups, "rate", "rate", line=line, line_label="all rows")]
-    if "ratio" in groups and groups["ratio"].notna().any():
-        plots.append(_forest(groups, "ratio", "ratio to the rest", line=1.0, ratio=True))
+    plots = [
+        _forest(groups, "rate", "rate", line=line, line_label="all rows"),
+        _forest(groups, "ratio", "ratio to the rest", line=1.0, ratio=True),
+    ]
     said = "Marked: a ratio other than 1 at q < 0.05, adjusted for the groups of its axis."
     columns = _columns(rows, _RATE)
     return section(
         f"Rows with {term}, by group",
         "<div class='plots'>" + "".join(plots) + "</div>",
         note(said),
-        part("As a table", results(rows, columns=columns, most=200)),
+        folded("as a table", results(rows, columns=columns, most=200)),
     )
 
 
@@ -228,15 +243,20 @@ def _forest(rows: Table, name: str, title: str, **options) -> str:
 def _concentration(told: Table) -> str:
     parts = []
     for axis, rows in told.groupby("axis", sort=False):
-        measures, labels = rows[rows["value"].notna()], rows[rows["value"].isna()]
+        shown = ("term", "n", "k", "rate", "value")
+        indices = rows[rows["group"] != "label"]
+        labels = rows[rows["group"] == "label"]
         parts.append(
             part(
-                str(axis),
-                results(measures, columns=_columns(measures, ("term", "n", "value"))),
-                results(labels, columns=_columns(labels, ("term", "n", "k", "rate")), most=_DRAWN),
+                _LEVELS.get(str(axis), str(axis)),
+                results(indices, columns=_columns(indices, shown), named={"term": "of all"}),
+                results(labels, columns=_columns(labels, shown), most=_DRAWN),
             )
         )
     return section("Where rows come from", *parts)
+
+
+_LEVELS = {"domain": "registered domains", "tld": "top-level domains"}
 
 
 def _curve(told: Table) -> str:
@@ -245,6 +265,7 @@ def _curve(told: Table) -> str:
         curves = [
             Curve(str(group), *(some[c].astype(float).to_numpy() for c in _CURVE))
             for group, some in rows.groupby("group", sort=False)
+            if group == "(all)" or not str(group).startswith("(")
         ]
         parts.append(
             lines(curves, title=f"share of rows above a threshold of {term}", x_title="threshold",
@@ -258,12 +279,39 @@ _CURVE = ("threshold", "rate", "lo", "hi")
 
 
 def _cooccurrence(told: Table) -> str:
-    bias = told[told["value"].notna()]
-    return section("Mentioned together", results(bias, most=_LISTED))
+    """The bias of each word between two groups, the largest first, and the nPMI of each pair."""
+    columns = ("term", "group", "group_2", "n", "k", "k_2", "expected", "value", "q")
+    parts = []
+    for (group, other), rows in told[told["measure"] == "PMI bias"].groupby(["group", "group_2"]):
+        rows = rows.sort_values("value", key=abs, ascending=False)
+        title = f"PMI with {group} less PMI with {other}"
+        parts.append(_forest(_marked(rows, rows["term"]), "value", title, line=0.0, tell=_plain))
+        parts.append(folded("as a table", results(rows, columns=_columns(rows, columns))))
+    shared = told[told["measure"] == "nPMI"].sort_values("value", ascending=False)
+    listed = results(shared, columns=_columns(shared, columns), most=_LISTED)
+    heading = f"{told['axis'].iloc[0]}: normalised PMI" if len(told) else ""
+    return section("Mentioned together", *parts, folded(heading, listed))
 
 
 def _intersections(told: Table) -> str:
-    return section("Intersections", results(told, most=_LISTED))
+    names = told["group"] + " and " + told["group_2"]
+    rows = _marked(told[told["k"] > 0], names[told["k"] > 0])
+    rows = rows.sort_values("q", kind="stable")
+    columns = ("axis", "group", "axis_2", "group_2", "n", "k", "expected", "value", "q")
+    return section(
+        "Intersections",
+        _forest(rows, "value", "observed over expected", line=1.0, ratio=True),
+        folded("as a table", results(told, columns=_columns(told, columns), most=_LISTED)),
+    )
+
+
+def _marked(rows: Table, labels) -> Table:
+    """The rows under other labels; those of q < 0.05 stand out."""
+    return rows.assign(group=labels, marked=(rows["q"] < 0.05).fillna(False))
+
+
+def _plain(value: float) -> str:
+    return f"{value:.2f}"
 
 
 _SECTIONS = {

@@ -5,22 +5,23 @@ from __future__ import annotations
 #: By the statistic's name: what it is, and who says so.
 METHODS: dict[str, tuple[str, ...]] = {
     "describe": (
-        "Quantile at q: the smallest value that at least a share q of the values do not exceed; exact "
-        "while a column has at most 10,000 distinct values, else from a sketch with a relative error "
-        "of at most 0.0005 (DDSketch; Masson, Rim and Lee 2019).",
-        "Unsafe means punsafe above 0.5, watermarked means pwatermark above 0.8, as in LAION's own "
-        "figures (announcement of LAION-5B, 2022). A row without a score is counted apart and is "
-        "never safe.",
+        "Quantile at q: the smallest value that at least a share q of the values do not exceed; "
+        "exact while a column has at most 10,000 distinct values, else from a sketch with a "
+        "relative error of at most 0.0005 (DDSketch; Masson, Rim and Lee 2019).",
+        "Unsafe means punsafe above 0.5, watermarked means pwatermark above 0.8, as in LAION's "
+        "own figures (announcement of LAION-5B, 2022). A row without a score is counted apart and "
+        "is never safe.",
     ),
     "rates": (
-        "A rate is k / n, n being the rows on which the expression can be decided. Its interval is "
-        "Wilson's (1927).",
+        "A rate is k / n, n being the rows on which the expression can be decided. Its interval "
+        "is Wilson's (1927).",
         "The ratio compares the rate of a group with that of all rows outside it; its interval is "
-        "symmetric in the logarithm, with variance 1/k1 - 1/n1 + 1/k2 - 1/n2 (Katz et al. 1978). p "
-        "is two-sided; q is p adjusted for the number of groups compared (Benjamini and Hochberg "
-        "1995).",
+        "symmetric in the logarithm, with variance 1/k1 - 1/n1 + 1/k2 - 1/n2 (Katz et al. 1978). "
+        "p is two-sided; q is p adjusted for the number of groups compared (Benjamini and "
+        "Hochberg 1995).",
         "The bootstrap draws whole shards with replacement, because rows of one shard are not "
-        "independent (Davison and Hinkley 1997, section 3.8). Where its interval is much wider than "
+        "independent: its interval is the standard error of such draws with Student's t, in logits "
+        "(Efron and Tibshirani 1993, 6.2 and 12.2). Where it is much wider than "
         "Wilson's, believe it.",
     ),
     "concentration": (
@@ -30,9 +31,9 @@ METHODS: dict[str, tuple[str, ...]] = {
         "Entropy is divided by the logarithm of the number of domains.",
     ),
     "cooccurrence": (
-        "nPMI(w, g) = ln[p(w,g) / (p(w) p(g))] / -ln p(w,g), p being shares of captions that mention "
-        "them (Bouma 2009). The PMI bias of w is PMI(w, a) - PMI(w, b), with the interval of the log "
-        "odds ratio (Valentini et al. 2021).",
+        "nPMI(w, g) = ln[p(w,g) / (p(w) p(g))] / -ln p(w,g), p being shares of captions that "
+        "mention them (Bouma 2009). The PMI bias of w is PMI(w, a) - PMI(w, b), with the interval "
+        "of the log odds ratio (Valentini et al. 2021).",
     ),
     "intersections": (
         "Observed captions that mention both, over those expected if the two mentions were "
@@ -40,19 +41,19 @@ METHODS: dict[str, tuple[str, ...]] = {
     ),
     "curve": ("The share of a group's scored rows above each threshold, with Wilson's interval.",),
     "exclusion": (
-        "E_g = 1 - kept / n for each group, after Hong et al. (2024); a group is flagged when it was "
-        "under-represented before and is excluded more than average.",
+        "E_g = 1 - kept / n for each group, after Hong et al. (2024); a group is flagged when it "
+        "was under-represented before and is excluded more than average.",
     ),
-}  # fmt: skip
+}
 
 CAVEATS = (
-    "A group is the captions that mention certain words, from versioned lists in English; it is no "
-    "statement about who is in an image, nor about anybody's identity.",
-    "A caption that mentions nobody may well show somebody; words have more than one meaning; other "
-    "languages than English are found only where they share the word.",
-    "Scores are what published models say, and those models are wrong in known ways, not equally for "
-    "all groups.",
-    "Intervals take rows as independent, unless they are named bootstrap; rows of one crawl are not "
-    "quite. Rows that rest on few cases are left out and counted.",
+    "A group is the captions that mention certain words, from versioned lists in English; it is "
+    "no statement about who is in an image, nor about anybody's identity.",
+    "A caption that mentions nobody may well show somebody; words have more than one meaning; "
+    "other languages than English are found only where they share the word.",
+    "Scores are what published models say, and those models are wrong in known ways, not equally "
+    "for all groups.",
+    "Intervals take rows as independent, unless they are named bootstrap; rows of one crawl are "
+    "not quite. Rows that rest on few cases are left out and counted.",
     "Captions, domains and labels are shown as they were found.",
 )

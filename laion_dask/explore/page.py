@@ -39,6 +39,7 @@ tr.marked td{background:#fdf3e1}
 max-width:76ch}
 code{font:13px ui-monospace,monospace;background:#f1f4f7;border-radius:4px;padding:1px 5px;
 overflow-wrap:anywhere}
+details{margin:6px 0}summary{cursor:pointer;color:#3b7dd8;font-size:13px}
 .plots{display:flex;flex-wrap:wrap;gap:8px 28px}svg{max-width:100%;height:auto}
 """
 #: Characters of a label that a table shows.
@@ -103,6 +104,11 @@ def section(heading: str, *parts: str) -> str:
 def part(heading: str, *parts: str) -> str:
     """A heading within a section, and what stands under it."""
     return f"<h3>{text(heading)}</h3>{''.join(parts)}"
+
+
+def folded(heading: str, *parts: str) -> str:
+    """What is shown when its heading is clicked; no script does it."""
+    return f"<details><summary>{text(heading)}</summary>{''.join(parts)}</details>"
 
 
 def paragraph(*sentences: str) -> str:
