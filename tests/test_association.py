@@ -177,8 +177,10 @@ def test_drawn_partitions_are_the_same_again_and_in_any_order_and_block(monkeypa
     found = weat(x, y, a, b)
     assert found == weat(x, y, a, b) and found[1] != weat(x, y, a, b, seed=1)[1]
     assert weat(x[::-1], np.roll(y, 3, axis=0), a[::-1], b) == found
+    few = x[:6], y[:6], a, b
+    exact = weat(*few)
     monkeypatch.setattr("laion_dask.stats.association._BLOCK", 100)
-    assert weat(x, y, a, b) == found
+    assert weat(x, y, a, b) == found and weat(*few) == exact
 
 
 def test_sets_of_very_different_sizes():

@@ -73,15 +73,16 @@ def by_the_book(images, labels, margin=0.2, scale=100.0):
     return found
 
 
-def check(result, expected: Counter, attribute, labels, **where):
-    rows = result
-    for name, value in where.items():
-        rows = rows[rows[name] == value]
+def check(result, expected: Counter, attribute, labels, axis=None, group=None):
+    name = f"perceived {attribute} (model-assigned)"
     n = sum(expected[label] for label in (*labels, "not assigned"))
     for label in (*labels, "not assigned"):
-        ((_, row),) = rows[
-            rows["term"] == f"perceived {attribute} (model-assigned): {label}"
-        ].iterrows()
+        if axis is None:
+            found = result[(result["term"] == name) & (result["group"] == label)]
+        else:
+            found = result[(result["term"] == f"{label}: {name}") & (result["group"] == group)]
+            assert (found["axis"] == axis).all()
+        ((_, row),) = found.iterrows()
         assert (row["n"], row["k"], row["unscored"]) == (n, expected[label], expected["unscored"])
         assert row["rate"] == expected[label] / n
         assert (row["lo"], row["hi"]) == wilson(expected[label], n)
@@ -97,7 +98,7 @@ def test_counts_against_a_loop(data):
     assert found.attrs["rows"] == {
         "read": 351, "kept": 351, "dropped": 0, "unscored": 0, "rejected": 0,
     }  # fmt: skip
-    assert "axis" not in found and "group" not in found
+    assert "axis" not in found
     assert set(found["statistic"]) == {"perceived, model-assigned"}
 
 
@@ -181,6 +182,7 @@ def test_blocks_do_not_matter(data, monkeypatch):
     found = perceived(data.frame, data.embeddings, data.prompts)
     for size in (1, 7, 64):
         monkeypatch.setattr("laion_dask.kernels.score.BLOCK", size)
+        monkeypatch.setattr("laion_dask.kernels.perceived._CACHED", size * 17)
         assert perceived(data.frame, data.embeddings, data.prompts).equals(found)
 
 
@@ -289,7 +291,16 @@ def test_the_caveat_cannot_be_switched_off(data):
     assert all("(model-assigned)" in term for term in found["term"])
     # A column of truth values, or of nothing, is looked at without complaint.
     assert Table({"term": [None, 1, True, np.nan], "group": pd.NA}).caveats == ()
-    assert Table({}).caveats == ()
+    assert Table({"term": [["a list"], {}]}).caveats == () == Table({}).caveats
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_caveat_is_beneath_a_plot(data):
+    pytest.importorskip("holoviews")
+    found = perceived(data.frame, data.embeddings, data.prompts)
+    for shown in (found, found.head(1), found.iloc[:0]):
+        words = str(list(shown.plot())[-1].data[2])
+        assert words.replace("\n", " ") == CAVEAT
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +325,8 @@ def test_prompts_as_texts(painted):
     flat = {"star": model.text("a red star"), "boat": model.text(["a blue boat", "blue boat"])}
     found = perceived(painted.frame, painted.embeddings, flat)
     assert found["k"].tolist() == [80, 40, 0]
-    assert found["term"][0] == "perceived attribute (model-assigned): star"
+    assert found["term"][0] == "perceived attribute (model-assigned)"
+    assert found["group"].tolist() == ["star", "boat", "not assigned"]
     assert "logit scale 100," in found["method"][0]
 
 

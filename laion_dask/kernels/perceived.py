@@ -13,11 +13,13 @@ from laion_dask.backend import frame_to_arrow
 from laion_dask.kernels.score import blocks
 from laion_dask.measures.base import Part
 from laion_dask.measures.groups import MOST_GROUPS, Grouping, members, too_many_groups
-from laion_dask.products import cosines
+from laion_dask.products import inner, scales
 
 if TYPE_CHECKING:
     from laion_dask.io.embeddings import Embeddings
 
+#: Bytes of float32 rows that stay in a core's cache while every label is compared with them.
+_CACHED = 3 << 18
 #: What all rows are called where there is no grouping.
 ALL = ""
 
@@ -101,17 +103,35 @@ def counted(part, embeddings: Embeddings, question: Question) -> pd.DataFrame:
         ``rejected`` are 0, for `verbs.rows.account`.
     """
     groups = _groups(part, question.by)
+    every = np.concatenate([axis.vectors for axis in question.axes])
+    ends = np.cumsum([len(axis.labels) for axis in question.axes])[:-1]
     found = [np.empty(len(part), np.int64) for _ in question.axes]
     for shard, rows, positions in blocks(part):
-        x = embeddings.read(shard, rows)
-        for axis, column in zip(question.axes, found, strict=True):
-            cosine = np.stack([cosines(x, vector) for vector in axis.vectors])
-            column[positions] = nearest(cosine, question.scale, question.margin)
+        cosine = np.split(_cosines(embeddings.read(shard, rows), every), ends)
+        for of_axis, column in zip(cosine, found, strict=True):
+            column[positions] = nearest(of_axis, question.scale, question.margin)
     states = tuple(
         {label: np.bincount(column[rows], minlength=len(axis.labels) + 2) for label, rows in groups}
         for axis, column in zip(question.axes, found, strict=True)
     )
     return _row(states, len(part))
+
+
+def _cosines(x: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """The cosine of every row with every vector, (len(vectors), n) float64; NaN: no direction.
+
+    As `products.cosines`, each row alone, but widened and measured once for all vectors.
+    """
+    out = np.empty((len(vectors), len(x)))
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    step = max(1, _CACHED // (4 * x.shape[1]))
+    for at in range(0, len(x), step):
+        rows = x[at : at + step].astype(np.float32)
+        for vector, told in zip(vectors, out, strict=True):
+            inner(rows, vector, told[at : at + step])
+        with np.errstate(invalid="ignore"):  # an infinite row times its scale, which is NaN
+            out[:, at : at + step] *= scales(rows) / lengths
+    return out
 
 
 def _groups(part, by: Grouping | None) -> list[tuple[str, np.ndarray]]:

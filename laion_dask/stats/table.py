@@ -59,8 +59,9 @@ class Table(pd.DataFrame):
     @property
     def caveats(self) -> tuple[str, ...]:
         """What has to be said with these results: by what stands in the rows, and ``attrs``."""
-        told = {v for n in _MARKED if n in self for v in self[n].to_numpy(object).ravel().tolist()}
-        marked = [c for m, c in CAVEATS.items() if any(isinstance(v, str) and m in v for v in told)]
+        cells = [v for n in _MARKED if n in self for v in self[n].to_numpy(object).ravel().tolist()]
+        told = {cell for cell in cells if isinstance(cell, str)}
+        marked = [caveat for mark, caveat in CAVEATS.items() if any(mark in text for text in told)]
         return tuple(dict.fromkeys([*marked, *self.attrs.get("caveats", ())]))
 
     def of(self, statistic: str) -> Table:

@@ -54,7 +54,7 @@ def perceived(
     of a label are averaged at length one, and brought to length one. The model picks one of
     the labels for *every* picture, of people or not: leave out others first, for instance with
     ``ld.heads.zero_shot`` and `where`. Counts are the same for any partitioning and number of
-    workers.
+    workers: every row is compared by itself, on the processor, also where the frame is cuDF's.
 
     Parameters
     ----------
@@ -83,9 +83,10 @@ def perceived(
     Returns
     -------
     Table
-        One row a group, attribute and label, and one for ``not assigned``. ``term`` is such as
-        ``perceived gender (model-assigned): woman``; ``axis`` and ``group``, where ``by`` is
-        given, say among which rows; ``n`` rows that have an embedding, ``k`` of them with the
+        One row an attribute and label, and one for ``not assigned``: ``term`` is such as
+        ``perceived gender (model-assigned)``, ``group`` the label. With ``by``, one row a group as
+        well: ``term`` is such as ``woman: perceived gender (model-assigned)``, ``axis`` and
+        ``group`` say among which rows. ``n`` rows that have an embedding, ``k`` of them with the
         label, ``rate`` with its Wilson interval ``lo``, ``hi``; ``unscored`` further rows of the
         group, whose embedding is NaN, infinite or zero. ``attrs`` has ``rows``, ``suppressed``,
         ``caveats``.
@@ -102,6 +103,13 @@ def perceived(
         When the embeddings are not those of the frame's shards. All are raised at once.
     WeightsError
         When prompts are texts, and the model's weights are not on this machine.
+
+    References
+    ----------
+    Radford, A. et al. (2021). Learning transferable visual models from natural language
+    supervision. ICML. Scheffer, T., Decomain, C., Wrobel, S. (2001). Active hidden Markov models
+    for information extraction. IDA. On what such labels do to the people they are put on:
+    Scheuerman, M. K., Paul, J. M., Brubaker, J. R. (2019). How computers see gender. CSCW.
     """
     must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
@@ -109,7 +117,9 @@ def perceived(
     how = _reporting(level, min_n)
     question = _question(frame, embeddings, prompts, by, margin)
     paired = embeddings.like(frame)
-    reads = list(dict.fromkeys([*PROVENANCE, *(question.by.reads if question.by else ())]))
+    reads = list(
+        dict.fromkeys([*PROVENANCE, *(question.by.reads if question.by is not None else ())])
+    )
     given = (partition.share(paired), partition.share(question))
     meta = kernels.no_rows()
     counts = partition.map_columns(frame, kernels.counted, *given, reads=reads, meta=meta)
@@ -129,7 +139,7 @@ def _told(question: kernels.Question, states: tuple, how: Reporting) -> Table:
         for group in sorted(state)
         for row in _group_rows(question, axis, group, state[group], how)
     )
-    names = ["statistic", "term", "n", "k", "rate", "lo", "hi", "unscored", "method"]
+    names = ["statistic", "term", "group", "n", "k", "rate", "lo", "hi", "unscored", "method"]
     found = table(list(rows)) if any(states) else table([dict.fromkeys(names)]).iloc[:0]
     found = suppressed(found, how.min_n)
     found.attrs["caveats"] = (CAVEATS[MARK],)
@@ -141,12 +151,15 @@ def _group_rows(
 ) -> Iterator[dict]:
     *assigned, unscored = counts.tolist()
     n = sum(assigned)
-    among = {} if question.by is None else {"axis": question.by.axis, "group": group}
+    term = f"perceived {axis.name} {MARK}"
     for label, k in zip((*axis.labels, NOT_ASSIGNED), assigned, strict=True):
         lo, hi = wilson(k, n, how.level)
+        if question.by is None:
+            among = {"term": term, "group": label}
+        else:
+            among = {"term": f"{label}: {term}", "axis": question.by.axis, "group": group}
         yield {
             "statistic": NAME,
-            "term": f"perceived {axis.name} {MARK}: {label}",
             **among,
             "n": n,
             "k": k,
