@@ -380,6 +380,8 @@ def test_terms_are_values():
     assert terms(["b", "a", "B"]).labels == ("b", "a")
     assert terms({"b", "a"}).labels == ("a", "b")
     assert terms(["a"], axis="letters").axis == "letters"
+    assert repr(terms({"a": ["b"]})) != repr(terms({"a": ["c"]}))  # Dask names tasks by it
+    assert one.digest == other.digest != one.words().digest
     table = terms("ethnicity").table()
     assert table.columns.tolist() == ["group", "term", "only_before_person_noun"]
     assert table.query("term == 'white'").only_before_person_noun.tolist() == [True]

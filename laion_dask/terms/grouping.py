@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -127,10 +129,21 @@ class Terms(Grouping):
         mine = (groups >= first) & (groups < first + len(self.labels))
         return Members(self.labels, rows[mine], groups[mine] - np.int32(first), len(part))
 
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits of the SHA-256 of every term and whence it came."""
+        return _digest(self.terms)
+
     def __repr__(self) -> str:
+        # Dask names tasks by it, so other terms must never read the same.
         version = f", version {self.version}" if self.version else ""
         labels = ", ".join(self.labels[:8]) + (", …" if len(self.labels) > 8 else "")
-        return f"terms({self.axis!r}{version}, column={self.column!r}: {labels})"
+        return f"terms({self.axis!r}{version}, {self.digest}, column={self.column!r}: {labels})"
+
+
+@lru_cache(maxsize=64)
+def _digest(one: TermList) -> str:
+    return hashlib.sha256(repr(one).encode()).hexdigest()[:12]
 
 
 def terms(
