@@ -60,12 +60,12 @@ def plain_terms() -> list[str]:
 
     pandas hands patterns to RE2, whose word boundaries know no letters beyond ASCII.
     """
-    import laion_dask.terms as lists
+    from laion_dask.terms import term_lists, terms
 
     found = {
         term
-        for name in lists.term_lists().name
-        for _, terms in lists.terms(name).terms.groups
+        for name in term_lists().name
+        for _, terms in terms(name).terms.groups
         for term in terms
     }
     return sorted(t for t in found if re.fullmatch(r"[a-z]+( [a-z]+)*", t))

@@ -117,6 +117,7 @@ def test_a_file_of_ones_own(tmp_path):
         ("name: x\ngroups: {a: [b], a: [c]}", "the key 'a' stands twice"),
         ("name: x\nhomographs: {a: [two words]}", "'two words' has several words"),
         ("name: x\nhomographs: {a: [b]}\nbefore: [c]\nbetween: [C]", "under between"),
+        ("name: x\nhomographs: {abc: [b]}\nnot_after: {abd: [d]}", "Did you mean 'abc'"),
         ("name: x\ngroups: {a: [b]}\nsources: me", "sources is no list"),
         ("name: x\ngroups: {a: [b]}\nsources: [{}]", "says nothing"),
         ("name: !!python/object/apply:os.system [ls]", "no YAML"),

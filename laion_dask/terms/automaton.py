@@ -33,11 +33,13 @@ def _tables(lists: tuple[TermList, ...]):
     automaton = Automaton()
     group = 0
     for one in lists:
-        plain, homographs = dict(one.groups), dict(one.homographs)
+        plain, homographs, guards = map(dict, (one.groups, one.homographs, one.not_after))
         for label in one.labels:
             for term in plain.get(label, ()):
                 automaton.phrase(term, group)
-            automaton.before(homographs.get(label, ()), one.between, one.before, group)
+            if label in homographs:
+                start = automaton.before(homographs[label], one.between, one.before, group)
+                automaton.not_after(homographs[label], guards.get(label, ()), start)
             group += 1
     return automaton.tables()
 
@@ -46,7 +48,8 @@ class Automaton:
     """Words are numbered, and states: a state stands for the words of a term read so far.
 
     A term is a path of states. A homograph leads to a state from which a person noun, or one word
-    between and then a person noun, lead to the state that stands for the group.
+    between and then a person noun, lead to the state that stands for the group. A word after
+    which a homograph does not count leads with it to a state that takes the first one back.
     """
 
     def __init__(self):
@@ -57,6 +60,7 @@ class Automaton:
         self._edges: dict[tuple[int, int, int], int] = {}
         self._first: dict[int, int] = {}
         self._longest = 1
+        self._takes_back: dict[int, int] = {}
 
     def phrase(self, term: str, group: int) -> None:
         """A term that counts wherever it stands."""
@@ -73,11 +77,8 @@ class Automaton:
 
     def before(
         self, terms: Iterable[str], between: Iterable[str], nouns: Iterable[str], group: int
-    ) -> None:
-        """Words that count before a noun, or before one other word and a noun."""
-        terms = tuple(terms)
-        if not terms:
-            return
+    ) -> int:
+        """Words that count before a noun, or before one other word and a noun; their state."""
         start, middle, end = self._state(), self._state(), self._state()
         self._groups[end][group] = None
         for term in terms:
@@ -88,6 +89,17 @@ class Automaton:
         for word in between:
             self._lead(start, " ", word, middle)
         self._longest = max(self._longest, 3)
+        return start
+
+    def not_after(self, terms: Iterable[str], guards: Iterable[str], start: int) -> None:
+        """Words after which those of a state do not count."""
+        after, back = self._state(), self._state()
+        self._takes_back[back] = start
+        for guard in guards:
+            self._roots[self._word(guard)][after] = None
+        for term in terms:
+            for gap in (" ", "-"):
+                self._lead(after, gap, term, back)
 
     def _word(self, text: str) -> int:
         number = self._words.setdefault(folded(text), len(self._words))
@@ -125,6 +137,8 @@ class Automaton:
         fill(word_at, word_bytes, sieve, slots, np.array(keys, np.int64), to, edge_key, edge_to)
         goes_on = np.zeros(len(self._groups), bool)
         goes_on[[state for state, _, _ in self._edges]] = True
+        takes_back = np.full(len(self._groups), -1, np.int32)
+        takes_back[list(self._takes_back)] = list(self._takes_back.values())
         root_at, root_state = _ragged(self._roots)
         out_at, out_group = _ragged(self._groups)
         most = max(map(len, self._roots), default=0)
@@ -133,7 +147,7 @@ class Automaton:
         gaps = np.array([_packed(gap) for gap in self._gaps], np.uint64)
         made = (
             *characters(), word_at, word_bytes, sieve, slots, gaps, root_at, root_state, goes_on,
-            edge_key, edge_to, out_at, out_group, np.array(sizes, np.int64),
+            takes_back, edge_key, edge_to, out_at, out_group, np.array(sizes, np.int64),
         )  # fmt: skip
         for array in made:
             array.flags.writeable = False

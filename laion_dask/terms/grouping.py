@@ -191,7 +191,9 @@ def terms(
     may overlap; a longer one does not hide a shorter one.
 
     A homograph of a packaged list ("white", "black") counts before a person noun, or before one
-    word between and a person noun: "black woman", "a white young man"; not "black dress".
+    word between and a person noun: "black woman", "a white young man"; not "black dress". Some do
+    not count after certain words: "white" of "black and white people", "old" of "a year old". That
+    is a rule of thumb: "black women's boots" are found too.
 
     Examples
     --------

@@ -43,6 +43,7 @@ class Tables(NamedTuple):
     root_at: np.ndarray
     root_state: np.ndarray
     goes_on: np.ndarray
+    takes_back: np.ndarray
     edge_key: np.ndarray
     edge_to: np.ndarray
     out_at: np.ndarray
@@ -363,12 +364,13 @@ def scan(data, offsets, valid, valid_at, base, start, t, seen, rows, groups):
     kinds, marks, unfolds = t.kind, t.marks, t.unfolds
     unfold_at, unfold_to, word_at, word_bytes = t.unfold_at, t.unfold_to, t.word_at, t.word_bytes
     sieve, slots, gaps, root_at, root_state = t.sieve, t.slots, t.gaps, t.root_at, t.root_state
-    goes_on, edge_key, edge_to = t.goes_on, t.edge_key, t.edge_to
+    goes_on, takes_back, edge_key, edge_to = t.goes_on, t.takes_back, t.edge_key, t.edge_to
     out_at, out_group = t.out_at, t.out_group
     longest = t.sizes[0]
     points = np.zeros(t.sizes[1], np.int64)
     scratch = np.zeros(4 * t.sizes[1] + 8, np.uint8)
     active = np.zeros(t.sizes[2], np.int32)
+    taken_back = np.full(len(goes_on), -1, np.int64)  # by state: the last place where it was
     k = 0
     for i in range(start, len(offsets) - 1):
         if len(valid) and not (valid[(valid_at + i) >> 3] >> ((valid_at + i) & 7)) & 1:
@@ -432,8 +434,12 @@ def scan(data, offsets, valid, valid_at, base, start, t, seen, rows, groups):
                                     if goes_on[state]:
                                         active[n] = state
                                         n += 1
+                                    if takes_back[state] >= 0:
+                                        taken_back[takes_back[state]] = first
                     for r in range(root_at[word], root_at[word + 1]):
                         state = root_state[r]
+                        if taken_back[state] == first:
+                            continue
                         k = _tell(state, row, out_at, out_group, seen, k, rows, groups)
                         if goes_on[state]:
                             active[n] = state

@@ -10,7 +10,7 @@ from laion_dask.terms.unicode import folded, split
 
 #: The keys of a file, and which of them hold terms by group.
 _KEYS = ("name", "version", "about", "language", "sources", "groups", "homographs", "before",
-         "between")  # fmt: skip
+         "between", "not_after")  # fmt: skip
 _LONGEST_GAP = 3
 Groups = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -29,6 +29,8 @@ class TermList:
         Words that count only before a person noun, or before one word between and a person noun.
     before, between : tuple of str
         The person nouns, and the words that may stand between.
+    not_after : tuple of (label, words)
+        Words right after which a label's homographs do not count: "year" of "a year old girl".
     version, about, language : str
     sources : tuple of str
         Author, year, title and address of each.
@@ -43,6 +45,7 @@ class TermList:
     about: str = ""
     language: str = ""
     sources: tuple[str, ...] = ()
+    not_after: Groups = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -54,11 +57,18 @@ class TermList:
         plain = {folded(t): t for _, terms in reversed(self.groups) for t in reversed(terms)}
         plain = dict(reversed(plain.items()))
         other = {folded(t): t for _, terms in self.homographs for t in terms}
+        guards = dict(self.not_after)
+        not_after = tuple(
+            (other[folded(t)], guards[label])
+            for label, terms in self.homographs
+            for t in terms
+            if label in guards and folded(t) not in plain
+        )
         groups = tuple((term, (term,)) for term in plain.values())
         homographs = tuple((word, (word,)) for key, word in other.items() if key not in plain)
         return TermList(
             name or f"{self.name} words", groups, homographs, self.before, self.between,
-            self.version, self.about, self.language, self.sources,
+            self.version, self.about, self.language, self.sources, not_after,
         )  # fmt: skip
 
 
@@ -112,11 +122,18 @@ def of_file(data: object, where: str, nouns: tuple[str, ...], between: tuple[str
         raise OptionError(
             f"{where}: {min(twice)!r} is under before and under between. Leave it in one of them."
         )
+    not_after = _groups(data.get("not_after") or {}, f"{where}: not_after", phrases=False)
+    for label in dict(not_after):
+        if label not in dict(homographs):
+            raise OptionError(
+                f"{where}: not_after has {label!r}, a group without homographs."
+                f"{did_you_mean(label, dict(homographs))}"
+            )
     return TermList(
         data["name"].strip(), groups, homographs,
         before if homographs else (), middle if homographs else (),
         str(data.get("version", "")), data.get("about", "").strip(), data.get("language", ""),
-        _sources(data.get("sources") or (), where),
+        _sources(data.get("sources") or (), where), not_after,
     )  # fmt: skip
 
 
