@@ -62,12 +62,8 @@ def plain_terms() -> list[str]:
     """
     from laion_dask.terms import term_lists, terms
 
-    found = {
-        term
-        for name in term_lists().name
-        for _, terms in terms(name).terms.groups
-        for term in terms
-    }
+    groups = [group for name in term_lists().name for group in terms(name).terms.groups]
+    found = {term for _, some in groups for term in some}
     return sorted(t for t in found if re.fullmatch(r"[a-z]+( [a-z]+)*", t))
 
 

@@ -112,24 +112,50 @@ def _zeros_below(typing, number):
     return types.uint64(types.uint64), code
 
 
+@intrinsic
+def _zeros_above(typing, number):
+    """Zero bits above the highest one; 64 of none."""
+
+    def code(context, builder, signature, arguments):
+        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), code
+
+
 @njit(nogil=True)
-def _hash_word(data, at, length):
-    """A hash of a word's first and last eight bytes, alike for both cases of ASCII letters.
+def _hash_begin(data, at, length):
+    """A hash of a word's length and first eight bytes, alike for both cases of ASCII letters.
 
     Reads eight bytes from ``at`` on, however short the word.
     """
     few = np.uint64(8 * max(8 - length, 0))
-    first = (_eight(data, at) | _FOLD) << few
-    last = (_eight(data, at + max(length - 8, 0)) | _FOLD) << few
-    h = (first ^ np.uint64(length)) * _K0 + last * _K1
+    return (((_eight(data, at) | _FOLD) << few) ^ np.uint64(length)) * _K0
+
+
+@njit(nogil=True)
+def _hash_word(data, at, length):
+    """A hash of the last eight bytes, too."""
+    last = _eight(data, at + max(length - 8, 0)) | _FOLD
+    h = _hash_begin(data, at, length)
+    if length > 8:
+        h += last * _K1
     return (h ^ (h >> np.uint64(32))) * _K2
 
 
 @njit(nogil=True)
-def _passes(h, sieve):
-    """Whether a word of this hash may be one that is looked for."""
-    bit = h >> np.uint64(40) & np.uint64(8 * len(sieve) - 1)
-    return (sieve[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7))) & 1
+def _passes(begin, sieve):
+    """1 where a word that begins so may be one that is looked for, else 0."""
+    bit = begin >> np.uint64(40) & np.uint64(8 * len(sieve) - 1)
+    return np.uint64(sieve[bit >> np.uint64(3)]) >> (bit & np.uint64(7)) & _ONE
+
+
+@njit(nogil=True)
+def _sift(data, at, begins, ends, sieve):
+    """One bit for the first word of a block, where it passes the sieve; 0 of no word."""
+    s = _zeros_below(begins)
+    length = np.int64(_zeros_below(ends)) - np.int64(s)
+    found = _passes(_hash_begin(data, at + np.int64(s), length), sieve)
+    return found << (s & np.uint64(63)) if begins else np.uint64(0)
 
 
 @njit(nogil=True)
@@ -255,7 +281,7 @@ def _gap(data, at, stop, kinds, gaps):
             c = np.int64(0x2D)
         elif kind & APOSTROPHE:
             c = np.int64(0x27)
-        if c < 0:
+        if c < 0 or kind & WORD:
             return -1
         if not (spaced and kind & SPACE):
             if n == 3:
@@ -317,13 +343,15 @@ def _run_end(data, at, end):
     return at, odd
 
 
-def fill(word_at, word_bytes, sieve, slots, keys, to, edge_key, edge_to):
-    """Put words and edges where the scan looks for them; the last two pairs are filled."""
+def fill(word_at, word_bytes, root_at, sieve, slots, keys, to, edge_key, edge_to):
+    """Put words and edges where the scan looks for them; those that begin a term pass the sieve."""
     for word in range(len(word_at) - 1):
         at = word_at[word]
         h = _hash_word(word_bytes, at, np.int64(word_at[word + 1] - at))
-        bit = h >> np.uint64(40) & np.uint64(8 * len(sieve) - 1)
-        sieve[np.int64(bit >> np.uint64(3))] |= np.uint8(1) << np.uint8(bit & np.uint64(7))
+        begin = _hash_begin(word_bytes, at, np.int64(word_at[word + 1] - at))
+        bit = begin >> np.uint64(40) & np.uint64(8 * len(sieve) - 1)
+        if root_at[word] < root_at[word + 1]:
+            sieve[np.int64(bit >> np.uint64(3))] |= np.uint8(1) << np.uint8(bit & np.uint64(7))
         slot = np.int64((h >> np.uint64(20)) & np.uint64(len(slots) - 1))
         while slots[slot] >= 0:
             slot = (slot + 1) & (len(slots) - 1)
@@ -382,44 +410,63 @@ def scan(data, offsets, valid, valid_at, base, start, t, seen, rows, groups):
             width = min(64, end - at)
             if width < 64:
                 words &= (_ONE << np.uint64(width)) - _ONE
+                high &= words
             begins, ends = words & ~(words << _ONE), ~words & (words << _ONE)
-            then = at + width
-            while begins:
-                a, b = at + np.int64(_zeros_below(begins)), at + np.int64(_zeros_below(ends))
-                begins &= begins - _ONE
-                ends &= ends - _ONE
-                odd = False
-                if high:
-                    inside = (_ONE << np.uint64(b - a - 1) << _ONE) - _ONE
-                    odd = high >> np.uint64(a - at) & inside != 0
-                if b == then and b < end:  # it may go on in the next 64 bytes
-                    if a > at:
-                        then = a
-                        break
-                    b, more = _run_end(data, b, end)
-                    odd, then = odd or more, b
+            then, long_end = at + width, np.int64(0)
+            if words >> np.uint64(63) and then < end:  # the last may go on in the next 64 bytes
+                final = np.uint64(63) - _zeros_above(begins)
+                if final:
+                    begins &= ~(_ONE << final)
+                    then = at + np.int64(final)
+                else:
+                    long_end, more = _run_end(data, then, end)
+                    then, high = long_end, high | np.uint64(more)
+            hits = begins
+            if high == 0 and long_end == 0:
+                hits, m, e = np.uint64(0), begins, ends
+                while m:  # four at a time, so that the processor guesses less often wrongly
+                    hits |= _sift(data, at, m, e, sieve)
+                    m, e = m & (m - _ONE), e & (e - _ONE)
+                    hits |= _sift(data, at, m, e, sieve)
+                    m, e = m & (m - _ONE), e & (e - _ONE)
+                    hits |= _sift(data, at, m, e, sieve)
+                    m, e = m & (m - _ONE), e & (e - _ONE)
+                    hits |= _sift(data, at, m, e, sieve)
+                    m, e = m & (m - _ONE), e & (e - _ONE)
+            if n_active:  # whatever comes next may go on with a term
+                hits |= begins & (~begins + _ONE)
+            while hits:
+                s = _zeros_below(hits)
+                hits &= hits - _ONE
+                a = at + np.int64(s)
+                b = min(a + np.int64(_zeros_below(ends >> s)), then)
+                odd = high >> s & ((_ONE << np.uint64(b - a)) - _ONE) != 0
+                if long_end:
+                    b, odd = long_end, high != 0
                 while a < b:
                     word, first = np.int64(-1), a
                     if not odd:
-                        if b - a <= longest:
+                        if b - a <= longest and (
+                            n_active or _passes(_hash_begin(data, a, b - a), sieve)
+                        ):
                             h = _hash_word(data, a, b - a)
-                            if _passes(h, sieve):
-                                word = _look_up(
-                                    h, data, a, b - a, np.uint8(0x20), word_at, word_bytes, slots
-                                )
+                            word = _look_up(
+                                h, data, a, b - a, np.uint8(0x20), word_at, word_bytes, slots
+                            )
                         a = b
                     else:
-                        m, first, a = _next_word(
+                        size, first, a = _next_word(
                             data, a, b, kinds, marks, unfolds, unfold_at, unfold_to, points, scratch
                         )
                         if first < 0:
                             break
-                        if m <= longest:
-                            h = _hash_word(scratch, 0, m)
-                            if _passes(h, sieve):
-                                word = _look_up(
-                                    h, scratch, 0, m, np.uint8(0), word_at, word_bytes, slots
-                                )
+                        if size <= longest and (
+                            n_active or _passes(_hash_begin(scratch, 0, size), sieve)
+                        ):
+                            h = _hash_word(scratch, 0, size)
+                            word = _look_up(
+                                h, scratch, 0, size, np.uint8(0), word_at, word_bytes, slots
+                            )
                     if word < 0:
                         n_active = 0
                         continue
@@ -445,6 +492,9 @@ def scan(data, offsets, valid, valid_at, base, start, t, seen, rows, groups):
                             active[n] = state
                             n += 1
                     n_active, last = n, a
+                if n_active:
+                    rest = begins & ~((np.uint64(2) << s) - _ONE)
+                    hits |= rest & (~rest + _ONE)
             at = then
         if k > len(rows):
             return before, i
