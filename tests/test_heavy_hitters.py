@@ -141,9 +141,10 @@ def test_hashes_are_the_same_everywhere():
     )
     assert found.tolist() == HASHES
     assert len(heavy_hitters._KEY) == 16
-    cells = heavy_hitters._cells(found)
-    assert cells.shape == (heavy_hitters.DEPTH, 4)
-    assert ((cells >= 0) & (cells < heavy_hitters.WIDTH)).all()
+    assert len(heavy_hitters._ODD) == heavy_hitters.DEPTH
+    for odd in heavy_hitters._ODD:
+        cells = heavy_hitters._cells(found, odd)
+        assert odd % 2 == 1 and ((cells >= 0) & (cells < heavy_hitters.WIDTH)).all()
 
 
 #: Of pandas' SipHash with our key, fixed when the sketch was written.

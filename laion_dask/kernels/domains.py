@@ -32,16 +32,27 @@ class Coded:
     ----------
     labels : large_string array
         Without nulls, no two equal.
-    codes : (n,) int32 array
-        Of each row the position in ``labels``, -1 where it has none.
+    of_host : (m + 1,) int32 array
+        Of each host the position in ``labels``, -1 for none; the last is that of no host.
+    host : (n,) int32 array
+        The host of each row, -1 for none.
     """
 
     labels: pa.Array
-    codes: np.ndarray
+    of_host: np.ndarray
+    host: np.ndarray
+
+    @property
+    def codes(self) -> np.ndarray:
+        """Of each row the position in ``labels``, -1 where it has none; (n,) int32."""
+        return self.of_host[self.host]
 
     def counts(self) -> np.ndarray:
         """How many rows have each label, (len(labels),) int64."""
-        return np.bincount(self.codes + 1, minlength=len(self.labels) + 1)[1:].astype(np.int64)
+        by_host = np.bincount(self.host + 1, minlength=len(self.of_host))
+        counts = np.zeros(len(self.labels) + 1, np.int64)
+        np.add.at(counts, self.of_host, np.append(by_host[1:], by_host[0]))
+        return counts[:-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,26 +124,35 @@ def labels_of(found: Hosts, level: str) -> Coded:
     """The hosts of some rows as one of `LEVELS`."""
     labels = found.names if level == "host" else _at_level(found, level)
     coded = labels.dictionary_encode()
-    again = pc.fill_null(coded.indices, NULL).to_numpy(zero_copy_only=False)
-    return Coded(coded.dictionary, np.append(again, NULL).astype(np.int32)[found.codes])
+    of_host = np.append(pc.fill_null(coded.indices, NULL).to_numpy(), np.int32(NULL))
+    return Coded(coded.dictionary, of_host, found.codes)
 
 
 def _at_level(found: Hosts, level: str) -> pa.Array:
-    names, rules = pc.fill_null(found.names, ""), _rules()
+    names = pc.fill_null(found.names, "")
     pieces = pc.split_pattern(names, ".", max_splits=2, reverse=True)
     ends = pieces.offsets.to_numpy()[1:]
     last = pieces.values.take(pa.array(ends - 1))
-    flat = pc.and_(found.plain, pc.is_in(last, pa.array(sorted(rules.flat), last.type)))
-    unlisted = pc.invert(pc.is_in(last, pa.array(sorted(rules.known), last.type)))
-    odd = pc.or_(pc.starts_with(last, "xn--"), pc.match_substring_regex(last, "^[0-9]+$"))
-    unlisted = pc.and_(pc.and_(found.plain, unlisted), pc.invert(odd))
+    endings = last.dictionary_encode()
+    kinds = np.array([_kind_of(name) for name in endings.dictionary.to_pylist()], np.int8)
+    kinds = kinds[endings.indices.to_numpy()] * found.plain.to_numpy(zero_copy_only=False)
     quick = last
     if level == "domain":
         before = pieces.values.take(pa.array(np.maximum(ends - 2, 0)))
         joined = pc.binary_join_element_wise(before, last, pa.scalar(".", last.type))
-        quick = pc.if_else(unlisted, names, joined)
-    by_hand = pc.invert(pc.or_(flat, unlisted))
-    return _mended(quick, by_hand, found.names, _BY_HAND[level])
+        quick = pc.if_else(pa.array(kinds == _UNLISTED), names, joined)
+    return _mended(quick, pa.array(kinds == _DEEP), found.names, _BY_HAND[level])
+
+
+#: Endings of hosts: with rules of their own below them or odd in themselves; with none; unknown.
+_DEEP, _FLAT, _UNLISTED = 0, 1, 2
+
+
+def _kind_of(ending: str) -> int:
+    if ending in _rules().flat:
+        return _FLAT
+    odd = ending in _rules().known or ending.startswith("xn--") or ending.isdigit()
+    return _DEEP if odd else _UNLISTED
 
 
 @lru_cache(maxsize=1 << 18)

@@ -66,8 +66,9 @@ class BySite(Grouping):
         found = sites(part, self.column, self.level)
         if len(found.labels) > MOST_GROUPS:
             raise too_many_groups(self.level, len(found.labels))
-        rows = np.flatnonzero(found.codes >= 0)
-        return Members(tuple(found.labels.to_pylist()), rows, found.codes[rows], len(part))
+        codes = found.codes
+        rows = np.flatnonzero(codes >= 0)
+        return Members(tuple(found.labels.to_pylist()), rows, codes[rows], len(part))
 
 
 def domains(column: str = "url") -> BySite:

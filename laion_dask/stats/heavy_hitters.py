@@ -22,6 +22,7 @@ FAILURE = exp(-DEPTH)
 _CANDIDATES = 1 << 17
 #: Smallest hashes that are kept, from which the number of labels is estimated.
 _SMALLEST = 1 << 14
+_BLOCK = 1 << 16  # labels that are Python's at a time
 _KEY = "laion_dask.2026."  # 16 bytes of pandas' SipHash
 #: The first numbers of SplitMix64 from 1, made odd, one a row (Steele, G. L. et al. (2014). Fast
 #: splittable pseudorandom number generators. OOPSLA).
@@ -109,11 +110,11 @@ class HeavyHitters:
         """The sketch of states whose labels and weights, added up, are these."""
         sketch = np.zeros((DEPTH, WIDTH), np.int64)
         hashes = []
-        for state in states:
+        for state in [self] if all(s.is_exact for s in states) else states:
             if state.sketch is None:
                 hashed = _hashes(state.labels)
-                for row, cells in zip(sketch, _cells(hashed), strict=True):
-                    np.add.at(row, cells, state.counts)
+                for row, odd in zip(sketch, _ODD, strict=True):  # sums below 2**53 are exact
+                    row += np.bincount(_cells(hashed, odd), state.counts, WIDTH).astype(np.int64)
                 hashes.append(hashed)
             else:
                 sketch += state.sketch
@@ -181,9 +182,9 @@ class HeavyHitters:
         return labels.take(order), low[order], counts[order]
 
     def _estimates(self, labels: pa.Array) -> np.ndarray:
-        cells = _cells(_hashes(labels))
-        found = (row[at] for row, at in zip(self.sketch, cells, strict=True))
-        return np.minimum.reduce(list(found))
+        hashed = _hashes(labels)
+        found = [row[_cells(hashed, odd)] for row, odd in zip(self.sketch, _ODD, strict=True)]
+        return np.minimum.reduce(found)
 
     def distinct(self) -> tuple[float, float]:
         """How many labels there are, and the relative standard error of that; 0 when exact."""
@@ -216,16 +217,18 @@ def _ranked(labels: pa.Array, counts: np.ndarray, most: int) -> np.ndarray:
 
 def _hashes(labels: pa.Array) -> np.ndarray:
     """64-bit hashes of texts, the same in every process."""
-    values = labels.to_numpy(zero_copy_only=False)
-    return pd.util.hash_array(values.astype(object), hash_key=_KEY, categorize=False)
+    found = np.empty(len(labels), np.uint64)
+    for at in range(0, len(labels), _BLOCK):
+        some = labels.slice(at, _BLOCK).to_numpy(zero_copy_only=False).astype(object)
+        found[at : at + _BLOCK] = pd.util.hash_array(some, hash_key=_KEY, categorize=False)
+    return found
 
 
-def _cells(hashes: np.ndarray) -> np.ndarray:
-    """The counter of each hash in each row of the sketch, (DEPTH, n), by multiply-shift hashing.
+def _cells(hashes: np.ndarray, odd: np.uint64) -> np.ndarray:
+    """The counter of each hash in a row of the sketch, (n,) int64, by multiply-shift hashing.
 
     Dietzfelbinger, M. et al. (1997). A reliable randomized algorithm for the closest-pair problem.
     Journal of Algorithms 25.
     """
     shift = np.uint64(64 - (WIDTH.bit_length() - 1))
-    with np.errstate(over="ignore"):
-        return ((_ODD[:, None] * hashes[None, :]) >> shift).astype(np.int64)
+    return ((odd * hashes) >> shift).astype(np.int64)
