@@ -26,9 +26,9 @@ def language(
 
     By py3langid, whose model is in the package: nothing is fetched. It chooses among the languages
     that LAION's own detector told apart, and weighs them by the shares that LAION published,
-    smoothed. Short captions are hard: of three-word captions in German a quarter stays unknown. A
-    caption in a language that is not among them is taken for one that is; look at the captions of
-    a rare language before you believe its share.
+    smoothed. Short captions are hard: of the demo's three words in German a fifth stays unknown and
+    a tenth is taken for another language. A caption in a language that is not among them is taken
+    for one that is: look at the captions of a rare language before you believe its share.
 
     Parameters
     ----------
