@@ -74,14 +74,12 @@ def laion_dask_way() -> Callable[[str], Counts]:
     import dask.dataframe
 
     import laion_dask as ld
-    from laion_dask.measures.concentration import concentration
-    from laion_dask.verbs.statistics import statistics
 
     dask.config.set(scheduler="threads", num_workers=CORES)
-    read_shards = ld.read_shards
+    read_shards, concentration = ld.read_shards, ld.concentration
 
     def run(source: str) -> Counts:
-        found = statistics(read_shards(source), concentration(top=TOP))
+        found = read_shards(source).laion.stats(concentration(top=TOP))
         found = found[found["group"] == "label"]
         return list(zip(found["term"].tolist(), found["k"].tolist(), strict=True))
 
