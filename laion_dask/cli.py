@@ -245,6 +245,24 @@ def _exported(frame, out: str, format: str, report: Path | None, by: list[str] |
         typer.echo(f"the report, with whom it left out, in {write_report(done, report, by=by)}")
 
 
+@app.command(name="report", epilog="Example: laion-dask report shards/ report.html")
+def datasheet(
+    source: Source,
+    out: Annotated[Path, typer.Argument(help="The page to write.")] = Path("report.html"),
+    where: Where = None,
+    title: Annotated[str, typer.Option(help="Of the page.")] = "Datasheet",
+    min_n: Annotated[
+        int, typer.Option(min=0, help="Leave out, and count, what rests on fewer rows.")
+    ] = 30,
+) -> None:
+    """A datasheet: what is in the data, who is mentioned, and how sure we are, as one page."""
+    from laion_dask.explore.datasheet import report
+    from laion_dask.io.shards import read_shards
+
+    frame = read_shards(source, where=where)
+    typer.echo(f"the datasheet: {report(frame, out, title=title, min_n=min_n)}")
+
+
 @app.command(epilog="Example: laion-dask models --download sa_0_4_vit_l_14_linear.pth")
 def models(
     download: Annotated[

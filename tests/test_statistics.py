@@ -228,7 +228,7 @@ def test_hostile_labels_stay_text(tmp_path):
     told = ld.read_shards(str(tmp_path)).laion.stats(Count("language"))
     assert told["group"].tolist() == [hostile]
     markdown = told.to_markdown()
-    assert len(markdown.splitlines()) == 3 + bool(told.n_suppressed) * 2
+    assert len(markdown.splitlines()) == 5 + bool(told.n_suppressed) * 2
     for shown in (markdown, told._repr_html_()):
         assert "<script" not in shown and "\u202e" not in shown
 

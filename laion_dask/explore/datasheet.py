@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import dask.dataframe as dd
+import numpy as np
 
 from laion_dask import lineage
 from laion_dask.errors import ProvenanceError
@@ -142,6 +143,8 @@ def _account(told: Table) -> str:
 
 
 def _describe(told: Table) -> str:
+    if "value" not in told:
+        told = told.assign(value=np.nan)
     quantiles = told[told["group"].str.startswith("quantile")]
     curves = [
         Curve(name.replace("_", " "), SHARES, rows["value"].to_list())
@@ -155,19 +158,25 @@ def _describe(told: Table) -> str:
         tell="{:,.0f}".format,
         log=True,
     )
-    wide = quantiles.assign(share=quantiles["group"].str.removeprefix("quantile "))
-    wide = wide.pivot(index="term", columns="share", values="value").reset_index()
-    few = ["0.05", "0.25", "0.50", "0.75", "0.95"]
-    means = told[told["group"] == "mean"].set_index("term")["value"]
-    table = wide[["term", *(c for c in few if c in wide)]].assign(mean=wide["term"].map(means))
+    table = _quantiles(quantiles, told) if len(quantiles) else ""
     shares = told[told["rate"].notna() & (told["term"] != "language")]
-    columns = ["term", "group", *(["threshold"] if "threshold" in shares else []), "n", "k", "rate"]
+    columns = _columns(shares, ("term", "group", "threshold", "n", "k", "rate"))
     return section(
         "Images and captions",
         drawn,
-        results(table, named={"term": "quantiles of"}) if len(table) else "",
+        table,
         part("Missing values, sizes, scores", results(shares, columns=columns)),
     )
+
+
+def _quantiles(rows: Table, told: Table) -> str:
+    """A line a column: some of its quantiles, and its mean."""
+    wide = rows.assign(share=rows["group"].str.removeprefix("quantile "))
+    wide = wide.pivot(index="term", columns="share", values="value").reset_index()
+    few = [share for share in ("0.05", "0.25", "0.50", "0.75", "0.95") if share in wide]
+    means = told[told["group"] == "mean"].set_index("term")["value"]
+    found = wide[["term", *few]].assign(mean=wide["term"].map(means))
+    return results(found, named={"term": "quantiles of"})
 
 
 def _rates(told: Table) -> str:

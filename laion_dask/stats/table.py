@@ -15,6 +15,10 @@ from laion_dask.errors import OptionError, did_you_mean
 COLUMNS = (
     "statistic", "term", "axis", "group", "threshold", "n", "k", "rate", "value", "lo", "hi",
 )  # fmt: skip
+#: Those of them, and ``method``, that `of` leaves in even where they are empty.
+ALWAYS = ("term", "group", "threshold", "n", "k", "rate", "lo", "hi", "method")
+#: Rows that are shown on a screen.
+_MOST = 100
 #: The columns that hold whole numbers, as do those that begin with ``n_`` or ``k_``.
 WHOLE = ("n", "k", "undecided")
 
@@ -65,7 +69,7 @@ class Table(pd.DataFrame):
         return tuple(dict.fromkeys([*marked, *self.attrs.get("caveats", ())]))
 
     def of(self, statistic: str) -> Table:
-        """The results of one statistic, without the columns that it leaves empty.
+        """The results of one statistic, without columns of other statistics.
 
         Raises
         ------
@@ -75,10 +79,9 @@ class Table(pd.DataFrame):
         known = self["statistic"].unique() if "statistic" in self else []
         if statistic not in known:
             raise OptionError(f"There is no {statistic!r} here.{did_you_mean(statistic, known)}")
-        rows = self[self["statistic"] == statistic]
-        return (
-            rows.drop(columns="statistic").dropna(axis="columns", how="all").reset_index(drop=True)
-        )
+        rows = self[self["statistic"] == statistic].drop(columns="statistic")
+        kept = [name for name in rows if name in ALWAYS or rows[name].notna().any()]
+        return rows[kept].reset_index(drop=True)
 
     def plot(self, **options):
         """Rates or values with their intervals, as HoloViews. Eager.
@@ -102,39 +105,47 @@ class Table(pd.DataFrame):
 
         Text from the data cannot break out of its cell, nor become markup.
         """
-        cells = [[_markdown(text) for text in row] for row in self._texts()]
-        head = [_markdown(str(name)) for name in self.columns]
-        rule = ["---:" if self._is_number(name) else ":---" for name in self.columns]
-        lines = ["| " + " | ".join(row) + " |" for row in (head, rule, *cells)]
-        return "\n".join([*lines, *(f"\n{line}" for line in self._foot())])
+        head, cells = self._shown(len(self))
+        rule = ["---:" if pd.api.types.is_numeric_dtype(self[name]) else ":---" for name in head]
+        rows = ([_markdown(text) for text in row] for row in [head, *cells])
+        first, *rest = ("| " + " | ".join(row) + " |" for row in rows)
+        lines = [first, "| " + " | ".join(rule) + " |", *rest]
+        return "\n".join([*lines, *(f"\n{_markdown(line)}" for line in self._foot())])
 
     def __repr__(self) -> str:
-        return "\n".join([super().__repr__(), *self.caveats])
+        head, cells = self._shown(_MOST)
+        with pd.option_context("display.width", 140, "display.max_columns", 40):
+            shown = pd.DataFrame(cells, columns=head).to_string(index=False)
+        return "\n".join([shown if len(self) else "no results", *self._more(), *self._foot()])
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{html.escape(str(name))}</th>" for name in self.columns)
+        head, cells = self._shown(_MOST)
+        heads = "".join(f"<th>{html.escape(name)}</th>" for name in head)
         body = "".join(
             "<tr>" + "".join(f"<td><bdi>{html.escape(text)}</bdi></td>" for text in row) + "</tr>"
-            for row in self.head(100)._texts()
+            for row in cells
         )
-        more = f"<p>{len(self) - 100:,} rows more</p>" if len(self) > 100 else ""
-        return (
-            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
-            + "".join(f"<p>{html.escape(line)}</p>" for line in self._foot())
-        )
+        foot = "".join(f"<p>{html.escape(line)}</p>" for line in (*self._more(), *self._foot()))
+        return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>{foot}"
 
-    def _is_number(self, name: str) -> bool:
-        return pd.api.types.is_numeric_dtype(self[name])
+    def _shown(self, most: int) -> tuple[list[str], list[list[str]]]:
+        """The columns that are not empty, and their first rows, as text that steers nothing."""
+        names = [name for name in self if self[name].notna().any()] or list(self)
+        rows = pd.DataFrame(self).loc[:, names].head(most).itertuples(index=False, name=None)
+        return [_text(name) for name in names], [[_text(value) for value in row] for row in rows]
 
-    def _texts(self) -> Iterable[list[str]]:
-        return [[_text(value) for value in row] for row in self.itertuples(index=False, name=None)]
+    def _more(self) -> list[str]:
+        return [f"{len(self) - _MOST:,} rows more"] if len(self) > _MOST else []
 
     def _foot(self) -> list[str]:
         few, said = self.n_suppressed, list(self.caveats)
         if few:
             what = "result rests" if few == 1 else "results rest"
-            few = f"{few:,} {what} on fewer than {self.attrs['min_n']:,} rows and left out."
-            said.append(few)
+            said.append(f"{few:,} {what} on fewer than {self.attrs['min_n']:,} rows and left out.")
+        rows = self.attrs.get("rows")
+        if rows:
+            parts = (f"{n:,} {name}" for name, n in rows.items() if name != "read")
+            said.append(f"{rows['read']:,} read = {' + '.join(parts)}")
         return said
 
 
