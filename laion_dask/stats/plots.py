@@ -107,7 +107,7 @@ def interval_plot(
 
 def _words(hv, words: str, width: int):
     """Words in a picture of their own: what Panel would make of a Div needs more than BokehJS."""
-    lines = [plain_text(line, None) for line in textwrap.wrap(words, max(20, width // 7))]
+    lines = [plain_text(line, None) for line in textwrap.wrap(words, max(20, width // 10))]
     text = hv.Text(0, 0.5, "\n".join(lines), halign="left")
     return text.opts(text_color=_GREY, text_font_size="9pt", xlim=(0, 1), ylim=(0, 1)).opts(
         width=width, height=24 + 16 * len(lines), xaxis=None, yaxis=None, toolbar=None,
