@@ -15,7 +15,7 @@ from laion_dask.errors import OptionError, did_you_mean
 COLUMNS = (
     "statistic", "term", "axis", "group", "threshold", "n", "k", "rate", "value", "lo", "hi",
 )  # fmt: skip
-#: Those of them, and ``method``, that `of` leaves in even where they are empty.
+#: Those of them, and ``method``, that are there even where they are empty; they are not shown then.
 ALWAYS = ("term", "group", "threshold", "n", "k", "rate", "lo", "hi", "method")
 #: Rows that are shown on a screen.
 _MOST = 100
@@ -150,8 +150,12 @@ class Table(pd.DataFrame):
 
 
 def table(rows: Iterable[dict] | pd.DataFrame) -> Table:
-    """A `Table` of some rows, its columns in their order, whole numbers as such."""
+    """A `Table` of some rows, its columns in their order, whole numbers as such.
+
+    The columns that every table has are there even where they are empty.
+    """
     frame = pd.DataFrame(rows if isinstance(rows, pd.DataFrame) else list(rows))
+    frame = frame.assign(**{name: np.nan for name in ALWAYS if name not in frame})
     known = [name for name in COLUMNS if name in frame]
     rest = [name for name in frame if name not in known and name != "method"]
     frame = frame[[*known, *rest, *(["method"] if "method" in frame else [])]]

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 
 import dask.dataframe as dd
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from laion_dask.errors import OptionError, must_be
 from laion_dask.kinds import kind_of
 from laion_dask.measures.base import Part, Reporting, Statistic
-from laion_dask.stats.table import ALWAYS, Table, suppressed, table
+from laion_dask.stats.table import Table, suppressed, table
 from laion_dask.verbs.rows import Rows, survey
 
 
@@ -103,9 +102,7 @@ def told(bound: Sequence[Statistic], states: Sequence, how: Reporting, rows: Row
     for measure, state in zip(bound, states, strict=True):
         found = measure.finalize(state, how)
         parts.append(found.assign(statistic=measure.name).dropna(axis="columns", how="all"))
-    joined = pd.concat(parts, ignore_index=True)
-    empty = dict.fromkeys((name for name in ALWAYS if name not in joined), np.nan)
-    whole = suppressed(table(joined.assign(**empty)), how.min_n)
+    whole = suppressed(table(pd.concat(parts, ignore_index=True)), how.min_n)
     if rows is not None:
         whole.attrs["rows"] = vars(rows)
     return whole
