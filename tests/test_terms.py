@@ -132,6 +132,8 @@ def test_words_are_found_at_their_boundaries_whatever_their_case():
         ("non-binary", "NON\u2011BINARY"),
         ("\U00010428", "\U00010400"),
         ("c3po", "C3PO"),
+        ("trans man", "TRANS \n man"),
+        ("sign-language interpreter", "Sign\u2010LANGUAGE\u2003Interpreter"),
         ("supercalifragilistic", "SuperCaliFragilistic"),
         ("x" * 63, "X" * 63),
         ("x" * 64, "X" * 64),
@@ -177,6 +179,21 @@ def test_any_terms_in_any_text(data):
         st.lists(st.none() | st.lists(pieces, max_size=6).map(" ".join), max_size=8)
     )
     np.testing.assert_array_equal(terms(groups).masks(captions), expected(captions, groups))
+
+
+def test_long_captions_however_their_words_lie_in_blocks():
+    draw = np.random.default_rng(3)
+    listed = ["she", "trans man", "man", "a-b", "\u00e9 e", "x" * 40, "man she man", "old"]
+    groups = {term: [term] for term in listed}
+    pieces = np.array([*listed, "y" * 61, "\u00e9" * 33, "trans", "b", "-", "\u4e2d", "e", "x", ""])
+    joins = np.array([" ", " ", " ", "  ", "-", ", ", "\u00a0"])
+    captions = [
+        "".join(np.ravel(list(zip(draw.choice(pieces, n), draw.choice(joins, n), strict=True))))
+        for n in draw.integers(0, 40, 300)
+    ]
+    masks = terms(groups).masks(captions)
+    np.testing.assert_array_equal(masks, expected(captions, groups))
+    assert (masks.mean(axis=0) > 0.02).all()
 
 
 def test_word_characters_are_those_of_another_engine():
