@@ -156,8 +156,8 @@ def report(about: dict, middle: dict, wrong: dict, reached: list[dict]) -> str:
         "# Find terms in captions",
         "",
         f"{about['date']}, {about['cpu']}, one core, Python {about['python']}; {versions}. "
-        f"Medians of {about['repeats']} processes a way, in turn; *ready* is imports, and numba's "
-        "reading of what it compiled before.",
+        f"Medians of {about['repeats']} processes a way, in turn; captions per second of CPU; "
+        "*ready* is imports, and numba's reading of what it compiled before.",
     ]
     for n, found in middle.items():
         lines += ["", f"## {int(n):,} terms", "", table(found)]
