@@ -27,6 +27,9 @@ def test_the_ten_lines_run(demo_folder, tmp_path, monkeypatch, capsys):
     assert "a blue star" in capsys.readouterr().out
     assert len(names["some"]) == 9 and names["hits"]["punsafe"].max() < 0.5
     exec(compile(BLOCKS[3], "README.md", "exec"), names)
+    said = capsys.readouterr().out
+    assert "punsafe > 0.5" in said and "exclusion" in said and "datasheet.html" in said
+    exec(compile(BLOCKS[4], "README.md", "exec"), names)
     assert "search, 1,000 queries" in capsys.readouterr().out
 
 
@@ -51,7 +54,19 @@ def test_commands_are_those_of_the_makefile_and_the_cli():
 
 
 @pytest.mark.parametrize(
-    "room", ["predicate", "models", "kernels", "io", "verbs", "explore", "demo"]
+    "room",
+    [
+        "predicate",
+        "stats",
+        "measures",
+        "terms",
+        "models",
+        "kernels",
+        "io",
+        "verbs",
+        "explore",
+        "demo",
+    ],
 )
 def test_the_map_names_every_room(room):
     assert f"`{room}/`" in README

@@ -256,3 +256,12 @@ def test_what_laion_published_comes_back(tmp_path):
     for column, share in (("punsafe", figures["unsafe"]), ("pwatermark", figures["watermark"])):
         line = above.loc[column]
         assert line["lo"] - 0.001 < share < line["hi"] + 0.001
+
+
+def test_a_statistic_of_which_all_is_left_out_is_an_empty_table(shards):
+    told = ld.read_shards(str(shards)).laion.stats(Count("language"), min_n=10**6)
+    assert told.of("count").empty and {"group", "n", "k", "rate"} <= set(told.of("count"))
+    assert "4 results rest on fewer" in told.to_markdown()
+    told.of("count").plot()
+    with pytest.raises(OptionError, match="Did you mean 'count'"):
+        told.of("coumt")

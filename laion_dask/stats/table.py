@@ -45,7 +45,8 @@ class Table(pd.DataFrame):
     interval of the rate, or of the value; ``method`` how the interval was made.
 
     ``attrs["suppressed"]`` counts the results that were left out because they rest on fewer than
-    ``attrs["min_n"]`` rows; ``attrs["rows"]`` says what became of the rows that were read.
+    ``attrs["min_n"]`` rows; ``attrs["rows"]`` says what became of the rows that were read;
+    ``attrs["statistics"]`` names what was asked for, also where all of it was left out.
 
     A table with results that are only true with a caveat (see `caveats`) shows it wherever it is
     shown.
@@ -76,12 +77,13 @@ class Table(pd.DataFrame):
         OptionError
             When there is none of that name.
         """
-        known = self["statistic"].unique() if "statistic" in self else []
+        found = self["statistic"].unique() if "statistic" in self else []
+        known = [*found, *self.attrs.get("statistics", ())]
         if statistic not in known:
             raise OptionError(f"There is no {statistic!r} here.{did_you_mean(statistic, known)}")
         rows = self[self["statistic"] == statistic].drop(columns="statistic")
-        kept = [name for name in rows if name in ALWAYS or rows[name].notna().any()]
-        return rows[kept].reset_index(drop=True)
+        mine = [name for name in rows if name in ALWAYS or rows[name].notna().any()]
+        return rows[mine if len(rows) else list(rows)].reset_index(drop=True)
 
     def plot(self, **options):
         """Rates or values with their intervals, as HoloViews. Eager.

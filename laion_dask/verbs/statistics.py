@@ -103,6 +103,7 @@ def told(bound: Sequence[Statistic], states: Sequence, how: Reporting, rows: Row
         found = measure.finalize(state, how)
         parts.append(found.assign(statistic=measure.name).dropna(axis="columns", how="all"))
     whole = suppressed(table(pd.concat(parts, ignore_index=True)), how.min_n)
+    whole.attrs["statistics"] = list(dict.fromkeys(measure.name for measure in bound))
     if rows is not None:
         whole.attrs["rows"] = vars(rows)
     return whole
