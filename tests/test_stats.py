@@ -1,7 +1,6 @@
 """Intervals and mergeable summaries against SciPy, NumPy and exact counts."""
 
 import math
-from collections import Counter
 from fractions import Fraction
 from functools import reduce
 
@@ -13,7 +12,7 @@ from scipy.stats import binomtest
 from shards import quantiles
 
 from laion_dask.errors import OptionError
-from laion_dask.stats import ACCURACY, Quantiles, Top, wilson
+from laion_dask.stats import ACCURACY, Quantiles, wilson
 from laion_dask.stats.quantiles import EXACT
 
 SHARES = [0.0, 0.001, *(round(0.05 * i, 2) for i in range(1, 20)), 0.999, 1.0]
@@ -123,32 +122,3 @@ def test_merge_order_does_not_matter(dtype, capacity):
         assert ahead == tree == whole
         assert ahead.mean == whole.mean  # to the last bit
         assert ahead.at(SHARES) == whole.at(SHARES)
-
-
-def labels(seed, n=4000, kinds=300):
-    return [f"d{k}" for k in np.random.default_rng(seed).zipf(1.3, n) % kinds]
-
-
-def test_top_is_exact_while_nothing_is_forgotten():
-    exact = Counter(labels(0))
-    parts = [Top(dict(Counter(labels(0)[i::7]))).pruned() for i in range(7)]
-    merged = reduce(Top.merge, parts)
-    assert merged.undercount == 0 and merged.counts == exact
-    wanted = sorted(exact.items(), key=lambda item: (-item[1], item[0]))[:20]
-    assert merged.most(20) == wanted
-    assert reduce(Top.merge, parts[::-1]).most(20) == wanted
-
-
-@pytest.mark.parametrize("capacity", [1, 2, 5, 40])
-@pytest.mark.parametrize("seed", range(4))
-def test_the_bound_of_top_holds(capacity, seed):
-    exact = Counter(labels(seed))
-    top = Top(capacity=capacity)
-    for i in range(11):
-        top = top.merge(Top(dict(Counter(labels(seed)[i::11])), capacity=capacity).pruned())
-        assert len(top.counts) <= capacity
-    assert top.undercount > 0
-    for label, n in exact.items():
-        counted = top.counts.get(label, 0)
-        assert counted <= n <= counted + top.undercount
-    assert [n for _, n in top.most(9)] == sorted(top.counts.values(), reverse=True)[:9]

@@ -50,9 +50,9 @@ class Coded:
     def counts(self) -> np.ndarray:
         """How many rows have each label, (len(labels),) int64."""
         by_host = np.bincount(self.host + 1, minlength=len(self.of_host))
-        counts = np.zeros(len(self.labels) + 1, np.int64)
-        np.add.at(counts, self.of_host, np.append(by_host[1:], by_host[0]))
-        return counts[:-1]
+        by_host = np.append(by_host[1:], by_host[0])
+        counts = np.bincount(self.of_host + 1, by_host, len(self.labels) + 1)
+        return counts[1:].astype(np.int64)  # sums below 2**53 are exact
 
 
 @dataclass(frozen=True, eq=False)

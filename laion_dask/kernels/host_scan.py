@@ -17,6 +17,9 @@ _CODE, _TAG = np.uint64(0xFFFFFFFF), np.uint64(0xFFFFFFFF00000000)
 # Odd constants with well-spread bits: 2^64 over the golden ratio, and one of xxHash64.
 _K0, _K1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _32 = np.uint64(32)
+#: Eight slashes, eight ones, eight highest bits.
+_SLASHES, _ONES = np.uint64(0x2F2F2F2F2F2F2F2F), np.uint64(0x0101010101010101)
+_TOPS = np.uint64(0x8080808080808080)
 
 
 @njit(inline="always")
@@ -60,6 +63,13 @@ def _equal(one, at, two, begin, size):
             return False
         i += _1
     return True
+
+
+@njit(inline="always")
+def _has_slash(word):
+    """Whether one of eight bytes is a slash (Warren, Hacker's Delight, 2nd ed., section 6-1)."""
+    other = word ^ _SLASHES
+    return (other - _ONES) & ~other & _TOPS != _0
 
 
 @njit(inline="always")
@@ -126,6 +136,8 @@ def scan(data, offsets, nulls, codes, slots, names, ends, found):
             codes[row] = OTHER
             continue
         end = begin
+        while end + _8 <= stop and not _has_slash(_word(data, end)):
+            end += _8
         while end < stop and data[end] != 47:
             end += _1
         size = end - begin

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.kernels.domains import registered_domain
-from laion_dask.stats import Quantiles, Top
+from laion_dask.kernels.domains import hosts, labels_of
+from laion_dask.stats.heavy_hitters import HeavyHitters
+from laion_dask.stats.quantiles import Quantiles
 
 #: Columns whose distribution is described; ``text_length`` is counted in code points.
 DESCRIBED = ("width", "height", "text_length", "similarity", "aesthetic")
@@ -21,6 +22,10 @@ THRESHOLDS = {"punsafe": 0.5, "pwatermark": 0.8}
 SIDES = (256, 512, 1024)
 
 
+def _none() -> HeavyHitters:
+    return HeavyHitters.of(pa.array([], pa.large_string()), np.empty(0, np.int64))
+
+
 @dataclass
 class State:
     """Counts over some rows; two of them add up."""
@@ -30,8 +35,8 @@ class State:
     quantiles: dict[str, Quantiles] = field(default_factory=dict)
     over: dict[str, tuple[int, int]] = field(default_factory=dict)
     sides: dict[int, int] = field(default_factory=dict)
-    languages: Top = field(default_factory=Top)
-    domains: Top = field(default_factory=Top)
+    languages: HeavyHitters = field(default_factory=_none)
+    domains: HeavyHitters = field(default_factory=_none)
 
 
 def contribution(table: pa.Table) -> State:
@@ -54,9 +59,11 @@ def contribution(table: pa.Table) -> State:
         both = ~(np.isnan(_numbers(table["width"])) | np.isnan(_numbers(table["height"])))
         state.sides = {side: int((smaller[both] >= side).sum()) for side in SIDES}
     if "language" in have:
-        state.languages = Top(_counted(table["language"])).pruned()
+        found = table["language"].drop_null().value_counts()
+        state.languages = HeavyHitters.of(found.field("values"), found.field("counts").to_numpy())
     if "url" in have:
-        state.domains = _domains(table["url"])
+        found = labels_of(hosts(table["url"]), "domain")
+        state.domains = HeavyHitters.of(found.labels, found.counts())
     return state
 
 
@@ -76,8 +83,8 @@ def combined(one: State, two: State) -> State:
             for n in {**one.over, **two.over}
         },
         {s: one.sides.get(s, 0) + two.sides.get(s, 0) for s in {**one.sides, **two.sides}},
-        one.languages.merge(two.languages),
-        one.domains.merge(two.domains),
+        HeavyHitters.merged([one.languages, two.languages]),
+        HeavyHitters.merged([one.domains, two.domains]),
     )
 
 
@@ -98,21 +105,3 @@ def _is_of_kind(name: str, type_: pa.DataType) -> bool:
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     """A numeric column in float64, NaN for null; an integer beyond 2**53 is rounded."""
     return column.cast(pa.float64(), safe=False).to_numpy()
-
-
-def _counted(column: pa.ChunkedArray) -> dict[str, int]:
-    found = column.drop_null().value_counts()
-    labels, counts = found.field("values").to_pylist(), found.field("counts").to_pylist()
-    return dict(zip(labels, counts, strict=True))
-
-
-def _domains(urls: pa.ChunkedArray) -> Top:
-    """Registered domains; each distinct host is split once."""
-    pattern = r"^[A-Za-z][A-Za-z0-9+.\-]*://(?:[^/?#@]*@)?(?P<host>\[[^\]/]*\]|[^/?#:]*)"
-    hosts = pc.struct_field(pc.extract_regex(urls, pattern), "host")
-    domains: dict[str, int] = {}
-    for host, n in _counted(hosts).items():
-        if host:
-            name = registered_domain(host)
-            domains[name] = domains.get(name, 0) + n
-    return Top(domains).pruned()

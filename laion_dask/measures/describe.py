@@ -83,7 +83,8 @@ def _told(state: State, how: Reporting) -> Iterator[dict]:
     for column, (k, scored) in state.over.items():
         found = {"term": column, "group": "above", "threshold": THRESHOLDS[column]}
         yield {**found, **_share(k, scored, how)}
-    for language, k in state.languages.most(20):
+    languages, least, _ = state.languages.heavy(20)
+    for language, k in zip(languages.to_pylist(), least.tolist(), strict=True):
         yield {"term": "language", "group": language, **_share(k, n, how)}
 
 

@@ -9,6 +9,7 @@ from laion_dask.stats.concentration import entropy, gini, herfindahl, top_share
 from laion_dask.stats.cooccurrence import npmi, npmi_gap, pmi, pmi_bias
 from laion_dask.stats.exclusion_rates import exclusion
 from laion_dask.stats.hate import HateComparison, compare_hate, hate_content_rate
+from laion_dask.stats.heavy_hitters import HeavyHitters
 from laion_dask.stats.intervals import (
     odds_ratio,
     risk_ratio,
@@ -20,16 +21,15 @@ from laion_dask.stats.quantiles import ACCURACY, Quantiles
 from laion_dask.stats.representation import max_skew, min_skew, ndkl, skew
 from laion_dask.stats.significance import benjamini_hochberg, two_proportions, welch
 from laion_dask.stats.table import Table
-from laion_dask.stats.top import Top
 from laion_dask.stats.weat_tests import WEAT_TESTS
 
 __all__ = [
     "ACCURACY",
     "WEAT_TESTS",
     "HateComparison",
+    "HeavyHitters",
     "Quantiles",
     "Table",
-    "Top",
     "benjamini_hochberg",
     "compare_hate",
     "entropy",

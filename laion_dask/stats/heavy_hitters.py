@@ -199,9 +199,9 @@ class HeavyHitters:
 def _summed(states: Sequence[HeavyHitters]) -> tuple[pa.Array, np.ndarray]:
     """The labels of all, each once, and their counts added up."""
     coded = pa.concat_arrays([s.labels for s in states]).dictionary_encode()
-    counts = np.zeros(len(coded.dictionary), np.int64)
-    np.add.at(counts, coded.indices.to_numpy(), np.concatenate([s.counts for s in states]))
-    return coded.dictionary, counts
+    weights = np.concatenate([s.counts for s in states])  # sums below 2**53 are exact
+    counts = np.bincount(coded.indices.to_numpy(), weights, len(coded.dictionary))
+    return coded.dictionary, counts.astype(np.int64)
 
 
 def _ranked(labels: pa.Array, counts: np.ndarray, most: int) -> np.ndarray:

@@ -424,13 +424,10 @@ def scan(data, offsets, valid, valid_at, base, start, t, seen, rows, groups):
             hits = begins
             if high == 0 and long_end == 0:
                 hits, m, e = np.uint64(0), begins, ends
-                while m:  # four at a time, so that the processor guesses less often wrongly
+                for _ in range(8):  # most have no more, and the processor need not guess
                     hits |= _sift(data, at, m, e, sieve)
                     m, e = m & (m - _ONE), e & (e - _ONE)
-                    hits |= _sift(data, at, m, e, sieve)
-                    m, e = m & (m - _ONE), e & (e - _ONE)
-                    hits |= _sift(data, at, m, e, sieve)
-                    m, e = m & (m - _ONE), e & (e - _ONE)
+                while m:
                     hits |= _sift(data, at, m, e, sieve)
                     m, e = m & (m - _ONE), e & (e - _ONE)
             if n_active:  # whatever comes next may go on with a term

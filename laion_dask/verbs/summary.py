@@ -13,6 +13,7 @@ import pyarrow as pa
 from laion_dask.kernels.summary import DESCRIBED, THRESHOLDS, WHOLE, State, combined, contribution
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats import wilson
+from laion_dask.stats.heavy_hitters import HeavyHitters
 from laion_dask.verbs.rows import Rows, survey
 
 #: The shares at which LAION published quantiles: 0.05, 0.10, …, 0.95.
@@ -41,7 +42,8 @@ class Summary:
         Unsafe and watermarked: ``threshold, k, n, share, lo, hi`` with the 95 % Wilson interval,
         over the rows that have a score, and ``unscored``, those that have none.
     languages, domains : DataFrame
-        The most frequent, with count and share of all rows; ``undercount`` bounds the error.
+        The most frequent, with count and share of all rows; ``undercount`` is the most by which a
+        count can be too low, 0 up to a million of them.
     """
 
     n_rows: int
@@ -107,8 +109,8 @@ def _text(column, value) -> str:
 def summary(frame: dd.DataFrame) -> Summary:
     """Rows, nulls, quantiles, sizes, languages, domains, unsafe and watermarked shares. Eager.
 
-    One pass over all columns; the answer does not depend on partitioning, except for domain counts
-    beyond 100,000 distinct ones, which carry a bound.
+    One pass over all columns; the answer does not depend on partitioning. Domain counts are exact
+    up to a million distinct ones, and carry a bound beyond.
 
     Raises
     ------
@@ -183,12 +185,14 @@ def _tail(what: str, k: int, n: int, n_rows: int) -> dict:
     }
 
 
-def _most(name: str, top, n: int) -> pd.DataFrame:
+def _most(name: str, found: HeavyHitters, n: int) -> pd.DataFrame:
+    labels, least, most = found.heavy(_MOST)
+    told = zip(labels.to_pylist(), least.tolist(), (most - least).tolist(), strict=True)
     return _table(
         name,
         (
-            {name: label, "count": k, "share": _share(k, n), "undercount": top.undercount}
-            for label, k in top.most(_MOST)
+            {name: label, "count": k, "share": _share(k, n), "undercount": more}
+            for label, k, more in told
         ),
     )
 
