@@ -265,3 +265,10 @@ def test_a_statistic_of_which_all_is_left_out_is_an_empty_table(shards):
     told.of("count").plot()
     with pytest.raises(OptionError, match="Did you mean 'count'"):
         told.of("coumt")
+
+
+def test_an_index_that_has_a_name_is_shown(shards):
+    told = ld.read_shards(str(shards)).laion.stats(Count("language"), min_n=0)
+    pivot = told.pivot_table(index="group", columns="statistic", values="k", aggfunc="sum")
+    for shown in (pivot._repr_html_(), repr(pivot), pivot.to_markdown()):
+        assert "(null)" in shown and "group" in shown

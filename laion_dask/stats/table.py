@@ -17,8 +17,8 @@ COLUMNS = (
 )  # fmt: skip
 #: Those of them, and ``method``, that are there even where they are empty; they are not shown then.
 ALWAYS = ("term", "group", "threshold", "n", "k", "rate", "lo", "hi", "method")
-#: Rows that are shown on a screen.
-_MOST = 100
+#: Rows that are shown on a screen, and characters of a text.
+_MOST, _LONG = 100, 120
 #: The columns that hold whole numbers, as do those that begin with ``n_`` or ``k_``.
 WHOLE = ("n", "k", "undecided")
 
@@ -108,7 +108,7 @@ class Table(pd.DataFrame):
         Text from the data cannot break out of its cell, nor become markup.
         """
         head, cells = self._shown(len(self))
-        rule = ["---:" if pd.api.types.is_numeric_dtype(self[name]) else ":---" for name in head]
+        rule = ["---:" if self._is_number(name) else ":---" for name in head]
         rows = ([_markdown(text) for text in row] for row in [head, *cells])
         first, *rest = ("| " + " | ".join(row) + " |" for row in rows)
         lines = [first, "| " + " | ".join(rule) + " |", *rest]
@@ -123,17 +123,19 @@ class Table(pd.DataFrame):
     def _repr_html_(self) -> str:
         head, cells = self._shown(_MOST)
         heads = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-        body = "".join(
-            "<tr>" + "".join(f"<td><bdi>{html.escape(text)}</bdi></td>" for text in row) + "</tr>"
-            for row in cells
-        )
+        body = "".join("<tr>" + "".join(_cell(text) for text in row) + "</tr>" for row in cells)
         foot = "".join(f"<p>{html.escape(line)}</p>" for line in (*self._more(), *self._foot()))
         return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>{foot}"
 
+    def _is_number(self, name: str) -> bool:
+        return name in self and pd.api.types.is_numeric_dtype(self[name])
+
     def _shown(self, most: int) -> tuple[list[str], list[list[str]]]:
         """The columns that are not empty, and their first rows, as text that steers nothing."""
-        names = [name for name in self if self[name].notna().any()] or list(self)
-        rows = pd.DataFrame(self).loc[:, names].head(most).itertuples(index=False, name=None)
+        frame = pd.DataFrame(self)
+        frame = frame.reset_index() if any(frame.index.names) else frame
+        names = [name for name in frame if frame[name].notna().any()] or list(frame)
+        rows = frame[names].head(most).itertuples(index=False, name=None)
         return [_text(name) for name in names], [[_text(value) for value in row] for row in rows]
 
     def _more(self) -> list[str]:
@@ -142,8 +144,10 @@ class Table(pd.DataFrame):
     def _foot(self) -> list[str]:
         few, said = self.n_suppressed, list(self.caveats)
         if few:
-            what = "result rests" if few == 1 else "results rest"
-            said.append(f"{few:,} {what} on fewer than {self.attrs['min_n']:,} rows and left out.")
+            what, left = ("result rests", "is") if few == 1 else ("results rest", "are")
+            said.append(
+                f"{few:,} {what} on fewer than {self.attrs['min_n']:,} rows and {left} left out."
+            )
         rows = self.attrs.get("rows")
         if rows:
             parts = (f"{n:,} {name}" for name, n in rows.items() if name != "read")
@@ -185,6 +189,12 @@ def _text(value) -> str:
     if isinstance(value, (float, np.floating)):
         return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
     return "".join(visible(c) for c in str(value))
+
+
+def _cell(text: str) -> str:
+    """A cell of a page, in one line; long text is cut."""
+    shown = text if len(text) <= _LONG else text[:_LONG] + "…"
+    return f"<td><bdi style='white-space:nowrap'>{html.escape(shown)}</bdi></td>"
 
 
 def visible(c: str) -> str:
