@@ -37,7 +37,8 @@ METHODS: dict[str, tuple[str, ...]] = {
     ),
     "intersections": (
         "Observed captions that mention both, over those expected if the two mentions were "
-        "independent.",
+        "independent (interval: log of the observed share, delta method). A word may be of both "
+        "lists, such as girl: then the two go together by definition.",
     ),
     "curve": ("The share of a group's scored rows above each threshold, with Wilson's interval.",),
     "exclusion": (
