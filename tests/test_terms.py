@@ -1,5 +1,6 @@
 """Terms in captions, against polars' regular expressions and a slow, obvious loop."""
 
+import os
 import pickle
 import re
 import subprocess
@@ -544,3 +545,20 @@ def test_importing_the_package_does_not_import_numba():
     code = "import sys, laion_dask, laion_dask.terms; print('numba' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+RUNS = """
+from laion_dask.terms import terms
+which = terms(["woman"])
+for size in range(60, 70):
+    run = "woman\N{EM DASH}".encode() + b"y" * (size - 8)
+    captions = [before + run.decode() for before in ("", "x ", "hello there, ", "y" * 63 + " ")]
+    assert which.masks(captions).all(), size
+"""
+
+
+def test_a_run_of_64_bytes_at_the_end_on_any_processor(tmp_path):
+    """A shift by 64 has no value: a processor with BMI2 gives another than one without."""
+    for cpu in ({}, {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}):
+        environment = {**os.environ, **cpu, "NUMBA_CACHE_DIR": str(tmp_path)}
+        subprocess.run([sys.executable, "-c", RUNS], env=environment, check=True)

@@ -20,6 +20,7 @@ from numba.extending import intrinsic
 
 WORD, SPACE, HYPHEN, APOSTROPHE = 1, 2, 4, 8
 _ONE, _FOLD = np.uint64(1), np.uint64(0x2020202020202020)
+_ALL_ONES, _63 = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(63)
 # Odd constants with well-spread bits: 2^64 over the golden ratio, and two of xxHash64.
 _K0 = np.uint64(0x9E3779B97F4A7C15)
 _K1 = np.uint64(0xC2B2AE3D27D4EB4F)
@@ -128,7 +129,7 @@ def _hash_begin(data, at, length):
 
     Reads eight bytes from ``at`` on, however short the word.
     """
-    few = np.uint64(8 * max(8 - length, 0))
+    few = np.uint64(8 * max(8 - length, 0)) & _63  # a shift by 64 or more has no value
     return (((_eight(data, at) | _FOLD) << few) ^ np.uint64(length)) * _K0
 
 
@@ -437,7 +438,7 @@ def scan(data, offsets, valid, valid_at, base, start, t, seen, rows, groups):
                 hits &= hits - _ONE
                 a = at + np.int64(s)
                 b = min(a + np.int64(_zeros_below(ends >> s)), then)
-                odd = high >> s & ((_ONE << np.uint64(b - a)) - _ONE) != 0
+                odd = high >> s & (_ALL_ONES >> np.uint64(64 - (b - a))) != 0  # 1 to 64 bits
                 if long_end:
                     b, odd = long_end, high != 0
                 while a < b:
