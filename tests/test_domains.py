@@ -136,6 +136,12 @@ def test_real_addresses():
         assert read(urls, level) == [by_the_book(host, level) for host in expected]
 
 
+def test_hosts_of_endless_dots_take_no_endless_time():
+    dots = "." * 1_000_000
+    urls = [f"http://{dots}x/", f"http://x{dots}:80/", f"http://{' .' * 500_000}x/", "//" + dots]
+    assert read(urls) == [None, "x", None, None]
+
+
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
 def test_chunks_slices_and_kinds_do_not_matter(kind):
     whole = read(URLS, "domain")
