@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from laion_dask.stats import (
     welch,
     wilson,
 )
+from laion_dask.stats import intervals
 
 #: a of a + b in the first group, c of c + d in the second: the ratio of shares with its interval,
 #: the ratio of odds with its interval. By statsmodels 0.15.0, Table2x2.
@@ -280,6 +282,22 @@ def test_shards_in_any_order_and_empty_ones():
     assert shard_bootstrap(k, n, seed=1) != found
     wide = shard_bootstrap(k, n, level=0.99)
     assert wide[0] < found[0] < k.sum() / n.sum() < found[1] < wide[1]
+
+
+def test_very_many_shards_are_drawn_in_little_memory(monkeypatch):
+    draw = np.random.default_rng(6)
+    few = drawn_shards(draw, 50, 0.1, 50, 100)
+    wanted = shard_bootstrap(*few)
+    for name, value in (("_KEPT", 0), ("_BLOCK", 77)):  # the same draws, in other blocks
+        monkeypatch.setattr(intervals, name, value)
+        assert shard_bootstrap(*few) == wanted
+    monkeypatch.undo()
+    k, n = drawn_shards(draw, 200_000, 0.3, 40, 200)
+    tracemalloc.start()
+    shard_bootstrap(k, n, n_resamples=100)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 60e6  # the draws together would be 80 MB, and 160 MB as floats
 
 
 def test_what_the_bootstrap_cannot_know():

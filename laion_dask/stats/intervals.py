@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -9,6 +10,9 @@ import numpy as np
 from laion_dask.errors import OptionError
 from laion_dask.stats.checks import Numbers, counts, plain, shares, whole, z_of
 
+#: Draws of shards are kept for the next group up to so many numbers (16 MB); others are made anew,
+#: a block at a time: there may be hundreds of thousands of shards.
+_KEPT, _BLOCK = 1 << 23, 1 << 20
 
 def wilson(k: Numbers, n: Numbers, level: float = 0.95) -> tuple:
     """The Wilson score interval of a share.
@@ -202,7 +206,7 @@ def shard_bootstrap(
         return 0.0, 1.0
     if np.ptp(k / n) == 0:
         return wilson(k.sum(), n.sum(), level)
-    drawn = _drawn_shares(k, n, _draws(m, n_resamples, seed))
+    drawn = _drawn_shares(k, n, n_resamples, seed)
     p = k.sum() / n.sum()
     half = _t(level, m - 1) * drawn.std(ddof=1) * np.sqrt(m / (m - 1)) / (p * (1 - p))
     odds = p / (1 - p)
@@ -210,24 +214,32 @@ def shard_bootstrap(
         return float(1 / (1 + np.exp(half) / odds)), float(1 / (1 + np.exp(-half) / odds))
 
 
-def _drawn_shares(k: np.ndarray, n: np.ndarray, draws: np.ndarray) -> np.ndarray:
+def _drawn_shares(k: np.ndarray, n: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:
     """The share of all rows in each draw of shards, (n_resamples,); sums are exact below 2**53."""
-    found = np.empty(len(draws))
-    for start in range(0, len(draws), 256):
-        some = draws[start : start + 256].astype(np.float64)
-        found[start : start + 256] = (some @ k) / (some @ n)
+    found, at = np.empty(n_resamples), 0
+    made = _kept_draws if len(k) * n_resamples <= _KEPT else _draws
+    for draws in made(len(k), n_resamples, seed):
+        some = draws.astype(np.float64)
+        found[at : at + len(some)] = (some @ k) / (some @ n)
+        at += len(some)
     return found
 
 
 @lru_cache(maxsize=4)
-def _draws(shards: int, n_resamples: int, seed: int) -> np.ndarray:
-    """How often each shard is drawn, (n_resamples, shards)."""
+def _kept_draws(shards: int, n_resamples: int, seed: int) -> tuple[np.ndarray, ...]:
+    """As `_draws`, for groups that have rows in equally many shards."""
+    return tuple(_draws(shards, n_resamples, seed))
+
+
+def _draws(shards: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each shard is drawn, (some of n_resamples, shards) at a time."""
     rng = np.random.default_rng(seed)
-    drawn = np.empty((n_resamples, shards), np.min_scalar_type(shards))
-    for row in drawn:
-        row[:] = np.bincount(rng.integers(0, shards, shards), minlength=shards)
-    drawn.flags.writeable = False
-    return drawn
+    step = max(1, min(256, _BLOCK // shards))
+    for at in range(0, n_resamples, step):
+        drawn = np.empty((min(step, n_resamples - at), shards), np.min_scalar_type(shards))
+        for row in drawn:
+            row[:] = np.bincount(rng.integers(0, shards, shards), minlength=shards)
+        yield drawn
 
 
 @lru_cache(maxsize=64)
