@@ -97,6 +97,17 @@ def test_every_number_against_pandas(shards):
     assert told.domains["count"].to_dict() == wanted
 
 
+def test_a_score_at_the_threshold_is_not_above_it(tmp_path):
+    """As in a filter: 0.8 in float32 is 0.8, though it is more than 0.8 in float64."""
+    for kind in (pa.float32(), pa.float64()):
+        scores = pa.array([0.8, 0.8, 0.9, 0.1, None], kind)
+        table = pa.table({"text": ["x"] * 5, "pwatermark": scores, "punsafe": scores})
+        frame = ld.read_shards(write_shard(tmp_path / str(kind) / "p.parquet", table))
+        told, rates = frame.laion.summary(), frame.laion.stats(ld.rates("pwatermark > 0.8"), min_n=0)
+        assert told.shares.loc["watermarked", ["k", "n"]].tolist() == [1, 4]
+        assert rates["k"].tolist() == [1] == [len(frame.laion.where("pwatermark > 0.8"))]
+
+
 def test_of_a_filtered_frame(shards):
     frame = ld.read_shards(shards, where="similarity > 0.2").laion.where("width >= 500")
     told = frame.laion.summary()

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.kernels.domains import hosts, labels_of
+from laion_dask.kinds import kind_of_arrow
 from laion_dask.stats.heavy_hitters import HeavyHitters
 from laion_dask.stats.quantiles import Quantiles
 
@@ -53,6 +54,8 @@ def contribution(table: pa.Table) -> State:
         if name in have:
             scored = _numbers(table[name])
             scored = scored[~np.isnan(scored)]
+            if kind_of_arrow(table[name].type) == "float32":  # as in a filter, or a rate
+                threshold = float(np.float32(threshold))
             state.over[name] = (int((scored > threshold).sum()), len(scored))
     if {"width", "height"} <= have:
         smaller = np.fmin(_numbers(table["width"]), _numbers(table["height"]))
