@@ -122,3 +122,12 @@ def test_merge_order_does_not_matter(dtype, capacity):
         assert ahead == tree == whole
         assert ahead.mean == whole.mean  # to the last bit
         assert ahead.at(SHARES) == whole.at(SHARES)
+
+
+@pytest.mark.parametrize("n", [100, 10**8, 5_850_000_000])
+def test_ranks_are_exact_however_many_rows(n):
+    for hundredths in range(1, 100):
+        share, k = hundredths / 100, n // 100 * hundredths
+        for low, value in ((k, 1.0), (k - 1, 2.0)):
+            counts = np.array([low, n - low])
+            assert Quantiles(np.array([1.0, 2.0]), counts).at([share]) == [value]

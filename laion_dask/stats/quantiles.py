@@ -108,7 +108,8 @@ class Quantiles:
         if not len(self.keys):
             return [float("nan") for _ in shares]
         reached = np.cumsum(self.counts)
-        ranks = [max(1, ceil(q * int(reached[-1]) - 1e-9)) for q in shares]
+        # A share as it is written: 0.15 of 100 are 15, in floats and among 5,850,000,000 too.
+        ranks = [max(1, ceil(Fraction(repr(float(q))) * int(reached[-1]))) for q in shares]
         keys = [self.keys[int(np.searchsorted(reached, r))].item() for r in ranks]
         return keys if self.is_exact else [_value(key) for key in keys]
 
