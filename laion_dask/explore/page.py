@@ -246,8 +246,8 @@ def _left_out(table: pd.DataFrame, most: int) -> Iterable[str]:
     yield from getattr(table, "caveats", ())
     few = int(table.attrs.get("suppressed", 0))
     if few:
-        rest = "result rests" if few == 1 else "results rest"
-        yield f"{few:,} {rest} on fewer than {table.attrs['min_n']:,} rows and are left out."
+        rest, are = ("result rests", "is") if few == 1 else ("results rest", "are")
+        yield f"{few:,} {rest} on fewer than {table.attrs['min_n']:,} rows and {are} left out."
 
 
 def _cell(value, tell: Callable[[float], str]) -> str:

@@ -25,7 +25,7 @@ WHOLE = ("n", "k", "undecided")
 
 #: What every table says in which these words stand; no option leaves it out.
 CAVEATS = {
-    "(model-assigned)": (
+    "model-assigned": (
         "Perceived, model-assigned: what a CLIP model finds nearest among the prompts it was "
         "given. It is not who anybody is or says to be, and it errs more on some people than on "
         "others. It describes a collection; no decision about a person can rest on it."

@@ -26,10 +26,10 @@ from laion_dask.verbs.statistics import reporting
 
 #: The fewest rows that counts are told of.
 LEAST_N = 30
-#: Stands in every row of a result, and brings the caveat with it.
-MARK = "(model-assigned)"
+#: Stands in every row of a result, in two columns, and brings the caveat with it.
+MARK = "model-assigned"
 NOT_ASSIGNED = "not assigned"
-NAME = "perceived, model-assigned"
+NAME = f"perceived, {MARK}"
 
 
 def perceived(
@@ -151,7 +151,7 @@ def _group_rows(
 ) -> Iterator[dict]:
     *assigned, unscored = counts.tolist()
     n = sum(assigned)
-    term = f"perceived {axis.name} {MARK}"
+    term = f"perceived {axis.name} ({MARK})"
     for label, k in zip((*axis.labels, NOT_ASSIGNED), assigned, strict=True):
         lo, hi = wilson(k, n, how.level)
         if question.by is None:
