@@ -33,7 +33,8 @@ METHODS: dict[str, tuple[str, ...]] = {
     "cooccurrence": (
         "nPMI(w, g) = ln[p(w,g) / (p(w) p(g))] / -ln p(w,g), p being shares of captions that "
         "mention them (Bouma 2009). The PMI bias of w is PMI(w, a) - PMI(w, b), with the interval "
-        "of the log odds ratio (Valentini et al. 2021).",
+        "of the log odds ratio (Valentini et al. 2021). A term that is in both lists, as actress "
+        "is, goes with its group by that alone.",
     ),
     "intersections": (
         "Observed captions that mention both, over those expected if the two mentions were "

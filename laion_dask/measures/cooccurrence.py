@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from laion_dask.errors import OptionError
+from laion_dask.errors import OptionError, did_you_mean
 from laion_dask.measures.base import Part, Reporting, Statistic
 from laion_dask.measures.counts import Counts, added
 from laion_dask.measures.crossed import (
@@ -49,7 +49,15 @@ class Cooccurrence(Statistic):
     name = "cooccurrence"
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
-        return replace(self, words=self.words.bind(kinds), by=self.by.bind(kinds))
+        by = self.by.bind(kinds)
+        known = getattr(by, "labels", None)  # of a column they are known when it was read
+        for group in sum(self.pairs or (), ()):
+            if known is not None and group not in known:
+                raise OptionError(
+                    f"pairs has {group!r}, which is no group of {by.axis!r}."
+                    f"{did_you_mean(group, known)}"
+                )
+        return replace(self, words=self.words.bind(kinds), by=by)
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -102,7 +110,7 @@ def cooccurrence(
     by : str or Grouping
         Such as ``ld.terms("gender")``.
     pairs : sequence of pairs of str, optional
-        The groups of ``by`` to be compared, such as ``[("female", "male")]``; by default every
+        The groups of ``by`` to be compared, such as ``[("woman", "man")]``; by default every
         pair when there are at most 10 groups, the larger group first, and else none.
 
     Returns
@@ -126,14 +134,16 @@ def cooccurrence(
         or the two. ``n`` is the smallest of the word's documents and the groups': what the result
         rests on, and what is compared with ``min_n``, so that rare words do not come first.
 
-        A document in both groups of a pair is counted with both, which makes the bias's interval
+        A term that is in both lists goes with its group by that alone: "actress" is an occupation
+        and a word for a woman. A document in both groups of a pair is counted with both, which makes the bias's interval
         rather too wide. Intervals and p take documents as independent; those of one shard may not
         be, and copies of a caption are not.
 
     Raises
     ------
     OptionError
-        When an argument is not of its type, or the two groupings are the same.
+        When an argument is not of its type, or the two groupings are the same; once bound, when
+        a pair names no group of a term list.
 
     References
     ----------
@@ -156,7 +166,7 @@ def _pairs(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         two = tuple(pair) if isinstance(pair, (list, tuple)) else ()
         if len(two) != 2 or not all(isinstance(g, str) for g in two) or two[0] == two[1]:
             raise OptionError(
-                f"pairs has {pair!r}. Expected two different groups, such as ('female', 'male')."
+                f"pairs has {pair!r}. Expected two different groups, such as ('woman', 'man')."
             )
         wanted.append(two)
     return tuple(dict.fromkeys(wanted))

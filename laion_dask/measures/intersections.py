@@ -83,7 +83,8 @@ def intersections(*groupings: str | Grouping) -> Intersections:
         ``n_group``, ``n_group_2``, ``n_rows``, ``undecided``
             Rows in each of the groups, all rows that are decided, and the rest.
 
-        Intervals and p take rows as independent; those of one shard may not be.
+        A term that is in two lists makes a pair by itself: "grandmother" tells a gender and an
+        age. Intervals and p take rows as independent; those of one shard may not be.
 
     Raises
     ------
