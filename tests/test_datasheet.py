@@ -127,6 +127,17 @@ def test_a_frame_with_nothing_to_tell(tmp_path):
     assert "<b>0</b>read" in page.read_text(encoding="utf-8")
 
 
+def test_a_language_called_as_a_number_of_another_kind(tmp_path):
+    languages = ["mean", "quantile 0.50", "(all)", "en"]
+    table = laion_table(400, odd=False)
+    place = table.column_names.index("LANGUAGE")
+    table = table.set_column(place, "LANGUAGE", pa.array(languages * 100))
+    write_shard(tmp_path / "a.parquet", table)
+    page = ld.read_shards(str(tmp_path)).laion.report(tmp_path / "page.html")
+    quantiles = page.read_text(encoding="utf-8").partition("quantiles of")[2].partition("</table>")
+    assert "similarity" in quantiles[0] and "language" not in quantiles[0]
+
+
 def test_what_is_wrong_is_said_before_anything_is_read(corpus, tmp_path):
     frame = ld.read_shards(corpus)
     with dask.config.set(scheduler=refuse):

@@ -145,7 +145,8 @@ def _account(told: Table) -> str:
 def _describe(told: Table) -> str:
     if "value" not in told:
         told = told.assign(value=np.nan)
-    quantiles = told[told["group"].str.startswith("quantile")]
+    numbers = told[told["value"].notna()]  # a language may be called "mean" or "quantile 0.50"
+    quantiles = numbers[numbers["group"].str.startswith("quantile")]
     curves = [
         Curve(name.replace("_", " "), SHARES, rows["value"].to_list())
         for name, rows in quantiles.groupby("term", sort=False)
@@ -158,7 +159,7 @@ def _describe(told: Table) -> str:
         tell="{:,.0f}".format,
         log=True,
     )
-    table = _quantiles(quantiles, told) if len(quantiles) else ""
+    table = _quantiles(quantiles, numbers) if len(quantiles) else ""
     shares = told[told["rate"].notna() & (told["term"] != "language")]
     columns = _columns(shares, ("term", "group", "threshold", "n", "k", "rate"))
     return section(
@@ -169,12 +170,12 @@ def _describe(told: Table) -> str:
     )
 
 
-def _quantiles(rows: Table, told: Table) -> str:
+def _quantiles(rows: Table, numbers: Table) -> str:
     """A line a column: some of its quantiles, and its mean."""
     wide = rows.assign(share=rows["group"].str.removeprefix("quantile "))
     wide = wide.pivot(index="term", columns="share", values="value").reset_index()
     few = [share for share in ("0.05", "0.25", "0.50", "0.75", "0.95") if share in wide]
-    means = told[told["group"] == "mean"].set_index("term")["value"]
+    means = numbers[numbers["group"] == "mean"].set_index("term")["value"]
     found = wide[["term", *few]].assign(mean=wide["term"].map(means))
     return results(found, named={"term": "quantiles of"})
 
