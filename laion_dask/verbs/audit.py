@@ -15,23 +15,21 @@ from laion_dask.measures.groups import ByColumn, Grouping
 from laion_dask.stats.table import Table, suppressed, table
 from laion_dask.terms import terms
 from laion_dask.verbs.rows import Rows
+from laion_dask.verbs.standard import LISTS
 from laion_dask.verbs.statistics import bind, collect, reporting
-
-#: The packaged term lists that name groups of people.
-_PEOPLE = ("gender", "age", "religion", "nationality", "ethnicity", "orientation", "disability")
 
 
 def default_axes(frame: dd.DataFrame) -> tuple[Grouping, ...]:
     """By what a report audits a frame: its languages, and the people its captions mention.
 
-    None where it has neither a column ``language`` nor ``text``.
+    Empty where it has neither a column ``language`` nor ``text``.
     """
     kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
     found: list[Grouping] = []
     if kinds.get("language") == "string":
         found.append(ByColumn("language"))
     if kinds.get("text") == "string":
-        found += [terms(name) for name in _PEOPLE]
+        found += [terms(name) for name in LISTS]
     return tuple(found)
 
 
