@@ -27,6 +27,7 @@ HOSTILE = [
     "&lt;b&gt; &amp;",
     "</td></tr></table>",
     "'\"><img src=x onerror=alert(1)>",
+    "www.evil.example http://x.example/y HTTPS://Z a@b.example",
     "",
 ]
 
@@ -74,7 +75,7 @@ def test_markdown_has_one_line_a_row_and_as_many_cells_as_columns():
 
 def rendered(cell: str) -> str:
     """What a reader of Markdown sees: backslashes taken off punctuation, entities resolved."""
-    return html.unescape(re.sub(r"\\([\\`*_\[\]|#~!$])", r"\1", cell))
+    return html.unescape(re.sub(r"\\([\\`*_\[\]|#~!$./@])", r"\1", cell))
 
 
 def test_markdown_shows_the_text_and_nothing_of_it_acts():
@@ -82,6 +83,7 @@ def test_markdown_shows_the_text_and_nothing_of_it_acts():
     plain = re.sub(r"\\[\\`*_\[\]|#~!$]", "", text)
     for sign in ("<", ">", "`", "*", "[", "]", "~", "#", "!", "$"):
         assert sign not in plain.replace("| :--- | :--- | ---: | ---: | :--- |", "")
+    assert not re.search(r"(?i)www\.|://|\w@", text)  # of which GitHub makes links
     for line, hostile in zip(rows_of_markdown(text)[2:], HOSTILE, strict=True):
         cell = re.split(r"(?<!\\)(?:\\\\)*\| ", line)[2].strip()
         if hostile.isprintable():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -207,5 +208,9 @@ _MARKUP = str.maketrans(
 )
 
 
+#: What GitHub makes a link of without being asked, cut in two.
+_LINKED = re.compile(r"(?i)\bwww(?=\.)|:(?=//)|(?<=\w)(?=@)")
+
+
 def _markdown(text: str) -> str:
-    return text.translate(_MARKUP)
+    return _LINKED.sub(r"\g<0>\\", text.translate(_MARKUP))
