@@ -18,6 +18,7 @@ from laion_dask.errors import ColumnError, OptionError, ShardError
 from laion_dask.io.scan import Scan
 from laion_dask.measures import ByColumn, Members, Part, Reporting, Statistic, grouping, members
 from laion_dask.stats import wilson
+from laion_dask.verbs.statistics import reporting
 
 pytestmark = both
 
@@ -272,3 +273,9 @@ def test_an_index_that_has_a_name_is_shown(shards):
     pivot = told.pivot_table(index="group", columns="statistic", values="k", aggfunc="sum")
     for shown in (pivot._repr_html_(), repr(pivot), pivot.to_markdown()):
         assert "(null)" in shown and "group" in shown
+
+
+@pytest.mark.parametrize("level", ["0.95", None, 0, 1, float("nan")])
+def test_a_level_that_is_none(level):
+    with pytest.raises(OptionError, match="level is"):
+        reporting(level, 30)

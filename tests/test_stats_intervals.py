@@ -15,6 +15,7 @@ from scipy import stats as theirs
 from laion_dask.errors import OptionError
 from laion_dask.stats import (
     benjamini_hochberg,
+    intervals,
     odds_ratio,
     risk_ratio,
     shard_bootstrap,
@@ -22,7 +23,6 @@ from laion_dask.stats import (
     welch,
     wilson,
 )
-from laion_dask.stats import intervals
 
 #: a of a + b in the first group, c of c + d in the second: the ratio of shares with its interval,
 #: the ratio of odds with its interval. By statsmodels 0.15.0, Table2x2.

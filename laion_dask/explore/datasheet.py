@@ -160,7 +160,7 @@ def _describe(told: Table) -> str:
         log=True,
     )
     table = _quantiles(quantiles, numbers) if len(quantiles) else ""
-    shares = told[told["rate"].notna() & (told["term"] != "language")]
+    shares = told[told["rate"].notna() & told["axis"].isna()]
     columns = _columns(shares, ("term", "group", "threshold", "n", "k", "rate"))
     return section(
         "Images and captions",
@@ -219,8 +219,8 @@ def _axis(rows: Table) -> str:
 
 def _by_group(term: str, rows: Table) -> str:
     """Every group's rate of an expression, and how it compares with the rest."""
-    overall = rows.loc[rows["group"] == "(all)", "rate"]
-    groups = rows[(rows["group"] != "(all)") & rows["axis"].notna()]
+    overall = rows.loc[rows["axis"].isna(), "rate"]  # a group may be called "(all)"
+    groups = rows[rows["axis"].notna()]
     groups = groups[groups["ratio"].notna()]  # not the rows in no group, where they are all
     groups = _marked(groups, groups["axis"] + ": " + groups["group"])
     line = float(overall.iloc[0]) if len(overall) else None

@@ -83,9 +83,11 @@ def _told(state: State, how: Reporting) -> Iterator[dict]:
     for column, (k, scored) in state.over.items():
         found = {"term": column, "group": "above", "threshold": THRESHOLDS[column]}
         yield {**found, **_share(k, scored, how)}
-    languages, least, _ = state.languages.heavy(20)
-    for language, k in zip(languages.to_pylist(), least.tolist(), strict=True):
-        yield {"term": "language", "group": language, **_share(k, n, how)}
+    languages, least, most = state.languages.heavy(20)
+    for language, k, high in zip(languages.to_pylist(), least.tolist(), most.tolist(), strict=True):
+        found = {"term": "language", "axis": "language", "group": language, **_share(k, n, how)}
+        more = f"; k at most {high - k:,} too low"
+        yield {**found, "method": f"Wilson{more}"} if high > k else found
 
 
 def _share(k: int, n: int, how: Reporting) -> dict:

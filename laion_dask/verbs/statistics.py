@@ -61,8 +61,8 @@ def reporting(level: float, min_n: int) -> Reporting:
     OptionError
         When one is out of its range.
     """
-    if not 0 < level < 1:
-        raise OptionError(f"level is {level}. Expected a share between 0 and 1, such as 0.95.")
+    if not isinstance(level, (int, float)) or not 0 < level < 1:
+        raise OptionError(f"level is {level!r}. Expected a share between 0 and 1, such as 0.95.")
     if isinstance(min_n, bool) or not isinstance(min_n, int) or min_n < 0:
         raise OptionError(f"min_n is {min_n!r}. Expected a whole number of rows, such as 30.")
     return Reporting(level, min_n)
