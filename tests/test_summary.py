@@ -103,7 +103,8 @@ def test_a_score_at_the_threshold_is_not_above_it(tmp_path):
         scores = pa.array([0.8, 0.8, 0.9, 0.1, None], kind)
         table = pa.table({"text": ["x"] * 5, "pwatermark": scores, "punsafe": scores})
         frame = ld.read_shards(write_shard(tmp_path / str(kind) / "p.parquet", table))
-        told, rates = frame.laion.summary(), frame.laion.stats(ld.rates("pwatermark > 0.8"), min_n=0)
+        told = frame.laion.summary()
+        rates = frame.laion.stats(ld.rates("pwatermark > 0.8"), min_n=0)
         assert told.shares.loc["watermarked", ["k", "n"]].tolist() == [1, 4]
         assert rates["k"].tolist() == [1] == [len(frame.laion.where("pwatermark > 0.8"))]
 

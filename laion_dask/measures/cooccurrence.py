@@ -135,9 +135,9 @@ def cooccurrence(
         rests on, and what is compared with ``min_n``, so that rare words do not come first.
 
         A term that is in both lists goes with its group by that alone: "actress" is an occupation
-        and a word for a woman. A document in both groups of a pair is counted with both, which makes the bias's interval
-        rather too wide. Intervals and p take documents as independent; those of one shard may not
-        be, and copies of a caption are not.
+        and a word for a woman. A document in both groups of a pair is counted with both, which
+        makes the bias's interval rather too wide. Intervals and p take documents as independent;
+        those of one shard may not be, and copies of a caption are not.
 
     Raises
     ------
