@@ -98,6 +98,16 @@ def _scanned(expr: Expr) -> set[Piece]:
     return {piece for node in nodes for piece in _pieces(node)}
 
 
+def refuse_repeats(frame: dd.DataFrame) -> None:
+    """Refuse a frame that lays two branches of one scan end to end.
+
+    Raises
+    ------
+    ProvenanceError
+    """
+    _check_branches(_expr(frame, optimized=True))
+
+
 def _check_branches(expr: Expr) -> None:
     """Refuse an expression that lays two branches of one scan end to end."""
     for node in expr.walk():

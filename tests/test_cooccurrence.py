@@ -285,7 +285,7 @@ def test_what_makes_no_sense_is_refused_at_once(shards):
             ld.statistics(frame, intersections("langage", JOBS))
         with pytest.raises(ColumnError, match="Did you mean"):
             ld.statistics(frame, cooccurrence(JOBS, by="langage"))
-        with pytest.raises(OptionError, match="'femal'.* Did you mean 'female'"):
+        with pytest.raises(OptionError, match=r"'femal'.* Did you mean 'female'"):
             two = ld.terms({"female": ["she"], "male": ["he"]})
             ld.statistics(frame, cooccurrence(JOBS, by=two, pairs=[("femal", "male")]))
 

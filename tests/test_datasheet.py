@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 import laion_dask as ld
 from laion_dask.cli import app
-from laion_dask.errors import OptionError
+from laion_dask.errors import ExportError, OptionError
+from laion_dask.explore.datasheet import write_datasheet
 from laion_dask.explore.lines import Curve, lines
 
 HOSTILE = "<script>alert(1)</script> a woman doctor <img src=x onerror=alert(2)> \u202e"
@@ -180,3 +181,39 @@ def test_lines_of_nothing_and_of_odd_values():
         ElementTree.fromstring(drawn)
     one = lines([Curve("a", [3], [3])], title="t", x_title="x")
     ElementTree.fromstring(one)
+
+
+def test_a_frame_in_which_nobody_is_mentioned(tmp_path):
+    """No group has a rest to compare with, so there is no ratio anywhere."""
+    columns = {"URL": ["http://a.com/1"] * 60, "punsafe": np.linspace(0, 1, 60)}
+    for text in ("a red star", "a man"):
+        shard = tmp_path / f"{text}.parquet"
+        write_shard(shard, pa.table({**columns, "TEXT": [text] * 60}))
+        for min_n in (1, 30):
+            out = ld.read_shards(str(shard)).laion.report(tmp_path / "p.html", min_n=min_n)
+            assert "Rows with punsafe" in out.read_text("utf-8")
+        told = ld.read_shards(str(shard)).laion.stats(ld.rates("punsafe > 0.5", by=ld.terms("age")))
+        assert told.of("rates")["ratio"].isna().all()
+
+
+def test_it_names_its_term_lists_and_detector(corpus, tmp_path):
+    frame = ld.read_shards(corpus)[["text"]].laion.language()
+    page = frame.laion.report(tmp_path / "p.html").read_text("utf-8")
+    assert "gender, version 1: Zhao" in page and "occupations, version" in page
+    assert "py3langid" in page
+
+
+def test_a_place_where_no_page_can_be_is_refused_at_once(corpus, tmp_path):
+    frame = ld.read_shards(corpus)
+    with dask.config.set(scheduler=refuse):
+        for place in (tmp_path, tmp_path / "none" / "page.html"):
+            with pytest.raises(ExportError, match=r"Name a file|Make it first"):
+                frame.laion.report(place)
+    done = CliRunner().invoke(app, ["report", corpus, str(tmp_path / "no" / "p.html")])
+    assert done.exit_code == 1
+
+
+def test_other_statistics_are_told_too(corpus, tmp_path):
+    told = ld.read_shards(corpus).laion.audit("punsafe < 0.5", by="language")
+    page = write_datasheet(told, tmp_path / "p.html").read_text("utf-8")
+    assert "<h2>exclusion</h2>" in page and "under-represented" in page

@@ -128,6 +128,10 @@ class TestPure:
         found = exclusion([70, 30], [60, 20], ["a", "b"], reference={"a": 1})
         assert math.isnan(found["share_expected"][1]) and not found["flagged"].any()
 
+    def test_groups_without_names_have_numbers(self):
+        found = exclusion([10, 20], [5, 15], "gender")
+        assert found["axis"].tolist() == ["gender"] * 2 and found["group"].tolist() == ["0", "1"]
+
     def test_sureness_allows_for_the_number_of_groups(self):
         draw = np.random.default_rng(1)
         n = np.full(200, 500)
@@ -142,7 +146,6 @@ class TestPure:
             (([1, 2], [1], ["a", "b"]), "2 counts before, 1 after, and 2 groups"),
             (([1, 2], [1, 2], ["a", "a"]), "twice"),
             (([1, 2], [1, 2]), "groups' names"),
-            (([1, 2], [1, 2], "ab"), "groups' names"),
             (({"a": 1}, {"b": 0}), "has not"),
             (([1.5], [1], ["a"]), "whole number"),
             (([True], [1], ["a"]), "whole number"),

@@ -98,7 +98,7 @@ def test_counts_against_a_loop(data):
     assert found.attrs["rows"] == {
         "read": 351, "kept": 351, "dropped": 0, "unscored": 0, "rejected": 0,
     }  # fmt: skip
-    assert "axis" not in found
+    assert found["axis"].isna().all()
     assert set(found["statistic"]) == {"perceived, model-assigned"}
 
 
@@ -389,3 +389,14 @@ def test_frames_without_rows(data):
         found = perceived(empty, data.embeddings, data.prompts, by=by)
         assert len(found) == 0 and found.caveats == (CAVEAT,) and found.attrs["rows"]["read"] == 351
         assert {"term", "n", "k", "rate", "lo", "hi", "unscored"} <= set(found.columns)
+
+
+def test_one_row_many_times_over_is_refused(data):
+    import dask.dataframe as dd
+
+    one = data.frame.laion.where("shard == 0 and row == 9")
+    with pytest.raises(ProvenanceError, match="end to end"):
+        perceived(dd.concat([one] * 30), data.embeddings, data.prompts)
+    copied = one.map_partitions(lambda part: pd.concat([part] * 40), meta=one._meta)
+    with pytest.raises(ProvenanceError, match="more than once"):
+        perceived(copied, data.embeddings, data.prompts)

@@ -273,6 +273,9 @@ def test_an_index_that_has_a_name_is_shown(shards):
     pivot = told.pivot_table(index="group", columns="statistic", values="k", aggfunc="sum")
     for shown in (pivot._repr_html_(), repr(pivot), pivot.to_markdown()):
         assert "(null)" in shown and "group" in shown
+    for odd in (told.rename(columns={"k": 0}), told.T, told[["n", "n"]], told.set_index("group")):
+        assert odd.to_markdown() and odd._repr_html_() and repr(odd)
+    assert "language" not in told.set_index("group").to_markdown()
 
 
 @pytest.mark.parametrize("level", ["0.95", None, 0, 1, float("nan")])

@@ -17,6 +17,7 @@ from laion_dask.explore.methods import CAVEATS, METHODS
 from laion_dask.explore.page import (
     boxes,
     caveat,
+    check_place,
     code,
     facts,
     folded,
@@ -33,6 +34,7 @@ from laion_dask.explore.page import (
 from laion_dask.measures.describe import SHARES
 from laion_dask.schema import recognise
 from laion_dask.stats.table import Table
+from laion_dask.terms import term_lists, terms
 from laion_dask.verbs.export import counted, megabytes
 from laion_dask.verbs.standard import standard_statistics
 from laion_dask.verbs.statistics import statistics
@@ -74,6 +76,7 @@ def report(
     OSError
         When the page cannot be written there.
     """
+    check_place(path)
     told = statistics(frame, *standard_statistics(frame), level=level, min_n=min_n)
     return write_datasheet(told, path, title=title, origin=_origin(frame), level=level)
 
@@ -98,13 +101,16 @@ def write_datasheet(
     level : float
         The coverage that is named.
     """
-    have = set(told["statistic"]) if "statistic" in told else set()
+    have = list(dict.fromkeys(told["statistic"])) if "statistic" in told else []
+    others = [name for name in have if name not in _SECTIONS]
     sections = [
         section("What was read", _account(told), facts(origin or {})),
         caveat(CAVEATS[0]),
         *(make(_alone(told, name)) for name, make in _SECTIONS.items() if name in have),
+        *(section(name, results(_alone(told, name))) for name in others),
         section("How to read this", note(f"Intervals cover {percent(level)}.")),
-        *(notes(METHODS[name]) for name in _SECTIONS if name in have),
+        *(notes(METHODS[name]) for name in METHODS if name in have),
+        section("Term lists", notes(_lists(told))) if "axis" in told else "",
         section("Caveats", notes(CAVEATS)),
     ]
     return write_page(path, title, sections)
@@ -133,7 +139,23 @@ def _origin(frame: dd.DataFrame) -> dict[str, str]:
     for scan, _ in sources:
         if scan.where is not None:
             found["filter"] = code(scan.where.text)
+    for recipe in lineage.recipes(frame):
+        said = ", ".join(f"{name}: {value}" for name, value in recipe.items() if name != "name")
+        found[f"column {recipe.get('name', '')}"] = text(said, 400)
     return found
+
+
+def _lists(told: Table) -> Iterable[str]:
+    """Version and sources of the packaged lists that the results are grouped by."""
+    axes = {
+        str(axis) for name in ("axis", "axis_2") if name in told for axis in told[name].dropna()
+    }
+    if "cooccurrence" in set(told["statistic"]):
+        axes.add("occupations")
+    for name in term_lists()["name"]:
+        if name in axes:
+            found = terms(name)
+            yield f"{name}, version {found.version}: {found.source}"
 
 
 def _account(told: Table) -> str:
@@ -293,14 +315,26 @@ def _cooccurrence(told: Table) -> str:
     columns = ("term", "group", "group_2", "n", "k", "k_2", "expected", "value", "q")
     parts = []
     for (group, other), rows in told[told["measure"] == "PMI bias"].groupby(["group", "group_2"]):
+        rows = rows[~rows["term"].isin(_by_definition())]
         rows = rows.sort_values("value", key=abs, ascending=False)
         title = f"PMI with {group} less PMI with {other}"
         parts.append(_forest(_marked(rows, rows["term"]), "value", title, line=0.0, tell=_plain))
-        parts.append(folded("as a table", results(rows, columns=_columns(rows, columns))))
+    bias = told[told["measure"] == "PMI bias"]
+    parts.append(folded("PMI bias", results(bias, columns=_columns(bias, columns))))
     shared = told[told["measure"] == "nPMI"].sort_values("value", ascending=False)
     listed = results(shared, columns=_columns(shared, columns), most=_LISTED)
     heading = f"{told['axis'].iloc[0]}: normalised PMI" if len(told) else ""
-    return section("Mentioned together", *parts, folded(heading, listed))
+    said = note(
+        "Not drawn: occupations whose own word names a gender, such as actress; they are in the "
+        "tables."
+    )
+    return section("Mentioned together", *parts, said, folded(heading, listed))
+
+
+def _by_definition() -> set[str]:
+    """Occupations of which a term is in the list of genders too."""
+    words, genders = (terms(name).table() for name in ("occupations", "gender"))
+    return set(words.loc[words["term"].isin(set(genders["term"])), "group"])
 
 
 def _intersections(told: Table) -> str:

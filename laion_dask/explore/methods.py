@@ -14,7 +14,8 @@ METHODS: dict[str, tuple[str, ...]] = {
     ),
     "rates": (
         "A rate is k / n, n being the rows on which the expression can be decided. Its interval "
-        "is Wilson's (1927).",
+        "is Wilson's (1927): (p + z2 / 2n ± z sqrt(p (1 - p) / n + z2 / 4n2)) / (1 + z2 / n), with "
+        "p = k / n, z the normal quantile and z2 its square.",
         "The ratio compares the rate of a group with that of all rows outside it; its interval is "
         "symmetric in the logarithm, with variance 1/k1 - 1/n1 + 1/k2 - 1/n2 (Katz et al. 1978). "
         "p is two-sided; q is p adjusted for the number of groups compared (Benjamini and "
@@ -55,7 +56,9 @@ CAVEATS = (
     "other languages than English are found only where they share the word.",
     "Scores are what published models say, and those models are wrong in known ways, not equally "
     "for all groups.",
+    "A share of all rows is told however few rows have it, for it rests on all of them; a rate "
+    "within a group is left out where the group has too few rows.",
     "Intervals take rows as independent, unless they are named bootstrap; rows of one crawl are "
-    "not quite. Rows that rest on few cases are left out and counted.",
+    "not quite.",
     "Captions, domains and labels are shown as they were found.",
 )

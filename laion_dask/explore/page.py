@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from laion_dask.errors import ExportError
 from laion_dask.verbs.summary import printable
 
 _STYLE = """
@@ -44,6 +45,22 @@ details{margin:6px 0}summary{cursor:pointer;color:#3b7dd8;font-size:13px}
 """
 #: Characters of a label that a table shows.
 _LABEL = 80
+
+
+def check_place(path: str | os.PathLike) -> None:
+    """Refuse, before anything is worked out, a place where no page can be written.
+
+    Raises
+    ------
+    ExportError
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ExportError(f"{path} is a folder. Name a file, such as {path / 'report.html'}.")
+    if not path.parent.is_dir():
+        raise ExportError(f"There is no folder {path.parent} for {path.name}. Make it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise ExportError(f"The folder {path.parent} cannot be written to. Name another.")
 
 
 def write_page(

@@ -88,7 +88,7 @@ def _compiled() -> Callable:
     try:
         walk = njit(nogil=True, cache=True)(scan)
         walk(*given)
-    except (OSError, RuntimeError):  # nowhere to keep it
+    except Exception:  # nowhere to keep it, or what was kept is damaged
         walk = njit(nogil=True)(scan)
         walk(*given)
     return walk

@@ -8,6 +8,7 @@ is several times as fast and leaves other threads free.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -24,8 +25,8 @@ from laion_dask.backend import frame_from_arrow, frame_to_arrow, is_cudf
 UNKNOWN = "und"
 #: Of a longer caption the first so many characters are looked at.
 MOST_CHARACTERS = 2_000
-#: Captions whose scores are in memory at a time.
-BLOCK = 4_096
+#: Captions whose scores are in memory at a time, and their bytes.
+BLOCK, BLOCK_BYTES = 4_096, 1 << 20
 
 #: The languages that are told apart: those of CLD3, by which LAION-5B was sorted (its README,
 #: "Supported Languages"), as far as the model knows them, by their ISO 639-1 codes.
@@ -101,10 +102,21 @@ def detect(texts: pa.ChunkedArray, detector: Detector) -> pa.ChunkedArray:
     """The language of each text of an Arrow column; large_string."""
     column = texts.cast(pa.large_string())
     blocks = [
-        _named(column.slice(at, BLOCK).combine_chunks(), detector)
-        for at in range(0, len(column), BLOCK)
+        _named(column.slice(at, stop - at).combine_chunks(), detector) for at, stop in _cuts(column)
     ]
     return pa.chunked_array(blocks, pa.large_string())
+
+
+def _cuts(column: pa.ChunkedArray) -> Iterator[tuple[int, int]]:
+    """Where blocks begin and end, each as small as both bounds ask, and one caption at least."""
+    sizes = pc.fill_null(pc.binary_length(column), 0).to_numpy()
+    reached = np.cumsum(np.minimum(sizes, 4 * MOST_CHARACTERS))
+    at = 0
+    while at < len(column):
+        most = (reached[at - 1] if at else 0) + BLOCK_BYTES
+        stop = min(at + BLOCK, max(at + 1, int(np.searchsorted(reached, most, "right"))))
+        yield at, min(stop, len(column))
+        at = stop
 
 
 def _named(texts, detector: Detector) -> pa.Array:

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.backend import frame_to_arrow
+from laion_dask.errors import ProvenanceError
 from laion_dask.kernels.score import blocks
 from laion_dask.measures.base import Part
 from laion_dask.measures.groups import MOST_GROUPS, Grouping, members, too_many_groups
 from laion_dask.products import inner, scales
+from laion_dask.schema import PROVENANCE
 
 if TYPE_CHECKING:
     from laion_dask.io.embeddings import Embeddings
@@ -101,7 +103,13 @@ def counted(part, embeddings: Embeddings, question: Question) -> pd.DataFrame:
         ``states``: a tuple, an axis each, of dicts of a group to (len(labels) + 2,) int64: rows of
         every label, not assigned, unscored. ``rows`` of the partition; ``unscored`` and
         ``rejected`` are 0, for `verbs.rows.account`.
+
+    Raises
+    ------
+    ProvenanceError
+        When a row occurs twice.
     """
+    _refuse_repeats(part)
     groups = _groups(part, question.by)
     every = np.concatenate([axis.vectors for axis in question.axes])
     ends = np.cumsum([len(axis.labels) for axis in question.axes])[:-1]
@@ -115,6 +123,17 @@ def counted(part, embeddings: Embeddings, question: Question) -> pd.DataFrame:
         for axis, column in zip(question.axes, found, strict=True)
     )
     return _row(states, len(part))
+
+
+def _refuse_repeats(part) -> None:
+    """One row many times over would make a group of its own, and tell its label."""
+    shard, row = (column.to_numpy() for column in frame_to_arrow(part[list(PROVENANCE)]).columns)
+    places = shard.astype(np.int64) << 40 | row.astype(np.int64)
+    if len(np.unique(places)) < len(places):
+        raise ProvenanceError(
+            "A row stands in this frame more than once, and perceived attributes are counted of "
+            "distinct rows only. Drop the repeats: drop_duplicates(['shard', 'row'])."
+        )
 
 
 def _cosines(x: np.ndarray, vectors: np.ndarray) -> np.ndarray:

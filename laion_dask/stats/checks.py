@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, ValuesView
 from statistics import NormalDist
 
 import numpy as np
@@ -38,11 +39,19 @@ def counts(what: str, **values: Numbers) -> tuple[np.ndarray, ...]:
     OptionError
         When one is negative, infinite or no number.
     """
+    values = {name: _listed(value) for name, value in values.items()}
     found = numbers(what, **values)
     for name, value in zip(values, found, strict=True):
         if not ((value >= 0) & np.isfinite(value)).all():
             raise OptionError(f"{what} was given {name}={values[name]!r}; expected counts, from 0.")
     return found
+
+
+def _listed(value):
+    """The counts of a mapping of labels to counts, or of its values."""
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(value) if isinstance(value, ValuesView) else value
 
 
 def shares(what: str, k: Numbers, n: Numbers) -> tuple[np.ndarray, np.ndarray]:

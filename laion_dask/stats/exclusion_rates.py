@@ -47,7 +47,8 @@ def exclusion(
         Rows of each group before, and of them kept. A mapping's group that has none after may be
         missing there.
     by : sequence of labels, or str
-        The groups' names, as many as there are counts; of a mapping, what the groups are of.
+        The groups' names, as many as there are counts; a str says what the groups are of, which
+        are a mapping's, or have numbers for names.
     total : (int, int), optional
         All rows before and after. By default the sums over the groups, which is wrong where a row
         may be in several groups, or in none.
@@ -167,7 +168,7 @@ def _counted(n_before, n_after, by) -> tuple[str, dict[Hashable, tuple[int, int]
     before, after = _mapping(n_before, by), _mapping(n_after, by)
     axis = by if isinstance(by, str) else "group"
     if before is None or after is None:
-        labels = _labels(by)
+        labels = _places(n_before) if isinstance(by, str) else _labels(by)
         lengths = [len(labels), *(len(some) for some in (n_before, n_after))]
         if len(set(lengths)) > 1:
             raise OptionError(
@@ -209,6 +210,11 @@ def _mapping(counts, by) -> dict | None:
             "mapping, or a sequence beside the groups' names in by=."
         )
     return None
+
+
+def _places(counts) -> list[str]:
+    """The names of groups that have none: 0, 1 and so on."""
+    return [str(place) for place in range(len(counts))]
 
 
 def _labels(by) -> list:

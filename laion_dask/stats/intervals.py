@@ -14,6 +14,7 @@ from laion_dask.stats.checks import Numbers, counts, plain, shares, whole, z_of
 #: a block at a time: there may be hundreds of thousands of shards.
 _KEPT, _BLOCK = 1 << 23, 1 << 20
 
+
 def wilson(k: Numbers, n: Numbers, level: float = 0.95) -> tuple:
     """The Wilson score interval of a share.
 

@@ -17,7 +17,7 @@ COLUMNS = (
     "statistic", "term", "axis", "group", "threshold", "n", "k", "rate", "value", "lo", "hi",
 )  # fmt: skip
 #: Those of them, and ``method``, that are there even where they are empty; they are not shown then.
-ALWAYS = ("term", "group", "threshold", "n", "k", "rate", "lo", "hi", "method")
+ALWAYS = ("term", "axis", "group", "threshold", "n", "k", "rate", "lo", "hi", "method")
 #: Rows that are shown on a screen, and characters of a text.
 _MOST, _LONG = 100, 120
 #: The columns that hold whole numbers, as do those that begin with ``n_`` or ``k_``.
@@ -47,7 +47,8 @@ class Table(pd.DataFrame):
 
     ``attrs["suppressed"]`` counts the results that were left out because they rest on fewer than
     ``attrs["min_n"]`` rows; ``attrs["rows"]`` says what became of the rows that were read;
-    ``attrs["statistics"]`` names what was asked for, also where all of it was left out.
+    ``attrs["statistics"]`` names what was asked for, also where all of it was left out, and
+    the columns of each.
 
     A table with results that are only true with a caveat (see `caveats`) shows it wherever it is
     shown.
@@ -83,8 +84,9 @@ class Table(pd.DataFrame):
         if statistic not in known:
             raise OptionError(f"There is no {statistic!r} here.{did_you_mean(statistic, known)}")
         rows = self[self["statistic"] == statistic].drop(columns="statistic")
-        mine = [name for name in rows if name in ALWAYS or rows[name].notna().any()]
-        return rows[mine if len(rows) else list(rows)].reset_index(drop=True)
+        known = {*ALWAYS, *self.attrs.get("statistics", {}).get(statistic, ())}
+        mine = [name for name in rows if name in known or rows[name].notna().any()]
+        return rows[mine].reset_index(drop=True)
 
     def plot(self, **options):
         """Rates or values with their intervals, as HoloViews. Eager.
@@ -108,36 +110,41 @@ class Table(pd.DataFrame):
 
         Text from the data cannot break out of its cell, nor become markup.
         """
-        head, cells = self._shown(len(self))
-        rule = ["---:" if self._is_number(name) else ":---" for name in head]
+        head, cells, numeric = self._shown(len(self))
+        rule = ["---:" if is_number else ":---" for is_number in numeric]
         rows = ([_markdown(text) for text in row] for row in [head, *cells])
         first, *rest = ("| " + " | ".join(row) + " |" for row in rows)
         lines = [first, "| " + " | ".join(rule) + " |", *rest]
         return "\n".join([*lines, *(f"\n{_markdown(line)}" for line in self._foot())])
 
     def __repr__(self) -> str:
-        head, cells = self._shown(_MOST)
+        head, cells, _ = self._shown(_MOST)
         with pd.option_context("display.width", 140, "display.max_columns", 40):
             shown = pd.DataFrame(cells, columns=head).to_string(index=False)
         return "\n".join([shown if len(self) else "no results", *self._more(), *self._foot()])
 
     def _repr_html_(self) -> str:
-        head, cells = self._shown(_MOST)
+        head, cells, _ = self._shown(_MOST)
         heads = "".join(f"<th>{html.escape(name)}</th>" for name in head)
         body = "".join("<tr>" + "".join(_cell(text) for text in row) + "</tr>" for row in cells)
         foot = "".join(f"<p>{html.escape(line)}</p>" for line in (*self._more(), *self._foot()))
         return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>{foot}"
 
-    def _is_number(self, name: str) -> bool:
-        return name in self and pd.api.types.is_numeric_dtype(self[name])
+    def _shown(self, most: int) -> tuple[list[str], list[list[str]], list[bool]]:
+        """The columns that are not empty, and their first rows, as text that steers nothing.
 
-    def _shown(self, most: int) -> tuple[list[str], list[list[str]]]:
-        """The columns that are not empty, and their first rows, as text that steers nothing."""
+        And which columns are of numbers. An index that is more than a count of rows comes first.
+        """
         frame = pd.DataFrame(self)
-        frame = frame.reset_index() if any(frame.index.names) else frame
-        names = [name for name in frame if frame[name].notna().any()] or list(frame)
-        rows = frame[names].head(most).itertuples(index=False, name=None)
-        return [_text(name) for name in names], [[_text(value) for value in row] for row in rows]
+        counted = pd.api.types.is_integer_dtype(frame.index) and frame.index.nlevels == 1
+        if not counted or frame.index.name is not None:
+            frame = frame.reset_index(allow_duplicates=True)
+        filled = frame.notna().any().to_numpy(bool)
+        frame = frame.loc[:, filled] if filled.any() else frame
+        rows = frame.head(most).itertuples(index=False, name=None)
+        numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes]
+        head = [_text(name) for name in frame]
+        return head, [[_text(value) for value in row] for row in rows], numeric
 
     def _more(self) -> list[str]:
         return [f"{len(self) - _MOST:,} rows more"] if len(self) > _MOST else []
@@ -167,6 +174,8 @@ def table(rows: Iterable[dict] | pd.DataFrame) -> Table:
     rest = [name for name in frame if name not in known and name != "method"]
     frame = frame[[*known, *rest, *(["method"] if "method" in frame else [])]]
     for name in frame:
+        if frame[name].dtype == object and frame[name].isna().all():
+            frame[name] = np.nan
         if name in WHOLE or name.startswith(("n_", "k_")):
             frame[name] = frame[name].astype("Int64" if frame[name].isna().any() else "int64")
     return Table(frame)

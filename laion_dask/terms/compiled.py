@@ -47,10 +47,7 @@ def _first_call(name: str, *arrays):
     try:
         compiled = njit(nogil=True, cache=True)(function)
         answer = compiled(*arrays)
-    except (
-        OSError,
-        RuntimeError,
-    ):  # no folder for the cache can be written to, or its disk is full
+    except Exception:  # nowhere to keep it, a full disk, or what was kept is damaged
         compiled = njit(nogil=True)(function)
         answer = compiled(*arrays)
     _ready[name] = compiled

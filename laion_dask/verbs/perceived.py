@@ -8,7 +8,7 @@ from functools import partial
 import dask.dataframe as dd
 import numpy as np
 
-from laion_dask import partition
+from laion_dask import lineage, partition
 from laion_dask.errors import OptionError, must_be
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels import perceived as kernels
@@ -77,8 +77,9 @@ def perceived(
     level : float
         Coverage of the intervals.
     min_n : int
-        30 at least: smaller groups are left out, and counted as suppressed. Counts of two frames
-        that differ in one row still tell of that row; publish no such pairs.
+        30 at least: smaller groups are left out, and counted as suppressed. Counts of two frames,
+        or of two groups, that differ in one row still tell of that row, and a group whose rows all
+        have one label tells it of each of them; publish neither.
 
     Returns
     -------
@@ -101,6 +102,8 @@ def perceived(
         When vectors are known to come from another model than the embeddings.
     PairingError, ProvenanceError
         When the embeddings are not those of the frame's shards. All are raised at once.
+    ProvenanceError
+        When a row stands in the frame more than once.
     WeightsError
         When prompts are texts, and the model's weights are not on this machine.
 
@@ -114,6 +117,7 @@ def perceived(
     must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
     provenance(frame)
+    lineage.refuse_repeats(frame)
     how = _reporting(level, min_n)
     question = _question(frame, embeddings, prompts, by, margin)
     paired = embeddings.like(frame)

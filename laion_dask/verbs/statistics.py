@@ -77,6 +77,8 @@ def bind(frame: dd.DataFrame, measures: Sequence[Statistic]) -> tuple[Statistic,
         When one is none, or the frame has not what it takes.
     """
     must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
+    if len(measures) == 1 and isinstance(measures[0], (list, tuple)):
+        measures = measures[0]
     if not measures:
         raise OptionError("No statistic was given. Give one or more, such as ld.describe().")
     for measure in measures:
@@ -98,12 +100,15 @@ def collect(frame: dd.DataFrame, bound: tuple[Statistic, ...]) -> tuple[tuple, R
 
 def told(bound: Sequence[Statistic], states: Sequence, how: Reporting, rows: Rows | None) -> Table:
     """The results as one table."""
-    parts = []
+    parts: list[pd.DataFrame] = []
+    asked: dict[str, list[str]] = {}
     for measure, state in zip(bound, states, strict=True):
         found = measure.finalize(state, how)
-        parts.append(found.assign(statistic=measure.name).dropna(axis="columns", how="all"))
+        parts.append(found.assign(statistic=measure.name))
+        columns = asked.setdefault(measure.name, [])
+        columns += [name for name in found if name not in columns]
     whole = suppressed(table(pd.concat(parts, ignore_index=True)), how.min_n)
-    whole.attrs["statistics"] = list(dict.fromkeys(measure.name for measure in bound))
+    whole.attrs["statistics"] = asked
     if rows is not None:
         whole.attrs["rows"] = vars(rows)
     return whole
