@@ -95,7 +95,8 @@ def concentration(
     Everything is exact while there are at most ``capacity`` labels. Beyond, ``method`` says
     "count-min": a label's ``k`` is never too low, ``lo`` and ``hi`` allow for the error of the
     sketch besides Wilson's, and only labels with a larger share than the sketch can tell from
-    noise are told; Herfindahl's index has bounds; Gini and entropy, which rest on the labels that
+    noise are told; the first k are told as far as they are known, ``hi`` allowing for the others;
+    Herfindahl's index has bounds; Gini and entropy, which rest on the labels that
     are forgotten, are left out. The answer does not depend on how rows are partitioned. Memory is
     some 50 MB a state.
 
@@ -156,20 +157,22 @@ def _shares(found: HeavyHitters, several: tuple[int, ...], how: Reporting) -> It
     low, high = (np.sort(counts)[::-1] for counts in (low, high))
     for k in several:
         missing = 0 if found.is_exact else max(k - len(high), 0)
-        most = int(min(high[:k].sum() + missing * found.unseen, found.n))
-        yield {
-            "term": f"top {k}",
-            "group": "all",
-            **_share(found, int(low[:k].sum()), most, how),
-        }
+        known = int(min(high[:k].sum(), found.n))  # the others may have up to `unseen` each
+        most = int(min(known + missing * found.unseen, found.n))
+        share = _share(found, int(low[:k].sum()), most, how)
+        yield {"term": f"top {k}", "group": "all", **share, "k": known, "rate": _of(known, found)}
 
 
 def _share(found: HeavyHitters, least, most, how: Reporting) -> dict:
     """A share of the rows that is between two counts, or several; the upper one is told."""
     lo, hi = wilson(least, found.n, how.level)[0], wilson(most, found.n, how.level)[1]
-    rate = most / found.n if found.n else float("nan")
+    rate = _of(most, found)
     method = "Wilson" if found.is_exact else f"Wilson, {_sketched(found)}"
     return {"n": found.n, "k": most, "rate": rate, "lo": lo, "hi": hi, "method": method}
+
+
+def _of(count, found: HeavyHitters):
+    return count / found.n if found.n else float("nan")
 
 
 def _sketched(found: HeavyHitters) -> str:

@@ -111,6 +111,9 @@ def zero_shot(
     of ``temperature`` times the cosines (Radford et al. 2021, section 3.1.4). It says which of
     the labels is nearest, not whether any of them is right.
 
+    It makes a column of rows, so it is not for attributes of people: those are counted, and never
+    told of a row, by `laion_dask.perceived`.
+
     Parameters
     ----------
     clip : ClipModel or str
