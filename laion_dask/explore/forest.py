@@ -129,18 +129,18 @@ class _Axis:
     def ticks(self) -> list[float]:
         """Round values within the axis, three to about eight."""
         if not self.ratio:
-            return _round_values(self.lo, self.hi)
+            return round_values(self.lo, self.hi)
         for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
             found = [m * 10.0**e for e in range(-4, 4) for m in steps]
             found = [value for value in found if self.holds(value)]
             if len(found) >= 3:
                 return found
-        return _round_values(10**self.lo, 10**self.hi)
+        return round_values(10**self.lo, 10**self.hi)
 
 
-def _round_values(lo: float, hi: float) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten, three to six."""
-    rough = (hi - lo) / 4
+def round_values(lo: float, hi: float) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten between two ends, three to six or so."""
+    rough = (hi - lo) / 5
     power = 10.0 ** floor(log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
     return [round(i * step, 12) for i in range(ceil(lo / step - 1e-9), floor(hi / step + 1e-9) + 1)]

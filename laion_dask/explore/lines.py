@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 
+from laion_dask.explore.forest import round_values
 from laion_dask.explore.page import text
 
 _COLOURS = ("#3b7dd8", "#d9822b", "#2f9e6e", "#9b59b6", "#c0392b", "#16808a", "#7f6a1d", "#52606d")
@@ -107,22 +108,14 @@ class _Scale:
         return _TOP + _HIGH * (self.y_hi - value) / (self.y_hi - self.y_lo)
 
     def x_ticks(self) -> list[float]:
-        return _round_values(self.x_lo, self.x_hi)
+        return round_values(self.x_lo, self.x_hi)
 
     def y_ticks(self) -> list[float]:
         if not self.log:
-            return _round_values(self.y_lo, self.y_hi)
+            return round_values(self.y_lo, self.y_hi)
         decades = range(floor(self.y_lo), ceil(self.y_hi) + 1)
         found = [m * 10.0**e for e in decades for m in (1, 2, 5)]
         return [v for v in found if self.y_lo <= log10(v) <= self.y_hi]
-
-
-def _round_values(lo: float, hi: float) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten, about three to eight."""
-    rough = (hi - lo) / 5
-    power = 10.0 ** floor(log10(rough))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
-    return [round(i * step, 12) for i in range(ceil(lo / step - 1e-9), floor(hi / step + 1e-9) + 1)]
 
 
 def _axes(scale: _Scale, tell: Callable[[float], str], title: str, x_title: str) -> list[str]:
