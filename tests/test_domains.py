@@ -187,7 +187,8 @@ def test_it_works_where_nothing_can_be_kept(monkeypatch):
     expected = read(URLS)
     monkeypatch.setattr(numba, "njit", without_a_folder)
     monkeypatch.setattr(compiled, "_ready", [])
-    assert read(URLS) == expected
+    with pytest.warns(RuntimeWarning, match=r"NUMBA_CACHE_DIR"):
+        assert read(URLS) == expected
 
 
 _PIECES = st.sampled_from(

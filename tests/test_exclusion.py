@@ -22,7 +22,8 @@ from laion_dask.demo.planting import plan_rows
 from laion_dask.errors import ColumnError, OptionError, PredicateError
 from laion_dask.io.scan import Scan
 from laion_dask.kernels.filter import passes
-from laion_dask.measures.exclusion import Exclusion, axes, excluded_by
+from laion_dask.measures.exclusion import Exclusion, excluded_by
+from laion_dask.measures.groups import axes
 from laion_dask.stats.exclusion_rates import exclusion
 from laion_dask.terms import terms
 from laion_dask.verbs.audit import audit, default_axes

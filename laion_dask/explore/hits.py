@@ -10,7 +10,7 @@ import pandas as pd
 
 from laion_dask.backend import to_pandas
 from laion_dask.errors import ExportError, one_of
-from laion_dask.verbs.summary import printable
+from laion_dask.stats.table import printable
 
 #: Characters of a caption or an address that a line has room for.
 _WIDTH = 60

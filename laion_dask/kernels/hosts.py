@@ -8,6 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
+from laion_dask.kernels.compiling import compiled
+
 #: As `laion_dask.kernels.host_scan` has them.
 NULL, OTHER = -1, -2
 _compiling = threading.Lock()
@@ -75,20 +77,12 @@ def _scan() -> Callable:
 
 
 def _compiled() -> Callable:
-    """Made ready on no rows. Imports numba, half a second."""
-    from numba import njit
-
-    from laion_dask.kernels.host_scan import scan
+    """Made ready on no rows."""
+    from laion_dask.kernels.host_scan import scan  # imports numba
 
     nothing = np.empty(0, np.uint8)
     given = (
         *(_readable(nothing), _readable(np.zeros(1, np.int64)), np.empty(0, np.bool_)),
         *(np.empty(0, np.int32), np.zeros(1 << 12, np.uint64), nothing, np.zeros(1, np.int64), 0),
     )
-    try:
-        walk = njit(nogil=True, cache=True)(scan)
-        walk(*given)
-    except Exception:  # nowhere to keep it, or what was kept is damaged
-        walk = njit(nogil=True)(scan)
-        walk(*given)
-    return walk
+    return compiled(scan, *given)[0]

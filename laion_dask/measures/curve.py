@@ -15,7 +15,7 @@ from laion_dask.kinds import kind_of_arrow
 from laion_dask.measures.base import Part, Reporting, Statistic
 from laion_dask.measures.counts import Tally, tallied, tally
 from laion_dask.measures.groups import Grouping
-from laion_dask.measures.rates import axes, labelled
+from laion_dask.measures.rates import labelled, told_by
 from laion_dask.stats.intervals import wilson
 
 #: The thresholds by default: 0.05, 0.10, …, 0.95.
@@ -137,7 +137,7 @@ def curve(
         raise OptionError(
             f"thresholds is {thresholds!r}. Expected numbers, such as [0.5, 0.8, 0.9]."
         )
-    return Curve(column, axes(by), tuple(values.tolist()), above)
+    return Curve(column, told_by(by), tuple(values.tolist()), above)
 
 
 def _passed(part: Part, column: str, thresholds: tuple[float, ...], above: bool) -> np.ndarray:

@@ -13,7 +13,7 @@ from laion_dask.measures.base import Part, Reporting, Statistic
 from laion_dask.measures.groups import (
     MOST_GROUPS,
     Grouping,
-    grouping,
+    axes,
     members,
     too_many_groups,
 )
@@ -103,20 +103,6 @@ def excluded_by(
     What it tells is what ``audit`` tells; see there for the parameters.
     """
     return Exclusion(where, axes(by), references(by, reference))
-
-
-def axes(by: str | Grouping | Sequence[str | Grouping]) -> tuple[Grouping, ...]:
-    """One grouping or several, each once.
-
-    Raises
-    ------
-    OptionError
-        When there is none, or something that makes no groups.
-    """
-    several = by if isinstance(by, (list, tuple)) else [by]
-    if not several:
-        raise OptionError("by is empty. Give a column's name, or a grouping, or several.")
-    return tuple(dict.fromkeys(map(grouping, several)))
 
 
 def references(by, reference: Mapping | None) -> tuple:

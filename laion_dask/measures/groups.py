@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -173,3 +173,17 @@ def grouping(by: str | Grouping) -> Grouping:
     raise OptionError(
         f"by is {by!r}. Expected the name of a column, or a grouping such as ld.terms('gender')."
     )
+
+
+def axes(by: str | Grouping | Sequence[str | Grouping]) -> tuple[Grouping, ...]:
+    """What ``by=`` means where one or several are told one after the other; each once.
+
+    Raises
+    ------
+    OptionError
+        When there is none, or something that makes no groups.
+    """
+    several = by if isinstance(by, (list, tuple)) else [by]
+    if not several:
+        raise OptionError("by is empty. Name a column or give a grouping, or several.")
+    return tuple(dict.fromkeys(map(grouping, several)))

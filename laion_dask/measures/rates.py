@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from laion_dask.errors import OptionError, must_be
+from laion_dask.errors import must_be
 from laion_dask.measures.base import Part, Reporting, Statistic
 from laion_dask.measures.counts import ALL, NONE, Tally, tallied, tally
-from laion_dask.measures.groups import Grouping, grouping
+from laion_dask.measures.groups import Grouping, axes
 from laion_dask.predicate import Predicate, parse
 from laion_dask.stats import (
     benjamini_hochberg,
@@ -125,24 +125,18 @@ def rates(
     """
     if where is not None:
         must_be("where", where, str, "an expression such as 'punsafe > 0.5', or None")
-    return Rates(where, axes(by))
+    return Rates(where, told_by(by))
 
 
-def axes(by: str | Grouping | Sequence[str | Grouping] | None) -> tuple[Grouping | None, ...]:
-    """What ``by=`` means where several are told one after the other; (None,) for none.
+def told_by(by: str | Grouping | Sequence[str | Grouping] | None) -> tuple[Grouping | None, ...]:
+    """What ``by=`` means where it may be left out; (None,) then.
 
     Raises
     ------
     OptionError
         When it is neither name nor grouping nor some of them.
     """
-    if by is None:
-        return (None,)
-    if not isinstance(by, (list, tuple)):
-        return (grouping(by),)
-    if not by:
-        raise OptionError("by is empty. Name a column or give a grouping, or leave it out.")
-    return tuple(dict.fromkeys(grouping(one) for one in by))
+    return (None,) if by is None else axes(by)
 
 
 def labelled(found: Tally, axis: Grouping | None) -> tuple[list[tuple], dict[str, list]]:

@@ -9,6 +9,7 @@ from itertools import combinations, islice
 import numpy as np
 
 from laion_dask.errors import ModelMismatchError, OptionError, one_of
+from laion_dask.stats.checks import whole
 
 #: Partitions that are gone through one by one; of more, as many are drawn.
 MOST_PARTITIONS = 10_000
@@ -139,8 +140,8 @@ def association(
     """What `weat` finds, and how. Its arguments and errors are `weat`'s."""
     if alternative not in ALTERNATIVES:
         raise one_of("alternative", alternative, ALTERNATIVES)
-    _check_whole("n_permutations", n_permutations, 1)
-    _check_whole("seed", seed, 0)
+    whole("n_permutations", n_permutations, 1)
+    whole("seed", seed, 0)
     sets = dict(zip("XYAB", (X, Y, A, B), strict=True))
     _check_models(sets)
     x, y, a, b = units = [_units(name, given) for name, given in sets.items()]
@@ -212,12 +213,6 @@ class _Test:
 def _mean(rows: np.ndarray) -> np.ndarray:
     """The mean of rows, (dim,), in whatever order they stand."""
     return np.array([math.fsum(column) for column in rows.T]) / len(rows)
-
-
-def _check_whole(what: str, given, least: int) -> None:
-    whole = isinstance(given, (int, np.integer)) and not isinstance(given, bool)
-    if not whole or given < least:
-        raise OptionError(f"{what} is {given!r}. Expected a whole number, at least {least}.")
 
 
 def _check_models(sets: dict) -> None:

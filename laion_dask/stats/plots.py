@@ -12,7 +12,7 @@ import pandas as pd
 from laion_dask.errors import MissingExtraError, OptionError
 from laion_dask.stats.checks import whole
 from laion_dask.stats.panels import Panel, panels
-from laion_dask.stats.table import Table, visible
+from laion_dask.stats.table import Table, printable
 
 _BLUE, _ORANGE, _GREY, _FAINT = "#3b7dd8", "#d9822b", "#52606d", "#e4e8ec"
 #: Colours that stay apart without colour vision; Okabe, M., Ito, K. (2008). Color universal design.
@@ -121,7 +121,7 @@ def _bare(plot, element) -> None:
 
 def plain_text(text: object, most: int | None = _LABEL) -> str:
     """Text for a plot: every character shows, none makes a formula, and long text is cut."""
-    shown = "".join(map(visible, str(text)))
+    shown = printable(str(text))
     if most is not None and len(shown) > most:
         shown = shown[: most - 1] + "…"
     for sign in ("$$", "\\[", "\\("):  # Bokeh sets what is between these as a formula

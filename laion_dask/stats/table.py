@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-import unicodedata
 from collections.abc import Iterable
+from unicodedata import category
 
 import numpy as np
 import pandas as pd
@@ -198,7 +198,7 @@ def _text(value) -> str:
         return f"{value:,}"
     if isinstance(value, (float, np.floating)):
         return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
-    return "".join(visible(c) for c in str(value))
+    return printable(str(value))
 
 
 def _cell(text: str) -> str:
@@ -207,9 +207,13 @@ def _cell(text: str) -> str:
     return f"<td><bdi style='white-space:nowrap'>{html.escape(shown)}</bdi></td>"
 
 
-def visible(c: str) -> str:
-    """A character that shows; one that would steer the text around it is written out."""
-    return f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c
+def printable(text: str) -> str:
+    """Text from the web that steers neither a terminal nor a page: what would is written out."""
+    return "".join(f"\\u{ord(c):04x}" if category(c) in _STEERS else c for c in text)
+
+
+#: Controls, formats (those of direction among them), surrogates, ends of lines and paragraphs.
+_STEERS = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 
 
 _MARKUP = str.maketrans(

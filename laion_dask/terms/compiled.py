@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from laion_dask.kernels.compiling import compiled
+
 #: As `laion_dask.terms.scan` has it: bytes after the last caption that are read.
 BEYOND = 72
 _compiling = threading.Lock()
@@ -38,17 +40,8 @@ def _call(name: str, *arrays):
 
 
 def _first_call(name: str, *arrays):
-    """Compile for the types of these arrays: the others are of the same. Imports numba: 0.5 s."""
-    from numba import njit
+    """Compile for the types of these arrays: the others are of the same."""
+    from laion_dask.terms import scan  # imports numba
 
-    from laion_dask.terms import scan
-
-    function = getattr(scan, name)
-    try:
-        compiled = njit(nogil=True, cache=True)(function)
-        answer = compiled(*arrays)
-    except Exception:  # nowhere to keep it, a full disk, or what was kept is damaged
-        compiled = njit(nogil=True)(function)
-        answer = compiled(*arrays)
-    _ready[name] = compiled
+    _ready[name], answer = compiled(getattr(scan, name), *arrays)
     return answer

@@ -10,8 +10,8 @@ from laion_dask import lineage
 from laion_dask.errors import OptionError, must_be
 from laion_dask.kernels.filter import passes
 from laion_dask.kinds import kind_of
-from laion_dask.measures.exclusion import Counted, Exclusion, axes, references, with_kept
-from laion_dask.measures.groups import ByColumn, Grouping
+from laion_dask.measures.exclusion import Counted, Exclusion, references, with_kept
+from laion_dask.measures.groups import ByColumn, Grouping, axes
 from laion_dask.stats.table import Table, suppressed, table
 from laion_dask.terms import terms
 from laion_dask.verbs.rows import Rows

@@ -14,6 +14,7 @@ from laion_dask.kernels.summary import DESCRIBED, THRESHOLDS, WHOLE, State, comb
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats import wilson
 from laion_dask.stats.heavy_hitters import HeavyHitters
+from laion_dask.stats.table import printable
 from laion_dask.verbs.rows import Rows, survey
 
 #: The shares at which LAION published quantiles: 0.05, 0.10, …, 0.95.
@@ -82,11 +83,6 @@ class Summary:
         shown = {heading: readable(table) for heading, table in self.tables().items()}
         parts = [f"<h4>{h}</h4>{table.to_html(escape=True)}" for h, table in shown.items()]
         return f"<p>{self.headline()}</p>{''.join(parts)}"
-
-
-def printable(text: str) -> str:
-    """Text from the web that steers neither a terminal nor a page: the rest is escaped."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
