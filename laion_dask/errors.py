@@ -7,6 +7,8 @@ inherits the builtin that a caller would expect, so ``except KeyError`` and frie
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -86,8 +88,20 @@ class DeviceLostError(LaionDaskError, RuntimeError):
     """A process can no longer use its card, after an error that CUDA does not recover from."""
 
 
+class DiscoveryWarning(UserWarning):
+    """Files were left out that may be shards, or rows may count twice; the message says which."""
+
+
 class BackendWarning(UserWarning):
     """A card is not used, or not as fast as it could be; the message says why."""
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn at the line outside this package that led here."""
+    depth, frame = 2, sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("laion_dask"):
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=depth)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

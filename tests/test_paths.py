@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from laion_dask.errors import OptionError, ShardNotFoundError
+from laion_dask.errors import DiscoveryWarning, OptionError, ShardNotFoundError
 from laion_dask.io.paths import expand, natural, shard_key
 from laion_dask.io.shards import read_shards
 
@@ -72,9 +72,13 @@ def test_folders_are_read_in_depth_without_hidden_files(files):
     root = files(
         "b/1.parquet", "a/c/2.parquet", ".hidden.parquet", "_temporary/3.parquet",
         "a/.git/4.parquet", "_SUCCESS", "a/_5.parquet", "a/6.parquet.crc",
+        "_metadata", "_common_metadata", "a/readme.md", "0_stats.json",
     )  # fmt: skip
-    found = [Path(p).relative_to(root).as_posix() for p in expand(root, SUFFIX)]
-    assert found == ["a/c/2.parquet", "b/1.parquet"]
+    for given in (root, f"{root}/**", f"{root}/**/*.parquet", f"{root}/*"):
+        with pytest.warns(DiscoveryWarning, match="hidden") as caught:
+            found = [Path(p).relative_to(root).as_posix() for p in expand(given, SUFFIX)]
+        assert caught[0].filename == __file__ and len(caught) == 1
+        assert found == ["a/c/2.parquet", "b/1.parquet"]
 
 
 def test_a_folder_below_a_hidden_one_is_still_readable(files):
@@ -86,7 +90,7 @@ def test_a_folder_named_like_a_file_is_read_however_it_is_named(files):
     root = files("x.parquet/part-0.parquet", "y.parquet", "other/z.parquet")
     assert names(expand(root / "x.parquet", SUFFIX)) == ["part-0.parquet"]
     assert names(expand(f"{root}/*.parquet", SUFFIX)) == ["part-0.parquet", "y.parquet"]
-    assert names(expand(f"{root}/*", SUFFIX)) == ["part-0.parquet", "y.parquet"]
+    assert names(expand(f"{root}/*", SUFFIX)) == ["z.parquet", "part-0.parquet", "y.parquet"]
 
 
 @pytest.mark.parametrize(

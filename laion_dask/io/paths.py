@@ -5,19 +5,32 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import Counter
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import (
+    LaionDaskError,
     MissingExtraError,
     OptionError,
     ShardError,
     ShardNotFoundError,
     did_you_mean,
+)
+from laion_dask.io.conversion import conversion
+from laion_dask.io.discovery import (
+    LeftOut,
+    alternatives,
+    each_once,
+    files_below,
+    has_magic,
+    match,
+    note_hidden,
+    real_names,
+    taken,
 )
 
 #: The file that documents an export; its presence makes a folder one of ours.
@@ -34,6 +47,9 @@ _MODEL = re.compile(
     r"(?<![a-z0-9])(vit[-_]?[blhg][-_]?|[blhg])(14|16|32)(?=[-_].*\d)", re.IGNORECASE
 )
 
+#: The endings of a file's name that say how it is stored.
+_STORED = re.compile(r"(\.(parquet|parq|pq|npy|npz|snappy|zstd|gz|lz4))+$", re.IGNORECASE)
+
 
 def natural(text: str) -> list:
     """A sort key under which ``part_2`` comes before ``part_10``."""
@@ -43,6 +59,8 @@ def natural(text: str) -> list:
 
 def expand(paths: str | os.PathLike | Iterable, suffixes: tuple[str, ...]) -> list[str]:
     """The files that paths, patterns, folders and fsspec addresses name, in natural order.
+
+    `laion_dask.io.discovery` says which files a folder or a pattern stands for.
 
     Parameters
     ----------
@@ -54,8 +72,15 @@ def expand(paths: str | os.PathLike | Iterable, suffixes: tuple[str, ...]) -> li
     ------
     ShardNotFoundError
         When one of them names nothing.
+    ShardError
+        When a store or a folder cannot be reached.
     OptionError
         When a file is named twice, or a folder holds shards and, below it, an export too.
+
+    Warns
+    -----
+    DiscoveryWarning
+        When something that may be a shard was left out.
     """
     one = isinstance(paths, (str, os.PathLike))
     given = [paths] if one or not isinstance(paths, Iterable) else list(paths)
@@ -66,14 +91,24 @@ def expand(paths: str | os.PathLike | Iterable, suffixes: tuple[str, ...]) -> li
             )
     if not given:
         raise ShardNotFoundError("No path was given. Name a file, a folder or a pattern.")
-    found = [file for path in given for file in _expand_one(os.fspath(path), suffixes)]
-    files = Counter(f if "://" in f else os.path.realpath(f) for f in found)
-    file, times = files.most_common(1)[0]
-    if times > 1:
-        raise OptionError(
-            f"{file} is named twice, and its rows would count twice. Name each file once."
-        )
+    left_out = LeftOut()
+    found = [file for path in given for file in _expand_one(os.fsdecode(path), suffixes, left_out)]
+    _check_named_once(found)
+    left_out.warn(found)
     return sorted(found, key=natural)
+
+
+def _check_named_once(found: Sequence[str]) -> None:
+    real = real_names(file for file in found if "://" not in file)
+    named: dict[object, str] = {}
+    for file in found:
+        other = named.setdefault(real.get(file, file), file)
+        if other is not file:
+            where = "" if other == file else f" (as {other} too)"
+            raise OptionError(
+                f"{file} is named twice{where}, and its rows would count twice. Name each file "
+                "once."
+            )
 
 
 def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -97,66 +132,141 @@ def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
         ) from error
 
 
-def _expand_one(path: str, suffixes: tuple[str, ...]) -> list[str]:
+@contextmanager
+def reached(path: str) -> Iterator[None]:
+    """Word whatever a store raises while it is asked for a path.
+
+    Raises
+    ------
+    ShardError
+    """
+    try:
+        yield
+    except LaionDaskError:
+        raise
+    except Exception as error:  # every store has errors of its own
+        raise unreachable(path, error) from error
+
+
+def unreachable(path: str, error: Exception) -> ShardError:
+    """The error for an address whose store fails."""
+    first = str(error).strip().splitlines()[:1]
+    why = first[0].rstrip(". ") if first else type(error).__name__
+    return ShardError(
+        f"{path} cannot be reached: {why}. Check the address, the network and the credentials."
+    )
+
+
+def _expand_one(path: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
     fs, inner = filesystem(path)
-    local = isinstance(fs, LocalFileSystem)
-    name = str if local else fs.unstrip_protocol
+    with reached(path):
+        if isinstance(fs, LocalFileSystem):
+            return _found(fs, path, inner, suffixes, left_out)
+        return [fs.unstrip_protocol(f) for f in _found(fs, path, inner, suffixes, left_out)]
+
+
+def _found(fs, path: str, inner: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
+    """The files that one path names, as its file system calls them."""
     if fs.isfile(inner):
-        return [name(inner)]
+        return [inner]
     if fs.isdir(inner):
-        files = _in_folder(fs, inner.rstrip("/"), suffixes)
-        what = f"Folder {path} holds no {' or '.join(suffixes)} file"
-    else:
-        files = _matching(fs, inner, suffixes) if has_magic(inner) else []
-        what = f"Nothing matches {path}"
-    if files:
-        return [name(f) for f in files]
-    raise ShardNotFoundError(f"{what}. Check the path.{_near(fs, inner)}")
+        files = _in_folder(fs, inner.rstrip("/"), suffixes, left_out)
+        if files:
+            return each_once(files, left_out) if isinstance(fs, LocalFileSystem) else files
+        raise ShardNotFoundError(
+            f"Folder {path} holds no {' or '.join(suffixes)} file. {_instead(fs, inner)}"
+        )
+    patterns = alternatives(fs, inner)
+    plain = [name for name in patterns if not has_magic(name)]
+    missing = [name for name in plain if not fs.exists(name)]
+    if missing:
+        of = f" ({len(missing):,} of its {len(plain):,} names)" if len(plain) > 1 else ""
+        raise ShardNotFoundError(
+            f"Nothing matches {missing[0] if of else path}{of}. Check the path.{_near(fs, inner)}"
+        )
+    files = _matching(fs, patterns, suffixes, left_out)
+    if not files:
+        raise ShardNotFoundError(f"Nothing matches {path}. Check the path.")
+    return each_once(files, left_out) if isinstance(fs, LocalFileSystem) else files
 
 
-def _matching(fs, pattern: str, suffixes: tuple[str, ...]) -> list[str]:
-    """Files that match, and files in folders that match and are named as a file would be."""
-    files = []
-    for path in fs.glob(pattern):
-        if fs.isfile(path):
-            files.append(path)
-        elif path.rstrip("/").endswith(suffixes):
-            files += _in_folder(fs, path.rstrip("/"), suffixes)
-    return files
+def _matching(fs, patterns: Sequence[str], suffixes: tuple[str, ...], left_out: LeftOut) -> list:
+    """The shards that patterns match, or lie in folders that they match."""
+    named, matched, inside = [], [], []
+    for pattern in patterns:
+        if not has_magic(pattern) and fs.isfile(pattern):
+            named.append(pattern)
+            continue
+        entries, folders = match(fs, pattern, left_out)
+        matched += entries
+        for folder in folders:
+            if folder.hidden:
+                note_hidden(fs.find(folder.path), suffixes, left_out)
+            else:
+                inside += _in_folder(fs, folder.path, suffixes, left_out)
+    files = [*taken(matched, suffixes, left_out), *inside]
+    if not files and not named:
+        files = [entry.path for entry in matched if not entry.hidden]
+    return list(dict.fromkeys([*_of_exports(fs, files, suffixes, left_out), *named]))
 
 
-def has_magic(path: str) -> bool:
-    """Whether a path is a glob pattern."""
-    return any(c in path for c in "*?[")
-
-
-def _in_folder(fs, folder: str, suffixes: tuple[str, ...]) -> list[str]:
+def _in_folder(fs, folder: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
     recipe = f"{folder}/{RECIPE}"
     if fs.isfile(recipe):
-        try:
-            return [f"{folder}/{part['file']}" for part in json.loads(fs.cat_file(recipe))["parts"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ShardError(
-                f"{recipe} is not the recipe of an export ({error!r}). Name the shards themselves, "
-                f"as {folder}/*.parquet."
-            ) from error
+        return _listed(fs, recipe)
     if fs.isfile(f"{folder}/{UNFINISHED}"):
         raise ShardError(
             f"{folder} holds an export that was cut off before its recipe was written. Export "
             "there again."
         )
-    below = fs.find(folder)
-    files = [f for f in below if f.endswith(suffixes) and not _hidden(f[len(folder) :])]
-    exports = [f.rpartition("/")[0] for f in below if _marks_export(fs, f)]
+    below = files_below(fs, folder, left_out)
+    files = taken(below, suffixes, left_out)
+    exports = [e.folder for e in below if _marks_export(fs, e.path)]
     exported = {f for f in files if any(f.startswith(f"{e}/") for e in exports)}
     if not exported:
         return files
     if len(exported) < len(files):
-        raise OptionError(
-            f"{folder} holds shards, and in {exports[0]} an export too, whose rows would count "
-            f"again. Name which of them is meant, such as {folder}/*{suffixes[0]}."
-        )
-    return [file for export in exports for file in _in_folder(fs, export, suffixes)]
+        raise _mixed(folder, exports[0], suffixes)
+    return [file for export in exports for file in _in_folder(fs, export, suffixes, left_out)]
+
+
+def _of_exports(fs, files: list[str], suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
+    """Of files that a pattern matches, those in an export's folder only if its recipe lists them.
+
+    Raises
+    ------
+    OptionError
+        When some lie in an export and some do not.
+    """
+    folders = dict.fromkeys(file.rpartition("/")[0] for file in files)
+    exports = [f for f in folders if _marks_export(fs, f"{f}/{RECIPE}")]
+    if not exports:
+        return files
+    if len(exports) < len(folders):
+        other = next(folder for folder in folders if folder not in exports)
+        raise _mixed(other, exports[0], suffixes)
+    listed = {part for export in exports for part in _listed(fs, f"{export}/{RECIPE}")}
+    left_out.add("not in the recipe of its export", (f for f in files if f not in listed))
+    return [file for file in files if file in listed]
+
+
+def _mixed(folder: str, export: str, suffixes: tuple[str, ...]) -> OptionError:
+    return OptionError(
+        f"{folder} holds shards, and in {export} an export too, whose rows would count again. "
+        f"Name which of them is meant, such as {folder}/*{suffixes[0]}."
+    )
+
+
+def _listed(fs, recipe: str) -> list[str]:
+    """The parts of an export, by its recipe."""
+    folder = recipe.rpartition("/")[0]
+    try:
+        return [f"{folder}/{part['file']}" for part in json.loads(fs.cat_file(recipe))["parts"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ShardError(
+            f"{recipe} is not the recipe of an export ({error!r}). Name the shards themselves, "
+            f"as {folder}/*.parquet."
+        ) from error
 
 
 def _marks_export(fs, path: str) -> bool:
@@ -164,14 +274,19 @@ def _marks_export(fs, path: str) -> bool:
     name = path.rpartition("/")[2]
     if name != RECIPE:
         return name == UNFINISHED
+    if not fs.isfile(path):
+        return False
     try:
         return "parts" in json.loads(fs.cat_file(path))
     except (ValueError, TypeError):
         return False
 
 
-def _hidden(relative: str) -> bool:
-    return any(p.startswith((".", "_")) for p in PurePosixPath(relative.lstrip("/")).parts)
+def _instead(fs, folder: str) -> str:
+    """What to do about a folder without a shard, by what it holds."""
+    names = [name.rstrip("/") for name in fs.ls(folder, detail=False)]
+    table = next((name for name in names if conversion(name)), None)
+    return conversion(table) if table else "Check the path."
 
 
 def _near(fs, inner: str) -> str:
@@ -183,7 +298,7 @@ def _near(fs, inner: str) -> str:
 
 def stem(path: str) -> str:
     """A file's name without the endings that say how it is stored."""
-    return re.sub(r"(\.(parquet|npy|npz|snappy|zstd|gz|lz4))+$", "", path.rpartition("/")[2])
+    return _STORED.sub("", path.rpartition("/")[2])
 
 
 def embedding_key(path: str) -> tuple[str, str]:

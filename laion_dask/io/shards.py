@@ -17,6 +17,7 @@ from laion_dask.errors import (
     did_you_mean,
     must_be,
 )
+from laion_dask.io.discovery import PARQUET
 from laion_dask.io.footer import Footer, read_footers
 from laion_dask.io.paths import expand
 from laion_dask.io.pieces import PROVENANCE_TYPES, Piece, Shard
@@ -91,7 +92,7 @@ def read_shards(
     if columns is not None:
         columns = _names(columns)
     backend = workers.choose_backend(get_option("backend") if backend == "auto" else backend)
-    footers = read_footers(expand(paths, (".parquet",)))
+    footers = read_footers(expand(paths, PARQUET))
     shards, types = open_shards(footers, dialect, swap_width_height, columns)
     types = _held(types, backend, columns)
     scan = Scan(
