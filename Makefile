@@ -1,5 +1,6 @@
 # make demo   the main job on a small corpus of our own
 # make test   the tests
+# make fuzz   the property tests with random examples; what they find becomes a fixed case
 # make lab    JupyterLab at the first notebook
 # Each creates .venv and installs what it needs, once, with plain pip.
 
@@ -7,7 +8,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c "" 2>/dev/nu
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lab bench clean help
+.PHONY: demo test fuzz lab bench clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +27,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	@$(BIN)/python -m pytest
+
+fuzz: .venv/installed
+	@$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=fuzz
 
 lab: .venv/installed demo-corpus/report.html
 	@$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/01_quickstart.ipynb

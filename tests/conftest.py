@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import dask
+import hypothesis
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +19,31 @@ import laion_dask as ld
 from laion_dask.accessor import Laion
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+#: The same examples in every run, and none remembered from an earlier one; `make fuzz` loads the
+#: other profile, and what it finds becomes a fixed case.
+hypothesis.settings.register_profile("gate", derandomize=True, database=None, deadline=None)
+hypothesis.settings.register_profile("fuzz", database=None, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("gate")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible():
+    """Ctrl-C raises here and in child processes, as in a terminal; a background job ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_home(tmp_path_factory):
+    """An empty home folder and cache: what a person keeps in theirs decides no test."""
+    names = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "LAION_DASK_WEIGHTS")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            patch.delenv(name, raising=False)
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def test_a_missing_or_unfit_package_is_named(monkeypatch):
 def test_the_model_fits_the_installed_scikit_learn():
     """No InconsistentVersionWarning, which would be an error here."""
     words = [sys.executable, "-W", "error", "-c", "import profanity_check"]
-    subprocess.run(words, check=True, timeout=120)
+    subprocess.run(words, check=True, timeout=250)
 
 
 # Any classifier

@@ -139,7 +139,7 @@ def test_the_parameters_are_those_of_dask_cuda():
     # In a process of its own: importing dask_cuda patches Dask.
     code = "import inspect, dask_cuda; print(*inspect.signature(dask_cuda.LocalCUDACluster.__init__"
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}).parameters)"], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", f"{code}).parameters)"], capture_output=True, text=True, timeout=250
     )
     if "No module named 'dask_cuda'" in done.stderr:
         pytest.skip("dask-cuda is not installed")

@@ -455,7 +455,7 @@ def test_a_killed_export_leaves_the_old_state_or_none(source, out, old, at):
         ld.read_shards(source, where="width >= 1500").laion.export(out)
         before = rows_of(out)
     killed = subprocess.run(
-        [sys.executable, "-c", CRASH, source, str(out), str(at)], capture_output=True, timeout=120
+        [sys.executable, "-c", CRASH, source, str(out), str(at)], capture_output=True, timeout=250
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     if old:

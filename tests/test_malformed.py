@@ -73,7 +73,7 @@ def test_every_malformed_file_is_refused_or_read_right(shared, frames):
         [sys.executable, "-c", READ_ALL, str(folder), frames],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=280,
     )
     lines = [json.loads(line) for line in run.stdout.splitlines()]
     assert run.returncode == 0, (lines[-1:], run.stderr[-3000:])

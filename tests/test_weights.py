@@ -236,7 +236,7 @@ def test_a_folder_that_cannot_be_written_to(offer, cache):
 
 
 def test_two_processes_may_fetch_at_once(publisher, cache):
-    both = threading.Barrier(2, timeout=60)
+    both = threading.Barrier(2, timeout=250)
     file = publisher.offer(NAME, CONTENT, weight_server.in_halves(CONTENT, both.wait))
     script = f"""
 from laion_dask.models import weights
@@ -246,7 +246,7 @@ print(weights.sha256_of(weights.download({NAME!r})) == {file.sha256!r})
     running = [
         subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) for _ in range(2)
     ]
-    assert [process.communicate(timeout=120)[0] for process in running] == [b"True\n"] * 2
+    assert [process.communicate(timeout=280)[0] for process in running] == [b"True\n"] * 2
     assert publisher.asked == 2 and left(cache) == [NAME]
 
 
