@@ -160,7 +160,9 @@ def test_numbers_of_numpy_are_numbers(monkeypatch):
 def test_a_script_without_a_main_says_so(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import laion_dask as ld\nld.start_cluster(1, gpu=False)\n")
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=250)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=250
+    )
     assert done.returncode == 1
     assert "while a worker imports this script" in done.stderr
     last = done.stderr.strip().splitlines()[-1]
