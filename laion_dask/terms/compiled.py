@@ -25,6 +25,11 @@ def fill(*arrays) -> None:
     _call("fill", *arrays)
 
 
+def references(*arrays) -> int:
+    """See `laion_dask.terms.scan.references`. Releases the GIL."""
+    return _call("references", *arrays)
+
+
 def scan(*arrays) -> tuple[int, int]:
     """See `laion_dask.terms.scan.scan`. Python's lock is not held."""
     return _call("scan", *arrays)

@@ -182,11 +182,16 @@ def terms(
     Notes
     -----
     A term is found where all its words stand, one after the other, whatever their case. Words
-    are maximal runs of letters, marks, digits, connector punctuation such as ``_`` and the
-    zero-width joiners, so that they begin and end where ``\\b`` of a Unicode regular expression
-    matches (UTS #18, annex C): "man" is in "man's", and not in "human". Two words are equal when
-    they are a canonical caseless match (Unicode, section 3.13, D145): full case folding, composed
-    and decomposed letters alike. Between words, white space stands for any white space, a hyphen
+    are maximal runs of letters, marks, digits and connector punctuation such as ``_``, so that they
+    begin and end where ``\\b`` of a Unicode regular expression matches (UTS #18, annex C): "man" is
+    in "man's", and not in "human". Two words are equal when they are a compatibility caseless match
+    (Unicode, section 3.13, D146): full case folding; composed and decomposed letters, full-width
+    letters and ligatures alike. An accent still tells words apart. Before that, HTML character
+    references that end in a semicolon are decoded (``&nbsp;``, ``&#39;``, and ``&amp;nbsp;``, which
+    was encoded twice), and characters that nobody sees are skipped (Unicode's
+    Default_Ignorable_Code_Point: soft hyphen, zero-width space, direction marks, …): "wo&shy;man"
+    mentions "woman", not "man". Caption lengths and languages are told of the text as it stands,
+    with references undecoded. Between words, white space stands for any white space, a hyphen
     for U+2010 and U+2011 too, an apostrophe for U+2019 too; other signs are taken exactly. Terms
     may overlap; a longer one does not hide a shorter one.
 

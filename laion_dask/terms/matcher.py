@@ -8,13 +8,17 @@ import pyarrow as pa
 from laion_dask.errors import OptionError
 from laion_dask.terms.automaton import tables
 from laion_dask.terms.compiled import BEYOND, scan
+from laion_dask.terms.entities import decoded
 from laion_dask.terms.term_list import TermList
+
+_NOTHING = (np.zeros(0, np.int64), np.zeros(0, np.int32))
 
 
 def found(captions: pa.ChunkedArray, lists: tuple[TermList, ...]) -> tuple[np.ndarray, np.ndarray]:
     """The groups of several lists that captions mention, in one pass over their bytes.
 
-    Nothing is copied: neither buffers nor captions become Python objects.
+    No buffer is copied, and no caption becomes a Python object, except those with an HTML character
+    reference, such as ``&shy;``: they are decoded first.
 
     Parameters
     ----------
@@ -38,10 +42,20 @@ def found(captions: pa.ChunkedArray, lists: tuple[TermList, ...]) -> tuple[np.nd
     seen = np.full(sum(len(one.labels) for one in lists), -1, np.int64)
     parts, base = [], 0
     for chunk in _text(captions).chunks:
-        parts += _found_in(chunk, base, walk, seen)
+        rows, groups = _found_in(chunk, base, walk, seen)
+        which, texts = decoded(chunk, *_buffers(chunk)[:2])
+        if len(which):
+            as_written = ~np.isin(rows - base, which, kind="table")
+            # Rows of their own, so that what was seen in the caption as written does not count.
+            more, others = _found_in(texts, len(captions) + base, walk, seen)
+            rows = np.append(rows[as_written], base + which[more - len(captions) - base])
+            groups = np.append(groups[as_written], others)
+            order = np.argsort(rows, kind="stable")
+            rows, groups = rows[order], groups[order]
+        parts.append((rows, groups))
         base += len(chunk)
     if not parts:
-        return np.zeros(0, np.int64), np.zeros(0, np.int32)
+        return _NOTHING
     rows, groups = zip(*parts, strict=True)
     return np.concatenate(rows), np.concatenate(groups)
 
@@ -58,10 +72,10 @@ def _text(captions: pa.ChunkedArray) -> pa.ChunkedArray:
     raise OptionError(f"The column holds {kind}. Expected one of text, in which terms are found.")
 
 
-def _found_in(chunk: pa.Array, base: int, walk, seen: np.ndarray) -> list[tuple]:
+def _found_in(chunk: pa.Array, base: int, walk, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = len(chunk)
     if n == 0 or chunk.null_count == n:
-        return []
+        return _NOTHING
     data, offsets, valid = _buffers(chunk)
     # The scan reads a little beyond each caption: those at the very end of the buffer are copied.
     inner = max(int(np.searchsorted(offsets, len(data) - BEYOND, "right")) - 1, 0)
@@ -81,7 +95,8 @@ def _found_in(chunk: pa.Array, base: int, walk, seen: np.ndarray) -> list[tuple]
             parts.append((into[:k], groups[:k]))
             seen[seen == base + skipped + stopped] = -1  # there was no more room for this caption
             start, room = stopped, 2 * room
-    return parts
+    rows, groups = zip(*parts, strict=True)
+    return np.concatenate(rows), np.concatenate(groups)
 
 
 def _buffers(chunk: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

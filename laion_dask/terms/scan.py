@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-WORD, SPACE, HYPHEN, APOSTROPHE = 1, 2, 4, 8
+WORD, SPACE, HYPHEN, APOSTROPHE, INVISIBLE = 1, 2, 4, 8, 16
 _ONE, _FOLD = np.uint64(1), np.uint64(0x2020202020202020)
 _ALL_ONES, _63 = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(63)
 # Odd constants with well-spread bits: 2^64 over the golden ratio, and two of xxHash64.
@@ -249,6 +249,9 @@ def _next_word(data, at, stop, kinds, marks, unfolds, unfold_at, unfold_to, poin
     start, n, most = np.int64(-1), 0, len(points)
     while at < stop:
         c, length = _code_point(data, at, stop)
+        if c >= 0 and kinds[c] & INVISIBLE:
+            at += length
+            continue
         if c < 0 or not kinds[c] & WORD:
             if start >= 0:
                 break
@@ -276,6 +279,9 @@ def _gap(data, at, stop, kinds, gaps):
     while at < stop:
         c, length = _code_point(data, at, stop)
         kind = kinds[c] if c >= 0 else np.uint8(0)
+        if kind & INVISIBLE:
+            at += length
+            continue
         if kind & SPACE:
             c = np.int64(0x20)
         elif kind & HYPHEN:
@@ -362,6 +368,43 @@ def fill(word_at, word_bytes, root_at, sieve, slots, keys, to, edge_key, edge_to
         while edge_key[slot] >= 0:
             slot = (slot + 1) & (len(edge_key) - 1)
         edge_key[slot], edge_to[slot] = keys[i], to[i]
+
+
+def references(data, offsets, rows):
+    """The captions that may hold an HTML character reference: "&" before a letter or "#".
+
+    Parameters
+    ----------
+    data : uint8 array
+    offsets : (n + 1,) int64 array
+    rows : (n,) int64 array
+        To be filled.
+
+    Returns
+    -------
+    found : int
+        How much was filled.
+    """
+    at, end, row, found = offsets[0], offsets[-1], 0, 0
+    while at < end:
+        stop = min(at + 64, end)
+        if stop - at == 64:
+            some = np.uint8(0)
+            for i in range(64):  # compiled to a comparison of 64 bytes
+                some |= np.uint8(data[at + i] == 38)
+            if not some:
+                at = stop
+                continue
+        for i in range(at, min(stop, end - 1)):
+            after = data[i + 1]
+            if data[i] == 38 and (after == 35 or 97 <= after | np.uint8(0x20) < 123):
+                while offsets[row + 1] <= i:
+                    row += 1
+                if found == 0 or rows[found - 1] != row:
+                    rows[found] = row
+                    found += 1
+        at = stop
+    return found
 
 
 def scan(data, offsets, valid, valid_at, base, start, t, seen, rows, groups):

@@ -1,10 +1,12 @@
 """What a word is, and when two words are the same: Unicode's own rules, as tables for the scan.
 
 A word is a run of word characters as Unicode's annex for regular expressions has them (UTS #18,
-annex C, ``\\w``: alphabetic, marks, decimal digits, connector punctuation, join controls), so that
-words begin and end where ``\\b`` of a Unicode regular expression matches. Two words are the same
-when they are a canonical caseless match (The Unicode Standard, section 3.13, D145): case is
-folded fully, composed and decomposed letters are equal.
+annex C, ``\\w``: alphabetic, marks, decimal digits, connector punctuation), so that words begin
+and end where ``\\b`` of a Unicode regular expression matches. Invisible characters are skipped
+before that: they neither belong to a word nor end one. Two words are the same when they are a
+compatibility caseless match (The Unicode Standard, section 3.13, D146): case is folded fully;
+composed and decomposed letters, full-width letters, ligatures and letters of mathematical
+alphabets are equal.
 """
 
 from __future__ import annotations
@@ -15,10 +17,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-_WORD, _SPACE, _HYPHEN, _APOSTROPHE = 1, 2, 4, 8
+_WORD, _SPACE, _HYPHEN, _APOSTROPHE, _INVISIBLE = 1, 2, 4, 8, 16
 #: Alphabetic by the property Other_Alphabetic without being a letter or a mark: circled letters.
 _CIRCLED = ((0x24B6, 0x24EA), (0x1F130, 0x1F14A), (0x1F150, 0x1F16A), (0x1F170, 0x1F18A))
-_JOINERS = (0x200C, 0x200D)
+#: The property Default_Ignorable_Code_Point (Unicode Character Database, DerivedCoreProperties):
+#: soft hyphen, zero-width space and joiners, bidirectional controls, variation selectors, …
+_INVISIBLES = (
+    0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810),
+    *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0x3164,
+    *range(0xFE00, 0xFE10), 0xFEFF, 0xFFA0, *range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4),
+    *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000),
+)  # fmt: skip
 #: The property White_Space.
 _SPACES = (*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029,
            0x202F, 0x205F, 0x3000)  # fmt: skip
@@ -35,7 +44,7 @@ class Characters(NamedTuple):
     Attributes
     ----------
     kind : (0x110000,) uint8 array
-        Bits: 1 part of a word, 2 white space, 4 a hyphen, 8 an apostrophe.
+        Bits: 1 part of a word, 2 white space, 4 a hyphen, 8 an apostrophe; or 16, invisible.
     marks : (0x110000,) uint8 array
         The canonical combining class.
     unfolds : (0x110000,) int32 array
@@ -73,12 +82,12 @@ def characters() -> Characters:
     for first, stop in _CIRCLED:
         kind[first:stop] = _WORD
     for bit, some in (
-        (_WORD, _JOINERS),
         (_SPACE, _SPACES),
         (_HYPHEN, _HYPHENS),
         (_APOSTROPHE, _APOSTROPHES),
     ):
         kind[list(some)] |= bit
+    kind[list(_INVISIBLES)] = _INVISIBLE
     made = (kind, marks, unfolds, np.array(at, np.int32), np.array(to or [0], np.int32))
     for table in made:
         table.flags.writeable = False
@@ -88,14 +97,23 @@ def characters() -> Characters:
 def _unfolded(letter: str) -> str:
     """Decomposed and folded; but the iota below stays a mark until marks have been ordered."""
     parts = unicodedata.normalize("NFD", letter)
-    folded = "".join(p if p == _IOTA_BELOW else p.casefold() for p in parts)
+    folded = "".join(p if p == _IOTA_BELOW else _caseless(p) for p in parts)
     return unicodedata.normalize("NFD", folded)
 
 
+def _caseless(decomposed: str) -> str:
+    once = unicodedata.normalize("NFKD", decomposed.casefold())
+    return unicodedata.normalize("NFKD", once.casefold())
+
+
 def folded(word: str) -> str:
-    """The one form that all words of a canonical caseless match have (D145)."""
-    decomposed = unicodedata.normalize("NFD", word)
-    return unicodedata.normalize("NFD", decomposed.casefold())
+    """The one form that all words of a compatibility caseless match have (D146)."""
+    return _caseless(unicodedata.normalize("NFD", visible(word)))
+
+
+def visible(text: str) -> str:
+    """A text without its invisible characters."""
+    return "".join(letter for letter in text if not characters().kind[ord(letter)] & _INVISIBLE)
 
 
 def is_word(letter: str) -> bool:
@@ -109,12 +127,12 @@ def split(text: str) -> tuple[list[str], list[str]]:
     Returns
     -------
     words : list of str
-        As they stand.
+        As they stand, without invisible characters.
     gaps : list of str
         One more; white space as one space each run, hyphens and apostrophes as ASCII has them.
     """
     words, gaps, inside = [], [""], False
-    for letter in text:
+    for letter in visible(text):
         kind = characters().kind[ord(letter)]
         if kind & _WORD:
             if inside:

@@ -1,0 +1,60 @@
+"""HTML character references in captions, decoded: ``&shy;``, ``&#39;``, ``&amp;amp;``."""
+
+from __future__ import annotations
+
+import html
+import re
+from functools import lru_cache
+from html.entities import html5
+
+import numpy as np
+import pyarrow as pa
+
+from laion_dask.terms.compiled import references
+
+_REFERENCE = re.compile(rb"&(?:#[0-9]{1,32}|#[xX][0-9A-Fa-f]{1,32}|[A-Za-z][A-Za-z0-9]{1,31});")
+
+
+def decoded(chunk: pa.Array, data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, pa.Array]:
+    """The captions of a chunk that hold character references, with those replaced.
+
+    A reference ends in a semicolon: "R&D" and "&copyright" stay as they are. What was encoded twice
+    (``&amp;shy;``) is decoded twice, not more often. Nulls are left out.
+
+    Parameters
+    ----------
+    chunk : array of text
+    data : uint8 array
+        Its bytes, which need not be valid UTF-8.
+    offsets : (n + 1,) int64 array
+        Where each caption begins in them.
+
+    Returns
+    -------
+    rows : (m,) int64 array
+        Ascending.
+    texts : (m,) large_string array
+    """
+    maybe = np.empty(len(chunk), np.int64)
+    rows, texts = [], []
+    for row in maybe[: references(data, offsets, maybe)].tolist():
+        text = data[offsets[row] : offsets[row + 1]].tobytes()
+        plain = _REFERENCE.sub(_replaced, text)
+        if plain != text and chunk[row].is_valid:
+            rows.append(row)
+            texts.append(_REFERENCE.sub(_replaced, plain))
+    made = pa.array(texts, pa.large_binary())
+    unchecked = pa.Array.from_buffers(pa.large_string(), len(made), made.buffers())
+    return np.array(rows, np.int64), unchecked
+
+
+def _replaced(reference: re.Match[bytes]) -> bytes:
+    return _character(reference[0])
+
+
+@lru_cache(maxsize=4096)
+def _character(reference: bytes) -> bytes:
+    """What a reference stands for; itself where HTML has none of the name."""
+    text = reference.decode("ascii")
+    known = text[1] == "#" or text[1:] in html5
+    return html.unescape(text).encode() if known else reference
