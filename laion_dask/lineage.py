@@ -10,14 +10,11 @@ from dataclasses import replace
 
 import dask.dataframe as dd
 from dask.dataframe.dask_expr import new_collection
-from dask.dataframe.dask_expr._concat import Concat
 from dask.dataframe.dask_expr._expr import (
-    Blockwise,
     DropnaFrame,
     Expr,
     Filter,
     MapPartitions,
-    Partitions,
     Projection,
     Sample,
 )
@@ -25,6 +22,7 @@ from dask.dataframe.dask_expr._reductions import DropDuplicates
 from dask.dataframe.dask_expr.io.io import FromMap
 from dask.delayed import Delayed, DelayedLeaf
 
+from laion_dask import data_path
 from laion_dask.errors import ProvenanceError, must_be
 from laion_dask.io.pieces import Piece, Shard
 from laion_dask.io.scan import Scan
@@ -55,7 +53,7 @@ def as_read(frame: dd.DataFrame) -> tuple[Scan, list[Piece]] | None:
         and expr.operand("columns") is None
         and expr.operand("_partitions") is None
     ):
-        return expr.func, _pieces(expr)
+        return expr.func, data_path.pieces_of(expr)
     return None
 
 
@@ -63,39 +61,31 @@ def as_scan(frame: dd.DataFrame) -> tuple[Scan, list[Piece], list[str]] | None:
     """The scan, pieces and columns of a frame that is nothing but a scan, or None."""
     expr = _expr(frame, optimized=True)
     if isinstance(expr, FromMap) and isinstance(expr.func, Scan) and expr.ndim == 2:
-        return expr.func, _pieces(expr), list(expr.columns)
+        return expr.func, data_path.pieces_of(expr), list(expr.columns)
     return None
 
 
 def sources(frame: dd.DataFrame) -> list[tuple[Scan, list[Piece]]]:
     """Every scan that a frame's rows come from, with the pieces that it reads of it.
 
+    A table that gives the frame columns and no rows, such as the right side of a left merge, is
+    not among them.
+
     Raises
     ------
     ProvenanceError
         When there is none: the frame was not made by ``read_shards``, or was persisted.
     """
-    expr = _expr(frame, optimized=True)
-    _check_branches(expr)
-    found = {}
-    for node in expr.walk():
-        if isinstance(node, FromMap) and isinstance(node.func, Scan):
-            pieces = _pieces(node)
-            # Two projections of one scan are two nodes, and yet the same rows.
-            found[node.func, tuple(pieces)] = (node.func, pieces)
+    expr = _expr(frame)
+    data_path.check_branches(expr)
+    found = data_path.scans(expr)
     if not found:
         raise ProvenanceError(
             "This frame does not lead back to read_shards (it was made otherwise, or persisted), "
-            "so what it was read from cannot be said. Start from ld.read_shards(...), and persist "
-            "no earlier than the last step."
+            "so what it was read from cannot be said. Start from ld.read_shards(...), and keep "
+            "the lazy frame: export that one, and use what persist() returns to look at the rows."
         )
-    return list(found.values())
-
-
-def _scanned(expr: Expr) -> set[Piece]:
-    """The pieces that an expression reads."""
-    nodes = (n for n in expr.walk() if isinstance(n, FromMap) and isinstance(n.func, Scan))
-    return {piece for node in nodes for piece in _pieces(node)}
+    return found
 
 
 def refuse_repeats(frame: dd.DataFrame) -> None:
@@ -105,20 +95,21 @@ def refuse_repeats(frame: dd.DataFrame) -> None:
     ------
     ProvenanceError
     """
-    _check_branches(_expr(frame, optimized=True))
+    data_path.check_branches(_expr(frame))
 
 
-def _check_branches(expr: Expr) -> None:
-    """Refuse an expression that lays two branches of one scan end to end."""
-    for node in expr.walk():
-        if isinstance(node, Concat):
-            branches = [_scanned(branch) for branch in node.dependencies()]
-            if len(set().union(*branches)) < sum(map(len, branches)):
-                raise ProvenanceError(
-                    "This frame lays two parts of the same shards end to end (a concat), so their "
-                    "rows cannot be accounted for. Say in one filter what is kept: "
-                    "where('... or ...')."
-                )
+def repeating_step(frame: dd.DataFrame) -> str | None:
+    """The name of a step that may have passed a row on more than once, or None."""
+    return data_path.repeating_step(_expr(frame))
+
+
+def identified(frame: dd.DataFrame) -> dd.DataFrame | None:
+    """The frame with ``shard`` and ``row``, asked for again where they were left out. Lazy.
+
+    None where a step has lost them.
+    """
+    expr = data_path.widened(_expr(frame))
+    return None if expr is None else new_collection(expr)
 
 
 def shards(frame: dd.DataFrame) -> list[Shard]:
@@ -130,7 +121,7 @@ def shards(frame: dd.DataFrame) -> list[Shard]:
         When the frame comes from no scan, or from several, whose shard numbers would collide.
     """
     scans = {}
-    for node in _expr(frame).walk():
+    for node, _ in data_path.walk(_expr(frame)):
         if isinstance(node, FromMap) and isinstance(node.func, Scan):
             found = {piece.shard.path: piece.shard for piece in node.operand("iterables")[0]}
             scans[tuple(found)] = list(found.values())
@@ -148,36 +139,31 @@ def shards(frame: dd.DataFrame) -> list[Shard]:
     return next(iter(scans.values()))
 
 
-def _pieces(expr: FromMap) -> list[Piece]:
-    pieces = expr.iterables[0]
-    chosen = expr.operand("_partitions")
-    return list(pieces) if chosen is None else [pieces[i] for i in chosen]
-
-
 def mapped(frame: dd.DataFrame, kernel: Callable) -> list[tuple[dd.DataFrame, tuple]]:
     """Every use of a kernel in a frame: the frame that it was mapped over, and its arguments.
 
     As the frame was written, not as Dask optimizes it, which may join one filter with the next.
     """
     found = {}
-    for node, chosen in _steps(_expr(frame), None):
+    for node in _expr(frame).walk():
         if isinstance(node, MapPartitions) and node.func is kernel:
-            over = new_collection(node.frame)
-            over = over if chosen is None else over.partitions[list(chosen)]
-            found[node._name, chosen] = (over, tuple(node.args[1:]))
+            found[node._name] = (new_collection(node.frame), tuple(node.args[1:]))
     return list(found.values())
 
 
-def _steps(expr: Expr, chosen: tuple[int, ...] | None) -> Iterator:
-    """Every step of an expression with the partitions that are wanted of it; None for all."""
-    yield expr, chosen
-    if isinstance(expr, Partitions):
-        wanted = tuple(expr.partitions)
-        chosen = wanted if chosen is None else tuple(wanted[i] for i in chosen)
-    elif not isinstance(expr, Blockwise):
-        chosen = None
-    for step in expr.dependencies():
-        yield from _steps(step, chosen if step.npartitions > 1 else None)
+def filtered(frame: dd.DataFrame, kernel: Callable) -> list[tuple[dd.DataFrame, Predicate]]:
+    """Every filter by a kernel that the rows went through: the frame before it, and what it asks.
+
+    Of a filter of which some partitions are wanted, those partitions.
+    """
+    found = {}
+    for node, chosen in data_path.walk(_expr(frame)):
+        mask = node.predicate if isinstance(node, Filter) else None
+        if isinstance(mask, MapPartitions) and mask.func is kernel:
+            before = new_collection(mask.frame)
+            before = before if chosen is None else before.partitions[list(chosen)]
+            found[mask._name, chosen] = (before, mask.args[1])
+    return list(found.values())
 
 
 def unfiltered(frame: dd.DataFrame) -> dd.DataFrame:

@@ -65,6 +65,11 @@ def reduce(results: dd.DataFrame, combine: Callable, *, meta):
     return results.reduction(combine, combine, combine=combine, meta=meta, split_every=8)
 
 
+def end_to_end(frames: Sequence[dd.DataFrame]) -> dd.DataFrame:
+    """Several frames as one, the partitions of each after those of the one before. Lazy."""
+    return dd.concat(list(frames)) if len(frames) > 1 else frames[0]
+
+
 def parts(frame: dd.DataFrame) -> list:
     """A frame's partitions, one by one, for `tasks`. Lazy."""
     return frame.to_delayed()

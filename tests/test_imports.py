@@ -27,6 +27,7 @@ FLOORS = {
     "models": 2,
     "kernels": 2,
     "io": 3,
+    "data_path": 3,
     "lineage": 3,
     "partition": 3,
     "workers": 3,

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from laion_dask import lineage
+from laion_dask import data_path, lineage
 from laion_dask.backend import frame_to_arrow
 from laion_dask.errors import ExportError, SchemaError, must_be, one_of
 from laion_dask.io.commit import Target, stage
@@ -26,6 +26,7 @@ from laion_dask.kernels.filter import passes
 from laion_dask.measures.groups import Grouping
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats.table import Table
+from laion_dask.verbs.accounts import numbered_twice
 from laion_dask.verbs.audit import audit, default_axes
 from laion_dask.verbs.rows import Rows, survey
 
@@ -154,12 +155,16 @@ def export(
     must_be("path", path, (str, os.PathLike), "a folder or an address")
     target = Target(os.fspath(path))
     sources = lineage.sources(frame)
+    if twice := data_path.numbered_twice(sources):
+        raise numbered_twice(*twice)
     _refuse_own_inputs(target, sources)
     schema = frame_to_arrow(frame._meta).schema
     _check_names(schema.names)
     with target:
         args = (target.staging_url, format, schema)
-        written, rows = survey(frame, write_part, *args, meta=_PART, label="export")
+        written, rows = survey(
+            frame, write_part, *args, meta=_PART, label="export", must_account=True
+        )
         parts = written.sort_values("number").to_dict("records")
         parts = [part for part in parts if part["rows"]] or parts[:1]
         recipe = {**_recipe(frame, sources, _schema(schema, parts), rows), "seed": seed}

@@ -21,7 +21,7 @@ from laion_dask.schema import PROVENANCE
 from laion_dask.stats.association import as_rows
 from laion_dask.stats.intervals import wilson
 from laion_dask.stats.table import CAVEATS, Table, suppressed, table
-from laion_dask.verbs.rows import account, beside
+from laion_dask.verbs.accounts import Pending
 from laion_dask.verbs.statistics import reporting
 
 #: The fewest rows that counts are told of.
@@ -128,11 +128,12 @@ def perceived(
     meta = kernels.no_rows()
     counts = partition.map_columns(frame, kernels.counted, *given, reads=reads, meta=meta)
     whole = partition.reduce(counts, kernels.added, meta=meta)
-    read, others = beside(frame)
-    result, *others = partition.compute(whole, *others, label="perceived attributes")
+    pending = Pending.where_known(frame)
+    result, *others = partition.compute(whole, *pending.collections, label="perceived attributes")
     found = _told(question, result["states"].iloc[0], how)
-    if read is not None:
-        found.attrs["rows"] = vars(account(read, int(result["rows"].sum()), [result, *others]))
+    rows = pending.settle(int(result["rows"].sum()), [result, *others])
+    if rows is not None:
+        found.attrs["rows"] = vars(rows)
     return found
 
 

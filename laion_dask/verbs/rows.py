@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import dask.dataframe as dd
 import numpy as np
@@ -13,40 +12,11 @@ import pyarrow as pa
 
 from laion_dask import lineage, partition
 from laion_dask.backend import frame_to_arrow
-from laion_dask.errors import ProvenanceError
 from laion_dask.io.pieces import Piece
 from laion_dask.io.scan import Scan
-from laion_dask.kernels.filter import count_unscored, passes
+from laion_dask.verbs.accounts import COUNTS, Pending, Rows
 
-_COUNTS = ("unscored", "rejected")
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What became of every row that was read: the four always add up to ``read``.
-
-    Attributes
-    ----------
-    read : int
-        Rows of the shards, by their footers.
-    kept : int
-    dropped : int
-        Rows for which a filter was false, or that a step of the user's own left out.
-    unscored : int
-        Rows that a filter could not decide on, because what it compares is null or NaN.
-    rejected : int
-        Rows that are no valid rows: text that is not UTF-8, under ``invalid_text="reject"``.
-    """
-
-    read: int
-    kept: int
-    dropped: int
-    unscored: int
-    rejected: int
-
-    def __str__(self) -> str:
-        parts = (f"{getattr(self, n):,} {n}" for n in ("kept", "dropped", *_COUNTS))
-        return f"{self.read:,} read = {' + '.join(parts)}"
+__all__ = ["Rows", "rows", "survey"]
 
 
 def rows(frame: dd.DataFrame) -> Rows:
@@ -55,11 +25,10 @@ def rows(frame: dd.DataFrame) -> Rows:
     Raises
     ------
     ProvenanceError
-        When the frame does not lead back to `read_shards`, or rows were multiplied.
+        When the frame does not lead back to `read_shards`, or a row stands in it more than once.
     """
-    lineage.sources(frame)
     narrow = frame[[frame.columns[-1]]] if len(frame.columns) else frame
-    return survey(narrow, _nothing, meta={}, label="count rows")[1]
+    return survey(narrow, _nothing, meta={}, label="count rows", must_account=True)[1]
 
 
 def _nothing(table: pa.Table, number: int) -> dict:
@@ -73,6 +42,7 @@ def survey(
     meta: Mapping[str, str],
     label: str,
     combine: Callable | None = None,
+    must_account: bool = False,
 ) -> tuple[pd.DataFrame, Rows | None]:
     """A kernel over every partition as an Arrow table, and the account of the frame's rows. Eager.
 
@@ -92,34 +62,36 @@ def survey(
     combine : callable, optional
         Some results laid end to end → one result; applied as a tree. Columns are summed by it,
         ``unscored`` and ``rejected`` among them.
+    must_account : bool
+        Refuse a frame whose rows cannot be accounted for.
 
     Returns
     -------
     result : pandas.DataFrame
     account : Rows or None
-        None when the frame does not lead back to `read_shards`.
+        None when the frame does not lead back to `read_shards`, or its rows cannot be told apart.
 
     Raises
     ------
     ProvenanceError
-        When more rows came out than went in.
+        When a row stands in the frame more than once.
     """
-    types = {**meta, **dict.fromkeys(("rows", *_COUNTS), "int64")}
+    types = {**meta, **dict.fromkeys(("rows", *COUNTS), "int64")}
     meta = pd.DataFrame({name: np.empty(0, dtype) for name, dtype in types.items()})
     scan = lineage.as_scan(frame)
     if scan is None:
-        per_part = partition.map_numbered(frame, _on_part, kernel, args, meta=meta)
-        read, others = beside(frame)
+        pending = Pending.of(frame) if must_account else Pending.where_known(frame)
+        columns, frame = list(frame.columns), pending.frame
+        per_part = partition.map_numbered(frame, _on_part, kernel, args, columns, meta=meta)
     else:
         reader, pieces, columns = scan
+        pending = Pending(frame, sum(piece.n_rows for piece in pieces))
         on_piece = _OnPiece(reader, tuple(columns), kernel, args)
         per_part = partition.over_pieces(on_piece, pieces, meta)
-        read, others = sum(piece.n_rows for piece in pieces), []
     if combine is not None:
         per_part = partition.reduce(per_part, combine, meta=meta)
-    result, *others = partition.compute(per_part, *others, label=label)
-    kept = int(result["rows"].sum())
-    return result, None if read is None else account(read, kept, [result, *others])
+    result, *others = partition.compute(per_part, *pending.collections, label=label)
+    return result, pending.settle(int(result["rows"].sum()), [result, *others])
 
 
 @dataclass(frozen=True)
@@ -142,9 +114,9 @@ class _OnPiece:
         return _one_row(row, found.table, found.unscored, found.rejected)
 
 
-def _on_part(part, kernel: Callable, args: tuple, partition_info=None) -> pd.DataFrame:
+def _on_part(part, kernel: Callable, args: tuple, columns: list, partition_info=None):
     number = (partition_info or {}).get("number", 0)
-    table = frame_to_arrow(part)
+    table = frame_to_arrow(part[columns])
     return _one_row(kernel(table, number, *args), table, 0, 0)
 
 
@@ -158,53 +130,3 @@ def _cell(value) -> np.ndarray:
     cell = np.empty(1, dtype="int64" if isinstance(value, int) else object)
     cell[0] = value
     return cell
-
-
-def beside(frame: dd.DataFrame) -> tuple[int | None, list[dd.DataFrame]]:
-    """The rows read, and lazy frames of what else `account` needs; None without provenance."""
-    meta = pd.DataFrame({name: pd.Series([], dtype="int64") for name in _COUNTS})
-    try:
-        sources = lineage.sources(frame)
-    except ProvenanceError:
-        return None, []
-    counts = [
-        partition.over_pieces(partial(_piece_counts, scan=scan), pieces, meta)
-        for scan, pieces in sources
-        if scan.where is not None or scan.invalid_text == "reject"
-    ]
-    for before, (predicate,) in lineage.mapped(frame, passes):
-        reads = predicate.columns
-        counts.append(
-            partition.map_columns(before, count_unscored, predicate, reads=reads, meta=meta)
-        )
-    return sum(piece.n_rows for _, pieces in sources for piece in pieces), counts
-
-
-def _piece_counts(piece: Piece, number: int, scan: Scan) -> pd.DataFrame:
-    unscored, rejected = scan.counts(piece)
-    return pd.DataFrame({"unscored": [unscored], "rejected": [rejected]})
-
-
-def account(read: int, kept: int, counted: Sequence[Mapping]) -> Rows:
-    """What became of the rows read.
-
-    Parameters
-    ----------
-    read, kept : int
-    counted : sequence of mapping
-        Each has ``unscored`` and ``rejected``, numbers or columns of them, to be summed.
-
-    Raises
-    ------
-    ProvenanceError
-        When more rows came out than went in.
-    """
-    unscored, rejected = (int(sum(np.sum(c[name]) for c in counted)) for name in _COUNTS)
-    dropped = read - kept - unscored - rejected
-    if dropped < 0:
-        raise ProvenanceError(
-            f"{kept:,} rows came of {read:,} that were read ({unscored:,} unscored, {rejected:,} "
-            "rejected): a merge or a concat has multiplied rows, so they cannot be accounted for. "
-            "Make the right-hand side of the merge unique first."
-        )
-    return Rows(read, kept, dropped, unscored, rejected)

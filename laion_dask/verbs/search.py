@@ -9,7 +9,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
-from laion_dask import lineage, partition
+from laion_dask import partition
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels.choose import choose
@@ -18,8 +18,8 @@ from laion_dask.kernels.search import best_of, by_query, merge, score_pairs
 from laion_dask.kernels.together import Together
 from laion_dask.schema import PROVENANCE
 from laion_dask.verbs import by_index, hits
+from laion_dask.verbs.accounts import Pending, Rows
 from laion_dask.verbs.queries import as_vectors
-from laion_dask.verbs.rows import Rows, account, beside
 from laion_dask.verbs.where import where as filtered
 
 #: Pairs that one task reorders, and queries whose nearest one task brings in order.
@@ -205,12 +205,10 @@ def _nearest(frame, embeddings: Embeddings, vectors: np.ndarray, k: int) -> tupl
     """The k nearest rows to each query, and the account of the frame's rows."""
     parts = hits.parts(frame)
     if hits.are_runs(parts):
-        read, counts = sum(stop - start for _, start, stop in parts), []
+        pending = Pending(frame, sum(stop - start for _, start, stop in parts))
     else:
-        read, counts = beside(frame)
-        if read is None:
-            lineage.sources(frame)  # says why not
-    counts = [part for count in counts for part in partition.parts(count)]
+        pending = Pending.of(frame[list(PROVENANCE)])
+    counts = [part for count in pending.collections for part in partition.parts(count)]
     found = Found.join([])
     if parts:
         shared = partition.share(embeddings), partition.share(vectors)
@@ -220,7 +218,7 @@ def _nearest(frame, embeddings: Embeddings, vectors: np.ndarray, k: int) -> tupl
         found = _best_of(chosen, embeddings, len(vectors), *shared, k, together)
     found, *counts = partition.compute(found, *counts, label="search")
     counts.append({"unscored": found.unscored, "rejected": 0})
-    return found, account(read, found.searched, counts)
+    return found, pending.settle(found.searched, counts)
 
 
 def _best_of(chosen, embeddings: Embeddings, m: int, *given):

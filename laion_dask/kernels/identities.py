@@ -1,0 +1,104 @@
+"""Which rows a partition has, as a set that is small and joins with others.
+
+A row is (shard, row). Sixty-four neighbouring rows of a shard are one word of 64 bits, and a set
+is the words that are not zero with their positions: 2 bits a row where rows are dense, and at most
+16 bytes a row where they are scattered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from laion_dask.backend import to_numpy
+from laion_dask.schema import PROVENANCE
+
+#: Bits of a row's number in its key; shards have fewer rows than 2**40.
+_ROW_BITS, _WORD_BITS = 40, 6
+
+
+@dataclass(frozen=True)
+class Identities:
+    """A set of rows, and what of them it met more than once.
+
+    Attributes
+    ----------
+    at : (n,) int64
+        Positions of the words, in ascending order.
+    words : (n,) uint64
+    repeats : int
+        Rows that were met again.
+    example : (int, int) or None
+        The smallest (shard, row) that was met again.
+    strays : int
+        Rows whose shard or row is null.
+    """
+
+    at: np.ndarray
+    words: np.ndarray
+    repeats: int
+    example: tuple[int, int] | None
+    strays: int
+
+    def __len__(self) -> int:
+        return int(np.bitwise_count(self.words).sum(dtype=np.int64))
+
+    @classmethod
+    def of(cls, part, group: int = 0, groups: int = 1) -> Identities:
+        """The rows of a partition that are of one group of shards."""
+        known = part[list(PROVENANCE)].dropna()
+        shard, row = (to_numpy(known[name]).astype(np.int64) for name in PROVENANCE)
+        strays = len(part) - len(known) if group == 0 else 0
+        if groups > 1:
+            mine = shard % groups == group
+            shard, row = shard[mine], row[mine]
+        keys = np.sort((shard << _ROW_BITS) | row)
+        again = keys[1:][keys[1:] == keys[:-1]]
+        example = _pair(int(again[0])) if len(again) else None
+        bits = np.uint64(1) << (keys & ((1 << _WORD_BITS) - 1)).astype(np.uint64)
+        at, words, _ = _words(keys >> _WORD_BITS, bits)
+        return cls(at, words, len(again), example, strays)
+
+    @classmethod
+    def union(cls, sets: Sequence[Identities]) -> Identities:
+        """Several sets as one."""
+        at = np.concatenate([np.empty(0, np.int64), *(one.at for one in sets)])
+        order = np.argsort(at, kind="stable")
+        bits = np.concatenate([np.empty(0, np.uint64), *(one.words for one in sets)])[order]
+        at, words, starts = _words(at[order], bits)
+        examples = [one.example for one in sets if one.example is not None]
+        again = _bits_met_again(bits, words, starts)
+        first = np.flatnonzero(again)[:1]
+        if len(first):
+            word = int(again[first[0]])
+            key = (int(at[first[0]]) << _WORD_BITS) | ((word & -word).bit_length() - 1)
+            examples.append(_pair(key))
+        repeats = sum(map(len, sets)) - int(np.bitwise_count(words).sum(dtype=np.int64))
+        repeats += sum(one.repeats for one in sets)
+        strays = sum(one.strays for one in sets)
+        return cls(at, words, repeats, min(examples, default=None), strays)
+
+
+def _words(at: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of sorted positions, each once, with its bits together, and where its first stood."""
+    starts = np.flatnonzero(np.diff(at, prepend=-1))
+    words = np.bitwise_or.reduceat(bits, starts) if len(starts) else bits[:0]
+    return at[starts], words, starts
+
+
+def _bits_met_again(bits: np.ndarray, words: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Of each word, the bits that more than one of its parts have."""
+    sizes = np.diff(starts, append=len(bits))
+    again, seen = np.zeros_like(words), np.zeros_like(words)
+    for nth in range(int(sizes.max(initial=0))):
+        here = np.flatnonzero(sizes > nth)
+        part = bits[starts[here] + nth]
+        again[here] |= seen[here] & part
+        seen[here] |= part
+    return again
+
+
+def _pair(key: int) -> tuple[int, int]:
+    return key >> _ROW_BITS, key & ((1 << _ROW_BITS) - 1)

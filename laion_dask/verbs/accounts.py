@@ -1,0 +1,238 @@
+"""What has to be computed beside a frame to account for its rows, and the account made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+
+from laion_dask import data_path, lineage, partition
+from laion_dask.errors import ProvenanceError
+from laion_dask.io.pieces import Piece
+from laion_dask.io.scan import Scan
+from laion_dask.kernels.filter import count_unscored, passes
+from laion_dask.kernels.identities import Identities
+from laion_dask.schema import PROVENANCE
+
+COUNTS = ("unscored", "rejected")
+#: Rows of which one set of identities is made, which is 2 bits a row or less where rows are dense.
+_ROWS_A_SET = 1 << 30
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What became of every row that was read: the four always add up to ``read``.
+
+    Attributes
+    ----------
+    read : int
+        Rows of the shards, by their footers.
+    kept : int
+    dropped : int
+        Rows for which a filter was false, or that a step of the user's own left out.
+    unscored : int
+        Rows that a filter could not decide on, because what it compares is null or NaN.
+    rejected : int
+        Rows that are no valid rows: text that is not UTF-8, under ``invalid_text="reject"``.
+    """
+
+    read: int
+    kept: int
+    dropped: int
+    unscored: int
+    rejected: int
+
+    def __str__(self) -> str:
+        parts = (f"{getattr(self, n):,} {n}" for n in ("kept", "dropped", *COUNTS))
+        return f"{self.read:,} read = {' + '.join(parts)}"
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The account of a frame's rows before anything is computed.
+
+    Where a step may have passed rows on more than once, such as a merge, every row that is kept or
+    unscored is looked at, and one that stands there twice is an error. Where none can have, their
+    numbers are enough.
+
+    Attributes
+    ----------
+    frame : dask DataFrame
+        With ``shard`` and ``row`` where identities are needed.
+    read : int or None
+        None where the rows cannot be accounted for.
+    collections : list of dask DataFrame
+        To be computed, in any company, and given to `settle`.
+    sources : list of (Scan, list of Piece)
+    """
+
+    frame: dd.DataFrame
+    read: int | None
+    collections: list[dd.DataFrame] = field(default_factory=list)
+    sources: list[tuple[Scan, list[Piece]]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, frame: dd.DataFrame) -> Pending:
+        """The account of a frame. Lazy.
+
+        Raises
+        ------
+        ProvenanceError
+            When the frame does not lead back to `read_shards`, or lost the columns that are needed.
+        """
+        sources = lineage.sources(frame)
+        read = sum(piece.n_rows for _, pieces in sources for piece in pieces)
+        counts = _unscored_and_rejected(frame, sources)
+        step = lineage.repeating_step(frame)
+        if step is not None:
+            frame = _identified(frame, step, sources)
+            counts += _repeats(frame, 1 + read // _ROWS_A_SET)
+        return cls(frame, read, counts, sources)
+
+    @classmethod
+    def where_known(cls, frame: dd.DataFrame) -> Pending:
+        """As `of`; one that settles to None where rows cannot be accounted for. Lazy."""
+        try:
+            return cls.of(frame)
+        except ProvenanceError:
+            return cls(frame, None)
+
+    def settle(self, kept: int, computed: Sequence[Mapping]) -> Rows | None:
+        """What became of the rows read.
+
+        Parameters
+        ----------
+        kept : int
+        computed : sequence of mapping
+            What `collections` are, and others that have ``unscored`` and ``rejected``: numbers or
+            columns of them, to be summed.
+
+        Raises
+        ------
+        ProvenanceError
+            When a row stands in the frame more than once, or is of no shard.
+        """
+        if self.read is None:
+            return None
+        for found in computed:
+            if "repeats" in found:
+                self._check(found.iloc[0])
+        counted = [found for found in computed if "repeats" not in found]
+        unscored, rejected = (int(sum(np.sum(c[name]) for c in counted)) for name in COUNTS)
+        dropped = self.read - kept - unscored - rejected
+        if dropped < 0:
+            raise ProvenanceError(
+                f"{kept:,} rows came of {self.read:,} that were read ({unscored:,} unscored, "
+                f"{rejected:,} rejected): a step has multiplied rows, so they cannot be accounted "
+                f"for. {_ADVICE}"
+            )
+        return Rows(self.read, kept, dropped, unscored, rejected)
+
+    def _check(self, found: Mapping) -> None:
+        if found["repeats"]:
+            paths = {p.shard.index: p.shard.path for _, pieces in self.sources for p in pieces}
+            shard, row = found["shard"], found["row"]
+            raise ProvenanceError(
+                f"Row {row:,} of {paths.get(shard, f'shard {shard}')} stands in the frame more "
+                f"than once, and {found['repeats']:,} rows too many stand there in all, of "
+                f"{self.read:,} that were read: a step has multiplied rows, so they cannot be "
+                f"accounted for. {_ADVICE}"
+            )
+        if found["strays"]:
+            raise ProvenanceError(
+                f"{found['strays']:,} rows of the frame have no shard or row, so they are rows of "
+                "no data set (an outer or right merge adds such rows). Use how='left' or 'inner', "
+                "or drop them with dropna(subset=['shard', 'row'])."
+            )
+
+
+_ADVICE = (
+    "Bring in a table of scores with frame.laion.join(table, on=...), which takes each key once, "
+    "sample without replacement, or keep one of each with drop_duplicates(['shard', 'row'])."
+)
+
+
+def _identified(frame: dd.DataFrame, step: str, sources) -> dd.DataFrame:
+    """The frame with the columns that its rows are told apart by."""
+    twice = data_path.numbered_twice(sources)
+    if twice is not None:
+        raise numbered_twice(*twice)
+    known = lineage.identified(frame)
+    if known is None or any(known[name].dtype.kind not in "iuf" for name in PROVENANCE):
+        raise ProvenanceError(
+            f"A step of this frame ({step}) may have multiplied rows, and the columns shard and "
+            "row, by which rows are told apart, are no longer there (or were renamed). Keep both "
+            "to the end; of a table to merge with, drop columns of the same name first, or use "
+            "frame.laion.join(table, on=...)."
+        )
+    return known
+
+
+def numbered_twice(one: str, other: str) -> ProvenanceError:
+    """The error for rows of which shard and row do not tell the file."""
+    return ProvenanceError(
+        f"This frame has rows of several calls of read_shards, which number their shards alike: "
+        f"{one} and {other} have one number, so its rows cannot be told apart. Open both in one "
+        "call, read_shards([a, b])."
+    )
+
+
+def _repeats(frame: dd.DataFrame, groups: int) -> list[dd.DataFrame]:
+    """How many rows stand in a frame more than once, one row a group of shards. Lazy."""
+    meta = pd.DataFrame({"set": pd.Series([], dtype=object)})
+    told = pd.DataFrame(
+        {n: pd.Series([], dtype="int64") for n in ("repeats", *PROVENANCE, "strays")}
+    )
+    found = []
+    for group in range(groups):
+        sets = partition.map_numbered(frame, _one_set, group, groups, meta=meta)
+        whole = partition.reduce(sets, _union, meta=meta)
+        found.append(partition.map_numbered(whole, _told, meta=told))
+    return found
+
+
+def _one_set(part, group: int, groups: int) -> pd.DataFrame:
+    return _cell(Identities.of(part, group, groups))
+
+
+def _union(found: pd.DataFrame) -> pd.DataFrame:
+    return _cell(Identities.union(list(found["set"])))
+
+
+def _cell(identities: Identities) -> pd.DataFrame:
+    cell = np.empty(1, dtype=object)
+    cell[0] = identities
+    return pd.DataFrame({"set": cell}, copy=False)
+
+
+def _told(found: pd.DataFrame) -> pd.DataFrame:
+    """What there is to say of a set, without the set."""
+    one = Identities.union(list(found["set"]))
+    shard, row = one.example or (-1, -1)
+    return pd.DataFrame(
+        {"repeats": [one.repeats], "shard": [shard], "row": [row], "strays": [one.strays]}
+    )
+
+
+def _unscored_and_rejected(frame: dd.DataFrame, sources) -> list[dd.DataFrame]:
+    meta = pd.DataFrame({name: pd.Series([], dtype="int64") for name in COUNTS})
+    counts = [
+        partition.over_pieces(partial(_piece_counts, scan=scan), pieces, meta)
+        for scan, pieces in sources
+        if scan.where is not None or scan.invalid_text == "reject"
+    ]
+    for before, predicate in lineage.filtered(frame, passes):
+        reads = predicate.columns
+        counts.append(
+            partition.map_columns(before, count_unscored, predicate, reads=reads, meta=meta)
+        )
+    return counts
+
+
+def _piece_counts(piece: Piece, number: int, scan: Scan) -> pd.DataFrame:
+    unscored, rejected = scan.counts(piece)
+    return pd.DataFrame({"unscored": [unscored], "rejected": [rejected]})
