@@ -60,7 +60,7 @@ def plain_terms() -> list[str]:
 
     pandas hands patterns to RE2, whose word boundaries know no letters beyond ASCII.
     """
-    from laion_dask.terms import term_lists, terms
+    from laion_dask.text import term_lists, terms
 
     groups = [group for name in term_lists().name for group in terms(name).terms.groups]
     found = {term for _, some in groups for term in some}
@@ -98,7 +98,7 @@ def laion_dask_way() -> Callable:
     import pyarrow as pa
 
     from laion_dask.measures import Part
-    from laion_dask.terms import terms
+    from laion_dask.text import terms
 
     terms(["warm"]).masks(["warm"])  # numba compiles, or reads what it compiled before
 
@@ -117,8 +117,8 @@ def laion_dask_way() -> Callable:
 
 def lists_way() -> Callable:
     """All packaged lists together, groups and homographs, whatever the terms that were asked."""
-    from laion_dask.terms import term_lists, terms
-    from laion_dask.terms.matcher import found
+    from laion_dask.text import term_lists, terms
+    from laion_dask.text.matcher import found
 
     every = tuple(terms(name).terms for name in term_lists().name)
     terms(["warm"]).masks(["warm"])

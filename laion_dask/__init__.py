@@ -2,122 +2,99 @@
 
 A frame is a plain Dask DataFrame whose rows know where they came from (``shard``, ``row``). Verbs
 are methods of its ``.laion`` accessor and functions of this package.
+
+Importing the package imports nothing but the standard library: a name below is imported from its
+module when it is first used. `__init__.pyi` says the same to type checkers and editors.
 """
 
-from laion_dask import accessor, heads, models, stats
-from laion_dask import predicate as predicate
-from laion_dask.cluster import connect, start_cluster
-from laion_dask.demo.job import DemoCorpus, demo_corpus
-from laion_dask.errors import LaionDaskError
-from laion_dask.explore.datasheet import report
-from laion_dask.explore.gallery import gallery
-from laion_dask.explore.plan.job import Plan, plan
-from laion_dask.explore.plan.plot import scaling_plot
-from laion_dask.explore.plots import histogram, show
-from laion_dask.explore.report import write_report
-from laion_dask.explore.thresholds import score_plot, threshold_plot
-from laion_dask.io.embeddings import Embeddings, open_embeddings
-from laion_dask.io.images import Images, open_images
-from laion_dask.io.index import Index, open_index
-from laion_dask.io.shards import read_shards
-from laion_dask.measures.concentration import concentration
-from laion_dask.measures.cooccurrence import cooccurrence
-from laion_dask.measures.curve import curve
-from laion_dask.measures.describe import describe
-from laion_dask.measures.domains import domains, tlds
-from laion_dask.measures.hate import hate_content_rate
-from laion_dask.measures.intersections import intersections
-from laion_dask.measures.languages import language_class
-from laion_dask.measures.rates import rates
-from laion_dask.models import ClipModel, Vectors
-from laion_dask.options import get_option, set_options
-from laion_dask.terms import term_lists, terms, write_term_list
-from laion_dask.verbs.association import association
-from laion_dask.verbs.audit import audit
-from laion_dask.verbs.build_index import build_index
-from laion_dask.verbs.distribution import Distribution, distributions
-from laion_dask.verbs.embed import embed
-from laion_dask.verbs.export import Export, export
-from laion_dask.verbs.language import language
-from laion_dask.verbs.perceived import perceived
-from laion_dask.verbs.queries import Mix, mix
-from laion_dask.verbs.representation import representation
-from laion_dask.verbs.rows import Rows, rows
-from laion_dask.verbs.score import score, similarity
-from laion_dask.verbs.score_captions import score_captions
-from laion_dask.verbs.search import Rerank, search
-from laion_dask.verbs.standard import standard_statistics
-from laion_dask.verbs.statistics import statistics
-from laion_dask.verbs.summary import Summary, summary
-from laion_dask.verbs.where import where
+from importlib import import_module
 
-__all__ = [
-    "ClipModel",
-    "DemoCorpus",
-    "Distribution",
-    "Embeddings",
-    "Export",
-    "Images",
-    "Index",
-    "LaionDaskError",
-    "Mix",
-    "Plan",
-    "Rerank",
-    "Rows",
-    "Summary",
-    "Vectors",
-    "accessor",
-    "association",
-    "audit",
-    "build_index",
-    "concentration",
-    "connect",
-    "cooccurrence",
-    "curve",
-    "demo_corpus",
-    "describe",
-    "distributions",
-    "domains",
-    "embed",
-    "export",
-    "gallery",
-    "get_option",
-    "hate_content_rate",
-    "heads",
-    "histogram",
-    "intersections",
-    "language",
-    "language_class",
-    "mix",
-    "models",
-    "open_embeddings",
-    "open_images",
-    "open_index",
-    "perceived",
-    "plan",
-    "rates",
-    "read_shards",
-    "report",
-    "representation",
-    "rows",
-    "scaling_plot",
-    "score",
-    "score_captions",
-    "score_plot",
-    "search",
-    "set_options",
-    "show",
-    "similarity",
-    "standard_statistics",
-    "start_cluster",
-    "statistics",
-    "stats",
-    "summary",
-    "term_lists",
-    "terms",
-    "threshold_plot",
-    "tlds",
-    "where",
-    "write_report",
-    "write_term_list",
-]
+from laion_dask.accessor import register_with_dask
+
+_MODULE_OF = {
+    "ClipModel": "laion_dask.models",
+    "DemoCorpus": "laion_dask.demo.job",
+    "Distribution": "laion_dask.verbs.distribution",
+    "Embeddings": "laion_dask.io.embeddings",
+    "Export": "laion_dask.verbs.export",
+    "Images": "laion_dask.io.images",
+    "Index": "laion_dask.io.index",
+    "LaionDaskError": "laion_dask.errors",
+    "Mix": "laion_dask.verbs.queries",
+    "Plan": "laion_dask.explore.plan.job",
+    "Rerank": "laion_dask.verbs.search",
+    "Rows": "laion_dask.verbs.rows",
+    "Summary": "laion_dask.verbs.summary",
+    "Vectors": "laion_dask.models",
+    "association": "laion_dask.verbs.association",
+    "audit": "laion_dask.verbs.audit",
+    "build_index": "laion_dask.verbs.build_index",
+    "concentration": "laion_dask.measures.concentration",
+    "connect": "laion_dask.cluster",
+    "cooccurrence": "laion_dask.measures.cooccurrence",
+    "curve": "laion_dask.measures.curve",
+    "demo_corpus": "laion_dask.demo.job",
+    "describe": "laion_dask.measures.describe",
+    "distributions": "laion_dask.verbs.distribution",
+    "domains": "laion_dask.measures.domains",
+    "embed": "laion_dask.verbs.embed",
+    "export": "laion_dask.verbs.export",
+    "gallery": "laion_dask.explore.gallery",
+    "get_option": "laion_dask.options",
+    "hate_content_rate": "laion_dask.measures.hate",
+    "histogram": "laion_dask.explore.plots",
+    "intersections": "laion_dask.measures.intersections",
+    "language": "laion_dask.verbs.language",
+    "language_class": "laion_dask.measures.languages",
+    "mix": "laion_dask.verbs.queries",
+    "open_embeddings": "laion_dask.io.embeddings",
+    "open_images": "laion_dask.io.images",
+    "open_index": "laion_dask.io.index",
+    "perceived": "laion_dask.verbs.perceived",
+    "plan": "laion_dask.explore.plan.job",
+    "rates": "laion_dask.measures.rates",
+    "read_shards": "laion_dask.io.shards",
+    "report": "laion_dask.explore.datasheet",
+    "representation": "laion_dask.verbs.representation",
+    "rows": "laion_dask.verbs.rows",
+    "scaling_plot": "laion_dask.explore.plan.plot",
+    "score": "laion_dask.verbs.score",
+    "score_captions": "laion_dask.verbs.score_captions",
+    "score_plot": "laion_dask.explore.thresholds",
+    "search": "laion_dask.verbs.search",
+    "set_options": "laion_dask.options",
+    "show": "laion_dask.explore.plots",
+    "similarity": "laion_dask.verbs.score",
+    "standard_statistics": "laion_dask.verbs.standard",
+    "start_cluster": "laion_dask.cluster",
+    "statistics": "laion_dask.verbs.statistics",
+    "summary": "laion_dask.verbs.summary",
+    "term_lists": "laion_dask.text",
+    "terms": "laion_dask.text",
+    "threshold_plot": "laion_dask.explore.thresholds",
+    "tlds": "laion_dask.measures.domains",
+    "where": "laion_dask.verbs.where",
+    "write_report": "laion_dask.explore.report",
+    "write_term_list": "laion_dask.text",
+}
+_SUBMODULES = ("accessor", "heads", "models", "predicate", "stats")
+
+__all__ = sorted([*_MODULE_OF, *_SUBMODULES])
+
+
+def __getattr__(name: str):
+    if name in _SUBMODULES:
+        return import_module(f"laion_dask.{name}")
+    if name not in _MODULE_OF:
+        raise AttributeError(
+            f"module 'laion_dask' has no attribute {name!r}", name=name, obj=import_module(__name__)
+        )
+    value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+register_with_dask()

@@ -25,7 +25,7 @@ from laion_dask.kernels.filter import passes
 from laion_dask.measures.exclusion import Exclusion, excluded_by
 from laion_dask.measures.groups import axes
 from laion_dask.stats.exclusion_rates import exclusion
-from laion_dask.terms import terms
+from laion_dask.text import terms
 from laion_dask.verbs.audit import audit, default_axes
 from laion_dask.verbs.statistics import statistics
 

@@ -23,7 +23,7 @@ FLOORS = {
     "predicate": 2,
     "stats": 2,
     "measures": 2,
-    "terms": 2,
+    "text": 2,
     "models": 2,
     "kernels": 2,
     "io": 3,

@@ -59,7 +59,7 @@ def test_commands_are_those_of_the_makefile_and_the_cli():
         "predicate",
         "stats",
         "measures",
-        "terms",
+        "text",
         "models",
         "kernels",
         "io",

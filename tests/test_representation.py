@@ -18,7 +18,7 @@ from shards import refuse, space, vectors, write_shard
 import laion_dask as ld
 from laion_dask.errors import ColumnError, OptionError
 from laion_dask.stats.representation import max_skew, min_skew, ndkl, skew
-from laion_dask.terms import terms
+from laion_dask.text import terms
 from laion_dask.verbs.representation import representation
 
 inf, nan = math.inf, math.nan

@@ -8,9 +8,9 @@ import yaml
 
 from laion_dask.demo.concepts import OCCUPATIONS
 from laion_dask.errors import ExportError, OptionError
-from laion_dask.terms import TermList, term_lists, terms, write_term_list
-from laion_dask.terms.packaged import packaged
-from laion_dask.terms.unicode import folded
+from laion_dask.text import TermList, term_lists, terms, write_term_list
+from laion_dask.text.packaged import packaged
+from laion_dask.text.unicode import folded
 
 NAMES = term_lists().name.tolist()
 
@@ -178,7 +178,7 @@ def test_lists_are_as_their_files_say():
     from importlib.resources import files
 
     for name in NAMES:
-        text = (files("laion_dask.terms") / "lists" / f"{name}.yaml").read_text(encoding="utf-8")
+        text = (files("laion_dask.text") / "lists" / f"{name}.yaml").read_text(encoding="utf-8")
         data = yaml.safe_load(text)
         count = sum(map(len, [*data["groups"].values(), *data.get("homographs", {}).values()]))
         assert count == len(every_term(packaged(name)))

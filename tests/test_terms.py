@@ -26,10 +26,10 @@ from laion_dask.demo.planting import plan_rows, planted
 from laion_dask.errors import ColumnError, OptionError
 from laion_dask.io.shards import read_shards
 from laion_dask.measures import Grouping, Part, Statistic, members
-from laion_dask.terms import compiled, term_lists, terms
-from laion_dask.terms.automaton import _tables as tables
-from laion_dask.terms.matcher import found
-from laion_dask.terms.unicode import characters, folded, split
+from laion_dask.text import compiled, term_lists, terms
+from laion_dask.text.automaton import _tables as tables
+from laion_dask.text.matcher import found
+from laion_dask.text.unicode import characters, folded, split
 from laion_dask.verbs.statistics import statistics
 
 #: Unicode's Default_Ignorable_Code_Point, as regular expressions of another engine know it.
@@ -509,7 +509,7 @@ def test_members_of_a_part():
 
 
 def test_all_lists_of_a_pass_are_found_in_one_scan(monkeypatch):
-    from laion_dask.terms import grouping
+    from laion_dask.text import grouping
 
     calls = []
 
@@ -659,13 +659,13 @@ def test_without_a_folder_for_what_was_compiled(monkeypatch):
 
 
 def test_importing_the_package_does_not_import_numba():
-    code = "import sys, laion_dask, laion_dask.terms; print('numba' in sys.modules)"
+    code = "import sys, laion_dask, laion_dask.text; print('numba' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
 RUNS = """
-from laion_dask.terms import terms
+from laion_dask.text import terms
 which = terms(["woman"])
 for size in range(60, 70):
     run = "woman\N{EM DASH}".encode() + b"y" * (size - 8)

@@ -28,7 +28,7 @@ from laion_dask.explore.page import (
 )
 from laion_dask.schema import recognise
 from laion_dask.stats.table import Table
-from laion_dask.terms import term_lists, terms
+from laion_dask.text import term_lists, terms
 from laion_dask.verbs.export import counted, megabytes
 from laion_dask.verbs.standard import standard_statistics
 from laion_dask.verbs.statistics import statistics

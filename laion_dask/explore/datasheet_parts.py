@@ -11,7 +11,7 @@ from laion_dask.explore.lines import Curve, lines
 from laion_dask.explore.page import folded, note, paragraph, part, percent, results, section
 from laion_dask.measures.describe import SHARES
 from laion_dask.stats.table import Table
-from laion_dask.terms import terms
+from laion_dask.text import terms
 from laion_dask.verbs.export import counted
 
 #: Lines of a plot, rows of a table.

@@ -13,7 +13,7 @@ from laion_dask.kinds import kind_of
 from laion_dask.measures.exclusion import Counted, Exclusion, references, with_kept
 from laion_dask.measures.groups import ByColumn, Grouping, axes
 from laion_dask.stats.table import Table, suppressed, table
-from laion_dask.terms import terms
+from laion_dask.text import terms
 from laion_dask.verbs.rows import Rows
 from laion_dask.verbs.standard import LISTS
 from laion_dask.verbs.statistics import bind, collect, reporting

@@ -13,7 +13,7 @@ from laion_dask.measures.curve import curve
 from laion_dask.measures.describe import describe
 from laion_dask.measures.intersections import intersections
 from laion_dask.measures.rates import rates
-from laion_dask.terms import terms
+from laion_dask.text import terms
 
 #: The packaged term lists by which captions are grouped; occupations are the words beside them.
 LISTS = (

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from laion_dask.kernels.compiling import compiled
 
-#: As `laion_dask.terms.scan` has it: bytes after the last caption that are read.
+#: As `laion_dask.text.scan` has it: bytes after the last caption that are read.
 BEYOND = 72
 _compiling = threading.Lock()
 _ready: dict[str, Callable] = {}
@@ -15,23 +15,23 @@ _ready: dict[str, Callable] = {}
 
 def tables_type() -> type:
     """The class of what the scan walks by."""
-    from laion_dask.terms.scan import Tables
+    from laion_dask.text.scan import Tables
 
     return Tables
 
 
 def fill(*arrays) -> None:
-    """See `laion_dask.terms.scan.fill`."""
+    """See `laion_dask.text.scan.fill`."""
     _call("fill", *arrays)
 
 
 def references(*arrays) -> int:
-    """See `laion_dask.terms.scan.references`. Releases the GIL."""
+    """See `laion_dask.text.scan.references`. Releases the GIL."""
     return _call("references", *arrays)
 
 
 def scan(*arrays) -> tuple[int, int]:
-    """See `laion_dask.terms.scan.scan`. Python's lock is not held."""
+    """See `laion_dask.text.scan.scan`. Python's lock is not held."""
     return _call("scan", *arrays)
 
 
@@ -46,7 +46,7 @@ def _call(name: str, *arrays):
 
 def _first_call(name: str, *arrays):
     """Compile for the types of these arrays: the others are of the same."""
-    from laion_dask.terms import scan  # imports numba
+    from laion_dask.text import scan  # imports numba
 
     _ready[name], answer = compiled(getattr(scan, name), *arrays)
     return answer

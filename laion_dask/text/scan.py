@@ -29,7 +29,7 @@ _LANES = ir.VectorType(ir.IntType(8), 64)
 
 
 class Tables(NamedTuple):
-    """What is looked for. Made by `laion_dask.terms.automaton`, which says what each is."""
+    """What is looked for. Made by `laion_dask.text.automaton`, which says what each is."""
 
     kind: np.ndarray
     marks: np.ndarray

@@ -16,9 +16,9 @@ import pyarrow as pa
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
 from laion_dask.measures.base import Part
 from laion_dask.measures.groups import Grouping, Members
-from laion_dask.terms.matcher import found
-from laion_dask.terms.packaged import is_path, packaged, read
-from laion_dask.terms.term_list import TermList, in_order, of_groups
+from laion_dask.text.matcher import found
+from laion_dask.text.packaged import is_path, packaged, read
+from laion_dask.text.term_list import TermList, in_order, of_groups
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,9 +9,9 @@ from functools import lru_cache
 import numpy as np
 
 from laion_dask.errors import OptionError
-from laion_dask.terms.compiled import fill, tables_type
-from laion_dask.terms.term_list import TermList
-from laion_dask.terms.unicode import characters, folded, split
+from laion_dask.text.compiled import fill, tables_type
+from laion_dask.text.term_list import TermList
+from laion_dask.text.unicode import characters, folded, split
 
 #: Bits of the sieve for each word, and in all: one in 32 words that are not looked for passes it,
 #: or fewer. 4 kB lie in the nearest cache beside everything else.

@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 
 from laion_dask.errors import ExportError, OptionError, one_of
-from laion_dask.terms.term_list import TermList, of_file
+from laion_dask.text.term_list import TermList, of_file
 
 #: The list whose words are the person nouns of homographs, and what may stand between.
 _PEOPLE = "people"
@@ -32,7 +32,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _folder():
-    return files("laion_dask.terms") / "lists"
+    return files("laion_dask.text") / "lists"
 
 
 @cache

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 
 from laion_dask.errors import OptionError
-from laion_dask.terms.automaton import tables
-from laion_dask.terms.compiled import BEYOND, scan
-from laion_dask.terms.entities import decoded
-from laion_dask.terms.term_list import TermList
+from laion_dask.text.automaton import tables
+from laion_dask.text.compiled import BEYOND, scan
+from laion_dask.text.entities import decoded
+from laion_dask.text.term_list import TermList
 
 _NOTHING = (np.zeros(0, np.int64), np.zeros(0, np.int32))
 

@@ -1,0 +1,82 @@
+"""Commands that write rows: score, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from laion_dask.cli.app import app
+from laion_dask.cli.options import By, Format, Heads, Model, Report, Source, Vectors, Where
+from laion_dask.errors import OptionError
+
+
+@app.command(
+    epilog="Example: laion-dask score meta/ scored/ --embeddings img_emb/ --model ViT-L-14 "
+    "--head aesthetic --text 'a red bird'"
+)
+def score(
+    source: Source,
+    out: Annotated[str, typer.Argument(help="Folder or address for the scored rows.")],
+    embeddings: Vectors,
+    model: Model,
+    head: Heads = None,
+    text: Annotated[str | None, typer.Option(help="Similarity to this text.")] = None,
+    field: Annotated[str | None, typer.Option(help="Member or column of the vectors.")] = None,
+    where: Where = None,
+    format: Format = "parquet",
+    report: Report = None,
+    by: By = None,
+) -> None:
+    """Add scores from embeddings, and export the rows that WHERE keeps.
+
+    --text makes the column query_similarity; a head makes the column of its name, demo_safety
+    punsafe_demo. WHERE may use them.
+    """
+    import laion_dask as ld
+
+    frame = ld.read_shards(source)
+    vectors = ld.open_embeddings(embeddings, model=model, like=frame, field=field)
+    heads = [ld.heads.by_name(name, vectors.model) for name in head or ()]
+    if not heads and not text:
+        raise OptionError("Nothing to score with. Give --head or --text, or both.")
+    if heads:
+        frame = frame.laion.score(vectors, *heads)
+    if text:
+        frame = frame.laion.similarity(vectors, vectors.model.text(text))
+    frame = frame if where is None else frame.laion.where(where)
+    write_subset(frame, out, format, report, by)
+
+
+@app.command(
+    epilog="Example: laion-dask export shards/ carved/ --where 'similarity > 0.3 and width >= 256'"
+)
+def export(
+    source: Source,
+    out: Annotated[str, typer.Argument(help="A new folder, or an earlier export; it is replaced.")],
+    where: Where = None,
+    format: Format = "parquet",
+    report: Report = None,
+    by: By = None,
+) -> None:
+    """Write the rows that WHERE keeps, with a recipe that accounts for every row."""
+    from laion_dask.io.shards import read_shards
+
+    write_subset(read_shards(source, where=where), out, format, report, by)
+
+
+def write_subset(frame, out: str, format: str, report: Path | None, by: list[str] | None) -> None:
+    """Write a frame, and the report that audits its filters where one is asked for."""
+    from laion_dask.explore.report import write_report
+    from laion_dask.verbs.audit import check_axes
+    from laion_dask.verbs.export import export
+
+    if by and report is None:
+        raise OptionError("--by is of the report. Give --report page.html too.")
+    if by:
+        check_axes(frame, by)
+    done = export(frame, out, format)
+    typer.echo(done)
+    if report is not None:
+        typer.echo(f"the report, with whom it left out, in {write_report(done, report, by=by)}")

@@ -1,7 +1,0 @@
-"""Terms in captions: versioned lists, and the scan that finds them all at once."""
-
-from laion_dask.terms.grouping import Terms, terms
-from laion_dask.terms.packaged import term_lists, write_term_list
-from laion_dask.terms.term_list import TermList
-
-__all__ = ["TermList", "Terms", "term_lists", "terms", "write_term_list"]
