@@ -17,11 +17,12 @@ from laion_dask.accessor import Laion
 
 PACKAGE = Path(ld.__file__).parent
 #: What the project depends on, but typer, and what notebooks add.
-HEAVY = set(
-    "bokeh dask distributed duckdb fsspec holoviews IPython numba numkong numpy open_clip pandas "
-    "panel PIL polars py3langid pyarrow safetensors scipy sklearn timm tldextract torch "
-    "torchvision tqdm yaml".split()  # noqa: SIM905
-)
+HEAVY = {
+    *("bokeh", "holoviews", "IPython", "panel", "dask", "distributed", "duckdb", "fsspec"),
+    *("numba", "numkong", "numpy", "pandas", "PIL", "polars", "pyarrow", "scipy", "sklearn"),
+    *("open_clip", "safetensors", "timm", "torch", "torchvision"),
+    *("py3langid", "tldextract", "tqdm", "yaml"),
+}
 
 
 def run(code: str) -> str:
