@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from laion_dask.errors import ImageError, OptionError
-from laion_dask.io.samples import CAPTION_FIELDS, Sample, clean_text
+from laion_dask.io.members import clean_text
+from laion_dask.io.samples import CAPTION_FIELDS, Sample
 
 #: Distinct JSON fields over all shards; more is no table.
 MAX_COLUMNS = 1024
@@ -130,7 +131,7 @@ def _caption(sample: Sample, name: str) -> str | None:
 
 
 def _value(value, type_: str):
-    if value is None:
+    if value is None or (type_ == "string" and value != value):  # NaN is no text
         return None
     if type_ == "string":
         return clean_text(value if isinstance(value, str) else json.dumps(value))

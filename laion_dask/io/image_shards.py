@@ -14,10 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import fsspec.core
-
 from laion_dask.errors import ImageError
-from laion_dask.io.samples import IMAGE_KINDS, Member, Sample, group
+from laion_dask.io.image_index import ImageIndex
+from laion_dask.io.members import Member
+from laion_dask.io.paths import filesystem
+from laion_dask.io.samples import Sample, by_sample, group, sample_key
 from laion_dask.io.store_file import unreadable
 from laion_dask.io.tars import image_offsets, open_members, read_at
 from laion_dask.models.pictures import MAX_IMAGE_BYTES
@@ -100,8 +101,8 @@ class Shard(Protocol):
     def survey(self) -> Survey:
         """A first look, which reads no image."""
 
-    def index(self) -> dict[str, object]:
-        """Where each image lies, by key and by name, for ``fetch``."""
+    def index(self) -> ImageIndex:
+        """Where each image lies, for ``fetch``."""
 
     def fetch(self, place) -> bytes | None:
         """One image file; ``None`` where it is cut off or over the limit."""
@@ -109,40 +110,55 @@ class Shard(Protocol):
 
 @dataclass(frozen=True)
 class TarShard:
-    """One webdataset archive."""
+    """One webdataset archive.
+
+    Attributes
+    ----------
+    path : str
+    label : str or None
+        Its path below the root of its source; by default its own name.
+    invalid_text : {"reject", "raise"}
+        What a caption or JSON that is no UTF-8 makes.
+    """
 
     path: str
+    label: str | None = field(default=None, compare=False)
+    invalid_text: str = field(default="reject", compare=False)
 
     @property
     def name(self) -> str:
-        return self.path.rpartition("/")[2]
+        return self.label or self.path.rpartition("/")[2]
 
     def n_bytes(self) -> int:
-        fs, inner = fsspec.core.url_to_fs(self.path)
+        fs, inner = filesystem(self.path)
         return int(fs.size(inner))
 
     def samples(self) -> Iterator[Sample]:
         """Its samples in order, with image bytes; the archive is read once, as a stream."""
         with open_members(self.path) as members:
-            yield from group(members, f"{self.name}/", with_image=True)
+            yield from self._group(members, with_image=True)
 
     def survey(self) -> Survey:
         """A first look: headers, captions and JSON, no image."""
         survey = Survey()
         with open_members(self.path) as members:
             listing = _Listing(members)
-            for sample in group(listing, f"{self.name}/", with_image=False):
+            for sample in self._group(listing, with_image=False):
                 survey.add(sample)
         survey.listing_sha256 = listing.sha256()
         return survey
 
-    def index(self) -> dict[str, tuple[int, int]]:
+    def index(self) -> ImageIndex:
         """Offset and bytes of each image; headers are read, no image."""
         return image_offsets(self.path)
 
+    def _group(self, members: Iterable[Member], *, with_image: bool) -> Iterator[Sample]:
+        prefix = f"{self.name}/"
+        return group(members, prefix, with_image=with_image, invalid_text=self.invalid_text)
+
     def fetch(self, place: tuple[int, int]) -> bytes | None:
         try:
-            fs, inner = fsspec.core.url_to_fs(self.path)
+            fs, inner = filesystem(self.path)
             with fs.open(inner, "rb") as file:
                 return read_at(file, *place)
         except (OSError, ImageError):
@@ -156,6 +172,7 @@ class FolderShard:
     root: str
     files: tuple[str, ...]
     number: int
+    invalid_text: str = field(default="reject", compare=False)
 
     @property
     def name(self) -> str:
@@ -166,24 +183,26 @@ class FolderShard:
 
     def samples(self) -> Iterator[Sample]:
         """Its samples in order, with image bytes."""
-        yield from group(self._members(), "", with_image=True)
+        yield from self._group(self._members(), with_image=True)
 
     def survey(self) -> Survey:
         """A first look: sizes, captions and JSON, no image."""
         survey, listing = Survey(), _Listing(self._members())
-        for sample in group(listing, "", with_image=False):
+        for sample in self._group(listing, with_image=False):
             survey.add(sample)
         survey.listing_sha256 = listing.sha256()
         return survey
 
-    def index(self) -> dict[str, str]:
-        """The file of each image."""
-        found: dict[str, str] = {}
-        for name in self.files:
-            member = Member(name, 0, None, in_folder=True)
-            if member.kind in IMAGE_KINDS:
-                found[name] = name
-                found.setdefault(member.key, name)
+    def index(self) -> ImageIndex:
+        """The file of each image. Images of one stem share it; it means the first of them."""
+        found = ImageIndex()
+        before = None
+        for files, _ in by_sample(Member(name, 0, None, in_folder=True) for name in self.files):
+            if files[0].is_image:
+                key = sample_key(files)
+                path = files[0].path
+                found.add(path, [path] if key == before else [path, key], files[0].name)
+                before = key
         return found
 
     def fetch(self, place: str) -> bytes | None:
@@ -192,6 +211,9 @@ class FolderShard:
             return path.read_bytes() if path.stat().st_size <= MAX_IMAGE_BYTES else None
         except OSError:
             return None
+
+    def _group(self, members: Iterable[Member], *, with_image: bool) -> Iterator[Sample]:
+        return group(members, "", with_image=with_image, invalid_text=self.invalid_text)
 
     def _members(self) -> Iterator[Member]:
         for name in self.files:

@@ -7,11 +7,14 @@ import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from laion_dask.errors import ImageError, OptionError, ShardNotFoundError, must_be
+from laion_dask.errors import ImageError, OptionError, must_be
+from laion_dask.io.image_files import SourceFiles, find_files
+from laion_dask.io.image_index import ImageIndex
 from laion_dask.io.image_shards import FolderShard, Shard, TarShard
+from laion_dask.io.members import Member
 from laion_dask.io.parquet_images import ParquetShard
-from laion_dask.io.paths import expand, natural
-from laion_dask.io.samples import IMAGE_KINDS, Member
+from laion_dask.io.paths import natural
+from laion_dask.options import get_option
 
 #: Samples of a folder that make one shard, as in img2dataset's archives.
 IMAGES_PER_SHARD = 10_000
@@ -20,12 +23,15 @@ IMAGES_PER_SHARD = 10_000
 def find_shards(source: str | os.PathLike | Iterable, image: str | None = None) -> list[Shard]:
     """The shards of a source, in natural order. Nothing is opened yet.
 
+    Their names are paths below the root of the source, the folder that all of it lies in, and no
+    two are the same.
+
     Parameters
     ----------
     source : str, path, or list of them
-        Archives or Parquet files, by name, pattern (``"data/*.tar"``), fsspec address or folder;
-        or one folder with image files, which is cut into shards of ``IMAGES_PER_SHARD`` samples.
-        In a folder archives come first: Parquet files beside them are img2dataset's lists.
+        Archives, Parquet files or image files, by name, pattern (``"data/*.tar"``), fsspec address
+        or folder; images are cut into shards of ``IMAGES_PER_SHARD`` samples. In a folder archives
+        come first: Parquet files beside them are img2dataset's lists.
     image : str, optional
         The column of image bytes, where Parquet files have several of bytes.
 
@@ -34,23 +40,28 @@ def find_shards(source: str | os.PathLike | Iterable, image: str | None = None) 
     ShardNotFoundError
         When nothing is there.
     ImageError
-        For a file that is named and is neither ``.tar`` nor ``.parquet``.
+        For a file that is named and is neither an archive, a Parquet file nor an image.
     OptionError
-        When a folder holds archives and images side by side, or a column is named and no file is
-        Parquet.
+        When a folder holds archives and images side by side, a file is named twice, or a column is
+        named and no file is Parquet.
     """
     if image is not None:
         must_be("image", image, str, "the name of a Parquet column")
-    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
-        shards = _in_folder(os.path.abspath(source), image)  # a worker may stand elsewhere
-    else:
-        shards = [_of_file(path, image) for path in _expand(source)]
-    if image is not None and not any(isinstance(shard, ParquetShard) for shard in shards):
+    found = find_files(source)
+    if image is not None and not found.parquet:
         raise OptionError(
             f"image is {image!r}, the name of a Parquet column, and no file of the source is "
             "Parquet. Leave it out."
         )
-    return shards
+    text = get_option("invalid_text")
+    labels = found.labels()
+    shards = [
+        TarShard(path, labels[path], text)
+        if path in found.tars
+        else ParquetShard(path, image, labels[path], text)
+        for path in sorted(labels, key=natural)
+    ]
+    return shards + _cut(found, text)
 
 
 def check_outside(source, out: str | os.PathLike, shards: Sequence[Shard]) -> None:
@@ -74,66 +85,22 @@ def check_outside(source, out: str | os.PathLike, shards: Sequence[Shard]) -> No
             )
 
 
-def _expand(source) -> list[str]:
-    try:
-        return expand(source, (".tar",))
-    except ShardNotFoundError as error:
-        try:
-            return expand(source, (".parquet",))
-        except ShardNotFoundError:
-            raise error from None
-
-
-def _of_file(path: str, image: str | None) -> TarShard | ParquetShard:
-    if path.endswith(".parquet"):
-        return ParquetShard(path, image)
-    if path.endswith(".tar"):
-        return TarShard(path)
-    raise ImageError(
-        f"{path} is no .tar and no .parquet. Expected uncompressed webdataset archives, Parquet "
-        f"files with image bytes, or one folder of images ({', '.join(IMAGE_KINDS)}); unpack "
-        ".tar.gz first."
-    )
-
-
-def _in_folder(root: str, image: str | None) -> list[Shard]:
-    files = [
-        os.path.relpath(os.path.join(folder, name), root)
-        for folder, _, names in os.walk(root)
-        for name in names
-        if not name.startswith(".")
-    ]
-    tars = [name for name in files if name.endswith(".tar")]
-    images = [name for name in files if name.lower().endswith(tuple(f".{k}" for k in IMAGE_KINDS))]
-    if tars and images:
-        raise OptionError(
-            f"{root} holds {len(tars)} archives and {len(images)} images. Say which is meant: "
-            f"'{root}/*.tar' for the archives, or a folder that has only images."
-        )
-    if images:
-        return _cut(root, sorted(files, key=natural))
-    if tars:
-        return [TarShard(path) for path in expand(root, (".tar",))]
-    if any(name.endswith(".parquet") for name in files):
-        return [ParquetShard(path, image) for path in expand(root, (".parquet",))]
-    kinds = ", ".join(IMAGE_KINDS)
-    raise ShardNotFoundError(
-        f"{root} holds no .tar, no .parquet and no image ({kinds}). Check the path."
-    )
-
-
-def _cut(root: str, files: list[str]) -> list[Shard]:
+def _cut(found: SourceFiles, invalid_text: str) -> list[Shard]:
     by_key: dict[str, list[str]] = {}
-    for name in files:
-        by_key.setdefault(Member(name, 0, None, in_folder=True).key, []).append(name)
+    for path in sorted(found.images, key=natural):
+        name = os.path.relpath(path, found.root)
+        by_key.setdefault(Member(name, 0, None, in_folder=True).group, []).append(name)
     keys = list(by_key)
     starts = range(0, len(keys), IMAGES_PER_SHARD)
     parts = ([f for k in keys[at : at + IMAGES_PER_SHARD] for f in by_key[k]] for at in starts)
-    return [FolderShard(root, tuple(part), number) for number, part in enumerate(parts)]
+    return [
+        FolderShard(found.root, tuple(part), number, invalid_text)
+        for number, part in enumerate(parts)
+    ]
 
 
 class Images:
-    """Image files by key, out of the archives, Parquet files or folder that they lie in.
+    """Image files by path or key, out of the archives, Parquet files or folder that they lie in.
 
     A shard is indexed when it is first searched, once, without reading an image; images are then
     read one by one. Safe to use from several threads; a pickled copy starts without the indices.
@@ -145,7 +112,10 @@ class Images:
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self._shards = list(shards)
-        self._indices: dict[int, dict] = {}
+        self._indices: dict[int, ImageIndex] = {}
+        self._by_file: dict[str, list[int]] = {}
+        for number, shard in enumerate(self._shards):
+            self._by_file.setdefault(shard.name.rpartition("/")[2], []).append(number)
         self._lock = threading.Lock()
 
     def __reduce__(self):
@@ -160,28 +130,53 @@ class Images:
         Parameters
         ----------
         keys : iterable of str
-            A ``key``, or an ``image_path`` as ``embed`` writes both. A key that several shards
-            have means the first of them; an ``image_path`` means exactly one image.
+            ``image_path``, as ``embed`` writes it, which opens only the file that it names; or
+            ``key``, which is searched for in every shard.
 
         Raises
         ------
-        ImageError, ShardError
-            When a file that has to be searched is not what it is named as.
+        ImageError
+            When several images have that key, or lie at that path below different folders; and
+            when a file that has to be searched is not what it is named as.
+        ShardError
+            When a store fails.
         """
         keys = [keys] if isinstance(keys, str) else list(keys)
         return [self._read_one(key) for key in keys]
 
     def _read_one(self, key: str) -> bytes | None:
-        named = [n for n, s in enumerate(self._shards) if key.startswith(f"{s.name}/")]
-        for number in (*named, *range(len(self._shards))):
-            shard, index = self._shards[number], self._index(number)
-            inner = key.removeprefix(f"{shard.name}/") if number in named else key
-            place = index.get(key, index.get(inner))
-            if place is not None:
-                return shard.fetch(place)
-        return None
+        found = self._at_path(key) or [
+            (number, place)
+            for number in range(len(self._shards))
+            for place in self._index(number).keys.get(key, ())
+        ]
+        if len(found) > 1:
+            names = list(dict.fromkeys(self._shards[number].name for number, _ in found))
+            raise ImageError(
+                f"{key!r} stands for {len(found)} images, in {', '.join(names[:3])}. Expected one: "
+                "ask by the image_path that embed writes, or open only the files that are meant."
+            )
+        return self._shards[found[0][0]].fetch(found[0][1]) if found else None
 
-    def _index(self, number: int) -> dict:
+    def _at_path(self, path: str) -> list[tuple[int, object]]:
+        """The shards that have an image at a path, and its place in each.
+
+        Paths below another root, such as bare file names as they were written once, lead to every
+        shard whose own path ends so.
+        """
+        parts = path.split("/")
+        exact, others = [], []
+        for at in range(1, len(parts)):
+            file, inner = "/".join(parts[:at]), "/".join(parts[at:])
+            for number in self._by_file.get(parts[at - 1], ()):
+                shard = self._shards[number]
+                ends = f"/{getattr(shard, 'path', '')}".endswith(f"/{file}")
+                if (shard.name == file or ends) and inner in self._index(number).paths:
+                    place = (number, self._index(number).paths[inner])
+                    (exact if shard.name == file else others).append(place)
+        return exact or others
+
+    def _index(self, number: int) -> ImageIndex:
         with self._lock:
             if number not in self._indices:
                 self._indices[number] = self._shards[number].index()

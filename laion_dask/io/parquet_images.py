@@ -9,18 +9,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
-import fsspec
-import fsspec.core
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from laion_dask.errors import ImageError, OptionError, ShardError, did_you_mean
 from laion_dask.io.footer import ARROW_ERRORS, Footer, read_footer
+from laion_dask.io.image_index import ImageIndex
 from laion_dask.io.image_shards import Survey
-from laion_dask.io.samples import CAPTION_FIELDS, MAX_FIELDS, MAX_TEXT_BYTES, Sample, clean_text
+from laion_dask.io.members import clean_text
+from laion_dask.io.paths import filesystem
+from laion_dask.io.sample_text import constant
+from laion_dask.io.samples import (
+    CAPTION_FIELDS,
+    MAX_FIELDS,
+    MAX_TEXT_BYTES,
+    Sample,
+    invalid_text_error,
+)
 from laion_dask.io.store_file import StoreFile, unreadable
 from laion_dask.models.pictures import MAX_IMAGE_BYTES
 
@@ -71,17 +79,23 @@ class ParquetShard:
     path : str
     image : str or None
         The column, where the file has several that could be it.
+    label : str or None
+        Its path below the root of its source; by default its own name.
+    invalid_text : {"reject", "raise"}
+        What a row with text that is no UTF-8 makes.
     """
 
     path: str
     image: str | None = None
+    label: str | None = field(default=None, compare=False)
+    invalid_text: str = field(default="reject", compare=False)
 
     @property
     def name(self) -> str:
-        return self.path.rpartition("/")[2]
+        return self.label or self.path.rpartition("/")[2]
 
     def n_bytes(self) -> int:
-        fs, inner = fsspec.core.url_to_fs(self.path)
+        fs, inner = filesystem(self.path)
         return int(fs.size(inner))
 
     def samples(self) -> Iterator[Sample]:
@@ -101,14 +115,14 @@ class ParquetShard:
         survey.listing_sha256 = hashlib.sha256(identity).hexdigest()
         return survey
 
-    def index(self) -> dict[str, int]:
-        """The row of each ``image_path`` and key; of a key that occurs twice, the first."""
+    def index(self) -> ImageIndex:
+        """The row of each image."""
         footer = self._footer()
         layout = self._layout(footer.schema)
-        found = {f"{self.name}/{row}": row for row in range(footer.n_rows)}
+        found = ImageIndex()
         columns = [layout.key] if layout.key else []
         for row, sample in enumerate(self._rows(footer, layout, columns)):
-            found.setdefault(sample.key, row)
+            found.add(str(row), [sample.key], row)
         return found
 
     def fetch(self, place: int) -> bytes | None:
@@ -118,7 +132,8 @@ class ParquetShard:
         group = next(n for n, end in enumerate(ends) if place < end)
         row = place - (ends[group] - footer.row_groups[group])
         try:
-            with fsspec.open(self.path, "rb") as file:
+            fs, inner = filesystem(self.path)
+            with fs.open(inner, "rb") as file:
                 for batch in _batches(file, group, [layout.path]):
                     if row < batch.num_rows:
                         data = _bytes_of(batch.column(0)[row])
@@ -174,7 +189,7 @@ class ParquetShard:
         """A sample a row; without image bytes where their column is not among the columns."""
         at = 0
         try:
-            fs, inner = fsspec.core.url_to_fs(self.path)
+            fs, inner = filesystem(self.path)
             opened = fs.open(inner, "rb")
         except OSError as error:
             raise unreadable(self.path, error) from error
@@ -208,6 +223,8 @@ class ParquetShard:
         try:
             _fill(sample, values, layout, with_image)
         except ARROW_ERRORS as error:
+            if isinstance(error, UnicodeError) and self.invalid_text == "raise":
+                raise invalid_text_error(sample.image_path) from error
             return self._reject(row, str(error), sample.key)
         return sample
 
@@ -259,7 +276,7 @@ def _value_of(cell: pa.Scalar):
 def _plain(name: str, value):
     """A cell as JSON would give it; dates and decimals as text."""
     if not isinstance(value, (str, bool, int, float, type(None))):
-        value = json.loads(json.dumps(value, default=str))
+        value = json.loads(json.dumps(value, default=str), parse_constant=constant)
     size = len(value) if isinstance(value, str) else len(json.dumps(value))
     if size > MAX_TEXT_BYTES:
         raise ValueError(f"{name} of {size} characters, over {MAX_TEXT_BYTES}")

@@ -93,12 +93,18 @@ def expand(paths: str | os.PathLike | Iterable, suffixes: tuple[str, ...]) -> li
         raise ShardNotFoundError("No path was given. Name a file, a folder or a pattern.")
     left_out = LeftOut()
     found = [file for path in given for file in _expand_one(os.fsdecode(path), suffixes, left_out)]
-    _check_named_once(found)
+    check_named_once(found)
     left_out.warn(found)
     return sorted(found, key=natural)
 
 
-def _check_named_once(found: Sequence[str]) -> None:
+def check_named_once(found: Sequence[str]) -> None:
+    """Refuse files of which one is named twice, be it by links.
+
+    Raises
+    ------
+    OptionError
+    """
     real = real_names(file for file in found if "://" not in file)
     named: dict[object, str] = {}
     for file in found:

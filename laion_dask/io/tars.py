@@ -8,13 +8,16 @@ offset that does not grow ends the archive.
 from __future__ import annotations
 
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import fsspec.core
+from dataclasses import replace
 
 from laion_dask.errors import ImageError
-from laion_dask.io.samples import IMAGE_KINDS, Member, unsafe_name
+from laion_dask.io.image_index import ImageIndex
+from laion_dask.io.members import Member, is_no_sample_file, unsafe_name
+from laion_dask.io.paths import filesystem
+from laion_dask.io.samples import by_sample, sample_key
 from laion_dask.io.store_file import StoreFile
 from laion_dask.models.pictures import MAX_IMAGE_BYTES
 
@@ -24,6 +27,21 @@ MAX_MEMBERS = 1_000_000
 #: Bytes that the headers before one member may make us read: long names, PAX records and maps of
 #: sparse files are far smaller.
 MAX_HEADER_BYTES = 2**20
+
+#: What files begin with that are named .tar by mistake, and what to do with them.
+_OTHER_FILES = {
+    b"\x1f\x8b": "it is compressed with gzip; unpack it with gunzip",
+    b"BZh": "it is compressed with bzip2; unpack it with bunzip2",
+    b"\xfd7zXZ": "it is compressed with xz; unpack it with unxz",
+    b"\x28\xb5\x2f\xfd": "it is compressed with zstd; unpack it with unzstd",
+    b"PK\x03\x04": "it is a zip archive; unpack it, and name the folder",
+    b"Rar!": "it is a rar archive; unpack it, and name the folder",
+    b"7z\xbc\xaf": "it is a 7z archive; unpack it, and name the folder",
+    b"PAR1": "it is a Parquet file; name it .parquet",
+    b"<!DOCTYP": "it is a web page, such as a download that failed",
+    b"<html": "it is a web page, such as a download that failed",
+    b"version ": "it is a pointer of Git LFS; fetch the file with git lfs pull",
+}
 
 
 class _HeaderReads:
@@ -64,7 +82,7 @@ def open_members(path: str) -> Iterator[Iterator[Member]]:
         When its store fails while it is read, which is no damage of the archive.
     """
     try:
-        fs, inner = fsspec.core.url_to_fs(path)
+        fs, inner = filesystem(path)
         file = fs.open(inner, "rb")
     except (OSError, ValueError) as error:
         raise ImageError(f"{path} cannot be opened: {error}. Check the path.") from error
@@ -75,16 +93,25 @@ def open_members(path: str) -> Iterator[Iterator[Member]]:
         except OSError:
             raise
         except Exception as error:  # headers can break int(), str.decode() and seek() alike
-            why = str(error) or type(error).__name__
             raise ImageError(
-                f"{path} ({store.size} bytes) is no tar archive: {why}. "
+                f"{path} ({store.size} bytes) is no tar archive: {_what_it_is(store, error)}. "
                 "Expected an uncompressed .tar of images, with captions and JSON beside them."
             ) from error
         yield _members(archive, store)
 
 
+def _what_it_is(store: StoreFile, error: Exception) -> str:
+    store.seek(0)
+    begin = store.read(8)
+    kind = next((kind for magic, kind in _OTHER_FILES.items() if begin.startswith(magic)), None)
+    if not begin:
+        return "it is empty"
+    return kind or " ".join(str(error).split()) or type(error).__name__
+
+
 def _members(archive: tarfile.TarFile, file: StoreFile) -> Iterator[Member]:
     last, count, end, n_bytes = -1, 0, 0, file.size
+    times: Counter[str] = Counter()
     while True:
         try:
             archive.fileobj.refill()
@@ -106,8 +133,8 @@ def _members(archive: tarfile.TarFile, file: StoreFile) -> Iterator[Member]:
             yield _end(f"archive is damaged or has over {MAX_MEMBERS} members, at number {count}")
             return
         last, end = info.offset, info.offset_data + info.size
-        if not info.isdir():
-            yield _member(info, file)
+        if not info.isdir() and not is_no_sample_file(info.name):
+            yield _told_apart(_member(info, file), times)
 
 
 def _end(flaw: str) -> Member:
@@ -117,6 +144,18 @@ def _end(flaw: str) -> Member:
 def _has_end_mark(file, offset: int) -> bool:
     file.seek(offset)
     return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
+
+
+def _told_apart(member: Member, times: Counter[str]) -> Member:
+    """A member with a number where an image before it has the same path."""
+    if not member.is_image:
+        return member
+    member = replace(member, number=times[member.text])
+    while times[member.path] and member.number:  # a name that itself ends in such a number
+        member = replace(member, number=member.number + 1)
+    times[member.text] = member.number + 1
+    times[member.path] += member.path != member.text
+    return member
 
 
 def _member(info: tarfile.TarInfo, file: StoreFile) -> Member:
@@ -141,16 +180,18 @@ def read_at(file, offset: int, size: int) -> bytes:
     return data
 
 
-def image_offsets(path: str) -> dict[str, tuple[int, int]]:
-    """Where each image of an archive lies: name and key → (offset, bytes).
+def image_offsets(path: str) -> ImageIndex:
+    """Where each image of an archive lies, as (offset, bytes). Headers are read, no image.
 
-    A key that occurs twice means its first image; the member's full name tells them apart.
+    The images of one sample share its key, which then means the first of them.
     """
-    found: dict[str, tuple[int, int]] = {}
+    found = ImageIndex()
+    before = None
     with open_members(path) as members:
-        for member in members:
-            if member.kind in IMAGE_KINDS and not member.flaw and member.n_bytes <= MAX_IMAGE_BYTES:
-                place = (member.offset, member.n_bytes)
-                found.setdefault(member.name, place)
-                found.setdefault(member.key, place)
+        for files, _ in by_sample(members):
+            image, key = files[0], sample_key(files)
+            if image.is_image and not image.flaw and image.n_bytes <= MAX_IMAGE_BYTES:
+                names = [image.path, key] if key != before or image.number else [image.path]
+                found.add(image.path, names, (image.offset, image.n_bytes))
+                before = key
     return found

@@ -1,0 +1,142 @@
+"""The files that samples are made of, by name: members of an archive or files of a folder."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+
+IMAGE_KINDS = ("jpg", "jpeg", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
+
+#: Endings of a caption's file, as webdataset decodes them, and ``.caption`` as trainers write it.
+TEXT_KINDS = ("txt", "text", "transcript", "caption")
+
+#: Endings of a file of fields, as webdataset decodes them.
+JSON_KINDS = ("json", "jsn")
+
+#: How a path begins that leads to a drive of Windows; any other colon is part of a name.
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+
+#: What stands between the key and the ending where it names a field, as in ``key.input.jpg``.
+_FIELD = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*")
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file of a sample before it is read.
+
+    Attributes
+    ----------
+    name : str
+        As its archive or folder gives it.
+    n_bytes : int
+        As declared.
+    read : callable
+        () → bytes. Raises ``ImageError`` when fewer bytes are there than declared, ``ShardError``
+        when the store fails.
+    flaw : str or None
+        Why it must not be read.
+    offset : int
+        Where its bytes begin in an archive.
+    in_folder : bool
+        Whether it is a file of a folder, whose stem ends at the last dot of its name; in an
+        archive a sample's stem ends at the first.
+    number : int
+        How many members of this name came before it in its archive.
+    """
+
+    name: str
+    n_bytes: int
+    read: object
+    flaw: str | None = None
+    offset: int = 0
+    in_folder: bool = False
+    number: int = 0
+
+    @cached_property
+    def text(self) -> str:
+        """Its name as text."""
+        return clean_name(self.name)
+
+    @property
+    def path(self) -> str:
+        """Its name as no other image of its archive has it: the second of one ends in ``#2``."""
+        return f"{self.text}#{self.number + 1}" if self.number else self.text
+
+    @cached_property
+    def group(self) -> str:
+        """What the files of one sample have in common.
+
+        In an archive the name up to the first dot of its last part, as webdataset cuts it. In a
+        folder up to the last dot; ``key.jpg.json`` goes with ``key.jpg``.
+        """
+        if not self.in_folder:
+            folder, slash, last = self.text.rpartition("/")
+            return folder + slash + last.partition(".")[0]
+        beside_image = not self.is_image and _cut(self.stem)[1].lower() in IMAGE_KINDS
+        return _cut(self.stem)[0] if beside_image else self.stem
+
+    @cached_property
+    def stem(self) -> str:
+        """The name up to the last dot of its last part."""
+        return _cut(self.text)[0]
+
+    @cached_property
+    def kind(self) -> str:
+        """What follows the last dot, in lower case; empty where there is none."""
+        return _cut(self.text)[1].lower()
+
+    @property
+    def field(self) -> str:
+        """What follows the group's stem, in lower case: ``outputs.txt`` of ``key.outputs.txt``."""
+        return self.text[len(self.group) + 1 :].lower()
+
+    @property
+    def is_image(self) -> bool:
+        return self.kind in IMAGE_KINDS
+
+    @cached_property
+    def names_a_field(self) -> bool:
+        """Whether all that stands between stem and ending reads as a name, as ``input`` does."""
+        between = self.stem[len(self.group) + 1 :]
+        return not between or _FIELD.fullmatch(between) is not None
+
+
+def _cut(name: str) -> tuple[str, str]:
+    """A name before and after the last dot of its last part; a dot in front ends no stem."""
+    folder, slash, last = name.rpartition("/")
+    stem, dot, ending = last.rpartition(".")
+    return (f"{folder}{slash}{stem}", ending) if dot and stem else (name, "")
+
+
+def clean_text(text: str) -> str:
+    """Text that can be written as UTF-8: lone surrogates become question marks."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def clean_name(name: str) -> str:
+    """A file's name as text; bytes that are no UTF-8 become escapes, so that names stay apart."""
+    return name.encode("utf-8", errors="backslashreplace").decode("utf-8")
+
+
+def unsafe_name(name: str) -> str | None:
+    """Why a member's name must not be used as a path, or ``None``."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not parts or name.startswith(("/", "\\")) or ".." in parts or _DRIVE.match(name):
+        return "its name leads out of the archive"
+    if any(ord(c) < 32 for c in name):
+        return "its name has control characters"
+    return None
+
+
+def is_no_sample_file(name: str) -> bool:
+    """Whether a member of an archive is passed over: what systems leave, and webdataset's own.
+
+    Names that start with a dot (macOS's ``._x.jpg``), the folder ``__MACOSX``, and webdataset's
+    ``__name__``; webdataset passes over them too.
+    """
+    parts = name.split("/")
+    if parts[0] == "__MACOSX" or re.match(r"__[^/]*__($|/)", name):
+        return True
+    return any(part.startswith(".") and part not in (".", "..") for part in parts)
