@@ -401,6 +401,44 @@ def test_what_is_written_as_in_sql_is_said_otherwise(text, hint):
         parse(text, {"text": "string", "width": "integer"})
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("image url == 'x'", "the column image url is written col('image url')"),
+        ("`image url` == 'x'", "`image url` is written col('image url')"),
+        ("`width` > 3", "`width` is written width"),
+        ("class > 1 and width > 3", "the column class is written col('class')"),
+        ("a.b > 1", "Write col('a.b')"),
+        ("\"image url\" == 'x'", "written col('image url'), unquoted"),
+        ("width between 1 and 2", "BETWEEN is written 1 <= width <= 2"),
+        ("width BETWEEN 1 AND 2", "BETWEEN is written 1 <= width <= 2"),
+        ("min(width, 7) > 1", "min(width, 7) > x as width > x and 7 > x"),
+        ("abs(width) < 1", "abs(width) < x as -x < width < x"),
+        ("isnull(text)", "Write text is None"),
+    ],
+)
+def test_the_hint_shows_the_form_that_works(text, hint):
+    kinds = {"image url": "string", "a.b": "integer", "class": "integer"}
+    with pytest.raises(PredicateError, match=re.escape(hint)):
+        parse(text, {"text": "string", "width": "integer", **kinds})
+
+
+def test_so_many_tests_and_no_more():
+    """DuckDB took 3 GB for a chain of a thousand comparisons of computed values."""
+    kinds = {"text": "string", "width": "integer"}
+    parse(" or ".join(["width == 1"] * 1000), kinds)
+    parse(" or ".join(["text.lower().contains('a')"] * 1000), kinds)
+    parse(f"width in ({','.join(map(str, range(50_000)))})", kinds)
+    for text in (
+        " or ".join(["width == 1"] * 1001),
+        " < ".join(["width"] * 1002),
+        " == ".join(["text.lower()"] * 800),
+        " or ".join(["(width + 1) * 2 / 3 > 1"] * 400),
+    ):
+        with pytest.raises(PredicateError, match="more than 1,000 tests"):
+            parse(text, kinds)
+
+
 def test_a_wrong_column_is_named_with_the_nearest():
     for text in ("similarty > 0.3", "col('similarty') > 0.3", "not (width > 1 and similarty < 1)"):
         with pytest.raises(ColumnError, match="Did you mean 'similarity'"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,11 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from laion_dask.errors import ShardError
+from laion_dask.io.column_chunks import Chunk, column_chunks
+from laion_dask.io.pieces import Piece
 from laion_dask.io.store_file import StoreFile
+from laion_dask.io.thrift import NotThrift
 
 _TAIL = 1 << 16
-_REMEDY = "Fetch the file again, or leave it out of the paths."
-_MAGIC = b"PAR1"
+REMEDY = "Fetch the file again, or leave it out of the paths."
+MAGIC = b"PAR1"
 #: Footers are read by this many threads at once: the wait is the store's, not the processor's.
 _THREADS = 16
 
@@ -64,7 +67,7 @@ def read_footer(path: str) -> Footer:
         with fsspec.open(path, "rb") as file:
             store = StoreFile(file, path)
             footer = _footer_bytes(store, store.size, path)
-        metadata = pq.read_metadata(pa.BufferReader(_MAGIC + footer))
+        metadata = pq.read_metadata(pa.BufferReader(MAGIC + footer))
         schema = metadata.schema.to_arrow_schema()
         groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
     except ShardError:
@@ -110,7 +113,8 @@ def groups_of(path: str, footer: bytes) -> list[pq.RowGroupMetaData]:
         When one does not.
     """
     try:
-        metadata = pq.read_metadata(pa.BufferReader(_MAGIC + footer))
+        column_chunks(footer)  # so that none is encrypted, which pyarrow does not survive
+        metadata = pq.read_metadata(pa.BufferReader(MAGIC + footer))
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         with fsspec.open(path, "rb") as file:
             end = file.seek(0, 2) - len(footer)
@@ -122,43 +126,77 @@ def groups_of(path: str, footer: bytes) -> list[pq.RowGroupMetaData]:
     return groups
 
 
+def groups_between(
+    groups: Iterable[pq.RowGroupMetaData], start: int, stop: int
+) -> list[tuple[int, int, pq.RowGroupMetaData]]:
+    """The row groups that have rows and begin within a range of rows of their file.
+
+    Returns
+    -------
+    list of (number in the file, first row, row group)
+    """
+    found, first = [], 0
+    for number, group in enumerate(groups):
+        if group.num_rows and start <= first < stop:
+            found.append((number, first, group))
+        first += group.num_rows
+    return found
+
+
+def chunks_of(piece: Piece, footer: bytes, columns: Collection[str]) -> list[Chunk]:
+    """The column chunks of a piece, of some columns, by the names that the file gives them.
+
+    Raises
+    ------
+    ShardError
+        When the footer is damaged, or a column is encrypted.
+    """
+    wanted = {name.encode("utf-8", "surrogateescape") for name in columns}
+    try:
+        chunks = column_chunks(footer)
+    except NotThrift as error:
+        raise damaged(piece.shard.path, error) from error
+    within = range(piece.start, piece.stop)
+    return [chunk for chunk in chunks if chunk.first_row in within and chunk.path[0] in wanted]
+
+
 def _check_chunk(path: str, number: int, chunk: pq.ColumnChunkMetaData, end: int) -> None:
     first, size = chunk.data_page_offset, chunk.total_compressed_size
     if chunk.num_values == 0:
         return  # its pages need not be there
     if chunk.has_dictionary_page and chunk.dictionary_page_offset:
         first = min(first, chunk.dictionary_page_offset)
-    if first < len(_MAGIC) or size < 0 or first + size > end:
+    if first < len(MAGIC) or size < 0 or first + size > end:
         raise ShardError(
             f"{path} is damaged: column {chunk.path_in_schema!r} of row group {number} lies from "
-            f"byte {first:,} to {first + size:,}, outside its {end:,} bytes of data. {_REMEDY}"
+            f"byte {first:,} to {first + size:,}, outside its {end:,} bytes of data. {REMEDY}"
         )
 
 
 def damaged(path: str, error: Exception) -> ShardError:
     """The error for a shard that its engine refuses."""
     first = str(error).splitlines()[0].rstrip(". ") if str(error) else type(error).__name__
-    return ShardError(f"{path} cannot be read as Parquet: {first}. {_REMEDY}")
+    return ShardError(f"{path} cannot be read as Parquet: {first}. {REMEDY}")
 
 
 def _footer_bytes(file, size: int, path: str) -> bytes:
     """The footer, its length and the closing magic."""
     if size == 0:
-        raise ShardError(f"{path} is empty: 0 bytes, no Parquet footer. {_REMEDY}")
+        raise ShardError(f"{path} is empty: 0 bytes, no Parquet footer. {REMEDY}")
     file.seek(max(0, size - _TAIL))
     tail = file.read(_TAIL)
-    if size < 12 or tail[-4:] != _MAGIC:
+    if size < 12 or tail[-4:] != MAGIC:
         file.seek(0)
-        starts = file.read(4) == _MAGIC
+        starts = file.read(4) == MAGIC
         what = (
             "is truncated: it starts as Parquet but has no footer" if starts else "is not Parquet"
         )
-        raise ShardError(f"{path} ({size:,} bytes) {what}. {_REMEDY}")
+        raise ShardError(f"{path} ({size:,} bytes) {what}. {REMEDY}")
     length = int.from_bytes(tail[-8:-4], "little") + 8
     if length > size - 4:
         raise ShardError(
             f"{path} is truncated or damaged: its footer claims {length:,} bytes of a file of "
-            f"{size:,}. {_REMEDY}"
+            f"{size:,}. {REMEDY}"
         )
     if length > len(tail):
         file.seek(size - length)
@@ -170,7 +208,7 @@ def _check_counts(path: str, n_rows: int, groups: tuple[int, ...]) -> None:
     if n_rows != sum(groups) or any(n < 0 for n in groups):
         raise ShardError(
             f"{path} is damaged: its footer claims {n_rows:,} rows, its row groups "
-            f"{sum(groups):,}. {_REMEDY}"
+            f"{sum(groups):,}. {REMEDY}"
         )
 
 

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from dask.dataframe import methods
 
 from laion_dask.backend import frame_from_arrow, frame_to_arrow
-from laion_dask.io.footer import check_unchanged, groups_of
+from laion_dask.io.footer import check_unchanged, chunks_of, groups_between, groups_of
+from laion_dask.io.page_checksums import verify
 from laion_dask.io.pieces import Piece
 from laion_dask.io.unify import cast_exactly, family
 from laion_dask.kernels import utf8
@@ -129,11 +130,9 @@ def _groups(piece: Piece) -> list[_Group]:
     """The row groups of a piece that have rows."""
     path = piece.shard.path
     metadata = groups_of(path, check_unchanged(path, piece.shard.footer_sha256))
-    starts = np.cumsum([0, *(group.num_rows for group in metadata)]).tolist()
     return [
-        _Group(i, start, start + group.num_rows, group)
-        for i, (start, group) in enumerate(zip(starts, metadata, strict=False))
-        if group.num_rows and piece.start <= start < piece.stop
+        _Group(number, first, first + group.num_rows, group)
+        for number, first, group in groups_between(metadata, piece.start, piece.stop)
     ]
 
 
@@ -180,6 +179,9 @@ def _decoded(piece: Piece, wanted: list[str], groups: list[_Group], scan: Scan, 
     if not names:
         return frame[wanted]
     old = [stored[n][0] for n in names]
+    numbers = {g.number for g in groups}
+    footer = check_unchanged(piece.shard.path, piece.shard.footer_sha256)
+    verify(piece.shard.path, [c for c in chunks_of(piece, footer, old) if c.group in numbers])
     try:
         read = decoder.read(piece.shard.path, old, [g.number for g in groups])[old]
     except Exception as error:

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from laion_dask.backend import CudfDecoder, frame_from_arrow, frame_to_arrow
 from laion_dask.errors import BackendWarning, DeviceMemoryError, LaionDaskError
-from laion_dask.io import engine, group_scan, slow_scan
-from laion_dask.io.footer import ARROW_ERRORS, check_unchanged, damaged
+from laion_dask.io import engine, group_scan, page_checksums, slow_scan
+from laion_dask.io.footer import ARROW_ERRORS, check_unchanged, chunks_of, damaged
 from laion_dask.io.pieces import Piece, Read, Shard
 from laion_dask.io.unify import cast_exactly, family
 from laion_dask.kinds import kind_of_arrow
@@ -26,6 +26,8 @@ from laion_dask.predicate.sql import quoted
 _NOT_WHOLE = "laion_dask: a float that is no whole number"
 #: The column, in a scan's own result, that tells rows that pass from rows that may.
 _CERTAIN = "laion_dask_certain"
+#: Bytes of a footer whose column chunks are too many to be looked at one by one.
+_LARGE_FOOTER = 1 << 20
 #: DuckDB's name for the position of a row in its file.
 _POSITION = "file_row_number"
 
@@ -142,9 +144,9 @@ class Scan:
 
     def _read(self, piece: Piece, columns: list[str], scan: Callable) -> Read:
         names = columns or ["row"]
-        check_unchanged(piece.shard.path, piece.shard.footer_sha256)
+        footer = check_unchanged(piece.shard.path, piece.shard.footer_sha256)
         try:
-            careful = self._must_be_careful(piece.shard)
+            careful = self._must_be_careful(piece.shard) or self._must_verify(piece, names, footer)
             found = self._careful(piece, names) if careful else scan(piece, names)
         except duckdb.Error as error:
             if not slow_scan.is_about_text(error) and _NOT_WHOLE not in str(error):
@@ -169,6 +171,22 @@ class Scan:
             inexact = new in used and family(stored) == "integer" and family(types[new]) == "float"
             if taken or wide or inexact:
                 return True
+        return False
+
+    def _must_verify(self, piece: Piece, names: list[str], footer: bytes) -> bool:
+        """Whether the careful reader has to compare checksums as it reads.
+
+        Those of a local shard are compared here, since its pages are then in memory for DuckDB; a
+        store would have to hand them over twice.
+        """
+        if len(footer) > _LARGE_FOOTER:
+            return True
+        wanted = {*names, *(self.where.columns if self.where else ())}
+        columns = [old for old, new, _ in piece.shard.columns if new in wanted]
+        chunks = chunks_of(piece, footer, columns)
+        if "://" in piece.shard.path:
+            return page_checksums.have_checksums(piece.shard.path, chunks)
+        page_checksums.verify(piece.shard.path, chunks)
         return False
 
     def _careful(self, piece: Piece, names: list[str]) -> Read:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from laion_dask.backend import frame_from_arrow
 from laion_dask.errors import ShardError
+from laion_dask.io.footer import groups_between
 from laion_dask.io.pieces import Piece, Read
 from laion_dask.io.unify import cast_exactly, family
 from laion_dask.predicate import certain_and_possible
@@ -67,10 +68,9 @@ def _row_groups(piece: Piece, names: list[str]) -> pa.Table:
     """The piece's rows with their position in the file, strings unlooked at."""
     stored = {new: old for old, new, _ in piece.shard.columns}
     with fsspec.open(piece.shard.path, "rb") as source:
-        file = pq.ParquetFile(source)
-        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-        starts = np.cumsum([0, *sizes])
-        groups = [i for i, n in enumerate(sizes) if n and piece.start <= starts[i] < piece.stop]
+        file = pq.ParquetFile(source, page_checksum_verification=True)
+        groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+        groups = [number for number, *_ in groups_between(groups, piece.start, piece.stop)]
         have = [n for n in names if n in stored]
         table = file.read_row_groups(groups, columns=[stored[n] for n in have], use_threads=False)
         table = table.select([stored[n] for n in have]).rename_columns(have)

@@ -7,12 +7,15 @@ Grammar (a subset of Python's, parsed with `ast`; nothing is ever evaluated as c
     text.contains('bird')                     also startswith, endswith; text.lower(), text.len()
     width / height < 2                        + - * / on numbers (in float64; x / 0 is unknown)
     similarity is None                        null or NaN; is not None
+    col('image url') == '…'                   a column whose name is no plain word
     not (punsafe > 0.5)                       and, or, not, parentheses
 
-The logic is SQL's (three-valued). A comparison that meets a null or a NaN is *unknown*, ``not``
-of unknown is unknown, and only rows for which the whole expression is true are kept. Integers are
+The logic is SQL's (three-valued). A comparison that meets a null or a NaN is *unknown*, ``not`` of
+unknown is unknown, and only rows for which the whole expression is true are kept. Integers are
 compared exactly, a float32 column with the constant rounded to float32, and columns of different
-kinds in float64. ``lower`` maps each code point by itself, ``len`` counts code points.
+kinds in float64. At most a thousand tests make one expression; an ``in`` list, which may have a
+hundred thousand values, is one of them. ``lower`` maps each code point by itself, ``len`` counts
+code points.
 
 To have every engine agree, an expression is never evaluated to three values but twice to two: where
 it is certainly true, and where it is possibly true (true or unknown).

@@ -7,10 +7,9 @@ import math
 import operator
 from collections.abc import Mapping
 
-import numpy as np
-
 from laion_dask.errors import ColumnError, PredicateError, did_you_mean
-from laion_dask.predicate.hints import said_otherwise
+from laion_dask.predicate import constants
+from laion_dask.predicate.hints import how_to_write, needs_col, without_call
 from laion_dask.predicate.nodes import (
     Among,
     Arithmetic,
@@ -32,6 +31,9 @@ from laion_dask.predicate.nodes import (
 MAX_LENGTH = 1_000_000
 #: Deepest syntax tree: every engine below walks it by recursion.
 MAX_DEPTH = 100
+#: Most tests, and most calls and arithmetic operations, of one expression: engines take memory and
+#: time for each, DuckDB up to half a gigabyte at the limit. An `in` list is one test.
+MAX_TESTS = 1_000
 
 COMPARISONS = {
     ast.Eq: "==",
@@ -78,7 +80,7 @@ def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
     if len(text) > MAX_LENGTH:
         raise PredicateError(
             f"where has {len(text):,} characters, more than {MAX_LENGTH:,}. Put a long list of "
-            "values in a frame of its own and merge on it."
+            "values in a table of its own and join it."
         )
     try:
         source = text.strip()
@@ -91,7 +93,7 @@ def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
     except (SyntaxError, ValueError) as error:
         if isinstance(error, PredicateError):
             raise
-        reason = said_otherwise(text) or getattr(error, "msg", str(error))
+        reason = how_to_write(text, kinds) or getattr(error, "msg", str(error))
         raise PredicateError(
             f"where={_shown(text)} is not an expression ({reason}). Write it as "
             "\"similarity > 0.28 and language in ('en', 'de')\"."
@@ -115,41 +117,28 @@ def _check_depth(tree: ast.AST) -> None:
         level = [child for node in level for child in ast.iter_child_nodes(node)]
 
 
-def _number(value: int | float) -> Constant:
-    """A numeric constant; an integer beyond int64 and uint64 is a float, or infinite."""
-    if isinstance(value, int) and -(2**63) <= value < 2**64:
-        return Constant(value, "integer")
-    try:
-        return Constant(float(value), "float64")
-    except OverflowError:
-        return Constant(math.inf if value > 0 else -math.inf, "float64")
-
-
-def _beside_integers(value: int | float) -> Constant:
-    """A constant that integers are compared with exactly: whole numbers never as floats."""
-    if not -(2.0**63) <= value < 2.0**64:
-        return Constant(math.copysign(math.inf, value), "float64")
-    whole = float(value).is_integer()
-    return Constant(int(value), "integer") if whole else Constant(value, "float64")
-
-
-def _beside_floats(value: int | float, kind: str) -> Constant:
-    """A constant that floats are compared with: rounded to float32 where they are float32."""
-    with np.errstate(over="ignore"):
-        value = float(np.float32(value)) if kind == "float32" else float(value)
-    return Constant(value, kind)
-
-
 class _Parser:
     """One walk over the syntax tree: `condition` for tests, `value` for their operands."""
 
     def __init__(self, text: str, kinds: Mapping[str, str]):
         self.text, self.kinds = text, kinds
         self.columns: dict[str, None] = {}
+        self.n_tests = self.n_operations = 0
 
     def refuse(self, node: ast.AST, why: str) -> PredicateError:
         part = ast.get_source_segment(self.text, node) or ast.unparse(node)
         return PredicateError(f"In where={_shown(self.text)}: {_shown(part)} {why}")
+
+    def count(self, *, tests: int = 0, operations: int = 0) -> None:
+        """Keep count of what engines take memory for."""
+        self.n_tests += tests
+        self.n_operations += operations
+        if max(self.n_tests, self.n_operations) > MAX_TESTS:
+            raise PredicateError(
+                f"where={_shown(self.text)} has more than {MAX_TESTS:,} tests, or operations "
+                "within them. Write a chain of == as one list, url in ('…', '…'), or put a long "
+                "list of values in a table of its own and join it."
+            )
 
     def condition(self, node: ast.expr) -> Node:
         if isinstance(node, ast.BoolOp):
@@ -157,6 +146,7 @@ class _Parser:
             return Every(parts) if isinstance(node.op, ast.And) else Some(parts)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return Not(self.condition(node.operand))
+        self.count(tests=len(node.ops) if isinstance(node, ast.Compare) else 1)
         if isinstance(node, ast.Compare):
             return self.chain(node)
         if isinstance(node, ast.Call) and self.method(node) in TEXT_TESTS:
@@ -188,7 +178,9 @@ class _Parser:
             return Not(test) if isinstance(op, ast.IsNot) else test
         one, two = self.value(left), self.value(right)
         if isinstance(one, Constant) and isinstance(two, Constant):
-            raise self.refuse(node, "compares two constants. Name a column on one side.")
+            named = [c.value for c in (one, two) if c.value in self.kinds]
+            hint = f" The column is written {self.written(named[0])}, unquoted." if named else ""
+            raise self.refuse(node, f"compares two constants. Name a column on one side.{hint}")
         one, two = self.fitted(node, one, two.kind), self.fitted(node, two, one.kind)
         return Compare(COMPARISONS[type(op)], one, two)
 
@@ -219,8 +211,8 @@ class _Parser:
         if not (isinstance(operand, Constant) and both_numbers):
             return operand
         if other == "integer":
-            return _beside_integers(operand.value)
-        return _beside_floats(operand.value, other)
+            return constants.beside_integers(operand.value)
+        return constants.beside_floats(operand.value, other)
 
     def method(self, node: ast.Call) -> str | None:
         return node.func.attr if isinstance(node.func, ast.Attribute) else None
@@ -256,7 +248,9 @@ class _Parser:
         if isinstance(node, ast.Call):
             return self.call(node)
         if isinstance(node, ast.Attribute):
-            raise self.refuse(node, "is not a column. Columns have plain names.")
+            name = ast.unparse(node)
+            hint = f" Write {self.written(name)}." if name in self.kinds else ""
+            raise self.refuse(node, f"is not a column. Columns have plain names.{hint}")
         if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr)):
             raise self.refuse(node, "uses & or |. Write 'and' and 'or' instead.")
         raise self.refuse(node, "is not part of the language of where=; see laion_dask.predicate.")
@@ -267,14 +261,20 @@ class _Parser:
             return self.column(node.args[0].value)
         method = self.method(node)
         if method in TEXT_VALUES and not node.args and not node.keywords:
+            self.count(operations=1)
             return TextValue(method, self.string(node), TEXT_VALUES[method])
         known = [*TEXT_TESTS, *TEXT_VALUES]
         if method is None and node.args and getattr(node.func, "id", None) in known:
             written = f"{ast.unparse(node.args[0])}.{node.func.id}()"
             raise self.refuse(node, f"is a call, and calls are not run. Write {written}.")
-        raise self.refuse(
-            node, f"is a call, and calls are not run.{did_you_mean(method or '', known)}"
-        )
+        name = ast.unparse(node.func)
+        written = without_call(name, [ast.unparse(argument) for argument in node.args])
+        hint = f" Write {written}." if written else did_you_mean(method or name, known)
+        raise self.refuse(node, f"is a call, and calls are not run.{hint}")
+
+    def written(self, name: str) -> str:
+        """How a column is named in an expression."""
+        return f"col({name!r})" if needs_col(name) else name
 
     def column(self, name: str) -> Name:
         if name not in self.kinds:
@@ -293,7 +293,7 @@ class _Parser:
             value.encode()
             return Constant(value, "string")
         if isinstance(value, (int, float)):
-            return _number(value)
+            return constants.number(value)
         hint = " Write 'is None'." if value is None else ""
         raise self.refuse(node, f"is a constant of no kind that a column has.{hint}")
 
@@ -302,11 +302,12 @@ class _Parser:
         if isinstance(node.op, ast.UAdd):
             return operand
         if isinstance(operand, Constant):
-            return _number(-operand.value)
+            return constants.number(-operand.value)
         return Arithmetic("-", Constant(0.0, "float64"), operand)
 
     def arithmetic(self, node: ast.BinOp, op: str, left: Node, right: Node) -> Node:
         if not (isinstance(left, Constant) and isinstance(right, Constant)):
+            self.count(operations=1)
             return Arithmetic(op, left, right)
         try:
             value = _FOLD[op](float(left.value), float(right.value))
