@@ -68,6 +68,10 @@ class ExportError(LaionDaskError, OSError):
     """A target folder cannot be written to, or belongs to somebody else."""
 
 
+class ExportConflictError(ExportError):
+    """Another export changed the target folder since this one began, or is changing it."""
+
+
 class IndexFileError(LaionDaskError, OSError):
     """A file of an approximate index is missing, truncated, altered or damaged."""
 

@@ -265,7 +265,7 @@ def test_null_captions_are_unscored_and_never_kept(frame, tmp_path):
     done = subset.laion.export(tmp_path / "out")
     rows = done.rows
     assert (rows.read, rows.kept, rows.dropped, rows.unscored) == (12, 8, 1, 3)
-    recipe = json.loads((tmp_path / "out/recipe.json").read_text())
+    recipe = json.loads((tmp_path / "out/_recipe.json").read_text())
     assert recipe["models"] == [ld.heads.toxicity().recipe()]
 
 

@@ -56,7 +56,7 @@ def test_export_writes_what_where_keeps(monkeypatch, capsys, laion_shards, tmp_p
     words = ("export", source, out, "--where", "text.contains('bird') and width < 120")
     code, printed, _ = run(monkeypatch, capsys, *words)
     assert code == 0 and counts(printed)["kept"] == 10
-    recipe = json.loads((out / "recipe.json").read_text())
+    recipe = json.loads((out / "_recipe.json").read_text())
     parts = [pq.read_table(out / part["file"]) for part in recipe["parts"]]
     assert [row for part in parts for row in part["row"].to_pylist()] == list(range(1, 20, 2))
 
@@ -94,7 +94,7 @@ def test_score_adds_similarity_and_heads(monkeypatch, capsys, demo_folder, tmp_p
     words += ["--where", "query_similarity > 0.4"]
     code, printed, _ = run(monkeypatch, capsys, *words)
     assert code == 0 and 0 < counts(printed)["kept"] < 200
-    recipe = json.loads((tmp_path / "out/recipe.json").read_text())
+    recipe = json.loads((tmp_path / "out/_recipe.json").read_text())
     assert {"punsafe_demo", "query_similarity"} <= {c["name"] for c in recipe["schema"]}
     assert any("sha256" in model for model in recipe["models"])
 

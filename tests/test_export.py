@@ -31,7 +31,7 @@ from laion_dask.errors import (
     ShardError,
     ShardNotFoundError,
 )
-from laion_dask.io import commit
+from laion_dask.io.recipe import KIND, UNFINISHED
 from laion_dask.models import Vectors
 from laion_dask.verbs import export as verb
 
@@ -106,7 +106,7 @@ def test_rows_equal_a_loop_in_order(source, out):
 
 def test_the_recipe_says_what_is_there(source, out):
     done = carve(source).laion.where("height > 5").laion.export(out, seed=7)
-    recipe = json.loads((out / "recipe.json").read_text())
+    recipe = json.loads((out / "_recipe.json").read_text())
     assert recipe == done.recipe
     for entry, path in zip(recipe["inputs"], sorted(Path(source).glob("*")), strict=True):
         data = path.read_bytes()
@@ -117,7 +117,7 @@ def test_the_recipe_says_what_is_there(source, out):
             "bytes": len(data),
             "footer_sha256": hashlib.sha256(footer).hexdigest(),
         }
-    assert recipe["seed"] == 7 and recipe["kind"] == commit.KIND
+    assert recipe["seed"] == 7 and recipe["kind"] == KIND
     assert all("similarity > 0.25 and width >= 300" in text for text in recipe["where"])
     assert "height > 5" in " ".join(recipe["where"])
     assert recipe["versions"]["python"] == platform.python_version()
@@ -126,16 +126,14 @@ def test_the_recipe_says_what_is_there(source, out):
     others = ("kept", "dropped", "unscored", "rejected")
     assert counts["read"] == sum(counts[name] for name in others)
     assert counts["kept"] == sum(part["rows"] for part in recipe["parts"])
-    assert {p.name for p in out.iterdir()} == {
-        "recipe.json",
-        *(part["file"] for part in recipe["parts"]),
-    }
+    parts = {part["file"] for part in recipe["parts"]}
+    assert set(files_of(out)) == {"_recipe.json", *(f"shards/{name}" for name in parts)}
     for part in recipe["parts"]:
-        data = (out / part["file"]).read_bytes()
+        data = (out / "shards" / part["file"]).read_bytes()
         assert part["bytes"] == len(data)
         assert part["sha256"] == hashlib.sha256(data).hexdigest()
-        assert part["rows"] == pq.read_metadata(out / part["file"]).num_rows > 0
-        schema = pq.read_schema(out / part["file"])
+        assert part["rows"] == pq.read_metadata(out / "shards" / part["file"]).num_rows > 0
+        schema = pq.read_schema(out / "shards" / part["file"])
         assert recipe["schema"] == [{"name": f.name, "type": str(f.type)} for f in schema]
 
 
@@ -194,7 +192,7 @@ def test_order_does_not_depend_on_partitioning(source, tmp_path):
         assert rows_of(tmp_path / f"out{i}") == wanted
     carve(source).shuffle("row", npartitions=3).laion.export(tmp_path / "shuffled")
     assert sorted(rows_of(tmp_path / "shuffled")) == wanted
-    for part in (tmp_path / "shuffled").glob("part-*"):
+    for part in (tmp_path / "shuffled" / "shards").glob("part-*"):
         table = pq.read_table(part, columns=["shard", "row"]).to_pandas()
         assert table.equals(table.sort_values(["shard", "row"]))
 
@@ -232,7 +230,7 @@ def test_in_memory(source):
         carve(source).laion.export("memory://test_export/out")
         assert rows_of("memory://test_export/out") == kept_by_hand(source)
         names = [n.rpartition("/")[2] for n in fs.find("/test_export")]
-        assert all(n == "recipe.json" or n.startswith("part-") for n in names)
+        assert all(n == "_recipe.json" or n.startswith("part-") for n in names)
         ld.read_shards("memory://test_export/out").laion.export("memory://test_export/again")
         with pytest.raises(ExportError, match="own input"):
             ld.read_shards("memory://test_export/out").laion.export("memory://test_export/out")
@@ -257,8 +255,8 @@ def test_columns_of_the_users_own(source, out):
         one = [None if pd.isna(v) else v for v in wanted[name]]
         two = [None if pd.isna(v) else v for v in got[name]]
         assert one == two, name
-    types = {f["name"]: f["type"] for f in json.loads((out / "recipe.json").read_text())["schema"]}
-    written = pq.read_schema(next(out.glob("part-*")))
+    types = {f["name"]: f["type"] for f in json.loads((out / "_recipe.json").read_text())["schema"]}
+    written = pq.read_schema(next(out.glob("shards/part-*")))
     assert types == {f.name: str(f.type) for f in written}
 
 
@@ -340,17 +338,18 @@ def test_an_export_is_replaced_as_a_whole(source, out):
     first = files_of(out)
     done = ld.read_shards(source, where="width >= 1500").laion.export(out)
     second = files_of(out)
-    assert set(second) == {"recipe.json", *(p["file"] for p in done.recipe["parts"])}
-    assert not {n for n in first if n.startswith("part")} & set(second)
+    parts = {f"shards/{p['file']}" for p in done.recipe["parts"]}
+    assert set(second) == {"_recipe.json", *parts}
+    assert not {n for n in first if n.startswith("shards")} & set(second)
     assert len(ld.read_shards(out)) == done.rows.kept
 
 
 def test_parts_that_are_not_listed_are_never_read(source, out):
     done = carve(source).laion.export(out)
-    write_shard(out / "part-00099-deadbeef.parquet", laion_table(5))
+    write_shard(out / "shards" / "part-00099-deadbeef.parquet", laion_table(5))
     assert len(ld.read_shards(out)) == done.rows.kept
     ld.read_shards(source, where="width >= 1500").laion.export(out)
-    assert not (out / "part-00099-deadbeef.parquet").exists()  # what a crash left is cleared
+    assert not (out / "shards" / "part-00099-deadbeef.parquet").exists()
 
 
 def fail_at(monkeypatch, error, after: int):
@@ -386,33 +385,6 @@ def test_a_failing_writer_leaves_the_old_state(source, out, monkeypatch, old, er
     assert rows_of(out) == kept_by_hand(source)
 
 
-@pytest.mark.parametrize("moves", range(6))
-@pytest.mark.parametrize("old", [True, False])
-def test_a_commit_that_fails_leaves_the_old_state(source, out, monkeypatch, moves, old):
-    if old:
-        ld.read_shards(source, where="width >= 1500").laion.export(out)
-    before = files_of(out)
-    moved, move = [], commit.Target._move
-
-    def failing(self, *names):
-        if len(moved) == moves:
-            raise OSError("disk full")
-        moved.append(names)
-        move(self, *names)
-
-    monkeypatch.setattr(commit.Target, "_move", failing)
-    try:
-        carve(source).laion.export(out)
-    except OSError as error:
-        assert "disk full" in str(error)
-        assert files_of(out) == before
-    else:
-        assert moves >= 4  # three parts and the recipe
-    monkeypatch.undo()
-    carve(source).laion.export(out)
-    assert rows_of(out) == kept_by_hand(source)
-
-
 def test_a_shard_that_turns_out_truncated(source, out):
     carve(source).laion.export(out)
     before = files_of(out)
@@ -422,51 +394,6 @@ def test_a_shard_that_turns_out_truncated(source, out):
     with pytest.raises(ShardError, match=r"metadata_0002\.parquet"):
         frame.laion.export(out)
     assert files_of(out) == before
-
-
-CRASH = """
-import os, signal, sys
-import dask
-import laion_dask as ld
-from laion_dask.io import commit
-dask.config.set(scheduler="sync")
-source, out, at = sys.argv[1], sys.argv[2], int(sys.argv[3])
-calls = 0
-def dying(function):
-    def call(*args):
-        global calls
-        calls += 1
-        if calls > at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args)
-    return call
-from laion_dask.verbs import export
-export.stage = dying(export.stage)
-commit.Target._move = dying(commit.Target._move)
-ld.read_shards(source, where="similarity > 0.25 and width >= 300").laion.export(out)
-"""
-
-
-@pytest.mark.only_pandas
-@pytest.mark.parametrize("old, at", [(True, 7), (False, 2), (False, 5), (False, 7)])
-def test_a_killed_export_leaves_the_old_state_or_none(source, out, old, at):
-    """So many steps are done: four parts staged, a new folder marked, three moved, the recipe."""
-    if old:
-        ld.read_shards(source, where="width >= 1500").laion.export(out)
-        before = rows_of(out)
-    killed = subprocess.run(
-        [sys.executable, "-c", CRASH, source, str(out), str(at)], capture_output=True, timeout=250
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    if old:
-        assert rows_of(out) == before
-    else:
-        with pytest.raises((ShardNotFoundError, ShardError)):
-            ld.read_shards(out)
-    done = carve(source).laion.export(out)
-    assert rows_of(out) == kept_by_hand(source)
-    listed = {"recipe.json", *(p["file"] for p in done.recipe["parts"])}
-    assert {n for n in files_of(out) if not n.startswith(".")} == listed
 
 
 INTERRUPTED = """
@@ -516,7 +443,7 @@ def test_shards_with_an_export_among_them_are_not_read_as_one(laion_shards, tmp_
     part = next((tmp_path / "two" / "a").glob("*.parquet"))
     (part.parent / "stale.parquet").write_bytes(part.read_bytes())
     assert len(ld.read_shards(tmp_path / "two")) == 20  # nothing but exports, by their recipes
-    (tmp_path / "two" / "b" / "recipe.json").rename(tmp_path / "two" / "b" / commit.UNFINISHED)
+    (tmp_path / "two" / "b" / "_recipe.json").rename(tmp_path / "two" / "b" / UNFINISHED)
     with pytest.raises(ShardError, match="cut off"):
         ld.read_shards(tmp_path / "two")
 
@@ -545,7 +472,7 @@ def test_a_recipe_can_name_anything(laion_shards, out, tmp_path):
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.parquet")
     os.rename(laion_shards(3)[0], odd)
     ld.read_shards(odd).laion.export(out)
-    recipe = json.loads((out / "recipe.json").read_text())
+    recipe = json.loads((out / "_recipe.json").read_text())
     assert recipe["inputs"][0]["path"] == odd
 
 

@@ -310,7 +310,7 @@ def test_what_it_refuses(paths):
 def test_an_export_names_the_detector(paths, tmp_path):
     made = language(ld.read_shards(paths), min_confidence=0.6)
     made.laion.export(tmp_path / "out")
-    (told,) = json.loads((tmp_path / "out/recipe.json").read_text())["models"]
+    (told,) = json.loads((tmp_path / "out/_recipe.json").read_text())["models"]
     assert told["detector"] == {"py3langid": version("py3langid")}
     assert (told["name"], told["of"], told["min_letters"]) == ("language", "text", 4)
     assert told["min_confidence"] == 0.6

@@ -21,7 +21,7 @@ def test_the_ten_lines_run(demo_folder, tmp_path, monkeypatch, capsys):
     names: dict = {}
     exec(compile(BLOCKS[0], "README.md", "exec"), names)
     assert re.search(r"\d+ read = \d+ kept \+ \d+ dropped", capsys.readouterr().out)
-    assert (tmp_path / "my-subset/recipe.json").exists()
+    assert (tmp_path / "my-subset/_recipe.json").exists()
     assert len([line for line in BLOCKS[0].splitlines() if line.strip()]) <= 11
     exec(compile(BLOCKS[2], "README.md", "exec"), names)
     assert "a blue star" in capsys.readouterr().out

@@ -140,7 +140,7 @@ class Demo:
                 "",
                 "Where to look:",
                 f"  the carved subset   {self.export.path}",
-                f"  how it came about   {Path(self.export.path) / 'recipe.json'}",
+                f"  how it came about   {Path(self.export.path) / '_recipe.json'}",
                 f"  the report          {self.report}",
                 f"  whom it left out    {self.audit}",
                 "  the notebook        notebooks/01_quickstart.ipynb  (make lab)",

@@ -173,7 +173,7 @@ def _origin(recipe: dict) -> str:
     models = [_model(one) for one in recipe["models"]]
     told |= {"models": ", ".join(map(code, models))} if models else {}
     told |= {"seed": str(recipe["seed"])} if recipe["seed"] is not None else {}
-    return facts(told) + note("All of it, with digests and versions, is in recipe.json.")
+    return facts(told) + note("All of it, with digests and versions, is in _recipe.json.")
 
 
 def _model(recipe: dict) -> str:

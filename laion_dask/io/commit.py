@@ -1,11 +1,19 @@
 """The commit protocol of an export: a reader sees the old state or the new one, never between.
 
-Parts are written into a hidden folder inside the target. When all are there they are renamed to
-names that end in their own digest, so that they never overwrite a part of another state; then the
-recipe, which lists them, is replaced in one step; then the parts that it no longer lists are
-deleted. Whoever reads by the recipe sees one state or the other. A new folder has a marker while
-parts are moved into it, so that parts which a crash leaves behind are neither read nor taken for
-somebody else's: the next export clears them.
+Workers write parts into a hidden folder inside the target. When all are there, the process that
+exports holds the target's claim, checks that nobody has changed the target since the export
+began, and switches:
+
+On a local file system the new folder of parts takes the place of the old one in one step, so that
+neither by the recipe nor by ``*.parquet`` is a mixture ever seen. The new recipe lies beside it
+before that, as the next one, and takes its name after it.
+
+In a store, which renames nothing, parts are copied to names that end in their own digest, so that
+they never overwrite a part of another state; then the recipe is replaced in one step; then the
+parts that it no longer lists are deleted. Whoever reads by the recipe sees one state or the other.
+
+Once a new recipe may be visible nothing that it lists is removed, whatever fails. What a killed
+export leaves in its hidden folder is cleared by the next one.
 """
 
 from __future__ import annotations
@@ -17,17 +25,52 @@ import re
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from laion_dask.errors import ExportError
-from laion_dask.io.paths import RECIPE, UNFINISHED, filesystem
+from laion_dask.errors import ExportConflictError, ExportError
+from laion_dask.io.claim import CLAIM, Owner, age_s, claimed, owner
+from laion_dask.io.exchange import replace_folder, restore_folder, sync_folder
+from laion_dask.io.paths import filesystem
+from laion_dask.io.recipe import (
+    FLAT_RECIPE,
+    KIND,
+    MOST_BYTES,
+    NEXT_RECIPE,
+    PARTS,
+    RECIPE,
+    RECIPES,
+    UNFINISHED,
+)
 
-#: What the recipe says it is, so that a folder can be told to be ours.
-KIND = "laion_dask export, version 1"
 _STAGING = ".laion_dask-staging-"
+_ASIDE = "replaced"
 _PART = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.\w+")
+#: Staging of another machine's process is cleared when nothing was written to it for so long.
+_ABANDONED_S = 86_400.0
+#: Staging folders that this process is writing to.
+_open_stagings: set[str] = set()
+
+
+@dataclass(frozen=True)
+class _State:
+    """What exports have put into a folder.
+
+    Attributes
+    ----------
+    recipes : dict of str to bytes
+        Their contents by their names.
+    parts : tuple of str
+        The names in the folder of parts.
+    flat : tuple of str
+        Parts of an earlier release, beside the recipe.
+    """
+
+    recipes: dict[str, bytes]
+    parts: tuple[str, ...]
+    flat: tuple[str, ...]
 
 
 class Target:
@@ -43,51 +86,123 @@ class Target:
         self.fs, self.folder = filesystem(path)
         self.folder = self.folder.rstrip("/")
         self.path = path
-        self.is_new = True
-        self.old_parts = self._old_parts()
-        self.staging = f"{self.folder}/{_STAGING}{uuid.uuid4().hex}"
-
-    def _old_parts(self) -> list[str]:
-        if self.fs.isfile(self.folder):
+        self.is_local = isinstance(self.fs, LocalFileSystem)
+        self.staging = f"{self.folder}/{_STAGING}{owner()}-{uuid.uuid4().hex[:12]}"
+        self.fs.invalidate_cache()
+        self.is_new = not self.fs.exists(self.folder)
+        if not self.is_new and not self.fs.isdir(self.folder):
             raise ExportError(f"{self.path} is a file. Name a folder, new or empty.")
-        if not self.fs.exists(self.folder):
+        if self.is_local:
+            for name in self._names(self.folder):
+                if name.startswith(_STAGING):
+                    restore_folder(f"{self.folder}/{PARTS}", f"{self.folder}/{name}/{_ASIDE}")
+        self._base = self._state()
+
+    # -- what is there -------------------------------------------------------------------------
+
+    def _names(self, folder: str) -> list[str]:
+        if not self.fs.isdir(folder):
             return []
-        names = [n.rstrip("/").rpartition("/")[2] for n in self.fs.ls(self.folder, detail=False)]
-        names = [n for n in names if n and not n.startswith(_STAGING)]
-        if RECIPE in names:
-            with suppress(ValueError, LookupError, TypeError):
-                recipe = json.loads(self.fs.cat_file(f"{self.folder}/{RECIPE}"))
-                if recipe["kind"] == KIND:
-                    listed = [part["file"] for part in recipe["parts"]]
-                    self.is_new = False
-                    return [n for n in names if n in listed or _PART.fullmatch(n)]
-        if UNFINISHED in names:
-            return [n for n in names if _PART.fullmatch(n) or n == UNFINISHED]
-        if names:
+        names = [n.rstrip("/").rpartition("/")[2] for n in self.fs.ls(folder, detail=False)]
+        return sorted(n for n in names if n)
+
+    def _state(self) -> _State:
+        """What is in place; anything that export did not write there is refused."""
+        self.fs.invalidate_cache()
+        names = [n for n in self._names(self.folder) if n != CLAIM and not n.startswith(_STAGING)]
+        flat = [n for n in names if _PART.fullmatch(n)]
+        recipes = {n: self._own_recipe(n) for n in RECIPES if n in names}
+        recipes = {n: content for n, content in recipes.items() if content is not None}
+        if not recipes:
+            parts_only = names in ([PARTS], [UNFINISHED, PARTS])
+            cut_off = UNFINISHED in names and not set(names) - {UNFINISHED, PARTS, *flat}
+            if names and not cut_off and not (parts_only and not self._names(self._parts_folder)):
+                raise self._foreign(names)
+        parts = self._names(self._parts_folder)
+        foreign = [n for n in parts if not _PART.fullmatch(n)]
+        if self.is_local and os.path.islink(self._parts_folder):
+            foreign = ["what a link leads to"]
+        if foreign:
             raise ExportError(
-                f"{self.path} is not empty and was not written by export (it holds "
-                f"{', '.join(sorted(names)[:5])}). Name a new folder."
+                f"{self.path}/{PARTS} holds {', '.join(foreign[:5])}, which export did not put "
+                "there. Move it elsewhere, or name a new folder."
             )
-        return []
+        return _State(recipes, tuple(parts), tuple(flat))
+
+    @property
+    def _parts_folder(self) -> str:
+        return f"{self.folder}/{PARTS}"
+
+    def _own_recipe(self, name: str) -> bytes | None:
+        """The content of a recipe that export wrote, or None where it is somebody else's."""
+        path = f"{self.folder}/{name}"
+        if not self.fs.isfile(path) or self.fs.size(path) > MOST_BYTES:
+            return None
+        content = self.fs.cat_file(path)
+        with suppress(ValueError, LookupError, TypeError, RecursionError):
+            said = json.loads(content)
+            if said["kind"] == KIND and isinstance(said["parts"], list):
+                return content
+        return None
+
+    def _foreign(self, names: Sequence[str]) -> ExportError:
+        return ExportError(
+            f"{self.path} is not empty and was not written by export (it holds "
+            f"{', '.join(names[:5])}). Name a new folder."
+        )
+
+    # -- staging -------------------------------------------------------------------------------
 
     def __enter__(self) -> Target:
+        _open_stagings.add(self.staging)
         try:
             self.fs.makedirs(self.staging, exist_ok=True)
+            self._clear_abandoned()
         except OSError as error:
+            self.__exit__()
             raise ExportError(
                 f"{self.path} cannot be made or written to: {error}. Name another folder."
             ) from error
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exception) -> None:
-        for _ in range(3):  # a task that was not cancelled in time may still be writing
-            with suppress(OSError):
-                self.fs.rm(self.staging, recursive=True)
+        try:
+            if self.is_local:
+                restore_folder(self._parts_folder, f"{self.staging}/{_ASIDE}")
+            for _ in range(3):  # a task that was not cancelled in time may still be writing
+                with suppress(OSError):
+                    self.fs.rm(self.staging, recursive=True)
+            if self.is_new and self.is_local:
+                with suppress(OSError):  # it is not empty once something was committed
+                    os.rmdir(self.folder)
+        finally:
+            _open_stagings.discard(self.staging)
+
+    def _clear_abandoned(self) -> None:
+        """Remove the staging of exports that were killed."""
+        for name in self._names(self.folder):
+            staging = f"{self.folder}/{name}"
+            if name.startswith(_STAGING) and staging not in _open_stagings:
+                with suppress(OSError):  # another export may clear it at the same time
+                    if self._is_abandoned(staging):
+                        self.fs.rm(staging, recursive=True)
+
+    def _is_abandoned(self, staging: str) -> bool:
+        writer = Owner.parse(staging.rpartition(_STAGING)[2])
+        if writer is not None and (writer.has_ended() or writer == owner()):
+            return True
+        files = self.fs.find(staging) or [staging]
+        return min(age_s(self.fs, file) for file in files) > _ABANDONED_S
 
     @property
     def staging_url(self) -> str:
         """Where workers write parts."""
         return self.fs.unstrip_protocol(self.staging)
+
+    # -- commit --------------------------------------------------------------------------------
 
     def commit(self, parts: Sequence[dict], recipe: dict) -> dict:
         """Make the new state visible.
@@ -103,58 +218,149 @@ class Target:
         -------
         dict
             The recipe as it was written.
+
+        Raises
+        ------
+        ExportConflictError
+            When another export changed the folder since this one began.
+        ExportError
+            When the folder cannot be written to. The old state is in place then.
         """
-        moved = []
+        listed = [_listed(i, part) for i, part in enumerate(parts)]
+        whole = {"kind": KIND, **recipe, "parts": listed}
+        # A lone surrogate, as in a file name that is no UTF-8, becomes its JSON escape.
+        text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+        content = text.encode("utf-8", "backslashreplace")
+        staged = {entry["file"]: part["staged"] for entry, part in zip(listed, parts, strict=True)}
         try:
-            if self.is_new:
-                self.fs.pipe_file(f"{self.folder}/{UNFINISHED}", b"")
-            listed = [self._listed(i, part) for i, part in enumerate(parts)]
-            for part, entry in zip(parts, listed, strict=True):
-                moved.append(entry["file"])
-                self._move(f"{self.staging}/{part['staged']}", f"{self.folder}/{entry['file']}")
-            whole = {"kind": KIND, **recipe, "parts": listed}
-            self._write_recipe(whole)
-        except BaseException as error:
-            self._remove(name for name in moved if name not in self.old_parts)
-            if self.is_new:
-                self._remove([UNFINISHED])
-            if isinstance(error, FileNotFoundError):
-                raise ExportError(
-                    f"{self.path} lacks parts that workers wrote: it is not one place for all of "
-                    "them. Name a folder that every worker shares."
-                ) from error
-            if isinstance(error, OSError):
-                raise _unwritten(self.path, error) from error
-            raise
-        if self.is_new:
-            self._remove([UNFINISHED])
-        self._remove(name for name in self.old_parts if name not in moved)
+            if self.is_local:
+                self._switch_folder(staged, content)
+            else:
+                self._switch_recipe(staged, content)
+        except FileNotFoundError as error:
+            raise ExportError(
+                f"{self.path} lacks parts that workers wrote: it is not one place for all of "
+                "them. Name a folder that every worker shares."
+            ) from error
+        except OSError as error:
+            raise (
+                error if isinstance(error, ExportError) else unwritten(self.path, error)
+            ) from error
         return whole
 
-    def _listed(self, number: int, part: dict) -> dict:
-        suffix = part["staged"].partition(".")[2]
-        facts = {key: part[key] for key in ("rows", "bytes", "sha256")}
-        return {"file": f"part-{number:05d}-{part['sha256'][:8]}.{suffix}", **facts}
+    def _check_unchanged(self) -> None:
+        try:
+            now = self._state()
+        except ExportError as error:
+            raise ExportConflictError(
+                f"{self.path} was changed since this export began: {error}"
+            ) from error
+        if now != self._base:
+            raise ExportConflictError(
+                f"{self.path} was written by another export since this one began. Nothing of this "
+                "one was made visible. Export again, or name another folder."
+            )
 
-    def _write_recipe(self, recipe: dict) -> None:
-        text = json.dumps(recipe, indent=2, ensure_ascii=False) + "\n"
-        # A lone surrogate, as in a file name that is no UTF-8, becomes its JSON escape.
-        self.fs.pipe_file(f"{self.staging}/{RECIPE}", text.encode("utf-8", "backslashreplace"))
-        self._move(f"{self.staging}/{RECIPE}", f"{self.folder}/{RECIPE}")
+    def _switch_folder(self, staged: dict[str, str], content: bytes) -> None:
+        """On a local file system: the new folder takes the old one's place in one step."""
+        new = f"{self.staging}/{PARTS}"
+        os.mkdir(new)
+        for name, written in staged.items():
+            os.rename(f"{self.staging}/{written}", f"{new}/{name}")
+        sync_folder(new)
+        _write_durable(f"{self.staging}/{RECIPE}", content)
+        next_recipe = f"{self.folder}/{NEXT_RECIPE}"
+        with claimed(self.fs, self.folder):
+            self._check_unchanged()
+            os.replace(f"{self.staging}/{RECIPE}", next_recipe)
+            sync_folder(self.folder)
+            try:
+                replace_folder(new, self._parts_folder, f"{self.staging}/{_ASIDE}")
+                sync_folder(self.folder)
+            finally:
+                if self._names(self._parts_folder) == sorted(staged):
+                    os.replace(next_recipe, f"{self.folder}/{RECIPE}")
+                else:
+                    os.unlink(next_recipe)
+            sync_folder(self.folder)
+            with suppress(OSError):  # the new state is in place; the next export clears the rest
+                self._remove_flat()
 
-    def _remove(self, names: Iterable[str]) -> None:
+    def _switch_recipe(self, staged: dict[str, str], content: bytes) -> None:
+        """In a store: parts are copied beside the old ones, and the recipe is replaced."""
+        with claimed(self.fs, self.folder) as claim:
+            self._check_unchanged()
+            copied = []
+            try:
+                if not self._base.recipes:
+                    self.fs.pipe_file(f"{self.folder}/{UNFINISHED}", b"")
+                for name, written in staged.items():
+                    claim.renew()
+                    copied.append(name)
+                    self.fs.cp_file(f"{self.staging}/{written}", f"{self._parts_folder}/{name}")
+                claim.renew()
+            except BaseException:
+                self._withdraw(copied)
+                raise
+            self._put_recipe(content, copied)
+            with suppress(OSError):  # the new state is in place; the next export clears the rest
+                self.fs.invalidate_cache()
+                old = set(self._names(self._parts_folder)) - set(staged)
+                self._remove(self._parts_folder, old)
+                self._remove_flat()
+
+    def _put_recipe(self, content: bytes, copied: Sequence[str]) -> None:
+        """Replace the recipe in one step.
+
+        A request that was cut off may still take effect, so parts are withdrawn only where the
+        store has refused it.
+        """
+        path = f"{self.folder}/{RECIPE}"
+        try:
+            self.fs.pipe_file(path, content)
+        except Exception as error:
+            with suppress(OSError):
+                if self.fs.cat_file(path) == content:
+                    return
+            if isinstance(error, OSError) and not isinstance(
+                error, (TimeoutError, ConnectionError)
+            ):
+                self._withdraw(copied)
+            raise
+
+    def _withdraw(self, copied: Iterable[str]) -> None:
+        """Remove what was copied, where the recipe in place is known to be the old one."""
+        with suppress(OSError):  # what stays is cleared by the next export
+            if self._state().recipes == self._base.recipes:
+                self._remove(self._parts_folder, set(copied) - set(self._base.parts))
+                if not self._base.recipes:
+                    self._remove(self.folder, [UNFINISHED])
+
+    def _remove_flat(self) -> None:
+        """Remove what a former state left beside the folder of parts, its recipe last."""
+        self._remove(self.folder, [*self._base.flat, FLAT_RECIPE, UNFINISHED])
+
+    def _remove(self, folder: str, names: Iterable[str]) -> None:
         for name in names:
             with suppress(FileNotFoundError):
-                self.fs.rm_file(f"{self.folder}/{name}")
-
-    def _move(self, source: str, target: str) -> None:
-        if isinstance(self.fs, LocalFileSystem):
-            os.replace(source, target)
-        else:
-            self.fs.mv(source, target)
+                self.fs.rm_file(f"{folder}/{name}")
 
 
-def _unwritten(where: str, error: OSError) -> ExportError:
+def _listed(number: int, part: dict) -> dict:
+    suffix = part["staged"].partition(".")[2]
+    facts = {key: part[key] for key in ("rows", "bytes", "sha256")}
+    return {"file": f"part-{number:05d}-{part['sha256'][:8]}.{suffix}", **facts}
+
+
+def _write_durable(path: str, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def unwritten(where: str, error: OSError) -> ExportError:
+    """The error for a place that cannot be written to."""
     return ExportError(
         f"{where} could not be written: {error}. Make room there, or name another folder."
     )
@@ -170,8 +376,11 @@ def stage(url: str, content: bytes) -> dict:
     """
     fs, path = fsspec.core.url_to_fs(url)
     try:
-        fs.pipe_file(path, content)
+        if isinstance(fs, LocalFileSystem):
+            _write_durable(path, content)
+        else:
+            fs.pipe_file(path, content)
     except OSError as error:
-        raise _unwritten(url, error) from error
+        raise unwritten(url, error) from error
     digest = hashlib.sha256(content).hexdigest()
     return {"staged": path.rpartition("/")[2], "bytes": len(content), "sha256": digest}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,17 +26,21 @@ from laion_dask.io.discovery import (
     each_once,
     files_below,
     has_magic,
+    is_hidden,
     match,
     note_hidden,
     real_names,
     taken,
 )
-
-#: The file that documents an export; its presence makes a folder one of ours.
-RECIPE = "recipe.json"
-
-#: In a folder that an export is moving its first parts into, and in one where that was cut off.
-UNFINISHED = ".laion_dask-unfinished"
+from laion_dask.io.recipe import (
+    FLAT_RECIPE,
+    PARTS,
+    RECIPES,
+    UNFINISHED,
+    Recipe,
+    in_place,
+    read_recipe,
+)
 
 #: Folders that say what a file holds, not which collection it belongs to.
 _ROLES = {"metadata", "metadatas", "img_emb", "text_emb", "images", "shards", "parquet", "npz"}
@@ -217,9 +220,9 @@ def _matching(fs, patterns: Sequence[str], suffixes: tuple[str, ...], left_out: 
 
 
 def _in_folder(fs, folder: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
-    recipe = f"{folder}/{RECIPE}"
-    if fs.isfile(recipe):
-        return _listed(fs, recipe)
+    recipe = in_place(fs, folder) or _recipe_above(fs, folder)
+    if recipe is not None:
+        return [part.path for part in recipe.parts]
     if fs.isfile(f"{folder}/{UNFINISHED}"):
         raise ShardError(
             f"{folder} holds an export that was cut off before its recipe was written. Export "
@@ -227,7 +230,8 @@ def _in_folder(fs, folder: str, suffixes: tuple[str, ...], left_out: LeftOut) ->
         )
     below = files_below(fs, folder, left_out)
     files = taken(below, suffixes, left_out)
-    exports = [e.folder for e in below if _marks_export(fs, e.path)]
+    marks = (e.folder for e in below if _marks_export(fs, e.path))
+    exports = [e for e in dict.fromkeys(marks) if not is_hidden(e[len(folder) + 1 :])]
     exported = {f for f in files if any(f.startswith(f"{e}/") for e in exports)}
     if not exported:
         return files
@@ -245,15 +249,32 @@ def _of_exports(fs, files: list[str], suffixes: tuple[str, ...], left_out: LeftO
         When some lie in an export and some do not.
     """
     folders = dict.fromkeys(file.rpartition("/")[0] for file in files)
-    exports = [f for f in folders if _marks_export(fs, f"{f}/{RECIPE}")]
+    exports = {f: recipe for f in folders if (recipe := _recipe_of(fs, f)) is not None}
     if not exports:
         return files
     if len(exports) < len(folders):
         other = next(folder for folder in folders if folder not in exports)
-        raise _mixed(other, exports[0], suffixes)
-    listed = {part for export in exports for part in _listed(fs, f"{export}/{RECIPE}")}
+        raise _mixed(other, next(iter(exports)), suffixes)
+    listed = {part.path for recipe in exports.values() for part in recipe.parts}
     left_out.add("not in the recipe of its export", (f for f in files if f not in listed))
     return [file for file in files if file in listed]
+
+
+def _recipe_of(fs, folder: str) -> Recipe | None:
+    """The recipe of the export that a folder of files belongs to, or None."""
+    if _marks_export(fs, f"{folder}/{FLAT_RECIPE}"):
+        return in_place(fs, folder)
+    return _recipe_above(fs, folder)
+
+
+def _recipe_above(fs, folder: str) -> Recipe | None:
+    """The recipe of an export whose folder of parts a folder is, or None."""
+    above, _, name = folder.rpartition("/")
+    return in_place(fs, above) if name == PARTS and _has_own_recipe(fs, above) else None
+
+
+def _has_own_recipe(fs, folder: str) -> bool:
+    return any(fs.isfile(f"{folder}/{name}") for name in RECIPES if name != FLAT_RECIPE)
 
 
 def _mixed(folder: str, export: str, suffixes: tuple[str, ...]) -> OptionError:
@@ -263,29 +284,18 @@ def _mixed(folder: str, export: str, suffixes: tuple[str, ...]) -> OptionError:
     )
 
 
-def _listed(fs, recipe: str) -> list[str]:
-    """The parts of an export, by its recipe."""
-    folder = recipe.rpartition("/")[0]
-    try:
-        return [f"{folder}/{part['file']}" for part in json.loads(fs.cat_file(recipe))["parts"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ShardError(
-            f"{recipe} is not the recipe of an export ({error!r}). Name the shards themselves, "
-            f"as {folder}/*.parquet."
-        ) from error
-
-
 def _marks_export(fs, path: str) -> bool:
     """Whether a file says that its folder is an export of ours, whole or cut off."""
     name = path.rpartition("/")[2]
-    if name != RECIPE:
-        return name == UNFINISHED
+    if name != FLAT_RECIPE:
+        return name == UNFINISHED or name in RECIPES
     if not fs.isfile(path):
         return False
     try:
-        return "parts" in json.loads(fs.cat_file(path))
-    except (ValueError, TypeError):
+        read_recipe(fs, path)
+    except ShardError:
         return False
+    return True
 
 
 def _instead(fs, folder: str) -> str:

@@ -21,6 +21,7 @@ from laion_dask.io.discovery import PARQUET
 from laion_dask.io.footer import Footer, read_footers
 from laion_dask.io.paths import expand
 from laion_dask.io.pieces import PROVENANCE_TYPES, Piece, Shard
+from laion_dask.io.recipe import check_footers
 from laion_dask.io.scan import Scan
 from laion_dask.io.unify import unify
 from laion_dask.kinds import holds, kind_of_arrow
@@ -93,6 +94,7 @@ def read_shards(
         columns = _names(columns)
     backend = workers.choose_backend(get_option("backend") if backend == "auto" else backend)
     footers = read_footers(expand(paths, PARQUET))
+    check_footers(footers)
     shards, types = open_shards(footers, dialect, swap_width_height, columns)
     types = _held(types, backend, columns)
     scan = Scan(

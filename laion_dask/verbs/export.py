@@ -47,7 +47,7 @@ class Export:
     rows : Rows
         What became of every row that was read.
     recipe : dict
-        What ``recipe.json`` says.
+        What ``_recipe.json`` says.
     frame : dask DataFrame
         What was written, lazy as before.
     """
@@ -61,7 +61,7 @@ class Export:
         parts = len(self.recipe["parts"])
         size = sum(part["bytes"] for part in self.recipe["parts"])
         written = f"{counted(parts, 'part')}, {megabytes(size)}"
-        return f"{self.rows}\n{written}, and recipe.json in {self.path}"
+        return f"{self.rows}\n{written}, and _recipe.json in {self.path}"
 
     __repr__ = __str__
 
@@ -121,7 +121,7 @@ def export(
 
     Rows are in the order of the shards and of the rows in them, whatever the workers did; of a
     frame that was shuffled or sorted by another column, they are so within each part. Each
-    partition that has rows is one part. ``recipe.json`` is written last and lists the inputs with
+    partition that has rows is one part. ``_recipe.json`` is written last and lists the inputs with
     size and digest, the filters, models and weights, versions, schema, the counts of rows read,
     kept, dropped, unscored and rejected, and the sha256 of each part. Whom the filters left out
     says the result's ``audit()``, and its report, ``ld.write_report(exported, "report.html")``.

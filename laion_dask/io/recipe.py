@@ -1,0 +1,244 @@
+"""The recipe in an export's folder: which one holds, and the parts that it lists, checked.
+
+An export is a folder with ``_recipe.json`` and, in ``shards``, the parts and nothing else, so that
+`shards` is a plain folder of Parquet to every other tool. Exports of earlier releases have
+``recipe.json`` beside their parts, and are read as before.
+
+A recipe is input like any other: it may come from elsewhere, be damaged or be hostile. It is read
+within bounds, and its parts are names of regular files in its own folder, or it is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from laion_dask.errors import ShardError
+from laion_dask.io.footer import Footer
+
+#: The file that documents an export; its presence makes a folder one of ours.
+RECIPE = "_recipe.json"
+#: Its name while the parts that it lists take the place of others.
+NEXT_RECIPE = "_recipe.next.json"
+#: Its name in exports of earlier releases, whose parts lie beside it.
+FLAT_RECIPE = "recipe.json"
+RECIPES = (RECIPE, NEXT_RECIPE, FLAT_RECIPE)
+#: The folder of an export's parts.
+PARTS = "shards"
+#: In a folder that an export is copying its first parts into, and in one where that was cut off.
+UNFINISHED = ".laion_dask-unfinished"
+#: What the recipe says it is, so that a folder can be told to be ours.
+KIND = "laion_dask export, version 1"
+
+#: Bytes of a recipe that are read: two million parts have fewer.
+MOST_BYTES = 1 << 29
+_NAME = re.compile(r"[^\x00-\x1f\x7f/\\]+")
+_FACTS = ("rows", "bytes")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part as the recipe lists it; ``rows``, ``bytes``, ``sha256`` are None where it is silent.
+
+    Attributes
+    ----------
+    path : str
+        In the file system of the recipe.
+    rows, bytes : int or None
+    sha256 : str or None
+    """
+
+    path: str
+    rows: int | None
+    bytes: int | None
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe as it was read.
+
+    Attributes
+    ----------
+    path : str
+    content : bytes
+        The file's own bytes, which identify the state that it describes.
+    said : dict
+    parts : tuple of Part
+    """
+
+    path: str
+    content: bytes
+    said: dict
+    parts: tuple[Part, ...]
+
+
+def in_place(fs: fsspec.AbstractFileSystem, folder: str) -> Recipe | None:
+    """The recipe that describes what a folder holds, or None where the folder is no export.
+
+    Every part that it lists is there, is a regular file and has the size that it says.
+
+    Raises
+    ------
+    ShardError
+        When the recipe cannot be read as one, or a part is not as it says.
+    """
+    before = None
+    while True:
+        fs.invalidate_cache()
+        found = {name: f"{folder}/{name}" for name in RECIPES if fs.isfile(f"{folder}/{name}")}
+        try:
+            return _that_holds(fs, found)
+        except (ShardError, FileNotFoundError):
+            now = [(name, fs.info(path)) for name, path in found.items() if fs.isfile(path)]
+            if now == before:
+                raise
+            before = now  # an export may have replaced another meanwhile
+
+
+def _that_holds(fs: fsspec.AbstractFileSystem, found: Mapping[str, str]) -> Recipe | None:
+    if NEXT_RECIPE in found:
+        with suppress(ShardError):  # it holds once exactly its parts are in place
+            recipe = read_recipe(fs, found[NEXT_RECIPE])
+            if _check_parts(fs, recipe) == len(recipe.parts):
+                return recipe
+    for name in (RECIPE, FLAT_RECIPE):
+        if name in found:
+            recipe = read_recipe(fs, found[name])
+            _check_parts(fs, recipe)
+            return recipe
+    return None
+
+
+def read_recipe(fs: fsspec.AbstractFileSystem, path: str) -> Recipe:
+    """A recipe and its parts, of which none is looked at.
+
+    Raises
+    ------
+    ShardError
+        When it is no recipe, or a part's name leads out of its folder.
+    """
+    try:
+        if fs.size(path) > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+        content = fs.cat_file(path)
+        said = json.loads(content)
+        folder = path.rpartition("/")[0]
+        folder = folder if path.endswith(f"/{FLAT_RECIPE}") else f"{folder}/{PARTS}"
+        parts = tuple(_part(folder, entry) for entry in said["parts"])
+        _check_unique(parts)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        what = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        what = f"it has no {error}" if isinstance(error, KeyError) else what
+        raise ShardError(
+            f"{path} is not the recipe of an export: {what}. Name the shards themselves, as "
+            f"{path.rpartition('/')[0]}/*.parquet."
+        ) from None
+    return Recipe(path, content, said, parts)
+
+
+def _part(folder: str, entry: Mapping) -> Part:
+    if not isinstance(entry, dict) or not isinstance(name := entry["file"], str):
+        raise ValueError("a part is not listed by its file's name")
+    if not _NAME.fullmatch(name) or name.startswith("."):
+        raise ValueError(f"the part {name!r} is no name of a file in its folder")
+    facts = [entry.get(key) for key in _FACTS]
+    if any(fact is not None and (type(fact) is not int or fact < 0) for fact in facts):
+        raise ValueError(f"the part {name!r} has rows and bytes that are no whole numbers")
+    digest = entry.get("sha256")
+    if digest is not None and not isinstance(digest, str):
+        raise ValueError(f"the part {name!r} has a sha256 that is no text")
+    return Part(f"{folder}/{name}", *facts, digest)
+
+
+def _check_unique(parts: Sequence[Part]) -> None:
+    if len({part.path for part in parts}) < len(parts):
+        raise ValueError("it lists a part twice")
+
+
+def _check_parts(fs: fsspec.AbstractFileSystem, recipe: Recipe) -> int:
+    """Check every part by one listing of their folder; how many files it holds."""
+    if not recipe.parts:
+        return 0
+    folder = recipe.parts[0].path.rpartition("/")[0]
+    listing = fs.ls(folder, detail=True) if fs.isdir(folder) else []
+    found = {info["name"].rpartition("/")[2]: info for info in listing}
+    for part in recipe.parts:
+        info = found.get(part.path.rpartition("/")[2])
+        if info is None:
+            raise _unlike(part, recipe, "is not there")
+        if not _is_regular(fs, folder, part.path, info):
+            raise _unlike(part, recipe, "is no regular file in its folder")
+        if part.bytes is not None and info["size"] != part.bytes:
+            raise _unlike(part, recipe, f"has {info['size']:,} bytes, not {part.bytes:,}")
+    return len(found)
+
+
+def _is_regular(fs: fsspec.AbstractFileSystem, folder: str, path: str, info: Mapping) -> bool:
+    if not isinstance(fs, LocalFileSystem) or not info.get("islink"):
+        return info["type"] == "file"
+    inside = os.path.realpath(path).startswith(os.path.realpath(folder) + os.sep)
+    return inside and os.path.isfile(path)
+
+
+def _unlike(part: Part, recipe: Recipe, what: str) -> ShardError:
+    return ShardError(
+        f"{part.path} {what}, and {recipe.path} lists it. The export is incomplete or was altered: "
+        "copy the whole folder again, or export there again."
+    )
+
+
+def check_footers(footers: Sequence[Footer]) -> None:
+    """Compare the footers of parts with what the recipes in their folders list.
+
+    Files that no recipe lists are not looked at.
+
+    Raises
+    ------
+    ShardError
+        When a part has another number of rows or bytes.
+    """
+    listed = {}
+    for folder in {footer.path.rpartition("/")[0] for footer in footers}:
+        for recipe in _recipes_of(folder):
+            listed |= {part.path: (part, recipe) for part in recipe.parts}
+    if not listed:
+        return
+    for footer in footers:
+        part, recipe = listed.get(_located(footer.path)[1], (None, None))
+        if part is None:
+            continue
+        for n, wanted, unit in (
+            (footer.size, part.bytes, "bytes"),
+            (footer.n_rows, part.rows, "rows"),
+        ):
+            if wanted is not None and n != wanted:
+                raise _unlike(part, recipe, f"has {n:,} {unit}, not {wanted:,}")
+
+
+def _located(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a path as `expand` gives it: local as it is, else with its protocol."""
+    return fsspec.core.url_to_fs(path) if "://" in path else (LocalFileSystem(), path)
+
+
+def _recipes_of(folder: str) -> Iterator[Recipe]:
+    """The recipes that may list files of a folder; one that is none of ours says nothing."""
+    fs, inner = _located(folder)
+    above, _, name = inner.rpartition("/")
+    paths = [f"{inner}/{FLAT_RECIPE}"]
+    paths += [f"{above}/{n}" for n in (RECIPE, NEXT_RECIPE)] if name == PARTS else []
+    for path in paths:
+        if fs.isfile(path):
+            try:
+                recipe = read_recipe(fs, path)
+            except ShardError:
+                continue  # files that were named outright are read without it
+            if recipe.said.get("kind") == KIND:
+                yield recipe

@@ -1,0 +1,435 @@
+"""The commit of an export: killed, failing and contended at every step, the folder stays whole."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from laion_dask.errors import ExportConflictError, ExportError, ShardError
+from laion_dask.io import claim, commit
+from laion_dask.io.commit import Target, stage
+from laion_dask.io.paths import expand
+from laion_dask.io.recipe import FLAT_RECIPE, KIND, NEXT_RECIPE, PARTS, RECIPE, UNFINISHED
+
+
+def content(value: int) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"value": [value]}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def write(path: str, values, before_commit=lambda: None) -> None:
+    """A whole export of parts of one row each."""
+    with Target(str(path)) as target:
+        url = target.staging_url
+        parts = [stage(f"{url}/{i:08d}.parquet", content(v)) for i, v in enumerate(values)]
+        before_commit()
+        target.commit([{**part, "rows": 1} for part in parts], {"inputs": []})
+
+
+def by_recipe(path) -> list[int]:
+    return [read(p) for p in expand(str(path), (".parquet",))]
+
+
+def by_glob(path) -> list[int]:
+    """Whoever reads ``*.parquet`` of any depth, but what is hidden."""
+    fs, inner = fsspec.core.url_to_fs(str(path))
+    found = sorted(n for n in fs.find(inner) if n.endswith(".parquet"))
+    return [read(fs.unstrip_protocol(n)) for n in found if "/." not in n[len(inner) :]]
+
+
+def read(path: str) -> int:
+    with fsspec.open(path, "rb") as file:
+        return pq.read_table(pa.BufferReader(file.read()))["value"][0].as_py()
+
+
+def hidden(path: Path) -> list[str]:
+    return [n for n in os.listdir(path) if n.startswith(".")]
+
+
+def write_flat(folder: Path, values) -> None:
+    """An export as earlier releases wrote it."""
+    folder.mkdir()
+    listed = []
+    for i, value in enumerate(values):
+        name = f"part-{i:05d}-0123456{i}.parquet"
+        (folder / name).write_bytes(content(value))
+        listed.append({"file": name, "rows": 1, "bytes": len(content(value)), "sha256": "0"})
+    (folder / FLAT_RECIPE).write_text(json.dumps({"kind": KIND, "parts": listed}))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """What a disk takes to make a write durable is not waited for."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def store():
+    fs = MemoryFileSystem()
+    yield "memory://test_commit/out"
+    if fs.exists("/test_commit"):
+        fs.rm("/test_commit", recursive=True)
+
+
+# -- killed at every step ---------------------------------------------------------------------
+
+OLD, NEW = [1, 2, 3], [4, 5]
+
+KILLED = """
+import os, signal, sys
+sys.path[:0] = sys.argv[1:3]
+import test_commit
+os.fsync = lambda descriptor: None
+from laion_dask.io import exchange
+
+def dying(owner, name, steps, at):
+    function = getattr(owner, name)
+    def call(*args, **options):
+        steps.append(name)
+        if len(steps) > at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **options)
+    setattr(owner, name, call)
+
+def child(folder, at):
+    steps = []
+    if "plain" in folder:
+        exchange._exchange = lambda one, other: False
+    for name in ("rename", "replace", "unlink", "remove", "mkdir", "rmdir", "fsync", "open"):
+        dying(os, name, steps, at)
+    test_commit.write(folder, test_commit.NEW)
+    os._exit(0)
+
+for folder in sys.argv[3:]:
+    pid = os.fork()
+    if not pid:
+        child(folder, int(folder.rpartition("-")[2]))
+    os.waitpid(pid, 0)
+"""
+
+
+def test_a_kill_at_any_step_leaves_the_old_state_or_the_new_one(tmp_path):
+    """``plain`` is a file system that cannot exchange two folders."""
+    kinds = {"none": 21, "flat": 29, "shards": 22, "plain": 22}
+    folders = {old: [tmp_path / f"{old}-{at}" for at in range(n)] for old, n in kinds.items()}
+    for old in ("flat", "shards", "plain"):
+        for folder in folders[old]:
+            (write_flat if old == "flat" else write)(folder, OLD)
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", KILLED, str(here), str(here.parent)]
+    command += [str(folder) for some in folders.values() for folder in some]
+    subprocess.run(command, check=True, timeout=120)
+    for old, some in folders.items():
+        look_at_killed(old, some)
+
+
+def look_at_killed(old: str, folders: list[Path]) -> None:
+    seen = []
+    for folder in folders:
+        try:
+            seen.append(by_recipe(folder))
+        except OSError:
+            seen.append(None)  # nothing is there, and that is said
+            assert old in ("none", "plain")
+        if folder.exists():
+            globbed = by_glob(folder)
+            assert globbed in (OLD, NEW, [], *([OLD + NEW, NEW + OLD] if old == "flat" else []))
+            assert (globbed == []) == (seen[-1] is None)
+        write(folder, [6])
+        assert by_recipe(folder) == by_glob(folder) == [6]
+        assert sorted(os.listdir(folder)) == [RECIPE, PARTS]  # what was killed is cleared
+    first, last = seen[0], seen[-1]
+    assert first == (None if old == "none" else OLD) and last == NEW
+    assert all(one in (first, last, None) for one in seen)
+    if old != "plain":
+        assert seen == sorted(seen, key=lambda s: s == NEW)  # one switch, and no way back
+
+
+def test_a_kill_between_two_renames_loses_nothing(tmp_path):
+    """Where folders cannot be exchanged, the old one is put back by the next export."""
+    write(tmp_path / "out", OLD)
+    staging = tmp_path / "out" / f"{commit._STAGING}0"
+    staging.mkdir()
+    (tmp_path / "out" / PARTS).rename(staging / "replaced")
+    with pytest.raises(ShardError, match="is not there"):
+        by_recipe(tmp_path / "out")
+    Target(str(tmp_path / "out"))
+    assert by_recipe(tmp_path / "out") == by_glob(tmp_path / "out") == OLD
+
+
+# -- failing at every step ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("old", ["none", "flat", "shards", "same"])
+def test_a_step_that_fails_leaves_the_old_state_or_the_new_one(tmp_path, old, late, error):
+    for at in range(24):
+        folder = tmp_path / f"{old}-{at}"
+        if old == "flat":
+            write_flat(folder, OLD)
+        elif old != "none":
+            write(folder, NEW if old == "same" else OLD)
+        failed = False
+        with pytest.MonkeyPatch.context() as patch:
+            steps = []
+            for name in ("rename", "replace", "unlink", "mkdir", "fsync"):
+                patch.setattr(os, name, failing(getattr(os, name), steps, at, late, error))
+            try:
+                write(folder, NEW)
+            except (ExportError, KeyboardInterrupt):
+                failed = True
+        before = {"none": [], "flat": OLD, "shards": OLD, "same": NEW}[old]
+        if not folder.exists():
+            assert failed and old == "none"
+            continue
+        globbed = by_glob(folder)
+        if not (old == "flat" and set(globbed) == {*OLD, *NEW}):
+            assert globbed in (before, NEW) if failed else globbed == NEW
+        assert by_recipe(folder) == (globbed if old != "flat" else by_recipe(folder))
+        assert by_recipe(folder) in (before, NEW)
+        write(folder, [6])
+        assert by_recipe(folder) == by_glob(folder) == [6]
+        assert sorted(os.listdir(folder)) == [RECIPE, PARTS]
+
+
+def failing(function, steps: list, at: int, late: bool, error: BaseException):
+    def call(*args, **options):
+        steps.append(1)
+        if len(steps) - 1 == at:
+            if late:
+                function(*args, **options)
+            raise error
+        return function(*args, **options)
+
+    return call
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "io"), KeyboardInterrupt(), TimeoutError()])
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("old", [False, True])
+def test_a_store_that_fails_loses_nothing_that_its_recipe_lists(store, old, late, error):
+    for at in range(20):
+        where = f"{store}-{at}"
+        if old:
+            write(where, OLD)
+        failed = False
+        with pytest.MonkeyPatch.context() as patch:
+            steps = []
+            for name in ("cp_file", "pipe_file", "rm_file"):
+                function = getattr(MemoryFileSystem, name)
+                patch.setattr(MemoryFileSystem, name, failing(function, steps, at, late, error))
+            try:
+                write(where, NEW)
+            except (ExportError, KeyboardInterrupt):
+                failed = True
+        try:
+            got = by_recipe(where)
+        except OSError:
+            got = []
+        assert got in ([OLD if old else [], NEW] if failed else [NEW])
+        if isinstance(error, OSError) and not isinstance(error, TimeoutError) and got != NEW:
+            assert by_glob(where) == got  # a store that refuses leaves no orphan
+        patch_claim_away(where)
+        write(where, [6])
+        assert by_recipe(where) == by_glob(where) == [6]
+
+
+def patch_claim_away(where: str) -> None:
+    fs, inner = fsspec.core.url_to_fs(where)
+    if fs.exists(f"{inner}/{claim.CLAIM}"):
+        fs.rm_file(f"{inner}/{claim.CLAIM}")
+
+
+def test_a_second_run_of_the_same_job_that_fails_at_its_recipe(store, monkeypatch):
+    """Its parts are those of the old state, but for one."""
+    write(store, OLD)
+    pipe = MemoryFileSystem.pipe_file
+
+    def refuse(self, path, *args, **options):
+        if path.endswith(RECIPE):
+            raise PermissionError(errno.EACCES, "no")
+        return pipe(self, path, *args, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", refuse)
+    with pytest.raises(ExportError, match="could not be written"):
+        write(store, [*OLD[:2], 9])
+    monkeypatch.undo()
+    assert by_recipe(store) == by_glob(store) == OLD
+
+
+# -- several writers ---------------------------------------------------------------------------
+
+CONTENDED = """
+import os, sys, time
+sys.path[:0] = sys.argv[1:3]
+import test_commit
+os.fsync = lambda descriptor: None
+from laion_dask.errors import ExportConflictError
+
+root = sys.argv[3]
+for number in range(40):
+    writers = 2 if number < 20 else 8
+    folder = f"{root}/{number}"
+    ready = [os.pipe() for _ in range(writers)]
+    go_out, go_in = os.pipe()
+    pids = []
+    for writer in range(writers):
+        pid = os.fork()
+        if pid:
+            pids.append(pid)
+            continue
+        os.close(go_in)
+        def meet():
+            os.write(ready[writer][1], b"x")
+            os.read(go_out, 1)
+        try:
+            test_commit.write(folder, [writer, writer], meet)
+        except ExportConflictError:
+            os._exit(3)
+        except BaseException as error:
+            print(repr(error), flush=True)
+            os._exit(4)
+        os._exit(0)
+    for reader, _ in ready:
+        os.read(reader, 1)
+    os.close(go_in)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    for pair in ready:
+        os.close(pair[0]); os.close(pair[1])
+    os.close(go_out)
+    print(codes.count(0), codes.count(3), codes.index(0), flush=True)
+"""
+
+
+def test_of_writers_into_one_folder_one_wins_and_the_others_are_told(tmp_path):
+    for number in range(0, 40, 2):
+        write(tmp_path / str(number), [99])
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", CONTENDED, str(here), str(here.parent), str(tmp_path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    lines = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert len(lines) == 40
+    for number, (won, told, winner) in enumerate(lines):
+        folder, writers = tmp_path / str(number), 2 if number < 20 else 8
+        assert (won, told) == (1, writers - 1)
+        assert by_recipe(folder) == by_glob(folder) == [winner, winner]
+        assert sorted(os.listdir(folder)) == [RECIPE, PARTS]
+
+
+def test_of_two_exports_into_a_store_the_second_is_told(store):
+    def another():
+        write(store, NEW)
+
+    with pytest.raises(ExportConflictError, match="another export since this one began"):
+        write(store, OLD, before_commit=another)
+    assert by_recipe(store) == by_glob(store) == NEW
+    held = claim.claimed(MemoryFileSystem(), "/test_commit/out")
+    with held, pytest.raises(ExportConflictError, match=f"process {os.getpid()}"):
+        write(store, OLD)
+    assert by_recipe(store) == by_glob(store) == NEW
+
+
+def test_a_claim_of_a_process_that_ended_is_taken_over(store, monkeypatch):
+    write(store, OLD)
+    fs, path = MemoryFileSystem(), f"/test_commit/out/{claim.CLAIM}"
+    ended = replace(claim.owner(), started=1)
+    fs.pipe_file(path, str(ended).encode())
+    write(store, NEW)
+    assert by_recipe(store) == by_glob(store) == NEW
+    fs.pipe_file(path, str(replace(ended, machine="0" * 12)).encode())
+    with pytest.raises(ExportConflictError):
+        write(store, [7])
+    monkeypatch.setattr(claim, "STALE_S", -1.0)  # nobody has renewed it for so long
+    write(store, [7])
+    assert by_recipe(store) == by_glob(store) == [7]
+    assert not fs.exists(path)
+
+
+def test_a_claim_that_was_lost_stops_a_commit(store, monkeypatch):
+    write(store, OLD)
+    copy = MemoryFileSystem.cp_file
+
+    def lose(self, *args, **options):
+        self.pipe_file(f"/test_commit/out/{claim.CLAIM}", b"{}")
+        return copy(self, *args, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "cp_file", lose)
+    with pytest.raises(ExportConflictError):
+        write(store, NEW)
+    assert by_recipe(store) == by_glob(store) == OLD
+
+
+def test_a_file_system_without_locks_has_a_claim_in_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(claim, "fcntl", None)
+    write(tmp_path / "out", OLD)
+    held = claim.claimed(fsspec.filesystem("file"), str(tmp_path / "out"))
+    with held, pytest.raises(ExportConflictError):
+        write(tmp_path / "out", NEW)
+    write(tmp_path / "out", NEW)
+    assert by_recipe(tmp_path / "out") == by_glob(tmp_path / "out") == NEW
+    assert hidden(tmp_path / "out") == []
+
+
+def test_staging_of_who_still_writes_is_left_alone(tmp_path):
+    with Target(str(tmp_path / "out")) as target:
+        elsewhere = replace(claim.owner(), machine="0" * 12)
+        ended = replace(claim.owner(), started=1)
+        other, gone = (tmp_path / "out" / f"{commit._STAGING}{o}-0" for o in (elsewhere, ended))
+        other.mkdir()
+        gone.mkdir()
+        with pytest.raises(ExportConflictError):
+            write(tmp_path / "out", NEW, before_commit=lambda: write(tmp_path / "out", OLD))
+        assert Path(target.staging).exists() and other.exists() and not gone.exists()
+    assert by_recipe(tmp_path / "out") == OLD
+
+
+# -- recipes of others -------------------------------------------------------------------------
+
+
+def test_an_export_of_an_earlier_release_is_read_and_replaced(tmp_path):
+    write_flat(tmp_path / "out", OLD)
+    assert by_recipe(tmp_path / "out") == OLD
+    write(tmp_path / "out", NEW)
+    assert by_recipe(tmp_path / "out") == by_glob(tmp_path / "out") == NEW
+    assert sorted(os.listdir(tmp_path / "out")) == [RECIPE, PARTS]
+
+
+def test_the_folder_of_parts_holds_nothing_else(tmp_path):
+    write(tmp_path / "out", OLD)
+    (tmp_path / "out" / PARTS / "thesis.txt").write_text("mine")
+    with pytest.raises(ExportError, match=r"thesis\.txt, which export did not put there"):
+        write(tmp_path / "out", NEW)
+    assert (tmp_path / "out" / PARTS / "thesis.txt").read_text() == "mine"
+    with pytest.raises(ExportError, match="not empty"):
+        write(tmp_path / "out" / PARTS, NEW)
+
+
+def test_the_next_recipe_holds_once_its_parts_are_in_place(tmp_path):
+    write(tmp_path / "out", OLD)
+    write(tmp_path / "new", NEW)
+    (tmp_path / "new" / RECIPE).rename(tmp_path / "out" / NEXT_RECIPE)
+    assert by_recipe(tmp_path / "out") == OLD
+    (tmp_path / "out" / PARTS).rename(tmp_path / "gone")
+    (tmp_path / "new" / PARTS).rename(tmp_path / "out" / PARTS)
+    assert by_recipe(tmp_path / "out") == NEW
+
+
+def test_a_folder_that_was_cut_off_says_so(store):
+    fs = MemoryFileSystem()
+    fs.pipe_file(f"/test_commit/out/{UNFINISHED}", b"")
+    fs.pipe_file(f"/test_commit/out/{PARTS}/part-00000-01234567.parquet", content(1))
+    with pytest.raises(ShardError, match="cut off"):
+        by_recipe(store)
+    write(store, NEW)
+    assert by_recipe(store) == by_glob(store) == NEW
