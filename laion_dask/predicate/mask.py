@@ -10,10 +10,9 @@ import functools
 import operator
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from laion_dask.backend import column_like, is_cudf
+from laion_dask.predicate.lower_case import lowered
 from laion_dask.predicate.nodes import (
     Among,
     Arithmetic,
@@ -119,7 +118,7 @@ class _Masks:
             return np.float32(node.value) if node.kind == "float32" else node.value
         if isinstance(node, TextValue):
             text = self.value(node.of)
-            return _lowered(text) if node.op == "lower" else text.str.len()
+            return lowered(text) if node.op == "lower" else text.str.len()
         if isinstance(node, Arithmetic):
             left, right = _double(self.value(node.left)), _double(self.value(node.right))
             with np.errstate(all="ignore"):
@@ -158,27 +157,6 @@ def _is_in(of, values: list):
         own = int if of.dtype.kind in "iu" else (float, np.floating)
         values = np.array([value for value in values if isinstance(value, own)], of.dtype)
     return of.isin(values)
-
-
-def _lowered(text):
-    """Text in lower case, each code point by itself.
-
-    cuDF's own ``lower`` looks at a sigma's neighbours and knows no letter beyond U+FFFF. Its
-    ``translate`` takes any table, but loses a NUL: a column that has one goes to the host and back.
-    """
-    if not is_cudf(text):
-        return text.str.lower()
-    if text.str.contains("\0", regex=False).any():
-        return type(text)(pc.utf8_lower(text.to_arrow()), index=text.index)
-    return text.str.translate(lower_case())
-
-
-@functools.cache
-def lower_case() -> dict[int, int]:
-    """The lower case of every code point that has one, as Arrow maps it; planes 2 on have none."""
-    points = [chr(i) for i in range(0x20000) if not 0xD800 <= i < 0xE000]
-    lower = pc.utf8_lower(pa.array(points)).to_pylist()
-    return {ord(one): ord(other) for one, other in zip(points, lower, strict=True) if one != other}
 
 
 def _held_by(dtype, values: list[int]) -> list[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from laion_dask.predicate.lower_case import lower_sql
 from laion_dask.predicate.nodes import (
     Among,
     Arithmetic,
@@ -186,14 +187,22 @@ class _Writer:
         if isinstance(node, Constant):
             return self.constant(node)
         if isinstance(node, TextValue):
-            function = {"lower": "lower", "len": "length"}[node.op]
-            return f"{function}({self.value(node.of)})"
+            return self.text_value(node)
         if isinstance(node, Arithmetic):
             left, right = (f"({self.value(s)})::DOUBLE" for s in (node.left, node.right))
             if node.op == "/":
                 right = f"NULLIF({right}, 0)"
             return f"({left} {node.op} {right})"
         raise AssertionError(node)
+
+    def text_value(self, node: TextValue) -> str:
+        """SQL of a length or of text in lower case, which to lower again would change nothing."""
+        of = node.of
+        if node.op == "len":
+            return f"length({self.value(of)})"
+        while isinstance(of, TextValue) and of.op == "lower":
+            of = of.of
+        return lower_sql(self.value(of))
 
     def constant(self, node: Constant) -> str:
         if isinstance(node.value, str):

@@ -1,0 +1,107 @@
+"""``text.lower()`` as Python's ``str.lower`` has it, in DuckDB's SQL and over frames in memory.
+
+DuckDB and Arrow map each code point by itself. Python besides makes two code points of one ("İ"),
+and of a capital sigma at the end of a word the final one (The Unicode Standard, section 3.13,
+Final_Sigma). Texts without either are lowered as the engine does it.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from laion_dask.backend import is_cudf
+
+_DOTTED_I, _SIGMA, _FINAL_SIGMA = "\u0130", "\u03a3", "\u03c2"
+_NUL = "\0"
+
+
+def lower_sql(value: str) -> str:
+    """SQL of a text in lower case; ``value`` is SQL of the text."""
+    final = f"regexp_replace({value}, '{_before_the_end_of_a_word()}', '\\1{_FINAL_SIGMA}\\2', 'g')"
+    dotted = f"replace({{}}, '{_DOTTED_I}', '{_DOTTED_I.lower()}')"
+    return (
+        f"CASE WHEN contains({value}, '{_SIGMA}') THEN lower({dotted.format(final)}) "
+        f"WHEN contains({value}, '{_DOTTED_I}') THEN lower({dotted.format(value)}) "
+        f"ELSE lower({value}) END"
+    )
+
+
+@functools.cache
+def _before_the_end_of_a_word() -> str:
+    """A regular expression (RE2) of a final capital sigma, with what stands around it.
+
+    A letter with case stands before it and none after it, case-ignorable characters aside. What
+    is after it is no letter with case, so that no match hides the next one.
+    """
+    every = [chr(c) for c in range(1, 0x110000) if not 0xD800 <= c < 0xE000]
+    with_case, ignorable = [], []
+    after_a_letter = _NUL.join(f"A{c}{_SIGMA}" for c in every).lower().split(_NUL)
+    alone = _NUL.join(f"{c}{_SIGMA}" for c in every).lower().split(_NUL)
+    for letter, after, first in zip(every, after_a_letter, alone, strict=True):
+        if after.endswith(_FINAL_SIGMA):
+            (with_case if first.endswith(_FINAL_SIGMA) else ignorable).append(ord(letter))
+    case, skipped = _ranges(with_case), _ranges(ignorable)
+    return f"([{case}][{skipped}]*){_SIGMA}([{skipped}]*(?:[^{case}{skipped}]|$))"
+
+
+def _ranges(points: list[int]) -> str:
+    """Ascending code points as the inside of a character class."""
+    found: list[list[int]] = []
+    for point in points:
+        if found and found[-1][1] == point - 1:
+            found[-1][1] = point
+        else:
+            found.append([point, point])
+    return "".join("-".join(f"\\x{{{end:X}}}" for end in dict.fromkeys(ends)) for ends in found)
+
+
+def lowered(text):
+    """A series of text in lower case."""
+    if is_cudf(text):
+        return _lowered_by_cudf(text)
+    low = text.str.lower()
+    odd = ~text.str.isascii().fillna(True).astype("bool")
+    odd[odd] = text[odd].str.contains(_unlike_python()).astype("bool")
+    if odd.any():
+        low[odd] = np.array([one.lower() for one in text[odd]], object)
+    return low
+
+
+def _lowered_by_cudf(text):
+    """cuDF's own ``lower`` looks at a sigma's neighbours and knows no letter beyond U+FFFF.
+
+    Its ``translate`` takes any table of single code points, but loses a NUL: a column that has
+    one, a sigma or a dotted I goes to the host and back.
+    """
+    if any(text.str.contains(one, regex=False).any() for one in (_NUL, _SIGMA, _DOTTED_I)):
+        on_host = pa.array(
+            [one if one is None else one.lower() for one in text.to_arrow().to_pylist()],
+            pa.string(),
+        )
+        return type(text)(on_host, index=text.index)
+    return text.str.translate(lower_case())
+
+
+@functools.cache
+def lower_case() -> dict[int, int]:
+    """The lower case of every code point whose lower case is one other code point."""
+    every = _with_case()
+    return {ord(c): ord(c.lower()) for c in every if len(c.lower()) == 1 and c.lower() != c}
+
+
+@functools.cache
+def _unlike_python() -> str:
+    """A regular expression of the code points that Arrow does not map as Python does."""
+    every = _with_case()
+    lower = pc.utf8_lower(pa.array(every)).to_pylist()
+    unlike = [ord(c) for c, low in zip(every, lower, strict=True) if c.lower() != low]
+    return f"[{_ranges(sorted({*unlike, ord(_SIGMA)}))}]"
+
+
+def _with_case() -> list[str]:
+    """The first two planes: nothing has a case beyond them."""
+    return [chr(c) for c in range(1, 0x20000) if not 0xD800 <= c < 0xE000]
