@@ -5,11 +5,11 @@ Addresses are cut in Arrow; what is looked up or written in Python, is so once a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
+import ada_url
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,12 +18,15 @@ from laion_dask.kernels.hosts import NULL, OTHER, authorities
 
 #: No longer name is a host (RFC 1035, section 2.3.4).
 LONGEST_HOST = 255
-_URL = r"^[\x00-\x20]*[A-Za-z][A-Za-z0-9+.\-]*://(?P<authority>[^/]*)"
-#: What browsers leave out of an address wherever it stands (WHATWG URL, section 4.4).
-_DROPPED = r"[\t\r\n]"
-#: Dots and white space; stripped, since a regular expression for them is quadratic.
-_AT_THE_END = "." + "".join(c for c in map(chr, range(0x3001)) if c.isspace())
-_PLAIN = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+\.?$"
+#: Schemes whose hosts are domains or addresses (WHATWG URL, "special scheme"), and what stands
+#: behind the slashes, where it says by itself which host is meant.
+_URL = r"^[\x00-\x20]*(?i:https?|wss?|ftp)://(?P<authority>[^/]*[^/\\\x00-\x20])(?:/|$)"
+_SCHEME = r"^[\x00-\x20]*[A-Za-z][A-Za-z0-9+.\-\t\r\n]*:"
+#: What stands between the slashes does not say which host is meant: the address goes on with more
+#: slashes, or ends in spaces that are left out.
+_UNSETTLED = r"^[\\\x00-\x20]*$|[\x00-\x20]$"
+_PLAIN = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.[A-Za-z_-][A-Za-z0-9_-]*\.?$"
+_PUNYCODE = r"(?i)(^|\.)xn--"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +67,9 @@ class Hosts:
     Attributes
     ----------
     names : large_string array
-        In lower case; null for none; some may be equal.
+        In lower case and ASCII; null for none; some may be equal.
     plain : boolean array
-        Which are of letters, digits and dots alone.
+        Which are of letters, digits, hyphens and dots alone, without Punycode.
     codes : (n,) int32 array
         Of each row the position in ``names``, -1 where it has none.
     """
@@ -77,27 +80,42 @@ class Hosts:
 
 
 def hosts(urls: pa.ChunkedArray) -> Hosts:
-    """The host of each address, in lower case, without user, port or the dot at the end.
+    """The host of each address as a browser reads it, without the dot at the end.
 
-    An address has one when it has a scheme and ``//`` behind it; IPv6 keeps its brackets. There is
-    none in a path, in ``javascript:`` or ``data:``, in an empty name, or in one too long to be one.
+    By the URL standard of the WHATWG: percent-encoded letters are decoded; ideographic dots,
+    full-width letters and names in any script become ASCII by UTS #46 (``xn--…``); addresses of
+    version 4 and 6 have one spelling each. There is none in a relative address, in ``javascript:``
+    or ``data:``, in an address that a browser refuses, or in a name too long to be one.
     """
     written, codes = authorities(urls)
+    unsettled = pc.match_substring_regex(written, _UNSETTLED).to_numpy(zero_copy_only=False)
+    codes[np.append(unsettled, [False, False])[codes]] = OTHER  # the last two: of OTHER, of NULL
     others = np.flatnonzero(codes == OTHER)
     codes[others] = NULL
+    whole = pa.array([], written.type)
     if len(others):
-        odd = pc.replace_substring_regex(urls.take(pa.array(others)), _DROPPED, "")
-        rest = pc.struct_field(pc.extract_regex(odd, _URL), "authority")
-        rest = pa.chunked_array(rest).combine_chunks().cast(pa.large_string())
-        codes[others] = np.arange(len(written), len(written) + len(others), dtype=np.int32)
-        written = pa.concat_arrays([written, *getattr(rest, "chunks", [rest])])
+        given = urls.take(pa.array(others)).combine_chunks().cast(pa.large_string())
+        given = given.filter(found := pc.fill_null(pc.match_substring_regex(given, _SCHEME), False))
+        others = others[found.to_numpy(zero_copy_only=False)]
+        cut = pc.struct_field(pc.extract_regex(given, _URL), "authority")
+        cut = cut.cast(pa.large_string())
+        whole = given.filter(pc.is_null(cut))
+        names = pa.concat_arrays([cut.filter(pc.is_valid(cut))])
+        order = np.argsort(pc.is_null(cut).to_numpy(zero_copy_only=False), kind="stable")
+        codes[others[order]] = np.arange(len(written), len(written) + len(others), dtype=np.int32)
+        written = pa.concat_arrays([written, names])
     names = pc.utf8_rtrim(pc.ascii_lower(written), ".")
     plain = pc.and_(
         pc.match_substring_regex(written, _PLAIN),
         pc.less_equal(pc.binary_length(names), LONGEST_HOST),
     )
-    plain = pc.fill_null(plain, False)
-    return Hosts(_mended(names, pc.invert(plain), written, _host), plain, codes)
+    plain = pc.and_(plain, pc.invert(pc.match_substring_regex(written, _PUNYCODE)))
+    names = _mended(names, pc.invert(plain), written, _host_of_authority)
+    if len(whole):
+        found = pa.array([host_of(url) for url in whole.to_pylist()], names.type)
+        names = pa.concat_arrays([names, found])
+        plain = pa.concat_arrays([plain, pa.repeat(pa.scalar(False), len(found))])
+    return Hosts(names, plain, codes)
 
 
 def _mended(labels: pa.Array, where: pa.Array, of: pa.Array, by: Callable) -> pa.Array:
@@ -108,108 +126,102 @@ def _mended(labels: pa.Array, where: pa.Array, of: pa.Array, by: Callable) -> pa
     return pc.replace_with_mask(labels, where, pa.array(made, labels.type))
 
 
-def _host(authority: str) -> str | None:
-    """The host of what stands between the slashes of an address."""
-    authority = re.sub(_DROPPED, "", re.split(r"[?#]", authority, maxsplit=1)[0])
-    name = authority.rpartition("@")[2]
-    bracketed = re.match(r"\[[0-9A-Fa-f:.%]+\]", name)
-    name = bracketed[0] if bracketed else name.partition(":")[0]
-    name = "" if "[" in name and not bracketed else name.strip().rstrip(_AT_THE_END).lower()
-    return name if 0 < len(name.encode()) <= LONGEST_HOST else None
+def _host_of_authority(authority: str) -> str | None:
+    return host_of(f"http://{authority}")
+
+
+def host_of(url: str) -> str | None:
+    """The host of one address, as a browser reads it."""
+    try:
+        name = ada_url.URL(url).hostname
+    except ValueError:
+        return None
+    name = name.rstrip(".").lower()
+    return name if 0 < len(name) <= LONGEST_HOST else None
 
 
 #: What rows can be counted by, each from `hosts`.
 LEVELS = ("host", "domain", "suffix", "tld")
 
 
-def labels_of(found: Hosts, level: str) -> Coded:
-    """The hosts of some rows as one of `LEVELS`."""
-    labels = found.names if level == "host" else _at_level(found, level)
+def labels_of(found: Hosts, level: str, private: bool = False) -> Coded:
+    """The hosts of some rows as one of `LEVELS`; with the list's private suffixes or without."""
+    labels = found.names if level == "host" else _at_level(found, level, private)
     coded = labels.dictionary_encode()
     of_host = np.append(pc.fill_null(coded.indices, NULL).to_numpy(), np.int32(NULL))
     return Coded(coded.dictionary, of_host, found.codes)
 
 
-def _at_level(found: Hosts, level: str) -> pa.Array:
+def _at_level(found: Hosts, level: str, private: bool) -> pa.Array:
     names = pc.fill_null(found.names, "")
     pieces = pc.split_pattern(names, ".", max_splits=2, reverse=True)
     ends = pieces.offsets.to_numpy()[1:]
     last = pieces.values.take(pa.array(ends - 1))
     endings = last.dictionary_encode()
-    kinds = np.array([_kind_of(name) for name in endings.dictionary.to_pylist()], np.int8)
-    kinds = kinds[endings.indices.to_numpy()] * found.plain.to_numpy(zero_copy_only=False)
+    deep = np.array([_is_deep(name, private) for name in endings.dictionary.to_pylist()], bool)
+    by_hand = deep[endings.indices.to_numpy()] | ~found.plain.to_numpy(zero_copy_only=False)
     quick = last
     if level == "domain":
         before = pieces.values.take(pa.array(np.maximum(ends - 2, 0)))
-        joined = pc.binary_join_element_wise(before, last, pa.scalar(".", last.type))
-        quick = pc.if_else(pa.array(kinds == _UNLISTED), names, joined)
-    return _mended(quick, pa.array(kinds == _DEEP), found.names, _BY_HAND[level])
+        quick = pc.binary_join_element_wise(before, last, pa.scalar(".", last.type))
+    return _mended(quick, pa.array(by_hand), found.names, partial(_BY_HAND[level], private=private))
 
 
-#: Endings of hosts: with rules of their own below them or odd in themselves; with none; unknown.
-_DEEP, _FLAT, _UNLISTED = 0, 1, 2
-
-
-def _kind_of(ending: str) -> int:
-    if ending in _rules().flat:
-        return _FLAT
-    odd = ending in _rules().known or ending.startswith("xn--") or ending.isdigit()
-    return _DEEP if odd else _UNLISTED
+def _is_deep(ending: str, private: bool) -> bool:
+    """Whether the list has rules of more than one name that end so."""
+    return ending in _deep_endings(private) or ending.startswith("xn--")
 
 
 @lru_cache(maxsize=1 << 18)
-def registered_domain(host: str) -> str:
+def registered_domain(host: str, *, private: bool = False) -> str:
     """``images.shop.co.uk`` becomes ``shop.co.uk``, by the packaged public suffix list.
 
-    A host that has none (an address, a bare name) stands for itself, in lower case.
+    A host that has none (an address, a bare name, a public suffix, one with an empty name) stands
+    for itself. By the list's rule ``*``, the last name is the suffix where no rule fits.
+    With ``private``, suffixes that companies put on the list count too: ``someone.github.io``.
+
+    Parameters
+    ----------
+    host : str
+        As `host_of` has it; in other spellings it is brought into that one.
     """
-    if _is_unlisted(host):
-        return host.lower()
-    return (_splitter()(host).top_domain_under_public_suffix or host).lower()
+    host = _canonical(host)
+    suffix = public_suffix(host, private=private)
+    if suffix is None or suffix == host or ".." in f".{host}":
+        return host
+    return f"{host.removesuffix(f'.{suffix}').rpartition('.')[2]}.{suffix}"
 
 
-def public_suffix(host: str) -> str | None:
-    """``co.uk`` of ``images.shop.co.uk``; the last name where the list has none, if it is one."""
-    if not _is_unlisted(host):
-        suffix = _splitter()(host).suffix
-        if suffix:
-            return suffix.lower()
-    return top_level_domain(host)
+def public_suffix(host: str, *, private: bool = False) -> str | None:
+    """``co.uk`` of ``images.shop.co.uk``; the last name where no rule fits, if it is one."""
+    host = _canonical(host)
+    return _splitter(private)(host).suffix or top_level_domain(host)
 
 
-def top_level_domain(host: str) -> str | None:
+def top_level_domain(host: str, *, private: bool = False) -> str | None:
     """``uk`` of ``images.shop.co.uk``; none of an address, nor of a name without a dot."""
-    before, _, last = host.lower().rpartition(".")
+    before, _, last = _canonical(host).rpartition(".")
     return last if before and last and not last.isdigit() and "]" not in last else None
+
+
+def _canonical(host: str) -> str:
+    return host if host.isascii() and host == host.lower() else host_of(f"http://{host}") or host
 
 
 _BY_HAND = {"domain": registered_domain, "suffix": public_suffix, "tld": top_level_domain}
 
 
-def _is_unlisted(host: str) -> bool:
-    """Whether no rule of the list can fit a host, as its last name shows."""
-    last = host.rpartition(".")[2]
-    return last.isascii() and not last.startswith("xn--") and last.lower() not in _rules().known
+@lru_cache(maxsize=2)
+def _deep_endings(private: bool) -> frozenset[str]:
+    """Last names of the list's rules of more than one name."""
+    rules = [rule.lstrip("!").split(".") for rule in _splitter(private).tlds]
+    return frozenset(rule[-1] for rule in rules if len(rule) > 1)
 
 
-@dataclass(frozen=True)
-class _Rules:
-    """Top-level domains of the public suffix list: all, and those with no rule below them."""
-
-    known: frozenset[str]
-    flat: frozenset[str]
-
-
-@lru_cache(maxsize=1)
-def _rules() -> _Rules:
-    rules = [rule.lstrip("!").split(".") for rule in _splitter().tlds]
-    known = frozenset(rule[-1] for rule in rules)
-    deep = {rule[-1] for rule in rules if len(rule) > 1}
-    return _Rules(known, frozenset(name for name in known - deep if name.isascii()))
-
-
-@lru_cache(maxsize=1)
-def _splitter():
+@lru_cache(maxsize=2)
+def _splitter(private: bool):
     import tldextract
 
-    return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
+    return tldextract.TLDExtract(
+        suffix_list_urls=(), cache_dir=None, include_psl_private_domains=private
+    )

@@ -31,6 +31,7 @@ class Concentration(Statistic):
     k: tuple[int, ...]
     column: str
     capacity: int
+    private: bool = False
     name = "concentration"
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
@@ -56,7 +57,7 @@ class Concentration(Statistic):
 
     def chunk(self, part: Part) -> State:
         if self.of in LEVELS:
-            found = sites(part, self.column, self.of)
+            found = sites(part, self.column, self.of, self.private)
             labels, counts = found.labels, found.counts()
         else:
             values, _, codes = coded(part.table[self.column])
@@ -83,6 +84,7 @@ def concentration(
     k: Sequence[int] = (10, 100, 1000),
     column: str = "url",
     capacity: int = CAPACITY,
+    private: bool = False,
 ) -> Concentration:
     """The most frequent domains, the share of the first k, Gini, Herfindahl, entropy.
 
@@ -117,6 +119,8 @@ def concentration(
         Of addresses.
     capacity : int
         Labels that are counted exactly.
+    private : bool
+        Whether the list's private suffixes count, see `domains`.
 
     Raises
     ------
@@ -130,6 +134,8 @@ def concentration(
     for name, value in (("of", of), ("column", column)):
         if not isinstance(value, str):
             raise OptionError(f"{name} is {value!r}. Expected the name of a column.")
+    if not isinstance(private, bool):
+        raise OptionError(f"private is {private!r}. Expected True or False.")
     several = (k,) if isinstance(k, (int, np.integer)) else tuple(k)
     for name, value, least in [("top", top, 0), ("capacity", capacity, 1)] + [
         ("k", one, 1) for one in several
@@ -137,7 +143,7 @@ def concentration(
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise OptionError(f"{name} is {value!r}. Expected whole numbers from {least}.")
     several = tuple(sorted({int(one) for one in several}))
-    return Concentration(of, int(top), several, column, int(capacity))
+    return Concentration(of, int(top), several, column, int(capacity), private)
 
 
 def _labels(found: HeavyHitters, top: int, how: Reporting) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,13 +13,13 @@ from laion_dask.measures.base import Part
 from laion_dask.measures.groups import MOST_GROUPS, Grouping, Members, too_many_groups
 
 
-def sites(part: Part, column: str, level: str) -> Coded:
+def sites(part: Part, column: str, level: str, private: bool = False) -> Coded:
     """The host, domain, suffix or TLD of each row; worked out once a partition."""
-    return part.once(_labelled, column, level)
+    return part.once(_labelled, column, level, private)
 
 
-def _labelled(part: Part, column: str, level: str) -> Coded:
-    return labels_of(part.once(_hosts, column), level)
+def _labelled(part: Part, column: str, level: str, private: bool) -> Coded:
+    return labels_of(part.once(_hosts, column), level, private)
 
 
 def _hosts(part: Part, column: str) -> Coded:
@@ -48,6 +48,7 @@ class BySite(Grouping):
 
     level: str
     column: str
+    private: bool = False
     no_group = "(none)"
 
     @property
@@ -63,7 +64,7 @@ class BySite(Grouping):
         return (self.column,)
 
     def assign(self, part: Part) -> Members:
-        found = sites(part, self.column, self.level)
+        found = sites(part, self.column, self.level, self.private)
         if len(found.labels) > MOST_GROUPS:
             raise too_many_groups(self.level, len(found.labels))
         codes = found.codes
@@ -71,20 +72,26 @@ class BySite(Grouping):
         return Members(tuple(found.labels.to_pylist()), rows, codes[rows], len(part))
 
 
-def domains(column: str = "url") -> BySite:
+def domains(column: str = "url", *, private: bool = False) -> BySite:
     """Rows by registered domain: ``shop.co.uk`` of ``https://img.shop.co.uk/1.jpg``.
 
-    By the public suffix list in tldextract's package, never the network, and without its private
-    part: ``a.github.io`` counts as ``github.io``. A host that the list does not cover (an address,
-    a bare name, a reserved ending) stands for itself. A row whose address has no host is in no
-    group.
+    Hosts are read as browsers read them (URL standard of the WHATWG, UTS #46): all spellings of a
+    name are one, and it is told in ASCII (``xn--bcher-kva.de``). Domains are by the public suffix
+    list in tldextract's package, never the network; below a top-level domain that is not on it, by
+    its rule ``*``: the last two names. A host without a domain (an address in numbers, a bare name,
+    a public suffix) stands for itself. A row whose address has no host is in no group.
 
     Parameters
     ----------
     column : str
         Of addresses.
+    private : bool
+        Whether suffixes in the list's private part count: ``a.github.io`` then stands for itself,
+        and else counts as ``github.io``.
     """
-    return _by("domain", column)
+    if not isinstance(private, bool):
+        raise OptionError(f"private is {private!r}. Expected True or False.")
+    return replace(_by("domain", column), private=private)
 
 
 def tlds(column: str = "url") -> BySite:
