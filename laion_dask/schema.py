@@ -6,7 +6,7 @@ column that no dialect knows passes through under its own name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from laion_dask.errors import SchemaError, one_of
@@ -87,17 +87,26 @@ class Dialect:
     """How one family of published files names its columns.
 
     ``requires`` must all be there for the dialect to be recognised; ``rename`` leads from the
-    file's name to the canonical one. Names are compared exactly.
+    file's name to the canonical one. Names are compared exactly. ``carried`` does the same for
+    columns that a tool carries over from the set it is run on, where no other column has the name.
     """
 
     name: str
     about: str
     requires: frozenset[str]
     rename: dict[str, str] = field(hash=False)
+    carried: dict[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether such files are what a tool made of another set, of some of the same rows."""
+        return bool(self.carried)
 
 
-def _dialect(name: str, about: str, requires: str, **rename: str) -> Dialect:
-    return Dialect(name, about, frozenset(requires.split()), rename)
+def _dialect(
+    name: str, about: str, requires: str, carried: dict[str, str] | None = None, **rename: str
+) -> Dialect:
+    return Dialect(name, about, frozenset(requires.split()), rename, carried or {})
 
 
 _LAION = {
@@ -106,6 +115,16 @@ _LAION = {
     "WIDTH": "width",
     "HEIGHT": "height",
     "LANGUAGE": "language",
+}
+
+#: How published sets name their scores, where img2dataset or clip-retrieval carries them over.
+_CARRIED = {
+    "alt_txt": "text",
+    "clip_similarity_vitb32": "similarity",
+    "clip_b32_similarity_score": "similarity",
+    "watermark_score": "pwatermark",
+    "aesthetic_score_laion_v2": "aesthetic",
+    "AESTHETIC_SCORE": "aesthetic",
 }
 
 #: In order: the first whose required columns are all there is the one. Later ones ask for less.
@@ -130,6 +149,7 @@ DIALECTS: tuple[Dialect, ...] = (
         "img2dataset",
         "output of img2dataset: one row a download, with its status",
         "key status error_message",
+        _CARRIED,
         caption="text",
         **_LAION,
     ),
@@ -159,6 +179,7 @@ DIALECTS: tuple[Dialect, ...] = (
         "URL TEXT similarity",
         **_LAION,
     ),
+    _dialect("laion-pop", "LAION-POP", "url alt_txt", alt_txt="text"),
     _dialect(
         "re-laion",
         "Re-LAION-5B with lower-case names",
@@ -168,13 +189,17 @@ DIALECTS: tuple[Dialect, ...] = (
         "clip-retrieval",
         "metadata beside the embeddings of clip-retrieval",
         "caption url",
+        _CARRIED,
         caption="text",
+        **_LAION,
     ),
     _dialect(
         "clip-retrieval",
         "metadata beside the embeddings of clip-retrieval, images from files",
         "caption image_path",
+        _CARRIED,
         caption="text",
+        **_LAION,
     ),
     _dialect("url-text", "a bare list of addresses and captions", "URL TEXT", **_LAION),
     _dialect("plain", "no published dialect: columns keep their names", "", **_LAION),
@@ -216,7 +241,12 @@ def recognise(columns: Iterable[str], dialect: str = "auto") -> Dialect:
 
 
 def canonical_names(
-    columns: Iterable[str], dialect: Dialect, *, swap_width_height: bool = False
+    columns: Iterable[str],
+    dialect: Dialect,
+    *,
+    swap_width_height: bool = False,
+    rename: Mapping[str, str] | None = None,
+    needed: Collection[str] | None = None,
 ) -> dict[str, str]:
     """The frame's name for each of a file's columns.
 
@@ -224,26 +254,77 @@ def canonical_names(
     ``source_row``; where a file already has those, the older pair is kept and the newer left out
     (the recipe beside the file still names it).
 
+    Parameters
+    ----------
+    columns : iterable of str
+    dialect : Dialect
+    swap_width_height : bool
+    rename : mapping of str to str, optional
+        Names that go before the dialect's.
+    needed : collection of str, optional
+        The frame's columns that are asked for. Where two columns would be read under one name, or
+        under names that differ in their case only, those that are not asked for are left out.
+
     Raises
     ------
     SchemaError
-        When two columns of one file would get the same name.
+        When two columns that are asked for would get the same name.
     """
-    columns = list(columns)
+    columns, rename = list(columns), rename or {}
     out: dict[str, str] = {}
     for name in columns:
-        new = dialect.rename.get(name, name)
-        if name in PROVENANCE:
+        new = rename.get(name) or dialect.rename.get(name) or _carried(name, columns, dialect)
+        if name in PROVENANCE and name not in rename:
             new = f"source_{name}"
             if new in columns:
                 continue
         if swap_width_height:
             new = {"width": "height", "height": "width"}.get(new, new)
-        if new in out.values():
-            twin = next(old for old, taken in out.items() if taken == new)
-            raise SchemaError(
-                f"Columns {twin!r} and {name!r} would both be read as {new!r} under dialect "
-                f"{dialect.name!r}. Rename or drop one of them in the file."
-            )
         out[name] = new
-    return out
+    return _told_apart(columns, out, needed)
+
+
+def _carried(name: str, columns: Sequence[str], dialect: Dialect) -> str:
+    """The name of a column that a tool carried over from the set it was run on."""
+    new = dialect.carried.get(name, name)
+    if new == name or new in columns:
+        return name
+    taken = {dialect.rename.get(other) for other in columns}
+    earlier = columns[: columns.index(name)]
+    return name if new in taken or new in map(dialect.carried.get, earlier) else new
+
+
+def _told_apart(
+    columns: Sequence[str], names: dict[str, str], needed: Collection[str] | None
+) -> dict[str, str]:
+    """The names without those of columns that cannot be told apart and are not asked for."""
+    alike: dict[str, list[str]] = {}
+    for name in columns:
+        if name in names:
+            alike.setdefault(names[name].lower(), []).append(name)
+    for twins in (twins for twins in alike.values() if len(twins) > 1):
+        frames = [names[name] for name in twins]
+        wanted = frames if needed is None else [new for new in frames if new in needed]
+        if len(set(wanted)) < len(wanted) or (wanted and needed is None):
+            raise _alike(twins, frames)
+        for name in twins:
+            if names.get(name) not in wanted:
+                names.pop(name, None)
+    return names
+
+
+def _alike(twins: Sequence[str], frames: Sequence[str]) -> SchemaError:
+    shown = " and ".join(map(repr, twins))
+    if len(set(twins)) < len(twins):
+        return SchemaError(
+            f"The column {twins[0]!r} is there more than once, and which is meant cannot be said. "
+            "Rename one of them in the file, or leave it out with columns=[...]."
+        )
+    what = "differ only in case"
+    if len({name.lower() for name in twins}) > 1:
+        what = f"would both be read as {frames[0]!r}"
+    other = f"rename={{{twins[0]!r}: 'other'}}"
+    return SchemaError(
+        f"Columns {shown} {what}. Give one of them another name with {other}, or name the columns "
+        f"that are meant with columns=[...]."
+    )

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from frames import both
 
-from laion_dask.errors import OptionError, SchemaError
+from laion_dask.errors import ColumnError, DiscoveryWarning, OptionError, SchemaError
 from laion_dask.io.shards import read_shards
 from laion_dask.schema import CANONICAL, DIALECTS, recognise
 
@@ -63,6 +63,29 @@ PUBLISHED = {
          "pwatermark": F, "AESTHETIC_SCORE": F},
         {"URL": "url", "TEXT": "text", "WIDTH": "width", "HEIGHT": "height",
          "AESTHETIC_SCORE": "aesthetic"},
+    ),
+    "laion-pop": (
+        "laion-pop",
+        {"url": S, "alt_txt": S, "cogvlm_caption": S, "llava_caption": S, "hash": L},
+        {"alt_txt": "text"},
+    ),
+    "coyo through img2dataset": (
+        "img2dataset",
+        {"url": S, "caption": S, "key": S, "status": S, "error_message": S, "image_phash": S,
+         "clip_similarity_vitb32": F, "watermark_score": F, "aesthetic_score_laion_v2": F},
+        {"caption": "text", "clip_similarity_vitb32": "similarity",
+         "watermark_score": "pwatermark", "aesthetic_score_laion_v2": "aesthetic"},
+    ),
+    "datacomp through img2dataset": (
+        "img2dataset",
+        {"url": S, "caption": S, "key": S, "status": S, "error_message": S, "uid": S,
+         "clip_b32_similarity_score": F, "original_width": I},
+        {"caption": "text", "clip_b32_similarity_score": "similarity"},
+    ),
+    "aesthetics through clip-retrieval": (
+        "clip-retrieval",
+        {"image_path": S, "caption": S, "LANGUAGE": S, "AESTHETIC_SCORE": F, "alt_txt": S},
+        {"caption": "text", "LANGUAGE": "language", "AESTHETIC_SCORE": "aesthetic"},
     ),
     "laion-coco": (
         "laion-coco",
@@ -236,8 +259,48 @@ def test_two_columns_that_would_be_one(write):
     with pytest.raises(SchemaError, match="Columns 'caption' and 'text' would both be read as"):
         read_shards(path)
     same = write("b.parquet", {"url": ["u"], "URL": ["v"], "TEXT": ["t"]})
-    with pytest.raises(SchemaError, match="only in case"):
+    with pytest.raises(SchemaError, match="'url' and 'URL' differ only in case"):
         read_shards(same)
+    assert read_shards(same, columns=["text"]).compute()["text"].tolist() == ["t"]
+    read = read_shards(same, rename={"URL": "address"}).compute()
+    assert read[["url", "address"]].to_numpy().tolist() == [["u", "v"]]
+    own = write("c.parquet", {"url": ["u"], "Score": [1.0], "score": [2.0]})
+    with pytest.raises(SchemaError, match=r"'Score' and 'score' differ only in case.*columns="):
+        read_shards(own)
+    for name, value in (("Score", 1.0), ("score", 2.0)):
+        read = read_shards(own, columns=["url", name], where=f"{name} > 0").compute()
+        assert read[name].tolist() == [value]
+
+
+@pytest.mark.only_pandas
+def test_columns_renamed(write, tmp_path):
+    path = write("d/a.parquet", {"link": ["u"], "alt": ["t"], "nsfw_score": [0.5]})
+    names = {"link": "url", "alt": "text", "nsfw_score": "punsafe"}
+    frame = read_shards(path, rename=names, where="punsafe == 0.5")
+    assert frame.columns.tolist() == ["url", "text", "punsafe", "shard", "row"]
+    assert frame.laion.export(tmp_path / "out").recipe["renamed"] == names
+    for wrong, error, match in (
+        ({"lnk": "url"}, ColumnError, "Did you mean 'link'"),
+        ({"link": "row"}, OptionError, "other than shard and row"),
+        ({"link": ""}, OptionError, "Expected a name"),
+        ({"link": 5}, OptionError, "new name"),
+        (["link"], OptionError, "a mapping"),
+        ({"link": "alt"}, SchemaError, "'link' and 'alt' would both be read as 'alt'"),
+    ):
+        with pytest.raises(error, match=match):
+            read_shards(path, rename=wrong)
+
+
+@pytest.mark.only_pandas
+def test_a_tools_output_beside_its_input_is_warned_of(write, tmp_path):
+    write("d/0.parquet", {"URL": ["u", "v"], "TEXT": ["t", "t"], "similarity": [0.5, 0.5]})
+    status = {"key": ["0"], "status": ["success"], "error_message": pa.nulls(1, pa.string())}
+    write("d/1.parquet", {"url": ["u"], "caption": ["t"], **status})
+    with pytest.warns(DiscoveryWarning, match="Rows may count twice: img2dataset") as caught:
+        assert len(read_shards(tmp_path / "d")) == 3
+    assert len(caught) == 1 and caught[0].filename == __file__
+    write("d/2.parquet", {"url": ["w"], "text": ["t"], "similarity": [0.1], "hash": [1]})
+    assert len(read_shards([tmp_path / "d/0.parquet", tmp_path / "d/2.parquet"])) == 3
 
 
 def test_provenance_of_an_earlier_export_is_kept_under_another_name(write):

@@ -106,13 +106,6 @@ def test_names_with_characters_of_patterns(write, tmp_path, name):
     assert len(read_shards(tmp_path / "d").compute(scheduler="sync")) == 3
 
 
-def test_a_folder_named_key_value_gives_no_column(write):
-    path = write("URL=x/language=xx/a.parquet", {"URL": ["u"], "TEXT": ["t"], "language": ["en"]})
-    frame = read_shards(path).compute(scheduler="sync")
-    assert frame.columns.tolist() == ["url", "text", "language", "shard", "row"]
-    assert frame.loc[0, ["url", "language"]].tolist() == ["u", "en"]
-
-
 def test_memory_store(memory):
     for given in (
         memory,

@@ -22,6 +22,8 @@ def describe(frame: dd.DataFrame) -> str:
     for shard in shards:
         for old, new, type_ in shard.columns:
             stored.setdefault(new, (old, str(type_)))
+        for key, new, _ in shard.partition:
+            stored.setdefault(new, (f"{key}=…, names of folders", "folder"))
     dialect = recognise(old for old, _ in stored.values())
     rows, size = sum(s.n_rows for s in shards), sum(s.size for s in shards)
     lines = [

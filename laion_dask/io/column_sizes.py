@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import fsspec
 import pyarrow.parquet as pq
 
 from laion_dask.io.footer import ARROW_ERRORS, damaged
+from laion_dask.io.local_file import open_file
 
 _THREADS = 16
 
@@ -42,7 +42,7 @@ def column_sizes(paths: Sequence[str]) -> list[dict[str, ColumnSize]]:
 
 def _of_file(path: str) -> dict[str, ColumnSize]:
     try:
-        with fsspec.open(path, "rb") as file:
+        with open_file(path) as file:
             metadata = pq.read_metadata(file)
         names = metadata.schema.to_arrow_schema().names
         stored: dict[str, int] = {}

@@ -47,7 +47,7 @@ def _cursor(path: str) -> duckdb.DuckDBPyConnection:
             _connections[pid] = _connect()
         connection = _connections[pid]
         cursor = connection.cursor()
-        protocol = fsspec.utils.get_protocol(path)
+        protocol = fsspec.utils.get_protocol(path) if "://" in path else "file"
         if protocol not in ("file", "local"):
             if (pid, protocol) not in _registered:
                 connection.register_filesystem(fsspec.filesystem(protocol))

@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from laion_dask.errors import ShardError
 from laion_dask.io.column_chunks import Chunk, column_chunks
+from laion_dask.io.local_file import open_file
 from laion_dask.io.pieces import Piece
 from laion_dask.io.store_file import StoreFile
 from laion_dask.io.thrift import NotThrift
@@ -64,11 +64,11 @@ def read_footer(path: str) -> Footer:
         When the file is empty, not Parquet, truncated or damaged, or its store fails.
     """
     try:
-        with fsspec.open(path, "rb") as file:
+        with open_file(path) as file:
             store = StoreFile(file, path)
             footer = _footer_bytes(store, store.size, path)
         metadata = pq.read_metadata(pa.BufferReader(MAGIC + footer))
-        schema = metadata.schema.to_arrow_schema()
+        schema = _with_uuids(metadata.schema.to_arrow_schema(), metadata.schema)
         groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
     except ShardError:
         raise
@@ -76,6 +76,27 @@ def read_footer(path: str) -> Footer:
         raise damaged(path, error) from error
     _check_counts(path, metadata.num_rows, groups)
     return Footer(path, store.size, hashlib.sha256(footer).hexdigest(), groups, schema)
+
+
+def _with_uuids(schema: pa.Schema, stored: pq.ParquetSchema) -> pa.Schema:
+    """The schema, with columns typed as UUIDs that Parquet says are, though no Arrow wrote them."""
+    leaves = [stored.column(i) for i in range(len(stored))]
+    if not any(leaf.logical_type.type == "UUID" for leaf in leaves):
+        return schema
+    by_leaf = iter(leaves)
+
+    def typed(type_: pa.DataType) -> pa.DataType:
+        if type_.num_fields == 0:
+            is_uuid = next(by_leaf).logical_type.type == "UUID"
+            return pa.uuid() if is_uuid and type_ == pa.binary(16) else type_
+        inside = [
+            type_.field(i).with_type(typed(type_.field(i).type)) for i in range(type_.num_fields)
+        ]
+        if pa.types.is_struct(type_):
+            return pa.struct(inside)
+        return pa.list_(inside[0]) if pa.types.is_list(type_) else type_
+
+    return pa.schema([field.with_type(typed(field.type)) for field in schema])
 
 
 def check_unchanged(path: str, footer_sha256: str) -> bytes:
@@ -87,7 +108,7 @@ def check_unchanged(path: str, footer_sha256: str) -> bytes:
         When it is another: its rows are not those that were promised.
     """
     try:
-        with fsspec.open(path, "rb") as file:
+        with open_file(path) as file:
             footer = _footer_bytes(file, file.seek(0, 2), path)
     except OSError as error:
         if isinstance(error, ShardError):
@@ -116,7 +137,7 @@ def groups_of(path: str, footer: bytes) -> list[pq.RowGroupMetaData]:
         column_chunks(footer)  # so that none is encrypted, which pyarrow does not survive
         metadata = pq.read_metadata(pa.BufferReader(MAGIC + footer))
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-        with fsspec.open(path, "rb") as file:
+        with open_file(path) as file:
             end = file.seek(0, 2) - len(footer)
         for number, group in enumerate(groups):
             for i in range(group.num_columns):

@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 from dask.dataframe import methods
 
 from laion_dask.backend import frame_from_arrow, frame_to_arrow
+from laion_dask.io.common_types import family
 from laion_dask.io.footer import check_unchanged, chunks_of, groups_between, groups_of
 from laion_dask.io.page_checksums import verify
 from laion_dask.io.pieces import Piece
-from laion_dask.io.unify import cast_exactly, family
+from laion_dask.io.unify import cast_exactly
 from laion_dask.kernels import utf8
 from laion_dask.memory import in_blocks, is_out_of_memory, is_spoiled
 from laion_dask.predicate import certain_and_possible
@@ -77,7 +78,8 @@ def can_read(piece: Piece, names: Sequence[str], scan: Scan) -> bool:
         if new in names or (scan.where and new in scan.where.columns):
             # Of a dictionary cuDF knows nothing, nor of half precision; a point is a path to it.
             half = pa.types.is_float16(stored)
-            if half or family(stored) not in _PLAIN or "." in old:
+            plain = family(stored) in _PLAIN and not isinstance(stored, pa.BaseExtensionType)
+            if half or not plain or "." in old:
                 return False
     return True
 
@@ -147,6 +149,8 @@ def _ranges(group: _Group, piece: Piece) -> dict[str, Range]:
     stored = {old: new for old, new, _ in piece.shard.columns}
     found = {"row": Range(group.start, group.stop - 1)}
     found["shard"] = Range(piece.shard.index, piece.shard.index)
+    for _, name, value in piece.shard.partition:
+        found[name] = Range(only_null=True) if value is None else Range(value, value)
     for i in range(group.metadata.num_columns):
         chunk = group.metadata.column(i)
         if chunk.path_in_schema in stored and chunk.is_stats_set:
@@ -173,7 +177,10 @@ def _decoded(piece: Piece, wanted: list[str], groups: list[_Group], scan: Scan, 
     rows = np.concatenate([np.arange(g.start, g.stop) for g in groups])
     made = {"row": pa.array(rows, pa.int64())}
     made["shard"] = pa.repeat(pa.scalar(piece.shard.index, pa.int32()), len(rows))
-    made |= {n: pa.nulls(len(rows), types[n]) for n in wanted if n not in {**stored, **made}}
+    for name in wanted:
+        if name not in stored and name not in made:
+            value = piece.shard.value_of(name)
+            made[name] = pa.repeat(pa.scalar(value, types[name]), len(rows))
     made = pa.table({n: made[n] for n in made if n in wanted or n == "row"})
     frame = frame_from_arrow(made, decoder.backend)
     if not names:

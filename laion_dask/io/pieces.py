@@ -21,6 +21,11 @@ class Shard:
     n_rows, size : int
     footer_sha256 : str
     columns : tuple of (file name, frame name, Arrow type)
+    partition : tuple of (folder's name, frame name, value)
+        Columns that stand in the names of its folders, with the value that every row has; None
+        for null. See `laion_dask.io.hive`.
+    twins : frozenset of str
+        Columns of the file whose names differ in their case only, which DuckDB takes for one.
     """
 
     index: int
@@ -29,6 +34,12 @@ class Shard:
     size: int
     footer_sha256: str
     columns: tuple[tuple[str, str, pa.DataType], ...]
+    partition: tuple[tuple[str, str, str | int | float | None], ...] = ()
+    twins: frozenset[str] = frozenset()
+
+    def value_of(self, column: str) -> str | int | float | None:
+        """What the names of its folders say of a frame's column; None where they say nothing."""
+        return next((value for _, name, value in self.partition if name == column), None)
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ class Piece:
         shard = self.shard
         columns = [(old, new, str(type_)) for old, new, type_ in shard.columns]
         where = (shard.index, shard.path, shard.footer_sha256, self.start, self.stop)
-        return ("laion_dask.Piece", *where, str(columns))
+        return ("laion_dask.Piece", *where, str(columns), str(shard.partition))
 
     @property
     def n_rows(self) -> int:

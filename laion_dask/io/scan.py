@@ -14,13 +14,14 @@ import pyarrow.compute as pc
 from laion_dask.backend import CudfDecoder, frame_from_arrow, frame_to_arrow
 from laion_dask.errors import BackendWarning, DeviceMemoryError, LaionDaskError
 from laion_dask.io import engine, group_scan, page_checksums, slow_scan
+from laion_dask.io.common_types import family, frame_type, holds_durations, is_uuid
 from laion_dask.io.footer import ARROW_ERRORS, check_unchanged, chunks_of, damaged
 from laion_dask.io.pieces import Piece, Read, Shard
-from laion_dask.io.unify import cast_exactly, family
+from laion_dask.io.unify import cast_exactly, uuid_digits
 from laion_dask.kinds import kind_of_arrow
 from laion_dask.memory import is_out_of_memory
 from laion_dask.predicate import Predicate, Sql, to_sql
-from laion_dask.predicate.sql import quoted
+from laion_dask.predicate.sql import literal, quoted
 
 #: What a scan says of a float that should be an integer; the careful reader then names the row.
 _NOT_WHOLE = "laion_dask: a float that is no whole number"
@@ -158,18 +159,22 @@ class Scan:
         """Whether the fast reader would not do.
 
         Which rows are rejected must not depend on the columns that are read. The fast reader has
-        names of its own, which a file may have taken; it knows no wider decimals; and a filter over
-        integers that become floats must see that none of them loses a digit.
+        names of its own, which a file may have taken; it knows no wider decimals, takes
+        durations for integers, and columns that differ in case for one; and a filter over integers
+        that become floats must see that none of them loses a digit.
         """
         if self.invalid_text == "reject":
             return True
         types = dict(self.types)
         used = self.where.columns if self.where else ()
         for old, new, stored in shard.columns:
+            if new not in types:
+                continue
             taken = old.lower() in (_POSITION, _CERTAIN) or not old or "\0" in old
             wide = pa.types.is_decimal(stored) and stored.precision > 38
             inexact = new in used and family(stored) == "integer" and family(types[new]) == "float"
-            if taken or wide or inexact:
+            other = slow_scan.is_text_in_bytes(stored, types[new]) or holds_durations(stored)
+            if taken or wide or inexact or other or old in shard.twins:
                 return True
         return False
 
@@ -291,8 +296,21 @@ def _empty(types: tuple[tuple[str, pa.DataType], ...], backend: str):
 
 def _expressions(shard: Shard) -> dict[str, str]:
     """The SQL of each of the frame's columns that a shard has."""
-    stored = {new: quoted(old) for old, new, _ in shard.columns}
-    return {**stored, "shard": f"{shard.index}::INTEGER", "row": _POSITION}
+    stored = {new: _as_read(quoted(old), new, type_) for old, new, type_ in shard.columns}
+    named = {new: literal(value) for _, new, value in shard.partition if value is not None}
+    return {**stored, **named, "shard": f"{shard.index}::INTEGER", "row": _POSITION}
+
+
+def _as_read(column: str, name: str, stored: pa.DataType) -> str:
+    """A column in SQL, of a type that compares as the frame's would."""
+    if is_uuid(stored):
+        text = f"{column}::VARCHAR"
+        return f"replace({text}, '-', '')" if uuid_digits(name, stored) else text
+    if isinstance(stored, pa.BaseExtensionType):
+        as_types = {"large_string": "VARCHAR", "string": "VARCHAR", "bool": "BOOLEAN"}
+        sql = as_types.get(str(frame_type(stored)))
+        return f"{column}::{sql}" if sql else column
+    return column
 
 
 def _comparable(
@@ -310,6 +328,8 @@ def _comparable(
             f"CASE WHEN {missing} THEN NULL WHEN {whole} THEN {expression} "
             f"ELSE error('{_NOT_WHOLE}') END"
         )
+    if family(stored) == "decimal" and family(type_) == "float":
+        expression = f"{expression}::VARCHAR"  # which is parsed to the nearest float
     if family(type_) == "float":
         return f"{expression}::{'DOUBLE' if type_.bit_width == 64 else 'FLOAT'}"
     return expression

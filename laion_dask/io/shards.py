@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import dask.dataframe as dd
 import pyarrow as pa
@@ -13,21 +13,20 @@ from laion_dask.errors import (
     ColumnError,
     OptionError,
     SchemaError,
-    ShardError,
     did_you_mean,
     must_be,
 )
 from laion_dask.io.discovery import PARQUET
-from laion_dask.io.footer import Footer, read_footers
+from laion_dask.io.footer import read_footers
 from laion_dask.io.paths import expand
-from laion_dask.io.pieces import PROVENANCE_TYPES, Piece, Shard
+from laion_dask.io.pieces import Piece, Shard
 from laion_dask.io.recipe import check_footers
 from laion_dask.io.scan import Scan
-from laion_dask.io.unify import unify
+from laion_dask.io.shard_schema import Naming, open_shards
 from laion_dask.kinds import holds, kind_of_arrow
 from laion_dask.options import get_option
 from laion_dask.predicate import parse
-from laion_dask.schema import PROVENANCE, Dialect, canonical_names, recognise
+from laion_dask.schema import PROVENANCE
 
 #: Rows of a partition where a shard is larger: at ten columns about 300 MB in memory.
 MAX_ROWS_PER_PARTITION = 1_000_000
@@ -42,6 +41,8 @@ def read_shards(
     backend: str = "auto",
     max_rows_per_partition: int = MAX_ROWS_PER_PARTITION,
     swap_width_height: bool = False,
+    rename: Mapping[str, str] | None = None,
+    hive_partitioning: bool = True,
 ) -> dd.DataFrame:
     """A frame over Parquet shards, in canonical columns plus ``shard`` and ``row``. Lazy.
 
@@ -53,7 +54,8 @@ def read_shards(
     ----------
     paths : str, path or iterable of them
         Files, folders, patterns, or addresses that fsspec knows. Sorted naturally. A folder that
-        `export` wrote is read by its recipe.
+        `export` wrote is read by its recipe. `laion_dask.io.discovery` says which files a folder
+        or a pattern stands for.
     columns : sequence of str, optional
         The frame's columns, by their canonical names; all by default. ``shard`` and ``row`` are
         always there, at the end.
@@ -73,6 +75,14 @@ def read_shards(
         Read the width column as height and the other way round. LAION's own statistics script
         does so for the raw LAION-5B release.
 
+    rename : mapping of str to str, optional
+        The frame's names of columns, by the names that the files give them, such as
+        ``{"nsfw_score": "punsafe"}``. They go before the dialect's, and the recipe records them.
+    hive_partitioning : bool
+        Whether folders named ``key=value`` straight above a file are columns of its rows, as Hive
+        and Spark write them: ``LANGUAGE=en/part-0.parquet`` has ``language`` "en" in every row.
+        A column that the file has as well must agree.
+
     Returns
     -------
     dask.dataframe.DataFrame
@@ -85,6 +95,12 @@ def read_shards(
         At once, before any data is read.
     MissingExtraError
         When cuDF is asked for by name and cannot be had here.
+
+    Warns
+    -----
+    DiscoveryWarning
+        When files were left out that may be shards, or img2dataset's or clip-retrieval's output
+        lies beside other shards, whose rows it may hold again.
     """
     if not isinstance(max_rows_per_partition, int) or max_rows_per_partition < 1:
         raise OptionError(
@@ -95,7 +111,8 @@ def read_shards(
     backend = workers.choose_backend(get_option("backend") if backend == "auto" else backend)
     footers = read_footers(expand(paths, PARQUET))
     check_footers(footers)
-    shards, types = open_shards(footers, dialect, swap_width_height, columns)
+    naming = Naming(dialect, swap_width_height, _renames(rename), hive_partitioning)
+    shards, types = open_shards(footers, naming, columns)
     types = _held(types, backend, columns)
     scan = Scan(
         types=tuple(types.items()),
@@ -126,54 +143,6 @@ def _held(types: dict[str, pa.DataType], backend: str, columns: Sequence[str] | 
     return {name: type_ for name, type_ in types.items() if name not in lost}
 
 
-def open_shards(
-    footers: Sequence[Footer],
-    dialect: str,
-    swap_width_height: bool,
-    columns: Sequence[str] | None = None,
-) -> tuple[list[Shard], dict[str, pa.DataType]]:
-    """The shards and the one schema that they are read as, or that some columns are."""
-    for footer in footers:
-        _check_names(footer)
-    common = recognise({n for f in footers for n in f.schema.names}, dialect)
-    shards = [
-        _shard(i, f, _own_dialect(f, common, dialect), swap_width_height)
-        for i, f in enumerate(footers)
-    ]
-    types = unify({s.path: {new: t for _, new, t in s.columns} for s in shards}, columns)
-    return shards, {**types, **PROVENANCE_TYPES}
-
-
-def _own_dialect(footer: Footer, common: Dialect, dialect: str) -> Dialect:
-    """The dialect of one file: the common one where it fits or nothing else does, else its own."""
-    if dialect != "auto" or common.requires <= set(footer.schema.names):
-        return common
-    own = recognise(footer.schema.names)
-    return own if own.requires else common
-
-
-def _check_names(footer: Footer) -> None:
-    names = footer.schema.names
-    lowered = [n.lower() for n in names]
-    twice = next((n for n in names if lowered.count(n.lower()) > 1), None)
-    if twice is not None:
-        raise SchemaError(
-            f"{footer.path} has the column {twice!r} more than once (names that differ only in "
-            "case count as one). Rename one of them in the file."
-        )
-    if not names:
-        raise ShardError(f"{footer.path} has no column. Leave it out of the paths.")
-
-
-def _shard(index: int, footer: Footer, dialect: Dialect, swap: bool) -> Shard:
-    try:
-        names = canonical_names(footer.schema.names, dialect, swap_width_height=swap)
-    except SchemaError as error:
-        raise SchemaError(f"{footer.path}: {error}") from None
-    columns = tuple((old, new, footer.schema.field(old).type) for old, new in names.items())
-    return Shard(index, footer.path, footer.n_rows, footer.size, footer.sha256, columns)
-
-
 def _cut(shard: Shard, row_groups: Sequence[int], most: int) -> list[Piece]:
     """A shard as pieces of at most ``most`` rows, or of one row group where that is larger."""
     pieces, start, stop = [], 0, 0
@@ -193,6 +162,19 @@ def _names(columns) -> list[str]:
     for name in columns:
         must_be("A column", name, str, "its name")
     return columns
+
+
+def _renames(rename) -> dict[str, str]:
+    must_be("rename", rename, (Mapping, type(None)), "a mapping of column names to new ones")
+    for old, new in (rename or {}).items():
+        must_be("A column to rename", old, str, "its name in the files")
+        must_be(f"rename[{old!r}]", new, str, "the column's new name")
+        if not new or new in PROVENANCE:
+            raise OptionError(
+                f"rename[{old!r}] is {new!r}. Expected a name, other than "
+                f"{' and '.join(PROVENANCE)}, which the reader adds."
+            )
+    return dict(rename or {})
 
 
 def _chosen(columns: Sequence[str], types: dict[str, pa.DataType]) -> list[str]:

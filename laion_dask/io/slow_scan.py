@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import fsspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from laion_dask.backend import frame_from_arrow
 from laion_dask.errors import ShardError
+from laion_dask.io.common_types import family, frame_type
 from laion_dask.io.footer import groups_between
+from laion_dask.io.local_file import open_file
 from laion_dask.io.pieces import Piece, Read
-from laion_dask.io.unify import cast_exactly, family
+from laion_dask.io.unify import cast_exactly
 from laion_dask.predicate import certain_and_possible
 from laion_dask.schema import PROVENANCE
 
@@ -44,12 +46,17 @@ def read(piece: Piece, names: list[str], scan: Scan) -> Read:
     wanted = dict.fromkeys([*names, *(scan.where.columns if scan.where else ())])
     looked_at = dict.fromkeys(wanted)
     if scan.invalid_text == "reject":
-        looked_at.update((new, None) for _, new, type_ in piece.shard.columns if holds_text(type_))
+        looked_at.update(
+            (new, None)
+            for _, new, stored in piece.shard.columns
+            if holds_text(stored) or is_text_in_bytes(stored, dict(scan.types).get(new))
+        )
+    types = dict(scan.types)
     raw = _row_groups(piece, [n for n in looked_at if n not in PROVENANCE])
+    raw = _bytes_as_text(raw, types)
     valid = _valid_rows(raw, piece, scan.invalid_text)
     raw = raw.filter(pa.array(valid))
     rows = raw["row"]
-    types = dict(scan.types)
     columns = {"row": rows, "shard": pa.repeat(pa.scalar(piece.shard.index, pa.int32()), len(rows))}
     for name in wanted:
         if name not in columns:
@@ -67,7 +74,7 @@ def read(piece: Piece, names: list[str], scan: Scan) -> Read:
 def _row_groups(piece: Piece, names: list[str]) -> pa.Table:
     """The piece's rows with their position in the file, strings unlooked at."""
     stored = {new: old for old, new, _ in piece.shard.columns}
-    with fsspec.open(piece.shard.path, "rb") as source:
+    with open_file(piece.shard.path) as source:
         file = pq.ParquetFile(source, page_checksum_verification=True)
         groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
         groups = [number for number, *_ in groups_between(groups, piece.start, piece.stop)]
@@ -75,6 +82,27 @@ def _row_groups(piece: Piece, names: list[str]) -> pa.Table:
         table = file.read_row_groups(groups, columns=[stored[n] for n in have], use_threads=False)
         table = table.select([stored[n] for n in have]).rename_columns(have)
     return table.append_column("row", pa.array(np.arange(piece.start, piece.stop)))
+
+
+def is_text_in_bytes(stored: pa.DataType, type_: pa.DataType | None) -> bool:
+    """Whether a column is bytes in its file and text in the frame."""
+    return type_ is not None and family(stored) == "binary" and family(type_) == "string"
+
+
+def _bytes_as_text(table: pa.Table, types: dict[str, pa.DataType]) -> pa.Table:
+    """Bytes that the frame has as text, unlooked at: old writers do not say that they are text.
+
+    And no views, of which Arrow takes no rows.
+    """
+    for number, name in enumerate(table.column_names):
+        stored = table[name].type
+        type_ = frame_type(stored) if "view" in str(stored) else None
+        if is_text_in_bytes(stored, types.get(name)):
+            type_ = types[name]
+        if type_ is not None:
+            unlooked = pc.CastOptions(target_type=type_, allow_invalid_utf8=True)
+            table = table.set_column(number, name, table[name].cast(options=unlooked))
+    return table
 
 
 def _valid_rows(table: pa.Table, piece: Piece, invalid_text: str) -> np.ndarray:
@@ -101,6 +129,8 @@ def holds_text(type_: pa.DataType) -> bool:
     if pa.types.is_dictionary(type_):
         return holds_text(type_.value_type)
     inside = [type_.field(i).type for i in range(type_.num_fields)]
+    if isinstance(type_, pa.BaseExtensionType):
+        return holds_text(type_.storage_type)
     return family(type_) == "string" or any(holds_text(t) for t in inside)
 
 
@@ -117,5 +147,8 @@ def _is_utf8(values: pa.ChunkedArray | pa.Scalar) -> bool:
 
 def _column(raw: pa.Table, name: str, type_: pa.DataType, piece: Piece, rows) -> pa.ChunkedArray:
     if name not in raw.column_names:
+        value = piece.shard.value_of(name)
+        if value is not None:
+            return pa.repeat(pa.scalar(value).cast(type_), len(raw))
         return pa.nulls(len(raw), type_)
     return cast_exactly(raw[name], type_, name=name, path=piece.shard.path, rows=rows)

@@ -3,78 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.errors import SchemaError
+from laion_dask.io.common_types import family, frame_type, is_uuid, merged
 from laion_dask.schema import CANONICAL
-
-#: Families whose types may differ from shard to shard: the widest one holds them all.
-_MIXABLE = {"string", "integer", "float", "boolean"}
-_LIST = "list of "
-
-
-def family(type_: pa.DataType) -> str:
-    """The family of an Arrow type; types of one family may be mixed between shards."""
-    t = pa.types
-    if t.is_dictionary(type_):
-        return family(type_.value_type)
-    if t.is_null(type_):
-        return "null"
-    if t.is_boolean(type_):
-        return "boolean"
-    if t.is_integer(type_):
-        return "integer"
-    if t.is_floating(type_):
-        return "float"
-    if t.is_string(type_) or t.is_large_string(type_) or t.is_string_view(type_):
-        return "string"
-    if t.is_list(type_) or t.is_large_list(type_):
-        return f"{_LIST}{family(type_.value_type)}"
-    return str(type_)
-
-
-def _plain(type_: pa.DataType) -> pa.DataType:
-    """A type without its dictionary encoding, which is a matter of the file."""
-    return _plain(type_.value_type) if pa.types.is_dictionary(type_) else type_
-
-
-def _widest(types: Sequence[pa.DataType]) -> pa.DataType:
-    """The narrowest type of one family that holds all of them exactly."""
-    families = {family(t) for t in types}
-    if families == {"string"}:
-        return pa.large_string()
-    if families == {"boolean"}:
-        return pa.bool_()
-    if families == {"float"}:
-        width = max(t.bit_width for t in types)
-        return pa.float64() if width == 64 else pa.float32()
-    if families == {"integer"}:
-        signed = {pa.types.is_signed_integer(t) for t in types}
-        if len(signed) == 2 or len(set(types)) > 1:
-            return pa.int64()
-        return types[0]
-    if families == {"integer", "float"}:
-        return pa.float64()
-    if len(types) > 1:  # lists: writers differ in their width
-        return pa.large_list(_widest([t.value_type for t in types]))
-    return types[0]
 
 
 def _canonical_type(name: str, types: Sequence[pa.DataType]) -> pa.DataType | None:
     """The type that the canonical schema gives a column, or None where these cannot take it."""
     kind, families = CANONICAL[name].kind, {family(t) for t in types}
-    if kind == "string":
-        return pa.large_string() if families <= {"string"} else None
+    if kind == "string":  # old writers leave out that bytes are text
+        return pa.large_string() if families <= {"string", "binary"} else None
     if kind == "int32":
-        return pa.int32() if families <= {"integer", "float"} else None
+        return pa.int32() if families <= {"integer", "float", "decimal"} else None
     if kind == "int64":
-        return pa.int64() if families <= {"integer"} else None
-    if kind == "float" and families <= {"integer", "float"}:
-        return _widest([*types, pa.float32()]) if families <= {"float"} else pa.float64()
+        return pa.int64() if families <= {"integer", "decimal"} else None
+    if kind == "float" and families <= {"integer", "float", "decimal"}:
+        return merged([*types, pa.float32()]) if families <= {"float"} else pa.float64()
     if kind == "key" and families in ({"integer"}, {"string"}):
-        return _widest(types)
+        return merged(types)
     if kind == "key" and not families:
         return pa.large_string()
     return None
@@ -82,10 +33,13 @@ def _canonical_type(name: str, types: Sequence[pa.DataType]) -> pa.DataType | No
 
 def _disagreement(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> SchemaError:
     first_path, first_type = by_shard[0]
-    other = next((p for p in by_shard if family(p[1]) != family(first_type)), None)
-    if other is None and name not in CANONICAL:
-        other = next((p for p in by_shard if p[1] != first_type), None)
-    if other is None:
+    apart = [pair for pair in by_shard if merged([first_type, pair[1]]) is None]
+    if not apart and name in CANONICAL:
+        apart = [pair for pair in by_shard if family(pair[1]) != family(first_type)]
+    path, type_ = apart[0] if apart else (None, None)
+    if path is None:
+        fits = [p for p in by_shard if _canonical_type(name, [p[1]]) is None]
+        first_path, first_type = fits[0] if fits else by_shard[0]
         expected = CANONICAL[name].kind
         expected = {"float": "a number", "key": "a string or an integer"}.get(expected, expected)
         return SchemaError(
@@ -94,8 +48,8 @@ def _disagreement(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> Sch
             f"column, or leave it out with columns=[...]."
         )
     return SchemaError(
-        f"Column {name!r} is {first_type} in shard {first_path} but {other[1]} in shard "
-        f"{other[0]}: no one type holds both exactly. Read the shards apart, rewrite one of them, "
+        f"Column {name!r} is {first_type} in shard {first_path} but {type_} in shard "
+        f"{path}: no one type holds both exactly. Read the shards apart, rewrite one of them, "
         f"or leave the column out with columns=[...]."
     )
 
@@ -116,24 +70,18 @@ def common_type(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> pa.Da
         When the types cannot be brought together exactly; the message names a shard and both
         types. Raised when the shards are opened.
     """
-    known = [(path, _plain(t)) for path, t in by_shard if family(t) != "null"]
+    known = [(path, t) for path, t in by_shard if not pa.types.is_null(t)]
     types: list[pa.DataType] = []
     for _, type_ in known:
-        if type_ not in types:  # by ==: what a list calls its elements makes no other type
+        if type_ not in types:
             types.append(type_)
     if name in CANONICAL:
-        found = _canonical_type(name, types) if types else _canonical_type(name, [])
-        if found is None:
-            raise _disagreement(name, known)
-        return found
-    if not types:
-        return pa.large_string()
-    families = {family(t) for t in types}
-    elements = {f.removeprefix(_LIST) for f in families}
-    mixable = families == {"integer", "float"} or (elements <= _MIXABLE and len(families) == 1)
-    if len(types) > 1 and not mixable:
+        found = _canonical_type(name, types)
+    else:
+        found = merged(types) if types else pa.large_string()
+    if found is None:
         raise _disagreement(name, known)
-    return _widest(types)
+    return found
 
 
 def cast_exactly(
@@ -151,9 +99,12 @@ def cast_exactly(
     """
     if str(column.type) == str(type_):  # list<l: float> == list<element: float>, but is not it
         return column
+    column = _plain_text(column, name)
     if pa.types.is_floating(column.type) and pa.types.is_integer(type_):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     try:
+        if family(column.type) == "decimal" and pa.types.is_floating(type_):
+            column = column.cast(pa.string())  # Arrow's own cast is off by a bit in one of eight
         return column.cast(type_)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         row, value = _first_bad(column, type_, rows)
@@ -162,6 +113,39 @@ def cast_exactly(
             f"{type_} cannot hold exactly. Correct the file, or leave the column out with "
             f"columns=[...]. ({error})"
         ) from error
+
+
+def _plain_text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """A column of an extension type as what a frame holds, UUIDs as text."""
+    plain = frame_type(column.type)
+    if not isinstance(column.type, pa.BaseExtensionType):
+        return _without_uuids(column, plain) if _has_uuid(column.type) else column
+    if not is_uuid(column.type):
+        return pa.chunked_array([c.storage for c in column.chunks], column.type.storage_type)
+    return _without_uuids(column, plain, digits=name == "uid")
+
+
+def uuid_digits(name: str, stored: pa.DataType) -> bool:
+    """Whether a column of UUIDs is read as their 32 digits alone, as DataComp publishes its own."""
+    return name == "uid" and is_uuid(stored)
+
+
+def _has_uuid(type_: pa.DataType) -> bool:
+    inside = [type_.field(i).type for i in range(type_.num_fields)]
+    return is_uuid(type_) or any(map(_has_uuid, inside))
+
+
+def _without_uuids(column: pa.ChunkedArray, type_: pa.DataType, digits: bool = False):
+    """UUIDs as text, within lists and structs too."""
+
+    def text(value):
+        if isinstance(value, UUID):
+            return value.hex if digits else str(value)
+        if isinstance(value, dict):
+            return {key: text(one) for key, one in value.items()}
+        return list(map(text, value)) if isinstance(value, (list, tuple)) else value
+
+    return pa.chunked_array([pa.array(map(text, column.to_pylist()), type_)])
 
 
 def _first_bad(

@@ -58,6 +58,14 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def literal(value: str | int | float) -> str:
+    """A value as SQL; text without NUL."""
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'::VARCHAR"
+    # A float as text: a bare 0.28 would be a decimal, and divided by a power of ten once more.
+    return f"{value}::BIGINT" if isinstance(value, int) else f"'{value!r}'::DOUBLE"
+
+
 def to_sql(predicate: Predicate, columns: Mapping[str, str | None]) -> Sql:
     """Compile a predicate for one shard.
 

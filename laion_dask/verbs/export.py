@@ -261,7 +261,8 @@ def _schema(schema: pa.Schema, parts: list[dict]) -> list[dict]:
 
 def _recipe(frame: dd.DataFrame, sources, schema: list[dict], rows: Rows) -> dict:
     shards = {p.shard.path: p.shard for _, pieces in sources for p in pieces}
-    renamed = {(old, new) for s in shards.values() for old, new, _ in s.columns if old != new}
+    columns = (column for s in shards.values() for column in (*s.columns, *s.partition))
+    renamed = {(old, new) for old, new, _ in columns if old != new}
     where = [scan.where.text for scan, _ in sources if scan.where is not None]
     where += [predicate.text for _, (predicate,) in lineage.mapped(frame, passes)]
     models = lineage.recipes(frame)

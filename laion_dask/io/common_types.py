@@ -1,0 +1,203 @@
+"""Arrow types of a column in many shards: what a frame holds them as, and the one for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pyarrow as pa
+
+_t = pa.types
+#: Digits of the largest integer of 64 bits.
+_INTEGER_DIGITS = 20
+_UNITS = ("s", "ms", "us", "ns")
+
+
+def frame_type(type_: pa.DataType) -> pa.DataType:
+    """A stored type without what is a matter of the file: dictionaries, views, extensions.
+
+    UUIDs become text and JSON stays text; any other extension becomes what it is stored as.
+    """
+    if _t.is_dictionary(type_):
+        return frame_type(type_.value_type)
+    if isinstance(type_, pa.BaseExtensionType):
+        known = {"arrow.uuid": pa.large_string(), "arrow.bool8": pa.bool_()}
+        return known.get(type_.extension_name) or frame_type(type_.storage_type)
+    if _t.is_string_view(type_):
+        return pa.large_string()
+    if _t.is_binary_view(type_):
+        return pa.large_binary()
+    if _t.is_decimal32(type_) or _t.is_decimal64(type_):
+        return pa.decimal128(type_.precision, type_.scale)
+    if not _is_nested(type_):
+        return type_
+    inside = [type_.field(i).with_type(frame_type(f.type)) for i, f in enumerate(_fields(type_))]
+    if [f.type for f in inside] == [f.type for f in _fields(type_)] and not _is_odd_list(type_):
+        return type_
+    if _t.is_struct(type_):
+        return pa.struct(inside)
+    if _t.is_map(type_):
+        return pa.map_(inside[0].type.field(0).type, inside[0].type.field(1).type)
+    return pa.large_list(inside[0].type)
+
+
+def is_uuid(type_: pa.DataType) -> bool:
+    """Whether a stored type is that of UUIDs."""
+    return isinstance(type_, pa.BaseExtensionType) and type_.extension_name == "arrow.uuid"
+
+
+def holds_durations(type_: pa.DataType) -> bool:
+    """Whether values of a type are durations, or have durations in them."""
+    return _t.is_duration(type_) or any(holds_durations(f.type) for f in _fields(type_))
+
+
+def family(type_: pa.DataType) -> str:
+    """The family of an Arrow type; types of one family may be mixed between shards."""
+    type_ = frame_type(type_)
+    if _t.is_null(type_):
+        return "null"
+    if _t.is_boolean(type_):
+        return "boolean"
+    if _t.is_integer(type_):
+        return "integer"
+    if _t.is_floating(type_):
+        return "float"
+    if _t.is_string(type_) or _t.is_large_string(type_):
+        return "string"
+    if _t.is_decimal(type_):
+        return "decimal"
+    if _is_binary(type_):
+        return "binary"
+    if _is_list(type_):
+        return f"list of {family(type_.value_type)}"
+    return str(type_)
+
+
+def merged(types: Sequence[pa.DataType]) -> pa.DataType | None:
+    """The narrowest type that holds all of some types exactly, or None where none does.
+
+    Examples
+    --------
+    >>> merged([pa.timestamp("ms"), pa.timestamp("us")])
+    TimestampType(timestamp[us])
+    >>> merged([pa.int64(), pa.string()]) is None
+    True
+    """
+    distinct: list[pa.DataType] = []
+    for type_ in map(frame_type, types):
+        # By ==: what a list calls its elements makes no other type.
+        if not _t.is_null(type_) and type_ not in distinct:
+            distinct.append(type_)
+    if not distinct:
+        return pa.null()
+    for is_of, merge in _MERGES:
+        if all(is_of(type_) for type_ in distinct):
+            return merge(distinct)
+    return distinct[0] if len(distinct) == 1 else None
+
+
+def _numbers(types: Sequence[pa.DataType]) -> pa.DataType:
+    if all(map(_t.is_integer, types)):
+        return types[0] if len(types) == 1 else pa.int64()
+    narrow = all(_t.is_floating(t) and t.bit_width < 64 for t in types)
+    return pa.float32() if narrow else pa.float64()
+
+
+def _decimals(types: Sequence[pa.DataType]) -> pa.DataType | None:
+    """Decimals, integers among them, with all the digits before and after the point of each."""
+    sizes = [
+        (t.precision - t.scale, t.scale) if _t.is_decimal(t) else (_INTEGER_DIGITS, 0)
+        for t in types
+    ]
+    whole, scale = (max(part) for part in zip(*sizes, strict=True))
+    if whole + scale > 76:
+        return None
+    return (pa.decimal128 if whole + scale <= 38 else pa.decimal256)(whole + scale, scale)
+
+
+def _binaries(types: Sequence[pa.DataType]) -> pa.DataType:
+    return types[0] if len(types) == 1 else pa.large_binary()
+
+
+def _lists(types: Sequence[pa.DataType]) -> pa.DataType | None:
+    if len(types) == 1:
+        return types[0]
+    inner = merged([t.value_type for t in types])
+    return None if inner is None else pa.large_list(inner)
+
+
+def _structs(types: Sequence[pa.DataType]) -> pa.DataType | None:
+    """Every field that one of the structs has; it is null where another lacks it."""
+    fields: dict[str, list[pa.DataType]] = {}
+    for type_ in types:
+        names = [f.name for f in _fields(type_)]
+        if len(set(names)) < len(names):
+            return types[0] if len(types) == 1 else None
+        for inside in _fields(type_):
+            fields.setdefault(inside.name, []).append(inside.type)
+    found = {name: merged(some) for name, some in fields.items()}
+    return None if None in found.values() else pa.struct(list(found.items()))
+
+
+def _maps(types: Sequence[pa.DataType]) -> pa.DataType | None:
+    if len(types) == 1:
+        return types[0]
+    key, item = merged([t.key_type for t in types]), merged([t.item_type for t in types])
+    return None if key is None or item is None else pa.map_(key, item)
+
+
+def _timestamps(types: Sequence[pa.DataType]) -> pa.DataType | None:
+    zones = {t.tz for t in types}
+    if len(zones) > 1 and None in zones:  # a time of day somewhere is no moment
+        return None
+    return pa.timestamp(_finest(types), types[0].tz if len(zones) == 1 else "UTC")
+
+
+def _times(types: Sequence[pa.DataType]) -> pa.DataType:
+    unit = _finest(types)
+    return (pa.time32 if unit in ("s", "ms") else pa.time64)(unit)
+
+
+def _finest(types: Sequence[pa.DataType]) -> str:
+    return max((t.unit for t in types), key=_UNITS.index)
+
+
+def _fields(type_: pa.DataType) -> list[pa.Field]:
+    return [type_.field(i) for i in range(type_.num_fields)]
+
+
+def _is_nested(type_: pa.DataType) -> bool:
+    return type_.num_fields > 0
+
+
+def _is_odd_list(type_: pa.DataType) -> bool:
+    is_view = _t.is_list_view(type_) or _t.is_large_list_view(type_)
+    return is_view or _t.is_fixed_size_list(type_)
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    return _t.is_list(type_) or _t.is_large_list(type_)
+
+
+def _is_binary(type_: pa.DataType) -> bool:
+    return _t.is_binary(type_) or _t.is_large_binary(type_) or _t.is_fixed_size_binary(type_)
+
+
+def _is_string(type_: pa.DataType) -> bool:
+    return _t.is_string(type_) or _t.is_large_string(type_)
+
+
+#: In order: what a group of types must all be, and how they become one.
+_MERGES: tuple[tuple[Callable, Callable], ...] = (
+    (_is_string, lambda types: pa.large_string()),
+    (_t.is_boolean, lambda types: pa.bool_()),
+    (lambda t: _t.is_integer(t) or _t.is_floating(t), _numbers),
+    (lambda t: _t.is_integer(t) or _t.is_decimal(t), _decimals),
+    (_is_binary, _binaries),
+    (_is_list, _lists),
+    (_t.is_struct, _structs),
+    (_t.is_map, _maps),
+    (_t.is_timestamp, _timestamps),
+    (_t.is_time, _times),
+    (_t.is_duration, lambda types: pa.duration(_finest(types))),
+    (_t.is_date, lambda types: types[0] if len(types) == 1 else pa.date64()),
+)
