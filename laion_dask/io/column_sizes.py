@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow.parquet as pq
 
 from laion_dask.io.footer import ARROW_ERRORS, damaged
-from laion_dask.io.local_file import open_file
+from laion_dask.io.local_file import open_bytes
 
 _THREADS = 16
 
@@ -42,7 +42,7 @@ def column_sizes(paths: Sequence[str]) -> list[dict[str, ColumnSize]]:
 
 def _of_file(path: str) -> dict[str, ColumnSize]:
     try:
-        with open_file(path) as file:
+        with open_bytes(path) as file:
             metadata = pq.read_metadata(file)
         names = metadata.schema.to_arrow_schema().names
         stored: dict[str, int] = {}

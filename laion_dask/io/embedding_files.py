@@ -14,7 +14,6 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 from laion_dask.errors import EmbeddingsError
 from laion_dask.io.footer import read_footer
 from laion_dask.io.kept_maps import Kept, kept
+from laion_dask.io.local_file import file_system, open_bytes
 from laion_dask.products import scales
 
 #: Two runs of rows that are closer than this are fetched as one from a remote store, in bytes.
@@ -213,7 +213,7 @@ def _group_starts(path: str, state: str) -> np.ndarray:
 @lru_cache(maxsize=2)
 def _group(path: str, field: str, group: int, state: str) -> pa.ChunkedArray:
     """The column in one row group, which is read as a whole; the last two are kept."""
-    with fsspec.open(path, "rb") as source:
+    with open_bytes(path) as source:
         table = pq.ParquetFile(source).read_row_group(group, columns=[field], use_threads=False)
     return table[field]
 
@@ -236,7 +236,7 @@ def _as_matrix(column: pa.ChunkedArray, file: EmbeddingFile) -> np.ndarray:
 @lru_cache(maxsize=1 << 16)
 def _local(path: str) -> str | None:
     """A local file's path as the system spells it; None for one that is elsewhere."""
-    fs, inner = fsspec.core.url_to_fs(path)
+    fs, inner = file_system(path)
     return inner if isinstance(fs, LocalFileSystem) else None
 
 
@@ -246,7 +246,7 @@ def state_of(path: str) -> str:
     if local is not None:
         found = os.stat(local)
         return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}-{found.st_dev}"
-    fs, inner = fsspec.core.url_to_fs(path)
+    fs, inner = file_system(path)
     return fs.ukey(inner)
 
 
@@ -255,7 +255,7 @@ def _check_size(file: EmbeddingFile) -> None:
     if local is not None:
         size = os.stat(local).st_size
     else:
-        fs, inner = fsspec.core.url_to_fs(file.path)
+        fs, inner = file_system(file.path)
         size = fs.size(inner)
     if size is not None and size != file.size:
         raise ValueError(f"it has {size:,} bytes now, and had {file.size:,}")
@@ -263,7 +263,7 @@ def _check_size(file: EmbeddingFile) -> None:
 
 def _ranges(file: EmbeddingFile, rows: np.ndarray) -> np.ndarray:
     """Rows from a remote file: near ones are fetched as one run of bytes."""
-    fs, inner = fsspec.core.url_to_fs(file.path)
+    fs, inner = file_system(file.path)
     width = file.dim * np.dtype(file.dtype).itemsize
     order = np.argsort(rows, kind="stable")
     runs = _runs(rows[order], width)
@@ -291,7 +291,7 @@ def _runs(ordered: np.ndarray, width: int) -> list[np.ndarray]:
 @lru_cache(maxsize=2)
 def _unpacked(member: EmbeddingFile, state: str) -> np.ndarray:
     """A compressed member, whole; the last two are kept."""
-    with fsspec.open(member.path, "rb") as file, zipfile.ZipFile(file) as archive:
+    with open_bytes(member.path) as file, zipfile.ZipFile(file) as archive:
         name = f"{member.field}.npy"
         data = archive.read(name if name in archive.namelist() else member.field)
     array = np.load(io.BytesIO(data), allow_pickle=False)

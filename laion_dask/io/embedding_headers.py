@@ -7,7 +7,6 @@ import struct
 import threading
 import zipfile
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +15,7 @@ from numpy.lib import format as npy_format
 from laion_dask.errors import EmbeddingsError, ShardError, did_you_mean
 from laion_dask.io.embedding_files import DAMAGED, EmbeddingFile
 from laion_dask.io.footer import read_footer
+from laion_dask.io.local_file import open_bytes
 
 SUFFIXES = (".npy", ".npz", ".parquet")
 #: Version 3 differs from 2 in the encoding of field names, which embeddings have none of.
@@ -45,7 +45,7 @@ def open_file(path: str, field: str | None) -> EmbeddingFile:
     try:
         if path.endswith(".parquet"):
             return _open_parquet(path, field)
-        with fsspec.open(path, "rb") as file:
+        with open_bytes(path) as file:
             size = file.seek(0, 2)
             if size == 0:
                 raise EmbeddingsError(f"{path} is empty: 0 bytes. Fetch the file again.")
@@ -152,7 +152,7 @@ def _value_type(type_: pa.DataType) -> pa.DataType | None:
 
 
 def _first_length(path: str, field: str) -> int:
-    with fsspec.open(path, "rb") as source:
+    with open_bytes(path) as source:
         for batch in pq.ParquetFile(source).iter_batches(1, columns=[field], use_threads=False):
             if batch.num_rows and batch[field][0].as_py():
                 return len(batch[field][0])

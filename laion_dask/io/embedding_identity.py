@@ -25,12 +25,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, repeat
 from pathlib import PurePosixPath
 
-import fsspec
 import numpy as np
 
 from laion_dask.errors import EmbeddingsError, PairingError
 from laion_dask.io.embedding_files import DAMAGED, EmbeddingFile, state_of
 from laion_dask.io.footer import read_footer
+from laion_dask.io.local_file import open_bytes
 from laion_dask.models.process_cache import ProcessCache
 
 #: Bytes of a file that is hashed whole, at most; and of all such files.
@@ -107,7 +107,7 @@ def _identity(file: EmbeddingFile, whole: bool) -> dict:
         "bytes": file.size,
     }
     digest = hashlib.sha256(json.dumps([*facts.values(), whole][1:]).encode())
-    with fsspec.open(file.path, "rb") as source:
+    with open_bytes(file.path) as source:
         if whole:
             hashlib.file_digest(source, lambda: digest)
         else:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from laion_dask.errors import ShardError
 from laion_dask.io.column_chunks import Chunk, column_chunks
-from laion_dask.io.local_file import open_file
+from laion_dask.io.local_file import open_bytes
 from laion_dask.io.pieces import Piece
 from laion_dask.io.store_file import StoreFile
 from laion_dask.io.thrift import NotThrift
@@ -64,7 +64,7 @@ def read_footer(path: str) -> Footer:
         When the file is empty, not Parquet, truncated or damaged, or its store fails.
     """
     try:
-        with open_file(path) as file:
+        with open_bytes(path) as file:
             store = StoreFile(file, path)
             footer = _footer_bytes(store, store.size, path)
         metadata = pq.read_metadata(pa.BufferReader(MAGIC + footer))
@@ -108,7 +108,7 @@ def check_unchanged(path: str, footer_sha256: str) -> bytes:
         When it is another: its rows are not those that were promised.
     """
     try:
-        with open_file(path) as file:
+        with open_bytes(path) as file:
             footer = _footer_bytes(file, file.seek(0, 2), path)
     except OSError as error:
         if isinstance(error, ShardError):
@@ -137,7 +137,7 @@ def groups_of(path: str, footer: bytes) -> list[pq.RowGroupMetaData]:
         column_chunks(footer)  # so that none is encrypted, which pyarrow does not survive
         metadata = pq.read_metadata(pa.BufferReader(MAGIC + footer))
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-        with open_file(path) as file:
+        with open_bytes(path) as file:
             end = file.seek(0, 2) - len(footer)
         for number, group in enumerate(groups):
             for i in range(group.num_columns):

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from laion_dask.errors import SchemaError
 from laion_dask.io.footer import ARROW_ERRORS, damaged
-from laion_dask.io.local_file import open_file
+from laion_dask.io.local_file import open_bytes
 from laion_dask.schema import CANONICAL
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -88,7 +88,7 @@ def check_agrees(path: str, column: str, value: str | None) -> None:
         When they differ.
     """
     try:
-        with open_file(path) as source:
+        with open_bytes(path) as source:
             other = next((v for v in _values(pq.ParquetFile(source), column) if v != value), value)
     except ARROW_ERRORS as error:
         raise damaged(path, error) from error

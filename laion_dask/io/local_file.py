@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import IO
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 
-def open_file(path: str) -> IO[bytes]:
+def open_bytes(path: str) -> IO[bytes]:
     """A file, opened for reading bytes.
 
     fsspec reads ``::`` as a chain of file systems, which a folder of this machine may have in its
     name.
     """
     return fsspec.open(path, "rb").open() if "://" in path else open(path, "rb")
+
+
+def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a path or address, and the path in it."""
+    return fsspec.core.url_to_fs(path) if "://" in path else (LocalFileSystem(), path)

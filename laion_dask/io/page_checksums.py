@@ -11,11 +11,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import fsspec
-
 from laion_dask.errors import ShardError
 from laion_dask.io.column_chunks import Chunk
 from laion_dask.io.footer import ARROW_ERRORS, REMEDY, damaged
+from laion_dask.io.local_file import open_bytes
 from laion_dask.io.store_file import StoreFile
 from laion_dask.io.thrift import NotThrift, read_struct
 
@@ -89,10 +88,10 @@ class _opened:
     """
 
     def __init__(self, path: str) -> None:
-        self._path, self._file = path, fsspec.open(path, "rb")
+        self._path, self._file = path, open_bytes(path)
 
     def __enter__(self) -> StoreFile:
-        return StoreFile(self._file.__enter__(), self._path)
+        return StoreFile(self._file, self._path)
 
     def __exit__(self, kind, error, trace) -> None:
         self._file.__exit__(kind, error, trace)

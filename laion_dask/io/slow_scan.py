@@ -19,7 +19,7 @@ from laion_dask.backend import frame_from_arrow
 from laion_dask.errors import ShardError
 from laion_dask.io.common_types import family, frame_type
 from laion_dask.io.footer import groups_between
-from laion_dask.io.local_file import open_file
+from laion_dask.io.local_file import open_bytes
 from laion_dask.io.pieces import Piece, Read
 from laion_dask.io.unify import cast_exactly
 from laion_dask.predicate import certain_and_possible
@@ -74,7 +74,7 @@ def read(piece: Piece, names: list[str], scan: Scan) -> Read:
 def _row_groups(piece: Piece, names: list[str]) -> pa.Table:
     """The piece's rows with their position in the file, strings unlooked at."""
     stored = {new: old for old, new, _ in piece.shard.columns}
-    with open_file(piece.shard.path) as source:
+    with open_bytes(piece.shard.path) as source:
         file = pq.ParquetFile(source, page_checksum_verification=True)
         groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
         groups = [number for number, *_ in groups_between(groups, piece.start, piece.stop)]
