@@ -96,6 +96,10 @@ class DiscoveryWarning(UserWarning):
     """Files were left out that may be shards, or rows may count twice; the message says which."""
 
 
+class QueryWarning(UserWarning):
+    """A text is searched that reads as the path or address of a picture; the message says which."""
+
+
 class BackendWarning(UserWarning):
     """A card is not used, or not as fast as it could be; the message says why."""
 

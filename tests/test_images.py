@@ -43,7 +43,7 @@ def info(name, **attributes):
     return member
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_formats_become_rgb(kind):
     decoded = pictures.decode(picture(1, kind))
     assert decoded.mode == "RGB" and decoded.size == (40, 30)
@@ -67,16 +67,16 @@ def test_first_frame_palette_and_alpha():
 
 
 def test_bad_images_have_a_stable_reason(monkeypatch):
-    bmp = io.BytesIO()
     from PIL import Image
 
-    Image.new("RGB", (4, 4)).save(bmp, "BMP")
+    icon = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(icon, "ICO")
     strip = io.BytesIO()
     Image.new("L", (2000, 2)).save(strip, "PNG")
     bad = {
         b"": "empty",
         b"not an image": "known format",
-        bmp.getvalue(): "known format",
+        icon.getvalue(): "known format",
         picture(2, "JPEG")[:300]: "cannot be decoded|known format",
         picture(2)[:-40]: "cannot be decoded",
         strip.getvalue(): "200 times the other",

@@ -91,8 +91,11 @@ def test_texts_and_pictures(clip, tmp_path):
 
     same("a red bird", model.text("a red bird"))
     same(["a bird", "a boat"], model.text(["a bird", "a boat"]))
-    for image in (picture(1), path, Image.open(path)):
-        same(image, model.image(picture(1)))
+    pixels = np.asarray(Image.open(path))
+    with open(path, "rb") as file:
+        for image in (picture(1), path, Image.open(path), file, io.BytesIO(picture(1)), pixels):
+            same(image, model.image(picture(1)))
+    same(np.stack([pixels, pixels]), np.stack([model.image(picture(1))] * 2))
     same([path, picture(2)], np.stack([model.image(picture(1)), model.image(picture(2))]))
     same(["a bird", path], np.stack([model.text("a bird"), model.image(path)]))
 
@@ -163,6 +166,18 @@ def test_what_is_refused(small):
 
 def _at_random(part):
     return part.sample(frac=0.5)
+
+
+def test_a_text_that_names_a_picture_says_that_it_is_a_text(clip, tmp_path):
+    from laion_dask.errors import QueryWarning
+
+    frame, emb = clip[0], clip[1]
+    (tmp_path / "star.png").write_bytes(picture(1))
+    for text in (str(tmp_path / "star.png"), "https://a.example/star.png"):
+        for query in (text, [text, "a bird"], ld.mix({text: 1})):
+            with pytest.warns(QueryWarning, match="is searched as a text"):
+                frame.laion.search(emb, query, 1)
+    frame.laion.search(emb, ["star.png", "http is a protocol", "x" * 5000], 1)
 
 
 # -- a second embedding ----------------------------------------------------------------------

@@ -17,6 +17,9 @@ MAX_COLUMNS = 1024
 #: Columns that are ours, whatever a sample's JSON says.
 OURS = ("key", "image_path")
 
+#: In a metadata file's schema: how many of its images were scaled from 16 bits to 8.
+RESCALED = "laion_dask.rescaled_16_bit"
+
 _ARROW = {
     "string": pa.string(),
     "int64": pa.int64(),
@@ -114,7 +117,10 @@ def metadata_table(kept: list[Sample], columns: list[list[str]], scores: dict) -
         else:
             values = [_value(sample.fields.get(name), type_) for sample in kept]
         arrays.append(pa.array(values, _ARROW[type_]))
-    return pa.table(arrays, schema=pa.schema([(name, _ARROW[type_]) for name, type_ in columns]))
+    rescaled = sum(sample.rescaled for sample in kept)
+    noted = {RESCALED: str(rescaled)} if rescaled else None
+    fields = [(name, _ARROW[type_]) for name, type_ in columns]
+    return pa.table(arrays, schema=pa.schema(fields, metadata=noted))
 
 
 def rejects_table(rejected: list[Sample]) -> pa.Table:

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from laion_dask.errors import ExportError
 from laion_dask.io.atomic_file import PARTIAL, committed, json_bytes, sweep
+from laion_dask.io.embed_columns import RESCALED
 
 MANIFEST = "embed.json"
 PLAN = ".embed_plan.json"
@@ -39,7 +40,7 @@ _IDENTITY = {
 }
 
 #: As above, but of no matter to a run that is whole: nothing will be added to it.
-_SAME_BYTES = {"batch_size": "another batch_size"}
+_SAME_BYTES = {"batch_size": "another batch_size", "format": "another version of embed"}
 
 #: Seconds after which a file under a temporary name is no run's any more.
 _ABANDONED_S = 3600
@@ -168,7 +169,8 @@ class EmbedFolder:
             for number, source in enumerate(plan["sources"])
         ]
         counts = {n: sum(shard[n] for shard in shards) for n in ("read", "kept", "rejected")}
-        manifest = {**plan, "counts": counts, "shards": shards}
+        rescaled = sum(self._rescaled(number) for number in range(len(shards)))
+        manifest = {**plan, "counts": counts, "rescaled_16_bit": rescaled, "shards": shards}
         with committed(self.path / MANIFEST) as file:
             file.write(json_bytes(manifest))
         (self.path / PLAN).unlink(missing_ok=True)
@@ -186,6 +188,10 @@ class EmbedFolder:
                         "Remove both files and run embed again."
                     )
         return {"read": kept + rejected, "kept": kept, "rejected": rejected}
+
+    def _rescaled(self, number: int) -> int:
+        noted = pq.read_schema(self.file("metadata", number)).metadata or {}
+        return int(noted.get(RESCALED.encode(), 0))
 
 
 def _n_rows(path: Path) -> int:

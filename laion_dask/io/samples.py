@@ -46,6 +46,8 @@ class Sample:
         The sample's JSON.
     reason : str or None
         Why the sample is rejected; ``None`` for a good one.
+    rescaled : bool
+        Whether its pixels of 16 bits were scaled to 8, which open_clip's own loading does not do.
     """
 
     key: str
@@ -54,6 +56,7 @@ class Sample:
     caption: str | None = None
     fields: dict = field(default_factory=dict)
     reason: str | None = None
+    rescaled: bool = False
 
 
 def group(

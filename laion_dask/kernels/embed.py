@@ -11,6 +11,7 @@ import numpy as np
 from laion_dask.errors import ImageError
 from laion_dask.kernels.lanes import in_order
 from laion_dask.kernels.score import unit
+from laion_dask.models.pictures import SCALED_FROM
 
 #: Bytes of undecoded images that one batch holds before it is closed early.
 MAX_BATCH_BYTES = 64 * 2**20
@@ -119,6 +120,7 @@ def embed_batch(batch: list, encoder, texts: bool, heads: Sequence = ()) -> Embe
         if sample.reason is None:
             try:
                 picture = encoder.decode(data or b"")
+                sample.rescaled = SCALED_FROM in getattr(picture, "info", ())
                 prepared.append([encoder.prepare(picture), *(h.prepare(picture) for h in heads)])
             except ImageError as error:
                 sample.reason = str(error)

@@ -188,8 +188,9 @@ class ClipModel:
 
         Parameters
         ----------
-        images : PIL.Image.Image, path, bytes, or a list of these
-            Bytes are those of a JPEG, PNG, WEBP or GIF file.
+        images : PIL.Image.Image, path, bytes, binary file, array of pixels, or a list of these
+            Files are JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; pixels are (height, width) or
+            (height, width, 3 or 4) uint8. Each is prepared as open_clip prepares it.
 
         Raises
         ------

@@ -75,14 +75,14 @@ class LoadedClip:
         return float(self._model.logit_scale.exp())
 
     def decode(self, data: bytes) -> Image.Image:
-        """The picture in an image file.
+        """The picture in an image file, in its own mode.
 
         Raises
         ------
         ImageError
             When the bytes cannot be decoded within the limits.
         """
-        return pictures.decode(data)
+        return pictures.read_picture(data)
 
     def prepare(self, picture: Image.Image) -> np.ndarray:
         """A picture as ``images`` takes it, (height, width, 3) uint8 of the model's size."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import os
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from laion_dask.errors import ImageError
 
@@ -25,36 +28,50 @@ MAX_PIXELS = 89_000_000
 MAX_ASPECT = 200
 
 #: Pillow's names of the formats that are decoded; every other decoder stays switched off.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+
+#: Modes of 16 bits a pixel: 0 is black, 65,535 white.
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+
+#: The key under which ``Image.info`` holds the mode of a picture that was scaled to 8 bits.
+SCALED_FROM = "scaled_from"
+
+#: Modes whose range is in no standard: what is white in them cannot be told.
+_NO_RANGE = ("I", "F")
 
 
 def decode(data: bytes) -> Image.Image:
-    """The picture in an image file, as RGB. Eager.
+    """The picture in an image file as RGB, 8 bits a channel. Eager.
 
-    The first frame of an animation; transparency is dropped, and EXIF rotation is not applied,
-    as in the published CLIP pipelines. Those resize first and convert to RGB afterwards, which is
-    the same for files that are RGB or grey; pictures with a palette or with transparency are RGB
-    here before they are resized, and their embeddings differ a little. Over four photographs and
-    ViT-B-32 with random weights, the lowest cosine was 0.9993 with a palette of 256 colours and
-    0.9978 with a coarse random alpha channel.
+    As `read_picture`, and then `as_rgb`.
+    """
+    return as_rgb(read_picture(data))
+
+
+def read_picture(data: bytes) -> Image.Image:
+    """The picture in an image file, in the file's own mode. Eager.
+
+    The first frame of an animation. EXIF rotation is not applied, as in the published CLIP
+    pipelines. Grey of 16 bits is scaled to 8 (``L``): open_clip clips it, which makes nearly every
+    pixel white. Grey of 32 bits and floating point has no defined range and is refused.
 
     Every failure of the decoder is an ``ImageError`` whose text is the same for the same bytes.
 
     Parameters
     ----------
     data : bytes
-        A JPEG, PNG, WEBP or GIF file.
+        A JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF file; AVIF where Pillow was built with it.
 
     Returns
     -------
     PIL.Image.Image
-        Mode RGB, 8 bits.
+        8 bits a channel, or 1 bit. `as_rgb` makes it RGB.
 
     Raises
     ------
     ImageError
         When the bytes are no such file, are damaged, or break ``MAX_IMAGE_BYTES``,
-        ``MAX_PIXELS`` or ``MAX_ASPECT``.
+        ``MAX_PIXELS`` or ``MAX_ASPECT``; when its mode has no defined range.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -63,21 +80,72 @@ def decode(data: bytes) -> Image.Image:
     if len(data) > MAX_IMAGE_BYTES:
         raise ImageError(f"image file of {len(data)} bytes, over the limit of {MAX_IMAGE_BYTES}")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        with Image.open(io.BytesIO(data), formats=_formats()) as picture:
             _check_size(*picture.size)
-            if picture.mode == "P":  # palettes with transparency warn on the direct way
-                return picture.convert("RGBA").convert("RGB")
-            return picture.convert("RGB")
+            picture.load()
+            return with_range(picture)
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"not an image of a known format ({', '.join(FORMATS)})") from None
+        raise ImageError(f"not an image of a known format ({', '.join(_formats())})") from None
     except Exception as error:  # decoders raise anything from SyntaxError to struct.error
         raise ImageError(f"image cannot be decoded: {_stable(error)}") from error
 
 
-def as_picture(image: Image.Image | str | os.PathLike | bytes) -> Image.Image:
-    """A Pillow picture from one, from the path of an image file, or from its bytes. Eager.
+@cache
+def _formats() -> tuple[str, ...]:
+    """The formats that this Pillow has; asked for another, it fails and warns."""
+    from PIL import Image, features
+
+    Image.init()
+    missing = {"AVIF"} if not features.check("avif") else set()
+    return tuple(name for name in FORMATS if name in Image.OPEN and name not in missing)
+
+
+def with_range(picture: Image.Image) -> Image.Image:
+    """A picture whose pixels have a defined range: itself, or its 16 bits scaled to 8. Eager.
+
+    Raises
+    ------
+    ImageError
+        For 32 bits and floating point.
+    """
+    if picture.mode in _NO_RANGE:
+        raise ImageError(
+            f"image of mode {picture.mode}, 32 bits a pixel: which values are black and white is "
+            "not defined. Convert it to 8 or 16 bits"
+        )
+    if picture.mode in _SIXTEEN_BITS:
+        from PIL import Image
+
+        grey = np.asarray(picture).astype(np.uint32)
+        scaled = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
+        scaled.info[SCALED_FROM] = picture.mode
+        return scaled
+    return picture.convert("LA") if picture.mode == "La" else picture
+
+
+def as_rgb(picture: Image.Image) -> Image.Image:
+    """A picture in mode RGB, as open_clip converts it: transparency is dropped. Eager.
+
+    Raises
+    ------
+    ImageError
+        As `with_range`.
+    """
+    picture = with_range(picture)
+    if picture.mode == "P":  # palettes with transparency warn on the direct way
+        return picture.convert("RGBA").convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def as_picture(image) -> Image.Image:
+    """A Pillow picture from one, from a path, bytes or open file, or from pixels. Eager.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image, path, bytes, binary file, or array
+        Arrays are pixels, (height, width) or (height, width, 3 or 4) uint8.
 
     Raises
     ------
@@ -85,19 +153,48 @@ def as_picture(image: Image.Image | str | os.PathLike | bytes) -> Image.Image:
         When it is none of these, or cannot be read; the message names the path.
     """
     if hasattr(image, "convert"):
-        return image
+        return with_range(image)
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return decode(bytes(image))
+        return read_picture(bytes(image))
+    if is_pixels(image):
+        from PIL import Image
+
+        return Image.fromarray(np.ascontiguousarray(image))
+    if hasattr(image, "read"):
+        return read_picture(_read(image))
     if not isinstance(image, (str, os.PathLike)):
         raise ImageError(
-            f"An image is {type(image).__name__}. Expected a Pillow picture, a path or bytes."
+            f"An image is {type(image).__name__}. Expected a Pillow picture, a path, bytes, a file "
+            "opened for reading bytes, or an array of pixels, (height, width, 3) uint8."
         )
     try:
         if os.path.getsize(image) > MAX_IMAGE_BYTES:
             raise ImageError(f"over the limit of {MAX_IMAGE_BYTES} bytes")
-        return decode(Path(image).read_bytes())
+        return read_picture(Path(image).read_bytes())
     except (OSError, ImageError) as error:
         raise ImageError(f"{os.fspath(image)} cannot be read: {error}") from error
+
+
+def is_pixels(thing) -> bool:
+    """Whether something is an array of pixels: (height, width) or (height, width, 3 or 4) uint8."""
+    if not isinstance(thing, np.ndarray) or thing.dtype != np.uint8 or not thing.size:
+        return False
+    return thing.ndim == 2 or (thing.ndim == 3 and thing.shape[2] in (3, 4))
+
+
+def _read(file) -> bytes:
+    """All bytes of an open file, from where it stands; of one at its end, from its beginning."""
+    name = getattr(file, "name", type(file).__name__)
+    try:
+        data = file.read(MAX_IMAGE_BYTES + 1)
+        if not data and file.seekable():
+            file.seek(0)
+            data = file.read(MAX_IMAGE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name} cannot be read: {error}") from error
+    if not isinstance(data, bytes):
+        raise ImageError(f"{name} is opened as text. Open it for reading bytes, with mode 'rb'.")
+    return data
 
 
 def _check_size(width: int, height: int) -> None:

@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from laion_dask.models.pictures import as_rgb, with_range
+
 if TYPE_CHECKING:
     import torch
     from PIL import Image
+
+#: Modes whose bands are filtered; others take the nearest pixel, or are rare.
+_RESAMPLED = ("RGB", "L", "RGBA", "LA", "CMYK", "YCbCr", "RGBX")
 
 
 class Preprocess:
@@ -32,7 +37,8 @@ class Preprocess:
         names = [type(step).__name__ for step in steps]
         if not isinstance(normalize, Normalize) or names[-1:] != ["MaybeToTensor"]:
             raise ValueError(f"unknown preprocessing: {names}")
-        self._steps = steps[:-1]
+        # The step to RGB is our own: open_clip's warns of palettes with transparency.
+        self._steps = [step for step in steps[:-1] if type(step).__name__ != "MaybeConvertMode"]
         self._crop = _shortest_and_centre(self._steps)
         self._mean, self._std = list(normalize.mean), list(normalize.std)
 
@@ -43,14 +49,17 @@ class Preprocess:
         is computed: the same filter at the same places, without what would be cut away. Pillow
         filters rows first or columns first, whichever is less work, and rounds between the two;
         where that choice falls differently, a pixel can differ by a few of its 255 steps.
+
+        As in open_clip, a picture is resized in its own mode and becomes RGB afterwards: colours
+        under transparent pixels do not bleed, and palettes and single bits take the nearest pixel.
         """
-        picture = picture if picture.mode == "RGB" else picture.convert("RGB")
-        if self._crop is not None:
+        picture = with_range(picture)
+        if self._crop is not None and picture.mode in _RESAMPLED:
             picture = _resized_centre(picture, *self._crop)
         else:
             for step in self._steps:
                 picture = step(picture)
-        return np.asarray(picture)
+        return np.asarray(as_rgb(picture))
 
     def numbers(self, pixels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """A batch of pixels, (n, height, width, 3) uint8, as (n, 3, height, width) of a dtype.
@@ -76,7 +85,7 @@ def _shortest_and_centre(steps: list) -> tuple | None:
     from torchvision.transforms import CenterCrop, Resize
     from torchvision.transforms.functional import pil_modes_mapping
 
-    if len(steps) != 3 or type(steps[0]) is not Resize or type(steps[1]) is not CenterCrop:
+    if len(steps) != 2 or type(steps[0]) is not Resize or type(steps[1]) is not CenterCrop:
         return None
     resize, crop = steps[0], tuple(steps[1].size)
     side = resize.size[0] if isinstance(resize.size, (list, tuple)) else resize.size

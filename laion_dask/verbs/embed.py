@@ -41,6 +41,8 @@ class EmbedResult:
     n_shards : int
     n_read, n_kept, n_rejected : int
         Samples; read is the sum of kept and rejected.
+    n_rescaled : int
+        Kept images whose grey of 16 bits was scaled to 8, where open_clip's own loading clips it.
     has_texts : bool
         Whether captions were there and embedded.
     """
@@ -51,6 +53,7 @@ class EmbedResult:
     n_kept: int
     n_rejected: int
     has_texts: bool
+    n_rescaled: int = 0
 
     @property
     def img_emb(self) -> Path:
@@ -78,8 +81,9 @@ class EmbedResult:
         return self.out / MANIFEST
 
     def __str__(self) -> str:
+        scaled = f" ({self.n_rescaled:,} scaled from 16 bits)" if self.n_rescaled else ""
         return (
-            f"{self.n_read:,} read = {self.n_kept:,} kept + {self.n_rejected:,} rejected, "
+            f"{self.n_read:,} read = {self.n_kept:,} kept{scaled} + {self.n_rejected:,} rejected, "
             f"in {self.n_shards} shards, into {self.out}"
         )
 
@@ -121,12 +125,13 @@ def embed(
     Parameters
     ----------
     source : str, path, or list of them
-        Webdataset tars or Parquet files with image bytes (names, a pattern, a folder of them,
-        fsspec addresses), or one folder of JPEG, PNG, WEBP and GIF files. A caption comes from
-        ``key.txt``, else from ``caption``, ``TEXT`` or ``text`` of ``key.json``, whose fields
-        become columns. In Parquet it comes from the column of one of these names; every other
-        column without bytes becomes one, and the key is that of ``key`` or ``__key__``, else the
-        row's number.
+        Webdataset tars, Parquet files with image bytes, or images (JPEG, PNG, WebP, GIF, BMP,
+        TIFF, AVIF): names, patterns, folders, and for tars and Parquet fsspec addresses. A caption
+        comes from ``key.txt``, else from ``caption``, ``TEXT`` or ``text`` of ``key.json``, whose
+        fields become columns. In Parquet it comes from the column of one of these names; every
+        other column without bytes becomes one, and the key is that of ``key`` or ``__key__``, else
+        the row's number. Text that is neither UTF-8 nor UTF-16 is treated as
+        ``set_options(invalid_text=…)`` says.
     model : ClipModel or str
         Its weights must be on every worker.
     out : path
@@ -200,9 +205,10 @@ def embed(
         )
     finally:
         folder.sweep()
-    counts = folder.finish(plan)["counts"]
-    found = {f"n_{name}": n for name, n in counts.items()}
-    return EmbedResult(Path(out), len(shards), **found, has_texts=texts)
+    manifest = folder.finish(plan)
+    found = {f"n_{name}": n for name, n in manifest["counts"].items()}
+    rescaled = manifest["rescaled_16_bit"]
+    return EmbedResult(Path(out), len(shards), **found, has_texts=texts, n_rescaled=rescaled)
 
 
 def _listed(given) -> list:
@@ -231,7 +237,7 @@ def _plan(model: ClipModel, precision: str, heads, score, shards: list, surveys:
         for shard, survey in zip(shards, surveys, strict=True)
     ]
     return {
-        "format": "laion_dask embed 1",
+        "format": "laion_dask embed 2",
         "model": model.recipe(),
         "precision": precision,
         "heads": [head.recipe() for head in heads],

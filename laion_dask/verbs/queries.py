@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from laion_dask.errors import EmbeddingsError, OptionError, must_be
+from laion_dask.errors import (
+    EmbeddingsError,
+    OptionError,
+    QueryWarning,
+    must_be,
+    warn_caller,
+)
 from laion_dask.io.embeddings import Embeddings
 from laion_dask.kernels.score import unit
 from laion_dask.models import ClipModel, check_same_space
+from laion_dask.models.pictures import is_pixels
+
+#: Characters of the longest path that a system takes; a longer text names no file.
+_LONGEST_PATH = 4096
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,8 @@ def mix(parts: Mapping) -> Mix:
     Parameters
     ----------
     parts : mapping
-        Texts, paths or bytes of pictures, or rows as (shard, row), each with its weight.
+        Texts, paths or bytes of pictures, Pillow pictures, or rows as (shard, row), each with its
+        weight.
 
     Raises
     ------
@@ -84,8 +96,12 @@ def as_vectors(query, embeddings: Embeddings) -> np.ndarray:
     kind = getattr(getattr(query, "dtype", None), "kind", None)
     if kind in ("O", "U", "T") and query.ndim == 1:  # a column or an array of texts
         query = list(query)
+    if isinstance(query, np.ndarray) and query.ndim == 4 and query.dtype == np.uint8:  # pictures
+        query = list(query)
     if isinstance(query, (list, tuple)) and any(_is_one_thing(each) for each in query):
         if all(isinstance(each, str) for each in query):
+            for text in query:
+                _check_text(text)
             return as_units(embeddings.model.text(query), embeddings)
         if all(_is_picture(each) for each in query):
             return as_units(embeddings.model.image(list(query)), embeddings)
@@ -104,8 +120,9 @@ def as_units(query, embeddings: Embeddings, *, many: bool = True) -> np.ndarray:
             check_same_space(embeddings.model, model, "The embeddings and the query")
     dim = embeddings.dim
     expected = f"expected ({dim},)" + (f" or (m, {dim})" if many else "")
-    expected += f" numbers, as {embeddings.model.name} makes them; a text, a picture's path or "
-    expected += "bytes, a row as the tuple (shard, row), a list of these, or ld.mix({...}) of them."
+    expected += f" numbers, as {embeddings.model.name} makes them; a text, a picture (its path, "
+    expected += "bytes, open file or pixels), a row as the tuple (shard, row), a list of these, or "
+    expected += "ld.mix({...}) of them."
     try:
         vectors = np.asarray(_plain(query))
     except (ValueError, RuntimeError, TypeError) as error:  # such as lists of different lengths
@@ -138,7 +155,22 @@ def _plain(query):
 
 def _is_picture(thing) -> bool:
     picture = hasattr(thing, "convert") and hasattr(thing, "size")
-    return picture or isinstance(thing, (os.PathLike, bytes, bytearray, memoryview))
+    file = hasattr(thing, "read") and hasattr(thing, "seek")
+    named = isinstance(thing, (os.PathLike, bytes, bytearray, memoryview))
+    pixels = is_pixels(thing) and thing.ndim == 3  # of two axes it may be vectors
+    return picture or file or named or pixels
+
+
+def _check_text(text: str) -> None:
+    """Warn of a text that reads as the place of a picture, since it is searched as a text."""
+    if re.match(r"(https?|s3|gs|hf|data):", text):
+        what = "It reads as an address, which is not fetched; give the picture's bytes"
+    elif len(text) < _LONGEST_PATH and "\0" not in text and os.path.isfile(text):
+        what = "A file has that name; for the picture in it give pathlib.Path(...)"
+    else:
+        return
+    shown = text if len(text) <= 80 else text[:80] + "…"
+    warn_caller(f"{shown!r} is searched as a text. {what}.", QueryWarning)
 
 
 def _is_row(thing) -> bool:
@@ -154,6 +186,7 @@ def _is_one_thing(thing) -> bool:
 def _vector(thing, embeddings: Embeddings) -> np.ndarray:
     """The vector of a text, a picture, a row or a mixture, (dim,)."""
     if isinstance(thing, str):
+        _check_text(thing)
         return embeddings.model.text(thing)
     if isinstance(thing, Mix):
         parts = [(as_vectors(part, embeddings)[0], weight) for part, weight in thing.parts]

@@ -79,7 +79,8 @@ def search(
     embeddings : Embeddings
         Of the frame's rows.
     query
-        One: a text, a picture (Pillow's, its path as a ``Path``, or its bytes), a row as (shard,
+        One: a text, a picture (Pillow's, its path as a ``Path``, its
+        bytes, an open file, or its pixels as an array (height, width, 3) uint8), a row as (shard,
         row), a vector (dim,), or a weighted sum of them, see `mix`. Many: a list of these, or
         (m, dim). A str is always a text.
     k : int

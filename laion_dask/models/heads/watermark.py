@@ -15,7 +15,7 @@ from laion_dask.memory import in_blocks
 from laion_dask.models import weights as weight_files
 from laion_dask.models.heads.base import Head
 from laion_dask.models.heads.from_file import FromFile
-from laion_dask.models.pictures import as_picture
+from laion_dask.models.pictures import as_picture, as_rgb
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -110,8 +110,7 @@ class WatermarkHead(FromFile, Head):
         """
         from PIL import Image
 
-        picture = picture if picture.mode == "RGB" else picture.convert("RGB")
-        return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+        return np.asarray(as_rgb(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
     def of_prepared(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
         """The probabilities of prepared pictures, (n,) float32; one forward pass."""
