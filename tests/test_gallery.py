@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from small_clip import write_tar
 
 import laion_dask as ld
-from laion_dask.errors import ColumnError
+from laion_dask.errors import ColumnError, ImageError
 from laion_dask.explore.page import text as plain
 
 
@@ -88,3 +89,64 @@ def test_a_wrong_column_names_the_nearest():
         ld.gallery(_rows(punsafe=[0.0]), Pictures(), facts=["punsave"])
     with pytest.raises(ColumnError, match="key"):
         ld.gallery(_rows().drop(columns="key"), Pictures())
+
+
+def test_rows_without_pictures_are_cards_that_say_how_to_get_them():
+    hostile = "https://a.example/<script>alert(1)</script>"
+    rows = pd.DataFrame({"url": [hostile, None], "text": ["<b>a caption</b>", None]})
+    page = ld.gallery(rows).html
+    assert page.count("<figure>") == 2 and "ld-pic'" not in page and "<img" not in page
+    assert "&lt;b&gt;a caption&lt;/b&gt;" in page and "https://a.example/&lt;script&gt;" in page
+    assert "<script" not in page and "href" not in page and "<i>none</i>" in page
+    assert "img2dataset" in page and "ld.open_images" in page
+    with pytest.raises(ColumnError):
+        ld.gallery(rows, facts=["punsafe"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        ({}, "blurred: no column punsafe"),
+        ({"punsafe": [float("nan")]}, "blurred: punsafe is missing"),
+        ({"punsafe": [0.97]}, "blurred: punsafe is 0.97"),
+        ({"punsafe": ["<b>UNLIKELY</b>"]}, "blurred: punsafe is no number"),
+    ],
+)
+def test_a_blurred_picture_says_why(columns, why):
+    page = ld.gallery(_rows(**columns), Pictures()).html
+    assert why in page and ("ld.heads.nsfw" in page) == (not columns)
+    assert _contrast(page)[0] < 40
+    assert "blurred" not in ld.gallery(_rows(**columns), Pictures(), reveal=True).html
+
+
+def test_a_row_without_its_picture_has_its_address_and_no_other_picture():
+    rows = pd.DataFrame({"key": ["none", None], "text": "x", "url": ["//a", "//b"], "punsafe": 0.0})
+    page = ld.gallery(rows, Pictures()).html
+    assert page.count("no image") == 2 and "//a" in page and "//b" in page
+    assert "None of these rows has an image" in page
+
+
+def test_the_unsafe_picture_of_a_twin_is_not_shown(tmp_path):
+    for name, color in {"train": "red", "val": "blue"}.items():
+        (tmp_path / name).mkdir()
+        sink = io.BytesIO()
+        Image.new("RGB", (32, 32), color).save(sink, "PNG")
+        write_tar(tmp_path / name / "00000.tar", {"0.png": sink.getvalue()})
+    paths = ["val/00000.tar/0.png", "train/00000.tar/0.png"]
+    rows = pd.DataFrame({"image_path": paths, "text": "x", "punsafe": [0.01, 0.97]})
+    images = ld.open_images(tmp_path)
+    shown = re.findall(r"base64,([^']+)'", ld.gallery(rows, images).html)
+    first, second = (Image.open(io.BytesIO(base64.b64decode(each))) for each in shown)
+    assert first.getpixel((16, 16))[2] > 200 > second.getpixel((16, 16))[2]
+    with pytest.raises(ImageError, match="2 images"):
+        ld.gallery(rows.assign(image_path="00000.tar/0.png"), images)
+
+
+def test_sources_without_pictures_are_refused(tmp_path):
+    rows = pd.DataFrame({"url": ["a"], "text": ["b"]})
+    rows.to_parquet(tmp_path / "metadata_0.parquet")
+    with pytest.raises(ImageError, match="no column of image bytes"):
+        ld.open_images(tmp_path)
+    write_tar(tmp_path / "a.tar", {"0.txt": b"x"})
+    with pytest.raises(ImageError, match=r"first a\.tar, and no image"):
+        ld.open_images(tmp_path)

@@ -23,15 +23,22 @@ CAPTION = 120
 #: A picture is shown clear only when its score is known and below this (LAION's own threshold).
 UNSAFE = 0.5
 
+#: Longest address on the page, in characters.
+_ADDRESS = 160
+
 _STYLE = """
 .ld-gallery{display:flex;flex-wrap:wrap;gap:12px;font:13px/1.35 system-ui,sans-serif}
-.ld-gallery figure{width:160px;margin:0;padding:8px;border:1px solid #d8dde3;border-radius:8px;
-background:#fff;color:#1f2933}
+.ld-gallery figure{box-sizing:border-box;width:162px;margin:0;padding:8px;border-radius:8px;
+border:1px solid var(--jp-border-color2,#d8dde3);background:var(--jp-layout-color1,#fff);
+color:var(--jp-content-font-color1,#1f2933)}
 .ld-gallery .ld-pic{width:144px;height:144px;display:flex;align-items:center;
-justify-content:center;background:#f1f4f7;border-radius:4px;color:#66727f;text-align:center}
-.ld-gallery img{max-width:144px;max-height:144px;border-radius:4px}
-.ld-gallery figcaption{margin-top:6px;overflow-wrap:anywhere}
-.ld-gallery .ld-facts{color:#52606d;font-variant-numeric:tabular-nums}
+justify-content:center;background:var(--jp-layout-color2,#f1f4f7);border-radius:4px;
+color:var(--jp-content-font-color2,#52606d);text-align:center}
+.ld-gallery img{display:block;margin:0;max-width:144px;max-height:144px;border-radius:4px}
+.ld-gallery figcaption{margin:6px 0 0;text-align:start;overflow-wrap:anywhere}
+.ld-gallery .ld-facts,.ld-gallery .ld-note{color:var(--jp-content-font-color2,#52606d);
+font-variant-numeric:tabular-nums}
+.ld-gallery .ld-note{flex-basis:100%;margin:0}
 """
 
 
@@ -50,25 +57,27 @@ class Gallery:
 
 def gallery(
     rows: pd.DataFrame,
-    images: Images,
+    images: Images | None = None,
     *,
     n: int = 24,
     facts: Sequence[str] = (),
     safety: str = "punsafe",
     reveal: bool = False,
 ) -> Gallery:
-    """The first rows of a computed frame as pictures. Eager.
+    """The first rows of a computed frame as pictures, or as cards of text. Eager.
 
-    Nothing is fetched: pictures come from local archives or folders. A picture whose safety score
-    is missing, unknown or at least 0.5 is blurred before it enters the page, so that the page does
-    not hold it. Captions stay text, whatever they say.
+    Nothing is fetched: pictures come from archives, Parquet files or folders. A picture whose
+    safety score is missing, unknown or at least 0.5 is blurred before it enters the page, so that
+    the page does not hold it; its card says why. A card without a picture has the row's ``url``.
+    Captions and addresses stay text, whatever they say.
 
     Parameters
     ----------
     rows : pandas.DataFrame, or cuDF's
-        With ``key`` or ``image_path``; ``text`` becomes the caption.
-    images : Images
-        From `open_images`.
+        With ``key`` or ``image_path`` where images are given; ``text``, ``caption`` or ``TEXT``
+        becomes the caption.
+    images : Images, optional
+        From `open_images`. Without them each row is a card of its caption and ``url``.
     n : int
         How many, from the top.
     facts : sequence of str
@@ -81,33 +90,85 @@ def gallery(
     Raises
     ------
     ColumnError
-        When there is neither ``key`` nor ``image_path``, or a fact is no column.
+        When images are given and there is neither ``key`` nor ``image_path``, or a fact is no
+        column.
+    ImageError
+        When a key or path stands for several images.
     """
     rows = to_pandas(rows.head(n))
     name = next((c for c in ("image_path", "key") if c in rows.columns), None)
-    wanted = [*facts, *([] if name else ["key"])]
+    wanted = [*facts, *([] if name or images is None else ["key"])]
     missing = next((f for f in wanted if f not in rows.columns), None)
     if missing is not None:
         raise ColumnError(
             f"The gallery asks for a column {missing!r}.{did_you_mean(missing, rows.columns)}"
         )
+    data = [None] * len(rows) if images is None else _read(images, rows[name])
     figures = [
-        _figure(row, data, facts, reveal or _is_safe(row.get(safety)))
-        for (_, row), data in zip(rows.iterrows(), images.read(rows[name].astype(str)), strict=True)
+        _figure(row, file, facts, None if reveal else _doubt(row, safety), images is not None)
+        for (_, row), file in zip(rows.iterrows(), data, strict=True)
     ]
-    return Gallery(f"<style>{_STYLE}</style><div class='ld-gallery'>{''.join(figures)}</div>")
+    note = _note(rows, images, data, None if reveal else safety)
+    parts = "".join([note, *figures])
+    return Gallery(f"<style>{_STYLE}</style><div class='ld-gallery'>{parts}</div>")
 
 
-def _is_safe(score) -> bool:
-    return score is not None and bool(pd.notna(score)) and float(score) < UNSAFE
+def _read(images: Images, names: pd.Series) -> list[bytes | None]:
+    """The image of each row; None for a row without a name."""
+    known = names.notna()
+    files = iter(images.read(names[known].astype(str)))
+    return [next(files) if there else None for there in known]
 
 
-def _figure(row: pd.Series, data: bytes | None, facts: Sequence[str], clear: bool) -> str:
+def _note(rows: pd.DataFrame, images, data: list, safety: str | None) -> str:
+    """What the whole page lacks, and how to get it."""
+    if images is None:
+        said = (
+            "No pictures were given. Where you have them: ld.gallery(rows, "
+            "ld.open_images('folder')). Else fetch the urls of these rows with img2dataset, and "
+            "open what it writes."
+        )
+    elif len(rows) and not any(data):
+        said = f"None of these rows has an image in {images!r}. Open the source that they are of."
+    elif safety is not None and safety not in rows.columns and any(data):
+        said = (
+            f"Every picture is blurred, since the rows have no column {safety!r}. Score them with "
+            "the head ld.heads.nsfw, name another column with safety=, or show all with "
+            "reveal=True."
+        )
+    else:
+        return ""
+    return f"<p class='ld-note'>{text(said)}</p>"
+
+
+def _doubt(row: pd.Series, safety: str) -> str | None:
+    """Why a row is not known to be safe, or None."""
+    if safety not in row.index:
+        return f"no column {safety}"
+    score = row[safety]
+    if pd.isna(score):
+        return f"{safety} is missing"
+    try:
+        score = float(score)
+    except (TypeError, ValueError):
+        return f"{safety} is no number"
+    return None if score < UNSAFE else f"{safety} is {score:.3g}"
+
+
+def _figure(
+    row: pd.Series, data: bytes | None, facts: Sequence[str], doubt: str | None, pictured: bool
+) -> str:
     shown = "".join(f"<div class='ld-facts'>{_fact(f, row[f])}</div>" for f in facts)
-    caption = text(row.get("text"), CAPTION)
+    caption = next((row[c] for c in ("text", "caption", "TEXT") if c in row.index), None)
+    picture = _picture(data, doubt)
+    blurred = doubt is not None and picture.startswith("<img")
+    why = f"<div class='ld-facts'>blurred: {text(doubt)}</div>" if blurred else ""
+    if data is None and (url := row.get("url", row.get("URL"))) is not None:
+        shown += f"<div class='ld-facts'><bdi>{text(url, _ADDRESS)}</bdi></div>"
+    above = f"<div class='ld-pic'>{picture}</div>" if pictured else ""
     return (
-        f"<figure><div class='ld-pic'>{_picture(data, clear)}</div>"
-        f"<figcaption><bdi dir='auto'>{caption}</bdi>{shown}</figcaption></figure>"
+        f"<figure>{above}<figcaption><bdi dir='auto'>{text(caption, CAPTION)}</bdi>{why}{shown}"
+        "</figcaption></figure>"
     )
 
 
@@ -117,7 +178,7 @@ def _fact(name: str, value) -> str:
     return f"{html.escape(name)} {text(value, 40)}"
 
 
-def _picture(data: bytes | None, clear: bool) -> str:
+def _picture(data: bytes | None, doubt: str | None) -> str:
     if data is None:
         return "no image"
     try:
@@ -125,11 +186,11 @@ def _picture(data: bytes | None, clear: bool) -> str:
     except ImageError:
         return "not readable"
     picture.thumbnail((SIDE, SIDE))
-    if not clear:
+    if doubt is not None:
         small = picture.resize((max(1, picture.width // 24), max(1, picture.height // 24)))
         picture = small.resize(picture.size)
     sink = io.BytesIO()
     picture.save(sink, "JPEG", quality=85)
-    title = "" if clear else " title='blurred: not known to be safe'"
+    title = "" if doubt is None else " title='blurred: not known to be safe'"
     encoded = base64.b64encode(sink.getvalue()).decode()
     return f"<img alt=''{title} src='data:image/jpeg;base64,{encoded}'>"

@@ -101,6 +101,9 @@ class Shard(Protocol):
     def survey(self) -> Survey:
         """A first look, which reads no image."""
 
+    def holds_images(self) -> bool:
+        """Whether there is an image, as names and columns say; reads no more than it must."""
+
     def index(self) -> ImageIndex:
         """Where each image lies, for ``fetch``."""
 
@@ -148,6 +151,11 @@ class TarShard:
         survey.listing_sha256 = listing.sha256()
         return survey
 
+    def holds_images(self) -> bool:
+        """Whether a member is an image; headers are read up to the first."""
+        with open_members(self.path) as members:
+            return any(member.is_image for member in members)
+
     def index(self) -> ImageIndex:
         """Offset and bytes of each image; headers are read, no image."""
         return image_offsets(self.path)
@@ -192,6 +200,10 @@ class FolderShard:
             survey.add(sample)
         survey.listing_sha256 = listing.sha256()
         return survey
+
+    def holds_images(self) -> bool:
+        """Whether a file is an image by its name."""
+        return any(Member(name, 0, None, in_folder=True).is_image for name in self.files)
 
     def index(self) -> ImageIndex:
         """The file of each image. Images of one stem share it; it means the first of them."""

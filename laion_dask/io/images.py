@@ -11,7 +11,7 @@ from laion_dask.errors import ImageError, OptionError, must_be
 from laion_dask.io.image_files import SourceFiles, find_files
 from laion_dask.io.image_index import ImageIndex
 from laion_dask.io.image_shards import FolderShard, Shard, TarShard
-from laion_dask.io.members import Member
+from laion_dask.io.members import IMAGE_KINDS, Member
 from laion_dask.io.parquet_images import ParquetShard
 from laion_dask.io.paths import natural
 from laion_dask.options import get_option
@@ -196,6 +196,13 @@ def open_images(paths: str | os.PathLike | Iterable, image: str | None = None) -
     Raises
     ------
     ShardNotFoundError, ImageError, OptionError
-        As ``find_shards``, at once.
+        As ``find_shards``, immediately; also where there is no image in any file.
     """
-    return Images(find_shards(paths, image))
+    shards = find_shards(paths, image)
+    if not any(shard.holds_images() for shard in shards):
+        first = shards[0].name
+        raise ImageError(
+            f"{len(shards)} files were found, first {first}, and no image "
+            f"({', '.join(IMAGE_KINDS)}) in any. Name the archives or the folder that hold them."
+        )
+    return Images(shards)

@@ -115,6 +115,11 @@ class ParquetShard:
         survey.listing_sha256 = hashlib.sha256(identity).hexdigest()
         return survey
 
+    def holds_images(self) -> bool:
+        """True, or an error that says which columns there are instead."""
+        self._layout(self._footer().schema)
+        return True
+
     def index(self) -> ImageIndex:
         """The row of each image."""
         footer = self._footer()
