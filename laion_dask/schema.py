@@ -89,6 +89,7 @@ class Dialect:
     ``requires`` must all be there for the dialect to be recognised; ``rename`` leads from the
     file's name to the canonical one. Names are compared exactly. ``carried`` does the same for
     columns that a tool carries over from the set it is run on, where no other column has the name.
+    ``is_derived`` says that such files are what a tool made of another set: of the same rows.
     """
 
     name: str
@@ -96,17 +97,19 @@ class Dialect:
     requires: frozenset[str]
     rename: dict[str, str] = field(hash=False)
     carried: dict[str, str] = field(default_factory=dict, hash=False)
-
-    @property
-    def is_derived(self) -> bool:
-        """Whether such files are what a tool made of another set, of some of the same rows."""
-        return bool(self.carried)
+    is_derived: bool = False
 
 
 def _dialect(
     name: str, about: str, requires: str, carried: dict[str, str] | None = None, **rename: str
 ) -> Dialect:
     return Dialect(name, about, frozenset(requires.split()), rename, carried or {})
+
+
+def _derived(name: str, about: str, requires: str, carried: dict[str, str]) -> Dialect:
+    """The files of a tool, which calls a caption just that."""
+    needed = frozenset(requires.split())
+    return Dialect(name, about, needed, {"caption": "text"}, carried, is_derived=True)
 
 
 _LAION = {
@@ -125,6 +128,7 @@ _CARRIED = {
     "watermark_score": "pwatermark",
     "aesthetic_score_laion_v2": "aesthetic",
     "AESTHETIC_SCORE": "aesthetic",
+    **_LAION,
 }
 
 #: In order: the first whose required columns are all there is the one. Later ones ask for less.
@@ -145,13 +149,11 @@ DIALECTS: tuple[Dialect, ...] = (
         original_height="height",
         clip_b32_similarity_score="similarity",
     ),
-    _dialect(
+    _derived(
         "img2dataset",
         "output of img2dataset: one row a download, with its status",
         "key status error_message",
         _CARRIED,
-        caption="text",
-        **_LAION,
     ),
     _dialect("laion-coco", "LAION-COCO: synthetic captions", "top_caption all_captions", **_LAION),
     _dialect(
@@ -179,27 +181,23 @@ DIALECTS: tuple[Dialect, ...] = (
         "URL TEXT similarity",
         **_LAION,
     ),
-    _dialect("laion-pop", "LAION-POP", "url alt_txt", alt_txt="text"),
+    _dialect("laion-pop", "LAION-POP", "url alt_txt", {"alt_txt": "text"}),
     _dialect(
         "re-laion",
         "Re-LAION-5B with lower-case names",
         "url text similarity hash",
     ),
-    _dialect(
+    _derived(
         "clip-retrieval",
         "metadata beside the embeddings of clip-retrieval",
         "caption url",
         _CARRIED,
-        caption="text",
-        **_LAION,
     ),
-    _dialect(
+    _derived(
         "clip-retrieval",
         "metadata beside the embeddings of clip-retrieval, images from files",
         "caption image_path",
         _CARRIED,
-        caption="text",
-        **_LAION,
     ),
     _dialect("url-text", "a bare list of addresses and captions", "URL TEXT", **_LAION),
     _dialect("plain", "no published dialect: columns keep their names", "", **_LAION),
@@ -298,11 +296,16 @@ def _told_apart(
     columns: Sequence[str], names: dict[str, str], needed: Collection[str] | None
 ) -> dict[str, str]:
     """The names without those of columns that cannot be told apart and are not asked for."""
-    alike: dict[str, list[str]] = {}
+    alike: dict[object, list[str]] = {}
     for name in columns:
         if name in names:
-            alike.setdefault(names[name].lower(), []).append(name)
-    for twins in (twins for twins in alike.values() if len(twins) > 1):
+            new = names[name]
+            for key in (new, (name.lower(), new.lower())):
+                alike.setdefault(key, []).append(name)
+    for twins in alike.values():
+        twins = [name for name in twins if name in names]
+        if len(twins) < 2:
+            continue
         frames = [names[name] for name in twins]
         wanted = frames if needed is None else [new for new in frames if new in needed]
         if len(set(wanted)) < len(wanted) or (wanted and needed is None):

@@ -318,7 +318,7 @@ def test_a_threshold_rounds_as_the_column_does():
     frame = dd.from_pandas(frame, npartitions=2)
     told = ld.statistics(frame, curve("x", thresholds=[0.3, 0.1, 1e300]))
     assert told["threshold"].tolist() == [0.1, 0.3, 1e300]
-    assert told["k"].tolist() == [20, 10, 0] and told["n"].eq(40).all()
+    assert told["k"].tolist() == [20, 10, 10] and told["n"].eq(40).all()
     assert told["undecided"].eq(10).all()
     below = ld.statistics(frame, curve("x", thresholds=[0.3, 0.1], above=False))
     assert below["k"].tolist() == [10, 20]

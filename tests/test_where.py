@@ -23,8 +23,10 @@ from laion_dask.errors import ColumnError, PredicateError
 from laion_dask.io.shards import read_shards
 from laion_dask.kernels.filter import count_unscored, passes
 from laion_dask.kinds import kind_of
+from laion_dask.measures.curve import curve
 from laion_dask.predicate import parse
 from laion_dask.verbs.rows import rows
+from laion_dask.verbs.statistics import statistics
 from laion_dask.verbs.where import where
 
 # --- the language, once more, row by row: three values, True, False and None (unknown) ---------
@@ -480,3 +482,30 @@ def test_a_choice_of_columns_keeps_its_order(write):
     frame = read_shards(write("a.parquet", {"URL": ["u"], "TEXT": ["t"], "WIDTH": [3]}))
     names = list(frame.columns)[::-1]
     assert list(where(frame[names], "width > 0").compute().columns) == names
+
+
+@pytest.mark.only_pandas
+@pytest.mark.parametrize("threshold", [0.3, 0.28, 0.1, 0.7, 1e-50, 1e300])
+def test_a_float32_means_the_same_beside_a_float64(write, tmp_path, threshold):
+    near = float(np.float32(threshold)) if 1e-40 < threshold < 1e38 else 0.5
+    values = [near, min(threshold, 1e30), 0.0, 1.0, np.nextafter(near, 1), np.nextafter(near, -1)]
+    base = {"URL": ["u"] * len(values), "TEXT": ["t"] * len(values)}
+    narrow = write("d/0.parquet", {**base, "similarity": pa.array(values, pa.float32())})
+    wide = write("d/1.parquet", {**base, "similarity": pa.array(values)})
+    frame = read_shards(tmp_path / "d")
+    for op in ("<", "<=", ">", ">=", "==", "!=", "in"):
+        bound = f"({threshold!r}, 2)" if op == "in" else repr(threshold)
+        for test in (f"similarity {op} {bound}", f"not similarity {op} {bound}"):
+            alone = [
+                read_shards(path, where=test).compute(scheduler="sync")["row"].tolist()
+                for path in (narrow, wide)
+            ]
+            beside = frame.laion.where(test).compute(scheduler="sync")
+            masked = frame.map_partitions(lambda part: part).laion.where(test)
+            masked = masked.compute(scheduler="sync")
+            for found in (beside, masked):
+                assert [found[found["shard"] == i]["row"].tolist() for i in (0, 1)] == alone, test
+    cuts = curve("similarity", thresholds=[threshold])
+    paths = (narrow, wide, tmp_path / "d")
+    one, other, both_of = (statistics(read_shards(p), cuts, min_n=0)["k"].iloc[0] for p in paths)
+    assert both_of == one + other

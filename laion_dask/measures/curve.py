@@ -143,10 +143,16 @@ def curve(
 def _passed(part: Part, column: str, thresholds: tuple[float, ...], above: bool) -> np.ndarray:
     """How many thresholds each value is over (or not under), ascending; null or NaN: one more."""
     cuts = np.array(thresholds)
-    if kind_of_arrow(part.table.schema.field(column).type) == "float32":
-        with np.errstate(over="ignore"):
-            cuts = cuts.astype(np.float32).astype(np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        near = cuts.astype(np.float32).astype(np.float64)
+    near = np.where((near == 0) | np.isinf(near), cuts, near)
     values = pc.cast(part.table[column], pa.float64(), safe=False).to_numpy()
+    kind = kind_of_arrow(part.table.schema.field(column).type)
+    if kind == "float32":
+        cuts = near
+    elif kind == "float64":  # a value that was float32 once is at the cut, as in a `where`
+        at = np.minimum(np.searchsorted(near, values), len(near) - 1)
+        values = np.where(near[at] == values, cuts[at], values)
     passed = np.searchsorted(cuts, values, side="left" if above else "right")
     passed[np.isnan(values)] = len(cuts) + 1
     return passed

@@ -115,7 +115,9 @@ class _Masks:
         if isinstance(node, Name):
             return self.frame[node.name]
         if isinstance(node, Constant):
-            return np.float32(node.value) if node.kind == "float32" else node.value
+            # Not Python's float, which NumPy would round to the column's width.
+            width = {"float32": np.float32, "float64": np.float64}.get(node.kind)
+            return width(node.value) if width else node.value
         if isinstance(node, TextValue):
             text = self.value(node.of)
             return lowered(text) if node.op == "lower" else text.str.len()

@@ -182,7 +182,7 @@ class _Parser:
             hint = f" The column is written {self.written(named[0])}, unquoted." if named else ""
             raise self.refuse(node, f"compares two constants. Name a column on one side.{hint}")
         one, two = self.fitted(node, one, two.kind), self.fitted(node, two, one.kind)
-        return Compare(COMPARISONS[type(op)], one, two)
+        return constants.of_either_width(Compare(COMPARISONS[type(op)], one, two))
 
     def among(self, left: ast.expr, right: ast.expr) -> Node:
         if isinstance(right, ast.Name) and self.is_string(left):
@@ -193,7 +193,8 @@ class _Parser:
         values = [self.value(e) for e in right.elts]
         if not all(isinstance(v, Constant) for v in values):
             raise self.refuse(right, "holds something other than constants.")
-        return Among(of, tuple(self.fitted(right, v, of.kind) for v in values))
+        fitted = tuple(self.fitted(right, v, of.kind) for v in values)
+        return Among(of, constants.in_either_width(of, fitted))
 
     def variable(self, node: ast.expr) -> Node:
         of = self.value(node)
