@@ -18,10 +18,14 @@ import pytest
 from groupings import Coded
 
 from laion_dask.measures import Part, Reporting
-from laion_dask.measures.cooccurrence import cooccurrence
+from laion_dask.measures.cooccurrence import Together, cooccurrence
+from laion_dask.measures.counts import ALL, NONE, Counts, Tally
+from laion_dask.measures.crossed import Crossed
 from laion_dask.measures.curve import curve
+from laion_dask.measures.exclusion import Counted, excluded_by
 from laion_dask.measures.intersections import intersections
 from laion_dask.measures.rates import rates
+from laion_dask.stats.joint import npmi_interval
 
 SEEDS = range(200)
 KINDS = {
@@ -159,12 +163,86 @@ def test_intersections():
     between(hits)
 
 
-def test_few_comparisons_stand_out_where_no_group_differs():
-    """Where all groups have one rate, any q below 0.05 is false: in 5 % of the seeds at most."""
-    false = []
+def false_discovery_rate(draw_and_tell, least: int) -> float:
+    """The share of the seeds in which some q is below 0.05, of data where nothing differs.
+
+    All discoveries are false then, so this is the false discovery rate.
+    """
+    found = []
     for seed in SEEDS:
-        draw = np.random.default_rng([seed, 4])
-        columns = {"x": draw.random(5000) < 0.2, "g": draw.integers(0, 20, 5000)}
-        result = told(rates("x", by="g"), {**columns, "shard": np.zeros(5000, int)})
-        false.append((result["q"] < 0.05).any())
-    assert np.mean(false) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(SEEDS))
+        q = draw_and_tell(np.random.default_rng([seed, 4]))["q"]
+        assert q.notna().sum() >= least
+        found.append((q < 0.05).any())
+    return np.mean(found)
+
+
+def test_no_group_stands_out_where_none_differs():
+    """In rates, and in audits: in 5 % of the seeds at most. 0.04 rows of a group are expected."""
+    groups, rows, share = 200, 50, 0.0008
+    names = tuple(str(i) for i in range(groups))
+    labels = (ALL, *((1, name) for name in names), NONE)
+    rate = rates("x", by="g").bind(KINDS)
+    audit = excluded_by("not x", "g").bind(KINDS)
+
+    def rates_told(draw):
+        k = draw.binomial(rows, share, groups)
+        counts = np.zeros((groups + 2, 3), np.int64)
+        counts[1:-1, 1:] = np.stack([rows - k, k], axis=1)
+        counts[0] = counts.sum(axis=0)
+        return rate.finalize((Tally(Counts((labels,), counts), None),), Reporting())
+
+    def audit_told(draw):
+        k = draw.binomial(rows, share, groups).tolist()
+        of = {name: (rows, rows - gone, 0) for name, gone in zip(names, k, strict=True)}
+        everyone = (rows * groups, rows * groups - sum(k), 0)
+        return audit.finalize(Counted(everyone, (of,), ((0, 0, 0),)), Reporting())
+
+    assert false_discovery_rate(rates_told, groups) <= 0.05
+    assert false_discovery_rate(audit_told, groups) <= 0.05
+
+
+def test_no_word_stands_out_where_words_and_groups_are_independent():
+    """In the nPMI and PMI bias of a pair of groups, and in intersections: 2 are expected."""
+    n, share, sizes = 10_000, 0.005, np.array([9000, 500, 500])
+    jobs = Coded("jobs", "w", tuple("0123456789"))
+    people = Coded("people", "g", ("a", "b", "c"))
+    words = cooccurrence(jobs, by=people, pairs=[("b", "c")])
+    crossing = intersections(jobs, people)
+
+    def drawn(draw) -> Crossed:
+        n_w = draw.binomial(n, share, 10)
+        both = np.array([draw.multivariate_hypergeometric(sizes, k) for k in n_w])
+        first, second = Counts((jobs.labels,), n_w), Counts((people.labels,), sizes)
+        return Crossed(n, 0, first, second, Counts((jobs.labels, people.labels), both))
+
+    found: dict[str, list] = {"nPMI": [], "PMI bias": [], "intersections": []}
+    none = np.zeros((10, 0), np.int64)
+    pairs = (Counts(((),), none[0]), Counts((jobs.labels, ()), none))
+    for seed in SEEDS:
+        state = drawn(np.random.default_rng([seed, 4]))
+        result = words.finalize(Together(state, *pairs), Reporting())
+        of = {name: rows for name, rows in result.groupby("measure")}
+        of["nPMI"] = of["nPMI"][of["nPMI"]["group"] == "b"]  # a family of tests
+        of["intersections"] = crossing.finalize((state,), Reporting())
+        for name, hits in found.items():
+            assert of[name]["q"].notna().sum() >= 5
+            hits.append((of[name]["q"] < 0.05).any())
+    assert all(np.mean(hits) <= 0.05 for hits in found.values()), found
+
+
+@pytest.mark.parametrize("n", [2000, 20_000])
+def test_npmi_where_a_word_hardly_occurs_without_its_group(n):
+    """Half a document is expected with the word only, to 20; with both, 40 to 400."""
+    cells = [
+        (both, *more) for both in (40, 100, 400) for more in ((1, 1), (1, 3), (3, 20), (10, 10))
+    ]
+    cells += [(100, 0.5, 20), (100, 20, 0.5), (400, 3, 3)]
+    hits = []
+    for both, word, group in cells:
+        p = np.array([both, word, group, n - both - word - group]) / n
+        both, word, group, _ = np.random.default_rng(6).multinomial(n, p, 4000).T
+        lo, hi = npmi_interval(both, both + word, both + group, n)
+        truth = np.log(p[0] / ((p[0] + p[1]) * (p[0] + p[2]))) / -np.log(p[0])
+        assert (hi > lo).all()
+        hits.append(np.mean((lo <= truth) & (truth <= hi)))
+    assert min(hits) >= 0.93 and max(hits) <= 0.97, hits

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from frames import both, on_host
-from scipy.stats import binomtest
+from scipy.stats import binomtest, false_discovery_control, fisher_exact
 from scipy.stats.contingency import relative_risk
 from shards import laion_table, refuse, write_shard
 
@@ -38,6 +38,11 @@ def row_of(table, group, axis=None) -> pd.Series:
     return rows.iloc[0]
 
 
+def verdicts(table) -> list[str]:
+    """Of each group, "" without a test."""
+    return table["verdict"].fillna("").tolist()
+
+
 class TestPure:
     def test_rates_ratios_and_shares_of_a_worked_case(self):
         found = exclusion([600, 300, 100], [480, 240, 30], ["a", "b", "c"])
@@ -51,8 +56,7 @@ class TestPure:
         assert found["share_after"].tolist() == pytest.approx([0.64, 0.32, 0.04])
         assert found["share_expected"].tolist() == pytest.approx([1 / 3] * 3)
         assert found["under_represented"].tolist() == [False, True, True]
-        assert found["flagged"].tolist() == [False, False, True]  # b: few, but excluded less
-        assert found["sure"].tolist() == [False, False, True]
+        assert verdicts(found) == ["excluded less", "excluded less", "amplified"]
 
     @pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
     def test_intervals_against_scipy(self, level):
@@ -101,12 +105,13 @@ class TestPure:
     def test_zeros_by_definition(self):
         found = exclusion([50, 0, 50], [50, 0, 50], list("abc"))  # nothing was excluded
         assert found["rate"].tolist()[::2] == [0, 0] and math.isnan(found["rate"][1])
-        assert found["ratio"].isna().all() and not found["flagged"].any()
+        assert found["ratio"].isna().all()
+        assert verdicts(found) == ["inconclusive", "", "inconclusive"]
         assert (found["lo"][1], found["hi"][1]) == (0, 1)
         found = exclusion([50, 10, 0], [50, 0, 0], list("abc"))  # all of b, none of a
         assert found["ratio"].tolist()[:2] == [0, 6] and found["ratio_lo"][0] == 0
         assert found["ratio_hi"][1] == 6  # 60 rows over 10: more is not possible
-        assert found["flagged"].tolist() == [False, True, False]
+        assert verdicts(found) == ["excluded less", "amplified", ""]
         whole = exclusion([9], [3], ["only"])
         assert whole.loc[0, ["ratio", "ratio_lo", "ratio_hi"]].tolist() == [1, 1, 1]
         assert not len(exclusion({}, {}))
@@ -121,13 +126,19 @@ class TestPure:
     def test_reference(self):
         found = exclusion([70, 30], [60, 20], ["a", "b"], reference={"a": 0.7, "b": 0.3})
         assert not found["under_represented"].any()  # 0.7 of a sum of 1 is no less than 0.7
-        found = exclusion([70, 30], [60, 20], ["a", "b"], reference={"b": 4, "a": 5, "c": 1})
+        found = exclusion([700, 300], [600, 200], ["a", "b"], reference={"b": 4, "a": 5, "c": 1})
         assert found["group"].tolist() == ["a", "b", "c"]
         assert found["share_expected"].tolist() == pytest.approx([0.5, 0.4, 0.1])
         assert found["under_represented"].tolist() == [False, True, True]
-        assert found["flagged"].tolist() == [False, True, False]  # c: nothing to exclude
-        found = exclusion([70, 30], [60, 20], ["a", "b"], reference={"a": 1})
-        assert math.isnan(found["share_expected"][1]) and not found["flagged"].any()
+        assert verdicts(found) == ["excluded less", "amplified", ""]  # c: no rows
+        found = exclusion([700, 300], [600, 200], ["a", "b"], reference={"a": 1})
+        assert math.isnan(found["share_expected"][1])
+        assert verdicts(found) == ["excluded less", "excluded more"]
+
+    def test_a_ratio_a_little_above_1_is_no_verdict(self):
+        found = exclusion([1000, 5000, 4000], [797, 4001, 3202], list("abc"))
+        assert 1 < found["ratio"][0] < 1.02 and found["under_represented"][0]
+        assert found["verdict"].eq("inconclusive").all()
 
     def test_groups_without_names_have_numbers(self):
         found = exclusion([10, 20], [5, 15], "gender")
@@ -138,7 +149,7 @@ class TestPure:
         n = np.full(200, 500)
         found = exclusion(n, n - draw.binomial(n, 0.3), [f"g{i}" for i in range(200)])
         assert (found["p"] < 0.05).sum() > 3 and not (found["q"] < 0.05).any()
-        assert not found["sure"].any()
+        assert found["verdict"].eq("inconclusive").all()
 
     @pytest.mark.parametrize(
         ("given", "says"),
@@ -220,13 +231,18 @@ class TestAudit:
         total = (sum(before.values()), sum(after.values()))
         counts = [{label: some[label] for label in labels} for some in (before, after)]
         pure = exclusion(*counts, "language", total=total)
-        got = found.iloc[1:-1].drop(columns="undecided").reset_index(drop=True)
-        assert got.equals(pure)
+        got = found.iloc[1:-1].drop(columns=["undecided", "q", "verdict"]).reset_index(drop=True)
+        assert got.equals(pure.drop(columns=["q", "verdict"]))
+        q = false_discovery_control(found["p"].iloc[1:].to_numpy(float))
+        assert found["q"].iloc[1:].tolist() == pytest.approx(q.tolist())  # (null) is of the family
         everyone = row_of(found, "(all)")
         assert (everyone["n"], everyone["kept"]) == total and everyone["ratio"] == 1
         assert everyone["undecided"] == sum(undecided.values())
         null = row_of(found, "(null)")
-        assert not null["flagged"] and math.isnan(null["share_before"]) and null["ratio"] > 0
+        assert not null["under_represented"] and math.isnan(null["share_before"])
+        rest = [everyone[name] - null[name] for name in ("k", "kept")]
+        cells = [[null["k"], null["kept"]], rest]
+        assert null["p"] == pytest.approx(fisher_exact(cells).pvalue)
         rows = found.attrs["rows"]
         assert rows["kept"] == total[1] and rows["unscored"] == sum(undecided.values())
         assert rows["read"] == total[0] == sum(rows[n] for n in list(rows)[1:])
@@ -307,7 +323,7 @@ class TestAudit:
         assert len(audit(frame, "width < 100", by="language", min_n=0)) == 6
 
     def test_hostile_labels_stay_text(self, tmp_path):
-        labels = ["<script>alert(1)</script>", "(all)", "(null)", "a\u202eb", "", "\0", None] * 40
+        labels = ["<script>alert(1)</script>", "(all)", "(null)", "a\u202eb", "", "\0", ""] * 40
         table = pa.table({"URL": ["u"] * 280, "LANGUAGE": labels, "WIDTH": range(280)})
         frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", table))
         found = audit(frame, "width < 100", by="language")
@@ -316,7 +332,7 @@ class TestAudit:
         assert "<script>" not in found.to_markdown() + found._repr_html_()
 
     def test_truth_values_and_numbers_make_groups(self, tmp_path):
-        table = pa.table({"URL": ["u"] * 90, "WIDTH": [1, 2, None] * 30, "ok": [True, False] * 45})
+        table = pa.table({"URL": ["u"] * 90, "WIDTH": [1, 2, ""] * 30, "ok": [True, False] * 45})
         frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", table))
         found = audit(frame, "ok", by=["width", "ok"])
         assert found["group"].tolist() == [
@@ -411,10 +427,11 @@ def test_planted_exclusion_is_found(tmp_path):
     french_row = row_of(found, "fr")
     expected = sum(i in gone for i in french) / len(french)
     assert french_row["rate"] == expected == 0.5
-    assert french_row["flagged"] and french_row["sure"] and french_row["ratio_lo"] > 5
-    assert found.loc[found["axis"] == "language", "flagged"].sum() == 1
+    assert french_row["verdict"] == "amplified" and french_row["ratio_lo"] > 5
+    assert found.loc[found["axis"] == "language", "verdict"].eq("amplified").sum() == 1
     people = row_of(found, "True", "person")
-    assert people["rate"] == 0 and people["under_represented"] and not people["flagged"]
+    assert people["rate"] == 0 and people["under_represented"]
+    assert people["verdict"] == "excluded less"
     assert people["share_after"] > people["share_before"]
 
 
@@ -435,7 +452,7 @@ def test_captions_may_be_in_several_groups(tmp_path):
         assert row["share_before"] == len(rows) / 150 and row["share_expected"] == 1 / 3
         assert row["overall"] == 110 / 210
     assert found["n"].iloc[-1] == 90 and row_of(found, "newts")["under_represented"]
-    assert not row_of(found, "newts")["flagged"] and found.attrs["groupings"]["pets"]
+    assert pd.isna(row_of(found, "newts")["verdict"]) and found.attrs["groupings"]["pets"]
 
 
 def test_default_axes(tmp_path):

@@ -108,10 +108,26 @@ def test_thresholds_make_curves():
 
 def test_ratios_are_on_a_logarithmic_axis_with_a_line_at_one():
     rows = [
-        rate("a", 0.4, ratio=2.0, ratio_lo=1.5, ratio_hi=3.0, overall=0.2, flagged=True),
-        rate("b", 0.1, ratio=0.0, ratio_lo=0.0, ratio_hi=1.2, overall=0.2, flagged=False),
-        rate("c", 0.1, ratio=np.inf, ratio_lo=1.0, ratio_hi=np.inf, overall=0.2, flagged=False),
-        rate("d", 0.1, ratio=np.nan, ratio_lo=0.0, ratio_hi=np.inf, overall=0.2, flagged=False),
+        rate("a", 0.4, ratio=2.0, ratio_lo=1.5, ratio_hi=3.0, overall=0.2, verdict="amplified"),
+        rate("b", 0.1, ratio=0.0, ratio_lo=0.0, ratio_hi=1.2, overall=0.2, verdict="inconclusive"),
+        rate(
+            "c",
+            0.1,
+            ratio=np.inf,
+            ratio_lo=1.0,
+            ratio_hi=np.inf,
+            overall=0.2,
+            verdict="inconclusive",
+        ),
+        rate(
+            "d",
+            0.1,
+            ratio=np.nan,
+            ratio_lo=0.0,
+            ratio_hi=np.inf,
+            overall=0.2,
+            verdict="inconclusive",
+        ),
     ]
     found = table(rows)
     plot = found.plot(show="ratio")

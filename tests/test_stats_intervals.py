@@ -23,6 +23,8 @@ from laion_dask.stats import (
     welch,
     wilson,
 )
+from laion_dask.stats.exact import fisher
+from laion_dask.stats.significance import EXPECTED
 
 #: a of a + b in the first group, c of c + d in the second: the ratio of shares with its interval,
 #: the ratio of odds with its interval. By statsmodels 0.15.0, Table2x2.
@@ -78,8 +80,12 @@ def test_ratios_against_scipy(k1, k2, more1, more2):
         interval = result.confidence_interval(0.9)
         wanted = (result.statistic, interval.low, interval.high)
         assert odds_ratio(k1, more1, k2, more2, 0.9) == pytest.approx(wanted, rel=1e-9)
-        chi = theirs.chi2_contingency(table, correction=False)
-        assert two_proportions(k1, n1, k2, n2) == pytest.approx(chi.pvalue, rel=1e-9, abs=1e-300)
+        exact = theirs.fisher_exact(table).pvalue
+        assert two_proportions(k1, n1, k2, n2) == pytest.approx(exact, rel=1e-6, abs=1e-300)
+        chi = theirs.chi2_contingency([[n * 1000 for n in row] for row in table], correction=False)
+        p = two_proportions(k1 * 1000, n1 * 1000, k2 * 1000, n2 * 1000)
+        if chi.expected_freq.min() >= EXPECTED:
+            assert p == pytest.approx(chi.pvalue, rel=1e-9, abs=1e-300)
 
 
 def test_zero_cells_of_a_ratio_of_shares():
@@ -112,14 +118,58 @@ def test_zero_cells_of_a_ratio_of_odds():
 
 
 def test_two_shares():
-    # By statsmodels 0.15.0, proportions_ztest.
-    assert two_proportions(20, 100, 12, 200) == pytest.approx(0.00021301071111647364, rel=1e-10)
-    assert two_proportions(104, 11037, 189, 11034) == pytest.approx(5.691896973740836e-07, rel=1e-9)
-    assert two_proportions(3, 10, 9, 10) == pytest.approx(0.006169899320544151, rel=1e-10)
+    # The lady who tastes tea, three cups of four right: Fisher (1935), The design of experiments,
+    # chapter 2, 17 of 70 on one side; the convicts of his paper of the same year, one-sided 1/2150.
+    assert two_proportions(3, 4, 1, 4) == pytest.approx(34 / 70)
+    assert two_proportions(10, 13, 2, 17) == pytest.approx(0.0005367241, rel=1e-6)
+    k = 1000 * np.array([20, 104, 3]), 1000 * np.array([12, 189, 9])
+    n = 1000 * np.array([100, 11037, 10]), 1000 * np.array([200, 11034, 10])
+    for i in range(3):
+        table = [[k[j][i], n[j][i] - k[j][i]] for j in (0, 1)]
+        wanted = theirs.chi2_contingency(table, correction=False).pvalue
+        found = two_proportions(k[0][i], n[0][i], k[1][i], n[1][i])
+        assert found == pytest.approx(wanted, rel=1e-9, abs=1e-300)
     assert two_proportions(0, 5, 0, 9) == two_proportions(5, 5, 9, 9) == 1
     assert two_proportions(3, 10, 6, 20) == 1
     assert math.isnan(two_proportions(0, 0, 3, 9)) and math.isnan(two_proportions(0, 0, 0, 0))
     assert two_proportions(10**9, 2 * 10**9, 0, 2 * 10**9) == 0
+
+
+@pytest.mark.parametrize("rows", [8, 30, 500, 10_000, 10**6, 5 * 10**8])
+def test_fisher_against_scipy_table_by_table(rows):
+    """Tables that are as expected, and tables that are far from it, on both sides."""
+    draw = np.random.default_rng(rows)
+    n1 = draw.integers(1, rows, 60)
+    k = draw.integers(0, min(rows, 2000) + 1, 60)
+    k1 = draw.hypergeometric(k, rows - k, n1) + draw.integers(-40, 41, 60) * (np.arange(60) % 2)
+    k1 = np.clip(k1, np.maximum(0, n1 + k - rows), np.minimum(n1, k))
+    tables = np.array([[k1, n1 - k1], [k - k1, rows - n1 - k + k1]])
+    wanted = [theirs.fisher_exact(tables[..., i]).pvalue for i in range(60)]
+    found = fisher(*np.array([k1, n1, k - k1, rows - n1], float))
+    np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-300)
+    same = fisher(*np.array([n1 - k1, n1, rows - n1 - k + k1, rows - n1], float))
+    np.testing.assert_allclose(same, found, rtol=1e-9, atol=1e-300)
+
+
+def test_fisher_of_billions_of_rows_is_the_binomial_test():
+    """With few of 5.85e9 rows marked, how many of them lie in a group is binomial."""
+    n1 = np.array([5_000, 10**4, 10**7, 2_000_000_000])
+    k1, k = np.array([3, 2, 40, 11]), np.array([50, 10**6, 15_000, 33])
+    found = two_proportions(k1, n1, k - k1, 5_850_000_000 - n1)
+    wanted = [theirs.binomtest(*row).pvalue for row in zip(k1, k, n1 / 5.85e9, strict=True)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-3)
+    assert two_proportions(10**5, 10**5, 0, 5_850_000_000) == 0  # below 1e-300
+    assert two_proportions(1, 1, 0, 5_850_000_000) == pytest.approx(1 / 5_850_000_001)
+
+
+@pytest.mark.parametrize("tests, expected", [(200, 0.05), (200, 1), (200, 6), (20, 100)])
+def test_few_discoveries_where_nothing_differs(tests, expected):
+    """The false discovery rate of groups of 1 % each, in 2,000 draws: an error of 0.005."""
+    draw = np.random.default_rng([tests, int(expected)])
+    n, k = 10_000, int(expected * 100)
+    counts = draw.hypergeometric(k, 100 * n - k, n, (2000, tests))
+    q = [benjamini_hochberg(p) for p in two_proportions(counts, n, k - counts, 99 * n)]
+    assert np.mean([(some < 0.05).any() for some in q]) <= 0.05
 
 
 def test_arrays_are_as_one_by_one():
@@ -189,7 +239,9 @@ def test_the_ratio_intervals_cover():
     truth = (0.03 / 0.97) / (0.05 / 0.95)
     assert 0.943 < np.mean((lo <= truth) & (hi >= truth)) < 0.957
     p = two_proportions(draw.binomial(2000, 0.05, 20_000), 2000, k2, 3000)
-    assert 0.043 < np.mean(p < 0.05) < 0.057
+    assert 0.03 < np.mean(p < 0.05) < 0.05  # Fisher's is never too small
+    k1, k2 = draw.binomial(10**6, 0.05, 20_000), draw.binomial(2 * 10**6, 0.05, 20_000)
+    assert 0.043 < np.mean(two_proportions(k1, 10**6, k2, 2 * 10**6) < 0.05) < 0.057
 
 
 def test_the_halves_cover_where_events_are_rare():

@@ -21,6 +21,7 @@ from laion_dask.explore.page import (
     section,
     text,
 )
+from laion_dask.stats.exclusion_rates import AMPLIFIED
 from laion_dask.stats.table import Table
 from laion_dask.verbs.export import Export, counted, megabytes
 
@@ -42,7 +43,7 @@ _NAMED = {
 }
 _COLUMNS = (
     "group", "n", "k", "undecided", "rate", "ratio", "q", "share_before", "share_after",
-    "share_expected", "flagged", "sure",
+    "share_expected", "verdict",
 )  # fmt: skip
 _SHARES = ("rate", "share_before", "share_after", "share_expected")
 _NOTES = (
@@ -53,12 +54,14 @@ _NOTES = (
     "is the log interval of the ratio to the rest (Katz et al. 1978), brought to all rows with the "
     "group's part of them held fixed.",
     "q: of the hypothesis that the group's rate is that of the rest (two proportions, two-sided), "
-    "corrected for the number of groups shown (Benjamini and Hochberg 1995).",
+    "corrected for the number of groups shown (Benjamini and Hochberg 1995). p is Fisher's exact "
+    "one where fewer than 500 rows are expected in a cell of the table, else the pooled z test's.",
     "Before, after: the group's share among the axis' groups. Under-represented before: it is "
-    "below the expected one, which is an equal share unless a reference was given. Flagged: "
-    "under-represented before, and excluded more than all rows are, after Hong, Agnew, Kohno and "
-    "Morgenstern (2024), Who's in and who's out?, who call it exclusion amplification; the equal "
-    "share is our choice. Sure: flagged, and q at most 1 - level.",
+    "below the expected one, which is an equal share unless a reference was given; the equal share "
+    "is our choice. Verdict: amplified, a group under-represented before that is excluded more "
+    "than the rest (exclusion amplification: Hong, Agnew, Kohno and Morgenstern (2024), Who's in "
+    "and who's out?); excluded more, or less, than the rest; inconclusive, where q is above "
+    "1 - level.",
     "All of these take rows as independent, which rows of one crawl are not quite: the same page "
     "or seller gives many. The intervals are rather too narrow than too wide.",
     "A row that is in several groups counts once in each; shares are of these memberships.",
@@ -117,7 +120,7 @@ def _axis_parts(of_axis: pd.DataFrame, level: float) -> Iterator[str]:
     everyone = of_axis[of_axis["group"] == _ALL].head(1)
     groups = of_axis.drop(index=everyone.index)
     rate = float(everyone["rate"].iloc[0])
-    yield f"<p>{_flags(groups, level)}</p>"
+    yield f"<p>{_verdicts(groups, level)}</p>"
     interval = f"{percent(level)} interval"
     rates = forest(
         [_point(row, "rate", row["lo"], row["hi"]) for _, row in groups.iterrows()],
@@ -135,23 +138,22 @@ def _axis_parts(of_axis: pd.DataFrame, level: float) -> Iterator[str]:
     yield f"<div class='plots'>{rates}{ratios if rate > 0 else ''}</div>"
     of_axis.loc[everyone.index, ["ratio", "ratio_lo", "ratio_hi"]] = float("nan")  # 1 of itself
     columns = [name for name in _COLUMNS if name in of_axis]
-    yield results(of_axis, columns=columns, named=_NAMED, shares=_SHARES, marked="flagged")
+    of_axis = of_axis.assign(amplified=of_axis["verdict"] == AMPLIFIED)
+    yield results(of_axis, columns=columns, named=_NAMED, shares=_SHARES, marked="amplified")
 
 
 def _point(row: pd.Series, value: str, lo: float, hi: float) -> Point:
-    return Point(row["group"], row[value], lo, hi, marked=bool(row["flagged"]))
+    return Point(row["group"], row[value], lo, hi, marked=row["verdict"] == AMPLIFIED)
 
 
-def _flags(groups: pd.DataFrame, level: float) -> str:
-    """Which groups were few before and are excluded more than average."""
-    flagged = groups[groups["flagged"]]
-    if not len(flagged):
-        return "No group was under-represented before and excluded more than average."
-    sure = flagged[flagged["sure"]]
+def _verdicts(groups: pd.DataFrame, level: float) -> str:
+    """Which groups were few before and are excluded more than the rest."""
     rate = text(percent(1 - level))
-    told = f"Under-represented before, and excluded more than average: {_named(flagged)}."
-    few = "all of them" if len(sure) == len(flagged) else _named(sure) if len(sure) else "none"
-    return f"{told} More than chance explains, at a false discovery rate of {rate}: {few}."
+    at = f"at a false discovery rate of {rate}"
+    found = groups[groups["verdict"] == AMPLIFIED]
+    if not len(found):
+        return f"No group was under-represented before and excluded more than the rest, {at}."
+    return f"Under-represented before, and excluded more than the rest {at}: {_named(found)}."
 
 
 def _named(groups: pd.DataFrame) -> str:

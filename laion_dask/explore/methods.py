@@ -18,8 +18,9 @@ METHODS: dict[str, tuple[str, ...]] = {
         "p = k / n, z the normal quantile and z2 its square.",
         "The ratio compares the rate of a group with that of all rows outside it; its interval is "
         "symmetric in the logarithm, with variance 1/k1 - 1/n1 + 1/k2 - 1/n2 (Katz et al. 1978). "
-        "p is two-sided; q is p adjusted for the number of groups compared (Benjamini and "
-        "Hochberg 1995).",
+        "p is two-sided, by Fisher's exact test where fewer than 500 rows are expected in a cell, "
+        "else by the pooled z test; q is p adjusted for the number of groups compared (Benjamini "
+        "and Hochberg 1995).",
         "The bootstrap draws whole shards with replacement, because rows of one shard are not "
         "independent: its interval is the standard error of such draws with Student's t, in logits "
         "(Efron and Tibshirani 1993, 6.2 and 12.2). Where it is much wider than "
@@ -44,8 +45,9 @@ METHODS: dict[str, tuple[str, ...]] = {
     ),
     "curve": ("The share of a group's scored rows above each threshold, with Wilson's interval.",),
     "exclusion": (
-        "E_g = 1 - kept / n for each group, after Hong et al. (2024); a group is flagged when it "
-        "was under-represented before and is excluded more than average.",
+        "E_g = 1 - kept / n for each group, after Hong et al. (2024); its verdict is "
+        "amplified when it was under-represented before and is excluded more than the rest, at a "
+        "false discovery rate of 1 - level.",
     ),
 }
 

@@ -120,7 +120,7 @@ def cooccurrence(
 
         ``nPMI`` of word ``term`` and group ``group``
             ``value`` ln[p(w,g) / (p(w) p(g))] / -ln p(w,g), in [-1, 1], with its interval ``lo``,
-            ``hi`` by the delta method; ``pmi`` the same before it is divided; ``p`` of the
+            ``hi`` by MOVER; ``pmi`` the same before it is divided; ``p`` of the
             hypothesis that they are independent.
         ``nPMI gap`` of the word between ``group`` and ``group_2``
             ``value`` the first's nPMI less the second's, with its interval.
@@ -213,7 +213,7 @@ def _npmi_told(found: Crossed, how: Reporting) -> pd.DataFrame:
         hi=hi,
         pmi=pmi(*counts),
         q=q,
-        method="delta method; p: two shares; q: Benjamini-Hochberg",
+        method="MOVER; p: Fisher or z; q: Benjamini-Hochberg",
     )
 
 
@@ -244,11 +244,11 @@ def _pair_told(state: Together, a: str, b: str, how: Reporting) -> pd.DataFrame:
     )
     lo, hi = npmi_gap_interval(*ends)
     gap = npmi_gap(n_wa, n_a, n_wb, n_b, n_w, found.n)
-    gap = common.assign(measure="nPMI gap", value=gap, lo=lo, hi=hi, method="delta method, MOVER")
+    gap = common.assign(measure="nPMI gap", value=gap, lo=lo, hi=hi, method="MOVER, delta method")
     value, lo, hi = pmi_bias(n_wa, n_a, n_wb, n_b, how.level)
     p, q = two_proportions(n_wa, n_a, n_wb, n_b), np.full(len(words), np.nan)
     shown = (common["n"] >= how.min_n).to_numpy()
     q[shown] = benjamini_hochberg(p[shown])
     told = {"measure": "PMI bias", "value": value, "lo": lo, "hi": hi, "p": p, "q": q}
-    bias = common.assign(**told, method="log odds; p: two shares; q: Benjamini-Hochberg")
+    bias = common.assign(**told, method="log odds; p: Fisher or z; q: Benjamini-Hochberg")
     return pd.concat([gap, bias], ignore_index=True)

@@ -19,11 +19,12 @@ from laion_dask.measures.groups import (
 )
 from laion_dask.predicate import Predicate, parse
 from laion_dask.stats.exclusion_rates import corrected, excluded, exclusion
+from laion_dask.stats.significance import two_proportions
 
 #: Rows, those of them kept, and those of them that the filter could not decide on.
 Count = tuple[int, int, int]
 _NONE: Count = (0, 0, 0)
-_OF_GROUPS = ("p", "q", "share_before", "share_after", "share_expected")
+_OF_GROUPS = ("share_before", "share_after", "share_expected")
 
 
 @dataclass(frozen=True)
@@ -166,22 +167,30 @@ def _of_axis(axis: Grouping, groups, none: Count, everyone: Count, reference, ho
         reference=reference,
         level=how.level,
     )
-    told = result["n"].to_numpy(int) >= how.min_n
-    result["p"] = result["p"].where(told)
-    result = corrected(result, how.level)
     result["undecided"] = [groups.get(label, _NONE)[2] for label in result["group"]]
+    n, kept = np.array([everyone, none])[:, :2].T
     others = pd.DataFrame(
         {
             "axis": axis.axis,
             "group": ["(all)", axis.no_group],
-            **excluded(*np.array([everyone, none])[:, :2].T, n_all, k_all, how.level),
+            **excluded(n, kept, n_all, k_all, how.level),
+            # All rows are compared with nothing; those in no group with the rest, as in `rates`.
+            "p": [float("nan"), two_proportions(*_and_the_rest(none, everyone))],
             **dict.fromkeys(_OF_GROUPS, float("nan")),
-            **dict.fromkeys(("under_represented", "flagged", "sure"), False),
+            "under_represented": False,
             "undecided": [everyone[2], none[2]],
         }
     )
+    whole = pd.concat([others[:1], result, others[1:]], ignore_index=True)
+    whole["p"] = whole["p"].where(whole["n"] >= how.min_n)
     columns = [name for name in result if name != "statistic"]  # which the engine adds
-    return pd.concat([others[:1], result, others[1:]])[columns]
+    return corrected(whole, how.level)[columns]
+
+
+def _and_the_rest(some: Count, everyone: Count) -> tuple[int, int, int, int]:
+    """Rows excluded and all, of some rows and of the others."""
+    (n, kept, _), (n_all, kept_all, _) = some, everyone
+    return n - kept, n, n_all - kept_all - (n - kept), n_all - n
 
 
 def _count(rows: np.ndarray, kept: np.ndarray, unscored: np.ndarray) -> Count:

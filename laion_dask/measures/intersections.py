@@ -16,7 +16,7 @@ from laion_dask.measures.groups import Grouping, grouping
 from laion_dask.stats import benjamini_hochberg
 from laion_dask.stats.joint import observed_over_expected
 
-_METHOD = "observed / expected: log, delta method; p: two shares; q: Benjamini-Hochberg"
+_METHOD = "observed / expected: log, delta method; p: Fisher or z; q: Benjamini-Hochberg"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def intersections(*groupings: str | Grouping) -> Intersections:
             k / expected with its log interval; see
             `laion_dask.stats.joint.observed_over_expected`. 1 is independence.
         ``p``, ``q``
-            Of independence, two-sided, approximate where fewer than about 5 are expected; and
+            Of independence, two-sided (`laion_dask.stats.two_proportions`); and
             adjusted for all pairs of groups of the two axes that are shown.
         ``n``
             The rows of the smaller of the two groups: what the result rests on, and what is

@@ -26,7 +26,7 @@ _KINDS = 3
 #: Two shards are the fewest that can differ.
 LEAST_SHARDS = 2
 _SHARE = "Wilson; boot: whole shards"
-_METHOD = f"{_SHARE}; ratio: Katz; p: two shares; q: Benjamini-Hochberg"
+_METHOD = f"{_SHARE}; ratio: Katz; p: Fisher or z; q: Benjamini-Hochberg"
 
 
 @dataclass(frozen=True)

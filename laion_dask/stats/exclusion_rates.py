@@ -15,6 +15,8 @@ from laion_dask.stats.table import Table, table
 
 #: Shares that differ by less, as a part of themselves, are equal: they came by other divisions.
 _EQUAL = 1e-12
+#: The verdict on a group that was few before and that the filter makes fewer.
+AMPLIFIED = "amplified"
 _METHOD = "Wilson; ratio: Katz log interval against the rest"
 
 
@@ -35,11 +37,10 @@ def exclusion(
     so the ends of the one are the ends of the other. A ratio is above 1 exactly when rho is.
 
     A group is under-represented before when its share of the groups' rows is below its expected
-    share: the reference's, or an equal one (1 / number of groups). It is ``flagged`` when it is
-    under-represented before and excluded more than average, E_g > E: what Hong et al. call
-    exclusion amplification. The equal share is our choice where no reference is given. It is
-    ``sure`` when it is flagged and the difference to the rest is a discovery at a false discovery
-    rate of 1 - level among the groups.
+    share: the reference's, or an equal one (1 / number of groups); the equal share is our choice
+    where no reference is given. What is concluded of a group stands in one column, ``verdict``,
+    see `verdicts`: no group is said to be excluded more or less unless the difference to the rest
+    is a discovery at a false discovery rate of 1 - level among the groups.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ def exclusion(
         may be in several groups, or in none.
     reference : mapping of group to number, optional
         How the groups would be shared out; brought to a sum of 1. A group that only it names has
-        no rows before; one that it does not name has no expected share, and is not flagged.
+        no rows before; one that it does not name has no expected share, and is never amplified.
     level : float
         Coverage of the intervals, between 0 and 1.
 
@@ -65,7 +66,7 @@ def exclusion(
         (E_g) with ``lo, hi`` (Wilson), ``kept``, ``overall`` (E), ``ratio, ratio_lo, ratio_hi``,
         ``p`` and ``q`` (of two proportions, the group's and the rest's; after Benjamini and
         Hochberg), ``share_before, share_after`` (of the groups' rows; a row counts once in each of
-        its groups), ``share_expected``, ``under_represented, flagged, sure``. Without rows before
+        its groups), ``share_expected``, ``under_represented``, ``verdict``. Without rows before
         a rate is NaN; the ratio is NaN where nothing at all was excluded, and 1 for a group that
         is all rows.
 
@@ -89,7 +90,6 @@ def exclusion(
     wanted = np.array([expected.get(label, np.nan) for label in counts], float)
     before, after = _shares(n), _shares(kept)
     under = before < wanted * (1 - _EQUAL)  # False where one is NaN
-    more = [(a - b) * n_all > k_all * a for a, b in counts.values()]  # whole numbers, exactly
     found = {
         "statistic": "exclusion",
         "axis": axis,
@@ -100,7 +100,6 @@ def exclusion(
         "share_after": after,
         "share_expected": wanted,
         "under_represented": under,
-        "flagged": under & np.array(more, bool),
     }
     return corrected(table(pd.DataFrame(found)), level)
 
@@ -126,15 +125,36 @@ def excluded(n: np.ndarray, kept: np.ndarray, n_all: int, k_all: int, level: flo
 
 
 def corrected(result: Table, level: float) -> Table:
-    """The table with ``q`` and ``sure`` by the groups that it has; NaN is no test."""
-    q = benjamini_hochberg(result["p"].to_numpy(float))
-    sure = result["flagged"].to_numpy(bool) & (q <= 1 - level)
+    """The table with ``q`` and ``verdict`` by the groups that it has; NaN is no test."""
     attrs = result.attrs
-    result = result.drop(columns=["q", "sure"], errors="ignore")
+    result = result.drop(columns=["q", "verdict"], errors="ignore")
+    q = benjamini_hochberg(result["p"].to_numpy(float))
     result.insert(result.columns.get_loc("p") + 1, "q", q)
-    result.insert(result.columns.get_loc("flagged") + 1, "sure", sure)
+    columns = (result[name].to_numpy() for name in ("k", "n", "overall", "under_represented", "q"))
+    place = result.columns.get_loc("under_represented") + 1
+    result.insert(place, "verdict", verdicts(*columns, 1 - level))
     result.attrs = attrs
     return result
+
+
+def verdicts(k, n, overall, under_represented, q, rate: float) -> np.ndarray:
+    """What is concluded of each group at a false discovery rate: a text, missing without a test.
+
+    ===================  =====================================================================
+    text                 meaning
+    ===================  =====================================================================
+    ``amplified``        under-represented before, and excluded more than the rest: what Hong et
+                         al. call exclusion amplification
+    ``excluded more``    excluded more than the rest, and not under-represented before
+    ``excluded less``    excluded less than the rest
+    ``inconclusive``     q is above the rate: chance alone may have made the difference
+    ===================  =====================================================================
+    """
+    found = np.where(k > overall * n, "excluded more", "excluded less").astype(object)
+    found[(k > overall * n) & under_represented.astype(bool)] = AMPLIFIED
+    found[q > rate] = "inconclusive"
+    found[np.isnan(q.astype(float))] = None
+    return found
 
 
 def _to_all(k, n, k_all: int, n_all: int, level: float) -> tuple[np.ndarray, ...]:

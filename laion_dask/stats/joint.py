@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 
 from laion_dask.stats.checks import Numbers, counts, plain, z_of
+from laion_dask.stats.intervals import wilson
 
 
 def observed_over_expected(
@@ -57,8 +60,11 @@ def npmi_interval(
 ) -> tuple:
     """The interval of nPMI, ln[p(w,g) / (p(w) p(g))] / -ln p(w,g).
 
-    By the delta method on the four cells of the table, symmetric for 1 / (nPMI + 1), which is
-    ln p(w,g) / ln[p(w) p(g)] and so linear in the logarithm of the joint count.
+    nPMI is a function of three cells of the table: documents with both, with the word only, with
+    the group only. Each has its Wilson interval; by how much each end moves nPMI, the others being
+    as found, is put together as the root of the sum of squares (MOVER), with the correlation of
+    multinomial cells. So the interval has a width where a cell is 0, also where the word and the
+    group always occur together.
 
     Parameters
     ----------
@@ -70,8 +76,8 @@ def npmi_interval(
     Returns
     -------
     lo, hi : float, or array of float64
-        In [-1, 1]. From -1 to the upper end for half a document where ``n_wg`` is 0; from -1 to 1
-        where ``n_w`` or ``n_g`` is 0 or all documents, since nothing is known then.
+        In [-1, 1]. From -1 where ``n_wg`` is 0, to 1 where the two always occur together; from -1
+        to 1 where ``n_w`` or ``n_g`` is 0 or all documents, since nothing is known then.
 
     Raises
     ------
@@ -81,11 +87,11 @@ def npmi_interval(
     References
     ----------
     nPMI: Bouma, G. (2009). Normalized (pointwise) mutual information in collocation extraction.
-    GSCL. The delta method: Agresti, A. (2013). Categorical data analysis, section 16.1.
+    GSCL. MOVER: Zou, G. Y., Donner, A. (2008), as in `npmi_gap_interval`.
     """
-    z = z_of(level, "npmi_interval")
+    z_of(level, "npmi_interval")
     found = counts("npmi_interval", n_wg=n_wg, n_w=n_w, n_g=n_g, n=n)
-    return plain(*_ends(_Slopes(*found), z))
+    return plain(*_ends(*found, level))
 
 
 def npmi_gap_interval(
@@ -127,12 +133,12 @@ def npmi_gap_interval(
     general approach. Statistics in Medicine 27, 1693-1702; for correlated measures, Zou, G. Y.
     (2007). Toward using confidence intervals to compare correlations. Psychological Methods 12.
     """
-    z = z_of(level, "npmi_gap_interval")
+    z_of(level, "npmi_gap_interval")
     named = {"n_wa": a[0], "n_a": a[1], "n_wb": b[0], "n_b": b[1], "n_wab": both[0]}
     found = counts("npmi_gap_interval", **named, n_ab=both[1], n_w=n_w, n=n)
     n_wa, n_a, n_wb, n_b, n_wab, n_ab, n_w, n = found
     one, other = _Slopes(n_wa, n_w, n_a, n), _Slopes(n_wb, n_w, n_b, n)
-    (lo_a, hi_a), (lo_b, hi_b) = _ends(one, z), _ends(other, z)
+    (lo_a, hi_a), (lo_b, hi_b) = (_ends(k, n_w, m, n, level) for k, m in ((n_wa, n_a), (n_wb, n_b)))
     with np.errstate(invalid="ignore", divide="ignore"):
         r = one.covariance(other, n_ab / n, n_wab / n) / np.sqrt(one.variance * other.variance)
         r = np.clip(np.nan_to_num(r), -1, 1)
@@ -157,7 +163,6 @@ class _Slopes:
             self.w, self.g, self.j = n_w / n, n_g / n, np.where(self.none, 0.5, n_wg) / n
             log = np.log(self.j)
             ratio = (np.log(self.w) + np.log(self.g)) / log
-            self.at_half = ratio - 1
             self.npmi = np.where(self.none, -1.0, ratio - 1)
             self.by_w, self.by_g = 1 / (self.w * log), 1 / (self.g * log)
             self.by_j = -ratio / (self.j * log)
@@ -174,11 +179,35 @@ class _Slopes:
             return (product + more * p_wab - self.mean * other.mean) / self.n
 
 
-def _ends(at: _Slopes, z: float) -> tuple[np.ndarray, np.ndarray]:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        inverse = 1 / (at.at_half + 1)
-        spread = z * np.sqrt(np.maximum(at.variance, 0)) * inverse**2
-        lo = 1 / (inverse + spread) - 1
-        hi = np.where(inverse - spread > 0.5, 1 / (inverse - spread) - 1, 1.0)
-    lo = np.where(at.unknown | at.none, -1.0, np.maximum(lo, -1))
-    return lo, np.where(at.unknown, 1.0, hi)
+def _ends(n_wg, n_w, n_g, n, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the interval of nPMI, by the Wilson intervals of three cells of the table."""
+    unknown = (n_w == 0) | (n_g == 0) | (n_w >= n) | (n_g >= n)
+    safe = np.where(unknown, 1, n)
+    cells = [np.where(unknown, 0, cell) for cell in (n_wg, n_w - n_wg, n_g - n_wg)]
+    shares = [cell / safe for cell in cells]
+    limits = [wilson(cell, safe, level) for cell in cells]
+    lo = np.maximum(_moved(shares, limits, (0, 1, 1)), -1)
+    hi = np.minimum(_moved(shares, limits, (1, 0, 0)), 1)
+    return np.where(unknown, -1.0, lo), np.where(unknown, 1.0, hi)
+
+
+def _moved(shares: list, limits: list, ends: tuple[int, int, int]) -> np.ndarray:
+    """Where nPMI lies once each cell is at one of its limits: 0 the lower, 1 the upper."""
+    at = _npmi_of(*shares)
+    moves = [
+        _npmi_of(*(limits[i][ends[i]] if i == j else share for j, share in enumerate(shares))) - at
+        for i in range(3)
+    ]
+    total = sum(move**2 for move in moves)
+    for i, j in combinations(range(3), 2):
+        odds = [shares[c] / (1 - shares[c]) for c in (i, j)]
+        sign = -1 if ends[i] == ends[j] else 1  # cells of a table are correlated negatively
+        total += 2 * sign * np.sqrt(odds[0] * odds[1]) * np.abs(moves[i] * moves[j])
+    return at + (2 * ends[0] - 1) * np.sqrt(np.maximum(total, 0))
+
+
+def _npmi_of(both: np.ndarray, word_only: np.ndarray, group_only: np.ndarray) -> np.ndarray:
+    """nPMI by the shares of documents, -1 where none has both."""
+    some = np.where(both > 0, both, 0.5)
+    ratio = np.log((some + word_only) * (some + group_only)) / np.log(some)
+    return np.where(both > 0, ratio - 1, -1.0)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.errors import OptionError, did_you_mean
+from laion_dask.stats.exclusion_rates import AMPLIFIED
 
 #: Lines, or colours, of one panel.
 MOST_SERIES = 8
@@ -128,7 +129,7 @@ def _rows(result: pd.DataFrame, show: str | None) -> pd.DataFrame:
         rows["lo"], rows["hi"] = _floats(source, f"{show}_lo"), _floats(source, f"{show}_hi")
     if show is not None:
         rows["measure"], rows["value"] = show, _floats(source, show)
-    rows["marked"] = source["flagged"].fillna(False).astype(bool) if "flagged" in source else False
+    rows["marked"] = source["verdict"].eq(AMPLIFIED) if "verdict" in source else False
     return rows[rows["value"].notna()]
 
 

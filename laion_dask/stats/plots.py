@@ -56,9 +56,9 @@ def interval_plot(
 
     Groups are under each other, in the table's order, with a dashed line at the rate of all rows;
     results at several thresholds are curves with bands; statistics, terms and axes of grouping
-    have panels of their own, but many terms share one, with a colour a group. A column ``flagged``
-    is drawn in orange. Hovering tells the numbers. Text from the data stays text. A caveat of the
-    table stands beneath.
+    have panels of their own, but many terms share one, with a colour a group. A group that a filter
+    amplifies (``verdict``) is drawn in orange. Hovering tells the numbers. Text from the data stays
+    text. A caveat of the table stands beneath.
 
     Parameters
     ----------

@@ -1,0 +1,100 @@
+"""Fisher's exact test of many 2 x 2 tables at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+#: Tables times terms that are summed at a time: half a megabyte, which fits in a core's cache.
+_BLOCK = 1 << 16
+#: Probabilities this close, as a part of themselves, count as equal, as in R's fisher.test.
+_TIES = 1e-7
+#: Terms below exp(-depth) of the largest are left out; the second depth is float64's range.
+_DEPTHS = (46.0, 700.0)
+#: Below this a sum to the first depth is not accurate, and is made to the second.
+_SMALL = 1e-9
+
+
+def fisher(k1: np.ndarray, n1: np.ndarray, k2: np.ndarray, n2: np.ndarray) -> np.ndarray:
+    """The two-sided p of Fisher's exact test of each table, in [0, 1].
+
+    The sum of the hypergeometric probabilities of all tables with these margins that are no more
+    probable than the one found. Probabilities come from the ratios of neighbouring ones, not from
+    differences of log factorials, so they are as accurate for billions of rows as for ten. The
+    work of a table grows with the square root of the smallest expected count.
+
+    Parameters
+    ----------
+    k1, n1, k2, n2 : (m,) float64 arrays
+        Whole numbers: ``k1`` of ``n1`` in the first group have the property, ``k2`` of ``n2`` in
+        the second. No group is empty.
+
+    Returns
+    -------
+    (m,) float64 array
+        Within 1e-7 of itself; 0 where it is below 1e-300.
+
+    References
+    ----------
+    Fisher, R. A. (1935). The logic of inductive inference. Journal of the Royal Statistical
+    Society 98, 39-54. The two-sided p, and the allowance for ties: R's fisher.test.
+    """
+    count, draws, marked, others = _smallest_cell(k1, n1, k2, n2)
+    p = np.ones(len(count))
+    todo = np.arange(len(count))
+    for depth in _DEPTHS:
+        p[todo] = _summed(count[todo], draws[todo], marked[todo], others[todo], depth)
+        todo = todo[p[todo] < _SMALL]
+    return p
+
+
+def _smallest_cell(k1, n1, k2, n2) -> tuple[np.ndarray, ...]:
+    """The table told by the cell of which fewest are expected, which goes down to 0.
+
+    Returns
+    -------
+    count, draws, marked, others : (m,) float64 arrays
+        ``count`` of ``draws`` rows without replacement are among the ``marked`` rows of
+        ``marked + others``.
+    """
+    k, other = k1 + k2, n1 + n2 - k1 - k2
+    is_first, is_rare = n1 <= n2, k <= other
+    draws, hits = np.where(is_first, n1, n2), np.where(is_first, k1, k2)
+    return np.where(is_rare, hits, draws - hits), draws, np.minimum(k, other), np.maximum(k, other)
+
+
+def _summed(count, draws, marked, others, depth: float) -> np.ndarray:
+    """The p of each table by the terms down to a depth; 0 where the table itself lies deeper."""
+    mode = np.floor((draws + 1) * (marked + 1) / (marked + others + 2))
+    # Bernstein's and Chernoff's bounds; the hypergeometric is no wider than the Poisson
+    # (Hoeffding, W. (1963). Probability inequalities for sums of bounded random variables. JASA).
+    above = depth / 3 + np.sqrt(depth**2 / 9 + 2 * depth * (mode + 1)) + 1
+    above = np.ceil(np.minimum(above, np.minimum(draws, marked) - mode))
+    below = np.ceil(np.minimum(np.sqrt(2 * depth * (mode + 1)) + 1, mode))
+    p, order = np.empty(len(count)), np.argsort(above, kind="stable")
+    at = 0
+    while at < len(order):
+        # As many tables as there is room for, the first of which have the fewest terms.
+        some = order[at : at + max(1, int(_BLOCK / (above[order[at]] + below[order[at]] + 8)))]
+        width = int(above[some].max()) + int(below[some].max()) + 1
+        some = some[: max(1, _BLOCK // width)]
+        p[some] = _block(*(v[some] for v in (count, draws, marked, others, mode, above, below)))
+        at += len(some)
+    return p
+
+
+def _block(count, draws, marked, others, mode, above, below) -> np.ndarray:
+    draws, marked, spare = draws[:, None], marked[:, None], (others - draws)[:, None]
+    with np.errstate(under="ignore"):
+        x = mode[:, None] + np.arange(above.max())
+        up = (marked - x) * (draws - x) / ((x + 1) * (spare + x + 1))
+        up = np.cumprod(np.maximum(up, 0), axis=1)
+        x = mode[:, None] - np.arange(below.max())
+        down = x * (spare + x) / ((marked - x + 1) * (draws - x + 1))
+        down = np.cumprod(np.maximum(down, 0), axis=1)
+    terms = np.concatenate([down[:, ::-1], np.ones((len(mode), 1)), up], axis=1)
+    place = count - mode + below.max()
+    inside = (place >= 0) & (place < terms.shape[1])
+    found = terms[np.arange(len(mode)), np.where(inside, place, 0).astype(np.int64)]
+    found = np.where(inside, found, 0.0)
+    rarer = terms <= found[:, None] * (1 + _TIES)
+    return np.minimum((terms * rarer).sum(axis=1) / terms.sum(axis=1), 1.0)
