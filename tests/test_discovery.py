@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import fsspec
@@ -12,6 +13,7 @@ from laion_dask.errors import DiscoveryWarning, OptionError, ShardError, ShardNo
 from laion_dask.io.braces import expand_braces
 from laion_dask.io.discovery import PARQUET
 from laion_dask.io.paths import expand
+from laion_dask.io.shards import read_shards
 
 
 @pytest.fixture
@@ -203,3 +205,37 @@ def test_a_store_that_cannot_be_reached():
         ) as error:
             expand(given, PARQUET)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cc3m.tsv", 'a "dog\thttp://a.example/1.jpg\nits\thttp://b/2\n'),
+        ("o k.csv", 'url,caption\nhttp://a.example/1.jpg,"a ""dog"\nhttp://b/2,its\n'),
+        ("$x.jsonl", '{"url":"http://a.example/1.jpg","caption":"a \\"dog"}\n'
+                     '{"url":"http://b/2","caption":"its"}\n'),
+    ],
+)  # fmt: skip
+def test_tables_of_text_are_refused_with_the_command_that_converts_them(tree, name, text):
+    root = tree("readme.md")
+    (root / name).write_text(text)
+    messages = []
+    for given in (root, root / name):
+        with pytest.raises((ShardNotFoundError, ShardError), match="Convert it first: ") as error:
+            read_shards(given)
+        messages.append(str(error.value).partition("Convert it first: ")[2])
+    assert messages[0] == messages[1]
+    program, _, code = shlex.split(messages[0].partition(" It has no header")[0])
+    assert program == "python"
+    exec(code)
+    read = read_shards(root).compute(scheduler="sync")
+    assert read["url"].tolist() == ["http://a.example/1.jpg", "http://b/2"]
+    assert read["text"].tolist() == ['a "dog', "its"]
+
+
+def test_a_pointer_of_git_lfs_is_told(tree):
+    root = tree("0.parquet")
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
+    (root / "0.parquet").write_text(pointer)
+    with pytest.raises(ShardError, match="git lfs pull"):
+        read_shards(root)

@@ -151,7 +151,9 @@ def taken(entries: Sequence[Entry], suffixes: tuple[str, ...], left_out: LeftOut
     note_hidden((entry.path for entry in entries if entry.hidden), suffixes, left_out)
     files = [entry.path for entry in seen if entry.name.lower().endswith(suffixes)]
     if files:
+        stems = {file.rpartition(".")[0] for file in files}  # what a table was converted to
         others = [e for e in seen if not e.name.lower().endswith(suffixes)]
+        others = [e for e in others if _TABLES.sub("", e.path) not in stems]
         left_out.add(
             f"not named {' or '.join(suffixes)}",
             (e.path for e in others if _may_be_meant(e.name.lower(), suffixes)),

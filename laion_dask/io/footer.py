@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from laion_dask.errors import ShardError
 from laion_dask.io.column_chunks import Chunk, column_chunks
+from laion_dask.io.conversion import conversion
 from laion_dask.io.local_file import open_bytes
 from laion_dask.io.pieces import Piece
 from laion_dask.io.store_file import StoreFile
@@ -20,6 +21,7 @@ from laion_dask.io.thrift import NotThrift
 _TAIL = 1 << 16
 REMEDY = "Fetch the file again, or leave it out of the paths."
 MAGIC = b"PAR1"
+_POINTER = b"version https://git-lfs"
 #: Footers are read by this many threads at once: the wait is the store's, not the processor's.
 _THREADS = 16
 
@@ -208,11 +210,7 @@ def _footer_bytes(file, size: int, path: str) -> bytes:
     tail = file.read(_TAIL)
     if size < 12 or tail[-4:] != MAGIC:
         file.seek(0)
-        starts = file.read(4) == MAGIC
-        what = (
-            "is truncated: it starts as Parquet but has no footer" if starts else "is not Parquet"
-        )
-        raise ShardError(f"{path} ({size:,} bytes) {what}. {REMEDY}")
+        raise _not_parquet(path, size, file.read(len(_POINTER)))
     length = int.from_bytes(tail[-8:-4], "little") + 8
     if length > size - 4:
         raise ShardError(
@@ -223,6 +221,21 @@ def _footer_bytes(file, size: int, path: str) -> bytes:
         file.seek(size - length)
         tail = file.read(length)
     return tail[-length:]
+
+
+def _not_parquet(path: str, size: int, start: bytes) -> ShardError:
+    """The error for a file that does not end as Parquet does, by how it starts."""
+    if start.startswith(MAGIC):
+        what = "is truncated: it starts as Parquet but has no footer"
+        return ShardError(f"{path} ({size:,} bytes) {what}. {REMEDY}")
+    if hint := conversion(path):
+        return ShardError(hint)
+    if start == _POINTER:
+        return ShardError(
+            f"{path} ({size:,} bytes) is a pointer of Git LFS, not the file itself. Fetch it with "
+            "git lfs pull."
+        )
+    return ShardError(f"{path} ({size:,} bytes) is not Parquet. {REMEDY}")
 
 
 def _check_counts(path: str, n_rows: int, groups: tuple[int, ...]) -> None:
