@@ -8,7 +8,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from laion_dask.errors import SchemaError
+from laion_dask.errors import ExportError, SchemaError
+from laion_dask.io import engine
 from laion_dask.io.hive import folder_columns
 from laion_dask.io.shards import read_shards
 
@@ -94,3 +95,22 @@ def test_only_the_unbroken_run_above_the_file_counts():
     assert folder_columns("/runs=5/data/a=1/b=x%2Fy/0.parquet") == {"a": "1", "b": "x/y"}
     assert folder_columns("a=__HIVE_DEFAULT_PARTITION__/0.parquet") == {"a": None}
     assert folder_columns("a=1/data/0.parquet") == folder_columns("=1/x=.parquet") == {}
+
+
+def test_shards_of_other_folders_are_not_read(write, tmp_path, monkeypatch):
+    for language in ("en", "de"):
+        write(f"d/LANGUAGE={language}/0.parquet", ROWS)
+    read = []
+    query = engine.query
+    monkeypatch.setattr(engine, "query", lambda *args: read.append(args[1]) or query(*args))
+    assert len(read_shards(tmp_path / "d", where="language == 'en'").compute(**HERE)) == 3
+    assert [path.split("/")[-2] for path in read] == ["LANGUAGE=en"]
+
+
+def test_an_export_into_its_own_source_is_refused(write, tmp_path):
+    write("d/0.parquet", ROWS)
+    for given in (tmp_path / "d", f"{tmp_path}/d/", f"{tmp_path}/*"):
+        with pytest.raises(ExportError, match=r"lies in .*Name a folder outside"):
+            read_shards(given).laion.export(tmp_path / "d" / "carved")
+    assert not (tmp_path / "d" / "carved").exists()
+    read_shards(f"{tmp_path}/d/*.parquet").laion.export(tmp_path / "d" / "carved")

@@ -44,9 +44,10 @@ _SHOWN = 3
 
 @dataclass
 class LeftOut:
-    """What may be a shard and was not taken, by the reason why."""
+    """What may be a shard and was not taken, by the reason why; and the folders searched."""
 
     names: dict[str, dict[str, None]] = field(default_factory=dict)
+    searched: list[str] = field(default_factory=list)
 
     def add(self, reason: str, names: Iterable[str]) -> None:
         for name in names:

@@ -21,7 +21,7 @@ from laion_dask.backend import frame_from_arrow, frame_to_arrow
 from laion_dask.io.common_types import family
 from laion_dask.io.footer import check_unchanged, chunks_of, groups_between, groups_of
 from laion_dask.io.page_checksums import verify
-from laion_dask.io.pieces import Piece
+from laion_dask.io.pieces import Piece, Shard
 from laion_dask.io.unify import cast_exactly
 from laion_dask.kernels import utf8
 from laion_dask.memory import in_blocks, is_out_of_memory, is_spoiled
@@ -144,13 +144,20 @@ def _at_once(groups: Sequence[_Group]) -> int:
     return max(1, _AT_ONCE // max(1, largest))
 
 
+def known_values(shard: Shard) -> dict[str, Range]:
+    """What the names of a shard's folders say of the frame's columns."""
+    return {
+        name: Range(only_null=True) if value is None else Range(value, value)
+        for _, name, value in shard.partition
+    }
+
+
 def _ranges(group: _Group, piece: Piece) -> dict[str, Range]:
     """What the statistics of a row group say of the frame's columns."""
     stored = {old: new for old, new, _ in piece.shard.columns}
     found = {"row": Range(group.start, group.stop - 1)}
     found["shard"] = Range(piece.shard.index, piece.shard.index)
-    for _, name, value in piece.shard.partition:
-        found[name] = Range(only_null=True) if value is None else Range(value, value)
+    found |= known_values(piece.shard)
     for i in range(group.metadata.num_columns):
         chunk = group.metadata.column(i)
         if chunk.path_in_schema in stored and chunk.is_stats_set:

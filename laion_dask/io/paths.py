@@ -60,7 +60,11 @@ def natural(text: str) -> list:
     return [(0, int(p), p) if i % 2 else (1, 0, p) for i, p in enumerate(parts)]
 
 
-def expand(paths: str | os.PathLike | Iterable, suffixes: tuple[str, ...]) -> list[str]:
+def expand(
+    paths: str | os.PathLike | Iterable,
+    suffixes: tuple[str, ...],
+    searched: list[str] | None = None,
+) -> list[str]:
     """The files that paths, patterns, folders and fsspec addresses name, in natural order.
 
     `laion_dask.io.discovery` says which files a folder or a pattern stands for.
@@ -70,6 +74,8 @@ def expand(paths: str | os.PathLike | Iterable, suffixes: tuple[str, ...]) -> li
     paths : str, path or iterable of them
     suffixes : tuple of str
         What a file in a folder must end in to be taken. A file named outright is always taken.
+    searched : list of str, optional
+        To be extended by the folders that files were looked for in, at any depth.
 
     Raises
     ------
@@ -98,6 +104,8 @@ def expand(paths: str | os.PathLike | Iterable, suffixes: tuple[str, ...]) -> li
     found = [file for path in given for file in _expand_one(os.fsdecode(path), suffixes, left_out)]
     check_named_once(found)
     left_out.warn(found)
+    if searched is not None:
+        searched += left_out.searched
     return sorted(found, key=natural)
 
 
@@ -229,6 +237,7 @@ def _in_folder(fs, folder: str, suffixes: tuple[str, ...], left_out: LeftOut) ->
             "there again."
         )
     below = files_below(fs, folder, left_out)
+    left_out.searched.append(fs.unstrip_protocol(folder))
     files = taken(below, suffixes, left_out)
     marks = (e.folder for e in below if _marks_export(fs, e.path))
     exports = [e for e in dict.fromkeys(marks) if not is_hidden(e[len(folder) + 1 :])]

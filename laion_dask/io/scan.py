@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import duckdb
@@ -16,11 +16,13 @@ from laion_dask.errors import BackendWarning, DeviceMemoryError, LaionDaskError
 from laion_dask.io import engine, group_scan, page_checksums, slow_scan
 from laion_dask.io.common_types import family, frame_type, holds_durations, is_uuid
 from laion_dask.io.footer import ARROW_ERRORS, check_unchanged, chunks_of, damaged
+from laion_dask.io.group_scan import known_values
 from laion_dask.io.pieces import Piece, Read, Shard
 from laion_dask.io.unify import cast_exactly, uuid_digits
 from laion_dask.kinds import kind_of_arrow
 from laion_dask.memory import is_out_of_memory
 from laion_dask.predicate import Predicate, Sql, to_sql
+from laion_dask.predicate.prune import may_pass
 from laion_dask.predicate.sql import literal, quoted
 
 #: What a scan says of a float that should be an integer; the careful reader then names the row.
@@ -45,17 +47,20 @@ class Scan:
     backend : str
     invalid_text : str
         ``"raise"`` or ``"reject"``; see `laion_dask.set_options`.
+    searched : tuple of str
+        The folders in which the shards were looked for.
     """
 
     types: tuple[tuple[str, pa.DataType], ...]
     where: Predicate | None
     backend: str
     invalid_text: str
+    searched: tuple[str, ...] = field(default=(), compare=False)
 
     def __dask_tokenize__(self):
         where = self.where.__dask_tokenize__() if self.where else None
         types = [(name, str(type_)) for name, type_ in self.types]
-        return ("laion_dask.Scan", types, where, self.backend, self.invalid_text)
+        return ("laion_dask.Scan", types, where, self.backend, self.invalid_text, self.searched)
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -86,6 +91,9 @@ class Scan:
         SchemaError
             When a value cannot take its column's common type exactly.
         """
+        if self._none_can_pass(piece.shard):
+            check_unchanged(piece.shard.path, piece.shard.footer_sha256)
+            return self.meta()[list(columns)]
         found = self._on_card(piece, list(columns) or ["row"], counted=False)
         if found is None:
             table = self._read(piece, list(columns), self._kept).table
@@ -113,6 +121,12 @@ class Scan:
             return found[1], 0
         found = self._read(piece, [], self._unscored)
         return found.unscored, found.rejected
+
+    def _none_can_pass(self, shard: Shard) -> bool:
+        """Whether the names of a shard's folders alone say that the filter keeps none of it."""
+        if self.where is None or not shard.partition:
+            return False
+        return not may_pass(self.where, known_values(shard))
 
     def _on_card(self, piece: Piece, names: list[str], *, counted: bool):
         """What cuDF finds, a frame and the undecided rows; None where the processor is to read.

@@ -109,7 +109,8 @@ def read_shards(
     if columns is not None:
         columns = _names(columns)
     backend = workers.choose_backend(get_option("backend") if backend == "auto" else backend)
-    footers = read_footers(expand(paths, PARQUET))
+    searched: list[str] = []
+    footers = read_footers(expand(paths, PARQUET, searched))
     check_footers(footers)
     naming = Naming(dialect, swap_width_height, _renames(rename), hive_partitioning)
     shards, types = open_shards(footers, naming, columns)
@@ -119,6 +120,7 @@ def read_shards(
         where=None,
         backend=backend,
         invalid_text=get_option("invalid_text"),
+        searched=tuple(searched),
     )
     if where is not None:
         kinds = {name: kind_of_arrow(type_) for name, type_ in types.items()}

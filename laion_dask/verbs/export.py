@@ -185,7 +185,15 @@ def _check_names(names: Sequence[str]) -> None:
 
 def _refuse_own_inputs(target: Target, sources) -> None:
     folder = _real(target, target.folder) + "/"
-    for _, pieces in sources:
+    for scan, pieces in sources:
+        for searched in scan.searched:
+            inner = searched.removeprefix("file://")
+            if folder.startswith(f"{_real(target, inner).rstrip('/')}/"):
+                raise ExportError(
+                    f"{target.path} lies in {inner}, which this frame's shards were looked for in: "
+                    "its parts would be found there too. Name a folder outside, or name the shards "
+                    f"by a pattern, such as {inner}/*.parquet."
+                )
         for piece in pieces:
             if _real(target, piece.shard.path).startswith(folder):
                 raise ExportError(
