@@ -239,3 +239,9 @@ def test_a_pointer_of_git_lfs_is_told(tree):
     (root / "0.parquet").write_text(pointer)
     with pytest.raises(ShardError, match="git lfs pull"):
         read_shards(root)
+
+
+def test_a_delta_table_is_told(tree):
+    root = tree("0.parquet", "_delta_log/0.json")
+    with pytest.warns(DiscoveryWarning, match="log of a Delta table"):
+        assert below(root, root) == ["0.parquet"]

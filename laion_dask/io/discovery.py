@@ -151,6 +151,8 @@ def taken(entries: Sequence[Entry], suffixes: tuple[str, ...], left_out: LeftOut
     seen = [entry for entry in entries if not entry.hidden]
     note_hidden((entry.path for entry in entries if entry.hidden), suffixes, left_out)
     files = [entry.path for entry in seen if entry.name.lower().endswith(suffixes)]
+    logs = dict.fromkeys(e.folder for e in entries if e.folder.endswith("/_delta_log"))
+    left_out.add("log of a Delta table, whose removed files are read as rows", logs)
     if files:
         stems = {file.rpartition(".")[0] for file in files}  # what a table was converted to
         others = [e for e in seen if not e.name.lower().endswith(suffixes)]
