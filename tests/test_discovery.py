@@ -245,3 +245,9 @@ def test_a_delta_table_is_told(tree):
     root = tree("0.parquet", "_delta_log/0.json")
     with pytest.warns(DiscoveryWarning, match="log of a Delta table"):
         assert below(root, root) == ["0.parquet"]
+
+
+def test_a_chain_of_file_systems_is_refused_and_a_path_with_colons_read(tree):
+    with pytest.raises(OptionError, match="a chain of file systems"):
+        expand("zip://*.parquet::/none.zip", PARQUET)
+    assert below(tree("a::b/0.parquet"), f"{tree('a::b/0.parquet')}/a::b/*") == ["a::b/0.parquet"]

@@ -139,10 +139,17 @@ def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     try:
         if os.path.exists(path):
             return LocalFileSystem(), os.path.abspath(path)
+        if "::" in path and "://" in path:
+            raise OptionError(
+                f"{path} is a chain of file systems. Expected a path or one address; unpack or "
+                "fetch it first."
+            )
         return fsspec.core.url_to_fs(path)
     except ImportError as error:
         raise MissingExtraError(f"{path} cannot be reached: {error}") from error
     except ValueError as error:
+        if isinstance(error, OptionError):
+            raise
         raise OptionError(
             f"{path} is no address that fsspec knows: {error}. Write file paths as they are, "
             "addresses as s3://bucket/folder."
@@ -175,8 +182,8 @@ def unreachable(path: str, error: Exception) -> ShardError:
 
 
 def _expand_one(path: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
-    fs, inner = filesystem(path)
     with reached(path):
+        fs, inner = filesystem(path)
         if isinstance(fs, LocalFileSystem):
             return _found(fs, path, inner, suffixes, left_out)
         return [fs.unstrip_protocol(f) for f in _found(fs, path, inner, suffixes, left_out)]
