@@ -137,9 +137,10 @@ def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
         When fsspec knows no such address, or lacks the package that it needs for it.
     """
     try:
-        if os.path.exists(path):
-            return LocalFileSystem(), os.path.abspath(path)
-        if "::" in path and "://" in path:
+        if "://" not in path or os.path.exists(path):
+            here = path if os.path.exists(path) else os.path.expanduser(path)
+            return LocalFileSystem(), os.path.abspath(here)
+        if "::" in path:
             raise OptionError(
                 f"{path} is a chain of file systems. Expected a path or one address; unpack or "
                 "fetch it first."
