@@ -15,6 +15,7 @@ _MODULE_OF = {
     "ClipModel": "laion_dask.models",
     "DemoCorpus": "laion_dask.demo.job",
     "Distribution": "laion_dask.verbs.distribution",
+    "EmbeddingSpace": "laion_dask.models",
     "Embeddings": "laion_dask.io.embeddings",
     "Export": "laion_dask.verbs.export",
     "Images": "laion_dask.io.images",

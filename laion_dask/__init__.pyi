@@ -38,6 +38,7 @@ from laion_dask.measures.intersections import intersections as intersections
 from laion_dask.measures.languages import language_class as language_class
 from laion_dask.measures.rates import rates as rates
 from laion_dask.models import ClipModel as ClipModel
+from laion_dask.models import EmbeddingSpace as EmbeddingSpace
 from laion_dask.models import Vectors as Vectors
 from laion_dask.options import get_option as get_option
 from laion_dask.options import set_options as set_options

@@ -3,10 +3,12 @@
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from laion_dask.errors import EmbeddingsError, ModelMismatchError, OptionError, WeightsError
 from laion_dask.models import ClipModel, Vectors, heads, weights
@@ -323,6 +325,55 @@ def test_layers_that_do_not_fit_are_refused(tmp_path):
 
 
 @needs_weights
+@pytest.mark.parametrize(
+    ("weight", "bias", "what"),
+    [
+        (torch.full((1, 512), float("nan")), torch.zeros(1), "'weight' has a number that is NaN"),
+        (torch.zeros(1, 512), torch.tensor([float("inf")]), "'bias' has a number that is NaN, inf"),
+        (torch.full((1, 512), 1e308, dtype=torch.float64), torch.zeros(1), "beyond float32"),
+        (torch.ones(1, 512, dtype=torch.complex64), torch.zeros(1), "'weight' is complex"),
+        pytest.param(
+            torch.zeros(1, 512).to_sparse(),
+            torch.zeros(1),
+            "'weight' is sparse",
+            marks=pytest.mark.filterwarnings("ignore"),  # of torch, on sparse tensors at all
+        ),
+        (torch.zeros(1, 512, device="meta"), torch.zeros(1), "'weight' has no numbers"),
+    ],
+)
+def test_weights_that_are_no_finite_numbers(tmp_path, weight, bias, what):
+    path = tmp_path / "w.pth"
+    torch.save({"weight": weight, "bias": bias}, path)
+    with pytest.raises(WeightsError, match=what):
+        heads.aesthetic("ViT-B-32", weights=path)
+
+
+def test_quantized_weights_and_layers_that_fold_to_infinity(tmp_path):
+    path = tmp_path / "w.pth"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates what makes such a file
+        quantized = torch.quantize_per_tensor(torch.ones(1, 512), 0.1, 0, torch.qint8)
+        torch.save({"weight": quantized, "bias": torch.zeros(1)}, path)
+        with pytest.raises(WeightsError, match=r"w\.pth"):
+            heads.aesthetic("ViT-B-32", weights=path)
+    layers = {"0.weight": torch.full((4, 512), 1e30), "1.weight": torch.full((1, 4), 1e30)}
+    torch.save({**layers, "0.bias": torch.zeros(4), "1.bias": torch.zeros(1)}, path)
+    with pytest.raises(WeightsError, match="beyond float32"):
+        heads.aesthetic("ViT-B-32", weights=path)
+
+
+@pytest.mark.parametrize("weights", ["", 5, b""])
+def test_weights_that_are_no_path(weights):
+    for make in (
+        lambda: heads.aesthetic("ViT-B-32", weights=weights),
+        lambda: heads.nsfw("ViT-B-32", weights=weights),
+        lambda: heads.inappropriate("ViT-B-32", weights=weights),
+        lambda: heads.watermark(weights=weights),
+    ):
+        with pytest.raises((OptionError, WeightsError), match="weights"):
+            make()
+
+
 def test_weights_rounded_to_float16(published):
     exact, rough = (heads.aesthetic("ViT-L-14", precision=p) for p in ("float32", "float16"))
     x = embeddings(9000, 768)

@@ -1,4 +1,4 @@
-"""One file of embeddings: ``.npy``, a member of an ``.npz``, or a list column of a Parquet file.
+"""One file of embeddings: ``.npy``, ``.npz``, ``.safetensors``, or a list column of Parquet.
 
 Reading touches the rows that are asked for. Nothing is ever unpickled.
 """
@@ -30,6 +30,8 @@ from laion_dask.products import scales
 _GAP = 1 << 18
 #: A run is at most this long, so that few rows of a large shard never take all its bytes at once.
 _RUN = 1 << 24
+#: Bytes before the numbers of an array, at most.
+_HEADERS = 1 << 14
 #: Runs that are fetched at once.
 _THREADS = 16
 
@@ -59,7 +61,7 @@ class EmbeddingFile:
     ----------
     path : str
     field : str or None
-        The member of an ``.npz``, or the column of a Parquet file.
+        The member of an ``.npz``, the tensor of a ``.safetensors``, the column of a Parquet file.
     n_rows, dim : int
     dtype : str
         ``"float16"`` or ``"float32"``.
@@ -293,7 +295,9 @@ def _unpacked(member: EmbeddingFile, state: str) -> np.ndarray:
     """A compressed member, whole; the last two are kept."""
     with open_bytes(member.path) as file, zipfile.ZipFile(file) as archive:
         name = f"{member.field}.npy"
-        data = archive.read(name if name in archive.namelist() else member.field)
+        with archive.open(name if name in archive.namelist() else member.field) as packed:
+            most = member.n_rows * member.dim * np.dtype(member.dtype).itemsize + _HEADERS
+            data = packed.read(most)  # a file that is now another one may hold any number
     array = np.load(io.BytesIO(data), allow_pickle=False)
     if array.shape != (member.n_rows, member.dim) or array.dtype != member.dtype:
         raise ValueError(f"member {member.field!r} is {array.dtype} of shape {array.shape} now")

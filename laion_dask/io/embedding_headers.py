@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 import threading
 import zipfile
@@ -17,7 +18,7 @@ from laion_dask.io.embedding_files import DAMAGED, EmbeddingFile
 from laion_dask.io.footer import read_footer
 from laion_dask.io.local_file import open_bytes
 
-SUFFIXES = (".npy", ".npz", ".parquet")
+SUFFIXES = (".npy", ".npz", ".parquet", ".safetensors")
 #: Version 3 differs from 2 in the encoding of field names, which embeddings have none of.
 _HEADERS = {
     (1, 0): npy_format.read_array_header_1_0,
@@ -29,6 +30,16 @@ _LONGEST, _BEFORE = 10_000, 12
 #: NumPy parses a header as Python, which two threads may not do at once: Python up to 3.11.7 and
 #: 3.12.1 then raises SystemError (python/cpython issue 106905).
 _parsing = threading.Lock()
+#: What NumPy writes. Of other codecs, reading a few bytes may unpack gigabytes.
+_CODECS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+#: DEFLATE makes at most 1,032 bytes of one (zlib's technical details), and a little for its ends.
+_DEFLATES_TO = 1032
+#: A compressed member is unpacked as a whole: so many bytes at most.
+_LARGEST_UNPACKED = 1 << 33
+#: The dtypes of a safetensors file that are read, by its own names.
+_SAFETENSORS = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+#: Bytes of a safetensors header, which is JSON.
+_LONGEST_JSON = 1 << 24
 _DTYPES = (np.dtype("<f2"), np.dtype("<f4"))
 #: Of a list column; pandas writes lists of Python numbers as float64, which are read as float32.
 _VALUE_TYPES = (pa.float16(), pa.float32(), pa.float64())
@@ -52,6 +63,8 @@ def open_file(path: str, field: str | None) -> EmbeddingFile:
             file.seek(0)
             if path.endswith(".npz"):
                 return _open_npz(path, file, field)
+            if path.endswith(".safetensors"):
+                return _open_safetensors(path, file, field, size)
             shape, dtype, offset = _header(path, file)
             return _checked(path, None, shape, dtype, offset, size, size - offset)
     except DAMAGED as error:
@@ -90,8 +103,8 @@ def _checked(path, field, shape, dtype, offset, size, n_bytes) -> EmbeddingFile:
         )
     if dtype not in _DTYPES:
         raise EmbeddingsError(
-            f"{where} has the dtype {dtype}; expected float16 or float32, little-endian. Convert "
-            "it with array.astype('float32')."
+            f"{where} has the dtype {_dtype_name(dtype)}; expected float16 or float32, "
+            f"little-endian. {_how_to_convert(dtype)}"
         )
     have = n_bytes // (shape[1] * dtype.itemsize)
     if have < shape[0]:
@@ -110,6 +123,8 @@ def _checked(path, field, shape, dtype, offset, size, n_bytes) -> EmbeddingFile:
 def _open_npz(path: str, file, field: str | None) -> EmbeddingFile:
     with zipfile.ZipFile(file) as archive:
         members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
+        if len(members) < len(archive.infolist()):
+            raise EmbeddingsError(f"{path} has two members of one name. Save it again.")
         found = field or (next(iter(members)) if len(members) == 1 else None)
         if found not in members:
             given = f"no field was named{'' if field is None else f' {field!r}'}"
@@ -118,6 +133,7 @@ def _open_npz(path: str, file, field: str | None) -> EmbeddingFile:
                 f"{did_you_mean(field or '', members)}"
             )
         info = members[found]
+        _check_member(path, info)
         with archive.open(info) as member:
             shape, dtype, behind = _header(path, member)
         offset = None
@@ -126,7 +142,77 @@ def _open_npz(path: str, file, field: str | None) -> EmbeddingFile:
             name, extra = struct.unpack("<HH", file.read(4))
             offset = info.header_offset + 30 + name + extra + behind
         size = file.seek(0, 2)
-        return _checked(path, found, shape, dtype, offset, size, info.file_size - behind)
+        have = info.file_size - behind
+        opened = _checked(path, found, shape, dtype, offset, size, have)
+        if have != opened.n_rows * opened.dim * dtype.itemsize:
+            raise EmbeddingsError(
+                f"{path}, member {found!r}, has {have:,} bytes, and its header says {shape} of "
+                f"{dtype}. It is damaged; fetch the file again."
+            )
+        return opened
+
+
+def _check_member(path: str, info: zipfile.ZipInfo) -> None:
+    """Refuse a member that NumPy did not write, or that unpacks to more than it can."""
+    if info.compress_type not in _CODECS:
+        name = zipfile.compressor_names.get(info.compress_type, info.compress_type)
+        raise EmbeddingsError(
+            f"{path}, member {info.filename!r}, is compressed by {name}, which NumPy does not "
+            "write. Save it with np.savez or np.savez_compressed."
+        )
+    if info.compress_type == zipfile.ZIP_STORED:
+        possible = info.file_size == info.compress_size
+    else:
+        possible = info.file_size <= info.compress_size * _DEFLATES_TO + _LONGEST
+    if not possible:
+        raise EmbeddingsError(
+            f"{path}, member {info.filename!r}, is said to unpack from {info.compress_size:,} to "
+            f"{info.file_size:,} bytes, which cannot be. It is damaged; fetch the file again."
+        )
+    if info.compress_type != zipfile.ZIP_STORED and info.file_size > _LARGEST_UNPACKED:
+        raise EmbeddingsError(
+            f"{path}, member {info.filename!r}, unpacks to {info.file_size:,} bytes, which have to "
+            f"be in memory at once; at most {_LARGEST_UNPACKED:,} are. Save it as .npy."
+        )
+
+
+def _open_safetensors(path: str, file, field: str | None, size: int) -> EmbeddingFile:
+    """A tensor of a safetensors file: a header's length in 8 bytes, the header, the numbers."""
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(_LONGEST_JSON, size - 8):
+        raise ValueError(f"its header claims {length:,} bytes")
+    header = dict(json.loads(file.read(length)))
+    tensors = {name: each for name, each in header.items() if name != "__metadata__"}
+    found = field or (next(iter(tensors)) if len(tensors) == 1 else None)
+    if found not in tensors:
+        raise EmbeddingsError(
+            f"{path} holds {len(tensors)} tensors"
+            f"{'' if field is None else f', and none is called {field!r}'}. Name one with field=."
+            f"{did_you_mean(field or '', tensors)}"
+        )
+    tensor = tensors[found]
+    (start, stop), shape = tensor["data_offsets"], tuple(map(int, tensor["shape"]))
+    dtype = _SAFETENSORS.get(tensor["dtype"], tensor["dtype"])
+    if not 0 <= start <= stop <= size - 8 - length:
+        raise ValueError(f"tensor {found!r} lies outside the file")
+    opened = _checked(path, found, shape, dtype, 8 + length + start, size, stop - start)
+    if stop - start != opened.n_rows * opened.dim * dtype.itemsize:
+        raise ValueError(f"tensor {found!r} has {stop - start:,} bytes for the shape {shape}")
+    return opened
+
+
+def _dtype_name(dtype) -> str:
+    """As people call it: NumPy stores bfloat16 as two bytes without a meaning."""
+    return "|V2 (bfloat16, as NumPy stores it)" if dtype == np.dtype("V2") else str(dtype)
+
+
+def _how_to_convert(dtype) -> str:
+    if dtype in (np.dtype("V2"), "BF16"):
+        return "Convert it with tensor.float() of torch before it is saved."
+    if getattr(dtype, "kind", "") in "iu" or str(dtype)[:1] in "IU":
+        return "These are quantised: restore them by their scale and offset, and save as float16."
+    return "Convert it with array.astype('float32')."
 
 
 def _open_parquet(path: str, field: str | None) -> EmbeddingFile:

@@ -11,29 +11,36 @@ import dask.dataframe as dd
 import numpy as np
 
 from laion_dask import lineage
-from laion_dask.errors import EmbeddingsError, PairingError, ProvenanceError, must_be
+from laion_dask.errors import (
+    EmbeddingsError,
+    OptionError,
+    PairingError,
+    ProvenanceError,
+    must_be,
+)
 from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.embedding_headers import SUFFIXES, open_file
 from laion_dask.io.paths import embedding_key, expand, shard_key, stem
 from laion_dask.io.pieces import Shard
-from laion_dask.models import ClipModel, as_model
+from laion_dask.models import ClipModel, EmbeddingSpace, as_model
+from laion_dask.models.clip_names import nearest_arch
 
 _THREADS = 16
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Vectors of one CLIP model over many files; opened, not read. Picklable.
+    """Vectors of one model over many files; opened, not read. Picklable.
 
     Attributes
     ----------
     files : tuple of EmbeddingFile
         One a shard; the position is the shard's number.
-    model : ClipModel
+    model : ClipModel or EmbeddingSpace
     """
 
     files: tuple[EmbeddingFile, ...]
-    model: ClipModel
+    model: ClipModel | EmbeddingSpace
 
     def __dask_tokenize__(self):
         files = [(f.path, f.field, f.n_rows, f.dim, f.dtype) for f in self.files]
@@ -139,7 +146,7 @@ class Embeddings:
 def open_embeddings(
     paths: str | os.PathLike | Iterable,
     *,
-    model: ClipModel | str,
+    model: ClipModel | EmbeddingSpace | str,
     like: dd.DataFrame | None = None,
     field: str | None = None,
 ) -> Embeddings:
@@ -149,8 +156,10 @@ def open_embeddings(
     ----------
     paths : str, path or iterable of them
         Files, folders, patterns, or addresses that fsspec knows.
-    model : ClipModel or str
-        The CLIP model that they came from, such as ``"ViT-L-14"``.
+    model : ClipModel, EmbeddingSpace or str
+        The model that they came from: a CLIP model of open_clip, such as ``"ViT-L-14:openai"`` or
+        ``"openai/clip-vit-large-patch14"``; or any other one, such as
+        ``EmbeddingSpace("dinov2-vitl14")`` or its bare name, whose dimension the files say.
     like : dask DataFrame, optional
         A frame of `read_shards`. The files are then paired with its shards by shard key
         (``metadata_0012.parquet`` with ``img_emb_0012.npy``) and row counts are compared with the
@@ -169,11 +178,11 @@ def open_embeddings(
     PairingError
         When they do not pair with ``like``.
     """
-    model = as_model(model)
+    model = _model_or_space(model)
     found = _found(paths)
     with ThreadPoolExecutor(min(_THREADS, len(found))) as pool:
         files = tuple(pool.map(lambda path: open_file(path, field), found))
-    _check_widths(files, model)
+    model = _check_widths(files, model)
     # A list column without rows does not say how long its lists would be.
     files = tuple(f if f.n_rows else replace(f, dim=model.dim) for f in files)
     embeddings = Embeddings(files, model)
@@ -187,12 +196,34 @@ def _found(paths: str | os.PathLike | Iterable) -> list[str]:
     return [p for p in found if not (p.endswith(".parquet") and p.rpartition(".")[0] in arrays)]
 
 
-def _check_widths(files: Sequence[EmbeddingFile], model: ClipModel) -> None:
-    filled = (
-        [f for f in files if f.n_rows]
-        or [f for f in files if f.dim]
-        or [replace(files[0], dim=model.dim)]
-    )
+def _model_or_space(model) -> ClipModel | EmbeddingSpace:
+    """The model of embeddings; a name that means no architecture of open_clip names a space."""
+    try:
+        return as_model(model)
+    except OptionError as error:
+        if not isinstance(model, str) or not model.strip():
+            raise
+        if near := nearest_arch(model):
+            raise OptionError(
+                f"model is {model!r}, which is no architecture of open_clip. Did you mean "
+                f"{near!r}? For another model's embeddings give EmbeddingSpace({model!r})."
+            ) from error
+        return EmbeddingSpace(model)
+
+
+def _check_widths(
+    files: Sequence[EmbeddingFile], model: ClipModel | EmbeddingSpace
+) -> ClipModel | EmbeddingSpace:
+    """The model, with its dimension, which all files must have."""
+    filled = [f for f in files if f.n_rows] or [f for f in files if f.dim]
+    if model.dim is None:
+        if not filled:
+            raise EmbeddingsError(
+                f"{files[0].path} has no rows, so the dimension of {model.name!r} is not known. "
+                f"Give it: EmbeddingSpace({model.name!r}, dim)."
+            )
+        model = replace(model, dim=filled[0].dim)
+    filled = filled or [replace(files[0], dim=model.dim)]
     for file in filled:
         if file.dim != filled[0].dim:
             raise EmbeddingsError(
@@ -204,6 +235,7 @@ def _check_widths(files: Sequence[EmbeddingFile], model: ClipModel) -> None:
             f"{filled[0].path} has {filled[0].dim} dimensions, but {model.name} makes {model.dim}. "
             "Name the model that they came from with model=."
         )
+    return model
 
 
 def _paired(shards: Sequence[Shard], files: Sequence[EmbeddingFile]) -> tuple[EmbeddingFile, ...]:

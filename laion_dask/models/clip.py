@@ -13,8 +13,9 @@ import numpy as np
 from laion_dask.backend import gpu_count, has_bfloat16
 from laion_dask.errors import ModelMismatchError, OptionError, must_be
 from laion_dask.models import loading, pictures, weights
-from laion_dask.models.clip_names import clean_arch, clean_tag
+from laion_dask.models.clip_names import clean_arch, clean_tag, split_name
 from laion_dask.models.loaded import check_precision
+from laion_dask.models.space import EmbeddingSpace
 from laion_dask.models.vectors import Vectors
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class ClipModel:
         """The length of its vectors, from the configuration; the weights are not touched."""
         return int(loading.read_config(self.arch)["embed_dim"])
 
-    def same_space(self, other: ClipModel | str) -> bool:
+    def same_space(self, other: ClipModel | EmbeddingSpace | str) -> bool:
         """Whether vectors of the two models can be compared.
 
         Architecture and pretrained tag must agree; where one side does not say which weights
@@ -102,6 +103,8 @@ class ClipModel:
         other = as_model(other)
         if self == other:
             return True
+        if not isinstance(other, ClipModel):
+            return False
         if _arch_identity(self) != _arch_identity(other):
             return False
         if self.pretrained is None or other.pretrained is None:
@@ -215,31 +218,47 @@ class ClipModel:
         return Vectors(np.concatenate(blocks) if blocks else empty, self)
 
 
-def as_model(model: ClipModel | str) -> ClipModel:
-    """A spec from a spec or a name: ``"ViT-L-14"``, ``"ViT-L/14"``, ``"ViT-L-14:openai"``.
+def as_model(model: ClipModel | EmbeddingSpace | str) -> ClipModel | EmbeddingSpace:
+    """A spec from a spec or a name, in any of the spellings of `clip_names.split_name`.
 
     Raises
     ------
     OptionError
         When it is neither, or no architecture has that name.
     """
-    if isinstance(model, ClipModel):
+    if isinstance(model, (ClipModel, EmbeddingSpace)):
         return model
     if not isinstance(model, str):
         raise OptionError(
             f"A model is given as {type(model).__name__}. Expected a ClipModel or a name such as "
-            "'ViT-L-14'."
+            "'ViT-L-14', or an EmbeddingSpace."
         )
-    arch, _, pretrained = model.partition(":")
-    return ClipModel(arch, pretrained or None)
+    return ClipModel(*split_name(model))
+
+
+def as_clip(model: ClipModel | str) -> ClipModel:
+    """As `as_model`, for what needs a model that makes vectors of pictures and texts.
+
+    Raises
+    ------
+    OptionError
+        As `as_model`; and for an `EmbeddingSpace`, which has no weights.
+    """
+    model = as_model(model)
+    if not isinstance(model, ClipModel):
+        raise OptionError(
+            f"{model.name!r} is the name of a space, with no model that could be run. Expected a "
+            "CLIP model of open_clip, such as 'ViT-L-14:openai'."
+        )
+    return model
 
 
 def check_same_space(a: ClipModel | str, b: ClipModel | str, what: str) -> None:
-    """Refuse to compare things of two CLIP models.
+    """Refuse to compare things of two models.
 
     Parameters
     ----------
-    a, b : ClipModel or str
+    a, b : ClipModel, EmbeddingSpace or str
         The model asked for, and the model of what was given.
     what : str
         Both in words, for the message: ``"The head 'aesthetic' and the embeddings"``.
@@ -252,13 +271,15 @@ def check_same_space(a: ClipModel | str, b: ClipModel | str, what: str) -> None:
     a, b = as_model(a), as_model(b)
     if not a.same_space(b):
         raise ModelMismatchError(
-            f"{what} are of different CLIP models: {a.name} and {b.name}. Their numbers cannot be "
+            f"{what} are of different models: {a.name} and {b.name}. Their numbers cannot be "
             f"compared; make both with the same model.{own_file_hint(a, b)}"
         )
 
 
 def own_file_hint(a: ClipModel, b: ClipModel) -> str:
     """What to do where one model is a file and the other a tag, which the file may be that of."""
+    if not (isinstance(a, ClipModel) and isinstance(b, ClipModel)):
+        return ""
     one, other = (loading.is_path(model.pretrained or "") for model in (a, b))
     if one == other or a.arch.endswith(".json") or _arch_identity(a) != _arch_identity(b):
         return ""

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 
 from laion_dask.errors import OptionError, did_you_mean, must_be
 from laion_dask.models import loading
+
+#: OpenAI's models as Hugging Face names them.
+_OPENAI = {
+    "openai/clip-vit-base-patch32": "ViT-B-32",
+    "openai/clip-vit-base-patch16": "ViT-B-16",
+    "openai/clip-vit-large-patch14": "ViT-L-14",
+    "openai/clip-vit-large-patch14-336": "ViT-L-14-336",
+}
+_PREFIXES = re.compile(r"(hf-hub:|hf_hub:|hf:|open_clip:|https://huggingface\.co/)")
+#: How alike a name and an architecture's are where the name is taken for a slip of the pen.
+_ALIKE = 0.72
 
 
 def clean_arch(arch) -> str:
@@ -21,13 +34,21 @@ def clean_arch(arch) -> str:
     arch = os.fspath(arch)
     if arch.endswith(".json"):
         return os.path.abspath(arch)
-    name = arch.replace("@336px", "-336").replace("/", "-")
-    if name == "demo" or name in loading.built_in_configs():
+    name = _spelled(arch)
+    if _is_arch(name):
         return name
     raise OptionError(
         f"arch is {arch!r}, which is no architecture of open_clip and no .json configuration."
         f"{did_you_mean(name, ['demo', *loading.built_in_configs()])}"
     )
+
+
+def _spelled(arch: str) -> str:
+    return arch.replace("@336px", "-336").replace("/", "-")
+
+
+def _is_arch(name: str) -> bool:
+    return name == "demo" or name in loading.built_in_configs()
 
 
 def clean_tag(pretrained) -> str | None:
@@ -37,3 +58,48 @@ def clean_tag(pretrained) -> str | None:
     must_be("pretrained", pretrained, (str, os.PathLike), "open_clip's tag, or a file of weights")
     tag = os.fspath(pretrained)
     return os.path.abspath(tag) if loading.is_path(tag) else tag.lower().replace("-", "_")
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """The architecture and the tag that a model's name says, in any of the usual spellings.
+
+    ``"ViT-L-14"``, ``"ViT-L/14"``, ``"ViT-L-14:openai"`` (ours), ``"ViT-B-32/laion2b_s34b_b79k"``
+    and ``"open_clip:ViT-B-32/laion2b_s34b_b79k"`` (clip-retrieval's),
+    ``"openai/clip-vit-large-patch14"`` and ``"hf-hub:laion/CLIP-ViT-H-14-laion2B-s32B-b79K"``
+    (Hugging Face's).
+    """
+    bare = name
+    while prefix := _PREFIXES.match(bare):
+        bare = bare[prefix.end() :]
+    bare = bare.rstrip("/")
+    if bare.lower() in _OPENAI:
+        return _OPENAI[bare.lower()], "openai"
+    if not bare.endswith(".json") and "/" in bare:
+        if found := _published_as(bare):
+            return found
+        arch, _, tag = bare.rpartition("/")
+        if not _is_arch(_spelled(bare.partition(":")[0])) and _is_arch(_spelled(arch)):
+            return arch, tag
+    arch, _, tag = bare.partition(":")
+    return arch, tag or None
+
+
+def _published_as(repository: str) -> tuple[str, str] | None:
+    """The architecture and tag of a repository of Hugging Face's that open_clip knows."""
+    if repository.count("/") != 1 or _is_arch(_spelled(repository.partition(":")[0])):
+        return None
+    from open_clip.pretrained import get_pretrained_cfg, list_pretrained
+
+    for arch, tag in list_pretrained():
+        hub = get_pretrained_cfg(arch, tag).get("hf_hub") or ""
+        if hub.rstrip("/").lower() == repository.lower():
+            return arch, tag
+    return None
+
+
+def nearest_arch(name: str) -> str | None:
+    """The architecture that a name seems to mean, such as ``"ViT-L-14"`` for ``"VIT_L14"``."""
+    known = {arch.lower().replace("-", ""): arch for arch in ("demo", *loading.built_in_configs())}
+    plain = re.sub(r"[-_/. ]", "", split_name(name)[0].lower())
+    near = difflib.get_close_matches(plain, known, n=1, cutoff=_ALIKE)
+    return known[near[0]] if near else None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from laion_dask.errors import OptionError, must_be
-from laion_dask.models import ClipModel, as_model, check_same_space
+from laion_dask.models import ClipModel, EmbeddingSpace, as_model, check_same_space
 from laion_dask.stats import association as tests
 from laion_dask.stats.table import Table, table
 
@@ -192,7 +192,7 @@ def _vectors(model: ClipModel, name: str, given, kind: str, sentences: tuple[str
         return model.image(_items(given))
     for each in (given, *(given if isinstance(given, (list, tuple)) else ())):
         other = getattr(each, "model", None)
-        if isinstance(other, (ClipModel, str)):
+        if isinstance(other, (ClipModel, EmbeddingSpace, str)):
             check_same_space(model, other, f"The model and the vectors of {name}")
     rows = tests.as_rows(name, given)
     if rows.shape[1] != model.dim:

@@ -17,7 +17,7 @@ from laion_dask.io.embed_folder import MANIFEST, EmbedFolder
 from laion_dask.io.image_shards import Shard, Survey
 from laion_dask.io.images import check_outside, find_shards
 from laion_dask.kernels.embed import clip_scores, embed_samples
-from laion_dask.models.clip import ClipModel, as_model
+from laion_dask.models.clip import ClipModel, as_clip
 from laion_dask.models.heads import Head, check_heads
 from laion_dask.models.loaded import check_precision
 from laion_dask.models.torch_threads import one_torch_thread
@@ -171,7 +171,7 @@ def embed(
     >>> result = ld.embed("tars/", ld.ClipModel("demo"), "embedded/")  # doctest: +SKIP
     >>> frame = ld.read_shards(result.metadata)  # doctest: +SKIP
     """
-    model = as_model(model)
+    model = as_clip(model)
     heads = tuple(check_heads(_listed(heads), model, ("embeddings", "images")))
     if not isinstance(batch_size, int) or batch_size < 1:
         raise OptionError(f"batch_size is {batch_size!r}. Expected a whole number from 1 on.")

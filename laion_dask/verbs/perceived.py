@@ -15,7 +15,7 @@ from laion_dask.kernels import perceived as kernels
 from laion_dask.kinds import kind_of
 from laion_dask.measures.base import Reporting
 from laion_dask.measures.groups import Grouping, grouping
-from laion_dask.models import ClipModel, check_same_space
+from laion_dask.models import ClipModel, EmbeddingSpace, check_same_space
 from laion_dask.models.heads.prompts import TEMPERATURE
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats.association import as_rows
@@ -243,7 +243,7 @@ def _vector(model: ClipModel, label: str, given) -> np.ndarray:
         given = model.text(given)
     for each in (given, *(given if isinstance(given, (list, tuple)) else ())):
         other = getattr(each, "model", None)
-        if isinstance(other, (ClipModel, str)):
+        if isinstance(other, (ClipModel, EmbeddingSpace, str)):
             check_same_space(model, other, f"The embeddings and the vectors of {label!r}")
     rows = as_rows(f"The label {label!r}", given)
     if rows.shape[1] != model.dim:

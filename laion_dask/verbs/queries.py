@@ -18,7 +18,7 @@ from laion_dask.errors import (
 )
 from laion_dask.io.embeddings import Embeddings
 from laion_dask.kernels.score import unit
-from laion_dask.models import ClipModel, check_same_space
+from laion_dask.models import ClipModel, EmbeddingSpace, check_same_space
 from laion_dask.models.pictures import is_pixels
 
 #: Characters of the longest path that a system takes; a longer text names no file.
@@ -116,7 +116,7 @@ def as_units(query, embeddings: Embeddings, *, many: bool = True) -> np.ndarray:
     """
     for each in (query, *(query if isinstance(query, (list, tuple)) else ())):
         model = getattr(each, "model", None)
-        if isinstance(model, (ClipModel, str)):
+        if isinstance(model, (ClipModel, EmbeddingSpace, str)):
             check_same_space(embeddings.model, model, "The embeddings and the query")
     dim = embeddings.dim
     expected = f"expected ({dim},)" + (f" or (m, {dim})" if many else "")

@@ -189,7 +189,7 @@ def aesthetic(
     if precision not in ("float32", "float16"):
         raise one_of("precision", precision, ("float32", "float16"))
     home, file = published_for(clip, _AESTHETIC[version], f"aesthetic head, version {version},")
-    head = linear_head(weights or weight_files.find(file), home, to)
+    head = linear_head(weight_files.given_or_found(weights, file), home, to)
     return replace(head, precision=precision)
 
 
@@ -251,7 +251,13 @@ def read_affine(path: str | os.PathLike) -> tuple:
             f"{path} holds a map to {len(weight)} numbers. Expected a linear head: weight (1, dim) "
             "and bias (1,)."
         )
-    return weight[0].float().contiguous(), bias.reshape(()).float()
+    weight, bias = weight[0].float().contiguous(), bias.reshape(()).float()
+    if not (weight.isfinite().all() and bias.isfinite()):
+        raise WeightsError(
+            f"{path}: its layers, folded into one, are beyond float32. Expected a linear head of "
+            "moderate weights; fetch the file again."
+        )
+    return weight, bias
 
 
 def read_layers(path: str | os.PathLike) -> list[tuple]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from laion_dask.errors import ModelMismatchError, OptionError, must_be, one_of
-from laion_dask.models.clip import ClipModel, as_model, check_same_space, own_file_hint
+from laion_dask.models.clip import ClipModel, as_clip, check_same_space, own_file_hint
 from laion_dask.models.heads.base import EmbeddingHead, Head
 
 
@@ -71,8 +71,8 @@ def published_for(clip: ClipModel | str, files: dict, what: str) -> tuple[str, s
     ModelMismatchError
         When there is one, but for other weights.
     """
-    model = as_model(clip)
-    homes = [as_model(name) for name in files]
+    model = as_clip(clip)
+    homes = [as_clip(name) for name in files]
     same = [h for h in homes if h.arch == model.arch.removesuffix("-quickgelu")]
     if not same:
         raise one_of("clip", model.name, [h.arch for h in homes])

@@ -14,7 +14,7 @@ import numpy as np
 
 from laion_dask.errors import OptionError, WeightsError, must_be, one_of
 from laion_dask.models import weights as weight_files
-from laion_dask.models.clip import ClipModel, as_model
+from laion_dask.models.clip import ClipModel, as_clip, as_model
 from laion_dask.models.heads.base import EmbeddingHead
 from laion_dask.models.heads.matching import published_for
 
@@ -142,7 +142,7 @@ def zero_shot(
     >>> head.name, head.of("blue boat").name
     ('p_red_star', 'p_blue_boat')
     """
-    model = as_model(clip)
+    model = as_clip(clip)
     labels, templates = _texts("labels", labels), _texts("templates", templates)
     if len(labels) < 2 or len(set(labels)) < len(labels):
         raise OptionError(f"labels is {list(labels)}. Expected two or more, all different.")
@@ -195,7 +195,7 @@ def inappropriate(
         When the prompts are missing, altered or of another shape.
     """
     home, names = published_for(clip, _Q16, "Q16 head")
-    path = Path(weights or weight_files.find_one_of(names))
+    path = Path(weight_files.given_or_found(weights, *names))
     prompts = weight_files.read_tensors(path).get("array")
     dim = as_model(home).dim
     if prompts is None or tuple(prompts.shape) != (2, dim) or not prompts.is_floating_point():

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from laion_dask.errors import WeightsError
+from laion_dask.errors import ModelMismatchError, WeightsError
 from laion_dask.models.clip import ClipModel, as_model
 from laion_dask.models.heads.base import EmbeddingHead, _loaded
 from laion_dask.models.heads.card import Report, model_card
 from laion_dask.models.loading import is_path
+from laion_dask.models.space import EmbeddingSpace
 
 FILE, CARD = "head.safetensors", "MODEL_CARD.md"
 _FORMAT = "laion_dask head 1"
@@ -141,7 +142,7 @@ def load(path: str | os.PathLike, clip: ClipModel | str | None = None) -> Traine
         layers, name = _layers(data), said["name"]
         report, trained_with = Report(**said["report"]), said["clip"]
         given = given or _named(path, trained_with)
-        width, sha256 = given.dim, given.recipe()["weights_sha256"]
+        width, sha256 = given.dim, given.recipe().get("weights_sha256")
     except WeightsError:
         raise
     except Exception as error:  # files from elsewhere: safetensors, JSON and field errors
@@ -149,7 +150,13 @@ def load(path: str | os.PathLike, clip: ClipModel | str | None = None) -> Traine
             f"{path} is no head that train has saved ({type(error).__name__}: "
             f"{str(error)[:200]}). Give its {FILE}."
         ) from error
-    known = {sha256, trained_with["weights_sha256"]} - {None}
+    known = {sha256, trained_with.get("weights_sha256")} - {None}
+    space = trained_with.get("space")
+    if space is not None and not given.same_space(_named(path, trained_with)):
+        raise ModelMismatchError(
+            f"{path} was trained on embeddings of {space!r}, and clip is {given.name}. Leave clip "
+            "out."
+        )
     if layers[0][0].shape[1] != width or len(known) > 1:
         raise WeightsError(
             f"{path} was trained on embeddings of {trained_with}, which {given!r} does not make. "
@@ -160,6 +167,8 @@ def load(path: str | os.PathLike, clip: ClipModel | str | None = None) -> Traine
 
 def _named(path: Path, recipe: dict) -> ClipModel:
     """The model that a recipe names; a file of one's own it names without saying where it is."""
+    if "space" in recipe:
+        return EmbeddingSpace(recipe["space"], recipe["dim"])
     arch, pretrained = recipe["arch"], recipe["pretrained"]
     if is_path(pretrained or "") or ("config_sha256" in recipe and arch != "demo"):
         raise WeightsError(

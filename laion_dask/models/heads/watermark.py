@@ -169,7 +169,7 @@ def watermark(
             "pictures, so it takes no CLIP model: give the path of its weight file, or nothing to "
             "find it under LAION_DASK_WEIGHTS."
         )
-    path = os.path.abspath(weights or weight_files.find("watermark_model_v1.pt"))
+    path = os.path.abspath(weight_files.given_or_found(weights, "watermark_model_v1.pt"))
     network(path)
     return WatermarkHead(to, path, weight_files.sha256_of(path))
 

@@ -14,6 +14,7 @@ from laion_dask.models.weights.lookup import (
     find,
     find_one_of,
     folders,
+    given_or_found,
     sha256_of,
     table,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "find",
     "find_one_of",
     "folders",
+    "given_or_found",
     "read_tensors",
     "sha256_of",
     "table",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laion_dask.errors import WeightsError, must_be
+from laion_dask.errors import OptionError, WeightsError, must_be
 from laion_dask.models.process_cache import ProcessCache
 from laion_dask.models.weights.fetching import fetch
 from laion_dask.models.weights.registry import REGISTRY, PublishedFile, known
@@ -70,6 +70,32 @@ def find(name: str, *, download: bool | None = None) -> Path:
     if allowed and published.can_be_fetched:
         return fetch(published, cache)
     raise _missing(published)
+
+
+def given_or_found(weights: str | os.PathLike | None, *names: str) -> str | os.PathLike:
+    """The weight file that a user gives, or the published one where none is given. Eager.
+
+    Parameters
+    ----------
+    weights : path or None
+    names : str
+        Published files that serve the same purpose, the preferred first.
+
+    Raises
+    ------
+    OptionError
+        When ``weights`` is no path, or empty, as an unset variable of a shell is.
+    WeightsError
+        As `find`.
+    """
+    if weights is None:
+        return find_one_of(names)
+    if not isinstance(weights, (str, os.PathLike)) or not os.fspath(weights):
+        raise OptionError(
+            f"weights is {weights!r}. Expected the path of a weight file; leave it out for the "
+            f"published {names[0]}."
+        )
+    return weights
 
 
 def find_one_of(names: Sequence[str]) -> Path:

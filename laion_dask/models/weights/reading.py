@@ -41,8 +41,8 @@ def read_tensors(path: str | os.PathLike) -> dict:
     Raises
     ------
     WeightsError
-        When the file is missing, damaged, of another kind, or holds anything but tensors; for a
-        pickle also when torch is older than 2.10.
+        When the file is missing, damaged, of another kind, or holds anything but tensors of
+        finite real numbers; for a pickle also when torch is older than 2.10.
     """
     path = Path(path)
     try:
@@ -109,7 +109,33 @@ def _only_tensors(path: Path, tensors) -> dict:
             f"{path} holds {type(tensors).__name__}, not tensors by name. Save the model's "
             "state_dict() instead."
         )
+    for name, tensor in found.items():
+        _check_numbers(path, name, tensor)
     for wrapper in _WRAPPERS:
         if all(name.startswith(wrapper) for name in found):
             return {name.removeprefix(wrapper): tensor for name, tensor in found.items()}
     return found
+
+
+def _check_numbers(path: Path, name: str, tensor) -> None:
+    """Refuse a tensor that holds anything but real numbers that float32 can hold."""
+    import torch
+
+    what = None
+    if tensor.layout != torch.strided:
+        what = "is sparse"
+    elif tensor.is_meta:
+        what = "has no numbers (it is on the device 'meta')"
+    elif tensor.is_quantized:
+        what = "is quantized"
+    elif tensor.is_complex():
+        what = "is complex"
+    elif tensor.is_floating_point() and tensor.numel():
+        least, most = (float(end) for end in torch.aminmax(tensor.detach().double()))
+        if not max(-least, most) <= torch.finfo(torch.float32).max:  # NaN is at both ends
+            what = "has a number that is NaN, infinite or beyond float32"
+    if what is not None:
+        raise WeightsError(
+            f"{path}: the tensor {name!r} {what}. Expected finite real numbers, stored plainly. "
+            "Fetch the file again from its publisher."
+        )

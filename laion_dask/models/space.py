@@ -1,0 +1,88 @@
+"""The space that some other model's embeddings lie in: a name and a dimension, nothing to load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+from laion_dask.errors import OptionError, must_be
+
+
+@dataclass(frozen=True)
+class EmbeddingSpace:
+    """Embeddings of a model that is no CLIP model of open_clip: DINOv2, SigLIP, SSCD, your own.
+
+    Vectors of it are searched by vectors and by rows, scored by heads that were trained on it, and
+    compared with one another; they are never compared with those of another model. It makes no
+    vectors itself, so texts and pictures cannot be searched for.
+
+    Parameters
+    ----------
+    name : str
+        What the model is called; two spaces of one name are one.
+    dim : int, optional
+        The length of its vectors. `open_embeddings` takes it from the files where it is left out.
+
+    Raises
+    ------
+    OptionError
+        When the name is empty, or the dimension no whole number from 1.
+
+    Examples
+    --------
+    >>> EmbeddingSpace("dinov2-vitl14", 1024).name
+    'dinov2-vitl14'
+    """
+
+    name: str
+    dim: int | None = None
+
+    def __post_init__(self) -> None:
+        must_be("name", self.name, str, "the model's name, such as 'dinov2-vitl14'")
+        if not self.name.strip():
+            raise OptionError("name is empty. Expected the model's name, such as 'dinov2-vitl14'.")
+        whole = isinstance(self.dim, int) and not isinstance(self.dim, bool)
+        if self.dim is not None and not (whole and self.dim > 0):
+            raise OptionError(
+                f"dim is {self.dim!r}. Expected the length of a vector, such as 1024."
+            )
+
+    def same_space(self, other) -> bool:
+        """Whether vectors of the two can be compared: one name, and one dimension."""
+        if isinstance(other, str):
+            other = EmbeddingSpace(other)
+        if not isinstance(other, EmbeddingSpace) or self.name != other.name:
+            return False
+        return None in (self.dim, other.dim) or self.dim == other.dim
+
+    def recipe(self) -> dict:
+        """What a manifest records."""
+        return {"space": self.name, "dim": self.dim}
+
+    def text(self, texts) -> NoReturn:
+        """Refused: nothing here makes vectors of texts in this space.
+
+        Raises
+        ------
+        OptionError
+        """
+        raise self._makes_none("a text")
+
+    def image(self, images) -> NoReturn:
+        """Refused: nothing here makes vectors of pictures in this space.
+
+        Raises
+        ------
+        OptionError
+        """
+        raise self._makes_none("a picture")
+
+    def require(self) -> None:
+        """Nothing: it has no weights."""
+
+    def _makes_none(self, what: str) -> OptionError:
+        return OptionError(
+            f"The embeddings are of {self.name!r}, and {what} cannot be turned into a vector of it "
+            f"here. Search by a vector of {self.dim or 'its'} numbers that the model made, or by a "
+            "row, (shard, row)."
+        )
