@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from laion_dask.atomic_file import committed, writing
 from laion_dask.demo.planting import Row, plan_rows, planted
 from laion_dask.demo.render import render
 from laion_dask.errors import ExportError, OptionError
@@ -104,8 +105,10 @@ def write_corpus(
         records = [_record(rows[i], keys[i], np.random.default_rng([seed, 5, i])) for i in span]
         _write_shard(shards[s], tars[s], records, (image_bytes(rows[i], image_size) for i in span))
     truth = [_truth(row, key, keys) for row, key in zip(rows, keys, strict=True)]
-    pq.write_table(pa.Table.from_pylist(truth, TRUTH_SCHEMA), out / "truth.parquet")
-    (out / "truth.json").write_text(json.dumps({"seed": seed, **planted(rows)}, indent=2) + "\n")
+    with committed(out / "truth.parquet") as file:
+        pq.write_table(pa.Table.from_pylist(truth, TRUTH_SCHEMA), file)
+    with committed(out / "truth.json") as file:
+        file.write((json.dumps({"seed": seed, **planted(rows)}, indent=2) + "\n").encode())
     return out
 
 
@@ -133,10 +136,15 @@ def image_bytes(row: Row, size: int) -> bytes:
 def _write_shard(
     shard: Path, archive: Path, records: list[dict[str, object]], images: Iterator[bytes]
 ) -> None:
-    shard.parent.mkdir(parents=True, exist_ok=True)
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(records, SCHEMA), shard)
-    with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
+    for path in (shard, archive):
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+    with committed(shard) as file:
+        pq.write_table(pa.Table.from_pylist(records, SCHEMA), file)
+    with (
+        committed(archive) as file,
+        tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
         for record, image in zip(records, images, strict=True):
             _add_sample(tar, record, image)
 

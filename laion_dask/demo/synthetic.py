@@ -7,7 +7,6 @@ size of a shard nor the process that writes it changes any row.
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import os
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from laion_dask.atomic_file import committed
 from laion_dask.demo.synthetic_rows import BLOCK, SCHEMA, SUBSETS, draw_block, draw_embeddings
 from laion_dask.errors import ExportError, OptionError, one_of
 
@@ -136,18 +136,6 @@ def _refuse_strangers(out: Path, ours: set[Path]) -> None:
         )
 
 
-@contextlib.contextmanager
-def _appearing_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that is renamed to it at the end, or removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _blocks(start: int, stop: int) -> Iterator[tuple[int, slice]]:
     """The blocks that rows ``start`` … ``stop`` lie in, and which rows of each."""
     for block in range(start // BLOCK, -(-stop // BLOCK)):
@@ -158,15 +146,17 @@ def _blocks(start: int, stop: int) -> Iterator[tuple[int, slice]]:
 def _write_metadata(path: Path, seed: int, subset: str, start: int, stop: int) -> None:
     tables = [draw_block(seed, subset, block)[rows] for block, rows in _blocks(start, stop)]
     table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
-    with _appearing_whole(path) as part:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with committed(path) as file:
         # pyarrow's own defaults (snappy, dictionaries, a row group of up to 1,048,576 rows), with
         # which clip-retrieval and pandas write LAION's metadata.
-        pq.write_table(table, part)
+        pq.write_table(table, file)
 
 
 def _write_embeddings(path: Path, seed: int, subset: str, start: int, stop: int, dim: int) -> None:
     header = {"descr": "<f2", "fortran_order": False, "shape": (stop - start, dim)}
-    with _appearing_whole(path) as part, open(part, "wb") as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with committed(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
         for block, rows in _blocks(start, stop):
             file.write(draw_embeddings(seed, subset, block, dim)[rows].tobytes())

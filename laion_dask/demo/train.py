@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import time
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
+from laion_dask.atomic_file import committed
 from laion_dask.demo.concepts import COLOURS, MAX_COUNT, OBJECTS, OCCUPATIONS, SCENES
 from laion_dask.demo.evaluate import ARCHITECTURE, CONFIG, WEIGHTS, zero_shot_top1
 from laion_dask.demo.training_data import Pool, augmented, render_pool, training_caption, true_of
@@ -85,9 +85,8 @@ def save_weights(model: torch.nn.Module, path: Path) -> None:
         k: (v.half() if v.is_floating_point() else v).contiguous()
         for k, v in model.state_dict().items()
     }
-    partial = path.with_name(path.name + ".part")
-    save_file(tensors, partial, metadata={"format": "pt", "architecture": ARCHITECTURE})
-    os.replace(partial, path)
+    with committed(path) as file:
+        save_file(tensors, file.name, metadata={"format": "pt", "architecture": ARCHITECTURE})
 
 
 def _optimizer(models: list[torch.nn.Module], rate: float) -> torch.optim.Optimizer:

@@ -64,7 +64,7 @@ def report(
         At once.
     ShardError, SchemaError
         When a shard turns out damaged while it is read.
-    OSError
+    ExportError
         When the page cannot be written there.
     """
     check_place(path)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from laion_dask.atomic_file import committed
 from laion_dask.backend import to_pandas
-from laion_dask.errors import ExportError, one_of
+from laion_dask.errors import one_of
 from laion_dask.stats.table import printable
 
 #: Characters of a caption or an address that a line has room for.
@@ -59,16 +60,12 @@ def write_hits(found: pd.DataFrame, out: str | os.PathLike) -> str:
     out = Path(out)
     if out.suffix not in (".parquet", ".csv"):
         raise one_of("the ending of --out", out.suffix, (".parquet", ".csv"))
-    found, half = to_pandas(found), out.with_name(f".{out.name}.{os.getpid()}")
-    try:
+    found = to_pandas(found)
+    with committed(out) as file:
         if out.suffix == ".csv":
-            found.to_csv(half, index=False)
+            found.to_csv(file, index=False)
         else:
-            found.to_parquet(half, index=False)
-        half.replace(out)
-    except OSError as error:
-        half.unlink(missing_ok=True)
-        raise ExportError(f"{out} cannot be written: {error}. Name another file.") from error
+            found.to_parquet(file, index=False)
     return f"{len(found):,} rows in {out}"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import os
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from laion_dask.atomic_file import committed
 from laion_dask.errors import ExportError
 from laion_dask.stats.table import printable
 
@@ -81,7 +81,7 @@ def write_page(
 
     Raises
     ------
-    OSError
+    ExportError
         When the page cannot be written there.
     """
     path = Path(path)
@@ -94,13 +94,9 @@ def write_page(
         f"<title>{text(title)}</title><style>{_STYLE}</style></head><body>"
         f"<h1>{text(title)}</h1><p class='note'>{text(said)}</p>{''.join(parts)}</body></html>"
     )
-    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
+    with committed(path) as file:
         # A lone surrogate, as in a file name that is no UTF-8, is written out.
-        staged.write_text(page, encoding="utf-8", errors="backslashreplace")
-        os.replace(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)
+        file.write(page.encode("utf-8", errors="backslashreplace"))
     return path
 
 

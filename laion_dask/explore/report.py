@@ -60,7 +60,7 @@ def write_report(
         When ``subject`` is neither, or ``by`` names what the frame has not.
     ShardError, SchemaError
         When a shard has changed since the export.
-    OSError
+    ExportError
         When the page cannot be written there.
     """
     must_be("The subject", subject, (Summary, Export), "what summary(...) or export(...) returns")

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from laion_dask.atomic_file import unwritten
 from laion_dask.errors import ExportConflictError, ExportError
 from laion_dask.io.claim import CLAIM, Owner, age_s, claimed, owner
 from laion_dask.io.exchange import replace_folder, restore_folder, sync_folder
@@ -357,13 +358,6 @@ def _write_durable(path: str, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def unwritten(where: str, error: OSError) -> ExportError:
-    """The error for a place that cannot be written to."""
-    return ExportError(
-        f"{where} could not be written: {error}. Make room there, or name another folder."
-    )
 
 
 def stage(url: str, content: bytes) -> dict:

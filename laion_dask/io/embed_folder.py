@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from laion_dask.atomic_file import PARTIAL, committed, json_bytes, sweep, writing
 from laion_dask.errors import ExportError
-from laion_dask.io.atomic_file import PARTIAL, committed, json_bytes, sweep
 from laion_dask.io.embed_columns import RESCALED
 
 MANIFEST = "embed.json"
@@ -98,15 +98,17 @@ class EmbedFolder:
                 self._check_same(found, plan, _SAME_BYTES)
                 self._check_versions(found["versions"], plan["versions"])
             plan = {**plan, **{part: found[part] for part in ("batch_size", "versions")}}
-        for role in self._roles():
-            (self.folder(role)).mkdir(exist_ok=True)
+        with writing(self.path):
+            for role in self._roles():
+                (self.folder(role)).mkdir(exist_ok=True)
         self.sweep()
         return plan
 
     def _claim(self, plan: dict) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise ExportError(f"{self.path} is a file. Expected a folder, new or empty.")
-        self.path.mkdir(parents=True, exist_ok=True)
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
         others = [p.name for p in self.path.iterdir() if not p.name.endswith(PARTIAL)]
         if others:
             raise ExportError(

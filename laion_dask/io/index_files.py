@@ -28,8 +28,8 @@ from pathlib import Path
 
 import numpy as np
 
+from laion_dask.atomic_file import PARTIAL, committed, json_bytes, partial, put, sweep, writing
 from laion_dask.errors import ExportError, IndexFileError
-from laion_dask.io.atomic_file import PARTIAL, committed, json_bytes, partial, put, sweep
 from laion_dask.io.embedding_files import DAMAGED
 from laion_dask.io.index_manifest import (
     BUILDING,
@@ -113,7 +113,8 @@ class IndexFolder:
     def _claim(self, plan: dict) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise ExportError(f"{self.path} is a file. Expected a folder, new or empty.")
-        self._building.mkdir(parents=True, exist_ok=True)
+        with writing(self.path):
+            self._building.mkdir(parents=True, exist_ok=True)
         others = [p.name for p in self.path.iterdir() if p.name != BUILDING]
         others = [name for name in others if not name.endswith(PARTIAL)]
         if others:
@@ -135,7 +136,8 @@ class IndexFolder:
     def _reopen(self, manifest: dict, plan: dict) -> None:
         """Make a finished index a build under way, which has all that is whole of it."""
         shutil.rmtree(self._building, ignore_errors=True)
-        self._building.mkdir()
+        with writing(self.path):
+            self._building.mkdir()
         self._note("trained.json", manifest["trained"])
         self._note("plan.json", plan)
         os.replace(self.path / MANIFEST, self._building / MANIFEST)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from laion_dask.atomic_file import committed, writing
 from laion_dask.errors import ModelMismatchError, WeightsError
 from laion_dask.models.clip import ClipModel, as_model
 from laion_dask.models.heads.base import EmbeddingHead, _loaded
@@ -68,22 +68,13 @@ class TrainedHead(EmbeddingHead):
             The safetensors file, for ``load``.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         card = model_card(self.name, self.clip.name, self.report)
         contents = {CARD: card.encode(), FILE: self.tensors}
-        own = uuid.uuid4().hex[:8]
-        partials = {name: folder / f".{name}.{own}.partial" for name in contents}
-        try:
-            for name, content in contents.items():
-                with open(partials[name], "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-            for name, partial in partials.items():  # the weights last: they are what is loaded
-                os.replace(partial, folder / name)
-        finally:
-            for partial in partials.values():
-                partial.unlink(missing_ok=True)
+        for name, content in contents.items():  # the weights last: they are what is loaded
+            with committed(folder / name) as file:
+                file.write(content)
         return folder / FILE
 
     def load(self) -> list[tuple]:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import ssl
 import time
-import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 from urllib import request
@@ -17,6 +14,7 @@ from urllib.parse import urlsplit
 
 from tqdm.auto import tqdm
 
+from laion_dask.atomic_file import partial, put
 from laion_dask.errors import WeightsError
 from laion_dask.models.weights.registry import PublishedFile
 from laion_dask.options import is_watched
@@ -41,12 +39,11 @@ def fetch(published: PublishedFile, folder: Path) -> Path:
         When the folder cannot be written to, the publisher does not answer, or what comes is not
         the published file.
     """
-    part = folder / f".{published.name}.{uuid.uuid4().hex}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(part, "xb") as file, _open(published.address) as answer:
+        with partial(folder, published.name) as file, _open(published.address) as answer:
             _copy(answer, file, published)
-        os.replace(part, folder / published.name)
+            put(file, folder / published.name)
     except WeightsError:
         raise
     except (OSError, http.client.HTTPException) as error:
@@ -57,9 +54,6 @@ def fetch(published: PublishedFile, folder: Path) -> Path:
             f"{published.name} could not be fetched from {published.address} into {folder}: "
             f"{reason}. Try again, or bring the file there by other means."
         ) from error
-    finally:
-        with suppress(OSError):  # it has been renamed, or was never there
-            part.unlink()
     return folder / published.name
 
 

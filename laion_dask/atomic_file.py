@@ -1,0 +1,130 @@
+"""Files that appear whole or not at all: the one way in which anything but an export is written.
+
+A regular file is written under a temporary name, made durable and renamed. A link stays a link:
+what it leads to is replaced. What is no regular file, such as a pipe or a device, is written to
+once the content is complete, since a rename would put a file in its place.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from laion_dask.errors import ExportError, LaionDaskError
+
+#: The end of a name under which a file is being written.
+PARTIAL = ".partial"
+
+
+@contextmanager
+def committed(path: Path) -> Iterator:
+    """A binary file, with a name of its own, whose content is at ``path`` once it is whole.
+
+    Raises
+    ------
+    ExportError
+        When it cannot be written, as on a full disk or in a folder that is not writable.
+    """
+    path = Path(path)
+    with writing(path):
+        if _is_special(path):
+            with tempfile.NamedTemporaryFile() as file:
+                yield file
+                file.flush()
+                _write_through(file.name, path)
+        else:
+            place = _behind_links(path)
+            with partial(place.parent, place.name) as file:
+                yield file
+                put(file, place)
+
+
+@contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """Word what the system says when a place cannot be written to.
+
+    Raises
+    ------
+    ExportError
+    """
+    try:
+        yield
+    except LaionDaskError:
+        raise
+    except OSError as error:
+        raise unwritten(path, error) from error
+
+
+def unwritten(path: str | os.PathLike, error: OSError) -> ExportError:
+    """The error for a place that cannot be written to."""
+    return ExportError(
+        f"{os.fspath(path)} could not be written: {error}. Make room there, or name another place."
+    )
+
+
+def _is_special(path: Path) -> bool:
+    """Whether a path leads to something that is there and is no regular file."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, and a file is expected")
+    return path.exists() and not path.is_file()
+
+
+def _write_through(staged: str, path: Path) -> None:
+    """Copy a file into a pipe or a device; a pipe that nobody reads is refused, not waited for."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    with open(staged, "rb") as source, open(descriptor, "wb") as target:
+        shutil.copyfileobj(source, target)
+
+
+def _behind_links(path: Path) -> Path:
+    place = Path(os.path.realpath(path))
+    if place.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link that leads back to itself")
+    return place
+
+
+@contextmanager
+def partial(folder: Path, name: str) -> Iterator:
+    """A file under a temporary name, which is gone at the end unless it was `put` in place."""
+    path = folder / f".{name[:200]}.{uuid.uuid4().hex[:8]}{PARTIAL}"
+    try:
+        with open(path, "wb") as file:
+            yield file
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def put(file, path: Path) -> None:
+    """Make what a `partial` file holds durable, and give it its name."""
+    file.flush()
+    os.fsync(file.fileno())
+    os.replace(file.name, _behind_links(path))
+
+
+def sweep(folder: Path, idle_s: float = 0) -> None:
+    """Remove what a killed run left under temporary names, and has not been written for so long.
+
+    Parameters
+    ----------
+    folder : Path
+    idle_s : float
+        Seconds since the last write; what is younger may be another run's, and is left.
+    """
+    for file in folder.rglob(f".*{PARTIAL}"):
+        with suppress(FileNotFoundError):
+            if not idle_s or time.time() - file.stat().st_mtime > idle_s:
+                file.unlink()
+
+
+def json_bytes(data: dict) -> bytes:
+    """A manifest as its file holds it."""
+    return (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode()
