@@ -243,8 +243,8 @@ def frame_to_arrow(frame) -> pa.Table:
     SchemaError
         When a column of Python objects holds values of several types.
     """
-    if frame.index.name is not None:
-        frame = frame.reset_index()
+    if frame.index.name is not None:  # set_index(…, drop=False) left the column where it was
+        frame = frame.reset_index(drop=frame.index.name in frame.columns)
     if isinstance(frame, pd.DataFrame):
         try:
             return pa.Table.from_pandas(frame, preserve_index=False)

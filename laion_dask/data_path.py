@@ -10,6 +10,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 
+from dask.dataframe.dask_expr._categorical import Categorize
 from dask.dataframe.dask_expr._concat import Concat
 from dask.dataframe.dask_expr._expr import (
     Assign,
@@ -45,7 +46,16 @@ from laion_dask.schema import PROVENANCE
 #: Steps that pass each row on at most once; what any other step makes is checked row by row.
 _UNREPEATING = (
     *(Elemwise, Filter, Query, DropnaFrame, SplitTake, Head, Tail, Partitions),
-    *(DropDuplicates, NLargest, Repartition, ShuffleBase, SetIndex, SortValues, FromMap),
+    *(
+        Categorize,
+        DropDuplicates,
+        NLargest,
+        Repartition,
+        ShuffleBase,
+        SetIndex,
+        SortValues,
+        FromMap,
+    ),
 )
 
 
@@ -90,10 +100,6 @@ def _wanted(step: Expr, chosen: tuple[int, ...] | None) -> list:
     if isinstance(step, Partitions):
         own = tuple(step.partitions)
         return [(step.frame, own if chosen is None else tuple(own[i] for i in chosen))]
-    if isinstance(step, Head) and step.operand("npartitions") != -1:
-        return [(step.frame, tuple(range(step.operand("npartitions"))))]
-    if isinstance(step, Tail):
-        return [(step.frame, (step.frame.npartitions - 1,))]
     if chosen is None:
         return [(expr, None) for expr in frames]
     if isinstance(step, Concat) and step.npartitions == sum(e.npartitions for e in frames):
@@ -145,6 +151,17 @@ def _may_repeat(step: Expr) -> bool:
     if isinstance(step, RenameFrame):
         return bool(set(step.columns) - set(step.frame.columns) & set(PROVENANCE))
     return not isinstance(step, _UNREPEATING)
+
+
+def may_be_narrowed(expr: Expr) -> bool:
+    """Whether columns can be left out of the frame; Dask loses those that some steps are by."""
+    return not any(isinstance(step, (NLargest, Categorize)) for step, _ in walk(expr))
+
+
+def is_cut_by_size(expr: Expr) -> bool:
+    """Whether the partitions depend on the columns that are read, as by ``partition_size=``."""
+    steps = (step for step, _ in walk(expr))
+    return any(isinstance(s, Repartition) and s.operand("partition_size") for s in steps)
 
 
 def check_branches(expr: Expr) -> None:

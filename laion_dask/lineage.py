@@ -103,6 +103,16 @@ def repeating_step(frame: dd.DataFrame) -> str | None:
     return data_path.repeating_step(_expr(frame))
 
 
+def may_be_narrowed(frame: dd.DataFrame) -> bool:
+    """Whether a choice of the frame's columns leaves its rows as they are."""
+    return data_path.may_be_narrowed(_expr(frame))
+
+
+def is_cut_by_size(frame: dd.DataFrame) -> bool:
+    """Whether a choice of the frame's columns would change its partitions."""
+    return data_path.is_cut_by_size(_expr(frame))
+
+
 def identified(frame: dd.DataFrame) -> dd.DataFrame | None:
     """The frame with ``shard`` and ``row``, asked for again where they were left out. Lazy.
 
@@ -148,21 +158,6 @@ def mapped(frame: dd.DataFrame, kernel: Callable) -> list[tuple[dd.DataFrame, tu
     for node in _expr(frame).walk():
         if isinstance(node, MapPartitions) and node.func is kernel:
             found[node._name] = (new_collection(node.frame), tuple(node.args[1:]))
-    return list(found.values())
-
-
-def filtered(frame: dd.DataFrame, kernel: Callable) -> list[tuple[dd.DataFrame, Predicate]]:
-    """Every filter by a kernel that the rows went through: the frame before it, and what it asks.
-
-    Of a filter of which some partitions are wanted, those partitions.
-    """
-    found = {}
-    for node, chosen in data_path.walk(_expr(frame)):
-        mask = node.predicate if isinstance(node, Filter) else None
-        if isinstance(mask, MapPartitions) and mask.func is kernel:
-            before = new_collection(mask.frame)
-            before = before if chosen is None else before.partitions[list(chosen)]
-            found[mask._name, chosen] = (before, mask.args[1])
     return list(found.values())
 
 

@@ -30,6 +30,7 @@ FLOORS = {
     "io": 3,
     "data_path": 3,
     "lineage": 3,
+    "masks": 3,
     "partition": 3,
     "workers": 3,
     "verbs": 4,

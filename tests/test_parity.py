@@ -20,7 +20,7 @@ from test_score import linear_head
 import laion_dask as ld
 from laion_dask import lineage
 from laion_dask.backend import frame_to_arrow
-from laion_dask.kernels.filter import count_unscored, passes
+from laion_dask.kernels.filter import passes, undecided
 from laion_dask.kinds import kind_of
 from laion_dask.models import heads
 from laion_dask.predicate import parse
@@ -83,7 +83,7 @@ def decided(frame, expression: str):
     kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
     predicate = parse(expression, kinds)
     kept = frame["row"][passes(frame, predicate)].to_numpy().tolist()
-    return kept, int(count_unscored(frame, predicate)["unscored"].sum())
+    return kept, int(undecided(frame, predicate).sum())
 
 
 def same_rows(path, expressions) -> None:

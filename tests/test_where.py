@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from laion_dask import lineage
 from laion_dask.errors import ColumnError, PredicateError
 from laion_dask.io.shards import read_shards
-from laion_dask.kernels.filter import count_unscored, passes
+from laion_dask.kernels.filter import passes, undecided
 from laion_dask.kinds import kind_of
 from laion_dask.measures.curve import curve
 from laion_dask.predicate import parse
@@ -283,7 +283,7 @@ def engines(path: str):
         kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
         predicate = parse(text, kinds)
         kept = on_host(frame["row"][passes(frame, predicate)]).tolist()
-        return kept, count_unscored(frame, predicate)["unscored"].sum()
+        return kept, undecided(frame, predicate).sum()
 
     careful = replace(scan, invalid_text="reject")
     return {

@@ -1,8 +1,6 @@
-"""A filter over one partition: which rows pass, and how many it cannot decide on."""
+"""A filter over one partition: which rows pass, and which it cannot decide on."""
 
 from __future__ import annotations
-
-import pandas as pd
 
 from laion_dask.predicate import Predicate, certain_and_possible
 
@@ -18,7 +16,12 @@ def passes(part, predicate: Predicate):
     return certain_and_possible(predicate, part)[0]
 
 
-def count_unscored(part, predicate: Predicate) -> pd.DataFrame:
-    """One row: how many rows of a partition the expression is unknown for."""
+def possibly_passes(part, predicate: Predicate):
+    """True for the rows of a partition for which the expression is true or unknown."""
+    return certain_and_possible(predicate, part)[1]
+
+
+def undecided(part, predicate: Predicate):
+    """True for the rows of a partition for which the expression is unknown."""
     certain, possible = certain_and_possible(predicate, part)
-    return pd.DataFrame({"unscored": [int((possible & ~certain).sum())], "rejected": [0]})
+    return possible & ~certain

@@ -10,15 +10,15 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
-from laion_dask import data_path, lineage, partition
+from laion_dask import data_path, lineage, masks, partition
 from laion_dask.errors import ProvenanceError
 from laion_dask.io.pieces import Piece
 from laion_dask.io.scan import Scan
-from laion_dask.kernels.filter import count_unscored, passes
 from laion_dask.kernels.identities import Identities
 from laion_dask.schema import PROVENANCE
 
 COUNTS = ("unscored", "rejected")
+_META = pd.DataFrame({name: pd.Series([], dtype="int64") for name in COUNTS})
 #: Rows of which one set of identities is made, which is 2 bits a row or less where rows are dense.
 _ROWS_A_SET = 1 << 30
 
@@ -86,11 +86,12 @@ class Pending:
         """
         sources = lineage.sources(frame)
         read = sum(piece.n_rows for _, pieces in sources for piece in pieces)
-        counts = _unscored_and_rejected(frame, sources)
+        undecided = masks.undecided_rows(frame)
+        counts = _counts_of_scans(sources, undecided) + list(map(_number, undecided))
         step = lineage.repeating_step(frame)
         if step is not None:
-            frame = _identified(frame, step, sources)
-            counts += _repeats(frame, 1 + read // _ROWS_A_SET)
+            frame, *undecided = (_identified(f, step, sources) for f in (frame, *undecided))
+            counts += _repeats([frame, *undecided], 1 + read // _ROWS_A_SET)
         return cls(frame, read, counts, sources)
 
     @classmethod
@@ -138,9 +139,8 @@ class Pending:
             shard, row = found["shard"], found["row"]
             raise ProvenanceError(
                 f"Row {row:,} of {paths.get(shard, f'shard {shard}')} stands in the frame more "
-                f"than once, and {found['repeats']:,} rows too many stand there in all, of "
-                f"{self.read:,} that were read: a step has multiplied rows, so they cannot be "
-                f"accounted for. {_ADVICE}"
+                f"than once ({found['repeats']:,} too many in all, of {self.read:,} that were "
+                f"read): a step has multiplied rows, so they cannot be accounted for. {_ADVICE}"
             )
         if found["strays"]:
             raise ProvenanceError(
@@ -181,16 +181,15 @@ def numbered_twice(one: str, other: str) -> ProvenanceError:
     )
 
 
-def _repeats(frame: dd.DataFrame, groups: int) -> list[dd.DataFrame]:
-    """How many rows stand in a frame more than once, one row a group of shards. Lazy."""
+def _repeats(frames: Sequence[dd.DataFrame], groups: int) -> list[dd.DataFrame]:
+    """How many rows stand in frames more than once, one row a group of shards. Lazy."""
     meta = pd.DataFrame({"set": pd.Series([], dtype=object)})
-    told = pd.DataFrame(
-        {n: pd.Series([], dtype="int64") for n in ("repeats", *PROVENANCE, "strays")}
-    )
+    names = ("repeats", *PROVENANCE, "strays")
+    told = pd.DataFrame({name: pd.Series([], dtype="int64") for name in names})
     found = []
     for group in range(groups):
-        sets = partition.map_numbered(frame, _one_set, group, groups, meta=meta)
-        whole = partition.reduce(sets, _union, meta=meta)
+        sets = [partition.map_numbered(f, _one_set, group, groups, meta=meta) for f in frames]
+        whole = partition.reduce(partition.end_to_end(sets), _union, meta=meta)
         found.append(partition.map_numbered(whole, _told, meta=told))
     return found
 
@@ -218,21 +217,27 @@ def _told(found: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _unscored_and_rejected(frame: dd.DataFrame, sources) -> list[dd.DataFrame]:
-    meta = pd.DataFrame({name: pd.Series([], dtype="int64") for name in COUNTS})
-    counts = [
-        partition.over_pieces(partial(_piece_counts, scan=scan), pieces, meta)
+def _counts_of_scans(sources, undecided: Sequence) -> list[dd.DataFrame]:
+    """What the scans count: rejected rows, and unscored ones where no filter follows. Lazy."""
+    return [
+        partition.over_pieces(partial(_piece_counts, scan=scan, alone=not undecided), pieces, _META)
         for scan, pieces in sources
-        if scan.where is not None or scan.invalid_text == "reject"
+        if (scan.where is not None and not undecided) or scan.invalid_text == "reject"
     ]
-    for before, predicate in lineage.filtered(frame, passes):
-        reads = predicate.columns
-        counts.append(
-            partition.map_columns(before, count_unscored, predicate, reads=reads, meta=meta)
-        )
-    return counts
 
 
-def _piece_counts(piece: Piece, number: int, scan: Scan) -> pd.DataFrame:
+def _piece_counts(piece: Piece, number: int, scan: Scan, alone: bool) -> pd.DataFrame:
     unscored, rejected = scan.counts(piece)
-    return pd.DataFrame({"unscored": [unscored], "rejected": [rejected]})
+    return pd.DataFrame({"unscored": [unscored if alone else 0], "rejected": [rejected]})
+
+
+def _number(undecided: dd.DataFrame) -> dd.DataFrame:
+    """How many rows a frame of undecided ones has. Lazy."""
+    reads = list(undecided.columns)
+    if lineage.may_be_narrowed(undecided):
+        reads = ["row"] if "row" in reads else reads[-1:]
+    return partition.map_columns(undecided, _count, reads=reads, meta=_META)
+
+
+def _count(part) -> pd.DataFrame:
+    return pd.DataFrame({"unscored": [len(part)], "rejected": [0]})

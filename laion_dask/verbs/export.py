@@ -18,11 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from laion_dask import data_path, lineage
+from laion_dask import data_path, lineage, masks
 from laion_dask.backend import frame_to_arrow
 from laion_dask.errors import ExportError, SchemaError, must_be, one_of
 from laion_dask.io.commit import Target, stage
-from laion_dask.kernels.filter import passes
 from laion_dask.measures.groups import Grouping
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats.table import Table
@@ -61,6 +60,9 @@ class Export:
         parts = len(self.recipe["parts"])
         size = sum(part["bytes"] for part in self.recipe["parts"])
         written = f"{counted(parts, 'part')}, {megabytes(size)}"
+        unnamed = [text for text in self.recipe["where"] if text.startswith(masks.MASK)]
+        if unnamed:
+            written = f"By a filter without a name too: {'; '.join(unnamed)}\n{written}"
         return f"{self.rows}\n{written}, and _recipe.json in {self.path}"
 
     __repr__ = __str__
@@ -271,8 +273,6 @@ def _recipe(frame: dd.DataFrame, sources, schema: list[dict], rows: Rows) -> dic
     shards = {p.shard.path: p.shard for _, pieces in sources for p in pieces}
     columns = (column for s in shards.values() for column in (*s.columns, *s.partition))
     renamed = {(old, new) for old, new, _ in columns if old != new}
-    where = [scan.where.text for scan, _ in sources if scan.where is not None]
-    where += [predicate.text for _, (predicate,) in lineage.mapped(frame, passes)]
     models = lineage.recipes(frame)
     versions = {"python": platform.python_version(), "laion_dask": version("laion_dask")}
     versions |= {package.__name__: package.__version__ for package in _ENGINES}
@@ -283,7 +283,7 @@ def _recipe(frame: dd.DataFrame, sources, schema: list[dict], rows: Rows) -> dic
             for s in shards.values()
         ],
         "renamed": dict(sorted(renamed)),
-        "where": where,
+        "where": masks.filters(frame),
         "models": models,
         "versions": versions,
         "schema": schema,

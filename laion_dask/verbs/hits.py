@@ -28,7 +28,19 @@ def parts(frame: dd.DataFrame) -> list:
     as_read = lineage.as_read(frame)
     if as_read is not None and as_read[0].where is None and as_read[0].invalid_text != "reject":
         return [(piece.shard.index, piece.start, piece.stop) for piece in as_read[1]]
-    return partition.parts(frame[list(PROVENANCE)])
+    return partition.parts(_columns(frame, PROVENANCE))
+
+
+def _columns(frame: dd.DataFrame, names: Sequence[str]) -> dd.DataFrame:
+    """Some columns of a frame, in the partitions that the whole frame has. Lazy."""
+    names = list(names)
+    if not lineage.is_cut_by_size(frame):
+        return frame[names]
+    return partition.map_numbered(frame, _take, names, meta=frame._meta[names])
+
+
+def _take(part, names: list):
+    return part[names]
 
 
 def are_runs(parts: list) -> bool:
@@ -74,7 +86,7 @@ def fetch(frame: dd.DataFrame, pairs: Pairs, made: Mapping[str, np.ndarray], nam
         return head
     if not len(pairs):
         return methods.concat([head, frame._meta[list(names)].reset_index(drop=True)], axis=1)
-    found = _found(frame[[*names, *(p for p in PROVENANCE if p not in names)]], pairs)
+    found = _found(_columns(frame, dict.fromkeys([*names, *PROVENANCE])), pairs)
     places = _places(pairs, to_numpy(found["shard"]), to_numpy(found["row"]))
     known = found[list(names)].iloc[places].reset_index(drop=True)
     return methods.concat([head, known], axis=1)

@@ -27,8 +27,9 @@ def rows(frame: dd.DataFrame) -> Rows:
     ProvenanceError
         When the frame does not lead back to `read_shards`, or a row stands in it more than once.
     """
-    narrow = frame[[frame.columns[-1]]] if len(frame.columns) else frame
-    return survey(narrow, _nothing, meta={}, label="count rows", must_account=True)[1]
+    if len(frame.columns) and lineage.may_be_narrowed(frame):
+        frame = frame[[frame.columns[-1]]]
+    return survey(frame, _nothing, meta={}, label="count rows", must_account=True)[1]
 
 
 def _nothing(table: pa.Table, number: int) -> dict:
