@@ -235,7 +235,7 @@ def test_random_chains_are_right_or_refused(frame, scores, tmp_path, seed):
     try:
         rows = made.laion.export(tmp_path / "out").rows
     except ProvenanceError as error:
-        assert repeated and "more than once" in str(error)
+        assert (repeated and "more than once" in str(error)) or "end to end" in str(error)
         return
     found = ld.read_shards(tmp_path / "out").compute()
     assert not found[["source_shard", "source_row"]].duplicated().any()
