@@ -74,6 +74,7 @@ _MODULE_OF = {
     "terms": "laion_dask.text",
     "threshold_plot": "laion_dask.explore.thresholds",
     "tlds": "laion_dask.measures.domains",
+    "verify": "laion_dask.verbs.verify",
     "where": "laion_dask.verbs.where",
     "write_report": "laion_dask.explore.report",
     "write_term_list": "laion_dask.text",

@@ -69,4 +69,5 @@ from laion_dask.verbs.standard import standard_statistics as standard_statistics
 from laion_dask.verbs.statistics import statistics as statistics
 from laion_dask.verbs.summary import Summary as Summary
 from laion_dask.verbs.summary import summary as summary
+from laion_dask.verbs.verify import verify as verify
 from laion_dask.verbs.where import where as where

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from laion_dask import cli
 from laion_dask.options import get_option
 
-COMMANDS = ("inspect", "embed", "score", "search", "index", "export", "models", "demo")
+COMMANDS = ("inspect", "embed", "score", "search", "index", "export", "verify", "models", "demo")
 
 
 def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
@@ -140,6 +140,7 @@ def test_index_says_its_counts_and_recall(monkeypatch, capsys, demo_folder, tmp_
         (("export", "{shard}", "{out}", "--format", "parket"), 2, "Did you mean 'parquet'"),
         (("export", "{shard}", "{full}"), 1, "not empty"),
         (("export",), 2, "Missing argument"),
+        (("verify", "{full}"), 1, "no recipe of an export"),
         (("exprot",), 2, "No such command"),
     ],
 )

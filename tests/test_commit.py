@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
@@ -16,11 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+import laion_dask as ld
 from laion_dask.errors import ExportConflictError, ExportError, ShardError
 from laion_dask.io import claim, commit
 from laion_dask.io.commit import Target, stage
 from laion_dask.io.paths import expand
 from laion_dask.io.recipe import FLAT_RECIPE, KIND, NEXT_RECIPE, PARTS, RECIPE, UNFINISHED
+from laion_dask.verbs.verify import verify
 
 
 def content(value: int) -> bytes:
@@ -404,3 +407,70 @@ def test_a_folder_that_was_cut_off_says_so(store):
         by_recipe(store)
     write(store, NEW)
     assert by_recipe(store) == by_glob(store) == NEW
+
+
+ODD = {
+    "deep": "[" * 50_000,
+    "deep parts": '{"parts": ' + "[" * 50_000,
+    "empty": "",
+    "list": "[]",
+    "no number": '{"parts": %s}' % ("9" * 5_000),
+}
+NAMES = ("a\0b", "../src", "/etc/hosts", "..", "", ".hidden", "link", "pipe", "\ud800", "a\\b", 5)
+
+
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize("odd", [*ODD, *NAMES, "missing"])
+def test_an_odd_recipe_is_one_clear_error_and_names_nothing_outside(tmp_path, flat, odd):
+    folder = tmp_path / "out"
+    parts = folder if flat else folder / PARTS
+    parts.mkdir(parents=True)
+    (tmp_path / "src").write_bytes(content(1))
+    (folder / "src").write_bytes(content(1))
+    (parts / "link").symlink_to(tmp_path / "src")
+    os.mkfifo(parts / "pipe")
+    listed = [{"file": odd}]
+    if odd == "missing":
+        listed = [{"file": f"part-{i:05d}-01234567.parquet"} for i in range(20_000)]
+    text = ODD.get(odd) if isinstance(odd, str) else None
+    text = json.dumps({"kind": KIND, "parts": listed}) if text is None else text
+    (folder / (FLAT_RECIPE if flat else RECIPE)).write_text(text)
+    before = sorted(p for p in tmp_path.rglob("*"))
+    for attempt in (by_recipe, verify, ld.read_shards):
+        with pytest.raises(ShardError) as told:
+            attempt(str(folder))
+        str(told.value).encode()
+    with suppress(ExportError):  # it may be replaced, or is refused
+        Target(str(folder))
+    assert sorted(p for p in tmp_path.rglob("*")) == before
+
+
+def test_verify_reads_every_digest_and_reading_checks_sizes_and_rows(tmp_path, store):
+    write(tmp_path / "out", OLD)
+    write(store, OLD)
+    for where in (str(tmp_path / "out"), store):
+        assert (verify(where).parts, verify(where).rows) == (3, 3)
+        assert "3 parts, 3 rows" in str(verify(where)) and "\n" not in str(verify(where))
+    with pytest.raises(ExportError, match="no recipe"):
+        verify(tmp_path)
+    part = sorted((tmp_path / "out" / PARTS).iterdir())[1]
+    good = part.read_bytes()
+    part.write_bytes(good[:20] + bytes([good[20] ^ 1]) + good[21:])
+    assert len(by_recipe_unread(tmp_path / "out")) == 3
+    with pytest.raises(ShardError, match=f"{part.name} has sha256"):
+        verify(tmp_path / "out")
+    part.write_bytes(good + b"x")
+    with pytest.raises(ShardError, match=f"{part.name} has .* bytes, not"):
+        ld.read_shards(tmp_path / "out")
+    part.write_bytes(good)
+    recipe = tmp_path / "out" / RECIPE
+    recipe.write_text(recipe.read_text().replace('"rows": 1', '"rows": 2', 1))
+    with pytest.raises(ShardError, match="has 1 rows, not 2"):
+        ld.read_shards(tmp_path / "out" / PARTS)
+    part.unlink()
+    with pytest.raises(ShardError, match="is not there"):
+        ld.read_shards(tmp_path / "out")
+
+
+def by_recipe_unread(path) -> list[str]:
+    return expand(str(path), (".parquet",))

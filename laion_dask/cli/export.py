@@ -80,3 +80,13 @@ def write_subset(frame, out: str, format: str, report: Path | None, by: list[str
     typer.echo(done)
     if report is not None:
         typer.echo(f"the report, with whom it left out, in {write_report(done, report, by=by)}")
+
+
+@app.command(epilog="Example: laion-dask verify subset/")
+def verify(
+    folder: Annotated[str, typer.Argument(help="An export's folder.", show_default=False)],
+) -> None:
+    """Check that every part of an export has the size, rows and digest that its recipe lists."""
+    from laion_dask.verbs.verify import verify as check
+
+    typer.echo(check(folder))

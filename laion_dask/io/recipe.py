@@ -90,17 +90,20 @@ def in_place(fs: fsspec.AbstractFileSystem, folder: str) -> Recipe | None:
     ShardError
         When the recipe cannot be read as one, or a part is not as it says.
     """
-    before = None
+    found = _recipe_files(fs, folder)
     while True:
-        fs.invalidate_cache()
-        found = {name: f"{folder}/{name}" for name in RECIPES if fs.isfile(f"{folder}/{name}")}
         try:
-            return _that_holds(fs, found)
+            return _that_holds(fs, {name: f"{folder}/{name}" for name in found})
         except (ShardError, FileNotFoundError):
-            now = [(name, fs.info(path)) for name, path in found.items() if fs.isfile(path)]
-            if now == before:
+            now = _recipe_files(fs, folder)
+            if now == found:
                 raise
-            before = now  # an export may have replaced another meanwhile
+            found = now  # an export has replaced another meanwhile
+
+
+def _recipe_files(fs: fsspec.AbstractFileSystem, folder: str) -> dict[str, dict]:
+    fs.invalidate_cache()
+    return {n: fs.info(f"{folder}/{n}") for n in RECIPES if fs.isfile(f"{folder}/{n}")}
 
 
 def _that_holds(fs: fsspec.AbstractFileSystem, found: Mapping[str, str]) -> Recipe | None:
@@ -148,7 +151,7 @@ def _part(folder: str, entry: Mapping) -> Part:
     if not isinstance(entry, dict) or not isinstance(name := entry["file"], str):
         raise ValueError("a part is not listed by its file's name")
     if not _NAME.fullmatch(name) or name.startswith("."):
-        raise ValueError(f"the part {name!r} is no name of a file in its folder")
+        raise ValueError(f"the part {name!a} is no name of a file in its folder")
     facts = [entry.get(key) for key in _FACTS]
     if any(fact is not None and (type(fact) is not int or fact < 0) for fact in facts):
         raise ValueError(f"the part {name!r} has rows and bytes that are no whole numbers")
@@ -190,9 +193,14 @@ def _is_regular(fs: fsspec.AbstractFileSystem, folder: str, path: str, info: Map
 
 def _unlike(part: Part, recipe: Recipe, what: str) -> ShardError:
     return ShardError(
-        f"{part.path} {what}, and {recipe.path} lists it. The export is incomplete or was altered: "
+        f"{_readable(part.path)} {what}, and {recipe.path} lists it. The export is incomplete or was altered: "
         "copy the whole folder again, or export there again."
     )
+
+
+def _readable(path: str) -> str:
+    """A path that any terminal can print."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def check_footers(footers: Sequence[Footer]) -> None:
