@@ -65,8 +65,9 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
 def unwritten(path: str | os.PathLike, error: OSError) -> ExportError:
     """The error for a place that cannot be written to."""
+    why = error.strerror or error
     return ExportError(
-        f"{os.fspath(path)} could not be written: {error}. Make room there, or name another place."
+        f"{os.fspath(path)} could not be written: {why}. Make room there, or name another place."
     )
 
 

@@ -57,7 +57,7 @@ def test_export_writes_what_where_keeps(monkeypatch, capsys, laion_shards, tmp_p
     code, printed, _ = run(monkeypatch, capsys, *words)
     assert code == 0 and counts(printed)["kept"] == 10
     recipe = json.loads((out / "_recipe.json").read_text())
-    parts = [pq.read_table(out / part["file"]) for part in recipe["parts"]]
+    parts = [pq.read_table(out / "shards" / part["file"]) for part in recipe["parts"]]
     assert [row for part in parts for row in part["row"].to_pylist()] == list(range(1, 20, 2))
 
 
@@ -228,4 +228,4 @@ def test_search_prints_or_writes_what_is_nearest(monkeypatch, capsys, demo_folde
     code, _, error = run(monkeypatch, capsys, *words, "--text", "a", "--out", tmp_path / "a.txt")
     assert code == 2 and ".parquet" in error
     code, _, error = run(monkeypatch, capsys, *words, "--text", "a", "--out", tmp_path / "no/a.csv")
-    assert code == 1 and "cannot be written" in error
+    assert code == 1 and "could not be written" in error

@@ -193,8 +193,8 @@ def _is_regular(fs: fsspec.AbstractFileSystem, folder: str, path: str, info: Map
 
 def _unlike(part: Part, recipe: Recipe, what: str) -> ShardError:
     return ShardError(
-        f"{_readable(part.path)} {what}, and {recipe.path} lists it. The export is incomplete or was altered: "
-        "copy the whole folder again, or export there again."
+        f"{_readable(part.path)} {what}, and {recipe.path} lists it. The export is "
+        "incomplete or was altered: copy the whole folder again, or export there again."
     )
 
 
