@@ -35,7 +35,10 @@ class Rows:
     dropped : int
         Rows for which a filter was false, or that a step of the user's own left out.
     unscored : int
-        Rows that a filter could not decide on, because what it compares is null or NaN.
+        Rows that a filter could not decide on, because what it compares is null or NaN, and that
+        no other filter refused. So the same filters give the same account in any order, and
+        whatever stands between them. A mask of pandas counts as a filter, as far as the columns
+        that it compares can be told; else what it leaves out is dropped.
     rejected : int
         Rows that are no valid rows: text that is not UTF-8, under ``invalid_text="reject"``.
     """
