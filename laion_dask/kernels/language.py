@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from laion_dask.backend import frame_from_arrow, frame_to_arrow, is_cudf
+from laion_dask.kernels.scripts import possible
 
 #: What a caption is called whose language is not known (ISO 639-2, "undetermined").
 UNKNOWN = "und"
@@ -63,7 +64,7 @@ class Detector:
     to : str
         The new column.
     min_letters : int
-        A caption with fewer letters is `UNKNOWN`.
+        A caption with fewer letters is `UNKNOWN`; an ideograph or syllable counts as two.
     min_confidence : float
         So is one whose language is less probable, in [0, 1].
     """
@@ -134,14 +135,19 @@ def _named(texts, detector: Detector) -> pa.Array:
 def has_letters(texts: pa.Array, at_least: int) -> np.ndarray:
     """Which texts have so many letters of any script (Unicode's category L), (n,) bool.
 
+    An ideograph, kana or syllable of Hangul counts as two.
+
     Most have as many of the Latin alphabet, which is seen by their bytes; the others are searched.
     """
     data, starts, lengths = _bytes_of(texts)
     latin = np.concatenate([[0], np.cumsum(_LATIN[data[: starts[-1:].sum() + lengths[-1:].sum()]])])
     enough = latin[starts + lengths] - latin[starts] >= at_least
     rest = np.flatnonzero(~enough)
-    found = pc.count_substring_regex(texts.take(pa.array(rest)), r"\p{L}")
-    enough[rest] = pc.fill_null(found, 0).to_numpy() >= at_least
+    letters = np.zeros(len(texts), np.int64)
+    for pattern in (r"\p{L}", r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]"):
+        found = pc.count_substring_regex(texts.take(pa.array(rest)), pattern)
+        letters[rest] += pc.fill_null(found, 0).to_numpy()
+    enough[rest] = letters[rest] >= at_least
     return enough
 
 
@@ -185,13 +191,15 @@ class Model:
         codes : (n,) int array
             Positions in `LANGUAGES`.
         confidence : (n,) float64 array
-            Probabilities in [0, 1]; 0 where the model finds nothing in the text.
+            Probabilities in [0, 1], among the languages that are written in the text's scripts; 0
+            where there is none, or the model finds nothing in the text.
         """
         probabilities, known = self.probabilities(texts)
-        weighed = probabilities * self.prior
+        weighed = probabilities * self.prior * possible(texts, LANGUAGES)
         codes = weighed.argmax(axis=1)
         total = weighed.sum(axis=1)
-        return codes, np.where(known, weighed.max(axis=1) / total, 0.0)
+        known &= total > 0
+        return codes, np.where(known, weighed.max(axis=1) / np.where(known, total, 1), 0.0)
 
     def probabilities(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """What py3langid says, before any prior: (n, len(LANGUAGES)) float64; and where it knows.

@@ -25,10 +25,12 @@ def language(
     """The frame with a column of the language of each caption. Lazy.
 
     By py3langid, whose model is in the package: nothing is fetched. It chooses among the languages
-    that LAION's own detector told apart, and weighs them by the shares that LAION published,
-    smoothed. Short captions are hard: of the demo's three words in German a fifth stays unknown and
-    a tenth is taken for another language. A caption in a language that is not among them is taken
-    for one that is: look at the captions of a rare language before you believe its share.
+    that LAION's own detector told apart and that are written in the caption's script, and weighs
+    them by the shares that LAION published, smoothed. Short captions are hard: of the demo's three
+    words in German a fifth stays unknown and a tenth is taken for another language. A caption in a
+    language that is not among them is ``"und"`` where no language is known in its script, and else
+    is taken for one that is: look at the captions of a rare language before you believe its share.
+    Captions are read as they stand, HTML character references undecoded.
 
     Parameters
     ----------
@@ -39,7 +41,8 @@ def language(
     column : str
         The captions. Of one beyond 2,000 characters the first 2,000 are read.
     min_letters : int
-        A caption with fewer letters, of whatever script, is ``"und"``.
+        A caption with fewer letters, of whatever script, is ``"und"``; an ideograph, kana or
+        syllable of Hangul counts as two.
     min_confidence : float
         So is one whose language has a lower probability, in [0, 1]. 0.4 leaves an eighth of web
         captions ``"und"``, names of people and products for the most part; 0 leaves those alone

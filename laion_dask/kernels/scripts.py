@@ -1,0 +1,96 @@
+"""The scripts that texts are written in, and the languages that can be written so."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+#: By script, as the names of its letters begin in the Unicode Character Database: the languages
+#: (ISO 639-1) that are written in it. Languages that stand nowhere are written in Latin letters.
+_LANGUAGES = {
+    "CYRILLIC": "az be bg bs kk ky mk mn ru sr tg uk uz",
+    "ARABIC": "ar az fa ha kk ku ky pa ps tg ur uz",
+    "HEBREW": "he", "GREEK": "el", "ARMENIAN": "hy", "GEORGIAN": "ka", "ETHIOPIC": "am",
+    "DEVANAGARI": "hi mr ne", "BENGALI": "bn", "GURMUKHI": "pa", "GUJARATI": "gu", "TAMIL": "ta",
+    "TELUGU": "te", "KANNADA": "kn", "MALAYALAM": "ml", "SINHALA": "si", "THAI": "th", "LAO": "lo",
+    "MYANMAR": "my", "KHMER": "km", "CJK": "zh ja ko", "HIRAGANA": "ja", "KATAKANA": "ja",
+    "HANGUL": "ko",
+}  # fmt: skip
+#: Written in Latin letters besides.
+_ALSO_LATIN = frozenset(("az", "bs", "ha", "kk", "ku", "sr", "uz"))
+#: Names of letters that begin otherwise; the last few are of letters that many scripts share.
+_NAMED_OTHERWISE = {
+    "ROMAN": "LATIN", "TURNED": "LATIN", "IDEOGRAPHIC": "CJK",
+    "HENTAIGANA": "HIRAGANA", "MODIFIER": "", "KATAKANA-HIRAGANA": "", "VEDIC": "", "CARON": "",
+}  # fmt: skip
+#: No script; Latin; the scripts above; any other.
+NONE, LATIN, OTHER = 0, 1, len(_LANGUAGES) + 2
+#: A letter of these tells as much as two of an alphabet.
+_DENSE = frozenset(("CJK", "HIRAGANA", "KATAKANA", "HANGUL"))
+#: A script that has a smaller share of a text is not looked at: a brand's name, a symbol.
+_LEAST_SHARE = 0.25
+
+
+def possible(texts: pa.Array, languages: Sequence[str]) -> np.ndarray:
+    """Which languages can be written as each text is, (n, len(languages)) bool.
+
+    Scripts with a quarter of a text's letters count. None where most letters are of a script in
+    which no language is known; all where there are no letters.
+    """
+    weights = np.zeros((len(texts), OTHER + 1))
+    ascii_only = pc.fill_null(pc.string_is_ascii(texts), True).to_numpy(zero_copy_only=False)
+    weights[ascii_only, LATIN] = 1
+    rows = np.flatnonzero(~ascii_only)
+    weights[rows] = letters_by_script(texts.take(pa.array(rows)))
+    total = weights.sum(axis=1)
+    written = _written(tuple(languages))
+    found = (weights >= _LEAST_SHARE * total[:, None])[:, 1:] @ written[1:]
+    most = weights[:, 1:].argmax(axis=1) + 1
+    found &= written[most].any(axis=1)[:, None]
+    return found | (total == 0)[:, None]
+
+
+def letters_by_script(texts: pa.Array) -> np.ndarray:
+    """How many letters of each script a text has, ideographs and syllables twice; (n, scripts)."""
+    lengths = pc.utf8_length(texts).to_numpy()
+    joined = "".join(texts.to_pylist()).encode("utf-32-le")
+    scripts = _script_of()[np.frombuffer(joined, np.uint32)].astype(np.int64)
+    keys = np.repeat(np.arange(len(texts)) * (OTHER + 1), lengths) + scripts
+    counts = np.bincount(keys, minlength=len(texts) * (OTHER + 1)).reshape(len(texts), OTHER + 1)
+    dense = [script in _DENSE for script in ("", "", *_LANGUAGES, "")]
+    counts = counts * np.where(dense, 2, 1)
+    counts[:, NONE] = 0
+    return counts
+
+
+@cache
+def _script_of() -> np.ndarray:
+    """The script of each code point, (0x110000,) uint8."""
+    found = np.zeros(0x110000, np.uint8)
+    known = {"": NONE, "LATIN": LATIN, **{name: i for i, name in enumerate(_LANGUAGES, 2)}}
+    known |= {name: known[script] for name, script in _NAMED_OTHERWISE.items()}
+    for first, stop in ((0x3400, 0x4DC0), (0x4E00, 0xA000), (0x20000, 0x34000)):
+        found[first:stop] = known["CJK"]
+    found[0xAC00:0xD7A4] = known["HANGUL"]
+    for point in (*range(0x3400), *range(0xA000, 0xAC00), *range(0xD7B0, 0x20000)):
+        letter = chr(point)
+        if unicodedata.category(letter)[0] == "L":
+            plain = (
+                unicodedata.normalize("NFKC", letter).strip() or letter
+            )  # of an alphabet's forms
+            found[point] = known.get(unicodedata.name(plain[0], "?").split(" ")[0], OTHER)
+    found.flags.writeable = False
+    return found
+
+
+@cache
+def _written(languages: tuple[str, ...]) -> np.ndarray:
+    """Which language is written in which script, (scripts, len(languages)) bool."""
+    by_script = [set(), set(languages), *(set(some.split()) for some in _LANGUAGES.values()), set()]
+    by_script[LATIN] -= set().union(*by_script[2:]) - _ALSO_LATIN
+    return np.array([[code in some for code in languages] for some in by_script])
