@@ -20,7 +20,7 @@ from tqdm.dask import TqdmCallback
 from laion_dask.io.pieces import Piece
 from laion_dask.io.scan import Scan
 from laion_dask.options import is_watched
-from laion_dask.workers import current_client, lost_workers_named
+from laion_dask.workers import lost_workers_named, waiting_client
 
 
 def read(scan: Scan, pieces: Sequence[Piece]) -> dd.DataFrame:
@@ -129,13 +129,15 @@ def compute(*collections, label: str):
 
     Raises
     ------
+    OptionError
+        When the client is asynchronous.
     DeviceLostError
         When the workers that ran a task were lost, or can no longer use their card.
     """
+    client = waiting_client()
     with lost_workers_named():
         if not is_watched():
             return dask.compute(*collections)
-        client = current_client()
         if client is None:
             with TqdmCallback(desc=label, delay=2, leave=False):
                 return dask.compute(*collections)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -24,13 +25,52 @@ LOST = "laion-dask-lost-cards"
 
 
 def current_client():
-    """The distributed client of this process, or None."""
+    """The distributed client of this process, or None; never starts one, nor imports its package.
+
+    Inside a task it is the client of the task's worker.
+    """
+    if "distributed" not in sys.modules:
+        return None
     import distributed
 
     try:
         return distributed.get_client()
     except ValueError:
         return None
+
+
+def waiting_client():
+    """`current_client`, if Dask is to run on it, and this thread may wait for its results.
+
+    None too where the user has set another scheduler, such as ``"threads"``.
+
+    Raises
+    ------
+    OptionError
+        When its event loop is the one that runs in this thread, or is driven by the caller: to
+        wait here would keep the results from arriving, for ever.
+    """
+    client = current_client()
+    if dask.config.get("scheduler", None) not in (None, "dask.distributed", "distributed"):
+        return None
+    if client is not None and client.asynchronous:
+        raise OptionError(
+            "The Dask client is asynchronous: its event loop runs in this thread, where a verb "
+            "would wait for ever. Make the client without asynchronous=True, or call the verb in a "
+            "thread of its own: await asyncio.to_thread(verb, ...)."
+        )
+    return client
+
+
+#: How distributed hands over an error whose type it could not unpickle here.
+_NO_IMPORT = re.compile(r"(ModuleNotFoundError|ImportError)\(")
+
+
+def is_import_error(error: object) -> bool:
+    """Whether a worker, or the scheduler, says that it cannot import something."""
+    return isinstance(error, ImportError) or (
+        type(error) is Exception and _NO_IMPORT.match(str(error)) is not None
+    )
 
 
 @contextmanager
@@ -103,7 +143,8 @@ def choose_backend(backend: str) -> str:
     if not lacking:
         raise OptionError(
             "backend='auto' follows the workers, and none has joined the scheduler. Wait for one "
-            "with client.wait_for_workers(1), or say backend='pandas' or backend='cudf'."
+            "with client.wait_for_workers(1), keep one with cluster.adapt(minimum=1), or say "
+            "backend='pandas' or backend='cudf'."
         )
     able, reasons = lacking.count(""), " and ".join(sorted(set(lacking) - {""}))
     if able == len(lacking):
@@ -152,7 +193,9 @@ def ask_scheduler(client) -> str:
         return ""  # it cannot be asked here
     try:
         return client.run_on_scheduler(lacks_for_cudf)
-    except ImportError as error:
+    except Exception as error:
+        if not is_import_error(error):
+            raise
         return f"this package is not installed ({error})"
 
 
@@ -160,7 +203,8 @@ def ask_workers(client) -> dict[str, str]:
     """Of each worker, by its address, why it cannot make cuDF frames: see `lacks_for_cudf`.
 
     Waits for the first worker as long as a connection may take, ``distributed.comm.timeouts``:
-    one may be on its way, or being replaced.
+    one may be on its way, or being replaced. Where there is none, a task waits for one too, so
+    that a cluster which adapts to its tasks starts it.
 
     Raises
     ------
@@ -176,15 +220,22 @@ def ask_workers(client) -> dict[str, str]:
         )
     patience = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
     until = time.monotonic() + patience
-    while True:
-        answers = client.run(lacks_for_cudf, on_error="return")
-        for address, answer in answers.items():
-            if isinstance(answer, ImportError):
-                raise MissingExtraError(
-                    f"The worker at {address} cannot import what this package needs ({answer}). "
-                    "Install the same version of laion_dask on all workers."
-                ) from answer
-        said = {a: answer for a, answer in answers.items() if isinstance(answer, str)}
-        if said or time.monotonic() > until:
-            return said
-        time.sleep(0.1)
+    wish = None
+    try:
+        while True:
+            answers = client.run(lacks_for_cudf, on_error="return")
+            for address, answer in answers.items():
+                if is_import_error(answer):
+                    raise MissingExtraError(
+                        f"The worker at {address} cannot import what this package needs "
+                        f"({answer}). Install the same version of laion_dask on all workers."
+                    ) from answer
+            said = {a: answer for a, answer in answers.items() if isinstance(answer, str)}
+            if said or time.monotonic() > until:
+                return said
+            if not answers and wish is None:
+                wish = client.submit(time.sleep, 0, pure=False)
+            time.sleep(0.1)
+    finally:
+        if wish is not None:
+            wish.cancel()

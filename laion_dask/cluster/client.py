@@ -14,6 +14,7 @@ from dask.utils import format_bytes
 from laion_dask.cluster import settings as held
 from laion_dask.cluster.replace import NAME, ReplaceSpoiled
 from laion_dask.errors import MissingExtraError
+from laion_dask.workers import is_import_error
 
 #: How long a client that could not be made may take to close, in seconds.
 _ABANDONED = 5
@@ -75,7 +76,9 @@ class Client(distributed.Client):
     def _replace_spoiled(self) -> None:
         try:
             self.register_plugin(ReplaceSpoiled())
-        except ImportError as error:
+        except Exception as error:
+            if not is_import_error(error):
+                raise
             self.unregister_worker_plugin(NAME)
             raise MissingExtraError(
                 f"A worker cannot import what this package needs ({error}). Install the same "

@@ -6,6 +6,10 @@ import logging
 import multiprocessing
 import operator
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 import distributed
 from dask.utils import format_bytes
@@ -108,10 +112,11 @@ def start_cluster(
     gpu = gpu_count() > 0 if gpu is None else gpu
     if protocol != "tcp" and not gpu:
         raise OptionError(f"protocol={protocol!r} is for GPU workers, and here are none.")
-    if gpu:
-        cluster, settings = _on_cards(n_workers, torch_share, common)
-    else:
-        cluster, settings = _on_cores(n_workers, common)
+    with _uninterrupted():
+        if gpu:
+            cluster, settings = _on_cards(n_workers, torch_share, common)
+        else:
+            cluster, settings = _on_cores(n_workers, common)
     n, kind = len(cluster.workers), "GPU" if gpu else "CPU"
     head = f"{n} {kind} workers, one thread each, at {cluster.scheduler_address}"
     settings = {"workers": head, "protocol": protocol, **settings}
@@ -122,6 +127,22 @@ def start_cluster(
         raise
     print(f"{n} {kind} workers; dashboard at {client.dashboard_link}")
     return client
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Inside it, workers are started that never get Ctrl-C, which is for the process that waits.
+
+    A terminal, and Jupyter's interrupt, send SIGINT to every process of the group. What a thread
+    starts inherits the signals that it blocks: the thread of the cluster's event loop, and of it
+    the workers, also those that replace others later. Ctrl-C itself is held back until the end.
+    """
+    resource_tracker.ensure_running()  # started later, it would unblock the signal again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _on_cards(n_workers: int | None, torch_share: float, common: dict) -> tuple:

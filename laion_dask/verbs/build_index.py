@@ -25,7 +25,8 @@ from laion_dask.models.process_cache import ProcessCache
 from laion_dask.models.torch_threads import one_torch_thread
 from laion_dask.options import get_option, is_watched
 from laion_dask.verbs.index_plan import GROUP_ROWS, check_options, choose, draw, groups
-from laion_dask.verbs.task_runner import Run, current_client, run_each
+from laion_dask.verbs.task_runner import Run, run_each
+from laion_dask.workers import waiting_client
 
 #: The recall after re-scoring that the default nprobe reaches, if a measured one does.
 GOOD = 0.95
@@ -221,7 +222,7 @@ def _fill(files: list, folder: IndexFolder, made: dict, queries, chosen: dict, p
         todo = folder.missing(len(cut), made)
         if not todo:
             break
-        alone = current_client() is None  # on workers, the tasks are what runs side by side
+        alone = waiting_client() is None  # on workers, the tasks are what runs side by side
         lanes = max(1, CPU_COUNT // len(todo)) if alone else 1
         work = _Work(folder, made, queries, chosen["device"], lanes)
         run_each(

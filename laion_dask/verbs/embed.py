@@ -21,7 +21,8 @@ from laion_dask.models.clip import ClipModel, as_clip
 from laion_dask.models.heads import Head, check_heads
 from laion_dask.models.loaded import check_precision
 from laion_dask.models.torch_threads import one_torch_thread
-from laion_dask.verbs.task_runner import Run, current_client, run_each
+from laion_dask.verbs.task_runner import Run, run_each
+from laion_dask.workers import waiting_client
 
 #: Below this many shards a core, each has two lanes, so that no core waits for the last shard.
 FEW_SHARDS = 4
@@ -250,7 +251,7 @@ def _plan(model: ClipModel, precision: str, heads, score, shards: list, surveys:
 
 def _lanes(todo: list[int]) -> int:
     """Batches of a shard that run side by side, so that the shards together fill the cores."""
-    if current_client() is not None:
+    if waiting_client() is not None:
         return 1  # the workers' own threads do, one shard each
     few = 2 if len(todo) < FEW_SHARDS * CPU_COUNT and CPU_COUNT > 1 else 1
     return max(few, CPU_COUNT // max(1, len(todo)))

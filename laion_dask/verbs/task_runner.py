@@ -5,7 +5,6 @@ On the distributed client of this process where there is one, else on Dask's thr
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Sequence
 
@@ -13,7 +12,7 @@ import dask
 from tqdm.auto import tqdm
 
 from laion_dask.options import is_watched
-from laion_dask.workers import lost_workers_named
+from laion_dask.workers import lost_workers_named, waiting_client
 
 
 class Stopped(BaseException):
@@ -96,7 +95,7 @@ def run_each(
     DeviceLostError
         When the workers that ran a task were lost, or can no longer use their card.
     """
-    client = current_client()
+    client = waiting_client()
     shown = is_watched() if progress is None else progress
     delay = 2 if progress is None else 0
     bar = tqdm(total=sum(sizes), desc=label, unit=unit, disable=not shown, delay=delay)
@@ -104,18 +103,6 @@ def run_each(
         if client is not None:
             return _on_client(client, task, items, sizes, bar)
         return _on_threads(task, items, bar)
-
-
-def current_client():
-    """The distributed client of this process, or ``None``; never starts one."""
-    if "distributed" not in sys.modules:
-        return None
-    from distributed import default_client
-
-    try:
-        return default_client()
-    except ValueError:
-        return None
 
 
 def _on_client(client, task, items, sizes, bar) -> list:

@@ -1,0 +1,116 @@
+"""Clients and workers as they are in notebooks: interrupted, asynchronous, adaptive, incomplete."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import dask
+import distributed
+import pytest
+
+import laion_dask as ld
+from laion_dask import workers
+from laion_dask.errors import MissingExtraError, OptionError
+
+HERE = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
+
+INTERRUPTED = """
+import os, signal, sys, time
+import laion_dask as ld
+
+
+def slow(part, folder):
+    open(f"{folder}/{os.getpid()}", "w").close()
+    time.sleep(1)
+    return part
+
+
+if __name__ == "__main__":
+    client = ld.start_cluster(2, gpu=False)
+    before = sorted(client.run(os.getpid).values())
+    frame = ld.read_shards(sys.argv[1])
+    print("ready", flush=True)
+    try:
+        frame.map_partitions(slow, sys.argv[2], meta=frame._meta).laion.rows()
+    except KeyboardInterrupt:
+        print("interrupted")
+    print(frame.laion.where("width >= 0").laion.rows())
+    print(sorted(client.run(os.getpid).values()) == before)
+    client.restart()
+    print(frame.laion.rows())
+    client.shutdown()
+"""
+
+
+def test_an_interrupt_is_not_for_the_workers(laion_shards, tmp_path):
+    """Jupyter's interrupt signals the whole process group; a worker that died took a task along."""
+    folder, started = os.path.dirname(laion_shards(3, 3, 3, 3, 3, 3)[0]), tmp_path / "started"
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(INTERRUPTED))
+    started.mkdir()
+    child = subprocess.Popen(
+        [sys.executable, "-W", "ignore", script, folder, started],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    with child:
+        for line in child.stdout:
+            if line == "ready\n":
+                break
+        while not list(started.iterdir()):
+            assert child.poll() is None
+        os.killpg(child.pid, signal.SIGINT)
+        said = child.stdout.read().splitlines()
+    every = "18 read = 18 kept + 0 dropped + 0 unscored + 0 rejected"
+    assert said[-4:] == ["interrupted", every, "True", every] and child.returncode == 0
+
+
+def test_an_asynchronous_client_is_refused_in_one_line(laion_shards, tmp_path):
+    frame = ld.read_shards(laion_shards(5))
+
+    async def refused():
+        async with distributed.Client(asynchronous=True, processes=False, n_workers=1, **HERE):
+            for verb in (
+                lambda: frame.laion.rows(),
+                lambda: frame.laion.export(tmp_path / "out"),
+                lambda: frame.laion.summary(),
+                lambda: ld.read_shards(laion_shards(5), backend="auto"),
+            ):
+                with ld.set_options(backend="auto"), pytest.raises(OptionError, match="asynchr"):
+                    verb()
+            with dask.config.set(scheduler="sync"):
+                assert frame.laion.rows().kept == 5
+            return await asyncio.to_thread(frame.laion.rows)
+
+    assert asyncio.run(refused()).kept == 5
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_a_cluster_that_adapts_from_no_worker_starts_one(laion_shards):
+    paths = laion_shards(4)
+    with distributed.LocalCluster(n_workers=0, processes=False, **HERE) as cluster:
+        cluster.adapt(minimum=0, maximum=1, interval="50ms")
+        with distributed.Client(cluster), ld.set_options(backend="auto"):
+            assert ld.read_shards(paths).laion.rows().kept == 4
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ModuleNotFoundError("No module named 'laion_dask'"), ImportError("no"),
+     Exception("ModuleNotFoundError(\"No module named 'laion_dask'\")")],
+)  # fmt: skip
+def test_a_worker_without_the_package_is_named(error):
+    class Client:
+        asynchronous = False
+
+        def run(self, function, on_error):
+            return {"tcp://10.0.0.7:4000": error}
+
+    with pytest.raises(MissingExtraError, match=r"at tcp://10\.0\.0\.7:4000 cannot import"):
+        workers.ask_workers(Client())
+    assert not workers.is_import_error(Exception("something else: ImportError("))
