@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import html
+import json
+
+import dask.dataframe as dd
+import holoviews as hv
 import numpy as np
+import pandas as pd
+import pytest
+from bokeh.models import HoverTool
+from holoviews.core.dimension import LabelledData
+from IPython.core.interactiveshell import InteractiveShell
 
 import laion_dask as ld
+from laion_dask.stats.table import table
 
 
 def test_the_bars_are_numpys_histogram():
     values = np.array([0.1, 0.1, 0.4, np.nan, np.inf, 0.9])
     plot = ld.histogram(values, threshold=0.5, bins=4, label="CLIP score")
-    bars, line = plot.Histogram.I, plot.VLine.I
+    bars, lines = plot.Histogram.I, plot.VLines.I
     counts, edges = np.histogram([0.1, 0.1, 0.4, 0.9], bins=4)
     assert bars.dimension_values("rows").tolist() == counts.tolist()
     assert np.allclose(bars.edges, edges)
-    assert line.data == 0.5
-    assert ld.histogram(values).kdims[0].name == "score"
+    assert lines.dimension_values(0).tolist() == [0.5]
+    assert plot.Labels.I.dimension_values(2).tolist() == ["threshold 0.5"]
+    assert bars.dimension_values("bin").tolist()[0] == "0.1 to 0.3"
+    assert bars.dimension_values("exactly").tolist() == ["2", "1", "0", "1"]
+    assert ld.histogram(values).Histogram.I.kdims[0].name == "score"
 
 
 def test_the_page_holds_all_that_it_needs_and_nothing_breaks_out_of_it():
@@ -24,5 +38,99 @@ def test_the_page_holds_all_that_it_needs_and_nothing_breaks_out_of_it():
     assert page.html.count("</script>") == 2
     assert "<link" not in page.html and "<script src" not in page.html
     shown = page._repr_html_()
-    assert shown.startswith("<iframe srcdoc='") and "sandbox='allow-scripts'" in shown
-    assert shown.count("'") == 10, "a quote of the page ends the attribute"
+    assert "<iframe class='ld-plot' srcdoc='" in shown and "sandbox='allow-scripts'" in shown
+    assert shown[shown.index("<iframe") :].count("'") == 10, (
+        "a quote of the page ends the attribute"
+    )
+
+
+def scored(n=100) -> ld.Distribution:
+    frame = dd.from_pandas(pd.DataFrame({"punsafe": np.linspace(0, 1, n)}), npartitions=1)
+    return ld.distributions(frame, "punsafe", edges=[0, 0.25, 0.5, 1])["punsafe"]
+
+
+def every_plot() -> dict:
+    thresholds = [
+        {"statistic": "rates", "term": "punsafe", "threshold": t, "n": 9, "rate": t}
+        for t in (0.1, 0.2, 0.3)
+    ]
+    points = [
+        {"statistic": "rates", "term": "t", "axis": "language", "group": g, "n": 9, "rate": 0.5}
+        for g in "ab"
+    ]
+    return {
+        "histogram": ld.histogram([0.1, 0.2]),
+        "histogram with a threshold": ld.histogram([0.1, 0.2], threshold=0.15),
+        "scores": ld.score_plot(scored(), marks={"LAION": 0.5}),
+        "thresholds": ld.threshold_plot(scored(), marks={"LAION": 0.5}),
+        "points": table(points).plot(),
+        "curves": table(thresholds).plot(),
+        "panels": table([*points, *thresholds]).plot(),
+        "nothing": table([]).plot(),
+        "composed": ld.histogram([0.1, 0.2]) + ld.histogram([0.3]),
+    }
+
+
+@pytest.mark.parametrize("name", every_plot())
+def test_a_plot_as_the_last_line_is_shown_as_by_show(name):
+    plot = every_plot()[name]
+    data, _ = InteractiveShell.instance().display_formatter.format(plot)
+    shown = data["text/html"]
+    assert "<iframe class='ld-plot' srcdoc='" in shown and "Bokeh.embed.embed_item" in shown
+    assert len(shown) < 2_000_000, "BokehJS is inside once"
+    page = html.unescape(shown)
+    assert "<link" not in page and "<script src" not in page
+    assert page.index("default-src 'none'") < page.index("<script>"), "nothing can be fetched"
+    # Neither a white slab on a dark page, nor a wheel that is caught.
+    item = item_of(ld.show(plot))
+    toolbars = list(models(item, "Toolbar"))
+    assert toolbars and all(toolbar.get("active_scroll") is None for toolbar in toolbars)
+    for figure in models(item, "Figure"):
+        assert figure["background_fill_color"] is figure["border_fill_color"] is None
+    assert 'data-jp-theme-light="false"' in shown and "color-scheme:light" in shown
+
+
+def item_of(page) -> dict:
+    text = page.html[page.html.rindex("Bokeh.embed.embed_item(") :]
+    return json.loads(text[23 : text.rindex(")</script>")].replace("<\\/", "</"))
+
+
+def models(part, name: str):
+    """The attributes of every model of a kind, wherever it stands."""
+    if isinstance(part, dict):
+        if part.get("name") == name and part.get("type") == "object":
+            yield part.get("attributes", {})
+        part = list(part.values())
+    for inner in part if isinstance(part, list) else ():
+        yield from models(inner, name)
+
+
+def tooltips(plot) -> list:
+    figure = hv.render(plot, backend="bokeh")
+    return [tool.tooltips for tool in figure.tools if isinstance(tool, HoverTool)]
+
+
+def test_hovering_tells_the_bin_and_the_exact_number():
+    plot = ld.score_plot(scored(1000), title="{0} and {x}")
+    assert hv.render(plot, backend="bokeh").title.text == "{0} and {x}"
+    assert tooltips(plot) == [[("punsafe", "@{bin}"), ("rows", "@{exactly}")]]
+    bars = plot.Histogram.I
+    assert bars.dimension_values("bin").tolist() == ["0 to 0.25", "0.25 to 0.5", "0.5 to 1"]
+    assert sum(bars.dimension_values("rows")) == 999, "1 is outside the last bin"
+    curve = ld.threshold_plot(scored(1000)).Curve.Rows_kept
+    assert curve.dimension_values("kept").tolist()[1] == "250 (25 %)"
+    assert tooltips(ld.threshold_plot(scored())) == [
+        [("threshold", "@{at}"), ("rows kept", "@{kept}"), ("95 % interval", "@{interval}")]
+    ]
+
+
+def test_colours_of_a_threshold_plot_are_in_a_legend():
+    figure = hv.render(ld.threshold_plot(scored()), backend="bokeh")
+    named = [item.label.value for item in figure.legend[0].items]
+    assert named == ["95 % interval", "rows kept", "rows scored"]
+
+
+def test_a_notebook_that_asks_for_holoviews_own_display_keeps_it(monkeypatch):
+    hooks = {"html+js": {LabelledData: lambda plot: ({"text/html": "own"}, {})}}
+    monkeypatch.setattr(hv.Store, "_display_hooks", hooks)
+    assert ld.histogram([0.1])._repr_mimebundle_()[0] == {"text/html": "own"}

@@ -1,14 +1,16 @@
-"""Plots in a notebook without the network: BokehJS is put into the page, nothing is fetched."""
+"""Histograms of scores, with thresholds marked."""
 
 from __future__ import annotations
 
-import html
-import json
-from dataclasses import dataclass
+import itertools
+from collections.abc import Mapping
 
 import numpy as np
 
-from laion_dask.stats.plots import holoviews as _holoviews
+from laion_dask.stats.plot_page import TOOLS, holoviews
+from laion_dask.stats.plot_page import show as show
+
+_BLUE, _ORANGE = "#3b7dd8", "#b8651b"
 
 
 def histogram(
@@ -31,70 +33,53 @@ def histogram(
     MissingExtraError
         When HoloViews is not installed.
     """
-    hv = _holoviews()
+    hv = holoviews()
     values = np.asarray(values, dtype="float64")
     counts, edges = np.histogram(values[np.isfinite(values)], bins=bins)
-    plot = hv.Histogram((edges, counts), kdims=label, vdims="rows").opts(
+    marks = {} if threshold is None else {f"threshold {threshold:g}": threshold}
+    return bars(hv, counts, edges, label=label, marks=marks, title=title)
+
+
+def bars(hv, counts, edges, *, label: str, marks: Mapping[str, float], title: str):
+    """Counts between edges as bars, which tell their bin and number, with thresholds marked."""
+    told = np.array([f"{lo:.6g} to {hi:.6g}" for lo, hi in itertools.pairwise(edges)], dtype=object)
+    rows = np.array([f"{n:,}" for n in counts], dtype=object)
+    top = 100 * max(1, counts.max(initial=1))
+    plot = hv.Histogram((edges, counts, told, rows), kdims=label, vdims=["rows", "bin", "exactly"])
+    plot = plot.opts(
+        color=_BLUE,
+        line_color="white",
+        line_width=0.5,
+        tools=["hover"],
+        hover_tooltips=[(label, "@bin"), ("rows", "@exactly")],
+        logy=True,
+        ylim=(0.8, top if marks else None),
+        **TOOLS,
+    )
+    return (plot * marked(hv, marks, top / 1.2, align="right")).opts(
         width=760,
         height=300,
-        color="#3b7dd8",
-        line_color="white",
-        tools=["hover"],
-        logy=True,
-        ylim=(0.8, None),
-        title=title,
+        title=in_title(title),
+        xlabel=label,
+        ylabel="rows in a bin (logarithmic)",
+        **TOOLS,
     )
-    if threshold is None:
-        return plot
-    return plot * hv.VLine(threshold).opts(color="#d9822b", line_dash="dashed")
 
 
-@dataclass(frozen=True)
-class Page:
-    """A plot as a page of its own, for a notebook to frame."""
-
-    html: str
-    height: int
-
-    def _repr_html_(self) -> str:
-        return (
-            f"<iframe srcdoc='{html.escape(self.html)}' width='100%' height='{self.height}' "
-            "sandbox='allow-scripts' style='border:0'></iframe>"
-        )
-
-
-def show(plot) -> Page:
-    """A HoloViews plot for a notebook, with all that it needs inside the page. Eager.
-
-    HoloViews by itself shows plots through Panel, whose style sheets come from the web. Here
-    BokehJS is in the page, and the page is in a frame that can neither reach the notebook nor be
-    disturbed by what else it loads.
-
-    Raises
-    ------
-    MissingExtraError
-        When HoloViews is not installed.
-    """
-    hv = _holoviews()
-    from bokeh.embed import json_item
-    from bokeh.resources import Resources
-
-    figure = hv.render(plot, backend="bokeh")
-    scripts = "".join(Resources(mode="inline", components=["bokeh"]).js_raw)
-    item = json.dumps(json_item(figure, "plot")).replace("</", "<\\/")
-    page = (
-        "<!doctype html><meta charset='utf-8'><body style='margin:0'><div id='plot'></div>"
-        f"<script>{scripts}</script><script>Bokeh.embed.embed_item({item})</script>"
+def marked(hv, marks: Mapping[str, float] | None, y: float, *, align: str):
+    """Dashed lines with what they are called written along them, from y up or (right) up to y."""
+    marks = dict(marks or {})
+    lines = hv.VLines(list(marks.values())).opts(color=_ORANGE, line_dash="dashed")
+    words = hv.Labels((np.array(list(marks.values()), float), [y] * len(marks), list(marks)))
+    return lines * words.opts(
+        angle=90,
+        text_align=align,
+        text_baseline="bottom",
+        text_color=_ORANGE,
+        text_font_size="9pt",
     )
-    return Page(page, _height(figure) + 20)
 
 
-def _height(figure) -> int:
-    """Of a figure, or of all that are under each other in a layout."""
-    if not hasattr(figure, "children"):
-        return getattr(figure, "height", None) or 300
-    rows: dict[int, int] = {}
-    for number, child in enumerate(figure.children):
-        child, row = (child[0], child[1]) if isinstance(child, tuple) else (child, number)
-        rows[row] = max(rows.get(row, 0), _height(child))
-    return sum(rows.values())
+def in_title(title: str) -> str:
+    """A title as it was given: HoloViews takes braces for names of its own."""
+    return title.replace("{", "{{").replace("}", "}}")

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from laion_dask.explore.plots import _holoviews
+from laion_dask.explore.plots import bars, in_title, marked
+from laion_dask.stats.plot_page import TOOLS, holoviews
 from laion_dask.verbs.distribution import Distribution
 
-_BLUE, _ORANGE, _GREY = "#3b7dd8", "#b8651b", "#5f6b7a"
+_BLUE, _GREY = "#3b7dd8", "#5f6b7a"
 
 
 def score_plot(distribution: Distribution, *, marks: Mapping[str, float] | None = None, title=""):
@@ -28,20 +29,14 @@ def score_plot(distribution: Distribution, *, marks: Mapping[str, float] | None 
     MissingExtraError
         When HoloViews is not installed.
     """
-    hv = _holoviews()
-    counts, edges = distribution.counts[1:-1], distribution.edges
-    plot = hv.Histogram((edges, counts), kdims=distribution.column, vdims="rows").opts(
-        width=760,
-        height=300,
-        color=_BLUE,
-        line_color="white",
-        line_width=0.5,
-        tools=["hover"],
-        logy=True,
-        ylim=(0.8, top := 100 * max(1, counts.max(initial=1))),
+    return bars(
+        holoviews(),
+        distribution.counts[1:-1],
+        distribution.edges,
+        label=distribution.column,
+        marks=dict(marks or {}),
         title=title,
     )
-    return plot * _marked(hv, marks, top / 1.2, align="right")
 
 
 def threshold_plot(
@@ -69,30 +64,39 @@ def threshold_plot(
     MissingExtraError
         When HoloViews is not installed.
     """
-    hv = _holoviews()
+    hv = holoviews()
     table = distribution.thresholds(keep)
     at, share = table["threshold"].to_numpy(), 100 * table["share"].to_numpy()
     kdims, vdims = f"threshold on {distribution.column}, keep {keep}", "rows kept, %"
-    band = hv.Area((at, 100 * table["lo"], 100 * table["hi"]), kdims, [vdims, "hi"])
-    curve = hv.Curve((at, share), kdims, vdims)
-    ceiling = hv.HLine(100 * distribution.n_scored / max(1, distribution.n_rows))
+    band = hv.Area(
+        (at, 100 * table["lo"], 100 * table["hi"]), kdims, [vdims, "hi"], label="95 % interval"
+    )
+    told = {
+        "at": [f"{value:.6g}" for value in at],
+        "kept": [f"{n:,} ({value:.4g} %)" for n, value in zip(table["kept"], share, strict=True)],
+        "interval": [
+            f"{100 * lo:.4g} % to {100 * hi:.4g} %"
+            for lo, hi in zip(table["lo"], table["hi"], strict=True)
+        ],
+    }
+    columns = [np.array(texts, dtype=object) for texts in told.values()]
+    curve = hv.Curve((at, share, *columns), kdims, [vdims, *told], label="rows kept")
+    scored = 100 * distribution.n_scored / max(1, distribution.n_rows)
+    ceiling = hv.Curve((at[[0, -1]], [scored] * 2), kdims, vdims, label="rows scored")
+    tooltips = [("threshold", "@at"), ("rows kept", "@kept"), ("95 % interval", "@interval")]
     return (
         band.opts(color=_BLUE, alpha=0.25, line_alpha=0)
-        * curve.opts(color=_BLUE, line_width=2, tools=["hover"])
+        * curve.opts(
+            color=_BLUE, line_width=2, tools=["hover"], hover_tooltips=tooltips, hover_mode="vline"
+        )
         * ceiling.opts(color=_GREY, line_dash="dotted", line_width=1)
-        * _marked(hv, marks, 2, align="left")
-    ).opts(width=760, height=320, title=title, ylim=(0, 104))
-
-
-def _marked(hv, marks: Mapping[str, float] | None, y: float, *, align: str):
-    """Dashed lines with what they are called written along them, from y up or (right) up to y."""
-    marks = dict(marks or {})
-    lines = hv.VLines(list(marks.values())).opts(color=_ORANGE, line_dash="dashed")
-    words = hv.Labels((np.array(list(marks.values()), float), [y] * len(marks), list(marks)))
-    return lines * words.opts(
-        angle=90,
-        text_align=align,
-        text_baseline="bottom",
-        text_color=_ORANGE,
-        text_font_size="9pt",
+        * marked(hv, marks, 2, align="left")
+    ).opts(
+        width=760,
+        height=320,
+        title=in_title(title),
+        ylim=(0, 104),
+        legend_position="right",
+        show_grid=True,
+        **TOOLS,
     )

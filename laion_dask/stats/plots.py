@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import textwrap
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from laion_dask.errors import MissingExtraError, OptionError
+from laion_dask.errors import OptionError
 from laion_dask.stats.checks import whole
 from laion_dask.stats.panels import Panel, panels
+from laion_dask.stats.plot_page import holoviews
 from laion_dask.stats.table import Table, printable
 
 _BLUE, _ORANGE, _GREY, _FAINT = "#3b7dd8", "#d9822b", "#52606d", "#e4e8ec"
@@ -23,25 +23,6 @@ _COLOURS = (
 _LABEL, _WIDTH, _LINE = 36, 760, 20
 #: A ratio is drawn up to this many times less or more than 1.
 _FARTHEST = 1000.0
-
-
-def holoviews():
-    """HoloViews with Bokeh as its backend.
-
-    Raises
-    ------
-    MissingExtraError
-        When one of them is not installed.
-    """
-    try:
-        module = importlib.import_module("holoviews")
-        importlib.import_module("holoviews.plotting.bokeh")
-    except ImportError as error:
-        raise MissingExtraError(
-            "Plots need HoloViews and Bokeh. Install the extra 'laion_dask[notebook]'."
-        ) from error
-    module.Store.set_current_backend("bokeh")
-    return module
 
 
 def interval_plot(

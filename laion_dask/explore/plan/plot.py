@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from laion_dask.errors import OptionError, must_be
 from laion_dask.explore.plan.job import Plan
 from laion_dask.explore.plan.rates import CPU
-from laion_dask.explore.plan.units import in_bytes
-from laion_dask.explore.plots import _holoviews
+from laion_dask.explore.plan.units import in_bytes, in_time
+from laion_dask.explore.plots import in_title
+from laion_dask.stats.plot_page import TOOLS, holoviews
 
 _BLUE, _ORANGE, _GREY = "#3b7dd8", "#b8651b", "#5f6b7a"
 _SPANS = {1: "1 s", 60: "1 min", 3600: "1 h", 86400: "1 day", 2592000: "30 days"}
@@ -46,20 +49,15 @@ def scaling_plot(
         When there is no number of workers, or none of the times is known.
     """
     must_be("plan", plan, Plan, "what ld.plan(...) returns")
-    hv = _holoviews()
+    hv = holoviews()
     alone = replace(plan, storage=None)
     lines = [_cores(hv, alone, workers)]
     if card is not None:
         lines.append(_cards(hv, alone, workers, card))
     if plan.storage is not None:
         reading = [plan.bytes_read / plan.storage] * len(workers)
-        curve = hv.Curve(
-            (list(workers), reading),
-            "workers",
-            "seconds",
-            label=f"storage of {in_bytes(plan.storage)}/s",
-        )
-        lines.append([curve.opts(color=_GREY, line_dash="dotted", line_width=2)])
+        said = f"storage of {in_bytes(plan.storage)}/s"
+        lines.append([_line(hv, workers, reading, said, _GREY, "dotted")])
     lines = [line for some in lines for line in some]
     if not lines or not len(workers):
         raise OptionError(
@@ -75,9 +73,11 @@ def scaling_plot(
         xticks=[(n, f"{n:,}") for n in workers],
         yticks=ticks,
         xlabel="workers: cores, or cards",
-        ylabel="time",
+        ylabel="time (logarithmic)",
         legend_position="top_right",
-        title=title,
+        title=in_title(title),
+        show_grid=True,
+        **TOOLS,
     )
 
 
@@ -92,10 +92,9 @@ def _cores(hv, plan: Plan, workers: Sequence[int]) -> list:
         "workers",
         ["seconds", "to"],
     )
-    middle = hv.Curve((list(workers), seconds), "workers", "seconds", label="cores, projected")
     return [
         band.opts(color=_BLUE, alpha=0.2, line_alpha=0),
-        middle.opts(color=_BLUE, line_width=2),
+        _line(hv, workers, seconds, "cores, projected", _BLUE, "solid"),
     ]
 
 
@@ -106,6 +105,17 @@ def _cards(hv, plan: Plan, workers: Sequence[int], card: str) -> list:
     if any(map(math.isnan, times)):
         return []
     said = f"{card}, projected" if measured else f"{card}, at best (not measured)"
-    curve = hv.Curve((list(workers), times), "workers", "seconds", label=said)
-    dash = "solid" if measured else "dashed"
-    return [curve.opts(color=_ORANGE, line_width=2, line_dash=dash)]
+    return [_line(hv, workers, times, said, _ORANGE, "solid" if measured else "dashed")]
+
+
+def _line(hv, workers: Sequence[int], seconds: Sequence[float], label: str, colour: str, dash: str):
+    """Seconds against workers; hovering tells both."""
+    told = np.array([f"{n:,}: {in_time(s)}" for n, s in zip(workers, seconds, strict=True)], object)
+    curve = hv.Curve((list(workers), seconds, told), "workers", ["seconds", "told"], label=label)
+    return curve.opts(
+        color=colour,
+        line_width=2,
+        line_dash=dash,
+        tools=["hover"],
+        hover_tooltips=[("workers: time", "@told")],
+    )

@@ -1,0 +1,143 @@
+"""HoloViews plots in a notebook without the network: BokehJS is in the page, nothing is fetched."""
+
+from __future__ import annotations
+
+import functools
+import html
+import importlib
+import json
+from dataclasses import dataclass
+
+from laion_dask.errors import MissingExtraError
+
+#: Options of every plot: the wheel scrolls the notebook, a box zooms, reset undoes it.
+TOOLS = {"default_tools": ["pan", "box_zoom", "reset"], "active_tools": []}
+#: What a plot leaves unset: no white slab on a dark page, text that is dark before `_STYLE`.
+_THEME = {
+    "Plot": {"background_fill_color": None, "border_fill_color": None, "outline_line_color": None},
+    "Legend": {"background_fill_color": None, "border_line_color": None},
+    "Grid": {"grid_line_color": "#e4e8ec"},
+    "Title": {"text_color": "#1f2933"},
+    "Axis": {
+        "axis_label_text_color": "#1f2933",
+        "axis_label_text_font_style": "normal",
+        "major_label_text_color": "#52606d",
+        "axis_line_color": "#9aa5b1",
+        "major_tick_line_color": "#9aa5b1",
+        "minor_tick_line_color": None,
+    },
+    "Toolbar": {"logo": None},
+}
+#: BokehJS can fetch MathJax for a formula; this page fetches nothing.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; font-src data:"
+)
+#: Of the notebook: a dark theme turns lightness around and leaves hues. A frame of another
+#: colour scheme than its page would be given an opaque background.
+_STYLE = """
+.ld-plot{border:0;color-scheme:light;display:block}
+body[data-jp-theme-light="false"] .ld-plot,body.vscode-dark .ld-plot,html[theme="dark"] .ld-plot{
+filter:invert(1) hue-rotate(180deg)}
+"""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A plot as a page of its own, for a notebook to frame."""
+
+    html: str
+    height: int
+
+    def _repr_html_(self) -> str:
+        return (
+            f"<style>{_STYLE}</style>"
+            f"<iframe class='ld-plot' srcdoc='{html.escape(self.html)}' width='100%' "
+            f"height='{self.height}' sandbox='allow-scripts'></iframe>"
+        )
+
+
+def holoviews():
+    """HoloViews with Bokeh as its backend; a plot as the last line of a cell is shown as by `show`.
+
+    A notebook that calls ``hv.extension`` itself, before or after, keeps HoloViews' own display.
+
+    Raises
+    ------
+    MissingExtraError
+        When one of them is not installed.
+    """
+    try:
+        module = importlib.import_module("holoviews")
+        importlib.import_module("holoviews.plotting.bokeh")
+    except ImportError as error:
+        raise MissingExtraError(
+            "Plots need HoloViews and Bokeh. Install the extra 'laion_dask[notebook]'."
+        ) from error
+    module.Store.set_current_backend("bokeh")
+    plotted = module.core.dimension.LabelledData
+    if plotted not in module.Store._display_hooks.get("html+js", {}):
+        module.Store.set_display_hook("html+js", plotted, _displayed)
+    return module
+
+
+def _displayed(plot) -> tuple[dict, dict] | None:
+    """What a notebook shows of a plot; None for what needs more than BokehJS."""
+    from holoviews import Store
+
+    drawn = type(plot) in Store.registry["bokeh"] and not plot.traverse(lambda e: e, [_needs_more])
+    return ({"text/html": show(plot)._repr_html_()}, {}) if drawn else None
+
+
+def _needs_more(element) -> bool:
+    return type(element).__name__ in ("DynamicMap", "HoloMap", "Table", "ItemTable", "Div")
+
+
+def show(plot) -> Page:
+    """A HoloViews plot for a notebook, with all that it needs inside the page. Eager.
+
+    A plot of this package as the last line of a cell is shown like this by itself; `show` is for
+    the middle of a cell, and for a notebook that called ``hv.extension``: HoloViews by itself shows
+    plots through Panel, whose style sheets come from the web. Here BokehJS is in the page, and the
+    page is in a frame that can neither reach the notebook nor be disturbed by what else it loads.
+
+    Raises
+    ------
+    MissingExtraError
+        When HoloViews is not installed.
+    """
+    hv = holoviews()
+    from bokeh.embed import json_item
+    from bokeh.models import Toolbar
+    from bokeh.themes import Theme
+
+    figure = hv.render(plot, backend="bokeh")
+    for toolbar in figure.select({"type": Toolbar}):
+        toolbar.active_scroll = None
+    item = json.dumps(json_item(figure, "plot", theme=Theme(json={"attrs": _THEME})))
+    item = item.replace("</", "<\\/")
+    page = (
+        "<!doctype html><meta charset='utf-8'><meta name='color-scheme' content='light'>"
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        "<body style='margin:0;overflow-y:hidden'><div id='plot'></div>"
+        f"<script>{_bokeh_js()}</script><script>Bokeh.embed.embed_item({item})</script>"
+    )
+    return Page(page, _height(figure) + 20)
+
+
+@functools.lru_cache(maxsize=1)
+def _bokeh_js() -> str:
+    from bokeh.resources import Resources
+
+    return "".join(Resources(mode="inline", components=["bokeh"]).js_raw)
+
+
+def _height(figure) -> int:
+    """Of a figure, or of all that are under each other in a layout."""
+    if not hasattr(figure, "children"):
+        return getattr(figure, "height", None) or 300
+    rows: dict[int, int] = {}
+    for number, child in enumerate(figure.children):
+        child, row = (child[0], child[1]) if isinstance(child, tuple) else (child, number)
+        rows[row] = max(rows.get(row, 0), _height(child))
+    return sum(rows.values())
