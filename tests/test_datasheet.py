@@ -2,11 +2,13 @@
 
 import re
 from html.parser import HTMLParser
+from importlib.metadata import version
 from xml.etree import ElementTree
 
 import dask
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from shards import SHARED, laion_table, refuse, write_shard
 from typer.testing import CliRunner
@@ -217,3 +219,25 @@ def test_other_statistics_are_told_too(corpus, tmp_path):
     told = ld.read_shards(corpus).laion.audit("punsafe < 0.5", by="language")
     page = write_datasheet(told, tmp_path / "p.html").read_text("utf-8")
     assert "<h2>exclusion</h2>" in page and "under-represented" in page
+
+
+def test_languages_are_told_with_who_says_so(tmp_path):
+    captions = ["A photo of a small dog in the grass", "Ein Foto von einem Hund im Gras", "x1"] * 60
+    captions += ["\u0b0f\u0b39\u0b3e \u0b0f\u0b15 \u0b38\u0b41\u0b28\u0b4d\u0b26\u0b30", None] * 60
+    languages = ["en", "de", None] * 60 + ["or", None] * 60
+    pq.write_table(pa.table({"TEXT": captions, "LANGUAGE": languages}), tmp_path / "0.parquet")
+    frame = ld.read_shards(str(tmp_path))
+    published = ld.report(frame, tmp_path / "a.html").read_text("utf-8")
+    assert "As the column language of the data set has them" in published
+    assert "py3langid" not in published
+    bare = frame[["text"]]
+    page = ld.report(bare, tmp_path / "b.html").read_text("utf-8")
+    unknown = "Detected in the captions for this page by py3langid " + version("py3langid")
+    assert unknown in page and "40 % of rows are und" in page.replace("40.0 %", "40 %")
+    told = bare.laion.stats(*ld.standard_statistics(bare)).of("rates")
+    told = told[(told["term"] == "rows") & (told["axis"] == "detected language")]
+    assert dict(zip(told["group"], told["k"], strict=True)) == {
+        "en": 60, "de": 60, "und": 120, "(null)": 60,
+    }  # fmt: skip
+    by_column = bare.laion.language()["language"].compute(scheduler="sync").value_counts()
+    assert by_column.to_dict() == {"en": 60, "de": 60, "und": 120}

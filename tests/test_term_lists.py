@@ -3,12 +3,13 @@
 import unicodedata
 from collections import Counter
 
+import pyarrow as pa
 import pytest
 import yaml
 
 from laion_dask.demo.concepts import OCCUPATIONS
 from laion_dask.errors import ExportError, OptionError
-from laion_dask.text import TermList, term_lists, terms, write_term_list
+from laion_dask.text import TermList, matcher, term_lists, terms, write_term_list
 from laion_dask.text.packaged import packaged
 from laion_dask.text.unicode import folded
 
@@ -58,7 +59,7 @@ def test_homographs_have_person_nouns():
 def test_a_list_can_be_written_and_edited(tmp_path):
     path = write_term_list("ethnicity", tmp_path / "mine.yaml")
     assert terms(path) == terms(str(path)) == terms("ethnicity")
-    edited = path.read_text(encoding="utf-8").replace('version: "1"', 'version: "1 of mine"')
+    edited = path.read_text(encoding="utf-8").replace('version: "2"', 'version: "1 of mine"')
     edited = edited.replace("[caucasian,", "[caucasian, Europid,")
     path.write_text(edited, encoding="utf-8")
     mine = terms(path)
@@ -182,3 +183,80 @@ def test_lists_are_as_their_files_say():
         data = yaml.safe_load(text)
         count = sum(map(len, [*data["groups"].values(), *data.get("homographs", {}).values()]))
         assert count == len(every_term(packaged(name)))
+
+
+#: Captions of the web, and the groups of a list that they mention.
+HOMOGRAPHS = {
+    "ethnicity": [
+        ("Garment Bag Hanger Cover - Asian Floral", []),
+        ("Asian Broccoli Slaw", []),
+        ("Raided the Asian Markets for Millions", []),
+        ("an Asian woman, Asian girls", ["Asian"]),
+        ("Crazy Rich Asians", ["Asian"]),
+        ("Asian American art", ["Asian"]),
+        ("Desi Leather Knee Boots", []),
+        ("Desi Laurel Real Estate", []),
+        ("desi girl", ["Asian"]),
+        ("United Arab Emirates", []),
+        ("an Arab man", ["Middle Eastern or North African"]),
+        ("Warthog in Masai Mara", []),
+        ("Maasai men", ["other peoples"]),
+        ("Zulu, Indiana", []),
+        ("Tamil Movie Poster", []),
+        ("Tibetan silver necklace", []),
+        ("Berber carpet", []),
+        ("African American Visual Art", ["Black"]),
+        ("DVDRIP LATINO", []),
+    ],
+    "age": [
+        ("Elder Scrolls Online", []),
+        ("Under the elder tree", []),
+        ("village elders", ["older adult"]),
+        ("an elder man", ["older adult"]),
+        ("elderly couple", ["older adult"]),
+    ],
+    "disability": [
+        ("Depression Glass Sugar Bowl", []),
+        ("Great Depression photographs", []),
+        ("Living with depression", ["mental health"]),
+        ("Anxiety and Depression", ["mental health"]),
+        ("postpartum depression", ["mental health"]),
+        ("tropical depression Eta", []),
+    ],
+    "nationality": [
+        ("African American Twins", []),
+        ("African-American woman", []),
+        ("Native American mug", []),
+        ("North American Headquarters", []),
+        ("American flag", ["United States"]),
+        ("African American and American art", ["United States"]),
+        ("an American", ["United States"]),
+        ("American Indian basket", ["United States"]),
+        ("Indian wedding", ["India"]),
+        ("Huckleberry Finn", []),
+        ("Finn Raccoon", []),
+        ("a Finnish sauna", ["Finland"]),
+        ("Great Dane", []),
+        ("Kiwis growing in Monterosso", []),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", HOMOGRAPHS)
+def test_words_that_also_mean_other_things(name):
+    which = terms(name)
+    for caption, groups in HOMOGRAPHS[name]:
+        [row] = which.masks([caption])
+        assert [which.labels[j] for j in row.nonzero()[0]] == groups, caption
+        assert which.words().masks([caption]).any() == bool(groups), caption
+
+
+def test_lists_side_by_side_guard_their_own_words_alone():
+    mine = terms({"us": ["american"]})
+    found = terms("nationality").masks(["African American"]), mine.masks(["African American"])
+    assert not found[0].any() and found[1].all()
+    one, two = terms("nationality").terms, mine.terms
+    rows, groups = matcher.found(pa.chunked_array([["African American", "American"]]), (one, two))
+    us = one.labels.index("United States")
+    pairs = list(zip(rows.tolist(), groups.tolist(), strict=True))
+    assert sorted(pairs) == [(0, len(one.labels)), (1, us), (1, len(one.labels))]

@@ -82,7 +82,16 @@ def by_another_engine(which, label: str, captions: pl.Series) -> np.ndarray:
     plain = "|".join(map(pattern, dict(one.groups).get(label, ())))
     before, between = ("|".join(map(pattern, some)) for some in (one.before, one.between))
     found = np.zeros(len(captions), bool)
-    if plain:
+    if plain and guards and not words:  # the group's own single words are guarded
+        alone = "|".join(pattern(t) for t in dict(one.groups)[label] if len(split(t)[0]) == 1)
+        taken = rf"(?i)\b(?:{guards})(?:\s+|[-\u2010\u2011])(?:{alone})\b"
+        phrases = [pattern(t) for t in dict(one.groups)[label] if len(split(t)[0]) > 1]
+        if phrases:
+            found |= captions.str.contains(rf"(?i)\b(?:{'|'.join(phrases)})\b").to_numpy()
+        found |= captions.str.replace_all(taken, "(taken out)").str.contains(
+            rf"(?i)\b(?:{alone})\b"
+        ).to_numpy()  # fmt: skip
+    elif plain:
         found |= captions.str.contains(rf"(?i)\b(?:{plain})\b").to_numpy()
     if words:
         if guards:  # take such homographs out first: there is no looking behind

@@ -9,7 +9,9 @@ import numpy as np
 from laion_dask.explore.forest import Point, forest
 from laion_dask.explore.lines import Curve, lines
 from laion_dask.explore.page import folded, note, paragraph, part, percent, results, section
+from laion_dask.kernels.language import UNKNOWN, Detector
 from laion_dask.measures.describe import SHARES
+from laion_dask.measures.languages import DetectedLanguage
 from laion_dask.stats.table import Table
 from laion_dask.text import terms
 from laion_dask.verbs.export import counted
@@ -58,11 +60,12 @@ def _quantiles(rows: Table, numbers: Table) -> str:
 
 def _rates(told: Table) -> str:
     shares = told[told["term"] == "rows"]
-    languages = shares[shares["axis"] == "language"]
-    mentions = shares[shares["axis"].notna() & (shares["axis"] != "language")]
+    by_language = shares["axis"].isin(["language", DetectedLanguage.axis])
+    languages = shares[by_language]
+    mentions = shares[shares["axis"].notna() & ~by_language]
     parts = []
     if len(languages):
-        parts.append(section("Languages", _axis(languages)))
+        parts.append(section("Languages", note(_how_told(languages)), _axis(languages)))
     if len(mentions):
         by_list = mentions.groupby("axis", sort=False)
         each = [part(str(axis), _axis(rows)) for axis, rows in by_list]
@@ -71,6 +74,24 @@ def _rates(told: Table) -> str:
     for term, rows in told[told["term"] != "rows"].groupby("term", sort=False):
         parts.append(_by_group(str(term), rows))
     return "".join(parts)
+
+
+def _how_told(languages: Table) -> str:
+    """Who says so: the data set's column, or a detector, and how much it left open."""
+    if languages["axis"].iloc[0] != DetectedLanguage.axis:
+        return (
+            "As the column language of the data set has them; nothing was detected for this page."
+        )
+    detector = Detector().recipe()
+    version = detector["detector"]["py3langid"]
+    unknown = languages.loc[languages["group"] == UNKNOWN, "rate"]
+    left = percent(float(unknown.iloc[0])) if len(unknown) else percent(0.0)
+    return (
+        f"Detected in the captions for this page by py3langid {version}, among those of "
+        f"{detector['languages']} languages that are written in a caption's script. {left} of rows "
+        f"are {UNKNOWN} (undetermined): fewer than {detector['min_letters']} letters, a script of "
+        f"no known language, or a probability below {detector['min_confidence']}."
+    )
 
 
 _SHARE = ("group", "n", "k", "rate", "boot")

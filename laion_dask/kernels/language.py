@@ -24,6 +24,8 @@ from laion_dask.kernels.scripts import possible
 
 #: What a caption is called whose language is not known (ISO 639-2, "undetermined").
 UNKNOWN = "und"
+#: A caption of fewer letters, or whose language is less probable, is `UNKNOWN` by default.
+MIN_LETTERS, MIN_CONFIDENCE = 4, 0.4
 #: Of a longer caption the first so many characters are looked at.
 MOST_CHARACTERS = 2_000
 #: Captions whose scores are in memory at a time, and their bytes.
@@ -69,10 +71,10 @@ class Detector:
         So is one whose language is less probable, in [0, 1].
     """
 
-    column: str
-    to: str
-    min_letters: int
-    min_confidence: float
+    column: str = "text"
+    to: str = "language"
+    min_letters: int = MIN_LETTERS
+    min_confidence: float = MIN_CONFIDENCE
 
     def recipe(self) -> dict:
         """What a manifest records."""

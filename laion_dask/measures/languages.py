@@ -1,4 +1,4 @@
-"""LAION-5B's three classes of captions as groups: English, other, no language."""
+"""Captions by language: LAION-5B's three classes, and what is detected while counting."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
+from laion_dask.kernels.language import Detector, detect
 from laion_dask.measures.base import Part
 from laion_dask.measures.groups import Grouping, Members, coded
 
@@ -45,6 +46,43 @@ class LanguageClass(Grouping):
         labels, rows, codes = coded(part.table[self.column])
         classes = np.array([_class_of(label) for label in labels], np.int32)
         return Members(CLASSES, rows, classes[codes] if len(rows) else codes, len(part))
+
+
+@dataclass(frozen=True)
+class DetectedLanguage(Grouping):
+    """Captions by the language that the package detects in them, in the pass that counts.
+
+    Attributes
+    ----------
+    detector : Detector
+        With the column of captions.
+    """
+
+    detector: Detector
+    axis = "detected language"
+    no_group = "(null)"
+
+    def bind(self, kinds: Mapping[str, str]) -> Grouping:
+        column = self.detector.column
+        if column not in kinds:
+            raise ColumnError(
+                f"The frame has no column {column!r}.{did_you_mean(column, kinds)} Languages are "
+                "detected in captions."
+            )
+        if kinds[column] != "string":
+            raise OptionError(
+                f"The column {column!r} holds {kinds[column]}. Expected captions, in which "
+                "languages are detected."
+            )
+        return self
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.detector.column,)
+
+    def assign(self, part: Part) -> Members:
+        labels, rows, codes = coded(detect(part.table[self.detector.column], self.detector))
+        return Members(tuple(labels), rows, codes, len(part))
 
 
 def _class_of(code: str) -> int:

@@ -36,11 +36,15 @@ def _tables(lists: tuple[TermList, ...]):
     for one in lists:
         plain, homographs, guards = map(dict, (one.groups, one.homographs, one.not_after))
         for label in one.labels:
+            guard = guards.get(label, ())
             for term in plain.get(label, ()):
-                automaton.phrase(term, group)
+                if guard and label not in homographs and len(split(term)[0]) == 1:
+                    automaton.not_after([term], guard, automaton.word(term, group))
+                else:
+                    automaton.phrase(term, group)
             if label in homographs:
                 start = automaton.before(homographs[label], one.between, one.before, group)
-                automaton.not_after(homographs[label], guards.get(label, ()), start)
+                automaton.not_after(homographs[label], guard, start)
             group += 1
     return automaton.tables()
 
@@ -75,6 +79,13 @@ class Automaton:
             state = self._lead(state, gap, text)
         self._groups[state][group] = None
         self._longest = max(self._longest, len(words))
+
+    def word(self, term: str, group: int) -> int:
+        """A single word in a state of its own, which can be taken back; that state."""
+        state = self._state()
+        self._roots[self._word(term)][state] = None
+        self._groups[state][group] = None
+        return state
 
     def before(
         self, terms: Iterable[str], between: Iterable[str], nouns: Iterable[str], group: int

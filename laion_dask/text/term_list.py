@@ -30,7 +30,8 @@ class TermList:
     before, between : tuple of str
         The person nouns, and the words that may stand between.
     not_after : tuple of (label, words)
-        Words right after which a label's homographs do not count: "year" of "a year old girl".
+        Words right after which a label's homographs do not count: "year" of "a year old girl". Of a
+        label without homographs, its single words do not: "african" of "african american".
     version, about, language : str
     sources : tuple of str
         Author, year, title and address of each.
@@ -58,12 +59,11 @@ class TermList:
         plain = dict(reversed(plain.items()))
         other = {folded(t): t for _, terms in self.homographs for t in terms}
         guards = dict(self.not_after)
-        not_after = tuple(
-            (other[folded(t)], guards[label])
-            for label, terms in self.homographs
-            for t in terms
-            if label in guards and folded(t) not in plain
-        )
+        guarded = [(label, t) for label, terms in self.homographs for t in terms]
+        guarded = [(label, other[folded(t)]) for label, t in guarded if folded(t) not in plain]
+        alone = [group for group in self.groups if group[0] not in dict(self.homographs)]
+        guarded += [(label, plain[folded(t)]) for label, terms in alone for t in terms]
+        not_after = tuple((term, guards[label]) for label, term in guarded if label in guards)
         groups = tuple((term, (term,)) for term in plain.values())
         homographs = tuple((word, (word,)) for key, word in other.items() if key not in plain)
         return TermList(
@@ -124,10 +124,10 @@ def of_file(data: object, where: str, nouns: tuple[str, ...], between: tuple[str
         )
     not_after = _groups(data.get("not_after") or {}, f"{where}: not_after", phrases=False)
     for label in dict(not_after):
-        if label not in dict(homographs):
+        if label not in dict((*groups, *homographs)):
             raise OptionError(
-                f"{where}: not_after has {label!r}, a group without homographs."
-                f"{did_you_mean(label, dict(homographs))}"
+                f"{where}: not_after has {label!r}, which is no group."
+                f"{did_you_mean(label, dict((*groups, *homographs)))}"
             )
     return TermList(
         data["name"].strip(), groups, homographs,

@@ -9,7 +9,7 @@ import pyarrow as pa
 from laion_dask import partition
 from laion_dask.backend import frame_from_arrow, is_cudf
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
-from laion_dask.kernels.language import Detector, languages
+from laion_dask.kernels.language import MIN_CONFIDENCE, MIN_LETTERS, Detector, languages
 from laion_dask.kinds import kind_of
 from laion_dask.verbs.score import check_free
 
@@ -19,8 +19,8 @@ def language(
     *,
     to: str | None = None,
     column: str = "text",
-    min_letters: int = 4,
-    min_confidence: float = 0.4,
+    min_letters: int = MIN_LETTERS,
+    min_confidence: float = MIN_CONFIDENCE,
 ) -> dd.DataFrame:
     """The frame with a column of the language of each caption. Lazy.
 
