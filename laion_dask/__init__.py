@@ -45,6 +45,7 @@ _MODULE_OF = {
     "hate_content_rate": "laion_dask.measures.hate",
     "histogram": "laion_dask.explore.plots",
     "intersections": "laion_dask.measures.intersections",
+    "join": "laion_dask.verbs.join",
     "language": "laion_dask.verbs.language",
     "language_class": "laion_dask.measures.languages",
     "mix": "laion_dask.verbs.queries",

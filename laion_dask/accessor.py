@@ -47,6 +47,7 @@ class Laion:
         self._frame = frame
 
     where = _Verb("laion_dask.verbs.where:where")
+    join = _Verb("laion_dask.verbs.join:join")
     rows = _Verb("laion_dask.verbs.rows:rows")
     similarity = _Verb("laion_dask.verbs.score:similarity")
     score = _Verb("laion_dask.verbs.score:score")

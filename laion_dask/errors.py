@@ -44,6 +44,10 @@ class ProvenanceError(LaionDaskError, ValueError):
     """A frame has lost the columns or the reader that say where its rows came from."""
 
 
+class JoinError(LaionDaskError, ValueError):
+    """A table cannot be joined: a key occurs twice in it, or its keys are of another type."""
+
+
 class EmbeddingsError(LaionDaskError, ValueError):
     """An embedding file has the wrong dtype, rank, width or content."""
 

@@ -164,13 +164,23 @@ def mapped(frame: dd.DataFrame, kernel: Callable) -> list[tuple[dd.DataFrame, tu
 def unfiltered(frame: dd.DataFrame) -> dd.DataFrame:
     """The frame before every filter, sample and removal of nulls or duplicates. Lazy."""
     expr = _expr(frame)
-    while (step := next((n for n in expr.walk() if isinstance(n, _NARROWING)), None)) is not None:
+    while (step := next(_narrowing(expr), None)) is not None:
         expr = expr.substitute(step, step.frame)
-    for node in list(expr.walk()):
+    for node in [step for step, _ in data_path.walk(expr)]:
         if isinstance(node, FromMap) and isinstance(node.func, Scan) and node.func.where:
             whole = {"func": replace(node.func, where=None)}
             expr = expr.substitute(node, node.substitute_parameters(whole))
     return new_collection(expr)
+
+
+def _narrowing(expr: Expr) -> Iterator[Expr]:
+    return (step for step, _ in data_path.walk(expr) if isinstance(step, _NARROWING))
+
+
+def arguments(frame: dd.DataFrame, kernel: Callable) -> list[tuple]:
+    """What a kernel was given beside its frame in each of its uses, wherever in the graph."""
+    uses = {n._name: n for n in _expr(frame).walk() if isinstance(n, MapPartitions)}
+    return [tuple(node.args[1:]) for node in uses.values() if node.func is kernel]
 
 
 def narrowed(before: dd.DataFrame, after: dd.DataFrame, kernel: Callable) -> Predicate | None:

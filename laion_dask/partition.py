@@ -6,12 +6,15 @@ Everything below this floor is a function of one partition; everything above say
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar
 from uuid import uuid4
 
 import dask
 import dask.dataframe as dd
 from dask import delayed
 from dask._task_spec import Task
+from dask.dataframe.dask_expr import new_collection
+from dask.dataframe.dask_expr._expr import Blockwise, _DelayedExpr
 from dask.delayed import Delayed, unpack_collections
 from dask.highlevelgraph import HighLevelGraph
 from tqdm.auto import tqdm
@@ -47,6 +50,37 @@ def map_columns(frame: dd.DataFrame, kernel: Callable, *args, reads: Sequence[st
     return frame[list(reads)].map_partitions(kernel, *args, meta=meta)
 
 
+def map_pairs(frame: dd.DataFrame, other: dd.DataFrame, kernel: Callable, *args, meta):
+    """``kernel(part, part of the other, *args)``, partition by partition. Lazy."""
+    beside = new_collection(_Beside(other.expr))
+    return frame.map_partitions(kernel, beside, *args, meta=meta, align_dataframes=False)
+
+
+def shuffle(frame: dd.DataFrame, on: str, npartitions: int) -> dd.DataFrame:
+    """The rows with equal values of a column in one partition, by its hash. Lazy.
+
+    Rows wait on disk: in Dask's own shuffle between workers, else in a temporary folder.
+    """
+    return frame.shuffle(on=on, npartitions=npartitions, ignore_index=True)
+
+
+def by_number(frame: dd.DataFrame, column: str, npartitions: int) -> dd.DataFrame:
+    """Each row in the partition that a column numbers; the column becomes the index. Lazy."""
+    return frame.set_index(column, divisions=list(range(npartitions + 1)))
+
+
+class _Beside(Blockwise):
+    """A frame whose partitions go with those of another, as they are numbered.
+
+    Without a dimension, like a scalar: where both are one step's inputs, Dask would else take that
+    step's own columns to be aligned no longer, and shuffle a frame and its mask by their indices.
+    """
+
+    _parameters: ClassVar = ["frame"]
+    operation = staticmethod(lambda part: part)
+    ndim = 0
+
+
 def share(value):
     """A large argument of a kernel: it travels once, as a task of its own, not in every task."""
     return delayed(value, traverse=False, pure=True)
@@ -70,6 +104,13 @@ def end_to_end(frames: Sequence[dd.DataFrame]) -> dd.DataFrame:
     return dd.concat(list(frames)) if len(frames) > 1 else frames[0]
 
 
+def beside(argument):
+    """What a kernel was given, as `lineage.arguments` has it: a frame, or a value to come."""
+    if isinstance(argument, _Beside):
+        return new_collection(argument.frame)
+    return argument.obj if isinstance(argument, _DelayedExpr) else argument
+
+
 def parts(frame: dd.DataFrame) -> list:
     """A frame's partitions, one by one, for `tasks`. Lazy."""
     return frame.to_delayed()
@@ -86,6 +127,11 @@ def tree(results: list[Delayed], combine: Callable, *args) -> Delayed:
         some = [results[at : at + 8] for at in range(0, len(results), 8)]
         results = _layer(_combined, [(combine, len(few), *few, *args) for few in some], combine)
     return results[0]
+
+
+def gathered(results: list[Delayed], combine: Callable, *args) -> Delayed:
+    """One of all, in one task: ``combine(results, *args)``. Lazy."""
+    return _layer(_combined, [(combine, len(results), *results, *args)], combine)[0]
 
 
 def _combined(combine: Callable, several: int, *values):

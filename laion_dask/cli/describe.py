@@ -8,17 +8,16 @@ from typing import Annotated
 import typer
 
 from laion_dask.cli.app import app
-from laion_dask.cli.options import Source, Where
+from laion_dask.cli.options import Join, On, Source, Where, read
 
 
 @app.command(epilog="Example: laion-dask inspect shards/")
-def inspect(source: Source, where: Where = None) -> None:
+def inspect(source: Source, join: Join = None, on: On = None, where: Where = None) -> None:
     """What shards hold: dialect, columns, rows, and a summary of every column."""
     from laion_dask.explore.inspect import describe
-    from laion_dask.io.shards import read_shards
     from laion_dask.verbs.summary import summary
 
-    frame = read_shards(source, where=where)
+    frame = read(source, where, join, on)
     typer.echo(describe(frame))
     typer.echo(f"\n{summary(frame)}")
 
@@ -27,6 +26,8 @@ def inspect(source: Source, where: Where = None) -> None:
 def datasheet(
     source: Source,
     out: Annotated[Path, typer.Argument(help="The page to write.")] = Path("report.html"),
+    join: Join = None,
+    on: On = None,
     where: Where = None,
     title: Annotated[str, typer.Option(help="Of the page.")] = "Datasheet",
     min_n: Annotated[
@@ -35,7 +36,6 @@ def datasheet(
 ) -> None:
     """A datasheet: what is in the data, who is mentioned, and how sure we are, as one page."""
     from laion_dask.explore.datasheet import report
-    from laion_dask.io.shards import read_shards
 
-    frame = read_shards(source, where=where)
+    frame = read(source, where, join, on)
     typer.echo(f"the datasheet: {report(frame, out, title=title, min_n=min_n)}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from laion_dask.cli.app import app
-from laion_dask.cli.options import Heads, Model, Source, Vectors, Where
+from laion_dask.cli.options import Heads, Join, Model, On, Source, Vectors, Where, read
 from laion_dask.errors import OptionError
 
 
@@ -72,6 +72,8 @@ def search(
     image: Annotated[list[Path] | None, typer.Option(help="A picture to look for.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Results for each.")] = 20,
     field: Annotated[str | None, typer.Option(help="Member or column of the vectors.")] = None,
+    join: Join = None,
+    on: On = None,
     where: Where = None,
     index: Annotated[
         Path | None, typer.Option(help="Folder of an index of these embeddings: approximate.")
@@ -82,7 +84,7 @@ def search(
     import laion_dask as ld
     from laion_dask.explore.hits import show_hits, write_hits
 
-    frame = ld.read_shards(source)
+    frame = read(source, None, join, on)
     vectors = ld.open_embeddings(embeddings, model=model, like=frame, field=field)
     queries = [*(text or ()), *(image or ())]
     if not queries:

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from laion_dask.cli.app import app
-from laion_dask.cli.options import By, Format, Heads, Model, Report, Source, Vectors, Where
+from laion_dask.cli.options import (
+    By,
+    Format,
+    Heads,
+    Join,
+    Model,
+    On,
+    Report,
+    Source,
+    Vectors,
+    Where,
+    read,
+)
 from laion_dask.errors import OptionError
 
 
@@ -24,6 +36,8 @@ def score(
     head: Heads = None,
     text: Annotated[str | None, typer.Option(help="Similarity to this text.")] = None,
     field: Annotated[str | None, typer.Option(help="Member or column of the vectors.")] = None,
+    join: Join = None,
+    on: On = None,
     where: Where = None,
     format: Format = "parquet",
     report: Report = None,
@@ -36,7 +50,7 @@ def score(
     """
     import laion_dask as ld
 
-    frame = ld.read_shards(source)
+    frame = read(source, None, join, on)
     vectors = ld.open_embeddings(embeddings, model=model, like=frame, field=field)
     heads = [ld.heads.by_name(name, vectors.model) for name in head or ()]
     if not heads and not text:
@@ -55,15 +69,15 @@ def score(
 def export(
     source: Source,
     out: Annotated[str, typer.Argument(help="A new folder, or an earlier export; it is replaced.")],
+    join: Join = None,
+    on: On = None,
     where: Where = None,
     format: Format = "parquet",
     report: Report = None,
     by: By = None,
 ) -> None:
     """Write the rows that WHERE keeps, with a recipe that accounts for every row."""
-    from laion_dask.io.shards import read_shards
-
-    write_subset(read_shards(source, where=where), out, format, report, by)
+    write_subset(read(source, where, join, on), out, format, report, by)
 
 
 def write_subset(frame, out: str, format: str, report: Path | None, by: list[str] | None) -> None:

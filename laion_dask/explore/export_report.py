@@ -172,6 +172,8 @@ def _origin(recipe: dict) -> str:
         "written": f"{counted(len(parts), 'part')}, {megabytes(size)}",
         "columns": ", ".join(code(column["name"]) for column in recipe["schema"]),
     }
+    joins = [code(f"{', '.join(j['join'])}: {j['inputs'][0]['path']}") for j in recipe["joins"]]
+    told |= {"joined on": "<br>".join(joins)} if joins else {}
     models = [_model(one) for one in recipe["models"]]
     told |= {"models": ", ".join(map(code, models))} if models else {}
     told |= {"seed": str(recipe["seed"])} if recipe["seed"] is not None else {}

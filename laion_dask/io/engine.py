@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import duckdb
 import fsspec
+import numpy as np
 import pyarrow as pa
 
 _lock = threading.Lock()
@@ -79,3 +80,19 @@ def query(sql: str, path: str, parameters: Mapping[str, str]) -> pa.Table:
     with _cursor(path) as cursor:
         relation = cursor.sql(sql, params={"path": literal_path(path), **parameters})
         return relation.to_arrow_table()
+
+
+def key_hashes(columns: Sequence[pa.ChunkedArray]) -> np.ndarray:
+    """One 64-bit hash for each row of some columns, the same in every process.
+
+    Returns
+    -------
+    (n,) int64 array
+        Equal for equal rows; unequal rows may share one.
+    """
+    names = [f"key_{i}" for i in range(len(columns))]
+    table = pa.Table.from_arrays(list(columns), names=names)
+    with _cursor("") as cursor:
+        cursor.register("keys", table)
+        hashes = cursor.sql(f"SELECT hash({', '.join(names)}) AS hash FROM keys").to_arrow_table()
+    return hashes["hash"].to_numpy().view(np.int64)

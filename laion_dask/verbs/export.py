@@ -27,6 +27,7 @@ from laion_dask.schema import PROVENANCE
 from laion_dask.stats.table import Table
 from laion_dask.verbs.accounts import numbered_twice
 from laion_dask.verbs.audit import audit, default_axes
+from laion_dask.verbs.join import duplicates_left_out
 from laion_dask.verbs.rows import Rows, survey
 
 #: Packages whose version decides what an export holds, always and where a model was used.
@@ -63,7 +64,8 @@ class Export:
         unnamed = [text for text in self.recipe["where"] if text.startswith(masks.MASK)]
         if unnamed:
             written = f"By a filter without a name too: {'; '.join(unnamed)}\n{written}"
-        return f"{self.rows}\n{written}, and _recipe.json in {self.path}"
+        joins = "".join(f"{_joined(one)}\n" for one in self.recipe["joins"])
+        return f"{self.rows}\n{joins}{written}, and _recipe.json in {self.path}"
 
     __repr__ = __str__
 
@@ -100,6 +102,15 @@ class Export:
         before = lineage.unfiltered(self.frame)
         by = default_axes(before) if by is None else by
         return audit(before, self.frame, by, reference=reference, level=level, min_n=min_n)
+
+
+def _joined(join: dict) -> str:
+    """One line about a join: with what, on what, and which rows of the table did not count."""
+    rows = sum(one["rows"] for one in join["inputs"])
+    left_out = join["duplicates_left_out"]
+    first = f", {counted(left_out, 'duplicate')} of a key left out" if left_out else ""
+    inputs = counted(len(join["inputs"]), "shard")
+    return f"joined on {', '.join(join['join'])} with {rows:,} rows of {inputs}{first}"
 
 
 def counted(n: int, what: str) -> str:
@@ -273,7 +284,7 @@ def _recipe(frame: dd.DataFrame, sources, schema: list[dict], rows: Rows) -> dic
     shards = {p.shard.path: p.shard for _, pieces in sources for p in pieces}
     columns = (column for s in shards.values() for column in (*s.columns, *s.partition))
     renamed = {(old, new) for old, new, _ in columns if old != new}
-    models = lineage.recipes(frame)
+    models = [one for one in lineage.recipes(frame) if "join" not in one]
     versions = {"python": platform.python_version(), "laion_dask": version("laion_dask")}
     versions |= {package.__name__: package.__version__ for package in _ENGINES}
     versions |= {name: version(name) for name in _MODELS if models}
@@ -284,6 +295,7 @@ def _recipe(frame: dd.DataFrame, sources, schema: list[dict], rows: Rows) -> dic
         ],
         "renamed": dict(sorted(renamed)),
         "where": masks.filters(frame),
+        "joins": duplicates_left_out(frame),
         "models": models,
         "versions": versions,
         "schema": schema,

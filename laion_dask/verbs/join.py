@@ -1,0 +1,294 @@
+"""Join a table of scores to a frame by key, each row of the frame once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from math import ceil
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from laion_dask import lineage, partition
+from laion_dask.backend import column_like, frame_from_arrow, frame_to_arrow, is_cudf
+from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be, one_of
+from laion_dask.io.column_sizes import column_sizes
+from laion_dask.io.embeddings import provenance
+from laion_dask.io.pieces import Shard
+from laion_dask.io.shards import read_shards
+from laion_dask.kernels.filter import passes
+from laion_dask.predicate import Predicate
+from laion_dask.predicate.nodes import Name, Truth
+from laion_dask.schema import PROVENANCE
+from laion_dask.verbs import lookup
+from laion_dask.verbs.join_keys import common_key_type
+from laion_dask.verbs.lookup import KEY_HASH, PARTITION, JoinSpec
+
+#: A table of at most so many bytes is held whole by every worker; a larger one is shuffled.
+MAX_LOOKUP_BYTES = 256 * 2**20
+#: About how many bytes of keys and scores a bucket of a shuffle has.
+_BUCKET_BYTES = 64 * 2**20
+#: How many partitions of a frame, at most, ask for keys of one bucket.
+_ASKING_PARTITIONS = 8
+#: Columns of an earlier export that say where its rows came from: of the table, not of the frame.
+_SOURCE = tuple(f"source_{name}" for name in PROVENANCE)
+#: Files whose footers say how long text is.
+_SAMPLED_FILES = 16
+
+
+def join(
+    frame: dd.DataFrame,
+    scores: str | os.PathLike | Iterable | dd.DataFrame,
+    on: str | Sequence[str] = "hash",
+    how: str = "left",
+    *,
+    columns: Sequence[str] | None = None,
+    suffix: str | None = None,
+    duplicates: str = "error",
+) -> dd.DataFrame:
+    """The frame with the columns of a table of scores, found by key. Lazy.
+
+    Rows, their order, partitions and index stay as they are, and no row is doubled. A row whose
+    key the table lacks, or is null or NaN, has no match: its scores are null, and a filter on them
+    counts it as unscored. Keys compare exactly; int64 and uint64 by value.
+
+    A table of up to 256 MB, by its footers, is held by every worker. Of a larger one, the keys of
+    both sides and the scores are shuffled, on disk, so that a worker never holds more than a few
+    buckets of it.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+    scores : str, path, several of them, or dask DataFrame
+        Parquet shards with the key, or a frame over them, scored or filtered.
+    on : str or sequence of str
+        The key: columns that both have, by their canonical names, such as ``"hash"``, ``"uid"`` or
+        ``["url", "text"]``; integers, strings or bytes.
+    how : {"left", "inner"}
+        ``"inner"`` leaves out rows without a match; `rows` counts them as unscored.
+    columns : sequence of str, optional
+        The columns to take; by default all but the key and where rows of the table came from.
+    suffix : str, optional
+        Added to the names of the columns that the frame has already.
+    duplicates : {"error", "first"}
+        What to do about a key that the table has more than once: raise, or take the first in the
+        order of its files and rows; the recipe of an export counts the rest.
+
+    Returns
+    -------
+    dask DataFrame
+        Integers and booleans of the table are nullable; floats are NaN without a match.
+
+    Raises
+    ------
+    OptionError, ColumnError, JoinError, ProvenanceError
+        Immediately, for arguments, columns and types that do not fit.
+    ShardNotFoundError, ShardError, SchemaError
+        Immediately, when the table's shards cannot be opened.
+    JoinError
+        While it is computed, when the table has a key twice.
+
+    Examples
+    --------
+    >>> scored = frame.laion.join("punsafe/", on="hash")  # doctest: +SKIP
+    >>> scored.laion.where("punsafe < 0.5").laion.export("safe")  # doctest: +SKIP
+    """
+    must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
+    if how not in ("left", "inner"):
+        raise one_of("how", how, ["left", "inner"])
+    if duplicates not in ("error", "first"):
+        raise one_of("duplicates", duplicates, ["error", "first"])
+    table = _table(scores)
+    keys = _key_columns(frame, table, on)
+    taken = _taken(frame, table, keys, columns, suffix)
+    if not taken and how == "left":
+        raise OptionError(
+            f"The scores have no column but the key {', '.join(keys)}: a left join adds nothing. "
+            "Give a table with scores, or how='inner' to keep only the rows that are in it."
+        )
+    table = table[list(dict.fromkeys([*keys, *taken, *PROVENANCE]))]
+    types = {n: frame_to_arrow(f._meta[keys].reset_index(drop=True)).schema for n, f in
+             (("frame", frame), ("scores", table))}  # fmt: skip
+    schema = frame_to_arrow(table._meta).schema
+    spec = JoinSpec(
+        on=tuple(keys),
+        key_types=tuple(
+            common_key_type(k, types["frame"].field(k).type, types["scores"].field(k).type)
+            for k in keys
+        ),
+        values=tuple((old, new, _plain(schema.field(old).type)) for old, new in taken.items()),
+        how=how,
+        duplicates=duplicates,
+        where=tuple(_filters(table)),
+        shards=tuple(lineage.shards(table)),
+    )
+    return _joined(frame, table, spec)
+
+
+def _table(scores) -> dd.DataFrame:
+    """The table as a frame whose rows say where they were read."""
+    if not isinstance(scores, dd.DataFrame):
+        must_be("scores", scores, (str, os.PathLike, list, tuple), "shards, or a frame over them")
+        return read_shards(scores, backend="pandas")
+    provenance(scores)
+    return scores
+
+
+def _key_columns(frame: dd.DataFrame, table: dd.DataFrame, on) -> list[str]:
+    keys = [on] if isinstance(on, str) else list(on)
+    if not keys or len(set(keys)) < len(keys):
+        raise OptionError(f"on is {on!r}. Expected a column, or several, each once.")
+    for key in keys:
+        if key in PROVENANCE:
+            raise OptionError(
+                f"on names {key!r}, which numbers the rows of one set of shards and means another "
+                "row in any other. Join on what identifies a sample, such as 'hash' or 'url'."
+            )
+        for where, columns in (
+            ("The frame", frame.columns),
+            ("The table of scores", table.columns),
+        ):
+            if key not in columns:
+                known = [name for name in columns if name not in PROVENANCE]
+                raise ColumnError(f"{where} has no column {key!r}.{did_you_mean(key, known)}")
+    return keys
+
+
+def _taken(frame, table, keys, columns, suffix) -> dict[str, str]:
+    """The columns to take of the table, with the names that they get."""
+    if isinstance(columns, str):
+        raise OptionError(f"columns is {columns!r}. Expected a list of names: [{columns!r}].")
+    if columns is None:
+        columns = [n for n in table.columns if n not in (*keys, *PROVENANCE, *_SOURCE)]
+    for name in columns:
+        if name not in table.columns or name in PROVENANCE or name in keys:
+            known = [n for n in table.columns if n not in (*keys, *PROVENANCE)]
+            raise ColumnError(
+                f"columns has {name!r}, which is no score of the table.{did_you_mean(name, known)}"
+            )
+    names = {n: f"{n}{suffix or ''}" if n in frame.columns else n for n in columns}
+    taken = [old for old, new in names.items() if new in frame.columns]
+    if taken:
+        raise OptionError(
+            f"The frame and the scores both have {', '.join(map(repr, taken))}. Say "
+            f"suffix='_scores' to take {names[taken[0]] + '_scores'!r} beside it, choose with "
+            "columns=[...], or drop the frame's first."
+        )
+    if len(set(names.values())) < len(names):
+        raise OptionError(f"With suffix {suffix!r} two columns would have one name. Use another.")
+    return names
+
+
+def _filters(table: dd.DataFrame) -> list[str]:
+    scans = [scan.where.text for scan, _ in lineage.sources(table) if scan.where is not None]
+    return scans + [predicate.text for _, (predicate,) in lineage.mapped(table, passes)]
+
+
+def _plain(type_: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(type_):
+        return type_.value_type
+    return pa.large_string() if pa.types.is_null(type_) else type_
+
+
+def _joined(frame: dd.DataFrame, table: dd.DataFrame, spec: JoinSpec) -> dd.DataFrame:
+    shared, n_bytes = partition.share(spec), _bytes(table)
+    backend = "cudf" if is_cudf(frame._meta) else "pandas"
+    gained = frame_from_arrow(spec.result_schema().empty_table(), backend)
+    gained.index = frame._meta.index[:0]
+    if n_bytes <= MAX_LOOKUP_BYTES:
+        parts = partition.tasks(_table_part, partition.parts(table), shared)
+        whole = partition.gathered(parts, lookup.build, shared)
+        found = partition.map_columns(
+            frame, lookup.joined, whole, shared, reads=spec.on, meta=gained
+        )
+        wide = frame.assign(**{name: found[name] for name in gained.columns})
+    else:
+        needed = _needed(frame, table, spec, shared, n_bytes)
+        meta = frame._meta.assign(**{name: gained[name] for name in gained.columns})
+        wide = partition.map_pairs(frame, needed, lookup.joined_apart, shared, meta=meta)
+    if spec.how == "left":
+        return wide
+    has_match = Predicate(spec.matched, Truth(Name(spec.matched, "boolean")), (spec.matched,))
+    meta = column_like(np.empty(0, bool), frame._meta)
+    mask = partition.map_columns(wide, passes, has_match, reads=[spec.matched], meta=meta)
+    return wide[mask][[*frame.columns, *(new for _, new, _ in spec.values)]]
+
+
+def _table_part(part, number: int, spec: JoinSpec) -> pa.Table:
+    return lookup.table_part(part, spec)
+
+
+def _needed(frame, table, spec: JoinSpec, shared, n_bytes: float) -> dd.DataFrame:
+    """For each partition of the frame, the rows of the table that it needs, by two shuffles.
+
+    Both sides meet in buckets of equal keys; what is found goes back to the partition that asked.
+    """
+    rows = _empty(lookup.table_schema(spec))
+    keys = _empty(pa.schema([*spec.key_schema(), pa.field(PARTITION, pa.int64())]))
+    keys[PARTITION] = keys[PARTITION].astype("int64")  # never null
+    found = pd.concat([keys, _empty(pa.schema(spec.value_schema()))], axis=1)
+    table = partition.map_columns(
+        table, lookup.table_rows, shared, reads=list(table.columns), meta=rows
+    )
+    asked = partition.map_numbered(frame[list(spec.on)], lookup.needed_keys, shared, meta=keys)
+    n_buckets = max(ceil(n_bytes / _BUCKET_BYTES), ceil(frame.npartitions / _ASKING_PARTITIONS))
+    asked = partition.shuffle(asked, KEY_HASH, n_buckets)
+    table = partition.shuffle(table, KEY_HASH, n_buckets)
+    found = partition.map_pairs(asked, table, lookup.found_rows, shared, meta=found)
+    return partition.by_number(found, PARTITION, frame.npartitions)
+
+
+def _bytes(table: dd.DataFrame) -> float:
+    """About how many bytes a table has in memory, by the footers of its shards."""
+    pieces = [piece for _, pieces in lineage.sources(table) for piece in pieces]
+    shards = list(dict.fromkeys(piece.shard for piece in pieces))
+    sampled = shards[:: max(1, len(shards) // _SAMPLED_FILES)]
+    width = 0.0
+    for name in table.columns:
+        type_ = frame_to_arrow(table._meta[[name]].reset_index(drop=True)).schema.field(0).type
+        width += 8 if _is_number(type_) else _stored_width(name, sampled)
+    return width * sum(piece.n_rows for piece in pieces)
+
+
+def _is_number(type_: pa.DataType) -> bool:
+    return pa.types.is_primitive(type_)
+
+
+def _stored_width(name: str, shards: Sequence[Shard]) -> float:
+    """Bytes a row of a column, where it is not packed; of one that was computed, a guess."""
+    plain = rows = 0
+    for shard, sizes in zip(shards, column_sizes([s.path for s in shards]), strict=True):
+        stored = next((old for old, new, _ in shard.columns if new == name), None)
+        if stored in sizes:
+            plain, rows = plain + sizes[stored].plain, rows + shard.n_rows
+    return 8 + (plain / rows if rows else 64)
+
+
+def duplicates_left_out(frame: dd.DataFrame) -> list[dict]:
+    """What the recipe says of each join of a frame, with the rows that ``"first"`` left out. Eager.
+
+    Reads the keys of a table again where it may have had duplicates.
+    """
+    found, counts = [], []
+    for kernel in (lookup.joined, lookup.found_rows):
+        for arguments in lineage.arguments(frame, kernel):
+            table, shared = map(partition.beside, arguments)
+            (spec,) = lineage.given([shared], JoinSpec)
+            found.append(spec)
+            may_have = spec.duplicates == "first"
+            parts = partition.parts(table) if isinstance(table, dd.DataFrame) else [table]
+            counted = partition.tasks(lookup.count_duplicates, parts, shared) if may_have else []
+            counts.append(counted)
+    flat = [count for counted in counts for count in counted]
+    numbers = iter(partition.compute(*flat, label="count duplicates") if flat else ())
+    told = [
+        {**spec.recipe(), "duplicates_left_out": sum(next(numbers) for _ in counted)}
+        for spec, counted in zip(found, counts, strict=True)
+    ]
+    return list({repr(one): one for one in told}.values())
+
+
+def _empty(schema: pa.Schema) -> pd.DataFrame:
+    return frame_from_arrow(schema.empty_table(), "pandas")

@@ -1,0 +1,237 @@
+"""Scores joined by key: each row of the data set once, the right score or none, all counted."""
+
+from itertools import pairwise
+
+import dask
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import laion_dask as ld
+from laion_dask.errors import ColumnError, JoinError, OptionError, SchemaError
+from laion_dask.verbs import join as joining
+
+N = 60
+
+
+@pytest.fixture(params=["held by every worker", "shuffled"])
+def way(request, monkeypatch):
+    """Both ways of joining; one test compares each with pandas."""
+    if request.param == "shuffled":
+        monkeypatch.setattr(joining, "MAX_LOOKUP_BYTES", 0)
+    return request.param
+
+
+def write(path, columns: dict, n_files: int = 1, **options) -> str:
+    path.mkdir(parents=True, exist_ok=True)
+    table = pa.table(columns)
+    cuts = np.linspace(0, len(table), n_files + 1).astype(int)
+    for i, (start, stop) in enumerate(pairwise(cuts)):
+        pq.write_table(table.slice(start, stop - start), path / f"{i:04d}.parquet", **options)
+    return str(path)
+
+
+def rows(hashes) -> dict:
+    n = len(hashes)
+    return {
+        "URL": [f"http://a.com/{i}" for i in range(n)],
+        "TEXT": [f"caption {i % 7}" for i in range(n)],
+        "similarity": np.linspace(0, 1, n, dtype="f4"),
+        "hash": pa.array(hashes, pa.int64()),
+    }
+
+
+def big(i: np.ndarray) -> np.ndarray:
+    """Integers that floats do not tell apart."""
+    return (np.asarray(i, np.int64) + 2**62).astype(np.int64)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A data set of 60 rows, and scores of 40 of them and of 10 that are not in it."""
+    frame = write(tmp_path / "meta", rows(big(np.arange(N))), 3, row_group_size=8)
+    order = np.random.default_rng(0).permutation(np.r_[np.arange(20, N), np.arange(1000, 1010)])
+    scores = {"hash": big(order), "punsafe": (order % 10 / 10).astype("f4"), "n": order}
+    return frame, write(tmp_path / "scores", scores, 2)
+
+
+def by_pandas(folder: str, scores: str, how: str) -> pd.DataFrame:
+    read = [pq.read_table(f).to_pandas() for f in (folder, scores)]
+    return read[0].merge(read[1], on="hash", how=how, sort=False)
+
+
+@pytest.mark.parametrize("how", ["left", "inner"])
+@pytest.mark.parametrize("most", [10, 10**6])
+def test_it_is_what_pandas_merges(folders, way, how, most):
+    frame = ld.read_shards(folders[0], max_rows_per_partition=most)
+    joined = frame.laion.join(folders[1], on="hash", how=how)
+    got, right = joined.compute(), by_pandas(*folders, how)
+    assert list(got.columns) == [*frame.columns, "punsafe", "n"]
+    assert got["hash"].tolist() == right["hash"].tolist()
+    np.testing.assert_array_equal(got["punsafe"].to_numpy(), right["punsafe"].to_numpy())
+    assert [None if pd.isna(v) else int(v) for v in got["n"]] == [
+        None if pd.isna(v) else int(v) for v in right["n"]
+    ]
+    if how == "left":
+        plain = frame.compute()
+        assert got[list(frame.columns)].equals(plain) and joined.divisions == frame.divisions
+        assert str(joined.laion.rows()).startswith("60 read = 60 kept + 0 dropped + 0 unscored")
+    else:
+        assert str(joined.laion.rows()).startswith("60 read = 40 kept + 0 dropped + 20 unscored")
+
+
+def test_a_row_without_a_match_is_unscored(folders, way, tmp_path):
+    joined = ld.read_shards(folders[0]).laion.join(folders[1], on="hash")
+    done = joined.laion.where("punsafe < 0.5").laion.export(tmp_path / "out")
+    right = by_pandas(*folders, "left")["punsafe"]
+    assert done.rows == ld.Rows(60, int((right < 0.5).sum()), int((right >= 0.5).sum()), 20, 0)
+    (told,) = done.recipe["joins"]
+    assert told["join"] == ["hash"] and told["duplicates_left_out"] == 0
+    assert sum(one["rows"] for one in told["inputs"]) == 50
+    assert all(len(one["footer_sha256"]) == 64 for one in told["inputs"])
+    assert len(done.recipe["inputs"]) == 3  # rows of the table are no rows read
+
+
+def test_duplicates_of_the_table(folders, way, tmp_path):
+    twice = {"hash": big(np.r_[np.arange(N), [7, 7, 9]]), "punsafe": np.arange(N + 3.0)}
+    scores = write(tmp_path / "twice", twice, 4)
+    frame = ld.read_shards(folders[0], max_rows_per_partition=10)
+    with pytest.raises(JoinError, match=rf"hash = {2**62 + 7} more than once: row 7 of .*row \d"):
+        frame.laion.join(scores, on="hash").compute()
+    first = frame.laion.join(scores, on="hash", duplicates="first")
+    assert first.compute()["punsafe"].tolist() == list(range(N))
+    done = first.laion.export(tmp_path / "out")
+    assert done.recipe["joins"][0]["duplicates_left_out"] == 3 and "3" in str(done)
+    assert done.rows == ld.Rows(60, 60, 0, 0, 0)
+
+
+def test_duplicates_of_the_frame_and_missing_keys(tmp_path, way):
+    frame = write(tmp_path / "m", rows([5, 5, None, 6, None]))
+    scores = write(
+        tmp_path / "s", {"hash": pa.array([5, None, 7], pa.int64()), "p": [0.5, 0.6, 0.7]}
+    )
+    got = ld.read_shards(frame).laion.join(scores, on="hash").compute()["p"]
+    np.testing.assert_array_equal(got, [0.5, 0.5, np.nan, np.nan, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "matches"),
+    [
+        (pa.array([-1, 5], pa.int64()), pa.array([2**64 - 1, 5], pa.uint64()), [False, True]),
+        (pa.array([1, 2], pa.int32()), pa.array([2, 3], pa.int64()), [False, True]),
+        (pa.array(["é", ""]), pa.array(["", "e\u0301"], pa.large_string()), [False, True]),
+        (pa.array([b"a", b"b"]), pa.array([b"b", b"c"], pa.large_binary()), [False, True]),
+    ],
+)
+def test_keys_compare_exactly(tmp_path, way, left, right, matches):
+    base = {"URL": ["u", "v"], "TEXT": ["a", "b"]}
+    frame = write(tmp_path / "m", {**base, "id": left})
+    scores = write(tmp_path / "s", {"id": right, "p": [1.0, 2.0]})
+    got = ld.read_shards(frame).laion.join(scores, on="id").compute()["p"]
+    assert got.notna().tolist() == matches
+
+
+def test_several_keys(tmp_path, way):
+    rng = np.random.default_rng(1)
+    url, text = rng.integers(0, 9, 80).astype(str), rng.integers(0, 9, 80).astype(str)
+    frame = write(tmp_path / "m", {"URL": url, "TEXT": text}, 3)
+    pairs = sorted({*zip(url[:50], text[:50], strict=True)})
+    scores = write(tmp_path / "s", {"URL": [u for u, _ in pairs], "TEXT": [t for _, t in pairs],
+                                    "p": np.arange(len(pairs), dtype="f8")}, 2)  # fmt: skip
+    got = ld.read_shards(frame).laion.join(scores, on=["url", "text"]).compute()["p"]
+    known = {pair: float(i) for i, pair in enumerate(pairs)}
+    right = [known.get(pair, np.nan) for pair in zip(url, text, strict=True)]
+    np.testing.assert_array_equal(got.to_numpy(), right)
+
+
+def test_after_filters_and_scores_in_any_order(folders, way):
+    right = by_pandas(*folders, "left")
+    frame = ld.read_shards(folders[0], max_rows_per_partition=10)
+    early = frame.laion.where("similarity > 0.4").laion.join(folders[1], on="hash")
+    late = frame.laion.join(folders[1], on="hash").laion.where("similarity > 0.4")
+    kept = right[right["similarity"] > np.float32(0.4)]
+    for one in (early, late, early.sample(frac=1, random_state=1).laion.where("row >= 0")):
+        got = one.compute().sort_values(["shard", "row"])
+        np.testing.assert_array_equal(got["punsafe"].to_numpy(), kept["punsafe"].to_numpy())
+        counted = one.laion.rows()
+        assert (counted.read, counted.kept, counted.dropped) == (N, len(kept), N - len(kept))
+    table = ld.read_shards(folders[1], where="punsafe < 0.5")
+    got = frame.laion.join(table, on="hash").compute()["punsafe"]
+    assert got.notna().sum() == (right["punsafe"] < 0.5).sum()
+
+
+def test_empty_partitions_and_an_empty_table(folders, way, tmp_path):
+    frame = ld.read_shards(folders[0], max_rows_per_partition=10)
+    none = frame.laion.where("similarity > 2").laion.join(folders[1], on="hash")
+    assert len(none.compute()) == 0 and none.laion.rows() == ld.Rows(60, 0, 60, 0, 0)
+    empty = {"hash": pa.array([], pa.int64()), "punsafe": pa.array([], pa.float32())}
+    got = frame.laion.join(write(tmp_path / "none", empty), on="hash").compute()
+    assert len(got) == N and got["punsafe"].isna().all()
+
+
+@settings(max_examples=12)
+@given(
+    st.lists(st.integers(-3, 6), max_size=24),
+    st.lists(st.integers(-3, 6), max_size=12, unique=True),
+    st.integers(1, 4),
+    st.integers(1, 4),
+)
+def test_any_keys_in_any_partitions(tmp_path_factory, left, right, cuts, files):
+    path = tmp_path_factory.mktemp("join")
+    frame = write(path / "m", rows(left), cuts)
+    columns = {"hash": pa.array(right, pa.int64()), "p": np.arange(len(right)) + 0.5}
+    scores = write(path / "s", columns, files)
+    known = {key: i + 0.5 for i, key in enumerate(right)}
+    expected = [known.get(key, np.nan) for key in left]
+    for most in (joining.MAX_LOOKUP_BYTES, 0):
+        with pytest.MonkeyPatch.context() as patch, dask.config.set(scheduler="sync"):
+            patch.setattr(joining, "MAX_LOOKUP_BYTES", most)
+            joined = ld.read_shards(frame, max_rows_per_partition=3).laion.join(scores, on="hash")
+            np.testing.assert_array_equal(joined.compute()["p"].to_numpy(), expected)
+
+
+def test_what_does_not_fit_is_refused_immediately(folders, tmp_path, no_compute):
+    frame = ld.read_shards(folders[0])
+    for bad, error, match in (
+        ({"on": "hsh"}, ColumnError, "Did you mean 'hash'"),
+        ({"on": "shard"}, OptionError, "Join on what identifies"),
+        ({"on": []}, OptionError, "on is"),
+        ({"how": "outer"}, OptionError, "how"),
+        ({"duplicates": "last"}, OptionError, "duplicates"),
+        ({"columns": "punsafe"}, OptionError, "list of names"),
+        ({"columns": ["punsave"]}, ColumnError, "Did you mean 'punsafe'"),
+    ):
+        with pytest.raises(error, match=match):
+            frame.laion.join(folders[1], **{"on": "hash", **bad})
+    text = write(tmp_path / "t", {"hash": ["1"], "p": [1.0]})
+    floats = write(tmp_path / "f", {"hash": [1.0], "p": [1.0]})
+    for scores in (text, floats):
+        with pytest.raises((JoinError, SchemaError), match="hash"):
+            frame.laion.join(scores, on="hash")
+    with pytest.raises(OptionError, match=r"both have 'similarity'.*suffix="):
+        frame.laion.join(write(tmp_path / "c", rows([1])), on="hash", columns=["similarity"])
+    assert "similarity_b" in frame.laion.join(
+        write(tmp_path / "c", rows([1])), on="hash", columns=["similarity"], suffix="_b"
+    )
+    frame.laion.join(folders[1], on="hash")  # lazy
+
+
+def test_on_worker_processes(folders):
+    from distributed import Client, LocalCluster
+
+    right = by_pandas(*folders, "left")["punsafe"].to_numpy()
+    options = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, **options) as cluster,
+        Client(cluster),
+    ):
+        for most in (joining.MAX_LOOKUP_BYTES, 0):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(joining, "MAX_LOOKUP_BYTES", most)
+                frame = ld.read_shards(folders[0], max_rows_per_partition=10)
+                got = frame.laion.join(folders[1], on="hash").compute()["punsafe"]
+                np.testing.assert_array_equal(got.to_numpy(), right)
