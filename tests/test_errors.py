@@ -26,6 +26,7 @@ BUILTIN = {
     "ModelMismatchError": ValueError,
     "WeightsError": OSError,
     "ImageError": ValueError,
+    "JoinError": ValueError,
     "ExportConflictError": OSError,
     "ExportError": OSError,
     "IndexFileError": OSError,
