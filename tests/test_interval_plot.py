@@ -67,9 +67,31 @@ def test_all_rows_alone_are_points():
 def test_many_groups_are_cut_and_counted():
     (panel,) = panels(by_language(100), None, 40)
     assert len(panel.frame) == 40 and panel.title.endswith("(40 of 100 groups)")
-    shown = figure(by_language(100).plot(most=7, width=500))
+    shown = figure(by_language(100).plot(top=7, width=500))
     assert len(shown.yaxis[0].major_label_overrides) == 7 and shown.width == 500
     assert figure(by_language(40).plot()).height > figure(by_language(5).plot()).height
+
+
+def test_title_order_and_limit():
+    found = by_language(100)
+    plot = found.plot(title="{Unsafe} rows", sort="rate", top=3)
+    assert list(figure(plot).yaxis[0].major_label_overrides.values()) == ["l99", "l98", "l97"]
+    assert figure(plot).title.text == "{Unsafe} rows (3 of 100 groups)"
+    assert figure(plot).xaxis[0].axis_label == "share of rows (dashed: all rows, 30 %)"
+    two = table([rate("a", 0.1, term=t) for t in "xy"] + [rate("b", 0.2, term=t) for t in "xy"])
+    assert "Both of them" in ld.show(two.plot(title="Both of them")).html
+
+
+def test_long_labels_are_in_lines_and_colours_in_a_legend():
+    long = "https://images.example.org/a/very/long/path/of/a/host/in/it.jpg"
+    rows = [rate(long, 0.2, verdict="amplified"), rate("en", 0.3, verdict="inconclusive")]
+    shown = figure(table(rows).plot())
+    label = next(iter(shown.yaxis[0].major_label_overrides.values()))
+    assert "\n" in label and label.replace("\n", "") == long
+    named = {item.label.value for item in shown.legend[0].items}
+    assert named == {"amplified", "not amplified"}
+    short = [rate("a", 0.2), rate("en", 0.3)]
+    assert shown.height > figure(table(short).plot()).height
 
 
 def test_a_panel_a_term_or_a_colour_a_group():
@@ -250,8 +272,8 @@ def test_one_result_and_no_interval():
 
 @pytest.mark.parametrize(
     "options",
-    [{"show": "rates"}, {"show": "group"}, {"most": 0}, {"most": 2.5}, {"most_panels": 0},
-     {"width": 10}],
+    [{"show": "rates"}, {"show": "group"}, {"top": 0}, {"top": 2.5}, {"sort": "group"},
+     {"most_panels": 0}, {"width": 10}],
 )  # fmt: skip
 def test_options_are_checked(options):
     with pytest.raises(OptionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -45,6 +46,12 @@ class Panel:
     frame: pd.DataFrame
     curves: bool = False
     overall: float = float("nan")
+
+    @property
+    def left_out(self) -> str:
+        """What the title says of labels that are not drawn, such as (40 of 100 groups)."""
+        found = re.search(r"\([\d,]+ of [\d,]+ (groups|terms)\)$", self.title)
+        return found[0] if found else ""
 
     @property
     def is_share(self) -> bool:

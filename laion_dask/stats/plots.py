@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from laion_dask.errors import OptionError
+from laion_dask.errors import OptionError, did_you_mean
 from laion_dask.stats.checks import whole
 from laion_dask.stats.panels import Panel, panels
 from laion_dask.stats.plot_page import holoviews
@@ -29,7 +29,9 @@ def interval_plot(
     result: pd.DataFrame,
     *,
     show: str | None = None,
-    most: int = 40,
+    title: str | None = None,
+    top: int = 40,
+    sort: str | None = None,
     most_panels: int = 12,
     width: int = _WIDTH,
 ):
@@ -48,8 +50,13 @@ def interval_plot(
         The column that is drawn, with ``<show>_lo`` and ``<show>_hi`` as its interval, such as
         ``"ratio"``, which has a logarithmic axis. By default the rate, and of results that have
         none the value.
-    most : int
-        Groups or terms of a panel; its title says how many there are.
+    title : str, optional
+        Instead of a panel's own; above all, where there are several panels.
+    top : int
+        Groups or terms of a panel, the first ones; its title says how many there are.
+    sort : str, optional
+        The column whose largest numbers come first, such as ``"rate"`` or ``"n"``; by default the
+        table's order.
     most_panels : int
         Panels; a last one says how many more there are.
     width : int
@@ -69,12 +76,15 @@ def interval_plot(
     """
     if not isinstance(result, pd.DataFrame):
         raise OptionError(f"A {type(result).__name__} was given. Expected a table of statistics.")
-    for name, value, least in (("most", most, 1), ("most_panels", most_panels, 1)):
+    for name, value, least in (("top", top, 1), ("most_panels", most_panels, 1)):
         whole(name, value, least)
     whole("width", width, 200)
     hv = holoviews()
-    found = panels(result, show, most)
-    drawn = [_drawn(hv, panel, width) for panel in found[:most_panels]]
+    found = panels(_sorted(result, sort), show, top)
+    alone = title if len(found) == 1 else None
+    drawn = [_drawn(hv, panel, width, alone) for panel in found[:most_panels]]
+    if title is not None and alone is None:
+        drawn.insert(0, _words(hv, title, width))
     if len(found) > most_panels:
         drawn.append(_words(hv, f"{len(found) - most_panels:,} more panels are not drawn", width))
     if not drawn:
@@ -84,6 +94,16 @@ def interval_plot(
     if len(drawn) == 1:
         return drawn[0]
     return hv.Layout(drawn).cols(1).opts(shared_axes=False, toolbar=None)
+
+
+def _sorted(result: pd.DataFrame, sort: str | None) -> pd.DataFrame:
+    """The table with the largest numbers of a column first; rows without one come last."""
+    if sort is None:
+        return result
+    numbers = [name for name in result if pd.api.types.is_numeric_dtype(result[name])]
+    if sort not in numbers:
+        raise OptionError(f"sort is {sort!r}.{did_you_mean(str(sort), numbers)}")
+    return result.sort_values(sort, ascending=False, kind="stable")
 
 
 def _words(hv, words: str, width: int):
@@ -110,11 +130,20 @@ def plain_text(text: object, most: int | None = _LABEL) -> str:
     return shown
 
 
-def _drawn(hv, panel: Panel, width: int):
+def _in_lines(text: object, wide: int = _LABEL, most: int = 3) -> str:
+    """Text in lines of a width; what three lines do not hold is cut."""
+    lines = textwrap.wrap(plain_text(text, wide * most - most), wide)
+    return "\n".join([*lines[: most - 1], plain_text(" ".join(lines[most - 1 :]), wide)]).strip()
+
+
+def _drawn(hv, panel: Panel, width: int, title: str | None):
     plot = _curve_panel(hv, panel) if panel.curves else _point_panel(hv, panel)
+    named = panel.title if title is None else " ".join(filter(None, (title, panel.left_out)))
     # HoloViews takes braces in a title for names of its own.
-    title = plain_text(panel.title, 100).replace("{", "{{").replace("}", "}}")
-    return plot.opts(width=width, title=title, toolbar=None, fontsize={"title": "11pt"})
+    said = _in_lines(named, max(20, width // 9)).replace("{", "{{").replace("}", "}}")
+    return plot.opts(
+        width=width, title=said, toolbar=None, fontsize={"title": "11pt"}, active_tools=[]
+    )
 
 
 def _point_panel(hv, panel: Panel):
@@ -134,23 +163,42 @@ def _point_panel(hv, panel: Panel):
         y = rows["label"].map(place) + shift[number]
         for mask, shade in ((~rows["marked"], colour), (rows["marked"], _ORANGE)):
             if mask.any():
-                named = plain_text(name) if len(series) > 1 else ""
+                named = _in_lines(name, 24) if len(series) > 1 else _verdict(frame, mask)
                 parts += _points(hv, panel, rows[mask], y[mask], ends, shade, named)
-    ticks = [(y, plain_text(label)) for label, y in place.items()]
-    step = _LINE if len(series) == 1 else max(_LINE, 9 * len(series) + 4)
+    ticks = [(y, _in_lines(label)) for label, y in place.items()]
+    lines = max(label.count("\n") for _, label in ticks)
+    step = max(_LINE, 9 * len(series) + 4 if len(series) > 1 else 0) + 13 * lines
+    has_legend = len(series) > 1 or bool(frame["marked"].any())
     return hv.Overlay(parts).opts(
         yticks=ticks,
         ylabel="",
-        xlabel=plain_text(panel.axis_label),
+        xlabel=plain_text(panel.axis_label) + _line_meaning(panel),
         ylim=(-len(labels) + 0.4, 0.6),
         xlim=ends,
         logx=panel.is_ratio,
         hooks=[partial(_tell_axis, axis="xaxis", form=_form(panel))],
-        height=90 + step * len(labels) + (20 if len(series) > 1 else 0),
+        height=90 + step * len(labels) + (20 if has_legend else 0),
         show_grid=True,
         gridstyle={"grid_line_color": _FAINT},
-        **_legend(len(series) > 1),
+        **_legend(has_legend),
     )
+
+
+def _verdict(frame: pd.DataFrame, mask: pd.Series) -> str:
+    """What a colour means where only the verdict sets it."""
+    if not frame["marked"].any():
+        return ""
+    return "amplified" if frame["marked"][mask].all() else "not amplified"
+
+
+def _line_meaning(panel: Panel) -> str:
+    """What the dashed line across is, told at the axis."""
+    if not np.isfinite(panel.line):
+        return ""
+    if panel.line != panel.overall:
+        return f" (dashed: {panel.line:g}, no difference)"
+    tell = _percent if panel.is_share else "{:,.4g}".format
+    return f" (dashed: all rows, {tell(panel.overall)})"
 
 
 def _points(hv, panel: Panel, rows: pd.DataFrame, y: pd.Series, ends, colour: str, name: str):
@@ -190,7 +238,7 @@ def _curve_panel(hv, panel: Panel):
         band = hv.Area((known["threshold"], known["lo"], known["hi"]), "threshold", ["lo", "hi"])
         told = _told(panel, rows)
         data = {"threshold": rows["threshold"].to_numpy(), "y": rows["value"].to_numpy(), **told}
-        named = {"label": plain_text(name)} if several else {}
+        named = {"label": _in_lines(name, 24)} if several else {}
         line = hv.Curve((data["threshold"], data["y"]), "threshold", "y", **named)
         dots = hv.Points(data, ["threshold", "y"], list(told))
         parts += [

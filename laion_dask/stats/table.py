@@ -128,7 +128,8 @@ class Table(pd.DataFrame):
         heads = "".join(f"<th>{html.escape(name)}</th>" for name in head)
         body = "".join("<tr>" + "".join(_cell(text) for text in row) + "</tr>" for row in cells)
         foot = "".join(f"<p>{html.escape(line)}</p>" for line in (*self._more(), *self._foot()))
-        return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>{foot}"
+        table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+        return f"{in_scroll(table)}{foot}"
 
     def _shown(self, most: int) -> tuple[list[str], list[list[str]], list[bool]]:
         """The columns that are not empty, and their first rows, as text that steers nothing.
@@ -205,6 +206,11 @@ def _cell(text: str) -> str:
     """A cell of a page, in one line; long text is cut."""
     shown = text if len(text) <= _LONG else text[:_LONG] + "…"
     return f"<td><bdi style='white-space:nowrap'>{html.escape(shown)}</bdi></td>"
+
+
+def in_scroll(table: str) -> str:
+    """A table of HTML that scrolls by itself where it is wider than the page."""
+    return f"<div style='overflow-x:auto;max-width:100%'>{table}</div>"
 
 
 def printable(text: str) -> str:

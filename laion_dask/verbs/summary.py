@@ -14,7 +14,7 @@ from laion_dask.kernels.summary import DESCRIBED, THRESHOLDS, WHOLE, State, comb
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats import wilson
 from laion_dask.stats.heavy_hitters import HeavyHitters
-from laion_dask.stats.table import printable
+from laion_dask.stats.table import in_scroll, printable
 from laion_dask.verbs.rows import Rows, survey
 
 #: The shares at which LAION published quantiles: 0.05, 0.10, …, 0.95.
@@ -81,7 +81,9 @@ class Summary:
 
     def _repr_html_(self) -> str:
         shown = {heading: readable(table) for heading, table in self.tables().items()}
-        parts = [f"<h4>{h}</h4>{table.to_html(escape=True)}" for h, table in shown.items()]
+        parts = [
+            f"<h4>{h}</h4>{in_scroll(table.to_html(escape=True))}" for h, table in shown.items()
+        ]
         return f"<p>{self.headline()}</p>{''.join(parts)}"
 
 

@@ -21,6 +21,7 @@ from laion_dask.explore.plan.units import in_bytes, in_time
 from laion_dask.explore.plan.workers import Workers, find_workers, with_limit
 from laion_dask.io.embeddings import Embeddings
 from laion_dask.models.heads import Head
+from laion_dask.stats.table import in_scroll
 from laion_dask.verbs.export import counted
 
 
@@ -224,7 +225,7 @@ class Plan:
     def _repr_html_(self) -> str:
         head, table, notes = self._shown()
         said = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-        return f"<p>{html.escape(head)}</p>{table.to_html(index=False)}<ul>{said}</ul>"
+        return f"<p>{html.escape(head)}</p>{in_scroll(table.to_html(index=False))}<ul>{said}</ul>"
 
 
 def plan(
