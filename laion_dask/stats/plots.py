@@ -12,15 +12,16 @@ from laion_dask.errors import OptionError, did_you_mean
 from laion_dask.stats.checks import whole
 from laion_dask.stats.panels import Panel, panels
 from laion_dask.stats.plot_page import holoviews
-from laion_dask.stats.table import Table, printable
+from laion_dask.stats.plot_text import hover_columns, in_lines, percent, plain_text, tooltips
+from laion_dask.stats.table import Table
 
 _BLUE, _ORANGE, _GREY, _FAINT = "#3b7dd8", "#d9822b", "#52606d", "#e4e8ec"
 #: Colours that stay apart without colour vision; Okabe, M., Ito, K. (2008). Color universal design.
 _COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#000000",
 )  # fmt: skip
-#: Of a label, in characters; of a panel, in pixels.
-_LABEL, _WIDTH, _LINE = 36, 760, 20
+#: Of a panel, in pixels.
+_WIDTH, _LINE = 760, 20
 #: A ratio is drawn up to this many times less or more than 1.
 _FARTHEST = 1000.0
 
@@ -120,27 +121,11 @@ def _bare(plot, element) -> None:
     plot.state.outline_line_color = None
 
 
-def plain_text(text: object, most: int | None = _LABEL) -> str:
-    """Text for a plot: every character shows, none makes a formula, and long text is cut."""
-    shown = printable(str(text))
-    if most is not None and len(shown) > most:
-        shown = shown[: most - 1] + "…"
-    for sign in ("$$", "\\[", "\\("):  # Bokeh sets what is between these as a formula
-        shown = shown.replace(sign, sign[0] + "\u200a" + sign[1])
-    return shown
-
-
-def _in_lines(text: object, wide: int = _LABEL, most: int = 3) -> str:
-    """Text in lines of a width; what three lines do not hold is cut."""
-    lines = textwrap.wrap(plain_text(text, wide * most - most), wide)
-    return "\n".join([*lines[: most - 1], plain_text(" ".join(lines[most - 1 :]), wide)]).strip()
-
-
 def _drawn(hv, panel: Panel, width: int, title: str | None):
     plot = _curve_panel(hv, panel) if panel.curves else _point_panel(hv, panel)
     named = panel.title if title is None else " ".join(filter(None, (title, panel.left_out)))
     # HoloViews takes braces in a title for names of its own.
-    said = _in_lines(named, max(20, width // 9)).replace("{", "{{").replace("}", "}}")
+    said = in_lines(named, max(20, width // 9)).replace("{", "{{").replace("}", "}}")
     return plot.opts(
         width=width, title=said, toolbar=None, fontsize={"title": "11pt"}, active_tools=[]
     )
@@ -163,9 +148,9 @@ def _point_panel(hv, panel: Panel):
         y = rows["label"].map(place) + shift[number]
         for mask, shade in ((~rows["marked"], colour), (rows["marked"], _ORANGE)):
             if mask.any():
-                named = _in_lines(name, 24) if len(series) > 1 else _verdict(frame, mask)
+                named = in_lines(name, 24) if len(series) > 1 else _verdict(frame, mask)
                 parts += _points(hv, panel, rows[mask], y[mask], ends, shade, named)
-    ticks = [(y, _in_lines(label)) for label, y in place.items()]
+    ticks = [(y, in_lines(label)) for label, y in place.items()]
     lines = max(label.count("\n") for _, label in ticks)
     step = max(_LINE, 9 * len(series) + 4 if len(series) > 1 else 0) + 13 * lines
     has_legend = len(series) > 1 or bool(frame["marked"].any())
@@ -197,13 +182,13 @@ def _line_meaning(panel: Panel) -> str:
         return ""
     if panel.line != panel.overall:
         return f" (dashed: {panel.line:g}, no difference)"
-    tell = _percent if panel.is_share else "{:,.4g}".format
+    tell = percent if panel.is_share else "{:,.4g}".format
     return f" (dashed: all rows, {tell(panel.overall)})"
 
 
 def _points(hv, panel: Panel, rows: pd.DataFrame, y: pd.Series, ends, colour: str, name: str):
     """The intervals of some results, and their points; what lies outside is drawn at the end."""
-    told = _told(panel, rows)
+    told = hover_columns(panel, rows)
     known = (rows["lo"].notna() & rows["hi"].notna()).to_numpy()
     lo, hi = (rows[end].clip(*ends).to_numpy()[known] for end in ("lo", "hi"))
     at = y.to_numpy()
@@ -219,7 +204,7 @@ def _points(hv, panel: Panel, rows: pd.DataFrame, y: pd.Series, ends, colour: st
         points = hv.Points(some, ["x", "y"], list(told), label=name)
         points = points.opts(color=colour, marker=marker, size=size, line_color="white")
         points = points if marker == "circle" else points.opts(line_color=colour)
-        drawn.append(points.opts(tools=["hover"], hover_tooltips=_tooltips(told)))
+        drawn.append(points.opts(tools=["hover"], hover_tooltips=tooltips(told)))
     return drawn
 
 
@@ -236,15 +221,15 @@ def _curve_panel(hv, panel: Panel):
         colour = _GREY if everything else next(colours)
         known = rows[np.isfinite(rows["lo"]) & np.isfinite(rows["hi"])]
         band = hv.Area((known["threshold"], known["lo"], known["hi"]), "threshold", ["lo", "hi"])
-        told = _told(panel, rows)
+        told = hover_columns(panel, rows)
         data = {"threshold": rows["threshold"].to_numpy(), "y": rows["value"].to_numpy(), **told}
-        named = {"label": _in_lines(name, 24)} if several else {}
+        named = {"label": in_lines(name, 24)} if several else {}
         line = hv.Curve((data["threshold"], data["y"]), "threshold", "y", **named)
         dots = hv.Points(data, ["threshold", "y"], list(told))
         parts += [
             band.opts(color=colour, alpha=0.18, line_alpha=0),
             line.opts(color=colour, line_width=2, line_dash="dashed" if everything else "solid"),
-            dots.opts(color=colour, size=5, tools=["hover"], hover_tooltips=_tooltips(told)),
+            dots.opts(color=colour, size=5, tools=["hover"], hover_tooltips=tooltips(told)),
         ]
     steps = frame["threshold"]
     edge = 0.02 * (steps.max() - steps.min())
@@ -282,34 +267,6 @@ def _within(ends: tuple[float, float], logarithmic: bool) -> tuple[float, float]
     low, high = np.log(ends) if logarithmic else ends
     low, high = low + 0.015 * (high - low), high - 0.015 * (high - low)
     return (float(np.exp(low)), float(np.exp(high))) if logarithmic else (low, high)
-
-
-def _told(panel: Panel, rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    """What hovering tells, as text."""
-    tell = _percent if panel.is_share else "{:,.4g}".format
-    told = {"what": [_named(*pair) for pair in zip(rows["term"], rows["group"], strict=True)]}
-    told[panel.measure] = [tell(value) for value in rows["value"]]
-    if (rows["lo"].notna() & rows["hi"].notna()).any():
-        ends = zip(rows["lo"], rows["hi"], strict=True)
-        told["interval"] = [f"{tell(lo)} to {tell(hi)}" if lo == lo else "-" for lo, hi in ends]
-    if rows["threshold"].notna().any():
-        told["threshold"] = [f"{value:g}" for value in rows["threshold"]]
-    if rows["n"].notna().any():
-        told["n"] = ["-" if n != n else f"{n:,.0f}" for n in rows["n"]]
-    told = {f"told {key}": values for key, values in told.items()}
-    return {key: np.array(values, dtype=object) for key, values in told.items()}
-
-
-def _tooltips(told: dict) -> list[tuple[str, str]]:
-    return [(key.removeprefix("told "), f"@{{{key}}}") for key in told]
-
-
-def _named(term: str, group: str) -> str:
-    return " · ".join(plain_text(part, 60) for part in (term, group) if part)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.4g} %"
 
 
 def _form(panel: Panel) -> str:
