@@ -53,6 +53,8 @@ from laion_dask.verbs.distribution import distributions as distributions
 from laion_dask.verbs.embed import embed as embed
 from laion_dask.verbs.export import Export as Export
 from laion_dask.verbs.export import export as export
+from laion_dask.verbs.funnel import excluded as excluded
+from laion_dask.verbs.funnel import funnel as funnel
 from laion_dask.verbs.join import join as join
 from laion_dask.verbs.language import language as language
 from laion_dask.verbs.perceived import perceived as perceived

@@ -58,6 +58,8 @@ class Laion:
     summary = _Verb("laion_dask.verbs.summary:summary")
     distributions = _Verb("laion_dask.verbs.distribution:distributions")
     export = _Verb("laion_dask.verbs.export:export")
+    excluded = _Verb("laion_dask.verbs.funnel:excluded")
+    funnel = _Verb("laion_dask.verbs.funnel:funnel")
     audit = _Verb("laion_dask.verbs.audit:audit")
     language = _Verb("laion_dask.verbs.language:language")
     report = _Verb("laion_dask.explore.datasheet:report")

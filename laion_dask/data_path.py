@@ -138,8 +138,7 @@ def repeating_step(expr: Expr) -> str | None:
 
 def _may_repeat(step: Expr) -> bool:
     if isinstance(step, MapPartitions):
-        made_by = getattr(step.func, "__module__", None) or type(step.func).__module__
-        return not made_by.startswith("laion_dask.")
+        return not is_ours(step)
     if isinstance(step, Sample):
         return bool(step.replace)
     if isinstance(step, Loc):
@@ -151,6 +150,12 @@ def _may_repeat(step: Expr) -> bool:
     if isinstance(step, RenameFrame):
         return bool(set(step.columns) - set(step.frame.columns) & set(PROVENANCE))
     return not isinstance(step, _UNREPEATING)
+
+
+def is_ours(step: MapPartitions) -> bool:
+    """Whether a verb of this package maps the function: it gives one row for each that it gets."""
+    made_by = getattr(step.func, "__module__", None) or type(step.func).__module__
+    return made_by.startswith("laion_dask.")
 
 
 def may_be_narrowed(expr: Expr) -> bool:

@@ -23,6 +23,7 @@ from dask.dataframe.dask_expr._expr import (
     Binop,
     Blockwise,
     DropnaFrame,
+    Elemwise,
     Eval,
     Expr,
     Fillna,
@@ -47,8 +48,9 @@ from dask.dataframe.dask_expr._repartition import Repartition
 from dask.dataframe.dask_expr._shuffle import SetIndex, SortValues
 from dask.dataframe.dask_expr.io.io import FromMap
 
-from laion_dask import data_path, partition
+from laion_dask import data_path, lineage, partition
 from laion_dask.backend import column_like
+from laion_dask.errors import ProvenanceError
 from laion_dask.io.scan import Scan
 from laion_dask.kernels.filter import passes, possibly_passes, undecided
 from laion_dask.predicate import Predicate
@@ -99,6 +101,36 @@ def filters(frame: dd.DataFrame) -> list[str]:
         elif (said := _spoken(step)) is not None:
             found.append(f"{MASK} {said}")
     return list(dict.fromkeys(found))
+
+
+#: Steps that leave every row in its place; filters leave it out at most.
+_IN_PLACE = (Elemwise, Filter, FromMap, Partitions)
+
+
+def stages(frame: dd.DataFrame) -> list[tuple[dd.DataFrame, Predicate]]:
+    """Each filter by an expression, the first first, with the rows that it would meet unfiltered.
+
+    Raises
+    ------
+    ProvenanceError
+        When a step of another kind leaves rows out, or moves them.
+    """
+    found = []
+    for step, _ in reversed(list(data_path.walk(frame.expr))):
+        by_user = isinstance(step, MapPartitions) and not data_path.is_ours(step)
+        in_place = isinstance(step, (*_IN_PLACE, MapPartitions)) and not by_user
+        predicate = named(step) if is_filter(step) else None
+        if not in_place or (is_filter(step) and predicate is None):
+            said = _spoken(step) or type(step).__name__
+            raise ProvenanceError(
+                f"Which rows the filters left out cannot be told beyond {said!r}, a step that "
+                "leaves rows out by itself, or moves them. Ask the frame before that step, and "
+                "filter by expressions: frame.laion.where('...')."
+            )
+        if predicate is not None:
+            met = step if isinstance(step, FromMap) else step.frame
+            found.append((lineage.unfiltered(new_collection(met)), predicate))
+    return found
 
 
 def _spoken(step: Expr) -> str | None:

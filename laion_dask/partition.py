@@ -50,10 +50,10 @@ def map_columns(frame: dd.DataFrame, kernel: Callable, *args, reads: Sequence[st
     return frame[list(reads)].map_partitions(kernel, *args, meta=meta)
 
 
-def map_pairs(frame: dd.DataFrame, other: dd.DataFrame, kernel: Callable, *args, meta):
-    """``kernel(part, part of the other, *args)``, partition by partition. Lazy."""
-    beside = new_collection(_Beside(other.expr))
-    return frame.map_partitions(kernel, beside, *args, meta=meta, align_dataframes=False)
+def map_beside(frame: dd.DataFrame, kernel: Callable, others: Sequence, *args, meta):
+    """``kernel(part, *parts of the others, *args)``, partition by partition. Lazy."""
+    parts = [new_collection(_Beside(other.expr)) for other in others]
+    return frame.map_partitions(kernel, *parts, *args, meta=meta, align_dataframes=False)
 
 
 def shuffle(frame: dd.DataFrame, on: str, npartitions: int) -> dd.DataFrame:

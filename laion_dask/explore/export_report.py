@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from laion_dask.errors import ProvenanceError
 from laion_dask.explore.forest import Point, forest
 from laion_dask.explore.page import (
     boxes,
     caveat,
     code,
     facts,
+    grid,
     note,
     notes,
     paragraph,
@@ -81,6 +83,7 @@ def export_parts(export: Export, audited: Table | None, level: float) -> Iterato
     """
     yield boxes({name: getattr(export.rows, name) for name in _COUNTS})
     yield section("How it came about", _origin(export.recipe))
+    yield section("Which clause left out how many", _funnel(export))
     yield section("Whom the filter left out", *audit_parts(audited, level))
     yield section("How to read this", notes((*_lists(audited), *_NOTES)))
 
@@ -178,6 +181,25 @@ def _origin(recipe: dict) -> str:
     told |= {"models": ", ".join(map(code, models))} if models else {}
     told |= {"seed": str(recipe["seed"])} if recipe["seed"] is not None else {}
     return facts(told) + note("All of it, with digests and versions, is in _recipe.json.")
+
+
+def _funnel(export: Export) -> str:
+    """The rows that each clause of the filters left out, in order."""
+    try:
+        found = export.funnel()
+    except ProvenanceError as error:
+        return paragraph(str(error)[:500])
+    if not len(found):
+        return paragraph("No filter left out any row.")
+    lines = [
+        [code(row["clause"]), *(f"{row[name]:,}" for name in found.columns[1:])]
+        for row in found.to_dict("records")
+    ]
+    explained = note(
+        "A row is told under the first clause that is false for it; one for which none is false is "
+        "unscored, and told under the first that is unknown."
+    )
+    return grid(list(found.columns), lines) + explained
 
 
 def _model(recipe: dict) -> str:

@@ -20,13 +20,14 @@ from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask import data_path, lineage, masks
 from laion_dask.backend import frame_to_arrow
-from laion_dask.errors import ExportError, SchemaError, must_be, one_of
+from laion_dask.errors import ExportError, ProvenanceError, SchemaError, must_be, one_of
 from laion_dask.io.commit import Target, stage
 from laion_dask.measures.groups import Grouping
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats.table import Table
 from laion_dask.verbs.accounts import numbered_twice
 from laion_dask.verbs.audit import audit, default_axes
+from laion_dask.verbs.funnel import funnel_of
 from laion_dask.verbs.join import duplicates_left_out
 from laion_dask.verbs.rows import Rows, survey
 
@@ -64,10 +65,22 @@ class Export:
         unnamed = [text for text in self.recipe["where"] if text.startswith(masks.MASK)]
         if unnamed:
             written = f"By a filter without a name too: {'; '.join(unnamed)}\n{written}"
+        if "funnel" in self.recipe:
+            written = f"{_nothing_kept(self.recipe['funnel'])}\n{written}"
         joins = "".join(f"{_joined(one)}\n" for one in self.recipe["joins"])
         return f"{self.rows}\n{joins}{written}, and _recipe.json in {self.path}"
 
     __repr__ = __str__
+
+    def funnel(self) -> pd.DataFrame:
+        """How many rows each clause of the filters left out: see `laion_dask.funnel`. Eager.
+
+        Raises
+        ------
+        ProvenanceError
+            When a step that is no filter by an expression leaves rows out, or moves them.
+        """
+        return funnel_of(self.frame, self.rows)
 
     def audit(
         self,
@@ -102,6 +115,16 @@ class Export:
         before = lineage.unfiltered(self.frame)
         by = default_axes(before) if by is None else by
         return audit(before, self.frame, by, reference=reference, level=level, min_n=min_n)
+
+
+def _nothing_kept(lines: list[dict]) -> str:
+    """Which clause left out how many rows, one line each."""
+    told = [
+        f"  {one['clause']}: {one['dropped']:,} dropped, {one['unscored']:,} unscored, "
+        f"{one['after']:,} left"
+        for one in lines
+    ]
+    return "\n".join(["Nothing was kept. In order:", *told] if told else ["Nothing was kept."])
 
 
 def _joined(join: dict) -> str:
@@ -181,7 +204,17 @@ def export(
         parts = written.sort_values("number").to_dict("records")
         parts = [part for part in parts if part["rows"]] or parts[:1]
         recipe = {**_recipe(frame, sources, _schema(schema, parts), rows), "seed": seed}
+        if rows.read and not rows.kept:
+            recipe["funnel"] = _funnel(frame, rows)
         return Export(target.path, rows, target.commit(parts, recipe), frame)
+
+
+def _funnel(frame: dd.DataFrame, rows: Rows) -> list[dict]:
+    """What each clause left out, for a recipe; empty where steps that are no filters did."""
+    try:
+        return funnel_of(frame, rows).to_dict("records")
+    except ProvenanceError:
+        return []
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -207,7 +207,7 @@ def _joined(frame: dd.DataFrame, table: dd.DataFrame, spec: JoinSpec) -> dd.Data
     else:
         needed = _needed(frame, table, spec, shared, n_bytes)
         meta = frame._meta.assign(**{name: gained[name] for name in gained.columns})
-        wide = partition.map_pairs(frame, needed, lookup.joined_apart, shared, meta=meta)
+        wide = partition.map_beside(frame, lookup.joined_apart, [needed], shared, meta=meta)
     if spec.how == "left":
         return wide
     has_match = Predicate(spec.matched, Truth(Name(spec.matched, "boolean")), (spec.matched,))
@@ -236,7 +236,7 @@ def _needed(frame, table, spec: JoinSpec, shared, n_bytes: float) -> dd.DataFram
     n_buckets = max(ceil(n_bytes / _BUCKET_BYTES), ceil(frame.npartitions / _ASKING_PARTITIONS))
     asked = partition.shuffle(asked, KEY_HASH, n_buckets)
     table = partition.shuffle(table, KEY_HASH, n_buckets)
-    found = partition.map_pairs(asked, table, lookup.found_rows, shared, meta=found)
+    found = partition.map_beside(asked, lookup.found_rows, [table], shared, meta=found)
     return partition.by_number(found, PARTITION, frame.npartitions)
 
 

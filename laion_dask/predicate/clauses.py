@@ -1,0 +1,35 @@
+"""The parts of a filter that must all hold, one by one."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+
+from laion_dask.predicate.nodes import Predicate
+from laion_dask.predicate.parser import parse
+
+
+def clauses(predicate: Predicate, kinds: Mapping[str, str]) -> list[Predicate]:
+    """What a filter joins by ``and`` at its top, in the order in which it is written.
+
+    Parameters
+    ----------
+    predicate : Predicate
+    kinds : mapping of str to str
+        As `parse` takes them.
+
+    Returns
+    -------
+    list of Predicate
+        A row passes the filter where it passes all of them, in three-valued logic too.
+    """
+    tree = ast.parse(f"({predicate.text.strip()}\n)", mode="eval")
+    return [parse(ast.unparse(part), kinds) for part in _parts(tree.body)]
+
+
+def _parts(node: ast.expr) -> Iterator[ast.expr]:
+    if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
+        for part in node.values:
+            yield from _parts(part)
+    else:
+        yield node

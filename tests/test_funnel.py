@@ -1,0 +1,153 @@
+"""What each clause left out: counts that add up to the account, and the rows themselves."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import laion_dask as ld
+from laion_dask.errors import ProvenanceError
+
+CLAUSES = {
+    "similarity > 0.3": lambda r: None if pd.isna(r["similarity"]) else r["similarity"] > 0.3,
+    "width >= 256": lambda r: r["width"] >= 256,
+    "punsafe < 0.5 or width > 900": lambda r: (
+        True if r["width"] > 900 else (None if pd.isna(r["punsafe"]) else bool(r["punsafe"] < 0.5))
+    ),
+    "punsafe is not None": lambda r: not pd.isna(r["punsafe"]),
+    "not text.contains('a')": lambda r: None if pd.isna(r["text"]) else "a" not in r["text"],
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path, rng = tmp_path_factory.mktemp("funnel"), np.random.default_rng(0)
+    for shard, n in enumerate((40, 0, 25)):
+        similarity = rng.random(n)
+        similarity[rng.random(n) < 0.2] = np.nan
+        columns = {
+            "URL": [f"u{shard}-{i}" for i in range(n)],
+            "TEXT": [None if i % 9 == 0 else "ab"[i % 2] for i in range(n)],
+            "WIDTH": rng.integers(0, 1000, n),
+            "similarity": similarity,
+            "punsafe": pa.array([None if r < 0.2 else r for r in rng.random(n)], pa.float64()),
+        }
+        columns["TEXT"] = pa.array(columns["TEXT"], pa.string())
+        pq.write_table(pa.table(columns), path / f"{shard}.parquet", row_group_size=7)
+    return str(path)
+
+
+def by_hand(plain: pd.DataFrame, used: list[str]) -> tuple[dict, dict, set]:
+    """Of each clause the rows it dropped, and left unscored; and the rows that are kept."""
+    dropped, unscored, kept = {c: set() for c in used}, {c: set() for c in used}, set()
+    for row in plain.to_dict("records"):
+        key = row["shard"], row["row"]
+        answers = {clause: CLAUSES[clause](row) for clause in used}
+        false = [c for c, answer in answers.items() if answer is not None and not answer]
+        unknown = [c for c, answer in answers.items() if answer is None]
+        if false:
+            dropped[false[0]].add(key)
+        elif unknown:
+            unscored[unknown[0]].add(key)
+        else:
+            kept.add(key)
+    return dropped, unscored, kept
+
+
+def check(frame, plain, used) -> None:
+    dropped, unscored, kept = by_hand(plain, used)
+    found = frame.laion.excluded().compute()
+    for why, right in (("dropped", dropped), ("unscored", unscored)):
+        of_kind = found[found["excluded_why"] == why]
+        for clause in used:
+            here = of_kind[of_kind["excluded_by"].str.replace('"', "'") == clause]
+            assert {*zip(here["shard"], here["row"], strict=True)} == right[clause], clause
+    there = frame.compute()
+    assert {*zip(there["shard"], there["row"], strict=True)} == kept
+    assert len(found) + len(there) == len(plain)
+    counted, account = frame.laion.funnel(), frame.laion.rows()
+    assert counted["dropped"].tolist() == [len(rows) for rows in dropped.values()]
+    assert counted["unscored"].tolist() == [len(rows) for rows in unscored.values()]
+    assert counted["dropped"].sum() == account.dropped
+    assert counted["unscored"].sum() == account.unscored
+    assert counted["after"].iloc[-1] == account.kept
+
+
+@settings(max_examples=8)
+@given(
+    st.lists(st.sampled_from(sorted(CLAUSES)), min_size=1, max_size=4, unique=True),
+    st.integers(1, 3),
+    st.booleans(),
+    st.sampled_from([5, 10**6]),
+)
+def test_rows_and_counts_are_those_of_a_loop(folder, used, filters, mapped, most):
+    frame = ld.read_shards(folder, max_rows_per_partition=most)
+    plain = frame.compute()
+    frame = frame.assign(more=1) if mapped else frame
+    cuts = np.array_split(np.array(used, object), min(filters, len(used)))
+    for some in cuts:
+        frame = frame.laion.where(" and ".join(f"({clause})" for clause in some))
+    check(frame, plain, used)
+
+
+def test_after_scores_and_a_choice_of_columns(folder):
+    frame = ld.read_shards(folder)
+    plain = frame.compute()
+    scored = frame.laion.where("similarity > 0.3").assign(half=lambda f: f["width"] / 2)
+    subset = scored.laion.where("width >= 256")[["url", "half", "shard", "row"]]
+    found = subset.laion.excluded()
+    assert list(found.columns) == [*subset.columns, "excluded_by", "excluded_why"]
+    check(subset, plain, ["similarity > 0.3", "width >= 256"])
+
+
+def test_nothing_is_left_out(folder):
+    frame = ld.read_shards(folder)
+    assert len(frame.laion.excluded().compute()) == 0 and len(frame.laion.funnel()) == 0
+
+
+@pytest.mark.parametrize(
+    ("step", "named"),
+    [
+        (lambda f: f[f["width"] > 5], r"\(width > 5\)"),
+        (lambda f: f.query("width > 5"), "width > 5"),
+        (lambda f: f.sample(frac=0.5, random_state=1), "Sample"),
+        (lambda f: f.dropna(), "dropna"),
+        (lambda f: f.drop_duplicates(subset=["url"]), "DropDuplicates"),
+        (lambda f: f.map_partitions(lambda part: part, meta=f._meta), "MapPartitions"),
+        (lambda f: f.repartition(npartitions=2), "Repartition"),
+        (lambda f: f.sort_values("width"), "SortValues"),
+    ],
+)
+def test_steps_whose_rows_cannot_be_told_are_named(folder, step, named):
+    frame = step(ld.read_shards(folder).laion.where("similarity > 0.3"))
+    with pytest.raises(ProvenanceError, match=named):
+        frame.laion.excluded()
+
+
+def test_it_is_lazy(folder, no_compute):
+    ld.read_shards(folder).laion.where("width > 3 and similarity > 0.3").laion.excluded()
+
+
+def test_an_export_that_keeps_nothing_says_why(folder, tmp_path):
+    frame = ld.read_shards(folder).laion.where("width >= 256 and similarity > 7")
+    done = frame.laion.export(tmp_path / "none")
+    lines = str(done).splitlines()
+    assert lines[0].startswith("65 read = 0 kept") and lines[1] == "Nothing was kept. In order:"
+    assert re.fullmatch(r"  width >= 256: \d+ dropped, 0 unscored, \d+ left", lines[2])
+    assert re.fullmatch(r"  similarity > 7: \d+ dropped, \d+ unscored, 0 left", lines[3])
+    assert [one["clause"] for one in done.recipe["funnel"]] == ["width >= 256", "similarity > 7"]
+    sampled = ld.read_shards(folder).sample(frac=1.0).laion.where("width > 5000")
+    assert "Nothing was kept" in str(sampled.laion.export(tmp_path / "sampled"))
+    assert "funnel" not in ld.read_shards(folder).laion.export(tmp_path / "all").recipe
+
+
+def test_every_report_of_an_export_has_the_funnel(folder, tmp_path):
+    frame = ld.read_shards(folder).laion.where("width >= 256 and similarity > 0.3")
+    page = ld.write_report(frame.laion.export(tmp_path / "out"), tmp_path / "report.html")
+    told = page.read_text()
+    assert "Which clause left out how many" in told and "similarity &gt; 0.3" in told
