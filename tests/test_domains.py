@@ -190,7 +190,7 @@ _PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.lists(_PIECES, max_size=12).map("".join), max_size=8))
 def test_any_address_has_a_host_or_none(urls):
     urls = urls + [f"https://{url}" for url in urls]

@@ -219,7 +219,7 @@ def test_private_suffixes_are_an_option():
 
 
 def test_levels_agree_one_address_at_a_time_and_together():
-    urls = [*ADDRESSES, *(f"http://{host}" for host, _ in VECTORS[1:])] * 3
+    urls = [*ADDRESSES, *(f"http://{host}" for host, _ in VECTORS[1:])][::5] * 3
     for level in LEVELS:
         for private in (False, True):
             together = read(urls, level, private=private)
