@@ -44,6 +44,20 @@ def kind_of(dtype) -> str:
     return "boolean" if name.startswith("bool") else "other"
 
 
+def measured_kind_of(dtype) -> str:
+    """The kind of a column for a statistic, which sees a category as the values it stands for."""
+    categories = getattr(dtype, "categories", None)
+    return kind_of(dtype if categories is None else categories.dtype)
+
+
+def decoded(table: pa.Table) -> pa.Table:
+    """A table whose dictionary columns, such as categories become, hold their values."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(i, field.name, table[i].cast(field.type.value_type))
+    return table
+
+
 def kind_of_arrow(type_: pa.DataType) -> str:
     """The kind of a column for a ``where`` expression, from its Arrow type."""
     t = pa.types

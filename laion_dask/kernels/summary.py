@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.kernels.domains import hosts, labels_of
-from laion_dask.kinds import kind_of_arrow
+from laion_dask.kinds import decoded, kind_of_arrow
 from laion_dask.stats.heavy_hitters import HeavyHitters
 from laion_dask.stats.quantiles import Quantiles
 
@@ -33,6 +33,7 @@ class State:
 
     rows: int = 0
     nulls: dict[str, int] = field(default_factory=dict)
+    infinite: dict[str, int] = field(default_factory=dict)
     quantiles: dict[str, Quantiles] = field(default_factory=dict)
     over: dict[str, tuple[int, int]] = field(default_factory=dict)
     sides: dict[int, int] = field(default_factory=dict)
@@ -42,7 +43,12 @@ class State:
 
 def contribution(table: pa.Table) -> State:
     """The state of one partition."""
-    state = State(rows=len(table), nulls={n: _missing(table[n]) for n in table.column_names})
+    table = decoded(table)
+    state = State(
+        rows=len(table),
+        nulls={n: _missing(table[n]) for n in table.column_names},
+        infinite={n: _infinite(table[n]) for n in table.column_names},
+    )
     have = {n for n in table.column_names if _is_of_kind(n, table[n].type)}
     for name in DESCRIBED:
         if name in have:
@@ -76,6 +82,10 @@ def combined(one: State, two: State) -> State:
         one.rows + two.rows,
         {n: one.nulls.get(n, 0) + two.nulls.get(n, 0) for n in {**one.nulls, **two.nulls}},
         {
+            n: one.infinite.get(n, 0) + two.infinite.get(n, 0)
+            for n in {**one.infinite, **two.infinite}
+        },
+        {
             n: one.quantiles.get(n, Quantiles()).merge(two.quantiles.get(n, Quantiles()))
             for n in {**one.quantiles, **two.quantiles}
         },
@@ -95,6 +105,13 @@ def _missing(column: pa.ChunkedArray) -> int:
     """Nulls, and NaN in a column of floats."""
     nan = pc.sum(pc.is_nan(column)).as_py() or 0 if pa.types.is_floating(column.type) else 0
     return column.null_count + nan
+
+
+def _infinite(column: pa.ChunkedArray) -> int:
+    """Values of plus or minus infinity, which only floats have."""
+    if not pa.types.is_floating(column.type):
+        return 0
+    return pc.sum(pc.is_inf(column)).as_py() or 0
 
 
 def _is_of_kind(name: str, type_: pa.DataType) -> bool:

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from laion_dask.backend import frame_from_arrow
+from laion_dask.kinds import decoded
 from laion_dask.predicate import Predicate, certain_and_possible
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ class Part:
     Parameters
     ----------
     table : pyarrow.Table
-        The columns that some statistic of the pass reads.
+        The columns that some statistic of the pass reads; categories become their values.
     asked : tuple of Statistic
         All statistics of the pass, so that one can see what others will ask for.
 
@@ -33,7 +34,7 @@ class Part:
     """
 
     def __init__(self, table: pa.Table, asked: tuple[Statistic, ...] = ()):
-        self.table = table
+        self.table = decoded(table)
         self.asked = asked
         self._found: dict[Any, Any] = {}
 

@@ -14,7 +14,7 @@ from laion_dask.kernels.domains import LEVELS
 from laion_dask.measures.base import Part, Reporting, Statistic
 from laion_dask.measures.domains import check_addresses, sites
 from laion_dask.measures.groups import coded
-from laion_dask.stats.concentration import entropy, gini, herfindahl
+from laion_dask.stats.concentration import effective_number, entropy, gini, herfindahl, theil
 from laion_dask.stats.heavy_hitters import CAPACITY, FAILURE, HeavyHitters
 from laion_dask.stats.intervals import wilson
 
@@ -91,16 +91,17 @@ def concentration(
     Of rows that have a label: ``n`` counts those. Rows of ``group`` ``"label"`` have a label in
     ``term`` and its rows in ``k``. Rows of ``group`` ``"all"`` have in ``term`` ``"distinct"`` (how
     many labels), ``"top 10"`` and so on (rows of the 10 most frequent labels together), ``"gini"``,
-    ``"herfindahl"``, ``"entropy"`` (normalised by the logarithm of the number of labels that
-    occur), and ``"none"``: of all rows, those without a label.
+    ``"herfindahl"``, ``"effective number"`` (its inverse), ``"entropy"`` (normalised by the
+    logarithm of the number of labels that occur), ``"theil"``, and ``"none"``: of all rows, those
+    without a label.
 
     Everything is exact while there are at most ``capacity`` labels. Beyond, ``method`` says
     "count-min": a label's ``k`` is never too low, ``lo`` and ``hi`` allow for the error of the
     sketch besides Wilson's, and only labels with a larger share than the sketch can tell from
     noise are told; the first k are told as far as they are known, ``hi`` allowing for the others;
-    Herfindahl's index has bounds; Gini and entropy, which rest on the labels that
-    are forgotten, are left out. The answer does not depend on how rows are partitioned. Memory is
-    some 50 MB a state.
+    Herfindahl's index and the effective number have bounds; Gini, entropy and Theil, which rest on
+    the labels that are forgotten, are left out. The answer does not depend on how rows are
+    partitioned. Memory is some 50 MB a state.
 
     Intervals are of rows as independent draws; those of one shard or site are not, and the first k
     were chosen for being frequent, so the share of a few rows' first k is too high.
@@ -190,8 +191,8 @@ def _indices(found: HeavyHitters) -> Iterator[dict]:
     every = {"group": "all", "n": found.n}
     if found.is_exact:
         values = {"distinct": float(len(found.counts))}
-        for index in (gini, herfindahl, entropy):
-            values[index.__name__] = index(found.counts)
+        for index in (gini, herfindahl, effective_number, entropy, theil):
+            values[index.__name__.replace("_", " ")] = index(found.counts)
         for term, value in values.items():
             yield {"term": term, **every, "value": value, "method": "exact"}
         return
@@ -207,7 +208,11 @@ def _indices(found: HeavyHitters) -> Iterator[dict]:
         "method": f"bounds, {_sketched(found)}",
     }  # fmt: skip
     why = f"left out: over {found.capacity:,} labels, most of them forgotten"
-    for term in ("gini", "entropy"):
+    yield {
+        "term": "effective number", **every, "value": 2 / (least + most), "lo": 1 / most,
+        "hi": 1 / least if least else float("inf"), "method": f"bounds, {_sketched(found)}",
+    }  # fmt: skip
+    for term in ("gini", "entropy", "theil"):
         yield {"term": term, **every, "value": float("nan"), "method": why}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -105,7 +106,7 @@ def curve(
     Parameters
     ----------
     column : str
-        Of numbers; whole numbers are compared as float64.
+        Of numbers; whole numbers are compared exactly.
     by : str, Grouping, or sequence of them, optional
         As for `rates`.
     thresholds : sequence of float
@@ -142,6 +143,8 @@ def curve(
 
 def _passed(part: Part, column: str, thresholds: tuple[float, ...], above: bool) -> np.ndarray:
     """How many thresholds each value is over (or not under), ascending; null or NaN: one more."""
+    if pa.types.is_integer(part.table.schema.field(column).type):
+        return _whole_numbers_passed(part.table[column], thresholds, above)
     cuts = np.array(thresholds)
     with np.errstate(over="ignore", under="ignore"):
         near = cuts.astype(np.float32).astype(np.float64)
@@ -155,4 +158,19 @@ def _passed(part: Part, column: str, thresholds: tuple[float, ...], above: bool)
         values = np.where(near[at] == values, cuts[at], values)
     passed = np.searchsorted(cuts, values, side="left" if above else "right")
     passed[np.isnan(values)] = len(cuts) + 1
+    return passed
+
+
+def _whole_numbers_passed(
+    column: pa.ChunkedArray, thresholds: tuple[float, ...], above: bool
+) -> np.ndarray:
+    """`_passed` of whole numbers, which are over a threshold where they are over its floor."""
+    values = pc.fill_null(column, 0).to_numpy()
+    least, most = (int(end) for end in (np.iinfo(values.dtype).min, np.iinfo(values.dtype).max))
+    lower = sum(cut < least for cut in thresholds)
+    inside = [cut for cut in thresholds if least <= cut <= most]
+    cuts = [math.floor(cut) if above else math.ceil(cut) for cut in inside]
+    cuts = np.array([cut for cut in cuts if cut <= most], values.dtype)
+    passed = lower + np.searchsorted(cuts, values, side="left" if above else "right")
+    passed[column.is_null().to_numpy()] = len(thresholds) + 1
     return passed

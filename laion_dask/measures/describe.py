@@ -56,7 +56,8 @@ def describe() -> Describe:
     text length (code points), similarity and aesthetic: exact while there are at most 10,000
     distinct values, else with a relative error of at most 0.0005; images with both sides of at
     least 256, 512, 1024 pixels; ``punsafe > 0.5`` and ``pwatermark > 0.8`` over the
-    rows that have a score; languages.
+    rows that have a score; languages. Missing and infinite values of each column are counted, of
+    all rows: with the ``n`` values of the quantiles they add up to the rows.
 
     References
     ----------
@@ -70,6 +71,8 @@ def _told(state: State, how: Reporting) -> Iterator[dict]:
     n = state.rows
     for column, k in state.nulls.items():
         yield {"term": column, "group": "missing", **_share(k, n, how)}
+        if state.infinite[column]:
+            yield {"term": column, "group": "infinite", **_share(state.infinite[column], n, how)}
     for column in sorted(state.quantiles, key=DESCRIBED.index):
         sketch = state.quantiles[column]
         found = {"term": column, "n": sketch.n}

@@ -98,6 +98,18 @@ def _assigned(part: Part, grouping: Grouping) -> Members:
     return grouping.assign(part)
 
 
+#: What is no column, though people name it as one.
+_OF_ADDRESSES = {
+    name: f"For the {what} of the addresses give by=ld.{call}()."
+    for name, what, call in (
+        ("domain", "registered domains", "domains"),
+        ("domains", "registered domains", "domains"),
+        ("tld", "top-level domains", "tlds"),
+        ("tlds", "top-level domains", "tlds"),
+    )
+}
+
+
 @dataclass(frozen=True)
 class ByColumn(Grouping):
     """The groups that a column of text, whole numbers or truth values names."""
@@ -109,6 +121,7 @@ class ByColumn(Grouping):
         if self.axis not in kinds:
             raise ColumnError(
                 f"The frame has no column {self.axis!r}.{did_you_mean(self.axis, kinds)}"
+                + (f" {_OF_ADDRESSES[self.axis]}" if self.axis in _OF_ADDRESSES else "")
             )
         if kinds[self.axis] not in ("string", "integer", "boolean"):
             raise OptionError(

@@ -15,6 +15,7 @@ from laion_dask.measures.groups import Grouping, axes
 from laion_dask.predicate import Predicate, parse
 from laion_dask.stats import (
     benjamini_hochberg,
+    risk_difference,
     risk_ratio,
     shard_bootstrap,
     two_proportions,
@@ -25,8 +26,11 @@ from laion_dask.stats import (
 _KINDS = 3
 #: Two shards are the fewest that can differ.
 LEAST_SHARDS = 2
+_COMPARED = (
+    "ratio", "ratio_lo", "ratio_hi", "difference", "difference_lo", "difference_hi", "p", "q",
+)  # fmt: skip
 _SHARE = "Wilson; boot: whole shards"
-_METHOD = f"{_SHARE}; ratio: Katz; p: Fisher or z; q: Benjamini-Hochberg"
+_METHOD = f"{_SHARE}; ratio: Katz; difference: Newcombe; p: Fisher or z; q: Benjamini-Hochberg"
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,9 @@ def rates(
         ``ratio``, ``ratio_lo``, ``ratio_hi``
             The rate over that of the rest, which is every decided row outside the group, with its
             log interval; see `laion_dask.stats.risk_ratio` for zero counts.
+        ``difference``, ``difference_lo``, ``difference_hi``
+            The rate less that of the rest, with Newcombe's interval; see
+            `laion_dask.stats.risk_difference`.
         ``p``, ``q``
             Of the hypothesis that the group's rate is that of the rest, two-sided; and adjusted
             for that all groups of the axis that are shown, and the rows in none, are compared.
@@ -159,15 +166,16 @@ def _told(found: Tally, axis: Grouping | None, how: Reporting, shares: bool) -> 
     n = np.full(len(labels), true[0]) if shares else false + true
     lo, hi = wilson(true, n, how.level)
     told = {**named, "n": n, "k": true, "rate": _over(true, n), "lo": lo, "hi": hi}
-    tests = np.full((5, len(labels)), np.nan)
+    tests = np.full((8, len(labels)), np.nan)
     if not shares:
         rest = (true[0] - true[1:], n[0] - n[1:])
         tests[:3, 1:] = risk_ratio(true[1:], n[1:], *rest, how.level)
-        tests[3, 1:] = two_proportions(true[1:], n[1:], *rest)
+        tests[3:6, 1:] = risk_difference(true[1:], n[1:], *rest, how.level)
+        tests[6, 1:] = two_proportions(true[1:], n[1:], *rest)
         shown = n >= how.min_n
-        tests[4, shown] = benjamini_hochberg(tests[3, shown])
+        tests[7, shown] = benjamini_hochberg(tests[6, shown])
     told["undecided"] = undecided
-    told |= dict(zip(("ratio", "ratio_lo", "ratio_hi", "p", "q"), tests, strict=True))
+    told |= dict(zip(_COMPARED, tests, strict=True))
     told["boot_lo"], told["boot_hi"] = _bootstrapped(found, labels, n, how, shares).T
     return pd.DataFrame({**told, "method": _SHARE if shares else _METHOD})
 

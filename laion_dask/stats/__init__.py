@@ -5,13 +5,22 @@ What counts rows is in `laion_dask.measures`; it ends in these.
 
 from laion_dask.stats.association import weat
 from laion_dask.stats.calibration import reliability
-from laion_dask.stats.concentration import entropy, gini, herfindahl, top_share
+from laion_dask.stats.concentration import (
+    effective_number,
+    entropy,
+    gini,
+    herfindahl,
+    theil,
+    top_share,
+)
 from laion_dask.stats.cooccurrence import npmi, npmi_gap, pmi, pmi_bias
+from laion_dask.stats.divergence import jensen_shannon
 from laion_dask.stats.exclusion_rates import exclusion
 from laion_dask.stats.hate import HateComparison, compare_hate, hate_content_rate
 from laion_dask.stats.heavy_hitters import HeavyHitters
 from laion_dask.stats.intervals import (
     odds_ratio,
+    risk_difference,
     risk_ratio,
     shard_bootstrap,
     wilson,
@@ -32,11 +41,13 @@ __all__ = [
     "Table",
     "benjamini_hochberg",
     "compare_hate",
+    "effective_number",
     "entropy",
     "exclusion",
     "gini",
     "hate_content_rate",
     "herfindahl",
+    "jensen_shannon",
     "max_skew",
     "min_skew",
     "ndkl",
@@ -49,9 +60,11 @@ __all__ = [
     "pmi",
     "pmi_bias",
     "reliability",
+    "risk_difference",
     "risk_ratio",
     "shard_bootstrap",
     "skew",
+    "theil",
     "top_share",
     "two_proportions",
     "weat",

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from laion_dask.errors import OptionError
+from laion_dask.stats.checks import Numbers, numbers, whole
+
 
 def reliability(
-    p: np.ndarray, y: np.ndarray, bins: int = 15
+    p: Numbers, y: Numbers, bins: int = 15
 ) -> tuple[tuple[tuple[float, ...], ...], float]:
     """How well probabilities are calibrated: a reliability table, and its expected error.
 
     Parameters
     ----------
     p : (n,) float array
-        Probabilities of the positive class.
+        Probabilities of the positive class, in [0, 1].
     y : (n,) bool array
+        Or numbers, each 0 or 1.
     bins : int
-        Of equal width over [0, 1].
+        Of equal width over [0, 1]; at least 1.
 
     Returns
     -------
@@ -25,12 +29,32 @@ def reliability(
     ece : float
         The mean of ``|mean p - share positive|``, weighted by n; NaN without any row.
 
+    Raises
+    ------
+    OptionError
+        When the two are not of one length, p is no probability, y is not 0 or 1 (NaN is neither),
+        or bins is no whole number from 1.
+
     References
     ----------
     Naeini, M. P., Cooper, G. F., Hauskrecht, M. (2015). Obtaining well calibrated probabilities
     using Bayesian binning. AAAI.
     """
-    p, y = np.asarray(p, np.float64), np.asarray(y, bool)
+    whole("bins", bins, 1)
+    (p,), (y,) = numbers("reliability", p=p), numbers("reliability", y=y)
+    if p.ndim != 1 or p.shape != y.shape:
+        raise OptionError(
+            f"reliability was given p of shape {p.shape} and y of shape {y.shape}. Expected one "
+            "probability and one outcome for each row, (n,)."
+        )
+    if not ((p >= 0) & (p <= 1)).all():
+        raise OptionError(
+            "reliability was given p outside [0, 1], or NaN. Expected probabilities; leave out "
+            "the rows without one. A logit becomes one by 1 / (1 + exp(-x))."
+        )
+    if not ((y == 0) | (y == 1)).all():
+        raise OptionError("reliability was given y other than 0 and 1. Expected truth values.")
+    y = y.astype(bool)
     number = np.minimum((p * bins).astype(np.int64), bins - 1)
     n = np.bincount(number, minlength=bins)
     some = np.flatnonzero(n)

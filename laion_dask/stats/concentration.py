@@ -77,6 +77,63 @@ def herfindahl(counts: Numbers) -> float:
     return float(((x / x.sum()) ** 2).sum()) if x.any() else float("nan")
 
 
+def effective_number(counts: Numbers) -> float:
+    """The effective number of labels: how many equally frequent ones would be as concentrated.
+
+    1 / `herfindahl`, the Hill number of order 2.
+
+    Parameters
+    ----------
+    counts : (labels,) int array
+
+    Returns
+    -------
+    float
+        From 1 to the number of labels.
+
+    Raises
+    ------
+    OptionError
+        When a count is negative or no number.
+
+    References
+    ----------
+    Laakso, M., Taagepera, R. (1979). "Effective" number of parties. Comparative Political Studies
+    12, 3-27; Hill, M. O. (1973). Diversity and evenness. Ecology 54, 427-432.
+    """
+    return 1 / herfindahl(counts)
+
+
+def theil(counts: Numbers) -> float:
+    """Theil's index T: 0 when all labels have equally many rows, ln(n) when one of n has all.
+
+    The mean over labels of (x / mean) ln(x / mean), where 0 ln 0 is 0.
+
+    Parameters
+    ----------
+    counts : (labels,) int array
+
+    Returns
+    -------
+    float
+        In [0, ln(labels)].
+
+    Raises
+    ------
+    OptionError
+        When a count is negative or no number.
+
+    References
+    ----------
+    Theil, H. (1967). Economics and information theory. North-Holland.
+    """
+    x = _sorted("theil", counts)
+    if not x.any():
+        return float("nan")
+    ratio = x[x > 0] / x.mean()
+    return max(0.0, float((ratio * np.log(ratio)).sum()) / len(x))
+
+
 def entropy(counts: Numbers) -> float:
     """The normalised Shannon entropy: 1 when all labels have equally many rows, 0 when one has all.
 

@@ -101,6 +101,47 @@ def risk_ratio(k1: Numbers, n1: Numbers, k2: Numbers, n2: Numbers, level: float 
         return _around(ratio, (k1 / n1) / (k2 / n2), spread)
 
 
+def risk_difference(
+    k1: Numbers, n1: Numbers, k2: Numbers, n2: Numbers, level: float = 0.95
+) -> tuple:
+    """The difference of two shares, k1 / n1 - k2 / n2, with Newcombe's hybrid score interval.
+
+    Each end is the difference less, or plus, the root of the sum of the squared distances of the
+    shares from the ends of their Wilson intervals.
+
+    Parameters
+    ----------
+    k1, n1, k2, n2 : int or array of int
+        ``k1`` of ``n1`` in the first group have the property, ``k2`` of ``n2`` in the second.
+    level : float
+        Coverage, between 0 and 1.
+
+    Returns
+    -------
+    difference, lo, hi : float, or array of float64
+        In [-1, 1]; NaN, from -1 to 1, when a group is empty.
+
+    Raises
+    ------
+    OptionError
+        When a count is impossible, or the level not between 0 and 1.
+
+    References
+    ----------
+    Newcombe, R. G. (1998). Interval estimation for the difference between independent proportions:
+    comparison of eleven methods. Statistics in Medicine 17, 873-890; method 10.
+    """
+    k1, n1, k2, n2 = (*shares("risk_difference", k1, n1), *shares("risk_difference", k2, n2))
+    (lo1, hi1), (lo2, hi2) = wilson(k1, n1, level), wilson(k2, n2, level)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p1, p2 = k1 / n1, k2 / n2
+        difference = p1 - p2
+    lo = difference - np.hypot(p1 - lo1, hi2 - p2)
+    hi = difference + np.hypot(hi1 - p1, p2 - lo2)
+    unknown = np.isnan(difference)
+    return plain(difference, np.where(unknown, -1.0, lo), np.where(unknown, 1.0, hi))
+
+
 def odds_ratio(a: Numbers, b: Numbers, c: Numbers, d: Numbers, level: float = 0.95) -> tuple:
     """The ratio of two odds, (a / b) / (c / d), with its log interval.
 

@@ -9,7 +9,7 @@ import dask.dataframe as dd
 from laion_dask import lineage
 from laion_dask.errors import OptionError, must_be
 from laion_dask.kernels.filter import passes
-from laion_dask.kinds import kind_of
+from laion_dask.kinds import measured_kind_of
 from laion_dask.measures.exclusion import Counted, Exclusion, references, with_kept
 from laion_dask.measures.groups import ByColumn, Grouping, axes
 from laion_dask.stats.table import Table, suppressed, table
@@ -24,7 +24,7 @@ def default_axes(frame: dd.DataFrame) -> tuple[Grouping, ...]:
 
     Empty where it has neither a column ``language`` nor ``text``.
     """
-    kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
+    kinds = {name: measured_kind_of(dtype) for name, dtype in frame.dtypes.items()}
     found: list[Grouping] = []
     if kinds.get("language") == "string":
         found.append(ByColumn("language"))

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from laion_dask.errors import OptionError, must_be
-from laion_dask.kinds import kind_of
+from laion_dask.kinds import measured_kind_of
 from laion_dask.measures.base import Part, Reporting, Statistic
 from laion_dask.stats.table import Table, suppressed, table
 from laion_dask.verbs.rows import Rows, survey
@@ -83,14 +83,15 @@ def bind(frame: dd.DataFrame, measures: Sequence[Statistic]) -> tuple[Statistic,
         raise OptionError("No statistic was given. Give one or more, such as ld.describe().")
     for measure in measures:
         must_be("A statistic", measure, Statistic, "one of laion_dask, such as ld.describe()")
-    kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
+    kinds = {name: measured_kind_of(dtype) for name, dtype in frame.dtypes.items()}
     return tuple(measure.bind(kinds) for measure in measures)
 
 
 def collect(frame: dd.DataFrame, bound: tuple[Statistic, ...]) -> tuple[tuple, Rows | None]:
     """The state of each statistic over all of the frame, and the account of its rows. Eager."""
-    reads = list(dict.fromkeys(name for measure in bound for name in measure.reads))
-    narrow = frame[reads or list(frame.columns[-1:])]
+    reads = {name for measure in bound for name in measure.reads}
+    # In the frame's order: Dask loses a choice of other order after `categorize`.
+    narrow = frame[[n for n in frame.columns if n in reads] or list(frame.columns[-1:])]
     combine = partial(_combined, bound=bound)
     result, rows = survey(
         narrow, _states, bound, meta={"states": object}, combine=combine, label="statistics"

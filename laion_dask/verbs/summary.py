@@ -33,7 +33,8 @@ class Summary:
         What became of the rows that were read; None when the frame does not lead back to
         `read_shards`.
     nulls : DataFrame
-        Index column; ``nulls`` (null or NaN) and ``share`` of all rows.
+        Index column; ``nulls`` (null or NaN) and ``share`` of all rows; ``infinite`` values, and
+        ``n`` others. ``n + nulls + infinite`` are all rows.
     quantiles : DataFrame
         Index column; ``n``, ``mean`` and one column for each of 0.05, 0.10, …, 0.95. Text length
         in code points. Relative error at most 0.0005; whole numbers are rounded to such.
@@ -138,7 +139,13 @@ def _finalized(state: State, rows: Rows | None) -> Summary:
         nulls=_table(
             "column",
             (
-                {"column": c, "nulls": k, "share": _share(k, n)}
+                {
+                    "column": c,
+                    "nulls": k,
+                    "share": _share(k, n),
+                    "infinite": state.infinite[c],
+                    "n": n - k - state.infinite[c],
+                }
                 for c, k in state.nulls.items()
                 if c not in PROVENANCE
             ),
