@@ -5,12 +5,12 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable
-from unicodedata import category
 
 import numpy as np
 import pandas as pd
 
 from laion_dask.errors import OptionError, did_you_mean
+from laion_dask.printable import printable
 
 #: The columns that tables share, in order; a statistic may have more, which follow.
 COLUMNS = (
@@ -211,15 +211,6 @@ def _cell(text: str) -> str:
 def in_scroll(table: str) -> str:
     """A table of HTML that scrolls by itself where it is wider than the page."""
     return f"<div style='overflow-x:auto;max-width:100%'>{table}</div>"
-
-
-def printable(text: str) -> str:
-    """Text from the web that steers neither a terminal nor a page: what would is written out."""
-    return "".join(f"\\u{ord(c):04x}" if category(c) in _STEERS else c for c in text)
-
-
-#: Controls, formats (those of direction among them), surrogates, ends of lines and paragraphs.
-_STEERS = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 
 
 _MARKUP = str.maketrans(
