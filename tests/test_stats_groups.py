@@ -142,3 +142,21 @@ def test_numbers_above_float64_are_compared_exactly(frame):
 def test_domains_are_named_where_a_column_is_not_there(frame):
     with pytest.raises(ColumnError, match=r"ld\.domains\(\)"):
         frame.laion.stats(ld.rates("similarity > 0.5", by="domain"))
+
+
+def test_the_largest_groups_and_an_order(frame):
+    told = frame.laion.stats(ld.rates("similarity > 0.5", by=ld.domains()), min_n=0).of("rates")
+    some = told.top(2)
+    groups = told[told["axis"].notna() & ~told["group"].isin(["(all)", "(none)"])]
+    largest = groups.nlargest(2, "n")["group"].tolist()
+    assert {*some[some["group"].isin(groups["group"])]["group"]} == {*largest}
+    assert len(some) == len(told) - 1 and "1 others" in some.caveats[-1]
+    assert told.top(99).equals(told) and told.top(99).attrs == told.attrs
+    ordered = told.sort("rate")
+    assert ordered["rate"].dropna().is_monotonic_decreasing and len(ordered) == len(told)
+    assert told.sort("n", ascending=True)["n"].is_monotonic_increasing
+    for bad in (lambda: told.top(0), lambda: told.top(True)):
+        with pytest.raises(OptionError):
+            bad()
+    with pytest.raises(ColumnError, match="Did you mean 'rate'"):
+        told.sort("rates")
