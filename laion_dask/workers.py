@@ -17,13 +17,7 @@ from laion_dask.backend import (
     resolve_backend,
     warn_of_pandas,
 )
-from laion_dask.errors import (
-    DeviceLostError,
-    DeviceMemoryError,
-    MissingExtraError,
-    OptionError,
-    argument,
-)
+from laion_dask.errors import DeviceLostError, DeviceMemoryError, MissingExtraError, OptionError
 from laion_dask.memory import is_out_of_card_memory, spoiler
 
 #: The topic under which a worker whose card is lost says why, for ``client.get_events``.
@@ -148,9 +142,9 @@ def choose_backend(backend: str) -> str:
     lacking = list(ask_workers(client).values())
     if not lacking:
         raise OptionError(
-            f"{argument('backend', 'auto')} follows the workers, and none has joined the "
-            "scheduler. Wait for one with client.wait_for_workers(1), keep one with "
-            f"cluster.adapt(minimum=1), or say {argument('backend', 'pandas')}."
+            "backend='auto' follows the workers, and none has joined the scheduler. Wait for one "
+            "with client.wait_for_workers(1), keep one with cluster.adapt(minimum=1), or say "
+            "backend='pandas' or backend='cudf'."
         )
     able, reasons = lacking.count(""), " and ".join(sorted(set(lacking) - {""}))
     if able == len(lacking):
@@ -183,10 +177,9 @@ def _with_scheduler(client, backend: str) -> str:
     lacks = ask_scheduler(client)
     if lacks:
         raise MissingExtraError(
-            f"{argument('backend', 'cudf')} was asked for, but the scheduler is sent an empty "
-            "frame to describe "
+            f"backend='cudf' was asked for, but the scheduler is sent an empty frame to describe "
             f"the others, and there {lacks}. Start it on a machine with a card, with the extra "
-            f"'laion_dask[gpu]', or use {argument('backend', 'pandas')}."
+            "'laion_dask[gpu]', or use backend='pandas'."
         )
     return backend
 
@@ -222,8 +215,8 @@ def ask_workers(client) -> dict[str, str]:
     """
     if client.asynchronous:
         raise OptionError(
-            f"{argument('backend', 'auto')} cannot ask the workers of an asynchronous client. Say "
-            f"{argument('backend', 'pandas')} or {argument('backend', 'cudf')}."
+            "backend='auto' cannot ask the workers of an asynchronous client. Say "
+            "backend='pandas' or backend='cudf'."
         )
     patience = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
     until = time.monotonic() + patience

@@ -1,4 +1,4 @@
-"""Commands that write rows: score, export; and that check them: verify."""
+"""Commands that write rows: score, export."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ import typer
 from laion_dask.cli.app import app
 from laion_dask.cli.options import (
     By,
-    Field,
     Format,
     Heads,
+    Join,
     Model,
-    OutAddress,
+    On,
     Report,
+    Source,
     Vectors,
     Where,
-    groupings,
-    reads_shards,
+    read,
 )
-from laion_dask.cli.output import say
 from laion_dask.errors import OptionError
 
 
@@ -29,15 +28,16 @@ from laion_dask.errors import OptionError
     epilog="Example: laion-dask score meta/ scored/ --embeddings img_emb/ --model ViT-L-14 "
     "--head aesthetic --text 'a red bird'"
 )
-@reads_shards
 def score(
-    read,
-    out: OutAddress,
+    source: Source,
+    out: Annotated[str, typer.Argument(help="Folder or address for the scored rows.")],
     embeddings: Vectors,
     model: Model,
     head: Heads = None,
     text: Annotated[str | None, typer.Option(help="Similarity to this text.")] = None,
-    field: Field = None,
+    field: Annotated[str | None, typer.Option(help="Member or column of the vectors.")] = None,
+    join: Join = None,
+    on: On = None,
     where: Where = None,
     format: Format = "parquet",
     report: Report = None,
@@ -50,7 +50,7 @@ def score(
     """
     import laion_dask as ld
 
-    frame = read()
+    frame = read(source, None, join, on)
     vectors = ld.open_embeddings(embeddings, model=model, like=frame, field=field)
     heads = [ld.heads.by_name(name, vectors.model) for name in head or ()]
     if not heads and not text:
@@ -66,17 +66,18 @@ def score(
 @app.command(
     epilog="Example: laion-dask export shards/ carved/ --where 'similarity > 0.3 and width >= 256'"
 )
-@reads_shards
 def export(
-    read,
-    out: OutAddress,
+    source: Source,
+    out: Annotated[str, typer.Argument(help="A new folder, or an earlier export; it is replaced.")],
+    join: Join = None,
+    on: On = None,
     where: Where = None,
     format: Format = "parquet",
     report: Report = None,
     by: By = None,
 ) -> None:
     """Write the rows that WHERE keeps, with a recipe that accounts for every row."""
-    write_subset(read(where=where), out, format, report, by)
+    write_subset(read(source, where, join, on), out, format, report, by)
 
 
 def write_subset(frame, out: str, format: str, report: Path | None, by: list[str] | None) -> None:
@@ -86,14 +87,13 @@ def write_subset(frame, out: str, format: str, report: Path | None, by: list[str
     from laion_dask.verbs.export import export
 
     if by and report is None:
-        raise OptionError("--by applies to --report; add --report page.html.")
-    axes = groupings(frame, by) or None
-    if axes:
-        check_axes(frame, axes)
+        raise OptionError("--by is of the report. Give --report page.html too.")
+    if by:
+        check_axes(frame, by)
     done = export(frame, out, format)
-    say(done)
+    typer.echo(done)
     if report is not None:
-        say(f"the report, with whom it left out, in {write_report(done, report, by=axes)}")
+        typer.echo(f"the report, with whom it left out, in {write_report(done, report, by=by)}")
 
 
 @app.command(epilog="Example: laion-dask verify subset/")
@@ -103,4 +103,4 @@ def verify(
     """Check that every part of an export has the size, rows and digest that its recipe lists."""
     from laion_dask.verbs.verify import verify as check
 
-    say(check(folder))
+    typer.echo(check(folder))
