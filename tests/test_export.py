@@ -107,10 +107,12 @@ def test_the_recipe_says_what_is_there(source, out):
     done = carve(source).laion.where("height > 5").laion.export(out, seed=7)
     recipe = json.loads((out / "_recipe.json").read_text())
     assert recipe == done.recipe
-    for entry, path in zip(recipe["inputs"], sorted(Path(source).glob("*")), strict=True):
+    shards = sorted(Path(source).glob("*"))
+    for number, (entry, path) in enumerate(zip(recipe["inputs"], shards, strict=True)):
         data = path.read_bytes()
         footer = data[-8 - int.from_bytes(data[-8:-4], "little") :]
         assert entry == {
+            "shard": number,
             "path": str(path),
             "rows": pq.read_metadata(path).num_rows,
             "bytes": len(data),
@@ -134,6 +136,17 @@ def test_the_recipe_says_what_is_there(source, out):
         assert part["rows"] == pq.read_metadata(out / "shards" / part["file"]).num_rows > 0
         schema = pq.read_schema(out / "shards" / part["file"])
         assert recipe["schema"] == [{"name": f.name, "type": str(f.type)} for f in schema]
+
+
+def test_inputs_have_the_numbers_that_rows_carry(source, out):
+    frame = ld.read_shards(source)
+    last = frame.npartitions - 1
+    recipe = frame.partitions[[last, 0]].laion.export(out).recipe
+    named = {entry["shard"]: entry["path"] for entry in recipe["inputs"]}
+    shards = [str(path) for path in sorted(Path(source).glob("*"))]
+    written = ld.read_shards(str(out)).source_shard.compute()
+    assert set(written) <= set(named)
+    assert named == {number: shards[number] for number in named} and len(named) < len(shards)
 
 
 def test_the_recipe_names_models_queries_and_embeddings(tmp_path, out):

@@ -314,7 +314,7 @@ def _schema(schema: pa.Schema, parts: list[dict]) -> list[dict]:
 
 
 def _recipe(frame: dd.DataFrame, sources, schema: list[dict], rows: Rows) -> dict:
-    shards = {p.shard.path: p.shard for _, pieces in sources for p in pieces}
+    shards = {p.shard.index: p.shard for _, pieces in sources for p in pieces}
     columns = (column for s in shards.values() for column in (*s.columns, *s.partition))
     renamed = {(old, new) for old, new, _ in columns if old != new}
     models = [one for one in lineage.recipes(frame) if "join" not in one]
@@ -323,7 +323,13 @@ def _recipe(frame: dd.DataFrame, sources, schema: list[dict], rows: Rows) -> dic
     versions |= {name: version(name) for name in _MODELS if models}
     return {
         "inputs": [
-            {"path": s.path, "rows": s.n_rows, "bytes": s.size, "footer_sha256": s.footer_sha256}
+            {
+                "shard": s.index,
+                "path": s.path,
+                "rows": s.n_rows,
+                "bytes": s.size,
+                "footer_sha256": s.footer_sha256,
+            }
             for s in shards.values()
         ],
         "renamed": dict(sorted(renamed)),
