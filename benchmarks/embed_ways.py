@@ -81,7 +81,7 @@ def laion_dask_way(model: str, weights: str) -> Callable[[str, str], None]:
     loaded.images([loaded.prepare(Image.new("RGB", (300, 300)))] * 2)
 
     def run(tars: str, out: str) -> None:
-        result = ld.embed(tars, spec, Path(out) / "layout", batch_size=BATCH, progress=False)
+        result = ld.embed(tars, Path(out) / "layout", spec, batch_size=BATCH, progress=False)
         blocks = [np.load(file) for file in sorted(result.img_emb.glob("*.npy"))]
         tables = [pq.read_table(file) for file in sorted(result.metadata.glob("*"))]
         keys = [key for table in tables for key in table["key"].to_pylist()]

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.errors import BackendWarning, MissingExtraError, SchemaError, one_of
+from laion_dask.errors import BackendWarning, MissingExtraError, SchemaError, argument, one_of
 from laion_dask.kinds import pandas_type
 from laion_dask.schema import PROVENANCE
 
@@ -82,8 +82,9 @@ def resolve_backend(backend: str) -> str:
         return "pandas" if lacks else "cudf"
     if lacks:
         raise MissingExtraError(
-            f"backend='cudf' was asked for, but {lacks}. Install the extra 'laion_dask[gpu]' on a "
-            "machine with an NVIDIA card, or use backend='pandas'."
+            f"{argument('backend', 'cudf')} was asked for, but {lacks}. Install the extra "
+            "'laion_dask[gpu]' on a "
+            f"machine with an NVIDIA card, or use {argument('backend', 'pandas')}."
         )
     return backend
 
@@ -91,7 +92,8 @@ def resolve_backend(backend: str) -> str:
 def warn_of_pandas(why: str, depth: int = 4) -> None:
     """Say that a frame is pandas', and why, to the caller some calls up."""
     warnings.warn(
-        f"The frame is of pandas, on the processor. {why}, or say backend='pandas' to have it so.",
+        f"The frame is of pandas, on the processor. {why}, or say "
+        f"{argument('backend', 'pandas')} to have it so.",
         BackendWarning,
         stacklevel=depth,
     )
@@ -147,14 +149,15 @@ def require_cuvs():
     """
     if not gpu_count():
         raise MissingExtraError(
-            "device='cuda' was asked for, but no CUDA device is visible. Leave it out to build on "
+            f"{argument('device', 'cuda')} was asked for, but no CUDA device is visible. Leave "
+            "it out to build on "
             "the processor."
         )
     try:
         return importlib.import_module("cuvs.neighbors.ivf_pq")
     except ImportError as error:
         raise MissingExtraError(
-            "device='cuda' needs cuVS, which is not installed. Install the extra "
+            f"{argument('device', 'cuda')} needs cuVS, which is not installed. Install the extra "
             "'laion_dask[index-gpu]', or leave device out to build on the processor."
         ) from error
 

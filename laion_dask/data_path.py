@@ -10,25 +10,34 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 
-from dask.dataframe.dask_expr._categorical import Categorize
+from dask.dataframe.dask_expr._categorical import AsUnknown, Categorize
 from dask.dataframe.dask_expr._concat import Concat
 from dask.dataframe.dask_expr._expr import (
+    ArrowStringConversion,
     Assign,
+    AssignIndex,
     Blockwise,
+    ClearDivisions,
     Drop,
     DropnaFrame,
     Elemwise,
     Expr,
+    Fillna,
     Filter,
     Head,
     MapPartitions,
     Partitions,
     Projection,
     Query,
+    RenameAxis,
     RenameFrame,
+    ResetIndex,
     Sample,
+    SetDivisions,
     SplitTake,
     Tail,
+    ToBackend,
+    _DeepCopy,
     _DelayedExpr,
 )
 from dask.dataframe.dask_expr._indexing import Loc
@@ -56,6 +65,12 @@ _UNREPEATING = (
         SortValues,
         FromMap,
     ),
+)
+#: Steps from one row to one row that leave shard and row as they are; others, such as where(),
+#: clip() or astype(), may write over them.
+_KEEPING_VALUES = (
+    *(Projection, Drop, Fillna, ResetIndex, AssignIndex, RenameAxis, SetDivisions),
+    *(ClearDivisions, ArrowStringConversion, AsUnknown, ToBackend, _DeepCopy),
 )
 
 
@@ -149,6 +164,8 @@ def _may_repeat(step: Expr) -> bool:
         return bool(set(step.keys) & set(PROVENANCE))
     if isinstance(step, RenameFrame):
         return bool(set(step.columns) - set(step.frame.columns) & set(PROVENANCE))
+    if isinstance(step, Elemwise) and tells(step):
+        return not isinstance(step, _KEEPING_VALUES)
     return not isinstance(step, _UNREPEATING)
 
 
@@ -172,11 +189,15 @@ def is_cut_by_size(expr: Expr) -> bool:
 def check_branches(expr: Expr) -> None:
     """Refuse an expression that lays two branches of the same rows end to end.
 
+    A choice that names one partition twice does so too.
+
     Raises
     ------
     ProvenanceError
     """
     for step, _ in walk(expr):
+        if isinstance(step, Partitions):
+            _check_choice(list(step.partitions))
         if isinstance(step, Concat) and step.axis == 0:
             seen: dict[str, tuple[str, list[Piece]]] = {}
             for branch in step.dependencies():
@@ -189,6 +210,15 @@ def check_branches(expr: Expr) -> None:
                     own.setdefault(file, (piece.shard.path, []))[1].append(piece)
                 for file, (path, pieces) in own.items():
                     seen.setdefault(file, (path, []))[1].extend(pieces)
+
+
+def _check_choice(partitions: list[int]) -> None:
+    twice = [number for number in dict.fromkeys(partitions) if partitions.count(number) > 1]
+    if twice:
+        raise ProvenanceError(
+            f"This frame takes partition {twice[0]} {partitions.count(twice[0])} times "
+            "(partitions[[...]]), so its rows cannot be accounted for. Name each partition once."
+        )
 
 
 def _real(path: str) -> str:

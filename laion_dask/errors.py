@@ -7,17 +7,43 @@ inherits the builtin that a caller would expect, so ``except KeyError`` and frie
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+from laion_dask.printable import printable_lines
+
+#: An argument within a message, as `argument` writes it: its name, and its value for either door.
+_ARGUMENT = re.compile("\x02(\\w+)\x1f([^\x1f\x03]*)\x1f([^\x1f\x03]*)\x03")
 
 
-class LaionDaskError(Exception):
-    """Base of every error that this package raises on purpose."""
+class _Message:
+    """The message of an error or a warning, which either door can word for itself."""
+
+    def __init__(self, *args):
+        self._marked = str(args[0]) if args else ""
+        super().__init__(*(_as_python(self._marked) if n == 0 else a for n, a in enumerate(args)))
 
     def __str__(self) -> str:
         # KeyError would print the repr of its argument, OSError an errno that is not there.
-        return str(self.args[0]) if self.args else ""
+        return printable_lines(str(self.args[0])) if self.args else ""
+
+    def worded(self, option_of: Callable[[str], str | None]) -> str:
+        """The message with every argument called as ``option_of`` calls it, such as ``--columns``.
+
+        See `argument`; one for which it gives None stays. The text is safe to print.
+        """
+
+        def option(found: re.Match) -> str:
+            name = option_of(found[1])
+            return found[2] if name is None else f"{name} {found[3]}".rstrip()
+
+        return printable_lines(_ARGUMENT.sub(option, self._marked))
+
+
+class LaionDaskError(_Message, Exception):
+    """Base of every error that this package raises on purpose."""
 
 
 class ShardNotFoundError(LaionDaskError, FileNotFoundError):
@@ -91,6 +117,8 @@ class MissingExtraError(LaionDaskError, ImportError):
 class DeviceMemoryError(MemoryError, LaionDaskError):  # in this order a worker's can be unpickled
     """The card's memory does not hold the smallest block that work is cut into."""
 
+    __init__ = LaionDaskError.__init__  # MemoryError's comes first, and knows no arguments
+
 
 class DeviceLostError(LaionDaskError, RuntimeError):
     """A process can no longer use its card, after an error that CUDA does not recover from."""
@@ -104,7 +132,7 @@ class QueryWarning(UserWarning):
     """A text is searched that reads as the path or address of a picture; the message says which."""
 
 
-class BackendWarning(UserWarning):
+class BackendWarning(_Message, UserWarning):
     """A card is not used, or not as fast as it could be; the message says why."""
 
 
@@ -114,6 +142,37 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     while frame is not None and frame.f_globals.get("__name__", "").startswith("laion_dask"):
         depth, frame = depth + 1, frame.f_back
     warnings.warn(message, category, stacklevel=depth)
+
+
+def argument(name: str, value: object = None) -> str:
+    """An argument, named in the message of an error: as Python has it, or as the command does.
+
+    The message reads ``columns=['url']``; the command makes ``--columns url`` of it, by the
+    error's ``worded``.
+
+    Parameters
+    ----------
+    name : str
+        Of the parameter.
+    value : str, bool, number or list of str, optional
+        What to give for it.
+    """
+    if value is None:
+        return f"\x02{name}\x1f{name}=\x1f\x03"
+    words = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return f"\x02{name}\x1f{name}={value!r}\x1f{'' if value is True else words}\x03"
+
+
+def parameter(what: str) -> str:
+    """The name of a parameter, as the subject of a sentence: ``pq_m``, or the command's ``--pq-m``.
+
+    What is no name stays as it is.
+    """
+    return f"\x02{what}\x1f{what}\x1f\x03" if what.isidentifier() else what
+
+
+def _as_python(marked: str) -> str:
+    return _ARGUMENT.sub(r"\2", marked)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -148,9 +207,9 @@ def must_be(what: str, given: object, kind: type | tuple[type, ...], expected: s
         shown = f"a {kind.__name__} of {kind.__module__.partition('.')[0]}"
         if isinstance(given, (str, int, float, type(None))):
             shown = repr(given)
-        raise OptionError(f"{what} is {shown}. Expected {expected}.")
+        raise OptionError(f"{parameter(what)} is {shown}. Expected {expected}.")
 
 
 def one_of(what: str, given: object, known: Iterable[str]) -> OptionError:
     """The error for a value outside a closed list."""
-    return OptionError(f"{what} is {given!r}.{did_you_mean(str(given), known)}")
+    return OptionError(f"{parameter(what)} is {given!r}.{did_you_mean(str(given), known)}")

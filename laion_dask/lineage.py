@@ -58,10 +58,15 @@ def as_read(frame: dd.DataFrame) -> tuple[Scan, list[Piece]] | None:
 
 
 def as_scan(frame: dd.DataFrame) -> tuple[Scan, list[Piece], list[str]] | None:
-    """The scan, pieces and columns of a frame that is nothing but a scan, or None."""
+    """The scan, pieces and columns of a frame that is nothing but a scan, or None.
+
+    A frame that reads a piece twice, by a choice of partitions, is none.
+    """
     expr = _expr(frame, optimized=True)
     if isinstance(expr, FromMap) and isinstance(expr.func, Scan) and expr.ndim == 2:
-        return expr.func, data_path.pieces_of(expr), list(expr.columns)
+        pieces = data_path.pieces_of(expr)
+        if len(set(pieces)) == len(pieces):
+            return expr.func, pieces, list(expr.columns)
     return None
 
 

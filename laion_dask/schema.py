@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from laion_dask.errors import SchemaError, one_of
+from laion_dask.errors import SchemaError, argument, one_of
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,8 @@ def recognise(columns: Iterable[str], dialect: str = "auto") -> Dialect:
     missing = ", ".join(sorted(named[0].requires - have))
     raise SchemaError(
         f"These shards have no column {missing}, which dialect {dialect!r} has. They were read as "
-        f"having: {', '.join(sorted(have))}. Leave dialect='auto' to have it recognised "
+        f"having: {', '.join(sorted(have))}. Leave {argument('dialect', 'auto')} to have it "
+        "recognised "
         f"(here: {recognise(have).name!r})."
     )
 

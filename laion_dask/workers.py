@@ -17,7 +17,13 @@ from laion_dask.backend import (
     resolve_backend,
     warn_of_pandas,
 )
-from laion_dask.errors import DeviceLostError, DeviceMemoryError, MissingExtraError, OptionError
+from laion_dask.errors import (
+    DeviceLostError,
+    DeviceMemoryError,
+    MissingExtraError,
+    OptionError,
+    argument,
+)
 from laion_dask.memory import is_out_of_card_memory, spoiler
 
 #: The topic under which a worker whose card is lost says why, for ``client.get_events``.
@@ -142,9 +148,9 @@ def choose_backend(backend: str) -> str:
     lacking = list(ask_workers(client).values())
     if not lacking:
         raise OptionError(
-            "backend='auto' follows the workers, and none has joined the scheduler. Wait for one "
-            "with client.wait_for_workers(1), keep one with cluster.adapt(minimum=1), or say "
-            "backend='pandas' or backend='cudf'."
+            f"{argument('backend', 'auto')} follows the workers, and none has joined the "
+            "scheduler. Wait for one with client.wait_for_workers(1), keep one with "
+            f"cluster.adapt(minimum=1), or say {argument('backend', 'pandas')}."
         )
     able, reasons = lacking.count(""), " and ".join(sorted(set(lacking) - {""}))
     if able == len(lacking):
@@ -177,9 +183,10 @@ def _with_scheduler(client, backend: str) -> str:
     lacks = ask_scheduler(client)
     if lacks:
         raise MissingExtraError(
-            f"backend='cudf' was asked for, but the scheduler is sent an empty frame to describe "
+            f"{argument('backend', 'cudf')} was asked for, but the scheduler is sent an empty "
+            "frame to describe "
             f"the others, and there {lacks}. Start it on a machine with a card, with the extra "
-            "'laion_dask[gpu]', or use backend='pandas'."
+            f"'laion_dask[gpu]', or use {argument('backend', 'pandas')}."
         )
     return backend
 
@@ -215,8 +222,8 @@ def ask_workers(client) -> dict[str, str]:
     """
     if client.asynchronous:
         raise OptionError(
-            "backend='auto' cannot ask the workers of an asynchronous client. Say "
-            "backend='pandas' or backend='cudf'."
+            f"{argument('backend', 'auto')} cannot ask the workers of an asynchronous client. Say "
+            f"{argument('backend', 'pandas')} or {argument('backend', 'cudf')}."
         )
     patience = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
     until = time.monotonic() + patience

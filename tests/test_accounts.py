@@ -131,6 +131,44 @@ def test_a_row_that_stands_there_twice_is_refused(frame, scores, tmp_path, step,
         made.laion.rows()
 
 
+#: Steps that take a partition twice.
+TAKEN_TWICE = {
+    "of a scan": lambda f: f.partitions[[1, 1]],
+    "of a filter": lambda f: f.laion.where("width >= 0").partitions[[0, 1, 0]],
+    "before a filter": lambda f: f.partitions[[0, 0]].laion.where("width >= 0"),
+    "of a repartition": lambda f: f.repartition(npartitions=2).partitions[[0, 0]],
+}
+
+
+@pytest.mark.parametrize("step", TAKEN_TWICE)
+def test_a_partition_that_is_taken_twice_is_refused(frame, tmp_path, step):
+    made = TAKEN_TWICE[step](frame)
+    with pytest.raises(ProvenanceError, match=r"partition [01] 2 times"):
+        made.laion.export(tmp_path / "out")
+    with pytest.raises(ProvenanceError, match=r"partition [01] 2 times"):
+        made.laion.rows()
+
+
+#: Steps that write over what rows are told apart by.
+WRITING_OVER = {
+    "where": lambda f: f.where(f["width"] < 5),
+    "mask": lambda f: f.mask(f["width"] < 5),
+    "clip": lambda f: f[["shard", "row", "width"]].clip(0, 1),
+    "replace": lambda f: f.replace({"row": {3: 4}}),
+    "isna": lambda f: f.isna(),
+    "astype": lambda f: f.astype({"row": bool}),
+    "apply": lambda f: f[["shard", "row"]].apply(
+        lambda row: row * 0, axis=1, meta=f._meta[["shard", "row"]]
+    ),
+}
+
+
+@pytest.mark.parametrize("step", WRITING_OVER)
+def test_rows_whose_identity_is_written_over_are_refused(frame, tmp_path, step):
+    with pytest.raises(ProvenanceError, match="shard"):
+        WRITING_OVER[step](frame).laion.export(tmp_path / "out")
+
+
 def test_an_example_of_a_repeated_row_does_not_depend_on_partitions(frame, scores):
     told = set()
     for parts in (1, 2, 5):

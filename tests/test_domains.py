@@ -46,6 +46,7 @@ URLS = [
     "https://\U0001f600.ws/", "wss://stream.example.com/", "a+b.c-d://host.net/x", "1a://host.net/",
     "https://b.a.museum/", "http", "https:", "http:/", "https:/", "httpx://a.com/", "https://a.b.c.d.e",
     "https://host.invalid:notaport/", "https://a.com\\@b.com/", "https://%65xample.com/",
+    "https://http /", "https:// /x", "https://\\/y.org",
 ]  # fmt: skip
 
 

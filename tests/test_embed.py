@@ -95,7 +95,7 @@ def plain_loop(files, folder):
 
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="the real photographs are not on this machine")
 def test_real_photographs_against_a_plain_loop(model, files, tmp_path):
-    result = embed(PHOTOS, model, tmp_path / "out", batch_size=2)
+    result = embed(PHOTOS, tmp_path / "out", model, batch_size=2)
     assert (result.n_read, result.n_kept, result.n_rejected) == (9, 9, 0)
     arrays = [np.load(f) for f in sorted(result.img_emb.glob("*.npy"))]
     assert [a.shape for a in arrays] == [(4, 32), (3, 32), (2, 32)]
@@ -108,7 +108,7 @@ def test_real_photographs_against_a_plain_loop(model, files, tmp_path):
 
 def test_rows_are_aligned_and_counted(model, head, tmp_path):
     source = captioned(tmp_path / "in")
-    result = embed(source, model, tmp_path / "out", batch_size=3, heads=[head], precision="float32")
+    result = embed(source, tmp_path / "out", model, batch_size=3, heads=[head], precision="float32")
     assert str(result).startswith("24 read = 18 kept + 6 rejected, in 3 shards")
     for t in range(3):
         name = f"{t:04d}"
@@ -138,7 +138,7 @@ def test_rows_are_aligned_and_counted(model, head, tmp_path):
 
 
 def test_one_schema_over_all_shards(model, tmp_path):
-    result = embed(captioned(tmp_path / "in"), model, tmp_path / "out")
+    result = embed(captioned(tmp_path / "in"), tmp_path / "out", model)
     schemas = {pq.read_schema(f).to_string() for f in result.metadata.glob("*")}
     assert len(schemas) == 1
     schema = pq.read_schema(result.metadata / "metadata_0000.parquet")
@@ -159,7 +159,7 @@ def test_laion_names_stay(model, tmp_path):
     record = {"URL": "u", "TEXT": "a star", "hash": 2**62 + 1, "big": 2**70, "key": "other"}
     members = {"1.png": picture(), "1.json": json.dumps(record).encode(), "2.png": picture(2)}
     members["2.json"] = b'{"hash": null, "NSFW": true, "TEXT": null}'
-    result = embed(write_tar(tmp_path / "a.tar", members), model, tmp_path / "out")
+    result = embed(write_tar(tmp_path / "a.tar", members), tmp_path / "out", model)
     table = pq.read_table(result.metadata / "metadata_0000.parquet")
     names = ["key", "image_path", "TEXT", "URL", "hash", "big", "NSFW", "clip_score"]
     assert table.column_names == names
@@ -172,7 +172,7 @@ def test_laion_names_stay(model, tmp_path):
 
 def test_killed_anywhere_it_resumes_to_the_same_bytes(model, head, tmp_path, monkeypatch):
     source = captioned(tmp_path / "in")
-    whole = embed(source, model, tmp_path / "whole", batch_size=3, heads=[head])
+    whole = embed(source, tmp_path / "whole", model, batch_size=3, heads=[head])
     expected = digest(whole.out)
     assert not [name for name in expected if "partial" in name or "plan" in name]
     real, n_files = embed_folder.os.replace, len(expected) + 1  # the plan as well
@@ -188,18 +188,18 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(model, head, tmp_path, mon
         with monkeypatch.context() as patch:
             patch.setattr(embed_folder.os, "replace", replace)
             with pytest.raises(KeyboardInterrupt):
-                embed(source, model, out, batch_size=3, heads=[head])
+                embed(source, out, model, batch_size=3, heads=[head])
         assert not list(out.rglob("*.partial")) and not (out / "embed.json").exists()
         left = out / f".left_{dies_at}.partial"
         left.write_bytes(b"what a killed process leaves")
         os.utime(left, (0, 0))
-        embed(source, model, out, batch_size=3, heads=[head])
+        embed(source, out, model, batch_size=3, heads=[head])
         assert digest(out) == expected
 
 
 def test_ctrl_c_stops_and_leaves_nothing_half_written(model, tmp_path, monkeypatch):
     source = captioned(tmp_path / "in", n_tars=6)
-    expected = digest(embed(source, model, tmp_path / "whole", batch_size=2).out)
+    expected = digest(embed(source, tmp_path / "whole", model, batch_size=2).out)
     real, calls = loading.LoadedClip.images, []
 
     def images(self, prepared):
@@ -212,20 +212,20 @@ def test_ctrl_c_stops_and_leaves_nothing_half_written(model, tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(loading.LoadedClip, "images", images)
         with pytest.raises(KeyboardInterrupt):
-            embed(source, model, tmp_path / "out", batch_size=2)
+            embed(source, tmp_path / "out", model, batch_size=2)
     left, n_calls = digest(tmp_path / "out"), len(calls)
     assert not [name for name in left if "partial" in name] and "embed.json" not in left
     time.sleep(0.3)
     assert digest(tmp_path / "out") == left and len(calls) == n_calls < 18
-    assert digest(embed(source, model, tmp_path / "out", batch_size=2).out) == expected
+    assert digest(embed(source, tmp_path / "out", model, batch_size=2).out) == expected
 
 
 def test_a_finished_run_is_left_alone(model, tmp_path, monkeypatch):
     source = captioned(tmp_path / "in", n_tars=2)
-    first = embed(source, model, tmp_path / "out")
+    first = embed(source, tmp_path / "out", model)
     before = digest(first.out)
     monkeypatch.setattr(verb, "embed_samples", None)  # would fail if anything were computed
-    again = embed(source, model, tmp_path / "out", batch_size=2)
+    again = embed(source, tmp_path / "out", model, batch_size=2)
     assert digest(again.out) == before and str(again) == str(first)
 
 
@@ -233,11 +233,11 @@ def test_the_result_does_not_depend_on_workers(model, tmp_path, monkeypatch):
     import dask
 
     source = captioned(tmp_path / "in")
-    expected = digest(embed(source, model, tmp_path / "a", batch_size=2).out)
+    expected = digest(embed(source, tmp_path / "a", model, batch_size=2).out)
     with dask.config.set(scheduler="synchronous"):
-        assert digest(embed(source, model, tmp_path / "b", batch_size=2).out) == expected
+        assert digest(embed(source, tmp_path / "b", model, batch_size=2).out) == expected
     monkeypatch.setattr(verb, "_lanes", lambda n: 3)
-    assert digest(embed(source, model, tmp_path / "c", batch_size=2).out) == expected
+    assert digest(embed(source, tmp_path / "c", model, batch_size=2).out) == expected
 
 
 @pytest.mark.slow
@@ -245,56 +245,56 @@ def test_on_a_cluster(model, head, tmp_path):
     from distributed import Client
 
     source = captioned(tmp_path / "in")
-    expected = digest(embed(source, model, tmp_path / "a", heads=[head]).out)
+    expected = digest(embed(source, tmp_path / "a", model, heads=[head]).out)
     with Client(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0"):
-        assert digest(embed(source, model, tmp_path / "b", heads=[head]).out) == expected
+        assert digest(embed(source, tmp_path / "b", model, heads=[head]).out) == expected
         with pytest.raises(ImageError):
             write_tar(source / "9.tar", {"1.png": picture()}).write_bytes(b"")
-            embed(source, model, tmp_path / "c")
+            embed(source, tmp_path / "c", model)
 
 
 def test_another_run_is_refused(model, files, head, tmp_path):
     source = captioned(tmp_path / "in", n_tars=2)
     out = tmp_path / "out"
-    before = digest(embed(source, model, out).out)
+    before = digest(embed(source, out, model).out)
     other = ClipModel(*make_small_clip(tmp_path, seed=1, name="tiny"))
     with pytest.raises(ExportError, match="another model"):
-        embed(source, other, out)
+        embed(source, out, other)
     with pytest.raises(ExportError, match="other heads and other columns"):
-        embed(source, model, out, heads=[head])
+        embed(source, out, model, heads=[head])
     captioned(source, n_tars=3)
     with pytest.raises(ExportError, match="other source files"):
-        embed(source, model, out)
+        embed(source, out, model)
     assert digest(out) == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
     with pytest.raises(ExportError, match=re.escape("not empty (notes.txt)")):
-        embed(source, model, tmp_path / "mine")
+        embed(source, tmp_path / "mine", model)
     with pytest.raises(ExportError, match="is a file"):
-        embed(source, model, tmp_path / "mine" / "notes.txt")
+        embed(source, tmp_path / "mine" / "notes.txt", model)
 
 
 def test_refused_before_anything_is_computed(model, head, tmp_path):
     source = captioned(tmp_path / "in", n_tars=1)
     out = tmp_path / "out"
     with pytest.raises(ModelMismatchError):
-        embed(source, model, out, heads=[heads.LinearHead("a", "RN50", "w", "0")])
+        embed(source, out, model, heads=[heads.LinearHead("a", "RN50", "w", "0")])
     with pytest.raises(OptionError, match="which the samples have already"):
-        embed(source, model, out, heads=[head.to("url")])
+        embed(source, out, model, heads=[head.to("url")])
     with pytest.raises(OptionError, match="batch_size is 0"):
-        embed(source, model, out, batch_size=0)
+        embed(source, out, model, batch_size=0)
     with pytest.raises(WeightsError, match="architecture without weights"):
-        embed(source, "ViT-L-14", out)
+        embed(source, out, "ViT-L-14")
     (source / "1.tar").write_bytes(b"no tar")
     with pytest.raises(ImageError, match=r"1\.tar"):
-        embed(source, model, out)
+        embed(source, out, model)
     assert not out.exists()
 
 
 def test_nothing_but_rejects_and_nothing_at_all(model, head, tmp_path):
     write_tar(tmp_path / "a.tar", {"1.png": b"broken", "2.txt": b"x"})
     write_tar(tmp_path / "b.tar", {})
-    result = embed(tmp_path, model, tmp_path / "out", heads=[head])
+    result = embed(tmp_path, tmp_path / "out", model, heads=[head])
     assert (result.n_read, result.n_kept, result.n_rejected) == (2, 0, 2)
     for number in range(2):
         assert np.load(result.img_emb / f"img_emb_000{number}.npy").shape == (0, 32)
@@ -305,14 +305,14 @@ def test_a_folder_of_images(model, tmp_path):
     (tmp_path / "in").mkdir()
     for i in range(5):
         (tmp_path / "in" / f"{i}.png").write_bytes(picture(i))
-    result = embed(tmp_path / "in", model, tmp_path / "out", batch_size=2, precision="float32")
+    result = embed(tmp_path / "in", tmp_path / "out", model, batch_size=2, precision="float32")
     found = np.load(result.img_emb / "img_emb_0000.npy")
     np.testing.assert_allclose(found, model.image([picture(i) for i in range(5)]), atol=1e-3)
 
 
 def test_the_manifest(model, head, tmp_path):
     source = captioned(tmp_path / "in", n_tars=2)
-    result = embed(str(source / "*.tar"), model, tmp_path / "out", heads=[head])
+    result = embed(str(source / "*.tar"), tmp_path / "out", model, heads=[head])
     manifest = json.loads(result.manifest.read_text())
     assert manifest["counts"] == {"read": 16, "kept": 12, "rejected": 4}
     assert manifest["model"] == model.recipe() and manifest["heads"] == [head.recipe()]
@@ -326,9 +326,9 @@ def test_progress_and_torch_threads_are_as_before(model, tmp_path, capsys):
 
     before = torch.get_num_threads()
     source = captioned(tmp_path / "in", n_tars=2)
-    embed(source, model, tmp_path / "a", progress=False)
+    embed(source, tmp_path / "a", model, progress=False)
     assert capsys.readouterr().err == ""
-    embed(source, model, tmp_path / "b", progress=True)
+    embed(source, tmp_path / "b", model, progress=True)
     assert "embed: 100%" in capsys.readouterr().err
     assert torch.get_num_threads() == before
 

@@ -55,7 +55,7 @@ def test_killed_it_resumes_to_the_same_bytes_for_any_lanes(
     model, source, precision, tmp_path, monkeypatch
 ):
     settings = {"batch_size": 2, "precision": precision}
-    whole = embed(source, model, tmp_path / "whole", **settings)
+    whole = embed(source, tmp_path / "whole", model, **settings)
     expected, real, renames = digest(whole.out), embed_folder.os.replace, []
 
     def replace(a, b):
@@ -67,23 +67,23 @@ def test_killed_it_resumes_to_the_same_bytes_for_any_lanes(
     with monkeypatch.context() as patch:
         patch.setattr(embed_folder.os, "replace", replace)
         with pytest.raises(KeyboardInterrupt):
-            embed(source, model, tmp_path / "out", **settings)
+            embed(source, tmp_path / "out", model, **settings)
     monkeypatch.setattr(verb, "_lanes", lambda todo: 3)
-    assert digest(embed(source, model, tmp_path / "out", **settings).out) == expected
+    assert digest(embed(source, tmp_path / "out", model, **settings).out) == expected
     assert json.loads(whole.manifest.read_text())["precision"] == precision
 
 
 def test_the_two_are_near_and_never_mixed(model, source, tmp_path):
-    high = embed(source, model, tmp_path / "high", precision="float32")
-    low = embed(source, model, tmp_path / "low", precision="bfloat16")
+    high = embed(source, tmp_path / "high", model, precision="float32")
+    low = embed(source, tmp_path / "low", model, precision="bfloat16")
     assert digest(high.out) != digest(low.out)
     assert (cosines(images(high), images(low)) > 0.999).all()
     before = digest(high.out)
     with pytest.raises(ExportError, match=r"another precision \(its own is precision='float32'\)"):
-        embed(source, model, tmp_path / "high", precision="bfloat16")
+        embed(source, tmp_path / "high", model, precision="bfloat16")
     assert digest(high.out) == before
     with pytest.raises(OptionError, match="precision is 'half'"):
-        embed(source, model, tmp_path / "other", precision="half")
+        embed(source, tmp_path / "other", model, precision="half")
     assert not (tmp_path / "other").exists()
 
 
@@ -94,7 +94,7 @@ def test_by_default_what_the_processor_multiplies(
     from laion_dask.models import clip
 
     monkeypatch.setattr(clip, "has_bfloat16", lambda device: native)
-    result = embed(source, model, tmp_path / "out")
+    result = embed(source, tmp_path / "out", model)
     assert json.loads(result.manifest.read_text())["precision"] == resolved
 
 
@@ -103,7 +103,7 @@ def test_processors_that_disagree_compute_in_float32(model, source, tmp_path, mo
 
     answers = iter([True, False])
     monkeypatch.setattr(clip, "has_bfloat16", lambda device: next(answers))
-    result = embed(source, model, tmp_path / "out")
+    result = embed(source, tmp_path / "out", model)
     assert json.loads(result.manifest.read_text())["precision"] == "float32"
 
 
@@ -116,15 +116,15 @@ def test_the_clip_score_has_a_column_of_its_own(model, tmp_path):
     members = {"1.png": picture(), "1.json": b'{"caption": "x", "clip_score": 1}'}
     source = write_tar(tmp_path / "a.tar", members)
     with pytest.raises(OptionError, match="clip_score='…'"):
-        embed(source, model, tmp_path / "out")
+        embed(source, tmp_path / "out", model)
     import pyarrow.parquet as pq
 
     for name, columns in (("cosine", {"clip_score", "cosine"}), (None, {"clip_score"})):
-        result = embed(source, model, tmp_path / f"out-{name}", clip_score=name)
+        result = embed(source, tmp_path / f"out-{name}", model, clip_score=name)
         found = pq.read_schema(result.metadata / "metadata_0000.parquet").names
         assert set(found) == {"key", "image_path", "caption"} | columns
     with pytest.raises(OptionError, match="clip_score is 1"):
-        embed(source, model, tmp_path / "out", clip_score=1)
+        embed(source, tmp_path / "out", model, clip_score=1)
 
 
 @pytest.mark.parametrize("size", [(300, 200), (200, 300), (224, 224), (50, 33), (31, 640), (1, 9)])
@@ -174,5 +174,5 @@ def test_vit_b_32_on_real_photographs_against_a_plain_loop(vit_b_32, shared, tmp
                 expected.append(net.encode_image(transform(image)[None], normalize=True)[0].numpy())
     for precision in PRECISIONS:
         spec = ClipModel("ViT-B-32", path)
-        result = embed(source, spec, tmp_path / precision, precision=precision)
+        result = embed(source, tmp_path / precision, spec, precision=precision)
         assert (cosines(images(result), np.stack(expected)) >= 0.9999).all(), precision

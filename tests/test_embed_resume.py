@@ -33,28 +33,28 @@ def lose_a_shard(result):
 
 
 def test_a_run_is_resumed_with_its_own_batch_size(model, source, tmp_path):
-    result = embed(source, model, tmp_path / "out", batch_size=2)
+    result = embed(source, tmp_path / "out", model, batch_size=2)
     manifest = result.manifest.read_bytes()
-    embed(source, model, tmp_path / "out", batch_size=3)  # whole: nothing is added to it
+    embed(source, tmp_path / "out", model, batch_size=3)  # whole: nothing is added to it
     assert result.manifest.read_bytes() == manifest and json.loads(manifest)["batch_size"] == 2
     lose_a_shard(result)
     with pytest.raises(ExportError, match=r"another batch_size \(its own is batch_size=2\)"):
-        embed(source, model, tmp_path / "out", batch_size=3)
-    embed(source, model, tmp_path / "out", batch_size=2)
+        embed(source, tmp_path / "out", model, batch_size=3)
+    embed(source, tmp_path / "out", model, batch_size=2)
     assert result.manifest.read_bytes() == manifest
 
 
 def test_a_run_is_resumed_by_the_same_libraries(model, source, tmp_path, monkeypatch):
-    result = embed(source, model, tmp_path / "out")
+    result = embed(source, tmp_path / "out", model)
     manifest, real = result.manifest.read_bytes(), verb.version
     with monkeypatch.context() as patch:
         patch.setattr(verb, "version", lambda name: "9.9" if name == "pillow" else real(name))
-        embed(source, model, tmp_path / "out")
+        embed(source, tmp_path / "out", model)
         assert result.manifest.read_bytes() == manifest
         lose_a_shard(result)
         with pytest.raises(ExportError, match=rf"begun with pillow {real('pillow')} \(here 9.9\)"):
-            embed(source, model, tmp_path / "out")
-    embed(source, model, tmp_path / "out")
+            embed(source, tmp_path / "out", model)
+    embed(source, tmp_path / "out", model)
     assert result.manifest.read_bytes() == manifest
 
 
@@ -72,13 +72,13 @@ def cut(path, n_bytes):
     ],
 )
 def test_a_damaged_file_is_named(model, source, tmp_path, name, n_bytes):
-    out = embed(source, model, tmp_path / "out").out
+    out = embed(source, tmp_path / "out", model).out
     whole = (out / name).read_bytes()
     cut(out / name, n_bytes)
     with pytest.raises(ExportError, match=f"{name} is damaged .*Remove that file and run"):
-        embed(source, model, out)
+        embed(source, out, model)
     (out / name).unlink()
-    embed(source, model, out)
+    embed(source, out, model)
     assert (out / name).read_bytes() == whole
 
 
@@ -90,16 +90,16 @@ def test_a_damaged_plan_is_named(model, source, tmp_path, name, content):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_bytes(content)
     with pytest.raises(ExportError, match=f"{name} is damaged .*Remove the folder"):
-        embed(source, model, tmp_path / "out")
+        embed(source, tmp_path / "out", model)
 
 
 def test_files_that_another_run_is_writing_are_left(model, source, tmp_path):
-    result = embed(source, model, tmp_path / "out")
+    result = embed(source, tmp_path / "out", model)
     young, old = (result.metadata / f".{name}.partial" for name in ("young", "old"))
     young.write_bytes(b"another run's")
     old.write_bytes(b"a killed run's")
     os.utime(old, (0, 0))
-    embed(source, model, tmp_path / "out")
+    embed(source, tmp_path / "out", model)
     assert young.exists() and not old.exists()
 
 
@@ -117,12 +117,12 @@ def test_out_lies_outside_of_what_is_searched(model, source, write, tmp_path):
     for where in (folder, tmp_path / "parquet", tmp_path / "link"):
         for out in (where / "out", where, folder / ".." / where.name / "deep" / "out"):
             with pytest.raises(OptionError, match="which lies in the source"):
-                embed(where, model, out)
+                embed(where, out, model)
     with pytest.raises(OptionError, match="which lies in the source"):
-        embed([tmp_path / "parquet"], model, tmp_path / "parquet" / "out")
+        embed([tmp_path / "parquet"], tmp_path / "parquet" / "out", model)
     assert len(list(folder.iterdir())) == 3
     for _ in range(2):  # beside archives it is no part of them
-        assert embed(source, model, source / "out").n_read == 6
+        assert embed(source, source / "out", model).n_read == 6
 
 
 def test_one_head_and_none(model, source, tmp_path):
@@ -132,13 +132,13 @@ def test_one_head_and_none(model, source, tmp_path):
     path = tmp_path / "head.safetensors"
     save_file({"weight": torch.ones(1, 32), "bias": torch.zeros(1)}, path)
     head = heads.LinearHead("total", model.arch, str(path), weights.sha256_of(path))
-    result = embed(source, model, tmp_path / "one", heads=head)
+    result = embed(source, tmp_path / "one", model, heads=head)
     schema = pq.read_schema(result.metadata / "metadata_0000.parquet")
     assert schema.names == ["key", "image_path", "total"]
     assert (
-        json.loads(embed(source, model, tmp_path / "no", heads=None).manifest.read_text())["heads"]
+        json.loads(embed(source, tmp_path / "no", model, heads=None).manifest.read_text())["heads"]
         == []
     )
     for wrong in ("aesthetic", 5):
         with pytest.raises(OptionError, match=f"A head is {wrong!r}"):
-            embed(source, model, tmp_path / "wrong", heads=wrong)
+            embed(source, tmp_path / "wrong", model, heads=wrong)

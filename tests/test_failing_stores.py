@@ -109,11 +109,11 @@ def test_a_failed_read_costs_no_row(model, tmp_path, reads):
     n_looks = 2 * reads.n
     reads.fail(n_looks + 6, TimeoutError("slow"))
     with pytest.raises(ShardError, match=r"\.tar cannot be read: slow"):
-        embed(source, model, tmp_path / "out", batch_size=2)
+        embed(source, tmp_path / "out", model, batch_size=2)
     assert not (tmp_path / "out" / "embed.json").exists()
-    result = embed(source, model, tmp_path / "out", batch_size=2)
+    result = embed(source, tmp_path / "out", model, batch_size=2)
     assert (result.n_read, result.n_kept, result.n_rejected) == (12, 10, 2)
-    whole = embed(source, model, tmp_path / "whole", batch_size=2)
+    whole = embed(source, tmp_path / "whole", model, batch_size=2)
     assert whole.manifest.read_bytes() == result.manifest.read_bytes()
 
 
@@ -129,5 +129,5 @@ def test_a_shard_that_changes_after_the_first_look_is_not_written(model, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(TarShard, "survey", survey)
         with pytest.raises(ShardError, match="gave 1 samples where the first look at it found 4"):
-            embed(path, model, tmp_path / "out")
+            embed(path, tmp_path / "out", model)
     assert not list((tmp_path / "out" / "metadata").iterdir())

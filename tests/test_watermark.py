@@ -159,7 +159,7 @@ def test_in_the_image_pass_every_picture_is_decoded_once(head, model, tmp_path, 
     source = write_tar(tmp_path / "a.tar", members)
     decoded, real = [], pictures.read_picture
     monkeypatch.setattr(pictures, "read_picture", lambda data: decoded.append(1) or real(data))
-    result = embed(source, model, tmp_path / "out", batch_size=3, heads=[head])
+    result = embed(source, tmp_path / "out", model, batch_size=3, heads=[head])
     assert len(decoded) == 6 and result.n_kept == 5
     table = pq.read_table(result.metadata / "metadata_0000.parquet")
     good = [varied(i % 5) for i in range(6) if i != 2]

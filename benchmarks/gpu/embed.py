@@ -173,7 +173,7 @@ def verb(tars: Path, model: str, weights: Path, out: Path) -> Callable[[], objec
 
     def run():
         target_ = out / f"{model}-{next(numbers)}"
-        return ld.embed(tars, spec, target_, batch_size=256, progress=False).n_kept
+        return ld.embed(tars, target_, spec, batch_size=256, progress=False).n_kept
 
     return run
 

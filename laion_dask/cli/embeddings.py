@@ -8,16 +8,32 @@ from typing import Annotated
 import typer
 
 from laion_dask.cli.app import app
-from laion_dask.cli.options import Heads, Join, Model, On, Source, Vectors, Where, read
+from laion_dask.cli.options import (
+    Field,
+    Heads,
+    Json,
+    Model,
+    OutFolder,
+    OutTable,
+    Vectors,
+    Where,
+    reads_shards,
+    wanted,
+)
+from laion_dask.cli.output import say, say_json, say_written
 from laion_dask.errors import OptionError
 
 
 @app.command(epilog="Example: laion-dask embed images/ out/ --model ViT-B-32:openai")
 def embed(
     source: Annotated[
-        str, typer.Argument(help="Webdataset tars, Parquet with images, or a folder of images.")
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            help="Webdataset tars, Parquet with images, or a folder of images.",
+        ),
     ],
-    out: Annotated[Path, typer.Argument(help="Folder in clip-retrieval's layout.")],
+    out: OutFolder,
     model: Model = "demo",
     head: Heads = None,
     precision: Annotated[
@@ -37,15 +53,18 @@ def embed(
 
     heads = [by_name(name, model) for name in head or ()]
     options = {"precision": precision, "image": image, "batch_size": batch_size}
-    typer.echo(run(source, model, out, heads=heads, **options))
+    say(run(source if len(source) > 1 else source[0], out, model, heads=heads, **options))
 
 
 @app.command(epilog="Example: laion-dask index img_emb/ my-index/ --model ViT-L-14")
 def index(
-    embeddings: Annotated[str, typer.Argument(help="Embeddings: .npy, .npz or Parquet.")],
-    out: Annotated[Path, typer.Argument(help="A new folder, or the same command's before.")],
+    embeddings: Annotated[
+        list[str],
+        typer.Argument(metavar="EMBEDDINGS", help="Embeddings: .npy, .npz or Parquet."),
+    ],
+    out: OutFolder,
     model: Model,
-    field: Annotated[str | None, typer.Option(help="Member or column of the vectors.")] = None,
+    field: Field = None,
     nlist: Annotated[int | None, typer.Option(min=1, help="Centroids.")] = None,
     pq_m: Annotated[int | None, typer.Option(min=1, help="Bytes of codes a row.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="Rows to train on.")] = None,
@@ -64,38 +83,47 @@ def index(
     epilog="Example: laion-dask search meta/ --embeddings img_emb/ --model ViT-L-14:openai "
     "--text 'a red bird' -k 20"
 )
+@reads_shards
 def search(
-    source: Source,
+    read,
     embeddings: Vectors,
     model: Model,
     text: Annotated[list[str] | None, typer.Option(help="What to look for.")] = None,
     image: Annotated[list[Path] | None, typer.Option(help="A picture to look for.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Results for each.")] = 20,
-    field: Annotated[str | None, typer.Option(help="Member or column of the vectors.")] = None,
-    join: Join = None,
-    on: On = None,
+    field: Field = None,
     where: Where = None,
     index: Annotated[
         Path | None, typer.Option(help="Folder of an index of these embeddings: approximate.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="A .parquet or .csv file to write.")] = None,
+    to: Annotated[str, typer.Option(help="Column of similarities.")] = "query_similarity",
+    json: Json = False,
+    out: OutTable = None,
 ) -> None:
     """The rows nearest to texts and pictures, by their embeddings."""
     import laion_dask as ld
-    from laion_dask.explore.hits import show_hits, write_hits
+    from laion_dask.explore.hits import show_hits, write_table
 
-    frame = read(source, None, join, on)
+    frame = read()
     vectors = ld.open_embeddings(embeddings, model=model, like=frame, field=field)
-    queries = [*(text or ()), *(image or ())]
-    if not queries:
-        raise OptionError("Nothing to look for. Give --text or --image.")
+    queries = wanted(
+        [*(text or ()), *(image or ())], "Nothing to look for. Give --text or --image."
+    )
+    if json and out is not None:
+        raise OptionError("--json prints, and --out writes. Give one of them.")
     opened = None if index is None else ld.open_index(index, vectors)
-    found = frame.laion.search(vectors, queries, k, where=where, index=opened)
-    typer.echo(show_hits(found, queries) if out is None else write_hits(found, out))
-    if opened is None:
-        typer.echo(ld.Rows(**found.attrs["rows"]))
+    found = frame.laion.search(vectors, queries, k, where=where, index=opened, to=to)
+    account = ld.Rows(**found.attrs["rows"]) if opened is None else None
+    if json:
+        say_json({"queries": queries, "results": found, "rows": account and vars(account)})
+        return
+    if out is None:
+        say(show_hits(found, queries))
     else:
-        short = found.attrs["short"]
-        typer.echo(
-            f"by the index {index}; {short:,} of {len(queries):,} with fewer than {k:,} results"
-        )
+        say_written(write_table(found, out))
+    on_stderr = out == "-"
+    if account is not None:
+        say(account, err=on_stderr)
+        return
+    short, n = found.attrs["short"], len(queries)
+    say(f"by the index {index}; {short:,} of {n:,} with fewer than {k:,} results", err=on_stderr)

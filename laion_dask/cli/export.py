@@ -1,4 +1,4 @@
-"""Commands that write rows: score, export."""
+"""Commands that write rows: score, export; and that check them: verify."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import typer
 from laion_dask.cli.app import app
 from laion_dask.cli.options import (
     By,
+    Field,
     Format,
     Heads,
-    Join,
     Model,
-    On,
+    OutAddress,
     Report,
-    Source,
     Vectors,
     Where,
-    read,
+    groupings,
+    reads_shards,
 )
+from laion_dask.cli.output import say
 from laion_dask.errors import OptionError
 
 
@@ -28,16 +29,15 @@ from laion_dask.errors import OptionError
     epilog="Example: laion-dask score meta/ scored/ --embeddings img_emb/ --model ViT-L-14 "
     "--head aesthetic --text 'a red bird'"
 )
+@reads_shards
 def score(
-    source: Source,
-    out: Annotated[str, typer.Argument(help="Folder or address for the scored rows.")],
+    read,
+    out: OutAddress,
     embeddings: Vectors,
     model: Model,
     head: Heads = None,
     text: Annotated[str | None, typer.Option(help="Similarity to this text.")] = None,
-    field: Annotated[str | None, typer.Option(help="Member or column of the vectors.")] = None,
-    join: Join = None,
-    on: On = None,
+    field: Field = None,
     where: Where = None,
     format: Format = "parquet",
     report: Report = None,
@@ -50,7 +50,7 @@ def score(
     """
     import laion_dask as ld
 
-    frame = read(source, None, join, on)
+    frame = read()
     vectors = ld.open_embeddings(embeddings, model=model, like=frame, field=field)
     heads = [ld.heads.by_name(name, vectors.model) for name in head or ()]
     if not heads and not text:
@@ -66,18 +66,17 @@ def score(
 @app.command(
     epilog="Example: laion-dask export shards/ carved/ --where 'similarity > 0.3 and width >= 256'"
 )
+@reads_shards
 def export(
-    source: Source,
-    out: Annotated[str, typer.Argument(help="A new folder, or an earlier export; it is replaced.")],
-    join: Join = None,
-    on: On = None,
+    read,
+    out: OutAddress,
     where: Where = None,
     format: Format = "parquet",
     report: Report = None,
     by: By = None,
 ) -> None:
     """Write the rows that WHERE keeps, with a recipe that accounts for every row."""
-    write_subset(read(source, where, join, on), out, format, report, by)
+    write_subset(read(where=where), out, format, report, by)
 
 
 def write_subset(frame, out: str, format: str, report: Path | None, by: list[str] | None) -> None:
@@ -87,13 +86,14 @@ def write_subset(frame, out: str, format: str, report: Path | None, by: list[str
     from laion_dask.verbs.export import export
 
     if by and report is None:
-        raise OptionError("--by is of the report. Give --report page.html too.")
-    if by:
-        check_axes(frame, by)
+        raise OptionError("--by applies to --report; add --report page.html.")
+    axes = groupings(frame, by) or None
+    if axes:
+        check_axes(frame, axes)
     done = export(frame, out, format)
-    typer.echo(done)
+    say(done)
     if report is not None:
-        typer.echo(f"the report, with whom it left out, in {write_report(done, report, by=by)}")
+        say(f"the report, with whom it left out, in {write_report(done, report, by=axes)}")
 
 
 @app.command(epilog="Example: laion-dask verify subset/")
@@ -103,4 +103,4 @@ def verify(
     """Check that every part of an export has the size, rows and digest that its recipe lists."""
     from laion_dask.verbs.verify import verify as check
 
-    typer.echo(check(folder))
+    say(check(folder))

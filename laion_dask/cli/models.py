@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from laion_dask.cli.app import app
+from laion_dask.cli.options import Json
+from laion_dask.cli.output import say, say_json
 
 
 @app.command(epilog="Example: laion-dask models --download sa_0_4_vit_l_14_linear.pth")
@@ -15,6 +17,7 @@ def models(
     download: Annotated[
         list[str] | None, typer.Option(help="Fetch this file from its publisher; 'all' for all.")
     ] = None,
+    json: Json = False,
 ) -> None:
     """The weight files that heads use: publisher, licence, size, and which are here."""
     from laion_dask.explore.weight_list import describe_weights
@@ -22,9 +25,11 @@ def models(
 
     offered = [name for name, file in weights.REGISTRY.items() if file.can_be_fetched]
     for name in offered if "all" in (download or ()) else download or ():
-        typer.echo(weights.download(name))
-    if not download:
-        typer.echo(describe_weights())
+        say(weights.download(name))
+    if json:
+        say_json({"files": weights.table(), "folders": weights.folders()})
+    elif not download:
+        say(describe_weights())
 
 
 @app.command(epilog="Example: laion-dask demo demo-corpus/")
@@ -39,4 +44,4 @@ def demo(
     """The main job on a small corpus of our own: generate, embed, score, carve, report."""
     from laion_dask.demo.job import run
 
-    typer.echo(run(out, n_images=images))
+    say(run(out, n_images=images))

@@ -90,8 +90,8 @@ def demo_corpus(
     # In float32, so that the demo's numbers are the same on every processor.
     found = embed(
         out / "images",
-        ClipModel("demo"),
         out / "embedded",
+        ClipModel("demo"),
         precision="float32",
         clip_score=None,
     )

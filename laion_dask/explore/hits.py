@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pandas as pd
 from laion_dask.atomic_file import committed
 from laion_dask.backend import to_pandas
 from laion_dask.errors import one_of
-from laion_dask.stats.table import printable
+from laion_dask.printable import printable, spreadsheet_text
 
 #: Characters of a caption or an address that a line has room for.
 _WIDTH = 60
@@ -41,14 +42,18 @@ def show_hits(found: pd.DataFrame, queries: Sequence) -> str:
     return "\n".join(lines)
 
 
-def write_hits(found: pd.DataFrame, out: str | os.PathLike) -> str:
-    """Write what was found to one file, put in place when it is complete; says what it wrote.
+def write_table(found: pd.DataFrame, out: str | os.PathLike) -> str:
+    """Write a table to one file, put in place when it is complete; says what it wrote. Eager.
+
+    In CSV, text that a spreadsheet would run as a formula gets an apostrophe before it, and control
+    characters are left out (OWASP, "CSV Injection"); numbers are as they are. Parquet holds text
+    as it is.
 
     Parameters
     ----------
     found : DataFrame
     out : path
-        Ends in ``.parquet`` or ``.csv``.
+        Ends in ``.parquet`` or ``.csv``; or ``"-"``, which prints CSV, and then nothing is said.
 
     Raises
     ------
@@ -57,16 +62,31 @@ def write_hits(found: pd.DataFrame, out: str | os.PathLike) -> str:
     ExportError
         When the file cannot be written.
     """
-    out = Path(out)
+    found, out = pd.DataFrame(to_pandas(found)), Path(out)
+    if str(out) == "-":
+        sys.stdout.write(_as_csv(found))
+        return ""
     if out.suffix not in (".parquet", ".csv"):
         raise one_of("the ending of --out", out.suffix, (".parquet", ".csv"))
-    found = to_pandas(found)
     with committed(out) as file:
         if out.suffix == ".csv":
-            found.to_csv(file, index=False)
+            file.write(_as_csv(found).encode(errors="backslashreplace"))
         else:
             found.to_parquet(file, index=False)
     return f"{len(found):,} rows in {out}"
+
+
+def _as_csv(found: pd.DataFrame) -> str:
+    shown = found.rename(columns=lambda name: spreadsheet_text(str(name)))
+    for at, dtype in enumerate(found.dtypes):
+        if not pd.api.types.is_numeric_dtype(dtype):
+            cells = found.iloc[:, at].map(_cell_text, na_action="ignore").astype(object)
+            shown.isetitem(at, cells)
+    return shown.to_csv(index=False)
+
+
+def _cell_text(value):
+    return value if isinstance(value, (bool, int, float)) else spreadsheet_text(str(value))
 
 
 def _cut(value) -> str:

@@ -9,7 +9,7 @@ from laion_dask.schema import CANONICAL, recognise
 from laion_dask.verbs.export import counted, megabytes
 
 
-def describe(frame: dd.DataFrame) -> str:
+def facts(frame: dd.DataFrame) -> dict:
     """Dialect, shards, rows, bytes and columns of a frame, from the footers. Eager, reads no data.
 
     Raises
@@ -25,17 +25,40 @@ def describe(frame: dd.DataFrame) -> str:
         for key, new, _ in shard.partition:
             stored.setdefault(new, (f"{key}=…, names of folders", "folder"))
     dialect = recognise(old for old, _ in stored.values())
-    rows, size = sum(s.n_rows for s in shards), sum(s.size for s in shards)
+    return {
+        "dialect": dialect.name,
+        "about": dialect.about,
+        "shards": len(shards),
+        "rows": sum(s.n_rows for s in shards),
+        "bytes": sum(s.size for s in shards),
+        "partitions": frame.npartitions,
+        "first": shards[0].path,
+        "columns": [
+            {
+                "name": name,
+                "type": type_,
+                "stored_as": old,
+                "about": CANONICAL[name].about if name in CANONICAL else None,
+            }
+            for name, (old, type_) in stored.items()
+        ],
+    }
+
+
+def describe(frame: dd.DataFrame) -> str:
+    """The `facts` of a frame, to read. Eager, reads no data."""
+    found = facts(frame)
     lines = [
-        f"{dialect.name}: {dialect.about}",
-        f"{counted(len(shards), 'shard')}, {counted(rows, 'row')}, {megabytes(size)}, "
-        f"{counted(frame.npartitions, 'partition')}; first {shards[0].path}",
+        f"{found['dialect']}: {found['about']}",
+        f"{counted(found['shards'], 'shard')}, {counted(found['rows'], 'row')}, "
+        f"{megabytes(found['bytes'])}, {counted(found['partitions'], 'partition')}; "
+        f"first {found['first']}",
         "",
     ]
-    width = max(len(name) for name in stored)
-    for name, (old, type_) in stored.items():
-        known = CANONICAL.get(name)
-        about = f"  {known.about}" if known else ""
-        renamed = f" (stored as {old})" if old != name else ""
-        lines.append(f"  {name:<{width}}  {type_:<12}{about}{renamed}")
+    width = max(len(column["name"]) for column in found["columns"])
+    for column in found["columns"]:
+        about = f"  {column['about']}" if column["about"] else ""
+        old = column["stored_as"]
+        renamed = f" (stored as {old})" if old != column["name"] else ""
+        lines.append(f"  {column['name']:<{width}}  {column['type']:<12}{about}{renamed}")
     return "\n".join(lines)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from laion_dask.atomic_file import committed
 from laion_dask.errors import ExportError
-from laion_dask.stats.table import printable
+from laion_dask.printable import printable
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;max-width:1200px;margin:32px auto;

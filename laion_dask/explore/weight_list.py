@@ -30,7 +30,7 @@ def describe_weights() -> str:
             f"Looked for in {places}. Nothing is fetched unasked:",
             "`laion-dask models --download NAME` brings one from its publisher, 'all' all of them.",
             "One whose size is not known is never fetched, as its digest is not published: put it",
-            f"into the folder that {weights.VARIABLE} names, or name it with weights=.",
+            f"into the folder that {weights.VARIABLE} names, or name it with --head NAME=FILE.",
         ]
     )
 

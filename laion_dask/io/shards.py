@@ -13,6 +13,7 @@ from laion_dask.errors import (
     ColumnError,
     OptionError,
     SchemaError,
+    argument,
     did_you_mean,
     must_be,
 )
@@ -140,7 +141,7 @@ def _held(types: dict[str, pa.DataType], backend: str, columns: Sequence[str] | 
         if columns is None or name in columns:
             raise SchemaError(
                 f"Column {name!r} is {types[name]}, which cuDF does not hold. Leave it out with "
-                "columns=[...], or read with backend='pandas'."
+                f"{argument('columns')}, or read with {argument('backend', 'pandas')}."
             )
     return {name: type_ for name, type_ in types.items() if name not in lost}
 

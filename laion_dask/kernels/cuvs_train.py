@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from laion_dask.backend import require_cuvs
-from laion_dask.errors import OptionError
+from laion_dask.errors import OptionError, argument, parameter
 from laion_dask.kernels.ivf_pq import MIN_POINTS, STEPS, assemble
 
 #: Rows of the sample on which the result is checked.
@@ -37,7 +37,8 @@ def train(sample: np.ndarray, nlist: int, m: int, device: str) -> object:
     if len(sample) < least:
         raise OptionError(
             f"The sample has {len(sample):,} rows; {nlist:,} lists and codes of eight bits need "
-            f"{least:,}. Lower nlist, raise sample, or build with device='cpu'."
+            f"{least:,}. Lower {parameter('nlist')}, raise {parameter('sample')}, or build with "
+            f"{argument('device', 'cpu')}."
         )
     params = cuvs.IndexParams(
         n_lists=nlist,
@@ -67,5 +68,5 @@ def _check(fine: bool, what: str) -> None:
     if not fine:
         raise OptionError(
             f"cuVS has trained {what}, which this version of laion_dask does not know. Build with "
-            "device='cpu', and report it."
+            f"{argument('device', 'cpu')}, and report it."
         )

@@ -88,8 +88,10 @@ def hosts(urls: pa.ChunkedArray) -> Hosts:
     or ``data:``, in an address that a browser refuses, or in a name too long to be one.
     """
     written, codes = authorities(urls)
-    unsettled = pc.match_substring_regex(written, _UNSETTLED).to_numpy(zero_copy_only=False)
-    codes[np.append(unsettled, [False, False])[codes]] = OTHER  # the last two: of OTHER, of NULL
+    unsettled = pc.match_substring_regex(written, _UNSETTLED)
+    written = pc.if_else(unsettled, pa.scalar(None, written.type), written)  # no label of no row
+    unsettled = np.append(unsettled.to_numpy(zero_copy_only=False), [False, False])
+    codes[unsettled[codes]] = OTHER  # the last two: of OTHER, of NULL
     others = np.flatnonzero(codes == OTHER)
     codes[others] = NULL
     whole = pa.array([], written.type)
@@ -110,6 +112,7 @@ def hosts(urls: pa.ChunkedArray) -> Hosts:
         pc.less_equal(pc.binary_length(names), LONGEST_HOST),
     )
     plain = pc.and_(plain, pc.invert(pc.match_substring_regex(written, _PUNYCODE)))
+    plain = pc.fill_null(plain, False)
     names = _mended(names, pc.invert(plain), written, _host_of_authority)
     if len(whole):
         found = pa.array([host_of(url) for url in whole.to_pylist()], names.type)

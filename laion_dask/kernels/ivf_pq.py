@@ -14,7 +14,7 @@ from os import PathLike
 
 import numpy as np
 
-from laion_dask.errors import MissingExtraError
+from laion_dask.errors import MissingExtraError, argument
 from laion_dask.kernels.lanes import in_order
 from laion_dask.kernels.nearest import best
 
@@ -48,7 +48,7 @@ def require_faiss():
     except ImportError as error:
         raise MissingExtraError(
             "An approximate index needs faiss, which is not installed. Install the extra "
-            "'laion_dask[index]', or search without index=, which is exact."
+            f"'laion_dask[index]', or search without {argument('index')}, which is exact."
         ) from error
     return faiss
 

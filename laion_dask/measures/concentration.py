@@ -100,8 +100,8 @@ def concentration(
     sketch besides Wilson's, and only labels with a larger share than the sketch can tell from
     noise are told; the first k are told as far as they are known, ``hi`` allowing for the others;
     Herfindahl's index and the effective number have bounds; Gini, entropy and Theil, which rest on
-    the labels that are forgotten, are left out. The answer does not depend on how
-    rows are partitioned. Memory is some 50 MB a state.
+    the labels that are forgotten, are left out. The answer does not depend on how rows are
+    partitioned. Memory is some 50 MB a state.
 
     Intervals are of rows as independent draws; those of one shard or site are not, and the first k
     were chosen for being frequent, so the share of a few rows' first k is too high.

@@ -53,10 +53,15 @@ def jensen_shannon(a: Numbers | Mapping | pd.Series, b: Numbers | Mapping | pd.S
         a, b = ([one.get(label, 0) for label in labels] for one in (a, b))
     elif any(named):
         raise OptionError("One of a and b has labels. Expected two mappings, or two arrays.")
-    (a,), (b,) = counts("jensen_shannon", a=a), counts("jensen_shannon", b=b)
-    if a.ndim != 1 or a.shape != b.shape:
+    if np.shape(a) != np.shape(b):
         raise OptionError(
-            f"jensen_shannon was given arrays of shape {a.shape} and {b.shape}; expected (labels,)."
+            f"jensen_shannon was given arrays of shape {np.shape(a)} and {np.shape(b)}. Expected "
+            "the counts of the same labels, (labels,)."
+        )
+    a, b = counts("jensen_shannon", a=a, b=b)
+    if a.ndim != 1:
+        raise OptionError(
+            f"jensen_shannon was given arrays of shape {a.shape}; expected (labels,)."
         )
     if not (a.any() and b.any()):
         return float("nan")

@@ -7,8 +7,8 @@ import textwrap
 import numpy as np
 import pandas as pd
 
+from laion_dask.printable import printable
 from laion_dask.stats.panels import Panel
-from laion_dask.stats.table import printable
 
 #: Characters of a label, or of a line of it.
 _LABEL = 36

@@ -5,12 +5,12 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable
-from unicodedata import category
 
 import numpy as np
 import pandas as pd
 
-from laion_dask.errors import OptionError, did_you_mean
+from laion_dask.errors import ColumnError, OptionError, did_you_mean
+from laion_dask.printable import printable
 
 #: The columns that tables share, in order; a statistic may have more, which follow.
 COLUMNS = (
@@ -32,6 +32,8 @@ CAVEATS = {
         "others. It describes a collection; no decision about a person can rest on it."
     ),
 }
+#: Groups that are no group of an axis: all rows, and those in none.
+_WHOLES = ("(all)", "(none)")
 _MARKED = ("statistic", "term", "axis", "group", "method")
 
 
@@ -87,6 +89,55 @@ class Table(pd.DataFrame):
         known = {*ALWAYS, *self.attrs.get("statistics", {}).get(statistic, ())}
         mine = [name for name in rows if name in known or rows[name].notna().any()]
         return rows[mine].reset_index(drop=True)
+
+    def top(self, k: int, by: str = "n") -> Table:
+        """The k groups of each axis with the largest value in a column. Eager.
+
+        All rows together, and those in no group, stay; a caveat says how many groups do not, and
+        how many rows these have. Adjusted p values stay those of all groups that were compared.
+
+        Raises
+        ------
+        OptionError, ColumnError
+            When k is no whole number from 1, or there is no such column of numbers.
+        """
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise OptionError(f"top is {k!r}. Expected a whole number of groups, such as 20.")
+        values = self._numbers_of(by)
+        groups = self["axis"].notna() & ~self["group"].isin(_WHOLES)
+        within = [name for name in ("statistic", "axis", "term", "threshold") if name in self]
+        ranked = values[groups].to_frame("value").assign(**{n: self[n] for n in within})
+        ranks = ranked.groupby(within, dropna=False)["value"] if within else ranked["value"]
+        ranks = ranks.rank(method="first", ascending=False)
+        out = ranks.index[~(ranks <= k)]
+        kept = self.drop(index=out).reset_index(drop=True)
+        kept.attrs = dict(self.attrs)
+        if len(out):
+            rows = f", with {int(self.loc[out, 'n'].sum()):,} rows" if "n" in self else ""
+            said = f"The {k:,} groups of largest {by} of each axis; {len(out):,} others{rows}."
+            kept.attrs["caveats"] = (*self.attrs.get("caveats", ()), said)
+        return kept
+
+    def sort(self, by: str, ascending: bool = False) -> Table:
+        """The table ordered by a column of numbers, the largest first by default. Eager.
+
+        Raises
+        ------
+        ColumnError
+            When there is no such column of numbers.
+        """
+        order = self._numbers_of(by).sort_values(ascending=ascending, kind="stable").index
+        found = self.loc[order].reset_index(drop=True)
+        found.attrs = dict(self.attrs)
+        return found
+
+    def _numbers_of(self, column: str) -> pd.Series:
+        numeric = [name for name in self if pd.api.types.is_numeric_dtype(self[name])]
+        if column not in numeric:
+            raise ColumnError(
+                f"There is no column of numbers {column!r}.{did_you_mean(column, numeric)}"
+            )
+        return self[column].astype("float64")
 
     def plot(self, **options):
         """Rates or values with their intervals, as HoloViews. Eager.
@@ -211,15 +262,6 @@ def _cell(text: str) -> str:
 def in_scroll(table: str) -> str:
     """A table of HTML that scrolls by itself where it is wider than the page."""
     return f"<div style='overflow-x:auto;max-width:100%'>{table}</div>"
-
-
-def printable(text: str) -> str:
-    """Text from the web that steers neither a terminal nor a page: what would is written out."""
-    return "".join(f"\\u{ord(c):04x}" if category(c) in _STEERS else c for c in text)
-
-
-#: Controls, formats (those of direction among them), surrogates, ends of lines and paragraphs.
-_STEERS = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 
 
 _MARKUP = str.maketrans(

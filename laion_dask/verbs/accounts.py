@@ -148,8 +148,9 @@ class Pending:
         if found["strays"]:
             raise ProvenanceError(
                 f"{found['strays']:,} rows of the frame have no shard or row, so they are rows of "
-                "no data set (an outer or right merge adds such rows). Use how='left' or 'inner', "
-                "or drop them with dropna(subset=['shard', 'row'])."
+                "no data set (an outer or right merge adds such rows, frame.where and frame.mask "
+                "blank them). Use how='left' or 'inner', frame.laion.where(...) to leave rows "
+                "out, or drop them with dropna(subset=['shard', 'row'])."
             )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from dask.system import CPU_COUNT
 
 from laion_dask.backend import gpu_count
-from laion_dask.errors import OptionError, ShardError, must_be
+from laion_dask.errors import OptionError, ShardError, must_be, parameter
 from laion_dask.io.embed_columns import metadata_table, plan_columns, rejects_table
 from laion_dask.io.embed_folder import MANIFEST, EmbedFolder
 from laion_dask.io.image_shards import Shard, Survey
@@ -105,8 +105,8 @@ class _Work:
 
 def embed(
     source: str | os.PathLike | Iterable,
-    model: ClipModel | str,
     out: str | os.PathLike,
+    model: ClipModel | str,
     *,
     batch_size: int = 64,
     precision: str | None = None,
@@ -133,10 +133,10 @@ def embed(
         other column without bytes becomes one, and the key is that of ``key`` or ``__key__``, else
         the row's number. Text that is neither UTF-8 nor UTF-16 is treated as
         ``set_options(invalid_text=…)`` says.
-    model : ClipModel or str
-        Its weights must be on every worker.
     out : path
         A folder that every worker sees, new or empty, or that of the same call before.
+    model : ClipModel or str
+        Its weights must be on every worker.
     batch_size : int
         Images that go through the model at a time.
     precision : str, optional
@@ -169,13 +169,16 @@ def embed(
     Examples
     --------
     >>> import laion_dask as ld
-    >>> result = ld.embed("tars/", ld.ClipModel("demo"), "embedded/")  # doctest: +SKIP
+    >>> result = ld.embed("tars/", "embedded/", "demo")  # doctest: +SKIP
     >>> frame = ld.read_shards(result.metadata)  # doctest: +SKIP
     """
+    must_be("out", out, (str, os.PathLike), "a folder: embed(source, out, model)")
     model = as_clip(model)
     heads = tuple(check_heads(_listed(heads), model, ("embeddings", "images")))
     if not isinstance(batch_size, int) or batch_size < 1:
-        raise OptionError(f"batch_size is {batch_size!r}. Expected a whole number from 1 on.")
+        raise OptionError(
+            f"{parameter('batch_size')} is {batch_size!r}. Expected a whole number from 1 on."
+        )
     if precision is not None:
         check_precision(precision)
     if clip_score is not None:

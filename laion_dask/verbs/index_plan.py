@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from laion_dask.backend import require_cuvs
-from laion_dask.errors import EmbeddingsError, OptionError, must_be
+from laion_dask.errors import EmbeddingsError, OptionError, must_be, parameter
 from laion_dask.io.embeddings import Embeddings
 from laion_dask.kernels import ivf_pq
 from laion_dask.kernels.index_recall import K
@@ -28,14 +28,19 @@ def check_options(asked: dict, embeddings: Embeddings) -> None:
             continue
         must_be(name, value, (int, np.integer), f"a whole number from {least} on")
         if value < least or value >= 2**31 - 1:
-            raise OptionError(f"{name} is {value}. Expected a whole number from {least} on.")
+            raise OptionError(
+                f"{parameter(name)} is {value}. Expected a whole number from {least} on."
+            )
     if asked["device"] not in ("cpu", "cuda"):
-        raise OptionError(f"device is {asked['device']!r}. Expected 'cpu' or 'cuda'.")
+        raise OptionError(
+            f"{parameter('device')} is {asked['device']!r}. Expected 'cpu' or 'cuda'."
+        )
     if asked["device"] == "cuda":
         require_cuvs()
     if asked["pq_m"] and embeddings.dim % asked["pq_m"]:
         raise OptionError(
-            f"pq_m is {asked['pq_m']}. Expected a divisor of {embeddings.dim}, the dimensions, "
+            f"{parameter('pq_m')} is {asked['pq_m']}. Expected a divisor of {embeddings.dim}, "
+            "the dimensions, "
             f"such as {ivf_pq.default_m(embeddings.dim)}."
         )
     if not len(embeddings):
@@ -50,8 +55,10 @@ def choose(asked: dict, embeddings: Embeddings) -> dict:
     nlist = asked["nlist"] or ivf_pq.default_nlist(n, most)
     if nlist > max(1, most // ivf_pq.MIN_POINTS):
         raise OptionError(
-            f"nlist is {nlist:,}, which takes a sample of {nlist * ivf_pq.MIN_POINTS:,} rows; "
-            f"there are {most:,}. Lower nlist, or raise sample if there are more rows."
+            f"{parameter('nlist')} is {nlist:,}, which takes a sample of "
+            f"{nlist * ivf_pq.MIN_POINTS:,} rows; "
+            f"there are {most:,}. Lower {parameter('nlist')}, or raise {parameter('sample')} if "
+            "there are more rows."
         )
     chosen = {**asked, "nlist": nlist, "pq_m": asked["pq_m"] or ivf_pq.default_m(dim)}
     points = ivf_pq.MAX_POINTS if asked["sample"] else ivf_pq.POINTS

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from laion_dask import partition
-from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
+from laion_dask.errors import ColumnError, OptionError, argument, did_you_mean, must_be
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels.choose import choose
 from laion_dask.kernels.pairs import Chosen, Found, Pairs
@@ -180,7 +180,7 @@ def _checked(frame, embeddings, k, columns, to, rerank) -> list[str]:
     if taken is not None or len(set(made)) < len(made):
         raise OptionError(
             f"{taken or to!r} is a column of the frame and of the result. Name the similarities "
-            "otherwise with to=, or leave the column out with columns=."
+            f"otherwise with {argument('to')}, or leave the column out with {argument('columns')}."
         )
     return [name for name in dict.fromkeys(names) if name not in PROVENANCE]
 

@@ -9,7 +9,7 @@ import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.errors import OptionError, must_be
+from laion_dask.errors import OptionError, must_be, parameter
 from laion_dask.kinds import measured_kind_of
 from laion_dask.measures.base import Part, Reporting, Statistic
 from laion_dask.stats.table import Table, suppressed, table
@@ -64,7 +64,9 @@ def reporting(level: float, min_n: int) -> Reporting:
     if not isinstance(level, (int, float)) or not 0 < level < 1:
         raise OptionError(f"level is {level!r}. Expected a share between 0 and 1, such as 0.95.")
     if isinstance(min_n, bool) or not isinstance(min_n, int) or min_n < 0:
-        raise OptionError(f"min_n is {min_n!r}. Expected a whole number of rows, such as 30.")
+        raise OptionError(
+            f"{parameter('min_n')} is {min_n!r}. Expected a whole number of rows, such as 30."
+        )
     return Reporting(level, min_n)
 
 
@@ -89,8 +91,9 @@ def bind(frame: dd.DataFrame, measures: Sequence[Statistic]) -> tuple[Statistic,
 
 def collect(frame: dd.DataFrame, bound: tuple[Statistic, ...]) -> tuple[tuple, Rows | None]:
     """The state of each statistic over all of the frame, and the account of its rows. Eager."""
-    reads = list(dict.fromkeys(name for measure in bound for name in measure.reads))
-    narrow = frame[reads or list(frame.columns[-1:])]
+    reads = {name for measure in bound for name in measure.reads}
+    # In the frame's order: Dask loses a choice of other order after `categorize`.
+    narrow = frame[[n for n in frame.columns if n in reads] or list(frame.columns[-1:])]
     combine = partial(_combined, bound=bound)
     result, rows = survey(
         narrow, _states, bound, meta={"states": object}, combine=combine, label="statistics"

@@ -11,10 +11,11 @@ import pandas as pd
 import pyarrow as pa
 
 from laion_dask.kernels.summary import DESCRIBED, THRESHOLDS, WHOLE, State, combined, contribution
+from laion_dask.printable import printable
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats import wilson
 from laion_dask.stats.heavy_hitters import HeavyHitters
-from laion_dask.stats.table import in_scroll, printable
+from laion_dask.stats.table import in_scroll
 from laion_dask.verbs.rows import Rows, survey
 
 #: The shares at which LAION published quantiles: 0.05, 0.10, …, 0.95.

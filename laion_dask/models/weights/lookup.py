@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laion_dask.errors import OptionError, WeightsError, must_be
+from laion_dask.errors import OptionError, WeightsError, argument, must_be
 from laion_dask.models.process_cache import ProcessCache
 from laion_dask.models.weights.fetching import fetch
 from laion_dask.models.weights.registry import REGISTRY, PublishedFile, known
@@ -187,8 +187,8 @@ def _only_by_hand(published: PublishedFile) -> WeightsError:
     return WeightsError(
         f"The digest of {published.name} is not known to this release, so a copy of it could not "
         "be told from an altered one: it is never fetched, nor taken from the cache. Fetch it from "
-        f"{published.address}, and put it into the folder that {VARIABLE} names or give weights= "
-        "its path."
+        f"{published.address}, and put it into the folder that {VARIABLE} names, or name its "
+        f"path with {argument('weights')}."
     )
 
 

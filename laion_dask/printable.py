@@ -1,0 +1,31 @@
+"""Text from the web, made safe to show: in a terminal, on a page, in a spreadsheet."""
+
+from __future__ import annotations
+
+from unicodedata import category
+
+#: Controls, formats (those of direction among them), surrogates, ends of lines and paragraphs.
+_STEERS = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+#: What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection").
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+_SPACES = str.maketrans("\t\r\n", "   ")
+
+
+def printable(text: str) -> str:
+    """Text from the web that steers neither a terminal nor a page: what would is written out."""
+    return "".join(f"\\u{ord(c):04x}" if category(c) in _STEERS else c for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same for text of several lines, which stay."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def spreadsheet_text(text: str) -> str:
+    """Text as a cell of a CSV file: without control characters, and no formula.
+
+    What would begin a formula gets an apostrophe before it (OWASP, "CSV Injection"). Tabs and line
+    breaks become spaces.
+    """
+    shown = "".join(c for c in text.translate(_SPACES) if category(c) not in ("Cc", "Cs"))
+    return f"'{shown}" if text.startswith(_FORMULA) or shown.startswith(_FORMULA) else shown
