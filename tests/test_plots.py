@@ -49,31 +49,36 @@ def scored(n=100) -> ld.Distribution:
     return ld.distributions(frame, "punsafe", edges=[0, 0.25, 0.5, 1])["punsafe"]
 
 
-def every_plot() -> dict:
-    thresholds = [
+def rates_at(*thresholds) -> list[dict]:
+    return [
         {"statistic": "rates", "term": "punsafe", "threshold": t, "n": 9, "rate": t}
-        for t in (0.1, 0.2, 0.3)
+        for t in thresholds
     ]
-    points = [
+
+
+def rates_of(*groups) -> list[dict]:
+    return [
         {"statistic": "rates", "term": "t", "axis": "language", "group": g, "n": 9, "rate": 0.5}
-        for g in "ab"
+        for g in groups
     ]
-    return {
-        "histogram": ld.histogram([0.1, 0.2]),
-        "histogram with a threshold": ld.histogram([0.1, 0.2], threshold=0.15),
-        "scores": ld.score_plot(scored(), marks={"LAION": 0.5}),
-        "thresholds": ld.threshold_plot(scored(), marks={"LAION": 0.5}),
-        "points": table(points).plot(),
-        "curves": table(thresholds).plot(),
-        "panels": table([*points, *thresholds]).plot(),
-        "nothing": table([]).plot(),
-        "composed": ld.histogram([0.1, 0.2]) + ld.histogram([0.3]),
-    }
 
 
-@pytest.mark.parametrize("name", every_plot())
-def test_a_plot_as_the_last_line_is_shown_as_by_show(name):
-    plot = every_plot()[name]
+EVERY_PLOT = {
+    "histogram": lambda: ld.histogram([0.1, 0.2]),
+    "histogram with a threshold": lambda: ld.histogram([0.1, 0.2], threshold=0.15),
+    "scores": lambda: ld.score_plot(scored(), marks={"LAION": 0.5}),
+    "thresholds": lambda: ld.threshold_plot(scored(), marks={"LAION": 0.5}),
+    "points": lambda: table(rates_of("a", "b")).plot(),
+    "curves": lambda: table(rates_at(0.1, 0.2, 0.3)).plot(),
+    "panels": lambda: table([*rates_of("a", "b"), *rates_at(0.1, 0.2, 0.3)]).plot(),
+    "nothing": lambda: table([]).plot(),
+    "composed": lambda: ld.histogram([0.1, 0.2]) + ld.histogram([0.3]),
+}
+
+
+@pytest.mark.parametrize("build", EVERY_PLOT.values(), ids=EVERY_PLOT)
+def test_a_plot_as_the_last_line_is_shown_as_by_show(build):
+    plot = build()
     data, _ = InteractiveShell.instance().display_formatter.format(plot)
     shown = data["text/html"]
     assert "<iframe class='ld-plot' srcdoc='" in shown and "Bokeh.embed.embed_item" in shown
