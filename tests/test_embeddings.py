@@ -661,3 +661,20 @@ def test_embeddings_pickle_and_have_a_stable_token(tmp_path):
     np.testing.assert_array_equal(again.read(2, [3]), c.images[2][[3]])
     recipe = emb.recipe()
     assert recipe["rows"] == 65 and recipe["dim"] == 8 and len(recipe["embeddings"]) == 3
+
+
+def test_parts_of_an_export_never_pair_by_their_number(tmp_path):
+    """Part 0 of an export may hold rows of any shard, as many as shard 0 has."""
+    for shard in range(2):
+        columns = {"URL": [f"u{shard}{i}" for i in range(4)], "TEXT": ["t"] * 4}
+        pq.write_table(pa.table(columns), tmp_path / f"metadata_{shard:04d}.parquet")
+        np.save(tmp_path / f"img_emb_{shard:04d}.npy", np.full((4, 512), shard + 1, np.float16))
+    source = ld.read_shards(str(tmp_path / "metadata_*.parquet"))
+    source.partitions[[1, 0]].laion.export(tmp_path / "out")
+    subset = ld.read_shards(tmp_path / "out")
+    with pytest.raises(PairingError, match="score the frame before it is exported"):
+        ld.open_embeddings(tmp_path / "img_emb_*.npy", model="ViT-B-32", like=subset)
+    (tmp_path / "own").mkdir()
+    for part in (tmp_path / "out" / "shards").glob("*.parquet"):
+        np.save(tmp_path / "own" / f"{part.stem}.npy", np.ones((4, 512), np.float16))
+    assert len(ld.open_embeddings(tmp_path / "own", model="ViT-B-32", like=subset)) == 8

@@ -221,3 +221,23 @@ def test_a_zero_row_shard_beside_others(write, tmp_path):
     write("d/1.parquet", {"URL": ["u"], "TEXT": ["t"], "c": [[1]], "similarity": [0.5]})
     read = read_shards(tmp_path / "d", where="similarity > 0").compute(**HERE)
     assert cells(read) == [[1]] and pq.read_metadata(tmp_path / "d/0.parquet").num_rows == 0
+
+
+def test_hashes_beyond_int64(tmp_path):
+    """What DuckDB's hash() writes; beside int64 no one type holds both, which is said at open."""
+    values = [2**64 - 1, 2**63, 5]
+    base = {"URL": ["u", "v", "w"], "TEXT": ["a", "b", "c"]}
+    for name in ("hash", "other"):
+        folder = tmp_path / name
+        folder.mkdir()
+        pq.write_table(
+            pa.table({**base, name: pa.array(values, pa.uint64())}), folder / "0.parquet"
+        )
+        frame = ld.read_shards(folder)
+        assert frame.compute()[name].tolist() == values
+        assert len(frame.laion.where(f"{name} == {2**64 - 1}")) == 1
+        pq.write_table(
+            pa.table({**base, name: pa.array([1, 2, 3], pa.int64())}), folder / "1.parquet"
+        )
+        with pytest.raises(SchemaError, match=name):
+            ld.read_shards(folder)

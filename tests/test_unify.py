@@ -153,9 +153,6 @@ def test_integers_too_large_for_their_column(write):
     ]
     with pytest.raises(SchemaError, match=rf"Row 0 of shard .*1\.parquet has n = {2**53 + 1}"):
         read_shards(mixed).compute(**HERE)
-    large = write("u.parquet", {"text": ["t"], "hash": pa.array([2**63], pa.uint64())})
-    with pytest.raises(SchemaError, match=f"hash = {2**63}"):
-        read_shards(large).compute(**HERE)
 
 
 @both
@@ -189,12 +186,12 @@ def test_reordered_and_missing_columns(write, tmp_path):
 
 
 @both
-def test_float32_and_double_shards_compare_as_double(write, tmp_path):
+def test_a_threshold_means_the_same_in_float32_and_double_shards(write, tmp_path):
     write("d/1.parquet", {"text": ["t"], "similarity": pa.array([0.3], pa.float32())})
     write("d/2.parquet", {"text": ["t"], "similarity": pa.array([0.3], pa.float64())})
     frame = read_shards(tmp_path / "d")
-    assert frame.laion.where("similarity == 0.3").compute(**HERE)["shard"].tolist() == [1]
-    assert frame.laion.where("similarity > 0.3").compute(**HERE)["shard"].tolist() == [0]
+    assert frame.laion.where("similarity == 0.3").compute(**HERE)["shard"].tolist() == [0, 1]
+    assert len(frame.laion.where("similarity > 0.3").compute(**HERE)) == 0
     alone = read_shards(tmp_path / "d" / "1.parquet")
     assert len(alone.laion.where("similarity == 0.3")) == 1
 

@@ -79,7 +79,8 @@ class Client(distributed.Client):
         except Exception as error:
             if not is_import_error(error):
                 raise
-            self.unregister_worker_plugin(NAME)
+            with suppress(KeyError):  # workers that cannot import it have not got it
+                self.unregister_worker_plugin(NAME)
             raise MissingExtraError(
                 f"A worker cannot import what this package needs ({error}). Install the same "
                 "version of laion_dask on all workers."

@@ -47,6 +47,8 @@ from laion_dask.io.recipe import (
 )
 
 _STAGING = ".laion_dask-staging-"
+#: How often a step is tried after which nothing can be undone.
+_ATTEMPTS = 3
 _ASIDE = "replaced"
 _PART = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.\w+")
 #: Staging of another machine's process is cleared when nothing was written to it for so long.
@@ -280,12 +282,26 @@ class Target:
                 sync_folder(self.folder)
             finally:
                 if self._names(self._parts_folder) == sorted(staged):
-                    os.replace(next_recipe, f"{self.folder}/{RECIPE}")
+                    self._name_recipe(next_recipe)
                 else:
                     os.unlink(next_recipe)
             sync_folder(self.folder)
             with suppress(OSError):  # the new state is in place; the next export clears the rest
                 self._remove_flat()
+
+    def _name_recipe(self, next_recipe: str) -> None:
+        """Give the recipe of the parts that are in place its name; tried again where it fails."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                os.replace(next_recipe, f"{self.folder}/{RECIPE}")
+                return
+            except OSError as error:
+                if attempt == _ATTEMPTS - 1:
+                    raise ExportError(
+                        f"{self.path} holds the new rows, whose recipe could not be renamed from "
+                        f"{NEXT_RECIPE} to {RECIPE} ({error}). Rename it, or export there again; "
+                        "until then it is read by that name."
+                    ) from error
 
     def _switch_recipe(self, staged: dict[str, str], content: bytes) -> None:
         """In a store: parts are copied beside the old ones, and the recipe is replaced."""

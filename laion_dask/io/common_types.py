@@ -95,9 +95,11 @@ def merged(types: Sequence[pa.DataType]) -> pa.DataType | None:
     return distinct[0] if len(distinct) == 1 else None
 
 
-def _numbers(types: Sequence[pa.DataType]) -> pa.DataType:
+def _numbers(types: Sequence[pa.DataType]) -> pa.DataType | None:
     if all(map(_t.is_integer, types)):
-        return types[0] if len(types) == 1 else pa.int64()
+        if len(types) == 1 or pa.uint64() not in types:
+            return types[0] if len(types) == 1 else pa.int64()
+        return pa.uint64() if all(map(_t.is_unsigned_integer, types)) else None
     narrow = all(_t.is_floating(t) and t.bit_width < 64 for t in types)
     return pa.float32() if narrow else pa.float64()
 

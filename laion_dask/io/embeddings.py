@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -250,8 +251,8 @@ def _paired(shards: Sequence[Shard], files: Sequence[EmbeddingFile]) -> tuple[Em
         if file is None:
             raise PairingError(
                 f"{shard.path} ({shard.n_rows:,} rows) has no embeddings: no file among the "
-                f"{len(files)} has the key {'/'.join(filter(None, key))!r} (0 rows). Add it, or "
-                "leave the shard out."
+                f"{len(files)} has the key {'/'.join(filter(None, key))!r} (0 rows). "
+                f"{_OF_EXPORT if _is_part(shard.path) else 'Add it, or leave the shard out.'}"
             )
         if file.n_rows != shard.n_rows:
             raise PairingError(
@@ -276,7 +277,11 @@ def _keys(files: list[str], shards: list[str]) -> tuple[list, list]:
     Where no spelling pairs all, keys are as `shard_key` has them, for the error to name.
     """
     spelled = []
-    for file_key, key in ((embedding_key, shard_key), (_stem, _stem)):
+    # A part of an export is numbered by itself: its rows were chosen from other shards, and the
+    # file of embeddings of that number is of one of these.
+    exported = any(map(_is_part, shards))
+    ways = ((_stem, _stem),) if exported else ((embedding_key, shard_key), (_stem, _stem))
+    for file_key, key in ways:
         sides = [file_key(path) for path in files], [key(path) for path in shards]
         numbers = [{name for _, name in side} for side in sides]
         apart = {c for c, _ in sides[0]}.isdisjoint(c for c, _ in sides[1])
@@ -286,6 +291,19 @@ def _keys(files: list[str], shards: list[str]) -> tuple[list, list]:
             return sides
         spelled.append(sides)
     return spelled[0]
+
+
+#: What to do about the parts of an export, which share no numbers with the embeddings of a source.
+_OF_EXPORT = (
+    "It is a part of an export, whose rows come from other shards: score the frame before it is "
+    "exported, or name the embeddings of a part as the part."
+)
+_PART = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.parquet")
+
+
+def _is_part(path: str) -> bool:
+    """Whether a shard is a part of an export, by its name."""
+    return _PART.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def _stem(path: str) -> tuple[str, str]:

@@ -21,6 +21,8 @@ def _canonical_type(name: str, types: Sequence[pa.DataType]) -> pa.DataType | No
     if kind == "int32":
         return pa.int32() if families <= {"integer", "float", "decimal"} else None
     if kind == "int64":
+        if pa.uint64() in types:  # as DuckDB's hash() is, which goes beyond int64
+            return merged(types)
         return pa.int64() if families <= {"integer", "decimal"} else None
     if kind == "float" and families <= {"integer", "float", "decimal"}:
         return merged([*types, pa.float32()]) if families <= {"float"} else pa.float64()
