@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
-from laion_dask.kinds import kind_of_arrow
+from laion_dask.kernels.distribution import passed
 from laion_dask.measures.base import Part, Reporting, Statistic
 from laion_dask.measures.counts import Tally, tallied, tally
 from laion_dask.measures.groups import Grouping
@@ -142,35 +139,4 @@ def curve(
 
 
 def _passed(part: Part, column: str, thresholds: tuple[float, ...], above: bool) -> np.ndarray:
-    """How many thresholds each value is over (or not under), ascending; null or NaN: one more."""
-    if pa.types.is_integer(part.table.schema.field(column).type):
-        return _whole_numbers_passed(part.table[column], thresholds, above)
-    cuts = np.array(thresholds)
-    with np.errstate(over="ignore", under="ignore"):
-        near = cuts.astype(np.float32).astype(np.float64)
-    near = np.where((near == 0) | np.isinf(near), cuts, near)
-    values = pc.cast(part.table[column], pa.float64(), safe=False).to_numpy()
-    kind = kind_of_arrow(part.table.schema.field(column).type)
-    if kind == "float32":
-        cuts = near
-    elif kind == "float64":  # a value that was float32 once is at the cut, as in a `where`
-        at = np.minimum(np.searchsorted(near, values), len(near) - 1)
-        values = np.where(near[at] == values, cuts[at], values)
-    passed = np.searchsorted(cuts, values, side="left" if above else "right")
-    passed[np.isnan(values)] = len(cuts) + 1
-    return passed
-
-
-def _whole_numbers_passed(
-    column: pa.ChunkedArray, thresholds: tuple[float, ...], above: bool
-) -> np.ndarray:
-    """`_passed` of whole numbers, which are over a threshold where they are over its floor."""
-    values = pc.fill_null(column, 0).to_numpy()
-    least, most = (int(end) for end in (np.iinfo(values.dtype).min, np.iinfo(values.dtype).max))
-    lower = sum(cut < least for cut in thresholds)
-    inside = [cut for cut in thresholds if least <= cut <= most]
-    cuts = [math.floor(cut) if above else math.ceil(cut) for cut in inside]
-    cuts = np.array([cut for cut in cuts if cut <= most], values.dtype)
-    passed = lower + np.searchsorted(cuts, values, side="left" if above else "right")
-    passed[column.is_null().to_numpy()] = len(thresholds) + 1
-    return passed
+    return passed(part.table[column], thresholds, "left" if above else "right")
