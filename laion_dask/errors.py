@@ -10,9 +10,9 @@ import difflib
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from laion_dask.printable import printable_lines
+from laion_dask.printable import printable, printable_lines
 
 #: An argument within a message, as `argument` writes it: its name, and its value for either door.
 _ARGUMENT = re.compile("\x02(\\w+)\x1f([^\x1f\x03]*)\x1f([^\x1f\x03]*)\x03")
@@ -154,13 +154,18 @@ def argument(name: str, value: object = None) -> str:
     ----------
     name : str
         Of the parameter.
-    value : str, bool, number or list of str, optional
+    value : str, bool, number, list or mapping of str, optional
         What to give for it.
     """
     if value is None:
         return f"\x02{name}\x1f{name}=\x1f\x03"
-    words = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    return f"\x02{name}\x1f{name}={value!r}\x1f{'' if value is True else words}\x03"
+    if isinstance(value, Mapping):
+        words = " ".join(f"{old}={new}" for old, new in value.items())
+    elif isinstance(value, (list, tuple)):
+        words = ",".join(map(str, value))
+    else:
+        words = "" if value is True else str(value)
+    return f"\x02{name}\x1f{name}={value!r}\x1f{printable(words)}\x03"
 
 
 def parameter(what: str) -> str:

@@ -322,13 +322,13 @@ def _alike(twins: Sequence[str], frames: Sequence[str]) -> SchemaError:
     if len(set(twins)) < len(twins):
         return SchemaError(
             f"The column {twins[0]!r} is there more than once, and which is meant cannot be said. "
-            "Rename one of them in the file, or leave it out with columns=[...]."
+            f"Rename one of them in the file, or leave it out with {argument('columns')}."
         )
     what = "differ only in case"
     if len({name.lower() for name in twins}) > 1:
         what = f"would both be read as {frames[0]!r}"
-    other = f"rename={{{twins[0]!r}: 'other'}}"
+    other = argument("rename", {twins[0]: "other"})
     return SchemaError(
         f"Columns {shown} {what}. Give one of them another name with {other}, or name the columns "
-        f"that are meant with columns=[...]."
+        f"that are meant with {argument('columns')}."
     )

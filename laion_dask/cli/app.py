@@ -65,7 +65,7 @@ def main() -> None:
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
-            app()
+            app(prog_name="laion-dask")
         except (OptionError, PredicateError, ColumnError) as error:
             complain(error.worded(option_names().get))
             sys.exit(2)

@@ -38,6 +38,7 @@ def score(
     head: Heads = None,
     text: Annotated[str | None, typer.Option(help="Similarity to this text.")] = None,
     field: Field = None,
+    to: Annotated[str, typer.Option(help="Column of --text.")] = "query_similarity",
     where: Where = None,
     format: Format = "parquet",
     report: Report = None,
@@ -45,7 +46,7 @@ def score(
 ) -> None:
     """Add scores from embeddings, and export the rows that WHERE keeps.
 
-    --text makes the column query_similarity; a head makes the column of its name, demo_safety
+    --text makes the column of --to; a head makes the column of its name, demo_safety
     punsafe_demo. WHERE may use them.
     """
     import laion_dask as ld
@@ -58,7 +59,7 @@ def score(
     if heads:
         frame = frame.laion.score(vectors, *heads)
     if text:
-        frame = frame.laion.similarity(vectors, vectors.model.text(text))
+        frame = frame.laion.similarity(vectors, vectors.model.text(text), to=to)
     frame = frame if where is None else frame.laion.where(where)
     write_subset(frame, out, format, report, by)
 

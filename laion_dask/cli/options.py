@@ -61,6 +61,9 @@ Join = Annotated[
 On = Annotated[
     list[str] | None, typer.Option(help="The key of --join, such as hash or url; repeatable.")
 ]
+Suffix = Annotated[
+    str | None, typer.Option(help="For columns of --join that SOURCE has too, such as _scores.")
+]
 Format = Annotated[str, typer.Option(help="What the parts are: parquet.")]
 Report = Annotated[
     Path | None, typer.Option(help="A page to write: what was kept, and whom WHERE left out.")
@@ -116,6 +119,7 @@ class Reading:
     options: dict
     join: str | None
     on: list[str] | None
+    suffix: str | None
 
     def __call__(self, where: str | None = None):
         from laion_dask.io.shards import read_shards
@@ -123,10 +127,15 @@ class Reading:
         from laion_dask.verbs.where import where as kept
 
         if self.join is None:
-            if self.on:
-                raise OptionError("--on applies to --join; add --join PATH.")
+            if self.on or self.suffix:
+                raise OptionError("--on and --suffix apply to --join; add --join PATH.")
             return read_shards(self.source, where=where, **self.options)
-        frame = join(read_shards(self.source, **self.options), self.join, on=self.on or "hash")
+        frame = join(
+            read_shards(self.source, **self.options),
+            self.join,
+            on=self.on or "hash",
+            suffix=self.suffix,
+        )
         return frame if where is None else kept(frame, where)
 
 
@@ -138,14 +147,15 @@ def reads_shards(command: Callable) -> Callable:
     sources = inspect.Parameter("source", keyword, annotation=Sources)
     joining = [
         inspect.Parameter(name, keyword, annotation=annotation, default=None)
-        for name, annotation in (("join", Join), ("on", On))
+        for name, annotation in (("join", Join), ("on", On), ("suffix", Suffix))
     ]
     parameters = [p.replace(kind=keyword) for p in (sources, *own, *joining, *reading)]
 
     @functools.wraps(command)
     def run(source: list[str], **given):
         options = _reading(**{p.name: given.pop(p.name) for p in reading})
-        return command(Reading(source, options, given.pop("join"), given.pop("on")), **given)
+        joined = (given.pop(name) for name in ("join", "on", "suffix"))
+        return command(Reading(source, options, *joined), **given)
 
     run.__signature__ = inspect.Signature(parameters)
     run.__annotations__ = {p.name: p.annotation for p in parameters}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import is_dataclass
 
 import typer
 
@@ -32,6 +33,8 @@ def plain(value: object):
         counted = value.index.name is None and value.index.nlevels == 1
         value = (value if counted else value.reset_index()).astype(object)
         return [plain(row) for row in value.to_dict("records")]
+    if is_dataclass(value):
+        value = vars(value)
     if isinstance(value, dict):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.lib import format as npy_format
 
-from laion_dask.errors import EmbeddingsError, ShardError, did_you_mean
+from laion_dask.errors import EmbeddingsError, ShardError, argument, did_you_mean
 from laion_dask.io.embedding_files import DAMAGED, EmbeddingFile
 from laion_dask.io.footer import read_footer
 from laion_dask.io.local_file import open_bytes
@@ -129,7 +129,7 @@ def _open_npz(path: str, file, field: str | None) -> EmbeddingFile:
         if found not in members:
             given = f"no field was named{'' if field is None else f' {field!r}'}"
             raise EmbeddingsError(
-                f"{path} holds several arrays and {given}. Name one with field=."
+                f"{path} holds several arrays and {given}. Name one with {argument('field')}."
                 f"{did_you_mean(field or '', members)}"
             )
         info = members[found]
@@ -188,7 +188,8 @@ def _open_safetensors(path: str, file, field: str | None, size: int) -> Embeddin
     if found not in tensors:
         raise EmbeddingsError(
             f"{path} holds {len(tensors)} tensors"
-            f"{'' if field is None else f', and none is called {field!r}'}. Name one with field=."
+            f"{'' if field is None else f', and none is called {field!r}'}. Name one with "
+            f"{argument('field')}."
             f"{did_you_mean(field or '', tensors)}"
         )
     tensor = tensors[found]
@@ -222,7 +223,8 @@ def _open_parquet(path: str, field: str | None) -> EmbeddingFile:
     if found not in lists:
         raise EmbeddingsError(
             f"{path} has {len(lists)} list columns of floating point"
-            f"{'' if field is None else f', and none is called {field!r}'}. Name one with field=."
+            f"{'' if field is None else f', and none is called {field!r}'}. Name one with "
+            f"{argument('field')}."
             f"{did_you_mean(field or '', lists)}"
         )
     type_ = footer.schema.field(found).type

@@ -17,6 +17,7 @@ from laion_dask.errors import (
     OptionError,
     PairingError,
     ProvenanceError,
+    argument,
     must_be,
 )
 from laion_dask.io.embedding_files import EmbeddingFile
@@ -234,7 +235,7 @@ def _check_widths(
     if filled[0].dim != model.dim:
         raise EmbeddingsError(
             f"{filled[0].path} has {filled[0].dim} dimensions, but {model.name} makes {model.dim}. "
-            "Name the model that they came from with model=."
+            f"Name the model that they came from with {argument('model')}."
         )
     return model
 

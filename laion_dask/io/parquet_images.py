@@ -15,7 +15,7 @@ from itertools import accumulate
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from laion_dask.errors import ImageError, OptionError, ShardError, did_you_mean
+from laion_dask.errors import ImageError, OptionError, ShardError, argument, did_you_mean
 from laion_dask.io.footer import ARROW_ERRORS, Footer, read_footer
 from laion_dask.io.image_index import ImageIndex
 from laion_dask.io.image_shards import Survey
@@ -186,7 +186,7 @@ class ParquetShard:
         if len(found) > 1:
             raise OptionError(
                 f"{self.path} has {len(found)} columns of bytes: {', '.join(found)}. Say which "
-                f"holds the images, with image={found[0]!r}."
+                f"holds the images, with {argument('image', found[0])}."
             )
         return found[0]
 

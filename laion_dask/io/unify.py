@@ -8,7 +8,7 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.errors import SchemaError
+from laion_dask.errors import SchemaError, argument
 from laion_dask.io.common_types import family, frame_type, is_uuid, merged
 from laion_dask.schema import CANONICAL
 
@@ -47,12 +47,12 @@ def _disagreement(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> Sch
         return SchemaError(
             f"Column {name!r} of shard {first_path} is stored as {first_type}, but the canonical "
             f"column is {expected}, and that type cannot be taken over exactly. Rewrite the "
-            f"column, or leave it out with columns=[...]."
+            f"column, or leave it out with {argument('columns')}."
         )
     return SchemaError(
         f"Column {name!r} is {first_type} in shard {first_path} but {type_} in shard "
         f"{path}: no one type holds both exactly. Read the shards apart, rewrite one of them, "
-        f"or leave the column out with columns=[...]."
+        f"or leave the column out with {argument('columns')}."
     )
 
 
@@ -113,7 +113,7 @@ def cast_exactly(
         raise SchemaError(
             f"Row {row} of shard {path} has {name} = {value!r}, stored as {column.type}, which "
             f"{type_} cannot hold exactly. Correct the file, or leave the column out with "
-            f"columns=[...]. ({error})"
+            f"{argument('columns')}. ({error})"
         ) from error
 
 

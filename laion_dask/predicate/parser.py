@@ -7,7 +7,7 @@ import math
 import operator
 from collections.abc import Mapping
 
-from laion_dask.errors import ColumnError, PredicateError, did_you_mean
+from laion_dask.errors import ColumnError, PredicateError, argument, did_you_mean
 from laion_dask.predicate import constants
 from laion_dask.predicate.hints import how_to_write, needs_col, without_call
 from laion_dask.predicate.nodes import (
@@ -95,17 +95,22 @@ def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
             raise
         reason = how_to_write(text, kinds) or getattr(error, "msg", str(error))
         raise PredicateError(
-            f"where={_shown(text)} is not an expression ({reason}). Write it as "
+            f"{argument('where', _cut(text))} is not an expression ({reason}). Write it as "
             "\"similarity > 0.28 and language in ('en', 'de')\"."
         ) from None
     except (RecursionError, MemoryError):
         raise PredicateError(
-            f"where={_shown(text)} is nested too deeply. Write chains as 'in (...)' lists."
+            f"{argument('where', _cut(text))} is nested too deeply. Write chains as 'in (...)' "
+            "lists."
         ) from None
 
 
 def _shown(text: str) -> str:
-    return repr(text if len(text) <= 200 else text[:200] + "…")
+    return repr(_cut(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else text[:200] + "…"
 
 
 def _check_depth(tree: ast.AST) -> None:
@@ -127,7 +132,7 @@ class _Parser:
 
     def refuse(self, node: ast.AST, why: str) -> PredicateError:
         part = ast.get_source_segment(self.text, node) or ast.unparse(node)
-        return PredicateError(f"In where={_shown(self.text)}: {_shown(part)} {why}")
+        return PredicateError(f"In {argument('where', _cut(self.text))}: {_shown(part)} {why}")
 
     def count(self, *, tests: int = 0, operations: int = 0) -> None:
         """Keep count of what engines take memory for."""
@@ -135,7 +140,8 @@ class _Parser:
         self.n_operations += operations
         if max(self.n_tests, self.n_operations) > MAX_TESTS:
             raise PredicateError(
-                f"where={_shown(self.text)} has more than {MAX_TESTS:,} tests, or operations "
+                f"{argument('where', _cut(self.text))} has more than {MAX_TESTS:,} tests, or "
+                "operations "
                 "within them. Write a chain of == as one list, url in ('…', '…'), or put a long "
                 "list of values in a table of its own and join it."
             )
@@ -254,7 +260,10 @@ class _Parser:
             raise self.refuse(node, f"is not a column. Columns have plain names.{hint}")
         if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr)):
             raise self.refuse(node, "uses & or |. Write 'and' and 'or' instead.")
-        raise self.refuse(node, "is not part of the language of where=; see laion_dask.predicate.")
+        raise self.refuse(
+            node,
+            f"is not part of the language of {argument('where')}; see laion_dask.predicate."
+        )
 
     def call(self, node: ast.Call) -> Node:
         named = isinstance(node.func, ast.Name) and node.func.id == "col"
@@ -280,7 +289,7 @@ class _Parser:
     def column(self, name: str) -> Name:
         if name not in self.kinds:
             raise ColumnError(
-                f"where={_shown(self.text)} names a column {name!r} that is not there."
+                f"{argument('where', _cut(self.text))} names a column {name!r} that is not there."
                 f"{did_you_mean(name, self.kinds)}"
             )
         self.columns[name] = None

@@ -227,7 +227,7 @@ def _mapping(counts, by) -> dict | None:
     if isinstance(counts, (str, bytes)) or not hasattr(counts, "__len__"):
         raise OptionError(
             f"exclusion was given {counts!r} as counts. Expected numbers of rows by group: a "
-            "mapping, or a sequence beside the groups' names in by=."
+            "mapping, or a sequence beside the groups' names in by."
         )
     return None
 

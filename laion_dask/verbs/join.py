@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from laion_dask import lineage, partition
 from laion_dask.backend import column_like, frame_from_arrow, frame_to_arrow, is_cudf
-from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be, one_of
+from laion_dask.errors import ColumnError, OptionError, argument, did_you_mean, must_be, one_of
 from laion_dask.io.column_sizes import column_sizes
 from laion_dask.io.embeddings import provenance
 from laion_dask.io.pieces import Shard
@@ -173,8 +173,9 @@ def _taken(frame, table, keys, columns, suffix) -> dict[str, str]:
     if taken:
         raise OptionError(
             f"The frame and the scores both have {', '.join(map(repr, taken))}. Say "
-            f"suffix='_scores' to take {names[taken[0]] + '_scores'!r} beside it, choose with "
-            "columns=[...], or drop the frame's first."
+            f"{argument('suffix', '_scores')} to take {names[taken[0]] + '_scores'!r} beside "
+            "it, choose with "
+            f"{argument('columns')}, or drop the frame's first."
         )
     if len(set(names.values())) < len(names):
         raise OptionError(f"With suffix {suffix!r} two columns would have one name. Use another.")

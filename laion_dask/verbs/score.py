@@ -8,7 +8,7 @@ import dask.dataframe as dd
 import numpy as np
 
 from laion_dask import partition
-from laion_dask.errors import EmbeddingsError, OptionError, must_be
+from laion_dask.errors import EmbeddingsError, OptionError, argument, must_be
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels import score as kernels
 from laion_dask.models import check_same_space
@@ -114,7 +114,8 @@ def check_free(frame: dd.DataFrame, names: list[str]) -> None:
     taken = next((name for name in names if name in frame.columns), None)
     if taken is not None:
         raise OptionError(
-            f"The frame has a column {taken!r} already. Name another with to=, or drop it first."
+            f"The frame has a column {taken!r} already. Name another with {argument('to')}, or "
+            "drop it first."
         )
 
 

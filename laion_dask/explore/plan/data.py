@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from laion_dask import lineage
-from laion_dask.errors import OptionError, must_be
+from laion_dask.errors import OptionError, argument, must_be
 from laion_dask.io.column_sizes import ColumnSize, column_sizes
 from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.embeddings import Embeddings
@@ -168,7 +168,7 @@ def embeddings_of(frame: dd.DataFrame, given: Embeddings | None) -> Embeddings |
         if len(found) > 1:
             raise OptionError(
                 f"The frame was computed with {len(found)} sets of embeddings. Say with "
-                "embeddings= which of them the plan is to count."
+                f"{argument('embeddings')} which of them the plan is to count."
             )
         return found[0] if found else None
     must_be("embeddings", given, Embeddings, "what ld.open_embeddings(...) returns")

@@ -185,11 +185,11 @@ class Plan:
         if not need:
             return (
                 "Storage counts as fast enough. How fast that is cannot be said: no step that "
-                "reads has been measured. Say with storage= what it gives."
+                "reads has been measured. Say with storage what it gives."
             )
         return (
             "Storage counts as fast enough: it would have to give "
-            f"{in_bytes(need)}/s for all workers together. Say with storage= what it gives."
+            f"{in_bytes(need)}/s for all workers together. Say with storage what it gives."
         )
 
     def _shown(self) -> tuple[str, pd.DataFrame, list[str]]:

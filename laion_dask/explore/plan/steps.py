@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import dask.dataframe as dd
 
-from laion_dask.errors import OptionError
+from laion_dask.errors import OptionError, argument
 from laion_dask.explore.plan.data import Data, embeddings_of, vectors_of
 from laion_dask.io.embeddings import Embeddings
 from laion_dask.schema import PROVENANCE
@@ -128,7 +128,7 @@ class Job:
             found = embeddings_of(self.frame, None)
         if found is None:
             raise OptionError(
-                f"{name} reads embeddings, and none are known. Give embeddings=, as "
+                f"{name} reads embeddings, and none are known. Give {argument('embeddings')}, as "
                 "ld.open_embeddings(...) returns them; the frame was not scored with any."
             )
         return found

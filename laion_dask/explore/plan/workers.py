@@ -9,7 +9,7 @@ from numbers import Integral
 from dask.utils import parse_bytes
 from distributed.system import MEMORY_LIMIT
 
-from laion_dask.errors import OptionError
+from laion_dask.errors import OptionError, argument
 from laion_dask.explore.plan.given import whole
 from laion_dask.explore.plan.rates import CPU
 from laion_dask.explore.plan.units import in_bytes
@@ -87,7 +87,8 @@ def find_workers(given: int | None, device: str | None, backend: str) -> Workers
     there = list(client.scheduler_info(n_workers=-1)["workers"].values())
     if not there:
         raise OptionError(
-            "The client has no workers yet. Wait for them, or say how many: workers=."
+            "The client has no workers yet. Wait for them, or say how many: "
+            f"{argument('workers')}."
         )
     if device is None and (backend == "cudf" or getattr(client, "gpu", False)):
         device = next((w["gpu"]["name"] for w in there if w.get("gpu")), "of unknown name")

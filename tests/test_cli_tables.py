@@ -1,0 +1,228 @@
+"""The command on tables: several sources, options of reading, JSON, files, standard output."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import laion_dask as ld
+from laion_dask import cli
+from laion_dask.cli.output import plain
+from laion_dask.explore.hits import write_table
+from laion_dask.printable import spreadsheet_text
+
+N = 120
+
+
+def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
+    """The exit code, output and errors of ``laion-dask words``."""
+    monkeypatch.setattr(sys, "argv", ["laion-dask", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    printed = capsys.readouterr()
+    return ended.value.code or 0, printed.out, printed.err
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """Two shards; captions that steer a terminal and a spreadsheet, a column that steers one."""
+    for number in range(2):
+        captions = ["a woman", "a man \x1b[31m", '=HYPERLINK("x")', "@sum"] * (N // 8)
+        columns = {
+            "URL": [f"https://example.org/{number}/{row}.jpg" for row in range(N // 2)],
+            "TEXT": captions,
+            "WIDTH": np.arange(N // 2, dtype=np.int32),
+            "HEIGHT": np.full(N // 2, 7, np.int32),
+            "similarity": np.linspace(0, 1, N // 2),
+            "nsfw_score": np.linspace(0, 1, N // 2),
+            "\x1b[1mbold": ["x"] * (N // 2),
+        }
+        pq.write_table(pa.table(columns), tmp_path / f"part-{number}.parquet")
+    return sorted(tmp_path.glob("*.parquet"))
+
+
+def test_short_help_and_completion(monkeypatch, capsys):
+    assert "Example: laion-dask inspect" in run(monkeypatch, capsys, "inspect", "-h")[1]
+    environment = {"_LAION_DASK_COMPLETE": "complete_bash", "COMP_WORDS": "laion-dask ins"}
+    environment |= {"COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "laion-dask ins"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert run(monkeypatch, capsys)[1].split() == ["inspect"]
+
+
+def test_several_sources_are_one_data_set(monkeypatch, capsys, paths, tmp_path):
+    code, out, _ = run(monkeypatch, capsys, "inspect", *paths, "--json")
+    found = json.loads(out)
+    assert code == 0 and found["rows"] == N and found["shards"] == 2
+    assert found["summary"]["rows"]["kept"] == N
+    code, out, _ = run(monkeypatch, capsys, "export", *paths, tmp_path / "out")
+    assert code == 0 and out.startswith(f"{N} read = {N} kept")
+    code, _, _ = run(
+        monkeypatch, capsys, "report", *paths, tmp_path / "page.html", "--columns", "width"
+    )
+    assert code == 0 and (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_forgotten_page_overwrites_no_shard(monkeypatch, capsys, paths, tmp_path):
+    before = [path.read_bytes() for path in paths]
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(monkeypatch, capsys, "report", *paths, "--columns", "width")
+    assert code == 0 and "report.html" in out and (tmp_path / "report.html").exists()
+    assert [path.read_bytes() for path in paths] == before
+    code, _, err = run(monkeypatch, capsys, "export", *paths)
+    assert code == 1 and paths[-1].name in err
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_a_page_on_the_standard_output(monkeypatch, capsys, paths):
+    code, out, _ = run(
+        monkeypatch, capsys, "report", paths[0], "-", "--title", "Mine", "--columns", "width"
+    )
+    assert code == 0 and out.startswith("<!doctype html>") and "<h1>Mine</h1>" in out
+    code, _, err = run(monkeypatch, capsys, "report", "-")
+    assert code == 2 and "SOURCE" in err
+    code, _, err = run(monkeypatch, capsys, "export", paths[0], "-")
+    assert code == 2 and "folder" in err
+
+
+def test_the_options_of_reading(monkeypatch, capsys, paths):
+    words = ("inspect", paths[0], "--json", "--rename", "nsfw_score=punsafe")
+    words += ("--columns", "punsafe,width", "--columns", "height", "--swap-width-height")
+    code, out, _ = run(monkeypatch, capsys, *words)
+    found = json.loads(out)["summary"]
+    assert {row["column"] for row in found["nulls"]} == {"punsafe", "width", "height"}
+    assert {row["column"]: row["mean"] for row in found["quantiles"]}["width"] == 7
+    code, _, err = run(monkeypatch, capsys, "inspect", paths[0], "--rename", "nsfw_score")
+    assert code == 2 and "OLD=NEW" in err
+    code, _, err = run(monkeypatch, capsys, "inspect", paths[0], "--dialect", "coyo")
+    assert code == 2 and "--dialect is 'coyo'" in err
+    code, _, err = run(monkeypatch, capsys, "inspect", paths[0], "--dialect", "coyo-700m")
+    assert code == 1 and "--dialect auto" in err
+
+
+def test_stats_are_those_of_python(monkeypatch, capsys, paths):
+    words = ("stats", *paths, "--rate", "similarity > 0.5", "--by", "gender", "--json")
+    code, out, _ = run(monkeypatch, capsys, *words, "--min-n", "0")
+    assert code == 0
+    frame = ld.read_shards(paths)
+    table = ld.statistics(frame, ld.rates("similarity > 0.5", by=ld.terms("gender")), min_n=0)
+    assert json.loads(out)["results"] == plain(table)
+    assert json.loads(out)["rows"]["read"] == N
+    code, out, _ = run(monkeypatch, capsys, "stats", *paths, "--by", "gender", "--out", "-")
+    shown = pd.read_csv(io.StringIO(out))
+    assert code == 0 and shown["k"].tolist()[:3] == [N, N // 4, N // 4]
+    code, _, err = run(monkeypatch, capsys, "stats", *paths, "--json", "--out", "-")
+    assert code == 2 and "--json prints" in err
+    code, _, err = run(monkeypatch, capsys, "stats", *paths, "--by", "gendre")
+    assert code == 2 and "gendre" in err
+
+
+def test_stats_without_options_tell_all_that_the_columns_allow(
+    monkeypatch, capsys, paths, tmp_path
+):
+    words = ("stats", *paths, "--out", tmp_path / "stats.parquet", "--min-n", "0")
+    assert run(monkeypatch, capsys, *words)[0] == 0
+    told = set(pd.read_parquet(tmp_path / "stats.parquet")["statistic"])
+    assert {"describe", "concentration", "rates", "cooccurrence"} <= told
+
+
+def test_audit_is_that_of_python(monkeypatch, capsys, paths):
+    words = ("audit", *paths, "--where", "similarity > 0.5", "--by", "gender", "--min-n", "0")
+    code, out, _ = run(monkeypatch, capsys, *words, "--json")
+    expected = ld.audit(ld.read_shards(paths), "similarity > 0.5", ld.terms("gender"), min_n=0)
+    assert code == 0 and json.loads(out)["results"] == plain(expected)
+    assert "(no term)" in run(monkeypatch, capsys, *words)[1]
+    words = ("audit", *paths, "--where", "width > 5", "--columns", "width")
+    code, _, err = run(monkeypatch, capsys, *words)
+    assert code == 2 and "--by" in err
+
+
+def test_plan_reads_footers_alone(monkeypatch, capsys, paths):
+    words = ("plan", *paths, "--step", "where:similarity > 0.3", "--step", "distributions:width")
+    code, out, _ = run(monkeypatch, capsys, *words, "--rows", 10**9, "--cores", 64, "--json")
+    found = json.loads(out)
+    assert code == 0 and found["rows"] == 10**9
+    assert [step["step"].split()[0] for step in found["steps"]] == ["where", "distributions"]
+    assert run(monkeypatch, capsys, *words)[1].startswith(f"{N} rows in 2 partitions")
+    code, _, err = run(monkeypatch, capsys, "plan", *paths)
+    assert code == 2 and "--step" in err
+    code, _, err = run(monkeypatch, capsys, "plan", *paths, "--step", "search:10")
+    assert code == 2 and "embeddings" in err
+
+
+def test_models_as_json(monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "models", "--json")
+    assert code == 0 and {"name", "licence", "state"} <= set(json.loads(out)["files"][0])
+
+
+def test_search_as_json_and_on_the_standard_output(monkeypatch, capsys, demo_folder):
+    embedded = demo_folder / "embedded"
+    words = ["search", embedded / "metadata", "--embeddings", embedded / "img_emb"]
+    words += ["--model", "demo", "-k", 3, "--text", "a red bird", "--to", "score"]
+    code, out, _ = run(monkeypatch, capsys, *words, "--json")
+    found = json.loads(out)
+    assert code == 0 and [hit["rank"] for hit in found["results"]] == [1, 2, 3]
+    assert found["queries"] == ["a red bird"] and found["rows"]["kept"] == found["rows"]["read"]
+    code, out, err = run(monkeypatch, capsys, *words, "--out", "-")
+    shown = pd.read_csv(io.StringIO(out))
+    assert code == 0 and shown["score"].tolist() == pytest.approx(
+        [hit["score"] for hit in found["results"]]
+    )
+    assert " read = " in err
+
+
+def test_nothing_that_is_printed_steers_a_terminal(monkeypatch, capsys, paths, tmp_path):
+    evil = tmp_path / "\x1b]0;title\x07.parquet"
+    paths[0].rename(evil)
+    pq.write_table(pa.table({"\x1b[2J": [1]}), tmp_path / "other.parquet")
+    for words in (
+        ("inspect", evil),
+        ("stats", evil, "--by", "\x1b[1mbold", "--min-n", "0"),
+        ("audit", evil, "--where", "width > 3", "--by", "\x1b[1mbold"),
+        ("inspect", tmp_path / "other.parquet", "--columns", "\x1b[3J"),
+        ("inspect", tmp_path / "\x1b[31mnot there"),
+        ("inspect", evil, "--where", "`\x1b[5m` > 1"),
+        ("export", evil, tmp_path / "\x1b[1mout"),
+        ("inspect", evil, "--\x1b[1mred"),
+        ("\x1b[1mred",),
+    ):
+        _, out, err = run(monkeypatch, capsys, *words)
+        assert not [c for c in out + err if ord(c) < 32 and c != "\n"], words
+        assert "\\u001b" in out + err or "\\x1b" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("a caption", "a caption"),
+        ("=1+1", "'=1+1"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@sum", "'@sum"),
+        ("\t=1", "' =1"),
+        ("\r\n", "'  "),
+        ("\x00=1", "'=1"),
+        ("\x1b[31mred", "[31mred"),
+        ("a\nb", "a b"),
+        ("\uff1d1", "'\uff1d1"),
+        ("", ""),
+        ("\u05d0 \U0001f469\u200d\U0001f680", "\u05d0 \U0001f469\u200d\U0001f680"),
+    ],
+)
+def test_cells_of_a_csv_are_no_formulas(text, cell):
+    assert spreadsheet_text(text) == cell
+
+
+def test_numbers_of_a_csv_stay_numbers(tmp_path):
+    frame = pd.DataFrame(
+        {"=x": [-1, 2], "y": [-0.5, np.nan], "t": ["-1", None], "o": [-3, True], "b": [True, False]}
+    )
+    write_table(frame, tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text() == "'=x,y,t,o,b\n-1,-0.5,'-1,-3,True\n2,,,True,False\n"
