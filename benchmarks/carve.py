@@ -24,6 +24,7 @@ import tempfile
 from pathlib import Path
 
 from carve_ways import CORES, WAYS, WHERE
+from peers import require
 
 HERE = Path(__file__).parent
 OURS = "laion_dask"
@@ -166,6 +167,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure, compare, report; 1 when outputs differ."""
     args = arguments()
+    require("polars")
     source = child("carve_data.py", "prepare", args.data, str(args.rows))
     with tempfile.TemporaryDirectory(dir=args.data) as scratch:
         runs = measure(args.ways, source, args.repeats, Path(scratch))

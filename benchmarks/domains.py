@@ -22,6 +22,7 @@ from pathlib import Path
 from carve import child, cpu_model, medians
 from carve_ways import CORES
 from domains_ways import TOP, WAYS
+from peers import require
 
 HERE = Path(__file__).parent
 OURS = "laion_dask"
@@ -90,6 +91,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure, compare, report."""
     args = arguments()
+    require("polars")
     source = child("carve_data.py", "prepare", args.data, str(args.rows))
     with tempfile.TemporaryDirectory() as scratch:
         runs = measure(source, args.repeats, Path(scratch))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from carve import child, conditions, medians
 from full_pass_ways import WAYS
+from peers import require
 
 HERE = Path(__file__).parent
 #: Ours and the peer's, with the terms in captions and without.
@@ -97,6 +98,7 @@ def main() -> int:
     parser.add_argument("--data", default=".bench", help="where the generated rows are kept")
     parser.add_argument("--results", default=str(HERE / "results"), help="where to write")
     args = parser.parse_args()
+    require("polars")
     source = child("carve_data.py", "prepare", args.data, str(args.rows))
     runs = measure(source, args.repeats)
     if differ := differences(runs):

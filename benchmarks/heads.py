@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from carve import child, cpu_model, medians
 from heads_ways import CORES, DIM, HEADS
+from peers import say_left_out
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "numpy", "numkong", "onnxruntime", "laion_dask")
@@ -151,6 +152,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure, compare, report."""
     args = arguments()
+    say_left_out("onnxruntime")
     rows = {"nsfw": args.rows, "linear": args.linear_rows}
     source = child("heads_ways.py", "prepare", args.data, str(max(rows.values())))
     reference = {"nsfw": "torch, whole shard", "linear": "laion_dask float32"}

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from carve import child, cpu_model
 from carve_ways import CORES
+from peers import require
 
 HERE = Path(__file__).parent
 PACKAGES = ("faiss-cpu", "numpy", "torch", "dask", "laion_dask")
@@ -106,6 +107,7 @@ def main() -> int:
     parser.add_argument("--data", default=".bench", help="where the generated rows are kept")
     parser.add_argument("--results", default=str(HERE / "results"), help="where to write")
     args = parser.parse_args()
+    require("faiss")
     source = child("index_ways.py", "prepare", args.data, str(args.rows))
     with tempfile.TemporaryDirectory(dir=args.data) as scratch:
         runs = measure(source["folder"], scratch)

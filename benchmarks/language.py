@@ -23,6 +23,7 @@ from pathlib import Path
 
 from carve import cpu_model
 from language_ways import PLANTED, SEED, WAYS
+from peers import say_left_out
 
 HERE = Path(__file__).parent
 MODULES = {"pycld2": "pycld2", "CLD3": "gcld3"}
@@ -153,6 +154,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure, compare, report."""
     args = arguments()
+    say_left_out(*MODULES.values())
     with tempfile.TemporaryDirectory() as scratch:
         middle, labels = measure(args.captions, args.column, args.repeats, Path(scratch))
     known = {d.metadata["Name"] for d in importlib.metadata.distributions()}

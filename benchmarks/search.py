@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 from carve import HERE, child, cpu_model
+from peers import require
 from search_ways import CORES, WAYS, K
 
 OURS, FLAT, READ = "laion_dask", "faiss IndexFlatIP", "read"
@@ -127,6 +128,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure, compare, report."""
     args = arguments()
+    require("faiss", "usearch")
     folder = child("search_data.py", "prepare", args.data, str(args.rows))
     with tempfile.TemporaryDirectory(dir=args.data) as scratch:
         runs = measure(list(WAYS), folder, args.rounds, Path(scratch))

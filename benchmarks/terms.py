@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from carve import cpu_model
+from peers import require
 
 HERE = Path(__file__).parent
 OURS, LISTS = "laion_dask", "laion_dask, all lists"
@@ -190,6 +191,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure, compare, report; 1 when masks differ."""
     args = arguments()
+    require("polars")
     data = Path(args.data)
     most = max(max(ways.values()) for ways in ROWS.values())
     source = child("prepare", args.data, str(most))["path"]

@@ -45,6 +45,12 @@ class _Message:
 class LaionDaskError(_Message, Exception):
     """Base of every error that this package raises on purpose."""
 
+    def _render_traceback_(self) -> list[str]:
+        """The lines that IPython shows, which asks an exception for them by this name."""
+        from laion_dask.notebook_traceback import render
+
+        return render(self)
+
 
 class ShardNotFoundError(LaionDaskError, FileNotFoundError):
     """A path or pattern names no file."""

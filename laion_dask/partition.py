@@ -17,12 +17,12 @@ from dask.dataframe.dask_expr import new_collection
 from dask.dataframe.dask_expr._expr import Blockwise, _DelayedExpr
 from dask.delayed import Delayed, unpack_collections
 from dask.highlevelgraph import HighLevelGraph
-from tqdm.auto import tqdm
 from tqdm.dask import TqdmCallback
 
 from laion_dask.io.pieces import Piece
 from laion_dask.io.scan import Scan
 from laion_dask.options import is_watched
+from laion_dask.progress import ProgressBar
 from laion_dask.workers import lost_workers_named, waiting_client
 
 
@@ -185,7 +185,7 @@ def compute(*collections, label: str):
         if not is_watched():
             return dask.compute(*collections)
         if client is None:
-            with TqdmCallback(desc=label, delay=2, leave=False):
+            with TqdmCallback(tqdm_class=ProgressBar, desc=label, leave=False):
                 return dask.compute(*collections)
         return _compute_on(client, collections, label)
 
@@ -196,7 +196,7 @@ def _compute_on(client, collections, label: str):
     persisted = client.persist(list(collections))
     futures = futures_of(persisted)
     try:
-        for _ in tqdm(as_completed(futures), desc=label, total=len(futures), delay=2, leave=False):
+        for _ in ProgressBar(as_completed(futures), desc=label, total=len(futures), leave=False):
             pass
         return tuple(client.gather(client.compute(persisted)))
     finally:

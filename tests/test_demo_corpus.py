@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -263,3 +266,29 @@ def test_the_demo_refuses_a_folder_of_others_and_a_corpus_that_was_not_asked_for
 def test_very_small_corpora_are_legal(tmp_path):
     write_corpus(tmp_path, n_images=1, n_shards=2, image_size=32)
     assert pq.read_table(tmp_path / "shards").num_rows == 1
+
+
+def test_a_corpus_that_is_there_is_opened_without_looking_into_its_archives(
+    demo_folder, tmp_path, monkeypatch
+):
+    def embed(*args, **options):
+        raise RuntimeError("embed is called")
+
+    def read_again(folder: Path) -> None:
+        with pytest.raises(RuntimeError, match="embed is called"):
+            demo_corpus(folder)
+
+    monkeypatch.setattr("laion_dask.verbs.embed.embed", embed)
+    folder = shutil.copytree(demo_folder, tmp_path / "corpus")
+    found = demo_corpus(folder)
+    assert found.embedded.n_read == 800 and found.text_emb.is_dir()
+    assert found.metadata == folder / "embedded/metadata"
+    archive, manifest = next((folder / "images").iterdir()), folder / "embedded/embed.json"
+    os.utime(archive, (0, manifest.stat().st_mtime + 10))
+    read_again(folder)
+    os.utime(archive, (0, 0))
+    demo_corpus(folder)
+    manifest.write_text(manifest.read_text().replace('weights_sha256": "', 'weights_sha256": "0'))
+    read_again(folder)
+    manifest.unlink()
+    read_again(folder)

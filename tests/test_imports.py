@@ -14,6 +14,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = {
     "errors": 0,
     "printable": 0,
+    "notebook_traceback": 0,
+    "progress": 1,
     "atomic_file": 1,
     "schema": 0,
     "options": 0,

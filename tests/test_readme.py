@@ -15,30 +15,55 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
-def test_the_ten_lines_run(demo_folder, tmp_path, monkeypatch, capsys):
+def block(words: str) -> str:
+    """The Python of the README that has these words."""
+    (found,) = (text for text in BLOCKS if words in text)
+    return found
+
+
+@pytest.fixture
+def folder(demo_folder, tmp_path, monkeypatch):
+    """A working folder with the demo corpus, which is LAION's folder as well."""
     shutil.copytree(demo_folder, tmp_path / "demo-corpus")
+    (tmp_path / "laion2B-en").symlink_to("demo-corpus/embedded")
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(text: str, names: dict) -> None:
+    exec(compile(text, "README.md", "exec"), names)
+
+
+def test_your_own_folder(folder, capsys):
+    text = block("laion2B-en").replace("ViT-L-14:openai", "demo")
+    run(text, {})
+    assert len(re.findall(r"\d+ read = \d+ kept \+ \d+ dropped", capsys.readouterr().out)) == 2
+
+
+def test_the_ten_lines_run(folder, capsys):
     names: dict = {}
-    exec(compile(BLOCKS[0], "README.md", "exec"), names)
+    ten = block("demo_corpus(")
+    run(ten, names)
     assert re.search(r"\d+ read = \d+ kept \+ \d+ dropped", capsys.readouterr().out)
-    assert (tmp_path / "my-subset/_recipe.json").exists()
-    assert len([line for line in BLOCKS[0].splitlines() if line.strip()]) <= 11
-    exec(compile(BLOCKS[2], "README.md", "exec"), names)
+    assert (folder / "my-subset/_recipe.json").exists()
+    assert len([line for line in ten.splitlines() if line.strip()]) <= 11
+    run(block("to_batches"), names)
+    url, caption = names["pairs"][0]
+    assert url.startswith("http") and isinstance(caption, str)
+    run(block("ld.mix("), names)
     assert "a blue star" in capsys.readouterr().out
     assert len(names["some"]) == 9 and names["hits"]["punsafe"].max() < 0.5
-    exec(compile(BLOCKS[3], "README.md", "exec"), names)
+    run(block("ld.cooccurrence("), names)
     said = capsys.readouterr().out
     assert "punsafe > 0.5" in said and "exclusion" in said and "datasheet.html" in said
-    exec(compile(BLOCKS[4], "README.md", "exec"), names)
+    run(block("ld.plan("), names)
     assert "search, 1,000 queries" in capsys.readouterr().out
 
 
-def test_the_other_block_is_python_and_its_filter_parses():
-    from laion_dask.predicate import parse
-
-    compile(BLOCKS[1], "README.md", "exec")
-    kinds = {"similarity": "float64", "width": "integer", "language": "string", "text": "string"}
-    parse(re.search(r'where="(.*)"', BLOCKS[1]).group(1), kinds)
+def test_every_block_of_python_is_tested():
+    assert len(BLOCKS) == 6
+    for text in BLOCKS:
+        compile(text, "README.md", "exec")
 
 
 def test_links_lead_to_files():

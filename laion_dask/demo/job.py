@@ -6,20 +6,14 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from laion_dask.errors import ExportError
-from laion_dask.explore.report import write_report
-from laion_dask.io.embeddings import open_embeddings
-from laion_dask.io.shards import read_shards
+from laion_dask.io.embed_folder import MANIFEST, EmbedResult
 from laion_dask.models import ClipModel
-from laion_dask.models.heads import demo_safety
-from laion_dask.verbs.embed import EmbedResult, embed
-from laion_dask.verbs.export import Export, export
-from laion_dask.verbs.score import score, similarity
-from laion_dask.verbs.summary import summary
-from laion_dask.verbs.where import where
+
+if TYPE_CHECKING:
+    from laion_dask.verbs.export import Export
 
 #: What the demo keeps: a caption that fits its image, and an image that is neither marked unsafe,
 #: nor found so by the demo's own head, nor watermarked.
@@ -87,21 +81,43 @@ def demo_corpus(
         _claim(out)
         n_images = N_IMAGES if n_images is None else n_images
         write_corpus(out, n_images=n_images, seed=seed or 0)
-    # In float32, so that the demo's numbers are the same on every processor.
-    found = embed(
-        out / "images",
-        out / "embedded",
-        ClipModel("demo"),
-        precision="float32",
-        clip_score=None,
-    )
+    found = _embedded(out) or _embed(out)
     return DemoCorpus(
         found.metadata, found.img_emb, found.text_emb, out / "images", out / "truth.parquet", found
     )
 
 
+def _embed(out: Path) -> EmbedResult:
+    from laion_dask.verbs.embed import embed
+
+    # In float32, so that the demo's numbers are the same on every processor.
+    return embed(
+        out / "images", out / "embedded", ClipModel("demo"), precision="float32", clip_score=None
+    )
+
+
+def _embedded(out: Path) -> EmbedResult | None:
+    """What is embedded already; None unless its manifest is younger than the images, and theirs.
+
+    `embed` itself would look into every archive before it says the same.
+    """
+    manifest = out / "embedded" / MANIFEST
+    if not manifest.exists():
+        return None
+    found, since = json.loads(manifest.read_text(encoding="utf-8")), manifest.stat().st_mtime
+    images = {path.name: path.stat() for path in (out / "images").iterdir()}
+    sizes = {source["name"]: source["n_bytes"] for source in found["sources"]}
+    same = sizes == {name: stat.st_size for name, stat in images.items()}
+    young = any(stat.st_mtime > since for stat in images.values())
+    if not same or young or found["model"] != ClipModel("demo").recipe():
+        return None
+    return EmbedResult.of(out / "embedded", found)
+
+
 def _check_asked(out: Path, n_images: int | None, seed: int | None) -> None:
     """Refuse a corpus that is there and is not the one asked for."""
+    import pyarrow.parquet as pq
+
     n_there = pq.read_metadata(out / "truth.parquet").num_rows
     seed_there = json.loads((out / "truth.json").read_text())["seed"]
     if n_images not in (None, n_there) or seed not in (None, seed_there):
@@ -159,6 +175,15 @@ def run(out: str | os.PathLike, *, n_images: int | None = None, seed: int | None
     n_images, seed : int, optional
         As `demo_corpus` has them.
     """
+    from laion_dask.explore.report import write_report
+    from laion_dask.io.embeddings import open_embeddings
+    from laion_dask.io.shards import read_shards
+    from laion_dask.models.heads import demo_safety
+    from laion_dask.verbs.export import export
+    from laion_dask.verbs.score import score, similarity
+    from laion_dask.verbs.summary import summary
+    from laion_dask.verbs.where import where
+
     out = Path(out)
     corpus = demo_corpus(out, n_images=n_images, seed=seed)
     frame = read_shards(corpus.metadata)

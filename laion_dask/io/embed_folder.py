@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,72 @@ _SAME_BYTES = {"batch_size": "another batch_size", "format": "another version of
 
 #: Seconds after which a file under a temporary name is no run's any more.
 _ABANDONED_S = 3600
+
+
+@dataclass(frozen=True)
+class EmbedResult:
+    """What ``embed`` has written. Prints as its counts.
+
+    Attributes
+    ----------
+    out : Path
+        The folder.
+    n_shards : int
+    n_read, n_kept, n_rejected : int
+        Samples; read is the sum of kept and rejected.
+    n_rescaled : int
+        Kept images whose grey of 16 bits was scaled to 8, where open_clip's own loading clips it.
+    has_texts : bool
+        Whether captions were there and embedded.
+    """
+
+    out: Path
+    n_shards: int
+    n_read: int
+    n_kept: int
+    n_rejected: int
+    has_texts: bool
+    n_rescaled: int = 0
+
+    @classmethod
+    def of(cls, out: Path, manifest: dict) -> EmbedResult:
+        """What a folder's manifest tells."""
+        counts = {f"n_{name}": n for name, n in manifest["counts"].items()}
+        rescaled = manifest["rescaled_16_bit"]
+        has_texts = (out / "text_emb").is_dir()
+        return cls(out, len(manifest["shards"]), **counts, has_texts=has_texts, n_rescaled=rescaled)
+
+    @property
+    def img_emb(self) -> Path:
+        """The folder of image embeddings, for ``open_embeddings``."""
+        return self.out / "img_emb"
+
+    @property
+    def text_emb(self) -> Path | None:
+        """The folder of caption embeddings, or ``None``."""
+        return self.out / "text_emb" if self.has_texts else None
+
+    @property
+    def metadata(self) -> Path:
+        """The folder of metadata, for ``read_shards``."""
+        return self.out / "metadata"
+
+    @property
+    def rejects(self) -> Path:
+        """The folder that says what became no row, and why."""
+        return self.out / "_rejects"
+
+    @property
+    def manifest(self) -> Path:
+        """The file with model, sources, columns and counts."""
+        return self.out / MANIFEST
+
+    def __str__(self) -> str:
+        scaled = f" ({self.n_rescaled:,} scaled from 16 bits)" if self.n_rescaled else ""
+        return (
+            f"{self.n_read:,} read = {self.n_kept:,} kept{scaled} + {self.n_rejected:,} rejected, "
+            f"in {self.n_shards} shards, into {self.out}"
+        )
 
 
 class EmbedFolder:

@@ -24,6 +24,7 @@ from laion_dask.kernels.nearest import best
 from laion_dask.models.process_cache import ProcessCache
 from laion_dask.models.torch_threads import one_torch_thread
 from laion_dask.options import get_option, is_watched
+from laion_dask.progress import ProgressBar
 from laion_dask.verbs.index_plan import GROUP_ROWS, check_options, choose, draw, groups
 from laion_dask.verbs.task_runner import Run, run_each
 from laion_dask.workers import waiting_client
@@ -278,7 +279,8 @@ def _manifest(plan: dict, folder: IndexFolder, made: dict, n_groups: int, querie
     }
 
 
-def _bar(label: str, total: int | None, progress: bool | None) -> tqdm:
+def _bar(label: str, total: int | None, progress: bool | None) -> ProgressBar:
     """A bar for what runs in this process; shown as `run_each` shows its own."""
     shown = is_watched() if progress is None else progress
-    return tqdm(total=total, desc=label, disable=not shown, delay=2 if progress is None else 0)
+    delay = 2 if progress is None else 0
+    return ProgressBar(total=total, desc=label, disable=not shown, delay=delay)

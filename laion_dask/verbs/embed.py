@@ -13,7 +13,7 @@ from dask.system import CPU_COUNT
 from laion_dask.backend import gpu_count
 from laion_dask.errors import OptionError, ShardError, must_be, parameter
 from laion_dask.io.embed_columns import metadata_table, plan_columns, rejects_table
-from laion_dask.io.embed_folder import MANIFEST, EmbedFolder
+from laion_dask.io.embed_folder import EmbedFolder, EmbedResult
 from laion_dask.io.image_shards import Shard, Survey
 from laion_dask.io.images import check_outside, find_shards
 from laion_dask.kernels.embed import clip_scores, embed_samples
@@ -29,64 +29,6 @@ FEW_SHARDS = 4
 
 #: Libraries whose version can change a digit of the result.
 _LIBRARIES = ("laion_dask", "open_clip_torch", "torch", "torchvision", "pillow")
-
-
-@dataclass(frozen=True)
-class EmbedResult:
-    """What ``embed`` has written. Prints as its counts.
-
-    Attributes
-    ----------
-    out : Path
-        The folder.
-    n_shards : int
-    n_read, n_kept, n_rejected : int
-        Samples; read is the sum of kept and rejected.
-    n_rescaled : int
-        Kept images whose grey of 16 bits was scaled to 8, where open_clip's own loading clips it.
-    has_texts : bool
-        Whether captions were there and embedded.
-    """
-
-    out: Path
-    n_shards: int
-    n_read: int
-    n_kept: int
-    n_rejected: int
-    has_texts: bool
-    n_rescaled: int = 0
-
-    @property
-    def img_emb(self) -> Path:
-        """The folder of image embeddings, for ``open_embeddings``."""
-        return self.out / "img_emb"
-
-    @property
-    def text_emb(self) -> Path | None:
-        """The folder of caption embeddings, or ``None``."""
-        return self.out / "text_emb" if self.has_texts else None
-
-    @property
-    def metadata(self) -> Path:
-        """The folder of metadata, for ``read_shards``."""
-        return self.out / "metadata"
-
-    @property
-    def rejects(self) -> Path:
-        """The folder that says what became no row, and why."""
-        return self.out / "_rejects"
-
-    @property
-    def manifest(self) -> Path:
-        """The file with model, sources, columns and counts."""
-        return self.out / MANIFEST
-
-    def __str__(self) -> str:
-        scaled = f" ({self.n_rescaled:,} scaled from 16 bits)" if self.n_rescaled else ""
-        return (
-            f"{self.n_read:,} read = {self.n_kept:,} kept{scaled} + {self.n_rejected:,} rejected, "
-            f"in {self.n_shards} shards, into {self.out}"
-        )
 
 
 @dataclass(frozen=True)
@@ -209,10 +151,7 @@ def embed(
         )
     finally:
         folder.sweep()
-    manifest = folder.finish(plan)
-    found = {f"n_{name}": n for name, n in manifest["counts"].items()}
-    rescaled = manifest["rescaled_16_bit"]
-    return EmbedResult(Path(out), len(shards), **found, has_texts=texts, n_rescaled=rescaled)
+    return EmbedResult.of(Path(out), folder.finish(plan))
 
 
 def _listed(given) -> list:

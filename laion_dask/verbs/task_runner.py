@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Sequence
 
 import dask
-from tqdm.auto import tqdm
 
 from laion_dask.options import is_watched
+from laion_dask.progress import ProgressBar
 from laion_dask.workers import lost_workers_named, waiting_client
 
 
@@ -27,7 +27,7 @@ class Run:
     whole shards.
     """
 
-    def __init__(self, bar: tqdm | None = None) -> None:
+    def __init__(self, bar: ProgressBar | None = None) -> None:
         self._bar = bar
         self._stop = threading.Event()
         self._idle = threading.Condition()
@@ -98,7 +98,7 @@ def run_each(
     client = waiting_client()
     shown = is_watched() if progress is None else progress
     delay = 2 if progress is None else 0
-    bar = tqdm(total=sum(sizes), desc=label, unit=unit, disable=not shown, delay=delay)
+    bar = ProgressBar(total=sum(sizes), desc=label, unit=unit, disable=not shown, delay=delay)
     with bar, lost_workers_named():
         if client is not None:
             return _on_client(client, task, items, sizes, bar)

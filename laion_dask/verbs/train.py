@@ -11,7 +11,6 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 from pandas.api.extensions import ExtensionArray
-from tqdm.auto import tqdm
 
 from laion_dask import partition
 from laion_dask.errors import ColumnError, EmbeddingsError, OptionError, did_you_mean, must_be
@@ -25,6 +24,7 @@ from laion_dask.models.heads.card import Report
 from laion_dask.models.heads.rows import as_array
 from laion_dask.models.heads.trained import TrainedHead
 from laion_dask.options import is_watched
+from laion_dask.progress import ProgressBar
 
 
 def train(
@@ -178,8 +178,8 @@ def _from_frame(embeddings: Embeddings, frame: dd.DataFrame, label: str, seed: i
     rows = samples[samples["shard"] >= 0]
     x = np.empty((len(rows), embeddings.dim), np.float32)
     shard, row = rows["shard"].to_numpy(), rows["row"].to_numpy()
-    shown = tqdm(
-        np.unique(shard), "read embeddings", delay=2, leave=False, disable=not is_watched()
+    shown = ProgressBar(
+        np.unique(shard), desc="read embeddings", leave=False, disable=not is_watched()
     )
     for number in shown:
         here = np.flatnonzero(shard == number)

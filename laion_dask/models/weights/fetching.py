@@ -12,12 +12,11 @@ from urllib import request
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from tqdm.auto import tqdm
-
 from laion_dask.atomic_file import partial, put
 from laion_dask.errors import WeightsError
 from laion_dask.models.weights.registry import PublishedFile
 from laion_dask.options import is_watched
+from laion_dask.progress import ProgressBar
 
 #: Seconds without a byte after which a fetch is given up, and the slowest rate that is waited for.
 SILENCE = 30
@@ -86,7 +85,7 @@ def _copy(answer: http.client.HTTPResponse, file: BinaryIO, published: Published
     """Write an answer to a file while it can be the published one; refuse it where it is not."""
     n_bytes, digest = 0, hashlib.sha256()
     give_up = time.monotonic() + SILENCE + published.n_bytes / SLOWEST_BYTES_PER_SECOND
-    with tqdm(
+    with ProgressBar(
         desc=published.name,
         total=published.n_bytes,
         unit="B",

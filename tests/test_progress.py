@@ -1,0 +1,62 @@
+"""The progress bar: shown by the clock, not by what is counted."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import dask
+import pytest
+
+from laion_dask import partition
+from laion_dask.progress import ProgressBar
+
+
+class Screen(io.StringIO):
+    """Text that a test can wait for."""
+
+    def __init__(self, awaited: str):
+        super().__init__()
+        self.awaited, self.seen = awaited, threading.Event()
+
+    def write(self, text: str) -> int:
+        if self.awaited in text:
+            self.seen.set()
+        return super().write(text)
+
+
+def test_a_bar_appears_while_nothing_is_counted():
+    screen = Screen("0/3")
+    with ProgressBar(total=3, desc="a \x1b[31mshard", delay=0.01, file=screen):
+        assert screen.seen.wait(60)
+    assert "a \\u001b[31mshard" in screen.getvalue()
+    assert not [t for t in threading.enumerate() if "_tick" in t.name]
+
+
+def test_a_short_job_shows_nothing():
+    screen = Screen("")
+    with ProgressBar(total=3, delay=1e6, file=screen, leave=False) as bar:
+        bar.update()
+    assert not screen.getvalue().strip()
+    with ProgressBar(total=3, delay=0, file=screen, disable=True) as bar:
+        assert bar._clock is None
+
+
+def test_one_long_task_without_a_cluster_is_seen(monkeypatch):
+    screen = Screen("search: ")
+
+    class Quick(ProgressBar):
+        def __init__(self, **options):
+            super().__init__(**{**options, "delay": 0.01, "file": screen})
+
+    monkeypatch.setattr(partition, "ProgressBar", Quick)
+    monkeypatch.setattr(partition, "is_watched", lambda: True)
+    done = partition.compute(dask.delayed(screen.seen.wait)(60), label="search")
+    assert done == (True,)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_the_clock_stops_with_an_error(error):
+    with pytest.raises(error), ProgressBar(total=1, delay=0.01, file=io.StringIO()) as bar:
+        raise error
+    assert not bar._clock.is_alive()
