@@ -9,7 +9,7 @@ import pytest
 
 from laion_dask.atomic_file import committed, partial, put
 from laion_dask.errors import ExportError
-from laion_dask.explore.hits import write_hits
+from laion_dask.explore.hits import write_table
 from laion_dask.explore.page import write_page
 
 
@@ -21,7 +21,7 @@ def write(path) -> None:
 WRITERS = {
     "committed": write,
     "page": lambda path: write_page(path, "title", []),
-    "hits": lambda path: write_hits(pd.DataFrame({"query": [1]}), path),
+    "hits": lambda path: write_table(pd.DataFrame({"query": [1]}), path),
 }
 
 
