@@ -1,0 +1,66 @@
+"""An error of the package in a notebook: the message first, then the user's lines and no others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import laion_dask as ld
+from laion_dask import notebook_traceback
+from laion_dask.errors import LaionDaskError, PredicateError
+
+
+def refused(frame):
+    return frame.laion.where("widht > 3 and (")
+
+
+def test_the_message_comes_first_and_the_frames_are_the_users(laion_shards):
+    frame = ld.read_shards(laion_shards(5))
+    with pytest.raises(PredicateError) as raised:
+        refused(frame)
+    lines = raised.value._render_traceback_()
+    assert lines[0].startswith("PredicateError: where='widht > 3 and ('")
+    text = "\n".join(lines)
+    assert 'frame.laion.where("widht > 3 and (")' in text and "refused(frame)" in text
+    assert "parser.py" not in text and "accessor.py" not in text and len(lines) < 12
+
+
+def test_a_message_steers_no_page():
+    with pytest.raises(LaionDaskError) as raised:
+        raise LaionDaskError("\x1b[31mred")
+    assert raised.value._render_traceback_()[0] == "LaionDaskError: \\u001b[31mred"
+
+
+def test_an_error_that_was_never_raised_has_no_frames():
+    assert notebook_traceback.render(LaionDaskError("no"))[0] == "LaionDaskError: no"
+
+
+CELLS = """
+import warnings
+warnings.simplefilter("ignore")  # of IPython, which is not a terminal's here
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance(colors="nocolor")
+shell.run_cell("from laion_dask.errors import OptionError, must_be")
+shell.run_cell("must_be('k', 'many', int, 'a number')")
+shell.run_cell("1 / 0")
+shell.run_cell("%xmode Verbose")
+shell.run_cell("must_be('k', 'few', int, 'a number')")
+"""
+
+
+def test_ipython_shows_it(tmp_path):
+    pytest.importorskip("IPython")
+    done = subprocess.run(
+        [sys.executable, "-c", CELLS],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "IPYTHONDIR": str(tmp_path)},
+    )
+    short, rest = done.stdout.split("ZeroDivisionError", 1)
+    assert short.startswith("OptionError: k is 'many'. Expected a number.")
+    assert "errors.py" not in short and "must_be('k', 'many', int, 'a number')" in short
+    assert "errors.py" in rest and "OptionError: k is 'few'" in rest
