@@ -55,8 +55,8 @@ def join(
     counts it as unscored. Keys compare exactly; int64 and uint64 by value.
 
     A table of up to 256 MB, by its footers, is held by every worker. Of a larger one, the keys of
-    both sides and the scores are shuffled, on disk, so that a worker never holds more than a few
-    buckets of it.
+    both sides and the scores are shuffled, by way of the disk. Memory still grows with the table:
+    2.3 GB were measured for 16 million rows joined with 16 million, on two threads.
 
     Parameters
     ----------
