@@ -261,8 +261,7 @@ class _Parser:
         if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr)):
             raise self.refuse(node, "uses & or |. Write 'and' and 'or' instead.")
         raise self.refuse(
-            node,
-            f"is not part of the language of {argument('where')}; see laion_dask.predicate."
+            node, f"is not part of the language of {argument('where')}; see laion_dask.predicate."
         )
 
     def call(self, node: ast.Call) -> Node:

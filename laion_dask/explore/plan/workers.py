@@ -87,8 +87,7 @@ def find_workers(given: int | None, device: str | None, backend: str) -> Workers
     there = list(client.scheduler_info(n_workers=-1)["workers"].values())
     if not there:
         raise OptionError(
-            "The client has no workers yet. Wait for them, or say how many: "
-            f"{argument('workers')}."
+            f"The client has no workers yet. Wait for them, or say how many: {argument('workers')}."
         )
     if device is None and (backend == "cudf" or getattr(client, "gpu", False)):
         device = next((w["gpu"]["name"] for w in there if w.get("gpu")), "of unknown name")
