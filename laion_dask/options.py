@@ -18,7 +18,14 @@ _current = {"backend": "auto", "invalid_text": "raise", "progress": True, "downl
 
 
 def get_option(name: str):
-    """The value of an option now."""
+    """The value of an option now.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> ld.get_option("download")
+    False
+    """
     if name not in _current:
         raise one_of("option", name, _current)
     return _current[name]

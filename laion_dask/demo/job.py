@@ -71,6 +71,12 @@ def demo_corpus(
     ExportError
         When the folder holds something else, or a corpus of another size or seed than asked, or
         when ``embedded/`` was made from other images.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> corpus = ld.demo_corpus("demo-corpus")
+    >>> frame = ld.read_shards(corpus.metadata)
     """
     from laion_dask.demo.corpus import write_corpus
 

@@ -66,6 +66,13 @@ def report(
         When a shard turns out damaged while it is read.
     ExportError
         When the page cannot be written there.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> print(frame[["width", "height", "shard", "row"]].laion.report("datasheet.html"))
+    datasheet.html
     """
     check_place(path)
     told = statistics(frame, *standard_statistics(frame), level=level, min_n=min_n)

@@ -179,6 +179,14 @@ def open_embeddings(
         When a file is empty, short, of another dtype or rank, or the files differ in width.
     PairingError
         When they do not pair with ``like``.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> images.dim, len(images) == len(frame)
+    (128, True)
     """
     model = _model_or_space(model)
     found = _found(paths)

@@ -197,6 +197,14 @@ def open_images(paths: str | os.PathLike | Iterable, image: str | None = None) -
     ------
     ShardNotFoundError, ImageError, OptionError
         As ``find_shards``, immediately; also where there is no image in any file.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> pictures = ld.open_images("demo-corpus/images")
+    >>> len(pictures.read(frame.head(2)["key"]))
+    2
     """
     shards = find_shards(paths, image)
     if not any(shard.holds_images() for shard in shards):

@@ -102,6 +102,13 @@ def read_shards(
     DiscoveryWarning
         When files were left out that may be shards, or img2dataset's or clip-retrieval's output
         lies beside other shards, whose rows it may hold again.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata", where="width >= 256")
+    >>> list(frame.columns[-2:])
+    ['shard', 'row']
     """
     if not isinstance(max_rows_per_partition, int) or max_rows_per_partition < 1:
         raise OptionError(

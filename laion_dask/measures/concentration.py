@@ -131,6 +131,14 @@ def concentration(
     References
     ----------
     See `laion_dask.stats.gini`, `herfindahl`, `entropy` and `HeavyHitters`.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = ld.statistics(frame, ld.concentration("domain", top=3), min_n=0)
+    >>> "gini" in set(table["term"])
+    True
     """
     for name, value in (("of", of), ("column", column)):
         if not isinstance(value, str):

@@ -150,6 +150,14 @@ def cooccurrence(
     nPMI: Bouma (2009), see `laion_dask.stats.npmi`; the gap: Aka et al. (2021), see `npmi_gap`;
     PMI bias: Valentini et al. (2021), see `pmi_bias`; the intervals of the first two:
     `laion_dask.stats.joint`.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> pairs = ld.cooccurrence(ld.terms("occupations"), by=ld.terms("gender"))
+    >>> set(ld.statistics(frame, pairs, min_n=0)["statistic"])
+    {'cooccurrence'}
     """
     words, by = grouping(words), grouping(by)
     if words == by:

@@ -124,6 +124,14 @@ def curve(
     OptionError
         When there is no threshold, or one is no number. ColumnError and OptionError, when the
         column is not there or not of numbers, once bound.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = ld.statistics(frame, ld.curve("punsafe"))
+    >>> bool(table["rate"].is_monotonic_decreasing)
+    True
     """
     must_be("column", column, str, "the name of a column of numbers, such as 'punsafe'")
     must_be("above", above, bool, "True or False")

@@ -63,6 +63,14 @@ def describe() -> Describe:
     ----------
     Schuhmann, C. et al. (2022). LAION-5B. NeurIPS Datasets and Benchmarks; and LAION's
     announcement of 31 March 2022, whose thresholds and quantiles these are.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = ld.statistics(frame, ld.describe())
+    >>> set(table["statistic"])
+    {'describe'}
     """
     return Describe()
 

@@ -88,6 +88,14 @@ def domains(column: str = "url", *, private: bool = False) -> BySite:
     private : bool
         Whether suffixes in the list's private part count: ``a.github.io`` then stands for itself,
         and else counts as ``github.io``.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = ld.statistics(frame, ld.rates("punsafe > 0.5", by=ld.domains()))
+    >>> set(table["axis"].dropna())
+    {'domain'}
     """
     if not isinstance(private, bool):
         raise OptionError(f"private is {private!r}. Expected True or False.")
@@ -103,6 +111,14 @@ def tlds(column: str = "url") -> BySite:
     ----------
     column : str
         Of addresses.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = ld.statistics(frame, ld.rates("punsafe > 0.5", by=ld.tlds()))
+    >>> set(table["axis"].dropna())
+    {'tld'}
     """
     return _by("tld", column)
 

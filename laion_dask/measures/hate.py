@@ -135,6 +135,14 @@ def hate_content_rate(
     References
     ----------
     Birhane, A. et al. (2023), as in `laion_dask.stats.hate_content_rate`.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = ld.statistics(frame, ld.hate_content_rate("punsafe"))
+    >>> set(table["statistic"])
+    {'hate_content_rate'}
     """
     if not columns:
         raise OptionError(

@@ -90,6 +90,14 @@ def intersections(*groupings: str | Grouping) -> Intersections:
     ------
     OptionError
         When fewer than two are given, or one twice.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> both = ld.intersections(ld.terms("gender"), ld.terms("age"))
+    >>> set(ld.statistics(frame, both, min_n=0)["statistic"])
+    {'intersections'}
     """
     axes = tuple(grouping(one) for one in groupings)
     if len(axes) < 2 or len(set(axes)) < len(axes):

@@ -105,6 +105,14 @@ def language_class(column: str = "language") -> LanguageClass:
     References
     ----------
     Schuhmann, C. et al. (2022). LAION-5B. NeurIPS Datasets and Benchmarks, section 3.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = ld.statistics(frame, ld.rates(None, by=ld.language_class()))
+    >>> set(table["axis"].dropna())
+    {'language_class'}
     """
     if not isinstance(column, str):
         raise OptionError(f"column is {column!r}. Expected the name of a column.")

@@ -129,6 +129,14 @@ def rates(
     ----------
     Of each number: `laion_dask.stats.wilson`, `risk_ratio`, `two_proportions`,
     `benjamini_hochberg` and `shard_bootstrap`.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = ld.statistics(frame, ld.rates("punsafe > 0.5", by=ld.terms("gender")))
+    >>> table["group"][0]
+    '(all)'
     """
     if where is not None:
         must_be("where", where, str, "an expression such as 'punsafe > 0.5', or None")

@@ -53,9 +53,10 @@ class ClipModel:
 
     Examples
     --------
-    >>> ClipModel("ViT-L/14", "openai").name
+    >>> import laion_dask as ld
+    >>> ld.ClipModel("ViT-L/14", "openai").name
     'ViT-L-14:openai'
-    >>> ClipModel("ViT-L-14", "openai").dim
+    >>> ld.ClipModel("ViT-L-14", "openai").dim
     768
     """
 

@@ -30,7 +30,8 @@ class EmbeddingSpace:
 
     Examples
     --------
-    >>> EmbeddingSpace("dinov2-vitl14", 1024).name
+    >>> import laion_dask as ld
+    >>> ld.EmbeddingSpace("dinov2-vitl14", 1024).name
     'dinov2-vitl14'
     """
 

@@ -39,6 +39,13 @@ def reliability(
     ----------
     Naeini, M. P., Cooper, G. F., Hauskrecht, M. (2015). Obtaining well calibrated probabilities
     using Bayesian binning. AAAI.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> table, error = stats.reliability([0.1, 0.9], [0, 1])
+    >>> round(float(error), 3)
+    0.1
     """
     whole("bins", bins, 1)
     (p,), (y,) = numbers("reliability", p=p), numbers("reliability", y=y)

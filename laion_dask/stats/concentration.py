@@ -39,6 +39,12 @@ def gini(counts: Numbers) -> float:
     ----------
     Gini, C. (1912). Variabilità e mutabilità. The form: Dixon, P. M. et al. (1987). Bootstrapping
     the Gini coefficient of inequality. Ecology 68, 1548-1551 (without its factor n / (n - 1)).
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> float(stats.gini([1, 1, 1])), round(float(stats.gini([0, 0, 9])), 3)
+    (0.0, 0.667)
     """
     x = _sorted("gini", counts)
     if not x.any():
@@ -72,6 +78,12 @@ def herfindahl(counts: Numbers) -> float:
     ----------
     Simpson, E. H. (1949). Measurement of diversity. Nature 163, 688; Hirschman, A. O. (1964). The
     paternity of an index. The American Economic Review 54, 761-762.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> float(stats.herfindahl([5, 5]))
+    0.5
     """
     x = _sorted("herfindahl", counts)
     return float(((x / x.sum()) ** 2).sum()) if x.any() else float("nan")
@@ -100,6 +112,12 @@ def effective_number(counts: Numbers) -> float:
     ----------
     Laakso, M., Taagepera, R. (1979). "Effective" number of parties. Comparative Political Studies
     12, 3-27; Hill, M. O. (1973). Diversity and evenness. Ecology 54, 427-432.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> round(float(stats.effective_number([5, 5, 5, 5])), 6)
+    4.0
     """
     return 1 / herfindahl(counts)
 
@@ -126,6 +144,12 @@ def theil(counts: Numbers) -> float:
     References
     ----------
     Theil, H. (1967). Economics and information theory. North-Holland.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> float(stats.theil([5, 5]))
+    0.0
     """
     x = _sorted("theil", counts)
     if not x.any():
@@ -159,6 +183,12 @@ def entropy(counts: Numbers) -> float:
     Shannon, C. E. (1948). A mathematical theory of communication; normalised as in Pielou, E. C.
     (1966). The measurement of diversity in different types of biological collections. Journal of
     Theoretical Biology 13, 131-144.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> float(stats.entropy([5, 5, 5, 5]))
+    1.0
     """
     x = _sorted("entropy", counts)
     if not x.any():
@@ -187,6 +217,12 @@ def top_share(counts: Numbers, k: int) -> float:
     ------
     OptionError
         When a count is negative or no number, or k is not a whole number from 1.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> float(stats.top_share([6, 3, 1], 2))
+    0.9
     """
     whole("k", k, 1)
     x = _sorted("top_share", counts)

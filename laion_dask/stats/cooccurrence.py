@@ -35,6 +35,12 @@ def pmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers):
     ----------
     Church, K. W., Hanks, P. (1990). Word association norms, mutual information, and lexicography.
     Computational Linguistics 16, 22-29.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> round(float(stats.pmi(20, 40, 50, 100)), 6)
+    0.0
     """
     return plain(_pmi(*_together("pmi", n_wg, n_w, n_g, n)))[0]
 
@@ -65,6 +71,12 @@ def npmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers):
     ----------
     Bouma, G. (2009). Normalized (pointwise) mutual information in collocation extraction.
     Proceedings of GSCL, 31-40.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> round(float(stats.npmi(20, 20, 20, 100)), 6)
+    1.0
     """
     return plain(_npmi(*_together("npmi", n_wg, n_w, n_g, n)))[0]
 
@@ -95,6 +107,12 @@ def npmi_gap(n_wa: Numbers, n_a: Numbers, n_wb: Numbers, n_b: Numbers, n_w: Numb
     ----------
     Aka, O., Burke, K., Bäuerle, A., Greer, C., Mitchell, M. (2021). Measuring model biases in the
     absence of ground truth. AIES. There by the names of nPMI and its gap.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> round(float(stats.npmi_gap(20, 50, 20, 50, 40, 100)), 6)
+    0.0
     """
     a = _npmi(*_together("npmi_gap", n_wa, n_w, n_a, n))
     return plain(a - _npmi(*_together("npmi_gap", n_wb, n_w, n_b, n)))[0]
@@ -139,6 +157,12 @@ def pmi_bias(
     Valentini, F., Rosati, G., Blasi, D., Fernandez Slezak, D., Altszyler, E. (2023). On the
     interpretability and significance of bias metrics in texts: a PMI-based approach. ACL, 509-520
     (arXiv 2104.06474).
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> tuple(round(float(x), 3) for x in stats.pmi_bias(30, 100, 10, 100))
+    (1.099, 0.318, 1.879)
     """
     z = z_of(level, "pmi_bias")
     a, n_a, b, n_b = (*shares("pmi_bias", n_wa, n_a), *shares("pmi_bias", n_wb, n_b))

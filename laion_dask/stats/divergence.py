@@ -41,9 +41,10 @@ def jensen_shannon(a: Numbers | Mapping | pd.Series, b: Numbers | Mapping | pd.S
 
     Examples
     --------
-    >>> jensen_shannon({"en": 50, "de": 50}, {"en": 50, "de": 50})
+    >>> from laion_dask import stats
+    >>> stats.jensen_shannon({"en": 50, "de": 50}, {"en": 50, "de": 50})
     0.0
-    >>> jensen_shannon({"en": 10}, {"fr": 3})
+    >>> stats.jensen_shannon({"en": 10}, {"fr": 3})
     1.0
     """
     named = [isinstance(one, (Mapping, pd.Series)) for one in (a, b)]

@@ -79,6 +79,13 @@ def exclusion(
     ----------
     Hong, R., Agnew, W., Kohno, T., Morgenstern, J. (2024). Who's in and who's out? A case study of
     multimodal CLIP-filtering in DataComp. EAAMO.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> table = stats.exclusion({"a": 100, "b": 100}, {"a": 50, "b": 80})
+    >>> list(table.columns)[:4]
+    ['statistic', 'term', 'axis', 'group']
     """
     axis, counts = _counted(n_before, n_after, by)
     expected = _expected(counts, reference)

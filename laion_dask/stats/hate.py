@@ -44,6 +44,12 @@ def hate_content_rate(p: Numbers | Mapping[str, Numbers], threshold: float = 0.5
     Birhane, A., Prabhu, V., Han, S., Boddeti, V. N., Luccioni, A. S. (2023). Into the LAION's den:
     investigating hate in multimodal datasets. NeurIPS Datasets and Benchmarks (arXiv 2311.03449);
     and On hate scaling laws for data-swamps, arXiv 2306.13141.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> float(stats.hate_content_rate([0.1, 0.9, 0.2, 0.3]))
+    25.0
     """
     probability("threshold", threshold)
     if isinstance(p, pd.DataFrame):

@@ -39,6 +39,13 @@ def wilson(k: Numbers, n: Numbers, level: float = 0.95) -> tuple:
     ----------
     Wilson, E. B. (1927). Probable inference, the law of succession, and statistical inference.
     JASA 22, 209-212.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> lo, hi = stats.wilson(5, 10)
+    >>> round(float(lo), 4), round(float(hi), 4)
+    (0.2366, 0.7634)
     """
     z = z_of(level, "wilson")
     k, n = shares("wilson", k, n)
@@ -88,6 +95,12 @@ def risk_ratio(k1: Numbers, n1: Numbers, k2: Numbers, n2: Numbers, level: float 
     Katz, D., Baptista, J., Azen, S. P., Pike, M. C. (1978). Obtaining confidence intervals for the
     risk ratio in cohort studies. Biometrics 34, 469-474. The half: Anscombe, F. J. (1956). On
     estimating binomial response relations. Biometrika 43, 461-464.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> tuple(round(float(x), 2) for x in stats.risk_ratio(20, 100, 10, 100))
+    (2.0, 0.99, 4.05)
     """
     z = z_of(level, "risk_ratio")
     k1, n1, k2, n2 = (*shares("risk_ratio", k1, n1), *shares("risk_ratio", k2, n2))
@@ -130,6 +143,12 @@ def risk_difference(
     ----------
     Newcombe, R. G. (1998). Interval estimation for the difference between independent proportions:
     comparison of eleven methods. Statistics in Medicine 17, 873-890; method 10.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> tuple(round(float(x), 3) for x in stats.risk_difference(56, 70, 48, 80))
+    (0.2, 0.052, 0.334)
     """
     k1, n1, k2, n2 = (*shares("risk_difference", k1, n1), *shares("risk_difference", k2, n2))
     (lo1, hi1), (lo2, hi2) = wilson(k1, n1, level), wilson(k2, n2, level)
@@ -171,6 +190,12 @@ def odds_ratio(a: Numbers, b: Numbers, c: Numbers, d: Numbers, level: float = 0.
     Woolf, B. (1955). On estimating the relation between blood group and disease. Annals of Human
     Genetics 19, 251-253. The half: Gart, J. J. (1966). Alternative analyses of contingency tables.
     JRSS B 28, 164-179.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> tuple(round(float(x), 2) for x in stats.odds_ratio(20, 80, 10, 90))
+    (2.25, 0.99, 5.09)
     """
     z = z_of(level, "odds_ratio")
     a, b, c, d = counts("odds_ratio", a=a, b=b, c=c, d=d)
@@ -231,6 +256,13 @@ def shard_bootstrap(
     Efron, B., Tibshirani, R. J. (1993). An introduction to the bootstrap, sections 6.2 (the
     standard error) and 12.2 (Student's t). The widening: Hesterberg, T. C. (2015). What teachers
     should know about the bootstrap. The American Statistician 69, 371-386.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> lo, hi = stats.shard_bootstrap([1, 2, 3], [10, 10, 10])
+    >>> bool(lo <= 0.2 <= hi)
+    True
     """
     z_of(level, "shard_bootstrap")
     whole("n_resamples", n_resamples, 2)

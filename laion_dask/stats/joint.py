@@ -40,6 +40,12 @@ def observed_over_expected(
     References
     ----------
     Agresti, A. (2013). Categorical data analysis, section 16.1 (the delta method for cell counts).
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> round(float(stats.observed_over_expected(20, 40, 50, 100)[0]), 6)
+    1.0
     """
     z = z_of(level, "observed_over_expected")
     n_ab, n_a, n_b, n = counts("observed_over_expected", n_ab=n_ab, n_a=n_a, n_b=n_b, n=n)
@@ -88,6 +94,12 @@ def npmi_interval(
     ----------
     nPMI: Bouma, G. (2009). Normalized (pointwise) mutual information in collocation extraction.
     GSCL. MOVER: Zou, G. Y., Donner, A. (2008), as in `npmi_gap_interval`.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> len(stats.npmi_interval(20, 40, 50, 100))
+    2
     """
     z_of(level, "npmi_interval")
     found = counts("npmi_interval", n_wg=n_wg, n_w=n_w, n_g=n_g, n=n)

@@ -50,6 +50,13 @@ def skew(
     ----------
     Geyik, S. C., Ambler, S., Kenthapadi, K. (2019). Fairness-aware ranking in search and
     recommendation systems with application to LinkedIn talent search. KDD, section 3.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> found = stats.skew(list("aab"), {"a": 0.5, "b": 0.5})
+    >>> round(float(found["a"]), 3), round(float(found["b"]), 3)
+    (0.288, -0.405)
     """
     wanted = distribution(reference)
     counts = _counts(ranking, wanted, k).sum(axis=0)
@@ -60,6 +67,12 @@ def min_skew(ranking: Sequence, reference: Mapping[Hashable, float], k: int | No
     """The smallest skew@k: how far the group that is short the most falls short; 0 at most.
 
     Parameters, definitions and errors as `skew` has them; NaN where every skew is.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> round(float(stats.min_skew(list("aab"), {"a": 0.5, "b": 0.5})), 3)
+    -0.405
     """
     return _end(skew(ranking, reference, k), np.nanmin)
 
@@ -68,6 +81,12 @@ def max_skew(ranking: Sequence, reference: Mapping[Hashable, float], k: int | No
     """The largest skew@k: how far the group that exceeds the most exceeds; 0 at least.
 
     Parameters, definitions and errors as `skew` has them; NaN where every skew is.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> round(float(stats.max_skew(list("aab"), {"a": 0.5, "b": 0.5})), 3)
+    0.288
     """
     return _end(skew(ranking, reference, k), np.nanmax)
 
@@ -92,6 +111,12 @@ def ndkl(ranking: Sequence, reference: Mapping[Hashable, float], k: int | None =
     References
     ----------
     Geyik, S. C., Ambler, S., Kenthapadi, K. (2019), as for `skew`.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> round(float(stats.ndkl(list("abab"), {"a": 0.5, "b": 0.5})), 3)
+    0.282
     """
     wanted = distribution(reference)
     shares = np.array(list(wanted.values()))

@@ -44,6 +44,12 @@ def two_proportions(k1: Numbers, n1: Numbers, k2: Numbers, n2: Numbers):
     criterion that a given system of deviations from the probable ... Philosophical Magazine 50,
     157-175; for shares, Fleiss, J. L. (1981). Statistical methods for rates and proportions,
     chapter 2.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> round(float(stats.two_proportions(50, 100, 50, 100)), 6)
+    1.0
     """
     k1, n1, k2, n2 = (*shares("two_proportions", k1, n1), *shares("two_proportions", k2, n2))
     k1, n1, k2, n2 = np.broadcast_arrays(k1, n1, k2, n2)
@@ -88,6 +94,12 @@ def benjamini_hochberg(p: Numbers) -> np.ndarray:
     Benjamini, Y., Hochberg, Y. (1995). Controlling the false discovery rate. JRSS B 57, 289-300;
     as adjusted values, Yekutieli, D., Benjamini, Y. (1999). Journal of Statistical Planning and
     Inference 82, 171-196.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> [round(float(q), 3) for q in stats.benjamini_hochberg([0.01, 0.04, 0.5])]
+    [0.03, 0.06, 0.5]
     """
     p = numbers("benjamini_hochberg", p=p)[0]
     if ((p < 0) | (p > 1)).any():
@@ -127,6 +139,12 @@ def welch(a: Numbers, b: Numbers) -> tuple[float, float, float]:
     ----------
     Welch, B. L. (1947). The generalization of "Student's" problem when several different
     population variances are involved. Biometrika 34, 28-35.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> [round(float(x), 4) for x in stats.welch([1, 2, 3], [2, 3, 4])]
+    [-1.2247, 4.0, 0.2879]
     """
     from scipy.special import stdtr
 

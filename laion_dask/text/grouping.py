@@ -202,9 +202,10 @@ def terms(
 
     Examples
     --------
-    >>> terms("gender").labels
+    >>> import laion_dask as ld
+    >>> ld.terms("gender").labels
     ('woman', 'man', 'non-binary')
-    >>> terms({"pets": ["cat", "dog"]}).masks(["A cat.", "catalogue"]).tolist()
+    >>> ld.terms({"pets": ["cat", "dog"]}).masks(["A cat.", "catalogue"]).tolist()
     [[True], [False]]
     """
     for name, value in (("column", column), ("axis", axis or "terms")):

@@ -94,6 +94,12 @@ def term_lists() -> pd.DataFrame:
     pandas DataFrame
         A row a list: ``name``, ``version``, ``language``, ``groups`` and ``terms`` (how many),
         ``about``, ``sources``.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> "gender" in set(ld.term_lists()["name"])
+    True
     """
     rows = []
     for name in names():

@@ -83,7 +83,7 @@ def association(
     Examples
     --------
     >>> import laion_dask as ld
-    >>> found = association("demo", **ld.stats.WEAT_TESTS["WEAT 7"])
+    >>> found = ld.association("demo", **ld.stats.WEAT_TESTS["WEAT 7"])
     >>> found["term"][0]
     'math against arts'
     """

@@ -100,6 +100,14 @@ def audit(
     ----------
     Hong, R., Agnew, W., Kohno, T., Morgenstern, J. (2024). Who's in and who's out? A case study of
     multimodal CLIP-filtering in DataComp. EAAMO.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = frame.laion.audit("similarity > 0.3", by="language")
+    >>> table["group"][0]
+    '(all)'
     """
     must_be("after", after, (dd.DataFrame, str), "a narrowed frame, or an expression")
     how, wanted = reporting(level, min_n), references(by, reference)

@@ -114,6 +114,14 @@ def distributions(
         When the frame has no such column.
     OptionError
         When a column holds no numbers, or the edges do not ascend.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> found = frame.laion.distributions("similarity")
+    >>> list(found)
+    ['similarity']
     """
     edges = _edges(edges)
     if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():

@@ -185,6 +185,14 @@ def export(
         When the frame does not lead back to `read_shards`. All of these at once.
     ShardError, SchemaError
         When a shard turns out damaged while it is read; nothing is visible then.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> done = frame.laion.where("width >= 256").laion.export("wide")
+    >>> done.rows.kept == len(ld.read_shards("wide"))
+    True
     """
     if format not in _FORMATS:
         raise one_of("format", format, _FORMATS)

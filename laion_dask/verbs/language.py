@@ -67,6 +67,14 @@ def language(
     Lui, M., Baldwin, T. (2012). langid.py: an off-the-shelf language identification tool. ACL
     demonstrations. Retrained and kept by A. Barbaresi as py3langid.
     Schuhmann, C. et al. (2022). LAION-5B. NeurIPS Datasets and Benchmarks.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> named = frame.laion.language(to="found")
+    >>> "found" in named.columns
+    True
     """
     must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
     if column not in frame.columns:

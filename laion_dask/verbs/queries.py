@@ -53,6 +53,16 @@ def mix(parts: Mapping) -> Mix:
     ------
     OptionError
         When there is no part, a part is something else, or a weight is no finite number.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> blue = ld.mix({"a red star": 1, "a red picture": -0.6, "a blue picture": 0.6})
+    >>> hits = frame.laion.search(images, blue, k=1)
+    >>> len(hits)
+    1
     """
     must_be("The mixture", parts, Mapping, "a dict of things and weights, {'a dog': 1}")
     if not parts:

@@ -26,6 +26,14 @@ def rows(frame: dd.DataFrame) -> Rows:
     ------
     ProvenanceError
         When the frame does not lead back to `read_shards`, or a row stands in it more than once.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> rows = frame.laion.where("width >= 256").laion.rows()
+    >>> rows.read == rows.kept + rows.dropped + rows.unscored + rows.rejected
+    True
     """
     if len(frame.columns) and lineage.may_be_narrowed(frame):
         frame = frame[[frame.columns[-1]]]

@@ -47,6 +47,16 @@ def similarity(
     PairingError, ProvenanceError, OptionError
         When the embeddings are not those of the frame's shards, or the column is already there.
     All are raised at once.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> star = ld.ClipModel("demo").text("a red star")
+    >>> near = frame.laion.similarity(images, star, to="star")
+    >>> str(near["star"].dtype)
+    'float32'
     """
     must_be("to", to, str, "the new column's name")
     _check_target(frame, embeddings)
@@ -83,6 +93,15 @@ def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataF
         When no head is given, or a column is already there.
     PairingError, ProvenanceError
         As `similarity`. All are raised at once.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> scored = frame.laion.score(images, ld.heads.demo_safety())
+    >>> "punsafe_demo" in scored.columns
+    True
     """
     if not heads:
         raise OptionError("No head was given. Name one, such as ld.heads.aesthetic('ViT-L-14').")

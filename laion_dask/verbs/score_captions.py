@@ -32,6 +32,15 @@ def score_captions(frame: dd.DataFrame, *heads: Head, column: str = "text") -> d
     OptionError
         When no head is given, one reads something else than captions, the column does not hold
         text, or a new column is already there. All are raised at once.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> head = ld.heads.toxicity(lambda texts: [0.0] * len(texts), to="rude")
+    >>> scored = frame.laion.score_captions(head)
+    >>> "rude" in scored.columns
+    True
     """
     must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
     if not heads:

@@ -43,6 +43,17 @@ class Rerank:
         One, or as many as there are queries.
     take : int, optional
         How many of the nearest are reordered, by default as many as are wanted; not fewer.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> texts = ld.open_embeddings("demo-corpus/embedded/text_emb", model="demo", like=frame)
+    >>> second = ld.Rerank(texts, "a red star", take=20)
+    >>> hits = frame.laion.search(images, "a red star", k=3, rerank=second)
+    >>> list(hits["rank"])
+    [1, 2, 3]
     """
 
     embeddings: Embeddings
@@ -115,6 +126,15 @@ def search(
         merge, shows only in reading.
     WeightsError
         When the weights that a text or a picture needs are not on this machine.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> hits = frame.laion.search(images, "a red star", k=3, where="punsafe < 0.5")
+    >>> list(hits["rank"])
+    [1, 2, 3]
     """
     frame = frame if where is None else filtered(frame, where)
     wanted = _checked(frame, embeddings, k, columns, to, rerank)

@@ -36,6 +36,13 @@ def standard_statistics(frame: dd.DataFrame) -> tuple[Statistic, ...]:
     Parameters
     ----------
     frame : dask DataFrame
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> [statistic.name for statistic in ld.standard_statistics(frame)][:3]
+    ['describe', 'concentration', 'concentration']
     """
     kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
     words = kinds.get("text") == "string"

@@ -46,6 +46,14 @@ def statistics(
         At once.
     ShardError, SchemaError
         When a shard turns out damaged while it is read.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = frame.laion.stats(ld.describe(), ld.rates("punsafe > 0.5"))
+    >>> sorted(set(table["statistic"]))
+    ['describe', 'rates']
     """
     bound = bind(frame, measures)
     how = reporting(level, min_n)

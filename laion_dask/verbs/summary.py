@@ -116,6 +116,14 @@ def summary(frame: dd.DataFrame) -> Summary:
     ------
     ShardError, SchemaError
         When a shard turns out damaged while it is read.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> found = frame.laion.summary()
+    >>> list(found.shares.index)
+    ['unsafe', 'watermarked']
     """
     meta = {"state": object}
     result, rows = survey(frame, _state, meta=meta, combine=_combine, label="summary")

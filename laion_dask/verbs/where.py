@@ -29,6 +29,14 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
     ------
     PredicateError, ColumnError
         At once.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> safe = frame.laion.where("punsafe < 0.5 and width >= 256")
+    >>> safe.laion.rows().dropped > 0
+    True
     """
     as_read = lineage.as_read(frame)
     kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}

@@ -284,6 +284,14 @@ def plan(
         are none.
     ProvenanceError, PairingError, ModelMismatchError, ColumnError, PredicateError, ShardError
         When the frame does not lead back to shards, and as the verbs themselves do.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> found = ld.plan(frame, ["summary", ("where", "width >= 256")])
+    >>> list(found.table["step"])
+    ['summary', 'where']
     """
     known = open_rates(rates)
     device = None if card is None else known.device(card)

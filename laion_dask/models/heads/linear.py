@@ -202,6 +202,15 @@ def demo_safety(to: str = "punsafe_demo") -> LinearHead:
     ------
     WeightsError
         When the package's data files are incomplete.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> scored = frame.laion.score(images, ld.heads.demo_safety(to="unsafe"))
+    >>> "unsafe" in scored.columns
+    True
     """
     if not _DEMO_SAFETY.is_file():
         raise WeightsError(

@@ -138,7 +138,8 @@ def zero_shot(
 
     Examples
     --------
-    >>> head = zero_shot("demo", ["red star", "blue boat"])
+    >>> import laion_dask as ld
+    >>> head = ld.heads.zero_shot("demo", ["red star", "blue boat"])
     >>> head.name, head.of("blue boat").name
     ('p_red_star', 'p_blue_boat')
     """

@@ -1,0 +1,57 @@
+"""The examples in docstrings of public names run, on the demo corpus; every public name has one."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import shutil
+
+import pytest
+
+import laion_dask as ld
+
+#: What has no example of its own: results, which their makers' examples show; and what draws,
+#: starts workers, trains or needs files that are not here, which notebooks and README show.
+SHOWN_ELSEWHERE = {
+    *("DemoCorpus", "Distribution", "EmbeddingSpace", "Export", "Images", "Index", "Mix", "Plan"),
+    *("Embeddings", "LaionDaskError", "Rows", "Summary", "Vectors"),
+    *("association", "build_index", "connect", "gallery", "histogram", "open_index", "perceived"),
+    *("representation", "scaling_plot", "score_plot", "show", "start_cluster", "threshold_plot"),
+    *("write_report", "write_term_list"),
+}
+
+
+def public():
+    for owner in (ld, ld.heads, ld.stats):
+        for name in owner.__all__:
+            value = getattr(owner, name)
+            if callable(value) and inspect.getdoc(value):
+                yield pytest.param(value, id=f"{owner.__name__}.{name}")
+
+
+@pytest.fixture(scope="module")
+def corpus(demo_folder, tmp_path_factory):
+    """A working folder with the demo corpus, as the examples have it."""
+    folder = tmp_path_factory.mktemp("examples")
+    shutil.copytree(demo_folder, folder / "demo-corpus")
+    return folder
+
+
+@pytest.mark.parametrize("value", list(public()))
+def test_examples_run(value, corpus, monkeypatch):
+    monkeypatch.chdir(corpus)
+    found = doctest.DocTestFinder(recurse=False).find(value, globs={})
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    said: list[str] = []
+    for test in found:
+        runner.run(test, out=said.append)
+    assert not runner.failures, "".join(said)
+
+
+def test_public_functions_have_an_example():
+    lacking = {
+        name
+        for name in ld.__all__
+        if callable(getattr(ld, name)) and ">>>" not in inspect.getdoc(getattr(ld, name))
+    }
+    assert lacking <= SHOWN_ELSEWHERE
