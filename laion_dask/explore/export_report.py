@@ -83,7 +83,7 @@ def export_parts(export: Export, audited: Table | None, level: float) -> Iterato
     """
     yield boxes({name: getattr(export.rows, name) for name in _COUNTS})
     yield section("How it came about", _origin(export.recipe))
-    yield section("Which clause left out how many", _funnel(export))
+    yield section("Rows left out, clause by clause", _funnel(export))
     yield section("Whom the filter left out", *audit_parts(audited, level))
     yield section("How to read this", notes((*_lists(audited), *_NOTES)))
 
@@ -112,7 +112,7 @@ def audit_parts(audited: Table | None, level: float) -> Iterator[str]:
         of_axis.attrs = {}
         yield part(f"By {axis}", *_axis_parts(of_axis, level))
     if empty:
-        yield paragraph(f"By {', '.join(empty)}: no group has enough rows to be told.")
+        yield paragraph(f"By {', '.join(empty)}: no group has enough rows to report.")
     few = audited.n_suppressed
     if few:
         what = "group has" if few == 1 else "groups have"
@@ -177,7 +177,7 @@ def _origin(recipe: dict) -> str:
     }
     joins = [code(f"{', '.join(j['join'])}: {j['inputs'][0]['path']}") for j in recipe["joins"]]
     told |= {"joined on": "<br>".join(joins)} if joins else {}
-    models = [_model(one) for one in recipe["models"]]
+    models = dict.fromkeys(_model(one) for one in recipe["models"])
     told |= {"models": ", ".join(map(code, models))} if models else {}
     told |= {"seed": str(recipe["seed"])} if recipe["seed"] is not None else {}
     return facts(told) + note("All of it, with digests and versions, is in _recipe.json.")
@@ -196,8 +196,9 @@ def _funnel(export: Export) -> str:
         for row in found.to_dict("records")
     ]
     explained = note(
-        "A row is told under the first clause that is false for it; one for which none is false is "
-        "unscored, and told under the first that is unknown."
+        "A row is dropped by the first clause that is false for it. Where no clause is false but one "
+        "is unknown, because a value is null or NaN, the row is unscored and counts under the first "
+        "unknown clause."
     )
     return grid(list(found.columns), lines) + explained
 

@@ -17,13 +17,13 @@ from laion_dask.verbs.export import Export
 from laion_dask.verbs.summary import SHARES, Summary, readable
 
 _COUNTS = ("read", "kept", "dropped", "unscored", "rejected")
-_NOTES = """
-Unsafe means punsafe above 0.5, watermarked means pwatermark above 0.8, as in LAION's own figures;
-rows without a score are counted apart and never as safe. Intervals are Wilson's at 95 % and take
-rows as independent, which rows of one crawl are not quite. Quantiles carry a relative error of at
-most 0.0005. Captions and domains are shown as they were found; they say what is in the data, not
-what is true of anyone.
-"""
+_NOTES = (
+    "Unsafe means punsafe above 0.5, watermarked means pwatermark above 0.8, as in LAION's own "
+    "figures; rows without a score are counted apart and never as safe. Intervals are Wilson's at "
+    "95 % and take rows as independent, which rows of one crawl are not quite. Quantiles carry a "
+    "relative error of at most 0.0005. Captions and domains are shown as they were found; they say "
+    "what is in the data, not what is true of anyone."
+)
 
 
 def write_report(
@@ -72,7 +72,7 @@ def write_report(
         return write_page(path, title or "What was kept, and whom it left out", made)
     tables = [section(heading, _table(table)) for heading, table in subject.tables().items()]
     parts = [_counts(subject), _curves(subject), *tables]
-    parts.append(section("How to read this", note(_NOTES.strip())))
+    parts.append(section("How to read this", note(_NOTES)))
     return write_page(path, title or "What is in this frame", parts)
 
 

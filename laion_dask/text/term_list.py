@@ -143,7 +143,8 @@ def _sources(given: object, where: str) -> tuple[str, ...]:
     told = []
     for one in given:
         if isinstance(one, Mapping):
-            one = ". ".join(str(one[k]) for k in ("author", "year", "title", "url") if k in one)
+            parts = (str(one[k]) for k in ("author", "year", "title", "url") if k in one)
+            one = ". ".join(part.removesuffix(".") for part in parts)
         if not isinstance(one, str) or not one:
             raise OptionError(
                 f"{where}: the source {one!r} says nothing. Expected author, year, title, url."

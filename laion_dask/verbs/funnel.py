@@ -60,8 +60,9 @@ class _Filters:
 def excluded(frame: dd.DataFrame) -> dd.DataFrame:
     """The rows that the filters of a frame left out, each with the clause that did. Lazy.
 
-    Clauses are what a filter joins by ``and``. A row is told under the first that is false for it;
-    one for which none is false is unscored, and told under the first that is unknown.
+    Clauses are what a filter joins by ``and``. A row is dropped by the first that is false for
+    it; where none is false but one is unknown, the row is unscored and counts under the first
+    unknown one.
 
     Parameters
     ----------
