@@ -196,9 +196,9 @@ def _funnel(export: Export) -> str:
         for row in found.to_dict("records")
     ]
     explained = note(
-        "A row is dropped by the first clause that is false for it. Where no clause is false but one "
-        "is unknown, because a value is null or NaN, the row is unscored and counts under the first "
-        "unknown clause."
+        "A row is dropped by the first clause that is false for it. Where no clause is false but "
+        "one is unknown, because a value is null or NaN, the row is unscored and counts under the "
+        "first unknown clause."
     )
     return grid(list(found.columns), lines) + explained
 
