@@ -26,7 +26,7 @@ demo: .venv/installed
 	@$(BIN)/laion-dask demo demo-corpus
 
 test: .venv/installed
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 fuzz: .venv/installed
 	@$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=fuzz
