@@ -6,7 +6,7 @@ import pytest
 from small_clip import picture, write_tar
 
 from laion_dask.errors import ShardError
-from laion_dask.io import samples
+from laion_dask.io import sample_groups, samples
 from laion_dask.io.image_shards import TarShard
 from laion_dask.io.images import find_shards, open_images
 
@@ -64,28 +64,31 @@ def test_in_a_folder_a_stem_ends_at_the_last_dot(tmp_path):
     ]
 
 
-def test_in_a_tar_every_image_is_a_row(tmp_path, monkeypatch):
+def test_in_a_tar_every_image_is_a_row_or_a_reject(tmp_path, monkeypatch):
     members = {
         "x.thumb.png": picture(1),
         "x.full.PNG": picture(2),
-        "x.txt": b"both",
         "x.seg.npy": b"no image",
         "1.jpg": picture(3, "JPEG"),
-        "1.mask.png": b"broken, and a row of its own",
+        "1.mask.png": b"another field",
     }
     path = write_tar(tmp_path / "a.tar", members)
     found = read(path)
-    assert [(s.key, s.caption, s.reason) for s in found] == [
-        ("x", "both", None),
-        ("x", "both", None),
-        ("1", None, None),
-        ("1", None, None),
+    assert [(s.key, s.caption, bool(s.reason)) for s in found] == [
+        ("x.thumb", None, False),
+        ("x.full", None, False),
+        ("1", None, False),
+        ("1", None, True),
     ]
     images = [name for name in members if name[-3:] in ("png", "PNG", "jpg")]
     assert [s.image_path for s in found] == [f"a.tar/{name}" for name in images]
-    assert [s.image for s in found] == [members[name] for name in images]
-    assert open_images(path).read(["x.full.PNG", "x"]) == [picture(2), picture(1)]
-    monkeypatch.setattr(samples, "MAX_FIELDS", 2)
+    assert [s.image for s in found] == [*(members[name] for name in images[:3]), None]
+    opened = open_images(path)
+    assert opened.read(["x.full.PNG", "x.thumb", "1"]) == [picture(i) for i in (2, 1)] + [
+        picture(3, "JPEG")
+    ]
+    assert opened.read(["a.tar/1.mask.png", "x"]) == [b"another field", None]
+    monkeypatch.setattr(sample_groups, "MAX_FIELDS", 2)
     path = write_tar(tmp_path / "b.tar", {f"x.{i}.png": picture(i) for i in range(5)})
     assert [s.image for s in read(path)] == [picture(i) for i in range(5)]
     assert TarShard(str(path)).survey().n_samples == 5

@@ -132,8 +132,8 @@ def test_members_of_one_stem_are_one_sample(tmp_path):
     assert [s.caption for s in found] == ["a caf\xe9", "from json", None, None, None, None]
     assert found[0].fields == {"url": "u", "caption": "not this one", "n": 3}
     assert found[0].image_path == "a.tar/x/1.jpg" and found[0].image == picture(1, "JPEG")
-    assert found[3].image_path == "a.tar/3.png"
-    assert found[4].image_path == "a.tar/4.seg.png" and all(s.reason is None for s in found)
+    assert found[3].image_path == "a.tar/3.png" and found[4].image_path == "a.tar/4.seg.png"
+    assert [s.image_path for s in found if s.reason] == ["a.tar/3.webp"]
 
 
 def test_bad_captions_and_json_cost_one_row(tmp_path, monkeypatch):

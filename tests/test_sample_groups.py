@@ -130,17 +130,67 @@ def test_strays_between_the_files_of_a_sample(tmp_path):
 
 def test_names_of_fields(tmp_path):
     members = [("s0.input.png", picture(0)), ("s0.outputs.txt", b"zero")]
-    members += [("s1.left.png", picture(1)), ("s1.right.png", picture(2)), ("s1.note.txt", b"one")]
+    members += [("s1.depth.png", picture(2)), ("s1.png", picture(1)), ("s1.txt", b"one")]
     members += [("s2.png", picture(3)), ("s2.en.txt", b"star"), ("s2.de.txt", b"Stern")]
     members += [("s3.png", picture(4)), ("s3.txt", b"three"), ("s3.alt.txt", b"another")]
     members += [("s4.jpg", picture(5)), ("s4.jpg.json", b'{"caption": "four"}')]
     members += [("s5.caption", b"five"), ("s5.png", picture(6))]
     found = read(tar(tmp_path / "a.tar", members))
-    captions = ["zero", "one", "one", None, "three", "four", "five"]
-    assert [s.caption for s in found] == captions and not any(s.reason for s in found)
+    assert [s.caption for s in found] == ["zero", None, "one", None, "three", "four", "five"]
+    assert [s.image_path for s in found if s.reason] == ["a.tar/s1.depth.png"]
     assert [s.key for s in found] == ["s0", "s1", "s1", "s2", "s3", "s4", "s5"]
     assert found[3].fields == {"en.txt": "star", "de.txt": "Stern"}
     assert found[4].fields == {"alt.txt": "another"}
+
+
+SEGMENTED = [("1.jpg", picture(1)), ("1.seg.png", picture(2)), ("1.txt", b"a photo")]
+PAIR = [("1.left.png", picture(1)), ("1.right.png", picture(2))]
+#: Members, then (key, image, caption) of each row, then the images that are rejects.
+PICTURES_OF_ONE_KEY = [
+    (SEGMENTED, [("1", "1.jpg", "a photo")], ["1.seg.png"]),
+    (SEGMENTED[::-1], [("1", "1.jpg", "a photo")], ["1.seg.png"]),
+    ([*SEGMENTED, ("1.seg.json", b"{}")], [("1", "1.jpg", "a photo")], ["1.seg.png"]),
+    ([("1.JPG", b"x"), ("1.seg.v2.png", b"y")], [("1", "1.JPG", None)], ["1.seg.v2.png"]),
+    ([("1.webp", b"x"), ("1.png", b"y"), ("1.txt", b"z")], [("1", "1.png", "z")], ["1.webp"]),
+    ([("1.jpg", b"x"), ("1.ocr.txt", b"letters")], [("1", "1.jpg", None)], []),
+    (PAIR, [("1.left", "1.left.png", None), ("1.right", "1.right.png", None)], []),
+    ([*PAIR, ("1.txt", b"z")], [], ["1.left.png", "1.right.png"]),
+    ([*PAIR, ("1.note.json", b"{}")], [], ["1.left.png", "1.right.png"]),
+    ([*PAIR, ("1.left.txt", b"z")],
+     [("1.left", "1.left.png", "z"), ("1.right", "1.right.png", None)], []),
+    ([("22.jpg", b"x"), ("22.txt", b"y"), ("22.05.jpg", b"x"), ("22.05.txt", b"z")],
+     [("22", "22.jpg", "y"), ("22.05", "22.05.jpg", "z")], []),
+    ([("22.05.jpg", b"x"), ("22.txt", b"of another")], [("22.05", "22.05.jpg", None)], ["22.txt"]),
+    ([("1.jpg", b"x"), ("1.png", b"y"), ("1.jpg.txt", b"j"), ("1.png.txt", b"p")],
+     [("1", "1.jpg", "j"), ("1.png", "1.png", "p")], []),
+    ([("www.a.b_1.jpg", b"x"), ("www.c.d_2.txt", b"z")],
+     [("www.a.b_1", "www.a.b_1.jpg", None)], ["www.c.d_2.txt"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("members", "rows", "rejects"), PICTURES_OF_ONE_KEY)
+def test_several_pictures_of_one_key(tmp_path, members, rows, rejects):
+    path = tar(tmp_path / "a.tar", members)
+    found = read(path)
+    assert [(s.key, s.image_path[6:], s.caption) for s in found if not s.reason] == rows
+    assert [s.image_path[6:] for s in found if s.reason] == rejects
+    opened, data = open_images(path), dict(members)
+    assert opened.read([key for key, _, _ in rows]) == [data[name] for _, name, _ in rows]
+    check_paths(path)
+
+
+def test_a_second_picture_says_whose_it_is(tmp_path):
+    reasons = [s.reason for s in read(tar(tmp_path / "a.tar", SEGMENTED)) if s.reason]
+    assert reasons == ["sample '1' has one picture, 1.jpg; this is another field of it"]
+    reasons = [s.reason for s in read(tar(tmp_path / "b.tar", [*PAIR, ("1.txt", b"z")]))]
+    assert all("none is named 1.jpg" in reason and "1.txt" in reason for reason in reasons)
+
+
+def test_pictures_of_one_stem_in_a_folder_have_keys_of_their_own(tmp_path):
+    for name, data in {"1.jpg": picture(1), "1.png": picture(2), "1.txt": b"both"}.items():
+        (tmp_path / name).write_bytes(data)
+    assert facts(read(tmp_path)) == [("1", "both", None), ("1.png", "both", None)]
+    assert open_images(tmp_path).read(["1", "1.png"]) == [picture(1), picture(2)]
 
 
 def test_files_of_a_sample_that_lie_apart_say_so(tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from laion_dask.io.sample_groups import SampleFiles
+
 
 @dataclass
 class ImageIndex:
@@ -26,3 +28,8 @@ class ImageIndex:
         self.paths[path] = place
         for name in names:
             self.keys.setdefault(name, []).append(place)
+
+    def add_sample(self, sample: SampleFiles, place) -> None:
+        """Note the image of a sample: by its path, and by its key where it is no reject."""
+        path = sample.first.path
+        self.add(path, dict.fromkeys([path] if sample.reason else [path, sample.key]), place)

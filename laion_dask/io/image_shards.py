@@ -1,8 +1,8 @@
 """What becomes one shard of embeddings: a webdataset tar, or some files of a folder.
 
 Limits: ``pictures.MAX_IMAGE_BYTES``, ``MAX_PIXELS`` and ``MAX_ASPECT`` for an image,
-``samples.MAX_TEXT_BYTES`` and ``MAX_FIELDS`` for what lies beside it, ``tars.MAX_MEMBERS`` and
-``MAX_HEADER_BYTES`` for an archive.
+``samples.MAX_TEXT_BYTES`` and ``sample_groups.MAX_FIELDS`` for what lies beside it,
+``tars.MAX_MEMBERS`` and ``MAX_HEADER_BYTES`` for an archive.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from laion_dask.errors import ImageError
 from laion_dask.io.image_index import ImageIndex
 from laion_dask.io.members import Member
 from laion_dask.io.paths import filesystem
-from laion_dask.io.samples import Sample, by_sample, group, sample_key
+from laion_dask.io.sample_groups import by_sample
+from laion_dask.io.samples import Sample, group
 from laion_dask.io.store_file import unreadable
 from laion_dask.io.tars import image_offsets, open_members, read_at
 from laion_dask.models.pictures import MAX_IMAGE_BYTES
@@ -206,15 +207,11 @@ class FolderShard:
         return any(Member(name, 0, None, in_folder=True).is_image for name in self.files)
 
     def index(self) -> ImageIndex:
-        """The file of each image. Images of one stem share it; it means the first of them."""
+        """The file of each image."""
         found = ImageIndex()
-        before = None
-        for files, _ in by_sample(Member(name, 0, None, in_folder=True) for name in self.files):
-            if files[0].is_image:
-                key = sample_key(files)
-                path = files[0].path
-                found.add(path, [path] if key == before else [path, key], files[0].name)
-                before = key
+        for sample in by_sample(Member(name, 0, None, in_folder=True) for name in self.files):
+            if sample.first.is_image:
+                found.add_sample(sample, sample.first.name)
         return found
 
     def fetch(self, place: str) -> bytes | None:

@@ -96,11 +96,15 @@ class Member:
     def is_image(self) -> bool:
         return self.kind in IMAGE_KINDS
 
+    @property
+    def between(self) -> str:
+        """What stands between the group's stem and the ending: ``seg`` of ``key.seg.png``."""
+        return self.stem[len(self.group) + 1 :]
+
     @cached_property
     def names_a_field(self) -> bool:
-        """Whether all that stands between stem and ending reads as a name, as ``input`` does."""
-        between = self.stem[len(self.group) + 1 :]
-        return not between or _FIELD.fullmatch(between) is not None
+        """Whether what stands between is nothing, or reads as a name, as ``input`` does."""
+        return not self.between or _FIELD.fullmatch(self.between) is not None
 
 
 def _cut(name: str) -> tuple[str, str]:

@@ -21,14 +21,9 @@ from laion_dask.io.image_index import ImageIndex
 from laion_dask.io.image_shards import Survey
 from laion_dask.io.members import clean_text
 from laion_dask.io.paths import filesystem
+from laion_dask.io.sample_groups import MAX_FIELDS
 from laion_dask.io.sample_text import constant
-from laion_dask.io.samples import (
-    CAPTION_FIELDS,
-    MAX_FIELDS,
-    MAX_TEXT_BYTES,
-    Sample,
-    invalid_text_error,
-)
+from laion_dask.io.samples import CAPTION_FIELDS, MAX_TEXT_BYTES, Sample, invalid_text_error
 from laion_dask.io.store_file import StoreFile, unreadable
 from laion_dask.models.pictures import MAX_IMAGE_BYTES
 

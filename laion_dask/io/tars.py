@@ -17,7 +17,7 @@ from laion_dask.errors import ImageError
 from laion_dask.io.image_index import ImageIndex
 from laion_dask.io.members import Member, is_no_sample_file, unsafe_name
 from laion_dask.io.paths import filesystem
-from laion_dask.io.samples import by_sample, sample_key
+from laion_dask.io.sample_groups import by_sample
 from laion_dask.io.store_file import StoreFile
 from laion_dask.models.pictures import MAX_IMAGE_BYTES
 
@@ -183,15 +183,12 @@ def read_at(file, offset: int, size: int) -> bytes:
 def image_offsets(path: str) -> ImageIndex:
     """Where each image of an archive lies, as (offset, bytes). Headers are read, no image.
 
-    The images of one sample share its key, which then means the first of them.
+    A key leads to the image of its sample; one that is a reject by its name is found by its path.
     """
     found = ImageIndex()
-    before = None
     with open_members(path) as members:
-        for files, _ in by_sample(members):
-            image, key = files[0], sample_key(files)
+        for sample in by_sample(members):
+            image = sample.first
             if image.is_image and not image.flaw and image.n_bytes <= MAX_IMAGE_BYTES:
-                names = [image.path, key] if key != before or image.number else [image.path]
-                found.add(image.path, names, (image.offset, image.n_bytes))
-                before = key
+                found.add_sample(sample, (image.offset, image.n_bytes))
     return found
