@@ -6,6 +6,8 @@ from unicodedata import category
 
 #: Controls, formats (those of direction among them), surrogates, ends of lines and paragraphs.
 _STEERS = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+#: Formats that only join letters or pictures: Persian and Indic words and many emoji need them.
+_JOINERS = "\u200c\u200d"
 #: What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection").
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 _SPACES = str.maketrans("\t\r\n", "   ")
@@ -13,7 +15,11 @@ _SPACES = str.maketrans("\t\r\n", "   ")
 
 def printable(text: str) -> str:
     """Text from the web that steers neither a terminal nor a page: what would is written out."""
-    return "".join(f"\\u{ord(c):04x}" if category(c) in _STEERS else c for c in text)
+    return "".join(f"\\u{ord(c):04x}" if _steers(c) else c for c in text)
+
+
+def _steers(character: str) -> bool:
+    return category(character) in _STEERS and character not in _JOINERS
 
 
 def printable_lines(text: str) -> str:

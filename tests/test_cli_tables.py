@@ -16,7 +16,7 @@ import laion_dask as ld
 from laion_dask import cli
 from laion_dask.cli.output import plain
 from laion_dask.explore.hits import write_table
-from laion_dask.printable import spreadsheet_text
+from laion_dask.printable import printable, spreadsheet_text
 
 N = 120
 
@@ -218,6 +218,22 @@ def test_nothing_that_is_printed_steers_a_terminal(monkeypatch, capsys, paths, t
 )
 def test_cells_of_a_csv_are_no_formulas(text, cell):
     assert spreadsheet_text(text) == cell
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J", "\\u001b[2J"),
+        ("a\u202eb\u200b", "a\\u202eb\\u200b"),
+        (
+            "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc",
+            "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc",
+        ),
+        ("\U0001f469\u200d\U0001f680", "\U0001f469\u200d\U0001f680"),
+    ],
+)
+def test_text_is_shown_whole_and_steers_nothing(text, shown):
+    assert printable(text) == shown
 
 
 def test_numbers_of_a_csv_stay_numbers(tmp_path):
