@@ -21,7 +21,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -44,13 +43,13 @@ from laion_dask.io.recipe import (
     RECIPE,
     RECIPES,
     UNFINISHED,
+    is_part_name,
 )
 
 _STAGING = ".laion_dask-staging-"
 #: How often a step is tried after which nothing can be undone.
 _ATTEMPTS = 3
 _ASIDE = "replaced"
-_PART = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.\w+")
 #: Staging of another machine's process is cleared when nothing was written to it for so long.
 _ABANDONED_S = 86_400.0
 #: Staging folders that this process is writing to.
@@ -113,7 +112,7 @@ class Target:
         """What is in place; anything that export did not write there is refused."""
         self.fs.invalidate_cache()
         names = [n for n in self._names(self.folder) if n != CLAIM and not n.startswith(_STAGING)]
-        flat = [n for n in names if _PART.fullmatch(n)]
+        flat = [n for n in names if is_part_name(n)]
         recipes = {n: self._own_recipe(n) for n in RECIPES if n in names}
         recipes = {n: content for n, content in recipes.items() if content is not None}
         if not recipes:
@@ -122,7 +121,7 @@ class Target:
             if names and not cut_off and not (parts_only and not self._names(self._parts_folder)):
                 raise self._foreign(names)
         parts = self._names(self._parts_folder)
-        foreign = [n for n in parts if not _PART.fullmatch(n)]
+        foreign = [n for n in parts if not is_part_name(n)]
         if self.is_local and os.path.islink(self._parts_folder):
             foreign = ["what a link leads to"]
         if foreign:

@@ -24,6 +24,7 @@ from laion_dask.errors import EmbeddingsError
 from laion_dask.io.footer import read_footer
 from laion_dask.io.kept_maps import Kept, kept
 from laion_dask.io.local_file import file_system, open_bytes
+from laion_dask.io.row_positions import positions
 from laion_dask.products import scales
 
 #: Two runs of rows that are closer than this are fetched as one from a remote store, in bytes.
@@ -81,6 +82,16 @@ class EmbeddingFile:
     offset: int | None
 
     @property
+    def token(self) -> tuple:
+        """What tells it from other files, for Dask to name a task by."""
+        return self.path, self.field, self.n_rows, self.dim, self.dtype
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether reading a row takes more of the file than its own bytes."""
+        return self.offset is None
+
+    @property
     def is_mapped(self) -> bool:
         """Whether rows are read from a map of the file: some anywhere, at no cost for others."""
         return self.offset is not None and _local(self.path) is not None
@@ -103,10 +114,12 @@ class EmbeddingFile:
         the map, and None if all are nearly 1. Raises as `read`.
         """
         x, known = self._read(rows)
-        return x, scales(x) if known is None else known.scales(self._places(rows), x)
+        if known is None:
+            return x, scales(x)
+        return x, known.scales(positions(rows, self.n_rows, self.path), x)
 
     def _read(self, rows: np.ndarray | range) -> tuple[np.ndarray, Kept | None]:
-        at = self._places(rows)
+        at = positions(rows, self.n_rows, self.path)
         if isinstance(at, slice) and at.start == at.stop:
             return np.empty((0, self.dim), self.dtype), None
         try:
@@ -129,7 +142,7 @@ class EmbeddingFile:
 
         None where they are no run, or not read from a map. Raises as `read`.
         """
-        at = self._places(rows)
+        at = positions(rows, self.n_rows, self.path)
         if not (isinstance(at, slice) and at.start < at.stop and self.is_mapped):
             return None
         try:
@@ -149,32 +162,6 @@ class EmbeddingFile:
             return self, state_of(self.path)
         except DAMAGED as error:
             raise _changed(self.path, error) from error
-
-    def _places(self, rows: np.ndarray | range) -> np.ndarray | slice:
-        """Positions as a slice, where they are a run of rows, or as (n,) int64."""
-        if not isinstance(rows, range):
-            rows = np.asarray(rows)
-            if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
-                raise EmbeddingsError(
-                    f"Rows of {self.path} were asked for as {rows.dtype} of shape {rows.shape}; "
-                    "expected whole numbers, one a row."
-                )
-        if not len(rows):
-            return slice(0, 0)
-        if isinstance(rows, range):
-            low, high = sorted((rows[0], rows[-1]))
-            ascending = rows.step > 0
-        else:
-            low, high = int(rows.min()), int(rows.max())
-            ascending = high - low == len(rows) - 1 and bool((rows[1:] > rows[:-1]).all())
-        if low < 0 or high >= self.n_rows:
-            raise EmbeddingsError(
-                f"Row {high if high >= self.n_rows else low} was asked of "
-                f"{self.path}, which has {self.n_rows:,} rows. Rows count from 0."
-            )
-        if ascending and high - low == len(rows) - 1:
-            return slice(low, high + 1)
-        return np.asarray(rows, np.int64)
 
 
 def _changed(path: str, error: BaseException) -> EmbeddingsError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,15 +14,15 @@ from laion_dask import lineage
 from laion_dask.errors import (
     EmbeddingsError,
     OptionError,
-    PairingError,
     ProvenanceError,
     argument,
     must_be,
 )
 from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.embedding_headers import SUFFIXES, open_file
-from laion_dask.io.paths import embedding_key, expand, shard_key, stem
-from laion_dask.io.pieces import Shard
+from laion_dask.io.exported_embeddings import ExportedEmbeddings, stored_files
+from laion_dask.io.pairing import paired
+from laion_dask.io.paths import expand
 from laion_dask.models import ClipModel, EmbeddingSpace, as_model
 from laion_dask.models.clip_names import nearest_arch
 
@@ -36,17 +35,17 @@ class Embeddings:
 
     Attributes
     ----------
-    files : tuple of EmbeddingFile
-        One a shard; the position is the shard's number.
+    files : tuple of EmbeddingFile or ExportedEmbeddings
+        One a shard; the position is the shard's number. Those of a part of an export lead to the
+        files of its source.
     model : ClipModel or EmbeddingSpace
     """
 
-    files: tuple[EmbeddingFile, ...]
+    files: tuple[EmbeddingFile | ExportedEmbeddings, ...]
     model: ClipModel | EmbeddingSpace
 
     def __dask_tokenize__(self):
-        files = [(f.path, f.field, f.n_rows, f.dim, f.dtype) for f in self.files]
-        return ("laion_dask.Embeddings", files, self.model.name)
+        return ("laion_dask.Embeddings", [f.token for f in self.files], self.model.name)
 
     def __len__(self) -> int:
         return sum(f.n_rows for f in self.files)
@@ -115,7 +114,7 @@ class Embeddings:
         """What tells a shard's vectors from those of any other file, or of this one, rewritten."""
         return self._file(shard).identity()
 
-    def _file(self, shard: int) -> EmbeddingFile:
+    def _file(self, shard: int) -> EmbeddingFile | ExportedEmbeddings:
         must_be("shard", shard, (int, np.integer), "its number, counted from 0")
         if not 0 <= shard < len(self.files):
             raise EmbeddingsError(
@@ -124,21 +123,26 @@ class Embeddings:
         return self.files[shard]
 
     def like(self, frame: dd.DataFrame) -> Embeddings:
-        """The same embeddings, in the order of a frame's shards. Eager, but reads no data.
+        """The same embeddings, in the order of a frame's shards. Eager, but reads no vectors.
+
+        For parts of an export, their recipe and their footers are read; and their columns
+        ``shard`` where the embeddings of some shards of the source are not there.
 
         Raises
         ------
         PairingError
-            When a shard is missing, there is one too many, or row counts differ.
+            When a shard is missing, there is one too many, row counts differ, or it cannot be
+            told where the rows of a part of an export came from.
         """
-        return Embeddings(_paired(lineage.shards(frame), self.files), self.model)
+        return Embeddings(paired(lineage.shards(frame), self.files), self.model)
 
     def recipe(self) -> dict:
-        """What a manifest records of the embeddings."""
+        """What a manifest records of the embeddings: the files that hold them."""
+        files = stored_files(self.files)
         return {
-            "embeddings": [{"path": f.path, "rows": f.n_rows, "bytes": f.size} for f in self.files],
-            "field": self.files[0].field,
-            "rows": len(self),
+            "embeddings": [{"path": f.path, "rows": f.n_rows, "bytes": f.size} for f in files],
+            "field": files[0].field if files else None,
+            "rows": sum(f.n_rows for f in files),
             "dim": self.dim,
             "dtype": self.dtype,
             "model": self.model.recipe(),
@@ -165,8 +169,9 @@ def open_embeddings(
     like : dask DataFrame, optional
         A frame of `read_shards`. The files are then paired with its shards by shard key
         (``metadata_0012.parquet`` with ``img_emb_0012.npy``) and row counts are compared with the
-        Parquet footers. Without it, files are in natural order of their names, and every verb
-        pairs them with its frame.
+        Parquet footers. A part of an export pairs with the files of the shards that its rows came
+        from, by its recipe, or with one that is named as the part. Without ``like``, files are in
+        natural order of their names, and every verb pairs them with its frame.
     field : str, optional
         The member of an ``.npz`` (DataComp: ``l14_img``, ``b32_txt``, …), or the list column of a
         Parquet file. Needed where there are several.
@@ -246,88 +251,6 @@ def _check_widths(
             f"Name the model that they came from with {argument('model')}."
         )
     return model
-
-
-def _paired(shards: Sequence[Shard], files: Sequence[EmbeddingFile]) -> tuple[EmbeddingFile, ...]:
-    """One file for each shard, by key; every count compared."""
-    file_keys, shard_keys = _keys([f.path for f in files], [s.path for s in shards])
-    by_key = dict(zip(file_keys, files, strict=True))
-    _check_unique(file_keys, [f.path for f in files])
-    _check_unique(shard_keys, [s.path for s in shards])
-    paired = []
-    for shard, key in zip(shards, shard_keys, strict=True):
-        file = by_key.pop(key, None)
-        if file is None:
-            raise PairingError(
-                f"{shard.path} ({shard.n_rows:,} rows) has no embeddings: no file among the "
-                f"{len(files)} has the key {'/'.join(filter(None, key))!r} (0 rows). "
-                f"{_OF_EXPORT if _is_part(shard.path) else 'Add it, or leave the shard out.'}"
-            )
-        if file.n_rows != shard.n_rows:
-            raise PairingError(
-                f"{file.path} has {file.n_rows:,} rows, but {shard.path} has {shard.n_rows:,}. "
-                "Fetch both again; rows that do not pair one to one cannot be scored."
-            )
-        paired.append(file)
-    if by_key:
-        extra = next(iter(by_key.values()))
-        raise PairingError(
-            f"{extra.path} ({extra.n_rows:,} rows) pairs with no shard of the frame (0 rows; "
-            f"{len(by_key)} such files of {len(files)}). Open only the embeddings of the shards "
-            "that are read."
-        )
-    return tuple(paired)
-
-
-def _keys(files: list[str], shards: list[str]) -> tuple[list, list]:
-    """The keys of both sides, in the first spelling under which each has its one partner.
-
-    Collections are told apart where both sides share one; else their folders' names say nothing.
-    Where no spelling pairs all, keys are as `shard_key` has them, for the error to name.
-    """
-    spelled = []
-    # A part of an export is numbered by itself: its rows were chosen from other shards, and the
-    # file of embeddings of that number is of one of these.
-    exported = any(map(_is_part, shards))
-    ways = ((_stem, _stem),) if exported else ((embedding_key, shard_key), (_stem, _stem))
-    for file_key, key in ways:
-        sides = [file_key(path) for path in files], [key(path) for path in shards]
-        numbers = [{name for _, name in side} for side in sides]
-        apart = {c for c, _ in sides[0]}.isdisjoint(c for c, _ in sides[1])
-        if apart and [*map(len, numbers)] == [len(files), len(shards)]:
-            sides = tuple([("", name) for _, name in side] for side in sides)
-        if len(set(sides[0])) == len(files) and set(sides[0]) == set(sides[1]):
-            return sides
-        spelled.append(sides)
-    return spelled[0]
-
-
-#: What to do about the parts of an export, which share no numbers with the embeddings of a source.
-_OF_EXPORT = (
-    "It is a part of an export, whose rows come from other shards: score the frame before it is "
-    "exported, or name the embeddings of a part as the part."
-)
-_PART = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.parquet")
-
-
-def _is_part(path: str) -> bool:
-    """Whether a shard is a part of an export, by its name."""
-    return _PART.fullmatch(path.rpartition("/")[2]) is not None
-
-
-def _stem(path: str) -> tuple[str, str]:
-    return shard_key(path)[0], stem(path)
-
-
-def _check_unique(keys: Sequence[tuple[str, str]], paths: Sequence[str]) -> None:
-    seen: dict[tuple[str, str], str] = {}
-    for key, path in zip(keys, paths, strict=True):
-        if key in seen:
-            raise PairingError(
-                f"{seen[key]} and {path} have the same key {'/'.join(filter(None, key))!r}, so it "
-                "cannot be said which pairs with what. Open them apart."
-            )
-        seen[key] = path
 
 
 def provenance(frame: dd.DataFrame) -> None:

@@ -12,6 +12,7 @@ from dask.system import CPU_COUNT
 from laion_dask.errors import EmbeddingsError, IndexFileError, OptionError, must_be
 from laion_dask.io import embedding_identity
 from laion_dask.io.embeddings import Embeddings
+from laion_dask.io.exported_embeddings import check_stored
 from laion_dask.io.index_manifest import MANIFEST, REMOVE, checked, read_manifest
 from laion_dask.kernels import ivf_pq
 from laion_dask.models.process_cache import ProcessCache
@@ -118,9 +119,11 @@ class Index:
         Raises
         ------
         PairingError
-            Naming the first file that is missing, differs, or is one too many.
+            Naming the first file that is missing, differs, or is one too many; or when the
+            embeddings are of a part of an export.
         """
         must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
+        check_stored(embeddings.files)
         self._order = embedding_identity.order(self.manifest["embeddings"], embeddings.files)
 
     def candidates(self, queries: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -41,6 +41,7 @@ KIND = "laion_dask export, version 1"
 MOST_BYTES = 1 << 29
 _NAME = re.compile(r"[^\x00-\x1f\x7f/\\]+")
 _FACTS = ("rows", "bytes")
+_PART_NAME = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.\w+")
 
 
 @dataclass(frozen=True)
@@ -215,12 +216,11 @@ def check_footers(footers: Sequence[Footer]) -> None:
     """
     listed = {}
     for folder in {footer.path.rpartition("/")[0] for footer in footers}:
-        for recipe in _recipes_of(folder):
-            listed |= {part.path: (part, recipe) for part in recipe.parts}
+        listed |= listed_parts(folder)
     if not listed:
         return
     for footer in footers:
-        part, recipe = listed.get(_located(footer.path)[1], (None, None))
+        part, recipe = listed.get(footer.path, (None, None))
         if part is None:
             continue
         for n, wanted, unit in (
@@ -229,6 +229,20 @@ def check_footers(footers: Sequence[Footer]) -> None:
         ):
             if wanted is not None and n != wanted:
                 raise _unlike(part, recipe, f"has {n:,} {unit}, not {wanted:,}")
+
+
+def is_part_name(name: str) -> bool:
+    """Whether a file is named as a part of an export."""
+    return _PART_NAME.fullmatch(name) is not None
+
+
+def listed_parts(folder: str) -> dict[str, tuple[Part, Recipe]]:
+    """The parts of an export in a folder, by their paths there, with the recipe that lists them."""
+    found = {}
+    for recipe in _recipes_of(folder):
+        for part in recipe.parts:
+            found[f"{folder}/{part.path.rpartition('/')[2]}"] = part, recipe
+    return found
 
 
 def _located(path: str) -> tuple[fsspec.AbstractFileSystem, str]:

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from laion_dask.errors import EmbeddingsError, must_be
 from laion_dask.io.embedding_identity import identities, identity, whole_up_to
 from laion_dask.io.embeddings import Embeddings
+from laion_dask.io.exported_embeddings import check_stored
 from laion_dask.io.index import Index, open_index
 from laion_dask.io.index_files import IndexFolder
 from laion_dask.io.index_manifest import FORMAT, TRAINED
@@ -116,8 +117,8 @@ def build_index(
 
     Raises
     ------
-    OptionError, MissingExtraError
-        At once.
+    OptionError, MissingExtraError, PairingError
+        At once; the last where the embeddings are of a part of an export.
     EmbeddingsError
         When the embeddings are not as they were when they were opened, or no row of the sample
         has a direction.
@@ -127,6 +128,7 @@ def build_index(
         At once, when its manifest, or the plan of the build that it holds, is damaged.
     """
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
+    check_stored(embeddings.files)
     ivf_pq.require_faiss()
     asked = {"nlist": nlist, "pq_m": pq_m, "sample": sample, "group_rows": group_rows}
     asked |= {"recall_queries": recall_queries, "seed": seed, "device": device}

@@ -14,6 +14,7 @@ from laion_dask.errors import OptionError, argument, must_be
 from laion_dask.io.column_sizes import ColumnSize, column_sizes
 from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.embeddings import Embeddings
+from laion_dask.io.exported_embeddings import ExportedEmbeddings, stored_files
 from laion_dask.io.pieces import Piece, Shard
 from laion_dask.kernels.filter import passes
 from laion_dask.kinds import kind_of
@@ -179,7 +180,7 @@ def embeddings_of(frame: dd.DataFrame, given: Embeddings | None) -> Embeddings |
 class Vectors:
     """Embeddings of some pieces, as their headers describe them."""
 
-    files: tuple[tuple[EmbeddingFile, int], ...]
+    files: tuple[tuple[EmbeddingFile | ExportedEmbeddings, int], ...]
     dim: int
 
     @property
@@ -193,30 +194,28 @@ class Vectors:
         """Bytes that reading the pieces' rows takes."""
         found = 0.0
         for file, n in self.files:
-            whole = file.n_rows * file.dim * _item(file) if file.offset is not None else file.size
+            whole = file.size if file.is_packed else file.n_rows * file.dim * _item(file)
             found += whole * n / max(1, file.n_rows)
         return round(found)
 
     @property
     def held(self) -> int:
         """Bytes of all of them, in memory."""
-        return sum(self._sizes)
+        return sum(file.n_rows * file.dim * _item(file) for file, _ in self.files)
 
     @property
     def most_held(self) -> int:
         """Bytes that a process holds of them at most, however many there are."""
+        files = stored_files(file for file, _ in self.files)
+        largest = max((file.n_rows * file.dim * _item(file) for file in files), default=0)
         found = 0
-        if any(file.is_mapped for file, _ in self.files):
-            found = max(_KEPT, *self._sizes)
-        if any(file.offset is None for file, _ in self.files):
-            found = max(found, 2 * max(self._sizes))  # the last two are kept unpacked
-        if any(file.offset is not None and not file.is_mapped for file, _ in self.files):
+        if any(file.is_mapped for file in files):
+            found = max(_KEPT, largest)
+        if any(file.is_packed for file in files):
+            found = max(found, 2 * largest)  # the last two are kept unpacked
+        if any(not file.is_packed and not file.is_mapped for file in files):
             found = max(found, _FETCHED)
         return found
-
-    @property
-    def _sizes(self) -> list[int]:
-        return [file.n_rows * file.dim * _item(file) for file, _ in self.files]
 
 
 def vectors_of(data: Data, embeddings: Embeddings) -> Vectors:
@@ -228,5 +227,5 @@ def vectors_of(data: Data, embeddings: Embeddings) -> Vectors:
     return Vectors(files, embeddings.dim)
 
 
-def _item(file: EmbeddingFile) -> int:
+def _item(file: EmbeddingFile | ExportedEmbeddings) -> int:
     return np.dtype(file.dtype).itemsize

@@ -1,0 +1,40 @@
+"""Rows of a file as positions that are known to be in it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from laion_dask.errors import EmbeddingsError
+
+
+def positions(rows: np.ndarray | range, n_rows: int, path: str) -> np.ndarray | slice:
+    """Positions as a slice, where they are a run of rows, or as (n,) int64.
+
+    Raises
+    ------
+    EmbeddingsError
+        When they are no whole numbers, or one is not in the file.
+    """
+    if not isinstance(rows, range):
+        rows = np.asarray(rows)
+        if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
+            raise EmbeddingsError(
+                f"Rows of {path} were asked for as {rows.dtype} of shape {rows.shape}; "
+                "expected whole numbers, one a row."
+            )
+    if not len(rows):
+        return slice(0, 0)
+    if isinstance(rows, range):
+        low, high = sorted((rows[0], rows[-1]))
+        ascending = rows.step > 0
+    else:
+        low, high = int(rows.min()), int(rows.max())
+        ascending = high - low == len(rows) - 1 and bool((rows[1:] > rows[:-1]).all())
+    if low < 0 or high >= n_rows:
+        raise EmbeddingsError(
+            f"Row {high if high >= n_rows else low} was asked of {path}, which has {n_rows:,} "
+            "rows. Rows count from 0."
+        )
+    if ascending and high - low == len(rows) - 1:
+        return slice(low, high + 1)
+    return np.asarray(rows, np.int64)
