@@ -68,7 +68,7 @@ _UNREPEATING = (
 )
 #: Steps from one row to one row that leave shard and row as they are; others, such as where(),
 #: clip() or astype(), may write over them.
-_KEEPING_VALUES = (
+KEEPING_VALUES = (
     *(Projection, Drop, Fillna, ResetIndex, AssignIndex, RenameAxis, SetDivisions),
     *(ClearDivisions, ArrowStringConversion, AsUnknown, ToBackend, _DeepCopy),
 )
@@ -165,7 +165,7 @@ def _may_repeat(step: Expr) -> bool:
     if isinstance(step, RenameFrame):
         return bool(set(step.columns) - set(step.frame.columns) & set(PROVENANCE))
     if isinstance(step, Elemwise) and tells(step):
-        return not isinstance(step, _KEEPING_VALUES)
+        return not isinstance(step, KEEPING_VALUES)
     return not isinstance(step, _UNREPEATING)
 
 

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+
+
+class Kinds(dict):
+    """The kind of every column, and which of them a file stores as float16.
+
+    A frame has those as float32; in a filter they are compared as what they are.
+
+    Attributes
+    ----------
+    half : frozenset of str
+    """
+
+    half: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, kinds: Mapping[str, str], half: Iterable[str]) -> Kinds:
+        """Kinds, with the columns that are floats and that were float16."""
+        made = cls(kinds)
+        made.half = frozenset(name for name in half if kinds.get(name, "").startswith("float"))
+        return made
+
 
 _PANDAS = {
     pa.int8(): pd.Int8Dtype(),

@@ -24,8 +24,10 @@ from dask.delayed import Delayed, DelayedLeaf
 
 from laion_dask import data_path
 from laion_dask.errors import ProvenanceError, must_be
+from laion_dask.identity_steps import check_identity
 from laion_dask.io.pieces import Piece, Shard
 from laion_dask.io.scan import Scan
+from laion_dask.kinds import Kinds
 from laion_dask.predicate import Predicate
 
 #: Steps that leave rows out and change nothing else.
@@ -79,9 +81,11 @@ def sources(frame: dd.DataFrame) -> list[tuple[Scan, list[Piece]]]:
     Raises
     ------
     ProvenanceError
-        When there is none: the frame was not made by ``read_shards``, or was persisted.
+        When there is none: the frame was not made by ``read_shards``, or was persisted; and where
+        a step writes over ``shard`` or ``row``.
     """
     expr = _expr(frame)
+    check_identity(expr)
     data_path.check_branches(expr)
     found = data_path.scans(expr)
     if not found:
@@ -133,8 +137,10 @@ def shards(frame: dd.DataFrame) -> list[Shard]:
     Raises
     ------
     ProvenanceError
-        When the frame comes from no scan, or from several, whose shard numbers would collide.
+        When the frame comes from no scan, or from several, whose shard numbers would collide; and
+        where a step writes over ``shard`` or ``row``.
     """
+    check_identity(_expr(frame))
     scans = {}
     for node, _ in data_path.walk(_expr(frame)):
         if isinstance(node, FromMap) and isinstance(node.func, Scan):
@@ -266,6 +272,14 @@ def _leaves(operands: Iterable) -> Iterator:
             yield from _leaves([operand._obj] if isinstance(operand, DelayedLeaf) else [])
         elif not isinstance(operand, Expr):
             yield operand
+
+
+def kinds(frame: dd.DataFrame, kind_of: Callable) -> Kinds:
+    """The kind of every column of a frame, by its dtype, and which of them were float16."""
+    nodes = (node for node, _ in data_path.walk(_expr(frame)))
+    scanned = [n.func for n in nodes if isinstance(n, FromMap) and isinstance(n.func, Scan)]
+    found = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
+    return Kinds.of(found, {name for scan in scanned for name in scan.half})
 
 
 def used(frame: dd.DataFrame, kind: type) -> list:

@@ -32,6 +32,7 @@ FLOORS = {
     "kernels": 2,
     "io": 3,
     "data_path": 3,
+    "identity_steps": 3,
     "lineage": 3,
     "masks": 3,
     "partition": 3,

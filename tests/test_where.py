@@ -55,13 +55,19 @@ def nearest_float32(value) -> float:
         return float(np.float32(value))
 
 
+def within_float32(value) -> float:
+    """A constant as a float32 column meets it: beyond the range of float32 it stays what it is."""
+    near = nearest_float32(value)
+    return near if near != 0 and math.isfinite(near) else float(value)
+
+
 def compared(op, left, right, kinds):
     """One comparison of two numbers, strings or booleans; kinds say how numbers meet."""
     if missing(left) or missing(right):
         return None
     if "literal" in kinds:
         other = kinds[0] if kinds[1] == "literal" else kinds[1]
-        meet = {"int": lambda x: x, "float32": nearest_float32}.get(other, float)
+        meet = {"int": lambda x: x, "float32": within_float32}.get(other, float)
         left = meet(left) if kinds[0] == "literal" else left
         right = meet(right) if kinds[1] == "literal" else right
     elif kinds[0] != kinds[1]:
@@ -482,6 +488,45 @@ def test_a_choice_of_columns_keeps_its_order(write):
     frame = read_shards(write("a.parquet", {"URL": ["u"], "TEXT": ["t"], "WIDTH": [3]}))
     names = list(frame.columns)[::-1]
     assert list(where(frame[names], "width > 0").compute().columns) == names
+
+
+@both
+@pytest.mark.parametrize("bound", [3.5e38, -3.5e38, 1e300, 1e-50])
+def test_a_constant_beyond_float32_equals_no_float32(write, bound):
+    values = [math.inf, -math.inf, 3.4e38, -3.4e38, 0.0, 1e-45, None]
+    path = write("a.parquet", {"URL": ["u"] * 7, "x": pa.array(values, pa.float32())})
+    for op in ("<", "<=", ">", ">=", "==", "!="):
+        is_true = [compared(op, value, bound, ("float64", "float64")) for value in values]
+        for text, wanted in ((f"x {op} {bound!r}", True), (f"not (x {op} {bound!r})", False)):
+            expected = [i for i, value in enumerate(is_true) if value is wanted], 1
+            for name, engine in engines(path).items():
+                assert engine(text) == expected, (name, text)
+
+
+@pytest.mark.only_pandas
+@pytest.mark.parametrize("threshold", [0.3, -0.7, 2049])
+def test_a_float16_means_the_same_as_wider_floats(write, tmp_path, threshold):
+    middle = min(threshold, 2e4)
+    values = [threshold, 0.0, 1.0, middle * 0.99, middle * 1.01, -middle, math.nan]
+    half, wide = np.array(values).astype(np.float16), np.array(values)
+    base = {"URL": ["u"] * len(values)}
+    paths = [
+        write("d/0.parquet", {**base, "x": pa.array(half)}),
+        write("d/1.parquet", {**base, "x": pa.array(wide.astype(np.float32))}),
+        write("d/2.parquet", {**base, "x": pa.array(wide)}),
+    ]
+    sets = {1: read_shards(paths[0]), 3: read_shards(tmp_path / "d")}
+    for op in ("<", "<=", ">", "==", "in"):
+        bound = f"({threshold!r}, 7)" if op == "in" else repr(threshold)
+        for test in (f"x {op} {bound}", f"not x {op} {bound}"):
+            expected = read_shards(paths[2], where=test).compute(scheduler="sync")["row"].tolist()
+            for n, frame in sets.items():
+                for made in (frame, frame.map_partitions(lambda part: part)):
+                    found = made.laion.where(test).compute(scheduler="sync")
+                    kept = [found[found["shard"] == i]["row"].tolist() for i in range(n)]
+                    assert kept == [expected] * n, test
+    narrow = read_shards(paths[1], where="x == 0.300048828125")
+    assert not narrow.laion.rows().kept  # a column that is float32 in its file is what it is
 
 
 @pytest.mark.only_pandas

@@ -19,7 +19,7 @@ from laion_dask.io.footer import ARROW_ERRORS, check_unchanged, chunks_of, damag
 from laion_dask.io.group_scan import known_values
 from laion_dask.io.pieces import Piece, Read, Shard
 from laion_dask.io.unify import cast_exactly, uuid_digits
-from laion_dask.kinds import kind_of_arrow
+from laion_dask.kinds import Kinds, kind_of_arrow
 from laion_dask.memory import is_out_of_memory
 from laion_dask.predicate import Predicate, Sql, to_sql
 from laion_dask.predicate.prune import may_pass
@@ -49,6 +49,8 @@ class Scan:
         ``"raise"`` or ``"reject"``; see `laion_dask.set_options`.
     searched : tuple of str
         The folders in which the shards were looked for.
+    half : frozenset of str
+        Columns that a shard stores as float16.
     """
 
     types: tuple[tuple[str, pa.DataType], ...]
@@ -56,6 +58,7 @@ class Scan:
     backend: str
     invalid_text: str
     searched: tuple[str, ...] = field(default=(), compare=False)
+    half: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __dask_tokenize__(self):
         where = self.where.__dask_tokenize__() if self.where else None
@@ -63,9 +66,10 @@ class Scan:
         return ("laion_dask.Scan", types, where, self.backend, self.invalid_text, self.searched)
 
     @property
-    def kinds(self) -> dict[str, str]:
+    def kinds(self) -> Kinds:
         """Every column's kind, for a ``where`` expression."""
-        return {name: kind_of_arrow(type_) for name, type_ in self.types}
+        kinds = {name: kind_of_arrow(type_) for name, type_ in self.types}
+        return Kinds.of(kinds, self.half)
 
     def and_where(self, predicate: Predicate) -> Scan:
         """The same scan with one more condition."""

@@ -24,7 +24,7 @@ from laion_dask.io.pieces import Piece, Shard
 from laion_dask.io.recipe import check_footers
 from laion_dask.io.scan import Scan
 from laion_dask.io.shard_schema import Naming, open_shards
-from laion_dask.kinds import holds, kind_of_arrow
+from laion_dask.kinds import holds
 from laion_dask.options import get_option
 from laion_dask.predicate import parse
 from laion_dask.schema import PROVENANCE
@@ -129,10 +129,10 @@ def read_shards(
         backend=backend,
         invalid_text=get_option("invalid_text"),
         searched=tuple(searched),
+        half=frozenset(n for s in shards for _, n, t in s.columns if pa.types.is_float16(t)),
     )
     if where is not None:
-        kinds = {name: kind_of_arrow(type_) for name, type_ in types.items()}
-        scan = scan.and_where(parse(where, kinds))
+        scan = scan.and_where(parse(where, scan.kinds))
     groups = [footer.row_groups for footer in footers]
     pieces = [
         p for s, g in zip(shards, groups, strict=True) for p in _cut(s, g, max_rows_per_partition)

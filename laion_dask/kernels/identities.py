@@ -7,7 +7,7 @@ is the words that are not zero with their positions: 2 bits a row where rows are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,7 @@ class Identities:
     example : (int, int) or None
         The smallest (shard, row) that was met again.
     strays : int
-        Rows whose shard or row is null.
+        Rows whose shard or row is null, or no number that a row can have.
     """
 
     at: np.ndarray
@@ -50,7 +50,11 @@ class Identities:
         """The rows of a partition that are of one group of shards."""
         known = part[list(PROVENANCE)].dropna()
         shard, row = (to_numpy(known[name]).astype(np.int64) for name in PROVENANCE)
-        strays = len(part) - len(known) if group == 0 else 0
+        possible = (
+            (shard >= 0) & (shard < 1 << 63 - _ROW_BITS) & (row >= 0) & (row < 1 << _ROW_BITS)
+        )
+        shard, row = shard[possible], row[possible]
+        strays = len(part) - len(shard) if group == 0 else 0
         if groups > 1:
             mine = shard % groups == group
             shard, row = shard[mine], row[mine]
@@ -79,6 +83,17 @@ class Identities:
         repeats += sum(one.repeats for one in sets)
         strays = sum(one.strays for one in sets)
         return cls(at, words, repeats, min(examples, default=None), strays)
+
+    def outside(self, rows_of: Mapping[int, int]) -> int:
+        """How many of the rows no shard has, given how many rows each has."""
+        shards, at = np.unique(self.at >> (_ROW_BITS - _WORD_BITS), return_inverse=True)
+        n_rows = np.array([rows_of.get(int(shard), 0) for shard in shards], np.int64)[at]
+        first = (self.at << _WORD_BITS) & ((1 << _ROW_BITS) - 1)
+        inside = np.clip(n_rows - first, 0, 1 << _WORD_BITS).astype(np.uint64)
+        beyond = np.where(
+            inside < 64, self.words >> np.minimum(inside, np.uint64(63)), np.uint64(0)
+        )
+        return int(np.bitwise_count(beyond).sum(dtype=np.int64))
 
 
 def _words(at: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -46,7 +46,7 @@ class Exclusion(Statistic):
     name = "exclusion"
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
-        where = parse(self.where, dict(kinds)) if isinstance(self.where, str) else self.where
+        where = parse(self.where, kinds) if isinstance(self.where, str) else self.where
         return replace(self, where=where, by=tuple(axis.bind(kinds) for axis in self.by))
 
     @property

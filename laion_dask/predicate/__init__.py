@@ -12,10 +12,10 @@ Grammar (a subset of Python's, parsed with `ast`; nothing is ever evaluated as c
 
 The logic is SQL's (three-valued). A comparison that meets a null or a NaN is *unknown*, ``not`` of
 unknown is unknown, and only rows for which the whole expression is true are kept. Integers are
-compared exactly, a float32 column with the constant rounded to float32, and columns of different
-kinds in float64. At most a thousand tests make one expression; an ``in`` list, which may have a
-hundred thousand values, is one of them. ``lower`` is Python's, by its version of Unicode; ``len``
-counts code points.
+compared exactly, a float32 column with the constant rounded to float32, one that a file stores as
+float16 with the constant rounded to that as well, and columns of different kinds in float64. At
+most a thousand tests make one expression; an ``in`` list, which may have a hundred thousand values,
+is one of them. ``lower`` is Python's, by its version of Unicode; ``len`` counts code points.
 
 To have every engine agree, an expression is never evaluated to three values but twice to two: where
 it is certainly true, and where it is possibly true (true or unknown).

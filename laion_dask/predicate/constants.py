@@ -40,48 +40,54 @@ def beside_floats(value: int | float, kind: str) -> Constant:
     return Constant(float(value) if near is None else near, kind)
 
 
-def _rounded(value: float) -> float:
+def _rounded(value: float, to: type = np.float32) -> float:
     with np.errstate(over="ignore", under="ignore"):
-        return float(np.float32(value))
+        return float(to(value))
 
 
 def nearest_float32(value: float) -> float | None:
     """The float32 nearest to a constant, where that is another number; None beyond its range."""
-    near = _rounded(value)
+    return _nearest(value, np.float32)
+
+
+def _nearest(value: float, to: type) -> float | None:
+    near = _rounded(value, to)
     return near if near != value and near != 0 and math.isfinite(near) else None
 
 
-def of_either_width(test: Compare) -> Node:
-    """A comparison of a float64 column with a constant, for values that were float32 once, too.
+def _equals(column: Node, value: float) -> tuple[Constant, ...]:
+    """The other values of a column that stand for a constant, since they were rounded once."""
+    if not (isinstance(column, Name) and column.kind in ("float32", "float64")):
+        return ()
+    widths = ([np.float32] if column.kind == "float64" else []) + [np.float16] * column.half
+    found = dict.fromkeys(_nearest(value, width) for width in widths)
+    return tuple(Constant(near, column.kind) for near in found if near is not None)
+
+
+def of_any_width(test: Compare) -> Node:
+    """A comparison of a column with a constant, for values that were float32 or float16 once, too.
 
     A float32 column is compared with the constant rounded to float32. Beside a float64 shard it
-    becomes float64, and the same row must pass: a value that is the constant's nearest float32 is
-    equal to the constant. No other value is touched.
+    becomes float64, and a column of float16 becomes float32, and the same rows must pass: a value
+    that is the constant rounded so is equal to the constant. No other value is touched, and float16
+    counts for columns alone that a shard stores as such.
     """
     column, constant, op = test.left, test.right, test.op
     if isinstance(column, Constant):
         column, constant, op = constant, column, _TURNED[op]
-    if not (isinstance(column, Name) and column.kind == "float64"):
-        return test
-    near = nearest_float32(constant.value) if isinstance(constant, Constant) else None
-    if near is None:
-        return test
-    other = Constant(near, "float64")
+    others = _equals(column, constant.value) if isinstance(constant, Constant) else ()
     if op in ("==", "!="):
-        among = Among(column, (constant, other))
-        return among if op == "==" else Not(among)
-    if near > constant.value and op in (">", "<="):
-        equal = Compare("!=" if op == ">" else "==", column, other)
-    elif near < constant.value and op in ("<", ">="):
-        equal = Compare("!=" if op == "<" else "==", column, other)
-    else:
+        among = Among(column, (constant, *others))
+        return test if not others else among if op == "==" else Not(among)
+    above = op in (">", "<=")
+    others = tuple(o for o in others if (o.value > constant.value) == above)
+    strict = op in ("<", ">")
+    equal = tuple(Compare("!=" if strict else "==", column, other) for other in others)
+    if not equal:
         return test
-    return Every((test, equal)) if equal.op == "!=" else Some((test, equal))
+    return Every((test, *equal)) if strict else Some((test, *equal))
 
 
-def in_either_width(of: Node, values: tuple[Constant, ...]) -> tuple[Constant, ...]:
-    """The values of a list, for `of_either_width`."""
-    if not (isinstance(of, Name) and of.kind == "float64"):
-        return values
-    near = (nearest_float32(value.value) for value in values)
-    return (*values, *(Constant(value, "float64") for value in near if value is not None))
+def in_any_width(of: Node, values: tuple[Constant, ...]) -> tuple[Constant, ...]:
+    """The values of a list, for `of_any_width`."""
+    return (*values, *(other for value in values for other in _equals(of, value.value)))

@@ -12,10 +12,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Name(Node):
-    """A column. ``kind`` is string, integer, float32, float64, boolean or other."""
+    """A column. ``kind`` is string, integer, float32, float64, boolean or other.
+
+    ``half`` says of a float that a file has it as float16.
+    """
 
     name: str
     kind: str = "?"
+    half: bool = False
 
 
 @dataclass(frozen=True)

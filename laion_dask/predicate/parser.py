@@ -188,7 +188,7 @@ class _Parser:
             hint = f" The column is written {self.written(named[0])}, unquoted." if named else ""
             raise self.refuse(node, f"compares two constants. Name a column on one side.{hint}")
         one, two = self.fitted(node, one, two.kind), self.fitted(node, two, one.kind)
-        return constants.of_either_width(Compare(COMPARISONS[type(op)], one, two))
+        return constants.of_any_width(Compare(COMPARISONS[type(op)], one, two))
 
     def among(self, left: ast.expr, right: ast.expr) -> Node:
         if isinstance(right, ast.Name) and self.is_string(left):
@@ -200,7 +200,7 @@ class _Parser:
         if not all(isinstance(v, Constant) for v in values):
             raise self.refuse(right, "holds something other than constants.")
         fitted = tuple(self.fitted(right, v, of.kind) for v in values)
-        return Among(of, constants.in_either_width(of, fitted))
+        return Among(of, constants.in_any_width(of, fitted))
 
     def variable(self, node: ast.expr) -> Node:
         of = self.value(node)
@@ -292,7 +292,7 @@ class _Parser:
                 f"{did_you_mean(name, self.kinds)}"
             )
         self.columns[name] = None
-        return Name(name, self.kinds[name])
+        return Name(name, self.kinds[name], name in getattr(self.kinds, "half", ()))
 
     def constant(self, node: ast.Constant) -> Constant:
         value = node.value

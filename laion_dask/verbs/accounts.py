@@ -94,7 +94,7 @@ class Pending:
         step = lineage.repeating_step(frame)
         if step is not None:
             frame, *undecided = (_identified(f, step, sources) for f in (frame, *undecided))
-            counts += _repeats([frame, *undecided], 1 + read // _ROWS_A_SET)
+            counts += _repeats([frame, *undecided], 1 + read // _ROWS_A_SET, _rows_of(sources))
         return cls(frame, read, counts, sources)
 
     @classmethod
@@ -147,10 +147,11 @@ class Pending:
             )
         if found["strays"]:
             raise ProvenanceError(
-                f"{found['strays']:,} rows of the frame have no shard or row, so they are rows of "
-                "no data set (an outer or right merge adds such rows, frame.where and frame.mask "
-                "blank them). Use how='left' or 'inner', frame.laion.where(...) to leave rows "
-                "out, or drop them with dropna(subset=['shard', 'row'])."
+                f"{found['strays']:,} rows of the frame have no shard or row, or one that no shard "
+                "has, so they are rows of no data set (an outer or right merge adds such rows, "
+                "frame.where and frame.mask blank them, a function of yours wrote over the two). "
+                "Use how='left' or 'inner', frame.laion.where(...) to leave rows out, or drop them "
+                "with dropna(subset=['shard', 'row'])."
             )
 
 
@@ -185,16 +186,23 @@ def numbered_twice(one: str, other: str) -> ProvenanceError:
     )
 
 
-def _repeats(frames: Sequence[dd.DataFrame], groups: int) -> list[dd.DataFrame]:
+def _rows_of(sources) -> dict[int, int]:
+    """How many rows each shard has."""
+    return {p.shard.index: p.shard.n_rows for _, pieces in sources for p in pieces}
+
+
+def _repeats(
+    frames: Sequence[dd.DataFrame], groups: int, rows_of: Mapping[int, int]
+) -> list[dd.DataFrame]:
     """How many rows stand in frames more than once, one row a group of shards. Lazy."""
     meta = pd.DataFrame({"set": pd.Series([], dtype=object)})
     names = ("repeats", *PROVENANCE, "strays")
     told = pd.DataFrame({name: pd.Series([], dtype="int64") for name in names})
-    found = []
+    found, shared = [], partition.share(dict(rows_of))
     for group in range(groups):
         sets = [partition.map_numbered(f, _one_set, group, groups, meta=meta) for f in frames]
         whole = partition.reduce(partition.end_to_end(sets), _union, meta=meta)
-        found.append(partition.map_numbered(whole, _told, meta=told))
+        found.append(partition.map_numbered(whole, _told, shared, meta=told))
     return found
 
 
@@ -212,12 +220,13 @@ def _cell(identities: Identities) -> pd.DataFrame:
     return pd.DataFrame({"set": cell}, copy=False)
 
 
-def _told(found: pd.DataFrame) -> pd.DataFrame:
+def _told(found: pd.DataFrame, rows_of: Mapping[int, int]) -> pd.DataFrame:
     """What there is to say of a set, without the set."""
     one = Identities.union(list(found["set"]))
     shard, row = one.example or (-1, -1)
+    strays = one.strays + one.outside(rows_of)
     return pd.DataFrame(
-        {"repeats": [one.repeats], "shard": [shard], "row": [row], "strays": [one.strays]}
+        {"repeats": [one.repeats], "shard": [shard], "row": [row], "strays": [strays]}
     )
 
 

@@ -46,7 +46,7 @@ class _Filters:
     def of(cls, frame: dd.DataFrame) -> _Filters:
         codes, texts = [], []
         for stage, predicate in masks.stages(frame):
-            kinds = {name: kind_of(dtype) for name, dtype in stage.dtypes.items()}
+            kinds = lineage.kinds(stage, kind_of)
             parts = tuple(clauses(predicate, kinds))
             meta = column_like(np.empty(0, np.int64), stage._meta)
             code = partition.map_columns(

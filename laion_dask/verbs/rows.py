@@ -35,6 +35,7 @@ def rows(frame: dd.DataFrame) -> Rows:
     >>> rows.read == rows.kept + rows.dropped + rows.unscored + rows.rejected
     True
     """
+    lineage.sources(frame)  # refuses what the choice of a column would hide
     if len(frame.columns) and lineage.may_be_narrowed(frame):
         frame = frame[[frame.columns[-1]]]
     return survey(frame, _nothing, meta={}, label="count rows", must_account=True)[1]

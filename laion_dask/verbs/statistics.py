@@ -9,6 +9,7 @@ import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 
+from laion_dask import lineage
 from laion_dask.errors import OptionError, must_be, parameter
 from laion_dask.kinds import measured_kind_of
 from laion_dask.measures.base import Part, Reporting, Statistic
@@ -93,7 +94,7 @@ def bind(frame: dd.DataFrame, measures: Sequence[Statistic]) -> tuple[Statistic,
         raise OptionError("No statistic was given. Give one or more, such as ld.describe().")
     for measure in measures:
         must_be("A statistic", measure, Statistic, "one of laion_dask, such as ld.describe()")
-    kinds = {name: measured_kind_of(dtype) for name, dtype in frame.dtypes.items()}
+    kinds = lineage.kinds(frame, measured_kind_of)
     return tuple(measure.bind(kinds) for measure in measures)
 
 

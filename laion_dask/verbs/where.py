@@ -8,7 +8,7 @@ import numpy as np
 from laion_dask import lineage, partition
 from laion_dask.backend import column_like
 from laion_dask.kernels.filter import passes
-from laion_dask.kinds import kind_of
+from laion_dask.kinds import Kinds, kind_of
 from laion_dask.predicate import parse
 
 
@@ -39,10 +39,10 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
     True
     """
     as_read = lineage.as_read(frame)
-    kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
+    kinds = lineage.kinds(frame, kind_of)
     if as_read is not None:
         scan, pieces = as_read
-        kinds = {name: scan.kinds[name] for name in frame.columns}
+        kinds = Kinds.of({name: scan.kinds[name] for name in frame.columns}, scan.half)
         narrowed = partition.read(scan.and_where(parse(expression, kinds)), pieces)
         return narrowed if list(kinds) == list(scan.kinds) else narrowed[list(kinds)]
     predicate = parse(expression, kinds)
