@@ -79,6 +79,11 @@ def _mask(step: Expr) -> Expr:
     return step.iindexer if _is_loc(step) else step.predicate
 
 
+def sides(step: Expr) -> tuple[Expr, Expr]:
+    """Of a filter that is no scan: where it keeps a row, and where it keeps it or cannot decide."""
+    return _mask(step), _possible(step)
+
+
 def named(step: Expr) -> Predicate | None:
     """The expression of a filter that `where` made, or None for a mask of the user's own."""
     if isinstance(step, FromMap):

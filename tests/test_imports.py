@@ -35,6 +35,7 @@ FLOORS = {
     "identity_steps": 3,
     "lineage": 3,
     "masks": 3,
+    "subsets": 3,
     "partition": 3,
     "workers": 3,
     "verbs": 4,

@@ -49,6 +49,11 @@ METHODS: dict[str, tuple[str, ...]] = {
         "amplified when it was under-represented before and is excluded more than the rest, at a "
         "false discovery rate of 1 - level.",
     ),
+    "comparison": (
+        "The share of each group in two overlapping subsets. The interval of the difference puts "
+        "together those of the rows that only one has and of the rows in both (Zou, Huang and "
+        "Zhang 2009); p is by Fisher's exact test of the rows that only one has (Gart 1969).",
+    ),
 }
 
 CAVEATS = (

@@ -29,11 +29,15 @@ _OF_GROUPS = ("share_before", "share_after", "share_expected")
 
 @dataclass(frozen=True)
 class Counted:
-    """Rows of all, of each group of each axis, and of no group of it."""
+    """Rows of all, of each group of each axis, and of no group of it.
+
+    Rows that were counted before a filter and after it do not tell which were undecided.
+    """
 
     everyone: Count
     groups: tuple[dict[str, Count], ...]
     none: tuple[Count, ...]
+    tells_undecided: bool = True
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Exclusion(Statistic):
             reference = dict(wanted[axis.axis]) if axis.axis in wanted else None
             told.append(_of_axis(axis, groups, none, state.everyone, reference, how))
         whole = pd.concat(told, ignore_index=True)
-        return whole if self.where is not None else whole.drop(columns="undecided")
+        return whole if state.tells_undecided else whole.drop(columns="undecided")
 
 
 def excluded_by(
@@ -151,7 +155,8 @@ def with_kept(before: Counted, after: Counted) -> Counted:
         for some, left in zip(before.groups, after.groups, strict=True)
     )
     none = tuple(map(kept, before.none, after.none))
-    return Counted(kept(before.everyone, after.everyone), groups, none)
+    everyone = kept(before.everyone, after.everyone)
+    return Counted(everyone, groups, none, tells_undecided=False)
 
 
 def _of_axis(axis: Grouping, groups, none: Count, everyone: Count, reference, how: Reporting):

@@ -26,6 +26,7 @@ from laion_dask.stats.intervals import (
     wilson,
 )
 from laion_dask.stats.joint import npmi_gap_interval, npmi_interval, observed_over_expected
+from laion_dask.stats.overlap import overlap_difference, overlap_test
 from laion_dask.stats.quantiles import ACCURACY, Quantiles
 from laion_dask.stats.representation import max_skew, min_skew, ndkl, skew
 from laion_dask.stats.significance import benjamini_hochberg, two_proportions, welch
@@ -57,6 +58,8 @@ __all__ = [
     "npmi_interval",
     "observed_over_expected",
     "odds_ratio",
+    "overlap_difference",
+    "overlap_test",
     "pmi",
     "pmi_bias",
     "reliability",

@@ -206,6 +206,25 @@ def _repeats(
     return found
 
 
+def rows_in_both(one: dd.DataFrame, other: dd.DataFrame) -> int | None:
+    """How many rows two frames have in common, by ``shard`` and ``row``. Eager.
+
+    None where their rows cannot be told apart: numbers that are lost, or of several data sets. A
+    row that stands in a frame twice counts as in both.
+    """
+    frames = [lineage.identified(frame) for frame in (one, other)]
+    try:
+        sources = [source for frame in (one, other) for source in lineage.sources(frame)]
+    except ProvenanceError:
+        return None
+    if any(frame is None for frame in frames) or data_path.numbered_twice(sources) is not None:
+        return None
+    read = sum(piece.n_rows for _, pieces in sources for piece in pieces)
+    sets = _repeats(frames, 1 + read // _ROWS_A_SET)
+    found = partition.compute(*sets, label="rows in both")
+    return sum(int(some["repeats"].iloc[0]) for some in found)
+
+
 def _one_set(part, group: int, groups: int) -> pd.DataFrame:
     return _cell(Identities.of(part, group, groups))
 

@@ -1,0 +1,119 @@
+"""Two overlapping samples compared: the share of some property in each."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from laion_dask.stats.checks import Numbers, plain, shares, z_of
+from laion_dask.stats.intervals import wilson
+from laion_dask.stats.significance import two_proportions
+
+
+def overlap_difference(
+    first: tuple[Numbers, Numbers],
+    both: tuple[Numbers, Numbers],
+    second: tuple[Numbers, Numbers],
+    level: float = 0.95,
+) -> tuple:
+    """The share of the second sample less that of the first, where the two have rows in common.
+
+    The rows in common count in both shares, so the two are not independent, and an interval for
+    independent samples is too wide or too narrow. The rows that only the first has, those in both,
+    and those that only the second has are independent; the difference is a linear function of
+    their three shares, and its interval is put together from their Wilson intervals (MOVER).
+    Without rows in common it is Newcombe's interval, see `risk_difference`.
+
+    Parameters
+    ----------
+    first, both, second : pair of int, or of arrays of int
+        ``k`` of ``n`` rows have the property: of those that only the first sample has, of those in
+        both samples, and of those that only the second has.
+    level : float
+        Coverage, between 0 and 1.
+
+    Returns
+    -------
+    difference, lo, hi : float, or array of float64
+        In [-1, 1]; NaN, from -1 to 1, when a sample is empty.
+
+    Raises
+    ------
+    OptionError
+        When a count is impossible, or the level not between 0 and 1.
+
+    References
+    ----------
+    Zou, G. Y., Huang, W., Zhang, X. (2009). A note on confidence interval estimation for a linear
+    function of binomial proportions. Computational Statistics and Data Analysis 53, 1080-1085.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> found = stats.overlap_difference((10, 100), (50, 100), (30, 100))
+    >>> tuple(round(x, 3) for x in found)
+    (0.1, 0.045, 0.153)
+    """
+    z_of(level, "overlap_difference")
+    found = [shares("overlap_difference", k, n) for k, n in (first, both, second)]
+    k, n = (np.stack(np.broadcast_arrays(*some)) for some in zip(*found, strict=True))
+    n_first, n_second = n[0] + n[1], n[1] + n[2]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        weights = [-n[0] / n_first, n[1] / n_second - n[1] / n_first, n[2] / n_second]
+        weights, share = np.stack(weights), np.where(n > 0, k / n, 0.0)
+    lo, hi = wilson(k, n, level)
+    down = weights * (np.where(weights > 0, lo, hi) - share)
+    up = weights * (np.where(weights > 0, hi, lo) - share)
+    difference = (weights * share).sum(axis=0)
+    unknown = np.isnan(difference)
+    lo = np.maximum(difference - np.sqrt((down**2).sum(axis=0)), -1)
+    hi = np.minimum(difference + np.sqrt((up**2).sum(axis=0)), 1)
+    return plain(difference, np.where(unknown, -1.0, lo), np.where(unknown, 1.0, hi))
+
+
+def overlap_test(
+    first: tuple[Numbers, Numbers],
+    both: tuple[Numbers, Numbers],
+    second: tuple[Numbers, Numbers],
+):
+    """The two-sided p that a property is as frequent in what only one sample has as in the other's.
+
+    Rows that both samples have tell nothing of what one has and the other has not. So the test is
+    conditional on the rows on which the two disagree: those that only the first has against those
+    that only the second has, by `two_proportions`. Where one sample lies within the other there is
+    no such pair, and the rows of the smaller are tested against those that the larger has besides.
+
+    Parameters
+    ----------
+    first, both, second : pair of int, or of arrays of int
+        As `overlap_difference` takes them.
+
+    Returns
+    -------
+    float, or array of float64
+        In [0, 1]; NaN where the samples are equal, or one is empty.
+
+    Raises
+    ------
+    OptionError
+        When a count is impossible.
+
+    References
+    ----------
+    Gart, J. J. (1969). An exact test for comparing matched proportions in crossover designs.
+    Biometrika 56, 75-80: Fisher's exact test of the discordant observations. After McNemar, Q.
+    (1947). Note on the sampling error of the difference between correlated proportions or
+    percentages. Psychometrika 12, 153-157.
+
+    Examples
+    --------
+    >>> from laion_dask import stats
+    >>> round(stats.overlap_test((10, 100), (50, 100), (30, 100)), 5)
+    0.00065
+    """
+    found = [shares("overlap_test", k, n) for k, n in (first, both, second)]
+    k, n = (np.stack(np.broadcast_arrays(*some)) for some in zip(*found, strict=True))
+    one, other = (
+        tuple(np.where(n[side] > 0, some[side], some[1]) for some in (k, n)) for side in (0, 2)
+    )
+    p = two_proportions(*one, *other)
+    return plain(np.where((n[0] == 0) & (n[2] == 0), np.nan, p))[0]
