@@ -19,10 +19,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 import laion_dask as ld
 from laion_dask.errors import ExportConflictError, ExportError, ShardError
-from laion_dask.io import claim, commit
-from laion_dask.io.commit import Target, stage
+from laion_dask.io import claim
+from laion_dask.io.commit import Target
+from laion_dask.io.export_state import STAGING
 from laion_dask.io.paths import expand
 from laion_dask.io.recipe import FLAT_RECIPE, KIND, NEXT_RECIPE, PARTS, RECIPE, UNFINISHED
+from laion_dask.io.staging import stage
 from laion_dask.verbs.verify import verify
 
 
@@ -163,7 +165,7 @@ def look_at_killed(old: str, folders: list[Path]) -> None:
 def test_a_kill_between_two_renames_loses_nothing(tmp_path):
     """Where folders cannot be exchanged, the old one is put back by the next export."""
     write(tmp_path / "out", OLD)
-    staging = tmp_path / "out" / f"{commit._STAGING}0"
+    staging = tmp_path / "out" / f"{STAGING}0"
     staging.mkdir()
     (tmp_path / "out" / PARTS).rename(staging / "replaced")
     with pytest.raises(ShardError, match="is not there"):
@@ -359,7 +361,7 @@ def test_staging_of_who_still_writes_is_left_alone(tmp_path):
     with Target(str(tmp_path / "out")) as target:
         elsewhere = replace(claim.owner(), machine="0" * 12)
         ended = replace(claim.owner(), started=1)
-        other, gone = (tmp_path / "out" / f"{commit._STAGING}{o}-0" for o in (elsewhere, ended))
+        other, gone = (tmp_path / "out" / f"{STAGING}{o}-0" for o in (elsewhere, ended))
         other.mkdir()
         gone.mkdir()
         with pytest.raises(ExportConflictError):
@@ -387,6 +389,32 @@ def test_the_folder_of_parts_holds_nothing_else(tmp_path):
     assert (tmp_path / "out" / PARTS / "thesis.txt").read_text() == "mine"
     with pytest.raises(ExportError, match="not empty"):
         write(tmp_path / "out" / PARTS, NEW)
+
+
+@pytest.mark.parametrize("own", ["recipe.json", "part-00000-01234567.parquet"])
+def test_a_file_beside_an_export_is_not_taken_for_a_part_of_it(tmp_path, own):
+    write(tmp_path / "out", OLD)
+    (tmp_path / "out" / own).write_text('{"mine": 1}')
+    write(tmp_path / "out", NEW)
+    assert (tmp_path / "out" / own).read_text() == '{"mine": 1}'
+    assert by_recipe(tmp_path / "out") == NEW
+
+
+@pytest.mark.parametrize("name", [RECIPE, NEXT_RECIPE])
+def test_a_foreign_file_in_the_place_of_a_recipe_is_kept(tmp_path, name):
+    write_flat(tmp_path / "out", OLD)
+    (tmp_path / "out" / name).write_text('{"mine": 1}')
+    with pytest.raises(ExportError, match="not written by export"):
+        write(tmp_path / "out", NEW)
+    assert (tmp_path / "out" / name).read_text() == '{"mine": 1}'
+
+
+def test_a_file_in_the_place_of_the_folder_of_parts_is_kept(tmp_path):
+    write_flat(tmp_path / "out", OLD)
+    (tmp_path / "out" / PARTS).write_text("mine")
+    with pytest.raises(ExportError, match="is a file, in the place of the folder of parts"):
+        write(tmp_path / "out", NEW)
+    assert (tmp_path / "out" / PARTS).read_text() == "mine"
 
 
 def test_the_next_recipe_holds_once_its_parts_are_in_place(tmp_path):

@@ -18,61 +18,26 @@ export leaves in its hidden folder is cleared by the next one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.atomic_file import unwritten
 from laion_dask.errors import ExportConflictError, ExportError
-from laion_dask.io.claim import CLAIM, Owner, age_s, claimed, owner
+from laion_dask.io.claim import claimed, owner
 from laion_dask.io.exchange import replace_folder, restore_folder, sync_folder
+from laion_dask.io.export_state import STAGING, ExportState, export_state, names_in
 from laion_dask.io.paths import filesystem
-from laion_dask.io.recipe import (
-    FLAT_RECIPE,
-    KIND,
-    MOST_BYTES,
-    NEXT_RECIPE,
-    PARTS,
-    RECIPE,
-    RECIPES,
-    UNFINISHED,
-    is_part_name,
-)
+from laion_dask.io.recipe import KIND, NEXT_RECIPE, PARTS, RECIPE, UNFINISHED
+from laion_dask.io.staging import clear_abandoned, open_stagings, remove_staging, write_durable
 
-_STAGING = ".laion_dask-staging-"
 #: How often a step is tried after which nothing can be undone.
 _ATTEMPTS = 3
 _ASIDE = "replaced"
-#: Staging of another machine's process is cleared when nothing was written to it for so long.
-_ABANDONED_S = 86_400.0
-#: Staging folders that this process is writing to.
-_open_stagings: set[str] = set()
-
-
-@dataclass(frozen=True)
-class _State:
-    """What exports have put into a folder.
-
-    Attributes
-    ----------
-    recipes : dict of str to bytes
-        Their contents by their names.
-    parts : tuple of str
-        The names in the folder of parts.
-    flat : tuple of str
-        Parts of an earlier release, beside the recipe.
-    """
-
-    recipes: dict[str, bytes]
-    parts: tuple[str, ...]
-    flat: tuple[str, ...]
 
 
 class Target:
@@ -89,77 +54,33 @@ class Target:
         self.folder = self.folder.rstrip("/")
         self.path = path
         self.is_local = isinstance(self.fs, LocalFileSystem)
-        self.staging = f"{self.folder}/{_STAGING}{owner()}-{uuid.uuid4().hex[:12]}"
+        self.staging = f"{self.folder}/{STAGING}{owner()}-{uuid.uuid4().hex[:12]}"
         self.fs.invalidate_cache()
         self.is_new = not self.fs.exists(self.folder)
         if not self.is_new and not self.fs.isdir(self.folder):
             raise ExportError(f"{self.path} is a file. Name a folder, new or empty.")
         if self.is_local:
-            for name in self._names(self.folder):
-                if name.startswith(_STAGING):
+            for name in names_in(self.fs, self.folder):
+                if name.startswith(STAGING):
                     restore_folder(f"{self.folder}/{PARTS}", f"{self.folder}/{name}/{_ASIDE}")
         self._base = self._state()
 
     # -- what is there -------------------------------------------------------------------------
 
-    def _names(self, folder: str) -> list[str]:
-        if not self.fs.isdir(folder):
-            return []
-        names = [n.rstrip("/").rpartition("/")[2] for n in self.fs.ls(folder, detail=False)]
-        return sorted(n for n in names if n)
-
-    def _state(self) -> _State:
-        """What is in place; anything that export did not write there is refused."""
-        self.fs.invalidate_cache()
-        names = [n for n in self._names(self.folder) if n != CLAIM and not n.startswith(_STAGING)]
-        flat = [n for n in names if is_part_name(n)]
-        recipes = {n: self._own_recipe(n) for n in RECIPES if n in names}
-        recipes = {n: content for n, content in recipes.items() if content is not None}
-        if not recipes:
-            parts_only = names in ([PARTS], [UNFINISHED, PARTS])
-            cut_off = UNFINISHED in names and not set(names) - {UNFINISHED, PARTS, *flat}
-            if names and not cut_off and not (parts_only and not self._names(self._parts_folder)):
-                raise self._foreign(names)
-        parts = self._names(self._parts_folder)
-        foreign = [n for n in parts if not is_part_name(n)]
-        if self.is_local and os.path.islink(self._parts_folder):
-            foreign = ["what a link leads to"]
-        if foreign:
-            raise ExportError(
-                f"{self.path}/{PARTS} holds {', '.join(foreign[:5])}, which export did not put "
-                "there. Move it elsewhere, or name a new folder."
-            )
-        return _State(recipes, tuple(parts), tuple(flat))
-
     @property
     def _parts_folder(self) -> str:
         return f"{self.folder}/{PARTS}"
 
-    def _own_recipe(self, name: str) -> bytes | None:
-        """The content of a recipe that export wrote, or None where it is somebody else's."""
-        path = f"{self.folder}/{name}"
-        if not self.fs.isfile(path) or self.fs.size(path) > MOST_BYTES:
-            return None
-        content = self.fs.cat_file(path)
-        with suppress(ValueError, LookupError, TypeError, RecursionError):
-            said = json.loads(content)
-            if said["kind"] == KIND and isinstance(said["parts"], list):
-                return content
-        return None
-
-    def _foreign(self, names: Sequence[str]) -> ExportError:
-        return ExportError(
-            f"{self.path} is not empty and was not written by export (it holds "
-            f"{', '.join(names[:5])}). Name a new folder."
-        )
+    def _state(self) -> ExportState:
+        return export_state(self.fs, self.folder, self.path)
 
     # -- staging -------------------------------------------------------------------------------
 
     def __enter__(self) -> Target:
-        _open_stagings.add(self.staging)
+        open_stagings.add(self.staging)
         try:
             self.fs.makedirs(self.staging, exist_ok=True)
-            self._clear_abandoned()
+            clear_abandoned(self.fs, self.folder)
         except OSError as error:
             self.__exit__()
             raise ExportError(
@@ -174,30 +95,12 @@ class Target:
         try:
             if self.is_local:
                 restore_folder(self._parts_folder, f"{self.staging}/{_ASIDE}")
-            for _ in range(3):  # a task that was not cancelled in time may still be writing
-                with suppress(OSError):
-                    self.fs.rm(self.staging, recursive=True)
+            remove_staging(self.fs, self.staging)
             if self.is_new and self.is_local:
                 with suppress(OSError):  # it is not empty once something was committed
                     os.rmdir(self.folder)
         finally:
-            _open_stagings.discard(self.staging)
-
-    def _clear_abandoned(self) -> None:
-        """Remove the staging of exports that were killed."""
-        for name in self._names(self.folder):
-            staging = f"{self.folder}/{name}"
-            if name.startswith(_STAGING) and staging not in _open_stagings:
-                with suppress(OSError):  # another export may clear it at the same time
-                    if self._is_abandoned(staging):
-                        self.fs.rm(staging, recursive=True)
-
-    def _is_abandoned(self, staging: str) -> bool:
-        writer = Owner.parse(staging.rpartition(_STAGING)[2])
-        if writer is not None and (writer.has_ended() or writer == owner()):
-            return True
-        files = self.fs.find(staging) or [staging]
-        return min(age_s(self.fs, file) for file in files) > _ABANDONED_S
+            open_stagings.discard(self.staging)
 
     @property
     def staging_url(self) -> str:
@@ -270,7 +173,7 @@ class Target:
         for name, written in staged.items():
             os.rename(f"{self.staging}/{written}", f"{new}/{name}")
         sync_folder(new)
-        _write_durable(f"{self.staging}/{RECIPE}", content)
+        write_durable(f"{self.staging}/{RECIPE}", content)
         next_recipe = f"{self.folder}/{NEXT_RECIPE}"
         with claimed(self.fs, self.folder):
             self._check_unchanged()
@@ -280,7 +183,7 @@ class Target:
                 replace_folder(new, self._parts_folder, f"{self.staging}/{_ASIDE}")
                 sync_folder(self.folder)
             finally:
-                if self._names(self._parts_folder) == sorted(staged):
+                if names_in(self.fs, self._parts_folder) == sorted(staged):
                     self._name_recipe(next_recipe)
                 else:
                     os.unlink(next_recipe)
@@ -321,7 +224,7 @@ class Target:
             self._put_recipe(content, copied)
             with suppress(OSError):  # the new state is in place; the next export clears the rest
                 self.fs.invalidate_cache()
-                old = set(self._names(self._parts_folder)) - set(staged)
+                old = set(names_in(self.fs, self._parts_folder)) - set(staged)
                 self._remove(self._parts_folder, old)
                 self._remove_flat()
 
@@ -354,7 +257,7 @@ class Target:
 
     def _remove_flat(self) -> None:
         """Remove what a former state left beside the folder of parts, its recipe last."""
-        self._remove(self.folder, [*self._base.flat, FLAT_RECIPE, UNFINISHED])
+        self._remove(self.folder, [*self._base.flat, UNFINISHED])
 
     def _remove(self, folder: str, names: Iterable[str]) -> None:
         for name in names:
@@ -366,30 +269,3 @@ def _listed(number: int, part: dict) -> dict:
     suffix = part["staged"].partition(".")[2]
     facts = {key: part[key] for key in ("rows", "bytes", "sha256")}
     return {"file": f"part-{number:05d}-{part['sha256'][:8]}.{suffix}", **facts}
-
-
-def _write_durable(path: str, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def stage(url: str, content: bytes) -> dict:
-    """Write one staged part; what is known of it then.
-
-    Returns
-    -------
-    dict
-        ``staged``, ``bytes``, ``sha256``.
-    """
-    fs, path = fsspec.core.url_to_fs(url)
-    try:
-        if isinstance(fs, LocalFileSystem):
-            _write_durable(path, content)
-        else:
-            fs.pipe_file(path, content)
-    except OSError as error:
-        raise unwritten(url, error) from error
-    digest = hashlib.sha256(content).hexdigest()
-    return {"staged": path.rpartition("/")[2], "bytes": len(content), "sha256": digest}

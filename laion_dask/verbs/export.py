@@ -21,7 +21,8 @@ from fsspec.implementations.local import LocalFileSystem
 from laion_dask import data_path, lineage, masks
 from laion_dask.backend import frame_to_arrow
 from laion_dask.errors import ExportError, ProvenanceError, SchemaError, must_be, one_of
-from laion_dask.io.commit import Target, stage
+from laion_dask.io.commit import Target
+from laion_dask.io.staging import stage
 from laion_dask.measures.groups import Grouping
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats.table import Table
