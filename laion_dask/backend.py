@@ -134,7 +134,7 @@ def require_ucx() -> None:
     """
     if importlib.util.find_spec("distributed_ucxx") is None:
         raise MissingExtraError(
-            "protocol='ucx' needs distributed-ucxx, which is not installed. Install "
+            "The protocol 'ucx' needs distributed-ucxx, which is not installed. Install "
             "distributed-ucxx-cu13 (distributed-ucxx from conda-forge), or leave protocol out."
         )
 

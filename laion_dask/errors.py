@@ -170,7 +170,7 @@ def argument(name: str, value: object = None) -> str:
     elif isinstance(value, (list, tuple)):
         words = ",".join(map(str, value))
     else:
-        words = "" if value is True else str(value)
+        words = "" if isinstance(value, bool) else str(value)
     return f"\x02{name}\x1f{name}={value!r}\x1f{printable(words)}\x03"
 
 

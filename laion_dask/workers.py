@@ -23,6 +23,7 @@ from laion_dask.errors import (
     MissingExtraError,
     OptionError,
     argument,
+    parameter,
 )
 from laion_dask.memory import is_out_of_card_memory, spoiler
 
@@ -62,7 +63,7 @@ def waiting_client():
     if client is not None and client.asynchronous:
         raise OptionError(
             "The Dask client is asynchronous: its event loop runs in this thread, where a verb "
-            "would wait for ever. Make the client without asynchronous=True, or call the verb in a "
+            "would wait for ever. Make it with Client(asynchronous=False), or call the verb in a "
             "thread of its own: await asyncio.to_thread(verb, ...)."
         )
     return client
@@ -99,8 +100,9 @@ def lost_workers_named() -> Iterator[None]:
             ) from error
         if is_out_of_card_memory(error):
             raise DeviceMemoryError(
-                f"The card does not hold what a task makes ({error}). Read fewer columns, give "
-                "read_shards a smaller max_rows_per_partition, or end what else uses the card."
+                f"The card does not hold what a task makes ({error}). Read fewer columns, set "
+                f"a smaller {parameter('max_rows_per_partition')}, or end what else uses the "
+                "card."
             ) from error
         raise
 
@@ -121,7 +123,7 @@ def _how_lost(error) -> str:
     return (
         f"{start}, the last one at {last}, so it is not tried again. It said nothing of its card, "
         "so most likely the memory of its machine was full; its log tells. Use fewer workers or a "
-        "larger memory_limit, or read_shards with a smaller max_rows_per_partition."
+        f"larger memory_limit, or set a smaller {parameter('max_rows_per_partition')}."
     )
 
 

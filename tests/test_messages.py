@@ -8,14 +8,63 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 
 from laion_dask import errors
-from laion_dask.cli.app import option_names
+from laion_dask.cli import app
+from laion_dask.cli.option_names import called, option_names
 from laion_dask.errors import LaionDaskError, argument, one_of, parameter
 
 PACKAGE = Path(errors.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 ERRORS = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, LaionDaskError)]
+
+
+GROUP = typer.main.get_command(app)
+COMMANDS = {name: option_names(GROUP, name) for name in GROUP.commands}
+ALL_NAMES = {name for names in COMMANDS.values() for name in names}
+
+READING = {name for name, names in COMMANDS.items() if "source" in names and name != "embed"}
+WITH_HEADS = {"plan", "embed", "score"}
+WITH_VECTORS = {"plan", "index", "search", "score"}
+
+#: The commands that reach the messages of each file that name arguments, or one of them.
+REACHED_FROM = {
+    ("backend.py", "device"): {"index"},
+    "backend.py": READING,
+    "io/embedding_headers.py": WITH_VECTORS,
+    "io/embeddings.py": WITH_VECTORS,
+    "io/hive.py": READING,
+    "io/images.py": {"embed"},
+    "io/parquet_images.py": {"embed"},
+    "io/scan.py": READING,
+    "io/shards.py": READING,
+    "io/shard_schema.py": READING,
+    "io/unify.py": READING,
+    "kernels/cuvs_train.py": {"index"},
+    "kernels/ivf_pq.py": {"search"},
+    "measures/groups.py": {"stats", "audit", "score", "export"},
+    "models/clip.py": WITH_VECTORS | WITH_HEADS,
+    ("models/clip.py", "device"): set(),  # no command names the device of a model
+    "models/clip_names.py": WITH_VECTORS | WITH_HEADS,
+    "models/loading.py": WITH_VECTORS | WITH_HEADS,
+    "models/weights/lookup.py": WITH_HEADS,
+    "predicate/parser.py": READING,
+    "schema.py": READING,
+    "explore/plan/data.py": {"plan"},
+    "explore/plan/job.py": {"plan"},
+    "explore/plan/rates.py": {"plan"},
+    "explore/plan/steps.py": {"plan"},
+    "explore/plan/workers.py": {"plan"},
+    "verbs/embed.py": {"embed"},
+    "verbs/index_plan.py": {"index"},
+    "verbs/join.py": READING,
+    "verbs/lookup.py": READING,
+    "verbs/score.py": {"score"},
+    "verbs/search.py": {"search"},
+    "verbs/statistics.py": {"stats", "audit", "report"},
+    "workers.py": READING,
+}
 
 
 def calls(tree: ast.AST, names: set[str]):
@@ -24,24 +73,42 @@ def calls(tree: ast.AST, names: set[str]):
             yield node
 
 
-def test_every_argument_that_a_message_marks_is_an_option():
-    options = option_names()
-    marked = {
-        node.args[0].value
-        for path in FILES
-        for node in calls(ast.parse(path.read_text()), {"argument", "parameter"})
-        if node.args and isinstance(node.args[0], ast.Constant)
-    }
-    assert {"columns", "dialect", "backend", "device"} <= marked
-    assert marked <= set(options)
-    assert {"columns", "dialect", "rename", "swap_width_height"} <= set(options)
+def test_every_argument_that_a_message_marks_is_an_option_of_every_command_that_raises_it():
+    marked: dict[str, set[str]] = {}
+    for path in FILES:
+        for node in calls(ast.parse(path.read_text()), {"argument", "parameter"}):
+            if node.args and isinstance(node.args[0], ast.Constant):
+                name = path.relative_to(PACKAGE).as_posix()
+                marked.setdefault(name, set()).add(node.args[0].value)
+    assert set(marked) == {file for file in REACHED_FROM if isinstance(file, str)}
+    lacking = [
+        (file, name, command)
+        for file, names in marked.items()
+        for name in names
+        for command in REACHED_FROM.get((file, name), REACHED_FROM[file])
+        if name not in COMMANDS[command]
+    ]
+    assert lacking == []
+
+
+def test_an_argument_has_the_name_that_the_command_gives_it():
+    assert COMMANDS["inspect"]["hive_partitioning"] == "--no-hive-partitioning"
+    assert COMMANDS["inspect"]["paths"] == "SOURCE"
+    assert COMMANDS["index"]["embeddings"] == "EMBEDDINGS"
+    assert COMMANDS["search"]["embeddings"] == "--embeddings"
+    assert COMMANDS["plan"]["workers"] == "--cores"
+    assert COMMANDS["stats"]["workers"] == "--workers"
+    assert option_names(GROUP, None)["invalid_text"] == "--invalid-text"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_no_message_names_an_option_as_python_does(path):
     """Where an argument that is an option too is named in a message, `argument` names it."""
-    names = "|".join(name for name in option_names() if name.isidentifier() and len(name) > 1)
-    written = re.compile(rf"(?<![\w.\"'(])(?:{names})=")
+    names = "|".join(name for name in ALL_NAMES if name.isidentifier() and len(name) > 1)
+    reached = path.relative_to(PACKAGE).as_posix() in REACHED_FROM
+    subject = rf"|^(?:{names}) (?:is|has) $" if reached else ""
+    names = "[a-z_]+" if reached else names
+    named = re.compile(rf"(?<![\w.\"'(])(?:{names})={subject}")
     tree = ast.parse(path.read_text())
     raised = [node for node in ast.walk(tree) if isinstance(node, ast.Raise)]
     raised += calls(tree, {"warn", "warn_caller", *(kind.__name__ for kind in ERRORS)})
@@ -52,7 +119,7 @@ def test_no_message_names_an_option_as_python_does(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
     calls_shown = re.compile(r"[\w.]+\([^()]*(\([^()]*\)[^()]*)*\)?")
-    assert not [text for text in texts if written.search(calls_shown.sub("", text))]
+    assert not [text for text in texts if named.search(calls_shown.sub("", text))]
 
 
 @pytest.mark.parametrize("kind", ERRORS)
@@ -72,10 +139,23 @@ def test_values_are_worded():
         f"{argument('weights')} {argument('k', 5)}"
     )
     assert str(error) == "pq_m, the weight; swap_width_height=True weights= k=5"
-    assert error.worded(option_names().get) == (
+    everything = {
+        k: v for command in ("index", "score", "search") for k, v in COMMANDS[command].items()
+    }
+    assert error.worded(everything.get) == (
         "--pq-m, the weight; --swap-width-height --head NAME=FILE -k 5"
     )
-    assert one_of("dialect", "x", ["y"]).worded(option_names().get).startswith("--dialect is 'x'.")
+    unknown = one_of("dialect", "x", ["y"])
+    assert unknown.worded(COMMANDS["inspect"].get).startswith("--dialect is 'x'.")
+    off = LaionDaskError(f"Read with {argument('hive_partitioning', False)}.")
+    assert str(off) == "Read with hive_partitioning=False."
+    assert off.worded(COMMANDS["inspect"].get) == "Read with --no-hive-partitioning."
+
+
+def test_a_command_may_call_a_parameter_otherwise():
+    with pytest.raises(LaionDaskError) as raised, called(where="--rate"):
+        raise LaionDaskError("x")
+    assert raised.value.called == {"where": "--rate"}
 
 
 def test_an_error_without_a_message():

@@ -8,21 +8,44 @@ from importlib.metadata import version
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
+from laion_dask.cli.option_names import option_names
 from laion_dask.cli.output import complain, say
 from laion_dask.errors import ColumnError, LaionDaskError, OptionError, PredicateError
 from laion_dask.options import set_options
 
+
+class Commands(TyperGroup):
+    """The commands; an error of the package ends one with one line, in the words of its options."""
+
+    def invoke(self, context):
+        def in_its_words(message) -> str:
+            names = option_names(self, context.invoked_subcommand)
+            return message.worded((names | getattr(message, "called", {})).get)
+
+        def show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+            worded = in_its_words(message) if hasattr(message, "worded") else message
+            complain(f"warning: {worded}")
+
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            try:
+                return super().invoke(context)
+            except LaionDaskError as error:
+                complain(in_its_words(error))
+                wrong_call = isinstance(error, (OptionError, PredicateError, ColumnError))
+                context.exit(2 if wrong_call else 1)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Understand, audit and carve web-scale image-text data sets.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-#: Parameters that no option of their own name stands for.
-_OTHERWISE = {"paths": "SOURCE", "heads": "--head", "weights": "--head NAME=FILE"}
 
 
 def _version(wanted: bool) -> None:
@@ -35,14 +58,26 @@ def _version(wanted: bool) -> None:
 def _options(
     context: typer.Context,
     workers: Annotated[
-        bool, typer.Option("--workers", help="Use local worker processes, GPU ones if visible.")
+        bool,
+        typer.Option("--workers", help="Run on local worker processes, one per core or GPU."),
     ] = False,
-    backend: Annotated[str, typer.Option(help="Frames of auto, pandas or cudf.")] = "auto",
+    backend: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Library that holds the rows: auto, pandas or cudf."),
+    ] = "auto",
     invalid_text: Annotated[
-        str, typer.Option(help="Rows whose text is not UTF-8: raise an error, or reject them.")
+        str,
+        typer.Option(
+            metavar="raise|reject",
+            help="What to do with rows whose text is not valid UTF-8: raise an error, or reject "
+            "and count them.",
+        ),
     ] = "raise",
     _: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     context.with_resource(set_options(invalid_text=invalid_text, backend=backend))
@@ -52,28 +87,27 @@ def _options(
         start_cluster()
 
 
-def option_names() -> dict[str, str]:
-    """The option that stands for each parameter, of all commands."""
-    group = typer.main.get_command(app)
-    parameters = [p for command in (group, *group.commands.values()) for p in command.params]
-    options = {p.name: max(p.opts, key=len) for p in parameters if p.param_type_name == "option"}
-    return options | _OTHERWISE
-
-
 def main() -> None:
-    """Run the command; an error of the package ends it with one line and no traceback."""
-    with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+    """Run the command; an error ends it with one line, and no traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a closed one is None
+            stream.reconfigure(errors="backslashreplace")
+    try:
         try:
             app(prog_name="laion-dask")
-        except (OptionError, PredicateError, ColumnError) as error:
-            complain(error.worded(option_names().get))
-            sys.exit(2)
-        except LaionDaskError as error:
-            complain(error.worded(option_names().get))
-            sys.exit(1)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as error:
+        _give_up_output()
+        complain(f"{error}. Check the disk, the folder and the permissions.")
+        sys.exit(1)
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    worded = getattr(message, "worded", None)
-    complain(f"warning: {message if worded is None else worded(option_names().get)}")
+def _give_up_output() -> None:
+    """Leave what could not be printed unprinted, or Python would try again while it ends."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        sys.stdout = None

@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 
 from laion_dask.cli.app import app
+from laion_dask.cli.option_names import called
 from laion_dask.cli.options import (
     By,
+    Field,
     Heads,
     Json,
     MinN,
     Model,
+    OptionalVectors,
     OutTable,
     Where,
     groupings,
@@ -25,7 +28,7 @@ from laion_dask.cli.output import say, say_json, say_table
 @app.command(epilog="Example: laion-dask inspect shards/")
 @reads_shards
 def inspect(read, where: Where = None, json: Json = False) -> None:
-    """What shards hold: dialect, columns, rows, and a summary of every column."""
+    """Show the dialect, columns and rows of shards, and a summary."""
     from laion_dask.explore.inspect import describe, facts
     from laion_dask.verbs.summary import summary
 
@@ -43,7 +46,10 @@ def stats(
     read,
     rate: Annotated[
         list[str] | None,
-        typer.Option(help="Share of rows for which this is true; repeatable."),
+        typer.Option(
+            metavar="EXPRESSION",
+            help="Share of the rows for which this is true; repeatable.",
+        ),
     ] = None,
     by: By = None,
     where: Where = None,
@@ -51,7 +57,10 @@ def stats(
     json: Json = False,
     out: OutTable = None,
 ) -> None:
-    """Statistics with their intervals; all that the columns allow, without --rate and --by."""
+    """Compute statistics with confidence intervals.
+
+    Without --rate and --by, all that the columns allow.
+    """
     from laion_dask.measures.rates import rates
     from laion_dask.verbs.standard import standard_statistics
     from laion_dask.verbs.statistics import statistics
@@ -59,7 +68,8 @@ def stats(
     frame = read(where=where)
     groups = groupings(frame, by) or None
     measures = [rates(one, by=groups) for one in rate or ([None] if groups else [])]
-    table = statistics(frame, *(measures or standard_statistics(frame)), min_n=min_n)
+    with called(where="--rate"):
+        table = statistics(frame, *(measures or standard_statistics(frame)), min_n=min_n)
     say_table(table, as_json=json, out=out)
 
 
@@ -67,13 +77,16 @@ def stats(
 @reads_shards
 def audit(
     read,
-    where: Annotated[str, typer.Option(help="The filter to audit.")],
+    where: Annotated[str, typer.Option(metavar="EXPRESSION", help="Filter to audit.")],
     by: By = None,
     min_n: MinN = 30,
     json: Json = False,
     out: OutTable = None,
 ) -> None:
-    """Whom a filter excludes: the share of each group that it leaves out, with its interval."""
+    """Show whom a filter excludes: its exclusion rate by group.
+
+    Without --by, groups are the languages and the people whom captions mention.
+    """
     from laion_dask.verbs.audit import audit, default_axes
 
     frame = read()
@@ -82,20 +95,18 @@ def audit(
     say_table(audit(frame, where, axes, min_n=min_n), as_json=json, out=out)
 
 
-@app.command(
-    epilog="Example: laion-dask report shards/ report.html",
-)
+@app.command(epilog="Example: laion-dask report shards/ report.html")
 @reads_shards
 def report(
     read,
     where: Where = None,
-    title: Annotated[str, typer.Option(help="Of the page.")] = "Datasheet",
+    title: Annotated[str, typer.Option(metavar="TEXT", help="Title of the page.")] = "Datasheet",
     min_n: MinN = 30,
 ) -> None:
-    """A datasheet: what is in the data, who is mentioned, and how sure we are, as one page.
+    """Write a datasheet of the data as one HTML page.
 
-    The last argument is the page to write where it ends in .html; '-' prints it. By default
-    report.html.
+    It says what is in the data, who is mentioned, and how sure we are. If the last argument ends in
+    .html, it is the page to write; '-' prints the page. Otherwise report.html is written.
     """
     from tempfile import TemporaryDirectory
 
@@ -121,24 +132,40 @@ def plan(
     step: Annotated[
         list[str] | None,
         typer.Option(
-            help="where:EXPRESSION, similarity, search:QUERIES, summary, distributions:COLUMNS, "
-            "export, or embed:MODEL; repeatable, in order."
+            metavar="STEP",
+            help="Step of the job: where:EXPRESSION, similarity, search:QUERIES, summary, "
+            "distributions:COLUMNS, export or embed:MODEL; repeatable, in order.",
         ),
     ] = None,
     head: Heads = None,
-    embeddings: Annotated[str | None, typer.Option(help="Embeddings of SOURCE.")] = None,
+    embeddings: OptionalVectors = None,
     model: Model = "demo",
-    cores: Annotated[int | None, typer.Option(min=1, help="Workers; by default as here.")] = None,
+    field: Field = None,
+    cores: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Number of workers; by default, this machine."),
+    ] = None,
     card: Annotated[
-        str | None, typer.Option(help="What the workers are, such as 'NVIDIA H200', or cpu.")
+        str | None,
+        typer.Option(metavar="NAME", help="Device of a worker, such as 'NVIDIA H200', or cpu."),
     ] = None,
     storage: Annotated[
-        float | None, typer.Option(help="Bytes a second that the storage gives to all workers.")
+        float | None,
+        typer.Option(metavar="BYTES", help="Bytes per second that storage gives to all workers."),
     ] = None,
-    rows: Annotated[int | None, typer.Option(min=1, help="Count for so many rows.")] = None,
+    rates: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="JSON of measured rates, as benchmarks/rates.py writes."),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Scale the plan to this many rows.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Rows, bytes, time and memory of a job before it runs, from footers and headers alone."""
+    """Estimate rows, bytes, time and memory of a job before it runs.
+
+    Reads footers and headers only.
+    """
     from laion_dask.explore.plan.job import plan
     from laion_dask.io.embeddings import open_embeddings
     from laion_dask.models.heads import by_name
@@ -146,8 +173,16 @@ def plan(
     steps = [*map(_step, step or ()), *(by_name(name, model) for name in head or ())]
     wanted(steps, "There is nothing to plan. Give --step or --head, such as --step export.")
     frame = read()
-    vectors = embeddings and open_embeddings(embeddings, model=model, like=frame)
-    found = plan(frame, steps, embeddings=vectors, workers=cores, card=card, storage=storage)
+    vectors = embeddings and open_embeddings(embeddings, model=model, like=frame, field=field)
+    found = plan(
+        frame,
+        steps,
+        embeddings=vectors,
+        workers=cores,
+        card=card,
+        storage=storage,
+        rates=rates,
+    )
     found = found if rows is None else found.scaled(rows=rows)
     if json:
         say_json({"rows": found.rows, "steps": found.table, "text": str(found)})

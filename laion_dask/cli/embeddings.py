@@ -30,23 +30,30 @@ def embed(
         list[str],
         typer.Argument(
             metavar="SOURCE",
-            help="Webdataset tars, Parquet with images, or a folder of images.",
+            help="Webdataset archives (.tar), Parquet files with images, or folders of either, or "
+            "of image files.",
         ),
     ],
     out: OutFolder,
     model: Model = "demo",
     head: Heads = None,
     precision: Annotated[
-        str | None, typer.Option(help="float32 or bfloat16; by default the faster of them.")
+        str | None,
+        typer.Option(metavar="DTYPE", help="float32 or bfloat16; by default, the faster one here."),
     ] = None,
     image: Annotated[
-        str | None, typer.Option(help="Parquet column of image bytes, if there are several.")
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Parquet column with the images, if several hold bytes."
+        ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 64,
+    batch_size: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Images per forward pass.")
+    ] = 64,
 ) -> None:
-    """Images to CLIP embeddings, shard by shard; run it again to resume.
+    """Embed images with CLIP, shard by shard; run again to resume.
 
-    A head makes the column of its name; here it can also be watermark, which reads images.
+    Each --head adds a column of its name. Here it can also be watermark, which reads images.
     """
     from laion_dask.models.heads import by_name
     from laion_dask.verbs.embed import embed as run
@@ -60,18 +67,29 @@ def embed(
 def index(
     embeddings: Annotated[
         list[str],
-        typer.Argument(metavar="EMBEDDINGS", help="Embeddings: .npy, .npz or Parquet."),
+        typer.Argument(
+            metavar="EMBEDDINGS", help="Embeddings: .npy, .npz or Parquet files, or their folder."
+        ),
     ],
     out: OutFolder,
     model: Model,
     field: Field = None,
-    nlist: Annotated[int | None, typer.Option(min=1, help="Centroids.")] = None,
-    pq_m: Annotated[int | None, typer.Option(min=1, help="Bytes of codes a row.")] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="Rows to train on.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+    nlist: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Number of centroids.")
+    ] = None,
+    pq_m: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Bytes of code per row.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Number of rows to train on.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the sample.")] = 0,
+    device: Annotated[str, typer.Option(metavar="NAME", help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """An approximate index (IVF-PQ) for search, with its recall; run it again to resume."""
+    """Build an approximate index (IVF-PQ) for search.
+
+    Its recall is measured. Run again to resume.
+    """
     import laion_dask as ld
 
     vectors = ld.open_embeddings(embeddings, model=model, field=field)
@@ -88,19 +106,26 @@ def search(
     read,
     embeddings: Vectors,
     model: Model,
-    text: Annotated[list[str] | None, typer.Option(help="What to look for.")] = None,
-    image: Annotated[list[Path] | None, typer.Option(help="A picture to look for.")] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Results for each.")] = 20,
+    text: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Text to search for; repeatable.")
+    ] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Picture to search for; repeatable.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, metavar="N", help="Results per query.")] = 20,
     field: Field = None,
     where: Where = None,
     index: Annotated[
-        Path | None, typer.Option(help="Folder of an index of these embeddings: approximate.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Search by this index of the embeddings: approximate."),
     ] = None,
-    to: Annotated[str, typer.Option(help="Column of similarities.")] = "query_similarity",
+    to: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column for the similarities.")
+    ] = "query_similarity",
     json: Json = False,
     out: OutTable = None,
 ) -> None:
-    """The rows nearest to texts and pictures, by their embeddings."""
+    """Find the rows nearest to texts and pictures, by their embeddings."""
     import laion_dask as ld
     from laion_dask.explore.hits import show_hits, write_table
 

@@ -36,18 +36,23 @@ def score(
     embeddings: Vectors,
     model: Model,
     head: Heads = None,
-    text: Annotated[str | None, typer.Option(help="Similarity to this text.")] = None,
+    text: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Add the similarity to this text.")
+    ] = None,
     field: Field = None,
-    to: Annotated[str, typer.Option(help="Column of --text.")] = "query_similarity",
+    to: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column for the similarity to --text.")
+    ] = "query_similarity",
     where: Where = None,
     format: Format = "parquet",
     report: Report = None,
     by: By = None,
 ) -> None:
-    """Add scores from embeddings, and export the rows that WHERE keeps.
+    """Add scores from embeddings, and export the rows.
 
-    --text makes the column of --to; a head makes the column of its name, demo_safety
-    punsafe_demo. WHERE may use them.
+    --text adds the column that --to names. Each --head adds a column of its name; demo_safety adds
+    punsafe_demo. --where may use them, and
+    keeps the rows to export.
     """
     import laion_dask as ld
 
@@ -76,7 +81,10 @@ def export(
     report: Report = None,
     by: By = None,
 ) -> None:
-    """Write the rows that WHERE keeps, with a recipe that accounts for every row."""
+    """Export the rows that --where keeps, with a recipe.
+
+    The recipe accounts for every row.
+    """
     write_subset(read(where=where), out, format, report, by)
 
 
@@ -99,9 +107,14 @@ def write_subset(frame, out: str, format: str, report: Path | None, by: list[str
 
 @app.command(epilog="Example: laion-dask verify subset/")
 def verify(
-    folder: Annotated[str, typer.Argument(help="An export's folder.", show_default=False)],
+    folder: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Folder of an export.", show_default=False)
+    ],
 ) -> None:
-    """Check that every part of an export has the size, rows and digest that its recipe lists."""
+    """Check every part of an export against its recipe.
+
+    Size, rows and sha256 must be those that the recipe lists.
+    """
     from laion_dask.verbs.verify import verify as check
 
     say(check(folder))

@@ -15,11 +15,14 @@ from laion_dask.cli.output import say, say_json
 @app.command(epilog="Example: laion-dask models --download sa_0_4_vit_l_14_linear.pth")
 def models(
     download: Annotated[
-        list[str] | None, typer.Option(help="Fetch this file from its publisher; 'all' for all.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Download this file from its publisher; 'all' for all. Repeatable."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """The weight files that heads use: publisher, licence, size, and which are here."""
+    """List the weight files that heads use, and which are here."""
     from laion_dask.explore.weight_list import describe_weights
     from laion_dask.models import weights
 
@@ -34,14 +37,18 @@ def models(
 
 @app.command(epilog="Example: laion-dask demo demo-corpus/")
 def demo(
-    out: Annotated[Path, typer.Argument(help="Folder for the corpus and results.")] = Path(
-        "demo-corpus"
-    ),
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder for the corpus and the results.")
+    ] = Path("demo-corpus"),
     images: Annotated[
-        int | None, typer.Option(min=100, help="How many images; 4000 where none are there yet.")
+        int | None,
+        typer.Option(min=100, metavar="N", help="Number of images. [default: 4000, if none exist]"),
     ] = None,
 ) -> None:
-    """The main job on a small corpus of our own: generate, embed, score, carve, report."""
+    """Run the main job on a small generated corpus.
+
+    It generates images, embeds, scores and carves them, and writes reports.
+    """
     from laion_dask.demo.job import run
 
     say(run(out, n_images=images))

@@ -23,85 +23,166 @@ def _folder(out: str | Path) -> str | Path:
 
 Sources = Annotated[
     list[str],
-    typer.Argument(metavar="SOURCE", help="Shards, folders, patterns or fsspec addresses."),
+    typer.Argument(
+        metavar="SOURCE",
+        help="Parquet shards: files, folders, patterns such as 'shards/*.parquet', or addresses "
+        "such as s3://bucket/shards.",
+    ),
 ]
 OutFolder = Annotated[
-    Path, typer.Argument(metavar="OUT", callback=_folder, help="A new folder, or an old one.")
+    Path,
+    typer.Argument(
+        metavar="OUT", callback=_folder, help="Folder to write; an unfinished run there is resumed."
+    ),
 ]
 OutAddress = Annotated[
     str,
     typer.Argument(
         metavar="OUT",
         callback=_folder,
-        help="A new folder or address, or an earlier export; it is replaced.",
+        help="Folder or address to write; an earlier export there is replaced.",
     ),
 ]
 OutTable = Annotated[
     str | None,
-    typer.Option("--out", help="A .parquet or .csv file to write; '-' prints CSV."),
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Write the table to this .csv or .parquet file; '-' prints CSV.",
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Where = Annotated[str | None, typer.Option(help="Keep the rows for which this is true.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EXPRESSION",
+        help="Keep only the rows for which this expression is true, such as 'similarity > 0.3'.",
+    ),
+]
 Model = Annotated[
-    str, typer.Option(help="open_clip architecture, as NAME or NAME:PRETRAINED; or 'demo'.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="CLIP model, as open_clip calls it: NAME or NAME:PRETRAINED, such as "
+        "ViT-L-14:openai; or 'demo'.",
+    ),
 ]
-Vectors = Annotated[str, typer.Option(help="Embeddings of SOURCE: .npy, .npz or Parquet.")]
-Field = Annotated[str | None, typer.Option(help="Member or column of the vectors.")]
+_VECTORS = typer.Option(
+    metavar="PATH", help="Embeddings of SOURCE: .npy, .npz or Parquet files, or their folder."
+)
+Vectors = Annotated[str, _VECTORS]
+OptionalVectors = Annotated[str | None, _VECTORS]
+Field = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Array of an .npz file, or Parquet column, that holds the vectors."
+    ),
+]
 Heads = Annotated[
     list[str] | None,
     typer.Option(
-        help="aesthetic, aesthetic_v2, demo_safety, inappropriate, nsfw, or one of these but "
-        "demo_safety with its weights as NAME=FILE; repeatable."
+        metavar="NAME",
+        help="Classifier to apply: aesthetic, aesthetic_v2, demo_safety, inappropriate or nsfw; "
+        "NAME=FILE names its weight file, except for demo_safety. Repeatable.",
     ),
 ]
 Join = Annotated[
     str | None,
-    typer.Option(help="Parquet shards of scores to join by key; WHERE may use their columns."),
+    typer.Option(
+        metavar="PATH",
+        help="Parquet shards with scores to add by key; --where may use their columns.",
+    ),
 ]
 On = Annotated[
-    list[str] | None, typer.Option(help="The key of --join, such as hash or url; repeatable.")
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Key column of --join, such as hash or url; repeatable. [default: hash]",
+    ),
 ]
 Suffix = Annotated[
-    str | None, typer.Option(help="For columns of --join that SOURCE has too, such as _scores.")
+    str | None,
+    typer.Option(
+        metavar="TEXT", help="Suffix for columns of --join that SOURCE also has, such as _scores."
+    ),
 ]
-Format = Annotated[str, typer.Option(help="What the parts are: parquet.")]
+How = Annotated[
+    str,
+    typer.Option(
+        metavar="left|inner",
+        help="With --join, keep every row (left), or only rows that it has (inner).",
+    ),
+]
+Duplicates = Annotated[
+    str,
+    typer.Option(
+        metavar="error|first", help="If --join has a key more than once: error, or take the first."
+    ),
+]
+Format = Annotated[str, typer.Option(metavar="NAME", help="File format of the export: parquet.")]
 Report = Annotated[
-    Path | None, typer.Option(help="A page to write: what was kept, and whom WHERE left out.")
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Also write an HTML page on what was kept, and whom --where left out."
+    ),
 ]
 By = Annotated[
     list[str] | None,
     typer.Option(
-        help="Group by this column, or by the groups of a term list, such as gender; repeatable. "
-        "By default language and the people that captions mention."
+        metavar="COLUMN", help="Group by this column, or by a term list such as gender; repeatable."
     ),
 ]
-MinN = Annotated[int, typer.Option(min=0, help="Leave out, and count, what rests on fewer rows.")]
+MinN = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Suppress, and count, results based on fewer rows.")
+]
 
 
 def _reading(
     columns: Annotated[
         list[str] | None,
-        typer.Option(help="Read only these, by canonical names; with commas, or repeatable."),
+        typer.Option(
+            metavar="COLUMNS",
+            help="Read only these columns, by canonical name; comma-separated, repeatable.",
+        ),
     ] = None,
     dialect: Annotated[
-        str, typer.Option(help="How the release names its columns, such as laion-5b.")
+        str,
+        typer.Option(
+            metavar="NAME", help="Release whose column names the files have, such as laion-5b."
+        ),
     ] = "auto",
     rename: Annotated[
         list[str] | None,
-        typer.Option(help="Name a column of the files otherwise, as OLD=NEW; repeatable."),
+        typer.Option(
+            metavar="OLD=NEW", help="Rename a column of the files, as OLD=NEW; repeatable."
+        ),
     ] = None,
     swap_width_height: Annotated[
         bool, typer.Option("--swap-width-height", help="Read width as height, and height as width.")
     ] = False,
+    no_hive_partitioning: Annotated[
+        bool,
+        typer.Option(
+            "--no-hive-partitioning",
+            help="Do not read folder names such as LANGUAGE=en as columns.",
+        ),
+    ] = False,
+    max_rows_per_partition: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Split larger shards; fewer rows take less memory."),
+    ] = None,
 ) -> dict:
     """The options of `read_shards` that a command with a SOURCE has; their values for it."""
     names = [name.strip() for row in csv.reader(columns or ()) for name in row]
-    return {
+    options = {
         "columns": names or None,
         "dialect": dialect,
         "rename": dict(map(_renamed, rename or ())) or None,
         "swap_width_height": swap_width_height,
+        "hive_partitioning": not no_hive_partitioning,
+        "max_rows_per_partition": max_rows_per_partition,
     }
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _renamed(pair: str) -> tuple[str, str]:
@@ -111,6 +192,22 @@ def _renamed(pair: str) -> tuple[str, str]:
     return old, new
 
 
+def _joining(
+    join: Join = None,
+    on: On = None,
+    suffix: Suffix = None,
+    how: How = "left",
+    duplicates: Duplicates = "error",
+) -> tuple[str | None, dict]:
+    """What to join to SOURCE, and the arguments of `join`."""
+    options = {"on": on, "suffix": suffix, "how": how, "duplicates": duplicates}
+    if join is None and (on or suffix or how != "left" or duplicates != "error"):
+        raise OptionError(
+            "--on, --suffix, --how and --duplicates apply to --join; add --join PATH."
+        )
+    return join, {**options, "on": on or "hash"}
+
+
 @dataclass
 class Reading:
     """SOURCE, the options of reading it, and what to join to it; called, the frame."""
@@ -118,8 +215,7 @@ class Reading:
     source: list[str]
     options: dict
     join: str | None
-    on: list[str] | None
-    suffix: str | None
+    join_options: dict
 
     def __call__(self, where: str | None = None):
         from laion_dask.io.shards import read_shards
@@ -127,34 +223,26 @@ class Reading:
         from laion_dask.verbs.where import where as kept
 
         if self.join is None:
-            if self.on or self.suffix:
-                raise OptionError("--on and --suffix apply to --join; add --join PATH.")
             return read_shards(self.source, where=where, **self.options)
-        frame = join(
-            read_shards(self.source, **self.options),
-            self.join,
-            on=self.on or "hash",
-            suffix=self.suffix,
-        )
+        frame = join(read_shards(self.source, **self.options), self.join, **self.join_options)
         return frame if where is None else kept(frame, where)
 
 
 def reads_shards(command: Callable) -> Callable:
     """The command with SOURCE and the options of reading; its first parameter is a `Reading`."""
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-    reading = list(inspect.signature(_reading, eval_str=True).parameters.values())
+    reading, joining = (
+        list(inspect.signature(shared, eval_str=True).parameters.values())
+        for shared in (_reading, _joining)
+    )
     keyword = inspect.Parameter.KEYWORD_ONLY
     sources = inspect.Parameter("source", keyword, annotation=Sources)
-    joining = [
-        inspect.Parameter(name, keyword, annotation=annotation, default=None)
-        for name, annotation in (("join", Join), ("on", On), ("suffix", Suffix))
-    ]
-    parameters = [p.replace(kind=keyword) for p in (sources, *own, *joining, *reading)]
+    parameters = [p.replace(kind=keyword) for p in (sources, *own, *reading, *joining)]
 
     @functools.wraps(command)
     def run(source: list[str], **given):
         options = _reading(**{p.name: given.pop(p.name) for p in reading})
-        joined = (given.pop(name) for name in ("join", "on", "suffix"))
+        joined = _joining(**{p.name: given.pop(p.name) for p in joining})
         return command(Reading(source, options, *joined), **given)
 
     run.__signature__ = inspect.Signature(parameters)

@@ -17,6 +17,7 @@ from laion_dask.errors import (
     ProvenanceError,
     argument,
     must_be,
+    parameter,
 )
 from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.embedding_headers import SUFFIXES, open_file
@@ -220,7 +221,8 @@ def _model_or_space(model) -> ClipModel | EmbeddingSpace:
             raise
         if near := nearest_arch(model):
             raise OptionError(
-                f"model is {model!r}, which is no architecture of open_clip. Did you mean "
+                f"{parameter('model')} is {model!r}, which is no architecture of open_clip. Did "
+                "you mean "
                 f"{near!r}? For another model's embeddings give EmbeddingSpace({model!r})."
             ) from error
         return EmbeddingSpace(model)

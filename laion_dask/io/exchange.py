@@ -37,7 +37,7 @@ def replace_folder(new: str, place: str, aside: str) -> None:
 def restore_folder(place: str, aside: str) -> None:
     """Put a folder back that was set aside, where nothing has taken its place."""
     if not os.path.lexists(place):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             os.rename(aside, place)
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from laion_dask.errors import SchemaError
+from laion_dask.errors import SchemaError, argument
 from laion_dask.io.footer import ARROW_ERRORS, damaged
 from laion_dask.io.local_file import open_bytes
 from laion_dask.schema import CANONICAL
@@ -73,7 +73,7 @@ def folder_value(value: str | None, type_: pa.DataType, column: str, path: str):
     except (ValueError, pa.ArrowInvalid) as error:
         raise SchemaError(
             f"{path} lies in a folder that gives {column!r} the value {value!r}, which {type_} "
-            "cannot hold. Rename the folder, or read with hive_partitioning=False."
+            f"cannot hold. Rename the folder, or read with {argument('hive_partitioning', False)}."
         ) from error
 
 
@@ -97,7 +97,7 @@ def check_agrees(path: str, column: str, value: str | None) -> None:
         raise SchemaError(
             f"{path} has the column {column!r} with the value {other!r}, and lies in a folder that "
             f"says {shown} of every row. Correct one of them, or read what stands in the file with "
-            "hive_partitioning=False."
+            f"{argument('hive_partitioning', False)}."
         )
 
 

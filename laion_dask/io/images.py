@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from laion_dask.errors import ImageError, OptionError, must_be
+from laion_dask.errors import ImageError, OptionError, must_be, parameter
 from laion_dask.io.image_files import SourceFiles, find_files
 from laion_dask.io.image_index import ImageIndex
 from laion_dask.io.image_shards import FolderShard, Shard, TarShard
@@ -50,8 +50,8 @@ def find_shards(source: str | os.PathLike | Iterable, image: str | None = None) 
     found = find_files(source)
     if image is not None and not found.parquet:
         raise OptionError(
-            f"image is {image!r}, the name of a Parquet column, and no file of the source is "
-            "Parquet. Leave it out."
+            f"{parameter('image')} is {image!r}, the name of a Parquet column, and no file of the "
+            "source is Parquet. Leave it out."
         )
     text = get_option("invalid_text")
     labels = found.labels()
@@ -80,8 +80,8 @@ def check_outside(source, out: str | os.PathLike, shards: Sequence[Shard]) -> No
     for folder in [source] if isinstance(source, (str, os.PathLike)) else source:
         if os.path.isdir(folder) and inner.is_relative_to(os.path.realpath(folder)):
             raise OptionError(
-                f"out is {os.fspath(out)}, which lies in the source {os.fspath(folder)} and would "
-                "be read as a part of it. Name a folder outside."
+                f"{parameter('out')} is {os.fspath(out)}, which lies in the source "
+                f"{os.fspath(folder)} and would be read as a part of it. Name a folder outside."
             )
 
 

@@ -15,7 +15,7 @@ from itertools import accumulate
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from laion_dask.errors import ImageError, OptionError, ShardError, argument, did_you_mean
+from laion_dask.errors import ImageError, OptionError, ShardError, argument, did_you_mean, parameter
 from laion_dask.io.footer import ARROW_ERRORS, Footer, read_footer
 from laion_dask.io.image_index import ImageIndex
 from laion_dask.io.image_shards import Survey
@@ -169,7 +169,8 @@ class ParquetShard:
         if self.image is not None:
             if self.image not in found:
                 raise OptionError(
-                    f"image is {self.image!r}, which is no column of bytes in {self.path}."
+                    f"{parameter('image')} is {self.image!r}, which is no column of bytes in "
+                    f"{self.path}."
                     f"{did_you_mean(self.image, found)}"
                 )
             return self.image

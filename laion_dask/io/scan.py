@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.backend import CudfDecoder, frame_from_arrow, frame_to_arrow
-from laion_dask.errors import BackendWarning, DeviceMemoryError, LaionDaskError
+from laion_dask.errors import BackendWarning, DeviceMemoryError, LaionDaskError, parameter
 from laion_dask.io import engine, group_scan, page_checksums, slow_scan
 from laion_dask.io.common_types import family, frame_type, holds_durations, is_uuid
 from laion_dask.io.footer import ARROW_ERRORS, check_unchanged, chunks_of, damaged
@@ -150,7 +150,7 @@ class Scan:
                 raise
             raise DeviceMemoryError(
                 f"The card does not hold this partition of {piece.shard.path} ({error}). Read "
-                "fewer columns, or give read_shards a smaller max_rows_per_partition."
+                f"fewer columns, or set a smaller {parameter('max_rows_per_partition')}."
             ) from error
         except group_scan.NotDecoded as error:
             warnings.warn(

@@ -14,6 +14,7 @@ from laion_dask.errors import (
     SchemaError,
     ShardError,
     did_you_mean,
+    parameter,
     warn_caller,
 )
 from laion_dask.io.footer import Footer
@@ -54,7 +55,9 @@ def open_shards(
     names = names.union(*folders)
     unknown = [name for name in naming.rename if name not in names]
     if unknown:
-        raise ColumnError(f"rename has {unknown[0]!r}.{did_you_mean(unknown[0], names)}")
+        raise ColumnError(
+            f"{parameter('rename')} has {unknown[0]!r}.{did_you_mean(unknown[0], names)}"
+        )
     common = recognise(names, naming.dialect)
     dialects = [_own_dialect(f, common, naming.dialect) for f in footers]
     _warn_of_two_stages(footers, dialects)

@@ -16,6 +16,7 @@ from laion_dask.errors import (
     argument,
     did_you_mean,
     must_be,
+    parameter,
 )
 from laion_dask.io.discovery import PARQUET
 from laion_dask.io.footer import read_footers
@@ -112,7 +113,8 @@ def read_shards(
     """
     if not isinstance(max_rows_per_partition, int) or max_rows_per_partition < 1:
         raise OptionError(
-            f"max_rows_per_partition is {max_rows_per_partition!r}; expected a whole number from 1."
+            f"{parameter('max_rows_per_partition')} is {max_rows_per_partition!r}. Expected a "
+            "whole number from 1."
         )
     if columns is not None:
         columns = _names(columns)
@@ -166,7 +168,9 @@ def _cut(shard: Shard, row_groups: Sequence[int], most: int) -> list[Piece]:
 
 def _names(columns) -> list[str]:
     if isinstance(columns, str):
-        raise OptionError(f"columns is {columns!r}. Expected a list of names: [{columns!r}].")
+        raise OptionError(
+            f"{parameter('columns')} is {columns!r}. Expected a list of names: [{columns!r}]."
+        )
     must_be("columns", columns, Iterable, "a list of names")
     columns = list(columns)
     for name in columns:
@@ -190,5 +194,5 @@ def _renames(rename) -> dict[str, str]:
 def _chosen(columns: Sequence[str], types: dict[str, pa.DataType]) -> list[str]:
     for name in columns:
         if name not in types:
-            raise ColumnError(f"columns has {name!r}.{did_you_mean(name, types)}")
+            raise ColumnError(f"{parameter('columns')} has {name!r}.{did_you_mean(name, types)}")
     return [*dict.fromkeys(n for n in columns if n not in PROVENANCE), *PROVENANCE]

@@ -80,8 +80,8 @@ def _places(part, name: str) -> np.ndarray:
     if missing:
         raise ProvenanceError(
             f"{missing:,} rows of a partition have no {name!r}: an outer merge or a concat has "
-            "added rows that are in no shard. Merge with how='left' or 'inner', or leave them out "
-            "with frame.dropna(subset=['shard', 'row'])."
+            "added rows that are in no shard. Merge with merge(..., how='left') or 'inner', or "
+            "leave them out with frame.dropna(subset=['shard', 'row'])."
         )
     values = to_numpy(part[name])
     return values.astype(np.int64, copy=False)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from laion_dask.errors import ColumnError, OptionError, did_you_mean
+from laion_dask.errors import ColumnError, OptionError, did_you_mean, parameter
 from laion_dask.measures.base import Part
 
 #: More groups than this are no groups: a column of addresses would fill the memory.
@@ -184,7 +184,8 @@ def grouping(by: str | Grouping) -> Grouping:
     if isinstance(by, str):
         return ByColumn(by)
     raise OptionError(
-        f"by is {by!r}. Expected the name of a column, or a grouping such as ld.terms('gender')."
+        f"{parameter('by')} is {by!r}. Expected the name of a column, or a grouping such as "
+        "ld.terms('gender')."
     )
 
 

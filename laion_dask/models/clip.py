@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laion_dask.backend import gpu_count, has_bfloat16
-from laion_dask.errors import ModelMismatchError, OptionError, must_be
+from laion_dask.errors import ModelMismatchError, OptionError, must_be, parameter
 from laion_dask.models import loading, pictures, weights
 from laion_dask.models.clip_names import clean_arch, clean_tag, split_name
 from laion_dask.models.loaded import check_precision
@@ -71,8 +71,8 @@ class ClipModel:
         object.__setattr__(self, "device", None if device is None else str(device))
         if self.arch == "demo" and self.pretrained is not None:
             raise OptionError(
-                f"ClipModel('demo') has its own weights; pretrained is {str(pretrained)!r}. Leave "
-                "it out, or give the path of a configuration as arch."
+                f"The demo model has its own weights; {parameter('pretrained')} is "
+                f"{str(pretrained)!r}. Leave it out, or give the path of a configuration as arch."
             )
 
     def __repr__(self) -> str:
@@ -138,7 +138,8 @@ class ClipModel:
         WeightsError
             That says which file to put where.
         """
-        loading.require_file(self.arch, self.pretrained)
+        with loading.loading_bar(self.arch):
+            loading.require_file(self.arch, self.pretrained)
 
     def load(self, precision: str = "float32") -> loading.LoadedClip:
         """The model in memory: loaded at the first call in a process, then the same one. Eager.
@@ -156,7 +157,9 @@ class ClipModel:
             When its device is not there.
         """
         check_precision(precision)
-        return loading.load(self.arch, self.pretrained, _resolve_device(self.device), precision)
+        with loading.loading_bar(self.arch):
+            device = _resolve_device(self.device)
+            return loading.load(self.arch, self.pretrained, device, precision)
 
     def fastest_precision(self) -> str:
         """``"bfloat16"`` where this machine's processor or card multiplies it, else ``"float32"``.
@@ -311,6 +314,7 @@ def _resolve_device(device: str | None) -> str:
         return "cuda" if gpu_count() else "cpu"
     if device.startswith("cuda") and not gpu_count():
         raise OptionError(
-            f"device is {device!r}, but no CUDA device is visible. Leave it out, or say 'cpu'."
+            f"{parameter('device')} is {device!r}, but no CUDA device is visible. Leave it out, or "
+            "say 'cpu'."
         )
     return device

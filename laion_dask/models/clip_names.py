@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 
-from laion_dask.errors import OptionError, did_you_mean, must_be
+from laion_dask.errors import OptionError, did_you_mean, must_be, parameter
 from laion_dask.models import loading
 
 #: OpenAI's models as Hugging Face names them.
@@ -30,7 +30,9 @@ def clean_arch(arch) -> str:
         When it is neither.
     """
     if not isinstance(arch, (str, os.PathLike)):
-        raise OptionError(f"arch is {type(arch).__name__}. Expected a name such as 'ViT-L-14'.")
+        raise OptionError(
+            f"{parameter('arch')} is {type(arch).__name__}. Expected a name such as 'ViT-L-14'."
+        )
     arch = os.fspath(arch)
     if arch.endswith(".json"):
         return os.path.abspath(arch)
@@ -38,7 +40,8 @@ def clean_arch(arch) -> str:
     if _is_arch(name):
         return name
     raise OptionError(
-        f"arch is {arch!r}, which is no architecture of open_clip and no .json configuration."
+        f"{parameter('arch')} is {arch!r}, which is no architecture of open_clip and no "
+        ".json configuration."
         f"{did_you_mean(name, ['demo', *loading.built_in_configs()])}"
     )
 

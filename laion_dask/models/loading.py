@@ -14,11 +14,13 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from laion_dask.errors import OptionError, WeightsError
+from laion_dask.errors import OptionError, WeightsError, argument, parameter
 from laion_dask.models import weights
 from laion_dask.models.hub_text import require_text_tower
 from laion_dask.models.loaded import LoadedClip
 from laion_dask.models.process_cache import ProcessCache
+from laion_dask.options import is_watched
+from laion_dask.progress import ProgressBar
 
 _HERE = Path(__file__).parent
 DEMO_CONFIG = _HERE / "demo" / "laion-dask-demo.json"
@@ -121,8 +123,8 @@ def _missing(arch: str, pretrained: str | None) -> WeightsError:
     if pretrained is None:
         return WeightsError(
             f"ClipModel({arch!r}) names an architecture without weights, which is enough to "
-            "compare models but not to compute with one. Give pretrained= as a path to a weight "
-            "file or as one of open_clip's tags."
+            f"compare models but not to compute with one. Give {argument('pretrained')} as a path "
+            "to a weight file or as one of open_clip's tags."
         )
     if is_path(pretrained):
         return WeightsError(f"The weight file {pretrained} does not exist. Check the path.")
@@ -131,8 +133,8 @@ def _missing(arch: str, pretrained: str | None) -> WeightsError:
     tags = list_pretrained_tags_by_model(arch)
     if not _published(arch, pretrained):
         return WeightsError(
-            f"pretrained is {pretrained!r}, which is no tag of {arch} and no file. Expected a path "
-            f"or one of: {', '.join(tags) or 'none is published'}."
+            f"{parameter('pretrained')} is {pretrained!r}, which is no tag of {arch} and no "
+            f"file. Expected a path or one of: {', '.join(tags) or 'none is published'}."
         )
     published = _published(arch, pretrained)
     hub = published.get("hf_hub", "").strip("/")  # what open_clip prefers, as safetensors
@@ -159,6 +161,17 @@ def require_file(arch: str, pretrained: str | None) -> Path:
     if file.suffix not in _KINDS:
         raise WeightsError(f"{file} is not loaded. Expected one of: {', '.join(_KINDS)}.")
     return file
+
+
+def loading_bar(arch: str) -> ProgressBar:
+    """A progress bar for the seconds that importing torch and reading weights may take."""
+    return ProgressBar(
+        desc=f"load {arch}",
+        bar_format="{desc}: {elapsed}",
+        delay=0.5,
+        leave=False,
+        disable=not is_watched(),
+    )
 
 
 def load(arch: str, pretrained: str | None, device: str, precision: str) -> LoadedClip:

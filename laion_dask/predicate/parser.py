@@ -7,7 +7,7 @@ import math
 import operator
 from collections.abc import Mapping
 
-from laion_dask.errors import ColumnError, PredicateError, argument, did_you_mean
+from laion_dask.errors import ColumnError, PredicateError, argument, did_you_mean, parameter
 from laion_dask.predicate import constants
 from laion_dask.predicate.hints import how_to_write, needs_col, without_call
 from laion_dask.predicate.nodes import (
@@ -74,13 +74,13 @@ def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
     """
     if not isinstance(text, str) or not text.strip():
         raise PredicateError(
-            f"where is {text!r}; expected an expression such as 'similarity > 0.28'. "
-            "Leave it out to keep every row."
+            f"{parameter('where')} is {text!r}; expected an expression such as "
+            "'similarity > 0.28'. Leave it out to keep every row."
         )
     if len(text) > MAX_LENGTH:
         raise PredicateError(
-            f"where has {len(text):,} characters, more than {MAX_LENGTH:,}. Put a long list of "
-            "values in a table of its own and join it."
+            f"{parameter('where')} has {len(text):,} characters, more than {MAX_LENGTH:,}. Put a "
+            "long list of values in a table of its own and join it."
         )
     try:
         source = text.strip()

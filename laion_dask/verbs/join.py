@@ -13,7 +13,15 @@ import pyarrow as pa
 
 from laion_dask import lineage, partition
 from laion_dask.backend import column_like, frame_from_arrow, frame_to_arrow, is_cudf
-from laion_dask.errors import ColumnError, OptionError, argument, did_you_mean, must_be, one_of
+from laion_dask.errors import (
+    ColumnError,
+    OptionError,
+    argument,
+    did_you_mean,
+    must_be,
+    one_of,
+    parameter,
+)
 from laion_dask.io.column_sizes import column_sizes
 from laion_dask.io.embeddings import provenance
 from laion_dask.io.pieces import Shard
@@ -106,7 +114,8 @@ def join(
     if not taken and how == "left":
         raise OptionError(
             f"The scores have no column but the key {', '.join(keys)}: a left join adds nothing. "
-            "Give a table with scores, or how='inner' to keep only the rows that are in it."
+            f"Give a table with scores, or {argument('how', 'inner')} to keep only the rows that "
+            "are in it."
         )
     table = table[list(dict.fromkeys([*keys, *taken, *PROVENANCE]))]
     types = {n: frame_to_arrow(f._meta[keys].reset_index(drop=True)).schema for n, f in
@@ -139,7 +148,7 @@ def _table(scores) -> dd.DataFrame:
 def _key_columns(frame: dd.DataFrame, table: dd.DataFrame, on) -> list[str]:
     keys = [on] if isinstance(on, str) else list(on)
     if not keys or len(set(keys)) < len(keys):
-        raise OptionError(f"on is {on!r}. Expected a column, or several, each once.")
+        raise OptionError(f"{parameter('on')} is {on!r}. Expected a column, or several, each once.")
     for key in keys:
         if key in PROVENANCE:
             raise OptionError(
@@ -159,14 +168,17 @@ def _key_columns(frame: dd.DataFrame, table: dd.DataFrame, on) -> list[str]:
 def _taken(frame, table, keys, columns, suffix) -> dict[str, str]:
     """The columns to take of the table, with the names that they get."""
     if isinstance(columns, str):
-        raise OptionError(f"columns is {columns!r}. Expected a list of names: [{columns!r}].")
+        raise OptionError(
+            f"{parameter('columns')} is {columns!r}. Expected a list of names: [{columns!r}]."
+        )
     if columns is None:
         columns = [n for n in table.columns if n not in (*keys, *PROVENANCE, *_SOURCE)]
     for name in columns:
         if name not in table.columns or name in PROVENANCE or name in keys:
             known = [n for n in table.columns if n not in (*keys, *PROVENANCE)]
             raise ColumnError(
-                f"columns has {name!r}, which is no score of the table.{did_you_mean(name, known)}"
+                f"{parameter('columns')} has {name!r}, which is no score of the "
+                f"table.{did_you_mean(name, known)}"
             )
     names = {n: f"{n}{suffix or ''}" if n in frame.columns else n for n in columns}
     taken = [old for old, new in names.items() if new in frame.columns]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.backend import frame_from_arrow, frame_to_arrow, is_cudf
-from laion_dask.errors import JoinError
+from laion_dask.errors import JoinError, argument
 from laion_dask.io.engine import key_hashes
 from laion_dask.io.pieces import PROVENANCE_TYPES, Shard
 from laion_dask.schema import PROVENANCE
@@ -241,8 +241,8 @@ def _duplicate_error(table, order, repeated, spec: JoinSpec) -> JoinError:
     one, other = (f"row {r['row']:,} of {paths[r['shard']]}" for r in (first, second))
     return JoinError(
         f"The scores have the key {key} more than once: {one}, {other}. Expected each key once, or "
-        "rows would be doubled. Make the table unique, or say duplicates='first' to take the first "
-        "in the order of its files and rows."
+        f"rows would be doubled. Make the table unique, or say {argument('duplicates', 'first')} "
+        "to take the first in the order of its files and rows."
     )
 
 

@@ -10,7 +10,14 @@ import numpy as np
 import pandas as pd
 
 from laion_dask import partition
-from laion_dask.errors import ColumnError, OptionError, argument, did_you_mean, must_be
+from laion_dask.errors import (
+    ColumnError,
+    OptionError,
+    argument,
+    did_you_mean,
+    must_be,
+    parameter,
+)
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels.choose import choose
 from laion_dask.kernels.pairs import Chosen, Found, Pairs
@@ -188,12 +195,14 @@ def _checked(frame, embeddings, k, columns, to, rerank) -> list[str]:
                 )
         made.append("rerank_similarity")
     if isinstance(columns, str):
-        raise OptionError(f"columns is {columns!r}. Expected a list of names: [{columns!r}].")
+        raise OptionError(
+            f"{parameter('columns')} is {columns!r}. Expected a list of names: [{columns!r}]."
+        )
     names = list(frame.columns if columns is None else columns)
     for name in names:
         if name not in frame.columns:
             raise ColumnError(
-                f"columns has {name!r}, which the frame does not."
+                f"{parameter('columns')} has {name!r}, which the frame does not."
                 f"{did_you_mean(name, frame.columns)}"
             )
     taken = next((name for name in (*names, *PROVENANCE) if name in made), None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import dask.dataframe as dd
 import pandas as pd
 
-from laion_dask.errors import OptionError
+from laion_dask.errors import OptionError, parameter
 from laion_dask.explore.plan.data import Data
 from laion_dask.explore.plan.given import number, whole
 from laion_dask.explore.plan.lines import Line, line_of, measured
@@ -112,8 +112,8 @@ class Plan:
         rows = self.rows if rows is None else whole("rows", rows, "a number of rows")
         if not self.data.rows and rows:
             raise OptionError(
-                f"rows is {rows:,}, and the frame has none. Plan one that has: a frame without "
-                "rows does not tell what a row takes."
+                f"{parameter('rows')} is {rows:,}, and the frame has none. Plan one that has: a "
+                "frame without rows does not tell what a row takes."
             )
         chosen = self.workers
         if workers is not None or card is not None:

@@ -97,7 +97,10 @@ class Line:
                 f"{round_:,} rows, or give each worker more memory."
             )
         fitting = fitting if round_ < data.group_rows else round_
-        return f"{said}Make partitions smaller: read_shards(max_rows_per_partition={fitting:_})."
+        return (
+            f"{said}Make partitions smaller: --max-rows-per-partition {fitting}, or in Python "
+            f"read_shards(max_rows_per_partition={fitting:_})."
+        )
 
 
 def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, data: Data) -> Line:

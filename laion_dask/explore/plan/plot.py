@@ -62,7 +62,7 @@ def scaling_plot(
     if not lines or not len(workers):
         raise OptionError(
             "Nothing can be drawn: no step has a measured rate, or workers is empty. Plan steps "
-            "that were measured, or give rates=."
+            "that were measured, or give them as rates."
         )
     ticks = [(seconds, name) for seconds, name in _SPANS.items()]
     return hv.Overlay(lines).opts(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
-from laion_dask.errors import OptionError, did_you_mean, must_be
+from laion_dask.errors import OptionError, argument, did_you_mean, must_be, parameter
 from laion_dask.explore.plan.given import number, whole
 
 _OURS = Path(__file__).with_name("rates.json")
@@ -136,8 +136,8 @@ class Rates:
             return nearest if len(nearest) == len(name) else name
         hint = did_you_mean(name, known)
         raise OptionError(
-            f"card is {name!r}, whose peaks are not known.{hint} Another one's go into rates=, "
-            "under 'cards'."
+            f"{parameter('card')} is {name!r}, whose peaks are not known.{hint} Another one's go "
+            f"into {argument('rates')}, under 'cards'."
         )
 
 
@@ -191,7 +191,8 @@ def _from_file(path: str) -> Rates:
         if isinstance(error, OptionError):
             raise
         raise OptionError(
-            f"rates={path!r} cannot be read: {error}. Expected JSON with 'rates' and 'cards', as "
+            f"{argument('rates', path)} cannot be read: {error}. Expected JSON with 'rates' and "
+            "'cards', as "
             "laion_dask/explore/plan/rates.json has them."
         ) from error
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laion_dask.errors import OptionError, WeightsError, argument, must_be
+from laion_dask.errors import OptionError, WeightsError, argument, must_be, parameter
 from laion_dask.models.process_cache import ProcessCache
 from laion_dask.models.weights.fetching import fetch
 from laion_dask.models.weights.registry import REGISTRY, PublishedFile, known
@@ -92,8 +92,8 @@ def given_or_found(weights: str | os.PathLike | None, *names: str) -> str | os.P
         return find_one_of(names)
     if not isinstance(weights, (str, os.PathLike)) or not os.fspath(weights):
         raise OptionError(
-            f"weights is {weights!r}. Expected the path of a weight file; leave it out for the "
-            f"published {names[0]}."
+            f"{parameter('weights')} is {weights!r}. Expected the path of a weight file; leave it "
+            f"out for the published {names[0]}."
         )
     return weights
 
