@@ -150,8 +150,8 @@ class Pending:
                 f"{found['strays']:,} rows of the frame have no shard or row, or one that no shard "
                 "has, so they are rows of no data set (an outer or right merge adds such rows, "
                 "frame.where and frame.mask blank them, a function of yours wrote over the two). "
-                "Use merge(..., how='left') or 'inner', frame.laion.where(...) to leave rows out, or "
-                "drop them with dropna(subset=['shard', 'row'])."
+                "Use merge(..., how='left') or 'inner', frame.laion.where(...) to leave rows out, "
+                "or drop them with dropna(subset=['shard', 'row'])."
             )
 
 
