@@ -96,7 +96,8 @@ def _behind_links(path: Path) -> Path:
 @contextmanager
 def partial(folder: Path, name: str) -> Iterator:
     """A file under a temporary name, which is gone at the end unless it was `put` in place."""
-    path = folder / f".{name[:200]}.{uuid.uuid4().hex[:8]}{PARTIAL}"
+    # A name has 255 bytes at most, and a character up to four.
+    path = folder / f".{name[:50]}.{uuid.uuid4().hex[:8]}{PARTIAL}"
     try:
         with open(path, "wb") as file:
             yield file

@@ -39,6 +39,13 @@ def test_a_link_is_written_through(tmp_path, name):
     assert link.is_symlink() and real.is_file()
 
 
+@pytest.mark.parametrize("letter", "xé字🎈")
+def test_a_name_as_long_as_the_file_system_takes(tmp_path, letter):
+    name = letter * (255 // len(letter.encode()))
+    write(tmp_path / name)
+    assert os.listdir(tmp_path) == [name]
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_pipe_is_written_through_or_refused_where_nobody_reads(tmp_path, name):
     pipe = tmp_path / "out.csv"

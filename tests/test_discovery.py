@@ -127,6 +127,8 @@ def test_braces(tree):
     assert expand_braces("{a}{b") == ["{a}{b"] and expand_braces("") == [""]
     with pytest.raises(OptionError, match="at most"):
         expand_braces("{0..99999999}")
+    with pytest.raises(OptionError, match="stands for 25,000,000 names"):
+        expand_braces("{1..5000}/{1..5000}")
 
 
 def test_names_that_are_there_as_they_are_written(tree):

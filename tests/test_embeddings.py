@@ -88,6 +88,24 @@ def test_npz_members(tmp_path, model, memory, save, where):
         ld.open_embeddings(path, model=model, field="l14_image")
 
 
+def test_endings_in_any_case(tmp_path, model):
+    x = vectors(6, dtype="float32")
+    np.save(tmp_path / "a.npy", x)
+    (tmp_path / "a.npy").rename(tmp_path / "a_0.NPY")
+    stored = io.BytesIO()
+    np.savez(stored, x)
+    (tmp_path / "a_1.Npz").write_bytes(stored.getvalue())
+    for name in ("a_2.PARQUET", "a_3.parq", "a_4.pq"):
+        pq.write_table(pa.table({"v": x.tolist()}), tmp_path / name)
+    emb = ld.open_embeddings(tmp_path, model=model)
+    for shard in range(5):
+        np.testing.assert_array_equal(emb.read(shard, range(6)), x)
+    with open(tmp_path / "a_0.NPY", "ab") as file:
+        file.write(bytes(8))
+    with pytest.raises(EmbeddingsError, match="is too long"):
+        ld.open_embeddings(tmp_path, model=model)
+
+
 def test_npz_with_one_member_needs_no_field(tmp_path, model):
     x = vectors(4)
     np.savez(tmp_path / "a_1.npz", x)
@@ -152,6 +170,7 @@ def test_lists_of_python_numbers_as_pandas_writes_them(tmp_path, model):
 def test_metadata_beside_datacomps_arrays_is_not_taken_for_embeddings(tmp_path, model):
     np.savez(tmp_path / "a1.npz", l14_img=vectors(4), b32_txt=vectors(4))
     pq.write_table(pa.table({"uid": ["1", "2", "3", "4"]}), tmp_path / "a1.parquet")
+    (tmp_path / "a1.PARQ").write_bytes((tmp_path / "a1.parquet").read_bytes())
     assert len(ld.open_embeddings(tmp_path, model=model, field="l14_img")) == 4
     with pytest.raises(EmbeddingsError, match="0 list columns"):
         ld.open_embeddings(tmp_path / "a1.parquet", model=model)

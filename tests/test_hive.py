@@ -91,6 +91,16 @@ def test_a_column_that_the_file_has_too(tmp_path, statistics):
     assert read["language"].tolist()[:2] == ["en", "de"]
 
 
+def test_a_struct_of_the_name_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "language=en").mkdir()
+    table = pa.table({**ROWS, "language": pa.array([{"code": "en"}] * 3)})
+    pq.write_table(table, tmp_path / "language=en" / "0.parquet")
+    with pytest.raises(SchemaError, match="says 'en' of every row"):
+        read_shards(tmp_path)
+    found = read_shards(tmp_path, hive_partitioning=False, columns=["url"])
+    assert len(found.compute(**HERE)) == 3
+
+
 def test_only_the_unbroken_run_above_the_file_counts():
     assert folder_columns("/runs=5/data/a=1/b=x%2Fy/0.parquet") == {"a": "1", "b": "x/y"}
     assert folder_columns("a=__HIVE_DEFAULT_PARTITION__/0.parquet") == {"a": None}

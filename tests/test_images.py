@@ -6,12 +6,15 @@ import pickle
 import tarfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_clip import picture, write_tar
 
-from laion_dask.errors import ImageError, OptionError, ShardNotFoundError
+from laion_dask.errors import ImageError, OptionError, ShardError, ShardNotFoundError
 from laion_dask.io import image_shards, images, samples, tars
 from laion_dask.io.image_shards import TarShard
 from laion_dask.io.images import find_shards, open_images
@@ -292,6 +295,22 @@ def test_archives_on_other_stores(tmp_path):
         assert open_images("memory://images_test/a.tar").read(["1"]) == [picture()]
     finally:
         store.rm("/images_test", recursive=True)
+
+
+def test_a_store_that_fails_is_not_an_image_that_is_missing(tmp_path, monkeypatch):
+    write_tar(tmp_path / "a.tar", {"1.png": picture()})
+    pq.write_table(pa.table({"image": [picture()]}), tmp_path / "b.parquet")
+
+    def fail(*args, **kwargs):
+        raise TimeoutError("no answer")
+
+    for name in ("a.tar", "b.parquet"):
+        opened = open_images(tmp_path / name)
+        key = opened.read([f"{name}/1.png", f"{name}/0"]).index(picture())
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalFileSystem, "open", fail)
+            with pytest.raises(ShardError, match="no answer"):
+                opened.read([f"{name}/1.png" if key == 0 else f"{name}/0"])
 
 
 def test_open_images_indexes_each_archive_once(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from laion_dask.errors import OptionError
 
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.(-?\d+))?")
-#: Names that one range may stand for.
+#: Names that one pattern may stand for.
 _MOST = 1_000_000
 
 
@@ -20,7 +20,7 @@ def expand_braces(pattern: str) -> list[str]:
     Raises
     ------
     OptionError
-        When a range is of more than a million names.
+        When it stands for more than a million names.
 
     Examples
     --------
@@ -34,6 +34,7 @@ def expand_braces(pattern: str) -> list[str]:
         if options:
             tails = expand_braces(pattern[stop + 1 :])
             inner = [one for option in options for one in expand_braces(option)]
+            _check_count(len(inner) * len(tails), pattern)
             return [f"{pattern[:start]}{one}{tail}" for one in inner for tail in tails]
     return [pattern]
 
@@ -68,9 +69,13 @@ def _numbers(first: str, last: str, step: str | None, pattern: str) -> list[str]
     width = max(len(first), len(last)) if padded else 0
     start, stop, by = int(first), int(last), abs(int(step or 1)) or 1
     count = abs(stop - start) // by + 1
+    _check_count(count, pattern)
+    down = -1 if stop < start else 1
+    return [f"{start + down * by * i:0{width}d}" for i in range(count)]
+
+
+def _check_count(count: int, pattern: str) -> None:
     if count > _MOST:
         raise OptionError(
             f"{pattern} stands for {count:,} names. Expected at most {_MOST:,}; name the folder."
         )
-    down = -1 if stop < start else 1
-    return [f"{start + down * by * i:0{width}d}" for i in range(count)]

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import EmbeddingsError
+from laion_dask.io.discovery import PARQUET
 from laion_dask.io.footer import read_footer
 from laion_dask.io.kept_maps import Kept, kept
 from laion_dask.io.local_file import file_system, open_bytes
@@ -52,6 +53,15 @@ DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+def storage_format(path: str) -> str:
+    """How a file is stored, by its ending: ``"npy"``, ``"npz"``, ``"safetensors"``, ``"parquet"``.
+
+    Any other ending is returned in lower case.
+    """
+    ending = path.rpartition(".")[2].lower()
+    return "parquet" if f".{ending}" in PARQUET else ending
 
 
 @dataclass(frozen=True)
@@ -124,7 +134,7 @@ class EmbeddingFile:
             return np.empty((0, self.dim), self.dtype), None
         try:
             _check_size(self)
-            if self.path.endswith(".parquet"):
+            if storage_format(self.path) == "parquet":
                 return _parquet_rows(self, _numbers(at)), None
             if self.offset is None:
                 return _unpacked(self, state_of(self.path))[at], None

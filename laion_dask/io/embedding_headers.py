@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 from numpy.lib import format as npy_format
 
 from laion_dask.errors import EmbeddingsError, ShardError, argument, did_you_mean
-from laion_dask.io.embedding_files import DAMAGED, EmbeddingFile
+from laion_dask.io.discovery import PARQUET
+from laion_dask.io.embedding_files import DAMAGED, EmbeddingFile, storage_format
 from laion_dask.io.footer import read_footer
 from laion_dask.io.local_file import open_bytes
 
-SUFFIXES = (".npy", ".npz", ".parquet", ".safetensors")
+SUFFIXES = (".npy", ".npz", *PARQUET, ".safetensors")
 #: Version 3 differs from 2 in the encoding of field names, which embeddings have none of.
 _HEADERS = {
     (1, 0): npy_format.read_array_header_1_0,
@@ -53,17 +54,18 @@ def open_file(path: str, field: str | None) -> EmbeddingFile:
     EmbeddingsError
         When it is empty, short, not of float16 or float32, not of rank two, or holds objects.
     """
+    stored = storage_format(path)
     try:
-        if path.endswith(".parquet"):
+        if stored == "parquet":
             return _open_parquet(path, field)
         with open_bytes(path) as file:
             size = file.seek(0, 2)
             if size == 0:
                 raise EmbeddingsError(f"{path} is empty: 0 bytes. Fetch the file again.")
             file.seek(0)
-            if path.endswith(".npz"):
+            if stored == "npz":
                 return _open_npz(path, file, field)
-            if path.endswith(".safetensors"):
+            if stored == "safetensors":
                 return _open_safetensors(path, file, field, size)
             shape, dtype, offset = _header(path, file)
             return _checked(path, None, shape, dtype, offset, size, size - offset)
@@ -112,7 +114,7 @@ def _checked(path, field, shape, dtype, offset, size, n_bytes) -> EmbeddingFile:
             f"{where} is short: its header says {shape[0]:,} rows, its bytes make {have:,}. Fetch "
             "the file again."
         )
-    if path.endswith(".npy") and n_bytes != shape[0] * shape[1] * dtype.itemsize:
+    if field is None and n_bytes != shape[0] * shape[1] * dtype.itemsize:
         raise EmbeddingsError(
             f"{where} is too long: its header says {shape[0]:,} rows, its bytes make more than "
             f"that ({n_bytes:,} bytes). Fetch the file again."

@@ -28,7 +28,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from laion_dask.errors import EmbeddingsError, PairingError
-from laion_dask.io.embedding_files import DAMAGED, EmbeddingFile, state_of
+from laion_dask.io.embedding_files import DAMAGED, EmbeddingFile, state_of, storage_format
 from laion_dask.io.footer import read_footer
 from laion_dask.io.local_file import open_bytes
 from laion_dask.models.process_cache import ProcessCache
@@ -115,7 +115,7 @@ def _identity(file: EmbeddingFile, whole: bool) -> dict:
         size = source.seek(0, 2)
     if size != file.size:
         raise ValueError(f"it has {size:,} bytes now, and had {file.size:,}")
-    if file.path.endswith(".parquet") and not whole:
+    if storage_format(file.path) == "parquet" and not whole:
         digest.update(read_footer(file.path).sha256.encode())
     return {**facts, "sha256": digest.hexdigest()}
 

@@ -19,7 +19,7 @@ from laion_dask.errors import (
     must_be,
     parameter,
 )
-from laion_dask.io.embedding_files import EmbeddingFile
+from laion_dask.io.embedding_files import EmbeddingFile, storage_format
 from laion_dask.io.embedding_headers import SUFFIXES, open_file
 from laion_dask.io.exported_embeddings import ExportedEmbeddings, stored_files
 from laion_dask.io.pairing import paired
@@ -208,8 +208,9 @@ def open_embeddings(
 def _found(paths: str | os.PathLike | Iterable) -> list[str]:
     """The files; Parquet beside an array of its name is that array's metadata, as in DataComp."""
     found = expand(paths, SUFFIXES)
-    arrays = {path.rpartition(".")[0] for path in found if not path.endswith(".parquet")}
-    return [p for p in found if not (p.endswith(".parquet") and p.rpartition(".")[0] in arrays)]
+    tables = {path for path in found if storage_format(path) == "parquet"}
+    arrays = {path.rpartition(".")[0] for path in found if path not in tables}
+    return [p for p in found if p not in tables or p.rpartition(".")[0] not in arrays]
 
 
 def _model_or_space(model) -> ClipModel | EmbeddingSpace:

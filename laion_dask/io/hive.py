@@ -103,14 +103,24 @@ def check_agrees(path: str, column: str, value: str | None) -> None:
 
 def _values(file: pq.ParquetFile, column: str) -> Iterator[str | None]:
     """The distinct values of a column as a folder's name would have them."""
-    leaf = next(i for i in range(len(file.schema)) if file.schema.column(i).path == column)
+    names = [file.schema.column(i).path for i in range(len(file.schema))]
+    leaf = names.index(column) if column in names else None  # a struct has leaves of other names
     for number in range(file.num_row_groups):
-        found = file.metadata.row_group(number).column(leaf).statistics
-        if found is None or not found.has_min_max or found.null_count or found.min != found.max:
+        group = file.metadata.row_group(number)
+        found = None if leaf is None else group.column(leaf).statistics
+        if found is None or not _says_one_value(found):
             table = file.read_row_group(number, columns=[column], use_threads=False)
-            yield from (_written(one) for one in pc.unique(table.column(0)).to_pylist())
+            values = table.column(0)
+            if values.type.num_fields == 0 and not isinstance(values.type, pa.BaseExtensionType):
+                values = pc.unique(values)
+            yield from map(_written, values.to_pylist())
         else:
             yield _written(found.min)
+
+
+def _says_one_value(found: pq.Statistics) -> bool:
+    no_nulls = found.has_null_count and found.null_count == 0
+    return no_nulls and found.has_min_max and found.min == found.max
 
 
 def _written(value) -> str | None:

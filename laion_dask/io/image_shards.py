@@ -17,7 +17,7 @@ from typing import Protocol
 from laion_dask.errors import ImageError
 from laion_dask.io.image_index import ImageIndex
 from laion_dask.io.members import Member
-from laion_dask.io.paths import filesystem
+from laion_dask.io.paths import filesystem, reached
 from laion_dask.io.sample_groups import by_sample
 from laion_dask.io.samples import Sample, group
 from laion_dask.io.store_file import unreadable
@@ -109,7 +109,13 @@ class Shard(Protocol):
         """Where each image lies, for ``fetch``."""
 
     def fetch(self, place) -> bytes | None:
-        """One image file; ``None`` where it is cut off or over the limit."""
+        """One image file; ``None`` where it is cut off or over the limit.
+
+        Raises
+        ------
+        ShardError
+            When the store of an archive or Parquet file fails.
+        """
 
 
 @dataclass(frozen=True)
@@ -167,10 +173,11 @@ class TarShard:
 
     def fetch(self, place: tuple[int, int]) -> bytes | None:
         try:
-            fs, inner = filesystem(self.path)
-            with fs.open(inner, "rb") as file:
-                return read_at(file, *place)
-        except (OSError, ImageError):
+            with reached(self.path):
+                fs, inner = filesystem(self.path)
+                with fs.open(inner, "rb") as file:
+                    return read_at(file, *place)
+        except ImageError:
             return None
 
 

@@ -76,7 +76,7 @@ kept = Mappings(1 << 31)
 
 
 def _mapped(file: EmbeddingFile) -> np.ndarray:
-    if file.path.endswith(".npy"):
+    if file.field is None:  # an .npy, whose header can be compared
         array = npy_format.open_memmap(file.path, mode="r")
         if array.shape != (file.n_rows, file.dim) or array.dtype != file.dtype:
             raise ValueError(f"it is {array.dtype} of shape {array.shape} now")

@@ -132,16 +132,31 @@ class ParquetShard:
         group = next(n for n, end in enumerate(ends) if place < end)
         row = place - (ends[group] - footer.row_groups[group])
         try:
-            fs, inner = filesystem(self.path)
-            with fs.open(inner, "rb") as file:
-                for batch in _batches(file, group, [layout.path]):
+            with self._opened() as file:
+                for batch in _batches(StoreFile(file, self.path), group, [layout.path]):
                     if row < batch.num_rows:
                         data = _bytes_of(batch.column(0)[row])
                         return None if data is None or len(data) > MAX_IMAGE_BYTES else data
                     row -= batch.num_rows
+        except ShardError:  # the store's; damage is an error of pyarrow's own
+            raise
         except ARROW_ERRORS:
             return None
         return None
+
+    def _opened(self):
+        """The file.
+
+        Raises
+        ------
+        ShardError
+            When its store fails.
+        """
+        try:
+            fs, inner = filesystem(self.path)
+            return fs.open(inner, "rb")
+        except OSError as error:
+            raise unreadable(self.path, error) from error
 
     def _footer(self) -> Footer:
         footer = read_footer(self.path)
@@ -189,12 +204,7 @@ class ParquetShard:
     def _rows(self, footer: Footer, layout: _Layout, columns: list[str]) -> Iterator[Sample]:
         """A sample a row; without image bytes where their column is not among the columns."""
         at = 0
-        try:
-            fs, inner = filesystem(self.path)
-            opened = fs.open(inner, "rb")
-        except OSError as error:
-            raise unreadable(self.path, error) from error
-        with opened as file:
+        with self._opened() as file:
             store = StoreFile(file, self.path)
             for group, n_rows in enumerate(footer.row_groups):
                 yield from self._group(store, group, range(at, at + n_rows), layout, columns)
