@@ -328,7 +328,11 @@ def _alike(twins: Sequence[str], frames: Sequence[str]) -> SchemaError:
     if len({name.lower() for name in twins}) > 1:
         what = f"would both be read as {frames[0]!r}"
     other = argument("rename", {twins[0]: "other"})
+    name_one = f"name the columns that are meant with {argument('columns')}"
+    if len(set(frames)) == len(frames):
+        pairs = zip(twins, frames, strict=True)
+        each = (f"{argument('columns', [new])} reads {old!r}" for old, new in pairs)
+        name_one = f"name the one that is meant: {', '.join(each)}"
     return SchemaError(
-        f"Columns {shown} {what}. Give one of them another name with {other}, or name the columns "
-        f"that are meant with {argument('columns')}."
+        f"Columns {shown} {what}. Give one of them another name with {other}, or {name_one}."
     )

@@ -267,6 +267,16 @@ def test_two_columns_that_would_be_one(write):
     own = write("c.parquet", {"url": ["u"], "Score": [1.0], "score": [2.0]})
     with pytest.raises(SchemaError, match=r"'Score' and 'score' differ only in case.*columns="):
         read_shards(own)
+    two = write("d.parquet", {"URL": ["u"], "Url": ["v"], "TEXT": ["t"]})
+    said = r"columns=\['url'\] reads 'URL', columns=\['Url'\] reads 'Url'"
+    with pytest.raises(SchemaError, match=said):
+        read_shards(two)
+    with pytest.raises(ColumnError, match=r"'URL', which is read as 'url'.*columns=\['url'\]"):
+        read_shards(two, columns=["URL"])
+    with pytest.raises(ColumnError, match=r"columns has 'uRl'\. Did you mean 'url'"):
+        read_shards(two, columns=["uRl"])
+    for name, value in (("url", "u"), ("Url", "v")):
+        assert read_shards(two, columns=[name]).compute()[name].tolist() == [value]
     for name, value in (("Score", 1.0), ("score", 2.0)):
         read = read_shards(own, columns=["url", name], where=f"{name} > 0").compute()
         assert read[name].tolist() == [value]

@@ -260,3 +260,22 @@ def test_lists_side_by_side_guard_their_own_words_alone():
     us = one.labels.index("United States")
     pairs = list(zip(rows.tolist(), groups.tolist(), strict=True))
     assert sorted(pairs) == [(0, len(one.labels)), (1, us), (1, len(one.labels))]
+
+
+@pytest.mark.parametrize(
+    ("caption", "woman", "man"),
+    [
+        ("S/he is a doctor", True, True),
+        ("(s)he", True, True),
+        ("he/she, him/her", True, True),
+        ("(wo)man and wo(men)", True, True),
+        ("fe/male model", True, True),
+        ("a wo-man", False, True),  # a hyphen is a word boundary
+        ("class s: he", False, True),
+        ("he (s) her", True, True),
+        ("wo&shyman", True, False),
+        ("wo&SHY;man", False, True),  # no reference of HTML 5: names mind their case
+    ],
+)
+def test_spellings_of_two_genders_at_once(caption, woman, man):
+    assert terms("gender").masks([caption]).tolist() == [[woman, man, False]]

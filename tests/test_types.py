@@ -241,3 +241,18 @@ def test_hashes_beyond_int64(tmp_path):
         )
         with pytest.raises(SchemaError, match=name):
             ld.read_shards(folder)
+
+
+@pytest.mark.only_pandas
+@pytest.mark.parametrize(
+    "value", ["{}", "[{}]", "{{'a': {}}}", "MAP {{1: {}}}", "[MAP {{1: [{}]}}]"]
+)
+def test_intervals_are_refused_at_open_by_their_name(tmp_path, value):
+    import duckdb
+
+    path = str(tmp_path / "a.parquet")
+    column = value.format("INTERVAL 3 DAY")
+    duckdb.sql(f"COPY (SELECT 'u' AS URL, {column} AS age, uuid() AS id) TO '{path}'")
+    with pytest.raises(SchemaError, match=r"'age' of shard .* holds intervals.*columns="):
+        read_shards(path)
+    assert len(read_shards(path, columns=["url", "id"]).compute()["id"][0]) == 36

@@ -50,6 +50,11 @@ def holds_durations(type_: pa.DataType) -> bool:
     return _t.is_duration(type_) or any(holds_durations(f.type) for f in _fields(type_))
 
 
+def holds_intervals(type_: pa.DataType) -> bool:
+    """Whether values of a type are intervals, or have intervals in them."""
+    return _t.is_interval(type_) or any(holds_intervals(f.type) for f in _fields(type_))
+
+
 def family(type_: pa.DataType) -> str:
     """The family of an Arrow type; types of one family may be mixed between shards."""
     type_ = frame_type(type_)

@@ -70,7 +70,7 @@ def read_footer(path: str) -> Footer:
             store = StoreFile(file, path)
             footer = _footer_bytes(store, store.size, path)
         metadata = pq.read_metadata(pa.BufferReader(MAGIC + footer))
-        schema = _with_uuids(metadata.schema.to_arrow_schema(), metadata.schema)
+        schema = _with_own_types(metadata.schema.to_arrow_schema(), metadata.schema)
         groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
     except ShardError:
         raise
@@ -80,25 +80,33 @@ def read_footer(path: str) -> Footer:
     return Footer(path, store.size, hashlib.sha256(footer).hexdigest(), groups, schema)
 
 
-def _with_uuids(schema: pa.Schema, stored: pq.ParquetSchema) -> pa.Schema:
-    """The schema, with columns typed as UUIDs that Parquet says are, though no Arrow wrote them."""
+def _with_own_types(schema: pa.Schema, stored: pq.ParquetSchema) -> pa.Schema:
+    """The schema, with the UUIDs and intervals that Parquet tells and Arrow shows as bytes."""
     leaves = [stored.column(i) for i in range(len(stored))]
-    if not any(leaf.logical_type.type == "UUID" for leaf in leaves):
+    if not any(_own_type(leaf) for leaf in leaves):
         return schema
     by_leaf = iter(leaves)
 
     def typed(type_: pa.DataType) -> pa.DataType:
         if type_.num_fields == 0:
-            is_uuid = next(by_leaf).logical_type.type == "UUID"
-            return pa.uuid() if is_uuid and type_ == pa.binary(16) else type_
+            own = _own_type(next(by_leaf))
+            return own if own is not None and pa.types.is_fixed_size_binary(type_) else type_
         inside = [
             type_.field(i).with_type(typed(type_.field(i).type)) for i in range(type_.num_fields)
         ]
         if pa.types.is_struct(type_):
             return pa.struct(inside)
+        if pa.types.is_map(type_):
+            return pa.map_(inside[0].type.field(0), inside[0].type.field(1))
         return pa.list_(inside[0]) if pa.types.is_list(type_) else type_
 
     return pa.schema([field.with_type(typed(field.type)) for field in schema])
+
+
+def _own_type(leaf: pq.ColumnSchema) -> pa.DataType | None:
+    if leaf.logical_type.type == "UUID" and leaf.length == 16:
+        return pa.uuid()
+    return pa.month_day_nano_interval() if leaf.converted_type == "INTERVAL" else None
 
 
 def check_unchanged(path: str, footer_sha256: str) -> bytes:

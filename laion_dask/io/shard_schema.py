@@ -13,6 +13,7 @@ from laion_dask.errors import (
     DiscoveryWarning,
     SchemaError,
     ShardError,
+    argument,
     did_you_mean,
     parameter,
     warn_caller,
@@ -74,7 +75,32 @@ def open_shards(
         _add_folder_types(shards, schemas)
     types = unify(schemas, columns)
     shards = [_with_values(shard, types) if shard.partition else shard for shard in shards]
-    return shards, {**types, **PROVENANCE_TYPES}
+    types = {**types, **PROVENANCE_TYPES}
+    _check_named(columns or (), types, zip(footers, dialects, strict=True), naming)
+    return shards, types
+
+
+def _check_named(
+    columns: Sequence[str],
+    types: Mapping[str, pa.DataType],
+    files: Iterable[tuple[Footer, Dialect]],
+    naming: Naming,
+) -> None:
+    """Refuse a column that is asked for and is not there, by its name in the frame."""
+    wrong = next((name for name in columns if name not in types), None)
+    if wrong is None:
+        return
+    known = dict.fromkeys(types)
+    for footer, dialect in files:
+        for stored in footer.schema.names:
+            new = naming.names([stored], dialect, None).get(stored)
+            if stored == wrong and new is not None:
+                raise ColumnError(
+                    f"{parameter('columns')} has {wrong!r}, which is read as {new!r}. Name it so: "
+                    f"{argument('columns', [new])}."
+                )
+            known |= {new: None} if new else {}
+    raise ColumnError(f"{parameter('columns')} has {wrong!r}.{did_you_mean(wrong, known)}")
 
 
 def _own_dialect(footer: Footer, common: Dialect, dialect: str) -> Dialect:

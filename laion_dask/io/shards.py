@@ -10,11 +10,9 @@ import pyarrow as pa
 
 from laion_dask import partition, workers
 from laion_dask.errors import (
-    ColumnError,
     OptionError,
     SchemaError,
     argument,
-    did_you_mean,
     must_be,
     parameter,
 )
@@ -140,7 +138,7 @@ def read_shards(
         p for s, g in zip(shards, groups, strict=True) for p in _cut(s, g, max_rows_per_partition)
     ]
     frame = partition.read(scan, pieces)
-    return frame if columns is None else frame[_chosen(columns, types)]
+    return frame if columns is None else frame[_chosen(columns)]
 
 
 def _held(types: dict[str, pa.DataType], backend: str, columns: Sequence[str] | None) -> dict:
@@ -191,8 +189,5 @@ def _renames(rename) -> dict[str, str]:
     return dict(rename or {})
 
 
-def _chosen(columns: Sequence[str], types: dict[str, pa.DataType]) -> list[str]:
-    for name in columns:
-        if name not in types:
-            raise ColumnError(f"{parameter('columns')} has {name!r}.{did_you_mean(name, types)}")
+def _chosen(columns: Sequence[str]) -> list[str]:
     return [*dict.fromkeys(n for n in columns if n not in PROVENANCE), *PROVENANCE]

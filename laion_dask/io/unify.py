@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.errors import SchemaError, argument
-from laion_dask.io.common_types import family, frame_type, is_uuid, merged
+from laion_dask.io.common_types import family, frame_type, holds_intervals, is_uuid, merged
 from laion_dask.schema import CANONICAL
 
 
@@ -73,6 +73,13 @@ def common_type(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> pa.Da
         types. Raised when the shards are opened.
     """
     known = [(path, t) for path, t in by_shard if not pa.types.is_null(t)]
+    for path, type_ in known:
+        if holds_intervals(type_):
+            raise SchemaError(
+                f"Column {name!r} of shard {path} holds intervals of months, days and milliseconds "
+                "(Parquet's INTERVAL), which no frame has. Write it as a number or a duration, or "
+                f"leave it out with {argument('columns')}."
+            )
     types: list[pa.DataType] = []
     for _, type_ in known:
         if type_ not in types:

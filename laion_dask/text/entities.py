@@ -5,21 +5,24 @@ from __future__ import annotations
 import html
 import re
 from functools import lru_cache
-from html.entities import html5
 
 import numpy as np
 import pyarrow as pa
 
 from laion_dask.text.compiled import references
 
-_REFERENCE = re.compile(rb"&(?:#[0-9]{1,32}|#[xX][0-9A-Fa-f]{1,32}|[A-Za-z][A-Za-z0-9]{1,31});")
+_REFERENCE = re.compile(
+    rb"&(?:#[0-9]{1,32};?|#[xX][0-9A-Fa-f]{1,32};?|[A-Za-z][A-Za-z0-9]{1,31};?)"
+)
 
 
 def decoded(chunk: pa.Array, data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, pa.Array]:
     """The captions of a chunk that hold character references, with those replaced.
 
-    A reference ends in a semicolon: "R&D" and "&copyright" stay as they are. What was encoded twice
-    (``&amp;shy;``) is decoded twice, not more often. Nulls are left out.
+    What is a reference, HTML 5 decides, as `html.unescape` has it: some need no semicolon
+    (``&shy``, ``&amp``, ``&nbsp``), so that "wo&shyman" is "woman"; names mind their case, so that
+    ``&SHY;`` is none; "R&D" stays as it is. What was encoded twice (``&amp;shy;``) is decoded
+    twice, not more often. Nulls are left out.
 
     Parameters
     ----------
@@ -55,6 +58,4 @@ def _replaced(reference: re.Match[bytes]) -> bytes:
 @lru_cache(maxsize=4096)
 def _character(reference: bytes) -> bytes:
     """What a reference stands for; itself where HTML has none of the name."""
-    text = reference.decode("ascii")
-    known = text[1] == "#" or text[1:] in html5
-    return html.unescape(text).encode() if known else reference
+    return html.unescape(reference.decode("ascii")).encode()

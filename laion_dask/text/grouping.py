@@ -187,13 +187,13 @@ def terms(
     in "man's", and not in "human". Two words are equal when they are a compatibility caseless match
     (Unicode, section 3.13, D146): full case folding; composed and decomposed letters, full-width
     letters and ligatures alike. An accent still tells words apart. Before that, HTML character
-    references that end in a semicolon are decoded (``&nbsp;``, ``&#39;``, and ``&amp;nbsp;``, which
-    was encoded twice), and characters that nobody sees are skipped (Unicode's
-    Default_Ignorable_Code_Point: soft hyphen, zero-width space, direction marks, …): "wo&shy;man"
-    mentions "woman", not "man". Caption lengths and languages are told of the text as it stands,
-    with references undecoded. Between words, white space stands for any white space, a hyphen
-    for U+2010 and U+2011 too, an apostrophe for U+2019 too; other signs are taken exactly. Terms
-    may overlap; a longer one does not hide a shorter one.
+    references are decoded as HTML 5 has them (``&nbsp;``, ``&#39;``, ``&shy`` without a semicolon,
+    and ``&amp;nbsp;``, which was encoded twice), and characters that nobody sees are skipped
+    (Unicode's Default_Ignorable_Code_Point: soft hyphen, zero-width space, direction marks, …):
+    "wo&shy;man" mentions "woman", not "man". Caption lengths and languages are told of the text as
+    it stands, with references undecoded. Between words, white space stands for any white space, a
+    hyphen for U+2010 and U+2011 too, an apostrophe for U+2019 too; other signs are taken exactly.
+    Terms may overlap; a longer one does not hide a shorter one.
 
     A homograph of a packaged list ("white", "black") counts before a person noun, or before one
     word between and a person noun: "black woman", "a white young man"; not "black dress". Some do
