@@ -91,7 +91,9 @@ def main() -> None:
     """Run the command; an error ends it with one line, and no traceback."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a closed one is None
-            stream.reconfigure(errors="backslashreplace")
+            # What goes into a file or a pipe is UTF-8, as --out FILE writes it.
+            encoding = None if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
     try:
         try:
             app(prog_name="laion-dask")

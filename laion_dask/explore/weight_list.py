@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 import pandas as pd
 
@@ -36,4 +36,4 @@ def describe_weights() -> str:
 
 
 def _short(text: str) -> str:
-    return text.replace(str(Path.home()), "~")
+    return text.replace(os.path.expanduser("~"), "~")

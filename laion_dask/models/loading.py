@@ -7,6 +7,7 @@ switched off. A file that is not there is a ``WeightsError`` that says where it 
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,7 +87,7 @@ def weight_file(arch: str, pretrained: str | None) -> Path | None:
     places = list(weights.folders())
     if address:
         names.append(address.rsplit("/", 1)[-1])
-        places.append(Path.home() / ".cache" / "clip")
+        places.append(Path(os.path.expanduser("~/.cache/clip")))
     candidates = (folder / name for folder in places for name in names)
     return next((f for f in candidates if f.is_file()), None) or _in_hub_cache(published)
 

@@ -28,8 +28,9 @@ def folders() -> list[Path]:
     ``LAION_DASK_WEIGHTS`` names (``~`` is the home folder), then ``laion_dask/weights`` in the
     user's cache folder. The last is where they are downloaded to."""
     named = os.environ.get(VARIABLE)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return [*([Path(named).expanduser()] if named else []), cache / "laion_dask" / "weights"]
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    found = [*([named] if named else []), os.path.join(cache, "laion_dask", "weights")]
+    return [Path(os.path.expanduser(folder)) for folder in found]  # "~" stays without a home
 
 
 def find(name: str, *, download: bool | None = None) -> Path:
@@ -68,6 +69,11 @@ def find(name: str, *, download: bool | None = None) -> Path:
     if path.is_file() and (not allowed or sha256_of(path) == published.sha256):
         return _checked(path, published)
     if allowed and published.can_be_fetched:
+        if str(cache).startswith("~"):
+            raise WeightsError(
+                f"There is no home folder to keep {name} in. Expected the variable HOME or "
+                "XDG_CACHE_HOME. Set one of them, and run again."
+            )
         return fetch(published, cache)
     raise _missing(published)
 
