@@ -149,7 +149,7 @@ def test_plan_reads_footers_alone(monkeypatch, capsys, paths):
     code, out, _ = run(monkeypatch, capsys, *words, "--rows", 10**9, "--cores", 64, "--json")
     found = json.loads(out)
     assert code == 0 and found["rows"] == 10**9
-    assert [step["step"].split()[0] for step in found["steps"]] == ["where", "distributions"]
+    assert [step["step"].split()[0] for step in found["results"]] == ["where", "distributions"]
     assert run(monkeypatch, capsys, *words)[1].startswith(f"{N} rows in 2 partitions")
     code, _, err = run(monkeypatch, capsys, "plan", *paths)
     assert code == 2 and "--step" in err
@@ -159,7 +159,7 @@ def test_plan_reads_footers_alone(monkeypatch, capsys, paths):
 
 def test_models_as_json(monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "models", "--json")
-    assert code == 0 and {"name", "licence", "state"} <= set(json.loads(out)["files"][0])
+    assert code == 0 and {"name", "licence", "state"} <= set(json.loads(out)["results"][0])
 
 
 def test_search_as_json_and_on_the_standard_output(monkeypatch, capsys, demo_folder):

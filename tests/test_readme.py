@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+import typer
 
 from laion_dask import cli
 
@@ -76,6 +78,28 @@ def test_commands_are_those_of_the_makefile_and_the_cli():
     assert set(re.findall(r"`?make ([a-z]+)", README)) <= targets
     named = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
     assert set(re.findall(r"`laion-dask ([a-z]+)", README)) == named
+
+
+def test_every_command_that_is_printed_is_one_that_the_command_line_takes():
+    """Options and arguments of each; what they name need not be there."""
+    group = typer.main.get_command(cli.app)
+    texts = [README, *(command.epilog or "" for command in group.commands.values())]
+    for path in [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("benchmarks/**/*.md")]:
+        texts.append(path.read_text(encoding="utf-8"))
+    lines = [line for text in texts for line in printed_commands(text)]
+    assert len(lines) > 25
+    for line in lines:
+        name, *words = shlex.split(line)
+        context = group.commands[name].make_context(name, words)
+        assert context.params, line
+
+
+def printed_commands(text: str) -> list[str]:
+    """What stands behind ``laion-dask`` in a text: in back-ticks, or behind ``Example:``."""
+    found = re.findall(r"`laion-dask ([a-z][^`]* [^`]*)`", text)
+    return [
+        line.replace('\\"', '"') for line in found + re.findall("^Example: laion-dask (.*)", text)
+    ]
 
 
 @pytest.mark.parametrize(

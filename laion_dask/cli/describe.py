@@ -185,7 +185,7 @@ def plan(
     )
     found = found if rows is None else found.scaled(rows=rows)
     if json:
-        say_json({"rows": found.rows, "steps": found.table, "text": str(found)})
+        say_json({"results": found.table, "rows": found.rows, "text": str(found)})
     else:
         say(found)
 

@@ -30,7 +30,7 @@ def models(
     for name in offered if "all" in (download or ()) else download or ():
         say(weights.download(name))
     if json:
-        say_json({"files": weights.table(), "folders": weights.folders()})
+        say_json({"results": weights.table(), "folders": weights.folders()})
     elif not download:
         say(describe_weights())
 
