@@ -31,8 +31,10 @@ from laion_dask.measures.concentration import concentration as concentration
 from laion_dask.measures.cooccurrence import cooccurrence as cooccurrence
 from laion_dask.measures.curve import curve as curve
 from laion_dask.measures.describe import describe as describe
+from laion_dask.measures.divergence import divergence as divergence
 from laion_dask.measures.domains import domains as domains
 from laion_dask.measures.domains import tlds as tlds
+from laion_dask.measures.duplicates import duplicate_share as duplicate_share
 from laion_dask.measures.hate import hate_content_rate as hate_content_rate
 from laion_dask.measures.intersections import intersections as intersections
 from laion_dask.measures.languages import language_class as language_class

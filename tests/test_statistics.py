@@ -1,5 +1,6 @@
 """Statistics in one pass: what any of them owes to the engine."""
 
+import math
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def test_describe_against_pandas(shards):
         (line,) = table[(table["term"] == term) & (table["group"] == group)].to_dict("records")
         return line
 
-    for column in ("text", "width", "height", "similarity", "punsafe", "language"):
+    for column in ("url", "text", "width", "height", "similarity", "punsafe", "language"):
         line = of(column, "missing")
         assert (line["k"], line["n"]) == (rows[column].isna().sum(), len(rows))
     lengths = rows["text"].dropna().str.len()
@@ -282,3 +283,27 @@ def test_an_index_that_has_a_name_is_shown(shards):
 def test_a_level_that_is_none(level):
     with pytest.raises(OptionError, match="level is"):
         reporting(level, 30)
+
+
+def test_missing_infinite_and_others_are_all_rows(tmp_path):
+    numbers = [1.5, math.inf, -math.inf, math.nan, None, 2.0] * 10
+    table = pa.table({
+        "URL": ["u", None, "u", "u", None, ""] * 10, "TEXT": ["a", None, "", None, "b", "c"] * 10,
+        "similarity": pa.array(numbers, pa.float64()), "WIDTH": [1, None, 2, 3, 4, 5] * 10,
+        "punsafe": pa.array(numbers, pa.float32()), "LANGUAGE": ["en", None] * 30,
+    })  # fmt: skip
+    frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", table))
+    told = frame.laion.stats(ld.describe(), min_n=0)
+
+    def of(term, group, what="k"):
+        found = told.loc[(told["term"] == term) & (told["group"] == group), what]
+        return int(found.iloc[0]) if len(found) else 0
+
+    assert of("url", "missing") == 20 and of("text", "missing") == 20
+    assert of("text_length", "mean", "n") == 40 and of("language", "missing") == 30
+    for column in ("similarity", "width"):
+        others = of(column, "mean", "n")
+        assert of(column, "missing") + of(column, "infinite") + others == 60
+    assert (of("similarity", "missing"), of("similarity", "infinite")) == (20, 20)
+    assert of("punsafe", "missing") + of("punsafe", "above", "n") == 60  # inf is above
+    assert of("punsafe", "infinite") == 20

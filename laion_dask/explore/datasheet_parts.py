@@ -163,6 +163,16 @@ def _concentration(told: Table) -> str:
     return section("Where rows come from", *parts)
 
 
+def _duplicates(told: Table) -> str:
+    columns = _columns(told, ("term", "group", "n", "k", "rate", "value", "lo", "hi", "method"))
+    said = "As they are given, byte by byte; rows without one are counted apart."
+    return section(
+        "Addresses and captions that repeat",
+        paragraph(said),
+        results(told, columns=columns, named={"term": "of", "group": "what"}),
+    )
+
+
 _LEVELS = {"domain": "registered domains", "tld": "top-level domains"}
 
 
@@ -237,6 +247,7 @@ def _plain(value: float) -> str:
 SECTIONS: dict[str, Callable[[Table], str]] = {
     "describe": _describe,
     "concentration": _concentration,
+    "duplicate_share": _duplicates,
     "rates": _rates,
     "curve": _curve,
     "cooccurrence": _cooccurrence,

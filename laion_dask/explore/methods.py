@@ -32,6 +32,11 @@ METHODS: dict[str, tuple[str, ...]] = {
         "Herfindahl: the sum of squared shares, the probability that two rows share a domain. "
         "Entropy is divided by the logarithm of the number of domains.",
     ),
+    "duplicate_share": (
+        "Repeats: rows less distinct values. Exact while there are at most 65,536 distinct values; "
+        "beyond, estimated from the values of so many smallest hashes, to about 1 % (Bar-Yossef et "
+        "al. 2002; Beyer et al. 2007).",
+    ),
     "cooccurrence": (
         "nPMI(w, g) = ln[p(w,g) / (p(w) p(g))] / -ln p(w,g), p being shares of captions that "
         "mention them (Bouma 2009). The PMI bias of w is PMI(w, a) - PMI(w, b), with the interval "

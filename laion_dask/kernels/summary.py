@@ -41,8 +41,8 @@ class State:
     domains: HeavyHitters = field(default_factory=_none)
 
 
-def contribution(table: pa.Table) -> State:
-    """The state of one partition."""
+def contribution(table: pa.Table, *, domains: bool = True) -> State:
+    """The state of one partition; without the domains of its addresses where they are not asked."""
     table = decoded(table)
     state = State(
         rows=len(table),
@@ -70,7 +70,7 @@ def contribution(table: pa.Table) -> State:
     if "language" in have:
         found = table["language"].drop_null().value_counts()
         state.languages = HeavyHitters.of(found.field("values"), found.field("counts").to_numpy())
-    if "url" in have:
+    if domains and "url" in have:
         found = labels_of(hosts(table["url"]), "domain")
         state.domains = HeavyHitters.of(found.labels, found.counts())
     return state

@@ -22,7 +22,7 @@ from laion_dask.stats.quantiles import ACCURACY
 
 #: The shares at which LAION published quantiles: 0.05, 0.10, …, 0.95.
 SHARES = tuple(round(0.05 * i, 2) for i in range(1, 20))
-_COLUMNS = ("text", "width", "height", "language", *DESCRIBED, *THRESHOLDS)
+_COLUMNS = ("url", "text", "width", "height", "language", *DESCRIBED, *THRESHOLDS)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Describe(Statistic):
         return self.columns
 
     def chunk(self, part: Part) -> State:
-        return contribution(part.table.select(list(self.columns)))
+        return contribution(part.table.select(list(self.columns)), domains=False)
 
     def combine(self, states: Sequence[State]) -> State:
         return reduce(combined, states)
@@ -55,9 +55,10 @@ def describe() -> Describe:
     Of the canonical columns that the frame has. Quantiles at 0.05, 0.10, …, 0.95 of width, height,
     text length (code points), similarity and aesthetic: exact while there are at most 10,000
     distinct values, else with a relative error of at most 0.0005; images with both sides of at
-    least 256, 512, 1024 pixels; ``punsafe > 0.5`` and ``pwatermark > 0.8`` over the
-    rows that have a score; languages. Missing and infinite values of each column are counted, of
-    all rows: with the ``n`` values of the quantiles they add up to the rows.
+    least 256, 512, 1024 pixels; ``punsafe > 0.5`` and ``pwatermark > 0.8`` over the rows that have
+    a score, an infinite one too; languages. Missing values of each column, ``url`` among them, and
+    infinite ones are counted of all rows: with the ``n`` values of its quantiles, or of its
+    texts, they add up to the rows.
 
     References
     ----------

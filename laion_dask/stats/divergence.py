@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import log
 
 import numpy as np
 import pandas as pd
@@ -75,3 +76,52 @@ def _from(p: np.ndarray, other: np.ndarray) -> float:
     """The Kullback-Leibler divergence in bits, where 0 ln 0 is 0; sorted, for any order."""
     some = p > 0
     return float(np.sort(p[some] * np.log2(p[some] / other[some])).sum())
+
+
+def by_chance(n: float, m: float, labels: int) -> float:
+    """About the divergence, in bits, of two samples of one distribution: its first-order bias."""
+    return max(labels - 1, 0) * (1 / n + 1 / m) / (8 * log(2)) if n and m else float("nan")
+
+
+def between_tables(one: pd.DataFrame, other: pd.DataFrame) -> list[dict]:
+    """Two data sets compared by the shares of groups in their tables; see `Table.divergence`.
+
+    Raises
+    ------
+    OptionError
+        When one has no shares of groups, or the two no axis in common.
+    """
+    first, second = _rows_by_axis(one), _rows_by_axis(other)
+    both = [axis for axis in first if axis in second]
+    if not both:
+        raise OptionError(
+            f"The tables tell of the groups of {list(first)} and of {list(second)}. Expected an "
+            "axis that both have, as ld.rates(None, by='language') tells it."
+        )
+    return [{"statistic": "divergence", "axis": a, **compared(first[a], second[a])} for a in both]
+
+
+def compared(a: pd.Series, b: pd.Series) -> dict:
+    """The divergence of two counts by label, and on how many rows it rests."""
+    n, m = int(a.sum()), int(b.sum())
+    labels = {*a.index[a > 0], *b.index[b > 0]}
+    return {
+        "n": min(n, m),
+        "n_group": n,
+        "n_group_2": m,
+        "value": jensen_shannon(a, b),
+        "expected": by_chance(n, m, len(labels)),
+        "method": "Jensen-Shannon, bits",
+    }
+
+
+def _rows_by_axis(result: pd.DataFrame) -> dict[str, pd.Series]:
+    """The rows of each group, by axis, where a table tells the share that groups have of all."""
+    if not isinstance(result, pd.DataFrame) or not {"axis", "group", "term", "k"} <= set(result):
+        raise OptionError(
+            f"A {type(result).__name__} was given. Expected a table with the groups of some axis, "
+            "as ld.rates(None, by='language') tells them."
+        )
+    rows = result[(result["term"] == "rows") & result["axis"].notna()]
+    rows = rows[~rows["group"].isin(["(all)", "(none)", "(null)"])]
+    return {axis: some.set_index("group")["k"] for axis, some in rows.groupby("axis", sort=False)}

@@ -112,7 +112,7 @@ class HeavyHitters:
         hashes = []
         for state in [self] if all(s.is_exact for s in states) else states:
             if state.sketch is None:
-                hashed = _hashes(state.labels)
+                hashed = text_hashes(state.labels)
                 for row, odd in zip(sketch, _ODD, strict=True):  # sums below 2**53 are exact
                     row += np.bincount(_cells(hashed, odd), state.counts, WIDTH).astype(np.int64)
                 hashes.append(hashed)
@@ -182,7 +182,7 @@ class HeavyHitters:
         return labels.take(order), low[order], counts[order]
 
     def _estimates(self, labels: pa.Array) -> np.ndarray:
-        hashed = _hashes(labels)
+        hashed = text_hashes(labels)
         found = [row[_cells(hashed, odd)] for row, odd in zip(self.sketch, _ODD, strict=True)]
         return np.minimum.reduce(found)
 
@@ -215,7 +215,7 @@ def _ranked(labels: pa.Array, counts: np.ndarray, most: int) -> np.ndarray:
     return some[order.to_numpy()][:most]
 
 
-def _hashes(labels: pa.Array) -> np.ndarray:
+def text_hashes(labels: pa.Array) -> np.ndarray:
     """64-bit hashes of texts, the same in every process."""
     found = np.empty(len(labels), np.uint64)
     for at in range(0, len(labels), _BLOCK):

@@ -11,6 +11,7 @@ import pandas as pd
 
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
 from laion_dask.printable import printable
+from laion_dask.stats.divergence import between_tables
 
 #: The columns that tables share, in order; a statistic may have more, which follow.
 COLUMNS = (
@@ -130,6 +131,32 @@ class Table(pd.DataFrame):
         found = self.loc[order].reset_index(drop=True)
         found.attrs = dict(self.attrs)
         return found
+
+    def divergence(self, other: pd.DataFrame) -> Table:
+        """The Jensen-Shannon divergence of two data sets, axis by axis. Eager.
+
+        Of the shares of groups that ``rates(None, by=...)`` tells of both: languages, registered
+        domains, mentions. Rows in no group are left out, and ``top`` must not have been.
+
+        Parameters
+        ----------
+        other : Table
+            Of the other data set.
+
+        Returns
+        -------
+        Table
+            A row for each axis that both tables have: ``value`` in bits, in [0, 1], see
+            `laion_dask.stats.jensen_shannon`; ``expected``, about what chance makes of two samples
+            of one distribution; ``n_group`` and ``n_group_2``, rows in the groups of each, and
+            ``n``, the smaller.
+
+        Raises
+        ------
+        OptionError
+            When one has no shares of groups, or the two no axis in common.
+        """
+        return table(between_tables(self, other))
 
     def _numbers_of(self, column: str) -> pd.Series:
         numeric = [name for name in self if pd.api.types.is_numeric_dtype(self[name])]

@@ -12,6 +12,7 @@ from laion_dask.measures.concentration import concentration
 from laion_dask.measures.cooccurrence import cooccurrence
 from laion_dask.measures.curve import curve
 from laion_dask.measures.describe import describe
+from laion_dask.measures.duplicates import duplicate_share
 from laion_dask.measures.intersections import intersections
 from laion_dask.measures.languages import DetectedLanguage
 from laion_dask.measures.rates import rates
@@ -26,12 +27,12 @@ LISTS = (
 def standard_statistics(frame: dd.DataFrame) -> tuple[Statistic, ...]:
     """What captions and metadata alone can say, for `statistics`: all that the columns allow. Lazy.
 
-    How it looks (`describe`); from where (`concentration` of domains and top-level domains); in
-    which languages and mentioning whom (`rates`; where the frame has no column ``language``, the
-    languages are detected in its captions as `language` does it, at some 50,000 captions a second
-    and core); whose rows are unsafe or watermarked above LAION's thresholds, and at every
-    threshold; which occupations are mentioned together with which gender; and which mentions go
-    together.
+    How it looks (`describe`); from where (`concentration` of domains and top-level domains); how
+    many addresses and captions are there more than once (`duplicate_share`); in which languages and
+    mentioning whom (`rates`; where the frame has no column ``language``, the languages are detected
+    in its captions as `language` does it, at some 50,000 captions a second and core); whose rows
+    are unsafe or watermarked above LAION's thresholds, and at every threshold; which occupations
+    are mentioned together with which gender; and which mentions go together.
 
     Parameters
     ----------
@@ -54,6 +55,7 @@ def standard_statistics(frame: dd.DataFrame) -> tuple[Statistic, ...]:
     found: list[Statistic] = [describe()]
     if kinds.get("url") == "string":
         found += [concentration("domain"), concentration("tld")]
+    found += [duplicate_share(name) for name in ("url", "text") if kinds.get(name) == "string"]
     if groups:
         found.append(rates(None, by=groups))
         found += [rates(f"{name} > {threshold}", by=groups) for name, threshold in scores.items()]

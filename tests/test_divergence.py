@@ -1,0 +1,86 @@
+"""Jensen-Shannon divergence between groups and data sets, against SciPy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from scipy.spatial.distance import jensenshannon
+from shards import laion_table, write_shard
+
+import laion_dask as ld
+from laion_dask.errors import ColumnError, OptionError
+
+
+@pytest.fixture
+def frame(tmp_path):
+    for i, n in enumerate((400, 0, 250, 310)):
+        write_shard(tmp_path / "in" / f"part_{i:04d}.parquet", laion_table(n, i), row_group=100)
+    frame = ld.read_shards(tmp_path / "in")
+    return frame.assign(size=frame["width"] // 200)
+
+
+def by_scipy(a: pd.Series, b: pd.Series) -> float:
+    a, b = a.value_counts(), b.value_counts()
+    labels = a.index.union(b.index)
+    counts = (some.reindex(labels, fill_value=0).to_numpy(float) for some in (a, b))
+    return jensenshannon(*counts, base=2) ** 2
+
+
+def test_groups_against_scipy(frame):
+    told = ld.statistics(frame, ld.divergence("language", by="size"), min_n=0)
+    rows = frame[["language", "size"]].compute().dropna()
+    sizes = rows["size"].astype(int).astype(str)
+    groups = sorted(set(sizes))
+    assert len(told) == len(groups) + math.comb(len(groups), 2)
+    assert (told["undecided"] == 960 - len(rows)).all()
+    for _, row in told.iterrows():
+        mine = sizes == row["group"]
+        theirs = ~mine if row["group_2"] == "(rest)" else sizes == row["group_2"]
+        a, b = (rows["language"][some] for some in (mine, theirs))
+        assert row["value"] == pytest.approx(by_scipy(a, b), abs=1e-12)
+        assert (row["n_group"], row["n_group_2"], row["n"]) == (len(a), len(b), min(len(a), len(b)))
+    moved = ld.statistics(frame.repartition(npartitions=2), ld.divergence("language", by="size"))
+    assert moved.equals(ld.statistics(frame, ld.divergence("language", by="size")))
+
+
+def test_data_sets_against_scipy(frame):
+    one, other = frame.laion.where("width > 300"), frame.laion.where("width < 700")
+    shares = ld.rates(None, by=["language", "size"])
+    told = one.laion.stats(shares).divergence(other.laion.stats(shares))
+    assert told["axis"].tolist() == ["language", "size"]
+    languages = [some["language"].compute().dropna() for some in (one, other)]
+    assert told.loc[0, "value"] == pytest.approx(by_scipy(*languages), abs=1e-12)
+    assert tuple(told.loc[0, ["n_group", "n_group_2"]]) == tuple(map(len, languages))
+    alone = one.laion.stats(shares)
+    assert alone.divergence(alone)["value"].eq(0).all() and "divergence" in told.to_markdown()
+
+
+def test_expected_is_what_chance_makes_of_one_distribution():
+    draw, shares = np.random.default_rng(1), np.array([0.5, 0.2, 0.2, 0.1])
+    a, b = draw.multinomial(300, shares, 2000), draw.multinomial(900, shares, 2000)
+    mean = np.mean([ld.stats.jensen_shannon(*two) for two in zip(a, b, strict=True)])
+    assert mean == pytest.approx(ld.stats.divergence.by_chance(300, 900, 4), rel=0.05)
+
+
+def test_one_group_no_rows_and_nulls(tmp_path):
+    table = pa.table({"URL": ["u"] * 40, "LANGUAGE": ["en"] * 40, "WIDTH": [None, 1] * 20})
+    frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", table))
+    told = ld.statistics(frame, ld.divergence("language", by="width"), min_n=0)
+    assert told["group"].tolist() == ["1"] and math.isnan(told.loc[0, "value"])  # no rest
+    none = frame.laion.where("width > 9")
+    assert not len(ld.statistics(none, ld.divergence("language", by="width"), min_n=0))
+
+
+def test_what_is_refused(frame):
+    with pytest.raises(OptionError, match="both"):
+        ld.divergence("language", by="language")
+    with pytest.raises(ColumnError, match="langauge"):
+        ld.statistics(frame, ld.divergence("langauge", by="size"))
+    shares = frame.laion.stats(ld.rates(None, by="language"))
+    for other in (5, pd.DataFrame(), frame.laion.stats(ld.rates(None, by="size"))):
+        with pytest.raises(OptionError, match="Expected"):
+            shares.divergence(other)
