@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -50,13 +50,6 @@ class Origin:
     inputs: Mapping[int, Source]
     low: int
     high: int
-
-    def within(self) -> Iterator[Source]:
-        """The inputs that the part may have rows of."""
-        span = range(self.low, self.high + 1)
-        if len(span) < len(self.inputs):
-            return (self.inputs[n] for n in span if n in self.inputs)
-        return (s for n, s in self.inputs.items() if n in span)
 
 
 @dataclass(frozen=True)
@@ -136,9 +129,7 @@ def trace(given: Sequence[Source], stems: Collection[str], addresses: Sequence[s
                 f"{next(iter(levels[-1])).path} is the export of an export more than {_DEPTH} "
                 "times, or of itself. Score the frame before it is exported."
             )
-        waiting = {}
-        if level:
-            waiting = dict.fromkeys(s for o in levels[-1].values() for s in o.within())
+        waiting = _reached(levels[-1]) if level else {}
     return Trace(list(own), levels, list(shards))
 
 
@@ -174,6 +165,23 @@ def _origins(level: Mapping[Source, tuple[str, dict[int, Source]]]) -> dict[Sour
                 "the whole export again, or export it anew."
             )
         found[part] = Origin(recipe, listed, low, high)
+    return found
+
+
+def _reached(level: Mapping[Source, Origin]) -> dict[Source, None]:
+    """The inputs that some part may have rows of."""
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    inputs: dict[str, Mapping[int, Source]] = {}
+    for origin in level.values():
+        inputs[origin.recipe] = origin.inputs
+        ranges.setdefault(origin.recipe, []).append((origin.low, origin.high))
+    found: dict[Source, None] = {}
+    for recipe, listed in inputs.items():
+        numbers = np.array(sorted(listed))
+        lows, highs = np.array(ranges[recipe]).T
+        begun = np.searchsorted(np.sort(lows), numbers, side="right")
+        ended = np.searchsorted(np.sort(highs), numbers, side="left")
+        found |= dict.fromkeys(listed[n] for n in numbers[begun > ended].tolist())
     return found
 
 

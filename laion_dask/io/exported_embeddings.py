@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,8 +32,8 @@ class SourceFiles:
         Ascending.
     files : tuple of EmbeddingFile or ExportedEmbeddings
         The source may be an export itself.
-    is_mapped, is_packed : bool
-        Whether all are mapped, and whether one is packed.
+    is_mapped, is_packed, is_alike : bool
+        Whether all are mapped, whether one is packed, and whether all are of one dtype.
     """
 
     token: str
@@ -41,6 +41,7 @@ class SourceFiles:
     files: tuple[EmbeddingFile | ExportedEmbeddings, ...] = field(compare=False)
     is_mapped: bool = field(compare=False)
     is_packed: bool = field(compare=False)
+    is_alike: bool = field(compare=False)
 
     @classmethod
     def of(cls, by_number: dict[int, EmbeddingFile | ExportedEmbeddings]) -> SourceFiles:
@@ -49,7 +50,7 @@ class SourceFiles:
         said = repr([(n, f.token) for n, f in zip(numbers, files, strict=True)])
         digest = hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()
         mapped, packed = all(f.is_mapped for f in files), any(f.is_packed for f in files)
-        return cls(digest, numbers, files, mapped, packed)
+        return cls(digest, numbers, files, mapped, packed, len({f.dtype for f in files}) < 2)
 
     def between(self, low: int, high: int) -> tuple[EmbeddingFile | ExportedEmbeddings, ...]:
         """The files of the shards from ``low`` to ``high``, both included."""
@@ -106,21 +107,29 @@ class ExportedEmbeddings:
 
     def read(self, rows: np.ndarray | range) -> np.ndarray:
         """The rows at these positions of the part, (len(rows), dim). Raises `EmbeddingsError`."""
+        several = self._by_file(rows)
+        if len(several) == 1:
+            file, its_rows, places = several[0]
+            if isinstance(places, slice):
+                return file.read(its_rows)
         out = np.empty((len(rows), self.dim), self.dtype)
-        for file, its_rows, places in self._by_file(rows):
+        for file, its_rows, places in several:
             out[places] = file.read(its_rows)
         return out
 
     def read_scaled(self, rows: np.ndarray | range) -> tuple[np.ndarray, np.ndarray | None]:
         """The same, and what brings each row to length one; see `EmbeddingFile.read_scaled`."""
+        several = self._by_file(rows)
+        if len(several) == 1:
+            file, its_rows, places = several[0]
+            if isinstance(places, slice):
+                return file.read_scaled(its_rows)
         out = np.empty((len(rows), self.dim), self.dtype)
         scale = np.full(len(rows), np.nan)
-        near = True
-        for file, its_rows, places in self._by_file(rows):
-            out[places], known = file.read_scaled(its_rows)
-            near = near and known is None
-            scale[places] = scales(out[places]) if known is None else known
-        return out, None if near and len(out) else scale
+        for file, its_rows, places in several:
+            x, known = file.read_scaled(its_rows)
+            out[places], scale[places] = x, scales(x) if known is None else known
+        return out, scale
 
     def span(self, rows: np.ndarray | range) -> None:
         """None: rows of several files are no run of bytes. Raises as `read`."""
@@ -131,17 +140,24 @@ class ExportedEmbeddings:
         numbers = np.unique(self._origins().shards).tolist()
         return self, *(self._source(number).identity() for number in numbers)
 
-    def _by_file(self, rows: np.ndarray | range) -> Iterator[tuple]:
-        """(file, its rows, ascending, where they belong among those asked for), file by file."""
+    def _by_file(self, rows: np.ndarray | range) -> list[tuple]:
+        """(file, its rows, ascending, where they belong among those asked for), file by file.
+
+        They belong to all, as a slice, where one file has them in the order that is asked for.
+        """
         at = positions(rows, self.n_rows, self.path)
         if isinstance(at, slice) and at.start == at.stop:
-            return
+            return []
         origins = self._origins()
         shards, its_rows = origins.shards[at], origins.rows[at]
+        if (shards == shards[0]).all() and (its_rows[1:] >= its_rows[:-1]).all():
+            return [(self._source(int(shards[0])), its_rows, slice(None))]
         order = np.lexsort((its_rows, shards))
         starts = np.flatnonzero(np.diff(shards[order], prepend=-1))
-        for places in np.split(order, starts[1:]):
-            yield self._source(int(shards[places[0]])), its_rows[places], places
+        return [
+            (self._source(int(shards[places[0]])), its_rows[places], places)
+            for places in np.split(order, starts[1:])
+        ]
 
     def _source(self, number: int) -> EmbeddingFile | ExportedEmbeddings:
         try:
@@ -182,7 +198,7 @@ def exported_embeddings(
     """
     needed = sources.between(*shard_range(path, footer_sha256))
     first = needed[0] if needed else like
-    for file in needed:
+    for file in () if sources.is_alike else needed:
         if file.dtype != first.dtype:
             raise PairingError(
                 f"{path} has rows of shards whose embeddings are {first.dtype} ({first.path}) and "
