@@ -1,6 +1,7 @@
 """A reopened export and the embeddings of its source: the scores as before, to the last bit."""
 
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from frames import both
 from safetensors.numpy import save_file
-from shards import collection, npy, space, vectors
+from shards import collection, npy, space, vectors, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import EmbeddingsError, PairingError
@@ -471,3 +472,30 @@ def test_an_index_is_of_whole_files(tmp_path, out):
     index = ld.build_index(images, tmp_path / "index", progress=False)
     with pytest.raises(PairingError, match="an index is of whole files"):
         ld.search(again, images, QUERY, k=3, index=index)
+
+
+def test_one_source_by_two_paths(tmp_path, c):
+    """As of exports that were made on two machines."""
+    images = ld.open_embeddings(c.img_emb, model=c.model)
+    before = bits(ld.read_shards(c.metadata), images)
+    shutil.copytree(c.metadata, tmp_path / "mount" / "set" / "metadata")
+    for name, folder in (("one", c.metadata), ("two", tmp_path / "mount" / "set" / "metadata")):
+        ld.read_shards(folder).laion.export(tmp_path / name)
+        check(before, bits(ld.read_shards(tmp_path / name), images))
+    several = ld.read_shards([tmp_path / "one", tmp_path / "two"])
+    assert len(images.like(several)) == 2 * sum(SIZES)
+    shard = tmp_path / "mount" / "set" / "metadata" / "metadata_0000.parquet"
+    write_shard(shard, pq.read_table(shard).slice(5))
+    ld.read_shards(shard).laion.export(tmp_path / "two")
+    refused(ld.read_shards([tmp_path / "one", tmp_path / "two"]), images, "the same key 'set/0'")
+
+
+def test_a_source_that_is_a_pipe_is_not_waited_for(tmp_path, out):
+    folder, again, images = out
+    ld.where(again, "punsafe < 0.9").laion.export(tmp_path / "out2")
+    after = ld.read_shards(tmp_path / "out2")
+    path = part_paths(folder)[0]
+    path.unlink()
+    os.mkfifo(path)
+    row_origins.shard_range.cache_clear()
+    refused(after, images, "part-00000-.* is not there")

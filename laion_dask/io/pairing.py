@@ -132,7 +132,8 @@ def _check_count(shard: Source, file: File) -> None:
     if file.n_rows != shard.n_rows:
         raise PairingError(
             f"{file.path} has {file.n_rows:,} rows, but {shard.path} has {shard.n_rows:,}. "
-            "Fetch both again; rows that do not pair one to one cannot be scored."
+            "Fetch both again; rows that do not pair one to one cannot be scored. A subset that "
+            "export writes pairs with the embeddings of its source."
         )
 
 
