@@ -9,6 +9,8 @@ import dask
 import pytest
 
 from laion_dask import partition
+from laion_dask.models import loading
+from laion_dask.models.clip import ClipModel
 from laion_dask.progress import ProgressBar
 
 
@@ -53,6 +55,20 @@ def test_one_long_task_without_a_cluster_is_seen(monkeypatch):
     monkeypatch.setattr(partition, "is_watched", lambda: True)
     done = partition.compute(dask.delayed(screen.seen.wait)(60), label="search")
     assert done == (True,)
+
+
+def test_a_model_that_loads_slowly_is_seen(monkeypatch):
+    screen = Screen("load demo: ")
+
+    class Quick(ProgressBar):
+        def __init__(self, **options):
+            super().__init__(**{**options, "delay": 0.01, "file": screen})
+
+    monkeypatch.setattr(loading, "ProgressBar", Quick)
+    monkeypatch.setattr(loading, "is_watched", lambda: True)
+    monkeypatch.setattr(loading, "load", lambda *given: screen.seen.wait(60))
+    assert ClipModel("demo").load() is True
+    assert not [t for t in threading.enumerate() if "_tick" in t.name]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
