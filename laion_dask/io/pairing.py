@@ -36,7 +36,7 @@ def paired(shards: Sequence[Shard], files: Sequence[File]) -> tuple[File, ...]:
     # A part is numbered by itself: the embeddings of that number are of another shard's rows.
     pairs = _one_to_one(found.own, own, [(_stem, _stem)])
     if found.levels:
-        pairs |= _of_sources(found, others)
+        pairs |= _of_sources(found, others, set(given))
     else:
         pairs |= _one_to_one(found.shards, others, _SPELLINGS)
     for level in reversed(found.levels):
@@ -67,10 +67,7 @@ def _one_to_one(shards: Sequence[Source], files: Sequence[File], spellings) -> d
     for shard, key in zip(shards, shard_keys, strict=True):
         file = by_key.pop(key, None)
         if file is None:
-            raise PairingError(
-                f"{shard.path} ({shard.n_rows:,} rows) has no embeddings: no file among the "
-                f"{len(files)} has the key {_shown(key)} (0 rows). Add it, or leave the shard out."
-            )
+            raise _without_file(shard, f"no file among the {len(files)} has the key {_shown(key)}")
         _check_count(shard, file)
         found[shard] = file
     if by_key:
@@ -83,7 +80,7 @@ def _one_to_one(shards: Sequence[Source], files: Sequence[File], spellings) -> d
     return found
 
 
-def _of_sources(found: Trace, files: Sequence[File]) -> dict[Source, File]:
+def _of_sources(found: Trace, files: Sequence[File], given: set[Source]) -> dict[Source, File]:
     """The file of each shard that parts have rows of, and of those that stand among the parts.
 
     An export seldom has rows of every shard of a data set, so files may be left over, unless it
@@ -102,7 +99,10 @@ def _of_sources(found: Trace, files: Sequence[File]) -> dict[Source, File]:
             _check_count(shard, by_key[key])
             pairs[shard] = by_key[key]
         else:
-            _check_unneeded(shard, found, f"no file among the {len(files)} has the key", key)
+            why = f"no file among the {len(files)} has the key {_shown(key)}"
+            if shard in given:
+                raise _without_file(shard, why)
+            _check_unneeded(shard, found, why)
     known = {shard_key(shard.path)[1] for shard in found.listed()}
     for key, file in zip(file_keys, files, strict=True):
         if bare and key not in wanted and key[1] not in known:
@@ -114,18 +114,20 @@ def _of_sources(found: Trace, files: Sequence[File]) -> dict[Source, File]:
     return pairs
 
 
-def _check_unneeded(shard: Source, found: Trace, why: str, key: Key) -> None:
+def _check_unneeded(shard: Source, found: Trace, why: str) -> None:
     part = found.part_with(shard)
     if part is not None:
         raise PairingError(
-            f"{part.path} has rows of {shard.path}, which has no embeddings: {why} {_shown(key)}. "
-            "Add it, or name the embeddings of a part as the part."
+            f"{part.path} has rows of {shard.path}, which has no embeddings: {why}. Add it, or "
+            "name the embeddings of a part as the part."
         )
-    if shard not in found.listed():
-        raise PairingError(
-            f"{shard.path} ({shard.n_rows:,} rows) has no embeddings: {why} {_shown(key)} (0 "
-            "rows). Add it, or leave the shard out."
-        )
+
+
+def _without_file(shard: Source, why: str) -> PairingError:
+    return PairingError(
+        f"{shard.path} ({shard.n_rows:,} rows) has no embeddings: {why} (0 rows). Add it, or leave "
+        "the shard out."
+    )
 
 
 def _check_count(shard: Source, file: File) -> None:
