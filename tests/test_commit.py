@@ -177,6 +177,25 @@ def test_a_kill_between_two_renames_loses_nothing(tmp_path):
 # -- failing at every step ---------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ENOTDIR])
+def test_a_folder_that_cannot_be_listed_is_one_clear_error(tmp_path, monkeypatch, number):
+    error = OSError(number, os.strerror(number))
+    raised = []
+    for at in range(12):
+        folder = tmp_path / str(at)
+        write(folder, OLD)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "scandir", failing(os.scandir, [], at, False, error))
+            try:
+                write(folder, NEW)
+            except ExportError as told:
+                raised.append(str(told))
+        assert by_recipe(folder) == by_glob(folder) and by_recipe(folder) in (OLD, NEW)
+        write(folder, [6])
+        assert by_recipe(folder) == [6] and sorted(os.listdir(folder)) == [RECIPE, PARTS]
+    assert len(raised) >= 4 and all(os.strerror(number) in told for told in raised)
+
+
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "disk full"), KeyboardInterrupt()])
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("old", ["none", "flat", "shards", "same"])

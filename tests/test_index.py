@@ -827,3 +827,24 @@ def test_the_work_pickles():
     wanted = Queries(queries(2), np.arange(2), 100)
     work = verb._Work(index_files.IndexFolder("out"), {}, wanted, "cpu", 3)
     assert pickle.loads(pickle.dumps(work)).lanes == 3
+
+
+def test_a_disk_that_is_full_is_an_error_of_the_system(tmp_path):
+    import resource
+
+    faiss = pytest.importorskip("faiss")
+    draw = np.random.default_rng(0)
+    trained = faiss.IndexIVFPQ(faiss.IndexFlatIP(32), 32, 4, 4, 8, faiss.METRIC_INNER_PRODUCT)
+    trained.train(draw.normal(size=(11_000, 32)).astype(np.float32))
+    group = ivf_pq.group_of(trained)
+    ivf_pq.add(group, np.zeros((5000, 4 + 1), np.uint8), np.arange(5000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        for write, what in ((ivf_pq.write_trained, trained), (ivf_pq.write_lists, group)):
+            with pytest.raises(OSError, match="File too large"):
+                write(what, tmp_path / "full")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(OSError, match="No such file"):
+        ivf_pq.write_trained(trained, tmp_path / "none" / "x")

@@ -46,7 +46,7 @@ class Target:
     Raises
     ------
     ExportError
-        When it is a file, or holds anything that no export of ours put there.
+        When it is a file, holds anything that no export of ours put there, or cannot be looked at.
     """
 
     def __init__(self, path: str):
@@ -56,6 +56,18 @@ class Target:
         self.is_local = isinstance(self.fs, LocalFileSystem)
         self.staging = f"{self.folder}/{STAGING}{owner()}-{uuid.uuid4().hex[:12]}"
         self.fs.invalidate_cache()
+        try:
+            self._look()
+        except ExportError:
+            raise
+        except OSError as error:
+            raise ExportError(
+                f"{self.path} cannot be listed: {error.strerror or error}. Check that the folder "
+                "and what lies in it can be read, or name another."
+            ) from error
+
+    def _look(self) -> None:
+        """Note what is there, and put back what a killed export set aside."""
         self.is_new = not self.fs.exists(self.folder)
         if not self.is_new and not self.fs.isdir(self.folder):
             raise ExportError(f"{self.path} is a file. Name a folder, new or empty.")

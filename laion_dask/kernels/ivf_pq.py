@@ -8,8 +8,11 @@ trained once and shared by all groups of rows; a group's file holds its inverted
 
 from __future__ import annotations
 
+import errno
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 
 import numpy as np
@@ -207,8 +210,9 @@ def add(group, codes: np.ndarray, ids: np.ndarray) -> None:
 def write_lists(group, path: str | PathLike) -> None:
     """The inverted lists of a group, as a file."""
     faiss = require_faiss()
-    writer = faiss.FileIOWriter(str(path))
-    faiss.write_InvertedLists(group.invlists, writer)
+    with _write_errors():
+        writer = faiss.FileIOWriter(str(path))
+        faiss.write_InvertedLists(group.invlists, writer)
     del writer  # closes the file
 
 
@@ -229,8 +233,29 @@ def read_lists(path: str | PathLike, trained) -> object:
 
 
 def write_trained(trained, path: str | PathLike) -> None:
-    """The empty index, as a file."""
-    require_faiss().write_index(trained, str(path))
+    """The empty index, as a file.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be written.
+    """
+    with _write_errors():
+        require_faiss().write_index(trained, str(path))
+
+
+@contextmanager
+def _write_errors() -> Iterator[None]:
+    """A write that fails in faiss, which tells of it by a RuntimeError, as an ``OSError``."""
+    try:
+        yield
+    except RuntimeError as error:
+        failed = re.search(
+            r"(?:write error in .* \((.*)\)|could not open .* for writing: (.*))$", str(error)
+        )
+        if failed is None:
+            raise
+        raise OSError(errno.EIO, failed[1] or failed[2]) from error
 
 
 def read_trained(path: str | PathLike) -> object:

@@ -169,7 +169,9 @@ def export(
         That leads back to `read_shards`.
     path : str or path
         A folder or an address that fsspec knows: new, empty, or an earlier export, which is
-        replaced.
+        replaced: on a local file system in one step; in a store, or where an earlier release left
+        its parts beside the recipe, a pattern such as ``**/*.parquet`` sees the parts of both for
+        a moment, while the recipe, by which `read_shards` reads the folder, lists those of one.
     format : {"parquet"}
     seed : int, optional
         Recorded in the recipe, for a frame that was sampled with it.
