@@ -6,6 +6,7 @@ import dask
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from frames import both
 from groupings import Words
@@ -369,3 +370,59 @@ def test_too_many_numbers_are_refused(monkeypatch):
     with pytest.raises(OptionError, match="fewer thresholds"):
         ld.statistics(frame, curve("x", by="g", thresholds=[1, 2, 3]))
     assert len(ld.statistics(frame, curve("x", thresholds=range(60)))) == 60
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_thresholds_beyond_2_to_the_53(tmp_path, above):
+    numbers = [2**53 + i for i in range(60)]
+    table = pa.table({"URL": ["u"] * 60, "hash": pa.array(numbers, pa.int64())})
+    frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", table))
+    cuts = [2**53 + 1, 2**53 + 2, 2**53 + 31, 2**70]
+    told = ld.statistics(frame, curve("hash", thresholds=cuts, above=above), min_n=0)
+    k = [sum(n > cut if above else n < cut for n in numbers) for cut in cuts]
+    assert told["k"].tolist() == k
+    for cut, n in zip(cuts[:3], k, strict=False):
+        one = ld.statistics(frame, ld.rates(f"hash {'>' if above else '<'} {cut}"), min_n=0)
+        assert one["k"].tolist() == [n]
+    exact = ld.statistics(frame, curve("hash", thresholds=cuts[:3], above=above), min_n=0)
+    assert exact["threshold"].tolist() == cuts[:3]
+
+
+def test_top_pools_the_other_groups(tmp_path):
+    draw = np.random.default_rng(0)
+    labels = draw.choice([*"abcdefgh"], 900, p=np.array([9, 8, 7, 6, 5, 4, 3, 2]) / 44).tolist()
+    score = draw.random(900)
+    urls = [f"https://img.{x}.com/1.jpg" for x in labels]
+    table = pa.table({
+        "URL": urls, "LANGUAGE": [*labels[:-9], *[None] * 9],
+        "punsafe": pa.array(score, pa.float32()), "TEXT": ["a bird on a car"] * 900,
+    })  # fmt: skip
+    frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", table, row_group=100))
+    where, whole = "punsafe > 0.5", ld.rates("punsafe > 0.5", by="language")
+    every = ld.statistics(frame, whole, min_n=0)
+    told = ld.statistics(frame, ld.rates(where, by="language", top=3), min_n=0)
+    assert told["group"].tolist() == [*every["group"][:4], "(others)", "(null)"]
+    others = every.iloc[4:-1]
+    assert told.loc[4, ["n", "k"]].tolist() == others[["n", "k"]].sum().tolist()
+    assert told["n"][1:].sum() == told["n"][0] and told["k"][1:].sum() == told["k"][0]
+    compared = ["group", "n", "k", "ratio", "difference_lo", "p", "boot_lo"]
+    pd.testing.assert_frame_equal(told.loc[:3, compared], every.loc[:3, compared], rtol=1e-12)
+    assert told["q"].notna().sum() == 5  # of those that are told
+    assert ld.statistics(frame, ld.rates(where, by="language", top=8), min_n=0).equals(every)
+    curves = ld.statistics(frame, curve("punsafe", by="language", thresholds=[0.5], top=3), min_n=0)
+    assert curves[["group", "n", "k"]].equals(told[["group", "n", "k"]])
+    sites = ld.statistics(frame, ld.rates(None, by=ld.domains(), top=2), min_n=0)
+    assert sites["group"].tolist() == ["(all)", *sites["group"][1:3], "(others)", "(none)"]
+    assert sites["k"][1:].sum() == 900
+    words = ld.rates(None, by=WORDS, top=1)  # a row may be in several
+    assert "(others)" not in set(ld.statistics(frame, words, min_n=0)["group"])
+    assert {"(others)", "(null)"} <= set(told.top(1)["group"])
+    for wrong in (0, -1, 2.5, True, "3"):
+        with pytest.raises(OptionError):
+            ld.rates(where, by="language", top=wrong)
+
+
+def test_a_domain_is_no_column_but_a_grouping(shards):
+    frame = ld.read_shards(shards)
+    with pytest.raises(ColumnError, match=r"by=ld\.domains\(\)"):
+        ld.statistics(frame, ld.rates("punsafe > 0.5", by="domain"))

@@ -17,8 +17,9 @@ MOST_CELLS = 1 << 21
 #: More numbers than this (128 MB) are never kept by one statistic.
 MOST_NUMBERS = 1 << 24
 
-#: How labels are told apart: all rows, the rows of a group, the rows in no group.
-ALL, NONE = (0, ""), (2, "")
+#: How labels are told apart: all rows, the rows of a group, which has 1 and its name; those of
+#: groups that are told together; the rows in no group.
+ALL, OTHERS, NONE = (0, ""), (2, ""), (3, "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +137,30 @@ def tallied(several: Sequence[Tally], by: Grouping | None) -> Tally:
         return Tally(groups, None)
     n_shards = len({shard for one in parts for shard in one.labels[1]})
     return Tally(groups, added(parts) if n_groups * n_shards <= MOST_CELLS else None)
+
+
+def pooled(found: Tally, top: int | None) -> Tally:
+    """The tally with the largest groups, and the others as one.
+
+    Where rows are in several groups the others cannot be added up, and are left out.
+    """
+    size = dict(zip(found.groups.labels[0], found.groups.values.sum(axis=1).tolist(), strict=True))
+    groups = sorted((label for label in size if label[0] == 1), key=lambda g: (-size[g], g))
+    if top is None or len(groups) <= top:
+        return found
+    ends = [label for label in (ALL, NONE) if label in size]
+    apart = sum(n for label, n in size.items() if label != ALL) == size[ALL]
+    kept, others = [*ends, *groups[:top]], groups[top:] if apart else None
+
+    def of(counts: Counts) -> Counts:
+        rest = counts.labels[1:]
+        values = counts.ordered(kept, *rest)
+        if others is None:
+            return Counts((tuple(kept), *rest), values)
+        more = counts.ordered(others, *rest).sum(axis=0, keepdims=True)
+        return Counts(((*kept, OTHERS), *rest), np.concatenate([values, more]))
+
+    return Tally(of(found.groups), None if found.shards is None else of(found.shards))
 
 
 def _refuse(by: Grouping | None, size: int) -> None:

@@ -11,9 +11,9 @@ import pandas as pd
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
 from laion_dask.kernels.distribution import passed
 from laion_dask.measures.base import Part, Reporting, Statistic
-from laion_dask.measures.counts import Tally, tallied, tally
+from laion_dask.measures.counts import Tally, pooled, tallied, tally
 from laion_dask.measures.groups import Grouping
-from laion_dask.measures.rates import labelled, told_by
+from laion_dask.measures.rates import checked_top, labelled, told_by
 from laion_dask.stats.intervals import wilson
 
 #: The thresholds by default: 0.05, 0.10, …, 0.95.
@@ -28,6 +28,7 @@ class Curve(Statistic):
     by: tuple[Grouping | None, ...]
     thresholds: tuple[float, ...]
     above: bool
+    top: int | None = None
     name = "curve"
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
@@ -58,7 +59,7 @@ class Curve(Statistic):
     def finalize(self, state: tuple[Tally, ...], how: Reporting) -> pd.DataFrame:
         parts = []
         for number, (axis, found) in enumerate(zip(self.by, state, strict=True)):
-            told = self._told(found, axis, how)
+            told = self._told(pooled(found, self.top), axis, how)
             parts.append(told if number == 0 else told.iloc[len(self.thresholds) :])
         whole = pd.concat(parts, ignore_index=True)
         whole.insert(0, "term", self.column)
@@ -74,7 +75,7 @@ class Curve(Statistic):
         return pd.DataFrame(
             {
                 **{name: np.array(texts, object).repeat(m) for name, texts in named.items()},
-                "threshold": np.tile(self.thresholds, len(labels)),
+                "threshold": np.tile(_as_column(self.thresholds), len(labels)),
                 "n": n,
                 "k": k,
                 "rate": np.divide(k, n, out=np.full(len(n), np.nan), where=n > 0),
@@ -93,6 +94,7 @@ def curve(
     by: str | Grouping | Sequence[str | Grouping] | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
     above: bool = True,
+    top: int | None = None,
 ) -> Curve:
     """The share of rows above each threshold, with its interval, group by group.
 
@@ -107,9 +109,11 @@ def curve(
     by : str, Grouping, or sequence of them, optional
         As for `rates`.
     thresholds : sequence of float
-        In any order; by default 0.05, 0.10, …, 0.95.
+        In any order; by default 0.05, 0.10, …, 0.95. Whole ones beyond 2**53 are taken exactly.
     above : bool
         False for the share below each threshold. A value equal to it is neither.
+    top : int, optional
+        As for `rates`.
 
     Returns
     -------
@@ -135,15 +139,34 @@ def curve(
     """
     must_be("column", column, str, "the name of a column of numbers, such as 'punsafe'")
     must_be("above", above, bool, "True or False")
-    try:
-        values = np.unique(np.asarray(thresholds, np.float64))
-    except (TypeError, ValueError):
-        values = np.array([np.nan])
-    if not len(values) or np.isnan(values).any():
+    values = _ascending(thresholds)
+    if not values:
         raise OptionError(
             f"thresholds is {thresholds!r}. Expected numbers, such as [0.5, 0.8, 0.9]."
         )
-    return Curve(column, told_by(by), tuple(values.tolist()), above)
+    return Curve(column, told_by(by), values, above, checked_top(top))
+
+
+def _ascending(thresholds) -> tuple[float, ...]:
+    """The thresholds in order, each once, whole numbers as such; none where one is no number."""
+    try:
+        values = [thresholds] if np.ndim(thresholds) == 0 else list(thresholds)
+        known = [float(v) for v in values]
+        values = [int(v) if _is_whole(v) else k for v, k in zip(values, known, strict=True)]
+    except (TypeError, ValueError, OverflowError):
+        return ()
+    return () if any(v != v for v in known) else tuple(sorted(set(values)))
+
+
+def _is_whole(value) -> bool:
+    """Whether a threshold is a whole number that float64 may not hold."""
+    return isinstance(value, (int, np.integer)) and abs(int(value)) > 2**53
+
+
+def _as_column(thresholds: tuple[float, ...]) -> np.ndarray:
+    """The thresholds as int64 where that alone holds them all exactly, else as float64."""
+    whole = all(isinstance(t, int) and -(2**63) <= t < 2**63 for t in thresholds)
+    return np.array(thresholds, np.int64 if whole else np.float64)
 
 
 def _passed(part: Part, column: str, thresholds: tuple[float, ...], above: bool) -> np.ndarray:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from laion_dask.errors import must_be
 from laion_dask.measures.base import Part, Reporting, Statistic
-from laion_dask.measures.counts import ALL, NONE, Tally, tallied, tally
+from laion_dask.measures.counts import ALL, NONE, OTHERS, Tally, pooled, tallied, tally
 from laion_dask.measures.groups import Grouping, axes
 from laion_dask.predicate import Predicate, parse
 from laion_dask.stats import (
@@ -21,6 +21,7 @@ from laion_dask.stats import (
     two_proportions,
     wilson,
 )
+from laion_dask.stats.checks import whole
 
 #: What a row is: the expression cannot be decided, is false, is true.
 _KINDS = 3
@@ -41,6 +42,7 @@ class Rates(Statistic):
     by: tuple[Grouping | None, ...]
     predicate: Predicate | None = None
     by_shard: bool = False
+    top: int | None = None
     name = "rates"
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
@@ -68,15 +70,18 @@ class Rates(Statistic):
     def finalize(self, state: tuple[Tally, ...], how: Reporting) -> pd.DataFrame:
         parts = []
         for number, (axis, found) in enumerate(zip(self.by, state, strict=True)):
-            told = _told(found, axis, how, self.where is None)
+            told = _told(pooled(found, self.top), axis, how, self.where is None)
             parts.append(told if number == 0 else told.iloc[1:])  # all rows are told once
-        whole = pd.concat(parts, ignore_index=True)
-        whole.insert(0, "term", "rows" if self.where is None else self.where)
-        return whole
+        told = pd.concat(parts, ignore_index=True)
+        told.insert(0, "term", "rows" if self.where is None else self.where)
+        return told
 
 
 def rates(
-    where: str | None, *, by: str | Grouping | Sequence[str | Grouping] | None = None
+    where: str | None,
+    *,
+    by: str | Grouping | Sequence[str | Grouping] | None = None,
+    top: int | None = None,
 ) -> Rates:
     """The share of rows for which an expression is true, with intervals, group by group.
 
@@ -92,6 +97,9 @@ def rates(
     by : str, Grouping, or sequence of them, optional
         A column's name, or a grouping such as ``ld.terms("gender")``; several are told one after
         the other, not crossed (for which see `intersections`).
+    top : int, optional
+        So many groups of each, the largest; the rows of the others are one group, ``(others)``, so
+        that rows add up. Where a row may be in several groups, the others are left out.
 
     Returns
     -------
@@ -140,7 +148,7 @@ def rates(
     """
     if where is not None:
         must_be("where", where, str, "an expression such as 'punsafe > 0.5', or None")
-    return Rates(where, told_by(by))
+    return Rates(where, told_by(by), top=checked_top(top))
 
 
 def told_by(by: str | Grouping | Sequence[str | Grouping] | None) -> tuple[Grouping | None, ...]:
@@ -154,14 +162,27 @@ def told_by(by: str | Grouping | Sequence[str | Grouping] | None) -> tuple[Group
     return (None,) if by is None else axes(by)
 
 
+def checked_top(top: int | None) -> int | None:
+    """The number of groups that are told, or None for all.
+
+    Raises
+    ------
+    OptionError
+    """
+    if top is not None:
+        whole("top", top, 1)
+    return top
+
+
 def labelled(found: Tally, axis: Grouping | None) -> tuple[list[tuple], dict[str, list]]:
     """The labels of a tally in the order in which they are told, and the columns that name them.
 
-    All rows come first, then the groups, the largest first, and last the rows in no group.
+    All rows come first, then the groups, the largest first, then those that are pooled, and last
+    the rows in no group.
     """
     size = dict(zip(found.groups.labels[0], found.groups.values.sum(axis=1).tolist(), strict=True))
     labels = sorted(size, key=lambda label: (label[0], -size[label], label))
-    texts = {ALL: "(all)", NONE: axis.no_group if axis else None}
+    texts = {ALL: "(all)", OTHERS: "(others)", NONE: axis.no_group if axis else None}
     return labels, {
         "axis": [None if label == ALL else axis.axis for label in labels],
         "group": [texts.get(label, label[1]) for label in labels],

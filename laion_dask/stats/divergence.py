@@ -123,5 +123,5 @@ def _rows_by_axis(result: pd.DataFrame) -> dict[str, pd.Series]:
             "as ld.rates(None, by='language') tells them."
         )
     rows = result[(result["term"] == "rows") & result["axis"].notna()]
-    rows = rows[~rows["group"].isin(["(all)", "(none)", "(null)"])]
+    rows = rows[~rows["group"].isin(["(all)", "(none)", "(null)", "(others)"])]
     return {axis: some.set_index("group")["k"] for axis, some in rows.groupby("axis", sort=False)}

@@ -33,8 +33,8 @@ CAVEATS = {
         "others. It describes a collection; no decision about a person can rest on it."
     ),
 }
-#: Groups that are no group of an axis: all rows, and those in none.
-_WHOLES = ("(all)", "(none)")
+#: Groups that are no group of an axis: all rows, those in none, and those that are pooled.
+_WHOLES = ("(all)", "(none)", "(null)", "(others)")
 _MARKED = ("statistic", "term", "axis", "group", "method")
 
 
