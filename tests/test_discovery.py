@@ -253,3 +253,18 @@ def test_a_chain_of_file_systems_is_refused_and_a_path_with_colons_read(tree):
     with pytest.raises(OptionError, match="a chain of file systems"):
         expand("zip://*.parquet::/none.zip", PARQUET)
     assert below(tree("a::b/0.parquet"), f"{tree('a::b/0.parquet')}/a::b/*") == ["a::b/0.parquet"]
+
+
+def test_a_copy_under_another_name_is_told(write, tmp_path):
+    table = {"URL": ["u", "v"], "TEXT": ["a", "b"], "WIDTH": [1, 2]}
+    one = Path(write("set/a.parquet", table))
+    write("set/b.parquet", {**table, "TEXT": ["a", "c"]})
+    assert len(read_shards(one.parent)) == 4  # alike in all but a value
+    for name in ("a (1).parquet", "a copy.parquet"):
+        (one.parent / name).write_bytes(one.read_bytes())
+    said = r"2 files have the size.*may be a copy \(.*a \(1\)\.parquet and .*\)"
+    with pytest.warns(DiscoveryWarning, match=said):
+        assert len(read_shards(one.parent)) == 8
+    empty = write("empty/a.parquet", {"URL": [], "TEXT": []})
+    (tmp_path / "empty" / "b.parquet").write_bytes(Path(empty).read_bytes())
+    assert len(read_shards(tmp_path / "empty")) == 0

@@ -62,6 +62,7 @@ def open_shards(
     common = recognise(names, naming.dialect)
     dialects = [_own_dialect(f, common, naming.dialect) for f in footers]
     _warn_of_two_stages(footers, dialects)
+    _warn_of_copies(footers, folders)
     shards = [
         _shard(i, footer, dialect, naming, columns)
         for i, (footer, dialect) in enumerate(zip(footers, dialects, strict=True))
@@ -127,6 +128,28 @@ def _warn_of_two_stages(footers: Sequence[Footer], dialects: Sequence[Dialect]) 
             f"Rows may count twice: {' and '.join(sorted(derived))} files hold rows of the set "
             f"that they were made from, and others lie beside them: {shown}. Name the ones that "
             "are meant.",
+            DiscoveryWarning,
+        )
+
+
+def _warn_of_copies(footers: Sequence[Footer], folders: Sequence[Mapping]) -> None:
+    """Warn where two files have one size and one footer, which copies have, and hardly others.
+
+    A footer has the place and the size of every column, and its smallest and largest value.
+    """
+    alike: dict[tuple, list[str]] = {}
+    for footer, folder in zip(footers, folders, strict=True):
+        if footer.n_rows:
+            rows = (footer.size, footer.sha256, *folder.items())  # another folder, other columns
+            alike.setdefault(rows, []).append(footer.path)
+    copies = [paths for paths in alike.values() if len(paths) > 1]
+    if copies:
+        n = sum(len(paths) - 1 for paths in copies)
+        shown = "; ".join(" and ".join(paths[:2]) for paths in copies[:3])
+        warn_caller(
+            f"Rows may count twice: {n:,} files have the size and the footer of another, so each "
+            f"may be a copy ({shown}{'; …' if len(copies) > 3 else ''}). Name the ones that are "
+            "meant, or move copies out of the folder.",
             DiscoveryWarning,
         )
 

@@ -99,8 +99,8 @@ def read_shards(
     Warns
     -----
     DiscoveryWarning
-        When files were left out that may be shards, or img2dataset's or clip-retrieval's output
-        lies beside other shards, whose rows it may hold again.
+        When files were left out that may be shards, img2dataset's or clip-retrieval's output lies
+        beside other shards, whose rows it may hold again, or one file may be a copy of another.
 
     Examples
     --------
