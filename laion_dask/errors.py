@@ -80,6 +80,10 @@ class JoinError(LaionDaskError, ValueError):
     """A table cannot be joined: a key occurs twice in it, or its keys are of another type."""
 
 
+class SpillError(LaionDaskError, OSError):
+    """Rows cannot wait on disk: the temporary folder is full, or cannot be written to."""
+
+
 class EmbeddingsError(LaionDaskError, ValueError):
     """An embedding file has the wrong dtype, rank, width or content."""
 

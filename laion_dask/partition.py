@@ -19,6 +19,7 @@ from dask.delayed import Delayed, unpack_collections
 from dask.highlevelgraph import HighLevelGraph
 from tqdm.dask import TqdmCallback
 
+from laion_dask.exchange import Exchange
 from laion_dask.io.pieces import Piece
 from laion_dask.io.scan import Scan
 from laion_dask.options import is_watched
@@ -56,17 +57,12 @@ def map_beside(frame: dd.DataFrame, kernel: Callable, others: Sequence, *args, m
     return frame.map_partitions(kernel, *parts, *args, meta=meta, align_dataframes=False)
 
 
-def shuffle(frame: dd.DataFrame, on: str, npartitions: int) -> dd.DataFrame:
-    """The rows with equal values of a column in one partition, by its hash. Lazy.
+def exchange(frame: dd.DataFrame, column: str, npartitions: int) -> dd.DataFrame:
+    """Each row in the partition that a column numbers; the column is left out. Lazy.
 
-    Rows wait on disk: in Dask's own shuffle between workers, else in a temporary folder.
+    By way of the disk, in memory that does not grow with the rows.
     """
-    return frame.shuffle(on=on, npartitions=npartitions, ignore_index=True)
-
-
-def by_number(frame: dd.DataFrame, column: str, npartitions: int) -> dd.DataFrame:
-    """Each row in the partition that a column numbers; the column becomes the index. Lazy."""
-    return frame.set_index(column, divisions=list(range(npartitions + 1)))
+    return new_collection(Exchange(frame.expr, column, npartitions))
 
 
 class _Beside(Blockwise):

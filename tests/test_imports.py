@@ -31,6 +31,7 @@ FLOORS = {
     "models": 2,
     "kernels": 2,
     "io": 3,
+    "exchange": 3,
     "data_path": 3,
     "identity_steps": 3,
     "lineage": 3,

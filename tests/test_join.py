@@ -1,5 +1,8 @@
 """Scores joined by key: each row of the data set once, the right score or none, all counted."""
 
+import errno
+import gc
+from dataclasses import replace
 from itertools import pairwise
 
 import dask
@@ -12,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laion_dask as ld
-from laion_dask.errors import ColumnError, JoinError, OptionError, SchemaError
+from laion_dask.errors import ColumnError, JoinError, OptionError, SchemaError, SpillError
+from laion_dask.io.claim import owner
 from laion_dask.verbs import join as joining
 
 N = 60
@@ -220,7 +224,67 @@ def test_what_does_not_fit_is_refused_immediately(folders, tmp_path, no_compute)
     frame.laion.join(folders[1], on="hash")  # lazy
 
 
-def test_on_worker_processes(folders):
+def test_nothing_stays_on_disk(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(joining, "MAX_LOOKUP_BYTES", 0)
+    frame, waiting = ld.read_shards(folders[0], max_rows_per_partition=10), tmp_path / "waiting"
+    waiting.mkdir()
+    right = by_pandas(*folders, "left")["punsafe"].to_numpy()
+    joined, seen = frame.laion.join(folders[1], on="hash"), []
+
+    def look(part):
+        seen.extend(waiting.iterdir())
+        return part
+
+    def stop(part):
+        raise KeyboardInterrupt
+
+    killed = waiting / f"laion_dask-spill-{replace(owner(), pid=2**22 + 1)}-0"
+    killed.mkdir()
+    with dask.config.set(temporary_directory=str(waiting)):
+        got = joined.map_partitions(look, meta=joined._meta).compute()["punsafe"]
+        np.testing.assert_array_equal(got.to_numpy(), right)
+        assert seen and killed not in seen
+        with dask.config.set(scheduler="processes", num_workers=2):
+            np.testing.assert_array_equal(joined["punsafe"].compute().to_numpy(), right)
+        with pytest.raises(KeyboardInterrupt):
+            joined.map_partitions(stop, meta=joined._meta).compute(scheduler="sync")
+        gc.collect()
+        assert not list(waiting.iterdir())
+
+
+def test_a_full_disk_is_one_clear_line(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(joining, "MAX_LOOKUP_BYTES", 0)
+    joined = ld.read_shards(folders[0]).laion.join(folders[1], on="hash")
+
+    class Full:
+        def __init__(self, path, mode="rb"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with dask.config.set(temporary_directory=str(tmp_path)):
+        monkeypatch.setattr(pa, "OSFile", Full)
+        with pytest.raises(SpillError, match=r"No space left.*temporary_directory"):
+            joined.compute(scheduler="sync")
+
+
+def keys_of_others(tmp_path) -> str:
+    """A table that says the keys of another table."""
+    i = np.arange(N)
+    return write(tmp_path / "keys", {"hash": big(i), "other": [f"k{j}" for j in i]}, 2)
+
+
+def test_joined_twice_on_what_was_joined(folders, way, tmp_path):
+    scores = {"other": [f"k{j}" for j in range(0, N, 2)], "p": np.arange(N // 2) + 0.5}
+    second = write(tmp_path / "second", scores, 3)
+    frame = ld.read_shards(folders[0], max_rows_per_partition=10)
+    joined = frame.laion.join(keys_of_others(tmp_path), on="hash").laion.join(second, on="other")
+    right = [i // 2 + 0.5 if i % 2 == 0 else np.nan for i in range(N)]
+    np.testing.assert_array_equal(joined.compute()["p"].to_numpy(), right)
+    np.testing.assert_array_equal(joined.partitions[1].compute()["p"].to_numpy(), right[8:16])
+    kept = joined.laion.where("p > 3").repartition(npartitions=2)
+    assert kept.laion.export(tmp_path / "out").rows == ld.Rows(N, 27, 3, 30, 0)
+
+
+def test_on_worker_processes(folders, tmp_path):
     from distributed import Client, LocalCluster
 
     right = by_pandas(*folders, "left")["punsafe"].to_numpy()
@@ -235,3 +299,6 @@ def test_on_worker_processes(folders):
                 frame = ld.read_shards(folders[0], max_rows_per_partition=10)
                 got = frame.laion.join(folders[1], on="hash").compute()["punsafe"]
                 np.testing.assert_array_equal(got.to_numpy(), right)
+                twice = frame.laion.join(keys_of_others(tmp_path), on="hash")
+                twice = twice.laion.join(keys_of_others(tmp_path), on="other", suffix="_2")
+                assert (twice["hash_2"] == twice["hash"]).compute().all()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from math import ceil
 
 import dask.dataframe as dd
 import numpy as np
@@ -22,9 +21,7 @@ from laion_dask.errors import (
     one_of,
     parameter,
 )
-from laion_dask.io.column_sizes import column_sizes
 from laion_dask.io.embeddings import provenance
-from laion_dask.io.pieces import Shard
 from laion_dask.io.shards import read_shards
 from laion_dask.kernels.filter import passes
 from laion_dask.predicate import Predicate
@@ -32,18 +29,13 @@ from laion_dask.predicate.nodes import Name, Truth
 from laion_dask.schema import PROVENANCE
 from laion_dask.verbs import lookup
 from laion_dask.verbs.join_keys import common_key_type
-from laion_dask.verbs.lookup import KEY_HASH, PARTITION, JoinSpec
+from laion_dask.verbs.join_size import bucket_count, size
+from laion_dask.verbs.lookup import PARTITION, JoinSpec
 
-#: A table of at most so many bytes is held whole by every worker; a larger one is shuffled.
+#: A table of at most so many bytes is held whole by every worker; of a larger one, buckets are.
 MAX_LOOKUP_BYTES = 256 * 2**20
-#: About how many bytes of keys and scores a bucket of a shuffle has.
-_BUCKET_BYTES = 64 * 2**20
-#: How many partitions of a frame, at most, ask for keys of one bucket.
-_ASKING_PARTITIONS = 8
 #: Columns of an earlier export that say where its rows came from: of the table, not of the frame.
 _SOURCE = tuple(f"source_{name}" for name in PROVENANCE)
-#: Files whose footers say how long text is.
-_SAMPLED_FILES = 16
 
 
 def join(
@@ -62,9 +54,10 @@ def join(
     key the table lacks, or is null or NaN, has no match: its scores are null, and a filter on them
     counts it as unscored. Keys compare exactly; int64 and uint64 by value.
 
-    A table of up to 256 MB, by its footers, is held by every worker. Of a larger one, the keys of
-    both sides and the scores are shuffled, by way of the disk. Memory still grows with the table:
-    2.3 GB were measured for 16 million rows joined with 16 million, on two threads.
+    A table of up to 256 MB, by its footers, is held by every worker. With a larger one, the keys
+    of both sides and the scores go through files in Dask's ``temporary_directory`` (through its
+    P2P shuffle where there is a client), bucket by bucket: memory does not grow with the rows of
+    either side, and the keys of the frame are computed twice.
 
     Parameters
     ----------
@@ -95,8 +88,8 @@ def join(
         Immediately, for arguments, columns and types that do not fit.
     ShardNotFoundError, ShardError, SchemaError
         Immediately, when the table's shards cannot be opened.
-    JoinError
-        While it is computed, when the table has a key twice.
+    JoinError, SpillError
+        While it is computed, when the table has a key twice, or the disk is full.
 
     Examples
     --------
@@ -206,21 +199,21 @@ def _plain(type_: pa.DataType) -> pa.DataType:
 
 
 def _joined(frame: dd.DataFrame, table: dd.DataFrame, spec: JoinSpec) -> dd.DataFrame:
-    shared, n_bytes = partition.share(spec), _bytes(table)
+    shared, (n_rows, width) = partition.share(spec), size(table)
     backend = "cudf" if is_cudf(frame._meta) else "pandas"
     gained = frame_from_arrow(spec.result_schema().empty_table(), backend)
     gained.index = frame._meta.index[:0]
-    if n_bytes <= MAX_LOOKUP_BYTES:
+    if n_rows * width <= MAX_LOOKUP_BYTES:
         parts = partition.tasks(_table_part, partition.parts(table), shared)
         whole = partition.gathered(parts, lookup.build, shared)
         found = partition.map_columns(
             frame, lookup.joined, whole, shared, reads=spec.on, meta=gained
         )
-        wide = frame.assign(**{name: found[name] for name in gained.columns})
     else:
-        needed = _needed(frame, table, spec, shared, n_bytes)
-        meta = frame._meta.assign(**{name: gained[name] for name in gained.columns})
-        wide = partition.map_beside(frame, lookup.joined_apart, [needed], shared, meta=meta)
+        needed = _needed(frame, table, spec, shared)
+        keys = frame[list(spec.on)]
+        found = partition.map_beside(keys, lookup.joined_apart, [needed], shared, meta=gained)
+    wide = frame.assign(**{name: found[name] for name in gained.columns})
     if spec.how == "left":
         return wide
     has_match = Predicate(spec.matched, Truth(Name(spec.matched, "boolean")), (spec.matched,))
@@ -233,8 +226,8 @@ def _table_part(part, number: int, spec: JoinSpec) -> pa.Table:
     return lookup.table_part(part, spec)
 
 
-def _needed(frame, table, spec: JoinSpec, shared, n_bytes: float) -> dd.DataFrame:
-    """For each partition of the frame, the rows of the table that it needs, by two shuffles.
+def _needed(frame, table, spec: JoinSpec, shared) -> dd.DataFrame:
+    """For each partition of the frame, the rows of the table that it needs, by way of the disk.
 
     Both sides meet in buckets of equal keys; what is found goes back to the partition that asked.
     """
@@ -242,41 +235,18 @@ def _needed(frame, table, spec: JoinSpec, shared, n_bytes: float) -> dd.DataFram
     keys = _empty(pa.schema([*spec.key_schema(), pa.field(PARTITION, pa.int64())]))
     keys[PARTITION] = keys[PARTITION].astype("int64")  # never null
     found = pd.concat([keys, _empty(pa.schema(spec.value_schema()))], axis=1)
+    n_buckets = bucket_count(frame, table, spec.on)
+    rows[lookup.BUCKET] = keys[lookup.BUCKET] = np.empty(0, np.int64)
     table = partition.map_columns(
-        table, lookup.table_rows, shared, reads=list(table.columns), meta=rows
+        table, lookup.table_rows, shared, n_buckets, reads=list(table.columns), meta=rows
     )
-    asked = partition.map_numbered(frame[list(spec.on)], lookup.needed_keys, shared, meta=keys)
-    n_buckets = max(ceil(n_bytes / _BUCKET_BYTES), ceil(frame.npartitions / _ASKING_PARTITIONS))
-    asked = partition.shuffle(asked, KEY_HASH, n_buckets)
-    table = partition.shuffle(table, KEY_HASH, n_buckets)
+    asked = partition.map_numbered(
+        frame[list(spec.on)], lookup.needed_keys, shared, n_buckets, meta=keys
+    )
+    asked = partition.exchange(asked, lookup.BUCKET, n_buckets)
+    table = partition.exchange(table, lookup.BUCKET, n_buckets)
     found = partition.map_beside(asked, lookup.found_rows, [table], shared, meta=found)
-    return partition.by_number(found, PARTITION, frame.npartitions)
-
-
-def _bytes(table: dd.DataFrame) -> float:
-    """About how many bytes a table has in memory, by the footers of its shards."""
-    pieces = [piece for _, pieces in lineage.sources(table) for piece in pieces]
-    shards = list(dict.fromkeys(piece.shard for piece in pieces))
-    sampled = shards[:: max(1, len(shards) // _SAMPLED_FILES)]
-    width = 0.0
-    for name in table.columns:
-        type_ = frame_to_arrow(table._meta[[name]].reset_index(drop=True)).schema.field(0).type
-        width += 8 if _is_number(type_) else _stored_width(name, sampled)
-    return width * sum(piece.n_rows for piece in pieces)
-
-
-def _is_number(type_: pa.DataType) -> bool:
-    return pa.types.is_primitive(type_)
-
-
-def _stored_width(name: str, shards: Sequence[Shard]) -> float:
-    """Bytes a row of a column, where it is not packed; of one that was computed, a guess."""
-    plain = rows = 0
-    for shard, sizes in zip(shards, column_sizes([s.path for s in shards]), strict=True):
-        stored = next((old for old, new, _ in shard.columns if new == name), None)
-        if stored in sizes:
-            plain, rows = plain + sizes[stored].plain, rows + shard.n_rows
-    return 8 + (plain / rows if rows else 64)
+    return partition.exchange(found, PARTITION, frame.npartitions)
 
 
 def duplicates_left_out(frame: dd.DataFrame) -> list[dict]:

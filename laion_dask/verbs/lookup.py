@@ -21,6 +21,8 @@ from laion_dask.verbs.join_keys import comparable
 KEY_HASH = "key_hash"
 #: The partition of the frame that needs a key.
 PARTITION = "partition"
+#: Where a key of either side is looked up.
+BUCKET = "bucket"
 
 
 @dataclass(frozen=True)
@@ -264,23 +266,30 @@ def joined(part, lookup: Lookup, spec: JoinSpec):
 
 
 def joined_apart(part, needed: pd.DataFrame, spec: JoinSpec):
-    """A partition with the columns that it gains, from the rows of the table that it needs."""
+    """As `joined`, from the rows of the table that a partition needs."""
     schema = pa.schema([*spec.key_schema(), *spec.value_schema()])
-    gained = joined(part, Lookup(_as_arrow(needed, schema), spec), spec)
-    return part.assign(**{name: gained[name] for name in gained.columns})
+    return joined(part, Lookup(_as_arrow(needed, schema), spec), spec)
 
 
-def table_rows(part, spec: JoinSpec) -> pd.DataFrame:
-    """As `table_part`, as rows that can be shuffled."""
-    return frame_from_arrow(table_part(part, spec), "pandas")
+def table_rows(part, spec: JoinSpec, n_buckets: int) -> pd.DataFrame:
+    """As `table_part`, as rows with their buckets."""
+    return _with_buckets(frame_from_arrow(table_part(part, spec), "pandas"), n_buckets)
 
 
-def needed_keys(part, spec: JoinSpec, partition_info=None) -> pd.DataFrame:
-    """The keys of a partition, each once, with the partition's number."""
+def needed_keys(part, spec: JoinSpec, n_buckets: int, partition_info=None) -> pd.DataFrame:
+    """The keys of a partition, each once, with the partition's number and their buckets."""
     keys, known = keyed(part, spec)
     keys = frame_from_arrow(keys.filter(pa.array(known)), "pandas").drop_duplicates()
     number = (partition_info or {}).get("number", 0)
-    return keys.assign(**{PARTITION: np.full(len(keys), number, np.int64)})
+    keys = keys.assign(**{PARTITION: np.full(len(keys), number, np.int64)})
+    return _with_buckets(keys, n_buckets)
+
+
+def _with_buckets(rows: pd.DataFrame, n_buckets: int) -> pd.DataFrame:
+    """Rows with a column that spreads their keys, however regular, over buckets."""
+    spread = rows[KEY_HASH].to_numpy(np.int64).view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    buckets = (spread >> np.uint64(32)) * np.uint64(n_buckets) >> np.uint64(32)
+    return rows.assign(**{BUCKET: buckets.astype(np.int64)})
 
 
 def found_rows(keys: pd.DataFrame, rows: pd.DataFrame, spec: JoinSpec) -> pd.DataFrame:

@@ -1,0 +1,113 @@
+"""Rows that change partitions, by way of the disk, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from typing import ClassVar
+
+import dask
+import pyarrow as pa
+from dask._task_spec import Alias, List, Task, TaskRef, convert_legacy_graph
+from dask.dataframe.dask_expr._expr import Expr
+from dask.dataframe.dask_expr._shuffle import P2PShuffle
+
+from laion_dask.io import spill
+from laion_dask.workers import waiting_client
+
+_P2P_BARRIER = "shuffle-barrier-"
+
+
+class Exchange(Expr):
+    """Each row in the partition that a column numbers; the column is left out.
+
+    Between the workers of a client by Dask's own P2P shuffle, else by `io.spill`. What the rows are
+    computed from is computed for this alone: a partition that is wanted elsewhere too would stay in
+    memory until all rows have arrived.
+    """
+
+    _parameters: ClassVar = ["frame", "column", "npartitions_out", "part_of"]
+    _defaults: ClassVar = {"part_of": None}
+
+    @functools.cached_property
+    def _meta(self):
+        return self.frame._meta.drop(columns=self.column)
+
+    def _divisions(self) -> tuple:
+        return (None,) * (self.npartitions_out + 1)
+
+    def _lower(self) -> Expr:
+        frame = self.frame
+        for step in frame.find_operations(Exchange):
+            frame = frame.substitute(step, Exchange(*step.operands[:3], self._name))
+        apart = _Apart(_Hidden(frame.optimize(fuse=True)))
+        if waiting_client() is None:
+            return _SpilledExchange(apart, self.column, self.npartitions_out)
+        return P2PShuffle(apart, self.column, self.npartitions_out, True, {"of": self.part_of})
+
+
+class _Hidden:
+    """An expression that Dask's optimizer does not look into."""
+
+    def __init__(self, expr: Expr):
+        self.wrapped = expr
+
+    def __dask_tokenize__(self) -> tuple:
+        return "hidden", self.wrapped._name
+
+
+class _Apart(Expr):
+    """An expression whose tasks have names of their own, so that nothing else shares them."""
+
+    _parameters: ClassVar = ["hidden"]
+
+    @property
+    def _meta(self):
+        return self.hidden.wrapped._meta
+
+    def _divisions(self) -> tuple:
+        return self.hidden.wrapped.divisions
+
+    def _layer(self) -> dict:
+        expr = self.hidden.wrapped
+        graph = convert_legacy_graph(dict(expr.__dask_graph__()))
+        names = {key: self._own(key) for key in graph}
+        layer = {names[key]: node.substitute(names, key=names[key]) for key, node in graph.items()}
+        for number, key in enumerate(expr.__dask_keys__()):
+            layer[self._name, number] = Alias((self._name, number), names[key])
+        return layer
+
+    def _own(self, key):
+        if str(key).startswith(_P2P_BARRIER):  # which the workers look for; it has its own name
+            return key
+        name, *rest = key if isinstance(key, tuple) else (key,)
+        return (f"{name}-{self._name}", *rest) if rest else f"{name}-{self._name}"
+
+
+class _SpilledExchange(Expr):
+    _parameters: ClassVar = ["frame", "column", "npartitions_out"]
+
+    @functools.cached_property
+    def _meta(self):
+        return self.frame._meta.drop(columns=self.column)
+
+    def _divisions(self) -> tuple:
+        return (None,) * (self.npartitions_out + 1)
+
+    def _layer(self) -> dict:
+        parent = dask.config.get("temporary_directory", None) or tempfile.gettempdir()
+        folder = spill.SpillFolder(parent)
+        schema = pa.Schema.from_pandas(self._meta, preserve_index=False).remove_metadata()
+        n, written = self.npartitions_out, f"written-{self._name}"
+        layer = {
+            (written, i): Task(
+                (written, i), spill.write, TaskRef(key), i, folder, self.column, n, schema
+            )
+            for i, key in enumerate(self.frame.__dask_keys__())
+        }
+        parts = List(*map(TaskRef, layer))
+        layer[written] = Task(written, list, parts)  # the barrier, so that edges are few
+        for i in range(n):
+            key = (self._name, i)
+            layer[key] = Task(key, spill.read, folder, i, TaskRef(written), schema)
+        return layer
