@@ -9,8 +9,9 @@ from typing import ClassVar
 import dask
 import pyarrow as pa
 from dask._task_spec import Alias, List, Task, TaskRef, convert_legacy_graph
-from dask.dataframe.dask_expr._expr import Expr
+from dask.dataframe.dask_expr._expr import Expr, PartitionsFiltered
 from dask.dataframe.dask_expr._shuffle import P2PShuffle
+from dask.dataframe.dask_expr.io.io import BlockwiseIO
 
 from laion_dask.io import spill
 from laion_dask.workers import waiting_client
@@ -42,7 +43,7 @@ class Exchange(Expr):
             frame = frame.substitute(step, Exchange(*step.operands[:3], self._name))
         apart = _Apart(_Hidden(frame.optimize(fuse=True)))
         if waiting_client() is None:
-            return _SpilledExchange(apart, self.column, self.npartitions_out)
+            return _Arrived(_Written(apart, self.column, self.npartitions_out))
         return P2PShuffle(apart, self.column, self.npartitions_out, True, {"of": self.part_of})
 
 
@@ -84,7 +85,9 @@ class _Apart(Expr):
         return (f"{name}-{self._name}", *rest) if rest else f"{name}-{self._name}"
 
 
-class _SpilledExchange(Expr):
+class _Written(Expr):
+    """All rows in files, as one partition: the folder, and the numbers of its files."""
+
     _parameters: ClassVar = ["frame", "column", "npartitions_out"]
 
     @functools.cached_property
@@ -92,22 +95,38 @@ class _SpilledExchange(Expr):
         return self.frame._meta.drop(columns=self.column)
 
     def _divisions(self) -> tuple:
-        return (None,) * (self.npartitions_out + 1)
+        return (None, None)
 
     def _layer(self) -> dict:
         parent = dask.config.get("temporary_directory", None) or tempfile.gettempdir()
         folder = spill.SpillFolder(parent)
-        schema = pa.Schema.from_pandas(self._meta, preserve_index=False).remove_metadata()
-        n, written = self.npartitions_out, f"written-{self._name}"
-        layer = {
-            (written, i): Task(
-                (written, i), spill.write, TaskRef(key), i, folder, self.column, n, schema
-            )
-            for i, key in enumerate(self.frame.__dask_keys__())
-        }
-        parts = List(*map(TaskRef, layer))
-        layer[written] = Task(written, list, parts)  # the barrier, so that edges are few
-        for i in range(n):
-            key = (self._name, i)
-            layer[key] = Task(key, spill.read, folder, i, TaskRef(written), schema)
+        schema, n = _schema(self._meta), self.npartitions_out
+        layer = {}
+        for i, part in enumerate(self.frame.__dask_keys__()):
+            key = (f"write-{self._name}", i)
+            layer[key] = Task(key, spill.write, TaskRef(part), i, folder, self.column, n, schema)
+        all_numbers = List(*map(TaskRef, layer))
+        layer[self._name, 0] = Task((self._name, 0), spill.Files, folder, all_numbers)
         return layer
+
+
+class _Arrived(PartitionsFiltered, BlockwiseIO):
+    """The rows of each destination; read by the task that takes them, and not before."""
+
+    _parameters: ClassVar = ["written", "_partitions"]
+    _defaults: ClassVar = {"_partitions": None}
+
+    @property
+    def _meta(self):
+        return self.written._meta
+
+    def _divisions(self) -> tuple:
+        return (None,) * (self.written.npartitions_out + 1)
+
+    def _filtered_task(self, name, index: int) -> Task:
+        files = TaskRef((self.written._name, 0))
+        return Task(name, spill.read, files, index, _schema(self._meta))
+
+
+def _schema(meta) -> pa.Schema:
+    return pa.Schema.from_pandas(meta, preserve_index=False).remove_metadata()

@@ -12,6 +12,7 @@ import shutil
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -114,10 +115,18 @@ def _batches(table: pa.Table, schema: pa.Schema) -> list[pa.RecordBatch]:
     return table.combine_chunks().to_batches()
 
 
-def read(folder: SpillFolder, destination: int, numbers: list[int], schema) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Files:
+    """What partitions have written."""
+
+    folder: SpillFolder
+    numbers: list[int]
+
+
+def read(files: Files, destination: int, schema: pa.Schema) -> pd.DataFrame:
     """The rows of one destination, of every partition in turn."""
     batches = []
-    for number in numbers:
-        with folder.file(number, "rb") as file:
+    for number in files.numbers:
+        with files.folder.file(number, "rb") as file:
             batches.append(pa.ipc.open_file(file).get_batch(destination))
     return frame_from_arrow(pa.Table.from_batches(batches, schema).combine_chunks(), "pandas")
