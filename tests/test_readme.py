@@ -7,9 +7,12 @@ import shlex
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import typer
 
+import laion_dask as ld
 from laion_dask import cli
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,8 +65,20 @@ def test_the_ten_lines_run(folder, capsys):
     assert "search, 1,000 queries" in capsys.readouterr().out
 
 
+def test_scores_of_others_are_joined(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, columns in (
+        ("meta", {"URL": ["a", "b"], "TEXT": ["c", "d"], "hash": [1, 2]}),
+        ("punsafe", {"hash": [2, 3], "punsafe": [0.1, 0.2]}),
+    ):
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table(columns), tmp_path / name / "0.parquet")
+    run(block(".join("), {"shards": ld.read_shards("meta")})
+    assert "2 read = 1 kept + 0 dropped + 1 unscored" in capsys.readouterr().out
+
+
 def test_every_block_of_python_is_tested():
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 7
     for text in BLOCKS:
         compile(text, "README.md", "exec")
 
