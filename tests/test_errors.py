@@ -27,6 +27,7 @@ BUILTIN = {
     "WeightsError": OSError,
     "ImageError": ValueError,
     "JoinError": ValueError,
+    "SpillError": OSError,
     "ExportConflictError": OSError,
     "ExportError": OSError,
     "IndexFileError": OSError,
