@@ -6,7 +6,6 @@ argument of ``map_partitions``. They are not on the path.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -48,6 +47,7 @@ from dask.dataframe.dask_expr._shuffle import SetIndex, ShuffleBase, SortValues
 from dask.dataframe.dask_expr.io.io import FromMap
 
 from laion_dask.errors import ProvenanceError
+from laion_dask.io.local_file import real_path
 from laion_dask.io.pieces import Piece
 from laion_dask.io.scan import Scan
 from laion_dask.schema import PROVENANCE
@@ -203,7 +203,7 @@ def check_branches(expr: Expr) -> None:
             for branch in step.dependencies():
                 own: dict[str, tuple[str, list[Piece]]] = {}
                 for piece in (piece for _, some in scans(branch) for piece in some):
-                    file = _real(piece.shard.path)
+                    file = real_path(piece.shard.path)
                     other, before = seen.get(file, ("", []))
                     if any(piece.start < b.stop and b.start < piece.stop for b in before):
                         raise _overlap(other, piece.shard.path)
@@ -219,11 +219,6 @@ def _check_choice(partitions: list[int]) -> None:
             f"This frame takes partition {twice[0]} {partitions.count(twice[0])} times "
             "(partitions[[...]]), so its rows cannot be accounted for. Name each partition once."
         )
-
-
-def _real(path: str) -> str:
-    """A path that is the same for every name of a file."""
-    return path if "://" in path else os.path.realpath(path)
 
 
 def _overlap(one: str, other: str) -> ProvenanceError:

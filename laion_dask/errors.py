@@ -215,6 +215,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"{hint} There are: {shown}."
 
 
+def no_column(name: str, known: Iterable[str], hint: str = "") -> ColumnError:
+    """The error for a column that a frame does not have.
+
+    Parameters
+    ----------
+    name : str
+    known : iterable of str
+        The columns of the frame.
+    hint : str
+        A sentence that says how to get such a column.
+    """
+    end = f" {hint}" if hint else ""
+    return ColumnError(f"The frame has no column {name!r}.{did_you_mean(name, known)}{end}")
+
+
 def must_be(what: str, given: object, kind: type | tuple[type, ...], expected: str) -> None:
     """Refuse a value of another type, in the words of who passed it."""
     if not isinstance(given, kind):

@@ -29,7 +29,7 @@ def conversion(path: str) -> str:
             note = f" It has no header: put its own column names in place of {names}."
         reader = f"read_csv({path!r}{', ' if options else ''}{options})"
     code = f"import duckdb; duckdb.{reader}.write_parquet({target!r})"
-    quoted = shlex.quote(code) if set(code) & set('"$`!\\') - {"\\"} else f'"{code}"'
+    quoted = shlex.quote(code) if set(code) & set('"$`!') else f'"{code}"'
     return (
         f"{path} is {kind.upper()}, and only Parquet is read. Convert it first: python -c "
         f"{quoted}{note}"

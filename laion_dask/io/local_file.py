@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import IO
 
 import fsspec
@@ -20,3 +21,8 @@ def open_bytes(path: str) -> IO[bytes]:
 def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The file system of a path or address, and the path in it."""
     return fsspec.core.url_to_fs(path) if "://" in path else (LocalFileSystem(), path)
+
+
+def real_path(path: str) -> str:
+    """A local path that is the same for every name of a file; an address as it is."""
+    return path if "://" in path else os.path.realpath(path)

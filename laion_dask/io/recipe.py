@@ -22,6 +22,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ShardError
 from laion_dask.io.footer import Footer
+from laion_dask.io.local_file import file_system
 
 #: The file that documents an export; its presence makes a folder one of ours.
 RECIPE = "_recipe.json"
@@ -69,14 +70,11 @@ class Recipe:
     Attributes
     ----------
     path : str
-    content : bytes
-        The file's own bytes, which identify the state that it describes.
     said : dict
     parts : tuple of Part
     """
 
     path: str
-    content: bytes
     said: dict
     parts: tuple[Part, ...]
 
@@ -132,8 +130,7 @@ def read_recipe(fs: fsspec.AbstractFileSystem, path: str) -> Recipe:
     try:
         if fs.size(path) > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
-        content = fs.cat_file(path)
-        said = json.loads(content)
+        said = json.loads(fs.cat_file(path))
         folder = path.rpartition("/")[0]
         folder = folder if path.endswith(f"/{FLAT_RECIPE}") else f"{folder}/{PARTS}"
         parts = tuple(_part(folder, entry) for entry in said["parts"])
@@ -145,7 +142,7 @@ def read_recipe(fs: fsspec.AbstractFileSystem, path: str) -> Recipe:
             f"{path} is not the recipe of an export: {what}. Name the shards themselves, as "
             f"{path.rpartition('/')[0]}/*.parquet."
         ) from None
-    return Recipe(path, content, said, parts)
+    return Recipe(path, said, parts)
 
 
 def _part(folder: str, entry: Mapping) -> Part:
@@ -245,14 +242,9 @@ def listed_parts(folder: str) -> dict[str, tuple[Part, Recipe]]:
     return found
 
 
-def _located(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of a path as `expand` gives it: local as it is, else with its protocol."""
-    return fsspec.core.url_to_fs(path) if "://" in path else (LocalFileSystem(), path)
-
-
 def _recipes_of(folder: str) -> Iterator[Recipe]:
     """The recipes that may list files of a folder; one that is none of ours says nothing."""
-    fs, inner = _located(folder)
+    fs, inner = file_system(folder)
     above, _, name = inner.rpartition("/")
     paths = [f"{inner}/{FLAT_RECIPE}"]
     paths += [f"{above}/{n}" for n in (RECIPE, NEXT_RECIPE)] if name == PARTS else []

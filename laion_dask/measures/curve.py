@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
+from laion_dask.errors import OptionError, must_be, no_column
 from laion_dask.kernels.distribution import passed
 from laion_dask.measures.base import Part, Reporting, Statistic
 from laion_dask.measures.counts import Tally, pooled, tallied, tally
@@ -33,9 +33,7 @@ class Curve(Statistic):
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
         if self.column not in kinds:
-            raise ColumnError(
-                f"The frame has no column {self.column!r}.{did_you_mean(self.column, kinds)}"
-            )
+            raise no_column(self.column, kinds)
         if kinds[self.column] not in ("integer", "float32", "float64"):
             raise OptionError(
                 f"The column {self.column!r} holds {kinds[self.column]}, and a curve is of "

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from laion_dask.errors import ColumnError, OptionError, did_you_mean
+from laion_dask.errors import OptionError, no_column
 from laion_dask.kernels.domains import Coded, hosts, labels_of
 from laion_dask.measures.base import Part
 from laion_dask.measures.groups import MOST_GROUPS, Grouping, Members, too_many_groups
@@ -35,7 +35,7 @@ def check_addresses(column: str, kinds: Mapping[str, str]) -> None:
         When the frame has no such column, or it holds no text.
     """
     if column not in kinds:
-        raise ColumnError(f"The frame has no column {column!r}.{did_you_mean(column, kinds)}")
+        raise no_column(column, kinds)
     if kinds[column] != "string":
         raise OptionError(
             f"The column {column!r} holds {kinds[column]}. Name one of addresses with column=."

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
+from laion_dask.errors import OptionError, must_be, no_column
 from laion_dask.measures.base import Part, Reporting, Statistic
 from laion_dask.measures.groups import ByColumn, members
 from laion_dask.predicate import Predicate
@@ -34,10 +34,8 @@ class HateContentRate(Statistic):
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
         for column in self.columns:
             if column not in kinds:
-                raise ColumnError(
-                    f"The frame has no column {column!r}.{did_you_mean(column, kinds)} "
-                    "Probabilities come with df.laion.score_captions(...)."
-                )
+                hint = "Probabilities come with df.laion.score_captions(...)."
+                raise no_column(column, kinds, hint)
             if kinds[column] not in ("float32", "float64"):
                 raise OptionError(
                     f"The column {column!r} holds {kinds[column]}. Expected probabilities, such "

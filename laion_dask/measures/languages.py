@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from laion_dask.errors import ColumnError, OptionError, did_you_mean
+from laion_dask.errors import OptionError, no_column
 from laion_dask.kernels.language import Detector, detect
 from laion_dask.measures.base import Part
 from laion_dask.measures.groups import Grouping, Members, coded
@@ -27,10 +27,7 @@ class LanguageClass(Grouping):
 
     def bind(self, kinds: Mapping[str, str]) -> Grouping:
         if self.column not in kinds:
-            raise ColumnError(
-                f"The frame has no column {self.column!r}.{did_you_mean(self.column, kinds)} "
-                "df.laion.language() makes one."
-            )
+            raise no_column(self.column, kinds, "df.laion.language() makes one.")
         if kinds[self.column] != "string":
             raise OptionError(
                 f"The column {self.column!r} holds {kinds[self.column]}. Name one of language "
@@ -65,10 +62,7 @@ class DetectedLanguage(Grouping):
     def bind(self, kinds: Mapping[str, str]) -> Grouping:
         column = self.detector.column
         if column not in kinds:
-            raise ColumnError(
-                f"The frame has no column {column!r}.{did_you_mean(column, kinds)} Languages are "
-                "detected in captions."
-            )
+            raise no_column(column, kinds, "Languages are detected in captions.")
         if kinds[column] != "string":
             raise OptionError(
                 f"The column {column!r} holds {kinds[column]}. Expected captions, in which "

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.errors import ColumnError, OptionError, did_you_mean
+from laion_dask.errors import OptionError, no_column
 from laion_dask.measures.base import Part
 from laion_dask.measures.groups import Grouping, Members
 from laion_dask.text.matcher import found
@@ -109,9 +109,8 @@ class Terms(Grouping):
 
     def bind(self, kinds: Mapping[str, str]) -> Terms:
         if self.column not in kinds:
-            raise ColumnError(
-                f"The frame has no column {self.column!r}.{did_you_mean(self.column, kinds)} "
-                "Name the column of captions: ld.terms(…, column=…)."
+            raise no_column(
+                self.column, kinds, "Name the column of captions: ld.terms(…, column=…)."
             )
         if kinds[self.column] != "string":
             raise OptionError(

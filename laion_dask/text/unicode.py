@@ -116,11 +116,6 @@ def visible(text: str) -> str:
     return "".join(letter for letter in text if not characters().kind[ord(letter)] & _INVISIBLE)
 
 
-def is_word(letter: str) -> bool:
-    """Whether a character is part of words."""
-    return bool(characters().kind[ord(letter)] & _WORD)
-
-
 def split(text: str) -> tuple[list[str], list[str]]:
     """The words of a text, and what stands before, between and after them.
 

@@ -9,7 +9,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
-from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be, one_of
+from laion_dask.errors import OptionError, must_be, no_column, one_of
 from laion_dask.kernels.distribution import binned
 from laion_dask.kinds import kind_of
 from laion_dask.stats import wilson
@@ -131,9 +131,7 @@ def distributions(
     for name in columns:
         must_be("A column", name, str, "a name, such as 'punsafe'; several are given one by one")
         if name not in frame.columns:
-            raise ColumnError(
-                f"The frame has no column {name!r}.{did_you_mean(name, frame.columns)}"
-            )
+            raise no_column(name, frame.columns)
         if kind_of(frame.dtypes[name]) in ("string", "other"):
             raise OptionError(
                 f"The column {name!r} holds {frame.dtypes[name]}. Name one of numbers."

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask import data_path, lineage, masks
 from laion_dask.backend import frame_to_arrow
 from laion_dask.errors import ExportError, ProvenanceError, SchemaError, must_be, one_of
 from laion_dask.io.commit import Target
+from laion_dask.io.local_file import real_path
 from laion_dask.io.staging import stage
 from laion_dask.measures.groups import Grouping
 from laion_dask.schema import PROVENANCE
@@ -260,10 +260,8 @@ def _refuse_own_inputs(target: Target, sources) -> None:
 
 
 def _real(target: Target, path: str) -> str:
-    """An address that is the same for every name of a file; links are followed on this machine."""
-    if isinstance(target.fs, LocalFileSystem):
-        return path if "://" in path else os.path.realpath(path)
-    return target.fs.unstrip_protocol(path)
+    """An address that is the same for every name of a file."""
+    return real_path(path) if target.is_local else target.fs.unstrip_protocol(path)
 
 
 def write_part(table: pa.Table, number: int, staging: str, format: str, schema: pa.Schema) -> dict:

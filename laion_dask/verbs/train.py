@@ -13,7 +13,7 @@ import pandas as pd
 from pandas.api.extensions import ExtensionArray
 
 from laion_dask import partition
-from laion_dask.errors import ColumnError, EmbeddingsError, OptionError, did_you_mean, must_be
+from laion_dask.errors import EmbeddingsError, OptionError, must_be, no_column
 from laion_dask.io.embeddings import Embeddings, provenance
 from laion_dask.kernels import sample as kernels
 from laion_dask.kernels.score import unit
@@ -151,7 +151,7 @@ def _label_of(frame, label: str | None) -> str:
             "holds the labels, with label='…'."
         )
     if label is not None and label not in others:
-        raise ColumnError(f"The frame has no column {label!r}.{did_you_mean(label, others)}")
+        raise no_column(label, others)
     label = label or others[0]
     if kind_of(frame.dtypes[label]) in ("string", "other"):
         raise OptionError(

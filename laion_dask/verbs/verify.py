@@ -14,7 +14,6 @@ from laion_dask.io.footer import read_footers
 from laion_dask.io.paths import filesystem, reached
 from laion_dask.io.recipe import Part, check_footers, in_place
 
-_BLOCK = 1 << 22
 _THREADS = 8
 
 
@@ -93,8 +92,5 @@ def verify(folder: str | os.PathLike) -> Verification:
 
 
 def _sha256(fs, path: str) -> str:
-    digest = hashlib.sha256()
     with fs.open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -80,13 +80,10 @@ class EmbeddingHead(Head):
         The output column.
     clip : ClipModel
         The CLIP model whose embeddings it reads; made from a name where one is given.
-    unit_norm : bool
-        Whether it is meant for rows of length 1.
     """
 
     clip: ClipModel
     reads: ClassVar[str] = "embeddings"
-    unit_norm: ClassVar[bool] = True
     #: Whether ``predict`` scales rows to length 1; a head that cannot refuses other rows.
     scales: ClassVar[bool] = True
     #: Rows that are scored at a time. A block always has as many: the last is filled up with

@@ -207,4 +207,4 @@ def sha256_of(path: str | os.PathLike) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    return _digests.get((path, stat.st_size, stat.st_mtime_ns), digest)
+    return _digests.get((path, stat.st_size, stat.st_mtime_ns, stat.st_ino), digest)
