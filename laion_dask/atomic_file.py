@@ -49,7 +49,7 @@ def committed(path: Path) -> Iterator:
 
 @contextmanager
 def writing(path: str | os.PathLike) -> Iterator[None]:
-    """Word what the system says when a place cannot be written to.
+    """Turn an OSError of a write into an ExportError.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
 
 def unwritten(path: str | os.PathLike, error: OSError) -> ExportError:
-    """The error for a place that cannot be written to."""
+    """The error for a path that cannot be written to."""
     why = error.strerror or error
     return ExportError(
         f"{os.fspath(path)} could not be written: {why}. Make room there, or name another place."
@@ -95,7 +95,7 @@ def _behind_links(path: Path) -> Path:
 
 @contextmanager
 def partial(folder: Path, name: str) -> Iterator:
-    """A file under a temporary name, which is gone at the end unless it was `put` in place."""
+    """A file under a temporary name; removed at the end unless `put` has renamed it."""
     # A name has 255 bytes at most, and a character up to four.
     path = folder / f".{name[:50]}.{uuid.uuid4().hex[:8]}{PARTIAL}"
     try:
@@ -106,20 +106,20 @@ def partial(folder: Path, name: str) -> Iterator:
 
 
 def put(file, path: Path) -> None:
-    """Make what a `partial` file holds durable, and give it its name."""
+    """Flush a `partial` file to disk and give it its final name."""
     file.flush()
     os.fsync(file.fileno())
     os.replace(file.name, _behind_links(path))
 
 
 def sweep(folder: Path, idle_s: float = 0) -> None:
-    """Remove what a killed run left under temporary names, and has not been written for so long.
+    """Remove temporary files that a killed run left and that have been idle for ``idle_s``.
 
     Parameters
     ----------
     folder : Path
     idle_s : float
-        Seconds since the last write; what is younger may be another run's, and is left.
+        Seconds since the last write. Younger files may belong to a running process and are kept.
     """
     for file in folder.rglob(f".*{PARTIAL}"):
         with suppress(FileNotFoundError):

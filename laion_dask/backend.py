@@ -64,7 +64,7 @@ def resolve_backend(backend: str) -> str:
     Raises
     ------
     OptionError
-        For a name that is none of them.
+        For an unknown name.
     MissingExtraError
         When cuDF is asked for by name and cannot be had; never a silent fall-back to pandas.
 

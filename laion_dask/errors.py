@@ -212,7 +212,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     hint = f" Did you mean {lowered[near[0]]!r}?" if near else ""
     shown = ", ".join(known[:30]) + (", …" if len(known) > 30 else "")
-    return f"{hint} There are: {shown}."
+    return f"{hint} Available: {shown}."
 
 
 def no_column(name: str, known: Iterable[str], hint: str = "") -> ColumnError:

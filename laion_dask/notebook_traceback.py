@@ -47,6 +47,6 @@ def _place(filename: str, shell) -> str:
 
 
 def _shell():
-    """The IPython that runs here; None where there is none."""
+    """The running IPython shell, or None."""
     ipython = sys.modules.get("IPython")
     return None if ipython is None else ipython.get_ipython()

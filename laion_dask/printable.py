@@ -1,4 +1,4 @@
-"""Text from the web, made safe to show: in a terminal, on a page, in a spreadsheet."""
+"""Untrusted text made safe to display in a terminal, on a page or in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SPACES = str.maketrans("\t\r\n", "   ")
 
 
 def printable(text: str) -> str:
-    """Text from the web that steers neither a terminal nor a page: what would is written out."""
+    """Text with control, formatting and direction characters escaped, safe to display."""
     return "".join(f"\\u{ord(c):04x}" if _steers(c) else c for c in text)
 
 
@@ -23,7 +23,7 @@ def _steers(character: str) -> bool:
 
 
 def printable_lines(text: str) -> str:
-    """The same for text of several lines, which stay."""
+    """As `printable`, with line breaks kept."""
     return "\n".join(map(printable, text.split("\n")))
 
 

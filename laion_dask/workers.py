@@ -133,7 +133,7 @@ def choose_backend(backend: str) -> str:
     Raises
     ------
     OptionError
-        For a name that is none, and for ``"auto"`` when no worker can be asked.
+        For an unknown name, and for ``"auto"`` when no worker can be asked.
     MissingExtraError
         When cuDF is asked for by name and cannot be had here, or the workers lack this package.
 

@@ -164,7 +164,7 @@ def test_a_pipeline_is_taken_by_label():
     np.testing.assert_array_equal(best.predict(long), np.array([0.6, 0.8], np.float32))
     with pytest.raises(OptionError, match=r"scores for polite and none for 'toxic'.*top_k=None"):
         best.predict(["short"])
-    with pytest.raises(OptionError, match=r"label= of the head .* There are: polite, toxic"):
+    with pytest.raises(OptionError, match=r"label= of the head .* Available: polite, toxic"):
         ld.heads.toxicity(Pipeline(top_k=None)).predict(["short"])
 
 

@@ -107,7 +107,7 @@ def test_what_is_refused(scored):
         (
             lambda: ld.distributions(frame, "width")["width"].thresholds("under"),
             OptionError,
-            "There are: above, below",
+            "Available: above, below",
         ),
     ]:
         with pytest.raises(kind, match=match):

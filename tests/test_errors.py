@@ -51,9 +51,9 @@ def test_each_error_is_also_the_expected_builtin(kind):
 
 def test_the_nearest_right_name_is_named():
     hint = did_you_mean("similarty", ["similarity", "punsafe"])
-    assert hint == " Did you mean 'similarity'? There are: punsafe, similarity."
+    assert hint == " Did you mean 'similarity'? Available: punsafe, similarity."
     assert "'URL'" in did_you_mean("url", ["URL"])
-    assert did_you_mean("zzz", ["similarity"]) == " There are: similarity."
+    assert did_you_mean("zzz", ["similarity"]) == " Available: similarity."
     assert did_you_mean("anything", []) == ""
     many = did_you_mean("x", [f"column_{i:03}" for i in range(100)])
     assert many.endswith("….") and "column_029" in many and "column_030" not in many

@@ -63,7 +63,7 @@ def test_a_name_that_is_none_is_refused(gpu, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["run.py", "heads", "heds"])
     with pytest.raises(SystemExit):
         gpu.run.main()
-    assert "'heds' is no benchmark. There are: carve, heads, search, embed." in (
+    assert "'heds' is no benchmark. Available: carve, heads, search, embed." in (
         capsys.readouterr().err
     )
 

@@ -188,9 +188,9 @@ def test_by_name_with_a_file_and_without(published, tmp_path, name, arch, file):
 
 def test_what_a_head_refuses(tmp_path):
     for version in (3, "1", [2], None):
-        with pytest.raises(OptionError, match="There are: 1 and 2"):
+        with pytest.raises(OptionError, match="Available: 1 and 2"):
             heads.aesthetic("ViT-L-14", version=version)
-    with pytest.raises(OptionError, match="There are: ViT-B-16, ViT-B-32, ViT-L-14"):
+    with pytest.raises(OptionError, match="Available: ViT-B-16, ViT-B-32, ViT-L-14"):
         heads.aesthetic("ViT-H-14")
     with pytest.raises(ModelMismatchError, match="fitted on the weights 'openai'"):
         heads.aesthetic(ClipModel("ViT-L-14", "laion2b_s32b_b82k"))
@@ -383,7 +383,7 @@ def test_weights_rounded_to_float16(published):
     np.testing.assert_allclose(scores, exact.predict(x), atol=1e-3, equal_nan=True)
     assert set(np.flatnonzero(np.isnan(scores))) == {5, 6, 8500}
     np.testing.assert_array_equal(rough.predict(x[8190:8200]), scores[8190:8200])
-    with pytest.raises(OptionError, match="There are: float16, float32"):
+    with pytest.raises(OptionError, match="Available: float16, float32"):
         heads.aesthetic("ViT-L-14", precision="int8")
 
 

@@ -228,13 +228,13 @@ def test_wrong_models_and_options(published, tmp_path):
     head, known = published
     with pytest.raises(WeightsError, match="There is no weight file"):
         heads.nsfw("ViT-L-14", weights=tmp_path / "missing.zip")
-    with pytest.raises(OptionError, match="There are: ViT-B-32, ViT-H-14, ViT-L-14"):
+    with pytest.raises(OptionError, match="Available: ViT-B-32, ViT-H-14, ViT-L-14"):
         heads.nsfw("ViT-B-16")
     with pytest.raises(ModelMismatchError, match="fitted on the weights 'openai'"):
         heads.nsfw(ClipModel("ViT-L-14", "laion2b_s32b_b82k"))
     with pytest.raises(ModelMismatchError, match="laion2b_s32b_b79k"):
         heads.nsfw(ClipModel("ViT-H-14", "metaclip_fullcc"))
-    with pytest.raises(OptionError, match="There are: bfloat16, float32"):
+    with pytest.raises(OptionError, match="Available: bfloat16, float32"):
         heads.nsfw("ViT-L-14", precision="half")
     other = {"ViT-L-14": "ViT-B-32", "ViT-B-32": "ViT-L-14"}[head.clip.arch]
     with pytest.raises(WeightsError, match="Give the file that belongs to this model"):

@@ -72,7 +72,7 @@ def test_which_column_is_the_image(write):
     assert rows(path, "a")[0].fields == {"hash": 1}
     with pytest.raises(OptionError, match="no column of bytes"):
         rows(path, "hash")
-    with pytest.raises(ImageError, match=r"no column of image bytes.*there are: url"):
+    with pytest.raises(ImageError, match=r"no column of image bytes.*available: url"):
         rows(write("b.parquet", {"url": ["x"]}))
     assert ParquetShard(path, "a").survey().listing_sha256 != (
         ParquetShard(path, "b").survey().listing_sha256

@@ -73,7 +73,7 @@ def test_q16s_own_prompts_come_first(shared, tmp_path, monkeypatch):
 
 def test_q16_refuses_other_models_and_shapes(shared, tmp_path):
     path = shared / "weights" / "q16_prompts_vit_b_32.npy"
-    with pytest.raises(OptionError, match="There are: ViT-B-16, ViT-B-32, ViT-L-14"):
+    with pytest.raises(OptionError, match="Available: ViT-B-16, ViT-B-32, ViT-L-14"):
         heads.inappropriate("ViT-H-14", weights=path)
     with pytest.raises(ModelMismatchError, match="fitted on the weights 'openai'"):
         heads.inappropriate("ViT-B-32:laion2b_s34b_b79k", weights=path)
@@ -110,7 +110,7 @@ def test_a_zero_shot_head_is_a_spec(clip):
     assert heads.zero_shot(clip, ["a dog", "a cat"], of="a cat") == head.of("a cat")
     assert pickle.loads(pickle.dumps(head)) == head and hash(head)
     assert head.recipe()["labels"] == ["a dog", "a cat"] and head.recipe()["of"] == "a dog"
-    with pytest.raises(OptionError, match="There are: a cat, a dog"):
+    with pytest.raises(OptionError, match="Available: a cat, a dog"):
         head.of("a bird")
     with pytest.raises(ModelMismatchError):
         list(heads.check_heads([head], ClipModel("ViT-L-14")))

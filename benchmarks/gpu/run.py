@@ -41,7 +41,7 @@ def main() -> int:
     args = parser.parse_args()
     unknown = [name for name in args.names if name not in BENCHMARKS]
     if unknown:
-        parser.error(f"{unknown[0]!r} is no benchmark. There are: {', '.join(BENCHMARKS)}.")
+        parser.error(f"{unknown[0]!r} is no benchmark. Available: {', '.join(BENCHMARKS)}.")
     card.require()
     codes = [run(name, args.results, args.data) for name in args.names or BENCHMARKS]
     return int(any(codes))

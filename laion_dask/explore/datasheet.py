@@ -115,7 +115,7 @@ def write_datasheet(
 
 
 def _alone(told: Table, name: str) -> Table:
-    """The results of one statistic; what was left out of all of them is told once."""
+    """The results of one statistic; what was suppressed in all of them is reported once."""
     found = told.of(name)
     found.attrs = {}
     return found

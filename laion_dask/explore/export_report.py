@@ -77,7 +77,7 @@ def export_parts(export: Export, audited: Table | None, level: float) -> Iterato
     ----------
     export : Export
     audited : Table or None
-        As its ``audit`` tells it; None where it has nothing to group by.
+        The result of its ``audit``; None when there is nothing to group by.
     level : float
         Of the intervals.
     """

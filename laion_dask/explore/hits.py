@@ -1,4 +1,4 @@
-"""What a search found: as lines for a terminal, or as a file."""
+"""Search results as lines for a terminal, or as a file."""
 
 from __future__ import annotations
 

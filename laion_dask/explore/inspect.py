@@ -1,4 +1,4 @@
-"""What a frame's shards are, before anything of them is read."""
+"""Facts about a frame's shards, from their footers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def facts(frame: dd.DataFrame) -> dict:
 
 
 def describe(frame: dd.DataFrame) -> str:
-    """The `facts` of a frame, to read. Eager, reads no data."""
+    """The `facts` of a frame as text. Eager, reads no data."""
     found = facts(frame)
     lines = [
         f"{found['dialect']}: {found['about']}",

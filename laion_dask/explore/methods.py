@@ -68,7 +68,7 @@ CAVEATS = (
     "other languages than English are found only where they share the word.",
     "Scores are what published models say, and those models are wrong in known ways, not equally "
     "for all groups.",
-    "A share of all rows is told however few rows have it, for it rests on all of them; a rate "
+    "A share of all rows is shown even if few rows have it, since it rests on all of them; a rate "
     "within a group is left out where the group has too few rows.",
     "Intervals take rows as independent, unless they are named bootstrap; rows of one crawl are "
     "not quite.",

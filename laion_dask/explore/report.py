@@ -57,7 +57,7 @@ def write_report(
     Raises
     ------
     OptionError, ColumnError
-        When ``subject`` is neither, or ``by`` names what the frame has not.
+        When ``subject`` is neither, or ``by`` names a column that the frame does not have.
     ShardError, SchemaError
         When a shard has changed since the export.
     ExportError

@@ -1,4 +1,4 @@
-"""What a threshold keeps, as a plot: rows kept against the threshold, published ones marked."""
+"""Plots of the rows that a threshold keeps, with published thresholds marked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is writing into a folder: a claim that one process holds at a time.
+"""A claim on a folder, held by one writing process at a time.
 
 On a local file system the claim is a lock on the folder, which ends with its holder. Elsewhere it
 is a file that is created exclusively; whoever finds it takes it over when its owner has ended on
@@ -39,12 +39,12 @@ _RENEW_S = 60.0
 
 @dataclass(frozen=True)
 class Owner:
-    """What tells a process from any other, here or on another machine.
+    """The identity of a process, unique across machines.
 
     Attributes
     ----------
     machine : str
-        Digest of the host, its boot and the name space that process numbers are of.
+        Digest of the host, its boot and its process-id name space.
     pid : int
     started : int
         Milliseconds since 1970.
@@ -59,12 +59,12 @@ class Owner:
 
     @staticmethod
     def parse(text: str) -> Owner | None:
-        """The owner that a text starts with, or None."""
+        """The owner at the start of a text, or None."""
         found = re.match(r"([0-9a-f]{12})-(\d{1,10})-(\d{1,16})", text)
         return found and Owner(found[1], int(found[2]), int(found[3]))
 
     def has_ended(self) -> bool:
-        """Whether the process is known to have ended; of another machine's that is not known."""
+        """Whether the process is known to have ended; False for a process of another machine."""
         if self.machine != _machine():
             return False
         try:

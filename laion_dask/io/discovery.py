@@ -44,7 +44,7 @@ _SHOWN = 3
 
 @dataclass
 class LeftOut:
-    """What may be a shard and was not taken, by the reason why; and the folders searched."""
+    """Possible shards that were left out, by reason, and the folders searched."""
 
     names: dict[str, dict[str, None]] = field(default_factory=dict)
     searched: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class LeftOut:
             self.names.setdefault(reason, {})[name] = None
 
     def warn(self, found: Iterable[str] = ()) -> None:
-        """Name in one warning what is not among the files found after all."""
+        """Warn once of the noted files that are not among ``found``."""
         found, parts = set(found), []
         for reason, noted in self.names.items():
             names = [name for name in noted if name not in found]
@@ -113,7 +113,7 @@ def files_below(fs, folder: str, left_out: LeftOut) -> list[Entry]:
 
 
 def alternatives(fs, path: str) -> list[str]:
-    """What a path with braces stands for; of what is there as it is written, no brace counts."""
+    """The patterns that a path with braces expands to; braces in existing names are literal."""
     base, rest = _literal_part(path.split("/")) if isinstance(fs, LocalFileSystem) else ("", [path])
     start = f"{base.rstrip('/')}/" if base else ""
     return [f"{start}{end}" for end in expand_braces("/".join(rest))]
@@ -147,7 +147,7 @@ def match(fs, pattern: str, left_out: LeftOut) -> tuple[list[Entry], list[Entry]
 
 
 def taken(entries: Sequence[Entry], suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
-    """Of what was found, the files that are shards by their names; the others are noted."""
+    """The entries that are named as shards; possible shards among the others are noted."""
     seen = [entry for entry in entries if not entry.hidden]
     note_hidden((entry.path for entry in entries if entry.hidden), suffixes, left_out)
     files = [entry.path for entry in seen if entry.name.lower().endswith(suffixes)]
@@ -171,7 +171,7 @@ def note_hidden(paths: Iterable[str], suffixes: tuple[str, ...], left_out: LeftO
 
 
 def each_once(files: Sequence[str], left_out: LeftOut) -> list[str]:
-    """The files without those that another name leads to as well; names of no link come first."""
+    """Each real file once; names that are no link take precedence."""
     first: dict[object, str] = {}
     real = real_names(files)
     for path in sorted(files, key=lambda path: (real[path] != path, path.count("/"))):
@@ -182,7 +182,7 @@ def each_once(files: Sequence[str], left_out: LeftOut) -> list[str]:
 
 
 def real_names(files: Iterable[str]) -> dict[str, object]:
-    """What tells each file from every other, for local paths, whatever links lead to it."""
+    """An identity for each local file that is the same for every link to it."""
     folders: dict[str, str] = {}
     found: dict[str, object] = {}
     for path in files:

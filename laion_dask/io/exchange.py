@@ -1,4 +1,4 @@
-"""One folder in the place of another, in one step where the system can do that."""
+"""Replacing one folder by another, atomically where the system supports it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RENAME_SWAP = 2  # sys/stdio.h of macOS
 
 
 def replace_folder(new: str, place: str, aside: str) -> None:
-    """Put a folder where another is or none is; the other is then at ``new`` or ``aside``.
+    """Move a folder to ``place``; what was there is then at ``new`` or ``aside``.
 
     In one step on Linux and macOS. Where a file system cannot exchange two names, the place is
     empty for a moment; `restore_folder` mends what a kill in that moment leaves.
@@ -35,14 +35,14 @@ def replace_folder(new: str, place: str, aside: str) -> None:
 
 
 def restore_folder(place: str, aside: str) -> None:
-    """Put a folder back that was set aside, where nothing has taken its place."""
+    """Move a folder back from ``aside`` unless something else is at ``place``."""
     if not os.path.lexists(place):
         with suppress(FileNotFoundError, NotADirectoryError):
             os.rename(aside, place)
 
 
 def _exchange(one: str, other: str) -> bool:
-    """Exchange two names; whether the system did so."""
+    """Exchange two names; False where the system cannot."""
     libc = ctypes.CDLL(None, use_errno=True)
     one, other = os.fsencode(one), os.fsencode(other)
     if sys.platform == "darwin":

@@ -1,4 +1,4 @@
-"""What exports have put into a folder, told from what anybody else has put there."""
+"""The files of an export in a folder, as distinct from anybody else's."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STAGING = ".laion_dask-staging-"
 
 @dataclass(frozen=True)
 class ExportState:
-    """What exports have put into a folder.
+    """The files of an export in a folder.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a Parquet file's footer says: rows, row groups, schema, digest. One small read a file."""
+"""Parquet footers: rows, row groups, schema, digest. One small read a file."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _FLOAT = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 
 def folder_columns(path: str) -> dict[str, str | None]:
-    """What the folders straight above a file say: the unbroken run of names of the form key=value.
+    """Columns in the names of the folders directly above a file, an unbroken run of key=value.
 
     Keys and values are percent-decoded; Hive's name for null is None.
 
@@ -78,7 +78,7 @@ def folder_value(value: str | None, type_: pa.DataType, column: str, path: str):
 
 
 def check_agrees(path: str, column: str, value: str | None) -> None:
-    """Compare a column that a file has with what its folder's name says of every row. Eager.
+    """Check that a column of a file agrees with the value in its folder's name. Eager.
 
     By the statistics of its row groups, and where they do not tell, by its values.
 

@@ -1,4 +1,4 @@
-"""What becomes one shard of embeddings: a webdataset tar, or some files of a folder.
+"""Sources of one shard of embeddings: a webdataset tar, or some files of a folder.
 
 Limits: ``pictures.MAX_IMAGE_BYTES``, ``MAX_PIXELS`` and ``MAX_ASPECT`` for an image,
 ``samples.MAX_TEXT_BYTES`` and ``sample_groups.MAX_FIELDS`` for what lies beside it,

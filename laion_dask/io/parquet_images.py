@@ -192,7 +192,7 @@ class ParquetShard:
         if not found:
             raise ImageError(
                 f"{self.path} has no column of image bytes. Expected a binary column, or a struct "
-                f"with a binary field 'bytes'; there are: {', '.join(schema.names)}."
+                f"with a binary field 'bytes'; available: {', '.join(schema.names)}."
             )
         if len(found) > 1:
             raise OptionError(

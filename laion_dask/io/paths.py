@@ -1,4 +1,4 @@
-"""From what a user names to a sorted list of files, and the key that pairs a file with another."""
+"""Expansion of paths, patterns and folders to a sorted list of files."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def expand(
 
 
 def check_named_once(found: Sequence[str]) -> None:
-    """Refuse files of which one is named twice, be it by links.
+    """Raise when a file is named twice, directly or through links.
 
     Raises
     ------
@@ -152,14 +152,14 @@ def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
         if isinstance(error, OptionError):
             raise
         raise OptionError(
-            f"{path} is no address that fsspec knows: {error}. Write file paths as they are, "
+            f"{path} is not an address that fsspec knows: {error}. Write file paths as they are, "
             "addresses as s3://bucket/folder."
         ) from error
 
 
 @contextmanager
 def reached(path: str) -> Iterator[None]:
-    """Word whatever a store raises while it is asked for a path.
+    """Turn any error of a store into a ShardError.
 
     Raises
     ------
@@ -316,7 +316,7 @@ def _marks_export(fs, path: str) -> bool:
 
 
 def _instead(fs, folder: str) -> str:
-    """What to do about a folder without a shard, by what it holds."""
+    """The hint for a folder without shards, by what it holds instead."""
     names = [name.rstrip("/") for name in fs.ls(folder, detail=False)]
     table = next((name for name in names if conversion(name)), None)
     return conversion(table) if table else "Check the path."

@@ -1,4 +1,4 @@
-"""The recipe in an export's folder: which one holds, and the parts that it lists, checked.
+"""The recipe of an export: which file is in force, and whether its parts are as it lists them.
 
 An export is a folder with ``_recipe.json`` and, in ``shards``, the parts and nothing else, so that
 `shards` is a plain folder of Parquet to every other tool. Exports of earlier releases have
@@ -24,7 +24,7 @@ from laion_dask.errors import ShardError
 from laion_dask.io.footer import Footer
 from laion_dask.io.local_file import file_system
 
-#: The file that documents an export; its presence makes a folder one of ours.
+#: The file that documents an export; its presence marks a folder as an export.
 RECIPE = "_recipe.json"
 #: Its name while the parts that it lists take the place of others.
 NEXT_RECIPE = "_recipe.next.json"
@@ -35,7 +35,7 @@ RECIPES = (RECIPE, NEXT_RECIPE, FLAT_RECIPE)
 PARTS = "shards"
 #: In a folder that an export is copying its first parts into, and in one where that was cut off.
 UNFINISHED = ".laion_dask-unfinished"
-#: What the recipe says it is, so that a folder can be told to be ours.
+#: The ``kind`` of every recipe, by which a folder is recognised as an export.
 KIND = "laion_dask export, version 1"
 
 #: Bytes of a recipe that are read: two million parts have fewer.
@@ -120,12 +120,12 @@ def _that_holds(fs: fsspec.AbstractFileSystem, found: Mapping[str, str]) -> Reci
 
 
 def read_recipe(fs: fsspec.AbstractFileSystem, path: str) -> Recipe:
-    """A recipe and its parts, of which none is looked at.
+    """A recipe and the parts that it lists; the parts themselves are not opened.
 
     Raises
     ------
     ShardError
-        When it is no recipe, or a part's name leads out of its folder.
+        When the file is not a recipe, or a part's name leads out of its folder.
     """
     try:
         if fs.size(path) > MOST_BYTES:
@@ -149,13 +149,13 @@ def _part(folder: str, entry: Mapping) -> Part:
     if not isinstance(entry, dict) or not isinstance(name := entry["file"], str):
         raise ValueError("a part is not listed by its file's name")
     if not _NAME.fullmatch(name) or name.startswith("."):
-        raise ValueError(f"the part {name!a} is no name of a file in its folder")
+        raise ValueError(f"the part {name!a} is not the name of a file in its folder")
     facts = [entry.get(key) for key in _FACTS]
     if any(fact is not None and (type(fact) is not int or fact < 0) for fact in facts):
-        raise ValueError(f"the part {name!r} has rows and bytes that are no whole numbers")
+        raise ValueError(f"the part {name!r} has rows or bytes that are not whole numbers")
     digest = entry.get("sha256")
     if digest is not None and not isinstance(digest, str):
-        raise ValueError(f"the part {name!r} has a sha256 that is no text")
+        raise ValueError(f"the part {name!r} has a sha256 that is not a string")
     return Part(f"{folder}/{name}", *facts, digest)
 
 
@@ -176,7 +176,7 @@ def _check_parts(fs: fsspec.AbstractFileSystem, recipe: Recipe) -> int:
         if info is None:
             raise _unlike(part, recipe, "is not there")
         if not _is_regular(fs, folder, part.path, info):
-            raise _unlike(part, recipe, "is no regular file in its folder")
+            raise _unlike(part, recipe, "is not a regular file in its folder")
         if part.bytes is not None and info["size"] != part.bytes:
             raise _unlike(part, recipe, f"has {info['size']:,} bytes, not {part.bytes:,}")
     return len(found)
@@ -243,7 +243,7 @@ def listed_parts(folder: str) -> dict[str, tuple[Part, Recipe]]:
 
 
 def _recipes_of(folder: str) -> Iterator[Recipe]:
-    """The recipes that may list files of a folder; one that is none of ours says nothing."""
+    """The recipes of exports that may list files of a folder; other files are ignored."""
     fs, inner = file_system(folder)
     above, _, name = inner.rpartition("/")
     paths = [f"{inner}/{FLAT_RECIPE}"]

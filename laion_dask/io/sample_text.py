@@ -45,9 +45,9 @@ def read_json(data: bytes, most: int) -> dict:
     Raises
     ------
     UnicodeDecodeError
-        When it is no text.
+        When the bytes are not text.
     ValueError
-        When it is no JSON, no object, or one of more than ``most`` fields.
+        When it is not a JSON object of at most ``most`` fields.
     """
     try:
         fields = json.loads(data, parse_constant=constant)

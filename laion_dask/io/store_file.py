@@ -1,4 +1,4 @@
-"""A file of a store that may fail, and how its failure is told from damage in what was read."""
+"""A file in a store that may fail; a failed read is distinguished from a damaged file."""
 
 from __future__ import annotations
 

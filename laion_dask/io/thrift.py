@@ -23,7 +23,7 @@ def read_struct(content: bytes, at: int = 0, depth: int = 0) -> tuple[dict, int]
     Raises
     ------
     NotThrift
-        When there is none.
+        When the bytes at ``at`` are not a struct.
     """
     if depth > _DEEPEST:
         raise NotThrift("structs are nested too deeply")

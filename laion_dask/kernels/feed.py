@@ -110,7 +110,7 @@ class _Feed:
         self._ended = False
 
     def start(self) -> bool:
-        """Have the next block read; False where there is none. An error waits for its turn."""
+        """Start reading the next block; False when none is left. Errors come in their turn."""
         if self._ended:
             return False
         try:

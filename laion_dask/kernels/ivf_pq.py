@@ -264,7 +264,7 @@ def read_trained(path: str | PathLike) -> object:
     Raises
     ------
     ValueError, RuntimeError
-        When it is none.
+        When it is not an index of this kind.
     """
     faiss = require_faiss()
     found = faiss.read_index(str(path))

@@ -150,7 +150,7 @@ def as_picture(image) -> Image.Image:
     Raises
     ------
     ImageError
-        When it is none of these, or cannot be read; the message names the path.
+        When it is something else, or cannot be read; the message names the path.
     """
     if hasattr(image, "convert"):
         return with_range(image)

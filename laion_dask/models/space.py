@@ -1,4 +1,4 @@
-"""The space that some other model's embeddings lie in: a name and a dimension, nothing to load."""
+"""The embedding space of a model outside open_clip: a name and a dimension, no weights."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from laion_dask.errors import OptionError, must_be
 
 @dataclass(frozen=True)
 class EmbeddingSpace:
-    """Embeddings of a model that is no CLIP model of open_clip: DINOv2, SigLIP, SSCD, your own.
+    """The embedding space of a model outside open_clip: DINOv2, SigLIP, SSCD, your own.
 
-    Vectors of it are searched by vectors and by rows, scored by heads that were trained on it, and
-    compared with one another; they are never compared with those of another model. It makes no
-    vectors itself, so texts and pictures cannot be searched for.
+    Embeddings in it can be searched by vector or by row and scored by heads trained on it; they are
+    never compared with those of another model. It has no weights to embed texts or images, so these
+    cannot be searched for.
 
     Parameters
     ----------
     name : str
-        What the model is called; two spaces of one name are one.
+        Name of the model; spaces of one name are the same space.
     dim : int, optional
         The length of its vectors. `open_embeddings` takes it from the files where it is left out.
 
     Raises
     ------
     OptionError
-        When the name is empty, or the dimension no whole number from 1.
+        When the name is empty, or the dimension is not a positive integer.
 
     Examples
     --------
@@ -61,7 +61,7 @@ class EmbeddingSpace:
         return {"space": self.name, "dim": self.dim}
 
     def text(self, texts) -> NoReturn:
-        """Refused: nothing here makes vectors of texts in this space.
+        """Always raises: the space has no model to embed texts.
 
         Raises
         ------
@@ -70,7 +70,7 @@ class EmbeddingSpace:
         raise self._makes_none("a text")
 
     def image(self, images) -> NoReturn:
-        """Refused: nothing here makes vectors of pictures in this space.
+        """Always raises: the space has no model to embed images.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class EmbeddingSpace:
         raise self._makes_none("a picture")
 
     def require(self) -> None:
-        """Nothing: it has no weights."""
+        """Do nothing: the space has no weights."""
 
     def _makes_none(self, what: str) -> OptionError:
         return OptionError(

@@ -17,14 +17,14 @@ def needs_col(name: str) -> bool:
 
 
 def how_to_write(text: str, columns: Iterable[str]) -> str | None:
-    """How what stands in an expression that cannot be parsed is written here.
+    """A hint on how to write a construct of SQL or pandas in this language, or None.
 
     Parameters
     ----------
     text : str
         The expression.
     columns : iterable of str
-        The columns that are there.
+        The columns of the frame.
     """
     text = text[:_LONGEST]
     if quoted := re.search(r"`([^`]*)`", text):

@@ -31,7 +31,7 @@ def references(*arrays) -> int:
 
 
 def scan(*arrays) -> tuple[int, int]:
-    """See `laion_dask.text.scan.scan`. Python's lock is not held."""
+    """See `laion_dask.text.scan.scan`. Releases the GIL."""
     return _call("scan", *arrays)
 
 

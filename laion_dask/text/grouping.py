@@ -88,7 +88,7 @@ class Terms(Grouping):
         Raises
         ------
         OptionError
-            When something is no text.
+            When a caption is not a string.
         """
         rows, groups, n = self._looked_up(captions)
         masks = np.zeros((n, len(self.labels)), bool)
@@ -130,7 +130,7 @@ class Terms(Grouping):
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits of the SHA-256 of every term and whence it came."""
+        """First 12 hexadecimal digits of the SHA-256 of all terms and their sources."""
         return _digest(self.terms)
 
     def __repr__(self) -> str:
@@ -159,24 +159,24 @@ def terms(
     Parameters
     ----------
     which : str, path, mapping or list
-        The name of a packaged list (``ld.term_lists()`` tells them); the path of a list of one's
-        own, in YAML (``ld.write_term_list`` writes a packaged one to be edited); ``{group:
+        The name of a packaged list (``ld.term_lists()`` lists them); the path of your own list in
+        YAML (``ld.write_term_list`` writes a packaged one as a starting point); ``{group:
         [terms]}``; or a list of terms, each its own group.
     column : str
         The column of captions.
     axis : str, optional
-        What the groups are of; by default the list's name, and "terms" for one's own terms.
+        What the groups describe; by default the list's name, and "terms" for your own terms.
 
     Returns
     -------
     Terms
         For ``by=``. With ``labels``, ``version``, ``source``; ``words()`` has every term as a
-        group of its own, ``masks(captions)`` tries it on examples, ``table()`` tells the terms.
+        group of its own, ``masks(captions)`` tries it on examples, ``table()`` lists the terms.
 
     Raises
     ------
     OptionError
-        When there is no such list, or an entry is wrong; says which.
+        When no list has that name, or an entry is invalid; the message names it.
 
     Notes
     -----

@@ -49,7 +49,7 @@ def packaged(name: str) -> TermList:
     Raises
     ------
     OptionError
-        When there is none of the name.
+        When no list has that name.
     """
     return _of_text(_text(name), f"The list {name!r}", None if name == _PEOPLE else _defaults())
 

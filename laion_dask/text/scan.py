@@ -1,7 +1,7 @@
 """The scan: one walk over the bytes of captions that says which groups of words are in which.
 
 Compiled by numba when first used. All of it is in this one file, because numba's cache on disk
-knows no more of a function than the file it is in. Nothing here holds Python's lock.
+knows no more of a function than the file it is in. All of it releases the GIL.
 
 Words are found 64 bytes at a time: a mask of those bytes that may belong to a word, as simdjson
 finds structure (Langdale, G. and Lemire, D. (2019). Parsing gigabytes of JSON per second. VLDB
@@ -244,7 +244,7 @@ def _next_word(data, at, stop, kinds, marks, unfolds, unfold_at, unfold_to, poin
     k : int
         How many bytes it has there; more than any word that is looked for when it is longer.
     start, end : int
-        Where it stands; the start is -1 where there is none any more.
+        Its position; the start is -1 when no word is left.
     """
     start, n, most = np.int64(-1), 0, len(points)
     while at < stop:

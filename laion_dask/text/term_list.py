@@ -1,4 +1,4 @@
-"""A list of terms: what it is, whence, and every term checked before anything is looked for."""
+"""A list of terms with its sources; every term is validated before the scan."""
 
 from __future__ import annotations
 
@@ -161,8 +161,8 @@ def _groups(given: object, where: str, phrases: bool) -> Groups:
     for label in given:
         if not isinstance(label, str) or not label.strip():
             raise OptionError(
-                f"{where}: the group {label!r} is no text. Write its name in quotes: YAML takes "
-                "no, yes, on, off and numbers for something else."
+                f"{where}: the group {label!r} is not a string. Quote its name: YAML reads "
+                "no, yes, on, off and numbers as other types."
             )
     return tuple(
         (label, _terms(terms, f"{where}: {label!r}", phrases)) for label, terms in given.items()
@@ -192,8 +192,8 @@ def _checked(term: object, where: str, phrases: bool) -> str:
     """What terms that match the same have in common."""
     if not isinstance(term, str):
         raise OptionError(
-            f"{where}: {term!r} is no text. Write it in quotes: YAML takes no, yes, on, off, "
-            "dates and numbers for something else."
+            f"{where}: {term!r} is not a string. Quote it: YAML reads no, yes, on, off, "
+            "dates and numbers as other types."
         )
     words, gaps = split(term.strip())
     if not words or gaps[0] or gaps[-1]:

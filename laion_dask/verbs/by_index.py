@@ -32,7 +32,7 @@ class _Index(Protocol):
 
 
 def check(index) -> None:
-    """Refuse what is no index; None is none."""
+    """Raise unless ``index`` is an Index or None."""
     if index is not None:
         must_be("index", index, _Index, "what ld.open_index(...) returns")
 

@@ -109,7 +109,7 @@ class Export:
         Raises
         ------
         OptionError, ColumnError
-            When the frame has not what it takes.
+            When the frame lacks a column that a grouping needs.
         ShardError, SchemaError
             When a shard has changed since, or turns out damaged.
         """
@@ -160,13 +160,14 @@ def export(
     frame that was shuffled or sorted by another column, they are so within each part. Each
     partition that has rows is one part. ``_recipe.json`` is written last and lists the inputs with
     size and digest, the filters, models and weights, versions, schema, the counts of rows read,
-    kept, dropped, unscored and rejected, and the sha256 of each part. Whom the filters left out
-    says the result's ``audit()``, and its report, ``ld.write_report(exported, "report.html")``.
+    kept, dropped, unscored and rejected, and the sha256 of each part. ``audit()`` of the
+    result says whom the filters left out; ``ld.write_report(exported, "report.html")`` writes it
+    as a page.
 
     Parameters
     ----------
     frame : dask DataFrame
-        That leads back to `read_shards`.
+        A frame made from `read_shards`.
     path : str or path
         A folder or an address that fsspec knows: new, empty, or an earlier export, which is
         replaced: on a local file system in one step; in a store, or where an earlier release left

@@ -24,7 +24,7 @@ from laion_dask.stats.table import CAVEATS, Table, suppressed, table
 from laion_dask.verbs.accounts import Pending
 from laion_dask.verbs.statistics import reporting
 
-#: The fewest rows that counts are told of.
+#: The fewest rows for which counts are reported.
 LEAST_N = 30
 #: Stands in every row of a result, in two columns, and brings the caveat with it.
 MARK = "model-assigned"

@@ -1,4 +1,4 @@
-"""What people search for, as vectors: texts, pictures, rows, vectors, and mixtures of these."""
+"""Queries as vectors: texts, images, rows, vectors and weighted mixtures of these."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def _is_picture(thing) -> bool:
 
 
 def _check_text(text: str) -> None:
-    """Warn of a text that reads as the place of a picture, since it is searched as a text."""
+    """Warn when a text query looks like the path or address of an image."""
     if re.match(r"(https?|s3|gs|hf|data):", text):
         what = "It reads as an address, which is not fetched; give the picture's bytes"
     elif len(text) < _LONGEST_PATH and "\0" not in text and os.path.isfile(text):

@@ -45,7 +45,8 @@ def representation(
         A column's name, or a grouping such as ``ld.terms("gender")``. A hit that is in several
         groups counts once in each, one that is in none in none; the same holds for a frame's rows.
     k : int or sequence of int, optional
-        How many of the first count; several are told one after the other. By default all.
+        How many of the first results count; several are reported one after the other. By default
+        all.
     level : float
         Coverage of the intervals, between 0 and 1.
 

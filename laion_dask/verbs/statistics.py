@@ -85,7 +85,7 @@ def bind(frame: dd.DataFrame, measures: Sequence[Statistic]) -> tuple[Statistic,
     Raises
     ------
     OptionError, ColumnError, PredicateError
-        When one is none, or the frame has not what it takes.
+        When an argument is not a statistic, or the frame lacks what a statistic needs.
     """
     must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
     if len(measures) == 1 and isinstance(measures[0], (list, tuple)):

@@ -19,7 +19,7 @@ _THREADS = 8
 
 @dataclass(frozen=True)
 class Verification:
-    """What of an export is as its recipe says.
+    """Counts of a verified export.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Verification:
 
 
 def verify(folder: str | os.PathLike) -> Verification:
-    """The counts of an export whose every part is as its recipe says. Eager.
+    """Verify every part of an export against its recipe. Eager.
 
     Reads every byte of every part, in little memory. `read_shards` compares sizes and rows alone,
     which costs no further read.
@@ -49,7 +49,7 @@ def verify(folder: str | os.PathLike) -> Verification:
     Parameters
     ----------
     folder : str or path
-        That `export` wrote; a local path or an address that fsspec knows.
+        A folder written by `export`: a local path, or an address that fsspec knows.
 
     Raises
     ------
@@ -69,7 +69,9 @@ def verify(folder: str | os.PathLike) -> Verification:
     with reached(folder):
         recipe = in_place(fs, inner.rstrip("/"))
         if recipe is None:
-            raise ExportError(f"{folder} holds no recipe of an export. Name an export's folder.")
+            raise ExportError(
+                f"{folder} holds no recipe of an export. Name the folder of an export."
+            )
 
         def check(part: Part) -> None:
             if part.sha256 is None:

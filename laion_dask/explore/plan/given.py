@@ -1,4 +1,4 @@
-"""Numbers that somebody gave, checked; a bool is none of them."""
+"""Validation of numeric arguments; bool is rejected."""
 
 from __future__ import annotations
 

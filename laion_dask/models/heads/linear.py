@@ -185,7 +185,7 @@ def aesthetic(
         When the weight file is missing, altered or damaged.
     """
     if not isinstance(version, int) or version not in _AESTHETIC:
-        raise OptionError(f"version is {version!r}. There are: 1 and 2.")
+        raise OptionError(f"version is {version!r}. Available: 1 and 2.")
     if precision not in ("float32", "float16"):
         raise one_of("precision", precision, ("float32", "float16"))
     home, file = published_for(clip, _AESTHETIC[version], f"aesthetic head, version {version},")

@@ -158,7 +158,7 @@ def known(name: str) -> PublishedFile:
     Raises
     ------
     WeightsError
-        When there is none.
+        When no weight file has that name.
     """
     if name not in REGISTRY:
         raise WeightsError(f"No weight file is known as {name!r}.{did_you_mean(name, REGISTRY)}")
