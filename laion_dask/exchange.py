@@ -1,4 +1,4 @@
-"""Rows that change partitions, by way of the disk, in memory that does not grow with them."""
+"""Rows that change partitions, by way of the disk."""
 
 from __future__ import annotations
 

