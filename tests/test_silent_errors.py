@@ -21,7 +21,7 @@ from laion_dask.errors import (
     ProvenanceError,
     SchemaError,
 )
-from laion_dask.io.paths import embedding_key, shard_key
+from laion_dask.io.shard_keys import embedding_key, shard_key
 
 
 def test_two_branches_of_one_scan_end_to_end_are_not_accounted_for(laion_shards):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from laion_dask.errors import PairingError
-from laion_dask.io.paths import stem
 from laion_dask.io.recipe import Recipe, is_part_name, listed_parts
 from laion_dask.io.row_origins import origins_of, shard_range
+from laion_dask.io.shard_keys import stem
 
 #: Exports of exports that are followed.
 _DEPTH = 64

@@ -8,9 +8,9 @@ from laion_dask.errors import PairingError
 from laion_dask.io.embedding_files import EmbeddingFile
 from laion_dask.io.export_sources import Source, Trace, trace
 from laion_dask.io.exported_embeddings import ExportedEmbeddings, SourceFiles, exported_embeddings
-from laion_dask.io.paths import embedding_key, shard_key, stem
 from laion_dask.io.pieces import Shard
 from laion_dask.io.recipe import is_part_name
+from laion_dask.io.shard_keys import embedding_key, shard_key, stem
 
 File = EmbeddingFile | ExportedEmbeddings
 Key = tuple[str, str]
