@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 OURS = "laion_dask"
 PACKAGES = ("polars", "duckdb", "pyarrow", "dask", "numba", "tldextract", "laion_dask")
 MOST = 1.1
-"""What the issue asks for: at most so many times polars' wall time."""
+"""The target: at most so many times polars' wall time."""
 
 
 def measure(source: str, repeats: int, scratch: Path) -> dict[str, list[dict]]:

@@ -306,3 +306,25 @@ def test_on_worker_processes(folders, tmp_path):
                 twice = frame.laion.join(keys_of_others(tmp_path), on="hash")
                 twice = twice.laion.join(keys_of_others(tmp_path), on="other", suffix="_2")
                 assert (twice["hash_2"] == twice["hash"]).compute().all()
+
+
+def test_keys_that_change_between_two_computations_are_an_error(folders, monkeypatch):
+    monkeypatch.setattr(joining, "MAX_LOOKUP_BYTES", 0)
+    frame = ld.read_shards(folders[0])
+    meta = frame._meta
+    half = frame.map_partitions(lambda part: part.sample(frac=0.5), meta=meta)
+    with pytest.raises(JoinError, match="each time that it is computed"):
+        half.laion.join(folders[1], on="hash").compute()
+    same = frame.map_partitions(lambda part: part.sample(frac=0.5, random_state=0), meta=meta)
+    assert len(same.laion.join(folders[1], on="hash").compute()) == N // 2
+
+
+def test_the_first_of_many_duplicates(tmp_path, way):
+    keys = np.random.default_rng(0).integers(0, 50, 20_000)
+    scores = {"hash": keys, "punsafe": np.arange(20_000, dtype="f8")}
+    table = write(tmp_path / "scores", scores, 3, row_group_size=1000)
+    frame = ld.read_shards(write(tmp_path / "meta", rows(np.arange(60)), 2))
+    found = frame.laion.join(table, on="hash", duplicates="first").compute()
+    first = pd.DataFrame(scores).drop_duplicates("hash").set_index("hash")["punsafe"]
+    assert found["punsafe"].tolist()[:50] == first.reindex(range(50)).tolist()
+    assert found["punsafe"].isna().sum() == 10

@@ -228,14 +228,14 @@ def _table_part(part, number: int, spec: JoinSpec) -> pa.Table:
 
 
 def _needed(frame, table, spec: JoinSpec, shared) -> dd.DataFrame:
-    """For each partition of the frame, the rows of the table that it needs, by way of the disk.
+    """For each partition of the frame, its keys with what the table has, by way of the disk.
 
     Both sides meet in buckets of equal keys; what is found goes back to the partition that asked.
     """
     rows = _empty(lookup.table_schema(spec))
     keys = _empty(pa.schema([*spec.key_schema(), pa.field(PARTITION, pa.int64())]))
     keys[PARTITION] = keys[PARTITION].astype("int64")  # never null
-    found = pd.concat([keys, _empty(pa.schema(spec.value_schema()))], axis=1)
+    found = pd.concat([keys, _empty(pa.schema(spec.answer_schema()))], axis=1)
     n_buckets = bucket_count(frame, table, spec.on)
     rows[lookup.BUCKET] = keys[lookup.BUCKET] = np.empty(0, np.int64)
     table = partition.map_columns(

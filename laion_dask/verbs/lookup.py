@@ -23,6 +23,8 @@ KEY_HASH = "key_hash"
 PARTITION = "partition"
 #: Where a key of either side is looked up.
 BUCKET = "bucket"
+#: Whether the table has a key that a partition asked for.
+MATCHED = "matched"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,10 @@ class JoinSpec:
         """The fields of values that travel."""
         types = [type_ for _, _, type_ in self.values]
         return [pa.field(*v) for v in zip(self.value_names, types, strict=True)]
+
+    def answer_schema(self) -> list[pa.Field]:
+        """The fields of the answer to a key: its values, and whether the table has it."""
+        return [*self.value_schema(), pa.field(MATCHED, pa.bool_())]
 
     def result_schema(self) -> pa.Schema:
         """The columns that a partition gains."""
@@ -151,6 +157,8 @@ class Lookup:
     ----------
     duplicates : int
         Rows that were left out because their key came before.
+    matched : pyarrow.ChunkedArray of bool, or None
+        Of keys that a partition asked for, whether the table has them.
 
     Raises
     ------
@@ -161,15 +169,18 @@ class Lookup:
     def __init__(self, table: pa.Table, spec: JoinSpec):
         if set(PROVENANCE) <= set(table.column_names):
             table = _in_order(table)
-        order = np.argsort(table[KEY_HASH].to_numpy(), kind="stable")
+        order = _by_hash(table[KEY_HASH].to_numpy())
         repeated = _repeated(table, order, spec)
         self.duplicates = int(repeated.sum())
         if self.duplicates and spec.duplicates == "error":
             raise _duplicate_error(table, order, repeated, spec)
+        table = table.select([name for name in table.column_names if name not in PROVENANCE])
         table = table.take(pa.array(order[~repeated] if self.duplicates else order))
+        table = table.combine_chunks()
         self.hashes = table[KEY_HASH].to_numpy()
-        self.keys = table.select(spec.key_names).combine_chunks()
-        self.values = table.select(spec.value_names).combine_chunks()
+        self.keys = table.select(spec.key_names)
+        self.values = table.select(spec.value_names)
+        self.matched = table[MATCHED] if MATCHED in table.column_names else None
 
     def match(self, keys: pa.Table, known: np.ndarray) -> pa.Array:
         """The row of the lookup that has each key, null where none has.
@@ -205,6 +216,18 @@ class Lookup:
             mine, theirs = self.keys[name].take(pa.array(at)), keys[name].take(pa.array(rows))
             same &= pc.equal(mine, theirs).to_numpy()
         return same
+
+
+def _by_hash(hashes: np.ndarray) -> np.ndarray:
+    """What sorts hashes, equal ones in their order; faster than a stable sort, as few are equal."""
+    order = np.argsort(hashes)
+    ordered = hashes[order]
+    equal = np.zeros(len(order), bool)
+    equal[1:] = ordered[1:] == ordered[:-1]
+    equal[:-1] |= equal[1:]
+    places = np.flatnonzero(equal)
+    order[places] = order[places][np.lexsort((order[places], ordered[places]))]
+    return order
 
 
 def _in_order(table: pa.Table) -> pa.Table:
@@ -255,7 +278,10 @@ def build(parts: Sequence[pa.Table], spec: JoinSpec) -> Lookup:
 
 def joined(part, lookup: Lookup, spec: JoinSpec):
     """The columns that a partition gains, with its index; null where there is no match."""
-    found = lookup.match(*keyed(part, spec))
+    return _gained(part, lookup, lookup.match(*keyed(part, spec)), spec)
+
+
+def _gained(part, lookup: Lookup, found: pa.Array, spec: JoinSpec):
     columns = [column.take(found) for column in lookup.values.columns]
     if spec.how == "inner":
         columns.append(pc.if_else(found.is_valid(), True, pa.scalar(None, pa.bool_())))
@@ -265,10 +291,19 @@ def joined(part, lookup: Lookup, spec: JoinSpec):
     return result
 
 
-def joined_apart(part, needed: pd.DataFrame, spec: JoinSpec):
-    """As `joined`, from the rows of the table that a partition needs."""
-    schema = pa.schema([*spec.key_schema(), *spec.value_schema()])
-    return joined(part, Lookup(_as_arrow(needed, schema), spec), spec)
+def joined_apart(part, asked: pd.DataFrame, spec: JoinSpec):
+    """As `joined`, from the keys that a partition asked for, with the values of those found."""
+    schema = pa.schema([*spec.key_schema(), *spec.answer_schema()])
+    lookup = Lookup(_as_arrow(asked, schema), spec)
+    keys, known = keyed(part, spec)
+    at = lookup.match(keys, known)
+    if at.null_count > np.count_nonzero(~known):
+        raise JoinError(
+            "The frame has other keys each time that it is computed, and a join by way of the "
+            "disk computes them twice. Choose rows with frame.sample(…, random_state=0) in place "
+            "of a function that draws them, or export the frame first."
+        )
+    return _gained(part, lookup, pc.if_else(lookup.matched.take(at), at, None), spec)
 
 
 def table_rows(part, spec: JoinSpec, n_buckets: int) -> pd.DataFrame:
@@ -293,13 +328,12 @@ def _with_buckets(rows: pd.DataFrame, n_buckets: int) -> pd.DataFrame:
 
 
 def found_rows(keys: pd.DataFrame, rows: pd.DataFrame, spec: JoinSpec) -> pd.DataFrame:
-    """Of the keys in one bucket, those that its rows of the table have, with their values."""
+    """The keys in one bucket, with the values of those that its rows of the table have."""
     lookup = Lookup(_as_arrow(rows, table_schema(spec)), spec)
     wanted = _as_arrow(keys, pa.schema(spec.key_schema()))
     found = lookup.match(wanted, np.ones(len(wanted), bool))
-    values = frame_from_arrow(lookup.values.take(found.drop_null()), "pandas")
-    kept = keys[found.is_valid().to_numpy(zero_copy_only=False)].reset_index(drop=True)
-    return pd.concat([kept, values], axis=1)
+    values = lookup.values.take(found).append_column(MATCHED, found.is_valid())
+    return pd.concat([keys.reset_index(drop=True), frame_from_arrow(values, "pandas")], axis=1)
 
 
 def _as_arrow(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
