@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from frames import both
 from safetensors.numpy import save_file
-from shards import collection, npy, space, vectors, write_shard
+from shards import collection, laion_table, npy, space, vectors, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import DiscoveryWarning, EmbeddingsError, PairingError
@@ -309,6 +309,28 @@ def test_a_source_that_has_moved(tmp_path, c):
     (tmp_path / "out").rename(tmp_path / "subset")
     moved = ld.open_embeddings(tmp_path / "moved" / "img_emb", model=c.model)
     check(before, bits(ld.read_shards(tmp_path / "subset"), moved))
+
+
+def test_a_source_that_was_written_anew(tmp_path, out, c):
+    """Its embeddings may be in its new order, which nothing in them says."""
+    _, again, images = out
+    first, last = (Path(c.metadata) / f"metadata_000{i}.parquet" for i in (0, 3))
+    for path in (first, last):
+        path.rename(path.with_suffix(".kept"))
+    first.with_suffix(".kept").rename(last)
+    last.with_suffix(".kept").rename(first)
+    refused(again, images, "metadata_0000.parquet was written anew.* exported as .*part-00000")
+
+
+def test_embeddings_of_another_source_of_the_same_export(tmp_path):
+    sets = [collection(tmp_path / name, (20,), odd=False) for name in ("one", "two")]
+    write_shard(f"{sets[1].metadata}/metadata_0000.parquet", laion_table(20, seed=9))
+    ld.read_shards([some.metadata for some in sets]).laion.export(tmp_path / "out")
+    first, _ = part_paths(tmp_path / "out")
+    one, two = (ld.open_embeddings(some.img_emb, model=some.model) for some in sets)
+    part = ld.read_shards(first)
+    check(bits(ld.read_shards(sets[0].metadata), one), bits(part, one))
+    refused(part, two, "part-00000-.* has rows of .*one/.*has no embeddings")
 
 
 def test_embeddings_of_their_own_go_before_those_of_the_source(tmp_path, c):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from laion_dask.errors import PairingError
+from laion_dask.errors import PairingError, ShardError
+from laion_dask.io.footer import check_unchanged
+from laion_dask.io.local_file import file_system
 from laion_dask.io.recipe import Recipe, is_part_name, listed_parts
 from laion_dask.io.row_origins import origins_of, shard_range
 from laion_dask.io.shard_keys import stem
@@ -86,6 +89,20 @@ class Trace:
                 return part
         return None
 
+    def rewritten(self, shards: Sequence[Source]) -> Iterator[tuple[Source, Source]]:
+        """Shards that are another file now than when rows of theirs were exported, and a part each.
+
+        Their embeddings may be of other rows since. Of shards that are gone nothing is known.
+        Eager: reads footers, and columns of parts.
+        """
+        if shards:
+            with ThreadPoolExecutor(min(_THREADS, len(shards))) as pool:
+                others = list(pool.map(_is_another_file, shards))
+            for shard in itertools.compress(shards, others):
+                part = self.part_with(shard)
+                if part is not None:
+                    yield shard, part
+
 
 def trace(given: Sequence[Source], stems: Collection[str], addresses: Sequence[str]) -> Trace:
     """What some files of rows lead back to. Eager; reads recipes, and footers of parts.
@@ -131,6 +148,19 @@ def trace(given: Sequence[Source], stems: Collection[str], addresses: Sequence[s
             )
         waiting = _reached(levels[-1]) if level else {}
     return Trace(list(own), levels, list(shards))
+
+
+def _is_another_file(shard: Source) -> bool:
+    try:
+        fs, inner = file_system(shard.path)
+        if not fs.isfile(inner):  # gone, or a pipe, which would be waited for
+            return False
+        check_unchanged(shard.path, shard.footer_sha256)
+    except ShardError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def _listed(part: Source, recipes: dict[str, dict]) -> tuple[str, dict[int, Source]]:

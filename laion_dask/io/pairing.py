@@ -86,7 +86,8 @@ def _of_sources(found: Trace, files: Sequence[File], given: set[Source]) -> dict
     An export seldom has rows of every shard of a data set, so files may be left over, unless it
     is by their numbers alone that they pair.
     """
-    file_keys, keys, bare = _keys(files, found.shards, _SPELLINGS, some=True)
+    listed = [shard.path for shard in found.listed()]
+    file_keys, keys, bare = _keys(files, found.shards, _SPELLINGS, listed=listed)
     wanted = set(keys)
     taken = [(key, file) for key, file in zip(file_keys, files, strict=True) if key in wanted]
     _check_unique([key for key, _ in taken], [file.path for _, file in taken])
@@ -103,7 +104,7 @@ def _of_sources(found: Trace, files: Sequence[File], given: set[Source]) -> dict
             if shard in given:
                 raise _without_file(shard, why)
             _check_unneeded(shard, found, why)
-    known = {shard_key(shard.path)[1] for shard in found.listed()}
+    known = {shard_key(path)[1] for path in listed}
     for key, file in zip(file_keys, files, strict=True):
         if bare and key not in wanted and key[1] not in known:
             raise PairingError(
@@ -111,6 +112,11 @@ def _of_sources(found: Trace, files: Sequence[File], given: set[Source]) -> dict
                 "frame came from, and its folder does not say that it is of the same data set. "
                 "Open only the embeddings of the shards that the export was made of."
             )
+    for shard, part in found.rewritten([s for s in pairs if s not in given]):
+        raise PairingError(
+            f"{shard.path} was written anew since its rows were exported as {part.path}, so its "
+            "embeddings may be of other rows now. Export them again, or embed the subset itself."
+        )
     return pairs
 
 
@@ -140,7 +146,11 @@ def _check_count(shard: Source, file: File) -> None:
 
 
 def _keys(
-    files: Sequence[File], shards: Sequence[Source], spellings, *, some: bool = False
+    files: Sequence[File],
+    shards: Sequence[Source],
+    spellings,
+    *,
+    listed: Sequence[str] | None = None,
 ) -> tuple[list[Key], list[Key], bool]:
     """The keys of both sides, in the first spelling under which each shard has its one partner.
 
@@ -148,14 +158,15 @@ def _keys(
     which the third value says. Where no spelling pairs all, keys are as `shard_key` has them, for
     the error to name. With ``some``, files may be left over.
     """
-    spelled = []
+    spelled, some = [], listed is not None
     for file_key, key in spellings:
         sides = [file_key(f.path) for f in files], [key(s.path) for s in shards]
         numbers = [{name for _, name in side} for side in sides]
         # One shard may be known by two paths, as of two exports that were made of it.
         alike = {(name, s.footer_sha256) for (_, name), s in zip(sides[1], shards, strict=True)}
         once = [len(files), len(alike) if some else len(shards)]
-        bare = {c for c, _ in sides[0]}.isdisjoint(c for c, _ in sides[1])
+        known = {c for c, _ in (*sides[1], *map(key, listed or ()))}
+        bare = known.isdisjoint(c for c, _ in sides[0])
         bare = bare and [*map(len, numbers)] == once
         if bare:
             sides = tuple([("", name) for _, name in side] for side in sides)
