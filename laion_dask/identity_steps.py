@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from dask.dataframe.dask_expr._concat import Concat
 from dask.dataframe.dask_expr._cumulative import CumulativeAggregations
 from dask.dataframe.dask_expr._expr import (
     Abs,
@@ -24,6 +25,7 @@ from dask.dataframe.dask_expr._expr import (
     CombineFirst,
     CombineFirstAlign,
     Diff,
+    DropnaFrame,
     Elemwise,
     Eval,
     Expr,
@@ -44,6 +46,7 @@ from dask.dataframe.dask_expr._expr import (
     Where,
     WhereAlign,
     _DeepCopy,
+    no_default,
 )
 from dask.dataframe.dask_expr._expr import Mask as MaskStep
 from dask.dataframe.dask_expr._expr import MaskAlign as MaskAlignStep
@@ -114,6 +117,12 @@ def _written_over(step: Expr) -> Iterator[str]:
         yield from names if not _is_blank(step.operand("other")) else ()
     elif isinstance(step, (GroupByApplyConcatApply, GroupByReduction)):
         yield from (name for name in names if not _takes_one(step, name))
+    elif isinstance(step, Concat) and step.axis == 1:
+        yield from (name for name in names if not _is_beside(step, name))
+    elif isinstance(step, Fillna):
+        yield from (name for name in names if _fills(step, name))
+    elif isinstance(step, Round):
+        yield from (name for name in names if _coarsens(step.operand("decimals"), name))
     elif isinstance(step, _COMPUTING):
         yield from names
     elif isinstance(step, Elemwise) and tells(step):
@@ -176,6 +185,49 @@ def _replaces(given, name: str) -> bool:
 def _is_blank(value) -> bool:
     """Whether a value is a missing one."""
     return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
+
+
+def _is_beside(step: Concat, name: str) -> bool:
+    """Whether a column of frames and series that stand side by side is the one of that name."""
+    side = next(expr for expr in step.dependencies() if name in expr.columns)
+    return side.ndim == 2 or _is_own(side, name, side)
+
+
+def _fills(step: Fillna, name: str) -> bool:
+    """Whether a number may be put where a step has left a row without one."""
+    value = step.operand("value")
+    if isinstance(value, dict):
+        value = value.get(name)
+    if isinstance(value, str) or _is_blank(value):
+        return False
+    return _may_have_blanks(step.frame, name)
+
+
+def _may_have_blanks(step: Expr, name: str) -> bool:
+    """Whether there may be rows without a number in a column."""
+    if isinstance(step, DropnaFrame) and step.operand("how") in (None, no_default, "any"):
+        subset = step.operand("subset")
+        if subset is None or subset is no_default or name in subset:
+            return False
+    return _leaves_blanks(step) or any(_may_have_blanks(one, name) for one in inputs(step))
+
+
+def _leaves_blanks(step: Expr) -> bool:
+    """Whether a step may make rows without shard and row."""
+    blanking = isinstance(step, (Where, WhereAlign, MaskStep, MaskAlignStep))
+    if isinstance(step, Merge):
+        rows, side = step.how, inputs(step)[0]
+        blanking = rows == "outer" or rows == ("right" if side is step.left else "left")
+    elif isinstance(step, Concat):
+        blanking = step.axis == 1 or not all(map(tells, step.dependencies()))
+    return blanking and step.ndim == 2
+
+
+def _coarsens(decimals, name: str) -> bool:
+    """Whether rounding may change whole numbers."""
+    if isinstance(decimals, dict):
+        decimals = decimals.get(name, 0)
+    return not isinstance(decimals, (int, np.integer)) or decimals < 0
 
 
 def _takes_one(step: Expr, name: str) -> bool:

@@ -445,7 +445,9 @@ def test_pairing_by_key_never_by_position(tmp_path, model, shard, vector):
 def test_the_same_number_in_two_collections(tmp_path, model):
     wanted = {}
     for seed, name in enumerate(("laion2B-en", "laion1B-nolang")):
-        shard = write_shard(tmp_path / name / "metadata" / "metadata_3.parquet", laion_table(6))
+        shard = write_shard(
+            tmp_path / name / "metadata" / "metadata_3.parquet", laion_table(6, seed)
+        )
         wanted[shard] = vectors(6, seed=seed)
         npy(tmp_path / name / "img_emb" / "img_emb_3.npy", wanted[shard])
     frame = ld.read_shards(str(tmp_path / "*" / "metadata" / "*.parquet"))

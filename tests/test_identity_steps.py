@@ -1,6 +1,7 @@
 """Steps that write over shard and row are refused by every verb; steps that do not are not."""
 
 import dask
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
@@ -76,6 +77,15 @@ WRITING_OVER = {
         other(f)[["hash", "shard", "row"]], on="hash", suffixes=("_left", "")
     ),
     "where": lambda f: f[IDS].where(f["width"] > 300, 0),
+    "fillna of blanks": lambda f: f[IDS].where(f["width"] > 300).fillna(0),
+    "fillna after an outer merge": lambda f: f.merge(
+        other(f)[["hash"]].assign(score=1), on="hash", how="outer"
+    ).fillna({"shard": 0, "row": 0}),
+    "round to tens": lambda f: f[IDS].round(-1),
+    "round of one column": lambda f: f[IDS].round({"row": -1}),
+    "concat of columns": lambda f: dd.concat(
+        [f.drop(columns="row"), f["width"].rename("row")], axis=1
+    ),
     "combine_first": lambda f: f[IDS].combine_first(other(f)[IDS]),
     "groupby": lambda f: f[IDS].groupby("hash").sum(),
     "groupby of two": lambda f: f[IDS].groupby("hash").agg({"row": "max", "shard": "min"}),
@@ -110,6 +120,14 @@ KEEPING = {
     "rename others": lambda f: f.rename(columns={"url": "link"}),
     "rename to itself": lambda f: f.rename(columns={"row": "row"}),
     "fillna": lambda f: f.fillna({"text": "none", "row": 0}),
+    "fillna, merged": lambda f: (
+        f[IDS].merge(other(f)[["hash"]].assign(score=1), on="hash", how="left").fillna(0)
+    ),
+    "fillna, none blank": lambda f: (
+        f[IDS].where(f["row"] >= 0).dropna(subset=["shard", "row"]).fillna({"row": 0, "shard": 0})
+    ),
+    "concat of columns": lambda f: dd.concat([f, f["width"].rename("wide")], axis=1),
+    "concat of its own": lambda f: dd.concat([f.drop(columns="row"), f["row"]], axis=1),
     "reset_index": lambda f: f.reset_index(),
     "index and back": lambda f: f.set_index("row").reset_index(),
     "index of another": lambda f: f.set_index("hash").reset_index(),

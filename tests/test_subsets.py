@@ -136,6 +136,14 @@ def test_what_goes_back_to_no_frame_by_filters(frame, tmp_path):
     write_shard(tmp_path / "other" / "part_0.parquet", laion_table(2000, 9))
     with pytest.raises(OptionError, match="not what is left"):
         frame.laion.audit(ld.read_shards(tmp_path / "other"), by="language")
+    with pytest.raises(OptionError, match="of them in both"):
+        moved = frame.laion.where(OTHER).repartition(npartitions=2)
+        frame.laion.where(ONE).laion.audit(moved, by="language")
+    for name, where in (("first", ONE), ("second", OTHER)):
+        frame.laion.where(where).laion.export(tmp_path / name)
+    opened = [ld.read_shards(tmp_path / name) for name in ("first", "second")]
+    found = max(opened, key=len).laion.audit(min(opened, key=len), by="language", min_n=0)
+    assert "cannot be checked" in found.caveats[0]
 
 
 def test_few_rows_no_rows_and_a_reference(frame):

@@ -220,7 +220,7 @@ def rows_in_both(one: dd.DataFrame, other: dd.DataFrame) -> int | None:
     if any(frame is None for frame in frames) or data_path.numbered_twice(sources) is not None:
         return None
     read = sum(piece.n_rows for _, pieces in sources for piece in pieces)
-    sets = _repeats(frames, 1 + read // _ROWS_A_SET)
+    sets = _repeats(frames, 1 + read // _ROWS_A_SET, _rows_of(sources))
     found = partition.compute(*sets, label="rows in both")
     return sum(int(some["repeats"].iloc[0]) for some in found)
 

@@ -29,6 +29,11 @@ from laion_dask.verbs.rows import Rows
 from laion_dask.verbs.standard import LISTS
 from laion_dask.verbs.statistics import bind, collect, reporting
 
+_ON_TRUST = (
+    "The rows after are taken to be among the rows before: the two were read by several calls of "
+    "read_shards, or lost shard and row, so it cannot be checked."
+)
+
 
 def default_axes(frame: dd.DataFrame) -> tuple[Grouping, ...]:
     """By what a report audits a frame: its languages, and the people its captions mention.
@@ -174,8 +179,10 @@ def _counted(before: dd.DataFrame, after, measure: Exclusion) -> tuple:
         return _compared(found, rows)
     (counted,), rows_before = collect(before, bound)
     (kept,), rows_after = collect(after, left)
-    _check_narrower(counted, kept, rows_in_both(before, after))
-    return with_kept(counted, kept), rows_before, rows_after, ()
+    in_both = rows_in_both(before, after)
+    _check_narrower(counted, kept, in_both)
+    caveats = (_ON_TRUST,) if in_both is None else ()
+    return with_kept(counted, kept), rows_before, rows_after, caveats
 
 
 def _compared(found, rows: Rows | None) -> tuple:
