@@ -1,6 +1,7 @@
 # make demo   the main job on a small corpus of our own
 # make test   the tests
-# make fuzz   the property tests with random examples; what they find becomes a fixed case
+# make fuzz   the property tests with random examples, and long simulations; what they find becomes
+#             a fixed case
 # make lab    JupyterLab at the first notebook
 # Each creates .venv and installs what it needs, once, with plain pip.
 
@@ -29,7 +30,7 @@ test: .venv/installed
 	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 fuzz: .venv/installed
-	@$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=fuzz
+	@$(BIN)/python -m pytest -m "hypothesis or simulation" --hypothesis-profile=fuzz
 
 lab: .venv/installed demo-corpus/report.html
 	@$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/01_quickstart.ipynb
