@@ -234,7 +234,8 @@ def must_be(what: str, given: object, kind: type | tuple[type, ...], expected: s
     """Refuse a value of another type, in the words of who passed it."""
     if not isinstance(given, kind):
         kind = type(given)
-        shown = f"a {kind.__name__} of {kind.__module__.partition('.')[0]}"
+        package = kind.__module__.partition(".")[0]
+        shown = f"a {kind.__name__}" + ("" if package == "builtins" else f" of {package}")
         if isinstance(given, (str, int, float, type(None))):
             shown = repr(given)
         raise OptionError(f"{parameter(what)} is {shown}. Expected {expected}.")

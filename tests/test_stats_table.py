@@ -181,3 +181,17 @@ def test_an_empty_table_is_told():
     assert rows_of_markdown(empty.to_markdown())[0].startswith("| statistic |")
     assert empty._repr_html_().count("<tr>") == 1
     table([]).to_markdown(), table([])._repr_html_()
+
+
+def test_printed_text_is_no_wider_than_a_cell_of_a_notebook():
+    methods = ["Wilson; ratio: Katz log interval against the rest"] * 2
+    numbers = {f"a_long_name_{i}": [0.123456, 12345.6] for i in range(12)}
+    named = {"term": ["punsafe > 0.5"] * 2, "group": ["en", "de"], "n": [40, 50]}
+    printed = repr(table(pd.DataFrame({**named, **numbers, "method": methods})))
+    lines = printed.splitlines()
+    assert max(map(len, lines)) <= 120
+    assert sum("punsafe > 0.5    en" in line for line in lines) == printed.count("term group") == 2
+    assert lines[-1] == f"method: {methods[0]}"
+    assert all(name in printed for name in numbers)
+    alone = repr(table([{"term": "x" * 200, "n": 1, "method": "exact"}]))
+    assert "x" * 200 in alone and "exact" in alone and "method:" not in alone

@@ -100,7 +100,7 @@ def _assigned(part: Part, grouping: Grouping) -> Members:
 
 #: What is no column, though people name it as one.
 _OF_ADDRESSES = {
-    name: f"For the {what} of the addresses give by=ld.{call}()."
+    name: f"For the {what} of the addresses give ld.{call}()."
     for name, what, call in (
         ("domain", "registered domains", "domains"),
         ("domains", "registered domains", "domains"),

@@ -19,6 +19,9 @@ MOST_TERMS = 6
 _KEYS = ("statistic", "term", "axis", "group", "measure", "side", "axis_2", "group_2")
 #: What all rows are called among the groups.
 _ALL = ("(all)", "all")
+#: What numbers are in, and over what a share is drawn, by the term.
+_UNITS = {"width": "pixels", "height": "pixels", "text_length": "characters"}
+_THRESHOLDS = {"both sides": "both sides at least, pixels"}
 #: Statistics whose values are ratios.
 _RATIOS = ("intersections",)
 
@@ -74,17 +77,26 @@ class Panel:
     @property
     def axis_label(self) -> str:
         """What its numbers are."""
+        first = self.frame.iloc[0]
         if self.is_share:
-            return "share of rows"
+            return "share of rows" + (" excluded" if first["statistic"] == "exclusion" else "")
         if self.measure != "value":
             return self.measure.replace("_", " ")
-        first = self.frame.iloc[0]
         if first["kind"]:
             return first["kind"]
         if self.is_ratio:
             return "observed / expected"
+        term = self._one_term()
+        return ", ".join(filter(None, (term or first["statistic"], _UNITS.get(term))))
+
+    @property
+    def threshold_label(self) -> str:
+        """What its thresholds are."""
+        return _THRESHOLDS.get(self._one_term(), "threshold")
+
+    def _one_term(self) -> str:
         terms = self.frame["term"].unique()
-        return terms[0] if len(terms) == 1 and terms[0] else first["statistic"]
+        return terms[0] if len(terms) == 1 else ""
 
 
 def panels(result: pd.DataFrame, show: str | None, most: int) -> list[Panel]:
@@ -211,6 +223,7 @@ def _points(part: pd.DataFrame, overall: pd.DataFrame, axis: str, most: int) -> 
         same = overall.loc[overall["term"] == term, "value"]
         line = float(same.iloc[0]) if len(same) else _constant(rows["overall"])
         line = float("nan") if line == 1 else line  # the share of all rows of all rows
+        rows = rows if np.isnan(line) else rows[rows["group"] != _ALL[0]]  # the line is theirs
         yield _lines(rows, "group", None, term, axis, most, line)
     single = part[groups_of <= 1]
     n_groups = single["group"].nunique()
@@ -246,8 +259,9 @@ def _lines(
 
 def _title(rows: pd.DataFrame, what: str, axis: str, n: int, most: int, kind: str) -> str:
     first = rows.iloc[0]
+    what = "" if what in (*_ALL, "label") else what
     title = ": ".join(filter(None, (first["statistic"], first["kind"], what)))
-    title += f" by {axis}" if axis else ""
+    title += f" by {axis}" if axis not in ("", what) else ""
     threshold = _constant(rows["threshold"])
     if not np.isnan(threshold):
         title += f" (threshold {threshold:g})"

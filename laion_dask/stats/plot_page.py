@@ -16,7 +16,7 @@ TOOLS = {"default_tools": ["pan", "box_zoom", "reset"], "active_tools": []}
 _THEME = {
     "Plot": {"background_fill_color": None, "border_fill_color": None, "outline_line_color": None},
     "Legend": {"background_fill_color": None, "border_line_color": None},
-    "Grid": {"grid_line_color": "#e4e8ec"},
+    "Grid": {"grid_line_color": "#9aa5b1", "grid_line_alpha": 0.3},
     "Title": {"text_color": "#1f2933"},
     "Axis": {
         "axis_label_text_color": "#1f2933",

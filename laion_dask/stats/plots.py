@@ -15,7 +15,7 @@ from laion_dask.stats.plot_page import holoviews
 from laion_dask.stats.plot_text import hover_columns, in_lines, percent, plain_text, tooltips
 from laion_dask.stats.table import Table
 
-_BLUE, _ORANGE, _GREY, _FAINT = "#3b7dd8", "#d9822b", "#52606d", "#e4e8ec"
+_BLUE, _ORANGE, _GREY, _INK = "#3b7dd8", "#d9822b", "#52606d", "#1f2933"
 #: Colours that stay apart without colour vision; Okabe, M., Ito, K. (2008). Color universal design.
 _COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#000000",
@@ -85,9 +85,9 @@ def interval_plot(
     alone = title if len(found) == 1 else None
     drawn = [_drawn(hv, panel, width, alone) for panel in found[:most_panels]]
     if title is not None and alone is None:
-        drawn.insert(0, _words(hv, title, width))
+        drawn.insert(0, _words(hv, title, width, is_title=True))
     if len(found) > most_panels:
-        drawn.append(_words(hv, f"{len(found) - most_panels:,} more panels are not drawn", width))
+        drawn.append(_words(hv, _not_drawn(result, len(found), most_panels), width))
     if not drawn:
         drawn.append(_words(hv, "No results to draw", width))
     told = result if isinstance(result, Table) else Table(result)
@@ -107,11 +107,20 @@ def _sorted(result: pd.DataFrame, sort: str | None) -> pd.DataFrame:
     return result.sort_values(sort, ascending=False, kind="stable")
 
 
-def _words(hv, words: str, width: int):
+def _not_drawn(result: pd.DataFrame, n: int, drawn: int) -> str:
+    """How many panels are left out, and how to see them."""
+    said = f"{n - drawn:,} more panels are not drawn: plot(most_panels={n}) draws them"
+    names = result["statistic"].unique() if "statistic" in result else []
+    return said + (f", of({names[-1]!r}).plot() one statistic" if len(names) > 1 else "")
+
+
+def _words(hv, words: str, width: int, is_title: bool = False):
     """Words in a picture of their own: what Panel would make of a Div needs more than BokehJS."""
     lines = [plain_text(line, None) for line in textwrap.wrap(words, max(20, width // 10))]
     text = hv.Text(0, 0.5, "\n".join(lines), halign="left")
-    return text.opts(text_color=_GREY, text_font_size="9pt", xlim=(0, 1), ylim=(0, 1)).opts(
+    look = ("13pt", "bold", _INK) if is_title else ("9pt", "normal", _GREY)
+    font = dict(zip(("text_font_size", "text_font_style", "text_color"), look, strict=True))
+    return text.opts(**font, xlim=(0, 1), ylim=(0, 1)).opts(
         width=width, height=24 + 16 * len(lines), xaxis=None, yaxis=None, toolbar=None,
         show_frame=False, hooks=[_bare],
     )  # fmt: skip
@@ -164,7 +173,6 @@ def _point_panel(hv, panel: Panel):
         hooks=[partial(_tell_axis, axis="xaxis", form=_form(panel))],
         height=90 + step * len(labels) + (20 if has_legend else 0),
         show_grid=True,
-        gridstyle={"grid_line_color": _FAINT},
         **_legend(has_legend),
     )
 
@@ -234,7 +242,7 @@ def _curve_panel(hv, panel: Panel):
     steps = frame["threshold"]
     edge = 0.02 * (steps.max() - steps.min())
     return hv.Overlay(parts).opts(
-        xlabel="threshold",
+        xlabel=panel.threshold_label,
         xlim=(float(steps.min() - edge), float(steps.max() + edge)),
         ylim=_ends(panel),
         ylabel=plain_text(panel.axis_label),
@@ -242,7 +250,6 @@ def _curve_panel(hv, panel: Panel):
         logy=panel.is_ratio,
         height=340,
         show_grid=True,
-        gridstyle={"grid_line_color": _FAINT},
         **_legend(several),
     )
 

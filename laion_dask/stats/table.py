@@ -12,6 +12,7 @@ import pandas as pd
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
 from laion_dask.printable import printable
 from laion_dask.stats.divergence import between_tables
+from laion_dask.stats.table_text import in_blocks
 
 #: The columns that tables share, in order; a statistic may have more, which follow.
 COLUMNS = (
@@ -197,9 +198,8 @@ class Table(pd.DataFrame):
 
     def __repr__(self) -> str:
         head, cells, _ = self._shown(_MOST)
-        with pd.option_context("display.width", 140, "display.max_columns", 40):
-            shown = pd.DataFrame(cells, columns=head).to_string(index=False)
-        return "\n".join([shown if len(self) else "no results", *self._more(), *self._foot()])
+        shown = in_blocks(head, cells) if len(self) else "no results"
+        return "\n".join([shown, *self._more(), *self._foot()])
 
     def _repr_html_(self) -> str:
         head, cells, _ = self._shown(_MOST)

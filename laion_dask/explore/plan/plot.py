@@ -16,7 +16,11 @@ from laion_dask.explore.plots import in_title
 from laion_dask.stats.plot_page import TOOLS, holoviews
 
 _BLUE, _ORANGE, _GREY = "#3b7dd8", "#b8651b", "#5f6b7a"
-_SPANS = {1: "1 s", 60: "1 min", 3600: "1 h", 86400: "1 day", 2592000: "30 days"}
+_SPANS = {
+    0.000001: "1 µs", 0.00001: "10 µs", 0.0001: "100 µs", 0.001: "1 ms", 0.01: "10 ms",
+    0.1: "100 ms", 1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36000: "10 h",
+    86400: "1 day", 864000: "10 days", 8640000: "100 days",
+}  # fmt: skip
 
 
 def scaling_plot(
@@ -93,7 +97,7 @@ def _cores(hv, plan: Plan, workers: Sequence[int]) -> list:
         ["seconds", "to"],
     )
     return [
-        band.opts(color=_BLUE, alpha=0.2, line_alpha=0),
+        band.opts(color=_BLUE, alpha=0.2, line_alpha=0, **TOOLS),
         _line(hv, workers, seconds, "cores, projected", _BLUE, "solid"),
     ]
 
@@ -118,4 +122,5 @@ def _line(hv, workers: Sequence[int], seconds: Sequence[float], label: str, colo
         line_dash=dash,
         tools=["hover"],
         hover_tooltips=[("workers: time", "@told")],
+        **TOOLS,
     )
