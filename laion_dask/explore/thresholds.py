@@ -19,7 +19,7 @@ def score_plot(distribution: Distribution, *, marks: Mapping[str, float] | None 
     Parameters
     ----------
     distribution : Distribution
-        What lies outside its edges is not drawn.
+        What lies outside its edges is not drawn; the axis says how many rows that are.
     marks : mapping of str to float, optional
         Thresholds to mark, by what they are called.
     title : str
@@ -29,11 +29,12 @@ def score_plot(distribution: Distribution, *, marks: Mapping[str, float] | None 
     MissingExtraError
         When HoloViews is not installed.
     """
+    outside = distribution.outside()
     return bars(
         holoviews(),
         distribution.counts[1:-1],
         distribution.edges,
-        label=distribution.column,
+        label=distribution.column + (f" (not drawn: {outside})" if outside else ""),
         marks=dict(marks or {}),
         title=title,
     )

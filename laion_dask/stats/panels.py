@@ -16,12 +16,15 @@ from laion_dask.stats.exclusion_rates import AMPLIFIED
 MOST_SERIES = 8
 #: Terms that have a panel each; of more, the terms are the labels of one panel.
 MOST_TERMS = 6
-_KEYS = ("statistic", "term", "axis", "group", "measure", "side", "axis_2", "group_2")
+_KEYS = ("statistic", "term", "axis", "group", "measure", "side", "axis_2", "group_2", "method")
 #: What all rows are called among the groups.
 _ALL = ("(all)", "all")
 #: What numbers are in, and over what a share is drawn, by the term.
 _UNITS = {"width": "pixels", "height": "pixels", "text_length": "characters"}
 _THRESHOLDS = {"both sides": "both sides at least, pixels"}
+#: What the method of a value says it is.
+_BY_METHOD = {"Jensen-Shannon, bits": "Jensen-Shannon divergence, bits"}
+_COUNTS = ("distinct", "most frequent")
 #: Statistics whose values are ratios.
 _RATIOS = ("intersections",)
 
@@ -86,6 +89,10 @@ class Panel:
             return first["kind"]
         if self.is_ratio:
             return "observed / expected"
+        if first["method"] in _BY_METHOD:
+            return _BY_METHOD[first["method"]]
+        if self.frame["group"].isin(_COUNTS).all():
+            return "count"
         term = self._one_term()
         return ", ".join(filter(None, (term or first["statistic"], _UNITS.get(term))))
 
@@ -148,6 +155,8 @@ def _rows(result: pd.DataFrame, show: str | None) -> pd.DataFrame:
         rows["lo"], rows["hi"] = _floats(source, f"{show}_lo"), _floats(source, f"{show}_hi")
     if show is not None:
         rows["measure"], rows["value"] = show, _floats(source, show)
+    by_chance = rows["method"].isin(_BY_METHOD) & (rows["measure"] == "value")
+    rows["by_chance"] = np.where(by_chance, _floats(source, "expected"), np.nan)
     rows["marked"] = source["verdict"].eq(AMPLIFIED) if "verdict" in source else False
     return rows[rows["value"].notna()]
 

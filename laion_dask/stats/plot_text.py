@@ -38,6 +38,8 @@ def hover_columns(panel: Panel, rows: pd.DataFrame) -> dict[str, np.ndarray]:
     if (rows["lo"].notna() & rows["hi"].notna()).any():
         ends = zip(rows["lo"], rows["hi"], strict=True)
         shown["interval"] = [f"{tell(lo)} to {tell(hi)}" if lo == lo else "-" for lo, hi in ends]
+    if rows["by_chance"].notna().any():
+        shown["by chance"] = [tell(value) for value in rows["by_chance"]]
     if rows["threshold"].notna().any():
         shown["threshold"] = [f"{value:g}" for value in rows["threshold"]]
     if rows["n"].notna().any():

@@ -159,10 +159,12 @@ def _point_panel(hv, panel: Panel):
             if mask.any():
                 named = in_lines(name, 24) if len(series) > 1 else _verdict(frame, mask)
                 parts += _points(hv, panel, rows[mask], y[mask], ends, shade, named)
+        parts += _by_chance(hv, rows, y)
     ticks = [(y, in_lines(label)) for label, y in place.items()]
     lines = max(label.count("\n") for _, label in ticks)
     step = max(_LINE, 9 * len(series) + 4 if len(series) > 1 else 0) + 13 * lines
-    has_legend = len(series) > 1 or bool(frame["marked"].any())
+    coloured = frame["marked"] | frame["by_chance"].notna()
+    has_legend = len(series) > 1 or bool(coloured.any())
     return hv.Overlay(parts).opts(
         yticks=ticks,
         ylabel="",
@@ -175,6 +177,15 @@ def _point_panel(hv, panel: Panel):
         show_grid=True,
         **_legend(has_legend),
     )
+
+
+def _by_chance(hv, rows: pd.DataFrame, y: pd.Series) -> list:
+    """What chance alone makes of each value, where the table says it."""
+    known = rows["by_chance"].notna()
+    if not known.any():
+        return []
+    points = hv.Points((rows["by_chance"][known], y[known]), label="expected by chance")
+    return [points.opts(color=None, line_color=_GREY, marker="diamond", size=9)]
 
 
 def _verdict(frame: pd.DataFrame, mask: pd.Series) -> str:
@@ -256,7 +267,7 @@ def _curve_panel(hv, panel: Panel):
 
 def _ends(panel: Panel) -> tuple[float, float]:
     """The ends of the axis, around all that is finite; hardly below 0 for shares."""
-    numbers = panel.frame[["value", "lo", "hi"]].to_numpy().ravel()
+    numbers = panel.frame[["value", "lo", "hi", "by_chance"]].to_numpy().ravel()
     found = np.append(numbers, panel.overall)
     found = found[np.isfinite(found)]
     if panel.is_ratio:
@@ -284,6 +295,9 @@ def _tell_axis(plot, element, axis: str, form: str) -> None:
     """Have an axis tell its numbers in a form; anew in each picture, since Bokeh shares none."""
     from bokeh.models import NumeralTickFormatter
 
+    shown = plot.state.x_range if axis == "xaxis" else plot.state.y_range
+    if shown.end - shown.start < 0.001:  # finer than the form; Bokeh's own takes digits as needed
+        return
     for one in getattr(plot.state, axis):
         one.formatter = NumeralTickFormatter(format=form)
 
@@ -294,5 +308,6 @@ def _legend(wanted: bool) -> dict:
     return {
         "show_legend": True,
         "legend_position": "right",
+        "legend_limit": 1000,  # parts of a plot; of more, HoloViews leaves the legend out
         "legend_opts": {"location": "top", "border_line_color": None},
     }

@@ -82,10 +82,18 @@ class Distribution:
         }
         return pd.DataFrame(table)
 
+    def outside(self) -> str:
+        """How many rows lie outside the edges, in words; nothing where none does."""
+        ends = (f"below {self.edges[0]:g}", f"from {self.edges[-1]:g}")
+        found = zip(self.counts[[0, -1]].tolist(), ends, strict=True)
+        return " and ".join(f"{n:,} {end}" for n, end in found if n)
+
     def __repr__(self) -> str:
+        outside = self.outside()
         return (
             f"Distribution({self.column}: {self.n_scored:,} scored + {self.n_unscored:,} unscored, "
-            f"{len(self.edges)} edges from {self.edges[0]:g} to {self.edges[-1]:g})"
+            f"{len(self.edges)} edges from {self.edges[0]:g} to {self.edges[-1]:g}"
+            + (f", {outside})" if outside else ")")
         )
 
 

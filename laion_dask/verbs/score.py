@@ -108,7 +108,7 @@ def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataF
     _check_target(frame, embeddings)
     specs = tuple(check_heads(heads, embeddings.model))
     names = [head.name for head in specs]
-    check_free(frame, names)
+    check_free(frame, names, of_heads=True)
     paired = partition.share(embeddings.like(frame))
     return assigned(frame, names, kernels.heads, paired, partition.share(specs))
 
@@ -128,13 +128,14 @@ def _check_target(frame: dd.DataFrame, embeddings: Embeddings) -> None:
     provenance(frame)
 
 
-def check_free(frame: dd.DataFrame, names: list[str]) -> None:
+def check_free(frame: dd.DataFrame, names: list[str], *, of_heads: bool = False) -> None:
     """Refuse a new column whose name is taken."""
     taken = next((name for name in names if name in frame.columns), None)
     if taken is not None:
+        another = f"head.to({taken + '_2'!r})" if of_heads else argument("to")
         raise OptionError(
-            f"The frame has a column {taken!r} already. Name another with {argument('to')}, or "
-            "drop it first."
+            f"The frame has a column {taken!r} already. Name another with {another}, or "
+            f"drop it first: frame.drop(columns={taken!r})."
         )
 
 

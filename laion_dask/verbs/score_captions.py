@@ -53,5 +53,5 @@ def score_captions(frame: dd.DataFrame, *heads: Head, column: str = "text") -> d
         raise OptionError(
             f"The column {column!r} holds {frame.dtypes[column]}. Name one of texts with column=."
         )
-    check_free(frame, names)
+    check_free(frame, names, of_heads=True)
     return assigned(frame, names, captions, column, partition.share(specs), reads=[column])
