@@ -286,3 +286,49 @@ def test_without_holoviews(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "holoviews", None)
     with pytest.raises(MissingExtraError, match="notebook"):
         by_language().plot()
+
+
+def test_axes_say_what_is_drawn():
+    def panel_of(**row):
+        rows = [{"n": 40, "group": group, **row} for group in ("a", "b")]
+        return panels(table(rows), None, 40)[0]
+
+    excluded = panel_of(statistic="exclusion", axis="language", rate=0.5, overall=0.4)
+    assert excluded.axis_label == "share of rows excluded"
+    assert panel_of(statistic="describe", term="width", value=3.0).axis_label == "width, pixels"
+    sites = panel_of(statistic="concentration", term="label", axis="domain", rate=0.1)
+    assert sites.title == "concentration by domain"
+    same = panel_of(statistic="describe", term="language", axis="language", rate=0.1)
+    assert same.title == "describe: language"
+
+
+def test_all_rows_are_the_line_and_no_group():
+    rows = [
+        rate("(all)", 0.4, overall=0.4),
+        rate("en", 0.5, overall=0.4),
+        rate("de", 0.3, overall=0.4),
+    ]
+    (panel,) = panels(table(rows), None, 40)
+    assert panel.frame["label"].tolist() == ["en", "de"] and panel.line == 0.4
+
+
+def test_divergence_stands_beside_what_chance_makes_of_it():
+    row = {"statistic": "divergence", "term": "domain", "axis": "language", "n": 90}
+    row |= {"method": "Jensen-Shannon, bits", "expected": 0.3}
+    plot = table([{**row, "group": g, "value": v} for g, v in (("en", 0.1), ("de", 0.2))]).plot()
+    drawn = figure(plot)
+    assert drawn.xaxis[0].axis_label == "Jensen-Shannon divergence, bits"
+    assert [item.label.value for item in drawn.legend[0].items] == ["expected by chance"]
+    assert drawn.x_range.end > 0.3
+    assert "by chance" in ld.show(plot).html
+    tiny = figure(table([{**row, "group": "en", "value": 0.00012, "expected": 0.0001}]).plot())
+    assert not hasattr(tiny.xaxis[0].formatter, "format")
+
+
+def test_many_curves_keep_their_legend():
+    rows = [
+        {"statistic": "curve", "term": "s", "axis": "language", "group": g, "threshold": t,
+         "n": 40, "k": 20, "rate": 0.5, "lo": 0.4, "hi": 0.6}
+        for g in ("(all)", *"abcdefgh") for t in (0.1, 0.2)
+    ]  # fmt: skip
+    assert len(figure(table(rows).plot()).legend[0].items) >= 8

@@ -139,3 +139,14 @@ def test_a_notebook_that_asks_for_holoviews_own_display_keeps_it(monkeypatch):
     hooks = {"html+js": {LabelledData: lambda plot: ({"text/html": "own"}, {})}}
     monkeypatch.setattr(hv.Store, "_display_hooks", hooks)
     assert ld.histogram([0.1])._repr_mimebundle_()[0] == {"text/html": "own"}
+
+
+def test_what_lies_outside_the_edges_is_told():
+    frame = dd.from_pandas(pd.DataFrame({"s": [-0.5, -0.1, 0.2, 0.4, 1.0, None]}), npartitions=2)
+    found = ld.distributions(frame, "s", edges=[0, 0.5, 1])["s"]
+    assert repr(found).endswith("3 edges from 0 to 1, 2 below 0 and 1 from 1)")
+    figure = hv.render(ld.score_plot(found), backend="bokeh")
+    assert figure.xaxis[0].axis_label == "s (not drawn: 2 below 0 and 1 from 1)"
+    inside = ld.distributions(frame, "s", edges=[-1, 2])["s"]
+    assert hv.render(ld.score_plot(inside), backend="bokeh").xaxis[0].axis_label == "s"
+    assert repr(inside).endswith("2 edges from -1 to 2)")

@@ -29,15 +29,16 @@ def score_plot(distribution: Distribution, *, marks: Mapping[str, float] | None 
     MissingExtraError
         When HoloViews is not installed.
     """
-    outside = distribution.outside()
-    return bars(
+    plot = bars(
         holoviews(),
         distribution.counts[1:-1],
         distribution.edges,
-        label=distribution.column + (f" (not drawn: {outside})" if outside else ""),
+        label=distribution.column,
         marks=dict(marks or {}),
         title=title,
     )
+    outside = distribution.outside()
+    return plot.opts(xlabel=f"{distribution.column} (not drawn: {outside})") if outside else plot
 
 
 def threshold_plot(
