@@ -321,6 +321,14 @@ def test_a_foreign_file_in_an_export_is_kept(source, out):
     assert (out / "notes.txt").read_text() == "mine"
 
 
+def test_a_folder_that_reads_as_a_chain_of_file_systems(source, tmp_path):
+    (tmp_path / "a").write_text("the user's")
+    ld.read_shards(source).laion.export(tmp_path / "a::b" / "out")
+    assert (tmp_path / "a").read_text() == "the user's"
+    again = ld.read_shards(tmp_path / "a::b" / "out")
+    assert len(again) == sum(SIZES) and ld.verify(tmp_path / "a::b" / "out")
+
+
 def test_own_inputs_are_refused(source, out, tmp_path, monkeypatch):
     carve(source).laion.export(out)
     before = files_of(out)

@@ -117,7 +117,7 @@ class Target:
     @property
     def staging_url(self) -> str:
         """Where workers write parts."""
-        return self.fs.unstrip_protocol(self.staging)
+        return self.staging if self.is_local else self.fs.unstrip_protocol(self.staging)
 
     # -- commit --------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from fsspec.implementations.local import LocalFileSystem
 from laion_dask.atomic_file import unwritten
 from laion_dask.io.claim import Owner, age_s, owner
 from laion_dask.io.export_state import STAGING, names_in
+from laion_dask.io.local_file import file_system
 
 #: The staging folder of another machine's process is cleared when nothing was written to it for
 #: so long.
@@ -33,7 +34,7 @@ def stage(url: str, content: bytes) -> dict:
     ExportError
         When it cannot be written.
     """
-    fs, path = fsspec.core.url_to_fs(url)
+    fs, path = file_system(url)
     try:
         if isinstance(fs, LocalFileSystem):
             write_durable(path, content)
