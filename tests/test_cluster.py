@@ -17,7 +17,7 @@ def run(code: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=250
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and "Compute Failed" not in done.stderr, done.stderr
     return done.stdout
 
 
@@ -86,6 +86,8 @@ def test_start_cluster_on_processors():
                 again = ld.connect(client.scheduler.address)
                 assert again.submit(sum, [3, 4]).result() == 7
                 again.close()
+                failed = client.submit(int, "no number").exception()
+                assert isinstance(failed, ValueError)
             finally:
                 client.shutdown()
             assert set_here() == (None, None)

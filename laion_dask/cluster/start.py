@@ -16,6 +16,7 @@ from dask.utils import format_bytes
 from distributed.worker_memory import parse_memory_limit
 
 from laion_dask.backend import card_bytes, gpu_count, require_dask_cuda, require_ucx
+from laion_dask.cluster import worker_logs
 from laion_dask.cluster.client import Client
 from laion_dask.errors import DeviceMemoryError, OptionError, must_be, one_of
 from laion_dask.workers import current_client
@@ -186,8 +187,9 @@ def _on_cards(n_workers: int | None, torch_share: float, common: dict) -> tuple:
 def _on_cores(n_workers: int | None, common: dict) -> tuple:
     """A `LocalCluster` whose workers see no card, and what its client shows of it."""
     no_card = {"CUDA_VISIBLE_DEVICES": ""}
+    common |= {"n_workers": n_workers or _cores(), "preload": [worker_logs.__name__]}
     try:
-        cluster = distributed.LocalCluster(n_workers=n_workers or _cores(), env=no_card, **common)
+        cluster = distributed.LocalCluster(env=no_card, **common)
     except RuntimeError as error:
         raise OptionError(
             f"The CPU workers did not start ({error}). What they printed tells why. {_SCRIPT}"
