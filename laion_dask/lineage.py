@@ -149,8 +149,8 @@ def shards(frame: dd.DataFrame) -> list[Shard]:
     if not scans:
         raise ProvenanceError(
             "This frame does not lead back to read_shards (it was persisted, or made otherwise), "
-            "so which embeddings are its rows' cannot be known. Score first, and persist the "
-            "scored frame."
+            "so which embeddings are its rows' cannot be known. Keep the lazy frame: score and "
+            "export that one, and use what persist() returns to look at the rows."
         )
     if len(scans) > 1:
         raise ProvenanceError(

@@ -120,6 +120,9 @@ def test_stats_are_those_of_python(monkeypatch, capsys, paths):
     assert code == 0 and shown["k"].tolist()[:3] == [N, N // 4, N // 4]
     code, _, err = run(monkeypatch, capsys, "stats", *paths, "--json", "--out", "-")
     assert code == 2 and "--json prints" in err
+    code, out, _ = run(monkeypatch, capsys, "stats", *paths, "--by", "domain", "--json")
+    by_domain = ld.statistics(frame, ld.rates(None, by=ld.domains()))
+    assert code == 0 and json.loads(out)["results"] == plain(by_domain)
     code, _, err = run(monkeypatch, capsys, "stats", *paths, "--by", "gendre")
     assert code == 2 and "gendre" in err
 

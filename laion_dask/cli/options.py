@@ -129,7 +129,8 @@ Report = Annotated[
 By = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="COLUMN", help="Group by this column, or by a term list such as gender; repeatable."
+        metavar="COLUMN",
+        help="Group by this column, by a term list such as gender, or by domain; repeatable.",
     ),
 ]
 MinN = Annotated[
@@ -251,11 +252,20 @@ def reads_shards(command: Callable) -> Callable:
 
 
 def groupings(frame, names: list[str] | None) -> list:
-    """What ``--by`` names: columns; where there is none of the name, a packaged term list."""
+    """What ``--by`` names: columns; where there is none of the name, a term list or the domains."""
+    from laion_dask.measures.domains import domains
     from laion_dask.text import term_lists, terms
 
     known = set(term_lists()["name"]) if "text" in frame.columns else set()
-    return [terms(n) if n not in frame.columns and n in known else n for n in names or ()]
+
+    def grouping(name: str):
+        if name in frame.columns:
+            return name
+        if name in known:
+            return terms(name)
+        return domains() if name == "domain" and "url" in frame.columns else name
+
+    return [grouping(name) for name in names or ()]
 
 
 def wanted(found: list, what: str) -> list:
