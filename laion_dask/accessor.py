@@ -46,6 +46,12 @@ class Laion:
     def __init__(self, frame):
         self._frame = frame
 
+    def __getattr__(self, name: str):
+        from laion_dask.errors import did_you_mean
+
+        verbs = [verb for verb in vars(type(self)) if not verb.startswith("_")]
+        raise AttributeError(f"There is no verb {name!r}.{did_you_mean(name, verbs)}", name=name)
+
     where = _Verb("laion_dask.verbs.where:where")
     join = _Verb("laion_dask.verbs.join:join")
     rows = _Verb("laion_dask.verbs.rows:rows")

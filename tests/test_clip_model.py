@@ -30,6 +30,15 @@ def model(files):
     return ClipModel(*files)
 
 
+def test_loading_sets_up_no_log_of_the_process(files):
+    code = (
+        "import logging, sys; from laion_dask.models import ClipModel; "
+        "ClipModel(*sys.argv[1:]).text('a star'); print(logging.getLogger().handlers)"
+    )
+    run = [sys.executable, "-c", code, *map(str, files)]
+    assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def plain_open_clip(files):
     import open_clip
 

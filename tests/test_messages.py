@@ -7,13 +7,24 @@ import pickle
 import re
 from pathlib import Path
 
+import dask.dataframe as dd
+import pandas as pd
 import pytest
 import typer
 
+import laion_dask as ld
 from laion_dask import errors
 from laion_dask.cli import app
 from laion_dask.cli.option_names import called, option_names
-from laion_dask.errors import LaionDaskError, argument, one_of, parameter
+from laion_dask.errors import (
+    ColumnError,
+    LaionDaskError,
+    OptionError,
+    PredicateError,
+    argument,
+    one_of,
+    parameter,
+)
 
 PACKAGE = Path(errors.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -160,3 +171,16 @@ def test_a_command_may_call_a_parameter_otherwise():
 
 def test_an_error_without_a_message():
     assert str(LaionDaskError()) == "" and LaionDaskError("a", 2).args == ("a", 2)
+
+
+def test_what_newcomers_mistake_is_told_with_what_they_meant():
+    data = {"similarity": [0.1], "text": ["a"]}
+    frame = dd.from_pandas(pd.DataFrame(data), npartitions=1)
+    with pytest.raises(AttributeError, match=r"no verb 'serch'\. Did you mean 'search'"):
+        _ = frame.laion.serch
+    with pytest.raises(PredicateError, match=r"a Series of dask.*frame\[mask\]"):
+        frame.laion.where(frame["similarity"] > 0.3)
+    with pytest.raises(ColumnError, match=r"'gender'.*ld\.terms\('gender'\)"):
+        frame.laion.stats(ld.rates("similarity > 0.3", by="gender"))
+    with pytest.raises(OptionError, match=r"images is 'images/'.*ld\.open_images"):
+        ld.gallery(frame.compute(), "images/")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import html
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from laion_dask.backend import to_pandas
-from laion_dask.errors import ColumnError, ImageError, did_you_mean
+from laion_dask.errors import ColumnError, ImageError, OptionError, did_you_mean
 from laion_dask.explore.page import text
 from laion_dask.io.images import Images
 from laion_dask.models.pictures import decode
@@ -92,9 +93,16 @@ def gallery(
     ColumnError
         When images are given and there is neither ``key`` nor ``image_path``, or a fact is no
         column.
+    OptionError
+        When ``images`` is a path.
     ImageError
         When a key or path stands for several images.
     """
+    if isinstance(images, (str, os.PathLike)):
+        raise OptionError(
+            f"images is {os.fspath(images)!r}. Expected what ld.open_images({os.fspath(images)!r}) "
+            "returns."
+        )
     rows = to_pandas(rows.head(n))
     name = next((c for c in ("image_path", "key") if c in rows.columns), None)
     wanted = [*facts, *([] if name or images is None else ["key"])]

@@ -110,6 +110,17 @@ _OF_ADDRESSES = {
 }
 
 
+def _instead_of_a_column(name: str) -> str:
+    """The grouping that people mean by a name that is no column, as a sentence after a space."""
+    from laion_dask.text import packaged  # which imports this file
+
+    if name in _OF_ADDRESSES:
+        return f" {_OF_ADDRESSES[name]}"
+    if name in packaged.names():
+        return f" For what captions mention give ld.terms({name!r})."
+    return ""
+
+
 @dataclass(frozen=True)
 class ByColumn(Grouping):
     """The groups that a column of text, whole numbers or truth values names."""
@@ -121,7 +132,7 @@ class ByColumn(Grouping):
         if self.axis not in kinds:
             raise ColumnError(
                 f"The frame has no column {self.axis!r}.{did_you_mean(self.axis, kinds)}"
-                + (f" {_OF_ADDRESSES[self.axis]}" if self.axis in _OF_ADDRESSES else "")
+                + _instead_of_a_column(self.axis)
             )
         if kinds[self.axis] not in ("string", "integer", "boolean"):
             raise OptionError(

@@ -7,6 +7,7 @@ switched off. A file that is not there is a ``WeightsError`` that says where it 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -198,7 +199,7 @@ def _load(arch: str, pretrained: str | None, device: str, precision: str) -> Loa
         for name in ("mean", "std", "interpolation", "resize_mode"):
             settings[f"image_{name}"] = published.get(name)
     try:
-        with _open_clip_lock, _offline():
+        with _open_clip_lock, _offline(), _unlogged():
             return LoadedClip(_registered(arch), file, device, precision, settings)
     except (OptionError, WeightsError):
         raise
@@ -224,6 +225,20 @@ def _registered(arch: str) -> str:
     if open_clip.get_model_config(file.stem) != config:
         open_clip.add_model_config(file)
     return file.stem
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """open_clip's first message sets up no log of the whole process, where nobody has set up one.
+
+    ``logging.info`` would give the root logger a handler, and so print what Dask's schedulers log.
+    """
+    root, stand_in = logging.getLogger(), logging.NullHandler()
+    root.addHandler(stand_in)
+    try:
+        yield
+    finally:
+        root.removeHandler(stand_in)
 
 
 @contextmanager

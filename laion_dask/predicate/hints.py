@@ -6,9 +6,23 @@ import keyword
 import re
 from collections.abc import Iterable
 
+from laion_dask.errors import parameter
+
 #: Characters of an expression that are looked at.
 _LONGEST = 2_000
 _IN_QUOTES = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+
+def not_an_expression(given: object) -> str:
+    """What to say where something other than text was given, such as a mask."""
+    if isinstance(given, (str, int, float, type(None))):
+        shown, use = repr(given), "Leave it out to keep every row"
+    else:
+        kind = type(given)
+        shown = f"a {kind.__name__} of {kind.__module__.partition('.')[0]}"
+        use = "A mask goes into brackets: frame[mask]"
+    expected = "expected an expression such as 'similarity > 0.28'"
+    return f"{parameter('where')} is {shown}; {expected}. {use}."
 
 
 def needs_col(name: str) -> bool:

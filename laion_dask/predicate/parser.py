@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from laion_dask.errors import ColumnError, PredicateError, argument, did_you_mean, parameter
 from laion_dask.predicate import constants
-from laion_dask.predicate.hints import how_to_write, needs_col, without_call
+from laion_dask.predicate.hints import how_to_write, needs_col, not_an_expression, without_call
 from laion_dask.predicate.nodes import (
     Among,
     Arithmetic,
@@ -73,10 +73,7 @@ def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
         When it names a column that is not there; the message has the nearest right name.
     """
     if not isinstance(text, str) or not text.strip():
-        raise PredicateError(
-            f"{parameter('where')} is {text!r}; expected an expression such as "
-            "'similarity > 0.28'. Leave it out to keep every row."
-        )
+        raise PredicateError(not_an_expression(text))
     if len(text) > MAX_LENGTH:
         raise PredicateError(
             f"{parameter('where')} has {len(text):,} characters, more than {MAX_LENGTH:,}. Put a "
