@@ -60,6 +60,7 @@ REACHED_FROM = {
     "models/clip_names.py": WITH_VECTORS | WITH_HEADS,
     "models/loading.py": WITH_VECTORS | WITH_HEADS,
     "models/weights/lookup.py": WITH_HEADS,
+    "predicate/hints.py": READING,
     "predicate/parser.py": READING,
     "schema.py": READING,
     "explore/plan/data.py": {"plan"},
