@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import dask
+import distributed
 import hypothesis
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,6 +44,14 @@ def _no_home(tmp_path_factory):
         for name in names:
             patch.delenv(name, raising=False)
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _patient_nannies():
+    """A worker has two minutes to end, not five seconds, which a busy machine may well take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distributed.Nanny.close, "__defaults__", (120.0, "nanny-close"))
         yield
 
 

@@ -334,7 +334,7 @@ def test_a_classifier_is_called_by_one_thread_at_a_time(write):
         finally:
             inside.release()
 
-    paths = [write(f"{i}.parquet", {"TEXT": ["a"] * 500, "URL": ["b"] * 500}) for i in range(8)]
+    paths = [write(f"{i}.parquet", {"TEXT": ["a"] * 500, "URL": [f"b{i}"] * 500}) for i in range(8)]
     scored = ld.read_shards(paths).laion.score_captions(ld.heads.toxicity(alone, batch_size=50))
     assert scored.compute(scheduler="threads", num_workers=8)["toxicity"].eq(np.float32(0.01)).all()
 

@@ -201,7 +201,7 @@ def test_a_frame_in_which_nobody_is_mentioned(tmp_path):
 def test_it_names_its_term_lists_and_detector(corpus, tmp_path):
     frame = ld.read_shards(corpus)[["text"]].laion.language()
     page = frame.laion.report(tmp_path / "p.html").read_text("utf-8")
-    assert "gender, version 1: Zhao" in page and "occupations, version" in page
+    assert "gender, version 2: Zhao" in page and "occupations, version" in page
     assert "py3langid" in page
 
 

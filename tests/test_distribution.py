@@ -29,6 +29,7 @@ def scored(write):
             "width": pa.array(range(n), pa.int32()),
         }
         write(f"shards/{i}.parquet", columns)
+    columns["width"] = pa.array(range(n, 2 * n), pa.int32())
     return write("shards/3.parquet", columns).rpartition("/")[0]
 
 

@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
         (path / name).mkdir()
     for shard in range(2):
         labels = np.arange(N) % 2
-        columns = {"URL": [f"u{i}" for i in range(N)], "TEXT": ["t"] * N, "label": labels}
+        columns = {"URL": [f"u{shard}-{i}" for i in range(N)], "TEXT": ["t"] * N, "label": labels}
         pq.write_table(pa.table(columns), path / "metadata" / f"{shard:04d}.parquet")
         x = (rng.standard_normal((N, DIM)) + labels[:, None]).astype(np.float16)
         np.save(path / "npy" / f"{shard:04d}.npy", x)

@@ -148,7 +148,7 @@ def test_files_that_cannot_be_read(tmp_path):
     ("which", "told"),
     [
         ("gendr", "Did you mean 'gender'"),
-        ("", "There are"),
+        ("", "Available: "),
         (5, "The terms are 5"),
         (None, "The terms are None"),
         (b"she", "The terms are"),

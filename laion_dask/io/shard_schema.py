@@ -147,9 +147,9 @@ def _warn_of_copies(footers: Sequence[Footer], folders: Sequence[Mapping]) -> No
         n = sum(len(paths) - 1 for paths in copies)
         shown = "; ".join(" and ".join(paths[:2]) for paths in copies[:3])
         warn_caller(
-            f"Rows may count twice: {n:,} files have the size and the footer of another, so each "
-            f"may be a copy ({shown}{'; …' if len(copies) > 3 else ''}). Name the ones that are "
-            "meant, or move copies out of the folder.",
+            f"Rows may count twice: {n:,} {'file has' if n == 1 else 'files have'} the size and "
+            f"the footer of another and may be a copy ({shown}{'; …' if len(copies) > 3 else ''}). "
+            "Name the ones that are meant, or move copies out of the folder.",
             DiscoveryWarning,
         )
 
