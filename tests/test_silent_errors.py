@@ -151,7 +151,7 @@ def test_persisted_frames_are_not_paired_by_position(demo_folder):
     files = demo_folder / "embedded/img_emb"
     vectors = ld.open_embeddings(files, model="demo", like=frame)
     query = vectors.read(0, [0])
-    with pytest.raises(ProvenanceError, match="Score first"):
+    with pytest.raises(ProvenanceError, match="Keep the lazy frame"):
         frame.persist().laion.similarity(vectors, query)
     lazy = frame.laion.similarity(vectors, query).query_similarity
     pd.testing.assert_series_equal(lazy.compute(), lazy.persist().compute())
