@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections import Counter
 
 import numpy as np
@@ -15,6 +16,7 @@ from shards import write_shard
 
 import laion_dask as ld
 from laion_dask.errors import ColumnError, OptionError
+from laion_dask.explore.datasheet_parts import SECTIONS
 from laion_dask.stats.bottom_k import BottomK
 
 WHAT = ["missing", "distinct", "repeats", "rows whose value repeats", "most frequent"]
@@ -136,3 +138,11 @@ def test_what_is_refused(frame):
         told(frame, "caption")
     with pytest.raises(OptionError, match="float"):
         told(frame.assign(similarity=frame["row"] * 0.5), "similarity")
+
+
+def test_the_page_tells_shares_in_percent_and_counts_as_numbers(write):
+    values = {"URL": [f"u{i}" for i in range(70_000)], "TEXT": ["t"] * 70_000}
+    frame = ld.read_shards(write("0.parquet", values))
+    page = SECTIONS["duplicate_share"](frame.laion.stats(ld.duplicate_share("url")))
+    assert re.search(r"distinct.*?6\d,\d{3} … 70,000<", page)
+    assert not re.search(r"\d,\d{3} %", page)

@@ -252,7 +252,7 @@ def reads_shards(command: Callable) -> Callable:
 
 
 def groupings(frame, names: list[str] | None) -> list:
-    """What ``--by`` names: columns; where there is none of the name, a term list or the domains."""
+    """Columns that ``--by`` names; for other names, a term list or the registered domains."""
     from laion_dask.measures.domains import domains
     from laion_dask.text import term_lists, terms
 

@@ -163,13 +163,19 @@ def _concentration(told: Table) -> str:
     return section("Where rows come from", *parts)
 
 
-def _duplicates(told: Table) -> str:
-    columns = _columns(told, ("term", "group", "n", "k", "rate", "value", "lo", "hi", "method"))
-    said = "As they are given, byte by byte; rows without one are counted apart."
+def _duplicates(table: Table) -> str:
+    """Shares, then counts of values: their intervals are in other units."""
+    is_count = table["value"].notna()
+    shares = table[~is_count]
+    counts = table[is_count].drop(columns=["rate"])
+    headings = {"term": "column", "group": "rows", "value": "count"}
+    share_columns = _columns(shares, ("term", "group", "n", "k", "rate", "method"))
+    count_columns = _columns(counts, ("term", "group", "value", "method"))
     return section(
         "Addresses and captions that repeat",
-        paragraph(said),
-        results(told, columns=columns, named={"term": "of", "group": "what"}),
+        paragraph("Compared byte by byte; missing values are counted separately."),
+        results(shares, columns=share_columns, named=headings),
+        results(counts, columns=count_columns, named={**headings, "group": "values"}),
     )
 
 

@@ -132,8 +132,8 @@ class Embeddings:
         Raises
         ------
         PairingError
-            When a shard is missing, there is one too many, row counts differ, or it cannot be
-            told where the rows of a part of an export came from.
+            When a shard is missing, there is one too many, row counts differ, or the
+            source of a part of an export is unknown.
         """
         return Embeddings(paired(lineage.shards(frame), self.files), self.model)
 

@@ -192,7 +192,7 @@ def _origins(level: Mapping[Source, tuple[str, dict[int, Source]]]) -> dict[Sour
         if unknown:
             raise PairingError(
                 f"{part.path} has rows of shard {unknown[0]}, which {recipe} does not list. Copy "
-                "the whole export again, or export it anew."
+                "the whole export again, or export again."
             )
         found[part] = Origin(recipe, listed, low, high)
     return found

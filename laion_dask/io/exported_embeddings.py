@@ -165,7 +165,7 @@ class ExportedEmbeddings:
         except KeyError:
             raise PairingError(
                 f"{self.path} has rows of shard {number}, which the recipe of its export does not "
-                "list. Copy the whole export again, or export it anew."
+                "list. Copy the whole export again, or export again."
             ) from None
 
     def _origins(self) -> Origins:
