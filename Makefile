@@ -27,7 +27,7 @@ demo: .venv/installed
 	@$(BIN)/laion-dask demo demo-corpus
 
 test: .venv/installed
-	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 fuzz: .venv/installed
 	@$(BIN)/python -m pytest -m "hypothesis or simulation" --hypothesis-profile=fuzz

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 from tqdm.auto import tqdm
 
@@ -16,7 +17,8 @@ class ProgressBar(tqdm):
     """A tqdm bar that appears when ``delay`` is over, and whose clock runs while no task ends.
 
     tqdm alone shows a bar only when something is counted: a search of one large shard would show
-    nothing until it is done.
+    nothing until it is done. A bar that an interrupt dropped before anyone could close it is
+    closed when it is collected.
     """
 
     def __init__(self, *args, desc: str | None = None, delay: float = 2, **options):
@@ -25,18 +27,22 @@ class ProgressBar(tqdm):
         desc = None if desc is None else printable(desc)
         super().__init__(*args, desc=desc, delay=delay, **options)
         if not self.disable:
-            self._clock = threading.Thread(target=self._tick, args=(delay,), daemon=True)
+            of_bar = weakref.ref(self), self._closing, delay
+            self._clock = threading.Thread(target=_run_clock, args=of_bar, daemon=True)
             self._clock.start()
-
-    def _tick(self, delay: float) -> None:
-        if self._closing.wait(delay):
-            return
-        while not self._closing.is_set():
-            self.refresh()
-            self._closing.wait(_TICK)
 
     def close(self) -> None:
         self._closing.set()
         if self._clock is not None and self._clock is not threading.current_thread():
             self._clock.join(timeout=1)
         super().close()
+
+
+def _run_clock(bar: weakref.ref[ProgressBar], closing: threading.Event, delay: float) -> None:
+    while not closing.wait(delay):
+        shown = bar()
+        if shown is None:
+            return
+        shown.refresh()
+        del shown  # or the clock alone would keep the bar
+        delay = _TICK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import threading
 
@@ -29,10 +30,10 @@ class Screen(io.StringIO):
 
 def test_a_bar_appears_while_nothing_is_counted():
     screen = Screen("0/3")
-    with ProgressBar(total=3, desc="a \x1b[31mshard", delay=0.01, file=screen):
+    with ProgressBar(total=3, desc="a \x1b[31mshard", delay=0.01, file=screen) as bar:
         assert screen.seen.wait(60)
     assert "a \\u001b[31mshard" in screen.getvalue()
-    assert not [t for t in threading.enumerate() if "_tick" in t.name]
+    assert not bar._clock.is_alive()
 
 
 def test_a_short_job_shows_nothing():
@@ -60,15 +61,18 @@ def test_one_long_task_without_a_cluster_is_seen(monkeypatch):
 def test_a_model_that_loads_slowly_is_seen(monkeypatch):
     screen = Screen("load demo: ")
 
+    bars = []
+
     class Quick(ProgressBar):
         def __init__(self, **options):
             super().__init__(**{**options, "delay": 0.01, "file": screen})
+            bars.append(self)
 
     monkeypatch.setattr(loading, "ProgressBar", Quick)
     monkeypatch.setattr(loading, "is_watched", lambda: True)
     monkeypatch.setattr(loading, "load", lambda *given: screen.seen.wait(60))
     assert ClipModel("demo").load() is True
-    assert not [t for t in threading.enumerate() if "_tick" in t.name]
+    assert not any(bar._clock.is_alive() for bar in bars) and len(bars) == 1
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -76,3 +80,12 @@ def test_the_clock_stops_with_an_error(error):
     with pytest.raises(error), ProgressBar(total=1, delay=0.01, file=io.StringIO()) as bar:
         raise error
     assert not bar._clock.is_alive()
+
+
+def test_the_clock_stops_with_a_bar_that_nobody_closed():
+    bar = ProgressBar(total=1, delay=0.01, file=io.StringIO())
+    clock = bar._clock
+    del bar
+    gc.collect()
+    clock.join(60)
+    assert not clock.is_alive()

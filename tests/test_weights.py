@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -221,7 +222,13 @@ def test_a_publisher_that_trickles_is_given_up(offer, cache, monkeypatch):
 @pytest.mark.parametrize("watched", [False, True])
 def test_it_can_be_cancelled(offer, cache, monkeypatch, watched):
     monkeypatch.setattr(fetching, "is_watched", lambda: watched)
-    offer(weight_server.in_halves(CONTENT, lambda: os.kill(os.getpid(), signal.SIGINT)))
+
+    def interrupt():
+        while not any(file.stat().st_size for file in cache.glob(".*.partial")):
+            time.sleep(0.01)  # until what is there waits for more
+        os.kill(os.getpid(), signal.SIGINT)
+
+    offer(weight_server.in_halves(CONTENT, interrupt))
     with pytest.raises(KeyboardInterrupt):
         weights.download(NAME)
     assert left(cache) == []
