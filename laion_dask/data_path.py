@@ -47,6 +47,7 @@ from dask.dataframe.dask_expr._shuffle import SetIndex, ShuffleBase, SortValues
 from dask.dataframe.dask_expr.io.io import FromMap
 
 from laion_dask.errors import ProvenanceError
+from laion_dask.exchange import ReadAfter
 from laion_dask.io.local_file import real_path
 from laion_dask.io.pieces import Piece
 from laion_dask.io.scan import Scan
@@ -70,7 +71,7 @@ _UNREPEATING = (
 #: clip() or astype(), may write over them.
 KEEPING_VALUES = (
     *(Projection, Drop, Fillna, ResetIndex, AssignIndex, RenameAxis, SetDivisions),
-    *(ClearDivisions, ArrowStringConversion, AsUnknown, ToBackend, _DeepCopy),
+    *(ClearDivisions, ArrowStringConversion, AsUnknown, ToBackend, _DeepCopy, ReadAfter),
 )
 
 

@@ -9,9 +9,9 @@ from typing import ClassVar
 import dask
 import pyarrow as pa
 from dask._task_spec import Alias, List, Task, TaskRef, convert_legacy_graph
-from dask.dataframe.dask_expr._expr import Expr, PartitionsFiltered
+from dask.dataframe.dask_expr._expr import Blockwise, Elemwise, Expr, PartitionsFiltered
 from dask.dataframe.dask_expr._shuffle import P2PShuffle
-from dask.dataframe.dask_expr.io.io import BlockwiseIO
+from dask.dataframe.dask_expr.io.io import BlockwiseIO, FromMap
 
 from laion_dask.io import spill
 from laion_dask.workers import waiting_client
@@ -126,6 +126,92 @@ class _Arrived(PartitionsFiltered, BlockwiseIO):
     def _filtered_task(self, name, index: int) -> Task:
         files = TaskRef((self.written._name, 0))
         return Task(name, spill.read, files, index, _schema(self._meta))
+
+
+class Beside(Blockwise):
+    """A frame whose partitions go with those of another, as they are numbered.
+
+    Without a dimension, like a scalar: where both are one step's inputs, Dask would else take that
+    step's own columns to be aligned no longer, and shuffle a frame and its mask by their indices.
+    """
+
+    _parameters: ClassVar = ["frame"]
+    operation = staticmethod(lambda part: part)
+    ndim = 0
+
+
+class ReadAfter(Elemwise):
+    """A frame, of which nothing is read before the rows of an exchange have arrived.
+
+    A thread that waits for an exchange would else read partitions ahead, and all of them stay in
+    memory until it has ended.
+    """
+
+    _parameters: ClassVar = ["frame", "exchanged"]
+    _projection_passthrough = True
+    operation = staticmethod(lambda part, _: part)
+
+    @functools.cached_property
+    def _meta(self):
+        return self.frame._meta
+
+    def _simplify_up(self, parent, dependents):
+        users = [user() for user in dependents[self.exchanged._name]]
+        if all(isinstance(user, ReadAfter) for user in users if user is not None):
+            return parent.substitute(self, self.frame)  # nothing asks for what is exchanged
+        return super()._simplify_up(parent, dependents)
+
+    def _lower(self) -> Expr:
+        written = _WhenWritten(next(self.exchanged.find_operations(Exchange)))
+        frame, waiting, seen = self.frame, [self.frame], set()
+        while waiting:
+            step = waiting.pop()
+            if isinstance(step, (FromMap, _ReadAfter)):
+                earlier = step.operands if isinstance(step, _ReadAfter) else [_Hidden(step)]
+                frame = frame.substitute(step, _ReadAfter(*earlier, written))
+            elif step._name not in seen and not isinstance(step, (Exchange, Beside)):
+                seen.add(step._name)
+                waiting += step.dependencies()
+        return frame
+
+
+class _WhenWritten(Expr):
+    """What an exchange is lowered to and ends when all rows are written."""
+
+    _parameters: ClassVar = ["exchange"]
+
+    def _lower(self) -> Expr:
+        arrived = self.exchange.lower_completely()
+        return arrived.written if isinstance(arrived, _Arrived) else arrived
+
+
+class _ReadAfter(BlockwiseIO):
+    """A scan whose tasks wait until the rows of exchanges have been written."""
+
+    _parameters: ClassVar = ["scan"]  # and the exchanges
+
+    @property
+    def _meta(self):
+        return self.scan.wrapped._meta
+
+    def _divisions(self) -> tuple:
+        return self.scan.wrapped.divisions
+
+    def _task(self, name, index: int) -> Task:
+        read = self.scan.wrapped._task(name, index)
+        written = [TaskRef(_end_of(exchange)) for exchange in self.operands[1:]]
+        return Task(name, _last, *written, read)
+
+
+def _end_of(written: Expr):
+    """The task that ends when all rows of an exchange are written."""
+    if isinstance(written, P2PShuffle):
+        return _P2P_BARRIER + written._name.split("-")[-1]
+    return written._name, 0
+
+
+def _last(*values):
+    return values[-1]
 
 
 def _schema(meta) -> pa.Schema:

@@ -6,7 +6,6 @@ Everything below this floor is a function of one partition; everything above say
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar
 from uuid import uuid4
 
 import dask
@@ -14,12 +13,12 @@ import dask.dataframe as dd
 from dask import delayed
 from dask._task_spec import Task
 from dask.dataframe.dask_expr import new_collection
-from dask.dataframe.dask_expr._expr import Blockwise, _DelayedExpr
+from dask.dataframe.dask_expr._expr import _DelayedExpr
 from dask.delayed import Delayed, unpack_collections
 from dask.highlevelgraph import HighLevelGraph
 from tqdm.dask import TqdmCallback
 
-from laion_dask.exchange import Exchange
+from laion_dask.exchange import Beside, Exchange, ReadAfter
 from laion_dask.io.pieces import Piece
 from laion_dask.io.scan import Scan
 from laion_dask.options import is_watched
@@ -53,7 +52,7 @@ def map_columns(frame: dd.DataFrame, kernel: Callable, *args, reads: Sequence[st
 
 def map_beside(frame: dd.DataFrame, kernel: Callable, others: Sequence, *args, meta):
     """``kernel(part, *parts of the others, *args)``, partition by partition. Lazy."""
-    parts = [new_collection(_Beside(other.expr)) for other in others]
+    parts = [new_collection(Beside(other.expr)) for other in others]
     return frame.map_partitions(kernel, *parts, *args, meta=meta, align_dataframes=False)
 
 
@@ -65,16 +64,9 @@ def exchange(frame: dd.DataFrame, column: str, npartitions: int) -> dd.DataFrame
     return new_collection(Exchange(frame.expr, column, npartitions))
 
 
-class _Beside(Blockwise):
-    """A frame whose partitions go with those of another, as they are numbered.
-
-    Without a dimension, like a scalar: where both are one step's inputs, Dask would else take that
-    step's own columns to be aligned no longer, and shuffle a frame and its mask by their indices.
-    """
-
-    _parameters: ClassVar = ["frame"]
-    operation = staticmethod(lambda part: part)
-    ndim = 0
+def read_after(frame: dd.DataFrame, exchanged: dd.DataFrame) -> dd.DataFrame:
+    """The frame, read only when the rows of another have been exchanged. Lazy."""
+    return new_collection(ReadAfter(frame.expr, Beside(exchanged.expr)))
 
 
 def share(value):
@@ -102,7 +94,7 @@ def end_to_end(frames: Sequence[dd.DataFrame]) -> dd.DataFrame:
 
 def beside(argument):
     """What a kernel was given, as `lineage.arguments` has it: a frame, or a value to come."""
-    if isinstance(argument, _Beside):
+    if isinstance(argument, Beside):
         return new_collection(argument.frame)
     return argument.obj if isinstance(argument, _DelayedExpr) else argument
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dask.callbacks import Callback
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -328,3 +329,24 @@ def test_the_first_of_many_duplicates(tmp_path, way):
     first = pd.DataFrame(scores).drop_duplicates("hash").set_index("hash")["punsafe"]
     assert found["punsafe"].tolist()[:50] == first.reindex(range(50)).tolist()
     assert found["punsafe"].isna().sum() == 10
+
+
+def test_the_frame_is_read_when_the_exchange_has_ended(folders, monkeypatch):
+    """Partitions that are read ahead would all wait in memory."""
+    monkeypatch.setattr(joining, "MAX_LOOKUP_BYTES", 0)
+    frame = ld.read_shards(folders[0], max_rows_per_partition=10)
+    joined, begun = frame.laion.join(folders[1], on="hash"), []
+
+    def note(key, *_):
+        begun.append(str(key[0]) if isinstance(key, tuple) else str(key))
+
+    with Callback(pretask=note):
+        sums = dask.compute(joined["punsafe"].sum(), joined["similarity"].sum(), joined["n"].sum())
+    assert sums[2] == by_pandas(*folders, "left")["n"].sum()
+    written = [i for i, name in enumerate(begun) if name.startswith("write-")]
+    read = [i for i, name in enumerate(begun) if name.startswith("_readafter-")]
+    assert len(read) == frame.npartitions and min(read) > max(written)
+    begun.clear()
+    with Callback(pretask=note):  # what needs no scores exchanges nothing
+        assert len(joined[["url"]].compute()) == len(joined) == N
+    assert not [name for name in begun if name.startswith("write-")]

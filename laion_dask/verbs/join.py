@@ -212,6 +212,7 @@ def _joined(frame: dd.DataFrame, table: dd.DataFrame, spec: JoinSpec) -> dd.Data
         )
     else:
         needed = _needed(frame, table, spec, shared)
+        frame = partition.read_after(frame, needed)
         keys = frame[list(spec.on)]
         found = partition.map_beside(keys, lookup.joined_apart, [needed], shared, meta=gained)
     wide = frame.assign(**{name: found[name] for name in gained.columns})
