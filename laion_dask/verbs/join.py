@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 import dask.dataframe as dd
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from laion_dask import lineage, partition
@@ -27,10 +26,10 @@ from laion_dask.kernels.filter import passes
 from laion_dask.predicate import Predicate
 from laion_dask.predicate.nodes import Name, Truth
 from laion_dask.schema import PROVENANCE
-from laion_dask.verbs import lookup
+from laion_dask.verbs import join_buckets, lookup
 from laion_dask.verbs.join_keys import common_key_type
 from laion_dask.verbs.join_size import bucket_count, size
-from laion_dask.verbs.lookup import PARTITION, JoinSpec
+from laion_dask.verbs.lookup import JoinSpec
 
 #: A table of at most so many bytes is held whole by every worker; of a larger one, buckets are.
 MAX_LOOKUP_BYTES = 256 * 2**20
@@ -214,7 +213,7 @@ def _joined(frame: dd.DataFrame, table: dd.DataFrame, spec: JoinSpec) -> dd.Data
         needed = _needed(frame, table, spec, shared)
         frame = partition.read_after(frame, needed)
         keys = frame[list(spec.on)]
-        found = partition.map_beside(keys, lookup.joined_apart, [needed], shared, meta=gained)
+        found = partition.map_beside(keys, join_buckets.joined_apart, [needed], shared, meta=gained)
     wide = frame.assign(**{name: found[name] for name in gained.columns})
     if spec.how == "left":
         return wide
@@ -233,22 +232,21 @@ def _needed(frame, table, spec: JoinSpec, shared) -> dd.DataFrame:
 
     Both sides meet in buckets of equal keys; what is found goes back to the partition that asked.
     """
-    rows = _empty(lookup.table_schema(spec))
-    keys = _empty(pa.schema([*spec.key_schema(), pa.field(PARTITION, pa.int64())]))
-    keys[PARTITION] = keys[PARTITION].astype("int64")  # never null
-    found = pd.concat([keys, _empty(pa.schema(spec.answer_schema()))], axis=1)
     n_buckets = bucket_count(frame, table, spec.on)
-    rows[lookup.BUCKET] = keys[lookup.BUCKET] = np.empty(0, np.int64)
-    table = partition.map_columns(
-        table, lookup.table_rows, shared, n_buckets, reads=list(table.columns), meta=rows
+    bucket = {join_buckets.BUCKET: np.empty(0, np.int64)}
+    meta = join_buckets.empty(join_buckets.row_schema(spec)).assign(**bucket)
+    rows = partition.map_columns(
+        table, join_buckets.table_rows, shared, n_buckets, reads=list(table.columns), meta=meta
     )
+    meta = join_buckets.empty(join_buckets.asked_schema(spec)).assign(**bucket)
     asked = partition.map_numbered(
-        frame[list(spec.on)], lookup.needed_keys, shared, n_buckets, meta=keys
+        frame[list(spec.on)], join_buckets.needed_keys, shared, n_buckets, meta=meta
     )
-    asked = partition.exchange(asked, lookup.BUCKET, n_buckets)
-    table = partition.exchange(table, lookup.BUCKET, n_buckets)
-    found = partition.map_beside(asked, lookup.found_rows, [table], shared, meta=found)
-    return partition.exchange(found, PARTITION, frame.npartitions)
+    asked = partition.exchange(asked, join_buckets.BUCKET, n_buckets)
+    rows = partition.exchange(rows, join_buckets.BUCKET, n_buckets)
+    meta = join_buckets.empty(join_buckets.answer_schema(spec))
+    found = partition.map_beside(asked, join_buckets.found_rows, [rows], shared, meta=meta)
+    return partition.exchange(found, join_buckets.PARTITION, frame.npartitions)
 
 
 def duplicates_left_out(frame: dd.DataFrame) -> list[dict]:
@@ -257,14 +255,16 @@ def duplicates_left_out(frame: dd.DataFrame) -> list[dict]:
     Reads the keys of a table again where it may have had duplicates.
     """
     found, counts = [], []
-    for kernel in (lookup.joined, lookup.found_rows):
+    for kernel in (lookup.joined, join_buckets.found_rows):
         for arguments in lineage.arguments(frame, kernel):
             table, shared = map(partition.beside, arguments)
             (spec,) = lineage.given([shared], JoinSpec)
             found.append(spec)
             may_have = spec.duplicates == "first"
             parts = partition.parts(table) if isinstance(table, dd.DataFrame) else [table]
-            counted = partition.tasks(lookup.count_duplicates, parts, shared) if may_have else []
+            counted = (
+                partition.tasks(join_buckets.count_duplicates, parts, shared) if may_have else []
+            )
             counts.append(counted)
     flat = [count for counted in counts for count in counted]
     numbers = iter(partition.compute(*flat, label="count duplicates") if flat else ())
@@ -273,7 +273,3 @@ def duplicates_left_out(frame: dd.DataFrame) -> list[dict]:
         for spec, counted in zip(found, counts, strict=True)
     ]
     return list({repr(one): one for one in told}.values())
-
-
-def _empty(schema: pa.Schema) -> pd.DataFrame:
-    return frame_from_arrow(schema.empty_table(), "pandas")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,12 +18,6 @@ from laion_dask.verbs.join_keys import comparable
 
 #: The column by which rows travel: the key itself where it is one integer, else a hash of it.
 KEY_HASH = "key_hash"
-#: The partition of the frame that needs a key.
-PARTITION = "partition"
-#: Where a key of either side is looked up.
-BUCKET = "bucket"
-#: Whether the table has a key that a partition asked for.
-MATCHED = "matched"
 
 
 @dataclass(frozen=True)
@@ -81,10 +74,6 @@ class JoinSpec:
         """The fields of values that travel."""
         types = [type_ for _, _, type_ in self.values]
         return [pa.field(*v) for v in zip(self.value_names, types, strict=True)]
-
-    def answer_schema(self) -> list[pa.Field]:
-        """The fields of the answer to a key: its values, and whether the table has it."""
-        return [*self.value_schema(), pa.field(MATCHED, pa.bool_())]
 
     def result_schema(self) -> pa.Schema:
         """The columns that a partition gains."""
@@ -157,8 +146,8 @@ class Lookup:
     ----------
     duplicates : int
         Rows that were left out because their key came before.
-    matched : pyarrow.ChunkedArray of bool, or None
-        Of keys that a partition asked for, whether the table has them.
+    rows : (n,) int64 array
+        Which row of the table, in the order of its files, each one is.
 
     Raises
     ------
@@ -168,19 +157,18 @@ class Lookup:
 
     def __init__(self, table: pa.Table, spec: JoinSpec):
         if set(PROVENANCE) <= set(table.column_names):
-            table = _in_order(table)
+            table = in_order(table)
         order = _by_hash(table[KEY_HASH].to_numpy())
         repeated = _repeated(table, order, spec)
         self.duplicates = int(repeated.sum())
         if self.duplicates and spec.duplicates == "error":
             raise _duplicate_error(table, order, repeated, spec)
         table = table.select([name for name in table.column_names if name not in PROVENANCE])
-        table = table.take(pa.array(order[~repeated] if self.duplicates else order))
-        table = table.combine_chunks()
+        self.rows = order[~repeated] if self.duplicates else order
+        table = table.take(pa.array(self.rows)).combine_chunks()
         self.hashes = table[KEY_HASH].to_numpy()
         self.keys = table.select(spec.key_names)
         self.values = table.select(spec.value_names)
-        self.matched = table[MATCHED] if MATCHED in table.column_names else None
 
     def match(self, keys: pa.Table, known: np.ndarray) -> pa.Array:
         """The row of the lookup that has each key, null where none has.
@@ -230,7 +218,8 @@ def _by_hash(hashes: np.ndarray) -> np.ndarray:
     return order
 
 
-def _in_order(table: pa.Table) -> pa.Table:
+def in_order(table: pa.Table) -> pa.Table:
+    """Rows of a table in the order of its files."""
     shard, row = (table[name].to_numpy() for name in PROVENANCE)
     ahead = (shard[1:] > shard[:-1]) | ((shard[1:] == shard[:-1]) & (row[1:] > row[:-1]))
     return table if ahead.all() else table.take(pa.array(np.lexsort((row, shard))))
@@ -278,71 +267,15 @@ def build(parts: Sequence[pa.Table], spec: JoinSpec) -> Lookup:
 
 def joined(part, lookup: Lookup, spec: JoinSpec):
     """The columns that a partition gains, with its index; null where there is no match."""
-    return _gained(part, lookup, lookup.match(*keyed(part, spec)), spec)
+    return gained(part, lookup.values, lookup.match(*keyed(part, spec)), spec)
 
 
-def _gained(part, lookup: Lookup, found: pa.Array, spec: JoinSpec):
-    columns = [column.take(found) for column in lookup.values.columns]
+def gained(part, values: pa.Table, found: pa.Array, spec: JoinSpec):
+    """The columns that a partition gains, of the values' rows that are found for its own."""
+    columns = [column.take(found) for column in values.columns]
     if spec.how == "inner":
         columns.append(pc.if_else(found.is_valid(), True, pa.scalar(None, pa.bool_())))
     table = pa.Table.from_arrays(columns, schema=spec.result_schema())
     result = frame_from_arrow(table, "cudf" if is_cudf(part) else "pandas")
     result.index = part.index
     return result
-
-
-def joined_apart(part, asked: pd.DataFrame, spec: JoinSpec):
-    """As `joined`, from the keys that a partition asked for, with the values of those found."""
-    schema = pa.schema([*spec.key_schema(), *spec.answer_schema()])
-    lookup = Lookup(_as_arrow(asked, schema), spec)
-    keys, known = keyed(part, spec)
-    at = lookup.match(keys, known)
-    if at.null_count > np.count_nonzero(~known):
-        raise JoinError(
-            "The frame has other keys each time that it is computed, and a join by way of the "
-            "disk computes them twice. Choose rows with frame.sample(…, random_state=0) in place "
-            "of a function that draws them, or export the frame first."
-        )
-    return _gained(part, lookup, pc.if_else(lookup.matched.take(at), at, None), spec)
-
-
-def table_rows(part, spec: JoinSpec, n_buckets: int) -> pd.DataFrame:
-    """As `table_part`, as rows with their buckets."""
-    return _with_buckets(frame_from_arrow(table_part(part, spec), "pandas"), n_buckets)
-
-
-def needed_keys(part, spec: JoinSpec, n_buckets: int, partition_info=None) -> pd.DataFrame:
-    """The keys of a partition, each once, with the partition's number and their buckets."""
-    keys, known = keyed(part, spec)
-    keys = frame_from_arrow(keys.filter(pa.array(known)), "pandas").drop_duplicates()
-    number = (partition_info or {}).get("number", 0)
-    keys = keys.assign(**{PARTITION: np.full(len(keys), number, np.int64)})
-    return _with_buckets(keys, n_buckets)
-
-
-def _with_buckets(rows: pd.DataFrame, n_buckets: int) -> pd.DataFrame:
-    """Rows with a column that spreads their keys, however regular, over buckets."""
-    spread = rows[KEY_HASH].to_numpy(np.int64).view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    buckets = (spread >> np.uint64(32)) * np.uint64(n_buckets) >> np.uint64(32)
-    return rows.assign(**{BUCKET: buckets.astype(np.int64)})
-
-
-def found_rows(keys: pd.DataFrame, rows: pd.DataFrame, spec: JoinSpec) -> pd.DataFrame:
-    """The keys in one bucket, with the values of those that its rows of the table have."""
-    lookup = Lookup(_as_arrow(rows, table_schema(spec)), spec)
-    wanted = _as_arrow(keys, pa.schema(spec.key_schema()))
-    found = lookup.match(wanted, np.ones(len(wanted), bool))
-    values = lookup.values.take(found).append_column(MATCHED, found.is_valid())
-    return pd.concat([keys.reset_index(drop=True), frame_from_arrow(values, "pandas")], axis=1)
-
-
-def _as_arrow(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
-    """Shuffled rows in the types that they had."""
-    return pa.Table.from_pandas(frame[schema.names], preserve_index=False).cast(schema)
-
-
-def count_duplicates(part: Lookup | pd.DataFrame, number: int, spec: JoinSpec) -> int:
-    """How many rows of a table were left out for their key, all of it or one bucket."""
-    if isinstance(part, Lookup):
-        return part.duplicates
-    return Lookup(_as_arrow(part, table_schema(spec)), spec).duplicates
