@@ -6,6 +6,7 @@ import gc
 import sys
 from collections.abc import Callable
 
+from laion_dask import cancellation
 from laion_dask.errors import DeviceLostError, DeviceMemoryError
 
 #: What CUDA, cuBLAS, CuPy and RMM say when the card's memory is full.
@@ -130,6 +131,7 @@ def in_blocks(
     """
     at, last_try = 0, False
     while at < n:
+        cancellation.check()
         stop = min(n, at + size)
         try:
             work(at, stop)

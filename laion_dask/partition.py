@@ -6,21 +6,25 @@ Everything below this floor is a function of one partition; everything above say
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from uuid import uuid4
 
 import dask
 import dask.dataframe as dd
 from dask import delayed
 from dask._task_spec import Task
+from dask.callbacks import Callback
 from dask.dataframe.dask_expr import new_collection
 from dask.dataframe.dask_expr._expr import _DelayedExpr
 from dask.delayed import Delayed, unpack_collections
 from dask.highlevelgraph import HighLevelGraph
 from tqdm.dask import TqdmCallback
 
+from laion_dask import cancellation
 from laion_dask.exchange import Beside, Exchange, ReadAfter
 from laion_dask.io.pieces import Piece
 from laion_dask.io.scan import Scan
+from laion_dask.notebook_traceback import brief_interrupts
 from laion_dask.options import is_watched
 from laion_dask.progress import ProgressBar
 from laion_dask.workers import lost_workers_named, waiting_client
@@ -28,6 +32,7 @@ from laion_dask.workers import lost_workers_named, waiting_client
 
 def read(scan: Scan, pieces: Sequence[Piece]) -> dd.DataFrame:
     """A frame with one partition a piece. Lazy."""
+    _UsersOwn().register()
     with dask.config.set({"dataframe.convert-string": False}):
         return dd.from_map(scan, list(pieces), meta=scan.meta(), label="read-shards")
 
@@ -159,7 +164,8 @@ def over_pieces(kernel: Callable, pieces: Sequence[Piece], meta) -> dd.DataFrame
 def compute(*collections, label: str):
     """Compute together what shares its reading. Shows progress; Ctrl-C cancels. Eager.
 
-    Runs on the distributed client that is there, else on Dask's threads.
+    Runs on the distributed client that is there, else on Dask's threads. An interrupt, or an
+    error in one task, ends those that run at their next `cancellation.check`.
 
     Raises
     ------
@@ -169,23 +175,41 @@ def compute(*collections, label: str):
         When the workers that ran a task were lost, or can no longer use their card.
     """
     client = waiting_client()
-    with lost_workers_named():
-        if not is_watched():
+    with brief_interrupts(), lost_workers_named():
+        if client is not None:
+            return _compute_on(client, collections, label)
+        with cancellation.cancelled_on_error(), _shown(label):
             return dask.compute(*collections)
-        if client is None:
-            with TqdmCallback(tqdm_class=ProgressBar, desc=label, leave=False):
-                return dask.compute(*collections)
-        return _compute_on(client, collections, label)
+
+
+def _shown(label: str):
+    if not is_watched():
+        return nullcontext()
+    return TqdmCallback(tqdm_class=ProgressBar, desc=label, leave=False)
 
 
 def _compute_on(client, collections, label: str):
     from distributed import as_completed, futures_of
 
+    if not is_watched():
+        return dask.compute(*collections)
     persisted = client.persist(list(collections))
     futures = futures_of(persisted)
     try:
-        for _ in ProgressBar(as_completed(futures), desc=label, total=len(futures), leave=False):
-            pass
+        with ProgressBar(total=len(futures), desc=label, leave=False) as bar:
+            for _ in as_completed(futures):
+                bar.update()
         return tuple(client.gather(client.compute(persisted)))
     finally:
-        client.cancel(futures)
+        for future in futures:  # not cancelled: another thread may wait for the same
+            future.release()
+
+
+class _UsersOwn(Callback):
+    """Makes a `cancellation.Computation` of each that the user starts on Dask's threads."""
+
+    def _start(self, graph) -> None:
+        cancellation.begin()
+
+    def _finish(self, graph, state, failed: bool) -> None:
+        cancellation.end(failed)

@@ -20,11 +20,15 @@ HERE = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": "127.0.0.1:
 INTERRUPTED = """
 import os, signal, sys, time
 import laion_dask as ld
+from laion_dask import cancellation
 
 
 def slow(part, folder):
     open(f"{folder}/{os.getpid()}", "w").close()
-    time.sleep(1)
+    for _ in range(1_200):  # a minute of blocks
+        cancellation.check()
+        time.sleep(0.05)
+    open(f"{folder}/ran to its end", "w").close()
     return part
 
 
@@ -68,6 +72,7 @@ def test_an_interrupt_is_not_for_the_workers(laion_shards, tmp_path):
         said = child.stdout.read().splitlines()
     every = "18 read = 18 kept + 0 dropped + 0 unscored + 0 rejected"
     assert said[-4:] == ["interrupted", every, "True", every] and child.returncode == 0
+    assert not (started / "ran to its end").exists()
 
 
 def test_an_asynchronous_client_is_refused_in_one_line(laion_shards, tmp_path):

@@ -17,6 +17,7 @@ FLOORS = {
     "notebook_traceback": 0,
     "progress": 1,
     "atomic_file": 1,
+    "cancellation": 1,
     "schema": 0,
     "options": 0,
     "backend": 1,

@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 
+import dask
 import pytest
 
 import laion_dask as ld
-from laion_dask import notebook_traceback
+from laion_dask import notebook_traceback, partition
 from laion_dask.errors import LaionDaskError, PredicateError
 
 
@@ -38,7 +39,21 @@ def test_an_error_that_was_never_raised_has_no_frames():
     assert notebook_traceback.render(LaionDaskError("no"))[0] == "LaionDaskError: no"
 
 
-CELLS = """
+def test_an_interrupt_is_shown_as_the_users_lines():
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), dask.config.set(scheduler="sync"):
+        try:
+            partition.compute(dask.delayed(interrupt)(), label="work")
+        except KeyboardInterrupt as error:
+            lines = error._render_traceback_()
+            raise
+    assert lines[0] == "KeyboardInterrupt" and "partition.compute(" in "\n".join(lines)
+    assert not any("dask/" in line or "in interrupt" in line for line in lines) and len(lines) < 8
+
+
+CELLS = '''
 import warnings
 warnings.simplefilter("ignore")  # of IPython, which is not a terminal's here
 from IPython.core.interactiveshell import InteractiveShell
@@ -46,9 +61,17 @@ shell = InteractiveShell.instance(colors="nocolor")
 shell.run_cell("from laion_dask.errors import OptionError, must_be")
 shell.run_cell("must_be('k', 'many', int, 'a number')")
 shell.run_cell("1 / 0")
+shell.run_cell("""
+import dask
+from laion_dask import partition
+def interrupt():
+    raise KeyboardInterrupt
+with dask.config.set(scheduler="sync"):
+    partition.compute(dask.delayed(interrupt)(), label="work")
+""")
 shell.run_cell("%xmode Verbose")
 shell.run_cell("must_be('k', 'few', int, 'a number')")
-"""
+'''
 
 
 def test_ipython_shows_it(tmp_path):
@@ -63,4 +86,7 @@ def test_ipython_shows_it(tmp_path):
     short, rest = done.stdout.split("ZeroDivisionError", 1)
     assert short.startswith("OptionError: k is 'many'. Expected a number.")
     assert "errors.py" not in short and "must_be('k', 'many', int, 'a number')" in short
+    interrupt, rest = rest.split("KeyboardInterrupt\n", 1)[1].split("(%xmode", 1)
+    assert 'partition.compute(dask.delayed(interrupt)(), label="work")' in interrupt
+    assert "partition.py" not in interrupt and "threading.py" not in interrupt
     assert "errors.py" in rest and "OptionError: k is 'few'" in rest

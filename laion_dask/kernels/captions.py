@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from laion_dask import cancellation
 from laion_dask.backend import frame_to_arrow
 from laion_dask.kernels.score import BLOCK, scored
 
@@ -25,6 +26,7 @@ def captions(part, column: str, specs: Sequence[Head]):
     texts = frame_to_arrow(part[[column]])[column]
     out = [np.full(len(part), np.nan, dtype=np.float32) for _ in specs]
     for at in range(0, len(part), BLOCK):
+        cancellation.check()
         block = texts.slice(at, BLOCK).to_pylist()
         for values, head in zip(out, specs, strict=True):
             values[at : at + BLOCK] = head.predict(block)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from laion_dask import cancellation
 from laion_dask.backend import gpu_count
 from laion_dask.kernels import rough
 from laion_dask.kernels.choose_card import choose_on
@@ -59,7 +60,7 @@ def choose(
             found = _choose(*given)
         else:  # in a thread of its own, which alone is sure to run torch on one thread
             with one_torch_thread(), ThreadPoolExecutor(1) as pool:
-                found = pool.submit(_choose, *given).result()
+                found = pool.submit(cancellation.carried(_choose), *given).result()
     together.learn(number, found.lower)
     return found
 
@@ -81,6 +82,7 @@ def _choose(part, number: int, embeddings, vectors, k: int, floor, space) -> Cho
             if scale is not None:
                 bad = int(np.count_nonzero(np.isnan(scale)))
             for lot in lots:
+                cancellation.check()
                 lot.add(x, scale, shard, here)
             searched, unscored = searched + len(here) - bad, unscored + bad
     return chosen(lots, k, searched, unscored)

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
+from laion_dask import cancellation
 from laion_dask.backend import frame_from_arrow, frame_to_arrow, is_cudf
 from laion_dask.kernels.scripts import possible
 
@@ -118,6 +119,7 @@ def _cuts(column: pa.ChunkedArray) -> Iterator[tuple[int, int]]:
     while at < len(column):
         most = (reached[at - 1] if at else 0) + BLOCK_BYTES
         stop = min(at + BLOCK, max(at + 1, int(np.searchsorted(reached, most, "right"))))
+        cancellation.check()
         yield at, min(stop, len(column))
         at = stop
 

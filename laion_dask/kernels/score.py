@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from laion_dask import cancellation
 from laion_dask.backend import column_like, device_of
 from laion_dask.kernels import score_card
 from laion_dask.kernels.places import shards_and_rows
@@ -32,6 +33,7 @@ def blocks(part, size: int | None = None) -> Iterator[tuple[int, np.ndarray, np.
     for shard in np.unique(shards):
         here = np.flatnonzero(shards == shard)
         for at in range(0, len(here), size):
+            cancellation.check()
             positions = here[at : at + size]
             yield int(shard), rows[positions], positions
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from laion_dask import cancellation
 from laion_dask.kernels.pairs import Chosen, Found, Pairs, greatest
 from laion_dask.kernels.places import multiplied
 from laion_dask.kernels.together import Space, Together
@@ -170,6 +171,7 @@ def score_pairs(
     wanted = space.array("wanted", most * dim).reshape(most, dim)
     rows_of = space.array("rows of", most * dim, dtype).reshape(most, dim)
     for at in range(0, len(pairs), _PAIRS):
+        cancellation.check()
         some = by_row[at : at + _PAIRS]
         n = len(some)
         _read_into(rows_of[:n], pairs.shard[some], pairs.row[some], embeddings)

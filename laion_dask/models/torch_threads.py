@@ -6,7 +6,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
+
+from laion_dask import cancellation
 
 _guard = threading.Lock()
 _state = {"inside": 0, "before": 1}
@@ -51,7 +54,8 @@ def one_torch_thread() -> Iterator[None]:
 def spread(work: Callable[[Any], None], items: Sequence, *, lanes: int | None = None) -> None:
     """Do work for every item, torch on one thread in each, on all threads that torch would use.
 
-    Callers that spread at the same time, such as Dask tasks, share these threads.
+    Callers that spread at the same time, such as Dask tasks, share these threads. When the task
+    that calls is cancelled, the items that are left are not begun.
 
     Parameters
     ----------
@@ -62,14 +66,20 @@ def spread(work: Callable[[Any], None], items: Sequence, *, lanes: int | None = 
         thread; else in new threads, even where one is enough, since the caller's own torch may
         have more of them.
     """
+    each = cancellation.carried(partial(_unless_cancelled, work))
     if lanes == 1:
         for item in items:
-            work(item)
+            each(item)
     elif items:
         with one_torch_thread():
             with _guard:
                 free = max(1, _state["before"] // _state["inside"])
             lanes = min(lanes or free, free, len(items))
             with ThreadPoolExecutor(lanes, thread_name_prefix="spread") as pool:
-                for _ in pool.map(work, items):
+                for _ in pool.map(each, items):
                     pass
+
+
+def _unless_cancelled(work: Callable[[Any], None], item) -> None:
+    cancellation.check()
+    work(item)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from laion_dask import cancellation
 from laion_dask.errors import OptionError
 from laion_dask.text.automaton import tables
 from laion_dask.text.compiled import BEYOND, scan
@@ -87,6 +88,7 @@ def _found_in(chunk: pa.Array, base: int, walk, seen: np.ndarray) -> tuple[np.nd
         start, rows = 0, len(at) - 1
         room = rows // 2 + 4096 + len(seen)
         while start < rows:
+            cancellation.check()
             into, groups = np.empty(room, np.int64), np.empty(room, np.int32)
             k, stopped = scan(
                 raw, at, valid, chunk.offset + skipped, base + skipped, start, walk, seen, into,

@@ -9,7 +9,7 @@ import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask import lineage
+from laion_dask import cancellation, lineage
 from laion_dask.errors import OptionError, must_be, parameter
 from laion_dask.kinds import measured_kind_of
 from laion_dask.measures.base import Part, Reporting, Statistic
@@ -128,7 +128,11 @@ def told(bound: Sequence[Statistic], states: Sequence, how: Reporting, rows: Row
 
 def _states(found: pa.Table, number: int, bound: tuple[Statistic, ...]) -> dict:
     part = Part(found, bound)
-    return {"states": tuple(measure.chunk(part) for measure in bound)}
+    states = []
+    for measure in bound:
+        cancellation.check()
+        states.append(measure.chunk(part))
+    return {"states": tuple(states)}
 
 
 def _combined(results: pd.DataFrame, bound: tuple[Statistic, ...]) -> pd.DataFrame:

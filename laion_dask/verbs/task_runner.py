@@ -10,21 +10,18 @@ from collections.abc import Callable, Sequence
 
 import dask
 
+from laion_dask import cancellation
+from laion_dask.notebook_traceback import brief_interrupts
 from laion_dask.options import is_watched
 from laion_dask.progress import ProgressBar
 from laion_dask.workers import lost_workers_named, waiting_client
 
 
-class Stopped(BaseException):
-    """Raised inside a task of a run that has been cancelled; not an error of the task."""
-
-
 class Run:
     """What the tasks of one run share with the caller: progress, and the wish to stop.
 
-    It works inside one process. A copy that travels to another process shows nothing and never
-    stops a task there; Dask cancels those that have not started, and the others end by committing
-    whole shards.
+    It works inside one process. A copy that travels to another process shows nothing, and stops a
+    task there as `cancellation.check` does.
     """
 
     def __init__(self, bar: ProgressBar | None = None) -> None:
@@ -37,17 +34,15 @@ class Run:
         return (Run, ())
 
     def advance(self, n: int) -> None:
-        """Count n items of progress; raises ``Stopped`` when the run has been cancelled."""
-        if self._stop.is_set():
-            raise Stopped
+        """Count n items of progress; raises ``Cancelled`` when the run has been cancelled."""
+        self._check()
         if self._bar is not None:
             with self._idle:
                 self._bar.update(n)
 
     def __enter__(self) -> Run:
-        if self._stop.is_set():
-            raise Stopped
         with self._idle:
+            self._check()
             self._active += 1
         return self
 
@@ -55,6 +50,11 @@ class Run:
         with self._idle:
             self._active -= 1
             self._idle.notify_all()
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise cancellation.Cancelled
+        cancellation.check()
 
     def stop(self) -> None:
         """Ask the tasks of this process to stop, and wait until they have."""
@@ -99,7 +99,7 @@ def run_each(
     shown = is_watched() if progress is None else progress
     delay = 2 if progress is None else 0
     bar = ProgressBar(total=sum(sizes), desc=label, unit=unit, disable=not shown, delay=delay)
-    with bar, lost_workers_named():
+    with brief_interrupts(), bar, lost_workers_named():
         if client is not None:
             return _on_client(client, task, items, sizes, bar)
         return _on_threads(task, items, bar)
@@ -125,7 +125,8 @@ def _on_threads(task, items, bar) -> list:
     run = Run(bar)
     tasks = [dask.delayed(task, pure=False)(run, *item) for item in items]
     try:
-        return list(dask.compute(*tasks))
+        with cancellation.cancelled_on_error():
+            return list(dask.compute(*tasks))
     except BaseException:
         run.stop()
         raise
