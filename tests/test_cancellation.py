@@ -26,9 +26,9 @@ HERE = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_
 
 @contextmanager
 def in_process_cluster():
-    with distributed.LocalCluster(host="127.0.0.1", protocol="tcp", **HERE) as cluster:
-        with distributed.Client(cluster):
-            yield
+    cluster = distributed.LocalCluster(host="127.0.0.1", protocol="tcp", **HERE)
+    with cluster, distributed.Client(cluster):
+        yield
 
 
 SCHEDULERS = {"threads": nullcontext, "distributed": in_process_cluster}
