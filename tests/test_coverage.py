@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from groupings import Coded
+from scipy.stats import multinomial
 
 from laion_dask.measures import Part, Reporting
 from laion_dask.measures.cooccurrence import Together, cooccurrence
@@ -277,3 +278,23 @@ def test_npmi_where_a_word_hardly_occurs_without_its_group(n):
         assert (hi > lo).all()
         hits.append(np.mean((lo <= truth) & (truth <= hi)))
     assert min(hits) >= 0.93 and max(hits) <= 0.97, hits
+
+
+@pytest.mark.parametrize(
+    ("n", "both", "expected", "lowest"),
+    [(2000, 400, (0.5, 0.5), 0.922), (10**6, 100, (0.5, 0.5), 0.929), (2000, 400, (1, 1), 0.935)],
+)
+def test_npmi_coverage_by_summing_over_all_tables(n, both, expected, lowest):
+    """Without draws: the lowest coverage, where the docstring names it, and next to it."""
+    spread = int(8 * np.sqrt(both))
+    cells = np.meshgrid(range(both - spread, both + spread), range(12), range(12), indexing="ij")
+    j, w, g = (cell.ravel() for cell in cells)
+    p = np.array([both, *expected, n - both - sum(expected)]) / n
+    chance = multinomial(n, p).pmf(np.stack([j, w, g, n - j - w - g], axis=1))
+    assert chance.sum() == pytest.approx(1, abs=1e-6)
+    lo, hi = npmi_interval(j, j + w, j + g, n)
+    truth = np.log(p[0] / ((p[0] + p[1]) * (p[0] + p[2]))) / -np.log(p[0])
+    covered_share = chance[(lo <= truth) & (truth <= hi)].sum()
+    assert lowest - 0.0005 <= covered_share <= 0.97
+    if expected == (0.5, 0.5):
+        assert covered_share < 0.93

@@ -72,11 +72,11 @@ def npmi_interval(
     multinomial cells. So the interval has a width where a cell is 0, also where the word and the
     group always occur together.
 
-    Coverage at 0.95, simulated for 2,000 to 10 million documents, 1 to 400 expected with both and
-    0.5 to 500 with one only: 0.93 to 0.97 with 40 or more expected with both, up to 0.996 with
-    fewer. It is lower, 0.925 to 0.93, only where half a document is expected with the word only,
-    half with the group only, and 100 or more with both: over a third of such samples have neither,
-    and Wilson's interval of so rare a cell itself covers unevenly.
+    Coverage at 0.95, by summing over all tables of 2,000 to 10 million documents with 1 to 400
+    expected with both and 0.5 to 100 with one only: 0.93 to 0.97 with 40 or more expected with
+    both, up to 0.996 with fewer. It is lower, 0.922 to 0.93, only where half a document is
+    expected with the word only, half with the group only, and 100 or more with both: over a third
+    of such samples have neither, and Wilson's interval of so rare a cell itself covers unevenly.
 
     Parameters
     ----------
