@@ -35,6 +35,8 @@ class ProgressBar(tqdm):
         self._closing.set()
         if self._clock is not None and self._clock is not threading.current_thread():
             self._clock.join(timeout=1)
+        if not self.leave:
+            self.total = None  # a notebook keeps a bar that is short of its total, in red
         super().close()
 
 

@@ -89,3 +89,21 @@ def test_the_clock_stops_with_a_bar_that_nobody_closed():
     gc.collect()
     clock.join(60)
     assert not clock.is_alive()
+
+
+def test_a_bar_that_an_error_ended_is_cleared_in_a_notebook_too():
+    pytest.importorskip("ipywidgets")
+    from tqdm import notebook
+
+    class Bar(ProgressBar, notebook.tqdm):
+        """As `ProgressBar` is where tqdm.auto finds a notebook."""
+
+    for leave, style in ((False, ""), (True, "danger")):
+        with (
+            pytest.raises(KeyboardInterrupt),
+            Bar(total=3, delay=1e6, leave=leave, display=False) as bar,
+        ):
+            bar.update()
+            raise KeyboardInterrupt
+        assert bar.container.children[-2].bar_style == style
+        assert (bar.container.layout.visibility == "hidden") is not leave
