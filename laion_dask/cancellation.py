@@ -115,7 +115,7 @@ def cancelled_on_error() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise `Cancelled` if nobody waits for the task of this thread; costs a microsecond."""
+    """Raise `Cancelled` if nobody waits for the task of this thread; costs microseconds."""
     here = _here()
     if here is not None and here.is_cancelled:
         raise here.stop()
