@@ -150,3 +150,9 @@ def test_sources_without_pictures_are_refused(tmp_path):
     write_tar(tmp_path / "a.tar", {"0.txt": b"x"})
     with pytest.raises(ImageError, match=r"first a\.tar, and no image"):
         ld.open_images(tmp_path)
+
+
+def test_a_fact_that_is_missing_is_no_number():
+    rows = pd.DataFrame({"text": ["a"], "language": [np.nan], "score": np.array([0.25], "float32")})
+    shown = ld.gallery(rows, facts=["language", "score"]).html
+    assert "language <i>none</i>" in shown and "score 0.250" in shown

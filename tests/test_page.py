@@ -210,3 +210,26 @@ def test_an_export_without_a_filter_excludes_nobody(folder, tmp_path):
     assert "none by an expression" in text and "No group was under-represented" in text
     assert text.count("<svg") == 1  # there is no ratio of nothing
     assert isinstance(done.audit("language"), pd.DataFrame)
+
+
+def test_a_page_follows_the_readers_scheme_and_its_pictures_shrink_little():
+    from laion_dask.explore.page_style import INK, STYLE, size
+
+    assert "prefers-color-scheme:dark" in STYLE
+    drawn = forest([Point("woman", 0.5, 0.4, 0.6)], title="share")
+    assert f"fill='{INK}'" in drawn and "fill='#" not in re.sub(r"<circle[^>]*>", "", drawn)
+    assert size(800, 300).endswith("style='min-width:600px'")
+
+
+@pytest.mark.parametrize("label", ["woman", "MMMWWW", "mammogram", "日本語のラベル", "<&>"])
+def test_a_label_has_room(label):
+    drawn = forest([Point(label, 0.5, 0.4, 0.6)], title="share")
+    end = float(re.search(r"x='([\d.]+)'[^>]*text-anchor='end'", drawn)[1])
+    widest = {"m": 11.7, "M": 10.4, "w": 9.8, "W": 11.9}  # DejaVu Sans at 12 pixels
+    needed = sum(widest.get(c, 12.0 if ord(c) > 0x3000 else 7.4) for c in label)
+    assert end >= needed
+
+
+def test_the_interval_of_a_value_stands_beside_it_where_no_rate_is_shown():
+    table = pd.DataFrame({"term": ["a"], "rate": [nan], "value": [1.5], "lo": [1.0], "hi": [2.0]})
+    assert "<td>1 … 2</td>" in page.results(table, columns=["term", "value"])

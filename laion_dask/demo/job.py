@@ -78,12 +78,12 @@ def demo_corpus(
     >>> corpus = ld.demo_corpus("demo-corpus")
     >>> frame = ld.read_shards(corpus.metadata)
     """
-    from laion_dask.demo.corpus import write_corpus
-
     out = Path(out)
     if (out / "truth.json").exists() and (out / "truth.parquet").exists():
         _check_asked(out, n_images, seed)
     else:
+        from laion_dask.demo.corpus import write_corpus
+
         _claim(out)
         n_images = N_IMAGES if n_images is None else n_images
         write_corpus(out, n_images=n_images, seed=seed or 0)

@@ -8,7 +8,7 @@ import numpy as np
 
 from laion_dask.explore.forest import Point, forest
 from laion_dask.explore.lines import Curve, lines
-from laion_dask.explore.page import folded, note, paragraph, part, percent, results, section
+from laion_dask.explore.page import folded, note, paragraph, part, percent, plots, results, section
 from laion_dask.kernels.language import UNKNOWN, Detector
 from laion_dask.measures.describe import SHARES
 from laion_dask.measures.languages import DetectedLanguage
@@ -42,7 +42,7 @@ def _describe(told: Table) -> str:
     columns = _columns(shares, ("term", "group", "threshold", "n", "k", "rate"))
     return section(
         "Images and captions",
-        drawn,
+        plots(drawn),
         table,
         part("Missing values, sizes, scores", results(shares, columns=columns)),
     )
@@ -111,7 +111,7 @@ def _axis(rows: Table) -> str:
     table = results(seen, columns=_columns(seen, _SHARE), most=_LISTED)
     if groups.empty:
         return said
-    return _forest(groups, "rate", "share of rows") + said + folded("as a table", table)
+    return plots(_forest(groups, "rate", "share of rows")) + said + folded("as a table", table)
 
 
 def _by_group(term: str, rows: Table) -> str:
@@ -121,7 +121,7 @@ def _by_group(term: str, rows: Table) -> str:
     groups = groups[groups["ratio"].notna()]  # not the rows in no group, where they are all
     groups = _marked(groups, groups["axis"] + ": " + groups["group"])
     line = float(overall.iloc[0]) if len(overall) else None
-    plots = [
+    drawn = [
         _forest(groups, "rate", "rate", line=line, line_label="all rows"),
         _forest(groups, "ratio", "ratio to the rest", line=1.0, ratio=True),
     ]
@@ -129,7 +129,7 @@ def _by_group(term: str, rows: Table) -> str:
     columns = _columns(rows, _RATE)
     return section(
         f"Rows with {term}, by group",
-        "<div class='plots'>" + "".join(plots) + "</div>",
+        plots(*drawn),
         note(said),
         folded("as a table", results(rows, columns=columns, most=200)),
     )
@@ -195,7 +195,7 @@ def _curve(told: Table) -> str:
                   tell=percent, log=True)
         )  # fmt: skip
     said = paragraph("Logarithmic; the band is the interval. Groups are captions' mentions.")
-    return section("Rate against threshold", said, *parts)
+    return section("Rate against threshold", said, plots(*parts))
 
 
 _CURVE = ("threshold", "rate", "lo", "hi")
@@ -209,7 +209,8 @@ def _cooccurrence(told: Table) -> str:
         rows = rows[~rows["term"].isin(_by_definition())]
         rows = rows.sort_values("value", key=abs, ascending=False)
         title = f"PMI with {group} less PMI with {other}"
-        parts.append(_forest(_marked(rows, rows["term"]), "value", title, line=0.0, tell=_plain))
+        drawn = _forest(_marked(rows, rows["term"]), "value", title, line=0.0, tell=_plain)
+        parts.append(plots(drawn))
     bias = told[told["measure"] == "PMI bias"]
     parts.append(folded("PMI bias", results(bias, columns=_columns(bias, columns))))
     shared = told[told["measure"] == "nPMI"].sort_values("value", ascending=False)
@@ -235,7 +236,7 @@ def _intersections(told: Table) -> str:
     columns = ("axis", "group", "axis_2", "group_2", "n", "k", "expected", "value", "q")
     return section(
         "Intersections",
-        _forest(rows, "value", "observed over expected", line=1.0, ratio=True),
+        plots(_forest(rows, "value", "observed over expected", line=1.0, ratio=True)),
         folded("as a table", results(told, columns=_columns(told, columns), most=_LISTED)),
     )
 

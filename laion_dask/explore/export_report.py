@@ -19,6 +19,7 @@ from laion_dask.explore.page import (
     paragraph,
     part,
     percent,
+    plots,
     results,
     section,
     text,
@@ -115,8 +116,9 @@ def audit_parts(audited: Table | None, level: float) -> Iterator[str]:
         yield paragraph(f"By {', '.join(empty)}: no group has enough rows to report.")
     few = audited.n_suppressed
     if few:
-        what = "group has" if few == 1 else "groups have"
-        yield note(f"{few:,} {what} fewer than {audited.attrs['min_n']:,} rows and are left out.")
+        has, is_ = ("group has", "is") if few == 1 else ("groups have", "are")
+        least = audited.attrs["min_n"]
+        yield note(f"{few:,} {has} fewer than {least:,} rows and {is_} left out.")
 
 
 def _axis_parts(of_axis: pd.DataFrame, level: float) -> Iterator[str]:
@@ -138,7 +140,7 @@ def _axis_parts(of_axis: pd.DataFrame, level: float) -> Iterator[str]:
         line_label="as all rows",
         ratio=True,
     )
-    yield f"<div class='plots'>{rates}{ratios if rate > 0 else ''}</div>"
+    yield plots(rates, ratios if rate > 0 else "")
     of_axis.loc[everyone.index, ["ratio", "ratio_lo", "ratio_hi"]] = float("nan")  # 1 of itself
     columns = [name for name in _COLUMNS if name in of_axis]
     of_axis = of_axis.assign(amplified=of_axis["verdict"] == AMPLIFIED)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from math import ceil, floor, isfinite, isnan, log10
 
 from laion_dask.explore.page import percent, text
+from laion_dask.explore.page_style import BLUE, FAINT, GREY, INK, ORANGE, size
+from laion_dask.printable import printable
 
-#: Pixels: of a line, of the axis' length, beneath the lines, of a character of a label.
-_LINE, _AXIS, _BENEATH, _CHARACTER = 22, 260, 44, 6.6
-#: The widest label, in characters of the Latin kind.
-_WIDEST = 30
-_PLAIN, _MARKED, _GREY, _FAINT, _DARK = "#3b7dd8", "#d9822b", "#52606d", "#e4e8ec", "#1f2933"
+#: Pixels: of a line, of the axis' length, beneath the lines, of the widest label.
+_LINE, _AXIS, _BENEATH, _WIDEST = 22, 260, 44, 215
+#: Pixels of a character at 12 pixels, in the widest of the usual fonts.
+_PIXELS = dict.fromkeys("mwMW@%", 11.8) | dict.fromkeys(" fijlrtI.,:;'|!()[]/-", 5.0)
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ def forest(
         return ""
     tell = tell or (_ratio if ratio else percent)
     axis = _Axis.of(drawn, line, ratio)
-    left = 16 + _CHARACTER * max(_width(_cut(point.label)) for point in drawn)
+    left = 16 + max(_width(_cut(point.label)) for point in drawn)
     texts = [_told(point, tell) for point in drawn]
-    wide = left + _AXIS + 24 + _CHARACTER * max(map(len, texts))
+    wide = left + max(_AXIS + 24 + max(map(_width, texts)), 1.1 * _width(title))
     top = 40 if line_label else 22
     bottom = top + _LINE * len(drawn)
     parts = [_text(left, 13, title, weight=600)]
@@ -84,12 +85,12 @@ def forest(
         y = top + _LINE * (number + 0.5)
         parts.append(_text(left - 10, y + 4, _cut(point.label), anchor="end", full=point.label))
         parts.append(_drawn(point, axis, left, y))
-        parts.append(_text(left + _AXIS + 14, y + 4, told, fill=_GREY))
+        parts.append(_text(left + _AXIS + 14, y + 4, told, fill=GREY))
     rest = len(points) - len(drawn)
     if rest:
-        parts.append(_text(left, bottom + 36, f"{rest:,} more are in the table", fill=_GREY))
-    size = f"viewBox='0 0 {wide:.0f} {bottom + _BENEATH}' width='{wide:.0f}'"
-    return f"<svg {size} font-size='12' fill='{_DARK}' role='img'>{''.join(parts)}</svg>"
+        parts.append(_text(left, bottom + 36, f"{rest:,} more are in the table", fill=GREY))
+    fits = size(wide, bottom + _BENEATH)
+    return f"<svg {fits} font-size='12' fill='{INK}' role='img'>{''.join(parts)}</svg>"
 
 
 @dataclass(frozen=True)
@@ -150,22 +151,22 @@ def _ticks(axis: _Axis, left: float, top: float, bottom: float, tell) -> list[st
     parts = []
     for value in axis.ticks():
         x = left + axis.at(value)
-        parts.append(_line(x, top, x, bottom, _FAINT))
-        parts.append(_text(x, bottom + 16, tell(value), anchor="middle", fill=_GREY))
+        parts.append(_line(x, top, x, bottom, FAINT))
+        parts.append(_text(x, bottom + 16, tell(value), anchor="middle", fill=GREY))
     return parts
 
 
 def _crossing(x: float, top: float, bottom: float, label: str, left: float) -> list[str]:
     near_end = x > left + 0.6 * _AXIS
     anchor, beside = ("end", 4) if near_end else ("start", -4)
-    drawn = _line(x, top - 4, x, bottom, _GREY, " stroke-dasharray='4 3'")
-    return [drawn, _text(x + beside, top - 9, label, anchor=anchor, fill=_GREY)]
+    drawn = _line(x, top - 4, x, bottom, GREY, " stroke-dasharray='4 3'")
+    return [drawn, _text(x + beside, top - 9, label, anchor=anchor, fill=GREY)]
 
 
 def _drawn(point: Point, axis: _Axis, left: float, y: float) -> str:
     if isnan(point.value):
         return ""
-    colour = _MARKED if point.marked else _PLAIN
+    colour = ORANGE if point.marked else BLUE
     parts = []
     if not isnan(point.lo) and not isnan(point.hi):
         x, end = left + axis.at(point.lo), left + axis.at(point.hi)
@@ -198,7 +199,7 @@ def _text(
     shown: str,
     *,
     anchor: str = "start",
-    fill: str = _DARK,
+    fill: str = INK,
     weight: int = 400,
     full: str = "",
 ) -> str:
@@ -219,14 +220,20 @@ def _ratio(value: float) -> str:
     return f"{value:.3g}" if isfinite(value) else "∞"
 
 
-def _width(label: str) -> int:
-    """How wide a label is, in characters of the Latin kind; Chinese ones are twice as wide."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text(label))
+def _width(label: str) -> float:
+    """How wide a text is at most, in pixels; Chinese characters are the widest."""
+    return sum(_PIXELS.get(c) or _pixels(c) for c in printable(str(label)))
+
+
+def _pixels(c: str) -> float:
+    if unicodedata.east_asian_width(c) in "WF":
+        return 13.2
+    return 9.0 if c.isupper() else 7.7
 
 
 def _cut(label: str) -> str:
     """A label that fits."""
-    kept, wide = [], 0
+    kept, wide = [], 0.0
     for c in str(label):
         wide += _width(c)
         if wide > _WIDEST:

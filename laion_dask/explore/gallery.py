@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from laion_dask.backend import to_pandas
@@ -181,7 +182,7 @@ def _figure(
 
 
 def _fact(name: str, value) -> str:
-    if isinstance(value, float):
+    if isinstance(value, (float, np.floating)) and np.isfinite(value):
         value = f"{value:.3f}"
     return f"{html.escape(name)} {text(value, 40)}"
 

@@ -8,8 +8,9 @@ from math import ceil, floor, isfinite, log10
 
 from laion_dask.explore.forest import round_values
 from laion_dask.explore.page import text
+from laion_dask.explore.page_style import BLUE, FAINT, GREY, INK, ORANGE, size
 
-_COLOURS = ("#3b7dd8", "#d9822b", "#2f9e6e", "#9b59b6", "#c0392b", "#16808a", "#7f6a1d", "#52606d")
+_COLOURS = (BLUE, ORANGE, "#2f9e6e", "#9b59b6", "#c0392b", "#16808a", "#8f7a2d", GREY)
 #: Pixels: of the axes, and of what stands left of them and beneath.
 _WIDE, _HIGH, _LEFT, _TOP, _BENEATH, _RIGHT = 560, 240, 64, 24, 44, 170
 
@@ -68,8 +69,7 @@ def lines(
         ends.append((scale.y(points[-1][1]), curve.label, colour))
     parts += _labels(ends)
     wide, high = _LEFT + _WIDE + _RIGHT, _TOP + _HIGH + _BENEATH
-    size = f"viewBox='0 0 {wide} {high}' width='{wide}'"
-    return f"<svg {size} font-size='12' fill='#52606d' role='img'>{''.join(parts)}</svg>"
+    return f"<svg {size(wide, high)} font-size='12' fill='{GREY}' role='img'>{''.join(parts)}</svg>"
 
 
 def _points(curve: Curve, log: bool) -> tuple[Curve, list[tuple[float, ...]]]:
@@ -119,12 +119,12 @@ class _Scale:
 
 
 def _axes(scale: _Scale, tell: Callable[[float], str], title: str, x_title: str) -> list[str]:
-    parts = [f"<text x='{_LEFT}' y='13' fill='#1f2933' font-weight='600'>{text(title)}</text>"]
+    parts = [f"<text x='{_LEFT}' y='13' fill='{INK}' font-weight='600'>{text(title)}</text>"]
     right, bottom = _LEFT + _WIDE, _TOP + _HIGH
     for value in scale.y_ticks():
         y = scale.y(value)
         parts.append(
-            f"<line x1='{_LEFT}' x2='{right}' y1='{y:.1f}' y2='{y:.1f}' stroke='#e4e8ec'/>"
+            f"<line x1='{_LEFT}' x2='{right}' y1='{y:.1f}' y2='{y:.1f}' stroke='{FAINT}'/>"
         )
         parts.append(
             f"<text x='{_LEFT - 8}' y='{y + 4:.1f}' text-anchor='end'>{tell(value)}</text>"

@@ -17,32 +17,9 @@ import pandas as pd
 
 from laion_dask.atomic_file import committed
 from laion_dask.errors import ExportError
+from laion_dask.explore.page_style import STYLE
 from laion_dask.printable import printable
 
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;max-width:1200px;margin:32px auto;
-padding:0 24px;background:#fff}
-h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:32px 0 8px}
-h3{font-size:15px;margin:22px 0 6px}p{margin:8px 0;max-width:78ch}
-.counts{display:flex;flex-wrap:wrap;gap:12px;margin:20px 0}
-.counts div{padding:10px 16px;border:1px solid #d8dde3;border-radius:8px;min-width:110px}
-.counts b{display:block;font-size:22px;font-variant-numeric:tabular-nums}
-.scroll{overflow-x:auto;margin:8px 0}
-table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
-th,td{padding:4px 9px;border-bottom:1px solid #e4e8ec;text-align:right;white-space:nowrap}
-th.left,td.left,th:first-child,td:first-child{text-align:left}
-thead th{border-bottom:2px solid #9aa5b1}
-table.facts td{white-space:normal}
-tr.marked td{background:#fdf3e1}
-.bar{display:inline-block;height:9px;background:#3b7dd8;border-radius:2px;vertical-align:middle}
-.note,.note p,.note li{color:#52606d;font-size:13px}.note ul{padding-left:20px;max-width:98ch}
-.caveat{border-left:4px solid #d9822b;background:#fdf3e1;padding:8px 14px;border-radius:0 6px 6px 0;
-max-width:76ch}
-code{font:13px ui-monospace,monospace;background:#f1f4f7;border-radius:4px;padding:1px 5px;
-overflow-wrap:anywhere}
-details{margin:6px 0}summary{cursor:pointer;color:#3b7dd8;font-size:13px}
-.plots{display:flex;flex-wrap:wrap;gap:8px 28px}svg{max-width:100%;height:auto}
-"""
 #: Characters of a label that a table shows.
 _LABEL = 80
 
@@ -91,7 +68,7 @@ def write_page(
         f"<meta http-equiv='Content-Security-Policy' "
         f"content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
         f"<meta name='viewport' content='width=device-width'>"
-        f"<title>{text(title)}</title><style>{_STYLE}</style></head><body>"
+        f"<title>{text(title)}</title><style>{STYLE}</style></head><body>"
         f"<h1>{text(title)}</h1><p class='note'>{text(said)}</p>{''.join(parts)}</body></html>"
     )
     with committed(path) as file:
@@ -154,6 +131,12 @@ def boxes(counts: Mapping[str, int]) -> str:
     """Numbers with their names, in a row of boxes."""
     shown = "".join(f"<div><b>{n:,}</b>{text(name)}</div>" for name, n in counts.items())
     return f"<div class='counts'>{shown}</div>"
+
+
+def plots(*drawn: str) -> str:
+    """Pictures beside each other; one that is wider than the page scrolls in itself."""
+    shown = "".join(drawn)
+    return f"<div class='plots'>{shown}</div>" if shown else ""
 
 
 def bar(pixels: float) -> str:
@@ -241,7 +224,7 @@ def results(
         head.append(named.get(name, name.replace("_", " ")))
         cells.append([_cell(value, tell) for value in shown[name]])
         lo, hi = ends.get(name, ("", ""))
-        if lo in table and hi in table and not ("rate" in table and name == "value"):
+        if lo in table and hi in table and not ("rate" in columns and name == "value"):
             head.append("interval")
             tells = [tell] * len(shown)
             if name == "rate" and "value" in table:

@@ -10,7 +10,8 @@ import pandas as pd
 
 from laion_dask.errors import must_be
 from laion_dask.explore.export_report import export_parts
-from laion_dask.explore.page import bar, boxes, grid, note, section, text, write_page
+from laion_dask.explore.lines import Curve, lines
+from laion_dask.explore.page import bar, boxes, grid, note, plots, section, text, write_page
 from laion_dask.measures.groups import Grouping
 from laion_dask.verbs.audit import default_axes
 from laion_dask.verbs.export import Export
@@ -95,43 +96,17 @@ def _table(table: pd.DataFrame) -> str:
 
 
 def _curves(summary: Summary) -> str:
-    """Quantiles of width, height and text length as one plot in SVG, on a logarithmic scale."""
-    from math import log10
-
-    names = [n for n in ("width", "height", "text_length") if n in summary.quantiles.index]
-    values = summary.quantiles.loc[names, list(SHARES)] if names else pd.DataFrame()
-    if not len(values) or values.isna().any(axis=None) or (values <= 0).any(axis=None):
-        return ""
-    lo, hi = log10(values.min(axis=None)) - 0.05, log10(values.max(axis=None)) + 0.05
-
-    def at(share: float, value: float) -> tuple[float, float]:
-        return 60 + 620 * share, 20 + 240 * (hi - log10(value)) / (hi - lo)
-
-    parts = []
-    for value in (m * 10**e for e in range(6) for m in (1, 2, 5)):
-        if lo <= log10(value) <= hi:
-            y = at(0, value)[1]
-            parts.append(f"<line x1='60' x2='680' y1='{y:.1f}' y2='{y:.1f}' stroke='#e4e8ec'/>")
-            parts.append(f"<text x='52' y='{y + 4:.1f}' text-anchor='end'>{value:,}</text>")
-    for share in (0.05, 0.25, 0.5, 0.75, 0.95):
-        x = at(share, 10**lo)[0]
-        parts.append(f"<text x='{x:.1f}' y='278' text-anchor='middle'>{share:.2f}</text>")
-    colours = {"width": "#3b7dd8", "height": "#d9822b", "text_length": "#2f9e6e"}
-    for name in names:
-        points = " ".join("{:.1f},{:.1f}".format(*at(s, values.loc[name, s])) for s in SHARES)
-        x, y = at(SHARES[-1], values.loc[name, SHARES[-1]])
-        parts.append(
-            f"<polyline points='{points}' fill='none' stroke='{colours[name]}' stroke-width='2'/>"
-            f"<text x='{x + 8:.1f}' y='{_apart(name, y):.1f}' fill='{colours[name]}'>"
-            f"{name.replace('_', ' ')}</text>"
-        )
-    return (
-        "<h2>Size and caption length by quantile (pixels; characters)</h2>"
-        "<svg viewBox='0 0 760 290' width='760' font-size='12' fill='#52606d'>"
-        f"{''.join(parts)}</svg>"
+    """Quantiles of width, height and caption length as one plot, on a logarithmic scale."""
+    found = summary.quantiles
+    names = [n for n in ("width", "height", "text_length") if n in found.index]
+    curves = [
+        Curve(n.replace("_", " "), SHARES, found.loc[n, list(SHARES)].astype(float)) for n in names
+    ]
+    drawn = lines(
+        curves,
+        title="Size (pixels) and caption length (characters)",
+        x_title="share of rows at or below",
+        tell="{:,.0f}".format,
+        log=True,
     )
-
-
-def _apart(name: str, y: float) -> float:
-    """Width and height nearly coincide; their labels are set above and below."""
-    return y + {"width": -4, "height": 14}.get(name, 4)
+    return section("Size and caption length", plots(drawn)) if drawn else ""
