@@ -6,13 +6,15 @@ import errno
 import io
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import typer
 
-from laion_dask import cli
+from laion_dask import cli, progress
 from laion_dask.cli.option_names import option_names
+from laion_dask.io import shards
 
 GROUP = typer.main.get_command(cli.app)
 READING = [name for name in GROUP.commands if "join" in option_names(GROUP, name)]
@@ -229,3 +231,39 @@ def test_without_a_home(monkeypatch, capsys, sources):
 def test_an_address_that_is_not_there(monkeypatch, capsys):
     for address in ("https://127.0.0.1:1/a.parquet", "s3://no-such/a.parquet", "nix://a.parquet"):
         refused(run(monkeypatch, capsys, "inspect", address), 1, 2)
+
+
+@pytest.mark.parametrize("command", ["inspect", "report"])
+def test_a_terminal_shows_that_a_command_is_at_work(
+    monkeypatch, capsys, sources, tmp_path, command
+):
+    """From its second second on, while nothing is counted; and nothing of it stays."""
+    seen = threading.Event()
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, text: str) -> int:
+            if f"laion-dask {command} 00:" in text:
+                seen.set()
+            return super().write(text)
+
+    class Quick(progress.ProgressBar):
+        def __init__(self, **options):
+            super().__init__(**{**options, "delay": 0.01})
+
+    read = shards.read_shards
+
+    def slow(*given, **options):
+        assert seen.wait(60)
+        return read(*given, **options)
+
+    monkeypatch.setattr(progress, "ProgressBar", Quick)
+    monkeypatch.setattr(shards, "read_shards", slow)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    words = [sources["whole"], *(word.format(out=tmp_path / "out") for word in MORE[command])]
+    code, out, _ = run(monkeypatch, capsys, command, *words)
+    assert code == 0 and out and not out.startswith("\r")
+    assert terminal.getvalue().rsplit("\r", 2)[-2].strip() == ""

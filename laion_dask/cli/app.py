@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
+from contextlib import redirect_stdout
 from importlib.metadata import version
 from typing import Annotated
 
@@ -11,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from laion_dask.cli.option_names import option_names
-from laion_dask.cli.output import complain, say
+from laion_dask.cli.output import complain, say, status
 from laion_dask.errors import ColumnError, LaionDaskError, OptionError, PredicateError
 from laion_dask.options import set_options
 
@@ -84,7 +86,10 @@ def _options(
     if workers:
         from laion_dask.cluster import start_cluster
 
-        start_cluster()
+        with status("start worker processes"), redirect_stdout(io.StringIO()) as started:
+            start_cluster()
+        say(started.getvalue().rstrip(), err=True)  # beside what --json prints
+    context.with_resource(status(f"laion-dask {context.invoked_subcommand}"))
 
 
 def main() -> None:

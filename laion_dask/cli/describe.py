@@ -22,7 +22,7 @@ from laion_dask.cli.options import (
     reads_shards,
     wanted,
 )
-from laion_dask.cli.output import say, say_json, say_table
+from laion_dask.cli.output import say, say_json, say_table, status_hidden
 
 
 @app.command(epilog="Example: laion-dask inspect shards/")
@@ -122,7 +122,8 @@ def report(
         return
     with TemporaryDirectory() as folder:
         page = report(frame, f"{folder}/report.html", title=title, min_n=min_n)
-        typer.echo(page.read_text(encoding="utf-8"))
+        with status_hidden():
+            typer.echo(page.read_text(encoding="utf-8"))
 
 
 @app.command(epilog="Example: laion-dask plan shards/ --step summary --step search:1000 --cores 64")

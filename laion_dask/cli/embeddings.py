@@ -20,7 +20,7 @@ from laion_dask.cli.options import (
     reads_shards,
     wanted,
 )
-from laion_dask.cli.output import say, say_json, say_written
+from laion_dask.cli.output import say, say_json, write
 from laion_dask.errors import OptionError
 
 
@@ -127,7 +127,7 @@ def search(
 ) -> None:
     """Find the rows nearest to texts and pictures, by their embeddings."""
     import laion_dask as ld
-    from laion_dask.explore.hits import show_hits, write_table
+    from laion_dask.explore.hits import show_hits
 
     frame = read()
     vectors = ld.open_embeddings(embeddings, model=model, like=frame, field=field)
@@ -145,7 +145,7 @@ def search(
     if out is None:
         say(show_hits(found, queries))
     else:
-        say_written(write_table(found, out))
+        write(found, out)
     on_stderr = out == "-"
     if account is not None:
         say(account, err=on_stderr)

@@ -1,20 +1,60 @@
-"""What the command prints: text that steers no terminal, and tables as JSON or CSV."""
+"""What the command prints: text that steers no terminal, tables as JSON or CSV, what it does."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import is_dataclass
+from typing import TYPE_CHECKING
 
 import typer
 
 from laion_dask.errors import OptionError
+from laion_dask.options import is_watched
 from laion_dask.printable import printable_lines
+
+if TYPE_CHECKING:
+    from laion_dask.progress import ProgressBar
+
+_status: ProgressBar | None = None
+
+
+@contextmanager
+def status(activity: str) -> Iterator[None]:
+    """Name an activity and its seconds in a terminal, from its second second on.
+
+    What a verb counts stands below; imports and the last steps of statistics count nothing.
+    """
+    global _status
+    if not is_watched():
+        yield
+        return
+    from laion_dask.progress import ProgressBar
+
+    with ProgressBar(desc=activity, bar_format="{desc} {elapsed}", delay=1, leave=False) as _status:
+        try:
+            yield
+        finally:
+            _status = None
+
+
+@contextmanager
+def status_hidden() -> Iterator[None]:
+    """No status stands in the line that is printed inside."""
+    if _status is None:
+        yield
+        return
+    with _status.get_lock():
+        _status.clear(nolock=True)
+        yield
 
 
 def say(text: object, *, err: bool = False) -> None:
     """Print text, in which what would steer a terminal is written out."""
-    typer.echo(printable_lines(str(text)), err=err)
+    with status_hidden():
+        typer.echo(printable_lines(str(text)), err=err)
 
 
 def complain(text: object) -> None:
@@ -24,7 +64,9 @@ def complain(text: object) -> None:
 
 def say_json(found: object) -> None:
     """Print tables, counts and text as one JSON object; null for NaN and for what is missing."""
-    typer.echo(json.dumps(plain(found), indent=1, allow_nan=False))
+    text = json.dumps(plain(found), indent=1, allow_nan=False)
+    with status_hidden():
+        typer.echo(text)
 
 
 def plain(value: object):
@@ -50,12 +92,10 @@ def plain(value: object):
 
 def say_table(table, *, as_json: bool, out: str | None) -> None:
     """Print a table of statistics, as text or JSON, or write it where ``out`` says."""
-    from laion_dask.explore.hits import write_table
-
     if as_json and out is not None:
         raise OptionError("--json prints, and --out writes. Give one of them.")
     if out is not None:
-        say_written(write_table(table, out))
+        write(table, out)
     elif as_json:
         told = {name: table.attrs.get(name) for name in ("rows", "suppressed", "min_n")}
         say_json({"results": table, **told, "caveats": table.caveats})
@@ -63,7 +103,11 @@ def say_table(table, *, as_json: bool, out: str | None) -> None:
         say(table)
 
 
-def say_written(what: str) -> None:
-    """Say what was written; nothing where it went to the standard output."""
-    if what:
-        say(what)
+def write(table, out: str) -> None:
+    """Write a table where ``out`` says, and say so; ``-`` is the standard output."""
+    from laion_dask.explore.hits import write_table
+
+    with status_hidden():
+        written = write_table(table, out)
+    if written:
+        say(written)
