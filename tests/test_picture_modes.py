@@ -1,7 +1,9 @@
 """Pictures of every mode and format become what open_clip's own loading makes of them."""
 
 import io
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -54,6 +56,74 @@ def saved(picture: Image.Image, kind: str, **options) -> bytes:
     return sink.getvalue()
 
 
+def png(pixels: np.ndarray, depth: int, colour: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG of (height, width, channels) integers of any depth."""
+    height, width = pixels.shape[:2]
+    flat = pixels.reshape(height, -1)
+    if depth < 8:
+        bits = (flat[..., None] >> np.arange(depth)[::-1]) & 1
+        lines = np.packbits(bits.reshape(height, -1).astype(np.uint8), axis=1)
+    else:
+        lines = flat.astype(f">u{depth // 8}")
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + line.tobytes() for line in lines))
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", data), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in parts
+    )
+
+
+def tiff(pixels: np.ndarray, bits: int = 16, photometric: int = 2, extra: int | None = None):
+    """An uncompressed little-endian TIFF of (height, width, channels) 12- or 16-bit integers."""
+    height, width, n = pixels.shape
+    data = pixels.astype("<u2").tobytes()
+    if bits == 12:
+        high, low = pixels.reshape(-1, 2).T
+        packed = np.stack([high >> 4, (high & 15) << 4 | low >> 8, low & 255], -1)
+        data = packed.astype(np.uint8).tobytes()
+    start = 8 + len(data) + len(data) % 2
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8, 277: n}
+    tags |= {278: height, 279: len(data), 284: 1} | ({} if extra is None else {338: extra})
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    if n > 1:  # the bits of each channel, behind the entries
+        behind = struct.pack("<I", start + 2 + len(entries) + 4)
+        entries = entries.replace(
+            struct.pack("<HHII", 258, 4, 1, bits), struct.pack("<HHI", 258, 3, n) + behind
+        )
+    head = struct.pack("<2sHI", b"II", 42, start) + data + b"\0" * (len(data) % 2)
+    return head + struct.pack("<H", len(tags)) + entries + bytes(4) + struct.pack("<H", bits) * n
+
+
+def deep_pictures() -> dict[str, bytes]:
+    """What Pillow opens and does not write: 16 bits a channel, 2 and 4 bits a pixel."""
+    rgba = np.asarray(scene()).astype(int)
+    rng = np.random.default_rng(3)
+    wide = np.clip(rgba * 257 + rng.integers(-120, 120, rgba.shape), 0, 65_535)
+    grey = np.asarray(scene().convert("L")).astype(int)[..., None]
+    palette = scene().convert("RGB").quantize(16)
+    entries = np.asarray(palette)[..., None]
+    colours = (b"PLTE", bytes(palette.getpalette()[:48]))
+    return {
+        "RGB png of 16 bits": png(wide[..., :3], 16, 2),
+        "RGB png of 16 bits with a transparent colour": png(
+            wide[..., :3], 16, 2, (b"tRNS", struct.pack(">3H", 65_535, 0, 65_535))
+        ),
+        "RGBA png of 16 bits": png(wide, 16, 6),
+        "LA png of 16 bits": png(np.concatenate([grey * 257, wide[..., 3:]], -1), 16, 4),
+        "L png of 4 bits": png(grey >> 4, 4, 0),
+        "L png of 2 bits": png(grey >> 6, 2, 0),
+        "L png of 2 bits with a transparent grey": png(grey >> 6, 2, 0, (b"tRNS", b"\0\1")),
+        "P png of 4 bits with alpha": png(
+            entries, 4, 3, colours, (b"tRNS", bytes(range(0, 256, 16)))
+        ),
+        "P png with alpha of two entries": png(entries, 8, 3, colours, (b"tRNS", b"\0\x80")),
+        "RGB tiff of 16 bits": tiff(wide[..., :3]),
+        "RGBA tiff of 16 bits": tiff(wide, extra=2),
+        "RGBa tiff of 16 bits": tiff(wide, extra=1),
+    }
+
+
 def pictures() -> dict[str, bytes]:
     rgba = scene()
     rgb = rgba.convert("RGB")
@@ -94,8 +164,20 @@ def pictures() -> dict[str, bytes]:
         "animated webp": saved(frames[0], "WEBP", save_all=True, append_images=frames[1:]),
         "animated png": saved(frames[0], "PNG", save_all=True, append_images=frames[1:]),
         "gif with transparency": saved(palette, "GIF", transparency=2),
+        "webp with lossy alpha": saved(rgba, "WEBP", quality=60),
+        "png with EXIF orientation": saved(rgb, "PNG", exif=exif),
+        "webp with EXIF orientation": saved(rgb, "WEBP", exif=exif),
+        "tiff with orientation": saved(rgb, "TIFF", tiffinfo={274: 6}),
+        **deep_pictures(),
     }
+    cmyk = found["CMYK jpeg"]
+    marker = cmyk.index(b"\xff\xee\0\x0eAdobe")  # 16 bytes, the last: transform
+    found["CMYK jpeg without Adobe's marker"] = cmyk[:marker] + cmyk[marker + 16 :]
+    found["YCCK jpeg"] = cmyk[: marker + 15] + b"\2" + cmyk[marker + 16 :]
+    jpeg = found["YCbCr jpeg"]
+    found["RGB jpeg with Adobe's marker"] = jpeg[:2] + cmyk[marker : marker + 16] + jpeg[2:]
     if features.check("avif"):
+        found["animated avif"] = saved(frames[0], "AVIF", save_all=True, append_images=frames[1:])
         found["RGB avif"] = saved(rgb, "AVIF")
         found["RGBA avif"] = saved(rgba, "AVIF")
     return found
@@ -147,6 +229,22 @@ def test_grey_of_16_bits_is_scaled_and_counted(files, tmp_path):
     result = embed(tmp_path / "in", tmp_path / "out", model)
     assert (result.n_kept, result.n_rescaled) == (3, 2)
     assert "3 kept (2 scaled from 16 bits)" in str(result)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_what_is_white_in_a_grey_tiff(bits, photometric):
+    grey = np.asarray(scene().convert("L")).astype(int)
+    white = 2**bits - 1
+    pixels = np.rint(grey / 255 * white).astype(int)
+    if bits == 12 and photometric == 0:
+        with pytest.raises(ImageError, match="not an image of a known format"):
+            read_picture(tiff(white - pixels[..., None], bits, photometric))
+        return
+    data = tiff((pixels if photometric else white - pixels)[..., None], bits, photometric)
+    found = read_picture(data)
+    assert np.array_equal(np.asarray(found), grey)
+    assert np.array_equal(np.asarray(as_picture(Image.open(io.BytesIO(data)))), grey)
 
 
 @pytest.mark.parametrize(("mode", "dtype"), [("I", np.int32), ("F", np.float32)])

@@ -30,8 +30,11 @@ MAX_ASPECT = 200
 #: Pillow's names of the formats that are decoded; every other decoder stays switched off.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
-#: Modes of 16 bits a pixel: 0 is black, 65,535 white.
+#: Modes of 16 bits a pixel: 0 is black, 65,535 white, unless a TIFF says otherwise.
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+
+#: Tags of a TIFF: its bits a channel, and whether 0 is white (0) or black (1).
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
 
 #: The key under which ``Image.info`` holds the mode of a picture that was scaled to 8 bits.
 SCALED_FROM = "scaled_from"
@@ -118,8 +121,13 @@ def with_range(picture: Image.Image) -> Image.Image:
     if picture.mode in _SIXTEEN_BITS:
         from PIL import Image
 
-        grey = np.asarray(picture).astype(np.uint32)
-        scaled = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
+        grey, white = np.asarray(picture).astype(np.uint32), 65_535
+        tags = getattr(picture, "tag_v2", {})  # of a TIFF
+        if tags.get(_BITS_PER_SAMPLE) == (12,):
+            white = 4_095
+        if tags.get(_PHOTOMETRIC) == 0:  # Pillow turns these into black on white for 8 bits alone
+            grey = white - grey
+        scaled = Image.fromarray(((grey * 255 + white // 2) // white).astype(np.uint8))
         scaled.info[SCALED_FROM] = picture.mode
         return scaled
     return picture.convert("LA") if picture.mode == "La" else picture
