@@ -62,6 +62,13 @@ def test_a_pattern_that_matches_no_such_name_stands_for_what_it_matches(tree):
         expand(root, PARQUET)
 
 
+@pytest.mark.parametrize("name", ["0.tar", "train/00000.TAR", "a/b/1.webp"])
+def test_a_folder_of_archives_or_pictures_says_what_reads_it(tree, name):
+    root = tree(name)
+    with pytest.raises(ShardNotFoundError, match=rf"It holds .*{name}: embed makes"):
+        expand(root, PARQUET)
+
+
 def test_linked_folders_are_followed_and_loops_end(tree, tmp_path):
     store = tmp_path / "store"
     store.mkdir()

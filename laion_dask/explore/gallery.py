@@ -28,6 +28,10 @@ UNSAFE = 0.5
 #: Longest address on the page, in characters.
 _ADDRESS = 160
 
+_HOW_FOUND = (
+    " A picture is found by its key or image_path, which ld.embed and img2dataset write beside it."
+)
+
 _STYLE = """
 .ld-gallery{display:flex;flex-wrap:wrap;gap:12px;font:13px/1.35 system-ui,sans-serif}
 .ld-gallery figure{box-sizing:border-box;width:162px;margin:0;padding:8px;border-radius:8px;
@@ -111,6 +115,7 @@ def gallery(
     if missing is not None:
         raise ColumnError(
             f"The gallery asks for a column {missing!r}.{did_you_mean(missing, rows.columns)}"
+            f"{'' if missing in facts else _HOW_FOUND}"
         )
     data = [None] * len(rows) if images is None else _read(images, rows[name])
     figures = [

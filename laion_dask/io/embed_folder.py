@@ -109,7 +109,7 @@ class EmbedResult:
         scaled = f" ({self.n_rescaled:,} scaled from 16 bits)" if self.n_rescaled else ""
         return (
             f"{self.n_read:,} read = {self.n_kept:,} kept{scaled} + {self.n_rejected:,} rejected, "
-            f"in {self.n_shards} shards, into {self.out}"
+            f"in {self.n_shards:,} shard{'' if self.n_shards == 1 else 's'}, into {self.out}"
         )
 
 

@@ -31,6 +31,10 @@ from laion_dask.io.discovery import (
     taken,
 )
 from laion_dask.io.folder_files import files_of_folder, listed_in_recipes
+from laion_dask.io.members import IMAGE_KINDS
+
+#: Endings of archives of pictures, and of pictures.
+_PICTURED = (".tar", *(f".{kind}" for kind in IMAGE_KINDS))
 
 
 def natural(text: str) -> list:
@@ -218,7 +222,14 @@ def _instead(fs, folder: str) -> str:
     """The hint for a folder without shards, by what it holds instead."""
     names = [name.rstrip("/") for name in fs.ls(folder, detail=False)]
     table = next((name for name in names if conversion(name)), None)
-    return conversion(table) if table else "Check the path."
+    if table:
+        return conversion(table)
+    below = fs.walk(folder, maxdepth=3)
+    names = (f"{where}/{name}" for where, _, files in below for name in sorted(files))
+    pictured = next((name for name in names if name.lower().endswith(_PICTURED)), None)
+    if pictured is None:
+        return "Check the path."
+    return f"It holds {pictured}: embed makes metadata and embeddings of archives and pictures."
 
 
 def _near(fs, inner: str) -> str:
