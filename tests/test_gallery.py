@@ -87,7 +87,7 @@ def test_the_page_refers_to_nothing_outside_itself():
 def test_a_wrong_column_names_the_nearest():
     with pytest.raises(ColumnError, match="Did you mean 'punsafe'"):
         ld.gallery(_rows(punsafe=[0.0]), Pictures(), facts=["punsave"])
-    with pytest.raises(ColumnError, match="key.*found by its key or image_path"):
+    with pytest.raises(ColumnError, match=r"key.*found by its key or image_path"):
         ld.gallery(_rows().drop(columns="key"), Pictures())
 
 
