@@ -300,6 +300,21 @@ def test_axes_say_what_is_drawn():
     assert sites.title == "concentration by domain"
     same = panel_of(statistic="describe", term="language", axis="language", rate=0.1)
     assert same.title == "describe: language"
+    bias = panel_of(statistic="cooccurrence", measure="PMI bias", term="nurse", value=0.4)
+    assert bias.axis_label == "PMI bias, nats"
+    above = [{"threshold": t, "rate": t, "group": g, "n": 40} for t in (0.1, 0.2) for g in "ab"]
+    curve = {"statistic": "curve", "term": "pwatermark", "side": "above", "axis": "language"}
+    (drawn,) = panels(table([{**row, **curve} for row in above]), None, 40)
+    assert drawn.threshold_label == "threshold of pwatermark"
+
+
+def test_counts_have_an_axis_of_their_own():
+    found = {"distinct": 276.0, "gini": 0.76, "effective number": 1.0, "theil": 1.6}
+    whole = {"statistic": "concentration", "axis": "domain", "group": "all", "n": 300}
+    rows = [{**whole, "term": term, "value": value} for term, value in found.items()]
+    told = [(p.axis_label, p.frame["term"].tolist()) for p in panels(table(rows), None, 40)]
+    indexes = ("index, Theil's in nats", ["gini", "theil"])
+    assert told == [indexes, ("count", ["distinct", "effective number"])]
 
 
 def test_all_rows_are_the_line_and_no_group():

@@ -150,6 +150,15 @@ def test_the_counts_stay_with_the_table():
     assert table([]).n_suppressed == 0
 
 
+def test_the_results_of_one_statistic_say_what_it_left_out_and_no_other_did():
+    rows = [("rates", 5), ("rates", 50), ("curve", 50), ("cooccurrence", 1), ("cooccurrence", 60)]
+    whole = suppressed(table({"statistic": s, "n": n} for s, n in [*rows, *rows[3:4]]), 30)
+    assert whole.n_suppressed == 3
+    left_out = {name: whole.of(name).n_suppressed for name in ("rates", "curve", "cooccurrence")}
+    assert left_out == {"rates": 1, "curve": 0, "cooccurrence": 2}
+    assert "left out" not in whole.of("curve").to_markdown()
+
+
 def test_one_statistic_of_several():
     both = table(
         [

@@ -77,7 +77,12 @@ def marked(hv, marks: Mapping[str, float] | None, y: float, *, align: str):
         text_baseline="bottom",
         text_color=_ORANGE,
         text_font_size="9pt",
+        hooks=[_beside_the_line],
     )
+
+
+def _beside_the_line(plot, element) -> None:
+    plot.handles["glyph"].x_offset = -4  # pixels: no letter touches the dashes
 
 
 def in_title(title: str) -> str:

@@ -24,7 +24,10 @@ _UNITS = {"width": "pixels", "height": "pixels", "text_length": "characters"}
 _THRESHOLDS = {"both sides": "both sides at least, pixels"}
 #: What the method of a value says it is.
 _BY_METHOD = {"Jensen-Shannon, bits": "Jensen-Shannon divergence, bits"}
-_COUNTS = ("distinct", "most frequent")
+_COUNTS = ("distinct", "effective number", "most frequent")
+_INDEXES = ("gini", "herfindahl", "entropy", "theil")
+#: What numbers of a measure are in.
+_BY_KIND = {"PMI bias": "PMI bias, nats"}
 #: Statistics whose values are ratios.
 _RATIOS = ("intersections",)
 
@@ -86,20 +89,27 @@ class Panel:
         if self.measure != "value":
             return self.measure.replace("_", " ")
         if first["kind"]:
-            return first["kind"]
+            return _BY_KIND.get(first["kind"], first["kind"])
         if self.is_ratio:
             return "observed / expected"
         if first["method"] in _BY_METHOD:
             return _BY_METHOD[first["method"]]
-        if self.frame["group"].isin(_COUNTS).all():
+        if self._all_are(_COUNTS):
             return "count"
+        if self._all_are(_INDEXES):
+            return "index" + (", Theil's in nats" if "theil" in set(self.frame["term"]) else "")
         term = self._one_term()
         return ", ".join(filter(None, (term or first["statistic"], _UNITS.get(term))))
 
     @property
     def threshold_label(self) -> str:
         """What its thresholds are."""
-        return _THRESHOLDS.get(self._one_term(), "threshold")
+        term = self._one_term()
+        score = term.removesuffix(f" {self.frame['side'].iloc[0]}")
+        return _THRESHOLDS.get(term, "threshold" + (f" of {score}" if score else ""))
+
+    def _all_are(self, names: tuple[str, ...]) -> bool:
+        return bool((self.frame["group"].isin(names) | self.frame["term"].isin(names)).all())
 
     def _one_term(self) -> str:
         terms = self.frame["term"].unique()
@@ -241,8 +251,7 @@ def _points(part: pd.DataFrame, overall: pd.DataFrame, axis: str, most: int) -> 
         yield _lines(single.assign(term=names), "term", None, "", axis, most)
         return
     for group, rows in single.groupby("group", sort=False):
-        bare = rows["lo"].isna() & rows["hi"].isna() & (rows["measure"] == "value")
-        counted = bare & (rows["value"].abs() > 1)  # a count beside an index from 0 to 1
+        counted = rows["term"].isin(_COUNTS) & (rows["measure"] == "value")
         for some in (rows[~counted], rows[counted]):
             if len(some):
                 yield _lines(some, "term", None, group, axis, most)

@@ -253,7 +253,7 @@ def _curve_panel(hv, panel: Panel):
     steps = frame["threshold"]
     edge = 0.02 * (steps.max() - steps.min())
     return hv.Overlay(parts).opts(
-        xlabel=panel.threshold_label,
+        xlabel=plain_text(panel.threshold_label),
         xlim=(float(steps.min() - edge), float(steps.max() + edge)),
         ylim=_ends(panel),
         ylabel=plain_text(panel.axis_label),

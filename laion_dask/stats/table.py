@@ -50,9 +50,9 @@ class Table(pd.DataFrame):
     interval of the rate, or of the value; ``method`` how the interval was made.
 
     ``attrs["suppressed"]`` counts the results that were left out because they rest on fewer than
-    ``attrs["min_n"]`` rows; ``attrs["rows"]`` says what became of the rows that were read;
-    ``attrs["statistics"]`` names what was asked for, also where all of it was left out, and
-    the columns of each.
+    ``attrs["min_n"]`` rows, ``attrs["suppressed_of"]`` those of each statistic; ``attrs["rows"]``
+    says what became of the rows that were read; ``attrs["statistics"]`` names what was asked for,
+    also where all of it was left out, and the columns of each.
 
     A table with results that are only true with a caveat (see `caveats`) shows it wherever it is
     shown.
@@ -90,7 +90,11 @@ class Table(pd.DataFrame):
         rows = self[self["statistic"] == statistic].drop(columns="statistic")
         known = {*ALWAYS, *self.attrs.get("statistics", {}).get(statistic, ())}
         mine = [name for name in rows if name in known or rows[name].notna().any()]
-        return rows[mine].reset_index(drop=True)
+        found = rows[mine].reset_index(drop=True)
+        if "suppressed_of" in self.attrs:
+            few = self.attrs["suppressed_of"].get(statistic, 0)
+            found.attrs = {**self.attrs, "suppressed": few, "suppressed_of": {statistic: few}}
+        return found
 
     def top(self, k: int, by: str = "n") -> Table:
         """The k groups of each axis with the largest value in a column. Eager.
@@ -265,6 +269,8 @@ def suppressed(result: Table, min_n: int) -> Table:
     few = (result["n"] < min_n).fillna(False).to_numpy(bool) if "n" in result else np.zeros(0, bool)
     kept = result[~few].reset_index(drop=True) if few.any() else result
     kept.attrs = {**result.attrs, "suppressed": int(few.sum()), "min_n": min_n}
+    if "statistic" in result:
+        kept.attrs["suppressed_of"] = result.loc[few, "statistic"].value_counts().to_dict()
     return kept
 
 
