@@ -13,6 +13,7 @@ from laion_dask import partition
 from laion_dask.models import loading
 from laion_dask.models.clip import ClipModel
 from laion_dask.progress import ProgressBar
+from laion_dask.verbs.task_runner import verb_bar
 
 
 class Screen(io.StringIO):
@@ -107,3 +108,12 @@ def test_a_bar_that_an_error_ended_is_cleared_in_a_notebook_too():
             raise KeyboardInterrupt
         assert bar.container.children[-2].bar_style == style
         assert (bar.container.layout.visibility == "hidden") is not leave
+
+
+def test_a_bar_of_a_verb_goes_with_it_unless_it_was_asked_for(monkeypatch):
+    monkeypatch.setattr("laion_dask.verbs.task_runner.is_watched", lambda: True)
+    for progress, stays in ((None, False), (True, True)):
+        with verb_bar("train", 3, progress) as bar:
+            assert (bar.leave, bar.disable) == (stays, False)
+    with verb_bar("train", 3, False) as bar:
+        assert bar.disable

@@ -24,10 +24,9 @@ from laion_dask.kernels.index_rows import Queries, Stretch, index_rows, rows_at
 from laion_dask.kernels.nearest import best
 from laion_dask.models.process_cache import ProcessCache
 from laion_dask.models.torch_threads import one_torch_thread
-from laion_dask.options import get_option, is_watched
-from laion_dask.progress import ProgressBar
+from laion_dask.options import get_option
 from laion_dask.verbs.index_plan import GROUP_ROWS, check_options, choose, draw, groups
-from laion_dask.verbs.task_runner import Run, run_each
+from laion_dask.verbs.task_runner import Run, run_each, verb_bar
 from laion_dask.workers import waiting_client
 
 #: The recall after re-scoring that the default nprobe reaches, if a measured one does.
@@ -213,7 +212,7 @@ def _sample_group(run: Run, parts: list[Stretch], ids: np.ndarray) -> np.ndarray
 def _train(sample: np.ndarray, chosen: dict, progress: bool | None):
     if chosen["device"] == "cuda":
         return cuvs_train.train(sample, chosen["nlist"], chosen["pq_m"], chosen["device"])
-    with _bar("train", ivf_pq.STEPS, progress) as bar:
+    with verb_bar("train", ivf_pq.STEPS, progress) as bar:
         size = chosen["nlist"], chosen["pq_m"], chosen["seed"]
         return ivf_pq.train(sample, *size, bar.update, CPU_COUNT)
 
@@ -263,7 +262,7 @@ def _manifest(plan: dict, folder: IndexFolder, made: dict, n_groups: int, querie
     trained = ivf_pq.read_trained(folder.path / made["name"])
     lists = [partial(ivf_pq.read_lists, folder.path / r.entry["name"], trained) for r in receipts]
     scores, ids = (np.concatenate([getattr(r, n) for r in receipts], 1) for n in ("scores", "ids"))
-    with _bar("recall", None, progress) as bar:
+    with verb_bar("recall", None, progress) as bar:
         steps = measure(trained, lists, queries, best(scores, ids, K)[1], CPU_COUNT, bar.update)
     good = [step["nprobe"] for step in steps if step["rescored"] >= GOOD]
     last = steps[-1]["nprobe"] if steps else min(UNMEASURED_PROBES, trained.nlist)
@@ -279,10 +278,3 @@ def _manifest(plan: dict, folder: IndexFolder, made: dict, n_groups: int, querie
         "groups": [receipt.entry for receipt in receipts],
         "versions": {name: version(name) for name in _LIBRARIES},
     }
-
-
-def _bar(label: str, total: int | None, progress: bool | None) -> ProgressBar:
-    """A bar for what runs in this process; shown as `run_each` shows its own."""
-    shown = is_watched() if progress is None else progress
-    delay = 2 if progress is None else 0
-    return ProgressBar(total=total, desc=label, disable=not shown, delay=delay)

@@ -63,6 +63,16 @@ class Run:
             self._idle.wait_for(lambda: self._active == 0)
 
 
+def verb_bar(label: str, total: int | None, progress: bool | None, unit: str = "it") -> ProgressBar:
+    """A progress bar, gone when its work ends; one that was asked for stays as a record."""
+    asked = progress is not None
+    shown = progress if asked else is_watched()
+    delay = 0 if asked else 2
+    return ProgressBar(
+        total=total, desc=label, unit=unit, disable=not shown, delay=delay, leave=asked
+    )
+
+
 def run_each(
     task: Callable,
     items: Sequence[tuple],
@@ -96,9 +106,7 @@ def run_each(
         When the workers that ran a task were lost, or can no longer use their card.
     """
     client = waiting_client()
-    shown = is_watched() if progress is None else progress
-    delay = 2 if progress is None else 0
-    bar = ProgressBar(total=sum(sizes), desc=label, unit=unit, disable=not shown, delay=delay)
+    bar = verb_bar(label, sum(sizes), progress, unit)
     with brief_interrupts(), bar, lost_workers_named():
         if client is not None:
             return _on_client(client, task, items, sizes, bar)
