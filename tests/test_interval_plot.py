@@ -317,6 +317,15 @@ def test_counts_have_an_axis_of_their_own():
     assert told == [indexes, ("count", ["distinct", "effective number"])]
 
 
+def test_what_all_labels_end_with_stands_once_in_the_title():
+    row = {"statistic": "perceived", "axis": "said", "n": 40, "rate": 0.5}
+    terms = [f"{job}: perceived occupation" for job in "abcdefg"]
+    rows = [{**row, "term": term, "group": group} for term in terms for group in ("she", "he")]
+    (panel,) = panels(table(rows), None, 40)
+    assert panel.title == "perceived: perceived occupation by said"
+    assert panel.frame["label"].unique().tolist() == list("abcdefg")
+
+
 def test_all_rows_are_the_line_and_no_group():
     rows = [
         rate("(all)", 0.4, overall=0.4),
@@ -336,6 +345,8 @@ def test_divergence_stands_beside_what_chance_makes_of_it():
     assert [item.label.value for item in drawn.legend[0].items] == ["expected by chance"]
     assert drawn.x_range.end > 0.3
     assert "by chance" in ld.show(plot).html
+    (between,) = panels(table([{**row, "term": None, "value": 0.1}]), None, 40)
+    assert between.frame["label"].tolist() == ["language"]
     tiny = figure(table([{**row, "group": "en", "value": 0.00012, "expected": 0.0001}]).plot())
     assert not hasattr(tiny.xaxis[0].formatter, "format")
 

@@ -266,13 +266,22 @@ def _lines(
     most: int,
     overall: float = float("nan"),
 ) -> Panel:
-    rows = rows.assign(label=rows[label], series="" if series is None else rows[series])
+    labels, shared = _without_shared_end(rows[label].where(rows[label] != "", axis))
+    rows = rows.assign(label=labels, series="" if series is None else rows[series])
+    what = what or shared
     if rows["series"].nunique() > MOST_SERIES:  # more than there are colours
-        rows = rows.assign(label=rows[label] + " · " + rows["series"], series="")
+        rows = rows.assign(label=labels + " · " + rows["series"], series="")
     labels = rows["label"].unique()
     title = _title(rows, what, axis, len(labels), most, label + "s")
     shown = rows[rows["label"].isin(labels[:most])]
     return Panel(title, rows["measure"].iloc[0], shown, overall=overall)
+
+
+def _without_shared_end(labels: pd.Series) -> tuple[pd.Series, str]:
+    """Labels without what all of them say after a colon, and that, for the title to say it once."""
+    parts = labels.str.partition(": ")
+    shared = parts[2].iloc[0] if labels.nunique() > 1 and parts[2].nunique() == 1 else ""
+    return (parts[0], shared) if shared else (labels, "")
 
 
 def _title(rows: pd.DataFrame, what: str, axis: str, n: int, most: int, kind: str) -> str:

@@ -78,7 +78,7 @@ def scaling_plot(
         yticks=ticks,
         xlabel="workers: cores, or cards",
         ylabel="time (logarithmic)",
-        legend_position="top_right",
+        legend_position="bottom",  # outside: lines go anywhere inside
         title=in_title(title),
         show_grid=True,
         **TOOLS,
