@@ -1,14 +1,17 @@
 """Workers: on this machine only, used again, and never started by an import."""
 
+import asyncio
+import logging
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import laion_dask as ld
-from laion_dask.cluster import start
+from laion_dask.cluster import start, worker_logs
 from laion_dask.errors import MissingExtraError, OptionError
 
 
@@ -169,3 +172,33 @@ def test_a_script_without_a_main_says_so(tmp_path):
     assert "while a worker imports this script" in done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert "workers did not start" in last and "if __name__ == '__main__'" in last
+
+
+def test_a_worker_that_closes_says_nothing_of_the_tasks_it_leaves(caplog):
+    from distributed.worker_state_machine import BaseWorker
+
+    async def leave() -> None:
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        task.cancel()
+        await asyncio.wait([task])
+        worker = SimpleNamespace(_async_instructions={task})
+        BaseWorker._finish_async_instruction(worker, task, None, None)
+
+    names = ("distributed.worker", "distributed.worker.state_machine")
+    loggers = [logging.getLogger(name) for name in names]
+    caplog.set_level(logging.WARNING)
+    for logger in loggers:
+        logger.addHandler(caplog.handler)
+    try:
+        asyncio.run(leave())
+        assert [record.name for record in caplog.records if "Async" in record.message]
+        caplog.clear()
+        worker_logs.dask_setup(None)
+        asyncio.run(leave())
+        loggers[0].warning("Compute Failed")
+        loggers[0].warning("a lost worker")
+        assert {record.message for record in caplog.records} == {"a lost worker"}
+    finally:
+        for logger in loggers:
+            logger.removeHandler(caplog.handler)
+            logger.removeFilter(worker_logs._is_news)

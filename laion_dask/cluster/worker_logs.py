@@ -1,14 +1,21 @@
-"""What a worker prints: not the traceback of a task that failed, which its caller raises anyway."""
+"""What a worker prints: neither what its caller is told anyway, nor what it leaves at its end."""
 
 from __future__ import annotations
 
 import logging
 
+#: The traceback of a task that failed: its caller raises it.
+_FAILED = "Compute Failed"
+#: A task that a closing worker leaves, as it does after an error in another.
+_LEFT_AT_CLOSE = "ended with CancelledError"
+
 
 def dask_setup(worker) -> None:
     """Run by Dask when a worker starts, as a preload."""
-    logging.getLogger("distributed.worker").addFilter(_is_news)
+    for name in ("distributed.worker", "distributed.worker.state_machine"):
+        logging.getLogger(name).addFilter(_is_news)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith("Compute Failed")
+    said = str(record.msg)
+    return not (said.startswith(_FAILED) or said.endswith(_LEFT_AT_CLOSE))
