@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from groupings import Coded
-from scipy.stats import multinomial
+from scipy.stats import binom
 
 from laion_dask.measures import Part, Reporting
 from laion_dask.measures.cooccurrence import Together, cooccurrence
@@ -280,21 +280,45 @@ def test_npmi_where_a_word_hardly_occurs_without_its_group(n):
     assert min(hits) >= 0.93 and max(hits) <= 0.97, hits
 
 
-@pytest.mark.parametrize(
-    ("n", "both", "expected", "lowest"),
-    [(2000, 400, (0.5, 0.5), 0.922), (10**6, 100, (0.5, 0.5), 0.929), (2000, 400, (1, 1), 0.935)],
-)
-def test_npmi_coverage_by_summing_over_all_tables(n, both, expected, lowest):
-    """Without draws: the lowest coverage, where the docstring names it, and next to it."""
-    spread = int(8 * np.sqrt(both))
-    cells = np.meshgrid(range(both - spread, both + spread), range(12), range(12), indexing="ij")
-    j, w, g = (cell.ravel() for cell in cells)
-    p = np.array([both, *expected, n - both - sum(expected)]) / n
-    chance = multinomial(n, p).pmf(np.stack([j, w, g, n - j - w - g], axis=1))
-    assert chance.sum() == pytest.approx(1, abs=1e-6)
+def npmi_coverage(n: int, both: int, word: float, group: float) -> float:
+    """By summing over all tables, of counts that each have a chance above 1e-6."""
+    cells = []
+    for expected in (both, word, group):
+        counts = np.arange(int(expected + 9 * np.sqrt(expected)) + 12)
+        cells.append(counts[binom(n, expected / n).pmf(counts) > 1e-6])
+    j, w, g = (cell.ravel() for cell in np.meshgrid(*cells, indexing="ij"))
+    p = np.array([both, word, group]) / n
+    chance = binom(n, p[0]).pmf(cells[0])[j - cells[0][0]] * binom.pmf(w, n - j, p[1] / (1 - p[0]))
+    chance *= binom.pmf(g, n - j - w, p[2] / (1 - p[0] - p[1]))
+    assert chance.sum() == pytest.approx(1, abs=1e-4)
     lo, hi = npmi_interval(j, j + w, j + g, n)
     truth = np.log(p[0] / ((p[0] + p[1]) * (p[0] + p[2]))) / -np.log(p[0])
-    covered_share = chance[(lo <= truth) & (truth <= hi)].sum()
-    assert lowest - 0.0005 <= covered_share <= 0.97
-    if expected == (0.5, 0.5):
-        assert covered_share < 0.93
+    return chance[(lo <= truth) & (truth <= hi)].sum() / chance.sum()
+
+
+HARDLY_APART = ((0.5, 0.5), (0.5, 1), (1, 1), (0.5, 20), (1, 3), (3, 3), (10, 10))
+
+
+@pytest.mark.parametrize("n", [2000, 10**7])
+def test_npmi_coverage_by_summing_over_all_tables(n):
+    """Without draws. With both 40 to 400 are expected, with one only half a document to 10."""
+    for both in (40, 100, 400):
+        for apart in HARDLY_APART:
+            assert 0.93 <= npmi_coverage(n, both, *apart) <= 0.97, (both, apart)
+
+
+@pytest.mark.parametrize("n", [2000, 10**7])
+def test_npmi_coverage_where_few_have_both(n):
+    """Few tables are likely then, so no limits cover evenly; what covers more is named here."""
+    more = {}
+    for both in (1, 3, 5, 10, 20):
+        for apart in HARDLY_APART:
+            share = npmi_coverage(n, both, *apart)
+            assert 0.93 <= share <= 0.986, (both, apart)
+            if share > 0.97:
+                more[both, *apart] = share
+    known = {
+        *((both, *apart) for both in (1, 3, 5, 10) for apart in HARDLY_APART[:3]),
+        (1, 0.5, 20), (1, 10, 10), (20, 1, 1),
+    }  # fmt: skip
+    assert more.keys() <= known, more

@@ -24,6 +24,8 @@ from laion_dask.stats import (
     wilson,
 )
 from laion_dask.stats.exact import fisher
+from laion_dask.stats.jeffreys import jeffreys
+from laion_dask.stats.joint import npmi_interval
 from laion_dask.stats.significance import EXPECTED
 
 #: a of a + b in the first group, c of c + d in the second: the ratio of shares with its interval,
@@ -386,3 +388,53 @@ def test_welch_at_the_edges():
     t, _, p = welch([1, 1], [1, 1])
     assert math.isnan(t) and math.isnan(p)
     assert welch(pd.Series([1, 2, 4]), [2, 3, 5])[0] < 0
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
+def test_jeffreys_against_scipy(level):
+    tails = (1 - level) / 2, (1 + level) / 2
+    for n in (7, 2000, 10**7, 5_850_000_000):
+        k = np.array([k for k in (1, 2, 3, 6, 100, 1999, 4999) if k < n])
+        for some in (k, n - k):
+            lo, hi = theirs.beta.ppf(np.c_[[*tails]], some + 0.5, n - some + 0.5)
+            assert np.allclose(jeffreys(some, n, level), (lo, hi), rtol=1e-9, atol=0)
+
+
+def test_jeffreys_at_the_ends_and_where_wilson_stands_in():
+    n = np.array([1, 30, 10**6])
+    lo, hi = jeffreys(0, n)
+    # mid-p: half of the chance that none of n has the property is the tail
+    assert (lo == 0).all() and theirs.binom.pmf(0, n, hi) / 2 == pytest.approx(0.025, rel=1e-6)
+    none, all_of = jeffreys(0, 30), jeffreys(30, 30)
+    assert all_of == pytest.approx((1 - none[1], 1), rel=1e-12)
+    assert jeffreys(0, 0) == (0, 1) and jeffreys([], 5)[0].shape == (0,)
+    for k, n in ((5000, 10_000), (5000, 10**7), (10**5, 10**9)):
+        wanted = theirs.beta.ppf((0.025, 0.975), k + 0.5, n - k + 0.5)
+        assert jeffreys(k, n) == pytest.approx(wanted, rel=1e-4) == wilson(k, n)
+    k, n = np.array([[3], [8]]), np.array([10, 20, 30])
+    lo, hi = jeffreys(k, n)  # each pair by itself
+    for i, j in np.ndindex(2, 3):
+        assert (lo[i, j], hi[i, j]) == jeffreys(int(k[i, 0]), int(n[j]))
+    for bad in ((-1, 2), (3, 2), ("x", 2)):
+        with pytest.raises(OptionError):
+            jeffreys(*bad)
+
+
+def test_the_interval_of_npmi_from_quantiles_of_scipy():
+    """With 40 documents with both, 1 with the word only and 7 with the group only."""
+    cells, n = np.array([40, 1, 7]), 3000
+
+    def npmi(both, word, group):
+        return math.log(both / ((both + word) * (both + group))) / -math.log(both)
+
+    shares = cells / n
+    odds = shares / (1 - shares)
+    slope = np.array([1, -1, -1])  # more with both raises nPMI, more with one only lowers it
+    r = np.where(np.eye(3), 1, -np.sqrt(np.outer(odds, odds)))
+    limits = theirs.beta.ppf([[0.025], [0.975]], cells + 0.5, n - cells + 0.5)
+    ends = []
+    for side, which in ((-1, (0, 1, 1)), (1, (1, 0, 0))):
+        at = [np.where(np.arange(3) == i, limits[which[i]], shares) for i in range(3)]
+        moved = slope * np.abs([npmi(*some) - npmi(*shares) for some in at])
+        ends.append(npmi(*shares) + side * math.sqrt(moved @ r @ moved))
+    assert npmi_interval(40, 41, 47, n) == pytest.approx(ends, rel=1e-9)
