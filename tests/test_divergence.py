@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -84,3 +85,35 @@ def test_what_is_refused(frame):
     for other in (5, pd.DataFrame(), frame.laion.stats(ld.rates(None, by="size"))):
         with pytest.raises(OptionError, match="Expected"):
             shares.divergence(other)
+
+
+def test_labels_and_groups_of_the_names_of_no_group_are_compared(tmp_path):
+    """A text ``(null)`` is a label as any other; missing values and captions without a term none."""
+    reserved = ["(null)", "(all)", "(none)", "(others)", "(no term)", "'(null)'", None]
+    sides = {"one": [*reserved, "en"] * 40, "two": [*reserved[2:], "de"] * 60}
+    frames = []
+    for name, languages in sides.items():
+        n = len(languages)
+        texts = (["a man", "a woman", "a bird"] * n)[: n if name == "one" else n // 2] + ["man"] * n
+        table = pa.table({"URL": ["u"] * n, "LANGUAGE": languages, "TEXT": texts[:n]})
+        frames.append(ld.read_shards(write_shard(tmp_path / name / "0.parquet", table)))
+    mentions = ld.terms("gender")
+    one, two = (f.laion.stats(ld.rates(None, by=["language", mentions])) for f in frames)
+    by_axis = one.divergence(two).set_index("axis")
+    wanted = by_scipy(*(pd.Series(some).dropna() for some in sides.values()))
+    assert by_axis.loc["language", "value"] == pytest.approx(wanted, abs=1e-12)
+    assert tuple(by_axis.loc["language", ["n_group", "n_group_2"]]) == (280, 300)
+    named = one[one["term"] == "rows"].set_index("axis").loc[mentions.axis]
+    some = named.loc[named["group"] != "(no term)", "k"].sum()
+    assert by_axis.loc[mentions.axis, "n_group"] == some < 320
+    both = pd.concat([f.compute().assign(side=i) for i, f in enumerate(frames)])
+    told = ld.statistics(dd.from_pandas(both, npartitions=3), ld.divergence("language", by="side"))
+    assert told.loc[0, "value"] == pytest.approx(wanted, abs=1e-12)
+
+
+def test_pooled_groups_are_not_compared(frame):
+    every = frame.laion.stats(ld.rates(None, by="language"))
+    pooled = frame.laion.stats(ld.rates(None, by="language", top=1))
+    for one, other in ((pooled, every), (every, pooled)):
+        with pytest.raises(OptionError, match=r"leave out top="):
+            one.divergence(other)

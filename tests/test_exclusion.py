@@ -328,6 +328,7 @@ class TestAudit:
         frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", table))
         found = audit(frame, "width < 100", by="language")
         assert len(found) == 8 and found["n"].tolist() == [280] + [40] * 7
+        assert {"'(all)'", "'(null)'"} <= set(found["group"]) and found["group"].is_unique
         assert found.iloc[0]["group"] == "(all)" and math.isnan(found.iloc[-1]["share_before"])
         assert "<script>" not in found.to_markdown() + found._repr_html_()
 

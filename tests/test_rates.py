@@ -236,7 +236,7 @@ def test_hostile_groups_stay_text():
         pd.DataFrame({"x": [1, 2] * 40, "g": [bad, "(null)"] * 40}), npartitions=2
     )
     told = ld.statistics(frame, rates("x > 1", by="g"))
-    assert set(told["group"]) == {"(all)", "(null)", bad}
+    assert set(told["group"]) == {"(all)", "'(null)'", bad}
     assert "<script>" not in told._repr_html_() and "<script>" not in told.to_markdown()
 
 

@@ -12,6 +12,7 @@ from laion_dask.explore.page import folded, note, paragraph, part, percent, plot
 from laion_dask.kernels.language import UNKNOWN, Detector
 from laion_dask.measures.describe import SHARES
 from laion_dask.measures.languages import DetectedLanguage
+from laion_dask.stats.group_labels import NOT_GROUPS
 from laion_dask.stats.table import Table
 from laion_dask.text import terms
 from laion_dask.verbs.export import counted
@@ -105,7 +106,7 @@ def _columns(told: Table, wanted: Iterable[str]) -> list[str]:
 def _axis(rows: Table) -> str:
     """The shares of the groups of one axis; those that do not occur are only counted."""
     seen = rows[rows["k"] > 0]
-    groups = seen[~seen["group"].str.startswith("(")]
+    groups = seen[~seen["group"].isin(NOT_GROUPS)]
     absent = len(rows) - len(seen)
     said = note(f"{counted(absent, 'group')} of the list in no row.") if absent else ""
     table = results(seen, columns=_columns(seen, _SHARE), most=_LISTED)
@@ -188,7 +189,7 @@ def _curve(told: Table) -> str:
         curves = [
             Curve(str(group), *(some[c].astype(float).to_numpy() for c in _CURVE))
             for group, some in rows.groupby("group", sort=False)
-            if group == "(all)" or not str(group).startswith("(")
+            if group == "(all)" or group not in NOT_GROUPS
         ]
         parts.append(
             lines(curves, title=f"share of rows above a threshold of {term}", x_title="threshold",

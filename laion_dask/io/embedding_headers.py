@@ -211,10 +211,10 @@ def _dtype_name(dtype) -> str:
 
 
 def _how_to_convert(dtype) -> str:
-    if dtype in (np.dtype("V2"), "BF16"):
-        return "Convert it with tensor.float() of torch before it is saved."
-    if getattr(dtype, "kind", "") in "iu" or str(dtype)[:1] in "IU":
+    if (dtype[0] if isinstance(dtype, str) else dtype.kind.upper()) in "IU":
         return "These are quantised: restore them by their scale and offset, and save as float16."
+    if isinstance(dtype, str) or dtype == np.dtype("V2"):
+        return "Convert it with tensor.float() of torch before it is saved."
     return "Convert it with array.astype('float32')."
 
 

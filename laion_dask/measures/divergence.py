@@ -13,6 +13,7 @@ from laion_dask.measures.base import Part, Reporting, Statistic
 from laion_dask.measures.crossed import Crossed, all_crossed, by_size, crossed
 from laion_dask.measures.groups import Grouping, grouping
 from laion_dask.stats.divergence import compared
+from laion_dask.stats.group_labels import group_label
 
 #: With more groups than this, each is compared with the rest only.
 MOST_PAIRED = 10
@@ -102,8 +103,13 @@ def _told(found: Crossed) -> Iterator[dict]:
     labels, groups = by_size(found.first), by_size(found.second)
     whole, both = found.first.ordered(labels), found.both.ordered(labels, groups).T
     counts = [pd.Series(some, index=labels) for some in both]
+    names = {group: group_label(group) for group in groups}
     for group, some in zip(groups, counts, strict=True):
-        yield {"group": group, "group_2": REST, **compared(some, whole - some)}
+        yield {"group": names[group], "group_2": REST, **compared(some, whole - some)}
     if len(groups) <= MOST_PAIRED:
         for i, j in combinations(range(len(groups)), 2):
-            yield {"group": groups[i], "group_2": groups[j], **compared(counts[i], counts[j])}
+            yield {
+                "group": names[groups[i]],
+                "group_2": names[groups[j]],
+                **compared(counts[i], counts[j]),
+            }

@@ -19,6 +19,7 @@ from laion_dask.measures.groups import (
 )
 from laion_dask.predicate import Predicate, parse
 from laion_dask.stats.exclusion_rates import corrected, excluded, exclusion
+from laion_dask.stats.group_labels import group_label
 from laion_dask.stats.significance import two_proportions
 
 #: Rows, those of them kept, and those of them that the filter could not decide on.
@@ -172,7 +173,8 @@ def _of_axis(axis: Grouping, groups, none: Count, everyone: Count, reference, ho
         reference=reference,
         level=how.level,
     )
-    result["undecided"] = [groups.get(label, _NONE)[2] for label in result["group"]]
+    result["undecided"] = [groups.get(label, _NONE)[2] for label in order]
+    result["group"] = [group_label(label) for label in order]
     n, kept = np.array([everyone, none])[:, :2].T
     others = pd.DataFrame(
         {

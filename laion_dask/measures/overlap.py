@@ -13,6 +13,7 @@ from laion_dask.measures.counts import ALL, NONE, Tally, tallied, tally
 from laion_dask.measures.exclusion import Counted
 from laion_dask.measures.groups import Grouping
 from laion_dask.stats.exclusion_rates import distribution
+from laion_dask.stats.group_labels import group_label
 from laion_dask.stats.overlap import overlap_difference, overlap_test
 from laion_dask.stats.significance import benjamini_hochberg
 
@@ -105,7 +106,7 @@ def _told(found: Tally, axis: Grouping, reference, how: Reporting) -> pd.DataFra
         {ALL: "(all)", NONE: axis.no_group},
         distribution(dict(reference or [("", 1)])),
     )
-    labels = [texts.get(label, label[1]) for label in order]
+    labels = [texts.get(label) or group_label(label[1]) for label in order]
     q = benjamini_hochberg(p)
     return pd.DataFrame(
         {
@@ -117,7 +118,7 @@ def _told(found: Tally, axis: Grouping, reference, how: Reporting) -> pd.DataFra
             "n_both": both,
             "share_before": _over(first + both, n_first + n_both),
             "share_after": _over(both + second, n_both + n_second),
-            "share_expected": [expected.get(label, np.nan) for label in labels],
+            "share_expected": [expected.get(label[1], np.nan) for label in order],
             "value": np.where(is_group, value, np.nan),
             "lo": np.where(is_group, lo, np.nan),
             "hi": np.where(is_group, hi, np.nan),

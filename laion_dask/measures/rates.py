@@ -22,6 +22,7 @@ from laion_dask.stats import (
     wilson,
 )
 from laion_dask.stats.checks import whole
+from laion_dask.stats.group_labels import group_label
 
 #: What a row is: the expression cannot be decided, is false, is true.
 _KINDS = 3
@@ -178,14 +179,14 @@ def labelled(found: Tally, axis: Grouping | None) -> tuple[list[tuple], dict[str
     """The labels of a tally in the order in which they are told, and the columns that name them.
 
     All rows come first, then the groups, the largest first, then those that are pooled, and last
-    the rows in no group.
+    the rows in no group. A group that is called as one of these are, is told in quotes.
     """
     size = dict(zip(found.groups.labels[0], found.groups.values.sum(axis=1).tolist(), strict=True))
     labels = sorted(size, key=lambda label: (label[0], -size[label], label))
     texts = {ALL: "(all)", OTHERS: "(others)", NONE: axis.no_group if axis else None}
     return labels, {
         "axis": [None if label == ALL else axis.axis for label in labels],
-        "group": [texts.get(label, label[1]) for label in labels],
+        "group": [texts.get(label) or group_label(label[1]) for label in labels],
     }
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from laion_dask.errors import OptionError
 from laion_dask.stats.checks import Numbers, counts
+from laion_dask.stats.group_labels import NOT_GROUPS, POOLED
 
 
 def jensen_shannon(a: Numbers | Mapping | pd.Series, b: Numbers | Mapping | pd.Series) -> float:
@@ -123,5 +124,10 @@ def _rows_by_axis(result: pd.DataFrame) -> dict[str, pd.Series]:
             "as ld.rates(None, by='language') tells them."
         )
     rows = result[(result["term"] == "rows") & result["axis"].notna()]
-    rows = rows[~rows["group"].isin(["(all)", "(none)", "(null)", "(others)"])]
+    if (rows["group"] == POOLED).any():
+        raise OptionError(
+            f"Groups of the table are pooled as {POOLED!r}, and what is in them cannot be compared. "
+            "Expected all groups: leave out top= of ld.rates."
+        )
+    rows = rows[~rows["group"].isin(NOT_GROUPS)]
     return {axis: some.set_index("group")["k"] for axis, some in rows.groupby("axis", sort=False)}

@@ -12,6 +12,7 @@ import pandas as pd
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
 from laion_dask.printable import printable
 from laion_dask.stats.divergence import between_tables
+from laion_dask.stats.group_labels import NOT_GROUPS
 from laion_dask.stats.table_text import in_blocks
 
 #: The columns that tables share, in order; a statistic may have more, which follow.
@@ -34,8 +35,6 @@ CAVEATS = {
         "others. It describes a collection; no decision about a person can rest on it."
     ),
 }
-#: Groups that are no group of an axis: all rows, those in none, and those that are pooled.
-_WHOLES = ("(all)", "(none)", "(null)", "(others)")
 _MARKED = ("statistic", "term", "axis", "group", "method")
 
 
@@ -110,7 +109,7 @@ class Table(pd.DataFrame):
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise OptionError(f"top is {k!r}. Expected a whole number of groups, such as 20.")
         values = self._numbers_of(by)
-        groups = self["axis"].notna() & ~self["group"].isin(_WHOLES)
+        groups = self["axis"].notna() & ~self["group"].isin(NOT_GROUPS)
         within = [name for name in ("statistic", "axis", "term", "threshold") if name in self]
         ranked = values[groups].to_frame("value").assign(**{n: self[n] for n in within})
         ranks = ranked.groupby(within, dropna=False)["value"] if within else ranked["value"]
@@ -141,7 +140,7 @@ class Table(pd.DataFrame):
         """The Jensen-Shannon divergence of two data sets, axis by axis. Eager.
 
         Of the shares of groups that ``rates(None, by=...)`` tells of both: languages, registered
-        domains, mentions. Rows in no group are left out, and ``top`` must not have been.
+        domains, mentions. Rows in no group are left out.
 
         Parameters
         ----------
@@ -159,7 +158,8 @@ class Table(pd.DataFrame):
         Raises
         ------
         OptionError
-            When one has no shares of groups, or the two no axis in common.
+            When one has no shares of groups, or pools some by ``top=``, or the two have no axis in
+            common.
         """
         return table(between_tables(self, other))
 

@@ -1,0 +1,20 @@
+"""What a table calls rows that are no group of an axis, and groups that have such a name."""
+
+from __future__ import annotations
+
+import re
+
+#: What groups are called that `top=` makes one.
+POOLED = "(others)"
+#: Rows that are no group of an axis: all, those in none, those that are pooled, all others.
+NOT_GROUPS = ("(all)", "(none)", "(no term)", "(null)", POOLED, "(rest)")
+_ALIKE = re.compile(f"'*(?:{'|'.join(map(re.escape, NOT_GROUPS))})'*")
+
+
+def group_label(label: str) -> str:
+    """A group's name in a table: in quotes where it is one of `NOT_GROUPS`, else as it is.
+
+    A column's text ``(null)`` is told as ``'(null)'``, its missing values as ``(null)``. No two
+    names become one.
+    """
+    return f"'{label}'" if _ALIKE.fullmatch(label) else label
