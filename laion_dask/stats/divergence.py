@@ -126,8 +126,8 @@ def _rows_by_axis(result: pd.DataFrame) -> dict[str, pd.Series]:
     rows = result[(result["term"] == "rows") & result["axis"].notna()]
     if (rows["group"] == POOLED).any():
         raise OptionError(
-            f"Groups of the table are pooled as {POOLED!r}, and what is in them cannot be compared. "
-            "Expected all groups: leave out top= of ld.rates."
+            f"Groups of the table are pooled as {POOLED!r}, and what is in them cannot be "
+            "compared. Expected all groups: leave out top= of ld.rates."
         )
     rows = rows[~rows["group"].isin(NOT_GROUPS)]
     return {axis: some.set_index("group")["k"] for axis, some in rows.groupby("axis", sort=False)}
