@@ -79,6 +79,7 @@ def scaling_plot(
         xlabel="workers: cores, or cards",
         ylabel="time (logarithmic)",
         legend_position="bottom",  # outside: lines go anywhere inside
+        legend_opts={"spacing": 20},
         title=in_title(title),
         show_grid=True,
         **TOOLS,
