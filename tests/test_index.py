@@ -1,5 +1,6 @@
 """``build_index``: bound to its embeddings, counted, resumable, and as good as it says."""
 
+import errno
 import hashlib
 import json
 import os
@@ -827,6 +828,17 @@ def test_the_work_pickles():
     wanted = Queries(queries(2), np.arange(2), 100)
     work = verb._Work(index_files.IndexFolder("out"), {}, wanted, "cpu", 3)
     assert pickle.loads(pickle.dumps(work)).lanes == 3
+
+
+def test_a_disk_that_fills_at_a_group_names_the_group_and_leaves_no_part_of_it(tmp_path):
+    def write(path: str) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    out = index_files.IndexFolder(tmp_path)
+    with pytest.raises(ExportError, match=r"group-00003 could not be written: No space left"):
+        out.write_group(3, {"sha256": "0"}, write, {}, ([], []))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_that_is_full_is_an_error_of_the_system(tmp_path):

@@ -238,11 +238,17 @@ class IndexFolder:
         counts : dict
             ``indexed`` and ``unscored`` rows.
         nearest : (scores, ids)
+
+        Raises
+        ------
+        ExportError
+            When it cannot be written, as on a full disk.
         """
-        with partial(self.path, f"group-{number:05d}") as file:
+        name = f"group-{number:05d}"
+        with writing(self.path / name), partial(self.path, name) as file:
             write(file.name)
             entry = entry_of(Path(file.name))
-            entry["name"] = f"group-{number:05d}-{entry['sha256'][:8]}.faiss"
+            entry["name"] = f"{name}-{entry['sha256'][:8]}.faiss"
             put(file, self.path / entry["name"])
         facts = {"entry": {**entry, **counts}, "trained": trained["sha256"]}
         with committed(self._receipt(number)) as file:
