@@ -29,6 +29,11 @@ class _Message:
         # KeyError would print the repr of its argument, OSError an errno that is not there.
         return printable_lines(str(self.args[0])) if self.args else ""
 
+    @property
+    def marked(self) -> str:
+        """The message with its arguments still told apart, to stand within that of another."""
+        return self._marked
+
     def worded(self, option_of: Callable[[str], str | None]) -> str:
         """The message with every argument called as ``option_of`` calls it, such as ``--columns``.
 

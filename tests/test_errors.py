@@ -6,6 +6,8 @@ import inspect
 import pickle
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import laion_dask as ld
@@ -111,3 +113,12 @@ def test_one_except_clause_catches_them_all():
         raise ColumnError("columns has 'x'.")
     with pytest.raises(LaionDaskError):
         raise ColumnError("columns has 'x'.")
+
+
+def test_a_message_within_another_keeps_its_arguments(tmp_path):
+    """Of a file whose columns would have one name, either door says how to name them."""
+    pq.write_table(pa.table({"url": ["u"], "a": [0.1], "punsafe": [0.2]}), tmp_path / "0.parquet")
+    with pytest.raises(errors.SchemaError, match=r"rename=\{'a': 'other'\}") as raised:
+        ld.read_shards(tmp_path, rename={"a": "punsafe"})
+    said = raised.value.worded({"rename": "--rename", "columns": "--columns"}.get)
+    assert "--rename a=other" in said and "--columns" in said

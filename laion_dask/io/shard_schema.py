@@ -163,7 +163,7 @@ def _shard(
     try:
         names = naming.names(stored, dialect, needed)
     except SchemaError as error:
-        raise SchemaError(f"{footer.path}: {error}") from None
+        raise SchemaError(f"{footer.path}: {error.marked}") from None
     columns = tuple((old, new, footer.schema.field(old).type) for old, new in names.items())
     lowered = Counter(name.lower() for name in stored) if len(stored) > 1 else {}
     twins = frozenset(name for name in names if lowered.get(name.lower(), 0) > 1)
