@@ -94,9 +94,10 @@ def package():
 
 
 def letters_of(character: str) -> int:
-    """An ideograph, kana or syllable of Hangul counts as two letters."""
+    """An ideograph, kana or syllable of Hangul counts as two letters, a spacing mark as one."""
     dense = regex.match(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]", character)
-    return unicodedata.category(character).startswith("L") + (dense is not None)
+    category = unicodedata.category(character)
+    return (category.startswith("L") or category == "Mc") + (dense is not None)
 
 
 def by_the_book(package, text, min_letters=4, min_confidence=0.4, fits=None):
@@ -177,6 +178,8 @@ def test_a_script_of_no_known_language_is_und(script):
 def test_the_language_is_one_of_the_script():
     assert dict(zip(SCRIPTS, named(list(SCRIPTS)), strict=True)) == SCRIPTS
     assert named(["日本語"])[0] in ("ja", "zh")  # ideographs alone
+    words = {"தமிழ்": "ta", "తెలుగు": "te", "ಕನ್ನಡ": "kn", "ខ្មែរ": "km", "සිංහල": "si", "ਪੰਜਾਬੀ": "pa"}
+    assert named(list(words)) == list(words.values())  # their languages' own names
     letters = [c for c in map(chr, range(0x80, 0x20000)) if unicodedata.category(c)[0] == "L"]
     codes = named([letter * 8 for letter in letters], min_confidence=0)
     fits = possible(pa.array(letters), [*LANGUAGES])

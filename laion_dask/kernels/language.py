@@ -67,7 +67,8 @@ class Detector:
     to : str
         The new column.
     min_letters : int
-        A caption with fewer letters is `UNKNOWN`; an ideograph or syllable counts as two.
+        A caption with fewer letters is `UNKNOWN`; an ideograph or syllable counts as two, a
+        spacing vowel sign as one.
     min_confidence : float
         So is one whose language is less probable, in [0, 1].
     """
@@ -139,7 +140,8 @@ def _named(texts, detector: Detector) -> pa.Array:
 def has_letters(texts: pa.Array, at_least: int) -> np.ndarray:
     """Which texts have so many letters of any script (Unicode's category L), (n,) bool.
 
-    An ideograph, kana or syllable of Hangul counts as two.
+    An ideograph, kana or syllable of Hangul counts as two; a vowel sign with a width of its own,
+    as Tamil and Khmer have them (category Mc), counts as a letter.
 
     Most have as many of the Latin alphabet, which is seen by their bytes; the others are searched.
     """
@@ -148,7 +150,7 @@ def has_letters(texts: pa.Array, at_least: int) -> np.ndarray:
     enough = latin[starts + lengths] - latin[starts] >= at_least
     rest = np.flatnonzero(~enough)
     letters = np.zeros(len(texts), np.int64)
-    for pattern in (r"\p{L}", r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]"):
+    for pattern in (r"[\p{L}\p{Mc}]", r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]"):
         found = pc.count_substring_regex(texts.take(pa.array(rest)), pattern)
         letters[rest] += pc.fill_null(found, 0).to_numpy()
     enough[rest] = letters[rest] >= at_least

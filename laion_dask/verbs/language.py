@@ -42,7 +42,7 @@ def language(
         The captions. Of one beyond 2,000 characters the first 2,000 are read.
     min_letters : int
         A caption with fewer letters, of whatever script, is ``"und"``; an ideograph, kana or
-        syllable of Hangul counts as two.
+        syllable of Hangul counts as two, a spacing vowel sign as one.
     min_confidence : float
         So is one whose language has a lower probability, in [0, 1]. 0.4 leaves an eighth of web
         captions ``"und"``, names of people and products for the most part; 0 leaves those alone
