@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import dask
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -16,7 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laion_dask as ld
-from laion_dask.errors import ColumnError, JoinError, OptionError, SchemaError, SpillError
+from laion_dask.errors import (
+    ColumnError,
+    JoinError,
+    OptionError,
+    ProvenanceError,
+    SchemaError,
+    SpillError,
+)
 from laion_dask.io import spill
 from laion_dask.io.claim import owner
 from laion_dask.verbs import join as joining
@@ -383,3 +391,11 @@ def test_a_key_that_is_repeated_on_both_sides_is_written_once_a_partition(
     assert len(written) > frame.npartitions + scores.npartitions + 2  # of several buckets
     (told,) = joined.laion.export(tmp_path / "out").recipe["joins"]
     assert told["duplicates_left_out"] == len(right) - len(first)
+
+
+def test_a_table_that_no_file_holds_is_refused_by_name(folders):
+    frame, scores = ld.read_shards(folders[0]), pd.DataFrame({"hash": [1], "punsafe": [0.5]})
+    with pytest.raises(OptionError, match=r"a DataFrame of pandas.*to_parquet"):
+        frame.laion.join(scores)
+    with pytest.raises(ProvenanceError, match=r"no frame over shards.*to_parquet"):
+        frame.laion.join(dd.from_pandas(scores, npartitions=1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ from laion_dask.errors import (
     parameter,
     warn_caller,
 )
+from laion_dask.io.common_types import family
 from laion_dask.io.footer import Footer
 from laion_dask.io.hive import check_agrees, folder_columns, folder_type, folder_value
 from laion_dask.io.pieces import PROVENANCE_TYPES, Shard
@@ -74,7 +75,14 @@ def open_shards(
             for shard, folder, dialect in zip(shards, folders, dialects, strict=True)
         ]
         _add_folder_types(shards, schemas)
-    types = unify(schemas, columns)
+    without = {
+        (shard.path, new)
+        for shard, footer in zip(shards, footers, strict=True)
+        for old, new, _ in shard.columns
+        if old in footer.without_values
+    }
+    types = unify(schemas, columns, without)
+    shards = [_as_nulls(shard, types, without) for shard in shards]
     shards = [_with_values(shard, types) if shard.partition else shard for shard in shards]
     types = {**types, **PROVENANCE_TYPES}
     _check_named(columns or (), types, zip(footers, dialects, strict=True), naming)
@@ -170,6 +178,17 @@ def _shard(
     return Shard(
         index, footer.path, footer.n_rows, footer.size, footer.sha256, columns, twins=twins
     )
+
+
+def _as_nulls(shard: Shard, types: Mapping[str, pa.DataType], without: Container) -> Shard:
+    """The shard, its columns without values as nulls where others have another kind of type."""
+    columns = tuple(
+        (old, new, pa.null())
+        if (shard.path, new) in without and new in types and family(type_) != family(types[new])
+        else (old, new, type_)
+        for old, new, type_ in shard.columns
+    )
+    return shard if columns == shard.columns else replace(shard, columns=columns)
 
 
 def _in_folders(

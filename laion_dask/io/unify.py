@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from uuid import UUID
 
 import pyarrow as pa
@@ -108,6 +108,8 @@ def cast_exactly(
     """
     if str(column.type) == str(type_):  # list<l: float> == list<element: float>, but is not it
         return column
+    if column.null_count == len(column):  # of a shard whose type of it says nothing
+        return pa.chunked_array([pa.nulls(len(column), type_)])
     column = _plain_text(column, name)
     if pa.types.is_floating(column.type) and pa.types.is_integer(type_):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
@@ -169,7 +171,9 @@ def _first_bad(
 
 
 def unify(
-    schemas: Mapping[str, Mapping[str, pa.DataType]], needed: Sequence[str] | None = None
+    schemas: Mapping[str, Mapping[str, pa.DataType]],
+    needed: Sequence[str] | None = None,
+    without_values: Container[tuple[str, str]] = (),
 ) -> dict[str, pa.DataType]:
     """One schema for all shards: canonical columns first, in canonical order, then the others.
 
@@ -178,6 +182,8 @@ def unify(
     schemas : mapping of path to (mapping of frame's column name to Arrow type)
     needed : sequence of str, optional
         Columns that are asked for; one that is not, and on which the shards disagree, is left out.
+    without_values : container of (path, frame's column name)
+        Columns that have no value in a shard, whose type decides only where none has one.
 
     Raises
     ------
@@ -192,8 +198,20 @@ def unify(
     types = {}
     for name in order:
         try:
-            types[name] = common_type(name, by_column[name])
+            types[name] = _type_of_values(name, by_column[name], without_values)
         except SchemaError:
             if needed is None or name in needed:
                 raise
     return types
+
+
+def _type_of_values(
+    name: str, by_shard: Sequence[tuple[str, pa.DataType]], without_values: Container
+) -> pa.DataType:
+    valued = [pair for pair in by_shard if (pair[0], name) not in without_values]
+    if valued:
+        return common_type(name, valued)
+    try:
+        return common_type(name, by_shard)
+    except SchemaError:
+        return common_type(name, [])

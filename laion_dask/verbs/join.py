@@ -14,6 +14,7 @@ from laion_dask.backend import column_like, frame_from_arrow, frame_to_arrow, is
 from laion_dask.errors import (
     ColumnError,
     OptionError,
+    ProvenanceError,
     argument,
     did_you_mean,
     must_be,
@@ -56,9 +57,9 @@ def join(
     A table of up to 256 MB, by its footers, is held by every worker. With a larger one, the keys
     of both sides and the scores go through files in Dask's ``temporary_directory`` (through its
     P2P shuffle where there is a client), bucket by bucket, and the keys of the frame are
-    computed twice. A key is written once a partition, however often it occurs. Memory does not
-    grow with the rows: measured on two threads, above what the imports take, 411 MB for 16
-    million rows joined with nine tenths as many, 385 MB for 32 million, 407 MB for 64 million.
+    computed twice. A key is written once a partition, however often it occurs. Measured
+    once each on two threads, above what the imports take: 411 MB for 16 million rows joined with
+    nine tenths as many, 385 MB for 32 million, 407 MB for 64 million.
 
     Parameters
     ----------
@@ -130,12 +131,22 @@ def join(
     return _joined(frame, table, spec)
 
 
+_TABLE = "Parquet shards, or a Dask frame over them, as read_shards returns"
+_WRITE_IT = "Write another table with to_parquet and give its path, since a recipe names its files"
+
+
 def _table(scores) -> dd.DataFrame:
     """The table as a frame whose rows say where they were read."""
     if not isinstance(scores, dd.DataFrame):
-        must_be("scores", scores, (str, os.PathLike, list, tuple), "shards, or a frame over them")
+        must_be("scores", scores, (str, os.PathLike, list, tuple), f"{_TABLE}. {_WRITE_IT}")
         return read_shards(scores, backend="pandas")
-    provenance(scores)
+    try:
+        provenance(scores)
+    except ProvenanceError as error:
+        raise ProvenanceError(
+            f"The scores are no frame over shards that can be named: {error} Expected {_TABLE}. "
+            f"{_WRITE_IT}."
+        ) from None
     return scores
 
 
