@@ -43,10 +43,14 @@ class Computation:
     ----------
     within : Computation or _WorkerTask, optional
         What this one is a part of: it is cancelled with it.
+    before : Computation or _WorkerTask, optional
+        What its thread works for again when it has ended.
     """
 
-    def __init__(self, within: _Cancellable | None = None) -> None:
-        self.within = within
+    def __init__(
+        self, within: _Cancellable | None = None, before: _Cancellable | None = None
+    ) -> None:
+        self.within, self.before = within, before
         self._cancelled = False
 
     def cancel(self) -> None:
@@ -88,15 +92,16 @@ def _rescheduled() -> type[Cancelled]:
 
 def begin() -> None:
     """What this thread computes on Dask's threads from now on is one `Computation`."""
-    _current.set(Computation(_here()))
+    _current.set(Computation(_here(), before=_current.get()))
 
 
 def end(failed: bool) -> None:
     """End what `begin` began; where it failed, its tasks are cancelled."""
     computation = _current.get()
-    if failed:
-        computation.cancel()
-    _current.set(computation.within)
+    if isinstance(computation, Computation):  # an interrupt may have come before `begin` was done
+        if failed:
+            computation.cancel()
+        _current.set(computation.before)
 
 
 @contextmanager
@@ -105,13 +110,16 @@ def cancelled_on_error() -> Iterator[None]:
 
     An error, or an interrupt, that leaves it cancels the computation; others go on.
     """
-    begin()
-    failed = True
+    before = _current.get()
+    computation = Computation(_here(), before=before)
+    _current.set(computation)
     try:
         yield
-        failed = False
+    except BaseException:
+        computation.cancel()
+        raise
     finally:
-        end(failed)
+        _current.set(before)
 
 
 def check() -> None:

@@ -32,7 +32,7 @@ from laion_dask.workers import lost_workers_named, waiting_client
 
 def read(scan: Scan, pieces: Sequence[Piece]) -> dd.DataFrame:
     """A frame with one partition a piece. Lazy."""
-    _UsersOwn().register()
+    _users_own.register()
     with dask.config.set({"dataframe.convert-string": False}):
         return dd.from_map(scan, list(pieces), meta=scan.meta(), label="read-shards")
 
@@ -213,3 +213,7 @@ class _UsersOwn(Callback):
 
     def _finish(self, graph, state, failed: bool) -> None:
         cancellation.end(failed)
+
+
+#: One, since each that is registered is called.
+_users_own = _UsersOwn()

@@ -12,9 +12,11 @@ import dask
 import distributed
 import numpy as np
 import pytest
+from dask.callbacks import Callback
 from searches import check, opened
 from shards import collection
 
+import laion_dask as ld
 from laion_dask import cancellation, partition
 from laion_dask.kernels import choose, score
 from laion_dask.verbs.task_runner import run_each
@@ -230,3 +232,24 @@ def test_inner_threads_know_their_task_and_nothing_is_left_behind():
         with pytest.raises(cancellation.Cancelled):
             one()
     assert not issubclass(cancellation.Cancelled, Exception)
+
+
+def test_however_many_frames_are_read_each_computation_is_one(laion_shards, scheduler):
+    """One callback, and nothing of a computation that has ended or failed stays in its thread."""
+    path, seen = laion_shards(3)[0], []
+
+    def look(part, number, fails):
+        here = cancellation._current.get()
+        while here is not None:
+            seen.append(here)
+            here = getattr(here, "within", None)
+        return 1 // (not fails)
+
+    for fails in (False, True, False):
+        frame = [ld.read_shards(path) for _ in range(30)][-1]
+        frame.compute()
+        with pytest.raises(ZeroDivisionError) if fails else nullcontext():
+            partition.compute(partition.tasks(look, partition.parts(frame), fails), label="look")
+        assert cancellation._current.get() is None
+    assert len([c for c in Callback.active if c[0].__module__ == "laion_dask.partition"]) == 1
+    assert len(seen) <= 2 * 3
