@@ -88,7 +88,9 @@ class Dialect:
 
     ``requires`` must all be there for the dialect to be recognised; ``rename`` leads from the
     file's name to the canonical one. Names are compared exactly. ``carried`` does the same for
-    columns that a tool carries over from the set it is run on, where no other column has the name.
+    columns that a tool carries over from the set it is run on, and for LAION's names in capitals,
+    which folders such as ``LANGUAGE=en`` have beside any dialect, where no other column has the
+    name.
     ``is_derived`` says that such files are what a tool made of another set: of the same rows.
     """
 
@@ -100,18 +102,6 @@ class Dialect:
     is_derived: bool = False
 
 
-def _dialect(
-    name: str, about: str, requires: str, carried: dict[str, str] | None = None, **rename: str
-) -> Dialect:
-    return Dialect(name, about, frozenset(requires.split()), rename, carried or {})
-
-
-def _derived(name: str, about: str, requires: str, carried: dict[str, str]) -> Dialect:
-    """The files of a tool, which calls a caption just that."""
-    needed = frozenset(requires.split())
-    return Dialect(name, about, needed, {"caption": "text"}, carried, is_derived=True)
-
-
 _LAION = {
     "URL": "url",
     "TEXT": "text",
@@ -119,6 +109,19 @@ _LAION = {
     "HEIGHT": "height",
     "LANGUAGE": "language",
 }
+
+
+def _dialect(
+    name: str, about: str, requires: str, carried: dict[str, str] | None = None, **rename: str
+) -> Dialect:
+    return Dialect(name, about, frozenset(requires.split()), rename, {**(carried or {}), **_LAION})
+
+
+def _derived(name: str, about: str, requires: str, carried: dict[str, str]) -> Dialect:
+    """The files of a tool, which calls a caption just that."""
+    needed = frozenset(requires.split())
+    return Dialect(name, about, needed, {"caption": "text"}, carried, is_derived=True)
+
 
 #: How published sets name their scores, where img2dataset or clip-retrieval carries them over.
 _CARRIED = {
@@ -272,7 +275,7 @@ def canonical_names(
     columns, rename = list(columns), rename or {}
     out: dict[str, str] = {}
     for name in columns:
-        new = rename.get(name) or dialect.rename.get(name) or _carried(name, columns, dialect)
+        new = rename.get(name) or _dialect_name(name, columns, dialect, rename)
         if name in PROVENANCE and name not in rename:
             new = f"source_{name}"
             if new in columns:
@@ -281,6 +284,15 @@ def canonical_names(
             new = {"width": "height", "height": "width"}.get(new, new)
         out[name] = new
     return _told_apart(columns, out, needed)
+
+
+def _dialect_name(
+    name: str, columns: Sequence[str], dialect: Dialect, rename: Mapping[str, str]
+) -> str:
+    """The dialect's name of a column; its own where another differs from it in case alone."""
+    columns = [other for other in columns if other == name or other not in rename]
+    new = dialect.rename.get(name) or _carried(name, columns, dialect)
+    return name if new in columns and new.lower() == name.lower() else new
 
 
 def _carried(name: str, columns: Sequence[str], dialect: Dialect) -> str:
@@ -328,7 +340,7 @@ def _alike(twins: Sequence[str], frames: Sequence[str]) -> SchemaError:
     if len({name.lower() for name in twins}) > 1:
         what = f"would both be read as {frames[0]!r}"
     other = argument("rename", {twins[0]: "other"})
-    name_one = f"name the columns that are meant with {argument('columns')}"
+    name_one = f"leave {frames[0]!r} out with {argument('columns')}"
     if len(set(frames)) == len(frames):
         pairs = zip(twins, frames, strict=True)
         each = (f"{argument('columns', [new])} reads {old!r}" for old, new in pairs)

@@ -264,6 +264,28 @@ def test_two_columns_that_would_be_one(write):
     assert read_shards(same, columns=["text"]).compute()["text"].tolist() == ["t"]
     read = read_shards(same, rename={"URL": "address"}).compute()
     assert read[["url", "address"]].to_numpy().tolist() == [["u", "v"]]
+    read = read_shards(same, rename={"url": "address"}).compute()
+    assert read[["url", "address"]].to_numpy().tolist() == [["v", "u"]]
+    mixed = write("e.parquet", {"url": ["u"], "LANGUAGE": ["en"], "language": ["de"]})
+    for file, name, value in (
+        (same, "url", "u"),
+        (same, "URL", "v"),
+        (mixed, "language", "de"),
+        (mixed, "LANGUAGE", "en"),
+    ):
+        said = rf"columns=\['{name}'\] reads '{name}'"
+        with pytest.raises(SchemaError, match=said):
+            read_shards(file)
+        read = read_shards(file, columns=[name], where=f"{name} == '{value}'").compute()
+        assert read[name].tolist() == [value]
+    capitals = write("f.parquet", {"URL": ["w"], "TEXT": ["t"]})
+    assert read_shards([same, capitals], columns=["url"]).compute()["url"].tolist() == ["u", "w"]
+    with pytest.raises(
+        ColumnError, match=r"'URL', which is read under another name in .*f\.parquet"
+    ):
+        read_shards([same, capitals], columns=["URL"])
+    read = read_shards([same, capitals], columns=["other"], rename={"URL": "other"}).compute()
+    assert read["other"].tolist() == ["v", "w"]
     own = write("c.parquet", {"url": ["u"], "Score": [1.0], "score": [2.0]})
     with pytest.raises(SchemaError, match=r"'Score' and 'score' differ only in case.*columns="):
         read_shards(own)

@@ -124,3 +124,23 @@ def test_an_export_into_its_own_source_is_refused(write, tmp_path):
             read_shards(given).laion.export(tmp_path / "d" / "carved")
     assert not (tmp_path / "d" / "carved").exists()
     read_shards(f"{tmp_path}/d/*.parquet").laion.export(tmp_path / "d" / "carved")
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "url text similarity hash",
+        "url text image_phash clip_similarity_vitb32",
+        "uid url text clip_b32_similarity_score",
+        "url alt_txt",
+    ],
+)
+def test_the_language_of_a_folder_has_its_canonical_name_in_every_dialect(tmp_path, columns):
+    for language in ("en", "de"):
+        folder = tmp_path / f"LANGUAGE={language}"
+        folder.mkdir()
+        numbers = {"similarity", "hash", "clip_similarity_vitb32", "clip_b32_similarity_score"}
+        table = {n: [1] if n in numbers else [language] for n in columns.split()}
+        pq.write_table(pa.table(table), folder / "0.parquet")
+    read = read_shards(tmp_path, where="language == 'de'").compute(**HERE)
+    assert read[["url", "language"]].to_numpy().tolist() == [["de", "de"]]

@@ -86,7 +86,21 @@ def open_shards(
     shards = [_with_values(shard, types) if shard.partition else shard for shard in shards]
     types = {**types, **PROVENANCE_TYPES}
     _check_named(columns or (), types, zip(footers, dialects, strict=True), naming)
+    _check_no_other_name(columns or (), zip(shards, footers, strict=True))
     return shards, types
+
+
+def _check_no_other_name(columns: Sequence[str], files: Iterable[tuple[Shard, Footer]]) -> None:
+    """Refuse a column that is asked for and that one of the files has under another name."""
+    asked = set(columns).difference(PROVENANCE_TYPES)
+    for shard, footer in files if asked else ():
+        read = {new for _, new, _ in shard.columns}
+        for name in asked.intersection(footer.schema.names) - read:
+            raise ColumnError(
+                f"{parameter('columns')} has {name!r}, which is read under another name in "
+                f"{shard.path}, and under its own name in other shards. Read them apart, or give "
+                f"it one name with {argument('rename', {name: 'other'})}."
+            )
 
 
 def _check_named(
