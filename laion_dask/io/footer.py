@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from laion_dask.errors import ShardError
-from laion_dask.io.chunk_statistics import beyond_float64, without_values
 from laion_dask.io.column_chunks import Chunk, column_chunks
 from laion_dask.io.conversion import conversion
 from laion_dask.io.local_file import open_bytes
@@ -48,8 +47,6 @@ class Footer:
     without_values : frozenset of str
         Columns whose type says nothing: all, where there is no row; and those of floats without a
         value, which is how pandas writes a column of any kind that has none.
-    beyond_float64 : frozenset of str
-        Columns of integers of which some, by the statistics, are beyond 2**53.
     """
 
     path: str
@@ -58,7 +55,6 @@ class Footer:
     row_groups: tuple[int, ...]
     schema: pa.Schema
     without_values: frozenset[str] = frozenset()
-    beyond_float64: frozenset[str] = frozenset()
 
     @property
     def n_rows(self) -> int:
@@ -86,8 +82,27 @@ def read_footer(path: str) -> Footer:
         raise damaged(path, error) from error
     _check_counts(path, metadata.num_rows, groups)
     digest = hashlib.sha256(footer).hexdigest()
-    told = without_values(metadata), beyond_float64(metadata)
-    return Footer(path, store.size, digest, groups, schema, *told)
+    return Footer(path, store.size, digest, groups, schema, _without_values(metadata))
+
+
+def _without_values(metadata: pq.FileMetaData) -> frozenset[str]:
+    if not metadata.num_rows:
+        return frozenset(metadata.schema.to_arrow_schema().names)
+    leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
+    return frozenset(
+        leaf.path
+        for i, leaf in enumerate(leaves)
+        if leaf.physical_type in ("DOUBLE", "FLOAT")
+        and not leaf.max_repetition_level
+        and leaf.max_definition_level == 1
+        and all(_is_null(metadata.row_group(n).column(i)) for n in range(metadata.num_row_groups))
+    )
+
+
+def _is_null(chunk: pq.ColumnChunkMetaData) -> bool:
+    found = chunk.statistics
+    known = found is not None and found.has_null_count
+    return chunk.num_values == 0 or (known and found.null_count == chunk.num_values)
 
 
 def _with_own_types(schema: pa.Schema, stored: pq.ParquetSchema) -> pa.Schema:

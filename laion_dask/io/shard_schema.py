@@ -75,16 +75,13 @@ def open_shards(
             for shard, folder, dialect in zip(shards, folders, dialects, strict=True)
         ]
         _add_folder_types(shards, schemas)
-    without, beyond = (
-        {
-            (shard.path, new)
-            for shard, footer in zip(shards, footers, strict=True)
-            for old, new, _ in shard.columns
-            if old in getattr(footer, told)
-        }
-        for told in ("without_values", "beyond_float64")
-    )
-    types = unify(schemas, columns, without, beyond)
+    without = {
+        (shard.path, new)
+        for shard, footer in zip(shards, footers, strict=True)
+        for old, new, _ in shard.columns
+        if old in footer.without_values
+    }
+    types = unify(schemas, columns, without)
     shards = [_as_nulls(shard, types, without) for shard in shards]
     shards = [_with_values(shard, types) if shard.partition else shard for shard in shards]
     types = {**types, **PROVENANCE_TYPES}

@@ -121,8 +121,8 @@ def cast_exactly(
         row, value = _first_bad(column, type_, rows)
         raise SchemaError(
             f"Row {row} of shard {path} has {name} = {value!r}, stored as {column.type}, which "
-            f"{type_}, which all shards are read as, cannot hold exactly. Correct or rewrite the "
-            f"file, or leave the column out with {argument('columns')}. ({error})"
+            f"{type_} cannot hold exactly. Correct the file, or leave the column out with "
+            f"{argument('columns')}. ({error})"
         ) from error
 
 
@@ -174,7 +174,6 @@ def unify(
     schemas: Mapping[str, Mapping[str, pa.DataType]],
     needed: Sequence[str] | None = None,
     without_values: Container[tuple[str, str]] = (),
-    beyond_float64: Container[tuple[str, str]] = (),
 ) -> dict[str, pa.DataType]:
     """One schema for all shards: canonical columns first, in canonical order, then the others.
 
@@ -185,8 +184,6 @@ def unify(
         Columns that are asked for; one that is not, and on which the shards disagree, is left out.
     without_values : container of (path, frame's column name)
         Columns that have no value in a shard, whose type decides only where none has one.
-    beyond_float64 : container of (path, frame's column name)
-        Columns of integers in a shard that no float holds exactly.
 
     Raises
     ------
@@ -202,8 +199,6 @@ def unify(
     for name in order:
         try:
             types[name] = _type_of_values(name, by_column[name], without_values)
-            if pa.types.is_floating(types[name]):
-                _check_integers(name, by_column[name], without_values, beyond_float64)
         except SchemaError:
             if needed is None or name in needed:
                 raise
@@ -220,21 +215,3 @@ def _type_of_values(
         return common_type(name, by_shard)
     except SchemaError:
         return common_type(name, [])
-
-
-def _check_integers(
-    name: str,
-    by_shard: Sequence[tuple[str, pa.DataType]],
-    without_values: Container,
-    beyond_float64: Container,
-) -> None:
-    """Refuse large integers beside the floats of other shards."""
-    large = next((path for path, _ in by_shard if (path, name) in beyond_float64), None)
-    valued = (pair for pair in by_shard if (pair[0], name) not in without_values)
-    floats = next((pair for pair in valued if pa.types.is_floating(pair[1])), None)
-    if large is not None and floats is not None:
-        raise SchemaError(
-            f"Column {name!r} has integers beyond 2**53 in shard {large} but is {floats[1]} in "
-            f"shard {floats[0]}: no one type holds both exactly. Read the shards apart, rewrite "
-            f"one of them, or leave the column out with {argument('columns')}."
-        )
