@@ -44,9 +44,6 @@ class Footer:
     row_groups : tuple of int
         Rows of each row group, in file order.
     schema : pyarrow.Schema
-    without_values : frozenset of str
-        Columns whose type says nothing: all, where there is no row; and those of floats without a
-        value, which is how pandas writes a column of any kind that has none.
     """
 
     path: str
@@ -54,7 +51,6 @@ class Footer:
     sha256: str
     row_groups: tuple[int, ...]
     schema: pa.Schema
-    without_values: frozenset[str] = frozenset()
 
     @property
     def n_rows(self) -> int:
@@ -81,28 +77,7 @@ def read_footer(path: str) -> Footer:
     except ARROW_ERRORS as error:
         raise damaged(path, error) from error
     _check_counts(path, metadata.num_rows, groups)
-    digest = hashlib.sha256(footer).hexdigest()
-    return Footer(path, store.size, digest, groups, schema, _without_values(metadata))
-
-
-def _without_values(metadata: pq.FileMetaData) -> frozenset[str]:
-    if not metadata.num_rows:
-        return frozenset(metadata.schema.to_arrow_schema().names)
-    leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
-    return frozenset(
-        leaf.path
-        for i, leaf in enumerate(leaves)
-        if leaf.physical_type in ("DOUBLE", "FLOAT")
-        and not leaf.max_repetition_level
-        and leaf.max_definition_level == 1
-        and all(_is_null(metadata.row_group(n).column(i)) for n in range(metadata.num_row_groups))
-    )
-
-
-def _is_null(chunk: pq.ColumnChunkMetaData) -> bool:
-    found = chunk.statistics
-    known = found is not None and found.has_null_count
-    return chunk.num_values == 0 or (known and found.null_count == chunk.num_values)
+    return Footer(path, store.size, hashlib.sha256(footer).hexdigest(), groups, schema)
 
 
 def _with_own_types(schema: pa.Schema, stored: pq.ParquetSchema) -> pa.Schema:

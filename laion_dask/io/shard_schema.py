@@ -75,12 +75,7 @@ def open_shards(
             for shard, folder, dialect in zip(shards, folders, dialects, strict=True)
         ]
         _add_folder_types(shards, schemas)
-    without = {
-        (shard.path, new)
-        for shard, footer in zip(shards, footers, strict=True)
-        for old, new, _ in shard.columns
-        if old in footer.without_values
-    }
+    without = {(s.path, new) for s in shards if not s.n_rows for _, new, _ in s.columns}
     types = unify(schemas, columns, without)
     shards = [_as_nulls(shard, types, without) for shard in shards]
     shards = [_with_values(shard, types) if shard.partition else shard for shard in shards]

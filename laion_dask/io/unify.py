@@ -108,7 +108,7 @@ def cast_exactly(
     """
     if str(column.type) == str(type_):  # list<l: float> == list<element: float>, but is not it
         return column
-    if column.null_count == len(column):  # of a shard whose type of it says nothing
+    if column.null_count == len(column):  # as in a shard without rows
         return pa.chunked_array([pa.nulls(len(column), type_)])
     column = _plain_text(column, name)
     if pa.types.is_floating(column.type) and pa.types.is_integer(type_):
@@ -183,7 +183,7 @@ def unify(
     needed : sequence of str, optional
         Columns that are asked for; one that is not, and on which the shards disagree, is left out.
     without_values : container of (path, frame's column name)
-        Columns that have no value in a shard, whose type decides only where none has one.
+        Columns of shards without rows, whose types decide only where no shard has rows.
 
     Raises
     ------
