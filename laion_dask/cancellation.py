@@ -20,7 +20,7 @@ from typing import Protocol
 class Cancelled(BaseException):
     """Raised inside a task whose computation has ended without it; not an error of the task.
 
-    No ``except Exception`` takes it for one, and nobody waits for the task that it ends.
+    It passes every handler of exceptions, and nobody waits for the task that it ends.
     """
 
 
@@ -85,7 +85,7 @@ def _rescheduled() -> type[Cancelled]:
     from distributed import Reschedule
 
     class Rescheduled(Cancelled, Reschedule):
-        """The worker drops the task, or begins it anew where it was asked for again meanwhile."""
+        """The worker drops the task, or starts it again if a client has since asked for it."""
 
     return Rescheduled
 

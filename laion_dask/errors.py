@@ -31,7 +31,7 @@ class _Message:
 
     @property
     def marked(self) -> str:
-        """The message with its arguments still told apart, to stand within that of another."""
+        """The message with its arguments marked, for use inside another message."""
         return self._marked
 
     def worded(self, option_of: Callable[[str], str | None]) -> str:

@@ -88,7 +88,7 @@ def test_what_is_refused(frame):
 
 
 def test_labels_and_groups_of_the_names_of_no_group_are_compared(tmp_path):
-    """A text ``(null)`` is a label like any other; missing values and no term are none."""
+    """The text ``(null)`` is a label like any other; missing values are none."""
     reserved = ["(null)", "(all)", "(none)", "(others)", "(no term)", "'(null)'", None]
     sides = {"one": [*reserved, "en"] * 40, "two": [*reserved[2:], "de"] * 60}
     frames = []
@@ -107,8 +107,9 @@ def test_labels_and_groups_of_the_names_of_no_group_are_compared(tmp_path):
     some = named.loc[named["group"] != "(no term)", "k"].sum()
     assert by_axis.loc[mentions.axis, "n_group"] == some < 320
     both = pd.concat([f.compute().assign(side=i) for i, f in enumerate(frames)])
-    told = ld.statistics(dd.from_pandas(both, npartitions=3), ld.divergence("language", by="side"))
-    assert told.loc[0, "value"] == pytest.approx(wanted, abs=1e-12)
+    halves = dd.from_pandas(both, npartitions=3)
+    compared = ld.statistics(halves, ld.divergence("language", by="side"))
+    assert compared.loc[0, "value"] == pytest.approx(wanted, abs=1e-12)
 
 
 def test_pooled_groups_are_not_compared(frame):

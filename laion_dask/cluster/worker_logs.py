@@ -1,4 +1,4 @@
-"""What a worker prints: neither what its caller is told anyway, nor what it leaves at its end."""
+"""What a worker logs: no error that its caller raises, and no task that it drops as it closes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 
 #: The traceback of a task that failed: its caller raises it.
 _FAILED = "Compute Failed"
-#: A task that a closing worker leaves, as it does after an error in another.
+#: A task that a closing worker drops, as it does after an error in another.
 _LEFT_AT_CLOSE = "ended with CancelledError"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from laion_dask.explore.forest import Point, forest
-from laion_dask.explore.lines import Curve, lines
+from laion_dask.explore.lines import Curve, lines, size_lines
 from laion_dask.explore.page import folded, note, paragraph, part, percent, plots, results, section
 from laion_dask.kernels.language import UNKNOWN, Detector
 from laion_dask.measures.describe import SHARES
@@ -31,13 +31,7 @@ def _describe(told: Table) -> str:
         for name, rows in quantiles.groupby("term", sort=False)
         if name in ("width", "height", "text_length") and len(rows) == len(SHARES)
     ]
-    drawn = lines(
-        curves,
-        title="Size (pixels) and caption length (characters)",
-        x_title="share of rows at or below",
-        tell="{:,.0f}".format,
-        log=True,
-    )
+    drawn = size_lines(curves)
     table = _quantiles(quantiles, numbers) if len(quantiles) else ""
     shares = told[told["rate"].notna() & told["axis"].isna()]
     columns = _columns(shares, ("term", "group", "threshold", "n", "k", "rate"))

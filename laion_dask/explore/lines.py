@@ -72,6 +72,17 @@ def lines(
     return f"<svg {size(wide, high)} font-size='12' fill='{GREY}' role='img'>{''.join(parts)}</svg>"
 
 
+def size_lines(curves: Sequence[Curve]) -> str:
+    """Quantiles of width, height and caption length as one plot."""
+    return lines(
+        curves,
+        title="Size (pixels) and caption length (characters)",
+        x_title="share of rows at or below",
+        tell="{:,.0f}".format,
+        log=True,
+    )
+
+
 def _points(curve: Curve, log: bool) -> tuple[Curve, list[tuple[float, ...]]]:
     """Where the curve is: x, y, and the ends of its band."""
     lo, hi = (curve.lo, curve.hi) if len(curve.lo) else (curve.y, curve.y)

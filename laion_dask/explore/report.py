@@ -10,7 +10,7 @@ import pandas as pd
 
 from laion_dask.errors import must_be
 from laion_dask.explore.export_report import export_parts
-from laion_dask.explore.lines import Curve, lines
+from laion_dask.explore.lines import Curve, size_lines
 from laion_dask.explore.page import bar, boxes, grid, note, plots, section, text, write_page
 from laion_dask.measures.groups import Grouping
 from laion_dask.verbs.audit import default_axes
@@ -102,11 +102,5 @@ def _curves(summary: Summary) -> str:
     curves = [
         Curve(n.replace("_", " "), SHARES, found.loc[n, list(SHARES)].astype(float)) for n in names
     ]
-    drawn = lines(
-        curves,
-        title="Size (pixels) and caption length (characters)",
-        x_title="share of rows at or below",
-        tell="{:,.0f}".format,
-        log=True,
-    )
+    drawn = size_lines(curves)
     return section("Size and caption length", plots(drawn)) if drawn else ""

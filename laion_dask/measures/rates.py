@@ -179,7 +179,7 @@ def labelled(found: Tally, axis: Grouping | None) -> tuple[list[tuple], dict[str
     """The labels of a tally in the order in which they are told, and the columns that name them.
 
     All rows come first, then the groups, the largest first, then those that are pooled, and last
-    the rows in no group. A group that is called as one of these are, is told in quotes.
+    the rows in no group. A group with such a name is shown in quotes.
     """
     size = dict(zip(found.groups.labels[0], found.groups.values.sum(axis=1).tolist(), strict=True))
     labels = sorted(size, key=lambda label: (label[0], -size[label], label))

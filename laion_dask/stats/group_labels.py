@@ -1,4 +1,4 @@
-"""What a table calls rows that are no group of an axis, and groups that have such a name."""
+"""Labels of the rows that belong to no group of an axis, and of groups that share such a name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ALIKE = re.compile(f"'*(?:{'|'.join(map(re.escape, NOT_GROUPS))})'*")
 def group_label(label: str) -> str:
     """A group's name in a table: in quotes where it is one of `NOT_GROUPS`, else as it is.
 
-    A column's text ``(null)`` is told as ``'(null)'``, its missing values as ``(null)``. No two
-    names become one.
+    The text ``(null)`` in a column is shown as ``'(null)'``, missing values as ``(null)``. Names
+    that differ stay different.
     """
     return f"'{label}'" if _ALIKE.fullmatch(label) else label

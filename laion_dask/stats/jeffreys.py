@@ -20,22 +20,7 @@ def jeffreys(k: Numbers, n: Numbers, level: float = 0.95) -> tuple:
     counts: 1 - (1 - level)^(1/n). Where k is n, the same from the other side. With 5,000 or more
     that have the property and as many that have not, they are Wilson's, equal to 1 in 10,000.
 
-    Parameters
-    ----------
-    k, n : int or array of int
-        ``k`` of ``n`` have the property.
-    level : float
-        Coverage, between 0 and 1.
-
-    Returns
-    -------
-    lo, hi : float, or array of float64
-        Shares in [0, 1]; (0, 1) when n is 0, since nothing is known then.
-
-    Raises
-    ------
-    OptionError
-        When k is not between 0 and n, or the level not between 0 and 1.
+    Parameters, results and errors are those of `wilson`.
 
     References
     ----------
