@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 
+import duckdb
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from frames import both, on_host
 
@@ -124,8 +127,10 @@ def test_types_that_do_not_meet(write, tmp_path, name, one, other):
         read_shards(tmp_path / "d", columns=["n", name])
     apart = read_shards(tmp_path / "d", columns=["n"], where="n > 0").compute(**HERE)
     assert apart["n"].tolist() == [1, 2]
+    with pytest.raises(SchemaError):
+        read_shards(tmp_path / "d", columns=["n"], where=f"n > 1 or col({name!r}) is None")
     with pytest.raises(ColumnError):
-        read_shards(tmp_path / "d", columns=["n"], where=f"{name} is None")
+        read_shards(tmp_path / "d", columns=["n"]).laion.where(f"{name} is None")
 
 
 @both
@@ -147,12 +152,69 @@ def test_integers_too_large_for_their_column(write):
     path = write("a.parquet", {"URL": ["u", "v"], "TEXT": ["t", "t"], "WIDTH": [1, 2**40]})
     with pytest.raises(SchemaError, match=rf"Row 1 of shard .* has width = {2**40}"):
         read_shards(path).compute(**HERE)
-    mixed = [
-        write("d/1.parquet", {"n": [2**53 + 1]}),
-        write("d/2.parquet", {"n": [0.5]}),
-    ]
+    large, half = {"URL": ["u"], "n": [2**53 + 1]}, {"URL": ["v"], "n": [0.5]}
+    mixed = [write("d/1.parquet", large), write("d/2.parquet", half)]
+    said = rf"'n' is int64 with a value of {2**53 + 1} in shard .*1\.parquet but double in .*2\.p"
+    with pytest.raises(SchemaError, match=said):
+        read_shards(mixed)
+    assert cells(read_shards(mixed, columns=["url"]).compute(**HERE)["url"]) == ["u", "v"]
+    mixed[0] = write("s/1.parquet", large, write_statistics=False)
     with pytest.raises(SchemaError, match=rf"Row 0 of shard .*1\.parquet has n = {2**53 + 1}"):
         read_shards(mixed).compute(**HERE)
+
+
+LARGE = 2**53 + 1
+NANOSECONDS = pa.timestamp("ns", "UTC")
+OLD = -11_676_096_000_000  # 1600-01-01 in milliseconds, before the first nanosecond of an int64
+
+
+@pytest.mark.parametrize(
+    ("wide", "other"),
+    [
+        (pa.array([1, LARGE]), pa.array([0.5, 1])),
+        (pa.array([1, -LARGE]), pa.array([0.5, 1], pa.float32())),
+        (pa.array([2**63 + 1, 1], pa.uint64()), pa.array([0.5, 1])),
+        (pa.array([[LARGE], []]), pa.array([[0.5], []])),
+        (pa.array([{"a": [{"b": LARGE}]}] * 2), pa.array([{"x": "y", "a": [{"b": 0.5}]}] * 2)),
+        (pa.array([OLD, 0], pa.timestamp("ms")), pa.array([0, 1], pa.timestamp("ns"))),
+        (pa.array([OLD, 0], pa.timestamp("ms", "UTC")), pa.array([0, 1], NANOSECONDS)),
+        (pa.array([2**60, 0], pa.duration("s")), pa.array([0, 1], pa.duration("ns"))),
+        (
+            pa.array([[OLD], []], pa.list_(pa.timestamp("ms", "UTC"))),
+            pa.array([[0], []], pa.list_(NANOSECONDS)),
+        ),
+    ],
+    ids=str,
+)
+def test_a_value_that_no_common_type_holds_is_refused_when_the_shards_are_opened(
+    write, tmp_path, wide, other
+):
+    for number, array in enumerate([wide, other]):
+        write(f"d/{number}.parquet", {"URL": ["u", "v"], "c": array}, row_group_size=1)
+    said = (
+        r"'c' is .* with a value of .* in shard .*0\.parquet but .* in shard .*1\.parquet: no one"
+    )
+    with pytest.raises(SchemaError, match=said):
+        read_shards(tmp_path / "d")
+    apart = [read_shards(tmp_path / "d" / f"{n}.parquet").compute(**HERE) for n in (0, 1)]
+    assert [len(part) for part in apart] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (pa.array([1, 2**53]), pa.array([0.5, -(2.0**53)])),
+        (pa.array([[3], []]), pa.array([[0.5], []])),
+        (pa.array([0, 1], pa.timestamp("ms")), pa.array([0, 1], pa.timestamp("ns"))),
+    ],
+    ids=str,
+)
+def test_values_that_the_common_type_holds(write, tmp_path, one, other):
+    for number, array in enumerate([one, other]):
+        write(f"d/{number}.parquet", {"URL": ["u", "v"], "c": array}, row_group_size=1)
+    read = read_shards(tmp_path / "d").compute(**HERE)["c"]
+    for got, right in zip(read, [*one.to_pylist(), *other.to_pylist()], strict=True):
+        assert (list(got) if isinstance(right, list) else got) == right
 
 
 @both
@@ -240,3 +302,45 @@ def test_a_shard_without_rows_says_nothing_of_types(tmp_path):
     other.to_parquet(tmp_path / "d" / "2.parquet", index=False)
     with pytest.raises(SchemaError, match=r"'boxes' is list.* no one type holds both"):
         read_shards(tmp_path / "d")
+
+
+def _by_pandas(path, column):
+    pd.DataFrame({"URL": ["x", "y"], "c": column}).to_parquet(path, index=False)
+
+
+def _by_polars(path, column):
+    pl.DataFrame({"URL": ["x", "y"], "c": pl.Series(column, dtype=pl.Float32)}).write_parquet(path)
+
+
+def _by_duckdb(path, column):
+    rows = "select 'x' as URL, null as c union all select 'y', null"
+    duckdb.execute(f"copy ({rows}) to '{path}' (format parquet)")
+
+
+def _by_arrow(path, column):
+    table = pa.table({"URL": ["x", "y"], "c": pa.array([None, None], pa.string())})
+    pq.write_table(table, path, row_group_size=1)
+
+
+@both
+@pytest.mark.parametrize("writer", [_by_pandas, _by_polars, _by_duckdb, _by_arrow])
+@pytest.mark.parametrize(
+    "values",
+    [["a", "b"], [[1.0], [2.0, 3.0]], [2**60 + 1, 1], [True, False], [{"a": 1}, {"a": 2}]],
+    ids=["text", "lists", "integers", "booleans", "structs"],
+)
+def test_a_column_without_values_says_nothing_of_its_type(write, tmp_path, writer, values):
+    """Each writer has a type of its own for a column in which every row is null."""
+    write("d/0.parquet", {"URL": ["u", "v"], "c": values})
+    writer(tmp_path / "d" / "1.parquet", [None, None])
+    frame = read_shards(tmp_path / "d")
+    for way in (frame, frame.laion.where("row >= 0"), frame.laion.where("c is None or row >= 0")):
+        read = way.compute(**HERE)
+        assert cells(read["url"]) == ["u", "v", "x", "y"]
+        got = on_host(read["c"]).tolist()
+        for one, right in zip(got, values, strict=False):
+            assert (list(one) if isinstance(right, list) else one) == right
+        assert cells(read["c"])[2:] == [None, None]
+    assert len(frame.laion.where("c is None")) == 2
+    both_null = read_shards(tmp_path / "d" / "1.parquet").compute(**HERE)
+    assert cells(both_null["c"]) == [None, None]

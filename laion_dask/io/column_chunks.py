@@ -14,7 +14,8 @@ from laion_dask.io.thrift import NotThrift, read_struct
 _ROW_GROUPS = 4  # of FileMetaData
 _COLUMNS, _N_ROWS = 1, 3  # of RowGroup
 _METADATA = 3  # of ColumnChunk
-_PATH, _CODEC, _N_VALUES, _DATA, _DICTIONARY = 3, 4, 5, 9, 11  # of ColumnMetaData
+_PATH, _CODEC, _N_VALUES, _DATA, _DICTIONARY, _STATISTICS = 3, 4, 5, 9, 11, 12  # of ColumnMetaData
+_N_NULLS, _LARGEST, _SMALLEST = 3, 5, 6  # of Statistics
 _GZIP = 2
 
 
@@ -34,6 +35,10 @@ class Chunk:
     n_values : int
     start : int
         Byte of the first page.
+    n_nulls : int or None
+        None where the writer has not counted them.
+    extremes : tuple of bytes
+        The smallest and the largest value, as they are stored; empty where they are not given.
     """
 
     group: int
@@ -42,6 +47,8 @@ class Chunk:
     is_gzip: bool
     n_values: int
     start: int
+    n_nulls: int | None = None
+    extremes: tuple[bytes, ...] = ()
 
     @property
     def column(self) -> str:
@@ -75,4 +82,8 @@ def _chunk(group: int, first_row: int, column: dict) -> Chunk:
     start = min(metadata[_DATA], metadata.get(_DICTIONARY) or metadata[_DATA])
     if {*map(type, path)} != {bytes} or {type(codec), type(n_values), type(start)} != {int}:
         raise TypeError(column)
-    return Chunk(group, first_row, path, codec == _GZIP, n_values, start)
+    statistics = metadata.get(_STATISTICS) or {}
+    ends = (statistics.get(_SMALLEST), statistics.get(_LARGEST))
+    extremes = ends if {*map(type, ends)} == {bytes} else ()
+    n_nulls = statistics.get(_N_NULLS)
+    return Chunk(group, first_row, path, codec == _GZIP, n_values, start, n_nulls, extremes)

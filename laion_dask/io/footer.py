@@ -23,7 +23,7 @@ REMEDY = "Fetch the file again, or leave it out of the paths."
 MAGIC = b"PAR1"
 _POINTER = b"version https://git-lfs"
 #: Footers are read by this many threads at once: the wait is the store's, not the processor's.
-_THREADS = 16
+THREADS = 16
 
 #: What pyarrow raises on a damaged file.
 ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
@@ -262,5 +262,5 @@ def read_footers(paths: Sequence[str]) -> list[Footer]:
     ShardError
         As `read_footer`, for the first file that fails.
     """
-    with ThreadPoolExecutor(min(_THREADS, len(paths))) as pool:
+    with ThreadPoolExecutor(min(THREADS, len(paths))) as pool:
         return list(pool.map(read_footer, paths))

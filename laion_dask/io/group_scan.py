@@ -19,10 +19,10 @@ from dask.dataframe import methods
 
 from laion_dask.backend import frame_from_arrow, frame_to_arrow
 from laion_dask.io.common_types import family
+from laion_dask.io.exact_cast import cast_exactly
 from laion_dask.io.footer import check_unchanged, chunks_of, groups_between, groups_of
 from laion_dask.io.page_checksums import verify
 from laion_dask.io.pieces import Piece, Shard
-from laion_dask.io.unify import cast_exactly
 from laion_dask.kernels import utf8
 from laion_dask.memory import in_blocks, is_out_of_memory, is_spoiled
 from laion_dask.predicate import certain_and_possible

@@ -15,10 +15,10 @@ from laion_dask.backend import CudfDecoder, frame_from_arrow, frame_to_arrow
 from laion_dask.errors import BackendWarning, DeviceMemoryError, LaionDaskError, parameter
 from laion_dask.io import engine, group_scan, page_checksums, slow_scan
 from laion_dask.io.common_types import family, frame_type, holds_durations, is_uuid
+from laion_dask.io.exact_cast import cast_exactly, uuid_digits
 from laion_dask.io.footer import ARROW_ERRORS, check_unchanged, chunks_of, damaged
 from laion_dask.io.group_scan import known_values
 from laion_dask.io.pieces import Piece, Read, Shard
-from laion_dask.io.unify import cast_exactly, uuid_digits
 from laion_dask.kinds import Kinds, kind_of_arrow
 from laion_dask.memory import is_out_of_memory
 from laion_dask.predicate import Predicate, Sql, to_sql

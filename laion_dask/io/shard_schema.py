@@ -22,6 +22,7 @@ from laion_dask.io.common_types import family
 from laion_dask.io.footer import Footer
 from laion_dask.io.hive import check_agrees, folder_columns, folder_type, folder_value
 from laion_dask.io.pieces import PROVENANCE_TYPES, Shard
+from laion_dask.io.stored_values import StoredValues
 from laion_dask.io.unify import unify
 from laion_dask.schema import Dialect, canonical_names, recognise
 
@@ -49,9 +50,16 @@ class Naming:
 
 
 def open_shards(
-    footers: Sequence[Footer], naming: Naming, columns: Sequence[str] | None = None
+    footers: Sequence[Footer],
+    naming: Naming,
+    columns: Sequence[str] | None = None,
+    filtered: Iterable[str] = (),
 ) -> tuple[list[Shard], dict[str, pa.DataType]]:
-    """The shards and the one schema that they are read as, or that some columns are."""
+    """The shards and the one schema that they are read as.
+
+    Where some ``columns`` are named, the schema has at least those, and those that are
+    ``filtered``, and leaves out others on which the shards disagree.
+    """
     names = {name for footer in footers for name in footer.schema.names}
     folders = [folder_columns(f.path) if naming.hive_partitioning else {} for f in footers]
     names = names.union(*folders)
@@ -75,9 +83,9 @@ def open_shards(
             for shard, folder, dialect in zip(shards, folders, dialects, strict=True)
         ]
         _add_folder_types(shards, schemas)
-    without = {(s.path, new) for s in shards if not s.n_rows for _, new, _ in s.columns}
-    types = unify(schemas, columns, without)
-    shards = [_as_nulls(shard, types, without) for shard in shards]
+    needed = None if columns is None else {*columns, *filtered}
+    types, without_values = unify(schemas, StoredValues(shards), needed)
+    shards = [_as_nulls(shard, types, without_values) for shard in shards]
     shards = [_with_values(shard, types) if shard.partition else shard for shard in shards]
     types = {**types, **PROVENANCE_TYPES}
     _check_named(columns or (), types, zip(footers, dialects, strict=True), naming)

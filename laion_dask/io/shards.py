@@ -26,6 +26,7 @@ from laion_dask.io.shard_schema import Naming, open_shards
 from laion_dask.kinds import holds
 from laion_dask.options import get_option
 from laion_dask.predicate import parse
+from laion_dask.predicate.clauses import named_columns
 from laion_dask.schema import PROVENANCE
 
 #: Rows of a partition where a shard is larger: at ten columns about 300 MB in memory.
@@ -121,7 +122,8 @@ def read_shards(
     footers = read_footers(expand(paths, PARQUET, searched))
     check_footers(footers)
     naming = Naming(dialect, swap_width_height, _renames(rename), hive_partitioning)
-    shards, types = open_shards(footers, naming, columns)
+    filtered = named_columns(where) if isinstance(where, str) else set()
+    shards, types = open_shards(footers, naming, columns, filtered)
     types = _held(types, backend, columns)
     scan = Scan(
         types=tuple(types.items()),

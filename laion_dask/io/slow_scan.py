@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from laion_dask.backend import frame_from_arrow
 from laion_dask.errors import ShardError
 from laion_dask.io.common_types import family, frame_type
+from laion_dask.io.exact_cast import cast_exactly
 from laion_dask.io.footer import groups_between
 from laion_dask.io.local_file import open_bytes
 from laion_dask.io.pieces import Piece, Read
-from laion_dask.io.unify import cast_exactly
 from laion_dask.predicate import certain_and_possible
 from laion_dask.schema import PROVENANCE
 

@@ -1,15 +1,14 @@
-"""Many shards, one schema: which Arrow type each column gets, and the exact cast to it."""
+"""Many shards, one schema: which Arrow type each column gets."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
-from uuid import UUID
+from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from laion_dask.errors import SchemaError, argument
-from laion_dask.io.common_types import family, frame_type, holds_intervals, is_uuid, merged
+from laion_dask.io.common_types import family, holds_intervals, merged
+from laion_dask.io.stored_values import StoredValues, holds_wide_integers, leaf_types
 from laion_dask.schema import CANONICAL
 
 
@@ -93,125 +92,129 @@ def common_type(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> pa.Da
     return found
 
 
-def cast_exactly(
-    column: pa.ChunkedArray, type_: pa.DataType, *, name: str, path: str, rows: pa.ChunkedArray
-) -> pa.ChunkedArray:
-    """One column in its common type, every value exactly as it was stored.
-
-    NaN in a column that becomes an integer is null. ``rows`` holds the position in the file of
-    each value, for the error.
-
-    Raises
-    ------
-    SchemaError
-        When a value does not survive: a float that is no integer, an integer that is too large.
-    """
-    if str(column.type) == str(type_):  # list<l: float> == list<element: float>, but is not it
-        return column
-    if column.null_count == len(column):  # as in a shard without rows
-        return pa.chunked_array([pa.nulls(len(column), type_)])
-    column = _plain_text(column, name)
-    if pa.types.is_floating(column.type) and pa.types.is_integer(type_):
-        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-    try:
-        if family(column.type) == "decimal" and pa.types.is_floating(type_):
-            column = column.cast(pa.string())  # Arrow's own cast is off by a bit in one of eight
-        return column.cast(type_)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        row, value = _first_bad(column, type_, rows)
-        raise SchemaError(
-            f"Row {row} of shard {path} has {name} = {value!r}, stored as {column.type}, which "
-            f"{type_} cannot hold exactly. Correct the file, or leave the column out with "
-            f"{argument('columns')}. ({error})"
-        ) from error
-
-
-def _plain_text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """A column of an extension type as what a frame holds, UUIDs as text."""
-    plain = frame_type(column.type)
-    if not isinstance(column.type, pa.BaseExtensionType):
-        return _without_uuids(column, plain) if _has_uuid(column.type) else column
-    if not is_uuid(column.type):
-        return pa.chunked_array([c.storage for c in column.chunks], column.type.storage_type)
-    return _without_uuids(column, plain, digits=name == "uid")
-
-
-def uuid_digits(name: str, stored: pa.DataType) -> bool:
-    """Whether a column of UUIDs is read as their 32 digits alone, as DataComp publishes its own."""
-    return name == "uid" and is_uuid(stored)
-
-
-def _has_uuid(type_: pa.DataType) -> bool:
-    inside = [type_.field(i).type for i in range(type_.num_fields)]
-    return is_uuid(type_) or any(map(_has_uuid, inside))
-
-
-def _without_uuids(column: pa.ChunkedArray, type_: pa.DataType, digits: bool = False):
-    """UUIDs as text, within lists and structs too."""
-
-    def text(value):
-        if isinstance(value, UUID):
-            return value.hex if digits else str(value)
-        if isinstance(value, dict):
-            return {key: text(one) for key, one in value.items()}
-        return list(map(text, value)) if isinstance(value, (list, tuple)) else value
-
-    return pa.chunked_array([pa.array(map(text, column.to_pylist()), type_)])
-
-
-def _first_bad(
-    column: pa.ChunkedArray, type_: pa.DataType, rows: pa.ChunkedArray
-) -> tuple[int | None, object]:
-    for i in range(len(column)):
-        try:
-            column.slice(i, 1).cast(type_)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            return rows[i].as_py(), column[i].as_py()
-    return None, None
-
-
 def unify(
     schemas: Mapping[str, Mapping[str, pa.DataType]],
-    needed: Sequence[str] | None = None,
-    without_values: Container[tuple[str, str]] = (),
-) -> dict[str, pa.DataType]:
+    values: StoredValues,
+    needed: Collection[str] | None = None,
+) -> tuple[dict[str, pa.DataType], set[tuple[str, str]]]:
     """One schema for all shards: canonical columns first, in canonical order, then the others.
 
     Parameters
     ----------
     schemas : mapping of path to (mapping of frame's column name to Arrow type)
-    needed : sequence of str, optional
+    values : StoredValues
+        Of the shards.
+    needed : collection of str, optional
         Columns that are asked for; one that is not, and on which the shards disagree, is left out.
-    without_values : container of (path, frame's column name)
-        Columns of shards without rows, whose types decide only where no shard has rows.
+
+    Returns
+    -------
+    types : dict
+        The Arrow type of each column.
+    without_values : set of (path, column)
+        Columns of shards that hold no value, and so had no say in the type.
 
     Raises
     ------
     SchemaError
-        As `common_type`.
+        As `common_type`, and where a footer shows a value that the common type does not hold.
     """
     by_column: dict[str, list[tuple[str, pa.DataType]]] = {}
     for path, columns in schemas.items():
         for name, type_ in columns.items():
             by_column.setdefault(name, []).append((path, type_))
     order = [n for n in CANONICAL if n in by_column] + [n for n in by_column if n not in CANONICAL]
-    types = {}
+    types, without_values = {}, set()
     for name in order:
         try:
-            types[name] = _type_of_values(name, by_column[name], without_values)
+            types[name], without = _type_of_values(name, by_column[name], values)
         except SchemaError:
             if needed is None or name in needed:
                 raise
-    return types
+        else:
+            without_values |= {(path, name) for path in without}
+    return types, without_values
 
 
 def _type_of_values(
-    name: str, by_shard: Sequence[tuple[str, pa.DataType]], without_values: Container
+    name: str, by_shard: Sequence[tuple[str, pa.DataType]], values: StoredValues
+) -> tuple[pa.DataType, set[str]]:
+    """The type of a column, and the shards whose type had no say since they hold no value."""
+    without = {path for path, _ in by_shard if not values.has_rows(path)}
+    try:
+        return _type_that_holds(name, by_shard, without, values), without
+    except SchemaError:
+        empty = values.without_values(name, (path for path, _ in by_shard)) - without
+        if not empty:
+            raise
+        return _type_that_holds(name, by_shard, without | empty, values), without | empty
+
+
+def _type_that_holds(
+    name: str, by_shard: Sequence[tuple[str, pa.DataType]], without: set[str], values: StoredValues
 ) -> pa.DataType:
-    valued = [pair for pair in by_shard if (pair[0], name) not in without_values]
+    valued = [pair for pair in by_shard if pair[0] not in without]
     if valued:
-        return common_type(name, valued)
+        found = common_type(name, valued)
+        _check_extremes(name, valued, found, values)
+        return found
     try:
         return common_type(name, by_shard)
     except SchemaError:
         return common_type(name, [])
+
+
+def _check_extremes(
+    name: str,
+    by_shard: Sequence[tuple[str, pa.DataType]],
+    common: pa.DataType,
+    values: StoredValues,
+) -> None:
+    """Raise where the type that shards of other types make necessary does not hold a value."""
+    if len({str(type_) for _, type_ in by_shard}) == 1:
+        return
+    narrowed = {path: type_ for path, type_ in by_shard if _may_not_fit(type_, common)}
+    for path, extremes in values.extremes(name, narrowed):
+        leaves = leaf_types(common)
+        for at, found in zip(leaf_types(narrowed[path]), extremes, strict=True):
+            if (lost := _first_lost(found, leaves.get(at, found.type))) is not None:
+                raise _value_apart(name, path, narrowed[path], lost, by_shard, common)
+
+
+def _may_not_fit(type_: pa.DataType, common: pa.DataType) -> bool:
+    """Whether a stored type has integers or times of 64 bits that the common one may not hold."""
+    if str(type_) == str(common):
+        return False
+    leaves = leaf_types(common)
+    return any(
+        holds_wide_integers(leaf)
+        and leaf != leaves.get(at, leaf)
+        and not pa.types.is_integer(leaves[at])  # of a canonical column, whoever stores it
+        for at, leaf in leaf_types(type_).items()
+    )
+
+
+def _first_lost(values: pa.Array, type_: pa.DataType) -> str | None:
+    for i in range(len(values)):
+        try:
+            values.slice(i, 1).cast(type_)
+        except pa.ArrowInvalid:
+            return values.slice(i, 1).cast(pa.string())[0].as_py()
+    return None
+
+
+def _value_apart(
+    name: str,
+    path: str,
+    stored: pa.DataType,
+    value: str,
+    by_shard: Sequence[tuple[str, pa.DataType]],
+    common: pa.DataType,
+) -> SchemaError:
+    others = [pair for pair in by_shard if str(pair[1]) != str(stored)]
+    other, type_ = next((pair for pair in others if str(pair[1]) == str(common)), others[0])
+    return SchemaError(
+        f"Column {name!r} is {stored} with a value of {value} in shard {path} but {type_} in shard "
+        f"{other}: no one type holds both exactly. Read the shards apart, rewrite one of them, or "
+        f"leave the column out with {argument('columns')}."
+    )

@@ -1,4 +1,4 @@
-"""The parts of a filter that must all hold, one by one."""
+"""What a filter is made of, before it is applied: its parts, and the columns that it names."""
 
 from __future__ import annotations
 
@@ -33,3 +33,21 @@ def _parts(node: ast.expr) -> Iterator[ast.expr]:
             yield from _parts(part)
     else:
         yield node
+
+
+def named_columns(text: str) -> set[str]:
+    """The columns that an expression names, known or not; none where it is not an expression."""
+    try:
+        nodes = list(ast.walk(ast.parse(f"({text.strip()}\n)", mode="eval")))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # as `parse` will say
+        return set()
+    quoted = [
+        node.args[0].value
+        for node in nodes
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "col"
+        and len(node.args) == 1
+        and isinstance(node.args[0], ast.Constant)
+    ]
+    return {node.id for node in nodes if isinstance(node, ast.Name)}.union(map(str, quoted))
