@@ -51,6 +51,7 @@ REACHED_FROM = {
     "io/scan.py": READING,
     "io/shards.py": READING,
     "io/shard_schema.py": READING,
+    "io/slow_scan.py": READING,
     "io/exact_cast.py": READING,
     "io/unify.py": READING,
     "kernels/cuvs_train.py": {"index"},

@@ -256,3 +256,33 @@ def test_intervals_are_refused_at_open_by_their_name(tmp_path, value):
     with pytest.raises(SchemaError, match=r"'age' of shard .* holds intervals.*columns="):
         read_shards(path)
     assert len(read_shards(path, columns=["url", "id"]).compute()["id"][0]) == 36
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_int96_timestamps_are_microseconds(write, nested):
+    """As Spark writes them; dates that stand for none are beyond the nanoseconds of an int64."""
+    dates = [
+        datetime.datetime(*day)
+        for day in ((1600, 1, 1), (2026, 11, 29, 1, 2, 3, 4567), (9999, 12, 31))
+    ]
+    values = [[date] for date in dates] if nested else dates
+    type_ = pa.list_(pa.timestamp("us")) if nested else pa.timestamp("us")
+    columns = {"URL": ["a", "b", "c"], "c": pa.array(values, type_)}
+    path = write("a.parquet", columns, use_deprecated_int96_timestamps=True)
+    frame = read_shards(path)
+    for way in (frame, frame.laion.where("url >= 'a'")):
+        read = way.compute(**HERE)["c"]
+        assert [list(c) if nested else c.to_pydatetime() for c in read] == values
+    fine = pa.array(
+        [[1000], [1]] if nested else [1000, 1],
+        pa.list_(pa.timestamp("ns")) if nested else pa.timestamp("ns"),
+    )
+    options = {"use_deprecated_int96_timestamps": True, "row_group_size": 1}
+    path = write("b.parquet", {"URL": ["a", "b"], "c": fine}, **options)
+    said = "has c = 1970-01-01 00:00:00.000000001, an INT96 with nanoseconds"
+    with pytest.raises(SchemaError, match=said):
+        read_shards(path).compute(**HERE)
+    if not nested:
+        with pytest.raises(SchemaError, match="Row 1 of shard"):
+            read_shards(path, max_rows_per_partition=1).compute(**HERE)
+    assert len(read_shards(path, columns=["url"]).compute(**HERE)) == 2

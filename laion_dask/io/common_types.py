@@ -40,6 +40,24 @@ def frame_type(type_: pa.DataType) -> pa.DataType:
     return pa.large_list(inside[0].type)
 
 
+def leaf_types(type_: pa.DataType) -> list[tuple[tuple[str, ...], pa.DataType]]:
+    """The types of a column's values without their lists and structs, in the order of a file.
+
+    Returns
+    -------
+    list of (path, type)
+        The path has the names of structs' fields, and ``"0"`` for what lists and maps hold.
+    """
+    if type_.num_fields == 0:
+        return [((), type_)]
+    is_struct = _t.is_struct(type_)
+    return [
+        ((field.name if is_struct else str(i), *path), leaf)
+        for i, field in enumerate(_fields(type_))
+        for path, leaf in leaf_types(field.type)
+    ]
+
+
 def is_uuid(type_: pa.DataType) -> bool:
     """Whether a stored type is that of UUIDs."""
     return isinstance(type_, pa.BaseExtensionType) and type_.extension_name == "arrow.uuid"

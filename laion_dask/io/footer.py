@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from laion_dask.errors import ShardError
 from laion_dask.io.column_chunks import Chunk, column_chunks
+from laion_dask.io.common_types import leaf_types
 from laion_dask.io.conversion import conversion
 from laion_dask.io.local_file import open_bytes
 from laion_dask.io.pieces import Piece
@@ -44,6 +45,8 @@ class Footer:
     row_groups : tuple of int
         Rows of each row group, in file order.
     schema : pyarrow.Schema
+    int96 : frozenset of str
+        Columns that have timestamps of this kind.
     """
 
     path: str
@@ -51,6 +54,7 @@ class Footer:
     sha256: str
     row_groups: tuple[int, ...]
     schema: pa.Schema
+    int96: frozenset[str] = frozenset()
 
     @property
     def n_rows(self) -> int:
@@ -71,17 +75,30 @@ def read_footer(path: str) -> Footer:
             footer = _footer_bytes(store, store.size, path)
         metadata = pq.read_metadata(pa.BufferReader(MAGIC + footer))
         schema = _with_own_types(metadata.schema.to_arrow_schema(), metadata.schema)
+        int96 = _int96(schema, metadata.schema)
         groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
     except ShardError:
         raise
     except ARROW_ERRORS as error:
         raise damaged(path, error) from error
     _check_counts(path, metadata.num_rows, groups)
-    return Footer(path, store.size, hashlib.sha256(footer).hexdigest(), groups, schema)
+    digest = hashlib.sha256(footer).hexdigest()
+    return Footer(path, store.size, digest, groups, schema, int96)
+
+
+def _int96(schema: pa.Schema, stored: pq.ParquetSchema) -> frozenset[str]:
+    names = [field.name for field in schema for _ in leaf_types(field.type)]
+    leaves = [stored.column(i) for i in range(len(stored))]
+    pairs = zip(names, leaves, strict=True)
+    return frozenset(name for name, leaf in pairs if leaf.physical_type == "INT96")
 
 
 def _with_own_types(schema: pa.Schema, stored: pq.ParquetSchema) -> pa.Schema:
-    """The schema, with the UUIDs and intervals that Parquet tells and Arrow shows as bytes."""
+    """The schema, with types that Parquet tells and Arrow does not.
+
+    UUIDs and intervals, which Arrow shows as bytes, and INT96 as the microseconds that Spark, Hive
+    and Impala mean by it, in place of nanoseconds, which reach from 1677 to 2262 only.
+    """
     leaves = [stored.column(i) for i in range(len(stored))]
     if not any(_own_type(leaf) for leaf in leaves):
         return schema
@@ -90,7 +107,8 @@ def _with_own_types(schema: pa.Schema, stored: pq.ParquetSchema) -> pa.Schema:
     def typed(type_: pa.DataType) -> pa.DataType:
         if type_.num_fields == 0:
             own = _own_type(next(by_leaf))
-            return own if own is not None and pa.types.is_fixed_size_binary(type_) else type_
+            known = pa.types.is_fixed_size_binary(type_) or pa.types.is_timestamp(type_)
+            return own if own is not None and known else type_
         inside = [
             type_.field(i).with_type(typed(type_.field(i).type)) for i in range(type_.num_fields)
         ]
@@ -106,6 +124,8 @@ def _with_own_types(schema: pa.Schema, stored: pq.ParquetSchema) -> pa.Schema:
 def _own_type(leaf: pq.ColumnSchema) -> pa.DataType | None:
     if leaf.logical_type.type == "UUID" and leaf.length == 16:
         return pa.uuid()
+    if leaf.physical_type == "INT96":
+        return pa.timestamp("us")
     return pa.month_day_nano_interval() if leaf.converted_type == "INTERVAL" else None
 
 

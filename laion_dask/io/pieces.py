@@ -26,6 +26,8 @@ class Shard:
         for null. See `laion_dask.io.hive`.
     twins : frozenset of str
         Columns of the file whose names differ in their case only, which DuckDB takes for one.
+    int96 : frozenset of str
+        Columns of the file with INT96 timestamps, of which DuckDB reads no nanoseconds.
     """
 
     index: int
@@ -36,6 +38,7 @@ class Shard:
     columns: tuple[tuple[str, str, pa.DataType], ...]
     partition: tuple[tuple[str, str, str | int | float | None], ...] = ()
     twins: frozenset[str] = frozenset()
+    int96: frozenset[str] = frozenset()
 
     def value_of(self, column: str) -> str | int | float | None:
         """What the names of its folders say of a frame's column; None where they say nothing."""

@@ -178,8 +178,8 @@ class Scan:
 
         Which rows are rejected must not depend on the columns that are read. The fast reader has
         names of its own, which a file may have taken; it knows no wider decimals, takes
-        durations for integers, and columns that differ in case for one; and a filter over integers
-        that become floats must see that none of them loses a digit.
+        durations for integers, columns that differ in case for one, and cuts the nanoseconds of an
+        INT96; and a filter over integers that become floats must see that none loses a digit.
         """
         if self.invalid_text == "reject":
             return True
@@ -192,7 +192,7 @@ class Scan:
             wide = pa.types.is_decimal(stored) and stored.precision > 38
             inexact = new in used and family(stored) == "integer" and family(types[new]) == "float"
             other = slow_scan.is_text_in_bytes(stored, types[new]) or holds_durations(stored)
-            if taken or wide or inexact or other or old in shard.twins:
+            if taken or wide or inexact or other or old in shard.twins | shard.int96:
                 return True
         return False
 

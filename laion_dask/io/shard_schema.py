@@ -193,7 +193,14 @@ def _shard(
     lowered = Counter(name.lower() for name in stored) if len(stored) > 1 else {}
     twins = frozenset(name for name in names if lowered.get(name.lower(), 0) > 1)
     return Shard(
-        index, footer.path, footer.n_rows, footer.size, footer.sha256, columns, twins=twins
+        index,
+        footer.path,
+        footer.n_rows,
+        footer.size,
+        footer.sha256,
+        columns,
+        twins=twins,
+        int96=footer.int96,
     )
 
 

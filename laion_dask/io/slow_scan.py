@@ -8,6 +8,7 @@ a frame do not depend on its columns.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from laion_dask.backend import frame_from_arrow
-from laion_dask.errors import ShardError
+from laion_dask.errors import SchemaError, ShardError, argument
 from laion_dask.io.common_types import family, frame_type
 from laion_dask.io.exact_cast import cast_exactly
 from laion_dask.io.footer import groups_between
@@ -74,14 +75,60 @@ def read(piece: Piece, names: list[str], scan: Scan) -> Read:
 def _row_groups(piece: Piece, names: list[str]) -> pa.Table:
     """The piece's rows with their position in the file, strings unlooked at."""
     stored = {new: old for old, new, _ in piece.shard.columns}
+    have = [n for n in names if n in stored]
+    table = _read_columns(piece, [stored[n] for n in have], "us").rename_columns(have)
+    timestamps = [n for n in have if stored[n] in piece.shard.int96]
+    in_ns = _read_columns(piece, [stored[n] for n in timestamps], "ns") if timestamps else None
+    for number, name in enumerate(timestamps):
+        _check_whole_microseconds(table[name], in_ns.column(number), name, piece)
+    return table.append_column("row", pa.array(np.arange(piece.start, piece.stop)))
+
+
+def _read_columns(piece: Piece, names: list[str], int96_unit: str) -> pa.Table:
     with open_bytes(piece.shard.path) as source:
-        file = pq.ParquetFile(source, page_checksum_verification=True)
+        file = pq.ParquetFile(
+            source, page_checksum_verification=True, coerce_int96_timestamp_unit=int96_unit
+        )
         groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
         groups = [number for number, *_ in groups_between(groups, piece.start, piece.stop)]
-        have = [n for n in names if n in stored]
-        table = file.read_row_groups(groups, columns=[stored[n] for n in have], use_threads=False)
-        table = table.select([stored[n] for n in have]).rename_columns(have)
-    return table.append_column("row", pa.array(np.arange(piece.start, piece.stop)))
+        return file.read_row_groups(groups, columns=names, use_threads=False).select(names)
+
+
+def _check_whole_microseconds(
+    in_us: pa.ChunkedArray, in_ns: pa.ChunkedArray, name: str, piece: Piece
+) -> None:
+    """Raise where INT96 timestamps, which are read in microseconds, have nanoseconds.
+
+    Those read as nanoseconds are so modulo 2**64, by which none escapes.
+    """
+    for one, other in zip(_leaves(in_us), _leaves(in_ns), strict=True):
+        if pa.types.is_timestamp(one.type) and one.type != other.type:
+            scaled = pc.multiply(one.cast(pa.int64()), 1000)
+            cut = pc.not_equal(scaled, other.cast(pa.int64()))
+            if pc.any(cut).as_py():
+                at = pc.index(cut, True).as_py()
+                row = f"Row {piece.start + at}" if len(one) == len(in_us) else "A row"
+                raise SchemaError(
+                    f"{row} of shard {piece.shard.path} has {name} = "
+                    f"{other[at].cast(pa.string())}, an INT96 with nanoseconds; these are read in "
+                    "microseconds, as Spark writes them. Write the column as a timestamp of int64, "
+                    f"or leave it out with {argument('columns')}."
+                )
+
+
+def _leaves(column: pa.ChunkedArray | pa.Array) -> Iterator[pa.Array]:
+    """The values of a column without its lists and structs, in the order of a file."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if pa.types.is_struct(array.type):
+        inside = [array.field(i) for i in range(array.type.num_fields)]
+    elif pa.types.is_map(array.type):
+        inside = [array.keys, array.items]
+    else:
+        inside = [array.values] if array.type.num_fields else []
+    if not inside:
+        yield array
+    for one in inside:
+        yield from _leaves(one)
 
 
 def is_text_in_bytes(stored: pa.DataType, type_: pa.DataType | None) -> bool:

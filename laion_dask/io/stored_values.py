@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 
 from laion_dask.io.column_chunks import Chunk, column_chunks
+from laion_dask.io.common_types import leaf_types
 from laion_dask.io.footer import THREADS, check_unchanged
 from laion_dask.io.pieces import Shard
 from laion_dask.io.thrift import NotThrift
@@ -50,7 +51,7 @@ class StoredValues:
         without statistics, is empty.
         """
         for path, (type_, chunks) in self._of_column(name, paths).items():
-            leaves = leaf_types(type_).values()
+            leaves = [leaf for _, leaf in leaf_types(type_)]
             yield path, [_values(leaf, chunks[i :: len(leaves)]) for i, leaf in enumerate(leaves)]
 
     def _of_column(
@@ -81,19 +82,6 @@ class StoredValues:
         except NotThrift:  # the reader of its rows will say so
             return {}
         return by_column
-
-
-def leaf_types(type_: pa.DataType) -> dict[tuple[str, ...], pa.DataType]:
-    """The types of a column's values without their lists and structs, in the order of a file."""
-    if type_.num_fields == 0:
-        return {(): type_}
-    is_struct = pa.types.is_struct(type_)
-    inside = [type_.field(i) for i in range(type_.num_fields)]
-    return {
-        (field.name if is_struct else str(i), *path): leaf
-        for i, field in enumerate(inside)
-        for path, leaf in leaf_types(field.type).items()
-    }
 
 
 def holds_wide_integers(type_: pa.DataType) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 import pyarrow as pa
 
 from laion_dask.errors import SchemaError, argument
-from laion_dask.io.common_types import family, holds_intervals, merged
-from laion_dask.io.stored_values import StoredValues, holds_wide_integers, leaf_types
+from laion_dask.io.common_types import family, holds_intervals, leaf_types, merged
+from laion_dask.io.stored_values import StoredValues, holds_wide_integers
 from laion_dask.schema import CANONICAL
 
 
@@ -175,8 +175,8 @@ def _check_extremes(
         return
     narrowed = {path: type_ for path, type_ in by_shard if _may_not_fit(type_, common)}
     for path, extremes in values.extremes(name, narrowed):
-        leaves = leaf_types(common)
-        for at, found in zip(leaf_types(narrowed[path]), extremes, strict=True):
+        leaves = dict(leaf_types(common))
+        for (at, _), found in zip(leaf_types(narrowed[path]), extremes, strict=True):
             if (lost := _first_lost(found, leaves.get(at, found.type))) is not None:
                 raise _value_apart(name, path, narrowed[path], lost, by_shard, common)
 
@@ -185,12 +185,12 @@ def _may_not_fit(type_: pa.DataType, common: pa.DataType) -> bool:
     """Whether a stored type has integers or times of 64 bits that the common one may not hold."""
     if str(type_) == str(common):
         return False
-    leaves = leaf_types(common)
+    leaves = dict(leaf_types(common))
     return any(
         holds_wide_integers(leaf)
         and leaf != leaves.get(at, leaf)
         and not pa.types.is_integer(leaves[at])  # of a canonical column, whoever stores it
-        for at, leaf in leaf_types(type_).items()
+        for at, leaf in leaf_types(type_)
     )
 
 
