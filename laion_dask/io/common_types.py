@@ -48,6 +48,8 @@ def leaf_types(type_: pa.DataType) -> list[tuple[tuple[str, ...], pa.DataType]]:
     list of (path, type)
         The path has the names of structs' fields, and ``"0"`` for what lists and maps hold.
     """
+    if isinstance(type_, pa.BaseExtensionType):
+        return leaf_types(type_.storage_type)
     if type_.num_fields == 0:
         return [((), type_)]
     is_struct = _t.is_struct(type_)

@@ -87,10 +87,11 @@ def read_footer(path: str) -> Footer:
 
 
 def _int96(schema: pa.Schema, stored: pq.ParquetSchema) -> frozenset[str]:
+    leaves = [stored.column(i).physical_type for i in range(len(stored))]
+    if "INT96" not in leaves:
+        return frozenset()
     names = [field.name for field in schema for _ in leaf_types(field.type)]
-    leaves = [stored.column(i) for i in range(len(stored))]
-    pairs = zip(names, leaves, strict=True)
-    return frozenset(name for name, leaf in pairs if leaf.physical_type == "INT96")
+    return frozenset(n for n, kind in zip(names, leaves, strict=True) if kind == "INT96")
 
 
 def _with_own_types(schema: pa.Schema, stored: pq.ParquetSchema) -> pa.Schema:
