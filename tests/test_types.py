@@ -258,6 +258,41 @@ def test_intervals_are_refused_at_open_by_their_name(tmp_path, value):
     assert len(read_shards(path, columns=["url", "id"]).compute()["id"][0]) == 36
 
 
+@pytest.mark.only_pandas
+@pytest.mark.parametrize("value", ["{}", "[{}]", "{{'a': {}}}", "MAP {{'x': {}}}"])
+def test_maps_that_hold_nothing(tmp_path, value):
+    """As DuckDB writes them, with keys of type null, which no map of Arrow's may have."""
+    (tmp_path / "d").mkdir()
+    for number, inside in enumerate(["MAP {}", "MAP {7: 8}"]):
+        path = tmp_path / "d" / f"{number}.parquet"
+        column = value.format(inside)
+        duckdb.sql(
+            f"COPY (SELECT 'u' AS URL, {column} AS c UNION ALL SELECT 'v', null) TO '{path}'"
+        )
+    for given, last in ((tmp_path / "d" / "0.parquet", "[]"), (tmp_path / "d", "[(7, 8)]")):
+        frame = read_shards(given)
+        with ld.set_options(invalid_text="reject"):
+            careful = read_shards(given)
+        for way in (frame, frame.laion.where("url >= 'a'"), careful):
+            read = way.compute(**HERE)["c"]
+            assert last in str(read.iloc[-2]) and pd.isna(read.iloc[-1])
+            assert read.dtype == frame.dtypes["c"]
+
+
+@pytest.mark.parametrize("listed", [pa.large_list, lambda type_: pa.list_(type_, 1), pa.list_view])
+def test_int96_in_lists_of_any_kind_beside_an_extension_type(write, listed):
+    date = datetime.datetime(1600, 1, 1)
+    columns = {
+        "URL": ["u", "v"],
+        "between": pa.array(pd.interval_range(0, 2)),
+        "c": pa.array([[date], None], listed(pa.timestamp("us"))),
+    }
+    path = write("a.parquet", columns, use_deprecated_int96_timestamps=True)
+    read = read_shards(path).compute(**HERE)
+    assert cells(read) == [[date], None]
+    assert cells(read, "between") == [{"left": 0, "right": 1}, {"left": 1, "right": 2}]
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_int96_timestamps_are_microseconds(write, nested):
     """As Spark writes them; dates that stand for none are beyond the nanoseconds of an int64."""

@@ -178,6 +178,7 @@ OLD = -11_676_096_000_000  # 1600-01-01 in milliseconds, before the first nanose
         (pa.array([{"a": [{"b": LARGE}]}] * 2), pa.array([{"x": "y", "a": [{"b": 0.5}]}] * 2)),
         (pa.array([OLD, 0], pa.timestamp("ms")), pa.array([0, 1], pa.timestamp("ns"))),
         (pa.array([OLD, 0], pa.timestamp("ms", "UTC")), pa.array([0, 1], NANOSECONDS)),
+        (pa.array([OLD, 0], pa.timestamp("ms", "Mars/Base")), pa.array([0, 1], NANOSECONDS)),
         (pa.array([2**60, 0], pa.duration("s")), pa.array([0, 1], pa.duration("ns"))),
         (
             pa.array([[OLD], []], pa.list_(pa.timestamp("ms", "UTC"))),

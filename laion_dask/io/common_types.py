@@ -60,6 +60,26 @@ def leaf_types(type_: pa.DataType) -> list[tuple[tuple[str, ...], pa.DataType]]:
     ]
 
 
+def without_null_keys(type_: pa.DataType) -> pa.DataType:
+    """A type in which the keys of maps that hold nothing are text.
+
+    Keys cannot be null: Arrow ends the process where it casts to such a map.
+    """
+    if not _holds_null_keys(type_):
+        return type_
+    if _t.is_struct(type_):
+        return pa.struct([f.with_type(without_null_keys(f.type)) for f in _fields(type_)])
+    if not _t.is_map(type_):
+        return pa.large_list(without_null_keys(type_.value_type))
+    key = pa.large_string() if _t.is_null(type_.key_type) else without_null_keys(type_.key_type)
+    return pa.map_(key, without_null_keys(type_.item_type))
+
+
+def _holds_null_keys(type_: pa.DataType) -> bool:
+    is_such = _t.is_map(type_) and _t.is_null(type_.key_type)
+    return is_such or any(_holds_null_keys(f.type) for f in _fields(type_))
+
+
 def is_uuid(type_: pa.DataType) -> bool:
     """Whether a stored type is that of UUIDs."""
     return isinstance(type_, pa.BaseExtensionType) and type_.extension_name == "arrow.uuid"

@@ -106,6 +106,10 @@ def _with_own_types(schema: pa.Schema, stored: pq.ParquetSchema) -> pa.Schema:
     by_leaf = iter(leaves)
 
     def typed(type_: pa.DataType) -> pa.DataType:
+        if isinstance(type_, pa.BaseExtensionType):
+            for _ in leaf_types(type_):
+                next(by_leaf)
+            return type_
         if type_.num_fields == 0:
             own = _own_type(next(by_leaf))
             known = pa.types.is_fixed_size_binary(type_) or pa.types.is_timestamp(type_)
@@ -117,7 +121,10 @@ def _with_own_types(schema: pa.Schema, stored: pq.ParquetSchema) -> pa.Schema:
             return pa.struct(inside)
         if pa.types.is_map(type_):
             return pa.map_(inside[0].type.field(0), inside[0].type.field(1))
-        return pa.list_(inside[0]) if pa.types.is_list(type_) else type_
+        if pa.types.is_large_list(type_):
+            return pa.large_list(inside[0])
+        size = type_.list_size if pa.types.is_fixed_size_list(type_) else -1
+        return pa.list_(inside[0], size)
 
     return pa.schema([field.with_type(typed(field.type)) for field in schema])
 

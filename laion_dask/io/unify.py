@@ -7,7 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 import pyarrow as pa
 
 from laion_dask.errors import SchemaError, argument
-from laion_dask.io.common_types import family, holds_intervals, leaf_types, merged
+from laion_dask.io.common_types import (
+    family,
+    holds_intervals,
+    leaf_types,
+    merged,
+    without_null_keys,
+)
 from laion_dask.io.stored_values import StoredValues, holds_wide_integers
 from laion_dask.schema import CANONICAL
 
@@ -89,7 +95,7 @@ def common_type(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> pa.Da
         found = merged(types) if types else pa.large_string()
     if found is None:
         raise _disagreement(name, known)
-    return found
+    return without_null_keys(found)
 
 
 def unify(
@@ -199,8 +205,15 @@ def _first_lost(values: pa.Array, type_: pa.DataType) -> str | None:
         try:
             values.slice(i, 1).cast(type_)
         except pa.ArrowInvalid:
-            return values.slice(i, 1).cast(pa.string())[0].as_py()
+            return _shown(values.slice(i, 1))
     return None
+
+
+def _shown(value: pa.Array) -> str:
+    try:
+        return value.cast(pa.string())[0].as_py()
+    except pa.ArrowInvalid:  # of a time zone that this machine does not know
+        return f"{value.cast(pa.int64())[0]} {value.type.unit}"
 
 
 def _value_apart(
