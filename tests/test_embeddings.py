@@ -155,8 +155,25 @@ def test_parquet_column_choice(tmp_path, model):
         ld.open_embeddings(tmp_path / "two.parquet", model=model)
     whole = pa.array([[1] * 8], pa.list_(pa.int64()))
     pq.write_table(pa.table({"a": whole}), tmp_path / "whole.parquet")
-    with pytest.raises(EmbeddingsError, match="0 list columns of floating point"):
+    with pytest.raises(EmbeddingsError, match="column .a., has the type list<element: int64>"):
         ld.open_embeddings(tmp_path / "whole.parquet", model=model)
+
+
+@pytest.mark.parametrize(
+    ("array", "why"),
+    [
+        (pa.array([[1, 2]] * 3, pa.list_(pa.int8())), r"list<element: int8>.*quantised"),
+        (pa.FixedShapeTensorArray.from_numpy_ndarray(np.ones((3, 2), "f4")), "Write it as such a"),
+    ],
+    ids=str,
+)
+def test_parquet_vectors_of_other_types_are_named(tmp_path, model, array, why):
+    write_shard(tmp_path / "a.parquet", pa.table({"emb": array, "key": ["a"] * 3}))
+    for field in (None, "emb"):
+        with pytest.raises(EmbeddingsError, match=f"column 'emb', has the type .*{why}"):
+            ld.open_embeddings(tmp_path / "a.parquet", model=model, field=field)
+    with pytest.raises(EmbeddingsError, match=r"'key', has the type string.*Write it as such"):
+        ld.open_embeddings(tmp_path / "a.parquet", model=model, field="key")
 
 
 def test_lists_of_python_numbers_as_pandas_writes_them(tmp_path, model):

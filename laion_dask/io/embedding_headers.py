@@ -223,6 +223,11 @@ def _open_parquet(path: str, field: str | None) -> EmbeddingFile:
     lists = [f.name for f in footer.schema if _value_type(f.type) in _VALUE_TYPES]
     found = field or (lists[0] if len(lists) == 1 else None)
     if found not in lists:
+        if unfit := _unfit(footer.schema, field, lists):
+            raise EmbeddingsError(
+                f"{path}, column {unfit.name!r}, has the type {unfit.type}; expected a list of "
+                f"float16 or float32 in each row. {_how_to_list(unfit.type)}"
+            )
         raise EmbeddingsError(
             f"{path} has {len(lists)} list columns of floating point"
             f"{'' if field is None else f', and none is called {field!r}'}. Name one with "
@@ -233,6 +238,27 @@ def _open_parquet(path: str, field: str | None) -> EmbeddingFile:
     dtype = "float16" if _value_type(type_) == pa.float16() else "float32"
     dim = type_.list_size if pa.types.is_fixed_size_list(type_) else _first_length(path, found)
     return EmbeddingFile(path, found, footer.n_rows, dim, dtype, footer.size, None)
+
+
+def _unfit(schema: pa.Schema, field: str | None, lists: list[str]) -> pa.Field | None:
+    """The column that was meant, of a type that is not read: the one named, or the only vectors."""
+    if field is not None:
+        return schema.field(field) if schema.names.count(field) == 1 else None
+    vectors = [
+        f for f in schema if isinstance(f.type, pa.FixedShapeTensorType) or _is_whole(f.type)
+    ]
+    return vectors[0] if len(vectors) == 1 and not lists else None
+
+
+def _is_whole(type_: pa.DataType) -> bool:
+    value = _value_type(type_)
+    return value is not None and pa.types.is_integer(value)
+
+
+def _how_to_list(type_: pa.DataType) -> str:
+    if _is_whole(type_):
+        return _how_to_convert(np.dtype("i1"))
+    return "Write it as such a list, or the vectors as .npy."
 
 
 def _value_type(type_: pa.DataType) -> pa.DataType | None:
