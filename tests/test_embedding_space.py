@@ -198,6 +198,10 @@ def test_a_member_whose_size_is_a_lie_or_too_large(tmp_path, monkeypatch):
         ("openai/clip-vit-large-patch14", ("ViT-L-14", "openai")),
         ("https://huggingface.co/openai/clip-vit-base-patch32", ("ViT-B-32", "openai")),
         ("hf-hub:laion/CLIP-ViT-H-14-laion2B-s32B-b79K", ("ViT-H-14", "laion2b_s32b_b79k")),
+        (
+            "https://huggingface.co/laion/CLIP-ViT-H-14-laion2B-s32B-b79K/tree/main",
+            ("ViT-H-14", "laion2b_s32b_b79k"),
+        ),
         ("/models/my.json:/models/w.pt", ("/models/my.json", "/models/w.pt")),
     ],
 )
@@ -206,10 +210,22 @@ def test_models_are_named_as_people_write_them(name, expected):
 
 
 def test_a_slip_of_the_pen_is_no_new_space(folder):
-    for name, meant in (("ViT-L14", "ViT-L-14"), ("vit_b_32", "ViT-B-32")):
+    for name, meant in (
+        ("ViT-L14", "ViT-L-14"),
+        ("vit_b_32", "ViT-B-32"),
+        ("openai/ViT-L-14", "ViT-L-14"),
+        ("openai:ViT-L/14", "ViT-L-14"),
+        ("clip:ViT-B/32", "ViT-B-32"),
+        ("ViT-L-14-openai", "ViT-L-14"),
+        ("ViT-L-14-336-openai", "ViT-L-14-336"),
+        ("ViT-B-32 laion2b_s34b_b79k", "ViT-B-32"),
+        ("CLIP-ViT-H-14-laion2B-s32B-b79K", "ViT-H-14"),
+    ):
         with pytest.raises(OptionError, match=rf"Did you mean '{meant}'.*EmbeddingSpace\("):
             ld.open_embeddings(folder / "npy", model=name)
-    assert not any(map(nearest_arch, ("dinov2-vitl14", "facebook/dinov2-large", "sscd_mixup")))
+    spaces = ["dinov2-vitl14", "facebook/dinov2-large", "sscd_mixup", "patrickjohncyh/fashion-clip"]
+    spaces += ["sentence-transformers/clip-ViT-B-32", "google/siglip-base-patch16-224", "clip"]
+    assert not any(map(nearest_arch, spaces))
     for bad in ({"name": ""}, {"name": 3}, {"name": "x", "dim": 0}, {"name": "x", "dim": True}):
         with pytest.raises(OptionError):
             ld.EmbeddingSpace(**bad)

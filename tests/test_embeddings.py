@@ -155,7 +155,7 @@ def test_parquet_column_choice(tmp_path, model):
         ld.open_embeddings(tmp_path / "two.parquet", model=model)
     whole = pa.array([[1] * 8], pa.list_(pa.int64()))
     pq.write_table(pa.table({"a": whole}), tmp_path / "whole.parquet")
-    with pytest.raises(EmbeddingsError, match="column .a., has the type list<element: int64>"):
+    with pytest.raises(EmbeddingsError, match=r"column .a., has the type list<element: int64>"):
         ld.open_embeddings(tmp_path / "whole.parquet", model=model)
 
 

@@ -17,6 +17,10 @@ _OPENAI = {
     "openai/clip-vit-large-patch14-336": "ViT-L-14-336",
 }
 _PREFIXES = re.compile(r"(hf-hub:|hf_hub:|hf:|open_clip:|https://huggingface\.co/)")
+#: What may stand before an architecture in a name.
+_PUBLISHERS = frozenset({"openai", "open", "laion", "clip", "openclip", "hf", "hub"})
+#: A page of a repository, as it is copied from a browser.
+_PAGE = re.compile(r"/tree/[^/]+/?$")
 #: How alike a name and an architecture's are where the name is taken for a slip of the pen.
 _ALIKE = 0.72
 
@@ -74,7 +78,7 @@ def split_name(name: str) -> tuple[str, str | None]:
     bare = name
     while prefix := _PREFIXES.match(bare):
         bare = bare[prefix.end() :]
-    bare = bare.rstrip("/")
+    bare = _PAGE.sub("", bare).rstrip("/")
     if bare.lower() in _OPENAI:
         return _OPENAI[bare.lower()], "openai"
     if not bare.endswith(".json") and "/" in bare:
@@ -101,8 +105,17 @@ def _published_as(repository: str) -> tuple[str, str] | None:
 
 
 def nearest_arch(name: str) -> str | None:
-    """The architecture that a name seems to mean, such as ``"ViT-L-14"`` for ``"VIT_L14"``."""
+    """The architecture that a name seems to mean.
+
+    ``"ViT-L-14"`` for ``"VIT_L14"``, and for ``"openai/ViT-L-14"`` and ``"ViT-L-14-openai"``.
+    """
     known = {arch.lower().replace("-", ""): arch for arch in ("demo", *loading.built_in_configs())}
     plain = re.sub(r"[-_/. ]", "", split_name(name)[0].lower())
     near = difflib.get_close_matches(plain, known, n=1, cutoff=_ALIKE)
-    return known[near[0]] if near else None
+    if near:
+        return known[near[0]]
+    words = [word for word in re.split(r"[^a-z0-9.]+", name.lower()) if word]
+    while words and words[0] in _PUBLISHERS:
+        words = words[1:]
+    starts = ("".join(words[:n]) for n in range(len(words), 0, -1))
+    return next((known[start] for start in starts if start in known), None)
