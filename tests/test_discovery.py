@@ -7,6 +7,8 @@ import shlex
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from laion_dask.errors import DiscoveryWarning, OptionError, ShardError, ShardNotFoundError
@@ -169,6 +171,24 @@ def test_a_folder_that_cannot_be_listed(tree, monkeypatch):
     monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(ShardError, match="closed cannot be listed: Permission denied"):
         expand(root, PARQUET)
+
+
+def test_what_is_written_beside_shards_is_left_out_where_a_shell_names_it(tmp_path):
+    collected = []
+    for i in range(2):
+        table = pa.table({"URL": [f"u{i}"], "TEXT": ["t"]})
+        pq.write_table(table, tmp_path / f"part-{i}.parquet", metadata_collector=collected)
+        collected[i].set_file_path(f"part-{i}.parquet")
+    collected[0].append_row_groups(collected[1])
+    collected[0].write_metadata_file(tmp_path / "_metadata")
+    pq.write_metadata(table.schema, tmp_path / "_common_metadata")
+    (tmp_path / "_SUCCESS").touch()
+    with pytest.warns(DiscoveryWarning, match="3 of no rows, written beside shards") as caught:
+        frame = read_shards(sorted(tmp_path.iterdir()))
+    assert len(caught) == 1 and frame.compute()["url"].tolist() == ["u0", "u1"]
+    for given in (tmp_path / "_metadata", f"{tmp_path}/_m*"):
+        with pytest.raises(ShardError, match="lists the row groups of other files"):
+            read_shards(given)
 
 
 def test_part_of_a_name_cannot_be_two_stars(tree):

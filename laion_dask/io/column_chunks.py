@@ -13,7 +13,7 @@ from laion_dask.io.thrift import NotThrift, read_struct
 
 _ROW_GROUPS = 4  # of FileMetaData
 _COLUMNS, _N_ROWS = 1, 3  # of RowGroup
-_METADATA = 3  # of ColumnChunk
+_FILE, _METADATA = 1, 3  # of ColumnChunk
 _PATH, _CODEC, _N_VALUES, _DATA, _DICTIONARY, _STATISTICS = 3, 4, 5, 9, 11, 12  # of ColumnMetaData
 _N_NULLS, _LARGEST, _SMALLEST = 3, 5, 6  # of Statistics
 _GZIP = 2
@@ -53,6 +53,15 @@ class Chunk:
     @property
     def column(self) -> str:
         return self.path[0].decode("utf-8", "replace")
+
+
+def is_of_other_files(footer: bytes) -> bool:
+    """Whether the row groups of a footer lie in other files, as those of a ``_metadata`` do."""
+    try:
+        groups = read_struct(footer)[0].get(_ROW_GROUPS) or []
+        return any(_FILE in column for group in groups[:1] for column in group[_COLUMNS])
+    except (NotThrift, KeyError, TypeError):
+        return False
 
 
 @lru_cache(maxsize=8)

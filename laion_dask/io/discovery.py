@@ -1,6 +1,8 @@
 """Which files a folder or a pattern stands for: one rule, on this machine and in every store.
 
-- A file named outright is taken, whatever its name. So is every name of a brace pattern without
+- A file named outright is taken, whatever its name; among others, as where a shell has expanded a
+  pattern, not what Spark and Arrow write beside shards, which has no rows: ``_SUCCESS``,
+  ``_metadata``. So is every name of a brace pattern without
   wildcards, ``{00000..00127}.parquet``: one that is not there is an error.
 - A folder stands for the files below it, at any depth, whose names end as a shard's, in upper or
   lower case. A pattern stands for the files that it matches and end so, and for each folder that it
@@ -39,6 +41,8 @@ _TABLES = re.compile(
 )
 #: What lies beside a file and says something of it.
 _BESIDE = re.compile(r"\.(crc|md5|sha\d*|idx|index|json|txt|log|yaml|yml|html|png)$")
+#: What writers of many shards leave beside them, which has no rows.
+_NO_SHARD = re.compile(r"(^|/)_(SUCCESS|metadata|common_metadata|committed_\w+|started_\w+)$")
 _SHOWN = 3
 
 
@@ -168,6 +172,14 @@ def note_hidden(paths: Iterable[str], suffixes: tuple[str, ...], left_out: LeftO
     """Note the shards among hidden files."""
     shards = (path for path in paths if path.lower().endswith(suffixes))
     left_out.add("hidden, since a name starts with '.' or '_'", shards)
+
+
+def without_marks(files: Sequence[str], left_out: LeftOut) -> list[str]:
+    """The files without what writers leave beside shards; all, where there is nothing else."""
+    kept = [file for file in files if not _NO_SHARD.search(file)]
+    if kept:
+        left_out.add("of no rows, written beside shards", [f for f in files if f not in kept])
+    return kept or list(files)
 
 
 def each_once(files: Sequence[str], left_out: LeftOut) -> list[str]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from laion_dask.errors import ShardError
-from laion_dask.io.column_chunks import Chunk, column_chunks
+from laion_dask.io.column_chunks import Chunk, column_chunks, is_of_other_files
 from laion_dask.io.common_types import leaf_types
 from laion_dask.io.conversion import conversion
 from laion_dask.io.local_file import open_bytes
@@ -73,6 +73,11 @@ def read_footer(path: str) -> Footer:
         with open_bytes(path) as file:
             store = StoreFile(file, path)
             footer = _footer_bytes(store, store.size, path)
+        if path.endswith("/_metadata") and is_of_other_files(footer):
+            raise ShardError(
+                f"{path} lists the row groups of other files and has no rows of its own. Leave it "
+                "out of the paths."
+            )
         metadata = pq.read_metadata(pa.BufferReader(MAGIC + footer))
         schema = _with_own_types(metadata.schema.to_arrow_schema(), metadata.schema)
         int96 = _int96(schema, metadata.schema)

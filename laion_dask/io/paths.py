@@ -29,6 +29,7 @@ from laion_dask.io.discovery import (
     note_hidden,
     real_names,
     taken,
+    without_marks,
 )
 from laion_dask.io.folder_files import files_of_folder, listed_in_recipes
 from laion_dask.io.members import IMAGE_KINDS
@@ -85,6 +86,7 @@ def expand(
         raise ShardNotFoundError("No path was given. Name a file, a folder or a pattern.")
     left_out = LeftOut()
     found = [file for path in given for file in _expand_one(os.fsdecode(path), suffixes, left_out)]
+    found = without_marks(found, left_out)
     check_named_once(found)
     left_out.warn(found)
     if searched is not None:
