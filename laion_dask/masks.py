@@ -47,8 +47,9 @@ from dask.dataframe.dask_expr._reductions import DropDuplicates, NLargest
 from dask.dataframe.dask_expr._repartition import Repartition
 from dask.dataframe.dask_expr._shuffle import SetIndex, SortValues
 from dask.dataframe.dask_expr.io.io import FromMap
+from pandas.api.types import is_bool_dtype
 
-from laion_dask import data_path, lineage, partition
+from laion_dask import choices, data_path, lineage, partition
 from laion_dask.backend import column_like
 from laion_dask.errors import ProvenanceError
 from laion_dask.io.scan import Scan
@@ -97,7 +98,8 @@ def named(step: Expr) -> Predicate | None:
 def filters(frame: dd.DataFrame) -> list[str]:
     """What a frame's rows were kept by, the first filter first.
 
-    A mask of the user's own is told by the columns that it compares, after ``pandas mask:``.
+    A mask of the user's own is told by the columns that it compares, after ``pandas mask:``; a step
+    that chooses otherwise among rows, such as ``sample``, after ``pandas step:``.
     """
     found = []
     for step, _ in reversed(list(data_path.walk(frame.expr))):
@@ -105,6 +107,8 @@ def filters(frame: dd.DataFrame) -> list[str]:
             found.append(predicate.text)
         elif (said := _spoken(step)) is not None:
             found.append(f"{MASK} {said}")
+        elif (said := choices.spoken(step)) is not None:
+            found.append(f"{choices.STEP} {said}")
     return list(dict.fromkeys(found))
 
 
@@ -200,8 +204,9 @@ def _certain_and_possible(mask: Expr) -> tuple[Expr, Expr]:
 
 def _columns_of(mask) -> Iterator[Expr]:
     """The series that a mask compares."""
-    if isinstance(mask, Projection) and mask.ndim == 1:
-        yield mask
+    is_filled = isinstance(mask, Fillna) and mask.ndim == 1 and not is_bool_dtype(mask._meta.dtype)
+    if is_filled or (isinstance(mask, Projection) and mask.ndim == 1):
+        yield mask  # what fillna has put in place of a missing value is compared like any other
     elif isinstance(mask, Expr) and not isinstance(mask, _DelayedExpr) and mask.ndim == 1:
         for part in mask.dependencies():
             yield from _columns_of(part)

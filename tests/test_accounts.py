@@ -242,6 +242,54 @@ def test_a_query_and_dropna_are_told_too(frame, tmp_path):
     assert done.rows.unscored <= named.unscored and done.rows.kept < named.kept
 
 
+def test_what_fillna_has_filled_is_no_missing_value(frame, tmp_path):
+    filled = frame[frame["similarity"].fillna(0) > 0.3]
+    assigned = frame.assign(similarity=frame["similarity"].fillna(0))
+    assert filled.laion.rows() == assigned.laion.where("similarity > 0.3").laion.rows()
+    of_mask = frame[(frame["similarity"] > 0.3).fillna(False)]
+    assert of_mask.laion.rows() == frame.laion.where("similarity > 0.3").laion.rows()
+
+
+#: Steps that choose among rows, and what a recipe says of them.
+CHOOSING = {
+    "sample(frac=0.7)": lambda f, s: f.sample(frac=0.7, random_state=5),
+    "random_split([0.5, 0.5])[1]": lambda f, s: f.random_split([0.5, 0.5], random_state=1)[1],
+    "head(25)": lambda f, s: f.head(25, npartitions=-1, compute=False),
+    "tail(3)": lambda f, s: f.tail(3, compute=False),
+    "nlargest(9, 'similarity')": lambda f, s: f.nlargest(9, "similarity"),
+    "nsmallest(9, ['similarity'])": lambda f, s: f.nsmallest(9, ["similarity"]),
+    "drop_duplicates(subset=['language'])": lambda f, s: f.drop_duplicates(["language"]),
+    "merge(how='inner', on='hash')": lambda f, s: f.merge(s[["hash"]], on="hash"),
+    "merge(how='right', on='hash')": lambda f, s: f.merge(
+        s[["hash"]], on="hash", how="right"
+    ).dropna(subset=["shard", "row"]),
+    "loc[2:5]": lambda f, s: f.reset_index(drop=True).loc[2:5],
+    "groupby, one row a group": lambda f, s: (
+        f[["shard", "row", "language"]].groupby("language").first().reset_index()
+    ),
+    "map_partitions(narrowed), whatever rows it leaves out": lambda f, s: f.map_partitions(
+        narrowed
+    ),
+}
+
+
+def narrowed(part):
+    return part[part["width"] > 21]
+
+
+@pytest.mark.parametrize("said", CHOOSING)
+def test_a_step_that_chooses_is_in_the_recipe(frame, scores, tmp_path, said):
+    done = CHOOSING[said](frame, scores).laion.export(tmp_path / "out")
+    assert f"pandas step: {said}" in done.recipe["where"] and said in str(done)
+    assert done.rows.dropped > 0
+
+
+def test_a_step_that_keeps_every_row_is_no_filter(frame, scores, tmp_path):
+    made = frame.merge(scores[["hash"]].drop_duplicates(), on="hash", how="left").sort_values("row")
+    made = made.assign(wide=made["width"] + 1).repartition(npartitions=2).loc[:, list(made.columns)]
+    assert made.laion.export(tmp_path / "out").recipe["where"] == []
+
+
 #: Steps of which chains are drawn; what they keep is counted by the rows that come out.
 NARROWING = {
     "sample": lambda f, s: f.sample(frac=0.7, random_state=5),

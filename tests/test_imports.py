@@ -33,6 +33,7 @@ FLOORS = {
     "kernels": 2,
     "io": 3,
     "exchange": 3,
+    "choices": 3,
     "data_path": 3,
     "identity_steps": 3,
     "lineage": 3,

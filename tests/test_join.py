@@ -111,6 +111,21 @@ def test_a_row_without_a_match_is_unscored(folders, way, tmp_path):
     assert len(done.recipe["inputs"]) == 3  # rows of the table are no rows read
 
 
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (lambda t: t.laion.where("punsafe < 0.3"), "punsafe < 0.3"),
+        (lambda t: t[t["punsafe"] < 0.3], "pandas mask: (punsafe < 0.3)"),
+        (lambda t: t.drop_duplicates("hash"), "pandas step: drop_duplicates(subset=['hash'])"),
+        (lambda t: t.sample(frac=0.5, random_state=1), "pandas step: sample(frac=0.5)"),
+    ],
+)
+def test_what_was_left_out_of_the_table_is_in_the_recipe(folders, tmp_path, step, said):
+    joined = ld.read_shards(folders[0]).laion.join(step(ld.read_shards(folders[1])), on="hash")
+    recipe = joined.laion.export(tmp_path / "out").recipe
+    assert recipe["joins"][0]["where"] == [said] and recipe["where"] == []
+
+
 def test_duplicates_of_the_table(folders, way, tmp_path):
     twice = {"hash": big(np.r_[np.arange(N), [7, 7, 9]]), "punsafe": np.arange(N + 3.0)}
     scores = write(tmp_path / "twice", twice, 4)

@@ -386,6 +386,9 @@ def test_thresholds_beyond_2_to_the_53(tmp_path, above):
         assert one["k"].tolist() == [n]
     exact = ld.statistics(frame, curve("hash", thresholds=cuts[:3], above=above), min_n=0)
     assert exact["threshold"].tolist() == cuts[:3]
+    for some in ([2**53, 2**53 + 1], [1, 2**53 + 1], [5.0, 2**63 + 1, 2**64 - 1]):
+        exact = ld.statistics(frame, curve("hash", thresholds=some, above=above), min_n=0)
+        assert exact["threshold"].tolist() == some
 
 
 def test_top_pools_the_other_groups(tmp_path):

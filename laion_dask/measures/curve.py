@@ -162,9 +162,14 @@ def _is_whole(value) -> bool:
 
 
 def _as_column(thresholds: tuple[float, ...]) -> np.ndarray:
-    """The thresholds as int64 where that alone holds them all exactly, else as float64."""
-    whole = all(isinstance(t, int) and -(2**63) <= t < 2**63 for t in thresholds)
-    return np.array(thresholds, np.int64 if whole else np.float64)
+    """The thresholds as integers where these alone hold them all exactly, else as float64."""
+    if any(isinstance(t, int) for t in thresholds) and all(t == t // 1 for t in thresholds):
+        whole = [int(t) for t in thresholds]
+        for dtype in (np.int64, np.uint64):
+            limits = np.iinfo(dtype)
+            if limits.min <= whole[0] and whole[-1] <= limits.max:
+                return np.array(whole, dtype)
+    return np.array(thresholds, np.float64)
 
 
 def _passed(part: Part, column: str, thresholds: tuple[float, ...], above: bool) -> np.ndarray:

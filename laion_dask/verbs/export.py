@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from laion_dask import data_path, lineage, masks
+from laion_dask import choices, data_path, lineage, masks
 from laion_dask.backend import frame_to_arrow
 from laion_dask.errors import ExportError, ProvenanceError, SchemaError, must_be, one_of
 from laion_dask.io.commit import Target
@@ -63,9 +63,10 @@ class Export:
         parts = len(self.recipe["parts"])
         size = sum(part["bytes"] for part in self.recipe["parts"])
         written = f"{counted(parts, 'part')}, {megabytes(size)}"
-        unnamed = [text for text in self.recipe["where"] if text.startswith(masks.MASK)]
+        own = (masks.MASK, choices.STEP)
+        unnamed = [text for text in self.recipe["where"] if text.startswith(own)]
         if unnamed:
-            written = f"By a filter without a name too: {'; '.join(unnamed)}\n{written}"
+            written = f"By steps of pandas too: {'; '.join(unnamed)}\n{written}"
         if "funnel" in self.recipe:
             written = f"{_nothing_kept(self.recipe['funnel'])}\n{written}"
         joins = "".join(f"{_joined(one)}\n" for one in self.recipe["joins"])

@@ -9,7 +9,7 @@ import dask.dataframe as dd
 import numpy as np
 import pyarrow as pa
 
-from laion_dask import lineage, partition
+from laion_dask import lineage, masks, partition
 from laion_dask.backend import column_like, frame_from_arrow, frame_to_arrow, is_cudf
 from laion_dask.errors import (
     ColumnError,
@@ -125,7 +125,7 @@ def join(
         values=tuple((old, new, _plain(schema.field(old).type)) for old, new in taken.items()),
         how=how,
         duplicates=duplicates,
-        where=tuple(_filters(table)),
+        where=tuple(masks.filters(table)),
         shards=tuple(lineage.shards(table)),
     )
     return _joined(frame, table, spec)
@@ -197,11 +197,6 @@ def _taken(frame, table, keys, columns, suffix) -> dict[str, str]:
     if len(set(names.values())) < len(names):
         raise OptionError(f"With suffix {suffix!r} two columns would have one name. Use another.")
     return names
-
-
-def _filters(table: dd.DataFrame) -> list[str]:
-    scans = [scan.where.text for scan, _ in lineage.sources(table) if scan.where is not None]
-    return scans + [predicate.text for _, (predicate,) in lineage.mapped(table, passes)]
 
 
 def _plain(type_: pa.DataType) -> pa.DataType:
