@@ -276,6 +276,21 @@ def test_folders_of_images(tmp_path):
         read([folder / "c", tmp_path / "other"])
 
 
+def test_what_a_shell_names_beside_archives_and_images(tmp_path):
+    for name, data in {"1.png": picture(1), "1.txt": b"one", "1.json": b"{}"}.items():
+        (tmp_path / name).write_bytes(data)
+    expanded = sorted(tmp_path.iterdir())
+    assert [(s.image_path, s.caption) for s in read(expanded)] == [("1.png", "one")]
+    (tmp_path / "out").mkdir()
+    write_tar(tmp_path / "out" / "0.tar", {"1.png": picture(1)})
+    for name in ("0.parquet", "0_stats.json"):
+        (tmp_path / "out" / name).touch()
+    said = r"1 that lie beside .*0_stats.json\); 1 beside an archive of the same name .*0\.parquet"
+    with pytest.warns(DiscoveryWarning, match=said):
+        found = read(sorted((tmp_path / "out").iterdir()))
+    assert [s.image_path for s in found] == ["0.tar/1.png"]
+
+
 def test_linked_and_hidden_archives(tmp_path):
     (tmp_path / "in" / ".old").mkdir(parents=True)
     (tmp_path / "far").mkdir()

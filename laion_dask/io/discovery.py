@@ -1,8 +1,8 @@
 """Which files a folder or a pattern stands for: one rule, on this machine and in every store.
 
 - A file named outright is taken, whatever its name; among others, as where a shell has expanded a
-  pattern, not what Spark and Arrow write beside shards, which has no rows: ``_SUCCESS``,
-  ``_metadata``. So is every name of a brace pattern without
+  pattern, not what lies beside shards and has no rows: ``_SUCCESS``, ``_metadata``, and what its
+  ending says is no shard. So is every name of a brace pattern without
   wildcards, ``{00000..00127}.parquet``: one that is not there is an error.
 - A folder stands for the files below it, at any depth, whose names end as a shard's, in upper or
   lower case. A pattern stands for the files that it matches and end so, and for each folder that it
@@ -32,6 +32,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import DiscoveryWarning, OptionError, ShardError, warn_caller
 from laion_dask.io.braces import expand_braces
+from laion_dask.io.members import IMAGE_KINDS
 
 #: How Parquet files are named.
 PARQUET = (".parquet", ".parq", ".pq")
@@ -40,9 +41,9 @@ _TABLES = re.compile(
     r"\.(csv|tsv|jsonl|ndjson|arrow|feather|ipc|orc|avro)(\.(gz|zst|bz2|xz|lz4))?$"
 )
 #: What lies beside a file and says something of it.
-_BESIDE = re.compile(r"\.(crc|md5|sha\d*|idx|index|json|txt|log|yaml|yml|html|png)$")
-#: What writers of many shards leave beside them, which has no rows.
-_NO_SHARD = re.compile(r"(^|/)_(SUCCESS|metadata|common_metadata|committed_\w+|started_\w+)$")
+BESIDE = re.compile(r"\.(crc|md5|sha\d*|idx|index|json|txt|log|yaml|yml|html|png)$")
+#: Endings of archives of pictures, and of pictures.
+PICTURED = (".tar", *(f".{kind}" for kind in IMAGE_KINDS))
 _SHOWN = 3
 
 
@@ -174,14 +175,6 @@ def note_hidden(paths: Iterable[str], suffixes: tuple[str, ...], left_out: LeftO
     left_out.add("hidden, since a name starts with '.' or '_'", shards)
 
 
-def without_marks(files: Sequence[str], left_out: LeftOut) -> list[str]:
-    """The files without what writers leave beside shards; all, where there is nothing else."""
-    kept = [file for file in files if not _NO_SHARD.search(file)]
-    if kept:
-        left_out.add("of no rows, written beside shards", [f for f in files if f not in kept])
-    return kept or list(files)
-
-
 def each_once(files: Sequence[str], left_out: LeftOut) -> list[str]:
     """Each real file once; names that are no link take precedence."""
     first: dict[object, str] = {}
@@ -218,7 +211,7 @@ def has_magic(path: str) -> bool:
 def _may_be_meant(name: str, suffixes: tuple[str, ...]) -> bool:
     """Whether a file of another ending may hold rows, or be a shard under another name."""
     table = set(suffixes) & set(PARQUET) and _TABLES.search(name)
-    return bool(table or (any(s in name for s in suffixes) and not _BESIDE.search(name)))
+    return bool(table or (any(s in name for s in suffixes) and not BESIDE.search(name)))
 
 
 def _literal_part(parts: list[str]) -> tuple[str, list[str]]:

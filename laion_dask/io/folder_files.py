@@ -1,9 +1,15 @@
-"""The files of a folder: of an export those that its recipe lists, of any other those below it."""
+"""The files of a folder: of an export those that its recipe lists, of any other those below it.
+
+And of many files that are named one by one, those that are no shard.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from laion_dask.errors import OptionError, ShardError
-from laion_dask.io.discovery import LeftOut, files_below, is_hidden, taken
+from laion_dask.io.discovery import BESIDE, PICTURED, LeftOut, files_below, is_hidden, taken
 from laion_dask.io.recipe import (
     FLAT_RECIPE,
     PARTS,
@@ -13,6 +19,9 @@ from laion_dask.io.recipe import (
     in_place,
     read_recipe,
 )
+
+#: What writers of many shards leave beside them, which has no rows.
+_NO_SHARD = re.compile(r"(^|/)_(SUCCESS|metadata|common_metadata|committed_\w+|started_\w+)$")
 
 
 def files_of_folder(fs, folder: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
@@ -104,3 +113,18 @@ def _marks_export(fs, path: str) -> bool:
     except ShardError:
         return False
     return True
+
+
+def without_others(files: Sequence[str], suffixes: Sequence[str], left_out: LeftOut) -> list[str]:
+    """The named files that may be shards; all, where none of them is named as one."""
+    others = [file for file in files if _is_beside(file, tuple(suffixes))]
+    if len(others) == len(files):
+        return list(files)
+    left_out.add("that lie beside shards and are none", others)
+    return [file for file in files if file not in set(others)]
+
+
+def _is_beside(path: str, suffixes: tuple[str, ...]) -> bool:
+    name = path.rpartition("/")[2].lower()
+    other = BESIDE.search(name) or name.endswith(PICTURED)
+    return bool(_NO_SHARD.search(path) or (other and not name.endswith(suffixes)))

@@ -19,6 +19,7 @@ from laion_dask.io.discovery import (
     is_hidden,
     taken,
 )
+from laion_dask.io.folder_files import without_others
 from laion_dask.io.members import IMAGE_KINDS, Member
 from laion_dask.io.paths import check_named_once, expand, filesystem
 
@@ -69,14 +70,30 @@ def find_files(source: str | os.PathLike | Iterable) -> SourceFiles:
     given = [source] if one else list(source)
     if not given:
         raise ShardNotFoundError("No path was given. Name a file, a folder or a pattern.")
-    found, roots = SourceFiles(), []
-    for path in given:
+    found, roots, left_out = SourceFiles(), [], LeftOut()
+    for path in _sources(given, left_out):
         _add(found, path)
         roots.append(_root(os.fsdecode(path)))
+    left_out.warn(found.images)
     images = (path for path in found.images if path.lower().endswith(_IMAGES))
     check_named_once([*found.tars, *found.parquet, *filter(os.path.exists, images)])
     found.root = _common(roots)
     return found
+
+
+def _sources(given: list, left_out: LeftOut) -> list:
+    """The paths without files that lie beside others, which a shell names where it has expanded
+    a pattern: captions and JSON beside images, and the table beside an archive of its name.
+    """
+    named = [path for path in given if isinstance(path, (str, bytes, os.PathLike))]
+    files = {path: os.path.abspath(os.fsdecode(path)) for path in named if os.path.isfile(path)}
+    kept = without_others(list(files.values()), (*_TAR, *PARQUET, *_IMAGES), left_out)
+    stems = {file.rpartition(".")[0] for file in kept if file.lower().endswith(_TAR)}
+    tables = [file for file in kept if file.lower().endswith(PARQUET)]
+    tables = [file for file in tables if file.rpartition(".")[0] in stems]
+    left_out.add("beside an archive of the same name", tables)
+    kept = set(kept).difference(tables)
+    return [path for path in given if path not in files or files[path] in kept]
 
 
 def _add(found: SourceFiles, path: str | os.PathLike) -> None:

@@ -21,6 +21,7 @@ from laion_dask.errors import (
 )
 from laion_dask.io.conversion import conversion
 from laion_dask.io.discovery import (
+    PICTURED,
     LeftOut,
     alternatives,
     each_once,
@@ -29,13 +30,8 @@ from laion_dask.io.discovery import (
     note_hidden,
     real_names,
     taken,
-    without_marks,
 )
-from laion_dask.io.folder_files import files_of_folder, listed_in_recipes
-from laion_dask.io.members import IMAGE_KINDS
-
-#: Endings of archives of pictures, and of pictures.
-_PICTURED = (".tar", *(f".{kind}" for kind in IMAGE_KINDS))
+from laion_dask.io.folder_files import files_of_folder, listed_in_recipes, without_others
 
 
 def natural(text: str) -> list:
@@ -86,7 +82,7 @@ def expand(
         raise ShardNotFoundError("No path was given. Name a file, a folder or a pattern.")
     left_out = LeftOut()
     found = [file for path in given for file in _expand_one(os.fsdecode(path), suffixes, left_out)]
-    found = without_marks(found, left_out)
+    found = without_others(found, suffixes, left_out)
     check_named_once(found)
     left_out.warn(found)
     if searched is not None:
@@ -228,7 +224,7 @@ def _instead(fs, folder: str) -> str:
         return conversion(table)
     below = fs.walk(folder, maxdepth=3)
     names = (f"{where}/{name}" for where, _, files in below for name in sorted(files))
-    pictured = next((name for name in names if name.lower().endswith(_PICTURED)), None)
+    pictured = next((name for name in names if name.lower().endswith(PICTURED)), None)
     if pictured is None:
         return "Check the path."
     return f"It holds {pictured}: embed makes metadata and embeddings of archives and pictures."
