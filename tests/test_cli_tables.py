@@ -81,6 +81,36 @@ def test_a_forgotten_page_overwrites_no_shard(monkeypatch, capsys, paths, tmp_pa
     assert [path.read_bytes() for path in paths] == before
 
 
+def test_nothing_is_written_where_the_command_reads(monkeypatch, capsys, paths, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    before = [path.read_bytes() for path in paths]
+    folder, shard, beside = paths[0].parent, paths[-1], paths[0].parent / "stats.parquet"
+    link = other / "link.csv"
+    link.symlink_to(shard)
+    for words in (
+        ("stats", folder, "--by", "width", "--out", shard),
+        ("stats", *paths, "--by", "width", "--out", shard),
+        ("stats", folder, "--by", "width", "--out", beside),
+        ("stats", folder, "--by", "width", "--out", link),
+        ("audit", folder, "--where", "width > 5", "--by", "width", "--out", shard),
+        ("search", folder, "--embeddings", "x", "--model", "demo", "--text", "x", "--out", shard),
+        ("export", folder, other / "out", "--report", shard),
+    ):
+        code, _, err = run(monkeypatch, capsys, *words)
+        assert code == 1 and str(words[-1]) in err and "Name a" in err, words
+        assert [path.read_bytes() for path in paths] == before and not beside.exists()
+    assert not (other / "out").exists()
+    frame = ld.read_shards(folder)
+    with pytest.raises(ld.LaionDaskError, match="is a shard that this frame reads"):
+        frame.laion.report(shard)
+    done = frame.laion.where("width > 5").laion.export(other / "out")
+    with pytest.raises(ld.LaionDaskError, match="is a shard that this frame reads"):
+        ld.write_report(done, shard)
+    assert [path.read_bytes() for path in paths] == before
+    code, _, _ = run(monkeypatch, capsys, "stats", *paths, "--by", "width", "--out", beside)
+    assert code == 0 and beside.exists()  # of shards that were named, a folder is not read
+
+
 def test_a_page_on_the_standard_output(monkeypatch, capsys, paths):
     code, out, _ = run(
         monkeypatch, capsys, "report", paths[0], "-", "--title", "Mine", "--columns", "width"
@@ -245,3 +275,15 @@ def test_numbers_of_a_csv_stay_numbers(tmp_path):
     )
     write_table(frame, tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text() == "'=x,y,t,o,b\n-1,-0.5,'-1,-3,True\n2,,,True,False\n"
+
+
+def test_groups_are_columns_term_lists_and_levels_of_addresses(monkeypatch, capsys, paths):
+    folder = paths[0].parent
+    words = ("stats", folder, "--rate", "width > 5", "--by", "tld", "--by", "gender", "--json")
+    code, out, _ = run(monkeypatch, capsys, *words)
+    axes = {row["axis"] for row in json.loads(out)["results"]}
+    assert code == 0 and {"tld", "gender"} <= axes
+    code, _, err = run(monkeypatch, capsys, "stats", folder, "--by", "gendre")
+    assert code == 2 and "--by is 'gendre'. Did you mean 'gender'?" in err
+    code, _, err = run(monkeypatch, capsys, "stats", folder, "--columns", "width", "--by", "tld")
+    assert code == 2 and "--by is 'tld'" in err

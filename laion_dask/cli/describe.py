@@ -22,7 +22,7 @@ from laion_dask.cli.options import (
     reads_shards,
     wanted,
 )
-from laion_dask.cli.output import say, say_json, say_table, status_hidden
+from laion_dask.cli.output import check_out, say, say_json, say_table, status_hidden
 
 
 @app.command(epilog="Example: laion-dask inspect shards/")
@@ -66,6 +66,7 @@ def stats(
     from laion_dask.verbs.statistics import statistics
 
     frame = read(where=where)
+    check_out(frame, out)
     groups = groupings(frame, by) or None
     measures = [rates(one, by=groups) for one in rate or ([None] if groups else [])]
     with called(where="--rate"):
@@ -90,6 +91,7 @@ def audit(
     from laion_dask.verbs.audit import audit, default_axes
 
     frame = read()
+    check_out(frame, out)
     axes = groupings(frame, by) or default_axes(frame)
     wanted(list(axes), "There is neither a language nor a text column. Give --by COLUMN.")
     say_table(audit(frame, where, axes, min_n=min_n), as_json=json, out=out)

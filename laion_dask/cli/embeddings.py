@@ -20,7 +20,7 @@ from laion_dask.cli.options import (
     reads_shards,
     wanted,
 )
-from laion_dask.cli.output import say, say_json, write
+from laion_dask.cli.output import check_out, say, say_json, write
 from laion_dask.errors import OptionError
 
 
@@ -130,6 +130,7 @@ def search(
     from laion_dask.explore.hits import show_hits
 
     frame = read()
+    check_out(frame, out)
     vectors = ld.open_embeddings(embeddings, model=model, like=frame, field=field)
     queries = wanted(
         [*(text or ()), *(image or ())], "Nothing to look for. Give --text or --image."

@@ -21,7 +21,7 @@ from laion_dask.cli.options import (
     groupings,
     reads_shards,
 )
-from laion_dask.cli.output import say
+from laion_dask.cli.output import check_out, say
 from laion_dask.errors import OptionError
 
 
@@ -99,6 +99,7 @@ def write_subset(frame, out: str, format: str, report: Path | None, by: list[str
     axes = groupings(frame, by) or None
     if axes:
         check_axes(frame, axes)
+    check_out(frame, report)
     done = export(frame, out, format)
     say(done)
     if report is not None:

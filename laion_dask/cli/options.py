@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from laion_dask.errors import OptionError
+from laion_dask.errors import OptionError, one_of
 
 
 def _folder(out: str | Path) -> str | Path:
@@ -130,7 +130,7 @@ By = Annotated[
     list[str] | None,
     typer.Option(
         metavar="COLUMN",
-        help="Group by this column, by a term list such as gender, or by domain; repeatable.",
+        help="Group by this column, a term list such as gender, domain or tld; repeatable.",
     ),
 ]
 MinN = Annotated[
@@ -252,20 +252,19 @@ def reads_shards(command: Callable) -> Callable:
 
 
 def groupings(frame, names: list[str] | None) -> list:
-    """Columns that ``--by`` names; for other names, a term list or the registered domains."""
-    from laion_dask.measures.domains import domains
+    """Columns that ``--by`` names; for other names, a term list, or domains of the addresses."""
+    from laion_dask.measures.domains import domains, tlds
     from laion_dask.text import term_lists, terms
 
-    known = set(term_lists()["name"]) if "text" in frame.columns else set()
-
-    def grouping(name: str):
-        if name in frame.columns:
-            return name
-        if name in known:
-            return terms(name)
-        return domains() if name == "domain" and "url" in frame.columns else name
-
-    return [grouping(name) for name in names or ()]
+    known: dict[str, Callable] = {}
+    if "text" in frame.columns:
+        known |= {name: functools.partial(terms, name) for name in term_lists()["name"]}
+    if "url" in frame.columns:
+        known |= {"domain": domains, "tld": tlds}
+    for name in names or ():
+        if name not in frame.columns and name not in known:
+            raise one_of("--by", name, [*frame.columns, *known])
+    return [name if name in frame.columns else known[name]() for name in names or ()]
 
 
 def wanted(found: list, what: str) -> list:

@@ -90,6 +90,14 @@ def plain(value: object):
     return None if str(value) in ("<NA>", "NaT") else str(value)
 
 
+def check_out(frame, out: object) -> None:
+    """Refuse at once to write a file that the frame reads, or that the next reading would take."""
+    if out is not None and str(out) != "-":
+        from laion_dask.explore.own_inputs import refuse_own_inputs
+
+        refuse_own_inputs(str(out), frame)
+
+
 def say_table(table, *, as_json: bool, out: str | None) -> None:
     """Print a table of statistics, as text or JSON, or write it where ``out`` says."""
     if as_json and out is not None:

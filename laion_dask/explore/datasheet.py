@@ -12,6 +12,7 @@ from laion_dask import lineage
 from laion_dask.errors import ProvenanceError
 from laion_dask.explore.datasheet_parts import SECTIONS
 from laion_dask.explore.methods import CAVEATS, METHODS
+from laion_dask.explore.own_inputs import refuse_own_inputs
 from laion_dask.explore.page import (
     boxes,
     caveat,
@@ -65,7 +66,7 @@ def report(
     ShardError, SchemaError
         When a shard turns out damaged while it is read.
     ExportError
-        When the page cannot be written there.
+        When the page cannot be written there, or would replace a shard that the frame reads.
 
     Examples
     --------
@@ -75,6 +76,7 @@ def report(
     datasheet.html
     """
     check_place(path)
+    refuse_own_inputs(path, frame)
     told = statistics(frame, *standard_statistics(frame), level=level, min_n=min_n)
     return write_datasheet(told, path, title=title, origin=_origin(frame), level=level)
 

@@ -11,6 +11,7 @@ import pandas as pd
 from laion_dask.errors import must_be
 from laion_dask.explore.export_report import export_parts
 from laion_dask.explore.lines import Curve, size_lines
+from laion_dask.explore.own_inputs import refuse_own_inputs
 from laion_dask.explore.page import bar, boxes, grid, note, plots, section, text, write_page
 from laion_dask.measures.groups import Grouping
 from laion_dask.verbs.audit import default_axes
@@ -62,10 +63,11 @@ def write_report(
     ShardError, SchemaError
         When a shard has changed since the export.
     ExportError
-        When the page cannot be written there.
+        When the page cannot be written there, or would replace a shard that was read.
     """
     must_be("The subject", subject, (Summary, Export), "what summary(...) or export(...) returns")
     if isinstance(subject, Export):
+        refuse_own_inputs(path, subject.frame)
         by = default_axes(subject.frame) if by is None else by
         options = {"reference": reference, "level": level, "min_n": min_n}
         audited = subject.audit(by, **options) if by else None
