@@ -49,6 +49,7 @@ def test_start_cluster_on_processors():
         """
         import dask
         import psutil
+        import pyarrow as pa
         import laion_dask as ld
         from laion_dask import workers as asking
 
@@ -65,6 +66,8 @@ def test_start_cluster_on_processors():
             assert len(there) == 2 and all(off is False for off, _ in there.values())
             asked = asking.ask_workers(client)
             assert set(asked) == set(there) and all(asked.values()), asked
+            pools = client.run(lambda: pa.default_memory_pool().backend_name)
+            assert set(pools.values()) == {"system"}
             return asking.choose_backend("auto") == "pandas"
 
         def listening():

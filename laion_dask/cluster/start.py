@@ -186,10 +186,12 @@ def _on_cards(n_workers: int | None, torch_share: float, common: dict) -> tuple:
 
 def _on_cores(n_workers: int | None, common: dict) -> tuple:
     """A `LocalCluster` whose workers see no card, and what its client shows of it."""
-    no_card = {"CUDA_VISIBLE_DEVICES": ""}
+    # Arrow's own pool keeps what it has freed, until Dask pauses the worker for it.
+    pool = os.environ.get("ARROW_DEFAULT_MEMORY_POOL", "system")
+    env = {"CUDA_VISIBLE_DEVICES": "", "ARROW_DEFAULT_MEMORY_POOL": pool}
     common |= {"n_workers": n_workers or _cores(), "preload": [worker_logs.__name__]}
     try:
-        cluster = distributed.LocalCluster(env=no_card, **common)
+        cluster = distributed.LocalCluster(env=env, **common)
     except RuntimeError as error:
         raise OptionError(
             f"The CPU workers did not start ({error}). What they printed tells why. {_SCRIPT}"
