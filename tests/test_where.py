@@ -400,12 +400,28 @@ def test_what_is_written_as_in_sql_is_said_otherwise(text, hint):
         ("min(width, 7) > 1", "min(width, 7) > x as width > x and 7 > x"),
         ("abs(width) < 1", "abs(width) < x as -x < width < x"),
         ("isnull(text)", "Write text is None"),
+        ("width NOT BETWEEN 1 AND 2", "NOT BETWEEN is written not (1 <= width <= 2)"),
+        ("text == 'it''s'", "'it' 's' are two texts side by side"),
+        ("text in ['a' # one\n 'b', 'c']", "'a' 'b' are two texts side by side"),
     ],
 )
 def test_the_hint_shows_the_form_that_works(text, hint):
-    kinds = {"image url": "string", "a.b": "integer", "class": "integer"}
+    kinds = {"image url": "string", "a.b": "integer", "class": "integer", "": "integer"}
     with pytest.raises(PredicateError, match=re.escape(hint)):
         parse(text, {"text": "string", "width": "integer", **kinds})
+
+
+def test_a_name_is_the_column_that_is_written_so():
+    """Python reads some letters of a name as others."""
+    kinds = {
+        "\uff83\uff77\uff7d\uff84": "integer",
+        "\u30c6\u30ad\u30b9\u30c8": "integer",
+        "\xb5": "integer",
+    }
+    for name in kinds:
+        assert parse(f"{name} > 1", kinds).columns == (name,)
+    assert parse("\u212a > 1", {"K": "integer"}).columns == ("K",)
+    assert parse("text == '' or text in ('', \"'\", 'b')", KINDS)
 
 
 def test_so_many_tests_and_no_more():

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import keyword
 import re
+import tokenize
 from collections.abc import Iterable
+from itertools import pairwise
 
 from laion_dask.errors import parameter
 
 #: Characters of an expression that are looked at.
 _LONGEST = 2_000
+#: What may be two texts, with spaces, lines and comments between them.
+_SIDE_BY_SIDE = re.compile(r"""['"](?:\s|#[^\n]*\n)*[rRuU]?['"]""")
+_BETWEEN = re.compile(r"(\S+)\s+(not\s+)?between\s+(\S+)\s+and\s+([^\s()]+)", re.IGNORECASE)
 _IN_QUOTES = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -46,10 +52,14 @@ def how_to_write(text: str, columns: Iterable[str]) -> str | None:
         return f"`{name}` is written {f'col({name!r})' if needs_col(name) else name}"
     bare = _IN_QUOTES.sub("''", text)
     for name in sorted(filter(needs_col, columns), key=len, reverse=True):
-        if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", bare):
+        if name.strip() and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", bare):
             return f"the column {name} is written col({name!r})"
-    if found := re.search(r"(\S+)\s+between\s+(\S+)\s+and\s+(\S+)", text, re.IGNORECASE):
-        return f"BETWEEN is written {found[2]} <= {found[1]} <= {found[3]}"
+    if found := _BETWEEN.search(text):
+        name, negated, least, most = found.groups()
+        chain = f"{least} <= {name} <= {most}"
+        if negated:
+            return f"NOT BETWEEN is written not ({chain})"
+        return f"BETWEEN is written {chain}"
     if word := re.search(r"\b(AND|OR|NOT|IN|IS|NULL|TRUE|FALSE)\b", bare):
         here = {"NULL": "None", "TRUE": "True", "FALSE": "False"}.get(word[0], word[0].lower())
         return f"{word[0]} is written {here}"
@@ -58,6 +68,23 @@ def how_to_write(text: str, columns: Iterable[str]) -> str | None:
     if re.search(r"(?<![=<>!])=(?!=)", bare):
         return "= is written =="
     return "<> is written !=" if "<>" in bare else None
+
+
+def joined_texts(text: str) -> str | None:
+    """Two texts that stand side by side, which Python joins to one, as they are written; or None.
+
+    So a comma that is missing, and the quote of SQL in ``'it''s'``, would make another text.
+    """
+    if not _SIDE_BY_SIDE.search(text):
+        return None
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    tokens = [t for t in tokens if t.type not in (tokenize.NL, tokenize.COMMENT)]
+    for one, two in pairwise(tokens):
+        if one.type == two.type == tokenize.STRING:
+            return " ".join(
+                t.string if len(t.string) <= 40 else f"{t.string[:40]}…" for t in (one, two)
+            )
+    return None
 
 
 def without_call(function: str, arguments: list[str]) -> str | None:

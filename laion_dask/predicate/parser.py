@@ -9,7 +9,13 @@ from collections.abc import Mapping
 
 from laion_dask.errors import ColumnError, PredicateError, argument, did_you_mean, parameter
 from laion_dask.predicate import constants
-from laion_dask.predicate.hints import how_to_write, needs_col, not_an_expression, without_call
+from laion_dask.predicate.hints import (
+    how_to_write,
+    joined_texts,
+    needs_col,
+    not_an_expression,
+    without_call,
+)
 from laion_dask.predicate.nodes import (
     Among,
     Arithmetic,
@@ -85,6 +91,12 @@ def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
             source = f"({source}\n)"
         tree = ast.parse(source, mode="eval")
         _check_depth(tree)
+        if joined := joined_texts(source):
+            raise PredicateError(
+                f"In {argument('where', _cut(text))}: {joined} are two texts side by side, which "
+                "would be joined to one. Put a comma between them, or write a quote within a text "
+                'as in "it\'s".'
+            )
         parser = _Parser(source, kinds)
         return Predicate(text, parser.condition(tree.body), tuple(parser.columns))
     except (SyntaxError, ValueError) as error:
@@ -241,7 +253,7 @@ class _Parser:
 
     def value(self, node: ast.expr) -> Node:
         if isinstance(node, ast.Name):
-            return self.column(node.id)
+            return self.column(self.as_written(node))
         if isinstance(node, ast.Constant):
             return self.constant(node)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
@@ -281,6 +293,13 @@ class _Parser:
     def written(self, name: str) -> str:
         """How a column is named in an expression."""
         return f"col({name!r})" if needs_col(name) else name
+
+    def as_written(self, node: ast.Name) -> str:
+        """A name as it stands: Python's own reading turns some letters into others (NFKC)."""
+        if self.text.isascii():
+            return node.id
+        written = ast.get_source_segment(self.text, node)
+        return written if written in self.kinds else node.id
 
     def column(self, name: str) -> Name:
         if name not in self.kinds:
