@@ -27,7 +27,7 @@ from laion_dask.io.scan import Scan
 from laion_dask.notebook_traceback import brief_interrupts
 from laion_dask.options import is_watched
 from laion_dask.progress import ProgressBar
-from laion_dask.workers import lost_workers_named, waiting_client
+from laion_dask.workers import lost_workers_named, place_left, waiting_client
 
 
 def read(scan: Scan, pieces: Sequence[Piece]) -> dd.DataFrame:
@@ -196,10 +196,10 @@ def _compute_on(client, collections, label: str):
     persisted = client.persist(list(collections))
     futures = futures_of(persisted)
     try:
-        with ProgressBar(total=len(futures), desc=label, leave=False) as bar:
+        with place_left(), ProgressBar(total=len(futures), desc=label, leave=False) as bar:
             for _ in as_completed(futures):
                 bar.update()
-        return tuple(client.gather(client.compute(persisted)))
+            return tuple(client.gather(client.compute(persisted)))
     finally:
         for future in futures:  # not cancelled: another thread may wait for the same
             future.release()

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import dask
 from dask.utils import parse_timedelta
@@ -67,6 +67,27 @@ def waiting_client():
             "thread of its own: await asyncio.to_thread(verb, ...)."
         )
     return client
+
+
+@contextmanager
+def place_left() -> Iterator[None]:
+    """Inside a task, leaves its place on the worker to the tasks that it waits for meanwhile.
+
+    Elsewhere it does nothing. Without it, a worker of one thread would wait for itself, for ever.
+    """
+    from distributed import rejoin, secede
+    from distributed.worker import thread_state
+
+    left = False
+    if getattr(thread_state, "key", None) is not None:
+        with suppress(KeyError):  # the task has left its place already
+            secede()
+            left = True
+    try:
+        yield
+    finally:
+        if left:
+            rejoin()
 
 
 #: How distributed hands over an error whose type it could not unpickle here.

@@ -12,8 +12,9 @@ import distributed
 import pytest
 
 import laion_dask as ld
-from laion_dask import workers
+from laion_dask import partition, workers
 from laion_dask.errors import MissingExtraError, OptionError
+from laion_dask.verbs.task_runner import run_each
 
 HERE = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
 
@@ -94,6 +95,27 @@ def test_an_asynchronous_client_is_refused_in_one_line(laion_shards, tmp_path):
 
     assert asyncio.run(refused()).kept == 5
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def _inside(run, paths, out):
+    with run:
+        return ld.read_shards(paths).laion.export(out).rows.kept
+
+
+def _verbs_in_a_task(paths, out):
+    each = {"sizes": [1, 1], "label": "x", "unit": "it", "progress": False}
+    kept = run_each(_inside, [(paths, f"{out}/{i}") for i in range(2)], **each)
+    return [*kept, ld.read_shards(paths).laion.rows().kept]
+
+
+def test_a_task_may_call_verbs_of_the_only_thread(laion_shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(partition, "is_watched", lambda: True)
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, **HERE) as one,
+        distributed.Client(one) as client,
+    ):
+        asked = client.submit(_verbs_in_a_task, laion_shards(4), str(tmp_path))
+        assert asked.result(timeout=120) == [4, 4, 4]
 
 
 def test_a_cluster_that_adapts_from_no_worker_starts_one(laion_shards):

@@ -14,7 +14,7 @@ from laion_dask import cancellation
 from laion_dask.notebook_traceback import brief_interrupts
 from laion_dask.options import is_watched
 from laion_dask.progress import ProgressBar
-from laion_dask.workers import lost_workers_named, waiting_client
+from laion_dask.workers import lost_workers_named, place_left, waiting_client
 
 
 class Run:
@@ -109,7 +109,8 @@ def run_each(
     bar = verb_bar(label, sum(sizes), progress, unit)
     with brief_interrupts(), bar, lost_workers_named():
         if client is not None:
-            return _on_client(client, task, items, sizes, bar)
+            with place_left():
+                return _on_client(client, task, items, sizes, bar)
         return _on_threads(task, items, bar)
 
 
