@@ -331,6 +331,7 @@ def test_layers_that_do_not_fit_are_refused(tmp_path):
         (torch.full((1, 512), float("nan")), torch.zeros(1), "'weight' has a number that is NaN"),
         (torch.zeros(1, 512), torch.tensor([float("inf")]), "'bias' has a number that is NaN, inf"),
         (torch.full((1, 512), 1e308, dtype=torch.float64), torch.zeros(1), "beyond float32"),
+        (torch.full((1, 512), 3e38), torch.zeros(1), "beyond float32"),
         (torch.ones(1, 512, dtype=torch.complex64), torch.zeros(1), "'weight' is complex"),
         pytest.param(
             torch.zeros(1, 512).to_sparse(),

@@ -261,10 +261,12 @@ def read_affine(path: str | os.PathLike) -> tuple:
             "and bias (1,)."
         )
     weight, bias = weight[0].float().contiguous(), bias.reshape(()).float()
-    if not (weight.isfinite().all() and bias.isfinite()):
+    # The score of a row of length one is at most this.
+    most = (weight.double().norm() + bias.double().abs()).float()
+    if not most.isfinite():
         raise WeightsError(
-            f"{path}: its layers, folded into one, are beyond float32. Expected a linear head of "
-            "moderate weights; fetch the file again."
+            f"{path}: its layers, folded into one, make scores beyond float32. Expected a "
+            "linear head of moderate weights; fetch the file again."
         )
     return weight, bias
 
