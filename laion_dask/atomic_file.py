@@ -63,12 +63,18 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
         raise unwritten(path, error) from error
 
 
-def unwritten(path: str | os.PathLike, error: OSError) -> ExportError:
+def unwritten(path: str | os.PathLike, error: Exception) -> ExportError:
     """The error for a path that cannot be written to."""
-    why = error.strerror or error
     return ExportError(
-        f"{os.fspath(path)} could not be written: {why}. Make room there, or name another place."
+        f"{os.fspath(path)} could not be written: {reason(error)}. Make room there, or name "
+        "another place."
     )
+
+
+def reason(error: Exception) -> str:
+    """Why a file system failed, in one line."""
+    said = getattr(error, "strerror", None) or str(error)
+    return next(iter(said.strip().splitlines()), type(error).__name__).rstrip(". ")
 
 
 def _is_special(path: Path) -> bool:

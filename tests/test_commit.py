@@ -244,7 +244,10 @@ def failing(function, steps: list, at: int, late: bool, error: BaseException):
     return call
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EIO, "io"), KeyboardInterrupt(), TimeoutError()])
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EIO, "io"), KeyboardInterrupt(), TimeoutError(), RuntimeError("no route")],
+)
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("old", [False, True])
 def test_a_store_that_fails_loses_nothing_that_its_recipe_lists(store, old, late, error):
@@ -278,6 +281,26 @@ def patch_claim_away(where: str) -> None:
     fs, inner = fsspec.core.url_to_fs(where)
     if fs.exists(f"{inner}/{claim.CLAIM}"):
         fs.rm_file(f"{inner}/{claim.CLAIM}")
+
+
+@pytest.mark.parametrize("name", ["exists", "makedirs", "pipe_file", "cp_file"])
+def test_a_store_with_errors_of_its_own_is_told_in_one_line(store, monkeypatch, name):
+    def fails(*args, **options):
+        raise RuntimeError("Name or service not known\nsecond line")
+
+    write(store, OLD)
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, name, fails)
+        with pytest.raises(ExportError, match="Name or service not known") as error:
+            write(store, NEW)
+    assert "\n" not in str(error.value)
+    assert by_recipe(store) == OLD
+
+
+def test_a_link_that_leads_back_to_itself(tmp_path):
+    (tmp_path / "out").symlink_to("out")
+    with pytest.raises(ExportError, match="cannot be made or written to: Too many levels"):
+        write(tmp_path / "out", NEW)
 
 
 def test_a_second_run_of_the_same_job_that_fails_at_its_recipe(store, monkeypatch):

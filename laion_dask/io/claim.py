@@ -23,6 +23,7 @@ import psutil
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportConflictError
+from laion_dask.io.local_file import failures
 
 try:
     import fcntl
@@ -159,7 +160,7 @@ class _FileClaim(Claim):
             self.renewed = time.monotonic()
 
     def release(self) -> None:
-        with suppress(OSError):  # a claim that stays becomes stale
+        with suppress(failures(self.fs)):  # a claim that stays becomes stale
             if self.fs.cat_file(self.path) == self.content:
                 self.fs.rm_file(self.path)
 

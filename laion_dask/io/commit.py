@@ -26,11 +26,12 @@ from contextlib import suppress
 
 from fsspec.implementations.local import LocalFileSystem
 
-from laion_dask.atomic_file import unwritten
-from laion_dask.errors import ExportConflictError, ExportError
+from laion_dask.atomic_file import reason, unwritten
+from laion_dask.errors import ExportConflictError, ExportError, LaionDaskError
 from laion_dask.io.claim import claimed, owner
 from laion_dask.io.exchange import replace_folder, restore_folder, sync_folder
 from laion_dask.io.export_state import STAGING, ExportState, export_state, names_in
+from laion_dask.io.local_file import failures
 from laion_dask.io.paths import filesystem
 from laion_dask.io.recipe import KIND, NEXT_RECIPE, PARTS, RECIPE, UNFINISHED
 from laion_dask.io.staging import clear_abandoned, open_stagings, remove_staging, write_durable
@@ -60,10 +61,10 @@ class Target:
             self._look()
         except ExportError:
             raise
-        except OSError as error:
+        except failures(self.fs) as error:
             raise ExportError(
-                f"{self.path} cannot be listed: {error.strerror or error}. Check that the folder "
-                "and what lies in it can be read, or name another."
+                f"{self.path} cannot be listed: {reason(error)}. Check that the folder and what "
+                "lies in it can be read, or name another."
             ) from error
 
     def _look(self) -> None:
@@ -93,10 +94,10 @@ class Target:
         try:
             self.fs.makedirs(self.staging, exist_ok=True)
             clear_abandoned(self.fs, self.folder)
-        except OSError as error:
+        except failures(self.fs) as error:
             self.__exit__()
             raise ExportError(
-                f"{self.path} cannot be made or written to: {error}. Name another folder."
+                f"{self.path} cannot be made or written to: {reason(error)}. Name another folder."
             ) from error
         except BaseException:
             self.__exit__()
@@ -159,10 +160,10 @@ class Target:
                 f"{self.path} lacks parts that workers wrote: it is not one place for all of "
                 "them. Name a folder that every worker shares."
             ) from error
-        except OSError as error:
-            raise (
-                error if isinstance(error, ExportError) else unwritten(self.path, error)
-            ) from error
+        except LaionDaskError:
+            raise
+        except failures(self.fs) as error:
+            raise unwritten(self.path, error) from error
         return whole
 
     def _check_unchanged(self) -> None:
@@ -234,7 +235,7 @@ class Target:
                 self._withdraw(copied)
                 raise
             self._put_recipe(content, copied)
-            with suppress(OSError):  # the new state is in place; the next export clears the rest
+            with suppress(failures(self.fs)):  # the new state is in place; the rest can wait
                 self.fs.invalidate_cache()
                 old = set(names_in(self.fs, self._parts_folder)) - set(staged)
                 self._remove(self._parts_folder, old)
@@ -250,7 +251,7 @@ class Target:
         try:
             self.fs.pipe_file(path, content)
         except Exception as error:
-            with suppress(OSError):
+            with suppress(failures(self.fs)):
                 if self.fs.cat_file(path) == content:
                     return
             if isinstance(error, OSError) and not isinstance(
@@ -261,7 +262,7 @@ class Target:
 
     def _withdraw(self, copied: Iterable[str]) -> None:
         """Remove what was copied, where the recipe in place is known to be the old one."""
-        with suppress(OSError):  # what stays is cleared by the next export
+        with suppress(failures(self.fs)):  # what stays is cleared by the next export
             if self._state().recipes == self._base.recipes:
                 self._remove(self._parts_folder, set(copied) - set(self._base.parts))
                 if not self._base.recipes:

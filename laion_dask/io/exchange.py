@@ -36,7 +36,7 @@ def replace_folder(new: str, place: str, aside: str) -> None:
 
 def restore_folder(place: str, aside: str) -> None:
     """Move a folder back from ``aside`` unless something else is at ``place``."""
-    if not os.path.lexists(place):
+    if os.path.lexists(aside) and not os.path.lexists(place):
         with suppress(FileNotFoundError, NotADirectoryError):
             os.rename(aside, place)
 

@@ -26,3 +26,8 @@ def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
 def real_path(path: str) -> str:
     """A local path that is the same for every name of a file; an address as it is."""
     return path if "://" in path else os.path.realpath(path)
+
+
+def failures(fs: fsspec.AbstractFileSystem) -> type[Exception]:
+    """What to catch where a file system may fail: a store has errors of its own."""
+    return OSError if isinstance(fs, LocalFileSystem) else Exception

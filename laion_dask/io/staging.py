@@ -12,7 +12,7 @@ from fsspec.implementations.local import LocalFileSystem
 from laion_dask.atomic_file import unwritten
 from laion_dask.io.claim import Owner, age_s, owner
 from laion_dask.io.export_state import STAGING, names_in
-from laion_dask.io.local_file import file_system
+from laion_dask.io.local_file import failures, file_system
 
 #: The staging folder of another machine's process is cleared when nothing was written to it for
 #: so long.
@@ -40,7 +40,7 @@ def stage(url: str, content: bytes) -> dict:
             write_durable(path, content)
         else:
             fs.pipe_file(path, content)
-    except OSError as error:
+    except failures(fs) as error:
         raise unwritten(url, error) from error
     digest = hashlib.sha256(content).hexdigest()
     return {"staged": path.rpartition("/")[2], "bytes": len(content), "sha256": digest}
@@ -59,7 +59,7 @@ def clear_abandoned(fs: fsspec.AbstractFileSystem, folder: str) -> None:
     for name in names_in(fs, folder):
         staging = f"{folder}/{name}"
         if name.startswith(STAGING) and staging not in open_stagings:
-            with suppress(OSError):  # another export may clear it at the same time
+            with suppress(failures(fs)):  # another export may clear it at the same time
                 if _is_abandoned(fs, staging):
                     fs.rm(staging, recursive=True)
 
@@ -75,5 +75,5 @@ def _is_abandoned(fs: fsspec.AbstractFileSystem, staging: str) -> bool:
 def remove_staging(fs: fsspec.AbstractFileSystem, staging: str) -> None:
     """Remove a staging folder; what cannot be removed is cleared by the next export."""
     for _ in range(3):  # a task that was not cancelled in time may still be writing
-        with suppress(OSError):
+        with suppress(failures(fs)):
             fs.rm(staging, recursive=True)
