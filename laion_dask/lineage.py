@@ -262,6 +262,11 @@ def recipes(frame: dd.DataFrame) -> list[dict]:
     return [found[key] for key in sorted(found)]
 
 
+def joined_files(frame: dd.DataFrame) -> list[str]:
+    """The shards of the tables that a frame was joined with."""
+    return [file["path"] for one in recipes(frame) if "join" in one for file in one["inputs"]]
+
+
 def _leaves(operands: Iterable) -> Iterator:
     for operand in operands:
         if isinstance(operand, (list, tuple)):

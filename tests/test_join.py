@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import laion_dask as ld
 from laion_dask.errors import (
     ColumnError,
+    ExportError,
     JoinError,
     OptionError,
     ProvenanceError,
@@ -414,3 +415,15 @@ def test_a_table_that_no_file_holds_is_refused_by_name(folders):
         frame.laion.join(scores)
     with pytest.raises(ProvenanceError, match=r"no frame over shards.*to_parquet"):
         frame.laion.join(dd.from_pandas(scores, npartitions=1))
+
+
+def test_nothing_is_written_over_the_table(folders, way, tmp_path):
+    scores = tmp_path / "table"
+    ld.read_shards(folders[1]).laion.export(scores)
+    joined = ld.read_shards(folders[0]).laion.join(scores, on="hash", columns=["punsafe"])
+    before = {part: part.read_bytes() for part in (scores / "shards").iterdir()}
+    with pytest.raises(ExportError, match=r"part-0000\S+, which this frame reads"):
+        joined.laion.export(scores)
+    with pytest.raises(ExportError, match="is a shard that this frame reads"):
+        joined.laion.report(min(before))
+    assert {part: part.read_bytes() for part in (scores / "shards").iterdir()} == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import dask.dataframe as dd
@@ -13,6 +14,7 @@ from laion_dask.errors import ExportError
 from laion_dask.io.discovery import PARQUET
 from laion_dask.io.local_file import real_path
 from laion_dask.io.scan import Scan
+from laion_dask.lineage import joined_files
 
 
 def refuse_own_inputs(path: str | os.PathLike, frame: dd.DataFrame) -> None:
@@ -28,19 +30,23 @@ def refuse_own_inputs(path: str | os.PathLike, frame: dd.DataFrame) -> None:
     file = real_path(str(path))
     for step in frame.expr.find_operations(FromMap):
         if isinstance(step.func, Scan):
-            _refuse(Path(path), file, step)
+            _refuse(Path(path), file, [piece.shard.path for piece in pieces_of(step)])
+            _refuse_among(Path(path), file, step.func.searched)
+    _refuse(Path(path), file, joined_files(frame))
 
 
-def _refuse(path: Path, file: str, step: FromMap) -> None:
-    for piece in pieces_of(step):
-        if _real(piece.shard.path) == file:
-            raise ExportError(
-                f"{path} is a shard that this frame reads; writing there would replace it. Name "
-                "another file."
-            )
+def _refuse(path: Path, file: str, read: Iterable[str]) -> None:
+    if any(_real(one) == file for one in read):
+        raise ExportError(
+            f"{path} is a shard that this frame reads; writing there would replace it. Name "
+            "another file."
+        )
+
+
+def _refuse_among(path: Path, file: str, searched: Iterable[str]) -> None:
     if path.suffix.lower() not in PARQUET:
         return
-    for folder in step.func.searched:
+    for folder in searched:
         if file.startswith(f"{_real(folder).rstrip('/')}/"):
             raise ExportError(
                 f"{path} lies in {folder}, which this frame's shards were looked for in: the next "

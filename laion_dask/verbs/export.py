@@ -206,7 +206,7 @@ def export(
     sources = lineage.sources(frame)
     if twice := data_path.numbered_twice(sources):
         raise numbered_twice(*twice)
-    _refuse_own_inputs(target, sources)
+    _refuse_own_inputs(target, sources, lineage.joined_files(frame))
     schema = frame_to_arrow(frame._meta).schema
     _check_names(schema.names)
     with target:
@@ -242,9 +242,9 @@ def _check_names(names: Sequence[str]) -> None:
         seen[name.lower()] = name
 
 
-def _refuse_own_inputs(target: Target, sources) -> None:
+def _refuse_own_inputs(target: Target, sources, joined: Sequence[str]) -> None:
     folder = _real(target, target.folder) + "/"
-    for scan, pieces in sources:
+    for scan, _ in sources:
         for searched in scan.searched:
             inner = searched.removeprefix("file://")
             if folder.startswith(f"{_real(target, inner).rstrip('/')}/"):
@@ -253,12 +253,13 @@ def _refuse_own_inputs(target: Target, sources) -> None:
                     "its parts would be found there too. Name a folder outside, or name the shards "
                     f"by a pattern, such as {inner}/*.parquet."
                 )
-        for piece in pieces:
-            if _real(target, piece.shard.path).startswith(folder):
-                raise ExportError(
-                    f"{target.path} holds {piece.shard.path}, which this frame reads; writing "
-                    "there would replace its own input. Name another folder."
-                )
+    files = [piece.shard.path for _, pieces in sources for piece in pieces]
+    for path in [*files, *joined]:
+        if _real(target, path).startswith(folder):
+            raise ExportError(
+                f"{target.path} holds {path}, which this frame reads; writing there would replace "
+                "its own input. Name another folder."
+            )
 
 
 def _real(target: Target, path: str) -> str:
