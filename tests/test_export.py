@@ -506,3 +506,13 @@ def test_a_store_that_is_full_is_an_export_error(laion_shards, out, monkeypatch)
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ExportError, match=r"could not be written.*No space left"):
         frame.laion.export(out)
+
+
+def test_a_recipe_that_lost_a_part_is_refused(source, out):
+    ld.read_shards(source).laion.export(out)
+    recipe = json.loads((out / "_recipe.json").read_text())
+    for parts in (recipe["parts"][1:], []):
+        (out / "_recipe.json").write_text(json.dumps({**recipe, "parts": parts}))
+        for read in (ld.read_shards, ld.verify):
+            with pytest.raises(ShardError, match=rf"rows, and counts {sum(SIZES):,} kept"):
+                read(out)

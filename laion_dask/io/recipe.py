@@ -142,7 +142,9 @@ def read_recipe(fs: fsspec.AbstractFileSystem, path: str) -> Recipe:
             f"{path} is not the recipe of an export: {what}. Name the shards themselves, as "
             f"{path.rpartition('/')[0]}/*.parquet."
         ) from None
-    return Recipe(path, said, parts)
+    recipe = Recipe(path, said, parts)
+    _check_kept(recipe)
+    return recipe
 
 
 def _part(folder: str, entry: Mapping) -> Part:
@@ -162,6 +164,17 @@ def _part(folder: str, entry: Mapping) -> Part:
 def _check_unique(parts: Sequence[Part]) -> None:
     if len({part.path for part in parts}) < len(parts):
         raise ValueError("it lists a part twice")
+
+
+def _check_kept(recipe: Recipe) -> None:
+    counts = recipe.said.get("counts")
+    kept = counts.get("kept") if isinstance(counts, dict) else None
+    rows = [part.rows for part in recipe.parts]
+    if type(kept) is int and None not in rows and sum(rows) != kept:
+        raise ShardError(
+            f"{recipe.path} lists parts of {sum(rows):,} rows, and counts {kept:,} kept. It was "
+            "altered: copy the whole folder again, or export there again."
+        )
 
 
 def _check_parts(fs: fsspec.AbstractFileSystem, recipe: Recipe) -> int:
