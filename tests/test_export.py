@@ -13,9 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import dask.dataframe as dd
+import duckdb
 import fsspec
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from frames import both, on_host
@@ -516,3 +518,12 @@ def test_a_recipe_that_lost_a_part_is_refused(source, out):
         for read in (ld.read_shards, ld.verify):
             with pytest.raises(ShardError, match=rf"rows, and counts {sum(SIZES):,} kept"):
                 read(out)
+
+
+def test_the_folder_opens_by_its_name_elsewhere(source, out):
+    ld.read_shards(source).laion.where("width > 900").laion.export(out)
+    kept = len(ld.read_shards(out))
+    polars = pl.scan_parquet(out, hidden_file_prefix="_").collect()
+    duck = duckdb.sql(f"from '{out}/**/*.parquet'").fetchall()
+    opened = (pd.read_parquet(out), pq.read_table(out), polars, duck, dd.read_parquet(out))
+    assert kept and all(len(rows) == kept for rows in opened)

@@ -163,7 +163,8 @@ def export(
     size and digest, the filters, models and weights, versions, schema, the counts of rows read,
     kept, dropped, unscored and rejected, and the sha256 of each part. ``audit()`` of the
     result says whom the filters left out; ``ld.write_report(exported, "report.html")`` writes it
-    as a page.
+    as a page. The folder opens by its name in pandas, pyarrow and DuckDB's ``**/*.parquet``, and in
+    polars by ``scan_parquet(path, hidden_file_prefix="_")``.
 
     Parameters
     ----------
