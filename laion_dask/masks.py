@@ -98,8 +98,8 @@ def named(step: Expr) -> Predicate | None:
 def filters(frame: dd.DataFrame) -> list[str]:
     """What a frame's rows were kept by, the first filter first.
 
-    A mask of the user's own is told by the columns that it compares, after ``pandas mask:``; a step
-    that chooses otherwise among rows, such as ``sample``, after ``pandas step:``.
+    A mask of the user's own is described by the columns it compares, after ``pandas mask:``; a step
+    that selects rows in another way, such as ``sample``, after ``pandas step:``.
     """
     found = []
     for step, _ in reversed(list(data_path.walk(frame.expr))):

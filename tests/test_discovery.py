@@ -184,7 +184,9 @@ def test_what_is_written_beside_shards_is_left_out_where_a_shell_names_it(tmp_pa
     pq.write_metadata(table.schema, tmp_path / "_common_metadata")
     for name in ("_SUCCESS", "part-0_stats.json", "part-0.tar"):
         (tmp_path / name).touch()
-    with pytest.warns(DiscoveryWarning, match="5 that lie beside shards and are none") as caught:
+    with pytest.warns(
+        DiscoveryWarning, match="5 that lie beside shards but are not shards"
+    ) as caught:
         frame = read_shards(sorted(tmp_path.iterdir()))
     assert len(caught) == 1 and frame.compute()["url"].tolist() == ["u0", "u1"]
     for given in (tmp_path / "_metadata", f"{tmp_path}/_m*"):

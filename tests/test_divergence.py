@@ -88,7 +88,7 @@ def test_what_is_refused(frame):
 
 
 def test_labels_and_groups_of_the_names_of_no_group_are_compared(tmp_path):
-    """The text ``(null)`` is a label like any other; missing values are none."""
+    """The text ``(null)`` is a label like any other; missing values have no label."""
     reserved = ["(null)", "(all)", "(none)", "(others)", "(no term)", "'(null)'", None]
     sides = {"one": [*reserved, "en"] * 40, "two": [*reserved[2:], "de"] * 60}
     frames = []

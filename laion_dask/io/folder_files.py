@@ -120,7 +120,7 @@ def without_others(files: Sequence[str], suffixes: Sequence[str], left_out: Left
     others = [file for file in files if _is_beside(file, tuple(suffixes))]
     if len(others) == len(files):
         return list(files)
-    left_out.add("that lie beside shards and are none", others)
+    left_out.add("that lie beside shards but are not shards", others)
     return [file for file in files if file not in set(others)]
 
 
