@@ -145,6 +145,7 @@ def test_one_schema_over_all_shards(model, tmp_path):
     assert [(f.name, str(f.type)) for f in schema] == [
         ("key", "string"),
         ("image_path", "string"),
+        ("image_sha256", "string"),
         ("caption", "string"),
         ("url", "string"),
         ("n", "double"),
@@ -161,7 +162,17 @@ def test_laion_names_stay(model, tmp_path):
     members["2.json"] = b'{"hash": null, "NSFW": true, "TEXT": null}'
     result = embed(write_tar(tmp_path / "a.tar", members), tmp_path / "out", model)
     table = pq.read_table(result.metadata / "metadata_0000.parquet")
-    names = ["key", "image_path", "TEXT", "URL", "hash", "big", "NSFW", "clip_score"]
+    names = [
+        "key",
+        "image_path",
+        "image_sha256",
+        "TEXT",
+        "URL",
+        "hash",
+        "big",
+        "NSFW",
+        "clip_score",
+    ]
     assert table.column_names == names
     one, two = table.to_pylist()
     assert one["hash"] == 2**62 + 1 and one["big"] == str(2**70) and one["key"] == "1"

@@ -122,7 +122,7 @@ def test_the_clip_score_has_a_column_of_its_own(model, tmp_path):
     for name, columns in (("cosine", {"clip_score", "cosine"}), (None, {"clip_score"})):
         result = embed(source, tmp_path / f"out-{name}", model, clip_score=name)
         found = pq.read_schema(result.metadata / "metadata_0000.parquet").names
-        assert set(found) == {"key", "image_path", "caption"} | columns
+        assert set(found) == {"key", "image_path", "image_sha256", "caption"} | columns
     with pytest.raises(OptionError, match="clip_score is 1"):
         embed(source, tmp_path / "out", model, clip_score=1)
 

@@ -134,7 +134,7 @@ def test_one_head_and_none(model, source, tmp_path):
     head = heads.LinearHead("total", model.arch, str(path), weights.sha256_of(path))
     result = embed(source, tmp_path / "one", model, heads=head)
     schema = pq.read_schema(result.metadata / "metadata_0000.parquet")
-    assert schema.names == ["key", "image_path", "total"]
+    assert schema.names == ["key", "image_path", "image_sha256", "total"]
     assert (
         json.loads(embed(source, tmp_path / "no", model, heads=None).manifest.read_text())["heads"]
         == []

@@ -15,13 +15,17 @@ from small_clip import write_tar
 import laion_dask as ld
 from laion_dask.errors import ColumnError, ImageError
 from laion_dask.explore.page import text as plain
+from laion_dask.io.row_images import ABSENT, RowImage
 
 
 class Pictures:
     """Stands where `Images` does: a checkerboard for every key but 'none' and 'broken'."""
 
-    def read(self, keys):
-        return [{"none": None, "broken": b"GIF89a?"}.get(key, _checkerboard()) for key in keys]
+    def read_rows(self, rows):
+        files = {"none": None, "broken": b"GIF89a?"}
+        keys = rows["key"].fillna("none")
+        found = [files.get(key, _checkerboard()) for key in keys]
+        return [RowImage(data, None if data else ABSENT) for data in found]
 
 
 def _checkerboard() -> bytes:

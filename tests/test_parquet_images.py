@@ -155,7 +155,7 @@ def test_embedded_like_the_same_pictures_in_a_folder(write, model, tmp_path):
         arrays = [(r.out / role / f"{role}_0000.npy").read_bytes() for r in (one, two)]
         assert arrays[0] == arrays[1]
     table = pq.read_table(two.metadata / "metadata_0000.parquet")
-    assert table.column_names == ["key", "image_path", "TEXT", "n", "clip_score"]
+    assert table.column_names == ["key", "image_path", "image_sha256", "TEXT", "n", "clip_score"]
     assert table["n"].to_pylist() == list(range(7)) and table["n"].type == "int64"
     gallery = open_images(tmp_path / "in")
     assert gallery.read(table["image_path"].to_pylist()) == [picture(i) for i in range(7)]

@@ -15,7 +15,8 @@ import pandas as pd
 from laion_dask.backend import to_pandas
 from laion_dask.errors import ColumnError, ImageError, OptionError, did_you_mean
 from laion_dask.explore.page import text
-from laion_dask.io.images import Images
+from laion_dask.io.images import NAMES, Images
+from laion_dask.io.row_images import OTHER, RowImage
 from laion_dask.models.pictures import decode
 
 #: Longest side of a picture on the page, in pixels.
@@ -75,7 +76,8 @@ def gallery(
     Nothing is fetched: pictures come from archives, Parquet files or folders. A picture whose
     safety score is missing, unknown or at least 0.5 is blurred before it enters the page, so that
     the page does not hold it; its card says why. A card without a picture has the row's ``url``.
-    Captions and addresses stay text, whatever they say.
+    A picture that has a row's name and another digest, url or caption is another row's, and is
+    not shown (`Images.read_rows`). Captions and addresses stay text, whatever they say.
 
     Parameters
     ----------
@@ -101,7 +103,7 @@ def gallery(
     OptionError
         When ``images`` is a path.
     ImageError
-        When a key or path stands for several images.
+        When a key or path stands for several images, or for several rows that nothing tells apart.
     """
     if isinstance(images, (str, os.PathLike)):
         raise OptionError(
@@ -109,7 +111,7 @@ def gallery(
             "returns."
         )
     rows = to_pandas(rows.head(n))
-    name = next((c for c in ("image_path", "key") if c in rows.columns), None)
+    name = next((c for c in NAMES if c in rows.columns), None)
     wanted = [*facts, *([] if name or images is None else ["key"])]
     missing = next((f for f in wanted if f not in rows.columns), None)
     if missing is not None:
@@ -117,34 +119,35 @@ def gallery(
             f"The gallery asks for a column {missing!r}.{did_you_mean(missing, rows.columns)}"
             f"{'' if missing in facts else _HOW_FOUND}"
         )
-    data = [None] * len(rows) if images is None else _read(images, rows[name])
+    found = [None] * len(rows) if images is None else images.read_rows(rows)
     figures = [
-        _figure(row, file, facts, None if reveal else _doubt(row, safety), images is not None)
-        for (_, row), file in zip(rows.iterrows(), data, strict=True)
+        _figure(row, image, facts, None if reveal else _doubt(row, safety))
+        for (_, row), image in zip(rows.iterrows(), found, strict=True)
     ]
-    note = _note(rows, images, data, None if reveal else safety)
+    note = "" if len(rows) == 0 else _note(rows, images, found, None if reveal else safety)
     parts = "".join([note, *figures])
     return Gallery(f"<style>{_STYLE}</style><div class='ld-gallery'>{parts}</div>")
 
 
-def _read(images: Images, names: pd.Series) -> list[bytes | None]:
-    """The image of each row; None for a row without a name."""
-    known = names.notna()
-    files = iter(images.read(names[known].astype(str)))
-    return [next(files) if there else None for there in known]
-
-
-def _note(rows: pd.DataFrame, images, data: list, safety: str | None) -> str:
+def _note(rows: pd.DataFrame, images, found: list, safety: str | None) -> str:
     """What the whole page lacks, and how to get it."""
+    shown = [image for image in found if image is not None and image.data is not None]
+    others = sum(image is not None and image.why == OTHER for image in found)
     if images is None:
         said = (
             "No pictures were given. Where you have them: ld.gallery(rows, "
             "ld.open_images('folder')). Else fetch the urls of these rows with img2dataset, and "
             "open what it writes."
         )
-    elif len(rows) and not any(data):
+    elif others:
+        said = (
+            f"In {images!r}, {others} of these {len(rows)} rows have the name of another row's "
+            "picture, which is not shown. Open the sources that all of the rows are of: "
+            "ld.open_images([…, …])."
+        )
+    elif not shown:
         said = f"None of these rows has an image in {images!r}. Open the source that they are of."
-    elif safety is not None and safety not in rows.columns and any(data):
+    elif safety is not None and safety not in rows.columns:
         said = (
             f"Every picture is blurred, since the rows have no column {safety!r}. Score them with "
             "the head ld.heads.nsfw, name another column with safety=, or show all with "
@@ -169,17 +172,16 @@ def _doubt(row: pd.Series, safety: str) -> str | None:
     return None if score < UNSAFE else f"{safety} is {score:.3g}"
 
 
-def _figure(
-    row: pd.Series, data: bytes | None, facts: Sequence[str], doubt: str | None, pictured: bool
-) -> str:
+def _figure(row: pd.Series, image: RowImage | None, facts: Sequence[str], doubt: str | None) -> str:
     shown = "".join(f"<div class='ld-facts'>{_fact(f, row[f])}</div>" for f in facts)
     caption = next((row[c] for c in ("text", "caption", "TEXT") if c in row.index), None)
-    picture = _picture(data, doubt)
+    pictured = image is not None and image.data is not None
+    picture = "" if image is None else _picture(image, doubt)
     blurred = doubt is not None and picture.startswith("<img")
     why = f"<div class='ld-facts'>blurred: {text(doubt)}</div>" if blurred else ""
-    if data is None and (url := row.get("url", row.get("URL"))) is not None:
+    if not pictured and (url := row.get("url", row.get("URL"))) is not None:
         shown += f"<div class='ld-facts'><bdi>{text(url, _ADDRESS)}</bdi></div>"
-    above = f"<div class='ld-pic'>{picture}</div>" if pictured else ""
+    above = f"<div class='ld-pic'>{picture}</div>" if picture else ""
     return (
         f"<figure>{above}<figcaption><bdi dir='auto'>{text(caption, CAPTION)}</bdi>{why}{shown}"
         "</figcaption></figure>"
@@ -192,11 +194,11 @@ def _fact(name: str, value) -> str:
     return f"{html.escape(name)} {text(value, 40)}"
 
 
-def _picture(data: bytes | None, doubt: str | None) -> str:
-    if data is None:
-        return "no image"
+def _picture(image: RowImage, doubt: str | None) -> str:
+    if image.data is None:
+        return image.why
     try:
-        picture = decode(data)
+        picture = decode(image.data)
     except ImageError:
         return "not readable"
     picture.thumbnail((SIDE, SIDE))

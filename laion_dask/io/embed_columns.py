@@ -15,7 +15,7 @@ from laion_dask.io.samples import CAPTION_FIELDS, Sample
 MAX_COLUMNS = 1024
 
 #: Columns that are ours, whatever a sample's JSON says.
-OURS = ("key", "image_path")
+OURS = ("key", "image_path", "image_sha256")
 
 #: In a metadata file's schema: how many of its images were scaled from 16 bits to 8.
 RESCALED = "laion_dask.rescaled_16_bit"
@@ -32,10 +32,11 @@ _ARROW = {
 def plan_columns(surveys: Iterable, ours: Iterable[str], heads: Iterable[str]) -> list[list[str]]:
     """The metadata's columns as [name, Arrow type], from what the first look found.
 
-    ``key`` and ``image_path``, then the caption, then the JSON fields under their own names, then
-    our own scores, then one column a head. The caption's column is the JSON's own (``caption``,
-    ``TEXT`` or ``text``) where it has one. A field keeps its type where all shards agree; integers
-    beside floats become double where that is exact, and anything else is written as text.
+    ``key``, ``image_path`` and ``image_sha256``, then the caption, then the JSON fields under their
+    own names, then our own scores, then one column a head. The caption's column is the JSON's own
+    (``caption``, ``TEXT`` or ``text``) where it has one. A field keeps its type where all shards
+    agree; integers beside floats become double where that is exact, and anything else is written
+    as text.
 
     Parameters
     ----------
@@ -91,7 +92,7 @@ def _type_of(kinds: set[str]) -> str:
 
 def caption_column(columns: list[list[str]]) -> str | None:
     """The name of the column that holds the caption, if there is one."""
-    return next((name for name, _ in columns[2:3] if name in CAPTION_FIELDS), None)
+    return next((name for name, _ in columns[len(OURS) :][:1] if name in CAPTION_FIELDS), None)
 
 
 def metadata_table(kept: list[Sample], columns: list[list[str]], scores: dict) -> pa.Table:
@@ -125,7 +126,7 @@ def metadata_table(kept: list[Sample], columns: list[list[str]], scores: dict) -
 
 def rejects_table(rejected: list[Sample]) -> pa.Table:
     """The rejects of a shard: ``key``, ``image_path`` and ``reason``."""
-    names = (*OURS, "reason")
+    names = ("key", "image_path", "reason")
     columns = [[clean_text(getattr(s, name) or "") for s in rejected] for name in names]
     return pa.table([pa.array(c, pa.string()) for c in columns], names=list(names))
 

@@ -18,10 +18,14 @@ class ImageIndex:
         ``image_path`` without the shard's own part → the place, as the shard's ``fetch`` takes it.
     keys : dict of str to list
         Key, or name without the shard's, → the places of all images of that key or name.
+    ends : dict of str to list
+        What a name has after one of its folders → the places of all such images; of files in
+        folders, which are named below the root of whatever was opened together.
     """
 
     paths: dict[str, object] = field(default_factory=dict)
     keys: dict[str, list] = field(default_factory=dict)
+    ends: dict[str, list] = field(default_factory=dict)
 
     def add(self, path: str, names: Iterable[str], place) -> None:
         """Note an image and what else it may be asked for by."""
@@ -33,3 +37,11 @@ class ImageIndex:
         """Note the image of a sample: by its path, and by its key where it is no reject."""
         path = sample.first.path
         self.add(path, dict.fromkeys([path] if sample.reason else [path, sample.key]), place)
+
+    def add_file(self, sample: SampleFiles, place) -> None:
+        """Note an image of a folder: as ``add_sample``, and by what its names end with."""
+        self.add_sample(sample, place)
+        for name in dict.fromkeys((sample.first.path, sample.key)):
+            parts = name.split("/")
+            for at in range(1, len(parts)):
+                self.ends.setdefault("/".join(parts[at:]), []).append(place)

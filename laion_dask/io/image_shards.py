@@ -19,7 +19,13 @@ from laion_dask.io.image_index import ImageIndex
 from laion_dask.io.members import Member
 from laion_dask.io.paths import filesystem, reached
 from laion_dask.io.sample_groups import by_sample
-from laion_dask.io.samples import Sample, group
+from laion_dask.io.samples import (
+    MAX_TEXT_BYTES,
+    Sample,
+    describe,
+    description_files,
+    group,
+)
 from laion_dask.io.store_file import unreadable
 from laion_dask.io.tars import image_offsets, open_members, read_at
 from laion_dask.models.pictures import MAX_IMAGE_BYTES
@@ -117,6 +123,15 @@ class Shard(Protocol):
             When the store of an archive or Parquet file fails.
         """
 
+    def describe(self, place) -> Sample:
+        """Caption and fields of the sample of one image, without the image.
+
+        Raises
+        ------
+        ShardError
+            As `fetch`.
+        """
+
 
 @dataclass(frozen=True)
 class TarShard:
@@ -171,14 +186,24 @@ class TarShard:
         prefix = f"{self.name}/"
         return group(members, prefix, with_image=with_image, invalid_text=self.invalid_text)
 
-    def fetch(self, place: tuple[int, int]) -> bytes | None:
-        try:
-            with reached(self.path):
-                fs, inner = filesystem(self.path)
-                with fs.open(inner, "rb") as file:
-                    return read_at(file, *place)
-        except ImageError:
-            return None
+    def fetch(self, place: tuple[int, ...]) -> bytes | None:
+        return self._read(place[:2])[0]
+
+    def describe(self, place: tuple[int, ...]) -> Sample:
+        return describe(*self._read(place[2:4], place[4:6]))
+
+    def _read(self, *extents: tuple[int, int]) -> list[bytes | None]:
+        """The bytes of some members, by offset and size; ``None`` where they are not all there."""
+        found: list[bytes | None] = []
+        with reached(self.path):
+            fs, inner = filesystem(self.path)
+            with fs.open(inner, "rb") as file:
+                for extent in extents:
+                    try:
+                        found.append(read_at(file, *extent))
+                    except ImageError:
+                        found.append(None)
+        return found
 
 
 @dataclass(frozen=True)
@@ -214,17 +239,24 @@ class FolderShard:
         return any(Member(name, 0, None, in_folder=True).is_image for name in self.files)
 
     def index(self) -> ImageIndex:
-        """The file of each image."""
+        """The file of each image, and those of its caption and its JSON."""
         found = ImageIndex()
         for sample in by_sample(Member(name, 0, None, in_folder=True) for name in self.files):
             if sample.first.is_image:
-                found.add_sample(sample, sample.first.name)
+                files = (sample.first, *description_files(sample))
+                found.add_file(sample, tuple(file and file.name for file in files))
         return found
 
-    def fetch(self, place: str) -> bytes | None:
+    def fetch(self, place: tuple[str | None, ...]) -> bytes | None:
+        return self._read(place[0], MAX_IMAGE_BYTES)
+
+    def describe(self, place: tuple[str | None, ...]) -> Sample:
+        return describe(*(self._read(name, MAX_TEXT_BYTES) for name in place[1:]))
+
+    def _read(self, name: str | None, most: int) -> bytes | None:
         try:
-            path = Path(self.root, place)
-            return path.read_bytes() if path.stat().st_size <= MAX_IMAGE_BYTES else None
+            path = Path(self.root, name or "")
+            return path.read_bytes() if name and path.stat().st_size <= most else None
         except OSError:
             return None
 

@@ -7,17 +7,23 @@ import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from laion_dask.errors import ImageError, OptionError, must_be, parameter
+import pandas as pd
+
+from laion_dask.errors import ColumnError, ImageError, OptionError, must_be, parameter
 from laion_dask.io.image_files import SourceFiles, find_files
 from laion_dask.io.image_index import ImageIndex
 from laion_dask.io.image_shards import FolderShard, Shard, TarShard
 from laion_dask.io.members import IMAGE_KINDS, Member
 from laion_dask.io.parquet_images import ParquetShard
 from laion_dask.io.paths import natural
+from laion_dask.io.row_images import ABSENT, RowImage, check_unlike, row_image, several
 from laion_dask.options import get_option
 
 #: Samples of a folder that make one shard, as in img2dataset's archives.
 IMAGES_PER_SHARD = 10_000
+
+#: Columns that name a row's image, the first one present wins.
+NAMES = ("image_path", "key")
 
 
 def find_shards(source: str | os.PathLike | Iterable, image: str | None = None) -> list[Shard]:
@@ -144,19 +150,59 @@ class Images:
         keys = [keys] if isinstance(keys, str) else list(keys)
         return [self._read_one(key) for key in keys]
 
+    def read_rows(self, rows: pd.DataFrame) -> list[RowImage]:
+        """The image of each row, and never another row's. Eager.
+
+        An image that has a row's name is compared with the row: by ``image_sha256``, which
+        ``embed`` writes; else by url; else by caption.
+
+        Parameters
+        ----------
+        rows : pandas.DataFrame
+            With ``image_path`` or ``key``.
+
+        Raises
+        ------
+        ColumnError
+            When there is neither.
+        ImageError
+            When several images may be a row's, or two rows have one name and nothing tells whose
+            image it is.
+        ShardError
+            When a store fails.
+        """
+        name = next((c for c in NAMES if c in rows.columns), None)
+        if name is None:
+            raise ColumnError(
+                f"The rows have neither {NAMES[0]!r} nor {NAMES[1]!r}, which name a row's picture. "
+                f"Available: {', '.join(map(str, rows.columns))}."
+            )
+        keys = [None if pd.isna(key) else str(key) for key in rows[name]]
+        found = [
+            RowImage(None, ABSENT) if key is None else row_image(key, row, self._find(key))
+            for key, (_, row) in zip(keys, rows.iterrows(), strict=True)
+        ]
+        check_unlike(keys, rows, found)
+        return found
+
     def _read_one(self, key: str) -> bytes | None:
-        found = self._at_path(key) or [
+        found = self._find(key)
+        if len(found) > 1:
+            raise several(key, found)
+        return found[0][0].fetch(found[0][1]) if found else None
+
+    def _find(self, key: str) -> list[tuple[Shard, object]]:
+        """The shard and the place of each image of a name."""
+        found = self._at_path(key) or self._named(key, "keys") or self._named(key, "ends")
+        return [(self._shards[number], place) for number, place in found]
+
+    def _named(self, key: str, names: str) -> list[tuple[int, object]]:
+        """The images that an index has under a key, in every shard."""
+        return [
             (number, place)
             for number in range(len(self._shards))
-            for place in self._index(number).keys.get(key, ())
+            for place in getattr(self._index(number), names).get(key, ())
         ]
-        if len(found) > 1:
-            names = list(dict.fromkeys(self._shards[number].name for number, _ in found))
-            raise ImageError(
-                f"{key!r} stands for {len(found)} images, in {', '.join(names[:3])}. Expected one: "
-                "ask by the image_path that embed writes, or open only the files that are meant."
-            )
-        return self._shards[found[0][0]].fetch(found[0][1]) if found else None
 
     def _at_path(self, path: str) -> list[tuple[int, object]]:
         """The shards that have an image at a path, and its place in each.

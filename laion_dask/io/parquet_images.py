@@ -128,15 +128,26 @@ class ParquetShard:
     def fetch(self, place: int) -> bytes | None:
         footer = self._footer()
         layout = self._layout(footer.schema)
+        cells = self._row(footer, place, [layout.path])
+        data = _bytes_of(cells[layout.image]) if cells else None
+        return None if data is None or len(data) > MAX_IMAGE_BYTES else data
+
+    def describe(self, place: int) -> Sample:
+        footer = self._footer()
+        layout = self._layout(footer.schema)
+        cells = self._row(footer, place, list(layout.fields)) if layout.fields else None
+        return self._sample(place, cells or {}, layout, with_image=False)
+
+    def _row(self, footer: Footer, place: int, columns: list[str]) -> dict[str, pa.Scalar] | None:
+        """Some cells of one row; ``None`` where its row group is damaged."""
         ends = list(accumulate(footer.row_groups))
         group = next(n for n, end in enumerate(ends) if place < end)
         row = place - (ends[group] - footer.row_groups[group])
         try:
             with self._opened() as file:
-                for batch in _batches(StoreFile(file, self.path), group, [layout.path]):
+                for batch in _batches(StoreFile(file, self.path), group, columns):
                     if row < batch.num_rows:
-                        data = _bytes_of(batch.column(0)[row])
-                        return None if data is None or len(data) > MAX_IMAGE_BYTES else data
+                        return dict(zip(batch.schema.names, (c[row] for c in batch), strict=True))
                     row -= batch.num_rows
         except ShardError:  # the store's; damage is an error of pyarrow's own
             raise

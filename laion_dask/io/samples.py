@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from laion_dask.errors import ShardError
@@ -29,6 +30,8 @@ class Sample:
     image_path : str
         The image file, as ``archive.tar/member`` or relative to the folder. No two images of a
         source have the same.
+    image_sha256 : str or None
+        The SHA-256 of the image file in hexadecimal, once it is embedded.
     image : bytes or None
         ``None`` where it was not asked for or is rejected.
     caption : str or None
@@ -42,6 +45,7 @@ class Sample:
 
     key: str
     image_path: str = ""
+    image_sha256: str | None = None
     image: bytes | None = None
     caption: str | None = None
     fields: dict = field(default_factory=dict)
@@ -127,6 +131,29 @@ def _fields(image: Member, files: list[Member]) -> dict:
     for member in others:
         fields.setdefault(member.field, read_json(member.read(), MAX_FIELDS))
     return fields
+
+
+def description_files(sample: SampleFiles) -> tuple[Member | None, Member | None]:
+    """The file of a sample's caption and that of its fields, where it has them and may be read."""
+    good = [m for m in sample.beside if not m.flaw and m.n_bytes <= MAX_TEXT_BYTES]
+    texts, fields = ([m for m in good if m.kind in kinds] for kinds in (TEXT_KINDS, JSON_KINDS))
+    return _main(sample.first, texts)[0], _main(sample.first, fields)[0]
+
+
+def describe(text: bytes | None, fields: bytes | None) -> Sample:
+    """A sample with the caption and the fields of these two files; what is not legible is left out.
+
+    Parameters
+    ----------
+    text, fields : bytes or None
+        Of ``description_files``.
+    """
+    sample = Sample("")
+    with suppress(ValueError):
+        sample.fields = read_json(fields, MAX_FIELDS) if fields else {}
+    with suppress(ValueError):
+        sample.caption = (decode_text(text).strip() or None) if text else None
+    return sample
 
 
 def _caption(image: Member, files: list[Member], fields: dict) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -122,6 +123,7 @@ def embed_batch(batch: list, encoder, texts: bool, heads: Sequence = ()) -> Embe
                 picture = encoder.decode(data or b"")
                 sample.rescaled = SCALED_FROM in getattr(picture, "info", ())
                 prepared.append([encoder.prepare(picture), *(h.prepare(picture) for h in heads)])
+                sample.image_sha256 = hashlib.sha256(data).hexdigest()
             except ImageError as error:
                 sample.reason = str(error)
         (rejected if sample.reason else kept).append(sample)

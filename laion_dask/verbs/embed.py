@@ -73,7 +73,8 @@ def embed(
         comes from ``key.txt``, else from ``caption``, ``TEXT`` or ``text`` of ``key.json``, whose
         fields become columns. In Parquet it comes from the column of one of these names; every
         other column without bytes becomes one, and the key is that of ``key`` or ``__key__``, else
-        the row's number. Text that is neither UTF-8 nor UTF-16 is treated as
+        the row's number. ``image_path`` and ``image_sha256`` say which image a row is of, so that
+        a gallery shows no other. Text that is neither UTF-8 nor UTF-16 is treated as
         ``set_options(invalid_text=…)`` says.
     out : path
         A folder that every worker sees, new or empty, or that of the same call before.
@@ -180,7 +181,7 @@ def _plan(model: ClipModel, precision: str, heads, score, shards: list, surveys:
         for shard, survey in zip(shards, surveys, strict=True)
     ]
     return {
-        "format": "laion_dask embed 2",
+        "format": "laion_dask embed 3",
         "model": model.recipe(),
         "precision": precision,
         "heads": [head.recipe() for head in heads],
