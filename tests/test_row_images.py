@@ -158,6 +158,9 @@ def test_two_rows_of_one_name_that_nothing_tells_apart_are_refused(tmp_path):
     rows = pd.DataFrame({"key": "0", "shard": [0, 1], "row": [4, 7], "text": "x"})
     with pytest.raises(ImageError, match=r"'0': row 4 of shard 0 and row 7 of shard 1"):
         images.read_rows(rows)
+    write_tar(tmp_path / "a.tar", sample("0", 0, "x"))
+    with pytest.raises(ImageError, match="neither a digest nor a url"):
+        ld.open_images(tmp_path).read_rows(rows)
     assert shown(images, rows.assign(shard=0, row=4)) == [picture(0)] * 2
     assert shown(images, rows.drop(columns="shard")) == [picture(0)] * 2
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 
 import pandas as pd
 
@@ -23,6 +24,15 @@ OTHER = "another image has its name"
 _URLS = ("url", "URL")
 
 
+class _Match(IntEnum):
+    """What says that a sample is a row's, the surest last."""
+
+    OTHER = 0
+    UNKNOWN = 1
+    CAPTION = 2
+    URL = 3
+
+
 @dataclass(frozen=True)
 class RowImage:
     """The image file of one row.
@@ -33,7 +43,7 @@ class RowImage:
     why : str or None
         Why there is none: ``"no image"``, or ``"another image has its name"``.
     verified : bool
-        Whether its digest, its url or its caption was compared with the row's.
+        Whether its digest or its url is the row's; many images may have one caption.
     """
 
     data: bytes | None
@@ -63,16 +73,16 @@ def row_image(key: str, row: Mapping, found: list[tuple[Shard, object]]) -> RowI
     expected = _known(row, ("image_sha256",))
     if expected:
         return _of_digest(expected, found)
-    agree = [_agrees(row, shard.describe(place)) for shard, place in found]
-    likely = [each for each, agrees in zip(found, agree, strict=True) if agrees]
-    unsure = [each for each, agrees in zip(found, agree, strict=True) if agrees is None]
-    own = likely or unsure
-    if not own:
+    matches = [_match(row, shard.describe(place)) for shard, place in found]
+    best = max(matches)
+    if best is _Match.OTHER:
         return RowImage(None, OTHER)
+    own = [each for each, match in zip(found, matches, strict=True) if match is best]
     if len(own) > 1:
         raise several(key, own)
-    data = own[0][0].fetch(own[0][1])
-    return RowImage(data, ABSENT if data is None else None, verified=bool(likely))
+    shard, place = own[0]
+    data = shard.fetch(place)
+    return RowImage(data, ABSENT if data is None else None, verified=best is _Match.URL)
 
 
 def several(key: str, found: Iterable[tuple[Shard, object]]) -> ImageError:
@@ -102,8 +112,8 @@ def check_unlike(keys: Iterable[str], rows: pd.DataFrame, images: Iterable[RowIm
         if unsure and first.setdefault(key, place) != place:
             raise ImageError(
                 f"Two rows have the name {key!r}: row {first[key][1]} of shard {first[key][0]} and "
-                f"row {place[1]} of shard {place[0]}. One image has it, and neither a digest, a "
-                "url nor a caption tells whose it is. Read the frame with the columns "
+                f"row {place[1]} of shard {place[0]}. One image has it, and neither a digest "
+                "nor a url tells whose it is. Read the frame with the columns "
                 "image_sha256 or url, or show the rows of one source at a time."
             )
 
@@ -113,21 +123,23 @@ def _of_digest(expected: str, found: list[tuple[Shard, object]]) -> RowImage:
     for shard, place in found:
         data = shard.fetch(place)
         if data is not None:
-            if hashlib.sha256(data).hexdigest() == expected:
+            if hashlib.sha256(data).hexdigest() == expected.lower():
                 return RowImage(data)
             why = OTHER
     return RowImage(None, why)
 
 
-def _agrees(row: Mapping, sample: Sample) -> bool | None:
-    """Whether a sample is the row's; None where they have nothing that can be compared."""
+def _match(row: Mapping, sample: Sample) -> _Match:
+    """Whether a sample is the row's."""
     ours, theirs = _known(row, _URLS), _known(sample.fields, _URLS)
     if ours and theirs:
-        return ours == theirs
+        return _Match.URL if ours == theirs else _Match.OTHER
     captions = {_squeezed(row.get(name)) for name in CAPTION_FIELDS} - {None}
     said = {_squeezed(sample.fields.get(name)) for name in CAPTION_FIELDS}
     said = (said | {_squeezed(sample.caption)}) - {None}
-    return not captions.isdisjoint(said) if captions and said else None
+    if not captions or not said:
+        return _Match.UNKNOWN
+    return _Match.OTHER if captions.isdisjoint(said) else _Match.CAPTION
 
 
 def _known(values: Mapping, names: tuple[str, ...]) -> str | None:
