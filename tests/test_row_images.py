@@ -15,7 +15,7 @@ from small_clip import picture, write_tar
 import laion_dask as ld
 from laion_dask.errors import ColumnError, ImageError
 
-NAMED = "another image has its name"
+NAMED = "another row's image"
 SPLITS = ("train", "val")
 
 
@@ -83,7 +83,7 @@ def test_a_row_of_another_split_is_not_shown_the_image_of_this_one(twins):
     assert shown(both, rows.drop(columns="image_path")) == own
     page = ld.gallery(rows.assign(punsafe=0.0), train).html
     assert page.count("<img") == 2 and page.count(NAMED) == 2
-    assert "2 of these 4 rows have the name of another row" in page
+    assert "For 2 of these 4 rows the image of that name" in page
 
 
 def test_an_export_of_two_splits_keeps_its_images_apart(twins):

@@ -141,8 +141,8 @@ def _note(rows: pd.DataFrame, images, found: list, safety: str | None) -> str:
         )
     elif others:
         said = (
-            f"In {images!r}, {others} of these {len(rows)} rows have the name of another row's "
-            "picture, which is not shown. Open the sources that all of the rows are of: "
+            f"For {others} of these {len(rows)} rows the image of that name in {images!r} is "
+            "another row's, and is not shown. Open every source that the rows come from: "
             "ld.open_images([…, …])."
         )
     elif not shown:

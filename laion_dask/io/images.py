@@ -128,7 +128,8 @@ class Images:
         return (Images, (self._shards,))
 
     def __repr__(self) -> str:
-        return f"<Images in {len(self._shards)} shards, first {self._shards[0].name}>"
+        n, first = len(self._shards), self._shards[0].name
+        return f"<Images in {n:,} shards, first {first}>" if n > 1 else f"<Images in {first}>"
 
     def read(self, keys: Iterable[str]) -> list[bytes | None]:
         """The image file of each key; ``None`` where there is none or it is cut off. Eager.

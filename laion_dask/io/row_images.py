@@ -19,7 +19,7 @@ from laion_dask.io.samples import CAPTION_FIELDS, Sample
 
 #: Why a row has no picture.
 ABSENT = "no image"
-OTHER = "another image has its name"
+OTHER = "another row's image"
 
 _URLS = ("url", "URL")
 
@@ -41,7 +41,7 @@ class RowImage:
     ----------
     data : bytes or None
     why : str or None
-        Why there is none: ``"no image"``, or ``"another image has its name"``.
+        Why there is none: ``"no image"``, or ``"another row's image"``.
     verified : bool
         Whether its digest or its url is the row's; many images may have one caption.
     """
