@@ -15,7 +15,7 @@ from small_clip import write_tar
 import laion_dask as ld
 from laion_dask.errors import ColumnError, ImageError
 from laion_dask.explore.page import text as plain
-from laion_dask.io.row_images import ABSENT, RowImage
+from laion_dask.io.row_images import Match, RowImage
 
 
 class Pictures:
@@ -25,7 +25,7 @@ class Pictures:
         files = {"none": None, "broken": b"GIF89a?"}
         keys = rows["key"].fillna("none")
         found = [files.get(key, _checkerboard()) for key in keys]
-        return [RowImage(data, None if data else ABSENT) for data in found]
+        return [RowImage(data, Match.DIGEST if data else Match.ABSENT) for data in found]
 
 
 def _checkerboard() -> bytes:

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from laion_dask.backend import to_pandas
 from laion_dask.errors import ColumnError, ImageError, OptionError, did_you_mean
 from laion_dask.explore.page import text
 from laion_dask.io.images import NAMES, Images
-from laion_dask.io.row_images import OTHER, RowImage
+from laion_dask.io.row_images import Match, RowImage
 from laion_dask.models.pictures import decode
 
 #: Longest side of a picture on the page, in pixels.
@@ -28,6 +29,13 @@ UNSAFE = 0.5
 
 #: Longest address on the page, in characters.
 _ADDRESS = 160
+
+#: What stands in the place of a picture.
+_MISSING = {
+    Match.ABSENT: "no image",
+    Match.OTHER: "another row's image",
+    Match.SHARED: "name of two rows",
+}
 
 _HOW_FOUND = (
     " A picture is found by its key or image_path, which ld.embed and img2dataset write beside it."
@@ -76,8 +84,8 @@ def gallery(
     Nothing is fetched: pictures come from archives, Parquet files or folders. A picture whose
     safety score is missing, unknown or at least 0.5 is blurred before it enters the page, so that
     the page does not hold it; its card says why. A card without a picture has the row's ``url``.
-    A picture that has a row's name and another digest, url or caption is another row's, and is
-    not shown (`Images.read_rows`). Captions and addresses stay text, whatever they say.
+    A picture that has a row's name, and another digest or url than the row says, is not shown
+    (`Images.read_rows`). Captions and addresses stay text, whatever they say.
 
     Parameters
     ----------
@@ -103,7 +111,7 @@ def gallery(
     OptionError
         When ``images`` is a path.
     ImageError
-        When a key or path stands for several images, or for several rows that nothing tells apart.
+        When a key or path stands for several images.
     """
     if isinstance(images, (str, os.PathLike)):
         raise OptionError(
@@ -124,38 +132,56 @@ def gallery(
         _figure(row, image, facts, None if reveal else _doubt(row, safety))
         for (_, row), image in zip(rows.iterrows(), found, strict=True)
     ]
-    note = "" if len(rows) == 0 else _note(rows, images, found, None if reveal else safety)
-    parts = "".join([note, *figures])
+    notes = _notes(rows, images, found, None if reveal else safety) if len(rows) else []
+    parts = "".join([*(f"<p class='ld-note'>{text(note)}</p>" for note in notes), *figures])
     return Gallery(f"<style>{_STYLE}</style><div class='ld-gallery'>{parts}</div>")
 
 
-def _note(rows: pd.DataFrame, images, found: list, safety: str | None) -> str:
+def _notes(rows: pd.DataFrame, images, found: list, safety: str | None) -> list[str]:
     """What the whole page lacks, and how to get it."""
-    shown = [image for image in found if image is not None and image.data is not None]
-    others = sum(image is not None and image.why == OTHER for image in found)
     if images is None:
-        said = (
+        return [
             "No pictures were given. Where you have them: ld.gallery(rows, "
             "ld.open_images('folder')). Else fetch the urls of these rows with img2dataset, and "
             "open what it writes."
+        ]
+    shown = sum(image.data is not None for image in found)
+    notes = _match_notes(Counter(image.match for image in found), len(rows), images)
+    if not shown and not notes:
+        notes.append(
+            f"None of these rows has an image in {images!r}. Open the source that they are of."
         )
-    elif others:
-        said = (
-            f"For {others} of these {len(rows)} rows the image of that name in {images!r} is "
-            "another row's, and is not shown. Open every source that the rows come from: "
-            "ld.open_images([…, …])."
-        )
-    elif not shown:
-        said = f"None of these rows has an image in {images!r}. Open the source that they are of."
-    elif safety is not None and safety not in rows.columns:
-        said = (
+    if shown and safety is not None and safety not in rows.columns:
+        notes.append(
             f"Every picture is blurred, since the rows have no column {safety!r}. Score them with "
             "the head ld.heads.nsfw, name another column with safety=, or show all with "
             "reveal=True."
         )
-    else:
-        return ""
-    return f"<p class='ld-note'>{text(said)}</p>"
+    return notes
+
+
+def _match_notes(matches: Counter, n_rows: int, images: Images) -> list[str]:
+    """Which pictures may be, or are, those of other rows."""
+    notes = []
+    if n := matches[Match.OTHER]:
+        notes.append(
+            f"For {n} of these {n_rows} rows, the image of that name in {images!r} has another "
+            "digest or url: it is another row's, or was changed since, and is not shown. Open "
+            "every source that the rows come from: ld.open_images([…, …])."
+        )
+    if n := matches[Match.SHARED]:
+        notes.append(
+            f"{n} of these {n_rows} rows share the name of an image with a row of another shard, "
+            "and neither a digest nor a url tells whose it is, so it is not shown. Read the column "
+            "image_sha256 or url too, or show the rows of one source at a time."
+        )
+    if n := matches[Match.NAME]:
+        notes.append(
+            f"For {n} of these {n_rows} rows, the picture was found by its name alone, since there "
+            "is neither a digest (image_sha256, which ld.embed writes) nor a url to compare. Make "
+            f"sure that the rows are of {images!r}: other sources may have images of the same name."
+        )
+    return notes
 
 
 def _doubt(row: pd.Series, safety: str) -> str | None:
@@ -196,7 +222,7 @@ def _fact(name: str, value) -> str:
 
 def _picture(image: RowImage, doubt: str | None) -> str:
     if image.data is None:
-        return image.why
+        return _MISSING[image.match]
     try:
         picture = decode(image.data)
     except ImageError:

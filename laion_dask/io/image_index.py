@@ -19,8 +19,8 @@ class ImageIndex:
     keys : dict of str to list
         Key, or name without the shard's, → the places of all images of that key or name.
     ends : dict of str to list
-        What a name has after one of its folders → the places of all such images; of files in
-        folders, which are named below the root of whatever was opened together.
+        What follows a folder in the name of a file → the places of all such images. A file is
+        named below the root of all folders that were opened together.
     """
 
     paths: dict[str, object] = field(default_factory=dict)

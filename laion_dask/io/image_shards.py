@@ -22,9 +22,9 @@ from laion_dask.io.sample_groups import by_sample
 from laion_dask.io.samples import (
     MAX_TEXT_BYTES,
     Sample,
-    describe,
-    description_files,
+    fields_file,
     group,
+    url_in,
 )
 from laion_dask.io.store_file import unreadable
 from laion_dask.io.tars import image_offsets, open_members, read_at
@@ -123,8 +123,8 @@ class Shard(Protocol):
             When the store of an archive or Parquet file fails.
         """
 
-    def describe(self, place) -> Sample:
-        """Caption and fields of the sample of one image, without the image.
+    def url(self, place) -> str | None:
+        """The url in the fields of the sample of one image.
 
         Raises
         ------
@@ -187,23 +187,19 @@ class TarShard:
         return group(members, prefix, with_image=with_image, invalid_text=self.invalid_text)
 
     def fetch(self, place: tuple[int, ...]) -> bytes | None:
-        return self._read(place[:2])[0]
+        return self._read(*place[:2])
 
-    def describe(self, place: tuple[int, ...]) -> Sample:
-        return describe(*self._read(place[2:4], place[4:6]))
+    def url(self, place: tuple[int, ...]) -> str | None:
+        return url_in(self._read(*place[2:])) if place[2:] else None
 
-    def _read(self, *extents: tuple[int, int]) -> list[bytes | None]:
-        """The bytes of some members, by offset and size; ``None`` where they are not all there."""
-        found: list[bytes | None] = []
-        with reached(self.path):
-            fs, inner = filesystem(self.path)
-            with fs.open(inner, "rb") as file:
-                for extent in extents:
-                    try:
-                        found.append(read_at(file, *extent))
-                    except ImageError:
-                        found.append(None)
-        return found
+    def _read(self, offset: int, n_bytes: int) -> bytes | None:
+        try:
+            with reached(self.path):
+                fs, inner = filesystem(self.path)
+                with fs.open(inner, "rb") as file:
+                    return read_at(file, offset, n_bytes)
+        except ImageError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -239,24 +235,24 @@ class FolderShard:
         return any(Member(name, 0, None, in_folder=True).is_image for name in self.files)
 
     def index(self) -> ImageIndex:
-        """The file of each image, and those of its caption and its JSON."""
+        """The file of each image, and its JSON."""
         found = ImageIndex()
         for sample in by_sample(Member(name, 0, None, in_folder=True) for name in self.files):
             if sample.first.is_image:
-                files = (sample.first, *description_files(sample))
+                files = (sample.first, fields_file(sample))
                 found.add_file(sample, tuple(file and file.name for file in files))
         return found
 
-    def fetch(self, place: tuple[str | None, ...]) -> bytes | None:
+    def fetch(self, place: tuple[str, str | None]) -> bytes | None:
         return self._read(place[0], MAX_IMAGE_BYTES)
 
-    def describe(self, place: tuple[str | None, ...]) -> Sample:
-        return describe(*(self._read(name, MAX_TEXT_BYTES) for name in place[1:]))
+    def url(self, place: tuple[str, str | None]) -> str | None:
+        return url_in(self._read(place[1], MAX_TEXT_BYTES)) if place[1] else None
 
-    def _read(self, name: str | None, most: int) -> bytes | None:
+    def _read(self, name: str, most: int) -> bytes | None:
         try:
-            path = Path(self.root, name or "")
-            return path.read_bytes() if name and path.stat().st_size <= most else None
+            path = Path(self.root, name)
+            return path.read_bytes() if path.stat().st_size <= most else None
         except OSError:
             return None
 

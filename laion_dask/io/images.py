@@ -16,7 +16,14 @@ from laion_dask.io.image_shards import FolderShard, Shard, TarShard
 from laion_dask.io.members import IMAGE_KINDS, Member
 from laion_dask.io.parquet_images import ParquetShard
 from laion_dask.io.paths import natural
-from laion_dask.io.row_images import ABSENT, RowImage, check_unlike, row_image, several
+from laion_dask.io.row_images import (
+    ImagePlace,
+    Match,
+    RowImage,
+    row_image,
+    several,
+    withhold_shared,
+)
 from laion_dask.options import get_option
 
 #: Samples of a folder that make one shard, as in img2dataset's archives.
@@ -152,76 +159,89 @@ class Images:
         return [self._read_one(key) for key in keys]
 
     def read_rows(self, rows: pd.DataFrame) -> list[RowImage]:
-        """The image of each row, and never another row's. Eager.
+        """The image of each row, and not another row's of the same name. Eager.
 
         An image that has a row's name is compared with the row: by ``image_sha256``, which
-        ``embed`` writes; else by url; else by caption.
+        ``embed`` writes; else by url. Where neither is known, it is found by its name alone, and
+        is withheld from rows of different shards.
 
         Parameters
         ----------
         rows : pandas.DataFrame
-            With ``image_path`` or ``key``.
+            With ``image_path`` or ``key``; the first that a row has is used.
 
         Raises
         ------
         ColumnError
             When there is neither.
         ImageError
-            When several images may be a row's, or two rows have one name and nothing tells whose
-            image it is.
+            When several images may be a row's.
         ShardError
             When a store fails.
         """
-        name = next((c for c in NAMES if c in rows.columns), None)
-        if name is None:
+        names = [name for name in NAMES if name in rows.columns]
+        if not names:
             raise ColumnError(
-                f"The rows have neither {NAMES[0]!r} nor {NAMES[1]!r}, which name a row's picture. "
+                f"The rows have neither {NAMES[0]!r} nor {NAMES[1]!r}, which name a row's image. "
                 f"Available: {', '.join(map(str, rows.columns))}."
             )
-        keys = [None if pd.isna(key) else str(key) for key in rows[name]]
-        found = [
-            RowImage(None, ABSENT) if key is None else row_image(key, row, self._find(key))
-            for key, (_, row) in zip(keys, rows.iterrows(), strict=True)
-        ]
-        check_unlike(keys, rows, found)
-        return found
+        return withhold_shared(rows, [self._of_row(row, names) for _, row in rows.iterrows()])
+
+    def _of_row(self, row: pd.Series, names: list[str]) -> RowImage:
+        key = next((str(row[name]) for name in names if not pd.isna(row[name])), None)
+        if key is None:
+            return RowImage(None, Match.ABSENT)
+        named = row_image(key, row, self._named(key))
+        if named.place is not None:
+            return named
+        similar = row_image(key, row, self._similar(key), by_name=False)
+        return similar if similar.data is not None else named
 
     def _read_one(self, key: str) -> bytes | None:
-        found = self._find(key)
+        found = self._named(key)
         if len(found) > 1:
             raise several(key, found)
-        return found[0][0].fetch(found[0][1]) if found else None
+        return found[0].read() if found else None
 
-    def _find(self, key: str) -> list[tuple[Shard, object]]:
-        """The shard and the place of each image of a name."""
-        found = self._at_path(key) or self._named(key, "keys") or self._named(key, "ends")
-        return [(self._shards[number], place) for number, place in found]
+    def _named(self, key: str) -> list[ImagePlace]:
+        """The images of a path or key."""
+        at_path = self._at_path(key)
+        exact = [p for p in at_path if key.startswith(f"{p.shard.name}/")]
+        return (
+            exact
+            or at_path
+            or [
+                ImagePlace(shard, place)
+                for number, shard in enumerate(self._shards)
+                for place in self._index(number).keys.get(key, ())
+            ]
+        )
 
-    def _named(self, key: str, names: str) -> list[tuple[int, object]]:
-        """The images that an index has under a key, in every shard."""
-        return [
-            (number, place)
-            for number in range(len(self._shards))
-            for place in getattr(self._index(number), names).get(key, ())
+    def _similar(self, key: str) -> list[ImagePlace]:
+        """The images whose path or key may be meant, where those of that name are not."""
+        return self._at_path(key) + [
+            ImagePlace(shard, place)
+            for number, shard in enumerate(self._shards)
+            if isinstance(shard, FolderShard)
+            for place in self._index(number).ends.get(key, ())
         ]
 
-    def _at_path(self, path: str) -> list[tuple[int, object]]:
-        """The shards that have an image at a path, and its place in each.
+    def _at_path(self, path: str) -> list[ImagePlace]:
+        """The images at a path, one a shard.
 
         Paths below another root, such as bare file names as they were written once, lead to every
         shard whose own path ends so.
         """
         parts = path.split("/")
-        exact, others = [], []
+        found = []
         for at in range(1, len(parts)):
             file, inner = "/".join(parts[:at]), "/".join(parts[at:])
             for number in self._by_file.get(parts[at - 1], ()):
                 shard = self._shards[number]
                 ends = f"/{getattr(shard, 'path', '')}".endswith(f"/{file}")
                 if (shard.name == file or ends) and inner in self._index(number).paths:
-                    place = (number, self._index(number).paths[inner])
-                    (exact if shard.name == file else others).append(place)
-        return exact or others
+                    found.append(ImagePlace(shard, self._index(number).paths[inner]))
+        return found
 
     def _index(self, number: int) -> ImageIndex:
         with self._lock:

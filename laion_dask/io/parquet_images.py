@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +23,14 @@ from laion_dask.io.members import clean_text
 from laion_dask.io.paths import filesystem
 from laion_dask.io.sample_groups import MAX_FIELDS
 from laion_dask.io.sample_text import constant
-from laion_dask.io.samples import CAPTION_FIELDS, MAX_TEXT_BYTES, Sample, invalid_text_error
+from laion_dask.io.samples import (
+    CAPTION_FIELDS,
+    MAX_TEXT_BYTES,
+    URL_FIELDS,
+    Sample,
+    first_text,
+    invalid_text_error,
+)
 from laion_dask.io.store_file import StoreFile, unreadable
 from laion_dask.models.pictures import MAX_IMAGE_BYTES
 
@@ -132,14 +139,17 @@ class ParquetShard:
         data = _bytes_of(cells[layout.image]) if cells else None
         return None if data is None or len(data) > MAX_IMAGE_BYTES else data
 
-    def describe(self, place: int) -> Sample:
+    def url(self, place: int) -> str | None:
         footer = self._footer()
-        layout = self._layout(footer.schema)
-        cells = self._row(footer, place, list(layout.fields)) if layout.fields else None
-        return self._sample(place, cells or {}, layout, with_image=False)
+        names = [name for name in URL_FIELDS if name in footer.schema.names]
+        cells = (self._row(footer, place, names) if names else None) or {}
+        try:
+            return first_text({name: cell.as_py() for name, cell in cells.items()}, names)
+        except ARROW_ERRORS:  # no UTF-8
+            return None
 
     def _row(self, footer: Footer, place: int, columns: list[str]) -> dict[str, pa.Scalar] | None:
-        """Some cells of one row; ``None`` where its row group is damaged."""
+        """Some cells of one row; ``None`` where its row group is damaged or has fewer rows."""
         ends = list(accumulate(footer.row_groups))
         group = next(n for n, end in enumerate(ends) if place < end)
         row = place - (ends[group] - footer.row_groups[group])
@@ -147,7 +157,7 @@ class ParquetShard:
             with self._opened() as file:
                 for batch in _batches(StoreFile(file, self.path), group, columns):
                     if row < batch.num_rows:
-                        return dict(zip(batch.schema.names, (c[row] for c in batch), strict=True))
+                        return next(islice(_by_row(batch), row, None))
                     row -= batch.num_rows
         except ShardError:  # the store's; damage is an error of pyarrow's own
             raise

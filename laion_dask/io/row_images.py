@@ -1,4 +1,4 @@
-"""Whether an image is a row's own: by its digest, or by what lies beside it.
+"""Whether an image is a row's own.
 
 Keys and paths name an image within one source. Two sources, such as two splits of a data set or
 two runs of img2dataset, use the same ones, so a frame of both needs more than a name.
@@ -7,30 +7,42 @@ two runs of img2dataset, use the same ones, so a frame of both needs more than a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
 
 import pandas as pd
 
 from laion_dask.errors import ImageError
 from laion_dask.io.image_shards import Shard
-from laion_dask.io.samples import CAPTION_FIELDS, Sample
-
-#: Why a row has no picture.
-ABSENT = "no image"
-OTHER = "another row's image"
-
-_URLS = ("url", "URL")
+from laion_dask.io.samples import CAPTION_FIELDS, URL_FIELDS, first_text
 
 
-class _Match(IntEnum):
-    """What says that a sample is a row's, the surest last."""
+class Match(Enum):
+    """What says that an image is a row's; or, without one, why."""
 
-    OTHER = 0
-    UNKNOWN = 1
-    CAPTION = 2
-    URL = 3
+    DIGEST = "its digest is the row's"
+    URL = "its url is the row's"
+    NAME = "its name alone"
+    ABSENT = "no image"
+    OTHER = "another row's image"
+    SHARED = "shares its name with another row"
+
+
+@dataclass(frozen=True)
+class ImagePlace:
+    """Where an image lies: its shard, and what the shard's ``fetch`` takes."""
+
+    shard: Shard
+    place: object
+
+    def read(self) -> bytes | None:
+        """The image file; None where it is cut off or over the limit."""
+        return self.shard.fetch(self.place)
+
+    def url(self) -> str | None:
+        """The url in the fields of its sample."""
+        return self.shard.url(self.place)
 
 
 @dataclass(frozen=True)
@@ -40,114 +52,94 @@ class RowImage:
     Attributes
     ----------
     data : bytes or None
-    why : str or None
-        Why there is none: ``"no image"``, or ``"another row's image"``.
-    verified : bool
-        Whether its digest or its url is the row's; many images may have one caption.
+    match : Match
+    place : ImagePlace or None
     """
 
     data: bytes | None
-    why: str | None = None
-    verified: bool = True
+    match: Match
+    place: ImagePlace | None = field(default=None, repr=False)
 
 
-def row_image(key: str, row: Mapping, found: list[tuple[Shard, object]]) -> RowImage:
-    """The image among those of one name that is this row's.
+def row_image(
+    key: str, row: Mapping, places: Sequence[ImagePlace], *, by_name: bool = True
+) -> RowImage:
+    """The image of a row, among some.
 
     Parameters
     ----------
     key : str
     row : mapping
         Column → value. With ``image_sha256``, the image file must have that digest. Else, where
-        both the row and the sample of the image have a url, these must be equal; and where one of
-        them has none, their captions, if both have one.
-    found : list of (Shard, place)
+        both the row and the sample of the image have a url, they must be equal.
+    places : sequence of ImagePlace
+    by_name : bool
+        Whether an image is the row's where nothing can be compared.
 
     Raises
     ------
     ImageError
         When several images may be the row's.
     """
-    if not found:
-        return RowImage(None, ABSENT)
-    expected = _known(row, ("image_sha256",))
-    if expected:
-        return _of_digest(expected, found)
-    matches = [_match(row, shard.describe(place)) for shard, place in found]
-    best = max(matches)
-    if best is _Match.OTHER:
-        return RowImage(None, OTHER)
-    own = [each for each, match in zip(found, matches, strict=True) if match is best]
+    digest, url = first_text(row, ("image_sha256",)), first_text(row, URL_FIELDS)
+    if digest:
+        return _of_digest(digest.lower(), places)
+    urls = [place.url() if url else None for place in places]
+    same = [place for place, found in zip(places, urls, strict=True) if found and found == url]
+    unknown = [p for p, found in zip(places, urls, strict=True) if found is None and by_name]
+    own, match = (same, Match.URL) if same else (unknown, Match.NAME)
     if len(own) > 1:
         raise several(key, own)
-    shard, place = own[0]
-    data = shard.fetch(place)
-    return RowImage(data, ABSENT if data is None else None, verified=best is _Match.URL)
+    if not own:
+        return RowImage(None, Match.OTHER if places else Match.ABSENT)
+    data = own[0].read()
+    return RowImage(data, match if data is not None else Match.ABSENT, own[0])
 
 
-def several(key: str, found: Iterable[tuple[Shard, object]]) -> ImageError:
+def several(key: str, found: Sequence[ImagePlace]) -> ImageError:
     """The error for a name that several images have."""
-    found = list(found)
-    names = list(dict.fromkeys(shard.name for shard, _ in found))
+    names = list(dict.fromkeys(place.shard.name for place in found))
     return ImageError(
-        f"{key!r} stands for {len(found)} images, in {', '.join(names[:3])}. Expected one: "
-        "ask by the image_path that embed writes, or open only the files that are meant."
+        f"{key!r} stands for {len(found)} images, in {', '.join(names[:3])}. Expected one: give "
+        "the whole image_path that embed writes, or open only the files that are meant."
     )
 
 
-def check_unlike(keys: Iterable[str], rows: pd.DataFrame, images: Iterable[RowImage]) -> None:
-    """Raise where two rows were given one image, and nothing tells whose it is.
+def withhold_shared(rows: pd.DataFrame, images: Sequence[RowImage]) -> list[RowImage]:
+    """The images, without those that rows of different shards have by one name.
 
-    Raises
-    ------
-    ImageError
-        For rows of different ``shard`` or ``row``.
+    Rows of one shard may share an image, as where each has several captions. So may rows of one
+    url and one caption, as where two overlapping subsets are read together. What a digest verifies
+    stays. Where the rows have no column ``shard``, nothing is withheld.
     """
-    if not {"shard", "row"} <= set(rows.columns):
-        return
-    first: dict[str, tuple] = {}
-    where = zip(rows["shard"].tolist(), rows["row"].tolist(), strict=True)
-    for key, place, image in zip(keys, where, images, strict=True):
-        unsure = image.data is not None and not image.verified
-        if unsure and first.setdefault(key, place) != place:
-            raise ImageError(
-                f"Two rows have the name {key!r}: row {first[key][1]} of shard {first[key][0]} and "
-                f"row {place[1]} of shard {place[0]}. One image has it, and neither a digest "
-                "nor a url tells whose it is. Read the frame with the columns "
-                "image_sha256 or url, or show the rows of one source at a time."
-            )
+    if "shard" not in rows.columns:
+        return list(images)
+    shards: dict[ImagePlace, set] = {}
+    said: dict[ImagePlace, set] = {}
+    for image, (_, row) in zip(images, rows.iterrows(), strict=True):
+        if image.place is not None and not pd.isna(row["shard"]):
+            shards.setdefault(image.place, set()).add(row["shard"])
+            url, caption = first_text(row, URL_FIELDS), first_text(row, CAPTION_FIELDS)
+            said.setdefault(image.place, set()).add((url, caption))
+
+    def is_shared(image: RowImage) -> bool:
+        if image.data is None or image.match is Match.DIGEST or image.place not in shards:
+            return False
+        one_row = len(said[image.place]) == 1 and image.match is Match.URL
+        return len(shards[image.place]) > 1 and not one_row
+
+    return [
+        replace(image, data=None, match=Match.SHARED) if is_shared(image) else image
+        for image in images
+    ]
 
 
-def _of_digest(expected: str, found: list[tuple[Shard, object]]) -> RowImage:
-    why = ABSENT
-    for shard, place in found:
-        data = shard.fetch(place)
+def _of_digest(digest: str, places: Iterable[ImagePlace]) -> RowImage:
+    match = Match.ABSENT
+    for place in places:
+        data = place.read()
         if data is not None:
-            if hashlib.sha256(data).hexdigest() == expected.lower():
-                return RowImage(data)
-            why = OTHER
-    return RowImage(None, why)
-
-
-def _match(row: Mapping, sample: Sample) -> _Match:
-    """Whether a sample is the row's."""
-    ours, theirs = _known(row, _URLS), _known(sample.fields, _URLS)
-    if ours and theirs:
-        return _Match.URL if ours == theirs else _Match.OTHER
-    captions = {_squeezed(row.get(name)) for name in CAPTION_FIELDS} - {None}
-    said = {_squeezed(sample.fields.get(name)) for name in CAPTION_FIELDS}
-    said = (said | {_squeezed(sample.caption)}) - {None}
-    if not captions or not said:
-        return _Match.UNKNOWN
-    return _Match.OTHER if captions.isdisjoint(said) else _Match.CAPTION
-
-
-def _known(values: Mapping, names: tuple[str, ...]) -> str | None:
-    """The first of some values that is a text and not empty."""
-    found = (values.get(name) for name in names)
-    return next((value for value in found if isinstance(value, str) and value), None)
-
-
-def _squeezed(value) -> str | None:
-    """A caption as it is compared: white space at either end and between words does not count."""
-    return " ".join(value.split()) or None if isinstance(value, str) else None
+            if hashlib.sha256(data).hexdigest() == digest:
+                return RowImage(data, Match.DIGEST, place)
+            match = Match.OTHER
+    return RowImage(None, match)

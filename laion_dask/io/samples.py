@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from laion_dask.errors import ShardError
@@ -17,6 +16,9 @@ MAX_TEXT_BYTES = 2**20
 
 #: JSON fields that can hold the caption, the first one present wins.
 CAPTION_FIELDS = ("caption", "TEXT", "text")
+
+#: Fields that can hold the url of the image, the first one present wins.
+URL_FIELDS = ("url", "URL")
 
 
 @dataclass
@@ -133,27 +135,25 @@ def _fields(image: Member, files: list[Member]) -> dict:
     return fields
 
 
-def description_files(sample: SampleFiles) -> tuple[Member | None, Member | None]:
-    """The file of a sample's caption and that of its fields, where it has them and may be read."""
-    good = [m for m in sample.beside if not m.flaw and m.n_bytes <= MAX_TEXT_BYTES]
-    texts, fields = ([m for m in good if m.kind in kinds] for kinds in (TEXT_KINDS, JSON_KINDS))
-    return _main(sample.first, texts)[0], _main(sample.first, fields)[0]
+def fields_file(sample: SampleFiles) -> Member | None:
+    """The JSON of a sample, where it has one that may be read."""
+    files = [m for m in sample.beside if m.kind in JSON_KINDS]
+    main = _main(sample.first, files)[0]
+    return main if main and not main.flaw and main.n_bytes <= MAX_TEXT_BYTES else None
 
 
-def describe(text: bytes | None, fields: bytes | None) -> Sample:
-    """A sample with the caption and the fields of these two files; what is not legible is left out.
+def url_in(data: bytes | None) -> str | None:
+    """The url in the bytes of a sample's JSON; None where it has none or is not legible."""
+    try:
+        return first_text(read_json(data, MAX_FIELDS), URL_FIELDS) if data else None
+    except ValueError:
+        return None
 
-    Parameters
-    ----------
-    text, fields : bytes or None
-        Of ``description_files``.
-    """
-    sample = Sample("")
-    with suppress(ValueError):
-        sample.fields = read_json(fields, MAX_FIELDS) if fields else {}
-    with suppress(ValueError):
-        sample.caption = (decode_text(text).strip() or None) if text else None
-    return sample
+
+def first_text(values: Mapping, names: Iterable[str]) -> str | None:
+    """The first of some values that is a text and not blank, without the white space around it."""
+    found = (values.get(name) for name in names)
+    return next((v.strip() for v in found if isinstance(v, str) and v.strip()), None)
 
 
 def _caption(image: Member, files: list[Member], fields: dict) -> str | None:

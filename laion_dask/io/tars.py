@@ -18,7 +18,7 @@ from laion_dask.io.image_index import ImageIndex
 from laion_dask.io.members import Member, is_no_sample_file, unsafe_name
 from laion_dask.io.paths import filesystem
 from laion_dask.io.sample_groups import by_sample
-from laion_dask.io.samples import description_files
+from laion_dask.io.samples import fields_file
 from laion_dask.io.store_file import StoreFile
 from laion_dask.models.pictures import MAX_IMAGE_BYTES
 
@@ -182,10 +182,9 @@ def read_at(file, offset: int, size: int) -> bytes:
 
 
 def image_offsets(path: str) -> ImageIndex:
-    """Where each image of an archive and what describes it lie. Headers are read, no image.
+    """Where each image of an archive lies, and its sample's JSON. Headers are read, no image.
 
-    A place is three pairs in one tuple, (offset, bytes) of the image, of the caption's file and of
-    the JSON; (0, 0) for a file that is not there.
+    A place is (offset, bytes) of the image, followed by those of the JSON, if there is one.
 
     A key leads to the image of its sample; one that is a reject by its name is found by its path.
     """
@@ -194,10 +193,7 @@ def image_offsets(path: str) -> ImageIndex:
         for sample in by_sample(members):
             image = sample.first
             if image.is_image and not image.flaw and image.n_bytes <= MAX_IMAGE_BYTES:
-                files = (image, *description_files(sample))
-                found.add_sample(sample, tuple(n for file in files for n in _extent(file)))
+                files = [file for file in (image, fields_file(sample)) if file]
+                place = tuple(n for file in files for n in (file.offset, file.n_bytes))
+                found.add_sample(sample, place)
     return found
-
-
-def _extent(member: Member | None) -> tuple[int, int]:
-    return (member.offset, member.n_bytes) if member else (0, 0)

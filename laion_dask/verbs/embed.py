@@ -73,9 +73,9 @@ def embed(
         comes from ``key.txt``, else from ``caption``, ``TEXT`` or ``text`` of ``key.json``, whose
         fields become columns. In Parquet it comes from the column of one of these names; every
         other column without bytes becomes one, and the key is that of ``key`` or ``__key__``, else
-        the row's number. ``image_path`` and ``image_sha256`` say which image a row is of, so that
-        a gallery shows no other. Text that is neither UTF-8 nor UTF-16 is treated as
-        ``set_options(invalid_text=…)`` says.
+        the row's number. ``image_path`` and ``image_sha256``, the digest of the image file, say
+        which image a row is of; JSON fields of these names and ``key`` are left out. Text that is
+        neither UTF-8 nor UTF-16 is treated as ``set_options(invalid_text=…)`` says.
     out : path
         A folder that every worker sees, new or empty, or that of the same call before.
     model : ClipModel or str
