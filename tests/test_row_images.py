@@ -128,7 +128,7 @@ def test_two_runs_of_img2dataset_are_told_apart_by_url(tmp_path):
     assert shown(ld.open_images(tmp_path / "cc12m"), rows) == [OTHER, OTHER, *own[2:]]
     both = ld.open_images([tmp_path / "cc3m", tmp_path / "cc12m"])
     assert shown(both, rows) == own
-    # A caption that was written anew changes nothing: the url says whose the image is.
+    # A rewritten caption does not matter: the url identifies the image.
     assert shown(both, rows.assign(text="a tabby asleep on a sofa")) == own
     # Overlapping subsets of one run, read together, have a row twice.
     again = pd.concat([rows[:2], rows[:2].assign(shard=2)])
