@@ -91,8 +91,6 @@ def test_the_page_refers_to_nothing_outside_itself():
 def test_a_wrong_column_names_the_nearest():
     with pytest.raises(ColumnError, match="Did you mean 'punsafe'"):
         ld.gallery(_rows(punsafe=[0.0]), Pictures(), facts=["punsave"])
-    with pytest.raises(ColumnError, match=r"key.*found by its key or image_path"):
-        ld.gallery(_rows().drop(columns="key"), Pictures())
 
 
 def test_rows_without_pictures_are_cards_that_say_how_to_get_them():

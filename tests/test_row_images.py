@@ -212,4 +212,4 @@ def test_what_cannot_be_read_beside_an_image_tells_nothing(tmp_path):
 def test_rows_without_a_name_are_refused(tmp_path):
     write_tar(tmp_path / "a.tar", sample("0", 0))
     with pytest.raises(ColumnError, match=r"neither 'image_path' nor 'key'.*Available: text"):
-        ld.open_images(tmp_path).read_rows(pd.DataFrame({"text": ["x"]}))
+        ld.gallery(pd.DataFrame({"text": ["x"]}), ld.open_images(tmp_path))

@@ -16,7 +16,7 @@ import pandas as pd
 from laion_dask.backend import to_pandas
 from laion_dask.errors import ColumnError, ImageError, OptionError, did_you_mean
 from laion_dask.explore.page import text
-from laion_dask.io.images import NAMES, Images
+from laion_dask.io.images import Images
 from laion_dask.io.row_images import Match, RowImage
 from laion_dask.models.pictures import decode
 
@@ -29,17 +29,6 @@ UNSAFE = 0.5
 
 #: Longest address on the page, in characters.
 _ADDRESS = 160
-
-#: What stands in the place of a picture.
-_MISSING = {
-    Match.ABSENT: "no image",
-    Match.OTHER: "another row's image",
-    Match.SHARED: "name of two rows",
-}
-
-_HOW_FOUND = (
-    " A picture is found by its key or image_path, which ld.embed and img2dataset write beside it."
-)
 
 _STYLE = """
 .ld-gallery{display:flex;flex-wrap:wrap;gap:12px;font:13px/1.35 system-ui,sans-serif}
@@ -119,13 +108,10 @@ def gallery(
             "returns."
         )
     rows = to_pandas(rows.head(n))
-    name = next((c for c in NAMES if c in rows.columns), None)
-    wanted = [*facts, *([] if name or images is None else ["key"])]
-    missing = next((f for f in wanted if f not in rows.columns), None)
+    missing = next((fact for fact in facts if fact not in rows.columns), None)
     if missing is not None:
         raise ColumnError(
             f"The gallery asks for a column {missing!r}.{did_you_mean(missing, rows.columns)}"
-            f"{'' if missing in facts else _HOW_FOUND}"
         )
     found = [None] * len(rows) if images is None else images.read_rows(rows)
     figures = [
@@ -222,7 +208,7 @@ def _fact(name: str, value) -> str:
 
 def _picture(image: RowImage, doubt: str | None) -> str:
     if image.data is None:
-        return _MISSING[image.match]
+        return image.match.value
     try:
         picture = decode(image.data)
     except ImageError:

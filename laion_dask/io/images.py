@@ -182,8 +182,9 @@ class Images:
         names = [name for name in NAMES if name in rows.columns]
         if not names:
             raise ColumnError(
-                f"The rows have neither {NAMES[0]!r} nor {NAMES[1]!r}, which name a row's image. "
-                f"Available: {', '.join(map(str, rows.columns))}."
+                f"The rows have neither {NAMES[0]!r} nor {NAMES[1]!r}, by which a row's image is "
+                "found; ld.embed writes both, img2dataset the key. Available: "
+                f"{', '.join(map(str, rows.columns))}."
             )
         return withhold_shared(rows, [self._of_row(row, names) for _, row in rows.iterrows()])
 

@@ -26,7 +26,7 @@ class Match(Enum):
     NAME = "its name alone"
     ABSENT = "no image"
     OTHER = "another row's image"
-    SHARED = "shares its name with another row"
+    SHARED = "two rows have its name"
 
 
 @dataclass(frozen=True)
