@@ -83,11 +83,12 @@ def stages(tars: str, model: str, weights: str) -> dict[str, float]:
     import torch
     from PIL import Image
 
-    from laion_dask.models import ClipModel, pictures
+    from laion_dask.io.images import decoding
+    from laion_dask.models import ClipModel
 
     files = [data for _, data in images_of(Path(tars, "00000.tar"))]
     files = (files * (STAGE_IMAGES // len(files) + 1))[:STAGE_IMAGES]
-    decoded = [pictures.decode(data) for data in files]
+    decoded = [decoding.decode(data) for data in files]
     net, _, transform = open_clip.create_model_and_transforms(model, weights)
     spec = ClipModel(model, weights)
     ours = spec.load(spec.fastest_precision())

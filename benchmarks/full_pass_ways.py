@@ -163,7 +163,7 @@ def main() -> None:
     make, with_terms = WAYS[way]
     lists: tuple[str, ...] = ()
     if with_terms:
-        from laion_dask.verbs.standard import LISTS
+        from laion_dask.aggregations.default_set import LISTS
 
         lists = (*LISTS, "occupations")
     run = make(lists)

@@ -64,7 +64,7 @@ def write_linear(path: Path) -> None:
 def detector():
     """LAION's detector for ViT-L-14, from the published file."""
     from laion_dask.models import weights
-    from laion_dask.models.saved_model import read_detector
+    from laion_dask.models.tf_saved_model import read_detector
 
     return read_detector(weights.find(DETECTOR))
 

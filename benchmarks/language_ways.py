@@ -32,7 +32,7 @@ def among_way() -> Label:
     """The same among the languages that LAION's detector told apart."""
     from py3langid import langid
 
-    from laion_dask.kernels.language import LANGUAGES
+    from laion_dask.text.language_detection import LANGUAGES
 
     model = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
     model.set_languages(LANGUAGES)
@@ -68,8 +68,8 @@ def cld3_way() -> Label:
 
 def laion_dask_way() -> Label:
     """What ``df.laion.language()`` does with a partition."""
-    from laion_dask.kernels.language import Detector, detect, model
-    from laion_dask.verbs.language import language
+    from laion_dask.scoring.language import language
+    from laion_dask.text.language_detection import Detector, detect, model
 
     floors = language.__kwdefaults__
     detector = Detector("text", "language", floors["min_letters"], floors["min_confidence"])

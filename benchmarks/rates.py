@@ -2,7 +2,7 @@
 
     python benchmarks/rates.py
 
-Writes ``laion_dask/explore/plan/rates.json``; a test holds the two together. A rate is that of one
+Writes ``laion_dask/planning/rates.json``; a test holds the two together. A rate is that of one
 worker, a core: all benchmarks ran with two threads on two cores, so it is half of what was seen.
 """
 

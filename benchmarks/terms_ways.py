@@ -60,7 +60,8 @@ def plain_terms() -> list[str]:
 
     pandas hands patterns to RE2, whose word boundaries know no letters beyond ASCII.
     """
-    from laion_dask.text import term_lists, terms
+    from laion_dask.aggregations.grouping.terms import terms
+    from laion_dask.text import term_lists
 
     groups = [group for name in term_lists().name for group in terms(name).terms.groups]
     found = {term for _, some in groups for term in some}
@@ -97,8 +98,8 @@ def laion_dask_way() -> Callable:
     """``ld.terms(list)``: every term a group of its own; the scan over Arrow's buffers."""
     import pyarrow as pa
 
-    from laion_dask.measures import Part
-    from laion_dask.text import terms
+    from laion_dask.aggregations import Part
+    from laion_dask.aggregations.grouping.terms import terms
 
     terms(["warm"]).masks(["warm"])  # numba compiles, or reads what it compiled before
 
@@ -117,7 +118,8 @@ def laion_dask_way() -> Callable:
 
 def lists_way() -> Callable:
     """All packaged lists together, groups and homographs, whatever the terms that were asked."""
-    from laion_dask.text import term_lists, terms
+    from laion_dask.aggregations.grouping.terms import terms
+    from laion_dask.text import term_lists
     from laion_dask.text.matcher import found
 
     every = tuple(terms(name).terms for name in term_lists().name)

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from laion_dask.dtypes import pandas_type
 from laion_dask.errors import BackendWarning, MissingExtraError, SchemaError, argument, one_of
-from laion_dask.kinds import pandas_type
 from laion_dask.schema import PROVENANCE
 
 BACKENDS = ("pandas", "cudf")
@@ -59,7 +59,7 @@ def resolve_backend(backend: str) -> str:
     """``"pandas"`` or ``"cudf"`` for this process, from what was asked for.
 
     ``"auto"`` is cuDF where a CUDA device is visible and cuDF is installed, else pandas.
-    `laion_dask.workers.choose_backend` asks the workers of a cluster as well.
+    `laion_dask.runtime.workers.choose_backend` asks the workers of a cluster as well.
 
     Raises
     ------

@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 
-from laion_dask.printable import printable, printable_lines
+from laion_dask.formatting import printable, printable_lines
 
 #: An argument within a message, as `argument` writes it: its name, and its value for either door.
 _ARGUMENT = re.compile("\x02(\\w+)\x1f([^\x1f\x03]*)\x1f([^\x1f\x03]*)\x03")

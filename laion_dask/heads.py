@@ -19,7 +19,7 @@ from laion_dask.models.heads import (
     watermark,
     zero_shot,
 )
-from laion_dask.verbs.train import train
+from laion_dask.training.train import train
 
 __all__ = [
     "CaptionHead",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from laion_dask.measures import Grouping, Members
+from laion_dask.aggregations import Grouping, Members
 
 
 @dataclass(frozen=True)

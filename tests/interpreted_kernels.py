@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from triton.runtime import interpreter
 
-from laion_dask import card
-from laion_dask.card import kernels
 from laion_dask.models import heads
+from laion_dask.numerics.gpu import fused, triton_kernels
 
 
 def teach_bfloat16() -> None:
@@ -56,7 +55,7 @@ def dots() -> None:
     ]:
         x, w = rows(max(n, 7), dim, dtype)[:n], torch.randn(m, dim)
         found, squares = torch.full((n, m), 7.0), torch.full((n,), 7.0)
-        kernels.run_dots_and_squares(x, w, found, squares)
+        triton_kernels.run_dots_and_squares(x, w, found, squares)
         wide = x.double()
         with np.errstate(invalid="ignore"):
             true, lengths = wide @ w.double().T, wide.square().sum(1)
@@ -67,7 +66,7 @@ def dots() -> None:
         assert ((squares - lengths).abs() <= dim * 2.0**-24 * lengths)[fine].all()
         for at in range(n):  # the row alone decides
             one, square = torch.empty(1, m), torch.empty(1)
-            kernels.run_dots_and_squares(x[at : at + 1], w, one, square)
+            triton_kernels.run_dots_and_squares(x[at : at + 1], w, one, square)
             torch.testing.assert_close(one[0], found[at], rtol=0, atol=0, equal_nan=True)
             torch.testing.assert_close(square[0], squares[at], rtol=0, atol=0, equal_nan=True)
 
@@ -99,7 +98,7 @@ def dense() -> None:
         ]
         layers[0] = layers[0][0] * sizes[0] ** 0.5, layers[0][1]  # since rows have length one
         layers = [(w.astype(np.float32), b.astype(np.float32)) for w, b in layers]
-        assert card.fits(layers)
+        assert fused.fits(layers)
         x = rows(n, sizes[0], torch.float16)
         dims = np.arange(n_looked_up) * 7 + 1
         layers[0][0][:, dims] = 0
@@ -117,9 +116,9 @@ def dense() -> None:
         ours = draw.normal(size=(n_looked_up, sizes[1])).astype(np.float32) * 1e-3
         flat = np.concatenate(table) if table else None
         lookup = (dims, before, size, start, flat, ours) if n_looked_up else None
-        network = card.Dense(layers, lookup, torch.device("cpu"))
+        network = fused.Dense(layers, lookup, torch.device("cpu"))
         numbers, squares = torch.full((n,), 7.0), torch.full((n,), 7.0)
-        kernels.run_dense(x, network, numbers, squares)
+        triton_kernels.run_dense(x, network, numbers, squares)
         wide = x.double().numpy()
         fine = np.isfinite(wide).all(axis=1)
         assert not np.isfinite(squares.numpy()[~fine]).any()
@@ -134,10 +133,10 @@ def published(file: str, model: str, answers: str) -> None:
     """A whole head of LAION's, through the fused kernel, against TensorFlow's answers."""
 
     def launched(name, rows, *others):
-        getattr(kernels, name)(rows, *others)
+        getattr(triton_kernels, name)(rows, *others)
         return True
 
-    card._launched = launched
+    fused._launched = launched
     head = heads.nsfw(model, weights=file, precision="bfloat16")
     with np.load(answers, allow_pickle=False) as known:
         x, wanted = known["embedding_f16"][:300].copy(), known["p_from_f16"][:300]

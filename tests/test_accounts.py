@@ -12,7 +12,7 @@ from shards import collection
 
 import laion_dask as ld
 from laion_dask.errors import ProvenanceError
-from laion_dask.kernels.identities import Identities
+from laion_dask.frame.identities import Identities
 
 #: Dask's own, of frames as pandas would make them, with or without an account.
 pytestmark = [

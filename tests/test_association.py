@@ -12,12 +12,12 @@ from PIL import Image
 from scipy.stats import permutation_test
 from shards import cosine, space
 
+from laion_dask.aggregations.association import association
 from laion_dask.errors import ModelMismatchError, OptionError
 from laion_dask.models import ClipModel, Vectors
 from laion_dask.stats import WEAT_TESTS, weat
 from laion_dask.stats.association import association as how_tested
 from laion_dask.stats.table import Table
-from laion_dask.verbs.association import association
 
 
 def wave(n, phase, lean=0.0, dim=12):

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pandas as pd
 import pytest
 
-from laion_dask.atomic_file import committed, partial, put
 from laion_dask.errors import ExportError
-from laion_dask.explore.hits import write_table
-from laion_dask.explore.page import write_page
+from laion_dask.io.storage.atomic_file import committed, partial, put
+from laion_dask.reports.hit_list import write_table
+from laion_dask.reports.html import write_page
 
 
 def write(path) -> None:

@@ -17,9 +17,10 @@ from searches import check, opened
 from shards import collection
 
 import laion_dask as ld
-from laion_dask import cancellation, partition
-from laion_dask.kernels import choose, score
-from laion_dask.verbs.task_runner import run_each
+from laion_dask.retrieval.exact import candidates
+from laion_dask.runtime import cancellation, graph
+from laion_dask.runtime.tasks import run_each
+from laion_dask.scoring import kernel as score
 
 #: Seconds that a wait may take on a machine that is busy; what is waited for takes longer whole.
 PATIENCE = 60
@@ -120,9 +121,9 @@ def test_a_search_that_is_interrupted_stops(scheduler, slow, tmp_path, monkeypat
     frame, emb = opened(c)
     queries = np.random.default_rng(0).standard_normal((2_000, 8))
     with monkeypatch.context() as patch:
-        patch.setattr(choose, "QUERIES", 1)
-        patch.setattr(choose._Lot, "add", slow.block)
-        patch.setattr(choose, "_choose", slow.watched(choose._choose))
+        patch.setattr(candidates, "QUERIES", 1)
+        patch.setattr(candidates._Lot, "add", slow.block)
+        patch.setattr(candidates, "_choose", slow.watched(candidates._choose))
         with slow.interrupted():
             frame.laion.search(emb, queries, k=3)
     check(frame.laion.search(emb, queries[:2], 3, columns=[]), c.images, queries[:2], 3)
@@ -171,11 +172,11 @@ def test_another_threads_computation_goes_on(scheduler, slow):
         client.wait_for_workers(2, PATIENCE)
     other, found = Slow(), []
     its = dask.delayed(wait_in_blocks, pure=False)(other)
-    thread = threading.Thread(target=lambda: found.append(partition.compute(its, label="other")))
+    thread = threading.Thread(target=lambda: found.append(graph.compute(its, label="other")))
     thread.start()
     assert other.begun.wait(PATIENCE)
     with slow.interrupted():
-        partition.compute(dask.delayed(slow.watched(wait_in_blocks))(slow), label="main")
+        graph.compute(dask.delayed(slow.watched(wait_in_blocks))(slow), label="main")
     other.go_on.set()
     thread.join(PATIENCE)
     assert found == [("whole",)]
@@ -189,7 +190,7 @@ def fail(slow: Slow):
 def test_an_error_stops_the_tasks_beside_it(slow):
     both = dask.delayed(slow.watched(wait_in_blocks))(slow), dask.delayed(fail)(slow)
     with pytest.raises(ValueError, match="of one task"), dask.config.set(num_workers=2):
-        partition.compute(*both, label="both")
+        graph.compute(*both, label="both")
     assert slow.ended.wait(PATIENCE) and isinstance(slow.said[0], cancellation.Cancelled)
 
 
@@ -249,7 +250,7 @@ def test_however_many_frames_are_read_each_computation_is_one(laion_shards, sche
         frame = [ld.read_shards(path) for _ in range(30)][-1]
         frame.compute()
         with pytest.raises(ZeroDivisionError) if fails else nullcontext():
-            partition.compute(partition.tasks(look, partition.parts(frame), fails), label="look")
+            graph.compute(graph.tasks(look, graph.parts(frame), fails), label="look")
         assert cancellation._current.get() is None
-    assert len([c for c in Callback.active if c[0].__module__ == "laion_dask.partition"]) == 1
+    assert len([c for c in Callback.active if c[0].__module__ == "laion_dask.runtime.graph"]) == 1
     assert len(seen) <= 2 * 3

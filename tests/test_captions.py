@@ -20,10 +20,10 @@ from profanity_check import profanity_check
 
 import laion_dask as ld
 from laion_dask.errors import ColumnError, LaionDaskError, MissingExtraError, OptionError
-from laion_dask.io import engine
-from laion_dask.kernels import captions as kernels
+from laion_dask.io.parquet import duckdb_connection
 from laion_dask.models import ClipModel
 from laion_dask.models.heads import captions
+from laion_dask.scoring import captions_kernel as kernels
 
 TEXTS = ["a bird on a boat", None, "", "what the fuck is this shit", "über Brücken", "鳥"]
 
@@ -271,13 +271,13 @@ def test_null_captions_are_unscored_and_never_kept(frame, tmp_path):
 
 def test_scoring_captions_is_lazy_and_reads_them_alone(frame, no_compute, monkeypatch):
     queries = []
-    plain = engine.query
+    plain = duckdb_connection.query
 
     def spy(sql, path, parameters):
         queries.append(sql)
         return plain(sql, path, parameters)
 
-    monkeypatch.setattr(engine, "query", spy)
+    monkeypatch.setattr(duckdb_connection, "query", spy)
     scored = frame.laion.score_captions(ld.heads.toxicity(length))[["toxicity", "row"]]
     assert queries == []
     scored.compute(scheduler="sync")

@@ -12,9 +12,10 @@ import torch
 from failing_memory import Full
 from test_nsfw import FILES
 
-from laion_dask import backend, card, memory
+from laion_dask import backend
 from laion_dask.errors import BackendWarning, DeviceMemoryError, EmbeddingsError
 from laion_dask.models import heads
+from laion_dask.numerics.gpu import fused, memory
 
 INTERPRETED = Path(__file__).with_name("interpreted_kernels.py")
 KINDS = [torch.float16, torch.bfloat16, torch.float32]
@@ -22,7 +23,7 @@ KINDS = [torch.float16, torch.bfloat16, torch.float32]
 
 @pytest.fixture
 def nothing_failed(monkeypatch):
-    monkeypatch.setattr(card, "_failed", set())
+    monkeypatch.setattr(fused, "_failed", set())
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def layers(*sizes: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def check_dots(x: torch.Tensor, w: torch.Tensor) -> None:
-    dots, squares = (part.cpu().double() for part in card.dot_and_squares(x, w))
+    dots, squares = (part.cpu().double() for part in fused.dot_and_squares(x, w))
     wide, dim = x.cpu().double(), x.shape[1]
     true, lengths = wide @ w.cpu().double().T, wide.square().sum(1)
     fine = torch.isfinite(lengths)
@@ -84,7 +85,7 @@ def test_kernels_compile(capability, monkeypatch, tmp_path):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from laion_dask.card import kernels
+    from laion_dask.numerics.gpu import triton_kernels
 
     monkeypatch.setattr(triton.knobs.cache, "dir", str(tmp_path))
     floats = dict.fromkeys(["vectors", "dots", "squares", "numbers", "bias1", "bias2", "bias3"])
@@ -94,8 +95,8 @@ def test_kernels_compile(capability, monkeypatch, tmp_path):
     kinds |= {"spans": "*fp64"}
     sizes = dict(DIM=768, H1=64, H2=512, H3=256, L=5, BLOCK=128, STEP=64, CHUNK=64)
     for kernel, fixed, options in [
-        (kernels.dots_and_squares, dict(DIM=768, M=4, BLOCK=4, STEP=256), dict(num_warps=1)),
-        (kernels.dense, sizes, dict(num_warps=8, num_stages=3)),
+        (triton_kernels.dots_and_squares, dict(DIM=768, M=4, BLOCK=4, STEP=256), dict(num_warps=1)),
+        (triton_kernels.dense, sizes, dict(num_warps=8, num_stages=3)),
     ]:
         arguments = {a: "constexpr" if a in fixed else kinds[a] for a in kernel.arg_names}
         aligned = {
@@ -108,7 +109,7 @@ def test_kernels_compile(capability, monkeypatch, tmp_path):
             target=GPUTarget("cuda", capability, 32),
             options=dict(options, enable_fp_fusion=False),
         )
-        assert built.asm["cubin"] and built.metadata.shared <= kernels.THREE_STAGES
+        assert built.asm["cubin"] and built.metadata.shared <= triton_kernels.THREE_STAGES
 
 
 @pytest.mark.parametrize("dtype", KINDS)
@@ -117,70 +118,70 @@ def test_plain_torch_against_float64(dtype, m):
     x, w = nasty(90, 72, dtype), torch.randn(m, 72)
     check_dots(x, w)
     check_dots(x[:, ::2], w[:, ::2])
-    whole = card.dot_and_squares(x, w)
+    whole = fused.dot_and_squares(x, w)
     for at in (0, 1, 50, 89):
-        for part, one in zip(whole, card.dot_and_squares(x[at : at + 1], w), strict=True):
+        for part, one in zip(whole, fused.dot_and_squares(x[at : at + 1], w), strict=True):
             torch.testing.assert_close(part[at : at + 1], one, rtol=0, atol=0, equal_nan=True)
-    assert [tuple(part.shape) for part in card.dot_and_squares(x[:0], w)] == [(0, m), (0,)]
+    assert [tuple(part.shape) for part in fused.dot_and_squares(x[:0], w)] == [(0, m), (0,)]
 
 
 def test_plain_torch_when_memory_is_short():
     x, w = nasty(5000, 64, torch.float16), torch.randn(2, 64)
-    wanted = card.dot_and_squares(x, w)
+    wanted = fused.dot_and_squares(x, w)
     with Full(8 * 64 * 1300) as full:
-        found = card.dot_and_squares(x, w)
+        found = fused.dot_and_squares(x, w)
     assert full.failures == 2
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9, equal_nan=True)
     with Full(8 * 64 * 1000), pytest.raises(DeviceMemoryError, match="a block of 1,024 rows"):
-        card.dot_and_squares(x[:3072], w)
-    torch.testing.assert_close(card.dot_and_squares(x, w), wanted, equal_nan=True)
+        fused.dot_and_squares(x[:3072], w)
+    torch.testing.assert_close(fused.dot_and_squares(x, w), wanted, equal_nan=True)
 
 
 def test_what_is_refused():
     x, w = torch.ones(3, 8), torch.ones(1, 8)
     for rows in (x.double(), x[0], x.int(), x[:, :0]):
         with pytest.raises(EmbeddingsError, match=r"Expected \(n, dim\)"):
-            card.dot_and_squares(rows, w)
+            fused.dot_and_squares(rows, w)
     for vectors in (w[0], w[:, :4], w.half(), torch.ones(5, 8), w[:0]):
         with pytest.raises(EmbeddingsError, match="1 to 4 of 8 dimensions"):
-            card.dot_and_squares(x, vectors)
+            fused.dot_and_squares(x, vectors)
     with pytest.raises(EmbeddingsError, match="Rows are on cpu and vectors on meta"):
-        card.dot_and_squares(x, w.to("meta"))
+        fused.dot_and_squares(x, w.to("meta"))
 
 
 def test_without_a_kernel_it_is_plain_torch_and_said_once(nothing_failed):
     x, w = torch.randn(20, 64), torch.randn(1, 64)
     with pytest.warns(BackendWarning, match="'dots_and_squares' cannot be used here") as said:
-        found = card.dot_and_squares(x.as_subclass(OnCard), w)
+        found = fused.dot_and_squares(x.as_subclass(OnCard), w)
     assert len(said) == 1
-    torch.testing.assert_close(torch.Tensor(found[0]), card.dot_and_squares(x, w)[0])
+    torch.testing.assert_close(torch.Tensor(found[0]), fused.dot_and_squares(x, w)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        card.dot_and_squares(x.as_subclass(OnCard), w)
-        network = card.Dense(layers(64, 16, 16, 1), None, x.device)
-        assert card.dense(x.half().as_subclass(OnCard), network) is None
-    assert card._failed == {"run_dots_and_squares", "run_dense"}
+        fused.dot_and_squares(x.as_subclass(OnCard), w)
+        network = fused.Dense(layers(64, 16, 16, 1), None, x.device)
+        assert fused.dense(x.half().as_subclass(OnCard), network) is None
+    assert fused._failed == {"run_dots_and_squares", "run_dense"}
 
 
 @pytest.mark.parametrize("message", ["CUDA error: out of memory", "an illegal memory access"])
 def test_a_full_or_spoiled_card_is_no_missing_kernel(nothing_failed, monkeypatch, message):
-    kernels = pytest.importorskip("laion_dask.card.kernels")
+    triton_kernels = pytest.importorskip("laion_dask.numerics.gpu.triton_kernels")
 
     def broken(*args):
         raise RuntimeError(f"CUDA error: {message}")
 
-    monkeypatch.setattr(kernels, "run_dots_and_squares", broken)
+    monkeypatch.setattr(triton_kernels, "run_dots_and_squares", broken)
     with pytest.raises(RuntimeError, match=message):
-        card.dot_and_squares(torch.ones(4, 8).as_subclass(OnCard), torch.ones(1, 8))
-    assert not card._failed
+        fused.dot_and_squares(torch.ones(4, 8).as_subclass(OnCard), torch.ones(1, 8))
+    assert not fused._failed
 
 
 def test_what_fits():
     for sizes in [(768, 64, 512, 256, 1), (512, 32, 32, 1), (640, 10, 3000, 5, 1)]:
-        assert card.fits(layers(*sizes))
+        assert fused.fits(layers(*sizes))
     for sizes in [(1024, 1024, 2048, 1, 1), (768, 64, 1), (768, 64, 64, 257, 1), (72, 16, 16, 1)]:
-        assert not card.fits(layers(*sizes))
+        assert not fused.fits(layers(*sizes))
 
 
 @pytest.mark.gpu
@@ -190,13 +191,13 @@ def test_one_pass_on_a_card(cuda, dtype, m):
     for n, dim in [(70_001, 768), (9, 512), (4, 1024), (333, 640)]:
         x, w = nasty(n, dim, dtype).to(cuda), torch.randn(m, dim, device=cuda)
         check_dots(x, w)
-        whole = card.dot_and_squares(x, w)
+        whole = fused.dot_and_squares(x, w)
         for at in (0, 1, 3, n - 1):
-            for part, one in zip(whole, card.dot_and_squares(x[at : at + 1], w), strict=True):
+            for part, one in zip(whole, fused.dot_and_squares(x[at : at + 1], w), strict=True):
                 torch.testing.assert_close(part[at : at + 1], one, rtol=0, atol=0, equal_nan=True)
-        assert [tuple(part.shape) for part in card.dot_and_squares(x[:0], w)] == [(0, m), (0,)]
+        assert [tuple(part.shape) for part in fused.dot_and_squares(x[:0], w)] == [(0, m), (0,)]
     check_dots(x[:, 8:], w[:, 8:])  # rows that are not beside each other
-    assert not card._failed  # so it was the kernel
+    assert not fused._failed  # so it was the kernel
 
 
 @pytest.mark.gpu
@@ -208,7 +209,7 @@ def test_the_fused_network_on_a_card(cuda, shared, name):
         x, wanted = torch.from_numpy(known["embedding_f16"]).to(cuda), known["p_from_f16"]
     network, _ = head.load()
     numbers, squares = network.in_one_pass(x)
-    assert not card._failed
+    assert not fused._failed
     np.testing.assert_allclose(squares.cpu(), x.double().square().sum(1).cpu(), rtol=1e-4)
     np.testing.assert_allclose(torch.sigmoid(numbers).cpu(), wanted, atol=5e-3)
     unfused = network(x.float(), "bfloat16")
@@ -220,13 +221,13 @@ def test_the_fused_network_on_a_card(cuda, shared, name):
 
 @pytest.mark.gpu
 def test_a_full_card_and_the_next_job(cuda, monkeypatch):
-    monkeypatch.setattr(card, "_failed", {"run_dots_and_squares"})  # the way that takes memory
+    monkeypatch.setattr(fused, "_failed", {"run_dots_and_squares"})  # the way that takes memory
     x, w = nasty(200_000, 768, torch.float16).to(cuda), torch.randn(1, 768, device=cuda)
-    wanted = card.dot_and_squares(x, w)
+    wanted = fused.dot_and_squares(x, w)
     memory.release()
     free, _ = torch.cuda.mem_get_info()
     held = torch.empty(free - (160 << 20), dtype=torch.uint8, device=cuda)
-    for one, other in zip(card.dot_and_squares(x, w), wanted, strict=True):
+    for one, other in zip(fused.dot_and_squares(x, w), wanted, strict=True):
         torch.testing.assert_close(one, other, equal_nan=True)
     del held
     check_dots(x, w)

@@ -9,9 +9,9 @@ import pytest
 
 import laion_dask as ld
 from laion_dask import backend as backends
-from laion_dask import workers as asking
 from laion_dask.backend import CARD_WITHOUT_CUDF, NO_CARD, NO_CUDF, resolve_backend
 from laion_dask.errors import BackendWarning, MissingExtraError, OptionError
+from laion_dask.runtime import workers as asking
 
 
 class Workers:

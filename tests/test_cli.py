@@ -162,7 +162,7 @@ def test_cancelling_ends_with_130(monkeypatch, capsys, laion_shards, tmp_path):
     def cancel(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("laion_dask.partition.compute", cancel)
+    monkeypatch.setattr("laion_dask.runtime.graph.compute", cancel)
     code, _, _ = run(monkeypatch, capsys, "export", laion_shards(5)[0], tmp_path / "out")
     assert code == 130
     left = [p.name for p in (tmp_path / "out").rglob("*") if p.suffix == ".parquet"]

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from laion_dask import cli, progress
+from laion_dask import cli
 from laion_dask.cli.option_names import option_names
-from laion_dask.io import shards
+from laion_dask.io.parquet import read_shards
+from laion_dask.runtime import progress
 
 GROUP = typer.main.get_command(cli.app)
 READING = [name for name in GROUP.commands if "join" in option_names(GROUP, name)]
@@ -253,14 +254,14 @@ def test_a_terminal_shows_that_a_command_is_at_work(
         def __init__(self, **options):
             super().__init__(**{**options, "delay": 0.01})
 
-    read = shards.read_shards
+    read = read_shards.read_shards
 
     def slow(*given, **options):
         assert seen.wait(60)
         return read(*given, **options)
 
     monkeypatch.setattr(progress, "ProgressBar", Quick)
-    monkeypatch.setattr(shards, "read_shards", slow)
+    monkeypatch.setattr(read_shards, "read_shards", slow)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     words = [sources["whole"], *(word.format(out=tmp_path / "out") for word in MORE[command])]

@@ -15,8 +15,8 @@ import pytest
 import laion_dask as ld
 from laion_dask import cli
 from laion_dask.cli.output import plain
-from laion_dask.explore.hits import write_table
-from laion_dask.printable import printable, spreadsheet_text
+from laion_dask.formatting import printable, spreadsheet_text
+from laion_dask.reports.hit_list import write_table
 
 N = 120
 

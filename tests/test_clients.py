@@ -12,9 +12,9 @@ import distributed
 import pytest
 
 import laion_dask as ld
-from laion_dask import partition, workers
 from laion_dask.errors import MissingExtraError, OptionError
-from laion_dask.verbs.task_runner import run_each
+from laion_dask.runtime import graph, workers
+from laion_dask.runtime.tasks import run_each
 
 HERE = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
 
@@ -109,7 +109,7 @@ def _verbs_in_a_task(paths, out):
 
 
 def test_a_task_may_call_verbs_of_the_only_thread(laion_shards, tmp_path, monkeypatch):
-    monkeypatch.setattr(partition, "is_watched", lambda: True)
+    monkeypatch.setattr(graph, "is_watched", lambda: True)
     with (
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, **HERE) as one,
         distributed.Client(one) as client,

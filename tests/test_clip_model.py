@@ -16,8 +16,15 @@ from laion_dask.errors import (
     OptionError,
     WeightsError,
 )
-from laion_dask.models import ClipModel, Vectors, as_model, check_same_space, loading, weights
-from laion_dask.models.process_cache import ProcessCache
+from laion_dask.models import (
+    ClipModel,
+    Vectors,
+    as_model,
+    check_same_space,
+    clip_loading,
+    weights,
+)
+from laion_dask.runtime.process_cache import ProcessCache
 
 
 @pytest.fixture(scope="module")
@@ -178,13 +185,13 @@ def test_recipe_does_not_depend_on_the_machine(model, files):
 def test_threads_share_one_load(files, monkeypatch):
     made = []
 
-    class Slow(loading.LoadedClip):
+    class Slow(clip_loading.LoadedClip):
         def __init__(self, *args):
             made.append(threading.get_ident())
             super().__init__(*args)
 
-    monkeypatch.setattr(loading, "LoadedClip", Slow)
-    monkeypatch.setattr(loading, "_loaded", ProcessCache())
+    monkeypatch.setattr(clip_loading, "LoadedClip", Slow)
+    monkeypatch.setattr(clip_loading, "_loaded", ProcessCache())
     found = []
     threads = [
         threading.Thread(target=lambda: found.append(ClipModel(*files).load())) for _ in range(4)
@@ -199,7 +206,7 @@ def test_threads_share_one_load(files, monkeypatch):
 def test_loading_leaves_the_random_state_alone(files, monkeypatch):
     import torch
 
-    monkeypatch.setattr(loading, "_loaded", ProcessCache())
+    monkeypatch.setattr(clip_loading, "_loaded", ProcessCache())
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -208,15 +215,17 @@ def test_loading_leaves_the_random_state_alone(files, monkeypatch):
 
 
 def test_the_bundled_model_comes_through_the_same_code(files, model, monkeypatch):
-    monkeypatch.setattr(loading, "DEMO_CONFIG", files[0])
-    monkeypatch.setattr(loading, "DEMO_WEIGHTS", files[1])
-    monkeypatch.setattr(loading, "_loaded", ProcessCache())
+    monkeypatch.setattr(clip_loading, "DEMO_CONFIG", files[0])
+    monkeypatch.setattr(clip_loading, "DEMO_WEIGHTS", files[1])
+    monkeypatch.setattr(clip_loading, "_loaded", ProcessCache())
     found = np.asarray(ClipModel("demo").text("x"))
     np.testing.assert_array_equal(found, np.asarray(model.text("x")))
     assert ClipModel("demo").dim == 32
 
 
-@pytest.mark.skipif(not loading.DEMO_WEIGHTS.is_file(), reason="the bundled weights are not there")
+@pytest.mark.skipif(
+    not clip_loading.DEMO_WEIGHTS.is_file(), reason="the bundled weights are not there"
+)
 def test_the_bundled_model_loads():
     demo = ClipModel("demo")
     assert demo.text("a red star").shape == (demo.dim,)

@@ -19,13 +19,20 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 import laion_dask as ld
 from laion_dask.errors import ExportConflictError, ExportError, ShardError
-from laion_dask.io import claim
-from laion_dask.io.commit import Target
-from laion_dask.io.export_state import STAGING
-from laion_dask.io.paths import expand
-from laion_dask.io.recipe import FLAT_RECIPE, KIND, NEXT_RECIPE, PARTS, RECIPE, UNFINISHED
-from laion_dask.io.staging import stage
-from laion_dask.verbs.verify import verify
+from laion_dask.exports.staging import stage
+from laion_dask.exports.state import STAGING
+from laion_dask.exports.transaction import Target
+from laion_dask.exports.verify import verify
+from laion_dask.io.storage import folder_lock
+from laion_dask.io.storage.export_manifest import (
+    FLAT_RECIPE,
+    KIND,
+    NEXT_RECIPE,
+    PARTS,
+    RECIPE,
+    UNFINISHED,
+)
+from laion_dask.io.storage.paths import expand
 
 
 def content(value: int) -> bytes:
@@ -279,8 +286,8 @@ def test_a_store_that_fails_loses_nothing_that_its_recipe_lists(store, old, late
 
 def patch_claim_away(where: str) -> None:
     fs, inner = fsspec.core.url_to_fs(where)
-    if fs.exists(f"{inner}/{claim.CLAIM}"):
-        fs.rm_file(f"{inner}/{claim.CLAIM}")
+    if fs.exists(f"{inner}/{folder_lock.CLAIM}"):
+        fs.rm_file(f"{inner}/{folder_lock.CLAIM}")
 
 
 @pytest.mark.parametrize("name", ["exists", "makedirs", "pipe_file", "cp_file"])
@@ -352,7 +359,7 @@ def test_of_two_exports_into_a_store_the_second_is_told(store):
     with pytest.raises(ExportConflictError, match="another export since this one began"):
         write(store, OLD, before_commit=another)
     assert by_recipe(store) == by_glob(store) == NEW
-    held = claim.claimed(MemoryFileSystem(), "/test_commit/out")
+    held = folder_lock.claimed(MemoryFileSystem(), "/test_commit/out")
     with held, pytest.raises(ExportConflictError, match=f"process {os.getpid()}"):
         write(store, OLD)
     assert by_recipe(store) == by_glob(store) == NEW
@@ -360,15 +367,15 @@ def test_of_two_exports_into_a_store_the_second_is_told(store):
 
 def test_a_claim_of_a_process_that_ended_is_taken_over(store, monkeypatch):
     write(store, OLD)
-    fs, path = MemoryFileSystem(), f"/test_commit/out/{claim.CLAIM}"
-    ended = replace(claim.owner(), started=1)
+    fs, path = MemoryFileSystem(), f"/test_commit/out/{folder_lock.CLAIM}"
+    ended = replace(folder_lock.owner(), started=1)
     fs.pipe_file(path, str(ended).encode())
     write(store, NEW)
     assert by_recipe(store) == by_glob(store) == NEW
     fs.pipe_file(path, str(replace(ended, machine="0" * 12)).encode())
     with pytest.raises(ExportConflictError):
         write(store, [7])
-    monkeypatch.setattr(claim, "STALE_S", -1.0)  # nobody has renewed it for so long
+    monkeypatch.setattr(folder_lock, "STALE_S", -1.0)  # nobody has renewed it for so long
     write(store, [7])
     assert by_recipe(store) == by_glob(store) == [7]
     assert not fs.exists(path)
@@ -379,7 +386,7 @@ def test_a_claim_that_was_lost_stops_a_commit(store, monkeypatch):
     copy = MemoryFileSystem.cp_file
 
     def lose(self, *args, **options):
-        self.pipe_file(f"/test_commit/out/{claim.CLAIM}", b"{}")
+        self.pipe_file(f"/test_commit/out/{folder_lock.CLAIM}", b"{}")
         return copy(self, *args, **options)
 
     monkeypatch.setattr(MemoryFileSystem, "cp_file", lose)
@@ -389,9 +396,9 @@ def test_a_claim_that_was_lost_stops_a_commit(store, monkeypatch):
 
 
 def test_a_file_system_without_locks_has_a_claim_in_a_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(claim, "fcntl", None)
+    monkeypatch.setattr(folder_lock, "fcntl", None)
     write(tmp_path / "out", OLD)
-    held = claim.claimed(fsspec.filesystem("file"), str(tmp_path / "out"))
+    held = folder_lock.claimed(fsspec.filesystem("file"), str(tmp_path / "out"))
     with held, pytest.raises(ExportConflictError):
         write(tmp_path / "out", NEW)
     write(tmp_path / "out", NEW)
@@ -401,8 +408,8 @@ def test_a_file_system_without_locks_has_a_claim_in_a_file(tmp_path, monkeypatch
 
 def test_staging_of_who_still_writes_is_left_alone(tmp_path):
     with Target(str(tmp_path / "out")) as target:
-        elsewhere = replace(claim.owner(), machine="0" * 12)
-        ended = replace(claim.owner(), started=1)
+        elsewhere = replace(folder_lock.owner(), machine="0" * 12)
+        ended = replace(folder_lock.owner(), started=1)
         other, gone = (tmp_path / "out" / f"{STAGING}{o}-0" for o in (elsewhere, ended))
         other.mkdir()
         gone.mkdir()

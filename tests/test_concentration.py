@@ -18,11 +18,12 @@ from frames import both
 from shards import SHARED, refuse
 
 import laion_dask as ld
+from laion_dask.aggregations.concentration import concentration
+from laion_dask.aggregations.statistics import statistics
 from laion_dask.errors import ColumnError, OptionError
-from laion_dask.io import engine
-from laion_dask.measures.concentration import concentration
-from laion_dask.stats import heavy_hitters, wilson
-from laion_dask.verbs.statistics import statistics
+from laion_dask.io.parquet import duckdb_connection
+from laion_dask.stats import wilson
+from laion_dask.stats.sketches import heavy_hitters
 
 SPLIT = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 HOSTS = [
@@ -122,8 +123,8 @@ def test_columns_against_loops(paths, of):
 
 
 def test_levels_share_a_pass(paths, monkeypatch):
-    queries, plain = [], engine.query
-    monkeypatch.setattr(engine, "query", lambda *a: queries.append(a[0]) or plain(*a))
+    queries, plain = [], duckdb_connection.query
+    monkeypatch.setattr(duckdb_connection, "query", lambda *a: queries.append(a[0]) or plain(*a))
     several = [concentration(of, top=3) for of in ("domain", "tld", "suffix", "host")]
     found = statistics(ld.read_shards(paths), *several)
     assert len(queries) == 3

@@ -16,12 +16,12 @@ from scipy.stats.contingency import odds_ratio
 from shards import laion_table, refuse, write_shard
 
 import laion_dask as ld
+from laion_dask.aggregations import contingency
+from laion_dask.aggregations import cooccurrence as module
+from laion_dask.aggregations.cooccurrence import cooccurrence
+from laion_dask.aggregations.intersections import intersections
 from laion_dask.demo.planting import P_SHE, plan_rows
 from laion_dask.errors import ColumnError, OptionError
-from laion_dask.measures import cooccurrence as module
-from laion_dask.measures import crossed
-from laion_dask.measures.cooccurrence import cooccurrence
-from laion_dask.measures.intersections import intersections
 from laion_dask.stats.joint import npmi_gap_interval, npmi_interval, observed_over_expected
 
 pytestmark = both
@@ -292,7 +292,7 @@ def test_what_makes_no_sense_is_refused_at_once(shards):
 
 @pytest.mark.only_pandas
 def test_pairs_that_would_fill_the_memory_are_refused(monkeypatch):
-    monkeypatch.setattr(crossed, "MOST_CELLS", 1000)
+    monkeypatch.setattr(contingency, "MOST_CELLS", 1000)
     frame = pd.DataFrame({"a": np.arange(60), "b": np.arange(60) % 50})
     for npartitions in (1, 4):
         with pytest.raises(OptionError, match="something coarser"):

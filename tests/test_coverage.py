@@ -18,14 +18,14 @@ import pytest
 from groupings import Coded
 from scipy.stats import binom
 
-from laion_dask.measures import Part, Reporting
-from laion_dask.measures.cooccurrence import Together, cooccurrence
-from laion_dask.measures.counts import ALL, NONE, Counts, Tally
-from laion_dask.measures.crossed import Crossed
-from laion_dask.measures.curve import curve
-from laion_dask.measures.exclusion import Counted, excluded_by
-from laion_dask.measures.intersections import intersections
-from laion_dask.measures.rates import rates
+from laion_dask.aggregations import Part, Reporting
+from laion_dask.aggregations.contingency import Crossed
+from laion_dask.aggregations.cooccurrence import Together, cooccurrence
+from laion_dask.aggregations.counts import ALL, NONE, Counts, Tally
+from laion_dask.aggregations.curve import curve
+from laion_dask.aggregations.exclusion import Counted, excluded_by
+from laion_dask.aggregations.intersections import intersections
+from laion_dask.aggregations.rates import rates
 from laion_dask.stats.joint import npmi_interval
 
 SEEDS = range(200)

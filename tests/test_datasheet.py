@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 import laion_dask as ld
 from laion_dask.cli import app
 from laion_dask.errors import ExportError, OptionError
-from laion_dask.explore.datasheet import write_datasheet
-from laion_dask.explore.lines import Curve, lines
+from laion_dask.reports.datasheet import write_datasheet
+from laion_dask.reports.svg_curves import Curve, lines
 
 HOSTILE = "<script>alert(1)</script> a woman doctor <img src=x onerror=alert(2)> \u202e"
 

@@ -278,7 +278,7 @@ def test_a_corpus_that_is_there_is_opened_without_looking_into_its_archives(
         with pytest.raises(RuntimeError, match="embed is called"):
             demo_corpus(folder)
 
-    monkeypatch.setattr("laion_dask.verbs.embed.embed", embed)
+    monkeypatch.setattr("laion_dask.inference.embed.embed", embed)
     folder = shutil.copytree(demo_folder, tmp_path / "corpus")
     found = demo_corpus(folder)
     assert found.embedded.n_read == 800 and found.text_emb.is_dir()

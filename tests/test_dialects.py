@@ -10,7 +10,7 @@ import pytest
 from frames import both
 
 from laion_dask.errors import ColumnError, DiscoveryWarning, OptionError, SchemaError
-from laion_dask.io.shards import read_shards
+from laion_dask.io.parquet.read_shards import read_shards
 from laion_dask.schema import CANONICAL, DIALECTS, recognise
 
 pytestmark = both

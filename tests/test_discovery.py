@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from laion_dask.errors import DiscoveryWarning, OptionError, ShardError, ShardNotFoundError
-from laion_dask.io.braces import expand_braces
-from laion_dask.io.discovery import PARQUET
-from laion_dask.io.paths import expand
-from laion_dask.io.shards import read_shards
+from laion_dask.io.parquet.read_shards import read_shards
+from laion_dask.io.storage.braces import expand_braces
+from laion_dask.io.storage.discovery import PARQUET
+from laion_dask.io.storage.paths import expand
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shards import SHARED
 
+from laion_dask.aggregations.base import Part
+from laion_dask.aggregations.grouping import domains as measures
+from laion_dask.aggregations.grouping.base import members
+from laion_dask.aggregations.grouping.domains import domains, tlds
 from laion_dask.errors import ColumnError, OptionError
-from laion_dask.kernels import hosts as compiled
-from laion_dask.kernels.domains import LEVELS, hosts, labels_of, registered_domain
-from laion_dask.measures import domains as measures
-from laion_dask.measures.base import Part
-from laion_dask.measures.domains import domains, tlds
-from laion_dask.measures.groups import members
+from laion_dask.text import hosts as compiled
+from laion_dask.text.domains import LEVELS, hosts, labels_of, registered_domain
 
 SPLIT = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 URLS = [

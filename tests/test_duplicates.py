@@ -16,8 +16,8 @@ from shards import write_shard
 
 import laion_dask as ld
 from laion_dask.errors import ColumnError, OptionError
-from laion_dask.explore.datasheet_parts import SECTIONS
-from laion_dask.stats.bottom_k import BottomK
+from laion_dask.reports.datasheet_sections import SECTIONS
+from laion_dask.stats.sketches.bottom_k import BottomK
 
 WHAT = ["missing", "distinct", "repeats", "rows whose value repeats", "most frequent"]
 

@@ -22,11 +22,11 @@ from laion_dask.errors import (
     OptionError,
     WeightsError,
 )
-from laion_dask.io import embed_folder
-from laion_dask.kernels import embed as kernel
-from laion_dask.models import ClipModel, heads, loading, weights
-from laion_dask.verbs import embed as verb
-from laion_dask.verbs.embed import embed
+from laion_dask.inference import embed as verb
+from laion_dask.inference import output_folder
+from laion_dask.inference import shard as kernel
+from laion_dask.inference.embed import embed
+from laion_dask.models import ClipModel, clip_loading, heads, weights
 
 PHOTOS = Path(__file__).parent.parent.parent / "shared" / "data" / "photos_tars"
 
@@ -186,7 +186,7 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(model, head, tmp_path, mon
     whole = embed(source, tmp_path / "whole", model, batch_size=3, heads=[head])
     expected = digest(whole.out)
     assert not [name for name in expected if "partial" in name or "plan" in name]
-    real, n_files = embed_folder.os.replace, len(expected) + 1  # the plan as well
+    real, n_files = output_folder.os.replace, len(expected) + 1  # the plan as well
     for dies_at in range(n_files):
         out, renames = tmp_path / f"out{dies_at}", []
 
@@ -197,7 +197,7 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(model, head, tmp_path, mon
             real(a, b)
 
         with monkeypatch.context() as patch:
-            patch.setattr(embed_folder.os, "replace", replace)
+            patch.setattr(output_folder.os, "replace", replace)
             with pytest.raises(KeyboardInterrupt):
                 embed(source, out, model, batch_size=3, heads=[head])
         assert not list(out.rglob("*.partial")) and not (out / "embed.json").exists()
@@ -211,7 +211,7 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(model, head, tmp_path, mon
 def test_ctrl_c_stops_and_leaves_nothing_half_written(model, tmp_path, monkeypatch):
     source = captioned(tmp_path / "in", n_tars=6)
     expected = digest(embed(source, tmp_path / "whole", model, batch_size=2).out)
-    real, calls = loading.LoadedClip.images, []
+    real, calls = clip_loading.LoadedClip.images, []
 
     def images(self, prepared):
         calls.append(1)
@@ -221,7 +221,7 @@ def test_ctrl_c_stops_and_leaves_nothing_half_written(model, tmp_path, monkeypat
         return real(self, prepared)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loading.LoadedClip, "images", images)
+        patch.setattr(clip_loading.LoadedClip, "images", images)
         with pytest.raises(KeyboardInterrupt):
             embed(source, tmp_path / "out", model, batch_size=2)
     left, n_calls = digest(tmp_path / "out"), len(calls)
@@ -364,7 +364,7 @@ class Numbers:
 
 
 def stream(n):
-    from laion_dask.io.samples import Sample
+    from laion_dask.io.images.samples import Sample
 
     for i in range(n):
         data = b"bad" if i % 7 == 3 else b"%d" % i
@@ -407,7 +407,7 @@ def test_stopped_by_the_caller_between_batches():
 
 
 def test_the_work_pickles(model, head):
-    folder = embed_folder.EmbedFolder("out", 3, True)
+    folder = output_folder.EmbedFolder("out", 3, True)
     columns = [["key", "string"]]
     work = verb._Work(model, "bfloat16", (head,), None, columns, folder, 64, 1)
     assert pickle.loads(pickle.dumps(work)).heads == (head,)

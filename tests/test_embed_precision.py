@@ -12,10 +12,10 @@ from small_clip import make_small_clip, picture, write_tar
 
 from laion_dask import backend
 from laion_dask.errors import ExportError, OptionError
-from laion_dask.io import embed_folder
+from laion_dask.inference import embed as verb
+from laion_dask.inference import output_folder
+from laion_dask.inference.embed import embed
 from laion_dask.models import ClipModel, preprocess
-from laion_dask.verbs import embed as verb
-from laion_dask.verbs.embed import embed
 
 PRECISIONS = ["float32", "bfloat16"]
 
@@ -56,7 +56,7 @@ def test_killed_it_resumes_to_the_same_bytes_for_any_lanes(
 ):
     settings = {"batch_size": 2, "precision": precision}
     whole = embed(source, tmp_path / "whole", model, **settings)
-    expected, real, renames = digest(whole.out), embed_folder.os.replace, []
+    expected, real, renames = digest(whole.out), output_folder.os.replace, []
 
     def replace(a, b):
         if len(renames) == 6:
@@ -65,7 +65,7 @@ def test_killed_it_resumes_to_the_same_bytes_for_any_lanes(
         real(a, b)
 
     with monkeypatch.context() as patch:
-        patch.setattr(embed_folder.os, "replace", replace)
+        patch.setattr(output_folder.os, "replace", replace)
         with pytest.raises(KeyboardInterrupt):
             embed(source, tmp_path / "out", model, **settings)
     monkeypatch.setattr(verb, "_lanes", lambda todo: 3)

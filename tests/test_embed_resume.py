@@ -8,9 +8,9 @@ import pytest
 from small_clip import make_small_clip, picture, write_tar
 
 from laion_dask.errors import ExportError, OptionError
+from laion_dask.inference import embed as verb
+from laion_dask.inference.embed import embed
 from laion_dask.models import ClipModel, heads, weights
-from laion_dask.verbs import embed as verb
-from laion_dask.verbs.embed import embed
 
 
 @pytest.fixture(scope="module")

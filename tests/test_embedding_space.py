@@ -183,7 +183,7 @@ def test_a_member_whose_size_is_a_lie_or_too_large(tmp_path, monkeypatch):
     with pytest.raises(EmbeddingsError, match="which cannot be"):
         ld.open_embeddings(path, model="x")
     path.write_bytes(content)
-    monkeypatch.setattr("laion_dask.io.embedding_headers._LARGEST_UNPACKED", 100)
+    monkeypatch.setattr("laion_dask.io.embeddings.headers._LARGEST_UNPACKED", 100)
     with pytest.raises(EmbeddingsError, match="have to be in memory at once"):
         ld.open_embeddings(path, model="x")
 

@@ -24,7 +24,8 @@ from laion_dask.errors import (
     ProvenanceError,
     ShardNotFoundError,
 )
-from laion_dask.io import embedding_files, kept_maps
+from laion_dask.io.embeddings import file as embedding_files
+from laion_dask.io.embeddings import mmap_cache
 
 
 @pytest.fixture
@@ -295,13 +296,13 @@ def test_few_maps_are_kept(tmp_path, model, monkeypatch):
     for i, array in enumerate(x):
         npy(tmp_path / f"e_{i}.npy", array)
     emb = ld.open_embeddings(tmp_path, model=model)
-    kept = kept_maps.Mappings(2 * x[0].nbytes + 1)
+    kept = mmap_cache.Mappings(2 * x[0].nbytes + 1)
     monkeypatch.setattr(embedding_files, "kept", kept)
     for shard in (0, 1, 0, 2, 4, 3, 3):
         np.testing.assert_array_equal(emb.read(shard, [7, 1]), x[shard][[7, 1]])
         assert len(kept._maps) <= 2
     assert [file.path[-5] for file, _ in kept._maps] == ["4", "3"]
-    monkeypatch.setattr(embedding_files, "kept", kept_maps.Mappings(0))
+    monkeypatch.setattr(embedding_files, "kept", mmap_cache.Mappings(0))
     np.testing.assert_array_equal(emb.read(2, range(30)), x[2])
 
 
@@ -309,8 +310,8 @@ def test_lengths_of_mapped_rows_are_computed_once(tmp_path, model, monkeypatch):
     x = vectors(30)
     x[4], x[5, 2], x[6, 1] = 0, np.nan, np.inf
     emb = ld.open_embeddings(npy(tmp_path / "e_0.npy", x), model=model)
-    computed, before = [], kept_maps.scales
-    monkeypatch.setattr(kept_maps, "scales", lambda x: computed.append(len(x)) or before(x))
+    computed, before = [], mmap_cache.scales
+    monkeypatch.setattr(mmap_cache, "scales", lambda x: computed.append(len(x)) or before(x))
     with np.errstate(divide="ignore"):
         wanted = 1 / np.linalg.norm(x.astype(np.float64), axis=1)
     wanted[4:7] = np.nan
@@ -332,7 +333,7 @@ def test_lengths_of_rows_of_length_one_are_not_held(tmp_path, model, monkeypatch
     emb.read_scaled(0, range(20, 30))
     assert emb.read_scaled(0, [3])[1] is None
     with monkeypatch.context() as patch:  # nothing is held of a file that is too large
-        patch.setattr(embedding_files, "kept", kept_maps.Mappings(0))
+        patch.setattr(embedding_files, "kept", mmap_cache.Mappings(0))
         for _ in range(2):
             assert abs(emb.read_scaled(0, range(30))[1] - 1).max() < 2.0**-12
     x[3] *= 1 + 2.0**-12
@@ -424,10 +425,10 @@ def test_rows_must_be_whole_numbers(tmp_path, model):
 
 def check_pairs(frame, emb, wanted: dict):
     """``wanted`` leads from the end of a shard's path to the embeddings of that shard."""
-    from laion_dask import lineage
+    from laion_dask.frame import provenance
 
     paired = emb.like(frame)
-    for i, shard in enumerate(lineage.shards(frame)):
+    for i, shard in enumerate(provenance.shards(frame)):
         x = next(x for end, x in wanted.items() if shard.path.endswith(end))
         np.testing.assert_array_equal(paired.read(i, range(len(x))), x)
 

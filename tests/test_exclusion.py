@@ -17,17 +17,17 @@ from scipy.stats.contingency import relative_risk
 from shards import laion_table, refuse, write_shard
 
 import laion_dask as ld
-from laion_dask import lineage
+from laion_dask.aggregations.audit import audit, default_axes
+from laion_dask.aggregations.exclusion import Exclusion, excluded_by
+from laion_dask.aggregations.grouping.base import axes
+from laion_dask.aggregations.grouping.terms import terms
+from laion_dask.aggregations.statistics import statistics
 from laion_dask.demo.planting import plan_rows
 from laion_dask.errors import ColumnError, OptionError, PredicateError
-from laion_dask.io.scan import Scan
-from laion_dask.kernels.filter import passes
-from laion_dask.measures.exclusion import Exclusion, excluded_by
-from laion_dask.measures.groups import axes
+from laion_dask.frame import provenance
+from laion_dask.frame.filtering import passes
+from laion_dask.io.parquet.scan import Scan
 from laion_dask.stats.exclusion_rates import exclusion
-from laion_dask.text import terms
-from laion_dask.verbs.audit import audit, default_axes
-from laion_dask.verbs.statistics import statistics
 
 WHERE = "similarity > 0.25 and width >= 300"
 
@@ -256,7 +256,7 @@ class TestAudit:
         made = frame.assign(double=frame["width"] * 2)
         filtered = made.laion.where(first).laion.where(second)
         for before, after in ((frame, scanned), (made, filtered), (made, filtered[["url"]])):
-            assert lineage.narrowed(before, after, passes) is not None
+            assert provenance.narrowed(before, after, passes) is not None
             found = audit(before, after, by=["language", "text"])
             assert found.equals(want) and found.attrs == want.attrs
         # Where the lineage cannot tell, two passes do; what was undecided is then not known.
@@ -265,7 +265,7 @@ class TestAudit:
         others = [(frame, masked), (made, scanned), (frame, scanned.assign(more=1))]
         others += [(frame, ld.read_shards(folder, where=WHERE)[["text", "language"]].copy())]
         for before, after in others[:3]:
-            assert lineage.narrowed(before, after, passes) is None
+            assert provenance.narrowed(before, after, passes) is None
         for before, after in others:
             found = audit(before, after, by=["language", "text"])
             kept = [name for name in want if name != "undecided"]
@@ -279,7 +279,7 @@ class TestAudit:
         for frame in (whole, whole.assign(x=1)):
             before = frame.laion.where(first)
             after = before.laion.where(second)
-            assert lineage.narrowed(before, after, passes).columns[-1] == "width"
+            assert provenance.narrowed(before, after, passes).columns[-1] == "width"
             found = audit(before, after, by="language")
             assert found.equals(want) and found.attrs == want.attrs
         assert audit(before, before, by="language")["rate"].eq(0).all()
@@ -402,11 +402,11 @@ class TestAudit:
         carved = made[made["x"] == 1].laion.where("similarity > 0.2").dropna()
         carved = carved.sample(frac=0.5, random_state=0).drop_duplicates("url")
         with dask.config.set(scheduler=refuse):
-            before = lineage.unfiltered(carved)
+            before = provenance.unfiltered(carved)
         assert list(before.columns) == list(carved.columns)
         host = on_host(before[["row"]].compute())
         assert len(host) == 960 and len(carved) < 400
-        assert lineage.unfiltered(frame)._name == frame._name
+        assert provenance.unfiltered(frame)._name == frame._name
 
 
 def test_planted_exclusion_is_found(tmp_path):

@@ -33,9 +33,9 @@ from laion_dask.errors import (
     ShardError,
     ShardNotFoundError,
 )
-from laion_dask.io.recipe import KIND, UNFINISHED
+from laion_dask.exports import export as verb
+from laion_dask.io.storage.export_manifest import KIND, UNFINISHED
 from laion_dask.models import Vectors
-from laion_dask.verbs import export as verb
 
 pytestmark = both
 

@@ -7,11 +7,11 @@ from fsspec.implementations.local import LocalFileOpener
 from small_clip import make_small_clip, picture, write_tar
 
 from laion_dask.errors import ShardError
-from laion_dask.io.image_shards import TarShard
-from laion_dask.io.images import find_shards
-from laion_dask.io.parquet_images import ParquetShard
+from laion_dask.inference.embed import embed
+from laion_dask.io.images.images import find_shards
+from laion_dask.io.images.parquet import ParquetShard
+from laion_dask.io.images.shards import TarShard
 from laion_dask.models import ClipModel
-from laion_dask.verbs.embed import embed
 
 #: What stores raise; the last is no OSError, as those of some web clients.
 ERRORS = [TimeoutError("slow"), OSError(5, "Input/output error"), RuntimeError("payload")]

@@ -15,8 +15,8 @@ from shards import collection, vectors
 import laion_dask as ld
 from laion_dask import backend
 from laion_dask.errors import DeviceMemoryError, EmbeddingsError
-from laion_dask.kernels import feed
-from laion_dask.kernels.feed import ahead, on_device
+from laion_dask.numerics.gpu import transfer
+from laion_dask.numerics.gpu.transfer import ahead, on_device
 
 
 class Slot:
@@ -122,12 +122,12 @@ def test_two_slots_are_made_however_many_blocks_there_are(small):
     Slot.made = 0
     blocks = [(0, range(at, at + 4)) for at in range(0, 40, 4)] * 3
     assert len(copied(ahead(emb, blocks, Slot))) == 30
-    assert Slot.made == feed.SLOTS
+    assert Slot.made == transfer.SLOTS
 
 
 def test_the_next_block_is_read_while_the_caller_computes(small, monkeypatch):
     _, emb = opened(small)
-    monkeypatch.setattr(feed, "_PIECE", 32)  # a row each
+    monkeypatch.setattr(transfer, "_PIECE", 32)  # a row each
     second = threading.Event()
     read = type(emb).read
 
@@ -238,7 +238,7 @@ def test_where_a_run_of_rows_lies(corpus):
 
 @pytest.mark.parametrize("kvikio", [None, KVIKIO])
 def test_a_block_without_room_comes_in_parts(tmp_path, monkeypatch, kvikio):
-    monkeypatch.setattr(feed, "LEAST", 4)
+    monkeypatch.setattr(transfer, "LEAST", 4)
     c = collection(tmp_path, (40, 25))
     emb = ld.open_embeddings(c.img_emb, model=c.model)
     positions = np.arange(100, 140)

@@ -14,8 +14,8 @@ from small_clip import write_tar
 
 import laion_dask as ld
 from laion_dask.errors import ColumnError, ImageError
-from laion_dask.explore.page import text as plain
-from laion_dask.io.row_images import Match, RowImage
+from laion_dask.io.images.row_match import Match, RowImage
+from laion_dask.reports.html import text as plain
 
 
 class Pictures:

@@ -13,9 +13,9 @@ from test_nsfw import FILES
 
 import laion_dask as ld
 from laion_dask import backend
-from laion_dask.kernels.feed import on_device
+from laion_dask.inference.embed import embed
 from laion_dask.models import ClipModel, heads
-from laion_dask.verbs.embed import embed
+from laion_dask.numerics.gpu.transfer import on_device
 
 pytestmark = pytest.mark.gpu
 

@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_where import TYPES, expressions, tables
 
-from laion_dask import lineage
 from laion_dask.errors import (
     BackendWarning,
     DeviceLostError,
@@ -22,24 +21,25 @@ from laion_dask.errors import (
     SchemaError,
     ShardError,
 )
-from laion_dask.io import group_scan
-from laion_dask.io import scan as scans
-from laion_dask.io.shards import read_shards
+from laion_dask.frame import provenance
+from laion_dask.io.parquet import scan as scans
+from laion_dask.io.parquet import scan_cudf
+from laion_dask.io.parquet.read_shards import read_shards
 from laion_dask.predicate import parse
 
 
 def opened(path, **options):
-    return lineage.as_read(read_shards(path, backend="pandas", **options))
+    return provenance.as_read(read_shards(path, backend="pandas", **options))
 
 
 def check(scan, piece, names, decoder=None):
     """Both scans give the same frame, and the same account; what of them."""
     decoder = decoder or PandasDecoder()
     wanted = scan.read(piece, names)
-    frame, unscored = group_scan.read(piece, names, scan, decoder, counted=True)
+    frame, unscored = scan_cudf.read(piece, names, scan, decoder, counted=True)
     pd.testing.assert_frame_equal(frame, scan(piece, names))
     assert unscored == wanted.unscored
-    again, none = group_scan.read(piece, names, scan, decoder, counted=False)
+    again, none = scan_cudf.read(piece, names, scan, decoder, counted=False)
     pd.testing.assert_frame_equal(again, frame)
     assert none == 0 or scan.where is not None
     return frame, unscored
@@ -75,7 +75,7 @@ def test_types_that_differ_from_shard_to_shard(write):
     bad = write("t/1.parquet", {"WIDTH": pa.array([4.0, 4.5])})
     scan, [piece] = opened(bad)
     with pytest.raises(SchemaError, match=r"Row 1 of shard .* has width = 4.5"):
-        group_scan.read(piece, ["width"], scan, PandasDecoder(), counted=False)
+        scan_cudf.read(piece, ["width"], scan, PandasDecoder(), counted=False)
 
 
 def numbered(write, **options):
@@ -113,7 +113,7 @@ def numbered(write, **options):
 def test_row_groups_are_left_out_by_their_statistics(write, text, groups):
     scan, [piece] = opened(numbered(write), where=text)
     decoder = PandasDecoder()
-    group_scan.read(piece, ["a", "row"], scan, decoder, counted=False)
+    scan_cudf.read(piece, ["a", "row"], scan, decoder, counted=False)
     assert decoder.groups == groups
     check(scan, piece, ["a", "row"])
 
@@ -129,7 +129,7 @@ def test_without_statistics_and_in_parts(write):
 def test_some_row_groups_at_a_time(write, monkeypatch):
     scan, [piece] = opened(numbered(write), where="a > 3")
     whole = check(scan, piece, ["a", "text"])[0]
-    monkeypatch.setattr(group_scan, "_AT_ONCE", 1)
+    monkeypatch.setattr(scan_cudf, "_AT_ONCE", 1)
     pd.testing.assert_frame_equal(check(scan, piece, ["a", "text"])[0], whole)
 
 
@@ -150,7 +150,7 @@ def test_fewer_row_groups_where_memory_does_not_suffice(write):
     scan, [piece] = opened(numbered(write), where="a > 3")
     check(scan, piece, ["a", "text"], Small(1))
     with pytest.raises(DeviceMemoryError, match=r"1 row groups.*smaller row groups"):
-        group_scan.read(piece, ["a"], scan, Small(0), counted=False)
+        scan_cudf.read(piece, ["a"], scan, Small(0), counted=False)
     check(scan, piece, ["a", "text"])
 
 
@@ -158,8 +158,8 @@ def test_text_that_is_no_utf8_is_not_taken(write):
     raw = pa.array([b"fine", b"\xff\xfe", None], pa.binary()).cast(pa.string(), safe=False)
     raw = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
     scan, [piece] = opened(write("u.parquet", {"TEXT": raw, "a": [1, 2, 3]}))
-    with pytest.raises(group_scan.NotText):
-        group_scan.read(piece, ["text"], scan, PandasDecoder(), counted=False)
+    with pytest.raises(scan_cudf.NotText):
+        scan_cudf.read(piece, ["text"], scan, PandasDecoder(), counted=False)
     check(scan, piece, ["a", "row"])
 
 
@@ -172,7 +172,7 @@ def test_a_footer_that_points_elsewhere(write, tmp_path):
     cut.write_bytes(b"PAR1" + footer[-length:])
     scan, [piece] = opened(cut)
     with pytest.raises(ShardError, match=r"cut.parquet is damaged: column 'a' of row group 0 lies"):
-        group_scan.read(piece, ["a"], scan, PandasDecoder(), counted=False)
+        scan_cudf.read(piece, ["a"], scan, PandasDecoder(), counted=False)
 
 
 @pytest.mark.parametrize(
@@ -188,18 +188,18 @@ def test_a_footer_that_points_elsewhere(write, tmp_path):
 )
 def test_what_cudf_is_not_to_read(write, name, values, can):
     scan, [piece] = opened(write("c.parquet", {name: values, "a": [1]}))
-    assert group_scan.can_read(piece, [name], scan) is can
-    assert group_scan.can_read(piece, ["a"], scan)
+    assert scan_cudf.can_read(piece, [name], scan) is can
+    assert scan_cudf.can_read(piece, ["a"], scan)
     if can:
         check(scan, piece, [name])
 
 
 def test_a_name_with_a_star_is_no_pattern(write):
     scan, [piece] = opened(write("[*].parquet", {"a": [1]}))
-    assert group_scan.can_read(piece, ["a"], scan)
+    assert scan_cudf.can_read(piece, ["a"], scan)
     check(scan, piece, ["a"])
     remote = replace(piece, shard=replace(piece.shard, path="s3://bucket/a.parquet"))
-    assert not group_scan.can_read(remote, ["a"], scan)
+    assert not scan_cudf.can_read(remote, ["a"], scan)
 
 
 @pytest.mark.parametrize("name", [None, "url", "other"])
@@ -216,7 +216,7 @@ def test_an_index_of_pandas_is_a_column_or_nothing(tmp_path, name):
 
 def on_card(monkeypatch, path, decoder=PandasDecoder, **options):
     """A scan that asks a decoder, as one with backend="cudf" does, and its only piece."""
-    monkeypatch.setattr("laion_dask.io.scan.CudfDecoder", decoder)
+    monkeypatch.setattr("laion_dask.io.parquet.scan.CudfDecoder", decoder)
     scan, [piece] = opened(path, **options)
     return replace(scan, backend="cudf"), scan, piece
 
@@ -258,8 +258,8 @@ def test_memory_that_is_full_once_all_is_decoded(write, monkeypatch):
     def full(frames, **options):
         raise MemoryError("std::bad_alloc: out_of_memory: RMM failure")
 
-    monkeypatch.setattr(group_scan, "_AT_ONCE", 1)
-    monkeypatch.setattr(group_scan.methods, "concat", full)
+    monkeypatch.setattr(scan_cudf, "_AT_ONCE", 1)
+    monkeypatch.setattr(scan_cudf.methods, "concat", full)
     with pytest.raises(DeviceMemoryError):
         asked(piece, ["row"])
 

@@ -15,10 +15,10 @@ import pytest
 from scipy import stats as scipy_stats
 
 import laion_dask as ld
+from laion_dask.aggregations.hate import hate_content_rate as measure
+from laion_dask.aggregations.statistics import statistics
 from laion_dask.errors import ColumnError, OptionError
-from laion_dask.measures.hate import hate_content_rate as measure
 from laion_dask.stats import compare_hate, hate_content_rate, welch, wilson
-from laion_dask.verbs.statistics import statistics
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,7 @@ def test_partitions_files_and_order_do_not_matter():
 
 
 def test_of_shards_only_the_named_columns_are_read(write, monkeypatch):
-    from laion_dask.io.scan import Scan
+    from laion_dask.io.parquet.scan import Scan
 
     parts = [captions(200, seed).drop(columns="shard") for seed in (0, 1, 2)]
     paths = [write(f"{i}.parquet", pa.Table.from_pandas(p)) for i, p in enumerate(parts)]

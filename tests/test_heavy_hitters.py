@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from laion_dask.stats import heavy_hitters
-from laion_dask.stats.heavy_hitters import HeavyHitters
+from laion_dask.stats.sketches import heavy_hitters
+from laion_dask.stats.sketches.heavy_hitters import HeavyHitters
 
 
 def of(labels, capacity=10) -> HeavyHitters:

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from laion_dask.errors import ExportError, SchemaError
-from laion_dask.io import engine
-from laion_dask.io.hive import folder_columns
-from laion_dask.io.shards import read_shards
+from laion_dask.io.parquet import duckdb_connection
+from laion_dask.io.parquet.hive import folder_columns
+from laion_dask.io.parquet.read_shards import read_shards
 
 ROWS = {"URL": ["u", "v", "w"], "TEXT": ["a", "b", "c"], "similarity": [0.1, 0.2, 0.3]}
 HERE = {"scheduler": "sync"}
@@ -111,8 +111,10 @@ def test_shards_of_other_folders_are_not_read(write, tmp_path, monkeypatch):
     for language in ("en", "de"):
         write(f"d/LANGUAGE={language}/0.parquet", ROWS)
     read = []
-    query = engine.query
-    monkeypatch.setattr(engine, "query", lambda *args: read.append(args[1]) or query(*args))
+    query = duckdb_connection.query
+    monkeypatch.setattr(
+        duckdb_connection, "query", lambda *args: read.append(args[1]) or query(*args)
+    )
     assert len(read_shards(tmp_path / "d", where="language == 'en'").compute(**HERE)) == 3
     assert [path.split("/")[-2] for path in read] == ["LANGUAGE=en"]
 

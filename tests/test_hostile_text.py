@@ -8,10 +8,10 @@ import pytest
 from frames import both
 
 from laion_dask.errors import ShardError
-from laion_dask.io.shards import read_shards
+from laion_dask.frame.accounting import rows
+from laion_dask.frame.where import where
+from laion_dask.io.parquet.read_shards import read_shards
 from laion_dask.options import set_options
-from laion_dask.verbs.rows import rows
-from laion_dask.verbs.where import where
 
 pytestmark = both
 

@@ -7,8 +7,8 @@ import pytest
 from small_clip import CONFIG, picture
 
 from laion_dask.errors import MissingExtraError, WeightsError
-from laion_dask.models import ClipModel, hub_text
-from laion_dask.models.hub_text import require_text_tower
+from laion_dask.models import ClipModel, hf_text_tower
+from laion_dask.models.hf_text_tower import require_text_tower
 
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "a", "red", "star", "roter", "Stern", "ein"]
 
@@ -18,14 +18,14 @@ def described(name):
 
 
 def test_without_transformers_the_extra_is_named(monkeypatch):
-    monkeypatch.setattr(hub_text, "find_spec", lambda name: None)
+    monkeypatch.setattr(hf_text_tower, "find_spec", lambda name: None)
     require_text_tower("ViT-B-32", {"text_cfg": {"width": 512}})
     with pytest.raises(MissingExtraError, match=r"laion_dask\[multilingual\]"):
         require_text_tower("xlm-roberta-base-ViT-B-32", described("xlm-roberta-base"))
 
 
 def test_missing_files_are_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(hub_text, "find_spec", lambda name: name)
+    monkeypatch.setattr(hf_text_tower, "find_spec", lambda name: name)
     with pytest.raises(WeightsError, match=r"hf download nobody/nothing-of-the-name"):
         require_text_tower("x", described("nobody/nothing-of-the-name"))
     (tmp_path / "config.json").write_text("{}")

@@ -9,7 +9,7 @@ from shards import collection
 
 import laion_dask as ld
 from laion_dask.errors import ProvenanceError
-from laion_dask.kernels.identities import Identities
+from laion_dask.frame.identities import Identities
 
 IDS = ["shard", "row", "width", "hash"]
 

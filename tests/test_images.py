@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from small_clip import picture, write_tar
 
 from laion_dask.errors import ImageError, OptionError, ShardError, ShardNotFoundError
-from laion_dask.io import image_shards, images, samples, tars
-from laion_dask.io.image_shards import TarShard
-from laion_dask.io.images import find_shards, open_images
-from laion_dask.models import pictures
+from laion_dask.io.images import decoding, images, samples, tars
+from laion_dask.io.images import shards as image_shards
+from laion_dask.io.images.images import find_shards, open_images
+from laion_dask.io.images.shards import TarShard
 
 PHOTOS = Path(__file__).parent.parent.parent / "shared" / "data" / "photos_tars"
 
@@ -48,7 +48,7 @@ def info(name, **attributes):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_formats_become_rgb(kind):
-    decoded = pictures.decode(picture(1, kind))
+    decoded = decoding.decode(picture(1, kind))
     assert decoded.mode == "RGB" and decoded.size == (40, 30)
 
 
@@ -58,15 +58,15 @@ def test_first_frame_palette_and_alpha():
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     data = io.BytesIO()
     frames[0].save(data, "GIF", save_all=True, append_images=frames[1:])
-    assert pictures.decode(data.getvalue()).getpixel((0, 0)) == (255, 0, 0)
+    assert decoding.decode(data.getvalue()).getpixel((0, 0)) == (255, 0, 0)
     palette = Image.new("RGB", (8, 8), "green").quantize(4)
     data = io.BytesIO()
     palette.save(data, "PNG", transparency=b"\x00\x80\xff\xff")  # warns when converted directly
-    assert pictures.decode(data.getvalue()).getpixel((0, 0)) == (0, 128, 0)
+    assert decoding.decode(data.getvalue()).getpixel((0, 0)) == (0, 128, 0)
     for mode in ("L", "LA", "RGBA", "1", "I;16"):
         data = io.BytesIO()
         Image.new(mode, (8, 8)).save(data, "PNG")
-        assert pictures.decode(data.getvalue()).mode == "RGB"
+        assert decoding.decode(data.getvalue()).mode == "RGB"
 
 
 def test_bad_images_have_a_stable_reason(monkeypatch):
@@ -86,16 +86,16 @@ def test_bad_images_have_a_stable_reason(monkeypatch):
     }
     for data, words in bad.items():
         with pytest.raises(ImageError, match=words) as first:
-            pictures.decode(data)
+            decoding.decode(data)
         with pytest.raises(ImageError) as second:
-            pictures.decode(data)
+            decoding.decode(data)
         assert str(first.value) == str(second.value) and "0x" not in str(first.value)
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 1000)
     with pytest.raises(ImageError, match="40 x 30 pixels, over the limit of 1000"):
-        pictures.decode(picture())
-    monkeypatch.setattr(pictures, "MAX_IMAGE_BYTES", 10)
+        decoding.decode(picture())
+    monkeypatch.setattr(decoding, "MAX_IMAGE_BYTES", 10)
     with pytest.raises(ImageError, match="over the limit of 10"):
-        pictures.decode(picture())
+        decoding.decode(picture())
 
 
 def test_a_decompression_bomb_costs_one_row():
@@ -111,7 +111,7 @@ def test_a_decompression_bomb_costs_one_row():
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10**6)))
     )
     with pytest.raises(ImageError, match=r"60000 x 60000|DecompressionBomb"):
-        pictures.decode(png)
+        decoding.decode(png)
 
 
 def test_members_of_one_stem_are_one_sample(tmp_path):
@@ -335,6 +335,6 @@ def test_real_photographs():
     shards = find_shards(PHOTOS)
     found = [sample for shard in shards for sample in shard.samples()]
     assert len(found) == 9 and not any(sample.reason for sample in found)
-    assert all(pictures.decode(sample.image).mode == "RGB" for sample in found)
+    assert all(decoding.decode(sample.image).mode == "RGB" for sample in found)
     keys = [sample.image_path for sample in found]
     assert open_images(PHOTOS).read(keys) == [sample.image for sample in found]

@@ -55,7 +55,7 @@ FLOORS = {
 GPU = {"cudf", "cupy", "dask_cudf", "dask_cuda", "cuvs", "rmm", "pylibcudf", "kvikio"}
 DASK_DOORS = {"from_map", "map_partitions", "map_overlap", "from_delayed"}
 #: The task runner of `embed` has tasks of its own, which are no partitions of a frame.
-OWN_TASKS = {"verbs/embed.py", "verbs/task_runner.py"}
+OWN_TASKS = {"inference/embed.py", "runtime/tasks.py"}
 
 
 def where(path: Path) -> str:

@@ -27,10 +27,12 @@ from laion_dask.errors import (
     OptionError,
     PairingError,
 )
-from laion_dask.io import embedding_identity, index_files, index_manifest
-from laion_dask.kernels import cuvs_train, ivf_pq, nearest
-from laion_dask.kernels.index_rows import Queries
-from laion_dask.verbs import build_index as verb
+from laion_dask.io.embeddings import fingerprint
+from laion_dask.retrieval.index import brute_force, cuvs_train, ivf_pq
+from laion_dask.retrieval.index import build as verb
+from laion_dask.retrieval.index import folder as index_files
+from laion_dask.retrieval.index import manifest as index_manifest
+from laion_dask.retrieval.index.fill import Queries
 
 DIM = 16
 
@@ -164,11 +166,11 @@ def test_recall_is_what_it_says(built, emb):
     where = {starts[s] + r: (s, r, x) for s, r, x in rows}
     asked = [where[at] for at in sorted(drawn[:100]) if at in where]
     assert measured["queries"] == len(asked)
-    nearest = [{*by_the_book(emb, x, 101)} - {(s, r)} for s, r, x in asked]
+    brute_force = [{*by_the_book(emb, x, 101)} - {(s, r)} for s, r, x in asked]
     for step in measured["steps"]:
         index, hits = built.with_nprobe(step["nprobe"]), {"found": 0, "rescored": 0}
         shard, row = index.candidates(np.array([x for *_, x in asked]), 1001)
-        for q, ((s, r, _), truth) in enumerate(zip(asked, nearest, strict=True)):
+        for q, ((s, r, _), truth) in enumerate(zip(asked, brute_force, strict=True)):
             place = [*zip(shard[q].tolist(), row[q].tolist(), strict=True)]
             place = [at for at in place if at != (s, r)]
             hits["found"] += len(truth & set(place[:100]))
@@ -300,24 +302,24 @@ def test_every_kind_of_file_is_told_by_its_content(model, tmp_path, monkeypatch)
     y = np.where(np.arange(200)[:, None] == 57, -x, x)
     told = {}
     for limit in (2**28, 0):
-        monkeypatch.setattr(embedding_identity, "BLOCK_BYTES", 2**16 if limit else 300)
+        monkeypatch.setattr(fingerprint, "BLOCK_BYTES", 2**16 if limit else 300)
         found = []
         for data in (x, y):
-            embedding_identity._known.clear()
+            fingerprint._known.clear()
             files = kinds_of_file(tmp_path, model, data)
-            found.append([f["sha256"] for f in embedding_identity.identities(files, limit)])
+            found.append([f["sha256"] for f in fingerprint.identities(files, limit)])
         told[limit] = [one != other for one, other in zip(*found, strict=True)]
     assert told[2**28] == [True] * 4
     assert told[0][:2] == [True] * 2  # the last 300 bytes of an .npz have the checksum of a member
 
 
 def test_what_a_digest_by_blocks_covers(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(embedding_identity, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(fingerprint, "BLOCK_BYTES", 64)
     x = clustered(3000)
     path = Path(npy(tmp_path / "e_0.npy", x))
     whole, size = path.read_bytes(), path.stat().st_size
     file = ld.open_embeddings(path, model=model).files[0]
-    expected = embedding_identity.identity(file, size - 1)
+    expected = fingerprint.identity(file, size - 1)
     starts = [(size - 64) * i // 15 for i in range(16)]
     for at in (
         *starts[1:],
@@ -330,13 +332,13 @@ def test_what_a_digest_by_blocks_covers(model, tmp_path, monkeypatch):
         data = bytearray(whole)
         data[at] ^= 1
         path.write_bytes(data)
-        embedding_identity._known.clear()
+        fingerprint._known.clear()
         covered = any(start <= at < start + 64 for start in starts)
-        assert (embedding_identity.identity(file, size - 1) != expected) == covered
-        assert embedding_identity.identity(file, size) != expected
+        assert (fingerprint.identity(file, size - 1) != expected) == covered
+        assert fingerprint.identity(file, size) != expected
     path.write_bytes(whole[:-1])
     with pytest.raises(EmbeddingsError, match="can no longer be read as when it was opened"):
-        embedding_identity.identity(file, 0)
+        fingerprint.identity(file, 0)
 
 
 @pytest.mark.parametrize(
@@ -353,8 +355,8 @@ def test_what_a_digest_by_blocks_covers(model, tmp_path, monkeypatch):
     ],
 )
 def test_which_files_are_hashed_whole(sizes, limit):
-    assert embedding_identity.whole_up_to(sizes) == limit
-    assert embedding_identity.whole_up_to(sizes[::-1]) == limit
+    assert fingerprint.whole_up_to(sizes) == limit
+    assert fingerprint.whole_up_to(sizes[::-1]) == limit
     assert sum(s for s in sizes if s <= limit) <= 2**32
 
 
@@ -811,7 +813,7 @@ def test_best_against_a_sort(k):
     scores = draw.integers(0, 6, (7, 30)).astype(np.float32)  # full of ties
     ids = np.array([draw.permutation(30) for _ in range(7)])
     scores[2, :25], ids[2, :25] = -np.inf, -1
-    top, which = nearest.best(scores, ids, k)
+    top, which = brute_force.best(scores, ids, k)
     for q in range(7):
         pairs = sorted((-s, i) for s, i in zip(scores[q], ids[q], strict=True) if i >= 0)[:k]
         assert which[q].tolist() == [i for _, i in pairs] + [-1] * (k - len(pairs))
@@ -820,8 +822,8 @@ def test_best_against_a_sort(k):
 
 def test_recall_counts_what_is_asked_for():
     truth = np.array([[1, 2, 3], [4, -1, -1]])
-    assert nearest.recall(truth, np.array([[3, 9, 1], [-1, 5, 6]])) == 0.5
-    assert np.isnan(nearest.recall(truth[:0], truth[:0]))
+    assert brute_force.recall(truth, np.array([[3, 9, 1], [-1, 5, 6]])) == 0.5
+    assert np.isnan(brute_force.recall(truth[:0], truth[:0]))
 
 
 def test_the_work_pickles():

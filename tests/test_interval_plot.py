@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 import laion_dask as ld
+from laion_dask.aggregations.describe import describe
+from laion_dask.aggregations.statistics import statistics
 from laion_dask.errors import MissingExtraError, OptionError
-from laion_dask.measures.describe import describe
-from laion_dask.stats.panels import panels
-from laion_dask.stats.plots import interval_plot, plain_text
+from laion_dask.plots.intervals import interval_plot, plain_text
+from laion_dask.plots.panels import panels
 from laion_dask.stats.table import table
-from laion_dask.verbs.statistics import statistics
 
 
 def rate(group, value, term="punsafe > 0.5", axis="language", **more) -> dict:

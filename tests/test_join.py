@@ -26,10 +26,10 @@ from laion_dask.errors import (
     SchemaError,
     SpillError,
 )
-from laion_dask.io import spill
-from laion_dask.io.claim import owner
-from laion_dask.verbs import join as joining
-from laion_dask.verbs import join_size
+from laion_dask.io.storage import spill
+from laion_dask.io.storage.folder_lock import owner
+from laion_dask.joins import join as joining
+from laion_dask.joins import size
 
 N = 60
 
@@ -386,7 +386,7 @@ def test_a_key_that_is_repeated_on_both_sides_is_written_once_a_partition(
 ):
     """One key fills the frame and the table, which no number of buckets would spread."""
     monkeypatch.setattr(joining, "MAX_LOOKUP_BYTES", 0)
-    monkeypatch.setattr(join_size, "_BUCKET_BYTES", 9000)
+    monkeypatch.setattr(size, "_BUCKET_BYTES", 9000)
     rng, n = np.random.default_rng(3), 800
     numbers = np.where(rng.random(n) < 0.9, 5, rng.integers(0, 100, n))
     left, right = numbers[: n // 2], numbers[n // 2 :]

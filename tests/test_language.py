@@ -25,17 +25,17 @@ from py3langid import langid
 from shards import SHARED
 
 import laion_dask as ld
+from laion_dask.aggregations.base import Part
+from laion_dask.aggregations.grouping.base import members
+from laion_dask.aggregations.grouping.languages import CLASSES, language_class
 from laion_dask.demo.planting import plan_rows
 from laion_dask.errors import ColumnError, OptionError
-from laion_dask.io import engine
-from laion_dask.kernels import language as kernels
-from laion_dask.kernels.language import LANGUAGES, MOST_CHARACTERS, Detector, detect
-from laion_dask.kernels.scripts import LATIN, NONE, letters_by_script, possible
-from laion_dask.measures.base import Part
-from laion_dask.measures.groups import members
-from laion_dask.measures.languages import CLASSES, language_class
+from laion_dask.io.parquet import duckdb_connection
+from laion_dask.scoring.language import language
 from laion_dask.stats import wilson
-from laion_dask.verbs.language import language
+from laion_dask.text import language_detection as kernels
+from laion_dask.text.language_detection import LANGUAGES, MOST_CHARACTERS, Detector, detect
+from laion_dask.text.scripts import LATIN, NONE, letters_by_script, possible
 
 #: A sentence each, by us, of the kind that stands beside a picture.
 SENTENCES = {
@@ -379,13 +379,17 @@ def test_a_published_language_stays(write):
 
 def test_it_is_lazy_and_reads_captions_alone(paths, no_compute, monkeypatch):
     monkeypatch.setattr(kernels, "model", lambda: pytest.fail("the model was loaded"))
-    queries, plain_query = [], engine.query
-    monkeypatch.setattr(engine, "query", lambda *a: queries.append(a[0]) or plain_query(*a))
+    queries, plain_query = [], duckdb_connection.query
+    monkeypatch.setattr(
+        duckdb_connection, "query", lambda *a: queries.append(a[0]) or plain_query(*a)
+    )
     made = language(ld.read_shards(paths))[["language", "row"]]
     pickle.loads(pickle.dumps(made))
     assert queries == []
     monkeypatch.undo()
-    monkeypatch.setattr(engine, "query", lambda *a: queries.append(a[0]) or plain_query(*a))
+    monkeypatch.setattr(
+        duckdb_connection, "query", lambda *a: queries.append(a[0]) or plain_query(*a)
+    )
     made.compute(scheduler="sync")
     assert len(queries) == 3 and all('"TEXT"' in sql and '"URL"' not in sql for sql in queries)
 

@@ -12,11 +12,11 @@ from distributed.core import error_message
 from distributed.scheduler import WorkerState
 
 import laion_dask as ld
-from laion_dask import partition, workers
-from laion_dask.cluster import replace
-from laion_dask.cluster.replace import ReplaceSpoiled, spoiling
+from laion_dask.cluster import worker_recovery
+from laion_dask.cluster.worker_recovery import ReplaceSpoiled, spoiling
 from laion_dask.errors import DeviceLostError, DeviceMemoryError, ShardError
-from laion_dask.verbs.task_runner import run_each
+from laion_dask.runtime import graph, workers
+from laion_dask.runtime.tasks import run_each
 
 SPOILED = "CUDA error: an illegal memory access was encountered"
 
@@ -28,7 +28,7 @@ SCRIPT = """
     import laion_dask as ld
     from laion_dask import partition, workers
     from laion_dask.errors import DeviceLostError
-    from laion_dask.verbs.task_runner import run_each
+    from laion_dask.runtime.tasks import run_each
 
     def fail_once(part, number, marker):
         if number == 1 and not Path(marker).exists():
@@ -108,7 +108,7 @@ def test_a_worker_without_a_nanny_is_not_ended():
         ld.connect(cluster) as client,
     ):
         with pytest.raises(DeviceLostError, match=rf"{SPOILED}.*client\.restart"):
-            partition.compute(*partition.tasks(spoiled, [0]), label="test")
+            graph.compute(*graph.tasks(spoiled, [0]), label="test")
         with pytest.raises(DeviceLostError, match=SPOILED):
             options = {"label": "test", "unit": "item", "progress": None}
             run_each(spoiled, [(0,)], sizes=[1], **options)
@@ -117,7 +117,7 @@ def test_a_worker_without_a_nanny_is_not_ended():
 
 def test_on_threads_the_error_is_named_too():
     with pytest.raises(DeviceLostError, match=SPOILED):
-        partition.compute(*partition.tasks(spoiled, [0]), label="test")
+        graph.compute(*graph.tasks(spoiled, [0]), label="test")
 
 
 def chained(error, cause):
@@ -153,7 +153,9 @@ class Unpicklable(RuntimeError):
     ids=lambda given: type(given).__name__,
 )
 def test_which_errors_end_a_worker(monkeypatch, error, ends):
-    monkeypatch.setattr(replace.dask.config, "set", lambda given: None)  # of a worker's process
+    monkeypatch.setattr(
+        worker_recovery.dask.config, "set", lambda given: None
+    )  # of a worker's process
     told, ended = [], []
     message = error_message(error)
     task = SimpleNamespace(exception=message["exception"], exception_text=message["exception_text"])
@@ -165,14 +167,14 @@ def test_which_errors_end_a_worker(monkeypatch, error, ends):
     plugin = ReplaceSpoiled()
     plugin.setup(worker)
     monkeypatch.setattr(plugin, "_tell", lambda *said: told.append(said))
-    monkeypatch.setattr(replace.logging, "shutdown", lambda: None)
-    monkeypatch.setattr(replace.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(replace.os, "_exit", ended.append)
+    monkeypatch.setattr(worker_recovery.logging, "shutdown", lambda: None)
+    monkeypatch.setattr(worker_recovery.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(worker_recovery.os, "_exit", ended.append)
     plugin.transition("a", "executing", "memory")
     plugin.transition("gone", "executing", "error")
     assert not ended
     plugin.transition("a", "executing", "error")
-    assert ended == [replace.EXIT_STATUS] * ends
+    assert ended == [worker_recovery.EXIT_STATUS] * ends
     assert told == [("a", said)] * ends
 
 
@@ -215,12 +217,12 @@ def is_full(part, number, error):
 )
 def test_a_full_card_outside_of_blocks(error):
     with pytest.raises(DeviceMemoryError, match=r"max_rows_per_partition"):
-        partition.compute(*partition.tasks(is_full, [0], error), label="test")
+        graph.compute(*graph.tasks(is_full, [0], error), label="test")
     with pytest.raises(MemoryError, match=r"^Unable to allocate"):  # of the host: as it is
         error = MemoryError("Unable to allocate 7 TiB for an array")
-        partition.compute(*partition.tasks(is_full, [0], error), label="test")
+        graph.compute(*graph.tasks(is_full, [0], error), label="test")
 
 
 def test_the_cause_on_threads_counts_too():
     with pytest.raises(DeviceLostError, match="illegal memory access"):
-        partition.compute(*partition.tasks(fails, [0], RuntimeError(SPOILED)), label="test")
+        graph.compute(*graph.tasks(fails, [0], RuntimeError(SPOILED)), label="test")

@@ -14,9 +14,9 @@ from frames import both
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laion_dask.io.shards import read_shards
+from laion_dask.frame.where import where
+from laion_dask.io.parquet.read_shards import read_shards
 from laion_dask.predicate.lower_case import lower_case, lower_sql, lowered
-from laion_dask.verbs.where import where
 
 EVERY = [chr(i) for i in range(1, 0x110000) if not 0xD800 <= i < 0xE000]
 SIGMAS = [

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from laion_dask import lineage
 from laion_dask.errors import LaionDaskError
-from laion_dask.io.shards import read_shards
-from laion_dask.verbs.where import where
+from laion_dask.io.parquet.read_shards import read_shards
+from laion_dask.frame.where import where
 
 warnings.simplefilter("error")
 

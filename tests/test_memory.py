@@ -4,8 +4,8 @@ import pytest
 import torch
 from failing_memory import Full
 
-from laion_dask import memory
 from laion_dask.errors import DeviceLostError, DeviceMemoryError
+from laion_dask.numerics.gpu import memory
 
 
 def test_blocks_are_halved_and_nothing_is_left_out():

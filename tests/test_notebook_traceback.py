@@ -10,8 +10,9 @@ import dask
 import pytest
 
 import laion_dask as ld
-from laion_dask import notebook_traceback, partition
+from laion_dask import notebook_traceback
 from laion_dask.errors import LaionDaskError, PredicateError
+from laion_dask.runtime import graph
 
 
 def refused(frame):
@@ -45,7 +46,7 @@ def test_an_interrupt_is_shown_as_the_users_lines():
 
     with pytest.raises(KeyboardInterrupt), dask.config.set(scheduler="sync"):
         try:
-            partition.compute(dask.delayed(interrupt)(), label="work")
+            graph.compute(dask.delayed(interrupt)(), label="work")
         except KeyboardInterrupt as error:
             lines = error._render_traceback_()
             raise

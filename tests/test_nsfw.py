@@ -17,7 +17,7 @@ from laion_dask.errors import EmbeddingsError, ModelMismatchError, OptionError, 
 from laion_dask.models import ClipModel, Vectors, heads
 from laion_dask.models.heads import dense
 from laion_dask.models.heads.dense import DenseNetwork, _indices, _lookup_tables, millionths
-from laion_dask.models.saved_model import read_detector
+from laion_dask.models.tf_saved_model import read_detector
 
 FILES = {
     "ViT-L-14": ("clip_autokeras_binary_nsfw.zip", "nsfw_l14.npz"),

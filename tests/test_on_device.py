@@ -12,14 +12,15 @@ from test_heads import linear_file
 from test_nsfw import FILES
 
 import laion_dask as ld
-from laion_dask import backend, card, memory
+from laion_dask import backend
 from laion_dask.errors import DeviceMemoryError, EmbeddingsError
-from laion_dask.kernels.embed import embed_batch
+from laion_dask.inference.shard import embed_batch
 from laion_dask.models import ClipModel, heads
 from laion_dask.models.heads import EmbeddingHead
 from laion_dask.models.heads.dense import DenseNetwork
-from laion_dask.models.heads.prompts import _unit_bytes
 from laion_dask.models.heads.trained import TrainedHead
+from laion_dask.models.heads.zero_shot import _unit_bytes
+from laion_dask.numerics.gpu import fused, memory
 
 DIM = 512
 
@@ -29,7 +30,7 @@ def cuda(monkeypatch) -> torch.device:
     """A card on which no kernel has been found missing."""
     if not backend.gpu_count():
         pytest.skip("no CUDA device that torch can use is on this machine")
-    monkeypatch.setattr(card, "_failed", set())
+    monkeypatch.setattr(fused, "_failed", set())
     return torch.device("cuda")
 
 
@@ -110,8 +111,8 @@ def test_every_finite_row_that_is_not_zero_has_a_score(kind, scale, tmp_path, re
 
 
 def test_memory_that_is_short(head, monkeypatch):
-    monkeypatch.setattr(card, "_PLAIN_ROWS", 1 << 10)
-    monkeypatch.setattr(card, "_LEAST_ROWS", 1 << 7)
+    monkeypatch.setattr(fused, "_PLAIN_ROWS", 1 << 10)
+    monkeypatch.setattr(fused, "_LEAST_ROWS", 1 << 7)
     x = torch.from_numpy(rows(1500))
     wanted = head.on_device(x)
     with Full(300 * DIM * 8) as full:
@@ -202,7 +203,7 @@ def test_on_a_card(cuda, head, dtype):
     x = rows(2500, dtype)
     on_card = torch.from_numpy(x).to(cuda)
     scores = head.on_device(on_card)
-    assert scores.device == on_card.device and not card._failed
+    assert scores.device == on_card.device and not fused._failed
     np.testing.assert_allclose(scores.cpu(), head.predict(x), atol=near(head))
     np.testing.assert_array_equal(head.predict(on_card), scores.cpu())
     order = torch.randperm(2500, device=cuda)[:1500]

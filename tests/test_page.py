@@ -16,10 +16,10 @@ from shards import laion_table, refuse, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import ColumnError, OptionError, ShardError
-from laion_dask.explore import page
-from laion_dask.explore.forest import Point, forest
+from laion_dask.exports.export import export
+from laion_dask.reports import html
+from laion_dask.reports.svg_forest import Point, forest
 from laion_dask.stats.table import suppressed, table
-from laion_dask.verbs.export import export
 
 HOSTILE = "<script>alert('1')</script>\u202e\0 \"&'\ud800"
 inf, nan = math.inf, math.nan
@@ -50,15 +50,15 @@ def test_hostile_text_stays_text_everywhere(tmp_path):
     text = HOSTILE[:-1]  # a table holds no lone surrogate
     result = table([{"axis": text, "group": text, "n": 3, "k": 1, "rate": 0.5, text: text}])
     parts = [
-        page.section(HOSTILE, page.paragraph(HOSTILE), page.caveat(HOSTILE), page.note(HOSTILE)),
-        page.part(HOSTILE, page.notes([HOSTILE]), page.code(HOSTILE)),
-        page.boxes({HOSTILE: 1}),
-        page.facts({HOSTILE: page.text(HOSTILE)}),
-        page.grid([HOSTILE], [[page.text(HOSTILE)]]),
-        page.results(result, named={"n": HOSTILE}),
+        html.section(HOSTILE, html.paragraph(HOSTILE), html.caveat(HOSTILE), html.note(HOSTILE)),
+        html.part(HOSTILE, html.notes([HOSTILE]), html.code(HOSTILE)),
+        html.boxes({HOSTILE: 1}),
+        html.facts({HOSTILE: html.text(HOSTILE)}),
+        html.grid([HOSTILE], [[html.text(HOSTILE)]]),
+        html.results(result, named={"n": HOSTILE}),
         forest([Point(HOSTILE, 0.5, 0.4, 0.6)], title=HOSTILE, line=0.5, line_label=HOSTILE),
     ]
-    written = page.write_page(tmp_path / "a.html", HOSTILE, parts, about=HOSTILE)
+    written = html.write_page(tmp_path / "a.html", HOSTILE, parts, about=HOSTILE)
     text = written.read_text(encoding="utf-8")
     check_harmless(text)
     assert "default-src 'none'" in text and "\u202e" not in text and "\0" not in text
@@ -69,7 +69,7 @@ def test_hostile_text_stays_text_everywhere(tmp_path):
 def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path):
     (tmp_path / "a.html").mkdir()
     with pytest.raises(OSError):
-        page.write_page(tmp_path / "a.html", "title", [])
+        html.write_page(tmp_path / "a.html", "title", [])
     assert [p.name for p in tmp_path.iterdir()] == ["a.html"]
 
 
@@ -79,7 +79,7 @@ def test_results_pair_intervals_and_tell_shares():
         {"group": "b", "n": 10, "value": 1234.5, "lo": -inf, "hi": inf, "odd": False},
     ]
     rows[0] |= {"ratio": 2.0, "ratio_lo": 1.5, "ratio_hi": 2.5, "q": 1e-9}
-    text = page.results(suppressed(table(rows), 5), marked="odd", named={"k": "found"})
+    text = html.results(suppressed(table(rows), 5), marked="odd", named={"k": "found"})
     heads = re.findall(r"<th(?: class='left')?>(.*?)</th>", text)
     assert heads == ["group", "n", "found", "rate", "interval", "value", "odd", "ratio",
                      "interval", "q"]  # fmt: skip
@@ -88,9 +88,9 @@ def test_results_pair_intervals_and_tell_shares():
     assert cells[5:10] == ["-", "yes", "2", "1.5 … 2.5", "&lt; 0.001"]
     assert cells[13:16] == ["-", "-∞ … ∞", "1,234"] and text.count("class=marked") == 1
     told = suppressed(table([{"group": "a", "n": 1}, {"group": "b", "n": 9}]), 5)
-    assert "1 result rests on fewer than 5 rows" in page.results(told)
-    assert "7 rows more are not shown" in page.results(table([{"group": "a"}] * 9), most=2)
-    assert page.percent(0.99996) == "99.996 %" and page.percent(1) == "100 %"
+    assert "1 result rests on fewer than 5 rows" in html.results(told)
+    assert "7 rows more are not shown" in html.results(table([{"group": "a"}] * 9), most=2)
+    assert html.percent(0.99996) == "99.996 %" and html.percent(1) == "100 %"
 
 
 @pytest.mark.parametrize("ratio", [False, True])
@@ -213,7 +213,7 @@ def test_an_export_without_a_filter_excludes_nobody(folder, tmp_path):
 
 
 def test_a_page_follows_the_readers_scheme_and_its_pictures_shrink_little():
-    from laion_dask.explore.page_style import INK, STYLE, size
+    from laion_dask.reports.style import INK, STYLE, size
 
     assert "prefers-color-scheme:dark" in STYLE
     drawn = forest([Point("woman", 0.5, 0.4, 0.6)], title="share")
@@ -232,4 +232,4 @@ def test_a_label_has_room(label):
 
 def test_the_interval_of_a_value_stands_beside_it_where_no_rate_is_shown():
     table = pd.DataFrame({"term": ["a"], "rate": [nan], "value": [1.5], "lo": [1.0], "hi": [2.0]})
-    assert "<td>1 … 2</td>" in page.results(table, columns=["term", "value"])
+    assert "<td>1 … 2</td>" in html.results(table, columns=["term", "value"])

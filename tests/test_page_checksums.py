@@ -11,11 +11,11 @@ import pytest
 
 import laion_dask as ld
 from laion_dask.errors import LaionDaskError, ShardError
-from laion_dask.io import thrift
-from laion_dask.io.column_chunks import column_chunks
-from laion_dask.io.page_checksums import _pages
-from laion_dask.io.store_file import StoreFile
-from laion_dask.io.thrift import NotThrift
+from laion_dask.io.parquet import thrift
+from laion_dask.io.parquet.column_chunks import column_chunks
+from laion_dask.io.parquet.page_checksums import _pages
+from laion_dask.io.parquet.thrift import NotThrift
+from laion_dask.io.storage.remote_file import StoreFile
 
 N = 900
 
@@ -143,7 +143,7 @@ def test_a_large_footer_goes_to_the_reader_that_checks(tmp_path, monkeypatch):
     path = str(tmp_path / "a.parquet")
     pq.write_table(table(), path, compression="GZIP")
     right = ld.read_shards(path, where="similarity > 0.5").compute()
-    monkeypatch.setattr("laion_dask.io.scan._LARGE_FOOTER", 10)
+    monkeypatch.setattr("laion_dask.io.parquet.scan._LARGE_FOOTER", 10)
     pd.testing.assert_frame_equal(
         ld.read_shards(path, where="similarity > 0.5 and row >= 0").compute(), right
     )

@@ -18,10 +18,10 @@ from test_nsfw import FILES
 from test_score import linear_head
 
 import laion_dask as ld
-from laion_dask import lineage
 from laion_dask.backend import frame_to_arrow
-from laion_dask.kernels.filter import passes, undecided
-from laion_dask.kinds import kind_of
+from laion_dask.dtypes import kind_of
+from laion_dask.frame import provenance
+from laion_dask.frame.filtering import passes, undecided
 from laion_dask.models import heads
 from laion_dask.predicate import parse
 
@@ -88,7 +88,7 @@ def decided(frame, expression: str):
 
 def same_rows(path, expressions) -> None:
     """Every expression keeps the same rows and counts alike, on frames and (some) in the scan."""
-    scans = [lineage.as_read(frame) for frame in two(path)]
+    scans = [provenance.as_read(frame) for frame in two(path)]
     parts = [scan(piece, list(scan.kinds)) for scan, [piece] in scans]
     for expression in expressions:
         one, other = (decided(part, expression) for part in parts)

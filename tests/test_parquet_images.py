@@ -11,12 +11,11 @@ import pytest
 from small_clip import make_small_clip, picture
 
 from laion_dask.errors import ImageError, OptionError, ShardError, ShardNotFoundError
-from laion_dask.io import parquet_images
-from laion_dask.io.image_shards import TarShard
-from laion_dask.io.images import find_shards, open_images
-from laion_dask.io.parquet_images import ParquetShard
+from laion_dask.inference.embed import embed
+from laion_dask.io.images.images import find_shards, open_images, parquet
+from laion_dask.io.images.parquet import ParquetShard
+from laion_dask.io.images.shards import TarShard
 from laion_dask.models import ClipModel
-from laion_dask.verbs.embed import embed
 
 HUGGING_FACE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -80,8 +79,8 @@ def test_which_column_is_the_image(write):
 
 
 def test_limits(write, monkeypatch):
-    monkeypatch.setattr(parquet_images, "MAX_IMAGE_BYTES", 100)
-    monkeypatch.setattr(parquet_images, "MAX_TEXT_BYTES", 50)
+    monkeypatch.setattr(parquet, "MAX_IMAGE_BYTES", 100)
+    monkeypatch.setattr(parquet, "MAX_TEXT_BYTES", 50)
     path = write("a.parquet", {"image": [b"x" * 101, b"y"], "text": ["a", "b" * 51]})
     assert [s.reason for s in rows(path)] == [
         "image file of 101 bytes, over the limit of 100",
@@ -89,20 +88,20 @@ def test_limits(write, monkeypatch):
     ]
     assert all(s.image is None and s.fields == {} for s in rows(path))
     assert open_images(path).read(["0", "1"]) == [None, b"y"]
-    monkeypatch.setattr(parquet_images, "MAX_FIELDS", 1)
+    monkeypatch.setattr(parquet, "MAX_FIELDS", 1)
     with pytest.raises(ImageError, match="2 columns"):
         rows(path)
-    monkeypatch.setattr(parquet_images, "MAX_ROWS", 1)
+    monkeypatch.setattr(parquet, "MAX_ROWS", 1)
     with pytest.raises(ImageError, match="2 rows, over the limit of 1"):
         rows(path)
 
 
 def test_only_some_rows_are_in_memory(write, monkeypatch):
-    monkeypatch.setattr(parquet_images, "ROWS", 3)
+    monkeypatch.setattr(parquet, "ROWS", 3)
     sizes = []
-    real = parquet_images._by_row
+    real = parquet._by_row
     monkeypatch.setattr(
-        parquet_images, "_by_row", lambda batch: sizes.append(batch.num_rows) or real(batch)
+        parquet, "_by_row", lambda batch: sizes.append(batch.num_rows) or real(batch)
     )
     path = write("a.parquet", {"image": [b"%d" % i for i in range(20)]}, row_group_size=10)
     assert [s.image for s in rows(path)] == [b"%d" % i for i in range(20)]

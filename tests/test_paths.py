@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from laion_dask.errors import DiscoveryWarning, OptionError, ShardNotFoundError
-from laion_dask.io.paths import expand, natural
-from laion_dask.io.shard_keys import shard_key
-from laion_dask.io.shards import read_shards
+from laion_dask.io.embeddings.shard_keys import shard_key
+from laion_dask.io.parquet.read_shards import read_shards
+from laion_dask.io.storage.paths import expand, natural
 
 SUFFIX = (".parquet",)
 

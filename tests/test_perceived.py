@@ -14,7 +14,8 @@ from frames import both
 from shards import collection, cosine, laion_table, npy, refuse, write_shard
 
 import laion_dask as ld
-from laion_dask import partition
+from laion_dask.aggregations import perceived_kernel as kernels
+from laion_dask.aggregations.perceived import perceived
 from laion_dask.errors import (
     ColumnError,
     ModelMismatchError,
@@ -22,14 +23,13 @@ from laion_dask.errors import (
     PairingError,
     ProvenanceError,
 )
-from laion_dask.explore.page import results
-from laion_dask.io.embedding_files import EmbeddingFile
-from laion_dask.io.scan import Scan
-from laion_dask.kernels import perceived as kernels
+from laion_dask.io.embeddings.file import EmbeddingFile
+from laion_dask.io.parquet.scan import Scan
 from laion_dask.models import ClipModel, Vectors
+from laion_dask.reports.html import results
+from laion_dask.runtime import graph
 from laion_dask.stats import Table, wilson
 from laion_dask.stats.table import CAVEATS
-from laion_dask.verbs.perceived import perceived
 
 CAVEAT = CAVEATS["model-assigned"]
 SIZES = (230, 0, 120, 1)
@@ -181,8 +181,8 @@ def test_any_partitioning_and_order_of_shards_and_workers(data):
 def test_blocks_do_not_matter(data, monkeypatch):
     found = perceived(data.frame, data.embeddings, data.prompts)
     for size in (1, 7, 64):
-        monkeypatch.setattr("laion_dask.kernels.score.BLOCK", size)
-        monkeypatch.setattr("laion_dask.kernels.perceived._CACHED", size * 17)
+        monkeypatch.setattr("laion_dask.scoring.kernel.BLOCK", size)
+        monkeypatch.setattr("laion_dask.aggregations.perceived_kernel._CACHED", size * 17)
         assert perceived(data.frame, data.embeddings, data.prompts).equals(found)
 
 
@@ -235,13 +235,13 @@ def test_one_pass_that_reads_only_what_is_asked(data, monkeypatch):
 
 def test_no_label_of_a_row_is_anywhere(data, monkeypatch, tmp_path):
     """What is computed, what comes back and what an export could see: counts alone."""
-    asked, compute = [], partition.compute
+    asked, compute = [], graph.compute
 
     def spy(*collections, **rest):
         asked.extend(collections)
         return compute(*collections, **rest)
 
-    monkeypatch.setattr(partition, "compute", spy)
+    monkeypatch.setattr(graph, "compute", spy)
     names = list(data.frame.columns)
     found = perceived(data.frame, data.embeddings, data.prompts)
     assert isinstance(found, pd.DataFrame) and list(data.frame.columns) == names

@@ -11,9 +11,9 @@ from PIL import Image, features
 from small_clip import make_small_clip
 
 from laion_dask.errors import ImageError
+from laion_dask.inference.embed import embed
+from laion_dask.io.images.decoding import as_picture, as_rgb, read_picture
 from laion_dask.models import ClipModel
-from laion_dask.models.pictures import as_picture, as_rgb, read_picture
-from laion_dask.verbs.embed import embed
 
 
 @pytest.fixture(scope="module")

@@ -23,12 +23,12 @@ from laion_dask.errors import (
     ProvenanceError,
     ShardError,
 )
-from laion_dask.explore.plan import data
-from laion_dask.explore.plan.rates import open_rates
-from laion_dask.explore.plan.units import in_bytes, in_time
-from laion_dask.io.column_sizes import column_sizes
-from laion_dask.io.embedding_files import EmbeddingFile
-from laion_dask.io.scan import Scan
+from laion_dask.io.embeddings.file import EmbeddingFile
+from laion_dask.io.parquet.column_sizes import column_sizes
+from laion_dask.io.parquet.scan import Scan
+from laion_dask.planning import inputs
+from laion_dask.planning.rates import open_rates
+from laion_dask.planning.units import in_bytes, in_time
 
 ROOT = Path(__file__).resolve().parents[1]
 DIM = 128
@@ -518,7 +518,7 @@ def test_of_many_shards_some_footers_are_read(laion_shards, monkeypatch):
     laion_shards(10, 20, 30, 40, 50, folder="many")
     frame = ld.read_shards(Path(laion_shards(1, folder="x")[0]).parents[1] / "many")
     exact = ld.plan(frame, "export").bytes_read
-    monkeypatch.setattr(data, "MOST_FOOTERS", 2)
+    monkeypatch.setattr(inputs, "MOST_FOOTERS", 2)
     some = ld.plan(frame, "export")
     assert len(some.data.sizes) == 2 and "2 of 5 shards" in str(some)
     assert some.bytes_read == pytest.approx(exact, rel=0.1)
@@ -528,10 +528,10 @@ def test_text_takes_its_length_in_memory_and_names_may_have_dots(write):
     table = pa.table({"a.b": ["x" * 100] * 50, "s": [{"n": 1}] * 50, "n": pa.array([1] * 50)})
     path = write("one.parquet", table, use_dictionary=False)
     assert set(column_sizes([path])[0]) == {"a.b", "s", "n"}
-    data = ld.plan(ld.read_shards(path), "export").data
+    inputs = ld.plan(ld.read_shards(path), "export").data
     # 4 bytes of length go before each text in the file, some for the page's header.
-    assert 2 * (12 + 100 + 4 + 8) <= data.row_memory(["a.b"]) <= 2 * (12 + 110 + 8)
-    assert data.row_memory(["n"]) == 2 * (12 + 9)
+    assert 2 * (12 + 100 + 4 + 8) <= inputs.row_memory(["a.b"]) <= 2 * (12 + 110 + 8)
+    assert inputs.row_memory(["n"]) == 2 * (12 + 9)
 
 
 def test_an_empty_frame_costs_nothing(laion_shards):
@@ -630,7 +630,7 @@ def benchmark_rates() -> dict:
 
 
 def test_the_rates_that_ship_are_those_of_the_results():
-    shipped = json.loads((ROOT / "laion_dask/explore/plan/rates.json").read_text())
+    shipped = json.loads((ROOT / "laion_dask/planning/rates.json").read_text())
     assert shipped == json.loads(json.dumps(benchmark_rates()))
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laion_dask import products
 from laion_dask.errors import EmbeddingsError
+from laion_dask.numerics import dot_products
 
 WIDTHS = (1, 7, 32, 512, 768, 1025)
 
@@ -21,7 +21,7 @@ def rows(n, dim, dtype="float16", seed=0, scale=1.0):
 
 
 def dot(x, w):
-    return products.dot_and_squares(x, w)[0]
+    return dot_products.dot_and_squares(x, w)[0]
 
 
 def lengths(x):
@@ -63,17 +63,17 @@ def test_a_float16_vector_is_one_product():
 @pytest.mark.parametrize("dim", WIDTHS)
 def test_squares_against_float64(dim, dtype):
     x = rows(500, dim, dtype, scale=3.0)
-    np.testing.assert_allclose(products.squares(x), lengths(x) ** 2, rtol=1e-6)
+    np.testing.assert_allclose(dot_products.squares(x), lengths(x) ** 2, rtol=1e-6)
 
 
 def test_squares_neither_over_nor_underflow():
     big = np.full((2, 768), 65504, np.float16)
-    np.testing.assert_allclose(products.squares(big), 768 * 65504.0**2, rtol=1e-5)
+    np.testing.assert_allclose(dot_products.squares(big), 768 * 65504.0**2, rtol=1e-5)
     tiny = np.zeros((1, 768), np.float16)
     tiny[0, 5] = 2.0**-24
-    assert products.squares(tiny)[0] == 2.0**-48
+    assert dot_products.squares(tiny)[0] == 2.0**-48
     wide = np.array([[3e38, 3e38], [1e-45, 0]], np.float32)
-    np.testing.assert_allclose(products.squares(wide), (wide.astype(np.float64) ** 2).sum(1))
+    np.testing.assert_allclose(dot_products.squares(wide), (wide.astype(np.float64) ** 2).sum(1))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -84,9 +84,9 @@ def test_rows_without_direction(dtype):
     dots = dot(x, w)
     assert np.isnan(dots[0]) and not np.isfinite(dots[1:3]).any()
     assert dots[3] == 0 and np.isfinite(dots[4:]).all()
-    found = products.squares(x)
+    found = dot_products.squares(x)
     assert np.isnan(found[0]) and np.isinf(found[1:3]).all() and found[3] == 0
-    rough = products.rough_cosines(x, w.astype(dtype))
+    rough = dot_products.rough_cosines(x, w.astype(dtype))
     assert np.isnan(rough[0]) and all(np.isnan(r) or r == 1 for r in rough[1:3]) and rough[3] == 0
 
 
@@ -102,12 +102,12 @@ def test_a_vector_without_direction(bad, dtype):
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_every_row_is_computed_alone(dtype, monkeypatch):
     x, w = rows(1500, 96, dtype), rows(1, 96, "float32", 1)[0]
-    everything = [dot(x, w), products.squares(x), products.rough_cosines(x, x[0])]
-    np.testing.assert_array_equal(products.dot_and_squares(x, w)[1], everything[1])
-    monkeypatch.setattr(products, "_CACHED", 1000)
+    everything = [dot(x, w), dot_products.squares(x), dot_products.rough_cosines(x, x[0])]
+    np.testing.assert_array_equal(dot_products.dot_and_squares(x, w)[1], everything[1])
+    monkeypatch.setattr(dot_products, "_CACHED", 1000)
     for some in (slice(3, 4), slice(700, None), slice(None, None, 3)):
-        here = [dot(x[some], w), products.squares(x[some])]
-        here.append(products.rough_cosines(x[some], x[0]))
+        here = [dot(x[some], w), dot_products.squares(x[some])]
+        here.append(dot_products.rough_cosines(x[some], x[0]))
         for a, b in zip(here, everything, strict=True):
             np.testing.assert_array_equal(a, b[some])
 
@@ -125,7 +125,7 @@ def test_any_layout(kind, tmp_path):
         "read-only": lambda: _locked(x),
     }[kind]()
     np.testing.assert_array_equal(dot(given, w), dot(x, w))
-    np.testing.assert_array_equal(products.squares(given), products.squares(x))
+    np.testing.assert_array_equal(dot_products.squares(given), dot_products.squares(x))
 
 
 def _mapped(path, x):
@@ -142,22 +142,22 @@ def _locked(x):
 def test_no_rows():
     for dtype in ("float16", "float32"):
         x, w = np.empty((0, 8), dtype), np.ones(8, np.float32)
-        assert dot(x, w).shape == products.squares(x).shape == (0,)
-        assert products.rough_cosines(x, w.astype(dtype)).shape == (0,)
+        assert dot(x, w).shape == dot_products.squares(x).shape == (0,)
+        assert dot_products.rough_cosines(x, w.astype(dtype)).shape == (0,)
 
 
 def test_what_is_refused():
     x, w = rows(3, 8), np.ones(8, np.float32)
     for rows_ in (x.astype(np.float64), x[0], x.astype(int), x[:, :0]):
         with pytest.raises(EmbeddingsError, match="Rows were given as"):
-            products.squares(rows_)
+            dot_products.squares(rows_)
     for vector in (w[:7], w[None], w.astype(np.float64)):
         with pytest.raises(EmbeddingsError, match="The vector is"):
             dot(x, vector)
     with pytest.raises(EmbeddingsError, match="The vector is"):
         dot(x.astype(np.float32), w.astype(np.float16))
     with pytest.raises(EmbeddingsError, match="Round the vector"):
-        products.rough_cosines(x, w)
+        dot_products.rough_cosines(x, w)
 
 
 @settings(max_examples=60, deadline=None)
@@ -174,7 +174,7 @@ def test_rough_cosines_keep_their_bound(dim, dtype, near, seed):
     x = ((near * draw.normal(size=(64, dim)) + (near < 1) * w) * scales).astype(dtype)
     x = x[lengths(x) > 0]
     true = (x.astype(np.float64) @ w.astype(np.float64)) / lengths(x) / lengths(w)
-    assert (np.abs(products.rough_cosines(x, w) - true) <= products.rough_bound(dim)).all()
+    assert (np.abs(dot_products.rough_cosines(x, w) - true) <= dot_products.rough_bound(dim)).all()
 
 
 def test_other_threads_run_meanwhile():
@@ -185,7 +185,7 @@ def test_other_threads_run_meanwhile():
 
     def work():
         for _ in range(20):
-            products.rough_cosines(x, w)
+            dot_products.rough_cosines(x, w)
             dot(x, w.astype(np.float32))
         done.set()
 
@@ -237,20 +237,20 @@ def test_inner_products_and_scales(dtype):
     w = rows(1, 768, dtype, 1)[0]
     true = x.astype(np.float64) @ w.astype(np.float64)
     got, every_other = np.empty(700), np.empty(350)
-    products.inner(x, w, got)
-    products.inner(x[:0], w, got[:0])
+    dot_products.inner(x, w, got)
+    dot_products.inner(x[:0], w, got[:0])
     bound = 768 * 2.0**-24 * lengths(x) * lengths(w[None])
     assert (abs(got - true) <= bound).all()
-    products.inner(x[::2], w, every_other)
+    dot_products.inner(x[::2], w, every_other)
     np.testing.assert_array_equal(every_other, got[::2])
     with pytest.raises(EmbeddingsError, match=r"Round the vector|Expected \(768,\)"):
-        products.inner(x, w.astype("float16" if dtype == "float32" else "float32"), got)
+        dot_products.inner(x, w.astype("float16" if dtype == "float32" else "float32"), got)
     x[3], x[4, 0], x[5, 1] = 0, np.nan, np.inf
-    scale = products.scales(x)
+    scale = dot_products.scales(x)
     assert np.flatnonzero(np.isnan(scale)).tolist() == [3, 4, 5]
     good = np.setdiff1d(np.arange(700), [3, 4, 5])
     np.testing.assert_allclose(scale[good] * lengths(x[good]), 1, rtol=772 * 2.0**-25)
-    assert products.scales(x[:0]).shape == (0,)
+    assert dot_products.scales(x[:0]).shape == (0,)
 
 
 @pytest.mark.parametrize("one", ["float16", "float32"])
@@ -258,18 +258,20 @@ def test_inner_products_and_scales(dtype):
 def test_cosines_are_those_of_float64(one, other):
     x, y = rows(700, 768, one, scale=3.0), rows(700, 768, other, 1)
     x[3], x[4, 0], y[5, 1] = 0, np.nan, np.inf
-    got = products.cosines(x, y)
+    got = dot_products.cosines(x, y)
     dots = (x.astype(np.float64) * y.astype(np.float64)).sum(axis=1)
     with np.errstate(invalid="ignore"):
         wanted = dots / (lengths(x) * lengths(y))
     assert np.flatnonzero(np.isnan(got)).tolist() == [3, 4, 5]
     assert got.dtype == np.float64
     np.testing.assert_allclose(got, wanted, atol=1e-14)
-    np.testing.assert_array_equal(products.cosines(x, y[9]), products.cosines(x, y[[9] * 700]))
-    np.testing.assert_array_equal(products.cosines(x[100:], y[100:]), got[100:])
-    np.testing.assert_allclose(products.cosines(x[10:], x[10:]), 1, rtol=0, atol=1e-15)
+    np.testing.assert_array_equal(
+        dot_products.cosines(x, y[9]), dot_products.cosines(x, y[[9] * 700])
+    )
+    np.testing.assert_array_equal(dot_products.cosines(x[100:], y[100:]), got[100:])
+    np.testing.assert_allclose(dot_products.cosines(x[10:], x[10:]), 1, rtol=0, atol=1e-15)
     big = np.array([[3e38, 0], [1e-45, 1e-45]], np.float32)
-    np.testing.assert_allclose(products.cosines(big, big[1]), [0.5**0.5, 1])
+    np.testing.assert_allclose(dot_products.cosines(big, big[1]), [0.5**0.5, 1])
     for wrong in (y[:5], y[:, :5], y[0, :5]):
         with pytest.raises(EmbeddingsError, match="Expected one vector"):
-            products.cosines(x, wrong)
+            dot_products.cosines(x, wrong)

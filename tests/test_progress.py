@@ -9,11 +9,11 @@ import threading
 import dask
 import pytest
 
-from laion_dask import partition
-from laion_dask.models import loading
+from laion_dask.models import clip_loading
 from laion_dask.models.clip import ClipModel
-from laion_dask.progress import ProgressBar
-from laion_dask.verbs.task_runner import verb_bar
+from laion_dask.runtime import graph
+from laion_dask.runtime.progress import ProgressBar
+from laion_dask.runtime.tasks import verb_bar
 
 
 class Screen(io.StringIO):
@@ -53,9 +53,9 @@ def test_one_long_task_without_a_cluster_is_seen(monkeypatch):
         def __init__(self, **options):
             super().__init__(**{**options, "delay": 0.01, "file": screen})
 
-    monkeypatch.setattr(partition, "ProgressBar", Quick)
-    monkeypatch.setattr(partition, "is_watched", lambda: True)
-    done = partition.compute(dask.delayed(screen.seen.wait)(60), label="search")
+    monkeypatch.setattr(graph, "ProgressBar", Quick)
+    monkeypatch.setattr(graph, "is_watched", lambda: True)
+    done = graph.compute(dask.delayed(screen.seen.wait)(60), label="search")
     assert done == (True,)
 
 
@@ -69,9 +69,9 @@ def test_a_model_that_loads_slowly_is_seen(monkeypatch):
             super().__init__(**{**options, "delay": 0.01, "file": screen})
             bars.append(self)
 
-    monkeypatch.setattr(loading, "ProgressBar", Quick)
-    monkeypatch.setattr(loading, "is_watched", lambda: True)
-    monkeypatch.setattr(loading, "load", lambda *given: screen.seen.wait(60))
+    monkeypatch.setattr(clip_loading, "ProgressBar", Quick)
+    monkeypatch.setattr(clip_loading, "is_watched", lambda: True)
+    monkeypatch.setattr(clip_loading, "load", lambda *given: screen.seen.wait(60))
     assert ClipModel("demo").load() is True
     assert not any(bar._clock.is_alive() for bar in bars) and len(bars) == 1
 
@@ -111,7 +111,7 @@ def test_a_bar_that_an_error_ended_is_cleared_in_a_notebook_too():
 
 
 def test_a_bar_of_a_verb_goes_with_it_unless_it_was_asked_for(monkeypatch):
-    monkeypatch.setattr("laion_dask.verbs.task_runner.is_watched", lambda: True)
+    monkeypatch.setattr("laion_dask.runtime.tasks.is_watched", lambda: True)
     for progress, stays in ((None, False), (True, True)):
         with verb_bar("train", 3, progress) as bar:
             assert (bar.leave, bar.disable) == (stays, False)

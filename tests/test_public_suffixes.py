@@ -5,10 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from laion_dask.aggregations.concentration import concentration
+from laion_dask.aggregations.grouping.domains import domains
 from laion_dask.errors import OptionError
-from laion_dask.kernels.domains import LEVELS, host_of, hosts, labels_of, registered_domain
-from laion_dask.measures.concentration import concentration
-from laion_dask.measures.domains import domains
+from laion_dask.text.domains import LEVELS, host_of, hosts, labels_of, registered_domain
 
 
 def read(urls, level="host", **options) -> list:

@@ -15,11 +15,11 @@ from scipy.stats.contingency import relative_risk
 from shards import laion_table, refuse, write_shard
 
 import laion_dask as ld
+from laion_dask.aggregations import counts
+from laion_dask.aggregations.curve import curve
+from laion_dask.aggregations.rates import rates
 from laion_dask.demo.planting import LANGUAGE_SHARES, plan_rows
 from laion_dask.errors import ColumnError, OptionError, PredicateError
-from laion_dask.measures import counts
-from laion_dask.measures.curve import curve
-from laion_dask.measures.rates import rates
 from laion_dask.stats import shard_bootstrap
 
 pytestmark = both

@@ -16,7 +16,6 @@ import pytest
 from conftest import laion_columns
 from frames import both
 
-from laion_dask import lineage, workers
 from laion_dask.errors import (
     ColumnError,
     OptionError,
@@ -24,12 +23,14 @@ from laion_dask.errors import (
     SchemaError,
     ShardError,
 )
-from laion_dask.io.scan import Scan
-from laion_dask.io.shards import _held as shards_held
-from laion_dask.io.shards import read_shards
+from laion_dask.frame import provenance
+from laion_dask.frame.accounting import rows
+from laion_dask.frame.where import where
+from laion_dask.io.parquet.read_shards import _held as shards_held
+from laion_dask.io.parquet.read_shards import read_shards
+from laion_dask.io.parquet.scan import Scan
 from laion_dask.options import set_options
-from laion_dask.verbs.rows import rows
-from laion_dask.verbs.where import where
+from laion_dask.runtime import workers
 
 pytestmark = both
 
@@ -51,7 +52,7 @@ def test_values_are_the_stored_ones(laion_shards):
 
 def test_the_session_says_what_auto_means(laion_shards, frames, monkeypatch):
     paths = laion_shards(2)
-    assert lineage.as_read(read_shards(paths))[0].backend == frames
+    assert provenance.as_read(read_shards(paths))[0].backend == frames
     asked = []
     monkeypatch.setattr(workers, "choose_backend", lambda name: asked.append(name) or "pandas")
     for said in ("auto", "pandas", "cudf"):
@@ -178,7 +179,7 @@ def test_building_a_frame_computes_nothing(laion_shards, no_compute, monkeypatch
 
 def test_frames_and_scans_pickle(laion_shards):
     frame = read_shards(laion_shards(4, 4), where="similarity >= 0.2")
-    scan, pieces = lineage.as_read(frame)
+    scan, pieces = provenance.as_read(frame)
     copy = pickle.loads(pickle.dumps(scan))
     assert copy == scan
     assert copy(pieces[0], ["text"]).equals(scan(pieces[0], ["text"]))
@@ -189,8 +190,8 @@ def test_frames_and_scans_pickle(laion_shards):
 
 PRINT_KEYS = """
 import sys
-from laion_dask.io.shards import read_shards
-from laion_dask.verbs.where import where
+from laion_dask.io.parquet.read_shards import read_shards
+from laion_dask.frame.where import where
 frame = read_shards(sys.argv[1:], where="similarity > 0.2 and hash in (1, 2)")
 print(frame.optimize()._name, where(frame.assign(z=1), "z == 1").optimize()._name)
 """

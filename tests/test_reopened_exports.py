@@ -17,10 +17,10 @@ from shards import collection, laion_table, npy, space, vectors, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import DiscoveryWarning, EmbeddingsError, PairingError
-from laion_dask.explore.plan.data import open_data, vectors_of
-from laion_dask.io import row_origins
+from laion_dask.io.embeddings import row_origins
 from laion_dask.models.heads import LinearHead
 from laion_dask.models.weights import sha256_of
+from laion_dask.planning.inputs import open_data, vectors_of
 
 SIZES = (40, 0, 25, 33)
 QUERY = np.arange(8) - 2.5

@@ -16,10 +16,10 @@ from scipy.stats import entropy
 from shards import refuse, space, vectors, write_shard
 
 import laion_dask as ld
+from laion_dask.aggregations.grouping.terms import terms
+from laion_dask.aggregations.representation import representation
 from laion_dask.errors import ColumnError, OptionError
 from laion_dask.stats.representation import max_skew, min_skew, ndkl, skew
-from laion_dask.text import terms
-from laion_dask.verbs.representation import representation
 
 inf, nan = math.inf, math.nan
 HALVES = {"a": 0.5, "b": 0.5}

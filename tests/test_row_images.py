@@ -14,7 +14,7 @@ from small_clip import picture, write_tar
 
 import laion_dask as ld
 from laion_dask.errors import ColumnError, ImageError
-from laion_dask.io.row_images import Match
+from laion_dask.io.images.row_match import Match
 
 OTHER, ABSENT, SHARED = Match.OTHER, Match.ABSENT, Match.SHARED
 SPLITS = ("train", "val")

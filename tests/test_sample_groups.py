@@ -8,7 +8,7 @@ from small_clip import picture, write_tar
 
 import laion_dask as ld
 from laion_dask.errors import DiscoveryWarning, ImageError, OptionError, ShardError
-from laion_dask.io.images import find_shards, open_images
+from laion_dask.io.images.images import find_shards, open_images
 
 APART = "must lie side by side"
 
@@ -227,8 +227,8 @@ def test_encodings_of_captions(tmp_path):
 
 
 def test_nan_is_null(tmp_path):
-    from laion_dask.io.embed_columns import metadata_table, plan_columns
-    from laion_dask.io.image_shards import Survey
+    from laion_dask.inference.metadata_columns import metadata_table, plan_columns
+    from laion_dask.io.images.shards import Survey
 
     fields = [b'{"n": NaN, "x": "text", "l": [NaN]}', b'{"n": 1, "x": NaN, "l": 2}', b'{"n": null}']
     members = [

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laion_dask.errors import WeightsError
-from laion_dask.models.saved_model import read_detector
-from laion_dask.models.saved_model.bundle import _masked_crc, tensors
-from laion_dask.models.saved_model.wire import fields, varint
+from laion_dask.models.tf_saved_model import read_detector
+from laion_dask.models.tf_saved_model.bundle import _masked_crc, tensors
+from laion_dask.models.tf_saved_model.protobuf import fields, varint
 
 NAME = "clip_autokeras_nsfw_b32.zip"
 FOLDER = "clip_autokeras_nsfw_b32/"

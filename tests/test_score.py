@@ -22,11 +22,11 @@ from laion_dask.errors import (
     PairingError,
     ProvenanceError,
 )
-from laion_dask.io import engine
-from laion_dask.io.embedding_files import EmbeddingFile
-from laion_dask.io.embeddings import Embeddings
-from laion_dask.kernels import score as kernels
+from laion_dask.io.embeddings.embeddings import Embeddings
+from laion_dask.io.embeddings.file import EmbeddingFile
+from laion_dask.io.parquet import duckdb_connection
 from laion_dask.models import Vectors
+from laion_dask.scoring import kernel as kernels
 
 pytestmark = both
 
@@ -319,13 +319,13 @@ def test_threads_and_processes_give_the_same_bits(small, tmp_path):
 def test_only_shard_and_row_are_read_for_a_score(small, monkeypatch):
     frame, emb, _ = opened(small)
     queries = []
-    plain = engine.query
+    plain = duckdb_connection.query
 
     def spy(sql, path, parameters):
         queries.append(sql)
         return plain(sql, path, parameters)
 
-    monkeypatch.setattr(engine, "query", spy)
+    monkeypatch.setattr(duckdb_connection, "query", spy)
     scored = frame.laion.similarity(emb, vectors(1, seed=9)[0])
     scored[["query_similarity", "row", "shard"]].compute()
     assert len(queries) == len(SIZES)
@@ -339,7 +339,7 @@ def test_scoring_is_lazy(small, tmp_path, monkeypatch):
     frame, emb, texts = opened(small)
     head = linear_head(tmp_path, small.model)
     monkeypatch.setattr(EmbeddingFile, "read", lambda *a: pytest.fail("embeddings were read"))
-    monkeypatch.setattr(engine, "query", lambda *a: pytest.fail("a shard was read"))
+    monkeypatch.setattr(duckdb_connection, "query", lambda *a: pytest.fail("a shard was read"))
     with dask.config.set(scheduler=refuse):
         scored = frame.laion.similarity(emb, np.ones(8)).laion.similarity(emb, texts, to="clip")
         scored = scored.laion.score(emb, head).laion.where("clip > 0.2 and plain > 0")

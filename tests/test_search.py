@@ -19,13 +19,13 @@ from laion_dask.errors import (
     OptionError,
     ProvenanceError,
 )
-from laion_dask.io import embedding_files
-from laion_dask.io.embedding_files import EmbeddingFile
-from laion_dask.io.scan import Scan
-from laion_dask.kernels import choose as choosing
-from laion_dask.kernels import lot, rough
-from laion_dask.verbs import hits
-from laion_dask.verbs import search as searching
+from laion_dask.io.embeddings import file as embedding_files
+from laion_dask.io.embeddings.file import EmbeddingFile
+from laion_dask.io.parquet.scan import Scan
+from laion_dask.retrieval import fetch
+from laion_dask.retrieval import search as searching
+from laion_dask.retrieval.exact import bounded_cosines, query_batch
+from laion_dask.retrieval.exact import candidates as choosing
 
 pytestmark = both
 
@@ -124,16 +124,19 @@ def test_nothing_of_how_it_is_computed_changes_the_answer(tmp_path, m, monkeypat
             with dask.config.set(scheduler=scheduler, num_workers=workers):
                 same(cut.laion.search(emb, queries, 20))
     smaller = {"ROWS": 7, "HELD": 1, "QUERIES": 3, "GROUP": 4}
-    for module, name, value in (*((choosing, *of) for of in smaller.items()), (lot, "PENDING", 16)):
+    for module, name, value in (
+        *((choosing, *of) for of in smaller.items()),
+        (query_batch, "PENDING", 16),
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, value)
             same(frame.laion.search(emb, queries, 20))
     for few in (0, 1000):
-        monkeypatch.setattr(rough, "FEW", few)
+        monkeypatch.setattr(bounded_cosines, "FEW", few)
         same(frame.laion.search(emb, queries, 20))
     monkeypatch.setattr(searching, "_LOT", 7)
     same(frame.laion.search(emb, queries, 20))
-    monkeypatch.setattr(hits, "_NAMED", 0)
+    monkeypatch.setattr(fetch, "_NAMED", 0)
     same(frame.laion.search(emb, queries, 20))
 
 
@@ -157,7 +160,7 @@ def test_on_worker_processes(small):
 def test_thousands_of_queries_over_crowded_rows(tmp_path, dtype, narrow, monkeypatch):
     import torch
 
-    monkeypatch.setattr(rough, "narrow_dtype", lambda: getattr(torch, narrow))
+    monkeypatch.setattr(bounded_cosines, "narrow_dtype", lambda: getattr(torch, narrow))
     monkeypatch.setattr(choosing, "ROWS", 300)
     c = collection(tmp_path, (900, 700), dim=64, dtype=dtype)
     centre = vectors(1, 64, seed=1)
@@ -203,7 +206,7 @@ def test_near_ties_are_told_apart_below_float32(tmp_path, m, dtype, monkeypatch)
     first = frame.laion.search(emb, queries[0], 4, columns=[])
     assert first["row"].tolist() == [59, 58, 57, 56]
     assert first["query_similarity"].dtype == np.float32
-    monkeypatch.setattr(lot, "PENDING", 16)
+    monkeypatch.setattr(query_batch, "PENDING", 16)
     monkeypatch.setattr(choosing, "ROWS", 7)
     pd.testing.assert_frame_equal(frame.laion.search(emb, queries[0], 4, columns=[]), first)
     again = ld.Rerank(emb, queries[0], take=63)

@@ -13,19 +13,20 @@ from searches import check, opened, unit_rows
 from shards import collection, npy, vectors
 
 import laion_dask as ld
-from laion_dask import backend, memory
-from laion_dask import card as one_pass
+from laion_dask import backend
 from laion_dask.errors import DeviceMemoryError
-from laion_dask.kernels import choose as choosing
-from laion_dask.kernels import choose_card, feed, resident, rough, rough_card
-from laion_dask.kernels import search as kernel
-from laion_dask.kernels.resident import PAD, Residents, Run, stretches
-from laion_dask.kernels.together import Together
-from laion_dask.products import scales
+from laion_dask.numerics.dot_products import scales
+from laion_dask.numerics.gpu import fused as one_pass
+from laion_dask.numerics.gpu import memory, row_cache, transfer
+from laion_dask.numerics.gpu.row_cache import PAD, Residents, Run, stretches
+from laion_dask.retrieval.exact import bounded_cosines, bounded_cosines_gpu, candidates_gpu
+from laion_dask.retrieval.exact import candidates as choosing
+from laion_dask.retrieval.exact import top_k as kernel
+from laion_dask.retrieval.exact.shared_state import Together
 
 
 def product(vectors, rows):
-    """`rough_card.product` in full float32."""
+    """`bounded_cosines_gpu.product` in full float32."""
     return vectors.float() @ rows.float().T
 
 
@@ -36,21 +37,21 @@ def card(request, monkeypatch):
         pytest.skip("no CUDA device that torch can use is on this machine")
     here = SimpleNamespace(device=request.param, available=1 << 30, read=0, runs=None)
     here.runs = Residents(lambda device, held: here.available)
-    monkeypatch.setattr(resident, "residents", here.runs)
+    monkeypatch.setattr(row_cache, "residents", here.runs)
     monkeypatch.setattr(choosing, "gpu_count", lambda: 1)
     monkeypatch.setattr(
-        choosing, "choose_on", lambda device, *given: choose_card.choose_on(here.device, *given)
+        choosing, "choose_on", lambda device, *given: candidates_gpu.choose_on(here.device, *given)
     )
     if here.device == "cpu":
-        monkeypatch.setattr(rough_card, "product", product)
-    bring = resident.on_device
+        monkeypatch.setattr(bounded_cosines_gpu, "product", product)
+    bring = row_cache.on_device
 
     def counted(embeddings, blocks, device):
         for block, x in bring(embeddings, blocks, device):
             here.read += len(x)
             yield block, x
 
-    monkeypatch.setattr(resident, "on_device", counted)
+    monkeypatch.setattr(row_cache, "on_device", counted)
     monkeypatch.setattr(memory, "_droppers", [here.runs.clear])
     return here
 
@@ -106,14 +107,14 @@ def test_nothing_of_how_it_is_computed_changes_the_answer(corpus, m, card, monke
         pd.testing.assert_frame_equal(frame.laion.search(emb, queries, 20), wanted)
 
     same()
-    monkeypatch.setattr(choose_card, "LEAST_ROWS", 5)
+    monkeypatch.setattr(candidates_gpu, "LEAST_ROWS", 5)
     smaller = {"ROWS": 7, "HELD": 1, "QUERIES": 3, "GROUP": 4, "MEMBERS": 8}
     for name, value in smaller.items():
         with monkeypatch.context() as patch:
-            patch.setattr(choose_card, name, value)
+            patch.setattr(candidates_gpu, name, value)
             same()
-    monkeypatch.setattr(resident, "LEAST", 7)
-    monkeypatch.setattr(resident, "_BLOCK", 1)
+    monkeypatch.setattr(row_cache, "LEAST", 7)
+    monkeypatch.setattr(row_cache, "_BLOCK", 1)
     same()
     card.runs.clear()
     same()
@@ -121,7 +122,7 @@ def test_nothing_of_how_it_is_computed_changes_the_answer(corpus, m, card, monke
     card.runs.clear()
     same()
     assert len(card.runs) == 0
-    monkeypatch.setattr(rough, "FEW", 0)
+    monkeypatch.setattr(bounded_cosines, "FEW", 0)
     same()
 
 
@@ -135,9 +136,9 @@ def same(a, b):
 @pytest.mark.parametrize("room", [100, 30_000, 50_000])
 def test_where_memory_is_short_the_answer_is_the_same(tmp_path, m, room, card, monkeypatch):
     floors = (
-        (choose_card, "LEAST_ROWS"),
-        (feed, "LEAST"),
-        (resident, "LEAST"),
+        (candidates_gpu, "LEAST_ROWS"),
+        (transfer, "LEAST"),
+        (row_cache, "LEAST"),
         (one_pass, "_LEAST_ROWS"),
     )
     for module, name in floors:
@@ -166,8 +167,8 @@ def test_where_memory_is_short_the_answer_is_the_same(tmp_path, m, room, card, m
 
 
 def test_rows_that_repeat_do_not_pile_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(choose_card, "MEMBERS", 1 << 12)
-    monkeypatch.setattr(choose_card, "ROWS", 1 << 10)
+    monkeypatch.setattr(candidates_gpu, "MEMBERS", 1 << 12)
+    monkeypatch.setattr(candidates_gpu, "ROWS", 1 << 10)
     c = collection(tmp_path, (20_000,), 32)
     npy(f"{c.img_emb}/img_emb_0.npy", np.ones((20_000, 32), "float16"))
     _, emb = opened(c)
@@ -196,7 +197,7 @@ def test_rough_cosines_keep_their_bound(way, dtype, dim, card):
         run = Run(300, dim, card.device)
         run.put(0, torch.from_numpy(x[:100]).to(card.device))
         run.put(100, torch.from_numpy(x[100:]).to(card.device))
-        made = rough_card.OnCard(queries, dtype, card.device)
+        made = bounded_cosines_gpu.OnCard(queries, dtype, card.device)
         for start, stop in ((0, 300), (64, 200), (250, 300)):
             out = made.scores(run, start, stop, 300 - start).cpu().numpy()
             assert np.isneginf(out[:, stop - start :]).all()
@@ -288,8 +289,8 @@ def test_what_is_there_is_not_brought_again(corpus, m, card, monkeypatch):
     queries = vectors(m, seed=9)
     frame.laion.search(emb, queries, 5, columns=[])
     assert card.read == 96
-    monkeypatch.setattr(resident, "LEAST", 7)
-    monkeypatch.setattr(resident, "_BLOCK", 1)
+    monkeypatch.setattr(row_cache, "LEAST", 7)
+    monkeypatch.setattr(row_cache, "_BLOCK", 1)
     cut = ld.read_shards(corpus.metadata, max_rows_per_partition=10)
     for some in (cut, cut[cut["row"] % 3 != 0], frame[frame["row"] > 11]):
         allowed = {*some[["shard", "row"]].compute().itertuples(index=False, name=None)}
@@ -306,7 +307,7 @@ def test_threads_end_when_a_search_fails(small, monkeypatch):
     def fails(*args):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(choose_card.CardLot, "add", fails)
+    monkeypatch.setattr(candidates_gpu.CardLot, "add", fails)
     with pytest.raises(ZeroDivisionError):
         choosing.choose((0, 0, 40), 0, emb, queries, 3)
-    assert set(threading.enumerate()) <= before and len(resident.residents) == 0
+    assert set(threading.enumerate()) <= before and len(row_cache.residents) == 0

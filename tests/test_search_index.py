@@ -10,7 +10,7 @@ import laion_dask as ld
 from laion_dask.errors import (
     PairingError,
 )
-from laion_dask.verbs import by_index
+from laion_dask.retrieval import approximate
 
 pytestmark = both
 
@@ -51,7 +51,7 @@ def test_candidates_are_held_for_few_queries_at_a_time(small, held, monkeypatch)
     frame, emb = opened(small)
     queries = vectors(23, seed=9)
     wanted = frame.laion.search(emb, queries, 4, where="width > 1500")
-    monkeypatch.setattr(by_index, "_HELD", held)
+    monkeypatch.setattr(approximate, "_HELD", held)
     index = Brute(small.images)
     got = frame.laion.search(emb, queries, 4, where="width > 1500", index=index)
     wanted.attrs.clear()
@@ -64,8 +64,8 @@ def test_candidates_are_held_for_few_queries_at_a_time(small, held, monkeypatch)
 
 def test_more_candidates_are_asked_for_up_to_a_bound(small, monkeypatch):
     frame, emb = opened(small)
-    monkeypatch.setattr(by_index, "_A_RESULT", 10)
-    monkeypatch.setattr(by_index, "_A_QUERY", 30)
+    monkeypatch.setattr(approximate, "_A_RESULT", 10)
+    monkeypatch.setattr(approximate, "_A_QUERY", 30)
     queries = vectors(6, seed=9)
     allowed = frame.laion.where("width > 1900").compute()
     allowed = set(zip(allowed["shard"], allowed["row"], strict=True))

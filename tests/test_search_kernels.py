@@ -12,20 +12,20 @@ from shards import collection, npy, vectors
 from small_clip import make_small_clip
 
 import laion_dask as ld
-from laion_dask import partition
-from laion_dask.kernels import choose as choosing
-from laion_dask.kernels import rough
-from laion_dask.kernels import search as kernel
-from laion_dask.kernels.pairs import Pairs
-from laion_dask.kernels.search import order, settled
-from laion_dask.kernels.together import Together
-from laion_dask.products import NEAR, are_near_one, scales
-from laion_dask.verbs import hits
+from laion_dask.numerics.dot_products import NEAR, are_near_one, scales
+from laion_dask.retrieval import fetch
+from laion_dask.retrieval.exact import bounded_cosines
+from laion_dask.retrieval.exact import candidates as choosing
+from laion_dask.retrieval.exact import top_k as kernel
+from laion_dask.retrieval.exact.pairs import Pairs
+from laion_dask.retrieval.exact.shared_state import Together
+from laion_dask.retrieval.exact.top_k import order, settled
+from laion_dask.runtime import graph
 
 
 @pytest.mark.parametrize("relative", [0.0, 2.0**-8])
 def test_the_cut_keeps_every_row_that_can_be_among_the_best(relative):
-    bound = rough.Bound(relative, np.array([0.01]))
+    bound = bounded_cosines.Bound(relative, np.array([0.01]))
     for kth in np.linspace(-1, 1, 81, dtype=np.float32):
         cut = bound.cut(np.array([kth]))[0]
         low = kth - relative * abs(kth) - 0.01
@@ -44,8 +44,8 @@ def test_the_cut_keeps_every_row_that_can_be_among_the_best(relative):
 def test_the_greatest_of_groups(narrow, least, monkeypatch):
     import torch
 
-    monkeypatch.setattr(rough, "narrow_dtype", lambda: getattr(torch, narrow))
-    made = rough.ByMatrix(unit_rows(vectors(5, 8)).astype("float32"))
+    monkeypatch.setattr(bounded_cosines, "narrow_dtype", lambda: getattr(torch, narrow))
+    made = bounded_cosines.ByMatrix(unit_rows(vectors(5, 8)).astype("float32"))
     draw = torch.Generator().manual_seed(0)
     for group in (1, 2, 8):
         lines = torch.rand(5, group, 40, generator=draw).to(made.dtype) * 2 - 1
@@ -105,7 +105,7 @@ def test_memory_of_a_search_is_taken_in_turn():
 
 
 def test_searches_that_run_at_once_share_nothing(small):
-    assert partition.share(Together()).key != partition.share(Together()).key
+    assert graph.share(Together()).key != graph.share(Together()).key
     frame, emb = opened(small)
     queries = [vectors(9, seed=seed) for seed in range(6)]
     wanted = [frame.laion.search(emb, q, 3, columns=[]) for q in queries]
@@ -140,7 +140,7 @@ def test_a_task_that_runs_again_changes_nothing(small, m):
     frame, emb = opened(small)
     emb = emb.like(frame)
     queries = unit_rows(vectors(m, seed=5)).astype("float32")
-    parts = hits.parts(frame)
+    parts = fetch.parts(frame)
     together = Together()
     once = [choosing.choose(part, i, emb, queries, 9) for i, part in enumerate(parts)]
     again = [
@@ -167,13 +167,13 @@ def test_a_task_that_runs_again_changes_nothing(small, m):
 def test_rough_cosines_of_many_keep_their_bound(narrow, dim, monkeypatch):
     import torch
 
-    monkeypatch.setattr(rough, "narrow_dtype", lambda: getattr(torch, narrow))
+    monkeypatch.setattr(bounded_cosines, "narrow_dtype", lambda: getattr(torch, narrow))
     draw = np.random.default_rng(dim)
     queries = unit_rows(draw.normal(size=(50, dim))).astype(np.float32)
     for scale in (1e-30, 1e-3, 1.0, 1e37):
         x = (scale * draw.normal(size=(300, dim))).astype(np.float32)
         x[:50] = queries * np.float32(scale)
-        made = rough.ByMatrix(queries)
+        made = bounded_cosines.ByMatrix(queries)
         out = torch.empty((50, 320), dtype=made.dtype)
         made.fill(x, scales(x), out)
         got = out[:, :300].float().numpy()
@@ -191,7 +191,7 @@ def test_rough_cosines_of_few_keep_their_bound(dtype, dim):
     for scale in several:
         x = (scale * np.random.default_rng(1).normal(size=(300, dim))).astype(dtype)
         x[:3], x[7] = queries * scale, 0
-        made = rough.RowByRow(queries, dtype)
+        made = bounded_cosines.RowByRow(queries, dtype)
         out = made.room(320)
         made.fill(x, scales(x), out)
         good = np.arange(300) != 7
@@ -210,7 +210,11 @@ def test_rough_cosines_of_rows_that_are_nearly_of_length_one_keep_their_bound(wa
     x = np.concatenate([queries, unit_rows(np.random.default_rng(1).normal(size=(297, 768)))])
     x = (x * np.linspace(1 - 0.5 * NEAR, 1 + 0.5 * NEAR, 300)[:, None]).astype(dtype)
     assert are_near_one(scales(x))
-    made = rough.RowByRow(queries, dtype) if way == "few" else rough.ByMatrix(queries)
+    made = (
+        bounded_cosines.RowByRow(queries, dtype)
+        if way == "few"
+        else bounded_cosines.ByMatrix(queries)
+    )
     out = made.room(300)
     made.fill(x, None, out)
     got = np.asarray(out) if way == "few" else out.float().numpy()
@@ -239,8 +243,8 @@ def test_order_by_hand():
 
 def test_rows_that_repeat_do_not_pile_up(tmp_path):
     """Every row is the same picture: no more than a few times k pairs are ever kept."""
-    from laion_dask.kernels.choose import choose
-    from laion_dask.kernels.search import merge
+    from laion_dask.retrieval.exact.candidates import choose
+    from laion_dask.retrieval.exact.top_k import merge
 
     rng = np.random.default_rng(0)
     one = rng.normal(size=32)

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import laion_dask as ld
-from laion_dask import lineage
 from laion_dask.errors import (
     EmbeddingsError,
     MissingExtraError,
@@ -21,7 +20,8 @@ from laion_dask.errors import (
     ProvenanceError,
     SchemaError,
 )
-from laion_dask.io.shard_keys import embedding_key, shard_key
+from laion_dask.frame import provenance
+from laion_dask.io.embeddings.shard_keys import embedding_key, shard_key
 
 
 def test_two_branches_of_one_scan_end_to_end_are_not_accounted_for(laion_shards):
@@ -95,7 +95,7 @@ def test_equal_names_pair_where_numbers_are_not_enough(laion_shards, tmp_path):
         np.save(tmp_path / f"{name}.npy", np.ones((n, 512), np.float16))
     frame = ld.read_shards(named)
     emb = ld.open_embeddings(f"{tmp_path}/*.npy", model="ViT-B-32", like=frame)
-    assert [file.n_rows for file in emb.files] == [s.n_rows for s in lineage.shards(frame)]
+    assert [file.n_rows for file in emb.files] == [s.n_rows for s in provenance.shards(frame)]
 
 
 def test_collections_are_never_crossed(laion_shards, tmp_path):

@@ -15,11 +15,19 @@ from frames import both
 from shards import laion_table, refuse, write_shard
 
 import laion_dask as ld
+from laion_dask.aggregations import (
+    ByColumn,
+    Members,
+    Part,
+    Reporting,
+    Statistic,
+    grouping,
+    members,
+)
+from laion_dask.aggregations.statistics import reporting
 from laion_dask.errors import ColumnError, OptionError, ShardError
-from laion_dask.io.scan import Scan
-from laion_dask.measures import ByColumn, Members, Part, Reporting, Statistic, grouping, members
+from laion_dask.io.parquet.scan import Scan
 from laion_dask.stats import wilson
-from laion_dask.verbs.statistics import reporting
 
 pytestmark = both
 
@@ -197,7 +205,7 @@ def test_a_damaged_shard_is_named(shards):
 
 
 def test_groups_that_are_not_bounded_are_refused(shards, monkeypatch):
-    monkeypatch.setattr("laion_dask.measures.groups.MOST_GROUPS", 3)
+    monkeypatch.setattr("laion_dask.aggregations.grouping.base.MOST_GROUPS", 3)
     with pytest.raises(OptionError, match="and 3 are the most"):
         ld.read_shards(str(shards)).laion.stats(Count("width"))
 

@@ -13,7 +13,7 @@ from shards import quantiles
 
 from laion_dask.errors import OptionError
 from laion_dask.stats import ACCURACY, Quantiles, wilson
-from laion_dask.stats.quantiles import EXACT
+from laion_dask.stats.sketches.quantiles import EXACT
 
 SHARES = [0.0, 0.001, *(round(0.05 * i, 2) for i in range(1, 20)), 0.999, 1.0]
 

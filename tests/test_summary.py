@@ -16,11 +16,11 @@ from scipy.stats import binomtest
 from shards import SHARED, laion_table, quantiles, refuse, write_shard
 
 import laion_dask as ld
-from laion_dask.kernels.domains import registered_domain
-from laion_dask.kernels.summary import State, combined, contribution
+from laion_dask.aggregations.summary import SHARES
+from laion_dask.aggregations.summary_state import State, combined, contribution
 from laion_dask.stats import ACCURACY
-from laion_dask.stats.heavy_hitters import HeavyHitters
-from laion_dask.verbs.summary import SHARES
+from laion_dask.stats.sketches.heavy_hitters import HeavyHitters
+from laion_dask.text.domains import registered_domain
 
 pytestmark = both
 
@@ -268,11 +268,11 @@ def test_building_its_graph_computes_nothing_and_errors_come_out(shards):
 
 @pytest.mark.only_pandas
 def test_one_pass(shards, monkeypatch):
-    from laion_dask.io import engine
+    from laion_dask.io.parquet import duckdb_connection
 
     queries = []
-    query = engine.query
-    monkeypatch.setattr(engine, "query", lambda *a: queries.append(a[0]) or query(*a))
+    query = duckdb_connection.query
+    monkeypatch.setattr(duckdb_connection, "query", lambda *a: queries.append(a[0]) or query(*a))
     ld.read_shards(shards).laion.summary()
     assert len(queries) == 4
 

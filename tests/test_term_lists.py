@@ -7,11 +7,12 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from laion_dask.aggregations.grouping.terms import terms
 from laion_dask.demo.concepts import OCCUPATIONS
 from laion_dask.errors import ExportError, OptionError
-from laion_dask.text import TermList, matcher, term_lists, terms, write_term_list
-from laion_dask.text.packaged import packaged
-from laion_dask.text.unicode import folded
+from laion_dask.text import TermList, matcher, term_lists, write_term_list
+from laion_dask.text.packaged_lists import packaged
+from laion_dask.text.word_boundaries import folded
 
 NAMES = term_lists().name.tolist()
 

@@ -22,15 +22,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shards import SHARED, write_shard
 
+from laion_dask.aggregations import Grouping, Part, Statistic, members
+from laion_dask.aggregations.grouping.terms import terms
+from laion_dask.aggregations.statistics import statistics
 from laion_dask.demo.planting import plan_rows, planted
 from laion_dask.errors import ColumnError, OptionError
-from laion_dask.io.shards import read_shards
-from laion_dask.measures import Grouping, Part, Statistic, members
-from laion_dask.text import compiled, term_lists, terms
-from laion_dask.text.automaton import _tables as tables
+from laion_dask.io.parquet.read_shards import read_shards
+from laion_dask.text import matcher_compiled, term_lists
 from laion_dask.text.matcher import found
-from laion_dask.text.unicode import characters, folded, split
-from laion_dask.verbs.statistics import statistics
+from laion_dask.text.matcher_tables import _tables as tables
+from laion_dask.text.word_boundaries import characters, folded, split
 
 #: Unicode's Default_Ignorable_Code_Point, as regular expressions of another engine know it.
 INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}")
@@ -522,7 +523,7 @@ def test_members_of_a_part():
 
 
 def test_all_lists_of_a_pass_are_found_in_one_scan(monkeypatch):
-    from laion_dask.text import grouping
+    from laion_dask.aggregations.grouping import terms as grouping
 
     calls = []
 
@@ -656,7 +657,7 @@ def test_many_threads_find_the_same():
 def test_without_a_folder_for_what_was_compiled(monkeypatch):
     import numba
 
-    real, kept = numba.njit, dict(compiled._ready)
+    real, kept = numba.njit, dict(matcher_compiled._ready)
 
     def njit(**options):
         if options.get("cache"):
@@ -664,11 +665,11 @@ def test_without_a_folder_for_what_was_compiled(monkeypatch):
         return real(**options)
 
     monkeypatch.setattr(numba, "njit", njit)
-    monkeypatch.setattr(compiled, "_ready", {"scan": kept.get("scan")} if kept else {})
+    monkeypatch.setattr(matcher_compiled, "_ready", {"scan": kept.get("scan")} if kept else {})
     which = terms(["nowhere else in these tests"])
     with pytest.warns(RuntimeWarning, match=r"NUMBA_CACHE_DIR"):
         assert which.masks(["Nowhere else in these tests!"]).all()
-    assert "fill" in compiled._ready
+    assert "fill" in matcher_compiled._ready
 
 
 def test_importing_the_package_does_not_import_numba():
@@ -678,7 +679,7 @@ def test_importing_the_package_does_not_import_numba():
 
 
 RUNS = """
-from laion_dask.text import terms
+from laion_dask.aggregations.grouping.terms import terms
 which = terms(["woman"])
 for size in range(60, 70):
     run = "woman\N{EM DASH}".encode() + b"y" * (size - 8)

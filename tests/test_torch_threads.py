@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from laion_dask.models.torch_threads import one_torch_thread, spread  # noqa: E402
+from laion_dask.numerics.torch_threads import one_torch_thread, spread  # noqa: E402
 
 
 def in_thread(call, *args):

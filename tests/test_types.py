@@ -16,8 +16,8 @@ import pytest
 
 import laion_dask as ld
 from laion_dask.errors import SchemaError
-from laion_dask.io.common_types import frame_type, merged
-from laion_dask.io.shards import read_shards
+from laion_dask.io.parquet.common_types import frame_type, merged
+from laion_dask.io.parquet.read_shards import read_shards
 
 HERE = {"scheduler": "sync"}
 UUIDS = [uuid.UUID(int=i + 1) for i in range(3)]

@@ -14,7 +14,7 @@ import pytest
 from frames import both, on_host
 
 from laion_dask.errors import ColumnError, SchemaError
-from laion_dask.io.shards import read_shards
+from laion_dask.io.parquet.read_shards import read_shards
 
 HERE = {"scheduler": "sync"}
 EXTREME = [-(2**63), -(2**63) + 1, -(2**53) - 1, -1, 0, None, 2**53 + 1, 2**63 - 2, 2**63 - 1]

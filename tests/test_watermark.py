@@ -13,9 +13,9 @@ from failing_memory import Full
 from small_clip import make_small_clip, picture, write_tar
 
 from laion_dask.errors import DeviceMemoryError, ImageError, OptionError, WeightsError
+from laion_dask.inference.embed import embed
+from laion_dask.io.images.decoding import decode
 from laion_dask.models import ClipModel, heads
-from laion_dask.models.pictures import decode
-from laion_dask.verbs.embed import embed
 
 
 def plain_network():
@@ -153,12 +153,12 @@ def test_weights_as_training_scripts_save_them(net, head, tmp_path):
 
 
 def test_in_the_image_pass_every_picture_is_decoded_once(head, model, tmp_path, monkeypatch):
-    from laion_dask.models import pictures
+    from laion_dask.io.images import decoding
 
     members = {f"{i}.png": b"broken" if i == 2 else varied(i % 5) for i in range(6)}
     source = write_tar(tmp_path / "a.tar", members)
-    decoded, real = [], pictures.read_picture
-    monkeypatch.setattr(pictures, "read_picture", lambda data: decoded.append(1) or real(data))
+    decoded, real = [], decoding.read_picture
+    monkeypatch.setattr(decoding, "read_picture", lambda data: decoded.append(1) or real(data))
     result = embed(source, tmp_path / "out", model, batch_size=3, heads=[head])
     assert len(decoded) == 6 and result.n_kept == 5
     table = pq.read_table(result.metadata / "metadata_0000.parquet")

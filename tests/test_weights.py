@@ -20,9 +20,9 @@ from torch.torch_version import TorchVersion
 
 import laion_dask as ld
 from laion_dask.errors import OptionError, WeightsError
-from laion_dask.explore.weight_list import describe_weights
 from laion_dask.models import weights
 from laion_dask.models.weights import fetching
+from laion_dask.models.weights.listing import describe_weights
 
 NAME = "sac+logos.pth"
 CONTENT = bytes(range(256)) * 700  # three blocks of a fetch

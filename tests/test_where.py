@@ -18,16 +18,16 @@ from frames import both, on_host
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from laion_dask import lineage
+from laion_dask.aggregations.curve import curve
+from laion_dask.aggregations.statistics import statistics
+from laion_dask.dtypes import kind_of
 from laion_dask.errors import ColumnError, PredicateError
-from laion_dask.io.shards import read_shards
-from laion_dask.kernels.filter import passes, undecided
-from laion_dask.kinds import kind_of
-from laion_dask.measures.curve import curve
+from laion_dask.frame import provenance
+from laion_dask.frame.accounting import rows
+from laion_dask.frame.filtering import passes, undecided
+from laion_dask.frame.where import where
+from laion_dask.io.parquet.read_shards import read_shards
 from laion_dask.predicate import parse
-from laion_dask.verbs.rows import rows
-from laion_dask.verbs.statistics import statistics
-from laion_dask.verbs.where import where
 
 # --- the language, once more, row by row: three values, True, False and None (unknown) ---------
 
@@ -274,7 +274,7 @@ tables = st.lists(st.fixed_dictionaries({n: cells(n) for n in TYPES}), max_size=
 
 def engines(path: str):
     """Each engine as text -> (rows kept, rows unknown): the scan, the careful scan, the frame."""
-    scan, [piece] = lineage.as_read(read_shards(path))
+    scan, [piece] = provenance.as_read(read_shards(path))
     frame = scan(piece, list(scan.kinds))
 
     def scanned(text, scan):
@@ -448,8 +448,8 @@ def test_a_wrong_column_is_named_with_the_nearest():
 
 NESTED = """
 from laion_dask.errors import PredicateError
-from laion_dask.io.shards import read_shards
-from laion_dask.verbs.where import where
+from laion_dask.io.parquet.read_shards import read_shards
+from laion_dask.frame.where import where
 import sys
 frame = read_shards(sys.argv[1])
 for n in (5, 90, 900, 5000, 60000):

@@ -109,13 +109,13 @@ def forward_rate(model: str, weights: Path, device: str, batch: int, repeats: in
 
 def host_ways(files: list[bytes], prepare: Callable) -> dict[str, Callable[[], object]]:
     """Decoding and preprocessing as laion_dask does them, on all cores."""
-    from laion_dask.models import pictures
+    from laion_dask.io.images import decoding
 
-    decoded = every(pictures.decode, files)
+    decoded = every(decoding.decode, files)
     return {
-        DECODE: lambda: every(pictures.decode, files) and None,
+        DECODE: lambda: every(decoding.decode, files) and None,
         PREPARE: lambda: every(prepare, decoded) and None,
-        BOTH: lambda: every(lambda data: prepare(pictures.decode(data)), files) and None,
+        BOTH: lambda: every(lambda data: prepare(decoding.decode(data)), files) and None,
     }
 
 

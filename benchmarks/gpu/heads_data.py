@@ -58,7 +58,7 @@ def network() -> Network:
 
     if is_published():
         from laion_dask.models import weights
-        from laion_dask.models.saved_model import read_detector
+        from laion_dask.models.tf_saved_model import read_detector
 
         found = read_detector(weights.find(DETECTOR))
         return Network(found.layers, found.mean, found.variance, found.vocabularies)

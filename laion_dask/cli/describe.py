@@ -29,8 +29,8 @@ from laion_dask.cli.output import check_out, say, say_json, say_table, status_hi
 @reads_shards
 def inspect(read, where: Where = None, json: Json = False) -> None:
     """Show the dialect, columns and rows of shards, and a summary."""
-    from laion_dask.explore.inspect import describe, facts
-    from laion_dask.verbs.summary import summary
+    from laion_dask.aggregations.summary import summary
+    from laion_dask.frame.inspect import describe, facts
 
     frame = read(where=where)
     if json:
@@ -61,9 +61,9 @@ def stats(
 
     Without --rate and --by, all that the columns allow.
     """
-    from laion_dask.measures.rates import rates
-    from laion_dask.verbs.standard import standard_statistics
-    from laion_dask.verbs.statistics import statistics
+    from laion_dask.aggregations.default_set import standard_statistics
+    from laion_dask.aggregations.rates import rates
+    from laion_dask.aggregations.statistics import statistics
 
     frame = read(where=where)
     check_out(frame, out)
@@ -88,7 +88,7 @@ def audit(
 
     Without --by, groups are the languages and the people whom captions mention.
     """
-    from laion_dask.verbs.audit import audit, default_axes
+    from laion_dask.aggregations.audit import audit, default_axes
 
     frame = read()
     check_out(frame, out)
@@ -112,7 +112,7 @@ def report(
     """
     from tempfile import TemporaryDirectory
 
-    from laion_dask.explore.datasheet import report
+    from laion_dask.reports.datasheet import report
 
     out = "report.html"
     if read.source[-1] == "-" or read.source[-1].endswith((".html", ".htm")):
@@ -169,9 +169,9 @@ def plan(
 
     Reads footers and headers only.
     """
-    from laion_dask.explore.plan.job import plan
-    from laion_dask.io.embeddings import open_embeddings
+    from laion_dask.io.embeddings.embeddings import open_embeddings
     from laion_dask.models.heads import by_name
+    from laion_dask.planning.plan import plan
 
     steps = [*map(_step, step or ()), *(by_name(name, model) for name in head or ())]
     wanted(steps, "There is nothing to plan. Give --step or --head, such as --step export.")

@@ -55,8 +55,8 @@ def embed(
 
     Each --head adds a column of its name. Here it can also be watermark, which reads images.
     """
+    from laion_dask.inference.embed import embed as run
     from laion_dask.models.heads import by_name
-    from laion_dask.verbs.embed import embed as run
 
     heads = [by_name(name, model) for name in head or ()]
     options = {"precision": precision, "image": image, "batch_size": batch_size}
@@ -127,7 +127,7 @@ def search(
 ) -> None:
     """Find the rows nearest to texts and pictures, by their embeddings."""
     import laion_dask as ld
-    from laion_dask.explore.hits import show_hits
+    from laion_dask.reports.hit_list import show_hits
 
     frame = read()
     check_out(frame, out)

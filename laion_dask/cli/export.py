@@ -90,9 +90,9 @@ def export(
 
 def write_subset(frame, out: str, format: str, report: Path | None, by: list[str] | None) -> None:
     """Write a frame, and the report that audits its filters where one is asked for."""
-    from laion_dask.explore.report import write_report
-    from laion_dask.verbs.audit import check_axes
-    from laion_dask.verbs.export import export
+    from laion_dask.aggregations.audit import check_axes
+    from laion_dask.exports.export import export
+    from laion_dask.reports.report import write_report
 
     if by and report is None:
         raise OptionError("--by applies to --report; add --report page.html.")
@@ -116,6 +116,6 @@ def verify(
 
     Size, rows and sha256 must be those that the recipe lists.
     """
-    from laion_dask.verbs.verify import verify as check
+    from laion_dask.exports.verify import verify as check
 
     say(check(folder))

@@ -23,8 +23,8 @@ def models(
     json: Json = False,
 ) -> None:
     """List the weight files that heads use, and which are here."""
-    from laion_dask.explore.weight_list import describe_weights
     from laion_dask.models import weights
+    from laion_dask.models.weights.listing import describe_weights
 
     offered = [name for name, file in weights.REGISTRY.items() if file.can_be_fetched]
     for name in offered if "all" in (download or ()) else download or ():

@@ -219,9 +219,9 @@ class Reading:
     join_options: dict
 
     def __call__(self, where: str | None = None):
-        from laion_dask.io.shards import read_shards
-        from laion_dask.verbs.join import join
-        from laion_dask.verbs.where import where as kept
+        from laion_dask.frame.where import where as kept
+        from laion_dask.io.parquet.read_shards import read_shards
+        from laion_dask.joins.join import join
 
         if self.join is None:
             return read_shards(self.source, where=where, **self.options)
@@ -253,8 +253,9 @@ def reads_shards(command: Callable) -> Callable:
 
 def groupings(frame, names: list[str] | None) -> list:
     """Columns that ``--by`` names; for other names, a term list, or domains of the addresses."""
-    from laion_dask.measures.domains import domains, tlds
-    from laion_dask.text import term_lists, terms
+    from laion_dask.aggregations.grouping.domains import domains, tlds
+    from laion_dask.aggregations.grouping.terms import terms
+    from laion_dask.text import term_lists
 
     known: dict[str, Callable] = {}
     if "text" in frame.columns:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from laion_dask.errors import OptionError
+from laion_dask.formatting import printable_lines
 from laion_dask.options import is_watched
-from laion_dask.printable import printable_lines
 
 if TYPE_CHECKING:
-    from laion_dask.progress import ProgressBar
+    from laion_dask.runtime.progress import ProgressBar
 
 _status: ProgressBar | None = None
 
@@ -31,7 +31,7 @@ def status(activity: str) -> Iterator[None]:
     if not is_watched():
         yield
         return
-    from laion_dask.progress import ProgressBar
+    from laion_dask.runtime.progress import ProgressBar
 
     with ProgressBar(desc=activity, bar_format="{desc} {elapsed}", delay=1, leave=False) as _status:
         try:
@@ -93,7 +93,7 @@ def plain(value: object):
 def check_out(frame, out: object) -> None:
     """Refuse at once to write a file that the frame reads, or that the next reading would take."""
     if out is not None and str(out) != "-":
-        from laion_dask.explore.own_inputs import refuse_own_inputs
+        from laion_dask.reports.own_inputs import refuse_own_inputs
 
         refuse_own_inputs(str(out), frame)
 
@@ -113,7 +113,7 @@ def say_table(table, *, as_json: bool, out: str | None) -> None:
 
 def write(table, out: str) -> None:
     """Write a table where ``out`` says, and say so; ``-`` is the standard output."""
-    from laion_dask.explore.hits import write_table
+    from laion_dask.reports.hit_list import write_table
 
     with status_hidden():
         written = write_table(table, out)

@@ -11,10 +11,10 @@ import dask
 import distributed
 from dask.utils import format_bytes
 
-from laion_dask.cluster import settings as held
-from laion_dask.cluster.replace import NAME, ReplaceSpoiled
+from laion_dask.cluster import dask_config as held
+from laion_dask.cluster.worker_recovery import NAME, ReplaceSpoiled
 from laion_dask.errors import MissingExtraError
-from laion_dask.workers import is_import_error
+from laion_dask.runtime.workers import is_import_error
 
 #: How long a client that could not be made may take to close, in seconds.
 _ABANDONED = 5

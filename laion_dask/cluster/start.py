@@ -19,7 +19,7 @@ from laion_dask.backend import card_bytes, gpu_count, require_dask_cuda, require
 from laion_dask.cluster import worker_logs
 from laion_dask.cluster.client import Client
 from laion_dask.errors import DeviceMemoryError, OptionError, must_be, one_of
-from laion_dask.workers import current_client
+from laion_dask.runtime.workers import current_client
 
 _HERE = "127.0.0.1"
 #: The part of `torch_share` that the pool never takes: CUDA contexts, loaded kernels, what cuBLAS

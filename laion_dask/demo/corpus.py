@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from laion_dask.atomic_file import committed, writing
 from laion_dask.demo.planting import Row, plan_rows, planted
 from laion_dask.demo.render import render
 from laion_dask.errors import ExportError, OptionError
+from laion_dask.io.storage.atomic_file import committed, writing
 
 SCHEMA = pa.schema(
     {

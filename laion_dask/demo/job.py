@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_dask.errors import ExportError
-from laion_dask.io.embed_folder import MANIFEST, EmbedResult
+from laion_dask.inference.output_folder import MANIFEST, EmbedResult
 from laion_dask.models import ClipModel
 
 if TYPE_CHECKING:
-    from laion_dask.verbs.export import Export
+    from laion_dask.exports.export import Export
 
 #: What the demo keeps: a caption that fits its image, and an image that is neither marked unsafe,
 #: nor found so by the demo's own head, nor watermarked.
@@ -94,7 +94,7 @@ def demo_corpus(
 
 
 def _embed(out: Path) -> EmbedResult:
-    from laion_dask.verbs.embed import embed
+    from laion_dask.inference.embed import embed
 
     # In float32, so that the demo's numbers are the same on every processor.
     return embed(
@@ -181,14 +181,14 @@ def run(out: str | os.PathLike, *, n_images: int | None = None, seed: int | None
     n_images, seed : int, optional
         As `demo_corpus` has them.
     """
-    from laion_dask.explore.report import write_report
-    from laion_dask.io.embeddings import open_embeddings
-    from laion_dask.io.shards import read_shards
+    from laion_dask.aggregations.summary import summary
+    from laion_dask.exports.export import export
+    from laion_dask.frame.where import where
+    from laion_dask.io.embeddings.embeddings import open_embeddings
+    from laion_dask.io.parquet.read_shards import read_shards
     from laion_dask.models.heads import demo_safety
-    from laion_dask.verbs.export import export
-    from laion_dask.verbs.score import score, similarity
-    from laion_dask.verbs.summary import summary
-    from laion_dask.verbs.where import where
+    from laion_dask.reports.report import write_report
+    from laion_dask.scoring.score import score, similarity
 
     out = Path(out)
     corpus = demo_corpus(out, n_images=n_images, seed=seed)

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from laion_dask.atomic_file import committed
 from laion_dask.demo.synthetic_rows import BLOCK, SCHEMA, SUBSETS, draw_block, draw_embeddings
 from laion_dask.errors import ExportError, OptionError, one_of
+from laion_dask.io.storage.atomic_file import committed
 
 
 def write_laion_like(

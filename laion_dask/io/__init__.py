@@ -1,1 +1,1 @@
-
+"""Reading and writing files: storage, Parquet shards, embeddings, images."""

@@ -1,7 +1,7 @@
 """Models as picklable specs: CLIP, heads over its embeddings, and where their weights lie."""
 
 from laion_dask.models.clip import ClipModel, as_clip, as_model, check_same_space
-from laion_dask.models.space import EmbeddingSpace
+from laion_dask.models.embedding_space import EmbeddingSpace
 from laion_dask.models.vectors import Vectors
 
 __all__ = ["ClipModel", "EmbeddingSpace", "Vectors", "as_clip", "as_model", "check_same_space"]

@@ -12,10 +12,11 @@ import numpy as np
 
 from laion_dask.backend import gpu_count, has_bfloat16
 from laion_dask.errors import ModelMismatchError, OptionError, must_be, parameter
-from laion_dask.models import loading, pictures, weights
+from laion_dask.io.images import decoding
+from laion_dask.models import clip_loading, weights
 from laion_dask.models.clip_names import clean_arch, clean_tag, split_name
-from laion_dask.models.loaded import check_precision
-from laion_dask.models.space import EmbeddingSpace
+from laion_dask.models.clip_runtime import check_precision
+from laion_dask.models.embedding_space import EmbeddingSpace
 from laion_dask.models.vectors import Vectors
 
 if TYPE_CHECKING:
@@ -87,12 +88,12 @@ class ClipModel:
         if self.pretrained is None:
             return arch
         tag = self.pretrained
-        return f"{arch}:{Path(tag).name if loading.is_path(tag) else tag}"
+        return f"{arch}:{Path(tag).name if clip_loading.is_path(tag) else tag}"
 
     @property
     def dim(self) -> int:
         """The length of its vectors, from the configuration; the weights are not touched."""
-        return int(loading.read_config(self.arch)["embed_dim"])
+        return int(clip_loading.read_config(self.arch)["embed_dim"])
 
     def same_space(self, other: ClipModel | EmbeddingSpace | str) -> bool:
         """Whether vectors of the two models can be compared.
@@ -118,16 +119,16 @@ class ClipModel:
         Paths are reduced to file names, so that a recipe does not depend on the machine. Eager.
         """
         pretrained = self.pretrained
-        if pretrained and loading.is_path(pretrained):
+        if pretrained and clip_loading.is_path(pretrained):
             pretrained = Path(pretrained).name
-        file = loading.weight_file(self.arch, self.pretrained)
+        file = clip_loading.weight_file(self.arch, self.pretrained)
         recipe = {
             "arch": self.name.split(":")[0],
             "pretrained": pretrained,
             "weights_sha256": weights.sha256_of(file) if file else None,
         }
         if self.arch == "demo" or self.arch.endswith(".json"):
-            recipe["config_sha256"] = weights.sha256_of(loading.config_file(self.arch))
+            recipe["config_sha256"] = weights.sha256_of(clip_loading.config_file(self.arch))
         return recipe
 
     def require(self) -> None:
@@ -138,10 +139,10 @@ class ClipModel:
         WeightsError
             That says which file to put where.
         """
-        with loading.loading_bar(self.arch):
-            loading.require_file(self.arch, self.pretrained)
+        with clip_loading.loading_bar(self.arch):
+            clip_loading.require_file(self.arch, self.pretrained)
 
-    def load(self, precision: str = "float32") -> loading.LoadedClip:
+    def load(self, precision: str = "float32") -> clip_loading.LoadedClip:
         """The model in memory: loaded at the first call in a process, then the same one. Eager.
 
         Parameters
@@ -157,9 +158,9 @@ class ClipModel:
             When its device is not there.
         """
         check_precision(precision)
-        with loading.loading_bar(self.arch):
+        with clip_loading.loading_bar(self.arch):
             device = _resolve_device(self.device)
-            return loading.load(self.arch, self.pretrained, device, precision)
+            return clip_loading.load(self.arch, self.pretrained, device, precision)
 
     def fastest_precision(self) -> str:
         """``"bfloat16"`` where this machine's processor or card multiplies it, else ``"float32"``.
@@ -211,7 +212,7 @@ class ClipModel:
         clip = self.load()
 
         def embed(batch):
-            return clip.images([clip.prepare(pictures.as_picture(image)) for image in batch])
+            return clip.images([clip.prepare(decoding.as_picture(image)) for image in batch])
 
         found = self._batched(embed, images)
         return found[0] if one else found
@@ -284,7 +285,7 @@ def own_file_hint(a: ClipModel, b: ClipModel) -> str:
     """What to do where one model is a file and the other a tag, which the file may be that of."""
     if not (isinstance(a, ClipModel) and isinstance(b, ClipModel)):
         return ""
-    one, other = (loading.is_path(model.pretrained or "") for model in (a, b))
+    one, other = (clip_loading.is_path(model.pretrained or "") for model in (a, b))
     if one == other or a.arch.endswith(".json") or _arch_identity(a) != _arch_identity(b):
         return ""
     file, tag = (a, b) if one else (b, a)
@@ -304,7 +305,7 @@ def _arch_identity(model: ClipModel) -> str:
 
 def _weights_identity(model: ClipModel) -> str:
     tag = model.pretrained
-    if loading.is_path(tag) and Path(tag).is_file():
+    if clip_loading.is_path(tag) and Path(tag).is_file():
         return weights.sha256_of(tag)
     return tag
 

@@ -7,7 +7,7 @@ import os
 import re
 
 from laion_dask.errors import OptionError, did_you_mean, must_be, parameter
-from laion_dask.models import loading
+from laion_dask.models import clip_loading
 
 #: OpenAI's models as Hugging Face names them.
 _OPENAI = {
@@ -46,7 +46,7 @@ def clean_arch(arch) -> str:
     raise OptionError(
         f"{parameter('arch')} is {arch!r}, which is no architecture of open_clip and no "
         ".json configuration."
-        f"{did_you_mean(name, ['demo', *loading.built_in_configs()])}"
+        f"{did_you_mean(name, ['demo', *clip_loading.built_in_configs()])}"
     )
 
 
@@ -55,7 +55,7 @@ def _spelled(arch: str) -> str:
 
 
 def _is_arch(name: str) -> bool:
-    return name == "demo" or name in loading.built_in_configs()
+    return name == "demo" or name in clip_loading.built_in_configs()
 
 
 def clean_tag(pretrained) -> str | None:
@@ -64,7 +64,7 @@ def clean_tag(pretrained) -> str | None:
         return None
     must_be("pretrained", pretrained, (str, os.PathLike), "open_clip's tag, or a file of weights")
     tag = os.fspath(pretrained)
-    return os.path.abspath(tag) if loading.is_path(tag) else tag.lower().replace("-", "_")
+    return os.path.abspath(tag) if clip_loading.is_path(tag) else tag.lower().replace("-", "_")
 
 
 def split_name(name: str) -> tuple[str, str | None]:
@@ -109,7 +109,9 @@ def nearest_arch(name: str) -> str | None:
 
     ``"ViT-L-14"`` for ``"VIT_L14"``, and for ``"openai/ViT-L-14"`` and ``"ViT-L-14-openai"``.
     """
-    known = {arch.lower().replace("-", ""): arch for arch in ("demo", *loading.built_in_configs())}
+    known = {
+        arch.lower().replace("-", ""): arch for arch in ("demo", *clip_loading.built_in_configs())
+    }
     plain = re.sub(r"[-_/. ]", "", split_name(name)[0].lower())
     near = difflib.get_close_matches(plain, known, n=1, cutoff=_ALIKE)
     if near:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laion_dask.models.pictures import as_rgb, with_range
+from laion_dask.io.images.decoding import as_rgb, with_range
 
 if TYPE_CHECKING:
     import torch

@@ -1,6 +1,6 @@
 """Statistics as pure functions of numbers: no frame, no Dask, no file.
 
-What counts rows is in `laion_dask.measures`; it ends in these.
+What counts rows is in `laion_dask.aggregations`; it ends in these.
 """
 
 from laion_dask.stats.association import weat
@@ -17,7 +17,6 @@ from laion_dask.stats.cooccurrence import npmi, npmi_gap, pmi, pmi_bias
 from laion_dask.stats.divergence import jensen_shannon
 from laion_dask.stats.exclusion_rates import exclusion
 from laion_dask.stats.hate import HateComparison, compare_hate, hate_content_rate
-from laion_dask.stats.heavy_hitters import HeavyHitters
 from laion_dask.stats.intervals import (
     odds_ratio,
     risk_difference,
@@ -27,9 +26,10 @@ from laion_dask.stats.intervals import (
 )
 from laion_dask.stats.joint import npmi_gap_interval, npmi_interval, observed_over_expected
 from laion_dask.stats.overlap import overlap_difference, overlap_test
-from laion_dask.stats.quantiles import ACCURACY, Quantiles
 from laion_dask.stats.representation import max_skew, min_skew, ndkl, skew
 from laion_dask.stats.significance import benjamini_hochberg, two_proportions, welch
+from laion_dask.stats.sketches.heavy_hitters import HeavyHitters
+from laion_dask.stats.sketches.quantiles import ACCURACY, Quantiles
 from laion_dask.stats.table import Table
 from laion_dask.stats.weat_tests import WEAT_TESTS
 

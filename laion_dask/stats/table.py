@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
-from laion_dask.printable import printable
+from laion_dask.formatting import printable
 from laion_dask.stats.divergence import between_tables
 from laion_dask.stats.group_labels import NOT_GROUPS
 from laion_dask.stats.table_text import in_blocks
@@ -177,14 +177,14 @@ class Table(pd.DataFrame):
         Parameters
         ----------
         **options
-            Of `laion_dask.stats.plots.interval_plot`.
+            Of `laion_dask.plots.intervals.interval_plot`.
 
         Raises
         ------
         MissingExtraError
             When HoloViews is not installed.
         """
-        from laion_dask.stats.plots import interval_plot
+        from laion_dask.plots.intervals import interval_plot
 
         return interval_plot(self, **options)
 

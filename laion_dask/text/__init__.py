@@ -1,7 +1,6 @@
-"""Terms in captions: versioned lists, and the scan that finds them all at once."""
+"""Captions and addresses: term lists and the matcher, word boundaries, domains, language."""
 
-from laion_dask.text.grouping import Terms, terms
-from laion_dask.text.packaged import term_lists, write_term_list
+from laion_dask.text.packaged_lists import term_lists, write_term_list
 from laion_dask.text.term_list import TermList
 
-__all__ = ["TermList", "Terms", "term_lists", "terms", "write_term_list"]
+__all__ = ["TermList", "term_lists", "write_term_list"]

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from laion_dask.text.compiled import references
+from laion_dask.text.matcher_compiled import references
 
 _REFERENCE = re.compile(
     rb"&(?:#[0-9]{1,32};?|#[xX][0-9A-Fa-f]{1,32};?|[A-Za-z][A-Za-z0-9]{1,31};?)"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from laion_dask import cancellation
 from laion_dask.errors import OptionError
-from laion_dask.text.automaton import tables
-from laion_dask.text.compiled import BEYOND, scan
+from laion_dask.runtime import cancellation
 from laion_dask.text.entities import decoded
+from laion_dask.text.matcher_compiled import BEYOND, scan
+from laion_dask.text.matcher_tables import tables
 from laion_dask.text.term_list import TermList
 
 _NOTHING = (np.zeros(0, np.int64), np.zeros(0, np.int32))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from laion_dask.errors import OptionError, did_you_mean
-from laion_dask.text.unicode import folded, split
+from laion_dask.text.word_boundaries import folded, split
 
 #: The keys of a file, and which of them hold terms by group.
 _KEYS = ("name", "version", "about", "language", "sources", "groups", "homographs", "before",

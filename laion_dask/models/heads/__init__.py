@@ -10,13 +10,13 @@ from laion_dask.errors import one_of
 from laion_dask.models.clip import ClipModel
 from laion_dask.models.heads.base import EmbeddingHead, Head
 from laion_dask.models.heads.captions import CaptionHead, toxicity
-from laion_dask.models.heads.from_file import FileHead
+from laion_dask.models.heads.compatibility import check_heads
+from laion_dask.models.heads.file_head import FileHead
 from laion_dask.models.heads.linear import LinearHead, aesthetic, demo_safety
-from laion_dask.models.heads.matching import check_heads
 from laion_dask.models.heads.nsfw import NsfwHead, nsfw
-from laion_dask.models.heads.prompts import PromptHead, inappropriate, zero_shot
 from laion_dask.models.heads.trained import TrainedHead, load
 from laion_dask.models.heads.watermark import WatermarkHead, watermark
+from laion_dask.models.heads.zero_shot import PromptHead, inappropriate, zero_shot
 
 __all__ = [
     "CaptionHead",

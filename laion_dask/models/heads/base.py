@@ -13,12 +13,12 @@ from typing import ClassVar, Self
 import numpy as np
 
 from laion_dask.errors import EmbeddingsError, OptionError
-from laion_dask.memory import in_blocks, made
 from laion_dask.models.clip import ClipModel, as_model, check_same_space
-from laion_dask.models.heads.rows import as_array, filled, lengths, moved, padded, tame
-from laion_dask.models.process_cache import ProcessCache
-from laion_dask.models.torch_threads import spread
+from laion_dask.models.heads.batching import as_array, filled, lengths, moved, padded, tame
 from laion_dask.models.vectors import Vectors
+from laion_dask.numerics.gpu.memory import in_blocks, made
+from laion_dask.numerics.torch_threads import spread
+from laion_dask.runtime.process_cache import ProcessCache
 
 #: How far a row's length may be from 1 for a head that takes unit-norm rows as they are; float16
 #: storage moves it by less than 0.001.

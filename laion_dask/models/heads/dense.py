@@ -7,8 +7,8 @@ from functools import cache, partial
 
 import numpy as np
 
-from laion_dask import card
-from laion_dask.models.heads.rows import moved
+from laion_dask.models.heads.batching import moved
+from laion_dask.numerics.gpu import fused as card
 
 #: The arithmetic that a network can be run in.
 PRECISIONS = ("float32", "bfloat16")

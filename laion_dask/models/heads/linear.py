@@ -12,14 +12,14 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import expit
 
-from laion_dask import card
 from laion_dask.errors import OptionError, WeightsError, one_of
-from laion_dask.memory import in_blocks
 from laion_dask.models import weights as weight_files
 from laion_dask.models.clip import ClipModel, as_model
-from laion_dask.models.heads.from_file import FileHead
-from laion_dask.models.heads.matching import published_for
-from laion_dask.products import dot_and_squares, rough_cosines
+from laion_dask.models.heads.compatibility import published_for
+from laion_dask.models.heads.file_head import FileHead
+from laion_dask.numerics.dot_products import dot_and_squares, rough_cosines
+from laion_dask.numerics.gpu import fused
+from laion_dask.numerics.gpu.memory import in_blocks
 
 #: LAION's aesthetic heads by version and model. All were fitted on OpenAI's weights
 #: (LAION-AI/aesthetic-predictor and christophschuhmann/improved-aesthetic-predictor, 2022, README).
@@ -91,7 +91,7 @@ class LinearHead(FileHead):
 
         weight, bias = state
         x = x if x.element_size() < 8 else x.float()
-        dots, squares = card.dot_and_squares(x, weight[None])
+        dots, squares = fused.dot_and_squares(x, weight[None])
         scores = dots[:, 0] / squares.sqrt()  # NaN where a row has no direction
         if x.dtype != torch.float16:
             _redo_odd(scores, x, squares, weight)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from laion_dask.errors import WeightsError, one_of
 from laion_dask.models import weights as weight_files
 from laion_dask.models.clip import ClipModel
+from laion_dask.models.heads.compatibility import published_for
 from laion_dask.models.heads.dense import PRECISIONS, DenseNetwork
-from laion_dask.models.heads.from_file import FileHead
+from laion_dask.models.heads.file_head import FileHead
 from laion_dask.models.heads.linear import read_layers
-from laion_dask.models.heads.matching import published_for
-from laion_dask.models.saved_model import read_detector
+from laion_dask.models.tf_saved_model import read_detector
 
 #: The published files by model (LAION-AI/CLIP-based-NSFW-Detector, 2022).
 _FILES = {

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from laion_dask.atomic_file import committed, writing
 from laion_dask.errors import ModelMismatchError, WeightsError
+from laion_dask.io.storage.atomic_file import committed, writing
 from laion_dask.models.clip import ClipModel, as_model
+from laion_dask.models.clip_loading import is_path
+from laion_dask.models.embedding_space import EmbeddingSpace
 from laion_dask.models.heads.base import EmbeddingHead, _loaded
-from laion_dask.models.heads.card import Report, model_card
-from laion_dask.models.loading import is_path
-from laion_dask.models.space import EmbeddingSpace
+from laion_dask.models.heads.model_card import Report, model_card
 
 FILE, CARD = "head.safetensors", "MODEL_CARD.md"
 _FORMAT = "laion_dask head 1"

@@ -11,11 +11,11 @@ import numpy as np
 
 from laion_dask.backend import gpu_count
 from laion_dask.errors import ImageError, WeightsError
-from laion_dask.memory import in_blocks
+from laion_dask.io.images.decoding import as_picture, as_rgb
 from laion_dask.models import weights as weight_files
 from laion_dask.models.heads.base import Head
-from laion_dask.models.heads.from_file import FromFile
-from laion_dask.models.pictures import as_picture, as_rgb
+from laion_dask.models.heads.file_head import FromFile
+from laion_dask.numerics.gpu.memory import in_blocks
 
 if TYPE_CHECKING:
     from PIL import Image

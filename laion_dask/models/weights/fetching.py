@@ -12,11 +12,11 @@ from urllib import request
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from laion_dask.atomic_file import partial, put
 from laion_dask.errors import WeightsError
+from laion_dask.io.storage.atomic_file import partial, put
 from laion_dask.models.weights.registry import PublishedFile
 from laion_dask.options import is_watched
-from laion_dask.progress import ProgressBar
+from laion_dask.runtime.progress import ProgressBar
 
 #: Seconds without a byte after which a fetch is given up, and the slowest rate that is waited for.
 SILENCE = 30

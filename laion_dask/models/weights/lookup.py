@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_dask.errors import OptionError, WeightsError, argument, must_be, parameter
-from laion_dask.models.process_cache import ProcessCache
 from laion_dask.models.weights.fetching import fetch
 from laion_dask.models.weights.registry import REGISTRY, PublishedFile, known
 from laion_dask.options import get_option
+from laion_dask.runtime.process_cache import ProcessCache
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,243 @@
+"""Whom a filter excludes, before it and after it, by group; and how two subsets compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import dask.dataframe as dd
+import numpy as np
+
+from laion_dask.aggregations.counts import ALL
+from laion_dask.aggregations.default_set import LISTS
+from laion_dask.aggregations.exclusion import Counted, Exclusion, references, with_kept
+from laion_dask.aggregations.grouping.base import ByColumn, Grouping, axes
+from laion_dask.aggregations.grouping.terms import terms
+from laion_dask.aggregations.overlap import (
+    Overlap,
+    as_narrowing,
+    by_marks,
+    inside_and_undecided,
+    sizes,
+)
+from laion_dask.aggregations.statistics import bind, collect, reporting
+from laion_dask.dtypes import measured_kind_of
+from laion_dask.errors import OptionError, must_be
+from laion_dask.frame import provenance
+from laion_dask.frame.accounting import Rows
+from laion_dask.frame.accounts import rows_in_both
+from laion_dask.frame.filtering import passes
+from laion_dask.frame.subsets import IN_ONE, IN_OTHER, marked
+from laion_dask.stats.table import Table, suppressed, table
+
+_ON_TRUST = (
+    "The rows after are taken to be among the rows before: the two were read by several calls of "
+    "read_shards, or lost shard and row, so it cannot be checked."
+)
+
+
+def default_axes(frame: dd.DataFrame) -> tuple[Grouping, ...]:
+    """By what a report audits a frame: its languages, and the people its captions mention.
+
+    Empty where it has neither a column ``language`` nor ``text``.
+    """
+    kinds = {name: measured_kind_of(dtype) for name, dtype in frame.dtypes.items()}
+    found: list[Grouping] = []
+    if kinds.get("language") == "string":
+        found.append(ByColumn("language"))
+    if kinds.get("text") == "string":
+        found += [terms(name) for name in LISTS]
+    return tuple(found)
+
+
+def check_axes(frame: dd.DataFrame, by: str | Grouping | Sequence[str | Grouping]) -> None:
+    """Refuse what `audit` would refuse to group the frame by.
+
+    Raises
+    ------
+    OptionError, ColumnError
+    """
+    bind(frame, [Exclusion(None, axes(by))])
+
+
+def audit(
+    before: dd.DataFrame,
+    after: dd.DataFrame | str,
+    by: str | Grouping | Sequence[str | Grouping],
+    *,
+    reference: Mapping | None = None,
+    level: float = 0.95,
+    min_n: int = 30,
+) -> Table:
+    """The share of each group that a filter excludes, beside that of all rows. Eager.
+
+    The exclusion rate is E_g = 1 - kept / n. Of two subsets of one data set neither of which lies
+    within the other, such as ``frame.laion.where("similarity > 0.3")`` and
+    ``frame.laion.where("aesthetic > 5")``, what is told is how they differ: the share that each
+    group has of the one and of the other.
+
+    One pass where ``after`` is an expression, and where both are filtered from one frame, by
+    expressions or masks; otherwise one pass over each, and one over the numbers of their rows. The
+    answer is the same to the last bit for any partitioning, order of shards and number of workers.
+    A row that the filter cannot decide on (a null or NaN was compared) is not kept, so it counts as
+    excluded; ``undecided`` says how many such there are.
+
+    Parameters
+    ----------
+    before : dask DataFrame
+    after : dask DataFrame, or str
+        What is left of ``before``; or the filter, see `laion_dask.predicate`; or another subset of
+        the data set that ``before`` is one of.
+    by : str, Grouping, or several
+        A column's name, or a grouping such as ``ld.terms("gender")``. A row may be in several
+        groups of an axis, or in none.
+    reference : mapping, optional
+        How the groups would be shared out, to say who is under-represented before; by default
+        equally. Group to number; with several axes, one such by the name of each.
+    level : float
+        Coverage of the intervals, between 0 and 1.
+    min_n : int
+        Groups with fewer rows before are left out, and counted.
+
+    Returns
+    -------
+    Table
+        For each axis a row of all rows, ``(all)``, then one a group, by size, then one of the rows
+        in no group. Columns as `laion_dask.stats.exclusion` tells them; ratios are to all rows of
+        ``before``, shares among the groups' rows, and ``q`` corrects for the groups of the axis
+        that are told. ``undecided`` where one pass told them. ``attrs["rows"]`` is the account of
+        all rows as ``after`` leaves them, ``attrs["rows_before"]`` as ``before`` does;
+        ``attrs["groupings"]`` says where the groups of each axis come from.
+
+        Where ``after`` has rows that ``before`` has not, ``statistic`` is ``comparison``, a caveat
+        says how many rows the two have and have in common, and the columns are: ``n_before``,
+        ``n_after``, ``n_both``, rows of the group in each and in both; ``n``, in either;
+        ``share_before`` and ``share_after``, of all rows of each; ``value``, ``lo``, ``hi``, the
+        second less the first with its interval (`laion_dask.stats.overlap_difference`); ``p`` of
+        the rows that only one of the two has (`laion_dask.stats.overlap_test`: Fisher's exact test
+        of the discordant rows, Gart 1969), so two subsets that disagree on few rows give little to
+        test however much their shares differ; ``q``; ``share_expected`` of the ``reference``;
+        ``verdict``, one of ``larger share after``, ``smaller share after`` and ``inconclusive``,
+        which is also said where p and the shares point in opposite directions; ``undecided``, rows
+        that a filter of one of the two cannot decide on, and which that one has not.
+
+    Raises
+    ------
+    OptionError, ColumnError, PredicateError
+        At once.
+    OptionError
+        When ``after`` turns out to have rows that ``before`` has not, and the two do not go back to
+        one frame by filters alone.
+    ShardError, SchemaError
+        When a shard turns out damaged while it is read.
+
+    References
+    ----------
+    Hong, R., Agnew, W., Kohno, T., Morgenstern, J. (2024). Who's in and who's out? A case study of
+    multimodal CLIP-filtering in DataComp. EAAMO.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = frame.laion.audit("similarity > 0.3", by="language")
+    >>> table["group"][0]
+    '(all)'
+    """
+    must_be("after", after, (dd.DataFrame, str), "a narrowed frame, or an expression")
+    how, wanted = reporting(level, min_n), references(by, reference)
+    where = after
+    if isinstance(after, dd.DataFrame):
+        must_be("before", before, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
+        where = provenance.narrowed(before, after, passes)
+    measure = Exclusion(where, axes(by), wanted)
+    counts, rows_before, rows_after, caveats = _counted(before, after, measure)
+    if isinstance(counts, Counted):
+        (measure,) = bind(before, [measure])
+    else:
+        measure = Overlap(IN_ONE, IN_OTHER, measure.by, wanted)
+    found = measure.finalize(counts, how).assign(statistic=measure.name)
+    result = suppressed(table(found), how.min_n)
+    result.attrs["groupings"] = {axis.axis: _source(axis) for axis in measure.by}
+    result.attrs |= {"caveats": caveats} if caveats else {}
+    for name, account in (("rows", rows_after), ("rows_before", rows_before)):
+        if account is not None:
+            result.attrs[name] = vars(account)
+    return result
+
+
+def _counted(before: dd.DataFrame, after, measure: Exclusion) -> tuple:
+    """The counts, of a narrowing or of two subsets; both accounts of rows; and caveats."""
+    bound = bind(before, [measure])
+    if measure.where is not None:
+        (counted,), rows = collect(before, bound)
+        return counted, rows, _beyond(rows, counted), ()
+    left = bind(after, bound)
+    both = marked(before, after, bound[0].reads)
+    if both is not None:
+        (overlap,) = bind(both, [Overlap(IN_ONE, IN_OTHER, bound[0].by)])
+        (found,), rows = collect(both, (overlap,))
+        return _compared(found, rows)
+    (counted,), rows_before = collect(before, bound)
+    (kept,), rows_after = collect(after, left)
+    in_both = rows_in_both(before, after)
+    _check_narrower(counted, kept, in_both)
+    caveats = (_ON_TRUST,) if in_both is None else ()
+    return with_kept(counted, kept), rows_before, rows_after, caveats
+
+
+def _compared(found, rows: Rows | None) -> tuple:
+    """As `_counted`, of rows that are marked by the subsets they are in."""
+    everyone = by_marks(found[0])[ALL]
+    accounts = [_narrowed(rows, everyone, side) for side in (0, 1)]
+    n_before, n_after, n_both = sizes(everyone)
+    if n_both == n_after:
+        return as_narrowing(found), *accounts, ()
+    said = (
+        f"{n_before:,} rows before, {n_after:,} after, {n_both:,} of them in both: a comparison of "
+        "two subsets, not of what a filter leaves."
+    )
+    return found, *accounts, (said,)
+
+
+def _narrowed(rows: Rows | None, everyone: np.ndarray, side: int) -> Rows | None:
+    """The account of one of two subsets, from that of the rows that both were chosen from."""
+    if rows is None:
+        return None
+    kept, undecided = inside_and_undecided(everyone, side)
+    dropped = rows.read - rows.rejected - rows.unscored - kept - undecided
+    return Rows(rows.read, kept, dropped, rows.unscored + undecided, rows.rejected)
+
+
+def _source(axis: Grouping) -> str:
+    """Where the groups of an axis come from, as far as the axis says."""
+    if isinstance(axis, ByColumn):
+        return f"the column {axis.axis}"
+    said = (getattr(axis, name, "") for name in ("version", "source"))
+    version, source = map(str, said)
+    column = f" in the column {', '.join(axis.reads)}" if axis.reads else ""
+    return f"terms{column}" + f", version {version}" * bool(version) + f"; {source}" * bool(source)
+
+
+def _beyond(before: Rows | None, counted: Counted) -> Rows | None:
+    """The account of rows after one more filter."""
+    if before is None:
+        return None
+    n, kept, unscored = counted.everyone
+    dropped = before.dropped + n - kept - unscored
+    return Rows(before.read, kept, dropped, before.unscored + unscored, before.rejected)
+
+
+def _check_narrower(before: Counted, after: Counted, in_both: int | None) -> None:
+    """Refuse a second frame that is not left of the first, as far as that can be known."""
+    pairs = [(before.everyone[0], after.everyone[0])]
+    for some, left in zip(before.groups, after.groups, strict=True):
+        pairs += [(some[label][0] if label in some else 0, left[label][0]) for label in left]
+    pairs += [(n, m) for (n, *_), (m, *_) in zip(before.none, after.none, strict=True)]
+    n, m = pairs[0]
+    if any(m > n for n, m in pairs) or in_both not in (None, m):
+        known = "" if in_both is None else f", {in_both:,} of them in both"
+        raise OptionError(
+            f"before has {n:,} rows and after {m:,}{known}: after is not what is left of before. "
+            "Expected a narrowing, audit(frame, frame.laion.where(...), by=...); or, to compare "
+            "two subsets, both filtered from one frame by expressions or masks."
+        )

@@ -1,0 +1,242 @@
+"""How unevenly rows are spread over domains, or over the values of a column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from laion_dask.aggregations.base import Part, Reporting, Statistic
+from laion_dask.aggregations.grouping.base import coded
+from laion_dask.aggregations.grouping.domains import check_addresses, sites
+from laion_dask.errors import ColumnError, OptionError, did_you_mean
+from laion_dask.stats.concentration import effective_number, entropy, gini, herfindahl, theil
+from laion_dask.stats.intervals import wilson
+from laion_dask.stats.sketches.heavy_hitters import CAPACITY, FAILURE, HeavyHitters
+from laion_dask.text.domains import LEVELS
+
+#: A state: the labels, and all rows, those without a label among them.
+State = tuple[HeavyHitters, int]
+
+
+@dataclass(frozen=True)
+class Concentration(Statistic):
+    """See `concentration`."""
+
+    of: str
+    top: int
+    k: tuple[int, ...]
+    column: str
+    capacity: int
+    private: bool = False
+    name = "concentration"
+
+    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+        if self.of in LEVELS:
+            check_addresses(self.column, kinds)
+            return self
+        if self.of not in kinds:
+            known = [*LEVELS, *kinds]
+            raise ColumnError(
+                f"of is {self.of!r}. Expected {', '.join(map(repr, LEVELS))}, or one of the "
+                f"frame's columns.{did_you_mean(self.of, known)}"
+            )
+        if kinds[self.of] not in ("string", "integer", "boolean"):
+            raise OptionError(
+                f"The column {self.of!r} holds {kinds[self.of]}, which makes no labels. Name one "
+                "of text, whole numbers or truth values."
+            )
+        return replace(self, column=self.of)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def chunk(self, part: Part) -> State:
+        if self.of in LEVELS:
+            found = sites(part, self.column, self.of, self.private)
+            labels, counts = found.labels, found.counts()
+        else:
+            values, _, codes = coded(part.table[self.column])
+            labels = pa.array(list(map(str, values)), pa.large_string())
+            counts = np.bincount(codes, minlength=len(values))
+        return HeavyHitters.of(labels, counts, self.capacity), len(part)
+
+    def combine(self, states: Sequence[State]) -> State:
+        hitters, rows = zip(*states, strict=True)
+        return HeavyHitters.merged(hitters), sum(rows)
+
+    def finalize(self, state: State, how: Reporting) -> pd.DataFrame:
+        found, rows = state
+        labels = _labels(found, self.top, how)
+        rest = [*_shares(found, self.k, how), *_indices(found), _without(found, rows, how)]
+        told = pd.DataFrame(rest) if labels.empty else pd.concat([labels, pd.DataFrame(rest)])
+        return told.assign(axis=self.of)
+
+
+def concentration(
+    of: str = "domain",
+    *,
+    top: int = 20,
+    k: Sequence[int] = (10, 100, 1000),
+    column: str = "url",
+    capacity: int = CAPACITY,
+    private: bool = False,
+) -> Concentration:
+    """The most frequent domains, the share of the first k, Gini, Herfindahl, entropy.
+
+    Of rows that have a label: ``n`` counts those. Rows of ``group`` ``"label"`` have a label in
+    ``term`` and its rows in ``k``. Rows of ``group`` ``"all"`` have in ``term`` ``"distinct"`` (how
+    many labels), ``"top 10"`` and so on (rows of the 10 most frequent labels together), ``"gini"``,
+    ``"herfindahl"``, ``"effective number"`` (its inverse), ``"entropy"`` (normalised by the
+    logarithm of the number of labels that occur), ``"theil"``, and ``"none"``: of all rows, those
+    without a label.
+
+    Everything is exact while there are at most ``capacity`` labels. Beyond, ``method`` says
+    "count-min": a label's ``k`` is never too low, ``lo`` and ``hi`` allow for the error of the
+    sketch besides Wilson's, and only labels with a larger share than the sketch can tell from
+    noise are told; the first k are told as far as they are known, ``hi`` allowing for the others;
+    Herfindahl's index and the effective number have bounds; Gini, entropy and Theil, which rest on
+    the labels that are forgotten, are left out. The answer does not depend on how rows are
+    partitioned. Memory is some 50 MB a state.
+
+    Intervals are of rows as independent draws; those of one shard or site are not, and the first k
+    were chosen for being frequent, so the share of a few rows' first k is too high.
+
+    Parameters
+    ----------
+    of : str
+        ``"domain"`` (registered), ``"tld"``, ``"suffix"`` (public suffix, such as ``co.uk``) or
+        ``"host"`` of the addresses, see `domains`; or the name of a column of text, whole numbers
+        or truth values.
+    top : int
+        So many labels are told one by one, from 0.
+    k : sequence of int
+        The shares of the k most frequent labels are told.
+    column : str
+        Of addresses.
+    capacity : int
+        Labels that are counted exactly.
+    private : bool
+        Whether the list's private suffixes count, see `domains`.
+
+    Raises
+    ------
+    OptionError
+        When a number is out of its range.
+
+    References
+    ----------
+    See `laion_dask.stats.gini`, `herfindahl`, `entropy` and `HeavyHitters`.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = ld.statistics(frame, ld.concentration("domain", top=3), min_n=0)
+    >>> "gini" in set(table["term"])
+    True
+    """
+    for name, value in (("of", of), ("column", column)):
+        if not isinstance(value, str):
+            raise OptionError(f"{name} is {value!r}. Expected the name of a column.")
+    if not isinstance(private, bool):
+        raise OptionError(f"private is {private!r}. Expected True or False.")
+    several = (k,) if isinstance(k, (int, np.integer)) else tuple(k)
+    for name, value, least in [("top", top, 0), ("capacity", capacity, 1)] + [
+        ("k", one, 1) for one in several
+    ]:
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise OptionError(f"{name} is {value!r}. Expected whole numbers from {least}.")
+    several = tuple(sorted({int(one) for one in several}))
+    return Concentration(of, int(top), several, column, int(capacity), private)
+
+
+def _labels(found: HeavyHitters, top: int, how: Reporting) -> pd.DataFrame:
+    """The most frequent labels one by one."""
+    labels, least, most = found.heavy(top)
+    share = _share(found, least, most, how)
+    return pd.DataFrame({"term": labels.to_pylist(), "group": "label", **share})
+
+
+def _shares(found: HeavyHitters, several: tuple[int, ...], how: Reporting) -> Iterator[dict]:
+    """What the first k labels have together."""
+    if not several:
+        return
+    low, high = found.counts, found.counts
+    if not found.is_exact:
+        _, low, high = found.heavy()
+    low, high = (np.sort(counts)[::-1] for counts in (low, high))
+    for k in several:
+        missing = 0 if found.is_exact else max(k - len(high), 0)
+        known = int(min(high[:k].sum(), found.n))  # the others may have up to `unseen` each
+        most = int(min(known + missing * found.unseen, found.n))
+        share = _share(found, int(low[:k].sum()), most, how)
+        yield {"term": f"top {k}", "group": "all", **share, "k": known, "rate": _of(known, found)}
+
+
+def _share(found: HeavyHitters, least, most, how: Reporting) -> dict:
+    """A share of the rows that is between two counts, or several; the upper one is told."""
+    lo, hi = wilson(least, found.n, how.level)[0], wilson(most, found.n, how.level)[1]
+    rate = _of(most, found)
+    method = "Wilson" if found.is_exact else f"Wilson, {_sketched(found)}"
+    return {"n": found.n, "k": most, "rate": rate, "lo": lo, "hi": hi, "method": method}
+
+
+def _of(count, found: HeavyHitters):
+    return count / found.n if found.n else float("nan")
+
+
+def _sketched(found: HeavyHitters) -> str:
+    return f"count-min, at most {found.error:,.0f} too high but for 1 in {1 / FAILURE:,.0f}"
+
+
+def _indices(found: HeavyHitters) -> Iterator[dict]:
+    """How many labels there are, and three measures of how uneven they are."""
+    every = {"group": "all", "n": found.n}
+    if found.is_exact:
+        values = {"distinct": float(len(found.counts))}
+        for index in (gini, herfindahl, effective_number, entropy, theil):
+            values[index.__name__.replace("_", " ")] = index(found.counts)
+        for term, value in values.items():
+            yield {"term": term, **every, "value": value, "method": "exact"}
+        return
+    number, error = found.distinct()
+    spread = 1.96 * error * number
+    yield {
+        "term": "distinct", **every, "value": number, "lo": number - spread, "hi": number + spread,
+        "method": "k minimum values, 95 %" if error else "exact",
+    }  # fmt: skip
+    least, most = _herfindahl_bounds(found)
+    yield {
+        "term": "herfindahl", **every, "value": (least + most) / 2, "lo": least, "hi": most,
+        "method": f"bounds, {_sketched(found)}",
+    }  # fmt: skip
+    why = f"left out: over {found.capacity:,} labels, most of them forgotten"
+    yield {
+        "term": "effective number", **every, "value": 2 / (least + most), "lo": 1 / most,
+        "hi": 1 / least if least else float("inf"), "method": f"bounds, {_sketched(found)}",
+    }  # fmt: skip
+    for term in ("gini", "entropy", "theil"):
+        yield {"term": term, **every, "value": float("nan"), "method": why}
+
+
+def _herfindahl_bounds(found: HeavyHitters) -> tuple[float, float]:
+    """Between what the frequent labels make up, and the rest in labels as large as can be."""
+    _, low, high = found.heavy()
+    low, high = low / found.n, high / found.n
+    rest = max(1.0 - float(low.sum()), 0.0)
+    most = float((high**2).sum()) + rest * found.unseen / found.n
+    return float((low**2).sum()), min(most, 1.0)
+
+
+def _without(found: HeavyHitters, rows: int, how: Reporting) -> dict:
+    """The rows without a label, of all rows."""
+    k = rows - found.n
+    lo, hi = wilson(k, rows, how.level)
+    rate = k / rows if rows else float("nan")
+    told = {"n": rows, "k": k, "rate": rate, "lo": lo, "hi": hi, "method": "Wilson"}
+    return {"term": "none", "group": "all", **told}

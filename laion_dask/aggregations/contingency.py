@@ -1,0 +1,139 @@
+"""Rows in groups of two groupings, in each and in both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from laion_dask.aggregations.base import Part, Reporting
+from laion_dask.aggregations.counts import MOST_CELLS, Counts, added
+from laion_dask.aggregations.grouping.base import Grouping, Members, members
+from laion_dask.errors import OptionError
+from laion_dask.stats import two_proportions
+
+
+@dataclass(frozen=True, eq=False)
+class Crossed:
+    """How many rows are in groups of two groupings, and in both.
+
+    Attributes
+    ----------
+    n : int
+        Rows that have what both groupings read.
+    undecided : int
+        The other rows, which are counted nowhere.
+    first, second : Counts
+        Rows of each group.
+    both : Counts
+        Rows of each group of the first that are in each of the second.
+    """
+
+    n: int
+    undecided: int
+    first: Counts
+    second: Counts
+    both: Counts
+
+
+def crossed(part: Part, one: Grouping, other: Grouping) -> Crossed:
+    """The rows of a partition in groups of two groupings."""
+    known = known_rows(part, one, other)
+    first, second = (among(members(part, by), known) for by in (one, other))
+    check_crossing(one, other, len(first.labels), len(second.labels))
+    return Crossed(
+        int(known.sum()),
+        int(len(known) - known.sum()),
+        Counts((first.labels,), first.counts()),
+        Counts((second.labels,), second.counts()),
+        Counts((first.labels, second.labels), first.together(second)),
+    )
+
+
+def all_crossed(several: Sequence[Crossed], one: Grouping, other: Grouping) -> Crossed:
+    """The sum of some, of the same two groupings."""
+    first, second = added([c.first for c in several]), added([c.second for c in several])
+    check_crossing(one, other, len(first.labels[0]), len(second.labels[0]))
+    n, undecided = sum(c.n for c in several), sum(c.undecided for c in several)
+    return Crossed(n, undecided, first, second, added([c.both for c in several]))
+
+
+def check_crossing(one: Grouping, other: Grouping, n_one: int, n_other: int) -> None:
+    """Refuse two groupings whose pairs of groups would fill the memory.
+
+    Raises
+    ------
+    OptionError
+        When there are more than `MOST_CELLS` pairs.
+    """
+    if n_one * n_other > MOST_CELLS:
+        raise OptionError(
+            f"{one.axis!r} with {n_one:,} groups and {other.axis!r} with {n_other:,} make more "
+            f"than {MOST_CELLS:,} pairs. Group one of them by something coarser."
+        )
+
+
+def among(found: Members, rows: np.ndarray) -> Members:
+    """The members that are among some rows, given as (n_rows,) bool."""
+    if rows.all():
+        return found
+    kept = rows[found.rows]
+    return Members(found.labels, found.rows[kept], found.codes[kept], found.n_rows)
+
+
+def known_rows(part: Part, one: Grouping, other: Grouping) -> np.ndarray:
+    """The rows that have a value in all columns that two groupings read, (n,) bool."""
+    return part.once(_known, tuple(dict.fromkeys((*one.reads, *other.reads))))
+
+
+def _known(part: Part, columns: tuple[str, ...]) -> np.ndarray:
+    known = np.ones(len(part), bool)
+    for name in columns:
+        valid: pa.ChunkedArray = pc.is_valid(part.table[name])
+        known &= valid.to_numpy()
+    return known
+
+
+def told_pairs(found: Crossed, how: Reporting) -> pd.DataFrame:
+    """Each group of the first grouping with each of the second, the largest first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``first`` and ``second``, the labels; ``n_first``, ``n_second``, ``n_rows``; ``n``, the
+        smaller of the first two, on which it rests; ``k`` rows in both, and ``expected`` if the two
+        were independent; ``p`` of that hypothesis, where ``n`` is at least ``min_n``.
+    """
+    ones, others = by_size(found.first), by_size(found.second)
+    a = np.repeat(found.first.ordered(ones), len(others))
+    b = np.tile(found.second.ordered(others), len(ones))
+    k, n = found.both.ordered(ones, others).ravel(), np.minimum(a, b)
+    expected, p = np.full((2, len(n)), np.nan)
+    shown = n >= max(1, how.min_n)
+    expected[shown] = a[shown] / found.n * b[shown]
+    rest = (b[shown] - k[shown], found.n - a[shown])
+    p[shown] = two_proportions(k[shown], a[shown], *rest)
+    return pd.DataFrame(
+        {
+            "first": np.array(ones, object).repeat(len(others)),
+            "second": np.tile(np.array(others, object), len(ones)),
+            "n": n,
+            "k": k,
+            "expected": expected,
+            "p": p,
+            "n_first": a,
+            "n_second": b,
+            "n_rows": np.int64(found.n),
+            "undecided": np.int64(found.undecided),
+        }
+    )
+
+
+def by_size(groups: Counts) -> list:
+    """The labels of a count, the largest first, then by the alphabet."""
+    size = dict(zip(groups.labels[0], groups.values.tolist(), strict=True))
+    return sorted(size, key=lambda label: (-size[label], label))

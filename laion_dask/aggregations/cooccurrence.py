@@ -1,0 +1,262 @@
+"""Which words go with which groups: nPMI, its gap between two groups, PMI bias."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.aggregations.base import Part, Reporting, Statistic
+from laion_dask.aggregations.contingency import (
+    Crossed,
+    all_crossed,
+    among,
+    by_size,
+    crossed,
+    known_rows,
+    told_pairs,
+)
+from laion_dask.aggregations.counts import Counts, added
+from laion_dask.aggregations.grouping.base import Grouping, Members, grouping, members
+from laion_dask.errors import OptionError, did_you_mean
+from laion_dask.stats import benjamini_hochberg, two_proportions
+from laion_dask.stats.cooccurrence import npmi, npmi_gap, pmi, pmi_bias
+from laion_dask.stats.joint import npmi_gap_interval, npmi_interval
+
+#: With more groups than this, only the pairs that were asked for are compared.
+MOST_PAIRED = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """The state: words crossed with groups, and with the rows that are in two groups at once."""
+
+    crossed: Crossed
+    pairs: Counts
+    words_and_pairs: Counts
+
+
+@dataclass(frozen=True)
+class Cooccurrence(Statistic):
+    """See `cooccurrence`."""
+
+    words: Grouping
+    by: Grouping
+    pairs: tuple[tuple[str, str], ...] | None
+    name = "cooccurrence"
+
+    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+        by = self.by.bind(kinds)
+        known = getattr(by, "labels", None)  # of a column they are known when it was read
+        for group in sum(self.pairs or (), ()):
+            if known is not None and group not in known:
+                raise OptionError(
+                    f"pairs has {group!r}, which is no group of {by.axis!r}."
+                    f"{did_you_mean(group, known)}"
+                )
+        return replace(self, words=self.words.bind(kinds), by=by)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.words.reads, *self.by.reads)))
+
+    def chunk(self, part: Part) -> Together:
+        found = crossed(part, self.words, self.by)
+        known = known_rows(part, self.words, self.by)
+        words, groups = (among(members(part, g), known) for g in (self.words, self.by))
+        twice = _twice(groups, self.pairs)
+        return Together(
+            found,
+            Counts((twice.labels,), twice.counts()),
+            Counts((words.labels, twice.labels), words.together(twice)),
+        )
+
+    def combine(self, states: Sequence[Together]) -> Together:
+        return Together(
+            all_crossed([s.crossed for s in states], self.words, self.by),
+            added([s.pairs for s in states]),
+            added([s.words_and_pairs for s in states]),
+        )
+
+    def finalize(self, state: Together, how: Reporting) -> pd.DataFrame:
+        found, groups = state.crossed, by_size(state.crossed.second)
+        pairs = self.pairs
+        if pairs is None:
+            pairs = tuple(combinations(groups, 2)) if len(groups) <= MOST_PAIRED else ()
+        told = [_npmi_told(found, how), *(_pair_told(state, *pair, how) for pair in pairs)]
+        whole = pd.concat([part for part in told if len(part)] or told[:1], ignore_index=True)
+        whole.insert(1, "axis", self.by.axis)
+        return whole
+
+
+def cooccurrence(
+    words: str | Grouping,
+    *,
+    by: str | Grouping,
+    pairs: Sequence[tuple[str, str]] | None = None,
+) -> Cooccurrence:
+    """Which words occur together with which groups, more or less often than by chance.
+
+    What is counted is documents: captions in which a word, or a group, is present at least once.
+    A row that has a null in a column which one of the two groupings reads is no document.
+
+    Parameters
+    ----------
+    words : str or Grouping
+        Such as ``ld.terms("occupations")``.
+    by : str or Grouping
+        Such as ``ld.terms("gender")``.
+    pairs : sequence of pairs of str, optional
+        The groups of ``by`` to be compared, such as ``[("woman", "man")]``; by default every
+        pair when there are at most 10 groups, the larger group first, and else none.
+
+    Returns
+    -------
+    Cooccurrence
+        To be given to `laion_dask.statistics`, which tells by ``measure``:
+
+        ``nPMI`` of word ``term`` and group ``group``
+            ``value`` ln[p(w,g) / (p(w) p(g))] / -ln p(w,g), in [-1, 1], with its interval ``lo``,
+            ``hi`` by MOVER; ``pmi`` the same before it is divided; ``p`` of the
+            hypothesis that they are independent.
+        ``nPMI gap`` of the word between ``group`` and ``group_2``
+            ``value`` the first's nPMI less the second's, with its interval.
+        ``PMI bias`` of the word between ``group`` and ``group_2``
+            ``value`` the first's PMI less the second's, which is ln[p(w|g) / p(w|g_2)], with the
+            interval of a log odds ratio; ``p`` of the hypothesis that the two shares are equal.
+
+        In all, ``k`` documents have the word and the group, of ``n_word``, ``n_group`` and
+        ``n_rows`` (``k_2`` and ``n_group_2`` for the second group); ``expected`` would have both
+        if they were independent; ``q`` is p adjusted for all words that are shown with the group,
+        or the two. ``n`` is the smallest of the word's documents and the groups': what the result
+        rests on, and what is compared with ``min_n``, so that rare words do not come first.
+
+        A term that is in both lists goes with its group by that alone: "actress" is an occupation
+        and a word for a woman. A document in both groups of a pair is counted with both, which
+        makes the bias's interval rather too wide. Intervals and p take documents as independent;
+        those of one shard may not be, and copies of a caption are not.
+
+    Raises
+    ------
+    OptionError
+        When an argument is not of its type, or the two groupings are the same; once bound, when
+        a pair names no group of a term list.
+
+    References
+    ----------
+    nPMI: Bouma (2009), see `laion_dask.stats.npmi`; the gap: Aka et al. (2021), see `npmi_gap`;
+    PMI bias: Valentini et al. (2021), see `pmi_bias`; the intervals of the first two:
+    `laion_dask.stats.joint`.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> pairs = ld.cooccurrence(ld.terms("occupations"), by=ld.terms("gender"))
+    >>> set(ld.statistics(frame, pairs, min_n=0)["statistic"])
+    {'cooccurrence'}
+    """
+    words, by = grouping(words), grouping(by)
+    if words == by:
+        raise OptionError(
+            f"words and by are both {by.axis!r}. Expected two groupings, such as "
+            "ld.terms('occupations') and ld.terms('gender')."
+        )
+    return Cooccurrence(words, by, None if pairs is None else _pairs(pairs))
+
+
+def _pairs(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    wanted = []
+    for pair in [pairs] if isinstance(pairs, str) else pairs:
+        two = tuple(pair) if isinstance(pair, (list, tuple)) else ()
+        if len(two) != 2 or not all(isinstance(g, str) for g in two) or two[0] == two[1]:
+            raise OptionError(
+                f"pairs has {pair!r}. Expected two different groups, such as ('woman', 'man')."
+            )
+        wanted.append(two)
+    return tuple(dict.fromkeys(wanted))
+
+
+def _twice(found: Members, pairs: tuple[tuple[str, str], ...] | None) -> Members:
+    """The rows that are in two groups at once, by the two, whose labels are in order."""
+    if pairs is not None:
+        wanted = {label for pair in pairs for label in pair}
+        codes = [i for i, label in enumerate(found.labels) if label in wanted]
+        kept = np.isin(found.codes, codes)
+        found = Members(found.labels, found.rows[kept], found.codes[kept], found.n_rows)
+    elif len(found.labels) > MOST_PAIRED:
+        return Members((), found.rows[:0], found.codes[:0], found.n_rows)
+    places = np.empty(len(found.labels), np.int64)
+    places[np.argsort(np.array(found.labels, dtype=object), kind="stable")] = np.arange(len(places))
+    ordered, of = sorted(found.labels), places[found.codes]
+    rows, keys = [found.rows[:0]], [of[:0]]
+    for step in range(1, len(of)):
+        same = found.rows[step:] == found.rows[:-step]
+        if not same.any():
+            break
+        one, other = of[:-step][same], of[step:][same]
+        rows.append(found.rows[step:][same])
+        keys.append(np.minimum(one, other) * len(ordered) + np.maximum(one, other))
+    seen, codes = np.unique(np.concatenate(keys), return_inverse=True)
+    labels = tuple((ordered[k // len(ordered)], ordered[k % len(ordered)]) for k in seen.tolist())
+    return Members(labels, np.concatenate(rows), codes.astype(np.int32), found.n_rows)
+
+
+def _npmi_told(found: Crossed, how: Reporting) -> pd.DataFrame:
+    told = told_pairs(found, how)
+    counts = told[["k", "n_first", "n_second", "n_rows"]].to_numpy(np.int64).T
+    lo, hi = npmi_interval(*counts, how.level)
+    q, p, shown = np.full(len(told), np.nan), told["p"].to_numpy(), told["n"] >= how.min_n
+    for places in told.groupby("second", sort=False).indices.values():
+        family = places[shown.to_numpy()[places]]
+        q[family] = benjamini_hochberg(p[family])
+    names = {"first": "term", "second": "group", "n_first": "n_word", "n_second": "n_group"}
+    return told.rename(columns=names).assign(
+        measure="nPMI",
+        value=npmi(*counts),
+        lo=lo,
+        hi=hi,
+        pmi=pmi(*counts),
+        q=q,
+        method="MOVER; p: Fisher or z; q: Benjamini-Hochberg",
+    )
+
+
+def _pair_told(state: Together, a: str, b: str, how: Reporting) -> pd.DataFrame:
+    """The gap and the bias of every word between two groups."""
+    found, two = state.crossed, tuple(sorted((a, b)))
+    words = by_size(found.first)
+    n_w = found.first.ordered(words)
+    n_wa, n_wb = found.both.ordered(words, (a, b)).T
+    n_a, n_b = found.second.ordered((a, b))
+    n_wab = state.words_and_pairs.ordered(words, [two])[:, 0]
+    n_ab = state.pairs.ordered([two])[0]
+    ends = ((n_wa, n_a), (n_wb, n_b), (n_wab, n_ab), n_w, found.n, how.level)
+    common = pd.DataFrame(
+        {
+            "term": pd.Series(words, dtype=object),
+            "group": a,
+            "group_2": b,
+            "n": np.minimum(n_w, min(n_a, n_b)),
+            "k": n_wa,
+            "k_2": n_wb,
+            "n_word": n_w,
+            "n_group": n_a,
+            "n_group_2": n_b,
+            "n_rows": np.int64(found.n),
+            "undecided": np.int64(found.undecided),
+        }
+    )
+    lo, hi = npmi_gap_interval(*ends)
+    gap = npmi_gap(n_wa, n_a, n_wb, n_b, n_w, found.n)
+    gap = common.assign(measure="nPMI gap", value=gap, lo=lo, hi=hi, method="MOVER, delta method")
+    value, lo, hi = pmi_bias(n_wa, n_a, n_wb, n_b, how.level)
+    p, q = two_proportions(n_wa, n_a, n_wb, n_b), np.full(len(words), np.nan)
+    shown = (common["n"] >= how.min_n).to_numpy()
+    q[shown] = benjamini_hochberg(p[shown])
+    told = {"measure": "PMI bias", "value": value, "lo": lo, "hi": hi, "p": p, "q": q}
+    bias = common.assign(**told, method="log odds; p: Fisher or z; q: Benjamini-Hochberg")
+    return pd.concat([gap, bias], ignore_index=True)

@@ -1,0 +1,184 @@
+"""Whole numbers by labels, which add up whatever labels each partition has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+
+from laion_dask.aggregations.base import Part
+from laion_dask.aggregations.grouping.base import MOST_GROUPS, Grouping, members, too_many_groups
+from laion_dask.errors import OptionError
+
+#: Counts are kept shard by shard as long as groups times shards are no more than this.
+MOST_CELLS = 1 << 21
+#: More numbers than this (128 MB) are never kept by one statistic.
+MOST_NUMBERS = 1 << 24
+
+#: How labels are told apart: all rows, the rows of a group, which has 1 and its name; those of
+#: groups that are told together; the rows in no group.
+ALL, OTHERS, NONE = (0, ""), (2, ""), (3, "")
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """An array of whole numbers whose first axes are labelled.
+
+    Attributes
+    ----------
+    labels : tuple of tuple
+        Of each labelled axis; no label occurs twice.
+    values : int64 array
+        One number, or one row of numbers, for each combination of labels.
+    """
+
+    labels: tuple[tuple, ...]
+    values: np.ndarray
+
+    def ordered(self, *labels: Sequence) -> np.ndarray:
+        """The values with their labelled axes in the order of other labels, zero where unseen."""
+        return _laid_out(self, tuple(map(tuple, labels)))
+
+
+def added(several: Sequence[Counts]) -> Counts:
+    """The sum, over all labels that any of them has, in order of the labels."""
+    first = several[0]
+    if all(other.labels == first.labels for other in several):
+        return Counts(first.labels, np.sum([c.values for c in several], axis=0, dtype=np.int64))
+    axes = range(len(first.labels))
+    labels = tuple(tuple(sorted({label for c in several for label in c.labels[i]})) for i in axes)
+    return Counts(labels, sum(_laid_out(c, labels) for c in several))
+
+
+def _laid_out(one: Counts, labels: tuple[tuple, ...]) -> np.ndarray:
+    if one.labels == labels:
+        return one.values
+    tail = one.values.shape[len(labels) :]
+    values = np.zeros((*map(len, labels), *tail), np.int64)
+    places = [{label: i for i, label in enumerate(seen)} for seen in labels]
+    source, target = [], []
+    for own, place in zip(one.labels, places, strict=True):
+        source.append([i for i, label in enumerate(own) if label in place])
+        target.append([place[own[i]] for i in source[-1]])
+    values[np.ix_(*target)] = one.values[np.ix_(*source)]
+    return values
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """Rows of each group by what they are, a whole number from 0.
+
+    Attributes
+    ----------
+    groups : Counts
+        Labels `ALL`, ``(1, group)`` and `NONE`; (labels, kinds) numbers.
+    shards : Counts or None
+        The same by shard, (labels, shards, kinds) numbers; None when that was not asked, or would
+        be more than `MOST_CELLS` labels times shards.
+    """
+
+    groups: Counts
+    shards: Counts | None
+
+
+def tally(
+    part: Part, by: Grouping | None, what: np.ndarray, kinds: int, by_shard: bool = False
+) -> Tally:
+    """What the rows of each group are, and of all rows, and of the rows in no group.
+
+    Parameters
+    ----------
+    part : Part
+    by : Grouping or None
+        None for all rows only.
+    what : (n,) int array
+        Of each row, from 0 to ``kinds`` - 1.
+    kinds : int
+    by_shard : bool
+        Whether to count by the column ``shard`` too.
+    """
+    found = None if by is None else members(part, by)
+    labels = (ALL,) if by is None else (ALL, *((1, text) for text in found.labels), NONE)
+    shards, at = part.once(_shards) if by_shard else ((0,), None)
+    if len(labels) * max(1, len(shards)) > MOST_CELLS:
+        by_shard, shards, at = False, (0,), None
+    _refuse(by, len(labels) * kinds)
+    width = len(shards) * kinds
+    keys = what.astype(np.int64) if at is None else at * kinds + what
+    values = np.zeros((len(labels), width), np.int64)
+    values[0] = np.bincount(keys, minlength=width)
+    if found is not None:
+        placed = found.codes * np.int64(width) + keys[found.rows]
+        found_values = np.bincount(placed, minlength=len(found.labels) * width)
+        values[1:-1] = found_values.reshape(len(found.labels), width)
+        values[-1] = np.bincount(keys[~found.some()], minlength=width)
+    values = values.reshape(len(labels), len(shards), kinds)
+    whole = Counts((labels,), values.sum(axis=1))
+    return Tally(whole, Counts((labels, shards), values) if by_shard else None)
+
+
+def tallied(several: Sequence[Tally], by: Grouping | None) -> Tally:
+    """The sum of some tallies of one grouping.
+
+    Raises
+    ------
+    OptionError
+        When there are more groups than a grouping may have.
+    """
+    groups = added([t.groups for t in several])
+    n_groups = len(groups.labels[0])
+    if n_groups > MOST_GROUPS + 2:
+        raise too_many_groups(by.axis, n_groups)
+    _refuse(by, groups.values.size)
+    parts = [t.shards for t in several]
+    if any(one is None for one in parts):
+        return Tally(groups, None)
+    n_shards = len({shard for one in parts for shard in one.labels[1]})
+    return Tally(groups, added(parts) if n_groups * n_shards <= MOST_CELLS else None)
+
+
+def pooled(found: Tally, top: int | None) -> Tally:
+    """The tally with the largest groups, and the others as one.
+
+    Where rows are in several groups the others cannot be added up, and are left out.
+    """
+    size = dict(zip(found.groups.labels[0], found.groups.values.sum(axis=1).tolist(), strict=True))
+    groups = sorted((label for label in size if label[0] == 1), key=lambda g: (-size[g], g))
+    if top is None or len(groups) <= top:
+        return found
+    ends = [label for label in (ALL, NONE) if label in size]
+    apart = sum(n for label, n in size.items() if label != ALL) == size[ALL]
+    kept, others = [*ends, *groups[:top]], groups[top:] if apart else None
+
+    def of(counts: Counts) -> Counts:
+        rest = counts.labels[1:]
+        values = counts.ordered(kept, *rest)
+        if others is None:
+            return Counts((tuple(kept), *rest), values)
+        more = counts.ordered(others, *rest).sum(axis=0, keepdims=True)
+        return Counts(((*kept, OTHERS), *rest), np.concatenate([values, more]))
+
+    return Tally(of(found.groups), None if found.shards is None else of(found.shards))
+
+
+def _refuse(by: Grouping | None, size: int) -> None:
+    if size > MOST_NUMBERS:
+        raise OptionError(
+            f"{by.axis!r} makes so many groups that {size:,} numbers would be kept, and "
+            f"{MOST_NUMBERS:,} are the most. Group by something coarser, or give fewer thresholds."
+        )
+
+
+def _shards(part: Part) -> tuple[tuple[int, ...], np.ndarray | None]:
+    """The shards of the rows, and of each row which of them; None when there is but one.
+
+    Rows without a shard's number, -1, are as of one shard.
+    """
+    column = pc.fill_null(part.table["shard"], -1)
+    ends = pc.min_max(column).as_py()
+    if ends["min"] == ends["max"]:
+        return (() if ends["min"] is None else (ends["min"],)), None
+    found, at = np.unique(column.to_numpy(), return_inverse=True)
+    return tuple(found.tolist()), at

@@ -1,0 +1,176 @@
+"""The share of rows above each of many thresholds, group by group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.aggregations.base import Part, Reporting, Statistic
+from laion_dask.aggregations.counts import Tally, pooled, tallied, tally
+from laion_dask.aggregations.grouping.base import Grouping
+from laion_dask.aggregations.histogram_counts import passed
+from laion_dask.aggregations.rates import checked_top, labelled, told_by
+from laion_dask.errors import OptionError, must_be, no_column
+from laion_dask.stats.intervals import wilson
+
+#: The thresholds by default: 0.05, 0.10, …, 0.95.
+THRESHOLDS = tuple(i / 20 for i in range(1, 20))
+
+
+@dataclass(frozen=True)
+class Curve(Statistic):
+    """See `curve`."""
+
+    column: str
+    by: tuple[Grouping | None, ...]
+    thresholds: tuple[float, ...]
+    above: bool
+    top: int | None = None
+    name = "curve"
+
+    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+        if self.column not in kinds:
+            raise no_column(self.column, kinds)
+        if kinds[self.column] not in ("integer", "float32", "float64"):
+            raise OptionError(
+                f"The column {self.column!r} holds {kinds[self.column]}, and a curve is of "
+                "numbers. Count groups with ld.rates(None, by=...)."
+            )
+        return replace(self, by=tuple(axis and axis.bind(kinds) for axis in self.by))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        by = [name for axis in self.by if axis for name in axis.reads]
+        return tuple(dict.fromkeys([self.column, *by]))
+
+    def chunk(self, part: Part) -> tuple[Tally, ...]:
+        what = part.once(_passed, self.column, self.thresholds, self.above)
+        return tuple(tally(part, axis, what, len(self.thresholds) + 2) for axis in self.by)
+
+    def combine(self, states: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
+        each = zip(*states, strict=True)
+        return tuple(tallied(some, axis) for some, axis in zip(each, self.by, strict=True))
+
+    def finalize(self, state: tuple[Tally, ...], how: Reporting) -> pd.DataFrame:
+        parts = []
+        for number, (axis, found) in enumerate(zip(self.by, state, strict=True)):
+            told = self._told(pooled(found, self.top), axis, how)
+            parts.append(told if number == 0 else told.iloc[len(self.thresholds) :])
+        whole = pd.concat(parts, ignore_index=True)
+        whole.insert(0, "term", self.column)
+        return whole
+
+    def _told(self, found: Tally, axis: Grouping | None, how: Reporting) -> pd.DataFrame:
+        labels, named = labelled(found, axis)
+        counts, m = found.groups.ordered(labels), len(self.thresholds)
+        below = np.cumsum(counts[:, :-1], axis=1)
+        n = np.repeat(below[:, -1], m)
+        k = (below[:, -1:] - below[:, :-1] if self.above else below[:, :-1]).ravel()
+        lo, hi = wilson(k, n, how.level)
+        return pd.DataFrame(
+            {
+                **{name: np.array(texts, object).repeat(m) for name, texts in named.items()},
+                "threshold": np.tile(_as_column(self.thresholds), len(labels)),
+                "n": n,
+                "k": k,
+                "rate": np.divide(k, n, out=np.full(len(n), np.nan), where=n > 0),
+                "lo": lo,
+                "hi": hi,
+                "side": "above" if self.above else "below",
+                "undecided": np.repeat(counts[:, -1], m),
+                "method": "Wilson",
+            }
+        )
+
+
+def curve(
+    column: str,
+    *,
+    by: str | Grouping | Sequence[str | Grouping] | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
+    above: bool = True,
+    top: int | None = None,
+) -> Curve:
+    """The share of rows above each threshold, with its interval, group by group.
+
+    All thresholds are counted at once. Each row of the result is that of ``rates(f"{column} >
+    {threshold}", by=by)``: a column of float32 is compared with the threshold rounded to float32,
+    and null and NaN are undecided and in no rate.
+
+    Parameters
+    ----------
+    column : str
+        Of numbers; whole numbers are compared exactly.
+    by : str, Grouping, or sequence of them, optional
+        As for `rates`.
+    thresholds : sequence of float
+        In any order; by default 0.05, 0.10, …, 0.95. Whole ones beyond 2**53 are taken exactly.
+    above : bool
+        False for the share below each threshold. A value equal to it is neither.
+    top : int, optional
+        As for `rates`.
+
+    Returns
+    -------
+    Curve
+        To be given to `laion_dask.statistics`, which tells for all rows (group ``(all)``), each
+        group and the rows in no group, at each ``threshold``, ascending: ``k`` of the ``n`` rows
+        that have a value are on that ``side``, the ``rate`` with Wilson's interval ``lo``,
+        ``hi``; and how many are ``undecided``.
+
+    Raises
+    ------
+    OptionError
+        When there is no threshold, or one is no number. ColumnError and OptionError, when the
+        column is not there or not of numbers, once bound.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = ld.statistics(frame, ld.curve("punsafe"))
+    >>> bool(table["rate"].is_monotonic_decreasing)
+    True
+    """
+    must_be("column", column, str, "the name of a column of numbers, such as 'punsafe'")
+    must_be("above", above, bool, "True or False")
+    values = _ascending(thresholds)
+    if not values:
+        raise OptionError(
+            f"thresholds is {thresholds!r}. Expected numbers, such as [0.5, 0.8, 0.9]."
+        )
+    return Curve(column, told_by(by), values, above, checked_top(top))
+
+
+def _ascending(thresholds) -> tuple[float, ...]:
+    """The thresholds in order, each once, whole numbers as such; none where one is no number."""
+    try:
+        values = [thresholds] if np.ndim(thresholds) == 0 else list(thresholds)
+        known = [float(v) for v in values]
+        values = [int(v) if _is_whole(v) else k for v, k in zip(values, known, strict=True)]
+    except (TypeError, ValueError, OverflowError):
+        return ()
+    return () if any(v != v for v in known) else tuple(sorted(set(values)))
+
+
+def _is_whole(value) -> bool:
+    """Whether a threshold is a whole number that float64 may not hold."""
+    return isinstance(value, (int, np.integer)) and abs(int(value)) > 2**53
+
+
+def _as_column(thresholds: tuple[float, ...]) -> np.ndarray:
+    """The thresholds as integers where these alone hold them all exactly, else as float64."""
+    if any(isinstance(t, int) for t in thresholds) and all(t == t // 1 for t in thresholds):
+        whole = [int(t) for t in thresholds]
+        for dtype in (np.int64, np.uint64):
+            limits = np.iinfo(dtype)
+            if limits.min <= whole[0] and whole[-1] <= limits.max:
+                return np.array(whole, dtype)
+    return np.array(thresholds, np.float64)
+
+
+def _passed(part: Part, column: str, thresholds: tuple[float, ...], above: bool) -> np.ndarray:
+    return passed(part.table[column], thresholds, "left" if above else "right")

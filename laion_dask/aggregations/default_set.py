@@ -1,0 +1,66 @@
+"""The statistics that an audit of captions and metadata starts with."""
+
+from __future__ import annotations
+
+import dask.dataframe as dd
+
+from laion_dask.aggregations.base import Statistic
+from laion_dask.aggregations.concentration import concentration
+from laion_dask.aggregations.cooccurrence import cooccurrence
+from laion_dask.aggregations.curve import curve
+from laion_dask.aggregations.describe import describe
+from laion_dask.aggregations.duplicates import duplicate_share
+from laion_dask.aggregations.grouping.languages import DetectedLanguage
+from laion_dask.aggregations.grouping.terms import terms
+from laion_dask.aggregations.intersections import intersections
+from laion_dask.aggregations.rates import rates
+from laion_dask.aggregations.summary_state import THRESHOLDS
+from laion_dask.dtypes import kind_of
+from laion_dask.text.language_detection import Detector
+
+#: The packaged term lists by which captions are grouped; occupations are the words beside them.
+LISTS = (
+    "gender", "age", "religion", "nationality", "ethnicity", "orientation", "disability",
+)  # fmt: skip
+
+
+def standard_statistics(frame: dd.DataFrame) -> tuple[Statistic, ...]:
+    """What captions and metadata alone can say, for `statistics`: all that the columns allow. Lazy.
+
+    How it looks (`describe`); from where (`concentration` of domains and top-level domains); how
+    many addresses and captions are there more than once (`duplicate_share`); in which languages and
+    mentioning whom (`rates`; where the frame has no column ``language``, the languages are detected
+    in its captions as `language` does it, at some 50,000 captions a second and core); whose rows
+    are unsafe or watermarked above LAION's thresholds, and at every threshold; which occupations
+    are mentioned together with which gender; and which mentions go together.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> [statistic.name for statistic in ld.standard_statistics(frame)][:3]
+    ['describe', 'concentration', 'concentration']
+    """
+    kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
+    words = kinds.get("text") == "string"
+    groups: list = ["language"] if kinds.get("language") == "string" else []
+    if words and not groups:
+        groups = [DetectedLanguage(Detector())]
+    groups += [terms(name) for name in LISTS] if words else []
+    scores = {n: t for n, t in THRESHOLDS.items() if kinds.get(n) in ("float32", "float64")}
+    found: list[Statistic] = [describe()]
+    if kinds.get("url") == "string":
+        found += [concentration("domain"), concentration("tld")]
+    found += [duplicate_share(name) for name in ("url", "text") if kinds.get(name) == "string"]
+    if groups:
+        found.append(rates(None, by=groups))
+        found += [rates(f"{name} > {threshold}", by=groups) for name, threshold in scores.items()]
+    if words:
+        found += [curve(name, by=terms("gender")) for name in scores]
+        found.append(cooccurrence(terms("occupations"), by=terms("gender")))
+        found.append(intersections(terms("gender"), terms("age"), terms("ethnicity")))
+    return tuple(found)

@@ -1,0 +1,175 @@
+"""Distributions of scores in one pass, and what every threshold on them would keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+
+from laion_dask.aggregations.histogram_counts import binned
+from laion_dask.dtypes import kind_of
+from laion_dask.errors import OptionError, must_be, no_column, one_of
+from laion_dask.frame.accounting import survey
+from laion_dask.stats import wilson
+
+#: The edges by default: steps of 0.01 between 0 and 1.
+EDGES = tuple(i / 100 for i in range(101))
+
+
+@dataclass(frozen=True, eq=False)
+class Distribution:
+    """How the values of one column are distributed. Its counts add up to the frame's rows.
+
+    Attributes
+    ----------
+    column : str
+    edges : (m,) float64 array
+        Ascending.
+    counts : (m + 1,) int64 array
+        Values below the first edge, in [edge i, edge i + 1), and at or above the last edge.
+    n_unscored : int
+        Null or NaN.
+    """
+
+    column: str
+    edges: np.ndarray
+    counts: np.ndarray
+    n_unscored: int
+
+    @property
+    def n_scored(self) -> int:
+        """Rows that have a value."""
+        return int(self.counts.sum())
+
+    @property
+    def n_rows(self) -> int:
+        """All rows."""
+        return self.n_scored + self.n_unscored
+
+    def thresholds(self, keep: str = "below") -> pd.DataFrame:
+        """What a threshold at each edge would keep.
+
+        An unscored row is never kept, and counts in every share's denominator.
+
+        Parameters
+        ----------
+        keep : str
+            ``"below"`` keeps values under the threshold, ``"above"`` those at or over it.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``threshold``, ``kept``, ``dropped``, ``unscored``, which add up to the rows, and
+            ``share`` of the rows kept with its 95 % Wilson interval ``lo``, ``hi``.
+        """
+        if keep not in ("below", "above"):
+            raise one_of("keep", keep, ("below", "above"))
+        below = np.cumsum(self.counts)[:-1]
+        kept = below if keep == "below" else self.n_scored - below
+        n = self.n_rows
+        intervals = np.array([wilson(int(k), n) for k in kept]).reshape(-1, 2)
+        table = {
+            "threshold": self.edges,
+            "kept": kept,
+            "dropped": self.n_scored - kept,
+            "unscored": self.n_unscored,
+            "share": kept / n if n else np.nan,
+            "lo": intervals[:, 0],
+            "hi": intervals[:, 1],
+        }
+        return pd.DataFrame(table)
+
+    def outside(self) -> str:
+        """How many rows lie outside the edges, in words; nothing where none does."""
+        ends = (f"below {self.edges[0]:g}", f"from {self.edges[-1]:g}")
+        found = zip(self.counts[[0, -1]].tolist(), ends, strict=True)
+        return " and ".join(f"{n:,} {end}" for n, end in found if n)
+
+    def __repr__(self) -> str:
+        outside = self.outside()
+        return (
+            f"Distribution({self.column}: {self.n_scored:,} scored + {self.n_unscored:,} unscored, "
+            f"{len(self.edges)} edges from {self.edges[0]:g} to {self.edges[-1]:g}"
+            + (f", {outside})" if outside else ")")
+        )
+
+
+def distributions(
+    frame: dd.DataFrame, *columns: str, edges: Sequence[float] = EDGES
+) -> dict[str, Distribution]:
+    """The distribution of each column, all in one pass over the frame. Eager.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+    *columns : str
+        Of numbers.
+    edges : sequence of float
+        Ascending, at least two; by default steps of 0.01 between 0 and 1. What lies outside is
+        counted too.
+
+    Returns
+    -------
+    dict of str to Distribution
+        In the order given.
+
+    Raises
+    ------
+    ColumnError
+        When the frame has no such column.
+    OptionError
+        When a column holds no numbers, or the edges do not ascend.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> found = frame.laion.distributions("similarity")
+    >>> list(found)
+    ['similarity']
+    """
+    edges = _edges(edges)
+    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
+        raise OptionError("edges do not ascend. Expected at least two numbers in order.")
+    if not columns:
+        raise OptionError("No column was named. Name one or more, such as 'punsafe'.")
+    for name in columns:
+        must_be("A column", name, str, "a name, such as 'punsafe'; several are given one by one")
+        if name not in frame.columns:
+            raise no_column(name, frame.columns)
+        if kind_of(frame.dtypes[name]) in ("string", "other"):
+            raise OptionError(
+                f"The column {name!r} holds {frame.dtypes[name]}. Name one of numbers."
+            )
+    narrow = frame[list(dict.fromkeys(columns))]
+    cuts = (tuple(edges.tolist()),) * len(columns)
+    result, _ = survey(
+        narrow, _counted, columns, cuts, meta={"counts": object}, combine=_added, label="count"
+    )
+    counts = result["counts"].iloc[0]
+    return {
+        name: Distribution(name, edges, found[:-1], int(found[-1]))
+        for name, found in zip(columns, counts, strict=True)
+    }
+
+
+def _edges(given) -> np.ndarray:
+    try:
+        if isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
+            return np.array(list(given), np.float64)
+    except (TypeError, ValueError):  # not numbers, or lists of several lengths
+        pass
+    raise OptionError(f"edges is {given!r}. Expected two or more numbers in order.")
+
+
+def _counted(table, number: int, columns, edges) -> dict:
+    return {"counts": binned(table, columns, edges)}
+
+
+def _added(results: pd.DataFrame) -> pd.DataFrame:
+    one = {name: [column.sum()] for name, column in results.items() if name != "counts"}
+    one["counts"] = [[sum(parts) for parts in zip(*results["counts"], strict=True)]]
+    return pd.DataFrame(one)[list(results.columns)]

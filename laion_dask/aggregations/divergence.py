@@ -1,0 +1,115 @@
+"""How far the groups of a frame are apart in some distribution, such as that of languages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import pandas as pd
+
+from laion_dask.aggregations.base import Part, Reporting, Statistic
+from laion_dask.aggregations.contingency import Crossed, all_crossed, by_size, crossed
+from laion_dask.aggregations.grouping.base import Grouping, grouping
+from laion_dask.errors import OptionError
+from laion_dask.stats.divergence import compared
+from laion_dask.stats.group_labels import group_label
+
+#: With more groups than this, each is compared with the rest only.
+MOST_PAIRED = 10
+#: What a group is compared with besides other groups.
+REST = "(rest)"
+_COLUMNS = ("group", "group_2", "n", "n_group", "n_group_2", "value", "expected", "method")
+
+
+@dataclass(frozen=True)
+class Divergence(Statistic):
+    """See `divergence`."""
+
+    of: Grouping
+    by: Grouping
+    name = "divergence"
+
+    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+        return replace(self, of=self.of.bind(kinds), by=self.by.bind(kinds))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.of.reads, *self.by.reads)))
+
+    def chunk(self, part: Part) -> Crossed:
+        return crossed(part, self.of, self.by)
+
+    def combine(self, states: Sequence[Crossed]) -> Crossed:
+        return all_crossed(states, self.of, self.by)
+
+    def finalize(self, state: Crossed, how: Reporting) -> pd.DataFrame:
+        told = pd.DataFrame(list(_told(state)), columns=list(_COLUMNS))
+        return told.assign(term=self.of.axis, axis=self.by.axis, undecided=state.undecided)
+
+
+def divergence(of: str | Grouping, *, by: str | Grouping) -> Divergence:
+    """The Jensen-Shannon divergence of a distribution between groups, and of each from the rest.
+
+    Such as how differently languages, or registered domains, are shared out among captions that
+    mention women and men: 0 where the shares of all labels are equal, 1 where no label is in both.
+    Between two data sets see `laion_dask.stats.Table.divergence`.
+
+    Parameters
+    ----------
+    of : str or Grouping
+        What is shared out: a column's name, or a grouping such as ``ld.domains()``. A row with
+        several labels counts once for each, one with none for none.
+    by : str or Grouping
+        The groups that are compared.
+
+    Returns
+    -------
+    Divergence
+        To be given to `laion_dask.statistics`, which tells of ``term``, what is shared out, for
+        each ``group`` and the rows outside it (``group_2`` ``(rest)``), and for each two groups
+        where there are at most 10: ``value`` in bits, in [0, 1]; ``expected``, about what chance
+        makes of two samples of one distribution, to be compared with it; ``n_group`` and
+        ``n_group_2``, labels counted in each, and ``n``, the smaller. A row that has a null in a
+        column that is read is ``undecided``, and in none.
+
+    Raises
+    ------
+    OptionError
+        When an argument is not of its type, or the two are the same.
+
+    References
+    ----------
+    Lin (1991), see `laion_dask.stats.jensen_shannon`.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> apart = ld.divergence("language", by=ld.terms("gender"))
+    >>> bool((ld.statistics(frame, apart, min_n=0)["value"].dropna() <= 1).all())
+    True
+    """
+    of, by = grouping(of), grouping(by)
+    if of == by:
+        raise OptionError(
+            f"of and by are both {by.axis!r}. Expected two groupings, such as 'language' and "
+            "ld.terms('gender')."
+        )
+    return Divergence(of, by)
+
+
+def _told(found: Crossed) -> Iterator[dict]:
+    labels, groups = by_size(found.first), by_size(found.second)
+    whole, both = found.first.ordered(labels), found.both.ordered(labels, groups).T
+    counts = [pd.Series(some, index=labels) for some in both]
+    names = {group: group_label(group) for group in groups}
+    for group, some in zip(groups, counts, strict=True):
+        yield {"group": names[group], "group_2": REST, **compared(some, whole - some)}
+    if len(groups) <= MOST_PAIRED:
+        for i, j in combinations(range(len(groups)), 2):
+            yield {
+                "group": names[groups[i]],
+                "group_2": names[groups[j]],
+                **compared(counts[i], counts[j]),
+            }

@@ -1,0 +1,208 @@
+"""Whom a filter excludes, counted in one pass: the rows of each group, and those of them kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.aggregations.base import Part, Reporting, Statistic
+from laion_dask.aggregations.grouping.base import (
+    MOST_GROUPS,
+    Grouping,
+    axes,
+    members,
+    too_many_groups,
+)
+from laion_dask.errors import OptionError
+from laion_dask.predicate import Predicate, parse
+from laion_dask.stats.exclusion_rates import corrected, excluded, exclusion
+from laion_dask.stats.group_labels import group_label
+from laion_dask.stats.significance import two_proportions
+
+#: Rows, those of them kept, and those of them that the filter could not decide on.
+Count = tuple[int, int, int]
+_NONE: Count = (0, 0, 0)
+_OF_GROUPS = ("share_before", "share_after", "share_expected")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Rows of all, of each group of each axis, and of no group of it.
+
+    Rows that were counted before a filter and after it do not tell which were undecided.
+    """
+
+    everyone: Count
+    groups: tuple[dict[str, Count], ...]
+    none: tuple[Count, ...]
+    tells_undecided: bool = True
+
+
+@dataclass(frozen=True)
+class Exclusion(Statistic):
+    """See `excluded_by`. Without a filter, it counts rows and keeps none."""
+
+    where: str | Predicate | None
+    by: tuple[Grouping, ...]
+    reference: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = ()
+    name = "exclusion"
+
+    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+        where = parse(self.where, kinds) if isinstance(self.where, str) else self.where
+        return replace(self, where=where, by=tuple(axis.bind(kinds) for axis in self.by))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        names = [name for axis in self.by for name in axis.reads]
+        return tuple(dict.fromkeys([*names, *(self.where.columns if self.where else ())]))
+
+    def chunk(self, part: Part) -> Counted:
+        kept, unscored = np.zeros(len(part), bool), np.zeros(len(part), bool)
+        if self.where is not None:
+            kept, known = part.decided(self.where)
+            unscored = ~known
+        groups, none = [], []
+        for axis in self.by:
+            found = members(part, axis)
+            counts = (found.counts(), found.counts(kept), found.counts(unscored))
+            by_label = zip(*(count.tolist() for count in counts), strict=True)
+            groups.append(dict(zip(found.labels, by_label, strict=True)))
+            none.append(_count(~found.some(), kept, unscored))
+        everyone = _count(np.ones(len(part), bool), kept, unscored)
+        return Counted(everyone, tuple(groups), tuple(none))
+
+    def combine(self, states: Sequence[Counted]) -> Counted:
+        groups = []
+        by_axis = zip(*(state.groups for state in states), strict=True)
+        for axis, of_axis in zip(self.by, by_axis, strict=True):
+            merged: dict[str, Count] = {}
+            for some in of_axis:
+                for label, count in some.items():
+                    merged[label] = _sum((merged.get(label, _NONE), count))
+            if len(merged) > MOST_GROUPS:
+                raise too_many_groups(axis.axis, len(merged))
+            groups.append(merged)
+        none = tuple(map(_sum, zip(*(state.none for state in states), strict=True)))
+        return Counted(_sum(state.everyone for state in states), tuple(groups), none)
+
+    def finalize(self, state: Counted, how: Reporting) -> pd.DataFrame:
+        wanted = dict(self.reference)
+        told = []
+        for axis, groups, none in zip(self.by, state.groups, state.none, strict=True):
+            reference = dict(wanted[axis.axis]) if axis.axis in wanted else None
+            told.append(_of_axis(axis, groups, none, state.everyone, reference, how))
+        whole = pd.concat(told, ignore_index=True)
+        return whole if state.tells_undecided else whole.drop(columns="undecided")
+
+
+def excluded_by(
+    where: str,
+    by: str | Grouping | Sequence[str | Grouping],
+    *,
+    reference: Mapping | None = None,
+) -> Exclusion:
+    """Whom a filter would exclude, as a statistic that shares its pass with others.
+
+    What it tells is what ``audit`` tells; see there for the parameters.
+    """
+    return Exclusion(where, axes(by), references(by, reference))
+
+
+def references(by, reference: Mapping | None) -> tuple:
+    """A reference distribution for each axis that has one, hashable.
+
+    Raises
+    ------
+    OptionError
+        When it is none, or one of an axis that is not there.
+    """
+    if reference is None:
+        return ()
+    names = [axis.axis for axis in axes(by)]
+    if isinstance(reference, pd.Series):
+        reference = dict(reference.items())
+    if not isinstance(reference, Mapping):
+        raise OptionError(
+            f"reference is {reference!r}. Expected a share for each group, such as "
+            "{'women': 0.5, 'men': 0.5}; with several axes, one such by the name of each."
+        )
+    by_axis = all(isinstance(value, Mapping) for value in reference.values()) and reference
+    if not by_axis and len(names) > 1:
+        raise OptionError(
+            f"There are {len(names)} axes and one reference. Name the axis of each: "
+            f"{{{names[0]!r}: {{...}}}}."
+        )
+    found = dict(reference) if by_axis else {names[0]: reference}
+    wrong = next((name for name in found if name not in names), None)
+    if wrong is not None:
+        raise OptionError(f"reference names {wrong!r}, which is none of the axes {names}.")
+    return tuple(
+        (name, tuple((str(label), weight) for label, weight in shares.items()))
+        for name, shares in found.items()
+    )
+
+
+def with_kept(before: Counted, after: Counted) -> Counted:
+    """Rows counted twice, before and after, as counts of rows and of those kept."""
+
+    def kept(n: Count, m: Count) -> Count:
+        return (n[0], m[0], 0)
+
+    groups = tuple(
+        {label: kept(some.get(label, _NONE), left.get(label, _NONE)) for label in {**some, **left}}
+        for some, left in zip(before.groups, after.groups, strict=True)
+    )
+    none = tuple(map(kept, before.none, after.none))
+    everyone = kept(before.everyone, after.everyone)
+    return Counted(everyone, groups, none, tells_undecided=False)
+
+
+def _of_axis(axis: Grouping, groups, none: Count, everyone: Count, reference, how: Reporting):
+    """The rows told of one axis: all rows, groups by size, rows in no group."""
+    order = sorted(groups, key=lambda label: (-groups[label][0], label))
+    n_all, kept_all, _ = everyone
+    k_all = n_all - kept_all
+    result = exclusion(
+        {label: groups[label][0] for label in order},
+        {label: groups[label][1] for label in order},
+        axis.axis,
+        total=(n_all, kept_all),
+        reference=reference,
+        level=how.level,
+    )
+    result["undecided"] = [groups.get(label, _NONE)[2] for label in order]
+    result["group"] = [group_label(label) for label in order]
+    n, kept = np.array([everyone, none])[:, :2].T
+    others = pd.DataFrame(
+        {
+            "axis": axis.axis,
+            "group": ["(all)", axis.no_group],
+            **excluded(n, kept, n_all, k_all, how.level),
+            # All rows are compared with nothing; those in no group with the rest, as in `rates`.
+            "p": [float("nan"), two_proportions(*_and_the_rest(none, everyone))],
+            **dict.fromkeys(_OF_GROUPS, float("nan")),
+            "under_represented": False,
+            "undecided": [everyone[2], none[2]],
+        }
+    )
+    whole = pd.concat([others[:1], result, others[1:]], ignore_index=True)
+    whole["p"] = whole["p"].where(whole["n"] >= how.min_n)
+    columns = [name for name in result if name != "statistic"]  # which the engine adds
+    return corrected(whole, how.level)[columns]
+
+
+def _and_the_rest(some: Count, everyone: Count) -> tuple[int, int, int, int]:
+    """Rows excluded and all, of some rows and of the others."""
+    (n, kept, _), (n_all, kept_all, _) = some, everyone
+    return n - kept, n, n_all - kept_all - (n - kept), n_all - n
+
+
+def _count(rows: np.ndarray, kept: np.ndarray, unscored: np.ndarray) -> Count:
+    return tuple(int(np.count_nonzero(some)) for some in (rows, rows & kept, rows & unscored))
+
+
+def _sum(counts: Iterable[Count]) -> Count:
+    return tuple(map(sum, zip(*counts, strict=True)))

@@ -1,0 +1,129 @@
+"""Rows by the site that their picture is on: hosts, registered domains, suffixes, TLDs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from laion_dask.aggregations.base import Part
+from laion_dask.aggregations.grouping.base import MOST_GROUPS, Grouping, Members, too_many_groups
+from laion_dask.errors import OptionError, no_column
+from laion_dask.text.domains import Coded, hosts, labels_of
+
+
+def sites(part: Part, column: str, level: str, private: bool = False) -> Coded:
+    """The host, domain, suffix or TLD of each row; worked out once a partition."""
+    return part.once(_labelled, column, level, private)
+
+
+def _labelled(part: Part, column: str, level: str, private: bool) -> Coded:
+    return labels_of(part.once(_hosts, column), level, private)
+
+
+def _hosts(part: Part, column: str) -> Coded:
+    return hosts(part.table[column])
+
+
+def check_addresses(column: str, kinds: Mapping[str, str]) -> None:
+    """Refuse a column that holds no addresses.
+
+    Raises
+    ------
+    ColumnError, OptionError
+        When the frame has no such column, or it holds no text.
+    """
+    if column not in kinds:
+        raise no_column(column, kinds)
+    if kinds[column] != "string":
+        raise OptionError(
+            f"The column {column!r} holds {kinds[column]}. Name one of addresses with column=."
+        )
+
+
+@dataclass(frozen=True)
+class BySite(Grouping):
+    """See `domains` and `tlds`."""
+
+    level: str
+    column: str
+    private: bool = False
+    no_group = "(none)"
+
+    @property
+    def axis(self) -> str:
+        return self.level
+
+    def bind(self, kinds: Mapping[str, str]) -> Grouping:
+        check_addresses(self.column, kinds)
+        return self
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def assign(self, part: Part) -> Members:
+        found = sites(part, self.column, self.level, self.private)
+        if len(found.labels) > MOST_GROUPS:
+            raise too_many_groups(self.level, len(found.labels))
+        codes = found.codes
+        rows = np.flatnonzero(codes >= 0)
+        return Members(tuple(found.labels.to_pylist()), rows, codes[rows], len(part))
+
+
+def domains(column: str = "url", *, private: bool = False) -> BySite:
+    """Rows by registered domain: ``shop.co.uk`` of ``https://img.shop.co.uk/1.jpg``.
+
+    Hosts are read as browsers read them (URL standard of the WHATWG, UTS #46): all spellings of a
+    name are one, and it is told in ASCII (``xn--bcher-kva.de``). Domains are by the public suffix
+    list in tldextract's package, never the network; below a top-level domain that is not on it, by
+    its rule ``*``: the last two names. A host without a domain (an address in numbers, a bare name,
+    a public suffix) stands for itself. A row whose address has no host is in no group.
+
+    Parameters
+    ----------
+    column : str
+        Of addresses.
+    private : bool
+        Whether suffixes in the list's private part count: ``a.github.io`` then stands for itself,
+        and else counts as ``github.io``.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = ld.statistics(frame, ld.rates("punsafe > 0.5", by=ld.domains()))
+    >>> set(table["axis"].dropna())
+    {'domain'}
+    """
+    if not isinstance(private, bool):
+        raise OptionError(f"private is {private!r}. Expected True or False.")
+    return replace(_by("domain", column), private=private)
+
+
+def tlds(column: str = "url") -> BySite:
+    """Rows by top-level domain: ``uk`` of ``https://img.shop.co.uk/1.jpg``.
+
+    An address in numbers or a name without a dot has none, and is in no group.
+
+    Parameters
+    ----------
+    column : str
+        Of addresses.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = ld.statistics(frame, ld.rates("punsafe > 0.5", by=ld.tlds()))
+    >>> set(table["axis"].dropna())
+    {'tld'}
+    """
+    return _by("tld", column)
+
+
+def _by(level: str, column: str) -> BySite:
+    if not isinstance(column, str):
+        raise OptionError(f"column is {column!r}. Expected the name of a column of addresses.")
+    return BySite(level, column)

@@ -1,0 +1,251 @@
+"""Rows by the terms that their captions mention."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from laion_dask.aggregations.base import Part
+from laion_dask.aggregations.grouping.base import Grouping, Members
+from laion_dask.errors import OptionError, no_column
+from laion_dask.text.matcher import found
+from laion_dask.text.packaged_lists import is_path, packaged, read
+from laion_dask.text.term_list import TermList, in_order, of_groups
+
+
+@dataclass(frozen=True, repr=False)
+class Terms(Grouping):
+    """Captions by the terms they mention; make one with `terms`.
+
+    Attributes
+    ----------
+    terms : TermList
+        With the terms of every group.
+    column : str
+        The column that is read.
+    """
+
+    terms: TermList
+    column: str = "text"
+    no_group = "(no term)"
+
+    @property
+    def axis(self) -> str:
+        """The list's name."""
+        return self.terms.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The groups, in the order of the list."""
+        return self.terms.labels
+
+    @property
+    def version(self) -> str:
+        """The list's version; empty for terms that have none."""
+        return self.terms.version
+
+    @property
+    def source(self) -> str:
+        """Where the terms come from; empty for terms of one's own."""
+        return "; ".join(self.terms.sources)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def words(self) -> Terms:
+        """The same with each single term as a group of its own. Eager."""
+        return replace(self, terms=self.terms.by_word())
+
+    def table(self) -> pd.DataFrame:
+        """Every term: ``group``, ``term``, ``only_before_person_noun``. Eager."""
+        rows = [
+            {"group": label, "term": term, "only_before_person_noun": only}
+            for only, groups in ((False, self.terms.groups), (True, self.terms.homographs))
+            for label, terms in groups
+            for term in terms
+        ]
+        return pd.DataFrame(rows)
+
+    def masks(self, captions: Iterable[str | None]) -> np.ndarray:
+        """Which captions mention a term of which group, (n, len(labels)) bool. Eager.
+
+        To try a list on examples; ``stats`` counts over all of a frame.
+
+        Parameters
+        ----------
+        captions : list, series or Arrow array of str
+            A null mentions nothing.
+
+        Raises
+        ------
+        OptionError
+            When a caption is not a string.
+        """
+        rows, groups, n = self._looked_up(captions)
+        masks = np.zeros((n, len(self.labels)), bool)
+        masks[rows, groups] = True
+        return masks
+
+    def _looked_up(self, captions) -> tuple[np.ndarray, np.ndarray, int]:
+        if isinstance(captions, (str, bytes)):
+            raise OptionError("One caption was given. Expected a list of captions; one is [text].")
+        if not isinstance(captions, (pa.Array, pa.ChunkedArray)):
+            try:
+                captions = pa.array(captions, pa.large_string(), from_pandas=True)
+            except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
+                raise OptionError(f"Expected a list of texts and nulls: {error}") from error
+        if isinstance(captions, pa.Array):
+            captions = pa.chunked_array([captions])
+        return *found(captions, (self.terms,)), len(captions)
+
+    def bind(self, kinds: Mapping[str, str]) -> Terms:
+        if self.column not in kinds:
+            raise no_column(
+                self.column, kinds, "Name the column of captions: ld.terms(…, column=…)."
+            )
+        if kinds[self.column] != "string":
+            raise OptionError(
+                f"The column {self.column!r} holds {kinds[self.column]}. Expected one of text, "
+                "in which terms can be found: ld.terms(…, column=…)."
+            )
+        return self
+
+    def assign(self, part: Part) -> Members:
+        lists = part.once(_asked, self.column)
+        if self.terms not in lists:
+            lists = (self.terms,)
+        rows, groups = part.once(_found, self.column, lists)
+        first = sum(len(one.labels) for one in lists[: lists.index(self.terms)])
+        mine = (groups >= first) & (groups < first + len(self.labels))
+        return Members(self.labels, rows[mine], groups[mine] - np.int32(first), len(part))
+
+    @property
+    def digest(self) -> str:
+        """First 12 hexadecimal digits of the SHA-256 of all terms and their sources."""
+        return _digest(self.terms)
+
+    def __repr__(self) -> str:
+        # Dask names tasks by it, so other terms must never read the same.
+        version = f", version {self.version}" if self.version else ""
+        labels = ", ".join(self.labels[:8]) + (", …" if len(self.labels) > 8 else "")
+        return f"terms({self.axis!r}{version}, {self.digest}, column={self.column!r}: {labels})"
+
+
+@lru_cache(maxsize=64)
+def _digest(one: TermList) -> str:
+    return hashlib.sha256(repr(one).encode()).hexdigest()[:12]
+
+
+def terms(
+    which: str | os.PathLike[str] | Mapping[str, Iterable[str]] | Iterable[str],
+    *,
+    column: str = "text",
+    axis: str | None = None,
+) -> Terms:
+    """Groups of rows by the terms that their captions mention. Eager.
+
+    A caption may mention terms of several groups, or none. What is found is a word in a caption:
+    it says nothing of who is in the image.
+
+    Parameters
+    ----------
+    which : str, path, mapping or list
+        The name of a packaged list (``ld.term_lists()`` lists them); the path of your own list in
+        YAML (``ld.write_term_list`` writes a packaged one as a starting point); ``{group:
+        [terms]}``; or a list of terms, each its own group.
+    column : str
+        The column of captions.
+    axis : str, optional
+        What the groups describe; by default the list's name, and "terms" for your own terms.
+
+    Returns
+    -------
+    Terms
+        For ``by=``. With ``labels``, ``version``, ``source``; ``words()`` has every term as a
+        group of its own, ``masks(captions)`` tries it on examples, ``table()`` lists the terms.
+
+    Raises
+    ------
+    OptionError
+        When no list has that name, or an entry is invalid; the message names it.
+
+    Notes
+    -----
+    A term is found where all its words stand, one after the other, whatever their case. Words
+    are maximal runs of letters, marks, digits and connector punctuation such as ``_``, so that they
+    begin and end where ``\\b`` of a Unicode regular expression matches (UTS #18, annex C): "man" is
+    in "man's", and not in "human". Two words are equal when they are a compatibility caseless match
+    (Unicode, section 3.13, D146): full case folding; composed and decomposed letters, full-width
+    letters and ligatures alike. An accent still tells words apart. Before that, HTML character
+    references are decoded as HTML 5 has them (``&nbsp;``, ``&#39;``, ``&shy`` without a semicolon,
+    and ``&amp;nbsp;``, which was encoded twice), and characters that nobody sees are skipped
+    (Unicode's Default_Ignorable_Code_Point: soft hyphen, zero-width space, direction marks, …):
+    "wo&shy;man" mentions "woman", not "man". Caption lengths and languages are told of the text as
+    it stands, with references undecoded. Between words, white space stands for any white space, a
+    hyphen for U+2010 and U+2011 too, an apostrophe for U+2019 too; other signs are taken exactly.
+    Terms may overlap; a longer one does not hide a shorter one.
+
+    A homograph of a packaged list ("white", "black") counts before a person noun, or before one
+    word between and a person noun: "black woman", "a white young man"; not "black dress". Some do
+    not count after certain words: "white" of "black and white people", "old" of "a year old". That
+    is a rule of thumb: "black women's boots" are found too.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> ld.terms("gender").labels
+    ('woman', 'man', 'non-binary')
+    >>> ld.terms({"pets": ["cat", "dog"]}).masks(["A cat.", "catalogue"]).tolist()
+    [[True], [False]]
+    """
+    for name, value in (("column", column), ("axis", axis or "terms")):
+        if not isinstance(value, str) or not value:
+            raise OptionError(f"{name} is {value!r}. Expected a name.")
+    made = _list(which)
+    return Terms(made if axis is None else replace(made, name=axis), column)
+
+
+def _list(which) -> TermList:
+    if isinstance(which, Mapping):
+        return of_groups("terms", which, "The mapping of terms")
+    if is_path(which):
+        return read(which)
+    if isinstance(which, str):
+        return packaged(which)
+    if isinstance(which, bytes) or not isinstance(which, Iterable):
+        raise OptionError(
+            f"The terms are {which!r}. Expected the name of a list, a path, {{group: [terms]}}, or "
+            "a list of terms."
+        )
+    given = {"terms": in_order(which)}
+    return of_groups("terms", given, "The list of terms").by_word("terms")
+
+
+def _found(part: Part, column: str, lists: tuple[TermList, ...]):
+    return found(part.table[column], lists)
+
+
+def _asked(part: Part, column: str) -> tuple[TermList, ...]:
+    """The lists that all statistics of the pass look for in a column: one scan finds them all."""
+    every = (one for asked in part.asked for one in _inside(asked))
+    return tuple(dict.fromkeys(one.terms for one in every if one.column == column))
+
+
+def _inside(value: object) -> Iterator[Terms]:
+    if isinstance(value, Terms):
+        yield value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from _inside(getattr(value, field.name, None))
+    elif isinstance(value, (tuple, list)):
+        for one in value:
+            yield from _inside(one)

@@ -1,0 +1,187 @@
+"""Hate content rates: the captions whose probability is over a threshold, class by class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+
+from laion_dask.aggregations.base import Part, Reporting, Statistic
+from laion_dask.aggregations.grouping.base import ByColumn, members
+from laion_dask.errors import OptionError, must_be, no_column
+from laion_dask.predicate import Predicate
+from laion_dask.predicate.nodes import Compare, Constant, Name
+from laion_dask.stats.checks import probability
+from laion_dask.stats.intervals import wilson
+
+#: All rows, among the groups; files have their numbers.
+_ALL = ""
+
+
+@dataclass(frozen=True)
+class HateContentRate(Statistic):
+    """See `hate_content_rate`."""
+
+    columns: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    per_file: bool
+    predicates: tuple[tuple[Predicate, ...], ...] = ()
+    name = "hate_content_rate"
+
+    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+        for column in self.columns:
+            if column not in kinds:
+                hint = "Probabilities come with df.laion.score_captions(...)."
+                raise no_column(column, kinds, hint)
+            if kinds[column] not in ("float32", "float64"):
+                raise OptionError(
+                    f"The column {column!r} holds {kinds[column]}. Expected probabilities, such "
+                    "as df.laion.score_captions(...) adds."
+                )
+        if self.per_file and kinds.get("shard") != "integer":
+            raise OptionError(
+                "per_file=True needs the column 'shard', which says from which file a row came, "
+                "as read_shards gives it."
+            )
+        return replace(
+            self,
+            predicates=tuple(
+                tuple(_above(column, kinds[column], threshold) for column in self.columns)
+                for threshold in self.thresholds
+            ),
+        )
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (*self.columns, *(["shard"] if self.per_file else []))
+
+    def chunk(self, part: Part) -> dict[str, np.ndarray]:
+        """By file: over, decided and all rows, (thresholds, classes and any, 3) int64."""
+        for column in self.columns:
+            part.once(_checked, column)
+        masks = [mask for row in self.predicates for each in _masks(part, row) for mask in each]
+        shape = (len(self.thresholds), len(self.columns) + 1, 3)
+        found = {_ALL: np.array([mask.sum() for mask in masks], np.int64).reshape(shape)}
+        if self.per_file:
+            files = members(part, ByColumn("shard"))
+            counts = np.array([files.counts(mask) for mask in masks], np.int64).T
+            found |= dict(zip(files.labels, counts.reshape(-1, *shape), strict=True))
+        return found
+
+    def combine(self, states: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        whole: dict[str, np.ndarray] = {}
+        for state in states:
+            for label, counts in state.items():
+                whole[label] = whole[label] + counts if label in whole else counts
+        return whole
+
+    def finalize(self, state: dict[str, np.ndarray], how: Reporting) -> pd.DataFrame:
+        return pd.DataFrame(list(self._told(state, how)))
+
+    def _told(self, state: dict[str, np.ndarray], how: Reporting) -> Iterator[dict]:
+        for label in sorted(state, key=lambda label: (label != _ALL, int(label or 0))):
+            where = {"axis": None, "group": "(all)"}
+            if label != _ALL:
+                where = {"axis": "shard", "group": label}
+            for j, term in enumerate((*self.columns, "any")):
+                for i, threshold in enumerate(self.thresholds):
+                    k, n, rows = state[label][i, j].tolist()
+                    lo, hi = wilson(k, n, how.level)
+                    rate = k / n if n else float("nan")
+                    found = {"term": term, **where, "threshold": threshold, "n": n, "k": k}
+                    found |= {"rate": rate, "lo": lo, "hi": hi, "percent": 100 * rate}
+                    yield {**found, "undecided": rows - n, "method": "Wilson"}
+
+
+def hate_content_rate(
+    *columns: str, threshold: float | Sequence[float] = 0.5, per_file: bool = False
+) -> HateContentRate:
+    """The hate content rate of captions, per class and in any: 100 mean(p > threshold) percent.
+
+    Over the captions that have a probability: one that is null or NaN is undecided, and counted
+    as such, never as free of hate. ``any`` is over the threshold in at least one class, and
+    decided where it is so or where every class has a probability.
+
+    What it says depends on the classifier, whose name and mistakes belong beside every number.
+
+    Parameters
+    ----------
+    *columns : str
+        Of probabilities in [0, 1], one a class, such as `score_captions` adds.
+    threshold : float or sequence of float
+        In [0, 1]; several give a curve.
+    per_file : bool
+        Whether each shard's rates are told too, by the column ``shard``. Two data sets are compared
+        by these: ``stats.compare_hate(a["k"], a["n"], b["k"], b["n"])`` with the rows of one term
+        whose ``axis`` is ``shard``.
+
+    Returns
+    -------
+    HateContentRate
+        To be given to `laion_dask.statistics`. ``rate`` is the share k / n with Wilson's interval,
+        ``percent`` 100 times it, ``undecided`` the rows on which the class cannot be decided.
+
+    Raises
+    ------
+    OptionError
+        When no column is named, one twice, one is called ``any``, or a threshold is no
+        probability; once bound also when a column holds none, ColumnError when it is not there.
+
+    References
+    ----------
+    Birhane, A. et al. (2023), as in `laion_dask.stats.hate_content_rate`.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = ld.statistics(frame, ld.hate_content_rate("punsafe"))
+    >>> set(table["statistic"])
+    {'hate_content_rate'}
+    """
+    if not columns:
+        raise OptionError(
+            "No column of probabilities was named. Add one with df.laion.score_captions(...)."
+        )
+    for column in columns:
+        must_be("A column", column, str, "the name of a column of probabilities")
+    if len(set(columns)) < len(columns) or "any" in columns:
+        raise OptionError(
+            f"The columns are {', '.join(columns)}. Expected different ones, none of them 'any', "
+            "which is the name of all together."
+        )
+    several = threshold if isinstance(threshold, (list, tuple, np.ndarray)) else (threshold,)
+    thresholds = tuple(dict.fromkeys(probability("threshold", one) for one in several))
+    if not thresholds:
+        raise OptionError("threshold is empty. Expected a probability, such as 0.5, or some.")
+    must_be("per_file", per_file, bool, "True or False")
+    return HateContentRate(tuple(columns), thresholds, per_file)
+
+
+def _above(column: str, kind: str, threshold: float) -> Predicate:
+    """``column > threshold`` as a ``where`` has it, whatever the column is called."""
+    value = float(np.float32(threshold)) if kind == "float32" else threshold
+    node = Compare(">", Name(column, kind), Constant(value, kind))
+    return Predicate(f"{column} > {threshold}", node, (column,))
+
+
+def _masks(part: Part, row: Sequence[Predicate]) -> list[tuple[np.ndarray, ...]]:
+    """Of each class, and last of any: the rows over the threshold, those decided, and all."""
+    masks = [part.decided(predicate) for predicate in row]
+    some = np.logical_or.reduce([over for over, _ in masks])
+    every = np.logical_and.reduce([known for _, known in masks])
+    rows = np.ones(len(part), bool)
+    return [(over, known, rows) for over, known in (*masks, (some, some | every))]
+
+
+def _checked(part: Part, column: str) -> None:
+    values = pc.drop_null(part.table[column]).to_numpy()
+    values = values[~np.isnan(values)]
+    if ((values < 0) | (values > 1)).any():
+        raise OptionError(
+            f"The column {column!r} has {values.min():g} to {values.max():g}. Expected "
+            "probabilities in [0, 1]; a logit becomes one by 1 / (1 + exp(-x))."
+        )

@@ -1,0 +1,138 @@
+"""Groups of one axis within groups of another: observed over expected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.aggregations.base import Part, Reporting, Statistic
+from laion_dask.aggregations.contingency import Crossed, all_crossed, crossed, told_pairs
+from laion_dask.aggregations.grouping.base import Grouping, grouping
+from laion_dask.errors import OptionError
+from laion_dask.stats import benjamini_hochberg
+from laion_dask.stats.joint import observed_over_expected
+
+_METHOD = "observed / expected: log, delta method; p: Fisher or z; q: Benjamini-Hochberg"
+
+
+@dataclass(frozen=True)
+class Intersections(Statistic):
+    """See `intersections`."""
+
+    axes: tuple[Grouping, ...]
+    name = "intersections"
+
+    @property
+    def pairs(self) -> list[tuple[Grouping, Grouping]]:
+        """All pairs of axes, in the order given."""
+        return list(combinations(self.axes, 2))
+
+    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+        return replace(self, axes=tuple(axis.bind(kinds) for axis in self.axes))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for axis in self.axes for name in axis.reads))
+
+    def chunk(self, part: Part) -> tuple[Crossed, ...]:
+        return tuple(crossed(part, one, other) for one, other in self.pairs)
+
+    def combine(self, states: Sequence[tuple[Crossed, ...]]) -> tuple[Crossed, ...]:
+        each = zip(*states, strict=True)
+        return tuple(all_crossed(s, *pair) for s, pair in zip(each, self.pairs, strict=True))
+
+    def finalize(self, state: tuple[Crossed, ...], how: Reporting) -> pd.DataFrame:
+        each = zip(state, self.pairs, strict=True)
+        return pd.concat([_told(found, *pair, how) for found, pair in each], ignore_index=True)
+
+
+def intersections(*groupings: str | Grouping) -> Intersections:
+    """How often the groups of one axis are also groups of another, over what chance would give.
+
+    For all pairs of axes, and all pairs of their groups. A row of the frame that has a null in a
+    column which one of the two axes reads is undecided, and counted neither as in a group nor as
+    outside.
+
+    Parameters
+    ----------
+    *groupings : str or Grouping
+        Two or more: column names, or groupings such as ``ld.terms("gender")``.
+
+    Returns
+    -------
+    Intersections
+        To be given to `laion_dask.statistics`, which tells for group ``group`` of ``axis`` and
+        ``group_2`` of ``axis_2``:
+
+        ``k``, ``expected``
+            Rows in both, and how many would be if the two were independent,
+            n_group n_group_2 / n_rows.
+        ``value``, ``lo``, ``hi``
+            k / expected with its log interval; see
+            `laion_dask.stats.joint.observed_over_expected`. 1 is independence.
+        ``p``, ``q``
+            Of independence, two-sided (`laion_dask.stats.two_proportions`); and
+            adjusted for all pairs of groups of the two axes that are shown.
+        ``n``
+            The rows of the smaller of the two groups: what the result rests on, and what is
+            compared with ``min_n``.
+        ``n_group``, ``n_group_2``, ``n_rows``, ``undecided``
+            Rows in each of the groups, all rows that are decided, and the rest.
+
+        A term that is in two lists makes a pair by itself: "grandmother" tells a gender and an
+        age. Intervals and p take rows as independent; those of one shard may not be.
+
+    Raises
+    ------
+    OptionError
+        When fewer than two are given, or one twice.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> both = ld.intersections(ld.terms("gender"), ld.terms("age"))
+    >>> set(ld.statistics(frame, both, min_n=0)["statistic"])
+    {'intersections'}
+    """
+    axes = tuple(grouping(one) for one in groupings)
+    if len(axes) < 2 or len(set(axes)) < len(axes):
+        raise OptionError(
+            f"intersections was given {len(axes)} groupings, {len(set(axes))} of them different. "
+            "Expected two or more different ones, such as 'language' and ld.terms('gender')."
+        )
+    return Intersections(axes)
+
+
+def _told(found: Crossed, one: Grouping, other: Grouping, how: Reporting) -> pd.DataFrame:
+    pairs = told_pairs(found, how)
+    counts = pairs[["k", "n_first", "n_second", "n_rows"]].to_numpy(np.int64).T
+    value, lo, hi = observed_over_expected(*counts, how.level)
+    shown = (pairs["n"] >= how.min_n).to_numpy()
+    q = np.full(len(pairs), np.nan)
+    q[shown] = benjamini_hochberg(pairs["p"].to_numpy()[shown])
+    return pd.DataFrame(
+        {
+            "axis": one.axis,
+            "group": pairs["first"],
+            "axis_2": other.axis,
+            "group_2": pairs["second"],
+            "n": pairs["n"],
+            "k": pairs["k"],
+            "expected": pairs["expected"],
+            "value": value,
+            "lo": lo,
+            "hi": hi,
+            "p": pairs["p"],
+            "q": q,
+            "n_group": pairs["n_first"],
+            "n_group_2": pairs["n_second"],
+            "n_rows": pairs["n_rows"],
+            "undecided": pairs["undecided"],
+            "method": _METHOD,
+        }
+    )

@@ -1,0 +1,155 @@
+"""Two overlapping subsets of one data set, counted in one pass: each group's rows in each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.aggregations.base import Part, Reporting, Statistic
+from laion_dask.aggregations.counts import ALL, NONE, Tally, tallied, tally
+from laion_dask.aggregations.exclusion import Counted
+from laion_dask.aggregations.grouping.base import Grouping
+from laion_dask.stats.exclusion_rates import distribution
+from laion_dask.stats.group_labels import group_label
+from laion_dask.stats.overlap import overlap_difference, overlap_test
+from laion_dask.stats.significance import benjamini_hochberg
+
+#: What a column of marks holds: outside a subset, undecided, inside.
+_MARKS, _UNDECIDED, _INSIDE = 3, 1, 2
+_METHOD = "MOVER; p: Fisher or z, of the rows that only one has; q: Benjamini-Hochberg"
+
+
+@dataclass(frozen=True)
+class Overlap(Statistic):
+    """The groups of rows in each of two subsets, which two columns of marks tell apart."""
+
+    one: str
+    other: str
+    by: tuple[Grouping, ...]
+    reference: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = ()
+    name = "comparison"
+
+    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+        return replace(self, by=tuple(axis.bind(kinds) for axis in self.by))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        names = [name for axis in self.by for name in axis.reads]
+        return tuple(dict.fromkeys([self.one, self.other, *names]))
+
+    def chunk(self, part: Part) -> tuple[Tally, ...]:
+        one, other = (part.table[n].to_numpy().astype(np.int64) for n in (self.one, self.other))
+        return tuple(tally(part, axis, one * _MARKS + other, _MARKS**2) for axis in self.by)
+
+    def combine(self, states: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
+        each = zip(*states, strict=True)
+        return tuple(tallied(some, axis) for some, axis in zip(each, self.by, strict=True))
+
+    def finalize(self, state: tuple[Tally, ...], how: Reporting) -> pd.DataFrame:
+        wanted = dict(self.reference)
+        parts = [
+            _told(found, axis, wanted.get(axis.axis), how)
+            for found, axis in zip(state, self.by, strict=True)
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+
+def by_marks(found: Tally) -> dict[tuple, np.ndarray]:
+    """The rows of each label by their marks, (3, 3) int64: of the first subset, of the second."""
+    counts = found.groups.values.reshape(-1, _MARKS, _MARKS)
+    return dict(zip(found.groups.labels[0], counts, strict=True))
+
+
+def inside_and_undecided(everyone: np.ndarray, side: int) -> tuple[int, int]:
+    """Of all rows by their marks, those in a subset and those that it cannot decide on."""
+    counts = everyone.sum(axis=1 - side)
+    return int(counts[_INSIDE]), int(counts[_UNDECIDED])
+
+
+def sizes(everyone: np.ndarray) -> tuple[int, int, int]:
+    """Of all rows by their marks, those in the first subset, in the second and in both."""
+    first, second = (inside_and_undecided(everyone, side)[0] for side in (0, 1))
+    return first, second, int(everyone[_INSIDE, _INSIDE])
+
+
+def as_narrowing(state: Sequence[Tally]) -> Counted:
+    """The counts of a filter, of a second subset that lies within the first."""
+
+    def kept(counts: np.ndarray) -> tuple[int, int, int]:
+        rows, left, undecided = counts[_INSIDE].sum(), *counts[_INSIDE, [_INSIDE, _UNDECIDED]]
+        return int(rows), int(left), int(undecided)
+
+    told = [{label: kept(n) for label, n in by_marks(found).items()} for found in state]
+    groups = tuple(
+        {label[1]: n for label, n in some.items() if label not in (ALL, NONE) and n[0]}
+        for some in told
+    )
+    return Counted(told[0][ALL], groups, tuple(some[NONE] for some in told))
+
+
+def _told(found: Tally, axis: Grouping, reference, how: Reporting) -> pd.DataFrame:
+    """All rows, the groups by their rows in either subset, and the rows in no group."""
+    cells = by_marks(found)
+    counts = {label: _parts(marks) for label, marks in cells.items()}
+    order = sorted(counts, key=lambda label: (label[0], -sum(counts[label]), label))
+    first, both, second = (np.array([counts[label][i] for label in order]) for i in range(3))
+    n_first, n_both, n_second = (int(some[0]) for some in (first, both, second))
+    three = ((first, n_first), (both, n_both), (second, n_second))
+    value, lo, hi = overlap_difference(*three, how.level)
+    p = overlap_test(*three)
+    n, is_group = first + both + second, np.array([label != ALL for label in order])
+    p = np.where(is_group & (n >= how.min_n), p, np.nan)
+    texts, expected = (
+        {ALL: "(all)", NONE: axis.no_group},
+        distribution(dict(reference or [("", 1)])),
+    )
+    labels = [texts.get(label) or group_label(label[1]) for label in order]
+    q = benjamini_hochberg(p)
+    return pd.DataFrame(
+        {
+            "axis": axis.axis,
+            "group": np.array(labels, object),
+            "n": n,
+            "n_before": first + both,
+            "n_after": both + second,
+            "n_both": both,
+            "share_before": _over(first + both, n_first + n_both),
+            "share_after": _over(both + second, n_both + n_second),
+            "share_expected": [expected.get(label[1], np.nan) for label in order],
+            "value": np.where(is_group, value, np.nan),
+            "lo": np.where(is_group, lo, np.nan),
+            "hi": np.where(is_group, hi, np.nan),
+            "p": p,
+            "q": q,
+            "verdict": _verdicts(value, _over(second, n_second) - _over(first, n_first), q, how),
+            "undecided": [int(_undecided(cells[label])) for label in order],
+            "method": _METHOD,
+        }
+    )
+
+
+def _parts(marks: np.ndarray) -> tuple[int, int, int]:
+    """The rows that only the first subset has, those in both, those that only the second has."""
+    first, second, both = sizes(marks)
+    return first - both, both, second - both
+
+
+def _undecided(marks: np.ndarray) -> int:
+    """Rows that one of the two cannot decide on, and so does not have."""
+    return marks[_UNDECIDED].sum() + marks[:, _UNDECIDED].sum() - marks[_UNDECIDED, _UNDECIDED]
+
+
+def _verdicts(difference, of_discordant, q, how: Reporting) -> np.ndarray:
+    """What is concluded of each group; missing without a test."""
+    found = np.where(difference > 0, "larger share after", "smaller share after").astype(object)
+    apart = np.nan_to_num(difference * of_discordant) < 0
+    found[(q > 1 - how.level) | apart] = "inconclusive"
+    found[np.isnan(q)] = None
+    return found
+
+
+def _over(k: np.ndarray, n: int) -> np.ndarray:
+    return k / n if n else np.full(len(k), np.nan)

@@ -1,0 +1,229 @@
+"""The share of rows for which an expression is true, group by group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.aggregations.base import Part, Reporting, Statistic
+from laion_dask.aggregations.counts import ALL, NONE, OTHERS, Tally, pooled, tallied, tally
+from laion_dask.aggregations.grouping.base import Grouping, axes
+from laion_dask.errors import must_be
+from laion_dask.predicate import Predicate, parse
+from laion_dask.stats import (
+    benjamini_hochberg,
+    risk_difference,
+    risk_ratio,
+    shard_bootstrap,
+    two_proportions,
+    wilson,
+)
+from laion_dask.stats.checks import whole
+from laion_dask.stats.group_labels import group_label
+
+#: What a row is: the expression cannot be decided, is false, is true.
+_KINDS = 3
+#: Two shards are the fewest that can differ.
+LEAST_SHARDS = 2
+_COMPARED = (
+    "ratio", "ratio_lo", "ratio_hi", "difference", "difference_lo", "difference_hi", "p", "q",
+)  # fmt: skip
+_SHARE = "Wilson; boot: whole shards"
+_METHOD = f"{_SHARE}; ratio: Katz; difference: Newcombe; p: Fisher or z; q: Benjamini-Hochberg"
+
+
+@dataclass(frozen=True)
+class Rates(Statistic):
+    """See `rates`."""
+
+    where: str | None
+    by: tuple[Grouping | None, ...]
+    predicate: Predicate | None = None
+    by_shard: bool = False
+    top: int | None = None
+    name = "rates"
+
+    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+        predicate = None if self.where is None else parse(self.where, kinds)
+        by = tuple(axis and axis.bind(kinds) for axis in self.by)
+        return replace(self, by=by, predicate=predicate, by_shard=kinds.get("shard") == "integer")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        wanted = [] if self.predicate is None else [*self.predicate.columns]
+        wanted += [name for axis in self.by if axis for name in axis.reads]
+        return tuple(dict.fromkeys([*wanted, *(["shard"] if self.by_shard else [])]))
+
+    def chunk(self, part: Part) -> tuple[Tally, ...]:
+        what = np.full(len(part), 2, np.int64)
+        if self.predicate is not None:
+            true, known = part.decided(self.predicate)
+            what = known.astype(np.int64) + true
+        return tuple(tally(part, axis, what, _KINDS, self.by_shard) for axis in self.by)
+
+    def combine(self, states: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
+        each = zip(*states, strict=True)
+        return tuple(tallied(some, axis) for some, axis in zip(each, self.by, strict=True))
+
+    def finalize(self, state: tuple[Tally, ...], how: Reporting) -> pd.DataFrame:
+        parts = []
+        for number, (axis, found) in enumerate(zip(self.by, state, strict=True)):
+            told = _told(pooled(found, self.top), axis, how, self.where is None)
+            parts.append(told if number == 0 else told.iloc[1:])  # all rows are told once
+        told = pd.concat(parts, ignore_index=True)
+        told.insert(0, "term", "rows" if self.where is None else self.where)
+        return told
+
+
+def rates(
+    where: str | None,
+    *,
+    by: str | Grouping | Sequence[str | Grouping] | None = None,
+    top: int | None = None,
+) -> Rates:
+    """The share of rows for which an expression is true, with intervals, group by group.
+
+    For all rows (group ``(all)``), for each group, and for the rows in no group. A row for which
+    the expression cannot be decided, because it compares a null or NaN, is in no rate, and counted
+    as undecided.
+
+    Parameters
+    ----------
+    where : str or None
+        See `laion_dask.predicate`, such as ``"punsafe > 0.5"``. None for the share that each group
+        has of all rows.
+    by : str, Grouping, or sequence of them, optional
+        A column's name, or a grouping such as ``ld.terms("gender")``; several are told one after
+        the other, not crossed (for which see `intersections`).
+    top : int, optional
+        So many groups of each, the largest; the rows of the others are one group, ``(others)``, so
+        that rows add up. Where a row may be in several groups, the others are left out.
+
+    Returns
+    -------
+    Rates
+        To be given to `laion_dask.statistics`, which tells for each group, the largest first:
+
+        ``n``, ``k``, ``rate``, ``lo``, ``hi``
+            For ``k`` of the ``n`` rows on which it can be decided the expression is true; with
+            Wilson's interval.
+        ``undecided``
+            Rows of the group on which it cannot.
+        ``ratio``, ``ratio_lo``, ``ratio_hi``
+            The rate over that of the rest, which is every decided row outside the group, with its
+            log interval; see `laion_dask.stats.risk_ratio` for zero counts.
+        ``difference``, ``difference_lo``, ``difference_hi``
+            The rate less that of the rest, with Newcombe's interval; see
+            `laion_dask.stats.risk_difference`.
+        ``p``, ``q``
+            Of the hypothesis that the group's rate is that of the rest, two-sided; and adjusted
+            for that all groups of the axis that are shown, and the rows in none, are compared.
+        ``boot_lo``, ``boot_hi``
+            An interval of the rate by a bootstrap over shards: rows of one shard are not
+            independent, so Wilson's interval, the ratio's and p are too sure of a rate that
+            differs between shards. NaN when the frame has no column ``shard``, or the group rows
+            in fewer than two shards, or groups times shards are more than 2,097,152.
+
+        Where ``where`` is None ``n`` is all rows, ``k`` those of the group, and there is no ratio.
+
+    Raises
+    ------
+    OptionError
+        When an argument is not of its type; PredicateError and ColumnError once bound.
+
+    References
+    ----------
+    Of each number: `laion_dask.stats.wilson`, `risk_ratio`, `two_proportions`,
+    `benjamini_hochberg` and `shard_bootstrap`.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = ld.statistics(frame, ld.rates("punsafe > 0.5", by=ld.terms("gender")))
+    >>> table["group"][0]
+    '(all)'
+    """
+    if where is not None:
+        must_be("where", where, str, "an expression such as 'punsafe > 0.5', or None")
+    return Rates(where, told_by(by), top=checked_top(top))
+
+
+def told_by(by: str | Grouping | Sequence[str | Grouping] | None) -> tuple[Grouping | None, ...]:
+    """What ``by=`` means where it may be left out; (None,) then.
+
+    Raises
+    ------
+    OptionError
+        When it is neither name nor grouping nor some of them.
+    """
+    return (None,) if by is None else axes(by)
+
+
+def checked_top(top: int | None) -> int | None:
+    """The number of groups that are told, or None for all.
+
+    Raises
+    ------
+    OptionError
+    """
+    if top is not None:
+        whole("top", top, 1)
+    return top
+
+
+def labelled(found: Tally, axis: Grouping | None) -> tuple[list[tuple], dict[str, list]]:
+    """The labels of a tally in the order in which they are told, and the columns that name them.
+
+    All rows come first, then the groups, the largest first, then those that are pooled, and last
+    the rows in no group. A group with such a name is shown in quotes.
+    """
+    size = dict(zip(found.groups.labels[0], found.groups.values.sum(axis=1).tolist(), strict=True))
+    labels = sorted(size, key=lambda label: (label[0], -size[label], label))
+    texts = {ALL: "(all)", OTHERS: "(others)", NONE: axis.no_group if axis else None}
+    return labels, {
+        "axis": [None if label == ALL else axis.axis for label in labels],
+        "group": [texts.get(label) or group_label(label[1]) for label in labels],
+    }
+
+
+def _told(found: Tally, axis: Grouping | None, how: Reporting, shares: bool) -> pd.DataFrame:
+    labels, named = labelled(found, axis)
+    undecided, false, true = found.groups.ordered(labels).T
+    n = np.full(len(labels), true[0]) if shares else false + true
+    lo, hi = wilson(true, n, how.level)
+    told = {**named, "n": n, "k": true, "rate": _over(true, n), "lo": lo, "hi": hi}
+    tests = np.full((8, len(labels)), np.nan)
+    if not shares:
+        rest = (true[0] - true[1:], n[0] - n[1:])
+        tests[:3, 1:] = risk_ratio(true[1:], n[1:], *rest, how.level)
+        tests[3:6, 1:] = risk_difference(true[1:], n[1:], *rest, how.level)
+        tests[6, 1:] = two_proportions(true[1:], n[1:], *rest)
+        shown = n >= how.min_n
+        tests[7, shown] = benjamini_hochberg(tests[6, shown])
+    told["undecided"] = undecided
+    told |= dict(zip(_COMPARED, tests, strict=True))
+    told["boot_lo"], told["boot_hi"] = _bootstrapped(found, labels, n, how, shares).T
+    return pd.DataFrame({**told, "method": _SHARE if shares else _METHOD})
+
+
+def _bootstrapped(
+    found: Tally, labels: list[tuple], n: np.ndarray, how: Reporting, shares: bool
+) -> np.ndarray:
+    """The interval of each rate that is shown, (labels, 2)."""
+    ends = np.full((len(labels), 2), np.nan)
+    if found.shards is None:
+        return ends
+    counts = found.shards.ordered(labels, found.shards.labels[1])
+    for i in np.flatnonzero(n >= how.min_n):
+        rows = counts[0 if shares else i, :, 1:].sum(axis=1)
+        if (rows > 0).sum() >= LEAST_SHARDS:
+            ends[i] = shard_bootstrap(counts[i, :, 2], rows, how.level)
+    return ends
+
+
+def _over(k: np.ndarray, n: np.ndarray) -> np.ndarray:
+    return np.divide(k, n, out=np.full(len(n), np.nan), where=n > 0)

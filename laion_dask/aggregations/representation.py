@@ -1,0 +1,138 @@
+"""Who is at the top of a search result, against a reference distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+
+from laion_dask.aggregations.base import Part
+from laion_dask.aggregations.exclusion import Exclusion
+from laion_dask.aggregations.grouping.base import Grouping, grouping, members
+from laion_dask.aggregations.statistics import bind, collect
+from laion_dask.backend import frame_to_arrow, is_cudf, to_numpy
+from laion_dask.dtypes import kind_of
+from laion_dask.errors import OptionError, must_be
+from laion_dask.stats.exclusion_rates import distribution
+from laion_dask.stats.intervals import wilson
+from laion_dask.stats.representation import max_skew, min_skew, ndkl, skew
+from laion_dask.stats.table import Table, table
+
+_SUMMED = {"min_skew": min_skew, "max_skew": max_skew, "ndkl": ndkl}
+
+
+def representation(
+    hits: pd.DataFrame,
+    reference: Mapping | dd.DataFrame,
+    *,
+    by: str | Grouping,
+    k: int | Sequence[int] | None = None,
+    level: float = 0.95,
+) -> Table:
+    """Skew@k, MinSkew, MaxSkew and NDKL of a search result, query by query. Eager.
+
+    Parameters
+    ----------
+    hits : pandas.DataFrame, or cuDF's
+        As `search` returns it: by ``query`` (one where there is no such column) and ``rank`` (in
+        the order of the rows where there is none), with the columns that ``by`` reads.
+    reference : mapping of group to number, or dask DataFrame
+        What each group's share would be; or a frame, such as the one that was searched, whose
+        shares are counted in one pass. A group of it that has rows of no hit counts as well.
+    by : str or Grouping
+        A column's name, or a grouping such as ``ld.terms("gender")``. A hit that is in several
+        groups counts once in each, one that is in none in none; the same holds for a frame's rows.
+    k : int or sequence of int, optional
+        How many of the first results count; several are reported one after the other. By default
+        all.
+    level : float
+        Coverage of the intervals, between 0 and 1.
+
+    Returns
+    -------
+    Table
+        ``query``, ``top`` (the k asked for) and ``statistic``. ``skew`` has a row for each group
+        of the reference: ``k`` of the ``n`` memberships are of it, a share of ``rate`` (``lo, hi``
+        is Wilson's interval), ``reference`` the wanted share, ``value`` the skew. ``min_skew``,
+        ``max_skew`` and ``ndkl`` have one row each. What they are where a group is missing says
+        `laion_dask.stats.skew`. Nothing is suppressed: a ranking is no sample.
+
+    Raises
+    ------
+    OptionError, ColumnError
+        At once; also where a hit's group is not in the reference.
+
+    References
+    ----------
+    Geyik, S. C., Ambler, S., Kenthapadi, K. (2019). Fairness-aware ranking in search and
+    recommendation systems with application to LinkedIn talent search. KDD.
+    """
+    if not is_cudf(hits):
+        must_be("hits", hits, pd.DataFrame, "a computed frame, as search returns")
+    axis = grouping(by)
+    bound = axis.bind({name: kind_of(dtype) for name, dtype in hits.dtypes.items()})
+    depths = _depths(k)
+    wanted = _shares(reference, axis)
+    found = members(Part(frame_to_arrow(hits[list(bound.reads)].reset_index(drop=True))), bound)
+    groups: list[list[str]] = [[] for _ in range(found.n_rows)]
+    for row, code in zip(found.rows.tolist(), found.codes.tolist(), strict=True):
+        groups[row].append(found.labels[code])
+    rows = []
+    for query, ranked in _rankings(hits):
+        ranking = [groups[row] for row in ranked]
+        for top in depths:
+            of = {"axis": axis.axis, "query": query, "top": len(ranking) if top is None else top}
+            rows += [{**of, **row} for row in _told(ranking[:top], wanted, level)]
+    return table(pd.DataFrame(rows, columns=None if rows else ["statistic", "axis", "value"]))
+
+
+def _depths(k) -> list[int | None]:
+    depths = list(k) if isinstance(k, (list, tuple, range, np.ndarray)) else [k]
+    for depth in depths:
+        whole = isinstance(depth, (int, np.integer)) and not isinstance(depth, bool)
+        if depth is not None and (not whole or depth < 1):
+            raise OptionError(f"k is {depth!r}. Expected a whole number of hits, from 1 on.")
+    if not depths:
+        raise OptionError("k is empty. Expected one whole number of hits, or several.")
+    return depths
+
+
+def _shares(reference, axis: Grouping) -> dict[str, float]:
+    """The wanted share of each group."""
+    if not isinstance(reference, dd.DataFrame):
+        return {str(label): share for label, share in distribution(reference).items()}
+    ((counted,), _) = collect(reference, bind(reference, [Exclusion(None, (axis,))]))
+    (groups,) = counted.groups
+    order = sorted(groups, key=lambda label: (-groups[label][0], label))
+    if not any(groups[label][0] for label in order):
+        raise OptionError(f"No row of the reference is in a group of {axis.axis!r}.")
+    return distribution({label: groups[label][0] for label in order})
+
+
+def _rankings(hits) -> Iterator[tuple[int, np.ndarray]]:
+    """Each query with the places of its hits, the first first."""
+    n = len(hits)
+    query = to_numpy(hits["query"]) if "query" in hits else np.zeros(n, np.int64)
+    rank = to_numpy(hits["rank"]) if "rank" in hits else np.arange(n)
+    order = np.lexsort((rank, query))
+    for number in np.unique(query):
+        yield number.item(), order[query[order] == number]
+
+
+def _told(ranking: list[list[str]], wanted: dict[str, float], level: float) -> Iterator[dict]:
+    skews = skew(ranking, wanted)
+    counts = dict.fromkeys(wanted, 0)
+    for item in ranking:
+        for label in item:
+            counts[label] += 1
+    n = sum(counts.values())
+    for label, value in skews.items():
+        lo, hi = wilson(counts[label], n, level)
+        rate = counts[label] / n if n else float("nan")
+        found = {"group": label, "n": n, "k": counts[label], "rate": rate, "lo": lo, "hi": hi}
+        asked = {"value": value, "reference": wanted[label], "method": "Wilson, of the share"}
+        yield {"statistic": "skew", **found, **asked}
+    for name, measure in _SUMMED.items():
+        yield {"statistic": name, "n": n, "value": measure(ranking, wanted)}

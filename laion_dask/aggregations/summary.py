@@ -1,0 +1,227 @@
+"""What is in a frame, in the form in which LAION described its own sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from laion_dask.aggregations.summary_state import (
+    DESCRIBED,
+    THRESHOLDS,
+    WHOLE,
+    State,
+    combined,
+    contribution,
+)
+from laion_dask.formatting import printable
+from laion_dask.frame.accounting import Rows, survey
+from laion_dask.schema import PROVENANCE
+from laion_dask.stats import wilson
+from laion_dask.stats.sketches.heavy_hitters import HeavyHitters
+from laion_dask.stats.table import in_scroll
+
+#: The shares at which LAION published quantiles: 0.05, 0.10, …, 0.95.
+SHARES = tuple(round(0.05 * i, 2) for i in range(1, 20))
+_MOST = 20
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Tables that describe a frame; every one a tidy pandas DataFrame.
+
+    Attributes
+    ----------
+    n_rows : int
+    rows : Rows or None
+        What became of the rows that were read; None when the frame does not lead back to
+        `read_shards`.
+    nulls : DataFrame
+        Index column; ``nulls`` (null or NaN) and ``share`` of all rows; ``infinite`` values, and
+        ``n`` others. ``n + nulls + infinite`` are all rows.
+    quantiles : DataFrame
+        Index column; ``n``, ``mean`` and one column for each of 0.05, 0.10, …, 0.95. Text length
+        in code points. Relative error at most 0.0005; whole numbers are rounded to such.
+    sizes : DataFrame
+        How many images have both sides of at least 256, 512, 1024 pixels.
+    shares : DataFrame
+        Unsafe and watermarked: ``threshold, k, n, share, lo, hi`` with the 95 % Wilson interval,
+        over the rows that have a score, and ``unscored``, those that have none.
+    languages, domains : DataFrame
+        The most frequent, with count and share of all rows; ``undercount`` is the most by which a
+        count can be too low, 0 up to a million of them.
+    """
+
+    n_rows: int
+    rows: Rows | None
+    nulls: pd.DataFrame
+    quantiles: pd.DataFrame
+    sizes: pd.DataFrame
+    shares: pd.DataFrame
+    languages: pd.DataFrame
+    domains: pd.DataFrame
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables that have rows, by a heading."""
+        named = {
+            "Missing values": self.nulls,
+            "Unsafe and watermarked (95 % Wilson interval)": self.shares,
+            "Quantiles": self.quantiles.T.rename_axis("quantile"),
+            "Images by size (both sides at least)": self.sizes,
+            "Languages": self.languages,
+            "Domains": self.domains,
+        }
+        return {heading: table for heading, table in named.items() if len(table)}
+
+    def __str__(self) -> str:
+        with pd.option_context("display.width", 120, "display.max_columns", 24):
+            parts = [f"{h}\n{readable(t)}" for h, t in self.tables().items()]
+        return "\n".join(map(printable, "\n\n".join([self.headline(), *parts]).split("\n")))
+
+    __repr__ = __str__
+
+    def headline(self) -> str:
+        """How many rows, and what became of those that were read."""
+        return str(self.rows) if self.rows is not None else f"{self.n_rows:,} rows"
+
+    def _repr_html_(self) -> str:
+        shown = {heading: readable(table) for heading, table in self.tables().items()}
+        parts = [
+            f"<h4>{h}</h4>{in_scroll(table.to_html(escape=True))}" for h, table in shown.items()
+        ]
+        return f"<p>{self.headline()}</p>{''.join(parts)}"
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of a summary with its numbers as text: 2.93 %, 3,980, 0.322."""
+    return pd.DataFrame(
+        {name: [_text(name, v) for v in column] for name, column in table.items()},
+        index=table.index,
+    )
+
+
+def _text(column, value) -> str:
+    if pd.isna(value):
+        return "-"
+    if column in ("share", "lo", "hi"):
+        return f"{100 * value:.2f} %"
+    whole = float(value).is_integer() and (abs(value) >= 2 or isinstance(value, int))
+    return f"{value:,.0f}" if whole else f"{value:,.3f}"
+
+
+def summary(frame: dd.DataFrame) -> Summary:
+    """Rows, nulls, quantiles, sizes, languages, domains, unsafe and watermarked shares. Eager.
+
+    One pass over all columns; the answer does not depend on partitioning. Domain counts are exact
+    up to a million distinct ones, and carry a bound beyond.
+
+    Raises
+    ------
+    ShardError, SchemaError
+        When a shard turns out damaged while it is read.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> found = frame.laion.summary()
+    >>> list(found.shares.index)
+    ['unsafe', 'watermarked']
+    """
+    meta = {"state": object}
+    result, rows = survey(frame, _state, meta=meta, combine=_combine, label="summary")
+    return _finalized(result["state"].iloc[0], rows)
+
+
+def _state(table: pa.Table, number: int) -> dict:
+    return {"state": contribution(table)}
+
+
+def _combine(results: pd.DataFrame) -> pd.DataFrame:
+    one = {name: [column.sum()] for name, column in results.items() if name != "state"}
+    one["state"] = [reduce(combined, results["state"], State())]
+    return pd.DataFrame(one)[list(results.columns)]
+
+
+def _finalized(state: State, rows: Rows | None) -> Summary:
+    n = state.rows
+    return Summary(
+        n_rows=n,
+        rows=rows,
+        nulls=_table(
+            "column",
+            (
+                {
+                    "column": c,
+                    "nulls": k,
+                    "share": _share(k, n),
+                    "infinite": state.infinite[c],
+                    "n": n - k - state.infinite[c],
+                }
+                for c, k in state.nulls.items()
+                if c not in PROVENANCE
+            ),
+        ),
+        quantiles=_table(
+            "column",
+            (
+                {"column": c, "n": q.n, "mean": q.mean, **_quantiles(c, q)}
+                for c, q in sorted(state.quantiles.items(), key=lambda i: DESCRIBED.index(i[0]))
+            ),
+        ),
+        sizes=_table(
+            "pixels",
+            ({"pixels": s, "count": k, "share": _share(k, n)} for s, k in state.sides.items()),
+        ),
+        shares=_table("what", (_tail(what, *state.over[what], n) for what in state.over)),
+        languages=_most("language", state.languages, n),
+        domains=_most("domain", state.domains, n),
+    )
+
+
+def _quantiles(column: str, sketch) -> dict[float, float]:
+    """The published shares; whole numbers where the column holds such."""
+    values = sketch.at(SHARES)
+    if column in WHOLE:
+        values = [v if np.isnan(v) else float(round(v)) for v in values]
+    return dict(zip(SHARES, values, strict=True))
+
+
+def _tail(what: str, k: int, n: int, n_rows: int) -> dict:
+    lo, hi = wilson(k, n)
+    share = _share(k, n)
+    return {
+        "what": {"punsafe": "unsafe", "pwatermark": "watermarked"}[what],
+        "threshold": THRESHOLDS[what],
+        "k": k,
+        "n": n,
+        "share": share,
+        "lo": lo,
+        "hi": hi,
+        "unscored": n_rows - n,
+    }
+
+
+def _most(name: str, found: HeavyHitters, n: int) -> pd.DataFrame:
+    labels, least, most = found.heavy(_MOST)
+    told = zip(labels.to_pylist(), least.tolist(), (most - least).tolist(), strict=True)
+    return _table(
+        name,
+        (
+            {name: label, "count": k, "share": _share(k, n), "undercount": more}
+            for label, k, more in told
+        ),
+    )
+
+
+def _share(k: int, n: int) -> float:
+    return k / n if n else float("nan")
+
+
+def _table(index: str, rows) -> pd.DataFrame:
+    rows = list(rows)
+    return pd.DataFrame(rows).set_index(index) if rows else pd.DataFrame()

@@ -1,0 +1,1 @@
+"""Exports: a committed manifest beside its parts."""

@@ -1,0 +1,1 @@
+"""What a frame is made of: its provenance, its filters, and the account of its rows."""

@@ -1,0 +1,192 @@
+"""What each clause of a frame's filters left out: as counts, and as the rows themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from laion_dask.backend import column_like, frame_from_arrow, is_cudf
+from laion_dask.dtypes import kind_of
+from laion_dask.frame import masks, provenance
+from laion_dask.frame.accounting import rows
+from laion_dask.frame.accounts import Rows
+from laion_dask.predicate import Predicate, certain_and_possible
+from laion_dask.predicate.clauses import clauses
+from laion_dask.runtime import graph
+
+#: The columns that `excluded` adds.
+BY, WHY = "excluded_by", "excluded_why"
+#: More clauses than there can be; and the base of a code of two numbers of clauses.
+_NONE = 1 << 14
+#: What a funnel says of rows that no clause left out.
+OTHER = "(a step that is no filter)"
+
+
+@dataclass(frozen=True)
+class _Filters:
+    """A frame before its filters, and the clauses of these.
+
+    Attributes
+    ----------
+    before : dask DataFrame
+    codes : list of dask Series
+        For each filter, which of its clauses a row of ``before`` fails or leaves unknown.
+    texts : tuple of str
+        The clauses, first to last.
+    """
+
+    before: dd.DataFrame
+    codes: list
+    texts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, frame: dd.DataFrame) -> _Filters:
+        codes, texts = [], []
+        for stage, predicate in masks.stages(frame):
+            kinds = provenance.kinds(stage, kind_of)
+            parts = tuple(clauses(predicate, kinds))
+            meta = column_like(np.empty(0, np.int64), stage._meta)
+            code = graph.map_columns(
+                stage, _code, parts, len(texts), reads=predicate.columns, meta=meta
+            )
+            codes.append(code)
+            texts += [part.text for part in parts]
+        return cls(provenance.unfiltered(frame), codes, tuple(texts))
+
+
+def excluded(frame: dd.DataFrame) -> dd.DataFrame:
+    """The rows that the filters of a frame left out, each with the clause that did. Lazy.
+
+    Clauses are what a filter joins by ``and``. A row is dropped by the first that is false for
+    it; where none is false but one is unknown, the row is unscored and counts under the first
+    unknown one.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+        Of `read_shards`, filtered by expressions; scores may have been added on the way.
+
+    Returns
+    -------
+    dask DataFrame
+        The frame's columns, and ``excluded_by`` (str, the clause) and ``excluded_why``
+        (``"dropped"`` or ``"unscored"``). With the rows of the frame they are all rows that were
+        read, each once, but for rejected ones.
+
+    Raises
+    ------
+    ProvenanceError
+        Immediately, when a step leaves rows out that is no filter by an expression, such as a mask
+        of pandas or a sample, or one that changes the order of the rows.
+
+    Examples
+    --------
+    >>> subset = frame.laion.where("punsafe < 0.5")  # doctest: +SKIP
+    >>> subset.laion.excluded()[["url", "excluded_by", "excluded_why"]].head()  # doctest: +SKIP
+    """
+    filters = _Filters.of(frame)
+    meta = _with_reasons(filters.before._meta, np.empty(0, np.int64), (), np.empty(0, bool))
+    return graph.map_beside(filters.before, _excluded, filters.codes, filters.texts, meta=meta)
+
+
+def funnel(frame: dd.DataFrame) -> pd.DataFrame:
+    """How many rows each clause of a frame's filters left out, in order. Eager.
+
+    Reads the columns that the filters compare, of all rows. The last line has what other steps
+    left out, such as a sample; the columns add up to the frame's `rows`.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+        As `excluded` takes it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a clause: ``clause`` (str), and ``before``, ``dropped``, ``unscored``, ``after``
+        (int64), rows.
+
+    Raises
+    ------
+    ProvenanceError
+        As `excluded`.
+
+    Examples
+    --------
+    >>> frame.laion.where("similarity > 0.3 and width >= 256").laion.funnel()  # doctest: +SKIP
+    """
+    return funnel_of(frame, rows(frame))
+
+
+def funnel_of(frame: dd.DataFrame, account: Rows) -> pd.DataFrame:
+    """The funnel of a frame whose account is known. Eager.
+
+    Raises as `funnel`.
+    """
+    filters = _Filters.of(frame)
+    names = ("dropped", "unscored")
+    counts = np.zeros((len(filters.texts), 2), np.int64)
+    if filters.texts:
+        meta = pd.DataFrame({name: np.empty(0, np.int64) for name in names})
+        first, *others = filters.codes
+        n = len(filters.texts)
+        each = graph.map_beside(first.to_frame("code"), _counts, others, n, meta=meta)
+        (found,) = graph.compute(each, label="funnel")
+        counts = found[list(names)].to_numpy().reshape(-1, n, 2).sum(axis=0)
+    lines, left = [], account.read - account.rejected
+    for clause, (dropped, unscored) in zip(filters.texts, counts.tolist(), strict=True):
+        after = left - dropped - unscored
+        lines.append((clause, left, dropped, unscored, after))
+        left = after
+    if left != account.kept:
+        dropped = account.dropped - sum(line[2] for line in lines)
+        lines.append((OTHER, left, dropped, left - account.kept - dropped, account.kept))
+    return pd.DataFrame(lines, columns=["clause", "before", *names, "after"])
+
+
+def _code(part, parts: tuple[Predicate, ...], start: int):
+    """Of each row, the first clause that is false, and the first that is unknown, as one number."""
+    false = np.full(len(part), _NONE)
+    unknown = false.copy()
+    for number, clause in reversed(list(enumerate(parts, start))):
+        certain, possible = (mask.to_numpy() for mask in certain_and_possible(clause, part))
+        false[~possible] = number
+        unknown[possible & ~certain] = number
+    return column_like(false * (_NONE + 1) + unknown, part)
+
+
+def _decoded(codes) -> tuple[np.ndarray, np.ndarray]:
+    """The first false clause and the first unknown one of all filters; `_NONE` for none."""
+    pairs = [np.divmod(code.to_numpy(), _NONE + 1) for code in codes]
+    false, unknown = (np.min([pair[i] for pair in pairs], axis=0) for i in range(2))
+    return false, np.where(false < _NONE, _NONE, unknown)
+
+
+def _excluded(part, *codes_and_texts):
+    *codes, texts = codes_and_texts
+    if not codes:
+        return _with_reasons(part[:0], np.empty(0, np.int64), texts, np.empty(0, bool))
+    false, unknown = _decoded(codes)
+    which = np.minimum(false, unknown)
+    kept = part[column_like(which < _NONE, part)]
+    return _with_reasons(kept, which[which < _NONE], texts, (false < _NONE)[which < _NONE])
+
+
+def _with_reasons(part, which: np.ndarray, texts: tuple[str, ...], dropped: np.ndarray):
+    by = np.array(texts, object)[which] if len(which) else np.empty(0, object)
+    why = np.where(dropped, "dropped", "unscored").astype(object)
+    reasons = pa.table({BY: pa.array(by, pa.string()), WHY: pa.array(why, pa.string())})
+    reasons = frame_from_arrow(reasons, "cudf" if is_cudf(part) else "pandas")
+    reasons.index = part.index
+    return part.assign(**{name: reasons[name] for name in (BY, WHY)})
+
+
+def _counts(part, *others_and_n) -> pd.DataFrame:
+    *others, n = others_and_n
+    false, unknown = _decoded([part["code"], *others])
+    counted = (np.bincount(which[which < _NONE], minlength=n) for which in (false, unknown))
+    return pd.DataFrame(dict(zip(("dropped", "unscored"), counted, strict=True)))

@@ -1,0 +1,64 @@
+"""Facts about a frame's shards, from their footers."""
+
+from __future__ import annotations
+
+import dask.dataframe as dd
+
+from laion_dask.exports.export import counted, megabytes
+from laion_dask.frame import provenance
+from laion_dask.schema import CANONICAL, recognise
+
+
+def facts(frame: dd.DataFrame) -> dict:
+    """Dialect, shards, rows, bytes and columns of a frame, from the footers. Eager, reads no data.
+
+    Raises
+    ------
+    ProvenanceError
+        When the frame does not lead back to one call of `read_shards`.
+    """
+    shards = provenance.shards(frame)
+    stored: dict[str, tuple[str, str]] = {}
+    for shard in shards:
+        for old, new, type_ in shard.columns:
+            stored.setdefault(new, (old, str(type_)))
+        for key, new, _ in shard.partition:
+            stored.setdefault(new, (f"{key}=…, names of folders", "folder"))
+    dialect = recognise(old for old, _ in stored.values())
+    return {
+        "dialect": dialect.name,
+        "about": dialect.about,
+        "shards": len(shards),
+        "rows": sum(s.n_rows for s in shards),
+        "bytes": sum(s.size for s in shards),
+        "partitions": frame.npartitions,
+        "first": shards[0].path,
+        "columns": [
+            {
+                "name": name,
+                "type": type_,
+                "stored_as": old,
+                "about": CANONICAL[name].about if name in CANONICAL else None,
+            }
+            for name, (old, type_) in stored.items()
+        ],
+    }
+
+
+def describe(frame: dd.DataFrame) -> str:
+    """The `facts` of a frame as text. Eager, reads no data."""
+    found = facts(frame)
+    lines = [
+        f"{found['dialect']}: {found['about']}",
+        f"{counted(found['shards'], 'shard')}, {counted(found['rows'], 'row')}, "
+        f"{megabytes(found['bytes'])}, {counted(found['partitions'], 'partition')}; "
+        f"first {found['first']}",
+        "",
+    ]
+    width = max(len(column["name"]) for column in found["columns"])
+    for column in found["columns"]:
+        about = f"  {column['about']}" if column["about"] else ""
+        old = column["stored_as"]
+        renamed = f" (stored as {old})" if old != column["name"] else ""
+        lines.append(f"  {column['name']:<{width}}  {column['type']:<12}{about}{renamed}")
+    return "\n".join(lines)

@@ -1,0 +1,144 @@
+"""Two subsets of one data set, brought back to the rows that both were chosen from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import dask.dataframe as dd
+import numpy as np
+from dask.dataframe.dask_expr import new_collection
+from dask.dataframe.dask_expr._expr import Elemwise, Expr, Fillna, MapPartitions
+from dask.dataframe.dask_expr.io.io import FromMap
+
+from laion_dask.backend import column_like, to_numpy
+from laion_dask.frame import data_path, masks
+from laion_dask.frame.filtering import passes, possibly_passes
+from laion_dask.io.parquet.scan import Scan
+from laion_dask.runtime import graph
+
+#: The columns that `marked` adds, one a subset.
+IN_ONE, IN_OTHER = "laion_dask: in the first", "laion_dask: in the second"
+#: What they hold: whether a row is in the subset, or its filters cannot decide.
+OUTSIDE, UNDECIDED, INSIDE = range(3)
+
+
+def marked(one: dd.DataFrame, other: dd.DataFrame, columns: Sequence[str]) -> dd.DataFrame | None:
+    """The rows that two frames were filtered from, marked by which of the two they are in. Lazy.
+
+    Parameters
+    ----------
+    one, other : dask DataFrame
+    columns : sequence of str
+        Columns of ``one``, to be kept.
+
+    Returns
+    -------
+    dask DataFrame or None
+        ``columns``, and `IN_ONE` and `IN_OTHER` (int8). None where the two do not go back to one
+        frame, or by steps that choose or move rows otherwise than a filter does.
+    """
+    trunk = _trunk(one.expr, other.expr)
+    if trunk is None:
+        return None
+    sides = [_filters_above(frame.expr, trunk) for frame in (one, other)]
+    if None in sides:
+        return None
+    counts = tuple(len(side) // 2 for side in sides)
+    kept = list(dict.fromkeys(columns)) or list(one.columns[-1:])
+    base = new_collection(_unfiltered(one.expr, trunk))[kept]
+    meta = _mark(base._meta, *(np.empty(0, bool) for side in sides for _ in side), counts)
+    series = [mask for side in sides for mask in side]
+    return graph.map_beside(base, _mark, series, counts, meta=meta)
+
+
+def _mark(part, *masks_and_counts):
+    *found, counts = masks_and_counts
+    found = [mask if isinstance(mask, np.ndarray) else to_numpy(mask) for mask in found]
+    marks = {}
+    for name, n in zip((IN_ONE, IN_OTHER), counts, strict=True):
+        inside, possible = np.ones((2, len(part)), bool)
+        for _ in range(n):
+            inside &= found.pop(0).astype(bool)
+            possible &= found.pop(0).astype(bool)
+        code = np.where(inside, INSIDE, np.where(possible, UNDECIDED, OUTSIDE)).astype(np.int8)
+        marks[name] = column_like(code, part)
+    return part.assign(**marks)
+
+
+def _path(expr: Expr) -> list[Expr] | None:
+    """The steps from a frame to its one scan; None where rows come from several."""
+    steps = [expr]
+    while below := data_path.inputs(steps[-1]):
+        if len(below) > 1:
+            return None
+        steps += below
+    return steps
+
+
+def _trunk(one: Expr, other: Expr) -> Callable[[Expr], bool] | None:
+    """Which step the two paths have in common: the last frame, or else the same scan."""
+    paths = [_path(one), _path(other)]
+    if None in paths:
+        return None
+    names = {step._name for step in paths[1]}
+    shared = next((step._name for step in paths[0] if step._name in names), None)
+    if shared is not None:
+        return lambda step: step._name == shared
+    ends = [path[-1] for path in paths]
+    if all(isinstance(end, FromMap) and isinstance(end.func, Scan) for end in ends):
+        (scan, pieces), (again, more) = ((end.func, data_path.pieces_of(end)) for end in ends)
+        if replace(scan, where=None) == replace(again, where=None) and pieces == more:
+            return lambda step: False
+    return None
+
+
+def _above(expr: Expr, trunk: Callable[[Expr], bool]) -> list[Expr]:
+    """The steps above the trunk, and a scan that filters, top first."""
+    found = []
+    for step in _path(expr):
+        if trunk(step):
+            break
+        found.append(step)
+    return found
+
+
+def _filters_above(expr: Expr, trunk: Callable[[Expr], bool]) -> list[dd.Series] | None:
+    """Of each filter above the trunk two masks over all rows of it: true, and true or unknown.
+
+    None where some step is neither a filter nor one that leaves every row in its place.
+    """
+    found: list[dd.Series] = []
+    for step in _above(expr, trunk):
+        ours = isinstance(step, MapPartitions) and data_path.is_ours(step)
+        if masks.is_filter(step):
+            found += _two_masks(step, trunk)
+        elif not (ours or isinstance(step, (Elemwise, FromMap))):
+            return None
+    return found
+
+
+def _two_masks(step: Expr, trunk: Callable[[Expr], bool]) -> list[dd.Series]:
+    if isinstance(step, FromMap):
+        predicate, frame = step.func.where, new_collection(_unfiltered(step, trunk))
+        meta, reads = column_like(np.empty(0, bool), frame._meta), predicate.columns
+        return [
+            graph.map_columns(frame, kernel, predicate, reads=reads, meta=meta)
+            for kernel in (passes, possibly_passes)
+        ]
+    frame = new_collection(step.frame)
+    certain, possible = (new_collection(Fillna(mask, False)) for mask in masks.sides(step))
+    both = frame.assign(**{IN_ONE: certain, IN_OTHER: possible})
+    both = new_collection(_unfiltered(both.expr, trunk))
+    return [both[IN_ONE], both[IN_OTHER]]
+
+
+def _unfiltered(expr: Expr, trunk: Callable[[Expr], bool]) -> Expr:
+    """The frame without the filters above the trunk."""
+    while (step := next(filter(masks.is_filter, _above(expr, trunk)), None)) is not None:
+        if isinstance(step, FromMap):
+            whole = step.substitute_parameters({"func": replace(step.func, where=None)})
+        else:
+            whole = step.frame
+        expr = expr.substitute(step, whole)
+    return expr

@@ -1,0 +1,52 @@
+"""Filter rows by an expression."""
+
+from __future__ import annotations
+
+import dask.dataframe as dd
+import numpy as np
+
+from laion_dask.backend import column_like
+from laion_dask.dtypes import Kinds, kind_of
+from laion_dask.frame import provenance
+from laion_dask.frame.filtering import passes
+from laion_dask.predicate import parse
+from laion_dask.runtime import graph
+
+
+def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
+    """The rows for which an expression is true. Lazy.
+
+    On a frame as `read_shards` returned it, the expression becomes part of the scan; on any other
+    it is evaluated on the partitions. A row for which it is unknown (a null or NaN was compared)
+    is not kept, and `rows` counts it as unscored.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+    expression : str
+        See `laion_dask.predicate`, for instance ``"similarity > 0.28 and width >= 256"``.
+
+    Raises
+    ------
+    PredicateError, ColumnError
+        At once.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> safe = frame.laion.where("punsafe < 0.5 and width >= 256")
+    >>> safe.laion.rows().dropped > 0
+    True
+    """
+    as_read = provenance.as_read(frame)
+    kinds = provenance.kinds(frame, kind_of)
+    if as_read is not None:
+        scan, pieces = as_read
+        kinds = Kinds.of({name: scan.kinds[name] for name in frame.columns}, scan.half)
+        narrowed = graph.read(scan.and_where(parse(expression, kinds)), pieces)
+        return narrowed if list(kinds) == list(scan.kinds) else narrowed[list(kinds)]
+    predicate = parse(expression, kinds)
+    reads = predicate.columns
+    meta = column_like(np.empty(0, bool), frame._meta)
+    return frame[graph.map_columns(frame, passes, predicate, reads=reads, meta=meta)]

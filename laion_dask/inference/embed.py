@@ -1,0 +1,243 @@
+"""Images into embeddings: archives, Parquet or a folder in, clip-retrieval's layout out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from dask.system import CPU_COUNT
+
+from laion_dask.backend import gpu_count
+from laion_dask.errors import OptionError, ShardError, must_be, parameter
+from laion_dask.inference.metadata_columns import metadata_table, plan_columns, rejects_table
+from laion_dask.inference.output_folder import EmbedFolder, EmbedResult
+from laion_dask.inference.shard import clip_scores, embed_samples
+from laion_dask.io.images.images import check_outside, find_shards
+from laion_dask.io.images.shards import Shard, Survey
+from laion_dask.models.clip import ClipModel, as_clip
+from laion_dask.models.clip_runtime import check_precision
+from laion_dask.models.heads import Head, check_heads
+from laion_dask.numerics.torch_threads import one_torch_thread
+from laion_dask.runtime.tasks import Run, run_each
+from laion_dask.runtime.workers import waiting_client
+
+#: Below this many shards a core, each has two lanes, so that no core waits for the last shard.
+FEW_SHARDS = 4
+
+#: Libraries whose version can change a digit of the result.
+_LIBRARIES = ("laion_dask", "open_clip_torch", "torch", "torchvision", "pillow")
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the tasks of one run have in common."""
+
+    model: ClipModel
+    precision: str
+    heads: tuple[Head, ...]
+    clip_score: str | None
+    columns: list
+    folder: EmbedFolder
+    batch_size: int
+    lanes: int
+
+
+def embed(
+    source: str | os.PathLike | Iterable,
+    out: str | os.PathLike,
+    model: ClipModel | str,
+    *,
+    batch_size: int = 64,
+    precision: str | None = None,
+    heads: Head | Iterable[Head] | None = (),
+    clip_score: str | None = "clip_score",
+    image: str | None = None,
+    progress: bool | None = None,
+) -> EmbedResult:
+    """CLIP embeddings of images, and of their captions, written shard by shard. Eager.
+
+    A broken image costs one row, which is counted and whose reason is in ``out/_rejects``. Killed
+    at any moment, the same call resumes by shard; on the same kind of processor the result is
+    byte-identical to an uninterrupted run, for any number of workers. Another ``batch_size`` and
+    other library versions do not resume it.
+    Runs on the distributed client of this process where there is one, else on threads.
+
+    Parameters
+    ----------
+    source : str, path, or list of them
+        Webdataset tars, Parquet files with image bytes, or images (JPEG, PNG, WebP, GIF, BMP,
+        TIFF, AVIF): names, patterns, folders, and for tars and Parquet fsspec addresses. A caption
+        comes from ``key.txt``, else from ``caption``, ``TEXT`` or ``text`` of ``key.json``, whose
+        fields become columns. In Parquet it comes from the column of one of these names; every
+        other column without bytes becomes one, and the key is that of ``key`` or ``__key__``, else
+        the row's number. ``image_path`` and ``image_sha256``, the digest of the image file, say
+        which image a row is of; JSON fields of these names and ``key`` are left out. Text that is
+        neither UTF-8 nor UTF-16 is treated as ``set_options(invalid_text=…)`` says.
+    out : path
+        A folder that every worker sees, new or empty, or that of the same call before.
+    model : ClipModel or str
+        Its weights must be on every worker.
+    batch_size : int
+        Images that go through the model at a time.
+    precision : str, optional
+        ``"float32"`` or ``"bfloat16"``. By default bfloat16 where the processors or cards of all
+        workers multiply it, which is several times faster; its embeddings have a cosine of at
+        least 0.999 with float32's. A run is resumed in its own precision only.
+    heads : head or iterable of heads, optional
+        Over embeddings, computed from the float16 ones as written, or over images, such as
+        ``ld.heads.watermark``; each adds its column to the metadata.
+    clip_score : str, optional
+        The column of the cosine between an image and its caption, as written; float32, NaN
+        without a caption. ``None`` leaves it out; without captions there is none.
+    image : str, optional
+        The column of image bytes, where Parquet files have several columns of bytes.
+    progress : bool, optional
+        Whether to show a bar; by default as ``set_options(progress=…)`` says.
+
+    Returns
+    -------
+    EmbedResult
+        Counts and paths.
+
+    Raises
+    ------
+    ShardNotFoundError, ShardError, ImageError, OptionError, WeightsError, ModelMismatchError
+        At once, before anything is computed.
+    ExportError
+        At once, when ``out`` is not empty and holds anything but this run.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> result = ld.embed("tars/", "embedded/", "demo")  # doctest: +SKIP
+    >>> frame = ld.read_shards(result.metadata)  # doctest: +SKIP
+    """
+    must_be("out", out, (str, os.PathLike), "a folder: embed(source, out, model)")
+    model = as_clip(model)
+    heads = tuple(check_heads(_listed(heads), model, ("embeddings", "images")))
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise OptionError(
+            f"{parameter('batch_size')} is {batch_size!r}. Expected a whole number from 1 on."
+        )
+    if precision is not None:
+        check_precision(precision)
+    if clip_score is not None:
+        must_be("clip_score", clip_score, str, "a column's name, or None")
+    model.require()
+    source = source if isinstance(source, (str, os.PathLike)) else _listed(source)
+    shards = find_shards(source, image)
+    check_outside(source, out, shards)
+    surveys, native = _look(shards, model, progress)
+    texts = any(survey.n_captions for survey in surveys)
+    score = clip_score if texts else None
+    plan = _plan(model, precision or native, heads, score, shards, surveys)
+    plan = {**plan, "batch_size": batch_size}
+    folder = EmbedFolder(os.path.abspath(out), len(shards), texts)
+    plan = folder.begin(plan)
+    todo = [number for number in range(len(shards)) if not folder.is_done(number)]
+    work = _Work(
+        model, plan["precision"], heads, score, plan["columns"], folder, batch_size, _lanes(todo)
+    )
+    try:
+        run_each(
+            _embed_shard,
+            [(shards[number], number, surveys[number].n_samples, work) for number in todo],
+            sizes=[surveys[number].n_samples for number in todo],
+            label="embed",
+            unit="image",
+            progress=progress,
+        )
+    finally:
+        folder.sweep()
+    return EmbedResult.of(Path(out), folder.finish(plan))
+
+
+def _listed(given) -> list:
+    """What may be one thing, several, or None, as a list."""
+    if isinstance(given, Iterable) and not isinstance(given, (str, os.PathLike)):
+        return list(given)
+    return [] if given is None else [given]
+
+
+def _look(shards: list[Shard], model: ClipModel, progress) -> tuple[list[Survey], str]:
+    """A first look at every shard, and the precision that is fast wherever one was taken."""
+    items, once = [(shard, model) for shard in shards], [1] * len(shards)
+    found = run_each(_survey, items, sizes=once, label="look", unit="shard", progress=progress)
+    fast = {precision for _, precision in found}
+    return [survey for survey, _ in found], fast.pop() if len(fast) == 1 else "float32"
+
+
+def _plan(model: ClipModel, precision: str, heads, score, shards: list, surveys: list) -> dict:
+    sources = [
+        {
+            "name": shard.name,
+            "n_bytes": shard.n_bytes(),
+            "n_samples": survey.n_samples,
+            "listing_sha256": survey.listing_sha256,
+        }
+        for shard, survey in zip(shards, surveys, strict=True)
+    ]
+    return {
+        "format": "laion_dask embed 3",
+        "model": model.recipe(),
+        "precision": precision,
+        "heads": [head.recipe() for head in heads],
+        "clip_score": score,
+        "columns": plan_columns(surveys, [score] if score else [], [head.name for head in heads]),
+        "sources": sources,
+        "versions": {name: version(name) for name in _LIBRARIES},
+    }
+
+
+def _lanes(todo: list[int]) -> int:
+    """Batches of a shard that run side by side, so that the shards together fill the cores."""
+    if waiting_client() is not None:
+        return 1  # the workers' own threads do, one shard each
+    few = 2 if len(todo) < FEW_SHARDS * CPU_COUNT and CPU_COUNT > 1 else 1
+    return max(few, CPU_COUNT // max(1, len(todo)))
+
+
+def _survey(run: Run, shard: Shard, model: ClipModel) -> tuple[Survey, str]:
+    with run:
+        survey = shard.survey()
+        run.advance(1)
+    return survey, model.fastest_precision()
+
+
+def _embed_shard(run: Run, shard: Shard, number: int, n_samples: int, work: _Work) -> None:
+    with run, one_torch_thread():
+        encoder = work.model.load(work.precision)
+        done = embed_samples(
+            shard.samples(),
+            encoder,
+            dim=work.model.dim,
+            batch_size=work.batch_size,
+            texts=work.folder.texts,
+            heads=[head for head in work.heads if head.reads == "images"],
+            # Beside a GPU the cores have nothing to do but decode.
+            lanes=max(work.lanes, CPU_COUNT // gpu_count()) if encoder.on_gpu else work.lanes,
+            after_batch=run.advance,
+        )
+        _check_count(shard, len(done.kept) + len(done.rejected), n_samples)
+        arrays, scores = {"img_emb": done.images}, dict(done.scores)
+        if work.folder.texts:
+            arrays["text_emb"] = done.texts
+        if work.clip_score:
+            scores[work.clip_score] = clip_scores(done.images, done.texts)
+        for head in work.heads:
+            if head.reads == "embeddings":
+                scores[head.name] = head.scored(done.images)
+        metadata = metadata_table(done.kept, work.columns, scores)
+        work.folder.write(number, arrays, metadata, rejects_table(done.rejected))
+
+
+def _check_count(shard: Shard, n_read: int, n_samples: int) -> None:
+    if n_read != n_samples:
+        raise ShardError(
+            f"{shard.name} gave {n_read:,} samples where the first look at it found "
+            f"{n_samples:,}: it changed while it was read. Run again when it is whole; nothing of "
+            "it was written."
+        )

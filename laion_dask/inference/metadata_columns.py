@@ -1,0 +1,145 @@
+"""One stable Arrow schema for the metadata of every shard, fixed by a first look at all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from laion_dask.errors import ImageError, OptionError
+from laion_dask.io.images.samples import CAPTION_FIELDS, Sample
+from laion_dask.io.storage.member_names import clean_text
+
+#: Distinct JSON fields over all shards; more is no table.
+MAX_COLUMNS = 1024
+
+#: Columns that are ours, whatever a sample's JSON says.
+OURS = ("key", "image_path", "image_sha256")
+
+#: In a metadata file's schema: how many of its images were scaled from 16 bits to 8.
+RESCALED = "laion_dask.rescaled_16_bit"
+
+_ARROW = {
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "double": pa.float64(),
+    "bool": pa.bool_(),
+    "float": pa.float32(),
+}
+
+
+def plan_columns(surveys: Iterable, ours: Iterable[str], heads: Iterable[str]) -> list[list[str]]:
+    """The metadata's columns as [name, Arrow type], from what the first look found.
+
+    ``key``, ``image_path`` and ``image_sha256``, then the caption, then the JSON fields under their
+    own names, then our own scores, then one column a head. The caption's column is the JSON's own
+    (``caption``, ``TEXT`` or ``text``) where it has one. A field keeps its type where all shards
+    agree; integers beside floats become double where that is exact, and anything else is written
+    as text.
+
+    Parameters
+    ----------
+    surveys : iterable of Survey
+    ours, heads : iterable of str
+        The columns that ``embed`` itself and its heads add.
+
+    Raises
+    ------
+    ImageError
+        When there are more than ``MAX_COLUMNS`` fields.
+    OptionError
+        When a column that is added is taken.
+    """
+    kinds: dict[str, set[str]] = {}
+    captions = 0
+    for survey in surveys:
+        captions += survey.n_captions
+        for name, found in survey.kinds.items():
+            kinds.setdefault(name, set()).update(found)
+    if len(kinds) > MAX_COLUMNS:
+        raise ImageError(
+            f"The JSON of the samples has {len(kinds)} different fields, over the limit of "
+            f"{MAX_COLUMNS}. Expected the same few fields in every sample."
+        )
+    caption = next((n for n in CAPTION_FIELDS if n in kinds), "caption" if captions else None)
+    columns = [[name, "string"] for name in (*OURS, caption) if name]
+    taken = {name for name, _ in columns}
+    columns += [[name, _type_of(kinds[name])] for name in kinds if name not in taken]
+    taken |= set(kinds)
+    rename = [(name, "embed writes", "clip_score='…' in the call") for name in ours]
+    rename += [(name, "The head writes", "head.to('…')") for name in heads]
+    for name, who, how in rename:
+        if name in taken:
+            raise OptionError(
+                f"{who} the column {name!r}, which the samples have already. Rename it with {how}."
+            )
+        taken.add(name)
+        columns.append([name, "float"])
+    return columns
+
+
+def _type_of(kinds: set[str]) -> str:
+    kinds = kinds - {"null"}
+    if kinds == {"bool"}:
+        return "bool"
+    if kinds and kinds <= {"int", "wide"}:
+        return "int64"
+    if kinds and kinds <= {"int", "float"}:
+        return "double"
+    return "string"
+
+
+def caption_column(columns: list[list[str]]) -> str | None:
+    """The name of the column that holds the caption, if there is one."""
+    return next((name for name, _ in columns[len(OURS) :][:1] if name in CAPTION_FIELDS), None)
+
+
+def metadata_table(kept: list[Sample], columns: list[list[str]], scores: dict) -> pa.Table:
+    """The metadata of a shard, one row a kept sample.
+
+    Parameters
+    ----------
+    kept : list of Sample
+    columns : list of [name, type]
+        From ``plan_columns``.
+    scores : dict of str to (n,) float32 array
+        The columns that are added.
+    """
+    caption = caption_column(columns)
+    arrays = []
+    for name, type_ in columns:
+        if name in scores:
+            values = scores[name]
+        elif name in OURS:
+            values = [getattr(sample, name) for sample in kept]
+        elif name == caption:
+            values = [_caption(sample, name) for sample in kept]
+        else:
+            values = [_value(sample.fields.get(name), type_) for sample in kept]
+        arrays.append(pa.array(values, _ARROW[type_]))
+    rescaled = sum(sample.rescaled for sample in kept)
+    noted = {RESCALED: str(rescaled)} if rescaled else None
+    fields = [(name, _ARROW[type_]) for name, type_ in columns]
+    return pa.table(arrays, schema=pa.schema(fields, metadata=noted))
+
+
+def rejects_table(rejected: list[Sample]) -> pa.Table:
+    """The rejects of a shard: ``key``, ``image_path`` and ``reason``."""
+    names = ("key", "image_path", "reason")
+    columns = [[clean_text(getattr(s, name) or "") for s in rejected] for name in names]
+    return pa.table([pa.array(c, pa.string()) for c in columns], names=list(names))
+
+
+def _caption(sample: Sample, name: str) -> str | None:
+    # What was embedded; a field that is no text has not been, but is kept.
+    text = sample.caption if sample.caption is not None else sample.fields.get(name)
+    return _value(text, "string")
+
+
+def _value(value, type_: str):
+    if value is None or (type_ == "string" and value != value):  # NaN is no text
+        return None
+    if type_ == "string":
+        return clean_text(value if isinstance(value, str) else json.dumps(value))
+    return float(value) if type_ == "double" else value

@@ -1,0 +1,175 @@
+"""One shard of samples in, its embeddings out. No Dask, and no knowledge of files or models."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from laion_dask.errors import ImageError
+from laion_dask.io.images.decoding import SCALED_FROM
+from laion_dask.runtime.ordered_map import in_order
+from laion_dask.scoring.kernel import unit
+
+#: Bytes of undecoded images that one batch holds before it is closed early.
+MAX_BATCH_BYTES = 64 * 2**20
+
+
+@dataclass
+class EmbeddedShard:
+    """What one shard became. ``len(kept) + len(rejected)`` is the number of samples read.
+
+    Attributes
+    ----------
+    images : (n, dim) float16 array
+        Unit norm, row i for ``kept[i]``.
+    texts : (n, dim) float16 array or None
+        Unit norm; NaN where a sample has no caption. ``None`` where texts were not asked for.
+    kept : list
+        The samples, without their image bytes.
+    rejected : list
+        The samples that are no row, each with its ``reason``.
+    scores : dict of str to (n,) float32 array
+        One a head over images, by its name.
+    """
+
+    images: np.ndarray
+    texts: np.ndarray | None
+    kept: list
+    rejected: list
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def embed_samples(
+    samples: Iterable,
+    encoder,
+    *,
+    dim: int,
+    batch_size: int = 64,
+    texts: bool = False,
+    heads: Sequence = (),
+    lanes: int = 1,
+    after_batch: Callable[[int], None] = lambda n: None,
+) -> EmbeddedShard:
+    """The embeddings of a stream of samples, in its order.
+
+    A batch is decoded, preprocessed and passed through the model by one thread, a *lane*; several
+    lanes take turns, so that one decodes beside another's forward pass. Which batch a sample
+    falls into depends on the stream alone, so the numbers do not depend on the lanes. At most
+    ``lanes + 1`` batches are in memory.
+
+    Parameters
+    ----------
+    samples : iterable
+        Objects with ``image`` (bytes or None), ``caption`` and ``reason``.
+    encoder : object
+        ``decode(bytes)``, ``prepare(picture)``, ``images(list)`` and ``texts(list)``, as
+        ``models.loaded.LoadedClip``.
+    dim : int
+        The length of its embeddings.
+    batch_size : int
+    texts : bool
+        Whether captions are embedded too.
+    heads : sequence of heads over images
+        ``name``, ``prepare(picture)`` and ``of_prepared(list)``. A picture is decoded once.
+    lanes : int
+    after_batch : callable
+        Called with the number of samples of every finished batch; what it raises ends the work.
+    """
+    task = partial(embed_batch, encoder=encoder, texts=texts, heads=heads)
+    parts = list(_in_lanes(_batches(samples, batch_size), task, lanes, after_batch))
+    full = [part for part in parts if part.kept]
+    empty, no_score = np.empty((0, dim), np.float16), np.empty(0, np.float32)
+    return EmbeddedShard(
+        images=np.concatenate([empty, *(part.images for part in full)]),
+        texts=np.concatenate([empty, *(part.texts for part in full)]) if texts else None,
+        kept=[sample for part in parts for sample in part.kept],
+        rejected=[sample for part in parts for sample in part.rejected],
+        scores={
+            head.name: np.concatenate([no_score, *(part.scores[head.name] for part in full)])
+            for head in heads
+        },
+    )
+
+
+def _in_lanes(batches, task, lanes, after_batch) -> Iterator[EmbeddedShard]:
+    for part in in_order(task, batches, lanes):
+        after_batch(len(part.kept) + len(part.rejected))
+        yield part
+
+
+def _batches(samples: Iterable, batch_size: int) -> Iterator[list]:
+    batch, n_bytes = [], 0
+    for sample in samples:
+        batch.append(sample)
+        n_bytes += len(sample.image or b"")
+        if len(batch) == batch_size or n_bytes >= MAX_BATCH_BYTES:
+            yield batch
+            batch, n_bytes = [], 0
+    if batch:
+        yield batch
+
+
+def embed_batch(batch: list, encoder, texts: bool, heads: Sequence = ()) -> EmbeddedShard:
+    """The embeddings of one batch; image bytes are dropped on the way."""
+    kept, prepared, rejected = [], [], []
+    for sample in batch:
+        data, sample.image = sample.image, None
+        if sample.reason is None:
+            try:
+                picture = encoder.decode(data or b"")
+                sample.rescaled = SCALED_FROM in getattr(picture, "info", ())
+                prepared.append([encoder.prepare(picture), *(h.prepare(picture) for h in heads)])
+                sample.image_sha256 = hashlib.sha256(data).hexdigest()
+            except ImageError as error:
+                sample.reason = str(error)
+        (rejected if sample.reason else kept).append(sample)
+    if not kept:
+        return EmbeddedShard(np.empty((0, 1), np.float16), None, [], rejected)
+    for_model, *for_heads = (list(inputs) for inputs in zip(*prepared, strict=True))
+    images = encoder.images(for_model)
+    scores = {h.name: h.of_prepared(p) for h, p in zip(heads, for_heads, strict=True)}
+    return _finite_only(images, kept, scores, rejected, batch, encoder if texts else None)
+
+
+def _finite_only(images, kept, scores, rejected, batch, encoder) -> EmbeddedShard:
+    """The rows whose embedding is one, with their captions' where an encoder is given."""
+    good = (np.isfinite(images) & images.any(axis=1, keepdims=True)).all(axis=1)
+    for sample, fine in zip(kept, good, strict=True):
+        if not fine:
+            sample.reason = "the model's embedding of it is zero or not finite"
+            rejected.append(sample)
+    order = {id(sample): at for at, sample in enumerate(batch)}
+    rejected.sort(key=lambda sample: order[id(sample)])
+    kept = [sample for sample, fine in zip(kept, good, strict=True) if fine]
+    texts = _captions(kept, encoder, images.shape[1]) if encoder else None
+    scores = {name: values[good] for name, values in scores.items()}
+    return EmbeddedShard(images[good].astype(np.float16), texts, kept, rejected, scores)
+
+
+def _captions(kept: list, encoder, dim: int) -> np.ndarray:
+    found = np.full((len(kept), dim), np.nan, np.float32)
+    rows = [at for at, sample in enumerate(kept) if sample.caption is not None]
+    if rows:
+        found[rows] = encoder.texts([kept[at].caption for at in rows])
+    return found.astype(np.float16)
+
+
+def clip_scores(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """The cosine of each image with its caption, from float16 embeddings as they are written.
+
+    Parameters
+    ----------
+    images, texts : (n, dim) float16 arrays
+        Texts with NaN where there is no caption.
+
+    Returns
+    -------
+    (n,) float32 array
+        In [-1, 1]; NaN where there is no caption.
+    """
+    image, text = unit(images), unit(texts)
+    return np.clip(np.einsum("ij,ij->i", image, text), -1, 1)

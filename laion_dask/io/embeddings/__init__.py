@@ -1,0 +1,1 @@
+"""Embeddings: files of vectors, paired with shards by key and read by row."""

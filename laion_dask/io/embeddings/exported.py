@@ -1,0 +1,242 @@
+"""Embeddings of a part of an export, read from the files of the shards that its rows came from.
+
+A part says in its columns ``shard`` and ``row`` where each of its rows was read; the recipe of the
+export says which file that shard is, and so which file of embeddings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from laion_dask.errors import PairingError
+from laion_dask.io.embeddings.file import EmbeddingFile
+from laion_dask.io.embeddings.row_origins import Origins, origins_of, shard_range
+from laion_dask.io.embeddings.row_positions import positions
+from laion_dask.numerics.dot_products import scales
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """The files of embeddings of an export's source, by the number of their shard.
+
+    Attributes
+    ----------
+    token : str
+        What tells them from others; they compare by it alone.
+    numbers : tuple of int
+        Ascending.
+    files : tuple of EmbeddingFile or ExportedEmbeddings
+        The source may be an export itself.
+    is_mapped, is_packed, is_alike : bool
+        Whether all are mapped, whether one is packed, and whether all are of one dtype.
+    """
+
+    token: str
+    numbers: tuple[int, ...] = field(compare=False)
+    files: tuple[EmbeddingFile | ExportedEmbeddings, ...] = field(compare=False)
+    is_mapped: bool = field(compare=False)
+    is_packed: bool = field(compare=False)
+    is_alike: bool = field(compare=False)
+
+    @classmethod
+    def of(cls, by_number: dict[int, EmbeddingFile | ExportedEmbeddings]) -> SourceFiles:
+        numbers = tuple(sorted(by_number))
+        files = tuple(by_number[number] for number in numbers)
+        said = repr([(n, f.token) for n, f in zip(numbers, files, strict=True)])
+        digest = hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()
+        mapped, packed = all(f.is_mapped for f in files), any(f.is_packed for f in files)
+        return cls(digest, numbers, files, mapped, packed, len({f.dtype for f in files}) < 2)
+
+    def between(self, low: int, high: int) -> tuple[EmbeddingFile | ExportedEmbeddings, ...]:
+        """The files of the shards from ``low`` to ``high``, both included."""
+        return self.files[bisect_left(self.numbers, low) : bisect_right(self.numbers, high)]
+
+    def __getitem__(self, number: int) -> EmbeddingFile | ExportedEmbeddings:
+        at = bisect_left(self.numbers, number)
+        if self.numbers[at : at + 1] != (number,):
+            raise KeyError(number)
+        return self.files[at]
+
+
+@dataclass(frozen=True)
+class ExportedEmbeddings:
+    """Vectors of the rows of a part; to its users it is as an `EmbeddingFile`. Picklable.
+
+    Attributes
+    ----------
+    path : str
+        Of the part.
+    footer_sha256 : str
+    n_rows, dim : int
+    dtype : str
+    sources : SourceFiles
+    size : int
+        Bytes that reading all of its rows takes.
+    """
+
+    path: str
+    footer_sha256: str
+    n_rows: int
+    dim: int
+    dtype: str
+    sources: SourceFiles
+    size: int
+    #: They lie in no one file, one after another.
+    field: None = None
+    offset: None = None
+
+    @property
+    def token(self) -> tuple:
+        """What tells it from other files, for Dask to name a task by."""
+        return self.path, self.footer_sha256, self.n_rows, self.sources.token
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether rows are read from maps; see `EmbeddingFile.is_mapped`."""
+        return self.sources.is_mapped
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether reading a row takes more of a file than its own bytes."""
+        return self.sources.is_packed
+
+    def read(self, rows: np.ndarray | range) -> np.ndarray:
+        """The rows at these positions of the part, (len(rows), dim). Raises `EmbeddingsError`."""
+        several = self._by_file(rows)
+        if len(several) == 1:
+            file, its_rows, places = several[0]
+            if isinstance(places, slice):
+                return file.read(its_rows)
+        out = np.empty((len(rows), self.dim), self.dtype)
+        for file, its_rows, places in several:
+            out[places] = file.read(its_rows)
+        return out
+
+    def read_scaled(self, rows: np.ndarray | range) -> tuple[np.ndarray, np.ndarray | None]:
+        """The same, and what brings each row to length one; see `EmbeddingFile.read_scaled`."""
+        several = self._by_file(rows)
+        if len(several) == 1:
+            file, its_rows, places = several[0]
+            if isinstance(places, slice):
+                return file.read_scaled(its_rows)
+        out = np.empty((len(rows), self.dim), self.dtype)
+        scale = np.full(len(rows), np.nan)
+        for file, its_rows, places in several:
+            x, known = file.read_scaled(its_rows)
+            out[places], scale[places] = x, scales(x) if known is None else known
+        return out, scale
+
+    def span(self, rows: np.ndarray | range) -> None:
+        """None: rows of several files are no run of bytes. Raises as `read`."""
+        positions(rows, self.n_rows, self.path)
+
+    def identity(self) -> tuple:
+        """What tells its vectors from those of any other part, or of a file, rewritten."""
+        numbers = np.unique(self._origins().shards).tolist()
+        return self, *(self._source(number).identity() for number in numbers)
+
+    def _by_file(self, rows: np.ndarray | range) -> list[tuple]:
+        """(file, its rows, ascending, where they belong among those asked for), file by file.
+
+        They belong to all, as a slice, where one file has them in the order that is asked for.
+        """
+        at = positions(rows, self.n_rows, self.path)
+        if isinstance(at, slice) and at.start == at.stop:
+            return []
+        origins = self._origins()
+        shards, its_rows = origins.shards[at], origins.rows[at]
+        if (shards == shards[0]).all() and (its_rows[1:] >= its_rows[:-1]).all():
+            return [(self._source(int(shards[0])), its_rows, slice(None))]
+        order = np.lexsort((its_rows, shards))
+        starts = np.flatnonzero(np.diff(shards[order], prepend=-1))
+        return [
+            (self._source(int(shards[places[0]])), its_rows[places], places)
+            for places in np.split(order, starts[1:])
+        ]
+
+    def _source(self, number: int) -> EmbeddingFile | ExportedEmbeddings:
+        try:
+            return self.sources[number]
+        except KeyError:
+            raise PairingError(
+                f"{self.path} has rows of shard {number}, which the recipe of its export does not "
+                "list. Copy the whole export again, or export again."
+            ) from None
+
+    def _origins(self) -> Origins:
+        found = origins_of(self.path, self.footer_sha256)
+        if len(found.rows) != self.n_rows:
+            raise PairingError(
+                f"{self.path} has {len(found.rows):,} rows, not {self.n_rows:,}. Copy the whole "
+                "export again."
+            )
+        return found
+
+
+def exported_embeddings(
+    path: str, footer_sha256: str, n_rows: int, sources: SourceFiles, like: EmbeddingFile
+) -> ExportedEmbeddings:
+    """The embeddings of a part. Eager, but reads its footer only.
+
+    Parameters
+    ----------
+    path, footer_sha256, n_rows
+        Of the part.
+    sources : SourceFiles
+    like : EmbeddingFile
+        What says the dimension and dtype of a part without rows.
+
+    Raises
+    ------
+    PairingError
+        When its rows' embeddings are of several dtypes.
+    """
+    needed = sources.between(*shard_range(path, footer_sha256))
+    first = needed[0] if needed else like
+    for file in () if sources.is_alike else needed:
+        if file.dtype != first.dtype:
+            raise PairingError(
+                f"{path} has rows of shards whose embeddings are {first.dtype} ({first.path}) and "
+                f"{file.dtype} ({file.path}), and is read in one dtype. Store both in one, or "
+                "score the frame before it is exported."
+            )
+    size = n_rows * first.dim * np.dtype(first.dtype).itemsize
+    if sources.is_packed:
+        size = sum(file.size for file in needed)
+    return ExportedEmbeddings(path, footer_sha256, n_rows, first.dim, first.dtype, sources, size)
+
+
+def check_stored(files: Iterable[EmbeddingFile | ExportedEmbeddings]) -> None:
+    """Refuse embeddings that are read through parts of an export, for what goes by whole files.
+
+    Raises
+    ------
+    PairingError
+    """
+    for file in files:
+        if isinstance(file, ExportedEmbeddings):
+            raise PairingError(
+                f"The embeddings of {file.path}, a part of an export, are read from the files of "
+                "its source, and an index is of whole files. Build and search the index with the "
+                "source's frame and embeddings, search the subset without an index, or embed the "
+                "subset anew with ld.embed."
+            )
+
+
+def stored_files(files: Iterable[EmbeddingFile | ExportedEmbeddings]) -> list[EmbeddingFile]:
+    """The files that hold the vectors, each once, in order."""
+    found: dict[EmbeddingFile, None] = {}
+    seen, waiting = set(), list(files)[::-1]
+    while waiting:
+        file = waiting.pop()
+        if isinstance(file, EmbeddingFile):
+            found[file] = None
+        elif file.sources not in seen:
+            seen.add(file.sources)
+            waiting += file.sources.files[::-1]
+    return list(found)

@@ -1,0 +1,177 @@
+"""By what a file of embeddings is known again: its shape, its size, and a digest that 9 TB can pay.
+
+The digest is a sha256 over what the header says (field, rows, dimensions, dtype, bytes) and then
+
+- over every byte of the file, when it has at most 256 MiB and all files of that size and below
+  have at most 4 GiB together (`whole_up_to`);
+- otherwise over 16 blocks of 96 KiB, spread evenly over its bytes with the first and the last
+  among them, which together are 1,024 rows of 768 float16 numbers; and, for Parquet, over the
+  whole footer, which has the place, size and statistics of every page. The last block holds the
+  directory of an ``.npz``, with a checksum of every member, if that has at most 96 KiB.
+
+So what can be missed is a change within a file that is not hashed whole, keeps its size and its
+Parquet footer, and touches none of the blocks. And a digest is computed once a process while the
+file's state (size and time of change, or what the store has in their place) is the same: a change
+that keeps that too is seen by the next process only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, repeat
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from laion_dask.errors import EmbeddingsError, PairingError
+from laion_dask.io.embeddings.file import DAMAGED, EmbeddingFile, state_of, storage_format
+from laion_dask.io.parquet.footer import read_footer
+from laion_dask.io.storage.local_file import open_bytes
+from laion_dask.runtime.process_cache import ProcessCache
+
+#: Bytes of a file that is hashed whole, at most; and of all such files.
+WHOLE_BYTES, ALL_BYTES = 2**28, 2**32
+
+#: What is hashed of other files: so many blocks of so many bytes.
+N_BLOCKS, BLOCK_BYTES = 16, 96 * 1024
+
+#: What an identity says, with the words for a difference.
+FACTS = {"rows": "rows", "dim": "dimensions", "dtype": "dtype", "bytes": "bytes", "sha256": "rows"}
+_THREADS = 16
+
+_known = ProcessCache()
+
+
+def whole_up_to(sizes: Iterable[int]) -> int:
+    """The size up to which files of an index are hashed whole, in bytes.
+
+    It follows from the sizes alone, so that it is the same when the index is built and compared.
+    """
+    limit = total = 0
+    for size, same in groupby(sorted(size for size in sizes if size <= WHOLE_BYTES)):
+        total += sum(same)
+        if total > ALL_BYTES:
+            break
+        limit = size
+    return limit
+
+
+def identity(file: EmbeddingFile, limit: int) -> dict:
+    """What tells a file from others, in numbers and strings. Eager; once a process.
+
+    Parameters
+    ----------
+    file : EmbeddingFile
+    limit : int
+        The size up to which it is hashed whole, in bytes.
+
+    Returns
+    -------
+    dict
+        ``name`` (without its folder, which may move), ``field``, ``rows``, ``dim``, ``dtype``,
+        ``bytes``, ``sha256``.
+
+    Raises
+    ------
+    EmbeddingsError
+        When the file is not as it was when it was opened.
+    """
+    whole = file.size <= limit
+    try:
+        return _known.get((file, state_of(file.path), whole), lambda: _identity(file, whole))
+    except DAMAGED as error:
+        if isinstance(error, EmbeddingsError):
+            raise
+        raise EmbeddingsError(
+            f"{file.path} can no longer be read as when it was opened: {error}. Open it again."
+        ) from error
+
+
+def identities(files: Sequence[EmbeddingFile], limit: int) -> list[dict]:
+    """The identities of many files, in order."""
+    with ThreadPoolExecutor(min(_THREADS, len(files))) as pool:
+        return list(pool.map(identity, files, repeat(limit)))
+
+
+def _identity(file: EmbeddingFile, whole: bool) -> dict:
+    facts = {
+        "name": PurePosixPath(file.path).name,
+        "field": file.field,
+        "rows": file.n_rows,
+        "dim": file.dim,
+        "dtype": file.dtype,
+        "bytes": file.size,
+    }
+    digest = hashlib.sha256(json.dumps([*facts.values(), whole][1:]).encode())
+    with open_bytes(file.path) as source:
+        if whole:
+            hashlib.file_digest(source, lambda: digest)
+        else:
+            _add_blocks(digest, source, file.size)
+        size = source.seek(0, 2)
+    if size != file.size:
+        raise ValueError(f"it has {size:,} bytes now, and had {file.size:,}")
+    if storage_format(file.path) == "parquet" and not whole:
+        digest.update(read_footer(file.path).sha256.encode())
+    return {**facts, "sha256": digest.hexdigest()}
+
+
+def _add_blocks(digest, source, size: int) -> None:
+    last = max(0, size - BLOCK_BYTES)
+    for start in np.unique(np.linspace(0, last, N_BLOCKS, dtype=np.int64)).tolist():
+        source.seek(start)
+        digest.update(source.read(BLOCK_BYTES))
+
+
+def order(expected: Sequence[dict], files: Sequence[EmbeddingFile]) -> np.ndarray:
+    """Where each file of an index is among these files, (len(expected),) int32. Eager.
+
+    Files that are alike in name and digest are taken in the order in which they come.
+
+    Raises
+    ------
+    PairingError
+        Naming the first file that is missing, differs, or is one too many.
+    """
+    found = identities(files, whole_up_to(entry["bytes"] for entry in expected))
+    by_identity = defaultdict(list)
+    for number in reversed(range(len(found))):
+        by_identity[_key(found[number])].append(number)
+    places = []
+    for entry in expected:
+        same = by_identity[_key(entry)]
+        if not same:
+            raise _missing(entry, found)
+        places.append(same.pop())
+    if len(found) > len(expected):
+        extra = files[min(set(range(len(found))) - set(places))]
+        raise PairingError(
+            f"{extra.path} ({extra.n_rows:,} rows) is not among the {len(expected)} files that the "
+            "index was built of. Open the embeddings of the index, or build an index of these."
+        )
+    return np.array(places, dtype=np.int32)
+
+
+def _key(entry: dict) -> tuple:
+    return entry["name"], entry["field"], entry["sha256"]
+
+
+def _missing(entry: dict, found: Sequence[dict]) -> PairingError:
+    name = entry["name"]
+    named = [f for f in found if f["name"] == name]
+    remedy = "Open the embeddings that the index was built of, or build an index of these."
+    if not named:
+        return PairingError(
+            f"The index was built of {name} ({entry['rows']:,} rows), which is not among these "
+            f"{len(found)} files. {remedy}"
+        )
+    fact = next((fact for fact in FACTS if named[0][fact] != entry[fact]), "sha256")
+    was, now = entry[fact], named[0][fact]
+    what = f"had {was} {FACTS[fact]} then, and has {now} now"
+    if fact == "sha256":
+        what = f"holds other {FACTS[fact]} now (digest {now[:12]}…, then {was[:12]}…)"
+    return PairingError(f"{name} is not the file that the index was built of: it {what}. {remedy}")

@@ -1,0 +1,275 @@
+"""What the header of a file of embeddings says: its shape, its dtype, and where its numbers lie."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import threading
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.lib import format as npy_format
+
+from laion_dask.errors import EmbeddingsError, ShardError, argument, did_you_mean
+from laion_dask.io.embeddings.file import DAMAGED, EmbeddingFile, storage_format
+from laion_dask.io.parquet.footer import read_footer
+from laion_dask.io.storage.discovery import PARQUET
+from laion_dask.io.storage.local_file import open_bytes
+
+SUFFIXES = (".npy", ".npz", *PARQUET, ".safetensors")
+#: Version 3 differs from 2 in the encoding of field names, which embeddings have none of.
+_HEADERS = {
+    (1, 0): npy_format.read_array_header_1_0,
+    (2, 0): npy_format.read_array_header_2_0,
+    (3, 0): npy_format.read_array_header_2_0,
+}
+#: Bytes of a header at most, as NumPy counts them, and of what stands before it.
+_LONGEST, _BEFORE = 10_000, 12
+#: NumPy parses a header as Python, which two threads may not do at once: Python up to 3.11.7 and
+#: 3.12.1 then raises SystemError (python/cpython issue 106905).
+_parsing = threading.Lock()
+#: What NumPy writes. Of other codecs, reading a few bytes may unpack gigabytes.
+_CODECS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+#: DEFLATE makes at most 1,032 bytes of one (zlib's technical details), and a little for its ends.
+_DEFLATES_TO = 1032
+#: A compressed member is unpacked as a whole: so many bytes at most.
+_LARGEST_UNPACKED = 1 << 33
+#: The dtypes of a safetensors file that are read, by its own names.
+_SAFETENSORS = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+#: Bytes of a safetensors header, which is JSON.
+_LONGEST_JSON = 1 << 24
+_DTYPES = (np.dtype("<f2"), np.dtype("<f4"))
+#: Of a list column; pandas writes lists of Python numbers as float64, which are read as float32.
+_VALUE_TYPES = (pa.float16(), pa.float32(), pa.float64())
+
+
+def open_file(path: str, field: str | None) -> EmbeddingFile:
+    """Read the header of one file.
+
+    Raises
+    ------
+    EmbeddingsError
+        When it is empty, short, not of float16 or float32, not of rank two, or holds objects.
+    """
+    stored = storage_format(path)
+    try:
+        if stored == "parquet":
+            return _open_parquet(path, field)
+        with open_bytes(path) as file:
+            size = file.seek(0, 2)
+            if size == 0:
+                raise EmbeddingsError(f"{path} is empty: 0 bytes. Fetch the file again.")
+            file.seek(0)
+            if stored == "npz":
+                return _open_npz(path, file, field)
+            if stored == "safetensors":
+                return _open_safetensors(path, file, field, size)
+            shape, dtype, offset = _header(path, file)
+            return _checked(path, None, shape, dtype, offset, size, size - offset)
+    except DAMAGED as error:
+        if isinstance(error, (EmbeddingsError, ShardError)):
+            raise EmbeddingsError(str(error)) from None
+        raise EmbeddingsError(
+            f"{path} cannot be read as embeddings: {error}. Expected an array of float16 or "
+            "float32 with one row a sample."
+        ) from error
+
+
+def _header(path: str, file) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape, dtype and the position behind the header of an ``.npy``."""
+    head = io.BytesIO(file.read(_BEFORE + _LONGEST))
+    version = npy_format.read_magic(head)
+    if version not in _HEADERS:
+        raise ValueError(f"it is of .npy version {version}")
+    with _parsing:
+        shape, fortran, dtype = _HEADERS[version](head, max_header_size=_LONGEST)
+    if dtype.hasobject:
+        raise EmbeddingsError(
+            f"{path} holds Python objects, which are never loaded. Save it as float16 or float32."
+        )
+    if fortran and len(shape) == 2 and min(shape) > 1:
+        raise EmbeddingsError(
+            f"{path} is stored column by column. Save it again with np.ascontiguousarray."
+        )
+    return shape, dtype, head.tell()
+
+
+def _checked(path, field, shape, dtype, offset, size, n_bytes) -> EmbeddingFile:
+    where = f"{path}, member {field!r}," if field else path
+    if len(shape) != 2 or shape[0] < 0 or shape[1] <= 0:
+        raise EmbeddingsError(
+            f"{where} has the shape {shape}; expected (rows, dim). Reshape it and save it again."
+        )
+    if dtype not in _DTYPES:
+        raise EmbeddingsError(
+            f"{where} has the dtype {_dtype_name(dtype)}; expected float16 or float32, "
+            f"little-endian. {_how_to_convert(dtype)}"
+        )
+    have = n_bytes // (shape[1] * dtype.itemsize)
+    if have < shape[0]:
+        raise EmbeddingsError(
+            f"{where} is short: its header says {shape[0]:,} rows, its bytes make {have:,}. Fetch "
+            "the file again."
+        )
+    if field is None and n_bytes != shape[0] * shape[1] * dtype.itemsize:
+        raise EmbeddingsError(
+            f"{where} is too long: its header says {shape[0]:,} rows, its bytes make more than "
+            f"that ({n_bytes:,} bytes). Fetch the file again."
+        )
+    return EmbeddingFile(path, field, shape[0], shape[1], dtype.name, size, offset)
+
+
+def _open_npz(path: str, file, field: str | None) -> EmbeddingFile:
+    with zipfile.ZipFile(file) as archive:
+        members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
+        if len(members) < len(archive.infolist()):
+            raise EmbeddingsError(f"{path} has two members of one name. Save it again.")
+        found = field or (next(iter(members)) if len(members) == 1 else None)
+        if found not in members:
+            given = f"no field was named{'' if field is None else f' {field!r}'}"
+            raise EmbeddingsError(
+                f"{path} holds several arrays and {given}. Name one with {argument('field')}."
+                f"{did_you_mean(field or '', members)}"
+            )
+        info = members[found]
+        _check_member(path, info)
+        with archive.open(info) as member:
+            shape, dtype, behind = _header(path, member)
+        offset = None
+        if info.compress_type == zipfile.ZIP_STORED:
+            file.seek(info.header_offset + 26)
+            name, extra = struct.unpack("<HH", file.read(4))
+            offset = info.header_offset + 30 + name + extra + behind
+        size = file.seek(0, 2)
+        have = info.file_size - behind
+        opened = _checked(path, found, shape, dtype, offset, size, have)
+        if have != opened.n_rows * opened.dim * dtype.itemsize:
+            raise EmbeddingsError(
+                f"{path}, member {found!r}, has {have:,} bytes, and its header says {shape} of "
+                f"{dtype}. It is damaged; fetch the file again."
+            )
+        return opened
+
+
+def _check_member(path: str, info: zipfile.ZipInfo) -> None:
+    """Refuse a member that NumPy did not write, or that unpacks to more than it can."""
+    if info.compress_type not in _CODECS:
+        name = zipfile.compressor_names.get(info.compress_type, info.compress_type)
+        raise EmbeddingsError(
+            f"{path}, member {info.filename!r}, is compressed by {name}, which NumPy does not "
+            "write. Save it with np.savez or np.savez_compressed."
+        )
+    if info.compress_type == zipfile.ZIP_STORED:
+        possible = info.file_size == info.compress_size
+    else:
+        possible = info.file_size <= info.compress_size * _DEFLATES_TO + _LONGEST
+    if not possible:
+        raise EmbeddingsError(
+            f"{path}, member {info.filename!r}, is said to unpack from {info.compress_size:,} to "
+            f"{info.file_size:,} bytes, which cannot be. It is damaged; fetch the file again."
+        )
+    if info.compress_type != zipfile.ZIP_STORED and info.file_size > _LARGEST_UNPACKED:
+        raise EmbeddingsError(
+            f"{path}, member {info.filename!r}, unpacks to {info.file_size:,} bytes, which have to "
+            f"be in memory at once; at most {_LARGEST_UNPACKED:,} are. Save it as .npy."
+        )
+
+
+def _open_safetensors(path: str, file, field: str | None, size: int) -> EmbeddingFile:
+    """A tensor of a safetensors file: a header's length in 8 bytes, the header, the numbers."""
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(_LONGEST_JSON, size - 8):
+        raise ValueError(f"its header claims {length:,} bytes")
+    header = dict(json.loads(file.read(length)))
+    tensors = {name: each for name, each in header.items() if name != "__metadata__"}
+    found = field or (next(iter(tensors)) if len(tensors) == 1 else None)
+    if found not in tensors:
+        raise EmbeddingsError(
+            f"{path} holds {len(tensors)} tensors"
+            f"{'' if field is None else f', and none is called {field!r}'}. Name one with "
+            f"{argument('field')}."
+            f"{did_you_mean(field or '', tensors)}"
+        )
+    tensor = tensors[found]
+    (start, stop), shape = tensor["data_offsets"], tuple(map(int, tensor["shape"]))
+    dtype = _SAFETENSORS.get(tensor["dtype"], tensor["dtype"])
+    if not 0 <= start <= stop <= size - 8 - length:
+        raise ValueError(f"tensor {found!r} lies outside the file")
+    opened = _checked(path, found, shape, dtype, 8 + length + start, size, stop - start)
+    if stop - start != opened.n_rows * opened.dim * dtype.itemsize:
+        raise ValueError(f"tensor {found!r} has {stop - start:,} bytes for the shape {shape}")
+    return opened
+
+
+def _dtype_name(dtype) -> str:
+    """As people call it: NumPy stores bfloat16 as two bytes without a meaning."""
+    return "|V2 (bfloat16, as NumPy stores it)" if dtype == np.dtype("V2") else str(dtype)
+
+
+def _how_to_convert(dtype) -> str:
+    if (dtype[0] if isinstance(dtype, str) else dtype.kind.upper()) in "IU":
+        return "These are quantised: restore them by their scale and offset, and save as float16."
+    if isinstance(dtype, str) or dtype == np.dtype("V2"):
+        return "Convert it with tensor.float() of torch before it is saved."
+    return "Convert it with array.astype('float32')."
+
+
+def _open_parquet(path: str, field: str | None) -> EmbeddingFile:
+    footer = read_footer(path)
+    lists = [f.name for f in footer.schema if _value_type(f.type) in _VALUE_TYPES]
+    found = field or (lists[0] if len(lists) == 1 else None)
+    if found not in lists:
+        if unfit := _unfit(footer.schema, field, lists):
+            raise EmbeddingsError(
+                f"{path}, column {unfit.name!r}, has the type {unfit.type}; expected a list of "
+                f"float16 or float32 in each row. {_how_to_list(unfit.type)}"
+            )
+        raise EmbeddingsError(
+            f"{path} has {len(lists)} list columns of floating point"
+            f"{'' if field is None else f', and none is called {field!r}'}. Name one with "
+            f"{argument('field')}."
+            f"{did_you_mean(field or '', lists)}"
+        )
+    type_ = footer.schema.field(found).type
+    dtype = "float16" if _value_type(type_) == pa.float16() else "float32"
+    dim = type_.list_size if pa.types.is_fixed_size_list(type_) else _first_length(path, found)
+    return EmbeddingFile(path, found, footer.n_rows, dim, dtype, footer.size, None)
+
+
+def _unfit(schema: pa.Schema, field: str | None, lists: list[str]) -> pa.Field | None:
+    """The column that was meant, of a type that is not read: the one named, or the only vectors."""
+    if field is not None:
+        return schema.field(field) if schema.names.count(field) == 1 else None
+    vectors = [
+        f for f in schema if isinstance(f.type, pa.FixedShapeTensorType) or _is_whole(f.type)
+    ]
+    return vectors[0] if len(vectors) == 1 and not lists else None
+
+
+def _is_whole(type_: pa.DataType) -> bool:
+    value = _value_type(type_)
+    return value is not None and pa.types.is_integer(value)
+
+
+def _how_to_list(type_: pa.DataType) -> str:
+    if _is_whole(type_):
+        return _how_to_convert(np.dtype("i1"))
+    return "Write it as such a list, or the vectors as .npy."
+
+
+def _value_type(type_: pa.DataType) -> pa.DataType | None:
+    t = pa.types
+    nested = t.is_list(type_) or t.is_large_list(type_) or t.is_fixed_size_list(type_)
+    return type_.value_type if nested else None
+
+
+def _first_length(path: str, field: str) -> int:
+    with open_bytes(path) as source:
+        for batch in pq.ParquetFile(source).iter_batches(1, columns=[field], use_threads=False):
+            if batch.num_rows and batch[field][0].as_py():
+                return len(batch[field][0])
+    return 0

@@ -1,0 +1,204 @@
+"""Which file of embeddings belongs to which shard: by key, never by position, counts compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from laion_dask.errors import PairingError
+from laion_dask.io.embeddings.export_sources import Source, Trace, trace
+from laion_dask.io.embeddings.exported import ExportedEmbeddings, SourceFiles, exported_embeddings
+from laion_dask.io.embeddings.file import EmbeddingFile
+from laion_dask.io.embeddings.shard_keys import embedding_key, shard_key, stem
+from laion_dask.io.parquet.shard import Shard
+from laion_dask.io.storage.export_manifest import is_part_name
+
+File = EmbeddingFile | ExportedEmbeddings
+Key = tuple[str, str]
+Keys = Callable[[str], Key]
+
+
+def paired(shards: Sequence[Shard], files: Sequence[File]) -> tuple[File, ...]:
+    """One file for each shard, by key; every count compared.
+
+    A part of an export pairs with a file that is named as the part, or else with the files of the
+    shards that its rows came from; see `laion_dask.io.embeddings.exported`.
+
+    Raises
+    ------
+    PairingError
+        When a shard has no file, a file no shard, or counts differ.
+    """
+    given = [Source(shard.path, shard.n_rows, shard.footer_sha256) for shard in shards]
+    found = trace(given, {stem(file.path) for file in files}, [file.path for file in files])
+    names = {stem(source.path) for source in found.own}
+    own = [file for file in files if stem(file.path) in names]
+    others = [file for file in files if stem(file.path) not in names]
+    # A part is numbered by itself: the embeddings of that number are of another shard's rows.
+    pairs = _one_to_one(found.own, own, [(_stem, _stem)])
+    if found.levels:
+        pairs |= _of_sources(found, others, set(given))
+    else:
+        pairs |= _one_to_one(found.shards, others, _SPELLINGS)
+    for level in reversed(found.levels):
+        pairs |= _through(level, pairs, files[0])
+    return tuple(pairs[source] for source in given)
+
+
+def _through(level: dict, pairs: dict[Source, File], like: File) -> dict[Source, File]:
+    """The embeddings of parts, by those of the files that their rows came from."""
+    by_recipe: dict[str, SourceFiles] = {}
+    found = {}
+    for part, origin in level.items():
+        if origin.recipe not in by_recipe:
+            known = {n: pairs[s] for n, s in origin.inputs.items() if s in pairs}
+            by_recipe[origin.recipe] = SourceFiles.of(known)
+        sources = by_recipe[origin.recipe]
+        found[part] = exported_embeddings(part.path, part.footer_sha256, part.n_rows, sources, like)
+    return found
+
+
+def _one_to_one(shards: Sequence[Source], files: Sequence[File], spellings) -> dict[Source, File]:
+    """The file of each shard, with no file left over."""
+    file_keys, shard_keys, _ = _keys(files, shards, spellings)
+    by_key = dict(zip(file_keys, files, strict=True))
+    _check_unique(file_keys, [f.path for f in files])
+    _check_unique(shard_keys, [s.path for s in shards])
+    found = {}
+    for shard, key in zip(shards, shard_keys, strict=True):
+        file = by_key.pop(key, None)
+        if file is None:
+            raise _without_file(shard, f"no file among the {len(files)} has the key {_shown(key)}")
+        _check_count(shard, file)
+        found[shard] = file
+    if by_key:
+        extra = next(iter(by_key.values()))
+        raise PairingError(
+            f"{extra.path} ({extra.n_rows:,} rows) pairs with no shard of the frame (0 rows; "
+            f"{len(by_key)} such files of {len(files)}). Open only the embeddings of the shards "
+            "that are read."
+        )
+    return found
+
+
+def _of_sources(found: Trace, files: Sequence[File], given: set[Source]) -> dict[Source, File]:
+    """The file of each shard that parts have rows of, and of those that stand among the parts.
+
+    An export seldom has rows of every shard of a data set, so files may be left over, unless it
+    is by their numbers alone that they pair.
+    """
+    listed = [shard.path for shard in found.listed()]
+    file_keys, keys, bare = _keys(files, found.shards, _SPELLINGS, listed=listed)
+    wanted = set(keys)
+    taken = [(key, file) for key, file in zip(file_keys, files, strict=True) if key in wanted]
+    _check_unique([key for key, _ in taken], [file.path for _, file in taken])
+    by_key, pairs, before = dict(taken), {}, {}
+    for shard, key in zip(found.shards, keys, strict=True):
+        other = before.setdefault(key, shard)
+        if other.footer_sha256 != shard.footer_sha256:
+            _check_unique([key, key], [other.path, shard.path])
+        if key in by_key:
+            _check_count(shard, by_key[key])
+            pairs[shard] = by_key[key]
+        else:
+            why = f"no file among the {len(files)} has the key {_shown(key)}"
+            if shard in given:
+                raise _without_file(shard, why)
+            _check_unneeded(shard, found, why)
+    known = {shard_key(path)[1] for path in listed}
+    for key, file in zip(file_keys, files, strict=True):
+        if bare and key not in wanted and key[1] not in known:
+            raise PairingError(
+                f"{file.path} ({file.n_rows:,} rows) pairs with no shard that the rows of the "
+                "frame came from, and its folder does not say that it is of the same data set. "
+                "Open only the embeddings of the shards that the export was made of."
+            )
+    for shard, part in found.rewritten([s for s in pairs if s not in given]):
+        raise PairingError(
+            f"{shard.path} was written anew since its rows were exported as {part.path}, so its "
+            "embeddings may be of other rows now. Export them again, or embed the subset itself."
+        )
+    return pairs
+
+
+def _check_unneeded(shard: Source, found: Trace, why: str) -> None:
+    part = found.part_with(shard)
+    if part is not None:
+        raise PairingError(
+            f"{part.path} has rows of {shard.path}, which has no embeddings: {why}. Add it, or "
+            "name the embeddings of a part as the part."
+        )
+
+
+def _without_file(shard: Source, why: str) -> PairingError:
+    return PairingError(
+        f"{shard.path} ({shard.n_rows:,} rows) has no embeddings: {why} (0 rows). Add it, or leave "
+        "the shard out."
+    )
+
+
+def _check_count(shard: Source, file: File) -> None:
+    if file.n_rows != shard.n_rows:
+        raise PairingError(
+            f"{file.path} has {file.n_rows:,} rows, but {shard.path} has {shard.n_rows:,}. "
+            "Fetch both again; rows that do not pair one to one cannot be scored. A subset that "
+            "export writes pairs with the embeddings of its source."
+        )
+
+
+def _keys(
+    files: Sequence[File],
+    shards: Sequence[Source],
+    spellings,
+    *,
+    listed: Sequence[str] | None = None,
+) -> tuple[list[Key], list[Key], bool]:
+    """The keys of both sides, in the first spelling under which each shard has its one partner.
+
+    Collections are told apart where both sides share one; else their folders' names say nothing,
+    which the third value says. Where no spelling pairs all, keys are as `shard_key` has them, for
+    the error to name. With ``some``, files may be left over.
+    """
+    spelled, some = [], listed is not None
+    for file_key, key in spellings:
+        sides = [file_key(f.path) for f in files], [key(s.path) for s in shards]
+        numbers = [{name for _, name in side} for side in sides]
+        # One shard may be known by two paths, as of two exports that were made of it.
+        alike = {(name, s.footer_sha256) for (_, name), s in zip(sides[1], shards, strict=True)}
+        once = [len(files), len(alike) if some else len(shards)]
+        known = {c for c, _ in (*sides[1], *map(key, listed or ()))}
+        bare = known.isdisjoint(c for c, _ in sides[0])
+        bare = bare and [*map(len, numbers)] == once
+        if bare:
+            sides = tuple([("", name) for _, name in side] for side in sides)
+        one, other = map(set, sides)
+        if len(one) == len(files) and (other <= one if some else other == one):
+            return *sides, bare
+        spelled.append((*sides, bare))
+    return spelled[0]
+
+
+def _stem(path: str) -> Key:
+    return shard_key(path)[0], stem(path)
+
+
+def _file_key(path: str) -> Key:
+    """The key of a file of embeddings; those of a part of an export are of no numbered shard."""
+    return _stem(path) if is_part_name(path.rpartition("/")[2]) else embedding_key(path)
+
+
+_SPELLINGS: list[tuple[Keys, Keys]] = [(_file_key, shard_key), (_stem, _stem)]
+
+
+def _shown(key: Key) -> str:
+    return repr("/".join(filter(None, key)))
+
+
+def _check_unique(keys: Sequence[Key], paths: Sequence[str]) -> None:
+    seen: dict[Key, str] = {}
+    for key, path in zip(keys, paths, strict=True):
+        if key in seen:
+            raise PairingError(
+                f"{seen[key]} and {path} have the same key {_shown(key)}, so it cannot be said "
+                "which pairs with what. Open them apart."
+            )
+        seen[key] = path

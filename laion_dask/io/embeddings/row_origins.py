@@ -1,0 +1,150 @@
+"""Where the rows of a part of an export were read: its columns ``shard`` and ``row``."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from laion_dask.errors import PairingError, ShardError
+from laion_dask.io.embeddings.file import state_of
+from laion_dask.io.parquet.footer import ARROW_ERRORS, check_unchanged, groups_of
+from laion_dask.io.storage.local_file import file_system, open_bytes
+from laion_dask.schema import PROVENANCE
+
+#: Bytes that a process keeps of the columns of parts.
+_KEPT = 1 << 27
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Where the rows of a part were read.
+
+    Attributes
+    ----------
+    shards : (n,) int32 array
+    rows : (n,) int64 array
+        uint32 where that holds them.
+    """
+
+    shards: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def n_bytes(self) -> int:
+        return self.shards.nbytes + self.rows.nbytes
+
+
+class _KeptOrigins:
+    """Origins that were read, of which those used last are kept, within `_KEPT` bytes."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._held: dict[tuple, Origins] = {}
+
+    def get(self, path: str, footer_sha256: str) -> Origins:
+        key = path, footer_sha256, state_of(path)
+        with self._guard:
+            found = self._held.pop(key, None)
+            if found is not None:
+                self._held[key] = found
+                return found
+        found = _read_origins(path, footer_sha256)
+        with self._guard:
+            self._held[key] = found
+            size = sum(each.n_bytes for each in self._held.values())
+            while size > _KEPT:
+                size -= self._held.pop(next(iter(self._held))).n_bytes
+        return found
+
+
+_kept = _KeptOrigins()
+
+
+def origins_of(path: str, footer_sha256: str) -> Origins:
+    """Where the rows of a part were read. Eager; the parts used last are kept.
+
+    Raises
+    ------
+    PairingError
+        When the part is gone or another now, or its columns do not say so.
+    """
+    try:
+        return _kept.get(path, footer_sha256)
+    except PairingError:
+        raise
+    except (ShardError, *ARROW_ERRORS) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_origins(path: str, footer_sha256: str) -> Origins:
+    check_unchanged(path, footer_sha256)
+    with open_bytes(path) as source:
+        table = pq.ParquetFile(source).read(list(PROVENANCE), use_threads=False)
+    shards, rows = (_whole_numbers(table, name, path) for name in PROVENANCE)
+    if rows.max(initial=0) < 1 << 32:
+        rows = rows.astype(np.uint32)
+    return Origins(shards.astype(np.int32), rows)
+
+
+def _whole_numbers(table: pa.Table, name: str, path: str) -> np.ndarray:
+    column = table[name] if name in table.column_names else None
+    if column is None or not pa.types.is_integer(column.type) or column.null_count:
+        raise _silent(path)
+    values = column.to_numpy().astype(np.int64, copy=False)
+    if len(values) and not 0 <= values.min() <= values.max() < 1 << (31 if name == "shard" else 63):
+        raise _silent(path)
+    return values
+
+
+@lru_cache(maxsize=1 << 16)
+def shard_range(path: str, footer_sha256: str) -> tuple[int, int]:
+    """The least and the greatest number of a shard that a part has rows of; (0, -1) for none.
+
+    Eager: reads the footer, or the column where that is silent.
+
+    Raises
+    ------
+    PairingError
+        When the part is gone or another now, or has no columns ``shard`` and ``row``.
+    """
+    fs, inner = file_system(path)
+    try:
+        if not fs.isfile(inner):  # never a pipe, which would be waited for
+            raise FileNotFoundError("it is not there")
+        groups = groups_of(path, check_unchanged(path, footer_sha256))
+    except PairingError:
+        raise
+    except (ShardError, *ARROW_ERRORS) as error:
+        raise _unreadable(path, error) from error
+    low, high = [], []
+    for group in groups:
+        chunks = {c.path_in_schema: c for c in map(group.column, range(group.num_columns))}
+        if not set(PROVENANCE) <= set(chunks):
+            raise _silent(path)
+        known = chunks["shard"].statistics
+        if known is None or not known.has_min_max or not isinstance(known.min, int):
+            found = origins_of(path, footer_sha256).shards
+            return (int(found.min()), int(found.max())) if len(found) else (0, -1)
+        if group.num_rows:
+            low.append(known.min)
+            high.append(known.max)
+    return min(low, default=0), max(high, default=-1)
+
+
+def _unreadable(path: str, error: Exception) -> PairingError:
+    return PairingError(
+        f"Where the rows of {path} come from cannot be read: {str(error).rstrip('.')}. Copy the "
+        "whole export again, or call read_shards again if it was replaced."
+    )
+
+
+def _silent(path: str) -> PairingError:
+    return PairingError(
+        f"{path} was exported without 'shard' and 'row' as whole numbers, by which embeddings of "
+        "its source are found. Keep both columns when you export, or score before."
+    )

@@ -1,0 +1,1 @@
+"""Images: tars, Parquet files and folders, read as samples."""

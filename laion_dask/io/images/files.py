@@ -1,0 +1,197 @@
+"""The archives, Parquet files and images that a source names, and what they are relative to."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fsspec.implementations.local import LocalFileSystem
+
+from laion_dask.errors import ImageError, OptionError, ShardNotFoundError
+from laion_dask.io.storage.discovery import (
+    PARQUET,
+    LeftOut,
+    each_once,
+    files_below,
+    has_magic,
+    is_hidden,
+    taken,
+)
+from laion_dask.io.storage.folder_files import without_others
+from laion_dask.io.storage.member_names import IMAGE_KINDS, Member
+from laion_dask.io.storage.paths import check_named_once, expand, filesystem
+
+_TAR = (".tar",)
+_IMAGES = tuple(f".{kind}" for kind in IMAGE_KINDS)
+
+
+@dataclass
+class SourceFiles:
+    """The files of a source.
+
+    Attributes
+    ----------
+    root : str
+        The folder that all of it lies in.
+    tars, parquet : dict of str to None
+        Paths or addresses, in the order in which they were found.
+    images : dict of str to None
+        Paths of image files and of what lies beside them.
+    """
+
+    root: str = ""
+    tars: dict[str, None] = field(default_factory=dict)
+    parquet: dict[str, None] = field(default_factory=dict)
+    images: dict[str, None] = field(default_factory=dict)
+
+    def labels(self) -> dict[str, str]:
+        """The path of each archive and Parquet file below the root.
+
+        Begins with ``./`` where another file of that name lies further below, so that a bare name
+        never stands for one of several.
+        """
+        paths = [*self.tars, *self.parquet]
+        below = {path: path.removeprefix(self.root).lstrip("/") for path in paths}
+        times = Counter(name.rpartition("/")[2] for name in below.values())
+        return {
+            path: f"./{name}" if "/" not in name and times[name] > 1 else name
+            for path, name in below.items()
+        }
+
+
+def find_files(source: str | os.PathLike | Iterable) -> SourceFiles:
+    """The files of a source, by the rule of `laion_dask.io.storage.discovery`.
+
+    Raises and warns as `laion_dask.io.images.images.find_shards` and
+    `laion_dask.io.storage.paths.expand`.
+    """
+    one = isinstance(source, (str, os.PathLike)) or not isinstance(source, Iterable)
+    given = [source] if one else list(source)
+    if not given:
+        raise ShardNotFoundError("No path was given. Name a file, a folder or a pattern.")
+    found, roots, left_out = SourceFiles(), [], LeftOut()
+    for path in _sources(given, left_out):
+        _add(found, path)
+        roots.append(_root(os.fsdecode(path)))
+    left_out.warn(found.images)
+    images = (path for path in found.images if path.lower().endswith(_IMAGES))
+    check_named_once([*found.tars, *found.parquet, *filter(os.path.exists, images)])
+    found.root = _common(roots)
+    return found
+
+
+def _sources(given: list, left_out: LeftOut) -> list:
+    """The paths without files that lie beside others, which a shell names where it has expanded
+    a pattern: captions and JSON beside images, and the table beside an archive of its name.
+    """
+    named = [path for path in given if isinstance(path, (str, bytes, os.PathLike))]
+    files = {path: os.path.abspath(os.fsdecode(path)) for path in named if os.path.isfile(path)}
+    kept = without_others(list(files.values()), (*_TAR, *PARQUET, *_IMAGES), left_out)
+    stems = {file.rpartition(".")[0] for file in kept if file.lower().endswith(_TAR)}
+    tables = [file for file in kept if file.lower().endswith(PARQUET)]
+    tables = [file for file in tables if file.rpartition(".")[0] in stems]
+    left_out.add("beside an archive of the same name", tables)
+    kept = set(kept).difference(tables)
+    return [path for path in given if path not in files or files[path] in kept]
+
+
+def _add(found: SourceFiles, path: str | os.PathLike) -> None:
+    is_text = isinstance(path, (str, bytes, os.PathLike)) and os.fspath(path)
+    if is_text and os.path.isdir(path):
+        before = len(found.images), len(found.tars), len(found.parquet)
+        _add_folder(found, os.path.abspath(os.fsdecode(path)))
+        if before == (len(found.images), len(found.tars), len(found.parquet)):
+            raise ShardNotFoundError(
+                f"{os.fsdecode(path)} holds no .tar, no .parquet and no image "
+                f"({', '.join(IMAGE_KINDS)}). Check the path."
+            )
+        return
+    files = expand(path, (*_TAR, *PARQUET, *_IMAGES))
+    tars = [file for file in files if file.lower().endswith(_TAR)]
+    images = [file for file in files if file.lower().endswith(_IMAGES)]
+    parquet = [file for file in files if file.lower().endswith(PARQUET)]
+    _check_one_kind(os.fsdecode(path), tars, images)
+    other = next((file for file in files if file not in {*tars, *images, *parquet}), None)
+    if other is not None:
+        raise ImageError(
+            f"{other} is no .tar, no .parquet and no image ({', '.join(IMAGE_KINDS)}). Expected "
+            "uncompressed webdataset archives, Parquet files with image bytes, or images; unpack "
+            ".tar.gz first."
+        )
+    found.tars.update(dict.fromkeys(tars))
+    found.parquet.update(dict.fromkeys(() if tars or images else parquet))
+    found.images.update(dict.fromkeys(_with_files_beside(images)))
+
+
+def _add_folder(found: SourceFiles, root: str) -> None:
+    left_out = LeftOut()
+    fs = LocalFileSystem()
+    below = files_below(fs, root, LeftOut())  # links that lead nowhere become rejects
+    names = {entry.path: entry.name.lower() for entry in below if not entry.hidden}
+    tars = [path for path, name in names.items() if name.endswith(_TAR)]
+    images = [path for path, name in names.items() if name.endswith(_IMAGES)]
+    _check_one_kind(root, tars, images)
+    if tars or (not images and any(name.endswith(PARQUET) for name in names.values())):
+        files = expand(root, _TAR if tars else PARQUET)
+        (found.tars if tars else found.parquet).update(dict.fromkeys(files))
+        return
+    images = each_once(taken(below, _IMAGES, left_out), left_out)
+    folders = dict.fromkeys([root, *(path.rpartition("/")[0] for path in images)])
+    twice = set(names) - set(images)
+    for folder in folders:
+        for name in sorted(os.listdir(folder)):
+            path = f"{folder.rstrip('/')}/{name}"
+            is_other = not os.path.isdir(path) and not is_hidden(name)
+            if is_other and not (path in twice and name.lower().endswith(_IMAGES)):
+                found.images[path] = None
+    left_out.warn(found.images)
+
+
+def _check_one_kind(path: str, tars: list, images: list) -> None:
+    if tars and images:
+        raise OptionError(
+            f"{path} holds {len(tars)} archives and {len(images)} images. Say which is meant: "
+            f"'{path}/*.tar' for the archives, or a folder that has only images."
+        )
+
+
+def _with_files_beside(images: list[str]) -> list[str]:
+    """Image files that were named or matched, and the captions and JSON that lie beside them."""
+    if remote := next((path for path in images if "://" in path), None):
+        raise ImageError(
+            f"{remote} is an image on another store. Expected images on this machine, or archives "
+            "and Parquet files anywhere; copy the images, or pack them into .tar files."
+        )
+    keys = {Member(path, 0, None, in_folder=True).group for path in images}
+    found = dict.fromkeys(images)
+    for folder in dict.fromkeys(path.rpartition("/")[0] for path in images):
+        for name in sorted(os.listdir(folder or "/")):
+            member = Member(f"{folder}/{name}", 0, None, in_folder=True)
+            if not member.is_image and member.group in keys and os.path.isfile(member.name):
+                found[member.name] = None
+    return list(found)
+
+
+def _root(path: str) -> str:
+    """The folder that a path names, or that all lies in that it stands for, as files are named."""
+    if not os.path.isdir(path):
+        path, slash, name = path.rpartition("/")
+        parts = path.split("/")
+        wild = (at for at, part in enumerate(parts) if has_magic(part) or "{" in part)
+        if not os.path.exists(f"{path}{slash}{name}"):
+            path = "/".join(parts[: next(wild, len(parts))])
+        path = path or slash or "."
+    fs, inner = filesystem(path)
+    return inner if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(inner)
+
+
+def _common(roots: list[str]) -> str:
+    parts = [root.rstrip("/").split("/") for root in roots]
+    shared = []
+    for level in zip(*parts, strict=False):
+        if len(set(level)) > 1:
+            break
+        shared.append(level[0])
+    return "/".join(shared) or "/"

@@ -1,0 +1,284 @@
+"""Sources of images as shards: webdataset tars, Parquet files, folders; and finding one again."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from laion_dask.errors import ColumnError, ImageError, OptionError, must_be, parameter
+from laion_dask.io.images.files import SourceFiles, find_files
+from laion_dask.io.images.image_index import ImageIndex
+from laion_dask.io.images.parquet import ParquetShard
+from laion_dask.io.images.row_match import (
+    ImagePlace,
+    Match,
+    RowImage,
+    row_image,
+    several,
+    withhold_shared,
+)
+from laion_dask.io.images.shards import FolderShard, Shard, TarShard
+from laion_dask.io.storage.member_names import IMAGE_KINDS, Member
+from laion_dask.io.storage.paths import natural
+from laion_dask.options import get_option
+
+#: Samples of a folder that make one shard, as in img2dataset's archives.
+IMAGES_PER_SHARD = 10_000
+
+#: Columns that name a row's image, the first one present wins.
+NAMES = ("image_path", "key")
+
+
+def find_shards(source: str | os.PathLike | Iterable, image: str | None = None) -> list[Shard]:
+    """The shards of a source, in natural order. Nothing is opened yet.
+
+    Their names are paths below the root of the source, the folder that all of it lies in, and no
+    two are the same.
+
+    Parameters
+    ----------
+    source : str, path, or list of them
+        Archives, Parquet files or image files, by name, pattern (``"data/*.tar"``), fsspec address
+        or folder; images are cut into shards of ``IMAGES_PER_SHARD`` samples. In a folder archives
+        come first: Parquet files beside them are img2dataset's lists.
+    image : str, optional
+        The column of image bytes, where Parquet files have several of bytes.
+
+    Raises
+    ------
+    ShardNotFoundError
+        When nothing is there.
+    ImageError
+        For a file that is named and is neither an archive, a Parquet file nor an image.
+    OptionError
+        When a folder holds archives and images side by side, a file is named twice, or a column is
+        named and no file is Parquet.
+    """
+    if image is not None:
+        must_be("image", image, str, "the name of a Parquet column")
+    found = find_files(source)
+    if image is not None and not found.parquet:
+        raise OptionError(
+            f"{parameter('image')} is {image!r}, the name of a Parquet column, and no file of the "
+            "source is Parquet. Leave it out."
+        )
+    text = get_option("invalid_text")
+    labels = found.labels()
+    shards = [
+        TarShard(path, labels[path], text)
+        if path in found.tars
+        else ParquetShard(path, image, labels[path], text)
+        for path in sorted(labels, key=natural)
+    ]
+    return shards + _cut(found, text)
+
+
+def check_outside(source, out: str | os.PathLike, shards: Sequence[Shard]) -> None:
+    """Refuse a folder in which what is written would become part of its own source.
+
+    Archives are looked for by their ending, which nothing that is written has.
+
+    Raises
+    ------
+    OptionError
+        When ``out`` lies in a folder that is searched for images or Parquet files.
+    """
+    if all(isinstance(shard, TarShard) for shard in shards):
+        return
+    inner = Path(os.path.realpath(out))
+    for folder in [source] if isinstance(source, (str, os.PathLike)) else source:
+        if os.path.isdir(folder) and inner.is_relative_to(os.path.realpath(folder)):
+            raise OptionError(
+                f"{parameter('out')} is {os.fspath(out)}, which lies in the source "
+                f"{os.fspath(folder)} and would be read as a part of it. Name a folder outside."
+            )
+
+
+def _cut(found: SourceFiles, invalid_text: str) -> list[Shard]:
+    by_key: dict[str, list[str]] = {}
+    for path in sorted(found.images, key=natural):
+        name = os.path.relpath(path, found.root)
+        by_key.setdefault(Member(name, 0, None, in_folder=True).group, []).append(name)
+    keys = list(by_key)
+    starts = range(0, len(keys), IMAGES_PER_SHARD)
+    parts = ([f for k in keys[at : at + IMAGES_PER_SHARD] for f in by_key[k]] for at in starts)
+    return [
+        FolderShard(found.root, tuple(part), number, invalid_text)
+        for number, part in enumerate(parts)
+    ]
+
+
+class Images:
+    """Image files by path or key, out of the archives, Parquet files or folder that they lie in.
+
+    A shard is indexed when it is first searched, once, without reading an image; images are then
+    read one by one. Safe to use from several threads; a pickled copy starts without the indices.
+
+    Parameters
+    ----------
+    shards : sequence of shards
+    """
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self._shards = list(shards)
+        self._indices: dict[int, ImageIndex] = {}
+        self._by_file: dict[str, list[int]] = {}
+        for number, shard in enumerate(self._shards):
+            self._by_file.setdefault(shard.name.rpartition("/")[2], []).append(number)
+        self._lock = threading.Lock()
+
+    def __reduce__(self):
+        return (Images, (self._shards,))
+
+    def __repr__(self) -> str:
+        n, first = len(self._shards), self._shards[0].name
+        return f"<Images in {n:,} shards, first {first}>" if n > 1 else f"<Images in {first}>"
+
+    def read(self, keys: Iterable[str]) -> list[bytes | None]:
+        """The image file of each key; ``None`` where there is none or it is cut off. Eager.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            ``image_path``, as ``embed`` writes it, which opens only the file that it names; or
+            ``key``, which is searched for in every shard.
+
+        Raises
+        ------
+        ImageError
+            When several images have that key, or lie at that path below different folders; and
+            when a file that has to be searched is not what it is named as.
+        ShardError
+            When a store fails.
+        """
+        keys = [keys] if isinstance(keys, str) else list(keys)
+        return [self._read_one(key) for key in keys]
+
+    def read_rows(self, rows: pd.DataFrame) -> list[RowImage]:
+        """The image of each row, and not another row's of the same name. Eager.
+
+        An image that has a row's name is compared with the row: by ``image_sha256``, which
+        ``embed`` writes; else by url. Where neither is known, it is found by its name alone, and
+        is withheld from rows of different shards.
+
+        Parameters
+        ----------
+        rows : pandas.DataFrame
+            With ``image_path`` or ``key``; the first that a row has is used.
+
+        Raises
+        ------
+        ColumnError
+            When there is neither.
+        ImageError
+            When several images may be a row's.
+        ShardError
+            When a store fails.
+        """
+        names = [name for name in NAMES if name in rows.columns]
+        if not names:
+            raise ColumnError(
+                f"The rows have neither {NAMES[0]!r} nor {NAMES[1]!r}, by which a row's image is "
+                "found; ld.embed writes both, img2dataset the key. Available: "
+                f"{', '.join(map(str, rows.columns))}."
+            )
+        return withhold_shared(rows, [self._of_row(row, names) for _, row in rows.iterrows()])
+
+    def _of_row(self, row: pd.Series, names: list[str]) -> RowImage:
+        key = next((str(row[name]) for name in names if not pd.isna(row[name])), None)
+        if key is None:
+            return RowImage(None, Match.ABSENT)
+        named = row_image(key, row, self._named(key))
+        if named.place is not None:
+            return named
+        similar = row_image(key, row, self._similar(key), by_name=False)
+        return similar if similar.data is not None else named
+
+    def _read_one(self, key: str) -> bytes | None:
+        found = self._named(key)
+        if len(found) > 1:
+            raise several(key, found)
+        return found[0].read() if found else None
+
+    def _named(self, key: str) -> list[ImagePlace]:
+        """The images of a path or key."""
+        at_path = self._at_path(key)
+        exact = [p for p in at_path if key.startswith(f"{p.shard.name}/")]
+        return (
+            exact
+            or at_path
+            or [
+                ImagePlace(shard, place)
+                for number, shard in enumerate(self._shards)
+                for place in self._index(number).keys.get(key, ())
+            ]
+        )
+
+    def _similar(self, key: str) -> list[ImagePlace]:
+        """The images whose path or key may be meant, where those of that name are not."""
+        return self._at_path(key) + [
+            ImagePlace(shard, place)
+            for number, shard in enumerate(self._shards)
+            if isinstance(shard, FolderShard)
+            for place in self._index(number).ends.get(key, ())
+        ]
+
+    def _at_path(self, path: str) -> list[ImagePlace]:
+        """The images at a path, one a shard.
+
+        Paths below another root, such as bare file names as they were written once, lead to every
+        shard whose own path ends so.
+        """
+        parts = path.split("/")
+        found = []
+        for at in range(1, len(parts)):
+            file, inner = "/".join(parts[:at]), "/".join(parts[at:])
+            for number in self._by_file.get(parts[at - 1], ()):
+                shard = self._shards[number]
+                ends = f"/{getattr(shard, 'path', '')}".endswith(f"/{file}")
+                if (shard.name == file or ends) and inner in self._index(number).paths:
+                    found.append(ImagePlace(shard, self._index(number).paths[inner]))
+        return found
+
+    def _index(self, number: int) -> ImageIndex:
+        with self._lock:
+            if number not in self._indices:
+                self._indices[number] = self._shards[number].index()
+            return self._indices[number]
+
+
+def open_images(paths: str | os.PathLike | Iterable, image: str | None = None) -> Images:
+    """The images of archives, Parquet files or a folder, to be read by key. Lazy.
+
+    Parameters
+    ----------
+    paths : str, path, or list of them
+        As for ``embed``.
+    image : str, optional
+        As for ``embed``.
+
+    Raises
+    ------
+    ShardNotFoundError, ImageError, OptionError
+        As ``find_shards``, immediately; also where there is no image in any file.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> pictures = ld.open_images("demo-corpus/images")
+    >>> len(pictures.read(frame.head(2)["key"]))
+    2
+    """
+    shards = find_shards(paths, image)
+    if not any(shard.holds_images() for shard in shards):
+        first = shards[0].name
+        raise ImageError(
+            f"{len(shards)} files were found, first {first}, and no image "
+            f"({', '.join(IMAGE_KINDS)}) in any. Name the archives or the folder that hold them."
+        )
+    return Images(shards)

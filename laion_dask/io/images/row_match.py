@@ -1,0 +1,145 @@
+"""Whether an image is a row's own.
+
+Keys and paths name an image within one source. Two sources, such as two splits of a data set or
+two runs of img2dataset, use the same ones, so a frame of both needs more than a name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import pandas as pd
+
+from laion_dask.errors import ImageError
+from laion_dask.io.images.samples import CAPTION_FIELDS, URL_FIELDS, first_text
+from laion_dask.io.images.shards import Shard
+
+
+class Match(Enum):
+    """What says that an image is a row's; or, without one, why."""
+
+    DIGEST = "its digest is the row's"
+    URL = "its url is the row's"
+    NAME = "its name alone"
+    ABSENT = "no image"
+    OTHER = "another row's image"
+    SHARED = "two rows have its name"
+
+
+@dataclass(frozen=True)
+class ImagePlace:
+    """Where an image lies: its shard, and what the shard's ``fetch`` takes."""
+
+    shard: Shard
+    place: object
+
+    def read(self) -> bytes | None:
+        """The image file; None where it is cut off or over the limit."""
+        return self.shard.fetch(self.place)
+
+    def url(self) -> str | None:
+        """The url in the fields of its sample."""
+        return self.shard.url(self.place)
+
+
+@dataclass(frozen=True)
+class RowImage:
+    """The image file of one row.
+
+    Attributes
+    ----------
+    data : bytes or None
+    match : Match
+    place : ImagePlace or None
+    """
+
+    data: bytes | None
+    match: Match
+    place: ImagePlace | None = field(default=None, repr=False)
+
+
+def row_image(
+    key: str, row: Mapping, places: Sequence[ImagePlace], *, by_name: bool = True
+) -> RowImage:
+    """The image of a row, among some.
+
+    Parameters
+    ----------
+    key : str
+    row : mapping
+        Column → value. With ``image_sha256``, the image file must have that digest. Else, where
+        both the row and the sample of the image have a url, they must be equal.
+    places : sequence of ImagePlace
+    by_name : bool
+        Whether an image is the row's where nothing can be compared.
+
+    Raises
+    ------
+    ImageError
+        When several images may be the row's.
+    """
+    digest, url = first_text(row, ("image_sha256",)), first_text(row, URL_FIELDS)
+    if digest:
+        return _of_digest(digest.lower(), places)
+    urls = [place.url() if url else None for place in places]
+    same = [place for place, found in zip(places, urls, strict=True) if found and found == url]
+    unknown = [p for p, found in zip(places, urls, strict=True) if found is None and by_name]
+    own, match = (same, Match.URL) if same else (unknown, Match.NAME)
+    if len(own) > 1:
+        raise several(key, own)
+    if not own:
+        return RowImage(None, Match.OTHER if places else Match.ABSENT)
+    data = own[0].read()
+    return RowImage(data, match if data is not None else Match.ABSENT, own[0])
+
+
+def several(key: str, found: Sequence[ImagePlace]) -> ImageError:
+    """The error for a name that several images have."""
+    names = list(dict.fromkeys(place.shard.name for place in found))
+    return ImageError(
+        f"{key!r} stands for {len(found)} images, in {', '.join(names[:3])}. Expected one: give "
+        "the whole image_path that embed writes, or open only the files that are meant."
+    )
+
+
+def withhold_shared(rows: pd.DataFrame, images: Sequence[RowImage]) -> list[RowImage]:
+    """The images, without those that rows of different shards have by one name.
+
+    Rows of one shard may share an image, as where each has several captions. So may rows of one
+    url and one caption, as where two overlapping subsets are read together. What a digest verifies
+    stays. Where the rows have no column ``shard``, nothing is withheld.
+    """
+    if "shard" not in rows.columns:
+        return list(images)
+    shards: dict[ImagePlace, set] = {}
+    said: dict[ImagePlace, set] = {}
+    for image, (_, row) in zip(images, rows.iterrows(), strict=True):
+        if image.place is not None and not pd.isna(row["shard"]):
+            shards.setdefault(image.place, set()).add(row["shard"])
+            url, caption = first_text(row, URL_FIELDS), first_text(row, CAPTION_FIELDS)
+            said.setdefault(image.place, set()).add((url, caption))
+
+    def is_shared(image: RowImage) -> bool:
+        if image.data is None or image.match is Match.DIGEST or image.place not in shards:
+            return False
+        one_row = len(said[image.place]) == 1 and image.match is Match.URL
+        return len(shards[image.place]) > 1 and not one_row
+
+    return [
+        replace(image, data=None, match=Match.SHARED) if is_shared(image) else image
+        for image in images
+    ]
+
+
+def _of_digest(digest: str, places: Iterable[ImagePlace]) -> RowImage:
+    match = Match.ABSENT
+    for place in places:
+        data = place.read()
+        if data is not None:
+            if hashlib.sha256(data).hexdigest() == digest:
+                return RowImage(data, Match.DIGEST, place)
+            match = Match.OTHER
+    return RowImage(None, match)

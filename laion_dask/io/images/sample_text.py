@@ -1,0 +1,65 @@
+"""Captions and JSON fields of a sample, from the bytes of their files."""
+
+from __future__ import annotations
+
+import codecs
+import json
+
+from laion_dask.io.storage.member_names import clean_text
+
+#: Byte order marks, the longer first: that of UTF-32 begins as that of UTF-16 does.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def decode_text(data: bytes) -> str:
+    """The text in a file: UTF-8, or UTF-16 and UTF-32 by their mark or their zero bytes.
+
+    Raises
+    ------
+    UnicodeDecodeError
+        For other encodings, such as cp1252. Which one it is cannot be told, and UTF-8 that was cut
+        in the middle of a character reads as cp1252 too.
+    """
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return data.decode(encoding)
+    return data.decode(_unmarked(data))
+
+
+def _unmarked(data: bytes) -> str:
+    odd, even = data[1::2].count(0), data[::2].count(0)
+    if len(data) % 2 == 0 and max(odd, even) * 4 >= len(data) and min(odd, even) == 0:
+        return "utf-16-le" if odd else "utf-16-be"
+    return "utf-8"
+
+
+def read_json(data: bytes, most: int) -> dict:
+    """The fields of a JSON object, NaN as None.
+
+    Raises
+    ------
+    UnicodeDecodeError
+        When the bytes are not text.
+    ValueError
+        When it is not a JSON object of at most ``most`` fields.
+    """
+    try:
+        fields = json.loads(data, parse_constant=constant)
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its .json cannot be read: {type(error).__name__}") from None
+    if not isinstance(fields, dict) or len(fields) > most:
+        raise ValueError(f"its .json is no object of at most {most} fields")
+    return {clean_text(name): value for name, value in fields.items()}
+
+
+def constant(name: str) -> float | None:
+    """What JSON's ``NaN``, ``Infinity`` and ``-Infinity`` stand for: NaN is what null is."""
+    return None if name == "NaN" else float(name)

@@ -1,0 +1,178 @@
+"""A sample: files that share a key (``key.jpg key.txt key.json``), read into one row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from laion_dask.errors import ShardError
+from laion_dask.io.images.decoding import MAX_IMAGE_BYTES
+from laion_dask.io.images.sample_groups import MAX_FIELDS, SampleFiles, by_sample
+from laion_dask.io.images.sample_text import decode_text, read_json
+from laion_dask.io.storage.member_names import IMAGE_KINDS, JSON_KINDS, TEXT_KINDS, Member
+
+#: Bytes of a caption or of a sample's JSON; more is a rejected row.
+MAX_TEXT_BYTES = 2**20
+
+#: JSON fields that can hold the caption, the first one present wins.
+CAPTION_FIELDS = ("caption", "TEXT", "text")
+
+#: Fields that can hold the url of the image, the first one present wins.
+URL_FIELDS = ("url", "URL")
+
+
+@dataclass
+class Sample:
+    """One row to be: an image with its caption and fields, or the reason why it is none.
+
+    Attributes
+    ----------
+    key : str
+        The stem that its files share.
+    image_path : str
+        The image file, as ``archive.tar/member`` or relative to the folder. No two images of a
+        source have the same.
+    image_sha256 : str or None
+        The SHA-256 of the image file in hexadecimal, once it is embedded.
+    image : bytes or None
+        ``None`` where it was not asked for or is rejected.
+    caption : str or None
+    fields : dict
+        The sample's JSON.
+    reason : str or None
+        Why the sample is rejected; ``None`` for a good one.
+    rescaled : bool
+        Whether its pixels of 16 bits were scaled to 8, which open_clip's own loading does not do.
+    """
+
+    key: str
+    image_path: str = ""
+    image_sha256: str | None = None
+    image: bytes | None = None
+    caption: str | None = None
+    fields: dict = field(default_factory=dict)
+    reason: str | None = None
+    rescaled: bool = False
+
+
+def group(
+    members: Iterable[Member], prefix: str, *, with_image: bool, invalid_text: str = "reject"
+) -> Iterator[Sample]:
+    """Samples from files in order.
+
+    `laion_dask.io.images.sample_groups` says which files belong together. Every image is a
+    sample or a reject, so none goes uncounted.
+
+    Parameters
+    ----------
+    members : iterable of Member
+    prefix : str
+        What precedes the member's name in ``image_path``.
+    with_image : bool
+        Whether image bytes are read; without, only captions and JSON are.
+    invalid_text : {"reject", "raise"}
+        What a caption or JSON that is no UTF-8 makes: a rejected sample, or an error.
+
+    Raises
+    ------
+    ShardError
+        When the store fails, or with ``"raise"`` for the first such text.
+    """
+    for files in by_sample(members):
+        yield _sample(files, prefix, with_image, invalid_text)
+
+
+def _sample(files: SampleFiles, prefix: str, with_image: bool, invalid_text: str) -> Sample:
+    image, beside = files.first, list(files.beside)
+    sample = Sample(files.key, prefix + image.path)
+    try:
+        if flaw := next((m.flaw for m in (image, *beside) if m.flaw), files.reason):
+            raise ValueError(flaw)
+        _fill(sample, image, beside, with_image)
+    except UnicodeDecodeError as error:
+        if invalid_text == "raise":
+            raise invalid_text_error(sample.image_path) from error
+        sample.reason = f"its caption or JSON is no UTF-8: {error.reason} at byte {error.start}"
+    except ValueError as error:  # what the file holds; a store that fails ends the task
+        sample.reason = str(error)
+    if sample.reason:
+        sample.image, sample.caption, sample.fields = None, None, {}
+    return sample
+
+
+def invalid_text_error(image_path: str) -> ShardError:
+    """The error for a text that is no UTF-8, where it makes no reject."""
+    return ShardError(
+        f"A text of {image_path} is not valid UTF-8. Correct the file, or have such rows "
+        "counted as rejected with ld.set_options(invalid_text='reject') around embed (laion-dask "
+        "--invalid-text reject …)."
+    )
+
+
+def _fill(sample: Sample, image: Member, beside: list[Member], with_image: bool) -> None:
+    if not image.is_image:
+        kinds = ", ".join(sorted({m.kind or "none" for m in (image, *beside)})[:5])
+        raise ValueError(f"no image of a known kind ({', '.join(IMAGE_KINDS)}), but: {kinds}")
+    if image.n_bytes > MAX_IMAGE_BYTES:
+        raise ValueError(
+            f"image file of {image.n_bytes} bytes, over the limit of {MAX_IMAGE_BYTES}"
+        )
+    for member in beside:
+        if member.kind in (*TEXT_KINDS, *JSON_KINDS) and member.n_bytes > MAX_TEXT_BYTES:
+            raise ValueError(f".{member.kind} of {member.n_bytes} bytes, over {MAX_TEXT_BYTES}")
+    sample.fields = _fields(image, [m for m in beside if m.kind in JSON_KINDS])
+    sample.caption = _caption(image, [m for m in beside if m.kind in TEXT_KINDS], sample.fields)
+    if with_image:
+        sample.image = image.read()
+
+
+def _fields(image: Member, files: list[Member]) -> dict:
+    """The fields of an image's JSON; further JSON as one field each, under what its name says."""
+    main, others = _main(image, files)
+    fields = read_json(main.read(), MAX_FIELDS) if main else {}
+    for member in others:
+        fields.setdefault(member.field, read_json(member.read(), MAX_FIELDS))
+    return fields
+
+
+def fields_file(sample: SampleFiles) -> Member | None:
+    """The JSON of a sample, where it has one that may be read."""
+    files = [m for m in sample.beside if m.kind in JSON_KINDS]
+    main = _main(sample.first, files)[0]
+    return main if main and not main.flaw and main.n_bytes <= MAX_TEXT_BYTES else None
+
+
+def url_in(data: bytes | None) -> str | None:
+    """The url in the bytes of a sample's JSON; None where it has none or is not legible."""
+    try:
+        return first_text(read_json(data, MAX_FIELDS), URL_FIELDS) if data else None
+    except ValueError:
+        return None
+
+
+def first_text(values: Mapping, names: Iterable[str]) -> str | None:
+    """The first of some values that is a text and not blank, without the white space around it."""
+    found = (values.get(name) for name in names)
+    return next((v.strip() for v in found if isinstance(v, str) and v.strip()), None)
+
+
+def _caption(image: Member, files: list[Member], fields: dict) -> str | None:
+    """The caption; further texts, and several of which none is it, become fields."""
+    main, others = _main(image, files)
+    for member in others:
+        fields.setdefault(member.field, decode_text(member.read()).strip() or None)
+    text = decode_text(main.read()).strip() if main else ""
+    found = (fields.get(name) for name in CAPTION_FIELDS)
+    return text or next((text for text in found if isinstance(text, str) and text), None)
+
+
+def _main(image: Member, files: list[Member]) -> tuple[Member | None, list[Member]]:
+    """The file of an image among several of a kind, and the others.
+
+    That of its own stem or of its key; else, where the image itself has the name of a field, the
+    only one.
+    """
+    close = [m for m in files if m.stem in (image.text, image.stem, image.group)]
+    only = files if len(files) == 1 and image.stem != image.group else []
+    main = next(iter(close or only), None)
+    return main, [m for m in files if m is not main]

@@ -1,0 +1,1 @@
+"""Parquet shards: footers, schemas, and the scans that read them."""

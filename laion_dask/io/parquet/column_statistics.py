@@ -1,0 +1,96 @@
+"""What footers say of the values of columns: whether there is any, the smallest and the largest.
+
+Asked for only where shards disagree on a type, and then read once more: footers hold it for every
+column of every row group, which is too much to keep of all shards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+
+from laion_dask.io.parquet.column_chunks import Chunk, column_chunks
+from laion_dask.io.parquet.common_types import leaf_types
+from laion_dask.io.parquet.footer import THREADS, check_unchanged
+from laion_dask.io.parquet.shard import Shard
+from laion_dask.io.parquet.thrift import NotThrift
+
+
+class StoredValues:
+    """The values of shards, as far as their footers tell.
+
+    Parameters
+    ----------
+    shards : sequence of Shard
+    """
+
+    def __init__(self, shards: Sequence[Shard]):
+        self._shards: Mapping[str, Shard] = {shard.path: shard for shard in shards}
+        self._chunks: dict[str, dict[str, list[Chunk]]] = {}
+
+    def has_rows(self, path: str) -> bool:
+        return self._shards[path].n_rows > 0
+
+    def without_values(self, name: str, paths: Iterable[str]) -> set[str]:
+        """The shards of some in which every row of a column is null. Nested columns never are."""
+        found = self._of_column(name, paths)
+        return {
+            path
+            for path, (type_, chunks) in found.items()
+            if type_.num_fields == 0
+            and chunks
+            and all(chunk.n_nulls == chunk.n_values for chunk in chunks)
+        }
+
+    def extremes(self, name: str, paths: Iterable[str]) -> Iterator[tuple[str, list[pa.Array]]]:
+        """For each shard the smallest and largest values of a column, an array for each leaf.
+
+        Of integers, times and durations of 64 bits; the array of any other leaf, and of one
+        without statistics, is empty.
+        """
+        for path, (type_, chunks) in self._of_column(name, paths).items():
+            leaves = [leaf for _, leaf in leaf_types(type_)]
+            yield path, [_values(leaf, chunks[i :: len(leaves)]) for i, leaf in enumerate(leaves)]
+
+    def _of_column(
+        self, name: str, paths: Iterable[str]
+    ) -> dict[str, tuple[pa.DataType, list[Chunk]]]:
+        """The stored type and the chunks of a column, of the shards that store it."""
+        stored = {}
+        for path in paths:
+            for old, new, type_ in self._shards[path].columns:
+                if new == name:
+                    stored[path] = (old, type_)
+        self._read([path for path in stored if path not in self._chunks])
+        return {
+            path: (type_, self._chunks[path].get(old, [])) for path, (old, type_) in stored.items()
+        }
+
+    def _read(self, paths: Sequence[str]) -> None:
+        if paths:
+            with ThreadPoolExecutor(min(THREADS, len(paths))) as pool:
+                self._chunks |= zip(paths, pool.map(self._by_column, paths), strict=True)
+
+    def _by_column(self, path: str) -> dict[str, list[Chunk]]:
+        footer = check_unchanged(path, self._shards[path].footer_sha256)
+        by_column: dict[str, list[Chunk]] = {}
+        try:
+            for chunk in column_chunks(footer):
+                by_column.setdefault(chunk.column, []).append(chunk)
+        except NotThrift:  # the reader of its rows will say so
+            return {}
+        return by_column
+
+
+def holds_wide_integers(type_: pa.DataType) -> bool:
+    """Whether values are integers of 64 bits, or times or durations stored as such."""
+    return (pa.types.is_integer(type_) or pa.types.is_temporal(type_)) and type_.bit_width == 64
+
+
+def _values(type_: pa.DataType, chunks: Sequence[Chunk]) -> pa.Array:
+    if not holds_wide_integers(type_):
+        return pa.nulls(0, type_)
+    ends = [end for chunk in chunks for end in chunk.extremes if len(end) == 8]
+    return pa.Array.from_buffers(type_, len(ends), [None, pa.py_buffer(b"".join(ends))])

@@ -1,0 +1,88 @@
+"""Columns of shards in the type of the frame, every value exactly as it was stored."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from laion_dask.errors import SchemaError, argument
+from laion_dask.io.parquet.common_types import family, frame_type, is_uuid
+
+
+def cast_exactly(
+    column: pa.ChunkedArray, type_: pa.DataType, *, name: str, path: str, rows: pa.ChunkedArray
+) -> pa.ChunkedArray:
+    """One column in its common type, every value exactly as it was stored.
+
+    NaN in a column that becomes an integer is null. ``rows`` holds the position in the file of
+    each value, for the error.
+
+    Raises
+    ------
+    SchemaError
+        When a value does not survive: a float that is no integer, an integer that is too large.
+    """
+    if str(column.type) == str(type_):  # list<l: float> == list<element: float>, but is not it
+        return column
+    if column.null_count == len(column):  # as in a shard without rows
+        return pa.chunked_array([pa.nulls(len(column), type_)])
+    column = _plain_text(column, name)
+    if pa.types.is_floating(column.type) and pa.types.is_integer(type_):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    try:
+        if family(column.type) == "decimal" and pa.types.is_floating(type_):
+            column = column.cast(pa.string())  # Arrow's own cast is off by a bit in one of eight
+        return column.cast(type_)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        row, value = _first_bad(column, type_, rows)
+        raise SchemaError(
+            f"Row {row} of shard {path} has {name} = {value!r}, stored as {column.type}, which "
+            f"{type_}, as which all shards are read, cannot hold exactly. Correct or rewrite the "
+            f"file, or leave the column out with {argument('columns')}. ({error})"
+        ) from error
+
+
+def _plain_text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """A column of an extension type as what a frame holds, UUIDs as text."""
+    plain = frame_type(column.type)
+    if not isinstance(column.type, pa.BaseExtensionType):
+        return _without_uuids(column, plain) if _has_uuid(column.type) else column
+    if not is_uuid(column.type):
+        return pa.chunked_array([c.storage for c in column.chunks], column.type.storage_type)
+    return _without_uuids(column, plain, digits=name == "uid")
+
+
+def uuid_digits(name: str, stored: pa.DataType) -> bool:
+    """Whether a column of UUIDs is read as their 32 digits alone, as DataComp publishes its own."""
+    return name == "uid" and is_uuid(stored)
+
+
+def _has_uuid(type_: pa.DataType) -> bool:
+    inside = [type_.field(i).type for i in range(type_.num_fields)]
+    return is_uuid(type_) or any(map(_has_uuid, inside))
+
+
+def _without_uuids(column: pa.ChunkedArray, type_: pa.DataType, digits: bool = False):
+    """UUIDs as text, within lists and structs too."""
+
+    def text(value):
+        if isinstance(value, UUID):
+            return value.hex if digits else str(value)
+        if isinstance(value, dict):
+            return {key: text(one) for key, one in value.items()}
+        return list(map(text, value)) if isinstance(value, (list, tuple)) else value
+
+    return pa.chunked_array([pa.array(map(text, column.to_pylist()), type_)])
+
+
+def _first_bad(
+    column: pa.ChunkedArray, type_: pa.DataType, rows: pa.ChunkedArray
+) -> tuple[int | None, object]:
+    for i in range(len(column)):
+        try:
+            column.slice(i, 1).cast(type_)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return rows[i].as_py(), column[i].as_py()
+    return None, None

@@ -1,0 +1,127 @@
+"""Columns in the names of folders, ``LANGUAGE=en/``, as Hive and Spark lay out tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from laion_dask.errors import SchemaError, argument
+from laion_dask.io.parquet.footer import ARROW_ERRORS, damaged
+from laion_dask.io.storage.local_file import open_bytes
+from laion_dask.schema import CANONICAL
+
+_NULL = "__HIVE_DEFAULT_PARTITION__"
+#: An integer as it would be written again: what 007 stands for is more than seven.
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_FLOAT = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+
+
+def folder_columns(path: str) -> dict[str, str | None]:
+    """Columns in the names of the folders directly above a file, an unbroken run of key=value.
+
+    Keys and values are percent-decoded; Hive's name for null is None.
+
+    Examples
+    --------
+    >>> folder_columns("runs=5/data/LANGUAGE=zh%2Dtw/punsafe=0/part-0.parquet")
+    {'LANGUAGE': 'zh-tw', 'punsafe': '0'}
+    """
+    found: dict[str, str | None] = {}
+    for folder in reversed(path.split("/")[:-1]):
+        key, equals, value = folder.partition("=")
+        if not (key and equals):
+            break
+        found.setdefault(unquote(key), None if value == _NULL else unquote(value))
+    return dict(reversed(found.items()))
+
+
+def folder_type(column: str, values: Sequence[str | None]) -> pa.DataType:
+    """The type of a frame's column whose values stand in names of folders.
+
+    An integer where every value is written as one, a number where the canonical column is one, else
+    text; null where there is no value at all.
+    """
+    known = [value for value in values if value is not None]
+    kind = CANONICAL[column].kind if column in CANONICAL else None
+    if not known:
+        return pa.null()
+    if kind not in ("string", "key") and all(map(_INTEGER.fullmatch, known)):
+        return pa.int64()
+    if kind in ("float", "int32") and all(map(_FLOAT.fullmatch, known)):
+        return pa.float64()
+    return pa.large_string()
+
+
+def folder_value(value: str | None, type_: pa.DataType, column: str, path: str):
+    """One value in the type that the frame's column has.
+
+    Raises
+    ------
+    SchemaError
+        When the type cannot hold it.
+    """
+    if value is None or pa.types.is_large_string(type_):
+        return value
+    try:
+        number = pa.scalar(int(value) if _INTEGER.fullmatch(value) else float(value))
+        return number.cast(type_).as_py()
+    except (ValueError, pa.ArrowInvalid) as error:
+        raise SchemaError(
+            f"{path} lies in a folder that gives {column!r} the value {value!r}, which {type_} "
+            f"cannot hold. Rename the folder, or read with {argument('hive_partitioning', False)}."
+        ) from error
+
+
+def check_agrees(path: str, column: str, value: str | None) -> None:
+    """Check that a column of a file agrees with the value in its folder's name. Eager.
+
+    By the statistics of its row groups, and where they do not tell, by its values.
+
+    Raises
+    ------
+    SchemaError
+        When they differ.
+    """
+    try:
+        with open_bytes(path) as source:
+            other = next((v for v in _values(pq.ParquetFile(source), column) if v != value), value)
+    except ARROW_ERRORS as error:
+        raise damaged(path, error) from error
+    if other != value:
+        shown = "null" if value is None else repr(value)
+        raise SchemaError(
+            f"{path} has the column {column!r} with the value {other!r}, and lies in a folder that "
+            f"says {shown} of every row. Correct one of them, or read what stands in the file with "
+            f"{argument('hive_partitioning', False)}."
+        )
+
+
+def _values(file: pq.ParquetFile, column: str) -> Iterator[str | None]:
+    """The distinct values of a column as a folder's name would have them."""
+    names = [file.schema.column(i).path for i in range(len(file.schema))]
+    leaf = names.index(column) if column in names else None  # a struct has leaves of other names
+    for number in range(file.num_row_groups):
+        group = file.metadata.row_group(number)
+        found = None if leaf is None else group.column(leaf).statistics
+        if found is None or not _says_one_value(found):
+            table = file.read_row_group(number, columns=[column], use_threads=False)
+            values = table.column(0)
+            if values.type.num_fields == 0 and not isinstance(values.type, pa.BaseExtensionType):
+                values = pc.unique(values)
+            yield from map(_written, values.to_pylist())
+        else:
+            yield _written(found.min)
+
+
+def _says_one_value(found: pq.Statistics) -> bool:
+    no_nulls = found.has_null_count and found.null_count == 0
+    return no_nulls and found.has_min_max and found.min == found.max
+
+
+def _written(value) -> str | None:
+    return None if value is None else str(value)

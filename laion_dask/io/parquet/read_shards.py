@@ -1,0 +1,195 @@
+"""Shards in: from paths to a frame whose rows know where they came from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+import dask.dataframe as dd
+import pyarrow as pa
+
+from laion_dask.dtypes import holds
+from laion_dask.errors import (
+    OptionError,
+    SchemaError,
+    argument,
+    must_be,
+    parameter,
+)
+from laion_dask.io.parquet.footer import read_footers
+from laion_dask.io.parquet.scan import Scan
+from laion_dask.io.parquet.shard import Piece, Shard
+from laion_dask.io.parquet.shard_schema import Naming, open_shards
+from laion_dask.io.storage.discovery import PARQUET
+from laion_dask.io.storage.export_manifest import check_footers
+from laion_dask.io.storage.paths import expand
+from laion_dask.options import get_option
+from laion_dask.predicate import parse
+from laion_dask.predicate.clauses import named_columns
+from laion_dask.runtime import graph, workers
+from laion_dask.schema import PROVENANCE
+
+#: Rows of a partition where a shard is larger: at ten columns about 300 MB in memory.
+MAX_ROWS_PER_PARTITION = 1_000_000
+
+
+def read_shards(
+    paths: str | os.PathLike | Iterable,
+    *,
+    columns: Sequence[str] | None = None,
+    where: str | None = None,
+    dialect: str = "auto",
+    backend: str = "auto",
+    max_rows_per_partition: int = MAX_ROWS_PER_PARTITION,
+    swap_width_height: bool = False,
+    rename: Mapping[str, str] | None = None,
+    hive_partitioning: bool = True,
+) -> dd.DataFrame:
+    """A frame over Parquet shards, in canonical columns plus ``shard`` and ``row``. Lazy.
+
+    Only footers are read, one small read a file, to check that every shard can be read as one
+    schema. Columns keep what was stored: an identifier never passes through a float, and a float
+    becomes an integer only where it is one.
+
+    Parameters
+    ----------
+    paths : str, path or iterable of them
+        Files, folders, patterns, or addresses that fsspec knows. Sorted naturally. A folder that
+        `export` wrote is read by its recipe. `laion_dask.io.storage.discovery` says which files a
+        folder or a pattern stands for.
+    columns : sequence of str, optional
+        The frame's columns, by their canonical names; all by default. ``shard`` and ``row`` are
+        always there, at the end.
+    where : str, optional
+        Only the rows for which this is true; run inside the scan. See `laion_dask.predicate`.
+    dialect : str
+        ``"auto"`` recognises the published sets by their columns; or name one of
+        `laion_dask.schema.DIALECTS`.
+    backend : {"auto", "pandas", "cudf"}
+        What the partitions are. ``"auto"`` is what `laion_dask.set_options` says, and if that is
+        ``"auto"`` too, it follows the workers of the client that is there, or this process: cuDF
+        where every worker can make its frames, and this process too, else pandas. Where a card
+        stays unused by that, a `BackendWarning` says so.
+    max_rows_per_partition : int
+        A larger shard becomes several partitions, each a run of whole row groups.
+    swap_width_height : bool
+        Read the width column as height and the other way round. LAION's own statistics script
+        does so for the raw LAION-5B release.
+
+    rename : mapping of str to str, optional
+        The frame's names of columns, by the names that the files give them, such as
+        ``{"nsfw_score": "punsafe"}``. They go before the dialect's, and the recipe records them.
+    hive_partitioning : bool
+        Whether folders named ``key=value`` straight above a file are columns of its rows, as Hive
+        and Spark write them: ``LANGUAGE=en/part-0.parquet`` has ``language`` "en" in every row.
+        A column that the file has as well must agree.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame
+        One partition a shard, or a run of its row groups. ``shard`` (int32) is the position of
+        the file in natural order, ``row`` (int64) the position in that file.
+
+    Raises
+    ------
+    ShardNotFoundError, ShardError, SchemaError, ColumnError, PredicateError, OptionError
+        At once, before any data is read.
+    MissingExtraError
+        When cuDF is asked for by name and cannot be had here.
+
+    Warns
+    -----
+    DiscoveryWarning
+        When files were left out that may be shards, img2dataset's or clip-retrieval's output lies
+        beside other shards, whose rows it may hold again, or one file may be a copy of another.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata", where="width >= 256")
+    >>> list(frame.columns[-2:])
+    ['shard', 'row']
+    """
+    if not isinstance(max_rows_per_partition, int) or max_rows_per_partition < 1:
+        raise OptionError(
+            f"{parameter('max_rows_per_partition')} is {max_rows_per_partition!r}. Expected a "
+            "whole number from 1."
+        )
+    if columns is not None:
+        columns = _names(columns)
+    backend = workers.choose_backend(get_option("backend") if backend == "auto" else backend)
+    searched: list[str] = []
+    footers = read_footers(expand(paths, PARQUET, searched))
+    check_footers(footers)
+    naming = Naming(dialect, swap_width_height, _renames(rename), hive_partitioning)
+    filtered = named_columns(where) if isinstance(where, str) else set()
+    shards, types = open_shards(footers, naming, columns, filtered)
+    types = _held(types, backend, columns)
+    scan = Scan(
+        types=tuple(types.items()),
+        where=None,
+        backend=backend,
+        invalid_text=get_option("invalid_text"),
+        searched=tuple(searched),
+        half=frozenset(n for s in shards for _, n, t in s.columns if pa.types.is_float16(t)),
+    )
+    if where is not None:
+        scan = scan.and_where(parse(where, scan.kinds))
+    groups = [footer.row_groups for footer in footers]
+    pieces = [
+        p for s, g in zip(shards, groups, strict=True) for p in _cut(s, g, max_rows_per_partition)
+    ]
+    frame = graph.read(scan, pieces)
+    return frame if columns is None else frame[_chosen(columns)]
+
+
+def _held(types: dict[str, pa.DataType], backend: str, columns: Sequence[str] | None) -> dict:
+    """The columns that a frame of the backend can hold; none that is asked for is left out."""
+    lost = [name for name, type_ in types.items() if not holds(backend, type_)]
+    for name in lost:
+        if columns is None or name in columns:
+            raise SchemaError(
+                f"Column {name!r} is {types[name]}, which cuDF does not hold. Leave it out with "
+                f"{argument('columns')}, or read with {argument('backend', 'pandas')}."
+            )
+    return {name: type_ for name, type_ in types.items() if name not in lost}
+
+
+def _cut(shard: Shard, row_groups: Sequence[int], most: int) -> list[Piece]:
+    """A shard as pieces of at most ``most`` rows, or of one row group where that is larger."""
+    pieces, start, stop = [], 0, 0
+    for n in row_groups:
+        if stop > start and stop + n - start > most:
+            pieces.append(Piece(shard, start, stop))
+            start = stop
+        stop += n
+    return [*pieces, Piece(shard, start, stop)]
+
+
+def _names(columns) -> list[str]:
+    if isinstance(columns, str):
+        raise OptionError(
+            f"{parameter('columns')} is {columns!r}. Expected a list of names: [{columns!r}]."
+        )
+    must_be("columns", columns, Iterable, "a list of names")
+    columns = list(columns)
+    for name in columns:
+        must_be("A column", name, str, "its name")
+    return columns
+
+
+def _renames(rename) -> dict[str, str]:
+    must_be("rename", rename, (Mapping, type(None)), "a mapping of column names to new ones")
+    for old, new in (rename or {}).items():
+        must_be("A column to rename", old, str, "its name in the files")
+        must_be(f"rename[{old!r}]", new, str, "the column's new name")
+        if not new or new in PROVENANCE:
+            raise OptionError(
+                f"rename[{old!r}] is {new!r}. Expected a name, other than "
+                f"{' and '.join(PROVENANCE)}, which the reader adds."
+            )
+    return dict(rename or {})
+
+
+def _chosen(columns: Sequence[str]) -> list[str]:
+    return [*dict.fromkeys(n for n in columns if n not in PROVENANCE), *PROVENANCE]

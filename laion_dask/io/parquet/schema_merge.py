@@ -1,0 +1,233 @@
+"""Many shards, one schema: which Arrow type each column gets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import pyarrow as pa
+
+from laion_dask.errors import SchemaError, argument
+from laion_dask.io.parquet.column_statistics import StoredValues, holds_wide_integers
+from laion_dask.io.parquet.common_types import (
+    family,
+    holds_intervals,
+    leaf_types,
+    merged,
+    without_null_keys,
+)
+from laion_dask.schema import CANONICAL
+
+
+def _canonical_type(name: str, types: Sequence[pa.DataType]) -> pa.DataType | None:
+    """The type that the canonical schema gives a column, or None where these cannot take it."""
+    kind, families = CANONICAL[name].kind, {family(t) for t in types}
+    if kind == "string":  # old writers leave out that bytes are text
+        return pa.large_string() if families <= {"string", "binary"} else None
+    if kind == "int32":
+        return pa.int32() if families <= {"integer", "float", "decimal"} else None
+    if kind == "int64":
+        if pa.uint64() in types:  # as DuckDB's hash() is, which goes beyond int64
+            return merged(types)
+        return pa.int64() if families <= {"integer", "decimal"} else None
+    if kind == "float" and families <= {"integer", "float", "decimal"}:
+        return merged([*types, pa.float32()]) if families <= {"float"} else pa.float64()
+    if kind == "key" and families in ({"integer"}, {"string"}):
+        return merged(types)
+    if kind == "key" and not families:
+        return pa.large_string()
+    return None
+
+
+def _disagreement(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> SchemaError:
+    first_path, first_type = by_shard[0]
+    apart = [pair for pair in by_shard if merged([first_type, pair[1]]) is None]
+    if not apart and name in CANONICAL:
+        apart = [pair for pair in by_shard if family(pair[1]) != family(first_type)]
+    path, type_ = apart[0] if apart else (None, None)
+    if path is None:
+        fits = [p for p in by_shard if _canonical_type(name, [p[1]]) is None]
+        first_path, first_type = fits[0] if fits else by_shard[0]
+        expected = CANONICAL[name].kind
+        expected = {"float": "a number", "key": "a string or an integer"}.get(expected, expected)
+        return SchemaError(
+            f"Column {name!r} of shard {first_path} is stored as {first_type}, but the canonical "
+            f"column is {expected}, and that type cannot be taken over exactly. Rewrite the "
+            f"column, or leave it out with {argument('columns')}."
+        )
+    return SchemaError(
+        f"Column {name!r} is {first_type} in shard {first_path} but {type_} in shard "
+        f"{path}: no one type holds both exactly. Read the shards apart, rewrite one of them, "
+        f"or leave the column out with {argument('columns')}."
+    )
+
+
+def common_type(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> pa.DataType:
+    """The one type of a column over all shards that have it.
+
+    Parameters
+    ----------
+    name : str
+        The frame's name of the column.
+    by_shard : sequence of (path, type)
+        One pair for each shard that has the column.
+
+    Raises
+    ------
+    SchemaError
+        When the types cannot be brought together exactly; the message names a shard and both
+        types. Raised when the shards are opened.
+    """
+    known = [(path, t) for path, t in by_shard if not pa.types.is_null(t)]
+    for path, type_ in known:
+        if holds_intervals(type_):
+            raise SchemaError(
+                f"Column {name!r} of shard {path} holds intervals of months, days and milliseconds "
+                "(Parquet's INTERVAL), which no frame has. Write it as a number or a duration, or "
+                f"leave it out with {argument('columns')}."
+            )
+    types: list[pa.DataType] = []
+    for _, type_ in known:
+        if type_ not in types:
+            types.append(type_)
+    if name in CANONICAL:
+        found = _canonical_type(name, types)
+    else:
+        found = merged(types) if types else pa.large_string()
+    if found is None:
+        raise _disagreement(name, known)
+    return without_null_keys(found)
+
+
+def unify(
+    schemas: Mapping[str, Mapping[str, pa.DataType]],
+    values: StoredValues,
+    needed: Collection[str] | None = None,
+) -> tuple[dict[str, pa.DataType], set[tuple[str, str]]]:
+    """One schema for all shards: canonical columns first, in canonical order, then the others.
+
+    Parameters
+    ----------
+    schemas : mapping of path to (mapping of frame's column name to Arrow type)
+    values : StoredValues
+        Of the shards.
+    needed : collection of str, optional
+        Columns that are asked for; one that is not, and on which the shards disagree, is left out.
+
+    Returns
+    -------
+    types : dict
+        The Arrow type of each column.
+    without_values : set of (path, column)
+        Columns of shards that hold no value, and so had no say in the type.
+
+    Raises
+    ------
+    SchemaError
+        As `common_type`, and where a footer shows a value that the common type does not hold.
+    """
+    by_column: dict[str, list[tuple[str, pa.DataType]]] = {}
+    for path, columns in schemas.items():
+        for name, type_ in columns.items():
+            by_column.setdefault(name, []).append((path, type_))
+    order = [n for n in CANONICAL if n in by_column] + [n for n in by_column if n not in CANONICAL]
+    types, without_values = {}, set()
+    for name in order:
+        try:
+            types[name], without = _type_of_values(name, by_column[name], values)
+        except SchemaError:
+            if needed is None or name in needed:
+                raise
+        else:
+            without_values |= {(path, name) for path in without}
+    return types, without_values
+
+
+def _type_of_values(
+    name: str, by_shard: Sequence[tuple[str, pa.DataType]], values: StoredValues
+) -> tuple[pa.DataType, set[str]]:
+    """The type of a column, and the shards whose type had no say since they hold no value."""
+    without = {path for path, _ in by_shard if not values.has_rows(path)}
+    try:
+        return _type_that_holds(name, by_shard, without, values), without
+    except SchemaError:
+        empty = values.without_values(name, (path for path, _ in by_shard)) - without
+        if not empty:
+            raise
+        return _type_that_holds(name, by_shard, without | empty, values), without | empty
+
+
+def _type_that_holds(
+    name: str, by_shard: Sequence[tuple[str, pa.DataType]], without: set[str], values: StoredValues
+) -> pa.DataType:
+    valued = [pair for pair in by_shard if pair[0] not in without]
+    if valued:
+        found = common_type(name, valued)
+        _check_extremes(name, valued, found, values)
+        return found
+    try:
+        return common_type(name, by_shard)
+    except SchemaError:
+        return common_type(name, [])
+
+
+def _check_extremes(
+    name: str,
+    by_shard: Sequence[tuple[str, pa.DataType]],
+    common: pa.DataType,
+    values: StoredValues,
+) -> None:
+    """Raise where the type that shards of other types make necessary does not hold a value."""
+    if len({str(type_) for _, type_ in by_shard}) == 1:
+        return
+    narrowed = {path: type_ for path, type_ in by_shard if _may_not_fit(type_, common)}
+    for path, extremes in values.extremes(name, narrowed):
+        leaves = dict(leaf_types(common))
+        for (at, _), found in zip(leaf_types(narrowed[path]), extremes, strict=True):
+            if (lost := _first_lost(found, leaves.get(at, found.type))) is not None:
+                raise _value_apart(name, path, narrowed[path], lost, by_shard, common)
+
+
+def _may_not_fit(type_: pa.DataType, common: pa.DataType) -> bool:
+    """Whether a stored type has integers or times of 64 bits that the common one may not hold."""
+    if str(type_) == str(common):
+        return False
+    leaves = dict(leaf_types(common))
+    return any(
+        holds_wide_integers(leaf)
+        and leaf != leaves.get(at, leaf)
+        and not pa.types.is_integer(leaves[at])  # of a canonical column, whoever stores it
+        for at, leaf in leaf_types(type_)
+    )
+
+
+def _first_lost(values: pa.Array, type_: pa.DataType) -> str | None:
+    for i in range(len(values)):
+        try:
+            values.slice(i, 1).cast(type_)
+        except pa.ArrowInvalid:
+            return _shown(values.slice(i, 1))
+    return None
+
+
+def _shown(value: pa.Array) -> str:
+    try:
+        return value.cast(pa.string())[0].as_py()
+    except pa.ArrowInvalid:  # of a time zone that this machine does not know
+        return f"{value.cast(pa.int64())[0]} {value.type.unit}"
+
+
+def _value_apart(
+    name: str,
+    path: str,
+    stored: pa.DataType,
+    value: str,
+    by_shard: Sequence[tuple[str, pa.DataType]],
+    common: pa.DataType,
+) -> SchemaError:
+    others = [pair for pair in by_shard if str(pair[1]) != str(stored)]
+    other, type_ = next((pair for pair in others if str(pair[1]) == str(common)), others[0])
+    return SchemaError(
+        f"Column {name!r} is {stored} with a value of {value} in shard {path} but {type_} in shard "
+        f"{other}: no one type holds both exactly. Read the shards apart, rewrite one of them, or "
+        f"leave the column out with {argument('columns')}."
+    )

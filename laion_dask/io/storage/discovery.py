@@ -1,0 +1,295 @@
+"""Which files a folder or a pattern stands for: one rule, on this machine and in every store.
+
+- A file named outright is taken, whatever its name; among others, as where a shell has expanded a
+  pattern, not what lies beside shards and has no rows: ``_SUCCESS``, ``_metadata``, and what its
+  ending says is no shard. So is every name of a brace pattern without
+  wildcards, ``{00000..00127}.parquet``: one that is not there is an error.
+- A folder stands for the files below it, at any depth, whose names end as a shard's, in upper or
+  lower case. A pattern stands for the files that it matches and end so, and for each folder that it
+  matches; ``**`` matches any number of folders. Where nothing that a pattern matches ends as a
+  shard's, it stands for all that it matches.
+- Names that start with ``.`` or ``_`` are left out, files and folders, unless the pattern spells
+  that character: ``_old/*.parquet``.
+- Links are followed. Each file counts once, however many links lead to it, and a link that leads
+  back ends there.
+- A name that is there as it is written is no pattern, whatever characters it holds.
+
+What may be a shard and is left out is named in one `DiscoveryWarning`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import stat
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from fsspec.implementations.local import LocalFileSystem
+
+from laion_dask.errors import DiscoveryWarning, OptionError, ShardError, warn_caller
+from laion_dask.io.storage.braces import expand_braces
+from laion_dask.io.storage.member_names import IMAGE_KINDS
+
+#: How Parquet files are named.
+PARQUET = (".parquet", ".parq", ".pq")
+#: Tables of other formats, which may have been meant too.
+_TABLES = re.compile(
+    r"\.(csv|tsv|jsonl|ndjson|arrow|feather|ipc|orc|avro)(\.(gz|zst|bz2|xz|lz4))?$"
+)
+#: What lies beside a file and says something of it.
+BESIDE = re.compile(r"\.(crc|md5|sha\d*|idx|index|json|txt|log|yaml|yml|html|png)$")
+#: Endings of archives of pictures, and of pictures.
+PICTURED = (".tar", *(f".{kind}" for kind in IMAGE_KINDS))
+_SHOWN = 3
+
+
+@dataclass
+class LeftOut:
+    """Possible shards that were left out, by reason, and the folders searched."""
+
+    names: dict[str, dict[str, None]] = field(default_factory=dict)
+    searched: list[str] = field(default_factory=list)
+
+    def add(self, reason: str, names: Iterable[str]) -> None:
+        for name in names:
+            self.names.setdefault(reason, {})[name] = None
+
+    def warn(self, found: Iterable[str] = ()) -> None:
+        """Warn once of the noted files that are not among ``found``."""
+        found, parts = set(found), []
+        for reason, noted in self.names.items():
+            names = [name for name in noted if name not in found]
+            if not names:
+                continue
+            some = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+            parts.append(f"{len(names):,} {reason} ({some})")
+        if parts:
+            text = f"Left out: {'; '.join(parts)}. Name a file itself to have it read."
+            warn_caller(text, DiscoveryWarning)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file that lies below a folder, or that a pattern matches.
+
+    Attributes
+    ----------
+    path : str
+    hidden : bool
+        Whether a part of its name starts with ``.`` or ``_``, and the pattern does not ask for it.
+    """
+
+    path: str
+    hidden: bool
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    @property
+    def folder(self) -> str:
+        return self.path.rpartition("/")[0]
+
+
+def is_hidden(relative: str, pattern: Sequence[str] = ()) -> bool:
+    """Whether a path below a folder is left out for a name that starts with ``.`` or ``_``."""
+    return any(
+        part.startswith((".", "_"))
+        and not any(p[:1] == part[0] and fnmatch.fnmatchcase(part, p) for p in pattern)
+        for part in relative.split("/")
+    )
+
+
+def files_below(fs, folder: str, left_out: LeftOut) -> list[Entry]:
+    """Every file below a folder, hidden ones included, each file of this machine once."""
+    if not isinstance(fs, LocalFileSystem):
+        return [Entry(path, is_hidden(path[len(folder) + 1 :])) for path in fs.find(folder)]
+    found = []
+    for inside, entries in _folders(folder):
+        for entry in entries:
+            if _is_file(entry, left_out):
+                path = f"{inside.rstrip('/')}/{entry.name}"
+                found.append(Entry(path, is_hidden(path[len(folder.rstrip("/")) + 1 :])))
+    return found
+
+
+def alternatives(fs, path: str) -> list[str]:
+    """The patterns that a path with braces expands to; braces in existing names are literal."""
+    base, rest = _literal_part(path.split("/")) if isinstance(fs, LocalFileSystem) else ("", [path])
+    start = f"{base.rstrip('/')}/" if base else ""
+    return [f"{start}{end}" for end in expand_braces("/".join(rest))]
+
+
+def match(fs, pattern: str, left_out: LeftOut) -> tuple[list[Entry], list[Entry]]:
+    """The files and the folders that a pattern matches, hidden ones included.
+
+    Raises
+    ------
+    OptionError
+        When ``**`` is only a part of a name.
+    """
+    parts = pattern.split("/")
+    if any("**" in part and part != "**" for part in parts):
+        raise OptionError(
+            f"{pattern} has '**' beside other characters. It stands for any number of folders, "
+            "alone between slashes, as in folder/**/*.parquet."
+        )
+    if isinstance(fs, LocalFileSystem):
+        base, rest = _literal_part(parts)
+        found = [(path, os.path.isdir(path)) for path in _matching(base, rest, left_out)]
+    else:
+        at = next((i for i, part in enumerate(parts) if has_magic(part)), len(parts))
+        base, rest = "/".join(parts[:at]), parts[at:]
+        details = fs.glob(pattern, detail=True)
+        found = [(path.rstrip("/"), info["type"] == "directory") for path, info in details.items()]
+    start = len(base.rstrip("/")) + 1 if base else 0
+    entries = [(Entry(path, is_hidden(path[start:], rest)), folder) for path, folder in found]
+    return [e for e, folder in entries if not folder], [e for e, folder in entries if folder]
+
+
+def taken(entries: Sequence[Entry], suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
+    """The entries that are named as shards; possible shards among the others are noted."""
+    seen = [entry for entry in entries if not entry.hidden]
+    note_hidden((entry.path for entry in entries if entry.hidden), suffixes, left_out)
+    files = [entry.path for entry in seen if entry.name.lower().endswith(suffixes)]
+    logs = dict.fromkeys(e.folder for e in entries if e.folder.endswith("/_delta_log"))
+    left_out.add("log of a Delta table, whose removed files are read as rows", logs)
+    if files:
+        stems = {file.rpartition(".")[0] for file in files}  # what a table was converted to
+        others = [e for e in seen if not e.name.lower().endswith(suffixes)]
+        others = [e for e in others if _TABLES.sub("", e.path) not in stems]
+        left_out.add(
+            f"not named {' or '.join(suffixes)}",
+            (e.path for e in others if _may_be_meant(e.name.lower(), suffixes)),
+        )
+    return files
+
+
+def note_hidden(paths: Iterable[str], suffixes: tuple[str, ...], left_out: LeftOut) -> None:
+    """Note the shards among hidden files."""
+    shards = (path for path in paths if path.lower().endswith(suffixes))
+    left_out.add("hidden, since a name starts with '.' or '_'", shards)
+
+
+def each_once(files: Sequence[str], left_out: LeftOut) -> list[str]:
+    """Each real file once; names that are no link take precedence."""
+    first: dict[object, str] = {}
+    real = real_names(files)
+    for path in sorted(files, key=lambda path: (real[path] != path, path.count("/"))):
+        first.setdefault(real[path], path)
+    kept = set(first.values())
+    left_out.add("another name of a file that was taken", (f for f in files if f not in kept))
+    return [file for file in files if file in kept]
+
+
+def real_names(files: Iterable[str]) -> dict[str, object]:
+    """An identity for each local file that is the same for every link to it."""
+    folders: dict[str, str] = {}
+    found: dict[str, object] = {}
+    for path in files:
+        folder, _, name = path.rpartition("/")
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder or "/")
+        status, real = os.lstat(path), f"{folders[folder]}/{name}"
+        if stat.S_ISLNK(status.st_mode):
+            real = os.path.realpath(path)
+            status = os.stat(real)
+        # Of a file with several hard links no name is the real one.
+        found[path] = (status.st_dev, status.st_ino) if status.st_nlink > 1 else real
+    return found
+
+
+def has_magic(path: str) -> bool:
+    """Whether a path is a glob pattern."""
+    return any(c in path for c in "*?[")
+
+
+def _may_be_meant(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Whether a file of another ending may hold rows, or be a shard under another name."""
+    table = set(suffixes) & set(PARQUET) and _TABLES.search(name)
+    return bool(table or (any(s in name for s in suffixes) and not BESIDE.search(name)))
+
+
+def _literal_part(parts: list[str]) -> tuple[str, list[str]]:
+    """The longest start of a local pattern that is there as it is written, and the rest."""
+    base = ""
+    for i, part in enumerate(parts):
+        if part and not os.path.lexists(f"{base}/{part}"):
+            return base or "/", parts[i:]
+        base = f"{base}/{part}" if part else base
+    return base or "/", []
+
+
+def _matching(base: str, rest: Sequence[str], left_out: LeftOut) -> list[str]:
+    """Local paths that match, hidden ones included; links are followed."""
+    paths = [base.rstrip("/")]
+    for number, part in enumerate(rest):
+        last = number == len(rest) - 1
+        if part == "**":
+            if not last:  # as the last part it says no more than the folder itself
+                paths = [folder.rstrip("/") for path in paths for folder, _ in _folders(path)]
+        elif has_magic(part):
+            fits, found = _pattern(part), []
+            for path in paths:
+                entries = _entries(path) if os.path.isdir(path) else []
+                for entry in entries:
+                    is_folder = entry.is_dir()
+                    if fits(entry.name) and (is_folder or (last and _is_file(entry, left_out))):
+                        found.append(f"{path}/{entry.name}")
+            paths = found
+        else:
+            paths = [p for path in paths if os.path.exists(p := f"{path}/{part}")]
+    return list(dict.fromkeys(paths))
+
+
+@lru_cache(maxsize=64)
+def _pattern(part: str):
+    return re.compile(fnmatch.translate(part)).match
+
+
+def _folders(top: str) -> Iterator[tuple[str, list[os.DirEntry]]]:
+    """A folder and those below it with their entries, each real folder once.
+
+    Those that lie here come before those that a link leads to, hidden ones last, so that a file is
+    met first under the name that a user would give it.
+    """
+    seen: set[str] = set()
+    here, linked, hidden = deque([top]), deque(), deque()
+    while here or linked or hidden:
+        folder = (here or linked or hidden).popleft()
+        real = os.path.realpath(folder)
+        if real in seen:
+            continue
+        seen.add(real)
+        entries = _entries(folder)
+        yield folder, entries
+        for entry in entries:
+            if entry.is_dir():
+                path = f"{folder.rstrip('/')}/{entry.name}"
+                is_hidden_here = is_hidden(path[len(top.rstrip("/")) + 1 :])
+                later = linked if entry.is_symlink() else here
+                (hidden if is_hidden_here else later).append(path)
+
+
+def _entries(folder: str) -> list[os.DirEntry]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise ShardError(
+            f"Folder {folder} cannot be listed: {error.strerror}. What it holds would be left out; "
+            "name the files that are meant by a pattern."
+        ) from error
+
+
+def _is_file(entry: os.DirEntry, left_out: LeftOut) -> bool:
+    """Whether an entry is a file; a link that leads nowhere is noted."""
+    if entry.is_file():
+        return True
+    if entry.is_symlink() and not os.path.exists(entry.path):
+        left_out.add("a link that leads nowhere", [entry.path])
+    return False

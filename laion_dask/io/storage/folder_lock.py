@@ -1,0 +1,226 @@
+"""A claim on a folder, held by one writing process at a time.
+
+On a local file system the claim is a lock on the folder, which ends with its holder. Elsewhere it
+is a file that is created exclusively; whoever finds it takes it over when its owner has ended on
+this machine, or has not renewed it for longer than any one step takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+
+import fsspec
+import psutil
+from fsspec.implementations.local import LocalFileSystem
+
+from laion_dask.errors import ExportConflictError
+from laion_dask.io.storage.local_file import failures
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where the claim is a file
+    fcntl = None
+
+CLAIM = ".laion_dask-claim"
+#: Seconds to wait for a lock, which is held for a few renames.
+_PATIENCE_S = 60.0
+#: A claim that was not renewed for so many seconds is its owner's no more.
+STALE_S = 900.0
+_RENEW_S = 60.0
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The identity of a process, unique across machines.
+
+    Attributes
+    ----------
+    machine : str
+        Digest of the host, its boot and its process-id name space.
+    pid : int
+    started : int
+        Milliseconds since 1970.
+    """
+
+    machine: str
+    pid: int
+    started: int
+
+    def __str__(self) -> str:
+        return f"{self.machine}-{self.pid}-{self.started}"
+
+    @staticmethod
+    def parse(text: str) -> Owner | None:
+        """The owner at the start of a text, or None."""
+        found = re.match(r"([0-9a-f]{12})-(\d{1,10})-(\d{1,16})", text)
+        return found and Owner(found[1], int(found[2]), int(found[3]))
+
+    def has_ended(self) -> bool:
+        """Whether the process is known to have ended; False for a process of another machine."""
+        if self.machine != _machine():
+            return False
+        try:
+            return _started(psutil.Process(self.pid)) != self.started
+        except (psutil.NoSuchProcess, OverflowError):
+            return True
+        except psutil.AccessDenied:
+            return False
+
+
+def owner() -> Owner:
+    """This process."""
+    process = psutil.Process()
+    return Owner(_machine(), process.pid, _started(process))
+
+
+def _started(process: psutil.Process) -> int:
+    return round(process.create_time() * 1000)
+
+
+@cache
+def _machine() -> str:
+    names = [socket.gethostname()]
+    with suppress(OSError):
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            names.append(file.read().strip())
+        names.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256(" ".join(names).encode()).hexdigest()[:12]
+
+
+def age_s(fs: fsspec.AbstractFileSystem, path: str) -> float:
+    """Seconds since a file was written; 0 where its store does not say."""
+    try:
+        written = fs.modified(path)
+    except NotImplementedError:
+        return 0.0
+    written = written if written.tzinfo else written.replace(tzinfo=UTC)
+    return (datetime.now(UTC) - written).total_seconds()
+
+
+class Claim:
+    """The right to change a folder, as long as `renew` does not raise."""
+
+    def renew(self) -> None:
+        """Check that the claim is still held, and say so to others."""
+
+
+class _FileClaim(Claim):
+    def __init__(self, fs: fsspec.AbstractFileSystem, folder: str):
+        self.fs, self.folder = fs, folder
+        self.path = f"{folder}/{CLAIM}"
+        self.content = f"{owner()}-{os.urandom(8).hex()} {socket.gethostname()}".encode()
+        self.renewed = 0.0
+
+    def take(self) -> None:
+        for _ in range(2):
+            with suppress(FileExistsError):
+                self._create()
+                break
+            self._remove_stale()
+        self.renewed = time.monotonic()
+        self.renew()
+
+    def _create(self) -> None:
+        if isinstance(self.fs, LocalFileSystem):
+            with open(self.path, "xb") as file:
+                file.write(self.content)
+        else:
+            self.fs.pipe_file(self.path, self.content, mode="create")
+
+    def _remove_stale(self) -> None:
+        try:
+            content = self.fs.cat_file(self.path)
+            other = _owner_of(content)
+            ended = other is not None and other.has_ended()
+            if not ended and age_s(self.fs, self.path) <= STALE_S:
+                raise _conflict(self.folder, content)
+            if self.fs.cat_file(self.path) == content:
+                self.fs.rm_file(self.path)
+        except FileNotFoundError:
+            pass  # its owner has let go
+
+    def renew(self) -> None:
+        try:
+            content = self.fs.cat_file(self.path)
+        except FileNotFoundError:
+            content = b""
+        if content != self.content:
+            raise _conflict(self.folder, content)
+        if time.monotonic() - self.renewed > _RENEW_S:
+            self.fs.pipe_file(self.path, self.content)
+            self.renewed = time.monotonic()
+
+    def release(self) -> None:
+        with suppress(failures(self.fs)):  # a claim that stays becomes stale
+            if self.fs.cat_file(self.path) == self.content:
+                self.fs.rm_file(self.path)
+
+
+def _owner_of(content: bytes) -> Owner | None:
+    return Owner.parse(content.decode(errors="replace"))
+
+
+def _conflict(folder: str, content: bytes) -> ExportConflictError:
+    other, host = _owner_of(content), content.decode(errors="replace").partition(" ")[2]
+    by = f"process {other.pid} on {host[:80]!r}" if other else "another process"
+    return ExportConflictError(
+        f"{folder} is being written by {by}. Nothing of this export was made visible. Wait for the "
+        "other, or name another folder."
+    )
+
+
+@contextmanager
+def claimed(fs: fsspec.AbstractFileSystem, folder: str) -> Iterator[Claim]:
+    """Hold the claim of a folder.
+
+    Raises
+    ------
+    ExportConflictError
+        When another process holds it.
+    """
+    if isinstance(fs, LocalFileSystem):
+        descriptor = _lock(folder)
+        if descriptor is not None:
+            try:
+                yield Claim()
+            finally:
+                os.close(descriptor)
+            return
+    claim = _FileClaim(fs, folder)
+    try:
+        claim.take()
+        yield claim
+    finally:
+        claim.release()
+
+
+def _lock(folder: str) -> int | None:
+    """A descriptor that holds the folder's lock; None where the file system has no locks."""
+    if fcntl is None:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    until = time.monotonic() + _PATIENCE_S
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise _conflict(folder, b"") from None
+                time.sleep(0.02)
+            except OSError:
+                os.close(descriptor)
+                return None
+    except BaseException:
+        os.close(descriptor)
+        raise

@@ -1,0 +1,237 @@
+"""Expansion of paths, patterns and folders to a sorted list of files."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from laion_dask.errors import (
+    LaionDaskError,
+    MissingExtraError,
+    OptionError,
+    ShardError,
+    ShardNotFoundError,
+    did_you_mean,
+)
+from laion_dask.io.storage.conversion import conversion
+from laion_dask.io.storage.discovery import (
+    PICTURED,
+    LeftOut,
+    alternatives,
+    each_once,
+    has_magic,
+    match,
+    note_hidden,
+    real_names,
+    taken,
+)
+from laion_dask.io.storage.folder_files import files_of_folder, listed_in_recipes, without_others
+
+
+def natural(text: str) -> list:
+    """A sort key under which ``part_2`` comes before ``part_10``."""
+    parts = re.split(r"([0-9]+)", text)
+    return [(0, int(p), p) if i % 2 else (1, 0, p) for i, p in enumerate(parts)]
+
+
+def expand(
+    paths: str | os.PathLike | Iterable,
+    suffixes: tuple[str, ...],
+    searched: list[str] | None = None,
+) -> list[str]:
+    """The files that paths, patterns, folders and fsspec addresses name, in natural order.
+
+    `laion_dask.io.storage.discovery` says which files a folder or a pattern stands for.
+
+    Parameters
+    ----------
+    paths : str, path or iterable of them
+    suffixes : tuple of str
+        What a file in a folder must end in to be taken. A file named outright is always taken.
+    searched : list of str, optional
+        To be extended by the folders that files were looked for in, at any depth.
+
+    Raises
+    ------
+    ShardNotFoundError
+        When one of them names nothing.
+    ShardError
+        When a store or a folder cannot be reached.
+    OptionError
+        When a file is named twice, or a folder holds shards and, below it, an export too.
+
+    Warns
+    -----
+    DiscoveryWarning
+        When something that may be a shard was left out.
+    """
+    one = isinstance(paths, (str, os.PathLike))
+    given = [paths] if one or not isinstance(paths, Iterable) else list(paths)
+    for path in given:
+        if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+            raise OptionError(
+                f"A path is {path!r}. Expected a file, a folder, a pattern or an address."
+            )
+    if not given:
+        raise ShardNotFoundError("No path was given. Name a file, a folder or a pattern.")
+    left_out = LeftOut()
+    found = [file for path in given for file in _expand_one(os.fsdecode(path), suffixes, left_out)]
+    found = without_others(found, suffixes, left_out)
+    check_named_once(found)
+    left_out.warn(found)
+    if searched is not None:
+        searched += left_out.searched
+    return sorted(found, key=natural)
+
+
+def check_named_once(found: Sequence[str]) -> None:
+    """Raise when a file is named twice, directly or through links.
+
+    Raises
+    ------
+    OptionError
+    """
+    real = real_names(file for file in found if "://" not in file)
+    named: dict[object, str] = {}
+    for file in found:
+        other = named.setdefault(real.get(file, file), file)
+        if other is not file:
+            where = "" if other == file else f" (as {other} too)"
+            raise OptionError(
+                f"{file} is named twice{where}, and its rows would count twice. Name each file "
+                "once."
+            )
+
+
+def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a path or address, and the path in it.
+
+    Raises
+    ------
+    OptionError, MissingExtraError
+        When fsspec knows no such address, or lacks the package that it needs for it.
+    """
+    try:
+        if "://" not in path or os.path.exists(path):
+            here = path if os.path.exists(path) else os.path.expanduser(path)
+            return LocalFileSystem(), os.path.abspath(here)
+        if "::" in path:
+            raise OptionError(
+                f"{path} is a chain of file systems. Expected a path or one address; unpack or "
+                "fetch it first."
+            )
+        return fsspec.core.url_to_fs(path)
+    except ImportError as error:
+        raise MissingExtraError(f"{path} cannot be reached: {error}") from error
+    except ValueError as error:
+        if isinstance(error, OptionError):
+            raise
+        raise OptionError(
+            f"{path} is not an address that fsspec knows: {error}. Write file paths as they are, "
+            "addresses as s3://bucket/folder."
+        ) from error
+
+
+@contextmanager
+def reached(path: str) -> Iterator[None]:
+    """Turn any error of a store into a ShardError.
+
+    Raises
+    ------
+    ShardError
+    """
+    try:
+        yield
+    except LaionDaskError:
+        raise
+    except Exception as error:  # every store has errors of its own
+        raise unreachable(path, error) from error
+
+
+def unreachable(path: str, error: Exception) -> ShardError:
+    """The error for an address whose store fails."""
+    first = str(error).strip().splitlines()[:1]
+    why = first[0].rstrip(". ") if first else type(error).__name__
+    return ShardError(
+        f"{path} cannot be reached: {why}. Check the address, the network and the credentials."
+    )
+
+
+def _expand_one(path: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
+    with reached(path):
+        fs, inner = filesystem(path)
+        if isinstance(fs, LocalFileSystem):
+            return _found(fs, path, inner, suffixes, left_out)
+        return [fs.unstrip_protocol(f) for f in _found(fs, path, inner, suffixes, left_out)]
+
+
+def _found(fs, path: str, inner: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
+    """The files that one path names, as its file system calls them."""
+    if fs.isfile(inner):
+        return [inner]
+    if fs.isdir(inner):
+        files = files_of_folder(fs, inner.rstrip("/"), suffixes, left_out)
+        if files:
+            return each_once(files, left_out) if isinstance(fs, LocalFileSystem) else files
+        raise ShardNotFoundError(
+            f"Folder {path} holds no {' or '.join(suffixes)} file. {_instead(fs, inner)}"
+        )
+    patterns = alternatives(fs, inner)
+    plain = [name for name in patterns if not has_magic(name)]
+    missing = [name for name in plain if not fs.exists(name)]
+    if missing:
+        of = f" ({len(missing):,} of its {len(plain):,} names)" if len(plain) > 1 else ""
+        raise ShardNotFoundError(
+            f"Nothing matches {missing[0] if of else path}{of}. Check the path.{_near(fs, inner)}"
+        )
+    files = _matching(fs, patterns, suffixes, left_out)
+    if not files:
+        raise ShardNotFoundError(f"Nothing matches {path}. Check the path.")
+    return each_once(files, left_out) if isinstance(fs, LocalFileSystem) else files
+
+
+def _matching(fs, patterns: Sequence[str], suffixes: tuple[str, ...], left_out: LeftOut) -> list:
+    """The shards that patterns match, or lie in folders that they match."""
+    named, matched, inside = [], [], []
+    for pattern in patterns:
+        if not has_magic(pattern) and fs.isfile(pattern):
+            named.append(pattern)
+            continue
+        entries, folders = match(fs, pattern, left_out)
+        matched += entries
+        for folder in folders:
+            if folder.hidden:
+                note_hidden(fs.find(folder.path), suffixes, left_out)
+            else:
+                inside += files_of_folder(fs, folder.path, suffixes, left_out)
+    files = [*taken(matched, suffixes, left_out), *inside]
+    if not files and not named:
+        files = [entry.path for entry in matched if not entry.hidden]
+    return list(dict.fromkeys([*listed_in_recipes(fs, files, suffixes, left_out), *named]))
+
+
+def _instead(fs, folder: str) -> str:
+    """The hint for a folder without shards, by what it holds instead."""
+    names = [name.rstrip("/") for name in fs.ls(folder, detail=False)]
+    table = next((name for name in names if conversion(name)), None)
+    if table:
+        return conversion(table)
+    below = fs.walk(folder, maxdepth=3)
+    names = (f"{where}/{name}" for where, _, files in below for name in sorted(files))
+    pictured = next((name for name in names if name.lower().endswith(PICTURED)), None)
+    if pictured is None:
+        return "Check the path."
+    return f"It holds {pictured}: embed makes metadata and embeddings of archives and pictures."
+
+
+def _near(fs, inner: str) -> str:
+    parent, _, name = inner.rstrip("/").rpartition("/")
+    if has_magic(inner) or fs.exists(inner) or not fs.isdir(parent or "/"):
+        return ""
+    return did_you_mean(name, [Path(f).name for f in fs.ls(parent or "/", detail=False)][:1000])

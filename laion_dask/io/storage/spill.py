@@ -1,0 +1,132 @@
+"""Rows on their way from one set of partitions to another, as files of a temporary folder.
+
+A partition is one Arrow file with a record batch for each destination; a destination reads its
+batch of every file. So at no time is more in memory than one partition, or one destination, a task.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from laion_dask.backend import frame_from_arrow
+from laion_dask.errors import SpillError
+from laion_dask.io.storage.folder_lock import Owner, owner
+
+_PREFIX = "laion_dask-spill-"
+
+
+class SpillFolder:
+    """A folder that is made when it is first written to, and removed when nothing refers to it.
+
+    Only its own process removes it, at its end at the latest; copies in others do not. What a
+    killed process has left behind, the next one removes.
+
+    Parameters
+    ----------
+    parent : str
+        The folder for temporary files.
+    """
+
+    def __init__(self, parent: str):
+        self.path = os.path.join(parent, f"{_PREFIX}{owner()}-{secrets.token_hex(4)}")
+        weakref.finalize(self, _remove, self.path, os.getpid())
+
+    def __reduce__(self):
+        return _elsewhere, (self.path,)
+
+    @contextmanager
+    def file(self, number: int, mode: str) -> Iterator[pa.NativeFile]:
+        """The file of a partition; one that is written appears when it is whole."""
+        path = os.path.join(self.path, f"{number}.arrow")
+        try:
+            if mode == "rb":
+                with pa.OSFile(path) as file:
+                    yield file
+                return
+            if not os.path.isdir(self.path):
+                _remove_leftovers(os.path.dirname(self.path))
+                os.makedirs(self.path, mode=0o700, exist_ok=True)
+            unfinished = f"{path}.{secrets.token_hex(4)}"
+            with pa.OSFile(unfinished, "wb") as file:
+                yield file
+            os.replace(unfinished, path)
+        except OSError as error:
+            raise _spill_error(self.path, error) from error
+
+
+def _elsewhere(path: str) -> SpillFolder:
+    folder = SpillFolder.__new__(SpillFolder)
+    folder.path = path
+    return folder
+
+
+def _remove(path: str, process: int) -> None:
+    if os.getpid() == process:  # not in a fork of it
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_leftovers(parent: str) -> None:
+    for path in Path(parent).glob(f"{_PREFIX}*"):
+        by = Owner.parse(path.name.removeprefix(_PREFIX))
+        if by is not None and by.has_ended():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _spill_error(path: str, error: OSError) -> SpillError:
+    parent = os.path.dirname(path)
+    free = f"{shutil.disk_usage(parent).free:,} bytes are free" if os.path.isdir(parent) else ""
+    reason = error.strerror or str(error)
+    return SpillError(
+        f"Rows that wait on disk are kept in {path}, which failed: {reason} ({free or 'no folder'})"
+        ". Expected room for the keys and values of both sides. Name a folder on a larger disk "
+        "with dask.config.set(temporary_directory=...), or free some of this one."
+    )
+
+
+def write(part: pd.DataFrame, number: int, folder: SpillFolder, column: str, n: int, schema) -> int:
+    """Write a partition, each row to the destination of ``n`` that a column numbers."""
+    destinations = part[column].to_numpy()
+    order = np.argsort(destinations.astype(np.min_scalar_type(n)), kind="stable")
+    ends = np.cumsum(np.bincount(destinations, minlength=n))
+    table = pa.Table.from_pandas(part, schema=schema, preserve_index=False)
+    table = table.take(pa.array(order)).combine_chunks()
+    with folder.file(number, "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+            for batch in _batches(table.slice(start, end - start), schema):
+                writer.write_batch(batch)
+    return number
+
+
+def _batches(table: pa.Table, schema: pa.Schema) -> list[pa.RecordBatch]:
+    """One, whatever the table's chunks."""
+    if not len(table):
+        return schema.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema)]
+    return table.combine_chunks().to_batches()
+
+
+@dataclass(frozen=True)
+class Files:
+    """What partitions have written."""
+
+    folder: SpillFolder
+    numbers: list[int]
+
+
+def read(files: Files, destination: int, schema: pa.Schema) -> pd.DataFrame:
+    """The rows of one destination, of every partition in turn."""
+    batches = []
+    for number in files.numbers:
+        with files.folder.file(number, "rb") as file:
+            batches.append(pa.ipc.open_file(file).get_batch(destination))
+    return frame_from_arrow(pa.Table.from_batches(batches, schema).combine_chunks(), "pandas")

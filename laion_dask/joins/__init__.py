@@ -1,0 +1,1 @@
+"""Joining a table of scores to a frame by key."""

@@ -1,0 +1,281 @@
+"""A table whose rows are found by key: what one partition of a join does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from laion_dask.backend import frame_from_arrow, frame_to_arrow, is_cudf
+from laion_dask.errors import JoinError, argument
+from laion_dask.io.parquet.duckdb_connection import key_hashes
+from laion_dask.io.parquet.shard import PROVENANCE_TYPES, Shard
+from laion_dask.joins.keys import comparable
+from laion_dask.schema import PROVENANCE
+
+#: The column by which rows travel: the key itself where it is one integer, else a hash of it.
+KEY_HASH = "key_hash"
+
+
+@dataclass(frozen=True)
+class JoinSpec:
+    """What is joined, on what, and how; small, and the same for every partition.
+
+    Attributes
+    ----------
+    on : tuple of str
+    key_types : tuple of Arrow types
+        What the keys are compared as.
+    values : tuple of (column of the table, column of the result, Arrow type)
+    how : {"left", "inner"}
+    duplicates : {"error", "first"}
+    where : tuple of str
+        Filters of the table.
+    shards : tuple of Shard
+        What the table was read from.
+    """
+
+    on: tuple[str, ...]
+    key_types: tuple[pa.DataType, ...]
+    values: tuple[tuple[str, str, pa.DataType], ...]
+    how: str
+    duplicates: str
+    where: tuple[str, ...]
+    shards: tuple[Shard, ...]
+
+    def __dask_tokenize__(self):
+        return ("laion_dask.JoinSpec", repr(self))
+
+    @property
+    def key_names(self) -> list[str]:
+        """The columns that keys travel in beside `KEY_HASH`: none for one integer."""
+        one_integer = len(self.on) == 1 and pa.types.is_integer(self.key_types[0])
+        return [] if one_integer else [f"key_{i}" for i in range(len(self.on))]
+
+    @property
+    def value_names(self) -> list[str]:
+        """The columns that values travel in."""
+        return [f"value_{i}" for i in range(len(self.values))]
+
+    @property
+    def matched(self) -> str:
+        """The column, of an inner join, that is true for rows with a match and null for others."""
+        return f"matched_on_{'_'.join(self.on)}"
+
+    def key_schema(self) -> list[pa.Field]:
+        """The fields of keys that travel."""
+        keys = zip(self.key_names, self.key_types, strict=False)
+        return [pa.field(KEY_HASH, pa.int64()), *(pa.field(*key) for key in keys)]
+
+    def value_schema(self) -> list[pa.Field]:
+        """The fields of values that travel."""
+        types = [type_ for _, _, type_ in self.values]
+        return [pa.field(*v) for v in zip(self.value_names, types, strict=True)]
+
+    def result_schema(self) -> pa.Schema:
+        """The columns that a partition gains."""
+        fields = [pa.field(name, type_) for _, name, type_ in self.values]
+        fields += [pa.field(self.matched, pa.bool_())] if self.how == "inner" else []
+        return pa.schema(fields)
+
+    def recipe(self) -> dict:
+        """What a recipe says of the join."""
+        inputs = [
+            {"path": s.path, "rows": s.n_rows, "bytes": s.size, "footer_sha256": s.footer_sha256}
+            for s in self.shards
+        ]
+        return {
+            "join": list(self.on),
+            "how": self.how,
+            "duplicates": self.duplicates,
+            "columns": {new: old for old, new, _ in self.values},
+            "where": list(self.where),
+            "inputs": inputs,
+        }
+
+
+def keyed(frame, spec: JoinSpec) -> tuple[pa.Table, np.ndarray]:
+    """The keys of a partition as they travel, and which of them are known: neither null nor NaN."""
+    table = frame_to_arrow(frame[list(spec.on)].reset_index(drop=True))
+    columns = [
+        comparable(table[name], type_, name)
+        for name, type_ in zip(spec.on, spec.key_types, strict=True)
+    ]
+    known = np.ones(len(table), bool)
+    for column in columns:
+        known &= column.is_valid().to_numpy()
+    if spec.key_names:
+        return _with_hashes(key_hashes(columns), columns, spec), known
+    integers = pc.fill_null(columns[0], 0).to_numpy().view(np.int64)
+    return _with_hashes(integers, [], spec), known
+
+
+def _with_hashes(hashes: np.ndarray, columns: list, spec: JoinSpec) -> pa.Table:
+    return pa.Table.from_arrays([pa.array(hashes), *columns], schema=pa.schema(spec.key_schema()))
+
+
+def table_part(part, spec: JoinSpec) -> pa.Table:
+    """A partition of the table: keys, values, and where each row was read."""
+    keys, known = keyed(part, spec)
+    arrow = frame_to_arrow(part.reset_index(drop=True))
+    columns = [arrow[old].cast(type_) for old, _, type_ in spec.values]
+    columns += [arrow[name].cast(type_) for name, type_ in PROVENANCE_TYPES.items()]
+    found = pa.Table.from_arrays([*keys.columns, *columns], schema=table_schema(spec))
+    return found if known.all() else found.filter(pa.array(known))
+
+
+def table_schema(spec: JoinSpec) -> pa.Schema:
+    """The columns of `table_part`."""
+    provenance = [pa.field(*item) for item in PROVENANCE_TYPES.items()]
+    return pa.schema([*spec.key_schema(), *spec.value_schema(), *provenance])
+
+
+class Lookup:
+    """Rows of a table, sorted by the hash of their key, each key once.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        As `table_part` makes them, laid end to end.
+    spec : JoinSpec
+
+    Attributes
+    ----------
+    duplicates : int
+        Rows that were left out because their key came before.
+    rows : (n,) int64 array
+        Which row of the table, in the order of its files, each one is.
+
+    Raises
+    ------
+    JoinError
+        When a key occurs twice and the join does not say which row counts.
+    """
+
+    def __init__(self, table: pa.Table, spec: JoinSpec):
+        if set(PROVENANCE) <= set(table.column_names):
+            table = in_order(table)
+        order = _by_hash(table[KEY_HASH].to_numpy())
+        repeated = _repeated(table, order, spec)
+        self.duplicates = int(repeated.sum())
+        if self.duplicates and spec.duplicates == "error":
+            raise _duplicate_error(table, order, repeated, spec)
+        table = table.select([name for name in table.column_names if name not in PROVENANCE])
+        self.rows = order[~repeated] if self.duplicates else order
+        table = table.take(pa.array(self.rows)).combine_chunks()
+        self.hashes = table[KEY_HASH].to_numpy()
+        self.keys = table.select(spec.key_names)
+        self.values = table.select(spec.value_names)
+
+    def match(self, keys: pa.Table, known: np.ndarray) -> pa.Array:
+        """The row of the lookup that has each key, null where none has.
+
+        Parameters
+        ----------
+        keys : pyarrow.Table of n rows
+        known : (n,) bool array
+            As `keyed` returns them.
+
+        Returns
+        -------
+        (n,) int64 Arrow array
+        """
+        wanted, n = keys[KEY_HASH].to_numpy(), len(self.hashes)
+        at = np.zeros(len(wanted), np.int64)
+        order = np.argsort(wanted)  # neighbours are then found in the cache
+        at[order] = np.searchsorted(self.hashes, wanted[order])
+        found = np.zeros(len(wanted), bool)
+        pending = np.flatnonzero(known & (at < n))
+        while len(pending):  # once, but for keys that share a hash
+            pending = pending[self.hashes[at[pending]] == wanted[pending]]
+            same = self._equal(keys, pending, at[pending])
+            found[pending[same]] = True
+            pending = pending[~same]
+            at[pending] += 1
+            pending = pending[at[pending] < n]
+        return pa.array(at, mask=~found)
+
+    def _equal(self, keys: pa.Table, rows: np.ndarray, at: np.ndarray) -> np.ndarray:
+        same = np.ones(len(rows), bool)
+        for name in self.keys.column_names:
+            mine, theirs = self.keys[name].take(pa.array(at)), keys[name].take(pa.array(rows))
+            same &= pc.equal(mine, theirs).to_numpy()
+        return same
+
+
+def _by_hash(hashes: np.ndarray) -> np.ndarray:
+    """What sorts hashes, equal ones in their order; faster than a stable sort, as few are equal."""
+    order = np.argsort(hashes)
+    ordered = hashes[order]
+    equal = np.zeros(len(order), bool)
+    equal[1:] = ordered[1:] == ordered[:-1]
+    equal[:-1] |= equal[1:]
+    places = np.flatnonzero(equal)
+    order[places] = order[places][np.lexsort((order[places], ordered[places]))]
+    return order
+
+
+def in_order(table: pa.Table) -> pa.Table:
+    """Rows of a table in the order of its files."""
+    shard, row = (table[name].to_numpy() for name in PROVENANCE)
+    ahead = (shard[1:] > shard[:-1]) | ((shard[1:] == shard[:-1]) & (row[1:] > row[:-1]))
+    return table if ahead.all() else table.take(pa.array(np.lexsort((row, shard))))
+
+
+def _repeated(table: pa.Table, order: np.ndarray, spec: JoinSpec) -> np.ndarray:
+    """Which rows, in sorted order, have a key that a row before them has."""
+    hashes = table[KEY_HASH].to_numpy()[order]
+    after = np.zeros(len(hashes), bool)
+    after[1:] = hashes[1:] == hashes[:-1]
+    if not spec.key_names or not after.any():
+        return after
+    shared = after.copy()
+    shared[:-1] |= after[1:]
+    places = np.flatnonzero(shared)
+    keys = frame_from_arrow(table.select(spec.key_names).take(pa.array(order[places])), "pandas")
+    repeated = np.zeros(len(hashes), bool)
+    repeated[places] = keys.duplicated(keep="first").to_numpy()
+    return repeated
+
+
+def _duplicate_error(table, order, repeated, spec: JoinSpec) -> JoinError:
+    place = int(np.argmax(repeated))
+    second = table.slice(int(order[place]), 1).to_pylist()[0]
+    names = [KEY_HASH, *spec.key_names]
+    rows = table.take(pa.array(order[:place][~repeated[:place]][::-1][:64])).to_pylist()
+    first = next(row for row in rows if all(row[n] == second[n] for n in names))
+    value = [second[n] for n in spec.key_names or [KEY_HASH]]
+    if not spec.key_names and pa.types.is_unsigned_integer(spec.key_types[0]):
+        value = [value[0] % 2**64]
+    key = ", ".join(f"{name} = {v!r}" for name, v in zip(spec.on, value, strict=True))
+    paths = {shard.index: shard.path for shard in spec.shards}
+    one, other = (f"row {r['row']:,} of {paths[r['shard']]}" for r in (first, second))
+    return JoinError(
+        f"The scores have the key {key} more than once: {one}, {other}. Expected each key once, or "
+        f"rows would be doubled. Make the table unique, or say {argument('duplicates', 'first')} "
+        "to take the first in the order of its files and rows."
+    )
+
+
+def build(parts: Sequence[pa.Table], spec: JoinSpec) -> Lookup:
+    """One lookup of all partitions of a table."""
+    return Lookup(pa.concat_tables(parts) if parts else table_schema(spec).empty_table(), spec)
+
+
+def joined(part, lookup: Lookup, spec: JoinSpec):
+    """The columns that a partition gains, with its index; null where there is no match."""
+    return gained(part, lookup.values, lookup.match(*keyed(part, spec)), spec)
+
+
+def gained(part, values: pa.Table, found: pa.Array, spec: JoinSpec):
+    """The columns that a partition gains, of the values' rows that are found for its own."""
+    columns = [column.take(found) for column in values.columns]
+    if spec.how == "inner":
+        columns.append(pc.if_else(found.is_valid(), True, pa.scalar(None, pa.bool_())))
+    table = pa.Table.from_arrays(columns, schema=spec.result_schema())
+    result = frame_from_arrow(table, "cudf" if is_cudf(part) else "pandas")
+    result.index = part.index
+    return result

@@ -1,0 +1,58 @@
+"""How large the sides of a join are in memory, by the footers of their shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+import dask.dataframe as dd
+import pyarrow as pa
+
+from laion_dask.backend import frame_to_arrow
+from laion_dask.errors import ProvenanceError
+from laion_dask.frame import provenance
+from laion_dask.io.parquet.column_sizes import column_sizes
+from laion_dask.io.parquet.read_shards import MAX_ROWS_PER_PARTITION
+from laion_dask.io.parquet.shard import Shard
+
+#: About how many bytes of keys and scores a bucket has, asked for, held and found.
+_BUCKET_BYTES = 64 * 2**20
+#: Files whose footers say how long text is.
+_SAMPLED_FILES = 16
+
+
+def bucket_count(frame: dd.DataFrame, table: dd.DataFrame, on: Sequence[str]) -> int:
+    """So many that in none of them much is asked for, held and found."""
+    asking, asked_width = size(frame[list(on)])
+    held, held_width = size(table)
+    n_bytes = held * held_width + asking * (asked_width + held_width)
+    return max(1, ceil(n_bytes / _BUCKET_BYTES))
+
+
+def size(frame: dd.DataFrame) -> tuple[int, float]:
+    """About how many rows a frame has, and bytes a row in memory, by the footers of its shards."""
+    try:
+        pieces = [piece for _, pieces in provenance.sources(frame) for piece in pieces]
+    except ProvenanceError:  # not of shards
+        return frame.npartitions * MAX_ROWS_PER_PARTITION, 64.0 * len(frame.columns)
+    shards = list(dict.fromkeys(piece.shard for piece in pieces))
+    sampled = shards[:: max(1, len(shards) // _SAMPLED_FILES)]
+    width = 0.0
+    for name in frame.columns:
+        type_ = frame_to_arrow(frame._meta[[name]].reset_index(drop=True)).schema.field(0).type
+        width += 8 if _is_number(type_) else _stored_width(name, sampled)
+    return sum(piece.n_rows for piece in pieces), width
+
+
+def _is_number(type_: pa.DataType) -> bool:
+    return pa.types.is_primitive(type_)
+
+
+def _stored_width(name: str, shards: Sequence[Shard]) -> float:
+    """Bytes a row of a column, where it is not packed; of one that was computed, a guess."""
+    plain = rows = 0
+    for shard, sizes in zip(shards, column_sizes([s.path for s in shards]), strict=True):
+        stored = next((old for old, new, _ in shard.columns if new == name), None)
+        if stored in sizes:
+            plain, rows = plain + sizes[stored].plain, rows + shard.n_rows
+    return 8 + (plain / rows if rows else 64)

@@ -1,0 +1,1 @@
+"""Numbers of embeddings on the CPU: dot products, normalization, threads."""

@@ -1,0 +1,166 @@
+"""Products and dense networks over embeddings on a card, each row read once.
+
+The kernels are Triton's (``card.kernels``), which is imported when they are first used. Where they
+cannot be compiled, the same is computed by plain torch on the same card, slower and within the
+same bounds; that is said once in a process by a `BackendWarning`. Nothing here falls back to the
+processor, and nothing waits for the card.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import warnings
+
+from laion_dask.errors import BackendWarning, EmbeddingsError
+from laion_dask.numerics.gpu.dense_network import Dense, fits
+from laion_dask.numerics.gpu.memory import in_blocks, is_out_of_memory, is_spoiled
+
+__all__ = ["MOST_VECTORS", "Dense", "dense", "dot_and_squares", "fits"]
+
+#: Vectors that one pass takes at most: more of them and a lane has no registers left.
+MOST_VECTORS = 4
+#: Rows that plain torch takes at a time, and the floor when memory is short: 400 and 6 MB of
+#: float64 at 768 dimensions.
+_PLAIN_ROWS, _LEAST_ROWS = 1 << 16, 1 << 10
+
+_guard = threading.Lock()
+_failed: set[str] = set()
+
+
+def dot_and_squares(rows, vectors):
+    """The products of every row with a few vectors, and its squared length. Eager.
+
+    A row's result is of the row alone, whatever stands beside it.
+
+    Parameters
+    ----------
+    rows : (n, dim) tensor
+        float16, bfloat16 or float32; n may be 0. On a card, contiguous and from an address that
+        is a multiple of 16 bytes on, with rows that are one, too: others take plain torch's way.
+    vectors : (m, dim) float32 tensor
+        On the rows' device; m from 1 to 4.
+
+    Returns
+    -------
+    dots : (n, m) float32 tensor
+        Off by at most ``dim * 2**-24 * |row| * |vector|``. NaN or infinite for a row with a NaN or
+        an infinity.
+    squares : (n,) float32 tensor
+        Off by a share of at most ``dim * 2**-24``, where they are between 1e-30 and 1e30: beyond
+        these, products of float32 or bfloat16 rows may over- or underflow. Those of float16 rows
+        are always between them, or zero, infinite or NaN.
+
+    Raises
+    ------
+    EmbeddingsError
+        When a shape, a dtype or a device is another one.
+    """
+    import torch
+
+    _check(rows, vectors)
+    n = len(rows)
+    dots = torch.empty((n, len(vectors)), dtype=torch.float32, device=rows.device)
+    squares = torch.empty(n, dtype=torch.float32, device=rows.device)
+    if _launched("run_dots_and_squares", rows, vectors.contiguous(), dots, squares):
+        return dots, squares
+    wide = vectors.double().T
+
+    def work(start: int, stop: int) -> None:
+        # In float64, so that the last digit of the float32 result depends on the row alone.
+        x = rows[start:stop].double()
+        dots[start:stop] = x @ wide
+        squares[start:stop] = torch.linalg.vector_norm(x, dim=1).square_()
+
+    in_blocks(work, n, _PLAIN_ROWS, least=_LEAST_ROWS)
+    return dots, squares
+
+
+def dense(rows, network: Dense):
+    """What a network makes of every row, and the row's squared length, in one pass. Eager.
+
+    The middle layers are computed in bfloat16 and added up in float32; the first is exact to 22
+    bits of its largest weight, the last in float32. A row's result is of the row alone.
+
+    Parameters
+    ----------
+    rows : (n, dim) float16 tensor
+        Contiguous, from an address that is a multiple of 16 bytes on.
+    network : Dense
+        On the rows' device.
+
+    Returns
+    -------
+    (numbers, squares) : (n,) float32 tensors, or None
+        None where it cannot be done in one pass: another dtype, no card, or no kernel. A row with
+        a NaN or an infinity gets some number, which means nothing, and such a square.
+    """
+    import torch
+
+    if rows.dtype != torch.float16:
+        return None
+    numbers = torch.empty(len(rows), dtype=torch.float32, device=rows.device)
+    squares = torch.empty_like(numbers)
+    return (numbers, squares) if _launched("run_dense", rows, network, numbers, squares) else None
+
+
+def _launched(name: str, rows, *others) -> bool:
+    """Whether a kernel was launched over the rows; False where it has to be done in another way."""
+    if not rows.is_cuda or not _is_aligned(rows) or name in _failed:
+        return False
+    if not len(rows):
+        return True
+    try:
+        getattr(importlib.import_module("laion_dask.numerics.gpu.triton_kernels"), name)(
+            rows, *others
+        )
+    except Exception as error:
+        if is_out_of_memory(error) or is_spoiled(error):
+            raise
+        _say_once(name, error)
+        return False
+    return True
+
+
+def _is_aligned(rows) -> bool:
+    # The compiler is told that addresses are multiples of 16 bytes where they are, and then adds
+    # up in another order than where they are not.
+    step = rows.shape[1] * rows.element_size()
+    return rows.is_contiguous() and rows.data_ptr() % 16 == 0 and step % 16 == 0
+
+
+def _say_once(name: str, error: Exception) -> None:
+    with _guard:
+        first = not _failed
+        _failed.add(name)
+    if first:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        warnings.warn(
+            f"Triton's kernel {name.removeprefix('run_')!r} cannot be used here "
+            f"({type(error).__name__}: {reason}). Heads are computed on the card all the same, by "
+            "plain torch and more slowly. Triton comes with torch on Linux and needs a C compiler "
+            "(gcc) on every worker.",
+            BackendWarning,
+            stacklevel=4,
+        )
+
+
+def _check(rows, vectors) -> None:
+    import torch
+
+    kinds = (torch.float16, torch.bfloat16, torch.float32)
+    if rows.ndim != 2 or rows.shape[1] == 0 or rows.dtype not in kinds:
+        raise EmbeddingsError(
+            f"Rows were given as {rows.dtype} of shape {tuple(rows.shape)}. Expected (n, dim) of "
+            "float16, bfloat16 or float32; convert them first."
+        )
+    fits = vectors.ndim == 2 and vectors.shape[1] == rows.shape[1]
+    if not (fits and 1 <= len(vectors) <= MOST_VECTORS and vectors.dtype == torch.float32):
+        raise EmbeddingsError(
+            f"The vectors are {vectors.dtype} of shape {tuple(vectors.shape)}. Expected float32, "
+            f"1 to {MOST_VECTORS} of {rows.shape[1]} dimensions."
+        )
+    if vectors.device != rows.device:
+        raise EmbeddingsError(
+            f"Rows are on {rows.device} and vectors on {vectors.device}. Move one of them."
+        )

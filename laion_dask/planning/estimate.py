@@ -1,0 +1,216 @@
+"""One line of a plan: how long a step takes by measured rates, or at best, and in what memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from laion_dask.planning.inputs import Data
+from laion_dask.planning.rates import CPU, Card, Rate, Rates
+from laion_dask.planning.resources import Workers
+from laion_dask.planning.step import Step
+from laion_dask.planning.units import in_bytes, in_time
+
+
+@dataclass(frozen=True)
+class Line:
+    """A step with who does it.
+
+    Attributes
+    ----------
+    step : Step
+    workers : Workers
+    rate : Rate or None
+        What it goes by; None where nothing was measured.
+    card : Card or None
+        Whose peaks bound it, where nothing was measured.
+    seconds, low, high : float
+        By the rate; NaN without.
+    at_best : float
+        By the card's peaks; NaN without.
+    needs : float
+        Bytes a second that the storage has to give so as not to be the limit.
+    limit : str
+    memory_bytes : int
+    notes : tuple of str
+    """
+
+    step: Step
+    workers: Workers
+    rate: Rate | None
+    card: Card | None
+    seconds: float
+    low: float
+    high: float
+    at_best: float
+    needs: float
+    limit: str
+    memory_bytes: int
+    notes: tuple[str, ...]
+
+    def row(self) -> dict:
+        """The line as a row of `Plan.table`."""
+        source = self.rate.source if self.rate else self.card.source if self.card else ""
+        return {
+            "step": self.step.name,
+            "rows": self.step.rows,
+            "bytes_read": self.step.bytes_read,
+            "seconds": self.seconds,
+            "seconds_low": self.low,
+            "seconds_high": self.high,
+            "at_best": self.at_best,
+            "memory_bytes": self.memory_bytes,
+            "limit": self.limit,
+            "source": source,
+        }
+
+    def shown(self) -> dict[str, str]:
+        """The line in words."""
+        found = {"step": self.step.name, "bytes read": in_bytes(self.step.bytes_read)}
+        if self.workers.device == CPU or self.rate:
+            known = self.rate is not None
+            found["time"] = in_time(self.seconds) if known else "not measured"
+            found["between"] = f"{in_time(self.low)} and {in_time(self.high)}" if known else ""
+        else:
+            found["time"] = "not measured"
+            found["at best"] = in_time(self.at_best) if self.card else "?"
+        found["memory a worker"] = in_bytes(self.memory_bytes)
+        found["limited by"] = self.limit
+        return found
+
+    def too_large(self, data: Data) -> str | None:
+        """What to do where a worker's memory would not suffice, or None."""
+        limit, name = self.workers.memory_limit, self.step.name
+        if limit is None or self.memory_bytes <= limit:
+            return None
+        said = f"{name}: a worker needs {in_bytes(self.memory_bytes)} and has {in_bytes(limit)}. "
+        a_row = self.step.row_memory * self.workers.threads
+        rest = limit - (self.memory_bytes - a_row * data.partition_rows)
+        fitting = int(rest // a_row) if a_row else 0
+        if fitting < 1000:
+            return f"{said}Give each more memory: fewer workers, or memory_limit= of start_cluster."
+        round_ = fitting - fitting % 1000
+        if fitting < data.group_rows:
+            return (
+                f"{said}Partitions are whole row groups, and there are some of "
+                f"{data.group_rows:,} rows: write the shards anew with row groups of at most "
+                f"{round_:,} rows, or give each worker more memory."
+            )
+        fitting = fitting if round_ < data.group_rows else round_
+        return (
+            f"{said}Make partitions smaller: --max-rows-per-partition {fitting}, or in Python "
+            f"read_shards(max_rows_per_partition={fitting:_})."
+        )
+
+
+def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, data: Data) -> Line:
+    """A step by so many workers."""
+    rate, notes = _rate(step, workers.device, rates)
+    reading = step.bytes_read / storage if storage else 0.0
+    nan = math.nan
+    seconds, low, high, at_best, limit, card = nan, nan, nan, nan, "not known", None
+    needs = 0.0
+    if rate is not None:
+        work, fast, slow = (
+            step.rows / (speed * workers.lanes)
+            for speed in (rate.rows_per_s, rate.fastest, rate.slowest)
+        )
+        # At best reading and computing overlap, at worst they do not.
+        seconds, low, high = max(work, reading), max(fast, reading), slow + reading
+        limit = "storage" if reading > work else "processor" if workers.device == CPU else "card"
+        needs = step.bytes_read / work if work else 0.0
+    elif workers.device != CPU and step.row_memory:  # images have none, and unknown bytes
+        card, bounds = _bounds(step, workers, rates)
+        if bounds:
+            at_best = max([*bounds.values(), reading])
+            needs = step.bytes_read / at_best if at_best else 0.0
+            limit = max({"storage": reading, **bounds}.items(), key=lambda bound: bound[1])[0]
+    held = step.row_memory * data.partition_rows * workers.threads
+    process = rate.process_bytes if rate else _process(step, rates)
+    if rate is None:
+        notes += (
+            "Memory where nothing was measured: the partition, the embeddings, and a process as "
+            "for what is most like it on a core; models larger than that one's are not in it.",
+        )
+    memory = round(process + step.resident + held)
+    return Line(step, workers, rate, card, seconds, low, high, at_best, needs, limit, memory, notes)
+
+
+def _process(step: Step, rates: Rates) -> float:
+    """Bytes of a process for a step that was not measured: of one of its kind, else of any."""
+    kind = step.rate.partition(" ")[0]
+    alike = [r.process_bytes for r in rates.rates if r.step.partition(" ")[0] == kind]
+    least = min((r.process_bytes for r in rates.rates), default=0)
+    return max(alike, default=least) + step.query_bytes * step.queries
+
+
+def _rate(step: Step, device: str, rates: Rates) -> tuple[Rate | None, tuple[str, ...]]:
+    """The rate of a step: for its queries, and for rows as wide as its own."""
+    found = rates.of(step.rate, device)
+    if not found:
+        return None, ()
+    notes: tuple[str, ...] = ()
+    exact = [rate for rate in found if rate.queries == step.queries]
+    rate = (exact or found)[0]
+    more = max(0, step.queries - (exact or found)[-1].queries)
+    if not exact and len(found) > 1:
+        rate = _between(found[0], found[-1], step.queries)
+        notes = (
+            f"{step.name}: by a straight line through the times of {found[0].queries:,} and "
+            f"{found[-1].queries:,}.",
+        )
+    rate = replace(rate, process_bytes=round(rate.process_bytes + more * step.query_bytes))
+    if rate.device != device:
+        notes += (f"{step.name}: measured on {rate.device}, and taken to hold for {device}.",)
+    if rate.row_bytes and step.row_bytes and rate.row_bytes != step.row_bytes:
+        factor = rate.row_bytes / step.row_bytes
+        rate = _faster(rate, factor)
+        notes += (
+            f"{step.name}: measured with {rate.row_bytes:,} bytes a row, and taken to go with the "
+            f"bytes, {step.row_bytes:,.0f} here.",
+        )
+    return rate, notes
+
+
+def _faster(rate: Rate, factor: float) -> Rate:
+    speeds = {name: getattr(rate, name) * factor for name in ("rows_per_s", "slowest", "fastest")}
+    return replace(rate, **speeds)
+
+
+def _between(one: Rate, many: Rate, queries: int) -> Rate:
+    """A rate for any number of queries: the time of a row is a straight line in their number."""
+    share = (queries - one.queries) / (many.queries - one.queries)
+    speeds = []
+    for name in ("slowest", "rows_per_s", "fastest"):
+        first, last = 1 / getattr(one, name), 1 / getattr(many, name)
+        speeds.append(1 / (first + max(0.0, last - first) * share))
+    low, middle, high = sorted(speeds)
+    return replace(many, queries=queries, slowest=low, rows_per_s=middle, fastest=high)
+
+
+def _bounds(step: Step, workers: Workers, rates: Rates) -> tuple[Card | None, dict[str, float]]:
+    """Seconds below which a card's peaks do not let a step: by its link, memory and arithmetic."""
+    card = rates.card(workers.device)
+    if card is None:
+        return None, {}
+    return card, {
+        "link to the card": step.bytes_read / (card.link_bytes_per_s * workers.n),
+        "card's memory": step.bytes_read / (card.memory_bytes_per_s * workers.n),
+        "card's arithmetic": step.rows * step.flop / (card.bfloat16_flop_per_s * workers.n),
+    }
+
+
+def measured(lines: list[Line]) -> list[str]:
+    """Where the rates come from, and what their spread leaves out."""
+    rates = [line.rate for line in lines if line.rate is not None]
+    said = []
+    for about in dict.fromkeys((rate.processor, rate.date) for rate in rates):
+        files = dict.fromkeys(r.source for r in rates if (r.processor, r.date) == about)
+        said.append(f"Measured on {about[0]}, {about[1]}: {', '.join(files)}.")
+    if rates:
+        said.append(
+            "Between is the spread of the benchmark's own runs. Another processor, cores that "
+            "share one memory, and a slow network are not in it; nor is starting workers, loading "
+            "models and scheduling, which is most of the time of a small job."
+        )
+    return said

@@ -1,0 +1,224 @@
+"""What a plan counts with: rates that were measured, and what cards can do at best."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+
+from laion_dask.errors import OptionError, argument, did_you_mean, must_be, parameter
+from laion_dask.validation import number, whole
+
+_OURS = Path(__file__).with_name("rates.json")
+CPU = "cpu"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What one worker was measured to do.
+
+    Attributes
+    ----------
+    step : str
+        What was measured: ``"where"``, ``"linear"``, ``"nsfw bfloat16"``, ``"search"``, …
+    device : str
+        ``"cpu"``, where a worker is one core, or the name of a card.
+    rows_per_s, slowest, fastest : float
+        Rows, or images, a second of one worker: the median run, the slowest and the fastest.
+    process_bytes : int
+        Memory of the process, without the embeddings that were mapped.
+    processor, date, source : str
+        What it was measured on, when, and the file that has each run.
+    row_bytes : int
+        Bytes of a row of the embeddings; 0 where none were read.
+    queries : int
+        How many were searched for at once.
+    """
+
+    step: str
+    device: str
+    rows_per_s: float
+    slowest: float
+    fastest: float
+    process_bytes: int
+    processor: str
+    date: str
+    source: str
+    row_bytes: int = 0
+    queries: int = 1
+
+    def __post_init__(self) -> None:
+        _check(self, f"of the rate of {self.step!r}")
+        if not 0 < self.slowest <= self.rows_per_s <= self.fastest:
+            raise OptionError(
+                f"The rate of {self.step!r} is {self.rows_per_s!r}, its slowest run "
+                f"{self.slowest!r} and its fastest {self.fastest!r}. Expected 0 < slowest <= "
+                "rows_per_s <= fastest, in rows a second."
+            )
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a card can do at best, by its maker's data sheet; never what it does.
+
+    Attributes
+    ----------
+    name : str
+    memory_bytes_per_s, link_bytes_per_s : float
+        Of its memory; of its link to the host, in one direction.
+    bfloat16_flop_per_s : float
+        Dense.
+    memory_bytes : float
+    source : str
+    """
+
+    name: str
+    memory_bytes_per_s: float
+    bfloat16_flop_per_s: float
+    link_bytes_per_s: float
+    memory_bytes: float
+    source: str
+
+    def __post_init__(self) -> None:
+        _check(self, f"of the card {self.name!r}")
+
+
+def _check(made: Rate | Card, of: str) -> None:
+    """Refuse fields of other types than they are declared with."""
+    for field in fields(made):
+        given = getattr(made, field.name)
+        if field.type == "str":
+            must_be(f"{field.name} {of}", given, str, "text")
+        elif field.type == "int":
+            whole(f"{field.name} {of}", given, "a whole number", int(field.name == "queries"))
+        else:
+            number(f"{field.name} {of}", given, "a number above 0")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """All that is known of speeds."""
+
+    rates: tuple[Rate, ...]
+    cards: tuple[Card, ...]
+
+    def of(self, step: str, device: str) -> list[Rate]:
+        """What was measured of a step on a device, by its number of queries.
+
+        Of "NVIDIA H200 NVL" what was measured on a card of that name, else on "NVIDIA H200".
+        """
+        of_step = [rate for rate in self.rates if rate.step == step]
+        nearest = _nearest(device, [rate.device for rate in of_step])
+        found = [rate for rate in of_step if rate.device == nearest]
+        return sorted(found, key=lambda rate: rate.queries)
+
+    def card(self, name: str) -> Card | None:
+        """The peaks of a card, by its name or the longest known one that it begins with."""
+        nearest = _nearest(name, [card.name for card in self.cards])
+        return next((card for card in self.cards if card.name == nearest), None)
+
+    def device(self, name: str) -> str:
+        """A card, or ``"cpu"``, as it is called here; a longer name than any known stays.
+
+        Raises
+        ------
+        OptionError
+            When neither its peaks nor a rate of it are known.
+        """
+        must_be("card", name, str, "the name of a card, such as 'NVIDIA H200'")
+        known = [CPU, *(card.name for card in self.cards), *(rate.device for rate in self.rates)]
+        nearest = _nearest(name, known)
+        if nearest is not None:
+            return nearest if len(nearest) == len(name) else name
+        hint = did_you_mean(name, known)
+        raise OptionError(
+            f"{parameter('card')} is {name!r}, whose peaks are not known.{hint} Another one's go "
+            f"into {argument('rates')}, under 'cards'."
+        )
+
+
+def _nearest(name: str, known: Sequence[str]) -> str | None:
+    """The longest known name that a name is, or begins with as whole words."""
+    fitting = [k for k in known if re.match(rf"{re.escape(k)}(?!\w)", name, re.IGNORECASE)]
+    return max(fitting, key=len, default=None)
+
+
+def open_rates(given: Mapping | str | os.PathLike | None) -> Rates:
+    """The rates that ship with the package, those given before them. Eager.
+
+    Parameters
+    ----------
+    given : mapping, path of a JSON file, or None
+        ``{"rates": [...], "cards": [...]}``, either may be missing, with the fields of `Rate` and
+        `Card`. What is given of a step on a device replaces what ships.
+
+    Raises
+    ------
+    OptionError
+        When it is of another form.
+    """
+    ours = _read(_OURS)
+    if given is None:
+        return ours
+    own = _read(given)
+    known = {(rate.step, rate.device) for rate in own.rates}
+    rest = tuple(rate for rate in ours.rates if (rate.step, rate.device) not in known)
+    named = {card.name for card in own.cards}
+    cards = tuple(card for card in ours.cards if card.name not in named)
+    return Rates(own.rates + rest, own.cards + cards)
+
+
+def _read(given: Mapping | str | os.PathLike) -> Rates:
+    if isinstance(given, Mapping):
+        return _checked(given, "rates")
+    must_be("rates", given, (str, os.PathLike), "a mapping, or the path of a JSON file")
+    return _from_file(os.fspath(given))
+
+
+@cache
+def _parsed(text: str, path: str) -> Rates:
+    return _checked(json.loads(text), path)
+
+
+def _from_file(path: str) -> Rates:
+    try:
+        return _parsed(Path(path).read_text(encoding="utf-8"), path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, OptionError):
+            raise
+        raise OptionError(
+            f"{argument('rates', path)} cannot be read: {error}. Expected JSON with 'rates' and "
+            "'cards', as "
+            "laion_dask/planning/rates.json has them."
+        ) from error
+
+
+def _checked(given: object, what: str) -> Rates:
+    must_be(what, given, Mapping, "a mapping with 'rates' and 'cards'")
+    for name in given:
+        if name not in ("rates", "cards"):
+            raise OptionError(f"{what} has {name!r}.{did_you_mean(name, ['rates', 'cards'])}")
+    return Rates(_all(Rate, given.get("rates", ()), what), _all(Card, given.get("cards", ()), what))
+
+
+def _all(kind: type, given: Sequence[Mapping], what: str) -> tuple:
+    names = [field.name for field in fields(kind)]
+    made = []
+    plural = f"{kind.__name__.lower()}s"
+    must_be(f"{plural!r} of {what}", given, (list, tuple), "a list of mappings")
+    for one in given:
+        must_be(f"An entry of {what}", one, Mapping, f"a mapping with {', '.join(names)}")
+        for name in one:
+            if name not in names:
+                raise OptionError(f"{what} has the field {name!r}.{did_you_mean(name, names)}")
+        try:
+            made.append(kind(**one))
+        except TypeError as error:
+            raise OptionError(
+                f"An entry of {what} has {', '.join(one)}. Expected {', '.join(names)}."
+            ) from error
+    return tuple(made)

@@ -1,0 +1,1 @@
+"""Plots: what is drawn, and the renderers that draw it."""

@@ -1,0 +1,224 @@
+"""A page of images with their captions: local files only, blurred unless known to be safe."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.backend import to_pandas
+from laion_dask.errors import ColumnError, ImageError, OptionError, did_you_mean
+from laion_dask.io.images.decoding import decode
+from laion_dask.io.images.images import Images
+from laion_dask.io.images.row_match import Match, RowImage
+from laion_dask.reports.html import text
+
+#: Longest side of a picture on the page, in pixels.
+SIDE = 144
+#: Longest caption on the page, in characters.
+CAPTION = 120
+#: A picture is shown clear only when its score is known and below this (LAION's own threshold).
+UNSAFE = 0.5
+
+#: Longest address on the page, in characters.
+_ADDRESS = 160
+
+_STYLE = """
+.ld-gallery{display:flex;flex-wrap:wrap;gap:12px;font:13px/1.35 system-ui,sans-serif}
+.ld-gallery figure{box-sizing:border-box;width:162px;margin:0;padding:8px;border-radius:8px;
+border:1px solid var(--jp-border-color2,#d8dde3);background:var(--jp-layout-color1,#fff);
+color:var(--jp-content-font-color1,#1f2933)}
+.ld-gallery .ld-pic{width:144px;height:144px;display:flex;align-items:center;
+justify-content:center;background:var(--jp-layout-color2,#f1f4f7);border-radius:4px;
+color:var(--jp-content-font-color2,#52606d);text-align:center}
+.ld-gallery img{display:block;margin:0;max-width:144px;max-height:144px;border-radius:4px}
+.ld-gallery figcaption{margin:6px 0 0;text-align:start;overflow-wrap:anywhere}
+.ld-gallery .ld-facts,.ld-gallery .ld-note{color:var(--jp-content-font-color2,#52606d);
+font-variant-numeric:tabular-nums}
+.ld-gallery .ld-note{flex-basis:100%;margin:0}
+"""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures and captions as one piece of HTML that refers to nothing outside itself."""
+
+    html: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return f"Gallery({self.html.count('<figure>')} images)"
+
+
+def gallery(
+    rows: pd.DataFrame,
+    images: Images | None = None,
+    *,
+    n: int = 24,
+    facts: Sequence[str] = (),
+    safety: str = "punsafe",
+    reveal: bool = False,
+) -> Gallery:
+    """The first rows of a computed frame as pictures, or as cards of text. Eager.
+
+    Nothing is fetched: pictures come from archives, Parquet files or folders. A picture whose
+    safety score is missing, unknown or at least 0.5 is blurred before it enters the page, so that
+    the page does not hold it; its card says why. A card without a picture has the row's ``url``.
+    A picture that has a row's name, and another digest or url than the row says, is not shown
+    (`Images.read_rows`). Captions and addresses stay text, whatever they say.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame, or cuDF's
+        With ``key`` or ``image_path`` where images are given; ``text``, ``caption`` or ``TEXT``
+        becomes the caption.
+    images : Images, optional
+        From `open_images`. Without them each row is a card of its caption and ``url``.
+    n : int
+        How many, from the top.
+    facts : sequence of str
+        Columns that are printed under each picture.
+    safety : str
+        The column that says how likely a picture is unsafe.
+    reveal : bool
+        True shows every picture as it is. Asked for anew in every call.
+
+    Raises
+    ------
+    ColumnError
+        When images are given and there is neither ``key`` nor ``image_path``, or a fact is no
+        column.
+    OptionError
+        When ``images`` is a path.
+    ImageError
+        When a key or path stands for several images.
+    """
+    if isinstance(images, (str, os.PathLike)):
+        raise OptionError(
+            f"images is {os.fspath(images)!r}. Expected what ld.open_images({os.fspath(images)!r}) "
+            "returns."
+        )
+    rows = to_pandas(rows.head(n))
+    missing = next((fact for fact in facts if fact not in rows.columns), None)
+    if missing is not None:
+        raise ColumnError(
+            f"The gallery asks for a column {missing!r}.{did_you_mean(missing, rows.columns)}"
+        )
+    found = [None] * len(rows) if images is None else images.read_rows(rows)
+    figures = [
+        _figure(row, image, facts, None if reveal else _doubt(row, safety))
+        for (_, row), image in zip(rows.iterrows(), found, strict=True)
+    ]
+    notes = _notes(rows, images, found, None if reveal else safety) if len(rows) else []
+    parts = "".join([*(f"<p class='ld-note'>{text(note)}</p>" for note in notes), *figures])
+    return Gallery(f"<style>{_STYLE}</style><div class='ld-gallery'>{parts}</div>")
+
+
+def _notes(rows: pd.DataFrame, images, found: list, safety: str | None) -> list[str]:
+    """What the whole page lacks, and how to get it."""
+    if images is None:
+        return [
+            "No pictures were given. Where you have them: ld.gallery(rows, "
+            "ld.open_images('folder')). Else fetch the urls of these rows with img2dataset, and "
+            "open what it writes."
+        ]
+    shown = sum(image.data is not None for image in found)
+    notes = _match_notes(Counter(image.match for image in found), len(rows), images)
+    if not shown and not notes:
+        notes.append(
+            f"None of these rows has an image in {images!r}. Open the source that they are of."
+        )
+    if shown and safety is not None and safety not in rows.columns:
+        notes.append(
+            f"Every picture is blurred, since the rows have no column {safety!r}. Score them with "
+            "the head ld.heads.nsfw, name another column with safety=, or show all with "
+            "reveal=True."
+        )
+    return notes
+
+
+def _match_notes(matches: Counter, n_rows: int, images: Images) -> list[str]:
+    """Which pictures may be, or are, those of other rows."""
+    notes = []
+    if n := matches[Match.OTHER]:
+        notes.append(
+            f"For {n} of these {n_rows} rows, the image of that name in {images!r} has another "
+            "digest or url: it is another row's, or was changed since, and is not shown. Open "
+            "every source that the rows come from: ld.open_images([…, …])."
+        )
+    if n := matches[Match.SHARED]:
+        notes.append(
+            f"{n} of these {n_rows} rows share the name of an image with a row of another shard, "
+            "and neither a digest nor a url tells whose it is, so it is not shown. Read the column "
+            "image_sha256 or url too, or show the rows of one source at a time."
+        )
+    if n := matches[Match.NAME]:
+        notes.append(
+            f"For {n} of these {n_rows} rows, the picture was found by its name alone, since there "
+            "is neither a digest (image_sha256, which ld.embed writes) nor a url to compare. Make "
+            f"sure that the rows are of {images!r}: other sources may have images of the same name."
+        )
+    return notes
+
+
+def _doubt(row: pd.Series, safety: str) -> str | None:
+    """Why a row is not known to be safe, or None."""
+    if safety not in row.index:
+        return f"no column {safety}"
+    score = row[safety]
+    if pd.isna(score):
+        return f"{safety} is missing"
+    try:
+        score = float(score)
+    except (TypeError, ValueError):
+        return f"{safety} is no number"
+    return None if score < UNSAFE else f"{safety} is {score:.3g}"
+
+
+def _figure(row: pd.Series, image: RowImage | None, facts: Sequence[str], doubt: str | None) -> str:
+    shown = "".join(f"<div class='ld-facts'>{_fact(f, row[f])}</div>" for f in facts)
+    caption = next((row[c] for c in ("text", "caption", "TEXT") if c in row.index), None)
+    pictured = image is not None and image.data is not None
+    picture = "" if image is None else _picture(image, doubt)
+    blurred = doubt is not None and picture.startswith("<img")
+    why = f"<div class='ld-facts'>blurred: {text(doubt)}</div>" if blurred else ""
+    if not pictured and (url := row.get("url", row.get("URL"))) is not None:
+        shown += f"<div class='ld-facts'><bdi>{text(url, _ADDRESS)}</bdi></div>"
+    above = f"<div class='ld-pic'>{picture}</div>" if picture else ""
+    return (
+        f"<figure>{above}<figcaption><bdi dir='auto'>{text(caption, CAPTION)}</bdi>{why}{shown}"
+        "</figcaption></figure>"
+    )
+
+
+def _fact(name: str, value) -> str:
+    if isinstance(value, (float, np.floating)) and np.isfinite(value):
+        value = f"{value:.3f}"
+    return f"{html.escape(name)} {text(value, 40)}"
+
+
+def _picture(image: RowImage, doubt: str | None) -> str:
+    if image.data is None:
+        return image.match.value
+    try:
+        picture = decode(image.data)
+    except ImageError:
+        return "not readable"
+    picture.thumbnail((SIDE, SIDE))
+    if doubt is not None:
+        small = picture.resize((max(1, picture.width // 24), max(1, picture.height // 24)))
+        picture = small.resize(picture.size)
+    sink = io.BytesIO()
+    picture.save(sink, "JPEG", quality=85)
+    title = "" if doubt is None else " title='blurred: not known to be safe'"
+    encoded = base64.b64encode(sink.getvalue()).decode()
+    return f"<img alt=''{title} src='data:image/jpeg;base64,{encoded}'>"

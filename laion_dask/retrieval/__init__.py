@@ -1,0 +1,1 @@
+"""Nearest-neighbor search over embeddings: exact, or by an approximate index."""

@@ -1,0 +1,86 @@
+"""The nearest rows by an approximate index: what it proposes and the frame has, scored exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import dask.dataframe as dd
+import numpy as np
+
+from laion_dask.errors import must_be
+from laion_dask.io.embeddings.embeddings import Embeddings
+from laion_dask.io.embeddings.row_ids import among
+from laion_dask.retrieval import fetch
+from laion_dask.retrieval.exact.pairs import Found, Pairs
+
+#: Candidates that are held at a time, of all queries together: some 60 bytes each.
+_HELD = 10_000_000
+#: The most candidates a query: this many for each result, and so many at least.
+_A_RESULT, _A_QUERY = 64, 100_000
+
+
+@runtime_checkable
+class _Index(Protocol):
+    """What `search` asks of an index; see `laion_dask.retrieval.index.index.Index`."""
+
+    def check(self, embeddings: Embeddings) -> None: ...
+
+    def n_candidates(self, k: int) -> int: ...
+
+    def candidates(self, queries: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+def check(index) -> None:
+    """Raise unless ``index`` is an Index or None."""
+    if index is not None:
+        must_be("index", index, _Index, "what ld.open_index(...) returns")
+
+
+def nearest(
+    frame: dd.DataFrame, embeddings: Embeddings, vectors: np.ndarray, k: int, index, best: Callable
+) -> Found:
+    """The k nearest rows of a frame to each query, of those that an index proposes. Eager.
+
+    For queries with fewer than k results four times as many are asked for, until there are k, the
+    index has no more, or a bound is reached.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+    embeddings : Embeddings
+        In the order of the frame's shards.
+    vectors : (m, dim) float32 array
+        Of length one.
+    k : int
+    index : Index
+    best : callable
+        ``best(pairs, embeddings, vectors, k)`` → the k best of some pairs, as Found.
+    """
+    index.check(embeddings)
+    n = index.n_candidates(k)
+    most = min(max(1, len(embeddings)), max(n, _A_RESULT * k, _A_QUERY))
+    left, done = np.arange(len(vectors), dtype=np.int32), []
+    while len(left):
+        n, step, again = min(n, most), max(1, _HELD // min(n, most)), []
+        for at in range(0, len(left), step):
+            some = left[at : at + step]
+            pairs, more = _proposed(frame, index, vectors[some], n)
+            found = best(pairs, embeddings, vectors[some], k)
+            short = np.bincount(found.pairs.query, minlength=len(some)) < k
+            short &= more & (n < most)
+            done.append(found.numbered(some).take(~short[found.pairs.query]))
+            again.append(some[short])
+        left, n = np.concatenate(again), 4 * n
+    found = Found.join(done)
+    return found.take(np.argsort(found.pairs.query, kind="stable"))
+
+
+def _proposed(frame, index, vectors: np.ndarray, n: int) -> tuple[Pairs, np.ndarray]:
+    """Up to n candidates a query that the frame has, and of which queries there may be more."""
+    shard, row = index.candidates(vectors, n)
+    known = shard >= 0
+    query = np.nonzero(known)[0].astype(np.int32)
+    number = np.zeros(len(query), np.int32)
+    pairs = Pairs(query, shard[known], row[known], number)
+    return fetch.within(frame, pairs, among), known.all(axis=1)

@@ -1,0 +1,1 @@
+"""Exact search: select candidates by bounded cosines, then score them exactly."""

@@ -1,0 +1,1 @@
+"""The approximate index: built, stored, and searched."""

@@ -1,0 +1,280 @@
+"""An approximate index of embeddings: trained on a sample, filled group by group, measured."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+
+import numpy as np
+from dask.system import CPU_COUNT
+from tqdm.auto import tqdm
+
+from laion_dask.errors import EmbeddingsError, must_be
+from laion_dask.io.embeddings.embeddings import Embeddings
+from laion_dask.io.embeddings.exported import check_stored
+from laion_dask.io.embeddings.fingerprint import identities, identity, whole_up_to
+from laion_dask.numerics.torch_threads import one_torch_thread
+from laion_dask.options import get_option
+from laion_dask.retrieval.index import cuvs_train, ivf_pq
+from laion_dask.retrieval.index.brute_force import best
+from laion_dask.retrieval.index.fill import Queries, Stretch, index_rows, rows_at
+from laion_dask.retrieval.index.folder import IndexFolder
+from laion_dask.retrieval.index.index import Index, open_index
+from laion_dask.retrieval.index.manifest import FORMAT, TRAINED
+from laion_dask.retrieval.index.parameters import GROUP_ROWS, check_options, choose, draw, groups
+from laion_dask.retrieval.index.recall import CANDIDATES, K, measure
+from laion_dask.runtime.process_cache import ProcessCache
+from laion_dask.runtime.tasks import Run, run_each, verb_bar
+from laion_dask.runtime.workers import waiting_client
+
+#: The recall after re-scoring that the default nprobe reaches, if a measured one does.
+GOOD = 0.95
+
+#: The default nprobe where there was nothing to measure recall with.
+UNMEASURED_PROBES = 64
+
+_LIBRARIES = ("laion_dask", "numpy", "torch", "faiss-cpu")
+_trained = ProcessCache()
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the tasks of one build have in common."""
+
+    folder: IndexFolder
+    trained: dict
+    queries: Queries
+    device: str
+    lanes: int
+
+
+def build_index(
+    embeddings: Embeddings,
+    out: str | os.PathLike,
+    *,
+    nlist: int | None = None,
+    pq_m: int | None = None,
+    sample: int | None = None,
+    group_rows: int = GROUP_ROWS,
+    recall_queries: int = 100,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: bool | None = None,
+) -> Index:
+    """An approximate index (IVF-PQ) of embeddings, for ``search(index=…)``. Eager.
+
+    Centroids and codebooks are trained once, in this process, on rows drawn from all files by
+    ``seed``. Then groups of rows are encoded, one task a group, on the distributed client of this
+    process where there is one, else on threads. The same pass finds the exact neighbours of some
+    rows that were kept out of the sample, and recall@100 against them is part of the index: it is
+    printed at the end, by ``nprobe``, and later by ``print(index)``. Killed at any moment, the
+    same call goes on with the groups that are missing; of a finished index it makes anew the
+    files that are missing or altered. The files do not depend on the number of workers.
+
+    A row without a direction (zero, NaN or infinite) is left out and counted: indexed + unscored
+    is the number of rows read.
+
+    Memory: this process holds the sample (``sample * dim * 4`` bytes, no more than 4 GiB unless
+    ``sample`` says so; twice that while it is brought together). A task holds its group's codes
+    (``group_rows * (pq_m + 8)`` bytes, up to twice that while they grow), the centroids, and a few
+    blocks of 8,192 rows.
+
+    Parameters
+    ----------
+    embeddings : Embeddings
+    out : path
+        A folder that every worker sees, new or empty, or that of the same call before.
+    nlist : int, optional
+        Centroids; by default the greatest power of two up to 4 sqrt(rows) for which the sample
+        has 39 rows each.
+    pq_m : int, optional
+        Codes of a row, a byte each; a divisor of the dimensions. By default one for eight
+        dimensions.
+    sample : int, optional
+        Rows to train on; by default 64 for each centroid, and 65,536 at least where there are as
+        many. Of more than 256 for each centroid faiss takes as many.
+    group_rows : int
+        Rows of one file of the index.
+    recall_queries : int
+        How many rows recall is measured with; at most an eighth of all.
+    seed : int
+        Of the sample and of k-means.
+    device : {"cpu", "cuda"}
+        With ``"cuda"`` cuVS trains and torch encodes on the card. That way was written without a
+        card at hand and has never been run; what it writes is searched as any other.
+    progress : bool, optional
+        Whether to show bars, and to print the index on standard output at the end; by default as
+        ``set_options(progress=…)`` says, the bars in a terminal or notebook only.
+
+    Returns
+    -------
+    Index
+        Its ``nprobe`` is the smallest that was measured to reach a recall of 0.95 after
+        re-scoring 1,000 candidates, or else the best.
+
+    Raises
+    ------
+    OptionError, MissingExtraError, PairingError
+        At once; the last where the embeddings are of a part of an export.
+    EmbeddingsError
+        When the embeddings are not as they were when they were opened, or no row of the sample
+        has a direction.
+    ExportError
+        At once, when ``out`` is not empty and holds anything but this index.
+    IndexFileError
+        At once, when its manifest, or the plan of the build that it holds, is damaged.
+    """
+    must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
+    check_stored(embeddings.files)
+    ivf_pq.require_faiss()
+    asked = {"nlist": nlist, "pq_m": pq_m, "sample": sample, "group_rows": group_rows}
+    asked |= {"recall_queries": recall_queries, "seed": seed, "device": device}
+    check_options(asked, embeddings)
+    _build(embeddings, IndexFolder(os.path.abspath(out)), choose(asked, embeddings), progress)
+    index = open_index(out)
+    if get_option("progress") if progress is None else progress:
+        tqdm.write(str(index))
+    return index
+
+
+def _build(embeddings: Embeddings, folder: IndexFolder, chosen: dict, progress) -> None:
+    """Do what is left of the build."""
+    files = list(embeddings.files)
+    limit = whole_up_to(file.size for file in files)
+    look = [(file, limit) for file in files]
+    once = [1] * len(files)
+    looked = run_each(_look, look, sizes=once, label="look", unit="file", progress=progress)
+    plan = {
+        "format": FORMAT,
+        "embeddings": looked,
+        "model": embeddings.model.recipe(),
+        "parameters": chosen,
+    }
+    if folder.begin(plan):
+        return
+    try:
+        ids, queries = draw(files, chosen)
+        made = folder.trained()
+        if made is None:
+            trained = _train(_sampled(files, ids, chosen, progress), chosen, progress)
+            made = folder.write_trained(lambda path: ivf_pq.write_trained(trained, path))
+        n_groups = _fill(files, folder, made, queries, chosen, progress)
+        if identities(files, limit) != looked:
+            raise EmbeddingsError(
+                "The embeddings changed while the index was built. Remove the folder, open them "
+                "again and build anew."
+            )
+        was = folder.mended(n_groups, made)
+        if was is not None:
+            folder.restore(was)
+        else:
+            folder.finish(_manifest(plan, folder, made, n_groups, queries, progress))
+    finally:
+        folder.sweep()
+
+
+def _look(run: Run, file, limit: int) -> dict:
+    with run:
+        found = identity(file, limit)
+        run.advance(1)
+    return found
+
+
+def _sampled(files: list, drawn: np.ndarray, chosen: dict, progress: bool | None) -> np.ndarray:
+    """The rows of the sample that have a direction."""
+    cut = groups(files, chosen)
+    by_group = np.split(drawn, np.searchsorted(drawn, [parts[0].start for parts in cut[1:]]))
+    rows = np.concatenate(
+        run_each(
+            _sample_group,
+            list(zip(cut, by_group, strict=True)),
+            sizes=[len(ids) for ids in by_group],
+            label="sample",
+            unit="row",
+            progress=progress,
+        )
+    )
+    if not len(rows):
+        raise EmbeddingsError(
+            f"None of the {len(drawn):,} rows that were drawn has a direction: all are zero, NaN "
+            "or infinite. Check what wrote the embeddings."
+        )
+    return rows
+
+
+def _sample_group(run: Run, parts: list[Stretch], ids: np.ndarray) -> np.ndarray:
+    with run:
+        return rows_at(parts, ids, run.advance)[0]
+
+
+def _train(sample: np.ndarray, chosen: dict, progress: bool | None):
+    if chosen["device"] == "cuda":
+        return cuvs_train.train(sample, chosen["nlist"], chosen["pq_m"], chosen["device"])
+    with verb_bar("train", ivf_pq.STEPS, progress) as bar:
+        size = chosen["nlist"], chosen["pq_m"], chosen["seed"]
+        return ivf_pq.train(sample, *size, bar.update, CPU_COUNT)
+
+
+def _fill(files: list, folder: IndexFolder, made: dict, queries, chosen: dict, progress) -> int:
+    """Write the groups that are missing; how many there are in all."""
+    cut = groups(files, chosen)
+    for _ in range(2):  # a second time where what was mended is not what it was
+        todo = folder.missing(len(cut), made)
+        if not todo:
+            break
+        alone = waiting_client() is None  # on workers, the tasks are what runs side by side
+        lanes = max(1, CPU_COUNT // len(todo)) if alone else 1
+        work = _Work(folder, made, queries, chosen["device"], lanes)
+        run_each(
+            _fill_group,
+            [(cut[number], number, work) for number in todo],
+            sizes=[sum(map(len, cut[number])) for number in todo],
+            label="index",
+            unit="row",
+            progress=progress,
+        )
+    return len(cut)
+
+
+def _fill_group(run: Run, parts: list[Stretch], number: int, work: _Work) -> None:
+    with run, one_torch_thread():
+        path = work.folder.path / TRAINED
+        key = (path, work.trained["sha256"])
+        trained = _trained.get(key, lambda: ivf_pq.read_trained(path))
+        group, unscored, nearest = index_rows(
+            parts,
+            trained,
+            work.queries,
+            lanes=work.lanes,
+            device=work.device,
+            advance=run.advance,
+        )
+        counts = {"indexed": group.ntotal, "unscored": unscored}
+        write = partial(ivf_pq.write_lists, group)
+        work.folder.write_group(number, work.trained, write, counts, nearest)
+
+
+def _manifest(plan: dict, folder: IndexFolder, made: dict, n_groups: int, queries, progress):
+    """What is written of an index whose files are there; measures its recall."""
+    receipts = folder.receipts(n_groups, made)
+    trained = ivf_pq.read_trained(folder.path / made["name"])
+    lists = [partial(ivf_pq.read_lists, folder.path / r.entry["name"], trained) for r in receipts]
+    scores, ids = (np.concatenate([getattr(r, n) for r in receipts], 1) for n in ("scores", "ids"))
+    with verb_bar("recall", None, progress) as bar:
+        steps = measure(trained, lists, queries, best(scores, ids, K)[1], CPU_COUNT, bar.update)
+    good = [step["nprobe"] for step in steps if step["rescored"] >= GOOD]
+    last = steps[-1]["nprobe"] if steps else min(UNMEASURED_PROBES, trained.nlist)
+    size = {"dim": trained.d, "nlist": trained.nlist, "m": trained.pq.M, "nbits": trained.pq.nbits}
+    counts = {n: sum(r.entry[n] for r in receipts) for n in ("indexed", "unscored")}
+    measured = {"k": K, "candidates": CANDIDATES, "queries": len(queries.ids), "steps": steps}
+    return {
+        **plan,
+        "index": {**size, "nprobe": min(good, default=last)},
+        "counts": {"read": sum(counts.values()), **counts},
+        "recall": measured,
+        "trained": made,
+        "groups": [receipt.entry for receipt in receipts],
+        "versions": {name: version(name) for name in _LIBRARIES},
+    }

@@ -1,0 +1,154 @@
+"""A range of rows of embeddings into an index: read in blocks, encoded, and searched exactly.
+
+Rows without a direction are counted and left out. One pass over the data serves both the index
+and the exact search that its recall is measured against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from laion_dask.retrieval.index import ivf_pq
+from laion_dask.retrieval.index.brute_force import best, exact
+from laion_dask.runtime.ordered_map import in_order
+from laion_dask.scoring.kernel import BLOCK, unit
+
+if TYPE_CHECKING:
+    from laion_dask.io.embeddings.file import EmbeddingFile
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Some consecutive rows of a file.
+
+    Attributes
+    ----------
+    file : EmbeddingFile
+    first, stop : int
+        Positions in the file.
+    start : int
+        Where the first of them is among all the rows.
+    """
+
+    file: EmbeddingFile
+    first: int
+    stop: int
+    start: int
+
+    def __len__(self) -> int:
+        return self.stop - self.first
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Rows that stand for queries, and how many of their nearest are wanted.
+
+    Attributes
+    ----------
+    vectors : (q, dim) float32 array
+        Unit norm.
+    ids : (q,) int64 array
+        Where they are among all the rows.
+    k : int
+    """
+
+    vectors: np.ndarray
+    ids: np.ndarray
+    k: int
+
+
+def stretches(files: Sequence[EmbeddingFile], start: int, stop: int) -> list[Stretch]:
+    """The rows from ``start`` to ``stop``, counted through all files."""
+    found, before = [], 0
+    for file in files:
+        first, end = max(0, start - before), min(file.n_rows, stop - before)
+        if first < end:
+            found.append(Stretch(file, first, end, before + first))
+        before += file.n_rows
+    return found
+
+
+def with_direction(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that have a direction, scaled to length one in float32, and which they are."""
+    scaled = unit(x)
+    here = np.flatnonzero(~np.isnan(scaled[:, 0]))
+    return scaled[here], here
+
+
+def rows_at(
+    parts: Sequence[Stretch], ids: np.ndarray, advance: Callable[[int], None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows at ascending positions among all, (n, dim) float32, without those of no direction.
+
+    Returns
+    -------
+    rows, ids
+    """
+    rows, known = [np.empty((0, parts[0].file.dim), np.float32)], [np.empty(0, np.int64)]
+    for part in parts:
+        wanted = ids[(ids >= part.start) & (ids < part.start + len(part))]
+        for at in range(0, len(wanted), BLOCK):
+            some = wanted[at : at + BLOCK]
+            found, here = with_direction(part.file.read(some - part.start + part.first))
+            rows.append(found)
+            known.append(some[here])
+            advance(len(some))
+    return np.concatenate(rows), np.concatenate(known)
+
+
+def index_rows(
+    parts: Sequence[Stretch],
+    trained,
+    queries: Queries,
+    *,
+    lanes: int,
+    device: str,
+    advance: Callable[[int], None],
+) -> tuple[object, int, tuple[np.ndarray, np.ndarray]]:
+    """One group: its rows in an index, those left out, and those nearest to each query, exactly.
+
+    Blocks are cut by the files and added in order, so the group does not depend on the lanes.
+
+    Parameters
+    ----------
+    parts : sequence of Stretch
+    trained : IndexIVFPQ
+    queries : Queries
+    lanes : int
+        Blocks that are encoded side by side, each on one thread.
+    device : str
+        Of torch.
+    advance : callable
+        Called with the number of rows of every finished block; what it raises ends the work.
+    """
+
+    encode = ivf_pq.encoder(trained, device)
+
+    def work(block: Stretch):
+        x, here = with_direction(block.file.read(range(block.first, block.stop)))
+        ids = here + block.start
+        nearest = exact(queries.vectors, queries.ids, x, ids, queries.k, device)
+        return len(block), ids, encode(x), nearest
+
+    group, unscored = ivf_pq.group_of(trained), 0
+    q = len(queries.ids)
+    nearest = np.full((q, queries.k), -np.inf, np.float32), np.full((q, queries.k), -1, np.int64)
+    for n_rows, ids, codes, found in in_order(work, blocks(parts), lanes, ivf_pq.one_thread):
+        ivf_pq.add(group, codes, ids)
+        unscored += n_rows - len(ids)
+        pairs = (np.concatenate(pair, axis=1) for pair in zip(nearest, found, strict=True))
+        nearest = best(*pairs, queries.k)
+        advance(n_rows)
+    return group, unscored, nearest
+
+
+def blocks(parts: Sequence[Stretch]):
+    """The stretches, cut into blocks of at most ``BLOCK`` rows."""
+    for part in parts:
+        for first in range(part.first, part.stop, BLOCK):
+            stop = min(first + BLOCK, part.stop)
+            yield Stretch(part.file, first, stop, part.start + first - part.first)

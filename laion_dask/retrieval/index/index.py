@@ -1,0 +1,256 @@
+"""An approximate index that is built: opened, bound to its embeddings, asked for candidates."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+
+import numpy as np
+from dask.system import CPU_COUNT
+
+from laion_dask.errors import EmbeddingsError, IndexFileError, OptionError, must_be
+from laion_dask.io.embeddings import fingerprint
+from laion_dask.io.embeddings.embeddings import Embeddings
+from laion_dask.io.embeddings.exported import check_stored
+from laion_dask.retrieval.index import ivf_pq
+from laion_dask.retrieval.index.manifest import MANIFEST, REMOVE, checked, read_manifest
+from laion_dask.runtime.process_cache import ProcessCache
+
+_opened = ProcessCache()
+
+
+class Index:
+    """An approximate index over embeddings; make one with `build_index` or `open_index`.
+
+    Prints as its counts and its recall. Picklable: its path travels, with the digest of its
+    manifest, and an index that was built anew meanwhile is refused.
+
+    Attributes
+    ----------
+    path : Path
+    manifest : dict
+        What it was built of, how, and how good it is.
+    nprobe : int
+        How many lists of each group a search looks at; more is slower and finds more.
+    """
+
+    def __init__(self, path: str | os.PathLike, *, sha256: str | None = None) -> None:
+        self.path = Path(os.path.abspath(path))
+        self.manifest, self._sha256 = read_manifest(self.path)
+        if sha256 not in (None, self._sha256):
+            raise IndexFileError(
+                f"{self.path} was built anew since it was opened. Open it again with "
+                "ld.open_index(...)."
+            )
+        self.nprobe: int = self.manifest["index"]["nprobe"]
+        files = self.manifest["embeddings"]
+        self._starts = np.cumsum([0, *(file["rows"] for file in files)])
+        self._order = np.arange(len(files), dtype=np.int32)
+
+    def __reduce__(self):
+        return _again, (str(self.path), self._sha256, self.nprobe, self._order)
+
+    def __len__(self) -> int:
+        return self.manifest["counts"]["indexed"]
+
+    @property
+    def dim(self) -> int:
+        """The width of its vectors."""
+        return self.manifest["index"]["dim"]
+
+    def __repr__(self) -> str:
+        return f"Index({str(self.path)!r}, {len(self):,} x {self.dim}, nprobe={self.nprobe})"
+
+    def __str__(self) -> str:
+        made, counts = self.manifest["index"], self.manifest["counts"]
+        recall, n_groups = self.manifest["recall"], len(self.manifest["groups"])
+        groups = f"{n_groups} group{'s' * (n_groups != 1)}"
+        n_bytes = sum(e["bytes"] for e in (self.manifest["trained"], *self.manifest["groups"]))
+        lines = [
+            f"IVF-PQ of {self.dim} dimensions: {made['nlist']:,} lists, {made['m']} codes of "
+            f"{made['nbits']} bits a row, {groups}, {n_bytes / 1e6:,.1f} MB",
+            f"{counts['read']:,} read = {counts['indexed']:,} indexed + "
+            f"{counts['unscored']:,} unscored",
+            f"recall@{recall['k']} of {recall['queries']} rows against exact search, the row "
+            "itself left out:",
+            f"  nprobe  as found  after re-scoring {recall['candidates']:,} candidates",
+        ]
+        for step in recall["steps"]:
+            mark = "  <- nprobe" * (step["nprobe"] == self.nprobe)
+            lines.append(
+                f"  {step['nprobe']:>6,}  {step['found']:>8.3f}  {step['rescored']:.3f}{mark}"
+            )
+        return "\n".join(lines)
+
+    def recipe(self) -> dict:
+        """What a manifest records of an index that was searched."""
+        return {"index": self.path.name, "sha256": self._sha256, "nprobe": self.nprobe}
+
+    def with_nprobe(self, nprobe: int) -> Index:
+        """The same index, looking at another number of lists."""
+        must_be("nprobe", nprobe, (int, np.integer), "a number of lists, from 1 on")
+        if not 1 <= nprobe <= self.manifest["index"]["nlist"]:
+            raise OptionError(
+                f"nprobe is {nprobe}. Expected 1 to {self.manifest['index']['nlist']:,}, which "
+                "is the number of lists."
+            )
+        other = copy.copy(self)
+        other.nprobe = int(nprobe)
+        return other
+
+    def n_candidates(self, k: int) -> int:
+        """How many candidates to ask for k results: as many as its recall was measured with.
+
+        Ten for each result, and 1,000 at least.
+        """
+        measured = self.manifest["recall"]
+        return max(measured["candidates"], k * measured["candidates"] // measured["k"])
+
+    def check(self, embeddings: Embeddings) -> None:
+        """Refuse other embeddings than the index was built of; number shards as these do. Eager.
+
+        Reads, once a process, all bytes of files of up to 256 MiB as long as those have no more
+        than 4 GiB together, and 1.5 MiB of every other, in 16 blocks. What that can miss is said
+        in ``io/embeddings/fingerprint.py``: a change within such a larger file that keeps its size
+        and touches none of the blocks. Files may have moved or come in another order:
+        ``candidates`` answers in the numbers of the embeddings that were checked last.
+
+        Raises
+        ------
+        PairingError
+            Naming the first file that is missing, differs, or is one too many; or when the
+            embeddings are of a part of an export.
+        """
+        must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
+        check_stored(embeddings.files)
+        self._order = fingerprint.order(self.manifest["embeddings"], embeddings.files)
+
+    def candidates(self, queries: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows that are nearest by the index's approximate scores, best first. Eager.
+
+        Runs in this process, on all its cores: groups side by side, each on one thread, or on
+        several where there are fewer groups than cores. Ties are broken by the rows' place in the
+        data that the index was built of. The first search of a process reads every group's file
+        once, to compare its digest; after that, only the lists that are searched.
+
+        Parameters
+        ----------
+        queries : (m, dim) float32 array
+            Unit norm.
+        n : int
+
+        Returns
+        -------
+        shard : (m, n) int32
+        row : (m, n) int64
+            Both -1 where the lists that were looked at have fewer rows.
+
+        Raises
+        ------
+        EmbeddingsError
+            When the queries have another shape or are not finite.
+        IndexFileError
+            When a file of the index was truncated or altered.
+        """
+        queries = np.asarray(queries, dtype=np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.dim or not np.isfinite(queries).all():
+            raise EmbeddingsError(
+                f"The queries are of shape {queries.shape}. Expected (m, {self.dim}), all finite: "
+                "vectors of the model that the index was built of."
+            )
+        must_be("n", n, (int, np.integer), "a number of rows, from 1 on")
+        if n < 1:
+            raise OptionError(f"n is {n}. Expected a number of rows, from 1 on.")
+        if not len(queries):
+            return np.empty((0, n), np.int32), np.empty((0, n), np.int64)
+        return self._located(self.nearest(queries, int(n))[1])
+
+    def nearest(self, queries: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Approximate scores (m, n) float32, and positions (m, n) int64 in all the rows. Eager.
+
+        Positions count through the files in the order of the manifest.
+        """
+        trained = self._trained()
+        groups = [lambda entry=entry: self._lists(entry) for entry in self.manifest["groups"]]
+        return ivf_pq.search(trained, groups, queries, n, self.nprobe, CPU_COUNT)
+
+    def _located(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        file = np.searchsorted(self._starts, positions, side="right") - 1
+        known = positions >= 0
+        if positions.size and positions.max() >= self._starts[-1]:
+            raise IndexFileError(
+                f"The groups of {self.path} hold row {int(positions.max()):,}; {MANIFEST} says "
+                f"that there are {int(self._starts[-1]):,} rows. {REMOVE}"
+            )
+        file = np.where(known, file, 0)
+        shard = np.where(known, self._order[file], -1).astype(np.int32)
+        return shard, np.where(known, positions - self._starts[file], -1)
+
+    def _trained(self):
+        made = self.manifest["index"]
+        found = self._open(self.manifest["trained"], ivf_pq.read_trained)
+        has = {"dim": found.d, "nlist": found.nlist, "m": found.pq.M, "nbits": found.pq.nbits}
+        if any(made[name] != value for name, value in has.items()):
+            raise IndexFileError(
+                f"{self.path / MANIFEST} does not describe its centroids and codebooks ({has}). "
+                f"{REMOVE}"
+            )
+        return found
+
+    def _lists(self, entry: dict):
+        def read(path: Path):
+            lists = ivf_pq.read_lists(path, self._trained())
+            if lists.compute_ntotal() != entry["indexed"]:
+                raise ValueError(
+                    f"it has {lists.compute_ntotal():,} rows; the manifest says "
+                    f"{entry['indexed']:,}"
+                )
+            return lists
+
+        return self._open(entry, read)
+
+    def _open(self, entry: dict, read):
+        path = checked(self.path, entry)
+        stat = path.stat()  # lists are mapped: those of a file that was replaced are not these
+        key = (str(path), entry["sha256"], entry.get("indexed"), stat.st_ino, stat.st_mtime_ns)
+        ivf_pq.require_faiss()
+        try:
+            return _opened.get(key, lambda: read(path))
+        except (RuntimeError, ValueError) as error:
+            raise IndexFileError(
+                f"{path} is not a file of this index ({str(error)[:300]}). {REMOVE}"
+            ) from error
+
+
+def _again(path: str, sha256: str, nprobe: int, order: np.ndarray) -> Index:
+    """An index that has travelled."""
+    index = Index(path, sha256=sha256)
+    index.nprobe, index._order = nprobe, order
+    return index
+
+
+def open_index(path: str | os.PathLike, embeddings: Embeddings | None = None) -> Index:
+    """An index that `build_index` has written. Eager, but reads its manifest only.
+
+    Parameters
+    ----------
+    path : path
+        Its folder.
+    embeddings : Embeddings, optional
+        Those that it was built of, in any order; compared as `Index.check` does.
+
+    Raises
+    ------
+    IndexFileError
+        When there is no index, or a file of it is missing, truncated or damaged.
+    PairingError
+        When it was built of other embeddings.
+    MissingExtraError
+        When faiss is not installed.
+    """
+    ivf_pq.require_faiss()
+    index = Index(path)
+    if embeddings is not None:
+        index.check(embeddings)
+    return index

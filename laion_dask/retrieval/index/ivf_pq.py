@@ -1,0 +1,325 @@
+"""IVF-PQ by faiss: train, encode, inverted lists on disk, search. No Dask, no embeddings files.
+
+A row of length one goes to the list of the nearest of ``nlist`` centroids (inner product), and
+its difference from that centroid is stored as ``m`` codes of ``nbits`` bits (Jégou, Douze and
+Schmid 2011, "Product quantization for nearest neighbor search"). Centroids and codebooks are
+trained once and shared by all groups of rows; a group's file holds its inverted lists alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
+
+import numpy as np
+
+from laion_dask.errors import MissingExtraError, argument
+from laion_dask.retrieval.index.brute_force import best
+from laion_dask.runtime.ordered_map import in_order
+
+#: Steps of k-means for the centroids; faiss's own default for IVF (IndexIVF.cpp, Level1Quantizer).
+STEPS = 10
+
+#: Steps of k-means for the codebooks; faiss's own default (Clustering.h, niter).
+CODEBOOK_STEPS = 25
+
+#: Points that faiss wants for each centroid, or it warns (Clustering.h, min_points_per_centroid).
+MIN_POINTS = 39
+
+#: Points of a centroid unless said otherwise, and points beyond which faiss takes a sample of the
+#: sample (Clustering.h, max_points_per_centroid).
+POINTS, MAX_POINTS = 64, 256
+
+#: Points that codebooks are trained on, if there are as many: 256 for each of 256 codes.
+CODEBOOK_POINTS = 256 * MAX_POINTS
+
+
+def require_faiss():
+    """The ``faiss`` module.
+
+    Raises
+    ------
+    MissingExtraError
+        When it is not installed.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingExtraError(
+            "An approximate index needs faiss, which is not installed. Install the extra "
+            f"'laion_dask[index]', or search without {argument('index')}, which is exact."
+        ) from error
+    return faiss
+
+
+def one_thread() -> None:
+    """From now on faiss uses one thread when called from this one."""
+    require_faiss().omp_set_num_threads(1)
+
+
+def default_m(dim: int) -> int:
+    """Codes a row: a divisor of ``dim``, one for eight dimensions but not under 64 if possible."""
+    most = max(dim // 8, min(dim, 64))
+    return next(m for m in range(most, 0, -1) if dim % m == 0)
+
+
+def default_nlist(n_rows: int, n_sample: int) -> int:
+    """The greatest power of two up to 4 sqrt(n_rows) that the sample can train.
+
+    4 sqrt(n) is where faiss's "Guidelines to choose an index" (its wiki) let the number begin.
+    """
+    most = min(4 * math.sqrt(n_rows), n_sample / MIN_POINTS)
+    return 2 ** int(math.log2(max(1, most)))
+
+
+def train(
+    sample: np.ndarray,
+    nlist: int,
+    m: int,
+    seed: int,
+    after_step: Callable[[], None],
+    threads: int = 1,
+) -> object:
+    """Centroids and codebooks, as an empty ``IndexIVFPQ``.
+
+    A sample too small for what is asked gives fewer lists or shorter codes, so that each centroid
+    has ``MIN_POINTS`` rows. The same sample on the same kind of machine gives the same result.
+
+    Parameters
+    ----------
+    sample : (n, dim) float32 array
+        Unit norm; at least one row.
+    nlist, m : int
+    seed : int
+    after_step : callable
+        Called after each of ``STEPS`` steps of k-means; what it raises ends the work.
+    threads : int
+        Codebooks that are trained side by side.
+    """
+    faiss = require_faiss()
+    dim = sample.shape[1]
+    if len(sample) < 2 * MIN_POINTS:  # the least with which two centroids can be trained
+        sample = np.resize(sample, (2 * MIN_POINTS, dim))
+    nlist = min(nlist, len(sample) // MIN_POINTS)
+    clustering = faiss.Clustering(dim, nlist)
+    clustering.niter, clustering.spherical, clustering.seed = 1, True, seed + 1
+    for _ in range(STEPS):
+        clustering.train(sample, faiss.IndexFlatIP(dim))
+        after_step()
+    centroids = faiss.vector_to_array(clustering.centroids).reshape(nlist, dim)
+    nbits = min(8, int(math.log2(len(sample) / MIN_POINTS)))
+    n = min(len(sample), CODEBOOK_POINTS)
+    some = sample[np.random.default_rng(seed).choice(len(sample), n, replace=False)]
+    coarse = faiss.IndexFlatIP(dim)
+    coarse.add(centroids)
+    parts = (some - centroids[coarse.search(some, 1)[1][:, 0]]).reshape(n, m, dim // m)
+
+    def codes_of(part: int) -> np.ndarray:
+        fitted = faiss.Clustering(dim // m, 2**nbits)
+        fitted.niter, fitted.seed = CODEBOOK_STEPS, seed + 1
+        fitted.train(np.ascontiguousarray(parts[:, part]), faiss.IndexFlatL2(dim // m))
+        return faiss.vector_to_array(fitted.centroids).reshape(2**nbits, dim // m)
+
+    # Side by side, a thread each; faiss takes one after the other, and several threads for it.
+    return assemble(centroids, np.stack([*in_order(codes_of, range(m), threads, one_thread)]))
+
+
+def assemble(centroids: np.ndarray, codebook: np.ndarray) -> object:
+    """An empty ``IndexIVFPQ`` of what another library has trained.
+
+    Parameters
+    ----------
+    centroids : (nlist, dim) float32 array
+    codebook : (m, 2**nbits, dim / m) float32 array
+    """
+    faiss = require_faiss()
+    nlist, dim = centroids.shape
+    m, nbits = len(codebook), int(math.log2(codebook.shape[1]))
+    coarse = faiss.IndexFlatIP(dim)
+    coarse.add(np.ascontiguousarray(centroids, dtype=np.float32))
+    empty = faiss.IndexIVFPQ(coarse, dim, nlist, m, nbits, faiss.METRIC_INNER_PRODUCT)
+    faiss.copy_array_to_vector(np.ascontiguousarray(codebook).ravel(), empty.pq.centroids)
+    empty.is_trained = True
+    return empty
+
+
+def encoder(trained, device: str = "cpu") -> Callable[[np.ndarray], np.ndarray]:
+    """A function from rows to their lists and codes, in faiss's stand-alone form.
+
+    Parameters
+    ----------
+    trained : IndexIVFPQ
+        It must outlive the function.
+    device : str
+        On ``"cpu"`` faiss encodes; on another torch device, torch does the same arithmetic.
+
+    Returns
+    -------
+    callable
+        (n, dim) float32 of unit norm → (n, code_size) uint8.
+    """
+    if device == "cpu":
+        return lambda x: trained.sa_encode(np.ascontiguousarray(x))
+    return torch_encoder(trained, device)
+
+
+def torch_encoder(trained, device: str) -> Callable[[np.ndarray], np.ndarray]:
+    """As `encoder`, by torch on any device; codes are of eight bits."""
+    import torch
+
+    faiss = require_faiss()
+    coarse = faiss.downcast_index(trained.quantizer).reconstruct_n(0, trained.nlist)
+    centroids = torch.from_numpy(coarse).to(device)
+    codebook = torch.from_numpy(faiss.vector_to_array(trained.pq.centroids)).to(device)
+    codebook = codebook.reshape(trained.pq.M, 256, trained.pq.dsub)
+    half = codebook.square().sum(2)[:, None] / -2
+    width = trained.coarse_code_size()
+
+    def encode(x: np.ndarray) -> np.ndarray:
+        rows = torch.from_numpy(np.ascontiguousarray(x)).to(device)
+        lists = (rows @ centroids.T).argmax(1)
+        parts = (rows - centroids[lists]).reshape(len(rows), *codebook.shape[::2]).transpose(0, 1)
+        # The nearest is where the inner product less half the squared length is greatest.
+        codes = torch.baddbmm(half, parts, codebook.transpose(1, 2)).argmax(2).T
+        numbers = lists.cpu().numpy().astype("<i8").view(np.uint8).reshape(-1, 8)
+        return np.concatenate([numbers[:, :width], codes.cpu().numpy().astype(np.uint8)], axis=1)
+
+    return encode
+
+
+def group_of(trained) -> object:
+    """An empty index that shares the centroids of ``trained``, which must outlive it."""
+    faiss = require_faiss()
+    metric = faiss.METRIC_INNER_PRODUCT
+    pq = trained.pq
+    group = faiss.IndexIVFPQ(trained.quantizer, trained.d, trained.nlist, pq.M, pq.nbits, metric)
+    group.pq, group.is_trained = pq, True
+    return group
+
+
+def add(group, codes: np.ndarray, ids: np.ndarray) -> None:
+    """Append encoded rows under their ids, in order."""
+    if len(ids):
+        group.add_sa_codes(np.ascontiguousarray(codes), np.ascontiguousarray(ids, dtype=np.int64))
+
+
+def write_lists(group, path: str | PathLike) -> None:
+    """The inverted lists of a group, as a file."""
+    faiss = require_faiss()
+    with _write_errors():
+        writer = faiss.FileIOWriter(str(path))
+        faiss.write_InvertedLists(group.invlists, writer)
+    del writer  # closes the file
+
+
+def read_lists(path: str | PathLike, trained) -> object:
+    """The inverted lists of a file, mapped into memory and read as they are searched.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        When they are not lists of ``trained``.
+    """
+    faiss = require_faiss()
+    reader = faiss.FileIOReader(str(path))
+    lists = faiss.read_InvertedLists(reader, faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+    if (lists.nlist, lists.code_size) != (trained.nlist, trained.code_size):
+        raise ValueError(f"it has {lists.nlist} lists of {lists.code_size} bytes a row")
+    return lists
+
+
+def write_trained(trained, path: str | PathLike) -> None:
+    """The empty index, as a file.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be written.
+    """
+    with _write_errors():
+        require_faiss().write_index(trained, str(path))
+
+
+@contextmanager
+def _write_errors() -> Iterator[None]:
+    """A write that fails in faiss, which tells of it by a RuntimeError, as an ``OSError``."""
+    try:
+        yield
+    except RuntimeError as error:
+        failed = re.search(
+            r"(?:write error in .* \((.*)\)|could not open .* for writing: (.*))$", str(error)
+        )
+        if failed is None:
+            raise
+        raise OSError(errno.EIO, failed[1] or failed[2]) from error
+
+
+def read_trained(path: str | PathLike) -> object:
+    """The empty index of a file.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        When it is not an index of this kind.
+    """
+    faiss = require_faiss()
+    found = faiss.read_index(str(path))
+    if not isinstance(found, faiss.IndexIVFPQ) or found.quantizer.ntotal != found.nlist:
+        raise ValueError(f"it holds {type(found).__name__}, not IndexIVFPQ")
+    return found
+
+
+def search(
+    trained,
+    groups: Sequence[Callable[[], object]],
+    queries: np.ndarray,
+    n: int,
+    nprobe: int,
+    threads: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The n best rows of all groups by approximate inner product, ties by the smaller id.
+
+    Centroids are compared once for all groups. Groups are searched side by side, and where there
+    are fewer than threads, each uses several; answers are merged in the order of the groups.
+
+    Parameters
+    ----------
+    trained : IndexIVFPQ
+    groups : sequence of callables
+        Each returns the inverted lists of a group.
+    queries : (q, dim) float32 array
+    n : int
+    nprobe : int
+        How many lists of each group are looked at.
+    threads : int
+
+    Returns
+    -------
+    scores : (q, n) float32
+        -inf where there are fewer rows.
+    ids : (q, n) int64
+        -1 where there are fewer rows.
+    """
+    faiss = require_faiss()
+    queries = np.ascontiguousarray(queries, dtype=np.float32)
+    near, lists = trained.quantizer.search(queries, min(nprobe, trained.nlist))
+    found = best(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), n)
+    side_by_side = max(1, min(threads, len(groups)))
+
+    def in_group(open_lists) -> tuple[np.ndarray, np.ndarray]:
+        faiss.omp_set_num_threads(max(1, threads // side_by_side))
+        group = group_of(trained)
+        here = open_lists()
+        group.replace_invlists(here, False)
+        group.ntotal, group.nprobe = here.compute_ntotal(), lists.shape[1]
+        scores, ids = group.search_preassigned(queries, n, lists, near)
+        return np.where(ids < 0, -np.inf, scores).astype(np.float32), ids
+
+    for scores, ids in in_order(in_group, groups, side_by_side):
+        together = np.concatenate([found[0], scores], 1), np.concatenate([found[1], ids], 1)
+        found = best(*together, n)
+    return found

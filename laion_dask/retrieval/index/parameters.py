@@ -1,0 +1,84 @@
+"""What a build of an index is to do: options checked and completed, rows drawn, groups cut."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from laion_dask.backend import require_cuvs
+from laion_dask.errors import EmbeddingsError, OptionError, must_be, parameter
+from laion_dask.io.embeddings.embeddings import Embeddings
+from laion_dask.retrieval.index import ivf_pq
+from laion_dask.retrieval.index.fill import Queries, Stretch, rows_at, stretches
+from laion_dask.retrieval.index.recall import K
+
+#: Rows of a group unless said otherwise: about 1 GiB of codes and ids at 96 codes a row.
+GROUP_ROWS = 10_000_000
+
+#: What the sample takes in memory, as float32, unless its rows are said.
+SAMPLE_BYTES = 4 * 2**30
+
+
+def check_options(asked: dict, embeddings: Embeddings) -> None:
+    """Refuse what cannot be built, before anything is read."""
+    for name in ("nlist", "pq_m", "sample", "group_rows", "recall_queries", "seed"):
+        value, least = asked[name], 0 if name in ("recall_queries", "seed") else 1
+        if value is None and name in ("nlist", "pq_m", "sample"):
+            continue
+        must_be(name, value, (int, np.integer), f"a whole number from {least} on")
+        if value < least or value >= 2**31 - 1:
+            raise OptionError(
+                f"{parameter(name)} is {value}. Expected a whole number from {least} on."
+            )
+    if asked["device"] not in ("cpu", "cuda"):
+        raise OptionError(
+            f"{parameter('device')} is {asked['device']!r}. Expected 'cpu' or 'cuda'."
+        )
+    if asked["device"] == "cuda":
+        require_cuvs()
+    if asked["pq_m"] and embeddings.dim % asked["pq_m"]:
+        raise OptionError(
+            f"{parameter('pq_m')} is {asked['pq_m']}. Expected a divisor of {embeddings.dim}, "
+            "the dimensions, "
+            f"such as {ivf_pq.default_m(embeddings.dim)}."
+        )
+    if not len(embeddings):
+        raise EmbeddingsError("The embeddings have no rows. Expected some to build an index of.")
+
+
+def choose(asked: dict, embeddings: Embeddings) -> dict:
+    """What was asked for, with a value where it was left open."""
+    n, dim = len(embeddings), embeddings.dim
+    queries = min(asked["recall_queries"], n // 8)
+    most = min(n - queries, asked["sample"] or SAMPLE_BYTES // (4 * dim))
+    nlist = asked["nlist"] or ivf_pq.default_nlist(n, most)
+    if nlist > max(1, most // ivf_pq.MIN_POINTS):
+        raise OptionError(
+            f"{parameter('nlist')} is {nlist:,}, which takes a sample of "
+            f"{nlist * ivf_pq.MIN_POINTS:,} rows; "
+            f"there are {most:,}. Lower {parameter('nlist')}, or raise {parameter('sample')} if "
+            "there are more rows."
+        )
+    chosen = {**asked, "nlist": nlist, "pq_m": asked["pq_m"] or ivf_pq.default_m(dim)}
+    points = ivf_pq.MAX_POINTS if asked["sample"] else ivf_pq.POINTS
+    chosen["sample"] = min(most, max(points * nlist, ivf_pq.CODEBOOK_POINTS))
+    chosen["recall_queries"] = queries
+    return {name: value if name == "device" else int(value) for name, value in chosen.items()}
+
+
+def draw(files: list, chosen: dict) -> tuple[np.ndarray, Queries]:
+    """Where the rows of the sample are, ascending; and the rows that recall is measured with."""
+    n, n_queries = sum(f.n_rows for f in files), chosen["recall_queries"]
+    generator = np.random.default_rng(chosen["seed"])
+    drawn = generator.choice(n, n_queries + chosen["sample"], replace=False)
+    rows, ids = rows_at(stretches(files, 0, n), np.sort(drawn[:n_queries]), lambda _: None)
+    return np.sort(drawn[n_queries:]), Queries(rows, ids, K)
+
+
+def groups(files: list, chosen: dict) -> list[list[Stretch]]:
+    """The rows of each group: runs of equal length, at most ``group_rows``, in file order."""
+    n = sum(f.n_rows for f in files)
+    n_groups = -(-n // chosen["group_rows"])
+    cuts = [n * at // n_groups for at in range(n_groups + 1)]
+    return [stretches(files, *cut) for cut in pairwise(cuts)]

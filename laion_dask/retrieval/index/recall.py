@@ -1,0 +1,64 @@
+"""How much of the truth an index finds, by how many lists it looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from laion_dask.retrieval.index import ivf_pq
+from laion_dask.retrieval.index.brute_force import recall, without
+from laion_dask.retrieval.index.fill import Queries
+
+#: Neighbours that recall asks for, and candidates that re-scoring is given for them.
+K, CANDIDATES = 100, 1000
+
+#: A recall that ends the measurement.
+ENOUGH = 0.99
+
+#: The last step of nprobe.
+MOST_PROBES = 1024
+
+
+def measure(
+    trained,
+    groups: Sequence[Callable[[], object]],
+    queries: Queries,
+    truth: np.ndarray,
+    threads: int,
+    after_step: Callable[[], None],
+) -> list[dict]:
+    """Recall@100 by nprobe, which grows fourfold until it is enough or all lists are looked at.
+
+    Parameters
+    ----------
+    trained, groups, threads
+        As `ivf_pq.search`.
+    queries : Queries
+    truth : (q, K) int64 array
+        The ids of the exact neighbours; -1 where there are fewer.
+    after_step : callable
+        Called after each step.
+
+    Returns
+    -------
+    list of dict
+        ``nprobe``; ``found``, the recall of the first 100 by approximate score; ``rescored``, the
+        recall after exact re-scoring of the first 1,000: the true neighbours then lead, so those
+        among the candidates are those that are found. Empty where there is nothing to measure.
+    """
+    steps, last = [], min(trained.nlist, MOST_PROBES)
+    if (truth < 0).all():
+        return steps
+    for nprobe in sorted({last, *(4**i for i in range(6) if 4**i < last)}):
+        # One more than is wanted, since a row finds itself.
+        found = ivf_pq.search(trained, groups, queries.vectors, CANDIDATES + 1, nprobe, threads)
+        ids = without(*found, queries.ids)[1]
+        order = np.argsort(ids < 0, axis=1, kind="stable")  # what is left out goes last
+        ids = np.take_along_axis(ids, order, axis=1)
+        step = {"nprobe": nprobe, "found": recall(truth, ids[:, :K])}
+        steps.append({**step, "rescored": recall(truth, ids[:, :CANDIDATES])})
+        after_step()
+        if steps[-1]["rescored"] >= ENOUGH:
+            break
+    return steps

@@ -1,0 +1,1 @@
+"""The only door to Dask: graphs, tasks, workers, and progress."""

@@ -1,0 +1,218 @@
+"""Rows that change partitions, by way of the disk."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from typing import ClassVar
+
+import dask
+import pyarrow as pa
+from dask._task_spec import Alias, List, Task, TaskRef, convert_legacy_graph
+from dask.dataframe.dask_expr._expr import Blockwise, Elemwise, Expr, PartitionsFiltered
+from dask.dataframe.dask_expr._shuffle import P2PShuffle
+from dask.dataframe.dask_expr.io.io import BlockwiseIO, FromMap
+
+from laion_dask.io.storage import spill
+from laion_dask.runtime.workers import waiting_client
+
+_P2P_BARRIER = "shuffle-barrier-"
+
+
+class Exchange(Expr):
+    """Each row in the partition that a column numbers; the column is left out.
+
+    Between the workers of a client by Dask's own P2P shuffle, else by `io.spill`. What the rows are
+    computed from is computed for this alone: a partition that is wanted elsewhere too would stay in
+    memory until all rows have arrived.
+    """
+
+    _parameters: ClassVar = ["frame", "column", "npartitions_out", "part_of"]
+    _defaults: ClassVar = {"part_of": None}
+
+    @functools.cached_property
+    def _meta(self):
+        return self.frame._meta.drop(columns=self.column)
+
+    def _divisions(self) -> tuple:
+        return (None,) * (self.npartitions_out + 1)
+
+    def _lower(self) -> Expr:
+        frame = self.frame
+        for step in frame.find_operations(Exchange):
+            frame = frame.substitute(step, Exchange(*step.operands[:3], self._name))
+        apart = _Apart(_Hidden(frame.optimize(fuse=True)))
+        if waiting_client() is None:
+            return _Arrived(_Written(apart, self.column, self.npartitions_out))
+        return P2PShuffle(apart, self.column, self.npartitions_out, True, {"of": self.part_of})
+
+
+class _Hidden:
+    """An expression that Dask's optimizer does not look into."""
+
+    def __init__(self, expr: Expr):
+        self.wrapped = expr
+
+    def __dask_tokenize__(self) -> tuple:
+        return "hidden", self.wrapped._name
+
+
+class _Apart(Expr):
+    """An expression whose tasks have names of their own, so that nothing else shares them."""
+
+    _parameters: ClassVar = ["hidden"]
+
+    @property
+    def _meta(self):
+        return self.hidden.wrapped._meta
+
+    def _divisions(self) -> tuple:
+        return self.hidden.wrapped.divisions
+
+    def _layer(self) -> dict:
+        expr = self.hidden.wrapped
+        graph = convert_legacy_graph(dict(expr.__dask_graph__()))
+        names = {key: self._own(key) for key in graph}
+        layer = {names[key]: node.substitute(names, key=names[key]) for key, node in graph.items()}
+        for number, key in enumerate(expr.__dask_keys__()):
+            layer[self._name, number] = Alias((self._name, number), names[key])
+        return layer
+
+    def _own(self, key):
+        if str(key).startswith(_P2P_BARRIER):  # which the workers look for; it has its own name
+            return key
+        name, *rest = key if isinstance(key, tuple) else (key,)
+        return (f"{name}-{self._name}", *rest) if rest else f"{name}-{self._name}"
+
+
+class _Written(Expr):
+    """All rows in files, as one partition: the folder, and the numbers of its files."""
+
+    _parameters: ClassVar = ["frame", "column", "npartitions_out"]
+
+    @functools.cached_property
+    def _meta(self):
+        return self.frame._meta.drop(columns=self.column)
+
+    def _divisions(self) -> tuple:
+        return (None, None)
+
+    def _layer(self) -> dict:
+        parent = dask.config.get("temporary_directory", None) or tempfile.gettempdir()
+        folder = spill.SpillFolder(parent)
+        schema, n = _schema(self._meta), self.npartitions_out
+        layer = {}
+        for i, part in enumerate(self.frame.__dask_keys__()):
+            key = (f"write-{self._name}", i)
+            layer[key] = Task(key, spill.write, TaskRef(part), i, folder, self.column, n, schema)
+        all_numbers = List(*map(TaskRef, layer))
+        layer[self._name, 0] = Task((self._name, 0), spill.Files, folder, all_numbers)
+        return layer
+
+
+class _Arrived(PartitionsFiltered, BlockwiseIO):
+    """The rows of each destination; read by the task that takes them, and not before."""
+
+    _parameters: ClassVar = ["written", "_partitions"]
+    _defaults: ClassVar = {"_partitions": None}
+
+    @property
+    def _meta(self):
+        return self.written._meta
+
+    def _divisions(self) -> tuple:
+        return (None,) * (self.written.npartitions_out + 1)
+
+    def _filtered_task(self, name, index: int) -> Task:
+        files = TaskRef((self.written._name, 0))
+        return Task(name, spill.read, files, index, _schema(self._meta))
+
+
+class Beside(Blockwise):
+    """A frame whose partitions go with those of another, as they are numbered.
+
+    Without a dimension, like a scalar: where both are one step's inputs, Dask would else take that
+    step's own columns to be aligned no longer, and shuffle a frame and its mask by their indices.
+    """
+
+    _parameters: ClassVar = ["frame"]
+    operation = staticmethod(lambda part: part)
+    ndim = 0
+
+
+class ReadAfter(Elemwise):
+    """A frame, of which nothing is read before the rows of an exchange have arrived.
+
+    A thread that waits for an exchange would else read partitions ahead, and all of them stay in
+    memory until it has ended.
+    """
+
+    _parameters: ClassVar = ["frame", "exchanged"]
+    _projection_passthrough = True
+    operation = staticmethod(lambda part, _: part)
+
+    @functools.cached_property
+    def _meta(self):
+        return self.frame._meta
+
+    def _simplify_up(self, parent, dependents):
+        users = [user() for user in dependents[self.exchanged._name]]
+        if all(isinstance(user, ReadAfter) for user in users if user is not None):
+            return parent.substitute(self, self.frame)  # nothing asks for what is exchanged
+        return super()._simplify_up(parent, dependents)
+
+    def _lower(self) -> Expr:
+        written = _WhenWritten(next(self.exchanged.find_operations(Exchange)))
+        frame, waiting, seen = self.frame, [self.frame], set()
+        while waiting:
+            step = waiting.pop()
+            if isinstance(step, (FromMap, _ReadAfter)):
+                earlier = step.operands if isinstance(step, _ReadAfter) else [_Hidden(step)]
+                frame = frame.substitute(step, _ReadAfter(*earlier, written))
+            elif step._name not in seen and not isinstance(step, (Exchange, Beside)):
+                seen.add(step._name)
+                waiting += step.dependencies()
+        return frame
+
+
+class _WhenWritten(Expr):
+    """What an exchange is lowered to and ends when all rows are written."""
+
+    _parameters: ClassVar = ["exchange"]
+
+    def _lower(self) -> Expr:
+        arrived = self.exchange.lower_completely()
+        return arrived.written if isinstance(arrived, _Arrived) else arrived
+
+
+class _ReadAfter(BlockwiseIO):
+    """A scan whose tasks wait until the rows of exchanges have been written."""
+
+    _parameters: ClassVar = ["scan"]  # and the exchanges
+
+    @property
+    def _meta(self):
+        return self.scan.wrapped._meta
+
+    def _divisions(self) -> tuple:
+        return self.scan.wrapped.divisions
+
+    def _task(self, name, index: int) -> Task:
+        read = self.scan.wrapped._task(name, index)
+        written = [TaskRef(_end_of(exchange)) for exchange in self.operands[1:]]
+        return Task(name, _last, *written, read)
+
+
+def _end_of(written: Expr):
+    """The task that ends when all rows of an exchange are written."""
+    if isinstance(written, P2PShuffle):
+        return _P2P_BARRIER + written._name.split("-")[-1]
+    return written._name, 0
+
+
+def _last(*values):
+    return values[-1]
+
+
+def _schema(meta) -> pa.Schema:
+    return pa.Schema.from_pandas(meta, preserve_index=False).remove_metadata()

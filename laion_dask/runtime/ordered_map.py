@@ -1,0 +1,45 @@
+"""Work side by side on threads, its results in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from laion_dask.runtime import cancellation
+
+
+def in_order(
+    function: Callable,
+    items: Iterable,
+    lanes: int,
+    before: Callable[[], None] | None = None,
+) -> Iterator:
+    """``function(item)`` of every item, in order, from ``lanes`` threads that take turns.
+
+    At most ``lanes + 1`` items are under way. The first error, or the end of the consumer, cancels
+    those that have not started and waits for the others; so does `cancellation`.
+
+    Parameters
+    ----------
+    function : callable
+    items : iterable
+    lanes : int
+    before : callable, optional
+        Called once in each thread.
+    """
+    pending: deque[Future] = deque()
+    function = cancellation.carried(function)
+    with ThreadPoolExecutor(lanes, thread_name_prefix="lane", initializer=before) as pool:
+        try:
+            for item in items:
+                cancellation.check()
+                pending.append(pool.submit(function, item))
+                if len(pending) > lanes:
+                    yield pending.popleft().result()
+            while pending:
+                cancellation.check()
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

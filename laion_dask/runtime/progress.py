@@ -1,0 +1,50 @@
+"""The progress bar of every verb: it appears after two seconds, whatever its tasks do."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+from tqdm.auto import tqdm
+
+from laion_dask.formatting import printable
+
+#: Seconds between two looks at the clock.
+_TICK = 0.5
+
+
+class ProgressBar(tqdm):
+    """A tqdm bar that appears when ``delay`` is over, and whose clock runs while no task ends.
+
+    tqdm alone shows a bar only when something is counted: a search of one large shard would show
+    nothing until it is done. A bar that an interrupt dropped before anyone could close it is
+    closed when it is collected.
+    """
+
+    def __init__(self, *args, desc: str | None = None, delay: float = 2, **options):
+        self._closing = threading.Event()
+        self._clock: threading.Thread | None = None
+        desc = None if desc is None else printable(desc)
+        super().__init__(*args, desc=desc, delay=delay, **options)
+        if not self.disable:
+            of_bar = weakref.ref(self), self._closing, delay
+            self._clock = threading.Thread(target=_run_clock, args=of_bar, daemon=True)
+            self._clock.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        if self._clock is not None and self._clock is not threading.current_thread():
+            self._clock.join(timeout=1)
+        if not self.leave:
+            self.total = None  # a notebook keeps a bar that is short of its total, in red
+        super().close()
+
+
+def _run_clock(bar: weakref.ref[ProgressBar], closing: threading.Event, delay: float) -> None:
+    while not closing.wait(delay):
+        shown = bar()
+        if shown is None:
+            return
+        shown.refresh()
+        del shown  # or the clock alone would keep the bar
+        delay = _TICK

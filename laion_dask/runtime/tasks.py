@@ -1,0 +1,141 @@
+"""Tasks that write: run each on what is there, show progress, and stop cleanly.
+
+On the distributed client of this process where there is one, else on Dask's threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import dask
+
+from laion_dask.notebook_traceback import brief_interrupts
+from laion_dask.options import is_watched
+from laion_dask.runtime import cancellation
+from laion_dask.runtime.progress import ProgressBar
+from laion_dask.runtime.workers import lost_workers_named, place_left, waiting_client
+
+
+class Run:
+    """What the tasks of one run share with the caller: progress, and the wish to stop.
+
+    It works inside one process. A copy that travels to another process shows nothing, and stops a
+    task there as `cancellation.check` does.
+    """
+
+    def __init__(self, bar: ProgressBar | None = None) -> None:
+        self._bar = bar
+        self._stop = threading.Event()
+        self._idle = threading.Condition()
+        self._active = 0
+
+    def __reduce__(self):
+        return (Run, ())
+
+    def advance(self, n: int) -> None:
+        """Count n items of progress; raises ``Cancelled`` when the run has been cancelled."""
+        self._check()
+        if self._bar is not None:
+            with self._idle:
+                self._bar.update(n)
+
+    def __enter__(self) -> Run:
+        with self._idle:
+            self._check()
+            self._active += 1
+        return self
+
+    def __exit__(self, *_) -> None:
+        with self._idle:
+            self._active -= 1
+            self._idle.notify_all()
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise cancellation.Cancelled
+        cancellation.check()
+
+    def stop(self) -> None:
+        """Ask the tasks of this process to stop, and wait until they have."""
+        self._stop.set()
+        with self._idle:
+            self._idle.wait_for(lambda: self._active == 0)
+
+
+def verb_bar(label: str, total: int | None, progress: bool | None, unit: str = "it") -> ProgressBar:
+    """A progress bar, gone when its work ends; one that was asked for stays as a record."""
+    asked = progress is not None
+    shown = progress if asked else is_watched()
+    delay = 0 if asked else 2
+    return ProgressBar(
+        total=total, desc=label, unit=unit, disable=not shown, delay=delay, leave=asked
+    )
+
+
+def run_each(
+    task: Callable,
+    items: Sequence[tuple],
+    *,
+    sizes: Sequence[int],
+    label: str,
+    unit: str,
+    progress: bool | None,
+) -> list:
+    """The results of ``task(run, *item)`` for every item, in order. Eager.
+
+    An error in one task, or Ctrl-C, cancels the tasks that have not started and waits for the
+    others of this process to stop; then it is raised again.
+
+    Parameters
+    ----------
+    task : callable
+        Sent by pickle to workers. It does its work inside ``with run:`` and may call
+        ``run.advance(n)``.
+    items : sequence of tuple
+    sizes : sequence of int
+        What each item counts for on the bar.
+    label, unit : str
+        Of the progress bar.
+    progress : bool or None
+        ``None``: as ``set_options(progress=…)`` says, in a terminal or notebook, after two seconds.
+
+    Raises
+    ------
+    DeviceLostError
+        When the workers that ran a task were lost, or can no longer use their card.
+    """
+    client = waiting_client()
+    bar = verb_bar(label, sum(sizes), progress, unit)
+    with brief_interrupts(), bar, lost_workers_named():
+        if client is not None:
+            with place_left():
+                return _on_client(client, task, items, sizes, bar)
+        return _on_threads(task, items, bar)
+
+
+def _on_client(client, task, items, sizes, bar) -> list:
+    from distributed import as_completed
+
+    run = Run()
+    futures = [client.submit(task, run, *item, pure=False) for item in items]
+    size = {future.key: n for future, n in zip(futures, sizes, strict=True)}
+    try:
+        for future in as_completed(futures):
+            future.result()
+            bar.update(size[future.key])
+        return client.gather(futures)
+    except BaseException:
+        client.cancel(futures)
+        raise
+
+
+def _on_threads(task, items, bar) -> list:
+    run = Run(bar)
+    tasks = [dask.delayed(task, pure=False)(run, *item) for item in items]
+    try:
+        with cancellation.cancelled_on_error():
+            return list(dask.compute(*tasks))
+    except BaseException:
+        run.stop()
+        raise

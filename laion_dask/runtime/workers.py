@@ -1,0 +1,271 @@
+"""The workers of the client that is there: what they can hold, and what it means to lose one."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import dask
+from dask.utils import parse_timedelta
+
+from laion_dask.backend import (
+    CARD_WITHOUT_CUDF,
+    lacks_for_cudf,
+    resolve_backend,
+    warn_of_pandas,
+)
+from laion_dask.errors import (
+    DeviceLostError,
+    DeviceMemoryError,
+    MissingExtraError,
+    OptionError,
+    argument,
+    parameter,
+)
+from laion_dask.numerics.gpu.memory import is_out_of_card_memory, spoiler
+
+#: The topic under which a worker whose card is lost says why, for ``client.get_events``.
+LOST = "laion-dask-lost-cards"
+
+
+def current_client():
+    """The distributed client of this process, or None; never starts one, nor imports its package.
+
+    Inside a task it is the client of the task's worker.
+    """
+    if "distributed" not in sys.modules:
+        return None
+    import distributed
+
+    try:
+        return distributed.get_client()
+    except ValueError:
+        return None
+
+
+def waiting_client():
+    """`current_client`, if Dask is to run on it, and this thread may wait for its results.
+
+    None too where the user has set another scheduler, such as ``"threads"``.
+
+    Raises
+    ------
+    OptionError
+        When its event loop is the one that runs in this thread, or is driven by the caller: to
+        wait here would keep the results from arriving, for ever.
+    """
+    client = current_client()
+    if dask.config.get("scheduler", None) not in (None, "dask.distributed", "distributed"):
+        return None
+    if client is not None and client.asynchronous:
+        raise OptionError(
+            "The Dask client is asynchronous: its event loop runs in this thread, where a verb "
+            "would wait for ever. Make it with Client(asynchronous=False), or call the verb in a "
+            "thread of its own: await asyncio.to_thread(verb, ...)."
+        )
+    return client
+
+
+@contextmanager
+def place_left() -> Iterator[None]:
+    """Inside a task, leaves its place on the worker to the tasks that it waits for meanwhile.
+
+    Elsewhere it does nothing. Without it, a worker of one thread would wait for itself, for ever.
+    """
+    from distributed import rejoin, secede
+    from distributed.worker import thread_state
+
+    left = False
+    if getattr(thread_state, "key", None) is not None:
+        with suppress(KeyError):  # the task has left its place already
+            secede()
+            left = True
+    try:
+        yield
+    finally:
+        if left:
+            rejoin()
+
+
+#: How distributed hands over an error whose type it could not unpickle here.
+_NO_IMPORT = re.compile(r"(ModuleNotFoundError|ImportError)\(")
+
+
+def is_import_error(error: object) -> bool:
+    """Whether a worker, or the scheduler, says that it cannot import something."""
+    return isinstance(error, ImportError) or (
+        type(error) is Exception and _NO_IMPORT.match(str(error)) is not None
+    )
+
+
+@contextmanager
+def lost_workers_named() -> Iterator[None]:
+    """Inside it, an error that says that a worker or a card is lost is a `DeviceLostError`.
+
+    And one that says that a card is full, outside of blocks that are halved, a `DeviceMemoryError`.
+    """
+    try:
+        yield
+    except Exception as error:
+        distributed = sys.modules.get("distributed")
+        if distributed is not None and isinstance(error, distributed.KilledWorker):
+            raise DeviceLostError(_how_lost(error)) from error
+        spoiled = spoiler(error)
+        if spoiled is not None and not isinstance(error, DeviceLostError):
+            raise DeviceLostError(
+                f"The card can no longer be used by the process that ran this ({spoiled}). Restart "
+                "it: this Python, or with client.restart() workers that have no nanny."
+            ) from error
+        if is_out_of_card_memory(error):
+            raise DeviceMemoryError(
+                f"The card does not hold what a task makes ({error}). Read fewer columns, set "
+                f"a smaller {parameter('max_rows_per_partition')}, or end what else uses the "
+                "card."
+            ) from error
+        raise
+
+
+def _how_lost(error) -> str:
+    """The words for a ``KilledWorker``, with what the last worker said, where it said something."""
+    last = error.last_worker.address
+    client = current_client()
+    events = client.get_events(LOST) if client is not None and not client.asynchronous else ()
+    said = [event for _, event in events if event["worker"] == last]
+    start = f"{error.allowed_failures + 1} workers ended while they had the task {error.task!r}"
+    if said:
+        return (
+            f"{start}, so it is not tried again. The last one ended because its card could no "
+            f"longer be used, after {said[-1]['error']} in the task {said[-1]['task']!r}. Run that "
+            "one by itself to see where it comes from; other jobs can go on."
+        )
+    return (
+        f"{start}, the last one at {last}, so it is not tried again. It said nothing of its card, "
+        "so most likely the memory of its machine was full; its log tells. Use fewer workers or a "
+        f"larger memory_limit, or set a smaller {parameter('max_rows_per_partition')}."
+    )
+
+
+def choose_backend(backend: str) -> str:
+    """``"pandas"`` or ``"cudf"``; ``"auto"`` asks the workers that are there now.
+
+    Raises
+    ------
+    OptionError
+        For an unknown name, and for ``"auto"`` when no worker can be asked.
+    MissingExtraError
+        When cuDF is asked for by name and cannot be had here, or the workers lack this package.
+
+    Warns
+    -----
+    BackendWarning
+        When ``"auto"`` is pandas although a card is visible somewhere.
+    """
+    client = current_client() if backend in ("auto", "cudf") else None
+    if client is None:
+        return resolve_backend(backend)
+    if backend == "cudf":
+        return _with_scheduler(client, resolve_backend(backend))
+    lacking = list(ask_workers(client).values())
+    if not lacking:
+        raise OptionError(
+            f"{argument('backend', 'auto')} follows the workers, and none has joined the "
+            "scheduler. Wait for one with client.wait_for_workers(1), keep one with "
+            f"cluster.adapt(minimum=1), or say {argument('backend', 'pandas')}."
+        )
+    able, reasons = lacking.count(""), " and ".join(sorted(set(lacking) - {""}))
+    if able == len(lacking):
+        here, there = lacks_for_cudf(), ask_scheduler(client)
+        if not (here or there):
+            return "cudf"
+        who = "this process, which makes" if here else "the scheduler, which is sent"
+        warn_of_pandas(
+            f"All {able} workers can make cuDF frames, but {who} an empty one to describe them, "
+            f"cannot: {here or there}. Run it on a machine with a card, such as a job"
+        )
+    elif able:
+        warn_of_pandas(
+            f"{able} of {len(lacking)} workers can make cuDF frames; of the others, {reasons}. "
+            "Connect to a cluster whose workers are all alike"
+        )
+    elif CARD_WITHOUT_CUDF in lacking:
+        warn_of_pandas(f"Of the workers, {reasons}. Install the extra 'laion_dask[gpu]' there")
+    return "pandas"
+
+
+def _with_scheduler(client, backend: str) -> str:
+    """A backend that was asked for by name, if the scheduler can take it.
+
+    Raises
+    ------
+    MissingExtraError
+        When it cannot.
+    """
+    lacks = ask_scheduler(client)
+    if lacks:
+        raise MissingExtraError(
+            f"{argument('backend', 'cudf')} was asked for, but the scheduler is sent an empty "
+            "frame to describe "
+            f"the others, and there {lacks}. Start it on a machine with a card, with the extra "
+            f"'laion_dask[gpu]', or use {argument('backend', 'pandas')}."
+        )
+    return backend
+
+
+def ask_scheduler(client) -> str:
+    """Why the scheduler cannot hold an empty cuDF frame, as `lacks_for_cudf` says it.
+
+    A frame's description travels with its graph, and is made whole again where that arrives.
+    """
+    if client.asynchronous:
+        return ""  # it cannot be asked here
+    try:
+        return client.run_on_scheduler(lacks_for_cudf)
+    except Exception as error:
+        if not is_import_error(error):
+            raise
+        return f"this package is not installed ({error})"
+
+
+def ask_workers(client) -> dict[str, str]:
+    """Of each worker, by its address, why it cannot make cuDF frames: see `lacks_for_cudf`.
+
+    Waits for the first worker as long as a connection may take, ``distributed.comm.timeouts``:
+    one may be on its way, or being replaced. Where there is none, a task waits for one too, so
+    that a cluster which adapts to its tasks starts it.
+
+    Raises
+    ------
+    OptionError
+        For an asynchronous client.
+    MissingExtraError
+        When a worker cannot import this package.
+    """
+    if client.asynchronous:
+        raise OptionError(
+            f"{argument('backend', 'auto')} cannot ask the workers of an asynchronous client. Say "
+            f"{argument('backend', 'pandas')} or {argument('backend', 'cudf')}."
+        )
+    patience = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
+    until = time.monotonic() + patience
+    wish = None
+    try:
+        while True:
+            answers = client.run(lacks_for_cudf, on_error="return")
+            for address, answer in answers.items():
+                if is_import_error(answer):
+                    raise MissingExtraError(
+                        f"The worker at {address} cannot import what this package needs "
+                        f"({answer}). Install the same version of laion_dask on all workers."
+                    ) from answer
+            said = {a: answer for a, answer in answers.items() if isinstance(answer, str)}
+            if said or time.monotonic() > until:
+                return said
+            if not answers and wish is None:
+                wish = client.submit(time.sleep, 0, pure=False)
+            time.sleep(0.1)
+    finally:
+        if wish is not None:
+            wish.cancel()

@@ -1,0 +1,1 @@
+"""Scores as new columns: similarity, heads over embeddings, classifiers of captions."""

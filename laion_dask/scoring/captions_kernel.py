@@ -1,0 +1,33 @@
+"""Scores of one partition from its captions; no Dask in sight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from laion_dask.backend import frame_to_arrow
+from laion_dask.runtime import cancellation
+from laion_dask.scoring.kernel import BLOCK, scored
+
+if TYPE_CHECKING:
+    from laion_dask.models.heads import Head
+
+
+def captions(part, column: str, specs: Sequence[Head]):
+    """One column a head, each row's caption turned into a Python string once.
+
+    Returns
+    -------
+    DataFrame of float32
+        NaN where the caption is null.
+    """
+    texts = frame_to_arrow(part[[column]])[column]
+    out = [np.full(len(part), np.nan, dtype=np.float32) for _ in specs]
+    for at in range(0, len(part), BLOCK):
+        cancellation.check()
+        block = texts.slice(at, BLOCK).to_pylist()
+        for values, head in zip(out, specs, strict=True):
+            values[at : at + BLOCK] = head.predict(block)
+    return scored(part, [head.name for head in specs], out)

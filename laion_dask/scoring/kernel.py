@@ -1,0 +1,168 @@
+"""Scores of one partition from the embeddings that its rows point at; no Dask in sight.
+
+Rows are read shard by shard and in blocks, so memory is a block's, not a partition's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from laion_dask.backend import column_like, device_of
+from laion_dask.io.embeddings.row_ids import shards_and_rows
+from laion_dask.numerics.dot_products import cosines
+from laion_dask.runtime import cancellation
+from laion_dask.scoring import kernel_gpu
+
+if TYPE_CHECKING:
+    from laion_dask.io.embeddings.embeddings import Embeddings
+    from laion_dask.models.heads import Head
+
+#: Rows that are read and scored at a time: 24 MiB of float32 at 768 dimensions.
+BLOCK = 8192
+
+
+def blocks(part, size: int | None = None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """A partition's rows by shard and block: (shard, rows in it, positions in the partition)."""
+    size = size or BLOCK
+    shards, rows = shards_and_rows(part)
+    for shard in np.unique(shards):
+        here = np.flatnonzero(shards == shard)
+        for at in range(0, len(here), size):
+            cancellation.check()
+            positions = here[at : at + size]
+            yield int(shard), rows[positions], positions
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """Rows scaled to length one, in float32; NaN where a row has no direction.
+
+    A row has none when its length is zero, infinite or NaN. The length is taken in float64, so
+    that a long or a short row of float32 does not overflow.
+    """
+    wide = np.asarray(x, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        norm = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+        norm[~(np.isfinite(norm) & (norm > 0))] = np.nan
+        return (wide / norm[:, None]).astype(np.float32)
+
+
+def columns(
+    part,
+    names: Sequence[str],
+    several: Sequence[Embeddings],
+    score: Callable,
+    on_card: Callable,
+    device: str | None = None,
+):
+    """A frame of float32 columns with the partition's index, filled block by block.
+
+    Scores are made where the frame is: on the processor, or on the card and left there.
+
+    Parameters
+    ----------
+    part : frame with ``shard`` and ``row``
+    names : sequence of str
+    several : sequence of Embeddings
+        Of each, a row's vector is read once.
+    score : callable
+        ``score(*rows)`` of (k, dim) arrays, one for each of ``several``, yields a (k,) array a
+        name.
+    on_card : callable
+        The same of tensors on a device; see `kernels.score_card`.
+    device : str, optional
+        By default the frame's.
+    """
+    device = device or device_of(part)
+    if device != "cpu":
+        many = blocks(part, kernel_gpu.BLOCK)
+        out = kernel_gpu.fill(len(part), len(names), several, many, on_card, device)
+        return scored(part, names, out)
+    out = [np.full(len(part), np.nan, dtype=np.float32) for _ in names]
+    for shard, rows, positions in blocks(part):
+        given = (embeddings.read(shard, rows) for embeddings in several)
+        for column, values in zip(out, score(*given), strict=True):
+            column[positions] = values
+    return scored(part, names, out)
+
+
+def scored(part, names: Sequence[str], values: Sequence[np.ndarray]):
+    """A frame of float32 columns with the partition's index."""
+    return part[[]].assign(**{n: column_like(v, part) for n, v in zip(names, values, strict=True)})
+
+
+@dataclass(frozen=True)
+class Query:
+    """A direction in embedding space: ``dim`` numbers of length one, in float32."""
+
+    vector: tuple[float, ...]
+    column: str | None = None
+    text: str | None = None
+
+    def recipe(self) -> dict:
+        """What a manifest records of a query: its text, if known, and the digest of its bytes."""
+        digest = hashlib.sha256(self.array().tobytes()).hexdigest()
+        return {"column": self.column, "query": self.text, "query_sha256": digest}
+
+    def array(self) -> np.ndarray:
+        """The vector, (dim,) float32."""
+        return np.array(self.vector, dtype=np.float32)
+
+
+def similarity(part, embeddings: Embeddings, query: Query, to: str):
+    """Cosine of each row's embedding with one query vector.
+
+    Returns
+    -------
+    DataFrame
+        One column of float32 in [-1, 1]; NaN for a row whose embedding is NaN, infinite or zero.
+    """
+    vector = query.array()
+
+    def score(x: np.ndarray):
+        yield cosines(x, vector)
+
+    def on_card(x):
+        yield kernel_gpu.cosines(x, kernel_gpu.as_tensor(vector, x.device))
+
+    return columns(part, [to], [embeddings], score, on_card)
+
+
+def similarity_to(part, embeddings: Embeddings, others: Embeddings, to: str):
+    """Cosine of each row's embedding with the same row's other embedding: the CLIP score.
+
+    Returns
+    -------
+    DataFrame
+        As `similarity`; NaN where either has no direction.
+    """
+
+    def score(x: np.ndarray, y: np.ndarray):
+        yield cosines(x, y)
+
+    def on_card(x, y):
+        yield kernel_gpu.cosines(x, y)
+
+    return columns(part, [to], [embeddings, others], score, on_card)
+
+
+def heads(part, embeddings: Embeddings, specs: Sequence[Head]):
+    """One column a head, each row's embedding read once.
+
+    Returns
+    -------
+    DataFrame of float32
+        NaN where the embedding has no direction, or a length that the head does not take.
+    """
+
+    def score(x: np.ndarray):
+        yield from (head.scored(x) for head in specs)
+
+    def on_card(x):
+        yield from (head.on_device(x) for head in specs)
+
+    return columns(part, [head.name for head in specs], [embeddings], score, on_card)

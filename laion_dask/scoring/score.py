@@ -1,0 +1,149 @@
+"""Scores from embeddings: similarity to a query, image-text similarity, and heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dask.dataframe as dd
+import numpy as np
+
+from laion_dask.errors import EmbeddingsError, OptionError, argument, must_be
+from laion_dask.io.embeddings.embeddings import Embeddings, provenance
+from laion_dask.models import check_same_space
+from laion_dask.models.heads import Head, check_heads
+from laion_dask.retrieval.queries import as_units
+from laion_dask.runtime import graph
+from laion_dask.schema import PROVENANCE
+from laion_dask.scoring import kernel as kernels
+
+
+def similarity(
+    frame: dd.DataFrame,
+    embeddings: Embeddings,
+    query: np.ndarray | Embeddings,
+    to: str = "query_similarity",
+) -> dd.DataFrame:
+    """The frame with a column of cosine similarities to a query. Lazy.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+        With ``shard`` and ``row``.
+    embeddings : Embeddings
+        Of the frame's rows.
+    query : array of shape (dim,) or (1, dim), or Embeddings
+        A vector (``ClipModel(...).text("…")``, ``.image(...)``, a row of embeddings, any sum of
+        these), or a second set of embeddings of the same rows: image against text gives the CLIP
+        score.
+    to : str
+        The new column: float32 in [-1, 1], NaN where an embedding is NaN, infinite or zero.
+
+    Raises
+    ------
+    EmbeddingsError
+        When the query has another shape, or no direction.
+    ModelMismatchError
+        When the query is known to come from another CLIP model.
+    PairingError, ProvenanceError, OptionError
+        When the embeddings are not those of the frame's shards, or the column is already there.
+    All are raised at once.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> star = ld.ClipModel("demo").text("a red star")
+    >>> near = frame.laion.similarity(images, star, to="star")
+    >>> str(near["star"].dtype)
+    'float32'
+    """
+    must_be("to", to, str, "the new column's name")
+    _check_target(frame, embeddings)
+    check_free(frame, [to])
+    paired = embeddings.like(frame)
+    if isinstance(query, Embeddings):
+        check_same_space(embeddings.model, query.model, "The two sets of embeddings")
+        other = graph.share(query.like(frame))
+        return assigned(frame, [to], kernels.similarity_to, graph.share(paired), other, to)
+    text = getattr(query, "text", None)
+    vector = kernels.Query(tuple(_direction(query, embeddings).tolist()), to, text)
+    return assigned(frame, [to], kernels.similarity, graph.share(paired), vector, to)
+
+
+def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataFrame:
+    """The frame with one column a head. Lazy.
+
+    Every row's embedding is read once, however many heads there are.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+        With ``shard`` and ``row``.
+    embeddings : Embeddings
+        Of the frame's rows.
+    *heads
+        Such as ``ld.heads.aesthetic("ViT-L-14")``; the new column has the head's name.
+
+    Raises
+    ------
+    ModelMismatchError
+        When a head belongs to another CLIP model.
+    OptionError
+        When no head is given, or a column is already there.
+    PairingError, ProvenanceError
+        As `similarity`. All are raised at once.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> scored = frame.laion.score(images, ld.heads.demo_safety())
+    >>> "punsafe_demo" in scored.columns
+    True
+    """
+    if not heads:
+        raise OptionError("No head was given. Name one, such as ld.heads.aesthetic('ViT-L-14').")
+    _check_target(frame, embeddings)
+    specs = tuple(check_heads(heads, embeddings.model))
+    names = [head.name for head in specs]
+    check_free(frame, names, of_heads=True)
+    paired = graph.share(embeddings.like(frame))
+    return assigned(frame, names, kernels.heads, paired, graph.share(specs))
+
+
+def assigned(
+    frame: dd.DataFrame, names: list[str], kernel, *args, reads: Sequence[str] = PROVENANCE
+) -> dd.DataFrame:
+    """The frame with the float32 columns that a kernel makes of some of its own. Lazy."""
+    meta = frame._meta[[]].assign(**{name: np.empty(0, np.float32) for name in names})
+    made = graph.map_columns(frame, kernel, *args, reads=reads, meta=meta)
+    return frame.assign(**{name: made[name] for name in names})
+
+
+def _check_target(frame: dd.DataFrame, embeddings: Embeddings) -> None:
+    must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
+    must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
+    provenance(frame)
+
+
+def check_free(frame: dd.DataFrame, names: list[str], *, of_heads: bool = False) -> None:
+    """Refuse a new column whose name is taken."""
+    taken = next((name for name in names if name in frame.columns), None)
+    if taken is not None:
+        another = f"head.to({taken + '_2'!r})" if of_heads else argument("to")
+        raise OptionError(
+            f"The frame has a column {taken!r} already. Name another with {another}, or "
+            f"drop it first: frame.drop(columns={taken!r})."
+        )
+
+
+def _direction(query, embeddings: Embeddings) -> np.ndarray:
+    """A query as a vector of length one, of the embeddings' model as far as is known."""
+    if isinstance(query, str):
+        raise EmbeddingsError(
+            f"The query is the text {query[:60]!r}. Expected a vector: "
+            f"ld.ClipModel(...).text({query[:60]!r}) makes one."
+        )
+    return as_units(query, embeddings, many=False)[0]

@@ -1,0 +1,57 @@
+"""Scores from captions: the profanity proxy, or any classifier of texts."""
+
+from __future__ import annotations
+
+import dask.dataframe as dd
+
+from laion_dask.dtypes import kind_of
+from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
+from laion_dask.models.heads import Head, check_heads
+from laion_dask.runtime import graph
+from laion_dask.scoring.captions_kernel import captions
+from laion_dask.scoring.score import assigned, check_free
+
+
+def score_captions(frame: dd.DataFrame, *heads: Head, column: str = "text") -> dd.DataFrame:
+    """The frame with one column a head, from its captions. Lazy.
+
+    Only the captions are read for it. A null caption has no score: NaN.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+    *heads
+        Such as ``ld.heads.toxicity()``; the new column has the head's name, float32 in [0, 1].
+    column : str
+        The captions.
+
+    Raises
+    ------
+    ColumnError
+        When the frame has no such column.
+    OptionError
+        When no head is given, one reads something else than captions, the column does not hold
+        text, or a new column is already there. All are raised at once.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> head = ld.heads.toxicity(lambda texts: [0.0] * len(texts), to="rude")
+    >>> scored = frame.laion.score_captions(head)
+    >>> "rude" in scored.columns
+    True
+    """
+    must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
+    if not heads:
+        raise OptionError("No head was given. Name one, such as ld.heads.toxicity().")
+    specs = tuple(check_heads(heads, None, reads=("captions",)))
+    names = [head.name for head in specs]
+    if column not in frame.columns:
+        raise ColumnError(f"column is {column!r}.{did_you_mean(str(column), frame.columns)}")
+    if kind_of(frame.dtypes[column]) != "string":
+        raise OptionError(
+            f"The column {column!r} holds {frame.dtypes[column]}. Name one of texts with column=."
+        )
+    check_free(frame, names, of_heads=True)
+    return assigned(frame, names, captions, column, graph.share(specs), reads=[column])

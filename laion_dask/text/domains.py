@@ -1,0 +1,230 @@
+"""Hosts, registered domains, public suffixes and top-level domains of the addresses of a partition.
+
+Addresses are cut in Arrow; what is looked up or written in Python, is so once a distinct host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import ada_url
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from laion_dask.text.hosts import NULL, OTHER, authorities
+
+#: No longer name is a host (RFC 1035, section 2.3.4).
+LONGEST_HOST = 255
+#: Schemes whose hosts are domains or addresses (WHATWG URL, "special scheme"), and what stands
+#: behind the slashes, where it says by itself which host is meant.
+_URL = r"^[\x00-\x20]*(?i:https?|wss?|ftp)://(?P<authority>[^/]*[^/\\\x00-\x20])(?:/|$)"
+_SCHEME = r"^[\x00-\x20]*[A-Za-z][A-Za-z0-9+.\-\t\r\n]*:"
+#: What stands between the slashes does not say which host is meant: the address goes on with more
+#: slashes, or ends in spaces that are left out.
+_UNSETTLED = r"^[\\\x00-\x20]*$|[\x00-\x20]$"
+_PLAIN = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.[A-Za-z_-][A-Za-z0-9_-]*\.?$"
+_PUNYCODE = r"(?i)(^|\.)xn--"
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """Text of a partition's rows, each distinct one once.
+
+    Attributes
+    ----------
+    labels : large_string array
+        Without nulls, no two equal.
+    of_host : (m + 1,) int32 array
+        Of each host the position in ``labels``, -1 for none; the last is that of no host.
+    host : (n,) int32 array
+        The host of each row, -1 for none.
+    """
+
+    labels: pa.Array
+    of_host: np.ndarray
+    host: np.ndarray
+
+    @property
+    def codes(self) -> np.ndarray:
+        """Of each row the position in ``labels``, -1 where it has none; (n,) int32."""
+        return self.of_host[self.host]
+
+    def counts(self) -> np.ndarray:
+        """How many rows have each label, (len(labels),) int64."""
+        by_host = np.bincount(self.host + 1, minlength=len(self.of_host))
+        by_host = np.append(by_host[1:], by_host[0])
+        counts = np.bincount(self.of_host + 1, by_host, len(self.labels) + 1)
+        return counts[1:].astype(np.int64)  # sums below 2**53 are exact
+
+
+@dataclass(frozen=True, eq=False)
+class Hosts:
+    """The hosts of a partition's rows.
+
+    Attributes
+    ----------
+    names : large_string array
+        In lower case and ASCII; null for none; some may be equal.
+    plain : boolean array
+        Which are of letters, digits, hyphens and dots alone, without Punycode.
+    codes : (n,) int32 array
+        Of each row the position in ``names``, -1 where it has none.
+    """
+
+    names: pa.Array
+    plain: pa.Array
+    codes: np.ndarray
+
+
+def hosts(urls: pa.ChunkedArray) -> Hosts:
+    """The host of each address as a browser reads it, without the dot at the end.
+
+    By the URL standard of the WHATWG: percent-encoded letters are decoded; ideographic dots,
+    full-width letters and names in any script become ASCII by UTS #46 (``xn--…``); addresses of
+    version 4 and 6 have one spelling each. There is none in a relative address, in ``javascript:``
+    or ``data:``, in an address that a browser refuses, or in a name too long to be one.
+    """
+    written, codes = authorities(urls)
+    unsettled = pc.match_substring_regex(written, _UNSETTLED)
+    written = pc.if_else(unsettled, pa.scalar(None, written.type), written)  # no label of no row
+    unsettled = np.append(unsettled.to_numpy(zero_copy_only=False), [False, False])
+    codes[unsettled[codes]] = OTHER  # the last two: of OTHER, of NULL
+    others = np.flatnonzero(codes == OTHER)
+    codes[others] = NULL
+    whole = pa.array([], written.type)
+    if len(others):
+        given = urls.take(pa.array(others)).combine_chunks().cast(pa.large_string())
+        given = given.filter(found := pc.fill_null(pc.match_substring_regex(given, _SCHEME), False))
+        others = others[found.to_numpy(zero_copy_only=False)]
+        cut = pc.struct_field(pc.extract_regex(given, _URL), "authority")
+        cut = cut.cast(pa.large_string())
+        whole = given.filter(pc.is_null(cut))
+        names = pa.concat_arrays([cut.filter(pc.is_valid(cut))])
+        order = np.argsort(pc.is_null(cut).to_numpy(zero_copy_only=False), kind="stable")
+        codes[others[order]] = np.arange(len(written), len(written) + len(others), dtype=np.int32)
+        written = pa.concat_arrays([written, names])
+    names = pc.utf8_rtrim(pc.ascii_lower(written), ".")
+    plain = pc.and_(
+        pc.match_substring_regex(written, _PLAIN),
+        pc.less_equal(pc.binary_length(names), LONGEST_HOST),
+    )
+    plain = pc.and_(plain, pc.invert(pc.match_substring_regex(written, _PUNYCODE)))
+    plain = pc.fill_null(plain, False)
+    names = _mended(names, pc.invert(plain), written, _host_of_authority)
+    if len(whole):
+        found = pa.array([host_of(url) for url in whole.to_pylist()], names.type)
+        names = pa.concat_arrays([names, found])
+        plain = pa.concat_arrays([plain, pa.repeat(pa.scalar(False), len(found))])
+    return Hosts(names, plain, codes)
+
+
+def _mended(labels: pa.Array, where: pa.Array, of: pa.Array, by: Callable) -> pa.Array:
+    """The labels, those named by a mask made anew in Python of another array's values."""
+    if not pc.any(where).as_py():
+        return labels
+    made = [by(value) if value else None for value in of.filter(where).to_pylist()]
+    return pc.replace_with_mask(labels, where, pa.array(made, labels.type))
+
+
+def _host_of_authority(authority: str) -> str | None:
+    return host_of(f"http://{authority}")
+
+
+def host_of(url: str) -> str | None:
+    """The host of one address, as a browser reads it."""
+    try:
+        name = ada_url.URL(url).hostname
+    except ValueError:
+        return None
+    name = name.rstrip(".").lower()
+    return name if 0 < len(name) <= LONGEST_HOST else None
+
+
+#: What rows can be counted by, each from `hosts`.
+LEVELS = ("host", "domain", "suffix", "tld")
+
+
+def labels_of(found: Hosts, level: str, private: bool = False) -> Coded:
+    """The hosts of some rows as one of `LEVELS`; with the list's private suffixes or without."""
+    labels = found.names if level == "host" else _at_level(found, level, private)
+    coded = labels.dictionary_encode()
+    of_host = np.append(pc.fill_null(coded.indices, NULL).to_numpy(), np.int32(NULL))
+    return Coded(coded.dictionary, of_host, found.codes)
+
+
+def _at_level(found: Hosts, level: str, private: bool) -> pa.Array:
+    names = pc.fill_null(found.names, "")
+    pieces = pc.split_pattern(names, ".", max_splits=2, reverse=True)
+    ends = pieces.offsets.to_numpy()[1:]
+    last = pieces.values.take(pa.array(ends - 1))
+    endings = last.dictionary_encode()
+    deep = np.array([_is_deep(name, private) for name in endings.dictionary.to_pylist()], bool)
+    by_hand = deep[endings.indices.to_numpy()] | ~found.plain.to_numpy(zero_copy_only=False)
+    quick = last
+    if level == "domain":
+        before = pieces.values.take(pa.array(np.maximum(ends - 2, 0)))
+        quick = pc.binary_join_element_wise(before, last, pa.scalar(".", last.type))
+    return _mended(quick, pa.array(by_hand), found.names, partial(_BY_HAND[level], private=private))
+
+
+def _is_deep(ending: str, private: bool) -> bool:
+    """Whether the list has rules of more than one name that end so."""
+    return ending in _deep_endings(private) or ending.startswith("xn--")
+
+
+@lru_cache(maxsize=1 << 18)
+def registered_domain(host: str, *, private: bool = False) -> str:
+    """``images.shop.co.uk`` becomes ``shop.co.uk``, by the packaged public suffix list.
+
+    A host that has none (an address, a bare name, a public suffix, one with an empty name) stands
+    for itself. By the list's rule ``*``, the last name is the suffix where no rule fits.
+    With ``private``, suffixes that companies put on the list count too: ``someone.github.io``.
+
+    Parameters
+    ----------
+    host : str
+        As `host_of` has it; in other spellings it is brought into that one.
+    """
+    host = _canonical(host)
+    suffix = public_suffix(host, private=private)
+    if suffix is None or suffix == host or ".." in f".{host}":
+        return host
+    return f"{host.removesuffix(f'.{suffix}').rpartition('.')[2]}.{suffix}"
+
+
+def public_suffix(host: str, *, private: bool = False) -> str | None:
+    """``co.uk`` of ``images.shop.co.uk``; the last name where no rule fits, if it is one."""
+    host = _canonical(host)
+    return _splitter(private)(host).suffix or top_level_domain(host)
+
+
+def top_level_domain(host: str, *, private: bool = False) -> str | None:
+    """``uk`` of ``images.shop.co.uk``; none of an address, nor of a name without a dot."""
+    before, _, last = _canonical(host).rpartition(".")
+    return last if before and last and not last.isdigit() and "]" not in last else None
+
+
+def _canonical(host: str) -> str:
+    return host if host.isascii() and host == host.lower() else host_of(f"http://{host}") or host
+
+
+_BY_HAND = {"domain": registered_domain, "suffix": public_suffix, "tld": top_level_domain}
+
+
+@lru_cache(maxsize=2)
+def _deep_endings(private: bool) -> frozenset[str]:
+    """Last names of the list's rules of more than one name."""
+    rules = [rule.lstrip("!").split(".") for rule in _splitter(private).tlds]
+    return frozenset(rule[-1] for rule in rules if len(rule) > 1)
+
+
+@lru_cache(maxsize=2)
+def _splitter(private: bool):
+    import tldextract
+
+    return tldextract.TLDExtract(
+        suffix_list_urls=(), cache_dir=None, include_psl_private_domains=private
+    )

@@ -1,0 +1,168 @@
+"""The walk over addresses that finds what stands between ``//`` and the next slash.
+
+Compiled by numba when first used; all of it is in this one file, because numba's cache on disk
+knows no more of a function than the file it is in. Imported by `laion_dask.text.hosts` alone.
+Positions are unsigned: numba would ask of a signed one whether it counts from the end.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+#: Codes of rows: a null, and an address that begins otherwise than with http:// or https://.
+NULL, OTHER = -1, -2
+_0, _1, _8 = np.uint64(0), np.uint64(1), np.uint64(8)
+_CODE, _TAG = np.uint64(0xFFFFFFFF), np.uint64(0xFFFFFFFF00000000)
+# Odd constants with well-spread bits: 2^64 over the golden ratio, and one of xxHash64.
+_K0, _K1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+_32 = np.uint64(32)
+#: Eight slashes, eight ones, eight highest bits.
+_SLASHES, _ONES = np.uint64(0x2F2F2F2F2F2F2F2F), np.uint64(0x0101010101010101)
+_TOPS = np.uint64(0x8080808080808080)
+
+
+@njit(inline="always")
+def _word(data, at):
+    """Eight bytes as one number; compiled to one load."""
+    value = np.uint64(data[at])
+    value |= np.uint64(data[at + np.uint64(1)]) << np.uint64(8)
+    value |= np.uint64(data[at + np.uint64(2)]) << np.uint64(16)
+    value |= np.uint64(data[at + np.uint64(3)]) << np.uint64(24)
+    value |= np.uint64(data[at + np.uint64(4)]) << np.uint64(32)
+    value |= np.uint64(data[at + np.uint64(5)]) << np.uint64(40)
+    value |= np.uint64(data[at + np.uint64(6)]) << np.uint64(48)
+    return value | np.uint64(data[at + np.uint64(7)]) << np.uint64(56)
+
+
+@njit(inline="always")
+def _hash(data, begin, end):
+    """A hash of some bytes, by multiplication of eight at a time."""
+    value, at = end - begin, begin
+    while at + _8 <= end:
+        value = (value ^ _word(data, at)) * _K0
+        value ^= value >> _32
+        at += _8
+    rest = _0
+    while at < end:
+        rest = (rest << _8) | np.uint64(data[at])
+        at += _1
+    value = (value ^ rest) * _K1
+    return value ^ (value >> _32)
+
+
+@njit(inline="always")
+def _equal(one, at, two, begin, size):
+    i = _0
+    while i + _8 <= size:
+        if _word(one, at + i) != _word(two, begin + i):
+            return False
+        i += _8
+    while i < size:
+        if one[at + i] != two[begin + i]:
+            return False
+        i += _1
+    return True
+
+
+@njit(inline="always")
+def _has_slash(word):
+    """Whether one of eight bytes is a slash (Warren, Hacker's Delight, 2nd ed., section 6-1)."""
+    other = word ^ _SLASHES
+    return (other - _ONES) & ~other & _TOPS != _0
+
+
+@njit(inline="always")
+def _begin(data, at, stop):
+    """Where the name begins behind http:// or https://; 0 where an address begins otherwise."""
+    begin = at + np.uint64(7)
+    if begin > stop or data[at] != 104 or data[at + _1] != 116:
+        return _0
+    if data[at + np.uint64(2)] != 116 or data[at + np.uint64(3)] != 112:
+        return _0
+    if data[at + np.uint64(4)] == 115:
+        begin += _1
+    if begin > stop or data[begin - np.uint64(3)] != 58:
+        return _0
+    return begin if data[begin - np.uint64(2)] == 47 and data[begin - _1] == 47 else _0
+
+
+@njit(inline="always")
+def _grown(slots, names, ends, found):
+    """A table of four times the slots with the same names."""
+    larger = np.zeros(4 * len(slots), np.uint64)
+    mask = np.uint64(len(larger) - 1)
+    for code in range(found):
+        value = _hash(names, np.uint64(ends[code]), np.uint64(ends[code + 1]))
+        slot = value & mask
+        while larger[slot] != _0:
+            slot = (slot + _1) & mask
+        larger[slot] = (value & _TAG) | np.uint64(code + 1)
+    return larger
+
+
+def scan(data, offsets, nulls, codes, slots, names, ends, found):
+    """Code the rows of one chunk.
+
+    Parameters
+    ----------
+    data : uint8 array
+    offsets : (n + 1,) int64 array
+    nulls : (n,) bool array, or of no length where there are none
+    codes : (n,) int32 array
+        Filled: positions among the names, `NULL` or `OTHER`.
+    slots : uint64 array
+        The table of names by their hash, a power of 2 long: 0, or the upper half of the hash and
+        the code plus one.
+    names, ends : uint8 and int64 arrays
+        The bytes of the names end to end, filled, and where each ends; ``ends[0]`` is 0.
+    found : int
+        Names so far.
+
+    Returns
+    -------
+    found : int
+    slots : uint64 array
+        Perhaps another.
+    """
+    mask = np.uint64(len(slots) - 1)
+    for row in range(len(offsets) - 1):
+        if len(nulls) and nulls[row]:
+            codes[row] = NULL
+            continue
+        stop = np.uint64(offsets[row + 1])
+        begin = _begin(data, np.uint64(offsets[row]), stop)
+        if begin == _0:
+            codes[row] = OTHER
+            continue
+        end = begin
+        while end + _8 <= stop and not _has_slash(_word(data, end)):
+            end += _8
+        while end < stop and data[end] != 47:
+            end += _1
+        size = end - begin
+        value = _hash(data, begin, end)
+        slot = value & mask
+        code = -1
+        while code < 0:
+            held = slots[slot]
+            if held == _0:
+                code = found
+                slots[slot] = (value & _TAG) | np.uint64(code + 1)
+                first = np.uint64(ends[code])
+                for i in range(size):
+                    names[first + np.uint64(i)] = data[begin + np.uint64(i)]
+                found += 1
+                ends[found] = np.int64(first + size)
+            elif held & _TAG == value & _TAG:
+                code = np.int64(held & _CODE) - 1
+                first = np.uint64(ends[code])
+                same = np.uint64(ends[code + 1]) - first == size
+                if not (same and _equal(names, first, data, begin, size)):
+                    code = -1
+            slot = (slot + _1) & mask
+        codes[row] = code
+        if 2 * found > len(slots):
+            slots = _grown(slots, names, ends, found)
+            mask = np.uint64(len(slots) - 1)
+    return found, slots

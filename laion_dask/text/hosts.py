@@ -1,0 +1,88 @@
+"""What stands between ``//`` and the next slash of addresses, each distinct one once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+
+from laion_dask.runtime.numba_cache import compiled
+
+#: As `laion_dask.text.host_scan` has them.
+NULL, OTHER = -1, -2
+_compiling = threading.Lock()
+_ready: list[Callable] = []
+
+
+def authorities(urls: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
+    """What stands between the slashes of each web address. Python's lock is not held.
+
+    Returns
+    -------
+    names : large_string array
+        As written, each once, in order of first occurrence.
+    codes : (n,) int32 array
+        Positions in ``names``; `NULL`, or `OTHER` for an address that begins otherwise than with
+        ``http://`` or ``https://``.
+    """
+    chunks = [_buffers(chunk) for chunk in urls.chunks if len(chunk)]
+    n = sum(len(offsets) - 1 for _, offsets, _ in chunks)
+    codes, ends = np.empty(n, np.int32), np.zeros(n + 1, np.int64)
+    slots, names = np.zeros(1 << 12, np.uint64), np.empty(0, np.uint8)
+    start, found = 0, 0
+    for data, offsets, nulls in chunks:
+        # Room for all bytes; the system gives memory to those alone that are written.
+        room = np.empty(int(ends[found] + offsets[-1] - offsets[0]), np.uint8)
+        room[: ends[found]] = names[: ends[found]]
+        names, here = room, codes[start : start + len(offsets) - 1]
+        found, slots = _scan()(data, offsets, nulls, here, slots, names, ends, found)
+        start += len(here)
+    buffers = [
+        None,
+        pa.py_buffer(ends[: found + 1].copy()),
+        pa.py_buffer(names[: ends[found]].copy()),
+    ]
+    return pa.Array.from_buffers(pa.large_string(), found, buffers), codes
+
+
+def _buffers(chunk: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The bytes of a chunk, where its values begin, and which are null."""
+    if not pa.types.is_large_string(chunk.type):
+        chunk = chunk.cast(pa.large_string())
+    _, offsets, data = chunk.buffers()
+    offsets = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+    data = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+    nulls = np.empty(0, np.bool_)
+    if chunk.null_count:
+        nulls = chunk.is_null().to_numpy(zero_copy_only=False)
+    return _readable(data), _readable(offsets), np.require(nulls, requirements="W")
+
+
+def _readable(array: np.ndarray) -> np.ndarray:
+    """The same array, read-only: the walk is compiled for one kind of it."""
+    array = array.view()
+    array.flags.writeable = False
+    return array
+
+
+def _scan() -> Callable:
+    """The walk. One thread compiles it, or reads it from disk; the others wait."""
+    if not _ready:
+        with _compiling:
+            if not _ready:
+                _ready.append(_compiled())
+    return _ready[0]
+
+
+def _compiled() -> Callable:
+    """Made ready on no rows."""
+    from laion_dask.text.host_scan import scan  # imports numba
+
+    nothing = np.empty(0, np.uint8)
+    given = (
+        *(_readable(nothing), _readable(np.zeros(1, np.int64)), np.empty(0, np.bool_)),
+        *(np.empty(0, np.int32), np.zeros(1 << 12, np.uint64), nothing, np.zeros(1, np.int64), 0),
+    )
+    return compiled(scan, *given)[0]

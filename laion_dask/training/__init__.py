@@ -1,0 +1,1 @@
+"""Fitting a head on labelled embeddings."""

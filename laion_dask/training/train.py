@@ -1,0 +1,232 @@
+"""A head from labels: draw labelled rows, fit on most of them, measure on the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+from pandas.api.extensions import ExtensionArray
+
+from laion_dask.dtypes import kind_of
+from laion_dask.errors import EmbeddingsError, OptionError, must_be, no_column
+from laion_dask.io.embeddings.embeddings import Embeddings, provenance
+from laion_dask.models import ClipModel, as_model, check_same_space
+from laion_dask.models.heads.batching import as_array
+from laion_dask.models.heads.model_card import Report
+from laion_dask.models.heads.trained import TrainedHead
+from laion_dask.options import is_watched
+from laion_dask.runtime import graph
+from laion_dask.runtime.progress import ProgressBar
+from laion_dask.scoring.kernel import unit
+from laion_dask.training import fitting
+from laion_dask.training import sample as kernels
+
+
+def train(
+    embeddings: Embeddings | np.ndarray,
+    labels,
+    out: str | os.PathLike | None = None,
+    *,
+    label: str | None = None,
+    to: str | None = None,
+    clip: ClipModel | str | None = None,
+    hidden: Sequence[int] = (),
+    test: float = 0.2,
+    max_rows: int = 200_000,
+    seed: int = 0,
+) -> TrainedHead:
+    """A head fitted on labelled rows, with its held-out ROC-AUC and calibration error. Eager.
+
+    A linear probe (logistic regression, its L2 penalty chosen on part of the training rows), or
+    with ``hidden`` a network with ReLU layers. Rows are drawn, split and ordered by a hash of
+    (seed, shard, row): the same labels give the same head for any partitioning.
+
+    Parameters
+    ----------
+    embeddings : Embeddings, or array of shape (n, dim)
+        Each row is scaled to length 1.
+    labels : dask DataFrame, or array of shape (n,)
+        A frame of `read_shards` with a column of labels, of these ``Embeddings``; or an array
+        beside an array. 1 (or true) is positive, 0 negative, null and NaN unlabelled.
+    out : path, optional
+        A folder for ``head.safetensors`` and ``MODEL_CARD.md``; also later, by ``head.save``.
+    label : str, optional
+        The column of the labels; needed where the frame has several beside ``shard`` and ``row``.
+    to : str, optional
+        The head's output column, by default ``p_`` and the label.
+    clip : ClipModel or str, optional
+        The model of the embeddings; needed where they are a plain array, and checked elsewhere.
+    hidden : sequence of int
+        Widths of hidden layers, such as ``(256,)``.
+    test : float
+        Share of the rows of each class that is held out.
+    max_rows : int
+        Most labelled rows that are drawn; their embeddings are in memory as float32.
+    seed : int
+
+    Returns
+    -------
+    TrainedHead
+        With ``report``; usable in `score` at once.
+
+    Raises
+    ------
+    ColumnError, OptionError, EmbeddingsError, PairingError, ProvenanceError, ModelMismatchError
+        At once, when the two do not fit; and when a class has fewer than four labelled rows.
+    """
+    _check(hidden, test, max_rows, seed)
+    _check_out(out)
+    known = getattr(embeddings, "model", None)
+    if clip is not None and known is not None:
+        check_same_space(clip, known, "clip and the embeddings")
+    if isinstance(embeddings, Embeddings):
+        label = _label_of(labels, label)
+        model, x, y, counts = _from_frame(embeddings, labels, label, seed, max_rows)
+    else:
+        label = label or "label"
+        model, x, y, counts = _from_arrays(embeddings, labels, label, clip, seed, max_rows)
+    training, held = fitting.split(y, test)
+    layers, method = fitting.fit(x[training], y[training], hidden, seed)
+    facts = {
+        **counts,
+        "label": label,
+        "hidden": tuple(map(int, hidden)),
+        "method": method,
+        "n_train": len(training),
+        "n_train_positive": int(y[training].sum()),
+        "n_test": len(held),
+        "n_test_positive": int(y[held].sum()),
+        "max_rows": max_rows,
+        "seed": seed,
+    }
+    blank = Report(**facts, roc_auc=float("nan"), ece=float("nan"))
+    name = to or f"p_{label}"
+    probabilities = TrainedHead.of(name, model, layers, blank).predict(x[held])
+    report = Report(**facts, **fitting.measured(probabilities, y[held]))
+    head = TrainedHead.of(name, model, layers, report)
+    if out is not None:
+        head.save(Path(out))
+    return head
+
+
+def _check(hidden, test, max_rows, seed) -> None:
+    fine = isinstance(hidden, (tuple, list, np.ndarray))
+    if not fine or not all(isinstance(w, (int, np.integer)) and w > 0 for w in hidden):
+        raise OptionError(f"hidden is {hidden!r}. Expected widths of layers, such as (256,).")
+    if not isinstance(test, (int, float, np.number)) or not 0 < test < 1:
+        raise OptionError(f"test is {test!r}. Expected a share between 0 and 1.")
+    for name, value in (("max_rows", max_rows), ("seed", seed)):
+        if not isinstance(value, (int, np.integer)) or not 0 <= value < 2**32:
+            raise OptionError(f"{name} is {value!r}. Expected a whole number, 0 or more.")
+
+
+def _check_out(out) -> None:
+    """Refuse a place that nothing can be saved to, before anything is fitted."""
+    if out is None:
+        return
+    must_be("out", out, (str, os.PathLike), "the path of a folder to save the head in")
+    path = Path(out).absolute()
+    there = next(each for each in (path, *path.parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "cannot be written to" if there.is_dir() else "is a file"
+        raise OptionError(f"out is {path}, and {there} {why}. Expected the path of a folder.")
+
+
+def _label_of(frame, label: str | None) -> str:
+    expected = (
+        "a frame of read_shards, as embeddings are paired with; labels by shard and row are "
+        "brought to one with frame[['shard', 'row']].merge(labels, on=['shard', 'row'], how='left')"
+    )
+    must_be("labels", frame, dd.DataFrame, expected)
+    provenance(frame)
+    others = [name for name in frame.columns if name not in ("shard", "row")]
+    if label is None and len(others) != 1:
+        raise OptionError(
+            f"The frame has the columns {', '.join(others) or 'shard and row only'}. Say which "
+            "holds the labels, with label='…'."
+        )
+    if label is not None and label not in others:
+        raise no_column(label, others)
+    label = label or others[0]
+    if kind_of(frame.dtypes[label]) in ("string", "other"):
+        raise OptionError(
+            f"The column {label!r} holds {frame.dtypes[label]}. Expected 0 and 1, or true and "
+            "false; make them with a comparison, such as frame.x > 0.5."
+        )
+    return label
+
+
+def _from_frame(embeddings: Embeddings, frame: dd.DataFrame, label: str, seed: int, most: int):
+    paired = embeddings.like(frame)
+    samples = graph.map_columns(
+        frame,
+        kernels.labelled_sample,
+        label,
+        seed,
+        most,
+        reads=["shard", "row", label],
+        meta=kernels.sample_meta(),
+    )
+    combine = partial(kernels.merged, most=most)
+    samples = graph.reduce(samples, combine, meta=kernels.sample_meta())
+    (samples,) = graph.compute(samples, label="draw labelled rows")
+    rows = samples[samples["shard"] >= 0]
+    x = np.empty((len(rows), embeddings.dim), np.float32)
+    shard, row = rows["shard"].to_numpy(), rows["row"].to_numpy()
+    shown = ProgressBar(
+        np.unique(shard), desc="read embeddings", leave=False, disable=not is_watched()
+    )
+    for number in shown:
+        here = np.flatnonzero(shard == number)
+        x[here] = unit(paired.read(int(number), row[here]))
+    counts = {name: int(samples[name].sum()) for name in ("n_read", "n_unlabelled")}
+    return embeddings.model, *_usable(x, rows["y"].to_numpy(), counts)
+
+
+def _from_arrays(x, labels, label: str, clip, seed: int, most: int):
+    model = clip if clip is not None else getattr(x, "model", None)
+    if model is None:
+        raise OptionError(
+            "The embeddings are a plain array, so their model is not known. Give it as clip='…'."
+        )
+    model = as_model(model)
+    x, labels = as_array(x), _plain_labels(labels)
+    fits = x.ndim == 2 and x.shape[1] == model.dim and labels.shape == (len(x),)
+    if not fits or x.dtype.kind != "f":
+        raise EmbeddingsError(
+            f"The embeddings are {x.dtype} of shape {x.shape} and the labels {labels.shape}; "
+            f"expected floats of shape (n, {model.dim}) and (n,)."
+        )
+    known = np.flatnonzero(~np.isnan(labels))
+    order = kernels.identity_hash(np.zeros(len(known)), known, seed)
+    known = known[np.argsort(order, kind="stable")][:most]
+    counts = {"n_read": len(labels), "n_unlabelled": int(np.isnan(labels).sum())}
+    return model, *_usable(unit(x[known]), kernels.as_labels(labels[known], label), counts)
+
+
+def _plain_labels(labels) -> np.ndarray:
+    """Labels as float64, NaN where there is none; of shape (n,) also where they were (n, 1)."""
+    try:
+        found = labels if isinstance(labels, (pd.Series, ExtensionArray)) else as_array(labels)
+        if found.ndim == 2 and found.shape[1] == 1:
+            found = found[:, 0]
+        if found.ndim == 1 and found.dtype.kind not in "SU":
+            return pd.array(found, dtype="Float64").to_numpy("f8", np.nan)
+        if found.ndim > 1:
+            return found
+    except (TypeError, ValueError):  # whatever was given; the message says it
+        pass
+    raise OptionError(
+        f"The labels hold {type(labels).__name__} of no numbers. Expected an array of 0 and 1 (or "
+        "true and false), null or NaN where it is not known."
+    )
+
+
+def _usable(x: np.ndarray, y: np.ndarray, counts: dict) -> tuple[np.ndarray, np.ndarray, dict]:
+    good = ~np.isnan(x).any(axis=1)
+    return x[good], y[good], {**counts, "n_unscored": int((~good).sum())}
