@@ -16,6 +16,7 @@ from laion_dask.aggregations.distribution import Distribution as Distribution
 from laion_dask.aggregations.distribution import distributions as distributions
 from laion_dask.aggregations.divergence import divergence as divergence
 from laion_dask.aggregations.duplicates import duplicate_share as duplicate_share
+from laion_dask.aggregations.engine.statistics import statistics as statistics
 from laion_dask.aggregations.grouping.domains import domains as domains
 from laion_dask.aggregations.grouping.domains import tlds as tlds
 from laion_dask.aggregations.grouping.languages import language_class as language_class
@@ -25,7 +26,6 @@ from laion_dask.aggregations.intersections import intersections as intersections
 from laion_dask.aggregations.perceived import perceived as perceived
 from laion_dask.aggregations.rates import rates as rates
 from laion_dask.aggregations.representation import representation as representation
-from laion_dask.aggregations.statistics import statistics as statistics
 from laion_dask.aggregations.summary import Summary as Summary
 from laion_dask.aggregations.summary import summary as summary
 from laion_dask.cluster import connect as connect
@@ -66,11 +66,11 @@ from laion_dask.reports.report import write_report as write_report
 from laion_dask.retrieval.index.build import build_index as build_index
 from laion_dask.retrieval.index.index import Index as Index
 from laion_dask.retrieval.index.index import open_index as open_index
-from laion_dask.retrieval.queries import Mix as Mix
-from laion_dask.retrieval.queries import mix as mix
 from laion_dask.retrieval.search import Rerank as Rerank
 from laion_dask.retrieval.search import search as search
 from laion_dask.scoring.language import language as language
+from laion_dask.scoring.queries import Mix as Mix
+from laion_dask.scoring.queries import mix as mix
 from laion_dask.scoring.score import score as score
 from laion_dask.scoring.score import similarity as similarity
 from laion_dask.scoring.score_captions import score_captions as score_captions

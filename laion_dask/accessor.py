@@ -59,7 +59,7 @@ class Laion:
     score = _Verb("laion_dask.scoring.score:score")
     score_captions = _Verb("laion_dask.scoring.score_captions:score_captions")
     search = _Verb("laion_dask.retrieval.search:search")
-    stats = _Verb("laion_dask.aggregations.statistics:statistics")
+    stats = _Verb("laion_dask.aggregations.engine.statistics:statistics")
     perceived = _Verb("laion_dask.aggregations.perceived:perceived")
     summary = _Verb("laion_dask.aggregations.summary:summary")
     distributions = _Verb("laion_dask.aggregations.distribution:distributions")

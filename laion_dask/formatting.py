@@ -1,4 +1,4 @@
-"""Untrusted text made safe to display in a terminal, on a page or in a spreadsheet."""
+"""Text for people: untrusted text made safe to display; counts, bytes and durations."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ _JOINERS = "\u200c\u200d"
 #: What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection").
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 _SPACES = str.maketrans("\t\r\n", "   ")
+_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+_SPANS = ((172800, 86400, "days"), (5400, 3600, "h"), (90, 60, "min"), (1, 1, "s"), (0, 1e-3, "ms"))
 
 
 def printable(text: str) -> str:
@@ -35,3 +37,26 @@ def spreadsheet_text(text: str) -> str:
     """
     shown = "".join(c for c in text.translate(_SPACES) if category(c) not in ("Cc", "Cs"))
     return f"'{shown}" if text.startswith(_FORMULA) or shown.startswith(_FORMULA) else shown
+
+
+def counted(n: int, what: str) -> str:
+    """Such as ``1 part`` or ``1,024 parts``."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def megabytes(n_bytes: int) -> str:
+    """Such as ``38.5 MB``, or ``0.0042 MB`` where it is little."""
+    return f"{n_bytes / 1e6:,.{1 if n_bytes >= 1e5 else 4}f} MB"
+
+
+def in_bytes(n: float) -> str:
+    """Such as 1.5 GB."""
+    size, unit = next((u for u in _UNITS if n >= u[0]), (1, "bytes"))
+    return f"{n / size:,.1f} {unit}" if size > 1 else f"{n:,.0f} bytes"
+
+
+def in_time(seconds: float) -> str:
+    """Such as 1.5 h; minutes from 90 seconds on, hours from 90 minutes, days from two."""
+    _, size, unit = next(span for span in _SPANS if seconds >= span[0])
+    n = seconds / size
+    return f"{n:,.1f} {unit}" if n < 10 else f"{n:,.0f} {unit}"

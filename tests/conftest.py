@@ -12,14 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dask.dataframe.dask_expr import FrameBase
-from frames import KINDS, brought_home, why_no_cudf
-from searches import SIZES
-from shards import collection
+from support.frames import KINDS, brought_home, why_no_cudf
+from support.paths import SHARED
+from support.searches import SIZES
+from support.shards import collection
 
 import laion_dask as ld
 from laion_dask.accessor import Laion
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 #: The same examples in every run, and none remembered from an earlier one; `make fuzz` loads the
 #: other profile, and what it finds becomes a fixed case.

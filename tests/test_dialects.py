@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pyarrow as pa
 import pytest
-from frames import both
+from support.frames import both
 
 from laion_dask.errors import ColumnError, DiscoveryWarning, OptionError, SchemaError
 from laion_dask.io.parquet.read_shards import read_shards

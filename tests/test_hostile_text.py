@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from frames import both
+from support.frames import both
+from support.hostile import ODD
 
 from laion_dask.errors import ShardError
 from laion_dask.frame.accounting import rows
@@ -16,19 +17,6 @@ from laion_dask.options import set_options
 pytestmark = both
 
 HERE = {"scheduler": "sync"}
-ODD = [
-    "bird\x00bird",
-    "\u202egnp.drib\u202c",
-    "",
-    "\ufeffbom",
-    "a\u0301",
-    "\U0001f426" * 3,
-    "'; DROP TABLE shards; --",
-    "$path",
-    "line\nbreak\r\t",
-    "%_\\",
-    "\uffff\x7f",
-]
 
 
 def invalid(values: list[bytes | None], type_=None) -> pa.Array:

@@ -4,10 +4,10 @@ import dask
 import dask.dataframe as dd
 import pandas as pd
 import pytest
-from frames import both
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shards import collection, cosine, laion_table, refuse, vectors, write_shard
+from support.frames import both
+from support.shards import collection, cosine, laion_table, refuse, vectors, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import ProvenanceError

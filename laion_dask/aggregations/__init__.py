@@ -1,6 +1,6 @@
 """Statistics of a frame that share one pass: each is chunk, combine, finalize."""
 
-from laion_dask.aggregations.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
 from laion_dask.aggregations.grouping.base import ByColumn, Grouping, Members, grouping, members
 
 __all__ = [

@@ -9,6 +9,7 @@ import numpy as np
 
 from laion_dask.aggregations.counts import ALL
 from laion_dask.aggregations.default_set import LISTS
+from laion_dask.aggregations.engine.statistics import bind, collect, reporting
 from laion_dask.aggregations.exclusion import Counted, Exclusion, references, with_kept
 from laion_dask.aggregations.grouping.base import ByColumn, Grouping, axes
 from laion_dask.aggregations.grouping.terms import terms
@@ -19,7 +20,6 @@ from laion_dask.aggregations.overlap import (
     inside_and_undecided,
     sizes,
 )
-from laion_dask.aggregations.statistics import bind, collect, reporting
 from laion_dask.dtypes import measured_kind_of
 from laion_dask.errors import OptionError, must_be
 from laion_dask.frame import provenance

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.aggregations.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
 from laion_dask.aggregations.grouping.base import coded
 from laion_dask.aggregations.grouping.domains import check_addresses, sites
 from laion_dask.errors import ColumnError, OptionError, did_you_mean

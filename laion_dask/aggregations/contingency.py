@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.aggregations.base import Part, Reporting
 from laion_dask.aggregations.counts import MOST_CELLS, Counts, added
+from laion_dask.aggregations.engine.base import Part, Reporting
 from laion_dask.aggregations.grouping.base import Grouping, Members, members
 from laion_dask.errors import OptionError
 from laion_dask.stats import two_proportions

@@ -9,7 +9,6 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.base import Part, Reporting, Statistic
 from laion_dask.aggregations.contingency import (
     Crossed,
     all_crossed,
@@ -20,6 +19,7 @@ from laion_dask.aggregations.contingency import (
     told_pairs,
 )
 from laion_dask.aggregations.counts import Counts, added
+from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
 from laion_dask.aggregations.grouping.base import Grouping, Members, grouping, members
 from laion_dask.errors import OptionError, did_you_mean
 from laion_dask.stats import benjamini_hochberg, two_proportions

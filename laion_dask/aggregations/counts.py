@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
-from laion_dask.aggregations.base import Part
+from laion_dask.aggregations.engine.base import Part
 from laion_dask.aggregations.grouping.base import MOST_GROUPS, Grouping, members, too_many_groups
 from laion_dask.errors import OptionError
 

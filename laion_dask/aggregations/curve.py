@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.base import Part, Reporting, Statistic
 from laion_dask.aggregations.counts import Tally, pooled, tallied, tally
+from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
 from laion_dask.aggregations.grouping.base import Grouping
 from laion_dask.aggregations.histogram_counts import passed
 from laion_dask.aggregations.rates import checked_top, labelled, told_by

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dask.dataframe as dd
 
-from laion_dask.aggregations.base import Statistic
 from laion_dask.aggregations.concentration import concentration
 from laion_dask.aggregations.cooccurrence import cooccurrence
 from laion_dask.aggregations.curve import curve
 from laion_dask.aggregations.describe import describe
 from laion_dask.aggregations.duplicates import duplicate_share
+from laion_dask.aggregations.engine.base import Statistic
 from laion_dask.aggregations.grouping.languages import DetectedLanguage
 from laion_dask.aggregations.grouping.terms import terms
 from laion_dask.aggregations.intersections import intersections

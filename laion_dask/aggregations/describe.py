@@ -8,7 +8,7 @@ from functools import reduce
 
 import pandas as pd
 
-from laion_dask.aggregations.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
 from laion_dask.aggregations.summary_state import (
     DESCRIBED,
     THRESHOLDS,

@@ -8,12 +8,12 @@ from itertools import combinations
 
 import pandas as pd
 
-from laion_dask.aggregations.base import Part, Reporting, Statistic
 from laion_dask.aggregations.contingency import Crossed, all_crossed, by_size, crossed
+from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
 from laion_dask.aggregations.grouping.base import Grouping, grouping
 from laion_dask.errors import OptionError
+from laion_dask.reserved_labels import group_label
 from laion_dask.stats.divergence import compared
-from laion_dask.stats.group_labels import group_label
 
 #: With more groups than this, each is compared with the rest only.
 MOST_PAIRED = 10

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.aggregations.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
 from laion_dask.stats.checks import whole
 from laion_dask.stats.intervals import wilson

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
 from laion_dask.aggregations.grouping.base import (
     MOST_GROUPS,
     Grouping,
@@ -18,8 +18,8 @@ from laion_dask.aggregations.grouping.base import (
 )
 from laion_dask.errors import OptionError
 from laion_dask.predicate import Predicate, parse
+from laion_dask.reserved_labels import group_label
 from laion_dask.stats.exclusion_rates import corrected, excluded, exclusion
-from laion_dask.stats.group_labels import group_label
 from laion_dask.stats.significance import two_proportions
 
 #: Rows, those of them kept, and those of them that the filter could not decide on.

@@ -9,8 +9,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.base import Part, Reporting, Statistic
 from laion_dask.aggregations.contingency import Crossed, all_crossed, crossed, told_pairs
+from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
 from laion_dask.aggregations.grouping.base import Grouping, grouping
 from laion_dask.errors import OptionError
 from laion_dask.stats import benjamini_hochberg

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.base import Part, Reporting, Statistic
 from laion_dask.aggregations.counts import ALL, NONE, Tally, tallied, tally
+from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
 from laion_dask.aggregations.exclusion import Counted
 from laion_dask.aggregations.grouping.base import Grouping
+from laion_dask.reserved_labels import group_label
 from laion_dask.stats.exclusion_rates import distribution
-from laion_dask.stats.group_labels import group_label
 from laion_dask.stats.overlap import overlap_difference, overlap_test
 from laion_dask.stats.significance import benjamini_hochberg
 

@@ -9,9 +9,10 @@ import dask.dataframe as dd
 import numpy as np
 
 from laion_dask.aggregations import perceived_kernel as kernels
-from laion_dask.aggregations.base import Reporting
+from laion_dask.aggregations.engine.base import Reporting
+from laion_dask.aggregations.engine.statistics import reporting
 from laion_dask.aggregations.grouping.base import Grouping, grouping
-from laion_dask.aggregations.statistics import reporting
+from laion_dask.caveats import CAVEATS
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import OptionError, must_be
 from laion_dask.frame import provenance as lineage
@@ -23,7 +24,7 @@ from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats.association import as_rows
 from laion_dask.stats.intervals import wilson
-from laion_dask.stats.table import CAVEATS, Table, suppressed, table
+from laion_dask.stats.table import Table, suppressed, table
 
 #: The fewest rows for which counts are reported.
 LEAST_N = 30

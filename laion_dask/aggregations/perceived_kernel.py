@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.base import Part
+from laion_dask.aggregations.engine.base import Part
 from laion_dask.aggregations.grouping.base import MOST_GROUPS, Grouping, members, too_many_groups
 from laion_dask.backend import frame_to_arrow
 from laion_dask.errors import ProvenanceError
+from laion_dask.io.embeddings.row_ids import blocks
 from laion_dask.numerics.dot_products import inner, scales
 from laion_dask.schema import PROVENANCE
-from laion_dask.scoring.kernel import blocks
 
 if TYPE_CHECKING:
     from laion_dask.io.embeddings.embeddings import Embeddings

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.base import Part, Reporting, Statistic
 from laion_dask.aggregations.counts import ALL, NONE, OTHERS, Tally, pooled, tallied, tally
+from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
 from laion_dask.aggregations.grouping.base import Grouping, axes
 from laion_dask.errors import must_be
 from laion_dask.predicate import Predicate, parse
+from laion_dask.reserved_labels import group_label
 from laion_dask.stats import (
     benjamini_hochberg,
     risk_difference,
@@ -22,7 +23,6 @@ from laion_dask.stats import (
     wilson,
 )
 from laion_dask.stats.checks import whole
-from laion_dask.stats.group_labels import group_label
 
 #: What a row is: the expression cannot be decided, is false, is true.
 _KINDS = 3

@@ -8,10 +8,10 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.base import Part
+from laion_dask.aggregations.engine.base import Part
+from laion_dask.aggregations.engine.statistics import bind, collect
 from laion_dask.aggregations.exclusion import Exclusion
 from laion_dask.aggregations.grouping.base import Grouping, grouping, members
-from laion_dask.aggregations.statistics import bind, collect
 from laion_dask.backend import frame_to_arrow, is_cudf, to_numpy
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import OptionError, must_be

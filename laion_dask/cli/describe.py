@@ -62,8 +62,8 @@ def stats(
     Without --rate and --by, all that the columns allow.
     """
     from laion_dask.aggregations.default_set import standard_statistics
+    from laion_dask.aggregations.engine.statistics import statistics
     from laion_dask.aggregations.rates import rates
-    from laion_dask.aggregations.statistics import statistics
 
     frame = read(where=where)
     check_out(frame, out)

@@ -12,7 +12,7 @@ import time
 import dask
 import distributed
 
-from laion_dask.numerics.gpu.memory import is_spoiled, spoiler
+from laion_dask.cuda_errors import is_spoiled, spoiler
 from laion_dask.runtime.workers import LOST
 
 #: The plugin's name on the scheduler.

@@ -23,6 +23,7 @@ from laion_dask.backend import frame_to_arrow
 from laion_dask.errors import ExportError, ProvenanceError, SchemaError, must_be, one_of
 from laion_dask.exports.staging import stage
 from laion_dask.exports.transaction import Target
+from laion_dask.formatting import counted, megabytes
 from laion_dask.frame import data_path, masks, provenance, row_choices
 from laion_dask.frame.accounting import Rows, survey
 from laion_dask.frame.accounts import numbered_twice
@@ -136,16 +137,6 @@ def _joined(join: dict) -> str:
     first = f", {counted(left_out, 'duplicate')} of a key left out" if left_out else ""
     inputs = counted(len(join["inputs"]), "shard")
     return f"joined on {', '.join(join['join'])} with {rows:,} rows of {inputs}{first}"
-
-
-def counted(n: int, what: str) -> str:
-    """Such as ``1 part`` or ``1,024 parts``."""
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
-
-
-def megabytes(n_bytes: int) -> str:
-    """Such as ``38.5 MB``, or ``0.0042 MB`` where it is little."""
-    return f"{n_bytes / 1e6:,.{1 if n_bytes >= 1e5 else 4}f} MB"
 
 
 def export(

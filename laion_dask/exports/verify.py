@@ -11,7 +11,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportError, ShardError, must_be
 from laion_dask.io.parquet.footer import read_footers
-from laion_dask.io.storage.export_manifest import Part, check_footers, in_place
+from laion_dask.io.parquet.manifest_check import check_footers
+from laion_dask.io.storage.export_manifest import Part, in_place
 from laion_dask.io.storage.paths import filesystem, reached
 
 _THREADS = 8

@@ -9,47 +9,50 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from dask.dataframe.dask_expr._categorical import AsUnknown, Categorize
-from dask.dataframe.dask_expr._concat import Concat
-from dask.dataframe.dask_expr._expr import (
+from laion_dask.errors import ProvenanceError
+from laion_dask.io.parquet.scan import Scan
+from laion_dask.io.parquet.shard import Piece
+from laion_dask.io.storage.local_file import real_path
+from laion_dask.runtime.dask_expressions import (
     ArrowStringConversion,
     Assign,
     AssignIndex,
+    AsUnknown,
     Blockwise,
+    Categorize,
     ClearDivisions,
+    Concat,
     Drop,
+    DropDuplicates,
     DropnaFrame,
     Elemwise,
     Expr,
     Fillna,
     Filter,
+    FromMap,
     Head,
+    Loc,
     MapPartitions,
+    Merge,
+    NLargest,
     Partitions,
     Projection,
     Query,
     RenameAxis,
     RenameFrame,
+    Repartition,
     ResetIndex,
     Sample,
     SetDivisions,
+    SetIndex,
+    ShuffleBase,
+    SortValues,
     SplitTake,
     Tail,
     ToBackend,
     _DeepCopy,
     _DelayedExpr,
 )
-from dask.dataframe.dask_expr._indexing import Loc
-from dask.dataframe.dask_expr._merge import Merge
-from dask.dataframe.dask_expr._reductions import DropDuplicates, NLargest
-from dask.dataframe.dask_expr._repartition import Repartition
-from dask.dataframe.dask_expr._shuffle import SetIndex, ShuffleBase, SortValues
-from dask.dataframe.dask_expr.io.io import FromMap
-
-from laion_dask.errors import ProvenanceError
-from laion_dask.io.parquet.scan import Scan
-from laion_dask.io.parquet.shard import Piece
-from laion_dask.io.storage.local_file import real_path
 from laion_dask.runtime.disk_shuffle import ReadAfter
 from laion_dask.schema import PROVENANCE
 

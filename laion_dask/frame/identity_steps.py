@@ -12,9 +12,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from dask.dataframe.dask_expr._concat import Concat
-from dask.dataframe.dask_expr._cumulative import CumulativeAggregations
-from dask.dataframe.dask_expr._expr import (
+
+from laion_dask.errors import ProvenanceError
+from laion_dask.frame.data_path import KEEPING_VALUES, inputs, tells, walk
+from laion_dask.runtime.dask_expressions import (
     Abs,
     AddPrefix,
     Apply,
@@ -24,12 +25,19 @@ from dask.dataframe.dask_expr._expr import (
     AsType,
     CombineFirst,
     CombineFirstAlign,
+    Concat,
+    CumulativeAggregations,
     Diff,
     DropnaFrame,
     Elemwise,
     Eval,
     Expr,
     Fillna,
+    GroupByApplyConcatApply,
+    GroupByCumulative,
+    GroupByReduction,
+    GroupByShift,
+    Merge,
     MethodOperatorAlign,
     OpAlignPartitions,
     Projection,
@@ -38,6 +46,7 @@ from dask.dataframe.dask_expr._expr import (
     Replace,
     ResetIndex,
     Round,
+    SetIndex,
     Shift,
     Split,
     ToBackend,
@@ -48,19 +57,12 @@ from dask.dataframe.dask_expr._expr import (
     _DeepCopy,
     no_default,
 )
-from dask.dataframe.dask_expr._expr import Mask as MaskStep
-from dask.dataframe.dask_expr._expr import MaskAlign as MaskAlignStep
-from dask.dataframe.dask_expr._groupby import (
-    GroupByApplyConcatApply,
-    GroupByCumulative,
-    GroupByReduction,
-    GroupByShift,
+from laion_dask.runtime.dask_expressions import (
+    Mask as MaskStep,
 )
-from dask.dataframe.dask_expr._merge import Merge
-from dask.dataframe.dask_expr._shuffle import SetIndex
-
-from laion_dask.errors import ProvenanceError
-from laion_dask.frame.data_path import KEEPING_VALUES, inputs, tells, walk
+from laion_dask.runtime.dask_expressions import (
+    MaskAlign as MaskAlignStep,
+)
 from laion_dask.schema import PROVENANCE
 
 #: Steps that make other values of every column.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dask.dataframe as dd
 
-from laion_dask.exports.export import counted, megabytes
+from laion_dask.formatting import counted, megabytes
 from laion_dask.frame import provenance
 from laion_dask.schema import CANONICAL, recognise
 

@@ -15,38 +15,6 @@ from functools import reduce
 
 import dask.dataframe as dd
 import numpy as np
-from dask.dataframe.dask_expr import new_collection
-from dask.dataframe.dask_expr._concat import Concat
-from dask.dataframe.dask_expr._expr import (
-    And,
-    Between,
-    Binop,
-    Blockwise,
-    DropnaFrame,
-    Elemwise,
-    Eval,
-    Expr,
-    Fillna,
-    Filter,
-    Head,
-    Invert,
-    Isin,
-    IsNa,
-    MapPartitions,
-    NotNull,
-    Or,
-    Partitions,
-    Projection,
-    Query,
-    Sample,
-    Tail,
-    _DelayedExpr,
-)
-from dask.dataframe.dask_expr._indexing import Loc
-from dask.dataframe.dask_expr._reductions import DropDuplicates, NLargest
-from dask.dataframe.dask_expr._repartition import Repartition
-from dask.dataframe.dask_expr._shuffle import SetIndex, SortValues
-from dask.dataframe.dask_expr.io.io import FromMap
 from pandas.api.types import is_bool_dtype
 
 from laion_dask.backend import column_like
@@ -56,6 +24,40 @@ from laion_dask.frame.filtering import passes, possibly_passes, undecided
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.predicate import Predicate
 from laion_dask.runtime import graph
+from laion_dask.runtime.dask_expressions import (
+    And,
+    Between,
+    Binop,
+    Blockwise,
+    Concat,
+    DropDuplicates,
+    DropnaFrame,
+    Elemwise,
+    Eval,
+    Expr,
+    Fillna,
+    Filter,
+    FromMap,
+    Head,
+    Invert,
+    Isin,
+    IsNa,
+    Loc,
+    MapPartitions,
+    NLargest,
+    NotNull,
+    Or,
+    Partitions,
+    Projection,
+    Query,
+    Repartition,
+    Sample,
+    SetIndex,
+    SortValues,
+    Tail,
+    _DelayedExpr,
+    new_collection,
+)
 
 #: Before what a mask of the user's own compares, in a recipe.
 MASK = "pandas mask:"

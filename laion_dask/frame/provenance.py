@@ -9,17 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import dask.dataframe as dd
-from dask.dataframe.dask_expr import new_collection
-from dask.dataframe.dask_expr._expr import (
-    DropnaFrame,
-    Expr,
-    Filter,
-    MapPartitions,
-    Projection,
-    Sample,
-)
-from dask.dataframe.dask_expr._reductions import DropDuplicates
-from dask.dataframe.dask_expr.io.io import FromMap
 from dask.delayed import Delayed, DelayedLeaf
 
 from laion_dask.dtypes import Kinds
@@ -29,6 +18,17 @@ from laion_dask.frame.identity_steps import check_identity
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.io.parquet.shard import Piece, Shard
 from laion_dask.predicate import Predicate
+from laion_dask.runtime.dask_expressions import (
+    DropDuplicates,
+    DropnaFrame,
+    Expr,
+    Filter,
+    FromMap,
+    MapPartitions,
+    Projection,
+    Sample,
+    new_collection,
+)
 
 #: Steps that leave rows out and change nothing else.
 _NARROWING = (Filter, DropnaFrame, Sample, DropDuplicates)

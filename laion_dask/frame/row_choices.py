@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from dask.dataframe.dask_expr._expr import Expr, Head, MapPartitions, Sample, SplitTake, Tail
-from dask.dataframe.dask_expr._groupby import GroupByApplyConcatApply, GroupByReduction
-from dask.dataframe.dask_expr._indexing import Loc, LocBase, LocUnknown
-from dask.dataframe.dask_expr._merge import Merge
-from dask.dataframe.dask_expr._reductions import DropDuplicates, NLargest, NSmallest
 from pandas.api.types import is_list_like
 
 from laion_dask.frame import data_path
+from laion_dask.runtime.dask_expressions import (
+    DropDuplicates,
+    Expr,
+    GroupByApplyConcatApply,
+    GroupByReduction,
+    Head,
+    Loc,
+    LocBase,
+    LocUnknown,
+    MapPartitions,
+    Merge,
+    NLargest,
+    NSmallest,
+    Sample,
+    SplitTake,
+    Tail,
+)
 
 #: Before what such a step is, in a recipe.
 STEP = "pandas step:"

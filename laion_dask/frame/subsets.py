@@ -7,15 +7,20 @@ from dataclasses import replace
 
 import dask.dataframe as dd
 import numpy as np
-from dask.dataframe.dask_expr import new_collection
-from dask.dataframe.dask_expr._expr import Elemwise, Expr, Fillna, MapPartitions
-from dask.dataframe.dask_expr.io.io import FromMap
 
 from laion_dask.backend import column_like, to_numpy
 from laion_dask.frame import data_path, masks
 from laion_dask.frame.filtering import passes, possibly_passes
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.runtime import graph
+from laion_dask.runtime.dask_expressions import (
+    Elemwise,
+    Expr,
+    Fillna,
+    FromMap,
+    MapPartitions,
+    new_collection,
+)
 
 #: The columns that `marked` adds, one a subset.
 IN_ONE, IN_OTHER = "laion_dask: in the first", "laion_dask: in the second"

@@ -11,8 +11,8 @@ import numpy as np
 
 from laion_dask.errors import ImageError
 from laion_dask.io.images.decoding import SCALED_FROM
+from laion_dask.numerics.normalization import unit
 from laion_dask.runtime.ordered_map import in_order
-from laion_dask.scoring.kernel import unit
 
 #: Bytes of undecoded images that one batch holds before it is closed early.
 MAX_BATCH_BYTES = 64 * 2**20

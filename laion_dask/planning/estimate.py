@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from laion_dask.formatting import in_bytes, in_time
 from laion_dask.planning.inputs import Data
 from laion_dask.planning.rates import CPU, Card, Rate, Rates
 from laion_dask.planning.resources import Workers
 from laion_dask.planning.step import Step
-from laion_dask.planning.units import in_bytes, in_time
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import dask.dataframe as dd
 import pandas as pd
 
 from laion_dask.errors import OptionError, parameter
-from laion_dask.exports.export import counted
+from laion_dask.formatting import counted, in_bytes, in_time
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.models.heads import Head
 from laion_dask.planning.estimate import Line, line_of, measured
@@ -20,7 +20,6 @@ from laion_dask.planning.passes import steps
 from laion_dask.planning.rates import CPU, Rates, open_rates
 from laion_dask.planning.resources import Workers, find_workers, with_limit
 from laion_dask.planning.step import Step
-from laion_dask.planning.units import in_bytes, in_time
 from laion_dask.stats.table import in_scroll
 from laion_dask.validation import number, whole
 

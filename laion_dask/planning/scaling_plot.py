@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from laion_dask.errors import OptionError, must_be
+from laion_dask.formatting import in_bytes, in_time
 from laion_dask.planning.plan import Plan
 from laion_dask.planning.rates import CPU
-from laion_dask.planning.units import in_bytes, in_time
 from laion_dask.plots.histogram import in_title
 from laion_dask.plots.offline_page import TOOLS, holoviews
 

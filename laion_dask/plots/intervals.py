@@ -8,12 +8,12 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from laion_dask.caveats import caveats_of
 from laion_dask.errors import OptionError, did_you_mean
-from laion_dask.plots.labels import hover_columns, in_lines, percent, plain_text, tooltips
+from laion_dask.plots.axis_labels import hover_columns, in_lines, percent, plain_text, tooltips
 from laion_dask.plots.offline_page import holoviews
 from laion_dask.plots.panels import Panel, panels
-from laion_dask.stats.checks import whole
-from laion_dask.stats.table import Table
+from laion_dask.validation import whole
 
 _BLUE, _ORANGE, _GREY, _INK = "#3b7dd8", "#d9822b", "#52606d", "#1f2933"
 #: Colours that stay apart without colour vision; Okabe, M., Ito, K. (2008). Color universal design.
@@ -78,8 +78,8 @@ def interval_plot(
     if not isinstance(result, pd.DataFrame):
         raise OptionError(f"A {type(result).__name__} was given. Expected a table of statistics.")
     for name, value, least in (("top", top, 1), ("most_panels", most_panels, 1)):
-        whole(name, value, least)
-    whole("width", width, 200)
+        whole(name, value, "a whole number", least)
+    whole("width", width, "a whole number of pixels", 200)
     hv = holoviews()
     found = panels(_sorted(result, sort), show, top)
     alone = title if len(found) == 1 else None
@@ -90,8 +90,7 @@ def interval_plot(
         drawn.append(_words(hv, _not_drawn(result, len(found), most_panels), width))
     if not drawn:
         drawn.append(_words(hv, "No results to draw", width))
-    told = result if isinstance(result, Table) else Table(result)
-    drawn += [_words(hv, caveat, width) for caveat in told.caveats]
+    drawn += [_words(hv, caveat, width) for caveat in caveats_of(result)]
     if len(drawn) == 1:
         return drawn[0]
     return hv.Layout(drawn).cols(1).opts(shared_axes=False, toolbar=None)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.errors import OptionError, did_you_mean
-from laion_dask.stats.exclusion_rates import AMPLIFIED
+from laion_dask.reserved_labels import AMPLIFIED
 
 #: Lines, or colours, of one panel.
 MOST_SERIES = 8

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
+import pandas as pd
 
-from laion_dask.aggregations.distribution import Distribution
 from laion_dask.plots.histogram import bars, in_title, marked
 from laion_dask.plots.offline_page import TOOLS, holoviews
 
 _BLUE, _GREY = "#3b7dd8", "#5f6b7a"
+
+
+class Distribution(Protocol):
+    """The distribution of a score, as `laion_dask.Distribution` has it."""
+
+    column: str
+    counts: np.ndarray
+    edges: np.ndarray
+    n_rows: int
+    n_scored: int
+
+    def outside(self) -> str:
+        """How many rows lie outside the edges, in words; empty where none do."""
+
+    def thresholds(self, keep: str) -> pd.DataFrame:
+        """The rows that each threshold keeps."""
 
 
 def score_plot(distribution: Distribution, *, marks: Mapping[str, float] | None = None, title=""):

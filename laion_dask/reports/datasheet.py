@@ -9,10 +9,10 @@ from pathlib import Path
 import dask.dataframe as dd
 
 from laion_dask.aggregations.default_set import standard_statistics
+from laion_dask.aggregations.engine.statistics import statistics
 from laion_dask.aggregations.grouping.terms import terms
-from laion_dask.aggregations.statistics import statistics
 from laion_dask.errors import ProvenanceError
-from laion_dask.exports.export import counted, megabytes
+from laion_dask.formatting import counted, megabytes
 from laion_dask.frame import provenance
 from laion_dask.reports.datasheet_sections import SECTIONS
 from laion_dask.reports.html import (

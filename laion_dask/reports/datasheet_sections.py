@@ -9,7 +9,7 @@ import numpy as np
 from laion_dask.aggregations.describe import SHARES
 from laion_dask.aggregations.grouping.languages import DetectedLanguage
 from laion_dask.aggregations.grouping.terms import terms
-from laion_dask.exports.export import counted
+from laion_dask.formatting import counted
 from laion_dask.reports.html import (
     folded,
     note,
@@ -22,7 +22,7 @@ from laion_dask.reports.html import (
 )
 from laion_dask.reports.svg_curves import Curve, lines, size_lines
 from laion_dask.reports.svg_forest import Point, forest
-from laion_dask.stats.group_labels import NOT_GROUPS
+from laion_dask.reserved_labels import NOT_GROUPS
 from laion_dask.stats.table import Table
 from laion_dask.text.language_detection import UNKNOWN, Detector
 

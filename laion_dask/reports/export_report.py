@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from laion_dask.errors import ProvenanceError
-from laion_dask.exports.export import Export, counted, megabytes
+from laion_dask.exports.export import Export
+from laion_dask.formatting import counted, megabytes
 from laion_dask.reports.html import (
     boxes,
     caveat,
@@ -25,7 +26,7 @@ from laion_dask.reports.html import (
     text,
 )
 from laion_dask.reports.svg_forest import Point, forest
-from laion_dask.stats.exclusion_rates import AMPLIFIED
+from laion_dask.reserved_labels import AMPLIFIED
 from laion_dask.stats.table import Table
 
 _COUNTS = ("read", "kept", "dropped", "unscored", "rejected")

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import dask.dataframe as dd
-from dask.dataframe.dask_expr.io.io import FromMap
 
 from laion_dask.errors import ExportError
 from laion_dask.frame.data_path import pieces_of
@@ -15,6 +14,9 @@ from laion_dask.frame.provenance import joined_files
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.io.storage.discovery import PARQUET
 from laion_dask.io.storage.local_file import real_path
+from laion_dask.runtime.dask_expressions import (
+    FromMap,
+)
 
 
 def refuse_own_inputs(path: str | os.PathLike, frame: dd.DataFrame) -> None:

@@ -10,9 +10,8 @@ import numpy as np
 
 from laion_dask.errors import must_be
 from laion_dask.io.embeddings.embeddings import Embeddings
-from laion_dask.io.embeddings.row_ids import among
 from laion_dask.retrieval import fetch
-from laion_dask.retrieval.exact.pairs import Found, Pairs
+from laion_dask.retrieval.exact.pairs import Found, Pairs, among
 
 #: Candidates that are held at a time, of all queries together: some 60 bytes each.
 _HELD = 10_000_000

@@ -25,9 +25,9 @@ from laion_dask.retrieval.exact.candidates import choose
 from laion_dask.retrieval.exact.pairs import Chosen, Found, Pairs
 from laion_dask.retrieval.exact.shared_state import Together
 from laion_dask.retrieval.exact.top_k import best_of, by_query, merge, score_pairs
-from laion_dask.retrieval.queries import as_vectors
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
+from laion_dask.scoring.queries import as_vectors
 
 #: Pairs that one task reorders, and queries whose nearest one task brings in order.
 _TASK, _LOT = 1 << 15, 64

@@ -8,12 +8,22 @@ from typing import ClassVar
 
 import dask
 import pyarrow as pa
-from dask._task_spec import Alias, List, Task, TaskRef, convert_legacy_graph
-from dask.dataframe.dask_expr._expr import Blockwise, Elemwise, Expr, PartitionsFiltered
-from dask.dataframe.dask_expr._shuffle import P2PShuffle
-from dask.dataframe.dask_expr.io.io import BlockwiseIO, FromMap
 
 from laion_dask.io.storage import spill
+from laion_dask.runtime.dask_expressions import (
+    Alias,
+    Blockwise,
+    BlockwiseIO,
+    Elemwise,
+    Expr,
+    FromMap,
+    List,
+    P2PShuffle,
+    PartitionsFiltered,
+    Task,
+    TaskRef,
+    convert_legacy_graph,
+)
 from laion_dask.runtime.workers import waiting_client
 
 _P2P_BARRIER = "shuffle-barrier-"

@@ -7,30 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from typing import Protocol
 from uuid import uuid4
 
 import dask
 import dask.dataframe as dd
 from dask import delayed
-from dask._task_spec import Task
 from dask.callbacks import Callback
-from dask.dataframe.dask_expr import new_collection
-from dask.dataframe.dask_expr._expr import _DelayedExpr
 from dask.delayed import Delayed, unpack_collections
 from dask.highlevelgraph import HighLevelGraph
 from tqdm.dask import TqdmCallback
 
-from laion_dask.io.parquet.scan import Scan
-from laion_dask.io.parquet.shard import Piece
 from laion_dask.notebook_traceback import brief_interrupts
 from laion_dask.options import is_watched
 from laion_dask.runtime import cancellation
+from laion_dask.runtime.dask_expressions import (
+    Task,
+    _DelayedExpr,
+    new_collection,
+)
 from laion_dask.runtime.disk_shuffle import Beside, Exchange, ReadAfter
 from laion_dask.runtime.progress import ProgressBar
 from laion_dask.runtime.workers import lost_workers_named, place_left, waiting_client
 
 
-def read(scan: Scan, pieces: Sequence[Piece]) -> dd.DataFrame:
+class Reader(Protocol):
+    """Reads a piece: some columns of the rows of one partition."""
+
+    def __call__(self, piece, columns: list[str]):
+        """The partition."""
+
+    def meta(self):
+        """A frame of zero rows."""
+
+
+def read(scan: Reader, pieces: Sequence) -> dd.DataFrame:
     """A frame with one partition a piece. Lazy."""
     _users_own.register()
     with dask.config.set({"dataframe.convert-string": False}):
@@ -154,7 +165,7 @@ def _is_plain(value) -> bool:
     return all(map(_is_plain, value)) if type(value) is tuple else type(value) in (int, str)
 
 
-def over_pieces(kernel: Callable, pieces: Sequence[Piece], meta) -> dd.DataFrame:
+def over_pieces(kernel: Callable, pieces: Sequence, meta) -> dd.DataFrame:
     """``kernel(piece, number)`` over pieces, without reading them as a frame first. Lazy."""
     with dask.config.set({"dataframe.convert-string": False}):
         numbers = range(len(pieces))

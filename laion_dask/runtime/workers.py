@@ -17,6 +17,7 @@ from laion_dask.backend import (
     resolve_backend,
     warn_of_pandas,
 )
+from laion_dask.cuda_errors import is_out_of_card_memory, spoiler
 from laion_dask.errors import (
     DeviceLostError,
     DeviceMemoryError,
@@ -25,7 +26,6 @@ from laion_dask.errors import (
     argument,
     parameter,
 )
-from laion_dask.numerics.gpu.memory import is_out_of_card_memory, spoiler
 
 #: The topic under which a worker whose card is lost says why, for ``client.get_events``.
 LOST = "laion-dask-lost-cards"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laion_dask.backend import frame_to_arrow
+from laion_dask.io.embeddings.row_ids import BLOCK
 from laion_dask.runtime import cancellation
-from laion_dask.scoring.kernel import BLOCK, scored
+from laion_dask.scoring.kernel import scored
 
 if TYPE_CHECKING:
     from laion_dask.models.heads import Head

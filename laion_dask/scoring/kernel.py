@@ -6,49 +6,20 @@ Rows are read shard by shard and in blocks, so memory is a block's, not a partit
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from laion_dask.backend import column_like, device_of
-from laion_dask.io.embeddings.row_ids import shards_and_rows
+from laion_dask.io.embeddings.row_ids import blocks
 from laion_dask.numerics.dot_products import cosines
-from laion_dask.runtime import cancellation
 from laion_dask.scoring import kernel_gpu
 
 if TYPE_CHECKING:
     from laion_dask.io.embeddings.embeddings import Embeddings
     from laion_dask.models.heads import Head
-
-#: Rows that are read and scored at a time: 24 MiB of float32 at 768 dimensions.
-BLOCK = 8192
-
-
-def blocks(part, size: int | None = None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """A partition's rows by shard and block: (shard, rows in it, positions in the partition)."""
-    size = size or BLOCK
-    shards, rows = shards_and_rows(part)
-    for shard in np.unique(shards):
-        here = np.flatnonzero(shards == shard)
-        for at in range(0, len(here), size):
-            cancellation.check()
-            positions = here[at : at + size]
-            yield int(shard), rows[positions], positions
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    """Rows scaled to length one, in float32; NaN where a row has no direction.
-
-    A row has none when its length is zero, infinite or NaN. The length is taken in float64, so
-    that a long or a short row of float32 does not overflow.
-    """
-    wide = np.asarray(x, dtype=np.float64)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        norm = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-        norm[~(np.isfinite(norm) & (norm > 0))] = np.nan
-        return (wide / norm[:, None]).astype(np.float32)
 
 
 def columns(

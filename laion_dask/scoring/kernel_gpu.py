@@ -37,7 +37,7 @@ def fill(
     several : sequence of Embeddings
         Each row's vectors in all of them are there together.
     blocks : iterable of (shard, rows, positions)
-        As `kernels.score.blocks` gives them.
+        As `laion_dask.io.embeddings.row_ids.blocks` gives them.
     score : callable
         ``score(*rows)`` of (k, dim) tensors, one for each of ``several``, yields a (k,) tensor a
         column.

@@ -11,10 +11,10 @@ from laion_dask.errors import EmbeddingsError, OptionError, argument, must_be
 from laion_dask.io.embeddings.embeddings import Embeddings, provenance
 from laion_dask.models import check_same_space
 from laion_dask.models.heads import Head, check_heads
-from laion_dask.retrieval.queries import as_units
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 from laion_dask.scoring import kernel as kernels
+from laion_dask.scoring.queries import as_units
 
 
 def similarity(

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.errors import OptionError
+from laion_dask.reserved_labels import NOT_GROUPS, POOLED
 from laion_dask.stats.checks import Numbers, counts
-from laion_dask.stats.group_labels import NOT_GROUPS, POOLED
 
 
 def jensen_shannon(a: Numbers | Mapping | pd.Series, b: Numbers | Mapping | pd.Series) -> float:

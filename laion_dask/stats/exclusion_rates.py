@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.errors import OptionError
+from laion_dask.reserved_labels import AMPLIFIED
 from laion_dask.stats.intervals import risk_ratio, wilson
 from laion_dask.stats.significance import benjamini_hochberg, two_proportions
 from laion_dask.stats.table import Table, table
@@ -16,7 +17,6 @@ from laion_dask.stats.table import Table, table
 #: Shares that differ by less, as a part of themselves, are equal: they came by other divisions.
 _EQUAL = 1e-12
 #: The verdict on a group that was few before and that the filter makes fewer.
-AMPLIFIED = "amplified"
 _METHOD = "Wilson; ratio: Katz log interval against the rest"
 
 

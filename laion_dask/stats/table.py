@@ -9,10 +9,11 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from laion_dask.caveats import caveats_of
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
 from laion_dask.formatting import printable
+from laion_dask.reserved_labels import NOT_GROUPS
 from laion_dask.stats.divergence import between_tables
-from laion_dask.stats.group_labels import NOT_GROUPS
 from laion_dask.stats.table_text import in_blocks
 
 #: The columns that tables share, in order; a statistic may have more, which follow.
@@ -25,17 +26,6 @@ ALWAYS = ("term", "axis", "group", "threshold", "n", "k", "rate", "lo", "hi", "m
 _MOST, _LONG = 100, 120
 #: The columns that hold whole numbers, as do those that begin with ``n_`` or ``k_``.
 WHOLE = ("n", "k", "undecided")
-
-
-#: What every table says in which these words stand; no option leaves it out.
-CAVEATS = {
-    "model-assigned": (
-        "Perceived, model-assigned: what a CLIP model finds nearest among the prompts it was "
-        "given. It is not who anybody is or says to be, and it errs more on some people than on "
-        "others. It describes a collection; no decision about a person can rest on it."
-    ),
-}
-_MARKED = ("statistic", "term", "axis", "group", "method")
 
 
 class Table(pd.DataFrame):
@@ -69,10 +59,7 @@ class Table(pd.DataFrame):
     @property
     def caveats(self) -> tuple[str, ...]:
         """What has to be said with these results: by what stands in the rows, and ``attrs``."""
-        cells = [v for n in _MARKED if n in self for v in self[n].to_numpy(object).ravel().tolist()]
-        told = {cell for cell in cells if isinstance(cell, str)}
-        marked = [caveat for mark, caveat in CAVEATS.items() if any(mark in text for text in told)]
-        return tuple(dict.fromkeys([*marked, *self.attrs.get("caveats", ())]))
+        return caveats_of(self)
 
     def of(self, statistic: str) -> Table:
         """The results of one statistic, without columns of other statistics.

@@ -19,10 +19,10 @@ from laion_dask.models import ClipModel, as_model, check_same_space
 from laion_dask.models.heads.batching import as_array
 from laion_dask.models.heads.model_card import Report
 from laion_dask.models.heads.trained import TrainedHead
+from laion_dask.numerics.normalization import unit
 from laion_dask.options import is_watched
 from laion_dask.runtime import graph
 from laion_dask.runtime.progress import ProgressBar
-from laion_dask.scoring.kernel import unit
 from laion_dask.training import fitting
 from laion_dask.training import sample as kernels
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from laion_dask.aggregations.base import Part
+from laion_dask.aggregations.engine.base import Part
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, parameter
 
 #: More groups than this are no groups: a column of addresses would fill the memory.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from laion_dask.aggregations.base import Part
+from laion_dask.aggregations.engine.base import Part
 from laion_dask.aggregations.grouping.base import MOST_GROUPS, Grouping, Members, too_many_groups
 from laion_dask.errors import OptionError, no_column
 from laion_dask.text.domains import Coded, hosts, labels_of

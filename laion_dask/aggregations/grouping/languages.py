@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from laion_dask.aggregations.base import Part
+from laion_dask.aggregations.engine.base import Part
 from laion_dask.aggregations.grouping.base import Grouping, Members, coded
 from laion_dask.errors import OptionError, no_column
 from laion_dask.text.language_detection import Detector, detect

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.aggregations.base import Part
+from laion_dask.aggregations.engine.base import Part
 from laion_dask.aggregations.grouping.base import Grouping, Members
 from laion_dask.errors import OptionError, no_column
 from laion_dask.text.matcher import found

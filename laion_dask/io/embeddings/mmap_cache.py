@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.lib import format as npy_format
 
 from laion_dask.numerics.dot_products import are_near_one, scales
 
-if TYPE_CHECKING:
-    from laion_dask.io.embeddings.file import EmbeddingFile
+
+class MappableFile(Protocol):
+    """A local file of vectors that lie in it as they are; hashable."""
+
+    path: str
+    field: str | None
+    offset: int
+    n_rows: int
+    dim: int
+    dtype: np.dtype
 
 
 class Kept:
@@ -55,9 +63,9 @@ class Mappings:
 
     def __init__(self, most: int) -> None:
         self._most, self._guard = most, threading.Lock()
-        self._maps: dict[tuple[EmbeddingFile, str], Kept] = {}
+        self._maps: dict[tuple[MappableFile, str], Kept] = {}
 
-    def get(self, file: EmbeddingFile, state: str) -> Kept:
+    def get(self, file: MappableFile, state: str) -> Kept:
         """The whole file."""
         with self._guard:
             kept = self._maps.pop((file, state), None)
@@ -75,7 +83,7 @@ class Mappings:
 kept = Mappings(1 << 31)
 
 
-def _mapped(file: EmbeddingFile) -> np.ndarray:
+def _mapped(file: MappableFile) -> np.ndarray:
     if file.field is None:  # an .npy, whose header can be compared
         array = npy_format.open_memmap(file.path, mode="r")
         if array.shape != (file.n_rows, file.dim) or array.dtype != file.dtype:

@@ -8,33 +8,10 @@ import numpy as np
 
 from laion_dask.backend import to_numpy
 from laion_dask.errors import ProvenanceError
-from laion_dask.retrieval.exact.pairs import Pairs
+from laion_dask.runtime import cancellation
 
-
-def among(part, number: int, wanted: Pairs) -> Pairs:
-    """Those of some pairs whose row is in a partition, which they are told.
-
-    Parameters
-    ----------
-    part : frame with ``shard`` and ``row``, or (shard, start, stop)
-    number : int
-        The partition's.
-    wanted : Pairs
-    """
-    kept = np.zeros(len(wanted), bool)
-    for shard, rows in runs(part):
-        here = np.flatnonzero(wanted.shard == shard)
-        kept[here] = _is_among(wanted.row[here], rows)
-    found = wanted.take(kept)
-    return Pairs(found.query, found.shard, found.row, np.full(len(found), number, np.int32))
-
-
-def _is_among(row: np.ndarray, rows: np.ndarray | range) -> np.ndarray:
-    """Whether each row is one of others, which ascend."""
-    if isinstance(rows, range):
-        return (row >= rows.start) & (row < rows.stop)
-    at = np.minimum(np.searchsorted(rows, row), len(rows) - 1)
-    return rows[at] == row
+#: Rows that are read and scored at a time: 24 MiB of float32 at 768 dimensions.
+BLOCK = 8192
 
 
 def runs(part) -> Iterator[tuple[int, np.ndarray | range]]:
@@ -85,6 +62,18 @@ def _places(part, name: str) -> np.ndarray:
         )
     values = to_numpy(part[name])
     return values.astype(np.int64, copy=False)
+
+
+def blocks(part, size: int | None = None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """A partition's rows by shard and block: (shard, rows in it, positions in the partition)."""
+    size = size or BLOCK
+    shards, rows = shards_and_rows(part)
+    for shard in np.unique(shards):
+        here = np.flatnonzero(shards == shard)
+        for at in range(0, len(here), size):
+            cancellation.check()
+            positions = here[at : at + size]
+            yield int(shard), rows[positions], positions
 
 
 def multiplied() -> ProvenanceError:

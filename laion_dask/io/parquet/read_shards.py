@@ -17,11 +17,11 @@ from laion_dask.errors import (
     parameter,
 )
 from laion_dask.io.parquet.footer import read_footers
+from laion_dask.io.parquet.manifest_check import check_footers
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.io.parquet.shard import Piece, Shard
 from laion_dask.io.parquet.shard_schema import Naming, open_shards
 from laion_dask.io.storage.discovery import PARQUET
-from laion_dask.io.storage.export_manifest import check_footers
 from laion_dask.io.storage.paths import expand
 from laion_dask.options import get_option
 from laion_dask.predicate import parse

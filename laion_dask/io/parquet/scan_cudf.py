@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,18 +18,17 @@ import pyarrow.parquet as pq
 from dask.dataframe import methods
 
 from laion_dask.backend import frame_from_arrow, frame_to_arrow
+from laion_dask.cuda_errors import is_out_of_memory, is_spoiled
 from laion_dask.io.parquet import utf8
 from laion_dask.io.parquet.common_types import family
 from laion_dask.io.parquet.exact_cast import cast_exactly
 from laion_dask.io.parquet.footer import check_unchanged, chunks_of, groups_between, groups_of
 from laion_dask.io.parquet.page_checksums import verify
+from laion_dask.io.parquet.scan_spec import ScanSpec
 from laion_dask.io.parquet.shard import Piece, Shard
-from laion_dask.numerics.gpu.memory import in_blocks, is_out_of_memory, is_spoiled
+from laion_dask.numerics.gpu.memory import in_blocks
 from laion_dask.predicate import certain_and_possible
 from laion_dask.predicate.prune import Range, may_pass
-
-if TYPE_CHECKING:
-    from laion_dask.io.parquet.scan import Scan
 
 #: Bytes of row groups, unpacked, that are decoded at a time: a string column of cuDF with offsets
 #: of 32 bits ends at 2**31, and a dictionary may stand for several times its bytes.
@@ -70,7 +69,7 @@ class _Group:
     metadata: pq.RowGroupMetaData
 
 
-def can_read(piece: Piece, names: Sequence[str], scan: Scan) -> bool:
+def can_read(piece: Piece, names: Sequence[str], scan: ScanSpec) -> bool:
     """Whether it is a local file, and every column that is needed of a plain type and name."""
     if "://" in piece.shard.path:  # a store is read by its ranges, which libcudf does not do
         return False
@@ -84,7 +83,7 @@ def can_read(piece: Piece, names: Sequence[str], scan: Scan) -> bool:
     return True
 
 
-def read(piece: Piece, names: Sequence[str], scan: Scan, decoder: Decoder, *, counted: bool):
+def read(piece: Piece, names: Sequence[str], scan: ScanSpec, decoder: Decoder, *, counted: bool):
     """The rows of a piece that pass, as a frame, and how many the filter cannot decide on.
 
     Parameters
@@ -92,7 +91,7 @@ def read(piece: Piece, names: Sequence[str], scan: Scan, decoder: Decoder, *, co
     piece : Piece
     names : sequence of str
         The columns, in the order wanted.
-    scan : Scan
+    scan : ScanSpec
     decoder : Decoder
     counted : bool
         Whether undecided rows are counted, for which every row group has to be read; else 0.
@@ -176,7 +175,9 @@ def _range(statistics: pq.Statistics, group: _Group) -> Range:
     return Range(low, high) if numbers or isinstance(low, str) else Range()
 
 
-def _decoded(piece: Piece, wanted: list[str], groups: list[_Group], scan: Scan, decoder: Decoder):
+def _decoded(
+    piece: Piece, wanted: list[str], groups: list[_Group], scan: ScanSpec, decoder: Decoder
+):
     """Some row groups as a frame of the columns wanted, each in its common type."""
     stored = {new: (old, type_) for old, new, type_ in piece.shard.columns}
     types = dict(scan.types)
@@ -218,7 +219,7 @@ def _decoded(piece: Piece, wanted: list[str], groups: list[_Group], scan: Scan, 
     return methods.concat([frame, read], axis=1)[wanted]
 
 
-def _masked(frame, names: Sequence[str], scan: Scan) -> tuple:
+def _masked(frame, names: Sequence[str], scan: ScanSpec) -> tuple:
     """The rows that pass, in the columns wanted, and how many are undecided."""
     if scan.where is None:
         return frame[list(names)], 0

@@ -9,7 +9,6 @@ a frame do not depend on its columns.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +20,11 @@ from laion_dask.errors import SchemaError, ShardError, argument
 from laion_dask.io.parquet.common_types import family, frame_type
 from laion_dask.io.parquet.exact_cast import cast_exactly
 from laion_dask.io.parquet.footer import groups_between
+from laion_dask.io.parquet.scan_spec import ScanSpec
 from laion_dask.io.parquet.shard import Piece, Read
 from laion_dask.io.storage.local_file import open_bytes
 from laion_dask.predicate import certain_and_possible
 from laion_dask.schema import PROVENANCE
-
-if TYPE_CHECKING:
-    from laion_dask.io.parquet.scan import Scan
 
 
 def is_about_text(error: Exception) -> bool:
@@ -36,7 +33,7 @@ def is_about_text(error: Exception) -> bool:
     return "utf8" in message or "utf-8" in message or "string encoding" in message
 
 
-def read(piece: Piece, names: list[str], scan: Scan) -> Read:
+def read(piece: Piece, names: list[str], scan: ScanSpec) -> Read:
     """Read a piece, rejecting (or refusing) rows whose text is not UTF-8.
 
     Raises

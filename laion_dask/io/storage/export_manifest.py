@@ -21,7 +21,6 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ShardError
-from laion_dask.io.parquet.footer import Footer
 from laion_dask.io.storage.local_file import file_system
 
 #: The file that documents an export; its presence marks a folder as an export.
@@ -187,11 +186,11 @@ def _check_parts(fs: fsspec.AbstractFileSystem, recipe: Recipe) -> int:
     for part in recipe.parts:
         info = found.get(part.path.rpartition("/")[2])
         if info is None:
-            raise _unlike(part, recipe, "is not there")
+            raise unlike(part, recipe, "is not there")
         if not _is_regular(fs, folder, part.path, info):
-            raise _unlike(part, recipe, "is not a regular file in its folder")
+            raise unlike(part, recipe, "is not a regular file in its folder")
         if part.bytes is not None and info["size"] != part.bytes:
-            raise _unlike(part, recipe, f"has {info['size']:,} bytes, not {part.bytes:,}")
+            raise unlike(part, recipe, f"has {info['size']:,} bytes, not {part.bytes:,}")
     return len(found)
 
 
@@ -202,7 +201,7 @@ def _is_regular(fs: fsspec.AbstractFileSystem, folder: str, path: str, info: Map
     return inside and os.path.isfile(path)
 
 
-def _unlike(part: Part, recipe: Recipe, what: str) -> ShardError:
+def unlike(part: Part, recipe: Recipe, what: str) -> ShardError:
     return ShardError(
         f"{_readable(part.path)} {what}, and {recipe.path} lists it. The export is "
         "incomplete or was altered: copy the whole folder again, or export there again."
@@ -212,33 +211,6 @@ def _unlike(part: Part, recipe: Recipe, what: str) -> ShardError:
 def _readable(path: str) -> str:
     """A path that any terminal can print."""
     return path.encode("utf-8", "backslashreplace").decode()
-
-
-def check_footers(footers: Sequence[Footer]) -> None:
-    """Compare the footers of parts with what the recipes in their folders list.
-
-    Files that no recipe lists are not looked at.
-
-    Raises
-    ------
-    ShardError
-        When a part has another number of rows or bytes.
-    """
-    listed = {}
-    for folder in {footer.path.rpartition("/")[0] for footer in footers}:
-        listed |= listed_parts(folder)
-    if not listed:
-        return
-    for footer in footers:
-        part, recipe = listed.get(footer.path, (None, None))
-        if part is None:
-            continue
-        for n, wanted, unit in (
-            (footer.size, part.bytes, "bytes"),
-            (footer.n_rows, part.rows, "rows"),
-        ):
-            if wanted is not None and n != wanted:
-                raise _unlike(part, recipe, f"has {n:,} {unit}, not {wanted:,}")
 
 
 def is_part_name(name: str) -> bool:

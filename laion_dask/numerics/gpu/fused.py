@@ -12,9 +12,10 @@ import importlib
 import threading
 import warnings
 
+from laion_dask.cuda_errors import is_out_of_memory, is_spoiled
 from laion_dask.errors import BackendWarning, EmbeddingsError
 from laion_dask.numerics.gpu.dense_network import Dense, fits
-from laion_dask.numerics.gpu.memory import in_blocks, is_out_of_memory, is_spoiled
+from laion_dask.numerics.gpu.memory import in_blocks
 
 __all__ = ["MOST_VECTORS", "Dense", "dense", "dot_and_squares", "fits"]
 

@@ -6,35 +6,9 @@ import gc
 import sys
 from collections.abc import Callable
 
+from laion_dask.cuda_errors import is_out_of_memory, is_spoiled
 from laion_dask.errors import DeviceLostError, DeviceMemoryError
 from laion_dask.runtime import cancellation
-
-#: What CUDA, cuBLAS, CuPy and RMM say when the card's memory is full.
-_FULL = ("out of memory", "out_of_memory", "STATUS_ALLOC_FAILED", "cudaErrorMemoryAllocation")
-#: Errors after which every call of the process to its card fails (CUDA Runtime API, ``cudaError``:
-#: "this leaves the process in an inconsistent state").
-_SPOILED = (
-    "illegal memory access",
-    "cudaErrorIllegalAddress",
-    "device-side assert",
-    "cudaErrorAssert",
-    "unspecified launch failure",
-    "cudaErrorLaunchFailure",
-    "misaligned address",
-    "cudaErrorMisalignedAddress",
-    "illegal instruction",
-    "cudaErrorIllegalInstruction",
-    "invalid program counter",
-    "cudaErrorInvalidPc",
-    "hardware stack error",
-    "cudaErrorHardwareStackError",
-    "uncorrectable ECC error",
-    "cudaErrorECCUncorrectable",
-    "launch timed out",
-    "cudaErrorLaunchTimeout",
-    "context is destroyed",
-    "cudaErrorContextIsDestroyed",
-)
 
 _REMEDY = (
     "End what else uses the card, leave more of it to torch with "
@@ -57,44 +31,6 @@ def release() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is full, of torch, CuPy, RMM or NumPy."""
-    if isinstance(error, DeviceMemoryError):
-        return False  # no smaller block is left
-    torch = sys.modules.get("torch")
-    if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _FULL)
-
-
-def is_out_of_card_memory(error: BaseException) -> bool:
-    """Whether an error says that a card's memory is full; a NumPy array's is the host's."""
-    if not is_out_of_memory(error):
-        return False
-    of_torch = type(error).__module__.split(".")[0] in ("torch", "cupy")
-    return of_torch or any(word in str(error) for word in (*_FULL, "CUDA"))
-
-
-def is_spoiled(error: BaseException | str) -> bool:
-    """Whether after an error the process can no longer use its card, and has to be replaced."""
-    if isinstance(error, DeviceLostError):
-        return True
-    if isinstance(error, BaseException) and not isinstance(error, RuntimeError):
-        return False
-    return "cuda" in str(error).lower() and any(word in str(error) for word in _SPOILED)
-
-
-def spoiler(error: BaseException | None) -> BaseException | None:
-    """The error, or the first of those that it came from, that `is_spoiled` says it of."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if is_spoiled(error):
-            return error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def in_blocks(

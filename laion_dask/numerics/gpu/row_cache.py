@@ -11,16 +11,13 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from laion_dask.cuda_errors import is_out_of_memory
 from laion_dask.numerics.dot_products import NEAR
 from laion_dask.numerics.gpu import memory
-from laion_dask.numerics.gpu.transfer import LEAST, on_device
-
-if TYPE_CHECKING:
-    from laion_dask.io.embeddings.embeddings import Embeddings
+from laion_dask.numerics.gpu.transfer import LEAST, StoredRows, on_device
 
 #: The share of the card's memory that such rows may take, of what is not in use otherwise.
 SHARE = 0.5
@@ -167,7 +164,7 @@ class Residents:
         try:
             return Run(n, dim, device)
         except Exception as error:
-            if not memory.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         memory.release()
         return None
@@ -201,7 +198,7 @@ memory.when_released(residents.clear)
 
 
 def stretches(
-    embeddings: Embeddings, shard: int, rows: np.ndarray | range, device: str, search: str
+    embeddings: StoredRows, shard: int, rows: np.ndarray | range, device: str, search: str
 ) -> Iterator[tuple[Run, int, int, np.ndarray | range]]:
     """Some rows of a shard on a device: (run, start, stop, the rows that are there).
 

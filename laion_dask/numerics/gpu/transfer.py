@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from laion_dask import backend
 from laion_dask.errors import EmbeddingsError
 from laion_dask.numerics.gpu import memory
-
-if TYPE_CHECKING:
-    from laion_dask.io.embeddings.embeddings import Embeddings
 
 #: Blocks on the card at a time: one is computed on, the other is on its way.
 SLOTS = 2
@@ -25,7 +22,32 @@ LEAST = 1024
 _READERS, _PIECE = 8, 1 << 20
 
 
-def on_device(embeddings: Embeddings, blocks: Iterable[tuple], device: str) -> Iterator[tuple]:
+class StoredRows(Protocol):
+    """Embeddings in files, read by shard and row; `laion_dask.Embeddings` is one.
+
+    Attributes
+    ----------
+    dim : int
+    dtype : NumPy dtype
+    files : sequence
+        By shard; ``is_mapped`` says whether a file's rows are read without unpacking.
+    """
+
+    dim: int
+    dtype: np.dtype
+    files: Sequence
+
+    def read(self, shard: int, rows) -> np.ndarray:
+        """Some rows of a shard, as (n, dim)."""
+
+    def span(self, shard: int, rows) -> tuple[str, int] | None:
+        """The file and byte offset of a run of rows; None where they are not laid out so."""
+
+    def identity(self, shard: int) -> tuple:
+        """What tells a shard's file from any other."""
+
+
+def on_device(embeddings: StoredRows, blocks: Iterable[tuple], device: str) -> Iterator[tuple]:
     """Each block with its rows as a tensor on a device, in order.
 
     While the caller computes on one, the next is read into pinned memory and copied on a stream of
@@ -34,7 +56,7 @@ def on_device(embeddings: Embeddings, blocks: Iterable[tuple], device: str) -> I
 
     Parameters
     ----------
-    embeddings : Embeddings
+    embeddings : StoredRows
     blocks : iterable of (shard, rows, ...)
         ``rows`` is an integer array or a range. It is asked for a block ahead.
     device : str
@@ -69,7 +91,7 @@ def on_device(embeddings: Embeddings, blocks: Iterable[tuple], device: str) -> I
     yield from ahead(embeddings, blocks, lambda n: _CudaSlot(n, device, stream), backend.kvikio())
 
 
-def ahead(embeddings: Embeddings, blocks: Iterable[tuple], make: Callable, kvikio=None) -> Iterator:
+def ahead(embeddings: StoredRows, blocks: Iterable[tuple], make: Callable, kvikio=None) -> Iterator:
     """`on_device` with slots of any kind, and a ``kvikio`` or None.
 
     ``make(n_bytes)`` is a slot, see `_CudaSlot`; it is called in the caller's thread, and may run
@@ -99,7 +121,7 @@ class _Feed:
     coming : deque of (block, slot, future of its rows)
     """
 
-    def __init__(self, embeddings: Embeddings, blocks: Iterable[tuple], make, kvikio) -> None:
+    def __init__(self, embeddings: StoredRows, blocks: Iterable[tuple], make, kvikio) -> None:
         self._embeddings, self._blocks, self._make = embeddings, iter(blocks), make
         self._files = _Files(kvikio)
         self._rest: tuple | None = None
@@ -191,7 +213,7 @@ class _Files:
     def __init__(self, kvikio) -> None:
         self._kvikio, self._path, self._open = kvikio, None, None
 
-    def span(self, embeddings: Embeddings, shard: int, rows) -> tuple[str, int] | None:
+    def span(self, embeddings: StoredRows, shard: int, rows) -> tuple[str, int] | None:
         """Where a run of rows starts, if this way can read it."""
         return embeddings.span(shard, rows) if self._kvikio is not None else None
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from laion_dask.io.embeddings.row_ids import runs
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -114,3 +116,29 @@ def greatest(values: np.ndarray, k: int) -> np.ndarray:
     """The k greatest of each line, in no order; (m, k) of (m, at least k)."""
     n = values.shape[1]
     return values if n == k else np.partition(values, n - k, axis=1)[:, n - k :]
+
+
+def among(part, number: int, wanted: Pairs) -> Pairs:
+    """Those of some pairs whose row is in a partition, which they are told.
+
+    Parameters
+    ----------
+    part : frame with ``shard`` and ``row``, or (shard, start, stop)
+    number : int
+        The partition's.
+    wanted : Pairs
+    """
+    kept = np.zeros(len(wanted), bool)
+    for shard, rows in runs(part):
+        here = np.flatnonzero(wanted.shard == shard)
+        kept[here] = _is_among(wanted.row[here], rows)
+    found = wanted.take(kept)
+    return Pairs(found.query, found.shard, found.row, np.full(len(found), number, np.int32))
+
+
+def _is_among(row: np.ndarray, rows: np.ndarray | range) -> np.ndarray:
+    """Whether each row is one of others, which ascend."""
+    if isinstance(rows, range):
+        return (row >= rows.start) & (row < rows.stop)
+    at = np.minimum(np.searchsorted(rows, row), len(rows) - 1)
+    return rows[at] == row

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from laion_dask.io.embeddings.row_ids import BLOCK
+from laion_dask.numerics.normalization import unit
 from laion_dask.retrieval.index import ivf_pq
 from laion_dask.retrieval.index.brute_force import best, exact
 from laion_dask.runtime.ordered_map import in_order
-from laion_dask.scoring.kernel import BLOCK, unit
 
 if TYPE_CHECKING:
     from laion_dask.io.embeddings.file import EmbeddingFile

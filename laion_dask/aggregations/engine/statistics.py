@@ -1,0 +1,148 @@
+"""Any number of statistics in one pass over a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import dask.dataframe as dd
+import pandas as pd
+import pyarrow as pa
+
+from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
+from laion_dask.dtypes import measured_kind_of
+from laion_dask.errors import OptionError, must_be, parameter
+from laion_dask.frame import provenance
+from laion_dask.frame.accounting import Rows, survey
+from laion_dask.runtime import cancellation
+from laion_dask.stats.table import Table, suppressed, table
+
+
+def statistics(
+    frame: dd.DataFrame, *measures: Statistic, level: float = 0.95, min_n: int = 30
+) -> Table:
+    """Statistics of a frame as one tidy table, in one pass over the columns they read. Eager.
+
+    The answer is the same to the last bit for any partitioning, order of shards and number of
+    workers.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+    *measures : Statistic
+        Such as ``ld.describe()``, ``ld.rates("punsafe > 0.5", by="language")``.
+    level : float
+        Coverage of the intervals, between 0 and 1.
+    min_n : int
+        Results that rest on fewer rows are left out, and counted.
+
+    Returns
+    -------
+    Table
+        See `laion_dask.stats.Table`. ``attrs["rows"]`` has what became of every row that was
+        read, ``attrs["suppressed"]`` how many results were left out.
+
+    Raises
+    ------
+    OptionError, ColumnError, PredicateError
+        At once.
+    ShardError, SchemaError
+        When a shard turns out damaged while it is read.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> table = frame.laion.stats(ld.describe(), ld.rates("punsafe > 0.5"))
+    >>> sorted(set(table["statistic"]))
+    ['describe', 'rates']
+    """
+    bound = bind(frame, measures)
+    how = reporting(level, min_n)
+    states, rows = collect(frame, bound)
+    return told(bound, states, how, rows)
+
+
+def reporting(level: float, min_n: int) -> Reporting:
+    """The two numbers checked.
+
+    Raises
+    ------
+    OptionError
+        When one is out of its range.
+    """
+    if not isinstance(level, (int, float)) or not 0 < level < 1:
+        raise OptionError(f"level is {level!r}. Expected a share between 0 and 1, such as 0.95.")
+    if isinstance(min_n, bool) or not isinstance(min_n, int) or min_n < 0:
+        raise OptionError(
+            f"{parameter('min_n')} is {min_n!r}. Expected a whole number of rows, such as 30."
+        )
+    return Reporting(level, min_n)
+
+
+def bind(frame: dd.DataFrame, measures: Sequence[Statistic]) -> tuple[Statistic, ...]:
+    """Every statistic made ready for the frame.
+
+    Raises
+    ------
+    OptionError, ColumnError, PredicateError
+        When an argument is not a statistic, or the frame lacks what a statistic needs.
+    """
+    must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
+    if len(measures) == 1 and isinstance(measures[0], (list, tuple)):
+        measures = measures[0]
+    if not measures:
+        raise OptionError("No statistic was given. Give one or more, such as ld.describe().")
+    for measure in measures:
+        must_be("A statistic", measure, Statistic, "one of laion_dask, such as ld.describe()")
+    kinds = provenance.kinds(frame, measured_kind_of)
+    return tuple(measure.bind(kinds) for measure in measures)
+
+
+def collect(frame: dd.DataFrame, bound: tuple[Statistic, ...]) -> tuple[tuple, Rows | None]:
+    """The state of each statistic over all of the frame, and the account of its rows. Eager."""
+    reads = {name for measure in bound for name in measure.reads}
+    # In the frame's order: Dask loses a choice of other order after `categorize`.
+    narrow = frame[[n for n in frame.columns if n in reads] or list(frame.columns[-1:])]
+    combine = partial(_combined, bound=bound)
+    result, rows = survey(
+        narrow, _states, bound, meta={"states": object}, combine=combine, label="statistics"
+    )
+    return result["states"].iloc[0], rows
+
+
+def told(bound: Sequence[Statistic], states: Sequence, how: Reporting, rows: Rows | None) -> Table:
+    """The results as one table."""
+    parts: list[pd.DataFrame] = []
+    asked: dict[str, list[str]] = {}
+    for measure, state in zip(bound, states, strict=True):
+        found = measure.finalize(state, how)
+        parts.append(found.assign(statistic=measure.name))
+        columns = asked.setdefault(measure.name, [])
+        columns += [name for name in found if name not in columns]
+    whole = suppressed(table(pd.concat(parts, ignore_index=True)), how.min_n)
+    whole.attrs["statistics"] = asked
+    if rows is not None:
+        whole.attrs["rows"] = vars(rows)
+    return whole
+
+
+def _states(found: pa.Table, number: int, bound: tuple[Statistic, ...]) -> dict:
+    part = Part(found, bound)
+    states = []
+    for measure in bound:
+        cancellation.check()
+        states.append(measure.chunk(part))
+    return {"states": tuple(states)}
+
+
+def _combined(results: pd.DataFrame, bound: tuple[Statistic, ...]) -> pd.DataFrame:
+    """One result of several: the states of each statistic by its own rule, numbers by adding."""
+    if not len(results):  # Dask asks what comes of nothing
+        return results
+    one = {name: [column.sum()] for name, column in results.items() if name != "states"}
+    by_measure = zip(*results["states"], strict=True)
+    states = tuple(m.combine(list(s)) for m, s in zip(bound, by_measure, strict=True))
+    one["states"] = pd.Series([None], dtype=object)
+    one["states"].iat[0] = states
+    return pd.DataFrame(one)[list(results.columns)]

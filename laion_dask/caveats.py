@@ -1,0 +1,24 @@
+"""What has to be said with results that hold only with a caveat."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+#: What every table says in which these words stand; no option leaves it out.
+CAVEATS = {
+    "model-assigned": (
+        "Perceived, model-assigned: what a CLIP model finds nearest among the prompts it was "
+        "given. It is not who anybody is or says to be, and it errs more on some people than on "
+        "others. It describes a collection; no decision about a person can rest on it."
+    ),
+}
+_MARKED = ("statistic", "term", "axis", "group", "method")
+
+
+def caveats_of(results: pd.DataFrame) -> tuple[str, ...]:
+    """The caveats of a tidy table: by the text of its rows, and those in its ``attrs``."""
+    columns = [results[name] for name in _MARKED if name in results]
+    cells = {v for column in columns for v in column.to_numpy(object).ravel().tolist()}
+    texts = {cell for cell in cells if isinstance(cell, str)}
+    marked = [caveat for mark, caveat in CAVEATS.items() if any(mark in text for text in texts)]
+    return tuple(dict.fromkeys([*marked, *results.attrs.get("caveats", ())]))

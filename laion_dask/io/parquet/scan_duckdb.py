@@ -1,0 +1,143 @@
+"""How DuckDB reads a piece: the filter and the columns as SQL over one Parquet file."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from laion_dask.io.parquet import duckdb_connection
+from laion_dask.io.parquet.common_types import family, frame_type, is_uuid
+from laion_dask.io.parquet.exact_cast import uuid_digits
+from laion_dask.io.parquet.scan_spec import ScanSpec
+from laion_dask.io.parquet.shard import Piece, Read, Shard
+from laion_dask.predicate import Predicate, Sql, to_sql
+from laion_dask.predicate.sql import literal, quoted
+
+#: What a scan says of a float that should be an integer; the careful reader then names the row.
+NOT_WHOLE = "laion_dask: a float that is no whole number"
+#: The column, in a scan's own result, that tells rows that pass from rows that may.
+CERTAIN = "laion_dask_certain"
+#: DuckDB's name for the position of a row in its file.
+POSITION = "file_row_number"
+
+
+def kept(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
+    sql = _conditions(scan, piece.shard)
+    condition = sql.certain if sql else None
+    return Read(_query(piece, _select(scan, piece, names), condition, sql), 0, 0)
+
+
+def kept_and_unscored(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
+    """Rows that pass or may pass, told apart by a column of their own."""
+    sql = _conditions(scan, piece.shard)
+    if sql is None:
+        return kept(scan, piece, names)
+    select = f"{_select(scan, piece, names)}, {sql.settled} AS {CERTAIN}"
+    table = _query(piece, select, sql.possible, sql)
+    certain = table[CERTAIN]
+    unscored = len(table) - (pc.sum(certain).as_py() or 0)
+    table = table.drop_columns(CERTAIN)
+    return Read(table.filter(certain) if unscored else table, unscored, 0)
+
+
+def unscored(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
+    sql = _conditions(scan, piece.shard)
+    empty = pa.schema([(n, dict(scan.types)[n]) for n in {*names, "row"}]).empty_table()
+    if sql is None:
+        return Read(empty, 0, 0)
+    condition = f"({sql.possible}) AND NOT ({sql.settled})"
+    n = _query(piece, "count(*) AS n", condition, sql)["n"][0].as_py()
+    return Read(empty, n, 0)
+
+
+def _select(scan: ScanSpec, piece: Piece, names: list[str]) -> str:
+    expressions = _expressions(piece.shard)
+    # The shard's number is the same in every row, and is added to what was kept.
+    read = [n for n in names if n != "shard"] or ["row"]
+    if _needs_row(scan, piece.shard, names) and "row" not in read:
+        read.append("row")
+    return ", ".join(f"{expressions.get(n) or 'NULL'} AS {quoted(n)}" for n in read)
+
+
+def _query(piece: Piece, select: str, condition: str | None, sql: Sql | None) -> pa.Table:
+    conditions = [] if condition is None else [f"({condition})"]
+    if piece.start > 0 or piece.stop < piece.shard.n_rows:
+        run = f"{POSITION} >= {piece.start} AND {POSITION} < {piece.stop}"
+        conditions = [run, *conditions]
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    # Parquet's statistics leave NaN out; without can_have_nan DuckDB takes them at their word
+    # and folds isnan(x) to false, so that NaN passes a filter and is pruned from a count. And a
+    # folder named language=en must not become a column, or take the place of one.
+    options = f"{POSITION} => true, can_have_nan => true, hive_partitioning => false"
+    text = f"SELECT {select} FROM read_parquet($path, {options}){where}"
+    return duckdb_connection.query(text, piece.shard.path, sql.parameters if sql else {})
+
+
+def _conditions(scan: ScanSpec, shard: Shard) -> Sql | None:
+    if scan.where is None:
+        return None
+    expressions = _expressions(shard)
+    types, stored = dict(scan.types), {new: t for _, new, t in shard.columns}
+    columns = {
+        name: _comparable(expressions.get(name), stored.get(name), types[name])
+        for name in scan.where.columns
+    }
+    return _compiled(scan.where, tuple(columns.items()))
+
+
+def _needs_row(scan: ScanSpec, shard: Shard, names: list[str]) -> bool:
+    """Whether a cast may fail, so that the error needs the row."""
+    types, stored = dict(scan.types), {new: t for _, new, t in shard.columns}
+    exact = {"string", "null"}
+    return "row" not in names and any(
+        n in stored and stored[n] != types[n] and family(stored[n]) not in exact for n in names
+    )
+
+
+@lru_cache(maxsize=64)
+def _compiled(where: Predicate, columns: tuple[tuple[str, str | None], ...]) -> Sql:
+    """A filter for every shard that spells its columns alike."""
+    return to_sql(where, dict(columns))
+
+
+def _expressions(shard: Shard) -> dict[str, str]:
+    """The SQL of each of the frame's columns that a shard has."""
+    stored = {new: _as_read(quoted(old), new, type_) for old, new, type_ in shard.columns}
+    named = {new: literal(value) for _, new, value in shard.partition if value is not None}
+    return {**stored, **named, "shard": f"{shard.index}::INTEGER", "row": POSITION}
+
+
+def _as_read(column: str, name: str, stored: pa.DataType) -> str:
+    """A column in SQL, of a type that compares as the frame's would."""
+    if is_uuid(stored):
+        text = f"{column}::VARCHAR"
+        return f"replace({text}, '-', '')" if uuid_digits(name, stored) else text
+    if isinstance(stored, pa.BaseExtensionType):
+        as_types = {"large_string": "VARCHAR", "string": "VARCHAR", "bool": "BOOLEAN"}
+        sql = as_types.get(str(frame_type(stored)))
+        return f"{column}::{sql}" if sql else column
+    return column
+
+
+def _comparable(
+    expression: str | None, stored: pa.DataType | None, type_: pa.DataType
+) -> str | None:
+    """A column as the filter sees it: of its common type, NaN as null where that is an integer."""
+    if expression is None or stored is None or stored == type_:
+        return expression
+    if family(stored) == "null":
+        return None
+    if family(stored) == "float" and family(type_) == "integer":
+        missing = f"{expression} IS NULL OR isnan({expression})"
+        whole = f"{expression} = trunc({expression})"
+        return (
+            f"CASE WHEN {missing} THEN NULL WHEN {whole} THEN {expression} "
+            f"ELSE error('{NOT_WHOLE}') END"
+        )
+    if family(stored) == "decimal" and family(type_) == "float":
+        expression = f"{expression}::VARCHAR"  # which is parsed to the nearest float
+    if family(type_) == "float":
+        return f"{expression}::{'DOUBLE' if type_.bit_width == 64 else 'FLOAT'}"
+    return expression

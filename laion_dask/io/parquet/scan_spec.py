@@ -1,0 +1,64 @@
+"""What to read of every shard: columns with their types, the filter, the backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Self
+
+import pyarrow as pa
+
+from laion_dask.backend import frame_from_arrow
+from laion_dask.dtypes import Kinds, kind_of_arrow
+from laion_dask.predicate import Predicate
+
+
+@dataclass(frozen=True)
+class ScanSpec:
+    """What to read of every piece. Picklable, with a stable token.
+
+    Attributes
+    ----------
+    types : tuple of (name, Arrow type)
+        The frame's schema, provenance columns last.
+    where : Predicate or None
+    backend : str
+    invalid_text : str
+        ``"raise"`` or ``"reject"``; see `laion_dask.set_options`.
+    searched : tuple of str
+        The folders in which the shards were looked for.
+    half : frozenset of str
+        Columns that a shard stores as float16.
+    """
+
+    types: tuple[tuple[str, pa.DataType], ...]
+    where: Predicate | None
+    backend: str
+    invalid_text: str
+    searched: tuple[str, ...] = field(default=(), compare=False)
+    half: frozenset[str] = field(default=frozenset(), compare=False)
+
+    def __dask_tokenize__(self):
+        where = self.where.__dask_tokenize__() if self.where else None
+        types = [(name, str(type_)) for name, type_ in self.types]
+        return ("laion_dask.Scan", types, where, self.backend, self.invalid_text, self.searched)
+
+    @property
+    def kinds(self) -> Kinds:
+        """Every column's kind, for a ``where`` expression."""
+        kinds = {name: kind_of_arrow(type_) for name, type_ in self.types}
+        return Kinds.of(kinds, self.half)
+
+    def and_where(self, predicate: Predicate) -> Self:
+        """The same scan with one more condition."""
+        return replace(self, where=self.where & predicate if self.where else predicate)
+
+    def meta(self):
+        """A frame of zero rows with the scan's columns and dtypes."""
+        return _empty(self.types, self.backend)
+
+
+@lru_cache(maxsize=64)
+def _empty(types: tuple[tuple[str, pa.DataType], ...], backend: str):
+    """A frame of zero rows."""
+    return frame_from_arrow(pa.schema(types).empty_table(), backend)

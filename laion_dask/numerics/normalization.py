@@ -1,0 +1,18 @@
+"""Rows scaled to length one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """Rows scaled to length one, in float32; NaN where a row has no direction.
+
+    A row has none when its length is zero, infinite or NaN. The length is taken in float64, so
+    that a long or a short row of float32 does not overflow.
+    """
+    wide = np.asarray(x, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        norm = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+        norm[~(np.isfinite(norm) & (norm > 0))] = np.nan
+        return (wide / norm[:, None]).astype(np.float32)

@@ -1,0 +1,206 @@
+"""Queries as vectors: texts, images, rows, vectors and weighted mixtures of these."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from laion_dask.errors import (
+    EmbeddingsError,
+    OptionError,
+    QueryWarning,
+    must_be,
+    warn_caller,
+)
+from laion_dask.io.embeddings.embeddings import Embeddings
+from laion_dask.io.images.decoding import is_pixels
+from laion_dask.models import ClipModel, EmbeddingSpace, check_same_space
+from laion_dask.numerics.normalization import unit
+
+#: Characters of the longest path that a system takes; a longer text names no file.
+_LONGEST_PATH = 4096
+
+
+@dataclass(frozen=True)
+class Mix:
+    """A weighted sum of texts, pictures and rows; make one with `mix`.
+
+    Attributes
+    ----------
+    parts : tuple of (thing, weight)
+    """
+
+    parts: tuple[tuple[object, float], ...]
+
+
+def mix(parts: Mapping) -> Mix:
+    """A weighted sum of queries: ``ld.mix({"king": 1, "man": -1, "woman": 1})``. Eager.
+
+    Every part is brought to length one before it is weighted. Vectors need no `mix`: they add and
+    multiply as they are, ``clip.text("a dog") + 0.5 * rating``.
+
+    Parameters
+    ----------
+    parts : mapping
+        Texts, paths or bytes of pictures, Pillow pictures, or rows as (shard, row), each with its
+        weight.
+
+    Raises
+    ------
+    OptionError
+        When there is no part, a part is something else, or a weight is no finite number.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> blue = ld.mix({"a red star": 1, "a red picture": -0.6, "a blue picture": 0.6})
+    >>> hits = frame.laion.search(images, blue, k=1)
+    >>> len(hits)
+    1
+    """
+    must_be("The mixture", parts, Mapping, "a dict of things and weights, {'a dog': 1}")
+    if not parts:
+        raise OptionError("The mixture is empty. Give it one text at least: {'a dog': 1}.")
+    for thing, weight in parts.items():
+        if not _is_one_thing(thing):
+            raise OptionError(
+                f"A part of the mixture is {thing!r}. Expected a text, a picture's path or bytes, "
+                "or a row as (shard, row); vectors are added up without mix."
+            )
+        number = isinstance(weight, (int, float, np.number)) and not isinstance(weight, bool)
+        if not (number and np.isfinite(weight)):
+            raise OptionError(f"The weight of {thing!r} is {weight!r}. Expected a finite number.")
+    return Mix(tuple((thing, float(weight)) for thing, weight in parts.items()))
+
+
+def as_vectors(query, embeddings: Embeddings) -> np.ndarray:
+    """Queries of any kind as vectors of length one. Eager.
+
+    Parameters
+    ----------
+    query : anything that `search` takes
+    embeddings : Embeddings
+        Whose model turns texts and pictures to vectors, and whose rows are meant.
+
+    Returns
+    -------
+    (m, dim) float32
+
+    Raises
+    ------
+    EmbeddingsError
+        When a vector has another width, or no direction.
+    ModelMismatchError
+        When a vector is known to come from another CLIP model.
+    WeightsError, ImageError
+        When the model cannot be loaded, or a picture not be read.
+    """
+    if _is_one_thing(query):
+        return as_units(_vector(query, embeddings), embeddings, many=False)
+    kind = getattr(getattr(query, "dtype", None), "kind", None)
+    if kind in ("O", "U", "T") and query.ndim == 1:  # a column or an array of texts
+        query = list(query)
+    if isinstance(query, np.ndarray) and query.ndim == 4 and query.dtype == np.uint8:  # pictures
+        query = list(query)
+    if isinstance(query, (list, tuple)) and any(_is_one_thing(each) for each in query):
+        if all(isinstance(each, str) for each in query):
+            for text in query:
+                _check_text(text)
+            return as_units(embeddings.model.text(query), embeddings)
+        if all(_is_picture(each) for each in query):
+            return as_units(embeddings.model.image(list(query)), embeddings)
+        return np.concatenate([as_vectors(each, embeddings) for each in query])
+    return as_units(query, embeddings)
+
+
+def as_units(query, embeddings: Embeddings, *, many: bool = True) -> np.ndarray:
+    """One vector, or with ``many`` several, brought to length one; (m, dim) float32.
+
+    Raises as `as_vectors`.
+    """
+    for each in (query, *(query if isinstance(query, (list, tuple)) else ())):
+        model = getattr(each, "model", None)
+        if isinstance(model, (ClipModel, EmbeddingSpace, str)):
+            check_same_space(embeddings.model, model, "The embeddings and the query")
+    dim = embeddings.dim
+    expected = f"expected ({dim},)" + (f" or (m, {dim})" if many else "")
+    expected += f" numbers, as {embeddings.model.name} makes them; a text, a picture (its path, "
+    expected += "bytes, open file or pixels), a row as the tuple (shard, row), a list of these, or "
+    expected += "ld.mix({...}) of them."
+    try:
+        vectors = np.asarray(_plain(query))
+    except (ValueError, RuntimeError, TypeError) as error:  # such as lists of different lengths
+        raise EmbeddingsError(f"The query is no array ({error}); {expected}") from error
+    shape = vectors.shape
+    fits = shape == (dim,) or (vectors.ndim == 2 and shape[1] == dim and (many or len(shape) == 1))
+    if vectors.dtype.kind not in "fiu" or not (fits or shape == (1, dim)):
+        raise EmbeddingsError(
+            f"The query has the shape {shape} and dtype {vectors.dtype}; {expected}"
+        )
+    if not vectors.size:
+        raise EmbeddingsError("There is no query. Give one vector at least.")
+    units = unit(vectors.reshape(-1, dim))
+    lost = np.flatnonzero(np.isnan(units).any(axis=1))
+    if len(lost):
+        which = "The query is" if len(units) == 1 else f"Query {lost[0]} of {len(units):,} is"
+        raise EmbeddingsError(f"{which} NaN, infinite or of length zero; it has no direction.")
+    return units
+
+
+def _plain(query):
+    """Tensors without their gradient, on the CPU, in a dtype that NumPy has; all else as it is."""
+    if isinstance(query, (list, tuple)) and any(hasattr(each, "detach") for each in query):
+        return [np.asarray(_plain(each)) for each in query]
+    if not hasattr(query, "detach"):
+        return query
+    query = query.detach().cpu()
+    return query.double() if query.is_floating_point() else query
+
+
+def _is_picture(thing) -> bool:
+    picture = hasattr(thing, "convert") and hasattr(thing, "size")
+    file = hasattr(thing, "read") and hasattr(thing, "seek")
+    named = isinstance(thing, (os.PathLike, bytes, bytearray, memoryview))
+    pixels = is_pixels(thing) and thing.ndim == 3  # of two axes it may be vectors
+    return picture or file or named or pixels
+
+
+def _check_text(text: str) -> None:
+    """Warn when a text query looks like the path or address of an image."""
+    if re.match(r"(https?|s3|gs|hf|data):", text):
+        what = "It reads as an address, which is not fetched; give the picture's bytes"
+    elif len(text) < _LONGEST_PATH and "\0" not in text and os.path.isfile(text):
+        what = "A file has that name; for the picture in it give pathlib.Path(...)"
+    else:
+        return
+    shown = text if len(text) <= 80 else text[:80] + "…"
+    warn_caller(f"{shown!r} is searched as a text. {what}.", QueryWarning)
+
+
+def _is_row(thing) -> bool:
+    whole = (int, np.integer)
+    pair = isinstance(thing, tuple) and len(thing) == 2
+    return pair and all(isinstance(n, whole) and not isinstance(n, bool) for n in thing)
+
+
+def _is_one_thing(thing) -> bool:
+    return isinstance(thing, (str, Mix)) or _is_row(thing) or _is_picture(thing)
+
+
+def _vector(thing, embeddings: Embeddings) -> np.ndarray:
+    """The vector of a text, a picture, a row or a mixture, (dim,)."""
+    if isinstance(thing, str):
+        _check_text(thing)
+        return embeddings.model.text(thing)
+    if isinstance(thing, Mix):
+        parts = [(as_vectors(part, embeddings)[0], weight) for part, weight in thing.parts]
+        return sum(weight * vector.astype(np.float64) for vector, weight in parts)
+    if _is_row(thing):
+        return embeddings.read(thing[0], [thing[1]])[0]
+    return embeddings.model.image(thing)

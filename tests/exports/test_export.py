@@ -1,0 +1,529 @@
+"""Exports: the rows, the recipe, and that a reader sees the old state or the new one."""
+
+import hashlib
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import dask.dataframe as dd
+import duckdb
+import fsspec
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from support.frames import both, on_host
+from support.shards import collection, laion_table, vectors, write_shard
+
+import laion_dask as ld
+from laion_dask.errors import (
+    DiscoveryWarning,
+    ExportError,
+    OptionError,
+    ProvenanceError,
+    SchemaError,
+    ShardError,
+    ShardNotFoundError,
+)
+from laion_dask.exports import export as verb
+from laion_dask.io.storage.export_manifest import KIND, UNFINISHED
+from laion_dask.models import Vectors
+
+pytestmark = both
+
+SIZES = (40, 0, 25, 31)
+
+
+@pytest.fixture
+def source(tmp_path):
+    for i, n in enumerate(SIZES):
+        write_shard(tmp_path / "in" / f"metadata_{i:04d}.parquet", laion_table(n, i))
+    return str(tmp_path / "in")
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def kept_by_hand(source: str) -> list[tuple]:
+    """(shard, row, url) of the rows with similarity > 0.25 and width >= 300."""
+    kept = []
+    for shard, path in enumerate(sorted(Path(source).glob("*.parquet"))):
+        for row, line in enumerate(pq.read_table(path).to_pylist()):
+            similarity, width = line["similarity"], line["WIDTH"]
+            if similarity is not None and similarity > 0.25 and (width or 0) >= 300:
+                kept.append((shard, row, line["URL"]))
+    return kept
+
+
+def unscored_by_hand(source: str) -> int:
+    """Rows of which one of the two is unknown and the other not false."""
+    n = 0
+    for path in Path(source).glob("*.parquet"):
+        for line in pq.read_table(path).to_pylist():
+            similarity, width = line["similarity"], line["WIDTH"]
+            known = similarity is not None and similarity == similarity
+            tests = [similarity > 0.25 if known else None, None if width is None else width >= 300]
+            n += None in tests and False not in tests
+    return n
+
+
+def carve(source: str, **options) -> dd.DataFrame:
+    return ld.read_shards(source, where="similarity > 0.25 and width >= 300", **options)
+
+
+def rows_of(folder) -> list[tuple]:
+    got = ld.read_shards(folder).compute()
+    return list(zip(got["source_shard"], got["source_row"], got["url"], strict=True))
+
+
+def files_of(folder) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()
+    }
+
+
+# -- rows and recipe -------------------------------------------------------------------------
+
+
+def test_rows_equal_a_loop_in_order(source, out):
+    done = carve(source).laion.export(out)
+    wanted = kept_by_hand(source)
+    assert rows_of(out) == wanted and len(wanted) > 10
+    rows = done.rows
+    assert (rows.read, rows.kept, rows.rejected) == (sum(SIZES), len(wanted), 0)
+    assert rows.unscored == unscored_by_hand(source) > 0
+    assert rows.read == rows.kept + rows.dropped + rows.unscored
+    assert "96 read" in str(done) and "recipe.json" in str(done)
+
+
+def test_the_recipe_says_what_is_there(source, out):
+    done = carve(source).laion.where("height > 5").laion.export(out, seed=7)
+    recipe = json.loads((out / "_recipe.json").read_text())
+    assert recipe == done.recipe
+    shards = sorted(Path(source).glob("*"))
+    for number, (entry, path) in enumerate(zip(recipe["inputs"], shards, strict=True)):
+        data = path.read_bytes()
+        footer = data[-8 - int.from_bytes(data[-8:-4], "little") :]
+        assert entry == {
+            "shard": number,
+            "path": str(path),
+            "rows": pq.read_metadata(path).num_rows,
+            "bytes": len(data),
+            "footer_sha256": hashlib.sha256(footer).hexdigest(),
+        }
+    assert recipe["seed"] == 7 and recipe["kind"] == KIND
+    assert all("similarity > 0.25 and width >= 300" in text for text in recipe["where"])
+    assert "height > 5" in " ".join(recipe["where"])
+    assert recipe["versions"]["python"] == platform.python_version()
+    assert recipe["versions"]["duckdb"] == version("duckdb")
+    counts = recipe["counts"]
+    others = ("kept", "dropped", "unscored", "rejected")
+    assert counts["read"] == sum(counts[name] for name in others)
+    assert counts["kept"] == sum(part["rows"] for part in recipe["parts"])
+    parts = {part["file"] for part in recipe["parts"]}
+    assert set(files_of(out)) == {"_recipe.json", *(f"shards/{name}" for name in parts)}
+    for part in recipe["parts"]:
+        data = (out / "shards" / part["file"]).read_bytes()
+        assert part["bytes"] == len(data)
+        assert part["sha256"] == hashlib.sha256(data).hexdigest()
+        assert part["rows"] == pq.read_metadata(out / "shards" / part["file"]).num_rows > 0
+        schema = pq.read_schema(out / "shards" / part["file"])
+        assert recipe["schema"] == [{"name": f.name, "type": str(f.type)} for f in schema]
+
+
+def test_inputs_have_the_numbers_that_rows_carry(source, out):
+    frame = ld.read_shards(source)
+    last = frame.npartitions - 1
+    recipe = frame.partitions[[last, 0]].laion.export(out).recipe
+    named = {entry["shard"]: entry["path"] for entry in recipe["inputs"]}
+    shards = [str(path) for path in sorted(Path(source).glob("*"))]
+    written = ld.read_shards(str(out)).source_shard.compute()
+    assert set(written) <= set(named)
+    assert named == {number: shards[number] for number in named} and len(named) < len(shards)
+
+
+def test_the_recipe_names_models_queries_and_embeddings(tmp_path, out):
+    from support.heads import linear_head
+
+    c = collection(tmp_path / "c", (20, 10))
+    frame = ld.read_shards(c.metadata)
+    emb = ld.open_embeddings(c.img_emb, model=c.model)
+    head = linear_head(tmp_path, c.model)
+    query = Vectors(vectors(1, seed=3)[0], c.model, "a red bird")
+    scored = frame.laion.similarity(emb, query, to="q").laion.score(emb, head)
+    done = scored.laion.where("q > 0 and plain > -9").laion.export(out)
+    models = done.recipe["models"]
+    assert emb.recipe() in models and head.recipe() in models
+    double = np.asarray(query, dtype=float)
+    digest = hashlib.sha256((double / np.linalg.norm(double)).astype(np.float32).tobytes())
+    said = {"column": "q", "query": "a red bird", "query_sha256": digest.hexdigest()}
+    assert said in models
+    assert done.recipe["renamed"]["TEXT"] == "text"
+    files = {file["path"]: file["bytes"] for file in emb.recipe()["embeddings"]}
+    assert files == {path: os.path.getsize(path) for path in files} and len(files) == 2
+    again = ld.read_shards(out).compute()
+    assert again["q"].dtype == np.float32 and (again["q"] > 0).all()
+    assert done.rows == scored.laion.where("q > 0 and plain > -9").laion.rows()
+
+
+def test_order_and_bytes_do_not_depend_on_workers(source, tmp_path):
+    import dask
+
+    wanted = None
+    for i, config in enumerate(
+        (
+            {"scheduler": "sync"},
+            {"scheduler": "threads", "num_workers": 4},
+            {"scheduler": "threads"},
+        )
+    ):
+        with dask.config.set(**config):
+            carve(source).laion.export(tmp_path / f"out{i}")
+        got = files_of(tmp_path / f"out{i}")
+        wanted = wanted or got
+        assert got == wanted
+
+
+def test_order_does_not_depend_on_partitioning(source, tmp_path):
+    wanted = kept_by_hand(source)
+    for i, frame in enumerate(
+        (
+            carve(source, max_rows_per_partition=1),
+            carve(source).repartition(npartitions=1),
+            carve(source).repartition(npartitions=7),
+        )
+    ):
+        frame.laion.export(tmp_path / f"out{i}")
+        assert rows_of(tmp_path / f"out{i}") == wanted
+    carve(source).shuffle("row", npartitions=3).laion.export(tmp_path / "shuffled")
+    assert sorted(rows_of(tmp_path / "shuffled")) == wanted
+    for part in (tmp_path / "shuffled" / "shards").glob("part-*"):
+        table = pq.read_table(part, columns=["shard", "row"]).to_pandas()
+        assert table.equals(table.sort_values(["shard", "row"]))
+
+
+def test_a_carve_of_a_carve_keeps_its_first_source(source, tmp_path):
+    carve(source).laion.export(tmp_path / "one")
+    second = ld.read_shards(tmp_path / "one").laion.where("width >= 900")
+    done = second.laion.export(tmp_path / "two")
+    wanted = second.compute()
+    got = ld.read_shards(tmp_path / "two").compute()
+    for name in ("source_shard", "source_row", "url", "width"):
+        assert got[name].tolist() == wanted[name].tolist()
+    assert done.rows.read == len(kept_by_hand(source))
+    assert rows_of(tmp_path / "two") == [
+        k for k in kept_by_hand(source) if k in rows_of(tmp_path / "two")
+    ]
+
+
+def test_zero_rows_kept_is_a_readable_empty_export(source, out):
+    done = ld.read_shards(source, where="width > 99999").laion.export(out)
+    assert done.rows.kept == 0 and len(done.recipe["parts"]) == 1
+    got = ld.read_shards(out)
+    assert (
+        len(got) == 0
+        and "source_row" in got.columns
+        and on_host(got._meta)["width"].dtype == "Int32"
+    )
+    assert ld.rows(got).read == 0
+
+
+def test_in_memory(source):
+    fs = fsspec.filesystem("memory")
+    try:
+        carve(source).laion.export("memory://test_export/out")
+        carve(source).laion.export("memory://test_export/out")
+        assert rows_of("memory://test_export/out") == kept_by_hand(source)
+        names = [n.rpartition("/")[2] for n in fs.find("/test_export")]
+        assert all(n == "_recipe.json" or n.startswith("part-") for n in names)
+        ld.read_shards("memory://test_export/out").laion.export("memory://test_export/again")
+        with pytest.raises(ExportError, match="own input"):
+            ld.read_shards("memory://test_export/out").laion.export("memory://test_export/out")
+    finally:
+        if fs.exists("/test_export"):
+            fs.rm("/test_export", recursive=True)
+
+
+@pytest.mark.only_pandas
+def test_columns_of_the_users_own(source, out):
+    frame = carve(source)
+    days = frame["row"].map(lambda r: f"2024-05-0{r % 9 + 1}", meta=("row", str))
+    frame["seen"] = dd.to_datetime(days, format="%Y-%m-%d")
+    frame["word"] = frame["text"].map(lambda t: t, meta=("text", object))
+    frame["tongue"] = frame["language"].astype("category")
+    frame["known"] = frame["language"].astype("category").cat.as_known()
+    frame["wide"] = frame["width"] >= 1000
+    frame["ratio"] = frame["width"].astype("float64") / frame["height"]
+    frame.laion.export(out)
+    wanted, got = frame.compute(), ld.read_shards(out).compute()
+    for name in ("seen", "word", "tongue", "known", "wide", "ratio"):
+        one = [None if pd.isna(v) else v for v in wanted[name]]
+        two = [None if pd.isna(v) else v for v in got[name]]
+        assert one == two, name
+    types = {f["name"]: f["type"] for f in json.loads((out / "_recipe.json").read_text())["schema"]}
+    written = pq.read_schema(next(out.glob("shards/part-*")))
+    assert types == {f.name: str(f.type) for f in written}
+
+
+@pytest.mark.only_pandas
+def test_columns_that_no_file_can_hold(source, out):
+    frame = carve(source)
+    mixed = frame.assign(odd=frame["row"].map(lambda r: r if r % 2 else "x", meta=("odd", object)))
+    with pytest.raises(SchemaError, match="odd"):
+        mixed.laion.export(out)
+    lied = frame.assign(odd=frame["row"].map(lambda r: r + 0.5, meta=("odd", "int64")))
+    with pytest.raises(SchemaError, match="'odd'"):
+        lied.laion.export(out)
+    assert not out.exists() or not list(out.iterdir())
+
+
+# -- what is refused -------------------------------------------------------------------------
+
+
+def test_foreign_folders_are_refused(source, tmp_path):
+    frame = carve(source)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    for name in ("recipe.json", "thesis.txt"):
+        with pytest.raises(ExportError, match="not empty and was not written by export"):
+            frame.laion.export(tmp_path / "mine")
+        (tmp_path / "mine" / "recipe.json").write_text('{"kind": "cake", "parts": []}')
+        assert (tmp_path / "mine" / "thesis.txt").read_text() == "x", name
+    for text in ("[]", "null", "no json", '{"kind": "laion_dask export, version 1"}'):
+        (tmp_path / "mine" / "recipe.json").write_text(text)
+        with pytest.raises(ExportError, match="not written by export"):
+            frame.laion.export(tmp_path / "mine")
+    with pytest.raises(ExportError, match="is a file"):
+        frame.laion.export(tmp_path / "mine" / "thesis.txt")
+    with pytest.raises(ExportError, match="not empty"):
+        frame.laion.export(source)
+    (tmp_path / "empty").mkdir()
+    frame.laion.export(tmp_path / "empty")
+    with pytest.raises(OptionError, match="parquet"):
+        frame.laion.export(tmp_path / "x", format="csv")
+    with pytest.raises(ProvenanceError, match="does not lead back"):
+        ld.export(dd.from_pandas(pd.DataFrame({"a": [1]})), tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_foreign_file_in_an_export_is_kept(source, out):
+    carve(source).laion.export(out)
+    (out / "notes.txt").write_text("mine")
+    carve(source).laion.export(out)
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_that_reads_as_a_chain_of_file_systems(source, tmp_path):
+    (tmp_path / "a").write_text("the user's")
+    ld.read_shards(source).laion.export(tmp_path / "a::b" / "out")
+    assert (tmp_path / "a").read_text() == "the user's"
+    again = ld.read_shards(tmp_path / "a::b" / "out")
+    assert len(again) == sum(SIZES) and ld.verify(tmp_path / "a::b" / "out")
+
+
+def test_own_inputs_are_refused(source, out, tmp_path, monkeypatch):
+    carve(source).laion.export(out)
+    before = files_of(out)
+    frame = ld.read_shards(out).laion.where("width > 900")
+    (tmp_path / "link").symlink_to(out)
+    monkeypatch.chdir(tmp_path)
+    for path in (out, f"{out}/", "out", tmp_path / "in" / ".." / "out", tmp_path / "link"):
+        with pytest.raises(ExportError, match="own input"):
+            frame.laion.export(path)
+    through_link = ld.read_shards(tmp_path / "link").laion.where("width > 900")
+    with pytest.raises(ExportError, match="own input"):
+        through_link.laion.export(out)
+    assert files_of(out) == before
+
+
+def test_multiplied_rows_are_refused(source, out):
+    frame = carve(source)
+    with pytest.raises(ProvenanceError, match="end to end"):
+        dd.concat([frame, frame, frame]).laion.export(out)
+    assert not out.exists() or not list(out.iterdir())
+
+
+# -- old state or new ------------------------------------------------------------------------
+
+
+def test_an_export_is_replaced_as_a_whole(source, out):
+    carve(source).laion.export(out)
+    first = files_of(out)
+    done = ld.read_shards(source, where="width >= 1500").laion.export(out)
+    second = files_of(out)
+    parts = {f"shards/{p['file']}" for p in done.recipe["parts"]}
+    assert set(second) == {"_recipe.json", *parts}
+    assert not {n for n in first if n.startswith("shards")} & set(second)
+    assert len(ld.read_shards(out)) == done.rows.kept
+
+
+def test_parts_that_are_not_listed_are_never_read(source, out):
+    done = carve(source).laion.export(out)
+    write_shard(out / "shards" / "part-00099-deadbeef.parquet", laion_table(5))
+    assert len(ld.read_shards(out)) == done.rows.kept
+    ld.read_shards(source, where="width >= 1500").laion.export(out)
+    assert not (out / "shards" / "part-00099-deadbeef.parquet").exists()
+
+
+def fail_at(monkeypatch, error, after: int):
+    """The writer raises once it has written so many parts."""
+    written, write = [], verb._FORMATS["parquet"]
+
+    def failing(table):
+        if len(written) == after:
+            raise error
+        written.append(1)
+        return write(table)
+
+    monkeypatch.setitem(verb._FORMATS, "parquet", failing)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("old", [True, False])
+def test_a_failing_writer_leaves_the_old_state(source, out, monkeypatch, old, error):
+    import dask
+
+    if old:
+        ld.read_shards(source, where="width >= 1500").laion.export(out)
+    before = files_of(out)
+    fail_at(monkeypatch, error, 2)
+    with dask.config.set(scheduler="sync"), pytest.raises(type(error)):
+        carve(source).laion.export(out)
+    assert files_of(out) == before
+    if not old:
+        with pytest.raises(ShardNotFoundError):
+            ld.read_shards(out)
+    monkeypatch.undo()
+    carve(source).laion.export(out)
+    assert rows_of(out) == kept_by_hand(source)
+
+
+def test_a_shard_that_turns_out_truncated(source, out):
+    carve(source).laion.export(out)
+    before = files_of(out)
+    frame = carve(source)
+    path = sorted(Path(source).glob("*"))[2]
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ShardError, match=r"metadata_0002\.parquet"):
+        frame.laion.export(out)
+    assert files_of(out) == before
+
+
+INTERRUPTED = """
+import sys, time
+import laion_dask as ld
+from laion_dask.verbs import export
+write = export._FORMATS["parquet"]
+def slow(table):
+    data = write(table)
+    sys.stdout.write("writing\\n")
+    sys.stdout.flush()
+    time.sleep(2)
+    return data
+export._FORMATS["parquet"] = slow
+try:
+    ld.read_shards(sys.argv[1], max_rows_per_partition=10).laion.export(sys.argv[2])
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.only_pandas
+def test_ctrl_c_leaves_nothing_staged(source, out):
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(INTERRUPTED), source, str(out)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        assert child.stdout.readline() == "writing\n"
+        time.sleep(0.2)
+        child.send_signal(signal.SIGINT)
+        rest = child.stdout.read()
+    assert "interrupted" in rest and child.returncode == 0
+    assert not out.exists() or os.listdir(out) == []
+
+
+def test_shards_with_an_export_among_them_are_not_read_as_one(laion_shards, tmp_path):
+    paths = laion_shards(5, 5)
+    frame, folder = ld.read_shards(paths), os.path.dirname(paths[0])
+    frame.laion.export(f"{folder}/subset")
+    with pytest.raises(OptionError, match=r"an export too"):
+        ld.read_shards(folder)
+    assert len(ld.read_shards(f"{folder}/*.parquet")) == 10
+    frame.laion.export(tmp_path / "two" / "a")
+    frame.laion.export(tmp_path / "two" / "b")
+    part = next((tmp_path / "two" / "a").glob("shards/*.parquet"))
+    (part.parent / "stale.parquet").write_bytes(part.read_bytes())
+    with pytest.warns(DiscoveryWarning, match="2 files .* may be a copy"):
+        assert len(ld.read_shards(tmp_path / "two")) == 20  # nothing but exports, by their recipes
+    (tmp_path / "two" / "b" / "_recipe.json").rename(tmp_path / "two" / "b" / UNFINISHED)
+    with pytest.raises(ShardError, match="cut off"):
+        ld.read_shards(tmp_path / "two")
+
+
+def test_a_shard_that_was_written_anew_is_not_read_as_the_old_one(laion_shards, out):
+    path = laion_shards(10)[0]
+    frame = ld.read_shards(path)
+    pq.write_table(pq.read_table(path)[:7], path)
+    for read in (
+        lambda: frame.compute(),
+        lambda: frame.laion.rows(),
+        lambda: frame.laion.export(out),
+    ):
+        with pytest.raises(ShardError, match="written anew since it was opened"):
+            read()
+    assert not out.exists()
+
+
+def test_columns_that_differ_in_case_only_are_refused_at_once(write, out):
+    path = write("a.parquet", {"url": ["u"], "caption": ["c"], "TEXT": ["t"]})
+    with pytest.raises(SchemaError, match="'text' and 'TEXT' differ in their case only"):
+        ld.read_shards(path).laion.export(out)
+
+
+def test_a_recipe_can_name_anything(laion_shards, out, tmp_path):
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.parquet")
+    os.rename(laion_shards(3)[0], odd)
+    ld.read_shards(odd).laion.export(out)
+    recipe = json.loads((out / "_recipe.json").read_text())
+    assert recipe["inputs"][0]["path"] == odd
+
+
+def test_a_store_that_is_full_is_an_export_error(laion_shards, out, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    frame = ld.read_shards(laion_shards(3))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ExportError, match=r"could not be written.*No space left"):
+        frame.laion.export(out)
+
+
+def test_a_recipe_that_lost_a_part_is_refused(source, out):
+    ld.read_shards(source).laion.export(out)
+    recipe = json.loads((out / "_recipe.json").read_text())
+    for parts in (recipe["parts"][1:], []):
+        (out / "_recipe.json").write_text(json.dumps({**recipe, "parts": parts}))
+        for read in (ld.read_shards, ld.verify):
+            with pytest.raises(ShardError, match=rf"rows, and counts {sum(SIZES):,} kept"):
+                read(out)
+
+
+def test_the_folder_opens_by_its_name_elsewhere(source, out):
+    ld.read_shards(source).laion.where("width > 900").laion.export(out)
+    kept = len(ld.read_shards(out))
+    polars = pl.scan_parquet(out, hidden_file_prefix="_").collect()
+    duck = duckdb.sql(f"from '{out}/**/*.parquet'").fetchall()
+    opened = (pd.read_parquet(out), pq.read_table(out), polars, duck, dd.read_parquet(out))
+    assert kept and all(len(rows) == kept for rows in opened)

@@ -1,0 +1,235 @@
+"""Pages: nothing runs or is fetched, text stays text, plots are well formed; reports of exports."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import dask
+import pandas as pd
+import pyarrow as pa
+import pytest
+from support.shards import laion_table, refuse, write_shard
+
+import laion_dask as ld
+from laion_dask.errors import ColumnError, OptionError, ShardError
+from laion_dask.exports.export import export
+from laion_dask.reports import html
+from laion_dask.reports.svg_forest import Point, forest
+from laion_dask.stats.table import suppressed, table
+
+HOSTILE = "<script>alert('1')</script>\u202e\0 \"&'\ud800"
+inf, nan = math.inf, math.nan
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes, in order."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.found: list[tuple[str, dict]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+def check_harmless(text: str):
+    tags = Tags(text)
+    names = {tag for tag, _ in tags.found}
+    assert not names & {"script", "img", "iframe", "link", "object", "embed", "form", "base"}
+    assert not any(a.startswith("on") for _, attrs in tags.found for a in attrs)
+    assert not any(set(attrs) & {"src", "href", "xlink:href"} for _, attrs in tags.found)
+    assert not re.search(r"url\(|@import|https?://(?![\w./-]*w3)", text.replace("\n", ""))
+
+
+def test_hostile_text_stays_text_everywhere(tmp_path):
+    text = HOSTILE[:-1]  # a table holds no lone surrogate
+    result = table([{"axis": text, "group": text, "n": 3, "k": 1, "rate": 0.5, text: text}])
+    parts = [
+        html.section(HOSTILE, html.paragraph(HOSTILE), html.caveat(HOSTILE), html.note(HOSTILE)),
+        html.part(HOSTILE, html.notes([HOSTILE]), html.code(HOSTILE)),
+        html.boxes({HOSTILE: 1}),
+        html.facts({HOSTILE: html.text(HOSTILE)}),
+        html.grid([HOSTILE], [[html.text(HOSTILE)]]),
+        html.results(result, named={"n": HOSTILE}),
+        forest([Point(HOSTILE, 0.5, 0.4, 0.6)], title=HOSTILE, line=0.5, line_label=HOSTILE),
+    ]
+    written = html.write_page(tmp_path / "a.html", HOSTILE, parts, about=HOSTILE)
+    text = written.read_text(encoding="utf-8")
+    check_harmless(text)
+    assert "default-src 'none'" in text and "\u202e" not in text and "\0" not in text
+    assert text.count("&lt;script&gt;") >= 18
+    assert [p.name for p in tmp_path.iterdir()] == ["a.html"]
+
+
+def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "a.html").mkdir()
+    with pytest.raises(OSError):
+        html.write_page(tmp_path / "a.html", "title", [])
+    assert [p.name for p in tmp_path.iterdir()] == ["a.html"]
+
+
+def test_results_pair_intervals_and_tell_shares():
+    rows = [
+        {"group": "a", "n": 1200, "k": 30, "rate": 0.025, "lo": 0.0175, "hi": 0.0355, "odd": True},
+        {"group": "b", "n": 10, "value": 1234.5, "lo": -inf, "hi": inf, "odd": False},
+    ]
+    rows[0] |= {"ratio": 2.0, "ratio_lo": 1.5, "ratio_hi": 2.5, "q": 1e-9}
+    text = html.results(suppressed(table(rows), 5), marked="odd", named={"k": "found"})
+    heads = re.findall(r"<th(?: class='left')?>(.*?)</th>", text)
+    assert heads == ["group", "n", "found", "rate", "interval", "value", "odd", "ratio",
+                     "interval", "q"]  # fmt: skip
+    cells = re.findall(r"<td(?: class='left')?>(.*?)</td>", text)
+    assert cells[:5] == ["<bdi>a</bdi>", "1,200", "30", "2.5 %", "1.75 % … 3.55 %"]
+    assert cells[5:10] == ["-", "yes", "2", "1.5 … 2.5", "&lt; 0.001"]
+    assert cells[13:16] == ["-", "-∞ … ∞", "1,234"] and text.count("class=marked") == 1
+    told = suppressed(table([{"group": "a", "n": 1}, {"group": "b", "n": 9}]), 5)
+    assert "1 result rests on fewer than 5 rows" in html.results(told)
+    assert "7 rows more are not shown" in html.results(table([{"group": "a"}] * 9), most=2)
+    assert html.percent(0.99996) == "99.996 %" and html.percent(1) == "100 %"
+
+
+@pytest.mark.parametrize("ratio", [False, True])
+@pytest.mark.parametrize(
+    "points",
+    [
+        [(0.5, 0.4, 0.6), (0.1, 0.0, 0.2)],
+        [(0.0, 0.0, 0.0)],
+        [(1.0, 1.0, 1.0), (1.0, 1.0, 1.0)],
+        [(nan, nan, nan), (nan, 0.0, inf)],
+        [(2.0, 1.0, inf), (inf, 3.0, inf), (0.0, 0.0, 1.2)],
+        [(1e-30, 0.0, 1e30)],
+        [(0.5, nan, nan)],
+        [(-3.0, -4.0, -2.0), (1e6, 1e5, 1e7)],
+    ],
+)
+def test_a_forest_is_well_formed(points, ratio):
+    drawn = forest(
+        [Point(f"group {i}", *point) for i, point in enumerate(points)],
+        title="what",
+        line=1.0 if ratio else 0.3,
+        line_label="all",
+        ratio=ratio,
+    )
+    root = ET.fromstring(drawn)
+    width, height = map(float, root.attrib["viewBox"].split()[2:])
+    numbers = {}
+    for node in root.iter():
+        for name in ("x", "x1", "x2", "cx"):
+            if name in node.attrib:
+                numbers[name] = float(node.attrib[name])
+                assert 0 <= numbers[name] <= width
+        for name in ("y", "y1", "y2", "cy"):
+            assert 0 <= float(node.attrib.get(name, 0)) <= height
+    assert "nan" not in drawn and "inf" not in drawn.replace("class", "")
+    shown = sum(math.isfinite(v) and (v > 0 or not ratio) for v, _, _ in points)
+    assert drawn.count("<circle") <= shown
+
+
+def test_a_forest_of_none_and_of_many():
+    assert forest([], title="what") == ""
+    many = [Point(f"g{i}", 0.1, 0.0, 0.2, marked=i == 3) for i in range(60)]
+    drawn = forest(many, title="what", most=40)
+    assert drawn.count("<circle") == 40 and "20 more are in the table" in drawn
+    assert drawn.count("<circle") - drawn.count("fill='#3b7dd8'/>") == 1  # one stands out
+    long = forest([Point("\u5c71" * 90, 0.1, 0.0, 0.2)], title="what")
+    assert "\u5c71" * 14 + "\u2026" in long and "\u5c71" * 90 in long  # whole in its title
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for i, n in enumerate((400, 0, 310)):
+        data = laion_table(n, i).to_pydict()
+        data["LANGUAGE"] = [
+            "<b onclick=x>" if language == "fr" else language for language in data["LANGUAGE"]
+        ]
+        data["punsafe"] = [0.9 if g == "<b onclick=x>" else 0.1 for g in data["LANGUAGE"]]
+        write_shard(tmp_path / "in" / f"part_{i}.parquet", pa.table(data))
+    return tmp_path / "in"
+
+
+def test_the_report_of_an_export_audits_its_filters(folder, tmp_path):
+    frame = ld.read_shards(folder).laion.where("width > 100").assign(x=1)
+    done = export(frame.laion.where("punsafe < 0.5 and similarity > 0.15"), tmp_path / "out")
+    path = ld.write_report(done, tmp_path / "page.html", by="language", title="A <title>")
+    text = path.read_text(encoding="utf-8")
+    check_harmless(text)
+    boxes = re.findall(r"<b>([\d,]+)</b>(\w+)</div>", text)
+    counts = {name: int(n.replace(",", "")) for n, name in boxes}
+    assert counts == vars(done.rows)
+    assert "width &gt; 100" in text and "punsafe &lt; 0.5 and similarity &gt; 0.15" in text
+    audited = done.audit("language")
+    assert audited.attrs["rows_before"]["kept"] == 710  # before every filter
+    assert audited.attrs["rows"]["kept"] == done.rows.kept
+    assert "<b onclick=x>" in set(audited["group"])
+    assert text.count("<svg") == 2 and "&lt;b onclick=x&gt;" in text
+    assert "Hong" in text and "Katz" in text and "they are not who is in a picture" in text
+
+
+def test_what_no_filter_left_out_is_told(folder, tmp_path):
+    frame = ld.read_shards(folder)
+    some = pd.DataFrame({"row": range(200)})
+    merged = frame.merge(some, on="row", how="inner").laion.where("width > 500")
+    done = pickle.loads(pickle.dumps(export(merged, tmp_path / "out")))
+    text = ld.write_report(done, tmp_path / "page.html", by="language").read_text(encoding="utf-8")
+    before = done.audit("language").attrs["rows_before"]
+    assert (before["kept"], before["dropped"]) == (400, 310)
+    assert "310 rows were left out by a step that is no filter" in text
+
+
+def test_the_audit_of_an_export_reads_again_what_is_there(folder, tmp_path):
+    done = export(ld.read_shards(folder, where="width > 100"), tmp_path / "out")
+    with dask.config.set(scheduler=refuse), pytest.raises(ColumnError):
+        ld.write_report(done, tmp_path / "page.html", by="langauge")
+    write_shard(folder / "part_0.parquet", laion_table(5))
+    with pytest.raises(ShardError):
+        done.audit("language")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_report_with_nothing_to_group_by(tmp_path):
+    source = pa.table({"URL": ["u"] * 40, "WIDTH": range(40)})
+    frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", source))
+    done = export(frame.laion.where("width > 10"), tmp_path / "out")
+    text = ld.write_report(done, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "no column of languages or captions" in text and "<svg" not in text
+    with pytest.raises(OptionError):
+        done.audit()
+    for wrong in (frame, "out", None):
+        with pytest.raises(OptionError, match=r"summary\(\.\.\.\) or export"):
+            ld.write_report(wrong, tmp_path / "other.html")
+
+
+def test_an_export_without_a_filter_excludes_nobody(folder, tmp_path):
+    done = export(ld.read_shards(folder), tmp_path / "out")
+    text = ld.write_report(done, tmp_path / "page.html", by="language").read_text(encoding="utf-8")
+    assert "none by an expression" in text and "No group was under-represented" in text
+    assert text.count("<svg") == 1  # there is no ratio of nothing
+    assert isinstance(done.audit("language"), pd.DataFrame)
+
+
+def test_a_page_follows_the_readers_scheme_and_its_pictures_shrink_little():
+    from laion_dask.reports.style import INK, STYLE, size
+
+    assert "prefers-color-scheme:dark" in STYLE
+    drawn = forest([Point("woman", 0.5, 0.4, 0.6)], title="share")
+    assert f"fill='{INK}'" in drawn and "fill='#" not in re.sub(r"<circle[^>]*>", "", drawn)
+    assert size(800, 300).endswith("style='min-width:600px'")
+
+
+@pytest.mark.parametrize("label", ["woman", "MMMWWW", "mammogram", "日本語のラベル", "<&>"])
+def test_a_label_has_room(label):
+    drawn = forest([Point(label, 0.5, 0.4, 0.6)], title="share")
+    end = float(re.search(r"x='([\d.]+)'[^>]*text-anchor='end'", drawn)[1])
+    widest = {"m": 11.7, "M": 10.4, "w": 9.8, "W": 11.9}  # DejaVu Sans at 12 pixels
+    needed = sum(widest.get(c, 12.0 if ord(c) > 0x3000 else 7.4) for c in label)
+    assert end >= needed
+
+
+def test_the_interval_of_a_value_stands_beside_it_where_no_rate_is_shown():
+    table = pd.DataFrame({"term": ["a"], "rate": [nan], "value": [1.5], "lo": [1.0], "hi": [2.0]})
+    assert "<td>1 … 2</td>" in html.results(table, columns=["term", "value"])
