@@ -6,7 +6,8 @@ import pytest
 from support.small_clip import picture, write_tar
 
 from laion_dask.errors import ShardError
-from laion_dask.io.images.images import find_shards, open_images, sample_groups, samples
+from laion_dask.io.images import sample_groups, samples
+from laion_dask.io.images.images import find_shards, open_images
 from laion_dask.io.images.shards import TarShard
 
 

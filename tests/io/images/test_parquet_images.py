@@ -12,7 +12,8 @@ from support.small_clip import make_small_clip, picture
 
 from laion_dask.errors import ImageError, OptionError, ShardError, ShardNotFoundError
 from laion_dask.inference.embed import embed
-from laion_dask.io.images.images import find_shards, open_images, parquet
+from laion_dask.io.images import parquet
+from laion_dask.io.images.images import find_shards, open_images
 from laion_dask.io.images.parquet import ParquetShard
 from laion_dask.io.images.shards import TarShard
 from laion_dask.models import ClipModel
