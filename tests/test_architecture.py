@@ -1,71 +1,92 @@
-"""The floors of the house: an import goes down, or sideways on one floor, never up."""
+"""The rooms of the house: which may import which, and what reaches Dask or the GPU libraries."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
+import re
+from functools import cache
 from pathlib import Path
 
 import pytest
+from support.paths import PACKAGE, ROOT
 
-PACKAGE = Path(__file__).resolve().parents[1] / "laion_dask"
+import laion_dask as ld
+
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-#: Room by room. A room that is split into a folder keeps its floor.
-FLOORS = {
-    "errors": 0,
-    "printable": 0,
-    "notebook_traceback": 0,
-    "progress": 1,
-    "atomic_file": 1,
-    "cancellation": 1,
-    "schema": 0,
-    "options": 0,
-    "backend": 1,
-    "kinds": 1,
-    "memory": 1,
-    "card": 1,
-    "products": 1,
-    "predicate": 2,
-    "stats": 2,
-    "measures": 2,
-    "text": 2,
-    "models": 2,
-    "kernels": 2,
-    "io": 3,
-    "exchange": 3,
-    "choices": 3,
-    "data_path": 3,
-    "identity_steps": 3,
-    "lineage": 3,
-    "masks": 3,
-    "subsets": 3,
-    "partition": 3,
-    "workers": 3,
-    "verbs": 4,
-    "recipes": 4,
-    "explore": 5,
-    "cluster": 5,
-    "accessor": 6,
-    "heads": 6,
-    "cli": 6,
-    "demo": 6,
-    "__init__": 6,
-    "__main__": 6,
+#: The arrows that are allowed: each room may import its own files, the foundation (the files of
+#: ``laion_dask/`` itself), and these rooms, which all stand above it. What a type checker alone
+#: imports counts too.
+ARROWS = {
+    "predicate": "",
+    "stats/sketches": "",
+    "plots": "",
+    "stats": "plots stats/sketches",
+    "io/storage": "",
+    "runtime": "io/storage",
+    "cluster": "runtime",
+    "numerics": "runtime",
+    "numerics/gpu": "numerics runtime",
+    "io/parquet": "io/storage numerics/gpu predicate runtime",
+    "io/images": "io/parquet io/storage",
+    "models/weights": "io/storage runtime",
+    "models/tf_saved_model": "",
+    "models": "io/images models/weights numerics/gpu runtime",
+    "models/heads": (
+        "io/images io/storage models models/tf_saved_model models/weights numerics "
+        "numerics/gpu runtime"
+    ),
+    "text": "runtime",
+    "frame": "io/parquet io/storage predicate runtime",
+    "io/embeddings": "frame io/parquet io/storage models numerics runtime",
+    "scoring": "io/embeddings io/images models models/heads numerics numerics/gpu runtime text",
+    "inference": "io/images io/storage models models/heads numerics runtime",
+    "training": "io/embeddings models models/heads numerics runtime stats",
+    "retrieval/exact": "io/embeddings numerics numerics/gpu runtime",
+    "retrieval/index": "io/embeddings io/storage models/weights numerics runtime",
+    "retrieval": "frame io/embeddings predicate retrieval/exact runtime scoring",
+    "aggregations/engine": "frame predicate runtime stats",
+    "aggregations/grouping": "aggregations/engine text",
+    "aggregations": (
+        "aggregations/engine aggregations/grouping frame io/embeddings models "
+        "models/heads numerics predicate runtime stats stats/sketches text"
+    ),
+    "joins": "frame io/embeddings io/parquet predicate runtime",
+    "exports": "aggregations aggregations/grouping frame io/parquet io/storage joins stats",
+    "planning": (
+        "frame io/embeddings io/parquet models models/heads plots predicate runtime scoring stats"
+    ),
+    "reports": (
+        "aggregations aggregations/engine aggregations/grouping exports frame io/images "
+        "io/parquet io/storage runtime stats text"
+    ),
+    "demo": (
+        "aggregations exports frame inference io/embeddings io/parquet io/storage models "
+        "models/heads reports scoring"
+    ),
+    "doors": "models/heads training",
+    "cli": (
+        "doors "
+        "aggregations aggregations/engine aggregations/grouping cluster demo exports "
+        "frame inference io/embeddings io/parquet joins models/heads models/weights "
+        "planning reports runtime text"
+    ),
 }
+#: Files of ``laion_dask/`` that are doors; the others are the foundation.
+DOORS = {"__init__", "accessor", "heads"}
 GPU = {"cudf", "cupy", "dask_cudf", "dask_cuda", "cuvs", "rmm", "pylibcudf", "kvikio"}
-DASK_DOORS = {"from_map", "map_partitions", "map_overlap", "from_delayed"}
-#: The task runner of `embed` has tasks of its own, which are no partitions of a frame.
-OWN_TASKS = {"inference/embed.py", "runtime/tasks.py"}
+#: Calls that build or run a graph of Dask's.
+DASK_CALLS = {
+    *("from_map", "map_partitions", "map_overlap", "from_delayed", "to_delayed", "delayed"),
+    *("compute", "persist", "submit", "gather", "scatter"),
+}
+#: What these calls are made on where they are not Dask's: threads, and `runtime.graph` itself.
+NOT_DASK = {"graph", "pool", "self._reader"}
 
 
 def where(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
-
-
-def room(dotted: str) -> str | None:
-    """The room of a module of the package, None for the package's own face."""
-    parts = dotted.split(".")
-    return parts[1] if len(parts) > 1 else "__init__"
 
 
 def module_of(path: Path) -> str:
@@ -73,78 +94,144 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def for_typing_only(tree: ast.AST) -> set[ast.AST]:
-    """What lies under ``if TYPE_CHECKING:`` and is never run."""
-    blocks = [n for n in ast.walk(tree) if isinstance(n, ast.If)]
-    blocks = [b for b in blocks if ast.unparse(b.test).endswith("TYPE_CHECKING")]
-    return {node for block in blocks for part in block.body for node in ast.walk(part)}
+MODULES = {module_of(path): path for path in FILES}
 
 
-def imports(path: Path) -> list[str]:
-    """Every module that a file imports, lazily too, by its full name."""
-    found = []
+def room_of(module: str) -> str:
+    path = MODULES[module]
+    room = path.parent.relative_to(PACKAGE).as_posix()
+    if room == ".":
+        if path.stem == "__main__":
+            return "cli"
+        return "doors" if path.stem in DOORS else "foundation"
+    return room
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Every module that a file imports, lazily or for types only, by its full name."""
+    found = set()
     package = module_of(path).split(".")
     if path.name != "__init__.py":
         package = package[:-1]
-    tree = ast.parse(path.read_text())
-    for node in set(ast.walk(tree)) - for_typing_only(tree):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            inside = module.split(".")[0] == "laion_dask"
-            deeper = inside and module == "laion_dask"
-            found += [f"{module}.{alias.name}" for alias in node.names] if deeper else [module]
-    return found
+            names = {f"{module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else module for name in names}
+    return frozenset(found - {module_of(path)})
 
 
-def calls(path: Path) -> set[str]:
-    """The dotted names that a file calls, from the last two parts on."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call):
-            found.add(".".join(ast.unparse(node.func).split(".")[-2:]))
-    return found
+@cache
+def packages(path: Path) -> set[str]:
+    """The top-level packages that a file imports, by a statement or by their name in a string."""
+    names = set(imports(path))
+    for call in calls(path):
+        name = called(call)[1]
+        if name in ("import_module", "__import__") and isinstance(call.args[0], ast.Constant):
+            names.add(call.args[0].value)
+    return {name.split(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("path", FILES, ids=where)
-def test_no_import_goes_up(path):
-    here = room(module_of(path))
-    assert here in FLOORS, f"{where(path)} is in a room that the house does not know"
-    for name in imports(path):
-        if name.split(".")[0] != "laion_dask":
-            continue
-        there = room(name)
-        there = there if there in FLOORS else "__init__"
-        assert FLOORS[there] <= FLOORS[here], f"{where(path)} imports {name} from a floor above"
+@cache
+def calls(path: Path) -> list[ast.Call]:
+    return [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
 
 
-@pytest.mark.parametrize("path", FILES, ids=where)
-def test_gpu_libraries_are_met_in_one_room(path):
-    text = ast.parse(path.read_text())
-    strings = {
-        node.args[0].value
-        for node in ast.walk(text)
-        if isinstance(node, ast.Call)
-        and ast.unparse(node.func).endswith(("import_module", "__import__"))
-        and isinstance(node.args[0], ast.Constant)
+def called(call: ast.Call) -> tuple[str, str]:
+    """What a call is made on, empty for a plain name, and the name that is called."""
+    if isinstance(call.func, ast.Attribute):
+        return ast.unparse(call.func.value), call.func.attr
+    return "", call.func.id if isinstance(call.func, ast.Name) else ""
+
+
+def own_imports(path: Path) -> set[str]:
+    return {name for name in imports(path) if name.split(".")[0] == "laion_dask"}
+
+
+def test_every_arrow_between_rooms_is_declared():
+    undeclared = []
+    for path in FILES:
+        here = room_of(module_of(path))
+        allowed = {here, "foundation"} | set(ARROWS.get(here, "").split())
+        for name in own_imports(path):
+            if room_of(name) not in allowed:
+                undeclared.append(f"{where(path)} imports {name}")
+    assert undeclared == []
+
+
+def test_every_declared_arrow_is_used_and_points_up():
+    used = {
+        (room_of(module_of(path)), room_of(name)) for path in FILES for name in own_imports(path)
     }
-    used = {name.split(".")[0] for name in [*imports(path), *strings]} & GPU
-    assert not used or where(path) == "backend.py"
+    above: set[str] = set()
+    for room, targets in ARROWS.items():
+        assert set(targets.split()) <= above, f"{room} imports a room that stands below it"
+        above.add(room)
+        assert {(room, target) for target in targets.split()} <= used
 
 
-@pytest.mark.parametrize("path", FILES, ids=where)
-def test_dask_is_met_in_one_room(path):
-    made = {name for name in calls(path) if name.split(".")[-1] in DASK_DOORS}
-    made |= {name for name in calls(path) if name in ("dask.compute", "dask.persist")}
-    if where(path) in OWN_TASKS:
-        made -= {"dask.compute", "dask.persist"}
-    assert bool(made) == (where(path) == "partition.py"), made
-    delayed = {name for name in calls(path) if name in ("delayed", "dask.delayed")}
-    assert not delayed or where(path) in {"partition.py", *OWN_TASKS}
+def test_no_two_modules_import_each_other():
+    graphlib.TopologicalSorter(
+        {module: own_imports(path) for module, path in MODULES.items()}
+    ).prepare()  # raises CycleError, which names the circle
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "kernels").glob("*.py")), ids=where)
-def test_kernels_never_see_dask(path):
-    assert not {n for n in imports(path) if n.split(".")[0] in ("dask", "distributed")}
+def test_the_map_names_every_room():
+    """README's map and the folders are the same."""
+    map_ = re.search(r"## The map of the house\n(.*?)\n## ", (ROOT / "README.md").read_text(), re.S)
+    rooms = {room_of(module) for module in MODULES} - {"doors", "foundation", "io"}
+    named = set(re.findall(r"(?<![\w/])[a-z_]+(?:/[a-z_]+)*(?=/(?!\w))", map_[1]))
+    assert {room for room in rooms if room not in named} == set()
+    assert {name for name in named if not (PACKAGE / name).is_dir()} - {"laion_dask"} == set()
+
+
+@pytest.mark.parametrize("library", sorted(GPU))
+def test_gpu_libraries_are_imported_in_one_file(library):
+    users = {where(path) for path in FILES if library in packages(path)}
+    assert users <= {"backend.py"}
+
+
+def test_dask_is_reached_in_the_runtime_alone():
+    found = []
+    for path in FILES:
+        if where(path).startswith("runtime/"):
+            continue
+        for call in calls(path):
+            if called(call)[1] in DASK_CALLS and called(call)[0] not in NOT_DASK:
+                found.append(f"{where(path)}:{call.lineno} calls {ast.unparse(call.func)}")
+    assert found == []
+
+
+def test_private_modules_of_dask_are_imported_in_one_file():
+    private = re.compile(r"(dask|distributed)\..*\b_|dask\.dataframe\.dask_expr")
+    found = {where(path) for path in FILES if any(map(private.match, imports(path)))}
+    assert found == {"runtime/dask_expressions.py"}
+
+
+def test_kernels_import_nothing_of_dask():
+    kernels = [p for p in FILES if where(p).split("/")[0] in KERNEL_ROOMS or p in KERNELS]
+    assert len(kernels) > 40
+    for path in kernels:
+        assert not {n for n in imports(path) if n.split(".")[0] in ("dask", "distributed")}, path
+
+
+#: Rooms and files of which every function takes arrays or one partition.
+KERNEL_ROOMS = {"numerics", "text", "stats", "predicate"}
+KERNELS = {
+    *(PACKAGE / "retrieval" / "exact").glob("*.py"),
+    *(PACKAGE / "scoring").glob("*kernel*.py"),
+    *(PACKAGE / "aggregations").glob("*kernel*.py"),
+}
+
+
+def test_dir_is_what_is_public():
+    assert dir(ld) == sorted(ld.__all__)

@@ -76,8 +76,8 @@ REACHED_FROM = {
     "joins/lookup.py": READING,
     "scoring/score.py": {"score"},
     "retrieval/search.py": {"search"},
-    "aggregations/statistics.py": {"stats", "audit", "report"},
-    "workers.py": READING,
+    "aggregations/engine/statistics.py": {"stats", "audit", "report"},
+    "runtime/workers.py": READING,
 }
 
 

@@ -89,5 +89,5 @@ def test_ipython_shows_it(tmp_path):
     assert "errors.py" not in short and "must_be('k', 'many', int, 'a number')" in short
     interrupt, rest = rest.split("KeyboardInterrupt\n", 1)[1].split("(%xmode", 1)
     assert 'partition.compute(dask.delayed(interrupt)(), label="work")' in interrupt
-    assert "partition.py" not in interrupt and "threading.py" not in interrupt
+    assert "graph.py" not in interrupt and "threading.py" not in interrupt
     assert "errors.py" in rest and "OptionError: k is 'few'" in rest

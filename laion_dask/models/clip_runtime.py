@@ -120,11 +120,11 @@ class LoadedClip:
     def _forward(self, encode, batch, what: str) -> np.ndarray:
         import torch
 
-        compute, parts = self._on_stream if self.on_gpu else self._here, []
+        forward, parts = self._on_stream if self.on_gpu else self._here, []
 
         def work(start: int, stop: int) -> None:
             with torch.inference_mode():
-                found = compute(encode, batch[start:stop])
+                found = forward(encode, batch[start:stop])
                 parts.append(torch.nn.functional.normalize(found, dim=-1).numpy())
 
         in_blocks(work, len(batch), len(batch), least=1, what=what)
