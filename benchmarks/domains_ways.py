@@ -65,7 +65,7 @@ def dask_way() -> Callable[[str], Counts]:
 
 
 def laion_dask_way() -> Callable[[str], Counts]:
-    """``df.laion.stats(ld.concentration(top=1000))``; the same Dask scheduler, threads.
+    """``df.laion.statistics(ld.concentration(top=1000))``; the same Dask scheduler, threads.
 
     It looks every host up in the public suffix list, works out the shares of the first domains,
     Gini, Herfindahl and entropy over all of them, and an interval for each; the others do not.
@@ -79,7 +79,7 @@ def laion_dask_way() -> Callable[[str], Counts]:
     read_shards, concentration = ld.read_shards, ld.concentration
 
     def run(source: str) -> Counts:
-        found = read_shards(source).laion.stats(concentration(top=TOP))
+        found = read_shards(source).laion.statistics(concentration(top=TOP))
         found = found[found["group"] == "label"]
         return list(zip(found["term"].tolist(), found["k"].tolist(), strict=True))
 

@@ -113,7 +113,7 @@ def polars_way(lists: tuple[str, ...]) -> Callable[[str], dict]:
 
 
 def our_way(lists: tuple[str, ...]) -> Callable[[str], dict]:
-    """``frame.laion.stats(*ld.standard_statistics(frame))``; it has intervals and tests besides."""
+    """``frame.laion.statistics(*ld.standard_statistics(frame))``, with intervals and tests."""
     import laion_dask as ld
 
     def run(source: str) -> dict:
@@ -126,7 +126,7 @@ def our_way(lists: tuple[str, ...]) -> Callable[[str], dict]:
             ld.rates(None, by="language"),
         ]
         wanted = ld.standard_statistics(frame) if lists else metadata
-        told = frame.laion.stats(*wanted, min_n=0)
+        told = frame.laion.statistics(*wanted, min_n=0)
         describe, rates = told.of("describe"), told.of("rates")
         shares = rates[rates["term"] == "rows"]
         domains = told.of("concentration").query("axis == 'domain'")

@@ -4,14 +4,17 @@ A frame is a plain Dask DataFrame whose rows know where they came from (``shard`
 are methods of its ``.laion`` accessor and functions of this package.
 
 Importing the package imports nothing but the standard library: a name below is imported from its
-module when it is first used. `__init__.pyi` says the same to type checkers and editors.
+module when it is first used. `__init__.pyi` says the same to type checkers and editors;
+`tools/write_stub.py` generates it.
 """
 
 from importlib import import_module
 
 from laion_dask.accessor import register_with_dask
+from laion_dask.verbs import VERBS
 
-_MODULE_OF = {
+#: Public names that are no verbs: models, specs, statistics, results, settings.
+_OTHERS = {
     "ClipModel": "laion_dask.models",
     "DemoCorpus": "laion_dask.demo.job",
     "Distribution": "laion_dask.aggregations.distribution",
@@ -27,62 +30,42 @@ _MODULE_OF = {
     "Rows": "laion_dask.frame.accounting",
     "Summary": "laion_dask.aggregations.summary",
     "Vectors": "laion_dask.models",
-    "association": "laion_dask.aggregations.association",
-    "audit": "laion_dask.aggregations.audit",
-    "build_index": "laion_dask.retrieval.index.build",
     "concentration": "laion_dask.aggregations.concentration",
     "connect": "laion_dask.cluster",
     "cooccurrence": "laion_dask.aggregations.cooccurrence",
     "curve": "laion_dask.aggregations.curve",
     "demo_corpus": "laion_dask.demo.job",
     "describe": "laion_dask.aggregations.describe",
-    "distributions": "laion_dask.aggregations.distribution",
     "divergence": "laion_dask.aggregations.divergence",
     "domains": "laion_dask.aggregations.grouping.domains",
     "duplicate_share": "laion_dask.aggregations.duplicates",
-    "embed": "laion_dask.inference.embed",
-    "excluded": "laion_dask.frame.funnel",
-    "export": "laion_dask.exports.export",
-    "gallery": "laion_dask.reports.gallery",
-    "funnel": "laion_dask.frame.funnel",
     "get_option": "laion_dask.options",
     "hate_content_rate": "laion_dask.aggregations.hate",
     "histogram": "laion_dask.plots.histogram",
     "intersections": "laion_dask.aggregations.intersections",
-    "join": "laion_dask.joins.join",
-    "language": "laion_dask.scoring.language",
     "language_class": "laion_dask.aggregations.grouping.languages",
     "mix": "laion_dask.scoring.queries",
     "open_embeddings": "laion_dask.io.embeddings.embeddings",
     "open_images": "laion_dask.io.images.images",
     "open_index": "laion_dask.retrieval.index.index",
-    "perceived": "laion_dask.aggregations.perceived",
     "plan": "laion_dask.planning.plan",
     "rates": "laion_dask.aggregations.rates",
     "read_shards": "laion_dask.io.parquet.read_shards",
-    "report": "laion_dask.reports.datasheet",
-    "representation": "laion_dask.aggregations.representation",
-    "rows": "laion_dask.frame.accounting",
     "scaling_plot": "laion_dask.planning.scaling_plot",
-    "score": "laion_dask.scoring.score",
-    "score_captions": "laion_dask.scoring.score_captions",
     "score_plot": "laion_dask.plots.thresholds",
-    "search": "laion_dask.retrieval.search",
     "set_options": "laion_dask.options",
     "show": "laion_dask.plots.histogram",
-    "similarity": "laion_dask.scoring.score",
     "standard_statistics": "laion_dask.aggregations.default_set",
     "start_cluster": "laion_dask.cluster",
-    "statistics": "laion_dask.aggregations.engine.statistics",
-    "summary": "laion_dask.aggregations.summary",
     "term_lists": "laion_dask.text",
     "terms": "laion_dask.aggregations.grouping.terms",
     "threshold_plot": "laion_dask.plots.thresholds",
     "tlds": "laion_dask.aggregations.grouping.domains",
-    "verify": "laion_dask.exports.verify",
-    "where": "laion_dask.frame.where",
-    "write_report": "laion_dask.reports.report",
     "write_term_list": "laion_dask.text",
+}
+#: The module of every public name.
+_MODULE_OF = _OTHERS | {
+    verb.name: f"laion_dask.{verb.module}" for verb in VERBS.values() if not verb.namespace
 }
 _SUBMODULES = ("accessor", "heads", "models", "predicate", "stats")
 

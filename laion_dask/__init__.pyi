@@ -1,4 +1,4 @@
-"""What `laion_dask` offers, for type checkers and editors; see `__init__.py`."""
+"""The public names of `laion_dask`, as `tools/write_stub.py` writes them."""
 
 from laion_dask import accessor as accessor
 from laion_dask import heads as heads

@@ -1,38 +1,39 @@
-"""The ``.laion`` accessor: every verb, as a method of a Dask DataFrame. It holds no state.
+"""The ``.laion`` accessor: the verbs as methods of every Dask DataFrame. It holds no state.
 
-Every Dask DataFrame has it once ``laion_dask`` is imported, whoever made the frame, and in
-whichever order the two packages are imported: where Dask's dataframes are not loaded yet, an import
-hook registers the accessor as soon as they are. So importing ``laion_dask`` does not load them.
+Every Dask DataFrame has the accessor once ``laion_dask`` is imported, whoever created the frame and
+in whichever order the two packages are imported: while ``dask.dataframe`` is not loaded, an import
+hook waits to register the accessor, so that importing ``laion_dask`` does not load it.
 """
 
 from __future__ import annotations
 
 import functools
 import sys
-from importlib import import_module
+
+from laion_dask.verbs import VERBS, Verb
 
 _DATAFRAMES = "dask.dataframe"
 
 
-class _Verb:
-    """A method that forwards to a function, which is imported when the method is first looked up.
+class _Method:
+    """A method that forwards to a verb, which is imported when the method is first looked up.
 
     Parameters
     ----------
-    function : str
-        ``module:name``; the function takes the frame as its first argument.
+    verb : Verb
+        Its function takes the frame as its first argument.
     """
 
-    def __init__(self, function: str):
-        self._module, self._name = function.split(":")
+    def __init__(self, verb: Verb):
+        self._verb = verb
 
     @functools.cached_property
     def _method(self):
-        verb = getattr(import_module(self._module), self._name)
+        function = self._verb.load()
 
-        @functools.wraps(verb)
+        @functools.wraps(function)
         def method(self, *args, **kwargs):
-            return verb(self._frame, *args, **kwargs)
+            return function(self._frame, *args, **kwargs)
 
         return method
 
@@ -40,8 +41,11 @@ class _Verb:
         return self._method if accessor is None else self._method.__get__(accessor, owner)
 
 
+_METHODS = {name: _Method(verb) for name, verb in VERBS.items() if verb.is_method}
+
+
 class Laion:
-    """Verbs on a frame of ``read_shards``; each is a free function of the package too."""
+    """Verbs on a frame of ``read_shards``; each is also a free function of the package."""
 
     def __init__(self, frame):
         self._frame = frame
@@ -49,31 +53,19 @@ class Laion:
     def __getattr__(self, name: str):
         from laion_dask.errors import did_you_mean
 
-        verbs = [verb for verb in vars(type(self)) if not verb.startswith("_")]
-        raise AttributeError(f"There is no verb {name!r}.{did_you_mean(name, verbs)}", name=name)
+        hint = did_you_mean(name, _METHODS)
+        raise AttributeError(f"There is no verb {name!r}.{hint}", name=name)
 
-    where = _Verb("laion_dask.frame.where:where")
-    join = _Verb("laion_dask.joins.join:join")
-    rows = _Verb("laion_dask.frame.accounting:rows")
-    similarity = _Verb("laion_dask.scoring.score:similarity")
-    score = _Verb("laion_dask.scoring.score:score")
-    score_captions = _Verb("laion_dask.scoring.score_captions:score_captions")
-    search = _Verb("laion_dask.retrieval.search:search")
-    stats = _Verb("laion_dask.aggregations.engine.statistics:statistics")
-    perceived = _Verb("laion_dask.aggregations.perceived:perceived")
-    summary = _Verb("laion_dask.aggregations.summary:summary")
-    distributions = _Verb("laion_dask.aggregations.distribution:distributions")
-    export = _Verb("laion_dask.exports.export:export")
-    excluded = _Verb("laion_dask.frame.funnel:excluded")
-    funnel = _Verb("laion_dask.frame.funnel:funnel")
-    audit = _Verb("laion_dask.aggregations.audit:audit")
-    language = _Verb("laion_dask.scoring.language:language")
-    report = _Verb("laion_dask.reports.datasheet:report")
+
+for _name, _descriptor in _METHODS.items():
+    setattr(Laion, _name, _descriptor)
 
 
 class _RegisterAfterImport:
-    """A finder on ``sys.meta_path`` that finds nothing itself: it registers the accessor once
-    ``dask.dataframe`` has been imported, and leaves the path."""
+    """A finder on ``sys.meta_path`` that registers the accessor when ``dask.dataframe`` is loaded.
+
+    It finds no module itself, and removes itself from the path afterwards.
+    """
 
     def find_spec(self, name, path=None, target=None):
         if name != _DATAFRAMES:
@@ -106,7 +98,7 @@ def _register() -> None:
 
 
 def register_with_dask() -> None:
-    """Register the accessor with Dask's dataframes: now, or as soon as they are imported."""
+    """Register the accessor with ``dask.dataframe``, now or as soon as that is imported."""
     if _DATAFRAMES in sys.modules:
         _register()
     elif not any(isinstance(finder, _RegisterAfterImport) for finder in sys.meta_path):

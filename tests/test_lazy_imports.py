@@ -122,7 +122,7 @@ path = len(sys.meta_path)
 import pandas as pd
 frame = dd.from_pandas(pd.DataFrame({{"width": [1]}}), npartitions=1)
 assert "where" in dir(frame.laion), dir(frame.laion)
-assert "numba" not in sys.modules and "laion_dask.verbs" not in sys.modules
+assert "numba" not in sys.modules and "laion_dask.scoring" not in sys.modules
 print(*(type(finder).__name__ for finder in sys.meta_path))
 """
     assert "RegisterAfterImport" not in run(code)
@@ -132,4 +132,4 @@ def test_methods_of_the_accessor_look_like_their_functions():
     assert next(iter(inspect.signature(Laion.search).parameters)) == "frame"
     frame = Laion(frame=None)
     assert next(iter(inspect.signature(frame.search).parameters)) == "embeddings"
-    assert frame.search.__doc__ == ld.search.__doc__ and frame.stats.__name__ == "statistics"
+    assert frame.search.__doc__ == ld.search.__doc__ and frame.statistics.__name__ == "statistics"

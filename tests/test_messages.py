@@ -184,6 +184,6 @@ def test_what_newcomers_mistake_is_told_with_what_they_meant():
     with pytest.raises(PredicateError, match=r"a Series of dask.*frame\[mask\]"):
         frame.laion.where(frame["similarity"] > 0.3)
     with pytest.raises(ColumnError, match=r"'gender'.*ld\.terms\('gender'\)"):
-        frame.laion.stats(ld.rates("similarity > 0.3", by="gender"))
+        frame.laion.statistics(ld.rates("similarity > 0.3", by="gender"))
     with pytest.raises(OptionError, match=r"images is 'images/'.*ld\.open_images"):
         ld.gallery(frame.compute(), "images/")

@@ -1,13 +1,12 @@
 """What holds for every frame: all rows are accounted for, and verbs neither compute nor guess."""
 
-import dask
 import dask.dataframe as dd
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.frames import both
-from support.shards import collection, cosine, laion_table, refuse, vectors, write_shard
+from support.shards import collection, cosine, laion_table, vectors, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import ProvenanceError
@@ -173,14 +172,6 @@ def test_filters_in_any_company(folder, tests, mapped, most):
     assert pairs[0] == pairs[1]
 
 
-def test_lazy_verbs_compute_nothing(folder):
-    with dask.config.set(scheduler=refuse):
-        frame = ld.read_shards(folder, where="width > 3").laion.where("height > 3")
-        frame.assign(a=1).laion.where("a == 1")
-        with pytest.raises(AssertionError, match="computed"):
-            frame.laion.rows()
-
-
 @given(
     st.integers(1, 12),
     st.integers(2, 40),
@@ -197,13 +188,3 @@ def test_cosines_of_any_shape(tmp_path_factory, n, dim, dtype, seed):
     got = ld.read_shards(c.metadata).laion.similarity(emb, query).compute()
     for shard, row, value in zip(got["shard"], got["row"], got["query_similarity"], strict=True):
         assert value == pytest.approx(cosine(c.images[shard][row], query), abs=1e-6)
-
-
-@pytest.mark.only_pandas
-def test_the_accessor_is_the_functions():
-    frame = dd.from_pandas(pd.DataFrame({"a": [1]}), npartitions=1)
-    for name in ("where", "rows", "similarity", "score", "summary", "export"):
-        method = getattr(frame.laion, name)
-        assert method.__doc__ == getattr(ld, name).__doc__
-        first = method.__doc__.splitlines()[0]
-        assert first.endswith(("Lazy.", "Eager."))

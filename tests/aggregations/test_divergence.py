@@ -51,12 +51,12 @@ def test_groups_against_scipy(frame):
 def test_data_sets_against_scipy(frame):
     one, other = frame.laion.where("width > 300"), frame.laion.where("width < 700")
     shares = ld.rates(None, by=["language", "size"])
-    told = one.laion.stats(shares).divergence(other.laion.stats(shares))
+    told = one.laion.statistics(shares).divergence(other.laion.statistics(shares))
     assert told["axis"].tolist() == ["language", "size"]
     languages = [some["language"].compute().dropna() for some in (one, other)]
     assert told.loc[0, "value"] == pytest.approx(by_scipy(*languages), abs=1e-12)
     assert tuple(told.loc[0, ["n_group", "n_group_2"]]) == tuple(map(len, languages))
-    alone = one.laion.stats(shares)
+    alone = one.laion.statistics(shares)
     assert alone.divergence(alone)["value"].eq(0).all() and "divergence" in told.to_markdown()
 
 
@@ -81,8 +81,8 @@ def test_what_is_refused(frame):
         ld.divergence("language", by="language")
     with pytest.raises(ColumnError, match="langauge"):
         ld.statistics(frame, ld.divergence("langauge", by="size"))
-    shares = frame.laion.stats(ld.rates(None, by="language"))
-    for other in (5, pd.DataFrame(), frame.laion.stats(ld.rates(None, by="size"))):
+    shares = frame.laion.statistics(ld.rates(None, by="language"))
+    for other in (5, pd.DataFrame(), frame.laion.statistics(ld.rates(None, by="size"))):
         with pytest.raises(OptionError, match="Expected"):
             shares.divergence(other)
 
@@ -98,7 +98,7 @@ def test_labels_and_groups_of_the_names_of_no_group_are_compared(tmp_path):
         table = pa.table({"URL": ["u"] * n, "LANGUAGE": languages, "TEXT": texts[:n]})
         frames.append(ld.read_shards(write_shard(tmp_path / name / "0.parquet", table)))
     mentions = ld.terms("gender")
-    one, two = (f.laion.stats(ld.rates(None, by=["language", mentions])) for f in frames)
+    one, two = (f.laion.statistics(ld.rates(None, by=["language", mentions])) for f in frames)
     by_axis = one.divergence(two).set_index("axis")
     wanted = by_scipy(*(pd.Series(some).dropna() for some in sides.values()))
     assert by_axis.loc["language", "value"] == pytest.approx(wanted, abs=1e-12)
@@ -113,8 +113,8 @@ def test_labels_and_groups_of_the_names_of_no_group_are_compared(tmp_path):
 
 
 def test_pooled_groups_are_not_compared(frame):
-    every = frame.laion.stats(ld.rates(None, by="language"))
-    pooled = frame.laion.stats(ld.rates(None, by="language", top=1))
+    every = frame.laion.statistics(ld.rates(None, by="language"))
+    pooled = frame.laion.statistics(ld.rates(None, by="language", top=1))
     for one, other in ((pooled, every), (every, pooled)):
         with pytest.raises(OptionError, match=r"leave out top="):
             one.divergence(other)

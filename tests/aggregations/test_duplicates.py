@@ -143,6 +143,6 @@ def test_what_is_refused(frame):
 def test_the_page_tells_shares_in_percent_and_counts_as_numbers(write):
     values = {"URL": [f"u{i}" for i in range(70_000)], "TEXT": ["t"] * 70_000}
     frame = ld.read_shards(write("0.parquet", values))
-    page = SECTIONS["duplicate_share"](frame.laion.stats(ld.duplicate_share("url")))
+    page = SECTIONS["duplicate_share"](frame.laion.statistics(ld.duplicate_share("url")))
     assert re.search(r"distinct.*?6\d,\d{3} … 70,000<", page)
     assert not re.search(r"\d,\d{3} %", page)

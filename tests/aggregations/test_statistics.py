@@ -83,7 +83,7 @@ def test_several_statistics_share_one_reading(shards, monkeypatch):
     frame = ld.read_shards(str(shards))
     if ld.get_option("backend") == "pandas":
         monkeypatch.setattr(Scan, "read", spy)
-    told = frame.laion.stats(Count("language"), Count("width"), Count("language"), min_n=0)
+    told = frame.laion.statistics(Count("language"), Count("width"), Count("language"), min_n=0)
     if read:
         assert len(read) == len(set(read)) == 5
         assert {columns for _, columns in read} == {("width", "language")}
@@ -98,7 +98,7 @@ def test_several_statistics_share_one_reading(shards, monkeypatch):
 def test_the_same_for_any_partitioning_order_and_scheduler(shards, tmp_path):
     measures = (ld.describe(), Count("language"))
     frame = ld.read_shards(str(shards))
-    wanted = frame.laion.stats(*measures)
+    wanted = frame.laion.statistics(*measures)
     rows = pa.concat_tables([laion_table(n, i) for i, n in enumerate((40, 0, 333, 27, 90))])
     order = np.random.default_rng(0).permutation(len(rows))
     write_shard(tmp_path / "b" / "one.parquet", rows.take(order), row_group=1000)
@@ -109,11 +109,11 @@ def test_the_same_for_any_partitioning_order_and_scheduler(shards, tmp_path):
     for other in others:
         for scheduler in ("synchronous", "threads"):
             with dask.config.set(scheduler=scheduler):
-                assert other.laion.stats(*measures).equals(wanted)
+                assert other.laion.statistics(*measures).equals(wanted)
 
 
 def test_filters_are_part_of_the_account(shards):
-    told = ld.read_shards(str(shards)).laion.where("width > 900").laion.stats(ld.describe())
+    told = ld.read_shards(str(shards)).laion.where("width > 900").laion.statistics(ld.describe())
     kept = whole(shards)
     rows = told.attrs["rows"]
     assert rows["kept"] == int((kept["width"] > 900).fillna(False).sum())
@@ -123,17 +123,17 @@ def test_filters_are_part_of_the_account(shards):
 
 def test_few_rows_are_left_out_and_counted(shards):
     frame = ld.read_shards(str(shards))
-    everything = frame.laion.stats(Count("language"), min_n=0)
+    everything = frame.laion.statistics(Count("language"), min_n=0)
     most = int(everything["n"].max())
-    told = frame.laion.stats(Count("language"), min_n=most)
+    told = frame.laion.statistics(Count("language"), min_n=most)
     assert told["n"].tolist() == [most]
     assert told.n_suppressed == told.attrs["suppressed"] == len(everything) - 1
     assert f"fewer than {most} rows" in told.to_markdown()
-    assert frame.laion.stats(Count("language"), min_n=10**6).empty
+    assert frame.laion.statistics(Count("language"), min_n=10**6).empty
 
 
 def test_describe_against_pandas(shards):
-    told, rows = ld.read_shards(str(shards)).laion.stats(ld.describe(), min_n=0), whole(shards)
+    told, rows = ld.read_shards(str(shards)).laion.statistics(ld.describe(), min_n=0), whole(shards)
     table = told.of("describe")
 
     def of(term, group):
@@ -164,10 +164,10 @@ def test_describe_against_pandas(shards):
 
 def test_an_empty_frame_and_one_without_the_columns(tmp_path):
     write_shard(tmp_path / "none.parquet", laion_table(0))
-    told = ld.read_shards(str(tmp_path)).laion.stats(ld.describe(), min_n=0)
+    told = ld.read_shards(str(tmp_path)).laion.statistics(ld.describe(), min_n=0)
     assert (told["n"] == 0).all() and not told["k"].fillna(0).any()
     pq.write_table(pa.table({"x": [1, 2, 3]}), tmp_path / "none.parquet")
-    told = ld.read_shards(str(tmp_path)).laion.stats(ld.describe(), min_n=0)
+    told = ld.read_shards(str(tmp_path)).laion.statistics(ld.describe(), min_n=0)
     assert told.empty and told.attrs["rows"]["kept"] == 3
 
 
@@ -176,19 +176,19 @@ def test_what_is_asked_is_checked_before_anything_is_read(shards):
     frame = ld.read_shards(str(shards))
     with dask.config.set(scheduler=refuse):
         with pytest.raises(ColumnError, match="Did you mean 'language'"):
-            frame.laion.stats(Count("langauge"))
+            frame.laion.statistics(Count("langauge"))
         with pytest.raises(OptionError, match=r"ld\.curve"):
-            frame.laion.stats(Count("similarity"))
+            frame.laion.statistics(Count("similarity"))
         with pytest.raises(OptionError, match="No statistic was given"):
-            frame.laion.stats()
+            frame.laion.statistics()
         with pytest.raises(OptionError, match="one of laion_dask"):
-            frame.laion.stats("describe")
+            frame.laion.statistics("describe")
         for level in (0, 1, 95, float("nan")):
             with pytest.raises(OptionError, match="level"):
-                frame.laion.stats(ld.describe(), level=level)
+                frame.laion.statistics(ld.describe(), level=level)
         for min_n in (-1, 1.5, True, None):
             with pytest.raises(OptionError, match="min_n"):
-                frame.laion.stats(ld.describe(), min_n=min_n)
+                frame.laion.statistics(ld.describe(), min_n=min_n)
         with pytest.raises(OptionError, match="by is 3"):
             grouping(3)
 
@@ -201,13 +201,13 @@ def test_a_damaged_shard_is_named(shards):
     data[4:2000] = b"\xff" * 1996
     file.write_bytes(data)
     with pytest.raises(ShardError, match="part_2"):
-        frame.laion.stats(ld.describe())
+        frame.laion.statistics(ld.describe())
 
 
 def test_groups_that_are_not_bounded_are_refused(shards, monkeypatch):
     monkeypatch.setattr("laion_dask.aggregations.grouping.base.MOST_GROUPS", 3)
     with pytest.raises(OptionError, match="and 3 are the most"):
-        ld.read_shards(str(shards)).laion.stats(Count("width"))
+        ld.read_shards(str(shards)).laion.statistics(Count("width"))
 
 
 def test_members():
@@ -228,14 +228,14 @@ def test_what_a_pass_needs_can_be_sent_to_a_worker(shards):
         assert pickle.loads(pickle.dumps(bound)) == bound
         hash(bound)
     with dask.config.set(scheduler="processes", num_workers=2):
-        assert frame.laion.stats(ld.describe()).equals(frame.laion.stats(ld.describe()))
+        assert frame.laion.statistics(ld.describe()).equals(frame.laion.statistics(ld.describe()))
 
 
 def test_hostile_labels_stay_text(tmp_path):
     hostile = "<script>alert(1)</script>|\n# head\u202e"
     table = pa.table({"URL": ["u"] * 40, "TEXT": ["t"] * 40, "LANGUAGE": [hostile] * 40})
     write_shard(tmp_path / "a.parquet", table)
-    told = ld.read_shards(str(tmp_path)).laion.stats(Count("language"))
+    told = ld.read_shards(str(tmp_path)).laion.statistics(Count("language"))
     assert told["group"].tolist() == [hostile]
     markdown = told.to_markdown()
     assert len(markdown.splitlines()) == 5 + bool(told.n_suppressed) * 2
@@ -251,7 +251,10 @@ def test_what_laion_published_comes_back(tmp_path):
     figures = published("laion2B-en")
     write_laion_like(tmp_path, 200_000, rows_per_shard=100_000)
     frame = ld.read_shards(str(tmp_path / "metadata"))
-    told, rows = frame.laion.stats(ld.describe()).of("describe"), frame[["width", "height", "text"]]
+    told, rows = (
+        frame.laion.statistics(ld.describe()).of("describe"),
+        frame[["width", "height", "text"]],
+    )
     rows = rows.compute()
     rows["text_length"] = rows["text"].str.len()
     shares = [i / 20 for i in range(1, 20)]
@@ -269,7 +272,7 @@ def test_what_laion_published_comes_back(tmp_path):
 
 
 def test_a_statistic_of_which_all_is_left_out_is_an_empty_table(shards):
-    told = ld.read_shards(str(shards)).laion.stats(Count("language"), min_n=10**6)
+    told = ld.read_shards(str(shards)).laion.statistics(Count("language"), min_n=10**6)
     assert told.of("count").empty and {"group", "n", "k", "rate"} <= set(told.of("count"))
     assert "4 results rest on fewer" in told.to_markdown()
     told.of("count").plot()
@@ -278,7 +281,7 @@ def test_a_statistic_of_which_all_is_left_out_is_an_empty_table(shards):
 
 
 def test_an_index_that_has_a_name_is_shown(shards):
-    told = ld.read_shards(str(shards)).laion.stats(Count("language"), min_n=0)
+    told = ld.read_shards(str(shards)).laion.statistics(Count("language"), min_n=0)
     pivot = told.pivot_table(index="group", columns="statistic", values="k", aggfunc="sum")
     for shown in (pivot._repr_html_(), repr(pivot), pivot.to_markdown()):
         assert "(null)" in shown and "group" in shown
@@ -301,7 +304,7 @@ def test_missing_infinite_and_others_are_all_rows(tmp_path):
         "punsafe": pa.array(numbers, pa.float32()), "LANGUAGE": ["en", None] * 30,
     })  # fmt: skip
     frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", table))
-    told = frame.laion.stats(ld.describe(), min_n=0)
+    told = frame.laion.statistics(ld.describe(), min_n=0)
 
     def of(term, group, what="k"):
         found = told.loc[(told["term"] == term) & (told["group"] == group), what]

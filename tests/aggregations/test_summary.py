@@ -105,7 +105,7 @@ def test_a_score_at_the_threshold_is_not_above_it(tmp_path):
         table = pa.table({"text": ["x"] * 5, "pwatermark": scores, "punsafe": scores})
         frame = ld.read_shards(write_shard(tmp_path / str(kind) / "p.parquet", table))
         told = frame.laion.summary()
-        rates = frame.laion.stats(ld.rates("pwatermark > 0.8"), min_n=0)
+        rates = frame.laion.statistics(ld.rates("pwatermark > 0.8"), min_n=0)
         assert told.shares.loc["watermarked", ["k", "n"]].tolist() == [1, 4]
         assert rates["k"].tolist() == [1] == [len(frame.laion.where("pwatermark > 0.8"))]
 

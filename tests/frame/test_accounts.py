@@ -334,9 +334,9 @@ def test_verbs_on_an_index_that_is_a_column_too(frame, tmp_path):
     made = frame.set_index("hash", drop=False)
     assert made.laion.export(tmp_path / "out").rows.kept == 90
     assert made.laion.summary().n_rows == 90
-    found = made.laion.stats(ld.rates("similarity > 0.5", by="language"), min_n=0)
+    found = made.laion.statistics(ld.rates("similarity > 0.5", by="language"), min_n=0)
     assert len(found) == len(
-        frame.laion.stats(ld.rates("similarity > 0.5", by="language"), min_n=0)
+        frame.laion.statistics(ld.rates("similarity > 0.5", by="language"), min_n=0)
     )
 
 

@@ -99,7 +99,7 @@ def test_its_pictures_are_well_formed(page):
 
 def test_its_numbers_are_those_of_the_pass(corpus, page):
     frame = ld.read_shards(corpus)
-    told = frame.laion.stats(*ld.standard_statistics(frame))
+    told = frame.laion.statistics(*ld.standard_statistics(frame))
     rates = told.of("rates")
     woman = rates[(rates["term"] == "rows") & (rates["group"] == "woman")].iloc[0]
     assert f"{woman['k']:,}" in page and f"{100 * woman['rate']:.3g} %" in page
@@ -110,10 +110,10 @@ def test_its_numbers_are_those_of_the_pass(corpus, page):
 
 def test_every_number_of_the_pass_is_the_same_whatever_the_partitions(corpus):
     frame = ld.read_shards(corpus)
-    told = frame.laion.stats(*ld.standard_statistics(frame))
+    told = frame.laion.statistics(*ld.standard_statistics(frame))
     split = ld.read_shards(corpus, max_rows_per_partition=400)
     assert split.npartitions > frame.npartitions
-    assert split.laion.stats(*ld.standard_statistics(split)).equals(told)
+    assert split.laion.statistics(*ld.standard_statistics(split)).equals(told)
 
 
 @pytest.mark.parametrize("columns", [["url"], ["text"], ["language", "punsafe"], ["width"]])
@@ -195,7 +195,9 @@ def test_a_frame_in_which_nobody_is_mentioned(tmp_path):
         for min_n in (1, 30):
             out = ld.read_shards(str(shard)).laion.report(tmp_path / "p.html", min_n=min_n)
             assert "Rows with punsafe" in out.read_text("utf-8")
-        told = ld.read_shards(str(shard)).laion.stats(ld.rates("punsafe > 0.5", by=ld.terms("age")))
+        told = ld.read_shards(str(shard)).laion.statistics(
+            ld.rates("punsafe > 0.5", by=ld.terms("age"))
+        )
         assert told.of("rates")["ratio"].isna().all()
 
 
@@ -235,7 +237,7 @@ def test_languages_are_told_with_who_says_so(tmp_path):
     page = ld.report(bare, tmp_path / "b.html").read_text("utf-8")
     unknown = "Detected in the captions for this page by py3langid " + version("py3langid")
     assert unknown in page and "40 % of rows are und" in page.replace("40.0 %", "40 %")
-    told = bare.laion.stats(*ld.standard_statistics(bare)).of("rates")
+    told = bare.laion.statistics(*ld.standard_statistics(bare)).of("rates")
     told = told[(told["term"] == "rows") & (told["axis"] == "detected language")]
     assert dict(zip(told["group"], told["k"], strict=True)) == {
         "en": 60, "de": 60, "und": 120, "(null)": 60,

@@ -115,7 +115,7 @@ def test_values_missing_and_infinite_add_up_to_the_rows(frame):
     assert (found[["n", "nulls", "infinite"]].sum(axis=1) == 120).all()
     assert found.loc["similarity", ["n", "nulls", "infinite"]].tolist() == [115, 2, 3]
     assert found.loc["url", "nulls"] == 3 and summary.quantiles.loc["similarity", "n"] == 115
-    told = frame.laion.stats(ld.describe())
+    told = frame.laion.statistics(ld.describe())
     told = told[told["term"] == "similarity"].set_index("group")
     assert told.loc["mean", "n"] + told.loc[["missing", "infinite"], "k"].sum() == 120
 
@@ -123,18 +123,18 @@ def test_values_missing_and_infinite_add_up_to_the_rows(frame):
 def test_a_category_is_as_its_values(frame):
     category = frame.categorize(["language"])
     measures = (ld.rates("similarity > 0.5", by="language"), ld.describe())
-    wanted, found = (f.laion.stats(*measures) for f in (frame, category))
+    wanted, found = (f.laion.statistics(*measures) for f in (frame, category))
     assert found.equals(wanted)
     assert category.laion.summary().languages.equals(frame.laion.summary().languages)
     audited = [f.laion.audit("similarity > 0.5", by="language") for f in (frame, category)]
     assert audited[0].equals(audited[1])
-    assert len(frame.laion.stats(ld.rates("language == 'en'"))) == 1
+    assert len(frame.laion.statistics(ld.rates("language == 'en'"))) == 1
 
 
 def test_numbers_above_float64_are_compared_exactly(frame):
     cuts = [-math.inf, -1.5, 2.0**53, 2.0**53 + 2, 2.0**53 + 60, 1e30, math.inf]
     for above in (True, False):
-        told = frame.laion.stats(ld.curve("hash", thresholds=cuts, above=above))
+        told = frame.laion.statistics(ld.curve("hash", thresholds=cuts, above=above))
         numbers = [2**53 + i for i in range(120)]
         wanted = [sum((v > cut) if above else (v < cut) for v in numbers) for cut in cuts]
         assert told["k"].tolist() == wanted
@@ -142,11 +142,13 @@ def test_numbers_above_float64_are_compared_exactly(frame):
 
 def test_domains_are_named_where_a_column_is_not_there(frame):
     with pytest.raises(ColumnError, match=r"ld\.domains\(\)"):
-        frame.laion.stats(ld.rates("similarity > 0.5", by="domain"))
+        frame.laion.statistics(ld.rates("similarity > 0.5", by="domain"))
 
 
 def test_the_largest_groups_and_an_order(frame):
-    told = frame.laion.stats(ld.rates("similarity > 0.5", by=ld.domains()), min_n=0).of("rates")
+    told = frame.laion.statistics(ld.rates("similarity > 0.5", by=ld.domains()), min_n=0).of(
+        "rates"
+    )
     some = told.top(2)
     groups = told[told["axis"].notna() & ~told["group"].isin(["(all)", "(none)"])]
     largest = groups.nlargest(2, "n")["group"].tolist()

@@ -53,7 +53,7 @@ def statistics(
     --------
     >>> import laion_dask as ld
     >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
-    >>> table = frame.laion.stats(ld.describe(), ld.rates("punsafe > 0.5"))
+    >>> table = frame.laion.statistics(ld.describe(), ld.rates("punsafe > 0.5"))
     >>> sorted(set(table["statistic"]))
     ['describe', 'rates']
     """

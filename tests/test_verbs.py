@@ -1,0 +1,117 @@
+"""The table of verbs: what reads it, and that lazy verbs are lazy and eager ones compute."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import pickle
+
+import dask
+import numpy as np
+import pytest
+from support.paths import PACKAGE, ROOT
+from support.shards import collection, laion_table, refuse, write_shard
+
+import laion_dask as ld
+from laion_dask.accessor import Laion
+from laion_dask.verbs import VERBS, Verb
+
+METHODS = sorted(name for name, verb in VERBS.items() if verb.is_method)
+
+#: A call of every method, of a frame, its embeddings and a folder.
+CALLS = {
+    "where": lambda frame, emb, folder: frame.laion.where("width > 300"),
+    "join": lambda frame, emb, folder: frame.laion.join(str(folder / "scores.parquet"), on="hash"),
+    "similarity": lambda frame, emb, folder: frame.laion.similarity(emb, emb, to="clip"),
+    "score": lambda frame, emb, folder: frame.laion.score(emb, prompt_head(emb)),
+    "score_captions": lambda frame, emb, folder: frame.laion.score_captions(
+        ld.heads.toxicity(len_over_100, to="long")
+    ),
+    "language": lambda frame, emb, folder: frame.laion.language(to="detected"),
+    "excluded": lambda frame, emb, folder: frame.laion.where("width > 300").laion.excluded(),
+    "rows": lambda frame, emb, folder: frame.laion.rows(),
+    "funnel": lambda frame, emb, folder: frame.laion.where("width > 300").laion.funnel(),
+    "search": lambda frame, emb, folder: frame.laion.search(emb, (0, 1), k=2),
+    "summary": lambda frame, emb, folder: frame.laion.summary(),
+    "distributions": lambda frame, emb, folder: frame.laion.distributions("similarity"),
+    "statistics": lambda frame, emb, folder: frame.laion.statistics(ld.describe()),
+    "audit": lambda frame, emb, folder: frame.laion.audit("width > 300", by="language"),
+    "perceived": lambda frame, emb, folder: frame.laion.perceived(emb, two_labels(emb)),
+    "report": lambda frame, emb, folder: frame.laion.report(folder / "page.html"),
+    "export": lambda frame, emb, folder: frame.laion.export(folder / "out"),
+}
+
+
+def len_over_100(texts):
+    return [float(len(text) > 100) for text in texts]
+
+
+def two_labels(emb) -> dict:
+    one, other = np.eye(2, emb.dim, dtype=np.float32)
+    return {"one": one, "other": other}
+
+
+def prompt_head(emb):
+    vectors = np.stack(list(two_labels(emb).values())).tobytes()
+    return ld.heads.PromptHead("score", emb.model, ("one", "other"), 0, vectors)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("verbs")
+    made = collection(folder / "c", (40, 20))
+    frame = ld.read_shards(made.metadata)
+    emb = ld.open_embeddings(made.img_emb, model=made.model, like=frame)
+    scores = laion_table(10, 0).select(["hash"]).append_column("rating", [list(range(10))])
+    write_shard(folder / "scores.parquet", scores)
+    return frame, emb, folder
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_lazy_verbs_compute_nothing_and_eager_ones_compute(name, data):
+    with dask.config.set(scheduler=refuse):
+        if VERBS[name].is_lazy:
+            CALLS[name](*data)
+        else:
+            with pytest.raises(AssertionError, match="computed"):
+                CALLS[name](*data)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_result_of_a_lazy_verb_computes(name, data):
+    if VERBS[name].is_lazy:
+        CALLS[name](*data).compute(scheduler="sync")
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+def test_each_verb_is_a_function_whose_first_line_says_when_it_computes(verb):
+    function = verb.load()
+    assert inspect.isfunction(function) and function.__name__ == verb.name
+    home = getattr(ld, verb.namespace) if verb.namespace else ld
+    assert getattr(home, verb.name) is function
+    first = function.__doc__.splitlines()[0]
+    assert first.endswith("Lazy." if verb.is_lazy else "Eager.")
+    if verb.is_method:
+        method = getattr(Laion, verb.name)
+        assert method.__doc__ == function.__doc__
+        assert next(iter(inspect.signature(function).parameters)) in ("frame", "before")
+
+
+def test_the_accessor_has_the_verbs_of_the_table_and_no_others():
+    assert sorted(name for name in dir(Laion(None)) if not name.startswith("_")) == METHODS
+    assert sorted(CALLS) == METHODS
+    with pytest.raises(AttributeError, match=r"no verb 'serch'\. Did you mean 'search'"):
+        Laion(None).serch  # noqa: B018
+
+
+def test_rows_of_the_table_pickle():
+    assert pickle.loads(pickle.dumps(VERBS)) == VERBS
+    assert all(isinstance(verb, Verb) and VERBS[verb.name] is verb for verb in VERBS.values())
+
+
+def test_the_stub_is_what_its_script_writes():
+    spec = importlib.util.spec_from_file_location("write_stub", ROOT / "tools/write_stub.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    stub = (PACKAGE / "__init__.pyi").read_text(encoding="utf-8")
+    assert stub == script.stub(), "run python tools/write_stub.py"

@@ -1,0 +1,31 @@
+"""Write ``laion_dask/__init__.pyi``, which tells type checkers and editors the public names.
+
+    python tools/write_stub.py
+
+Run it after changing ``laion_dask/verbs.py`` or the names in ``laion_dask/__init__.py``; a test
+holds the files together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import laion_dask
+
+STUB = Path(laion_dask.__file__).with_suffix(".pyi")
+
+
+def stub() -> str:
+    """The text of the stub: one explicit re-export a public name, sorted as ruff sorts imports."""
+    modules, names = laion_dask._SUBMODULES, laion_dask._MODULE_OF
+    lines = [f"from laion_dask import {name} as {name}" for name in modules]
+    lines += [
+        f"from {module} import {name} as {name}"
+        for module, name in sorted((module, name) for name, module in names.items())
+    ]
+    head = '"""The public names of `laion_dask`, as `tools/write_stub.py` writes them."""'
+    return "\n".join([head, "", *lines, ""])
+
+
+if __name__ == "__main__":
+    STUB.write_text(stub(), encoding="utf-8")
