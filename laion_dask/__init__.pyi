@@ -60,7 +60,7 @@ from laion_dask.plots.histogram import histogram as histogram
 from laion_dask.plots.histogram import show as show
 from laion_dask.plots.thresholds import score_plot as score_plot
 from laion_dask.plots.thresholds import threshold_plot as threshold_plot
-from laion_dask.reports.datasheet import report as report
+from laion_dask.reports.datasheet import datasheet as datasheet
 from laion_dask.reports.gallery import gallery as gallery
 from laion_dask.reports.report import write_report as write_report
 from laion_dask.retrieval.index.build import build_index as build_index

@@ -71,7 +71,7 @@ _VERBS = (
     _eager("statistics", "aggregations.engine.statistics"),
     _eager("audit", "aggregations.audit"),
     _eager("perceived", "aggregations.perceived"),
-    _eager("report", "reports.datasheet"),
+    _eager("datasheet", "reports.datasheet"),
     _eager("export", "exports.export"),
     Verb("representation", "aggregations.representation"),
     Verb("association", "aggregations.association"),

@@ -59,7 +59,7 @@ ARROWS = {
     ),
     "reports": (
         "aggregations aggregations/engine aggregations/grouping exports frame io/images "
-        "io/parquet io/storage runtime stats text"
+        "io/storage stats text"
     ),
     "demo": (
         "aggregations exports frame inference io/embeddings io/parquet io/storage models "

@@ -76,7 +76,7 @@ REACHED_FROM = {
     "joins/lookup.py": READING,
     "scoring/score.py": {"score"},
     "retrieval/search.py": {"search"},
-    "aggregations/engine/statistics.py": {"stats", "audit", "report"},
+    "aggregations/engine/statistics.py": {"stats", "audit", "datasheet"},
     "runtime/workers.py": READING,
 }
 

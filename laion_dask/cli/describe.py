@@ -1,4 +1,4 @@
-"""Commands that say what is in the data: inspect, stats, audit, report, plan."""
+"""Commands that say what is in the data: inspect, stats, audit, datasheet, plan."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ def audit(
     say_table(audit(frame, where, axes, min_n=min_n), as_json=json, out=out)
 
 
-@app.command(epilog="Example: laion-dask report shards/ report.html")
+@app.command(epilog="Example: laion-dask datasheet shards/ datasheet.html")
 @reads_shards
-def report(
+def datasheet(
     read,
     where: Where = None,
     title: Annotated[str, typer.Option(metavar="TEXT", help="Title of the page.")] = "Datasheet",
@@ -108,22 +108,22 @@ def report(
     """Write a datasheet of the data as one HTML page.
 
     It says what is in the data, who is mentioned, and how sure we are. If the last argument ends in
-    .html, it is the page to write; '-' prints the page. Otherwise report.html is written.
+    .html, it is the page to write; '-' prints the page. Otherwise datasheet.html is written.
     """
     from tempfile import TemporaryDirectory
 
-    from laion_dask.reports.datasheet import report
+    from laion_dask.reports.datasheet import datasheet
 
-    out = "report.html"
+    out = "datasheet.html"
     if read.source[-1] == "-" or read.source[-1].endswith((".html", ".htm")):
         out = read.source.pop()
     wanted(read.source, "There is no SOURCE. Give shards before the page.")
     frame = read(where=where)
     if out != "-":
-        say(f"the datasheet: {report(frame, out, title=title, min_n=min_n)}")
+        say(f"the datasheet: {datasheet(frame, out, title=title, min_n=min_n)}")
         return
     with TemporaryDirectory() as folder:
-        page = report(frame, f"{folder}/report.html", title=title, min_n=min_n)
+        page = datasheet(frame, f"{folder}/datasheet.html", title=title, min_n=min_n)
         with status_hidden():
             typer.echo(page.read_text(encoding="utf-8"))
 

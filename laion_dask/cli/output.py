@@ -93,9 +93,9 @@ def plain(value: object):
 def check_out(frame, out: object) -> None:
     """Refuse at once to write a file that the frame reads, or that the next reading would take."""
     if out is not None and str(out) != "-":
-        from laion_dask.reports.own_inputs import refuse_own_inputs
+        from laion_dask.frame.own_inputs import refuse_file_of_inputs
 
-        refuse_own_inputs(str(out), frame)
+        refuse_file_of_inputs(str(out), frame)
 
 
 def say_table(table, *, as_json: bool, out: str | None) -> None:

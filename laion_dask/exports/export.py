@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from laion_dask.aggregations.audit import audit, default_axes
 from laion_dask.aggregations.grouping.base import Grouping
 from laion_dask.backend import frame_to_arrow
-from laion_dask.errors import ExportError, ProvenanceError, SchemaError, must_be, one_of
+from laion_dask.errors import ProvenanceError, SchemaError, must_be, one_of
 from laion_dask.exports.staging import stage
 from laion_dask.exports.transaction import Target
 from laion_dask.formatting import counted, megabytes
@@ -28,7 +28,7 @@ from laion_dask.frame import data_path, masks, provenance, row_choices
 from laion_dask.frame.accounting import Rows, survey
 from laion_dask.frame.accounts import numbered_twice
 from laion_dask.frame.funnel import funnel_of
-from laion_dask.io.storage.local_file import real_path
+from laion_dask.frame.own_inputs import refuse_folder_of_inputs
 from laion_dask.joins.join import duplicates_left_out
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats.table import Table
@@ -198,7 +198,7 @@ def export(
     sources = provenance.sources(frame)
     if twice := data_path.numbered_twice(sources):
         raise numbered_twice(*twice)
-    _refuse_own_inputs(target, sources, provenance.joined_files(frame))
+    refuse_folder_of_inputs(target.path, target.address, frame)
     schema = frame_to_arrow(frame._meta).schema
     _check_names(schema.names)
     with target:
@@ -232,31 +232,6 @@ def _check_names(names: Sequence[str]) -> None:
                 "not every reader of Parquet tells apart. Rename or drop one of them."
             )
         seen[name.lower()] = name
-
-
-def _refuse_own_inputs(target: Target, sources, joined: Sequence[str]) -> None:
-    folder = _real(target, target.folder) + "/"
-    for scan, _ in sources:
-        for searched in scan.searched:
-            inner = searched.removeprefix("file://")
-            if folder.startswith(f"{_real(target, inner).rstrip('/')}/"):
-                raise ExportError(
-                    f"{target.path} lies in {inner}, which this frame's shards were looked for in: "
-                    "its parts would be found there too. Name a folder outside, or name the shards "
-                    f"by a pattern, such as {inner}/*.parquet."
-                )
-    files = [piece.shard.path for _, pieces in sources for piece in pieces]
-    for path in [*files, *joined]:
-        if _real(target, path).startswith(folder):
-            raise ExportError(
-                f"{target.path} holds {path}, which this frame reads; writing there would replace "
-                "its own input. Name another folder."
-            )
-
-
-def _real(target: Target, path: str) -> str:
-    """An address that is the same for every name of a file."""
-    return real_path(path) if target.is_local else target.fs.unstrip_protocol(path)
 
 
 def write_part(table: pa.Table, number: int, staging: str, format: str, schema: pa.Schema) -> dict:

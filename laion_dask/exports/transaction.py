@@ -86,6 +86,11 @@ class Target:
     # -- what is there -------------------------------------------------------------------------
 
     @property
+    def address(self) -> str:
+        """The folder as a local path, or as an address with its protocol."""
+        return self.folder if self.is_local else self.fs.unstrip_protocol(self.folder)
+
+    @property
     def _parts_folder(self) -> str:
         return f"{self.folder}/{PARTS}"
 

@@ -14,6 +14,7 @@ from laion_dask.aggregations.grouping.terms import terms
 from laion_dask.errors import ProvenanceError
 from laion_dask.formatting import counted, megabytes
 from laion_dask.frame import provenance
+from laion_dask.frame.own_inputs import refuse_file_of_inputs
 from laion_dask.reports.datasheet_sections import SECTIONS
 from laion_dask.reports.html import (
     boxes,
@@ -30,13 +31,12 @@ from laion_dask.reports.html import (
     write_page,
 )
 from laion_dask.reports.methods import CAVEATS, METHODS
-from laion_dask.reports.own_inputs import refuse_own_inputs
 from laion_dask.schema import recognise
 from laion_dask.stats.table import Table
 from laion_dask.text import term_lists
 
 
-def report(
+def datasheet(
     frame: dd.DataFrame,
     path: str | os.PathLike,
     *,
@@ -53,7 +53,7 @@ def report(
     ----------
     frame : dask DataFrame
     path : str or path
-        Of the page, such as ``"report.html"``.
+        Of the page, such as ``"datasheet.html"``.
     title : str
     level : float
         Coverage of the intervals.
@@ -73,16 +73,16 @@ def report(
     --------
     >>> import laion_dask as ld
     >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
-    >>> print(frame[["width", "height", "shard", "row"]].laion.report("datasheet.html"))
+    >>> print(frame[["width", "height", "shard", "row"]].laion.datasheet("datasheet.html"))
     datasheet.html
     """
     check_place(path)
-    refuse_own_inputs(path, frame)
+    refuse_file_of_inputs(path, frame)
     told = statistics(frame, *standard_statistics(frame), level=level, min_n=min_n)
-    return write_datasheet(told, path, title=title, origin=_origin(frame), level=level)
+    return datasheet_page(told, path, title=title, origin=_origin(frame), level=level)
 
 
-def write_datasheet(
+def datasheet_page(
     told: Table,
     path: str | os.PathLike,
     *,

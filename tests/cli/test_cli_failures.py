@@ -25,7 +25,7 @@ MORE = {
     "inspect": [],
     "stats": ["--rate", "width > 3"],
     "audit": ["--where", "width > 3"],
-    "report": ["{out}.html"],
+    "datasheet": ["{out}.html"],
     "plan": ["--step", "export"],
     "search": ["--embeddings", "{source}", "--model", "demo", "--text", "a bird"],
     "score": ["{out}", "--embeddings", "{source}", "--model", "demo", "--text", "a bird"],
@@ -191,7 +191,7 @@ def test_a_target_below_a_file(monkeypatch, capsys, sources, tmp_path):
     for target in (tmp_path / "file", tmp_path / "file" / "out"):
         assert "file" in refused(run(monkeypatch, capsys, "export", source, target), 1)
         line = ("inspect", source)
-        line = ("report", source, target / "page.html", "--columns", "width")
+        line = ("datasheet", source, target / "page.html", "--columns", "width")
         assert "page.html" in refused(run(monkeypatch, capsys, *line), 1)
         line = ("audit", source, "--where", "width > 3", "--out", target / "a.csv")
         assert "a.csv" in refused(run(monkeypatch, capsys, *line), 1)
@@ -234,7 +234,7 @@ def test_an_address_that_is_not_there(monkeypatch, capsys):
         refused(run(monkeypatch, capsys, "inspect", address), 1, 2)
 
 
-@pytest.mark.parametrize("command", ["inspect", "report"])
+@pytest.mark.parametrize("command", ["inspect", "datasheet"])
 def test_a_terminal_shows_that_a_command_is_at_work(
     monkeypatch, capsys, sources, tmp_path, command
 ):

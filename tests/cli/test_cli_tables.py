@@ -65,7 +65,7 @@ def test_several_sources_are_one_data_set(monkeypatch, capsys, paths, tmp_path):
     code, out, _ = run(monkeypatch, capsys, "export", *paths, tmp_path / "out")
     assert code == 0 and out.startswith(f"{N} read = {N} kept")
     code, _, _ = run(
-        monkeypatch, capsys, "report", *paths, tmp_path / "page.html", "--columns", "width"
+        monkeypatch, capsys, "datasheet", *paths, tmp_path / "page.html", "--columns", "width"
     )
     assert code == 0 and (tmp_path / "page.html").read_text().startswith("<!doctype html>")
 
@@ -73,8 +73,8 @@ def test_several_sources_are_one_data_set(monkeypatch, capsys, paths, tmp_path):
 def test_a_forgotten_page_overwrites_no_shard(monkeypatch, capsys, paths, tmp_path):
     before = [path.read_bytes() for path in paths]
     monkeypatch.chdir(tmp_path)
-    code, out, _ = run(monkeypatch, capsys, "report", *paths, "--columns", "width")
-    assert code == 0 and "report.html" in out and (tmp_path / "report.html").exists()
+    code, out, _ = run(monkeypatch, capsys, "datasheet", *paths, "--columns", "width")
+    assert code == 0 and "datasheet.html" in out and (tmp_path / "datasheet.html").exists()
     assert [path.read_bytes() for path in paths] == before
     code, _, err = run(monkeypatch, capsys, "export", *paths)
     assert code == 1 and paths[-1].name in err
@@ -102,7 +102,7 @@ def test_nothing_is_written_where_the_command_reads(monkeypatch, capsys, paths, 
     assert not (other / "out").exists()
     frame = ld.read_shards(folder)
     with pytest.raises(ld.LaionDaskError, match="is a shard that this frame reads"):
-        frame.laion.report(shard)
+        frame.laion.datasheet(shard)
     done = frame.laion.where("width > 5").laion.export(other / "out")
     with pytest.raises(ld.LaionDaskError, match="is a shard that this frame reads"):
         ld.write_report(done, shard)
@@ -113,10 +113,10 @@ def test_nothing_is_written_where_the_command_reads(monkeypatch, capsys, paths, 
 
 def test_a_page_on_the_standard_output(monkeypatch, capsys, paths):
     code, out, _ = run(
-        monkeypatch, capsys, "report", paths[0], "-", "--title", "Mine", "--columns", "width"
+        monkeypatch, capsys, "datasheet", paths[0], "-", "--title", "Mine", "--columns", "width"
     )
     assert code == 0 and out.startswith("<!doctype html>") and "<h1>Mine</h1>" in out
-    code, _, err = run(monkeypatch, capsys, "report", "-")
+    code, _, err = run(monkeypatch, capsys, "datasheet", "-")
     assert code == 2 and "SOURCE" in err
     code, _, err = run(monkeypatch, capsys, "export", paths[0], "-")
     assert code == 2 and "folder" in err

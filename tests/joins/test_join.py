@@ -425,5 +425,5 @@ def test_nothing_is_written_over_the_table(folders, way, tmp_path):
     with pytest.raises(ExportError, match=r"part-0000\S+, which this frame reads"):
         joined.laion.export(scores)
     with pytest.raises(ExportError, match="is a shard that this frame reads"):
-        joined.laion.report(min(before))
+        joined.laion.datasheet(min(before))
     assert {part: part.read_bytes() for part in (scores / "shards").iterdir()} == before

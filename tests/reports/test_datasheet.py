@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import laion_dask as ld
 from laion_dask.cli import app
 from laion_dask.errors import ExportError, OptionError
-from laion_dask.reports.datasheet import write_datasheet
+from laion_dask.reports.datasheet import datasheet_page
 from laion_dask.reports.svg_curves import Curve, lines
 
 HOSTILE = "<script>alert(1)</script> a woman doctor <img src=x onerror=alert(2)> \u202e"
@@ -51,7 +51,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("page") / "report.html"
-    assert ld.read_shards(corpus).laion.report(out, title="A <b>title</b>") == out
+    assert ld.read_shards(corpus).laion.datasheet(out, title="A <b>title</b>") == out
     assert [p.name for p in out.parent.iterdir()] == ["report.html"]
     return out.read_text(encoding="utf-8")
 
@@ -119,7 +119,7 @@ def test_every_number_of_the_pass_is_the_same_whatever_the_partitions(corpus):
 @pytest.mark.parametrize("columns", [["url"], ["text"], ["language", "punsafe"], ["width"]])
 def test_it_tells_what_the_columns_allow(corpus, tmp_path, columns):
     frame = ld.read_shards(corpus)[columns]
-    page = frame.laion.report(tmp_path / "page.html").read_text(encoding="utf-8")
+    page = frame.laion.datasheet(tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<b>2,400</b>read" in page
     assert ("Where rows come from" in page) == ("url" in columns)
     assert ("Whom captions mention" in page) == ("text" in columns)
@@ -127,7 +127,7 @@ def test_it_tells_what_the_columns_allow(corpus, tmp_path, columns):
 
 def test_a_frame_with_nothing_to_tell(tmp_path):
     write_shard(tmp_path / "a.parquet", laion_table(0))
-    page = ld.read_shards(str(tmp_path)).laion.report(tmp_path / "page.html")
+    page = ld.read_shards(str(tmp_path)).laion.datasheet(tmp_path / "page.html")
     assert "<b>0</b>read" in page.read_text(encoding="utf-8")
 
 
@@ -137,7 +137,7 @@ def test_a_language_called_as_a_number_of_another_kind(tmp_path):
     place = table.column_names.index("LANGUAGE")
     table = table.set_column(place, "LANGUAGE", pa.array(languages * 100))
     write_shard(tmp_path / "a.parquet", table)
-    page = ld.read_shards(str(tmp_path)).laion.report(tmp_path / "page.html")
+    page = ld.read_shards(str(tmp_path)).laion.datasheet(tmp_path / "page.html")
     quantiles = page.read_text(encoding="utf-8").partition("quantiles of")[2].partition("</table>")
     assert "similarity" in quantiles[0] and "language" not in quantiles[0]
 
@@ -147,14 +147,14 @@ def test_what_is_wrong_is_said_before_anything_is_read(corpus, tmp_path):
     with dask.config.set(scheduler=refuse):
         for options in ({"level": 2}, {"min_n": -1}):
             with pytest.raises(OptionError):
-                frame.laion.report(tmp_path / "page.html", **options)
+                frame.laion.datasheet(tmp_path / "page.html", **options)
         ld.standard_statistics(frame)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_command(corpus, tmp_path):
     out = tmp_path / "page.html"
-    done = CliRunner().invoke(app, ["report", corpus, str(out), "--where", "width > 300"])
+    done = CliRunner().invoke(app, ["datasheet", corpus, str(out), "--where", "width > 300"])
     assert done.exit_code == 0, done.output
     assert str(out) in done.output
     page = out.read_text(encoding="utf-8")
@@ -165,7 +165,7 @@ def test_real_captions(tmp_path):
     source = SHARED / "data" / "web_captions_10000.parquet"
     if not source.exists():
         pytest.skip("the real captions of ../shared are not beside this repository")
-    page = ld.read_shards(str(source)).laion.report(tmp_path / "page.html").read_text("utf-8")
+    page = ld.read_shards(str(source)).laion.datasheet(tmp_path / "page.html").read_text("utf-8")
     assert "<b>10,000</b>read" in page and "shopify.com" in page and "woman" in page
 
 
@@ -193,7 +193,7 @@ def test_a_frame_in_which_nobody_is_mentioned(tmp_path):
         shard = tmp_path / f"{text}.parquet"
         write_shard(shard, pa.table({**columns, "TEXT": [text] * 60}))
         for min_n in (1, 30):
-            out = ld.read_shards(str(shard)).laion.report(tmp_path / "p.html", min_n=min_n)
+            out = ld.read_shards(str(shard)).laion.datasheet(tmp_path / "p.html", min_n=min_n)
             assert "Rows with punsafe" in out.read_text("utf-8")
         told = ld.read_shards(str(shard)).laion.statistics(
             ld.rates("punsafe > 0.5", by=ld.terms("age"))
@@ -203,7 +203,7 @@ def test_a_frame_in_which_nobody_is_mentioned(tmp_path):
 
 def test_it_names_its_term_lists_and_detector(corpus, tmp_path):
     frame = ld.read_shards(corpus)[["text"]].laion.language()
-    page = frame.laion.report(tmp_path / "p.html").read_text("utf-8")
+    page = frame.laion.datasheet(tmp_path / "p.html").read_text("utf-8")
     assert "gender, version 2: Zhao" in page and "occupations, version" in page
     assert "py3langid" in page
 
@@ -213,14 +213,14 @@ def test_a_place_where_no_page_can_be_is_refused_at_once(corpus, tmp_path):
     with dask.config.set(scheduler=refuse):
         for place in (tmp_path, tmp_path / "none" / "page.html"):
             with pytest.raises(ExportError, match=r"Name a file|Make it first"):
-                frame.laion.report(place)
-    done = CliRunner().invoke(app, ["report", corpus, str(tmp_path / "no" / "p.html")])
+                frame.laion.datasheet(place)
+    done = CliRunner().invoke(app, ["datasheet", corpus, str(tmp_path / "no" / "p.html")])
     assert done.exit_code == 1
 
 
 def test_other_statistics_are_told_too(corpus, tmp_path):
     told = ld.read_shards(corpus).laion.audit("punsafe < 0.5", by="language")
-    page = write_datasheet(told, tmp_path / "p.html").read_text("utf-8")
+    page = datasheet_page(told, tmp_path / "p.html").read_text("utf-8")
     assert "<h2>exclusion</h2>" in page and "under-represented" in page
 
 
@@ -230,11 +230,11 @@ def test_languages_are_told_with_who_says_so(tmp_path):
     languages = ["en", "de", None] * 60 + ["or", None] * 60
     pq.write_table(pa.table({"TEXT": captions, "LANGUAGE": languages}), tmp_path / "0.parquet")
     frame = ld.read_shards(str(tmp_path))
-    published = ld.report(frame, tmp_path / "a.html").read_text("utf-8")
+    published = ld.datasheet(frame, tmp_path / "a.html").read_text("utf-8")
     assert "As the column language of the data set has them" in published
     assert "py3langid" not in published
     bare = frame[["text"]]
-    page = ld.report(bare, tmp_path / "b.html").read_text("utf-8")
+    page = ld.datasheet(bare, tmp_path / "b.html").read_text("utf-8")
     unknown = "Detected in the captions for this page by py3langid " + version("py3langid")
     assert unknown in page and "40 % of rows are und" in page.replace("40.0 %", "40 %")
     told = bare.laion.statistics(*ld.standard_statistics(bare)).of("rates")
