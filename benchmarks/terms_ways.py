@@ -98,7 +98,7 @@ def laion_dask_way() -> Callable:
     """``ld.terms(list)``: every term a group of its own; the scan over Arrow's buffers."""
     import pyarrow as pa
 
-    from laion_dask.aggregations import Part
+    from laion_dask.aggregations import Partition
     from laion_dask.aggregations.grouping.terms import terms
 
     terms(["warm"]).masks(["warm"])  # numba compiles, or reads what it compiled before
@@ -108,7 +108,7 @@ def laion_dask_way() -> Callable:
         by_word.masks(["warm"])
 
         def run():
-            found = by_word.assign(Part(table))
+            found = by_word.assign(Partition(table))
             return found.rows, found.codes
 
         return run

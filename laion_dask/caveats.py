@@ -18,7 +18,7 @@ _MARKED = ("statistic", "term", "axis", "group", "method")
 def caveats_of(results: pd.DataFrame) -> tuple[str, ...]:
     """The caveats of a tidy table: by the text of its rows, and those in its ``attrs``."""
     columns = [results[name] for name in _MARKED if name in results]
-    cells = {v for column in columns for v in column.to_numpy(object).ravel().tolist()}
+    cells = (cell for column in columns for cell in column.to_numpy(object).ravel().tolist())
     texts = {cell for cell in cells if isinstance(cell, str)}
     marked = [caveat for mark, caveat in CAVEATS.items() if any(mark in text for text in texts)]
     return tuple(dict.fromkeys([*marked, *results.attrs.get("caveats", ())]))

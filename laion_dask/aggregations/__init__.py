@@ -1,14 +1,14 @@
 """Statistics of a frame that share one pass: each is chunk, combine, finalize."""
 
-from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import ByColumn, Grouping, Members, grouping, members
 
 __all__ = [
     "ByColumn",
     "Grouping",
     "Members",
-    "Part",
-    "Reporting",
+    "Partition",
+    "ReportOptions",
     "Statistic",
     "grouping",
     "members",

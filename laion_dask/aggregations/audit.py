@@ -9,7 +9,7 @@ import numpy as np
 
 from laion_dask.aggregations.counts import ALL
 from laion_dask.aggregations.default_set import LISTS
-from laion_dask.aggregations.engine.statistics import bind, collect, reporting
+from laion_dask.aggregations.engine.statistics import bind, collect, report_options
 from laion_dask.aggregations.exclusion import Counted, Exclusion, references, with_kept
 from laion_dask.aggregations.grouping.base import ByColumn, Grouping, axes
 from laion_dask.aggregations.grouping.terms import terms
@@ -144,7 +144,7 @@ def audit(
     '(all)'
     """
     must_be("after", after, (dd.DataFrame, str), "a narrowed frame, or an expression")
-    how, wanted = reporting(level, min_n), references(by, reference)
+    options, wanted = report_options(level, min_n), references(by, reference)
     where = after
     if isinstance(after, dd.DataFrame):
         must_be("before", before, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
@@ -155,8 +155,8 @@ def audit(
         (measure,) = bind(before, [measure])
     else:
         measure = Overlap(IN_ONE, IN_OTHER, measure.by, wanted)
-    found = measure.finalize(counts, how).assign(statistic=measure.name)
-    result = suppressed(table(found), how.min_n)
+    found = measure.finalize(counts, options).assign(statistic=measure.name)
+    result = suppressed(table(found), options.min_n)
     result.attrs["groupings"] = {axis.axis: _source(axis) for axis in measure.by}
     result.attrs |= {"caveats": caveats} if caveats else {}
     for name, account in (("rows", rows_after), ("rows_before", rows_before)):

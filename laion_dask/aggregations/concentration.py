@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import coded
 from laion_dask.aggregations.grouping.domains import check_addresses, sites
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
@@ -55,24 +55,24 @@ class Concentration(Statistic):
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
 
-    def chunk(self, part: Part) -> State:
+    def chunk(self, partition: Partition) -> State:
         if self.of in LEVELS:
-            found = sites(part, self.column, self.of, self.private)
+            found = sites(partition, self.column, self.of, self.private)
             labels, counts = found.labels, found.counts()
         else:
-            values, _, codes = coded(part.table[self.column])
+            values, _, codes = coded(partition.table[self.column])
             labels = pa.array(list(map(str, values)), pa.large_string())
             counts = np.bincount(codes, minlength=len(values))
-        return HeavyHitters.of(labels, counts, self.capacity), len(part)
+        return HeavyHitters.of(labels, counts, self.capacity), len(partition)
 
     def combine(self, states: Sequence[State]) -> State:
         hitters, rows = zip(*states, strict=True)
         return HeavyHitters.merged(hitters), sum(rows)
 
-    def finalize(self, state: State, how: Reporting) -> pd.DataFrame:
+    def finalize(self, state: State, options: ReportOptions) -> pd.DataFrame:
         found, rows = state
-        labels = _labels(found, self.top, how)
-        rest = [*_shares(found, self.k, how), *_indices(found), _without(found, rows, how)]
+        labels = _labels(found, self.top, options)
+        rest = [*_shares(found, self.k, options), *_indices(found), _without(found, rows, options)]
         told = pd.DataFrame(rest) if labels.empty else pd.concat([labels, pd.DataFrame(rest)])
         return told.assign(axis=self.of)
 
@@ -155,14 +155,16 @@ def concentration(
     return Concentration(of, int(top), several, column, int(capacity), private)
 
 
-def _labels(found: HeavyHitters, top: int, how: Reporting) -> pd.DataFrame:
+def _labels(found: HeavyHitters, top: int, options: ReportOptions) -> pd.DataFrame:
     """The most frequent labels one by one."""
     labels, least, most = found.heavy(top)
-    share = _share(found, least, most, how)
+    share = _share(found, least, most, options)
     return pd.DataFrame({"term": labels.to_pylist(), "group": "label", **share})
 
 
-def _shares(found: HeavyHitters, several: tuple[int, ...], how: Reporting) -> Iterator[dict]:
+def _shares(
+    found: HeavyHitters, several: tuple[int, ...], options: ReportOptions
+) -> Iterator[dict]:
     """What the first k labels have together."""
     if not several:
         return
@@ -174,13 +176,13 @@ def _shares(found: HeavyHitters, several: tuple[int, ...], how: Reporting) -> It
         missing = 0 if found.is_exact else max(k - len(high), 0)
         known = int(min(high[:k].sum(), found.n))  # the others may have up to `unseen` each
         most = int(min(known + missing * found.unseen, found.n))
-        share = _share(found, int(low[:k].sum()), most, how)
+        share = _share(found, int(low[:k].sum()), most, options)
         yield {"term": f"top {k}", "group": "all", **share, "k": known, "rate": _of(known, found)}
 
 
-def _share(found: HeavyHitters, least, most, how: Reporting) -> dict:
+def _share(found: HeavyHitters, least, most, options: ReportOptions) -> dict:
     """A share of the rows that is between two counts, or several; the upper one is told."""
-    lo, hi = wilson(least, found.n, how.level)[0], wilson(most, found.n, how.level)[1]
+    lo, hi = wilson(least, found.n, options.level)[0], wilson(most, found.n, options.level)[1]
     rate = _of(most, found)
     method = "Wilson" if found.is_exact else f"Wilson, {_sketched(found)}"
     return {"n": found.n, "k": most, "rate": rate, "lo": lo, "hi": hi, "method": method}
@@ -233,10 +235,10 @@ def _herfindahl_bounds(found: HeavyHitters) -> tuple[float, float]:
     return float((low**2).sum()), min(most, 1.0)
 
 
-def _without(found: HeavyHitters, rows: int, how: Reporting) -> dict:
+def _without(found: HeavyHitters, rows: int, options: ReportOptions) -> dict:
     """The rows without a label, of all rows."""
     k = rows - found.n
-    lo, hi = wilson(k, rows, how.level)
+    lo, hi = wilson(k, rows, options.level)
     rate = k / rows if rows else float("nan")
     told = {"n": rows, "k": k, "rate": rate, "lo": lo, "hi": hi, "method": "Wilson"}
     return {"term": "none", "group": "all", **told}

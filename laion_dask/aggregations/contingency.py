@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.aggregations.counts import MOST_CELLS, Counts, added
-from laion_dask.aggregations.engine.base import Part, Reporting
+from laion_dask.aggregations.engine.base import Partition, ReportOptions
 from laion_dask.aggregations.grouping.base import Grouping, Members, members
 from laion_dask.errors import OptionError
 from laion_dask.stats import two_proportions
@@ -40,10 +40,10 @@ class Crossed:
     both: Counts
 
 
-def crossed(part: Part, one: Grouping, other: Grouping) -> Crossed:
+def crossed(partition: Partition, one: Grouping, other: Grouping) -> Crossed:
     """The rows of a partition in groups of two groupings."""
-    known = known_rows(part, one, other)
-    first, second = (among(members(part, by), known) for by in (one, other))
+    known = known_rows(partition, one, other)
+    first, second = (among(members(partition, by), known) for by in (one, other))
     check_crossing(one, other, len(first.labels), len(second.labels))
     return Crossed(
         int(known.sum()),
@@ -85,20 +85,20 @@ def among(found: Members, rows: np.ndarray) -> Members:
     return Members(found.labels, found.rows[kept], found.codes[kept], found.n_rows)
 
 
-def known_rows(part: Part, one: Grouping, other: Grouping) -> np.ndarray:
+def known_rows(partition: Partition, one: Grouping, other: Grouping) -> np.ndarray:
     """The rows that have a value in all columns that two groupings read, (n,) bool."""
-    return part.once(_known, tuple(dict.fromkeys((*one.reads, *other.reads))))
+    return partition.memo(_known, tuple(dict.fromkeys((*one.reads, *other.reads))))
 
 
-def _known(part: Part, columns: tuple[str, ...]) -> np.ndarray:
-    known = np.ones(len(part), bool)
+def _known(partition: Partition, columns: tuple[str, ...]) -> np.ndarray:
+    known = np.ones(len(partition), bool)
     for name in columns:
-        valid: pa.ChunkedArray = pc.is_valid(part.table[name])
+        valid: pa.ChunkedArray = pc.is_valid(partition.table[name])
         known &= valid.to_numpy()
     return known
 
 
-def told_pairs(found: Crossed, how: Reporting) -> pd.DataFrame:
+def pairs_to_rows(found: Crossed, options: ReportOptions) -> pd.DataFrame:
     """Each group of the first grouping with each of the second, the largest first.
 
     Returns
@@ -113,7 +113,7 @@ def told_pairs(found: Crossed, how: Reporting) -> pd.DataFrame:
     b = np.tile(found.second.ordered(others), len(ones))
     k, n = found.both.ordered(ones, others).ravel(), np.minimum(a, b)
     expected, p = np.full((2, len(n)), np.nan)
-    shown = n >= max(1, how.min_n)
+    shown = n >= max(1, options.min_n)
     expected[shown] = a[shown] / found.n * b[shown]
     rest = (b[shown] - k[shown], found.n - a[shown])
     p[shown] = two_proportions(k[shown], a[shown], *rest)

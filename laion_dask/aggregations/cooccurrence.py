@@ -16,10 +16,10 @@ from laion_dask.aggregations.contingency import (
     by_size,
     crossed,
     known_rows,
-    told_pairs,
+    pairs_to_rows,
 )
 from laion_dask.aggregations.counts import Counts, added
-from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import Grouping, Members, grouping, members
 from laion_dask.errors import OptionError, did_you_mean
 from laion_dask.stats import benjamini_hochberg, two_proportions
@@ -63,10 +63,10 @@ class Cooccurrence(Statistic):
     def reads(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.words.reads, *self.by.reads)))
 
-    def chunk(self, part: Part) -> Together:
-        found = crossed(part, self.words, self.by)
-        known = known_rows(part, self.words, self.by)
-        words, groups = (among(members(part, g), known) for g in (self.words, self.by))
+    def chunk(self, partition: Partition) -> Together:
+        found = crossed(partition, self.words, self.by)
+        known = known_rows(partition, self.words, self.by)
+        words, groups = (among(members(partition, g), known) for g in (self.words, self.by))
         twice = _twice(groups, self.pairs)
         return Together(
             found,
@@ -81,13 +81,13 @@ class Cooccurrence(Statistic):
             added([s.words_and_pairs for s in states]),
         )
 
-    def finalize(self, state: Together, how: Reporting) -> pd.DataFrame:
+    def finalize(self, state: Together, options: ReportOptions) -> pd.DataFrame:
         found, groups = state.crossed, by_size(state.crossed.second)
         pairs = self.pairs
         if pairs is None:
             pairs = tuple(combinations(groups, 2)) if len(groups) <= MOST_PAIRED else ()
-        told = [_npmi_told(found, how), *(_pair_told(state, *pair, how) for pair in pairs)]
-        whole = pd.concat([part for part in told if len(part)] or told[:1], ignore_index=True)
+        told = [_npmi_told(found, options), *(_pair_told(state, *pair, options) for pair in pairs)]
+        whole = pd.concat([rows for rows in told if len(rows)] or told[:1], ignore_index=True)
         whole.insert(1, "axis", self.by.axis)
         return whole
 
@@ -205,11 +205,11 @@ def _twice(found: Members, pairs: tuple[tuple[str, str], ...] | None) -> Members
     return Members(labels, np.concatenate(rows), codes.astype(np.int32), found.n_rows)
 
 
-def _npmi_told(found: Crossed, how: Reporting) -> pd.DataFrame:
-    told = told_pairs(found, how)
+def _npmi_told(found: Crossed, options: ReportOptions) -> pd.DataFrame:
+    told = pairs_to_rows(found, options)
     counts = told[["k", "n_first", "n_second", "n_rows"]].to_numpy(np.int64).T
-    lo, hi = npmi_interval(*counts, how.level)
-    q, p, shown = np.full(len(told), np.nan), told["p"].to_numpy(), told["n"] >= how.min_n
+    lo, hi = npmi_interval(*counts, options.level)
+    q, p, shown = np.full(len(told), np.nan), told["p"].to_numpy(), told["n"] >= options.min_n
     for places in told.groupby("second", sort=False).indices.values():
         family = places[shown.to_numpy()[places]]
         q[family] = benjamini_hochberg(p[family])
@@ -225,7 +225,7 @@ def _npmi_told(found: Crossed, how: Reporting) -> pd.DataFrame:
     )
 
 
-def _pair_told(state: Together, a: str, b: str, how: Reporting) -> pd.DataFrame:
+def _pair_told(state: Together, a: str, b: str, options: ReportOptions) -> pd.DataFrame:
     """The gap and the bias of every word between two groups."""
     found, two = state.crossed, tuple(sorted((a, b)))
     words = by_size(found.first)
@@ -234,7 +234,7 @@ def _pair_told(state: Together, a: str, b: str, how: Reporting) -> pd.DataFrame:
     n_a, n_b = found.second.ordered((a, b))
     n_wab = state.words_and_pairs.ordered(words, [two])[:, 0]
     n_ab = state.pairs.ordered([two])[0]
-    ends = ((n_wa, n_a), (n_wb, n_b), (n_wab, n_ab), n_w, found.n, how.level)
+    ends = ((n_wa, n_a), (n_wb, n_b), (n_wab, n_ab), n_w, found.n, options.level)
     common = pd.DataFrame(
         {
             "term": pd.Series(words, dtype=object),
@@ -253,9 +253,9 @@ def _pair_told(state: Together, a: str, b: str, how: Reporting) -> pd.DataFrame:
     lo, hi = npmi_gap_interval(*ends)
     gap = npmi_gap(n_wa, n_a, n_wb, n_b, n_w, found.n)
     gap = common.assign(measure="nPMI gap", value=gap, lo=lo, hi=hi, method="MOVER, delta method")
-    value, lo, hi = pmi_bias(n_wa, n_a, n_wb, n_b, how.level)
+    value, lo, hi = pmi_bias(n_wa, n_a, n_wb, n_b, options.level)
     p, q = two_proportions(n_wa, n_a, n_wb, n_b), np.full(len(words), np.nan)
-    shown = (common["n"] >= how.min_n).to_numpy()
+    shown = (common["n"] >= options.min_n).to_numpy()
     q[shown] = benjamini_hochberg(p[shown])
     told = {"measure": "PMI bias", "value": value, "lo": lo, "hi": hi, "p": p, "q": q}
     bias = common.assign(**told, method="log odds; p: Fisher or z; q: Benjamini-Hochberg")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
-from laion_dask.aggregations.engine.base import Part
+from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.grouping.base import MOST_GROUPS, Grouping, members, too_many_groups
 from laion_dask.errors import OptionError
 
@@ -84,13 +84,13 @@ class Tally:
 
 
 def tally(
-    part: Part, by: Grouping | None, what: np.ndarray, kinds: int, by_shard: bool = False
+    partition: Partition, by: Grouping | None, what: np.ndarray, kinds: int, by_shard: bool = False
 ) -> Tally:
     """What the rows of each group are, and of all rows, and of the rows in no group.
 
     Parameters
     ----------
-    part : Part
+    partition : Partition
     by : Grouping or None
         None for all rows only.
     what : (n,) int array
@@ -99,9 +99,9 @@ def tally(
     by_shard : bool
         Whether to count by the column ``shard`` too.
     """
-    found = None if by is None else members(part, by)
+    found = None if by is None else members(partition, by)
     labels = (ALL,) if by is None else (ALL, *((1, text) for text in found.labels), NONE)
-    shards, at = part.once(_shards) if by_shard else ((0,), None)
+    shards, at = partition.memo(_shards) if by_shard else ((0,), None)
     if len(labels) * max(1, len(shards)) > MOST_CELLS:
         by_shard, shards, at = False, (0,), None
     _refuse(by, len(labels) * kinds)
@@ -171,12 +171,12 @@ def _refuse(by: Grouping | None, size: int) -> None:
         )
 
 
-def _shards(part: Part) -> tuple[tuple[int, ...], np.ndarray | None]:
+def _shards(partition: Partition) -> tuple[tuple[int, ...], np.ndarray | None]:
     """The shards of the rows, and of each row which of them; None when there is but one.
 
     Rows without a shard's number, -1, are as of one shard.
     """
-    column = pc.fill_null(part.table["shard"], -1)
+    column = pc.fill_null(partition.table["shard"], -1)
     ends = pc.min_max(column).as_py()
     if ends["min"] == ends["max"]:
         return (() if ends["min"] is None else (ends["min"],)), None

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.aggregations.counts import Tally, pooled, tallied, tally
-from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import Grouping
 from laion_dask.aggregations.histogram_counts import passed
-from laion_dask.aggregations.rates import checked_top, labelled, told_by
+from laion_dask.aggregations.rates import checked_top, labelled, resolve_by
 from laion_dask.errors import OptionError, must_be, no_column
 from laion_dask.stats.intervals import wilson
 
@@ -46,30 +46,30 @@ class Curve(Statistic):
         by = [name for axis in self.by if axis for name in axis.reads]
         return tuple(dict.fromkeys([self.column, *by]))
 
-    def chunk(self, part: Part) -> tuple[Tally, ...]:
-        what = part.once(_passed, self.column, self.thresholds, self.above)
-        return tuple(tally(part, axis, what, len(self.thresholds) + 2) for axis in self.by)
+    def chunk(self, partition: Partition) -> tuple[Tally, ...]:
+        what = partition.memo(_passed, self.column, self.thresholds, self.above)
+        return tuple(tally(partition, axis, what, len(self.thresholds) + 2) for axis in self.by)
 
     def combine(self, states: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
         each = zip(*states, strict=True)
         return tuple(tallied(some, axis) for some, axis in zip(each, self.by, strict=True))
 
-    def finalize(self, state: tuple[Tally, ...], how: Reporting) -> pd.DataFrame:
+    def finalize(self, state: tuple[Tally, ...], options: ReportOptions) -> pd.DataFrame:
         parts = []
         for number, (axis, found) in enumerate(zip(self.by, state, strict=True)):
-            told = self._told(pooled(found, self.top), axis, how)
+            told = self._to_rows(pooled(found, self.top), axis, options)
             parts.append(told if number == 0 else told.iloc[len(self.thresholds) :])
         whole = pd.concat(parts, ignore_index=True)
         whole.insert(0, "term", self.column)
         return whole
 
-    def _told(self, found: Tally, axis: Grouping | None, how: Reporting) -> pd.DataFrame:
+    def _to_rows(self, found: Tally, axis: Grouping | None, options: ReportOptions) -> pd.DataFrame:
         labels, named = labelled(found, axis)
         counts, m = found.groups.ordered(labels), len(self.thresholds)
         below = np.cumsum(counts[:, :-1], axis=1)
         n = np.repeat(below[:, -1], m)
         k = (below[:, -1:] - below[:, :-1] if self.above else below[:, :-1]).ravel()
-        lo, hi = wilson(k, n, how.level)
+        lo, hi = wilson(k, n, options.level)
         return pd.DataFrame(
             {
                 **{name: np.array(texts, object).repeat(m) for name, texts in named.items()},
@@ -142,7 +142,7 @@ def curve(
         raise OptionError(
             f"thresholds is {thresholds!r}. Expected numbers, such as [0.5, 0.8, 0.9]."
         )
-    return Curve(column, told_by(by), values, above, checked_top(top))
+    return Curve(column, resolve_by(by), values, above, checked_top(top))
 
 
 def _ascending(thresholds) -> tuple[float, ...]:
@@ -172,5 +172,7 @@ def _as_column(thresholds: tuple[float, ...]) -> np.ndarray:
     return np.array(thresholds, np.float64)
 
 
-def _passed(part: Part, column: str, thresholds: tuple[float, ...], above: bool) -> np.ndarray:
-    return passed(part.table[column], thresholds, "left" if above else "right")
+def _passed(
+    partition: Partition, column: str, thresholds: tuple[float, ...], above: bool
+) -> np.ndarray:
+    return passed(partition.table[column], thresholds, "left" if above else "right")

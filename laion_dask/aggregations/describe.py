@@ -8,7 +8,7 @@ from functools import reduce
 
 import pandas as pd
 
-from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.summary_state import (
     DESCRIBED,
     THRESHOLDS,
@@ -39,14 +39,14 @@ class Describe(Statistic):
     def reads(self) -> tuple[str, ...]:
         return self.columns
 
-    def chunk(self, part: Part) -> State:
-        return contribution(part.table.select(list(self.columns)), domains=False)
+    def chunk(self, partition: Partition) -> State:
+        return contribution(partition.table.select(list(self.columns)), domains=False)
 
     def combine(self, states: Sequence[State]) -> State:
         return reduce(combined, states)
 
-    def finalize(self, state: State, how: Reporting) -> pd.DataFrame:
-        return pd.DataFrame(list(_told(state, how)))
+    def finalize(self, state: State, options: ReportOptions) -> pd.DataFrame:
+        return pd.DataFrame(list(_to_rows(state, options)))
 
 
 def describe() -> Describe:
@@ -76,12 +76,16 @@ def describe() -> Describe:
     return Describe()
 
 
-def _told(state: State, how: Reporting) -> Iterator[dict]:
+def _to_rows(state: State, options: ReportOptions) -> Iterator[dict]:
     n = state.rows
     for column, k in state.nulls.items():
-        yield {"term": column, "group": "missing", **_share(k, n, how)}
+        yield {"term": column, "group": "missing", **_share(k, n, options)}
         if state.infinite[column]:
-            yield {"term": column, "group": "infinite", **_share(state.infinite[column], n, how)}
+            yield {
+                "term": column,
+                "group": "infinite",
+                **_share(state.infinite[column], n, options),
+            }
     for column in sorted(state.quantiles, key=DESCRIBED.index):
         sketch = state.quantiles[column]
         found = {"term": column, "n": sketch.n}
@@ -91,18 +95,23 @@ def _told(state: State, how: Reporting) -> Iterator[dict]:
             value = float(round(value)) if column in WHOLE and value == value else value
             yield {**found, "group": f"quantile {share:.2f}", "value": value, "method": method}
     for side, k in state.sides.items():
-        yield {"term": "both sides", "group": "at least", "threshold": side, **_share(k, n, how)}
+        yield {
+            "term": "both sides",
+            "group": "at least",
+            "threshold": side,
+            **_share(k, n, options),
+        }
     for column, (k, scored) in state.over.items():
         found = {"term": column, "group": "above", "threshold": THRESHOLDS[column]}
-        yield {**found, **_share(k, scored, how)}
+        yield {**found, **_share(k, scored, options)}
     languages, least, most = state.languages.heavy(20)
     for language, k, high in zip(languages.to_pylist(), least.tolist(), most.tolist(), strict=True):
-        found = {"term": "language", "axis": "language", "group": language, **_share(k, n, how)}
+        found = {"term": "language", "axis": "language", "group": language, **_share(k, n, options)}
         more = f"; k at most {high - k:,} too low"
         yield {**found, "method": f"Wilson{more}"} if high > k else found
 
 
-def _share(k: int, n: int, how: Reporting) -> dict:
-    lo, hi = wilson(k, n, how.level)
+def _share(k: int, n: int, options: ReportOptions) -> dict:
+    lo, hi = wilson(k, n, options.level)
     rate = k / n if n else float("nan")
     return {"n": n, "k": k, "rate": rate, "lo": lo, "hi": hi, "method": "Wilson"}

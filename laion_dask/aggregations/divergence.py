@@ -9,7 +9,7 @@ from itertools import combinations
 import pandas as pd
 
 from laion_dask.aggregations.contingency import Crossed, all_crossed, by_size, crossed
-from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import Grouping, grouping
 from laion_dask.errors import OptionError
 from laion_dask.reserved_labels import group_label
@@ -37,14 +37,14 @@ class Divergence(Statistic):
     def reads(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.of.reads, *self.by.reads)))
 
-    def chunk(self, part: Part) -> Crossed:
-        return crossed(part, self.of, self.by)
+    def chunk(self, partition: Partition) -> Crossed:
+        return crossed(partition, self.of, self.by)
 
     def combine(self, states: Sequence[Crossed]) -> Crossed:
         return all_crossed(states, self.of, self.by)
 
-    def finalize(self, state: Crossed, how: Reporting) -> pd.DataFrame:
-        told = pd.DataFrame(list(_told(state)), columns=list(_COLUMNS))
+    def finalize(self, state: Crossed, options: ReportOptions) -> pd.DataFrame:
+        told = pd.DataFrame(list(_to_rows(state)), columns=list(_COLUMNS))
         return told.assign(term=self.of.axis, axis=self.by.axis, undecided=state.undecided)
 
 
@@ -99,7 +99,7 @@ def divergence(of: str | Grouping, *, by: str | Grouping) -> Divergence:
     return Divergence(of, by)
 
 
-def _told(found: Crossed) -> Iterator[dict]:
+def _to_rows(found: Crossed) -> Iterator[dict]:
     labels, groups = by_size(found.first), by_size(found.second)
     whole, both = found.first.ordered(labels), found.both.ordered(labels, groups).T
     counts = [pd.Series(some, index=labels) for some in both]

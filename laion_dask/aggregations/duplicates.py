@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
 from laion_dask.stats.checks import whole
 from laion_dask.stats.intervals import wilson
@@ -41,20 +41,20 @@ class DuplicateShare(Statistic):
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
 
-    def chunk(self, part: Part) -> tuple[BottomK, int]:
-        values = part.table[self.column].drop_null().cast(pa.large_string()).combine_chunks()
-        return BottomK.of(text_hashes(values), self.capacity), len(part)
+    def chunk(self, partition: Partition) -> tuple[BottomK, int]:
+        values = partition.table[self.column].drop_null().cast(pa.large_string()).combine_chunks()
+        return BottomK.of(text_hashes(values), self.capacity), len(partition)
 
     def combine(self, states: Sequence[tuple[BottomK, int]]) -> tuple[BottomK, int]:
         found, rows = zip(*states, strict=True)
         return BottomK.merged(found), sum(rows)
 
-    def finalize(self, state: tuple[BottomK, int], how: Reporting) -> pd.DataFrame:
+    def finalize(self, state: tuple[BottomK, int], options: ReportOptions) -> pd.DataFrame:
         found, rows = state
         missing, n = rows - found.n, found.n
-        lo, hi = wilson(missing, rows, how.level)
+        lo, hi = wilson(missing, rows, options.level)
         method = "exact" if found.is_exact else f"bottom-k, k = {len(found.hashes):,}"
-        number, least, most = found.distinct(how.level)
+        number, least, most = distinct = found.distinct(options.level)
         ends = {} if found.is_exact else {"lo": least, "hi": most}
         every = {"n": n, "method": method}
         told = [
@@ -63,10 +63,10 @@ class DuplicateShare(Statistic):
                 "lo": lo, "hi": hi, "method": "Wilson",
             },
             {"group": "distinct", **every, "value": number, **ends},
-            {"group": "repeats", **every, **_left(n, found.distinct(how.level), found.is_exact)},
+            {"group": "repeats", **every, **_left(n, distinct, found.is_exact)},
             {
                 "group": "rows whose value repeats", **every,
-                **_left(n, found.once(how.level), found.is_exact),
+                **_left(n, found.once(options.level), found.is_exact),
             },
             {
                 "group": "most frequent", **every, "value": float(found.counts.max(initial=0)),

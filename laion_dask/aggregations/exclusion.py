@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import (
     MOST_GROUPS,
     Grouping,
@@ -59,19 +59,19 @@ class Exclusion(Statistic):
         names = [name for axis in self.by for name in axis.reads]
         return tuple(dict.fromkeys([*names, *(self.where.columns if self.where else ())]))
 
-    def chunk(self, part: Part) -> Counted:
-        kept, unscored = np.zeros(len(part), bool), np.zeros(len(part), bool)
+    def chunk(self, partition: Partition) -> Counted:
+        kept, unscored = np.zeros(len(partition), bool), np.zeros(len(partition), bool)
         if self.where is not None:
-            kept, known = part.decided(self.where)
+            kept, known = partition.evaluate(self.where)
             unscored = ~known
         groups, none = [], []
         for axis in self.by:
-            found = members(part, axis)
+            found = members(partition, axis)
             counts = (found.counts(), found.counts(kept), found.counts(unscored))
             by_label = zip(*(count.tolist() for count in counts), strict=True)
             groups.append(dict(zip(found.labels, by_label, strict=True)))
             none.append(_count(~found.some(), kept, unscored))
-        everyone = _count(np.ones(len(part), bool), kept, unscored)
+        everyone = _count(np.ones(len(partition), bool), kept, unscored)
         return Counted(everyone, tuple(groups), tuple(none))
 
     def combine(self, states: Sequence[Counted]) -> Counted:
@@ -88,12 +88,12 @@ class Exclusion(Statistic):
         none = tuple(map(_sum, zip(*(state.none for state in states), strict=True)))
         return Counted(_sum(state.everyone for state in states), tuple(groups), none)
 
-    def finalize(self, state: Counted, how: Reporting) -> pd.DataFrame:
+    def finalize(self, state: Counted, options: ReportOptions) -> pd.DataFrame:
         wanted = dict(self.reference)
         told = []
         for axis, groups, none in zip(self.by, state.groups, state.none, strict=True):
             reference = dict(wanted[axis.axis]) if axis.axis in wanted else None
-            told.append(_of_axis(axis, groups, none, state.everyone, reference, how))
+            told.append(_of_axis(axis, groups, none, state.everyone, reference, options))
         whole = pd.concat(told, ignore_index=True)
         return whole if state.tells_undecided else whole.drop(columns="undecided")
 
@@ -160,7 +160,9 @@ def with_kept(before: Counted, after: Counted) -> Counted:
     return Counted(everyone, groups, none, tells_undecided=False)
 
 
-def _of_axis(axis: Grouping, groups, none: Count, everyone: Count, reference, how: Reporting):
+def _of_axis(
+    axis: Grouping, groups, none: Count, everyone: Count, reference, options: ReportOptions
+):
     """The rows told of one axis: all rows, groups by size, rows in no group."""
     order = sorted(groups, key=lambda label: (-groups[label][0], label))
     n_all, kept_all, _ = everyone
@@ -171,7 +173,7 @@ def _of_axis(axis: Grouping, groups, none: Count, everyone: Count, reference, ho
         axis.axis,
         total=(n_all, kept_all),
         reference=reference,
-        level=how.level,
+        level=options.level,
     )
     result["undecided"] = [groups.get(label, _NONE)[2] for label in order]
     result["group"] = [group_label(label) for label in order]
@@ -180,7 +182,7 @@ def _of_axis(axis: Grouping, groups, none: Count, everyone: Count, reference, ho
         {
             "axis": axis.axis,
             "group": ["(all)", axis.no_group],
-            **excluded(n, kept, n_all, k_all, how.level),
+            **excluded(n, kept, n_all, k_all, options.level),
             # All rows are compared with nothing; those in no group with the rest, as in `rates`.
             "p": [float("nan"), two_proportions(*_and_the_rest(none, everyone))],
             **dict.fromkeys(_OF_GROUPS, float("nan")),
@@ -189,9 +191,9 @@ def _of_axis(axis: Grouping, groups, none: Count, everyone: Count, reference, ho
         }
     )
     whole = pd.concat([others[:1], result, others[1:]], ignore_index=True)
-    whole["p"] = whole["p"].where(whole["n"] >= how.min_n)
+    whole["p"] = whole["p"].where(whole["n"] >= options.min_n)
     columns = [name for name in result if name != "statistic"]  # which the engine adds
-    return corrected(whole, how.level)[columns]
+    return corrected(whole, options.level)[columns]
 
 
 def _and_the_rest(some: Count, everyone: Count) -> tuple[int, int, int, int]:

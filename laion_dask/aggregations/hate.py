@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import ByColumn, members
 from laion_dask.errors import OptionError, must_be, no_column
 from laion_dask.predicate import Predicate
@@ -58,15 +58,17 @@ class HateContentRate(Statistic):
     def reads(self) -> tuple[str, ...]:
         return (*self.columns, *(["shard"] if self.per_file else []))
 
-    def chunk(self, part: Part) -> dict[str, np.ndarray]:
+    def chunk(self, partition: Partition) -> dict[str, np.ndarray]:
         """By file: over, decided and all rows, (thresholds, classes and any, 3) int64."""
         for column in self.columns:
-            part.once(_checked, column)
-        masks = [mask for row in self.predicates for each in _masks(part, row) for mask in each]
+            partition.memo(_checked, column)
+        masks = [
+            mask for row in self.predicates for each in _masks(partition, row) for mask in each
+        ]
         shape = (len(self.thresholds), len(self.columns) + 1, 3)
         found = {_ALL: np.array([mask.sum() for mask in masks], np.int64).reshape(shape)}
         if self.per_file:
-            files = members(part, ByColumn("shard"))
+            files = members(partition, ByColumn("shard"))
             counts = np.array([files.counts(mask) for mask in masks], np.int64).T
             found |= dict(zip(files.labels, counts.reshape(-1, *shape), strict=True))
         return found
@@ -78,10 +80,10 @@ class HateContentRate(Statistic):
                 whole[label] = whole[label] + counts if label in whole else counts
         return whole
 
-    def finalize(self, state: dict[str, np.ndarray], how: Reporting) -> pd.DataFrame:
-        return pd.DataFrame(list(self._told(state, how)))
+    def finalize(self, state: dict[str, np.ndarray], options: ReportOptions) -> pd.DataFrame:
+        return pd.DataFrame(list(self._to_rows(state, options)))
 
-    def _told(self, state: dict[str, np.ndarray], how: Reporting) -> Iterator[dict]:
+    def _to_rows(self, state: dict[str, np.ndarray], options: ReportOptions) -> Iterator[dict]:
         for label in sorted(state, key=lambda label: (label != _ALL, int(label or 0))):
             where = {"axis": None, "group": "(all)"}
             if label != _ALL:
@@ -89,7 +91,7 @@ class HateContentRate(Statistic):
             for j, term in enumerate((*self.columns, "any")):
                 for i, threshold in enumerate(self.thresholds):
                     k, n, rows = state[label][i, j].tolist()
-                    lo, hi = wilson(k, n, how.level)
+                    lo, hi = wilson(k, n, options.level)
                     rate = k / n if n else float("nan")
                     found = {"term": term, **where, "threshold": threshold, "n": n, "k": k}
                     found |= {"rate": rate, "lo": lo, "hi": hi, "percent": 100 * rate}
@@ -168,17 +170,17 @@ def _above(column: str, kind: str, threshold: float) -> Predicate:
     return Predicate(f"{column} > {threshold}", node, (column,))
 
 
-def _masks(part: Part, row: Sequence[Predicate]) -> list[tuple[np.ndarray, ...]]:
+def _masks(partition: Partition, row: Sequence[Predicate]) -> list[tuple[np.ndarray, ...]]:
     """Of each class, and last of any: the rows over the threshold, those decided, and all."""
-    masks = [part.decided(predicate) for predicate in row]
+    masks = [partition.evaluate(predicate) for predicate in row]
     some = np.logical_or.reduce([over for over, _ in masks])
     every = np.logical_and.reduce([known for _, known in masks])
-    rows = np.ones(len(part), bool)
+    rows = np.ones(len(partition), bool)
     return [(over, known, rows) for over, known in (*masks, (some, some | every))]
 
 
-def _checked(part: Part, column: str) -> None:
-    values = pc.drop_null(part.table[column]).to_numpy()
+def _checked(partition: Partition, column: str) -> None:
+    values = pc.drop_null(partition.table[column]).to_numpy()
     values = values[~np.isnan(values)]
     if ((values < 0) | (values > 1)).any():
         raise OptionError(

@@ -9,8 +9,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.contingency import Crossed, all_crossed, crossed, told_pairs
-from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
+from laion_dask.aggregations.contingency import Crossed, all_crossed, crossed, pairs_to_rows
+from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import Grouping, grouping
 from laion_dask.errors import OptionError
 from laion_dask.stats import benjamini_hochberg
@@ -38,16 +38,18 @@ class Intersections(Statistic):
     def reads(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for axis in self.axes for name in axis.reads))
 
-    def chunk(self, part: Part) -> tuple[Crossed, ...]:
-        return tuple(crossed(part, one, other) for one, other in self.pairs)
+    def chunk(self, partition: Partition) -> tuple[Crossed, ...]:
+        return tuple(crossed(partition, one, other) for one, other in self.pairs)
 
     def combine(self, states: Sequence[tuple[Crossed, ...]]) -> tuple[Crossed, ...]:
         each = zip(*states, strict=True)
         return tuple(all_crossed(s, *pair) for s, pair in zip(each, self.pairs, strict=True))
 
-    def finalize(self, state: tuple[Crossed, ...], how: Reporting) -> pd.DataFrame:
+    def finalize(self, state: tuple[Crossed, ...], options: ReportOptions) -> pd.DataFrame:
         each = zip(state, self.pairs, strict=True)
-        return pd.concat([_told(found, *pair, how) for found, pair in each], ignore_index=True)
+        return pd.concat(
+            [_to_rows(found, *pair, options) for found, pair in each], ignore_index=True
+        )
 
 
 def intersections(*groupings: str | Grouping) -> Intersections:
@@ -108,11 +110,13 @@ def intersections(*groupings: str | Grouping) -> Intersections:
     return Intersections(axes)
 
 
-def _told(found: Crossed, one: Grouping, other: Grouping, how: Reporting) -> pd.DataFrame:
-    pairs = told_pairs(found, how)
+def _to_rows(
+    found: Crossed, one: Grouping, other: Grouping, options: ReportOptions
+) -> pd.DataFrame:
+    pairs = pairs_to_rows(found, options)
     counts = pairs[["k", "n_first", "n_second", "n_rows"]].to_numpy(np.int64).T
-    value, lo, hi = observed_over_expected(*counts, how.level)
-    shown = (pairs["n"] >= how.min_n).to_numpy()
+    value, lo, hi = observed_over_expected(*counts, options.level)
+    shown = (pairs["n"] >= options.min_n).to_numpy()
     q = np.full(len(pairs), np.nan)
     q[shown] = benjamini_hochberg(pairs["p"].to_numpy()[shown])
     return pd.DataFrame(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.aggregations.counts import ALL, NONE, Tally, tallied, tally
-from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.exclusion import Counted
 from laion_dask.aggregations.grouping.base import Grouping
 from laion_dask.reserved_labels import group_label
@@ -40,18 +40,20 @@ class Overlap(Statistic):
         names = [name for axis in self.by for name in axis.reads]
         return tuple(dict.fromkeys([self.one, self.other, *names]))
 
-    def chunk(self, part: Part) -> tuple[Tally, ...]:
-        one, other = (part.table[n].to_numpy().astype(np.int64) for n in (self.one, self.other))
-        return tuple(tally(part, axis, one * _MARKS + other, _MARKS**2) for axis in self.by)
+    def chunk(self, partition: Partition) -> tuple[Tally, ...]:
+        one, other = (
+            partition.table[n].to_numpy().astype(np.int64) for n in (self.one, self.other)
+        )
+        return tuple(tally(partition, axis, one * _MARKS + other, _MARKS**2) for axis in self.by)
 
     def combine(self, states: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
         each = zip(*states, strict=True)
         return tuple(tallied(some, axis) for some, axis in zip(each, self.by, strict=True))
 
-    def finalize(self, state: tuple[Tally, ...], how: Reporting) -> pd.DataFrame:
+    def finalize(self, state: tuple[Tally, ...], options: ReportOptions) -> pd.DataFrame:
         wanted = dict(self.reference)
         parts = [
-            _told(found, axis, wanted.get(axis.axis), how)
+            _to_rows(found, axis, wanted.get(axis.axis), options)
             for found, axis in zip(state, self.by, strict=True)
         ]
         return pd.concat(parts, ignore_index=True)
@@ -90,7 +92,7 @@ def as_narrowing(state: Sequence[Tally]) -> Counted:
     return Counted(told[0][ALL], groups, tuple(some[NONE] for some in told))
 
 
-def _told(found: Tally, axis: Grouping, reference, how: Reporting) -> pd.DataFrame:
+def _to_rows(found: Tally, axis: Grouping, reference, options: ReportOptions) -> pd.DataFrame:
     """All rows, the groups by their rows in either subset, and the rows in no group."""
     cells = by_marks(found)
     counts = {label: _parts(marks) for label, marks in cells.items()}
@@ -98,10 +100,10 @@ def _told(found: Tally, axis: Grouping, reference, how: Reporting) -> pd.DataFra
     first, both, second = (np.array([counts[label][i] for label in order]) for i in range(3))
     n_first, n_both, n_second = (int(some[0]) for some in (first, both, second))
     three = ((first, n_first), (both, n_both), (second, n_second))
-    value, lo, hi = overlap_difference(*three, how.level)
+    value, lo, hi = overlap_difference(*three, options.level)
     p = overlap_test(*three)
     n, is_group = first + both + second, np.array([label != ALL for label in order])
-    p = np.where(is_group & (n >= how.min_n), p, np.nan)
+    p = np.where(is_group & (n >= options.min_n), p, np.nan)
     texts, expected = (
         {ALL: "(all)", NONE: axis.no_group},
         distribution(dict(reference or [("", 1)])),
@@ -124,7 +126,9 @@ def _told(found: Tally, axis: Grouping, reference, how: Reporting) -> pd.DataFra
             "hi": np.where(is_group, hi, np.nan),
             "p": p,
             "q": q,
-            "verdict": _verdicts(value, _over(second, n_second) - _over(first, n_first), q, how),
+            "verdict": _verdicts(
+                value, _over(second, n_second) - _over(first, n_first), q, options
+            ),
             "undecided": [int(_undecided(cells[label])) for label in order],
             "method": _METHOD,
         }
@@ -142,11 +146,11 @@ def _undecided(marks: np.ndarray) -> int:
     return marks[_UNDECIDED].sum() + marks[:, _UNDECIDED].sum() - marks[_UNDECIDED, _UNDECIDED]
 
 
-def _verdicts(difference, of_discordant, q, how: Reporting) -> np.ndarray:
+def _verdicts(difference, of_discordant, q, options: ReportOptions) -> np.ndarray:
     """What is concluded of each group; missing without a test."""
     found = np.where(difference > 0, "larger share after", "smaller share after").astype(object)
     apart = np.nan_to_num(difference * of_discordant) < 0
-    found[(q > 1 - how.level) | apart] = "inconclusive"
+    found[(q > 1 - options.level) | apart] = "inconclusive"
     found[np.isnan(q)] = None
     return found
 

@@ -9,8 +9,8 @@ import dask.dataframe as dd
 import numpy as np
 
 from laion_dask.aggregations import perceived_kernel as kernels
-from laion_dask.aggregations.engine.base import Reporting
-from laion_dask.aggregations.engine.statistics import reporting
+from laion_dask.aggregations.engine.base import ReportOptions
+from laion_dask.aggregations.engine.statistics import report_options
 from laion_dask.aggregations.grouping.base import Grouping, grouping
 from laion_dask.caveats import CAVEATS
 from laion_dask.dtypes import kind_of
@@ -120,7 +120,7 @@ def perceived(
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
     provenance(frame)
     lineage.refuse_repeats(frame)
-    how = _reporting(level, min_n)
+    options = _reporting(level, min_n)
     question = _question(frame, embeddings, prompts, by, margin)
     paired = embeddings.like(frame)
     reads = list(
@@ -132,35 +132,39 @@ def perceived(
     whole = graph.reduce(counts, kernels.added, meta=meta)
     pending = Pending.where_known(frame)
     result, *others = graph.compute(whole, *pending.collections, label="perceived attributes")
-    found = _told(question, result["states"].iloc[0], how)
+    found = _to_rows(question, result["states"].iloc[0], options)
     rows = pending.settle(int(result["rows"].sum()), [result, *others])
     if rows is not None:
         found.attrs["rows"] = vars(rows)
     return found
 
 
-def _told(question: kernels.Question, states: tuple, how: Reporting) -> Table:
+def _to_rows(question: kernels.Question, states: tuple, options: ReportOptions) -> Table:
     rows = (
         row
         for axis, state in zip(question.axes, states, strict=True)
         for group in sorted(state)
-        for row in _group_rows(question, axis, group, state[group], how)
+        for row in _group_rows(question, axis, group, state[group], options)
     )
     names = ["statistic", "term", "group", "n", "k", "rate", "lo", "hi", "unscored", "method"]
     found = table(list(rows)) if any(states) else table([dict.fromkeys(names)]).iloc[:0]
-    found = suppressed(found, how.min_n)
+    found = suppressed(found, options.min_n)
     found.attrs["caveats"] = (CAVEATS[MARK],)
     return found
 
 
 def _group_rows(
-    question: kernels.Question, axis: kernels.Axis, group: str, counts: np.ndarray, how: Reporting
+    question: kernels.Question,
+    axis: kernels.Axis,
+    group: str,
+    counts: np.ndarray,
+    options: ReportOptions,
 ) -> Iterator[dict]:
     *assigned, unscored = counts.tolist()
     n = sum(assigned)
     term = f"perceived {axis.name} ({MARK})"
     for label, k in zip((*axis.labels, NOT_ASSIGNED), assigned, strict=True):
-        lo, hi = wilson(k, n, how.level)
+        lo, hi = wilson(k, n, options.level)
         if question.by is None:
             among = {"term": term, "group": label}
         else:
@@ -179,14 +183,14 @@ def _group_rows(
         }
 
 
-def _reporting(level: float, min_n: int) -> Reporting:
-    how = reporting(level, min_n)
+def _reporting(level: float, min_n: int) -> ReportOptions:
+    options = report_options(level, min_n)
     if min_n < LEAST_N:
         raise OptionError(
             f"min_n is {min_n}. Perceived attributes are told of groups of {LEAST_N} rows or more, "
             "so that nobody's can be read off; leave min_n out, or give a higher one."
         )
-    return how
+    return options
 
 
 def _question(frame, embeddings: Embeddings, prompts, by, margin) -> kernels.Question:

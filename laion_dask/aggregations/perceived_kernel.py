@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.engine.base import Part
+from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.grouping.base import MOST_GROUPS, Grouping, members, too_many_groups
 from laion_dask.backend import frame_to_arrow
 from laion_dask.errors import ProvenanceError
@@ -94,7 +94,7 @@ def nearest(cosine: np.ndarray, scale: float, margin: float) -> np.ndarray:
     return np.where(none, n_labels + 1, found)
 
 
-def counted(part, embeddings: Embeddings, question: Question) -> pd.DataFrame:
+def counted(partition, embeddings: Embeddings, question: Question) -> pd.DataFrame:
     """The counts of one partition, as a frame of one row.
 
     Returns
@@ -109,12 +109,12 @@ def counted(part, embeddings: Embeddings, question: Question) -> pd.DataFrame:
     ProvenanceError
         When a row occurs twice.
     """
-    _refuse_repeats(part)
-    groups = _groups(part, question.by)
+    _refuse_repeats(partition)
+    groups = _groups(partition, question.by)
     every = np.concatenate([axis.vectors for axis in question.axes])
     ends = np.cumsum([len(axis.labels) for axis in question.axes])[:-1]
-    found = [np.empty(len(part), np.int64) for _ in question.axes]
-    for shard, rows, positions in blocks(part):
+    found = [np.empty(len(partition), np.int64) for _ in question.axes]
+    for shard, rows, positions in blocks(partition):
         cosine = np.split(_cosines(embeddings.read(shard, rows), every), ends)
         for of_axis, column in zip(cosine, found, strict=True):
             column[positions] = nearest(of_axis, question.scale, question.margin)
@@ -122,12 +122,14 @@ def counted(part, embeddings: Embeddings, question: Question) -> pd.DataFrame:
         {label: np.bincount(column[rows], minlength=len(axis.labels) + 2) for label, rows in groups}
         for axis, column in zip(question.axes, found, strict=True)
     )
-    return _row(states, len(part))
+    return _row(states, len(partition))
 
 
-def _refuse_repeats(part) -> None:
+def _refuse_repeats(partition) -> None:
     """One row many times over would make a group of its own, and tell its label."""
-    shard, row = (column.to_numpy() for column in frame_to_arrow(part[list(PROVENANCE)]).columns)
+    shard, row = (
+        column.to_numpy() for column in frame_to_arrow(partition[list(PROVENANCE)]).columns
+    )
     places = shard.astype(np.int64) << 40 | row.astype(np.int64)
     if len(np.unique(places)) < len(places):
         raise ProvenanceError(
@@ -153,11 +155,11 @@ def _cosines(x: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return out
 
 
-def _groups(part, by: Grouping | None) -> list[tuple[str, np.ndarray]]:
+def _groups(partition, by: Grouping | None) -> list[tuple[str, np.ndarray]]:
     """Each group of a partition, with the positions of its rows."""
     if by is None:
-        return [(ALL, np.arange(len(part)))]
-    found = members(Part(frame_to_arrow(part[list(by.reads)])), by)
+        return [(ALL, np.arange(len(partition)))]
+    found = members(Partition(frame_to_arrow(partition[list(by.reads)])), by)
     order = np.argsort(found.codes, kind="stable")
     ends = np.cumsum(found.counts())
     of_each = np.split(found.rows[order], ends[:-1]) if len(ends) else []

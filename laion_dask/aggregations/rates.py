@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.aggregations.counts import ALL, NONE, OTHERS, Tally, pooled, tallied, tally
-from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import Grouping, axes
 from laion_dask.errors import must_be
 from laion_dask.predicate import Predicate, parse
@@ -57,21 +57,21 @@ class Rates(Statistic):
         wanted += [name for axis in self.by if axis for name in axis.reads]
         return tuple(dict.fromkeys([*wanted, *(["shard"] if self.by_shard else [])]))
 
-    def chunk(self, part: Part) -> tuple[Tally, ...]:
-        what = np.full(len(part), 2, np.int64)
+    def chunk(self, partition: Partition) -> tuple[Tally, ...]:
+        what = np.full(len(partition), 2, np.int64)
         if self.predicate is not None:
-            true, known = part.decided(self.predicate)
+            true, known = partition.evaluate(self.predicate)
             what = known.astype(np.int64) + true
-        return tuple(tally(part, axis, what, _KINDS, self.by_shard) for axis in self.by)
+        return tuple(tally(partition, axis, what, _KINDS, self.by_shard) for axis in self.by)
 
     def combine(self, states: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
         each = zip(*states, strict=True)
         return tuple(tallied(some, axis) for some, axis in zip(each, self.by, strict=True))
 
-    def finalize(self, state: tuple[Tally, ...], how: Reporting) -> pd.DataFrame:
+    def finalize(self, state: tuple[Tally, ...], options: ReportOptions) -> pd.DataFrame:
         parts = []
         for number, (axis, found) in enumerate(zip(self.by, state, strict=True)):
-            told = _told(pooled(found, self.top), axis, how, self.where is None)
+            told = _to_rows(pooled(found, self.top), axis, options, self.where is None)
             parts.append(told if number == 0 else told.iloc[1:])  # all rows are told once
         told = pd.concat(parts, ignore_index=True)
         told.insert(0, "term", "rows" if self.where is None else self.where)
@@ -149,10 +149,10 @@ def rates(
     """
     if where is not None:
         must_be("where", where, str, "an expression such as 'punsafe > 0.5', or None")
-    return Rates(where, told_by(by), top=checked_top(top))
+    return Rates(where, resolve_by(by), top=checked_top(top))
 
 
-def told_by(by: str | Grouping | Sequence[str | Grouping] | None) -> tuple[Grouping | None, ...]:
+def resolve_by(by: str | Grouping | Sequence[str | Grouping] | None) -> tuple[Grouping | None, ...]:
     """What ``by=`` means where it may be left out; (None,) then.
 
     Raises
@@ -190,38 +190,40 @@ def labelled(found: Tally, axis: Grouping | None) -> tuple[list[tuple], dict[str
     }
 
 
-def _told(found: Tally, axis: Grouping | None, how: Reporting, shares: bool) -> pd.DataFrame:
+def _to_rows(
+    found: Tally, axis: Grouping | None, options: ReportOptions, shares: bool
+) -> pd.DataFrame:
     labels, named = labelled(found, axis)
     undecided, false, true = found.groups.ordered(labels).T
     n = np.full(len(labels), true[0]) if shares else false + true
-    lo, hi = wilson(true, n, how.level)
+    lo, hi = wilson(true, n, options.level)
     told = {**named, "n": n, "k": true, "rate": _over(true, n), "lo": lo, "hi": hi}
     tests = np.full((8, len(labels)), np.nan)
     if not shares:
         rest = (true[0] - true[1:], n[0] - n[1:])
-        tests[:3, 1:] = risk_ratio(true[1:], n[1:], *rest, how.level)
-        tests[3:6, 1:] = risk_difference(true[1:], n[1:], *rest, how.level)
+        tests[:3, 1:] = risk_ratio(true[1:], n[1:], *rest, options.level)
+        tests[3:6, 1:] = risk_difference(true[1:], n[1:], *rest, options.level)
         tests[6, 1:] = two_proportions(true[1:], n[1:], *rest)
-        shown = n >= how.min_n
+        shown = n >= options.min_n
         tests[7, shown] = benjamini_hochberg(tests[6, shown])
     told["undecided"] = undecided
     told |= dict(zip(_COMPARED, tests, strict=True))
-    told["boot_lo"], told["boot_hi"] = _bootstrapped(found, labels, n, how, shares).T
+    told["boot_lo"], told["boot_hi"] = _bootstrapped(found, labels, n, options, shares).T
     return pd.DataFrame({**told, "method": _SHARE if shares else _METHOD})
 
 
 def _bootstrapped(
-    found: Tally, labels: list[tuple], n: np.ndarray, how: Reporting, shares: bool
+    found: Tally, labels: list[tuple], n: np.ndarray, options: ReportOptions, shares: bool
 ) -> np.ndarray:
     """The interval of each rate that is shown, (labels, 2)."""
     ends = np.full((len(labels), 2), np.nan)
     if found.shards is None:
         return ends
     counts = found.shards.ordered(labels, found.shards.labels[1])
-    for i in np.flatnonzero(n >= how.min_n):
+    for i in np.flatnonzero(n >= options.min_n):
         rows = counts[0 if shares else i, :, 1:].sum(axis=1)
         if (rows > 0).sum() >= LEAST_SHARDS:
-            ends[i] = shard_bootstrap(counts[i, :, 2], rows, how.level)
+            ends[i] = shard_bootstrap(counts[i, :, 2], rows, options.level)
     return ends
 
 

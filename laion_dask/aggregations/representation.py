@@ -8,7 +8,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.engine.base import Part
+from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.engine.statistics import bind, collect
 from laion_dask.aggregations.exclusion import Exclusion
 from laion_dask.aggregations.grouping.base import Grouping, grouping, members
@@ -75,7 +75,9 @@ def representation(
     bound = axis.bind({name: kind_of(dtype) for name, dtype in hits.dtypes.items()})
     depths = _depths(k)
     wanted = _shares(reference, axis)
-    found = members(Part(frame_to_arrow(hits[list(bound.reads)].reset_index(drop=True))), bound)
+    found = members(
+        Partition(frame_to_arrow(hits[list(bound.reads)].reset_index(drop=True))), bound
+    )
     groups: list[list[str]] = [[] for _ in range(found.n_rows)]
     for row, code in zip(found.rows.tolist(), found.codes.tolist(), strict=True):
         groups[row].append(found.labels[code])
@@ -84,7 +86,7 @@ def representation(
         ranking = [groups[row] for row in ranked]
         for top in depths:
             of = {"axis": axis.axis, "query": query, "top": len(ranking) if top is None else top}
-            rows += [{**of, **row} for row in _told(ranking[:top], wanted, level)]
+            rows += [{**of, **row} for row in _to_rows(ranking[:top], wanted, level)]
     return table(pd.DataFrame(rows, columns=None if rows else ["statistic", "axis", "value"]))
 
 
@@ -121,7 +123,7 @@ def _rankings(hits) -> Iterator[tuple[int, np.ndarray]]:
         yield number.item(), order[query[order] == number]
 
 
-def _told(ranking: list[list[str]], wanted: dict[str, float], level: float) -> Iterator[dict]:
+def _to_rows(ranking: list[list[str]], wanted: dict[str, float], level: float) -> Iterator[dict]:
     skews = skew(ranking, wanted)
     counts = dict.fromkeys(wanted, 0)
     for item in ranking:

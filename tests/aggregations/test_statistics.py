@@ -18,13 +18,13 @@ import laion_dask as ld
 from laion_dask.aggregations import (
     ByColumn,
     Members,
-    Part,
-    Reporting,
+    Partition,
+    ReportOptions,
     Statistic,
     grouping,
     members,
 )
-from laion_dask.aggregations.engine.statistics import reporting
+from laion_dask.aggregations.engine.statistics import report_options
 from laion_dask.errors import ColumnError, OptionError, ShardError
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.stats import wilson
@@ -47,8 +47,8 @@ class Count(Statistic):
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
 
-    def chunk(self, part: Part) -> dict[str, int]:
-        found = members(part, ByColumn(self.column))
+    def chunk(self, partition: Partition) -> dict[str, int]:
+        found = members(partition, ByColumn(self.column))
         none = int((~found.some()).sum())
         return dict(zip(found.labels, found.counts().tolist(), strict=True)) | {"(null)": none}
 
@@ -56,7 +56,7 @@ class Count(Statistic):
         labels = {label for state in states for label in state}
         return {label: sum(s.get(label, 0) for s in states) for label in sorted(labels)}
 
-    def finalize(self, state: dict, how: Reporting) -> pd.DataFrame:
+    def finalize(self, state: dict, options: ReportOptions) -> pd.DataFrame:
         rows = [{"group": g, "n": n, "k": n} for g, n in state.items()]
         return pd.DataFrame(rows, columns=["group", "n", "k"])
 
@@ -293,7 +293,7 @@ def test_an_index_that_has_a_name_is_shown(shards):
 @pytest.mark.parametrize("level", ["0.95", None, 0, 1, float("nan")])
 def test_a_level_that_is_none(level):
     with pytest.raises(OptionError, match="level is"):
-        reporting(level, 30)
+        report_options(level, 30)
 
 
 def test_missing_infinite_and_others_are_all_rows(tmp_path):

@@ -18,7 +18,7 @@ import pytest
 from scipy.stats import binom
 from support.groupings import Coded
 
-from laion_dask.aggregations import Part, Reporting
+from laion_dask.aggregations import Partition, ReportOptions
 from laion_dask.aggregations.contingency import Crossed
 from laion_dask.aggregations.cooccurrence import Together, cooccurrence
 from laion_dask.aggregations.counts import ALL, NONE, Counts, Tally
@@ -40,9 +40,9 @@ def told(measure, columns: dict) -> pd.DataFrame:
     measure, whole = measure.bind(KINDS), pa.table(columns)
     cuts = [0, len(whole) // 4, len(whole) // 2, len(whole)]
     parts = [whole[a:b].select(list(measure.reads)) for a, b in pairwise(cuts)]
-    states = [pickle.loads(pickle.dumps(measure.chunk(Part(part)))) for part in parts]
+    states = [pickle.loads(pickle.dumps(measure.chunk(Partition(part)))) for part in parts]
     state = measure.combine(states)
-    return measure.finalize(state, Reporting())
+    return measure.finalize(state, ReportOptions())
 
 
 def covered(found: pd.DataFrame, truth: np.ndarray, lo: str = "lo", hi: str = "hi") -> list[bool]:
@@ -207,13 +207,13 @@ def test_no_group_stands_out_where_none_differs(rows, share, seeds):
         counts = np.zeros((groups + 2, 3), np.int64)
         counts[1:-1, 1:] = np.stack([rows - k, k], axis=1)
         counts[0] = counts.sum(axis=0)
-        return rate.finalize((Tally(Counts((labels,), counts), None),), Reporting())
+        return rate.finalize((Tally(Counts((labels,), counts), None),), ReportOptions())
 
     def audit_told(draw):
         k = draw.binomial(rows, share, groups).tolist()
         of = {name: (rows, rows - gone, 0) for name, gone in zip(names, k, strict=True)}
         everyone = (rows * groups, rows * groups - sum(k), 0)
-        return audit.finalize(Counted(everyone, (of,), ((0, 0, 0),)), Reporting())
+        return audit.finalize(Counted(everyone, (of,), ((0, 0, 0),)), ReportOptions())
 
     assert false_discovery_rate(rates_told, groups, seeds) <= 0.05
     assert false_discovery_rate(audit_told, groups, seeds) <= 0.05
@@ -251,10 +251,10 @@ def test_no_word_stands_out_where_words_and_groups_are_independent(share, seeds)
     pairs = (Counts(((),), none[0]), Counts((jobs.labels, ()), none))
     for seed in range(seeds):
         state = drawn(np.random.default_rng([seed, 4]))
-        result = words.finalize(Together(state, *pairs), Reporting())
+        result = words.finalize(Together(state, *pairs), ReportOptions())
         of = {name: rows for name, rows in result.groupby("measure")}
         of["nPMI"] = of["nPMI"][of["nPMI"]["group"] == "b"]  # a family of tests
-        of["intersections"] = crossing.finalize((state,), Reporting())
+        of["intersections"] = crossing.finalize((state,), ReportOptions())
         for name, hits in found.items():
             assert of[name]["q"].notna().sum() >= 5
             hits.append((of[name]["q"] < 0.05).any())

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.paths import SHARED
 
-from laion_dask.aggregations.engine.base import Part
+from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.grouping import domains as measures
 from laion_dask.aggregations.grouping.base import members
 from laion_dask.aggregations.grouping.domains import domains, tlds
@@ -206,7 +206,7 @@ def test_any_address_has_a_host_or_none(urls):
 
 @pytest.mark.parametrize(("grouping", "level"), [(domains(), "domain"), (tlds(), "tld")])
 def test_groups(grouping, level):
-    part = Part(pa.table({"url": column(URLS)}))
+    part = Partition(pa.table({"url": column(URLS)}))
     found = members(part, grouping.bind({"url": "string"}))
     labels = [None] * len(URLS)
     for row, code in zip(found.rows, found.codes, strict=True):
@@ -215,13 +215,13 @@ def test_groups(grouping, level):
     assert pickle.loads(pickle.dumps(grouping)) == grouping and hash(grouping) == hash(grouping)
     assert found.n_rows == len(URLS) and (found.rows[:-1] < found.rows[1:]).all()
     for empty in (part.table[:0], pa.table({"url": column([None, "x"])})):
-        assert len(members(Part(empty), grouping).rows) == 0
+        assert len(members(Partition(empty), grouping).rows) == 0
 
 
 def test_hosts_are_cut_once_for_all_levels(monkeypatch):
     calls, plain = [], measures.hosts
     monkeypatch.setattr(measures, "hosts", lambda urls: calls.append(1) or plain(urls))
-    part = Part(pa.table({"url": column(URLS)}))
+    part = Partition(pa.table({"url": column(URLS)}))
     members(part, domains()), members(part, tlds()), members(part, domains())
     assert len(calls) == 1
 
@@ -236,4 +236,4 @@ def test_what_groupings_refuse(monkeypatch):
         domains(None)
     monkeypatch.setattr(measures, "MOST_GROUPS", 3)
     with pytest.raises(OptionError, match=r"'domain' makes .* groups or more.*concentration"):
-        members(Part(pa.table({"url": column(URLS)})), domains())
+        members(Partition(pa.table({"url": column(URLS)})), domains())

@@ -25,7 +25,7 @@ from support.frames import both
 from support.paths import SHARED
 
 import laion_dask as ld
-from laion_dask.aggregations.engine.base import Part
+from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.grouping.base import members
 from laion_dask.aggregations.grouping.languages import CLASSES, language_class
 from laion_dask.demo.planting import plan_rows
@@ -428,13 +428,13 @@ def test_an_export_names_the_detector(paths, tmp_path):
 
 def test_three_classes():
     codes = ["en", "EN", "en-US", "en_GB", "de", "zh-Hant", "und", "nolang", "un", "", None, "eng"]
-    part = Part(pa.table({"spoken": pa.array(codes, pa.string())}))
+    part = Partition(pa.table({"spoken": pa.array(codes, pa.string())}))
     found = members(part, language_class("spoken"))
     assert found.labels == CLASSES and found.rows.tolist() == [*range(10), 11]
     names = [CLASSES[c] for c in found.codes]
     assert names == ["English"] * 4 + ["other"] * 2 + ["no language"] * 4 + ["other"]
     for empty in (part.table[:0], part.table[10:11]):
-        assert len(members(Part(empty), language_class("spoken")).rows) == 0
+        assert len(members(Partition(empty), language_class("spoken")).rows) == 0
 
 
 def test_what_the_classes_refuse():

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from support.paths import SHARED
 from support.shards import write_shard
 
-from laion_dask.aggregations import Grouping, Part, Statistic, members
+from laion_dask.aggregations import Grouping, Partition, Statistic, members
 from laion_dask.aggregations.engine.statistics import statistics
 from laion_dask.aggregations.grouping.terms import terms
 from laion_dask.demo.planting import plan_rows, planted
@@ -507,8 +507,8 @@ def test_the_demo_corpus_is_recovered():
         assert set(others) == {occupation}
 
 
-def part_of(captions, *asked) -> Part:
-    return Part(pa.table({"text": pa.array(captions, pa.string())}), asked)
+def part_of(captions, *asked) -> Partition:
+    return Partition(pa.table({"text": pa.array(captions, pa.string())}), asked)
 
 
 def test_members_of_a_part():

@@ -1,11 +1,11 @@
-"""What a statistic of a frame is: chunk, combine, finalize; and the partition that chunks share."""
+"""The interface of a statistic (chunk, combine, finalize) and the partition its chunks share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,71 +18,73 @@ from laion_dask.predicate import Predicate, certain_and_possible
 T = TypeVar("T")
 
 
-class Part:
-    """One partition, as the chunks of all statistics of a pass see it.
+class Partition:
+    """One partition of a frame, shared by the chunks of all statistics in a pass.
 
     Parameters
     ----------
     table : pyarrow.Table
-        The columns that some statistic of the pass reads; categories become their values.
-    asked : tuple of Statistic
-        All statistics of the pass, so that one can see what others will ask for.
+        The columns that the statistics of the pass read. Dictionary columns are decoded.
+    statistics : tuple of Statistic
+        All statistics of the pass, so that one can prepare what the others need too.
 
     Attributes
     ----------
-    table, asked
+    table, statistics
     """
 
-    def __init__(self, table: pa.Table, asked: tuple[Statistic, ...] = ()):
+    def __init__(self, table: pa.Table, statistics: tuple[Statistic, ...] = ()):
         self.table = decoded(table)
-        self.asked = asked
-        self._found: dict[Any, Any] = {}
+        self.statistics = statistics
+        self._memo: dict[Any, Any] = {}
 
     def __len__(self) -> int:
         return len(self.table)
 
-    def once(self, make: Callable[..., T], *args) -> T:
-        """``make(self, *args)``, worked out by the first statistic that asks for it.
+    def memo(self, function: Callable[..., T], *args) -> T:
+        """``function(self, *args)``, computed on the first call and reused by later ones.
 
         Parameters
         ----------
-        make : callable
-            Of the module level.
+        function : callable
+            A module-level function.
         *args
             Hashable.
         """
-        key = (make, *args)
-        if key not in self._found:
-            self._found[key] = make(self, *args)
-        return self._found[key]
+        key = (function, *args)
+        if key not in self._memo:
+            self._memo[key] = function(self, *args)
+        return self._memo[key]
 
-    def decided(self, predicate: Predicate) -> tuple[np.ndarray, np.ndarray]:
-        """Where an expression is true, and where it is true or false; the rest is undecided.
+    def evaluate(self, predicate: Predicate) -> tuple[np.ndarray, np.ndarray]:
+        """Evaluate an expression on every row, in three-valued logic.
 
         Returns
         -------
         true, known : (n,) bool array
+            Where the expression is true, and where it is either true or false. Comparing a null
+            or NaN leaves a row undecided.
         """
-        return self.once(_decided, predicate)
+        return self.memo(_evaluate, predicate)
 
 
-def _decided(part: Part, predicate: Predicate) -> tuple[np.ndarray, np.ndarray]:
-    frame = frame_from_arrow(part.table.select(list(predicate.columns)), "pandas")
+def _evaluate(partition: Partition, predicate: Predicate) -> tuple[np.ndarray, np.ndarray]:
+    frame = frame_from_arrow(partition.table.select(list(predicate.columns)), "pandas")
     certain, possible = certain_and_possible(predicate, frame)
     certain, possible = certain.to_numpy(dtype=bool), possible.to_numpy(dtype=bool)
     return certain, certain | ~possible
 
 
 @dataclass(frozen=True)
-class Reporting:
-    """How results are told.
+class ReportOptions:
+    """Options of how results are reported.
 
     Attributes
     ----------
     level : float
         Coverage of every interval.
     min_n : int
-        What rests on fewer rows is not told, and counted as suppressed.
+        Results based on fewer rows are suppressed and counted.
     """
 
     level: float = 0.95
@@ -90,28 +92,30 @@ class Reporting:
 
 
 class Statistic(ABC):
-    """A statistic of a frame that shares its one pass with others. Frozen, hashable, picklable.
+    """A statistic of a frame that shares one pass with others. Frozen, hashable, picklable.
 
-    A state is counts of whole numbers, or sums kept exactly, so that `combine` gives the same to
-    the last bit in whatever order partitions come.
+    A state holds integer counts, or sums that are kept exactly, so that `combine` gives the same
+    result to the last bit in whatever order partitions arrive.
     """
 
-    #: What its rows are called in the column ``statistic``.
+    #: The value of the column ``statistic`` in its rows.
     name: str
+    #: How its numbers are computed: formula and source, one text for each paragraph of a page.
+    method: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
-        """The statistic made ready for a frame: names looked up, expressions parsed.
+        """The statistic bound to a frame: columns looked up, expressions parsed.
 
         Parameters
         ----------
         kinds : mapping of str to str
-            Each column's kind, as `laion_dask.dtypes` has it.
+            Each column's kind, as `laion_dask.dtypes` defines it.
 
         Raises
         ------
         ColumnError, PredicateError, OptionError
-            When the frame has not what it takes.
+            When the frame lacks what the statistic needs.
         """
 
     @property
@@ -120,13 +124,13 @@ class Statistic(ABC):
         """The columns it reads, once bound."""
 
     @abstractmethod
-    def chunk(self, part: Part) -> Any:
+    def chunk(self, partition: Partition) -> Any:
         """The state of one partition, which may have no rows; picklable."""
 
     @abstractmethod
     def combine(self, states: Sequence[Any]) -> Any:
-        """One state of several; at least one is given."""
+        """One state from several; at least one is given."""
 
     @abstractmethod
-    def finalize(self, state: Any, how: Reporting) -> pd.DataFrame:
-        """The rows that it tells, as `stats.Table` has them; also those with few ``n``."""
+    def finalize(self, state: Any, options: ReportOptions) -> pd.DataFrame:
+        """The rows of its results, as in `stats.Table`, including those with small ``n``."""

@@ -9,7 +9,7 @@ import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.aggregations.engine.base import Part, Reporting, Statistic
+from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.dtypes import measured_kind_of
 from laion_dask.errors import OptionError, must_be, parameter
 from laion_dask.frame import provenance
@@ -23,7 +23,7 @@ def statistics(
 ) -> Table:
     """Statistics of a frame as one tidy table, in one pass over the columns they read. Eager.
 
-    The answer is the same to the last bit for any partitioning, order of shards and number of
+    The result is the same to the last bit for any partitioning, order of shards and number of
     workers.
 
     Parameters
@@ -34,20 +34,20 @@ def statistics(
     level : float
         Coverage of the intervals, between 0 and 1.
     min_n : int
-        Results that rest on fewer rows are left out, and counted.
+        Results based on fewer rows are suppressed and counted.
 
     Returns
     -------
     Table
-        See `laion_dask.stats.Table`. ``attrs["rows"]`` has what became of every row that was
-        read, ``attrs["suppressed"]`` how many results were left out.
+        See `laion_dask.stats.Table`. ``attrs["rows"]`` accounts for every row that was read;
+        ``attrs["suppressed"]`` is the number of suppressed results.
 
     Raises
     ------
     OptionError, ColumnError, PredicateError
-        At once.
+        Immediately, before any data is read.
     ShardError, SchemaError
-        When a shard turns out damaged while it is read.
+        When a damaged shard is found while reading.
 
     Examples
     --------
@@ -58,18 +58,18 @@ def statistics(
     ['describe', 'rates']
     """
     bound = bind(frame, measures)
-    how = reporting(level, min_n)
+    options = report_options(level, min_n)
     states, rows = collect(frame, bound)
-    return told(bound, states, how, rows)
+    return to_table(bound, states, options, rows)
 
 
-def reporting(level: float, min_n: int) -> Reporting:
-    """The two numbers checked.
+def report_options(level: float, min_n: int) -> ReportOptions:
+    """Validated `ReportOptions`.
 
     Raises
     ------
     OptionError
-        When one is out of its range.
+        When a number is out of its range.
     """
     if not isinstance(level, (int, float)) or not 0 < level < 1:
         raise OptionError(f"level is {level!r}. Expected a share between 0 and 1, such as 0.95.")
@@ -77,11 +77,11 @@ def reporting(level: float, min_n: int) -> Reporting:
         raise OptionError(
             f"{parameter('min_n')} is {min_n!r}. Expected a whole number of rows, such as 30."
         )
-    return Reporting(level, min_n)
+    return ReportOptions(level, min_n)
 
 
 def bind(frame: dd.DataFrame, measures: Sequence[Statistic]) -> tuple[Statistic, ...]:
-    """Every statistic made ready for the frame.
+    """Every statistic bound to the frame.
 
     Raises
     ------
@@ -100,45 +100,47 @@ def bind(frame: dd.DataFrame, measures: Sequence[Statistic]) -> tuple[Statistic,
 
 
 def collect(frame: dd.DataFrame, bound: tuple[Statistic, ...]) -> tuple[tuple, Rows | None]:
-    """The state of each statistic over all of the frame, and the account of its rows. Eager."""
+    """The state of each statistic over the whole frame, and the account of its rows. Eager."""
     reads = {name for measure in bound for name in measure.reads}
-    # In the frame's order: Dask loses a choice of other order after `categorize`.
+    # In the frame's order: Dask loses a selection in another order after `categorize`.
     narrow = frame[[n for n in frame.columns if n in reads] or list(frame.columns[-1:])]
-    combine = partial(_combined, bound=bound)
+    combine = partial(_combine, bound=bound)
     result, rows = survey(
-        narrow, _states, bound, meta={"states": object}, combine=combine, label="statistics"
+        narrow, _chunk, bound, meta={"states": object}, combine=combine, label="statistics"
     )
     return result["states"].iloc[0], rows
 
 
-def told(bound: Sequence[Statistic], states: Sequence, how: Reporting, rows: Rows | None) -> Table:
-    """The results as one table."""
+def to_table(
+    bound: Sequence[Statistic], states: Sequence, options: ReportOptions, rows: Rows | None
+) -> Table:
+    """The results of all statistics as one table."""
     parts: list[pd.DataFrame] = []
-    asked: dict[str, list[str]] = {}
+    columns_of: dict[str, list[str]] = {}
     for measure, state in zip(bound, states, strict=True):
-        found = measure.finalize(state, how)
-        parts.append(found.assign(statistic=measure.name))
-        columns = asked.setdefault(measure.name, [])
-        columns += [name for name in found if name not in columns]
-    whole = suppressed(table(pd.concat(parts, ignore_index=True)), how.min_n)
-    whole.attrs["statistics"] = asked
+        results = measure.finalize(state, options)
+        parts.append(results.assign(statistic=measure.name))
+        columns = columns_of.setdefault(measure.name, [])
+        columns += [name for name in results if name not in columns]
+    combined = suppressed(table(pd.concat(parts, ignore_index=True)), options.min_n)
+    combined.attrs["statistics"] = columns_of
     if rows is not None:
-        whole.attrs["rows"] = vars(rows)
-    return whole
+        combined.attrs["rows"] = vars(rows)
+    return combined
 
 
-def _states(found: pa.Table, number: int, bound: tuple[Statistic, ...]) -> dict:
-    part = Part(found, bound)
+def _chunk(arrow: pa.Table, number: int, bound: tuple[Statistic, ...]) -> dict:
+    partition = Partition(arrow, bound)
     states = []
     for measure in bound:
         cancellation.check()
-        states.append(measure.chunk(part))
+        states.append(measure.chunk(partition))
     return {"states": tuple(states)}
 
 
-def _combined(results: pd.DataFrame, bound: tuple[Statistic, ...]) -> pd.DataFrame:
-    """One result of several: the states of each statistic by its own rule, numbers by adding."""
-    if not len(results):  # Dask asks what comes of nothing
+def _combine(results: pd.DataFrame, bound: tuple[Statistic, ...]) -> pd.DataFrame:
+    """One result from several: states by each statistic's own rule, counts of rows by adding."""
+    if not len(results):  # Dask calls this on no results to infer the meta
         return results
     one = {name: [column.sum()] for name, column in results.items() if name != "states"}
     by_measure = zip(*results["states"], strict=True)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from laion_dask.aggregations.engine.base import Part
+from laion_dask.aggregations.engine.base import Partition
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, parameter
 
 #: More groups than this are no groups: a column of addresses would fill the memory.
@@ -85,16 +85,16 @@ class Grouping(ABC):
         """The columns it reads."""
 
     @abstractmethod
-    def assign(self, part: Part) -> Members:
+    def assign(self, part: Partition) -> Members:
         """The groups of the rows of one partition; ask `members`, which works it out once."""
 
 
-def members(part: Part, grouping: Grouping) -> Members:
+def members(part: Partition, grouping: Grouping) -> Members:
     """Which rows of a partition are in which group; worked out once a partition."""
-    return part.once(_assigned, grouping)
+    return part.memo(_assigned, grouping)
 
 
-def _assigned(part: Part, grouping: Grouping) -> Members:
+def _assigned(part: Partition, grouping: Grouping) -> Members:
     return grouping.assign(part)
 
 
@@ -146,7 +146,7 @@ class ByColumn(Grouping):
     def reads(self) -> tuple[str, ...]:
         return (self.axis,)
 
-    def assign(self, part: Part) -> Members:
+    def assign(self, part: Partition) -> Members:
         labels, rows, codes = coded(part.table[self.axis])
         if len(labels) > MOST_GROUPS:
             raise too_many_groups(self.axis, len(labels))

@@ -7,22 +7,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from laion_dask.aggregations.engine.base import Part
+from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.grouping.base import MOST_GROUPS, Grouping, Members, too_many_groups
 from laion_dask.errors import OptionError, no_column
 from laion_dask.text.domains import Coded, hosts, labels_of
 
 
-def sites(part: Part, column: str, level: str, private: bool = False) -> Coded:
+def sites(part: Partition, column: str, level: str, private: bool = False) -> Coded:
     """The host, domain, suffix or TLD of each row; worked out once a partition."""
-    return part.once(_labelled, column, level, private)
+    return part.memo(_labelled, column, level, private)
 
 
-def _labelled(part: Part, column: str, level: str, private: bool) -> Coded:
-    return labels_of(part.once(_hosts, column), level, private)
+def _labelled(part: Partition, column: str, level: str, private: bool) -> Coded:
+    return labels_of(part.memo(_hosts, column), level, private)
 
 
-def _hosts(part: Part, column: str) -> Coded:
+def _hosts(part: Partition, column: str) -> Coded:
     return hosts(part.table[column])
 
 
@@ -63,7 +63,7 @@ class BySite(Grouping):
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
 
-    def assign(self, part: Part) -> Members:
+    def assign(self, part: Partition) -> Members:
         found = sites(part, self.column, self.level, self.private)
         if len(found.labels) > MOST_GROUPS:
             raise too_many_groups(self.level, len(found.labels))

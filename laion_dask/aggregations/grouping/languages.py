@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from laion_dask.aggregations.engine.base import Part
+from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.grouping.base import Grouping, Members, coded
 from laion_dask.errors import OptionError, no_column
 from laion_dask.text.language_detection import Detector, detect
@@ -39,7 +39,7 @@ class LanguageClass(Grouping):
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
 
-    def assign(self, part: Part) -> Members:
+    def assign(self, part: Partition) -> Members:
         labels, rows, codes = coded(part.table[self.column])
         classes = np.array([_class_of(label) for label in labels], np.int32)
         return Members(CLASSES, rows, classes[codes] if len(rows) else codes, len(part))
@@ -74,7 +74,7 @@ class DetectedLanguage(Grouping):
     def reads(self) -> tuple[str, ...]:
         return (self.detector.column,)
 
-    def assign(self, part: Part) -> Members:
+    def assign(self, part: Partition) -> Members:
         labels, rows, codes = coded(detect(part.table[self.detector.column], self.detector))
         return Members(tuple(labels), rows, codes, len(part))
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.aggregations.engine.base import Part
+from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.grouping.base import Grouping, Members
 from laion_dask.errors import OptionError, no_column
 from laion_dask.text.matcher import found
@@ -119,11 +119,11 @@ class Terms(Grouping):
             )
         return self
 
-    def assign(self, part: Part) -> Members:
-        lists = part.once(_asked, self.column)
+    def assign(self, part: Partition) -> Members:
+        lists = part.memo(_asked, self.column)
         if self.terms not in lists:
             lists = (self.terms,)
-        rows, groups = part.once(_found, self.column, lists)
+        rows, groups = part.memo(_found, self.column, lists)
         first = sum(len(one.labels) for one in lists[: lists.index(self.terms)])
         mine = (groups >= first) & (groups < first + len(self.labels))
         return Members(self.labels, rows[mine], groups[mine] - np.int32(first), len(part))
@@ -230,13 +230,13 @@ def _list(which) -> TermList:
     return of_groups("terms", given, "The list of terms").by_word("terms")
 
 
-def _found(part: Part, column: str, lists: tuple[TermList, ...]):
+def _found(part: Partition, column: str, lists: tuple[TermList, ...]):
     return found(part.table[column], lists)
 
 
-def _asked(part: Part, column: str) -> tuple[TermList, ...]:
+def _asked(part: Partition, column: str) -> tuple[TermList, ...]:
     """The lists that all statistics of the pass look for in a column: one scan finds them all."""
-    every = (one for asked in part.asked for one in _inside(asked))
+    every = (one for asked in part.statistics for one in _inside(asked))
     return tuple(dict.fromkeys(one.terms for one in every if one.column == column))
 
 
