@@ -53,7 +53,10 @@ ARROWS = {
         "models/heads numerics predicate runtime stats stats/sketches text"
     ),
     "joins": "frame io/embeddings io/parquet predicate runtime",
-    "exports": "aggregations aggregations/grouping frame io/parquet io/storage joins stats",
+    "exports/formats": "io/storage",
+    "exports": (
+        "aggregations aggregations/grouping exports/formats frame io/parquet io/storage joins stats"
+    ),
     "planning": (
         "frame io/embeddings io/parquet models models/heads plots predicate runtime scoring stats"
     ),
@@ -69,8 +72,8 @@ ARROWS = {
     "cli": (
         "doors "
         "aggregations aggregations/engine aggregations/grouping cluster demo exports "
-        "frame inference io/embeddings io/parquet joins models/heads models/weights "
-        "planning reports runtime text"
+        "exports/formats frame inference io/embeddings io/parquet joins models/heads "
+        "models/weights planning reports runtime text"
     ),
 }
 #: Files of ``laion_dask/`` that are doors; the others are the foundation.

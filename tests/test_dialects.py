@@ -310,7 +310,7 @@ def test_columns_renamed(write, tmp_path):
     names = {"link": "url", "alt": "text", "nsfw_score": "punsafe"}
     frame = read_shards(path, rename=names, where="punsafe == 0.5")
     assert frame.columns.tolist() == ["url", "text", "punsafe", "shard", "row"]
-    assert frame.laion.export(tmp_path / "out").recipe["renamed"] == names
+    assert frame.laion.export(tmp_path / "out").manifest["renamed"] == names
     for wrong, error, match in (
         ({"lnk": "url"}, ColumnError, "Did you mean 'link'"),
         ({"link": "row"}, OptionError, "other than shard and row"),

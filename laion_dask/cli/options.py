@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from laion_dask.errors import OptionError, one_of
+from laion_dask.exports import formats
 
 
 def _folder(out: str | Path) -> str | Path:
@@ -119,7 +120,10 @@ Duplicates = Annotated[
         metavar="error|first", help="If --join has a key more than once: error, or take the first."
     ),
 ]
-Format = Annotated[str, typer.Option(metavar="NAME", help="File format of the export: parquet.")]
+Format = Annotated[
+    str,
+    typer.Option(metavar="NAME", help=f"File format of the export: {', '.join(formats.names())}."),
+]
 Report = Annotated[
     Path | None,
     typer.Option(

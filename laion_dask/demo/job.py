@@ -13,7 +13,7 @@ from laion_dask.inference.output_folder import MANIFEST, EmbedResult
 from laion_dask.models import ClipModel
 
 if TYPE_CHECKING:
-    from laion_dask.exports.export import Export
+    from laion_dask.exports.result import Export
 
 #: What the demo keeps: a caption that fits its image, and an image that is neither marked unsafe,
 #: nor found so by the demo's own head, nor watermarked.

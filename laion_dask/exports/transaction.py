@@ -1,19 +1,20 @@
 """The commit protocol of an export: a reader sees the old state or the new one, never between.
 
-Workers write parts into a hidden folder inside the target. When all are there, the process that
-exports holds the target's claim, checks that nobody has changed the target since the export
-began, and switches:
+Workers write parts into a hidden folder inside the target. Once all of them are there, the process
+that exports locks the target, checks that nobody has changed it since the export began, and
+switches:
 
-On a local file system the new folder of parts takes the place of the old one in one step, so that
-neither by the recipe nor by ``*.parquet`` is a mixture ever seen. The new recipe lies beside it
-before that, as the next one, and takes its name after it.
+On a local file system the new folder of parts replaces the old one in one step, so that a reader
+never sees a mixture, neither through the manifest nor through ``*.parquet``. Before that step the
+new manifest is written beside the old one under another name; after it, the new one is renamed.
 
-In a store, which renames nothing, parts are copied to names that end in their own digest, so that
-they never overwrite a part of another state; then the recipe is replaced in one step; then the
-parts that it no longer lists are deleted. Whoever reads by the recipe sees one state or the other.
+An object store cannot rename. There, parts are copied to names that contain their own digest, so
+that they never overwrite a part of another state; then the manifest is replaced in one step; then
+the parts that it no longer lists are deleted. A reader that uses the manifest sees one state or the
+other.
 
-Once a new recipe may be visible nothing that it lists is removed, whatever fails. What a killed
-export leaves in its hidden folder is cleared by the next one.
+Once a new manifest may be visible, nothing that it lists is removed, whatever fails. The next
+export clears what a killed export left in its hidden folder.
 """
 
 from __future__ import annotations
@@ -27,32 +28,28 @@ from contextlib import suppress
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportConflictError, ExportError, LaionDaskError
-from laion_dask.exports.staging import (
-    clear_abandoned,
-    open_stagings,
-    remove_staging,
-    write_durable,
-)
+from laion_dask.exports.formats.base import StagedFile, StagingFolder, WrittenPart
+from laion_dask.exports.staging import clear_abandoned, open_stagings, remove_staging
 from laion_dask.exports.state import STAGING, ExportState, export_state, names_in
-from laion_dask.io.storage.atomic_file import reason, unwritten
-from laion_dask.io.storage.export_manifest import KIND, NEXT_RECIPE, PARTS, RECIPE, UNFINISHED
-from laion_dask.io.storage.folder_lock import claimed, owner
-from laion_dask.io.storage.local_file import failures
+from laion_dask.io.storage.atomic_file import reason, write_error
+from laion_dask.io.storage.export_manifest import KIND, MANIFEST, NEXT_MANIFEST, PARTS, UNFINISHED
+from laion_dask.io.storage.folder_lock import locked, owner
+from laion_dask.io.storage.local_file import failures, write_durable
 from laion_dask.io.storage.paths import filesystem
 from laion_dask.io.storage.swap_folders import replace_folder, restore_folder, sync_folder
 
-#: How often a step is tried after which nothing can be undone.
+#: Attempts at the step after which nothing can be undone.
 _ATTEMPTS = 3
 _ASIDE = "replaced"
 
 
-class Target:
-    """A folder that an export goes to.
+class ExportTransaction:
+    """An export into a folder, from its first staged part to the commit; a context manager.
 
     Raises
     ------
     ExportError
-        When it is a file, holds anything that no export of ours put there, or cannot be looked at.
+        When the folder is a file, holds anything that export did not write, or cannot be listed.
     """
 
     def __init__(self, path: str):
@@ -63,17 +60,17 @@ class Target:
         self.staging = f"{self.folder}/{STAGING}{owner()}-{uuid.uuid4().hex[:12]}"
         self.fs.invalidate_cache()
         try:
-            self._look()
+            self._inspect()
         except ExportError:
             raise
         except failures(self.fs) as error:
             raise ExportError(
-                f"{self.path} cannot be listed: {reason(error)}. Check that the folder and what "
-                "lies in it can be read, or name another."
+                f"{self.path} cannot be listed: {reason(error)}. Check that the folder and its "
+                "contents can be read, or name another folder."
             ) from error
 
-    def _look(self) -> None:
-        """Note what is there, and put back what a killed export set aside."""
+    def _inspect(self) -> None:
+        """Record what the folder holds, and restore what a killed export set aside."""
         self.is_new = not self.fs.exists(self.folder)
         if not self.is_new and not self.fs.isdir(self.folder):
             raise ExportError(f"{self.path} is a file. Name a folder, new or empty.")
@@ -82,8 +79,6 @@ class Target:
                 if name.startswith(STAGING):
                     restore_folder(f"{self.folder}/{PARTS}", f"{self.folder}/{name}/{_ASIDE}")
         self._base = self._state()
-
-    # -- what is there -------------------------------------------------------------------------
 
     @property
     def address(self) -> str:
@@ -99,7 +94,7 @@ class Target:
 
     # -- staging -------------------------------------------------------------------------------
 
-    def __enter__(self) -> Target:
+    def __enter__(self) -> ExportTransaction:
         open_stagings.add(self.staging)
         try:
             self.fs.makedirs(self.staging, exist_ok=True)
@@ -107,7 +102,8 @@ class Target:
         except failures(self.fs) as error:
             self.__exit__()
             raise ExportError(
-                f"{self.path} cannot be made or written to: {reason(error)}. Name another folder."
+                f"{self.path} cannot be created or written to: {reason(error)}. Name another "
+                "folder."
             ) from error
         except BaseException:
             self.__exit__()
@@ -120,61 +116,67 @@ class Target:
                 restore_folder(self._parts_folder, f"{self.staging}/{_ASIDE}")
             remove_staging(self.fs, self.staging)
             if self.is_new and self.is_local:
-                with suppress(OSError):  # it is not empty once something was committed
+                with suppress(OSError):  # not empty once something has been committed
                     os.rmdir(self.folder)
         finally:
             open_stagings.discard(self.staging)
 
     @property
-    def staging_url(self) -> str:
-        """Where workers write parts."""
-        return self.staging if self.is_local else self.fs.unstrip_protocol(self.staging)
+    def staging_folder(self) -> StagingFolder:
+        """The folder that workers write parts to."""
+        url = self.staging if self.is_local else self.fs.unstrip_protocol(self.staging)
+        return StagingFolder(url)
 
     # -- commit --------------------------------------------------------------------------------
 
-    def commit(self, parts: Sequence[dict], recipe: dict) -> dict:
+    def commit(
+        self, parts: Sequence[WrittenPart], index: Sequence[StagedFile], manifest: dict
+    ) -> dict:
         """Make the new state visible.
 
         Parameters
         ----------
-        parts : sequence of dict
-            ``staged`` (the name in the staging folder), ``rows``, ``bytes``, ``sha256``; in order.
-        recipe : dict
-            What the recipe says beside its parts.
+        parts : sequence of WrittenPart
+            In order.
+        index : sequence of StagedFile
+            Files about the export as a whole.
+        manifest : dict
+            The manifest without the list of files.
 
         Returns
         -------
         dict
-            The recipe as it was written.
+            The manifest as it was written.
 
         Raises
         ------
         ExportConflictError
             When another export changed the folder since this one began.
         ExportError
-            When the folder cannot be written to. The old state is in place then.
+            When the folder cannot be written to. The old state then remains.
         """
-        listed = [_listed(i, part) for i, part in enumerate(parts)]
-        whole = {"kind": KIND, **recipe, "parts": listed}
-        # A lone surrogate, as in a file name that is no UTF-8, becomes its JSON escape.
-        text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+        complete = {"kind": KIND, **manifest, "parts": [_part_entry(part) for part in parts]}
+        if index:
+            complete["index"] = [_entry(_index_name(file), file) for file in index]
+        # A lone surrogate, from a file name that is not UTF-8, becomes its JSON escape.
+        text = json.dumps(complete, indent=2, ensure_ascii=False) + "\n"
         content = text.encode("utf-8", "backslashreplace")
-        staged = {entry["file"]: part["staged"] for entry, part in zip(listed, parts, strict=True)}
+        staged = _staged_names(parts, index)
         try:
             if self.is_local:
                 self._switch_folder(staged, content)
             else:
-                self._switch_recipe(staged, content)
+                self._switch_manifest(staged, content)
         except FileNotFoundError as error:
             raise ExportError(
-                f"{self.path} lacks parts that workers wrote: it is not one place for all of "
-                "them. Name a folder that every worker shares."
+                f"{self.path} lacks parts that workers wrote, so it is not the same folder on "
+                "every worker. Name a folder that all workers share."
             ) from error
         except LaionDaskError:
             raise
         except failures(self.fs) as error:
-            raise unwritten(self.path, error) from error
-        return whole
+            raise write_error(self.path, error) from error
+        return complete
 
     def _check_unchanged(self) -> None:
         try:
@@ -185,79 +187,79 @@ class Target:
             ) from error
         if now != self._base:
             raise ExportConflictError(
-                f"{self.path} was written by another export since this one began. Nothing of this "
-                "one was made visible. Export again, or name another folder."
+                f"{self.path} was written by another export since this one began. Nothing from "
+                "this one was made visible. Export again, or name another folder."
             )
 
     def _switch_folder(self, staged: dict[str, str], content: bytes) -> None:
-        """On a local file system: the new folder takes the old one's place in one step."""
+        """Local file system: replace the folder of parts in one step."""
         new = f"{self.staging}/{PARTS}"
         os.mkdir(new)
         for name, written in staged.items():
             os.rename(f"{self.staging}/{written}", f"{new}/{name}")
         sync_folder(new)
-        write_durable(f"{self.staging}/{RECIPE}", content)
-        next_recipe = f"{self.folder}/{NEXT_RECIPE}"
-        with claimed(self.fs, self.folder):
+        write_durable(f"{self.staging}/{MANIFEST}", content)
+        next_manifest = f"{self.folder}/{NEXT_MANIFEST}"
+        with locked(self.fs, self.folder):
             self._check_unchanged()
-            os.replace(f"{self.staging}/{RECIPE}", next_recipe)
+            os.replace(f"{self.staging}/{MANIFEST}", next_manifest)
             sync_folder(self.folder)
             try:
                 replace_folder(new, self._parts_folder, f"{self.staging}/{_ASIDE}")
                 sync_folder(self.folder)
             finally:
                 if names_in(self.fs, self._parts_folder) == sorted(staged):
-                    self._name_recipe(next_recipe)
+                    self._name_manifest(next_manifest)
                 else:
-                    os.unlink(next_recipe)
+                    os.unlink(next_manifest)
             sync_folder(self.folder)
-            with suppress(OSError):  # the new state is in place; the next export clears the rest
+            with suppress(OSError):  # the new state is visible; the next export clears the rest
                 self._remove_flat()
 
-    def _name_recipe(self, next_recipe: str) -> None:
-        """Give the recipe of the parts that are in place its name; tried again where it fails."""
+    def _name_manifest(self, next_manifest: str) -> None:
+        """Rename the manifest of the parts now in place; retried if it fails."""
         for attempt in range(_ATTEMPTS):
             try:
-                os.replace(next_recipe, f"{self.folder}/{RECIPE}")
+                os.replace(next_manifest, f"{self.folder}/{MANIFEST}")
                 return
             except OSError as error:
                 if attempt == _ATTEMPTS - 1:
                     raise ExportError(
-                        f"{self.path} holds the new rows, whose recipe could not be renamed from "
-                        f"{NEXT_RECIPE} to {RECIPE} ({error}). Rename it, or export there again; "
-                        "until then it is read by that name."
+                        f"{self.path} holds the new rows, but their manifest could not be renamed "
+                        f"from {NEXT_MANIFEST} to {MANIFEST} ({error}). Rename it, or export there "
+                        "again; until then it is read under its present name."
                     ) from error
 
-    def _switch_recipe(self, staged: dict[str, str], content: bytes) -> None:
-        """In a store: parts are copied beside the old ones, and the recipe is replaced."""
-        with claimed(self.fs, self.folder) as claim:
+    def _switch_manifest(self, staged: dict[str, str], content: bytes) -> None:
+        """Object store: copy the parts beside the old ones, then replace the manifest."""
+        with locked(self.fs, self.folder) as lock:
             self._check_unchanged()
             copied = []
             try:
-                if not self._base.recipes:
+                if not self._base.manifests:
                     self.fs.pipe_file(f"{self.folder}/{UNFINISHED}", b"")
                 for name, written in staged.items():
-                    claim.renew()
+                    lock.renew()
                     copied.append(name)
                     self.fs.cp_file(f"{self.staging}/{written}", f"{self._parts_folder}/{name}")
-                claim.renew()
+                lock.renew()
             except BaseException:
                 self._withdraw(copied)
                 raise
-            self._put_recipe(content, copied)
-            with suppress(failures(self.fs)):  # the new state is in place; the rest can wait
+            self._put_manifest(content, copied)
+            with suppress(failures(self.fs)):  # the new state is visible; the rest can wait
                 self.fs.invalidate_cache()
                 old = set(names_in(self.fs, self._parts_folder)) - set(staged)
                 self._remove(self._parts_folder, old)
                 self._remove_flat()
 
-    def _put_recipe(self, content: bytes, copied: Sequence[str]) -> None:
-        """Replace the recipe in one step.
+    def _put_manifest(self, content: bytes, copied: Sequence[str]) -> None:
+        """Replace the manifest in one step.
 
-        A request that was cut off may still take effect, so parts are withdrawn only where the
-        store has refused it.
+        An interrupted request may still take effect, so parts are withdrawn only if the store has
+        refused it.
         """
-        path = f"{self.folder}/{RECIPE}"
+        path = f"{self.folder}/{MANIFEST}"
         try:
             self.fs.pipe_file(path, content)
         except Exception as error:
@@ -271,15 +273,15 @@ class Target:
             raise
 
     def _withdraw(self, copied: Iterable[str]) -> None:
-        """Remove what was copied, where the recipe in place is known to be the old one."""
-        with suppress(failures(self.fs)):  # what stays is cleared by the next export
-            if self._state().recipes == self._base.recipes:
+        """Remove what was copied, if the manifest in force is known to be the old one."""
+        with suppress(failures(self.fs)):  # the next export clears what remains
+            if self._state().manifests == self._base.manifests:
                 self._remove(self._parts_folder, set(copied) - set(self._base.parts))
-                if not self._base.recipes:
+                if not self._base.manifests:
                     self._remove(self.folder, [UNFINISHED])
 
     def _remove_flat(self) -> None:
-        """Remove what a former state left beside the folder of parts, its recipe last."""
+        """Remove what an earlier release left beside the folder of parts, its manifest last."""
         self._remove(self.folder, [*self._base.flat, UNFINISHED])
 
     def _remove(self, folder: str, names: Iterable[str]) -> None:
@@ -288,7 +290,30 @@ class Target:
                 self.fs.rm_file(f"{folder}/{name}")
 
 
-def _listed(number: int, part: dict) -> dict:
-    suffix = part["staged"].partition(".")[2]
-    facts = {key: part[key] for key in ("rows", "bytes", "sha256")}
-    return {"file": f"part-{number:05d}-{part['sha256'][:8]}.{suffix}", **facts}
+def _part_entry(part: WrittenPart) -> dict:
+    """A part as the manifest lists it; the first of its files stands for its rows."""
+    first, *others = map(_entry, part.final_names, part.files)
+    entry = {"file": first["file"], "rows": part.rows, **first}
+    return {**entry, "companions": others} if others else entry
+
+
+def _entry(name: str, file: StagedFile) -> dict:
+    return {"file": name, "bytes": file.bytes, "sha256": file.sha256}
+
+
+def _index_name(file: StagedFile) -> str:
+    return file.final_name("index")
+
+
+def _staged_names(parts: Sequence[WrittenPart], index: Sequence[StagedFile]) -> dict[str, str]:
+    """The staged name of every file by its final name."""
+    names = [name for part in parts for name in part.final_names]
+    names += [_index_name(file) for file in index]
+    files = [file for part in parts for file in part.files] + [*index]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ExportError(
+            f"The export format wrote two files of one name, {twice}. Give the files of a part "
+            "different suffixes."
+        )
+    return {name: file.staged for name, file in zip(names, files, strict=True)}

@@ -1,4 +1,4 @@
-"""Check an export against its recipe: every part's size, rows and digest."""
+"""Check an export against its manifest: size, rows and digest of every part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from fsspec.implementations.local import LocalFileSystem
 from laion_dask.errors import ExportError, ShardError, must_be
 from laion_dask.io.parquet.footer import read_footers
 from laion_dask.io.parquet.manifest_check import check_footers
-from laion_dask.io.storage.export_manifest import Part, in_place
+from laion_dask.io.storage.discovery import PARQUET
+from laion_dask.io.storage.export_manifest import ListedFile, Manifest, current_manifest
 from laion_dask.io.storage.paths import filesystem, reached
 
 _THREADS = 8
@@ -20,7 +21,7 @@ _THREADS = 8
 
 @dataclass(frozen=True)
 class Verification:
-    """Counts of a verified export.
+    """The size of an export that has been verified.
 
     Attributes
     ----------
@@ -37,15 +38,15 @@ class Verification:
     def __str__(self) -> str:
         return (
             f"{self.folder}: {self.parts:,} parts, {self.rows:,} rows and {self.bytes:,} bytes "
-            "are as the recipe says, by size, rows and sha256"
+            "match the manifest in size, rows and sha256"
         )
 
 
 def verify(folder: str | os.PathLike) -> Verification:
-    """Verify every part of an export against its recipe. Eager.
+    """Verify every part of an export against its manifest. Eager.
 
-    Reads every byte of every part, in little memory. `read_shards` compares sizes and rows alone,
-    which costs no further read.
+    Reads every byte of every part, using little memory. `read_shards` only compares sizes and
+    rows, which costs no further reads.
 
     Parameters
     ----------
@@ -55,45 +56,52 @@ def verify(folder: str | os.PathLike) -> Verification:
     Raises
     ------
     ExportError
-        When the folder is no export, or its recipe lists no digest of a part.
+        When the folder is not an export, or its manifest lists no digest for a part.
     ShardError
-        When the recipe is damaged, or a part is missing or not as it says; the message names it.
+        When the manifest is damaged, or a part is missing or altered; the message names it.
 
     Examples
     --------
     >>> str(ld.verify(exported.path))  # doctest: +SKIP
-    'subset: 2 parts, 96 rows and 12,345 bytes are as the recipe says, by size, rows and sha256'
+    'subset: 2 parts, 96 rows and 12,345 bytes match the manifest in size, rows and sha256'
     """
     must_be("folder", folder, (str, os.PathLike), "the folder of an export")
     folder = os.fspath(folder)
     fs, inner = filesystem(folder)
     with reached(folder):
-        recipe = in_place(fs, inner.rstrip("/"))
-        if recipe is None:
+        manifest = current_manifest(fs, inner.rstrip("/"))
+        if manifest is None:
             raise ExportError(
-                f"{folder} holds no recipe of an export. Name the folder of an export."
+                f"{folder} holds no manifest of an export. Name the folder of an export."
             )
-
-        def check(part: Part) -> None:
-            if part.sha256 is None:
-                raise ExportError(f"{recipe.path} lists no sha256 of {part.path}. Export again.")
-            found = _sha256(fs, part.path)
-            if found != part.sha256:
-                raise ShardError(
-                    f"{part.path} has sha256 {found}, not {part.sha256} as {recipe.path} lists. "
-                    "It was altered or damaged: copy it again, or export there again."
-                )
-
         with ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(check, recipe.parts))
-        local = isinstance(fs, LocalFileSystem)
-        paths = [p.path if local else fs.unstrip_protocol(p.path) for p in recipe.parts]
-        footers = read_footers(paths) if paths else []
-        check_footers(footers)
-    rows, size = sum(f.n_rows for f in footers), sum(f.size for f in footers)
-    return Verification(folder, len(footers), rows, size)
+            sizes = list(pool.map(lambda file: _check(fs, file, manifest), manifest.files))
+        rows = _count_rows(fs, manifest)
+    return Verification(folder, len(manifest.parts), rows, sum(sizes))
 
 
-def _sha256(fs, path: str) -> str:
-    with fs.open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _check(fs, file: ListedFile, manifest: Manifest) -> int:
+    """Compare a file's digest with the listed one; return the file's size in bytes."""
+    if file.sha256 is None:
+        raise ExportError(f"{manifest.path} lists no sha256 for {file.path}. Export again.")
+    with fs.open(file.path, "rb") as opened:
+        actual = hashlib.file_digest(opened, "sha256").hexdigest()
+        size = opened.tell()
+    if actual != file.sha256:
+        raise ShardError(
+            f"{file.path} has sha256 {actual}, but {manifest.path} lists {file.sha256}. It was "
+            "altered or damaged: copy it again, or export there again."
+        )
+    return size
+
+
+def _count_rows(fs, manifest: Manifest) -> int:
+    """The rows of all parts; those of Parquet files are compared with their footers."""
+    local = isinstance(fs, LocalFileSystem)
+    parquet = [part.path for part in manifest.parts if part.path.lower().endswith(PARQUET)]
+    footers = (
+        read_footers([p if local else fs.unstrip_protocol(p) for p in parquet]) if parquet else []
+    )
+    check_footers(footers)
+    others = (part.rows or 0 for part in manifest.parts if part.path not in set(parquet))
+    return sum(footer.n_rows for footer in footers) + sum(others)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from laion_dask.errors import ProvenanceError
-from laion_dask.exports.export import Export
+from laion_dask.exports.result import Export
 from laion_dask.formatting import counted, megabytes
 from laion_dask.reports.html import (
     boxes,
@@ -84,7 +84,7 @@ def export_parts(export: Export, audited: Table | None, level: float) -> Iterato
         Of the intervals.
     """
     yield boxes({name: getattr(export.rows, name) for name in _COUNTS})
-    yield section("How it came about", _origin(export.recipe))
+    yield section("How it came about", _origin(export.manifest))
     yield section("Rows left out, clause by clause", _funnel(export))
     yield section("Whom the filter left out", *audit_parts(audited, level))
     yield section("How to read this", notes((*_lists(audited), *_NOTES)))

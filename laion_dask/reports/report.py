@@ -12,7 +12,7 @@ from laion_dask.aggregations.audit import default_axes
 from laion_dask.aggregations.grouping.base import Grouping
 from laion_dask.aggregations.summary import SHARES, Summary, readable
 from laion_dask.errors import must_be
-from laion_dask.exports.export import Export
+from laion_dask.exports.result import Export
 from laion_dask.frame.own_inputs import refuse_file_of_inputs
 from laion_dask.reports.export_report import export_parts
 from laion_dask.reports.html import bar, boxes, grid, note, plots, section, text, write_page

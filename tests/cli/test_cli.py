@@ -140,7 +140,7 @@ def test_index_says_its_counts_and_recall(monkeypatch, capsys, demo_folder, tmp_
         (("export", "{shard}", "{out}", "--format", "parket"), 2, "Did you mean 'parquet'"),
         (("export", "{shard}", "{full}"), 1, "not empty"),
         (("export",), 2, "Missing argument"),
-        (("verify", "{full}"), 1, "no recipe of an export"),
+        (("verify", "{full}"), 1, "no manifest of an export"),
         (("exprot",), 2, "No such command"),
     ],
 )

@@ -19,17 +19,17 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 import laion_dask as ld
 from laion_dask.errors import ExportConflictError, ExportError, ShardError
-from laion_dask.exports.staging import stage
+from laion_dask.exports.formats.base import WrittenPart
 from laion_dask.exports.state import STAGING
-from laion_dask.exports.transaction import Target
+from laion_dask.exports.transaction import ExportTransaction
 from laion_dask.exports.verify import verify
 from laion_dask.io.storage import folder_lock
 from laion_dask.io.storage.export_manifest import (
-    FLAT_RECIPE,
+    FLAT_MANIFEST,
     KIND,
-    NEXT_RECIPE,
+    MANIFEST,
+    NEXT_MANIFEST,
     PARTS,
-    RECIPE,
     UNFINISHED,
 )
 from laion_dask.io.storage.paths import expand
@@ -43,11 +43,12 @@ def content(value: int) -> bytes:
 
 def write(path: str, values, before_commit=lambda: None) -> None:
     """A whole export of parts of one row each."""
-    with Target(str(path)) as target:
-        url = target.staging_url
-        parts = [stage(f"{url}/{i:08d}.parquet", content(v)) for i, v in enumerate(values)]
+    with ExportTransaction(str(path)) as transaction:
+        write = transaction.staging_folder.write
+        files = [write(f"{i:08d}.parquet", content(v)) for i, v in enumerate(values)]
         before_commit()
-        target.commit([{**part, "rows": 1} for part in parts], {"inputs": []})
+        parts = [WrittenPart(i, 1, (file,)) for i, file in enumerate(files)]
+        transaction.commit(parts, (), {"inputs": []})
 
 
 def by_recipe(path) -> list[int]:
@@ -78,7 +79,7 @@ def write_flat(folder: Path, values) -> None:
         name = f"part-{i:05d}-0123456{i}.parquet"
         (folder / name).write_bytes(content(value))
         listed.append({"file": name, "rows": 1, "bytes": len(content(value)), "sha256": "0"})
-    (folder / FLAT_RECIPE).write_text(json.dumps({"kind": KIND, "parts": listed}))
+    (folder / FLAT_MANIFEST).write_text(json.dumps({"kind": KIND, "parts": listed}))
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +119,7 @@ def dying(owner, name, steps, at):
 def child(folder, at):
     steps = []
     if "plain" in folder:
-        swap_folders._exchange = lambda one, other: False
+        swap_folders._swap = lambda one, other: False
     for name in ("rename", "replace", "unlink", "mkdir"):
         dying(os, name, steps, at)
     test_transaction.write(folder, test_transaction.NEW)
@@ -161,7 +162,7 @@ def look_at_killed(old: str, folders: list[Path]) -> None:
             assert (globbed == []) == (seen[-1] is None)
         write(folder, [6])
         assert by_recipe(folder) == by_glob(folder) == [6]
-        assert sorted(os.listdir(folder)) == [RECIPE, PARTS]  # what was killed is cleared
+        assert sorted(os.listdir(folder)) == [MANIFEST, PARTS]  # what was killed is cleared
     first, last = seen[0], seen[-1]
     assert first == (None if old == "none" else OLD) and last == NEW
     assert all(one in (first, last, None) for one in seen)
@@ -175,9 +176,9 @@ def test_a_kill_between_two_renames_loses_nothing(tmp_path):
     staging = tmp_path / "out" / f"{STAGING}0"
     staging.mkdir()
     (tmp_path / "out" / PARTS).rename(staging / "replaced")
-    with pytest.raises(ShardError, match="is not there"):
+    with pytest.raises(ShardError, match="does not exist"):
         by_recipe(tmp_path / "out")
-    Target(str(tmp_path / "out"))
+    ExportTransaction(str(tmp_path / "out"))
     assert by_recipe(tmp_path / "out") == by_glob(tmp_path / "out") == OLD
 
 
@@ -199,7 +200,7 @@ def test_a_folder_that_cannot_be_listed_is_one_clear_error(tmp_path, monkeypatch
                 raised.append(str(told))
         assert by_recipe(folder) == by_glob(folder) and by_recipe(folder) in (OLD, NEW)
         write(folder, [6])
-        assert by_recipe(folder) == [6] and sorted(os.listdir(folder)) == [RECIPE, PARTS]
+        assert by_recipe(folder) == [6] and sorted(os.listdir(folder)) == [MANIFEST, PARTS]
     assert len(raised) >= 4 and all(os.strerror(number) in told for told in raised)
 
 
@@ -236,7 +237,7 @@ def test_a_step_that_fails_leaves_the_old_state_or_the_new_one(tmp_path, old, la
             assert by_recipe(folder) in ((before, NEW) if old == "flat" else (globbed,))
         write(folder, [6])
         assert by_recipe(folder) == by_glob(folder) == [6]
-        assert sorted(os.listdir(folder)) == [RECIPE, PARTS]
+        assert sorted(os.listdir(folder)) == [MANIFEST, PARTS]
 
 
 def failing(function, steps: list, at: int, late: bool, error: BaseException):
@@ -279,15 +280,15 @@ def test_a_store_that_fails_loses_nothing_that_its_recipe_lists(store, old, late
         assert got in ([OLD if old else [], NEW] if failed else [NEW])
         if isinstance(error, OSError) and not isinstance(error, TimeoutError) and got != NEW:
             assert by_glob(where) == got  # a store that refuses leaves no orphan
-        patch_claim_away(where)
+        remove_lock_file(where)
         write(where, [6])
         assert by_recipe(where) == by_glob(where) == [6]
 
 
-def patch_claim_away(where: str) -> None:
+def remove_lock_file(where: str) -> None:
     fs, inner = fsspec.core.url_to_fs(where)
-    if fs.exists(f"{inner}/{folder_lock.CLAIM}"):
-        fs.rm_file(f"{inner}/{folder_lock.CLAIM}")
+    if fs.exists(f"{inner}/{folder_lock.LOCK_FILE}"):
+        fs.rm_file(f"{inner}/{folder_lock.LOCK_FILE}")
 
 
 @pytest.mark.parametrize("name", ["exists", "makedirs", "pipe_file", "cp_file"])
@@ -306,7 +307,7 @@ def test_a_store_with_errors_of_its_own_is_told_in_one_line(store, monkeypatch, 
 
 def test_a_link_that_leads_back_to_itself(tmp_path):
     (tmp_path / "out").symlink_to("out")
-    with pytest.raises(ExportError, match="cannot be made or written to: Too many levels"):
+    with pytest.raises(ExportError, match="cannot be created or written to: Too many levels"):
         write(tmp_path / "out", NEW)
 
 
@@ -316,7 +317,7 @@ def test_a_second_run_of_the_same_job_that_fails_at_its_recipe(store, monkeypatc
     pipe = MemoryFileSystem.pipe_file
 
     def refuse(self, path, *args, **options):
-        if path.endswith(RECIPE):
+        if path.endswith(MANIFEST):
             raise PermissionError(errno.EACCES, "no")
         return pipe(self, path, *args, **options)
 
@@ -349,7 +350,7 @@ def test_of_writers_into_one_folder_one_wins_and_the_others_are_told(tmp_path, w
             won = [w for w in pool.map(one, range(writers)) if w is not None]
         assert len(won) == 1
         assert by_recipe(folder) == by_glob(folder) == won * 2
-        assert sorted(os.listdir(folder)) == [RECIPE, PARTS]
+        assert sorted(os.listdir(folder)) == [MANIFEST, PARTS]
 
 
 def test_of_two_exports_into_a_store_the_second_is_told(store):
@@ -359,15 +360,15 @@ def test_of_two_exports_into_a_store_the_second_is_told(store):
     with pytest.raises(ExportConflictError, match="another export since this one began"):
         write(store, OLD, before_commit=another)
     assert by_recipe(store) == by_glob(store) == NEW
-    held = folder_lock.claimed(MemoryFileSystem(), "/test_transaction/out")
+    held = folder_lock.locked(MemoryFileSystem(), "/test_transaction/out")
     with held, pytest.raises(ExportConflictError, match=f"process {os.getpid()}"):
         write(store, OLD)
     assert by_recipe(store) == by_glob(store) == NEW
 
 
-def test_a_claim_of_a_process_that_ended_is_taken_over(store, monkeypatch):
+def test_the_lock_of_a_process_that_ended_is_taken_over(store, monkeypatch):
     write(store, OLD)
-    fs, path = MemoryFileSystem(), f"/test_transaction/out/{folder_lock.CLAIM}"
+    fs, path = MemoryFileSystem(), f"/test_transaction/out/{folder_lock.LOCK_FILE}"
     ended = replace(folder_lock.owner(), started=1)
     fs.pipe_file(path, str(ended).encode())
     write(store, NEW)
@@ -381,12 +382,12 @@ def test_a_claim_of_a_process_that_ended_is_taken_over(store, monkeypatch):
     assert not fs.exists(path)
 
 
-def test_a_claim_that_was_lost_stops_a_commit(store, monkeypatch):
+def test_a_lock_that_was_lost_stops_a_commit(store, monkeypatch):
     write(store, OLD)
     copy = MemoryFileSystem.cp_file
 
     def lose(self, *args, **options):
-        self.pipe_file(f"/test_transaction/out/{folder_lock.CLAIM}", b"{}")
+        self.pipe_file(f"/test_transaction/out/{folder_lock.LOCK_FILE}", b"{}")
         return copy(self, *args, **options)
 
     monkeypatch.setattr(MemoryFileSystem, "cp_file", lose)
@@ -395,10 +396,10 @@ def test_a_claim_that_was_lost_stops_a_commit(store, monkeypatch):
     assert by_recipe(store) == by_glob(store) == OLD
 
 
-def test_a_file_system_without_locks_has_a_claim_in_a_file(tmp_path, monkeypatch):
+def test_a_file_system_without_locks_uses_a_lock_file(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_lock, "fcntl", None)
     write(tmp_path / "out", OLD)
-    held = folder_lock.claimed(fsspec.filesystem("file"), str(tmp_path / "out"))
+    held = folder_lock.locked(fsspec.filesystem("file"), str(tmp_path / "out"))
     with held, pytest.raises(ExportConflictError):
         write(tmp_path / "out", NEW)
     write(tmp_path / "out", NEW)
@@ -407,7 +408,7 @@ def test_a_file_system_without_locks_has_a_claim_in_a_file(tmp_path, monkeypatch
 
 
 def test_staging_of_who_still_writes_is_left_alone(tmp_path):
-    with Target(str(tmp_path / "out")) as target:
+    with ExportTransaction(str(tmp_path / "out")) as transaction:
         elsewhere = replace(folder_lock.owner(), machine="0" * 12)
         ended = replace(folder_lock.owner(), started=1)
         other, gone = (tmp_path / "out" / f"{STAGING}{o}-0" for o in (elsewhere, ended))
@@ -415,11 +416,11 @@ def test_staging_of_who_still_writes_is_left_alone(tmp_path):
         gone.mkdir()
         with pytest.raises(ExportConflictError):
             write(tmp_path / "out", NEW, before_commit=lambda: write(tmp_path / "out", OLD))
-        assert Path(target.staging).exists() and other.exists() and not gone.exists()
+        assert Path(transaction.staging).exists() and other.exists() and not gone.exists()
     assert by_recipe(tmp_path / "out") == OLD
 
 
-# -- recipes of others -------------------------------------------------------------------------
+# -- manifests of others -------------------------------------------------------------------------
 
 
 def test_an_export_of_an_earlier_release_is_read_and_replaced(tmp_path):
@@ -427,13 +428,13 @@ def test_an_export_of_an_earlier_release_is_read_and_replaced(tmp_path):
     assert by_recipe(tmp_path / "out") == OLD
     write(tmp_path / "out", NEW)
     assert by_recipe(tmp_path / "out") == by_glob(tmp_path / "out") == NEW
-    assert sorted(os.listdir(tmp_path / "out")) == [RECIPE, PARTS]
+    assert sorted(os.listdir(tmp_path / "out")) == [MANIFEST, PARTS]
 
 
 def test_the_folder_of_parts_holds_nothing_else(tmp_path):
     write(tmp_path / "out", OLD)
     (tmp_path / "out" / PARTS / "thesis.txt").write_text("mine")
-    with pytest.raises(ExportError, match=r"thesis\.txt, which export did not put there"):
+    with pytest.raises(ExportError, match=r"thesis\.txt, which export did not write"):
         write(tmp_path / "out", NEW)
     assert (tmp_path / "out" / PARTS / "thesis.txt").read_text() == "mine"
     with pytest.raises(ExportError, match="not empty"):
@@ -449,7 +450,7 @@ def test_a_file_beside_an_export_is_not_taken_for_a_part_of_it(tmp_path, own):
     assert by_recipe(tmp_path / "out") == NEW
 
 
-@pytest.mark.parametrize("name", [RECIPE, NEXT_RECIPE])
+@pytest.mark.parametrize("name", [MANIFEST, NEXT_MANIFEST])
 def test_a_foreign_file_in_the_place_of_a_recipe_is_kept(tmp_path, name):
     write_flat(tmp_path / "out", OLD)
     (tmp_path / "out" / name).write_text('{"mine": 1}')
@@ -461,7 +462,7 @@ def test_a_foreign_file_in_the_place_of_a_recipe_is_kept(tmp_path, name):
 def test_a_file_in_the_place_of_the_folder_of_parts_is_kept(tmp_path):
     write_flat(tmp_path / "out", OLD)
     (tmp_path / "out" / PARTS).write_text("mine")
-    with pytest.raises(ExportError, match="is a file, in the place of the folder of parts"):
+    with pytest.raises(ExportError, match="is a file, but export needs a folder"):
         write(tmp_path / "out", NEW)
     assert (tmp_path / "out" / PARTS).read_text() == "mine"
 
@@ -469,7 +470,7 @@ def test_a_file_in_the_place_of_the_folder_of_parts_is_kept(tmp_path):
 def test_the_next_recipe_holds_once_its_parts_are_in_place(tmp_path):
     write(tmp_path / "out", OLD)
     write(tmp_path / "new", NEW)
-    (tmp_path / "new" / RECIPE).rename(tmp_path / "out" / NEXT_RECIPE)
+    (tmp_path / "new" / MANIFEST).rename(tmp_path / "out" / NEXT_MANIFEST)
     assert by_recipe(tmp_path / "out") == OLD
     (tmp_path / "out" / PARTS).rename(tmp_path / "gone")
     (tmp_path / "new" / PARTS).rename(tmp_path / "out" / PARTS)
@@ -480,7 +481,7 @@ def test_a_folder_that_was_cut_off_says_so(store):
     fs = MemoryFileSystem()
     fs.pipe_file(f"/test_transaction/out/{UNFINISHED}", b"")
     fs.pipe_file(f"/test_transaction/out/{PARTS}/part-00000-01234567.parquet", content(1))
-    with pytest.raises(ShardError, match="cut off"):
+    with pytest.raises(ShardError, match="interrupted"):
         by_recipe(store)
     write(store, NEW)
     assert by_recipe(store) == by_glob(store) == NEW
@@ -511,14 +512,14 @@ def test_an_odd_recipe_is_one_clear_error_and_names_nothing_outside(tmp_path, fl
         listed = [{"file": f"part-{i:05d}-01234567.parquet"} for i in range(20_000)]
     text = ODD.get(odd) if isinstance(odd, str) else None
     text = json.dumps({"kind": KIND, "parts": listed}) if text is None else text
-    (folder / (FLAT_RECIPE if flat else RECIPE)).write_text(text)
+    (folder / (FLAT_MANIFEST if flat else MANIFEST)).write_text(text)
     before = sorted(p for p in tmp_path.rglob("*"))
     for attempt in (by_recipe, verify, ld.read_shards):
         with pytest.raises(ShardError) as told:
             attempt(str(folder))
         str(told.value).encode()
     with suppress(ExportError):  # it may be replaced, or is refused
-        Target(str(folder))
+        ExportTransaction(str(folder))
     assert sorted(p for p in tmp_path.rglob("*")) == before
 
 
@@ -528,7 +529,7 @@ def test_verify_reads_every_digest_and_reading_checks_sizes_and_rows(tmp_path, s
     for where in (str(tmp_path / "out"), store):
         assert (verify(where).parts, verify(where).rows) == (3, 3)
         assert "3 parts, 3 rows" in str(verify(where)) and "\n" not in str(verify(where))
-    with pytest.raises(ExportError, match="no recipe"):
+    with pytest.raises(ExportError, match="no manifest"):
         verify(tmp_path)
     part = sorted((tmp_path / "out" / PARTS).iterdir())[1]
     good = part.read_bytes()
@@ -540,12 +541,12 @@ def test_verify_reads_every_digest_and_reading_checks_sizes_and_rows(tmp_path, s
     with pytest.raises(ShardError, match=f"{part.name} has .* bytes, not"):
         ld.read_shards(tmp_path / "out")
     part.write_bytes(good)
-    recipe = tmp_path / "out" / RECIPE
+    recipe = tmp_path / "out" / MANIFEST
     recipe.write_text(recipe.read_text().replace('"rows": 1', '"rows": 2', 1))
     with pytest.raises(ShardError, match="has 1 rows, not 2"):
         ld.read_shards(tmp_path / "out" / PARTS)
     part.unlink()
-    with pytest.raises(ShardError, match="is not there"):
+    with pytest.raises(ShardError, match="does not exist"):
         ld.read_shards(tmp_path / "out")
 
 

@@ -228,13 +228,13 @@ def test_a_mask_without_a_name_is_in_the_recipe_and_in_the_account(frame, tmp_pa
     done = made.laion.export(tmp_path / "out")
     assert done.rows.kept == len(made)
     assert done.rows == (made if text is None else frame.laion.where(text)).laion.rows()
-    (told,) = done.recipe["where"]
+    (told,) = done.manifest["where"]
     assert told.startswith("pandas mask:") and told in str(done)
 
 
 def test_a_query_and_dropna_are_told_too(frame, tmp_path):
     done = frame.query("similarity > 0.3").dropna(subset=["punsafe"]).laion.export(tmp_path / "out")
-    assert done.recipe["where"] == [
+    assert done.manifest["where"] == [
         "pandas mask: similarity > 0.3",
         "pandas mask: dropna(subset=['punsafe'])",
     ]
@@ -280,14 +280,14 @@ def narrowed(part):
 @pytest.mark.parametrize("said", CHOOSING)
 def test_a_step_that_chooses_is_in_the_recipe(frame, scores, tmp_path, said):
     done = CHOOSING[said](frame, scores).laion.export(tmp_path / "out")
-    assert f"pandas step: {said}" in done.recipe["where"] and said in str(done)
+    assert f"pandas step: {said}" in done.manifest["where"] and said in str(done)
     assert done.rows.dropped > 0
 
 
 def test_a_step_that_keeps_every_row_is_no_filter(frame, scores, tmp_path):
     made = frame.merge(scores[["hash"]].drop_duplicates(), on="hash", how="left").sort_values("row")
     made = made.assign(wide=made["width"] + 1).repartition(npartitions=2).loc[:, list(made.columns)]
-    assert made.laion.export(tmp_path / "out").recipe["where"] == []
+    assert made.laion.export(tmp_path / "out").manifest["where"] == []
 
 
 #: Steps of which chains are drawn; what they keep is counted by the rows that come out.

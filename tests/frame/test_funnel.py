@@ -141,10 +141,10 @@ def test_an_export_that_keeps_nothing_says_why(folder, tmp_path):
     assert lines[0].startswith("65 read = 0 kept") and lines[1] == "Nothing was kept. In order:"
     assert re.fullmatch(r"  width >= 256: \d+ dropped, 0 unscored, \d+ left", lines[2])
     assert re.fullmatch(r"  similarity > 7: \d+ dropped, \d+ unscored, 0 left", lines[3])
-    assert [one["clause"] for one in done.recipe["funnel"]] == ["width >= 256", "similarity > 7"]
+    assert [one["clause"] for one in done.manifest["funnel"]] == ["width >= 256", "similarity > 7"]
     sampled = ld.read_shards(folder).sample(frac=1.0).laion.where("width > 5000")
     assert "Nothing was kept" in str(sampled.laion.export(tmp_path / "sampled"))
-    assert "funnel" not in ld.read_shards(folder).laion.export(tmp_path / "all").recipe
+    assert "funnel" not in ld.read_shards(folder).laion.export(tmp_path / "all").manifest
 
 
 def test_every_report_of_an_export_has_the_funnel(folder, tmp_path):

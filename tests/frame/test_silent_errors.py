@@ -132,8 +132,8 @@ def test_wide_decimals_keep_their_digits(write):
 def test_an_index_with_a_name_is_exported(laion_shards, tmp_path):
     frame = ld.read_shards(laion_shards(9)).map_partitions(lambda part: part.set_index("hash"))
     export = frame.laion.export(tmp_path / "out")
-    assert "hash" in [column["name"] for column in export.recipe["schema"]]
-    part = tmp_path / "out" / "shards" / export.recipe["parts"][0]["file"]
+    assert "hash" in [column["name"] for column in export.manifest["schema"]]
+    part = tmp_path / "out" / "shards" / export.manifest["parts"][0]["file"]
     assert len(set(pq.read_table(part)["hash"].to_pylist())) == 9
 
 

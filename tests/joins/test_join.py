@@ -105,11 +105,11 @@ def test_a_row_without_a_match_is_unscored(folders, way, tmp_path):
     done = joined.laion.where("punsafe < 0.5").laion.export(tmp_path / "out")
     right = by_pandas(*folders, "left")["punsafe"]
     assert done.rows == ld.Rows(60, int((right < 0.5).sum()), int((right >= 0.5).sum()), 20, 0)
-    (told,) = done.recipe["joins"]
+    (told,) = done.manifest["joins"]
     assert told["join"] == ["hash"] and told["duplicates_left_out"] == 0
     assert sum(one["rows"] for one in told["inputs"]) == 50
     assert all(len(one["footer_sha256"]) == 64 for one in told["inputs"])
-    assert len(done.recipe["inputs"]) == 3  # rows of the table are no rows read
+    assert len(done.manifest["inputs"]) == 3  # rows of the table are no rows read
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_row_without_a_match_is_unscored(folders, way, tmp_path):
 )
 def test_what_was_left_out_of_the_table_is_in_the_recipe(folders, tmp_path, step, said):
     joined = ld.read_shards(folders[0]).laion.join(step(ld.read_shards(folders[1])), on="hash")
-    recipe = joined.laion.export(tmp_path / "out").recipe
+    recipe = joined.laion.export(tmp_path / "out").manifest
     assert recipe["joins"][0]["where"] == [said] and recipe["where"] == []
 
 
@@ -137,7 +137,7 @@ def test_duplicates_of_the_table(folders, way, tmp_path):
     first = frame.laion.join(scores, on="hash", duplicates="first")
     assert first.compute()["punsafe"].tolist() == list(range(N))
     done = first.laion.export(tmp_path / "out")
-    assert done.recipe["joins"][0]["duplicates_left_out"] == 3 and "3" in str(done)
+    assert done.manifest["joins"][0]["duplicates_left_out"] == 3 and "3" in str(done)
     assert done.rows == ld.Rows(60, 60, 0, 0, 0)
 
 
@@ -405,7 +405,7 @@ def test_a_key_that_is_repeated_on_both_sides_is_written_once_a_partition(
     np.testing.assert_array_equal(got, first.reindex(left).to_numpy())
     assert all(not part.duplicated(["key_hash"]).any() for part in written if "bucket" in part)
     assert len(written) > frame.npartitions + scores.npartitions + 2  # of several buckets
-    (told,) = joined.laion.export(tmp_path / "out").recipe["joins"]
+    (told,) = joined.laion.export(tmp_path / "out").manifest["joins"]
     assert told["duplicates_left_out"] == len(right) - len(first)
 
 

@@ -97,7 +97,7 @@ def test_a_head_is_trained_on_it_saved_and_found_again(opened, tmp_path):
         with pytest.raises(ModelMismatchError, match="dinov2-vitl14"):
             ld.heads.load(tmp_path, clip=other)
     subset = frame.laion.score(embeddings, head).laion.where("p_label > 0.5")
-    recipe = subset.laion.export(tmp_path / "out").recipe
+    recipe = subset.laion.export(tmp_path / "out").manifest
     models = [model["model"] for model in recipe["models"] if "model" in model]
     assert models == [{"space": "dinov2-vitl14", "dim": DIM}]
 

@@ -295,7 +295,7 @@ def test_threads_and_processes_give_the_same_bits(small, tmp_path):
         done = scored.laion.export(tmp_path / "on_workers")
     assert rows.kept == len(wanted) and told.rows == rows == done.rows
     here = scored.laion.export(tmp_path / "here")
-    assert here.recipe == done.recipe  # the digests of the parts among them
+    assert here.manifest == done.manifest  # the digests of the parts among them
     assert scored.laion.summary().quantiles.equals(told.quantiles)
 
 

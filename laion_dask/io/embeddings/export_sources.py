@@ -13,7 +13,7 @@ from laion_dask.errors import PairingError, ShardError
 from laion_dask.io.embeddings.row_origins import origins_of, shard_range
 from laion_dask.io.embeddings.shard_keys import stem
 from laion_dask.io.parquet.footer import check_unchanged
-from laion_dask.io.storage.export_manifest import Recipe, is_part_name, listed_parts
+from laion_dask.io.storage.export_manifest import Manifest, is_part_name, listed_parts
 from laion_dask.io.storage.local_file import file_system
 
 #: Exports of exports that are followed.
@@ -169,10 +169,10 @@ def _listed(part: Source, recipes: dict[str, dict]) -> tuple[str, dict[int, Sour
     if folder not in recipes:
         by_recipe: dict[str, tuple] = {}
         recipes[folder] = {}
-        for path, (_, recipe) in listed_parts(folder).items():
-            if recipe.path not in by_recipe:
-                by_recipe[recipe.path] = recipe.path, _inputs(part, recipe)
-            recipes[folder][path] = by_recipe[recipe.path]
+        for path, (_, manifest) in listed_parts(folder).items():
+            if manifest.path not in by_recipe:
+                by_recipe[manifest.path] = manifest.path, _inputs(part, manifest)
+            recipes[folder][path] = by_recipe[manifest.path]
     if part.path not in recipes[folder]:
         raise PairingError(
             f"{part.path} is named as a part of an export, and no recipe beside it lists it, so "
@@ -215,10 +215,10 @@ def _reached(level: Mapping[Source, Origin]) -> dict[Source, None]:
     return found
 
 
-def _inputs(part: Source, recipe: Recipe) -> dict[int, Source]:
+def _inputs(part: Source, recipe: Manifest) -> dict[int, Source]:
     """The shards that an export was made of, by the number that its rows have in ``shard``."""
     try:
-        listed = recipe.said["inputs"]
+        listed = recipe.content["inputs"]
         found = {one["shard"]: _input(one) for one in listed}
         if len(found) < len(listed):
             raise ValueError("it numbers two inputs alike")

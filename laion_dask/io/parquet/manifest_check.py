@@ -1,22 +1,22 @@
-"""Parts of exports compared with the manifests that list them."""
+"""Compare the parts of exports with the manifests that list them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from laion_dask.io.parquet.footer import Footer
-from laion_dask.io.storage.export_manifest import listed_parts, unlike
+from laion_dask.io.storage.export_manifest import altered_error, listed_parts
 
 
 def check_footers(footers: Sequence[Footer]) -> None:
-    """Compare the footers of parts with what the recipes in their folders list.
+    """Compare the footers of parts with the manifests in their folders.
 
-    Files that no recipe lists are not looked at.
+    Files that no manifest lists are skipped.
 
     Raises
     ------
     ShardError
-        When a part has another number of rows or bytes.
+        When a part's number of rows or bytes differs from the listed one.
     """
     listed = {}
     for folder in {footer.path.rpartition("/")[0] for footer in footers}:
@@ -24,12 +24,12 @@ def check_footers(footers: Sequence[Footer]) -> None:
     if not listed:
         return
     for footer in footers:
-        part, recipe = listed.get(footer.path, (None, None))
+        part, manifest = listed.get(footer.path, (None, None))
         if part is None:
             continue
-        for n, wanted, unit in (
+        for actual, expected, unit in (
             (footer.size, part.bytes, "bytes"),
             (footer.n_rows, part.rows, "rows"),
         ):
-            if wanted is not None and n != wanted:
-                raise unlike(part, recipe, f"has {n:,} {unit}, not {wanted:,}")
+            if expected is not None and actual != expected:
+                raise altered_error(part, manifest, f"has {actual:,} {unit}, not {expected:,}")

@@ -60,10 +60,10 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
     except LaionDaskError:
         raise
     except OSError as error:
-        raise unwritten(path, error) from error
+        raise write_error(path, error) from error
 
 
-def unwritten(path: str | os.PathLike, error: Exception) -> ExportError:
+def write_error(path: str | os.PathLike, error: Exception) -> ExportError:
     """The error for a path that cannot be written to."""
     return ExportError(
         f"{os.fspath(path)} could not be written: {reason(error)}. Make room there, or name "

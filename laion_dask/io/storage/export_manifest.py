@@ -1,11 +1,12 @@
-"""The recipe of an export: which file is in force, and whether its parts are as it lists them.
+"""The manifest of an export: which one is in force, and whether its files are as it lists them.
 
-An export is a folder with ``_recipe.json`` and, in ``shards``, the parts and nothing else, so that
-`shards` is a plain folder of Parquet to every other tool. Exports of earlier releases have
-``recipe.json`` beside their parts, and are read as before.
+An export is a folder with the manifest, ``_recipe.json``, and a subfolder ``shards`` that holds
+the files of its parts and nothing else, so that other tools can read `shards` as a plain folder of
+Parquet files. Exports of earlier releases have ``recipe.json`` beside their parts; these are read
+as before.
 
-A recipe is input like any other: it may come from elsewhere, be damaged or be hostile. It is read
-within bounds, and its parts are names of regular files in its own folder, or it is refused.
+A manifest is untrusted input: it may come from elsewhere, be damaged or be hostile. Its size is
+bounded, and a manifest that lists anything but regular files in its own folder is rejected.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,174 +25,210 @@ from laion_dask.errors import ShardError
 from laion_dask.io.storage.local_file import file_system
 
 #: The file that documents an export; its presence marks a folder as an export.
-RECIPE = "_recipe.json"
-#: Its name while the parts that it lists take the place of others.
-NEXT_RECIPE = "_recipe.next.json"
-#: Its name in exports of earlier releases, whose parts lie beside it.
-FLAT_RECIPE = "recipe.json"
-RECIPES = (RECIPE, NEXT_RECIPE, FLAT_RECIPE)
+MANIFEST = "_recipe.json"
+#: Its name while the parts that it lists are being swapped in.
+NEXT_MANIFEST = "_recipe.next.json"
+#: Its name in exports of earlier releases, beside their parts.
+FLAT_MANIFEST = "recipe.json"
+MANIFESTS = (MANIFEST, NEXT_MANIFEST, FLAT_MANIFEST)
 #: The folder of an export's parts.
 PARTS = "shards"
-#: In a folder that an export is copying its first parts into, and in one where that was cut off.
+#: Marks a folder whose first export is still being copied there, or was interrupted.
 UNFINISHED = ".laion_dask-unfinished"
-#: The ``kind`` of every recipe, by which a folder is recognised as an export.
+#: The ``kind`` of every manifest, by which a folder is recognized as an export.
 KIND = "laion_dask export, version 1"
 
-#: Bytes of a recipe that are read: two million parts have fewer.
-MOST_BYTES = 1 << 29
+#: The largest manifest that is read, in bytes; one of two million parts is smaller.
+MAX_BYTES = 1 << 29
 _NAME = re.compile(r"[^\x00-\x1f\x7f/\\]+")
-_FACTS = ("rows", "bytes")
-_PART_NAME = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.\w+")
+_PART_NAME = re.compile(r"(part-\d{5,}|index)-[0-9a-f]{8}(\.\w+)+")
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part as the recipe lists it; ``rows``, ``bytes``, ``sha256`` are None where it is silent.
+class ListedFile:
+    """A file as the manifest lists it; None for what the manifest does not say.
 
     Attributes
     ----------
     path : str
-        In the file system of the recipe.
-    rows, bytes : int or None
+        In the file system of the manifest.
+    bytes : int or None
     sha256 : str or None
     """
 
     path: str
-    rows: int | None
     bytes: int | None
     sha256: str | None
 
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
 
 @dataclass(frozen=True)
-class Recipe:
-    """A recipe as it was read.
+class Part(ListedFile):
+    """A part: the file that holds its rows, and the other files that belong to it.
+
+    Attributes
+    ----------
+    rows : int or None
+    companions : tuple of ListedFile
+        Empty in formats that write one file a part.
+    """
+
+    rows: int | None = None
+    companions: tuple[ListedFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest that has been read.
 
     Attributes
     ----------
     path : str
-    said : dict
+    content : dict
+        The parsed JSON.
     parts : tuple of Part
+    index : tuple of ListedFile
+        Files about the export as a whole; empty in formats that write none.
     """
 
     path: str
-    said: dict
+    content: dict
     parts: tuple[Part, ...]
+    index: tuple[ListedFile, ...] = ()
+
+    @property
+    def files(self) -> list[ListedFile]:
+        """Every file that the manifest lists."""
+        files = [file for part in self.parts for file in (part, *part.companions)]
+        return [*files, *self.index]
 
 
-def in_place(fs: fsspec.AbstractFileSystem, folder: str) -> Recipe | None:
-    """The recipe that describes what a folder holds, or None where the folder is no export.
+def current_manifest(fs: fsspec.AbstractFileSystem, folder: str) -> Manifest | None:
+    """The manifest in force in a folder, or None where the folder is not an export.
 
-    Every part that it lists is there, is a regular file and has the size that it says.
+    Every file that it lists exists, is a regular file and has the listed size.
 
     Raises
     ------
     ShardError
-        When the recipe cannot be read as one, or a part is not as it says.
+        When the manifest is not a valid one, or a file is not as it is listed.
     """
-    found = _recipe_files(fs, folder)
+    present = _manifest_files(fs, folder)
     while True:
         try:
-            return _that_holds(fs, {name: f"{folder}/{name}" for name in found})
+            return _valid_manifest(fs, {name: f"{folder}/{name}" for name in present})
         except (ShardError, FileNotFoundError):
-            now = _recipe_files(fs, folder)
-            if now == found:
+            now = _manifest_files(fs, folder)
+            if now == present:
                 raise
-            found = now  # an export has replaced another meanwhile
+            present = now  # another export replaced this one in the meantime
 
 
-def _recipe_files(fs: fsspec.AbstractFileSystem, folder: str) -> dict[str, dict]:
+def _manifest_files(fs: fsspec.AbstractFileSystem, folder: str) -> dict[str, dict]:
     fs.invalidate_cache()
-    return {n: fs.info(f"{folder}/{n}") for n in RECIPES if fs.isfile(f"{folder}/{n}")}
+    return {n: fs.info(f"{folder}/{n}") for n in MANIFESTS if fs.isfile(f"{folder}/{n}")}
 
 
-def _that_holds(fs: fsspec.AbstractFileSystem, found: Mapping[str, str]) -> Recipe | None:
-    if NEXT_RECIPE in found:
-        with suppress(ShardError):  # it holds once exactly its parts are in place
-            recipe = read_recipe(fs, found[NEXT_RECIPE])
-            if _check_parts(fs, recipe) == len(recipe.parts):
-                return recipe
-    for name in (RECIPE, FLAT_RECIPE):
-        if name in found:
-            recipe = read_recipe(fs, found[name])
-            _check_parts(fs, recipe)
-            return recipe
+def _valid_manifest(fs: fsspec.AbstractFileSystem, present: Mapping[str, str]) -> Manifest | None:
+    if NEXT_MANIFEST in present:
+        with suppress(ShardError):  # in force once exactly its files are in place
+            manifest = read_manifest(fs, present[NEXT_MANIFEST])
+            if _check_files(fs, manifest) == len(manifest.files):
+                return manifest
+    for name in (MANIFEST, FLAT_MANIFEST):
+        if name in present:
+            manifest = read_manifest(fs, present[name])
+            _check_files(fs, manifest)
+            return manifest
     return None
 
 
-def read_recipe(fs: fsspec.AbstractFileSystem, path: str) -> Recipe:
-    """A recipe and the parts that it lists; the parts themselves are not opened.
+def read_manifest(fs: fsspec.AbstractFileSystem, path: str) -> Manifest:
+    """Read a manifest without opening the files that it lists.
 
     Raises
     ------
     ShardError
-        When the file is not a recipe, or a part's name leads out of its folder.
+        When the file is not a manifest, or a listed name leads out of its folder.
     """
     try:
-        if fs.size(path) > MOST_BYTES:
-            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
-        said = json.loads(fs.cat_file(path))
+        if fs.size(path) > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
+        content = json.loads(fs.cat_file(path))
         folder = path.rpartition("/")[0]
-        folder = folder if path.endswith(f"/{FLAT_RECIPE}") else f"{folder}/{PARTS}"
-        parts = tuple(_part(folder, entry) for entry in said["parts"])
-        _check_unique(parts)
+        folder = folder if path.endswith(f"/{FLAT_MANIFEST}") else f"{folder}/{PARTS}"
+        parts = tuple(_part(folder, entry) for entry in content["parts"])
+        index = tuple(_listed_file(folder, entry) for entry in content.get("index", ()))
+        manifest = Manifest(path, content, parts, index)
+        if len({file.path for file in manifest.files}) < len(manifest.files):
+            raise ValueError("it lists a part twice")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        what = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        what = f"it has no {error}" if isinstance(error, KeyError) else what
+        problem = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        problem = f"it has no {error}" if isinstance(error, KeyError) else problem
         raise ShardError(
-            f"{path} is not the recipe of an export: {what}. Name the shards themselves, as "
-            f"{path.rpartition('/')[0]}/*.parquet."
+            f"{path} is not the manifest of an export: {problem}. Name the shards themselves, "
+            f"for example {path.rpartition('/')[0]}/*.parquet."
         ) from None
-    recipe = Recipe(path, said, parts)
-    _check_kept(recipe)
-    return recipe
+    _check_row_count(manifest)
+    return manifest
 
 
 def _part(folder: str, entry: Mapping) -> Part:
+    file = _listed_file(folder, entry)
+    companions = tuple(_listed_file(folder, other) for other in entry.get("companions", ()))
+    rows = _whole_number(entry, "rows")
+    return Part(file.path, file.bytes, file.sha256, rows, companions)
+
+
+def _listed_file(folder: str, entry: Mapping) -> ListedFile:
     if not isinstance(entry, dict) or not isinstance(name := entry["file"], str):
-        raise ValueError("a part is not listed by its file's name")
+        raise ValueError("a part is not listed by its file name")
     if not _NAME.fullmatch(name) or name.startswith("."):
         raise ValueError(f"the part {name!a} is not the name of a file in its folder")
-    facts = [entry.get(key) for key in _FACTS]
-    if any(fact is not None and (type(fact) is not int or fact < 0) for fact in facts):
-        raise ValueError(f"the part {name!r} has rows or bytes that are not whole numbers")
     digest = entry.get("sha256")
     if digest is not None and not isinstance(digest, str):
-        raise ValueError(f"the part {name!r} has a sha256 that is not a string")
-    return Part(f"{folder}/{name}", *facts, digest)
+        raise ValueError(f"the sha256 of the part {name!r} is not a string")
+    return ListedFile(f"{folder}/{name}", _whole_number(entry, "bytes"), digest)
 
 
-def _check_unique(parts: Sequence[Part]) -> None:
-    if len({part.path for part in parts}) < len(parts):
-        raise ValueError("it lists a part twice")
+def _whole_number(entry: Mapping, key: str) -> int | None:
+    number = entry.get(key)
+    if number is not None and (type(number) is not int or number < 0):
+        raise ValueError(f"{key} of the part {entry['file']!r} is not a whole number")
+    return number
 
 
-def _check_kept(recipe: Recipe) -> None:
-    counts = recipe.said.get("counts")
+def _check_row_count(manifest: Manifest) -> None:
+    counts = manifest.content.get("counts")
     kept = counts.get("kept") if isinstance(counts, dict) else None
-    rows = [part.rows for part in recipe.parts]
+    rows = [part.rows for part in manifest.parts]
     if type(kept) is int and None not in rows and sum(rows) != kept:
         raise ShardError(
-            f"{recipe.path} lists parts of {sum(rows):,} rows, and counts {kept:,} kept. It was "
-            "altered: copy the whole folder again, or export there again."
+            f"{manifest.path} lists parts of {sum(rows):,} rows, but counts {kept:,} kept rows. It "
+            "was altered: copy the whole folder again, or export there again."
         )
 
 
-def _check_parts(fs: fsspec.AbstractFileSystem, recipe: Recipe) -> int:
-    """Check every part by one listing of their folder; how many files it holds."""
-    if not recipe.parts:
+def _check_files(fs: fsspec.AbstractFileSystem, manifest: Manifest) -> int:
+    """Check every listed file with one listing of the folder; return how many files it holds."""
+    files = manifest.files
+    if not files:
         return 0
-    folder = recipe.parts[0].path.rpartition("/")[0]
+    folder = files[0].path.rpartition("/")[0]
     listing = fs.ls(folder, detail=True) if fs.isdir(folder) else []
-    found = {info["name"].rpartition("/")[2]: info for info in listing}
-    for part in recipe.parts:
-        info = found.get(part.path.rpartition("/")[2])
+    infos = {info["name"].rpartition("/")[2]: info for info in listing}
+    for file in files:
+        info = infos.get(file.name)
         if info is None:
-            raise unlike(part, recipe, "is not there")
-        if not _is_regular(fs, folder, part.path, info):
-            raise unlike(part, recipe, "is not a regular file in its folder")
-        if part.bytes is not None and info["size"] != part.bytes:
-            raise unlike(part, recipe, f"has {info['size']:,} bytes, not {part.bytes:,}")
-    return len(found)
+            raise altered_error(file, manifest, "does not exist")
+        if not _is_regular(fs, folder, file.path, info):
+            raise altered_error(file, manifest, "is not a regular file in its folder")
+        if file.bytes is not None and info["size"] != file.bytes:
+            raise altered_error(file, manifest, f"has {info['size']:,} bytes, not {file.bytes:,}")
+    return len(infos)
 
 
 def _is_regular(fs: fsspec.AbstractFileSystem, folder: str, path: str, info: Mapping) -> bool:
@@ -201,43 +238,44 @@ def _is_regular(fs: fsspec.AbstractFileSystem, folder: str, path: str, info: Map
     return inside and os.path.isfile(path)
 
 
-def unlike(part: Part, recipe: Recipe, what: str) -> ShardError:
+def altered_error(file: ListedFile, manifest: Manifest, problem: str) -> ShardError:
+    """The error for a file that is not as its manifest lists it."""
     return ShardError(
-        f"{_readable(part.path)} {what}, and {recipe.path} lists it. The export is "
+        f"{_printable(file.path)} {problem}, although {manifest.path} lists it. The export is "
         "incomplete or was altered: copy the whole folder again, or export there again."
     )
 
 
-def _readable(path: str) -> str:
+def _printable(path: str) -> str:
     """A path that any terminal can print."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
 def is_part_name(name: str) -> bool:
-    """Whether a file is named as a part of an export."""
+    """Whether a file is named like a file that export writes into the folder of parts."""
     return _PART_NAME.fullmatch(name) is not None
 
 
-def listed_parts(folder: str) -> dict[str, tuple[Part, Recipe]]:
-    """The parts of an export in a folder, by their paths there, with the recipe that lists them."""
-    found = {}
-    for recipe in _recipes_of(folder):
-        for part in recipe.parts:
-            found[f"{folder}/{part.path.rpartition('/')[2]}"] = part, recipe
-    return found
+def listed_parts(folder: str) -> dict[str, tuple[Part, Manifest]]:
+    """The exported parts in a folder by path, each with the manifest that lists it."""
+    listed = {}
+    for manifest in _manifests_for(folder):
+        for part in manifest.parts:
+            listed[f"{folder}/{part.name}"] = part, manifest
+    return listed
 
 
-def _recipes_of(folder: str) -> Iterator[Recipe]:
-    """The recipes of exports that may list files of a folder; other files are ignored."""
+def _manifests_for(folder: str) -> Iterator[Manifest]:
+    """The manifests that may list files of a folder; files that are not manifests are ignored."""
     fs, inner = file_system(folder)
-    above, _, name = inner.rpartition("/")
-    paths = [f"{inner}/{FLAT_RECIPE}"]
-    paths += [f"{above}/{n}" for n in (RECIPE, NEXT_RECIPE)] if name == PARTS else []
+    parent, _, name = inner.rpartition("/")
+    paths = [f"{inner}/{FLAT_MANIFEST}"]
+    paths += [f"{parent}/{n}" for n in (MANIFEST, NEXT_MANIFEST)] if name == PARTS else []
     for path in paths:
         if fs.isfile(path):
             try:
-                recipe = read_recipe(fs, path)
+                manifest = read_manifest(fs, path)
             except ShardError:
-                continue  # files that were named outright are read without it
-            if recipe.said.get("kind") == KIND:
-                yield recipe
+                continue  # files that the user named are read without it
+            if manifest.content.get("kind") == KIND:
+                yield manifest

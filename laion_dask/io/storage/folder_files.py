@@ -1,6 +1,6 @@
-"""The files of a folder: of an export those that its recipe lists, of any other those below it.
+"""The shards in a folder: those that the manifest of an export lists, or all files below it.
 
-And of many files that are named one by one, those that are no shard.
+Also filters lists of explicitly named files for those that are not shards.
 """
 
 from __future__ import annotations
@@ -18,36 +18,37 @@ from laion_dask.io.storage.discovery import (
     taken,
 )
 from laion_dask.io.storage.export_manifest import (
-    FLAT_RECIPE,
+    FLAT_MANIFEST,
+    MANIFESTS,
     PARTS,
-    RECIPES,
     UNFINISHED,
-    Recipe,
-    in_place,
-    read_recipe,
+    Manifest,
+    current_manifest,
+    read_manifest,
 )
 
-#: What writers of many shards leave beside them, which has no rows.
+#: Files without rows that writers of many shards leave beside them.
 _NO_SHARD = re.compile(r"(^|/)_(SUCCESS|metadata|common_metadata|committed_\w+|started_\w+)$")
 
 
 def files_of_folder(fs, folder: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
-    """The shards that a folder stands for; none where it holds no file of these suffixes.
+    """The shards in a folder; empty if it holds no file with one of these suffixes.
 
     Raises
     ------
     ShardError
-        When the folder is an export that was cut off, or is not as its recipe says.
+        When the folder is an export that was interrupted, differs from its manifest, or is in a
+        format with other suffixes.
     OptionError
-        When it holds shards and, further below, an export too.
+        When it holds shards and, further below, also an export.
     """
-    recipe = in_place(fs, folder) or _recipe_above(fs, folder)
-    if recipe is not None:
-        return [part.path for part in recipe.parts]
+    manifest = current_manifest(fs, folder) or _manifest_in_parent(fs, folder)
+    if manifest is not None:
+        return _parts_with_suffix(folder, manifest, suffixes)
     if fs.isfile(f"{folder}/{UNFINISHED}"):
         raise ShardError(
-            f"{folder} holds an export that was cut off before its recipe was written. Export "
-            "there again."
+            f"{folder} holds an export that was interrupted before its manifest was written. "
+            "Export there again."
         )
     below = files_below(fs, folder, left_out)
     left_out.searched.append(fs.unstrip_protocol(folder))
@@ -62,10 +63,22 @@ def files_of_folder(fs, folder: str, suffixes: tuple[str, ...], left_out: LeftOu
     return [file for export in exports for file in files_of_folder(fs, export, suffixes, left_out)]
 
 
-def listed_in_recipes(
+def _parts_with_suffix(folder: str, manifest: Manifest, suffixes: tuple[str, ...]) -> list[str]:
+    """The paths of an export's parts; an export in another format is an error, not empty."""
+    for part in manifest.parts:
+        if not part.name.lower().endswith(suffixes):
+            raise ShardError(
+                f"{folder} is an export of files such as {part.name}. Expected "
+                f"{' or '.join(suffixes)}. Export again in that format, or open these files with a "
+                "reader of theirs."
+            )
+    return [part.path for part in manifest.parts]
+
+
+def listed_in_manifests(
     fs, files: list[str], suffixes: tuple[str, ...], left_out: LeftOut
 ) -> list[str]:
-    """Of files that a pattern matches, those in an export's folder only if its recipe lists them.
+    """Of the files that a pattern matches, drop those in an export that its manifest does not list.
 
     Raises
     ------
@@ -73,57 +86,57 @@ def listed_in_recipes(
         When some lie in an export and some do not.
     """
     folders = dict.fromkeys(file.rpartition("/")[0] for file in files)
-    exports = {f: recipe for f in folders if (recipe := _recipe_of(fs, f)) is not None}
+    exports = {f: manifest for f in folders if (manifest := _manifest_for(fs, f)) is not None}
     if not exports:
         return files
     if len(exports) < len(folders):
         other = next(folder for folder in folders if folder not in exports)
         raise _mixed(other, next(iter(exports)), suffixes)
-    listed = {part.path for recipe in exports.values() for part in recipe.parts}
-    left_out.add("not in the recipe of its export", (f for f in files if f not in listed))
+    listed = {part.path for manifest in exports.values() for part in manifest.parts}
+    left_out.add("not in the manifest of its export", (f for f in files if f not in listed))
     return [file for file in files if file in listed]
 
 
-def _recipe_of(fs, folder: str) -> Recipe | None:
-    """The recipe of the export that a folder of files belongs to, or None."""
-    if _marks_export(fs, f"{folder}/{FLAT_RECIPE}"):
-        return in_place(fs, folder)
-    return _recipe_above(fs, folder)
+def _manifest_for(fs, folder: str) -> Manifest | None:
+    """The manifest of the export that a folder of files belongs to, or None."""
+    if _marks_export(fs, f"{folder}/{FLAT_MANIFEST}"):
+        return current_manifest(fs, folder)
+    return _manifest_in_parent(fs, folder)
 
 
-def _recipe_above(fs, folder: str) -> Recipe | None:
-    """The recipe of an export whose folder of parts a folder is, or None."""
-    above, _, name = folder.rpartition("/")
-    return in_place(fs, above) if name == PARTS and _has_own_recipe(fs, above) else None
+def _manifest_in_parent(fs, folder: str) -> Manifest | None:
+    """The manifest of an export if the folder is its folder of parts, or None."""
+    parent, _, name = folder.rpartition("/")
+    return current_manifest(fs, parent) if name == PARTS and _has_manifest(fs, parent) else None
 
 
-def _has_own_recipe(fs, folder: str) -> bool:
-    return any(fs.isfile(f"{folder}/{name}") for name in RECIPES if name != FLAT_RECIPE)
+def _has_manifest(fs, folder: str) -> bool:
+    return any(fs.isfile(f"{folder}/{name}") for name in MANIFESTS if name != FLAT_MANIFEST)
 
 
 def _mixed(folder: str, export: str, suffixes: tuple[str, ...]) -> OptionError:
     return OptionError(
-        f"{folder} holds shards, and in {export} an export too, whose rows would count again. "
-        f"Name which of them is meant, such as {folder}/*{suffixes[0]}."
+        f"{folder} holds shards, and {export} in it is an export, whose rows may be the same ones. "
+        f"Name the one that you mean, such as {folder}/*{suffixes[0]}."
     )
 
 
 def _marks_export(fs, path: str) -> bool:
-    """Whether a file says that its folder is an export of ours, whole or cut off."""
+    """Whether a file marks its folder as an export, complete or interrupted."""
     name = path.rpartition("/")[2]
-    if name != FLAT_RECIPE:
-        return name == UNFINISHED or name in RECIPES
+    if name != FLAT_MANIFEST:
+        return name == UNFINISHED or name in MANIFESTS
     if not fs.isfile(path):
         return False
     try:
-        read_recipe(fs, path)
+        read_manifest(fs, path)
     except ShardError:
         return False
     return True
 
 
 def without_others(files: Sequence[str], suffixes: Sequence[str], left_out: LeftOut) -> list[str]:
-    """The named files that may be shards; all, where none of them is named as one."""
+    """The named files that may be shards; all of them if none is named like one."""
     others = [file for file in files if _is_beside(file, tuple(suffixes))]
     if len(others) == len(files):
         return list(files)

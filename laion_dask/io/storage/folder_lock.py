@@ -1,8 +1,8 @@
-"""A claim on a folder, held by one writing process at a time.
+"""A lock on a folder, held by one writing process at a time.
 
-On a local file system the claim is a lock on the folder, which ends with its holder. Elsewhere it
-is a file that is created exclusively; whoever finds it takes it over when its owner has ended on
-this machine, or has not renewed it for longer than any one step takes.
+On a local file system this is an advisory lock on the folder, released when its holder exits.
+Elsewhere it is a file that is created exclusively. Another process takes the file over if its owner
+has exited on this machine, or has not renewed it for longer than any single step takes.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from laion_dask.io.storage.local_file import failures
 
 try:
     import fcntl
-except ImportError:  # not on Windows, where the claim is a file
+except ImportError:  # not on Windows, where the lock is a file
     fcntl = None
 
-CLAIM = ".laion_dask-claim"
-#: Seconds to wait for a lock, which is held for a few renames.
-_PATIENCE_S = 60.0
-#: A claim that was not renewed for so many seconds is its owner's no more.
+#: The name of the lock file.
+LOCK_FILE = ".laion_dask-lock"
+#: Seconds to wait for a lock, which is only held for a few renames.
+_TIMEOUT_S = 60.0
+#: A lock that has not been renewed for this many seconds may be taken over.
 STALE_S = 900.0
 _RENEW_S = 60.0
 
@@ -45,7 +46,7 @@ class Owner:
     Attributes
     ----------
     machine : str
-        Digest of the host, its boot and its process-id name space.
+        Digest of the host name, the boot id and the process-id namespace.
     pid : int
     started : int
         Milliseconds since 1970.
@@ -60,12 +61,12 @@ class Owner:
 
     @staticmethod
     def parse(text: str) -> Owner | None:
-        """The owner at the start of a text, or None."""
-        found = re.match(r"([0-9a-f]{12})-(\d{1,10})-(\d{1,16})", text)
-        return found and Owner(found[1], int(found[2]), int(found[3]))
+        """The owner that a text starts with, or None."""
+        match = re.match(r"([0-9a-f]{12})-(\d{1,10})-(\d{1,16})", text)
+        return match and Owner(match[1], int(match[2]), int(match[3]))
 
     def has_ended(self) -> bool:
-        """Whether the process is known to have ended; False for a process of another machine."""
+        """Whether the process is known to have exited; False for a process on another machine."""
         if self.machine != _machine():
             return False
         try:
@@ -97,7 +98,7 @@ def _machine() -> str:
 
 
 def age_s(fs: fsspec.AbstractFileSystem, path: str) -> float:
-    """Seconds since a file was written; 0 where its store does not say."""
+    """Seconds since a file was written; 0 if its store does not record that."""
     try:
         written = fs.modified(path)
     except NotImplementedError:
@@ -106,21 +107,21 @@ def age_s(fs: fsspec.AbstractFileSystem, path: str) -> float:
     return (datetime.now(UTC) - written).total_seconds()
 
 
-class Claim:
-    """The right to change a folder, as long as `renew` does not raise."""
+class FolderLock:
+    """Permission to change a folder, for as long as `renew` does not raise."""
 
     def renew(self) -> None:
-        """Check that the claim is still held, and say so to others."""
+        """Check that the lock is still held, and mark it as recently used."""
 
 
-class _FileClaim(Claim):
+class _LockFile(FolderLock):
     def __init__(self, fs: fsspec.AbstractFileSystem, folder: str):
         self.fs, self.folder = fs, folder
-        self.path = f"{folder}/{CLAIM}"
+        self.path = f"{folder}/{LOCK_FILE}"
         self.content = f"{owner()}-{os.urandom(8).hex()} {socket.gethostname()}".encode()
         self.renewed = 0.0
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         for _ in range(2):
             with suppress(FileExistsError):
                 self._create()
@@ -142,11 +143,11 @@ class _FileClaim(Claim):
             other = _owner_of(content)
             ended = other is not None and other.has_ended()
             if not ended and age_s(self.fs, self.path) <= STALE_S:
-                raise _conflict(self.folder, content)
+                raise _conflict_error(self.folder, content)
             if self.fs.cat_file(self.path) == content:
                 self.fs.rm_file(self.path)
         except FileNotFoundError:
-            pass  # its owner has let go
+            pass  # its owner has released it
 
     def renew(self) -> None:
         try:
@@ -154,13 +155,13 @@ class _FileClaim(Claim):
         except FileNotFoundError:
             content = b""
         if content != self.content:
-            raise _conflict(self.folder, content)
+            raise _conflict_error(self.folder, content)
         if time.monotonic() - self.renewed > _RENEW_S:
             self.fs.pipe_file(self.path, self.content)
             self.renewed = time.monotonic()
 
     def release(self) -> None:
-        with suppress(failures(self.fs)):  # a claim that stays becomes stale
+        with suppress(failures(self.fs)):  # a lock file that remains becomes stale
             if self.fs.cat_file(self.path) == self.content:
                 self.fs.rm_file(self.path)
 
@@ -169,18 +170,18 @@ def _owner_of(content: bytes) -> Owner | None:
     return Owner.parse(content.decode(errors="replace"))
 
 
-def _conflict(folder: str, content: bytes) -> ExportConflictError:
+def _conflict_error(folder: str, content: bytes) -> ExportConflictError:
     other, host = _owner_of(content), content.decode(errors="replace").partition(" ")[2]
     by = f"process {other.pid} on {host[:80]!r}" if other else "another process"
     return ExportConflictError(
-        f"{folder} is being written by {by}. Nothing of this export was made visible. Wait for the "
-        "other, or name another folder."
+        f"{folder} is being written by {by}. Nothing from this export was made visible. Wait for "
+        "the other export, or name another folder."
     )
 
 
 @contextmanager
-def claimed(fs: fsspec.AbstractFileSystem, folder: str) -> Iterator[Claim]:
-    """Hold the claim of a folder.
+def locked(fs: fsspec.AbstractFileSystem, folder: str) -> Iterator[FolderLock]:
+    """Hold the lock of a folder.
 
     Raises
     ------
@@ -188,35 +189,35 @@ def claimed(fs: fsspec.AbstractFileSystem, folder: str) -> Iterator[Claim]:
         When another process holds it.
     """
     if isinstance(fs, LocalFileSystem):
-        descriptor = _lock(folder)
+        descriptor = _flock(folder)
         if descriptor is not None:
             try:
-                yield Claim()
+                yield FolderLock()
             finally:
                 os.close(descriptor)
             return
-    claim = _FileClaim(fs, folder)
+    lock = _LockFile(fs, folder)
     try:
-        claim.take()
-        yield claim
+        lock.acquire()
+        yield lock
     finally:
-        claim.release()
+        lock.release()
 
 
-def _lock(folder: str) -> int | None:
-    """A descriptor that holds the folder's lock; None where the file system has no locks."""
+def _flock(folder: str) -> int | None:
+    """A file descriptor that holds the folder's lock; None if the file system has no locks."""
     if fcntl is None:
         return None
     descriptor = os.open(folder, os.O_RDONLY)
-    until = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _TIMEOUT_S
     try:
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return descriptor
             except BlockingIOError:
-                if time.monotonic() > until:
-                    raise _conflict(folder, b"") from None
+                if time.monotonic() > deadline:
+                    raise _conflict_error(folder, b"") from None
                 time.sleep(0.02)
             except OSError:
                 os.close(descriptor)

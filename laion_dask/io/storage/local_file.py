@@ -1,4 +1,4 @@
-"""Opening a file by its path or address: a path of this machine is never taken for an address."""
+"""Open a file by its path or address; a local path is never mistaken for an address."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 
 def open_bytes(path: str) -> IO[bytes]:
-    """A file, opened for reading bytes.
+    """Open a file for reading bytes.
 
-    fsspec reads ``::`` as a chain of file systems, which a folder of this machine may have in its
-    name.
+    A local path bypasses fsspec, which would read ``::`` in it as a chain of file systems.
     """
     return fsspec.open(path, "rb").open() if "://" in path else open(path, "rb")
 
@@ -24,10 +23,18 @@ def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 def real_path(path: str) -> str:
-    """A local path that is the same for every name of a file; an address as it is."""
+    """A local path with links resolved; an address unchanged."""
     return path if "://" in path else os.path.realpath(path)
 
 
 def failures(fs: fsspec.AbstractFileSystem) -> type[Exception]:
-    """What to catch where a file system may fail: a store has errors of its own."""
+    """The exception type to catch when a file system may fail; stores raise types of their own."""
     return OSError if isinstance(fs, LocalFileSystem) else Exception
+
+
+def write_durable(path: str, content: bytes) -> None:
+    """Write a local file and wait until it is on disk."""
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

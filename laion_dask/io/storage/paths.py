@@ -31,7 +31,7 @@ from laion_dask.io.storage.discovery import (
     real_names,
     taken,
 )
-from laion_dask.io.storage.folder_files import files_of_folder, listed_in_recipes, without_others
+from laion_dask.io.storage.folder_files import files_of_folder, listed_in_manifests, without_others
 
 
 def natural(text: str) -> list:
@@ -213,7 +213,7 @@ def _matching(fs, patterns: Sequence[str], suffixes: tuple[str, ...], left_out: 
     files = [*taken(matched, suffixes, left_out), *inside]
     if not files and not named:
         files = [entry.path for entry in matched if not entry.hidden]
-    return list(dict.fromkeys([*listed_in_recipes(fs, files, suffixes, left_out), *named]))
+    return list(dict.fromkeys([*listed_in_manifests(fs, files, suffixes, left_out), *named]))
 
 
 def _instead(fs, folder: str) -> str:

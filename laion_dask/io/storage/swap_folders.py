@@ -1,4 +1,4 @@
-"""Replacing one folder by another, atomically where the system supports it."""
+"""Replace one folder with another, atomically where the system supports it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _RENAME_SWAP = 2  # sys/stdio.h of macOS
 
 
 def replace_folder(new: str, place: str, aside: str) -> None:
-    """Move a folder to ``place``; what was there is then at ``new`` or ``aside``.
+    """Move a folder to ``place``; what was there ends up at ``new`` or ``aside``.
 
-    In one step on Linux and macOS. Where a file system cannot exchange two names, the place is
-    empty for a moment; `restore_folder` mends what a kill in that moment leaves.
+    Atomic on Linux and macOS. Where a file system cannot swap two names, ``place`` is empty for a
+    moment; `restore_folder` repairs the state after a kill in that moment.
 
     Parameters
     ----------
     new, place, aside : str
-        In one file system; nothing is at ``aside``.
+        On one file system; ``aside`` does not exist.
     """
     if not os.path.lexists(place):
         os.rename(new, place)
-    elif not _exchange(new, place):
+    elif not _swap(new, place):
         os.rename(place, aside)
         try:
             os.rename(new, place)
@@ -35,14 +35,14 @@ def replace_folder(new: str, place: str, aside: str) -> None:
 
 
 def restore_folder(place: str, aside: str) -> None:
-    """Move a folder back from ``aside`` unless something else is at ``place``."""
+    """Move a folder back from ``aside`` unless ``place`` exists."""
     if os.path.lexists(aside) and not os.path.lexists(place):
         with suppress(FileNotFoundError, NotADirectoryError):
             os.rename(aside, place)
 
 
-def _exchange(one: str, other: str) -> bool:
-    """Exchange two names; False where the system cannot."""
+def _swap(one: str, other: str) -> bool:
+    """Swap two names atomically; False if the system cannot."""
     libc = ctypes.CDLL(None, use_errno=True)
     one, other = os.fsencode(one), os.fsencode(other)
     if sys.platform == "darwin":
@@ -53,8 +53,8 @@ def _exchange(one: str, other: str) -> bool:
 
 
 def sync_folder(path: str) -> None:
-    """Make the names in a folder durable, where the system can."""
-    with suppress(OSError):  # some file systems know no fsync of a folder
+    """Make the names in a folder durable, if the system can."""
+    with suppress(OSError):  # some file systems cannot fsync a folder
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

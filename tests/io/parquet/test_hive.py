@@ -42,7 +42,7 @@ def test_every_way_to_name_the_files_gives_the_column(tmp_path):
     assert (rows.read, rows.kept, rows.dropped, rows.unscored) == (3, 1, 1, 1)
     assert read_shards(root, columns=["language"]).compute(**HERE).shape == (3, 3)
     assert "language" not in read_shards(root, hive_partitioning=False).columns
-    recipe = read_shards(root).laion.export(tmp_path / "out").recipe
+    recipe = read_shards(root).laion.export(tmp_path / "out").manifest
     assert recipe["renamed"]["LANGUAGE"] == "language"
 
 

@@ -138,7 +138,7 @@ def test_rows_summary_distributions_and_export(folder, tmp_path, where):
     one, other = (f.laion.export(out) for f, out in zip(frames, outs, strict=True))
     assert one.rows == other.rows
     for said in ("schema", "counts", "renamed", "where"):
-        assert one.recipe[said] == other.recipe[said]
+        assert one.manifest[said] == other.manifest[said]
     one, other = (lines(ld.read_shards(out, backend="pandas").compute()) for out in outs)
     assert one == other
 

@@ -153,9 +153,9 @@ def test_exports_in_a_pattern(tree):
     root = tree("0.parquet", "out/part-0.parquet", "out/part-1.parquet")
     (root / "out/recipe.json").write_text('{"parts": [{"file": "part-0.parquet"}]}')
     for given in (root, f"{root}/**/*.parquet", f"{root}/*"):
-        with pytest.raises(OptionError, match="an export too"):
+        with pytest.raises(OptionError, match="is an export"):
             expand(given, PARQUET)
-    with pytest.warns(DiscoveryWarning, match="not in the recipe"):
+    with pytest.warns(DiscoveryWarning, match="not in the manifest"):
         assert below(root, f"{root}/out/*.parquet") == ["out/part-0.parquet"]
 
 

@@ -1,0 +1,117 @@
+"""What `export` returns: the counts, the manifest, and whom the filters left out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import dask.dataframe as dd
+import pandas as pd
+
+from laion_dask.aggregations.audit import audit, default_axes
+from laion_dask.aggregations.grouping.base import Grouping
+from laion_dask.formatting import counted, megabytes
+from laion_dask.frame import masks, provenance, row_choices
+from laion_dask.frame.accounting import Rows
+from laion_dask.frame.funnel import funnel_of
+from laion_dask.stats.table import Table
+
+
+@dataclass(frozen=True)
+class Export:
+    """A finished export.
+
+    Attributes
+    ----------
+    path : str
+    rows : Rows
+        What became of every row that was read.
+    manifest : dict
+        The content of ``_recipe.json``.
+    frame : dask DataFrame
+        What was written, lazy as before.
+    """
+
+    path: str
+    rows: Rows
+    manifest: dict
+    frame: dd.DataFrame = dataclasses.field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        parts = len(self.manifest["parts"])
+        size = sum(part["bytes"] for part in self.manifest["parts"])
+        lines = [str(self.rows), *map(_join_line, self.manifest["joins"])]
+        if "funnel" in self.manifest:
+            lines.append(_funnel_lines(self.manifest["funnel"]))
+        pandas_steps = (masks.MASK, row_choices.STEP)
+        unnamed = [text for text in self.manifest["where"] if text.startswith(pandas_steps)]
+        if unnamed:
+            lines.append(f"By steps of pandas too: {'; '.join(unnamed)}")
+        written = f"{counted(parts, 'part')}, {megabytes(size)}"
+        return "\n".join([*lines, f"{written}, and _recipe.json in {self.path}"])
+
+    __repr__ = __str__
+
+    def funnel(self) -> pd.DataFrame:
+        """How many rows each clause of the filters left out: see `laion_dask.funnel`. Eager.
+
+        Raises
+        ------
+        ProvenanceError
+            When a step other than a filter by an expression leaves rows out or moves them.
+        """
+        return funnel_of(self.frame, self.rows)
+
+    def audit(
+        self,
+        by: str | Grouping | Sequence[str | Grouping] | None = None,
+        *,
+        reference: Mapping | None = None,
+        level: float = 0.95,
+        min_n: int = 30,
+    ) -> Table:
+        """Whom the filters of the export left out: see `laion_dask.audit`. Eager.
+
+        Compares the export with the frame before every filter, sample and removal of nulls or
+        duplicates. Rows that another step leaves out, such as an inner merge, are not included;
+        ``attrs["rows_before"]`` of the result says how many rows were compared.
+
+        Reads the needed columns of the shards again; `export` itself does not wait for it.
+
+        Parameters
+        ----------
+        by : str, Grouping, or several, optional
+            By default the languages and the people that captions mention, see `default_axes`.
+        reference, level, min_n
+            As for `audit`.
+
+        Raises
+        ------
+        OptionError, ColumnError
+            When the frame lacks a column that a grouping needs.
+        ShardError, SchemaError
+            When a shard has changed since the export, or is damaged.
+        """
+        before = provenance.unfiltered(self.frame)
+        by = default_axes(before) if by is None else by
+        return audit(before, self.frame, by, reference=reference, level=level, min_n=min_n)
+
+
+def _funnel_lines(funnel: list[dict]) -> str:
+    """How many rows each clause left out, one line each."""
+    lines = [
+        f"  {one['clause']}: {one['dropped']:,} dropped, {one['unscored']:,} unscored, "
+        f"{one['after']:,} left"
+        for one in funnel
+    ]
+    return "\n".join(["Nothing was kept. In order:", *lines] if lines else ["Nothing was kept."])
+
+
+def _join_line(join: dict) -> str:
+    """The joined table, its key, and how many duplicates of a key were left out."""
+    rows = sum(one["rows"] for one in join["inputs"])
+    left_out = join["duplicates_left_out"]
+    duplicates = f", {counted(left_out, 'duplicate')} of a key left out" if left_out else ""
+    inputs = counted(len(join["inputs"]), "shard")
+    return f"joined on {', '.join(join['join'])} with {rows:,} rows of {inputs}{duplicates}"
