@@ -79,9 +79,8 @@ def export_state(fs: fsspec.AbstractFileSystem, folder: str, path: str) -> Expor
     parts = names_in(fs, f"{folder}/{PARTS}")
     beside = [n for n in names if is_part_name(n)]
     is_foreign = names and not _is_interrupted(names, beside, parts)
-    if (is_foreign and not manifests) or {MANIFEST, NEXT_MANIFEST} & (
-        set(names) - manifests.keys()
-    ):
+    foreign_manifests = {MANIFEST, NEXT_MANIFEST} & (set(names) - manifests.keys())
+    if (is_foreign and not manifests) or foreign_manifests:
         raise _foreign_error(path, names)
     _check_parts(fs, folder, path, parts)
     # Without a manifest of that release, files of such names belong to the user.

@@ -97,11 +97,10 @@ def _check(fs, file: ListedFile, manifest: Manifest) -> int:
 
 def _count_rows(fs, manifest: Manifest) -> int:
     """The rows of all parts; those of Parquet files are compared with their footers."""
+    parquet = [part for part in manifest.parts if part.name.lower().endswith(PARQUET)]
     local = isinstance(fs, LocalFileSystem)
-    parquet = [part.path for part in manifest.parts if part.path.lower().endswith(PARQUET)]
-    footers = (
-        read_footers([p if local else fs.unstrip_protocol(p) for p in parquet]) if parquet else []
-    )
+    paths = [part.path if local else fs.unstrip_protocol(part.path) for part in parquet]
+    footers = read_footers(paths) if paths else []
     check_footers(footers)
-    others = (part.rows or 0 for part in manifest.parts if part.path not in set(parquet))
-    return sum(footer.n_rows for footer in footers) + sum(others)
+    others = sum(part.rows or 0 for part in set(manifest.parts) - set(parquet))
+    return sum(footer.n_rows for footer in footers) + others
