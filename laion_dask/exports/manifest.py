@@ -1,8 +1,9 @@
-"""The content of an export's manifest: inputs, filters, models, versions, schema and counts."""
+"""The content of an export's manifest: inputs, filters, models, versions, schema, counts, files."""
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 
 import dask
@@ -12,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.errors import ProvenanceError
+from laion_dask.errors import ExportError, ProvenanceError
+from laion_dask.exports.formats.base import StagedFile, WrittenPart
 from laion_dask.frame import masks, provenance
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.funnel import funnel_of
@@ -78,3 +80,38 @@ def _funnel(frame: dd.DataFrame, rows: Rows) -> list[dict]:
         return funnel_of(frame, rows).to_dict("records")
     except ProvenanceError:
         return []
+
+
+def file_entries(parts: Sequence[WrittenPart], index: Sequence[StagedFile]) -> dict:
+    """The files of an export as the manifest lists them."""
+    entries = {"parts": [_part_entry(part) for part in parts]}
+    return {**entries, "index": [_entry(_index_name(f), f) for f in index]} if index else entries
+
+
+def _part_entry(part: WrittenPart) -> dict:
+    """A part as the manifest lists it; the first of its files stands for its rows."""
+    first, *others = map(_entry, part.final_names, part.files)
+    entry = {"file": first["file"], "rows": part.rows, **first}
+    return {**entry, "companions": others} if others else entry
+
+
+def _entry(name: str, file: StagedFile) -> dict:
+    return {"file": name, "bytes": file.bytes, "sha256": file.sha256}
+
+
+def _index_name(file: StagedFile) -> str:
+    return file.final_name("index")
+
+
+def staged_names(parts: Sequence[WrittenPart], index: Sequence[StagedFile]) -> dict[str, str]:
+    """The staged name of every file by its final name."""
+    names = [name for part in parts for name in part.final_names]
+    names += [_index_name(file) for file in index]
+    files = [file for part in parts for file in part.files] + [*index]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ExportError(
+            f"The export format wrote two files of one name, {twice}. Give the files of a part "
+            "different suffixes."
+        )
+    return {name: file.staged for name, file in zip(names, files, strict=True)}

@@ -29,6 +29,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportConflictError, ExportError, LaionDaskError
 from laion_dask.exports.formats.base import StagedFile, StagingFolder, WrittenPart
+from laion_dask.exports.manifest import file_entries, staged_names
 from laion_dask.exports.staging import clear_abandoned, open_stagings, remove_staging
 from laion_dask.exports.state import STAGING, ExportState, export_state, names_in
 from laion_dask.io.storage.atomic_file import reason, write_error
@@ -155,13 +156,11 @@ class ExportTransaction:
         ExportError
             When the folder cannot be written to. The old state then remains.
         """
-        complete = {"kind": KIND, **manifest, "parts": [_part_entry(part) for part in parts]}
-        if index:
-            complete["index"] = [_entry(_index_name(file), file) for file in index]
+        complete = {"kind": KIND, **manifest, **file_entries(parts, index)}
         # A lone surrogate, from a file name that is not UTF-8, becomes its JSON escape.
         text = json.dumps(complete, indent=2, ensure_ascii=False) + "\n"
         content = text.encode("utf-8", "backslashreplace")
-        staged = _staged_names(parts, index)
+        staged = staged_names(parts, index)
         try:
             if self.is_local:
                 self._switch_folder(staged, content)
@@ -288,32 +287,3 @@ class ExportTransaction:
         for name in names:
             with suppress(FileNotFoundError):
                 self.fs.rm_file(f"{folder}/{name}")
-
-
-def _part_entry(part: WrittenPart) -> dict:
-    """A part as the manifest lists it; the first of its files stands for its rows."""
-    first, *others = map(_entry, part.final_names, part.files)
-    entry = {"file": first["file"], "rows": part.rows, **first}
-    return {**entry, "companions": others} if others else entry
-
-
-def _entry(name: str, file: StagedFile) -> dict:
-    return {"file": name, "bytes": file.bytes, "sha256": file.sha256}
-
-
-def _index_name(file: StagedFile) -> str:
-    return file.final_name("index")
-
-
-def _staged_names(parts: Sequence[WrittenPart], index: Sequence[StagedFile]) -> dict[str, str]:
-    """The staged name of every file by its final name."""
-    names = [name for part in parts for name in part.final_names]
-    names += [_index_name(file) for file in index]
-    files = [file for part in parts for file in part.files] + [*index]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ExportError(
-            f"The export format wrote two files of one name, {twice}. Give the files of a part "
-            "different suffixes."
-        )
-    return {name: file.staged for name, file in zip(names, files, strict=True)}
