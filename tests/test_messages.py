@@ -56,7 +56,7 @@ REACHED_FROM = {
     "io/parquet/schema_merge.py": READING,
     "retrieval/index/cuvs_train.py": {"index"},
     "retrieval/index/ivf_pq.py": {"search"},
-    "aggregations/grouping/base.py": {"stats", "audit", "score", "export"},
+    "aggregations/grouping/base.py": {"statistics", "audit", "score", "export"},
     "models/clip.py": WITH_VECTORS | WITH_HEADS,
     ("models/clip.py", "device"): set(),  # no command names the device of a model
     "models/clip_names.py": WITH_VECTORS | WITH_HEADS,
@@ -76,7 +76,7 @@ REACHED_FROM = {
     "joins/lookup.py": READING,
     "scoring/score.py": {"score"},
     "retrieval/search.py": {"search"},
-    "aggregations/engine/statistics.py": {"stats", "audit", "datasheet"},
+    "aggregations/engine/statistics.py": {"statistics", "audit", "datasheet"},
     "runtime/workers.py": READING,
 }
 
@@ -111,7 +111,7 @@ def test_an_argument_has_the_name_that_the_command_gives_it():
     assert COMMANDS["index"]["embeddings"] == "EMBEDDINGS"
     assert COMMANDS["search"]["embeddings"] == "--embeddings"
     assert COMMANDS["plan"]["workers"] == "--cores"
-    assert COMMANDS["stats"]["workers"] == "--workers"
+    assert COMMANDS["statistics"]["workers"] == "--workers"
     assert option_names(GROUP, None)["invalid_text"] == "--invalid-text"
 
 

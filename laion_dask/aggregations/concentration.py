@@ -33,6 +33,12 @@ class Concentration(Statistic):
     capacity: int
     private: bool = False
     name = "concentration"
+    method = (
+        "Domains are registered domains by the public suffix list packaged with tldextract. Gini: "
+        "half the mean absolute difference over the mean (0 equal, towards 1 all in one). "
+        "Herfindahl: the sum of squared shares, the probability that two rows share a domain. "
+        "Entropy is divided by the logarithm of the number of domains.",
+    )
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
         if self.of in LEVELS:

@@ -47,6 +47,12 @@ class Cooccurrence(Statistic):
     by: Grouping
     pairs: tuple[tuple[str, str], ...] | None
     name = "cooccurrence"
+    method = (
+        "nPMI(w, g) = ln[p(w,g) / (p(w) p(g))] / -ln p(w,g), p being shares of captions that "
+        "mention them (Bouma 2009). The PMI bias of w is PMI(w, a) - PMI(w, b), with the interval "
+        "of the log odds ratio (Valentini et al. 2021). A term that is in both lists, as actress "
+        "is, goes with its group by that alone.",
+    )
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
         by = self.by.bind(kinds)

@@ -24,6 +24,11 @@ class DuplicateShare(Statistic):
     column: str
     capacity: int
     name = "duplicate_share"
+    method = (
+        "Repeats: rows less distinct values. Exact while there are at most 65,536 distinct values; "
+        "beyond, estimated from the values of so many smallest hashes, to about 1 % (Bar-Yossef et "
+        "al. 2002; Beyer et al. 2007).",
+    )
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
         if self.column not in kinds:

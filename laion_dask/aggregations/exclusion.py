@@ -49,6 +49,11 @@ class Exclusion(Statistic):
     by: tuple[Grouping, ...]
     reference: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = ()
     name = "exclusion"
+    method = (
+        "E_g = 1 - kept / n for each group, after Hong et al. (2024); its verdict is "
+        "amplified when it was under-represented before and is excluded more than the rest, at a "
+        "false discovery rate of 1 - level.",
+    )
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
         where = parse(self.where, kinds) if isinstance(self.where, str) else self.where

@@ -25,6 +25,11 @@ class Intersections(Statistic):
 
     axes: tuple[Grouping, ...]
     name = "intersections"
+    method = (
+        "Observed captions that mention both, over those expected if the two mentions were "
+        "independent (interval: log of the observed share, delta method). A word may be of both "
+        "lists, such as girl: then the two go together by definition.",
+    )
 
     @property
     def pairs(self) -> list[tuple[Grouping, Grouping]]:

@@ -31,6 +31,11 @@ class Overlap(Statistic):
     by: tuple[Grouping, ...]
     reference: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = ()
     name = "comparison"
+    method = (
+        "The share of each group in two overlapping subsets. The interval of the difference puts "
+        "together those of the rows that only one has and of the rows in both (Zou, Huang and "
+        "Zhang 2009); p is by Fisher's exact test of the rows that only one has (Gart 1969).",
+    )
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
         return replace(self, by=tuple(axis.bind(kinds) for axis in self.by))

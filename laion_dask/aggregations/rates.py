@@ -45,6 +45,20 @@ class Rates(Statistic):
     by_shard: bool = False
     top: int | None = None
     name = "rates"
+    method = (
+        "A rate is k / n, n being the rows on which the expression can be decided. Its interval "
+        "is Wilson's (1927): (p + z2 / 2n ± z sqrt(p (1 - p) / n + z2 / 4n2)) / (1 + z2 / n), with "
+        "p = k / n, z the normal quantile and z2 its square.",
+        "The ratio compares the rate of a group with that of all rows outside it; its interval is "
+        "symmetric in the logarithm, with variance 1/k1 - 1/n1 + 1/k2 - 1/n2 (Katz et al. 1978). "
+        "p is two-sided, by Fisher's exact test where fewer than 500 rows are expected in a cell, "
+        "else by the pooled z test; q is p adjusted for the number of groups compared (Benjamini "
+        "and Hochberg 1995).",
+        "The bootstrap draws whole shards with replacement, because rows of one shard are not "
+        "independent: its interval is the standard error of such draws with Student's t, in logits "
+        "(Efron and Tibshirani 1993, 6.2 and 12.2). Where it is much wider than "
+        "Wilson's, believe it.",
+    )
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
         predicate = None if self.where is None else parse(self.where, kinds)

@@ -4,7 +4,7 @@ Exit codes: 0 done, 1 the data or the folder would not do (the message says why)
 was called wrongly, 130 cancelled. Commands import what they run when they run.
 """
 
-from laion_dask.cli import describe, embeddings, export, models
+from laion_dask.cli import analyze, embeddings, export, models
 from laion_dask.cli.app import app, main
 
-__all__ = ["app", "describe", "embeddings", "export", "main", "models"]
+__all__ = ["analyze", "app", "embeddings", "export", "main", "models"]

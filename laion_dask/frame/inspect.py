@@ -45,7 +45,7 @@ def facts(frame: dd.DataFrame) -> dict:
     }
 
 
-def describe(frame: dd.DataFrame) -> str:
+def inspect_text(frame: dd.DataFrame) -> str:
     """The `facts` of a frame as text. Eager, reads no data."""
     found = facts(frame)
     lines = [

@@ -23,7 +23,7 @@ READING = [name for name in GROUP.commands if "join" in option_names(GROUP, name
 #: What each command that reads shards needs besides SOURCE; ``{out}`` is a new folder.
 MORE = {
     "inspect": [],
-    "stats": ["--rate", "width > 3"],
+    "statistics": ["--rate", "width > 3"],
     "audit": ["--where", "width > 3"],
     "datasheet": ["{out}.html"],
     "plan": ["--step", "export"],
@@ -121,7 +121,7 @@ def test_a_filter_with_a_typing_error(monkeypatch, capsys, sources, tmp_path, co
 
 def test_a_filter_of_another_option_is_called_by_its_name(monkeypatch, capsys, sources):
     source = sources["whole"]
-    said = refused(run(monkeypatch, capsys, "stats", source, "--rate", "widht > 3"), 2)
+    said = refused(run(monkeypatch, capsys, "statistics", source, "--rate", "widht > 3"), 2)
     assert "--rate widht > 3 names a column 'widht'" in said
     said = refused(run(monkeypatch, capsys, "plan", source, "--step", "where:widht > 3"), 2)
     assert "--step where: widht > 3" in said
@@ -168,7 +168,7 @@ class Unwritable(io.RawIOBase):
     [
         ["inspect", "{source}"],
         ["inspect", "{source}", "--json"],
-        ["stats", "{source}", "--rate", "width > 3", "--columns", "width", "--out", "-"],
+        ["statistics", "{source}", "--rate", "width > 3", "--columns", "width", "--out", "-"],
         ["export", "{source}", "{out}"],
         ["--help"],
         ["models"],

@@ -88,10 +88,10 @@ def test_nothing_is_written_where_the_command_reads(monkeypatch, capsys, paths, 
     link = other / "link.csv"
     link.symlink_to(shard)
     for words in (
-        ("stats", folder, "--by", "width", "--out", shard),
-        ("stats", *paths, "--by", "width", "--out", shard),
-        ("stats", folder, "--by", "width", "--out", beside),
-        ("stats", folder, "--by", "width", "--out", link),
+        ("statistics", folder, "--by", "width", "--out", shard),
+        ("statistics", *paths, "--by", "width", "--out", shard),
+        ("statistics", folder, "--by", "width", "--out", beside),
+        ("statistics", folder, "--by", "width", "--out", link),
         ("audit", folder, "--where", "width > 5", "--by", "width", "--out", shard),
         ("search", folder, "--embeddings", "x", "--model", "demo", "--text", "x", "--out", shard),
         ("export", folder, other / "out", "--report", shard),
@@ -107,7 +107,7 @@ def test_nothing_is_written_where_the_command_reads(monkeypatch, capsys, paths, 
     with pytest.raises(ld.LaionDaskError, match="is a shard that this frame reads"):
         ld.write_report(done, shard)
     assert [path.read_bytes() for path in paths] == before
-    code, _, _ = run(monkeypatch, capsys, "stats", *paths, "--by", "width", "--out", beside)
+    code, _, _ = run(monkeypatch, capsys, "statistics", *paths, "--by", "width", "--out", beside)
     assert code == 0 and beside.exists()  # of shards that were named, a folder is not read
 
 
@@ -138,29 +138,29 @@ def test_the_options_of_reading(monkeypatch, capsys, paths):
 
 
 def test_stats_are_those_of_python(monkeypatch, capsys, paths):
-    words = ("stats", *paths, "--rate", "similarity > 0.5", "--by", "gender", "--json")
+    words = ("statistics", *paths, "--rate", "similarity > 0.5", "--by", "gender", "--json")
     code, out, _ = run(monkeypatch, capsys, *words, "--min-n", "0")
     assert code == 0
     frame = ld.read_shards(paths)
     table = ld.statistics(frame, ld.rates("similarity > 0.5", by=ld.terms("gender")), min_n=0)
     assert json.loads(out)["results"] == plain(table)
     assert json.loads(out)["rows"]["read"] == N
-    code, out, _ = run(monkeypatch, capsys, "stats", *paths, "--by", "gender", "--out", "-")
+    code, out, _ = run(monkeypatch, capsys, "statistics", *paths, "--by", "gender", "--out", "-")
     shown = pd.read_csv(io.StringIO(out))
     assert code == 0 and shown["k"].tolist()[:3] == [N, N // 4, N // 4]
-    code, _, err = run(monkeypatch, capsys, "stats", *paths, "--json", "--out", "-")
+    code, _, err = run(monkeypatch, capsys, "statistics", *paths, "--json", "--out", "-")
     assert code == 2 and "--json prints" in err
-    code, out, _ = run(monkeypatch, capsys, "stats", *paths, "--by", "domain", "--json")
+    code, out, _ = run(monkeypatch, capsys, "statistics", *paths, "--by", "domain", "--json")
     by_domain = ld.statistics(frame, ld.rates(None, by=ld.domains()))
     assert code == 0 and json.loads(out)["results"] == plain(by_domain)
-    code, _, err = run(monkeypatch, capsys, "stats", *paths, "--by", "gendre")
+    code, _, err = run(monkeypatch, capsys, "statistics", *paths, "--by", "gendre")
     assert code == 2 and "gendre" in err
 
 
 def test_stats_without_options_tell_all_that_the_columns_allow(
     monkeypatch, capsys, paths, tmp_path
 ):
-    words = ("stats", *paths, "--out", tmp_path / "stats.parquet", "--min-n", "0")
+    words = ("statistics", *paths, "--out", tmp_path / "stats.parquet", "--min-n", "0")
     assert run(monkeypatch, capsys, *words)[0] == 0
     told = set(pd.read_parquet(tmp_path / "stats.parquet")["statistic"])
     assert {"describe", "concentration", "rates", "cooccurrence"} <= told
@@ -217,7 +217,7 @@ def test_nothing_that_is_printed_steers_a_terminal(monkeypatch, capsys, paths, t
     pq.write_table(pa.table({"\x1b[2J": [1]}), tmp_path / "other.parquet")
     for words in (
         ("inspect", evil),
-        ("stats", evil, "--by", "\x1b[1mbold", "--min-n", "0"),
+        ("statistics", evil, "--by", "\x1b[1mbold", "--min-n", "0"),
         ("audit", evil, "--where", "width > 3", "--by", "\x1b[1mbold"),
         ("inspect", tmp_path / "other.parquet", "--columns", "\x1b[3J"),
         ("inspect", tmp_path / "\x1b[31mnot there"),
@@ -279,11 +279,13 @@ def test_numbers_of_a_csv_stay_numbers(tmp_path):
 
 def test_groups_are_columns_term_lists_and_levels_of_addresses(monkeypatch, capsys, paths):
     folder = paths[0].parent
-    words = ("stats", folder, "--rate", "width > 5", "--by", "tld", "--by", "gender", "--json")
+    words = ("statistics", folder, "--rate", "width > 5", "--by", "tld", "--by", "gender", "--json")
     code, out, _ = run(monkeypatch, capsys, *words)
     axes = {row["axis"] for row in json.loads(out)["results"]}
     assert code == 0 and {"tld", "gender"} <= axes
-    code, _, err = run(monkeypatch, capsys, "stats", folder, "--by", "gendre")
+    code, _, err = run(monkeypatch, capsys, "statistics", folder, "--by", "gendre")
     assert code == 2 and "--by is 'gendre'. Did you mean 'gender'?" in err
-    code, _, err = run(monkeypatch, capsys, "stats", folder, "--columns", "width", "--by", "tld")
+    code, _, err = run(
+        monkeypatch, capsys, "statistics", folder, "--columns", "width", "--by", "tld"
+    )
     assert code == 2 and "--by is 'tld'" in err

@@ -1,4 +1,4 @@
-"""Commands that say what is in the data: inspect, stats, audit, datasheet, plan."""
+"""Commands that say what is in the data: inspect, statistics, audit, datasheet, plan."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from laion_dask.cli.output import check_out, say, say_json, say_table, status_hi
 def inspect(read, where: Where = None, json: Json = False) -> None:
     """Show the dialect, columns and rows of shards, and a summary."""
     from laion_dask.aggregations.summary import summary
-    from laion_dask.frame.inspect import describe, facts
+    from laion_dask.frame.inspect import facts, inspect_text
 
     frame = read(where=where)
     if json:
         say_json({**facts(frame), "summary": vars(summary(frame))})
     else:
-        say(describe(frame))
+        say(inspect_text(frame))
         say(f"\n{summary(frame)}")
 
 
-@app.command(epilog="Example: laion-dask stats shards/ --rate 'punsafe > 0.5' --by language")
+@app.command(epilog="Example: laion-dask statistics shards/ --rate 'punsafe > 0.5' --by language")
 @reads_shards
-def stats(
+def statistics(
     read,
     rate: Annotated[
         list[str] | None,
