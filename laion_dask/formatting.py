@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isinf
 from unicodedata import category
 
 #: Controls, formats (those of direction among them), surrogates, ends of lines and paragraphs.
@@ -37,6 +38,13 @@ def spreadsheet_text(text: str) -> str:
     """
     shown = "".join(c for c in text.translate(_SPACES) if category(c) not in ("Cc", "Cs"))
     return f"'{shown}" if text.startswith(_FORMULA) or shown.startswith(_FORMULA) else shown
+
+
+def share_text(share: float) -> str:
+    """A share in percent, such as ``2.93 %``; more digits close to 100 %."""
+    if isinf(share):
+        return "∞" if share > 0 else "-∞"
+    return f"{100 * share:.3g} %" if share < 0.9995 else f"{100 * share:.5g} %"
 
 
 def counted(n: int, what: str) -> str:

@@ -62,7 +62,7 @@ ARROWS = {
     ),
     "reports": (
         "aggregations aggregations/engine aggregations/grouping exports frame io/images "
-        "io/storage stats text"
+        "io/storage plots stats text"
     ),
     "demo": (
         "aggregations exports frame inference io/embeddings io/parquet io/storage models "

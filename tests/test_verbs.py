@@ -37,7 +37,7 @@ CALLS = {
     "statistics": lambda frame, emb, folder: frame.laion.statistics(ld.describe()),
     "audit": lambda frame, emb, folder: frame.laion.audit("width > 300", by="language"),
     "perceived": lambda frame, emb, folder: frame.laion.perceived(emb, two_labels(emb)),
-    "report": lambda frame, emb, folder: frame.laion.report(folder / "page.html"),
+    "datasheet": lambda frame, emb, folder: frame.laion.datasheet(folder / "page.html"),
     "export": lambda frame, emb, folder: frame.laion.export(folder / "out"),
 }
 

@@ -6,17 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from laion_dask.errors import OptionError, must_be
 from laion_dask.formatting import in_bytes, in_time
 from laion_dask.planning.plan import Plan
 from laion_dask.planning.rates import CPU
-from laion_dask.plots.histogram import in_title
-from laion_dask.plots.offline_page import TOOLS, holoviews
+from laion_dask.plots.description import Axis, Curve, CurvePanel, Plot
+from laion_dask.plots.interactive import render
+from laion_dask.plots.palette import BLUE, DARK_ORANGE, GREY
 
-_BLUE, _ORANGE, _GREY = "#3b7dd8", "#b8651b", "#5f6b7a"
-_SPANS = {
+_TIME_TICKS = {
     0.000001: "1 µs", 0.00001: "10 µs", 0.0001: "100 µs", 0.001: "1 ms", 0.01: "10 ms",
     0.1: "100 ms", 1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36000: "10 h",
     86400: "1 day", 864000: "10 days", 8640000: "100 days",
@@ -27,22 +25,23 @@ def scaling_plot(
     plan: Plan,
     workers: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
     *,
-    card: str | None = "NVIDIA H200",
+    device: str | None = "NVIDIA H200",
     title: str = "",
 ):
     """A plan's time against the number of workers, both logarithmic, as HoloViews. Eager.
 
-    Cores by measured rates, with the benchmark's spread; cards, unless measured, by the bounds of
-    their peaks, dashed; both as if the storage were fast enough. Where the plan says what the
-    storage gives, its time is a line of its own, below which no number of workers comes.
+    CPU cores are drawn by measured rates, with the spread of the benchmark. A GPU without measured
+    rates is drawn dashed, by the bound that its peaks set. Both assume that storage is fast enough;
+    where the plan says what storage delivers, the time that this takes is a line of its own, below
+    which no number of workers comes.
 
     Parameters
     ----------
     plan : Plan
-        Whose number of workers does not count.
+        Its own number of workers does not matter.
     workers : sequence of int
-    card : str or None
-        None draws no card.
+    device : str or None
+        The GPU to draw; None draws none.
     title : str
 
     Raises
@@ -50,78 +49,69 @@ def scaling_plot(
     MissingExtraError
         When HoloViews is not installed.
     OptionError
-        When there is no number of workers, or none of the times is known.
+        When ``workers`` is empty, or none of the times is known.
     """
     must_be("plan", plan, Plan, "what ld.plan(...) returns")
-    hv = holoviews()
-    alone = replace(plan, storage=None)
-    lines = [_cores(hv, alone, workers)]
-    if card is not None:
-        lines.append(_cards(hv, alone, workers, card))
+    without_storage = replace(plan, storage=None)
+    curves = [_cores(without_storage, workers)]
+    if device is not None:
+        curves.append(_gpus(without_storage, workers, device))
     if plan.storage is not None:
         reading = [plan.bytes_read / plan.storage] * len(workers)
-        said = f"storage of {in_bytes(plan.storage)}/s"
-        lines.append([_line(hv, workers, reading, said, _GREY, "dotted")])
-    lines = [line for some in lines for line in some]
-    if not lines or not len(workers):
+        name = f"storage of {in_bytes(plan.storage)}/s"
+        curves.append(_curve(workers, reading, name, GREY, "dotted"))
+    curves = [curve for curve in curves if curve is not None]
+    if not curves or not len(workers):
         raise OptionError(
             "Nothing can be drawn: no step has a measured rate, or workers is empty. Plan steps "
             "that were measured, or give them as rates."
         )
-    ticks = [(seconds, name) for seconds, name in _SPANS.items()]
-    return hv.Overlay(lines).opts(
-        width=760,
+    panel = CurvePanel(
+        title,
+        tuple(curves),
+        x=Axis("workers: CPU cores, or GPUs", is_logarithmic=True,
+               ticks=tuple((n, f"{n:,}") for n in workers)),
+        y=Axis("time (logarithmic)", is_logarithmic=True, ticks=tuple(_TIME_TICKS.items())),
         height=380,
-        logx=True,
-        logy=True,
-        xticks=[(n, f"{n:,}") for n in workers],
-        yticks=ticks,
-        xlabel="workers: cores, or cards",
-        ylabel="time (logarithmic)",
-        legend_position="bottom",  # outside: lines go anywhere inside
-        legend_opts={"spacing": 20},
-        title=in_title(title),
-        show_grid=True,
-        **TOOLS,
-    )
+        legend="bottom",  # outside: the lines may be anywhere inside
+    )  # fmt: skip
+    return render(Plot((panel,), has_tools=True))
 
 
-def _cores(hv, plan: Plan, workers: Sequence[int]) -> list:
+def _cores(plan: Plan, workers: Sequence[int]) -> Curve | None:
+    """The time on CPU cores, with the benchmark's spread as a band."""
     tables = [plan.scaled(workers=n, card=CPU).table for n in workers]
-    times = {name: [t[name].sum() for t in tables] for name in ("seconds_low", "seconds_high")}
-    seconds = [sum(t["seconds"]) for t in tables]
-    if any(map(math.isnan, seconds)):
-        return []
-    band = hv.Area(
-        (list(workers), times["seconds_low"], times["seconds_high"]),
-        "workers",
-        ["seconds", "to"],
+    lo, hi = (
+        tuple(float(table[name].sum()) for table in tables)
+        for name in ("seconds_low", "seconds_high")
     )
-    return [
-        band.opts(color=_BLUE, alpha=0.2, line_alpha=0, **TOOLS),
-        _line(hv, workers, seconds, "cores, projected", _BLUE, "solid"),
-    ]
+    seconds = [float(sum(table["seconds"])) for table in tables]
+    if any(map(math.isnan, seconds)):
+        return None
+    return replace(_curve(workers, seconds, "cores, projected", BLUE, "solid"), lo=lo, hi=hi)
 
 
-def _cards(hv, plan: Plan, workers: Sequence[int], card: str) -> list:
-    plans = [plan.scaled(workers=n, card=card) for n in workers]
+def _gpus(plan: Plan, workers: Sequence[int], device: str) -> Curve | None:
+    """The time on GPUs: by measured rates, else at best."""
+    plans = [plan.scaled(workers=n, card=device) for n in workers]
     measured = not any(math.isnan(p.seconds) for p in plans)
     times = [p.seconds if measured else p.at_best for p in plans]
     if any(map(math.isnan, times)):
-        return []
-    said = f"{card}, projected" if measured else f"{card}, at best (not measured)"
-    return [_line(hv, workers, times, said, _ORANGE, "solid" if measured else "dashed")]
+        return None
+    name = f"{device}, projected" if measured else f"{device}, at best (not measured)"
+    return _curve(workers, times, name, DARK_ORANGE, "solid" if measured else "dashed")
 
 
-def _line(hv, workers: Sequence[int], seconds: Sequence[float], label: str, colour: str, dash: str):
-    """Seconds against workers; hovering tells both."""
-    told = np.array([f"{n:,}: {in_time(s)}" for n, s in zip(workers, seconds, strict=True)], object)
-    curve = hv.Curve((list(workers), seconds, told), "workers", ["seconds", "told"], label=label)
-    return curve.opts(
-        color=colour,
-        line_width=2,
-        line_dash=dash,
-        tools=["hover"],
-        hover_tooltips=[("workers: time", "@told")],
-        **TOOLS,
+def _curve(
+    workers: Sequence[int], seconds: Sequence[float], name: str, colour: str, dash: str
+) -> Curve:
+    """Seconds against workers; hovering says both."""
+    tips = tuple(f"{n:,}: {in_time(s)}" for n, s in zip(workers, seconds, strict=True))
+    return Curve(
+        name,
+        tuple(workers),
+        tuple(map(float, seconds)),
+        colour=colour,
+        dash=dash,
+        tips={"workers: time": tips},
     )

@@ -1,16 +1,16 @@
-"""Histograms of scores, with thresholds marked."""
+"""Histograms of values, with a threshold marked."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from laion_dask.plots.offline_page import TOOLS, holoviews
+from laion_dask.errors import OptionError
+from laion_dask.plots.description import Axis, BarPanel, Mark, Plot
+from laion_dask.plots.interactive import render
 from laion_dask.plots.offline_page import show as show
-
-_BLUE, _ORANGE = "#3b7dd8", "#b8651b"
 
 
 def histogram(
@@ -30,61 +30,53 @@ def histogram(
 
     Raises
     ------
+    OptionError
+        When ``values`` are not numbers, such as what `distributions` returns: `score_plot` draws
+        those.
     MissingExtraError
         When HoloViews is not installed.
     """
-    hv = holoviews()
-    values = np.asarray(values, dtype="float64")
-    counts, edges = np.histogram(values[np.isfinite(values)], bins=bins)
-    marks = {} if threshold is None else {f"threshold {threshold:g}": threshold}
-    return bars(hv, counts, edges, label=label, marks=marks, title=title)
+    numbers = _numbers(values)
+    counts, edges = np.histogram(numbers[np.isfinite(numbers)], bins=bins)
+    marks = () if threshold is None else (Mark(threshold, f"threshold {threshold:g}"),)
+    return render(Plot((bar_panel(counts, edges, label=label, marks=marks, title=title),),
+                       has_tools=True))  # fmt: skip
 
 
-def bars(hv, counts, edges, *, label: str, marks: Mapping[str, float], title: str):
-    """Counts between edges as bars, which tell their bin and number, with thresholds marked."""
-    told = np.array([f"{lo:.6g} to {hi:.6g}" for lo, hi in itertools.pairwise(edges)], dtype=object)
-    rows = np.array([f"{n:,}" for n in counts], dtype=object)
-    top = 100 * max(1, counts.max(initial=1))
-    plot = hv.Histogram((edges, counts, told, rows), kdims=label, vdims=["rows", "bin", "exactly"])
-    plot = plot.opts(
-        color=_BLUE,
-        line_color="white",
-        line_width=0.5,
-        tools=["hover"],
-        hover_tooltips=[(label, "@bin"), ("rows", "@exactly")],
-        logy=True,
-        ylim=(0.8, top if marks else None),
-        **TOOLS,
+def _numbers(values) -> np.ndarray:
+    """The values as float64, flat."""
+    of_many = isinstance(values, Mapping)
+    each = list(values.values()) if of_many else [values]
+    if each and all(hasattr(one, "counts") and hasattr(one, "edges") for one in each):
+        column = each[0].column
+        one = f"distributions(...)[{column!r}]" if of_many else "the distribution"
+        raise OptionError(
+            "histogram was given what ld.distributions returns, which is counted already. Expected "
+            f"an array or Series of numbers. To draw it: ld.score_plot({one})."
+        )
+    try:
+        return np.asarray(values, dtype="float64").ravel()
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"histogram was given a {type(values).__name__} that is not of numbers ({error}). "
+            "Expected an array or Series of numbers, such as frame['similarity'].compute()."
+        ) from error
+
+
+def bar_panel(
+    counts: np.ndarray, edges: np.ndarray, *, label: str, marks: Sequence[Mark], title: str
+) -> BarPanel:
+    """Counts between edges, whose tips say the bin and the exact number of rows."""
+    tips = {
+        label: tuple(f"{lo:.6g} to {hi:.6g}" for lo, hi in itertools.pairwise(edges)),
+        "rows": tuple(f"{n:,}" for n in counts),
+    }
+    return BarPanel(
+        title,
+        tuple(float(edge) for edge in edges),
+        tuple(int(n) for n in counts),
+        x=Axis(label),
+        y=Axis("rows in a bin (logarithmic)", is_logarithmic=True),
+        marks=tuple(marks),
+        tips=tips,
     )
-    return (plot * marked(hv, marks, top / 1.2, align="right")).opts(
-        width=760,
-        height=300,
-        title=in_title(title),
-        xlabel=label,
-        ylabel="rows in a bin (logarithmic)",
-        **TOOLS,
-    )
-
-
-def marked(hv, marks: Mapping[str, float] | None, y: float, *, align: str):
-    """Dashed lines with what they are called written along them, from y up or (right) up to y."""
-    marks = dict(marks or {})
-    lines = hv.VLines(list(marks.values())).opts(color=_ORANGE, line_dash="dashed")
-    words = hv.Labels((np.array(list(marks.values()), float), [y] * len(marks), list(marks)))
-    return lines * words.opts(
-        angle=90,
-        text_align=align,
-        text_baseline="bottom",
-        text_color=_ORANGE,
-        text_font_size="9pt",
-        hooks=[_beside_the_line],
-    )
-
-
-def _beside_the_line(plot, element) -> None:
-    plot.handles["glyph"].x_offset = -4  # pixels: no letter touches the dashes
-
-
-def in_title(title: str) -> str:
-    """A title as it was given: HoloViews takes braces for names of its own."""
-    return title.replace("{", "{{").replace("}", "}}")

@@ -1,27 +1,33 @@
-"""A table of statistics as points with intervals, or as curves with bands, in HoloViews."""
+"""A table of statistics as a plot: points with intervals, or curves with bands."""
 
 from __future__ import annotations
 
-import textwrap
-from functools import partial
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from laion_dask.caveats import caveats_of
 from laion_dask.errors import OptionError, did_you_mean
-from laion_dask.plots.axis_labels import hover_columns, in_lines, percent, plain_text, tooltips
-from laion_dask.plots.offline_page import holoviews
+from laion_dask.plots.description import (
+    Axis,
+    Curve,
+    CurvePanel,
+    Form,
+    Mark,
+    Plot,
+    Point,
+    PointPanel,
+    series_colour,
+)
+from laion_dask.plots.interactive import render
+from laion_dask.plots.palette import BLUE, GREY
 from laion_dask.plots.panels import Panel, panels
+from laion_dask.plots.plain_text import plain_text
 from laion_dask.validation import whole
 
-_BLUE, _ORANGE, _GREY, _INK = "#3b7dd8", "#d9822b", "#52606d", "#1f2933"
-#: Colours that stay apart without colour vision; Okabe, M., Ito, K. (2008). Color universal design.
-_COLOURS = (
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#000000",
-)  # fmt: skip
-#: Of a panel, in pixels.
-_WIDTH, _LINE = 760, 20
+#: Pixels of a plot.
+_WIDTH = 760
 #: A ratio is drawn up to this many times less or more than 1.
 _FARTHEST = 1000.0
 
@@ -75,25 +81,51 @@ def interval_plot(
     MissingExtraError
         When HoloViews is not installed.
     """
+    return render(
+        describe_table(
+            result,
+            show=show,
+            title=title,
+            top=top,
+            sort=sort,
+            most_panels=most_panels,
+            width=width,
+        )
+    )
+
+
+def describe_table(
+    result: pd.DataFrame,
+    *,
+    show: str | None = None,
+    title: str | None = None,
+    top: int = 40,
+    sort: str | None = None,
+    most_panels: int = 12,
+    width: int = _WIDTH,
+) -> Plot:
+    """What `interval_plot` draws, as data for any renderer. Eager.
+
+    Parameters and errors are those of `interval_plot`.
+    """
     if not isinstance(result, pd.DataFrame):
         raise OptionError(f"A {type(result).__name__} was given. Expected a table of statistics.")
     for name, value, least in (("top", top, 1), ("most_panels", most_panels, 1)):
         whole(name, value, "a whole number", least)
     whole("width", width, "a whole number of pixels", 200)
-    hv = holoviews()
-    found = panels(_sorted(result, sort), show, top)
-    alone = title if len(found) == 1 else None
-    drawn = [_drawn(hv, panel, width, alone) for panel in found[:most_panels]]
-    if title is not None and alone is None:
-        drawn.insert(0, _words(hv, title, width, is_title=True))
-    if len(found) > most_panels:
-        drawn.append(_words(hv, _not_drawn(result, len(found), most_panels), width))
-    if not drawn:
-        drawn.append(_words(hv, "No results to draw", width))
-    drawn += [_words(hv, caveat, width) for caveat in caveats_of(result)]
-    if len(drawn) == 1:
-        return drawn[0]
-    return hv.Layout(drawn).cols(1).opts(shared_axes=False, toolbar=None)
+    of_table = panels(_sorted(result, sort), show, top)
+    alone = title if len(of_table) == 1 else None
+    notes = []
+    if len(of_table) > most_panels:
+        notes.append(_not_drawn(result, len(of_table), most_panels))
+    if not of_table:
+        notes.append("No results to draw")
+    return Plot(
+        tuple(_described(panel, alone) for panel in of_table[:most_panels]),
+        title=title if title is not None and alone is None else "",
+        notes=(*notes, *caveats_of(result)),
+        width=width,
+    )
 
 
 def _sorted(result: pd.DataFrame, sort: str | None) -> pd.DataFrame:
@@ -113,155 +145,121 @@ def _not_drawn(result: pd.DataFrame, n: int, drawn: int) -> str:
     return said + (f", of({names[-1]!r}).plot() one statistic" if len(names) > 1 else "")
 
 
-def _words(hv, words: str, width: int, is_title: bool = False):
-    """Words in a picture of their own: what Panel would make of a Div needs more than BokehJS."""
-    lines = [plain_text(line, None) for line in textwrap.wrap(words, max(20, width // 10))]
-    text = hv.Text(0, 0.5, "\n".join(lines), halign="left")
-    look = ("13pt", "bold", _INK) if is_title else ("9pt", "normal", _GREY)
-    font = dict(zip(("text_font_size", "text_font_style", "text_color"), look, strict=True))
-    return text.opts(**font, xlim=(0, 1), ylim=(0, 1)).opts(
-        width=width, height=24 + 16 * len(lines), xaxis=None, yaxis=None, toolbar=None,
-        show_frame=False, hooks=[_bare],
-    )  # fmt: skip
+def _described(panel: Panel, title: str | None) -> PointPanel | CurvePanel:
+    title = panel.title if title is None else " ".join(filter(None, (title, panel.left_out)))
+    return _curve_panel(panel, title) if panel.curves else _point_panel(panel, title)
 
 
-def _bare(plot, element) -> None:
-    plot.state.outline_line_color = None
-
-
-def _drawn(hv, panel: Panel, width: int, title: str | None):
-    plot = _curve_panel(hv, panel) if panel.curves else _point_panel(hv, panel)
-    named = panel.title if title is None else " ".join(filter(None, (title, panel.left_out)))
-    # HoloViews takes braces in a title for names of its own.
-    said = in_lines(named, max(20, width // 9)).replace("{", "{{").replace("}", "}}")
-    return plot.opts(
-        width=width, title=said, toolbar=None, fontsize={"title": "11pt"}, active_tools=[]
-    )
-
-
-def _point_panel(hv, panel: Panel):
-    """Points with intervals, one line a label, the first on top."""
+def _point_panel(panel: Panel, title: str) -> PointPanel:
+    """Points with intervals, one line a label."""
     frame = panel.frame
-    labels, series = frame["label"].unique(), frame["series"].unique()
-    place = {label: -float(i) for i, label in enumerate(labels)}
-    far = min(0.32, 0.09 * len(series))
-    shift = np.linspace(far, -far, len(series)) if len(series) > 1 else np.zeros(1)
-    ends = _ends(panel)
-    parts = []
-    if np.isfinite(panel.line):
-        parts.append(hv.VLine(panel.line).opts(color=_GREY, line_dash="dashed", line_width=1.5))
-    for number, name in enumerate(series):
-        rows = frame[frame["series"] == name]
-        colour = _COLOURS[number % len(_COLOURS)] if len(series) > 1 else _BLUE
-        y = rows["label"].map(place) + shift[number]
-        for mask, shade in ((~rows["marked"], colour), (rows["marked"], _ORANGE)):
-            if mask.any():
-                named = in_lines(name, 24) if len(series) > 1 else _verdict(frame, mask)
-                parts += _points(hv, panel, rows[mask], y[mask], ends, shade, named)
-        parts += _by_chance(hv, rows, y)
-    ticks = [(y, in_lines(label)) for label, y in place.items()]
-    lines = max(label.count("\n") for _, label in ticks)
-    step = max(_LINE, 9 * len(series) + 4 if len(series) > 1 else 0) + 13 * lines
-    coloured = frame["marked"] | frame["by_chance"].notna()
-    has_legend = len(series) > 1 or bool(coloured.any())
-    return hv.Overlay(parts).opts(
-        yticks=ticks,
-        ylabel="",
-        xlabel=plain_text(panel.axis_label) + _line_meaning(panel),
-        ylim=(-len(labels) + 0.4, 0.6),
-        xlim=ends,
-        logx=panel.is_ratio,
-        hooks=[partial(_tell_axis, axis="xaxis", form=_form(panel))],
-        height=90 + step * len(labels) + (20 if has_legend else 0),
-        show_grid=True,
-        **_legend(has_legend),
+    has_verdict = frame["marked"].any() and frame["series"].nunique() <= 1
+    return PointPanel(
+        title,
+        tuple(_points(panel)),
+        axis=Axis(
+            plain_text(panel.axis_label) + _line_meaning(panel),
+            Form.SHARE if panel.is_share else Form.NUMBER,
+            is_logarithmic=panel.is_ratio,
+            ends=_ends(panel),
+        ),
+        line=Mark(panel.line) if np.isfinite(panel.line) else None,
+        marked_names=("amplified", "not amplified") if has_verdict else ("", ""),
     )
 
 
-def _by_chance(hv, rows: pd.DataFrame, y: pd.Series) -> list:
-    """What chance alone makes of each value, where the table says it."""
-    known = rows["by_chance"].notna()
-    if not known.any():
-        return []
-    points = hv.Points((rows["by_chance"][known], y[known]), label="expected by chance")
-    return [points.opts(color=None, line_color=_GREY, marker="diamond", size=9)]
-
-
-def _verdict(frame: pd.DataFrame, mask: pd.Series) -> str:
-    """What a colour means where only the verdict sets it."""
-    if not frame["marked"].any():
-        return ""
-    return "amplified" if frame["marked"][mask].all() else "not amplified"
+def _points(panel: Panel) -> Iterator[Point]:
+    frame = panel.frame
+    tips = _tips(panel, frame)
+    numbers = frame[["value", "lo", "hi", "by_chance"]].to_numpy(float)
+    for number, (value, lo, hi, expected) in enumerate(numbers.tolist()):
+        row = frame.iloc[number]
+        yield Point(
+            row["label"],
+            value,
+            lo,
+            hi,
+            series=row["series"],
+            is_marked=bool(row["marked"]),
+            expected=expected,
+            tips=tuple((name, texts[number]) for name, texts in tips.items()),
+        )
 
 
 def _line_meaning(panel: Panel) -> str:
-    """What the dashed line across is, told at the axis."""
+    """What the dashed line is, said beside the label of the axis."""
     if not np.isfinite(panel.line):
         return ""
     if panel.line != panel.overall:
         return f" (dashed: {panel.line:g}, no difference)"
-    tell = percent if panel.is_share else "{:,.4g}".format
-    return f" (dashed: all rows, {tell(panel.overall)})"
+    return f" (dashed: all rows, {_value_text(panel, panel.overall)})"
 
 
-def _points(hv, panel: Panel, rows: pd.DataFrame, y: pd.Series, ends, colour: str, name: str):
-    """The intervals of some results, and their points; what lies outside is drawn at the end."""
-    told = hover_columns(panel, rows)
-    known = (rows["lo"].notna() & rows["hi"].notna()).to_numpy()
-    lo, hi = (rows[end].clip(*ends).to_numpy()[known] for end in ("lo", "hi"))
-    at = y.to_numpy()
-    value = rows["value"].clip(*_within(ends, panel.is_ratio))
-    inside = (value == rows["value"]).to_numpy()
-    bars = hv.Segments((lo, at[known], hi, at[known]), ["from", "y", "to", "y2"])
-    drawn = [bars.opts(color=colour, line_width=2)]
-    for mask, marker, size in ((inside, "circle", 8), (~inside, "x", 9)):
-        if not mask.any():
-            continue
-        some = {"x": value.to_numpy()[mask], "y": at[mask]}
-        some |= {key: texts[mask] for key, texts in told.items()}
-        points = hv.Points(some, ["x", "y"], list(told), label=name)
-        points = points.opts(color=colour, marker=marker, size=size, line_color="white")
-        points = points if marker == "circle" else points.opts(line_color=colour)
-        drawn.append(points.opts(tools=["hover"], hover_tooltips=tooltips(told)))
-    return drawn
-
-
-def _curve_panel(hv, panel: Panel):
-    """A curve over the threshold for each group, its interval as a band."""
+def _curve_panel(panel: Panel, title: str) -> CurvePanel:
+    """A curve over the threshold for each series, its interval as a band."""
     frame = panel.frame
-    series = frame["series"].unique()
-    several = len(series) > 1
-    parts = []
-    colours = iter(_COLOURS if several else (_BLUE,))
-    for name in series:
+    names = frame["series"].unique()
+    several = len(names) > 1
+    curves, n_coloured = [], 0
+    for name in names:
         rows = frame[frame["series"] == name]
-        everything = several and rows["axis"].iloc[0] == "" and (frame["axis"] != "").any()
-        colour = _GREY if everything else next(colours)
-        known = rows[np.isfinite(rows["lo"]) & np.isfinite(rows["hi"])]
-        band = hv.Area((known["threshold"], known["lo"], known["hi"]), "threshold", ["lo", "hi"])
-        told = hover_columns(panel, rows)
-        data = {"threshold": rows["threshold"].to_numpy(), "y": rows["value"].to_numpy(), **told}
-        named = {"label": in_lines(name, 24)} if several else {}
-        line = hv.Curve((data["threshold"], data["y"]), "threshold", "y", **named)
-        dots = hv.Points(data, ["threshold", "y"], list(told))
-        parts += [
-            band.opts(color=colour, alpha=0.18, line_alpha=0),
-            line.opts(color=colour, line_width=2, line_dash="dashed" if everything else "solid"),
-            dots.opts(color=colour, size=5, tools=["hover"], hover_tooltips=tooltips(told)),
-        ]
-    steps = frame["threshold"]
-    edge = 0.02 * (steps.max() - steps.min())
-    return hv.Overlay(parts).opts(
-        xlabel=plain_text(panel.threshold_label),
-        xlim=(float(steps.min() - edge), float(steps.max() + edge)),
-        ylim=_ends(panel),
-        ylabel=plain_text(panel.axis_label),
-        hooks=[partial(_tell_axis, axis="yaxis", form=_form(panel))],
-        logy=panel.is_ratio,
-        height=340,
-        show_grid=True,
-        **_legend(several),
+        is_all = several and rows["axis"].iloc[0] == "" and (frame["axis"] != "").any()
+        colour = GREY if is_all else series_colour(n_coloured) if several else BLUE
+        n_coloured += not is_all
+        columns = rows[["threshold", "value", "lo", "hi"]].to_numpy(float)
+        curves.append(
+            Curve(
+                name if several else "",
+                *(tuple(column) for column in columns.T.tolist()),
+                colour=colour,
+                dash="dashed" if is_all else "solid",
+                has_dots=True,
+                tips=_tips(panel, rows),
+            )
+        )
+    first, last = float(frame["threshold"].min()), float(frame["threshold"].max())
+    edge = 0.02 * (last - first)
+    return CurvePanel(
+        title,
+        tuple(curves),
+        x=Axis(plain_text(panel.threshold_label), ends=(first - edge, last + edge)),
+        y=Axis(
+            plain_text(panel.axis_label),
+            Form.SHARE if panel.is_share else Form.NUMBER,
+            is_logarithmic=panel.is_ratio,
+            ends=_ends(panel),
+        ),
+        legend="right" if several else "",
     )
+
+
+def _tips(panel: Panel, rows: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """What hovering over each row says: a heading, and one text a row."""
+
+    def texts(name: str) -> list[str]:
+        return [_value_text(panel, value) for value in rows[name]]
+
+    tips = {"what": [_named(*pair) for pair in zip(rows["term"], rows["group"], strict=True)]}
+    tips[panel.measure] = texts("value")
+    known = rows["lo"].notna() & rows["hi"].notna()
+    if known.any():
+        ends = zip(known, texts("lo"), texts("hi"), strict=True)
+        tips["interval"] = [f"{lo} to {hi}" if both else "-" for both, lo, hi in ends]
+    if rows["by_chance"].notna().any():
+        tips["by chance"] = texts("by_chance")
+    if rows["threshold"].notna().any():
+        tips["threshold"] = [f"{value:g}" for value in rows["threshold"]]
+    if rows["n"].notna().any():
+        tips["n"] = ["-" if n != n else f"{n:,.0f}" for n in rows["n"]]
+    return {name: tuple(column) for name, column in tips.items()}
+
+
+def _named(term: str, group: str) -> str:
+    return " · ".join(plain_text(part, 60) for part in (term, group) if part)
+
+
+def _value_text(panel: Panel, value: float) -> str:
+    return f"{100 * value:.4g} %" if panel.is_share else f"{value:,.4g}"
 
 
 def _ends(panel: Panel) -> tuple[float, float]:
@@ -277,36 +275,3 @@ def _ends(panel: Panel) -> tuple[float, float]:
         return float(np.exp(low - edge)), float(np.exp(high + edge))
     low = max(low - edge, -0.02 * high) if panel.is_share and high > 0 else low - edge
     return float(low), float(high + edge)
-
-
-def _within(ends: tuple[float, float], logarithmic: bool) -> tuple[float, float]:
-    """Where a point is drawn that lies beyond an end: a little inside of it."""
-    low, high = np.log(ends) if logarithmic else ends
-    low, high = low + 0.015 * (high - low), high - 0.015 * (high - low)
-    return (float(np.exp(low)), float(np.exp(high))) if logarithmic else (low, high)
-
-
-def _form(panel: Panel) -> str:
-    return "0.[0000]%" if panel.is_share else "0,0.[0000]"
-
-
-def _tell_axis(plot, element, axis: str, form: str) -> None:
-    """Have an axis tell its numbers in a form; anew in each picture, since Bokeh shares none."""
-    from bokeh.models import NumeralTickFormatter
-
-    shown = plot.state.x_range if axis == "xaxis" else plot.state.y_range
-    if shown.end - shown.start < 0.001:  # finer than the form; Bokeh's own takes digits as needed
-        return
-    for one in getattr(plot.state, axis):
-        one.formatter = NumeralTickFormatter(format=form)
-
-
-def _legend(wanted: bool) -> dict:
-    if not wanted:
-        return {"show_legend": False}
-    return {
-        "show_legend": True,
-        "legend_position": "right",
-        "legend_limit": 1000,  # parts of a plot; of more, HoloViews leaves the legend out
-        "legend_opts": {"location": "top", "border_line_color": None},
-    }

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
-from laion_dask.plots.histogram import bars, in_title, marked
-from laion_dask.plots.offline_page import TOOLS, holoviews
-
-_BLUE, _GREY = "#3b7dd8", "#5f6b7a"
+from laion_dask.plots.description import Axis, Curve, CurvePanel, Mark, Plot
+from laion_dask.plots.histogram import bar_panel
+from laion_dask.plots.interactive import render
+from laion_dask.plots.palette import GREY
 
 
 class Distribution(Protocol):
@@ -46,16 +47,17 @@ def score_plot(distribution: Distribution, *, marks: Mapping[str, float] | None 
     MissingExtraError
         When HoloViews is not installed.
     """
-    plot = bars(
-        holoviews(),
+    outside, label = distribution.outside(), distribution.column
+    panel = bar_panel(
         distribution.counts[1:-1],
         distribution.edges,
-        label=distribution.column,
-        marks=dict(marks or {}),
+        label=label,
+        marks=_marks(marks),
         title=title,
     )
-    outside = distribution.outside()
-    return plot.opts(xlabel=f"{distribution.column} (not drawn: {outside})") if outside else plot
+    if outside:
+        panel = replace(panel, x=Axis(f"{label} (not drawn: {outside})"))
+    return render(Plot((panel,), has_tools=True))
 
 
 def threshold_plot(
@@ -83,39 +85,32 @@ def threshold_plot(
     MissingExtraError
         When HoloViews is not installed.
     """
-    hv = holoviews()
     table = distribution.thresholds(keep)
     at, share = table["threshold"].to_numpy(), 100 * table["share"].to_numpy()
-    kdims, vdims = f"threshold on {distribution.column}, keep {keep}", "rows kept, %"
-    band = hv.Area(
-        (at, 100 * table["lo"], 100 * table["hi"]), kdims, [vdims, "hi"], label="95 % interval"
-    )
-    told = {
-        "at": [f"{value:.6g}" for value in at],
-        "kept": [f"{n:,} ({value:.4g} %)" for n, value in zip(table["kept"], share, strict=True)],
-        "interval": [
-            f"{100 * lo:.4g} % to {100 * hi:.4g} %"
-            for lo, hi in zip(table["lo"], table["hi"], strict=True)
-        ],
-    }
-    columns = [np.array(texts, dtype=object) for texts in told.values()]
-    curve = hv.Curve((at, share, *columns), kdims, [vdims, *told], label="rows kept")
+    lo, hi = 100 * table["lo"].to_numpy(), 100 * table["hi"].to_numpy()
     scored = 100 * distribution.n_scored / max(1, distribution.n_rows)
-    ceiling = hv.Curve((at[[0, -1]], [scored] * 2), kdims, vdims, label="rows scored")
-    tooltips = [("threshold", "@at"), ("rows kept", "@kept"), ("95 % interval", "@interval")]
-    return (
-        band.opts(color=_BLUE, alpha=0.25, line_alpha=0)
-        * curve.opts(
-            color=_BLUE, line_width=2, tools=["hover"], hover_tooltips=tooltips, hover_mode="vline"
-        )
-        * ceiling.opts(color=_GREY, line_dash="dotted", line_width=1)
-        * marked(hv, marks, 2, align="left")
-    ).opts(
-        width=760,
+    tips = {
+        "threshold": tuple(f"{value:.6g}" for value in at),
+        "rows kept": tuple(
+            f"{n:,} ({value:.4g} %)" for n, value in zip(table["kept"], share, strict=True)
+        ),
+        "95 % interval": tuple(f"{a:.4g} % to {b:.4g} %" for a, b in zip(lo, hi, strict=True)),
+    }
+    kept = Curve(
+        "rows kept", tuple(at), tuple(share), tuple(lo), tuple(hi), band_name="95 % interval",
+        tips=tips,
+    )  # fmt: skip
+    ceiling = Curve("rows scored", (at[0], at[-1]), (scored, scored), colour=GREY, dash="dotted")
+    panel = CurvePanel(
+        title,
+        (kept, ceiling),
+        x=Axis(f"threshold on {distribution.column}, keep {keep}"),
+        y=Axis("rows kept, %", ends=(0, 104)),
+        marks=_marks(marks),
         height=320,
-        title=in_title(title),
-        ylim=(0, 104),
-        legend_position="right",
-        show_grid=True,
-        **TOOLS,
     )
+    return render(Plot((panel,), has_tools=True))
+
+
+def _marks(marks: Mapping[str, float] | None) -> tuple[Mark, ...]:
+    return tuple(Mark(value, name) for name, value in dict(marks or {}).items())

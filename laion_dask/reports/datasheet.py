@@ -12,7 +12,7 @@ from laion_dask.aggregations.default_set import standard_statistics
 from laion_dask.aggregations.engine.statistics import statistics
 from laion_dask.aggregations.grouping.terms import terms
 from laion_dask.errors import ProvenanceError
-from laion_dask.formatting import counted, megabytes
+from laion_dask.formatting import counted, megabytes, share_text
 from laion_dask.frame import provenance
 from laion_dask.frame.own_inputs import refuse_file_of_inputs
 from laion_dask.reports.datasheet_sections import SECTIONS
@@ -24,7 +24,6 @@ from laion_dask.reports.html import (
     facts,
     note,
     notes,
-    percent,
     results,
     section,
     text,
@@ -109,7 +108,7 @@ def datasheet_page(
         caveat(CAVEATS[0]),
         *(make(_alone(told, name)) for name, make in SECTIONS.items() if name in have),
         *(section(name, results(_alone(told, name))) for name in others),
-        section("How to read this", note(f"Intervals cover {percent(level)}.")),
+        section("How to read this", note(f"Intervals cover {share_text(level)}.")),
         *(notes(METHODS[name]) for name in METHODS if name in have),
         section("Term lists", notes(_lists(told))) if "axis" in told else "",
         section("Caveats", notes(CAVEATS)),

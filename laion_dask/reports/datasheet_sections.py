@@ -9,19 +9,19 @@ import numpy as np
 from laion_dask.aggregations.describe import SHARES
 from laion_dask.aggregations.grouping.languages import DetectedLanguage
 from laion_dask.aggregations.grouping.terms import terms
-from laion_dask.formatting import counted
+from laion_dask.formatting import counted, share_text
+from laion_dask.plots.description import Form, Mark
+from laion_dask.plots.static import render
 from laion_dask.reports.html import (
     folded,
     note,
     paragraph,
     part,
-    percent,
     plots,
     results,
     section,
 )
-from laion_dask.reports.svg_curves import Curve, lines, size_lines
-from laion_dask.reports.svg_forest import Point, forest
+from laion_dask.reports.page_plots import point_panel, size_panel, threshold_panel
 from laion_dask.reserved_labels import NOT_GROUPS
 from laion_dask.stats.table import Table
 from laion_dask.text.language_detection import UNKNOWN, Detector
@@ -35,12 +35,12 @@ def _describe(told: Table) -> str:
         told = told.assign(value=np.nan)
     numbers = told[told["value"].notna()]  # a language may be called "mean" or "quantile 0.50"
     quantiles = numbers[numbers["group"].str.startswith("quantile")]
-    curves = [
-        Curve(name.replace("_", " "), SHARES, rows["value"].to_list())
+    sizes = {
+        str(name): rows["value"].to_list()
         for name, rows in quantiles.groupby("term", sort=False)
-        if name in ("width", "height", "text_length") and len(rows) == len(SHARES)
-    ]
-    drawn = size_lines(curves)
+        if len(rows) == len(SHARES)
+    }
+    drawn = render(size_panel(SHARES, sizes))
     table = _quantiles(quantiles, numbers) if len(quantiles) else ""
     shares = told[told["rate"].notna() & told["axis"].isna()]
     columns = _columns(shares, ("term", "group", "threshold", "n", "k", "rate"))
@@ -89,7 +89,7 @@ def _how_told(languages: Table) -> str:
     detector = Detector().recipe()
     version = detector["detector"]["py3langid"]
     unknown = languages.loc[languages["group"] == UNKNOWN, "rate"]
-    left = percent(float(unknown.iloc[0])) if len(unknown) else percent(0.0)
+    left = share_text(float(unknown.iloc[0])) if len(unknown) else share_text(0.0)
     return (
         f"Detected in the captions for this page by py3langid {version}, among those of "
         f"{detector['languages']} languages that are written in a caption's script. {left} of rows "
@@ -115,7 +115,7 @@ def _axis(rows: Table) -> str:
     table = results(seen, columns=_columns(seen, _SHARE), most=_LISTED)
     if groups.empty:
         return said
-    return plots(_forest(groups, "rate", "share of rows")) + said + folded("as a table", table)
+    return plots(_points(groups, "rate", "share of rows")) + said + folded("as a table", table)
 
 
 def _by_group(term: str, rows: Table) -> str:
@@ -124,10 +124,10 @@ def _by_group(term: str, rows: Table) -> str:
     groups = rows[rows["axis"].notna()]
     groups = groups[groups["ratio"].notna()]  # not the rows in no group, where they are all
     groups = _marked(groups, groups["axis"] + ": " + groups["group"])
-    line = float(overall.iloc[0]) if len(overall) else None
+    line = Mark(float(overall.iloc[0]), "all rows") if len(overall) else None
     drawn = [
-        _forest(groups, "rate", "rate", line=line, line_label="all rows"),
-        _forest(groups, "ratio", "ratio to the rest", line=1.0, ratio=True),
+        _points(groups, "rate", "rate", line=line),
+        _points(groups, "ratio", "ratio to the rest", form=Form.RATIO, line=Mark(1.0)),
     ]
     said = "Marked: a ratio other than 1 at q < 0.05, adjusted for the groups of its axis."
     columns = _columns(rows, _RATE)
@@ -137,18 +137,6 @@ def _by_group(term: str, rows: Table) -> str:
         note(said),
         folded("as a table", results(rows, columns=columns, most=200)),
     )
-
-
-def _forest(rows: Table, name: str, title: str, **options) -> str:
-    ends = ("lo", "hi") if name in ("rate", "value") else (f"{name}_lo", f"{name}_hi")
-    rows = rows[rows[name].notna()]
-    marked = rows["marked"] if "marked" in rows else [False] * len(rows)
-    columns = (rows["group"], rows[name], rows[ends[0]], rows[ends[1]], marked)
-    points = [
-        Point(str(g), float(v), float(lo), float(hi), bool(m))
-        for g, v, lo, hi, m in zip(*columns, strict=True)
-    ]
-    return forest(points, title=title, most=_DRAWN, **options)
 
 
 def _concentration(told: Table) -> str:
@@ -189,20 +177,15 @@ _LEVELS = {"domain": "registered domains", "tld": "top-level domains"}
 def _curve(told: Table) -> str:
     parts = []
     for term, rows in told.groupby("term", sort=False):
-        curves = [
-            Curve(str(group), *(some[c].astype(float).to_numpy() for c in _CURVE))
-            for group, some in rows.groupby("group", sort=False)
+        groups = [
+            (str(group), of_group)
+            for group, of_group in rows.groupby("group", sort=False)
             if group == "(all)" or group not in NOT_GROUPS
         ]
-        parts.append(
-            lines(curves, title=f"share of rows above a threshold of {term}", x_title="threshold",
-                  tell=percent, log=True)
-        )  # fmt: skip
+        title = f"share of rows above a threshold of {term}"
+        parts.append(render(threshold_panel(groups, title)))
     said = paragraph("Logarithmic; the band is the interval. Groups are captions' mentions.")
     return section("Rate against threshold", said, plots(*parts))
-
-
-_CURVE = ("threshold", "rate", "lo", "hi")
 
 
 def _cooccurrence(told: Table) -> str:
@@ -213,7 +196,9 @@ def _cooccurrence(told: Table) -> str:
         rows = rows[~rows["term"].isin(_by_definition())]
         rows = rows.sort_values("value", key=abs, ascending=False)
         title = f"PMI with {group} less PMI with {other}"
-        drawn = _forest(_marked(rows, rows["term"]), "value", title, line=0.0, tell=_plain)
+        drawn = _points(
+            _marked(rows, rows["term"]), "value", title, form=Form.HUNDREDTHS, line=Mark(0.0)
+        )
         parts.append(plots(drawn))
     bias = told[told["measure"] == "PMI bias"]
     parts.append(folded("PMI bias", results(bias, columns=_columns(bias, columns))))
@@ -240,7 +225,7 @@ def _intersections(told: Table) -> str:
     columns = ("axis", "group", "axis_2", "group_2", "n", "k", "expected", "value", "q")
     return section(
         "Intersections",
-        plots(_forest(rows, "value", "observed over expected", line=1.0, ratio=True)),
+        plots(_points(rows, "value", "observed over expected", form=Form.RATIO, line=Mark(1.0))),
         folded("as a table", results(told, columns=_columns(told, columns), most=_LISTED)),
     )
 
@@ -250,8 +235,9 @@ def _marked(rows: Table, labels) -> Table:
     return rows.assign(group=labels, marked=(rows["q"] < 0.05).fillna(False))
 
 
-def _plain(value: float) -> str:
-    return f"{value:.2f}"
+def _points(rows: Table, name: str, title: str, **options) -> str:
+    rows = rows[rows[name].notna()]
+    return render(point_panel(rows, name, title, most=_DRAWN, **options))
 
 
 #: By the statistic's name, in the order of the page.

@@ -8,7 +8,9 @@ import pandas as pd
 
 from laion_dask.errors import ProvenanceError
 from laion_dask.exports.result import Export
-from laion_dask.formatting import counted, megabytes
+from laion_dask.formatting import counted, megabytes, share_text
+from laion_dask.plots.description import Form, Mark
+from laion_dask.plots.static import render
 from laion_dask.reports.html import (
     boxes,
     caveat,
@@ -19,13 +21,12 @@ from laion_dask.reports.html import (
     notes,
     paragraph,
     part,
-    percent,
     plots,
     results,
     section,
     text,
 )
-from laion_dask.reports.svg_forest import Point, forest
+from laion_dask.reports.page_plots import point_panel
 from laion_dask.reserved_labels import AMPLIFIED
 from laion_dask.stats.table import Table
 
@@ -125,36 +126,33 @@ def audit_parts(audited: Table | None, level: float) -> Iterator[str]:
 def _axis_parts(of_axis: pd.DataFrame, level: float) -> Iterator[str]:
     everyone = of_axis[of_axis["group"] == _ALL].head(1)
     groups = of_axis.drop(index=everyone.index)
+    groups = groups.assign(marked=groups["verdict"] == AMPLIFIED)
     rate = float(everyone["rate"].iloc[0])
     yield f"<p>{_verdicts(groups, level)}</p>"
-    interval = f"{percent(level)} interval"
-    rates = forest(
-        [_point(row, "rate", row["lo"], row["hi"]) for _, row in groups.iterrows()],
-        title=f"Share of rows excluded, {interval}",
-        line=rate,
-        line_label=f"all rows: {percent(rate)}",
+    interval = f"{share_text(level)} interval"
+    rates = point_panel(
+        groups,
+        "rate",
+        f"Share of rows excluded, {interval}",
+        line=Mark(rate, f"all rows: {share_text(rate)}"),
     )
-    ratios = forest(
-        [_point(row, "ratio", row["ratio_lo"], row["ratio_hi"]) for _, row in groups.iterrows()],
-        title=f"Ratio to the rate of all rows, {interval}",
-        line=1.0,
-        line_label="as all rows",
-        ratio=True,
+    ratios = point_panel(
+        groups,
+        "ratio",
+        f"Ratio to the rate of all rows, {interval}",
+        form=Form.RATIO,
+        line=Mark(1.0, "as all rows"),
     )
-    yield plots(rates, ratios if rate > 0 else "")
+    yield plots(render(rates), render(ratios) if rate > 0 else "")
     of_axis.loc[everyone.index, ["ratio", "ratio_lo", "ratio_hi"]] = float("nan")  # 1 of itself
     columns = [name for name in _COLUMNS if name in of_axis]
     of_axis = of_axis.assign(amplified=of_axis["verdict"] == AMPLIFIED)
     yield results(of_axis, columns=columns, named=_NAMED, shares=_SHARES, marked="amplified")
 
 
-def _point(row: pd.Series, value: str, lo: float, hi: float) -> Point:
-    return Point(row["group"], row[value], lo, hi, marked=row["verdict"] == AMPLIFIED)
-
-
 def _verdicts(groups: pd.DataFrame, level: float) -> str:
     """Which groups were few before and are excluded more than the rest."""
-    rate = text(percent(1 - level))
+    rate = text(share_text(1 - level))
     at = f"at a false discovery rate of {rate}"
     found = groups[groups["verdict"] == AMPLIFIED]
     if not len(found):

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.errors import ExportError
-from laion_dask.formatting import printable
+from laion_dask.formatting import printable, share_text
 from laion_dask.io.storage.atomic_file import committed
 from laion_dask.reports.style import STYLE
 
@@ -203,7 +203,7 @@ def results(
     named : mapping of str to str, optional
         Headings for columns.
     shares : sequence of str
-        The columns that are told in percent, with their intervals.
+        The columns that are written in percent, with their intervals.
     marked : str, optional
         A column of truth values: its rows stand out.
     most : int
@@ -220,7 +220,7 @@ def results(
     for name in columns:
         if not pd.api.types.is_numeric_dtype(table[name]):
             left.append(len(head))
-        tell = percent if name in shares else _chance if name in ("p", "q") else _number
+        tell = share_text if name in shares else _chance if name in ("p", "q") else _number
         head.append(named.get(name, name.replace("_", " ")))
         cells.append([_cell(value, tell) for value in shown[name]])
         lo, hi = ends.get(name, ("", ""))
@@ -260,13 +260,6 @@ def _cell(value, tell: Callable[[float], str]) -> str:
 
 def _interval(lo: float, hi: float, tell: Callable[[float], str]) -> str:
     return "-" if pd.isna(lo) or pd.isna(hi) else f"{tell(float(lo))} … {tell(float(hi))}"
-
-
-def percent(share: float) -> str:
-    """Such as ``2.93 %``."""
-    if np.isinf(share):
-        return _number(share)
-    return f"{100 * share:.3g} %" if share < 0.9995 else f"{100 * share:.5g} %"
 
 
 def _chance(p: float) -> str:

@@ -14,9 +14,10 @@ from laion_dask.aggregations.summary import SHARES, Summary, readable
 from laion_dask.errors import must_be
 from laion_dask.exports.result import Export
 from laion_dask.frame.own_inputs import refuse_file_of_inputs
+from laion_dask.plots.static import render
 from laion_dask.reports.export_report import export_parts
 from laion_dask.reports.html import bar, boxes, grid, note, plots, section, text, write_page
-from laion_dask.reports.svg_curves import Curve, size_lines
+from laion_dask.reports.page_plots import size_panel
 
 _COUNTS = ("read", "kept", "dropped", "unscored", "rejected")
 _NOTES = (
@@ -100,9 +101,6 @@ def _table(table: pd.DataFrame) -> str:
 def _curves(summary: Summary) -> str:
     """Quantiles of width, height and caption length as one plot, on a logarithmic scale."""
     found = summary.quantiles
-    names = [n for n in ("width", "height", "text_length") if n in found.index]
-    curves = [
-        Curve(n.replace("_", " "), SHARES, found.loc[n, list(SHARES)].astype(float)) for n in names
-    ]
-    drawn = size_lines(curves)
+    quantiles = {name: found.loc[name, list(SHARES)].astype(float) for name in found.index}
+    drawn = render(size_panel(SHARES, quantiles))
     return section("Size and caption length", plots(drawn)) if drawn else ""

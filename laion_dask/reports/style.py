@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-#: Colours that follow the reader's scheme; a picture that is taken out of its page keeps the light.
-INK, GREY, FAINT = "var(--ink,#1f2933)", "var(--grey,#52606d)", "var(--faint,#e4e8ec)"
-BLUE, ORANGE = "#3b7dd8", "#d9822b"
-
 STYLE = """
 :root{color-scheme:light dark;--ink:#1f2933;--grey:#52606d;--faint:#e4e8ec;--edge:#d8dde3;
 --strong:#9aa5b1;--paper:#fff;--code:#f1f4f7;--warm:#fdf3e1;--link:#2f6cc0}
@@ -35,9 +31,3 @@ details{margin:6px 0}summary{cursor:pointer;color:var(--link);font-size:13px}
 .plots{display:flex;flex-wrap:wrap;align-items:flex-end;gap:8px 28px}
 .plots svg{display:block;max-width:100%;height:auto}
 """
-
-
-def size(wide: float, high: float) -> str:
-    """Attributes of an SVG picture that shrinks by a quarter at most; it is read then still."""
-    fits = f"viewBox='0 0 {wide:.0f} {high:.0f}' width='{wide:.0f}'"
-    return f"{fits} style='min-width:{0.75 * wide:.0f}px'"

@@ -189,7 +189,7 @@ def test_a_card_has_bounds_and_no_projection(frame, emb):
 def test_a_measured_card_is_projected(frame, emb):
     rate = {**RATES["rates"][2], "device": "Test card", "rows_per_s": 100.0}
     own = {"rates": [rate], "cards": RATES["cards"]}
-    found = ld.plan(frame, "score", embeddings=emb, workers=2, card="Test card", rates=own)
+    found = ld.plan(frame, "score", embeddings=emb, workers=2, device="Test card", rates=own)
     assert found.seconds == 40 / 200 and found.lines[0].limit == "card"
 
 
@@ -354,7 +354,7 @@ def test_caption_heads_read_the_captions_once(folder, frame):
 
 
 def test_other_workers_keep_the_card_and_the_memory(frame, emb):
-    card = ld.plan(frame, "score", embeddings=emb, workers=4, card="Test card", rates=RATES,
+    card = ld.plan(frame, "score", embeddings=emb, workers=4, device="Test card", rates=RATES,
                    memory_limit="3 GB")  # fmt: skip
     more = card.scaled(workers=np.int64(8))
     assert (more.workers.n, more.workers.device) == (8, "Test card")
@@ -662,16 +662,16 @@ def test_some_rates_by_hand():
 def test_the_plot_has_what_is_known(frame, emb):
     pytest.importorskip("holoviews")
     plan = ld.plan(frame, "score", embeddings=emb, rates=RATES, storage=1e6)
-    drawn = ld.scaling_plot(plan, [1, 10], card="Test card")
+    drawn = ld.scaling_plot(plan, [1, 10], device="Test card")
     band, cores, cards, storage = drawn
-    assert band.dimension_values("to").tolist() == [40 / 50, 40 / 500]
-    assert cores.dimension_values("seconds").tolist() == [40 / 100, 40 / 1000]
+    assert band.dimension_values("hi").tolist() == [40 / 50, 40 / 500]
+    assert cores.dimension_values(1).tolist() == [40 / 100, 40 / 1000]
     assert cards.label == "Test card, at best (not measured)"
-    assert cards.dimension_values("seconds").tolist() == [0.1024, 0.01024]
-    assert storage.dimension_values("seconds").tolist() == [0.01024] * 2
+    assert cards.dimension_values(1).tolist() == [0.1024, 0.01024]
+    assert storage.dimension_values(1).tolist() == [0.01024] * 2
     unknown = ld.plan(frame, ("embed", "ViT-L-14"), rates=RATES)
     with pytest.raises(OptionError, match="Nothing can be drawn"):
-        ld.scaling_plot(unknown, card=None)
+        ld.scaling_plot(unknown, device=None)
 
 
 def scaling_table(folder) -> list[str]:

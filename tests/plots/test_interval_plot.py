@@ -10,13 +10,15 @@ import holoviews as hv
 import numpy as np
 import pandas as pd
 import pytest
+from support.plots import told
 
 import laion_dask as ld
 from laion_dask.aggregations.describe import describe
 from laion_dask.aggregations.engine.statistics import statistics
 from laion_dask.errors import MissingExtraError, OptionError
-from laion_dask.plots.intervals import interval_plot, plain_text
+from laion_dask.plots.intervals import interval_plot
 from laion_dask.plots.panels import panels
+from laion_dask.plots.plain_text import plain_text
 from laion_dask.stats.table import table
 
 
@@ -51,9 +53,9 @@ def test_points_intervals_and_the_line_of_all_rows():
         [0.3, 0.3 + 0.8 / 3, 0.3 + 1.6 / 3]
     )
     assert line.data == 0.3
-    told = {d.name: points.dimension_values(d).tolist()[0] for d in points.vdims}
-    assert told["told rate"] == "10 %" and told["told interval"] == "0 % to 30 %"
-    assert told["told what"] == "punsafe > 0.5 · l0" and told["told n"] == "100"
+    first = {name: told(points, name)[0] for name in ("rate", "interval", "what", "n")}
+    assert first["rate"] == "10 %" and first["interval"] == "0 % to 30 %"
+    assert first["what"] == "punsafe > 0.5 · l0" and first["n"] == "100"
     shown = figure(plot)
     assert shown.title.text == "rates: punsafe > 0.5 by language"
     assert list(shown.yaxis[0].major_label_overrides.values()) == ["l0", "l1", "l2"]

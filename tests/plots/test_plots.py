@@ -13,22 +13,24 @@ import pytest
 from bokeh.models import HoverTool
 from holoviews.core.dimension import LabelledData
 from IPython.core.interactiveshell import InteractiveShell
+from support.plots import told
 
 import laion_dask as ld
+from laion_dask.errors import OptionError
 from laion_dask.stats.table import table
 
 
 def test_the_bars_are_numpys_histogram():
     values = np.array([0.1, 0.1, 0.4, np.nan, np.inf, 0.9])
-    plot = ld.histogram(values, threshold=0.5, bins=4, label="CLIP score")
+    plot = ld.histogram(values, threshold=0.5, bins=4, label="score")
     bars, lines = plot.Histogram.I, plot.VLines.I
     counts, edges = np.histogram([0.1, 0.1, 0.4, 0.9], bins=4)
     assert bars.dimension_values("rows").tolist() == counts.tolist()
     assert np.allclose(bars.edges, edges)
     assert lines.dimension_values(0).tolist() == [0.5]
     assert plot.Labels.I.dimension_values(2).tolist() == ["threshold 0.5"]
-    assert bars.dimension_values("bin").tolist()[0] == "0.1 to 0.3"
-    assert bars.dimension_values("exactly").tolist() == ["2", "1", "0", "1"]
+    assert told(bars, "score").tolist()[0] == "0.1 to 0.3"
+    assert told(bars, "rows").tolist() == ["2", "1", "0", "1"]
     assert ld.histogram(values).Histogram.I.kdims[0].name == "score"
 
 
@@ -42,6 +44,16 @@ def test_the_page_holds_all_that_it_needs_and_nothing_breaks_out_of_it():
     assert shown[shown.index("<iframe") :].count("'") == 10, (
         "a quote of the page ends the attribute"
     )
+
+
+@pytest.mark.parametrize("pick", [lambda d: d, lambda d: d["punsafe"]], ids=["all", "one"])
+def test_what_is_counted_already_is_drawn_by_score_plot(pick):
+    frame = dd.from_pandas(pd.DataFrame({"punsafe": [0.1, 0.2]}), npartitions=1)
+    with pytest.raises(OptionError, match=r"ld\.score_plot\("):
+        ld.histogram(pick(ld.distributions(frame, "punsafe")))
+    for wrong in ("text", ["a"], {"a": [1]}):
+        with pytest.raises(OptionError, match="Expected an array or Series of numbers"):
+            ld.histogram(wrong)
 
 
 def scored(n=100) -> ld.Distribution:
@@ -110,23 +122,23 @@ def models(part, name: str):
         yield from models(inner, name)
 
 
-def tooltips(plot) -> list:
+def headings(plot) -> list:
+    """What hovering says, by its headings, for each tool."""
     figure = hv.render(plot, backend="bokeh")
-    return [tool.tooltips for tool in figure.tools if isinstance(tool, HoverTool)]
+    tools = [tool for tool in figure.tools if isinstance(tool, HoverTool)]
+    return [[name for name, _ in tool.tooltips] for tool in tools]
 
 
 def test_hovering_tells_the_bin_and_the_exact_number():
     plot = ld.score_plot(scored(1000), title="{0} and {x}")
     assert hv.render(plot, backend="bokeh").title.text == "{0} and {x}"
-    assert tooltips(plot) == [[("punsafe", "@{bin}"), ("rows", "@{exactly}")]]
+    assert headings(plot) == [["punsafe", "rows"]]
     bars = plot.Histogram.I
-    assert bars.dimension_values("bin").tolist() == ["0 to 0.25", "0.25 to 0.5", "0.5 to 1"]
+    assert told(bars, "punsafe").tolist() == ["0 to 0.25", "0.25 to 0.5", "0.5 to 1"]
     assert sum(bars.dimension_values("rows")) == 999, "1 is outside the last bin"
     curve = ld.threshold_plot(scored(1000)).Curve.Rows_kept
-    assert curve.dimension_values("kept").tolist()[1] == "250 (25 %)"
-    assert tooltips(ld.threshold_plot(scored())) == [
-        [("threshold", "@{at}"), ("rows kept", "@{kept}"), ("95 % interval", "@{interval}")]
-    ]
+    assert told(curve, "rows kept").tolist()[1] == "250 (25 %)"
+    assert headings(ld.threshold_plot(scored())) == [["threshold", "rows kept", "95 % interval"]]
 
 
 def test_colours_of_a_threshold_plot_are_in_a_legend():

@@ -18,7 +18,6 @@ import laion_dask as ld
 from laion_dask.cli import app
 from laion_dask.errors import ExportError, OptionError
 from laion_dask.reports.datasheet import datasheet_page
-from laion_dask.reports.svg_curves import Curve, lines
 
 HOSTILE = "<script>alert(1)</script> a woman doctor <img src=x onerror=alert(2)> \u202e"
 
@@ -167,23 +166,6 @@ def test_real_captions(tmp_path):
         pytest.skip("the real captions of ../shared are not beside this repository")
     page = ld.read_shards(str(source)).laion.datasheet(tmp_path / "page.html").read_text("utf-8")
     assert "<b>10,000</b>read" in page and "shopify.com" in page and "woman" in page
-
-
-def test_lines_of_nothing_and_of_odd_values():
-    assert lines([], title="", x_title="") == ""
-    nan = float("nan")
-    assert lines([Curve("a", [1, 2], [nan, nan])], title="", x_title="") == ""
-    for log in (False, True):
-        drawn = lines(
-            [Curve("<b>", [0, 1, 2], [0.0, 0.5, 0.5], [0, 0.4, 0.4], [0.1, 0.6, 0.6])],
-            title="t",
-            x_title="x",
-            log=log,
-        )
-        assert "&lt;b&gt;" in drawn and "nan" not in drawn
-        ElementTree.fromstring(drawn)
-    one = lines([Curve("a", [3], [3])], title="t", x_title="x")
-    ElementTree.fromstring(one)
 
 
 def test_a_frame_in_which_nobody_is_mentioned(tmp_path):

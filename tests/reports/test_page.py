@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import pickle
 import re
-import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import dask
@@ -17,8 +16,10 @@ from support.shards import laion_table, refuse, write_shard
 import laion_dask as ld
 from laion_dask.errors import ColumnError, OptionError, ShardError
 from laion_dask.exports.export import export
+from laion_dask.formatting import share_text
+from laion_dask.plots import static
+from laion_dask.plots.description import Mark, Point, PointPanel
 from laion_dask.reports import html
-from laion_dask.reports.svg_forest import Point, forest
 from laion_dask.stats.table import suppressed, table
 
 HOSTILE = "<script>alert('1')</script>\u202e\0 \"&'\ud800"
@@ -56,7 +57,9 @@ def test_hostile_text_stays_text_everywhere(tmp_path):
         html.facts({HOSTILE: html.text(HOSTILE)}),
         html.grid([HOSTILE], [[html.text(HOSTILE)]]),
         html.results(result, named={"n": HOSTILE}),
-        forest([Point(HOSTILE, 0.5, 0.4, 0.6)], title=HOSTILE, line=0.5, line_label=HOSTILE),
+        static.render(
+            PointPanel(HOSTILE, (Point(HOSTILE, 0.5, 0.4, 0.6),), line=Mark(0.5, HOSTILE))
+        ),
     ]
     written = html.write_page(tmp_path / "a.html", HOSTILE, parts, about=HOSTILE)
     text = written.read_text(encoding="utf-8")
@@ -90,54 +93,7 @@ def test_results_pair_intervals_and_tell_shares():
     told = suppressed(table([{"group": "a", "n": 1}, {"group": "b", "n": 9}]), 5)
     assert "1 result rests on fewer than 5 rows" in html.results(told)
     assert "7 rows more are not shown" in html.results(table([{"group": "a"}] * 9), most=2)
-    assert html.percent(0.99996) == "99.996 %" and html.percent(1) == "100 %"
-
-
-@pytest.mark.parametrize("ratio", [False, True])
-@pytest.mark.parametrize(
-    "points",
-    [
-        [(0.5, 0.4, 0.6), (0.1, 0.0, 0.2)],
-        [(0.0, 0.0, 0.0)],
-        [(1.0, 1.0, 1.0), (1.0, 1.0, 1.0)],
-        [(nan, nan, nan), (nan, 0.0, inf)],
-        [(2.0, 1.0, inf), (inf, 3.0, inf), (0.0, 0.0, 1.2)],
-        [(1e-30, 0.0, 1e30)],
-        [(0.5, nan, nan)],
-        [(-3.0, -4.0, -2.0), (1e6, 1e5, 1e7)],
-    ],
-)
-def test_a_forest_is_well_formed(points, ratio):
-    drawn = forest(
-        [Point(f"group {i}", *point) for i, point in enumerate(points)],
-        title="what",
-        line=1.0 if ratio else 0.3,
-        line_label="all",
-        ratio=ratio,
-    )
-    root = ET.fromstring(drawn)
-    width, height = map(float, root.attrib["viewBox"].split()[2:])
-    numbers = {}
-    for node in root.iter():
-        for name in ("x", "x1", "x2", "cx"):
-            if name in node.attrib:
-                numbers[name] = float(node.attrib[name])
-                assert 0 <= numbers[name] <= width
-        for name in ("y", "y1", "y2", "cy"):
-            assert 0 <= float(node.attrib.get(name, 0)) <= height
-    assert "nan" not in drawn and "inf" not in drawn.replace("class", "")
-    shown = sum(math.isfinite(v) and (v > 0 or not ratio) for v, _, _ in points)
-    assert drawn.count("<circle") <= shown
-
-
-def test_a_forest_of_none_and_of_many():
-    assert forest([], title="what") == ""
-    many = [Point(f"g{i}", 0.1, 0.0, 0.2, marked=i == 3) for i in range(60)]
-    drawn = forest(many, title="what", most=40)
-    assert drawn.count("<circle") == 40 and "20 more are in the table" in drawn
-    assert drawn.count("<circle") - drawn.count("fill='#3b7dd8'/>") == 1  # one stands out
-    long = forest([Point("\u5c71" * 90, 0.1, 0.0, 0.2)], title="what")
-    assert "\u5c71" * 14 + "\u2026" in long and "\u5c71" * 90 in long  # whole in its title
+    assert share_text(0.99996) == "99.996 %" and share_text(1) == "100 %"
 
 
 @pytest.fixture
@@ -210,24 +166,6 @@ def test_an_export_without_a_filter_excludes_nobody(folder, tmp_path):
     assert "none by an expression" in text and "No group was under-represented" in text
     assert text.count("<svg") == 1  # there is no ratio of nothing
     assert isinstance(done.audit("language"), pd.DataFrame)
-
-
-def test_a_page_follows_the_readers_scheme_and_its_pictures_shrink_little():
-    from laion_dask.reports.style import INK, STYLE, size
-
-    assert "prefers-color-scheme:dark" in STYLE
-    drawn = forest([Point("woman", 0.5, 0.4, 0.6)], title="share")
-    assert f"fill='{INK}'" in drawn and "fill='#" not in re.sub(r"<circle[^>]*>", "", drawn)
-    assert size(800, 300).endswith("style='min-width:600px'")
-
-
-@pytest.mark.parametrize("label", ["woman", "MMMWWW", "mammogram", "日本語のラベル", "<&>"])
-def test_a_label_has_room(label):
-    drawn = forest([Point(label, 0.5, 0.4, 0.6)], title="share")
-    end = float(re.search(r"x='([\d.]+)'[^>]*text-anchor='end'", drawn)[1])
-    widest = {"m": 11.7, "M": 10.4, "w": 9.8, "W": 11.9}  # DejaVu Sans at 12 pixels
-    needed = sum(widest.get(c, 12.0 if ord(c) > 0x3000 else 7.4) for c in label)
-    assert end >= needed
 
 
 def test_the_interval_of_a_value_stands_beside_it_where_no_rate_is_shown():

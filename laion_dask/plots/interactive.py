@@ -1,0 +1,67 @@
+"""Draws a description with HoloViews and Bokeh, for a notebook."""
+
+from __future__ import annotations
+
+import textwrap
+
+from laion_dask.plots.description import BarPanel, CurvePanel, Panel, Plot
+from laion_dask.plots.interactive_curves import bars, curves
+from laion_dask.plots.interactive_points import points
+from laion_dask.plots.offline_page import TOOLS, holoviews
+from laion_dask.plots.palette import GREY, INK
+from laion_dask.plots.plain_text import in_lines, plain_text
+
+
+def render(plot: Plot):
+    """A plot as HoloViews: one element, or a layout of several under each other. Eager.
+
+    Raises
+    ------
+    MissingExtraError
+        When HoloViews is not installed.
+    """
+    hv = holoviews()
+    drawn = [_panel(hv, panel, plot) for panel in plot.panels]
+    if plot.title:
+        drawn.insert(0, _words(hv, plot.title, plot.width, is_title=True))
+    drawn += [_words(hv, note, plot.width) for note in plot.notes]
+    if len(drawn) == 1:
+        return drawn[0]
+    return hv.Layout(drawn).cols(1).opts(shared_axes=False, toolbar=None)
+
+
+def _panel(hv, panel: Panel, plot: Plot):
+    if isinstance(panel, BarPanel):
+        drawn = bars(hv, panel)
+    else:
+        drawn = curves(hv, panel) if isinstance(panel, CurvePanel) else points(hv, panel)
+    title = in_lines(panel.title, max(20, plot.width // 9))
+    title = title.replace("{", "{{").replace("}", "}}")  # HoloViews formats titles
+    tools = TOOLS if plot.has_tools else {"toolbar": None, "active_tools": []}
+    return drawn.opts(width=plot.width, title=title, fontsize={"title": "11pt"}, **tools)
+
+
+def _words(hv, words: str, width: int, is_title: bool = False):
+    """Words as a plot of their own: HoloViews' Div would be drawn by Panel, which needs the web."""
+    lines = [plain_text(line, None) for line in textwrap.wrap(words, max(20, width // 10))]
+    text = hv.Text(0, 0.5, "\n".join(lines), halign="left")
+    size, style, colour = ("13pt", "bold", INK) if is_title else ("9pt", "normal", GREY)
+    return text.opts(
+        text_font_size=size,
+        text_font_style=style,
+        text_color=colour,
+        xlim=(0, 1),
+        ylim=(0, 1),
+    ).opts(
+        width=width,
+        height=24 + 16 * len(lines),
+        xaxis=None,
+        yaxis=None,
+        toolbar=None,
+        show_frame=False,
+        hooks=[_without_outline],
+    )
+
+
+def _without_outline(plot, element) -> None:
+    plot.state.outline_line_color = None

@@ -1,0 +1,72 @@
+"""Axes, legends and tooltips of HoloViews plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from laion_dask.plots.description import Axis, Form
+from laion_dask.plots.plain_text import plain_text
+
+#: Of numbers and of shares, as Bokeh names them.
+_NUMERAL = {Form.SHARE: "0.[0000]%"}
+#: A legend that is never left out, however many parts a plot has.
+_LEGEND_LIMIT = 1000
+
+
+def axis_options(side: str, axis: Axis) -> dict:
+    """Options for the label, ends, ticks and scale of an axis.
+
+    Parameters
+    ----------
+    side : {"x", "y"}
+    axis : Axis
+    """
+    options = {f"{side}label": plain_text(axis.label, None), f"log{side}": axis.is_logarithmic}
+    if axis.ends is not None:
+        options[f"{side}lim"] = axis.ends
+    if axis.ticks:
+        options[f"{side}ticks"] = list(axis.ticks)
+    if axis.form is not None:
+        form = _NUMERAL.get(axis.form, "0,0.[0000]")
+        options["hooks"] = [partial(_format_ticks, side=f"{side}axis", form=form)]
+    return options
+
+
+def _format_ticks(plot, element, side: str, form: str) -> None:
+    """Set the format of ticks; anew in each figure, since Bokeh models belong to one figure."""
+    from bokeh.models import NumeralTickFormatter
+
+    shown = plot.state.x_range if side == "xaxis" else plot.state.y_range
+    if shown.end - shown.start < 0.001:  # finer than the form; Bokeh's own takes digits as needed
+        return
+    for axis in getattr(plot.state, side):
+        axis.formatter = NumeralTickFormatter(format=form)
+
+
+def legend_options(position: str) -> dict:
+    """Options of a legend ``"right"`` of the plot or at its ``"bottom"``; none for ``""``."""
+    if not position:
+        return {"show_legend": False}
+    look = {"right": {"location": "top", "border_line_color": None}, "bottom": {"spacing": 20}}
+    return {
+        "show_legend": True,
+        "legend_position": position,
+        "legend_limit": _LEGEND_LIMIT,
+        "legend_opts": look[position],
+    }
+
+
+def tip_columns(tips: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
+    """A column of text for each heading; their names hold nothing of the data."""
+    return {
+        f"tip {number}": np.array(texts, dtype=object) for number, texts in enumerate(tips.values())
+    }
+
+
+def tip_options(tips: Mapping[str, Sequence[str]]) -> dict:
+    """Options by which hovering says what the columns of `tip_columns` hold."""
+    shown = [(plain_text(name), f"@{{tip {number}}}") for number, name in enumerate(tips)]
+    return {"tools": ["hover"], "hover_tooltips": shown} if shown else {}

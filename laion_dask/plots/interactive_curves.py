@@ -1,0 +1,104 @@
+"""Curves with bands, bars, and marks across them, in HoloViews."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from laion_dask.plots.description import BarPanel, Curve, CurvePanel, Mark
+from laion_dask.plots.interactive_axes import (
+    axis_options,
+    legend_options,
+    tip_columns,
+    tip_options,
+)
+from laion_dask.plots.palette import BLUE, DARK_ORANGE
+from laion_dask.plots.plain_text import in_lines, plain_text
+
+
+def curves(hv, panel: CurvePanel):
+    """Curves over one pair of axes, each with its band."""
+    parts = []
+    n_hovered = sum(bool(curve.tips) for curve in panel.curves)
+    for curve in panel.curves:
+        parts += _curve(hv, panel, curve, "vline" if n_hovered == 1 else "mouse")
+    overlay = hv.Overlay(parts)
+    if panel.marks:
+        overlay *= _marks(hv, panel.marks, 2, align="left")
+    x, y = axis_options("x", panel.x), axis_options("y", panel.y)
+    hooks = [*x.pop("hooks", ()), *y.pop("hooks", ())]
+    return overlay.opts(
+        height=panel.height,
+        show_grid=True,
+        hooks=hooks,
+        **x,
+        **y,
+        **legend_options(panel.legend),
+    )
+
+
+def _curve(hv, panel: CurvePanel, curve: Curve, hover_mode: str) -> list:
+    kdim, vdim = plain_text(panel.x.label, None) or "x", plain_text(panel.y.label, None) or "y"
+    columns = tip_columns(curve.tips)
+    parts = []
+    if curve.lo:
+        known = np.isfinite(curve.lo) & np.isfinite(curve.hi)
+        x, lo, hi = (np.array(values)[known] for values in (curve.x, curve.lo, curve.hi))
+        named = {"label": plain_text(curve.band_name)} if curve.band_name else {}
+        band = hv.Area((x, lo, hi), kdim, [vdim, "hi"], **named)
+        parts.append(band.opts(color=curve.colour, alpha=0.2, line_alpha=0))
+    width = 24 if panel.legend == "right" else 60
+    named = {"label": in_lines(curve.name, width)} if curve.name else {}
+    data = (np.array(curve.x), np.array(curve.y))
+    hovering = tip_options(curve.tips)
+    if curve.has_dots:
+        line = hv.Curve(data, kdim, vdim, **named)
+        dots = hv.Points((*data, *columns.values()), [kdim, vdim], list(columns))
+        dots = [dots.opts(color=curve.colour, size=5, **hovering)]
+    else:
+        line, dots = hv.Curve((*data, *columns.values()), kdim, [vdim, *columns], **named), []
+        line = line.opts(hover_mode=hover_mode, **hovering) if hovering else line
+    return [*parts, line.opts(color=curve.colour, line_width=2, line_dash=curve.dash), *dots]
+
+
+def bars(hv, panel: BarPanel):
+    """Counts between edges, on a logarithmic axis."""
+    columns = tip_columns(panel.tips)
+    counts = np.array(panel.counts)
+    kdim = plain_text(panel.x.label, None) or "x"
+    drawn = hv.Histogram(
+        (np.array(panel.edges), counts, *columns.values()), kdims=kdim, vdims=["rows", *columns]
+    )
+    top = 100 * max(1, counts.max(initial=1))  # room for what is written along the marks
+    drawn = drawn.opts(
+        color=BLUE,
+        line_color="white",
+        line_width=0.5,
+        logy=True,
+        ylim=(0.8, top if panel.marks else None),
+        **tip_options(panel.tips),
+    )
+    return (drawn * _marks(hv, panel.marks, top / 1.2, align="right")).opts(
+        height=panel.height, **axis_options("x", panel.x), **axis_options("y", panel.y)
+    )
+
+
+def _marks(hv, marks: Sequence[Mark], y: float, *, align: str):
+    """Dashed lines with their labels written along them, from y up or (right) up to y."""
+    at = np.array([mark.value for mark in marks], dtype=float)
+    labels = [plain_text(mark.label, None) for mark in marks]
+    lines = hv.VLines(at).opts(color=DARK_ORANGE, line_dash="dashed")
+    words = hv.Labels((at, [y] * len(labels), labels))
+    return lines * words.opts(
+        angle=90,
+        text_align=align,
+        text_baseline="bottom",
+        text_color=DARK_ORANGE,
+        text_font_size="9pt",
+        hooks=[_beside_the_line],
+    )
+
+
+def _beside_the_line(plot, element) -> None:
+    plot.handles["glyph"].x_offset = -4  # pixels: no letter touches the dashes

@@ -1,0 +1,103 @@
+"""Points with intervals, in HoloViews."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from laion_dask.plots.description import Axis, Point, PointPanel
+from laion_dask.plots.interactive_axes import (
+    axis_options,
+    legend_options,
+    tip_columns,
+    tip_options,
+)
+from laion_dask.plots.palette import GREY
+from laion_dask.plots.plain_text import in_lines
+
+#: Pixels of a line.
+_LINE = 20
+#: Where a point beyond an end is drawn: inside of it by this share of the axis.
+_INSIDE = 0.015
+
+
+def points(hv, panel: PointPanel):
+    """One line a label, the first on top; series are above each other on their line."""
+    labels, series = panel.labels, panel.series
+    has_series = len(series) > 1
+    far = min(0.32, 0.09 * len(series))
+    shift = np.linspace(far, -far, len(series)) if has_series else np.zeros(1)
+    heights = {(label, name): up - i for i, label in enumerate(labels)
+               for name, up in zip(series, shift, strict=True)}  # fmt: skip
+    parts = []
+    if panel.line is not None:
+        line = hv.VLine(panel.line.value)
+        parts.append(line.opts(color=GREY, line_dash="dashed", line_width=1.5))
+    for name in series:
+        of_series = [point for point in panel.points if point.series == name]
+        for is_marked in (False, True):
+            some = [point for point in of_series if point.is_marked == is_marked]
+            if some:
+                y = np.array([heights[point.label, name] for point in some])
+                legend = in_lines(name, 24) if has_series else panel.marked_names[not is_marked]
+                parts += _points(hv, panel, some, y, legend)
+        parts += _expected(hv, of_series, heights)
+    ticks = [(-float(i), in_lines(label)) for i, label in enumerate(labels)]
+    extra_lines = max(label.count("\n") for _, label in ticks)
+    step = max(_LINE, 9 * len(series) + 4 if has_series else 0) + 13 * extra_lines
+    has_legend = has_series or any(panel.marked_names) or panel.has_expected
+    return hv.Overlay(parts).opts(
+        yticks=ticks,
+        ylabel="",
+        ylim=(-len(labels) + 0.4, 0.6),
+        height=90 + step * len(labels) + (20 if has_legend else 0),
+        show_grid=True,
+        **axis_options("x", panel.axis),
+        **legend_options("right" if has_legend else ""),
+    )
+
+
+def _points(hv, panel: PointPanel, some: Sequence[Point], y: np.ndarray, legend: str) -> list:
+    """Points of one colour and their intervals; what lies outside is drawn at the end."""
+    colour = panel.colour(some[0])
+    tips = {name: [dict(point.tips)[name] for point in some] for name, _ in some[0].tips}
+    columns = tip_columns(tips)
+    values, lo, hi = (np.array([getattr(p, end) for p in some]) for end in ("value", "lo", "hi"))
+    known = ~(np.isnan(lo) | np.isnan(hi))
+    ends = panel.axis.ends or (-np.inf, np.inf)
+    lo, hi = lo[known].clip(*ends), hi[known].clip(*ends)
+    shown = values.clip(*_inner_ends(panel.axis))
+    inside = shown == values
+    bars = hv.Segments((lo, y[known], hi, y[known]), ["from", "y", "to", "y2"])
+    drawn = [bars.opts(color=colour, line_width=2)]
+    for mask, marker, size in ((inside, "circle", 8), (~inside, "x", 9)):
+        if mask.any():
+            data = {"x": shown[mask], "y": y[mask]}
+            data |= {name: texts[mask] for name, texts in columns.items()}
+            dots = hv.Points(data, ["x", "y"], list(columns), label=legend)
+            edge = "white" if marker == "circle" else colour
+            look = {"color": colour, "marker": marker, "size": size, "line_color": edge}
+            drawn.append(dots.opts(**look, **tip_options(tips)))
+    return drawn
+
+
+def _expected(hv, some: Sequence[Point], heights: dict) -> list:
+    """What chance alone makes of each value, where it is known."""
+    known = [point for point in some if np.isfinite(point.expected)]
+    if not known:
+        return []
+    x = [point.expected for point in known]
+    y = [heights[point.label, point.series] for point in known]
+    diamonds = hv.Points((x, y), label="expected by chance")
+    return [diamonds.opts(color=None, line_color=GREY, marker="diamond", size=9)]
+
+
+def _inner_ends(axis: Axis) -> tuple[float, float]:
+    """Between which values points are drawn where they lie."""
+    if axis.ends is None:
+        return -np.inf, np.inf
+    low, high = np.log(axis.ends) if axis.is_logarithmic else axis.ends
+    inside = _INSIDE * (high - low)
+    low, high = low + inside, high - inside
+    return (float(np.exp(low)), float(np.exp(high))) if axis.is_logarithmic else (low, high)

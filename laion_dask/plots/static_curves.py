@@ -1,0 +1,169 @@
+"""Curves with bands, and bars, as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, floor, isfinite, log10
+
+from laion_dask.plots.description import Axis, BarPanel, Curve, CurvePanel, Mark
+from laion_dask.plots.palette import BLUE, DARK_ORANGE, FAINT, GREY
+from laion_dask.plots.svg import Picture, round_values, value_text
+
+#: Pixels: of the axes, left of them, above, beneath, and right of them.
+_WIDE, _HIGH, _LEFT, _TOP, _BENEATH, _RIGHT = 560, 240, 64, 24, 44, 170
+_DASHES = {"solid": "", "dashed": "6 4", "dotted": "2 3"}
+#: Characters of the name beside a curve.
+_NAME = 22
+
+#: x, y, and the ends of the band.
+_Row = tuple[float, float, float, float]
+
+
+def curves(panel: CurvePanel) -> str:
+    """Curves over one pair of axes, as SVG; nothing where there are none to draw."""
+    rows = [(curve, _rows(curve, panel)) for curve in panel.curves]
+    rows = [(curve, some) for curve, some in rows if some]
+    if not rows:
+        return ""
+    x_values = [row[0] for _, some in rows for row in some]
+    y_values = [value for _, some in rows for row in some for value in row[1:]]
+    scales = _Scales(_Scale.of(panel.x, x_values, 0.0), _Scale.of(panel.y, y_values, 0.05))
+    picture = Picture()
+    _axes(picture, panel, scales)
+    for curve, some in rows:
+        _curve(picture, curve, some, scales)
+    _marks(picture, panel.marks, scales)
+    ends = [(scales.y(some[-1][1]), curve) for curve, some in rows]
+    _names(picture, ends)
+    return picture.finish(_LEFT + _WIDE + _RIGHT, _TOP + _HIGH + _BENEATH)
+
+
+def bars(panel: BarPanel) -> str:
+    """Counts between edges, as SVG; nothing where there are none."""
+    if not any(panel.counts):
+        return ""
+    y_axis = Axis(panel.y.label, panel.y.form, True, (0.8, 1.5 * max(panel.counts)))
+    scales = _Scales(_Scale.of(panel.x, panel.edges, 0.0), _Scale.of(y_axis, (), 0.0))
+    picture = Picture()
+    _axes(picture, panel, scales)
+    bottom = _TOP + _HIGH
+    for (lo, hi), n in zip(pairwise(panel.edges), panel.counts, strict=True):
+        if n:
+            x, y = scales.x(lo), scales.y(n)
+            width = max(1.0, scales.x(hi) - x - 0.5)
+            picture.add("rect", BLUE, x=x, y=y, width=width, height=bottom - y)
+    _marks(picture, panel.marks, scales)
+    return picture.finish(_LEFT + _WIDE + 24, bottom + _BENEATH)
+
+
+def _rows(curve: Curve, panel: CurvePanel) -> list[_Row]:
+    """The points of a curve that can be drawn, with the ends of its band."""
+    lo, hi = (curve.lo, curve.hi) if curve.lo else (curve.y, curve.y)
+    rows = zip(curve.x, curve.y, lo, hi, strict=True)
+    rows = [row for row in rows if all(map(isfinite, row))]
+    if panel.y.is_logarithmic:
+        rows = [row for row in rows if min(row[1:]) > 0]
+    return [row for row in rows if row[0] > 0] if panel.x.is_logarithmic else rows
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Values between two ends, as shares of an axis."""
+
+    lo: float
+    hi: float
+    axis: Axis
+
+    @classmethod
+    def of(cls, axis: Axis, values: Sequence[float], edge: float) -> _Scale:
+        """An axis that fits values, with an edge that is a share of its length."""
+        scaled = [log10(value) for value in values] if axis.is_logarithmic else list(values)
+        if axis.ends is not None:
+            lo, hi = map(log10, axis.ends) if axis.is_logarithmic else axis.ends
+            return cls(lo, hi, axis)
+        lo, hi = min(scaled), max(scaled)
+        if not edge:
+            return cls(lo, hi if hi > lo else lo + 1, axis)
+        edge = edge * (hi - lo) or 0.05 * abs(hi) or 0.5
+        low = lo - edge if axis.is_logarithmic or lo < 0 else max(0.0, lo - edge)
+        return cls(low, hi + edge, axis)
+
+    def share(self, value: float) -> float:
+        value = log10(value) if self.axis.is_logarithmic else value
+        return (value - self.lo) / (self.hi - self.lo)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        tell = value_text(self.axis.form)
+        if self.axis.ticks:
+            ticks = list(self.axis.ticks)
+        elif not self.axis.is_logarithmic:
+            return [(value, tell(value)) for value in round_values(self.lo, self.hi)]
+        else:
+            decades = range(floor(self.lo), ceil(self.hi) + 1)
+            steps = (1, 2, 5) if len(decades) < 5 else (1,)
+            ticks = [(m * 10.0**e, tell(m * 10.0**e)) for e in decades for m in steps]
+        return [tick for tick in ticks if 0 <= self.share(tick[0]) <= 1]
+
+
+@dataclass(frozen=True)
+class _Scales:
+    """Both axes of a panel: values as pixels."""
+
+    horizontal: _Scale
+    vertical: _Scale
+
+    def x(self, value: float) -> float:
+        return _LEFT + _WIDE * self.horizontal.share(value)
+
+    def y(self, value: float) -> float:
+        return _TOP + _HIGH * (1 - self.vertical.share(value))
+
+
+def _axes(picture: Picture, panel: CurvePanel | BarPanel, scales: _Scales) -> None:
+    right, bottom = _LEFT + _WIDE, _TOP + _HIGH
+    picture.text(float(_LEFT), 13.0, panel.title or panel.y.label, weight=600)
+    if panel.title and panel.y.label:
+        picture.text(float(right), 13.0, panel.y.label, anchor="end", colour=GREY)
+    for value, label in scales.vertical.ticks():
+        y = scales.y(value)
+        picture.line(float(_LEFT), y, float(right), y, FAINT)
+        picture.text(_LEFT - 8.0, y + 4, label, anchor="end", colour=GREY)
+    for value, label in scales.horizontal.ticks():
+        picture.text(scales.x(value), bottom + 16.0, label, anchor="middle", colour=GREY)
+    middle = _LEFT + _WIDE / 2
+    picture.text(middle, bottom + 36.0, panel.x.label, anchor="middle", colour=GREY)
+
+
+def _curve(picture: Picture, curve: Curve, rows: Sequence[_Row], scales: _Scales) -> None:
+    def path(which: int, order: Sequence[_Row]) -> list[str]:
+        return [f"{scales.x(row[0]):.1f},{scales.y(row[which]):.1f}" for row in order]
+
+    if curve.lo:
+        band = " ".join([*path(2, rows), *path(3, rows[::-1])])
+        picture.add("polygon", curve.colour, points=band, opacity=0.2)
+    dash = {"stroke_dasharray": _DASHES[curve.dash]} if curve.dash != "solid" else {}
+    points = " ".join(path(1, rows))
+    line = picture.add("polyline", curve.colour, points=points, stroke_width=2, **dash)
+    line.set("fill", "none")
+
+
+def _marks(picture: Picture, marks: Sequence[Mark], scales: _Scales) -> None:
+    for number, mark in enumerate(marks):
+        if 0 <= scales.horizontal.share(mark.value) <= 1:
+            x = scales.x(mark.value)
+            picture.line(
+                x, float(_TOP), x, float(_TOP + _HIGH), DARK_ORANGE, stroke_dasharray="4 3"
+            )
+            picture.text(x + 4, _TOP + 12.0 + 15 * number, mark.label, colour=DARK_ORANGE)
+
+
+def _names(picture: Picture, ends: Sequence[tuple[float, Curve]]) -> None:
+    """The curves' names beside their ends, far enough apart to be read."""
+    last = -1e9
+    for y, curve in sorted(ends, key=lambda end: end[0]):
+        last = max(y, last + 15)
+        short = curve.name if len(curve.name) <= _NAME else curve.name[: _NAME - 1] + "…"
+        x = _LEFT + _WIDE + 8.0
+        picture.text(x, last + 4, short, colour=curve.colour, full=curve.name)

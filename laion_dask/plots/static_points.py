@@ -1,0 +1,172 @@
+"""Points with intervals as SVG."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, isfinite, isnan, log10
+
+from laion_dask.plots.description import Point, PointPanel, series_colour
+from laion_dask.plots.palette import FAINT, GREY
+from laion_dask.plots.svg import (
+    Picture,
+    cut_to,
+    round_ratios,
+    round_values,
+    text_width,
+    value_text,
+)
+
+#: Pixels: of a line, of a further series on it, of the axis, beneath the lines, of a label.
+_LINE, _SERIES, _AXIS, _BENEATH, _LABEL = 22, 9, 260, 44, 215
+#: A ratio is drawn up to this power of ten less or more than 1.
+_FARTHEST = 3.0
+
+
+def points(panel: PointPanel) -> str:
+    """Points with intervals under each other, as SVG; nothing where there are none."""
+    if not panel.points:
+        return ""
+    return _PointPicture(panel).drawn()
+
+
+class _PointPicture:
+    def __init__(self, panel: PointPanel):
+        self.panel = panel
+        self.picture = Picture()
+        self.scale = _Scale.of(panel)
+        self.tell = value_text(panel.axis.form)
+        self.has_series = len(panel.series) > 1
+        self.labels = {label: cut_to(label, _LABEL) for label in panel.labels}
+        self.left = 16 + max(map(text_width, self.labels.values()))
+        self.top = 40 if panel.line is not None and panel.line.label else 22
+        self.step = _LINE + (_SERIES * (len(panel.series) - 1) if self.has_series else 0)
+        self.bottom = self.top + self.step * len(self.labels)
+
+    def drawn(self) -> str:
+        panel, picture, left = self.panel, self.picture, self.left
+        picture.text(left, 13.0, panel.title, weight=600)
+        self._ticks()
+        self._line()
+        for number, (label, shown) in enumerate(self.labels.items()):
+            y = self.top + self.step * (number + 0.5)
+            picture.text(left - 10, y + 4, shown, anchor="end", full=label)
+        texts = [self._text(point) for point in panel.points]
+        for point, text in zip(panel.points, texts, strict=True):
+            y = self._height(point)
+            self._point(point, y)
+            if not self.has_series:
+                picture.text(left + _AXIS + 14, y + 4, text, colour=GREY)
+        notes = self._notes()
+        for number, (text, colour) in enumerate(notes):
+            picture.text(left, self.bottom + 36.0 + 16 * number, text, colour=colour)
+        beside = 24 + (0 if self.has_series else max(map(text_width, texts)))
+        wide = left + max(_AXIS + beside, 1.1 * text_width(panel.title))
+        return picture.finish(wide, self.bottom + _BENEATH + 16 * max(0, len(notes) - 1))
+
+    def _height(self, point: Point) -> float:
+        """Where a point is, from the top."""
+        y = self.top + self.step * (list(self.labels).index(point.label) + 0.5)
+        middle = (len(self.panel.series) - 1) / 2
+        return y + _SERIES * (self.panel.series.index(point.series) - middle)
+
+    def _ticks(self) -> None:
+        for value in self.scale.ticks():
+            x = self.left + self.scale.at(value)
+            self.picture.line(x, self.top, x, self.bottom, FAINT)
+            label = self.tell(value)
+            self.picture.text(x, self.bottom + 16.0, label, anchor="middle", colour=GREY)
+
+    def _line(self) -> None:
+        line = self.panel.line
+        if line is None or not self.scale.holds(line.value):
+            return
+        x = self.left + self.scale.at(line.value)
+        self.picture.line(x, self.top - 4, x, self.bottom, GREY, stroke_dasharray="4 3")
+        near_end = x > self.left + 0.6 * _AXIS
+        anchor, beside = ("end", 4) if near_end else ("start", -4)
+        self.picture.text(x + beside, self.top - 9.0, line.label, anchor=anchor, colour=GREY)
+
+    def _point(self, point: Point, y: float) -> None:
+        if isnan(point.value):
+            return
+        colour, scale, picture = self.panel.colour(point), self.scale, self.picture
+        if not isnan(point.lo) and not isnan(point.hi):
+            start, end = self.left + scale.at(point.lo), self.left + scale.at(point.hi)
+            picture.line(start, y, end, y, colour, stroke_width=2)
+            for value, x, towards in ((point.lo, start, -1), (point.hi, end, 1)):
+                if scale.holds(value):
+                    picture.line(x, y - 4, x, y + 4, colour, stroke_width=2)
+                else:  # the interval goes on
+                    tip, base = x + 5 * towards, x - 2 * towards
+                    path = f"M{tip:.1f},{y}L{base:.1f},{y - 4}L{base:.1f},{y + 4}Z"
+                    picture.add("path", colour, d=path)
+        if scale.holds(point.value):
+            picture.add("circle", colour, cx=self.left + scale.at(point.value), cy=y, r=4.5)
+        if isfinite(point.expected) and scale.holds(point.expected):
+            x = self.left + scale.at(point.expected)
+            path = f"M{x - 5:.1f},{y}L{x:.1f},{y - 5}L{x + 5:.1f},{y}L{x:.1f},{y + 5}Z"
+            diamond = picture.add("path", d=path, stroke_width=1.5)
+            diamond.attrib |= {"fill": "none", "stroke": GREY}
+
+    def _text(self, point: Point) -> str:
+        if isnan(point.value):
+            return "no value"
+        if isnan(point.lo) or isnan(point.hi):
+            return self.tell(point.value)
+        return f"{self.tell(point.value)}  [{self.tell(point.lo)}, {self.tell(point.hi)}]"
+
+    def _notes(self) -> list[tuple[str, str]]:
+        """What stands beneath: what the colours are, and how many points are not drawn."""
+        notes = [("◇ expected by chance", GREY)] if self.panel.has_expected else []
+        if self.has_series:
+            for number, name in enumerate(self.panel.series):
+                notes.append((f"● {cut_to(name, _LABEL)}", series_colour(number)))
+        if self.panel.n_more:
+            notes.append((f"{self.panel.n_more:,} more are in the table", GREY))
+        return notes
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Values between two ends, on a line of `_AXIS` pixels; logarithms where that is the axis."""
+
+    lo: float
+    hi: float
+    is_logarithmic: bool
+
+    @classmethod
+    def of(cls, panel: PointPanel) -> _Scale:
+        is_logarithmic = panel.axis.is_logarithmic
+        if panel.axis.ends is not None:
+            lo, hi = map(log10, panel.axis.ends) if is_logarithmic else panel.axis.ends
+            return cls(lo, hi, is_logarithmic)
+        known = [point for point in panel.points if not isnan(point.value)]
+        values = [v for p in known for v in (p.value, p.lo, p.hi, p.expected) if isfinite(v)]
+        if panel.line is not None:
+            values.append(panel.line.value)
+        if is_logarithmic:
+            values = [max(-_FARTHEST, min(_FARTHEST, log10(v))) for v in values if v > 0]
+            values += [-0.05, 0.05]
+        lo, hi = min(values, default=0.0), max(values, default=1.0)
+        edge = 0.04 * (hi - lo) or 0.05 * abs(hi) or 0.5
+        low = lo - edge if is_logarithmic or lo < 0 else max(0.0, lo - edge)
+        return cls(low, hi + edge, is_logarithmic)
+
+    def holds(self, value: float) -> bool:
+        return self.lo <= self._scaled(value) <= self.hi
+
+    def at(self, value: float) -> float:
+        """Where a value lies, in pixels; what is beyond an end lies on it."""
+        share = (self._scaled(value) - self.lo) / (self.hi - self.lo)
+        return _AXIS * max(0.0, min(1.0, share))
+
+    def _scaled(self, value: float) -> float:
+        if not self.is_logarithmic:
+            return value
+        return log10(value) if value > 0 else -inf
+
+    def ticks(self) -> list[float]:
+        """Round values within the axis, three to about eight."""
+        if self.is_logarithmic:
+            return round_ratios(10**self.lo, 10**self.hi)
+        return round_values(self.lo, self.hi)

@@ -1,0 +1,136 @@
+"""Elements of an SVG picture: built as a tree, so that text from the data is always escaped."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from math import ceil, floor, isfinite, log10
+from xml.etree import ElementTree
+
+from laion_dask.formatting import printable, share_text
+from laion_dask.plots.description import Form
+from laion_dask.plots.palette import FAINT, GREY, INK
+
+#: Colours that follow the page's light or dark scheme; outside of a page they are the light ones.
+INK_OF_PAGE, GREY_OF_PAGE, FAINT_OF_PAGE = (
+    f"var(--{name},{colour})" for name, colour in (("ink", INK), ("grey", GREY), ("faint", FAINT))
+)
+_OF_PAGE = {INK: INK_OF_PAGE, GREY: GREY_OF_PAGE, FAINT: FAINT_OF_PAGE}
+#: Pixels of a character at 12 pixels, in the widest of the usual fonts.
+_CHARACTER = dict.fromkeys("mwMW@%", 11.8) | dict.fromkeys(" fijlrtI.,:;'|!()[]/-", 5.0)
+_TEXT: dict[Form | None, Callable[[float], str]] = {
+    None: "{:,.3g}".format,
+    Form.NUMBER: "{:,.3g}".format,
+    Form.SHARE: share_text,
+    Form.RATIO: lambda value: f"{value:.3g}" if isfinite(value) else "∞",
+    Form.WHOLE: "{:,.0f}".format,
+    Form.HUNDREDTHS: "{:.2f}".format,
+}
+
+
+class Picture:
+    """An SVG picture that elements are added to."""
+
+    def __init__(self) -> None:
+        self._root = ElementTree.Element("svg")
+
+    def finish(self, width: float, height: float) -> str:
+        """The picture's markup. It shrinks on a narrow page by a quarter at most, to stay legible.
+
+        Parameters
+        ----------
+        width, height : float
+            Pixels.
+        """
+        self._root.attrib = {
+            "viewBox": f"0 0 {width:.0f} {height:.0f}",
+            "width": f"{width:.0f}",
+            "style": f"min-width:{0.75 * width:.0f}px",
+            "font-size": "12",
+            "fill": INK_OF_PAGE,
+            "role": "img",
+        }
+        return ElementTree.tostring(self._root, encoding="unicode")
+
+    def add(self, tag: str, colour: str = "", **attributes: object) -> ElementTree.Element:
+        """Add an element; ``_`` in the name of an attribute stands for ``-``."""
+        named = {name.replace("_", "-"): _number(value) for name, value in attributes.items()}
+        if colour:
+            named["stroke" if tag in ("line", "polyline") else "fill"] = of_page(colour)
+        return ElementTree.SubElement(self._root, tag, named)
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, colour: str, **more) -> None:
+        """Add a straight line."""
+        self.add("line", colour, x1=x1, y1=y1, x2=x2, y2=y2, **more)
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        shown: str,
+        *,
+        anchor: str = "start",
+        colour: str = INK,
+        weight: int = 400,
+        full: str = "",
+    ) -> None:
+        """Add text; where it is cut, hovering shows it in full."""
+        style = {"text_anchor": anchor, "font_weight": weight, "direction": "ltr"}
+        element = self.add("text", colour, x=x, y=y, **style)
+        element.text = printable(shown)
+        if full and full != shown:
+            ElementTree.SubElement(element, "title").text = printable(full)
+
+
+def _number(value: object) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def of_page(colour: str) -> str:
+    """A colour; ink and greys are those of the page's scheme."""
+    return _OF_PAGE.get(colour, colour)
+
+
+def value_text(form: Form | None) -> Callable[[float], str]:
+    """The function that writes the values of an axis."""
+    return _TEXT[form]
+
+
+def text_width(label: str) -> float:
+    """How wide a text is at most, in pixels; Chinese characters are the widest."""
+    return sum(_CHARACTER.get(c) or _character_width(c) for c in printable(label))
+
+
+def _character_width(c: str) -> float:
+    if unicodedata.east_asian_width(c) in "WF":
+        return 13.2
+    return 9.0 if c.isupper() else 7.7
+
+
+def cut_to(label: str, widest: float) -> str:
+    """A label of at most so many pixels."""
+    width = 0.0
+    for number, c in enumerate(label):
+        width += text_width(c)
+        if width > widest:
+            return label[:number] + "…"
+    return label
+
+
+def round_values(lo: float, hi: float) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten between two ends; about three to six."""
+    least = (hi - lo) / 5
+    power = 10.0 ** floor(log10(least))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= least)
+    return [round(i * step, 12) for i in range(ceil(lo / step - 1e-9), floor(hi / step + 1e-9) + 1)]
+
+
+def round_ratios(lo: float, hi: float) -> list[float]:
+    """Round values on a logarithmic axis; at least three where the ends allow."""
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        exponents = range(floor(log10(lo)), ceil(log10(hi)) + 1)
+        values = [m * 10.0**e for e in exponents for m in steps]
+        values = [value for value in values if lo <= value <= hi]
+        if len(values) >= 3:
+            return values
+    return round_values(lo, hi)

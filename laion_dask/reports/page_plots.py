@@ -1,0 +1,105 @@
+"""The plots of pages, as descriptions: points of a table, quantiles of sizes, threshold curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+
+from laion_dask.plots.description import (
+    Axis,
+    Curve,
+    CurvePanel,
+    Form,
+    Mark,
+    Point,
+    PointPanel,
+    series_colour,
+)
+from laion_dask.plots.palette import SERIES
+
+#: Columns whose quantiles share a plot.
+_SIZES = ("width", "height", "text_length")
+
+
+def point_panel(
+    rows: pd.DataFrame,
+    name: str,
+    title: str,
+    *,
+    form: Form = Form.SHARE,
+    line: Mark | None = None,
+    most: int = 40,
+) -> PointPanel:
+    """A column of a table with its intervals, a line for each group.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With ``group``, the column and its ends; ``marked`` rows stand out.
+    name : str
+        The column. The interval of ``rate`` or ``value`` is ``lo`` to ``hi``.
+    title : str
+        What the axis measures, with its unit.
+    form : Form
+        Ratios are on a logarithmic axis.
+    line : Mark, optional
+    most : int
+        Points that are drawn; the panel counts the others.
+    """
+    ends = ("lo", "hi") if name in ("rate", "value") else (f"{name}_lo", f"{name}_hi")
+    marked = rows["marked"] if "marked" in rows else [False] * len(rows)
+    columns = (rows["group"], rows[name], rows[ends[0]], rows[ends[1]], marked)
+    points = [
+        Point(str(group), float(value), float(lo), float(hi), is_marked=bool(is_marked))
+        for group, value, lo, hi, is_marked in zip(*columns, strict=True)
+    ]
+    return PointPanel(
+        title,
+        tuple(points[:most]),
+        Axis(form=form, is_logarithmic=form is Form.RATIO),
+        line,
+        n_more=max(0, len(points) - most),
+    )
+
+
+def size_panel(shares: Sequence[float], quantiles: Mapping[str, Iterable[float]]) -> CurvePanel:
+    """Quantiles of width, height and caption length, as far as they are known.
+
+    Parameters
+    ----------
+    shares : sequence of float
+    quantiles : mapping of str to sequence of float
+        By column, one at each share.
+    """
+    known = [name for name in _SIZES if name in quantiles]
+    curves = [
+        Curve(
+            name.replace("_", " "),
+            tuple(shares),
+            tuple(map(float, quantiles[name])),
+            colour=series_colour(number),
+        )
+        for number, name in enumerate(known)
+    ]
+    return CurvePanel(
+        "Size (pixels) and caption length (characters)",
+        tuple(curves),
+        x=Axis("share of rows at or below"),
+        y=Axis(form=Form.WHOLE, is_logarithmic=True),
+    )
+
+
+def threshold_panel(groups: Sequence[tuple[str, pd.DataFrame]], title: str) -> CurvePanel:
+    """Rates over the threshold, a curve with its band for each group; as many as have a colour."""
+    curves = []
+    for number, (name, rows) in enumerate(groups[: len(SERIES)]):
+        columns = rows[["threshold", "rate", "lo", "hi"]].astype(float).to_numpy()
+        x, y, lo, hi = (tuple(column) for column in columns.T.tolist())
+        curves.append(Curve(name, x, y, lo, hi, colour=series_colour(number)))
+    return CurvePanel(
+        title,
+        tuple(curves),
+        x=Axis("threshold"),
+        y=Axis(form=Form.SHARE, is_logarithmic=True),
+    )
