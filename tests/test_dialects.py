@@ -1,4 +1,4 @@
-"""The published sets, each by its exact columns and types: recognised, and renamed."""
+"""The published sets, each by its exact columns and types: recognized, and renamed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 from support.frames import both
 
+from laion_dask.dialects import DIALECTS, recognize
 from laion_dask.errors import ColumnError, DiscoveryWarning, OptionError, SchemaError
 from laion_dask.io.parquet.read_shards import read_shards
-from laion_dask.schema import CANONICAL, DIALECTS, recognise
+from laion_dask.schema import CANONICAL
 
 pytestmark = both
 
@@ -166,7 +167,7 @@ def plain(cell):
 @pytest.mark.parametrize("by_name", [False, True], ids=["auto", "by name"])
 def test_published_columns(write, published, by_name):
     dialect, columns, renamed = PUBLISHED[published]
-    assert recognise(columns).name == dialect
+    assert recognize(columns).name == dialect
     table = filled(columns)
     path = write("a.parquet", table)
     frame = read_shards(path, dialect=dialect if by_name else "auto").compute(scheduler="sync")

@@ -11,9 +11,9 @@ from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.comm.registry import get_backend
 from distributed.deploy import Cluster
 
-from laion_dask.backend import require_ucx
 from laion_dask.cluster.client import Client
 from laion_dask.errors import LaionDaskError, MissingExtraError, OptionError, must_be
+from laion_dask.gpu_packages import require_ucx
 
 
 def connect(address: str | os.PathLike | Cluster) -> Client:

@@ -15,10 +15,11 @@ import distributed
 from dask.utils import format_bytes
 from distributed.worker_memory import parse_memory_limit
 
-from laion_dask.backend import card_bytes, gpu_count, require_dask_cuda, require_ucx
+from laion_dask.backend import gpu_count, gpu_memory_bytes
 from laion_dask.cluster import worker_logs
 from laion_dask.cluster.client import Client
 from laion_dask.errors import DeviceMemoryError, OptionError, must_be, one_of
+from laion_dask.gpu_packages import require_dask_cuda, require_ucx
 from laion_dask.runtime.workers import current_client
 
 _HERE = "127.0.0.1"
@@ -157,7 +158,7 @@ def _on_cards(n_workers: int | None, torch_share: float, common: dict) -> tuple:
     cuda = require_dask_cuda()
     if common["protocol"] == "ucx":
         require_ucx()
-    card = card_bytes()
+    card = gpu_memory_bytes()
     pool = int(card * (1 - torch_share)) // _ALIGNED * _ALIGNED
     most = int(card * (1 - torch_share * _OUTSIDE)) // _ALIGNED * _ALIGNED
     try:

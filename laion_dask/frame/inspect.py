@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dask.dataframe as dd
 
+from laion_dask.dialects import recognize
 from laion_dask.formatting import counted, megabytes
 from laion_dask.frame import provenance
-from laion_dask.schema import CANONICAL, recognise
+from laion_dask.schema import CANONICAL
 
 
 def facts(frame: dd.DataFrame) -> dict:
@@ -24,7 +25,7 @@ def facts(frame: dd.DataFrame) -> dict:
             stored.setdefault(new, (old, str(type_)))
         for key, new, _ in shard.partition:
             stored.setdefault(new, (f"{key}=…, names of folders", "folder"))
-    dialect = recognise(old for old, _ in stored.values())
+    dialect = recognize(old for old, _ in stored.values())
     return {
         "dialect": dialect.name,
         "about": dialect.about,

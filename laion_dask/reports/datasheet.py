@@ -11,6 +11,7 @@ import dask.dataframe as dd
 from laion_dask.aggregations.default_set import standard_statistics
 from laion_dask.aggregations.engine.statistics import statistics
 from laion_dask.aggregations.grouping.terms import terms
+from laion_dask.dialects import recognize
 from laion_dask.errors import ProvenanceError
 from laion_dask.formatting import counted, megabytes, share_text
 from laion_dask.frame import provenance
@@ -30,7 +31,6 @@ from laion_dask.reports.html import (
     write_page,
 )
 from laion_dask.reports.methods import CAVEATS, METHODS
-from laion_dask.schema import recognise
 from laion_dask.stats.table import Table
 from laion_dask.text import term_lists
 
@@ -129,7 +129,7 @@ def _origin(frame: dd.DataFrame) -> dict[str, str]:
         sources = provenance.sources(frame)
     except ProvenanceError:
         return {}
-    dialect = recognise(old for shard in shards for old, _, _ in shard.columns)
+    dialect = recognize(old for shard in shards for old, _, _ in shard.columns)
     size = sum(shard.size for shard in shards)
     found = {
         "dialect": text(dialect.name),

@@ -12,7 +12,7 @@ import dask
 from dask.utils import parse_timedelta
 
 from laion_dask.backend import (
-    CARD_WITHOUT_CUDF,
+    GPU_WITHOUT_CUDF,
     lacks_for_cudf,
     resolve_backend,
     warn_of_pandas,
@@ -190,7 +190,7 @@ def choose_backend(backend: str) -> str:
             f"{able} of {len(lacking)} workers can make cuDF frames; of the others, {reasons}. "
             "Connect to a cluster whose workers are all alike"
         )
-    elif CARD_WITHOUT_CUDF in lacking:
+    elif GPU_WITHOUT_CUDF in lacking:
         warn_of_pandas(f"Of the workers, {reasons}. Install the extra 'laion_dask[gpu]' there")
     return "pandas"
 

@@ -57,7 +57,7 @@ def stand(monkeypatch):
     stand = Stand()
     monkeypatch.setattr(start, "_current", lambda: None)
     monkeypatch.setattr(start, "gpu_count", lambda: 2)
-    monkeypatch.setattr(start, "card_bytes", lambda: CARD)
+    monkeypatch.setattr(start, "gpu_memory_bytes", lambda: CARD)
     monkeypatch.setattr(start, "require_dask_cuda", lambda: stand)
     return stand
 
@@ -125,7 +125,7 @@ def test_gpu_workers_that_cannot_be(stand, monkeypatch):
 
 
 def require_nothing():
-    from laion_dask.backend import importlib, require_ucx
+    from laion_dask.gpu_packages import importlib, require_ucx
 
     found = importlib.util.find_spec
     try:

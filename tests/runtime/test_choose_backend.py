@@ -9,7 +9,7 @@ import pytest
 
 import laion_dask as ld
 from laion_dask import backend as backends
-from laion_dask.backend import CARD_WITHOUT_CUDF, NO_CARD, NO_CUDF, resolve_backend
+from laion_dask.backend import GPU_WITHOUT_CUDF, NO_CUDF, NO_GPU, resolve_backend
 from laion_dask.errors import BackendWarning, MissingExtraError, OptionError
 from laion_dask.runtime import workers as asking
 
@@ -48,11 +48,11 @@ def choose(monkeypatch, workers, here=""):
     ("workers", "here", "chosen", "said"),
     [
         (["", ""], "", "cudf", None),
-        ([NO_CARD, NO_CUDF], "", "pandas", None),
+        ([NO_GPU, NO_CUDF], "", "pandas", None),
         ([NO_CUDF], NO_CUDF, "pandas", None),
-        (["", NO_CARD, ""], "", "pandas", "2 of 3 workers can .* no CUDA device is visible"),
-        (["", ""], NO_CARD, "pandas", "All 2 workers can .* this process.* no CUDA device"),
-        ([CARD_WITHOUT_CUDF, NO_CARD], NO_CUDF, "pandas", "workers, a CUDA device is visible but"),
+        (["", NO_GPU, ""], "", "pandas", "2 of 3 workers can .* no CUDA device is visible"),
+        (["", ""], NO_GPU, "pandas", "All 2 workers can .* this process.* no CUDA device"),
+        ([GPU_WITHOUT_CUDF, NO_GPU], NO_CUDF, "pandas", "workers, a CUDA device is visible but"),
     ],
 )
 def test_the_workers_decide(monkeypatch, workers, here, chosen, said):
@@ -64,7 +64,7 @@ def test_the_workers_decide(monkeypatch, workers, here, chosen, said):
 
 
 def test_nothing_is_remembered(monkeypatch):
-    client = Workers([""], [NO_CARD])
+    client = Workers([""], [NO_GPU])
     assert choose(monkeypatch, client) == "cudf"
     assert choose(monkeypatch, client) == "pandas"
 
@@ -91,9 +91,9 @@ def test_workers_that_cannot_be_asked(monkeypatch):
 def test_a_backend_by_name_asks_nobody(monkeypatch):
     client = Workers([""])
     monkeypatch.setattr(asking, "current_client", lambda: client)
-    monkeypatch.setattr(backends, "lacks_for_cudf", lambda: NO_CARD)
+    monkeypatch.setattr(backends, "lacks_for_cudf", lambda: NO_GPU)
     assert asking.choose_backend("pandas") == "pandas"
-    with pytest.raises(MissingExtraError, match=f"backend='cudf' .* {NO_CARD}"):
+    with pytest.raises(MissingExtraError, match=f"backend='cudf' .* {NO_GPU}"):
         asking.choose_backend("cudf")
     with pytest.raises(OptionError, match="polars"):
         asking.choose_backend("polars")
@@ -101,7 +101,7 @@ def test_a_backend_by_name_asks_nobody(monkeypatch):
 
 
 def test_the_scheduler_is_sent_an_empty_frame_too(monkeypatch):
-    workers = Workers(["", ""], scheduler=NO_CARD)
+    workers = Workers(["", ""], scheduler=NO_GPU)
     with pytest.warns(BackendWarning, match=r"the scheduler, which is sent .*no CUDA device"):
         assert choose(monkeypatch, workers) == "pandas"
     monkeypatch.setattr(asking, "resolve_backend", lambda name: name)
@@ -113,13 +113,13 @@ def test_the_scheduler_is_sent_an_empty_frame_too(monkeypatch):
 
 def test_a_reader_says_so_where_it_was_called(monkeypatch, write):
     path = write("a.parquet", {"url": ["a"]})
-    monkeypatch.setattr(asking, "current_client", lambda: Workers(["", NO_CARD]))
+    monkeypatch.setattr(asking, "current_client", lambda: Workers(["", NO_GPU]))
     ld.set_options(backend="auto")  # until the end of the test, see conftest
     with pytest.warns(BackendWarning, match="1 of 2 workers") as caught:
         ld.read_shards(path)
     assert caught[0].filename == __file__
     monkeypatch.setattr(asking, "current_client", lambda: None)
-    monkeypatch.setattr(backends, "lacks_for_cudf", lambda: CARD_WITHOUT_CUDF)
+    monkeypatch.setattr(backends, "lacks_for_cudf", lambda: GPU_WITHOUT_CUDF)
     with pytest.warns(BackendWarning, match=r"but cuDF is not installed.*laion_dask\[gpu\]") as one:
         ld.read_shards(path)
     assert one[0].filename == __file__
@@ -131,11 +131,11 @@ def test_a_reader_says_so_where_it_was_called(monkeypatch, write):
     ("installed", "files", "cards", "lacks"),
     [
         (True, [], 1, ""),
-        (True, [], 0, NO_CARD),
+        (True, [], 0, NO_GPU),
         (False, [], 1, NO_CUDF),  # torch is not even asked
         (False, ["nvidia0"], 0, NO_CUDF),  # hidden by CUDA_VISIBLE_DEVICES
-        (False, ["nvidia0"], 2, CARD_WITHOUT_CUDF),
-        (False, ["dxg"], 1, CARD_WITHOUT_CUDF),
+        (False, ["nvidia0"], 2, GPU_WITHOUT_CUDF),
+        (False, ["dxg"], 1, GPU_WITHOUT_CUDF),
         (False, ["nvidiactl", "null"], 1, NO_CUDF),
     ],
 )
@@ -148,7 +148,7 @@ def test_what_a_process_lacks(monkeypatch, tmp_path, installed, files, cards, la
     monkeypatch.setattr(backends, "gpu_count", lambda: cards)
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: installed or None)
     assert backends.lacks_for_cudf() == lacks
-    if lacks == CARD_WITHOUT_CUDF:
+    if lacks == GPU_WITHOUT_CUDF:
         with pytest.warns(BackendWarning):
             assert resolve_backend("auto") == "pandas"
     else:

@@ -9,7 +9,7 @@ from laion_dask.backend import frame_from_arrow
 
 
 class PandasDecoder:
-    """As `laion_dask.backend.CudfDecoder`, on the CPU; ``read`` counts the row groups read."""
+    """Stands in for `CudfDecoder` on the CPU; ``read`` records the row groups."""
 
     backend = "pandas"
 

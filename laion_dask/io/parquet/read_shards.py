@@ -63,8 +63,8 @@ def read_shards(
     where : str, optional
         Only the rows for which this is true; run inside the scan. See `laion_dask.predicate`.
     dialect : str
-        ``"auto"`` recognises the published sets by their columns; or name one of
-        `laion_dask.schema.DIALECTS`.
+        ``"auto"`` recognizes the published sets by their columns; or the name of one of
+        `laion_dask.dialects.DIALECTS`.
     backend : {"auto", "pandas", "cudf"}
         What the partitions are. ``"auto"`` is what `laion_dask.set_options` says, and if that is
         ``"auto"`` too, it follows the workers of the client that is there, or this process: cuDF

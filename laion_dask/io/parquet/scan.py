@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 import duckdb
 import pyarrow as pa
 
-from laion_dask.backend import CudfDecoder, frame_from_arrow, frame_to_arrow
+from laion_dask.backend import frame_from_arrow, frame_to_arrow
 from laion_dask.cuda_errors import is_out_of_memory
 from laion_dask.errors import BackendWarning, DeviceMemoryError, LaionDaskError, parameter
 from laion_dask.io.parquet import page_checksums, scan_cudf, scan_duckdb, scan_pyarrow
 from laion_dask.io.parquet.common_types import family, holds_durations
+from laion_dask.io.parquet.cudf_decoder import CudfDecoder
 from laion_dask.io.parquet.exact_cast import cast_exactly
 from laion_dask.io.parquet.footer import ARROW_ERRORS, check_unchanged, chunks_of, damaged
 from laion_dask.io.parquet.scan_cudf import known_values

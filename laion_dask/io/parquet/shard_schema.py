@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
+from laion_dask.dialects import Dialect, canonical_names, recognize
 from laion_dask.errors import (
     ColumnError,
     DiscoveryWarning,
@@ -24,7 +25,6 @@ from laion_dask.io.parquet.footer import Footer
 from laion_dask.io.parquet.hive import check_agrees, folder_columns, folder_type, folder_value
 from laion_dask.io.parquet.schema_merge import unify
 from laion_dask.io.parquet.shard import PROVENANCE_TYPES, Shard
-from laion_dask.schema import Dialect, canonical_names, recognise
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def open_shards(
         raise ColumnError(
             f"{parameter('rename')} has {unknown[0]!r}.{did_you_mean(unknown[0], names)}"
         )
-    common = recognise(names, naming.dialect)
+    common = recognize(names, naming.dialect)
     dialects = [_own_dialect(f, common, naming.dialect) for f in footers]
     _warn_of_two_stages(footers, dialects)
     _warn_of_copies(footers, folders)
@@ -133,7 +133,7 @@ def _own_dialect(footer: Footer, common: Dialect, dialect: str) -> Dialect:
     """The dialect of one file: the common one where it fits or nothing else does, else its own."""
     if dialect != "auto" or common.requires <= set(footer.schema.names):
         return common
-    own = recognise(footer.schema.names)
+    own = recognize(footer.schema.names)
     return own if own.requires else common
 
 

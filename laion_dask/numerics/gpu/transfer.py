@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from laion_dask import backend
+from laion_dask import gpu_packages
 from laion_dask.errors import EmbeddingsError
 from laion_dask.numerics.gpu import memory
 
@@ -88,7 +88,9 @@ def on_device(embeddings: StoredRows, blocks: Iterable[tuple], device: str) -> I
             yield block, torch.from_dlpack(x)
         return
     stream = torch.cuda.Stream(device)
-    yield from ahead(embeddings, blocks, lambda n: _CudaSlot(n, device, stream), backend.kvikio())
+    yield from ahead(
+        embeddings, blocks, lambda n: _CudaSlot(n, device, stream), gpu_packages.kvikio()
+    )
 
 
 def ahead(embeddings: StoredRows, blocks: Iterable[tuple], make: Callable, kvikio=None) -> Iterator:

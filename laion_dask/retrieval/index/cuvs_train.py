@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from laion_dask.backend import require_cuvs
 from laion_dask.errors import OptionError, argument, parameter
+from laion_dask.gpu_packages import require_cuvs
 from laion_dask.retrieval.index.ivf_pq import MIN_POINTS, STEPS, assemble
 
 #: Rows of the sample on which the result is checked.

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from laion_dask.backend import require_cuvs
 from laion_dask.errors import EmbeddingsError, OptionError, must_be, parameter
+from laion_dask.gpu_packages import require_cuvs
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.retrieval.index import ivf_pq
 from laion_dask.retrieval.index.fill import Queries, Stretch, rows_at, stretches

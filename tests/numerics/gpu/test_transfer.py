@@ -13,7 +13,7 @@ from support.searches import opened
 from support.shards import collection, vectors
 
 import laion_dask as ld
-from laion_dask import backend
+from laion_dask import backend, gpu_packages
 from laion_dask.errors import DeviceMemoryError, EmbeddingsError
 from laion_dask.numerics.gpu import transfer
 from laion_dask.numerics.gpu.transfer import ahead, on_device
@@ -263,7 +263,7 @@ def test_kvikio_reads_on_several_threads_unless_told_otherwise(monkeypatch):
         monkeypatch.setitem(sys.modules, name, module)
     for name in ("KVIKIO_NTHREADS", "KVIKIO_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    load = backend.kvikio.__wrapped__
+    load = gpu_packages.kvikio.__wrapped__
     assert load() is KVIKIO and said["num_threads"] == 8
     said["num_threads"] = 16
     assert load() is KVIKIO and said["num_threads"] == 16

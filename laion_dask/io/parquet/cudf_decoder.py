@@ -1,0 +1,49 @@
+"""Row groups of Parquet files decoded on the GPU, by the reader under `cudf.read_parquet`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+
+class CudfDecoder:
+    """Decodes row groups of a Parquet file as cuDF frames, for `scan_cudf`."""
+
+    backend = "cudf"
+
+    def read(self, path: str, columns: Sequence[str], groups: Sequence[int]):
+        """The given columns of some row groups of a local file; text may not be valid UTF-8.
+
+        Bypasses `cudf.read_parquet`, which always restores an index that pandas recorded, and
+        reads columns from the names of folders.
+        """
+        cudf = importlib.import_module("cudf")
+        io, parquet = map(importlib.import_module, ("pylibcudf.io", "pylibcudf.io.parquet"))
+        wanted = parquet.ParquetReaderOptions.builder(io.SourceInfo([path]))
+        options = wanted.use_pandas_metadata(False).ignore_missing_columns(False).build()
+        options.set_column_names(list(columns))
+        options.set_row_groups([list(groups)])
+        return cudf.DataFrame.from_pylibcudf(parquet.read_parquet(options))
+
+    def text(self, series) -> tuple:
+        """A column of strings in GPU memory: all bytes, (n_bytes,) uint8, and each start, int64.
+
+        Raises
+        ------
+        MemoryError
+            When GPU memory does not suffice.
+        """
+        import torch
+
+        cupy = importlib.import_module("cupy")
+        if not int(series.str.byte_count().sum() or 0):
+            return torch.empty(0, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
+        column, _ = series.to_pylibcudf()
+        chars = column.data()
+        if chars is None or column.child(0).data() is None:  # cuDF has spilled it in the meantime
+            raise MemoryError("a column of text was spilled to host memory while it was checked")
+        memory = cupy.cuda.UnownedMemory(chars.ptr, chars.size, column)
+        pointer = cupy.cuda.MemoryPointer(memory, 0)
+        flat = cupy.ndarray((chars.size,), cupy.uint8, pointer)
+        starts = type(series).from_pylibcudf(column.child(0)).values[:-1].astype(cupy.int64)
+        return torch.from_dlpack(flat), torch.from_dlpack(starts)
