@@ -41,13 +41,13 @@ WITH_VECTORS = {"plan", "index", "search", "score"}
 
 #: The commands that reach the messages of each file that name arguments, or one of them.
 REACHED_FROM = {
-    ("backend.py", "device"): {"index"},
     "backend.py": READING,
+    "gpu_packages.py": {"index"},
     "io/embeddings/headers.py": WITH_VECTORS,
     "io/embeddings/embeddings.py": WITH_VECTORS,
     "io/parquet/hive.py": READING,
     "io/images/images.py": {"embed"},
-    "io/images/parquet.py": {"embed"},
+    "io/images/parquet_layout.py": {"embed"},
     "io/parquet/scan.py": READING,
     "io/parquet/read_shards.py": READING,
     "io/parquet/shard_schema.py": READING,
@@ -64,7 +64,7 @@ REACHED_FROM = {
     "models/weights/lookup.py": WITH_HEADS,
     "predicate/hints.py": READING,
     "predicate/parser.py": READING,
-    "schema.py": READING,
+    "dialects.py": READING,
     "planning/inputs.py": {"plan"},
     "planning/plan.py": {"plan"},
     "planning/rates.py": {"plan"},

@@ -1,7 +1,7 @@
-"""Parquet files with image bytes: read row group by row group, never a whole file in memory.
+"""Parquet files with image bytes, read a few rows at a time.
 
-A file is hostile until shown otherwise: its footer is read by ``io.footer``, rows come a few at a
-time, and what cannot be read costs the rows of its row group, each of them a counted reject.
+A file is untrusted: its footer is read by `laion_dask.io.parquet.footer`, and damage rejects the
+remaining rows of its row group, each of which is counted.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from itertools import accumulate, islice
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from laion_dask.errors import ImageError, OptionError, ShardError, argument, did_you_mean, parameter
+from laion_dask.errors import ImageError, ShardError
 from laion_dask.io.images.decoding import MAX_IMAGE_BYTES
 from laion_dask.io.images.image_index import ImageIndex
-from laion_dask.io.images.sample_groups import MAX_FIELDS
+from laion_dask.io.images.parquet_layout import Layout, layout_of
 from laion_dask.io.images.sample_text import constant
 from laion_dask.io.images.samples import (
     CAPTION_FIELDS,
@@ -34,57 +34,33 @@ from laion_dask.io.storage.member_names import clean_text
 from laion_dask.io.storage.paths import filesystem
 from laion_dask.io.storage.remote_file import StoreFile, unreadable
 
-#: Rows of one file; the metadata of a shard is in memory until it is written.
+#: Limit of rows in one file; the metadata of a shard stays in memory until it is written.
 MAX_ROWS = 1_000_000
 
-#: Rows that are in memory at a time, images included: with ``MAX_IMAGE_BYTES``, at most 1 GiB.
+#: Rows in memory at a time, images included: with ``MAX_IMAGE_BYTES``, at most 1 GiB.
 ROWS = 16
 
-#: Bytes that are read of a column at a time.
+#: Bytes of a column read at a time.
 BUFFER = 2**20
-
-#: Columns that can hold the key of a row, the first one present wins.
-KEY_FIELDS = ("key", "__key__")
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Which column is what.
-
-    Attributes
-    ----------
-    image : str
-        The column of image bytes.
-    path : str
-        Its bytes in the file: the column itself, or the field ``bytes`` of it.
-    key : str or None
-    fields : tuple of str
-        What becomes metadata.
-    """
-
-    image: str
-    path: str
-    key: str | None
-    fields: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ParquetShard:
     """One Parquet file with a column of image files.
 
-    The column is of binary values, or of structs with a binary field ``bytes``, as Hugging Face's
-    ``datasets`` writes them. All other columns without bytes become metadata, null where a cell
-    holds a date that Python cannot, such as one beyond the year 9999.
+    The column holds binary values, or structs with a binary field ``bytes``, as written by Hugging
+    Face's ``datasets``. All other columns without bytes become metadata; dates that Python cannot
+    represent, such as those after the year 9999, become null.
 
     Attributes
     ----------
     path : str
     image : str or None
-        The column, where the file has several that could be it.
+        The image column, if the file has several candidates.
     label : str or None
-        Its path below the root of its source; by default its own name.
+        Its path below the root of its source; by default its file name.
     invalid_text : {"reject", "raise"}
-        What a row with text that is no UTF-8 makes.
+        What to do about a row with text that is not UTF-8.
     """
 
     path: str
@@ -103,13 +79,13 @@ class ParquetShard:
     def samples(self) -> Iterator[Sample]:
         """Its rows in order, with image bytes, a few in memory at a time."""
         footer = self._footer()
-        layout = self._layout(footer.schema)
+        layout = self._layout(footer)
         yield from self._rows(footer, layout, [layout.path, *layout.fields])
 
     def survey(self) -> Survey:
-        """A first look: the footer and all columns but the images'."""
+        """Read the footer and all columns except the images."""
         footer = self._footer()
-        layout = self._layout(footer.schema)
+        layout = self._layout(footer)
         survey = Survey()
         for sample in self._rows(footer, layout, list(layout.fields)):
             survey.add(sample)
@@ -118,23 +94,23 @@ class ParquetShard:
         return survey
 
     def holds_images(self) -> bool:
-        """True, or an error that says which columns there are instead."""
-        self._layout(self._footer().schema)
+        """True; a file without images raises an error that lists its columns."""
+        self._layout(self._footer())
         return True
 
     def index(self) -> ImageIndex:
         """The row of each image."""
         footer = self._footer()
-        layout = self._layout(footer.schema)
-        found = ImageIndex()
+        layout = self._layout(footer)
+        index = ImageIndex()
         columns = [layout.key] if layout.key else []
         for row, sample in enumerate(self._rows(footer, layout, columns)):
-            found.add(str(row), [sample.key], row)
-        return found
+            index.add(str(row), [sample.key], row)
+        return index
 
     def fetch(self, place: int) -> bytes | None:
         footer = self._footer()
-        layout = self._layout(footer.schema)
+        layout = self._layout(footer)
         cells = self._row(footer, place, [layout.path])
         data = _bytes_of(cells[layout.image]) if cells else None
         return None if data is None or len(data) > MAX_IMAGE_BYTES else data
@@ -145,11 +121,11 @@ class ParquetShard:
         cells = (self._row(footer, place, names) if names else None) or {}
         try:
             return first_text({name: cell.as_py() for name, cell in cells.items()}, names)
-        except ARROW_ERRORS:  # no UTF-8
+        except ARROW_ERRORS:  # not UTF-8
             return None
 
     def _row(self, footer: Footer, place: int, columns: list[str]) -> dict[str, pa.Scalar] | None:
-        """Some cells of one row; ``None`` where its row group is damaged or has fewer rows."""
+        """Some cells of one row; ``None`` if its row group is damaged or has fewer rows."""
         ends = list(accumulate(footer.row_groups))
         group = next(n for n, end in enumerate(ends) if place < end)
         row = place - (ends[group] - footer.row_groups[group])
@@ -159,19 +135,19 @@ class ParquetShard:
                     if row < batch.num_rows:
                         return next(islice(_by_row(batch), row, None))
                     row -= batch.num_rows
-        except ShardError:  # the store's; damage is an error of pyarrow's own
+        except ShardError:  # from the store; damage raises pyarrow's own errors
             raise
         except ARROW_ERRORS:
             return None
         return None
 
     def _opened(self):
-        """The file.
+        """Open the file.
 
         Raises
         ------
         ShardError
-            When its store fails.
+            When the store fails.
         """
         try:
             fs, inner = filesystem(self.path)
@@ -188,42 +164,11 @@ class ParquetShard:
             )
         return footer
 
-    def _layout(self, schema: pa.Schema) -> _Layout:
-        if len(schema) > MAX_FIELDS or len(set(schema.names)) < len(schema):
-            raise ImageError(
-                f"{self.path} has {len(schema)} columns of {len(set(schema.names))} names. "
-                f"Expected at most {MAX_FIELDS}, each with its own name; write the file anew."
-            )
-        image = self._image_column(schema)
-        whole = _is_bytes(schema.field(image).type)
-        fields = tuple(f.name for f in schema if f.name != image and not _has_bytes(f.type))
-        keys = [n for n in KEY_FIELDS if n in fields and _can_be_key(schema.field(n).type)]
-        return _Layout(image, image if whole else f"{image}.bytes", next(iter(keys), None), fields)
+    def _layout(self, footer: Footer) -> Layout:
+        return layout_of(footer.schema, self.path, self.image)
 
-    def _image_column(self, schema: pa.Schema) -> str:
-        found = [f.name for f in schema if _holds_image(f.type)]
-        if self.image is not None:
-            if self.image not in found:
-                raise OptionError(
-                    f"{parameter('image')} is {self.image!r}, which is no column of bytes in "
-                    f"{self.path}."
-                    f"{did_you_mean(self.image, found)}"
-                )
-            return self.image
-        if not found:
-            raise ImageError(
-                f"{self.path} has no column of image bytes. Expected a binary column, or a struct "
-                f"with a binary field 'bytes'; available: {', '.join(schema.names)}."
-            )
-        if len(found) > 1:
-            raise OptionError(
-                f"{self.path} has {len(found)} columns of bytes: {', '.join(found)}. Say which "
-                f"holds the images, with {argument('image', found[0])}."
-            )
-        return found[0]
-
-    def _rows(self, footer: Footer, layout: _Layout, columns: list[str]) -> Iterator[Sample]:
-        """A sample a row; without image bytes where their column is not among the columns."""
+    def _rows(self, footer: Footer, layout: Layout, columns: list[str]) -> Iterator[Sample]:
+        """One sample per row; with image bytes only if `columns` includes their column."""
         at = 0
         with self._opened() as file:
             store = StoreFile(file, self.path)
@@ -231,26 +176,26 @@ class ParquetShard:
                 yield from self._group(store, group, range(at, at + n_rows), layout, columns)
                 at += n_rows
 
-    def _group(self, file, group: int, rows: range, layout: _Layout, columns) -> Iterator[Sample]:
-        at, why = 0, "it has fewer rows than its file says"
+    def _group(self, file, group: int, rows: range, layout: Layout, columns) -> Iterator[Sample]:
+        n_read, reason = 0, "it has fewer rows than the footer says"
         if not columns:
             yield from (Sample(str(row), f"{self.name}/{row}") for row in rows)
             return
         try:
             for batch in _batches(file, group, columns):
                 for values in _by_row(batch):
-                    if at == len(rows):
+                    if n_read == len(rows):
                         return
-                    at += 1
-                    yield self._sample(rows[at - 1], values, layout, layout.path in columns)
-        except ShardError:  # the store's; damage is an error of pyarrow's own
+                    n_read += 1
+                    yield self._sample(rows[n_read - 1], values, layout, layout.path in columns)
+        except ShardError:  # from the store; damage raises pyarrow's own errors
             raise
         except ARROW_ERRORS as error:
-            why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        for row in rows[at:]:
-            yield self._reject(row, f"row group {group} is damaged: {why}")
+            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        for row in rows[n_read:]:
+            yield self._reject(row, f"row group {group} is damaged: {reason}")
 
-    def _sample(self, row: int, values: dict, layout: _Layout, with_image: bool) -> Sample:
+    def _sample(self, row: int, values: dict, layout: Layout, with_image: bool) -> Sample:
         sample = Sample(str(row), f"{self.name}/{row}")
         try:
             _fill(sample, values, layout, with_image)
@@ -275,7 +220,7 @@ def _by_row(batch: pa.RecordBatch) -> Iterator[dict[str, pa.Scalar]]:
         yield {name: column[at] for name, column in zip(batch.schema.names, batch, strict=True)}
 
 
-def _fill(sample: Sample, values: dict[str, pa.Scalar], layout: _Layout, with_image: bool) -> None:
+def _fill(sample: Sample, values: dict[str, pa.Scalar], layout: Layout, with_image: bool) -> None:
     if layout.key in values and values[layout.key].is_valid:
         sample.key = clean_text(str(values[layout.key].as_py()))
     fields = {}
@@ -291,8 +236,8 @@ def _fill(sample: Sample, values: dict[str, pa.Scalar], layout: _Layout, with_im
                 f"image file of {len(data)} bytes, over the limit of {MAX_IMAGE_BYTES}"
             )
         sample.image = data
-    found = (fields.get(name) for name in CAPTION_FIELDS)
-    sample.caption = next((text for text in found if isinstance(text, str) and text), None)
+    captions = (fields.get(name) for name in CAPTION_FIELDS)
+    sample.caption = next((text for text in captions if isinstance(text, str) and text), None)
     sample.fields = fields
 
 
@@ -301,12 +246,12 @@ def _value_of(cell: pa.Scalar):
         return cell.as_py()
     except UnicodeError:
         raise
-    except (OverflowError, ValueError):  # only dates and times have such values
+    except (OverflowError, ValueError):  # only dates and times raise these
         return None
 
 
 def _plain(name: str, value):
-    """A cell as JSON would give it; dates and decimals as text."""
+    """A cell as JSON would represent it; dates and decimals become text."""
     if not isinstance(value, (str, bool, int, float, type(None))):
         value = json.loads(json.dumps(value, default=str), parse_constant=constant)
     size = len(value) if isinstance(value, str) else len(json.dumps(value))
@@ -318,28 +263,3 @@ def _plain(name: str, value):
 def _bytes_of(cell: pa.Scalar) -> bytes | None:
     value = cell.as_py()
     return value.get("bytes") if isinstance(value, dict) else value
-
-
-def _is_bytes(type_: pa.DataType) -> bool:
-    t = pa.types
-    return t.is_binary(type_) or t.is_large_binary(type_) or t.is_binary_view(type_)
-
-
-def _holds_image(type_: pa.DataType) -> bool:
-    if not pa.types.is_struct(type_):
-        return _is_bytes(type_)
-    at = type_.get_field_index("bytes")
-    return at >= 0 and _is_bytes(type_.field(at).type)
-
-
-def _has_bytes(type_: pa.DataType) -> bool:
-    if pa.types.is_dictionary(type_):
-        return _has_bytes(type_.value_type)
-    inner = (type_.field(at).type for at in range(type_.num_fields))
-    whole = _is_bytes(type_) or pa.types.is_fixed_size_binary(type_)
-    return whole or any(_has_bytes(t) for t in inner)
-
-
-def _can_be_key(type_: pa.DataType) -> bool:
-    t = pa.types
-    return t.is_integer(type_) or t.is_string(type_) or t.is_large_string(type_)
