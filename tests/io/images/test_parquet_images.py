@@ -12,7 +12,7 @@ from support.small_clip import make_small_clip, picture
 
 from laion_dask.errors import ImageError, OptionError, ShardError, ShardNotFoundError
 from laion_dask.inference.embed import embed
-from laion_dask.io.images import parquet
+from laion_dask.io.images import parquet, parquet_layout
 from laion_dask.io.images.images import find_shards, open_images
 from laion_dask.io.images.parquet import ParquetShard
 from laion_dask.io.images.shards import TarShard
@@ -70,7 +70,7 @@ def test_which_column_is_the_image(write):
         rows(path)
     assert rows(path, "b")[0].image == b"2" and rows(path, "a")[0].image == b"1"
     assert rows(path, "a")[0].fields == {"hash": 1}
-    with pytest.raises(OptionError, match="no column of bytes"):
+    with pytest.raises(OptionError, match="not a column of bytes"):
         rows(path, "hash")
     with pytest.raises(ImageError, match=r"no column of image bytes.*available: url"):
         rows(write("b.parquet", {"url": ["x"]}))
@@ -89,7 +89,7 @@ def test_limits(write, monkeypatch):
     ]
     assert all(s.image is None and s.fields == {} for s in rows(path))
     assert open_images(path).read(["0", "1"]) == [None, b"y"]
-    monkeypatch.setattr(parquet, "MAX_FIELDS", 1)
+    monkeypatch.setattr(parquet_layout, "MAX_FIELDS", 1)
     with pytest.raises(ImageError, match="2 columns"):
         rows(path)
     monkeypatch.setattr(parquet, "MAX_ROWS", 1)
