@@ -1,4 +1,4 @@
-"""Find 60 and 5,000 terms in captions, seven ways, side by side, and say how they compare.
+"""Find 60, 5,000 and 500,000 terms in captions, ten ways, side by side, and say how they compare.
 
     python benchmarks/terms.py
     python benchmarks/terms.py --captions captions.parquet --column TEXT
@@ -14,48 +14,75 @@ import datetime
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from carve import cpu_model
-from peers import require
+from peers import require, say_left_out
 
 HERE = Path(__file__).parent
-OURS, LISTS = "laion_dask", "laion_dask, all lists"
-PACKAGES = ("polars", "pandas", "pyarrow", "numba", "numpy", "laion_dask")
+OURS, LISTS, PLAIN = "laion_dask", "laion_dask, all lists", "laion_dask without LLVM IR"
+PACKAGES = (
+    "polars",
+    "pandas",
+    "pyarrow",
+    "numba",
+    "numpy",
+    "hyperscan",
+    "ahocorasick-rs",
+    "laion_dask",
+)
+MODULES = {"hyperscan": "hyperscan", "ahocorasick-rs": "ahocorasick_rs"}
+"""Ways that are left out where their module is not installed."""
 ROWS = {
     "60": {
-        OURS: 500_000, LISTS: 500_000, "polars alternation": 500_000, "re alternation": 50_000,
+        OURS: 500_000, PLAIN: 500_000, LISTS: 500_000, "hyperscan": 500_000,
+        "ahocorasick-rs": 500_000, "polars alternation": 500_000, "re alternation": 50_000,
         "polars loop": 200_000, "pandas loop": 100_000, "pandas loop, objects": 20_000,
     },
     "5000": {
-        OURS: 500_000, "polars alternation": 20_000, "re alternation": 2_000,
+        OURS: 500_000, PLAIN: 500_000, "hyperscan": 500_000, "ahocorasick-rs": 500_000,
+        "polars alternation": 20_000, "re alternation": 2_000,
         "polars loop": 3_000, "pandas loop": 3_000, "pandas loop, objects": 200,
     },
+    "500000": {OURS: 500_000, PLAIN: 500_000, "ahocorasick-rs": 500_000, "hyperscan": 500_000},
 }  # fmt: skip
 """How many captions a way is given, from the first on: the slow ones would take hours."""
 
-WHICH = ("polars loop", "pandas loop", "pandas loop, objects")
+ONCE = {("5000", "hyperscan"), ("500000", "hyperscan")}
+"""What takes a minute to get ready is run once."""
+
+LIMITS_S = {("500000", "hyperscan"): 60}
+"""Seconds of the processor after which a way is given up."""
+
+WHICH = (PLAIN, "hyperscan", "ahocorasick-rs", "polars loop", "pandas loop", "pandas loop, objects")
 WHETHER = ("polars alternation", "re alternation")
+COMPARED = ("60", "5000")
+"""Sets of terms for which polars is asked, too."""
+
 TARGETS = (("polars loop", 25), ("pandas loop", 100))
 
 
-def child(*arguments: str) -> dict:
-    """What `terms_ways` prints as its last line, in one thread whatever it starts."""
+def child(*arguments: str, limit_s: int = 0) -> dict | None:
+    """What `terms_ways` prints as its last line, in one thread; None at the limit."""
     threads = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_IO_THREADS")
     done = subprocess.run(
         [sys.executable, str(HERE / "terms_ways.py"), *arguments],
-        env={**os.environ, **dict.fromkeys(threads, "1")},
+        env={**os.environ, **dict.fromkeys(threads, "1"), "TERMS_CPU_LIMIT_S": str(limit_s)},
         stdout=subprocess.PIPE,
         text=True,
     )
+    if limit_s and done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        return None
     if done.returncode:
         raise SystemExit(f"terms_ways.py {' '.join(arguments)} failed with {done.returncode}.")
     return json.loads(done.stdout.splitlines()[-1])
@@ -67,8 +94,14 @@ def measure(data: Path, source: str, repeats: int, scratch: Path) -> dict[str, d
     for repeat in range(repeats):
         for n, ways in ROWS.items():
             for way, rows in ways.items():
+                if not find_spec(MODULES.get(way, "numpy")) or (repeat and (n, way) in ONCE):
+                    continue
                 out = str(scratch / f"{n}-{way}.npz")
-                result = child(way, source, str(data / f"terms-{n}.json"), str(rows), out)
+                given = (way, source, str(data / f"terms-{n}.json"), str(rows), out)
+                result = child(*given, limit_s=LIMITS_S.get((n, way), 0))
+                if result is None:
+                    print(f"{n} terms, {way}: given up", file=sys.stderr)
+                    continue
                 runs[n][way].append(result)
                 told = f"{repeat + 1}/{repeats} {n} terms, {way}: {result['rate']:,.0f} captions/s"
                 print(told, file=sys.stderr)
@@ -80,6 +113,8 @@ def differences(scratch: Path, n: str, rows: dict[str, int]) -> dict[str, int]:
     ours = np.load(scratch / f"{n}-{OURS}.npz")
     wrong = {}
     for way in (*WHICH, *WHETHER):
+        if not (scratch / f"{n}-{way}.npz").exists():
+            continue
         theirs = np.load(scratch / f"{n}-{way}.npz")
         few = ours["rows"] < rows[way]
         mine, other = ours["rows"][few], theirs["rows"]
@@ -105,7 +140,7 @@ def differences_on(source: str, data: Path, scratch: Path) -> dict[str, int]:
     """The same against polars, term by term, on captions from elsewhere."""
     rows = pq.ParquetFile(source).metadata.num_rows
     wrong = {}
-    for n in ROWS:
+    for n in COMPARED:
         found = []
         for way in (OURS, "polars loop"):
             out = str(scratch / "real.npz")
@@ -121,19 +156,23 @@ def medians(runs: dict[str, list]) -> dict[str, dict[str, float]]:
     return {
         way: {key: statistics.median(run[key] for run in done) for key in done[0]}
         for way, done in runs.items()
+        if done
     }
 
 
 def table(middle: dict[str, dict[str, float]]) -> str:
     """Markdown: captions a second, and how many times as many ours finds."""
-    lines = ["| way | captions/s | ours is faster by | captions given | peak MB | ready s |"]
-    lines.append("|---|" + "---:|" * 5)
+    heads = ("way", "captions/s", "ours is faster by", "captions given", "peak MB",
+             "terms made ready s", "imports s")  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |"]
+    lines.append("|---|" + "---:|" * 6)
     for way, found in middle.items():
         shown = f"**{way}**" if way == OURS else way
         ratio = middle[OURS]["rate"] / found["rate"]
         cells = (
             f"{found['rate']:,.0f}", f"{ratio:,.1f}", f"{found['rows']:,.0f}",
-            f"{found['peak_bytes'] / 1e6:.0f}", f"{found['import_s']:.2f}",
+            f"{found['peak_bytes'] / 1e6:.0f}", f"{found['prepare_s']:.2f}",
+            f"{found['import_s']:.2f}",
         )  # fmt: skip
         lines.append(f"| {shown} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -142,7 +181,8 @@ def table(middle: dict[str, dict[str, float]]) -> str:
 def targets(middle: dict[str, dict]) -> list[dict]:
     """What was asked, what was reached."""
     reached = []
-    for n, found in middle.items():
+    for n in COMPARED:
+        found = middle[n]
         for way, least in TARGETS:
             ratio = found[OURS]["rate"] / found[way]["rate"]
             told = f"{int(n):,} terms: at least {least} times a {way}"
@@ -158,10 +198,14 @@ def report(about: dict, middle: dict, wrong: dict, reached: list[dict]) -> str:
         "",
         f"{about['date']}, {about['cpu']}, one core, Python {about['python']}; {versions}. "
         f"Medians of {about['repeats']} processes a way, in turn; captions per second of CPU; "
-        "*ready* is imports, and numba's reading of what it compiled before.",
+        "*imports* has numba's reading of what it compiled before in it.",
     ]
     for n, found in middle.items():
         lines += ["", f"## {int(n):,} terms", "", table(found)]
+        for way in ROWS[n]:
+            if way not in found and (n, way) in LIMITS_S:
+                seconds = LIMITS_S[n, way]
+                lines += ["", f"{way} was not ready after {seconds} s of the processor."]
     told = {k: v for k, v in wrong.items() if k != "real"}
     agree = not any(count for ways in told.values() for count in ways.values())
     lines += ["", "All masks agree." if agree else f"Masks differ: {json.dumps(told)}"]
@@ -169,7 +213,7 @@ def report(about: dict, middle: dict, wrong: dict, reached: list[dict]) -> str:
         real = wrong["real"]
         lines.append(
             f"On {real['captions']:,} captions of the web, decided otherwise than polars: "
-            + ", ".join(f"{real[n]} with {int(n):,} terms" for n in ROWS) + "."
+            + ", ".join(f"{real[n]} with {int(n):,} terms" for n in COMPARED) + "."
         )  # fmt: skip
     lines.append("")
     for t in reached:
@@ -192,6 +236,7 @@ def main() -> int:
     """Measure, compare, report; 1 when masks differ."""
     args = arguments()
     require("polars")
+    say_left_out(*MODULES.values())
     data = Path(args.data)
     most = max(max(ways.values()) for ways in ROWS.values())
     source = child("prepare", args.data, str(most))["path"]
@@ -208,7 +253,9 @@ def main() -> int:
         "date": datetime.date.today().isoformat(),
         "cpu": cpu_model(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {
+            name: version(name) for name in PACKAGES if find_spec(MODULES.get(name, "numpy"))
+        },
         "repeats": args.repeats,
     }
     text = report(about, middle, wrong, reached)

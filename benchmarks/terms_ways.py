@@ -12,6 +12,7 @@ import re
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,8 @@ def prepare(data: str, rows: int) -> dict:
     many = sorted({*known, *made[: 5000 - len(known)]})
     (folder / "terms-60.json").write_text(json.dumps(few))
     (folder / "terms-5000.json").write_text(json.dumps(many))
+    most = half_a_million(many)
+    (folder / "terms-500000.json").write_text(json.dumps(most))
     if not path.exists():
         blocks = [
             draw_block(SEED, "laion2B-en", b)["TEXT"].to_pylist() for b in range(-(-rows // BLOCK))
@@ -52,7 +55,24 @@ def prepare(data: str, rows: int) -> dict:
         draws = rng.random((rows, 5))
         captions = [planted(c, known, few, d) for c, d in zip(captions, draws, strict=True)]
         pq.write_table(pa.table({"text": pa.array(captions, pa.string())}), path)
-    return {"path": str(path), "terms": {"60": len(few), "5000": len(many)}}
+    return {"path": str(path), "terms": {"60": len(few), "5000": len(many), "500000": len(most)}}
+
+
+def half_a_million(many: list[str]) -> list[str]:
+    """The 5,000 terms, words of the generated captions, made words, and pairs of words."""
+    from laion_dask.demo.zipf_text import vocabulary
+
+    rng = np.random.default_rng(SEED + 1)
+    words = vocabulary()
+    syllables = [c + v for c in "bdfghklmnprstvz" for v in "aeiou"]
+    terms = dict.fromkeys([*many, *words[1000:]])
+    while len(terms) < 250_000:
+        picks = rng.integers(len(syllables), size=rng.integers(3, 7))
+        terms.setdefault("".join(syllables[i] for i in picks))
+    while len(terms) < 500_000:
+        first, second = rng.integers(len(words), size=2)
+        terms.setdefault(f"{words[first]} {words[second]}")
+    return sorted(terms)
 
 
 def plain_terms() -> list[str]:
@@ -116,20 +136,133 @@ def laion_dask_way() -> Callable:
     return prepared
 
 
+def without_ir_way() -> Callable:
+    """The same with masks of 64 bytes in plain numba, eight bytes at a time, not in LLVM IR."""
+    os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / "terms-without-ir")
+    from numba import njit
+
+    from laion_dask.text import byte_masks
+
+    tops, lows = np.uint64(0x8080808080808080), np.uint64(0x7F7F7F7F7F7F7F7F)
+    ones, seven, eight = np.uint64(0x0101010101010101), np.uint64(7), np.uint64(8)
+    gather, last = np.uint64(0x0102040810204080), np.uint64(56)
+    load = byte_masks.load_eight
+
+    @njit(nogil=True)
+    def non_ascii_mask(data, at):
+        mask = np.uint64(0)
+        for i in range(8):
+            v = load(data, at + 8 * i) & tops
+            mask |= ((v >> seven) * gather >> last) << (eight * np.uint64(i))
+        return mask
+
+    @njit(nogil=True)
+    def word_byte_mask(data, at):
+        mask = np.uint64(0)
+        for i in range(8):
+            v = load(data, at + 8 * i)
+            low = v & lows
+            lower = low | ones * np.uint64(0x20)
+            is_word = (lower + ones * np.uint64(31)) & ~(lower + ones * np.uint64(5))
+            is_word |= (low + ones * np.uint64(80)) & ~(low + ones * np.uint64(70))
+            is_word |= ~((low ^ ones * np.uint64(0x5F)) + lows) | v
+            mask |= (((is_word & tops) >> seven) * gather >> last) << (eight * np.uint64(i))
+        return mask
+
+    byte_masks.non_ascii_mask, byte_masks.word_byte_mask = non_ascii_mask, word_byte_mask
+    return laion_dask_way()
+
+
 def lists_way() -> Callable:
     """All packaged lists together, groups and homographs, whatever the terms that were asked."""
     from laion_dask.aggregations.grouping.terms import terms
     from laion_dask.text import term_lists
-    from laion_dask.text.matcher import found
+    from laion_dask.text.matcher import mentions
 
     every = tuple(terms(name).terms for name in term_lists().name)
     terms(["warm"]).masks(["warm"])
 
     def prepared(words, table):
-        found(table["text"][:1], every)
-        return lambda: found(table["text"], every)
+        mentions(table["text"][:1], every)
+        return lambda: mentions(table["text"], every)
 
     return prepared
+
+
+def joined(table) -> tuple[memoryview, np.ndarray]:
+    """All captions as one buffer, a NUL after each; and where each ends."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    captions = table["text"].combine_chunks().cast(pa.binary())
+    ends = np.cumsum(pc.binary_length(captions).to_numpy() + 1) - 1
+    whole = pa.ListArray.from_arrays(pa.array([0, len(captions)], pa.int32()), captions)
+    return memoryview(pc.binary_join(whole, b"\0")[0].as_buffer()), ends
+
+
+def hyperscan_way() -> Callable:
+    """One scan of all captions, joined; a Python function is called for each match.
+
+    ASCII alone: of ``\\b`` beyond it, Hyperscan knows nothing, and it takes no invalid UTF-8.
+    """
+    import hyperscan
+
+    def prepared(words, table):
+        patterns = [pattern(word).encode() for word in words]
+        database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+        database.compile(
+            expressions=patterns, ids=list(range(len(words))), elements=len(words),
+            flags=hyperscan.HS_FLAG_CASELESS,
+        )  # fmt: skip
+
+        def run():
+            buffer, ends = joined(table)
+            matches: list[tuple[int, int]] = []
+            add = matches.append
+
+            def on_match(which, start, end, flags, context):
+                add((which, end))
+
+            database.scan(buffer, match_event_handler=on_match)
+            which, end = np.array(matches, np.int64).reshape(-1, 2).T
+            return each_once(np.searchsorted(ends, end), which, len(words))
+
+        return run
+
+    return prepared
+
+
+def ahocorasick_way() -> Callable:
+    """One scan of all captions, joined and in lower case; word boundaries are looked at afterwards.
+
+    ASCII alone, and one space alone between the words of a term.
+    """
+    import ahocorasick_rs
+
+    lower = bytes(range(256)).lower()
+    in_word = np.array([b < 128 and (chr(b).isalnum() or b == 95) for b in range(256)])
+
+    def prepared(words, table):
+        automaton = ahocorasick_rs.BytesAhoCorasick([word.encode() for word in words])
+
+        def run():
+            buffer, ends = joined(table)
+            text = b"\0" + bytes(buffer).translate(lower) + b"\0"
+            matches = automaton.find_matches_as_indexes(text, overlapping=True)
+            which, start, end = np.array(matches, np.int64).reshape(-1, 3).T
+            raw = np.frombuffer(text, np.uint8)
+            whole = ~(in_word[raw[start - 1]] | in_word[raw[end]])
+            return each_once(np.searchsorted(ends, end[whole] - 1), which[whole], len(words))
+
+        return run
+
+    return prepared
+
+
+def each_once(rows: np.ndarray, which: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs, each once."""
+    keys = np.unique(rows * n + which)
+    return keys // n, (keys % n).astype(np.int32)
 
 
 def polars_loop_way() -> Callable:
@@ -211,7 +344,10 @@ def sparse(masks) -> tuple[np.ndarray, np.ndarray]:
 
 WAYS = {
     "laion_dask": laion_dask_way,
+    "laion_dask without LLVM IR": without_ir_way,
     "laion_dask, all lists": lists_way,
+    "hyperscan": hyperscan_way,
+    "ahocorasick-rs": ahocorasick_way,
     "polars alternation": polars_alternation_way,
     "re alternation": re_alternation_way,
     "polars loop": polars_loop_way,
@@ -230,7 +366,9 @@ def run(way: str, data: str, words: str, rows: int, out: str) -> dict:
 
     imported = time.perf_counter()
     table = pq.read_table(data, use_threads=False).slice(0, rows).combine_chunks()
-    look = prepared(json.loads(Path(words).read_text()), table)
+    terms, begun = json.loads(Path(words).read_text()), time.process_time()
+    look = prepared(terms, table)
+    prepare_s = time.process_time() - begun
     took, since = [], time.perf_counter()
     while not took or (len(took) < MOST_RUNS and time.perf_counter() - since < ENOUGH_S):
         begun = time.process_time()
@@ -243,6 +381,7 @@ def run(way: str, data: str, words: str, rows: int, out: str) -> dict:
         "rows": len(table),
         "rate": len(table) / statistics.median(took),
         "import_s": imported - start,
+        "prepare_s": prepare_s,
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 
@@ -252,4 +391,7 @@ if __name__ == "__main__":
         print(json.dumps(prepare(sys.argv[2], int(sys.argv[3]))))
     else:
         way, data, words, rows, out = sys.argv[1:]
+        limit = int(os.environ.get("TERMS_CPU_LIMIT_S", "0"))
+        if limit:  # the system ends the process after so many seconds of the processor
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
         print(json.dumps(run(way, data, words, int(rows), out)))

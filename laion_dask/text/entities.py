@@ -9,14 +9,16 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from laion_dask.text.matcher_compiled import references
+from laion_dask.text.matcher_compiled import find_references
 
 _REFERENCE = re.compile(
     rb"&(?:#[0-9]{1,32};?|#[xX][0-9A-Fa-f]{1,32};?|[A-Za-z][A-Za-z0-9]{1,31};?)"
 )
 
 
-def decoded(chunk: pa.Array, data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, pa.Array]:
+def decode_references(
+    chunk: pa.Array, data: np.ndarray, offsets: np.ndarray
+) -> tuple[np.ndarray, pa.Array]:
     """The captions of a chunk that hold character references, with those replaced.
 
     What is a reference, HTML 5 decides, as `html.unescape` has it: some need no semicolon
@@ -40,18 +42,18 @@ def decoded(chunk: pa.Array, data: np.ndarray, offsets: np.ndarray) -> tuple[np.
     """
     maybe = np.empty(len(chunk), np.int64)
     rows, texts = [], []
-    for row in maybe[: references(data, offsets, maybe)].tolist():
+    for row in maybe[: find_references(data, offsets, maybe)].tolist():
         text = data[offsets[row] : offsets[row + 1]].tobytes()
-        plain = _REFERENCE.sub(_replaced, text)
+        plain = _REFERENCE.sub(_character_of, text)
         if plain != text and chunk[row].is_valid:
             rows.append(row)
-            texts.append(_REFERENCE.sub(_replaced, plain))
-    made = pa.array(texts, pa.large_binary())
-    unchecked = pa.Array.from_buffers(pa.large_string(), len(made), made.buffers())
+            texts.append(_REFERENCE.sub(_character_of, plain))
+    as_bytes = pa.array(texts, pa.large_binary())  # which may be no valid UTF-8
+    unchecked = pa.Array.from_buffers(pa.large_string(), len(texts), as_bytes.buffers())
     return np.array(rows, np.int64), unchecked
 
 
-def _replaced(reference: re.Match[bytes]) -> bytes:
+def _character_of(reference: re.Match[bytes]) -> bytes:
     return _character(reference[0])
 
 

@@ -1,4 +1,4 @@
-"""Term lists found in a column of captions: the scan over Arrow's own buffers."""
+"""Mentions of term lists in a column of captions, read from Arrow's own buffers."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import pyarrow as pa
 
 from laion_dask.errors import OptionError
 from laion_dask.runtime import cancellation
-from laion_dask.text.entities import decoded
-from laion_dask.text.matcher_compiled import BEYOND, scan
-from laion_dask.text.matcher_tables import tables
+from laion_dask.text.entities import decode_references
+from laion_dask.text.matcher_compiled import PADDING, scan
+from laion_dask.text.matcher_tables import Tables, tables
 from laion_dask.text.term_list import TermList
 
-_NOTHING = (np.zeros(0, np.int64), np.zeros(0, np.int32))
+_NO_MENTIONS = (np.zeros(0, np.int64), np.zeros(0, np.int32))
+Mentions = tuple[np.ndarray, np.ndarray]
 
 
-def found(captions: pa.ChunkedArray, lists: tuple[TermList, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The groups of several lists that captions mention, in one pass over their bytes.
+def mentions(captions: pa.ChunkedArray, lists: tuple[TermList, ...]) -> Mentions:
+    """The groups of several lists that captions mention, in one pass over their bytes. Eager.
 
     No buffer is copied, and no caption becomes a Python object, except those with an HTML character
     reference, such as ``&shy;``: they are decoded first.
@@ -37,83 +38,93 @@ def found(captions: pa.ChunkedArray, lists: tuple[TermList, ...]) -> tuple[np.nd
     Raises
     ------
     OptionError
-        When the column is not of text.
+        When the column does not hold text.
     """
-    walk = tables(lists)
+    t = tables(lists)
     seen = np.full(sum(len(one.labels) for one in lists), -1, np.int64)
     parts, base = [], 0
-    for chunk in _text(captions).chunks:
-        rows, groups = _found_in(chunk, base, walk, seen)
-        which, texts = decoded(chunk, *_buffers(chunk)[:2])
-        if len(which):
-            as_written = ~np.isin(rows - base, which, kind="table")
-            # Rows of their own, so that what was seen in the caption as written does not count.
-            more, others = _found_in(texts, len(captions) + base, walk, seen)
-            rows = np.append(rows[as_written], base + which[more - len(captions) - base])
-            groups = np.append(groups[as_written], others)
+    for chunk in _as_text(captions).chunks:
+        rows, groups = _mentions_in(chunk, base, t, seen)
+        encoded, texts = decode_references(chunk, *_buffers(chunk)[:2])
+        if len(encoded):
+            as_written = ~np.isin(rows - base, encoded, kind="table")
+            # Numbered beyond all rows, so that ``seen`` knows nothing of them as written.
+            first = len(captions) + base
+            more, their_groups = _mentions_in(texts, first, t, seen)
+            rows = np.append(rows[as_written], base + encoded[more - first])
+            groups = np.append(groups[as_written], their_groups)
             order = np.argsort(rows, kind="stable")
             rows, groups = rows[order], groups[order]
         parts.append((rows, groups))
         base += len(chunk)
-    if not parts:
-        return _NOTHING
-    rows, groups = zip(*parts, strict=True)
-    return np.concatenate(rows), np.concatenate(groups)
+    return _concatenated(parts)
 
 
-def _text(captions: pa.ChunkedArray) -> pa.ChunkedArray:
-    kind = captions.type
-    if pa.types.is_dictionary(kind):
-        captions = captions.cast(kind.value_type)
-        kind = captions.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+def _as_text(captions: pa.ChunkedArray) -> pa.ChunkedArray:
+    dtype = captions.type
+    if pa.types.is_dictionary(dtype):
+        captions = captions.cast(dtype.value_type)
+        dtype = captions.type
+    if pa.types.is_string(dtype) or pa.types.is_large_string(dtype):
         return captions
-    if pa.types.is_string_view(kind) or pa.types.is_null(kind):
+    if pa.types.is_string_view(dtype) or pa.types.is_null(dtype):
         return captions.cast(pa.large_string())
-    raise OptionError(f"The column holds {kind}. Expected one of text, in which terms are found.")
+    raise OptionError(
+        f"The column holds {dtype}. Expected text: terms are found in a column of captions."
+    )
 
 
-def _found_in(chunk: pa.Array, base: int, walk, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mentions_in(chunk: pa.Array, base: int, t: Tables, seen: np.ndarray) -> Mentions:
     n = len(chunk)
     if n == 0 or chunk.null_count == n:
-        return _NOTHING
+        return _NO_MENTIONS
     data, offsets, valid = _buffers(chunk)
-    # The scan reads a little beyond each caption: those at the very end of the buffer are copied.
-    inner = max(int(np.searchsorted(offsets, len(data) - BEYOND, "right")) - 1, 0)
+    # The scan reads beyond each caption: those near the end of the buffer are copied and padded.
+    inner = max(int(np.searchsorted(offsets, len(data) - PADDING, "right")) - 1, 0)
     first = offsets[inner]
-    tail = np.concatenate([data[first : offsets[-1]], np.zeros(BEYOND, np.uint8)])
+    tail = np.concatenate([data[first : offsets[-1]], np.zeros(PADDING, np.uint8)])
     ends = offsets[inner:] - first
     parts = []
-    for raw, at, skipped in ((data, offsets[: inner + 1], 0), (_kept(tail), _kept(ends), inner)):
-        start, rows = 0, len(at) - 1
-        room = rows // 2 + 4096 + len(seen)
-        while start < rows:
+    for bytes_, at, skipped in (
+        (data, offsets[: inner + 1], 0),
+        (_read_only(tail), _read_only(ends), inner),
+    ):
+        start, n_rows = 0, len(at) - 1
+        room = n_rows // 2 + 4096 + len(seen)
+        while start < n_rows:
             cancellation.check()
-            into, groups = np.empty(room, np.int64), np.empty(room, np.int32)
-            k, stopped = scan(
-                raw, at, valid, chunk.offset + skipped, base + skipped, start, walk, seen, into,
+            rows, groups = np.empty(room, np.int64), np.empty(room, np.int32)
+            filled, stopped = scan(
+                bytes_, at, valid, chunk.offset + skipped, base + skipped, start, t, seen, rows,
                 groups,
             )  # fmt: skip
-            parts.append((into[:k], groups[:k]))
-            seen[seen == base + skipped + stopped] = -1  # there was no more room for this caption
+            parts.append((rows[:filled], groups[:filled]))
+            seen[seen == base + skipped + stopped] = -1  # that caption is scanned again
             start, room = stopped, 2 * room
+    return _concatenated(parts)
+
+
+def _concatenated(parts: list[Mentions]) -> Mentions:
+    if not parts:
+        return _NO_MENTIONS
     rows, groups = zip(*parts, strict=True)
     return np.concatenate(rows), np.concatenate(groups)
 
 
 def _buffers(chunk: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The bytes, the offsets and the validity bits; of the same types for all text."""
+    """The bytes, the offsets and the validity bits; of the same dtypes for all text."""
     bits, offsets, data = chunk.buffers()
-    kind = np.int64 if pa.types.is_large_string(chunk.type) else np.int32
-    at = np.frombuffer(offsets, kind)[chunk.offset : chunk.offset + len(chunk) + 1]
-    none = chunk.null_count == 0 or bits is None
-    valid = np.zeros(0, np.uint8) if none else np.frombuffer(bits, np.uint8)
-    raw = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
-    return _kept(raw), _kept(np.require(at, np.int64, ["C", "A"])), _kept(valid)
+    dtype = np.int64 if pa.types.is_large_string(chunk.type) else np.int32
+    at = np.frombuffer(offsets, dtype)[chunk.offset : chunk.offset + len(chunk) + 1]
+    all_valid = chunk.null_count == 0 or bits is None
+    valid = np.zeros(0, np.uint8) if all_valid else np.frombuffer(bits, np.uint8)
+    bytes_ = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+    at = np.require(at, np.int64, ["C", "A"])
+    return _read_only(bytes_), _read_only(at), _read_only(valid)
 
 
-def _kept(array: np.ndarray) -> np.ndarray:
-    """Not to be written to, which is a type of its own for numba."""
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to, which is a type of its own for numba."""
     array = array.view()
     array.flags.writeable = False
     return array

@@ -1,42 +1,49 @@
-"""The scan, compiled when first used; kept on disk where that can be written to."""
+"""The matcher's compiled functions: compiled when first used, kept on disk where possible.
+
+numba's cache on disk knows when the file of a function changed, but not those of the functions that
+it calls. So what is kept is named after a digest of all files of the kernel.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.resources import files
 
 from laion_dask.runtime.numba_cache import compiled
 
-#: As `laion_dask.text.matcher_kernel` has it: bytes after the last caption that are read.
-BEYOND = 72
+#: Bytes after the last caption that `laion_dask.text.matcher_scan` reads.
+PADDING = 72
+_MODULES = {
+    "fill": "matcher_fill",
+    "find_references": "reference_scan",
+    "scan": "matcher_scan",
+}
+_SOURCES = (*_MODULES.values(), "byte_masks", "word_boundaries", "word_lookup", "word_runs")
 _compiling = threading.Lock()
 _ready: dict[str, Callable] = {}
 
 
-def tables_type() -> type:
-    """The class of what the scan walks by."""
-    from laion_dask.text.matcher_kernel import Tables
-
-    return Tables
-
-
 def fill(*arrays) -> None:
-    """See `laion_dask.text.matcher_kernel.fill`."""
+    """See `laion_dask.text.matcher_fill.fill`."""
     _call("fill", *arrays)
 
 
-def references(*arrays) -> int:
-    """See `laion_dask.text.matcher_kernel.references`. Releases the GIL."""
-    return _call("references", *arrays)
+def find_references(*arrays) -> int:
+    """See `laion_dask.text.reference_scan.find_references`. Releases the GIL."""
+    return _call("find_references", *arrays)
 
 
 def scan(*arrays) -> tuple[int, int]:
-    """See `laion_dask.text.matcher_kernel.scan`. Releases the GIL."""
+    """See `laion_dask.text.matcher_scan.scan`. Releases the GIL."""
     return _call("scan", *arrays)
 
 
 def _call(name: str, *arrays):
-    """The function's answer. One thread compiles it, or reads it from disk; the others wait."""
+    """Call a function. One thread compiles it, or reads it from disk; the others wait."""
     if name not in _ready:
         with _compiling:
             if name not in _ready:
@@ -45,8 +52,16 @@ def _call(name: str, *arrays):
 
 
 def _first_call(name: str, *arrays):
-    """Compile for the types of these arrays: the others are of the same."""
-    from laion_dask.text import matcher_kernel  # imports numba
-
-    _ready[name], answer = compiled(getattr(matcher_kernel, name), *arrays)
+    """Compile for the types of these arrays; later ones have the same."""
+    function = getattr(import_module(f"laion_dask.text.{_MODULES[name]}"), name)  # imports numba
+    function.__qualname__ = f"{name}_{_digest()}"
+    _ready[name], answer = compiled(function, *arrays)
     return answer
+
+
+@cache
+def _digest() -> str:
+    """Eight hexadecimal digits that change with the kernel's sources."""
+    folder = files("laion_dask.text")
+    sources = (folder.joinpath(f"{name}.py").read_bytes() for name in _SOURCES)
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:8]

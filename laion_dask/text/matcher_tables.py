@@ -1,36 +1,89 @@
-"""Term lists made into the tables that the scan walks by: words, and states that lead on."""
+"""Term lists compiled into the tables that the scan reads: words, and an automaton over them."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from laion_dask.errors import OptionError
-from laion_dask.text.matcher_compiled import fill, tables_type
+from laion_dask.text.matcher_compiled import fill
 from laion_dask.text.term_list import TermList
 from laion_dask.text.word_boundaries import characters, folded, split
 
-#: Bits of the sieve for each word, and in all: one in 32 words that are not looked for passes it,
-#: or fewer. 4 kB lie in the nearest cache beside everything else.
-_SIEVE, _LEAST_SIEVE = 32, 8 * 4096
+#: Bits of the sieve for each word, and at least in all: at most one in 32 words of captions that
+#: begin no term passes it. 4 kB fit in the first-level cache beside everything else.
+_SIEVE_BITS, _LEAST_SIEVE_BITS = 32, 8 * 4096
 _MOST_GAPS = 64
-_making = threading.Lock()
+_building = threading.Lock()
 
 
-def tables(lists: tuple[TermList, ...]):
-    """The `scan.Tables` of several lists together; made once a process.
+class Tables(NamedTuple):
+    """Arrays that the scan reads; no array is written to.
+
+    Attributes
+    ----------
+    classes, combining, fold_index, fold_at, fold_to
+        See `word_boundaries.Characters`.
+    word_at : (words + 1,) int32 array
+        Where each word begins in ``word_bytes``.
+    word_bytes : uint8 array
+        Folded UTF-8, ASCII in lower case; 8 bytes of padding at the end.
+    sieve : uint8 array
+        A Bloom filter of one hash over the words that begin a term.
+    slots : int32 array
+        A hash table of words: their numbers, or -1.
+    gaps : uint64 array
+        What stands between the words of a term, each packed into one number.
+    root_at, root_state : int32 arrays
+        By word: the states that it leads to from anywhere.
+    continues : bool array
+        By state: whether any word leads on.
+    cancels : int32 array
+        By state: the state that does not count at this word, or -1.
+    edge_key, edge_to : int64, int32 arrays
+        A hash table: state, gap and word in one number, or -1; and the state that they lead to.
+    group_at, group : int32 arrays
+        By state: the groups that it stands for.
+    sizes : (3,) int64 array
+        The longest word in bytes and in code points; the most states that are active together.
+    """
+
+    classes: np.ndarray
+    combining: np.ndarray
+    fold_index: np.ndarray
+    fold_at: np.ndarray
+    fold_to: np.ndarray
+    word_at: np.ndarray
+    word_bytes: np.ndarray
+    sieve: np.ndarray
+    slots: np.ndarray
+    gaps: np.ndarray
+    root_at: np.ndarray
+    root_state: np.ndarray
+    continues: np.ndarray
+    cancels: np.ndarray
+    edge_key: np.ndarray
+    edge_to: np.ndarray
+    group_at: np.ndarray
+    group: np.ndarray
+    sizes: np.ndarray
+
+
+def tables(lists: tuple[TermList, ...]) -> Tables:
+    """The tables of several lists together; built once a process.
 
     Groups are numbered list by list and, inside, in the order of `TermList.labels`.
     """
-    with _making:
+    with _building:
         return _tables(lists)
 
 
 @lru_cache(maxsize=32)
-def _tables(lists: tuple[TermList, ...]):
+def _tables(lists: tuple[TermList, ...]) -> Tables:
     automaton = Automaton()
     group = 0
     for one in lists:
@@ -39,22 +92,22 @@ def _tables(lists: tuple[TermList, ...]):
             guard = guards.get(label, ())
             for term in plain.get(label, ()):
                 if guard and label not in homographs and len(split(term)[0]) == 1:
-                    automaton.not_after([term], guard, automaton.word(term, group))
+                    automaton.add_guard([term], guard, automaton.add_word(term, group))
                 else:
-                    automaton.phrase(term, group)
+                    automaton.add_phrase(term, group)
             if label in homographs:
-                start = automaton.before(homographs[label], one.between, one.before, group)
-                automaton.not_after(homographs[label], guard, start)
+                start = automaton.add_homographs(homographs[label], one.between, one.before, group)
+                automaton.add_guard(homographs[label], guard, start)
             group += 1
     return automaton.tables()
 
 
 class Automaton:
-    """Words are numbered, and states: a state stands for the words of a term read so far.
+    """Numbered words, and states that stand for the words of a term read so far.
 
     A term is a path of states. A homograph leads to a state from which a person noun, or one word
-    between and then a person noun, lead to the state that stands for the group. A word after
-    which a homograph does not count leads with it to a state that takes the first one back.
+    between and then a person noun, lead to the state that stands for the group. A guard, a word
+    after which a homograph does not count, leads with it to a state that cancels the homograph's.
     """
 
     def __init__(self):
@@ -65,131 +118,125 @@ class Automaton:
         self._edges: dict[tuple[int, int, int], int] = {}
         self._first: dict[int, int] = {}
         self._longest = 1
-        self._takes_back: dict[int, int] = {}
+        self._cancels: dict[int, int] = {}
 
-    def phrase(self, term: str, group: int) -> None:
+    def add_phrase(self, term: str, group: int) -> None:
         """A term that counts wherever it stands."""
         words, gaps = split(term)
-        word = self._word(words[0])
+        word = self._word_number(words[0])
         state = self._first.setdefault(word, len(self._groups))
         if state == len(self._groups):
-            self._state()
+            self._new_state()
             self._roots[word][state] = None
         for text, gap in zip(words[1:], gaps[1:-1], strict=True):
-            state = self._lead(state, gap, text)
+            state = self._add_edge(state, gap, text)
         self._groups[state][group] = None
         self._longest = max(self._longest, len(words))
 
-    def word(self, term: str, group: int) -> int:
-        """A single word in a state of its own, which can be taken back; that state."""
-        state = self._state()
-        self._roots[self._word(term)][state] = None
+    def add_word(self, term: str, group: int) -> int:
+        """A single word in a state of its own, which a guard can cancel; returns the state."""
+        state = self._new_state()
+        self._roots[self._word_number(term)][state] = None
         self._groups[state][group] = None
         return state
 
-    def before(
+    def add_homographs(
         self, terms: Iterable[str], between: Iterable[str], nouns: Iterable[str], group: int
     ) -> int:
-        """Words that count before a noun, or before one other word and a noun; their state."""
-        start, middle, end = self._state(), self._state(), self._state()
+        """Words that count before a noun, or one word between and a noun; returns their state."""
+        start, middle, end = self._new_state(), self._new_state(), self._new_state()
         self._groups[end][group] = None
         for term in terms:
-            self._roots[self._word(term)][start] = None
+            self._roots[self._word_number(term)][start] = None
         for noun in nouns:
-            self._lead(start, " ", noun, end)
-            self._lead(middle, " ", noun, end)
+            self._add_edge(start, " ", noun, end)
+            self._add_edge(middle, " ", noun, end)
         for word in between:
-            self._lead(start, " ", word, middle)
+            self._add_edge(start, " ", word, middle)
         self._longest = max(self._longest, 3)
         return start
 
-    def not_after(self, terms: Iterable[str], guards: Iterable[str], start: int) -> None:
-        """Words after which those of a state do not count."""
-        after, back = self._state(), self._state()
-        self._takes_back[back] = start
+    def add_guard(self, terms: Iterable[str], guards: Iterable[str], start: int) -> None:
+        """Words after which ``terms``, which lead to the state ``start``, do not count."""
+        guarded, canceled = self._new_state(), self._new_state()
+        self._cancels[canceled] = start
         for guard in guards:
-            self._roots[self._word(guard)][after] = None
+            self._roots[self._word_number(guard)][guarded] = None
         for term in terms:
             for gap in (" ", "-"):
-                self._lead(after, gap, term, back)
+                self._add_edge(guarded, gap, term, canceled)
 
-    def _word(self, text: str) -> int:
+    def _word_number(self, text: str) -> int:
         number = self._words.setdefault(folded(text), len(self._words))
         if number == len(self._roots):
             self._roots.append({})
         return number
 
-    def _state(self) -> int:
+    def _new_state(self) -> int:
         self._groups.append({})
         return len(self._groups) - 1
 
-    def _lead(self, state: int, gap: str, text: str, to: int | None = None) -> int:
+    def _add_edge(self, state: int, gap: str, text: str, to: int | None = None) -> int:
         number = self._gaps.setdefault(gap, len(self._gaps))
         if number >= _MOST_GAPS:
             raise OptionError(
                 f"The terms have more than {_MOST_GAPS} different signs between their words. "
                 "Write them alike, such as with spaces or hyphens."
             )
-        key = (state, number, self._word(text))
+        key = (state, number, self._word_number(text))
         if key not in self._edges:
-            self._edges[key] = self._state() if to is None else to
+            self._edges[key] = self._new_state() if to is None else to
         return self._edges[key]
 
-    def tables(self):
-        """The arrays, not to be written to."""
+    def tables(self) -> Tables:
+        """The arrays that the scan reads."""
         spelled = [_stored(word) for word in self._words]
         word_at = np.cumsum([0, *map(len, spelled)], dtype=np.int32)
         word_bytes = np.frombuffer(b"".join(spelled) + bytes(8), np.uint8)
-        sieve = np.zeros(_power(max(_SIEVE * len(spelled), _LEAST_SIEVE)) // 8, np.uint8)
-        slots = np.full(_power(2 * len(spelled)), -1, np.int32)
-        keys = [state << 32 | gap << 26 | word for state, gap, word in self._edges]
-        edge_key = np.full(_power(2 * len(keys)), -1, np.int64)
-        edge_to = np.zeros(len(edge_key), np.int32)
-        to = np.array(list(self._edges.values()), np.int32)
+        sieve_bits = _power_of_two(max(_SIEVE_BITS * len(spelled), _LEAST_SIEVE_BITS))
+        sieve = np.zeros(sieve_bits // 8, np.uint8)
+        slots = np.full(_power_of_two(2 * len(spelled)), -1, np.int32)
         root_at, root_state = _ragged(self._roots)
-        fill(
-            word_at,
-            word_bytes,
-            root_at,
-            sieve,
-            slots,
-            np.array(keys, np.int64),
-            to,
-            edge_key,
-            edge_to,
-        )
-        goes_on = np.zeros(len(self._groups), bool)
-        goes_on[[state for state, _, _ in self._edges]] = True
-        takes_back = np.full(len(self._groups), -1, np.int32)
-        takes_back[list(self._takes_back)] = list(self._takes_back.values())
-        out_at, out_group = _ragged(self._groups)
-        most = max(map(len, self._roots), default=0)
-        sizes = [max(map(len, spelled), default=0), max(map(len, self._words), default=0)]
-        sizes.append(most * (self._longest + 1) + 1)
+        keys = [state << 32 | gap << 26 | word for state, gap, word in self._edges]
+        keys = np.array(keys, np.int64)
+        to = np.array(list(self._edges.values()), np.int32)
+        edge_key = np.full(_power_of_two(2 * len(keys)), -1, np.int64)
+        edge_to = np.zeros(len(edge_key), np.int32)
+        fill(word_at, word_bytes, root_at, sieve, slots, keys, to, edge_key, edge_to)
+        continues = np.zeros(len(self._groups), bool)
+        continues[[state for state, _, _ in self._edges]] = True
+        cancels = np.full(len(self._groups), -1, np.int32)
+        cancels[list(self._cancels)] = list(self._cancels.values())
+        group_at, group = _ragged(self._groups)
         gaps = np.array([_packed(gap) for gap in self._gaps], np.uint64)
-        made = (
-            *characters(), word_at, word_bytes, sieve, slots, gaps, root_at, root_state, goes_on,
-            takes_back, edge_key, edge_to, out_at, out_group, np.array(sizes, np.int64),
+        built = Tables(
+            *characters(), word_at, word_bytes, sieve, slots, gaps, root_at, root_state, continues,
+            cancels, edge_key, edge_to, group_at, group, self._sizes(spelled),
         )  # fmt: skip
-        for array in made:
+        for array in built:
             array.flags.writeable = False
-        return tables_type()(*made)
+        return built
+
+    def _sizes(self, spelled: Sequence[bytes]) -> np.ndarray:
+        most_roots = max(map(len, self._roots), default=0)
+        longest = [max(map(len, words), default=0) for words in (spelled, self._words)]
+        return np.array([*longest, most_roots * (self._longest + 1) + 1], np.int64)
 
 
 def _stored(word: str) -> bytes:
-    """A folded word's bytes, ASCII with the bit that tells lower case from upper."""
+    """A folded word's bytes; of ASCII the bit that tells lower case from upper is set."""
     return bytes(b | 0x20 if b < 0x80 else b for b in word.encode())
 
 
 def _packed(gap: str) -> int:
-    """What stands between two words as one number, as the scan makes it."""
+    """What stands between two words as one number, as `matcher_scan` computes it."""
     packed = 1
     for letter in gap:
         packed = packed << 21 | ord(letter)
     return packed
 
 
-def _power(n: int) -> int:
+def _power_of_two(n: int) -> int:
     """The least power of two that is at least ``n``, and 64 or more."""
     return 1 << max(6, (n - 1).bit_length() if n > 0 else 0)
 

@@ -1,9 +1,9 @@
-"""What a word is, and when two words are the same: Unicode's own rules, as tables for the scan.
+"""What a word is, and when two words are equal: Unicode's own rules, as tables by code point.
 
 A word is a run of word characters as Unicode's annex for regular expressions has them (UTS #18,
 annex C, ``\\w``: alphabetic, marks, decimal digits, connector punctuation), so that words begin
 and end where ``\\b`` of a Unicode regular expression matches. Invisible characters are skipped
-before that: they neither belong to a word nor end one. Two words are the same when they are a
+before that: they neither belong to a word nor end one. Two words are equal when they are a
 compatibility caseless match (The Unicode Standard, section 3.13, D146): case is folded fully;
 composed and decomposed letters, full-width letters, ligatures and letters of mathematical
 alphabets are equal.
@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-_WORD, _SPACE, _HYPHEN, _APOSTROPHE, _INVISIBLE = 1, 2, 4, 8, 16
+#: Bits of `Characters.classes`.
+WORD, SPACE, HYPHEN, APOSTROPHE, INVISIBLE = 1, 2, 4, 8, 16
 #: Alphabetic by the property Other_Alphabetic without being a letter or a mark: circled letters.
 _CIRCLED = ((0x24B6, 0x24EA), (0x1F130, 0x1F14A), (0x1F150, 0x1F16A), (0x1F170, 0x1F18A))
 #: The property Default_Ignorable_Code_Point (Unicode Character Database, DerivedCoreProperties):
@@ -43,58 +44,56 @@ class Characters(NamedTuple):
 
     Attributes
     ----------
-    kind : (0x110000,) uint8 array
+    classes : (0x110000,) uint8 array
         Bits: 1 part of a word, 2 white space, 4 a hyphen, 8 an apostrophe; or 16, invisible.
-    marks : (0x110000,) uint8 array
+    combining : (0x110000,) uint8 array
         The canonical combining class.
-    unfolds : (0x110000,) int32 array
+    fold_index : (0x110000,) int32 array
         0 for what stays as it is; else a number u, and the code point is replaced by
-        ``unfold_to[unfold_at[u]:unfold_at[u + 1]]``.
-    unfold_at, unfold_to : int32 arrays
+        ``fold_to[fold_at[u]:fold_at[u + 1]]``.
+    fold_at, fold_to : int32 arrays
     """
 
-    kind: np.ndarray
-    marks: np.ndarray
-    unfolds: np.ndarray
-    unfold_at: np.ndarray
-    unfold_to: np.ndarray
+    classes: np.ndarray
+    combining: np.ndarray
+    fold_index: np.ndarray
+    fold_at: np.ndarray
+    fold_to: np.ndarray
 
 
 @cache
 def characters() -> Characters:
-    """The tables, by the version of Unicode that this Python has; made once a process."""
-    kind, marks = np.zeros(0x110000, np.uint8), np.zeros(0x110000, np.uint8)
-    unfolds, at, to = np.zeros(0x110000, np.int32), [0, 0], []
+    """The tables, by the version of Unicode that this Python has; built once a process."""
+    classes, combining = np.zeros(0x110000, np.uint8), np.zeros(0x110000, np.uint8)
+    fold_index, at, to = np.zeros(0x110000, np.int32), [0, 0], []
     for c in _ASSIGNED:
         letter = chr(c)
         category = unicodedata.category(letter)
         if category == "Cn":
             continue
         if category[0] in "LM" or category in ("Nd", "Nl", "Pc"):
-            kind[c] = _WORD
+            classes[c] = WORD
         if category[0] == "M":
-            marks[c] = unicodedata.combining(letter)
-        changed = _unfolded(letter)
-        if changed != letter:
-            unfolds[c] = len(at) - 1
-            to += map(ord, changed)
+            combining[c] = unicodedata.combining(letter)
+        decomposed = _decomposed_caseless(letter)
+        if decomposed != letter:
+            fold_index[c] = len(at) - 1
+            to += map(ord, decomposed)
             at.append(len(to))
     for first, stop in _CIRCLED:
-        kind[first:stop] = _WORD
-    for bit, some in (
-        (_SPACE, _SPACES),
-        (_HYPHEN, _HYPHENS),
-        (_APOSTROPHE, _APOSTROPHES),
-    ):
-        kind[list(some)] |= bit
-    kind[list(_INVISIBLES)] = _INVISIBLE
-    made = (kind, marks, unfolds, np.array(at, np.int32), np.array(to or [0], np.int32))
-    for table in made:
+        classes[first:stop] = WORD
+    for bit, points in ((SPACE, _SPACES), (HYPHEN, _HYPHENS), (APOSTROPHE, _APOSTROPHES)):
+        classes[list(points)] |= bit
+    classes[list(_INVISIBLES)] = INVISIBLE
+    tables = Characters(
+        classes, combining, fold_index, np.array(at, np.int32), np.array(to or [0], np.int32)
+    )
+    for table in tables:
         table.flags.writeable = False
-    return Characters(*made)
+    return tables
 
 
-def _unfolded(letter: str) -> str:
+def _decomposed_caseless(letter: str) -> str:
     """Decomposed and folded; but the iota below stays a mark until marks have been ordered."""
     parts = unicodedata.normalize("NFD", letter)
     folded = "".join(p if p == _IOTA_BELOW else _caseless(p) for p in parts)
@@ -113,7 +112,7 @@ def folded(word: str) -> str:
 
 def visible(text: str) -> str:
     """A text without its invisible characters."""
-    return "".join(letter for letter in text if not characters().kind[ord(letter)] & _INVISIBLE)
+    return "".join(letter for letter in text if not characters().classes[ord(letter)] & INVISIBLE)
 
 
 def split(text: str) -> tuple[list[str], list[str]]:
@@ -128,8 +127,8 @@ def split(text: str) -> tuple[list[str], list[str]]:
     """
     words, gaps, inside = [], [""], False
     for letter in visible(text):
-        kind = characters().kind[ord(letter)]
-        if kind & _WORD:
+        kind = characters().classes[ord(letter)]
+        if kind & WORD:
             if inside:
                 words[-1] += letter
             else:
@@ -138,11 +137,11 @@ def split(text: str) -> tuple[list[str], list[str]]:
             inside = True
             continue
         inside = False
-        if kind & _SPACE:
+        if kind & SPACE:
             letter = "" if gaps[-1].endswith(" ") else " "
-        elif kind & _HYPHEN:
+        elif kind & HYPHEN:
             letter = "-"
-        elif kind & _APOSTROPHE:
+        elif kind & APOSTROPHE:
             letter = "'"
         gaps[-1] += letter
     return words, gaps

@@ -30,7 +30,7 @@ from laion_dask.demo.planting import plan_rows, planted
 from laion_dask.errors import ColumnError, OptionError
 from laion_dask.io.parquet.read_shards import read_shards
 from laion_dask.text import matcher_compiled, term_lists
-from laion_dask.text.matcher import found
+from laion_dask.text.matcher import mentions
 from laion_dask.text.matcher_tables import _tables as tables
 from laion_dask.text.word_boundaries import characters, folded, split
 
@@ -50,7 +50,7 @@ def same_word(one: str, other: str) -> bool:
     return form(one) == form(other)
 
 
-def mentions(caption: str | None, term: str) -> bool:
+def does_mention(caption: str | None, term: str) -> bool:
     """Word by word, place by place."""
     if caption is None:
         return False
@@ -64,7 +64,8 @@ def mentions(caption: str | None, term: str) -> bool:
 
 def expected(captions, groups) -> np.ndarray:
     return np.array(
-        [[any(mentions(c, t) for t in some) for some in groups.values()] for c in captions], bool
+        [[any(does_mention(c, t) for t in some) for some in groups.values()] for c in captions],
+        bool,
     ).reshape(len(captions), len(groups))
 
 
@@ -163,7 +164,7 @@ def test_words_are_found_at_their_boundaries_whatever_their_case():
     ],
 )
 def test_equal_words_in_other_clothes(term, caption):
-    assert mentions(caption, term)
+    assert does_mention(caption, term)
     for before in range(70):  # wherever a word lies in a block of 64 bytes
         padded = ["-" * before + caption, "é" * before + " " + caption + " ", caption]
         assert terms([term]).masks(padded).all()
@@ -221,9 +222,9 @@ def test_word_characters_are_those_of_another_engine():
     points = [c for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs")]
     every = pl.Series([chr(c) for c in points])
     unseen = np.array([bool(INVISIBLE.match(chr(c))) for c in points])
-    np.testing.assert_array_equal(characters().kind[points] & 16 != 0, unseen)
+    np.testing.assert_array_equal(characters().classes[points] & 16 != 0, unseen)
     for bit, theirs in ((1, r"^\w$"), (2, r"^\s$")):
-        ours = characters().kind[points] & bit != 0
+        ours = characters().classes[points] & bit != 0
         theirs = every.str.contains(theirs).to_numpy() & ~unseen
         np.testing.assert_array_equal(ours, theirs)
 
@@ -337,8 +338,8 @@ def test_captions_with_and_without_references_side_by_side():
 
 
 def test_every_letter_folds_by_the_standard():
-    points = [c for c in range(0x110000) if characters().kind[c] & 1]
-    changed = [chr(c) for c in points if characters().unfolds[c] or folded(chr(c)) != chr(c)]
+    points = [c for c in range(0x110000) if characters().classes[c] & 1]
+    changed = [chr(c) for c in points if characters().fold_index[c] or folded(chr(c)) != chr(c)]
     assert len(changed) > 10_000
     captions = [f"{letter}x" for letter in changed]
     for k in range(0, len(changed), 400):
@@ -372,7 +373,7 @@ CAPTIONS = ["she", None, "he and her", "", "x", "É she", "long " * 30_000 + "he
 @pytest.mark.parametrize("layout", layouts(CAPTIONS))
 def test_any_layout_of_text(layout):
     which = terms({"woman": ["she", "her"], "man": ["he"]})
-    rows, groups = found(layouts(CAPTIONS)[layout], (which.terms,))
+    rows, groups = mentions(layouts(CAPTIONS)[layout], (which.terms,))
     pairs = [(0, 0), (2, 1), (2, 0), (5, 0), (6, 1), (8, 0)]
     assert list(zip(rows.tolist(), groups.tolist(), strict=True)) == pairs
     assert rows.dtype == np.int64 and groups.dtype == np.int32
@@ -387,11 +388,11 @@ def test_nothing_to_look_through():
         pa.chunked_array([pa.nulls(5)]),
         pa.chunked_array([pa.array(["", ""])]),
     ):
-        rows, groups = found(empty, (which.terms,))
+        rows, groups = mentions(empty, (which.terms,))
         assert len(rows) == len(groups) == 0
     assert which.masks([]).shape == (0, 1)
     with pytest.raises(OptionError, match="int64"):
-        found(pa.chunked_array([[1, 2]]), (which.terms,))
+        mentions(pa.chunked_array([[1, 2]]), (which.terms,))
 
 
 def test_more_mentions_than_there_was_room_for():
@@ -414,7 +415,7 @@ def test_bytes_that_are_no_text_break_nothing():
     broken = pa.Array.from_buffers(
         pa.string(), len(raw), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(raw))]
     )
-    rows, groups = found(pa.chunked_array([broken]), (terms({"w": ["she"], "m": ["he"]}).terms,))
+    rows, groups = mentions(pa.chunked_array([broken]), (terms({"w": ["she"], "m": ["he"]}).terms,))
     pairs = list(zip(rows.tolist(), groups.tolist(), strict=True))
     assert pairs == [(0, 0), (0, 1), (2, 0), (3, 0), (4, 1)]
 
@@ -530,9 +531,9 @@ def test_all_lists_of_a_pass_are_found_in_one_scan(monkeypatch):
 
     def spied(captions, lists):
         calls.append(lists)
-        return found(captions, lists)
+        return mentions(captions, lists)
 
-    monkeypatch.setattr(grouping, "found", spied)
+    monkeypatch.setattr(grouping, "mentions", spied)
     every = [terms(name) for name in term_lists().name]
     captions = ["a young black woman", "the deaf nurse", None, "Muslim men"] * 3
     part = part_of(captions, *every[1:], (every[0],))

@@ -16,7 +16,7 @@ import pyarrow as pa
 from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.grouping.base import Grouping, Members
 from laion_dask.errors import OptionError, no_column
-from laion_dask.text.matcher import found
+from laion_dask.text.matcher import mentions
 from laion_dask.text.packaged_lists import is_path, packaged, read
 from laion_dask.text.term_list import TermList, in_order, of_groups
 
@@ -90,12 +90,12 @@ class Terms(Grouping):
         OptionError
             When a caption is not a string.
         """
-        rows, groups, n = self._looked_up(captions)
+        rows, groups, n = self._mentions(captions)
         masks = np.zeros((n, len(self.labels)), bool)
         masks[rows, groups] = True
         return masks
 
-    def _looked_up(self, captions) -> tuple[np.ndarray, np.ndarray, int]:
+    def _mentions(self, captions) -> tuple[np.ndarray, np.ndarray, int]:
         if isinstance(captions, (str, bytes)):
             raise OptionError("One caption was given. Expected a list of captions; one is [text].")
         if not isinstance(captions, (pa.Array, pa.ChunkedArray)):
@@ -105,7 +105,7 @@ class Terms(Grouping):
                 raise OptionError(f"Expected a list of texts and nulls: {error}") from error
         if isinstance(captions, pa.Array):
             captions = pa.chunked_array([captions])
-        return *found(captions, (self.terms,)), len(captions)
+        return *mentions(captions, (self.terms,)), len(captions)
 
     def bind(self, kinds: Mapping[str, str]) -> Terms:
         if self.column not in kinds:
@@ -120,10 +120,10 @@ class Terms(Grouping):
         return self
 
     def assign(self, part: Partition) -> Members:
-        lists = part.memo(_asked, self.column)
+        lists = part.memo(_lists_of_the_pass, self.column)
         if self.terms not in lists:
             lists = (self.terms,)
-        rows, groups = part.memo(_found, self.column, lists)
+        rows, groups = part.memo(_mentions, self.column, lists)
         first = sum(len(one.labels) for one in lists[: lists.index(self.terms)])
         mine = (groups >= first) & (groups < first + len(self.labels))
         return Members(self.labels, rows[mine], groups[mine] - np.int32(first), len(part))
@@ -230,22 +230,22 @@ def _list(which) -> TermList:
     return of_groups("terms", given, "The list of terms").by_word("terms")
 
 
-def _found(part: Partition, column: str, lists: tuple[TermList, ...]):
-    return found(part.table[column], lists)
+def _mentions(part: Partition, column: str, lists: tuple[TermList, ...]):
+    return mentions(part.table[column], lists)
 
 
-def _asked(part: Partition, column: str) -> tuple[TermList, ...]:
+def _lists_of_the_pass(part: Partition, column: str) -> tuple[TermList, ...]:
     """The lists that all statistics of the pass look for in a column: one scan finds them all."""
-    every = (one for asked in part.statistics for one in _inside(asked))
+    every = (one for asked in part.statistics for one in _terms_inside(asked))
     return tuple(dict.fromkeys(one.terms for one in every if one.column == column))
 
 
-def _inside(value: object) -> Iterator[Terms]:
+def _terms_inside(value: object) -> Iterator[Terms]:
     if isinstance(value, Terms):
         yield value
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
-            yield from _inside(getattr(value, field.name, None))
+            yield from _terms_inside(getattr(value, field.name, None))
     elif isinstance(value, (tuple, list)):
         for one in value:
-            yield from _inside(one)
+            yield from _terms_inside(one)
