@@ -59,8 +59,8 @@ def laion_dask_way(folder: str) -> Search:
     import laion_dask as ld
 
     frame = ld.read_shards(f"{folder}/metadata")
-    embeddings = ld.open_embeddings(f"{folder}/img_emb", model="ViT-L-14")
-    starts = np.cumsum([0, *(file.n_rows for file in embeddings.like(frame).files)])
+    embeddings = ld.open_embeddings(f"{folder}/img_emb", model="ViT-L-14", like=frame)
+    starts = np.cumsum([0, *(file.n_rows for file in embeddings.files)])
 
     def run(queries):
         found = frame.laion.search(embeddings, queries, K, columns=[])

@@ -45,7 +45,7 @@ _OTHERS = {
     "intersections": "laion_dask.aggregations.intersections",
     "language_class": "laion_dask.aggregations.grouping.languages",
     "mix": "laion_dask.scoring.queries",
-    "open_embeddings": "laion_dask.io.embeddings.embeddings",
+    "open_embeddings": "laion_dask.frame.embeddings",
     "open_images": "laion_dask.io.images.images",
     "open_index": "laion_dask.retrieval.index.index",
     "plan": "laion_dask.planning.plan",

@@ -37,13 +37,13 @@ from laion_dask.exports.export import Export as Export
 from laion_dask.exports.export import export as export
 from laion_dask.exports.verify import verify as verify
 from laion_dask.frame.accounting import Rows as Rows
-from laion_dask.frame.accounting import rows as rows
+from laion_dask.frame.embeddings import open_embeddings as open_embeddings
 from laion_dask.frame.funnel import excluded as excluded
 from laion_dask.frame.funnel import funnel as funnel
+from laion_dask.frame.rows import rows as rows
 from laion_dask.frame.where import where as where
 from laion_dask.inference.embed import embed as embed
 from laion_dask.io.embeddings.embeddings import Embeddings as Embeddings
-from laion_dask.io.embeddings.embeddings import open_embeddings as open_embeddings
 from laion_dask.io.images.images import Images as Images
 from laion_dask.io.images.images import open_images as open_images
 from laion_dask.io.parquet.read_shards import read_shards as read_shards

@@ -63,7 +63,7 @@ _VERBS = (
     _lazy("score_captions", "scoring.score_captions"),
     _lazy("language", "scoring.language"),
     _lazy("excluded", "frame.funnel"),
-    _eager("rows", "frame.accounting"),
+    _eager("rows", "frame.rows"),
     _eager("funnel", "frame.funnel"),
     _eager("search", "retrieval.search"),
     _eager("summary", "aggregations.summary"),

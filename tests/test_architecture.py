@@ -38,11 +38,13 @@ ARROWS = {
         "numerics/gpu runtime"
     ),
     "text": "runtime",
-    "frame": "io/parquet io/storage predicate runtime",
-    "io/embeddings": "frame io/parquet io/storage models numerics runtime",
-    "scoring": "io/embeddings io/images models models/heads numerics numerics/gpu runtime text",
+    "io/embeddings": "io/parquet io/storage models numerics runtime",
+    "frame": "io/embeddings io/parquet io/storage models predicate runtime",
+    "scoring": (
+        "frame io/embeddings io/images models models/heads numerics numerics/gpu runtime text"
+    ),
     "inference": "io/images io/storage models models/heads numerics runtime",
-    "training": "io/embeddings models models/heads numerics runtime stats",
+    "training": "frame io/embeddings models models/heads numerics runtime stats",
     "retrieval/exact": "io/embeddings numerics numerics/gpu runtime",
     "retrieval/index": "io/embeddings io/storage models/weights numerics runtime",
     "retrieval": "frame io/embeddings predicate retrieval/exact runtime scoring",
@@ -52,7 +54,7 @@ ARROWS = {
         "aggregations/engine aggregations/grouping frame io/embeddings models "
         "models/heads numerics predicate runtime stats stats/sketches text"
     ),
-    "joins": "frame io/embeddings io/parquet predicate runtime",
+    "joins": "frame io/parquet predicate runtime",
     "exports/formats": "io/storage",
     "exports": (
         "aggregations aggregations/grouping exports/formats frame io/parquet io/storage joins stats"
@@ -65,14 +67,14 @@ ARROWS = {
         "io/storage plots stats text"
     ),
     "demo": (
-        "aggregations exports frame inference io/embeddings io/parquet io/storage models "
+        "aggregations exports frame inference io/parquet io/storage models "
         "models/heads reports scoring"
     ),
     "doors": "models/heads training",
     "cli": (
         "doors "
         "aggregations aggregations/engine aggregations/grouping cluster demo exports "
-        "exports/formats frame inference io/embeddings io/parquet joins models/heads "
+        "exports/formats frame inference io/parquet joins models/heads "
         "models/weights planning reports runtime text"
     ),
 }

@@ -9,7 +9,7 @@ from support.frames import both
 from support.hostile import ODD
 
 from laion_dask.errors import ShardError
-from laion_dask.frame.accounting import rows
+from laion_dask.frame.rows import rows
 from laion_dask.frame.where import where
 from laion_dask.io.parquet.read_shards import read_shards
 from laion_dask.options import set_options

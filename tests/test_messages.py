@@ -44,7 +44,7 @@ REACHED_FROM = {
     "backend.py": READING,
     "gpu_packages.py": {"index"},
     "io/embeddings/headers.py": WITH_VECTORS,
-    "io/embeddings/embeddings.py": WITH_VECTORS,
+    "io/embeddings/open_files.py": WITH_VECTORS,
     "io/parquet/hive.py": READING,
     "io/images/images.py": {"embed"},
     "io/images/parquet_layout.py": {"embed"},

@@ -71,8 +71,8 @@ def verb(folder: Path, queries) -> Callable[[], object]:
     import laion_dask as ld
 
     frame = ld.read_shards(folder / "metadata")
-    emb = ld.open_embeddings(folder / "img_emb", model="ViT-L-14")
-    starts = np.cumsum([0, *(file.n_rows for file in emb.like(frame).files)])
+    emb = ld.open_embeddings(folder / "img_emb", model="ViT-L-14", like=frame)
+    starts = np.cumsum([0, *(file.n_rows for file in emb.files)])
 
     def run():
         found = frame.laion.search(emb, queries, K, columns=[])

@@ -22,11 +22,12 @@ from laion_dask.aggregations.overlap import (
 )
 from laion_dask.dtypes import measured_kind_of
 from laion_dask.errors import OptionError, must_be
-from laion_dask.frame import provenance
 from laion_dask.frame.accounting import Rows
-from laion_dask.frame.accounts import rows_in_both
-from laion_dask.frame.filtering import passes
-from laion_dask.frame.subsets import IN_ONE, IN_OTHER, marked
+from laion_dask.frame.narrowing import filter_between
+from laion_dask.frame.provenance import Provenance
+from laion_dask.frame.repeated_rows import rows_in_both
+from laion_dask.frame.subset_membership import IN_ONE, IN_OTHER, mark_membership
+from laion_dask.frame.where_kernel import passes
 from laion_dask.stats.table import Table, suppressed, table
 
 _ON_TRUST = (
@@ -56,7 +57,7 @@ def check_axes(frame: dd.DataFrame, by: str | Grouping | Sequence[str | Grouping
     ------
     OptionError, ColumnError
     """
-    bind(frame, [Exclusion(None, axes(by))])
+    bind(Provenance.of(frame), [Exclusion(None, axes(by))])
 
 
 def audit(
@@ -145,10 +146,10 @@ def audit(
     """
     must_be("after", after, (dd.DataFrame, str), "a narrowed frame, or an expression")
     options, wanted = report_options(level, min_n), references(by, reference)
-    where = after
+    where, before = after, Provenance.of(before)
     if isinstance(after, dd.DataFrame):
-        must_be("before", before, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
-        where = provenance.narrowed(before, after, passes)
+        after = Provenance.of(after)
+        where = filter_between(before, after, passes)
     measure = Exclusion(where, axes(by), wanted)
     counts, rows_before, rows_after, caveats = _counted(before, after, measure)
     if isinstance(counts, Counted):
@@ -165,15 +166,16 @@ def audit(
     return result
 
 
-def _counted(before: dd.DataFrame, after, measure: Exclusion) -> tuple:
+def _counted(before: Provenance, after, measure: Exclusion) -> tuple:
     """The counts, of a narrowing or of two subsets; both accounts of rows; and caveats."""
     bound = bind(before, [measure])
     if measure.where is not None:
         (counted,), rows = collect(before, bound)
         return counted, rows, _beyond(rows, counted), ()
     left = bind(after, bound)
-    both = marked(before, after, bound[0].reads)
+    both = mark_membership(before.frame, after.frame, bound[0].reads)
     if both is not None:
+        both = Provenance.of(both)
         (overlap,) = bind(both, [Overlap(IN_ONE, IN_OTHER, bound[0].by)])
         (found,), rows = collect(both, (overlap,))
         return _compared(found, rows)

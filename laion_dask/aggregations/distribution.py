@@ -12,7 +12,8 @@ import pandas as pd
 from laion_dask.aggregations.histogram_counts import binned
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import OptionError, must_be, no_column, one_of
-from laion_dask.frame.accounting import survey
+from laion_dask.frame.map_with_accounting import map_with_accounting
+from laion_dask.frame.provenance import Provenance
 from laion_dask.stats import wilson
 
 #: The edges by default: steps of 0.01 between 0 and 1.
@@ -146,8 +147,14 @@ def distributions(
             )
     narrow = frame[list(dict.fromkeys(columns))]
     cuts = (tuple(edges.tolist()),) * len(columns)
-    result, _ = survey(
-        narrow, _counted, columns, cuts, meta={"counts": object}, combine=_added, label="count"
+    result, _ = map_with_accounting(
+        Provenance.of(narrow),
+        _counted,
+        columns,
+        cuts,
+        meta={"counts": object},
+        combine=_added,
+        label="count",
     )
     counts = result["counts"].iloc[0]
     return {

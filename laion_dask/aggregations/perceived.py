@@ -15,9 +15,9 @@ from laion_dask.aggregations.grouping.base import Grouping, grouping
 from laion_dask.caveats import CAVEATS
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import OptionError, must_be
-from laion_dask.frame import provenance as lineage
-from laion_dask.frame.accounts import Pending
-from laion_dask.io.embeddings.embeddings import Embeddings, provenance
+from laion_dask.frame.accounting import AccountingInputs
+from laion_dask.frame.provenance import Provenance
+from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.models import ClipModel, EmbeddingSpace, check_same_space
 from laion_dask.models.heads.zero_shot import TEMPERATURE
 from laion_dask.runtime import graph
@@ -116,13 +116,13 @@ def perceived(
     for information extraction. IDA. On what such labels do to the people they are put on:
     Scheuerman, M. K., Paul, J. M., Brubaker, J. R. (2019). How computers see gender. CSCW.
     """
-    must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
+    provenance = Provenance.of(frame)
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
-    provenance(frame)
-    lineage.refuse_repeats(frame)
+    provenance.check_identity_columns()
+    provenance.check_branches()
     options = _reporting(level, min_n)
     question = _question(frame, embeddings, prompts, by, margin)
-    paired = embeddings.like(frame)
+    paired = embeddings.paired_with(provenance.shards)
     reads = list(
         dict.fromkeys([*PROVENANCE, *(question.by.reads if question.by is not None else ())])
     )
@@ -130,10 +130,10 @@ def perceived(
     meta = kernels.no_rows()
     counts = graph.map_columns(frame, kernels.counted, *given, reads=reads, meta=meta)
     whole = graph.reduce(counts, kernels.added, meta=meta)
-    pending = Pending.where_known(frame)
-    result, *others = graph.compute(whole, *pending.collections, label="perceived attributes")
+    accounting = AccountingInputs.where_known(provenance)
+    result, *others = graph.compute(whole, *accounting.collections, label="perceived attributes")
     found = _to_rows(question, result["states"].iloc[0], options)
-    rows = pending.settle(int(result["rows"].sum()), [result, *others])
+    rows = accounting.balance(int(result["rows"].sum()), [result, *others])
     if rows is not None:
         found.attrs["rows"] = vars(rows)
     return found

@@ -15,6 +15,7 @@ from laion_dask.aggregations.grouping.base import Grouping, grouping, members
 from laion_dask.backend import frame_to_arrow, is_cudf, to_numpy
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import OptionError, must_be
+from laion_dask.frame.provenance import Provenance
 from laion_dask.stats.exclusion_rates import distribution
 from laion_dask.stats.intervals import wilson
 from laion_dask.stats.representation import max_skew, min_skew, ndkl, skew
@@ -105,7 +106,8 @@ def _shares(reference, axis: Grouping) -> dict[str, float]:
     """The wanted share of each group."""
     if not isinstance(reference, dd.DataFrame):
         return {str(label): share for label, share in distribution(reference).items()}
-    ((counted,), _) = collect(reference, bind(reference, [Exclusion(None, (axis,))]))
+    provenance = Provenance.of(reference)
+    ((counted,), _) = collect(provenance, bind(provenance, [Exclusion(None, (axis,))]))
     (groups,) = counted.groups
     order = sorted(groups, key=lambda label: (-groups[label][0], label))
     if not any(groups[label][0] for label in order):

@@ -19,7 +19,9 @@ from laion_dask.aggregations.summary_state import (
     contribution,
 )
 from laion_dask.formatting import printable
-from laion_dask.frame.accounting import Rows, survey
+from laion_dask.frame.accounting import Rows
+from laion_dask.frame.map_with_accounting import map_with_accounting
+from laion_dask.frame.provenance import Provenance
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats import wilson
 from laion_dask.stats.sketches.heavy_hitters import HeavyHitters
@@ -133,7 +135,9 @@ def summary(frame: dd.DataFrame) -> Summary:
     ['unsafe', 'watermarked']
     """
     meta = {"state": object}
-    result, rows = survey(frame, _state, meta=meta, combine=_combine, label="summary")
+    result, rows = map_with_accounting(
+        Provenance.of(frame), _state, meta=meta, combine=_combine, label="summary"
+    )
     return _finalized(result["state"].iloc[0], rows)
 
 

@@ -169,7 +169,7 @@ def plan(
 
     Reads footers and headers only.
     """
-    from laion_dask.io.embeddings.embeddings import open_embeddings
+    from laion_dask.frame.embeddings import open_embeddings
     from laion_dask.models.heads import by_name
     from laion_dask.planning.plan import plan
 

@@ -94,8 +94,9 @@ def check_out(frame, out: object) -> None:
     """Refuse at once to write a file that the frame reads, or that the next reading would take."""
     if out is not None and str(out) != "-":
         from laion_dask.frame.own_inputs import refuse_file_of_inputs
+        from laion_dask.frame.provenance import Provenance
 
-        refuse_file_of_inputs(str(out), frame)
+        refuse_file_of_inputs(str(out), Provenance.of(frame))
 
 
 def say_table(table, *, as_json: bool, out: str | None) -> None:

@@ -183,8 +183,8 @@ def run(out: str | os.PathLike, *, n_images: int | None = None, seed: int | None
     """
     from laion_dask.aggregations.summary import summary
     from laion_dask.exports.export import export
+    from laion_dask.frame.embeddings import open_embeddings
     from laion_dask.frame.where import where
-    from laion_dask.io.embeddings.embeddings import open_embeddings
     from laion_dask.io.parquet.read_shards import read_shards
     from laion_dask.models.heads import demo_safety
     from laion_dask.reports.report import write_report

@@ -16,10 +16,10 @@ from laion_dask.exports.manifest import build_manifest, schema_entries
 from laion_dask.exports.partition import META, part_schema, write_partition
 from laion_dask.exports.result import Export
 from laion_dask.exports.transaction import ExportTransaction
-from laion_dask.frame import data_path, provenance
-from laion_dask.frame.accounting import survey
-from laion_dask.frame.accounts import numbered_twice
+from laion_dask.frame.map_with_accounting import map_with_accounting
 from laion_dask.frame.own_inputs import refuse_folder_of_inputs
+from laion_dask.frame.provenance import Provenance
+from laion_dask.frame.scans import check_shard_numbers
 
 
 def export(
@@ -79,19 +79,24 @@ def export(
         raise one_of("format", format, formats.names())
     must_be("path", path, (str, os.PathLike), "a folder or an address")
     transaction = ExportTransaction(os.fspath(path))
-    sources = provenance.sources(frame)
-    if twice := data_path.numbered_twice(sources):
-        raise numbered_twice(*twice)
-    refuse_folder_of_inputs(transaction.path, transaction.address, frame)
+    provenance = Provenance.of(frame)
+    check_shard_numbers(provenance.sources)
+    refuse_folder_of_inputs(transaction.path, transaction.address, provenance)
     schema = part_schema(frame_to_arrow(frame._meta).schema)
     _check_names(schema.names)
     with transaction:
         writer = formats.load(format).open(transaction.staging_folder, schema)
-        written, rows = survey(
-            frame, write_partition, writer, schema, meta=META, label="export", must_account=True
+        written, rows = map_with_accounting(
+            provenance,
+            write_partition,
+            writer,
+            schema,
+            meta=META,
+            label="export",
+            must_account=True,
         )
         parts, types = _in_order(written)
-        manifest = build_manifest(frame, sources, schema_entries(schema, types), rows, seed)
+        manifest = build_manifest(provenance, schema_entries(schema, types), rows, seed)
         committed = transaction.commit(parts, writer.finish(parts), manifest)
         return Export(transaction.path, rows, committed, frame)
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 import dask
-import dask.dataframe as dd
 import duckdb
 import numpy as np
 import pandas as pd
@@ -15,9 +14,9 @@ import pyarrow as pa
 
 from laion_dask.errors import ExportError, ProvenanceError
 from laion_dask.exports.formats.base import StagedFile, WrittenPart
-from laion_dask.frame import masks, provenance
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.funnel import funnel_of
+from laion_dask.frame.provenance import Provenance
 from laion_dask.joins.join import duplicates_left_out
 
 #: Packages whose version affects every export, and those that do so where a model was used.
@@ -26,18 +25,18 @@ _MODELS = ("torch", "open_clip_torch")
 
 
 def build_manifest(
-    frame: dd.DataFrame, sources, schema: list[dict], rows: Rows, seed: int | None
+    provenance: Provenance, schema: list[dict], rows: Rows, seed: int | None
 ) -> dict:
     """The manifest without its list of files."""
-    shards = {p.shard.index: p.shard for _, pieces in sources for p in pieces}
+    shards = {p.shard.index: p.shard for _, pieces in provenance.sources for p in pieces}
     columns = (column for s in shards.values() for column in (*s.columns, *s.partition))
     renamed = {(old, new) for old, new, _ in columns if old != new}
-    models = [one for one in provenance.recipes(frame) if "join" not in one]
+    models = [one for one in provenance.recipes if "join" not in one]
     manifest = {
         "inputs": [_input(shard) for shard in shards.values()],
         "renamed": dict(sorted(renamed)),
-        "where": masks.filters(frame),
-        "joins": duplicates_left_out(frame),
+        "where": provenance.filters,
+        "joins": duplicates_left_out(provenance),
         "models": models,
         "versions": _versions(with_models=bool(models)),
         "schema": schema,
@@ -45,7 +44,7 @@ def build_manifest(
         "seed": seed,
     }
     if rows.read and not rows.kept:
-        manifest["funnel"] = _funnel(frame, rows)
+        manifest["funnel"] = _funnel(provenance, rows)
     return manifest
 
 
@@ -74,10 +73,10 @@ def _versions(with_models: bool) -> dict[str, str]:
     return versions | {name: version(name) for name in _MODELS if with_models}
 
 
-def _funnel(frame: dd.DataFrame, rows: Rows) -> list[dict]:
+def _funnel(provenance: Provenance, rows: Rows) -> list[dict]:
     """How many rows each clause left out; empty if steps other than filters did too."""
     try:
-        return funnel_of(frame, rows).to_dict("records")
+        return funnel_of(provenance, rows).to_dict("records")
     except ProvenanceError:
         return []
 

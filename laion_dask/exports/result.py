@@ -12,9 +12,10 @@ import pandas as pd
 from laion_dask.aggregations.audit import audit, default_axes
 from laion_dask.aggregations.grouping.base import Grouping
 from laion_dask.formatting import counted, megabytes
-from laion_dask.frame import masks, provenance, row_choices
+from laion_dask.frame import filter_text
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.funnel import funnel_of
+from laion_dask.frame.provenance import Provenance
 from laion_dask.stats.table import Table
 
 
@@ -44,7 +45,7 @@ class Export:
         lines = [str(self.rows), *map(_join_line, self.manifest["joins"])]
         if "funnel" in self.manifest:
             lines.append(_funnel_lines(self.manifest["funnel"]))
-        pandas_steps = (masks.MASK, row_choices.STEP)
+        pandas_steps = (filter_text.MASK, filter_text.STEP)
         unnamed = [text for text in self.manifest["where"] if text.startswith(pandas_steps)]
         if unnamed:
             lines.append(f"By steps of pandas too: {'; '.join(unnamed)}")
@@ -61,7 +62,7 @@ class Export:
         ProvenanceError
             When a step other than a filter by an expression leaves rows out or moves them.
         """
-        return funnel_of(self.frame, self.rows)
+        return funnel_of(Provenance.of(self.frame), self.rows)
 
     def audit(
         self,
@@ -93,7 +94,7 @@ class Export:
         ShardError, SchemaError
             When a shard has changed since the export, or is damaged.
         """
-        before = provenance.unfiltered(self.frame)
+        before = Provenance.of(self.frame).unfiltered
         by = default_axes(before) if by is None else by
         return audit(before, self.frame, by, reference=reference, level=level, min_n=min_n)
 

@@ -1,4 +1,4 @@
-"""What each clause of a frame's filters left out: as counts, and as the rows themselves."""
+"""What each clause of a frame's filters left out: as counts, and as rows."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import pandas as pd
 import pyarrow as pa
 
 from laion_dask.backend import column_like, frame_from_arrow, is_cudf
-from laion_dask.dtypes import kind_of
-from laion_dask.frame import masks, provenance
-from laion_dask.frame.accounting import rows
-from laion_dask.frame.accounts import Rows
+from laion_dask.dtypes import Kinds, kind_of
+from laion_dask.frame.accounting import Rows
+from laion_dask.frame.filters import stages
+from laion_dask.frame.provenance import Provenance
+from laion_dask.frame.rows import rows_of
 from laion_dask.predicate import Predicate, certain_and_possible
 from laion_dask.predicate.clauses import clauses
 from laion_dask.runtime import graph
 
 #: The columns that `excluded` adds.
 BY, WHY = "excluded_by", "excluded_why"
-#: More clauses than there can be; and the base of a code of two numbers of clauses.
+#: Exceeds every clause number; also the base in which two of them are packed into one code.
 _NONE = 1 << 14
-#: What a funnel says of rows that no clause left out.
+#: The clause of rows that no clause left out.
 OTHER = "(a step that is no filter)"
 
 
@@ -34,7 +35,7 @@ class _Filters:
     ----------
     before : dask DataFrame
     codes : list of dask Series
-        For each filter, which of its clauses a row of ``before`` fails or leaves unknown.
+        For each filter, which of its clauses are false or unknown for a row of ``before``.
     texts : tuple of str
         The clauses, first to last.
     """
@@ -44,10 +45,11 @@ class _Filters:
     texts: tuple[str, ...]
 
     @classmethod
-    def of(cls, frame: dd.DataFrame) -> _Filters:
+    def of(cls, provenance: Provenance) -> _Filters:
         codes, texts = [], []
-        for stage, predicate in masks.stages(frame):
-            kinds = provenance.kinds(stage, kind_of)
+        for stage, predicate in stages(provenance.steps):
+            kinds = {name: kind_of(dtype) for name, dtype in stage.dtypes.items()}
+            kinds = Kinds.of(kinds, provenance.half)
             parts = tuple(clauses(predicate, kinds))
             meta = column_like(np.empty(0, np.int64), stage._meta)
             code = graph.map_columns(
@@ -55,15 +57,15 @@ class _Filters:
             )
             codes.append(code)
             texts += [part.text for part in parts]
-        return cls(provenance.unfiltered(frame), codes, tuple(texts))
+        return cls(provenance.unfiltered, codes, tuple(texts))
 
 
 def excluded(frame: dd.DataFrame) -> dd.DataFrame:
-    """The rows that the filters of a frame left out, each with the clause that did. Lazy.
+    """The rows that a frame's filters left out, each with the clause that left it out. Lazy.
 
-    Clauses are what a filter joins by ``and``. A row is dropped by the first that is false for
-    it; where none is false but one is unknown, the row is unscored and counts under the first
-    unknown one.
+    Clauses are the parts of a filter that are joined by ``and``. A row is dropped by the first
+    clause that is false for it. If none is false but one is unknown, the row is unscored and
+    counts under the first unknown clause.
 
     Parameters
     ----------
@@ -74,21 +76,21 @@ def excluded(frame: dd.DataFrame) -> dd.DataFrame:
     -------
     dask DataFrame
         The frame's columns, and ``excluded_by`` (str, the clause) and ``excluded_why``
-        (``"dropped"`` or ``"unscored"``). With the rows of the frame they are all rows that were
-        read, each once, but for rejected ones.
+        (``"dropped"`` or ``"unscored"``). Together with the rows of the frame these are all rows
+        that were read, each once, except rejected ones.
 
     Raises
     ------
     ProvenanceError
-        Immediately, when a step leaves rows out that is no filter by an expression, such as a mask
-        of pandas or a sample, or one that changes the order of the rows.
+        Immediately, when a step that is not a filter by an expression leaves rows out, such as a
+        pandas mask or a sample, or when a step changes the order of the rows.
 
     Examples
     --------
     >>> subset = frame.laion.where("punsafe < 0.5")  # doctest: +SKIP
     >>> subset.laion.excluded()[["url", "excluded_by", "excluded_why"]].head()  # doctest: +SKIP
     """
-    filters = _Filters.of(frame)
+    filters = _Filters.of(Provenance.of(frame))
     meta = _with_reasons(filters.before._meta, np.empty(0, np.int64), (), np.empty(0, bool))
     return graph.map_beside(filters.before, _excluded, filters.codes, filters.texts, meta=meta)
 
@@ -96,8 +98,8 @@ def excluded(frame: dd.DataFrame) -> dd.DataFrame:
 def funnel(frame: dd.DataFrame) -> pd.DataFrame:
     """How many rows each clause of a frame's filters left out, in order. Eager.
 
-    Reads the columns that the filters compare, of all rows. The last line has what other steps
-    left out, such as a sample; the columns add up to the frame's `rows`.
+    Reads the columns that the filters compare, for all rows. The last line has what other steps
+    left out, such as a sample. The columns add up to the frame's `rows`.
 
     Parameters
     ----------
@@ -107,8 +109,8 @@ def funnel(frame: dd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a clause: ``clause`` (str), and ``before``, ``dropped``, ``unscored``, ``after``
-        (int64), rows.
+        One row per clause: ``clause`` (str), and ``before``, ``dropped``, ``unscored``, ``after``
+        (int64), in rows.
 
     Raises
     ------
@@ -119,15 +121,16 @@ def funnel(frame: dd.DataFrame) -> pd.DataFrame:
     --------
     >>> frame.laion.where("similarity > 0.3 and width >= 256").laion.funnel()  # doctest: +SKIP
     """
-    return funnel_of(frame, rows(frame))
+    provenance = Provenance.of(frame)
+    return funnel_of(provenance, rows_of(provenance))
 
 
-def funnel_of(frame: dd.DataFrame, account: Rows) -> pd.DataFrame:
-    """The funnel of a frame whose account is known. Eager.
+def funnel_of(provenance: Provenance, account: Rows) -> pd.DataFrame:
+    """The funnel of a frame whose provenance and account of rows are known. Eager.
 
     Raises as `funnel`.
     """
-    filters = _Filters.of(frame)
+    filters = _Filters.of(provenance)
     names = ("dropped", "unscored")
     counts = np.zeros((len(filters.texts), 2), np.int64)
     if filters.texts:
@@ -149,7 +152,7 @@ def funnel_of(frame: dd.DataFrame, account: Rows) -> pd.DataFrame:
 
 
 def _code(part, parts: tuple[Predicate, ...], start: int):
-    """Of each row, the first clause that is false, and the first that is unknown, as one number."""
+    """For each row, the first false clause and the first unknown clause, as one number."""
     false = np.full(len(part), _NONE)
     unknown = false.copy()
     for number, clause in reversed(list(enumerate(parts, start))):

@@ -6,7 +6,7 @@ import dask.dataframe as dd
 
 from laion_dask.dialects import recognize
 from laion_dask.formatting import counted, megabytes
-from laion_dask.frame import provenance
+from laion_dask.frame.provenance import Provenance
 from laion_dask.schema import CANONICAL
 
 
@@ -18,7 +18,7 @@ def facts(frame: dd.DataFrame) -> dict:
     ProvenanceError
         When the frame does not lead back to one call of `read_shards`.
     """
-    shards = provenance.shards(frame)
+    shards = Provenance.of(frame).shards
     stored: dict[str, tuple[str, str]] = {}
     for shard in shards:
         for old, new, type_ in shard.columns:

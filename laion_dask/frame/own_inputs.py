@@ -6,18 +6,14 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import dask.dataframe as dd
-
 from laion_dask.errors import ExportError
-from laion_dask.frame.data_path import pieces_of
-from laion_dask.frame.provenance import joined_files
-from laion_dask.io.parquet.scan import Scan
+from laion_dask.frame.provenance import Provenance
+from laion_dask.frame.scans import pieces_of
 from laion_dask.io.storage.discovery import PARQUET
 from laion_dask.io.storage.local_file import real_path
-from laion_dask.runtime.dask_expressions import FromMap
 
 
-def refuse_file_of_inputs(path: str | os.PathLike, frame: dd.DataFrame) -> None:
+def refuse_file_of_inputs(path: str | os.PathLike, provenance: Provenance) -> None:
     """Raise if writing a file would replace a shard of a frame, or add one to its folders.
 
     A Parquet file in a folder in which shards were looked for would be one of them the next time.
@@ -28,7 +24,7 @@ def refuse_file_of_inputs(path: str | os.PathLike, frame: dd.DataFrame) -> None:
         Immediately, before any data is read.
     """
     path, file = Path(path), real_path(str(path))
-    for shard in _files(frame):
+    for shard in _files(provenance):
         if _real(shard) == file:
             raise ExportError(
                 f"{path} is a shard that this frame reads; writing there would replace it. Name "
@@ -36,7 +32,7 @@ def refuse_file_of_inputs(path: str | os.PathLike, frame: dd.DataFrame) -> None:
             )
     if path.suffix.lower() not in PARQUET:
         return
-    for folder in _searched(frame):
+    for folder in _searched(provenance):
         if _is_within(file, _real(folder)):
             raise ExportError(
                 f"{path} lies in {folder}, which this frame's shards were looked for in: the next "
@@ -44,7 +40,7 @@ def refuse_file_of_inputs(path: str | os.PathLike, frame: dd.DataFrame) -> None:
             )
 
 
-def refuse_folder_of_inputs(path: str, address: str, frame: dd.DataFrame) -> None:
+def refuse_folder_of_inputs(path: str, address: str, provenance: Provenance) -> None:
     """Raise if an export to a folder would replace shards of a frame, or add parts to them.
 
     Parameters
@@ -53,7 +49,8 @@ def refuse_folder_of_inputs(path: str, address: str, frame: dd.DataFrame) -> Non
         The folder as the caller named it.
     address : str
         The same folder: a local path, or an address with its protocol.
-    frame : dask DataFrame
+    provenance : Provenance
+        Of the frame.
 
     Raises
     ------
@@ -61,7 +58,7 @@ def refuse_folder_of_inputs(path: str, address: str, frame: dd.DataFrame) -> Non
         Immediately, before any data is read.
     """
     folder = _real(address)
-    for searched in _searched(frame):
+    for searched in _searched(provenance):
         if _is_within(f"{folder}/", _real(searched)):
             inner = searched.removeprefix("file://")
             raise ExportError(
@@ -69,7 +66,7 @@ def refuse_folder_of_inputs(path: str, address: str, frame: dd.DataFrame) -> Non
                 "its parts would be found there too. Name a folder outside, or name the shards "
                 f"by a pattern, such as {inner}/*.parquet."
             )
-    for shard in _files(frame):
+    for shard in _files(provenance):
         if _is_within(_real(shard), folder):
             raise ExportError(
                 f"{path} holds {shard}, which this frame reads; writing there would replace "
@@ -77,22 +74,16 @@ def refuse_folder_of_inputs(path: str, address: str, frame: dd.DataFrame) -> Non
             )
 
 
-def _scans(frame: dd.DataFrame) -> list[FromMap]:
-    """Every scan of the graph, also of tables that give the frame columns but no rows."""
-    steps = frame.expr.find_operations(FromMap)
-    return [step for step in steps if isinstance(step.func, Scan)]
-
-
-def _files(frame: dd.DataFrame) -> Iterable[str]:
+def _files(provenance: Provenance) -> Iterable[str]:
     """The shards that a frame reads, and those of the tables that it was joined with."""
-    for step in _scans(frame):
+    for step in provenance.scan_steps:
         yield from (piece.shard.path for piece in pieces_of(step))
-    yield from joined_files(frame)
+    yield from provenance.joined_files
 
 
-def _searched(frame: dd.DataFrame) -> Iterable[str]:
+def _searched(provenance: Provenance) -> Iterable[str]:
     """The folders in which a frame's shards were looked for, at any depth."""
-    for step in _scans(frame):
+    for step in provenance.scan_steps:
         yield from step.func.searched
 
 

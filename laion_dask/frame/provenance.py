@@ -1,270 +1,276 @@
-"""What a frame is made of: the scans that its rows come from, and what was done to them since.
+"""What a frame is made of: the scans that its rows come from, and the steps since.
 
-The only reader of Dask's expressions.
+A verb asks once, ``Provenance.of(frame)``, and passes the answer on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import dask.dataframe as dd
 from dask.delayed import Delayed, DelayedLeaf
 
 from laion_dask.dtypes import Kinds
 from laion_dask.errors import ProvenanceError, must_be
-from laion_dask.frame import data_path
-from laion_dask.frame.identity_steps import check_identity
+from laion_dask.frame import filters, row_identity, row_path, scans
+from laion_dask.frame.row_path import Steps
+from laion_dask.frame.scans import Sources
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.io.parquet.shard import Piece, Shard
-from laion_dask.predicate import Predicate
 from laion_dask.runtime.dask_expressions import (
-    DropDuplicates,
+    Concat,
     DropnaFrame,
     Expr,
     Filter,
     FromMap,
     MapPartitions,
+    Merge,
     Projection,
+    Query,
     Sample,
     new_collection,
 )
 
-#: Steps that leave rows out and change nothing else.
-_NARROWING = (Filter, DropnaFrame, Sample, DropDuplicates)
+#: Steps that no optimization removes: a frame with one of them is more than a scan.
+_NOT_REMOVABLE = (Filter, Query, DropnaFrame, Sample, MapPartitions, Merge, Concat)
 
 
-def _expr(frame: dd.DataFrame, *, optimized: bool = False) -> Expr:
-    """What a frame is made of."""
-    must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
-    return frame.optimize(fuse=False).expr if optimized else frame.expr
+@dataclass(frozen=True, eq=False)
+class Provenance:
+    """Where a frame's rows come from, and what was done to them. Lazy; make one with `of`.
 
+    The graph is walked when something is first asked for, and once. What cannot be known raises a
+    `ProvenanceError` when it is asked for.
 
-def as_read(frame: dd.DataFrame) -> tuple[Scan, list[Piece]] | None:
-    """The scan and pieces of a frame that is as it was read, or None for any other.
-
-    A choice of columns is still as it was read; a choice of partitions is not, since its pieces
-    alone would not say how the shards are numbered.
+    Attributes
+    ----------
+    frame : dask DataFrame
     """
-    expr = _expr(frame)
-    if isinstance(expr, Projection) and expr.ndim == 2:
-        expr = expr.frame
-    if (
-        isinstance(expr, FromMap)
-        and isinstance(expr.func, Scan)
-        and expr.operand("columns") is None
-        and expr.operand("_partitions") is None
-    ):
-        return expr.func, data_path.pieces_of(expr)
-    return None
 
+    frame: dd.DataFrame
 
-def as_scan(frame: dd.DataFrame) -> tuple[Scan, list[Piece], list[str]] | None:
-    """The scan, pieces and columns of a frame that is nothing but a scan, or None.
+    @classmethod
+    def of(cls, frame: dd.DataFrame) -> Provenance:
+        """The provenance of a frame. Lazy.
 
-    A frame that reads a piece twice, by a choice of partitions, is none.
-    """
-    expr = _expr(frame, optimized=True)
-    if isinstance(expr, FromMap) and isinstance(expr.func, Scan) and expr.ndim == 2:
-        pieces = data_path.pieces_of(expr)
-        if len(set(pieces)) == len(pieces):
-            return expr.func, pieces, list(expr.columns)
-    return None
+        Raises
+        ------
+        OptionError
+            When ``frame`` is not a Dask DataFrame.
+        """
+        must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
+        return cls(frame)
 
+    def select(self, columns: Sequence[str]) -> Provenance:
+        """The provenance of some columns of the frame; the steps are not walked again. Lazy."""
+        selected = Provenance(self.frame[list(columns)])
+        selected.__dict__["steps"] = self.steps
+        return selected
 
-def sources(frame: dd.DataFrame) -> list[tuple[Scan, list[Piece]]]:
-    """Every scan that a frame's rows come from, with the pieces that it reads of it.
+    @cached_property
+    def steps(self) -> Steps:
+        """The steps that the rows went through, last to first; see `laion_dask.frame.row_path`."""
+        return tuple(row_path.walk(self.frame.expr))
 
-    A table that gives the frame columns and no rows, such as the right side of a left merge, is
-    not among them.
+    @cached_property
+    def _nodes(self) -> tuple[Expr, ...]:
+        """Every expression of the graph, each once, those that contribute no rows included.
 
-    Raises
-    ------
-    ProvenanceError
-        When there is none: the frame was not made by ``read_shards``, or was persisted; and where
-        a step writes over ``shard`` or ``row``.
-    """
-    expr = _expr(frame)
-    check_identity(expr)
-    data_path.check_branches(expr)
-    found = data_path.scans(expr)
-    if not found:
-        raise ProvenanceError(
-            "This frame does not lead back to read_shards (it was made otherwise, or persisted), "
-            "so what it was read from cannot be said. Start from ld.read_shards(...), and keep "
-            "the lazy frame: export that one, and use what persist() returns to look at the rows."
+        As the frame was written, not as Dask optimizes it, which may merge two filters.
+        """
+        return tuple({node._name: node for node in self.frame.expr.walk()}.values())
+
+    @property
+    def scan_steps(self) -> list[FromMap]:
+        """Every scan of the graph, also of tables that contribute columns but no rows."""
+        return [node for node in self._nodes if scans.is_scan(node)]
+
+    # What is read.
+
+    @cached_property
+    def as_read(self) -> tuple[Scan, list[Piece]] | None:
+        """The scan and pieces of a frame that is as it was read, or None for any other frame.
+
+        A selection of columns is still as it was read; a selection of partitions is not, since its
+        pieces alone would not say how the shards are numbered.
+        """
+        expr = self.frame.expr
+        if isinstance(expr, Projection) and expr.ndim == 2:
+            expr = expr.frame
+        whole = scans.is_scan(expr) and all(
+            expr.operand(name) is None for name in ("columns", "_partitions")
         )
-    return found
+        return (expr.func, scans.pieces_of(expr)) if whole else None
+
+    @cached_property
+    def optimized_scan(self) -> tuple[Scan, list[Piece], list[str]] | None:
+        """The scan, pieces and columns of a frame that optimizes to a scan alone, or None.
+
+        None too for a frame that reads a piece twice, by a selection of partitions.
+        """
+        if self.as_read is not None:
+            return *self.as_read, list(self.frame.columns)
+        if any(isinstance(step, _NOT_REMOVABLE) for step, _ in self.steps):
+            return None  # optimizing a large graph takes long
+        expr = self.frame.optimize(fuse=False).expr
+        if scans.is_scan(expr) and expr.ndim == 2:
+            pieces = scans.pieces_of(expr)
+            if len(set(pieces)) == len(pieces):
+                return expr.func, pieces, list(expr.columns)
+        return None
+
+    @cached_property
+    def sources(self) -> Sources:
+        """Every scan that rows come from, with the pieces that are read of it.
+
+        A table that contributes columns but no rows, such as the right side of a left merge, is not
+        among them.
+
+        Raises
+        ------
+        ProvenanceError
+            When there is none: the frame was not made by ``read_shards``, or was persisted; when a
+            step overwrites ``shard`` or ``row``; when branches of the same rows are concatenated.
+        """
+        row_identity.check_identity(self.steps)
+        scans.check_branches(self.steps)
+        sources = scans.sources_of(self.steps)
+        if not sources:
+            raise ProvenanceError(
+                "This frame does not lead back to read_shards (it was made otherwise, or "
+                "persisted), so what it was read from cannot be said. Start from "
+                "ld.read_shards(...), and keep the lazy frame: export that one, and use what "
+                "persist() returns to look at the rows."
+            )
+        return sources
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """All pieces of the `sources`. Raises as those."""
+        return [piece for _, pieces in self.sources for piece in pieces]
+
+    @cached_property
+    def shards(self) -> list[Shard]:
+        """All shards of the one scan that rows come from, in order, unread ones included.
+
+        Raises
+        ------
+        ProvenanceError
+            When the frame comes from no scan, or from several, whose shard numbers would collide;
+            and when a step overwrites ``shard`` or ``row``.
+        """
+        row_identity.check_identity(self.steps)
+        return scans.shards_of(self.steps)
+
+    def kinds(self, kind_of: Callable) -> Kinds:
+        """The kind of every column, by its dtype, and which columns were float16.
+
+        Parameters
+        ----------
+        kind_of : callable
+            From dtype to kind; see `laion_dask.dtypes`.
+        """
+        by_name = {name: kind_of(dtype) for name, dtype in self.frame.dtypes.items()}
+        return Kinds.of(by_name, self.half)
+
+    @cached_property
+    def half(self) -> set[str]:
+        """The columns that are stored as float16."""
+        return {n for step, _ in self.steps if scans.is_scan(step) for n in step.func.half}
+
+    # What identifies a row.
+
+    def check_identity_columns(self) -> None:
+        """Raise a `ProvenanceError` when the frame lacks ``shard`` or ``row``."""
+        row_identity.check_identity_columns(self.frame.columns)
+
+    def check_branches(self) -> None:
+        """Raise a `ProvenanceError` when branches of the same rows are concatenated."""
+        scans.check_branches(self.steps)
+
+    @cached_property
+    def with_identity(self) -> dd.DataFrame | None:
+        """The frame with ``shard`` and ``row``, selected again if need be; None if lost. Lazy."""
+        return with_identity(self.frame)
+
+    @cached_property
+    def repeating_step(self) -> str | None:
+        """The name of a step that may pass a row on more than once, or None."""
+        return row_path.repeating_step(self.steps)
+
+    # How the frame may be narrowed.
+
+    @cached_property
+    def may_be_narrowed(self) -> bool:
+        """Whether a selection of columns leaves the rows as they are."""
+        return row_path.may_be_narrowed(self.steps)
+
+    @cached_property
+    def is_cut_by_size(self) -> bool:
+        """Whether a selection of columns would change the partitions."""
+        return row_path.is_cut_by_size(self.steps)
+
+    # What it was filtered by and computed with.
+
+    @cached_property
+    def filters(self) -> list[str]:
+        """The filters as text, first to last; see `filters.filter_texts`."""
+        return filters.filter_texts(self.steps)
+
+    @cached_property
+    def unfiltered(self) -> dd.DataFrame:
+        """The frame before every filter, sample and removal of nulls or duplicates. Lazy."""
+        return new_collection(filters.without_filters(self.frame.expr, self.steps))
+
+    def uses_of(self, kernel: Callable) -> list[tuple[dd.DataFrame, tuple]]:
+        """Every use of a kernel: the frame that it was mapped over, and its other arguments."""
+        return [(new_collection(node.frame), args) for node, args in self._uses(kernel)]
+
+    def arguments_of(self, kernel: Callable) -> list[tuple]:
+        """The arguments beside the frame in every use of a kernel."""
+        return [args for _, args in self._uses(kernel)]
+
+    def _uses(self, kernel: Callable) -> Iterator[tuple[MapPartitions, tuple]]:
+        for node in self._nodes:
+            if isinstance(node, MapPartitions) and node.func is kernel:
+                yield node, tuple(node.args[1:])
+
+    def objects_of_type(self, type_: type) -> list:
+        """The objects of a type that the frame was computed with, such as embeddings; each once."""
+        return list(dict.fromkeys(leaf for leaf in self._leaves if isinstance(leaf, type_)))
+
+    @cached_property
+    def recipes(self) -> list[dict]:
+        """The recipes of the models, heads and embeddings that the frame was computed with."""
+        found = {}
+        for leaf in self._leaves:
+            if hasattr(leaf, "recipe") and callable(leaf.recipe):
+                recipe = leaf.recipe()
+                found[repr(recipe)] = recipe
+        return [found[key] for key in sorted(found)]
+
+    @property
+    def joined_files(self) -> list[str]:
+        """The shards of the tables that the frame was joined with."""
+        return [file["path"] for one in self.recipes if "join" in one for file in one["inputs"]]
+
+    @cached_property
+    def _leaves(self) -> list:
+        return [leaf for node in self._nodes for leaf in _leaves(node.operands)]
 
 
-def refuse_repeats(frame: dd.DataFrame) -> None:
-    """Refuse a frame that lays two branches of one scan end to end.
-
-    Raises
-    ------
-    ProvenanceError
-    """
-    data_path.check_branches(_expr(frame))
-
-
-def repeating_step(frame: dd.DataFrame) -> str | None:
-    """The name of a step that may have passed a row on more than once, or None."""
-    return data_path.repeating_step(_expr(frame))
-
-
-def may_be_narrowed(frame: dd.DataFrame) -> bool:
-    """Whether a choice of the frame's columns leaves its rows as they are."""
-    return data_path.may_be_narrowed(_expr(frame))
-
-
-def is_cut_by_size(frame: dd.DataFrame) -> bool:
-    """Whether a choice of the frame's columns would change its partitions."""
-    return data_path.is_cut_by_size(_expr(frame))
-
-
-def identified(frame: dd.DataFrame) -> dd.DataFrame | None:
-    """The frame with ``shard`` and ``row``, asked for again where they were left out. Lazy.
-
-    None where a step has lost them.
-    """
-    expr = data_path.widened(_expr(frame))
+def with_identity(frame: dd.DataFrame) -> dd.DataFrame | None:
+    """A frame with ``shard`` and ``row``, selected again if need be; None if lost. Lazy."""
+    expr = row_identity.with_identity(frame.expr)
     return None if expr is None else new_collection(expr)
 
 
-def shards(frame: dd.DataFrame) -> list[Shard]:
-    """All shards of the one scan that a frame comes from, in order, those unread included.
-
-    Raises
-    ------
-    ProvenanceError
-        When the frame comes from no scan, or from several, whose shard numbers would collide; and
-        where a step writes over ``shard`` or ``row``.
-    """
-    check_identity(_expr(frame))
-    scans = {}
-    for node, _ in data_path.walk(_expr(frame)):
-        if isinstance(node, FromMap) and isinstance(node.func, Scan):
-            found = {piece.shard.path: piece.shard for piece in node.operand("iterables")[0]}
-            scans[tuple(found)] = list(found.values())
-    if not scans:
-        raise ProvenanceError(
-            "This frame does not lead back to read_shards (it was persisted, or made otherwise), "
-            "so which embeddings are its rows' cannot be known. Keep the lazy frame: score and "
-            "export that one, and use what persist() returns to look at the rows."
-        )
-    if len(scans) > 1:
-        raise ProvenanceError(
-            f"This frame comes from {len(scans)} calls of read_shards; embeddings pair with the "
-            "shards of one. Score each frame before you bring them together."
-        )
-    return next(iter(scans.values()))
-
-
-def mapped(frame: dd.DataFrame, kernel: Callable) -> list[tuple[dd.DataFrame, tuple]]:
-    """Every use of a kernel in a frame: the frame that it was mapped over, and its arguments.
-
-    As the frame was written, not as Dask optimizes it, which may join one filter with the next.
-    """
-    found = {}
-    for node in _expr(frame).walk():
-        if isinstance(node, MapPartitions) and node.func is kernel:
-            found[node._name] = (new_collection(node.frame), tuple(node.args[1:]))
-    return list(found.values())
-
-
-def unfiltered(frame: dd.DataFrame) -> dd.DataFrame:
-    """The frame before every filter, sample and removal of nulls or duplicates. Lazy."""
-    expr = _expr(frame)
-    while (step := next(_narrowing(expr), None)) is not None:
-        expr = expr.substitute(step, step.frame)
-    for node in [step for step, _ in data_path.walk(expr)]:
-        if isinstance(node, FromMap) and isinstance(node.func, Scan) and node.func.where:
-            whole = {"func": replace(node.func, where=None)}
-            expr = expr.substitute(node, node.substitute_parameters(whole))
-    return new_collection(expr)
-
-
-def _narrowing(expr: Expr) -> Iterator[Expr]:
-    return (step for step, _ in data_path.walk(expr) if isinstance(step, _NARROWING))
-
-
-def arguments(frame: dd.DataFrame, kernel: Callable) -> list[tuple]:
-    """What a kernel was given beside its frame in each of its uses, wherever in the graph."""
-    uses = {n._name: n for n in _expr(frame).walk() if isinstance(n, MapPartitions)}
-    return [tuple(node.args[1:]) for node in uses.values() if node.func is kernel]
-
-
-def narrowed(before: dd.DataFrame, after: dd.DataFrame, kernel: Callable) -> Predicate | None:
-    """The filter that alone makes one frame of another, or None where there is no such.
-
-    Parameters
-    ----------
-    before, after : dask DataFrame
-    kernel : callable
-        That filters a partition by a predicate.
-
-    Returns
-    -------
-    Predicate or None
-        It reads columns of ``before``.
-    """
-    found = _more_in_scan(before, after) or _filters_between(before, after, kernel)
-    return found if found and set(found.columns) <= set(before.columns) else None
-
-
-def _more_in_scan(before: dd.DataFrame, after: dd.DataFrame) -> Predicate | None:
-    """What one scan demands beyond another that is the same in all else."""
-    one, other = as_read(before), as_read(after)
-    if one is None or other is None or other[0].where is None:
-        return None
-    (scan, pieces), (narrow, narrow_pieces) = one, other
-    if replace(narrow, where=scan.where) != scan or pieces != narrow_pieces:
-        return None
-    return narrow.where if scan.where is None else narrow.where.beyond(scan.where)
-
-
-def _filters_between(before: dd.DataFrame, after: dd.DataFrame, kernel) -> Predicate | None:
-    found = None
-    start, expr = _whole(_expr(before)), _whole(_expr(after))
-    while expr._name != start._name:
-        mask = expr.predicate if isinstance(expr, Filter) else None
-        if not isinstance(mask, MapPartitions) or mask.func is not kernel:
-            return None
-        if _whole(mask.frame)._name != _whole(expr.frame)._name:
-            return None
-        (predicate,) = mask.args[1:]
-        found = predicate if found is None else predicate & found
-        expr = _whole(expr.frame)
-    return found
-
-
-def _whole(expr: Expr) -> Expr:
-    """A frame of which columns were chosen, before that."""
-    while isinstance(expr, Projection) and expr.ndim == 2:
-        expr = expr.frame
-    return expr
-
-
-def given(args: Iterable, kind: type) -> list:
-    """Of a kernel's arguments, as `mapped` returns them, those of a kind; shared ones included."""
+def arguments_of_type(args: Iterable, type_: type) -> list:
+    """Those of a kernel's arguments that are of a type, shared ones included."""
     operands = (arg.operands if isinstance(arg, Expr) else [arg] for arg in args)
-    return [leaf for some in operands for leaf in _leaves(some) if isinstance(leaf, kind)]
-
-
-def recipes(frame: dd.DataFrame) -> list[dict]:
-    """What the models, heads and embeddings that a frame was computed with say of themselves."""
-    found = {}
-    for node in _expr(frame).walk():
-        for operand in _leaves(node.operands):
-            if hasattr(operand, "recipe") and callable(operand.recipe):
-                recipe = operand.recipe()
-                found[repr(recipe)] = recipe
-    return [found[key] for key in sorted(found)]
-
-
-def joined_files(frame: dd.DataFrame) -> list[str]:
-    """The shards of the tables that a frame was joined with."""
-    return [file["path"] for one in recipes(frame) if "join" in one for file in one["inputs"]]
+    return [leaf for each in operands for leaf in _leaves(each) if isinstance(leaf, type_)]
 
 
 def _leaves(operands: Iterable) -> Iterator:
@@ -277,18 +283,3 @@ def _leaves(operands: Iterable) -> Iterator:
             yield from _leaves([operand._obj] if isinstance(operand, DelayedLeaf) else [])
         elif not isinstance(operand, Expr):
             yield operand
-
-
-def kinds(frame: dd.DataFrame, kind_of: Callable) -> Kinds:
-    """The kind of every column of a frame, by its dtype, and which of them were float16."""
-    nodes = (node for node, _ in data_path.walk(_expr(frame)))
-    scanned = [n.func for n in nodes if isinstance(n, FromMap) and isinstance(n.func, Scan)]
-    found = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
-    return Kinds.of(found, {name for scan in scanned for name in scan.half})
-
-
-def used(frame: dd.DataFrame, kind: type) -> list:
-    """What of a kind a frame was computed with, such as its embeddings; each once."""
-    nodes = _expr(frame).walk()
-    found = (leaf for node in nodes for leaf in _leaves(node.operands) if isinstance(leaf, kind))
-    return list(dict.fromkeys(found))

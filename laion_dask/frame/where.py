@@ -7,8 +7,8 @@ import numpy as np
 
 from laion_dask.backend import column_like
 from laion_dask.dtypes import Kinds, kind_of
-from laion_dask.frame import provenance
-from laion_dask.frame.filtering import passes
+from laion_dask.frame.provenance import Provenance
+from laion_dask.frame.where_kernel import passes
 from laion_dask.predicate import parse
 from laion_dask.runtime import graph
 
@@ -17,8 +17,8 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
     """The rows for which an expression is true. Lazy.
 
     On a frame as `read_shards` returned it, the expression becomes part of the scan; on any other
-    it is evaluated on the partitions. A row for which it is unknown (a null or NaN was compared)
-    is not kept, and `rows` counts it as unscored.
+    frame it is evaluated on the partitions. A row for which it is unknown (a null or NaN was
+    compared) is not kept, and `rows` counts it as unscored.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
     Raises
     ------
     PredicateError, ColumnError
-        At once.
+        Immediately, before any data is read.
 
     Examples
     --------
@@ -39,14 +39,13 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
     >>> safe.laion.rows().dropped > 0
     True
     """
-    as_read = provenance.as_read(frame)
-    kinds = provenance.kinds(frame, kind_of)
-    if as_read is not None:
-        scan, pieces = as_read
+    provenance = Provenance.of(frame)
+    if provenance.as_read is not None:
+        scan, pieces = provenance.as_read
         kinds = Kinds.of({name: scan.kinds[name] for name in frame.columns}, scan.half)
         narrowed = graph.read(scan.and_where(parse(expression, kinds)), pieces)
         return narrowed if list(kinds) == list(scan.kinds) else narrowed[list(kinds)]
-    predicate = parse(expression, kinds)
+    predicate = parse(expression, provenance.kinds(kind_of))
     reads = predicate.columns
     meta = column_like(np.empty(0, bool), frame._meta)
     return frame[graph.map_columns(frame, passes, predicate, reads=reads, meta=meta)]

@@ -20,10 +20,8 @@ from laion_dask.errors import (
     one_of,
     parameter,
 )
-from laion_dask.frame import masks
-from laion_dask.frame import provenance as lineage
-from laion_dask.frame.filtering import passes
-from laion_dask.io.embeddings.embeddings import provenance
+from laion_dask.frame.provenance import Provenance, arguments_of_type
+from laion_dask.frame.where_kernel import passes
 from laion_dask.io.parquet.read_shards import read_shards
 from laion_dask.joins import buckets, lookup
 from laion_dask.joins.keys import common_key_type
@@ -103,12 +101,12 @@ def join(
     >>> scored = frame.laion.join("punsafe/", on="hash")  # doctest: +SKIP
     >>> scored.laion.where("punsafe < 0.5").laion.export("safe")  # doctest: +SKIP
     """
-    must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
+    asking = Provenance.of(frame)
     if how not in ("left", "inner"):
         raise one_of("how", how, ["left", "inner"])
     if duplicates not in ("error", "first"):
         raise one_of("duplicates", duplicates, ["error", "first"])
-    table = _table(scores)
+    table, provenance = _table(scores)
     keys = _key_columns(frame, table, on)
     taken = _taken(frame, table, keys, columns, suffix)
     if not taken and how == "left":
@@ -117,7 +115,8 @@ def join(
             f"Give a table with scores, or {argument('how', 'inner')} to keep only the rows that "
             "are in it."
         )
-    table = table[list(dict.fromkeys([*keys, *taken, *PROVENANCE]))]
+    provenance = provenance.select(list(dict.fromkeys([*keys, *taken, *PROVENANCE])))
+    table = provenance.frame
     types = {n: frame_to_arrow(f._meta[keys].reset_index(drop=True)).schema for n, f in
              (("frame", frame), ("scores", table))}  # fmt: skip
     schema = frame_to_arrow(table._meta).schema
@@ -130,29 +129,31 @@ def join(
         values=tuple((old, new, _plain(schema.field(old).type)) for old, new in taken.items()),
         how=how,
         duplicates=duplicates,
-        where=tuple(masks.filters(table)),
-        shards=tuple(lineage.shards(table)),
+        where=tuple(provenance.filters),
+        shards=tuple(provenance.shards),
     )
-    return _joined(frame, table, spec)
+    return _joined(asking, provenance, spec)
 
 
 _TABLE = "Parquet shards, or a Dask frame over them, as read_shards returns"
 _WRITE_IT = "Write another table with to_parquet and give its path, since a recipe names its files"
 
 
-def _table(scores) -> dd.DataFrame:
+def _table(scores) -> tuple[dd.DataFrame, Provenance]:
     """The table as a frame whose rows say where they were read."""
     if not isinstance(scores, dd.DataFrame):
         must_be("scores", scores, (str, os.PathLike, list, tuple), f"{_TABLE}. {_WRITE_IT}")
-        return read_shards(scores, backend="pandas")
+        table = read_shards(scores, backend="pandas")
+        return table, Provenance.of(table)
+    provenance = Provenance.of(scores)
     try:
-        provenance(scores)
+        provenance.check_identity_columns()
     except ProvenanceError as error:
         raise ProvenanceError(
             f"The scores are no frame over shards that can be named: {error} Expected {_TABLE}. "
             f"{_WRITE_IT}."
         ) from None
-    return scores
+    return scores, provenance
 
 
 def _key_columns(frame: dd.DataFrame, table: dd.DataFrame, on) -> list[str]:
@@ -210,8 +211,9 @@ def _plain(type_: pa.DataType) -> pa.DataType:
     return pa.large_string() if pa.types.is_null(type_) else type_
 
 
-def _joined(frame: dd.DataFrame, table: dd.DataFrame, spec: JoinSpec) -> dd.DataFrame:
-    shared, (n_rows, width) = graph.share(spec), size(table)
+def _joined(asking: Provenance, scores: Provenance, spec: JoinSpec) -> dd.DataFrame:
+    frame, table = asking.frame, scores.frame
+    shared, (n_rows, width) = graph.share(spec), size(scores)
     backend = "cudf" if is_cudf(frame._meta) else "pandas"
     gained = frame_from_arrow(spec.result_schema().empty_table(), backend)
     gained.index = frame._meta.index[:0]
@@ -220,7 +222,7 @@ def _joined(frame: dd.DataFrame, table: dd.DataFrame, spec: JoinSpec) -> dd.Data
         whole = graph.gathered(parts, lookup.build, shared)
         found = graph.map_columns(frame, lookup.joined, whole, shared, reads=spec.on, meta=gained)
     else:
-        needed = _needed(frame, table, spec, shared)
+        needed = _needed(asking, scores, spec, shared)
         frame = graph.read_after(frame, needed)
         keys = frame[list(spec.on)]
         found = graph.map_beside(keys, buckets.joined_apart, [needed], shared, meta=gained)
@@ -237,12 +239,13 @@ def _table_part(part, number: int, spec: JoinSpec) -> pa.Table:
     return lookup.table_part(part, spec)
 
 
-def _needed(frame, table, spec: JoinSpec, shared) -> dd.DataFrame:
+def _needed(asking: Provenance, scores: Provenance, spec: JoinSpec, shared) -> dd.DataFrame:
     """For each partition of the frame, its keys with what the table has, by way of the disk.
 
     Both sides meet in buckets of equal keys; what is found goes back to the partition that asked.
     """
-    n_buckets = bucket_count(frame, table, spec.on)
+    frame, table = asking.frame, scores.frame
+    n_buckets = bucket_count(asking, scores, spec.on)
     bucket = {buckets.BUCKET: np.empty(0, np.int64)}
     meta = buckets.empty(buckets.row_schema(spec)).assign(**bucket)
     rows = graph.map_columns(
@@ -259,16 +262,16 @@ def _needed(frame, table, spec: JoinSpec, shared) -> dd.DataFrame:
     return graph.exchange(found, buckets.PARTITION, frame.npartitions)
 
 
-def duplicates_left_out(frame: dd.DataFrame) -> list[dict]:
+def duplicates_left_out(provenance: Provenance) -> list[dict]:
     """What the recipe says of each join of a frame, with the rows that ``"first"`` left out. Eager.
 
     Reads the keys of a table again where it may have had duplicates.
     """
     found, counts = [], []
     for kernel in (lookup.joined, buckets.found_rows):
-        for arguments in lineage.arguments(frame, kernel):
+        for arguments in provenance.arguments_of(kernel):
             table, shared = map(graph.beside, arguments)
-            (spec,) = lineage.given([shared], JoinSpec)
+            (spec,) = arguments_of_type([shared], JoinSpec)
             found.append(spec)
             may_have = spec.duplicates == "first"
             parts = graph.parts(table) if isinstance(table, dd.DataFrame) else [table]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
-import dask.dataframe as dd
 import pyarrow as pa
 
 from laion_dask.backend import frame_to_arrow
 from laion_dask.errors import ProvenanceError
-from laion_dask.frame import provenance
+from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet.column_sizes import column_sizes
 from laion_dask.io.parquet.read_shards import MAX_ROWS_PER_PARTITION
 from laion_dask.io.parquet.shard import Shard
@@ -21,18 +20,19 @@ _BUCKET_BYTES = 64 * 2**20
 _SAMPLED_FILES = 16
 
 
-def bucket_count(frame: dd.DataFrame, table: dd.DataFrame, on: Sequence[str]) -> int:
+def bucket_count(asking: Provenance, scores: Provenance, on: Sequence[str]) -> int:
     """So many that in none of them much is asked for, held and found."""
-    asking, asked_width = size(frame[list(on)])
-    held, held_width = size(table)
+    asking, asked_width = size(asking.select(on))
+    held, held_width = size(scores)
     n_bytes = held * held_width + asking * (asked_width + held_width)
     return max(1, ceil(n_bytes / _BUCKET_BYTES))
 
 
-def size(frame: dd.DataFrame) -> tuple[int, float]:
+def size(provenance: Provenance) -> tuple[int, float]:
     """About how many rows a frame has, and bytes a row in memory, by the footers of its shards."""
+    frame = provenance.frame
     try:
-        pieces = [piece for _, pieces in provenance.sources(frame) for piece in pieces]
+        pieces = provenance.pieces
     except ProvenanceError:  # not of shards
         return frame.npartitions * MAX_ROWS_PER_PARTITION, 64.0 * len(frame.columns)
     shards = list(dict.fromkeys(piece.shard for piece in pieces))

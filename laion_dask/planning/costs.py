@@ -91,7 +91,7 @@ def _similarity(job: Job, other: Embeddings | None = None) -> Step:
     if other is None:
         return similarity_step(job, [])
     must_be("similarity's argument", other, Embeddings, "the other embeddings of the same rows")
-    return similarity_step(job, [other.like(job.frame)])
+    return similarity_step(job, [other.paired_with(job.provenance.shards)])
 
 
 def similarity_step(job: Job, others: Sequence[Embeddings]) -> Step:

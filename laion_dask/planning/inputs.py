@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import dask.dataframe as dd
 import numpy as np
 import pyarrow as pa
 
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import OptionError, argument, must_be
-from laion_dask.frame import provenance
-from laion_dask.frame.filtering import passes
+from laion_dask.frame.provenance import Provenance
+from laion_dask.frame.where_kernel import passes
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import ExportedEmbeddings, stored_files
 from laion_dask.io.embeddings.file import EmbeddingFile
@@ -112,7 +111,7 @@ class Data:
         return _COPIES * found
 
 
-def open_data(frame: dd.DataFrame) -> Data:
+def open_data(provenance: Provenance) -> Data:
     """What is known of a frame before it is read. Eager, but reads footers only.
 
     Raises
@@ -122,8 +121,7 @@ def open_data(frame: dd.DataFrame) -> Data:
     ShardError
         When a footer can no longer be read.
     """
-    must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
-    scans = provenance.sources(frame)
+    frame, scans = provenance.frame, provenance.sources
     pieces = tuple(piece for _, some in scans for piece in some)
     shards = list({piece.shard.path: piece.shard for piece in pieces}.values())
     at = np.unique(np.linspace(0, len(shards) - 1, MOST_FOOTERS).round().astype(int))
@@ -134,7 +132,7 @@ def open_data(frame: dd.DataFrame) -> Data:
         sizes[shard.path] = {names.get(old, old): size for old, size in found.items()}
     types = {name: type_ for scan, _ in scans for name, type_ in scan.types}
     used = {name for scan, _ in scans if scan.where is not None for name in scan.where.columns}
-    used |= {name for _, (said,) in provenance.mapped(frame, passes) for name in said.columns}
+    used |= {name for _, (said,) in provenance.uses_of(passes) for name in said.columns}
     kinds = {name: kind for scan, _ in scans for name, kind in scan.kinds.items()}
     all_kinds = {str(name): kind_of(dtype) for name, dtype in frame.dtypes.items()}
     all_kinds |= {name: kind for name, kind in kinds.items() if name in all_kinds}
@@ -154,7 +152,7 @@ def _width(type_: pa.DataType) -> float | None:
         return None
 
 
-def embeddings_of(frame: dd.DataFrame, given: Embeddings | None) -> Embeddings | None:
+def embeddings_of(provenance: Provenance, given: Embeddings | None) -> Embeddings | None:
     """The embeddings that are meant, paired with the frame: those given, or its only ones.
 
     Raises
@@ -165,7 +163,7 @@ def embeddings_of(frame: dd.DataFrame, given: Embeddings | None) -> Embeddings |
         When they are not those of the frame's shards.
     """
     if given is None:
-        found = provenance.used(frame, Embeddings)
+        found = provenance.objects_of_type(Embeddings)
         if len(found) > 1:
             raise OptionError(
                 f"The frame was computed with {len(found)} sets of embeddings. Say with "
@@ -173,7 +171,7 @@ def embeddings_of(frame: dd.DataFrame, given: Embeddings | None) -> Embeddings |
             )
         return found[0] if found else None
     must_be("embeddings", given, Embeddings, "what ld.open_embeddings(...) returns")
-    return given.like(frame)
+    return given.paired_with(provenance.shards)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from dataclasses import replace
 import dask.dataframe as dd
 
 from laion_dask.errors import OptionError, did_you_mean
-from laion_dask.frame import provenance
+from laion_dask.frame.provenance import Provenance, arguments_of_type
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.models.heads import EmbeddingHead, Head
 from laion_dask.planning.costs import VERBS, head_step, similarity_step, step_of
 from laion_dask.planning.inputs import Data, embeddings_of, open_data
 from laion_dask.planning.step import Job, Step
-from laion_dask.scoring import kernel as score
+from laion_dask.scoring import embedding_kernel as score
 from laion_dask.scoring.captions_kernel import captions
 
 #: Verbs that compute, by themselves and anew, the columns that they read.
@@ -29,8 +29,10 @@ def steps(
     frame: dd.DataFrame, verbs: object, embeddings: Embeddings | None
 ) -> tuple[Data, tuple[Step, ...]]:
     """What is known of the frame, and the steps. Eager, but reads footers only."""
-    data = open_data(frame)
-    job = Job(frame, data, None if embeddings is None else embeddings_of(frame, embeddings))
+    provenance = Provenance.of(frame)
+    data = open_data(provenance)
+    paired = None if embeddings is None else embeddings_of(provenance, embeddings)
+    job = Job(provenance, data, paired)
     verbs = _as_list(verbs)
     made: list[Step] = []
     heads = False
@@ -110,19 +112,22 @@ def _passes(job: Job, verbs: list, made: list[Step]) -> Iterator[tuple]:
 
 def _carried(job: Job, columns: Iterable[str], reads: set[str]) -> list[Step]:
     """The scores that some columns of the frame are made of, those that its filters read too."""
-    frame = job.frame[[name for name in job.frame.columns if name in set(columns)]]
-    frame = frame.optimize(fuse=False)  # which leaves out what these columns do not need
+    frame = job.provenance.frame
+    frame = frame[[name for name in frame.columns if name in set(columns)]]
+    # Optimizing leaves out what these columns do not need.
+    carried = Provenance.of(frame.optimize(fuse=False))
     found: list[Step] = []
     for kernel in (score.similarity, score.similarity_to, score.heads, captions):
-        for over, args in provenance.mapped(frame, kernel):
-            pieces = tuple(piece for _, some in provenance.sources(over) for piece in some)
-            sets = provenance.given(args, Embeddings)
+        for frame, args in carried.uses_of(kernel):
+            over = Provenance.of(frame)
+            pieces = tuple(over.pieces)
+            sets = arguments_of_type(args, Embeddings)
             mine = Job(over, replace(job.data, pieces=pieces), sets[0] if sets else None)
             if kernel in (score.similarity, score.similarity_to):
                 found.append(_without_metadata(similarity_step(mine, sets[1:]), args[-1]))
                 continue
             text = 0 if args[0] in reads else mine.data.stored([args[0]]) if not sets else 0
-            for i, head in enumerate(provenance.given(args, Head)):
+            for i, head in enumerate(arguments_of_type(args, Head)):
                 step = _without_metadata(head_step(mine, head), head.name)
                 if i:
                     step = replace(step, embedding_bytes=0)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import dask.dataframe as dd
-
 from laion_dask.errors import OptionError, argument
+from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.planning.inputs import Data, embeddings_of, vectors_of
 from laion_dask.schema import PROVENANCE
@@ -77,7 +76,7 @@ class Step:
 class Job:
     """What steps are made from."""
 
-    frame: dd.DataFrame
+    provenance: Provenance
     data: Data
     embeddings: Embeddings | None
 
@@ -125,7 +124,7 @@ class Job:
         """
         found = self.embeddings
         if found is None:
-            found = embeddings_of(self.frame, None)
+            found = embeddings_of(self.provenance, None)
         if found is None:
             raise OptionError(
                 f"{name} reads embeddings, and none are known. Give {argument('embeddings')}, as "

@@ -9,13 +9,13 @@ from pathlib import Path
 import dask.dataframe as dd
 
 from laion_dask.aggregations.default_set import standard_statistics
-from laion_dask.aggregations.engine.statistics import statistics
+from laion_dask.aggregations.engine.statistics import statistics_of
 from laion_dask.aggregations.grouping.terms import terms
 from laion_dask.dialects import recognize
 from laion_dask.errors import ProvenanceError
 from laion_dask.formatting import counted, megabytes, share_text
-from laion_dask.frame import provenance
 from laion_dask.frame.own_inputs import refuse_file_of_inputs
+from laion_dask.frame.provenance import Provenance
 from laion_dask.reports.datasheet_sections import SECTIONS
 from laion_dask.reports.html import (
     boxes,
@@ -76,9 +76,10 @@ def datasheet(
     datasheet.html
     """
     check_place(path)
-    refuse_file_of_inputs(path, frame)
-    told = statistics(frame, *standard_statistics(frame), level=level, min_n=min_n)
-    return datasheet_page(told, path, title=title, origin=_origin(frame), level=level)
+    provenance = Provenance.of(frame)
+    refuse_file_of_inputs(path, provenance)
+    told = statistics_of(provenance, standard_statistics(frame), level=level, min_n=min_n)
+    return datasheet_page(told, path, title=title, origin=_origin(provenance), level=level)
 
 
 def datasheet_page(
@@ -123,10 +124,9 @@ def _alone(told: Table, name: str) -> Table:
     return found
 
 
-def _origin(frame: dd.DataFrame) -> dict[str, str]:
+def _origin(provenance: Provenance) -> dict[str, str]:
     try:
-        shards = provenance.shards(frame)
-        sources = provenance.sources(frame)
+        shards, sources = provenance.shards, provenance.sources
     except ProvenanceError:
         return {}
     dialect = recognize(old for shard in shards for old, _, _ in shard.columns)
@@ -134,12 +134,12 @@ def _origin(frame: dd.DataFrame) -> dict[str, str]:
     found = {
         "dialect": text(dialect.name),
         "shards": text(f"{counted(len(shards), 'shard')}, {megabytes(size)}"),
-        "columns": text(", ".join(map(str, frame.columns)), 400),
+        "columns": text(", ".join(map(str, provenance.frame.columns)), 400),
     }
     for scan, _ in sources:
         if scan.where is not None:
             found["filter"] = code(scan.where.text)
-    for recipe in provenance.recipes(frame):
+    for recipe in provenance.recipes:
         said = ", ".join(f"{name}: {value}" for name, value in recipe.items() if name != "name")
         found[f"column {recipe.get('name', '')}"] = text(said, 400)
     return found

@@ -14,6 +14,7 @@ from laion_dask.aggregations.summary import SHARES, Summary, readable
 from laion_dask.errors import must_be
 from laion_dask.exports.result import Export
 from laion_dask.frame.own_inputs import refuse_file_of_inputs
+from laion_dask.frame.provenance import Provenance
 from laion_dask.plots.static import render
 from laion_dask.reports.export_report import export_parts
 from laion_dask.reports.html import bar, boxes, grid, note, plots, section, text, write_page
@@ -68,7 +69,7 @@ def write_report(
     """
     must_be("The subject", subject, (Summary, Export), "what summary(...) or export(...) returns")
     if isinstance(subject, Export):
-        refuse_file_of_inputs(path, subject.frame)
+        refuse_file_of_inputs(path, Provenance.of(subject.frame))
         by = default_axes(subject.frame) if by is None else by
         options = {"reference": reference, "level": level, "min_n": min_n}
         audited = subject.audit(by, **options) if by else None

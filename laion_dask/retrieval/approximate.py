@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-import dask.dataframe as dd
 import numpy as np
 
 from laion_dask.errors import must_be
+from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.retrieval import fetch
 from laion_dask.retrieval.exact.pairs import Found, Pairs, among
@@ -37,7 +37,12 @@ def check(index) -> None:
 
 
 def nearest(
-    frame: dd.DataFrame, embeddings: Embeddings, vectors: np.ndarray, k: int, index, best: Callable
+    provenance: Provenance,
+    embeddings: Embeddings,
+    vectors: np.ndarray,
+    k: int,
+    index,
+    best: Callable,
 ) -> Found:
     """The k nearest rows of a frame to each query, of those that an index proposes. Eager.
 
@@ -46,7 +51,8 @@ def nearest(
 
     Parameters
     ----------
-    frame : dask DataFrame
+    provenance : Provenance
+        Of the frame.
     embeddings : Embeddings
         In the order of the frame's shards.
     vectors : (m, dim) float32 array
@@ -64,7 +70,7 @@ def nearest(
         n, step, again = min(n, most), max(1, _HELD // min(n, most)), []
         for at in range(0, len(left), step):
             some = left[at : at + step]
-            pairs, more = _proposed(frame, index, vectors[some], n)
+            pairs, more = _proposed(provenance, index, vectors[some], n)
             found = best(pairs, embeddings, vectors[some], k)
             short = np.bincount(found.pairs.query, minlength=len(some)) < k
             short &= more & (n < most)
@@ -75,11 +81,13 @@ def nearest(
     return found.take(np.argsort(found.pairs.query, kind="stable"))
 
 
-def _proposed(frame, index, vectors: np.ndarray, n: int) -> tuple[Pairs, np.ndarray]:
+def _proposed(
+    provenance: Provenance, index, vectors: np.ndarray, n: int
+) -> tuple[Pairs, np.ndarray]:
     """Up to n candidates a query that the frame has, and of which queries there may be more."""
     shard, row = index.candidates(vectors, n)
     known = shard >= 0
     query = np.nonzero(known)[0].astype(np.int32)
     number = np.zeros(len(query), np.int32)
     pairs = Pairs(query, shard[known], row[known], number)
-    return fetch.within(frame, pairs, among), known.all(axis=1)
+    return fetch.within(provenance, pairs, among), known.all(axis=1)

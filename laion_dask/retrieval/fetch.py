@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import dask.dataframe as dd
 import numpy as np
@@ -10,7 +10,7 @@ from dask.dataframe import methods
 
 from laion_dask.backend import frame_like, to_numpy
 from laion_dask.errors import ProvenanceError
-from laion_dask.frame import provenance
+from laion_dask.frame.provenance import Provenance
 from laion_dask.predicate import Predicate
 from laion_dask.predicate.nodes import Among, Constant, Name
 from laion_dask.retrieval.exact.pairs import Pairs
@@ -21,21 +21,21 @@ from laion_dask.schema import PROVENANCE
 _NAMED = 10_000
 
 
-def parts(frame: dd.DataFrame) -> list:
+def parts(provenance: Provenance) -> list:
     """What to search, one a partition: (shard, start, stop), or lazy frames of shard and row.
 
     Of a frame that is as it was read, and reads every row, the rows are known without reading.
     """
-    as_read = provenance.as_read(frame)
+    as_read = provenance.as_read
     if as_read is not None and as_read[0].where is None and as_read[0].invalid_text != "reject":
         return [(piece.shard.index, piece.start, piece.stop) for piece in as_read[1]]
-    return graph.parts(_columns(frame, PROVENANCE))
+    return graph.parts(_columns(provenance, PROVENANCE))
 
 
-def _columns(frame: dd.DataFrame, names: Sequence[str]) -> dd.DataFrame:
+def _columns(provenance: Provenance, names: Iterable[str]) -> dd.DataFrame:
     """Some columns of a frame, in the partitions that the whole frame has. Lazy."""
-    names = list(names)
-    if not provenance.is_cut_by_size(frame):
+    frame, names = provenance.frame, list(names)
+    if not provenance.is_cut_by_size:
         return frame[names]
     return graph.map_numbered(frame, _take, names, meta=frame._meta[names])
 
@@ -49,25 +49,27 @@ def are_runs(parts: list) -> bool:
     return all(isinstance(part, tuple) for part in parts)
 
 
-def within(frame: dd.DataFrame, pairs: Pairs, among: Callable) -> Pairs:
+def within(provenance: Provenance, pairs: Pairs, among: Callable) -> Pairs:
     """Those of some pairs whose rows the frame has, told the partition they are in. Eager."""
-    wanted = _only(frame, pairs)
+    wanted = _only(provenance, pairs)
     found = graph.tasks(among, wanted, graph.share(pairs))
     return Pairs.join(graph.compute(*found, label="look up"))
 
 
-def _only(frame: dd.DataFrame, pairs: Pairs) -> list:
+def _only(provenance: Provenance, pairs: Pairs) -> list:
     """As `parts`; a scan with a filter reads no other rows than those of the pairs."""
-    as_read = provenance.as_read(frame)
+    as_read = provenance.as_read
     rows = np.unique(pairs.row)
     if as_read is None or as_read[0].where is None or len(rows) > _NAMED:
-        return parts(frame)
+        return parts(provenance)
     scan, pieces = as_read
     narrowed = graph.read(scan.and_where(_rows(rows)), pieces)
     return graph.parts(narrowed[list(PROVENANCE)])
 
 
-def fetch(frame: dd.DataFrame, pairs: Pairs, made: Mapping[str, np.ndarray], names: Sequence[str]):
+def fetch(
+    provenance: Provenance, pairs: Pairs, made: Mapping[str, np.ndarray], names: Sequence[str]
+):
     """A frame of what was found: the columns made of it, shard, row, and the named ones. Eager.
 
     Only partitions with a hit are computed; of a frame that is as it was read, only the rows hit
@@ -75,29 +77,31 @@ def fetch(frame: dd.DataFrame, pairs: Pairs, made: Mapping[str, np.ndarray], nam
 
     Parameters
     ----------
-    frame : dask DataFrame
+    provenance : Provenance
+        Of the frame.
     pairs : Pairs
     made : mapping of str to array
         New columns, of the length of ``pairs``.
     names : sequence of str
         Columns of the frame.
     """
+    frame = provenance.frame
     head = frame_like({**made, "shard": pairs.shard, "row": pairs.row}, frame._meta)
     if not names:
         return head
     if not len(pairs):
         return methods.concat([head, frame._meta[list(names)].reset_index(drop=True)], axis=1)
-    found = _found(_columns(frame, dict.fromkeys([*names, *PROVENANCE])), pairs)
+    found = _found(provenance, dict.fromkeys([*names, *PROVENANCE]), pairs)
     places = _places(pairs, to_numpy(found["shard"]), to_numpy(found["row"]))
     known = found[list(names)].iloc[places].reset_index(drop=True)
     return methods.concat([head, known], axis=1)
 
 
-def _found(frame: dd.DataFrame, pairs: Pairs):
+def _found(provenance: Provenance, names: Iterable[str], pairs: Pairs):
     """The frame's rows of some pairs, each once, in any order."""
     numbers = np.unique(pairs.part)
     hit = [pairs.take(pairs.part == number) for number in numbers]
-    as_read = provenance.as_read(frame)
+    frame, as_read = _columns(provenance, names), provenance.as_read
     if as_read is not None and len(np.unique(pairs.row)) <= _NAMED:
         scan, pieces = as_read
         wanted = [

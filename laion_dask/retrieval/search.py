@@ -17,9 +17,10 @@ from laion_dask.errors import (
     must_be,
     parameter,
 )
-from laion_dask.frame.accounts import Pending, Rows
+from laion_dask.frame.accounting import AccountingInputs, Rows
+from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.where import where as filtered
-from laion_dask.io.embeddings.embeddings import Embeddings, provenance
+from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.retrieval import approximate, fetch
 from laion_dask.retrieval.exact.candidates import choose
 from laion_dask.retrieval.exact.pairs import Chosen, Found, Pairs
@@ -144,9 +145,10 @@ def search(
     [1, 2, 3]
     """
     frame = frame if where is None else filtered(frame, where)
-    wanted = _checked(frame, embeddings, k, columns, to, rerank)
+    provenance = Provenance.of(frame)
+    wanted = _checked(provenance, embeddings, k, columns, to, rerank)
     approximate.check(index)
-    paired = embeddings.like(frame)
+    paired = embeddings.paired_with(provenance.shards)
     vectors = as_vectors(query, paired)
     take = k if rerank is None or rerank.take is None else int(rerank.take)
     if len(vectors) * max(k, take) > _MOST:
@@ -154,11 +156,11 @@ def search(
             f"{len(vectors):,} queries with {max(k, take):,} results each are more than "
             f"{_MOST:,} in all. Search in several calls."
         )
-    second = None if rerank is None else _second(rerank, frame, len(vectors))
+    second = None if rerank is None else _second(rerank, provenance, len(vectors))
     if index is None:
-        found, rows = _nearest(frame, paired, vectors, take)
+        found, rows = _nearest(provenance, paired, vectors, take)
     else:
-        found = approximate.nearest(frame, paired, vectors, take, index, _best)
+        found = approximate.nearest(provenance, paired, vectors, take, index, _best)
     pairs = found.pairs
     made = {"query": pairs.query.astype(np.int64), "rank": found.rank + 1, to: found.cosine}
     if second is not None:
@@ -166,7 +168,7 @@ def search(
         pairs = pairs.take(order_)
         made = {name: values[order_] for name, values in made.items()}
         made |= {"rank": rank + 1, "rerank_similarity": other}
-    result = fetch.fetch(frame, pairs, made, wanted)
+    result = fetch.fetch(provenance, pairs, made, wanted)
     if index is None:
         result.attrs["rows"] = asdict(rows)  # pandas writes attrs that are JSON
     else:
@@ -175,12 +177,12 @@ def search(
     return result
 
 
-def _checked(frame, embeddings, k, columns, to, rerank) -> list[str]:
+def _checked(provenance: Provenance, embeddings, k, columns, to, rerank) -> list[str]:
     """The columns to fetch, after everything that can be refused at once."""
-    must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
+    frame = provenance.frame
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
     must_be("to", to, str, "the name of the column of similarities")
-    provenance(frame)
+    provenance.check_identity_columns()
     made = ["query", "rank", to]
     _check_count("k", k)
     if rerank is not None:
@@ -220,9 +222,9 @@ def _check_count(what: str, n) -> None:
         raise OptionError(f"{what} is {n!r}. Expected a whole number of rows, from 1 on.")
 
 
-def _second(rerank: Rerank, frame: dd.DataFrame, m: int) -> tuple[Embeddings, np.ndarray]:
+def _second(rerank: Rerank, provenance: Provenance, m: int) -> tuple[Embeddings, np.ndarray]:
     """The embeddings to reorder by, and a vector in them for each query."""
-    paired = rerank.embeddings.like(frame)
+    paired = rerank.embeddings.paired_with(provenance.shards)
     vectors = as_vectors(rerank.query, paired)
     if len(vectors) not in (1, m):
         raise OptionError(
@@ -231,14 +233,17 @@ def _second(rerank: Rerank, frame: dd.DataFrame, m: int) -> tuple[Embeddings, np
     return paired, vectors if len(vectors) == m else np.repeat(vectors, m, axis=0)
 
 
-def _nearest(frame, embeddings: Embeddings, vectors: np.ndarray, k: int) -> tuple[Found, Rows]:
+def _nearest(
+    provenance: Provenance, embeddings: Embeddings, vectors: np.ndarray, k: int
+) -> tuple[Found, Rows]:
     """The k nearest rows to each query, and the account of the frame's rows."""
-    parts = fetch.parts(frame)
+    parts = fetch.parts(provenance)
     if fetch.are_runs(parts):
-        pending = Pending(frame, sum(stop - start for _, start, stop in parts))
+        read = sum(stop - start for _, start, stop in parts)
+        accounting = AccountingInputs(provenance.frame, read)
     else:
-        pending = Pending.of(frame[list(PROVENANCE)])
-    counts = [part for count in pending.collections for part in graph.parts(count)]
+        accounting = AccountingInputs.of(provenance.select(PROVENANCE))
+    counts = [part for count in accounting.collections for part in graph.parts(count)]
     found = Found.join([])
     if parts:
         shared = graph.share(embeddings), graph.share(vectors)
@@ -248,7 +253,7 @@ def _nearest(frame, embeddings: Embeddings, vectors: np.ndarray, k: int) -> tupl
         found = _best_of(chosen, embeddings, len(vectors), *shared, k, together)
     found, *counts = graph.compute(found, *counts, label="search")
     counts.append({"unscored": found.unscored, "rejected": 0})
-    return found, pending.settle(found.searched, counts)
+    return found, accounting.balance(found.searched, counts)
 
 
 def _best_of(chosen, embeddings: Embeddings, m: int, *given):

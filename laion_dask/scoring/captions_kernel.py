@@ -10,7 +10,7 @@ import numpy as np
 from laion_dask.backend import frame_to_arrow
 from laion_dask.io.embeddings.row_ids import BLOCK
 from laion_dask.runtime import cancellation
-from laion_dask.scoring.kernel import scored
+from laion_dask.scoring.embedding_kernel import scored
 
 if TYPE_CHECKING:
     from laion_dask.models.heads import Head

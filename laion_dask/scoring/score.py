@@ -8,12 +8,13 @@ import dask.dataframe as dd
 import numpy as np
 
 from laion_dask.errors import EmbeddingsError, OptionError, argument, must_be
-from laion_dask.io.embeddings.embeddings import Embeddings, provenance
+from laion_dask.frame.provenance import Provenance
+from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.models import check_same_space
 from laion_dask.models.heads import Head, check_heads
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
-from laion_dask.scoring import kernel as kernels
+from laion_dask.scoring import embedding_kernel
 from laion_dask.scoring.queries import as_units
 
 
@@ -59,16 +60,16 @@ def similarity(
     'float32'
     """
     must_be("to", to, str, "the new column's name")
-    _check_target(frame, embeddings)
+    provenance = _checked_provenance(frame, embeddings)
     check_free(frame, [to])
-    paired = embeddings.like(frame)
+    paired = embeddings.paired_with(provenance.shards)
     if isinstance(query, Embeddings):
         check_same_space(embeddings.model, query.model, "The two sets of embeddings")
-        other = graph.share(query.like(frame))
-        return assigned(frame, [to], kernels.similarity_to, graph.share(paired), other, to)
+        other = graph.share(query.paired_with(provenance.shards))
+        return assigned(frame, [to], embedding_kernel.similarity_to, graph.share(paired), other, to)
     text = getattr(query, "text", None)
-    vector = kernels.Query(tuple(_direction(query, embeddings).tolist()), to, text)
-    return assigned(frame, [to], kernels.similarity, graph.share(paired), vector, to)
+    vector = embedding_kernel.Query(tuple(_direction(query, embeddings).tolist()), to, text)
+    return assigned(frame, [to], embedding_kernel.similarity, graph.share(paired), vector, to)
 
 
 def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataFrame:
@@ -105,12 +106,12 @@ def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataF
     """
     if not heads:
         raise OptionError("No head was given. Name one, such as ld.heads.aesthetic('ViT-L-14').")
-    _check_target(frame, embeddings)
+    provenance = _checked_provenance(frame, embeddings)
     specs = tuple(check_heads(heads, embeddings.model))
     names = [head.name for head in specs]
     check_free(frame, names, of_heads=True)
-    paired = graph.share(embeddings.like(frame))
-    return assigned(frame, names, kernels.heads, paired, graph.share(specs))
+    paired = graph.share(embeddings.paired_with(provenance.shards))
+    return assigned(frame, names, embedding_kernel.heads, paired, graph.share(specs))
 
 
 def assigned(
@@ -122,10 +123,11 @@ def assigned(
     return frame.assign(**{name: made[name] for name in names})
 
 
-def _check_target(frame: dd.DataFrame, embeddings: Embeddings) -> None:
-    must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
+def _checked_provenance(frame: dd.DataFrame, embeddings: Embeddings) -> Provenance:
+    provenance = Provenance.of(frame)
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
-    provenance(frame)
+    provenance.check_identity_columns()
+    return provenance
 
 
 def check_free(frame: dd.DataFrame, names: list[str], *, of_heads: bool = False) -> None:

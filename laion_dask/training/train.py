@@ -14,7 +14,9 @@ from pandas.api.extensions import ExtensionArray
 
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import EmbeddingsError, OptionError, must_be, no_column
-from laion_dask.io.embeddings.embeddings import Embeddings, provenance
+from laion_dask.frame.provenance import Provenance
+from laion_dask.frame.row_identity import check_identity_columns
+from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.models import ClipModel, as_model, check_same_space
 from laion_dask.models.heads.batching import as_array
 from laion_dask.models.heads.model_card import Report
@@ -143,7 +145,7 @@ def _label_of(frame, label: str | None) -> str:
         "brought to one with frame[['shard', 'row']].merge(labels, on=['shard', 'row'], how='left')"
     )
     must_be("labels", frame, dd.DataFrame, expected)
-    provenance(frame)
+    check_identity_columns(frame.columns)
     others = [name for name in frame.columns if name not in ("shard", "row")]
     if label is None and len(others) != 1:
         raise OptionError(
@@ -162,7 +164,7 @@ def _label_of(frame, label: str | None) -> str:
 
 
 def _from_frame(embeddings: Embeddings, frame: dd.DataFrame, label: str, seed: int, most: int):
-    paired = embeddings.like(frame)
+    paired = embeddings.paired_with(Provenance.of(frame).shards)
     samples = graph.map_columns(
         frame,
         kernels.labelled_sample,

@@ -9,7 +9,7 @@ from support.frames import both
 import laion_dask as ld
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import ColumnError, OptionError
-from laion_dask.frame.filtering import passes
+from laion_dask.frame.where_kernel import passes
 from laion_dask.predicate import parse
 from laion_dask.stats import wilson
 

@@ -24,8 +24,9 @@ from laion_dask.aggregations.grouping.base import axes
 from laion_dask.aggregations.grouping.terms import terms
 from laion_dask.demo.planting import plan_rows
 from laion_dask.errors import ColumnError, OptionError, PredicateError
-from laion_dask.frame import provenance
-from laion_dask.frame.filtering import passes
+from laion_dask.frame.narrowing import filter_between
+from laion_dask.frame.provenance import Provenance
+from laion_dask.frame.where_kernel import passes
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.stats.exclusion_rates import exclusion
 
@@ -256,7 +257,7 @@ class TestAudit:
         made = frame.assign(double=frame["width"] * 2)
         filtered = made.laion.where(first).laion.where(second)
         for before, after in ((frame, scanned), (made, filtered), (made, filtered[["url"]])):
-            assert provenance.narrowed(before, after, passes) is not None
+            assert filter_between(Provenance.of(before), Provenance.of(after), passes) is not None
             found = audit(before, after, by=["language", "text"])
             assert found.equals(want) and found.attrs == want.attrs
         # Where the lineage cannot tell, two passes do; what was undecided is then not known.
@@ -265,7 +266,7 @@ class TestAudit:
         others = [(frame, masked), (made, scanned), (frame, scanned.assign(more=1))]
         others += [(frame, ld.read_shards(folder, where=WHERE)[["text", "language"]].copy())]
         for before, after in others[:3]:
-            assert provenance.narrowed(before, after, passes) is None
+            assert filter_between(Provenance.of(before), Provenance.of(after), passes) is None
         for before, after in others:
             found = audit(before, after, by=["language", "text"])
             kept = [name for name in want if name != "undecided"]
@@ -279,7 +280,10 @@ class TestAudit:
         for frame in (whole, whole.assign(x=1)):
             before = frame.laion.where(first)
             after = before.laion.where(second)
-            assert provenance.narrowed(before, after, passes).columns[-1] == "width"
+            assert (
+                filter_between(Provenance.of(before), Provenance.of(after), passes).columns[-1]
+                == "width"
+            )
             found = audit(before, after, by="language")
             assert found.equals(want) and found.attrs == want.attrs
         assert audit(before, before, by="language")["rate"].eq(0).all()
@@ -402,11 +406,11 @@ class TestAudit:
         carved = made[made["x"] == 1].laion.where("similarity > 0.2").dropna()
         carved = carved.sample(frac=0.5, random_state=0).drop_duplicates("url")
         with dask.config.set(scheduler=refuse):
-            before = provenance.unfiltered(carved)
+            before = Provenance.of(carved).unfiltered
         assert list(before.columns) == list(carved.columns)
         host = on_host(before[["row"]].compute())
         assert len(host) == 960 and len(carved) < 400
-        assert provenance.unfiltered(frame)._name == frame._name
+        assert Provenance.of(frame).unfiltered._name == frame._name
 
 
 def test_planted_exclusion_is_found(tmp_path):

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from support.embeddings import pair
 from support.paths import ROOT
 
 HERE = ROOT / "benchmarks" / "gpu"
@@ -232,7 +233,7 @@ def test_shards_pair_with_their_metadata(gpu, tmp_path):
 
     gpu.vectors.write_shards(tmp_path, [5, 0, 7], gpu.vectors.Clustered("cpu"))
     frame = ld.read_shards(tmp_path / "metadata")
-    emb = ld.open_embeddings(tmp_path / "img_emb", model="ViT-L-14").like(frame)
+    emb = pair(ld.open_embeddings(tmp_path / "img_emb", model="ViT-L-14"), frame)
     assert [file.n_rows for file in emb.files] == [5, 0, 7]
     assert frame["hash"].compute().tolist() == list(range(12))
 

@@ -20,7 +20,7 @@ from laion_dask.errors import (
     ProvenanceError,
     SchemaError,
 )
-from laion_dask.frame import provenance
+from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.shard_keys import embedding_key, shard_key
 
 
@@ -95,7 +95,7 @@ def test_equal_names_pair_where_numbers_are_not_enough(laion_shards, tmp_path):
         np.save(tmp_path / f"{name}.npy", np.ones((n, 512), np.float16))
     frame = ld.read_shards(named)
     emb = ld.open_embeddings(f"{tmp_path}/*.npy", model="ViT-B-32", like=frame)
-    assert [file.n_rows for file in emb.files] == [s.n_rows for s in provenance.shards(frame)]
+    assert [file.n_rows for file in emb.files] == [s.n_rows for s in Provenance.of(frame).shards]
 
 
 def test_collections_are_never_crossed(laion_shards, tmp_path):

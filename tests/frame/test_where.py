@@ -23,17 +23,17 @@ from laion_dask.aggregations.curve import curve
 from laion_dask.aggregations.engine.statistics import statistics
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import ColumnError, PredicateError
-from laion_dask.frame import provenance
-from laion_dask.frame.accounting import rows
-from laion_dask.frame.filtering import passes, undecided
+from laion_dask.frame.provenance import Provenance
+from laion_dask.frame.rows import rows
 from laion_dask.frame.where import where
+from laion_dask.frame.where_kernel import passes, undecided
 from laion_dask.io.parquet.read_shards import read_shards
 from laion_dask.predicate import parse
 
 
 def engines(path: str):
     """Each engine as text -> (rows kept, rows unknown): the scan, the careful scan, the frame."""
-    scan, [piece] = provenance.as_read(read_shards(path))
+    scan, [piece] = Provenance.of(read_shards(path)).as_read
     frame = scan(piece, list(scan.kinds))
 
     def scanned(text, scan):

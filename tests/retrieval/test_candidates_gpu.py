@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support.embeddings import pair
 from support.failing_memory import Full
 from support.searches import check, opened, unit_rows
 from support.shards import collection, npy, vectors
@@ -268,7 +269,7 @@ def test_runs_of_rows_in_any_form_are_the_same(small, card):
 def test_many_tasks_at_once(small):
     frame, emb = opened(small)
     queries = unit_rows(vectors(9, seed=4)).astype(np.float32)
-    emb = emb.like(frame)
+    emb = pair(emb, frame)
     parts = [(0, at, at + 5) for at in range(0, 40, 5)]
     together, found = Together(), {}
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.embeddings import pair
 from support.frames import both
 from support.searches import SIZES, Brute, check, opened, unit_rows
 from support.shards import collection, cosine, npy, refuse, vectors
@@ -387,7 +388,7 @@ def test_embeddings_are_read_of_no_other_rows(small, monkeypatch):
     frame, emb = opened(small)
     kept = frame.laion.where("language == 'de'").compute()
     allowed = set(zip(kept["shard"], kept["row"], strict=True))
-    names = {file.path: i for i, file in enumerate(emb.like(frame).files)}
+    names = {file.path: i for i, file in enumerate(pair(emb, frame).files)}
     read, before = set(), EmbeddingFile._read
 
     def spy(self, rows):

@@ -7,6 +7,7 @@ import distributed
 import numpy as np
 import pandas as pd
 import pytest
+from support.embeddings import pair
 from support.searches import opened, unit_rows
 from support.shards import collection, npy, vectors
 from support.small_clip import make_small_clip
@@ -138,7 +139,7 @@ def test_what_is_known_of_the_kth_best_counts_a_partition_once():
 @pytest.mark.parametrize("m", [1, 30])
 def test_a_task_that_runs_again_changes_nothing(small, m):
     frame, emb = opened(small)
-    emb = emb.like(frame)
+    emb = pair(emb, frame)
     queries = unit_rows(vectors(m, seed=5)).astype("float32")
     parts = fetch.parts(frame)
     together = Together()

@@ -12,8 +12,9 @@ import pyarrow as pa
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.dtypes import measured_kind_of
 from laion_dask.errors import OptionError, must_be, parameter
-from laion_dask.frame import provenance
-from laion_dask.frame.accounting import Rows, survey
+from laion_dask.frame.accounting import Rows
+from laion_dask.frame.map_with_accounting import map_with_accounting
+from laion_dask.frame.provenance import Provenance
 from laion_dask.runtime import cancellation
 from laion_dask.stats.table import Table, suppressed, table
 
@@ -57,9 +58,16 @@ def statistics(
     >>> sorted(set(table["statistic"]))
     ['describe', 'rates']
     """
-    bound = bind(frame, measures)
+    return statistics_of(Provenance.of(frame), measures, level=level, min_n=min_n)
+
+
+def statistics_of(
+    provenance: Provenance, measures: Sequence[Statistic], *, level: float, min_n: int
+) -> Table:
+    """The `statistics` of a frame whose provenance is known. Eager."""
+    bound = bind(provenance, measures)
     options = report_options(level, min_n)
-    states, rows = collect(frame, bound)
+    states, rows = collect(provenance, bound)
     return to_table(bound, states, options, rows)
 
 
@@ -80,7 +88,7 @@ def report_options(level: float, min_n: int) -> ReportOptions:
     return ReportOptions(level, min_n)
 
 
-def bind(frame: dd.DataFrame, measures: Sequence[Statistic]) -> tuple[Statistic, ...]:
+def bind(provenance: Provenance, measures: Sequence[Statistic]) -> tuple[Statistic, ...]:
     """Every statistic bound to the frame.
 
     Raises
@@ -88,24 +96,24 @@ def bind(frame: dd.DataFrame, measures: Sequence[Statistic]) -> tuple[Statistic,
     OptionError, ColumnError, PredicateError
         When an argument is not a statistic, or the frame lacks what a statistic needs.
     """
-    must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
     if len(measures) == 1 and isinstance(measures[0], (list, tuple)):
         measures = measures[0]
     if not measures:
         raise OptionError("No statistic was given. Give one or more, such as ld.describe().")
     for measure in measures:
         must_be("A statistic", measure, Statistic, "one of laion_dask, such as ld.describe()")
-    kinds = provenance.kinds(frame, measured_kind_of)
+    kinds = provenance.kinds(measured_kind_of)
     return tuple(measure.bind(kinds) for measure in measures)
 
 
-def collect(frame: dd.DataFrame, bound: tuple[Statistic, ...]) -> tuple[tuple, Rows | None]:
+def collect(provenance: Provenance, bound: tuple[Statistic, ...]) -> tuple[tuple, Rows | None]:
     """The state of each statistic over the whole frame, and the account of its rows. Eager."""
     reads = {name for measure in bound for name in measure.reads}
     # In the frame's order: Dask loses a selection in another order after `categorize`.
-    narrow = frame[[n for n in frame.columns if n in reads] or list(frame.columns[-1:])]
+    columns = provenance.frame.columns
+    narrow = provenance.select([n for n in columns if n in reads] or columns[-1:])
     combine = partial(_combine, bound=bound)
-    result, rows = survey(
+    result, rows = map_with_accounting(
         narrow, _chunk, bound, meta={"states": object}, combine=combine, label="statistics"
     )
     return result["states"].iloc[0], rows

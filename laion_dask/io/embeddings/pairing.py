@@ -17,7 +17,7 @@ Key = tuple[str, str]
 Keys = Callable[[str], Key]
 
 
-def paired(shards: Sequence[Shard], files: Sequence[File]) -> tuple[File, ...]:
+def pair_files(shards: Sequence[Shard], files: Sequence[File]) -> tuple[File, ...]:
     """One file for each shard, by key; every count compared.
 
     A part of an export pairs with a file that is named as the part, or else with the files of the

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from numpy.lib import format as npy_format
+from support.embeddings import pair
 from support.frames import both
 from support.shards import collection, laion_table, npy, space, vectors, write_shard
 
@@ -425,10 +426,10 @@ def test_rows_must_be_whole_numbers(tmp_path, model):
 
 def check_pairs(frame, emb, wanted: dict):
     """``wanted`` leads from the end of a shard's path to the embeddings of that shard."""
-    from laion_dask.frame import provenance
+    from laion_dask.frame.provenance import Provenance
 
-    paired = emb.like(frame)
-    for i, shard in enumerate(provenance.shards(frame)):
+    paired = pair(emb, frame)
+    for i, shard in enumerate(Provenance.of(frame).shards):
         x = next(x for end, x in wanted.items() if shard.path.endswith(end))
         np.testing.assert_array_equal(paired.read(i, range(len(x))), x)
 
@@ -474,7 +475,7 @@ def test_the_same_number_in_two_collections(tmp_path, model):
     assert frame.npartitions == 2
     one = ld.open_embeddings(files[:1], model=model)
     with pytest.raises(PairingError, match=r"laion1B-nolang/metadata.* \(6 rows\).*no emb"):
-        one.like(frame)
+        pair(one, frame)
 
 
 def test_pairing_errors_name_the_files_and_both_counts(tmp_path):
@@ -504,11 +505,11 @@ def test_pairing_needs_one_scan(tmp_path):
     c = collection(tmp_path / "a", sizes=(10, 10, 10), odd=False)
     emb = ld.open_embeddings(c.img_emb, model=c.model)
     with pytest.raises(ProvenanceError, match="does not lead back"):
-        emb.like(dd.from_pandas(pd.DataFrame({"shard": [0], "row": [0]}), npartitions=1))
+        pair(emb, dd.from_pandas(pd.DataFrame({"shard": [0], "row": [0]}), npartitions=1))
     paths = [f"{c.metadata}/metadata_{i:04d}.parquet" for i in range(3)]
     one, two = ld.read_shards([paths[0], paths[1]]), ld.read_shards([paths[0], paths[2]])
     with pytest.raises(ProvenanceError, match="2 calls"):
-        emb.like(dd.concat([one, two]))
+        pair(emb, dd.concat([one, two]))
 
 
 @both

@@ -12,11 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
+from support.embeddings import pair
 from support.frames import both
 from support.shards import collection, laion_table, npy, space, vectors, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import DiscoveryWarning, EmbeddingsError, PairingError
+from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings import row_origins
 from laion_dask.models.heads import LinearHead
 from laion_dask.models.weights import sha256_of
@@ -114,7 +116,7 @@ def test_a_reopened_export_has_the_scores_of_its_source(tmp_path, scored, way):
     WAYS[way](ld.read_shards(c.metadata, max_rows_per_partition=20)).laion.export(tmp_path / "out")
     again = ld.read_shards(tmp_path / "out", max_rows_per_partition=9)
     images, texts = (ld.open_embeddings(e, model=c.model) for e in (c.img_emb, c.text_emb))
-    paired = pickle.loads(pickle.dumps(images.like(again)))
+    paired = pickle.loads(pickle.dumps(pair(images, again)))
     assert len(paired) == len(again) and paired.dtype == images.dtype
     check(before, bits(again, paired, texts, linear))
 
@@ -147,8 +149,8 @@ def test_exports_of_exports(tmp_path, c):
         kept = len(frame)
     # Paired with one export, they pair with an export of it.
     one = ld.read_shards(tmp_path / "out1")
-    check(before, bits(frame, images.like(one)))
-    assert images.like(frame).recipe() == images.like(one).like(frame).recipe()
+    check(before, bits(frame, pair(images, one)))
+    assert pair(images, frame).recipe() == pair(pair(images, one), frame).recipe()
 
 
 @both
@@ -186,7 +188,7 @@ def test_a_plan_counts_the_vectors_of_the_parts(tmp_path, c):
     ld.where(frame, "width > 500").laion.export(tmp_path / "out")
     again = ld.read_shards(tmp_path / "out")
     assert str(ld.plan(again, "similarity", embeddings=images))
-    found = vectors_of(open_data(again), images.like(again))
+    found = vectors_of(open_data(Provenance.of(again)), pair(images, again))
     assert found.stored == found.held == len(again) * 8 * 4 and found.most_held == 1 << 31
 
 
@@ -348,7 +350,7 @@ def test_embeddings_of_their_own_go_before_those_of_the_source(tmp_path, c):
     check(bits(again, own), bits(after, ld.open_embeddings(tmp_path / "own", model=c.model)))
     both = ld.open_embeddings([tmp_path / "own", c.img_emb], model=c.model)
     with pytest.raises(PairingError, match=r"img_emb_\d\.npy .* pairs with no shard"):
-        both.like(after)
+        pair(both, after)
     check(bits(frame, images), bits(after, images))
 
 
@@ -372,7 +374,7 @@ def out(tmp_path, c):
 
 def refused(frame, images, says):
     with pytest.raises(PairingError, match=says) as caught:
-        images.like(frame)
+        pair(images, frame)
     assert "\n" not in str(caught.value)
 
 
@@ -434,7 +436,7 @@ def test_embeddings_of_parts_are_of_no_numbered_shard(tmp_path, c):
     frame, images = ld.read_shards(c.metadata), ld.open_embeddings(c.img_emb, model=c.model)
     frame.laion.export(tmp_path / "out")
     again = ld.read_shards(tmp_path / "out")
-    refused(frame, images.like(again), r"metadata_0000\.parquet .* no embeddings")
+    refused(frame, pair(images, again), r"metadata_0000\.parquet .* no embeddings")
     one = ld.read_shards(f"{c.metadata}/metadata_0000.parquet")
     own = npy(tmp_path / "own" / f"{part_paths(tmp_path / 'out')[0].stem}.npy", vectors(40))
     refused(one, ld.open_embeddings(own, model=c.model), r"metadata_0000\.parquet .* no embeddings")
@@ -454,7 +456,7 @@ def test_an_export_that_was_replaced(tmp_path, out, c):
     folder, again, images = out
     ld.where(again, "punsafe < 0.9").laion.export(tmp_path / "out2")
     after = ld.read_shards(tmp_path / "out2")
-    paired = images.like(after)
+    paired = pair(images, after)
     ld.where(ld.read_shards(c.metadata), "width > 500").laion.export(folder)
     refused(again, images, "part-.*no recipe beside it lists it")
     refused(after, images, "part-.*no recipe beside it lists it")
@@ -498,7 +500,7 @@ def test_an_index_is_of_whole_files(tmp_path, out):
     pytest.importorskip("faiss")
     _, again, images = out
     with pytest.raises(PairingError, match="an index is of whole files"):
-        ld.build_index(images.like(again), tmp_path / "index")
+        ld.build_index(pair(images, again), tmp_path / "index")
     index = ld.build_index(images, tmp_path / "index", progress=False)
     with pytest.raises(PairingError, match="an index is of whole files"):
         ld.search(again, images, QUERY, k=3, index=index)
@@ -514,7 +516,7 @@ def test_one_source_by_two_paths(tmp_path, c):
         check(before, bits(ld.read_shards(tmp_path / name), images))
     with pytest.warns(DiscoveryWarning, match="may be a copy"):
         several = ld.read_shards([tmp_path / "one", tmp_path / "two"])
-    assert len(images.like(several)) == 2 * sum(SIZES)
+    assert len(pair(images, several)) == 2 * sum(SIZES)
     shard = tmp_path / "mount" / "set" / "metadata" / "metadata_0000.parquet"
     write_shard(shard, pq.read_table(shard).slice(5))
     ld.read_shards(shard).laion.export(tmp_path / "two")

@@ -11,7 +11,7 @@ import json, math, sys, warnings
 from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
-from laion_dask import lineage
+from laion_dask.frame.provenance import Provenance
 from laion_dask.errors import LaionDaskError
 from laion_dask.io.parquet.read_shards import read_shards
 from laion_dask.frame.where import where
@@ -32,7 +32,7 @@ def plain(value):
 def ours(path):
     try:
         frame = read_shards(path, backend=sys.argv[2])
-        scan, pieces = lineage.as_read(frame)
+        scan, pieces = Provenance.of(frame).as_read
         names = [n for n, _ in scan.types if n not in ("shard", "row")]
         for piece in pieces:
             scan.counts(piece)

@@ -19,8 +19,8 @@ from support.shards import collection, laion_table, vectors, write_shard
 import laion_dask as ld
 from laion_dask.backend import frame_to_arrow
 from laion_dask.dtypes import kind_of
-from laion_dask.frame import provenance
-from laion_dask.frame.filtering import passes, undecided
+from laion_dask.frame.provenance import Provenance
+from laion_dask.frame.where_kernel import passes, undecided
 from laion_dask.models import heads
 from laion_dask.predicate import parse
 
@@ -87,7 +87,7 @@ def decided(frame, expression: str):
 
 def same_rows(path, expressions) -> None:
     """Every expression keeps the same rows and counts alike, on frames and (some) in the scan."""
-    scans = [provenance.as_read(frame) for frame in two(path)]
+    scans = [Provenance.of(frame).as_read for frame in two(path)]
     parts = [scan(piece, list(scan.kinds)) for scan, [piece] in scans]
     for expression in expressions:
         one, other = (decided(part, expression) for part in parts)

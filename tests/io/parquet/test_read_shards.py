@@ -23,8 +23,8 @@ from laion_dask.errors import (
     SchemaError,
     ShardError,
 )
-from laion_dask.frame import provenance
-from laion_dask.frame.accounting import rows
+from laion_dask.frame.provenance import Provenance
+from laion_dask.frame.rows import rows
 from laion_dask.frame.where import where
 from laion_dask.io.parquet.read_shards import _held as shards_held
 from laion_dask.io.parquet.read_shards import read_shards
@@ -52,7 +52,7 @@ def test_values_are_the_stored_ones(laion_shards):
 
 def test_the_session_says_what_auto_means(laion_shards, frames, monkeypatch):
     paths = laion_shards(2)
-    assert provenance.as_read(read_shards(paths))[0].backend == frames
+    assert Provenance.of(read_shards(paths)).as_read[0].backend == frames
     asked = []
     monkeypatch.setattr(workers, "choose_backend", lambda name: asked.append(name) or "pandas")
     for said in ("auto", "pandas", "cudf"):
@@ -179,7 +179,7 @@ def test_building_a_frame_computes_nothing(laion_shards, no_compute, monkeypatch
 
 def test_frames_and_scans_pickle(laion_shards):
     frame = read_shards(laion_shards(4, 4), where="similarity >= 0.2")
-    scan, pieces = provenance.as_read(frame)
+    scan, pieces = Provenance.of(frame).as_read
     copy = pickle.loads(pickle.dumps(scan))
     assert copy == scan
     assert copy(pieces[0], ["text"]).equals(scan(pieces[0], ["text"]))

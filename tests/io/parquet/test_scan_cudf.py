@@ -21,7 +21,7 @@ from laion_dask.errors import (
     SchemaError,
     ShardError,
 )
-from laion_dask.frame import provenance
+from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet import scan as scans
 from laion_dask.io.parquet import scan_cudf
 from laion_dask.io.parquet.read_shards import read_shards
@@ -29,7 +29,7 @@ from laion_dask.predicate import parse
 
 
 def opened(path, **options):
-    return provenance.as_read(read_shards(path, backend="pandas", **options))
+    return Provenance.of(read_shards(path, backend="pandas", **options)).as_read
 
 
 def check(scan, piece, names, decoder=None):

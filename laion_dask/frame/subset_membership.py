@@ -1,4 +1,4 @@
-"""Two subsets of one data set, brought back to the rows that both were chosen from."""
+"""Which of two subsets of one data set each row is in."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import dask.dataframe as dd
 import numpy as np
 
 from laion_dask.backend import column_like, to_numpy
-from laion_dask.frame import data_path, masks
-from laion_dask.frame.filtering import passes, possibly_passes
-from laion_dask.io.parquet.scan import Scan
+from laion_dask.frame.filters import is_filter, mask_of, unfiltered_scan
+from laion_dask.frame.row_path import inputs, is_verb
+from laion_dask.frame.scans import is_scan, pieces_of
+from laion_dask.frame.undecided_rows import possible_mask
+from laion_dask.frame.where_kernel import passes, possibly_passes
 from laion_dask.runtime import graph
 from laion_dask.runtime.dask_expressions import (
     Elemwise,
@@ -22,26 +24,28 @@ from laion_dask.runtime.dask_expressions import (
     new_collection,
 )
 
-#: The columns that `marked` adds, one a subset.
+#: The columns that `mark_membership` adds, one per subset.
 IN_ONE, IN_OTHER = "laion_dask: in the first", "laion_dask: in the second"
-#: What they hold: whether a row is in the subset, or its filters cannot decide.
+#: Their values: whether a row is in the subset, or its filters cannot decide.
 OUTSIDE, UNDECIDED, INSIDE = range(3)
 
 
-def marked(one: dd.DataFrame, other: dd.DataFrame, columns: Sequence[str]) -> dd.DataFrame | None:
+def mark_membership(
+    one: dd.DataFrame, other: dd.DataFrame, columns: Sequence[str]
+) -> dd.DataFrame | None:
     """The rows that two frames were filtered from, marked by which of the two they are in. Lazy.
 
     Parameters
     ----------
     one, other : dask DataFrame
     columns : sequence of str
-        Columns of ``one``, to be kept.
+        Columns of ``one`` to keep.
 
     Returns
     -------
     dask DataFrame or None
-        ``columns``, and `IN_ONE` and `IN_OTHER` (int8). None where the two do not go back to one
-        frame, or by steps that choose or move rows otherwise than a filter does.
+        ``columns``, and `IN_ONE` and `IN_OTHER` (int8). None if the two do not go back to one
+        frame, or by steps that select or move rows in another way than a filter.
     """
     trunk = _trunk(one.expr, other.expr)
     if trunk is None:
@@ -72,9 +76,9 @@ def _mark(part, *masks_and_counts):
 
 
 def _path(expr: Expr) -> list[Expr] | None:
-    """The steps from a frame to its one scan; None where rows come from several."""
+    """The steps from a frame to its one scan; None if its rows come from several."""
     steps = [expr]
-    while below := data_path.inputs(steps[-1]):
+    while below := inputs(steps[-1]):
         if len(below) > 1:
             return None
         steps += below
@@ -82,7 +86,7 @@ def _path(expr: Expr) -> list[Expr] | None:
 
 
 def _trunk(one: Expr, other: Expr) -> Callable[[Expr], bool] | None:
-    """Which step the two paths have in common: the last frame, or else the same scan."""
+    """A test for the step that two paths share: the last common frame, or else the same scan."""
     paths = [_path(one), _path(other)]
     if None in paths:
         return None
@@ -91,8 +95,8 @@ def _trunk(one: Expr, other: Expr) -> Callable[[Expr], bool] | None:
     if shared is not None:
         return lambda step: step._name == shared
     ends = [path[-1] for path in paths]
-    if all(isinstance(end, FromMap) and isinstance(end.func, Scan) for end in ends):
-        (scan, pieces), (again, more) = ((end.func, data_path.pieces_of(end)) for end in ends)
+    if all(map(is_scan, ends)):
+        (scan, pieces), (again, more) = ((end.func, pieces_of(end)) for end in ends)
         if replace(scan, where=None) == replace(again, where=None) and pieces == more:
             return lambda step: False
     return None
@@ -109,14 +113,14 @@ def _above(expr: Expr, trunk: Callable[[Expr], bool]) -> list[Expr]:
 
 
 def _filters_above(expr: Expr, trunk: Callable[[Expr], bool]) -> list[dd.Series] | None:
-    """Of each filter above the trunk two masks over all rows of it: true, and true or unknown.
+    """Two masks per filter above the trunk, over all rows: true, and true or unknown.
 
-    None where some step is neither a filter nor one that leaves every row in its place.
+    None if a step is neither a filter nor leaves every row in its place.
     """
     found: list[dd.Series] = []
     for step in _above(expr, trunk):
-        ours = isinstance(step, MapPartitions) and data_path.is_ours(step)
-        if masks.is_filter(step):
+        ours = isinstance(step, MapPartitions) and is_verb(step)
+        if is_filter(step):
             found += _two_masks(step, trunk)
         elif not (ours or isinstance(step, (Elemwise, FromMap))):
             return None
@@ -132,7 +136,9 @@ def _two_masks(step: Expr, trunk: Callable[[Expr], bool]) -> list[dd.Series]:
             for kernel in (passes, possibly_passes)
         ]
     frame = new_collection(step.frame)
-    certain, possible = (new_collection(Fillna(mask, False)) for mask in masks.sides(step))
+    certain, possible = (
+        new_collection(Fillna(mask, False)) for mask in (mask_of(step), possible_mask(step))
+    )
     both = frame.assign(**{IN_ONE: certain, IN_OTHER: possible})
     both = new_collection(_unfiltered(both.expr, trunk))
     return [both[IN_ONE], both[IN_OTHER]]
@@ -140,10 +146,9 @@ def _two_masks(step: Expr, trunk: Callable[[Expr], bool]) -> list[dd.Series]:
 
 def _unfiltered(expr: Expr, trunk: Callable[[Expr], bool]) -> Expr:
     """The frame without the filters above the trunk."""
-    while (step := next(filter(masks.is_filter, _above(expr, trunk)), None)) is not None:
+    while (step := next(filter(is_filter, _above(expr, trunk)), None)) is not None:
         if isinstance(step, FromMap):
-            whole = step.substitute_parameters({"func": replace(step.func, where=None)})
+            expr = expr.substitute(step, unfiltered_scan(step))
         else:
-            whole = step.frame
-        expr = expr.substitute(step, whole)
+            expr = expr.substitute(step, step.frame)
     return expr

@@ -1,20 +1,20 @@
-"""Steps that write over ``shard`` and ``row``, by which a row is found in its file.
+"""The columns ``shard`` and ``row``, which identify a row: whether a frame's steps keep them.
 
-A row with another's identity would get another's embedding, picture and place in an export. What a
-step does to the two columns is read off the graph; what a function of the user's does to them
-(``map_partitions``, ``apply``) cannot be, and is checked row by row in the account.
+A row with the identity of another would get its embedding, its picture and its place in an export.
+What a step does to the two columns is read from the graph. What a user's function does to them
+(``map_partitions``, ``apply``) is not in the graph, and is checked when rows are counted.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import pandas as pd
 
 from laion_dask.errors import ProvenanceError
-from laion_dask.frame.data_path import KEEPING_VALUES, inputs, tells, walk
+from laion_dask.frame.row_path import KEEPING_VALUES, Steps, has_identity, inputs, walk
 from laion_dask.runtime.dask_expressions import (
     Abs,
     AddPrefix,
@@ -28,11 +28,13 @@ from laion_dask.runtime.dask_expressions import (
     Concat,
     CumulativeAggregations,
     Diff,
+    Drop,
     DropnaFrame,
     Elemwise,
     Eval,
     Expr,
     Fillna,
+    Filter,
     GroupByApplyConcatApply,
     GroupByCumulative,
     GroupByReduction,
@@ -46,6 +48,7 @@ from laion_dask.runtime.dask_expressions import (
     Replace,
     ResetIndex,
     Round,
+    Sample,
     SetIndex,
     Shift,
     Split,
@@ -65,23 +68,38 @@ from laion_dask.runtime.dask_expressions import (
 )
 from laion_dask.schema import PROVENANCE
 
-#: Steps that make other values of every column.
+#: Steps that change the values of every column.
 _COMPUTING = (
     *(Shift, Diff, CumulativeAggregations, GroupByCumulative, GroupByShift, UFuncElemwise),
     *(UFuncAlign, OpAlignPartitions, MethodOperatorAlign, CombineFirst, CombineFirstAlign),
 )
-#: Steps whose values are the ones they are given, where these are whole numbers from 0 on.
+#: Steps that return non-negative integers unchanged.
 _SAME = (Fillna, Round, Abs, ToBackend, _DeepCopy)
 
 
-def check_identity(expr: Expr) -> None:
-    """Refuse an expression in whose steps ``shard`` or ``row`` is written over.
+def check_identity_columns(columns: Collection[str]) -> None:
+    """Raise when ``shard`` or ``row`` is missing.
 
     Raises
     ------
     ProvenanceError
     """
-    for step, _ in walk(expr):
+    missing = [name for name in PROVENANCE if name not in columns]
+    if missing:
+        raise ProvenanceError(
+            f"The frame has no column {' and '.join(missing)}, by which embeddings are found. "
+            "Keep 'shard' and 'row' when you select columns."
+        )
+
+
+def check_identity(steps: Steps) -> None:
+    """Raise when a step overwrites ``shard`` or ``row``.
+
+    Raises
+    ------
+    ProvenanceError
+    """
+    for step, _ in steps:
         if step.ndim == 2 and inputs(step):
             for name in _written_over(step):
                 raise ProvenanceError(
@@ -93,7 +111,7 @@ def check_identity(expr: Expr) -> None:
 
 
 def _written_over(step: Expr) -> Iterator[str]:
-    """The columns that identify a row and that a step makes other values of."""
+    """The identifying columns whose values a step changes."""
     names = [name for name in PROVENANCE if name in step.columns]
     if isinstance(step, RenameFrame):
         pairs = dict(zip(step.columns, step.frame.columns, strict=True))
@@ -127,13 +145,13 @@ def _written_over(step: Expr) -> Iterator[str]:
         yield from (name for name in names if _coarsens(step.operand("decimals"), name))
     elif isinstance(step, _COMPUTING):
         yield from names
-    elif isinstance(step, Elemwise) and tells(step):
+    elif isinstance(step, Elemwise) and has_identity(step):
         known = (*KEEPING_VALUES, *_SAME, Apply, Split)
         yield from names if not isinstance(step, known) else ()
 
 
 def _is_own(value, name: str, frame: Expr) -> bool:
-    """Whether a series is that column of the frame, or of what the frame was made of."""
+    """Whether a series is that column of the frame, or of a frame that it was made from."""
     while isinstance(value, (*_SAME, AsType)) and _holds_numbers(value._meta.dtype):
         value = value.frame
     if not isinstance(value, Projection) or value.operand("columns") != name:
@@ -142,14 +160,14 @@ def _is_own(value, name: str, frame: Expr) -> bool:
 
 
 def _holds_numbers(dtype) -> bool:
-    """Whether a type holds the number of every row exactly."""
+    """Whether a dtype represents every row number exactly."""
     dtype = getattr(dtype, "numpy_dtype", dtype)
     kind = getattr(dtype, "kind", "O")
     return (kind in "iu" and dtype.itemsize >= 4) or (kind == "f" and dtype.itemsize >= 8)
 
 
 def _is_index(frame: Expr, name: str) -> bool:
-    """Whether a frame's index is a column of that name, which was made its index."""
+    """Whether a frame's index was set from its own column of that name."""
     while not isinstance(frame, (RenameAxis, AssignIndex)) and inputs(frame):
         if isinstance(frame, SetIndex):
             by = frame.operand("_other")
@@ -159,7 +177,7 @@ def _is_index(frame: Expr, name: str) -> bool:
 
 
 def _is_of_side(step: Merge, name: str) -> bool:
-    """Whether a column of a merge is that of the side which the rows come from."""
+    """Whether a column of a merge is that of the side that the rows come from."""
     side = inputs(step)[0]
     other = step.right if side is step.left else step.left
     if name not in side.columns:
@@ -174,29 +192,29 @@ def _is_key(step: Merge, name: str) -> bool:
     return all(name in on for on in keys)
 
 
-def _replaces(given, name: str) -> bool:
-    """Whether what is to be replaced may be a number in a column."""
-    if isinstance(given, dict):
-        if any(isinstance(value, dict) for value in given.values()) or name in given:
-            return name in given
-        given = list(given)
-    values = given if isinstance(given, (list, tuple)) else [given]
+def _replaces(to_replace, name: str) -> bool:
+    """Whether the values to be replaced may occur in a column of numbers."""
+    if isinstance(to_replace, dict):
+        if any(isinstance(value, dict) for value in to_replace.values()) or name in to_replace:
+            return name in to_replace
+        to_replace = list(to_replace)
+    values = to_replace if isinstance(to_replace, (list, tuple)) else [to_replace]
     return not all(isinstance(value, str) or _is_blank(value) for value in values)
 
 
 def _is_blank(value) -> bool:
-    """Whether a value is a missing one."""
+    """Whether a value is missing."""
     return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
 
 
 def _is_beside(step: Concat, name: str) -> bool:
-    """Whether a column of frames and series that stand side by side is the one of that name."""
+    """Whether a column of a horizontal concat is the original column of that name."""
     side = next(expr for expr in step.dependencies() if name in expr.columns)
     return side.ndim == 2 or _is_own(side, name, side)
 
 
 def _fills(step: Fillna, name: str) -> bool:
-    """Whether a number may be put where a step has left a row without one."""
+    """Whether a fill value may replace an identity that an earlier step blanked."""
     value = step.operand("value")
     if isinstance(value, dict):
         value = value.get(name)
@@ -206,7 +224,7 @@ def _fills(step: Fillna, name: str) -> bool:
 
 
 def _may_have_blanks(step: Expr, name: str) -> bool:
-    """Whether there may be rows without a number in a column."""
+    """Whether a column may have missing values."""
     if isinstance(step, DropnaFrame) and step.operand("how") in (None, no_default, "any"):
         subset = step.operand("subset")
         if subset is None or subset is no_default or name in subset:
@@ -215,27 +233,51 @@ def _may_have_blanks(step: Expr, name: str) -> bool:
 
 
 def _leaves_blanks(step: Expr) -> bool:
-    """Whether a step may make rows without shard and row."""
+    """Whether a step may produce rows without shard and row."""
     blanking = isinstance(step, (Where, WhereAlign, MaskStep, MaskAlignStep))
     if isinstance(step, Merge):
         rows, side = step.how, inputs(step)[0]
         blanking = rows == "outer" or rows == ("right" if side is step.left else "left")
     elif isinstance(step, Concat):
-        blanking = step.axis == 1 or not all(map(tells, step.dependencies()))
+        blanking = step.axis == 1 or not all(map(has_identity, step.dependencies()))
     return blanking and step.ndim == 2
 
 
 def _coarsens(decimals, name: str) -> bool:
-    """Whether rounding may change whole numbers."""
+    """Whether rounding may change integers."""
     if isinstance(decimals, dict):
         decimals = decimals.get(name, 0)
     return not isinstance(decimals, (int, np.integer)) or decimals < 0
 
 
 def _takes_one(step: Expr, name: str) -> bool:
-    """Whether a group's value of a column is that of one of its rows, the same for each column."""
+    """Whether an aggregation takes shard and row from the same row of each group."""
     how = step.operand("arg") if "arg" in step._parameters else type(step).__name__.lower()
     if isinstance(how, dict):
         told = [how.get(one) for one in PROVENANCE if one in how]
         how = told[0] if len(set(map(str, told))) == 1 else None
     return how in ("first", "last")
+
+
+def with_identity(expr: Expr) -> Expr | None:
+    """The expression with the columns shard and row; None when a step has lost them.
+
+    A step that only selected or dropped columns is asked for them again.
+    """
+    if has_identity(expr):
+        return expr
+    if isinstance(expr, (Filter, DropnaFrame, Sample, Assign)) and expr.ndim == 2:
+        inner = with_identity(expr.frame)
+        return None if inner is None else type(expr)(inner, *expr.operands[1:])
+    if isinstance(expr, (Projection, Drop)) and expr.ndim == 2:
+        inner = with_identity(expr.frame)
+        lost = [name for name in PROVENANCE if name not in expr.columns]
+        return None if inner is None else Projection(inner, [*expr.columns, *lost])
+    if isinstance(expr, Merge):
+        (side, *_), operands = inputs(expr), list(expr.operands)
+        inner = with_identity(side)
+        if inner is None or any(set(PROVENANCE) & set(e.columns) for e in (expr.left, expr.right)):
+            return None
+        operands[0 if side is expr.left else 1] = inner
+        return Merge(*operands)
+    return None

@@ -1,8 +1,8 @@
-"""Which rows a partition has, as a set that is small and joins with others.
+"""The set of rows of a partition, small and cheap to merge.
 
 A row is (shard, row). Sixty-four neighbouring rows of a shard are one word of 64 bits, and a set
-is the words that are not zero with their positions: 2 bits a row where rows are dense, and at most
-16 bytes a row where they are scattered.
+is its nonzero words with their positions: 2 bits a row where rows are dense, and at most 16 bytes a
+row where they are scattered.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _ROW_BITS, _WORD_BITS = 40, 6
 
 
 @dataclass(frozen=True)
-class Identities:
-    """A set of rows, and what of them it met more than once.
+class RowSet:
+    """A set of rows, and how many were added more than once.
 
     Attributes
     ----------
@@ -29,11 +29,11 @@ class Identities:
         Positions of the words, in ascending order.
     words : (n,) uint64
     repeats : int
-        Rows that were met again.
+        Rows that were added again.
     example : (int, int) or None
-        The smallest (shard, row) that was met again.
+        The smallest (shard, row) that was added again.
     strays : int
-        Rows whose shard or row is null, or no number that a row can have.
+        Rows whose shard or row is null or out of range.
     """
 
     at: np.ndarray
@@ -46,8 +46,8 @@ class Identities:
         return int(np.bitwise_count(self.words).sum(dtype=np.int64))
 
     @classmethod
-    def of(cls, part, group: int = 0, groups: int = 1) -> Identities:
-        """The rows of a partition that are of one group of shards."""
+    def of(cls, part, group: int = 0, groups: int = 1) -> RowSet:
+        """The rows of a partition that belong to one group of shards."""
         known = part[list(PROVENANCE)].dropna()
         shard, row = (to_numpy(known[name]).astype(np.int64) for name in PROVENANCE)
         possible = (
@@ -66,14 +66,14 @@ class Identities:
         return cls(at, words, len(again), example, strays)
 
     @classmethod
-    def union(cls, sets: Sequence[Identities]) -> Identities:
-        """Several sets as one."""
+    def union(cls, sets: Sequence[RowSet]) -> RowSet:
+        """The union of several sets."""
         at = np.concatenate([np.empty(0, np.int64), *(one.at for one in sets)])
         order = np.argsort(at, kind="stable")
         bits = np.concatenate([np.empty(0, np.uint64), *(one.words for one in sets)])[order]
         at, words, starts = _words(at[order], bits)
         examples = [one.example for one in sets if one.example is not None]
-        again = _bits_met_again(bits, words, starts)
+        again = _repeated_bits(bits, words, starts)
         first = np.flatnonzero(again)[:1]
         if len(first):
             word = int(again[first[0]])
@@ -85,7 +85,7 @@ class Identities:
         return cls(at, words, repeats, min(examples, default=None), strays)
 
     def outside(self, rows_of: Mapping[int, int]) -> int:
-        """How many of the rows no shard has, given how many rows each has."""
+        """How many of the rows no shard has, given the number of rows of each."""
         shards, at = np.unique(self.at >> (_ROW_BITS - _WORD_BITS), return_inverse=True)
         n_rows = np.array([rows_of.get(int(shard), 0) for shard in shards], np.int64)[at]
         first = (self.at << _WORD_BITS) & ((1 << _ROW_BITS) - 1)
@@ -97,14 +97,14 @@ class Identities:
 
 
 def _words(at: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of sorted positions, each once, with its bits together, and where its first stood."""
+    """The unique values of sorted positions, their bits combined, and where each first occurs."""
     starts = np.flatnonzero(np.diff(at, prepend=-1))
     words = np.bitwise_or.reduceat(bits, starts) if len(starts) else bits[:0]
     return at[starts], words, starts
 
 
-def _bits_met_again(bits: np.ndarray, words: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Of each word, the bits that more than one of its parts have."""
+def _repeated_bits(bits: np.ndarray, words: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The bits of each word that more than one of its parts have."""
     sizes = np.diff(starts, append=len(bits))
     again, seen = np.zeros_like(words), np.zeros_like(words)
     for nth in range(int(sizes.max(initial=0))):

@@ -15,7 +15,7 @@ import numpy as np
 from laion_dask.backend import column_like, device_of
 from laion_dask.io.embeddings.row_ids import blocks
 from laion_dask.numerics.dot_products import cosines
-from laion_dask.scoring import kernel_gpu
+from laion_dask.scoring import embedding_kernel_gpu
 
 if TYPE_CHECKING:
     from laion_dask.io.embeddings.embeddings import Embeddings
@@ -50,8 +50,8 @@ def columns(
     """
     device = device or device_of(part)
     if device != "cpu":
-        many = blocks(part, kernel_gpu.BLOCK)
-        out = kernel_gpu.fill(len(part), len(names), several, many, on_card, device)
+        many = blocks(part, embedding_kernel_gpu.BLOCK)
+        out = embedding_kernel_gpu.fill(len(part), len(names), several, many, on_card, device)
         return scored(part, names, out)
     out = [np.full(len(part), np.nan, dtype=np.float32) for _ in names]
     for shard, rows, positions in blocks(part):
@@ -98,7 +98,7 @@ def similarity(part, embeddings: Embeddings, query: Query, to: str):
         yield cosines(x, vector)
 
     def on_card(x):
-        yield kernel_gpu.cosines(x, kernel_gpu.as_tensor(vector, x.device))
+        yield embedding_kernel_gpu.cosines(x, embedding_kernel_gpu.as_tensor(vector, x.device))
 
     return columns(part, [to], [embeddings], score, on_card)
 
@@ -116,7 +116,7 @@ def similarity_to(part, embeddings: Embeddings, others: Embeddings, to: str):
         yield cosines(x, y)
 
     def on_card(x, y):
-        yield kernel_gpu.cosines(x, y)
+        yield embedding_kernel_gpu.cosines(x, y)
 
     return columns(part, [to], [embeddings, others], score, on_card)
 

@@ -12,7 +12,7 @@ from support.shards import collection
 
 import laion_dask as ld
 from laion_dask.errors import ProvenanceError
-from laion_dask.frame.identities import Identities
+from laion_dask.frame.row_set import RowSet
 
 #: Dask's own, of frames as pandas would make them, with or without an account.
 pytestmark = [
@@ -367,9 +367,9 @@ def test_identities_equal_sets(seed):
         for pair in zip(shard.tolist(), row.tolist(), strict=True):
             repeats += [pair] if pair in seen else []
             seen.add(pair)
-    whole = Identities.union([Identities.of(part) for part in parts])
+    whole = RowSet.union([RowSet.of(part) for part in parts])
     assert len(whole) == len(seen) and whole.repeats == len(repeats)
     assert whole.example == min(repeats, default=None)
-    halves = [Identities.union([Identities.of(p, group, 2) for p in parts]) for group in (0, 1)]
+    halves = [RowSet.union([RowSet.of(p, group, 2) for p in parts]) for group in (0, 1)]
     assert sum(map(len, halves)) == len(seen)
     assert sum(half.repeats for half in halves) == len(repeats)

@@ -9,7 +9,7 @@ from support.shards import collection
 
 import laion_dask as ld
 from laion_dask.errors import ProvenanceError
-from laion_dask.frame.identities import Identities
+from laion_dask.frame.row_set import RowSet
 
 IDS = ["shard", "row", "width", "hash"]
 
@@ -180,4 +180,4 @@ def test_rows_outside_their_shards_equal_a_count_one_by_one(seed):
     part = part.drop_duplicates()
     rows_of = {0: 0, 1: 64, 2: 127, 3: 1000}
     expected = sum(row >= rows_of.get(shard, 0) for shard, row in part.itertuples(index=False))
-    assert Identities.of(part).outside(rows_of) == expected
+    assert RowSet.of(part).outside(rows_of) == expected

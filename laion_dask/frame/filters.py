@@ -1,0 +1,141 @@
+"""The filters among a frame's steps: which they are, what they ask, and the frame before them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import dask.dataframe as dd
+
+from laion_dask.errors import ProvenanceError
+from laion_dask.frame import filter_text
+from laion_dask.frame.row_path import Steps, is_verb, walk
+from laion_dask.frame.scans import is_scan
+from laion_dask.frame.where_kernel import passes
+from laion_dask.predicate import Predicate
+from laion_dask.runtime.dask_expressions import (
+    DropDuplicates,
+    DropnaFrame,
+    Elemwise,
+    Eval,
+    Expr,
+    Filter,
+    FromMap,
+    Loc,
+    MapPartitions,
+    Partitions,
+    Query,
+    Sample,
+    new_collection,
+)
+
+#: Steps that leave rows out and change nothing else.
+_NARROWING = (Filter, DropnaFrame, Sample, DropDuplicates)
+#: Steps that leave every row in its place; filters at most leave it out.
+_IN_PLACE = (Elemwise, Filter, FromMap, Partitions)
+
+
+def is_filter(step: Expr) -> bool:
+    """Whether a step keeps the rows for which something is true."""
+    if isinstance(step, FromMap):
+        return is_scan(step) and step.func.where is not None
+    return isinstance(step, (Filter, Query)) or _is_loc(step)
+
+
+def _is_loc(step: Expr) -> bool:
+    return isinstance(step, Loc) and isinstance(step.iindexer, Expr)
+
+
+def mask_of(step: Expr) -> Expr:
+    """The boolean series by which a filter that is not a scan keeps rows."""
+    if isinstance(step, Query):
+        return Eval(step.frame, step.operand("_expr"), step.expr_kwargs)
+    return step.iindexer if _is_loc(step) else step.predicate
+
+
+def predicate_of(step: Expr) -> Predicate | None:
+    """The expression of a filter that `where` made, or None for a mask of the user's own."""
+    if isinstance(step, FromMap):
+        return step.func.where
+    mask = mask_of(step)
+    if isinstance(mask, MapPartitions) and mask.func is passes:
+        return mask.args[1]
+    return None
+
+
+def filter_texts(steps: Steps) -> list[str]:
+    """The filters of a path as text, first to last.
+
+    A mask of the user's own is described by the columns it compares, after ``pandas mask:``; a step
+    that selects rows in another way, such as ``sample``, after ``pandas step:``.
+    """
+    texts = []
+    for step, _ in reversed(list(steps)):
+        if is_filter(step) and (predicate := predicate_of(step)) is not None:
+            texts.append(predicate.text)
+        elif (mask := _mask_text(step)) is not None:
+            texts.append(f"{filter_text.MASK} {mask}")
+        elif (selection := filter_text.of_selection(step)) is not None:
+            texts.append(f"{filter_text.STEP} {selection}")
+    return list(dict.fromkeys(texts))
+
+
+def _mask_text(step: Expr) -> str | None:
+    """The text of a user's step that leaves rows out by their values; None for other steps."""
+    if isinstance(step, Query):
+        return step.operand("_expr")
+    if isinstance(step, DropnaFrame):
+        columns = step.operand("subset")
+        return f"dropna({'' if columns is None else f'subset={columns!r}'})"
+    if is_filter(step) and not isinstance(step, FromMap):
+        return filter_text.of_mask(mask_of(step))
+    return None
+
+
+def stages(steps: Steps) -> list[tuple[dd.DataFrame, Predicate]]:
+    """Each filter by an expression, first to last, with the unfiltered rows that reach it.
+
+    Raises
+    ------
+    ProvenanceError
+        When a step of another kind leaves rows out, or moves them.
+    """
+    found = []
+    for step, _ in reversed(list(steps)):
+        by_user = isinstance(step, MapPartitions) and not is_verb(step)
+        in_place = isinstance(step, (*_IN_PLACE, MapPartitions)) and not by_user
+        predicate = predicate_of(step) if is_filter(step) else None
+        if not in_place or (is_filter(step) and predicate is None):
+            text = _mask_text(step) or type(step).__name__
+            raise ProvenanceError(
+                f"Which rows the filters left out cannot be told beyond {text!r}, a step that "
+                "leaves rows out by itself, or moves them. Ask the frame before that step, and "
+                "filter by expressions: frame.laion.where('...')."
+            )
+        if predicate is not None:
+            inputs = step if isinstance(step, FromMap) else step.frame
+            found.append((new_collection(without_filters(inputs, walk(inputs))), predicate))
+    return found
+
+
+def without_filters(expr: Expr, steps: Steps) -> Expr:
+    """An expression before every filter, sample and removal of nulls or duplicates.
+
+    Parameters
+    ----------
+    expr : Expr
+    steps : Steps
+        The path of ``expr``.
+    """
+    steps = list(steps)
+    while (step := next((s for s, _ in steps if isinstance(s, _NARROWING)), None)) is not None:
+        expr = expr.substitute(step, step.frame)
+        steps = list(walk(expr))
+    for step, _ in steps:
+        if is_scan(step) and step.func.where:
+            expr = expr.substitute(step, unfiltered_scan(step))
+    return expr
+
+
+def unfiltered_scan(scan: FromMap) -> FromMap:
+    """A scan without its filter."""
+    return scan.substitute_parameters({"func": replace(scan.func, where=None)})

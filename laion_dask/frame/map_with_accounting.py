@@ -1,0 +1,115 @@
+"""Map a kernel over a frame's partitions, and account for its rows in the same pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from laion_dask.backend import frame_to_arrow
+from laion_dask.frame.accounting import COUNTS, AccountingInputs, Rows
+from laion_dask.frame.provenance import Provenance
+from laion_dask.io.parquet.scan import Scan
+from laion_dask.io.parquet.shard import Piece
+from laion_dask.runtime import graph
+
+
+def map_with_accounting(
+    provenance: Provenance,
+    kernel: Callable,
+    *args,
+    meta: Mapping[str, str],
+    label: str,
+    combine: Callable | None = None,
+    must_account: bool = False,
+) -> tuple[pd.DataFrame, Rows | None]:
+    """The combined results of a kernel over every partition, and the account of the rows. Eager.
+
+    A frame that is only a scan is read once, straight to Arrow, and its undecided rows are counted
+    on the way. For any other frame they are computed beside it, from the same partitions.
+
+    Parameters
+    ----------
+    provenance : Provenance
+        Of the frame.
+    kernel : callable
+        ``kernel(table, number, *args)`` → a dict that is one row of the result; ``table`` is the
+        partition as Arrow and ``number`` its position. ``rows``, the number of rows in the table,
+        is added to it.
+    meta : mapping of str to dtype
+        The names and types of what the kernel returns.
+    label : str
+        Of the progress bar.
+    combine : callable, optional
+        Several results, concatenated → one result; applied as a tree. It sums the columns
+        ``rows``, ``unscored`` and ``rejected``.
+    must_account : bool
+        Raise for a frame whose rows cannot be accounted for.
+
+    Returns
+    -------
+    result : pandas.DataFrame
+    rows : Rows or None
+        None when the frame does not lead back to `read_shards`, or its rows cannot be told apart.
+
+    Raises
+    ------
+    ProvenanceError
+        When a row occurs in the frame more than once.
+    """
+    types = {**meta, **dict.fromkeys(("rows", *COUNTS), "int64")}
+    meta = pd.DataFrame({name: np.empty(0, dtype) for name, dtype in types.items()})
+    if provenance.optimized_scan is None:
+        inputs_of = AccountingInputs.of if must_account else AccountingInputs.where_known
+        inputs, columns = inputs_of(provenance), list(provenance.frame.columns)
+        per_part = graph.map_numbered(inputs.frame, _on_part, kernel, args, columns, meta=meta)
+    else:
+        scan, pieces, columns = provenance.optimized_scan
+        inputs = AccountingInputs(provenance.frame, sum(piece.n_rows for piece in pieces))
+        on_piece = _OnPiece(scan, tuple(columns), kernel, args)
+        per_part = graph.over_pieces(on_piece, pieces, meta)
+    if combine is not None:
+        per_part = graph.reduce(per_part, combine, meta=meta)
+    result, *others = graph.compute(per_part, *inputs.collections, label=label)
+    return result, inputs.balance(int(result["rows"].sum()), [result, *others])
+
+
+@dataclass(frozen=True)
+class _OnPiece:
+    """A kernel over one piece of a scan, read straight to Arrow."""
+
+    scan: Scan
+    columns: tuple[str, ...]
+    kernel: Callable
+    args: tuple
+
+    def __dask_tokenize__(self):
+        scan = self.scan.__dask_tokenize__()
+        kernel = f"{self.kernel.__module__}.{self.kernel.__qualname__}"
+        return ("laion_dask.on_piece", scan, self.columns, kernel, repr(self.args))
+
+    def __call__(self, piece: Piece, number: int) -> pd.DataFrame:
+        read = self.scan.read(piece, list(self.columns))
+        row = self.kernel(read.table, number, *self.args)
+        return _one_row(row, read.table, read.unscored, read.rejected)
+
+
+def _on_part(part, kernel: Callable, args: tuple, columns: list, partition_info=None):
+    number = (partition_info or {}).get("number", 0)
+    table = frame_to_arrow(part[columns])
+    return _one_row(kernel(table, number, *args), table, 0, 0)
+
+
+def _one_row(row: dict, table: pa.Table, unscored: int, rejected: int) -> pd.DataFrame:
+    row = {**row, "rows": len(table), "unscored": unscored, "rejected": rejected}
+    return pd.DataFrame({name: _cell(value) for name, value in row.items()}, copy=False)
+
+
+def _cell(value) -> np.ndarray:
+    """A column of one value, which may be any object."""
+    cell = np.empty(1, dtype="int64" if isinstance(value, int) else object)
+    cell[0] = value
+    return cell

@@ -1,0 +1,63 @@
+"""The filter that leads from one frame to another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from laion_dask.frame.provenance import Provenance
+from laion_dask.predicate import Predicate
+from laion_dask.runtime.dask_expressions import Expr, Filter, MapPartitions, Projection
+
+
+def filter_between(before: Provenance, after: Provenance, kernel: Callable) -> Predicate | None:
+    """The filter that alone turns one frame into another, or None.
+
+    Parameters
+    ----------
+    before, after : Provenance
+    kernel : callable
+        The kernel that filters a partition by a predicate.
+
+    Returns
+    -------
+    Predicate or None
+        It reads columns of ``before``.
+    """
+    found = _added_to_scan(before, after)
+    if not found:
+        found = _added_steps(before.frame.expr, after.frame.expr, kernel)
+    return found if found and set(found.columns) <= set(before.frame.columns) else None
+
+
+def _added_to_scan(before: Provenance, after: Provenance) -> Predicate | None:
+    """What one scan demands beyond another that is the same in all else."""
+    if before.as_read is None or after.as_read is None or after.as_read[0].where is None:
+        return None
+    (scan, pieces), (narrow, narrow_pieces) = before.as_read, after.as_read
+    if replace(narrow, where=scan.where) != scan or pieces != narrow_pieces:
+        return None
+    return narrow.where if scan.where is None else narrow.where.beyond(scan.where)
+
+
+def _added_steps(before: Expr, after: Expr, kernel: Callable) -> Predicate | None:
+    """The conjunction of the filters between two expressions, or None if others are between."""
+    found = None
+    start, expr = _before_projections(before), _before_projections(after)
+    while expr._name != start._name:
+        mask = expr.predicate if isinstance(expr, Filter) else None
+        if not isinstance(mask, MapPartitions) or mask.func is not kernel:
+            return None
+        if _before_projections(mask.frame)._name != _before_projections(expr.frame)._name:
+            return None
+        (predicate,) = mask.args[1:]
+        found = predicate if found is None else predicate & found
+        expr = _before_projections(expr.frame)
+    return found
+
+
+def _before_projections(expr: Expr) -> Expr:
+    """A frame before any selection of columns."""
+    while isinstance(expr, Projection) and expr.ndim == 2:
+        expr = expr.frame
+    return expr

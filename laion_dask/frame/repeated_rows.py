@@ -1,0 +1,89 @@
+"""Rows that occur in frames more than once, by ``shard`` and ``row``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+
+from laion_dask.errors import ProvenanceError
+from laion_dask.frame.provenance import Provenance
+from laion_dask.frame.row_set import RowSet
+from laion_dask.frame.scans import Sources, shard_number_clash
+from laion_dask.runtime import graph
+from laion_dask.schema import PROVENANCE
+
+#: Rows per set: a set takes 2 bits a row or less where rows are dense.
+_ROWS_PER_SET = 1 << 30
+
+
+def repeated_rows(frames: Sequence[dd.DataFrame], sources: Sources) -> list[dd.DataFrame]:
+    """How many rows occur in some frames more than once, one result a group of shards. Lazy.
+
+    Parameters
+    ----------
+    frames : sequence of dask DataFrame
+        With ``shard`` and ``row``.
+    sources : list of (Scan, list of Piece)
+        Where their rows come from.
+
+    Returns
+    -------
+    list of dask DataFrame
+        One row each, int64: ``repeats``, the ``shard`` and ``row`` of an example (-1 for none), and
+        ``strays``, rows that no shard has.
+    """
+    rows_of = {p.shard.index: p.shard.n_rows for _, pieces in sources for p in pieces}
+    groups = 1 + sum(piece.n_rows for _, pieces in sources for piece in pieces) // _ROWS_PER_SET
+    meta = pd.DataFrame({"set": pd.Series([], dtype=object)})
+    names = ("repeats", *PROVENANCE, "strays")
+    counts = pd.DataFrame({name: pd.Series([], dtype="int64") for name in names})
+    found, shared = [], graph.share(rows_of)
+    for group in range(groups):
+        sets = [graph.map_numbered(f, _row_set, group, groups, meta=meta) for f in frames]
+        union = graph.reduce(graph.end_to_end(sets), _union, meta=meta)
+        found.append(graph.map_numbered(union, _count, shared, meta=counts))
+    return found
+
+
+def rows_in_both(one: Provenance, other: Provenance) -> int | None:
+    """How many rows two frames have in common, by ``shard`` and ``row``. Eager.
+
+    None where their rows cannot be told apart: numbers that are lost, or of several data sets. A
+    row that occurs in one frame twice counts as in both.
+    """
+    try:
+        sources = [*one.sources, *other.sources]
+    except ProvenanceError:
+        return None
+    frames = [one.with_identity, other.with_identity]
+    if any(frame is None for frame in frames) or shard_number_clash(sources) is not None:
+        return None
+    results = graph.compute(*repeated_rows(frames, sources), label="rows in both")
+    return sum(int(result["repeats"].iloc[0]) for result in results)
+
+
+def _row_set(part, group: int, groups: int) -> pd.DataFrame:
+    return _cell(RowSet.of(part, group, groups))
+
+
+def _union(sets: pd.DataFrame) -> pd.DataFrame:
+    return _cell(RowSet.union(list(sets["set"])))
+
+
+def _cell(rows: RowSet) -> pd.DataFrame:
+    cell = np.empty(1, dtype=object)
+    cell[0] = rows
+    return pd.DataFrame({"set": cell}, copy=False)
+
+
+def _count(sets: pd.DataFrame, rows_of: Mapping[int, int]) -> pd.DataFrame:
+    """The counts of a set, without the set."""
+    union = RowSet.union(list(sets["set"]))
+    shard, row = union.example or (-1, -1)
+    strays = union.strays + union.outside(rows_of)
+    return pd.DataFrame(
+        {"repeats": [union.repeats], "shard": [shard], "row": [row], "strays": [strays]}
+    )

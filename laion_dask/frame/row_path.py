@@ -1,0 +1,168 @@
+"""The steps that a frame's rows went through, from the frame back to the scans.
+
+A frame may read tables that contribute columns but no rows: the right side of a left merge, a
+further argument of ``map_partitions``. They are not on the path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from laion_dask.runtime.dask_expressions import (
+    ArrowStringConversion,
+    Assign,
+    AssignIndex,
+    AsUnknown,
+    Blockwise,
+    Categorize,
+    ClearDivisions,
+    Concat,
+    Drop,
+    DropDuplicates,
+    DropnaFrame,
+    Elemwise,
+    Expr,
+    Fillna,
+    Filter,
+    FromMap,
+    Head,
+    Loc,
+    MapPartitions,
+    Merge,
+    NLargest,
+    Partitions,
+    Projection,
+    Query,
+    RenameAxis,
+    RenameFrame,
+    Repartition,
+    ResetIndex,
+    Sample,
+    SetDivisions,
+    SetIndex,
+    ShuffleBase,
+    SortValues,
+    SplitTake,
+    Tail,
+    ToBackend,
+    _DeepCopy,
+    _DelayedExpr,
+)
+from laion_dask.runtime.disk_shuffle import ReadAfter
+from laion_dask.schema import PROVENANCE
+
+#: The steps of a path, each with the partitions that are wanted of it; None for all of them.
+Steps = Iterable[tuple[Expr, tuple[int, ...] | None]]
+
+#: Steps that pass each row on at most once; the output of any other step is checked row by row.
+_UNREPEATING = (
+    *(Elemwise, Filter, Query, DropnaFrame, SplitTake, Head, Tail, Partitions),
+    *(
+        Categorize,
+        DropDuplicates,
+        NLargest,
+        Repartition,
+        ShuffleBase,
+        SetIndex,
+        SortValues,
+        FromMap,
+    ),
+)
+#: Row-wise steps that leave shard and row unchanged; others, such as where(), clip() or astype(),
+#: may overwrite them.
+KEEPING_VALUES = (
+    *(Projection, Drop, Fillna, ResetIndex, AssignIndex, RenameAxis, SetDivisions),
+    *(ClearDivisions, ArrowStringConversion, AsUnknown, ToBackend, _DeepCopy, ReadAfter),
+)
+
+
+def has_identity(expr: Expr) -> bool:
+    """Whether an expression is a frame that has the columns shard and row."""
+    return expr.ndim == 2 and set(PROVENANCE) <= set(expr.columns)
+
+
+def inputs(step: Expr) -> list[Expr]:
+    """The expressions that a step's rows come from: none for a scan, all for a concat, else one."""
+    frames = [expr for expr in step.dependencies() if not isinstance(expr, _DelayedExpr)]
+    if isinstance(step, Concat) and step.axis == 0:
+        return frames
+    if isinstance(step, MapPartitions):
+        return [step.frame] if isinstance(step.frame, Expr) else []
+    if isinstance(step, Merge):
+        frames = [step.left, step.right]
+        if step.how == "outer" and all(map(has_identity, frames)):
+            return frames
+        if step.how == "right":
+            frames.reverse()
+    return ([expr for expr in frames if has_identity(expr)] or frames)[:1]
+
+
+def walk(expr: Expr) -> Iterator[tuple[Expr, tuple[int, ...] | None]]:
+    """Every step of the path with the partitions that are wanted of it; None for all."""
+    seen, waiting = set(), [(expr, None)]
+    while waiting:
+        step, chosen = waiting.pop()
+        if (step._name, chosen) in seen:
+            continue
+        seen.add((step._name, chosen))
+        yield step, chosen
+        waiting += reversed(_wanted(step, chosen))
+
+
+def _wanted(step: Expr, chosen: tuple[int, ...] | None) -> list:
+    """The inputs of a step with the partitions wanted of each."""
+    frames = inputs(step)
+    if isinstance(step, Partitions):
+        own = tuple(step.partitions)
+        return [(step.frame, own if chosen is None else tuple(own[i] for i in chosen))]
+    if chosen is None:
+        return [(expr, None) for expr in frames]
+    if isinstance(step, Concat) and step.npartitions == sum(e.npartitions for e in frames):
+        wanted, first = [], 0
+        for expr in frames:
+            last = first + expr.npartitions
+            wanted.append((expr, tuple(i - first for i in chosen if first <= i < last)))
+            first = last
+        return wanted
+    kept = isinstance(step, Blockwise)
+    return [(e, chosen if kept and e.npartitions > 1 else None) for e in frames]
+
+
+def repeating_step(steps: Steps) -> str | None:
+    """The name of a step that may pass a row on more than once, or None."""
+    return next((type(step).__name__ for step, _ in steps if _may_repeat(step)), None)
+
+
+def _may_repeat(step: Expr) -> bool:
+    if isinstance(step, MapPartitions):
+        return not is_verb(step)
+    if isinstance(step, Sample):
+        return bool(step.replace)
+    if isinstance(step, Loc):
+        return not isinstance(step.iindexer, Expr)
+    if isinstance(step, Concat):
+        return step.axis != 0
+    if isinstance(step, Assign):
+        return bool(set(step.keys) & set(PROVENANCE))
+    if isinstance(step, RenameFrame):
+        return bool(set(step.columns) - set(step.frame.columns) & set(PROVENANCE))
+    if isinstance(step, Elemwise) and has_identity(step):
+        return not isinstance(step, KEEPING_VALUES)
+    return not isinstance(step, _UNREPEATING)
+
+
+def is_verb(step: MapPartitions) -> bool:
+    """Whether the mapped function belongs to this package, and so returns one row per row."""
+    made_by = getattr(step.func, "__module__", None) or type(step.func).__module__
+    return made_by.startswith("laion_dask.")
+
+
+def may_be_narrowed(steps: Steps) -> bool:
+    """Whether columns can be left out; Dask loses the columns that some steps sort or encode by."""
+    return not any(isinstance(step, (NLargest, Categorize)) for step, _ in steps)
+
+
+def is_cut_by_size(steps: Steps) -> bool:
+    """Whether the partitions depend on the columns that are read, as with ``partition_size=``."""
+    repartitions = (step for step, _ in steps if isinstance(step, Repartition))
+    return any(step.operand("partition_size") for step in repartitions)

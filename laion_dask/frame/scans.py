@@ -1,0 +1,142 @@
+"""The scans that a frame's rows come from, and what makes rows of several scans collide."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from laion_dask.errors import ProvenanceError
+from laion_dask.frame.row_path import Steps, walk
+from laion_dask.io.parquet.scan import Scan
+from laion_dask.io.parquet.shard import Piece, Shard
+from laion_dask.io.storage.local_file import real_path
+from laion_dask.runtime.dask_expressions import Concat, Expr, FromMap, Partitions
+
+#: Scans, each with the pieces that are read of it.
+Sources = list[tuple[Scan, list[Piece]]]
+
+
+def is_scan(step: Expr) -> bool:
+    """Whether a step is a scan of ``read_shards``."""
+    return isinstance(step, FromMap) and isinstance(step.func, Scan)
+
+
+def pieces_of(scan: FromMap) -> list[Piece]:
+    """The pieces that a scan in the graph reads."""
+    pieces = scan.iterables[0]
+    chosen = scan.operand("_partitions")
+    return list(pieces) if chosen is None else [pieces[i] for i in chosen]
+
+
+def sources_of(steps: Steps) -> Sources:
+    """Every scan on a path, with the pieces that are read of it."""
+    found: dict[Scan, dict[Piece, None]] = defaultdict(dict)
+    for step, chosen in steps:
+        if is_scan(step):
+            pieces = pieces_of(step)
+            pieces = pieces if chosen is None else [pieces[i] for i in chosen]
+            found[step.func].update(dict.fromkeys(pieces))
+    return [(scan, list(pieces)) for scan, pieces in found.items()]
+
+
+def shards_of(steps: Steps) -> list[Shard]:
+    """All shards of the one scan on a path, in order, including those that are not read.
+
+    Raises
+    ------
+    ProvenanceError
+        When there is no scan, or several, whose shard numbers would collide.
+    """
+    scans = {}
+    for step, _ in steps:
+        if is_scan(step):
+            shards = {piece.shard.path: piece.shard for piece in step.operand("iterables")[0]}
+            scans[tuple(shards)] = list(shards.values())
+    if not scans:
+        raise ProvenanceError(
+            "This frame does not lead back to read_shards (it was persisted, or made otherwise), "
+            "so which embeddings are its rows' cannot be known. Keep the lazy frame: score and "
+            "export that one, and use what persist() returns to look at the rows."
+        )
+    if len(scans) > 1:
+        raise ProvenanceError(
+            f"This frame comes from {len(scans)} calls of read_shards; embeddings pair with the "
+            "shards of one. Score each frame before you bring them together."
+        )
+    return next(iter(scans.values()))
+
+
+def check_branches(steps: Steps) -> None:
+    """Raise when a concat lays two branches of the same rows end to end.
+
+    Choosing one partition twice does the same.
+
+    Raises
+    ------
+    ProvenanceError
+    """
+    for step, _ in steps:
+        if isinstance(step, Partitions):
+            _check_choice(list(step.partitions))
+        if isinstance(step, Concat) and step.axis == 0:
+            _check_concat(step)
+
+
+def _check_concat(concat: Concat) -> None:
+    seen: dict[str, tuple[str, list[Piece]]] = {}
+    for branch in concat.dependencies():
+        own: dict[str, tuple[str, list[Piece]]] = {}
+        for piece in (piece for _, pieces in sources_of(walk(branch)) for piece in pieces):
+            file = real_path(piece.shard.path)
+            other, before = seen.get(file, ("", []))
+            if any(piece.start < b.stop and b.start < piece.stop for b in before):
+                raise _overlap_error(other, piece.shard.path)
+            own.setdefault(file, (piece.shard.path, []))[1].append(piece)
+        for file, (path, pieces) in own.items():
+            seen.setdefault(file, (path, []))[1].extend(pieces)
+
+
+def _check_choice(partitions: list[int]) -> None:
+    twice = [number for number in dict.fromkeys(partitions) if partitions.count(number) > 1]
+    if twice:
+        raise ProvenanceError(
+            f"This frame takes partition {twice[0]} {partitions.count(twice[0])} times "
+            "(partitions[[...]]), so its rows cannot be accounted for. Name each partition once."
+        )
+
+
+def _overlap_error(one: str, other: str) -> ProvenanceError:
+    if one != other:
+        return ProvenanceError(
+            f"This frame lays {one} and {other} end to end (a concat), which are one file by two "
+            "names, so its rows would count twice. Read it by one of them."
+        )
+    return ProvenanceError(
+        f"This frame lays two parts of the same shards end to end (a concat; {one} is in both), so "
+        "their rows cannot be accounted for. Say in one filter what is kept: "
+        "where('... or ...')."
+    )
+
+
+def shard_number_clash(sources: Sources) -> tuple[str, str] | None:
+    """Two shards with the same number, as from two calls of ``read_shards``, or None."""
+    paths: dict[int, str] = {}
+    for shard in (piece.shard for _, pieces in sources for piece in pieces):
+        if paths.setdefault(shard.index, shard.path) != shard.path:
+            return paths[shard.index], shard.path
+    return None
+
+
+def check_shard_numbers(sources: Sources) -> None:
+    """Raise when two shards have the same number, so that rows cannot be told apart.
+
+    Raises
+    ------
+    ProvenanceError
+    """
+    clash = shard_number_clash(sources)
+    if clash is not None:
+        raise ProvenanceError(
+            "This frame has rows of several calls of read_shards, which number their shards alike: "
+            f"{clash[0]} and {clash[1]} have one number, so its rows cannot be told apart. Open "
+            "both in one call, read_shards([a, b])."
+        )

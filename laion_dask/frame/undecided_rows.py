@@ -1,0 +1,195 @@
+"""The rows that a frame's filters cannot decide on, as frames.
+
+A row that one filter cannot decide on may still be decided by a later one: of two filters, a row is
+unscored when one is unknown for it and neither is false, whatever stands between them. So the rows
+that a filter cannot decide on are sent through the steps above it, where the later filters keep
+what they do not refuse.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import reduce
+
+import dask.dataframe as dd
+import numpy as np
+from pandas.api.types import is_bool_dtype
+
+from laion_dask.backend import column_like
+from laion_dask.frame.filters import is_filter, mask_of, predicate_of, unfiltered_scan
+from laion_dask.frame.row_path import Steps, inputs, walk
+from laion_dask.frame.where_kernel import possibly_passes, undecided
+from laion_dask.runtime import graph
+from laion_dask.runtime.dask_expressions import (
+    And,
+    Blockwise,
+    Concat,
+    DropDuplicates,
+    Eval,
+    Expr,
+    Fillna,
+    Filter,
+    FromMap,
+    Head,
+    Invert,
+    IsNa,
+    MapPartitions,
+    NLargest,
+    NotNull,
+    Or,
+    Partitions,
+    Projection,
+    Repartition,
+    Sample,
+    SetIndex,
+    SortValues,
+    Tail,
+    _DelayedExpr,
+    new_collection,
+)
+
+#: Steps that undecided rows bypass: they select among rows, or order them.
+_BYPASSED = (Sample, DropDuplicates, Head, Tail, NLargest, Repartition, SortValues)
+
+
+def _certain_and_possible(mask: Expr) -> tuple[Expr, Expr]:
+    """Where a mask is true whatever its missing values are, and where it may be true."""
+    if isinstance(mask, (And, Or)):
+        sides = [_certain_and_possible(side) for side in (mask.left, mask.right)]
+        return tuple(type(mask)(one, other) for one, other in zip(*sides, strict=True))
+    if isinstance(mask, Invert):
+        certain, possible = _certain_and_possible(mask.frame)
+        return Invert(possible), Invert(certain)
+    if isinstance(mask, (IsNa, NotNull)):
+        return mask, mask
+    columns = list(_columns_of(mask))
+    if isinstance(mask, Eval):  # a query's text
+        words = set(re.findall(r"\w+", mask.operand("_expr")))
+        columns = [Projection(mask.frame, name) for name in mask.frame.columns if name in words]
+    if not columns:
+        return mask, mask
+    known = reduce(And, map(NotNull, columns))
+    return And(known, mask), Or(Invert(known), mask)
+
+
+def _columns_of(mask) -> Iterator[Expr]:
+    """The series that a mask compares."""
+    is_filled = isinstance(mask, Fillna) and mask.ndim == 1 and not is_bool_dtype(mask._meta.dtype)
+    if is_filled or (isinstance(mask, Projection) and mask.ndim == 1):
+        yield mask  # what fillna has put in place of a missing value is compared like any other
+    elif isinstance(mask, Expr) and not isinstance(mask, _DelayedExpr) and mask.ndim == 1:
+        for part in mask.dependencies():
+            yield from _columns_of(part)
+
+
+def undecided_rows(expr: Expr, steps: Steps) -> list[dd.DataFrame]:
+    """For each filter, the rows that it cannot decide on and no later filter refuses. Lazy.
+
+    A filter in the scan is included when another filter follows it. A scan's filter alone is left
+    out: the scan counts such rows without making a frame of them.
+
+    Parameters
+    ----------
+    expr : Expr
+    steps : Steps
+        The path of ``expr``.
+    """
+    top = expr
+    while not is_filter(top) and not isinstance(top, (Concat, Partitions)):
+        below = inputs(top)
+        if len(below) != 1:
+            break
+        (top,) = below
+    filters = {step._name: step for step, _ in steps if is_filter(step)}
+    only_the_scan = isinstance(top, FromMap)
+    if only_the_scan:
+        return []
+    return [new_collection(_Rerouted(step).through(top)) for step in filters.values()]
+
+
+class _Rerouted:
+    """The rows that one filter cannot decide on, sent through the steps above it."""
+
+    def __init__(self, target: Expr):
+        self.target = target
+        self._above: dict[str, bool] = {}
+        self._rerouted: dict[str, Expr] = {}
+
+    def through(self, expr):
+        """A step with those rows and no others; what is not above the filter is unchanged."""
+        if not isinstance(expr, Expr) or not self.is_above(expr) or expr.ndim == 0:
+            return expr
+        if expr._name not in self._rerouted:
+            self._rerouted[expr._name] = self._step(expr)
+        return self._rerouted[expr._name]
+
+    def is_above(self, expr: Expr) -> bool:
+        """Whether an expression is the filter, or depends on it."""
+        if expr._name not in self._above:
+            below = expr.dependencies()
+            self._above[expr._name] = expr._name == self.target._name or any(
+                map(self.is_above, below)
+            )
+        return self._above[expr._name]
+
+    def _step(self, expr: Expr) -> Expr:
+        if expr._name == self.target._name:
+            return _undecided(expr)
+        if isinstance(expr, _BYPASSED) or (isinstance(expr, Partitions) and not self._runs(expr)):
+            return self.through(expr.frame)
+        if isinstance(expr, SetIndex):
+            return self._indexed(expr)
+        if isinstance(expr, Concat):
+            above = [part for part in expr.dependencies() if self.is_above(part)]
+            parts = [self.through(part) for part in above]
+            options = expr.operands[: len(expr._parameters)]
+            return parts[0] if len(parts) == 1 else Concat(*options, *parts)
+        if is_filter(expr):
+            return Filter(self.through(expr.frame), self.through(possible_mask(expr)))
+        return type(expr)(*map(self.through, expr.operands))
+
+    def _runs(self, expr: Partitions) -> bool:
+        """Whether the partitions that are selected are those of the filter."""
+        path = [step for step, _ in walk(expr.frame) if self.is_above(step)]
+        return all(isinstance(step, (Blockwise, Concat, Partitions)) for step in path)
+
+    def _indexed(self, expr: SetIndex) -> Expr:
+        """The new index, without the sorting that goes with it."""
+        inner, by = self.through(expr.frame), expr.operand("_other")
+        if isinstance(by, Expr):
+            return inner
+        return graph.map_numbered(
+            new_collection(inner), _set_index, by, expr.drop, meta=expr._meta
+        ).expr
+
+
+def _set_index(part, by, drop: bool):
+    return part.set_index(by, drop=drop)
+
+
+def _with_kernel(mask: MapPartitions, kernel: Callable) -> Expr:
+    return MapPartitions(mask.frame, kernel, *mask.operands[2:])
+
+
+def _undecided(step: Expr) -> Expr:
+    """The rows that a filter, by itself, can neither keep nor refuse."""
+    if isinstance(step, FromMap):
+        frame = new_collection(unfiltered_scan(step))
+        predicate, meta = step.func.where, column_like(np.empty(0, bool), frame._meta)
+        reads = predicate.columns
+        mask = graph.map_columns(frame, undecided, predicate, reads=reads, meta=meta)
+        return Filter(frame.expr, mask.expr)
+    mask = mask_of(step)
+    if predicate_of(step) is not None:
+        return Filter(step.frame, _with_kernel(mask, undecided))
+    _, possible = _certain_and_possible(mask)
+    return Filter(step.frame, And(possible, Invert(Fillna(mask, False))))
+
+
+def possible_mask(step: Expr) -> Expr:
+    """Where a filter that is not a scan keeps a row or cannot decide on it."""
+    mask = mask_of(step)
+    if predicate_of(step) is not None:
+        return _with_kernel(mask, possibly_passes)
+    return Or(Fillna(mask, False), _certain_and_possible(mask)[1])

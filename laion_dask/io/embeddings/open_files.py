@@ -1,0 +1,88 @@
+"""Open many files of vectors as `Embeddings`: headers are read, and all widths compared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from laion_dask.errors import EmbeddingsError, OptionError, argument, parameter
+from laion_dask.io.embeddings.embeddings import Embeddings
+from laion_dask.io.embeddings.file import EmbeddingFile, storage_format
+from laion_dask.io.embeddings.headers import SUFFIXES, open_file
+from laion_dask.io.storage.paths import expand
+from laion_dask.models import ClipModel, EmbeddingSpace, as_model
+from laion_dask.models.clip_names import nearest_arch
+
+_THREADS = 16
+
+
+def open_files(
+    paths: str | os.PathLike | Iterable,
+    model: ClipModel | EmbeddingSpace | str,
+    field: str | None,
+) -> Embeddings:
+    """Embeddings over files, in natural order of their names. Eager, but reads headers only.
+
+    Parameters and errors are those of `laion_dask.open_embeddings`.
+    """
+    model = _model_or_space(model)
+    found = _embedding_paths(paths)
+    with ThreadPoolExecutor(min(_THREADS, len(found))) as pool:
+        files = tuple(pool.map(lambda path: open_file(path, field), found))
+    model = _check_widths(files, model)
+    # A list column without rows does not say how long its lists would be.
+    files = tuple(f if f.n_rows else replace(f, dim=model.dim) for f in files)
+    return Embeddings(files, model)
+
+
+def _embedding_paths(paths: str | os.PathLike | Iterable) -> list[str]:
+    """The files; Parquet beside an array of the same name is its metadata, as in DataComp."""
+    found = expand(paths, SUFFIXES)
+    tables = {path for path in found if storage_format(path) == "parquet"}
+    arrays = {path.rpartition(".")[0] for path in found if path not in tables}
+    return [p for p in found if p not in tables or p.rpartition(".")[0] not in arrays]
+
+
+def _model_or_space(model) -> ClipModel | EmbeddingSpace:
+    """The model of embeddings; a name that is not an open_clip architecture names a space."""
+    try:
+        return as_model(model)
+    except OptionError as error:
+        if not isinstance(model, str) or not model.strip():
+            raise
+        if near := nearest_arch(model):
+            raise OptionError(
+                f"{parameter('model')} is {model!r}, which is no architecture of open_clip. Did "
+                "you mean "
+                f"{near!r}? For another model's embeddings give EmbeddingSpace({model!r})."
+            ) from error
+        return EmbeddingSpace(model)
+
+
+def _check_widths(
+    files: Sequence[EmbeddingFile], model: ClipModel | EmbeddingSpace
+) -> ClipModel | EmbeddingSpace:
+    """The model with its dimension, which all files must share."""
+    filled = [f for f in files if f.n_rows] or [f for f in files if f.dim]
+    if model.dim is None:
+        if not filled:
+            raise EmbeddingsError(
+                f"{files[0].path} has no rows, so the dimension of {model.name!r} is not known. "
+                f"Give it: EmbeddingSpace({model.name!r}, dim)."
+            )
+        model = replace(model, dim=filled[0].dim)
+    filled = filled or [replace(files[0], dim=model.dim)]
+    for file in filled:
+        if file.dim != filled[0].dim:
+            raise EmbeddingsError(
+                f"{filled[0].path} has {filled[0].dim} dimensions, {file.path} has {file.dim}. "
+                "Open embeddings of different models apart."
+            )
+    if filled[0].dim != model.dim:
+        raise EmbeddingsError(
+            f"{filled[0].path} has {filled[0].dim} dimensions, but {model.name} makes {model.dim}. "
+            f"Name the model that they came from with {argument('model')}."
+        )
+    return model

@@ -1,0 +1,10 @@
+"""Embeddings in the order of a frame's shards."""
+
+from __future__ import annotations
+
+from laion_dask.frame.provenance import Provenance
+
+
+def pair(embeddings, frame):
+    """The embeddings, paired with the shards of a frame."""
+    return embeddings.paired_with(Provenance.of(frame).shards)
