@@ -10,8 +10,8 @@ from support.shards import collection, cosine, vectors
 import laion_dask as ld
 from laion_dask.errors import DeviceMemoryError
 from laion_dask.numerics.gpu import transfer
-from laion_dask.scoring import kernel as score
-from laion_dask.scoring import kernel_gpu
+from laion_dask.scoring import embedding_kernel as score
+from laion_dask.scoring import embedding_kernel_gpu
 
 NASTY = [0.0, np.nan, np.inf, 1e-30, 1e30, 1e-42, 3e38]
 
@@ -30,11 +30,11 @@ def test_cosines_against_a_loop(dtype):
     x, y = nasty_rows(dtype), vectors(40, 8, dtype, seed=3)
     y[5], y[6] = x[5], -y[6]
     for other in (y, y[7]):
-        got = kernel_gpu.cosines(torch.from_numpy(x), torch.from_numpy(other)).numpy()
+        got = embedding_kernel_gpu.cosines(torch.from_numpy(x), torch.from_numpy(other)).numpy()
         wanted = [cosine(a, b) for a, b in zip(x, np.broadcast_to(other, x.shape), strict=True)]
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, wanted, atol=2e-6)
-    assert len(kernel_gpu.cosines(torch.empty(0, 8), torch.ones(8))) == 0
+    assert len(embedding_kernel_gpu.cosines(torch.empty(0, 8), torch.ones(8))) == 0
 
 
 @pytest.fixture

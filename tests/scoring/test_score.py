@@ -27,7 +27,7 @@ from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.file import EmbeddingFile
 from laion_dask.io.parquet import duckdb_connection
 from laion_dask.models import Vectors
-from laion_dask.scoring import kernel as kernels
+from laion_dask.scoring import embedding_kernel as kernels
 
 pytestmark = both
 
