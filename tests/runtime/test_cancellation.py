@@ -20,7 +20,7 @@ import laion_dask as ld
 from laion_dask.retrieval.exact import candidates
 from laion_dask.runtime import cancellation, graph
 from laion_dask.runtime.tasks import run_each
-from laion_dask.scoring import kernel as score
+from laion_dask.scoring import embedding_kernel as score
 
 #: Seconds that a wait may take on a machine that is busy; what is waited for takes longer whole.
 PATIENCE = 60

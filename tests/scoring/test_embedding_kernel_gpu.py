@@ -58,14 +58,14 @@ def on_card(kernel, monkeypatch, *args):
 @pytest.mark.parametrize("block", [1, 7, 1 << 16])
 def test_the_scores_of_the_processor(parts, monkeypatch, block, tmp_path):
     part, images, texts = parts
-    monkeypatch.setattr(kernel_gpu, "BLOCK", block)
+    monkeypatch.setattr(embedding_kernel_gpu, "BLOCK", block)
     query = score.Query(tuple(np.eye(8, dtype=np.float32)[3].tolist()))
     for kernel, args in (
         (score.similarity, (images, query, "q")),
         (score.similarity_to, (images, texts, "clip")),
     ):
         wanted = kernel(part, *args)
-        monkeypatch.setattr(kernel_gpu, "BLOCK", block)
+        monkeypatch.setattr(embedding_kernel_gpu, "BLOCK", block)
         got = on_card(kernel, monkeypatch, part, *args)
         np.testing.assert_allclose(got, wanted, atol=1e-6)
         assert got.index.equals(part.index) and got.dtypes.tolist() == [np.float32]
@@ -78,12 +78,12 @@ def test_smaller_blocks_where_memory_does_not_suffice(tmp_path, monkeypatch):
     part = frame.compute()
     query = score.Query(tuple(vectors(1)[0].tolist()))
     wanted = score.similarity(part, images, query, "q")
-    monkeypatch.setattr(kernel_gpu, "LEAST", 32)
+    monkeypatch.setattr(embedding_kernel_gpu, "LEAST", 32)
     with Full(4 * 8 * 120) as full:  # the scores' columns fit, products of 400 rows do not
         got = on_card(score.similarity, monkeypatch, part, images, query, "q")
     assert full.failures
     np.testing.assert_allclose(got, wanted, atol=1e-6)
-    monkeypatch.setattr(kernel_gpu, "LEAST", 400)
+    monkeypatch.setattr(embedding_kernel_gpu, "LEAST", 400)
     with Full(4 * 8 * 120), pytest.raises(DeviceMemoryError, match="400 rows"):
         on_card(score.similarity, monkeypatch, part, images, query, "q")
     again = on_card(score.similarity, monkeypatch, part, images, query, "q")
