@@ -32,16 +32,6 @@ def gpu_count() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def has_bfloat16(device: str) -> bool:
-    """Whether a torch device multiplies bfloat16 in hardware (AVX512-BF16, AMX or the GPU's)."""
-    import torch
-
-    if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    features = torch.cpu.get_capabilities() if device == "cpu" else {}
-    return any(features.get(name) for name in ("avx512_bf16", "amx_bf16"))
-
-
 def lacks_for_cudf() -> str:
     """Why this process cannot create cuDF frames; the empty string if it can.
 

@@ -10,7 +10,7 @@ from laion_dask.errors import DeviceLostError, DeviceMemoryError
 _FULL = ("out of memory", "out_of_memory", "STATUS_ALLOC_FAILED", "cudaErrorMemoryAllocation")
 #: Errors after which every call of the process to its card fails (CUDA Runtime API, ``cudaError``:
 #: "this leaves the process in an inconsistent state").
-_SPOILED = (
+_CORRUPTED = (
     "illegal memory access",
     "cudaErrorIllegalAddress",
     "device-side assert",
@@ -44,7 +44,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _FULL)
 
 
-def is_out_of_card_memory(error: BaseException) -> bool:
+def is_out_of_device_memory(error: BaseException) -> bool:
     """Whether an error says that a card's memory is full; a NumPy array's is the host's."""
     if not is_out_of_memory(error):
         return False
@@ -52,20 +52,20 @@ def is_out_of_card_memory(error: BaseException) -> bool:
     return of_torch or any(word in str(error) for word in (*_FULL, "CUDA"))
 
 
-def is_spoiled(error: BaseException | str) -> bool:
-    """Whether after an error the process can no longer use its card, and has to be replaced."""
+def is_context_corrupted(error: BaseException | str) -> bool:
+    """Whether the process can no longer use its GPU after an error, and must be replaced."""
     if isinstance(error, DeviceLostError):
         return True
     if isinstance(error, BaseException) and not isinstance(error, RuntimeError):
         return False
-    return "cuda" in str(error).lower() and any(word in str(error) for word in _SPOILED)
+    return "cuda" in str(error).lower() and any(word in str(error) for word in _CORRUPTED)
 
 
-def spoiler(error: BaseException | None) -> BaseException | None:
-    """The error, or the first of those that it came from, that `is_spoiled` says it of."""
+def corrupting_error(error: BaseException | None) -> BaseException | None:
+    """The first error of a chain of causes after which the context is corrupted, or None."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        if is_spoiled(error):
+        if is_context_corrupted(error):
             return error
         seen.add(id(error))
         error = error.__cause__ or error.__context__

@@ -12,7 +12,7 @@ import time
 import dask
 import distributed
 
-from laion_dask.cuda_errors import is_spoiled, spoiler
+from laion_dask.cuda_errors import corrupting_error, is_context_corrupted
 from laion_dask.runtime.workers import LOST
 
 #: The plugin's name on the scheduler.
@@ -94,10 +94,10 @@ def spoiling(task) -> str | None:
     try:
         error = pickle.loads(task.exception.data)
     except Exception:
-        return text if is_spoiled(text) else None
+        return text if is_context_corrupted(text) else None
     if type(error) is Exception:  # what stands for an error that cannot be pickled
-        return text if is_spoiled(text) else None
-    cause = spoiler(error)
+        return text if is_context_corrupted(text) else None
+    cause = corrupting_error(error)
     if cause is None or cause is error:
         return text if cause is error else None
     return f"{text} (from {cause!r})"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laion_dask.backend import gpu_count, has_bfloat16
+from laion_dask.backend import gpu_count
 from laion_dask.errors import ModelMismatchError, OptionError, must_be, parameter
 from laion_dask.io.images import decoding
 from laion_dask.models import clip_loading, weights
@@ -18,6 +18,7 @@ from laion_dask.models.clip_names import clean_arch, clean_tag, split_name
 from laion_dask.models.clip_runtime import check_precision
 from laion_dask.models.embedding_space import EmbeddingSpace
 from laion_dask.models.vectors import Vectors
+from laion_dask.numerics.bfloat16 import has_bfloat16
 
 if TYPE_CHECKING:
     from PIL import Image

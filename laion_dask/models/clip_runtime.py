@@ -13,7 +13,7 @@ import numpy as np
 from laion_dask.errors import one_of
 from laion_dask.io.images import decoding
 from laion_dask.models.preprocess import Preprocess
-from laion_dask.numerics.gpu.memory import in_blocks
+from laion_dask.numerics.gpu.memory import run_with_oom_backoff
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -127,7 +127,7 @@ class LoadedClip:
                 found = forward(encode, batch[start:stop])
                 parts.append(torch.nn.functional.normalize(found, dim=-1).numpy())
 
-        in_blocks(work, len(batch), len(batch), least=1, what=what)
+        run_with_oom_backoff(work, len(batch), len(batch), least=1, what=what)
         return np.concatenate(parts)
 
     def _here(self, encode, batch):

@@ -11,7 +11,7 @@ from laion_dask.errors import must_be
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.retrieval import fetch
-from laion_dask.retrieval.exact.pairs import Found, Pairs, among
+from laion_dask.retrieval.exact.pairs import Hits, Pairs, pairs_in_partition
 
 #: Candidates that are held at a time, of all queries together: some 60 bytes each.
 _HELD = 10_000_000
@@ -43,7 +43,7 @@ def nearest(
     k: int,
     index,
     best: Callable,
-) -> Found:
+) -> Hits:
     """The k nearest rows of a frame to each query, of those that an index proposes. Eager.
 
     For queries with fewer than k results four times as many are asked for, until there are k, the
@@ -74,10 +74,10 @@ def nearest(
             found = best(pairs, embeddings, vectors[some], k)
             short = np.bincount(found.pairs.query, minlength=len(some)) < k
             short &= more & (n < most)
-            done.append(found.numbered(some).take(~short[found.pairs.query]))
+            done.append(found.renumbered(some).take(~short[found.pairs.query]))
             again.append(some[short])
         left, n = np.concatenate(again), 4 * n
-    found = Found.join(done)
+    found = Hits.join(done)
     return found.take(np.argsort(found.pairs.query, kind="stable"))
 
 
@@ -90,4 +90,4 @@ def _proposed(
     query = np.nonzero(known)[0].astype(np.int32)
     number = np.zeros(len(query), np.int32)
     pairs = Pairs(query, shard[known], row[known], number)
-    return fetch.within(provenance, pairs, among), known.all(axis=1)
+    return fetch.within(provenance, pairs, pairs_in_partition), known.all(axis=1)

@@ -22,18 +22,18 @@ from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.where import where as filtered
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.retrieval import approximate, fetch
-from laion_dask.retrieval.exact.candidates import choose
-from laion_dask.retrieval.exact.pairs import Chosen, Found, Pairs
-from laion_dask.retrieval.exact.shared_state import Together
-from laion_dask.retrieval.exact.top_k import best_of, by_query, merge, score_pairs
+from laion_dask.retrieval.exact.candidates import select_candidates
+from laion_dask.retrieval.exact.pairs import Candidates, Hits, Pairs
+from laion_dask.retrieval.exact.shared_state import SearchState
+from laion_dask.retrieval.exact.top_k import best_of_queries, merge, score_pairs, sort_by_query
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 from laion_dask.scoring.queries import as_vectors
 
 #: Pairs that one task reorders, and queries whose nearest one task brings in order.
-_TASK, _LOT = 1 << 15, 64
+_PAIRS_PER_TASK, _QUERIES_PER_TASK = 1 << 15, 64
 #: Results of one search: they are held in memory as a whole.
-_MOST = 50_000_000
+_MAX_RESULTS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,10 @@ def search(
     paired = embeddings.paired_with(provenance.shards)
     vectors = as_vectors(query, paired)
     take = k if rerank is None or rerank.take is None else int(rerank.take)
-    if len(vectors) * max(k, take) > _MOST:
+    if len(vectors) * max(k, take) > _MAX_RESULTS:
         raise OptionError(
             f"{len(vectors):,} queries with {max(k, take):,} results each are more than "
-            f"{_MOST:,} in all. Search in several calls."
+            f"{_MAX_RESULTS:,} in all. Search in several calls."
         )
     second = None if rerank is None else _second(rerank, provenance, len(vectors))
     if index is None:
@@ -235,7 +235,7 @@ def _second(rerank: Rerank, provenance: Provenance, m: int) -> tuple[Embeddings,
 
 def _nearest(
     provenance: Provenance, embeddings: Embeddings, vectors: np.ndarray, k: int
-) -> tuple[Found, Rows]:
+) -> tuple[Hits, Rows]:
     """The k nearest rows to each query, and the account of the frame's rows."""
     parts = fetch.parts(provenance)
     if fetch.are_runs(parts):
@@ -244,13 +244,13 @@ def _nearest(
     else:
         accounting = AccountingInputs.of(provenance.select(PROVENANCE))
     counts = [part for count in accounting.collections for part in graph.parts(count)]
-    found = Found.join([])
+    found = Hits.join([])
     if parts:
         shared = graph.share(embeddings), graph.share(vectors)
-        together = graph.share(Together())
-        chosen = graph.tasks(choose, parts, *shared, k, together)
+        state = graph.share(SearchState())
+        chosen = graph.tasks(select_candidates, parts, *shared, k, state)
         chosen = graph.tree(chosen, merge, *shared)
-        found = _best_of(chosen, embeddings, len(vectors), *shared, k, together)
+        found = _best_of(chosen, embeddings, len(vectors), *shared, k, state)
     found, *counts = graph.compute(found, *counts, label="search")
     counts.append({"unscored": found.unscored, "rejected": 0})
     return found, accounting.balance(found.searched, counts)
@@ -262,29 +262,31 @@ def _best_of(chosen, embeddings: Embeddings, m: int, *given):
     All in one where rows come out of pieces that have to be unpacked or fetched: each task would
     do that again.
     """
-    lot = _LOT if all(file.is_mapped for file in embeddings.files) else m
-    if lot < m:
-        (chosen,) = graph.tasks(by_query, [chosen])
-    spans = [(at, min(at + lot, m)) for at in range(0, m, lot)]
-    return graph.tree(graph.tasks(best_of, spans, chosen, *given), Found.join)
+    size = _QUERIES_PER_TASK if all(file.is_mapped for file in embeddings.files) else m
+    if size < m:
+        (chosen,) = graph.tasks(sort_by_query, [chosen])
+    spans = [(at, min(at + size, m)) for at in range(0, m, size)]
+    return graph.tree(graph.tasks(best_of_queries, spans, chosen, *given), Hits.join)
 
 
-def _best(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int) -> Found:
+def _best(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int) -> Hits:
     """The k best of pairs of which nothing is known."""
     m = len(vectors)
     upper, lower = np.full(len(pairs), np.inf, np.float32), np.full((m, k), -np.inf, np.float32)
-    given = (Chosen(pairs, upper, lower, 0, 0), embeddings, vectors, Together())
-    chosen, *shared, together = (graph.share(value) for value in given)
-    found = _best_of(chosen, embeddings, m, *shared, k, together)
+    given = (Candidates(pairs, upper, lower, 0, 0), embeddings, vectors, SearchState())
+    chosen, *shared, state = (graph.share(value) for value in given)
+    found = _best_of(chosen, embeddings, m, *shared, k, state)
     return graph.compute(found, label="score")[0]
 
 
 def _scored(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray) -> np.ndarray:
     """The exact cosines of pairs that are in order of their rows; few are scored right here."""
-    if len(pairs) <= _TASK:
+    if len(pairs) <= _PAIRS_PER_TASK:
         return score_pairs(pairs, embeddings, vectors)
     shared = graph.share(embeddings), graph.share(vectors)
-    some = [pairs.take(slice(at, at + _TASK)) for at in range(0, len(pairs), _TASK)]
+    some = [
+        pairs.take(slice(at, at + _PAIRS_PER_TASK)) for at in range(0, len(pairs), _PAIRS_PER_TASK)
+    ]
     scored = graph.tasks(_score_some, some, *shared)
     return np.concatenate(graph.compute(*scored, label="score"))
 
@@ -293,7 +295,7 @@ def _score_some(pairs: Pairs, number: int, embeddings, vectors: np.ndarray) -> n
     return score_pairs(pairs, embeddings, vectors)
 
 
-def _reordered(found: Found, embeddings: Embeddings, vectors: np.ndarray, k: int):
+def _reordered(found: Hits, embeddings: Embeddings, vectors: np.ndarray, k: int):
     """The first k pairs of each query by other embeddings: positions, ranks from 0, cosines.
 
     Those whose cosines are equal, as of rows with a copy, stay in the order of the first.

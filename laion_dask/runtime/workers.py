@@ -17,7 +17,7 @@ from laion_dask.backend import (
     resolve_backend,
     warn_of_pandas,
 )
-from laion_dask.cuda_errors import is_out_of_card_memory, spoiler
+from laion_dask.cuda_errors import corrupting_error, is_out_of_device_memory
 from laion_dask.errors import (
     DeviceLostError,
     DeviceMemoryError,
@@ -113,13 +113,13 @@ def lost_workers_named() -> Iterator[None]:
         distributed = sys.modules.get("distributed")
         if distributed is not None and isinstance(error, distributed.KilledWorker):
             raise DeviceLostError(_how_lost(error)) from error
-        spoiled = spoiler(error)
+        spoiled = corrupting_error(error)
         if spoiled is not None and not isinstance(error, DeviceLostError):
             raise DeviceLostError(
                 f"The card can no longer be used by the process that ran this ({spoiled}). Restart "
                 "it: this Python, or with client.restart() workers that have no nanny."
             ) from error
-        if is_out_of_card_memory(error):
+        if is_out_of_device_memory(error):
             raise DeviceMemoryError(
                 f"The card does not hold what a task makes ({error}). Read fewer columns, set "
                 f"a smaller {parameter('max_rows_per_partition')}, or end what else uses the "

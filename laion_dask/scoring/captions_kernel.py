@@ -1,4 +1,4 @@
-"""Scores of one partition from its captions; no Dask in sight."""
+"""Scores of one partition from its captions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from laion_dask.backend import frame_to_arrow
 from laion_dask.io.embeddings.row_ids import BLOCK
 from laion_dask.runtime import cancellation
-from laion_dask.scoring.embedding_kernel import scored
+from laion_dask.scoring.embedding_kernel import score_columns
 
 if TYPE_CHECKING:
     from laion_dask.models.heads import Head
 
 
 def captions(part, column: str, specs: Sequence[Head]):
-    """One column a head, each row's caption turned into a Python string once.
+    """One column per head; each caption is converted to a Python string once.
 
     Returns
     -------
@@ -31,4 +31,4 @@ def captions(part, column: str, specs: Sequence[Head]):
         block = texts.slice(at, BLOCK).to_pylist()
         for values, head in zip(out, specs, strict=True):
             values[at : at + BLOCK] = head.predict(block)
-    return scored(part, [head.name for head in specs], out)
+    return score_columns(part, [head.name for head in specs], out)

@@ -1,6 +1,6 @@
-"""Scores of one partition from the embeddings that its rows point at; no Dask in sight.
+"""Scores of one partition from the embeddings that its rows point at.
 
-Rows are read shard by shard and in blocks, so memory is a block's, not a partition's.
+Rows are read shard by shard and in blocks, so the memory used is that of a block, not a partition.
 """
 
 from __future__ import annotations
@@ -22,46 +22,46 @@ if TYPE_CHECKING:
     from laion_dask.models.heads import Head
 
 
-def columns(
+def fill_columns(
     part,
     names: Sequence[str],
     several: Sequence[Embeddings],
     score: Callable,
-    on_card: Callable,
+    score_on_gpu: Callable,
     device: str | None = None,
 ):
     """A frame of float32 columns with the partition's index, filled block by block.
 
-    Scores are made where the frame is: on the processor, or on the card and left there.
+    Scores are computed where the frame is: on the CPU, or on the GPU, where they stay.
 
     Parameters
     ----------
     part : frame with ``shard`` and ``row``
     names : sequence of str
     several : sequence of Embeddings
-        Of each, a row's vector is read once.
+        Each row's vector is read once from each of them.
     score : callable
-        ``score(*rows)`` of (k, dim) arrays, one for each of ``several``, yields a (k,) array a
+        ``score(*rows)`` of (k, dim) arrays, one for each of ``several``, yields a (k,) array per
         name.
-    on_card : callable
-        The same of tensors on a device; see `kernels.score_card`.
+    score_on_gpu : callable
+        The same for tensors on a device; see `embedding_kernel_gpu`.
     device : str, optional
         By default the frame's.
     """
     device = device or device_of(part)
     if device != "cpu":
         many = blocks(part, embedding_kernel_gpu.BLOCK)
-        out = embedding_kernel_gpu.fill(len(part), len(names), several, many, on_card, device)
-        return scored(part, names, out)
+        out = embedding_kernel_gpu.fill(len(part), len(names), several, many, score_on_gpu, device)
+        return score_columns(part, names, out)
     out = [np.full(len(part), np.nan, dtype=np.float32) for _ in names]
     for shard, rows, positions in blocks(part):
         given = (embeddings.read(shard, rows) for embeddings in several)
         for column, values in zip(out, score(*given), strict=True):
             column[positions] = values
-    return scored(part, names, out)
+    return score_columns(part, names, out)
 
 
-def scored(part, names: Sequence[str], values: Sequence[np.ndarray]):
+def score_columns(part, names: Sequence[str], values: Sequence[np.ndarray]):
     """A frame of float32 columns with the partition's index."""
     return part[[]].assign(**{n: column_like(v, part) for n, v in zip(names, values, strict=True)})
 
@@ -97,14 +97,14 @@ def similarity(part, embeddings: Embeddings, query: Query, to: str):
     def score(x: np.ndarray):
         yield cosines(x, vector)
 
-    def on_card(x):
+    def score_on_gpu(x):
         yield embedding_kernel_gpu.cosines(x, embedding_kernel_gpu.as_tensor(vector, x.device))
 
-    return columns(part, [to], [embeddings], score, on_card)
+    return fill_columns(part, [to], [embeddings], score, score_on_gpu)
 
 
 def similarity_to(part, embeddings: Embeddings, others: Embeddings, to: str):
-    """Cosine of each row's embedding with the same row's other embedding: the CLIP score.
+    """Cosine of each row's embedding with its other embedding: the CLIP score.
 
     Returns
     -------
@@ -115,25 +115,25 @@ def similarity_to(part, embeddings: Embeddings, others: Embeddings, to: str):
     def score(x: np.ndarray, y: np.ndarray):
         yield cosines(x, y)
 
-    def on_card(x, y):
+    def score_on_gpu(x, y):
         yield embedding_kernel_gpu.cosines(x, y)
 
-    return columns(part, [to], [embeddings, others], score, on_card)
+    return fill_columns(part, [to], [embeddings, others], score, score_on_gpu)
 
 
 def heads(part, embeddings: Embeddings, specs: Sequence[Head]):
-    """One column a head, each row's embedding read once.
+    """One column per head; each row's embedding is read once.
 
     Returns
     -------
     DataFrame of float32
-        NaN where the embedding has no direction, or a length that the head does not take.
+        NaN where the embedding has no direction, or a length that the head does not accept.
     """
 
     def score(x: np.ndarray):
         yield from (head.scored(x) for head in specs)
 
-    def on_card(x):
+    def score_on_gpu(x):
         yield from (head.on_device(x) for head in specs)
 
-    return columns(part, [head.name for head in specs], [embeddings], score, on_card)
+    return fill_columns(part, [head.name for head in specs], [embeddings], score, score_on_gpu)

@@ -1,4 +1,4 @@
-"""Scores of one partition whose frame is on the card: embeddings go there once, scores stay."""
+"""Scores of one partition whose frame is on a GPU: embeddings are copied once, scores stay."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laion_dask.numerics.gpu.memory import in_blocks, made
-from laion_dask.numerics.gpu.transfer import LEAST, on_device
+from laion_dask.numerics.gpu.memory import retry_after_release, run_with_oom_backoff
+from laion_dask.numerics.gpu.transfer import MIN_BLOCK_ROWS, prefetch_to_device
 
 if TYPE_CHECKING:
     import torch
 
     from laion_dask.io.embeddings.embeddings import Embeddings
 
-#: Rows that are brought to the card at a time: 96 MiB of float16 at 768 dimensions.
+#: Rows copied to the GPU at a time: 96 MiB of float16 at 768 dimensions.
 BLOCK = 1 << 16
-#: Squared lengths outside of these bounds are taken again in float64.
-_LEAST, _MOST = 1e-30, 1e30
+#: Rows with squared lengths outside these bounds are recomputed in float64.
+_MIN_SQUARE, _MAX_SQUARE = 1e-30, 1e30
 
 
 def fill(
@@ -35,7 +35,7 @@ def fill(
     ----------
     n, n_columns : int
     several : sequence of Embeddings
-        Each row's vectors in all of them are there together.
+        Each row's vectors from all of them are passed together.
     blocks : iterable of (shard, rows, positions)
         As `laion_dask.io.embeddings.row_ids.blocks` gives them.
     score : callable
@@ -50,16 +50,16 @@ def fill(
     Raises
     ------
     DeviceMemoryError
-        When the smallest block does not fit; see `memory.in_blocks`.
+        When the smallest block does not fit; see `memory.run_with_oom_backoff`.
     """
     import torch
 
-    out = made(
+    out = retry_after_release(
         lambda: [torch.full((n,), torch.nan, device=device) for _ in range(n_columns)],
         f"{n_columns} columns of {n:,} scores",
     )
-    together = several[0] if len(several) == 1 else _Beside(several)
-    for (_, _, positions), x in on_device(together, blocks, device):
+    combined = several[0] if len(several) == 1 else _Concatenated(several)
+    for (_, _, positions), x in prefetch_to_device(combined, blocks, device):
         start, last = int(positions[0]), int(positions[-1])
         run = last - start == len(positions) - 1
         where = None if run else torch.from_numpy(positions).to(device)
@@ -70,12 +70,12 @@ def fill(
             for column, values in zip(out, score(*(g[at:stop] for g in given)), strict=True):
                 column[place] = values
 
-        in_blocks(some, len(x), len(x), least=LEAST)
+        run_with_oom_backoff(some, len(x), len(x), least=MIN_BLOCK_ROWS)
     return out
 
 
-class _Beside:
-    """Several embeddings of the same rows as one, their vectors end to end, for one feed."""
+class _Concatenated:
+    """Several embeddings of the same rows as one, their vectors concatenated, for one prefetch."""
 
     def __init__(self, several: Sequence[Embeddings]) -> None:
         self._several = several
@@ -88,13 +88,13 @@ class _Beside:
         return np.concatenate([e.read(shard, rows) for e in self._several], axis=1)
 
     def span(self, shard: int, rows) -> None:
-        """They lie in no one file."""
+        """Always None: combined rows have no single backing file."""
 
 
 def cosines(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """The cosine of each row with a vector, or with its own row of another matrix.
 
-    Each row alone and in float32, but for rows whose length float32 cannot square.
+    Row by row in float32, except rows whose squared length does not fit in float32.
 
     Parameters
     ----------
@@ -106,15 +106,15 @@ def cosines(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     (n,) float32 tensor
-        In [-1, 1]; NaN where one of both has no direction.
+        In [-1, 1]; NaN where either has no direction.
     """
     import torch
 
     found, squares = _cosines(x.float(), other.float())
     half = x.dtype == torch.float16 and (other.ndim == 1 or other.dtype == torch.float16)
-    if half or not len(found):  # squares of float16 stay between the bounds: nothing to wait for
+    if half or not len(found):  # squares of float16 are within the bounds: no need to synchronise
         return found.clamp_(-1, 1)
-    odd = ~((squares > _LEAST) & (squares < _MOST)).all(dim=0)
+    odd = ~((squares > _MIN_SQUARE) & (squares < _MAX_SQUARE)).all(dim=0)
     again = odd.nonzero()[:, 0]
     if len(again):
         wide = other.double() if other.ndim == 1 else other[again].double()

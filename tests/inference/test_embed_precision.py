@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from support.small_clip import make_small_clip, picture, write_tar
 
-from laion_dask import backend
 from laion_dask.errors import ExportError, OptionError
 from laion_dask.inference import embed as verb
 from laion_dask.inference import output_folder
 from laion_dask.inference.embed import embed
 from laion_dask.models import ClipModel, preprocess
+from laion_dask.numerics.bfloat16 import has_bfloat16
 
 PRECISIONS = ["float32", "bfloat16"]
 
@@ -108,8 +108,8 @@ def test_processors_that_disagree_compute_in_float32(model, source, tmp_path, mo
 
 
 def test_devices_without_bfloat16():
-    assert not backend.has_bfloat16("mps")
-    assert isinstance(backend.has_bfloat16("cpu"), bool)
+    assert not has_bfloat16("mps")
+    assert isinstance(has_bfloat16("cpu"), bool)
 
 
 def test_the_clip_score_has_a_column_of_its_own(model, tmp_path):

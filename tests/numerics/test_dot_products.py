@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from laion_dask.errors import EmbeddingsError
 from laion_dask.numerics import dot_products
+from laion_dask.numerics.approximate_cosines import approximate_cosines, approximation_error
 
 WIDTHS = (1, 7, 32, 512, 768, 1025)
 
@@ -86,7 +87,7 @@ def test_rows_without_direction(dtype):
     assert dots[3] == 0 and np.isfinite(dots[4:]).all()
     found = dot_products.squares(x)
     assert np.isnan(found[0]) and np.isinf(found[1:3]).all() and found[3] == 0
-    rough = dot_products.rough_cosines(x, w.astype(dtype))
+    rough = approximate_cosines(x, w.astype(dtype))
     assert np.isnan(rough[0]) and all(np.isnan(r) or r == 1 for r in rough[1:3]) and rough[3] == 0
 
 
@@ -102,12 +103,12 @@ def test_a_vector_without_direction(bad, dtype):
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_every_row_is_computed_alone(dtype, monkeypatch):
     x, w = rows(1500, 96, dtype), rows(1, 96, "float32", 1)[0]
-    everything = [dot(x, w), dot_products.squares(x), dot_products.rough_cosines(x, x[0])]
+    everything = [dot(x, w), dot_products.squares(x), approximate_cosines(x, x[0])]
     np.testing.assert_array_equal(dot_products.dot_and_squares(x, w)[1], everything[1])
     monkeypatch.setattr(dot_products, "_CACHED", 1000)
     for some in (slice(3, 4), slice(700, None), slice(None, None, 3)):
         here = [dot(x[some], w), dot_products.squares(x[some])]
-        here.append(dot_products.rough_cosines(x[some], x[0]))
+        here.append(approximate_cosines(x[some], x[0]))
         for a, b in zip(here, everything, strict=True):
             np.testing.assert_array_equal(a, b[some])
 
@@ -143,7 +144,7 @@ def test_no_rows():
     for dtype in ("float16", "float32"):
         x, w = np.empty((0, 8), dtype), np.ones(8, np.float32)
         assert dot(x, w).shape == dot_products.squares(x).shape == (0,)
-        assert dot_products.rough_cosines(x, w.astype(dtype)).shape == (0,)
+        assert approximate_cosines(x, w.astype(dtype)).shape == (0,)
 
 
 def test_what_is_refused():
@@ -157,7 +158,7 @@ def test_what_is_refused():
     with pytest.raises(EmbeddingsError, match="The vector is"):
         dot(x.astype(np.float32), w.astype(np.float16))
     with pytest.raises(EmbeddingsError, match="Round the vector"):
-        dot_products.rough_cosines(x, w)
+        approximate_cosines(x, w)
 
 
 @settings(max_examples=60, deadline=None)
@@ -174,7 +175,7 @@ def test_rough_cosines_keep_their_bound(dim, dtype, near, seed):
     x = ((near * draw.normal(size=(64, dim)) + (near < 1) * w) * scales).astype(dtype)
     x = x[lengths(x) > 0]
     true = (x.astype(np.float64) @ w.astype(np.float64)) / lengths(x) / lengths(w)
-    assert (np.abs(dot_products.rough_cosines(x, w) - true) <= dot_products.rough_bound(dim)).all()
+    assert (np.abs(approximate_cosines(x, w) - true) <= approximation_error(dim)).all()
 
 
 def test_other_threads_run_meanwhile():
@@ -185,7 +186,7 @@ def test_other_threads_run_meanwhile():
 
     def work():
         for _ in range(20):
-            dot_products.rough_cosines(x, w)
+            approximate_cosines(x, w)
             dot(x, w.astype(np.float32))
         done.set()
 
@@ -202,7 +203,8 @@ def test_other_threads_run_meanwhile():
 
 _ANY_PROCESSOR = """
 import numkong, numpy as np
-from laion_dask import products
+from laion_dask.numerics import dot_products as products
+from laion_dask.numerics.approximate_cosines import approximate_cosines, approximation_error
 draw = np.random.default_rng(0)
 x = draw.standard_normal((300, 769)).astype(np.float16)
 w = draw.standard_normal(769).astype(np.float32)
@@ -218,8 +220,8 @@ for name, there in numkong.get_capabilities().items():
         error = products.dot_and_squares(x, w)[0] - x.astype(float) @ w.astype(float)
         assert (abs(error) <= 1e-6 * length(x) * length(w)).all(), name
         true = x.astype(float) @ narrow.astype(float) / length(x) / length(narrow)
-        error = abs(products.rough_cosines(x, narrow) - true)
-        assert (error <= products.rough_bound(769)).all(), name
+        error = abs(approximate_cosines(x, narrow) - true)
+        assert (error <= approximation_error(769)).all(), name
         again = products.cosines(x, w)
         assert (again.astype(np.float32) == exact.astype(np.float32)).all(), name
         np.testing.assert_allclose(again, exact, rtol=0, atol=1e-15)

@@ -19,11 +19,11 @@ from laion_dask.errors import DeviceMemoryError
 from laion_dask.numerics.dot_products import scales
 from laion_dask.numerics.gpu import fused as one_pass
 from laion_dask.numerics.gpu import memory, row_cache, transfer
-from laion_dask.numerics.gpu.row_cache import PAD, Residents, Run, stretches
+from laion_dask.numerics.gpu.row_cache import PAD, DeviceRows, RowCache, rows_on_device
 from laion_dask.retrieval.exact import bounded_cosines, bounded_cosines_gpu, candidates_gpu
 from laion_dask.retrieval.exact import candidates as choosing
 from laion_dask.retrieval.exact import top_k as kernel
-from laion_dask.retrieval.exact.shared_state import Together
+from laion_dask.retrieval.exact.shared_state import SearchState
 
 
 def product(vectors, rows):
@@ -37,23 +37,25 @@ def card(request, monkeypatch):
     if request.param == "cuda" and not backend.gpu_count():
         pytest.skip("no CUDA device that torch can use is on this machine")
     here = SimpleNamespace(device=request.param, available=1 << 30, read=0, runs=None)
-    here.runs = Residents(lambda device, held: here.available)
-    monkeypatch.setattr(row_cache, "residents", here.runs)
+    here.runs = RowCache(lambda device, held: here.available)
+    monkeypatch.setattr(row_cache, "cached_rows", here.runs)
     monkeypatch.setattr(choosing, "gpu_count", lambda: 1)
     monkeypatch.setattr(
-        choosing, "choose_on", lambda device, *given: candidates_gpu.choose_on(here.device, *given)
+        choosing,
+        "select_candidates_on",
+        lambda device, *given: candidates_gpu.select_candidates_on(here.device, *given),
     )
     if here.device == "cpu":
-        monkeypatch.setattr(bounded_cosines_gpu, "product", product)
-    bring = row_cache.on_device
+        monkeypatch.setattr(bounded_cosines_gpu, "gemm", product)
+    bring = row_cache.prefetch_to_device
 
     def counted(embeddings, blocks, device):
         for block, x in bring(embeddings, blocks, device):
             here.read += len(x)
             yield block, x
 
-    monkeypatch.setattr(row_cache, "on_device", counted)
-    monkeypatch.setattr(memory, "_droppers", [here.runs.clear])
+    monkeypatch.setattr(row_cache, "prefetch_to_device", counted)
+    monkeypatch.setattr(memory, "_releasers", [here.runs.clear])
     return here
 
 
@@ -108,13 +110,19 @@ def test_nothing_of_how_it_is_computed_changes_the_answer(corpus, m, card, monke
         pd.testing.assert_frame_equal(frame.laion.search(emb, queries, 20), wanted)
 
     same()
-    monkeypatch.setattr(candidates_gpu, "LEAST_ROWS", 5)
-    smaller = {"ROWS": 7, "HELD": 1, "QUERIES": 3, "GROUP": 4, "MEMBERS": 8}
+    monkeypatch.setattr(candidates_gpu, "MIN_BLOCK_ROWS", 5)
+    smaller = {
+        "MAX_ROWS": 7,
+        "MAX_COSINES": 1,
+        "QUERIES_PER_BATCH": 3,
+        "GROUP": 4,
+        "MAX_MEMBERS": 8,
+    }
     for name, value in smaller.items():
         with monkeypatch.context() as patch:
             patch.setattr(candidates_gpu, name, value)
             same()
-    monkeypatch.setattr(row_cache, "LEAST", 7)
+    monkeypatch.setattr(row_cache, "MIN_BLOCK_ROWS", 7)
     monkeypatch.setattr(row_cache, "_BLOCK", 1)
     same()
     card.runs.clear()
@@ -123,7 +131,7 @@ def test_nothing_of_how_it_is_computed_changes_the_answer(corpus, m, card, monke
     card.runs.clear()
     same()
     assert len(card.runs) == 0
-    monkeypatch.setattr(bounded_cosines, "FEW", 0)
+    monkeypatch.setattr(bounded_cosines, "GEMV_MAX_QUERIES", 0)
     same()
 
 
@@ -137,9 +145,9 @@ def same(a, b):
 @pytest.mark.parametrize("room", [100, 30_000, 50_000])
 def test_where_memory_is_short_the_answer_is_the_same(tmp_path, m, room, card, monkeypatch):
     floors = (
-        (candidates_gpu, "LEAST_ROWS"),
-        (transfer, "LEAST"),
-        (row_cache, "LEAST"),
+        (candidates_gpu, "MIN_BLOCK_ROWS"),
+        (transfer, "MIN_BLOCK_ROWS"),
+        (row_cache, "MIN_BLOCK_ROWS"),
         (one_pass, "_LEAST_ROWS"),
     )
     for module, name in floors:
@@ -150,10 +158,12 @@ def test_where_memory_is_short_the_answer_is_the_same(tmp_path, m, room, card, m
     parts = [(0, 0, 500), (1, 0, 300)]
 
     def found():
-        made = [choosing.choose(part, i, emb, queries, 3) for i, part in enumerate(parts)]
+        made = [
+            choosing.select_candidates(part, i, emb, queries, 3) for i, part in enumerate(parts)
+        ]
         made = kernel.merge(made, emb, queries)
         assert (made.searched, made.unscored) == (800, 0)
-        return kernel.best_of((0, m), 0, made, emb, queries, 3, Together())
+        return kernel.best_of_queries((0, m), 0, made, emb, queries, 3, SearchState())
 
     wanted = found()
     card.runs.clear()
@@ -168,13 +178,13 @@ def test_where_memory_is_short_the_answer_is_the_same(tmp_path, m, room, card, m
 
 
 def test_rows_that_repeat_do_not_pile_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(candidates_gpu, "MEMBERS", 1 << 12)
-    monkeypatch.setattr(candidates_gpu, "ROWS", 1 << 10)
+    monkeypatch.setattr(candidates_gpu, "MAX_MEMBERS", 1 << 12)
+    monkeypatch.setattr(candidates_gpu, "MAX_ROWS", 1 << 10)
     c = collection(tmp_path, (20_000,), 32)
     npy(f"{c.img_emb}/img_emb_0.npy", np.ones((20_000, 32), "float16"))
     _, emb = opened(c)
     queries = unit_rows(vectors(8, 32)).astype(np.float32)
-    made = choosing.choose((0, 0, 20_000), 0, emb, queries, 10)
+    made = choosing.select_candidates((0, 0, 20_000), 0, emb, queries, 10)
     assert len(made.pairs) <= 8 * 10 * 8 + 2048
     for query in range(8):
         rows = np.sort(made.pairs.row[made.pairs.query == query])
@@ -195,10 +205,10 @@ def test_rough_cosines_keep_their_bound(way, dtype, dim, card):
         if scale == 1:
             x = unit_rows(x.astype(np.float64)).astype(dtype)
         x[77] = 0
-        run = Run(300, dim, card.device)
+        run = DeviceRows(300, dim, card.device)
         run.put(0, torch.from_numpy(x[:100]).to(card.device))
         run.put(100, torch.from_numpy(x[100:]).to(card.device))
-        made = bounded_cosines_gpu.OnCard(queries, dtype, card.device)
+        made = bounded_cosines_gpu.GpuBoundedCosines(queries, dtype, card.device)
         for start, stop in ((0, 300), (64, 200), (250, 300)):
             out = made.scores(run, start, stop, 300 - start).cpu().numpy()
             assert np.isneginf(out[:, stop - start :]).all()
@@ -207,9 +217,9 @@ def test_rough_cosines_keep_their_bound(way, dtype, dim, card):
             assert np.isneginf(got[:, ~here]).all()
             got = np.ascontiguousarray(got[:, here])
             true = queries.astype(np.float64) @ unit_rows(x[start:stop][here].astype(float)).T
-            assert (true >= made.bound.below(got)).all()
+            assert (true >= made.bound.lower(got)).all()
             query, row = np.divmod(np.arange(got.size), got.shape[1])
-            assert (true.ravel() <= made.bound.above(got[query, row], query)).all()
+            assert (true.ravel() <= made.bound.upper(got[query, row], query)).all()
         assert run.bad(0, 300) == 1 and run.bad(78, 300) == 0
 
 
@@ -217,7 +227,7 @@ def test_lengths_are_those_of_the_processor(card):
     x = vectors(400, 24, "float16", 3)
     x[::2] = unit_rows(x[::2].astype(float))
     for rows, near in ((x, False), (x[::2], True)):
-        run = Run(len(rows), 24, card.device)
+        run = DeviceRows(len(rows), 24, card.device)
         run.put(0, torch.from_numpy(rows.copy()).to(card.device))
         ones = torch.ones((1, len(rows)), device=card.device)
         run.mend(ones, 0, len(rows))
@@ -228,13 +238,13 @@ def test_lengths_are_those_of_the_processor(card):
 def test_what_does_not_fit_is_streamed_and_what_was_used_last_stays(tmp_path, card):
     c = collection(tmp_path, (100, 100, 100, 100), 8, "float16")
     _, emb = opened(c)
-    size = Run.bytes_of(100, 8)
+    size = DeviceRows.bytes_of(100, 8)
     card.available = 4 * size  # of which half may be taken
     kept = lambda: sorted(key[0][1].path[-5] for key in card.runs._runs)  # noqa: E731
 
     def use(shard, search):
         before = card.read
-        for *_, rows in stretches(emb, shard, range(100), card.device, search):
+        for *_, rows in rows_on_device(emb, shard, range(100), card.device, search):
             assert len(rows)
         return card.read - before
 
@@ -251,17 +261,17 @@ def test_what_does_not_fit_is_streamed_and_what_was_used_last_stays(tmp_path, ca
 def test_runs_of_rows_in_any_form_are_the_same(small, card):
     _, emb = opened(small)
     for rows in (range(4, 20), np.arange(4, 20), np.arange(4, 20, dtype=np.int32)):
-        for run, start, stop, here in stretches(emb, 0, rows, card.device, "a"):
+        for run, start, stop, here in rows_on_device(emb, 0, rows, card.device, "a"):
             got = run.rows[start:stop].float().cpu().numpy()
             wanted = unit_rows(small.images[0][np.asarray(here)])
             np.testing.assert_allclose(got, wanted, atol=1e-3)
     assert card.read == 16
-    list(stretches(emb, 0, np.array([24, 25, 27]), card.device, "a"))
-    list(stretches(emb, 0, np.array([24, 26, 27]), card.device, "a"))
-    list(stretches(emb, 0, np.array([24, 25, 27]), card.device, "b"))
+    list(rows_on_device(emb, 0, np.array([24, 25, 27]), card.device, "a"))
+    list(rows_on_device(emb, 0, np.array([24, 26, 27]), card.device, "a"))
+    list(rows_on_device(emb, 0, np.array([24, 25, 27]), card.device, "b"))
     assert card.read == 22
     assert len(card.runs) == 3
-    list(stretches(emb, 0, np.array([9, 12]), card.device, "b"))
+    list(rows_on_device(emb, 0, np.array([9, 12]), card.device, "b"))
     assert card.read == 22  # they are among the first
     assert run.rows.shape == (16 + PAD, 8)
 
@@ -271,10 +281,10 @@ def test_many_tasks_at_once(small):
     queries = unit_rows(vectors(9, seed=4)).astype(np.float32)
     emb = pair(emb, frame)
     parts = [(0, at, at + 5) for at in range(0, 40, 5)]
-    together, found = Together(), {}
+    state, found = SearchState(), {}
 
     def work(number):
-        found[number] = choosing.choose(parts[number], number, emb, queries, 3, together)
+        found[number] = choosing.select_candidates(parts[number], number, emb, queries, 3, state)
 
     threads = [threading.Thread(target=partial(work, i)) for i in range(len(parts))]
     for thread in threads:
@@ -290,7 +300,7 @@ def test_what_is_there_is_not_brought_again(corpus, m, card, monkeypatch):
     queries = vectors(m, seed=9)
     frame.laion.search(emb, queries, 5, columns=[])
     assert card.read == 96
-    monkeypatch.setattr(row_cache, "LEAST", 7)
+    monkeypatch.setattr(row_cache, "MIN_BLOCK_ROWS", 7)
     monkeypatch.setattr(row_cache, "_BLOCK", 1)
     cut = ld.read_shards(corpus.metadata, max_rows_per_partition=10)
     for some in (cut, cut[cut["row"] % 3 != 0], frame[frame["row"] > 11]):
@@ -308,7 +318,7 @@ def test_threads_end_when_a_search_fails(small, monkeypatch):
     def fails(*args):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(candidates_gpu.CardLot, "add", fails)
+    monkeypatch.setattr(candidates_gpu.GpuQueryBatch, "add", fails)
     with pytest.raises(ZeroDivisionError):
-        choosing.choose((0, 0, 40), 0, emb, queries, 3)
-    assert set(threading.enumerate()) <= before and len(row_cache.residents) == 0
+        choosing.select_candidates((0, 0, 40), 0, emb, queries, 3)
+    assert set(threading.enumerate()) <= before and len(row_cache.cached_rows) == 0

@@ -28,7 +28,7 @@ from laion_dask.errors import (
     PairingError,
 )
 from laion_dask.io.embeddings import fingerprint
-from laion_dask.retrieval.index import brute_force, cuvs_train, ivf_pq
+from laion_dask.retrieval.index import brute_force, cuvs_train, ivf_pq, ivf_pq_files
 from laion_dask.retrieval.index import build as verb
 from laion_dask.retrieval.index import folder as index_files
 from laion_dask.retrieval.index import manifest as index_manifest
@@ -855,10 +855,13 @@ def test_a_disk_that_is_full_is_an_error_of_the_system(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-        for write, what in ((ivf_pq.write_trained, trained), (ivf_pq.write_lists, group)):
+        for write, what in (
+            (ivf_pq_files.write_trained, trained),
+            (ivf_pq_files.write_lists, group),
+        ):
             with pytest.raises(OSError, match="File too large"):
                 write(what, tmp_path / "full")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     with pytest.raises(OSError, match="No such file"):
-        ivf_pq.write_trained(trained, tmp_path / "none" / "x")
+        ivf_pq_files.write_trained(trained, tmp_path / "none" / "x")

@@ -20,7 +20,7 @@ from laion_dask.errors import (
     OptionError,
     ProvenanceError,
 )
-from laion_dask.io.embeddings import file as embedding_files
+from laion_dask.io.embeddings import stored_rows
 from laion_dask.io.embeddings.file import EmbeddingFile
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.retrieval import fetch
@@ -124,18 +124,18 @@ def test_nothing_of_how_it_is_computed_changes_the_answer(tmp_path, m, monkeypat
         for workers in (1, 3):
             with dask.config.set(scheduler=scheduler, num_workers=workers):
                 same(cut.laion.search(emb, queries, 20))
-    smaller = {"ROWS": 7, "HELD": 1, "QUERIES": 3, "GROUP": 4}
+    smaller = {"MAX_ROWS": 7, "MAX_COSINES": 1, "QUERIES_PER_BATCH": 3, "GROUP": 4}
     for module, name, value in (
         *((choosing, *of) for of in smaller.items()),
-        (query_batch, "PENDING", 16),
+        (query_batch, "MAX_PENDING", 16),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, value)
             same(frame.laion.search(emb, queries, 20))
     for few in (0, 1000):
-        monkeypatch.setattr(bounded_cosines, "FEW", few)
+        monkeypatch.setattr(bounded_cosines, "GEMV_MAX_QUERIES", few)
         same(frame.laion.search(emb, queries, 20))
-    monkeypatch.setattr(searching, "_LOT", 7)
+    monkeypatch.setattr(searching, "_QUERIES_PER_TASK", 7)
     same(frame.laion.search(emb, queries, 20))
     monkeypatch.setattr(fetch, "_NAMED", 0)
     same(frame.laion.search(emb, queries, 20))
@@ -162,7 +162,7 @@ def test_thousands_of_queries_over_crowded_rows(tmp_path, dtype, narrow, monkeyp
     import torch
 
     monkeypatch.setattr(bounded_cosines, "narrow_dtype", lambda: getattr(torch, narrow))
-    monkeypatch.setattr(choosing, "ROWS", 300)
+    monkeypatch.setattr(choosing, "MAX_ROWS", 300)
     c = collection(tmp_path, (900, 700), dim=64, dtype=dtype)
     centre = vectors(1, 64, seed=1)
     for i, x in enumerate(c.images):
@@ -207,8 +207,8 @@ def test_near_ties_are_told_apart_below_float32(tmp_path, m, dtype, monkeypatch)
     first = frame.laion.search(emb, queries[0], 4, columns=[])
     assert first["row"].tolist() == [59, 58, 57, 56]
     assert first["query_similarity"].dtype == np.float32
-    monkeypatch.setattr(query_batch, "PENDING", 16)
-    monkeypatch.setattr(choosing, "ROWS", 7)
+    monkeypatch.setattr(query_batch, "MAX_PENDING", 16)
+    monkeypatch.setattr(choosing, "MAX_ROWS", 7)
     pd.testing.assert_frame_equal(frame.laion.search(emb, queries[0], 4, columns=[]), first)
     again = ld.Rerank(emb, queries[0], take=63)
     by_other = frame.laion.search(emb, -queries[0], 4, rerank=again, columns=[])
@@ -412,8 +412,8 @@ def test_packed_embeddings_are_unpacked_no_more_often_for_many_queries(small, ki
             column = pa.array(x.tolist(), pa.list_(pa.float32()))
             pq.write_table(pa.table({"v": column}), path.with_suffix(".parquet"), row_group_size=9)
     frame, emb = opened(small)
-    pieces = embedding_files._group if kind == "parquet" else embedding_files._unpacked
-    monkeypatch.setattr(searching, "_LOT", 4)
+    pieces = stored_rows._group if kind == "parquet" else stored_rows.unpacked
+    monkeypatch.setattr(searching, "_QUERIES_PER_TASK", 4)
     read = []
     for m in (5, 200):
         pieces.cache_clear()

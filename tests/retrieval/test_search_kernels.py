@@ -19,24 +19,24 @@ from laion_dask.retrieval.exact import bounded_cosines
 from laion_dask.retrieval.exact import candidates as choosing
 from laion_dask.retrieval.exact import top_k as kernel
 from laion_dask.retrieval.exact.pairs import Pairs
-from laion_dask.retrieval.exact.shared_state import Together
-from laion_dask.retrieval.exact.top_k import order, settled
+from laion_dask.retrieval.exact.shared_state import SearchState
+from laion_dask.retrieval.exact.top_k import order, pairs_to_keep
 from laion_dask.runtime import graph
 
 
 @pytest.mark.parametrize("relative", [0.0, 2.0**-8])
 def test_the_cut_keeps_every_row_that_can_be_among_the_best(relative):
-    bound = bounded_cosines.Bound(relative, np.array([0.01]))
+    bound = bounded_cosines.ErrorBound(relative, np.array([0.01]))
     for kth in np.linspace(-1, 1, 81, dtype=np.float32):
-        cut = bound.cut(np.array([kth]))[0]
+        cut = bound.threshold(np.array([kth]))[0]
         low = kth - relative * abs(kth) - 0.01
         assert cut + relative * abs(cut) + 0.01 <= low + 1e-6
         assert cut <= kth and cut > kth - 0.03
-        assert bound.below(np.array([[kth]]))[0, 0] <= low + 1e-7
-        assert bound.above(np.array([kth]), np.array([0]))[0] >= kth + 0.01
-        reach = bound.reach(np.array([kth]))[0]
+        assert bound.lower(np.array([[kth]]))[0, 0] <= low + 1e-7
+        assert bound.upper(np.array([kth]), np.array([0]))[0] >= kth + 0.01
+        reach = bound.threshold_of(np.array([kth]))[0]
         assert kth - 0.03 < reach and reach + relative * abs(reach) + 0.01 <= kth + 1e-6
-    for of in (bound.cut, bound.reach):
+    for of in (bound.threshold, bound.threshold_of):
         assert of(np.array([-np.inf], np.float32))[0] == -np.inf
 
 
@@ -46,14 +46,14 @@ def test_the_greatest_of_groups(narrow, least, monkeypatch):
     import torch
 
     monkeypatch.setattr(bounded_cosines, "narrow_dtype", lambda: getattr(torch, narrow))
-    made = bounded_cosines.ByMatrix(unit_rows(vectors(5, 8)).astype("float32"))
+    made = bounded_cosines.GemmCosines(unit_rows(vectors(5, 8)).astype("float32"))
     draw = torch.Generator().manual_seed(0)
     for group in (1, 2, 8):
         lines = torch.rand(5, group, 40, generator=draw).to(made.dtype) * 2 - 1
         lines[0], lines[1, :, :20], lines[2, 0] = -0.5, 0, -np.inf
         lines[3, :, 1] = -np.inf
         wanted = lines.float().numpy().max(axis=1)
-        got = made.tops(lines, least)
+        got = made.group_max(lines, least)
         assert got.dtype == np.float32
         np.testing.assert_array_equal(got[wanted >= least], wanted[wanted >= least])
         assert (got[wanted < least] < max(least, 0)).all()
@@ -92,21 +92,21 @@ def test_what_cannot_be_among_the_best_is_not_scored(small, monkeypatch):
 
 
 def test_memory_of_a_search_is_taken_in_turn():
-    together = Together()
-    with together.space() as a, together.space() as b:
+    state = SearchState()
+    with state.scratch() as a, state.scratch() as b:
         assert a is not b
         a.block = "rows"
         first = a.array("scores", 10)
         assert np.shares_memory(first, a.array("scores", 6)) and len(a.array("scores", 6)) == 6
         assert not np.shares_memory(first, a.array("others", 6))
-    with together.space() as again:
+    with state.scratch() as again:
         assert again in (a, b) and again.block is None
-    with pickle.loads(pickle.dumps(together)).space() as other:
+    with pickle.loads(pickle.dumps(state)).scratch() as other:
         assert other not in (a, b)
 
 
 def test_searches_that_run_at_once_share_nothing(small):
-    assert graph.share(Together()).key != graph.share(Together()).key
+    assert graph.share(SearchState()).key != graph.share(SearchState()).key
     frame, emb = opened(small)
     queries = [vectors(9, seed=seed) for seed in range(6)]
     wanted = [frame.laion.search(emb, q, 3, columns=[]) for q in queries]
@@ -125,15 +125,15 @@ def test_searches_that_run_at_once_share_nothing(small):
 
 
 def test_what_is_known_of_the_kth_best_counts_a_partition_once():
-    together = Together()
-    assert np.isneginf(together.floor(2)).all()
+    state = SearchState()
+    assert np.isneginf(state.floor(2)).all()
     lower = np.array([[0.3, 0.1], [-np.inf, 0.5]], np.float32)
     for _ in range(3):
-        together.learn(0, lower)
-        assert together.floor(2).tolist() == lower.min(axis=1).tolist()
-    together.learn(1, np.array([[0.2, 0.0], [0.4, 0.6]], np.float32))
-    np.testing.assert_array_equal(together.floor(2), np.float32([0.2, 0.5]))
-    assert np.isneginf(pickle.loads(pickle.dumps(together)).floor(2)).all()
+        state.learn(0, lower)
+        assert state.floor(2).tolist() == lower.min(axis=1).tolist()
+    state.learn(1, np.array([[0.2, 0.0], [0.4, 0.6]], np.float32))
+    np.testing.assert_array_equal(state.floor(2), np.float32([0.2, 0.5]))
+    assert np.isneginf(pickle.loads(pickle.dumps(state)).floor(2)).all()
 
 
 @pytest.mark.parametrize("m", [1, 30])
@@ -142,21 +142,21 @@ def test_a_task_that_runs_again_changes_nothing(small, m):
     emb = pair(emb, frame)
     queries = unit_rows(vectors(m, seed=5)).astype("float32")
     parts = fetch.parts(frame)
-    together = Together()
-    once = [choosing.choose(part, i, emb, queries, 9) for i, part in enumerate(parts)]
+    state = SearchState()
+    once = [choosing.select_candidates(part, i, emb, queries, 9) for i, part in enumerate(parts)]
     again = [
-        choosing.choose(part, i, emb, queries, 9, together)
+        choosing.select_candidates(part, i, emb, queries, 9, state)
         for _ in range(3)
         for i, part in enumerate(parts)
     ]
-    wanted = kernel.best_of(
-        (0, m), 0, kernel.merge(once, emb, queries), emb, queries, 9, Together()
+    wanted = kernel.best_of_queries(
+        (0, m), 0, kernel.merge(once, emb, queries), emb, queries, 9, SearchState()
     )
     for at in (slice(0, len(parts)), slice(-len(parts), None)):
         several = again[at]
         assert sum(len(c.pairs) for c in several) <= sum(len(c.pairs) for c in once)
-        found = kernel.best_of(
-            (0, m), 0, kernel.merge(several, emb, queries), emb, queries, 9, Together()
+        found = kernel.best_of_queries(
+            (0, m), 0, kernel.merge(several, emb, queries), emb, queries, 9, SearchState()
         )
         np.testing.assert_array_equal(found.cosine, wanted.cosine)
         np.testing.assert_array_equal(found.pairs.row, wanted.pairs.row)
@@ -174,14 +174,14 @@ def test_rough_cosines_of_many_keep_their_bound(narrow, dim, monkeypatch):
     for scale in (1e-30, 1e-3, 1.0, 1e37):
         x = (scale * draw.normal(size=(300, dim))).astype(np.float32)
         x[:50] = queries * np.float32(scale)
-        made = bounded_cosines.ByMatrix(queries)
+        made = bounded_cosines.GemmCosines(queries)
         out = torch.empty((50, 320), dtype=made.dtype)
-        made.fill(x, scales(x), out)
+        made.compute(x, scales(x), out)
         got = out[:, :300].float().numpy()
         true = queries.astype(np.float64) @ unit_rows(x.astype(np.float64)).T
-        assert (true >= made.bound.below(got)).all()
+        assert (true >= made.bound.lower(got)).all()
         query, row = np.divmod(np.arange(50 * 300), 300)
-        assert (true.ravel() <= made.bound.above(got[query, row], query)).all()
+        assert (true.ravel() <= made.bound.upper(got[query, row], query)).all()
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -192,16 +192,16 @@ def test_rough_cosines_of_few_keep_their_bound(dtype, dim):
     for scale in several:
         x = (scale * np.random.default_rng(1).normal(size=(300, dim))).astype(dtype)
         x[:3], x[7] = queries * scale, 0
-        made = bounded_cosines.RowByRow(queries, dtype)
-        out = made.room(320)
-        made.fill(x, scales(x), out)
+        made = bounded_cosines.GemvCosines(queries, dtype)
+        out = made.allocate(320)
+        made.compute(x, scales(x), out)
         good = np.arange(300) != 7
         got, true = out[:, :300], queries.astype(np.float64) @ unit_rows(x[good].astype(float)).T
         assert np.isneginf(got[:, 7]).all()
         got = got[:, good]
-        assert (true >= made.bound.below(got)).all()
+        assert (true >= made.bound.lower(got)).all()
         query, row = np.divmod(np.arange(3 * 299), 299)
-        assert (true.ravel() <= made.bound.above(got[query, row], query)).all()
+        assert (true.ravel() <= made.bound.upper(got[query, row], query)).all()
 
 
 @pytest.mark.parametrize("way", ["few", "many"])
@@ -212,17 +212,17 @@ def test_rough_cosines_of_rows_that_are_nearly_of_length_one_keep_their_bound(wa
     x = (x * np.linspace(1 - 0.5 * NEAR, 1 + 0.5 * NEAR, 300)[:, None]).astype(dtype)
     assert are_near_one(scales(x))
     made = (
-        bounded_cosines.RowByRow(queries, dtype)
+        bounded_cosines.GemvCosines(queries, dtype)
         if way == "few"
-        else bounded_cosines.ByMatrix(queries)
+        else bounded_cosines.GemmCosines(queries)
     )
-    out = made.room(300)
-    made.fill(x, None, out)
+    out = made.allocate(300)
+    made.compute(x, None, out)
     got = np.asarray(out) if way == "few" else out.float().numpy()
     true = queries.astype(np.float64) @ unit_rows(x.astype(np.float64)).T
-    assert (true >= made.bound.below(got)).all()
+    assert (true >= made.bound.lower(got)).all()
     query, row = np.divmod(np.arange(3 * 300), 300)
-    assert (true.ravel() <= made.bound.above(got[query, row], query)).all()
+    assert (true.ravel() <= made.bound.upper(got[query, row], query)).all()
 
 
 def test_order_by_hand():
@@ -244,7 +244,7 @@ def test_order_by_hand():
 
 def test_rows_that_repeat_do_not_pile_up(tmp_path):
     """Every row is the same picture: no more than a few times k pairs are ever kept."""
-    from laion_dask.retrieval.exact.candidates import choose
+    from laion_dask.retrieval.exact.candidates import select_candidates
     from laion_dask.retrieval.exact.top_k import merge
 
     rng = np.random.default_rng(0)
@@ -255,11 +255,11 @@ def test_rows_that_repeat_do_not_pile_up(tmp_path):
     vectors = rng.normal(size=(8, 32)).astype("f4")
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     spans = [(0, at, at + 5_000) for at in range(0, 40_000, 5_000)]
-    chosen = [choose(span, i, embeddings, vectors, 10) for i, span in enumerate(spans)]
-    together = merge(chosen, embeddings, vectors)
-    assert max(len(c.pairs) for c in (*chosen, together)) <= 8 * 10 * 8 + 2048
+    chosen = [select_candidates(span, i, embeddings, vectors, 10) for i, span in enumerate(spans)]
+    state = merge(chosen, embeddings, vectors)
+    assert max(len(c.pairs) for c in (*chosen, state)) <= 8 * 10 * 8 + 2048
     for query in range(8):
-        rows = np.sort(together.pairs.row[together.pairs.query == query])
+        rows = np.sort(state.pairs.row[state.pairs.query == query])
         assert rows[:10].tolist() == list(range(10))
 
 
@@ -271,5 +271,5 @@ def test_a_copy_of_the_last_row_stays_among_rows_that_repeat(tmp_path):
     row = np.concatenate([np.arange(n), [0]])
     part = (np.arange(n + 1) == n).astype(np.int32)
     pairs = Pairs(np.zeros(n + 1, np.int32), np.zeros(n + 1, np.int32), row, part)
-    kept = settled(pairs, emb, unit_rows(np.ones((1, 8), "float32")), 1)
+    kept = pairs_to_keep(pairs, emb, unit_rows(np.ones((1, 8), "float32")), 1)
     assert pairs.row[kept].tolist() == [0, 0] and sorted(part[kept].tolist()) == [0, 1]

@@ -122,8 +122,8 @@ def test_a_search_that_is_interrupted_stops(scheduler, slow, tmp_path, monkeypat
     queries = np.random.default_rng(0).standard_normal((2_000, 8))
     with monkeypatch.context() as patch:
         patch.setattr(candidates, "QUERIES", 1)
-        patch.setattr(candidates._Lot, "add", slow.block)
-        patch.setattr(candidates, "_choose", slow.watched(candidates._choose))
+        patch.setattr(candidates.CpuQueryBatch, "add", slow.block)
+        patch.setattr(candidates, "_choose", slow.watched(candidates._select_on_cpu))
         with slow.interrupted():
             frame.laion.search(emb, queries, k=3)
     check(frame.laion.search(emb, queries[:2], 3, columns=[]), c.images, queries[:2], 3)

@@ -78,12 +78,12 @@ def test_smaller_blocks_where_memory_does_not_suffice(tmp_path, monkeypatch):
     part = frame.compute()
     query = score.Query(tuple(vectors(1)[0].tolist()))
     wanted = score.similarity(part, images, query, "q")
-    monkeypatch.setattr(embedding_kernel_gpu, "LEAST", 32)
+    monkeypatch.setattr(embedding_kernel_gpu, "MIN_BLOCK_ROWS", 32)
     with Full(4 * 8 * 120) as full:  # the scores' columns fit, products of 400 rows do not
         got = on_card(score.similarity, monkeypatch, part, images, query, "q")
     assert full.failures
     np.testing.assert_allclose(got, wanted, atol=1e-6)
-    monkeypatch.setattr(embedding_kernel_gpu, "LEAST", 400)
+    monkeypatch.setattr(embedding_kernel_gpu, "MIN_BLOCK_ROWS", 400)
     with Full(4 * 8 * 120), pytest.raises(DeviceMemoryError, match="400 rows"):
         on_card(score.similarity, monkeypatch, part, images, query, "q")
     again = on_card(score.similarity, monkeypatch, part, images, query, "q")

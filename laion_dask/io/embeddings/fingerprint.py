@@ -28,7 +28,8 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from laion_dask.errors import EmbeddingsError, PairingError
-from laion_dask.io.embeddings.file import DAMAGED, EmbeddingFile, state_of, storage_format
+from laion_dask.io.embeddings.file import EmbeddingFile
+from laion_dask.io.embeddings.file_state import DAMAGED, state_of, storage_format
 from laion_dask.io.parquet.footer import read_footer
 from laion_dask.io.storage.local_file import open_bytes
 from laion_dask.runtime.process_cache import ProcessCache

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from numpy.lib import format as npy_format
 
 from laion_dask.errors import EmbeddingsError, ShardError, argument, did_you_mean
-from laion_dask.io.embeddings.file import DAMAGED, EmbeddingFile, storage_format
+from laion_dask.io.embeddings.file import EmbeddingFile
+from laion_dask.io.embeddings.file_state import DAMAGED, storage_format
 from laion_dask.io.parquet.footer import read_footer
 from laion_dask.io.storage.discovery import PARQUET
 from laion_dask.io.storage.local_file import open_bytes

@@ -12,7 +12,7 @@ from laion_dask.numerics.dot_products import are_near_one, scales
 
 
 class MappableFile(Protocol):
-    """A local file of vectors that lie in it as they are; hashable."""
+    """A local file that holds vectors uncompressed; hashable."""
 
     path: str
     field: str | None
@@ -22,24 +22,24 @@ class MappableFile(Protocol):
     dtype: np.dtype
 
 
-class Kept:
-    """A mapped file, and what is known of its rows.
+class MappedFile:
+    """A memory-mapped file, and the scales of its rows as far as they are known.
 
     Attributes
     ----------
     rows : (n_rows, dim) array
     """
 
-    def __init__(self, rows: np.ndarray, *, known: bool = True) -> None:
+    def __init__(self, rows: np.ndarray, *, keep_scales: bool = True) -> None:
         self.rows = rows
-        # Each -1 as long as it is not known; None where nothing is held, or need be any more.
-        self._scales = np.full(len(rows), -1.0) if known else None
-        self._unknown, self._near = len(rows), known
+        # -1 where a scale is not known yet; None when none are kept, or none are needed any more.
+        self._scales = np.full(len(rows), -1.0) if keep_scales else None
+        self._unknown, self._near = len(rows), keep_scales
 
     def scales(self, at: np.ndarray | slice, x: np.ndarray) -> np.ndarray | None:
-        """What brings the rows ``x``, which are those ``at``, to length one; see `products.scales`.
+        """The scales of the rows ``x`` at positions ``at``; see `dot_products.scales`.
 
-        Held from the first time on. None where every row of the file is as long as one, nearly.
+        They are kept once computed. None if every row of the file has nearly length one.
         """
         held = self._scales
         if held is None:
@@ -48,39 +48,39 @@ class Kept:
         if unknown:
             held[at] = scales(x)
             self._near = self._near and are_near_one(held[at])
-            self._unknown -= unknown  # too many where two threads come at once; so all are checked
+            self._unknown -= unknown  # two threads may count rows twice; so all are checked
             if self._near and self._unknown <= 0 and are_near_one(held):
                 self._scales = None
         return held[at]
 
 
-class Mappings:
-    """Maps of local files, of which those used last are kept.
+class MmapCache:
+    """Memory maps of local files; the most recently used ones are kept.
 
-    A page of a new map costs a fault when it is first touched, which takes several times as long
-    as to read it; what is kept is bounded because mapped pages count as a process's memory.
+    Each page of a new map costs a page fault when it is first touched, which takes several times as
+    long as reading it. The cache is bounded because mapped pages count as a process's memory.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most, self._guard = most, threading.Lock()
-        self._maps: dict[tuple[MappableFile, str], Kept] = {}
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes, self._guard = max_bytes, threading.Lock()
+        self._maps: dict[tuple[MappableFile, str], MappedFile] = {}
 
-    def get(self, file: MappableFile, state: str) -> Kept:
+    def get(self, file: MappableFile, state: str) -> MappedFile:
         """The whole file."""
         with self._guard:
-            kept = self._maps.pop((file, state), None)
-            if kept is None:
-                rows = np.asarray(_mapped(file))  # a memmap is slow to take parts of
-                kept = Kept(rows, known=rows.nbytes <= self._most)
-            self._maps[file, state] = kept
+            mapped = self._maps.pop((file, state), None)
+            if mapped is None:
+                rows = np.asarray(_mapped(file))  # slicing a memmap is slow
+                mapped = MappedFile(rows, keep_scales=rows.nbytes <= self._max_bytes)
+            self._maps[file, state] = mapped
             size = sum(each.rows.nbytes for each in self._maps.values())
-            while size > self._most:
+            while size > self._max_bytes:
                 size -= self._maps.pop(next(iter(self._maps))).rows.nbytes
-            return kept
+            return mapped
 
 
-#: At most 2 GiB.
-kept = Mappings(1 << 31)
+#: The cache of this process: at most 2 GiB.
+mapped_files = MmapCache(1 << 31)
 
 
 def _mapped(file: MappableFile) -> np.ndarray:

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from laion_dask.errors import EmbeddingsError, OptionError, argument, parameter
 from laion_dask.io.embeddings.embeddings import Embeddings
-from laion_dask.io.embeddings.file import EmbeddingFile, storage_format
+from laion_dask.io.embeddings.file import EmbeddingFile
+from laion_dask.io.embeddings.file_state import storage_format
 from laion_dask.io.embeddings.headers import SUFFIXES, open_file
 from laion_dask.io.storage.paths import expand
 from laion_dask.models import ClipModel, EmbeddingSpace, as_model

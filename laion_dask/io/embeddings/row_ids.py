@@ -1,4 +1,4 @@
-"""Where the rows of a partition are: their shards, and their positions in them."""
+"""The shards of a partition's rows, and their positions in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLOCK = 8192
 
 
 def runs(part) -> Iterator[tuple[int, np.ndarray | range]]:
-    """A partition's rows shard by shard: (shard, rows ascending, each once); none are empty.
+    """A partition's rows shard by shard: (shard, ascending unique rows), never empty.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def runs(part) -> Iterator[tuple[int, np.ndarray | range]]:
     Raises
     ------
     ProvenanceError
-        When a row is there twice, or has no shard or no number.
+        When a row occurs twice, or has no shard or row number.
     """
     if isinstance(part, tuple):
         shard, start, stop = part
@@ -36,23 +36,23 @@ def runs(part) -> Iterator[tuple[int, np.ndarray | range]]:
         here = rows[shards == shard]
         once = np.unique(here)
         if len(once) < len(here):
-            raise multiplied()
+            raise duplicate_rows_error()
         yield int(shard), once
 
 
 def shards_and_rows(part) -> tuple[np.ndarray, np.ndarray]:
-    """The shard and the row of every row of a partition, as whole numbers.
+    """The shard and the row number of every row of a partition, int64.
 
     Raises
     ------
     ProvenanceError
-        When one has none.
+        When one is missing.
     """
-    return _places(part, "shard"), _places(part, "row")
+    return _int64_column(part, "shard"), _int64_column(part, "row")
 
 
-def _places(part, name: str) -> np.ndarray:
-    """The shards or rows of a partition; a merge may have made floats of them."""
+def _int64_column(part, name: str) -> np.ndarray:
+    """The shards or row numbers of a partition; a merge may have turned them into floats."""
     missing = int(part[name].isna().sum())
     if missing:
         raise ProvenanceError(
@@ -76,7 +76,7 @@ def blocks(part, size: int | None = None) -> Iterator[tuple[int, np.ndarray, np.
             yield int(shard), rows[positions], positions
 
 
-def multiplied() -> ProvenanceError:
+def duplicate_rows_error() -> ProvenanceError:
     """The error for a row that a frame has more than once."""
     return ProvenanceError(
         "The frame has the same row several times: a merge or a concat has multiplied rows, so "

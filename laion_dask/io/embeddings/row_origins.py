@@ -1,4 +1,4 @@
-"""Where the rows of a part of an export were read: its columns ``shard`` and ``row``."""
+"""Where the rows of an export's part were read: its columns ``shard`` and ``row``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from laion_dask.errors import PairingError, ShardError
-from laion_dask.io.embeddings.file import state_of
+from laion_dask.io.embeddings.file_state import state_of
 from laion_dask.io.parquet.footer import ARROW_ERRORS, check_unchanged, groups_of
 from laion_dask.io.storage.local_file import file_system, open_bytes
 from laion_dask.schema import PROVENANCE
 
-#: Bytes that a process keeps of the columns of parts.
-_KEPT = 1 << 27
+#: Most bytes that a process caches of the columns of parts.
+_MAX_BYTES = 1 << 27
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Origins:
         return self.shards.nbytes + self.rows.nbytes
 
 
-class _KeptOrigins:
-    """Origins that were read, of which those used last are kept, within `_KEPT` bytes."""
+class _OriginCache:
+    """Origins that were read; the most recently used are kept, within `_MAX_BYTES`."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -57,24 +57,24 @@ class _KeptOrigins:
         with self._guard:
             self._held[key] = found
             size = sum(each.n_bytes for each in self._held.values())
-            while size > _KEPT:
+            while size > _MAX_BYTES:
                 size -= self._held.pop(next(iter(self._held))).n_bytes
         return found
 
 
-_kept = _KeptOrigins()
+_origins = _OriginCache()
 
 
 def origins_of(path: str, footer_sha256: str) -> Origins:
-    """Where the rows of a part were read. Eager; the parts used last are kept.
+    """Where the rows of a part were read. Eager; the most recently used parts are cached.
 
     Raises
     ------
     PairingError
-        When the part is gone or another now, or its columns do not say so.
+        When the part is gone or has changed, or its columns do not tell.
     """
     try:
-        return _kept.get(path, footer_sha256)
+        return _origins.get(path, footer_sha256)
     except PairingError:
         raise
     except (ShardError, *ARROW_ERRORS) as error:
@@ -103,18 +103,18 @@ def _whole_numbers(table: pa.Table, name: str, path: str) -> np.ndarray:
 
 @lru_cache(maxsize=1 << 16)
 def shard_range(path: str, footer_sha256: str) -> tuple[int, int]:
-    """The least and the greatest number of a shard that a part has rows of; (0, -1) for none.
+    """The smallest and the greatest shard number in a part; (0, -1) for none.
 
-    Eager: reads the footer, or the column where that is silent.
+    Eager: reads the footer, or the column if the footer has no statistics.
 
     Raises
     ------
     PairingError
-        When the part is gone or another now, or has no columns ``shard`` and ``row``.
+        When the part is gone or has changed, or lacks the columns ``shard`` and ``row``.
     """
     fs, inner = file_system(path)
     try:
-        if not fs.isfile(inner):  # never a pipe, which would be waited for
+        if not fs.isfile(inner):  # a pipe would block
             raise FileNotFoundError("it is not there")
         groups = groups_of(path, check_unchanged(path, footer_sha256))
     except PairingError:

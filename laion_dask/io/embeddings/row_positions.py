@@ -1,4 +1,4 @@
-"""Rows of a file as positions that are known to be in it."""
+"""Row numbers of a file as checked positions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from laion_dask.errors import EmbeddingsError
 
 
 def positions(rows: np.ndarray | range, n_rows: int, path: str) -> np.ndarray | slice:
-    """Positions as a slice, where they are a run of rows, or as (n,) int64.
+    """Row numbers as a slice if they are a run, else as (n,) int64.
 
     Raises
     ------
     EmbeddingsError
-        When they are no whole numbers, or one is not in the file.
+        When they are not integers, or one is not in the file.
     """
     if not isinstance(rows, range):
         rows = np.asarray(rows)

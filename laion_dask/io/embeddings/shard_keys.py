@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-#: Folders that say what a file holds, not which collection it belongs to.
+#: Names of folders that tell what a file holds, not which collection it belongs to.
 _ROLES = {"metadata", "metadatas", "img_emb", "text_emb", "images", "shards", "parquet", "npz"}
 
 #: A CLIP model in a file's name, before its number: ``b32`` in ``img_emb_b32_0012``.
@@ -12,17 +12,17 @@ _MODEL = re.compile(
     r"(?<![a-z0-9])(vit[-_]?[blhg][-_]?|[blhg])(14|16|32)(?=[-_].*\d)", re.IGNORECASE
 )
 
-#: The endings of a file's name that say how it is stored.
+#: Extensions of storage formats.
 _STORED = re.compile(r"(\.(parquet|parq|pq|npy|npz|snappy|zstd|gz|lz4))+$", re.IGNORECASE)
 
 
 def stem(path: str) -> str:
-    """A file's name without the endings that say how it is stored."""
+    """A file's name without the extensions of its storage format."""
     return _STORED.sub("", path.rpartition("/")[2])
 
 
 def embedding_key(path: str) -> tuple[str, str]:
-    """As `shard_key`, without the CLIP model in the file's name, whose digits are no number."""
+    """As `shard_key`, ignoring a CLIP model in the file's name, whose digits are not a number."""
     folder, slash, name = path.rpartition("/")
     return shard_key(f"{folder}{slash}{_MODEL.sub('', name)}")
 
@@ -32,7 +32,7 @@ def shard_key(path: str) -> tuple[str, str]:
 
     ``metadata_0012.parquet``, ``img_emb_12.npy`` and ``part-00012-<uuid>-c000.snappy.parquet``
     all have the number 12; a name without a number (DataComp's 32 hexadecimal digits) stands for
-    itself. The collection is the nearest folder whose name says no role, so that
+    itself. The collection is the nearest folder whose name is not a role, so that
     ``laion2B-en/metadata/…_3`` and ``laion1B-nolang/metadata/…_3`` stay apart.
 
     Examples

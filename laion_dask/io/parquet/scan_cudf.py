@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from dask.dataframe import methods
 
 from laion_dask.backend import frame_from_arrow, frame_to_arrow
-from laion_dask.cuda_errors import is_out_of_memory, is_spoiled
+from laion_dask.cuda_errors import is_context_corrupted, is_out_of_memory
 from laion_dask.io.parquet import utf8
 from laion_dask.io.parquet.common_types import family
 from laion_dask.io.parquet.exact_cast import cast_exactly
@@ -26,7 +26,7 @@ from laion_dask.io.parquet.footer import check_unchanged, chunks_of, groups_betw
 from laion_dask.io.parquet.page_checksums import verify
 from laion_dask.io.parquet.scan_spec import ScanSpec
 from laion_dask.io.parquet.shard import Piece, Shard
-from laion_dask.numerics.gpu.memory import in_blocks
+from laion_dask.numerics.gpu.memory import run_with_oom_backoff
 from laion_dask.predicate import certain_and_possible
 from laion_dask.predicate.prune import Range, may_pass
 
@@ -117,7 +117,9 @@ def read(piece: Piece, names: Sequence[str], scan: ScanSpec, decoder: Decoder, *
         frame = _decoded(piece, list(wanted), groups[start:stop], scan, decoder)
         done[start] = _masked(frame, names, scan)
 
-    in_blocks(some, len(groups), _at_once(groups), least=1, what="row groups", remedy=_REMEDY)
+    run_with_oom_backoff(
+        some, len(groups), _at_once(groups), least=1, what="row groups", remedy=_REMEDY
+    )
     if not done:
         empty = pa.schema([(n, dict(scan.types)[n]) for n in names]).empty_table()
         return frame_from_arrow(empty, decoder.backend), 0
@@ -200,7 +202,7 @@ def _decoded(
     try:
         read = decoder.read(piece.shard.path, old, [g.number for g in groups])[old]
     except Exception as error:
-        if is_out_of_memory(error) or is_spoiled(error):
+        if is_out_of_memory(error) or is_context_corrupted(error):
             raise
         raise NotDecoded(str(error)) from error
     read.columns = names

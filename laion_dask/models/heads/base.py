@@ -16,7 +16,7 @@ from laion_dask.errors import EmbeddingsError, OptionError
 from laion_dask.models.clip import ClipModel, as_model, check_same_space
 from laion_dask.models.heads.batching import as_array, filled, lengths, moved, padded, tame
 from laion_dask.models.vectors import Vectors
-from laion_dask.numerics.gpu.memory import in_blocks, made
+from laion_dask.numerics.gpu.memory import retry_after_release, run_with_oom_backoff
 from laion_dask.numerics.torch_threads import spread
 from laion_dask.runtime.process_cache import ProcessCache
 
@@ -176,7 +176,9 @@ class EmbeddingHead(Head):
 
         self._check(x, x.is_floating_point())
         with torch.no_grad():
-            return made(lambda: self._on_device(x, self._state_on(x.device)), f"{len(x):,} scores")
+            return retry_after_release(
+                lambda: self._on_device(x, self._state_on(x.device)), f"{len(x):,} scores"
+            )
 
     def _on_device(self, x, state):
         """`on_device` of a checked tensor, with what ``_state_on`` returned for its device."""
@@ -191,7 +193,7 @@ class EmbeddingHead(Head):
                 scores[start:stop] = of_block[: len(rows)]
 
         size = self.device_block  # of every block, whatever the number of rows
-        in_blocks(score, -(-len(x) // size) * size, size, least=self.least_block)
+        run_with_oom_backoff(score, -(-len(x) // size) * size, size, least=self.least_block)
         return scores
 
     def _state_on(self, device):

@@ -17,9 +17,10 @@ from laion_dask.models import weights as weight_files
 from laion_dask.models.clip import ClipModel, as_model
 from laion_dask.models.heads.compatibility import published_for
 from laion_dask.models.heads.file_head import FileHead
-from laion_dask.numerics.dot_products import dot_and_squares, rough_cosines
+from laion_dask.numerics.approximate_cosines import approximate_cosines
+from laion_dask.numerics.dot_products import dot_and_squares
 from laion_dask.numerics.gpu import fused
-from laion_dask.numerics.gpu.memory import in_blocks
+from laion_dask.numerics.gpu.memory import run_with_oom_backoff
 
 #: LAION's aesthetic heads by version and model. All were fitted on OpenAI's weights
 #: (LAION-AI/aesthetic-predictor and christophschuhmann/improved-aesthetic-predictor, 2022, README).
@@ -114,7 +115,7 @@ def _redo_odd(scores, x, squares, weight) -> None:
         length = torch.linalg.vector_norm(rows, dim=1)
         scores[some] = ((rows * weight).sum(dim=1) / length).float()
 
-    in_blocks(work, len(odd), 1 << 16, least=1 << 10)
+    run_with_oom_backoff(work, len(odd), 1 << 16, least=1 << 10)
 
 
 def _exact(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -134,7 +135,7 @@ def _exact(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 def _rough(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """The same for a weight of float16, in one product a row."""
-    cosine = rough_cosines(rows, weight)
+    cosine = approximate_cosines(rows, weight)
     # A row with an infinity is NaN, infinite or 1, as the processor has it; one of zeros is 0.
     odd = np.flatnonzero(~(np.abs(cosine) < 0.99) | (cosine == 0))
     cosine *= np.linalg.norm(weight.astype(np.float64))

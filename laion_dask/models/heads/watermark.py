@@ -15,7 +15,7 @@ from laion_dask.io.images.decoding import as_picture, as_rgb
 from laion_dask.models import weights as weight_files
 from laion_dask.models.heads.base import Head
 from laion_dask.models.heads.file_head import FromFile
-from laion_dask.numerics.gpu.memory import in_blocks
+from laion_dask.numerics.gpu.memory import run_with_oom_backoff
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -135,7 +135,7 @@ class WatermarkHead(FromFile, Head):
                 logits = net(ready[start:stop].to(device, torch.float32))
                 found[start:stop] = logits.softmax(dim=1)[:, 0].cpu().numpy()
 
-        in_blocks(work, len(ready), len(ready), least=1, what="images")
+        run_with_oom_backoff(work, len(ready), len(ready), least=1, what="images")
         return found
 
 

@@ -1,7 +1,7 @@
-"""Products and dense networks over embeddings on a card, each row read once.
+"""Products and dense networks over embeddings on a GPU, each row read once.
 
-The kernels are Triton's (``card.kernels``), which is imported when they are first used. Where they
-cannot be compiled, the same is computed by plain torch on the same card, slower and within the
+The kernels are written in Triton (`triton_kernels`), which is imported at their first use. If they
+cannot be compiled, plain torch computes the same on the same GPU, more slowly and within the
 same bounds; that is said once in a process by a `BackendWarning`. Nothing here falls back to the
 processor, and nothing waits for the card.
 """
@@ -12,10 +12,10 @@ import importlib
 import threading
 import warnings
 
-from laion_dask.cuda_errors import is_out_of_memory, is_spoiled
+from laion_dask.cuda_errors import is_context_corrupted, is_out_of_memory
 from laion_dask.errors import BackendWarning, EmbeddingsError
 from laion_dask.numerics.gpu.dense_network import Dense, fits
-from laion_dask.numerics.gpu.memory import in_blocks
+from laion_dask.numerics.gpu.memory import run_with_oom_backoff
 
 __all__ = ["MOST_VECTORS", "Dense", "dense", "dot_and_squares", "fits"]
 
@@ -73,7 +73,7 @@ def dot_and_squares(rows, vectors):
         dots[start:stop] = x @ wide
         squares[start:stop] = torch.linalg.vector_norm(x, dim=1).square_()
 
-    in_blocks(work, n, _PLAIN_ROWS, least=_LEAST_ROWS)
+    run_with_oom_backoff(work, n, _PLAIN_ROWS, least=_LEAST_ROWS)
     return dots, squares
 
 
@@ -116,7 +116,7 @@ def _launched(name: str, rows, *others) -> bool:
             rows, *others
         )
     except Exception as error:
-        if is_out_of_memory(error) or is_spoiled(error):
+        if is_out_of_memory(error) or is_context_corrupted(error):
             raise
         _say_once(name, error)
         return False

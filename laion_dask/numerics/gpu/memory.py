@@ -1,4 +1,4 @@
-"""Memory of the card: what running out of it looks like, and how to go on in smaller blocks."""
+"""GPU memory: release it, and retry in smaller blocks when it runs out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 import sys
 from collections.abc import Callable
 
-from laion_dask.cuda_errors import is_out_of_memory, is_spoiled
+from laion_dask.cuda_errors import is_context_corrupted, is_out_of_memory
 from laion_dask.errors import DeviceLostError, DeviceMemoryError
 from laion_dask.runtime import cancellation
 
@@ -15,25 +15,25 @@ _REMEDY = (
     "ld.start_cluster(torch_share=...), or use a smaller model."
 )
 
-_droppers: list[Callable[[], None]] = []
+_releasers: list[Callable[[], None]] = []
 
 
-def when_released(drop: Callable[[], None]) -> None:
-    """Have a function called when memory is short: it drops what can be made again."""
-    _droppers.append(drop)
+def on_release(release_cache: Callable[[], None]) -> None:
+    """Register a function that is called when memory is short and drops what can be rebuilt."""
+    _releasers.append(release_cache)
 
 
 def release() -> None:
-    """Give back what this process holds on the card and does not need: caches, dead tensors."""
-    for drop in _droppers:
-        drop()
+    """Free what this process holds on the GPU and does not need: caches, dead tensors."""
+    for release_cache in _releasers:
+        release_cache()
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
-def in_blocks(
+def run_with_oom_backoff(
     work: Callable[[int, int], object],
     n: int,
     size: int,
@@ -42,28 +42,28 @@ def in_blocks(
     what: str = "rows",
     remedy: str = _REMEDY,
 ) -> None:
-    """``work(start, stop)`` over the numbers from 0 to n, block by block.
+    """Call ``work(start, stop)`` over the range from 0 to n, block by block.
 
-    A block for which memory does not suffice is begun anew with half as many, down to a floor.
+    A block that does not fit in memory is retried with half as many items, down to a minimum.
 
     Parameters
     ----------
     work : callable
-        What it does with a block replaces what it did with it before.
+        Idempotent: redoing a block replaces its earlier result.
     n : int
     size : int
-        Of a block, at most.
+        The largest block.
     least : int
-        The floor: no block is made smaller than this.
+        The smallest block to try.
     what, remedy : str
-        What is counted, and what to do, for the error.
+        What the items are and what to do, for the error message.
 
     Raises
     ------
     DeviceMemoryError
-        When a block at the floor does not fit.
+        When the smallest block does not fit.
     DeviceLostError
-        When the card can no longer be used by this process.
+        When this process can no longer use the GPU.
     """
     at, last_try = 0, False
     while at < n:
@@ -72,54 +72,54 @@ def in_blocks(
         try:
             work(at, stop)
         except Exception as error:
-            _raise_if_lost(error)
+            _raise_if_corrupted(error)
             if not is_out_of_memory(error):
                 raise
             if last_try:
                 block = f"a block of {stop - at:,} {what}, the smallest that is tried"
-                raise _full(block, error, remedy) from error
+                raise _full_error(block, error, remedy) from error
         else:
             at, last_try = stop, False
             continue
-        release()  # here the error is gone, and with it what its frames held
-        last_try = min(size, n) <= least  # once more now that caches are dropped
+        release()  # the error is gone here, and with it what its frames held
+        last_try = min(size, n) <= least  # one last retry, now that caches are dropped
         size = max(least, min(size, n) // 2)
 
 
-def made(make: Callable[[], object], what: str):
-    """What a function makes, which is tried once more when caches are dropped.
+def retry_after_release(make: Callable[[], object], what: str):
+    """The result of ``make()``, retried once after caches are released.
 
     Raises
     ------
     DeviceMemoryError
-        When memory does not hold it; ``what`` names it.
+        When it does not fit in memory; ``what`` names it.
     DeviceLostError
-        As `in_blocks`.
+        As `run_with_oom_backoff`.
     """
     try:
         return make()
     except Exception as error:
-        _raise_if_lost(error)
+        _raise_if_corrupted(error)
         if not is_out_of_memory(error):
             raise
-    release()  # here the error is gone, and with it what its frames held
+    release()  # the error is gone here, and with it what its frames held
     try:
         return make()
     except Exception as error:
         if is_out_of_memory(error):
-            raise _full(what, error, _REMEDY) from error
+            raise _full_error(what, error, _REMEDY) from error
         raise
 
 
-def _raise_if_lost(error: Exception) -> None:
-    if is_spoiled(error) and not isinstance(error, DeviceLostError):
+def _raise_if_corrupted(error: Exception) -> None:
+    if is_context_corrupted(error) and not isinstance(error, DeviceLostError):
         raise DeviceLostError(
             f"The card can no longer be used by this process ({_first_line(error)}). Restart it; "
             "workers of ld.start_cluster() are replaced by themselves."
         ) from error
 
 
-def _full(what: str, error: Exception, remedy: str) -> DeviceMemoryError:
+def _full_error(what: str, error: Exception, remedy: str) -> DeviceMemoryError:
     return DeviceMemoryError(f"Memory does not hold {what} ({_first_line(error)}). {remedy}")
 
 

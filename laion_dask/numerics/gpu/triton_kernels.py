@@ -106,7 +106,7 @@ def dense(
 ):
     """A dense network with ReLU over every row, and the row's product with itself.
 
-    Nothing but the row and the two results touches the card's memory. The second hidden layer is
+    Only the row and the two results go through the GPU's memory. The second hidden layer is
     made and used up ``CHUNK`` units at a time.
     """
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -183,7 +183,7 @@ def run_dense(rows, network, numbers, squares) -> None:
     Parameters
     ----------
     rows : (n, dim) float16 tensor
-    network : card.Dense
+    network : dense_network.Dense
     numbers, squares : (n,) float32 tensors, to fill
     """
     n, dim = rows.shape

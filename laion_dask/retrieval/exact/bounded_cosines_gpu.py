@@ -1,6 +1,6 @@
-"""Cosines of many rows with queries on the card, fast, each off by no more than a stated bound.
+"""Fast cosines of many rows with queries on a GPU, within stated error bounds.
 
-As in `rough`, they choose which rows are worth an exact score, and never end up in a result.
+As in `bounded_cosines`, they decide which rows deserve an exact score, and never appear in results.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 import numpy as np
 
 from laion_dask.numerics.dot_products import NEAR
-from laion_dask.numerics.gpu.row_cache import Run
-from laion_dask.retrieval.exact.bounded_cosines import Bound, goes_by_rows, turned
+from laion_dask.numerics.gpu.row_cache import DeviceRows
+from laion_dask.retrieval.exact.bounded_cosines import ErrorBound, rounding_distance, uses_gemv
 
 
-class OnCard:
-    """Rough cosines of rows on the card with some queries.
+class GpuBoundedCosines:
+    """Approximate cosines of rows on a GPU with some queries.
 
-    Up to `rough.FEW` queries are multiplied in one pass over the rows, at the speed of memory, in
-    float32; more by a matrix product of float16, added up in float32 and given in it.
+    Up to `GEMV_MAX_QUERIES` queries are multiplied in one pass over the rows, at memory bandwidth,
+    in float32; more of them by a matrix product of float16, accumulated and returned in float32.
 
     Bounds, with g that of a float32 sum of ``dim`` products (Higham 2002, section 3.1), by
-    Cauchy-Schwarz. Tensor cores cut off where other units round (Fasi et al. 2021, Numerical
+    Cauchy-Schwarz. Tensor cores truncate where other units round (Fasi et al. 2021, Numerical
     behavior of NVIDIA tensor cores, section 4), which doubles it to ``2 g``. Products of float16
     are exact in float32, so rows that are stored as such add nothing; those of float32 are rounded
     to float16, by at most ``2**-11``, and by ``2**-25 * sqrt(dim)`` for numbers too small to be
@@ -30,7 +30,7 @@ class OnCard:
     def __init__(self, vectors: np.ndarray, dtype: str, device: str) -> None:
         import torch
 
-        self._torch, self._few = torch, goes_by_rows(len(vectors))
+        self._torch, self._few = torch, uses_gemv(len(vectors))
         self._vectors = torch.tensor(vectors, device=device)
         dim = vectors.shape[1]
         g = 1.02 * (dim + 8) * 2.0**-24
@@ -39,24 +39,24 @@ class OnCard:
             absolute += 1.02 * 2.0**-11 + 2.0**-25 * dim**0.5
         if not self._few:
             self._vectors = self._vectors.half()
-            absolute += 1.02 * turned(vectors, self._vectors.float().cpu().numpy())
-        self.bound = Bound(1.02 * (2.0**-22 + (0 if self._few else NEAR)), absolute)
+            absolute += 1.02 * rounding_distance(vectors, self._vectors.float().cpu().numpy())
+        self.bound = ErrorBound(1.02 * (2.0**-22 + (0 if self._few else NEAR)), absolute)
 
-    def scores(self, run: Run, start: int, stop: int, width: int):
-        """The rough cosines of some rows: (m, width) float32, -inf where there is none.
+    def scores(self, run: DeviceRows, start: int, stop: int, width: int):
+        """The approximate cosines of some rows: (m, width) float32, -inf where there is none.
 
-        ``width`` is at least the number of rows, and by less than `resident.PAD` more.
+        ``width`` is at least the number of rows, and exceeds it by less than `row_cache.PAD`.
         """
         rows = run.rows[start : start + width]
-        made = few(rows, self._vectors) if self._few else product(self._vectors, rows)
+        made = one_pass_cosines(rows, self._vectors) if self._few else gemm(self._vectors, rows)
         if not self._few:
             run.mend(made, start, stop)
             return made
-        made[:, stop - start :] = -np.inf  # what is there belongs to the rows that follow
+        made[:, stop - start :] = -np.inf  # those columns belong to the rows that follow
         return made
 
 
-def few(rows, vectors):
+def one_pass_cosines(rows, vectors):
     """Cosines in one pass over the rows: (m, n) float32; -inf for a row of zeros."""
     import torch
 
@@ -66,8 +66,8 @@ def few(rows, vectors):
     return torch.where(squares > 0, dots.T * squares.rsqrt(), -np.inf).contiguous()
 
 
-def product(vectors, rows):
-    """Products of float16, added up and given in float32: (m, n)."""
+def gemm(vectors, rows):
+    """Products of float16, accumulated and returned in float32: (m, n)."""
     import torch
 
     return torch.mm(vectors, rows.T, out_dtype=torch.float32)

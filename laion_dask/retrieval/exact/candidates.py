@@ -11,68 +11,77 @@ from laion_dask.backend import gpu_count
 from laion_dask.io.embeddings.row_ids import runs
 from laion_dask.numerics.torch_threads import one_torch_thread
 from laion_dask.retrieval.exact import bounded_cosines
-from laion_dask.retrieval.exact.candidates_gpu import choose_on
-from laion_dask.retrieval.exact.pairs import Chosen
-from laion_dask.retrieval.exact.query_batch import LEAST, QUERIES, Lot, chosen
-from laion_dask.retrieval.exact.shared_state import Together
+from laion_dask.retrieval.exact.candidates_gpu import select_candidates_on
+from laion_dask.retrieval.exact.pairs import Candidates
+from laion_dask.retrieval.exact.query_batch import (
+    LOWEST,
+    QUERIES_PER_BATCH,
+    QueryBatch,
+    join_batches,
+)
+from laion_dask.retrieval.exact.shared_state import SearchState
 from laion_dask.runtime import cancellation
 
 if TYPE_CHECKING:
     from laion_dask.io.embeddings.embeddings import Embeddings
 
-#: Cosines that are held at a time, rows times queries, and the most rows of these.
-HELD, ROWS = 1 << 24, 1 << 17
-#: The most rows where a copy is made of them, in the narrow numbers that a matrix product takes.
-COPIED = 1 << 15
-#: Rows a group: of a group only the best cosine is looked at, until that one is good enough.
+#: Cosines held at a time (rows times queries), and the most rows at a time.
+MAX_COSINES, MAX_ROWS = 1 << 24, 1 << 17
+#: The most rows at a time when they are converted to the narrow dtype of a matrix product.
+MAX_CONVERTED_ROWS = 1 << 15
+#: Rows per group: only the best cosine of a group is looked at, until it reaches the threshold.
 GROUP = 16
 
 
-def choose(
+def select_candidates(
     part,
     number: int,
     embeddings: Embeddings,
     vectors: np.ndarray,
     k: int,
-    together: Together | None = None,
-) -> Chosen:
+    state: SearchState | None = None,
+) -> Candidates:
     """The rows of one partition that can be among the k nearest to each query.
 
     Parameters
     ----------
     part : frame with ``shard`` and ``row``, or (shard, start, stop)
     number : int
-        The partition's.
+        Of the partition.
     embeddings : Embeddings
     vectors : (m, dim) float32 array
         Of length one.
     k : int
     together : Together, optional
-        Of the tasks of a search.
+        Shared by the tasks of a search.
     """
-    together = together or Together()
-    floor = together.floor(len(vectors))
-    with together.space() as space:
-        given = part, number, embeddings, vectors, k, floor, space
+    state = state or SearchState()
+    floor = state.floor(len(vectors))
+    with state.scratch() as scratch:
+        given = part, number, embeddings, vectors, k, floor, scratch
         if gpu_count():
-            found = choose_on("cuda", *given, together.search)
-        elif bounded_cosines.goes_by_rows(len(vectors)):
-            found = _choose(*given)
-        else:  # in a thread of its own, which alone is sure to run torch on one thread
+            found = select_candidates_on("cuda", *given, state.search)
+        elif bounded_cosines.uses_gemv(len(vectors)):
+            found = _select_on_cpu(*given)
+        else:  # in a new thread, since only those are sure to run torch on one thread
             with one_torch_thread(), ThreadPoolExecutor(1) as pool:
-                found = pool.submit(cancellation.carried(_choose), *given).result()
-    together.learn(number, found.lower)
+                found = pool.submit(cancellation.carried(_select_on_cpu), *given).result()
+    state.learn(number, found.lower)
     return found
 
 
-def _choose(part, number: int, embeddings, vectors, k: int, floor, space) -> Chosen:
-    lots = []
-    for at in range(0, len(vectors), QUERIES):
-        some = slice(at, at + QUERIES)
-        rough_of = _rough(vectors[some], embeddings.dtype, space)
-        lots.append(_Lot(vectors[some], number, k, embeddings, floor[some], rough_of, space))
-    most = ROWS if bounded_cosines.goes_by_rows(len(vectors)) else min(ROWS, COPIED)
-    step = min(most, max(2048, HELD // min(QUERIES, max(1, len(vectors)))))
+def _select_on_cpu(part, number: int, embeddings, vectors, k: int, floor, scratch) -> Candidates:
+    batches = []
+    for at in range(0, len(vectors), QUERIES_PER_BATCH):
+        some = slice(at, at + QUERIES_PER_BATCH)
+        cosines = _bounded_cosines(vectors[some], embeddings.dtype, scratch)
+        batches.append(
+            CpuQueryBatch(vectors[some], number, k, embeddings, floor[some], cosines, scratch)
+        )
+    most = (
+        MAX_ROWS if bounded_cosines.uses_gemv(len(vectors)) else min(MAX_ROWS, MAX_CONVERTED_ROWS)
+    )
+    step = min(most, max(2048, MAX_COSINES // min(QUERIES_PER_BATCH, max(1, len(vectors)))))
     searched, unscored, dtype = 0, 0, embeddings.dtype
     for shard, rows in runs(part):
         for at in range(0, len(rows), step):
@@ -81,62 +90,66 @@ def _choose(part, number: int, embeddings, vectors, k: int, floor, space) -> Cho
             x, bad = x.astype(dtype, copy=False), 0
             if scale is not None:
                 bad = int(np.count_nonzero(np.isnan(scale)))
-            for lot in lots:
+            for batch in batches:
                 cancellation.check()
-                lot.add(x, scale, shard, here)
+                batch.add(x, scale, shard, here)
             searched, unscored = searched + len(here) - bad, unscored + bad
-    return chosen(lots, k, searched, unscored)
+    return join_batches(batches, k, searched, unscored)
 
 
-def _rough(vectors: np.ndarray, dtype: str, space):
-    if bounded_cosines.goes_by_rows(len(vectors)):
-        return bounded_cosines.RowByRow(vectors, dtype, space)
-    return bounded_cosines.ByMatrix(vectors, space)
+def _bounded_cosines(vectors: np.ndarray, dtype: str, scratch):
+    if bounded_cosines.uses_gemv(len(vectors)):
+        return bounded_cosines.GemvCosines(vectors, dtype, scratch)
+    return bounded_cosines.GemmCosines(vectors, scratch)
 
 
-class _Lot(Lot):
-    """A lot whose rows are in main memory."""
+class CpuQueryBatch(QueryBatch):
+    """A query batch whose rows are in main memory."""
 
     def add(self, x: np.ndarray, scale, shard: int, rows: np.ndarray | range) -> None:
-        """Look at a block: its rows, and what brings each to length one, as `fill` takes both."""
-        # Groups must be many more than k, or their best would say little of the k-th best row.
+        """Take in a block: its rows and their scales, as `compute` takes both."""
+        # With few groups, the k-th best group maximum would say little about the k-th best row.
         group = GROUP
         while group > 1 and len(rows) < 4 * self._k * group:
             group //= 2
         width = -(-len(rows) // group)
-        scores = self._rough.room(width * group)
-        self._rough.fill(x, scale, scores)
+        scores = self._cosines.allocate(width * group)
+        self._cosines.compute(x, scale, scores)
         scores[:, len(rows) :] = -np.inf
-        # Row i is in group i % width, so that equal rows, which often lie together, are apart.
+        # Row i is in group i % width, which separates equal rows: they often lie together.
         lines = scores.reshape(len(scores), group, width)
-        tops = self._rough.tops(lines, self._cut.min(initial=np.inf))
-        query, position, cosine = self._over(lines, tops)
-        self._keep(query, position, cosine, shard, rows)
+        tops = self._cosines.group_max(lines, self._threshold.min(initial=np.inf))
+        query, position, cosine = self._reaching(lines, tops)
+        self._hold(query, position, cosine, shard, rows)
 
-    def _over(self, lines, tops: np.ndarray):
-        """(query, position in the block, rough cosine) of all that reach the cut."""
+    def _reaching(self, lines, tops: np.ndarray):
+        """(query, position in the block, approximate cosine) of all that reach the threshold."""
         width = tops.shape[1]
-        if (self._cut == LEAST).any():  # not yet k rows for every query: all groups count
-            self._learn(tops)
-            query, which = np.divmod(_at_least(tops, self._cut), width)
+        if (
+            self._threshold == LOWEST
+        ).any():  # some queries have fewer than k rows: learn from all groups
+            self._raise_threshold(tops)
+            query, which = np.divmod(_flat_indices_reaching(tops, self._threshold), width)
         else:
-            query, which = np.divmod(_at_least(tops, self._cut), width)
-            self._learn(_in_lines(query, tops[query, which], len(tops)))
-            kept = tops[query, which] >= self._cut[query]
+            query, which = np.divmod(_flat_indices_reaching(tops, self._threshold), width)
+            self._raise_threshold(_in_lines(query, tops[query, which], len(tops)))
+            kept = tops[query, which] >= self._threshold[query]
             query, which = query[kept], which[kept]
-        members = self._rough.members(lines, query, which)
-        at, member = np.divmod(_at_least(members, self._cut[query]), members.shape[1])
+        members = self._cosines.group_rows(lines, query, which)
+        at, member = np.divmod(
+            _flat_indices_reaching(members, self._threshold[query]), members.shape[1]
+        )
         return query[at].astype(np.int32), which[at] + member * width, members[at, member]
 
 
 def _in_lines(query: np.ndarray, values: np.ndarray, m: int) -> np.ndarray:
-    """Values by their queries, which ascend, as (m, most of one query); -inf fills the lines."""
+    """Values by ascending query as a matrix (m, most per query), padded with -inf."""
     counts = np.bincount(query, minlength=m)
     lines = np.full((m, counts.max(initial=0)), -np.inf, np.float32)
     lines[query, np.arange(len(query)) - (np.cumsum(counts) - counts)[query]] = values
     return lines
 
 
-def _at_least(values: np.ndarray, cut: np.ndarray) -> np.ndarray:
-    """Where, counted through, a line reaches its cut."""
+def _flat_indices_reaching(values: np.ndarray, cut: np.ndarray) -> np.ndarray:
+    """Flat indices of the entries that reach their row's threshold."""
     return np.flatnonzero(values >= cut[:, None])

@@ -1,4 +1,4 @@
-"""`choose` on the card: rows, cosines and candidates stay there, until few are left."""
+"""`select_candidates` on a GPU: rows, cosines and candidates stay there until few are left."""
 
 from __future__ import annotations
 
@@ -9,137 +9,156 @@ import numpy as np
 
 from laion_dask.io.embeddings.row_ids import runs
 from laion_dask.numerics.gpu import memory
-from laion_dask.numerics.gpu.row_cache import PAD, Run, stretches
-from laion_dask.numerics.gpu.transfer import LEAST as LEAST_ROWS
-from laion_dask.retrieval.exact.bounded_cosines_gpu import OnCard
-from laion_dask.retrieval.exact.pairs import Chosen
-from laion_dask.retrieval.exact.query_batch import LEAST, QUERIES, Lot, chosen
+from laion_dask.numerics.gpu.row_cache import PAD, DeviceRows, rows_on_device
+from laion_dask.numerics.gpu.transfer import LOWEST as MIN_BLOCK_ROWS
+from laion_dask.retrieval.exact.bounded_cosines_gpu import GpuBoundedCosines
+from laion_dask.retrieval.exact.pairs import Candidates
+from laion_dask.retrieval.exact.query_batch import (
+    LOWEST,
+    QUERIES_PER_BATCH,
+    QueryBatch,
+    join_batches,
+)
 
-#: Cosines that are held at a time, rows times queries: 512 MiB; and the most rows of these.
-HELD, ROWS = 1 << 27, 1 << 22
-#: Rows a group, as in `choose`: larger ones, since the card looks through their members for little.
+#: Cosines held at a time (rows times queries), 512 MiB; and the most rows at a time.
+MAX_COSINES, MAX_ROWS = 1 << 27, 1 << 22
+#: Rows per group; more than on the CPU, since a GPU searches the rows of a group cheaply.
 GROUP = PAD
-#: Cosines of groups that are held for each lot of queries before they are looked through: 128 MiB.
-MEMBERS = 1 << 25
-#: Tasks that use the card at once: while one waits for numbers, it works for the other.
+#: Cosines of groups held for each query batch before they are searched: 128 MiB.
+MAX_MEMBERS = 1 << 25
+#: Tasks that use the GPU at once: while one waits for a result, it computes for the other.
 _turns = threading.BoundedSemaphore(2)
 
 
-def choose_on(
-    device: str, part, number: int, embeddings, vectors, k: int, floor, space, search: str
-) -> Chosen:
-    """As `choose`, on a device.
+def select_candidates_on(
+    device: str, part, number: int, embeddings, vectors, k: int, floor, scratch, search: str
+) -> Candidates:
+    """As `select_candidates`, on a device.
 
     Parameters
     ----------
     device : str
     floor : (m,) float32 array
-        What the k-th best cosine of each query is at least, as far as is known.
+        Known lower bound of each query's k-th best cosine; -inf if unknown.
     space : Space
     search : str
-        Names the search, whose rows stay on the card while it runs.
+        The id of the search, whose rows stay on the GPU while it runs.
 
     Raises
     ------
     DeviceMemoryError
-        When the card has no room for the smallest block.
+        When the smallest block does not fit in GPU memory.
     """
-    lots = []
+    batches = []
 
     def make(start: int, stop: int) -> None:
-        some = slice(start * QUERIES, stop * QUERIES)
-        rough = OnCard(vectors[some], embeddings.dtype, device)
-        given = vectors[some], number, k, embeddings, floor[some], rough, space
-        lots.append(CardLot(*given, device=device))
+        some = slice(start * QUERIES_PER_BATCH, stop * QUERIES_PER_BATCH)
+        bounded = GpuBoundedCosines(vectors[some], embeddings.dtype, device)
+        given = vectors[some], number, k, embeddings, floor[some], bounded, scratch
+        batches.append(GpuQueryBatch(*given, device=device))
 
-    memory.in_blocks(make, -(-len(vectors) // QUERIES), 1, least=1, what="lot of queries")
-    step = min(ROWS, max(LEAST_ROWS, HELD // max(1, min(QUERIES, len(vectors)))))
+    memory.run_with_oom_backoff(
+        make, -(-len(vectors) // QUERIES_PER_BATCH), 1, least=1, what="batch of queries"
+    )
+    step = min(
+        MAX_ROWS, max(MIN_BLOCK_ROWS, MAX_COSINES // max(1, min(QUERIES_PER_BATCH, len(vectors))))
+    )
     searched, unscored = 0, 0
     with _turns:
         for shard, rows in runs(part):
-            with closing(stretches(embeddings, shard, rows, device, search)) as brought:
+            with closing(rows_on_device(embeddings, shard, rows, device, search)) as brought:
                 for run, start, stop, here in brought:
-                    for lot in lots:
-                        lot.add_all(run, start, stop, step, shard, here)
+                    for batch in batches:
+                        batch.add_all(run, start, stop, step, shard, here)
                     bad = run.bad(start, stop)
                     searched, unscored = searched + stop - start - bad, unscored + bad
-        return chosen(lots, k, searched, unscored)
+        return join_batches(batches, k, searched, unscored)
 
 
-class CardLot(Lot):
-    """A lot whose rows and candidates are on the card."""
+class GpuQueryBatch(QueryBatch):
+    """A query batch whose rows and candidates are on a GPU."""
 
     def __init__(self, *given, device: str) -> None:
         import torch
 
         super().__init__(*given)
         self._torch, self._device = torch, device
-        self._held: list[tuple] = []
-        self._n_held = 0
+        self._pending_blocks: list[tuple] = []
+        self._n_pending = 0
         self._greatest = torch.full(self._best.shape, -np.inf, device=device)
-        self._limit = torch.from_numpy(self._cut).to(device)
+        self._device_threshold = torch.from_numpy(self._threshold).to(device)
 
-    def add_all(self, run: Run, start: int, stop: int, step: int, shard: int, rows) -> None:
-        """Look at some rows, in blocks that fit beside them; ``rows`` are their numbers."""
+    def add_all(self, run: DeviceRows, start: int, stop: int, step: int, shard: int, rows) -> None:
+        """Take in some rows, in blocks that fit in memory; ``rows`` are their numbers."""
 
         def some(low: int, high: int) -> None:
             self.add(run, start + low, start + high, shard, rows[low:high])
 
-        memory.in_blocks(some, stop - start, step, least=LEAST_ROWS)
+        memory.run_with_oom_backoff(some, stop - start, step, least=MIN_BLOCK_ROWS)
 
-    def add(self, run: Run, start: int, stop: int, shard: int, rows: np.ndarray | range) -> None:
-        """Look at a block. Nothing is changed until all memory for it has been had."""
-        if self._n_held > MEMBERS:
+    def add(
+        self, run: DeviceRows, start: int, stop: int, shard: int, rows: np.ndarray | range
+    ) -> None:
+        """Take in a block. Nothing changes until all memory for it is allocated."""
+        if self._n_pending > MAX_MEMBERS:
             self._fetch()
         torch, n, group = self._torch, stop - start, GROUP
         while group > 1 and n < 4 * self._k * group:
             group //= 2
         width = -(-n // group)
-        scores = self._rough.scores(run, start, stop, width * group)
-        # Row i is in group i % width, so that equal rows, which often lie together, are apart.
+        scores = self._cosines.scores(run, start, stop, width * group)
+        # Row i is in group i % width, which separates equal rows: they often lie together.
         lines = scores.view(len(scores), group, width)
         tops = lines.amax(1)
-        limit, cut = self._limit, self._cut
+        device_threshold, threshold = self._device_threshold, self._threshold
         greatest = torch.topk(torch.cat([self._greatest, tops], 1), self._k, sorted=False).values
-        if (cut == LEAST).any():  # not yet k rows for every query: what is here counts at once
-            limit, cut = self._raised(greatest)
-        query, which = (tops >= limit[:, None]).nonzero().T
+        if (
+            threshold == LOWEST
+        ).any():  # some queries have fewer than k rows: learn from this block first
+            device_threshold, threshold = self._raised(greatest)
+        query, which = (tops >= device_threshold[:, None]).nonzero().T
         held = lines[query, :, which], query, which, shard, rows
-        if cut is self._cut:
-            limit, cut = self._raised(greatest)
-        self._greatest, self._limit, self._cut = greatest, limit, cut
-        self._held.append(held)
-        self._n_held += held[0].numel()
+        if threshold is self._threshold:
+            device_threshold, threshold = self._raised(greatest)
+        self._greatest, self._device_threshold, self._threshold = (
+            greatest,
+            device_threshold,
+            threshold,
+        )
+        self._pending_blocks.append(held)
+        self._n_pending += held[0].numel()
 
     def _raised(self, greatest):
-        """The cut, on the card and here, once the greatest cosines are known."""
+        """The threshold on the device and on the host, given the greatest cosines."""
         kth = greatest.amin(1).cpu().numpy()
-        cut = np.maximum(self._cut, self._rough.bound.cut(kth))
-        # Not to wait once more: what is not pinned is copied elsewhere before this call returns.
-        return self._torch.from_numpy(cut).to(self._device, non_blocking=True), cut
+        threshold = np.maximum(self._threshold, self._cosines.bound.threshold(kth))
+        # Without another wait: unpinned memory is staged before this call returns.
+        return self._torch.from_numpy(threshold).to(self._device, non_blocking=True), threshold
 
     def _fetch(self) -> None:
-        """Bring what still reaches the cut to main memory."""
-        while self._held:
-            *held, shard, rows = self._held[-1]
+        """Copy what still reaches the threshold to main memory."""
+        while self._pending_blocks:
+            *held, shard, rows = self._pending_blocks[-1]
             found = self._good(*held, len(rows))
-            self._n_held -= self._held.pop()[0].numel()
+            self._n_pending -= self._pending_blocks.pop()[0].numel()
             for each in found:
-                self._keep(*each, shard, rows)
+                self._hold(*each, shard, rows)
 
     def _good(self, members, query, which, n: int) -> list[tuple]:
-        """(query, position in the block of n rows, rough cosine) of what reaches the cut."""
+        """(query, position in the block of n rows, cosine) of what reaches the threshold."""
         width, good = -(-n // members.shape[1]), []
 
         def some(start: int, stop: int) -> None:
             here = query[start:stop]
-            at, member = (members[start:stop] >= self._limit[here, None]).nonzero().T
+            at, member = (members[start:stop] >= self._device_threshold[here, None]).nonzero().T
             found = self._torch.stack([here[at], which[start:stop][at] + member * width])
             cosine = members[start:stop][at, member].cpu().numpy()
             found = found.cpu().numpy()
             good.append((found[0].astype(np.int32), found[1], cosine))
 
-        memory.in_blocks(some, len(members), len(members), least=LEAST_ROWS, what="candidates")
+        memory.run_with_oom_backoff(
+            some, len(members), len(members), least=MIN_BLOCK_ROWS, what="candidates"
+        )
         return good
 
     def candidates(self, first: int):

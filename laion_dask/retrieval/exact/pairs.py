@@ -1,4 +1,4 @@
-"""Pairs of a query and a row, as columns, and those that partitions propose."""
+"""Pairs of a query and a row as columns: candidates of partitions, and the best of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Pairs:
     shard : int32 array
     row : int64 array
     part : int32 array
-        The partition that the row is in.
+        Number of the partition that the row is in.
     """
 
     query: np.ndarray
@@ -32,16 +32,16 @@ class Pairs:
         return len(self.query)
 
     def take(self, which: np.ndarray | slice) -> Pairs:
-        """Some of them: a mask, or positions in an order."""
+        """Some of them, by a mask, positions or a slice."""
         return Pairs(*(getattr(self, f.name)[which] for f in fields(self)))
 
-    def numbered(self, query: np.ndarray) -> Pairs:
-        """The same pairs, query i named ``query[i]``."""
+    def renumbered(self, query: np.ndarray) -> Pairs:
+        """The same pairs, with query i renumbered ``query[i]``."""
         return replace(self, query=query[self.query].astype(np.int32, copy=False))
 
     @classmethod
     def join(cls, several: Sequence[Pairs]) -> Pairs:
-        """All of them, end to end."""
+        """Concatenate several."""
         columns = [[getattr(pairs, f.name) for pairs in several] for f in fields(cls)]
         types = (np.int32, np.int32, np.int64, np.int32)
         joined = zip(types, columns, strict=True)
@@ -49,19 +49,19 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """The rows of some partitions that can still be among the k best.
+class Candidates:
+    """Rows of some partitions that may be among the k best.
 
     Attributes
     ----------
     pairs : Pairs
     upper : float32 array
-        What the cosine of each pair is at most.
+        Upper bound of the cosine of each pair.
     lower : (m, k) float32 array
-        What the cosines of k different rows are at least, for each query, in no order; -inf where
-        there are fewer rows that are worth a pair.
+        For each query, lower bounds of the cosines of k different rows, unordered; -inf where
+        there are fewer rows.
     searched, unscored : int
-        Rows with a direction, and without.
+        Rows with a direction, and rows without.
     """
 
     pairs: Pairs
@@ -72,8 +72,8 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The best pairs, by query and rank.
+class Hits:
+    """The best pairs, ordered by query and rank.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class Found:
         From 0.
     cosine : float32 array
     searched, unscored : int
-        Rows that were looked at, with a direction and without.
+        Rows that were searched: with a direction, and without.
     """
 
     pairs: Pairs
@@ -91,18 +91,18 @@ class Found:
     searched: int = 0
     unscored: int = 0
 
-    def take(self, which: np.ndarray) -> Found:
-        """Some of them: a mask, or positions in an order."""
+    def take(self, which: np.ndarray) -> Hits:
+        """Some of them, by a mask, positions or a slice."""
         pairs = self.pairs.take(which)
         return replace(self, pairs=pairs, rank=self.rank[which], cosine=self.cosine[which])
 
-    def numbered(self, query: np.ndarray) -> Found:
-        """The same, query i named ``query[i]``."""
-        return replace(self, pairs=self.pairs.numbered(query))
+    def renumbered(self, query: np.ndarray) -> Hits:
+        """The same, with query i renumbered ``query[i]``."""
+        return replace(self, pairs=self.pairs.renumbered(query))
 
     @classmethod
-    def join(cls, several: Sequence[Found]) -> Found:
-        """All of them, end to end: other queries in the same rows."""
+    def join(cls, several: Sequence[Hits]) -> Hits:
+        """Concatenate the hits of different queries among the same rows."""
         return cls(
             Pairs.join([found.pairs for found in several]),
             np.concatenate([np.empty(0, np.int64), *(found.rank for found in several)]),
@@ -112,32 +112,32 @@ class Found:
         )
 
 
-def greatest(values: np.ndarray, k: int) -> np.ndarray:
-    """The k greatest of each line, in no order; (m, k) of (m, at least k)."""
+def k_greatest(values: np.ndarray, k: int) -> np.ndarray:
+    """The k greatest of each row, unordered; (m, k) of (m, at least k)."""
     n = values.shape[1]
     return values if n == k else np.partition(values, n - k, axis=1)[:, n - k :]
 
 
-def among(part, number: int, wanted: Pairs) -> Pairs:
-    """Those of some pairs whose row is in a partition, which they are told.
+def pairs_in_partition(part, number: int, wanted: Pairs) -> Pairs:
+    """The pairs whose row lies in this partition, with ``part`` set.
 
     Parameters
     ----------
     part : frame with ``shard`` and ``row``, or (shard, start, stop)
     number : int
-        The partition's.
+        Of the partition.
     wanted : Pairs
     """
     kept = np.zeros(len(wanted), bool)
     for shard, rows in runs(part):
         here = np.flatnonzero(wanted.shard == shard)
-        kept[here] = _is_among(wanted.row[here], rows)
+        kept[here] = _is_in(wanted.row[here], rows)
     found = wanted.take(kept)
     return Pairs(found.query, found.shard, found.row, np.full(len(found), number, np.int32))
 
 
-def _is_among(row: np.ndarray, rows: np.ndarray | range) -> np.ndarray:
-    """Whether each row is one of others, which ascend."""
+def _is_in(row: np.ndarray, rows: np.ndarray | range) -> np.ndarray:
+    """Whether each row is in a range, or in ascending rows."""
     if isinstance(rows, range):
         return (row >= rows.start) & (row < rows.stop)
     at = np.minimum(np.searchsorted(rows, row), len(rows) - 1)

@@ -1,4 +1,4 @@
-"""What the tasks of one search share, as far as they run in one process."""
+"""What the tasks of one search share within a process."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import numpy as np
 
-from laion_dask.retrieval.exact.pairs import greatest
+from laion_dask.retrieval.exact.pairs import k_greatest
 
 
-class Space:
-    """Memory that blocks take in turn, and the rows that all queries read.
+class ScratchPool:
+    """Scratch buffers that blocks reuse, and the converted rows that all query batches read.
 
-    A page of new memory costs a fault, which takes several times as long as to fill it.
+    Each page of new memory costs a page fault, which takes several times as long as filling it.
     """
 
     def __init__(self) -> None:
@@ -24,14 +24,14 @@ class Space:
         self.block: tuple | None = None
 
     def array(self, name: str, size: int, dtype=np.float32) -> np.ndarray:
-        """(size,) of a dtype, the same memory for a name and dtype every time."""
+        """An uninitialised array (size,), in the same memory for the same name and dtype."""
         held = self._held.get((name, dtype))
         if held is None or len(held) < size:
             held = self._held[name, dtype] = np.empty(size, dtype)
         return held[:size]
 
     def tensor(self, name: str, size: int, dtype):
-        """The same as a tensor."""
+        """As `array`, as a torch tensor."""
         import torch
 
         held = self._held.get((name, dtype))
@@ -40,61 +40,61 @@ class Space:
         return held[:size]
 
 
-class Together:
-    """Memory to compute in, and what is known of the k-th best cosines.
+class SearchState:
+    """Scratch buffers, and known lower bounds of the k-th best cosines.
 
-    Both only save time: a task that finds nothing here, since it runs first or in a process of its
-    own, gives a result that leads to the same answer.
+    Both only save time: a task that finds nothing here, because it runs first or in another
+    process, gives a result that leads to the same answer.
 
     Attributes
     ----------
     search : str
-        Names the search, in one process.
+        The id of the search within this process.
     """
 
     def __init__(self) -> None:
         self.search = uuid4().hex
         self._guard = threading.Lock()
-        self._free: deque[Space] = deque()
+        self._free: deque[ScratchPool] = deque()
         self._seen: set[int] = set()
         self._lower: np.ndarray | None = None
 
     def __reduce__(self):
-        return Together, ()
+        return SearchState, ()
 
     def __dask_tokenize__(self):
-        # Searches must never share one, though in another process it comes out empty.
+        # Searches must never share one, although it arrives empty in another process.
         return ("laion_dask.Together", self.search)
 
     @contextmanager
-    def space(self) -> Iterator[Space]:
-        """Memory that no other task uses meanwhile."""
+    def scratch(self) -> Iterator[ScratchPool]:
+        """Scratch buffers that no other task uses meanwhile."""
         try:
-            space = self._free.pop()
+            scratch = self._free.pop()
         except IndexError:
-            space = Space()
+            scratch = ScratchPool()
         try:
-            yield space
+            yield scratch
         finally:
-            space.block = None
-            self._free.append(space)
+            scratch.block = None
+            self._free.append(scratch)
 
     def floor(self, m: int) -> np.ndarray:
-        """What the k-th best cosine of each query is at least, (m,) float32; -inf if unknown."""
+        """Lower bounds of each query's k-th best cosine, (m,) float32; -inf if unknown."""
         with self._guard:
             if self._lower is None:
                 return np.full(m, -np.inf, np.float32)
             return self._lower.min(axis=1)
 
     def learn(self, number: int, lower: np.ndarray) -> None:
-        """Take in what the cosines of k rows of a partition are at least, (m, k) float32.
+        """Take in lower bounds of the cosines of k rows of a partition, (m, k) float32.
 
-        A partition that comes again, as when its task is run anew, says nothing more: its rows
-        would count twice. They must be the same rows, as Dask asks of every task.
+        A partition that comes again, as when its task is rerun, is ignored, since its rows would
+        count twice. They must be the same rows, as Dask requires of every task.
         """
         with self._guard:
             if number in self._seen:
                 return
             self._seen.add(number)
             known = lower if self._lower is None else np.concatenate([self._lower, lower], axis=1)
-            self._lower = greatest(known, lower.shape[1])
+            self._lower = k_greatest(known, lower.shape[1])

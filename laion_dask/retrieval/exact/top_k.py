@@ -1,6 +1,6 @@
 """The rows nearest to each query: scored exactly, cut once, in one order; no Dask in sight.
 
-`kernels.choose` finds, in every partition, the rows that can still be among the k best, by cosines
+`select_candidates` finds, in every partition, the rows that may be among the k best, by cosines
 whose error is bounded. What is left of all partitions is scored here in float64, row by row, and
 only then cut to k. So the answer is that of a loop in float64: it does not depend on partitions,
 blocks, devices or workers. Cosines stay in float64 until they are in order.
@@ -14,54 +14,54 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laion_dask.io.embeddings.row_ids import multiplied
+from laion_dask.io.embeddings.row_ids import duplicate_rows_error
 from laion_dask.numerics.dot_products import cosines
-from laion_dask.retrieval.exact.pairs import Chosen, Found, Pairs, greatest
-from laion_dask.retrieval.exact.shared_state import Space, Together
+from laion_dask.retrieval.exact.pairs import Candidates, Hits, Pairs, k_greatest
+from laion_dask.retrieval.exact.shared_state import ScratchPool, SearchState
 from laion_dask.runtime import cancellation
 
 if TYPE_CHECKING:
     from laion_dask.io.embeddings.embeddings import Embeddings
 
-#: Pairs of a row and a query that are scored at a time: 6 MiB of float32 a side at 768 dimensions.
+#: Pairs scored at a time: 6 MiB of float32 for the rows, and for the queries, at 768 dimensions.
 _PAIRS = 2048
 
 
-def merge(several: Sequence[Chosen], embeddings: Embeddings, vectors: np.ndarray) -> Chosen:
-    """What is left of the rows that were chosen in several partitions."""
+def merge(several: Sequence[Candidates], embeddings: Embeddings, vectors: np.ndarray) -> Candidates:
+    """The candidates of several partitions that may still be among the k best of all of them."""
     k = several[0].lower.shape[1]
-    lower = greatest(np.concatenate([c.lower for c in several], axis=1), k)
+    lower = k_greatest(np.concatenate([c.lower for c in several], axis=1), k)
     kth = lower.min(axis=1)
     kept = [c.upper >= kth[c.pairs.query] for c in several]
     pairs = Pairs.join([c.pairs.take(mask) for c, mask in zip(several, kept, strict=True)])
     upper = np.concatenate([c.upper[mask] for c, mask in zip(several, kept, strict=True)])
-    few = settled(pairs, embeddings, vectors, k)
+    kept_pairs = pairs_to_keep(pairs, embeddings, vectors, k)
     searched, unscored = (sum(getattr(c, n) for c in several) for n in ("searched", "unscored"))
-    return Chosen(pairs.take(few), upper[few], lower, searched, unscored)
+    return Candidates(pairs.take(kept_pairs), upper[kept_pairs], lower, searched, unscored)
 
 
-def settled(
+def pairs_to_keep(
     pairs: Pairs,
     embeddings: Embeddings,
     vectors: np.ndarray,
     k: int,
-    space: Space | None = None,
+    scratch: ScratchPool | None = None,
 ):
-    """Positions of the pairs that are worth keeping, which no number of equal rows makes many.
+    """Indices of the pairs to keep; O(k) per query even when many rows are identical.
 
-    All of them, unless there are far more than k a query, as where a picture is there a thousand
-    times; then the exact cosines decide at once. One more than k are kept, which shows whether the
-    k-th row has a copy in another partition.
+    All of them, unless there are far more than k per query, as when an image occurs a thousand
+    times; then the exact cosines decide right away. One more than k is kept, which shows whether
+    the k-th row has a copy in another partition.
     """
     if len(pairs) <= 8 * k * len(vectors) + _PAIRS:
         return slice(None)
-    return order(pairs, score_pairs(pairs, embeddings, vectors, space), k + 1)[0]
+    return order(pairs, score_pairs(pairs, embeddings, vectors, scratch), k + 1)[0]
 
 
-def by_query(chosen: Chosen, number: int) -> Chosen:
-    """The same, pairs in the order of their queries."""
-    at = np.argsort(chosen.pairs.query, kind="stable")
-    return replace(chosen, pairs=chosen.pairs.take(at), upper=chosen.upper[at])
+def sort_by_query(candidates: Candidates, number: int) -> Candidates:
+    """The same candidates, ordered by query."""
+    at = np.argsort(candidates.pairs.query, kind="stable")
+    return replace(candidates, pairs=candidates.pairs.take(at), upper=candidates.upper[at])
 
 
 def best(
@@ -70,18 +70,18 @@ def best(
     embeddings: Embeddings,
     vectors: np.ndarray,
     k: int,
-    space: Space | None = None,
-) -> Found:
+    scratch: ScratchPool | None = None,
+) -> Hits:
     """The k best pairs of each query by exact cosine.
 
-    The k that promise most are scored first. The least of theirs is what every other row must be
-    able to reach, which most are not.
+    The k with the greatest upper bounds are scored first. Any other pair whose upper bound is below
+    the k-th of these scores cannot be among the best, and is not scored.
 
     Parameters
     ----------
     pairs : Pairs
     upper : (n,) float32 array
-        What the cosine of each pair is at most; inf says nothing of it.
+        Upper bound of the cosine of each pair; inf if unknown.
     embeddings : Embeddings
     vectors : (m, dim) float32 array
         Of length one.
@@ -91,66 +91,66 @@ def best(
     Raises
     ------
     ProvenanceError
-        When a row is among the best twice: the frame has it several times.
+        When a row is among the best twice, so the frame has it more than once.
     """
     if len(pairs) <= _PAIRS:
-        return _cut(pairs, score_pairs(pairs, embeddings, vectors, space), k)
+        return _truncate(pairs, score_pairs(pairs, embeddings, vectors, scratch), k)
     cosine = np.full(len(pairs), np.nan)
     first, rank = order(pairs, upper, k)
-    cosine[first] = score_pairs(pairs.take(first), embeddings, vectors, space)
+    cosine[first] = score_pairs(pairs.take(first), embeddings, vectors, scratch)
     least = np.full(len(vectors), -np.inf, np.float32)
     starts = np.flatnonzero(rank == 0)
     whole = np.diff([*starts, len(first)]) == k
     if whole.any():
         of_query = np.minimum.reduceat(cosine[first], starts)[whole]
-        least[pairs.query[first[starts[whole]]]] = of_query  # NaN leaves nothing out
+        least[pairs.query[first[starts[whole]]]] = of_query  # NaN excludes nothing
     able = ~(upper < least[pairs.query])
     able[first] = False
     rest = np.flatnonzero(able)
-    cosine[rest] = score_pairs(pairs.take(rest), embeddings, vectors, space)
-    return _cut(pairs, cosine, k)
+    cosine[rest] = score_pairs(pairs.take(rest), embeddings, vectors, scratch)
+    return _truncate(pairs, cosine, k)
 
 
-def best_of(
+def best_of_queries(
     span: tuple[int, int],
     number: int,
-    chosen: Chosen,
+    candidates: Candidates,
     embeddings: Embeddings,
     vectors: np.ndarray,
     k: int,
-    together: Together,
-) -> Found:
-    """`best` of the queries from ``span[0]`` to before ``span[1]``, of all that were chosen.
+    state: SearchState,
+) -> Hits:
+    """`best` of the candidates of the queries from ``span[0]`` up to ``span[1]``.
 
-    Unless that is every query, they come in the order of `by_query`.
+    Unless that is every query, the candidates must be ordered by `sort_by_query`.
     """
     every = span == (0, len(vectors))
-    mine = slice(None) if every else slice(*np.searchsorted(chosen.pairs.query, span))
-    pairs = chosen.pairs.take(mine)
+    mine = slice(None) if every else slice(*np.searchsorted(candidates.pairs.query, span))
+    pairs = candidates.pairs.take(mine)
     pairs = replace(pairs, query=pairs.query - np.int32(span[0]))
-    with together.space() as space:
-        found = best(pairs, chosen.upper[mine], embeddings, vectors[slice(*span)], k, space)
-    found = replace(found, searched=chosen.searched, unscored=chosen.unscored)
-    return found.numbered(np.arange(*span))
+    with state.scratch() as scratch:
+        found = best(pairs, candidates.upper[mine], embeddings, vectors[slice(*span)], k, scratch)
+    found = replace(found, searched=candidates.searched, unscored=candidates.unscored)
+    return found.renumbered(np.arange(*span))
 
 
-def _cut(pairs: Pairs, cosine: np.ndarray, k: int) -> Found:
-    """The k best; one more is looked at, since the k-th may be the first of two copies."""
+def _truncate(pairs: Pairs, cosine: np.ndarray, k: int) -> Hits:
+    """The k best. One more is checked, since the k-th may be the first of two copies."""
     at, rank = order(pairs, cosine, k + 1)
     found = pairs.take(at)
     same = np.ones(max(0, len(found) - 1), bool)
     for values in (found.query, found.shard, found.row):
         same &= values[1:] == values[:-1]
     if same.any():
-        raise multiplied()
+        raise duplicate_rows_error()
     kept = rank < k
-    return Found(found.take(kept), rank[kept], cosine[at[kept]].astype(np.float32))
+    return Hits(found.take(kept), rank[kept], cosine[at[kept]].astype(np.float32))
 
 
 def score_pairs(
-    pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, space: Space | None = None
+    pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, scratch: ScratchPool | None = None
 ) -> np.ndarray:
-    """The exact cosine of each pair, `products.cosines` of every row alone.
+    """The exact cosine of each pair, `dot_products.cosines` of every row alone.
 
     Parameters
     ----------
@@ -167,9 +167,9 @@ def score_pairs(
     out = np.empty(len(pairs), np.float64)
     by_row = np.lexsort((pairs.row, pairs.shard))
     most = min(_PAIRS, len(pairs))
-    space, dim, dtype = space or Space(), vectors.shape[1], embeddings.dtype
-    wanted = space.array("wanted", most * dim).reshape(most, dim)
-    rows_of = space.array("rows of", most * dim, dtype).reshape(most, dim)
+    scratch, dim, dtype = scratch or ScratchPool(), vectors.shape[1], embeddings.dtype
+    wanted = scratch.array("wanted", most * dim).reshape(most, dim)
+    rows_of = scratch.array("rows of", most * dim, dtype).reshape(most, dim)
     for at in range(0, len(pairs), _PAIRS):
         cancellation.check()
         some = by_row[at : at + _PAIRS]
@@ -181,7 +181,7 @@ def score_pairs(
 
 
 def _read_into(out: np.ndarray, shard: np.ndarray, row: np.ndarray, embeddings) -> None:
-    """The embeddings of rows that are in order, each read once; (n, dim)."""
+    """Read the embeddings of ascending rows into ``out``, (n, dim), each row once."""
     starts = np.flatnonzero(np.diff(shard, prepend=-1))
     for start, stop in zip(starts, [*starts[1:], len(shard)], strict=True):
         wanted = row[start:stop]
@@ -191,21 +191,21 @@ def _read_into(out: np.ndarray, shard: np.ndarray, row: np.ndarray, embeddings) 
 
 
 def order(pairs: Pairs, cosine: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best pairs of each query: their positions, by query and rank, and their ranks from 0.
+    """The k best pairs of each query: positions ordered by query and rank, and ranks from 0.
 
-    Ties, in the digits that the cosines are given in, go to the smaller (shard, row). A pair whose
-    cosine is NaN is never among them.
+    Ties, at the precision of the given cosines, go to the smaller (shard, row). A pair whose cosine
+    is NaN is never among them.
     """
     known = np.flatnonzero(~np.isnan(cosine))
     query = pairs.query[known]
-    # One integer that grows with the query, and within it as the cosine falls, but for cosines
-    # that are equal in float32: bits of floats grow with their size, so those of negative ones
-    # are turned round.
+    # One integer that increases with the query and, within a query, as the cosine decreases, up to
+    # ties in float32. The bits of floats increase with magnitude, so those of positive ones are
+    # inverted.
     bits = (cosine[known].astype(np.float32) + np.float32(0)).view(np.uint32)
     falling = np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF)).astype(np.int64)
     key = (query.astype(np.int64) << 32) | falling
     falls = np.argsort(key, kind="stable")
-    # Of each query those at least as good as the k-th, then these few in full order.
+    # For each query, those at least as good as the k-th; then these few in full order.
     stops = np.flatnonzero(np.diff(query[falls], append=-1)) + 1
     counts = np.diff(stops, prepend=0)
     kth = np.repeat(key[falls[np.minimum(stops - counts + k, stops) - 1]], counts)

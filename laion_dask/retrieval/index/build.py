@@ -17,7 +17,7 @@ from laion_dask.io.embeddings.exported import check_stored
 from laion_dask.io.embeddings.fingerprint import identities, identity, whole_up_to
 from laion_dask.numerics.torch_threads import one_torch_thread
 from laion_dask.options import get_option
-from laion_dask.retrieval.index import cuvs_train, ivf_pq
+from laion_dask.retrieval.index import cuvs_train, ivf_pq, ivf_pq_files
 from laion_dask.retrieval.index.brute_force import best
 from laion_dask.retrieval.index.fill import Queries, Stretch, index_rows, rows_at
 from laion_dask.retrieval.index.folder import IndexFolder
@@ -159,7 +159,7 @@ def _build(embeddings: Embeddings, folder: IndexFolder, chosen: dict, progress) 
         made = folder.trained()
         if made is None:
             trained = _train(_sampled(files, ids, chosen, progress), chosen, progress)
-            made = folder.write_trained(lambda path: ivf_pq.write_trained(trained, path))
+            made = folder.write_trained(lambda path: ivf_pq_files.write_trained(trained, path))
         n_groups = _fill(files, folder, made, queries, chosen, progress)
         if identities(files, limit) != looked:
             raise EmbeddingsError(
@@ -242,7 +242,7 @@ def _fill_group(run: Run, parts: list[Stretch], number: int, work: _Work) -> Non
     with run, one_torch_thread():
         path = work.folder.path / TRAINED
         key = (path, work.trained["sha256"])
-        trained = _trained.get(key, lambda: ivf_pq.read_trained(path))
+        trained = _trained.get(key, lambda: ivf_pq_files.read_trained(path))
         group, unscored, nearest = index_rows(
             parts,
             trained,
@@ -252,15 +252,17 @@ def _fill_group(run: Run, parts: list[Stretch], number: int, work: _Work) -> Non
             advance=run.advance,
         )
         counts = {"indexed": group.ntotal, "unscored": unscored}
-        write = partial(ivf_pq.write_lists, group)
+        write = partial(ivf_pq_files.write_lists, group)
         work.folder.write_group(number, work.trained, write, counts, nearest)
 
 
 def _manifest(plan: dict, folder: IndexFolder, made: dict, n_groups: int, queries, progress):
     """What is written of an index whose files are there; measures its recall."""
     receipts = folder.receipts(n_groups, made)
-    trained = ivf_pq.read_trained(folder.path / made["name"])
-    lists = [partial(ivf_pq.read_lists, folder.path / r.entry["name"], trained) for r in receipts]
+    trained = ivf_pq_files.read_trained(folder.path / made["name"])
+    lists = [
+        partial(ivf_pq_files.read_lists, folder.path / r.entry["name"], trained) for r in receipts
+    ]
     scores, ids = (np.concatenate([getattr(r, n) for r in receipts], 1) for n in ("scores", "ids"))
     with verb_bar("recall", None, progress) as bar:
         steps = measure(trained, lists, queries, best(scores, ids, K)[1], CPU_COUNT, bar.update)

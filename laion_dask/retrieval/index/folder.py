@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from laion_dask.errors import ExportError, IndexFileError
-from laion_dask.io.embeddings.file import DAMAGED
+from laion_dask.io.embeddings.file_state import DAMAGED
 from laion_dask.io.storage.atomic_file import (
     PARTIAL,
     committed,

@@ -13,7 +13,7 @@ from laion_dask.errors import EmbeddingsError, IndexFileError, OptionError, must
 from laion_dask.io.embeddings import fingerprint
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import check_stored
-from laion_dask.retrieval.index import ivf_pq
+from laion_dask.retrieval.index import ivf_pq, ivf_pq_files
 from laion_dask.retrieval.index.manifest import MANIFEST, REMOVE, checked, read_manifest
 from laion_dask.runtime.process_cache import ProcessCache
 
@@ -189,7 +189,7 @@ class Index:
 
     def _trained(self):
         made = self.manifest["index"]
-        found = self._open(self.manifest["trained"], ivf_pq.read_trained)
+        found = self._open(self.manifest["trained"], ivf_pq_files.read_trained)
         has = {"dim": found.d, "nlist": found.nlist, "m": found.pq.M, "nbits": found.pq.nbits}
         if any(made[name] != value for name, value in has.items()):
             raise IndexFileError(
@@ -200,7 +200,7 @@ class Index:
 
     def _lists(self, entry: dict):
         def read(path: Path):
-            lists = ivf_pq.read_lists(path, self._trained())
+            lists = ivf_pq_files.read_lists(path, self._trained())
             if lists.compute_ntotal() != entry["indexed"]:
                 raise ValueError(
                     f"it has {lists.compute_ntotal():,} rows; the manifest says "

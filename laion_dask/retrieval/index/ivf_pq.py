@@ -1,19 +1,15 @@
-"""IVF-PQ by faiss: train, encode, inverted lists on disk, search. No Dask, no embeddings files.
+"""IVF-PQ by faiss: train, encode, search inverted lists.
 
-A row of length one goes to the list of the nearest of ``nlist`` centroids (inner product), and
-its difference from that centroid is stored as ``m`` codes of ``nbits`` bits (Jégou, Douze and
+A normalised row goes to the list of the nearest of ``nlist`` centroids (inner product), and its
+difference from that centroid is stored as ``m`` codes of ``nbits`` bits (Jégou, Douze and
 Schmid 2011, "Product quantization for nearest neighbor search"). Centroids and codebooks are
-trained once and shared by all groups of rows; a group's file holds its inverted lists alone.
+trained once and shared by all groups of rows; the file of a group holds its inverted lists only.
 """
 
 from __future__ import annotations
 
-import errno
 import math
-import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from os import PathLike
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -27,14 +23,14 @@ STEPS = 10
 #: Steps of k-means for the codebooks; faiss's own default (Clustering.h, niter).
 CODEBOOK_STEPS = 25
 
-#: Points that faiss wants for each centroid, or it warns (Clustering.h, min_points_per_centroid).
+#: With fewer points per centroid faiss warns (Clustering.h, min_points_per_centroid).
 MIN_POINTS = 39
 
-#: Points of a centroid unless said otherwise, and points beyond which faiss takes a sample of the
-#: sample (Clustering.h, max_points_per_centroid).
+#: Default number of points per centroid, and the number beyond which faiss subsamples
+#: (Clustering.h, max_points_per_centroid).
 POINTS, MAX_POINTS = 64, 256
 
-#: Points that codebooks are trained on, if there are as many: 256 for each of 256 codes.
+#: Most points that codebooks are trained on: 256 for each of 256 codes.
 CODEBOOK_POINTS = 256 * MAX_POINTS
 
 
@@ -57,12 +53,12 @@ def require_faiss():
 
 
 def one_thread() -> None:
-    """From now on faiss uses one thread when called from this one."""
+    """Limit faiss to one thread when it is called from the current thread."""
     require_faiss().omp_set_num_threads(1)
 
 
 def default_m(dim: int) -> int:
-    """Codes a row: a divisor of ``dim``, one for eight dimensions but not under 64 if possible."""
+    """Codes per row: a divisor of ``dim``, one per eight dimensions, at least 64 if possible."""
     most = max(dim // 8, min(dim, 64))
     return next(m for m in range(most, 0, -1) if dim % m == 0)
 
@@ -70,7 +66,7 @@ def default_m(dim: int) -> int:
 def default_nlist(n_rows: int, n_sample: int) -> int:
     """The greatest power of two up to 4 sqrt(n_rows) that the sample can train.
 
-    4 sqrt(n) is where faiss's "Guidelines to choose an index" (its wiki) let the number begin.
+    4 sqrt(n) is the lower end in faiss's "Guidelines to choose an index" (its wiki).
     """
     most = min(4 * math.sqrt(n_rows), n_sample / MIN_POINTS)
     return 2 ** int(math.log2(max(1, most)))
@@ -86,8 +82,8 @@ def train(
 ) -> object:
     """Centroids and codebooks, as an empty ``IndexIVFPQ``.
 
-    A sample too small for what is asked gives fewer lists or shorter codes, so that each centroid
-    has ``MIN_POINTS`` rows. The same sample on the same kind of machine gives the same result.
+    A small sample gives fewer lists or shorter codes, so that each centroid has ``MIN_POINTS``
+    rows. The same sample on the same kind of machine gives the same result.
 
     Parameters
     ----------
@@ -96,13 +92,13 @@ def train(
     nlist, m : int
     seed : int
     after_step : callable
-        Called after each of ``STEPS`` steps of k-means; what it raises ends the work.
+        Called after each of ``STEPS`` steps of k-means; an error that it raises stops training.
     threads : int
-        Codebooks that are trained side by side.
+        Codebooks trained concurrently.
     """
     faiss = require_faiss()
     dim = sample.shape[1]
-    if len(sample) < 2 * MIN_POINTS:  # the least with which two centroids can be trained
+    if len(sample) < 2 * MIN_POINTS:  # the smallest sample for two centroids
         sample = np.resize(sample, (2 * MIN_POINTS, dim))
     nlist = min(nlist, len(sample) // MIN_POINTS)
     clustering = faiss.Clustering(dim, nlist)
@@ -124,12 +120,12 @@ def train(
         fitted.train(np.ascontiguousarray(parts[:, part]), faiss.IndexFlatL2(dim // m))
         return faiss.vector_to_array(fitted.centroids).reshape(2**nbits, dim // m)
 
-    # Side by side, a thread each; faiss takes one after the other, and several threads for it.
+    # One thread per codebook; faiss would train them one by one, each on several threads.
     return assemble(centroids, np.stack([*in_order(codes_of, range(m), threads, one_thread)]))
 
 
 def assemble(centroids: np.ndarray, codebook: np.ndarray) -> object:
-    """An empty ``IndexIVFPQ`` of what another library has trained.
+    """An empty ``IndexIVFPQ`` from centroids and codebooks that another library trained.
 
     Parameters
     ----------
@@ -148,14 +144,14 @@ def assemble(centroids: np.ndarray, codebook: np.ndarray) -> object:
 
 
 def encoder(trained, device: str = "cpu") -> Callable[[np.ndarray], np.ndarray]:
-    """A function from rows to their lists and codes, in faiss's stand-alone form.
+    """A function from rows to their lists and codes, in faiss's standalone format.
 
     Parameters
     ----------
     trained : IndexIVFPQ
         It must outlive the function.
     device : str
-        On ``"cpu"`` faiss encodes; on another torch device, torch does the same arithmetic.
+        On ``"cpu"`` faiss encodes; on another torch device torch does the same arithmetic.
 
     Returns
     -------
@@ -183,7 +179,7 @@ def torch_encoder(trained, device: str) -> Callable[[np.ndarray], np.ndarray]:
         rows = torch.from_numpy(np.ascontiguousarray(x)).to(device)
         lists = (rows @ centroids.T).argmax(1)
         parts = (rows - centroids[lists]).reshape(len(rows), *codebook.shape[::2]).transpose(0, 1)
-        # The nearest is where the inner product less half the squared length is greatest.
+        # The nearest code maximises the inner product minus half the squared length.
         codes = torch.baddbmm(half, parts, codebook.transpose(1, 2)).argmax(2).T
         numbers = lists.cpu().numpy().astype("<i8").view(np.uint8).reshape(-1, 8)
         return np.concatenate([numbers[:, :width], codes.cpu().numpy().astype(np.uint8)], axis=1)
@@ -207,72 +203,6 @@ def add(group, codes: np.ndarray, ids: np.ndarray) -> None:
         group.add_sa_codes(np.ascontiguousarray(codes), np.ascontiguousarray(ids, dtype=np.int64))
 
 
-def write_lists(group, path: str | PathLike) -> None:
-    """The inverted lists of a group, as a file."""
-    faiss = require_faiss()
-    with _write_errors():
-        writer = faiss.FileIOWriter(str(path))
-        faiss.write_InvertedLists(group.invlists, writer)
-    del writer  # closes the file
-
-
-def read_lists(path: str | PathLike, trained) -> object:
-    """The inverted lists of a file, mapped into memory and read as they are searched.
-
-    Raises
-    ------
-    ValueError, RuntimeError
-        When they are not lists of ``trained``.
-    """
-    faiss = require_faiss()
-    reader = faiss.FileIOReader(str(path))
-    lists = faiss.read_InvertedLists(reader, faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
-    if (lists.nlist, lists.code_size) != (trained.nlist, trained.code_size):
-        raise ValueError(f"it has {lists.nlist} lists of {lists.code_size} bytes a row")
-    return lists
-
-
-def write_trained(trained, path: str | PathLike) -> None:
-    """The empty index, as a file.
-
-    Raises
-    ------
-    OSError
-        When the file cannot be written.
-    """
-    with _write_errors():
-        require_faiss().write_index(trained, str(path))
-
-
-@contextmanager
-def _write_errors() -> Iterator[None]:
-    """A write that fails in faiss, which tells of it by a RuntimeError, as an ``OSError``."""
-    try:
-        yield
-    except RuntimeError as error:
-        failed = re.search(
-            r"(?:write error in .* \((.*)\)|could not open .* for writing: (.*))$", str(error)
-        )
-        if failed is None:
-            raise
-        raise OSError(errno.EIO, failed[1] or failed[2]) from error
-
-
-def read_trained(path: str | PathLike) -> object:
-    """The empty index of a file.
-
-    Raises
-    ------
-    ValueError, RuntimeError
-        When it is not an index of this kind.
-    """
-    faiss = require_faiss()
-    found = faiss.read_index(str(path))
-    if not isinstance(found, faiss.IndexIVFPQ) or found.quantizer.ntotal != found.nlist:
-        raise ValueError(f"it holds {type(found).__name__}, not IndexIVFPQ")
-    return found
-
-
 def search(
     trained,
     groups: Sequence[Callable[[], object]],
@@ -283,8 +213,8 @@ def search(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The n best rows of all groups by approximate inner product, ties by the smaller id.
 
-    Centroids are compared once for all groups. Groups are searched side by side, and where there
-    are fewer than threads, each uses several; answers are merged in the order of the groups.
+    Centroids are compared once for all groups. Groups are searched concurrently; if there are fewer
+    groups than threads, each uses several. Results are merged in the order of the groups.
 
     Parameters
     ----------
@@ -294,7 +224,7 @@ def search(
     queries : (q, dim) float32 array
     n : int
     nprobe : int
-        How many lists of each group are looked at.
+        The number of lists that are searched in each group.
     threads : int
 
     Returns

@@ -25,8 +25,8 @@ from laion_dask.errors import (
     ProvenanceError,
     ShardNotFoundError,
 )
-from laion_dask.io.embeddings import file as embedding_files
-from laion_dask.io.embeddings import mmap_cache
+from laion_dask.io.embeddings import file as embedding_file
+from laion_dask.io.embeddings import mmap_cache, stored_rows
 
 
 @pytest.fixture
@@ -248,8 +248,8 @@ def test_memory_runs_are_bounded(memory, model, monkeypatch):
     with fsspec.open(f"{memory}/e_0.npy", "wb") as file:
         np.save(file, x)
     opened = ld.open_embeddings(f"{memory}/e_0.npy", model=model)
-    monkeypatch.setattr(embedding_files, "_RUN", 1000)
-    monkeypatch.setattr(embedding_files, "_GAP", 100)
+    monkeypatch.setattr(stored_rows, "_RUN", 1000)
+    monkeypatch.setattr(stored_rows, "_GAP", 100)
     lengths = []
     cat_ranges = MemoryFileSystem.cat_ranges
 
@@ -297,13 +297,13 @@ def test_few_maps_are_kept(tmp_path, model, monkeypatch):
     for i, array in enumerate(x):
         npy(tmp_path / f"e_{i}.npy", array)
     emb = ld.open_embeddings(tmp_path, model=model)
-    kept = mmap_cache.Mappings(2 * x[0].nbytes + 1)
-    monkeypatch.setattr(embedding_files, "kept", kept)
+    kept = mmap_cache.MmapCache(2 * x[0].nbytes + 1)
+    monkeypatch.setattr(embedding_file, "mapped_files", kept)
     for shard in (0, 1, 0, 2, 4, 3, 3):
         np.testing.assert_array_equal(emb.read(shard, [7, 1]), x[shard][[7, 1]])
         assert len(kept._maps) <= 2
     assert [file.path[-5] for file, _ in kept._maps] == ["4", "3"]
-    monkeypatch.setattr(embedding_files, "kept", mmap_cache.Mappings(0))
+    monkeypatch.setattr(embedding_file, "mapped_files", mmap_cache.MmapCache(0))
     np.testing.assert_array_equal(emb.read(2, range(30)), x[2])
 
 
@@ -334,7 +334,7 @@ def test_lengths_of_rows_of_length_one_are_not_held(tmp_path, model, monkeypatch
     emb.read_scaled(0, range(20, 30))
     assert emb.read_scaled(0, [3])[1] is None
     with monkeypatch.context() as patch:  # nothing is held of a file that is too large
-        patch.setattr(embedding_files, "kept", mmap_cache.Mappings(0))
+        patch.setattr(embedding_file, "mapped_files", mmap_cache.MmapCache(0))
         for _ in range(2):
             assert abs(emb.read_scaled(0, range(30))[1] - 1).max() < 2.0**-12
     x[3] *= 1 + 2.0**-12

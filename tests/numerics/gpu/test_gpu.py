@@ -15,7 +15,7 @@ import laion_dask as ld
 from laion_dask import backend
 from laion_dask.inference.embed import embed
 from laion_dask.models import ClipModel, heads
-from laion_dask.numerics.gpu.transfer import on_device
+from laion_dask.numerics.gpu.transfer import prefetch_to_device
 
 pytestmark = pytest.mark.gpu
 
@@ -69,7 +69,7 @@ def test_the_next_block_does_not_overwrite_what_is_computed_on(tmp_path, cuda):
     emb = ld.open_embeddings(c.img_emb, model=c.model)
     blocks = [(0, range(at, min(at + 20_000, 200_000))) for at in range(0, 200_000, 20_000)]
     sums = []
-    for _, x in on_device(emb, blocks, cuda):
+    for _, x in prefetch_to_device(emb, blocks, cuda):
         torch.cuda._sleep(20_000_000)  # the block is looked at long after the next was asked for
         sums.append(x.double().sum(1))
     got = torch.cat(sums).cpu().numpy()

@@ -17,7 +17,7 @@ def test_blocks_are_halved_and_nothing_is_left_out():
         out[start:stop] = x[start:stop] * 2
 
     with Full(4 * 100) as full:
-        memory.in_blocks(double, 1000, 512, least=8)
+        memory.run_with_oom_backoff(double, 1000, 512, least=8)
     assert torch.equal(out, x * 2)
     assert tried == [512, 256, 128, *[64] * 15, 40] and full.failures == 3
 
@@ -32,36 +32,36 @@ def test_at_the_floor_it_is_an_error_and_the_next_job_succeeds():
         Full(4 * 3),
         pytest.raises(DeviceMemoryError, match=r"a block of 4 rows, the smallest .*torch_share"),
     ):
-        memory.in_blocks(work, 100, 64, least=4)
+        memory.run_with_oom_backoff(work, 100, 64, least=4)
     assert not done
-    memory.in_blocks(work, 100, 64, least=4)
+    memory.run_with_oom_backoff(work, 100, 64, least=4)
     assert sum(map(len, done)) == 100
     with pytest.raises(MemoryError), Full(4):  # what a caller would expect to catch
-        memory.in_blocks(work, 3, 64, least=4)
+        memory.run_with_oom_backoff(work, 3, 64, least=4)
 
 
 def test_no_numbers_no_work_and_other_errors_pass():
-    memory.in_blocks(lambda start, stop: pytest.fail("called"), 0, 8, least=1)
+    memory.run_with_oom_backoff(lambda start, stop: pytest.fail("called"), 0, 8, least=1)
 
     def wrong(start, stop):
         raise ValueError("no card in this")
 
     with pytest.raises(ValueError, match="no card in this"):
-        memory.in_blocks(wrong, 5, 8, least=1)
+        memory.run_with_oom_backoff(wrong, 5, 8, least=1)
 
 
 def test_what_is_made_whole():
     tried = []
     with Full(4 * 9), pytest.raises(DeviceMemoryError, match=r"does not hold ten numbers \(CUDA"):
-        memory.made(lambda: tried.append(1) or torch.ones(10), "ten numbers")
+        memory.retry_after_release(lambda: tried.append(1) or torch.ones(10), "ten numbers")
     assert len(tried) == 2
-    assert len(memory.made(lambda: torch.ones(10), "ten numbers")) == 10
+    assert len(memory.retry_after_release(lambda: torch.ones(10), "ten numbers")) == 10
 
 
 def test_caches_are_dropped_before_the_next_try(monkeypatch):
-    monkeypatch.setattr(memory, "_droppers", [])
+    monkeypatch.setattr(memory, "_releasers", [])
     held = ["a cache"]
-    memory.when_released(held.clear)
+    memory.on_release(held.clear)
 
     def work(start, stop):
         if held:
@@ -69,7 +69,7 @@ def test_caches_are_dropped_before_the_next_try(monkeypatch):
 
     for least in (1, 10):  # a block at the floor is tried once more
         held.append("a cache")
-        memory.in_blocks(work, 10, 10, least=least)
+        memory.run_with_oom_backoff(work, 10, 10, least=least)
         assert not held
 
 
@@ -83,7 +83,7 @@ def test_caches_are_dropped_before_the_next_try(monkeypatch):
     ],
 )
 def test_what_full_looks_like(error):
-    assert cuda_errors.is_out_of_memory(error) and not cuda_errors.is_spoiled(error)
+    assert cuda_errors.is_out_of_memory(error) and not cuda_errors.is_context_corrupted(error)
 
 
 @pytest.mark.parametrize(
@@ -97,15 +97,17 @@ def test_what_full_looks_like(error):
     ],
 )
 def test_what_spoiled_looks_like(error):
-    assert cuda_errors.is_spoiled(error) and not cuda_errors.is_out_of_memory(error)
+    assert cuda_errors.is_context_corrupted(error) and not cuda_errors.is_out_of_memory(error)
 
     def work(start, stop):
         raise error
 
     with pytest.raises(DeviceLostError):
-        memory.in_blocks(work, 1, 1, least=1)
+        memory.run_with_oom_backoff(work, 1, 1, least=1)
 
 
 def test_neither():
     for error in (ValueError("illegal memory access"), RuntimeError("no cuda here"), KeyError("x")):
-        assert not cuda_errors.is_spoiled(error) and not cuda_errors.is_out_of_memory(error)
+        assert not cuda_errors.is_context_corrupted(error) and not cuda_errors.is_out_of_memory(
+            error
+        )

@@ -16,7 +16,7 @@ import laion_dask as ld
 from laion_dask import backend, gpu_packages
 from laion_dask.errors import DeviceMemoryError, EmbeddingsError
 from laion_dask.numerics.gpu import transfer
-from laion_dask.numerics.gpu.transfer import ahead, on_device
+from laion_dask.numerics.gpu.transfer import prefetch, prefetch_to_device
 
 
 class Slot:
@@ -76,9 +76,9 @@ class CuFile:
 KVIKIO = SimpleNamespace(CuFile=CuFile)
 
 WAYS = {
-    "cpu": lambda emb, blocks: on_device(emb, blocks, "cpu"),
-    "slots": lambda emb, blocks: ahead(emb, blocks, Slot),
-    "kvikio": lambda emb, blocks: ahead(emb, blocks, Slot, KVIKIO),
+    "cpu": lambda emb, blocks: prefetch_to_device(emb, blocks, "cpu"),
+    "slots": lambda emb, blocks: prefetch(emb, blocks, Slot),
+    "kvikio": lambda emb, blocks: prefetch(emb, blocks, Slot, KVIKIO),
 }
 
 
@@ -86,7 +86,7 @@ WAYS = {
 def way(request):
     if request.param == "cuda" and not backend.gpu_count():
         pytest.skip("no CUDA device that torch can use is on this machine")
-    return WAYS.get(request.param, lambda emb, blocks: on_device(emb, blocks, "cuda"))
+    return WAYS.get(request.param, lambda emb, blocks: prefetch_to_device(emb, blocks, "cuda"))
 
 
 def copied(fed):
@@ -121,8 +121,8 @@ def test_two_slots_are_made_however_many_blocks_there_are(small):
     _, emb = opened(small)
     Slot.made = 0
     blocks = [(0, range(at, at + 4)) for at in range(0, 40, 4)] * 3
-    assert len(copied(ahead(emb, blocks, Slot))) == 30
-    assert Slot.made == transfer.SLOTS
+    assert len(copied(prefetch(emb, blocks, Slot))) == 30
+    assert Slot.made == transfer.N_SLOTS
 
 
 def test_the_next_block_is_read_while_the_caller_computes(small, monkeypatch):
@@ -138,7 +138,7 @@ def test_the_next_block_is_read_while_the_caller_computes(small, monkeypatch):
         return found
 
     monkeypatch.setattr(type(emb), "read", watched)
-    fed = ahead(emb, [(0, range(9)), (2, range(9)), (3, range(9))], Slot)
+    fed = prefetch(emb, [(0, range(9)), (2, range(9)), (3, range(9))], Slot)
     next(fed)
     assert second.wait(60)
     fed.close()
@@ -211,7 +211,7 @@ def test_a_file_that_ends_early_is_an_error(small):
             return size - 8
 
     with pytest.raises(EmbeddingsError, match="ended 8 bytes early"):
-        copied(ahead(emb, [(0, range(9))], Slot, SimpleNamespace(CuFile=Short)))
+        copied(prefetch(emb, [(0, range(9))], Slot, SimpleNamespace(CuFile=Short)))
 
 
 def test_files_that_are_not_mapped(tmp_path, way):
@@ -238,13 +238,13 @@ def test_where_a_run_of_rows_lies(corpus):
 
 @pytest.mark.parametrize("kvikio", [None, KVIKIO])
 def test_a_block_without_room_comes_in_parts(tmp_path, monkeypatch, kvikio):
-    monkeypatch.setattr(transfer, "LEAST", 4)
+    monkeypatch.setattr(transfer, "MIN_BLOCK_ROWS", 4)
     c = collection(tmp_path, (40, 25))
     emb = ld.open_embeddings(c.img_emb, model=c.model)
     positions = np.arange(100, 140)
     blocks = [(0, range(40), positions, "a"), (1, np.arange(25), np.arange(25), "b")]
     with Full(12 * 32) as full:
-        got = copied(ahead(emb, blocks, Slot, kvikio))
+        got = copied(prefetch(emb, blocks, Slot, kvikio))
     assert full.failures == 2
     assert [len(block[1]) for block, _ in got] == [10] * 4 + [10, 10, 5]
     assert [block[3] for block, _ in got] == list("aaaabbb")
@@ -252,8 +252,8 @@ def test_a_block_without_room_comes_in_parts(tmp_path, monkeypatch, kvikio):
         np.testing.assert_array_equal(x, c.images[shard][np.asarray(rows)])
     np.testing.assert_array_equal(np.concatenate([b[2] for b, _ in got[:4]]), positions)
     with Full(3 * 32), pytest.raises(DeviceMemoryError, match="the smallest that is tried"):
-        copied(ahead(emb, blocks, Slot, kvikio))
-    assert len(copied(ahead(emb, blocks, Slot, kvikio))) == 2
+        copied(prefetch(emb, blocks, Slot, kvikio))
+    assert len(copied(prefetch(emb, blocks, Slot, kvikio))) == 2
 
 
 def test_kvikio_reads_on_several_threads_unless_told_otherwise(monkeypatch):
