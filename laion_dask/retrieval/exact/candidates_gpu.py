@@ -10,7 +10,7 @@ import numpy as np
 from laion_dask.io.embeddings.row_ids import runs
 from laion_dask.numerics.gpu import memory
 from laion_dask.numerics.gpu.row_cache import PAD, DeviceRows, rows_on_device
-from laion_dask.numerics.gpu.transfer import LOWEST as MIN_BLOCK_ROWS
+from laion_dask.numerics.gpu.transfer import MIN_BLOCK_ROWS
 from laion_dask.retrieval.exact.bounded_cosines_gpu import GpuBoundedCosines
 from laion_dask.retrieval.exact.pairs import Candidates
 from laion_dask.retrieval.exact.query_batch import (
