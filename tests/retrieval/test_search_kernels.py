@@ -13,6 +13,7 @@ from support.shards import collection, npy, vectors
 from support.small_clip import make_small_clip
 
 import laion_dask as ld
+from laion_dask.frame.provenance import Provenance
 from laion_dask.numerics.dot_products import NEAR, are_near_one, scales
 from laion_dask.retrieval import fetch
 from laion_dask.retrieval.exact import bounded_cosines
@@ -141,7 +142,7 @@ def test_a_task_that_runs_again_changes_nothing(small, m):
     frame, emb = opened(small)
     emb = pair(emb, frame)
     queries = unit_rows(vectors(m, seed=5)).astype("float32")
-    parts = fetch.parts(frame)
+    parts = fetch.parts(Provenance.of(frame))
     state = SearchState()
     once = [choosing.select_candidates(part, i, emb, queries, 9) for i, part in enumerate(parts)]
     again = [
