@@ -26,7 +26,7 @@ _OTHERS = {
     "LaionDaskError": "laion_dask.errors",
     "Mix": "laion_dask.scoring.queries",
     "Plan": "laion_dask.planning.plan",
-    "Rerank": "laion_dask.retrieval.search",
+    "Rerank": "laion_dask.retrieval.rerank",
     "Rows": "laion_dask.frame.accounting",
     "Summary": "laion_dask.aggregations.summary",
     "Vectors": "laion_dask.models",

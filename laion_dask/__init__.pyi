@@ -66,7 +66,7 @@ from laion_dask.reports.report import write_report as write_report
 from laion_dask.retrieval.index.build import build_index as build_index
 from laion_dask.retrieval.index.index import Index as Index
 from laion_dask.retrieval.index.index import open_index as open_index
-from laion_dask.retrieval.search import Rerank as Rerank
+from laion_dask.retrieval.rerank import Rerank as Rerank
 from laion_dask.retrieval.search import search as search
 from laion_dask.scoring.language import language as language
 from laion_dask.scoring.queries import Mix as Mix

@@ -32,7 +32,7 @@ ARROWS = {
     "io/images": "io/parquet io/storage",
     "models/weights": "io/storage runtime",
     "models/tf_saved_model": "",
-    "models": "io/images models/weights numerics/gpu runtime",
+    "models": "io/images models/weights numerics numerics/gpu runtime",
     "models/heads": (
         "io/images io/storage models models/tf_saved_model models/weights numerics "
         "numerics/gpu runtime"
@@ -86,8 +86,8 @@ DASK_CALLS = {
     *("from_map", "map_partitions", "map_overlap", "from_delayed", "to_delayed", "delayed"),
     *("compute", "persist", "submit", "gather", "scatter"),
 }
-#: What these calls are made on where they are not Dask's: threads, and `runtime.graph` itself.
-NOT_DASK = {"graph", "pool", "self._reader"}
+#: What these calls are made on where they are not Dask's: threads, cosines, `runtime.graph`.
+NOT_DASK = {"graph", "pool", "self._cosines", "self._reader"}
 
 
 def where(path: Path) -> str:

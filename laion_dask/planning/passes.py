@@ -112,12 +112,16 @@ def _passes(job: Job, verbs: list, made: list[Step]) -> Iterator[tuple]:
 
 def _carried(job: Job, columns: Iterable[str], reads: set[str]) -> list[Step]:
     """The scores that some columns of the frame are made of, those that its filters read too."""
+    kernels = (score.similarity, score.similarity_to, score.heads, captions)
+    kernels = [kernel for kernel in kernels if job.provenance.arguments_of(kernel)]
+    if not kernels:
+        return []
     frame = job.provenance.frame
     frame = frame[[name for name in frame.columns if name in set(columns)]]
     # Optimizing leaves out what these columns do not need.
     carried = Provenance.of(frame.optimize(fuse=False))
     found: list[Step] = []
-    for kernel in (score.similarity, score.similarity_to, score.heads, captions):
+    for kernel in kernels:
         for frame, args in carried.uses_of(kernel):
             over = Provenance.of(frame)
             pieces = tuple(over.pieces)

@@ -1,0 +1,111 @@
+"""A verb asks for the provenance of its frame once, and the graph is walked once for it."""
+
+import dask
+import numpy as np
+import pytest
+from support.heads import linear_head
+from support.shards import collection
+
+import laion_dask as ld
+from laion_dask.errors import ProvenanceError
+from laion_dask.frame import row_path
+from laion_dask.frame.provenance import Provenance
+
+
+@pytest.fixture(scope="module")
+def c(tmp_path_factory):
+    return collection(tmp_path_factory.mktemp("set"), (40, 25))
+
+
+@pytest.fixture
+def frame(c):
+    with dask.config.set(scheduler="sync"):
+        yield ld.read_shards(c.metadata)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The names of the frames whose provenance was asked for."""
+    names, of = [], Provenance.of
+    monkeypatch.setattr(
+        Provenance, "of", classmethod(lambda cls, frame: names.append(frame._name) or of(frame))
+    )
+    return names
+
+
+@pytest.fixture
+def walked(monkeypatch):
+    """The names of the expressions whose paths were walked."""
+    names, walk = [], row_path.walk
+    monkeypatch.setattr(row_path, "walk", lambda expr: names.append(expr._name) or walk(expr))
+    return names
+
+
+QUERY = np.ones(8, np.float32)
+#: Each takes a frame, embeddings, a head and a folder.
+VERBS = {
+    "where": lambda f, emb, head, path: f.laion.where("width > 300"),
+    "rows": lambda f, emb, head, path: f.laion.rows(),
+    "similarity": lambda f, emb, head, path: f.laion.similarity(emb, QUERY),
+    "similarity of two": lambda f, emb, head, path: f.laion.similarity(emb, emb, to="clip"),
+    "score": lambda f, emb, head, path: f.laion.score(emb, head),
+    "search": lambda f, emb, head, path: f.laion.search(emb, QUERY, k=3),
+    "search, reordered": lambda f, emb, head, path: f.laion.search(
+        emb, QUERY, k=3, rerank=ld.Rerank(emb, QUERY)
+    ),
+    "statistics": lambda f, emb, head, path: f.laion.statistics(ld.describe()),
+    "summary": lambda f, emb, head, path: f.laion.summary(),
+    "excluded": lambda f, emb, head, path: f.laion.excluded(),
+    "funnel": lambda f, emb, head, path: f.laion.funnel(),
+    "audit": lambda f, emb, head, path: f.laion.audit("similarity > 0.3", by="language"),
+    "export": lambda f, emb, head, path: f.laion.export(path / "out"),
+    "join": lambda f, emb, head, path: f.laion.join(
+        f[["hash", "similarity", "shard", "row"]].rename(columns={"similarity": "other"}),
+        duplicates="first",
+    ),
+    "plan": lambda f, emb, head, path: ld.plan(f, ["summary"]),
+}
+#: What a frame is made of: nothing but a scan; a scan that filters; steps.
+FRAMES = {
+    "as read": lambda f: f,
+    "filtered in the scan": lambda f: f.laion.where("width > 250"),
+    "computed": lambda f: f.assign(area=f["width"] * f["height"]).laion.where("area > 90000"),
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_asks_once(verb, kind, frame, c, tmp_path, asked, walked):
+    emb = ld.open_embeddings(c.img_emb, model=c.model)
+    head = linear_head(tmp_path, c.model)
+    made = FRAMES[kind](frame)
+    asked.clear()
+    walked.clear()
+    VERBS[verb](made, emb, head, tmp_path)
+    assert asked.count(made._name) == 1
+    assert walked.count(made.expr._name) <= 1
+
+
+def test_a_frame_that_only_reads_is_not_optimized(frame, monkeypatch):
+    monkeypatch.setattr(type(frame), "optimize", None)
+    provenance = Provenance.of(frame)
+    scan, pieces, columns = provenance.select(["url", "width"]).optimized_scan
+    assert (scan, pieces) == provenance.as_read and columns == ["url", "width"]
+    merged = frame.merge(frame[["hash", "width"]], on="hash")
+    assert Provenance.of(merged).optimized_scan is None
+
+
+def test_what_is_unknown_raises_when_it_is_asked_for(frame):
+    provenance = Provenance.of(frame.persist())
+    assert provenance.as_read is None and provenance.filters == []
+    for name in ("sources", "shards", "pieces"):
+        with pytest.raises(ProvenanceError, match="does not lead back to read_shards"):
+            getattr(provenance, name)
+
+
+def test_a_selection_shares_the_steps(frame, walked):
+    provenance = Provenance.of(frame.laion.where("width > 250"))
+    before = provenance.sources
+    selected = provenance.select(["url"])
+    assert selected.sources == before and selected.filters == ["width > 250"]
+    assert selected.frame.columns.tolist() == ["url"] and len(walked) == 1
