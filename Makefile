@@ -1,5 +1,6 @@
 # make demo   the main job on a small corpus of our own
 # make test   the tests
+# make network   the tests that ask the package index; again only once the packages have changed
 # make fuzz   the property tests with random examples, and long simulations; what they find becomes
 #             a fixed case
 # make lab    JupyterLab at the first notebook
@@ -9,7 +10,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c "" 2>/dev/nu
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test fuzz lab bench clean help
+.PHONY: demo test network fuzz lab bench clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -27,7 +28,13 @@ demo: .venv/installed
 	@$(BIN)/laion-dask demo demo-corpus
 
 test: .venv/installed
-	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
+network: .venv/resolved
+
+.venv/resolved: .venv/installed pyproject.toml constraints.txt
+	@$(BIN)/python -m pytest -m network tests/packaging
+	@touch $@
 
 fuzz: .venv/installed
 	@$(BIN)/python -m pytest -m "hypothesis or simulation" --hypothesis-profile=fuzz

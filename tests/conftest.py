@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+import sys
 from pathlib import Path
 
 import dask
@@ -12,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dask.dataframe.dask_expr import FrameBase
+from support.demo_cache import cached_demo_corpus
 from support.frames import KINDS, brought_home, why_no_cudf
 from support.paths import SHARED
 from support.searches import SIZES
@@ -54,6 +57,24 @@ def _patient_nannies():
         yield
 
 
+#: How many modules were imported when `_frozen_heap` last did its work.
+_imported = 0
+
+
+@pytest.fixture(autouse=True)
+def _frozen_heap():
+    """Exempt from garbage collection what is alive before a test, whenever modules were imported.
+
+    Imports and collected tests are millions of objects. ``memory.release`` runs a full collection
+    whenever an allocation fails, and each would take half a second to visit them.
+    """
+    global _imported
+    if _imported != len(sys.modules):
+        gc.collect()
+        gc.freeze()
+        _imported = len(sys.modules)
+
+
 @pytest.fixture
 def shared() -> Path:
     """The folder of real inputs beside the repository; skips where it is not there."""
@@ -83,6 +104,24 @@ def frames(request, monkeypatch) -> str:
             monkeypatch.setattr(owner, name, brought_home(getattr(owner, name)))
     with ld.set_options(backend=request.param):
         yield request.param
+
+
+def pytest_collection_modifyitems(items):
+    """Run slow tests and those that share `worker_processes` first, in any number of processes.
+
+    ``--dist worksteal`` gives each process a contiguous part and lets idle ones take from the end
+    of another's, so that quick tests are left for the end and one process has the cluster.
+    """
+    items.sort(
+        key=lambda item: (
+            "worker_processes" not in item.fixturenames,
+            item.get_closest_marker("slow") is None,
+        )
+    )
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()  # for libraries that look for leaks of their own objects when Python ends
 
 
 def pytest_generate_tests(metafunc):
@@ -150,13 +189,27 @@ def laion_shards(write):
 
 
 @pytest.fixture(scope="session")
-def demo_folder(tmp_path_factory) -> Path:
-    """A small demo corpus with its embeddings, as ``demo_corpus`` leaves it; read-only."""
-    from laion_dask.demo.job import demo_corpus
+def demo_folder(request, tmp_path_factory) -> Path:
+    """A small demo corpus with its embeddings, as ``demo_corpus`` leaves it; read-only.
 
-    folder = tmp_path_factory.mktemp("demo") / "demo-corpus"
-    demo_corpus(folder, n_images=800)
-    return folder
+    It is generated once for all test processes and runs, until something that it is made by
+    changes; tests/demo generates corpora anew.
+    """
+    with cached_demo_corpus(request.config, tmp_path_factory, n_images=800) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def worker_processes():
+    """A cluster of two worker processes with one thread each, started once a test process.
+
+    For tests in which worker processes are a means: connect with
+    ``with distributed.Client(worker_processes):`` and leave no state on the workers.
+    """
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        yield cluster
 
 
 @pytest.fixture(params=["float32", "float16"])

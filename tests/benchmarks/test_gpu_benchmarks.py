@@ -6,7 +6,6 @@ import io
 import json
 import math
 import os
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from support.embeddings import pair
+from support.forked_runs import forked_runs
 from support.paths import ROOT
 
 HERE = ROOT / "benchmarks" / "gpu"
@@ -43,22 +43,21 @@ def gpu(monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("script", ["run", "ceilings", *BENCHMARKS])
-def test_no_card_is_said_in_one_line_with_code_2(script, tmp_path):
-    root = str(HERE.parents[1])
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": root}
-    done = subprocess.run(
-        [sys.executable, str(HERE / f"{script}.py")],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
+def test_no_card_is_said_in_one_line_with_code_2(tmp_path):
+    scripts, folder = ("run", "ceilings", *BENCHMARKS), tmp_path / "cwd"
+    folder.mkdir()
+    every = forked_runs(
+        [[HERE / f"{script}.py"] for script in scripts],
+        folder,
+        preload="import torch, laion_dask, dask.dataframe\n",
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)},
     )
-    assert done.returncode == 2
-    assert done.stdout == "" and len(done.stderr.splitlines()) == 1
-    known = "No CUDA device", "Not installed: cudf"
-    assert done.stderr.startswith(known if script == "carve" else known[0])
-    assert not list(tmp_path.iterdir())
+    for script, done in zip(scripts, every, strict=True):
+        assert done.returncode == 2, (script, done.stderr)
+        assert done.stdout == "" and len(done.stderr.splitlines()) == 1, script
+        known = "No CUDA device", "Not installed: cudf"
+        assert done.stderr.startswith(known if script == "carve" else known[0]), script
+    assert not list(folder.iterdir())
 
 
 def test_a_name_that_is_none_is_refused(gpu, monkeypatch, capsys):

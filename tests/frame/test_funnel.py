@@ -159,21 +159,18 @@ def excluded_by_row(frame) -> pd.DataFrame:
     return found.sort_values(["shard", "row"]).reset_index(drop=True)
 
 
-def test_worker_processes_give_the_answer_of_threads(folder):
-    """Clauses, reasons and rows, by `start_cluster` and by a client in this process."""
+def test_worker_processes_give_the_answer_of_threads(folder, worker_processes):
+    """Clauses, reasons and rows, on worker processes and by a client in this process."""
     where = "width >= 256 and (punsafe < 0.5 or width > 900)"
     subset = ld.read_shards(folder, where="similarity > 0.3").laion.where(where)
     funnel, rows = subset.laion.funnel(), excluded_by_row(subset)
     assert funnel["dropped"].sum() and funnel["unscored"].sum() and len(rows)
     here = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
     makers = [
-        lambda: ld.start_cluster(2, gpu=False),
+        lambda: Client(worker_processes),
         lambda: Client(processes=False, n_workers=2, threads_per_worker=1, **here),
     ]
     for make in makers:
-        client = make()
-        try:
+        with make():
             pd.testing.assert_frame_equal(subset.laion.funnel(), funnel)
             pd.testing.assert_frame_equal(excluded_by_row(subset), rows)
-        finally:
-            client.shutdown()

@@ -253,12 +253,12 @@ def test_the_result_does_not_depend_on_workers(model, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_on_a_cluster(model, head, tmp_path):
+def test_on_a_cluster(model, head, tmp_path, worker_processes):
     from distributed import Client
 
     source = captioned(tmp_path / "in")
     expected = digest(embed(source, tmp_path / "a", model, heads=[head]).out)
-    with Client(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0"):
+    with Client(worker_processes):
         assert digest(embed(source, tmp_path / "b", model, heads=[head]).out) == expected
         with pytest.raises(ImageError):
             write_tar(source / "9.tar", {"1.png": picture()}).write_bytes(b"")

@@ -191,10 +191,10 @@ def test_the_files_do_not_depend_on_workers(emb, built, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_on_a_cluster(emb, built, tmp_path):
+def test_on_a_cluster(emb, built, tmp_path, worker_processes):
     from distributed import Client
 
-    with Client(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"):
+    with Client(worker_processes):
         ld.build_index(emb, tmp_path / "a", group_rows=500)
     assert digest(tmp_path / "a") == digest(built.path)
 

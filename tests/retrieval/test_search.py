@@ -142,14 +142,11 @@ def test_nothing_of_how_it_is_computed_changes_the_answer(tmp_path, m, monkeypat
 
 
 @pytest.mark.only_pandas
-def test_on_worker_processes(small):
+def test_on_worker_processes(small, worker_processes):
     frame, emb = opened(small)
     queries = vectors(12, seed=5)
     wanted = frame.laion.search(emb, queries, 9)
-    with (
-        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=":0") as cluster,
-        distributed.Client(cluster),
-    ):
+    with distributed.Client(worker_processes):
         pd.testing.assert_frame_equal(frame.laion.search(emb, queries, 9), wanted)
         pd.testing.assert_frame_equal(
             frame[frame["row"] >= 0].laion.search(emb, queries, 9), wanted

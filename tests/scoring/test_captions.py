@@ -313,11 +313,10 @@ def test_a_wrong_answer_ends_the_run_in_words(frame):
 
 
 @pytest.mark.slow
-def test_workers_give_the_same_scores(frame):
+def test_workers_give_the_same_scores(frame, worker_processes):
     scored = frame.laion.score_captions(ld.heads.toxicity(), ld.heads.toxicity(length))
     here = scored.compute()
-    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=":0")
-    with cluster, distributed.Client(cluster):
+    with distributed.Client(worker_processes):
         pd.testing.assert_frame_equal(scored.compute(), here, check_exact=True)
 
 

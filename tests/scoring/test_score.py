@@ -279,16 +279,13 @@ def test_duplicated_rows_are_scored_alike(small):
 
 @pytest.mark.only_pandas
 @pytest.mark.slow
-def test_threads_and_processes_give_the_same_bits(small, tmp_path):
+def test_threads_and_processes_give_the_same_bits(small, tmp_path, worker_processes):
     frame, emb, texts = opened(small, max_rows_per_partition=10)
     scored = frame.laion.similarity(emb, vectors(1, seed=9)[0])
     scored = scored.laion.similarity(emb, texts, to="clip_score").laion.where("clip_score > -0.5")
     wanted = scored.compute(scheduler="sync")
     pd.testing.assert_frame_equal(scored.compute(scheduler="threads"), wanted, check_exact=True)
-    cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-    )
-    with cluster, distributed.Client(cluster):
+    with distributed.Client(worker_processes):
         pd.testing.assert_frame_equal(scored.compute(), wanted, check_exact=True)
         rows = scored.laion.rows()
         told = scored.laion.summary()

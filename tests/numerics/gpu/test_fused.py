@@ -1,7 +1,6 @@
 """One pass over the rows: kernels by Triton's interpreter, plain torch, and on a card."""
 
 import subprocess
-import sys
 import warnings
 from itertools import pairwise
 
@@ -9,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from support.failing_memory import Full
+from support.forked_runs import forked_runs
 from support.heads import FILES
-from support.paths import ROOT
+from support.paths import ROOT, SHARED
 
 from laion_dask import backend
 from laion_dask.errors import BackendWarning, DeviceMemoryError, EmbeddingsError
@@ -40,9 +40,22 @@ class OnCard(torch.Tensor):
     is_cuda = True
 
 
-def interpreted(*what) -> None:
+@pytest.fixture(scope="module")
+def interpreted(tmp_path_factory) -> dict[str, subprocess.CompletedProcess]:
+    """What each check by Triton's interpreter ended with; whoever imports it settles its mode."""
     pytest.importorskip("triton")
-    subprocess.run([sys.executable, "-W", "error", INTERPRETED, *what], check=True)
+    checks = {"dots": ["dots"], "dense": ["dense"]}
+    if SHARED.is_dir():
+        weights, reference = SHARED / "weights", SHARED / "reference"
+        for name, (file, answers) in FILES.items():
+            checks[name] = ["published", weights / file, name, reference / answers]
+    done = forked_runs(
+        [[INTERPRETED, *words] for words in checks.values()],
+        tmp_path_factory.mktemp("interpreted"),
+        preload="import os; os.environ['TRITON_INTERPRET'] = '1'; import torch, triton.language\n",
+        flags=("-W", "error"),
+    )
+    return dict(zip(checks, done, strict=True))
 
 
 def nasty(n: int, dim: int, dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
@@ -69,14 +82,13 @@ def check_dots(x: torch.Tensor, w: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("kernel", ["dots", "dense"])
-def test_kernels_against_float64(kernel):
-    interpreted(kernel)
+def test_kernels_against_float64(interpreted, kernel):
+    assert not interpreted[kernel].returncode, interpreted[kernel].stderr
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_tensorflows_answers_through_the_kernel(shared, name):
-    file, answers = FILES[name]
-    interpreted("published", shared / "weights" / file, name, shared / "reference" / answers)
+def test_tensorflows_answers_through_the_kernel(interpreted, shared, name):
+    assert not interpreted[name].returncode, interpreted[name].stderr
 
 
 @pytest.mark.parametrize("capability", [80, 90])
