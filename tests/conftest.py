@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from pathlib import Path
+
+# Threads of BLAS and OpenMP that have nothing to do sleep; by default they spin, which takes most
+# of the processor time of small products where test processes share the processors. Read when
+# numpy and torch are imported.
+os.environ["OMP_WAIT_POLICY"] = "passive"
+os.environ["OPENBLAS_THREAD_TIMEOUT"] = "4"
+# As in distributed's own tests: no server or worker samples the stacks of its threads every 10 ms.
+os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"
 
 import dask
 import distributed
@@ -22,6 +31,8 @@ from support.shards import collection
 
 import laion_dask as ld
 from laion_dask.accessor import Laion
+
+gc.disable()  # until all tests are imported: see `pytest_collection_finish`
 
 #: The same examples in every run, and none remembered from an earlier one; `make fuzz` loads the
 #: other profile, and what it finds becomes a fixed case.
@@ -120,6 +131,10 @@ def pytest_collection_modifyitems(items):
     )
 
 
+def pytest_collection_finish():
+    gc.enable()
+
+
 def pytest_sessionfinish():
     gc.unfreeze()  # for libraries that look for leaks of their own objects when Python ends
 
@@ -199,17 +214,27 @@ def demo_folder(request, tmp_path_factory) -> Path:
         yield folder
 
 
-@pytest.fixture(scope="session")
-def worker_processes():
-    """A cluster of two worker processes with one thread each, started once a test process.
+#: The cluster of `worker_processes` while there is one.
+_clusters: list[distributed.LocalCluster] = []
+
+
+@pytest.fixture
+def worker_processes() -> distributed.LocalCluster:
+    """A cluster of two worker processes with one thread each, which several tests share.
 
     For tests in which worker processes are a means: connect with
     ``with distributed.Client(worker_processes):`` and leave no state on the workers.
     """
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-    ) as cluster:
-        yield cluster
+    if not _clusters:
+        address = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+        _clusters.append(distributed.LocalCluster(n_workers=2, threads_per_worker=1, **address))
+    return _clusters[0]
+
+
+def pytest_runtest_teardown(nextitem):
+    """Close the shared cluster after the last test in a row that uses it: it would take time."""
+    if _clusters and (nextitem is None or "worker_processes" not in nextitem.fixturenames):
+        _clusters.pop().close()
 
 
 @pytest.fixture(params=["float32", "float16"])
