@@ -1,4 +1,4 @@
-"""Count the 1,000 most frequent domains of LAION-shaped rows four ways, side by side.
+"""Count the 1,000 most frequent domains of LAION-shaped rows five ways, side by side.
 
     python benchmarks/domains.py
     python benchmarks/domains.py --rows 32000000 --repeats 3
