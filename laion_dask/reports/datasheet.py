@@ -16,23 +16,15 @@ from laion_dask.errors import ProvenanceError
 from laion_dask.formatting import counted, megabytes, share_text
 from laion_dask.frame.own_inputs import refuse_file_of_inputs
 from laion_dask.frame.provenance import Provenance
-from laion_dask.reports.datasheet_sections import SECTIONS
-from laion_dask.reports.html import (
-    boxes,
-    caveat,
-    check_place,
-    code,
-    facts,
-    note,
-    notes,
-    results,
-    section,
-    text,
-    write_page,
-)
+from laion_dask.reports.datasheet_sections import SECTIONS, section_markup
 from laion_dask.reports.methods import CAVEATS, METHODS
+from laion_dask.reports.page import check_place, write_page
+from laion_dask.reports.page_tables import Fact
 from laion_dask.stats.table import Table
 from laion_dask.text import term_lists
+
+#: Characters of a list of columns or of a recipe.
+_FACT = 400
 
 
 def datasheet(
@@ -62,7 +54,7 @@ def datasheet(
     Raises
     ------
     OptionError
-        At once.
+        Immediately, before any data is read.
     ShardError, SchemaError
         When a shard turns out damaged while it is read.
     ExportError
@@ -78,87 +70,98 @@ def datasheet(
     check_place(path)
     provenance = Provenance.of(frame)
     refuse_file_of_inputs(path, provenance)
-    told = statistics_of(provenance, standard_statistics(frame), level=level, min_n=min_n)
-    return datasheet_page(told, path, title=title, origin=_origin(provenance), level=level)
+    results = statistics_of(provenance, standard_statistics(frame), level=level, min_n=min_n)
+    return datasheet_page(results, path, title=title, origin=_origin(provenance), level=level)
 
 
 def datasheet_page(
-    told: Table,
+    results: Table,
     path: str | os.PathLike,
     *,
     title: str = "Datasheet",
-    origin: dict[str, str] | None = None,
+    origin: Iterable[Fact] = (),
     level: float = 0.95,
 ) -> Path:
-    """Write results of `standard_statistics`, or some of them, as a page. Eager.
+    """Write results of `standard_statistics`, or of any statistics, as a page. Eager.
 
     Parameters
     ----------
-    told : Table
+    results : Table
     path : str or path
     title : str
-    origin : mapping of str to str, optional
-        What was read, as names and ready HTML.
+    origin : iterable of Fact
+        What was read.
     level : float
-        The coverage that is named.
+        The coverage that the page names.
     """
-    have = list(dict.fromkeys(told["statistic"])) if "statistic" in told else []
-    others = [name for name in have if name not in SECTIONS]
-    sections = [
-        section("What was read", _account(told), facts(origin or {})),
-        caveat(CAVEATS[0]),
-        *(make(_alone(told, name)) for name, make in SECTIONS.items() if name in have),
-        *(section(name, results(_alone(told, name))) for name in others),
-        section("How to read this", note(f"Intervals cover {share_text(level)}.")),
-        *(notes(METHODS[name]) for name in METHODS if name in have),
-        section("Term lists", notes(_lists(told))) if "axis" in told else "",
-        section("Caveats", notes(CAVEATS)),
-    ]
-    return write_page(path, title, sections)
+    names = list(dict.fromkeys(results["statistic"])) if "statistic" in results else []
+    few = results.n_suppressed
+    least = results.attrs.get("min_n", 0)
+    return write_page(
+        path,
+        "datasheet",
+        title=title,
+        counts=results.attrs.get("rows", {}),
+        left_out=f"{counted(few, 'result')} on fewer than {least:,} rows left out." if few else "",
+        origin=tuple(origin),
+        sections=[section_markup(name, _alone(results, name)) for name in _in_order(names)],
+        level=share_text(level),
+        methods=[METHODS[name] for name in METHODS if name in names],
+        lists=list(_lists(results)) if "axis" in results else None,
+        caveats=CAVEATS,
+    )
 
 
-def _alone(told: Table, name: str) -> Table:
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Statistics in the order of the page; those without a section of their own come last."""
+    names = list(names)
+    return [name for name in SECTIONS if name in names] + [n for n in names if n not in SECTIONS]
+
+
+def _alone(results: Table, name: str) -> Table:
     """The results of one statistic; what was suppressed in all of them is reported once."""
-    found = told.of(name)
-    found.attrs = {}
-    return found
+    alone = results.of(name)
+    alone.attrs = {}
+    return alone
 
 
-def _origin(provenance: Provenance) -> dict[str, str]:
+def _origin(provenance: Provenance) -> list[Fact]:
+    """What a frame reads, by which filters, and the models of its columns."""
     try:
         shards, sources = provenance.shards, provenance.sources
     except ProvenanceError:
-        return {}
+        return []
     dialect = recognize(old for shard in shards for old, _, _ in shard.columns)
     size = sum(shard.size for shard in shards)
-    found = {
-        "dialect": text(dialect.name),
-        "shards": text(f"{counted(len(shards), 'shard')}, {megabytes(size)}"),
-        "columns": text(", ".join(map(str, provenance.frame.columns)), 400),
-    }
-    for scan, _ in sources:
-        if scan.where is not None:
-            found["filter"] = code(scan.where.text)
+    facts = [
+        Fact("dialect", (dialect.name,)),
+        Fact("shards", (f"{counted(len(shards), 'shard')}, {megabytes(size)}",)),
+        Fact("columns", (_cut(", ".join(map(str, provenance.frame.columns))),)),
+    ]
+    filters = dict.fromkeys(scan.where.text for scan, _ in sources if scan.where is not None)
+    if filters:
+        facts.append(Fact("filter", tuple(filters), is_code=True, one_a_line=True))
     for recipe in provenance.recipes:
-        said = ", ".join(f"{name}: {value}" for name, value in recipe.items() if name != "name")
-        found[f"column {recipe.get('name', '')}"] = text(said, 400)
-    return found
+        parts = ", ".join(f"{name}: {value}" for name, value in recipe.items() if name != "name")
+        facts.append(Fact(f"column {recipe.get('name', '')}", (_cut(parts),)))
+    return facts
 
 
-def _lists(told: Table) -> Iterable[str]:
+def _cut(text: str) -> str:
+    return text if len(text) <= _FACT else text[:_FACT] + "…"
+
+
+def _lists(results: Table) -> Iterable[str]:
     """Version and sources of the packaged lists that the results are grouped by."""
     axes = {
-        str(axis) for name in ("axis", "axis_2") if name in told for axis in told[name].dropna()
+        str(axis)
+        for name in ("axis", "axis_2")
+        if name in results
+        for axis in results[name].dropna()
     }
-    if "cooccurrence" in set(told["statistic"]):
+    if "cooccurrence" in set(results["statistic"]):
         axes.add("occupations")
     for name in term_lists()["name"]:
         if name in axes:
-            found = terms(name)
-            yield f"{name}, version {found.version}: {found.source}"
-
-
-def _account(told: Table) -> str:
-    few = told.n_suppressed
-    left = f"{counted(few, 'result')} on fewer than {told.attrs.get('min_n', 0):,} rows left out."
-    return boxes(told.attrs.get("rows", {})) + (note(left) if few else "")
+            grouping = terms(name)
+            yield f"{name}, version {grouping.version}: {grouping.source}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,32 +18,12 @@ from laion_dask.errors import ColumnError, ImageError, OptionError, did_you_mean
 from laion_dask.io.images.decoding import decode
 from laion_dask.io.images.images import Images
 from laion_dask.io.images.row_match import Match, RowImage
-from laion_dask.reports.html import text
+from laion_dask.reports.environment import render
 
 #: Longest side of a picture on the page, in pixels.
 SIDE = 144
-#: Longest caption on the page, in characters.
-CAPTION = 120
 #: A picture is shown clear only when its score is known and below this (LAION's own threshold).
 UNSAFE = 0.5
-
-#: Longest address on the page, in characters.
-_ADDRESS = 160
-
-_STYLE = """
-.ld-gallery{display:flex;flex-wrap:wrap;gap:12px;font:13px/1.35 system-ui,sans-serif}
-.ld-gallery figure{box-sizing:border-box;width:162px;margin:0;padding:8px;border-radius:8px;
-border:1px solid var(--jp-border-color2,#d8dde3);background:var(--jp-layout-color1,#fff);
-color:var(--jp-content-font-color1,#1f2933)}
-.ld-gallery .ld-pic{width:144px;height:144px;display:flex;align-items:center;
-justify-content:center;background:var(--jp-layout-color2,#f1f4f7);border-radius:4px;
-color:var(--jp-content-font-color2,#52606d);text-align:center}
-.ld-gallery img{display:block;margin:0;max-width:144px;max-height:144px;border-radius:4px}
-.ld-gallery figcaption{margin:6px 0 0;text-align:start;overflow-wrap:anywhere}
-.ld-gallery .ld-facts,.ld-gallery .ld-note{color:var(--jp-content-font-color2,#52606d);
-font-variant-numeric:tabular-nums}
-.ld-gallery .ld-note{flex-basis:100%;margin:0}
-"""
 
 
 @dataclass(frozen=True)
@@ -119,8 +99,7 @@ def gallery(
         for (_, row), image in zip(rows.iterrows(), found, strict=True)
     ]
     notes = _notes(rows, images, found, None if reveal else safety) if len(rows) else []
-    parts = "".join([*(f"<p class='ld-note'>{text(note)}</p>" for note in notes), *figures])
-    return Gallery(f"<style>{_STYLE}</style><div class='ld-gallery'>{parts}</div>")
+    return Gallery(str(render("gallery", notes=notes, figures=figures)))
 
 
 def _notes(rows: pd.DataFrame, images, found: list, safety: str | None) -> list[str]:
@@ -184,41 +163,54 @@ def _doubt(row: pd.Series, safety: str) -> str | None:
     return None if score < UNSAFE else f"{safety} is {score:.3g}"
 
 
-def _figure(row: pd.Series, image: RowImage | None, facts: Sequence[str], doubt: str | None) -> str:
-    shown = "".join(f"<div class='ld-facts'>{_fact(f, row[f])}</div>" for f in facts)
-    caption = next((row[c] for c in ("text", "caption", "TEXT") if c in row.index), None)
-    pictured = image is not None and image.data is not None
-    picture = "" if image is None else _picture(image, doubt)
-    blurred = doubt is not None and picture.startswith("<img")
-    why = f"<div class='ld-facts'>blurred: {text(doubt)}</div>" if blurred else ""
-    if not pictured and (url := row.get("url", row.get("URL"))) is not None:
-        shown += f"<div class='ld-facts'><bdi>{text(url, _ADDRESS)}</bdi></div>"
-    above = f"<div class='ld-pic'>{picture}</div>" if picture else ""
-    return (
-        f"<figure>{above}<figcaption><bdi dir='auto'>{text(caption, CAPTION)}</bdi>{why}{shown}"
-        "</figcaption></figure>"
+class _Figure(NamedTuple):
+    """What the template shows of one row.
+
+    ``jpeg`` is base64, and empty where there is no picture to show; then ``instead`` says why.
+    """
+
+    caption: object
+    jpeg: str
+    instead: str
+    doubt: str | None
+    facts: list[tuple[str, object]]
+    has_url: bool
+    url: object
+
+
+def _figure(
+    row: pd.Series, image: RowImage | None, facts: Sequence[str], doubt: str | None
+) -> _Figure:
+    jpeg, instead = ("", "") if image is None else _picture(image, doubt)
+    url = row.get("url", row.get("URL"))
+    return _Figure(
+        caption=next((row[c] for c in ("text", "caption", "TEXT") if c in row.index), None),
+        jpeg=jpeg,
+        instead=instead,
+        doubt=doubt,
+        facts=[(fact, _fact(row[fact])) for fact in facts],
+        has_url=url is not None and (image is None or image.data is None),
+        url=url,
     )
 
 
-def _fact(name: str, value) -> str:
-    if isinstance(value, (float, np.floating)) and np.isfinite(value):
-        value = f"{value:.3f}"
-    return f"{html.escape(name)} {text(value, 40)}"
+def _fact(value: object) -> object:
+    is_finite = isinstance(value, (float, np.floating)) and np.isfinite(value)
+    return f"{value:.3f}" if is_finite else value
 
 
-def _picture(image: RowImage, doubt: str | None) -> str:
+def _picture(image: RowImage, doubt: str | None) -> tuple[str, str]:
+    """A picture as JPEG in base64, blurred where its row is in doubt; or why there is none."""
     if image.data is None:
-        return image.match.value
+        return "", image.match.value
     try:
         picture = decode(image.data)
     except ImageError:
-        return "not readable"
+        return "", "not readable"
     picture.thumbnail((SIDE, SIDE))
     if doubt is not None:
         small = picture.resize((max(1, picture.width // 24), max(1, picture.height // 24)))
         picture = small.resize(picture.size)
     sink = io.BytesIO()
     picture.save(sink, "JPEG", quality=85)
-    title = "" if doubt is None else " title='blurred: not known to be safe'"
-    encoded = base64.b64encode(sink.getvalue()).decode()
-    return f"<img alt=''{title} src='data:image/jpeg;base64,{encoded}'>"
+    return base64.b64encode(sink.getvalue()).decode(), ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
+from markupsafe import Markup
 
 from laion_dask.plots.description import (
     Axis,
@@ -12,14 +13,21 @@ from laion_dask.plots.description import (
     CurvePanel,
     Form,
     Mark,
+    Panel,
     Point,
     PointPanel,
     series_colour,
 )
 from laion_dask.plots.palette import SERIES
+from laion_dask.plots.static import render
 
 #: Columns whose quantiles share a plot.
 _SIZES = ("width", "height", "text_length")
+
+
+def picture(panel: Panel) -> Markup:
+    """A panel as SVG, for a template; empty where it has nothing to draw."""
+    return Markup(render(panel))
 
 
 def point_panel(

@@ -1,4 +1,4 @@
-"""One self-contained page that describes a frame, or what an export kept of it. No network."""
+"""One self-contained page about a summary, or about what an export kept. No network."""
 
 from __future__ import annotations
 
@@ -15,19 +15,14 @@ from laion_dask.errors import must_be
 from laion_dask.exports.result import Export
 from laion_dask.frame.own_inputs import refuse_file_of_inputs
 from laion_dask.frame.provenance import Provenance
-from laion_dask.plots.static import render
-from laion_dask.reports.export_report import export_parts
-from laion_dask.reports.html import bar, boxes, grid, note, plots, section, text, write_page
-from laion_dask.reports.page_plots import size_panel
+from laion_dask.reports.export_report import export_view
+from laion_dask.reports.page import write_page
+from laion_dask.reports.page_plots import picture, size_panel
+from laion_dask.reports.page_tables import Cell, PageTable
 
+#: Pixels of the bar of the largest share of a table.
+_BAR = 90
 _COUNTS = ("read", "kept", "dropped", "unscored", "rejected")
-_NOTES = (
-    "Unsafe means punsafe above 0.5, watermarked means pwatermark above 0.8, as in LAION's own "
-    "figures; rows without a score are counted apart and never as safe. Intervals are Wilson's at "
-    "95 % and take rows as independent, which rows of one crawl are not quite. Quantiles carry a "
-    "relative error of at most 0.0005. Captions and domains are shown as they were found; they say "
-    "what is in the data, not what is true of anyone."
-)
 
 
 def write_report(
@@ -73,35 +68,36 @@ def write_report(
         by = default_axes(subject.frame) if by is None else by
         options = {"reference": reference, "level": level, "min_n": min_n}
         audited = subject.audit(by, **options) if by else None
-        made = list(export_parts(subject, audited, level))
-        return write_page(path, title or "What was kept, and whom it left out", made)
-    tables = [section(heading, _table(table)) for heading, table in subject.tables().items()]
-    parts = [_counts(subject), _curves(subject), *tables]
-    parts.append(section("How to read this", note(_NOTES)))
-    return write_page(path, title or "What is in this frame", parts)
+        title = title or "What was kept, and whom it left out"
+        view = export_view(subject, audited, level)
+        return write_page(path, "export_report", title=title, **view)
+    counts = {"rows": subject.n_rows}
+    if subject.rows is not None:
+        counts = {name: getattr(subject.rows, name) for name in _COUNTS}
+    return write_page(
+        path,
+        "summary",
+        title=title or "What is in this frame",
+        counts=counts,
+        sizes=_sizes(subject),
+        tables={heading: _table(table) for heading, table in subject.tables().items()},
+    )
 
 
-def _counts(summary: Summary) -> str:
-    counts = {"rows": summary.n_rows}
-    if summary.rows is not None:
-        counts = {name: getattr(summary.rows, name) for name in _COUNTS}
-    return boxes(counts)
-
-
-def _table(table: pd.DataFrame) -> str:
-    shares = 90 * table["share"] / table["share"].max() if "share" in table else None
+def _table(table: pd.DataFrame) -> PageTable:
+    """A table of a summary, with a bar before each share."""
+    bars = [0.0] * len(table)
+    if "share" in table:
+        bars = (_BAR * table["share"] / table["share"].max()).fillna(0.0).tolist()
     rows = []
-    for i, (label, row) in enumerate(readable(table).iterrows()):
-        cells = (
-            f"{bar(shares.iloc[i]) if name == 'share' else ''}{told}" for name, told in row.items()
-        )
-        rows.append([f"<bdi>{text(label, 80)}</bdi>", *cells])
-    return grid([table.index.name or "", *map(str, table.columns)], rows)
+    for (label, row), bar in zip(readable(table).iterrows(), bars, strict=True):
+        cells = (Cell(value, bar=bar if name == "share" else 0.0) for name, value in row.items())
+        rows.append((Cell(str(label), "text"), *cells))
+    return PageTable((table.index.name or "", *map(str, table.columns)), tuple(rows))
 
 
-def _curves(summary: Summary) -> str:
-    """Quantiles of width, height and caption length as one plot, on a logarithmic scale."""
-    found = summary.quantiles
-    quantiles = {name: found.loc[name, list(SHARES)].astype(float) for name in found.index}
-    drawn = render(size_panel(SHARES, quantiles))
-    return section("Size and caption length", plots(drawn)) if drawn else ""
+def _sizes(summary: Summary) -> str:
+    """Quantiles of width, height and caption length as one plot."""
+    table = summary.quantiles
+    quantiles = {name: table.loc[name, list(SHARES)].astype(float) for name in table.index}
+    return picture(size_panel(SHARES, quantiles))

@@ -16,7 +16,7 @@ from support.shards import write_shard
 
 import laion_dask as ld
 from laion_dask.errors import ColumnError, OptionError
-from laion_dask.reports.datasheet_sections import SECTIONS
+from laion_dask.reports.datasheet_sections import section_markup
 from laion_dask.stats.sketches.bottom_k import BottomK
 
 WHAT = ["missing", "distinct", "repeats", "rows whose value repeats", "most frequent"]
@@ -143,6 +143,6 @@ def test_what_is_refused(frame):
 def test_the_page_tells_shares_in_percent_and_counts_as_numbers(write):
     values = {"URL": [f"u{i}" for i in range(70_000)], "TEXT": ["t"] * 70_000}
     frame = ld.read_shards(write("0.parquet", values))
-    page = SECTIONS["duplicate_share"](frame.laion.statistics(ld.duplicate_share("url")))
+    page = section_markup("duplicate_share", frame.laion.statistics(ld.duplicate_share("url")))
     assert re.search(r"distinct.*?6\d,\d{3} … 70,000<", page)
     assert not re.search(r"\d,\d{3} %", page)

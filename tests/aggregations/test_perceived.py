@@ -1,6 +1,5 @@
 """Perceived attributes: counts against a loop, in any partitioning, and no label of any row."""
 
-import html
 import math
 import pickle
 from collections import Counter
@@ -27,7 +26,7 @@ from laion_dask.errors import (
 from laion_dask.io.embeddings.file import EmbeddingFile
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.models import ClipModel, Vectors
-from laion_dask.reports.html import results
+from laion_dask.reports.page_tables import result_table
 from laion_dask.runtime import graph
 from laion_dask.stats import Table, wilson
 
@@ -288,7 +287,7 @@ def test_the_caveat_cannot_be_switched_off(data):
         assert shown.caveats == (CAVEAT,), shown
         assert CAVEAT in repr(shown) and CAVEAT in str(shown)
         assert CAVEAT in shown._repr_html_() and CAVEAT in shown.to_markdown()
-        assert html.escape(CAVEAT, quote=False) in results(shown)  # of a report
+        assert CAVEAT in result_table(shown).notes  # of a report
     assert all("(model-assigned)" in term for term in found["term"])
     # A column of truth values, or of nothing, is looked at without complaint.
     assert Table({"term": [None, 1, True, np.nan], "group": pd.NA}).caveats == ()

@@ -15,7 +15,7 @@ from support.small_clip import write_tar
 import laion_dask as ld
 from laion_dask.errors import ColumnError, ImageError
 from laion_dask.io.images.row_match import Match, RowImage
-from laion_dask.reports.html import text as plain
+from laion_dask.reports.environment import environment
 
 
 class Pictures:
@@ -37,7 +37,7 @@ def _checkerboard() -> bytes:
 
 def _contrast(page: str) -> list[float]:
     """The deviation of the pixels of every picture on a page."""
-    found = re.findall(r"data:image/jpeg;base64,([^']+)'", page)
+    found = re.findall(r'data:image/jpeg;base64,([^"]+)"', page)
     return [float(np.asarray(Image.open(io.BytesIO(base64.b64decode(f)))).std()) for f in found]
 
 
@@ -78,6 +78,9 @@ def test_captions_stay_text(caption):
 
 
 def test_control_and_direction_characters_are_made_visible():
+    def plain(value, most):
+        return environment().from_string("{{ value|cut(most) }}").render(value=value, most=most)
+
     assert plain("a\u202eb\x00c\x1b[31m", 50) == "a\\u202eb\\u0000c\\u001b[31m"
     assert plain("x" * 10_000_000, 5) == "xxxxx…"
     assert plain(None, 5) == plain(float("nan"), 5) == plain(pd.NA, 5) == "<i>none</i>"
@@ -97,7 +100,7 @@ def test_rows_without_pictures_are_cards_that_say_how_to_get_them():
     hostile = "https://a.example/<script>alert(1)</script>"
     rows = pd.DataFrame({"url": [hostile, None], "text": ["<b>a caption</b>", None]})
     page = ld.gallery(rows).html
-    assert page.count("<figure>") == 2 and "ld-pic'" not in page and "<img" not in page
+    assert page.count("<figure>") == 2 and 'ld-pic"' not in page and "<img" not in page
     assert "&lt;b&gt;a caption&lt;/b&gt;" in page and "https://a.example/&lt;script&gt;" in page
     assert "<script" not in page and "href" not in page and "<i>none</i>" in page
     assert "img2dataset" in page and "ld.open_images" in page
@@ -137,7 +140,7 @@ def test_the_unsafe_picture_of_a_twin_is_not_shown(tmp_path):
     paths = ["val/00000.tar/0.png", "train/00000.tar/0.png"]
     rows = pd.DataFrame({"image_path": paths, "text": "x", "punsafe": [0.01, 0.97]})
     images = ld.open_images(tmp_path)
-    shown = re.findall(r"base64,([^']+)'", ld.gallery(rows, images).html)
+    shown = re.findall(r'base64,([^"]+)"', ld.gallery(rows, images).html)
     first, second = (Image.open(io.BytesIO(base64.b64decode(each))) for each in shown)
     assert first.getpixel((16, 16))[2] > 200 > second.getpixel((16, 16))[2]
     with pytest.raises(ImageError, match="2 images"):

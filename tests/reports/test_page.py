@@ -11,15 +11,19 @@ import dask
 import pandas as pd
 import pyarrow as pa
 import pytest
+from jinja2 import UndefinedError
 from support.shards import laion_table, refuse, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import ColumnError, OptionError, ShardError
 from laion_dask.exports.export import export
 from laion_dask.formatting import share_text
-from laion_dask.plots import static
 from laion_dask.plots.description import Mark, Point, PointPanel
-from laion_dask.reports import html
+from laion_dask.reports.datasheet_sections import section_markup
+from laion_dask.reports.environment import environment, render
+from laion_dask.reports.page import write_page
+from laion_dask.reports.page_plots import picture
+from laion_dask.reports.page_tables import Cell, Fact, PageTable, result_table
 from laion_dask.stats.table import suppressed, table
 
 HOSTILE = "<script>alert('1')</script>\u202e\0 \"&'\ud800"
@@ -47,32 +51,54 @@ def check_harmless(text: str):
     assert not re.search(r"url\(|@import|https?://(?![\w./-]*w3)", text.replace("\n", ""))
 
 
-def test_hostile_text_stays_text_everywhere(tmp_path):
+@pytest.fixture
+def macros():
+    return environment().get_template("macros.html.j2").module
+
+
+def grid(table_: PageTable) -> str:
+    return str(environment().get_template("macros.html.j2").module.grid(table_))
+
+
+def test_hostile_text_stays_text_everywhere(tmp_path, macros):
     text = HOSTILE[:-1]  # a table holds no lone surrogate
     result = table([{"axis": text, "group": text, "n": 3, "k": 1, "rate": 0.5, text: text}])
-    parts = [
-        html.section(HOSTILE, html.paragraph(HOSTILE), html.caveat(HOSTILE), html.note(HOSTILE)),
-        html.part(HOSTILE, html.notes([HOSTILE]), html.code(HOSTILE)),
-        html.boxes({HOSTILE: 1}),
-        html.facts({HOSTILE: html.text(HOSTILE)}),
-        html.grid([HOSTILE], [[html.text(HOSTILE)]]),
-        html.results(result, named={"n": HOSTILE}),
-        static.render(
-            PointPanel(HOSTILE, (Point(HOSTILE, 0.5, 0.4, 0.6),), line=Mark(0.5, HOSTILE))
-        ),
-    ]
-    written = html.write_page(tmp_path / "a.html", HOSTILE, parts, about=HOSTILE)
+    panel = PointPanel(HOSTILE, (Point(HOSTILE, 0.5, 0.4, 0.6),), line=Mark(0.5, HOSTILE))
+    cells = tuple(Cell(HOSTILE, kind) for kind in ("number", "text", "code"))
+    written = write_page(
+        tmp_path / "a.html",
+        "datasheet",
+        title=HOSTILE,
+        counts={HOSTILE: 1},
+        left_out=HOSTILE,
+        origin=[Fact(HOSTILE, (HOSTILE, HOSTILE), is_code=code) for code in (True, False)],
+        sections=[
+            HOSTILE,
+            section_markup("of no template", result.rename(columns={"n": f"{HOSTILE[:-1]} n"})),
+            macros.grid(PageTable((HOSTILE,), (cells,), notes=(HOSTILE,))),
+            macros.plots([picture(panel)]),
+        ],
+        level=HOSTILE,
+        methods=[[HOSTILE]],
+        lists=[HOSTILE],
+        caveats=[HOSTILE],
+    )
     text = written.read_text(encoding="utf-8")
     check_harmless(text)
     assert "default-src 'none'" in text and "\u202e" not in text and "\0" not in text
-    assert text.count("&lt;script&gt;") >= 18
+    assert text.count("&lt;script&gt;") >= 24
     assert [p.name for p in tmp_path.iterdir()] == ["a.html"]
+
+
+def test_what_a_template_lacks_is_an_error():
+    with pytest.raises(UndefinedError):
+        render("page", title="no version")
 
 
 def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path):
     (tmp_path / "a.html").mkdir()
     with pytest.raises(OSError):
-        html.write_page(tmp_path / "a.html", "title", [])
+        write_page(tmp_path / "a.html", "page", title="title")
     assert [p.name for p in tmp_path.iterdir()] == ["a.html"]
 
 
@@ -82,17 +108,17 @@ def test_results_pair_intervals_and_tell_shares():
         {"group": "b", "n": 10, "value": 1234.5, "lo": -inf, "hi": inf, "odd": False},
     ]
     rows[0] |= {"ratio": 2.0, "ratio_lo": 1.5, "ratio_hi": 2.5, "q": 1e-9}
-    text = html.results(suppressed(table(rows), 5), marked="odd", named={"k": "found"})
-    heads = re.findall(r"<th(?: class='left')?>(.*?)</th>", text)
+    text = grid(result_table(suppressed(table(rows), 5), marked="odd", named={"k": "found"}))
+    heads = re.findall(r"<th(?: class=\"left\")?>(.*?)</th>", text)
     assert heads == ["group", "n", "found", "rate", "interval", "value", "odd", "ratio",
                      "interval", "q"]  # fmt: skip
-    cells = re.findall(r"<td(?: class='left')?>(.*?)</td>", text)
+    cells = re.findall(r"<td(?: class=\"left\")?>(.*?)</td>", text)
     assert cells[:5] == ["<bdi>a</bdi>", "1,200", "30", "2.5 %", "1.75 % … 3.55 %"]
     assert cells[5:10] == ["-", "yes", "2", "1.5 … 2.5", "&lt; 0.001"]
-    assert cells[13:16] == ["-", "-∞ … ∞", "1,234"] and text.count("class=marked") == 1
-    told = suppressed(table([{"group": "a", "n": 1}, {"group": "b", "n": 9}]), 5)
-    assert "1 result rests on fewer than 5 rows" in html.results(told)
-    assert "7 rows more are not shown" in html.results(table([{"group": "a"}] * 9), most=2)
+    assert cells[13:16] == ["-", "-∞ … ∞", "1,234"] and text.count('class="marked"') == 1
+    few = suppressed(table([{"group": "a", "n": 1}, {"group": "b", "n": 9}]), 5)
+    assert "1 result rests on fewer than 5 rows" in grid(result_table(few))
+    assert "7 more rows are not shown" in grid(result_table(table([{"group": "a"}] * 9), most=2))
     assert share_text(0.99996) == "99.996 %" and share_text(1) == "100 %"
 
 
@@ -168,6 +194,10 @@ def test_an_export_without_a_filter_excludes_nobody(folder, tmp_path):
     assert isinstance(done.audit("language"), pd.DataFrame)
 
 
+def test_a_page_follows_the_readers_scheme():
+    assert "prefers-color-scheme:dark" in render("page", title="", version="")
+
+
 def test_the_interval_of_a_value_stands_beside_it_where_no_rate_is_shown():
     table = pd.DataFrame({"term": ["a"], "rate": [nan], "value": [1.5], "lo": [1.0], "hi": [2.0]})
-    assert "<td>1 … 2</td>" in html.results(table, columns=["term", "value"])
+    assert "<td>1 … 2</td>" in grid(result_table(table, columns=["term", "value"]))

@@ -10,7 +10,7 @@ import pytest
 from laion_dask.errors import ExportError
 from laion_dask.io.storage.atomic_file import committed, partial, put
 from laion_dask.reports.hit_list import write_table
-from laion_dask.reports.html import write_page
+from laion_dask.reports.page import write_page
 
 
 def write(path) -> None:
@@ -20,7 +20,7 @@ def write(path) -> None:
 
 WRITERS = {
     "committed": write,
-    "page": lambda path: write_page(path, "title", []),
+    "page": lambda path: write_page(path, "page", title="title"),
     "hits": lambda path: write_table(pd.DataFrame({"query": [1]}), path),
 }
 

@@ -1,0 +1,53 @@
+"""Writes a page: one self-contained file that appears in one step."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+from laion_dask.errors import ExportError
+from laion_dask.io.storage.atomic_file import committed
+from laion_dask.reports.environment import render
+
+
+def check_place(path: str | os.PathLike) -> None:
+    """Raise, before any data is read, where no page can be written.
+
+    Raises
+    ------
+    ExportError
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ExportError(f"{path} is a folder. Name a file, such as {path / 'report.html'}.")
+    if not path.parent.is_dir():
+        raise ExportError(f"There is no folder {path.parent} for {path.name}. Make it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise ExportError(f"The folder {path.parent} cannot be written to. Name another.")
+
+
+def write_page(path: str | os.PathLike, template: str, *, title: str, **context) -> Path:
+    """Write a page, which appears in one step. Eager.
+
+    Parameters
+    ----------
+    path : str or path
+        Of the page, such as ``"report.html"``.
+    template : str
+        A template that extends ``page.html.j2``.
+    title : str
+    **context
+        What the template shows.
+
+    Raises
+    ------
+    ExportError
+        When the page cannot be written there.
+    """
+    path = Path(path)
+    markup = render(template, title=title, version=version("laion_dask"), **context)
+    with committed(path) as file:
+        # A lone surrogate, as in a file name that is not UTF-8, is written out.
+        file.write(markup.encode("utf-8", errors="backslashreplace"))
+    return path
