@@ -33,6 +33,7 @@ class Concentration(Statistic):
     capacity: int
     private: bool = False
     name = "concentration"
+    place = 1
     method = (
         "Domains are registered domains by the public suffix list packaged with tldextract. Gini: "
         "half the mean absolute difference over the mean (0 equal, towards 1 all in one). "

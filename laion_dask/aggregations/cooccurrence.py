@@ -47,6 +47,7 @@ class Cooccurrence(Statistic):
     by: Grouping
     pairs: tuple[tuple[str, str], ...] | None
     name = "cooccurrence"
+    place = 5
     method = (
         "nPMI(w, g) = ln[p(w,g) / (p(w) p(g))] / -ln p(w,g), p being shares of captions that "
         "mention them (Bouma 2009). The PMI bias of w is PMI(w, a) - PMI(w, b), with the interval "

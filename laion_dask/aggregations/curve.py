@@ -30,6 +30,7 @@ class Curve(Statistic):
     above: bool
     top: int | None = None
     name = "curve"
+    place = 4
     method = ("The share of a group's scored rows above each threshold, with Wilson's interval.",)
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:

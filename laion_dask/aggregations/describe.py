@@ -31,6 +31,7 @@ class Describe(Statistic):
 
     columns: tuple[str, ...] = ()
     name = "describe"
+    place = 0
     method = (
         "Quantile at q: the smallest value that at least a share q of the values do not exceed; "
         "exact while a column has at most 10,000 distinct values, else from a sketch with a "

@@ -24,6 +24,7 @@ class DuplicateShare(Statistic):
     column: str
     capacity: int
     name = "duplicate_share"
+    place = 2
     method = (
         "Repeats: rows less distinct values. Exact while there are at most 65,536 distinct values; "
         "beyond, estimated from the values of so many smallest hashes, to about 1 % (Bar-Yossef et "

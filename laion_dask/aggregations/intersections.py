@@ -25,6 +25,7 @@ class Intersections(Statistic):
 
     axes: tuple[Grouping, ...]
     name = "intersections"
+    place = 6
     method = (
         "Observed captions that mention both, over those expected if the two mentions were "
         "independent (interval: log of the observed share, delta method). A word may be of both "

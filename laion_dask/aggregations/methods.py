@@ -1,4 +1,4 @@
-"""How the numbers of each statistic are computed, for the notes of a page."""
+"""What a page says of each statistic: how its numbers are computed, and where they stand."""
 
 from __future__ import annotations
 
@@ -34,3 +34,8 @@ STATISTICS: tuple[type[Statistic], ...] = (
 def methods() -> dict[str, tuple[str, ...]]:
     """The method texts of every statistic that has some, by its name."""
     return {each.name: each.method for each in STATISTICS if each.method}
+
+
+def places() -> dict[str, float]:
+    """Where the section of every statistic stands in a datasheet, by its name."""
+    return {each.name: each.place for each in STATISTICS}

@@ -45,6 +45,7 @@ class Rates(Statistic):
     by_shard: bool = False
     top: int | None = None
     name = "rates"
+    place = 3
     method = (
         "A rate is k / n, n being the rows on which the expression can be decided. Its interval "
         "is Wilson's (1927): (p + z2 / 2n ± z sqrt(p (1 - p) / n + z2 / 4n2)) / (1 + z2 / n), with "

@@ -22,8 +22,9 @@ from laion_dask.plots.description import (
 )
 from laion_dask.plots.interactive import render
 from laion_dask.plots.palette import BLUE, GREY
-from laion_dask.plots.panels import Panel, panels
+from laion_dask.plots.panels import panels
 from laion_dask.plots.plain_text import plain_text
+from laion_dask.plots.table_panel import TablePanel
 from laion_dask.validation import whole
 
 #: Pixels of a plot.
@@ -145,12 +146,12 @@ def _not_drawn(result: pd.DataFrame, n: int, drawn: int) -> str:
     return said + (f", of({names[-1]!r}).plot() one statistic" if len(names) > 1 else "")
 
 
-def _described(panel: Panel, title: str | None) -> PointPanel | CurvePanel:
+def _described(panel: TablePanel, title: str | None) -> PointPanel | CurvePanel:
     title = panel.title if title is None else " ".join(filter(None, (title, panel.left_out)))
     return _curve_panel(panel, title) if panel.curves else _point_panel(panel, title)
 
 
-def _point_panel(panel: Panel, title: str) -> PointPanel:
+def _point_panel(panel: TablePanel, title: str) -> PointPanel:
     """Points with intervals, one line a label."""
     frame = panel.frame
     has_verdict = frame["marked"].any() and frame["series"].nunique() <= 1
@@ -168,7 +169,7 @@ def _point_panel(panel: Panel, title: str) -> PointPanel:
     )
 
 
-def _points(panel: Panel) -> Iterator[Point]:
+def _points(panel: TablePanel) -> Iterator[Point]:
     frame = panel.frame
     tips = _tips(panel, frame)
     numbers = frame[["value", "lo", "hi", "by_chance"]].to_numpy(float)
@@ -186,7 +187,7 @@ def _points(panel: Panel) -> Iterator[Point]:
         )
 
 
-def _line_meaning(panel: Panel) -> str:
+def _line_meaning(panel: TablePanel) -> str:
     """What the dashed line is, said beside the label of the axis."""
     if not np.isfinite(panel.line):
         return ""
@@ -195,7 +196,7 @@ def _line_meaning(panel: Panel) -> str:
     return f" (dashed: all rows, {_value_text(panel, panel.overall)})"
 
 
-def _curve_panel(panel: Panel, title: str) -> CurvePanel:
+def _curve_panel(panel: TablePanel, title: str) -> CurvePanel:
     """A curve over the threshold for each series, its interval as a band."""
     frame = panel.frame
     names = frame["series"].unique()
@@ -233,7 +234,7 @@ def _curve_panel(panel: Panel, title: str) -> CurvePanel:
     )
 
 
-def _tips(panel: Panel, rows: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+def _tips(panel: TablePanel, rows: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     """What hovering over each row says: a heading, and one text a row."""
 
     def texts(name: str) -> list[str]:
@@ -258,11 +259,11 @@ def _named(term: str, group: str) -> str:
     return " · ".join(plain_text(part, 60) for part in (term, group) if part)
 
 
-def _value_text(panel: Panel, value: float) -> str:
+def _value_text(panel: TablePanel, value: float) -> str:
     return f"{100 * value:.4g} %" if panel.is_share else f"{value:,.4g}"
 
 
-def _ends(panel: Panel) -> tuple[float, float]:
+def _ends(panel: TablePanel) -> tuple[float, float]:
     """The ends of the axis, around all that is finite; hardly below 0 for shares."""
     numbers = panel.frame[["value", "lo", "hi", "by_chance"]].to_numpy().ravel()
     found = np.append(numbers, panel.overall)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from laion_dask.errors import OptionError, did_you_mean
+from laion_dask.plots.table_panel import BY_METHOD, COUNTS, TablePanel
 from laion_dask.reserved_labels import AMPLIFIED
 
 #: Lines, or colours, of one panel.
@@ -19,104 +18,9 @@ MOST_TERMS = 6
 _KEYS = ("statistic", "term", "axis", "group", "measure", "side", "axis_2", "group_2", "method")
 #: What all rows are called among the groups.
 _ALL = ("(all)", "all")
-#: What numbers are in, and over what a share is drawn, by the term.
-_UNITS = {"width": "pixels", "height": "pixels", "text_length": "characters"}
-_THRESHOLDS = {"both sides": "both sides at least, pixels"}
-#: What the method of a value says it is.
-_BY_METHOD = {"Jensen-Shannon, bits": "Jensen-Shannon divergence, bits"}
-_COUNTS = ("distinct", "effective number", "most frequent")
-_INDEXES = ("gini", "herfindahl", "entropy", "theil")
-#: What numbers of a measure are in.
-_BY_KIND = {"PMI bias": "PMI bias, nats"}
-#: Statistics whose values are ratios.
-_RATIOS = ("intersections",)
 
 
-@dataclass(frozen=True, eq=False)
-class Panel:
-    """Results that share an axis.
-
-    Attributes
-    ----------
-    title : str
-    measure : str
-        The column that is drawn, such as rate or value.
-    frame : pandas.DataFrame
-        A row a result: ``label`` (a line of the panel, or nothing), ``series`` (a colour),
-        ``threshold``, ``value, lo, hi, n, marked``.
-    curves : bool
-        Whether it is drawn over the threshold, one curve a series.
-    overall : float
-        Where a line is drawn across; NaN for none.
-    """
-
-    title: str
-    measure: str
-    frame: pd.DataFrame
-    curves: bool = False
-    overall: float = float("nan")
-
-    @property
-    def left_out(self) -> str:
-        """What the title says of labels that are not drawn, such as (40 of 100 groups)."""
-        found = re.search(r"\([\d,]+ of [\d,]+ (groups|terms)\)$", self.title)
-        return found[0] if found else ""
-
-    @property
-    def is_share(self) -> bool:
-        """Whether its numbers are told in percent."""
-        return self.measure == "rate"
-
-    @property
-    def is_ratio(self) -> bool:
-        """Whether its axis is logarithmic, with a line at 1."""
-        return "ratio" in self.measure or self.frame["statistic"].iloc[0] in _RATIOS
-
-    @property
-    def line(self) -> float:
-        """Where a line is drawn across: at all rows' rate, at no effect; NaN for none."""
-        if self.is_ratio:
-            return 1.0
-        has_both = (self.frame["value"] < 0).any() and (self.frame["value"] > 0).any()
-        return 0.0 if np.isnan(self.overall) and has_both else self.overall
-
-    @property
-    def axis_label(self) -> str:
-        """What its numbers are."""
-        first = self.frame.iloc[0]
-        if self.is_share:
-            return "share of rows" + (" excluded" if first["statistic"] == "exclusion" else "")
-        if self.measure != "value":
-            return self.measure.replace("_", " ")
-        if first["kind"]:
-            return _BY_KIND.get(first["kind"], first["kind"])
-        if self.is_ratio:
-            return "observed / expected"
-        if first["method"] in _BY_METHOD:
-            return _BY_METHOD[first["method"]]
-        if self._all_are(_COUNTS):
-            return "count"
-        if self._all_are(_INDEXES):
-            return "index" + (", Theil's in nats" if "theil" in set(self.frame["term"]) else "")
-        term = self._one_term()
-        return ", ".join(filter(None, (term or first["statistic"], _UNITS.get(term))))
-
-    @property
-    def threshold_label(self) -> str:
-        """What its thresholds are."""
-        term = self._one_term()
-        score = term.removesuffix(f" {self.frame['side'].iloc[0]}")
-        return _THRESHOLDS.get(term, "threshold" + (f" of {score}" if score else ""))
-
-    def _all_are(self, names: tuple[str, ...]) -> bool:
-        return bool((self.frame["group"].isin(names) | self.frame["term"].isin(names)).all())
-
-    def _one_term(self) -> str:
-        terms = self.frame["term"].unique()
-        return terms[0] if len(terms) == 1 else ""
-
-
-def panels(result: pd.DataFrame, show: str | None, most: int) -> list[Panel]:
+def panels(result: pd.DataFrame, show: str | None, most: int) -> list[TablePanel]:
     """The panels of a table, in its order.
 
     Parameters
@@ -133,10 +37,10 @@ def panels(result: pd.DataFrame, show: str | None, most: int) -> list[Panel]:
         When the table has no such column of numbers.
     """
     rows = _rows(result, show)
-    found: list[Panel] = []
+    drawn: list[TablePanel] = []
     for _, block in rows.groupby(["statistic", "kind", "measure"], sort=False):
-        found += _of_statistic(block, most)
-    return found
+        drawn += _of_statistic(block, most)
+    return drawn
 
 
 def _rows(result: pd.DataFrame, show: str | None) -> pd.DataFrame:
@@ -165,7 +69,7 @@ def _rows(result: pd.DataFrame, show: str | None) -> pd.DataFrame:
         rows["lo"], rows["hi"] = _floats(source, f"{show}_lo"), _floats(source, f"{show}_hi")
     if show is not None:
         rows["measure"], rows["value"] = show, _floats(source, show)
-    by_chance = rows["method"].isin(_BY_METHOD) & (rows["measure"] == "value")
+    by_chance = rows["method"].isin(BY_METHOD) & (rows["measure"] == "value")
     rows["by_chance"] = np.where(by_chance, _floats(source, "expected"), np.nan)
     rows["marked"] = source["verdict"].eq(AMPLIFIED) if "verdict" in source else False
     return rows[rows["value"].notna()]
@@ -191,7 +95,7 @@ def _floats(source: pd.DataFrame, name: str) -> np.ndarray:
     return source[name].to_numpy(dtype=float, na_value=np.nan)
 
 
-def _of_statistic(block: pd.DataFrame, most: int) -> Iterator[Panel]:
+def _of_statistic(block: pd.DataFrame, most: int) -> Iterator[TablePanel]:
     """The panels of one statistic and one measure."""
     is_all = (block["axis"] == "") & block["group"].isin(_ALL)
     grouped = set(block.loc[~is_all, "term"])
@@ -203,7 +107,7 @@ def _of_statistic(block: pd.DataFrame, most: int) -> Iterator[Panel]:
         yield from _points(part[steps <= 1], overall, axis, most)
 
 
-def _all_curves(part: pd.DataFrame, overall: pd.DataFrame, axis: str) -> Iterator[Panel]:
+def _all_curves(part: pd.DataFrame, overall: pd.DataFrame, axis: str) -> Iterator[TablePanel]:
     """A panel a term, its groups as curves; terms of one group each share one, as curves."""
     single = part.groupby("term", sort=False)["group"].transform("nunique") == 1
     steps = part.groupby("term", sort=False)["threshold"].transform(
@@ -221,17 +125,19 @@ def _all_curves(part: pd.DataFrame, overall: pd.DataFrame, axis: str) -> Iterato
         yield _curves(pd.concat([same, rows]), rows["group"].unique(), term, axis, "groups")
 
 
-def _curves(rows: pd.DataFrame, series: np.ndarray, what: str, axis: str, kind: str) -> Panel:
+def _curves(rows: pd.DataFrame, series: np.ndarray, what: str, axis: str, kind: str) -> TablePanel:
     shown = rows[~rows["series"].isin(series[MOST_SERIES:])]
     shown = shown.assign(label="").sort_values("threshold", kind="stable")
     title = _title(shown, what, axis, len(series), MOST_SERIES, kind)
     # In the order of the table, whatever the order of thresholds.
     order = {name: i for i, name in enumerate(rows["series"].unique())}
     shown = shown.sort_values("series", key=lambda s: s.map(order), kind="stable")
-    return Panel(title, shown["measure"].iloc[0], shown, curves=True)
+    return TablePanel(title, shown["measure"].iloc[0], shown, curves=True)
 
 
-def _points(part: pd.DataFrame, overall: pd.DataFrame, axis: str, most: int) -> Iterator[Panel]:
+def _points(
+    part: pd.DataFrame, overall: pd.DataFrame, axis: str, most: int
+) -> Iterator[TablePanel]:
     """Panels of single values: a panel a term, or one of all terms, or a panel a group."""
     groups_of = part.groupby("term", sort=False)["group"].transform("nunique")
     several = part[groups_of > 1]
@@ -251,10 +157,10 @@ def _points(part: pd.DataFrame, overall: pd.DataFrame, axis: str, most: int) -> 
         yield _lines(single.assign(term=names), "term", None, "", axis, most)
         return
     for group, rows in single.groupby("group", sort=False):
-        counted = rows["term"].isin(_COUNTS) & (rows["measure"] == "value")
-        for some in (rows[~counted], rows[counted]):
-            if len(some):
-                yield _lines(some, "term", None, group, axis, most)
+        is_count = rows["term"].isin(COUNTS) & (rows["measure"] == "value")
+        for of_kind in (rows[~is_count], rows[is_count]):
+            if len(of_kind):
+                yield _lines(of_kind, "term", None, group, axis, most)
 
 
 def _lines(
@@ -265,7 +171,7 @@ def _lines(
     axis: str,
     most: int,
     overall: float = float("nan"),
-) -> Panel:
+) -> TablePanel:
     labels, shared = _without_shared_end(rows[label].where(rows[label] != "", axis))
     rows = rows.assign(label=labels, series="" if series is None else rows[series])
     what = what or shared
@@ -274,7 +180,7 @@ def _lines(
     labels = rows["label"].unique()
     title = _title(rows, what, axis, len(labels), most, label + "s")
     shown = rows[rows["label"].isin(labels[:most])]
-    return Panel(title, rows["measure"].iloc[0], shown, overall=overall)
+    return TablePanel(title, rows["measure"].iloc[0], shown, overall=overall)
 
 
 def _without_shared_end(labels: pd.Series) -> tuple[pd.Series, str]:

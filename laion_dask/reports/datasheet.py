@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from math import inf
 from pathlib import Path
 
 import dask.dataframe as dd
@@ -11,18 +12,32 @@ import dask.dataframe as dd
 from laion_dask.aggregations.default_set import standard_statistics
 from laion_dask.aggregations.engine.statistics import statistics_of
 from laion_dask.aggregations.grouping.terms import terms
+from laion_dask.aggregations.methods import methods, places
 from laion_dask.dialects import recognize
 from laion_dask.errors import ProvenanceError
 from laion_dask.formatting import counted, megabytes, share_text
 from laion_dask.frame.own_inputs import refuse_file_of_inputs
 from laion_dask.frame.provenance import Provenance
-from laion_dask.reports.datasheet_sections import SECTIONS, section_markup
-from laion_dask.reports.methods import CAVEATS, METHODS
+from laion_dask.reports.datasheet_sections import section_markup
 from laion_dask.reports.page import check_place, write_page
 from laion_dask.reports.page_tables import Fact
 from laion_dask.stats.table import Table
 from laion_dask.text import term_lists
 
+#: What must not be read into the numbers of any datasheet; the first stands above all of them.
+CAVEATS = (
+    "A group is the captions that mention certain words, from versioned lists in English; it is "
+    "no statement about who is in an image, nor about anybody's identity.",
+    "A caption that mentions nobody may well show somebody; words have more than one meaning; "
+    "other languages than English are found only where they share the word.",
+    "Scores are what published models say, and those models are wrong in known ways, not equally "
+    "for all groups.",
+    "A share of all rows is shown even if few rows have it, since it rests on all of them; a rate "
+    "within a group is left out where the group has too few rows.",
+    "Intervals take rows as independent, unless they are named bootstrap; rows of one crawl are "
+    "not quite.",
+    "Captions, domains and labels are shown as they were found.",
+)
 #: Characters of a list of columns or of a recipe.
 _FACT = 400
 
@@ -106,16 +121,16 @@ def datasheet_page(
         origin=tuple(origin),
         sections=[section_markup(name, _alone(results, name)) for name in _in_order(names)],
         level=share_text(level),
-        methods=[METHODS[name] for name in METHODS if name in names],
+        methods=[method for name, method in methods().items() if name in names],
         lists=list(_lists(results)) if "axis" in results else None,
         caveats=CAVEATS,
     )
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
-    """Statistics in the order of the page; those without a section of their own come last."""
-    names = list(names)
-    return [name for name in SECTIONS if name in names] + [n for n in names if n not in SECTIONS]
+    """Statistics in the order of their places; those without one stay in theirs, at the end."""
+    place = places()
+    return sorted(names, key=lambda name: place.get(name, inf))
 
 
 def _alone(results: Table, name: str) -> Table:

@@ -241,7 +241,7 @@ def _table(rows: Table, columns: Iterable[str], **options) -> PageTable:
     return result_table(rows, columns=shown, **options)
 
 
-#: What the template of a section shows, by the statistic's name, in the order of the page.
+#: What the template of a section shows, by the statistic's name.
 SECTIONS: dict[str, Callable[[Table], dict]] = {
     "describe": _describe,
     "concentration": _concentration,

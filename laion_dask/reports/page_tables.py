@@ -117,7 +117,8 @@ def result_table(
         head.append(named.get(name, name.replace("_", " ")))
         cells.append([_cell(value, write) for value in rows[name]])
         lo, hi = ends.get(name, ("", ""))
-        if lo in table and hi in table and not ("rate" in columns and name == "value"):
+        is_rates = name == "value" and "rate" in columns  # the ends stand beside the rate
+        if lo in table and hi in table and not is_rates and table[[lo, hi]].notna().any(axis=None):
             head.append("interval")
             cells.append(_intervals(rows, name, lo, hi, write))
     is_marked = rows[marked].fillna(False).astype(bool).tolist() if marked in rows else ()

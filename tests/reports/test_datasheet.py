@@ -226,3 +226,11 @@ def test_languages_are_told_with_who_says_so(tmp_path):
     }  # fmt: skip
     by_column = bare.laion.language()["language"].compute(scheduler="sync").value_counts()
     assert by_column.to_dict() == {"en": 60, "de": 60, "und": 120}
+
+
+def test_sections_stand_in_the_order_of_their_statistics(page):
+    headings = re.findall("<h2>(.*?)</h2>", page)
+    firsts = ["Images and captions", "Where rows come from", "Addresses and captions that repeat"]
+    assert headings[1:4] == firsts
+    assert headings.index("Languages") < headings.index("Rate against threshold")
+    assert headings.index("Mentioned together") < headings.index("Intersections")

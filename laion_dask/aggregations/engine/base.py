@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -102,6 +103,8 @@ class Statistic(ABC):
     name: str
     #: How its numbers are computed: formula and source, one text for each paragraph of a page.
     method: ClassVar[tuple[str, ...]] = ()
+    #: Where its section stands in a datasheet, 0 being the first; those without a place come last.
+    place: ClassVar[float] = inf
 
     @abstractmethod
     def bind(self, kinds: Mapping[str, str]) -> Statistic:

@@ -11,29 +11,30 @@ from laion_dask.models import weights
 
 def describe_weights() -> str:
     """Every published weight file with its publisher, licence, size and state. Eager."""
-    found = weights.table()
-    wide = found["name"].str.len().max()
+    table = weights.table()
+    width = table["name"].str.len().max()
     lines = []
-    for (use, publisher, licence), files in found.groupby(
+    for (use, publisher, licence), files in table.groupby(
         ["use", "publisher", "licence"], sort=False
     ):
         stated = "licence not known" if licence == "NOASSERTION" else licence
         lines.append(f"{use}: {publisher.removeprefix('https://')} ({stated})")
         for file in files.itertuples():
             size = "size not known" if pd.isna(file.bytes) else f"{file.bytes:,} bytes"
-            lines.append(f"  {file.name:<{wide}}  {size:>15}  {_short(file.state)}")
-    places = ", then ".join(_short(str(folder)) for folder in weights.folders())
+            lines.append(f"  {file.name:<{width}}  {size:>15}  {_with_tilde(file.state)}")
+    folders = ", then ".join(_with_tilde(str(folder)) for folder in weights.folders())
     return "\n".join(
         [
             *lines,
             "",
-            f"Looked for in {places}. Nothing is fetched unasked:",
-            "`laion-dask models --download NAME` brings one from its publisher, 'all' all of them.",
-            "One whose size is not known is never fetched, as its digest is not published: put it",
-            f"into the folder that {weights.VARIABLE} names, or name it with --head NAME=FILE.",
+            f"Searched folders: {folders}. Nothing is downloaded unless you ask:",
+            "`laion-dask models --download NAME` fetches a file from its publisher, 'all' fetches",
+            "all. A file whose size is not known is never downloaded, since its digest is not",
+            f"published: put it into the folder that {weights.VARIABLE} names, or name it with",
+            "--head NAME=FILE.",
         ]
     )
 
 
-def _short(text: str) -> str:
-    return text.replace(os.path.expanduser("~"), "~")
+def _with_tilde(path: str) -> str:
+    return path.replace(os.path.expanduser("~"), "~")

@@ -1,0 +1,106 @@
+"""Results of a table that share an axis, and what that axis measures."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+#: What numbers are in, and over what a share is drawn, by the term.
+_UNITS = {"width": "pixels", "height": "pixels", "text_length": "characters"}
+_THRESHOLDS = {"both sides": "both sides at least, pixels"}
+#: What the method of a value says it is.
+BY_METHOD = {"Jensen-Shannon, bits": "Jensen-Shannon divergence, bits"}
+#: Terms whose values are counts, and terms whose values are indices of concentration.
+COUNTS = ("distinct", "effective number", "most frequent")
+_INDEXES = ("gini", "herfindahl", "entropy", "theil")
+#: What numbers of a measure are in.
+_BY_KIND = {"PMI bias": "PMI bias, nats"}
+#: Statistics whose values are ratios.
+_RATIOS = ("intersections",)
+
+
+@dataclass(frozen=True, eq=False)
+class TablePanel:
+    """Results that share an axis.
+
+    Attributes
+    ----------
+    title : str
+    measure : str
+        The column that is drawn, such as rate or value.
+    frame : pandas.DataFrame
+        A row a result: ``label`` (a line of the panel, or nothing), ``series`` (a colour),
+        ``threshold``, ``value, lo, hi, n, marked``.
+    curves : bool
+        Whether it is drawn over the threshold, one curve a series.
+    overall : float
+        Where a line is drawn across; NaN for none.
+    """
+
+    title: str
+    measure: str
+    frame: pd.DataFrame
+    curves: bool = False
+    overall: float = float("nan")
+
+    @property
+    def left_out(self) -> str:
+        """What the title says of labels that are not drawn, such as (40 of 100 groups)."""
+        found = re.search(r"\([\d,]+ of [\d,]+ (groups|terms)\)$", self.title)
+        return found[0] if found else ""
+
+    @property
+    def is_share(self) -> bool:
+        """Whether its numbers are told in percent."""
+        return self.measure == "rate"
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether its axis is logarithmic, with a line at 1."""
+        return "ratio" in self.measure or self.frame["statistic"].iloc[0] in _RATIOS
+
+    @property
+    def line(self) -> float:
+        """Where a line is drawn across: at all rows' rate, at no effect; NaN for none."""
+        if self.is_ratio:
+            return 1.0
+        has_both = (self.frame["value"] < 0).any() and (self.frame["value"] > 0).any()
+        return 0.0 if np.isnan(self.overall) and has_both else self.overall
+
+    @property
+    def axis_label(self) -> str:
+        """What its numbers are."""
+        first = self.frame.iloc[0]
+        if self.is_share:
+            return "share of rows" + (" excluded" if first["statistic"] == "exclusion" else "")
+        if self.measure != "value":
+            return self.measure.replace("_", " ")
+        if first["kind"]:
+            return _BY_KIND.get(first["kind"], first["kind"])
+        if self.is_ratio:
+            return "observed / expected"
+        if first["method"] in BY_METHOD:
+            return BY_METHOD[first["method"]]
+        if self._all_are(COUNTS):
+            return "count"
+        if self._all_are(_INDEXES):
+            return "index" + (", Theil's in nats" if "theil" in set(self.frame["term"]) else "")
+        term = self._one_term()
+        return ", ".join(filter(None, (term or first["statistic"], _UNITS.get(term))))
+
+    @property
+    def threshold_label(self) -> str:
+        """What its thresholds are."""
+        term = self._one_term()
+        score = term.removesuffix(f" {self.frame['side'].iloc[0]}")
+        return _THRESHOLDS.get(term, "threshold" + (f" of {score}" if score else ""))
+
+    def _all_are(self, names: tuple[str, ...]) -> bool:
+        return bool((self.frame["group"].isin(names) | self.frame["term"].isin(names)).all())
+
+    def _one_term(self) -> str:
+        terms = self.frame["term"].unique()
+        return terms[0] if len(terms) == 1 else ""
