@@ -102,7 +102,7 @@ class _Scale:
             return [(value, tell(value)) for value in round_values(self.lo, self.hi)]
         else:
             decades = range(floor(self.lo), ceil(self.hi) + 1)
-            steps = (1, 2, 5) if len(decades) < 5 else (1,)
+            steps = (1, 2, 5) if len(decades) <= 6 else (1,)
             ticks = [(m * 10.0**e, tell(m * 10.0**e)) for e in decades for m in steps]
         return [tick for tick in ticks if 0 <= self.share(tick[0]) <= 1]
 

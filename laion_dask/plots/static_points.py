@@ -16,8 +16,9 @@ from laion_dask.plots.svg import (
     value_text,
 )
 
-#: Pixels: of a line, of a further series on it, of the axis, beneath the lines, of a label.
-_LINE, _SERIES, _AXIS, _BENEATH, _LABEL = 22, 9, 260, 44, 215
+#: Pixels: of a line, of a further series on it, of the axis, beneath the lines, of a label, of a
+#: note.
+_LINE, _SERIES, _AXIS, _BENEATH, _LABEL, _NOTE = 22, 9, 260, 26, 215, 16
 #: A ratio is drawn up to this power of ten less or more than 1.
 _FARTHEST = 3.0
 
@@ -37,6 +38,7 @@ class _PointPicture:
         self.tell = value_text(panel.axis.form)
         self.has_series = len(panel.series) > 1
         self.labels = {label: cut_to(label, _LABEL) for label in panel.labels}
+        self.numbers = {label: number for number, label in enumerate(self.labels)}
         self.left = 16 + max(map(text_width, self.labels.values()))
         self.top = 40 if panel.line is not None and panel.line.label else 22
         self.step = _LINE + (_SERIES * (len(panel.series) - 1) if self.has_series else 0)
@@ -47,27 +49,32 @@ class _PointPicture:
         picture.text(left, 13.0, panel.title, weight=600)
         self._ticks()
         self._line()
-        for number, (label, shown) in enumerate(self.labels.items()):
-            y = self.top + self.step * (number + 0.5)
-            picture.text(left - 10, y + 4, shown, anchor="end", full=label)
         texts = [self._text(point) for point in panel.points]
+        written = set()
         for point, text in zip(panel.points, texts, strict=True):
+            if point.label not in written:
+                written.add(point.label)
+                y = self._middle(point.label) + 4
+                picture.text(left - 10, y, self.labels[point.label], anchor="end", full=point.label)
             y = self._height(point)
             self._point(point, y)
             if not self.has_series:
                 picture.text(left + _AXIS + 14, y + 4, text, colour=GREY)
         notes = self._notes()
         for number, (text, colour) in enumerate(notes):
-            picture.text(left, self.bottom + 36.0 + 16 * number, text, colour=colour)
+            picture.text(left, self.bottom + 36.0 + _NOTE * number, text, colour=colour)
         beside = 24 + (0 if self.has_series else max(map(text_width, texts)))
         wide = left + max(_AXIS + beside, 1.1 * text_width(panel.title))
-        return picture.finish(wide, self.bottom + _BENEATH + 16 * max(0, len(notes) - 1))
+        return picture.finish(wide, self.bottom + _BENEATH + _NOTE * len(notes))
+
+    def _middle(self, label: str) -> float:
+        """Where the middle of a line is, from the top."""
+        return self.top + self.step * (self.numbers[label] + 0.5)
 
     def _height(self, point: Point) -> float:
         """Where a point is, from the top."""
-        y = self.top + self.step * (list(self.labels).index(point.label) + 0.5)
-        middle = (len(self.panel.series) - 1) / 2
-        return y + _SERIES * (self.panel.series.index(point.series) - middle)
+        number = self.panel.series.index(point.series) - (len(self.panel.series) - 1) / 2
+        return self._middle(point.label) + _SERIES * number
 
     def _ticks(self) -> None:
         for value in self.scale.ticks():
@@ -122,7 +129,8 @@ class _PointPicture:
             for number, name in enumerate(self.panel.series):
                 notes.append((f"● {cut_to(name, _LABEL)}", series_colour(number)))
         if self.panel.n_more:
-            notes.append((f"{self.panel.n_more:,} more are in the table", GREY))
+            are = "is" if self.panel.n_more == 1 else "are"
+            notes.append((f"{self.panel.n_more:,} more {are} in the table", GREY))
         return notes
 
 

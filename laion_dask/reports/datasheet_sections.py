@@ -116,7 +116,9 @@ def _axis(rows: Table) -> AxisShares:
     return AxisShares(
         _points(groups, "rate", "share of rows"),
         _table(present, ("group", "n", "k", "rate", "boot"), most=_LISTED),
-        counted(n_absent, "group") if n_absent else "",
+        f"{counted(n_absent, 'group')} {'occurs' if n_absent == 1 else 'occur'}"
+        if n_absent
+        else "",
     )
 
 

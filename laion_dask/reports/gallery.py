@@ -28,7 +28,7 @@ UNSAFE = 0.5
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures and captions as one piece of HTML that refers to nothing outside itself."""
+    """Pictures and captions as self-contained HTML."""
 
     html: str
 
@@ -48,7 +48,7 @@ def gallery(
     safety: str = "punsafe",
     reveal: bool = False,
 ) -> Gallery:
-    """The first rows of a computed frame as pictures, or as cards of text. Eager.
+    """A page of the first rows of a computed frame: pictures, or cards of text. Eager.
 
     Nothing is fetched: pictures come from archives, Parquet files or folders. A picture whose
     safety score is missing, unknown or at least 0.5 is blurred before it enters the page, so that
@@ -64,13 +64,13 @@ def gallery(
     images : Images, optional
         From `open_images`. Without them each row is a card of its caption and ``url``.
     n : int
-        How many, from the top.
+        Number of rows, from the top.
     facts : sequence of str
-        Columns that are printed under each picture.
+        Columns whose values are printed under each picture.
     safety : str
         The column that says how likely a picture is unsafe.
     reveal : bool
-        True shows every picture as it is. Asked for anew in every call.
+        True shows every picture as it is. It has to be passed in every call.
 
     Raises
     ------
@@ -91,30 +91,31 @@ def gallery(
     missing = next((fact for fact in facts if fact not in rows.columns), None)
     if missing is not None:
         raise ColumnError(
-            f"The gallery asks for a column {missing!r}.{did_you_mean(missing, rows.columns)}"
+            f"facts names a column {missing!r} that the rows do not have."
+            f"{did_you_mean(missing, rows.columns)}"
         )
-    found = [None] * len(rows) if images is None else images.read_rows(rows)
+    pictures = [None] * len(rows) if images is None else images.read_rows(rows)
     figures = [
         _figure(row, image, facts, None if reveal else _doubt(row, safety))
-        for (_, row), image in zip(rows.iterrows(), found, strict=True)
+        for (_, row), image in zip(rows.iterrows(), pictures, strict=True)
     ]
-    notes = _notes(rows, images, found, None if reveal else safety) if len(rows) else []
+    notes = _notes(rows, images, pictures, None if reveal else safety) if len(rows) else []
     return Gallery(str(render("gallery", notes=notes, figures=figures)))
 
 
-def _notes(rows: pd.DataFrame, images, found: list, safety: str | None) -> list[str]:
-    """What the whole page lacks, and how to get it."""
+def _notes(rows: pd.DataFrame, images, pictures: list, safety: str | None) -> list[str]:
+    """What is missing on the whole page, and how to get it."""
     if images is None:
         return [
-            "No pictures were given. Where you have them: ld.gallery(rows, "
-            "ld.open_images('folder')). Else fetch the urls of these rows with img2dataset, and "
-            "open what it writes."
+            "No pictures were given. If you have them: ld.gallery(rows, "
+            "ld.open_images('folder')). If not, download the urls of these rows with img2dataset "
+            "and open its output."
         ]
-    shown = sum(image.data is not None for image in found)
-    notes = _match_notes(Counter(image.match for image in found), len(rows), images)
+    shown = sum(image.data is not None for image in pictures)
+    notes = _match_notes(Counter(image.match for image in pictures), len(rows), images)
     if not shown and not notes:
         notes.append(
-            f"None of these rows has an image in {images!r}. Open the source that they are of."
+            f"None of these rows has an image in {images!r}. Open the source that they come from."
         )
     if shown and safety is not None and safety not in rows.columns:
         notes.append(
@@ -126,12 +127,12 @@ def _notes(rows: pd.DataFrame, images, found: list, safety: str | None) -> list[
 
 
 def _match_notes(matches: Counter, n_rows: int, images: Images) -> list[str]:
-    """Which pictures may be, or are, those of other rows."""
+    """Which pictures belong, or may belong, to other rows."""
     notes = []
     if n := matches[Match.OTHER]:
         notes.append(
             f"For {n} of these {n_rows} rows, the image of that name in {images!r} has another "
-            "digest or url: it is another row's, or was changed since, and is not shown. Open "
+            "digest or url: it belongs to another row or has changed since, and is not shown. Open "
             "every source that the rows come from: ld.open_images([…, …])."
         )
     if n := matches[Match.SHARED]:
@@ -159,7 +160,7 @@ def _doubt(row: pd.Series, safety: str) -> str | None:
     try:
         score = float(score)
     except (TypeError, ValueError):
-        return f"{safety} is no number"
+        return f"{safety} is not a number"
     return None if score < UNSAFE else f"{safety} is {score:.3g}"
 
 

@@ -14,27 +14,27 @@ from laion_dask.errors import one_of
 from laion_dask.formatting import printable, spreadsheet_text
 from laion_dask.io.storage.atomic_file import committed
 
-#: Characters of a caption or an address that a line has room for.
+#: Characters of a caption or an address that are printed.
 _WIDTH = 60
 
 
-def show_hits(found: pd.DataFrame, queries: Sequence) -> str:
-    """One line a hit, under a line for each query: rank, similarity, shard, row, caption, address.
+def show_hits(hits: pd.DataFrame, queries: Sequence) -> str:
+    """Hits under a line for each query: rank, similarity, shard, row, caption, address. Eager.
 
     Parameters
     ----------
-    found : DataFrame
+    hits : DataFrame
         As `search` returns it.
     queries : sequence
-        What was looked for, to print.
+        The queries, in order, as they are printed.
     """
-    found = to_pandas(found)
-    names = [name for name in ("text", "url") if name in found.columns]
-    score = found.columns[2]
+    hits = to_pandas(hits)
+    names = [name for name in ("text", "url") if name in hits.columns]
+    score = hits.columns[2]
     lines = []
     for number, query in enumerate(queries):
         lines.append(printable(str(query)))
-        for hit in found[found["query"] == number].to_dict("records"):
+        for hit in hits[hits["query"] == number].to_dict("records"):
             texts = (_cut(hit[name]) for name in names)
             at = f"{hit['shard']}:{hit['row']}"
             line = f"{hit['rank']:>5}  {hit[score]:.4f}  {at:<12}  {'  '.join(texts)}"
@@ -42,8 +42,8 @@ def show_hits(found: pd.DataFrame, queries: Sequence) -> str:
     return "\n".join(lines)
 
 
-def write_table(found: pd.DataFrame, out: str | os.PathLike) -> str:
-    """Write a table to one file, put in place when it is complete; says what it wrote. Eager.
+def write_table(table: pd.DataFrame, out: str | os.PathLike) -> str:
+    """Write a table to one file, in one step, and return a line that says so. Eager.
 
     In CSV, text that a spreadsheet would run as a formula gets an apostrophe before it, and control
     characters are left out (OWASP, "CSV Injection"); numbers are as they are. Parquet holds text
@@ -51,9 +51,9 @@ def write_table(found: pd.DataFrame, out: str | os.PathLike) -> str:
 
     Parameters
     ----------
-    found : DataFrame
+    table : DataFrame
     out : path
-        Ends in ``.parquet`` or ``.csv``; or ``"-"``, which prints CSV, and then nothing is said.
+        Ends in ``.parquet`` or ``.csv``; ``"-"`` prints CSV, and an empty line is returned.
 
     Raises
     ------
@@ -62,25 +62,25 @@ def write_table(found: pd.DataFrame, out: str | os.PathLike) -> str:
     ExportError
         When the file cannot be written.
     """
-    found, out = pd.DataFrame(to_pandas(found)), Path(out)
+    table, out = pd.DataFrame(to_pandas(table)), Path(out)
     if str(out) == "-":
-        sys.stdout.write(_as_csv(found))
+        sys.stdout.write(_as_csv(table))
         return ""
     if out.suffix not in (".parquet", ".csv"):
         raise one_of("the ending of --out", out.suffix, (".parquet", ".csv"))
     with committed(out) as file:
         if out.suffix == ".csv":
-            file.write(_as_csv(found).encode(errors="backslashreplace"))
+            file.write(_as_csv(table).encode(errors="backslashreplace"))
         else:
-            found.to_parquet(file, index=False)
-    return f"{len(found):,} rows in {out}"
+            table.to_parquet(file, index=False)
+    return f"{len(table):,} rows in {out}"
 
 
-def _as_csv(found: pd.DataFrame) -> str:
-    shown = found.rename(columns=lambda name: spreadsheet_text(str(name)))
-    for at, dtype in enumerate(found.dtypes):
+def _as_csv(table: pd.DataFrame) -> str:
+    shown = table.rename(columns=lambda name: spreadsheet_text(str(name)))
+    for at, dtype in enumerate(table.dtypes):
         if not pd.api.types.is_numeric_dtype(dtype):
-            cells = found.iloc[:, at].map(_cell_text, na_action="ignore").astype(object)
+            cells = table.iloc[:, at].map(_cell_text, na_action="ignore").astype(object)
             shown.isetitem(at, cells)
     return shown.to_csv(index=False)
 

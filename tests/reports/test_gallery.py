@@ -114,7 +114,7 @@ def test_rows_without_pictures_are_cards_that_say_how_to_get_them():
         ({}, "blurred: no column punsafe"),
         ({"punsafe": [float("nan")]}, "blurred: punsafe is missing"),
         ({"punsafe": [0.97]}, "blurred: punsafe is 0.97"),
-        ({"punsafe": ["<b>UNLIKELY</b>"]}, "blurred: punsafe is no number"),
+        ({"punsafe": ["<b>UNLIKELY</b>"]}, "blurred: punsafe is not a number"),
     ],
 )
 def test_a_blurred_picture_says_why(columns, why):
