@@ -8,7 +8,9 @@ from functools import partial
 import numpy as np
 
 from laion_dask.plots.description import Axis, Form
+from laion_dask.plots.offline_page import TOOLS
 from laion_dask.plots.plain_text import plain_text
+from laion_dask.plots.ticks import round_ratios
 
 #: Of numbers and of shares, as Bokeh names them.
 _NUMERAL = {Form.SHARE: "0.[0000]%"}
@@ -29,7 +31,9 @@ def axis_options(side: str, axis: Axis) -> dict:
         options[f"{side}lim"] = axis.ends
     if axis.ticks:
         options[f"{side}ticks"] = list(axis.ticks)
-    if axis.form is not None:
+    elif axis.is_logarithmic and axis.ends is not None and axis.form is not None:
+        options[f"{side}ticks"] = [(value, f"{value:g}") for value in round_ratios(*axis.ends)]
+    elif axis.form is not None:
         form = _NUMERAL.get(axis.form, "0,0.[0000]")
         options["hooks"] = [partial(_format_ticks, side=f"{side}axis", form=form)]
     return options
@@ -69,4 +73,4 @@ def tip_columns(tips: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
 def tip_options(tips: Mapping[str, Sequence[str]]) -> dict:
     """Options by which hovering says what the columns of `tip_columns` hold."""
     shown = [(plain_text(name), f"@{{tip {number}}}") for number, name in enumerate(tips)]
-    return {"tools": ["hover"], "hover_tooltips": shown} if shown else {}
+    return {"tools": ["hover"], "hover_tooltips": shown, **TOOLS} if shown else {}

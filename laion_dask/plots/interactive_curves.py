@@ -13,6 +13,7 @@ from laion_dask.plots.interactive_axes import (
     tip_columns,
     tip_options,
 )
+from laion_dask.plots.offline_page import TOOLS
 from laion_dask.plots.palette import BLUE, DARK_ORANGE
 from laion_dask.plots.plain_text import in_lines, plain_text
 
@@ -47,7 +48,7 @@ def _curve(hv, panel: CurvePanel, curve: Curve, hover_mode: str) -> list:
         x, lo, hi = (np.array(values)[known] for values in (curve.x, curve.lo, curve.hi))
         named = {"label": plain_text(curve.band_name)} if curve.band_name else {}
         band = hv.Area((x, lo, hi), kdim, [vdim, "hi"], **named)
-        parts.append(band.opts(color=curve.colour, alpha=0.2, line_alpha=0))
+        parts.append(band.opts(color=curve.colour, alpha=0.2, line_alpha=0, **TOOLS))
     width = 24 if panel.legend == "right" else 60
     named = {"label": in_lines(curve.name, width)} if curve.name else {}
     data = (np.array(curve.x), np.array(curve.y))
@@ -59,7 +60,11 @@ def _curve(hv, panel: CurvePanel, curve: Curve, hover_mode: str) -> list:
     else:
         line, dots = hv.Curve((*data, *columns.values()), kdim, [vdim, *columns], **named), []
         line = line.opts(hover_mode=hover_mode, **hovering) if hovering else line
-    return [*parts, line.opts(color=curve.colour, line_width=2, line_dash=curve.dash), *dots]
+    return [
+        *parts,
+        line.opts(color=curve.colour, line_width=2, line_dash=curve.dash, **TOOLS),
+        *dots,
+    ]
 
 
 def bars(hv, panel: BarPanel):
@@ -88,7 +93,7 @@ def _marks(hv, marks: Sequence[Mark], y: float, *, align: str):
     """Dashed lines with their labels written along them, from y up or (right) up to y."""
     at = np.array([mark.value for mark in marks], dtype=float)
     labels = [plain_text(mark.label, None) for mark in marks]
-    lines = hv.VLines(at).opts(color=DARK_ORANGE, line_dash="dashed")
+    lines = hv.VLines(at).opts(color=DARK_ORANGE, line_dash="dashed", **TOOLS)
     words = hv.Labels((at, [y] * len(labels), labels))
     return lines * words.opts(
         angle=90,
@@ -96,6 +101,7 @@ def _marks(hv, marks: Sequence[Mark], y: float, *, align: str):
         text_baseline="bottom",
         text_color=DARK_ORANGE,
         text_font_size="9pt",
+        **TOOLS,
         hooks=[_beside_the_line],
     )
 

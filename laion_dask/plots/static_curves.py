@@ -9,7 +9,8 @@ from math import ceil, floor, isfinite, log10
 
 from laion_dask.plots.description import Axis, BarPanel, Curve, CurvePanel, Mark
 from laion_dask.plots.palette import BLUE, DARK_ORANGE, FAINT, GREY
-from laion_dask.plots.svg import Picture, round_values, value_text
+from laion_dask.plots.svg import Picture, value_text
+from laion_dask.plots.ticks import round_values
 
 #: Pixels: of the axes, left of them, above, beneath, and right of them.
 _WIDE, _HIGH, _LEFT, _TOP, _BENEATH, _RIGHT = 560, 240, 64, 24, 44, 170

@@ -10,11 +10,10 @@ from laion_dask.plots.palette import FAINT, GREY
 from laion_dask.plots.svg import (
     Picture,
     cut_to,
-    round_ratios,
-    round_values,
     text_width,
     value_text,
 )
+from laion_dask.plots.ticks import round_ratios, round_values
 
 #: Pixels: of a line, of a further series on it, of the axis, beneath the lines, of a label, of a
 #: note.

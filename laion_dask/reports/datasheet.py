@@ -19,6 +19,7 @@ from laion_dask.formatting import counted, megabytes, share_text
 from laion_dask.frame.own_inputs import refuse_file_of_inputs
 from laion_dask.frame.provenance import Provenance
 from laion_dask.reports.datasheet_sections import section_markup
+from laion_dask.reports.export_report import model_name
 from laion_dask.reports.page import check_place, write_page
 from laion_dask.reports.page_tables import Fact
 from laion_dask.stats.table import Table
@@ -156,7 +157,13 @@ def _origin(provenance: Provenance) -> list[Fact]:
     filters = dict.fromkeys(scan.where.text for scan, _ in sources if scan.where is not None)
     if filters:
         facts.append(Fact("filter", tuple(filters), is_code=True, one_a_line=True))
+    vectors = (recipe for recipe in provenance.recipes if "embeddings" in recipe)
+    embeddings = dict.fromkeys(model_name(recipe.get("model") or {}) for recipe in vectors)
+    if embeddings:
+        facts.append(Fact("embeddings by", tuple(embeddings), is_code=True))
     for recipe in provenance.recipes:
+        if "embeddings" in recipe:
+            continue
         parts = ", ".join(f"{name}: {value}" for name, value in recipe.items() if name != "name")
         facts.append(Fact(f"column {recipe.get('name', '')}", (_cut(parts),)))
     return facts

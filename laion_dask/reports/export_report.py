@@ -142,7 +142,7 @@ def _origin(manifest: dict) -> Iterator[Fact]:
     joins = tuple(f"{', '.join(j['join'])}: {j['inputs'][0]['path']}" for j in manifest["joins"])
     if joins:
         yield Fact("joined on", joins, is_code=True, one_a_line=True)
-    models = tuple(dict.fromkeys(_model_name(model) for model in manifest["models"]))
+    models = tuple(dict.fromkeys(model_name(model) for model in manifest["models"]))
     if models:
         yield Fact("models", models, is_code=True)
     if manifest["seed"] is not None:
@@ -163,9 +163,9 @@ def _funnel(export: Export) -> tuple[PageTable | None, str]:
     return PageTable(tuple(names), tuple(rows)), ""
 
 
-def _model_name(recipe: dict) -> str:
+def model_name(recipe: dict) -> str:
     """A short name for what a model, a head or embeddings say of themselves."""
     if "embeddings" in recipe:
-        return f"embeddings by {_model_name(recipe.get('model') or {})}"
+        return f"embeddings by {model_name(recipe.get('model') or {})}"
     parts = (str(recipe[key]) for key in ("name", "arch", "pretrained") if recipe.get(key))
     return " ".join(parts) or "unnamed"

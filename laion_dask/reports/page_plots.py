@@ -18,9 +18,11 @@ from laion_dask.plots.description import (
     PointPanel,
     series_colour,
 )
-from laion_dask.plots.palette import SERIES
+from laion_dask.plots.palette import GREY, SERIES
 from laion_dask.plots.static import render
 
+#: What all rows are called among the groups.
+_ALL = "(all)"
 #: Columns whose quantiles share a plot.
 _SIZES = ("width", "height", "text_length")
 
@@ -99,12 +101,19 @@ def size_panel(shares: Sequence[float], quantiles: Mapping[str, Iterable[float]]
 
 
 def threshold_panel(groups: Sequence[tuple[str, pd.DataFrame]], title: str) -> CurvePanel:
-    """Rates over the threshold, a curve with its band for each group; as many as have a colour."""
-    curves = []
-    for number, (name, rows) in enumerate(groups[: len(SERIES)]):
+    """Rates over the threshold, a curve with its band for each group; all rows are dashed.
+
+    As many groups as there are colours are drawn, the first ones.
+    """
+    curves, n_coloured = [], 0
+    for name, rows in groups[: len(SERIES)]:
         columns = rows[["threshold", "rate", "lo", "hi"]].astype(float).to_numpy()
         x, y, lo, hi = (tuple(column) for column in columns.T.tolist())
-        curves.append(Curve(name, x, y, lo, hi, colour=series_colour(number)))
+        look = {"colour": GREY, "dash": "dashed"}
+        if name != _ALL:
+            look = {"colour": series_colour(n_coloured)}
+            n_coloured += 1
+        curves.append(Curve(name, x, y, lo, hi, **look))
     return CurvePanel(
         title,
         tuple(curves),
