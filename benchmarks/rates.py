@@ -3,7 +3,7 @@
     python benchmarks/rates.py
 
 Writes ``laion_dask/planning/rates.json``; a test holds the two together. A rate is that of one
-worker, a core: all benchmarks ran with two threads on two cores, so it is half of what was seen.
+worker, a core: most benchmarks ran with two threads on two cores, so it is half of what was seen.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TARGET = HERE.parent / "laion_dask" / "explore" / "plan" / "rates.json"
+TARGET = HERE.parent / "laion_dask" / "planning" / "rates.json"
 #: Bytes of a row of the embeddings that all benchmarks use: 768 numbers of float16.
 ROW = 1536
 
@@ -74,7 +74,36 @@ def rates() -> dict:
         found[-1] |= {"row_bytes": ROW}
     runs = embed["runs"]["laion_dask"]
     found.append(_rate(f"embed {embed['model']}", "embed", embed, embed["images"], runs))
-    return {"rates": found, "cards": CARDS}
+    return {"rates": [*found, *_other_rates(), *_step_rates(streams)], "cards": CARDS}
+
+
+def _other_rates() -> list[dict]:
+    """The rates of joins, of languages and of an index, by the benchmarks that compare peers."""
+    small, large, index, language = (
+        json.loads((HERE / "results" / f"{name}.json").read_text())
+        for name in ("join-4000000", "join-16000000", "index", "language")
+    )
+    small_runs, large_runs = small["runs"]["laion_dask"], large["runs"]["laion_dask"]
+    build, own = index["runs"]["build"], language["medians"]["laion_dask"]
+    n, captions = index["rows"], language["captions"]
+    return [
+        _rate("join", "join-4000000", small, small["rows"], small_runs),
+        _rate("join on disk", "join-16000000", large, large["rows"], large_runs),
+        _rate("build_index", "index", index, n, [build], n * ROW) | {"row_bytes": ROW},
+        _rate("language", "language", language, captions, [own]),
+    ]
+
+
+def _step_rates(streams: float) -> list[dict]:
+    """The rates of single steps, on one core. Over metadata they stream partitions, as a filter."""
+    steps = json.loads((HERE / "results" / "steps.json").read_text())
+    found = []
+    for name, step in steps["steps"].items():
+        mapped = steps["mapped_bytes"][name]
+        held = None if mapped else streams
+        found.append(_rate(name, "steps", steps, step["rows"], step["runs"], mapped, held))
+        found[-1] |= {"row_bytes": ROW} if mapped else {}
+    return found
 
 
 def _rate(
@@ -89,7 +118,8 @@ def _rate(
     """One rate: rows a second of a core, by the median, slowest and fastest run."""
     walls = sorted(run["wall_s"] for run in runs)
     peaks = sorted(run["peak_bytes"] for run in runs)
-    cores = about["cores"]
+    cores = about.get("cores", 1)
+    on = f"{cores} threads on {cores} cores" if cores > 1 else "one core"
     return {
         "step": step,
         "device": "cpu",
@@ -97,7 +127,7 @@ def _rate(
         "slowest": rows / walls[-1] / cores,
         "fastest": rows / walls[0] / cores,
         "process_bytes": int(held or _middle(peaks) - mapped),
-        "processor": f"{about['cpu']}, {cores} threads on {cores} cores",
+        "processor": f"{about['cpu']}, {on}",
         "date": about["date"],
         "source": f"benchmarks/results/{file}.json",
     }

@@ -26,8 +26,8 @@ class Verb:
     is_method : bool
         Whether the ``.laion`` accessor has it; its first argument is then the frame.
     cost : str
-        The function of the module that says what the verb costs on a frame, for `laion_dask.plan`;
-        see `laion_dask.cost`. Empty where the verb is no work on a frame.
+        The function that says what the verb costs on a frame, for `laion_dask.plan`, as
+        ``module:name``; see `laion_dask.cost`. Empty where the verb is no work on a frame.
     instead : str
         What to plan or to do where ``cost`` is empty, as a sentence.
     namespace : str
@@ -42,17 +42,31 @@ class Verb:
     instead: str = ""
     namespace: str = ""
 
-    def load(self, attribute: str = ""):
-        """The function itself, or another attribute of its module; imports the module."""
-        return getattr(import_module(f"laion_dask.{self.module}"), attribute or self.name)
+    def load(self):
+        """The function itself; imports its module."""
+        return _load(f"{self.module}:{self.name}")
+
+    def load_cost(self):
+        """The function that says what a call costs on a frame; imports its module."""
+        return _load(self.cost)
+
+
+def _load(path: str):
+    module, _, name = path.partition(":")
+    return getattr(import_module(f"laion_dask.{module}"), name)
+
+
+def _verb(name: str, module: str, *, cost: str = "", **options) -> Verb:
+    """A row whose cost is the function ``<name>_cost`` beside the verb, unless another is named."""
+    return Verb(name, module, cost=cost or f"{module}:{name}_cost", **options)
 
 
 def _lazy(name: str, module: str, cost: str = "") -> Verb:
-    return Verb(name, module, is_lazy=True, is_method=True, cost=cost)
+    return _verb(name, module, cost=cost, is_lazy=True, is_method=True)
 
 
 def _eager(name: str, module: str, cost: str = "") -> Verb:
-    return Verb(name, module, is_method=True, cost=cost)
+    return _verb(name, module, cost=cost, is_method=True)
 
 
 _VERBS = (
@@ -68,19 +82,39 @@ _VERBS = (
     _eager("search", "retrieval.search"),
     _eager("summary", "aggregations.summary"),
     _eager("distributions", "aggregations.distribution"),
-    _eager("statistics", "aggregations.engine.statistics"),
+    _eager(
+        "statistics", "aggregations.engine.statistics", "aggregations.default_set:statistics_cost"
+    ),
     _eager("audit", "aggregations.audit"),
     _eager("perceived", "aggregations.perceived"),
     _eager("datasheet", "reports.datasheet"),
     _eager("export", "exports.export"),
-    Verb("representation", "aggregations.representation"),
-    Verb("association", "aggregations.association"),
-    Verb("train", "training.train", namespace="heads"),
-    Verb("embed", "inference.embed"),
-    Verb("build_index", "retrieval.index.build"),
-    Verb("gallery", "reports.gallery"),
-    Verb("verify", "exports.verify"),
-    Verb("write_report", "reports.report"),
+    _verb("representation", "aggregations.representation"),
+    _verb("train", "training.train", namespace="heads"),
+    _verb("embed", "inference.embed"),
+    _verb("build_index", "retrieval.index.build"),
+    Verb(
+        "association",
+        "aggregations.association",
+        instead="it compares some texts or images of your own in a model's space, in seconds. Call "
+        "ld.association(...) itself.",
+    ),
+    Verb(
+        "gallery",
+        "reports.gallery",
+        instead="it shows some rows that were found. Plan what finds them, such as 'search'.",
+    ),
+    Verb(
+        "verify",
+        "exports.verify",
+        instead="it reads the folder of an export. Plan the export itself: 'export'.",
+    ),
+    Verb(
+        "write_report",
+        "reports.report",
+        instead="it writes the result of another verb. Plan that one: 'summary', or 'export' and "
+        "'audit'.",
+    ),
 )
 #: Every verb by its name.
 VERBS: dict[str, Verb] = {verb.name: verb for verb in _VERBS}

@@ -59,9 +59,7 @@ ARROWS = {
     "exports": (
         "aggregations aggregations/grouping exports/formats frame io/parquet io/storage joins stats"
     ),
-    "planning": (
-        "frame io/embeddings io/parquet models models/heads plots predicate runtime scoring stats"
-    ),
+    "planning": "frame io/embeddings io/parquet plots runtime stats",
     "reports": (
         "aggregations aggregations/engine aggregations/grouping exports frame io/images "
         "io/storage plots stats text"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import dask.dataframe as dd
 import numpy as np
 
 from laion_dask.aggregations.counts import ALL
 from laion_dask.aggregations.default_set import LISTS
-from laion_dask.aggregations.engine.statistics import bind, collect, report_options
+from laion_dask.aggregations.engine.statistics import bind, collect, pass_cost, report_options
 from laion_dask.aggregations.exclusion import Counted, Exclusion, references, with_kept
 from laion_dask.aggregations.grouping.base import ByColumn, Grouping, axes
 from laion_dask.aggregations.grouping.terms import terms
@@ -20,6 +21,7 @@ from laion_dask.aggregations.overlap import (
     inside_and_undecided,
     sizes,
 )
+from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import measured_kind_of
 from laion_dask.errors import OptionError, must_be
 from laion_dask.frame.accounting import Rows
@@ -243,3 +245,19 @@ def _check_narrower(before: Counted, after: Counted, in_both: int | None) -> Non
             "Expected a narrowing, audit(frame, frame.laion.where(...), by=...); or, to compare "
             "two subsets, both filtered from one frame by expressions or masks."
         )
+
+
+def audit_cost(
+    frame: PlannedFrame, by: str | Grouping | Sequence[str | Grouping] | None = None
+) -> Cost:
+    """The cost of `audit` in one pass; by default by language and by the people mentioned.
+
+    Raises
+    ------
+    OptionError, ColumnError
+        As `audit`.
+    """
+    note = "audit: one pass, as of a filter; two frames that are filtered otherwise take two"
+    groupings = default_axes(frame.frame) if by is None else axes(by)
+    cost = pass_cost(frame, [Exclusion(None, groupings)], label="audit")
+    return replace(cost, notes=(note,))

@@ -12,6 +12,7 @@ import pyarrow as pa
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import coded
 from laion_dask.aggregations.grouping.domains import check_addresses, sites
+from laion_dask.cost import Cost
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
 from laion_dask.stats.concentration import effective_number, entropy, gini, herfindahl, theil
 from laion_dask.stats.intervals import wilson
@@ -40,6 +41,11 @@ class Concentration(Statistic):
         "Herfindahl: the sum of squared shares, the probability that two rows share a domain. "
         "Entropy is divided by the logarithm of the number of domains.",
     )
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of one row; see `laion_dask.cost`."""
+        return Cost(("statistic concentration",), shared=("hosts",) if self.of in LEVELS else ())
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
         if self.of in LEVELS:

@@ -13,6 +13,7 @@ from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statis
 from laion_dask.aggregations.grouping.base import Grouping
 from laion_dask.aggregations.histogram_counts import passed
 from laion_dask.aggregations.rates import checked_top, labelled, resolve_by
+from laion_dask.cost import Cost
 from laion_dask.errors import OptionError, must_be, no_column
 from laion_dask.stats.intervals import wilson
 
@@ -32,6 +33,11 @@ class Curve(Statistic):
     name = "curve"
     place = 4
     method = ("The share of a group's scored rows above each threshold, with Wilson's interval.",)
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of one row; see `laion_dask.cost`."""
+        return Cost(("statistic curve",) * len(self.by))
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
         if self.column not in kinds:

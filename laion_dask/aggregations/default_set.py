@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dask.dataframe as dd
 
 from laion_dask.aggregations.concentration import concentration
@@ -10,11 +12,13 @@ from laion_dask.aggregations.curve import curve
 from laion_dask.aggregations.describe import describe
 from laion_dask.aggregations.duplicates import duplicate_share
 from laion_dask.aggregations.engine.base import Statistic
+from laion_dask.aggregations.engine.statistics import pass_cost
 from laion_dask.aggregations.grouping.languages import DetectedLanguage
 from laion_dask.aggregations.grouping.terms import terms
 from laion_dask.aggregations.intersections import intersections
 from laion_dask.aggregations.rates import rates
 from laion_dask.aggregations.summary_state import THRESHOLDS
+from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import kind_of
 from laion_dask.text.language_detection import Detector
 
@@ -64,3 +68,17 @@ def standard_statistics(frame: dd.DataFrame) -> tuple[Statistic, ...]:
         found.append(cooccurrence(terms("occupations"), by=terms("gender")))
         found.append(intersections(terms("gender"), terms("age"), terms("ethnicity")))
     return tuple(found)
+
+
+def statistics_cost(frame: PlannedFrame, *measures: Statistic) -> Cost:
+    """The cost of `statistics`; without arguments, of `standard_statistics`.
+
+    Raises
+    ------
+    OptionError, ColumnError, PredicateError
+        As `statistics`.
+    """
+    if measures:
+        return pass_cost(frame, measures)
+    note = "statistics: as ld.standard_statistics(frame)"
+    return replace(pass_cost(frame, standard_statistics(frame.frame)), notes=(note,))

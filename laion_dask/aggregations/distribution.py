@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.aggregations.histogram_counts import binned
+from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import kind_of
-from laion_dask.errors import OptionError, must_be, no_column, one_of
+from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be, no_column, one_of
 from laion_dask.frame.map_with_accounting import map_with_accounting
 from laion_dask.frame.provenance import Provenance
 from laion_dask.stats import wilson
@@ -180,3 +181,30 @@ def _added(results: pd.DataFrame) -> pd.DataFrame:
     one = {name: [column.sum()] for name, column in results.items() if name != "counts"}
     one["counts"] = [[sum(parts) for parts in zip(*results["counts"], strict=True)]]
     return pd.DataFrame(one)[list(results.columns)]
+
+
+def distributions_cost(frame: PlannedFrame, columns: str | Iterable[str] | None = None) -> Cost:
+    """The cost of `distributions`, by default of every column of floats.
+
+    Raises
+    ------
+    ColumnError, OptionError
+        As `distributions`.
+    """
+    if columns is None:
+        floats = ("float32", "float64")
+        columns = [name for name in frame.columns if frame.kinds.get(name) in floats]
+    columns = [columns] if isinstance(columns, str) else columns
+    form = "a column, or a list of columns"
+    must_be("distributions' argument", columns, Iterable, form)
+    columns = tuple(columns)
+    for name in columns:
+        must_be("A column of distributions", name, str, "its name")
+        if name not in frame.columns:
+            raise ColumnError(
+                f"distributions is of the column {name!r}.{did_you_mean(name, frame.columns)}"
+            )
+        if frame.kinds[name] in ("string", "other"):
+            raise OptionError(f"distributions is of numbers, and the column {name!r} holds none.")
+    note = "distributions: a core was measured with three columns"
+    return Cost(("distributions",), columns=columns, notes=(note,) if len(columns) != 3 else ())

@@ -16,6 +16,7 @@ from laion_dask.aggregations.grouping.base import (
     members,
     too_many_groups,
 )
+from laion_dask.cost import Cost
 from laion_dask.errors import OptionError
 from laion_dask.predicate import Predicate, parse
 from laion_dask.reserved_labels import group_label
@@ -54,6 +55,11 @@ class Exclusion(Statistic):
         "amplified when it was under-represented before and is excluded more than the rest, at a "
         "false discovery rate of 1 - level.",
     )
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of one row; see `laion_dask.cost`."""
+        return Cost(("statistic rates",) * max(1, len(self.by)))
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
         where = parse(self.where, kinds) if isinstance(self.where, str) else self.where

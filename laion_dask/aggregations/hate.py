@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import ByColumn, members
+from laion_dask.cost import Cost
 from laion_dask.errors import OptionError, must_be, no_column
 from laion_dask.predicate import Predicate
 from laion_dask.predicate.nodes import Compare, Constant, Name
@@ -30,6 +31,11 @@ class HateContentRate(Statistic):
     per_file: bool
     predicates: tuple[tuple[Predicate, ...], ...] = ()
     name = "hate_content_rate"
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of one row; see `laion_dask.cost`."""
+        return Cost(("statistic hate_content_rate",) * len(self.columns))
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
         for column in self.columns:

@@ -12,6 +12,7 @@ import pandas as pd
 from laion_dask.aggregations.contingency import Crossed, all_crossed, crossed, pairs_to_rows
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import Grouping, grouping
+from laion_dask.cost import Cost
 from laion_dask.errors import OptionError
 from laion_dask.stats import benjamini_hochberg
 from laion_dask.stats.joint import observed_over_expected
@@ -31,6 +32,11 @@ class Intersections(Statistic):
         "independent (interval: log of the observed share, delta method). A word may be of both "
         "lists, such as girl: then the two go together by definition.",
     )
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of one row; see `laion_dask.cost`."""
+        return Cost(("statistic intersections",) * max(1, len(self.pairs)))
 
     @property
     def pairs(self) -> list[tuple[Grouping, Grouping]]:

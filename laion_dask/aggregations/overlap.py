@@ -12,6 +12,7 @@ from laion_dask.aggregations.counts import ALL, NONE, Tally, tallied, tally
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.exclusion import Counted
 from laion_dask.aggregations.grouping.base import Grouping
+from laion_dask.cost import Cost
 from laion_dask.reserved_labels import group_label
 from laion_dask.stats.exclusion_rates import distribution
 from laion_dask.stats.overlap import overlap_difference, overlap_test
@@ -36,6 +37,11 @@ class Overlap(Statistic):
         "together those of the rows that only one has and of the rows in both (Zou, Huang and "
         "Zhang 2009); p is by Fisher's exact test of the rows that only one has (Gart 1969).",
     )
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of one row; see `laion_dask.cost`."""
+        return Cost(("statistic rates",) * max(1, len(self.by)))
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
         return replace(self, by=tuple(axis.bind(kinds) for axis in self.by))

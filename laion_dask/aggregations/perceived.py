@@ -13,6 +13,7 @@ from laion_dask.aggregations.engine.base import ReportOptions
 from laion_dask.aggregations.engine.statistics import report_options
 from laion_dask.aggregations.grouping.base import Grouping, grouping
 from laion_dask.caveats import CAVEATS
+from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import OptionError, must_be
 from laion_dask.frame.accounting import AccountingInputs
@@ -264,3 +265,28 @@ def _vector(model: ClipModel, label: str, given) -> np.ndarray:
     if not np.isfinite(found).all():
         raise OptionError(f"The vectors of {label!r} have no direction: zero, NaN or infinite.")
     return found.astype(np.float32)
+
+
+def perceived_cost(
+    frame: PlannedFrame, prompts: Mapping | None = None, by: str | Grouping | None = None
+) -> Cost:
+    """The cost of `perceived`; by default of two labels, without groups.
+
+    Raises
+    ------
+    OptionError, ColumnError
+        When ``prompts`` is not a mapping, or ``by`` names no column.
+    """
+    must_be("prompts", prompts, (Mapping, type(None)), "a mapping, as ld.perceived takes it")
+    each = (prompts or {"one": "", "other": ""}).values()
+    n = sum(len(labels) if isinstance(labels, Mapping) else 1 for labels in each)
+    notes = () if n == 2 else (f"perceived: of {n} labels, and the rate was measured with 2",)
+    axis = None if by is None else grouping(by).bind(frame.kinds)
+    grouped = Cost(()) if axis is None else axis.cost
+    return Cost(
+        ("perceived", *grouped.rates, *grouped.shared),
+        reads=EMBEDDINGS,
+        columns=() if axis is None else axis.reads,
+        flop=2.0 * n * frame.embeddings_for("perceived").dim,
+        notes=notes,
+    )

@@ -11,6 +11,7 @@ import pandas as pd
 from laion_dask.aggregations.counts import ALL, NONE, OTHERS, Tally, pooled, tallied, tally
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import Grouping, axes
+from laion_dask.cost import Cost
 from laion_dask.errors import must_be
 from laion_dask.predicate import Predicate, parse
 from laion_dask.reserved_labels import group_label
@@ -60,6 +61,11 @@ class Rates(Statistic):
         "(Efron and Tibshirani 1993, 6.2 and 12.2). Where it is much wider than "
         "Wilson's, believe it.",
     )
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of one row; see `laion_dask.cost`."""
+        return Cost(("statistic rates",) * len(self.by))
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
         predicate = None if self.where is None else parse(self.where, kinds)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
+from laion_dask.aggregations.audit import default_axes
 from laion_dask.aggregations.engine.base import Partition
-from laion_dask.aggregations.engine.statistics import bind, collect
+from laion_dask.aggregations.engine.statistics import bind, collect, pass_cost
 from laion_dask.aggregations.exclusion import Exclusion
 from laion_dask.aggregations.grouping.base import Grouping, grouping, members
 from laion_dask.backend import frame_to_arrow, is_cudf, to_numpy
+from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import OptionError, must_be
 from laion_dask.frame.provenance import Provenance
@@ -140,3 +143,17 @@ def _to_rows(ranking: list[list[str]], wanted: dict[str, float], level: float) -
         yield {"statistic": "skew", **found, **asked}
     for name, measure in _SUMMED.items():
         yield {"statistic": name, "n": n, "value": measure(ranking, wanted)}
+
+
+def representation_cost(frame: PlannedFrame, by: str | Grouping | None = None) -> Cost:
+    """The cost of `representation` with the frame as its reference: its groups in one pass.
+
+    Raises
+    ------
+    OptionError, ColumnError
+        As `representation`.
+    """
+    note = "representation: the groups of the frame, as the reference; hits are already in memory"
+    groupings = default_axes(frame.frame) if by is None else (grouping(by),)
+    cost = pass_cost(frame, [Exclusion(None, groupings)], label="representation")
+    return replace(cost, notes=(note,))

@@ -18,6 +18,7 @@ from laion_dask.aggregations.summary_state import (
     combined,
     contribution,
 )
+from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.formatting import printable
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.map_with_accounting import map_with_accounting
@@ -229,3 +230,8 @@ def _share(k: int, n: int) -> float:
 def _table(index: str, rows) -> pd.DataFrame:
     rows = list(rows)
     return pd.DataFrame(rows).set_index(index) if rows else pd.DataFrame()
+
+
+def summary_cost(frame: PlannedFrame) -> Cost:
+    """The cost of `summary`, which reads every column."""
+    return Cost(("summary",), columns=frame.columns)

@@ -9,6 +9,7 @@ import dask.dataframe as dd
 import pandas as pd
 
 from laion_dask.backend import frame_to_arrow
+from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.errors import SchemaError, must_be, one_of
 from laion_dask.exports import formats
 from laion_dask.exports.formats.base import WrittenPart
@@ -99,6 +100,12 @@ def export(
         manifest = build_manifest(provenance, schema_entries(schema, types), rows, seed)
         committed = transaction.commit(parts, writer.finish(parts), manifest)
         return Export(transaction.path, rows, committed, frame)
+
+
+def export_cost(frame: PlannedFrame) -> Cost:
+    """The cost of `export`, which reads and writes every column."""
+    note = "export: as if every row were kept and written; what is written is not in the bytes read"
+    return Cost(("export",), columns=frame.columns, notes=(note,))
 
 
 def _in_order(written: pd.DataFrame) -> tuple[list[WrittenPart], list[list[str]]]:

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from laion_dask.backend import column_like, frame_from_arrow, is_cudf
+from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import Kinds, kind_of
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.filters import stages
@@ -123,6 +124,16 @@ def funnel(frame: dd.DataFrame) -> pd.DataFrame:
     """
     provenance = Provenance.of(frame)
     return funnel_of(provenance, rows_of(provenance))
+
+
+def excluded_cost(frame: PlannedFrame) -> Cost:
+    """The cost of `excluded`: the clauses are evaluated on rows that are read whole."""
+    return Cost(("funnel",), columns=frame.columns)
+
+
+def funnel_cost(frame: PlannedFrame) -> Cost:
+    """The cost of `funnel`, which reads the columns of the filters."""
+    return Cost(("funnel",), columns=tuple(sorted(frame.filtered)))
 
 
 def funnel_of(provenance: Provenance, account: Rows) -> pd.DataFrame:

@@ -6,7 +6,9 @@ import dask.dataframe as dd
 import numpy as np
 
 from laion_dask.backend import column_like
+from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import Kinds, kind_of
+from laion_dask.errors import must_be
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.where_kernel import passes
 from laion_dask.predicate import parse
@@ -49,3 +51,15 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
     reads = predicate.columns
     meta = column_like(np.empty(0, bool), frame._meta)
     return frame[graph.map_columns(frame, passes, predicate, reads=reads, meta=meta)]
+
+
+def where_cost(frame: PlannedFrame, expression: str | None = None) -> Cost:
+    """The cost of `where`, by default of the filters that the frame has."""
+    note = "where: a core was measured with a filter over six columns that keeps 0.4 % of the rows"
+    if expression is not None:
+        must_be("The filter", expression, str, "an expression, such as 'similarity > 0.3'")
+        return Cost(("where",), columns=parse(expression, frame.kinds).columns, notes=(note,))
+    if frame.filtered:
+        return Cost(("where",), notes=(note,))
+    every = "where: the frame has no filter yet, so it is counted as reading every column"
+    return Cost(("where",), columns=frame.columns, notes=(note, every))

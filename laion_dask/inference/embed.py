@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from dask.system import CPU_COUNT
 
 from laion_dask.backend import gpu_count
+from laion_dask.cost import IMAGES, Cost, PlannedFrame
 from laion_dask.errors import OptionError, ShardError, must_be, parameter
 from laion_dask.inference.metadata_columns import metadata_table, plan_columns, rejects_table
 from laion_dask.inference.output_folder import EmbedFolder, EmbedResult
@@ -19,7 +20,8 @@ from laion_dask.io.images.images import check_outside, find_shards
 from laion_dask.io.images.shards import Shard, Survey
 from laion_dask.models.clip import ClipModel, as_clip
 from laion_dask.models.clip_runtime import check_precision
-from laion_dask.models.heads import Head, check_heads
+from laion_dask.models.heads import Head
+from laion_dask.models.heads.compatibility import check_heads
 from laion_dask.numerics.torch_threads import one_torch_thread
 from laion_dask.runtime.tasks import Run, run_each
 from laion_dask.runtime.workers import waiting_client
@@ -153,6 +155,20 @@ def embed(
     finally:
         folder.sweep()
     return EmbedResult.of(Path(out), folder.finish(plan))
+
+
+def embed_cost(
+    frame: PlannedFrame, model: ClipModel | str | Head = "ViT-B-32", *heads: Head
+) -> list[Cost]:
+    """The costs of `embed` for as many images as the frame has rows; or of heads over images."""
+    heads = (model, *heads) if isinstance(model, Head) else heads
+    costs = [replace(head.cost, label=f"score, {head.name}") for head in heads]
+    if isinstance(model, Head):
+        return costs
+    name = as_clip(model).name.partition(":")[0]
+    note = "embed: the images' bytes are not in a frame, and are not counted"
+    rate, label = f"embed {name}", f"embed, {name}"
+    return [Cost((rate,), reads=IMAGES, label=label, is_pass=False, notes=(note,)), *costs]
 
 
 def _listed(given) -> list:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import dask.dataframe as dd
 import numpy as np
 import pyarrow as pa
 
 from laion_dask.backend import column_like, frame_from_arrow, frame_to_arrow, is_cudf
+from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.errors import (
     ColumnError,
     OptionError,
@@ -135,6 +137,28 @@ def join(
     return _joined(asking, provenance, spec)
 
 
+def join_cost(
+    frame: PlannedFrame, scores=None, on: str | Sequence[str] = "hash", how: str = "left"
+) -> Cost:
+    """The cost of `join` with a table; without one, of a table that fits in memory.
+
+    Raises
+    ------
+    OptionError, ColumnError, JoinError, ProvenanceError
+        As `join`.
+    """
+    if scores is None:
+        note = (
+            "join: with a table that fits in memory, and without its bytes and the key's. Give "
+            "('join', table, key) to count them"
+        )
+        return Cost(("join",), notes=(note,))
+    joined = Provenance.of(join(frame.frame, scores, on, how, suffix="_joined"))
+    before = frame.provenance.objects_of_type(JoinSpec)
+    (spec,) = set(joined.objects_of_type(JoinSpec)).difference(before)
+    return spec.cost
+
+
 _TABLE = "Parquet shards, or a Dask frame over them, as read_shards returns"
 _WRITE_IT = "Write another table with to_parquet and give its path, since a recipe names its files"
 
@@ -213,11 +237,13 @@ def _plain(type_: pa.DataType) -> pa.DataType:
 
 def _joined(asking: Provenance, scores: Provenance, spec: JoinSpec) -> dd.DataFrame:
     frame, table = asking.frame, scores.frame
-    shared, (n_rows, width) = graph.share(spec), size(scores)
+    n_rows, width = size(scores)
+    spec = replace(spec, on_disk=n_rows * width > MAX_LOOKUP_BYTES)
+    shared = graph.share(spec)
     backend = "cudf" if is_cudf(frame._meta) else "pandas"
     gained = frame_from_arrow(spec.result_schema().empty_table(), backend)
     gained.index = frame._meta.index[:0]
-    if n_rows * width <= MAX_LOOKUP_BYTES:
+    if not spec.on_disk:
         parts = graph.tasks(_table_part, graph.parts(table), shared)
         whole = graph.gathered(parts, lookup.build, shared)
         found = graph.map_columns(frame, lookup.joined, whole, shared, reads=spec.on, meta=gained)

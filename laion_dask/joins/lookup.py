@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.backend import frame_from_arrow, frame_to_arrow, is_cudf
+from laion_dask.cost import Cost
 from laion_dask.errors import JoinError, argument
 from laion_dask.io.parquet.duckdb_connection import key_hashes
 from laion_dask.io.parquet.shard import PROVENANCE_TYPES, Shard
 from laion_dask.joins.keys import comparable
+from laion_dask.joins.size import stored_bytes
 from laion_dask.schema import PROVENANCE
 
 #: The column by which rows travel: the key itself where it is one integer, else a hash of it.
@@ -36,6 +38,8 @@ class JoinSpec:
         Filters of the table.
     shards : tuple of Shard
         What the table was read from.
+    on_disk : bool
+        Whether the table is too large for memory, so that rows meet in buckets on disk.
     """
 
     on: tuple[str, ...]
@@ -46,8 +50,19 @@ class JoinSpec:
     where: tuple[str, ...]
     shards: tuple[Shard, ...]
 
+    on_disk: bool = False
+
     def __dask_tokenize__(self):
         return ("laion_dask.JoinSpec", repr(self))
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of finding the key of a row; see `laion_dask.cost`. Reads footers only."""
+        wanted = {*self.on, *(name for name, _, _ in self.values)}
+        rate = "join on disk" if self.on_disk else "join"
+        label = f"join on {', '.join(self.on)}"
+        n_bytes = stored_bytes(self.shards, wanted)
+        return Cost((rate,), columns=self.on, other_bytes=n_bytes, label=label)
 
     @property
     def key_names(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import ceil
 
 import pyarrow as pa
@@ -56,3 +56,12 @@ def _stored_width(name: str, shards: Sequence[Shard]) -> float:
         if stored in sizes:
             plain, rows = plain + sizes[stored].plain, rows + shard.n_rows
     return 8 + (plain / rows if rows else 64)
+
+
+def stored_bytes(shards: Sequence[Shard], names: Collection[str]) -> int:
+    """Bytes of some columns of some shards, by their names in the frame, as the files hold them."""
+    total = 0
+    for shard, sizes in zip(shards, column_sizes([s.path for s in shards]), strict=True):
+        stored = (old for old, new, _ in shard.columns if new in names)
+        total += sum(sizes[name].stored for name in stored if name in sizes)
+    return total

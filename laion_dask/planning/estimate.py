@@ -21,7 +21,9 @@ class Line:
     step : Step
     workers : Workers
     rate : Rate or None
-        What it goes by; None where nothing was measured.
+        The rate of all its work together; None where some of it was not measured.
+    measured : tuple of Rate
+        The rates of its parts that were measured.
     card : Card or None
         Whose peaks bound it, where nothing was measured.
     seconds, low, high : float
@@ -38,6 +40,7 @@ class Line:
     step: Step
     workers: Workers
     rate: Rate | None
+    measured: tuple[Rate, ...]
     card: Card | None
     seconds: float
     low: float
@@ -78,6 +81,12 @@ class Line:
         found["limited by"] = self.limit
         return found
 
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """The rates of the step that nobody has measured on such a device."""
+        known = {rate.step for rate in self.measured}
+        return tuple(name for name in self.step.rates if name not in known)
+
     def too_large(self, data: Data) -> str | None:
         """What to do where a worker's memory would not suffice, or None."""
         limit, name = self.workers.memory_limit, self.step.name
@@ -105,7 +114,8 @@ class Line:
 
 def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, data: Data) -> Line:
     """A step by so many workers."""
-    rate, notes = _rate(step, workers.device, rates)
+    measured, notes = _measured_rates(step, workers.device, rates)
+    rate = _added(measured) if len(measured) == len(step.rates) else None
     reading = step.bytes_read / storage if storage else 0.0
     nan = math.nan
     seconds, low, high, at_best, limit, card = nan, nan, nan, nan, "not known", None
@@ -133,20 +143,60 @@ def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, d
             "for what is most like it on a core; models larger than that one's are not in it.",
         )
     memory = round(process + step.resident + held)
-    return Line(step, workers, rate, card, seconds, low, high, at_best, needs, limit, memory, notes)
+    return Line(
+        step,
+        workers,
+        rate,
+        measured,
+        card,
+        seconds,
+        low,
+        high,
+        at_best,
+        needs,
+        limit,
+        memory,
+        notes,
+    )
 
 
 def _process(step: Step, rates: Rates) -> float:
     """Bytes of a process for a step that was not measured: of one of its kind, else of any."""
-    kind = step.rate.partition(" ")[0]
-    alike = [r.process_bytes for r in rates.rates if r.step.partition(" ")[0] == kind]
+    kinds = {name.partition(" ")[0] for name in step.rates}
+    alike = [r.process_bytes for r in rates.rates if r.step.partition(" ")[0] in kinds]
     least = min((r.process_bytes for r in rates.rates), default=0)
     return max(alike, default=least) + step.query_bytes * step.queries
 
 
-def _rate(step: Step, device: str, rates: Rates) -> tuple[Rate | None, tuple[str, ...]]:
-    """The rate of a step: for its queries, and for rows as wide as its own."""
-    found = rates.of(step.rate, device)
+def _added(rates: tuple[Rate, ...]) -> Rate | None:
+    """The rate of work that is done one after the other: the times of a row add up."""
+    if len(rates) < 2:
+        return rates[0] if rates else None
+    slowest, rows_per_s, fastest = (
+        1 / sum(1 / getattr(rate, name) for rate in rates)
+        for name in ("slowest", "rows_per_s", "fastest")
+    )
+    return replace(
+        max(rates, key=lambda rate: rate.process_bytes),
+        slowest=slowest,
+        rows_per_s=rows_per_s,
+        fastest=fastest,
+        source=", ".join(dict.fromkeys(rate.source for rate in rates)),
+    )
+
+
+def _measured_rates(
+    step: Step, device: str, rates: Rates
+) -> tuple[tuple[Rate, ...], tuple[str, ...]]:
+    """The rates of a step that were measured, and notes on how far they apply to it."""
+    each = [_rate(step, name, device, rates) for name in step.rates]
+    notes = dict.fromkeys(note for _, some in each for note in some)
+    return tuple(rate for rate, _ in each if rate is not None), tuple(notes)
+
+
+def _rate(step: Step, name: str, device: str, rates: Rates) -> tuple[Rate | None, tuple[str, ...]]:
+    """One rate of a step: for its queries, and for rows as wide as its own."""
+    found = rates.of(name, device)
     if not found:
         return None, ()
     notes: tuple[str, ...] = ()
@@ -202,7 +252,7 @@ def _bounds(step: Step, workers: Workers, rates: Rates) -> tuple[Card | None, di
 
 def measured(lines: list[Line]) -> list[str]:
     """Where the rates come from, and what their spread leaves out."""
-    rates = [line.rate for line in lines if line.rate is not None]
+    rates = [rate for line in lines if line.rate is not None for rate in line.measured]
     said = []
     for about in dict.fromkeys((rate.processor, rate.date) for rate in rates):
         files = dict.fromkeys(r.source for r in rates if (r.processor, r.date) == about)

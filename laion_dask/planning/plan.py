@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import dask.dataframe as dd
 import pandas as pd
 
+from laion_dask.cost import Spec
 from laion_dask.errors import OptionError, parameter
 from laion_dask.formatting import counted, in_bytes, in_time
 from laion_dask.io.embeddings.embeddings import Embeddings
-from laion_dask.models.heads import Head
 from laion_dask.planning.estimate import Line, line_of, measured
 from laion_dask.planning.inputs import Data
 from laion_dask.planning.passes import steps
@@ -147,7 +147,7 @@ class Plan:
             )
         said += dict.fromkeys(note for line in lines for note in line.step.notes)
         said += dict.fromkeys(note for line in lines for note in line.notes)
-        unknown = dict.fromkeys(repr(line.step.rate) for line in lines if line.rate is None)
+        unknown = dict.fromkeys(repr(name) for line in lines for name in line.unmeasured)
         if unknown:
             who = "a core" if self.workers.device == CPU else f"a card, {self.workers.device}"
             said.append(
@@ -229,7 +229,7 @@ class Plan:
 
 def plan(
     frame: dd.DataFrame,
-    verbs: str | Head | tuple | list,
+    verbs: str | Spec | tuple | list,
     *,
     embeddings: Embeddings | None = None,
     workers: int | None = None,

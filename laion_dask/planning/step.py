@@ -1,10 +1,13 @@
-"""A step of a plan, and how it is counted from what is known of a frame."""
+"""A step of a plan: the cost of a verb or a spec, multiplied by what is known of a frame."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import dask.dataframe as dd
+
+from laion_dask.cost import COLUMNS, EMBEDDINGS, IMAGES, Cost
 from laion_dask.errors import OptionError, argument
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -14,38 +17,42 @@ from laion_dask.schema import PROVENANCE
 
 @dataclass(frozen=True)
 class Step:
-    """One line of a plan, before it is known who does it.
+    """One line of a plan, before the workers are known.
 
     Attributes
     ----------
     name : str
-        As it is printed.
-    rate : str
-        What rate it goes by; see `Rate.step`.
+        The name that is printed.
+    rates : tuple of str
+        The measured rates that apply; see `Rate.step`. The times of several add up.
     rows : int
     metadata_bytes, embedding_bytes : int
-        Read from Parquet and from embeddings.
+        Bytes read from Parquet and from embeddings.
     row_bytes : float
-        Of a row of embeddings; 0 where none are read.
+        Bytes of a row of embeddings; 0 where none are read.
     flop : float
-        Multiplications and additions a row, at least.
+        Floating-point operations a row, at least.
     row_memory : float
-        Bytes of a row while its partition is held.
+        Bytes of a row while its partition is in memory.
     held, most_held : int
-        Bytes of all embeddings, and how many of them a process holds at most.
+        Bytes of all embeddings, and the most of them that a process holds.
     queries : int
     query_bytes : float
-        That a process holds of each query and of what it has found for it.
-    columns : tuple of str, or None
-        Of the frame that it needs; None for all.
+        Bytes that a process holds for each query and its results.
+    columns : tuple of str
+        The columns of the frame that it reads.
+    most_rows : int or None
+        The rows that it reads at most, however large the frame is.
+    is_pass : bool
+        Whether it computes the partitions of the frame.
     notes : tuple of str
         What the numbers leave out.
     """
 
     name: str
-    rate: str
+    rates: tuple[str, ...]
     rows: int
-    metadata_bytes: int
+    metadata_bytes: int = 0
     embedding_bytes: int = 0
     row_bytes: float = 0.0
     flop: float = 0.0
@@ -54,12 +61,14 @@ class Step:
     most_held: int = 0
     queries: int = 1
     query_bytes: float = 0.0
-    columns: tuple[str, ...] | None = None
+    columns: tuple[str, ...] = ()
+    most_rows: int | None = None
+    is_pass: bool = True
     notes: tuple[str, ...] = ()
 
     @property
     def resident(self) -> int:
-        """Bytes that a process holds of embeddings."""
+        """Bytes of embeddings that a process holds."""
         return min(self.held, self.most_held)
 
     @property
@@ -67,54 +76,51 @@ class Step:
         return self.metadata_bytes + self.embedding_bytes
 
     def times(self, factor: float) -> Step:
-        """The same step over so many times the rows."""
+        """The same step over ``factor`` times the rows, up to ``most_rows``."""
+        if self.most_rows is not None and self.rows:
+            factor = min(factor, self.most_rows / self.rows)
         numbers = ("rows", "metadata_bytes", "embedding_bytes", "held")
         return replace(self, **{name: round(getattr(self, name) * factor) for name in numbers})
 
 
 @dataclass(frozen=True)
-class Job:
-    """What steps are made from."""
+class FrameFacts:
+    """A frame whose work is planned; see `laion_dask.cost.PlannedFrame`.
+
+    Attributes
+    ----------
+    provenance : Provenance
+    data : Data
+        What footers say about it.
+    embeddings : Embeddings or None
+        Those that the caller gave.
+    """
 
     provenance: Provenance
     data: Data
     embeddings: Embeddings | None
 
-    def over_columns(self, name: str, columns: Iterable[str], *notes: str) -> Step:
-        """A step that reads columns, those of the frame's filters with them."""
-        columns = tuple(columns)
-        read = [c for c in {*columns, *self.data.filtered} if c in self.data.kinds]
-        return Step(
-            name,
-            name,
-            self.data.rows,
-            self.data.stored(read),
-            row_memory=self.data.row_memory({*columns, *self.data.filtered}),
-            columns=columns,
-            notes=notes,
-        )
+    @property
+    def frame(self) -> dd.DataFrame:
+        return self.provenance.frame
 
-    def over_embeddings(self, name: str, rate: str, flop: float, *notes: str, queries=1) -> Step:
-        """A step that reads every row's embedding, and of the metadata what the filter needs."""
-        vectors = vectors_of(self.data, self.needed(name))
-        filtered = self.data.filtered
-        return Step(
-            name,
-            rate,
-            self.data.rows,
-            self.data.stored(filtered),
-            vectors.stored,
-            vectors.row_bytes,
-            flop * vectors.dim * queries,
-            self.data.row_memory(filtered),
-            vectors.held,
-            vectors.most_held,
-            queries,
-            columns=PROVENANCE,
-            notes=notes,
-        )
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.data.columns
 
-    def needed(self, name: str) -> Embeddings:
+    @property
+    def kinds(self) -> Mapping[str, str]:
+        return self.data.all_kinds
+
+    @property
+    def computed(self) -> frozenset[str]:
+        return frozenset(self.data.columns).difference(self.data.kinds, PROVENANCE)
+
+    @property
+    def filtered(self) -> frozenset[str]:
+        return self.data.filtered
+
+    def embeddings_for(self, step: str) -> Embeddings:
         """The embeddings that a step reads: those given, else the only ones of the frame.
 
         Raises
@@ -122,12 +128,42 @@ class Job:
         OptionError
             When there are none, or several.
         """
-        found = self.embeddings
-        if found is None:
-            found = embeddings_of(self.provenance, None)
-        if found is None:
+        embeddings = self.embeddings
+        if embeddings is None:
+            embeddings = embeddings_of(self.provenance, None)
+        if embeddings is None:
             raise OptionError(
-                f"{name} reads embeddings, and none are known. Give {argument('embeddings')}, as "
+                f"{step} reads embeddings, and none are known. Give {argument('embeddings')}, as "
                 "ld.open_embeddings(...) returns them; the frame was not scored with any."
             )
-        return found
+        return embeddings
+
+    def step(self, cost: Cost, name: str) -> Step:
+        """The cost of every row together. The filters of the frame read their columns too."""
+        name = cost.label or name
+        common = {"rates": cost.rates, "rows": self.data.rows, "notes": cost.notes}
+        common |= {"is_pass": cost.is_pass, "most_rows": cost.most_rows, "flop": cost.flop}
+        if cost.reads == IMAGES:
+            return Step(name, **common)
+        columns = {*cost.columns, *self.data.filtered} if cost.is_pass else {*cost.columns}
+        common |= {
+            "metadata_bytes": self.data.stored(columns.intersection(self.data.kinds))
+            + cost.other_bytes,
+            "row_memory": self.data.row_memory(columns),
+            "queries": cost.queries,
+            "query_bytes": cost.query_bytes,
+        }
+        if cost.reads == COLUMNS:
+            return Step(name, columns=cost.columns, **common)
+        assert cost.reads == EMBEDDINGS, cost.reads
+        given = cost.embeddings or (self.embeddings_for(name),)
+        sets = [vectors_of(self.data, embeddings) for embeddings in given]
+        return Step(
+            name,
+            embedding_bytes=sum(vectors.stored for vectors in sets),
+            row_bytes=sets[0].row_bytes,
+            held=sum(vectors.held for vectors in sets),
+            most_held=max(vectors.most_held for vectors in sets),
+            columns=(*PROVENANCE, *cost.columns),
+            **common,
+        )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
 import dask.dataframe as dd
 
-from laion_dask.aggregations.default_set import standard_statistics
+from laion_dask.aggregations.default_set import standard_statistics, statistics_cost
 from laion_dask.aggregations.engine.statistics import statistics_of
 from laion_dask.aggregations.grouping.terms import terms
 from laion_dask.aggregations.methods import methods, places
+from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dialects import recognize
 from laion_dask.errors import ProvenanceError
 from laion_dask.formatting import counted, megabytes, share_text
@@ -187,3 +189,8 @@ def _lists(results: Table) -> Iterable[str]:
         if name in axes:
             grouping = terms(name)
             yield f"{name}, version {grouping.version}: {grouping.source}"
+
+
+def datasheet_cost(frame: PlannedFrame) -> Cost:
+    """The cost of `datasheet`: that of its statistics; the page itself takes seconds."""
+    return replace(statistics_cost(frame), label="datasheet")

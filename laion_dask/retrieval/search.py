@@ -9,6 +9,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
+from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
 from laion_dask.errors import (
     ColumnError,
     OptionError,
@@ -30,11 +31,15 @@ from laion_dask.retrieval.rerank import Rerank, embeddings_and_vectors, reranked
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 from laion_dask.scoring.queries import as_vectors
+from laion_dask.validation import whole
 
 #: Queries whose hits one task ranks.
 _QUERIES_PER_TASK = 64
 #: Most results of one search: all of them are in memory at once.
 _MAX_RESULTS = 50_000_000
+#: Bytes that a search holds for a query beside its vector, for ten results: up to 80 candidates of
+#: 20 bytes and ten cosines.
+_QUERY_BYTES = 10 * (8 * 20 + 4)
 
 
 def search(
@@ -144,6 +149,30 @@ def search(
         counts = np.bincount(pairs.query, minlength=len(vectors))
         result.attrs["short"] = int((counts < k).sum())
     return result
+
+
+def search_cost(frame: PlannedFrame, queries: int = 1) -> Cost:
+    """The cost of `search` for so many queries at once."""
+    queries = whole("search's argument", queries, "the number of queries")
+    name = "search" if queries == 1 else f"search, {queries:,} queries"
+    notes = []
+    if queries > 1:
+        notes.append(f"{name}: memory for ten results of each")
+    if frame.computed:
+        notes.append(
+            f"{name}: the columns of what it finds are fetched afterwards, scores among them "
+            "computed again for the partitions that they lie in; that is not counted"
+        )
+    dim = frame.embeddings_for(name).dim
+    return Cost(
+        ("search",),
+        reads=EMBEDDINGS,
+        flop=2.0 * dim * queries,
+        label=name,
+        queries=queries,
+        query_bytes=4 * dim + _QUERY_BYTES,
+        notes=tuple(notes),
+    )
 
 
 def _checked(provenance: Provenance, embeddings, k, columns, to, rerank) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laion_dask.backend import column_like, device_of
+from laion_dask.cost import EMBEDDINGS, Cost
 from laion_dask.io.embeddings.row_ids import blocks
 from laion_dask.numerics.dot_products import cosines
 from laion_dask.scoring import embedding_kernel_gpu
@@ -83,6 +84,33 @@ class Query:
         """The vector, (dim,) float32."""
         return np.array(self.vector, dtype=np.float32)
 
+    @property
+    def cost(self) -> Cost:
+        """The cost of one dot product a row; see `laion_dask.cost`."""
+        flop = 2.0 * len(self.vector)
+        return Cost(("similarity",), reads=EMBEDDINGS, flop=flop, label=self.column or "similarity")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The cosine of two sets of embeddings of the same rows, as a column.
+
+    Attributes
+    ----------
+    column : str
+        The column that it computes.
+    dim : int
+        The width of an embedding.
+    """
+
+    column: str
+    dim: int
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of a dot product and two norms a row; see `laion_dask.cost`."""
+        return Cost(("clip_score",), reads=EMBEDDINGS, flop=6.0 * self.dim, label=self.column)
+
 
 def similarity(part, embeddings: Embeddings, query: Query, to: str):
     """Cosine of each row's embedding with one query vector.
@@ -103,7 +131,7 @@ def similarity(part, embeddings: Embeddings, query: Query, to: str):
     return fill_columns(part, [to], [embeddings], score, score_on_gpu)
 
 
-def similarity_to(part, embeddings: Embeddings, others: Embeddings, to: str):
+def similarity_to(part, embeddings: Embeddings, others: Embeddings, pair: Pair):
     """Cosine of each row's embedding with its other embedding: the CLIP score.
 
     Returns
@@ -118,7 +146,7 @@ def similarity_to(part, embeddings: Embeddings, others: Embeddings, to: str):
     def score_on_gpu(x, y):
         yield embedding_kernel_gpu.cosines(x, y)
 
-    return fill_columns(part, [to], [embeddings, others], score, score_on_gpu)
+    return fill_columns(part, [pair.column], [embeddings, others], score, score_on_gpu)
 
 
 def heads(part, embeddings: Embeddings, specs: Sequence[Head]):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 
 from laion_dask.backend import frame_from_arrow, is_cudf
+from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
 from laion_dask.runtime import graph
@@ -91,6 +94,13 @@ def language(
     meta = _meta(frame, to)
     made = graph.map_columns(frame, languages, detector, reads=[column], meta=meta)
     return frame.assign(**{to: made[to]})
+
+
+def language_cost(frame: PlannedFrame, column: str = "text") -> Cost:
+    """The cost of `language`."""
+    if column not in frame.columns:
+        raise ColumnError(f"column is {column!r}.{did_you_mean(str(column), frame.columns)}")
+    return replace(Detector(column).cost, label="language")
 
 
 def _floors(min_letters: int, min_confidence: float) -> tuple[int, float]:

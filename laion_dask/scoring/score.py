@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import dask.dataframe as dd
 import numpy as np
 
+from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
 from laion_dask.errors import EmbeddingsError, OptionError, argument, must_be
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.models import check_same_space
-from laion_dask.models.heads import Head, check_heads
+from laion_dask.models.heads import Head
+from laion_dask.models.heads.compatibility import check_heads
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 from laion_dask.scoring import embedding_kernel
@@ -66,7 +69,9 @@ def similarity(
     if isinstance(query, Embeddings):
         check_same_space(embeddings.model, query.model, "The two sets of embeddings")
         other = graph.share(query.paired_with(provenance.shards))
-        return assigned(frame, [to], embedding_kernel.similarity_to, graph.share(paired), other, to)
+        pair = embedding_kernel.Pair(to, embeddings.dim)
+        args = (graph.share(paired), other, pair)
+        return assigned(frame, [to], embedding_kernel.similarity_to, *args)
     text = getattr(query, "text", None)
     vector = embedding_kernel.Query(tuple(_direction(query, embeddings).tolist()), to, text)
     return assigned(frame, [to], embedding_kernel.similarity, graph.share(paired), vector, to)
@@ -112,6 +117,33 @@ def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataF
     check_free(frame, names, of_heads=True)
     paired = graph.share(embeddings.paired_with(provenance.shards))
     return assigned(frame, names, embedding_kernel.heads, paired, graph.share(specs))
+
+
+def similarity_cost(frame: PlannedFrame, other: Embeddings | None = None) -> Cost:
+    """The cost of `similarity` to a query, or to other embeddings of the same rows."""
+    if other is None:
+        flop = 2.0 * frame.embeddings_for("similarity").dim
+        return Cost(("similarity",), reads=EMBEDDINGS, flop=flop)
+    must_be("similarity's argument", other, Embeddings, "the other embeddings of the same rows")
+    embeddings = frame.embeddings_for("similarity")
+    pair = embedding_kernel.Pair("similarity", embeddings.dim)
+    paired = other.paired_with(frame.provenance.shards)
+    return replace(pair.cost, embeddings=(embeddings, paired))
+
+
+def score_cost(frame: PlannedFrame, *heads: Head) -> list[Cost]:
+    """The costs of `score`, one a head; without a head, of one linear head.
+
+    Raises
+    ------
+    ModelMismatchError, OptionError
+        When a head belongs to another CLIP model, or does not read embeddings.
+    """
+    if not heads:
+        flop, note = 2.0 * frame.embeddings_for("score").dim, "score: as one linear head"
+        return [Cost(("linear",), reads=EMBEDDINGS, flop=flop, notes=(note,))]
+    specs = check_heads(heads, frame.embeddings_for(f"score, {heads[0].name}").model)
+    return [replace(head.cost, label=f"score, {head.name}") for head in specs]
 
 
 def assigned(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dask.dataframe as dd
 
+from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
-from laion_dask.models.heads import Head, check_heads
+from laion_dask.models.heads import Head
+from laion_dask.models.heads.captions import PROFANITY_RATE
+from laion_dask.models.heads.compatibility import check_heads
 from laion_dask.runtime import graph
 from laion_dask.scoring.captions_kernel import captions
 from laion_dask.scoring.score import assigned, check_free
@@ -55,3 +60,12 @@ def score_captions(frame: dd.DataFrame, *heads: Head, column: str = "text") -> d
         )
     check_free(frame, names, of_heads=True)
     return assigned(frame, names, captions, column, graph.share(specs), reads=[column])
+
+
+def score_captions_cost(frame: PlannedFrame, *heads: Head) -> list[Cost]:
+    """The costs of `score_captions`, one a head; without a head, of the profanity proxy."""
+    if not heads:
+        note = "score_captions: as the profanity proxy"
+        return [Cost((PROFANITY_RATE,), columns=("text",), notes=(note,))]
+    specs = check_heads(heads, None, reads=("captions",))
+    return [replace(head.cost, label=f"score, {head.name}") for head in specs]

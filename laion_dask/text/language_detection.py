@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from laion_dask.backend import frame_from_arrow, frame_to_arrow, is_cudf
+from laion_dask.cost import Cost
 from laion_dask.runtime import cancellation
 from laion_dask.text.scripts import possible
 
@@ -77,6 +78,11 @@ class Detector:
     to: str = "language"
     min_letters: int = MIN_LETTERS
     min_confidence: float = MIN_CONFIDENCE
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of detecting the language of a caption; see `laion_dask.cost`."""
+        return Cost(("language",), columns=(self.column,), label=self.to)
 
     def recipe(self) -> dict:
         """What a manifest records."""

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.extensions import ExtensionArray
 
+from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import EmbeddingsError, OptionError, must_be, no_column
 from laion_dask.frame.provenance import Provenance
@@ -25,8 +26,12 @@ from laion_dask.numerics.normalization import unit
 from laion_dask.options import is_watched
 from laion_dask.runtime import graph
 from laion_dask.runtime.progress import ProgressBar
+from laion_dask.schema import PROVENANCE
 from laion_dask.training import fitting
 from laion_dask.training import sample as kernels
+
+#: Labelled rows that are drawn at most, by default.
+MAX_ROWS = 200_000
 
 
 def train(
@@ -39,7 +44,7 @@ def train(
     clip: ClipModel | str | None = None,
     hidden: Sequence[int] = (),
     test: float = 0.2,
-    max_rows: int = 200_000,
+    max_rows: int = MAX_ROWS,
     seed: int = 0,
 ) -> TrainedHead:
     """A head fitted on labelled rows, with its held-out ROC-AUC and calibration error. Eager.
@@ -114,6 +119,31 @@ def train(
     if out is not None:
         head.save(Path(out))
     return head
+
+
+def train_cost(frame: PlannedFrame, label: str | None = None) -> list[Cost]:
+    """The costs of `train` of a linear probe: a pass over the labels, and the fit on a sample.
+
+    Raises
+    ------
+    OptionError, ColumnError
+        When the frame has no such column, or ``label`` is not given and it has several.
+    """
+    label = _label_of(frame.frame, label)
+    dim = frame.embeddings_for("train").dim
+    note = f"train, fit: on at most {MAX_ROWS:,} labelled rows, as if every row had a label"
+    return [
+        Cost(("labels",), columns=(label, *PROVENANCE), label="train, labels"),
+        Cost(
+            ("train",),
+            reads=EMBEDDINGS,
+            flop=2.0 * dim,
+            label="train, fit",
+            most_rows=MAX_ROWS,
+            is_pass=False,
+            notes=(note,),
+        ),
+    ]
 
 
 def _check(hidden, test, max_rows, seed) -> None:

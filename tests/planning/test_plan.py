@@ -298,7 +298,7 @@ def test_what_a_frame_carries_is_counted(folder, scored, emb):
     held = 40 * DIM * (2 + 4 + 2)
     assert export["memory_bytes"] == round(1000 + held + 30 * found.steps[2].row_memory)
     text = str(found)
-    assert "as if every row were scored" in text and "passed the filter (on punsafe)" in text
+    assert "as if every row were computed" in text and "passed the filter (on punsafe)" in text
     assert ld.plan(subset, "export", embeddings=emb).bytes_read == found.bytes_read
 
 

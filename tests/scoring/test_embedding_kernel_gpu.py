@@ -62,7 +62,7 @@ def test_the_scores_of_the_processor(parts, monkeypatch, block, tmp_path):
     query = score.Query(tuple(np.eye(8, dtype=np.float32)[3].tolist()))
     for kernel, args in (
         (score.similarity, (images, query, "q")),
-        (score.similarity_to, (images, texts, "clip")),
+        (score.similarity_to, (images, texts, score.Pair("clip", images.dim))),
     ):
         wanted = kernel(part, *args)
         monkeypatch.setattr(embedding_kernel_gpu, "BLOCK", block)

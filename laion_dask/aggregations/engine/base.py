@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from laion_dask.backend import frame_from_arrow
+from laion_dask.cost import Cost
 from laion_dask.dtypes import decoded
 from laion_dask.predicate import Predicate, certain_and_possible
 
@@ -105,6 +106,13 @@ class Statistic(ABC):
     method: ClassVar[tuple[str, ...]] = ()
     #: Where its section stands in a datasheet, 0 being the first; those without a place come last.
     place: ClassVar[float] = inf
+    #: The verb that computes it.
+    verb: ClassVar[str] = "statistics"
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of one row besides the pass and the groupings; see `laion_dask.cost`."""
+        return Cost((f"statistic {self.name}",))
 
     @abstractmethod
     def bind(self, kinds: Mapping[str, str]) -> Statistic:

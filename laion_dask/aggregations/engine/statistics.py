@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 
 import dask.dataframe as dd
@@ -10,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
+from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import measured_kind_of
 from laion_dask.errors import OptionError, must_be, parameter
 from laion_dask.frame.accounting import Rows
@@ -156,3 +158,27 @@ def _combine(results: pd.DataFrame, bound: tuple[Statistic, ...]) -> pd.DataFram
     one["states"] = pd.Series([None], dtype=object)
     one["states"].iat[0] = states
     return pd.DataFrame(one)[list(results.columns)]
+
+
+def pass_cost(frame: PlannedFrame, measures: Sequence[Statistic], label: str = "") -> Cost:
+    """The cost of statistics in one pass: reading, each statistic, and each grouping once.
+
+    Raises
+    ------
+    OptionError, ColumnError, PredicateError
+        As `statistics`.
+    """
+    bound = bind(frame.provenance, measures)
+    groupings = dict.fromkeys(spec for measure in bound for spec in _groupings(measure))
+    costs = [measure.cost for measure in bound] + [grouping.cost for grouping in groupings]
+    rates = ["statistics", *(rate for cost in costs for rate in cost.rates)]
+    rates += dict.fromkeys(rate for cost in costs for rate in cost.shared)
+    columns = dict.fromkeys(name for measure in bound for name in measure.reads)
+    return Cost(tuple(rates), columns=tuple(columns), label=label)
+
+
+def _groupings(measure: Statistic) -> list:
+    """The groupings of a statistic: the fields, or their items, that have a cost of their own."""
+    values = [getattr(measure, field.name) for field in fields(measure)]
+    flat = [v for value in values for v in (value if isinstance(value, tuple) else (value,))]
+    return [value for value in flat if isinstance(getattr(value, "cost", None), Cost)]

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from laion_dask.aggregations.engine.base import Partition
+from laion_dask.cost import Cost
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, parameter
 
 #: More groups than this are no groups: a column of addresses would fill the memory.
@@ -68,6 +69,11 @@ class Grouping(ABC):
     axis: str
     #: What rows in no group are called.
     no_group: str
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of one row, once a pass; see `laion_dask.cost`."""
+        return Cost((f"grouping {type(self).__name__}",))
 
     @abstractmethod
     def bind(self, kinds: Mapping[str, str]) -> Grouping:
@@ -127,6 +133,7 @@ class ByColumn(Grouping):
 
     axis: str
     no_group = "(null)"
+    cost = Cost(("grouping column",))
 
     def bind(self, kinds: Mapping[str, str]) -> Grouping:
         if self.axis not in kinds:

@@ -9,6 +9,7 @@ import numpy as np
 
 from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.grouping.base import MOST_GROUPS, Grouping, Members, too_many_groups
+from laion_dask.cost import Cost
 from laion_dask.errors import OptionError, no_column
 from laion_dask.text.domains import Coded, hosts, labels_of
 
@@ -50,6 +51,7 @@ class BySite(Grouping):
     column: str
     private: bool = False
     no_group = "(none)"
+    cost = Cost(("grouping site",), shared=("hosts",))
 
     @property
     def axis(self) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.grouping.base import Grouping, Members, coded
+from laion_dask.cost import Cost
 from laion_dask.errors import OptionError, no_column
 from laion_dask.text.language_detection import Detector, detect
 
@@ -24,6 +25,7 @@ class LanguageClass(Grouping):
     column: str
     axis = "language_class"
     no_group = "(null)"
+    cost = Cost(("grouping column",))
 
     def bind(self, kinds: Mapping[str, str]) -> Grouping:
         if self.column not in kinds:
@@ -58,6 +60,7 @@ class DetectedLanguage(Grouping):
     detector: Detector
     axis = "detected language"
     no_group = "(null)"
+    cost = Cost(("language",))
 
     def bind(self, kinds: Mapping[str, str]) -> Grouping:
         column = self.detector.column

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.grouping.base import Grouping, Members
+from laion_dask.cost import Cost
 from laion_dask.errors import OptionError, no_column
 from laion_dask.text.matcher import mentions
 from laion_dask.text.packaged_lists import is_path, packaged, read
@@ -36,6 +37,7 @@ class Terms(Grouping):
     terms: TermList
     column: str = "text"
     no_group = "(no term)"
+    cost = Cost(("grouping terms",))
 
     @property
     def axis(self) -> str:

@@ -10,8 +10,6 @@ from laion_dask.errors import one_of
 from laion_dask.models.clip import ClipModel
 from laion_dask.models.heads.base import EmbeddingHead, Head
 from laion_dask.models.heads.captions import CaptionHead, toxicity
-from laion_dask.models.heads.compatibility import check_heads
-from laion_dask.models.heads.file_head import FileHead
 from laion_dask.models.heads.linear import LinearHead, aesthetic, demo_safety
 from laion_dask.models.heads.nsfw import NsfwHead, nsfw
 from laion_dask.models.heads.trained import TrainedHead, load
@@ -21,7 +19,6 @@ from laion_dask.models.heads.zero_shot import PromptHead, inappropriate, zero_sh
 __all__ = [
     "CaptionHead",
     "EmbeddingHead",
-    "FileHead",
     "Head",
     "LinearHead",
     "NsfwHead",
@@ -30,7 +27,6 @@ __all__ = [
     "WatermarkHead",
     "aesthetic",
     "by_name",
-    "check_heads",
     "demo_safety",
     "inappropriate",
     "load",

@@ -12,6 +12,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from laion_dask.cost import EMBEDDINGS, Cost
 from laion_dask.errors import EmbeddingsError, OptionError
 from laion_dask.models.clip import ClipModel, as_model, check_same_space
 from laion_dask.models.heads.batching import as_array, filled, lengths, moved, padded, tame
@@ -43,6 +44,8 @@ class Head:
 
     name: str
     reads: ClassVar[str]
+    #: The verb that applies it to a frame.
+    verb: ClassVar[str]
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -53,6 +56,11 @@ class Head:
     def to(self, name: str) -> Self:
         """The same head with another output column."""
         return replace(self, name=name)
+
+    @property
+    @abstractmethod
+    def cost(self) -> Cost:
+        """The cost of one row, for `laion_dask.plan`; see `laion_dask.cost`."""
 
     @abstractmethod
     def recipe(self) -> dict:
@@ -84,6 +92,7 @@ class EmbeddingHead(Head):
 
     clip: ClipModel
     reads: ClassVar[str] = "embeddings"
+    verb: ClassVar[str] = "score"
     #: Whether ``predict`` scales rows to length 1; a head that cannot refuses other rows.
     scales: ClassVar[bool] = True
     #: Rows that are scored at a time. A block always has as many: the last is filled up with
@@ -97,6 +106,16 @@ class EmbeddingHead(Head):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "clip", as_model(self.clip))
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of one row; here of a network whose speed is not known, at least a product."""
+        return self._cost("layers")
+
+    def _cost(self, rate: str, flop: float | None = None, *notes: str) -> Cost:
+        """The cost at a measured rate; ``flop`` defaults to one dot product a row."""
+        flop = 2.0 * self.clip.dim if flop is None else flop
+        return Cost((rate,), reads=EMBEDDINGS, flop=flop, label=self.name, notes=notes)
 
     def predict(self, x) -> np.ndarray:
         """The scores of embeddings, (n,) float32. Eager.

@@ -11,8 +11,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from laion_dask.cost import Cost
 from laion_dask.errors import MissingExtraError, OptionError, must_be, one_of
 from laion_dask.models.heads.base import Head
+
+#: The measured rate of the profanity proxy.
+PROFANITY_RATE = "captions, profanity"
 
 #: One classifier runs at a time in a process: tokenizers of the transformers library, for one,
 #: may not be used by two threads at once.
@@ -39,6 +43,7 @@ class CaptionHead(Head):
     label: str | None = None
     batch_size: int = 256
     reads: ClassVar[str] = "captions"
+    verb: ClassVar[str] = "score_captions"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,6 +56,12 @@ class CaptionHead(Head):
         must_be("batch_size", self.batch_size, int, "how many captions at a time")
         if self.batch_size < 1:
             raise OptionError(f"batch_size is {self.batch_size}. Expected 1 or more.")
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of one caption: of the profanity proxy measured, of other classifiers not."""
+        rate = PROFANITY_RATE if isinstance(self.classify, Profanity) else "captions"
+        return Cost((rate,), columns=("text",), label=self.name)
 
     def recipe(self) -> dict:
         """What a manifest records: ``name``, ``label``, and what the classifier says of itself.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 
+from laion_dask.cost import Cost
 from laion_dask.errors import WeightsError, one_of
 from laion_dask.models import weights as weight_files
 from laion_dask.models.clip import ClipModel
@@ -20,6 +22,28 @@ _FILES = {
     "ViT-B-32:openai": "clip_autokeras_nsfw_b32.zip",
     "ViT-H-14:laion2b_s32b_b79k": "h14_nsfw.pth",
 }
+
+weight_files.register(
+    *weight_files.from_github(
+        "LAION-AI/CLIP-based-NSFW-Detector",
+        "MIT",
+        "nsfw",
+        (
+            "clip_autokeras_binary_nsfw.zip",
+            1094585,
+            "905520bb0336accc73ee282c605d926aef90cf14248889d44b9cee50eef71f8a",
+        ),
+        (
+            "clip_autokeras_nsfw_b32.zip",
+            231831,
+            "78715ab9d64485167e8c9ade3b8e6761a17a16c24d114bd47431ac1dab46462b",
+        ),
+        ("h14_nsfw.pth", None, None),
+    )
+)
+
+#: The widths of ViT-L-14's detector, from its input to its output (the published SavedModel).
+_WIDTHS = (768, 64, 512, 256, 1)
 
 #: The layers of ViT-H-14's detector, and how many of them ReLU follows
 #: (LAION-AI/CLIP-based-NSFW-Detector, ``h14_nsfw_model.py``).
@@ -42,6 +66,15 @@ class NsfwHead(FileHead):
     precision: str = "float32"
 
     scales = False  # the look-up is of the numbers as they are stored
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of the network of ViT-L-14; the others are counted like it."""
+        if self.clip.dim == _WIDTHS[0]:
+            flop = 2.0 * sum(a * b for a, b in pairwise(_WIDTHS))
+            return self._cost(f"nsfw {self.precision}", flop)
+        note = f"score, {self.name}: counted as ViT-L-14's network"
+        return self._cost(f"nsfw {self.precision}", None, note)
 
     def recipe(self) -> dict:
         """What a manifest records: as of every head in a file, and ``precision``."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from laion_dask.cost import Cost
 from laion_dask.errors import ModelMismatchError, WeightsError
 from laion_dask.io.storage.atomic_file import committed, writing
 from laion_dask.models.clip import ClipModel, as_model
@@ -48,6 +49,11 @@ class TrainedHead(EmbeddingHead):
         return replace(
             renamed, tensors=_written(_read(self.tensors), name, _metadata(self.tensors))
         )
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of one dot product a row, or of layers."""
+        return self._cost("layers" if self.report.hidden else "linear")
 
     def recipe(self) -> dict:
         """What a manifest records: ``name``, ``clip``, and the sha256 of the safetensors file."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from laion_dask.backend import gpu_count
+from laion_dask.cost import IMAGES, Cost
 from laion_dask.errors import ImageError, WeightsError
 from laion_dask.io.images.decoding import as_picture, as_rgb
 from laion_dask.models import weights as weight_files
@@ -19,6 +20,16 @@ from laion_dask.numerics.gpu.memory import run_with_oom_backoff
 
 if TYPE_CHECKING:
     from PIL import Image
+
+weight_files.register(
+    *weight_files.from_github(
+        "LAION-AI/LAION-5B-WatermarkDetection",
+        "NOASSERTION",
+        "watermark",
+        ("watermark_model_v1.pt", None, None),
+        folder="models/",
+    )
+)
 
 #: Height and width of its input.
 SIDE = 256
@@ -49,6 +60,13 @@ class WatermarkHead(FromFile, Head):
     weights: str
     sha256: str
     reads: ClassVar[str] = "images"
+    verb: ClassVar[str] = "embed"
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of one image."""
+        note = f"score, {self.name}: the images' bytes are not in a frame, and are not counted"
+        return Cost(("images",), reads=IMAGES, label=self.name, is_pass=False, notes=(note,))
 
     def recipe(self) -> dict:
         """What a manifest records: ``name``, the weight file's name and its sha256."""

@@ -93,6 +93,7 @@ _ANY_PROCESSOR = """
 import sys
 import numkong, numpy as np
 from laion_dask.models import heads
+from laion_dask.models.heads.compatibility import check_heads
 draw = np.random.default_rng(0)
 x = draw.normal(size=(40, 512)).astype(np.float16)
 x[0], x[1, 5], x[2, 6], x[3, 7], x[4], x[5, :9] = 0, np.inf, -np.inf, np.nan, np.inf, np.inf
@@ -194,18 +195,18 @@ def test_the_way_out_for_a_file_of_openais_weights(head, tmp_path, monkeypatch):
     (tmp_path / "w.pt").write_bytes(b"weights")
     own, way = ClipModel("ViT-B-32", tmp_path / "w.pt"), r"w\.pt .* as ViT-B-32-openai\.pt into"
     with pytest.raises(ModelMismatchError, match=way):
-        list(heads.check_heads([head], own))
+        list(check_heads([head], own))
     with pytest.raises(ModelMismatchError, match=way):
         heads.aesthetic(own, weights=head.weights)
     with pytest.raises(ModelMismatchError) as other:
-        list(heads.check_heads([head], ClipModel("ViT-B-16", tmp_path / "w.pt")))
+        list(check_heads([head], ClipModel("ViT-B-16", tmp_path / "w.pt")))
     assert "openai.pt" not in str(other.value)
     monkeypatch.setenv("LAION_DASK_WEIGHTS", str(tmp_path))
     (tmp_path / "w.pt").rename(tmp_path / "ViT-B-32-openai.pt")
     named = ClipModel("ViT-B-32", "openai")
     named.require()
     assert named.recipe()["weights_sha256"] == weights.sha256_of(tmp_path / "ViT-B-32-openai.pt")
-    assert list(heads.check_heads([head], named)) == [head]
+    assert list(check_heads([head], named)) == [head]
 
 
 def test_a_changed_weight_file_is_refused(tmp_path):
@@ -270,14 +271,14 @@ def test_the_bundled_demo_head():
 
 
 def test_heads_of_one_run_must_fit(head):
-    assert list(heads.check_heads([head, head.to("b")], ClipModel("ViT-B-32"))) == [
+    assert list(check_heads([head, head.to("b")], ClipModel("ViT-B-32"))) == [
         head,
         head.to("b"),
     ]
     with pytest.raises(OptionError, match="Two heads write"):
-        list(heads.check_heads([head, head], ClipModel("ViT-B-32")))
+        list(check_heads([head, head], ClipModel("ViT-B-32")))
     with pytest.raises(ModelMismatchError):
-        list(heads.check_heads([head], ClipModel("ViT-L-14")))
+        list(check_heads([head], ClipModel("ViT-L-14")))
 
 
 @needs_weights

@@ -16,6 +16,7 @@ from laion_dask.errors import DeviceMemoryError, ImageError, OptionError, Weight
 from laion_dask.inference.embed import embed
 from laion_dask.io.images.decoding import decode
 from laion_dask.models import ClipModel, heads
+from laion_dask.models.heads.compatibility import check_heads
 
 
 def plain_network():
@@ -126,7 +127,7 @@ def test_what_it_is_and_what_it_refuses(head, model):
     drawn = head.predict(varied(i) for i in range(2))
     np.testing.assert_array_equal(drawn, head.predict([varied(i) for i in range(2)]))
     with pytest.raises(OptionError, match="reads images"):
-        list(heads.check_heads([head], model))
+        list(check_heads([head], model))
 
 
 def test_weights_of_something_else_are_refused(head, tmp_path):

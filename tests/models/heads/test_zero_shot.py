@@ -8,6 +8,7 @@ from support.small_clip import make_small_clip
 
 from laion_dask.errors import ModelMismatchError, OptionError, WeightsError
 from laion_dask.models import ClipModel, heads
+from laion_dask.models.heads.compatibility import check_heads
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,7 @@ def test_a_zero_shot_head_is_a_spec(clip):
     with pytest.raises(OptionError, match="Available: a cat, a dog"):
         head.of("a bird")
     with pytest.raises(ModelMismatchError):
-        list(heads.check_heads([head], ClipModel("ViT-L-14")))
+        list(check_heads([head], ClipModel("ViT-L-14")))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,26 @@
+"""The kernels of this package that a frame has still to run, with the arguments of each use."""
+
+from __future__ import annotations
+
+import dask.dataframe as dd
+
+from laion_dask.frame.provenance import arguments_of_type
+from laion_dask.frame.row_path import is_ours
+from laion_dask.runtime.dask_expressions import MapPartitions, new_collection
+
+
+def kernel_uses(frame: dd.DataFrame) -> list[tuple[dd.DataFrame, list]]:
+    """Every use of a kernel of this package in the graph of a frame, the last step first.
+
+    Returns
+    -------
+    list of (dask DataFrame, list)
+        The frame that the kernel is mapped over, and its arguments: shared ones unwrapped, lists
+        flattened, other frames left out.
+    """
+    uses = {
+        node._name: (new_collection(node.frame), arguments_of_type(node.args[1:], object))
+        for node in frame.expr.walk()
+        if isinstance(node, MapPartitions) and is_ours(node)
+    }
+    return list(uses.values())

@@ -1,0 +1,98 @@
+"""What a caller asks a plan for: verbs of the table, specs, and either with arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
+from laion_dask.errors import OptionError, did_you_mean, must_be, one_of
+from laion_dask.verbs import VERBS, Verb
+
+_FORMS = "its name, a head, a statistic, (name, argument), or a list of these"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A verb with its arguments, or specs that one verb applies together.
+
+    Attributes
+    ----------
+    verb : Verb
+    arguments : tuple
+    are_specs : bool
+        Whether the arguments were given alone, without the verb's name.
+    """
+
+    verb: Verb
+    arguments: tuple = ()
+    are_specs: bool = False
+
+    def costs(self, frame: PlannedFrame) -> list[Cost]:
+        """The costs of the steps that the call takes.
+
+        Raises
+        ------
+        OptionError
+            When the verb is no work on a frame, or takes other arguments; else as the verb.
+        """
+        verb = self.verb
+        if not verb.cost:
+            raise OptionError(f"{verb.name} is not planned on a frame: {verb.instead}")
+        cost = verb.load_cost()
+        try:
+            inspect.signature(cost).bind(frame, *self.arguments)
+        except TypeError:
+            raise _wrong_arguments(verb.name, cost, self.arguments) from None
+        costs = cost(frame, *self.arguments)
+        return [costs] if isinstance(costs, Cost) else list(costs)
+
+    @property
+    def shares_embeddings(self) -> bool:
+        """Whether the steps read the embeddings of a row once between them."""
+        return self.are_specs and all(spec.cost.reads == EMBEDDINGS for spec in self.arguments)
+
+
+def requests(verbs: object) -> list[Request]:
+    """The requests of a plan, in order. Specs that follow one another and are applied by the same
+    verb are one request.
+
+    Raises
+    ------
+    OptionError
+        When nothing is asked for, or a name is unknown.
+    """
+    wanted = verbs if isinstance(verbs, list) else [verbs]
+    if not wanted:
+        raise OptionError(f"verbs is empty.{did_you_mean('', VERBS)}")
+    return list(_grouped(map(_request, wanted)))
+
+
+def _request(item: object) -> Request:
+    if isinstance(getattr(item, "cost", None), Cost):
+        return Request(VERBS[item.verb], (item,), are_specs=True)
+    name, *arguments = item if isinstance(item, tuple) and item else (item,)
+    must_be("A verb", name, str, _FORMS)
+    if name not in VERBS:
+        raise one_of("A verb", name, VERBS)
+    return Request(VERBS[name], tuple(arguments))
+
+
+def _grouped(each: Iterable[Request]) -> Iterator[Request]:
+    for (name, are_specs), some in groupby(each, key=lambda r: (r.verb.name, r.are_specs)):
+        if are_specs:
+            specs = (spec for request in some for spec in request.arguments)
+            yield Request(VERBS[name], tuple(specs), are_specs=True)
+        else:
+            yield from some
+
+
+def _wrong_arguments(name: str, cost, given: tuple) -> OptionError:
+    takes = list(inspect.signature(cost).parameters)[1:]
+    shown = ", ".join(map(repr, given))
+    if not takes:
+        return OptionError(f"{name} takes no argument, and {shown} was given. Leave it out.")
+    form = ", ".join([repr(name), *takes])
+    return OptionError(f"{name} was given {shown}. Expected ({form}), or the first of these.")
