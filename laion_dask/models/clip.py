@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laion_dask.backend import gpu_count
 from laion_dask.errors import ModelMismatchError, OptionError, must_be, parameter
 from laion_dask.io.images import decoding
 from laion_dask.models import clip_loading, weights
+from laion_dask.models.clip_identity import arch_identity, resolve_device, weights_identity
 from laion_dask.models.clip_names import clean_arch, clean_tag, split_name
 from laion_dask.models.clip_runtime import check_precision
 from laion_dask.models.embedding_space import EmbeddingSpace
@@ -108,11 +108,11 @@ class ClipModel:
             return True
         if not isinstance(other, ClipModel):
             return False
-        if _arch_identity(self) != _arch_identity(other):
+        if arch_identity(self.arch) != arch_identity(other.arch):
             return False
         if self.pretrained is None or other.pretrained is None:
             return True
-        return _weights_identity(self) == _weights_identity(other)
+        return weights_identity(self.pretrained) == weights_identity(other.pretrained)
 
     def recipe(self) -> dict:
         """What a manifest records: ``arch``, ``pretrained`` and, of local files, their sha256.
@@ -160,7 +160,7 @@ class ClipModel:
         """
         check_precision(precision)
         with clip_loading.loading_bar(self.arch):
-            device = _resolve_device(self.device)
+            device = resolve_device(self.device)
             return clip_loading.load(self.arch, self.pretrained, device, precision)
 
     def fastest_precision(self) -> str:
@@ -168,7 +168,7 @@ class ClipModel:
 
         On random and trained weights alike, unit vectors of the two have a cosine over 0.999.
         """
-        return "bfloat16" if has_bfloat16(_resolve_device(self.device)) else "float32"
+        return "bfloat16" if has_bfloat16(resolve_device(self.device)) else "float32"
 
     def text(self, texts: str | Sequence[str]) -> Vectors:
         """Unit-norm float32 embeddings of texts: (dim,) for one, (n, dim) for a list. Eager.
@@ -287,7 +287,7 @@ def own_file_hint(a: ClipModel, b: ClipModel) -> str:
     if not (isinstance(a, ClipModel) and isinstance(b, ClipModel)):
         return ""
     one, other = (clip_loading.is_path(model.pretrained or "") for model in (a, b))
-    if one == other or a.arch.endswith(".json") or _arch_identity(a) != _arch_identity(b):
+    if one == other or a.arch.endswith(".json") or arch_identity(a.arch) != arch_identity(b.arch):
         return ""
     file, tag = (a, b) if one else (b, a)
     path = Path(file.pretrained)
@@ -296,27 +296,3 @@ def own_file_hint(a: ClipModel, b: ClipModel) -> str:
         f"{tag.arch}-{tag.pretrained}{path.suffix} into the folder that {weights.VARIABLE} names, "
         f"and name the model {tag.name!r}."
     )
-
-
-def _arch_identity(model: ClipModel) -> str:
-    if model.arch.endswith(".json") and Path(model.arch).is_file():
-        return weights.sha256_of(model.arch)
-    return model.arch.removesuffix("-quickgelu")
-
-
-def _weights_identity(model: ClipModel) -> str:
-    tag = model.pretrained
-    if clip_loading.is_path(tag) and Path(tag).is_file():
-        return weights.sha256_of(tag)
-    return tag
-
-
-def _resolve_device(device: str | None) -> str:
-    if device is None:
-        return "cuda" if gpu_count() else "cpu"
-    if device.startswith("cuda") and not gpu_count():
-        raise OptionError(
-            f"{parameter('device')} is {device!r}, but no CUDA device is visible. Leave it out, or "
-            "say 'cpu'."
-        )
-    return device

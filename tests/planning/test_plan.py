@@ -654,9 +654,16 @@ def test_some_rates_by_hand():
     one, many = rates.of("search", "cpu")
     assert (one.queries, many.queries) == (1, 1000)
     assert not [rate for rate in rates.rates if rate.device != "cpu"], "no card was measured"
+    others = map(result, ("join-4000000", "join-16000000", "index", "language", "steps"))
     assert {rate.date for rate in rates.rates} == {
-        *(r["date"] for r in (carve, heads, embed, verbs))
+        *(r["date"] for r in (carve, heads, embed, verbs, *others))
     }
+    (language,) = rates.of("language", "cpu")
+    assert language.rows_per_s == pytest.approx(result("language")["medians"]["laion_dask"]["rate"])
+    (describe,) = rates.of("statistic describe", "cpu")
+    step = result("steps")["steps"]["statistic describe"]
+    runs = sorted(run["wall_s"] for run in step["runs"])
+    assert describe.rows_per_s == pytest.approx(step["rows"] / runs[len(runs) // 2])
 
 
 def test_the_plot_has_what_is_known(frame, emb):

@@ -14,6 +14,7 @@ from support.paths import SHARED
 
 from laion_dask.errors import EmbeddingsError, ModelMismatchError, OptionError, WeightsError
 from laion_dask.models import ClipModel, Vectors, heads, weights
+from laion_dask.models.heads.compatibility import check_heads
 
 WEIGHTS = SHARED / "weights"
 needs_weights = pytest.mark.skipif(
@@ -93,7 +94,6 @@ _ANY_PROCESSOR = """
 import sys
 import numkong, numpy as np
 from laion_dask.models import heads
-from laion_dask.models.heads.compatibility import check_heads
 draw = np.random.default_rng(0)
 x = draw.normal(size=(40, 512)).astype(np.float16)
 x[0], x[1, 5], x[2, 6], x[3, 7], x[4], x[5, :9] = 0, np.inf, -np.inf, np.nan, np.inf, np.inf

@@ -1,0 +1,105 @@
+"""LAION's aesthetic predictors, versions 1 and 2, as heads."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from laion_dask.errors import OptionError, one_of
+from laion_dask.models import weights as weight_files
+from laion_dask.models.clip import ClipModel
+from laion_dask.models.heads.compatibility import published_for
+from laion_dask.models.heads.linear import LinearHead, linear_head
+
+#: LAION's aesthetic heads by version and model. All were fitted on OpenAI's weights
+#: (LAION-AI/aesthetic-predictor and christophschuhmann/improved-aesthetic-predictor, 2022, README).
+_AESTHETIC = {
+    1: {
+        "ViT-L-14:openai": "sa_0_4_vit_l_14_linear.pth",
+        "ViT-B-32:openai": "sa_0_4_vit_b_32_linear.pth",
+        "ViT-B-16:openai": "sa_0_4_vit_b_16_linear.pth",
+    },
+    2: {"ViT-L-14:openai": "sac+logos+ava1-l14-linearMSE.pth"},
+}
+weight_files.register(
+    *weight_files.from_github(
+        "LAION-AI/aesthetic-predictor",
+        "MIT",
+        "aesthetic, version 1",
+        (
+            "sa_0_4_vit_l_14_linear.pth",
+            4071,
+            "2cd4e60f4f24ae3bcd57b847b13c1f3ba27edc28cc1a7f9ce74ee9f421243cba",
+        ),
+        (
+            "sa_0_4_vit_b_32_linear.pth",
+            3047,
+            "c7b14cead230694acc7b9447974d3cad78003c72da032e402a303b6c2429e85f",
+        ),
+        (
+            "sa_0_4_vit_b_16_linear.pth",
+            3047,
+            "8ad3923d7ecf019df20ecd2ab5542a3075fbba0278d239c0371345f3d7fcbde0",
+        ),
+    ),
+    *weight_files.from_github(
+        "christophschuhmann/improved-aesthetic-predictor",
+        "Apache-2.0",
+        "aesthetic, version 2",
+        (
+            "sac+logos+ava1-l14-linearMSE.pth",
+            3714759,
+            "21dd590f3ccdc646f0d53120778b296013b096a035a2718c9cb0d511bff0f1e0",
+        ),
+    ),
+)
+
+
+def aesthetic(
+    clip: ClipModel | str,
+    *,
+    version: int = 1,
+    weights: str | os.PathLike | None = None,
+    precision: str = "float32",
+    to: str = "aesthetic",
+) -> LinearHead:
+    """LAION's aesthetic predictor as a head; scores run from about 0 to 10. Eager.
+
+    Both versions read unit-norm embeddings of OpenAI's models and were fitted on ratings from 0
+    to 10, which their answers can leave. Version 1 is one linear map, for ViT-L-14, ViT-B-32 and
+    ViT-B-16 (LAION-AI/aesthetic-predictor, 2022, ``sa_0_4_*_linear.pth``). Version 2 has five
+    linear layers without activations between them, for ViT-L-14
+    (christophschuhmann/improved-aesthetic-predictor, 2022): one affine map, into which they are
+    folded at load, in float64.
+
+    Parameters
+    ----------
+    clip : ClipModel or str
+        The model of the embeddings.
+    version : int
+        1 or 2.
+    weights : path, optional
+        The weight file; by default it is looked for as ``laion_dask.models.weights`` says.
+    precision : str
+        ``"float32"`` agrees with the published arithmetic within 1e-5. ``"float16"`` rounds the
+        weights to that, for rows stored as float16 on the CPU: up to 0.001 off, and at the speed
+        at which memory is read.
+    to : str
+        The output column.
+
+    Raises
+    ------
+    OptionError
+        For a version or an architecture that has no such head, or an unknown precision.
+    ModelMismatchError
+        When ``clip`` has other weights than OpenAI's.
+    WeightsError
+        When the weight file is missing, altered or damaged.
+    """
+    if not isinstance(version, int) or version not in _AESTHETIC:
+        raise OptionError(f"version is {version!r}. Available: 1 and 2.")
+    if precision not in ("float32", "float16"):
+        raise one_of("precision", precision, ("float32", "float16"))
+    home, file = published_for(clip, _AESTHETIC[version], f"aesthetic head, version {version},")
+    head = linear_head(weight_files.given_or_found(weights, file), home, to)
+    return replace(head, precision=precision)
