@@ -4,7 +4,8 @@
 
 CPU seconds of one thread, which other work on the machine hardly changes: of each statistic and
 grouping over partitions in memory, of an empty pass that only reads their columns, and of whole
-verbs on Dask's synchronous scheduler. Medians count; each run is stored.
+verbs on Dask's synchronous scheduler. Each run is stored; a plan counts with the best, since other
+work on the machine only slows a run down.
 """
 
 from __future__ import annotations
