@@ -5,7 +5,7 @@ from __future__ import annotations
 import dask.dataframe as dd
 
 from laion_dask.frame.provenance import arguments_of_type
-from laion_dask.frame.row_path import is_ours
+from laion_dask.frame.row_path import is_verb
 from laion_dask.runtime.dask_expressions import MapPartitions, new_collection
 
 
@@ -21,6 +21,6 @@ def kernel_uses(frame: dd.DataFrame) -> list[tuple[dd.DataFrame, list]]:
     uses = {
         node._name: (new_collection(node.frame), arguments_of_type(node.args[1:], object))
         for node in frame.expr.walk()
-        if isinstance(node, MapPartitions) and is_ours(node)
+        if isinstance(node, MapPartitions) and is_verb(node)
     }
     return list(uses.values())
