@@ -1,27 +1,36 @@
-# make demo   the main job on a small corpus of our own
-# make test   the tests
+# make demo      the main job on a small corpus of our own
+# make test      the tests
 # make network   the tests that ask the package index; again only once the packages have changed
-# make fuzz   the property tests with random examples, and long simulations; what they find becomes
-#             a fixed case
-# make lab    JupyterLab at the first notebook
+# make lint      ruff: check, and format
+# make types     mypy on the whole package
+# make docs      the documentation, in docs/_build/html; any warning or broken link is an error
+# make coverage  the tests, with the share of lines that they run
+# make fuzz      the property tests with random examples, and long simulations; what they find
+#                becomes a fixed case
+# make lab       JupyterLab at the first notebook
 # Each creates .venv and installs what it needs, once, with plain pip.
 
-PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c "" 2>/dev/null && echo $$p && exit; done; echo python3)
+# Any Python from 3.11 on that the dependencies have wheels for.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3.14 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; done; echo python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test network fuzz lab bench clean help
+.PHONY: demo test network lint types docs coverage fuzz lab bench clean help
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n 's/^# make/make/p; s/^#                //p' Makefile
 
 .venv/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in ((3, 11), (3, 12)) or sys.exit("laion_dask needs Python 3.11 or 3.12; this is %d.%d. Say which with: make PYTHON=python3.12 ..." % v)'
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("laion_dask needs Python 3.11 or newer; this is %d.%d. Choose another with: make PYTHON=python3.12 ..." % sys.version_info[:2])'
 	@echo "Installing into .venv (a few minutes, once)"
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install --constraint constraints.txt --upgrade pip  # 23 cannot resolve the gpu extra
 	@$(PIP) install --constraint constraints.txt --editable '.[notebook,test]'
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	@$(PIP) install --constraint constraints.txt --editable '.[docs,lint]'
 	@touch $@
 
 demo: .venv/installed
@@ -36,6 +45,20 @@ network: .venv/resolved
 	@$(BIN)/python -m pytest -m network tests/packaging
 	@touch $@
 
+lint: .venv/installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: .venv/installed-dev
+	@$(BIN)/mypy
+
+docs: .venv/installed-dev
+	@$(BIN)/python -m sphinx -W -n -E --keep-going -q -b html docs docs/_build/html
+	@$(BIN)/python docs/check_pages.py docs/_build/html
+
+coverage: .venv/installed
+	@$(BIN)/python -m pytest --cov=laion_dask --cov-report=term:skip-covered --cov-report=html:.coverage-html
+
 fuzz: .venv/installed
 	@$(BIN)/python -m pytest -m "hypothesis or simulation" --hypothesis-profile=fuzz
 
@@ -49,4 +72,4 @@ bench: .venv/installed
 	@$(BIN)/python benchmarks/carve.py
 
 clean:
-	rm -rf .venv .bench demo-corpus
+	rm -rf .venv .bench demo-corpus docs/_build docs/reference/generated .coverage .coverage-html

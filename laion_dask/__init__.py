@@ -10,6 +10,7 @@ module when it is first used. `__init__.pyi` says the same to type checkers and 
 
 from importlib import import_module
 
+from laion_dask._version import __version__ as __version__
 from laion_dask.accessor import register_with_dask
 from laion_dask.verbs import VERBS
 

@@ -76,3 +76,5 @@ from laion_dask.scoring.score import similarity as similarity
 from laion_dask.scoring.score_captions import score_captions as score_captions
 from laion_dask.text import term_lists as term_lists
 from laion_dask.text import write_term_list as write_term_list
+
+__version__: str

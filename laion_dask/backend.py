@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from laion_dask.dtypes import pandas_type
 from laion_dask.errors import BackendWarning, MissingExtraError, SchemaError, argument, one_of
+from laion_dask.extras import installation
 from laion_dask.schema import PROVENANCE
 
 BACKENDS = ("pandas", "cudf")
@@ -26,7 +27,9 @@ GPU_WITHOUT_CUDF = "a CUDA device is visible but cuDF is not installed"
 
 @cache
 def gpu_count() -> int:
-    """The number of CUDA devices that this process sees; 0 without a driver."""
+    """The number of CUDA devices that this process sees; 0 without torch or a driver."""
+    if importlib.util.find_spec("torch") is None:
+        return 0
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -66,12 +69,12 @@ def resolve_backend(backend: str) -> str:
     lacks = lacks_for_cudf() if backend != "pandas" else ""
     if backend == "auto":
         if lacks == GPU_WITHOUT_CUDF:
-            warn_of_pandas(f"Here {lacks}. Install the extra 'laion_dask[gpu]'", depth=5)
+            warn_of_pandas(f"Here {lacks}. {installation('gpu')}", depth=5)
         return "pandas" if lacks else "cudf"
     if lacks:
         raise MissingExtraError(
-            f"{argument('backend', 'cudf')} was requested, but {lacks}. Install the extra "
-            f"'laion_dask[gpu]' on a machine with an NVIDIA GPU, or use "
+            f"{argument('backend', 'cudf')} was requested, but {lacks}. "
+            f"{installation('gpu')} on a machine with an NVIDIA GPU, or use "
             f"{argument('backend', 'pandas')}."
         )
     return backend

@@ -9,6 +9,7 @@ from functools import cache
 
 from laion_dask.backend import gpu_count
 from laion_dask.errors import MissingExtraError, argument
+from laion_dask.extras import installation
 
 
 def require_dask_cuda():
@@ -23,8 +24,8 @@ def require_dask_cuda():
         return importlib.import_module("dask_cuda")
     except ImportError as error:
         raise MissingExtraError(
-            "A GPU is visible but dask-cuda is not installed. Install the extra "
-            "'laion_dask[gpu]', or ask for CPU workers with start_cluster(gpu=False)."
+            "A GPU is visible but dask-cuda is not installed. "
+            f"{installation('gpu')}, or ask for CPU workers with start_cluster(gpu=False)."
         ) from error
 
 
@@ -60,8 +61,8 @@ def require_cuvs():
         return importlib.import_module("cuvs.neighbors.ivf_pq")
     except ImportError as error:
         raise MissingExtraError(
-            f"{argument('device', 'cuda')} needs cuVS, which is not installed. Install the extra "
-            "'laion_dask[index-gpu]', or leave device out to build on the CPU."
+            f"{argument('device', 'cuda')} needs cuVS, which is not installed. "
+            f"{installation('index-gpu')}, or leave device out to build on the CPU."
         ) from error
 
 

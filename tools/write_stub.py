@@ -24,7 +24,7 @@ def stub() -> str:
         for module, name in sorted((module, name) for name, module in names.items())
     ]
     head = '"""The public names of `laion_dask`, as `tools/write_stub.py` writes them."""'
-    return "\n".join([head, "", *lines, ""])
+    return "\n".join([head, "", *lines, "", "__version__: str", ""])
 
 
 if __name__ == "__main__":

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import warnings
-from contextlib import redirect_stdout
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
+from laion_dask._version import __version__
 from laion_dask.cli.option_names import option_names
 from laion_dask.cli.output import complain, say, status
 from laion_dask.errors import ColumnError, LaionDaskError, OptionError, PredicateError
@@ -52,7 +50,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        say(version("laion_dask"))
+        say(__version__)
         raise typer.Exit
 
 
@@ -86,9 +84,10 @@ def _options(
     if workers:
         from laion_dask.cluster import start_cluster
 
-        with status("start worker processes"), redirect_stdout(io.StringIO()) as started:
-            start_cluster()
-        say(started.getvalue().rstrip(), err=True)  # beside what --json prints
+        with status("start worker processes"):
+            client = start_cluster()
+        workers = f"{len(client.cluster.workers)} {'GPU' if client.gpu else 'CPU'} workers"
+        say(f"{workers}; dashboard at {client.dashboard_link}", err=True)  # stdout may be JSON
     context.with_resource(status(f"laion-dask {context.invoked_subcommand}"))
 
 

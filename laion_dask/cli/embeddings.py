@@ -94,7 +94,7 @@ def index(
 
     vectors = ld.open_embeddings(embeddings, model=model, field=field)
     options = {"nlist": nlist, "pq_m": pq_m, "sample": sample, "seed": seed, "device": device}
-    ld.build_index(vectors, out, **options)  # which prints what it has built
+    say(ld.build_index(vectors, out, **options))
 
 
 @app.command(

@@ -22,6 +22,8 @@ from laion_dask.errors import DeviceMemoryError, OptionError, must_be, one_of
 from laion_dask.gpu_packages import require_dask_cuda, require_ucx
 from laion_dask.runtime.workers import current_client
 
+_log = logging.getLogger(__name__)
+
 _HERE = "127.0.0.1"
 #: The part of `torch_share` that the pool never takes: CUDA contexts, loaded kernels, what cuBLAS
 #: and cuDNN allocate by themselves. Our own choice: 5 % of the card by default.
@@ -44,8 +46,9 @@ def start_cluster(
 ) -> distributed.Client:
     """A client with local workers: one a GPU where any is visible, else one a core. Eager.
 
-    A client that is there already is used again. Says in one line what it started, and where the
-    dashboard is; the client's repr prints every setting. ``client.shutdown()`` ends the workers.
+    A client that is there already is used again. The client's repr has every setting and the
+    address of the dashboard, which are logged at level INFO too. ``client.shutdown()`` ends the
+    workers.
     With TCP everything listens on this machine only.
 
     A GPU worker has one card and one thread. cuDF, CuPy and torch allocate from one pool of
@@ -105,7 +108,7 @@ def start_cluster(
     )
     client = _current()
     if client is not None and (not gpu or getattr(client, "gpu", None)):
-        print(f"Using the client that is there: {client.dashboard_link}")
+        _log.info("Using the client that is there: %s", client.dashboard_link)
         return client
     if gpu and not gpu_count():
         raise OptionError("gpu=True was asked for, but no CUDA device is visible. Leave it out.")
@@ -127,7 +130,7 @@ def start_cluster(
     except BaseException:
         cluster.close()
         raise
-    print(f"{n} {kind} workers; dashboard at {client.dashboard_link}")
+    _log.info("%d %s workers; dashboard at %s", n, kind, client.dashboard_link)
     return client
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_dask.errors import ExportError
+from laion_dask.extras import require_extra
 from laion_dask.inference.output_folder import MANIFEST, EmbedResult
 from laion_dask.models import ClipModel
 
@@ -84,6 +85,7 @@ def demo_corpus(
     else:
         from laion_dask.demo.corpus import write_corpus
 
+        require_extra("clip", "Making the demo corpus")
         _claim(out)
         n_images = N_IMAGES if n_images is None else n_images
         write_corpus(out, n_images=n_images, seed=seed or 0)

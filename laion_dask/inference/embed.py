@@ -13,6 +13,7 @@ from dask.system import CPU_COUNT
 from laion_dask.backend import gpu_count
 from laion_dask.cost import IMAGES, Cost, PlannedFrame
 from laion_dask.errors import OptionError, ShardError, must_be, parameter
+from laion_dask.extras import require_extra
 from laion_dask.inference.metadata_columns import metadata_table, plan_columns, rejects_table
 from laion_dask.inference.output_folder import EmbedFolder, EmbedResult
 from laion_dask.inference.shard import clip_scores, embed_samples
@@ -118,6 +119,7 @@ def embed(
     >>> frame = ld.read_shards(result.metadata)  # doctest: +SKIP
     """
     must_be("out", out, (str, os.PathLike), "a folder: embed(source, out, model)")
+    require_extra("clip", "Embedding images")
     model = as_clip(model)
     heads = tuple(check_heads(_listed(heads), model, ("embeddings", "images")))
     if not isinstance(batch_size, int) or batch_size < 1:

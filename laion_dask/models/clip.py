@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laion_dask.errors import ModelMismatchError, OptionError, must_be, parameter
+from laion_dask.extras import require_extra
 from laion_dask.io.images import decoding
 from laion_dask.models import clip_loading, weights
 from laion_dask.models.clip_identity import arch_identity, resolve_device, weights_identity
@@ -140,6 +141,7 @@ class ClipModel:
         WeightsError
             That says which file to put where.
         """
+        require_extra("clip", f"The CLIP model {self.name}")
         with clip_loading.loading_bar(self.arch):
             clip_loading.require_file(self.arch, self.pretrained)
 

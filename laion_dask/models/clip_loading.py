@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from laion_dask.errors import OptionError, WeightsError, argument, parameter
+from laion_dask.extras import require_extra
 from laion_dask.models import weights
 from laion_dask.models.clip_runtime import LoadedClip
 from laion_dask.models.hf_text_tower import require_text_tower
@@ -36,6 +37,7 @@ _open_clip_lock = threading.RLock()
 @cache
 def built_in_configs() -> dict[str, Path]:
     """open_clip's own architectures, name to configuration file, without importing it."""
+    require_extra("clip", "A CLIP model by name")
     folder = Path(find_spec("open_clip").submodule_search_locations[0]) / "model_configs"
     return {file.stem: file for file in sorted(folder.glob("*.json"))}
 
@@ -189,6 +191,7 @@ def load(arch: str, pretrained: str | None, device: str, precision: str) -> Load
 
 
 def _load(arch: str, pretrained: str | None, device: str, precision: str) -> LoadedClip:
+    require_extra("clip", f"Loading the CLIP model {arch}")
     file = require_file(arch, pretrained)
     require_text_tower(arch, read_config(arch))
     settings = {"force_quick_gelu": None}

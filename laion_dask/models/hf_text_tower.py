@@ -6,10 +6,10 @@ client's cache, is a description of the tower (``config.json``) and a tokenizer:
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
-from laion_dask.errors import MissingExtraError, WeightsError
+from laion_dask.errors import WeightsError
+from laion_dask.extras import require_extra
 
 #: One of these is what a tokenizer is stored in.
 _TOKENIZER = (
@@ -43,11 +43,7 @@ def require_text_tower(arch: str, config: dict) -> None:
     tower, tokenizer = text.get("hf_model_name"), text.get("hf_tokenizer_name")
     if not tower and not tokenizer:
         return
-    if find_spec("transformers") is None:
-        raise MissingExtraError(
-            f"{arch} reads texts with transformers ({tower or tokenizer}), which is not installed. "
-            "Install the extra 'laion_dask[multilingual]'."
-        )
+    require_extra("multilingual", f"{arch}, whose text tower is {tower or tokenizer},")
     if tower and not _has(tower, ("config.json",)):
         raise _missing(arch, tower, "config.json")
     if tokenizer and not _has(tokenizer, _TOKENIZER):

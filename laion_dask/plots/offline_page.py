@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 
 from laion_dask.errors import MissingExtraError
+from laion_dask.extras import installation
 
 #: Options of every plot: the wheel scrolls the notebook, a box zooms, reset undoes it.
 TOOLS = {"default_tools": ["pan", "box_zoom", "reset"], "active_tools": []}
@@ -72,7 +73,8 @@ def holoviews():
         importlib.import_module("holoviews.plotting.bokeh")
     except ImportError as error:
         raise MissingExtraError(
-            "Plots need HoloViews and Bokeh. Install the extra 'laion_dask[notebook]'."
+            "Plots need HoloViews and Bokeh, which are in the extra 'explore' and not both "
+            f"installed. {installation('explore')}"
         ) from error
     module.Store.set_current_backend("bokeh")
     plotted = module.core.dimension.LabelledData

@@ -18,6 +18,7 @@ from laion_dask.errors import (
     must_be,
     parameter,
 )
+from laion_dask.extras import require_extra
 from laion_dask.frame.accounting import AccountingInputs, Rows
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.where import where as filtered
@@ -180,6 +181,7 @@ def _checked(provenance: Provenance, embeddings, k, columns, to, rerank) -> list
     frame = provenance.frame
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
     must_be("to", to, str, "the name of the column of similarities")
+    require_extra("clip", "Search")
     provenance.check_identity_columns()
     columns_made = ["query", "rank", to]
     _check_count("k", k)

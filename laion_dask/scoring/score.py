@@ -10,6 +10,7 @@ import numpy as np
 
 from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
 from laion_dask.errors import EmbeddingsError, OptionError, argument, must_be
+from laion_dask.extras import require_extra
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.models import check_same_space
@@ -112,6 +113,7 @@ def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataF
     if not heads:
         raise OptionError("No head was given. Name one, such as ld.heads.aesthetic('ViT-L-14').")
     provenance = _checked_provenance(frame, embeddings)
+    require_extra("clip", "Scoring with heads")
     specs = tuple(check_heads(heads, embeddings.model))
     names = [head.name for head in specs]
     check_free(frame, names, of_heads=True)

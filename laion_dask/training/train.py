@@ -15,6 +15,7 @@ from pandas.api.extensions import ExtensionArray
 from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import EmbeddingsError, OptionError, must_be, no_column
+from laion_dask.extras import require_extra
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.row_identity import check_identity_columns
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -88,6 +89,7 @@ def train(
     """
     _check(hidden, test, max_rows, seed)
     _check_out(out)
+    require_extra("clip", "Training a head")
     known = getattr(embeddings, "model", None)
     if clip is not None and known is not None:
         check_same_space(clip, known, "clip and the embeddings")

@@ -51,7 +51,7 @@ def test_start_cluster_on_processors():
         import psutil
         import pyarrow as pa
         import laion_dask as ld
-        from laion_dask import workers as asking
+        from laion_dask.runtime import workers as asking
 
         def set_here():
             names = ("dataframe.convert-string", "dataframe.shuffle.method")
@@ -99,9 +99,7 @@ def test_start_cluster_on_processors():
             assert set_here() == (None, None)
         """
     )
-    lines = said.splitlines()
-    assert lines[0].startswith("2 CPU workers; dashboard at http://127.0.0.1:")
-    assert lines[1].startswith("Using the client that is there: http://127.0.0.1:")
+    assert said == ""  # what was started is in the client's repr and in the log
 
 
 def test_gpu_workers_are_never_silently_replaced(monkeypatch):

@@ -68,7 +68,10 @@ def close(client):
     cluster.close()
 
 
-def test_gpu_workers_share_one_pool(stand, capsys):
+def test_gpu_workers_share_one_pool(stand, monkeypatch):
+    logged: list[str] = []
+    log = "laion_dask.cluster.start._log.info"
+    monkeypatch.setattr(log, lambda text, *words: logged.append(text % words))
     client = ld.start_cluster(memory_limit="1GB", dashboard_port=8899)
     try:
         said, shown = repr(client), client._repr_html_()
@@ -89,7 +92,7 @@ def test_gpu_workers_share_one_pool(stand, capsys):
     assert asked["dashboard_address"] == "127.0.0.1:8899"
     for part in ("2 GPU workers", "tcp", "18.00 GiB of each card", "22.80 GiB", "25%", "host mem"):
         assert part in said and part in shown, (part, said)
-    assert capsys.readouterr().out.startswith("2 GPU workers; dashboard at ")
+    assert logged[0].startswith("2 GPU workers; dashboard at ")
 
 
 @pytest.mark.parametrize("share", [0.05, 0.4, 0.95])

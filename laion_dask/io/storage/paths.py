@@ -19,6 +19,7 @@ from laion_dask.errors import (
     ShardNotFoundError,
     did_you_mean,
 )
+from laion_dask.extras import installation
 from laion_dask.io.storage.conversion import conversion
 from laion_dask.io.storage.discovery import (
     PICTURED,
@@ -128,7 +129,8 @@ def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
             )
         return fsspec.core.url_to_fs(path)
     except ImportError as error:
-        raise MissingExtraError(f"{path} cannot be reached: {error}") from error
+        hint = installation("s3") if path.startswith("s3") else "Install the package that it names."
+        raise MissingExtraError(f"{path} cannot be reached: {error}. {hint}") from error
     except ValueError as error:
         if isinstance(error, OptionError):
             raise

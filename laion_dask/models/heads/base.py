@@ -14,6 +14,7 @@ import numpy as np
 
 from laion_dask.cost import EMBEDDINGS, Cost
 from laion_dask.errors import EmbeddingsError, OptionError
+from laion_dask.extras import require_extra
 from laion_dask.models.clip import ClipModel, as_model, check_same_space
 from laion_dask.models.heads.batching import as_array, filled, lengths, moved, padded, tame
 from laion_dask.models.vectors import Vectors
@@ -147,6 +148,7 @@ class EmbeddingHead(Head):
 
     def scored(self, x) -> np.ndarray:
         """`predict`, but never an error because of the rows' lengths: such a row is NaN. Eager."""
+        require_extra("clip", f"The head {self.name!r}")
         import torch
 
         if isinstance(x, Vectors) and x.model is not None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from laion_dask.cost import Cost
 from laion_dask.errors import MissingExtraError, OptionError, must_be, one_of
+from laion_dask.extras import installation
 from laion_dask.models.heads.base import Head
 
 #: The measured rate of the profanity proxy.
@@ -235,15 +236,15 @@ def _require_profanity_check() -> None:
         found = version("scikit-learn")
     except PackageNotFoundError as error:
         raise MissingExtraError(
-            f"The package {error.name} is not installed. Install the extra "
-            "'laion_dask[toxicity]', or give predict= a classifier of your own."
+            f"The profanity proxy needs {error.name}, which is in the extra 'toxicity' and not "
+            f"installed. {installation('toxicity')}, or give predict= a classifier of your own."
         ) from error
     made_for = re.search(r"\bscikit-learn==([\w.]+)", needs)
     if made_for and made_for[1] != found:
         raise MissingExtraError(
             f"The model of alt-profanity-check was made with scikit-learn {made_for[1]}, and "
-            f"{found} is installed, which may read it wrongly. Install the extra "
-            "'laion_dask[toxicity]', whose versions fit."
+            f"{found} is installed, which may read it wrongly. {installation('toxicity')}, whose "
+            "versions fit."
         )
 
 

@@ -11,6 +11,7 @@ from typing import Self
 
 from laion_dask.cost import Cost
 from laion_dask.errors import ModelMismatchError, WeightsError
+from laion_dask.extras import require_extra
 from laion_dask.io.storage.atomic_file import committed, writing
 from laion_dask.models.clip import ClipModel, as_model
 from laion_dask.models.clip_loading import is_path
@@ -132,6 +133,7 @@ def load(path: str | os.PathLike, clip: ClipModel | str | None = None) -> Traine
     """
     path = Path(path)
     path = path / FILE if path.is_dir() else path
+    require_extra("clip", "Loading a trained head")
     given = None if clip is None else as_model(clip)
     try:
         data = path.read_bytes()

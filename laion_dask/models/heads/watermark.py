@@ -12,6 +12,7 @@ import numpy as np
 from laion_dask.backend import gpu_count
 from laion_dask.cost import IMAGES, Cost
 from laion_dask.errors import ImageError, WeightsError
+from laion_dask.extras import require_extra
 from laion_dask.io.images.decoding import as_picture, as_rgb
 from laion_dask.models import weights as weight_files
 from laion_dask.models.heads.base import Head
@@ -92,6 +93,7 @@ class WatermarkHead(FromFile, Head):
         WeightsError
             When the weight file is gone, altered or damaged.
         """
+        require_extra("clip", f"The head {self.name!r}")
         import torch
 
         if isinstance(x, (np.ndarray, torch.Tensor)):

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from laion_dask.errors import WeightsError
+from laion_dask.extras import require_extra
 
 #: The first torch whose ``weights_only=True`` can be relied on: earlier ones could be made to
 #: corrupt memory by a crafted file (CVE-2026-24747, GHSA-63cw-57p8-fm3p).
@@ -45,6 +46,7 @@ def read_tensors(path: str | os.PathLike) -> dict:
         finite real numbers; for a pickle also when torch is older than 2.10.
     """
     path = Path(path)
+    require_extra("clip", f"Reading the weights {path.name}")
     try:
         tensors = _read_by_kind(path)
     except WeightsError:

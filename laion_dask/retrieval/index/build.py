@@ -9,7 +9,6 @@ from importlib.metadata import version
 
 import numpy as np
 from dask.system import CPU_COUNT
-from tqdm.auto import tqdm
 
 from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
 from laion_dask.errors import EmbeddingsError, must_be
@@ -17,7 +16,6 @@ from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import check_stored
 from laion_dask.io.embeddings.fingerprint import identities, identity, whole_up_to
 from laion_dask.numerics.torch_threads import one_torch_thread
-from laion_dask.options import get_option
 from laion_dask.retrieval.index import cuvs_train, ivf_pq, ivf_pq_files
 from laion_dask.retrieval.index.brute_force import best
 from laion_dask.retrieval.index.fill import Queries, Stretch, index_rows, rows_at
@@ -70,7 +68,7 @@ def build_index(
     ``seed``. Then groups of rows are encoded, one task a group, on the distributed client of this
     process where there is one, else on threads. The same pass finds the exact neighbours of some
     rows that were kept out of the sample, and recall@100 against them is part of the index: it is
-    printed at the end, by ``nprobe``, and later by ``print(index)``. Killed at any moment, the
+    shown by ``print(index)``, by ``nprobe``. Killed at any moment, the
     same call goes on with the groups that are missing; of a finished index it makes anew the
     files that are missing or altered. The files do not depend on the number of workers.
 
@@ -106,8 +104,8 @@ def build_index(
         With ``"cuda"`` cuVS trains and torch encodes on the card. That way was written without a
         card at hand and has never been run; what it writes is searched as any other.
     progress : bool, optional
-        Whether to show bars, and to print the index on standard output at the end; by default as
-        ``set_options(progress=…)`` says, the bars in a terminal or notebook only.
+        Whether to show bars; by default as ``set_options(progress=…)`` says, in a terminal or
+        notebook only.
 
     Returns
     -------
@@ -134,10 +132,7 @@ def build_index(
     asked |= {"recall_queries": recall_queries, "seed": seed, "device": device}
     check_options(asked, embeddings)
     _build(embeddings, IndexFolder(os.path.abspath(out)), choose(asked, embeddings), progress)
-    index = open_index(out)
-    if get_option("progress") if progress is None else progress:
-        tqdm.write(str(index))
-    return index
+    return open_index(out)
 
 
 def build_index_cost(frame: PlannedFrame) -> Cost:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from laion_dask.errors import MissingExtraError, argument
+from laion_dask.extras import installation
 from laion_dask.retrieval.index.brute_force import best
 from laion_dask.runtime.ordered_map import in_order
 
@@ -46,8 +47,8 @@ def require_faiss():
         import faiss
     except ImportError as error:
         raise MissingExtraError(
-            "An approximate index needs faiss, which is not installed. Install the extra "
-            f"'laion_dask[index]', or search without {argument('index')}, which is exact."
+            "An approximate index needs faiss, which is in the extra 'index' and not installed. "
+            f"{installation('index')}, or search without {argument('index')}, which is exact."
         ) from error
     return faiss
 

@@ -1,0 +1,122 @@
+"""Sphinx: builds offline, from the package of this checkout. `make docs` runs it.
+
+Nothing is fetched: no intersphinx, formulas become MathML here, and the theme's files are local.
+The pages of the reference, the notebooks and the results of benchmarks are generated before the
+sources are read, so that each is written in one place only.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from html import unescape
+from pathlib import Path
+
+from docutils.utils.math.latex2mathml import tex2mathml
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+sys.path[:0] = [str(ROOT), str(HERE)]
+
+import reference_pages  # noqa: E402
+
+import laion_dask  # noqa: E402
+
+project = "laion_dask"
+author = copyright = "the laion_dask authors"
+version = release = laion_dask.__version__
+
+extensions = [
+    "myst_nb",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_design",
+]
+exclude_patterns = ["_build", "jupyter_execute"]
+templates_path = ["_templates"]
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
+
+nb_execution_mode = "off"
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+suppress_warnings = ["mystnb.unknown_mime_type"]
+
+autosummary_generate = True
+autodoc_typehints = "none"  # docstrings say types with shapes and units
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = "laion_dask"
+html_static_path = ["_static"]
+html_css_files = ["laion_dask.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_math_renderer = "mathml"
+html_theme_options = {
+    "navbar_align": "left",
+    "navbar_persistent": ["search-field"],
+    "navbar_end": ["theme-switcher"],
+    "header_links_before_dropdown": 7,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "show_prev_next": True,
+    "pygments_light_style": "tango",
+    "pygments_dark_style": "monokai",
+}
+html_sidebars = {"index": [], "changelog": [], "contributing": []}
+
+
+def _formula(translator, node, as_block: bool) -> None:
+    """Formulas as MathML, which browsers set by themselves."""
+    markup = tex2mathml(unescape(node.astext()), as_block=as_block)
+    tag = "div" if as_block else "span"
+    translator.body.append(f'<{tag} class="math">{markup}</{tag}>')
+    from docutils import nodes
+
+    raise nodes.SkipNode
+
+
+def _copied(name: str, sources: list[Path]) -> None:
+    folder = HERE / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for source in sources:
+        text = source.read_text(encoding="utf-8")
+        (folder / source.name).write_text(_without_far_links(text), encoding="utf-8")
+
+
+def _without_far_links(text: str) -> str:
+    """Links to files that are no pages become their text; results of benchmarks are pages."""
+
+    def link(found: re.Match) -> str:
+        words, target = found[1], found[2]
+        if re.match(r"https?:|#", target):
+            return found[0]
+        page = re.fullmatch(r"(?:benchmarks/)?results/([\w.-]+\.md)", target)
+        return f"[{words}](/benchmark-results/{page[1]})" if page else words
+
+    return re.sub(r"\[([^\]\[]+)\]\(([^)\s]+)\)", link, text)
+
+
+def _generate(app, config) -> None:
+    shutil.rmtree(HERE / "reference" / "generated", ignore_errors=True)
+    reference_pages.write(HERE / "reference")
+    _copied("notebooks", sorted((ROOT / "notebooks").glob("*.ipynb")))
+    _copied("benchmark-results", sorted((ROOT / "benchmarks/results").glob("*.md")))
+    _copied("project", [ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"])
+    _copied("measured", [ROOT / "benchmarks/README.md"])
+
+
+def setup(app) -> dict:
+    app.connect("config-inited", _generate)  # before Sphinx looks for sources
+    app.add_html_math_renderer(
+        "mathml",
+        inline_renderers=(lambda t, n: _formula(t, n, False), None),
+        block_renderers=(lambda t, n: _formula(t, n, True), None),
+    )
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,119 @@
+"""The pages of the API reference: every public name, in the group of the room that defines it."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+
+import laion_dask as ld
+
+#: Title of a page, its introduction, and the rooms and files whose public names it has.
+GROUPS = {
+    "Reading": (
+        "Shards, embeddings and images become lazy objects; headers and footers are checked "
+        "immediately, and no data is read.",
+        ("io", "joins", "schema", "dialects"),
+    ),
+    "Frames": (
+        "Filters, and the account of what became of every row.",
+        ("frame", "predicate"),
+    ),
+    "Scores": ("Scores from embeddings, captions and models.", ("scoring", "models", "inference")),
+    "Search": ("The nearest rows, exactly or by an index.", ("retrieval",)),
+    "Statistics": (
+        "Any number of statistics share one pass over the rows.",
+        ("aggregations", "text"),
+    ),
+    "Curation": ("Choosing rows: recipes, duplicates, samples.", ("curation",)),
+    "Exports": ("Committed folders with a recipe.", ("exports",)),
+    "Pages and plots": ("What a person looks at.", ("reports", "plots", "explorer")),
+    "Planning": ("What a job costs, before it runs.", ("planning",)),
+    "Workers and settings": ("Clusters, options, errors.", ("cluster", "options", "errors")),
+    "Demo": ("A corpus with known answers.", ("demo",)),
+}
+#: Public modules that have a page of their own.
+MODULES = {
+    "heads": "Classifiers over embeddings, captions or images.",
+    "models": "CLIP models as specs: constructing one loads nothing.",
+    "predicate": "The language of ``where=``: parsed, checked, and run by each engine.",
+    "stats": "Numbers as plain functions of arrays, each with its source.",
+}
+
+
+def write(folder: Path) -> None:
+    """Write the pages, and ``index.rst`` that lists them."""
+    pages = []
+    for title, (about, rooms) in GROUPS.items():
+        names = [name for name in _names() if _room(name) in rooms]
+        if names:
+            pages.append(_page(folder, title, about, "laion_dask", names))
+    ungrouped = [name for name in _names() if _room(name) not in _rooms()]
+    if ungrouped:
+        raise ValueError(f"docs/reference_pages.py has no group for the rooms of {ungrouped}.")
+    for module, about in MODULES.items():
+        value = import_module(f"laion_dask.{module}")
+        names = [n for n in value.__all__ if getattr(ld, n, None) is not getattr(value, n)]
+        pages.append(_page(folder, f"laion_dask.{module}", about, value.__name__, names))
+    pages.append(_error_page(folder))
+    text = ["API reference", "=============", ""]
+    text += ["Every public name, from its docstring. Verbs on a frame are functions of the package"]
+    text += ["and methods of its ``.laion`` accessor: ``ld.search(frame, …)`` is"]
+    text += ["``frame.laion.search(…)``. The first line of each says whether it is lazy or eager."]
+    text += [""]
+    text += [".. toctree::", "   :maxdepth: 1", "", *(f"   {page}" for page in pages), ""]
+    _keep(folder / "index.rst", "\n".join(text))
+
+
+def _names() -> list[str]:
+    return [name for name in ld.__all__ if not inspect.ismodule(getattr(ld, name))]
+
+
+def _room(name: str) -> str:
+    return ld._MODULE_OF[name].split(".")[1]
+
+
+def _rooms() -> set[str]:
+    return {room for _, rooms in GROUPS.values() for room in rooms}
+
+
+def _page(folder: Path, title: str, about: str, module: str, names: list[str]) -> str:
+    """One page; constants are left to the text of their module."""
+    owner = import_module(module)
+    values = {name: getattr(owner, name) for name in names}
+    documented = [n for n, v in values.items() if inspect.isroutine(v) or inspect.isclass(v)]
+    text = [title, "=" * len(title), "", about, "", f".. currentmodule:: {module}", ""]
+    text += [".. autosummary::", "   :toctree: generated", "   :nosignatures:", ""]
+    text += [*(f"   {name}" for name in documented), ""]
+    stem = title.lower().replace(" ", "-").replace(".", "-").replace("_", "-")
+    _keep(folder / f"{stem}.rst", "\n".join(text))
+    return stem
+
+
+def _error_page(folder: Path) -> str:
+    """All errors and warnings, on one page."""
+    errors = import_module("laion_dask.errors")
+    kinds = [k for k in vars(errors).values() if inspect.isclass(k) and issubclass(k, Exception)]
+    kinds = [k for k in kinds if k.__module__ == errors.__name__]
+    title = "Errors and warnings"
+    text = [title, "=" * len(title), ""]
+    text += ["Each error is a ``LaionDaskError`` and the builtin that a caller would expect.", ""]
+    text += [".. list-table::", "   :header-rows: 1", ""]
+    text += ["   * - name", "     - also", "     - when"]
+    for kind in kinds:
+        also = ", ".join(f"``{base.__name__}``" for base in kind.__mro__[1:] if _is_builtin(base))
+        text += [f"   * - ``{kind.__name__}``", f"     - {also}"]
+        text += [f"     - {inspect.getdoc(kind).splitlines()[0]}"]
+    _keep(folder / "errors.rst", "\n".join([*text, ""]))
+    return "errors"
+
+
+def _is_builtin(kind: type) -> bool:
+    general = (object, Exception, BaseException, Warning)
+    return kind.__module__ == "builtins" and kind not in general
+
+
+def _keep(path: Path, text: str) -> None:
+    """Write a page where it has changed, so that Sphinx reads it again only then."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")

@@ -1,0 +1,53 @@
+"""Optional packages: the extra that installs each, and the error where one is missing."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+
+from laion_dask.errors import MissingExtraError
+
+#: The modules of each extra that the package itself imports.
+MODULES = {
+    "clip": ("torch", "torchvision", "open_clip", "timm", "safetensors", "sklearn"),
+    "explore": ("holoviews", "bokeh", "panel"),
+    "index": ("faiss",),
+    "multilingual": ("transformers",),
+    "notebook": ("holoviews", "bokeh"),
+    "s3": ("s3fs",),
+    "toxicity": ("profanity_check",),
+}
+
+
+def installation(extra: str) -> str:
+    """The sentence that says how to install an extra."""
+    return f"Install it with: pip install 'laion_dask[{extra}]'"
+
+
+@cache
+def is_installed(module: str) -> bool:
+    """Whether a top-level module can be imported, without importing it."""
+    return find_spec(module) is not None
+
+
+def require_extra(extra: str, what: str) -> None:
+    """Raise unless every module of an extra is installed. Imports none of them.
+
+    Parameters
+    ----------
+    extra : str
+        A key of `MODULES`.
+    what : str
+        The subject of the message, such as ``"Search by text"``.
+
+    Raises
+    ------
+    MissingExtraError
+        Names the first missing module, the extra and the pip command, in one line.
+    """
+    for module in MODULES[extra]:
+        if not is_installed(module):
+            raise MissingExtraError(
+                f"{what} needs {module}, which is in the extra {extra!r} and not installed. "
+                f"{installation(extra)}"
+            )
