@@ -50,7 +50,7 @@ def crossed(partition: Partition, one: Grouping, other: Grouping) -> Crossed:
         int(len(known) - known.sum()),
         Counts((first.labels,), first.counts()),
         Counts((second.labels,), second.counts()),
-        Counts((first.labels, second.labels), first.together(second)),
+        Counts((first.labels, second.labels), first.intersections(second)),
     )
 
 

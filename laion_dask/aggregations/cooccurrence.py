@@ -78,7 +78,7 @@ class Cooccurrence(Statistic):
         return Together(
             found,
             Counts((twice.labels,), twice.counts()),
-            Counts((words.labels, twice.labels), words.together(twice)),
+            Counts((words.labels, twice.labels), words.intersections(twice)),
         )
 
     def combine(self, states: Sequence[Together]) -> Together:

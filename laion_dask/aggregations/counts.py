@@ -113,7 +113,7 @@ def tally(
         placed = found.codes * np.int64(width) + keys[found.rows]
         found_values = np.bincount(placed, minlength=len(found.labels) * width)
         values[1:-1] = found_values.reshape(len(found.labels), width)
-        values[-1] = np.bincount(keys[~found.some()], minlength=width)
+        values[-1] = np.bincount(keys[~found.in_any()], minlength=width)
     values = values.reshape(len(labels), len(shards), kinds)
     whole = Counts((labels,), values.sum(axis=1))
     return Tally(whole, Counts((labels, shards), values) if by_shard else None)

@@ -81,7 +81,7 @@ class Exclusion(Statistic):
             counts = (found.counts(), found.counts(kept), found.counts(unscored))
             by_label = zip(*(count.tolist() for count in counts), strict=True)
             groups.append(dict(zip(found.labels, by_label, strict=True)))
-            none.append(_count(~found.some(), kept, unscored))
+            none.append(_count(~found.in_any(), kept, unscored))
         everyone = _count(np.ones(len(partition), bool), kept, unscored)
         return Counted(everyone, tuple(groups), tuple(none))
 

@@ -164,7 +164,7 @@ def _groups(partition, by: Grouping | None) -> list[tuple[str, np.ndarray]]:
     ends = np.cumsum(found.counts())
     of_each = np.split(found.rows[order], ends[:-1]) if len(ends) else []
     several = dict(zip(found.labels, of_each, strict=True))
-    outside = np.flatnonzero(~found.some())
+    outside = np.flatnonzero(~found.in_any())
     several[by.no_group] = np.concatenate([several.get(by.no_group, outside[:0]), outside])
     return [(label, rows) for label, rows in several.items() if len(rows)]
 

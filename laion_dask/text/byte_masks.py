@@ -2,7 +2,7 @@
 
 The two masks are raw LLVM IR, because LLVM does not turn a loop over 64 bytes into one vector
 comparison whose result is 64 bits: without it the scan takes a quarter longer for 60 terms
-(``benchmarks/results/terms.md``). All of it reads from any address and releases the GIL.
+(``benchmarks/README.md``, Terms). All of it reads from any address and releases the GIL.
 """
 
 from __future__ import annotations

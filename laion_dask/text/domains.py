@@ -1,6 +1,6 @@
 """Hosts, registered domains, public suffixes and top-level domains of the addresses of a partition.
 
-Addresses are cut in Arrow; what is looked up or written in Python, is so once a distinct host.
+Addresses are cut by a compiled walk and in Arrow; Python runs only once for each distinct host.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from laion_dask.text.hosts import NULL, OTHER, authorities
 
-#: No longer name is a host (RFC 1035, section 2.3.4).
+#: The longest host name in bytes (RFC 1035, section 2.3.4).
 LONGEST_HOST = 255
 #: Schemes whose hosts are domains or addresses (WHATWG URL, "special scheme"), and what stands
 #: behind the slashes, where it says by itself which host is meant.
@@ -31,14 +31,14 @@ _PUNYCODE = r"(?i)(^|\.)xn--"
 
 @dataclass(frozen=True, eq=False)
 class Coded:
-    """Text of a partition's rows, each distinct one once.
+    """A dictionary-encoded text column: each distinct label once, and a code for each row.
 
     Attributes
     ----------
     labels : large_string array
         Without nulls, no two equal.
     of_host : (m + 1,) int32 array
-        Of each host the position in ``labels``, -1 for none; the last is that of no host.
+        The position in ``labels`` of each host, -1 for none; the last entry stands for no host.
     host : (n,) int32 array
         The host of each row, -1 for none.
     """
@@ -49,7 +49,7 @@ class Coded:
 
     @property
     def codes(self) -> np.ndarray:
-        """Of each row the position in ``labels``, -1 where it has none; (n,) int32."""
+        """The position in ``labels`` of each row, -1 for none; (n,) int32."""
         return self.of_host[self.host]
 
     def counts(self) -> np.ndarray:
@@ -67,11 +67,11 @@ class Hosts:
     Attributes
     ----------
     names : large_string array
-        In lower case and ASCII; null for none; some may be equal.
+        In lower case and ASCII; null for none; not necessarily distinct.
     plain : boolean array
-        Which are of letters, digits, hyphens and dots alone, without Punycode.
+        Which consist only of letters, digits, hyphens and dots, without Punycode.
     codes : (n,) int32 array
-        Of each row the position in ``names``, -1 where it has none.
+        The position in ``names`` of each row, -1 for none.
     """
 
     names: pa.Array
@@ -96,12 +96,13 @@ def hosts(urls: pa.ChunkedArray) -> Hosts:
     codes[others] = NULL
     whole = pa.array([], written.type)
     if len(others):
-        given = urls.take(pa.array(others)).combine_chunks().cast(pa.large_string())
-        given = given.filter(found := pc.fill_null(pc.match_substring_regex(given, _SCHEME), False))
-        others = others[found.to_numpy(zero_copy_only=False)]
-        cut = pc.struct_field(pc.extract_regex(given, _URL), "authority")
+        written_out = urls.take(pa.array(others)).combine_chunks().cast(pa.large_string())
+        absolute = pc.fill_null(pc.match_substring_regex(written_out, _SCHEME), False)
+        written_out = written_out.filter(absolute)
+        others = others[absolute.to_numpy(zero_copy_only=False)]
+        cut = pc.struct_field(pc.extract_regex(written_out, _URL), "authority")
         cut = cut.cast(pa.large_string())
-        whole = given.filter(pc.is_null(cut))
+        whole = written_out.filter(pc.is_null(cut))
         names = pa.concat_arrays([cut.filter(pc.is_valid(cut))])
         order = np.argsort(pc.is_null(cut).to_numpy(zero_copy_only=False), kind="stable")
         codes[others[order]] = np.arange(len(written), len(written) + len(others), dtype=np.int32)
@@ -113,20 +114,20 @@ def hosts(urls: pa.ChunkedArray) -> Hosts:
     )
     plain = pc.and_(plain, pc.invert(pc.match_substring_regex(written, _PUNYCODE)))
     plain = pc.fill_null(plain, False)
-    names = _mended(names, pc.invert(plain), written, _host_of_authority)
+    names = _replace_where(names, pc.invert(plain), written, _host_of_authority)
     if len(whole):
-        found = pa.array([host_of(url) for url in whole.to_pylist()], names.type)
-        names = pa.concat_arrays([names, found])
-        plain = pa.concat_arrays([plain, pa.repeat(pa.scalar(False), len(found))])
+        parsed = pa.array([host_of(url) for url in whole.to_pylist()], names.type)
+        names = pa.concat_arrays([names, parsed])
+        plain = pa.concat_arrays([plain, pa.repeat(pa.scalar(False), len(parsed))])
     return Hosts(names, plain, codes)
 
 
-def _mended(labels: pa.Array, where: pa.Array, of: pa.Array, by: Callable) -> pa.Array:
-    """The labels, those named by a mask made anew in Python of another array's values."""
+def _replace_where(labels: pa.Array, where: pa.Array, of: pa.Array, by: Callable) -> pa.Array:
+    """The labels, with those under a mask replaced by a Python function of another array."""
     if not pc.any(where).as_py():
         return labels
-    made = [by(value) if value else None for value in of.filter(where).to_pylist()]
-    return pc.replace_with_mask(labels, where, pa.array(made, labels.type))
+    replaced = [by(value) if value else None for value in of.filter(where).to_pylist()]
+    return pc.replace_with_mask(labels, where, pa.array(replaced, labels.type))
 
 
 def _host_of_authority(authority: str) -> str | None:
@@ -143,12 +144,12 @@ def host_of(url: str) -> str | None:
     return name if 0 < len(name) <= LONGEST_HOST else None
 
 
-#: What rows can be counted by, each from `hosts`.
+#: What a host can be reduced to by `labels_of`.
 LEVELS = ("host", "domain", "suffix", "tld")
 
 
 def labels_of(found: Hosts, level: str, private: bool = False) -> Coded:
-    """The hosts of some rows as one of `LEVELS`; with the list's private suffixes or without."""
+    """The label of each host at one of `LEVELS`, with or without the list's private suffixes."""
     labels = found.names if level == "host" else _at_level(found, level, private)
     coded = labels.dictionary_encode()
     of_host = np.append(pc.fill_null(coded.indices, NULL).to_numpy(), np.int32(NULL))
@@ -167,7 +168,9 @@ def _at_level(found: Hosts, level: str, private: bool) -> pa.Array:
     if level == "domain":
         before = pieces.values.take(pa.array(np.maximum(ends - 2, 0)))
         quick = pc.binary_join_element_wise(before, last, pa.scalar(".", last.type))
-    return _mended(quick, pa.array(by_hand), found.names, partial(_BY_HAND[level], private=private))
+    return _replace_where(
+        quick, pa.array(by_hand), found.names, partial(_BY_HAND[level], private=private)
+    )
 
 
 def _is_deep(ending: str, private: bool) -> bool:

@@ -17,7 +17,7 @@ _ready: list[Callable] = []
 
 
 def authorities(urls: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
-    """What stands between the slashes of each web address. Python's lock is not held.
+    """What stands between the slashes of each web address. Releases the GIL.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def authorities(urls: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
     slots, names = np.zeros(1 << 12, np.uint64), np.empty(0, np.uint8)
     start, found = 0, 0
     for data, offsets, nulls in chunks:
-        # Room for all bytes; the system gives memory to those alone that are written.
+        # Room for all bytes; the system only backs pages that are written to with memory.
         room = np.empty(int(ends[found] + offsets[-1] - offsets[0]), np.uint8)
         room[: ends[found]] = names[: ends[found]]
         names, here = room, codes[start : start + len(offsets) - 1]
@@ -77,12 +77,12 @@ def _scan() -> Callable:
 
 
 def _compiled() -> Callable:
-    """Made ready on no rows."""
+    """The walk, compiled by a call on no rows."""
     from laion_dask.text.host_scan import scan  # imports numba
 
     nothing = np.empty(0, np.uint8)
-    given = (
+    no_rows = (
         *(_readable(nothing), _readable(np.zeros(1, np.int64)), np.empty(0, np.bool_)),
         *(np.empty(0, np.int32), np.zeros(1 << 12, np.uint64), nothing, np.zeros(1, np.int64), 0),
     )
-    return compiled(scan, *given)[0]
+    return compiled(scan, *no_rows)[0]

@@ -1,4 +1,4 @@
-"""The language of each caption of one partition; no Dask in sight.
+"""The language of each caption of one partition, without Dask.
 
 The model is py3langid's, a naive Bayes over byte n-grams that an automaton finds. The package walks
 a text byte by byte in Python; here the same automaton walks a block of captions side by side, which
@@ -24,16 +24,16 @@ from laion_dask.cost import Cost
 from laion_dask.runtime import cancellation
 from laion_dask.text.scripts import possible
 
-#: What a caption is called whose language is not known (ISO 639-2, "undetermined").
+#: The code of a caption whose language is unknown (ISO 639-2, "undetermined").
 UNKNOWN = "und"
-#: A caption of fewer letters, or whose language is less probable, is `UNKNOWN` by default.
+#: Defaults: a caption with fewer letters, or a less probable language, is `UNKNOWN`.
 MIN_LETTERS, MIN_CONFIDENCE = 4, 0.4
-#: Of a longer caption the first so many characters are looked at.
+#: Only this many characters at the start of a caption are examined.
 MOST_CHARACTERS = 2_000
-#: Captions whose scores are in memory at a time, and their bytes.
+#: The most captions, and the most of their bytes, that are scored at a time.
 BLOCK, BLOCK_BYTES = 4_096, 1 << 20
 
-#: The languages that are told apart: those of CLD3, by which LAION-5B was sorted (its README,
+#: The languages that are distinguished: those of CLD3, by which LAION-5B was sorted (its README,
 #: "Supported Languages"), as far as the model knows them, by their ISO 639-1 codes.
 LANGUAGES: tuple[str, ...] = tuple(
     (  # noqa: SIM905
@@ -104,9 +104,9 @@ def languages(part, detector: Detector):
     """
     texts = frame_to_arrow(part[[detector.column]])[detector.column]
     found = pa.table({detector.to: detect(texts, detector)})
-    made = frame_from_arrow(found, "cudf" if is_cudf(part) else "pandas")
-    made.index = part.index
-    return made
+    detected = frame_from_arrow(found, "cudf" if is_cudf(part) else "pandas")
+    detected.index = part.index
+    return detected
 
 
 def detect(texts: pa.ChunkedArray, detector: Detector) -> pa.ChunkedArray:

@@ -1,4 +1,4 @@
-"""The lists that come with the package, and files of lists: read, told, copied."""
+"""The packaged term lists, and term lists in files: reading, listing and copying them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SUFFIXES = (".yaml", ".yml")
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice: YAML would silently drop the first."""
+    """Rejects duplicate keys: YAML would silently drop the first."""
 
     def construct_mapping(self, node, deep=False):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -37,7 +37,7 @@ def _folder():
 
 @cache
 def names() -> tuple[str, ...]:
-    """The packaged lists, in order of the alphabet."""
+    """The names of the packaged lists, in alphabetical order."""
     found = (entry.name for entry in _folder().iterdir())
     return tuple(sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml")))
 
@@ -55,7 +55,7 @@ def packaged(name: str) -> TermList:
 
 
 def read(path: str | os.PathLike[str]) -> TermList:
-    """A list of a file of one's own.
+    """Read a term list from a user's file.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def read(path: str | os.PathLike[str]) -> TermList:
 
 
 def is_path(which: object) -> bool:
-    """Whether what was given means a file and not a name."""
+    """Whether an argument names a file rather than a packaged list."""
     if isinstance(which, os.PathLike):
         return True
     separators = {os.sep, os.altsep, "/"} - {None}
@@ -170,7 +170,9 @@ def _of_text(text: str, where: str, defaults) -> TermList:
     try:
         data = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
-        told = " ".join(str(error).split())[:300]
-        raise OptionError(f"{where} is no YAML: {told}. Put terms with signs in quotes.") from error
+        reason = " ".join(str(error).split())[:300]
+        raise OptionError(
+            f"{where} is no YAML: {reason}. Put terms with signs in quotes."
+        ) from error
     nouns, between = defaults or ((), ())
     return of_file(data, where, nouns, between)

@@ -91,6 +91,11 @@ def _script_of() -> np.ndarray:
 @cache
 def _written(languages: tuple[str, ...]) -> np.ndarray:
     """Which language is written in which script, (scripts, len(languages)) bool."""
-    by_script = [set(), set(languages), *(set(some.split()) for some in _LANGUAGES.values()), set()]
+    by_script = [
+        set(),
+        set(languages),
+        *(set(codes.split()) for codes in _LANGUAGES.values()),
+        set(),
+    ]
     by_script[LATIN] -= set().union(*by_script[2:]) - _ALSO_LATIN
-    return np.array([[code in some for code in languages] for some in by_script])
+    return np.array([[code in codes for code in languages] for codes in by_script])

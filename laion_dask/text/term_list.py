@@ -72,28 +72,28 @@ class TermList:
         )  # fmt: skip
 
 
-def of_groups(name: str, given: Mapping[str, Iterable[str]], where: str) -> TermList:
-    """A list of groups alone, checked. ``where`` is who gave it, for errors.
+def of_groups(name: str, groups: Mapping[str, Iterable[str]], where: str) -> TermList:
+    """Validate a mapping of groups. ``where`` names its origin in errors.
 
     Raises
     ------
     OptionError
     """
-    groups = _groups(given, where, phrases=True)
-    if not groups:
+    checked = _groups(groups, where, phrases=True)
+    if not checked:
         raise OptionError(f"{where} has no groups. Expected {{group: [terms]}} with at least one.")
-    return TermList(name, groups)
+    return TermList(name, checked)
 
 
 def of_file(data: object, where: str, nouns: tuple[str, ...], between: tuple[str, ...]) -> TermList:
-    """A list as its file has it, checked.
+    """Validate the contents of a term list's file.
 
     Parameters
     ----------
     data : object
-        What the YAML holds.
+        The parsed YAML.
     where : str
-        Which file, for errors.
+        Names the file in errors.
     nouns, between : tuple of str
         For homographs, where the file names none.
 
@@ -137,11 +137,11 @@ def of_file(data: object, where: str, nouns: tuple[str, ...], between: tuple[str
     )  # fmt: skip
 
 
-def _sources(given: object, where: str) -> tuple[str, ...]:
-    if not isinstance(given, (list, tuple)):
+def _sources(sources: object, where: str) -> tuple[str, ...]:
+    if not isinstance(sources, (list, tuple)):
         raise OptionError(f"{where}: sources is no list. Expected a list of author, year, url.")
-    told = []
-    for one in given:
+    texts = []
+    for one in sources:
         if isinstance(one, Mapping):
             parts = (str(one[k]) for k in ("author", "year", "title", "url") if k in one)
             one = ". ".join(part.removesuffix(".") for part in parts)
@@ -149,47 +149,47 @@ def _sources(given: object, where: str) -> tuple[str, ...]:
             raise OptionError(
                 f"{where}: the source {one!r} says nothing. Expected author, year, title, url."
             )
-        told.append(one)
-    return tuple(told)
+        texts.append(one)
+    return tuple(texts)
 
 
-def _groups(given: object, where: str, phrases: bool) -> Groups:
-    if not isinstance(given, Mapping):
+def _groups(groups: object, where: str, phrases: bool) -> Groups:
+    if not isinstance(groups, Mapping):
         raise OptionError(
-            f"{where} is a {type(given).__name__}. Expected a mapping, {{group: [terms]}}."
+            f"{where} is a {type(groups).__name__}. Expected a mapping, {{group: [terms]}}."
         )
-    for label in given:
+    for label in groups:
         if not isinstance(label, str) or not label.strip():
             raise OptionError(
                 f"{where}: the group {label!r} is not a string. Quote its name: YAML reads "
                 "no, yes, on, off and numbers as other types."
             )
     return tuple(
-        (label, _terms(terms, f"{where}: {label!r}", phrases)) for label, terms in given.items()
+        (label, _terms(terms, f"{where}: {label!r}", phrases)) for label, terms in groups.items()
     )
 
 
-def _terms(given: object, where: str, phrases: bool) -> tuple[str, ...]:
-    """Terms checked and each once; the first spelling of those that fold alike."""
-    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+def _terms(terms: object, where: str, phrases: bool) -> tuple[str, ...]:
+    """Validated terms, without duplicates: the first spelling of those that fold alike."""
+    if isinstance(terms, (str, Mapping)) or not isinstance(terms, Iterable):
         raise OptionError(
-            f"{where} is {repr(given)[:80]}. Expected a list of terms, such as ['she', 'her']."
+            f"{where} is {repr(terms)[:80]}. Expected a list of terms, such as ['she', 'her']."
         )
     kept: dict[str, str] = {}
-    for term in in_order(given):
+    for term in in_order(terms):
         kept.setdefault(_checked(term, where, phrases), str(term).strip())
     if not kept:
         raise OptionError(f"{where} has no terms. Expected at least one, or leave it out.")
     return tuple(kept.values())
 
 
-def in_order(given: Iterable) -> list:
-    """As given; a set, which has no order, by the alphabet."""
-    return sorted(given, key=str) if isinstance(given, (set, frozenset)) else list(given)
+def in_order(terms: Iterable) -> list:
+    """The terms in their order; those of a set in alphabetical order."""
+    return sorted(terms, key=str) if isinstance(terms, (set, frozenset)) else list(terms)
 
 
 def _checked(term: object, where: str, phrases: bool) -> str:
-    """What terms that match the same have in common."""
+    """Validate a term; returns the form that is equal for terms that match the same text."""
     if not isinstance(term, str):
         raise OptionError(
             f"{where}: {term!r} is not a string. Quote it: YAML reads no, yes, on, off, "

@@ -49,7 +49,7 @@ class Count(Statistic):
 
     def chunk(self, partition: Partition) -> dict[str, int]:
         found = members(partition, ByColumn(self.column))
-        none = int((~found.some()).sum())
+        none = int((~found.in_any()).sum())
         return dict(zip(found.labels, found.counts().tolist(), strict=True)) | {"(null)": none}
 
     def combine(self, states: Sequence[dict]) -> dict[str, int]:
@@ -215,9 +215,9 @@ def test_members():
     other = Members(("x",), np.array([0, 2, 3]), np.zeros(3, np.int32), 4)
     assert groups.counts().tolist() == [1, 2]
     assert groups.counts(np.array([False, True, True, True])).tolist() == [0, 1]
-    assert groups.some().tolist() == [True, False, True, False]
-    assert groups.together(other).tolist() == [[1], [2]]
-    assert groups.together(groups).tolist() == [[1, 1], [1, 2]]
+    assert groups.in_any().tolist() == [True, False, True, False]
+    assert groups.intersections(other).tolist() == [[1], [2]]
+    assert groups.intersections(groups).tolist() == [[1, 1], [1, 2]]
 
 
 def test_what_a_pass_needs_can_be_sent_to_a_worker(shards):

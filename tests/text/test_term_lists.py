@@ -257,7 +257,9 @@ def test_lists_side_by_side_guard_their_own_words_alone():
     found = terms("nationality").masks(["African American"]), mine.masks(["African American"])
     assert not found[0].any() and found[1].all()
     one, two = terms("nationality").terms, mine.terms
-    rows, groups = matcher.found(pa.chunked_array([["African American", "American"]]), (one, two))
+    rows, groups = matcher.mentions(
+        pa.chunked_array([["African American", "American"]]), (one, two)
+    )
     us = one.labels.index("United States")
     pairs = list(zip(rows.tolist(), groups.tolist(), strict=True))
     assert sorted(pairs) == [(0, len(one.labels)), (1, us), (1, len(one.labels))]

@@ -15,7 +15,7 @@ from laion_dask.aggregations.engine.base import Partition
 from laion_dask.cost import Cost
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, parameter
 
-#: More groups than this are no groups: a column of addresses would fill the memory.
+#: The most groups of a grouping: a column of addresses would fill the memory.
 MOST_GROUPS = 100_000
 
 
@@ -45,8 +45,8 @@ class Members:
         codes = self.codes if where is None else self.codes[where[self.rows]]
         return np.bincount(codes, minlength=len(self.labels)).astype(np.int64)
 
-    def some(self) -> np.ndarray:
-        """The rows that are in a group at all, (n_rows,) bool."""
+    def in_any(self) -> np.ndarray:
+        """The rows that are in at least one group, (n_rows,) bool."""
         mask = np.zeros(self.n_rows, bool)
         mask[self.rows] = True
         return mask
@@ -57,8 +57,8 @@ class Members:
         shape = (self.n_rows, len(self.labels))
         return sparse.csr_array((ones, (self.rows, self.codes)), shape=shape)
 
-    def together(self, other: Members) -> np.ndarray:
-        """Rows in both of two groups, (len(labels), len(other.labels)) int64."""
+    def intersections(self, other: Members) -> np.ndarray:
+        """Rows in each pair of groups, (len(labels), len(other.labels)) int64."""
         return (self.matrix().T @ other.matrix()).toarray()
 
 
@@ -67,7 +67,7 @@ class Grouping(ABC):
 
     #: What the groups are of, such as ``language`` or ``gender``.
     axis: str
-    #: What rows in no group are called.
+    #: The label of rows in no group.
     no_group: str
 
     @property
@@ -104,7 +104,7 @@ def _assigned(part: Partition, grouping: Grouping) -> Members:
     return grouping.assign(part)
 
 
-#: What is no column, though people name it as one.
+#: Names that people use as if they were columns, and what to give instead.
 _OF_ADDRESSES = {
     name: f"For the {what} of the addresses give ld.{call}()."
     for name, what, call in (
@@ -208,7 +208,7 @@ def grouping(by: str | Grouping) -> Grouping:
 
 
 def axes(by: str | Grouping | Sequence[str | Grouping]) -> tuple[Grouping, ...]:
-    """What ``by=`` means where one or several are told one after the other; each once.
+    """The groupings that ``by=`` names, one or several, without duplicates.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from laion_dask.text.domains import Coded, hosts, labels_of
 
 
 def sites(part: Partition, column: str, level: str, private: bool = False) -> Coded:
-    """The host, domain, suffix or TLD of each row; worked out once a partition."""
+    """The host, domain, suffix or TLD of each row; computed once a partition."""
     return part.memo(_labelled, column, level, private)
 
 
@@ -28,12 +28,12 @@ def _hosts(part: Partition, column: str) -> Coded:
 
 
 def check_addresses(column: str, kinds: Mapping[str, str]) -> None:
-    """Refuse a column that holds no addresses.
+    """Raise unless a column can hold addresses.
 
     Raises
     ------
     ColumnError, OptionError
-        When the frame has no such column, or it holds no text.
+        When the frame has no such column, or it does not hold text.
     """
     if column not in kinds:
         raise no_column(column, kinds)
@@ -78,7 +78,7 @@ def domains(column: str = "url", *, private: bool = False) -> BySite:
     """Rows by registered domain: ``shop.co.uk`` of ``https://img.shop.co.uk/1.jpg``.
 
     Hosts are read as browsers read them (URL standard of the WHATWG, UTS #46): all spellings of a
-    name are one, and it is told in ASCII (``xn--bcher-kva.de``). Domains are by the public suffix
+    name count as one, written in ASCII (``xn--bcher-kva.de``). Domains are by the public suffix
     list in tldextract's package, never the network; below a top-level domain that is not on it, by
     its rule ``*``: the last two names. A host without a domain (an address in numbers, a bare name,
     a public suffix) stands for itself. A row whose address has no host is in no group.

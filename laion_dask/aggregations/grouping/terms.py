@@ -191,10 +191,10 @@ def terms(
     references are decoded as HTML 5 has them (``&nbsp;``, ``&#39;``, ``&shy`` without a semicolon,
     and ``&amp;nbsp;``, which was encoded twice), and characters that nobody sees are skipped
     (Unicode's Default_Ignorable_Code_Point: soft hyphen, zero-width space, direction marks, …):
-    "wo&shy;man" mentions "woman", not "man". Caption lengths and languages are told of the text as
-    it stands, with references undecoded. Between words, white space stands for any white space, a
-    hyphen for U+2010 and U+2011 too, an apostrophe for U+2019 too; other signs are taken exactly.
-    Terms may overlap; a longer one does not hide a shorter one.
+    "wo&shy;man" mentions "woman", not "man". Caption lengths and languages are those of the
+    text as it stands, with references undecoded. Between words, white space stands for any white
+    space, a hyphen for U+2010 and U+2011 too, an apostrophe for U+2019 too; other signs are taken
+    exactly. Terms may overlap; a longer one does not hide a shorter one.
 
     A homograph of a packaged list ("white", "black") counts before a person noun, or before one
     word between and a person noun: "black woman", "a white young man"; not "black dress". Some do
@@ -212,8 +212,10 @@ def terms(
     for name, value in (("column", column), ("axis", axis or "terms")):
         if not isinstance(value, str) or not value:
             raise OptionError(f"{name} is {value!r}. Expected a name.")
-    made = _list(which)
-    return Terms(made if axis is None else replace(made, name=axis), column)
+    term_list = _list(which)
+    if axis is not None:
+        term_list = replace(term_list, name=axis)
+    return Terms(term_list, column)
 
 
 def _list(which) -> TermList:
@@ -228,8 +230,8 @@ def _list(which) -> TermList:
             f"The terms are {which!r}. Expected the name of a list, a path, {{group: [terms]}}, or "
             "a list of terms."
         )
-    given = {"terms": in_order(which)}
-    return of_groups("terms", given, "The list of terms").by_word("terms")
+    groups = {"terms": in_order(which)}
+    return of_groups("terms", groups, "The list of terms").by_word("terms")
 
 
 def _mentions(part: Partition, column: str, lists: tuple[TermList, ...]):
