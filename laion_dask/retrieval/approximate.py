@@ -1,4 +1,4 @@
-"""The nearest rows by an approximate index: what it proposes and the frame has, scored exactly."""
+"""The nearest rows by an approximate index, whose proposals are scored exactly."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.retrieval import fetch
 from laion_dask.retrieval.exact.pairs import Hits, Pairs, pairs_in_partition
 
-#: Candidates that are held at a time, of all queries together: some 60 bytes each.
+#: Candidates held at a time for all queries together, at some 60 bytes each.
 _HELD = 10_000_000
-#: The most candidates a query: this many for each result, and so many at least.
+#: The most candidates per query: this many per result, and at least so many.
 _A_RESULT, _A_QUERY = 64, 100_000
 
 
@@ -46,8 +46,8 @@ def nearest(
 ) -> Hits:
     """The k nearest rows of a frame to each query, of those that an index proposes. Eager.
 
-    For queries with fewer than k results four times as many are asked for, until there are k, the
-    index has no more, or a bound is reached.
+    Queries with fewer than k results are repeated with four times as many candidates, until there
+    are k, the index has no more, or a limit is reached.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def nearest(
     k : int
     index : Index
     best : callable
-        ``best(pairs, embeddings, vectors, k)`` → the k best of some pairs, as Found.
+        ``best(pairs, embeddings, vectors, k)`` → the k best pairs, as Hits.
     """
     index.check(embeddings)
     n = index.n_candidates(k)
@@ -84,7 +84,7 @@ def nearest(
 def _proposed(
     provenance: Provenance, index, vectors: np.ndarray, n: int
 ) -> tuple[Pairs, np.ndarray]:
-    """Up to n candidates a query that the frame has, and of which queries there may be more."""
+    """Up to n candidates per query that the frame has, and which queries may have more."""
     shard, row = index.candidates(vectors, n)
     known = shard >= 0
     query = np.nonzero(known)[0].astype(np.int32)

@@ -1,4 +1,4 @@
-"""Rows that were found, and the columns that the frame has of them."""
+"""The rows to search, and the columns of the rows that were found."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from laion_dask.retrieval.exact.pairs import Pairs
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 
-#: Up to so many different rows, a scan is told which ones are wanted.
+#: Up to this many different rows, a scan filters by row number.
 _NAMED = 10_000
 
 
 def parts(provenance: Provenance) -> list:
-    """What to search, one a partition: (shard, start, stop), or lazy frames of shard and row.
+    """The rows of each partition: (shard, start, stop), or a lazy frame of shard and row.
 
-    Of a frame that is as it was read, and reads every row, the rows are known without reading.
+    For a frame that is as it was read and reads every row, they are known without reading.
     """
     as_read = provenance.as_read
     if as_read is not None and as_read[0].where is None and as_read[0].invalid_text != "reject":
@@ -33,7 +33,7 @@ def parts(provenance: Provenance) -> list:
 
 
 def _columns(provenance: Provenance, names: Iterable[str]) -> dd.DataFrame:
-    """Some columns of a frame, in the partitions that the whole frame has. Lazy."""
+    """Some columns of a frame, in the same partitions as the whole frame. Lazy."""
     frame, names = provenance.frame, list(names)
     if not provenance.is_cut_by_size:
         return frame[names]
@@ -45,19 +45,19 @@ def _take(part, names: list):
 
 
 def are_runs(parts: list) -> bool:
-    """Whether parts are (shard, start, stop), which is every row that was read."""
+    """Whether parts are (shard, start, stop), so that every row is searched."""
     return all(isinstance(part, tuple) for part in parts)
 
 
 def within(provenance: Provenance, pairs: Pairs, among: Callable) -> Pairs:
-    """Those of some pairs whose rows the frame has, told the partition they are in. Eager."""
+    """The pairs whose rows the frame has, with ``part`` set. Eager."""
     wanted = _only(provenance, pairs)
     found = graph.tasks(among, wanted, graph.share(pairs))
     return Pairs.join(graph.compute(*found, label="look up"))
 
 
 def _only(provenance: Provenance, pairs: Pairs) -> list:
-    """As `parts`; a scan with a filter reads no other rows than those of the pairs."""
+    """As `parts`; a scan with a filter reads only rows of the pairs."""
     as_read = provenance.as_read
     rows = np.unique(pairs.row)
     if as_read is None or as_read[0].where is None or len(rows) > _NAMED:
@@ -70,10 +70,10 @@ def _only(provenance: Provenance, pairs: Pairs) -> list:
 def fetch(
     provenance: Provenance, pairs: Pairs, made: Mapping[str, np.ndarray], names: Sequence[str]
 ):
-    """A frame of what was found: the columns made of it, shard, row, and the named ones. Eager.
+    """The results as a frame: new columns, shard, row, and columns of the frame. Eager.
 
-    Only partitions with a hit are computed; of a frame that is as it was read, only the rows hit
-    are read.
+    Only partitions with hits are computed; of a frame that is as it was read, only the hits are
+    read.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def fetch(
         Of the frame.
     pairs : Pairs
     made : mapping of str to array
-        New columns, of the length of ``pairs``.
+        New columns, as long as ``pairs``.
     names : sequence of str
         Columns of the frame.
     """
@@ -117,13 +117,13 @@ def _found(provenance: Provenance, names: Iterable[str], pairs: Pairs):
 
 
 def _scanned(wanted: tuple, number: int):
-    """`_pick` of a piece, of which no other rows are read."""
+    """`_pick` of a piece, of which only the wanted rows are read."""
     scan, piece, columns, own = wanted
     return _pick((scan(piece, columns=columns), own.shard, own.row), number)
 
 
 def _pick(wanted: tuple, number: int):
-    """The rows of a partition that are wanted, each once."""
+    """The wanted rows of a partition, each once."""
     part, shard, row = wanted
     shards, rows = to_numpy(part["shard"]), to_numpy(part["row"])
     keys = np.unique(_keys(shard, row))
@@ -139,7 +139,7 @@ def _keys(shard: np.ndarray, row: np.ndarray) -> np.ndarray:
 
 
 def _places(pairs: Pairs, shards: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Where each pair's row stands among the fetched."""
+    """The position of each pair's row among the fetched rows."""
     keys = _keys(shards, rows)
     by_key = np.argsort(keys)
     wanted = _keys(pairs.shard, pairs.row)
@@ -153,6 +153,6 @@ def _places(pairs: Pairs, shards: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _rows(rows: np.ndarray) -> Predicate:
-    """The condition that a row is one of these."""
+    """The predicate that a row number is one of these."""
     values = tuple(Constant(row, "integer") for row in rows.tolist())
     return Predicate(f"row in {len(rows):,} rows", Among(Name("row", "integer"), values), ("row",))

@@ -1,10 +1,10 @@
-"""Tasks that stop soon after nobody waits for their results any more.
+"""Stop tasks soon after nobody waits for their results any more.
 
-An interrupt, or an error in one task, ends a computation in the thread that waits for it, while
-its other tasks run on: Dask's threads and workers do not stop a task that has begun. So a kernel
-whose task may take seconds calls `check` between two blocks. Here it looks at the computation
-that its thread works for, which Dask hands to its threads as a context variable; on a worker, at
-the state of its own task, which the scheduler changes when the last client lets go of it.
+An interrupt, or an error in one task, ends a computation in the thread that waits for it, while its
+other tasks run on: Dask's threads and workers do not stop a task that has begun. So a kernel whose
+task may take seconds calls `check` between blocks. On Dask's threads it looks at the computation
+that its thread works for, which Dask passes to its threads as a context variable; on a worker, at
+the state of its own task, which the scheduler changes when the last client releases it.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from typing import Protocol
 class Cancelled(BaseException):
     """Raised inside a task whose computation has ended without it; not an error of the task.
 
-    It passes every handler of exceptions, and nobody waits for the task that it ends.
+    No ``except Exception`` catches it, and nobody waits for the task that it ends.
     """
 
 
 class _Cancellable(Protocol):
     @property
     def is_cancelled(self) -> bool:
-        """Whether nobody waits for it any more."""
+        """Whether nobody waits for the result any more."""
 
     def stop(self) -> BaseException:
-        """What to raise."""
+        """The exception to raise."""
 
 
 _current: ContextVar[_Cancellable | None] = ContextVar("laion_dask_computation", default=None)
@@ -42,9 +42,9 @@ class Computation:
     Parameters
     ----------
     within : Computation or _WorkerTask, optional
-        What this one is a part of: it is cancelled with it.
+        The computation that this one is part of, and with which it is cancelled.
     before : Computation or _WorkerTask, optional
-        What its thread works for again when it has ended.
+        What the thread returns to when this one has ended.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Computation:
         self._cancelled = False
 
     def cancel(self) -> None:
-        """End its tasks, each at its next `check`."""
+        """Stop its tasks, each at its next `check`."""
         self._cancelled = True
 
     @property
@@ -85,18 +85,18 @@ def _rescheduled() -> type[Cancelled]:
     from distributed import Reschedule
 
     class Rescheduled(Cancelled, Reschedule):
-        """The worker drops the task, or starts it again if a client has since asked for it."""
+        """The worker drops the task, or restarts it if a client has since requested it."""
 
     return Rescheduled
 
 
 def begin() -> None:
-    """What this thread computes on Dask's threads from now on is one `Computation`."""
+    """Start a `Computation` for what this thread computes on Dask's threads from now on."""
     _current.set(Computation(_here(), before=_current.get()))
 
 
 def end(failed: bool) -> None:
-    """End what `begin` began; where it failed, its tasks are cancelled."""
+    """End what `begin` started; if it failed, cancel its tasks."""
     computation = _current.get()
     if isinstance(computation, Computation):  # an interrupt may have come before `begin` was done
         if failed:
@@ -106,9 +106,9 @@ def end(failed: bool) -> None:
 
 @contextmanager
 def cancelled_on_error() -> Iterator[None]:
-    """Inside it, what this thread computes on Dask's threads is one `Computation`.
+    """A context in which what this thread computes on Dask's threads is one `Computation`.
 
-    An error, or an interrupt, that leaves it cancels the computation; others go on.
+    An error or interrupt that leaves the context cancels it; other computations go on.
     """
     before = _current.get()
     computation = Computation(_here(), before=before)
@@ -123,14 +123,14 @@ def cancelled_on_error() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise `Cancelled` if nobody waits for the task of this thread; costs microseconds."""
+    """Raise `Cancelled` if nobody waits for the task of this thread. Takes microseconds."""
     here = _here()
     if here is not None and here.is_cancelled:
         raise here.stop()
 
 
 def carried(function: Callable) -> Callable:
-    """A function that checks for the task of this thread in whichever thread it is called."""
+    """Wrap a function so that `check` refers to the task of this thread in any other thread."""
     here = _here()
 
     def call(*args):
@@ -155,5 +155,5 @@ def _worker_task() -> _WorkerTask | None:
 
     try:
         return _WorkerTask(get_worker())
-    except (ValueError, KeyError):  # no thread of a worker, or none that a task began in
+    except (ValueError, KeyError):  # not a worker's thread, or not one that runs a task
         return None

@@ -1,6 +1,6 @@
-"""Where the package meets Dask: the only caller of ``from_map``, ``map_partitions`` and compute.
+"""The only caller of Dask's ``from_map``, ``map_partitions`` and ``compute``.
 
-Everything below this floor is a function of one partition; everything above says what it wants.
+Kernels are functions of one partition; verbs describe what they need and build it here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from laion_dask.runtime.workers import lost_workers_named, place_left, waiting_c
 
 
 class Reader(Protocol):
-    """Reads a piece: some columns of the rows of one partition."""
+    """Reads some columns of a piece, which holds the rows of one partition."""
 
     def __call__(self, piece, columns: list[str]):
         """The partition."""
@@ -42,7 +42,7 @@ class Reader(Protocol):
 
 
 def read(scan: Reader, pieces: Sequence) -> dd.DataFrame:
-    """A frame with one partition a piece. Lazy."""
+    """A frame with one partition per piece. Lazy."""
     _users_own.register()
     with dask.config.set({"dataframe.convert-string": False}):
         return dd.from_map(scan, list(pieces), meta=scan.meta(), label="read-shards")
@@ -55,13 +55,13 @@ def map_columns(frame: dd.DataFrame, kernel: Callable, *args, reads: Sequence[st
     ----------
     frame : dask DataFrame
     kernel : callable
-        ``kernel(part, *args)``; a module-level function that takes zero rows without complaint.
+        ``kernel(part, *args)``; a module-level function that accepts zero rows.
     *args
-        Picklable; a large one goes through `share`.
+        Picklable; pass large ones through `share`.
     reads : sequence of str
-        The columns that the kernel reads; no others are read for it.
+        The columns that the kernel reads; only these are passed to it.
     meta : pandas or cuDF object of zero rows
-        What comes back.
+        Describes the result.
     """
     return frame[list(reads)].map_partitions(kernel, *args, meta=meta)
 
@@ -73,20 +73,20 @@ def map_beside(frame: dd.DataFrame, kernel: Callable, others: Sequence, *args, m
 
 
 def exchange(frame: dd.DataFrame, column: str, npartitions: int) -> dd.DataFrame:
-    """Each row in the partition that a column numbers; the column is left out. Lazy.
+    """Move each row to the partition whose number is in a column, which is dropped. Lazy.
 
-    By way of the disk; a destination is read by the task that takes it.
+    Rows go through the disk; each destination is read by the task that uses it.
     """
     return new_collection(Exchange(frame.expr, column, npartitions))
 
 
 def read_after(frame: dd.DataFrame, exchanged: dd.DataFrame) -> dd.DataFrame:
-    """The frame, read only when the rows of another have been exchanged. Lazy."""
+    """The frame, read only after the rows of another have been exchanged. Lazy."""
     return new_collection(ReadAfter(frame.expr, Beside(exchanged.expr)))
 
 
 def share(value):
-    """A large argument of a kernel: it travels once, as a task of its own, not in every task."""
+    """Wrap a large argument of a kernel, so that it is sent once and not in every task."""
     return delayed(value, traverse=False, pure=True)
 
 
@@ -96,27 +96,27 @@ def map_numbered(frame: dd.DataFrame, kernel: Callable, *args, meta):
 
 
 def reduce(results: dd.DataFrame, combine: Callable, *, meta):
-    """A tree reduction: ``combine`` of some results laid end to end is one result. Lazy.
+    """A tree reduction: ``combine`` turns several concatenated results into one. Lazy.
 
-    The tree is fixed by the partitions, not by the workers.
+    The tree depends on the partitions only, not on the workers.
     """
     return results.reduction(combine, combine, combine=combine, meta=meta, split_every=8)
 
 
 def end_to_end(frames: Sequence[dd.DataFrame]) -> dd.DataFrame:
-    """Several frames as one, the partitions of each after those of the one before. Lazy."""
+    """Concatenate frames: the partitions of each follow those of the previous one. Lazy."""
     return dd.concat(list(frames)) if len(frames) > 1 else frames[0]
 
 
 def beside(argument):
-    """What a kernel was given, as `lineage.arguments` has it: a frame, or a value to come."""
+    """An argument of a kernel, of `Provenance.arguments_of`: a frame or a delayed value."""
     if isinstance(argument, Beside):
         return new_collection(argument.frame)
     return argument.obj if isinstance(argument, _DelayedExpr) else argument
 
 
 def parts(frame: dd.DataFrame) -> list:
-    """A frame's partitions, one by one, for `tasks`. Lazy."""
+    """A frame's partitions as delayed values, for `tasks`. Lazy."""
     return frame.to_delayed()
 
 
@@ -126,7 +126,7 @@ def tasks(kernel: Callable, parts: Iterable, *args) -> list[Delayed]:
 
 
 def tree(results: list[Delayed], combine: Callable, *args) -> Delayed:
-    """One of several: ``combine(up to eight, *args)``, until one is left. Lazy."""
+    """Reduce results to one by ``combine(up to eight, *args)``. Lazy."""
     while len(results) > 1:
         some = [results[at : at + 8] for at in range(0, len(results), 8)]
         results = _layer(_combined, [(combine, len(few), *few, *args) for few in some], combine)
@@ -134,7 +134,7 @@ def tree(results: list[Delayed], combine: Callable, *args) -> Delayed:
 
 
 def gathered(results: list[Delayed], combine: Callable, *args) -> Delayed:
-    """One of all, in one task: ``combine(results, *args)``. Lazy."""
+    """Reduce all results in one task: ``combine(results, *args)``. Lazy."""
     return _layer(_combined, [(combine, len(results), *results, *args)], combine)[0]
 
 
@@ -145,13 +145,13 @@ def _combined(combine: Callable, several: int, *values):
 def _layer(
     function: Callable, calls: Sequence[tuple], named: Callable | None = None
 ) -> list[Delayed]:
-    """``function(*call)`` of every call, as tasks of one layer, much cheaper than of one each."""
+    """``function(*call)`` for every call, as tasks of one layer: much cheaper than a layer each."""
     name = f"{(named or function).__name__}-{uuid4().hex}"
     layer, needed, known = {}, [], {}
     for number, call in enumerate(calls):
         given = []
         for value in call:
-            if id(value) not in known:  # arguments that the calls share are looked at once
+            if id(value) not in known:  # inspect arguments that calls share only once
                 known[id(value)] = (value, ()) if _is_plain(value) else unpack_collections(value)
                 needed += known[id(value)][1]
             given.append(known[id(value)][0])
@@ -161,29 +161,29 @@ def _layer(
 
 
 def _is_plain(value) -> bool:
-    """Whether a value is sure to hold nothing lazy, which Dask takes long to find out."""
+    """Whether a value certainly holds nothing lazy, which is slow to find out through Dask."""
     return all(map(_is_plain, value)) if type(value) is tuple else type(value) in (int, str)
 
 
 def over_pieces(kernel: Callable, pieces: Sequence, meta) -> dd.DataFrame:
-    """``kernel(piece, number)`` over pieces, without reading them as a frame first. Lazy."""
+    """``kernel(piece, number)`` over pieces, without reading them into a frame first. Lazy."""
     with dask.config.set({"dataframe.convert-string": False}):
         numbers = range(len(pieces))
         return dd.from_map(kernel, list(pieces), numbers, meta=meta, label="over-pieces")
 
 
 def compute(*collections, label: str):
-    """Compute together what shares its reading. Shows progress; Ctrl-C cancels. Eager.
+    """Compute collections together, sharing what they read. Eager; Ctrl-C cancels.
 
-    Runs on the distributed client that is there, else on Dask's threads. An interrupt, or an
-    error in one task, ends those that run at their next `cancellation.check`.
+    Shows progress. Runs on the current distributed client, else on Dask's threads. An interrupt or
+    an error in one task stops running tasks at their next `cancellation.check`.
 
     Raises
     ------
     OptionError
         When the client is asynchronous.
     DeviceLostError
-        When the workers that ran a task were lost, or can no longer use their card.
+        When the workers that ran a task were lost, or can no longer use their GPU.
     """
     client = waiting_client()
     with brief_interrupts(), lost_workers_named():
@@ -212,12 +212,12 @@ def _compute_on(client, collections, label: str):
                 bar.update()
             return tuple(client.gather(client.compute(persisted)))
     finally:
-        for future in futures:  # not cancelled: another thread may wait for the same
+        for future in futures:  # not cancelled: another thread may wait for the same futures
             future.release()
 
 
 class _UsersOwn(Callback):
-    """Makes a `cancellation.Computation` of each that the user starts on Dask's threads."""
+    """Tracks computations that the user starts on Dask's threads, so that they can be cancelled."""
 
     def _start(self, graph) -> None:
         cancellation.begin()
@@ -226,5 +226,5 @@ class _UsersOwn(Callback):
         cancellation.end(failed)
 
 
-#: One, since each that is registered is called.
+#: A singleton, since every registered callback is called.
 _users_own = _UsersOwn()

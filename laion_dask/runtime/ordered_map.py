@@ -1,4 +1,4 @@
-"""Work side by side on threads, its results in order."""
+"""Map a function on threads, with results in order."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def in_order(
     lanes: int,
     before: Callable[[], None] | None = None,
 ) -> Iterator:
-    """``function(item)`` of every item, in order, from ``lanes`` threads that take turns.
+    """``function(item)`` for every item, in order, computed on ``lanes`` threads.
 
-    At most ``lanes + 1`` items are under way. The first error, or the end of the consumer, cancels
-    those that have not started and waits for the others; so does `cancellation`.
+    At most ``lanes + 1`` items are in progress. The first error, or the end of the consumer,
+    cancels items that have not started and waits for the others; so does `cancellation`.
 
     Parameters
     ----------

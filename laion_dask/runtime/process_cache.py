@@ -1,4 +1,4 @@
-"""Things that are loaded once per process and shared by its threads."""
+"""Values that are loaded once per process and shared by its threads."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 class ProcessCache:
     """A mapping from a spec to what it loads, filled at the first request.
 
-    Two threads that ask for the same key at once cause one load: the second waits for the first.
-    Different keys do not wait for each other. A load that raises is not remembered, so that a
-    file put in place afterwards is found.
+    Two threads that request the same key cause one load: the second waits for the first. Different
+    keys do not wait for each other. A load that raises is not cached, so that a file added later is
+    found.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class ProcessCache:
             return self._values[key]
 
     def clear(self) -> None:
-        """Forget everything; what is in use stays alive with its users."""
+        """Drop everything; values in use stay alive with their users."""
         with self._guard:
             self._values.clear()
             self._locks.clear()

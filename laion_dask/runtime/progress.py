@@ -1,4 +1,4 @@
-"""The progress bar of every verb: it appears after two seconds, whatever its tasks do."""
+"""The progress bar of every verb, which appears after two seconds."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _TICK = 0.5
 
 
 class ProgressBar(tqdm):
-    """A tqdm bar that appears when ``delay`` is over, and whose clock runs while no task ends.
+    """A tqdm bar that appears after ``delay`` seconds, and whose clock runs while no task ends.
 
     tqdm alone shows a bar only when something is counted: a search of one large shard would show
-    nothing until it is done. A bar that an interrupt dropped before anyone could close it is
-    closed when it is collected.
+    nothing until it is done. A bar that an interrupt left open is closed when it is
+    garbage-collected.
     """
 
     def __init__(self, *args, desc: str | None = None, delay: float = 2, **options):
@@ -36,7 +36,7 @@ class ProgressBar(tqdm):
         if self._clock is not None and self._clock is not threading.current_thread():
             self._clock.join(timeout=1)
         if not self.leave:
-            self.total = None  # a notebook keeps a bar that is short of its total, in red
+            self.total = None  # a notebook would keep an incomplete bar, in red
         super().close()
 
 
@@ -46,5 +46,5 @@ def _run_clock(bar: weakref.ref[ProgressBar], closing: threading.Event, delay: f
         if shown is None:
             return
         shown.refresh()
-        del shown  # or the clock alone would keep the bar
+        del shown  # otherwise the clock would keep the bar alive
         delay = _TICK

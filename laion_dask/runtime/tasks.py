@@ -1,6 +1,6 @@
-"""Tasks that write: run each on what is there, show progress, and stop cleanly.
+"""Run tasks that write files: show progress, and stop cleanly.
 
-On the distributed client of this process where there is one, else on Dask's threads.
+They run on the distributed client of this process if there is one, else on Dask's threads.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from laion_dask.runtime.workers import lost_workers_named, place_left, waiting_c
 
 
 class Run:
-    """What the tasks of one run share with the caller: progress, and the wish to stop.
+    """What the tasks of one run share with the caller: progress, and a request to stop.
 
-    It works inside one process. A copy that travels to another process shows nothing, and stops a
-    task there as `cancellation.check` does.
+    It works within one process. A copy in another process shows no progress, and stops a task there
+    as `cancellation.check` does.
     """
 
     def __init__(self, bar: ProgressBar | None = None) -> None:
@@ -64,7 +64,7 @@ class Run:
 
 
 def verb_bar(label: str, total: int | None, progress: bool | None, unit: str = "it") -> ProgressBar:
-    """A progress bar, gone when its work ends; one that was asked for stays as a record."""
+    """A progress bar that disappears when its work ends, unless it was explicitly requested."""
     asked = progress is not None
     shown = progress if asked else is_watched()
     delay = 0 if asked else 2
@@ -84,17 +84,16 @@ def run_each(
 ) -> list:
     """The results of ``task(run, *item)`` for every item, in order. Eager.
 
-    An error in one task, or Ctrl-C, cancels the tasks that have not started and waits for the
-    others of this process to stop; then it is raised again.
+    An error in one task, or Ctrl-C, cancels the tasks that have not started, waits for the others
+    of this process to stop, and is raised again.
 
     Parameters
     ----------
     task : callable
-        Sent by pickle to workers. It does its work inside ``with run:`` and may call
-        ``run.advance(n)``.
+        Pickled for workers. It works inside ``with run:`` and may call ``run.advance(n)``.
     items : sequence of tuple
     sizes : sequence of int
-        What each item counts for on the bar.
+        The weight of each item on the progress bar.
     label, unit : str
         Of the progress bar.
     progress : bool or None
@@ -103,7 +102,7 @@ def run_each(
     Raises
     ------
     DeviceLostError
-        When the workers that ran a task were lost, or can no longer use their card.
+        When the workers that ran a task were lost, or can no longer use their GPU.
     """
     client = waiting_client()
     bar = verb_bar(label, sum(sizes), progress, unit)

@@ -1,4 +1,4 @@
-"""The workers of the client that is there: what they can hold, and what it means to lose one."""
+"""The current client and its workers: which backend they support, and what losing one means."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from laion_dask.errors import (
     parameter,
 )
 
-#: The topic under which a worker whose card is lost says why, for ``client.get_events``.
-LOST = "laion-dask-lost-cards"
+#: The topic under which a worker that lost its GPU reports why, for ``client.get_events``.
+LOST = "laion-dask-lost-gpus"
 
 
 def current_client():
-    """The distributed client of this process, or None; never starts one, nor imports its package.
+    """The distributed client of this process, or None; never starts one or imports distributed.
 
     Inside a task it is the client of the task's worker.
     """
@@ -47,15 +47,15 @@ def current_client():
 
 
 def waiting_client():
-    """`current_client`, if Dask is to run on it, and this thread may wait for its results.
+    """`current_client`, if Dask is to use it and this thread may wait for its results.
 
-    None too where the user has set another scheduler, such as ``"threads"``.
+    None too if the user has set another scheduler, such as ``"threads"``.
 
     Raises
     ------
     OptionError
-        When its event loop is the one that runs in this thread, or is driven by the caller: to
-        wait here would keep the results from arriving, for ever.
+        When the client is asynchronous: its event loop runs in this thread, so that waiting here
+        would block it forever.
     """
     client = current_client()
     if dask.config.get("scheduler", None) not in (None, "dask.distributed", "distributed"):
@@ -71,16 +71,16 @@ def waiting_client():
 
 @contextmanager
 def place_left() -> Iterator[None]:
-    """Inside a task, leaves its place on the worker to the tasks that it waits for meanwhile.
+    """Inside a task, give up its slot on the worker while it waits for other tasks.
 
-    Elsewhere it does nothing. Without it, a worker of one thread would wait for itself, for ever.
+    Elsewhere it does nothing. Without it, a worker with one thread would wait for itself forever.
     """
     from distributed import rejoin, secede
     from distributed.worker import thread_state
 
     left = False
     if getattr(thread_state, "key", None) is not None:
-        with suppress(KeyError):  # the task has left its place already
+        with suppress(KeyError):  # the task has seceded already
             secede()
             left = True
     try:
@@ -90,12 +90,12 @@ def place_left() -> Iterator[None]:
             rejoin()
 
 
-#: How distributed hands over an error whose type it could not unpickle here.
+#: How distributed represents an error whose type it could not unpickle here.
 _NO_IMPORT = re.compile(r"(ModuleNotFoundError|ImportError)\(")
 
 
 def is_import_error(error: object) -> bool:
-    """Whether a worker, or the scheduler, says that it cannot import something."""
+    """Whether an error of a worker or the scheduler says that an import failed."""
     return isinstance(error, ImportError) or (
         type(error) is Exception and _NO_IMPORT.match(str(error)) is not None
     )
@@ -103,9 +103,10 @@ def is_import_error(error: object) -> bool:
 
 @contextmanager
 def lost_workers_named() -> Iterator[None]:
-    """Inside it, an error that says that a worker or a card is lost is a `DeviceLostError`.
+    """Turn errors that report a lost worker or GPU into a `DeviceLostError`.
 
-    And one that says that a card is full, outside of blocks that are halved, a `DeviceMemoryError`.
+    And errors that report full GPU memory, outside of blocks that are retried, into a
+    `DeviceMemoryError`.
     """
     try:
         yield
@@ -113,23 +114,23 @@ def lost_workers_named() -> Iterator[None]:
         distributed = sys.modules.get("distributed")
         if distributed is not None and isinstance(error, distributed.KilledWorker):
             raise DeviceLostError(_how_lost(error)) from error
-        spoiled = corrupting_error(error)
-        if spoiled is not None and not isinstance(error, DeviceLostError):
+        cause = corrupting_error(error)
+        if cause is not None and not isinstance(error, DeviceLostError):
             raise DeviceLostError(
-                f"The card can no longer be used by the process that ran this ({spoiled}). Restart "
-                "it: this Python, or with client.restart() workers that have no nanny."
+                f"The process that ran this can no longer use its GPU ({cause}). Restart it: this "
+                "Python, or, with client.restart(), workers that have no nanny."
             ) from error
         if is_out_of_device_memory(error):
             raise DeviceMemoryError(
-                f"The card does not hold what a task makes ({error}). Read fewer columns, set "
-                f"a smaller {parameter('max_rows_per_partition')}, or end what else uses the "
-                "card."
+                f"The result of a task does not fit in GPU memory ({error}). Read fewer columns, "
+                f"set a smaller {parameter('max_rows_per_partition')}, or end what else uses the "
+                "GPU."
             ) from error
         raise
 
 
 def _how_lost(error) -> str:
-    """The words for a ``KilledWorker``, with what the last worker said, where it said something."""
+    """The message for a ``KilledWorker``, with the report of the last worker if there is one."""
     last = error.last_worker.address
     client = current_client()
     events = client.get_events(LOST) if client is not None and not client.asynchronous else ()
@@ -137,31 +138,31 @@ def _how_lost(error) -> str:
     start = f"{error.allowed_failures + 1} workers ended while they had the task {error.task!r}"
     if said:
         return (
-            f"{start}, so it is not tried again. The last one ended because its card could no "
-            f"longer be used, after {said[-1]['error']} in the task {said[-1]['task']!r}. Run that "
+            f"{start}, so it is not tried again. The last one ended because it could no longer "
+            f"use its GPU, after {said[-1]['error']} in the task {said[-1]['task']!r}. Run that "
             "one by itself to see where it comes from; other jobs can go on."
         )
     return (
-        f"{start}, the last one at {last}, so it is not tried again. It said nothing of its card, "
-        "so most likely the memory of its machine was full; its log tells. Use fewer workers or a "
+        f"{start}, the last one at {last}, so it is not tried again. It reported no GPU error; "
+        "the host probably ran out of memory. See the worker log. Use fewer workers or a "
         f"larger memory_limit, or set a smaller {parameter('max_rows_per_partition')}."
     )
 
 
 def choose_backend(backend: str) -> str:
-    """``"pandas"`` or ``"cudf"``; ``"auto"`` asks the workers that are there now.
+    """``"pandas"`` or ``"cudf"``; ``"auto"`` asks the current workers.
 
     Raises
     ------
     OptionError
         For an unknown name, and for ``"auto"`` when no worker can be asked.
     MissingExtraError
-        When cuDF is asked for by name and cannot be had here, or the workers lack this package.
+        When cuDF is requested by name and is not available here, or the workers lack this package.
 
     Warns
     -----
     BackendWarning
-        When ``"auto"`` is pandas although a card is visible somewhere.
+        When ``"auto"`` is pandas although a GPU is visible somewhere.
     """
     client = current_client() if backend in ("auto", "cudf") else None
     if client is None:
@@ -183,7 +184,7 @@ def choose_backend(backend: str) -> str:
         who = "this process, which makes" if here else "the scheduler, which is sent"
         warn_of_pandas(
             f"All {able} workers can make cuDF frames, but {who} an empty one to describe them, "
-            f"cannot: {here or there}. Run it on a machine with a card, such as a job"
+            f"cannot: {here or there}. Run it on a machine with a GPU, such as a job"
         )
     elif able:
         warn_of_pandas(
@@ -196,7 +197,7 @@ def choose_backend(backend: str) -> str:
 
 
 def _with_scheduler(client, backend: str) -> str:
-    """A backend that was asked for by name, if the scheduler can take it.
+    """A backend that was requested by name, if the scheduler supports it.
 
     Raises
     ------
@@ -208,7 +209,7 @@ def _with_scheduler(client, backend: str) -> str:
         raise MissingExtraError(
             f"{argument('backend', 'cudf')} was asked for, but the scheduler is sent an empty "
             "frame to describe "
-            f"the others, and there {lacks}. Start it on a machine with a card, with the extra "
+            f"the others, and there {lacks}. Start it on a machine with a GPU, with the extra "
             f"'laion_dask[gpu]', or use {argument('backend', 'pandas')}."
         )
     return backend
@@ -217,7 +218,7 @@ def _with_scheduler(client, backend: str) -> str:
 def ask_scheduler(client) -> str:
     """Why the scheduler cannot hold an empty cuDF frame, as `lacks_for_cudf` says it.
 
-    A frame's description travels with its graph, and is made whole again where that arrives.
+    A frame's meta is sent with its graph, and unpickled on the scheduler.
     """
     if client.asynchronous:
         return ""  # it cannot be asked here
@@ -230,11 +231,11 @@ def ask_scheduler(client) -> str:
 
 
 def ask_workers(client) -> dict[str, str]:
-    """Of each worker, by its address, why it cannot make cuDF frames: see `lacks_for_cudf`.
+    """Why each worker, by address, cannot make cuDF frames: see `lacks_for_cudf`.
 
-    Waits for the first worker as long as a connection may take, ``distributed.comm.timeouts``:
-    one may be on its way, or being replaced. Where there is none, a task waits for one too, so
-    that a cluster which adapts to its tasks starts it.
+    Waits for the first worker as long as a connection may take, ``distributed.comm.timeouts``: one
+    may be starting, or being replaced. If there is none, a task waits for one too, so that an
+    adaptive cluster starts it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Queries as vectors: texts, images, rows, vectors and weighted mixtures of these."""
+"""Queries as vectors: texts, images, rows, vectors and weighted sums of these."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from laion_dask.io.images.decoding import is_pixels
 from laion_dask.models import ClipModel, EmbeddingSpace, check_same_space
 from laion_dask.numerics.normalization import unit
 
-#: Characters of the longest path that a system takes; a longer text names no file.
+#: The longest path that an operating system accepts; a longer text is not a file's name.
 _LONGEST_PATH = 4096
 
 
 @dataclass(frozen=True)
 class Mix:
-    """A weighted sum of texts, pictures and rows; make one with `mix`.
+    """A weighted sum of texts, images and rows; make one with `mix`.
 
     Attributes
     ----------
@@ -40,19 +40,19 @@ class Mix:
 def mix(parts: Mapping) -> Mix:
     """A weighted sum of queries: ``ld.mix({"king": 1, "man": -1, "woman": 1})``. Eager.
 
-    Every part is brought to length one before it is weighted. Vectors need no `mix`: they add and
-    multiply as they are, ``clip.text("a dog") + 0.5 * rating``.
+    Every part is normalised before it is weighted. Vectors need no `mix`: add and multiply them
+    directly, ``clip.text("a dog") + 0.5 * rating``.
 
     Parameters
     ----------
     parts : mapping
-        Texts, paths or bytes of pictures, Pillow pictures, or rows as (shard, row), each with its
+        Texts, paths or bytes of images, Pillow images, or rows as (shard, row), each with its
         weight.
 
     Raises
     ------
     OptionError
-        When there is no part, a part is something else, or a weight is no finite number.
+        When there is no part, a part is something else, or a weight is not a finite number.
 
     Examples
     --------
@@ -80,13 +80,13 @@ def mix(parts: Mapping) -> Mix:
 
 
 def as_vectors(query, embeddings: Embeddings) -> np.ndarray:
-    """Queries of any kind as vectors of length one. Eager.
+    """Queries of any kind as normalised vectors. Eager.
 
     Parameters
     ----------
     query : anything that `search` takes
     embeddings : Embeddings
-        Whose model turns texts and pictures to vectors, and whose rows are meant.
+        Their model embeds texts and images; their rows may be queries.
 
     Returns
     -------
@@ -95,11 +95,11 @@ def as_vectors(query, embeddings: Embeddings) -> np.ndarray:
     Raises
     ------
     EmbeddingsError
-        When a vector has another width, or no direction.
+        When a vector has a different width, or no direction.
     ModelMismatchError
         When a vector is known to come from another CLIP model.
     WeightsError, ImageError
-        When the model cannot be loaded, or a picture not be read.
+        When the model cannot be loaded, or an image cannot be read.
     """
     if _is_one_thing(query):
         return as_units(_vector(query, embeddings), embeddings, many=False)
@@ -120,7 +120,7 @@ def as_vectors(query, embeddings: Embeddings) -> np.ndarray:
 
 
 def as_units(query, embeddings: Embeddings, *, many: bool = True) -> np.ndarray:
-    """One vector, or with ``many`` several, brought to length one; (m, dim) float32.
+    """One vector, or with ``many`` several, normalised; (m, dim) float32.
 
     Raises as `as_vectors`.
     """
@@ -154,7 +154,7 @@ def as_units(query, embeddings: Embeddings, *, many: bool = True) -> np.ndarray:
 
 
 def _plain(query):
-    """Tensors without their gradient, on the CPU, in a dtype that NumPy has; all else as it is."""
+    """Tensors detached, on the CPU and in a dtype that NumPy has; anything else unchanged."""
     if isinstance(query, (list, tuple)) and any(hasattr(each, "detach") for each in query):
         return [np.asarray(_plain(each)) for each in query]
     if not hasattr(query, "detach"):
@@ -167,7 +167,7 @@ def _is_picture(thing) -> bool:
     picture = hasattr(thing, "convert") and hasattr(thing, "size")
     file = hasattr(thing, "read") and hasattr(thing, "seek")
     named = isinstance(thing, (os.PathLike, bytes, bytearray, memoryview))
-    pixels = is_pixels(thing) and thing.ndim == 3  # of two axes it may be vectors
+    pixels = is_pixels(thing) and thing.ndim == 3  # with two axes it may be vectors
     return picture or file or named or pixels
 
 
@@ -194,7 +194,7 @@ def _is_one_thing(thing) -> bool:
 
 
 def _vector(thing, embeddings: Embeddings) -> np.ndarray:
-    """The vector of a text, a picture, a row or a mixture, (dim,)."""
+    """The vector of a text, an image, a row or a weighted sum, (dim,)."""
     if isinstance(thing, str):
         _check_text(thing)
         return embeddings.model.text(thing)

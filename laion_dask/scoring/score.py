@@ -51,7 +51,7 @@ def similarity(
         When the query is known to come from another CLIP model.
     PairingError, ProvenanceError, OptionError
         When the embeddings are not those of the frame's shards, or the column is already there.
-    All are raised at once.
+    All are raised immediately.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def similarity(
 
 
 def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataFrame:
-    """The frame with one column a head. Lazy.
+    """The frame with one column per head. Lazy.
 
     Every row's embedding is read once, however many heads there are.
 
@@ -99,7 +99,7 @@ def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataF
     OptionError
         When no head is given, or a column is already there.
     PairingError, ProvenanceError
-        As `similarity`. All are raised at once.
+        As `similarity`. All are raised immediately.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def score_cost(frame: PlannedFrame, *heads: Head) -> list[Cost]:
 def assigned(
     frame: dd.DataFrame, names: list[str], kernel, *args, reads: Sequence[str] = PROVENANCE
 ) -> dd.DataFrame:
-    """The frame with the float32 columns that a kernel makes of some of its own. Lazy."""
+    """The frame with the float32 columns that a kernel computes from some of its own. Lazy."""
     meta = frame._meta[[]].assign(**{name: np.empty(0, np.float32) for name in names})
     made = graph.map_columns(frame, kernel, *args, reads=reads, meta=meta)
     return frame.assign(**{name: made[name] for name in names})
@@ -165,7 +165,7 @@ def _checked_provenance(frame: dd.DataFrame, embeddings: Embeddings) -> Provenan
 
 
 def check_free(frame: dd.DataFrame, names: list[str], *, of_heads: bool = False) -> None:
-    """Refuse a new column whose name is taken."""
+    """Raise when the name of a new column is taken."""
     taken = next((name for name in names if name in frame.columns), None)
     if taken is not None:
         another = f"head.to({taken + '_2'!r})" if of_heads else argument("to")
@@ -176,7 +176,7 @@ def check_free(frame: dd.DataFrame, names: list[str], *, of_heads: bool = False)
 
 
 def _direction(query, embeddings: Embeddings) -> np.ndarray:
-    """A query as a vector of length one, of the embeddings' model as far as is known."""
+    """A query as a normalised vector of the embeddings' model, as far as is known."""
     if isinstance(query, str):
         raise EmbeddingsError(
             f"The query is the text {query[:60]!r}. Expected a vector: "

@@ -18,9 +18,9 @@ from laion_dask.scoring.score import assigned, check_free
 
 
 def score_captions(frame: dd.DataFrame, *heads: Head, column: str = "text") -> dd.DataFrame:
-    """The frame with one column a head, from its captions. Lazy.
+    """The frame with one column per head, computed from its captions. Lazy.
 
-    Only the captions are read for it. A null caption has no score: NaN.
+    Only the captions are read. The score of a null caption is NaN.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ def score_captions(frame: dd.DataFrame, *heads: Head, column: str = "text") -> d
     ColumnError
         When the frame has no such column.
     OptionError
-        When no head is given, one reads something else than captions, the column does not hold
-        text, or a new column is already there. All are raised at once.
+        When no head is given, a head does not read captions, the column does not hold text, or a
+        new column exists already. All are raised immediately.
 
     Examples
     --------

@@ -3,7 +3,7 @@
 The kernels are written in Triton (`triton_kernels`), which is imported at their first use. If they
 cannot be compiled, plain torch computes the same on the same GPU, more slowly and within the
 same bounds; that is said once in a process by a `BackendWarning`. Nothing here falls back to the
-processor, and nothing waits for the card.
+CPU, and nothing waits for the GPU.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def dot_and_squares(rows, vectors):
     Parameters
     ----------
     rows : (n, dim) tensor
-        float16, bfloat16 or float32; n may be 0. On a card, contiguous and from an address that
+        float16, bfloat16 or float32; n may be 0. On a GPU, contiguous and from an address that
         is a multiple of 16 bytes on, with rows that are one, too: others take plain torch's way.
     vectors : (m, dim) float32 tensor
         On the rows' device; m from 1 to 4.
@@ -93,7 +93,7 @@ def dense(rows, network: Dense):
     Returns
     -------
     (numbers, squares) : (n,) float32 tensors, or None
-        None where it cannot be done in one pass: another dtype, no card, or no kernel. A row with
+        None where it cannot be done in one pass: another dtype, no GPU, or no kernel. A row with
         a NaN or an infinity gets some number, which means nothing, and such a square.
     """
     import torch
@@ -138,7 +138,7 @@ def _say_once(name: str, error: Exception) -> None:
         reason = (str(error).splitlines() or [""])[0][:200]
         warnings.warn(
             f"Triton's kernel {name.removeprefix('run_')!r} cannot be used here "
-            f"({type(error).__name__}: {reason}). Heads are computed on the card all the same, by "
+            f"({type(error).__name__}: {reason}). Heads are still computed on the GPU, by "
             "plain torch and more slowly. Triton comes with torch on Linux and needs a C compiler "
             "(gcc) on every worker.",
             BackendWarning,

@@ -11,7 +11,7 @@ from laion_dask.errors import DeviceLostError, DeviceMemoryError
 from laion_dask.runtime import cancellation
 
 _REMEDY = (
-    "End what else uses the card, leave more of it to torch with "
+    "End what else uses the GPU, leave more of it to torch with "
     "ld.start_cluster(torch_share=...), or use a smaller model."
 )
 
@@ -114,7 +114,7 @@ def retry_after_release(make: Callable[[], object], what: str):
 def _raise_if_corrupted(error: Exception) -> None:
     if is_context_corrupted(error) and not isinstance(error, DeviceLostError):
         raise DeviceLostError(
-            f"The card can no longer be used by this process ({_first_line(error)}). Restart it; "
+            f"This process can no longer use its GPU ({_first_line(error)}). Restart it; "
             "workers of ld.start_cluster() are replaced by themselves."
         ) from error
 

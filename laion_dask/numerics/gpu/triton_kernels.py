@@ -17,7 +17,7 @@ _ROWS, _COLUMNS = 4, 256
 #: Rows of a block, columns of the first layer's step and units of the second layer's. 128 rows by
 #: 256 units in float32 are half of a multiprocessor's registers; 231 of 255 are used, none spilled.
 DENSE_ROWS, DENSE_STEP, DENSE_CHUNK = 128, 64, 64
-#: Bytes of shared memory that a block needs with steps read ahead: three of them on large cards.
+#: Bytes of shared memory that a block needs with steps read ahead: three of them on large GPUs.
 THREE_STAGES = 122_880
 
 #: 1.5 * 2**52: a float64 below 2**51 to which it is added has no room for a fraction, so adding

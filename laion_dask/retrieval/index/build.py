@@ -101,8 +101,8 @@ def build_index(
     seed : int
         Of the sample and of k-means.
     device : {"cpu", "cuda"}
-        With ``"cuda"`` cuVS trains and torch encodes on the card. That way was written without a
-        card at hand and has never been run; what it writes is searched as any other.
+        With ``"cuda"`` cuVS trains and torch encodes on the GPU. This code was written without a
+        GPU at hand and has never been run; the index that it writes is searched like any other.
     progress : bool, optional
         Whether to show bars; by default as ``set_options(progress=…)`` says, in a terminal or
         notebook only.

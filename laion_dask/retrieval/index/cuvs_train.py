@@ -1,6 +1,6 @@
-"""Centroids and codebooks trained by cuVS on an NVIDIA card.
+"""Centroids and codebooks trained by cuVS on an NVIDIA GPU.
 
-NEVER RUN: written from the sources of cuvs 26.10 without a card at hand. It hands back a faiss
+NEVER RUN: written from the sources of cuvs 26.10 without a GPU at hand. It hands back a faiss
 index like that of `ivf_pq.train`, so nothing else depends on it, and it fails closed: shapes are
 checked, and codes that would not bring the sample nearer than its centroids do are refused.
 """
