@@ -116,7 +116,7 @@ class _Written(Expr):
             key = (f"write-{self._name}", i)
             layer[key] = Task(key, spill.write, TaskRef(part), i, folder, self.column, n, schema)
         all_numbers = List(*map(TaskRef, layer))
-        layer[self._name, 0] = Task((self._name, 0), spill.Files, folder, all_numbers)
+        layer[self._name, 0] = Task((self._name, 0), spill.SpilledFiles, folder, all_numbers)
         return layer
 
 

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to the RGB picture that a model sees, within limits."""
+"""Decode the bytes of an image file to the RGB image that a model sees, within limits."""
 
 from __future__ import annotations
 
@@ -16,65 +16,65 @@ from laion_dask.errors import ImageError
 if TYPE_CHECKING:
     from PIL import Image
 
-#: Bytes of one image file; more is refused before it is read.
+#: Maximum bytes of one image file; larger files are rejected before they are read.
 MAX_IMAGE_BYTES = 64 * 2**20
 
-#: Pixels that a file may declare; just under Pillow's own first alarm (``Image.MAX_IMAGE_PIXELS``,
-#: 89,478,485), which would be a warning and not an error.
+#: Maximum pixels that a file may declare; just below the limit at which Pillow warns instead of
+#: raising (``Image.MAX_IMAGE_PIXELS``, 89,478,485).
 MAX_PIXELS = 89_000_000
 
-#: How many times longer one side may be than the other. A model's preprocessing scales the short
-#: side up to its input, so a one-pixel line would otherwise grow to gigabytes.
+#: Maximum ratio of the sides. Preprocessing scales the short side up to the model's input, so a
+#: one-pixel line would otherwise grow to gigabytes.
 MAX_ASPECT = 200
 
-#: Pillow's names of the formats that are decoded; every other decoder stays switched off.
+#: Pillow's names of the formats that are decoded; all other decoders stay disabled.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
-#: Modes of 16 bits a pixel: 0 is black, 65,535 white, unless a TIFF says otherwise.
+#: Modes with 16 bits a pixel: 0 is black and 65,535 white, unless a TIFF says otherwise.
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
-#: Tags of a TIFF: its bits a channel, and whether 0 is white (0) or black (1).
+#: TIFF tags: bits per channel, and whether 0 means white (0) or black (1).
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
 
-#: The key under which ``Image.info`` holds the mode of a picture that was scaled to 8 bits.
+#: The key in ``Image.info`` for the original mode of an image that was scaled to 8 bits.
 SCALED_FROM = "scaled_from"
 
-#: Modes whose range is in no standard: what is white in them cannot be told.
+#: Modes without a standard range, so that the value of white is unknown.
 _NO_RANGE = ("I", "F")
 
 
 def decode(data: bytes) -> Image.Image:
-    """The picture in an image file as RGB, 8 bits a channel. Eager.
+    """The image in a file as RGB with 8 bits per channel. Eager.
 
-    As `read_picture`, and then `as_rgb`.
+    Combines `read_picture` and `as_rgb`.
     """
     return as_rgb(read_picture(data))
 
 
 def read_picture(data: bytes) -> Image.Image:
-    """The picture in an image file, in the file's own mode. Eager.
+    """The image in a file, in the file's own mode. Eager.
 
-    The first frame of an animation. EXIF rotation is not applied, as in the published CLIP
-    pipelines. Grey of 16 bits is scaled to 8 (``L``): open_clip clips it, which makes nearly every
-    pixel white. Grey of 32 bits and floating point has no defined range and is refused.
+    Reads the first frame of an animation. EXIF rotation is not applied, as in the published CLIP
+    pipelines. 16-bit grey is scaled to 8 bits (``L``); open_clip clips it, which makes nearly every
+    pixel white. 32-bit and floating-point grey has no defined range and is rejected.
 
-    Every failure of the decoder is an ``ImageError`` whose text is the same for the same bytes.
+    Every failure of a decoder raises an ``ImageError`` whose text only depends on the bytes.
 
     Parameters
     ----------
     data : bytes
-        A JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF file; AVIF where Pillow was built with it.
+        A JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF file; AVIF only if Pillow supports it.
 
     Returns
     -------
     PIL.Image.Image
-        8 bits a channel, or 1 bit. `as_rgb` makes it RGB.
+        8 bits per channel, or 1 bit. `as_rgb` converts it to RGB.
 
     Raises
     ------
     ImageError
-        When the bytes are no such file, are damaged, or break ``MAX_IMAGE_BYTES``,
-        ``MAX_PIXELS`` or ``MAX_ASPECT``; when its mode has no defined range.
+        When the bytes are not such a file, are damaged, or exceed ``MAX_IMAGE_BYTES``,
+        ``MAX_PIXELS`` or ``MAX_ASPECT``; when the mode has no defined range.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -97,7 +97,7 @@ def read_picture(data: bytes) -> Image.Image:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """The formats that this Pillow has; asked for another, it fails and warns."""
+    """The formats that this Pillow supports; requesting others would raise or warn."""
     from PIL import Image, features
 
     Image.init()
@@ -106,7 +106,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def with_range(picture: Image.Image) -> Image.Image:
-    """A picture whose pixels have a defined range: itself, or its 16 bits scaled to 8. Eager.
+    """The image with a defined range of pixel values: 16 bits are scaled to 8. Eager.
 
     Raises
     ------
@@ -115,17 +115,17 @@ def with_range(picture: Image.Image) -> Image.Image:
     """
     if picture.mode in _NO_RANGE:
         raise ImageError(
-            f"image of mode {picture.mode}, 32 bits a pixel: which values are black and white is "
+            f"image of mode {picture.mode}, 32 bits per pixel: the values of black and white are "
             "not defined. Convert it to 8 or 16 bits"
         )
     if picture.mode in _SIXTEEN_BITS:
         from PIL import Image
 
         grey, white = np.asarray(picture).astype(np.uint32), 65_535
-        tags = getattr(picture, "tag_v2", {})  # of a TIFF
+        tags = getattr(picture, "tag_v2", {})  # only on TIFF images
         if tags.get(_BITS_PER_SAMPLE) == (12,):
             white = 4_095
-        if tags.get(_PHOTOMETRIC) == 0:  # Pillow turns these into black on white for 8 bits alone
+        if tags.get(_PHOTOMETRIC) == 0:  # Pillow inverts these itself only for 8 bits
             grey = white - grey
         scaled = Image.fromarray(((grey * 255 + white // 2) // white).astype(np.uint8))
         scaled.info[SCALED_FROM] = picture.mode
@@ -134,7 +134,7 @@ def with_range(picture: Image.Image) -> Image.Image:
 
 
 def as_rgb(picture: Image.Image) -> Image.Image:
-    """A picture in mode RGB, as open_clip converts it: transparency is dropped. Eager.
+    """Convert an image to RGB as open_clip does: transparency is dropped. Eager.
 
     Raises
     ------
@@ -142,13 +142,13 @@ def as_rgb(picture: Image.Image) -> Image.Image:
         As `with_range`.
     """
     picture = with_range(picture)
-    if picture.mode == "P":  # palettes with transparency warn on the direct way
+    if picture.mode == "P":  # direct conversion of palettes with transparency warns
         return picture.convert("RGBA").convert("RGB")
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def as_picture(image) -> Image.Image:
-    """A Pillow picture from one, from a path, bytes or open file, or from pixels. Eager.
+    """Convert a Pillow image, a path, bytes, an open file or pixels to a Pillow image. Eager.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def as_picture(image) -> Image.Image:
     Raises
     ------
     ImageError
-        When it is something else, or cannot be read; the message names the path.
+        When it is anything else, or cannot be read; the message names the path.
     """
     if hasattr(image, "convert"):
         return with_range(image)
@@ -172,7 +172,7 @@ def as_picture(image) -> Image.Image:
         return read_picture(_read(image))
     if not isinstance(image, (str, os.PathLike)):
         raise ImageError(
-            f"An image is {type(image).__name__}. Expected a Pillow picture, a path, bytes, a file "
+            f"An image is {type(image).__name__}. Expected a Pillow image, a path, bytes, a file "
             "opened for reading bytes, or an array of pixels, (height, width, 3) uint8."
         )
     try:
@@ -184,14 +184,14 @@ def as_picture(image) -> Image.Image:
 
 
 def is_pixels(thing) -> bool:
-    """Whether something is an array of pixels: (height, width) or (height, width, 3 or 4) uint8."""
+    """Whether an object is an array of pixels: (height, width) or (height, width, 3 or 4) uint8."""
     if not isinstance(thing, np.ndarray) or thing.dtype != np.uint8 or not thing.size:
         return False
     return thing.ndim == 2 or (thing.ndim == 3 and thing.shape[2] in (3, 4))
 
 
 def _read(file) -> bytes:
-    """All bytes of an open file, from where it stands; of one at its end, from its beginning."""
+    """The remaining bytes of an open file; all bytes if it is at its end."""
     name = getattr(file, "name", type(file).__name__)
     try:
         data = file.read(MAX_IMAGE_BYTES + 1)
@@ -215,6 +215,6 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _stable(error: Exception) -> str:
-    """What went wrong, without the memory addresses that differ from run to run."""
-    text = re.sub(r" ?at 0x[0-9a-fA-F]+", "", str(error)) or "no further word"
+    """An error's text without memory addresses, which differ from run to run."""
+    text = re.sub(r" ?at 0x[0-9a-fA-F]+", "", str(error)) or "no details"
     return f"{type(error).__name__}: {text[:200]}"

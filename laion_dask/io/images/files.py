@@ -1,4 +1,4 @@
-"""The archives, Parquet files and images that a source names, and what they are relative to."""
+"""The archives, Parquet files and images of a source, and the root of their paths."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class SourceFiles:
     Attributes
     ----------
     root : str
-        The folder that all of it lies in.
+        The folder that contains all of them.
     tars, parquet : dict of str to None
-        Paths or addresses, in the order in which they were found.
+        Paths or addresses, in the order of discovery.
     images : dict of str to None
-        Paths of image files and of what lies beside them.
+        Paths of image files, and of captions and JSON beside them.
     """
 
     root: str = ""
@@ -128,7 +128,7 @@ def _add(found: SourceFiles, path: str | os.PathLike) -> None:
 def _add_folder(found: SourceFiles, root: str) -> None:
     left_out = LeftOut()
     fs = LocalFileSystem()
-    below = files_below(fs, root, LeftOut())  # links that lead nowhere become rejects
+    below = files_below(fs, root, LeftOut())  # broken links become rejects
     names = {entry.path: entry.name.lower() for entry in below if not entry.hidden}
     tars = [path for path, name in names.items() if name.endswith(_TAR)]
     images = [path for path, name in names.items() if name.endswith(_IMAGES)]
@@ -152,17 +152,17 @@ def _add_folder(found: SourceFiles, root: str) -> None:
 def _check_one_kind(path: str, tars: list, images: list) -> None:
     if tars and images:
         raise OptionError(
-            f"{path} holds {len(tars)} archives and {len(images)} images. Say which is meant: "
-            f"'{path}/*.tar' for the archives, or a folder that has only images."
+            f"{path} holds {len(tars)} archives and {len(images)} images. Name the ones that you "
+            f"mean: '{path}/*.tar' for the archives, or a folder that has only images."
         )
 
 
 def _with_files_beside(images: list[str]) -> list[str]:
-    """Image files that were named or matched, and the captions and JSON that lie beside them."""
+    """The given image files, and the captions and JSON beside them."""
     if remote := next((path for path in images if "://" in path), None):
         raise ImageError(
-            f"{remote} is an image on another store. Expected images on this machine, or archives "
-            "and Parquet files anywhere; copy the images, or pack them into .tar files."
+            f"{remote} is an image in a remote store. Expected local images, or archives and "
+            "Parquet files anywhere; copy the images, or pack them into .tar files."
         )
     keys = {Member(path, 0, None, in_folder=True).group for path in images}
     found = dict.fromkeys(images)
@@ -175,7 +175,7 @@ def _with_files_beside(images: list[str]) -> list[str]:
 
 
 def _root(path: str) -> str:
-    """The folder that a path names, or that all lies in that it stands for, as files are named."""
+    """The folder that a path names, or the one that contains everything it stands for."""
     if not os.path.isdir(path):
         path, slash, name = path.rpartition("/")
         parts = path.split("/")

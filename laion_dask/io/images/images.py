@@ -1,4 +1,4 @@
-"""Sources of images as shards: webdataset tars, Parquet files, folders; and finding one again."""
+"""Sources of images as shards, webdataset tars, Parquet files or folders; looking up images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from laion_dask.io.images.row_match import (
     Match,
     RowImage,
     row_image,
-    several,
+    several_images_error,
     withhold_shared,
 )
 from laion_dask.io.images.shards import FolderShard, Shard, TarShard
@@ -26,44 +26,43 @@ from laion_dask.io.storage.member_names import IMAGE_KINDS, Member
 from laion_dask.io.storage.paths import natural
 from laion_dask.options import get_option
 
-#: Samples of a folder that make one shard, as in img2dataset's archives.
+#: Samples of a folder per shard, as in img2dataset's archives.
 IMAGES_PER_SHARD = 10_000
 
-#: Columns that name a row's image, the first one present wins.
+#: Columns that name a row's image; the first one present wins.
 NAMES = ("image_path", "key")
 
 
 def find_shards(source: str | os.PathLike | Iterable, image: str | None = None) -> list[Shard]:
-    """The shards of a source, in natural order. Nothing is opened yet.
+    """The shards of a source, in natural order. No file is opened yet.
 
-    Their names are paths below the root of the source, the folder that all of it lies in, and no
-    two are the same.
+    Their names are unique paths below the root of the source, the folder that contains all of it.
 
     Parameters
     ----------
     source : str, path, or list of them
         Archives, Parquet files or image files, by name, pattern (``"data/*.tar"``), fsspec address
-        or folder; images are cut into shards of ``IMAGES_PER_SHARD`` samples. In a folder archives
-        come first: Parquet files beside them are img2dataset's lists.
+        or folder; images are split into shards of ``IMAGES_PER_SHARD`` samples. In a folder with
+        archives, Parquet files are ignored, since img2dataset writes its lists there.
     image : str, optional
-        The column of image bytes, where Parquet files have several of bytes.
+        The column of image bytes, if Parquet files have several columns of bytes.
 
     Raises
     ------
     ShardNotFoundError
-        When nothing is there.
+        When no file is found.
     ImageError
-        For a file that is named and is neither an archive, a Parquet file nor an image.
+        When a named file is neither an archive, a Parquet file nor an image.
     OptionError
-        When a folder holds archives and images side by side, a file is named twice, or a column is
-        named and no file is Parquet.
+        When a folder holds both archives and images, a file is named twice, or a column is named
+        but no file is Parquet.
     """
     if image is not None:
         must_be("image", image, str, "the name of a Parquet column")
     found = find_files(source)
     if image is not None and not found.parquet:
         raise OptionError(
-            f"{parameter('image')} is {image!r}, the name of a Parquet column, and no file of the "
+            f"{parameter('image')} is {image!r}, the name of a Parquet column, but no file of the "
             "source is Parquet. Leave it out."
         )
     text = get_option("invalid_text")
@@ -78,14 +77,14 @@ def find_shards(source: str | os.PathLike | Iterable, image: str | None = None) 
 
 
 def check_outside(source, out: str | os.PathLike, shards: Sequence[Shard]) -> None:
-    """Refuse a folder in which what is written would become part of its own source.
+    """Raise if output written to a folder would become part of its own source.
 
-    Archives are looked for by their ending, which nothing that is written has.
+    Archives are found by their suffix, which no output has.
 
     Raises
     ------
     OptionError
-        When ``out`` lies in a folder that is searched for images or Parquet files.
+        When ``out`` is in a folder that is searched for images or Parquet files.
     """
     if all(isinstance(shard, TarShard) for shard in shards):
         return
@@ -93,8 +92,8 @@ def check_outside(source, out: str | os.PathLike, shards: Sequence[Shard]) -> No
     for folder in [source] if isinstance(source, (str, os.PathLike)) else source:
         if os.path.isdir(folder) and inner.is_relative_to(os.path.realpath(folder)):
             raise OptionError(
-                f"{parameter('out')} is {os.fspath(out)}, which lies in the source "
-                f"{os.fspath(folder)} and would be read as a part of it. Name a folder outside."
+                f"{parameter('out')} is {os.fspath(out)}, which is in the source "
+                f"{os.fspath(folder)} and would be read as part of it. Name a folder outside."
             )
 
 
@@ -113,10 +112,10 @@ def _cut(found: SourceFiles, invalid_text: str) -> list[Shard]:
 
 
 class Images:
-    """Image files by path or key, out of the archives, Parquet files or folder that they lie in.
+    """Reads image files by path or key from archives, Parquet files or a folder.
 
-    A shard is indexed when it is first searched, once, without reading an image; images are then
-    read one by one. Safe to use from several threads; a pickled copy starts without the indices.
+    A shard is indexed once, when it is first searched, without reading an image; images are then
+    read one by one. Thread-safe; a pickled copy starts without the indices.
 
     Parameters
     ----------
@@ -139,19 +138,19 @@ class Images:
         return f"<Images in {n:,} shards, first {first}>" if n > 1 else f"<Images in {first}>"
 
     def read(self, keys: Iterable[str]) -> list[bytes | None]:
-        """The image file of each key; ``None`` where there is none or it is cut off. Eager.
+        """The image file of each key; ``None`` if it does not exist or is truncated. Eager.
 
         Parameters
         ----------
         keys : iterable of str
-            ``image_path``, as ``embed`` writes it, which opens only the file that it names; or
-            ``key``, which is searched for in every shard.
+            ``image_path``, as written by ``embed``, which only opens the file that it names; or
+            ``key``, which is searched in every shard.
 
         Raises
         ------
         ImageError
-            When several images have that key, or lie at that path below different folders; and
-            when a file that has to be searched is not what it is named as.
+            When several images have that key, or that path below different folders; when a file
+            that must be searched is not of the format that its name says.
         ShardError
             When a store fails.
         """
@@ -159,31 +158,31 @@ class Images:
         return [self._read_one(key) for key in keys]
 
     def read_rows(self, rows: pd.DataFrame) -> list[RowImage]:
-        """The image of each row, and not another row's of the same name. Eager.
+        """The image of each row, but not another row's image with the same name. Eager.
 
-        An image that has a row's name is compared with the row: by ``image_sha256``, which
-        ``embed`` writes; else by url. Where neither is known, it is found by its name alone, and
-        is withheld from rows of different shards.
+        An image with a row's name is compared with the row by ``image_sha256``, which ``embed``
+        writes, or else by url. If neither is known, the name alone decides, and the image is
+        withheld if rows of different shards share it.
 
         Parameters
         ----------
         rows : pandas.DataFrame
-            With ``image_path`` or ``key``; the first that a row has is used.
+            With ``image_path`` or ``key``; a row's first non-null one is used.
 
         Raises
         ------
         ColumnError
-            When there is neither.
+            When both are missing.
         ImageError
-            When several images may be a row's.
+            When several images may belong to a row.
         ShardError
             When a store fails.
         """
         names = [name for name in NAMES if name in rows.columns]
         if not names:
             raise ColumnError(
-                f"The rows have neither {NAMES[0]!r} nor {NAMES[1]!r}, by which a row's image is "
-                "found; ld.embed writes both, img2dataset the key. Available: "
+                f"The rows have neither {NAMES[0]!r} nor {NAMES[1]!r}, which identify an image; "
+                "ld.embed writes both, img2dataset the key. Available: "
                 f"{', '.join(map(str, rows.columns))}."
             )
         return withhold_shared(rows, [self._of_row(row, names) for _, row in rows.iterrows()])
@@ -201,11 +200,11 @@ class Images:
     def _read_one(self, key: str) -> bytes | None:
         found = self._named(key)
         if len(found) > 1:
-            raise several(key, found)
+            raise several_images_error(key, found)
         return found[0].read() if found else None
 
     def _named(self, key: str) -> list[ImagePlace]:
-        """The images of a path or key."""
+        """The images with a path or key."""
         at_path = self._at_path(key)
         exact = [p for p in at_path if key.startswith(f"{p.shard.name}/")]
         return (
@@ -219,7 +218,7 @@ class Images:
         )
 
     def _similar(self, key: str) -> list[ImagePlace]:
-        """The images whose path or key may be meant, where those of that name are not."""
+        """Further images that a path or key may refer to."""
         return self._at_path(key) + [
             ImagePlace(shard, place)
             for number, shard in enumerate(self._shards)
@@ -228,10 +227,10 @@ class Images:
         ]
 
     def _at_path(self, path: str) -> list[ImagePlace]:
-        """The images at a path, one a shard.
+        """The images at a path, at most one per shard.
 
-        Paths below another root, such as bare file names as they were written once, lead to every
-        shard whose own path ends so.
+        A path below another root, such as the bare file names of earlier releases, refers to every
+        shard whose own path ends with it.
         """
         parts = path.split("/")
         found = []
@@ -252,7 +251,7 @@ class Images:
 
 
 def open_images(paths: str | os.PathLike | Iterable, image: str | None = None) -> Images:
-    """The images of archives, Parquet files or a folder, to be read by key. Lazy.
+    """Open the images of archives, Parquet files or a folder, to read them by key. Lazy.
 
     Parameters
     ----------
@@ -264,7 +263,7 @@ def open_images(paths: str | os.PathLike | Iterable, image: str | None = None) -
     Raises
     ------
     ShardNotFoundError, ImageError, OptionError
-        As ``find_shards``, immediately; also where there is no image in any file.
+        As ``find_shards``, immediately; also when no file holds an image.
 
     Examples
     --------
@@ -278,7 +277,7 @@ def open_images(paths: str | os.PathLike | Iterable, image: str | None = None) -
     if not any(shard.holds_images() for shard in shards):
         first = shards[0].name
         raise ImageError(
-            f"{len(shards)} files were found, first {first}, and no image "
-            f"({', '.join(IMAGE_KINDS)}) in any. Name the archives or the folder that hold them."
+            f"{len(shards)} files were found, the first {first}, but no image "
+            f"({', '.join(IMAGE_KINDS)}) in any. Name the archives or the folder with images."
         )
     return Images(shards)

@@ -1,7 +1,7 @@
-"""Whether an image is a row's own.
+"""Decide whether an image belongs to a row.
 
-Keys and paths name an image within one source. Two sources, such as two splits of a data set or
-two runs of img2dataset, use the same ones, so a frame of both needs more than a name.
+Keys and paths identify an image within one source. Two sources, such as two splits of a data set or
+two runs of img2dataset, use the same names, so a frame of both needs more than a name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from laion_dask.io.images.shards import Shard
 
 
 class Match(Enum):
-    """What says that an image is a row's; or, without one, why."""
+    """Why an image was accepted as a row's, or why the row has none."""
 
     DIGEST = "its digest is the row's"
     URL = "its url is the row's"
@@ -31,17 +31,17 @@ class Match(Enum):
 
 @dataclass(frozen=True)
 class ImagePlace:
-    """Where an image lies: its shard, and what the shard's ``fetch`` takes."""
+    """The position of an image: its shard, and the argument of the shard's ``fetch``."""
 
     shard: Shard
     place: object
 
     def read(self) -> bytes | None:
-        """The image file; None where it is cut off or over the limit."""
+        """The image file; None if it is truncated or over the limit."""
         return self.shard.fetch(self.place)
 
     def url(self) -> str | None:
-        """The url in the fields of its sample."""
+        """The url in the JSON fields of its sample."""
         return self.shard.url(self.place)
 
 
@@ -64,22 +64,22 @@ class RowImage:
 def row_image(
     key: str, row: Mapping, places: Sequence[ImagePlace], *, by_name: bool = True
 ) -> RowImage:
-    """The image of a row, among some.
+    """Choose the image of a row among candidates.
 
     Parameters
     ----------
     key : str
     row : mapping
-        Column → value. With ``image_sha256``, the image file must have that digest. Else, where
-        both the row and the sample of the image have a url, they must be equal.
+        Column → value. With ``image_sha256``, the image file must have that digest. Otherwise, if
+        both the row and the image's sample have a url, they must be equal.
     places : sequence of ImagePlace
     by_name : bool
-        Whether an image is the row's where nothing can be compared.
+        Whether to accept an image by its name alone if nothing can be compared.
 
     Raises
     ------
     ImageError
-        When several images may be the row's.
+        When several images may belong to the row.
     """
     digest, url = first_text(row, ("image_sha256",)), first_text(row, URL_FIELDS)
     if digest:
@@ -89,43 +89,43 @@ def row_image(
     unknown = [p for p, found in zip(places, urls, strict=True) if found is None and by_name]
     own, match = (same, Match.URL) if same else (unknown, Match.NAME)
     if len(own) > 1:
-        raise several(key, own)
+        raise several_images_error(key, own)
     if not own:
         return RowImage(None, Match.OTHER if places else Match.ABSENT)
     data = own[0].read()
     return RowImage(data, match if data is not None else Match.ABSENT, own[0])
 
 
-def several(key: str, found: Sequence[ImagePlace]) -> ImageError:
-    """The error for a name that several images have."""
+def several_images_error(key: str, found: Sequence[ImagePlace]) -> ImageError:
+    """The error for a name that several images share."""
     names = list(dict.fromkeys(place.shard.name for place in found))
     return ImageError(
-        f"{key!r} stands for {len(found)} images, in {', '.join(names[:3])}. Expected one: give "
-        "the whole image_path that embed writes, or open only the files that are meant."
+        f"{key!r} matches {len(found)} images, in {', '.join(names[:3])}. Expected one: give "
+        "the full image_path that embed writes, or open only the files that you mean."
     )
 
 
 def withhold_shared(rows: pd.DataFrame, images: Sequence[RowImage]) -> list[RowImage]:
-    """The images, without those that rows of different shards have by one name.
+    """The images, except those that rows of different shards share by name.
 
-    Rows of one shard may share an image, as where each has several captions. So may rows of one
-    url and one caption, as where two overlapping subsets are read together. What a digest verifies
-    stays. Where the rows have no column ``shard``, nothing is withheld.
+    Rows of one shard may share an image, for example if it has several captions. So may rows with
+    the same url and caption, for example if two overlapping subsets are read together. Images that
+    a digest verifies are kept. Without a column ``shard``, nothing is withheld.
     """
     if "shard" not in rows.columns:
         return list(images)
     shards: dict[ImagePlace, set] = {}
-    said: dict[ImagePlace, set] = {}
+    contents: dict[ImagePlace, set] = {}
     for image, (_, row) in zip(images, rows.iterrows(), strict=True):
         if image.place is not None and not pd.isna(row["shard"]):
             shards.setdefault(image.place, set()).add(row["shard"])
             url, caption = first_text(row, URL_FIELDS), first_text(row, CAPTION_FIELDS)
-            said.setdefault(image.place, set()).add((url, caption))
+            contents.setdefault(image.place, set()).add((url, caption))
 
     def is_shared(image: RowImage) -> bool:
         if image.data is None or image.match is Match.DIGEST or image.place not in shards:
             return False
-        one_row = len(said[image.place]) == 1 and image.match is Match.URL
+        one_row = len(contents[image.place]) == 1 and image.match is Match.URL
         return len(shards[image.place]) > 1 and not one_row
 
     return [

@@ -1,24 +1,25 @@
-"""Which files make one sample.
+"""Which files form a sample.
 
-In an archive, as webdataset has it: the key is a file's name up to the first dot of its last part,
-what follows is a field (``seg.png`` of ``1.seg.png``), and a sample has one picture.
+In an archive, the rules of webdataset apply: the key is a file's name up to the first dot of its
+last part, the rest is the name of a field (``seg.png`` in ``1.seg.png``), and a sample has one
+image.
 
-1. Its picture is ``key.jpg``, ``key.png`` and so on, by the order of ``PREFERRED`` where there are
-   several. Every other picture of the key, such as ``1.seg.png``, is a counted reject, and no row.
-2. A key may itself have dots, which webdataset does not know. A picture is a sample of its own,
-   with its name up to the last dot as key, where what stands between is no name of a field
-   (``22.05.jpg``); or where there is no ``key.jpg``, and a text or JSON has the same stem
-   (``www.a.com_1.jpg``, ``www.a.com_1.json``). So is one with a file named after it
-   (``1.png.json``). It takes no other file.
-3. Without ``key.jpg``, one picture with the name of a field is the sample's (``s0.input.jpg``,
-   with ``s0.outputs.txt``). Several are a sample each where no text or JSON is beside them; else
-   all are rejects, since whose the text is cannot be known.
+1. The image is ``key.jpg``, ``key.png`` and so on; if there are several, the first by the order of
+   ``PREFERRED``. Every other image of the key, such as ``1.seg.png``, is a counted reject.
+2. Unlike in webdataset, a key may contain dots. An image is a separate sample, with its name up to
+   the last dot as key, if the text between is not the name of a field (``22.05.jpg``), or if there
+   is no ``key.jpg`` and a text or JSON has the same stem (``www.a.com_1.jpg``,
+   ``www.a.com_1.json``). So is an image that another file is named after (``1.png.json``). Such a
+   sample has no other files.
+3. Without ``key.jpg``, a single image with the name of a field belongs to the sample
+   (``s0.input.jpg`` with ``s0.outputs.txt``). Several are separate samples if there is no text or
+   JSON beside them; otherwise all are rejects, since the owner of the text is unknown.
 
-In a folder, as trainers have it: the stem of a file ends at its last dot, each picture is a sample,
-and all of one stem share what lies beside them.
+In a folder, the conventions of trainers apply: a file's stem ends at its last dot, each image is a
+sample, and images with the same stem share the files beside them.
 
-A text or JSON that no picture takes is a reject. No two samples have one key, unless a name occurs
-twice in an archive.
+A text or JSON without an image is a reject. Keys are unique, unless a name occurs twice in an
+archive.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ from dataclasses import dataclass
 
 from laion_dask.io.storage.member_names import IMAGE_KINDS, JSON_KINDS, TEXT_KINDS, Member
 
-#: Files of one key that are held, and fields of one sample's JSON; more is a rejected row.
+#: Maximum files of one key, and fields of one sample's JSON; more reject the row.
 MAX_FIELDS = 256
 
-#: Keys that are open at a time, so that a file between those of a sample does not cut it in two.
+#: Keys that are kept open, so that a file between those of a sample does not split it.
 OPEN_KEYS = 16
 
-#: Kinds of pictures, the one that open_clip takes of a sample's first: ``jpg;png;jpeg;webp``.
+#: Kinds of images, in the order in which open_clip prefers them: ``jpg;png;jpeg;webp``.
 PREFERRED = tuple(dict.fromkeys(("jpg", "png", "jpeg", "webp", *IMAGE_KINDS)))
 
 _APART = (
-    "its image lies elsewhere in the archive, or a name occurs twice. The files of a sample must "
-    "lie side by side, each name once: write the archive anew with tar --sort=name"
+    "its image is elsewhere in the archive, or a name occurs twice. The files of a sample must be "
+    "adjacent, with unique names: rewrite the archive with tar --sort=name"
 )
 
 
@@ -51,10 +52,10 @@ class SampleFiles:
     ----------
     key : str
     first : Member
-        Its picture; another file where it has none.
+        Its image; another file if it has none.
     beside : tuple of Member
     reason : str or None
-        Why it is no sample, where its names tell.
+        Why it is not a valid sample, as far as the names show.
     """
 
     key: str
@@ -64,7 +65,7 @@ class SampleFiles:
 
 
 def by_sample(members: Iterable[Member]) -> Iterator[SampleFiles]:
-    """The files of each sample, where fewer than ``OPEN_KEYS`` other keys lie between two."""
+    """The files of each sample; at most ``OPEN_KEYS`` other keys may lie between two of them."""
     opened: dict[str, list[Member]] = {}
     with_image: set[str] = set()
     for member in members:
@@ -83,7 +84,7 @@ def by_sample(members: Iterable[Member]) -> Iterator[SampleFiles]:
 
 
 def _kept_open(files: list[Member], member: Member) -> list[Member]:
-    """The files of a key that one more of that key is put to; the others are whole."""
+    """The files of a key that a further file of the key joins; the others are complete."""
     if any(m.name == member.name for m in files):
         return []
     if len(files) < MAX_FIELDS:
@@ -93,7 +94,7 @@ def _kept_open(files: list[Member], member: Member) -> list[Member]:
 
 
 def _closed(files: list[Member], with_image: set[str]) -> Iterator[SampleFiles]:
-    """The samples among the files of one key, which then is one of those with an image."""
+    """The samples among the files of one key; records the key if it has an image."""
     key = files[0].group
     images = [m for m in files if m.is_image]
     beside = [m for m in files if not m.is_image]
@@ -104,7 +105,7 @@ def _closed(files: list[Member], with_image: set[str]) -> Iterator[SampleFiles]:
     found = _in_folder(images, beside) if files[0].in_folder else _in_archive(images, beside)
     taken = {member.name for sample in found for member in sample.beside}
     yield from found
-    left = [m for m in beside if _is_said(m) and m.name not in taken]
+    left = [m for m in beside if _has_text(m) and m.name not in taken]
     for stem in dict.fromkeys(m.stem for m in left):
         yield _alone([m for m in left if m.stem == stem], None)
 
@@ -137,7 +138,7 @@ def _in_archive(images: list[Member], beside: list[Member]) -> list[SampleFiles]
         (main,), others = others, []
     stems = {name for image in apart for name in (image.text, image.stem)}
     fields = [m for m in beside if has_fields and m.names_a_field and m.stem not in stems - {key}]
-    reason = _no_picture(main, others, fields)
+    reason = _reject_reason(main, others, fields)
     found = []
     for image in images:
         if image is main:
@@ -154,15 +155,15 @@ def _in_archive(images: list[Member], beside: list[Member]) -> list[SampleFiles]
     return found
 
 
-def _no_picture(main: Member | None, others: list[Member], fields: list[Member]) -> str | None:
-    """Why pictures that are no sample of their own are not the picture of their sample either."""
+def _reject_reason(main: Member | None, others: list[Member], fields: list[Member]) -> str | None:
+    """Why images that are not samples themselves are not the image of their sample either."""
     if main is not None:
-        return f"sample {main.group!r} has one picture, {main.text}; this is another field of it"
-    if len(others) > 1 and any(map(_is_said, fields)):
+        return f"sample {main.group!r} has the image {main.text}; this is another of its fields"
+    if len(others) > 1 and any(map(_has_text, fields)):
         key = others[0].group
         return (
-            f"sample {key!r} has {len(others)} pictures and none is named {key}.jpg, so whose "
-            f"{next(filter(_is_said, fields)).text} is cannot be known: name one of them so"
+            f"sample {key!r} has {len(others)} images, none named {key}.jpg, so the owner of "
+            f"{next(filter(_has_text, fields)).text} is unknown: give one of them that name"
         )
     return None
 
@@ -174,8 +175,8 @@ def _key(member: Member, dotted: bool) -> str:
 
 
 def _is_apart(image: Member, beside: list[Member], whole: list[Member]) -> bool:
-    """Whether a picture of an archive has a key of its own."""
-    if any(_is_said(m) and m.stem == image.text for m in beside):
+    """Whether an image in an archive is a separate sample with its own key."""
+    if any(_has_text(m) and m.stem == image.text for m in beside):
         return True
     return image.stem != image.group and (
         not image.names_a_field or (not whole and _has_own(image, beside))
@@ -183,15 +184,15 @@ def _is_apart(image: Member, beside: list[Member], whole: list[Member]) -> bool:
 
 
 def _has_own(image: Member, beside: list[Member]) -> bool:
-    """Whether a text or JSON is named as a picture whose stem has a dot."""
-    return image.stem != image.group and any(_is_said(m) and m.stem == image.stem for m in beside)
+    """Whether a text or JSON has the same dotted stem as an image."""
+    return image.stem != image.group and any(_has_text(m) and m.stem == image.stem for m in beside)
 
 
-def _is_said(member: Member) -> bool:
+def _has_text(member: Member) -> bool:
     """Whether a file holds a caption or fields."""
     return member.kind in (*TEXT_KINDS, *JSON_KINDS)
 
 
 def _of_stems(beside: list[Member], stems: tuple[str, ...]) -> tuple[Member, ...]:
-    """The files of some stems, those of the first stem first."""
+    """The files with the given stems, in the order of the stems."""
     return tuple(m for stem in dict.fromkeys(stems) for m in beside if m.stem == stem)

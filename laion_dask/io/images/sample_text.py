@@ -7,7 +7,7 @@ import json
 
 from laion_dask.io.storage.member_names import clean_text
 
-#: Byte order marks, the longer first: that of UTF-32 begins as that of UTF-16 does.
+#: Byte order marks, UTF-32 first, since its mark starts like that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -18,13 +18,13 @@ _MARKS = (
 
 
 def decode_text(data: bytes) -> str:
-    """The text in a file: UTF-8, or UTF-16 and UTF-32 by their mark or their zero bytes.
+    """Decode text: UTF-8, or UTF-16 and UTF-32 detected by their mark or zero bytes.
 
     Raises
     ------
     UnicodeDecodeError
-        For other encodings, such as cp1252. Which one it is cannot be told, and UTF-8 that was cut
-        in the middle of a character reads as cp1252 too.
+        For other encodings, such as cp1252. They cannot be detected, and UTF-8 truncated within a
+        character is valid cp1252 too.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):
@@ -39,7 +39,7 @@ def _unmarked(data: bytes) -> str:
     return "utf-8"
 
 
-def read_json(data: bytes, most: int) -> dict:
+def read_json(data: bytes, max_fields: int) -> dict:
     """The fields of a JSON object, NaN as None.
 
     Raises
@@ -47,7 +47,7 @@ def read_json(data: bytes, most: int) -> dict:
     UnicodeDecodeError
         When the bytes are not text.
     ValueError
-        When it is not a JSON object of at most ``most`` fields.
+        When it is not a JSON object of at most ``max_fields`` fields.
     """
     try:
         fields = json.loads(data, parse_constant=constant)
@@ -55,11 +55,11 @@ def read_json(data: bytes, most: int) -> dict:
         raise
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its .json cannot be read: {type(error).__name__}") from None
-    if not isinstance(fields, dict) or len(fields) > most:
-        raise ValueError(f"its .json is no object of at most {most} fields")
+    if not isinstance(fields, dict) or len(fields) > max_fields:
+        raise ValueError(f"its .json is not an object of at most {max_fields} fields")
     return {clean_text(name): value for name, value in fields.items()}
 
 
 def constant(name: str) -> float | None:
-    """What JSON's ``NaN``, ``Infinity`` and ``-Infinity`` stand for: NaN is what null is."""
+    """The value of JSON's ``NaN``, ``Infinity`` and ``-Infinity``; NaN becomes None."""
     return None if name == "NaN" else float(name)

@@ -11,38 +11,38 @@ from laion_dask.io.images.sample_groups import MAX_FIELDS, SampleFiles, by_sampl
 from laion_dask.io.images.sample_text import decode_text, read_json
 from laion_dask.io.storage.member_names import IMAGE_KINDS, JSON_KINDS, TEXT_KINDS, Member
 
-#: Bytes of a caption or of a sample's JSON; more is a rejected row.
+#: Maximum bytes of a caption or of a sample's JSON; more reject the row.
 MAX_TEXT_BYTES = 2**20
 
-#: JSON fields that can hold the caption, the first one present wins.
+#: JSON fields that may hold the caption; the first one present wins.
 CAPTION_FIELDS = ("caption", "TEXT", "text")
 
-#: Fields that can hold the url of the image, the first one present wins.
+#: Fields that may hold the url of the image; the first one present wins.
 URL_FIELDS = ("url", "URL")
 
 
 @dataclass
 class Sample:
-    """One row to be: an image with its caption and fields, or the reason why it is none.
+    """A future row: an image with its caption and fields, or the reason for its rejection.
 
     Attributes
     ----------
     key : str
         The stem that its files share.
     image_path : str
-        The image file, as ``archive.tar/member`` or relative to the folder. No two images of a
-        source have the same.
+        The image file, as ``archive.tar/member`` or relative to the folder; unique within a
+        source.
     image_sha256 : str or None
         The SHA-256 of the image file in hexadecimal, once it is embedded.
     image : bytes or None
-        ``None`` where it was not asked for or is rejected.
+        ``None`` if it was not requested or is rejected.
     caption : str or None
     fields : dict
         The sample's JSON.
     reason : str or None
-        Why the sample is rejected; ``None`` for a good one.
+        Why the sample is rejected; ``None`` if it is valid.
     rescaled : bool
-        Whether its pixels of 16 bits were scaled to 8, which open_clip's own loading does not do.
+        Whether its 16-bit pixels were scaled to 8 bits, unlike in open_clip's own loading.
     """
 
     key: str
@@ -60,18 +60,18 @@ def group(
 ) -> Iterator[Sample]:
     """Samples from files in order.
 
-    `laion_dask.io.images.sample_groups` says which files belong together. Every image is a
-    sample or a reject, so none goes uncounted.
+    `laion_dask.io.images.sample_groups` defines which files belong together. Every image becomes
+    a sample or a reject, so that all are counted.
 
     Parameters
     ----------
     members : iterable of Member
     prefix : str
-        What precedes the member's name in ``image_path``.
+        Prefix of the member's name in ``image_path``.
     with_image : bool
-        Whether image bytes are read; without, only captions and JSON are.
+        Whether to read image bytes; otherwise only captions and JSON are read.
     invalid_text : {"reject", "raise"}
-        What a caption or JSON that is no UTF-8 makes: a rejected sample, or an error.
+        What to do if a caption or JSON is not UTF-8: reject the sample, or raise.
 
     Raises
     ------
@@ -92,8 +92,8 @@ def _sample(files: SampleFiles, prefix: str, with_image: bool, invalid_text: str
     except UnicodeDecodeError as error:
         if invalid_text == "raise":
             raise invalid_text_error(sample.image_path) from error
-        sample.reason = f"its caption or JSON is no UTF-8: {error.reason} at byte {error.start}"
-    except ValueError as error:  # what the file holds; a store that fails ends the task
+        sample.reason = f"its caption or JSON is not UTF-8: {error.reason} at byte {error.start}"
+    except ValueError as error:  # from the content; a failing store ends the task instead
         sample.reason = str(error)
     if sample.reason:
         sample.image, sample.caption, sample.fields = None, None, {}
@@ -101,9 +101,9 @@ def _sample(files: SampleFiles, prefix: str, with_image: bool, invalid_text: str
 
 
 def invalid_text_error(image_path: str) -> ShardError:
-    """The error for a text that is no UTF-8, where it makes no reject."""
+    """The error for text that is not UTF-8, if such samples are not rejected."""
     return ShardError(
-        f"A text of {image_path} is not valid UTF-8. Correct the file, or have such rows "
+        f"Text of {image_path} is not valid UTF-8. Correct the file, or have such rows "
         "counted as rejected with ld.set_options(invalid_text='reject') around embed (laion-dask "
         "--invalid-text reject …)."
     )
@@ -127,7 +127,7 @@ def _fill(sample: Sample, image: Member, beside: list[Member], with_image: bool)
 
 
 def _fields(image: Member, files: list[Member]) -> dict:
-    """The fields of an image's JSON; further JSON as one field each, under what its name says."""
+    """The fields of an image's JSON; each further JSON file becomes one field, by its name."""
     main, others = _main(image, files)
     fields = read_json(main.read(), MAX_FIELDS) if main else {}
     for member in others:
@@ -136,14 +136,14 @@ def _fields(image: Member, files: list[Member]) -> dict:
 
 
 def fields_file(sample: SampleFiles) -> Member | None:
-    """The JSON of a sample, where it has one that may be read."""
+    """The JSON file of a sample, if it has one that may be read."""
     files = [m for m in sample.beside if m.kind in JSON_KINDS]
     main = _main(sample.first, files)[0]
     return main if main and not main.flaw and main.n_bytes <= MAX_TEXT_BYTES else None
 
 
 def url_in(data: bytes | None) -> str | None:
-    """The url in the bytes of a sample's JSON; None where it has none or is not legible."""
+    """The url in the bytes of a sample's JSON; None if it has none or is invalid."""
     try:
         return first_text(read_json(data, MAX_FIELDS), URL_FIELDS) if data else None
     except ValueError:
@@ -151,13 +151,13 @@ def url_in(data: bytes | None) -> str | None:
 
 
 def first_text(values: Mapping, names: Iterable[str]) -> str | None:
-    """The first of some values that is a text and not blank, without the white space around it."""
+    """The first value that is a nonblank string, stripped of white space."""
     found = (values.get(name) for name in names)
     return next((v.strip() for v in found if isinstance(v, str) and v.strip()), None)
 
 
 def _caption(image: Member, files: list[Member], fields: dict) -> str | None:
-    """The caption; further texts, and several of which none is it, become fields."""
+    """The caption; further texts, or all if none is clearly the caption, become fields."""
     main, others = _main(image, files)
     for member in others:
         fields.setdefault(member.field, decode_text(member.read()).strip() or None)
@@ -167,10 +167,9 @@ def _caption(image: Member, files: list[Member], fields: dict) -> str | None:
 
 
 def _main(image: Member, files: list[Member]) -> tuple[Member | None, list[Member]]:
-    """The file of an image among several of a kind, and the others.
+    """The file that belongs to an image, among several of one kind, and the other files.
 
-    That of its own stem or of its key; else, where the image itself has the name of a field, the
-    only one.
+    It has the image's stem or key; or it is the only file, if the image has the name of a field.
     """
     close = [m for m in files if m.stem in (image.text, image.stem, image.group)]
     only = files if len(files) == 1 and image.stem != image.group else []

@@ -1,7 +1,7 @@
-"""Sources of one shard of embeddings: a webdataset tar, or some files of a folder.
+"""The sources of a shard of embeddings: a webdataset tar, or some files of a folder.
 
-Limits: ``pictures.MAX_IMAGE_BYTES``, ``MAX_PIXELS`` and ``MAX_ASPECT`` for an image,
-``samples.MAX_TEXT_BYTES`` and ``sample_groups.MAX_FIELDS`` for what lies beside it,
+Limits: ``decoding.MAX_IMAGE_BYTES``, ``MAX_PIXELS`` and ``MAX_ASPECT`` for an image,
+``samples.MAX_TEXT_BYTES`` and ``sample_groups.MAX_FIELDS`` for the files beside it,
 ``tars.MAX_MEMBERS`` and ``MAX_HEADER_BYTES`` for an archive.
 """
 
@@ -33,7 +33,7 @@ from laion_dask.io.storage.remote_file import unreadable
 
 @dataclass
 class Survey:
-    """What a first look at a shard finds, without reading an image.
+    """A summary of a shard, made without reading an image.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Survey:
         ``wide`` is an integer beyond the 53 bits that a float holds exactly, ``bigint`` one
         beyond 64 bits.
     listing_sha256 : str
-        Over the names and sizes of all members: tells whether the shard is still the same.
+        Digest of the names and sizes of all members, which shows whether the shard has changed.
     """
 
     n_samples: int = 0
@@ -76,7 +76,7 @@ def _kind(value) -> str:
 
 
 class _Listing:
-    """Members on their way through, and the digest of their names and sizes."""
+    """Iterates over members while it digests their names and sizes."""
 
     def __init__(self, members: Iterable[Member]) -> None:
         self._members = members
@@ -93,29 +93,29 @@ class _Listing:
 
 
 class Shard(Protocol):
-    """A file, or some files of a folder, that become one shard of embeddings."""
+    """A file, or some files of a folder, that becomes one shard of embeddings."""
 
     @property
     def name(self) -> str:
-        """What ``image_path`` begins with, and the manifest calls it."""
+        """The prefix of ``image_path``, and the name in the manifest."""
 
     def n_bytes(self) -> int:
-        """Bytes of its files."""
+        """The total size of its files in bytes."""
 
     def samples(self) -> Iterator[Sample]:
-        """Its samples in order, with image bytes, read as a stream."""
+        """Its samples in order, with image bytes, as a stream."""
 
     def survey(self) -> Survey:
-        """A first look, which reads no image."""
+        """Summarize the shard without reading an image."""
 
     def holds_images(self) -> bool:
-        """Whether there is an image, as names and columns say; reads no more than it must."""
+        """Whether names or columns show that there is an image; reads as little as possible."""
 
     def index(self) -> ImageIndex:
-        """Where each image lies, for ``fetch``."""
+        """The position of each image, for ``fetch``."""
 
     def fetch(self, place) -> bytes | None:
-        """One image file; ``None`` where it is cut off or over the limit.
+        """One image file; ``None`` if it is truncated or over the limit.
 
         Raises
         ------
@@ -124,7 +124,7 @@ class Shard(Protocol):
         """
 
     def url(self, place) -> str | None:
-        """The url in the fields of the sample of one image.
+        """The url in the JSON fields of one image's sample.
 
         Raises
         ------
@@ -141,9 +141,9 @@ class TarShard:
     ----------
     path : str
     label : str or None
-        Its path below the root of its source; by default its own name.
+        Its path below the root of its source; by default its file name.
     invalid_text : {"reject", "raise"}
-        What a caption or JSON that is no UTF-8 makes.
+        What to do about a caption or JSON that is not UTF-8.
     """
 
     path: str
@@ -159,12 +159,12 @@ class TarShard:
         return int(fs.size(inner))
 
     def samples(self) -> Iterator[Sample]:
-        """Its samples in order, with image bytes; the archive is read once, as a stream."""
+        """Its samples in order, with image bytes; reads the archive once, as a stream."""
         with open_members(self.path) as members:
             yield from self._group(members, with_image=True)
 
     def survey(self) -> Survey:
-        """A first look: headers, captions and JSON, no image."""
+        """Read headers, captions and JSON, but no image."""
         survey = Survey()
         with open_members(self.path) as members:
             listing = _Listing(members)
@@ -174,12 +174,12 @@ class TarShard:
         return survey
 
     def holds_images(self) -> bool:
-        """Whether a member is an image; headers are read up to the first."""
+        """Whether a member is an image; reads headers up to the first one."""
         with open_members(self.path) as members:
             return any(member.is_image for member in members)
 
     def index(self) -> ImageIndex:
-        """Offset and bytes of each image; headers are read, no image."""
+        """The offset and size of each image; reads only headers."""
         return image_offsets(self.path)
 
     def _group(self, members: Iterable[Member], *, with_image: bool) -> Iterator[Sample]:
@@ -223,7 +223,7 @@ class FolderShard:
         yield from self._group(self._members(), with_image=True)
 
     def survey(self) -> Survey:
-        """A first look: sizes, captions and JSON, no image."""
+        """Read sizes, captions and JSON, but no image."""
         survey, listing = Survey(), _Listing(self._members())
         for sample in self._group(listing, with_image=False):
             survey.add(sample)
@@ -231,7 +231,7 @@ class FolderShard:
         return survey
 
     def holds_images(self) -> bool:
-        """Whether a file is an image by its name."""
+        """Whether the name of a file shows that it is an image."""
         return any(Member(name, 0, None, in_folder=True).is_image for name in self.files)
 
     def index(self) -> ImageIndex:
@@ -249,10 +249,10 @@ class FolderShard:
     def url(self, place: tuple[str, str | None]) -> str | None:
         return url_in(self._read(place[1], MAX_TEXT_BYTES)) if place[1] else None
 
-    def _read(self, name: str, most: int) -> bytes | None:
+    def _read(self, name: str, max_bytes: int) -> bytes | None:
         try:
             path = Path(self.root, name)
-            return path.read_bytes() if path.stat().st_size <= most else None
+            return path.read_bytes() if path.stat().st_size <= max_bytes else None
         except OSError:
             return None
 
@@ -265,7 +265,7 @@ class FolderShard:
 
 
 def _of_file(path: Path, name: str) -> Member:
-    """A file as a member; one that is gone raises, a link that leads nowhere is a flaw."""
+    """A file as a member; raises if it no longer exists; a broken link is a flaw."""
     try:
         path.lstat()
         is_file = path.is_file()

@@ -1,8 +1,8 @@
-"""Webdataset tars, streamed: headers are read one by one, members by seeking, nothing is extracted.
+"""Webdataset tars as streams: headers are read one by one, members by seeking; no extraction.
 
-An archive is hostile until shown otherwise. Only regular members are read, by our own seek and
-read and never through ``extract``; header reads, member sizes and member counts are capped; an
-offset that does not grow ends the archive.
+An archive is untrusted. Only regular members are read, by explicit seeks and reads and never
+through ``extract``. Header reads, member sizes and member counts are limited, and an offset that
+does not increase ends the archive.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from laion_dask.io.storage.member_names import Member, is_no_sample_file, unsafe
 from laion_dask.io.storage.paths import filesystem
 from laion_dask.io.storage.remote_file import StoreFile
 
-#: Members of one archive; img2dataset writes 10,000 samples of three.
+#: Maximum members of one archive; img2dataset writes 10,000 samples of three.
 MAX_MEMBERS = 1_000_000
 
-#: Bytes that the headers before one member may make us read: long names, PAX records and maps of
-#: sparse files are far smaller.
+#: Maximum bytes read for the headers of one member: long names, PAX records and sparse maps are far
+#: smaller.
 MAX_HEADER_BYTES = 2**20
 
-#: What files begin with that are named .tar by mistake, and what to do with them.
+#: First bytes of other files that may be named .tar, and what to do about them.
 _OTHER_FILES = {
     b"\x1f\x8b": "it is compressed with gzip; unpack it with gunzip",
     b"BZh": "it is compressed with bzip2; unpack it with bunzip2",
@@ -46,7 +46,7 @@ _OTHER_FILES = {
 
 
 class _HeaderReads:
-    """The file as tarfile sees it, which reads headers only: a budget of bytes for each member."""
+    """The file as tarfile sees it: headers only, with a budget of bytes for each member."""
 
     def __init__(self, file: StoreFile) -> None:
         self._file = file
@@ -70,17 +70,17 @@ class _HeaderReads:
 
 @contextmanager
 def open_members(path: str) -> Iterator[Iterator[Member]]:
-    """The members of an archive in order, while it is open.
+    """Open an archive and iterate over its members in order.
 
-    Directories are left out. Damage after the first member ends the archive with a member whose
-    ``flaw`` says so, so that it becomes one counted reject.
+    Directories are skipped. Damage after the first member ends the archive with a member whose
+    ``flaw`` describes it, and which becomes one counted reject.
 
     Raises
     ------
     ImageError
-        When the file is missing, empty, or no uncompressed tar.
+        When the file is missing, empty, or not an uncompressed tar.
     ShardError
-        When its store fails while it is read, which is no damage of the archive.
+        When its store fails during a read, as distinct from a damaged archive.
     """
     try:
         fs, inner = filesystem(path)
@@ -93,9 +93,9 @@ def open_members(path: str) -> Iterator[Iterator[Member]]:
             archive = tarfile.TarFile(fileobj=_HeaderReads(store), mode="r")
         except OSError:
             raise
-        except Exception as error:  # headers can break int(), str.decode() and seek() alike
+        except Exception as error:  # headers can make int(), str.decode() and seek() fail
             raise ImageError(
-                f"{path} ({store.size} bytes) is no tar archive: {_what_it_is(store, error)}. "
+                f"{path} ({store.size} bytes) is not a tar archive: {_what_it_is(store, error)}. "
                 "Expected an uncompressed .tar of images, with captions and JSON beside them."
             ) from error
         yield _members(archive, store)
@@ -117,17 +117,17 @@ def _members(archive: tarfile.TarFile, file: StoreFile) -> Iterator[Member]:
         try:
             archive.fileobj.refill()
             info = archive.next()
-            archive.members = []  # tarfile keeps every header otherwise
-        except OSError:  # the store's, never the archive's: offsets and sizes are checked
+            archive.members = []  # otherwise tarfile keeps every header
+        except OSError:  # from the store, never from the archive: offsets and sizes are checked
             raise
         except Exception as error:
-            if end <= n_bytes:  # else the last member has said already that it is cut off
+            if end <= n_bytes:  # otherwise the last member has already reported the truncation
                 why = str(error) or type(error).__name__
                 yield _end(f"archive is damaged after {count} members: {why}")
             return
         if info is None:
             if end <= n_bytes and not _has_end_mark(file, archive.offset):
-                yield _end(f"archive has no end mark after {count} members; it may be cut off")
+                yield _end(f"archive has no end mark after {count} members; it may be truncated")
             return
         count += 1
         if info.offset <= last or info.size < 0 or count > MAX_MEMBERS:
@@ -135,7 +135,7 @@ def _members(archive: tarfile.TarFile, file: StoreFile) -> Iterator[Member]:
             return
         last, end = info.offset, info.offset_data + info.size
         if not info.isdir() and not is_no_sample_file(info.name):
-            yield _told_apart(_member(info, file), times)
+            yield _with_unique_path(_member(info, file), times)
 
 
 def _end(flaw: str) -> Member:
@@ -147,12 +147,12 @@ def _has_end_mark(file, offset: int) -> bool:
     return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
 
 
-def _told_apart(member: Member, times: Counter[str]) -> Member:
-    """A member with a number where an image before it has the same path."""
+def _with_unique_path(member: Member, times: Counter[str]) -> Member:
+    """The member, numbered if an earlier image has the same path."""
     if not member.is_image:
         return member
     member = replace(member, number=times[member.text])
-    while times[member.path] and member.number:  # a name that itself ends in such a number
+    while times[member.path] and member.number:  # if a name itself ends in such a number
         member = replace(member, number=member.number + 1)
     times[member.text] = member.number + 1
     times[member.path] += member.path != member.text
@@ -173,27 +173,26 @@ def _member(info: tarfile.TarInfo, file: StoreFile) -> Member:
 
 
 def read_at(file, offset: int, size: int) -> bytes:
-    """``size`` bytes at ``offset``; ``ImageError`` when they are not all there."""
+    """``size`` bytes at ``offset``; raises ``ImageError`` if there are fewer."""
     file.seek(offset)
     data = file.read(size)
     if len(data) != size:
-        raise ImageError(f"member is cut off: {len(data)} of {size} bytes")
+        raise ImageError(f"member is truncated: {len(data)} of {size} bytes")
     return data
 
 
 def image_offsets(path: str) -> ImageIndex:
-    """Where each image of an archive lies, and its sample's JSON. Headers are read, no image.
+    """The positions of an archive's images and of their JSON. Reads headers, but no image.
 
-    A place is (offset, bytes) of the image, followed by those of the JSON, if there is one.
-
-    A key leads to the image of its sample; one that is a reject by its name is found by its path.
+    A position is (offset, bytes) of the image, followed by those of the JSON, if there is one. A
+    key refers to the image of its sample; images rejected by name are only found by their path.
     """
-    found = ImageIndex()
+    index = ImageIndex()
     with open_members(path) as members:
         for sample in by_sample(members):
             image = sample.first
             if image.is_image and not image.flaw and image.n_bytes <= MAX_IMAGE_BYTES:
                 files = [file for file in (image, fields_file(sample)) if file]
                 place = tuple(n for file in files for n in (file.offset, file.n_bytes))
-                found.add_sample(sample, place)
-    return found
+                index.add_sample(sample, place)
+    return index

@@ -1,7 +1,7 @@
-"""Where the column chunks of a Parquet file lie, read from its footer without pyarrow.
+"""The column chunks of a Parquet file, read from its footer without pyarrow.
 
-pyarrow 26 ends the process where a chunk is encrypted, or damage makes it look so. Field numbers
-are those of ``parquet.thrift``.
+pyarrow 26 aborts the process if a chunk is encrypted, or damage makes it look so. Field numbers are
+those of ``parquet.thrift``.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ class Chunk:
     Attributes
     ----------
     group : int
-        Number of the row group in the file.
+        The number of the row group in the file.
     first_row : int
-        Of the row group, in the file.
+        The row group's first row in the file.
     path : tuple of bytes
-        The column's name, and those of the fields within it.
+        The name of the column, then of the nested fields.
     is_gzip : bool
     n_values : int
     start : int
-        Byte of the first page.
+        The position of the first page, in bytes.
     n_nulls : int or None
-        None where the writer has not counted them.
+        None if the writer did not count them.
     extremes : tuple of bytes
-        The smallest and the largest value, as they are stored; empty where they are not given.
+        The smallest and the largest value, as stored; empty if not recorded.
     """
 
     group: int
@@ -56,7 +56,7 @@ class Chunk:
 
 
 def is_of_other_files(footer: bytes) -> bool:
-    """Whether the row groups of a footer lie in other files, as those of a ``_metadata`` do."""
+    """Whether the row groups of a footer are in other files, as in a ``_metadata`` file."""
     try:
         groups = read_struct(footer)[0].get(_ROW_GROUPS) or []
         return any(_FILE in column for group in groups[:1] for column in group[_COLUMNS])
@@ -66,7 +66,7 @@ def is_of_other_files(footer: bytes) -> bool:
 
 @lru_cache(maxsize=8)
 def column_chunks(footer: bytes) -> tuple[Chunk, ...]:
-    """All column chunks of row groups that have rows, in file order. 60 microseconds each.
+    """All column chunks of nonempty row groups, in file order. Takes 60 microseconds each.
 
     Raises
     ------
@@ -80,8 +80,8 @@ def column_chunks(footer: bytes) -> tuple[Chunk, ...]:
             if group[_N_ROWS]:
                 found += [_chunk(number, first_row, column) for column in group[_COLUMNS]]
             first_row += group[_N_ROWS]
-    except (KeyError, TypeError, AttributeError) as error:  # a field is missing, or of another type
-        raise NotThrift("a column is encrypted, or its place is not given") from error
+    except (KeyError, TypeError, AttributeError) as error:  # a field is missing or has another type
+        raise NotThrift("a column is encrypted, or its position is missing") from error
     return tuple(found)
 
 

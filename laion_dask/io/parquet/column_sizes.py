@@ -1,4 +1,4 @@
-"""How many bytes the columns of Parquet files take, by their footers alone."""
+"""The sizes in bytes of the columns of Parquet files, from their footers alone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ _THREADS = 16
 
 @dataclass(frozen=True)
 class ColumnSize:
-    """Bytes of one column of a file: as they are stored, and before compression.
+    """The size of one column of a file, in bytes.
 
-    ``group_rows`` is how many rows the file's largest row group has.
+    Attributes
+    ----------
+    stored, plain : int
+        As stored, and before compression.
+    group_rows : int
+        The number of rows in the file's largest row group.
     """
 
     stored: int
@@ -27,7 +32,7 @@ class ColumnSize:
 
 
 def column_sizes(paths: Sequence[str]) -> list[dict[str, ColumnSize]]:
-    """The columns' bytes, by their names in each file. Eager, but reads footers only.
+    """The sizes of each file's columns, by their names in the file. Eager; reads only footers.
 
     Raises
     ------
@@ -47,19 +52,19 @@ def _of_file(path: str) -> dict[str, ColumnSize]:
         names = metadata.schema.to_arrow_schema().names
         stored: dict[str, int] = {}
         plain: dict[str, int] = {}
-        most = 0
+        largest = 0
         for group in map(metadata.row_group, range(metadata.num_row_groups)):
-            most = max(most, group.num_rows)
+            largest = max(largest, group.num_rows)
             for chunk in map(group.column, range(group.num_columns)):
                 name = _top(chunk.path_in_schema, names)
                 stored[name] = stored.get(name, 0) + chunk.total_compressed_size
                 plain[name] = plain.get(name, 0) + chunk.total_uncompressed_size
     except ARROW_ERRORS as error:
         raise damaged(path, error) from error
-    return {name: ColumnSize(stored[name], plain[name], most) for name in stored}
+    return {name: ColumnSize(stored[name], plain[name], largest) for name in stored}
 
 
 def _top(path: str, names: Sequence[str]) -> str:
-    """The column that a leaf belongs to; a name may itself have dots."""
-    fitting = [name for name in names if path == name or path.startswith(f"{name}.")]
-    return max(fitting, key=len, default=path)
+    """The column that a leaf belongs to; column names may contain dots."""
+    matching = [name for name in names if path == name or path.startswith(f"{name}.")]
+    return max(matching, key=len, default=path)

@@ -1,7 +1,7 @@
-"""What footers say of the values of columns: whether there is any, the smallest and the largest.
+"""Column statistics from footers: whether a column has values, the smallest and the largest.
 
-Asked for only where shards disagree on a type, and then read once more: footers hold it for every
-column of every row group, which is too much to keep of all shards.
+Only needed if shards disagree on a type. The footers are then read again, since the statistics of
+every column of every row group of all shards would be too much to keep.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from laion_dask.io.parquet.thrift import NotThrift
 
 
 class StoredValues:
-    """The values of shards, as far as their footers tell.
+    """What the footers of shards say about the values of their columns.
 
     Parameters
     ----------
@@ -34,20 +34,20 @@ class StoredValues:
         return self._shards[path].n_rows > 0
 
     def without_values(self, name: str, paths: Iterable[str]) -> set[str]:
-        """The shards of some in which every row of a column is null. Nested columns never are."""
-        found = self._of_column(name, paths)
+        """The given shards whose column is null in every row; none if it is nested."""
+        by_path = self._of_column(name, paths)
         return {
             path
-            for path, (type_, chunks) in found.items()
+            for path, (type_, chunks) in by_path.items()
             if type_.num_fields == 0
             and chunks
             and all(chunk.n_nulls == chunk.n_values for chunk in chunks)
         }
 
     def extremes(self, name: str, paths: Iterable[str]) -> Iterator[tuple[str, list[pa.Array]]]:
-        """For each shard the smallest and largest values of a column, an array for each leaf.
+        """The smallest and largest values of a column in each shard, as one array per leaf.
 
-        Of integers, times and durations of 64 bits; the array of any other leaf, and of one
+        Only for 64-bit integers, times and durations; the array of any other leaf, and of one
         without statistics, is empty.
         """
         for path, (type_, chunks) in self._of_column(name, paths).items():
@@ -57,7 +57,7 @@ class StoredValues:
     def _of_column(
         self, name: str, paths: Iterable[str]
     ) -> dict[str, tuple[pa.DataType, list[Chunk]]]:
-        """The stored type and the chunks of a column, of the shards that store it."""
+        """The stored type and the chunks of a column, for the shards that store it."""
         stored = {}
         for path in paths:
             for old, new, type_ in self._shards[path].columns:
@@ -79,13 +79,13 @@ class StoredValues:
         try:
             for chunk in column_chunks(footer):
                 by_column.setdefault(chunk.column, []).append(chunk)
-        except NotThrift:  # the reader of its rows will say so
+        except NotThrift:  # reading the rows will raise the error
             return {}
         return by_column
 
 
 def holds_wide_integers(type_: pa.DataType) -> bool:
-    """Whether values are integers of 64 bits, or times or durations stored as such."""
+    """Whether values are 64-bit integers, or times or durations stored as such."""
     return (pa.types.is_integer(type_) or pa.types.is_temporal(type_)) and type_.bit_width == 64
 
 

@@ -1,4 +1,4 @@
-"""Arrow types of a column in many shards: what a frame holds them as, and the one for all."""
+"""The Arrow types of a column in many shards: their type in a frame, and their common type."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 
 _t = pa.types
-#: Digits of the largest integer of 64 bits.
+#: Digits of the largest 64-bit integer.
 _INTEGER_DIGITS = 20
 _UNITS = ("s", "ms", "us", "ns")
 
 
 def frame_type(type_: pa.DataType) -> pa.DataType:
-    """A stored type without what is a matter of the file: dictionaries, views, extensions.
+    """The type of a stored column in a frame: without dictionaries, views and extensions.
 
-    UUIDs become text and JSON stays text; any other extension becomes what it is stored as.
+    UUIDs become text and JSON stays text; any other extension becomes its storage type.
     """
     if _t.is_dictionary(type_):
         return frame_type(type_.value_type)
@@ -31,7 +31,7 @@ def frame_type(type_: pa.DataType) -> pa.DataType:
     if not _is_nested(type_):
         return type_
     inside = [type_.field(i).with_type(frame_type(f.type)) for i, f in enumerate(_fields(type_))]
-    if [f.type for f in inside] == [f.type for f in _fields(type_)] and not _is_odd_list(type_):
+    if [f.type for f in inside] == [f.type for f in _fields(type_)] and not _is_special_list(type_):
         return type_
     if _t.is_struct(type_):
         return pa.struct(inside)
@@ -41,12 +41,12 @@ def frame_type(type_: pa.DataType) -> pa.DataType:
 
 
 def leaf_types(type_: pa.DataType) -> list[tuple[tuple[str, ...], pa.DataType]]:
-    """The types of a column's values without their lists and structs, in the order of a file.
+    """The types of a column's leaf values, within lists and structs, in file order.
 
     Returns
     -------
     list of (path, type)
-        The path has the names of structs' fields, and ``"0"`` for what lists and maps hold.
+        The path consists of the names of struct fields, and ``"0"`` for the values of a list.
     """
     if isinstance(type_, pa.BaseExtensionType):
         return leaf_types(type_.storage_type)
@@ -61,9 +61,9 @@ def leaf_types(type_: pa.DataType) -> list[tuple[tuple[str, ...], pa.DataType]]:
 
 
 def without_null_keys(type_: pa.DataType) -> pa.DataType:
-    """A type in which the keys of maps that hold nothing are text.
+    """The type with map keys of type null replaced by text.
 
-    Keys cannot be null: Arrow ends the process where it casts to such a map.
+    Keys cannot be null: Arrow aborts the process when it casts to such a map.
     """
     if not _holds_null_keys(type_):
         return type_
@@ -76,22 +76,22 @@ def without_null_keys(type_: pa.DataType) -> pa.DataType:
 
 
 def _holds_null_keys(type_: pa.DataType) -> bool:
-    is_such = _t.is_map(type_) and _t.is_null(type_.key_type)
-    return is_such or any(_holds_null_keys(f.type) for f in _fields(type_))
+    has_null_key = _t.is_map(type_) and _t.is_null(type_.key_type)
+    return has_null_key or any(_holds_null_keys(f.type) for f in _fields(type_))
 
 
 def is_uuid(type_: pa.DataType) -> bool:
-    """Whether a stored type is that of UUIDs."""
+    """Whether a stored type is UUID."""
     return isinstance(type_, pa.BaseExtensionType) and type_.extension_name == "arrow.uuid"
 
 
 def holds_durations(type_: pa.DataType) -> bool:
-    """Whether values of a type are durations, or have durations in them."""
+    """Whether values of a type are or contain durations."""
     return _t.is_duration(type_) or any(holds_durations(f.type) for f in _fields(type_))
 
 
 def holds_intervals(type_: pa.DataType) -> bool:
-    """Whether values of a type are intervals, or have intervals in them."""
+    """Whether values of a type are or contain intervals."""
     return _t.is_interval(type_) or any(holds_intervals(f.type) for f in _fields(type_))
 
 
@@ -118,7 +118,7 @@ def family(type_: pa.DataType) -> str:
 
 
 def merged(types: Sequence[pa.DataType]) -> pa.DataType | None:
-    """The narrowest type that holds all of some types exactly, or None where none does.
+    """The narrowest type that holds the values of all given types exactly, or None.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def merged(types: Sequence[pa.DataType]) -> pa.DataType | None:
     """
     distinct: list[pa.DataType] = []
     for type_ in map(frame_type, types):
-        # By ==: what a list calls its elements makes no other type.
+        # Compared by ==, which ignores the name that a list gives its elements.
         if not _t.is_null(type_) and type_ not in distinct:
             distinct.append(type_)
     if not distinct:
@@ -150,7 +150,7 @@ def _numbers(types: Sequence[pa.DataType]) -> pa.DataType | None:
 
 
 def _decimals(types: Sequence[pa.DataType]) -> pa.DataType | None:
-    """Decimals, integers among them, with all the digits before and after the point of each."""
+    """A decimal type with all digits, before and after the point, of decimals and integers."""
     sizes = [
         (t.precision - t.scale, t.scale) if _t.is_decimal(t) else (_INTEGER_DIGITS, 0)
         for t in types
@@ -173,7 +173,7 @@ def _lists(types: Sequence[pa.DataType]) -> pa.DataType | None:
 
 
 def _structs(types: Sequence[pa.DataType]) -> pa.DataType | None:
-    """Every field that one of the structs has; it is null where another lacks it."""
+    """A struct with every field of any of the structs; missing fields are null."""
     fields: dict[str, list[pa.DataType]] = {}
     for type_ in types:
         names = [f.name for f in _fields(type_)]
@@ -181,8 +181,10 @@ def _structs(types: Sequence[pa.DataType]) -> pa.DataType | None:
             return types[0] if len(types) == 1 else None
         for inside in _fields(type_):
             fields.setdefault(inside.name, []).append(inside.type)
-    found = {name: merged(some) for name, some in fields.items()}
-    return None if None in found.values() else pa.struct(list(found.items()))
+    merged_fields = {name: merged(field_types) for name, field_types in fields.items()}
+    if None in merged_fields.values():
+        return None
+    return pa.struct(list(merged_fields.items()))
 
 
 def _maps(types: Sequence[pa.DataType]) -> pa.DataType | None:
@@ -194,7 +196,7 @@ def _maps(types: Sequence[pa.DataType]) -> pa.DataType | None:
 
 def _timestamps(types: Sequence[pa.DataType]) -> pa.DataType | None:
     zones = {t.tz for t in types}
-    if len(zones) > 1 and None in zones:  # a time of day somewhere is no moment
+    if len(zones) > 1 and None in zones:  # without a zone, a timestamp is not a point in time
         return None
     return pa.timestamp(_finest(types), types[0].tz if len(zones) == 1 else "UTC")
 
@@ -216,7 +218,7 @@ def _is_nested(type_: pa.DataType) -> bool:
     return type_.num_fields > 0
 
 
-def _is_odd_list(type_: pa.DataType) -> bool:
+def _is_special_list(type_: pa.DataType) -> bool:
     is_view = _t.is_list_view(type_) or _t.is_large_list_view(type_)
     return is_view or _t.is_fixed_size_list(type_)
 
@@ -233,7 +235,7 @@ def _is_string(type_: pa.DataType) -> bool:
     return _t.is_string(type_) or _t.is_large_string(type_)
 
 
-#: In order: what a group of types must all be, and how they become one.
+#: In order: a predicate that all types must satisfy, and how to merge them.
 _MERGES: tuple[tuple[Callable, Callable], ...] = (
     (_is_string, lambda types: pa.large_string()),
     (_t.is_boolean, lambda types: pa.bool_()),

@@ -1,7 +1,7 @@
-"""DuckDB as the scan engine: one connection a process, one cursor a task, one thread each.
+"""DuckDB as the scan engine: one connection per process, one cursor per task, one thread each.
 
-Dask schedules the tasks; a scan that brought threads of its own would oversubscribe the machine.
-No extension is ever fetched or loaded by itself.
+Dask schedules the tasks; a scan with threads of its own would oversubscribe the machine. DuckDB
+never downloads or loads an extension by itself.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _SETTINGS = {
 }
 
 
-#: Read page by page, not a row group at once: a fifth less CPU, and half the memory, from a local
-#: disk. Elsewhere each page would be a request of its own.
+#: Read page by page instead of a whole row group: from a local disk a fifth less CPU and half the
+#: memory. From a store, each page would be a separate request.
 _PAGE_BY_PAGE = "SET {scope} disable_parquet_prefetching = {value}"
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:", config=_SETTINGS)
-    connection.execute("LOAD parquet")  # built in; its settings are known once it is loaded
+    connection.execute("LOAD parquet")  # built in; its settings exist once it is loaded
     connection.execute(_PAGE_BY_PAGE.format(scope="GLOBAL", value=True))
     return connection
 
 
 def _cursor(path: str) -> duckdb.DuckDBPyConnection:
-    """A cursor that can read the path; fsspec's file system is registered with it if need be."""
+    """A cursor that can read the path; registers fsspec's file system if necessary."""
     pid = os.getpid()
     with _lock:
         if pid not in _connections:
@@ -58,7 +58,7 @@ def _cursor(path: str) -> duckdb.DuckDBPyConnection:
 
 
 def literal_path(path: str) -> str:
-    """A path for ``read_parquet`` that matches itself only, whatever characters it holds."""
+    """Escape a path so that ``read_parquet`` matches only the path itself."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in path)
 
 
@@ -68,14 +68,14 @@ def query(sql: str, path: str, parameters: Mapping[str, str]) -> pa.Table:
     Parameters
     ----------
     sql : str
-        With ``$path`` for the file, and the parameters' names for strings.
+        With ``$path`` for the file, and ``$name`` for each parameter.
     path : str
     parameters : mapping of str to str
 
     Raises
     ------
     duckdb.Error
-        Whatever DuckDB says; the caller knows the shard and words it.
+        Unchanged; the caller knows the shard and rewords it.
     """
     with _cursor(path) as cursor:
         relation = cursor.sql(sql, params={"path": literal_path(path), **parameters})
@@ -83,12 +83,12 @@ def query(sql: str, path: str, parameters: Mapping[str, str]) -> pa.Table:
 
 
 def key_hashes(columns: Sequence[pa.ChunkedArray]) -> np.ndarray:
-    """One 64-bit hash for each row of some columns, the same in every process.
+    """A 64-bit hash of each row of some columns, the same in every process.
 
     Returns
     -------
     (n,) int64 array
-        Equal for equal rows; unequal rows may share one.
+        Equal for equal rows; different rows may collide.
     """
     names = [f"key_{i}" for i in range(len(columns))]
     table = pa.Table.from_arrays(list(columns), names=names)

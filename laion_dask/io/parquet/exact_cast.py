@@ -1,4 +1,4 @@
-"""Columns of shards in the type of the frame, every value exactly as it was stored."""
+"""Cast columns of shards to their type in the frame without changing any value."""
 
 from __future__ import annotations
 
@@ -14,38 +14,40 @@ from laion_dask.io.parquet.common_types import family, frame_type, is_uuid
 def cast_exactly(
     column: pa.ChunkedArray, type_: pa.DataType, *, name: str, path: str, rows: pa.ChunkedArray
 ) -> pa.ChunkedArray:
-    """One column in its common type, every value exactly as it was stored.
+    """Cast a column to its common type without changing any value.
 
-    NaN in a column that becomes an integer is null. ``rows`` holds the position in the file of
-    each value, for the error.
+    NaN becomes null if the column becomes an integer. ``rows`` holds the position of each value in
+    the file, for the error.
 
     Raises
     ------
     SchemaError
-        When a value does not survive: a float that is no integer, an integer that is too large.
+        When a value would change: a float that is not whole, or an integer that is too large.
     """
-    if str(column.type) == str(type_):  # list<l: float> == list<element: float>, but is not it
+    if str(column.type) == str(type_):  # list<l: float> == list<element: float>, but differs in str
         return column
-    if column.null_count == len(column):  # as in a shard without rows
+    if column.null_count == len(column):  # for example in a shard without rows
         return pa.chunked_array([pa.nulls(len(column), type_)])
     column = _plain_text(column, name)
     if pa.types.is_floating(column.type) and pa.types.is_integer(type_):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     try:
         if family(column.type) == "decimal" and pa.types.is_floating(type_):
-            column = column.cast(pa.string())  # Arrow's own cast is off by a bit in one of eight
+            column = column.cast(
+                pa.string()
+            )  # Arrow's own cast is off by one bit in one of eight values
         return column.cast(type_)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         row, value = _first_bad(column, type_, rows)
         raise SchemaError(
-            f"Row {row} of shard {path} has {name} = {value!r}, stored as {column.type}, which "
-            f"{type_}, as which all shards are read, cannot hold exactly. Correct or rewrite the "
-            f"file, or leave the column out with {argument('columns')}. ({error})"
+            f"Row {row} of shard {path} has {name} = {value!r}, stored as {column.type}. All "
+            f"shards are read as {type_}, which cannot hold it exactly. Correct or rewrite the file, or "
+            f"leave the column out with {argument('columns')}. ({error})"
         ) from error
 
 
 def _plain_text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """A column of an extension type as what a frame holds, UUIDs as text."""
+    """A column without its extension type; UUIDs become text."""
     plain = frame_type(column.type)
     if not isinstance(column.type, pa.BaseExtensionType):
         return _without_uuids(column, plain) if _has_uuid(column.type) else column
@@ -55,7 +57,7 @@ def _plain_text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 
 def uuid_digits(name: str, stored: pa.DataType) -> bool:
-    """Whether a column of UUIDs is read as their 32 digits alone, as DataComp publishes its own."""
+    """Whether UUIDs are read as 32 digits without hyphens, as DataComp publishes them."""
     return name == "uid" and is_uuid(stored)
 
 
@@ -65,7 +67,7 @@ def _has_uuid(type_: pa.DataType) -> bool:
 
 
 def _without_uuids(column: pa.ChunkedArray, type_: pa.DataType, digits: bool = False):
-    """UUIDs as text, within lists and structs too."""
+    """UUIDs as text, also within lists and structs."""
 
     def text(value):
         if isinstance(value, UUID):

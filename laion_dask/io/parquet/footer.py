@@ -1,4 +1,4 @@
-"""Parquet footers: rows, row groups, schema, digest. One small read a file."""
+"""Parquet footers: rows, row groups, schema, digest. One small read per file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TAIL = 1 << 16
 REMEDY = "Fetch the file again, or leave it out of the paths."
 MAGIC = b"PAR1"
 _POINTER = b"version https://git-lfs"
-#: Footers are read by this many threads at once: the wait is the store's, not the processor's.
+#: Threads that read footers; they mostly wait for the store, not the CPU.
 THREADS = 16
 
 #: What pyarrow raises on a damaged file.
@@ -32,21 +32,21 @@ ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowErr
 
 @dataclass(frozen=True)
 class Footer:
-    """One Parquet file as its footer describes it.
+    """A Parquet file as its footer describes it.
 
     Attributes
     ----------
     path : str
         Local path or fsspec address.
     size : int
-        Bytes of the file.
+        Size of the file in bytes.
     sha256 : str
-        Digest of the footer's bytes; changes with any change of rows, layout or statistics.
+        Digest of the footer's bytes; differs after any change of rows, layout or statistics.
     row_groups : tuple of int
         Rows of each row group, in file order.
     schema : pyarrow.Schema
     int96 : frozenset of str
-        Columns that have timestamps of this kind.
+        Columns with INT96 timestamps.
     """
 
     path: str
@@ -75,11 +75,11 @@ def read_footer(path: str) -> Footer:
             footer = _footer_bytes(store, store.size, path)
         if path.endswith("/_metadata") and is_of_other_files(footer):
             raise ShardError(
-                f"{path} lists the row groups of other files and has no rows of its own. Leave it "
+                f"{path} lists the row groups of other files and has no rows itself. Leave it "
                 "out of the paths."
             )
         metadata = pq.read_metadata(pa.BufferReader(MAGIC + footer))
-        schema = _with_own_types(metadata.schema.to_arrow_schema(), metadata.schema)
+        schema = _with_parquet_types(metadata.schema.to_arrow_schema(), metadata.schema)
         int96 = _int96(schema, metadata.schema)
         groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
     except ShardError:
@@ -99,14 +99,14 @@ def _int96(schema: pa.Schema, stored: pq.ParquetSchema) -> frozenset[str]:
     return frozenset(n for n, kind in zip(names, leaves, strict=True) if kind == "INT96")
 
 
-def _with_own_types(schema: pa.Schema, stored: pq.ParquetSchema) -> pa.Schema:
-    """The schema, with types that Parquet tells and Arrow does not.
+def _with_parquet_types(schema: pa.Schema, stored: pq.ParquetSchema) -> pa.Schema:
+    """The schema, corrected where Parquet knows the type and Arrow does not.
 
-    UUIDs and intervals, which Arrow shows as bytes, and INT96 as the microseconds that Spark, Hive
-    and Impala mean by it, in place of nanoseconds, which reach from 1677 to 2262 only.
+    UUIDs and intervals, which Arrow shows as bytes, and INT96, which Arrow shows as nanoseconds,
+    limited to the years 1677 to 2262, and which Spark, Hive and Impala write as microseconds.
     """
     leaves = [stored.column(i) for i in range(len(stored))]
-    if not any(_own_type(leaf) for leaf in leaves):
+    if not any(_parquet_type(leaf) for leaf in leaves):
         return schema
     by_leaf = iter(leaves)
 
@@ -116,9 +116,9 @@ def _with_own_types(schema: pa.Schema, stored: pq.ParquetSchema) -> pa.Schema:
                 next(by_leaf)
             return type_
         if type_.num_fields == 0:
-            own = _own_type(next(by_leaf))
-            known = pa.types.is_fixed_size_binary(type_) or pa.types.is_timestamp(type_)
-            return own if own is not None and known else type_
+            parquet_type = _parquet_type(next(by_leaf))
+            replaceable = pa.types.is_fixed_size_binary(type_) or pa.types.is_timestamp(type_)
+            return parquet_type if parquet_type is not None and replaceable else type_
         inside = [
             type_.field(i).with_type(typed(type_.field(i).type)) for i in range(type_.num_fields)
         ]
@@ -134,7 +134,7 @@ def _with_own_types(schema: pa.Schema, stored: pq.ParquetSchema) -> pa.Schema:
     return pa.schema([field.with_type(typed(field.type)) for field in schema])
 
 
-def _own_type(leaf: pq.ColumnSchema) -> pa.DataType | None:
+def _parquet_type(leaf: pq.ColumnSchema) -> pa.DataType | None:
     if leaf.logical_type.type == "UUID" and leaf.length == 16:
         return pa.uuid()
     if leaf.physical_type == "INT96":
@@ -143,12 +143,12 @@ def _own_type(leaf: pq.ColumnSchema) -> pa.DataType | None:
 
 
 def check_unchanged(path: str, footer_sha256: str) -> bytes:
-    """A file's footer, which must be the one that it had when it was opened.
+    """Read a file's footer again and check that it has not changed since the file was opened.
 
     Raises
     ------
     ShardError
-        When it is another: its rows are not those that were promised.
+        When it has changed, so that the rows may be different ones.
     """
     try:
         with open_bytes(path) as file:
@@ -159,25 +159,25 @@ def check_unchanged(path: str, footer_sha256: str) -> bytes:
         raise damaged(path, error) from error
     if hashlib.sha256(footer).hexdigest() != footer_sha256:
         raise ShardError(
-            f"{path} was written anew since it was opened. Call read_shards again for what it "
-            "holds now."
+            f"{path} was written anew since it was opened. Call read_shards again to read its "
+            "present content."
         )
     return footer
 
 
 def groups_of(path: str, footer: bytes) -> list[pq.RowGroupMetaData]:
-    """The row groups of a footer, whose columns must lie inside the file.
+    """The row groups of a footer, after checking that their columns lie inside the file.
 
-    libcudf takes a footer at its word, also where it points elsewhere (rapidsai/cudf issue 14104),
-    and a wild read on a card costs the whole process its CUDA context.
+    libcudf trusts the footer even if it points outside (rapidsai/cudf issue 14104), and an invalid
+    read on a GPU destroys the CUDA context of the whole process.
 
     Raises
     ------
     ShardError
-        When one does not.
+        When a column lies outside the file.
     """
     try:
-        column_chunks(footer)  # so that none is encrypted, which pyarrow does not survive
+        column_chunks(footer)  # raises if one is encrypted, which would abort pyarrow
         metadata = pq.read_metadata(pa.BufferReader(MAGIC + footer))
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         with open_bytes(path) as file:
@@ -193,22 +193,22 @@ def groups_of(path: str, footer: bytes) -> list[pq.RowGroupMetaData]:
 def groups_between(
     groups: Iterable[pq.RowGroupMetaData], start: int, stop: int
 ) -> list[tuple[int, int, pq.RowGroupMetaData]]:
-    """The row groups that have rows and begin within a range of rows of their file.
+    """The nonempty row groups that start within a range of rows of the file.
 
     Returns
     -------
     list of (number in the file, first row, row group)
     """
-    found, first = [], 0
+    between, first = [], 0
     for number, group in enumerate(groups):
         if group.num_rows and start <= first < stop:
-            found.append((number, first, group))
+            between.append((number, first, group))
         first += group.num_rows
-    return found
+    return between
 
 
 def chunks_of(piece: Piece, footer: bytes, columns: Collection[str]) -> list[Chunk]:
-    """The column chunks of a piece, of some columns, by the names that the file gives them.
+    """The column chunks of a piece for some columns, named as in the file.
 
     Raises
     ------
@@ -227,24 +227,24 @@ def chunks_of(piece: Piece, footer: bytes, columns: Collection[str]) -> list[Chu
 def _check_chunk(path: str, number: int, chunk: pq.ColumnChunkMetaData, end: int) -> None:
     first, size = chunk.data_page_offset, chunk.total_compressed_size
     if chunk.num_values == 0:
-        return  # its pages need not be there
+        return  # it may have no pages
     if chunk.has_dictionary_page and chunk.dictionary_page_offset:
         first = min(first, chunk.dictionary_page_offset)
     if first < len(MAGIC) or size < 0 or first + size > end:
         raise ShardError(
-            f"{path} is damaged: column {chunk.path_in_schema!r} of row group {number} lies from "
-            f"byte {first:,} to {first + size:,}, outside its {end:,} bytes of data. {REMEDY}"
+            f"{path} is damaged: column {chunk.path_in_schema!r} of row group {number} spans "
+            f"bytes {first:,} to {first + size:,}, outside its {end:,} bytes of data. {REMEDY}"
         )
 
 
 def damaged(path: str, error: Exception) -> ShardError:
-    """The error for a shard that its engine refuses."""
+    """The error for a shard that cannot be read as Parquet."""
     first = str(error).splitlines()[0].rstrip(". ") if str(error) else type(error).__name__
     return ShardError(f"{path} cannot be read as Parquet: {first}. {REMEDY}")
 
 
 def _footer_bytes(file, size: int, path: str) -> bytes:
-    """The footer, its length and the closing magic."""
+    """The footer, including its length and the closing magic bytes."""
     if size == 0:
         raise ShardError(f"{path} is empty: 0 bytes, no Parquet footer. {REMEDY}")
     file.seek(max(0, size - _TAIL))
@@ -265,7 +265,7 @@ def _footer_bytes(file, size: int, path: str) -> bytes:
 
 
 def _not_parquet(path: str, size: int, start: bytes) -> ShardError:
-    """The error for a file that does not end as Parquet does, by how it starts."""
+    """The error for a file without a Parquet footer, chosen by how the file starts."""
     if start.startswith(MAGIC):
         what = "is truncated: it starts as Parquet but has no footer"
         return ShardError(f"{path} ({size:,} bytes) {what}. {REMEDY}")
@@ -273,7 +273,7 @@ def _not_parquet(path: str, size: int, start: bytes) -> ShardError:
         return ShardError(hint)
     if start == _POINTER:
         return ShardError(
-            f"{path} ({size:,} bytes) is a pointer of Git LFS, not the file itself. Fetch it with "
+            f"{path} ({size:,} bytes) is a Git LFS pointer, not the file itself. Fetch it with "
             "git lfs pull."
         )
     return ShardError(f"{path} ({size:,} bytes) is not Parquet. {REMEDY}")
@@ -288,7 +288,7 @@ def _check_counts(path: str, n_rows: int, groups: tuple[int, ...]) -> None:
 
 
 def read_footers(paths: Sequence[str]) -> list[Footer]:
-    """The footers of many files, in the order given.
+    """The footers of many files, in the given order.
 
     Raises
     ------

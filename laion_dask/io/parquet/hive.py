@@ -1,4 +1,4 @@
-"""Columns in the names of folders, ``LANGUAGE=en/``, as Hive and Spark lay out tables."""
+"""Hive partitioning: columns in the names of folders, such as ``LANGUAGE=en/``."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from laion_dask.io.storage.local_file import open_bytes
 from laion_dask.schema import CANONICAL
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
-#: An integer as it would be written again: what 007 stands for is more than seven.
+#: An integer in its canonical form; a value such as 007 is more than a number.
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _FLOAT = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 
 def folder_columns(path: str) -> dict[str, str | None]:
-    """Columns in the names of the folders directly above a file, an unbroken run of key=value.
+    """Columns in the names of the folders above a file: an unbroken run of key=value.
 
-    Keys and values are percent-decoded; Hive's name for null is None.
+    Keys and values are percent-decoded; Hive's name for null becomes None.
 
     Examples
     --------
     >>> folder_columns("runs=5/data/LANGUAGE=zh%2Dtw/punsafe=0/part-0.parquet")
     {'LANGUAGE': 'zh-tw', 'punsafe': '0'}
     """
-    found: dict[str, str | None] = {}
+    columns: dict[str, str | None] = {}
     for folder in reversed(path.split("/")[:-1]):
         key, equals, value = folder.partition("=")
         if not (key and equals):
             break
-        found.setdefault(unquote(key), None if value == _NULL else unquote(value))
-    return dict(reversed(found.items()))
+        columns.setdefault(unquote(key), None if value == _NULL else unquote(value))
+    return dict(reversed(columns.items()))
 
 
 def folder_type(column: str, values: Sequence[str | None]) -> pa.DataType:
-    """The type of a frame's column whose values stand in names of folders.
+    """The type of a frame's column whose values are in the names of folders.
 
-    An integer where every value is written as one, a number where the canonical column is one, else
-    text; null where there is no value at all.
+    An integer if every value is written as one, a float if the canonical column is numeric, else
+    text; null if there is no value at all.
     """
     known = [value for value in values if value is not None]
     kind = CANONICAL[column].kind if column in CANONICAL else None
@@ -58,7 +58,7 @@ def folder_type(column: str, values: Sequence[str | None]) -> pa.DataType:
 
 
 def folder_value(value: str | None, type_: pa.DataType, column: str, path: str):
-    """One value in the type that the frame's column has.
+    """Convert one value to the type of the frame's column.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def folder_value(value: str | None, type_: pa.DataType, column: str, path: str):
         return number.cast(type_).as_py()
     except (ValueError, pa.ArrowInvalid) as error:
         raise SchemaError(
-            f"{path} lies in a folder that gives {column!r} the value {value!r}, which {type_} "
+            f"{path} is in a folder whose name gives {column!r} the value {value!r}, which {type_} "
             f"cannot hold. Rename the folder, or read with {argument('hive_partitioning', False)}."
         ) from error
 
@@ -80,7 +80,7 @@ def folder_value(value: str | None, type_: pa.DataType, column: str, path: str):
 def check_agrees(path: str, column: str, value: str | None) -> None:
     """Check that a column of a file agrees with the value in its folder's name. Eager.
 
-    By the statistics of its row groups, and where they do not tell, by its values.
+    Uses the statistics of the row groups, and reads the values only if these do not suffice.
 
     Raises
     ------
@@ -95,33 +95,35 @@ def check_agrees(path: str, column: str, value: str | None) -> None:
     if other != value:
         shown = "null" if value is None else repr(value)
         raise SchemaError(
-            f"{path} has the column {column!r} with the value {other!r}, and lies in a folder that "
-            f"says {shown} of every row. Correct one of them, or read what stands in the file with "
+            f"{path} has the column {column!r} with the value {other!r}, but is in a folder whose "
+            f"name says {shown}. Correct one of them, or use the values in the file with "
             f"{argument('hive_partitioning', False)}."
         )
 
 
 def _values(file: pq.ParquetFile, column: str) -> Iterator[str | None]:
-    """The distinct values of a column as a folder's name would have them."""
+    """The distinct values of a column as they would appear in a folder's name."""
     names = [file.schema.column(i).path for i in range(len(file.schema))]
-    leaf = names.index(column) if column in names else None  # a struct has leaves of other names
+    leaf = (
+        names.index(column) if column in names else None
+    )  # the leaves of a struct have other names
     for number in range(file.num_row_groups):
         group = file.metadata.row_group(number)
-        found = None if leaf is None else group.column(leaf).statistics
-        if found is None or not _says_one_value(found):
+        statistics = None if leaf is None else group.column(leaf).statistics
+        if statistics is None or not _has_one_value(statistics):
             table = file.read_row_group(number, columns=[column], use_threads=False)
             values = table.column(0)
             if values.type.num_fields == 0 and not isinstance(values.type, pa.BaseExtensionType):
                 values = pc.unique(values)
-            yield from map(_written, values.to_pylist())
+            yield from map(_as_text, values.to_pylist())
         else:
-            yield _written(found.min)
+            yield _as_text(statistics.min)
 
 
-def _says_one_value(found: pq.Statistics) -> bool:
-    no_nulls = found.has_null_count and found.null_count == 0
-    return no_nulls and found.has_min_max and found.min == found.max
+def _has_one_value(statistics: pq.Statistics) -> bool:
+    no_nulls = statistics.has_null_count and statistics.null_count == 0
+    return no_nulls and statistics.has_min_max and statistics.min == statistics.max
 
 
-def _written(value) -> str | None:
+def _as_text(value) -> str | None:
     return None if value is None else str(value)

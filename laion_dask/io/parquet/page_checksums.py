@@ -1,8 +1,8 @@
-"""Checksums of Parquet pages, which the fast readers do not look at: a damaged page is no data.
+"""Checksums of Parquet pages, which the fast readers do not verify.
 
-Two can be there: the CRC-32 of a page's stored bytes in its header (field 4 of ``PageHeader`` in
+There are two kinds: the CRC-32 of a page's stored bytes in its header (field 4 of ``PageHeader`` in
 ``parquet.thrift``; Spark writes it), and the one at the end of every GZIP member. ZSTD frames may
-hold one too, which every reader checks. Pages without either cannot be told from damaged ones.
+have one as well, which every reader checks. Damage to pages without a checksum goes undetected.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from laion_dask.io.parquet.thrift import NotThrift, read_struct
 from laion_dask.io.storage.local_file import open_bytes
 from laion_dask.io.storage.remote_file import StoreFile
 
-#: Bytes read for a page header at first; few are longer.
+#: Bytes first read for a page header; few are longer.
 _HEADER = 1 << 10
-#: A page header that is longer, for instance by its statistics, is no header.
-_LONGEST_HEADER = 1 << 24
+#: Bytes beyond which something is not a page header, even one with long statistics.
+_MAX_HEADER = 1 << 24
 
 # Fields of PageHeader, DataPageHeader and DataPageHeaderV2 in parquet.thrift.
 _UNCOMPRESSED, _COMPRESSED, _CRC, _DATA, _DATA_V2 = 2, 3, 4, 5, 8
@@ -30,7 +30,7 @@ _N_VALUES, _DEFINITION_BYTES, _REPETITION_BYTES, _IS_COMPRESSED = 1, 5, 6, 7
 
 @dataclass(frozen=True)
 class _Page:
-    """Where a page's stored bytes lie, and what its header says of them."""
+    """The position of a page's stored bytes, and its header."""
 
     start: int
     header: dict
@@ -41,34 +41,34 @@ class _Page:
 
     @property
     def n_values(self) -> int:
-        """Values of a data page; 0 for a dictionary or an index."""
+        """The number of values in a data page; 0 for a dictionary or an index."""
         data = self.header.get(_DATA) or self.header.get(_DATA_V2) or {}
         return data[_N_VALUES] if data else 0
 
 
 def have_checksums(path: str, chunks: Sequence[Chunk]) -> bool:
-    """Whether pages have a checksum that the fast readers leave unread. Eager.
+    """Whether pages have a checksum that the fast readers do not verify. Eager.
 
-    Reads one page header of each column. Takes what `verify` takes, and raises what it raises.
+    Reads one page header per column. Has the same parameters and errors as `verify`.
     """
     with _opened(path) as file:
         return any(True for _ in _with_checksums(file, chunks))
 
 
 def verify(path: str, chunks: Sequence[Chunk]) -> None:
-    """Compare the checksums of pages, where they have any. Eager.
+    """Verify the checksums of pages that have one. Eager.
 
     Parameters
     ----------
     path : str
-        Of a shard.
+        The path of a shard.
     chunks : sequence of Chunk
-        Those to look at.
+        The chunks to check.
 
     Raises
     ------
     ShardError
-        When a page is not what was written; names the shard, row group and column.
+        When a page does not match its checksum; the message names shard, row group and column.
     """
     with _opened(path) as file:
         for chunk in _with_checksums(file, chunks):
@@ -76,15 +76,15 @@ def verify(path: str, chunks: Sequence[Chunk]) -> None:
                 if not _is_intact(file, page, chunk):
                     raise ShardError(
                         f"{path} is damaged: a page of column {chunk.column!r} in row group "
-                        f"{chunk.group}, at byte {page.start:,}, does not have its checksum. "
+                        f"{chunk.group}, at byte {page.start:,}, does not match its checksum. "
                         f"{REMEDY}"
                     )
 
 
 class _opened:
-    """A shard, whose damage and whose store's failures are a ``ShardError``.
+    """An open shard; damage and failures of its store raise ``ShardError``.
 
-    Damage may leave a page header with a field too few, or one of another type.
+    A damaged page header may lack a field, or have one of the wrong type.
     """
 
     def __init__(self, path: str) -> None:
@@ -104,7 +104,7 @@ class _opened:
 def _with_checksums(file: StoreFile, chunks: Sequence[Chunk]) -> Iterator[Chunk]:
     """The chunks whose pages have a checksum.
 
-    A writer gives all pages of a column a CRC or none: the first page tells.
+    Writers add a CRC to all pages of a column or to none, so the first page suffices.
     """
     has_crc: dict[tuple, bool] = {}
     for chunk in chunks:
@@ -117,7 +117,7 @@ def _with_checksums(file: StoreFile, chunks: Sequence[Chunk]) -> Iterator[Chunk]
 
 
 def _pages(file: StoreFile, chunk: Chunk) -> Iterator[_Page]:
-    """The pages of a column chunk, until they hold all of its values."""
+    """The pages of a column chunk, up to the one with its last value."""
     at, n_values = chunk.start, 0
     while n_values < chunk.n_values:
         header, length = _header(file, at)
@@ -137,7 +137,7 @@ def _header(file: StoreFile, at: int) -> tuple[dict, int]:
         try:
             header, stop = read_struct(content)
         except NotThrift:
-            if len(content) < length or length > _LONGEST_HEADER:
+            if len(content) < length or length > _MAX_HEADER:
                 raise
             length *= 8
             continue
@@ -166,7 +166,7 @@ def _is_intact(file: StoreFile, page: _Page, chunk: Chunk) -> bool:
 
 
 def _unzips_to(stored: memoryview, size: int) -> bool:
-    """Whether GZIP members hold so many bytes, and those that they say."""
+    """Whether GZIP members decompress to ``size`` bytes that match their checksums."""
     n, rest = 0, stored
     while len(rest):
         member = zlib.decompressobj(wbits=31)

@@ -1,4 +1,4 @@
-"""Shards in: from paths to a frame whose rows know where they came from."""
+"""Read Parquet shards as a frame whose rows know where they came from."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from laion_dask.predicate.clauses import named_columns
 from laion_dask.runtime import graph, workers
 from laion_dask.schema import PROVENANCE
 
-#: Rows of a partition where a shard is larger: at ten columns about 300 MB in memory.
+#: Maximum rows of a partition: with ten columns about 300 MB in memory.
 MAX_ROWS_PER_PARTITION = 1_000_000
 
 
@@ -47,61 +47,60 @@ def read_shards(
 ) -> dd.DataFrame:
     """A frame over Parquet shards, in canonical columns plus ``shard`` and ``row``. Lazy.
 
-    Only footers are read, one small read a file, to check that every shard can be read as one
-    schema. Columns keep what was stored: an identifier never passes through a float, and a float
-    becomes an integer only where it is one.
+    Only footers are read, with one small read per file, to check that all shards fit one schema.
+    Values are kept as stored: an identifier never passes through a float, and a float becomes an
+    integer only if it is whole.
 
     Parameters
     ----------
     paths : str, path or iterable of them
-        Files, folders, patterns, or addresses that fsspec knows. Sorted naturally. A folder that
-        `export` wrote is read by its recipe. `laion_dask.io.storage.discovery` says which files a
-        folder or a pattern stands for.
+        Files, folders, patterns, or addresses that fsspec knows; sorted naturally. A folder that
+        `export` wrote is read by its manifest. `laion_dask.io.storage.discovery` defines which
+        files a folder or a pattern stands for.
     columns : sequence of str, optional
         The frame's columns, by their canonical names; all by default. ``shard`` and ``row`` are
-        always there, at the end.
+        always added at the end.
     where : str, optional
-        Only the rows for which this is true; run inside the scan. See `laion_dask.predicate`.
+        Keep only the rows for which this is true; runs inside the scan. See `laion_dask.predicate`.
     dialect : str
         ``"auto"`` recognizes the published sets by their columns; or the name of one of
         `laion_dask.dialects.DIALECTS`.
     backend : {"auto", "pandas", "cudf"}
-        What the partitions are. ``"auto"`` is what `laion_dask.set_options` says, and if that is
-        ``"auto"`` too, it follows the workers of the client that is there, or this process: cuDF
-        where every worker can make its frames, and this process too, else pandas. Where a card
-        stays unused by that, a `BackendWarning` says so.
+        The library of the partitions. ``"auto"`` uses the one from `laion_dask.set_options`; if
+        that is ``"auto"`` too, cuDF if this process and, with a client, the scheduler and every
+        worker can create cuDF frames, else pandas. A `BackendWarning` is raised if a GPU is left
+        unused.
     max_rows_per_partition : int
-        A larger shard becomes several partitions, each a run of whole row groups.
+        A larger shard becomes several partitions, each of consecutive whole row groups.
     swap_width_height : bool
-        Read the width column as height and the other way round. LAION's own statistics script
-        does so for the raw LAION-5B release.
-
+        Read the width column as height and vice versa, as LAION's own statistics script does for
+        the raw LAION-5B release.
     rename : mapping of str to str, optional
-        The frame's names of columns, by the names that the files give them, such as
-        ``{"nsfw_score": "punsafe"}``. They go before the dialect's, and the recipe records them.
+        New names by the names in the files, such as ``{"nsfw_score": "punsafe"}``. They take
+        precedence over the dialect's, and are recorded in the manifest of an export.
     hive_partitioning : bool
-        Whether folders named ``key=value`` straight above a file are columns of its rows, as Hive
-        and Spark write them: ``LANGUAGE=en/part-0.parquet`` has ``language`` "en" in every row.
-        A column that the file has as well must agree.
+        Whether folders named ``key=value`` directly above a file become columns, as written by
+        Hive and Spark: every row of ``LANGUAGE=en/part-0.parquet`` has ``language`` "en". If the
+        file has such a column too, it must agree.
 
     Returns
     -------
     dask.dataframe.DataFrame
-        One partition a shard, or a run of its row groups. ``shard`` (int32) is the position of
+        One partition per shard or range of its row groups. ``shard`` (int32) is the position of
         the file in natural order, ``row`` (int64) the position in that file.
 
     Raises
     ------
     ShardNotFoundError, ShardError, SchemaError, ColumnError, PredicateError, OptionError
-        At once, before any data is read.
+        Immediately, before any data is read.
     MissingExtraError
-        When cuDF is asked for by name and cannot be had here.
+        When cuDF is requested by name but unavailable.
 
     Warns
     -----
     DiscoveryWarning
-        When files were left out that may be shards, img2dataset's or clip-retrieval's output lies
-        beside other shards, whose rows it may hold again, or one file may be a copy of another.
+        When files that may be shards were skipped, when output of img2dataset or clip-retrieval
+        lies beside other shards whose rows it may repeat, or when a file may be a copy of another.
 
     Examples
     --------
@@ -124,7 +123,7 @@ def read_shards(
     naming = Naming(dialect, swap_width_height, _renames(rename), hive_partitioning)
     filtered = named_columns(where) if isinstance(where, str) else set()
     shards, types = open_shards(footers, naming, columns, filtered)
-    types = _held(types, backend, columns)
+    types = _check_backend_types(types, backend, columns)
     scan = Scan(
         types=tuple(types.items()),
         where=None,
@@ -137,29 +136,31 @@ def read_shards(
         scan = scan.and_where(parse(where, scan.kinds))
     groups = [footer.row_groups for footer in footers]
     pieces = [
-        p for s, g in zip(shards, groups, strict=True) for p in _cut(s, g, max_rows_per_partition)
+        p for s, g in zip(shards, groups, strict=True) for p in _split(s, g, max_rows_per_partition)
     ]
     frame = graph.read(scan, pieces)
-    return frame if columns is None else frame[_chosen(columns)]
+    return frame if columns is None else frame[_with_provenance(columns)]
 
 
-def _held(types: dict[str, pa.DataType], backend: str, columns: Sequence[str] | None) -> dict:
-    """The columns that a frame of the backend can hold; none that is asked for is left out."""
+def _check_backend_types(
+    types: dict[str, pa.DataType], backend: str, columns: Sequence[str] | None
+) -> dict:
+    """Drop columns that the backend cannot hold; raises if one of them was requested."""
     lost = [name for name, type_ in types.items() if not holds(backend, type_)]
     for name in lost:
         if columns is None or name in columns:
             raise SchemaError(
-                f"Column {name!r} is {types[name]}, which cuDF does not hold. Leave it out with "
+                f"Column {name!r} is {types[name]}, which cuDF cannot hold. Leave it out with "
                 f"{argument('columns')}, or read with {argument('backend', 'pandas')}."
             )
     return {name: type_ for name, type_ in types.items() if name not in lost}
 
 
-def _cut(shard: Shard, row_groups: Sequence[int], most: int) -> list[Piece]:
-    """A shard as pieces of at most ``most`` rows, or of one row group where that is larger."""
+def _split(shard: Shard, row_groups: Sequence[int], max_rows: int) -> list[Piece]:
+    """Split a shard into pieces of at most ``max_rows`` rows, or of one larger row group."""
     pieces, start, stop = [], 0, 0
     for n in row_groups:
-        if stop > start and stop + n - start > most:
+        if stop > start and stop + n - start > max_rows:
             pieces.append(Piece(shard, start, stop))
             start = stop
         stop += n
@@ -191,5 +192,5 @@ def _renames(rename) -> dict[str, str]:
     return dict(rename or {})
 
 
-def _chosen(columns: Sequence[str]) -> list[str]:
+def _with_provenance(columns: Sequence[str]) -> list[str]:
     return [*dict.fromkeys(n for n in columns if n not in PROVENANCE), *PROVENANCE]

@@ -1,4 +1,4 @@
-"""One partition of a shard, read: the columns that were asked for, of the rows that pass."""
+"""Read one partition of a shard: the requested columns of the rows that pass the filter."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from laion_dask.io.parquet.scan_spec import ScanSpec
 from laion_dask.io.parquet.shard import Piece, Read, Shard
 from laion_dask.predicate.prune import may_pass
 
-#: Bytes of a footer whose column chunks are too many to be looked at one by one.
+#: Size in bytes of a footer that lists too many column chunks to check one by one.
 _LARGE_FOOTER = 1 << 20
 
 
 @dataclass(frozen=True)
 class Scan(ScanSpec):
-    """Reads a piece when called: by cuDF, by DuckDB, or by the careful reader of pyarrow."""
+    """Reads a piece when called: with cuDF, with DuckDB, or with the careful pyarrow reader."""
 
     def __call__(self, piece: Piece, columns: list[str]):
         """Read a piece.
@@ -37,7 +37,7 @@ class Scan(ScanSpec):
         ----------
         piece : Piece
         columns : list of str
-            The columns to read, in this order; Dask names them, none for a mere count of rows.
+            The columns to read, in this order; Dask passes none to count rows.
 
         Raises
         ------
@@ -49,18 +49,18 @@ class Scan(ScanSpec):
         if self._none_can_pass(piece.shard):
             check_unchanged(piece.shard.path, piece.shard.footer_sha256)
             return self.meta()[list(columns)]
-        found = self._on_card(piece, list(columns) or ["row"], counted=False)
+        found = self._on_gpu(piece, list(columns) or ["row"], counted=False)
         if found is None:
             table = self._read(piece, list(columns), scan_duckdb.kept).table
             found = frame_from_arrow(table, self.backend), 0
         return found[0] if columns else found[0][[]]
 
     def read(self, piece: Piece, columns: list[str]) -> Read:
-        """Read a piece as an Arrow table, and account for the rows that are not in it.
+        """Read a piece as an Arrow table and count the rows that are not in it, in one scan.
 
-        One scan does both; raises as calling does.
+        Raises the same errors as a call.
         """
-        found = self._on_card(piece, columns or ["row"], counted=True)
+        found = self._on_gpu(piece, columns or ["row"], counted=True)
         if found is None:
             return self._read(piece, columns, scan_duckdb.kept_and_unscored)
         frame, unscored = found
@@ -70,23 +70,23 @@ class Scan(ScanSpec):
         return Read(table, unscored, 0)
 
     def counts(self, piece: Piece) -> tuple[int, int]:
-        """How many rows of a piece are unscored, and how many rejected, read for that alone."""
-        found = self._on_card(piece, ["row"], counted=True)
+        """Count the unscored and the rejected rows of a piece without reading other columns."""
+        found = self._on_gpu(piece, ["row"], counted=True)
         if found is not None:
             return found[1], 0
         found = self._read(piece, [], scan_duckdb.unscored)
         return found.unscored, found.rejected
 
     def _none_can_pass(self, shard: Shard) -> bool:
-        """Whether the names of a shard's folders alone say that the filter keeps none of it."""
+        """Whether the names of a shard's folders already exclude all of its rows."""
         if self.where is None or not shard.partition:
             return False
         return not may_pass(self.where, known_values(shard))
 
-    def _on_card(self, piece: Piece, names: list[str], *, counted: bool):
-        """What cuDF finds, a frame and the undecided rows; None where the processor is to read.
+    def _on_gpu(self, piece: Piece, names: list[str], *, counted: bool):
+        """Read with cuDF: a frame and the number of undecided rows, or None to read on the CPU.
 
-        Of what libcudf does not read, that either gives the rows, or the error to be raised.
+        If libcudf cannot read a file, the CPU either reads it or raises the proper error.
         """
         if self.backend != "cudf" or self._must_be_careful(piece.shard):
             return None
@@ -95,18 +95,18 @@ class Scan(ScanSpec):
         try:
             return scan_cudf.read(piece, names, self, CudfDecoder(), counted=counted)
         except scan_cudf.NotText:
-            return None  # the careful reader names the row
+            return None  # the careful reader will name the row
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             raise DeviceMemoryError(
-                f"The card does not hold this partition of {piece.shard.path} ({error}). Read "
+                f"GPU memory does not hold this partition of {piece.shard.path} ({error}). Read "
                 f"fewer columns, or set a smaller {parameter('max_rows_per_partition')}."
             ) from error
         except scan_cudf.NotDecoded as error:
             warnings.warn(
-                f"libcudf does not read {piece.shard.path} ({error}): it is decoded on the "
-                "processor. Write it anew if all of it should be on the card.",
+                f"libcudf cannot read {piece.shard.path} ({error}); it is decoded on the CPU "
+                "instead. Rewrite the file to have it decoded on the GPU.",
                 BackendWarning,
                 stacklevel=2,
             )
@@ -117,20 +117,21 @@ class Scan(ScanSpec):
         footer = check_unchanged(piece.shard.path, piece.shard.footer_sha256)
         try:
             careful = self._must_be_careful(piece.shard) or self._must_verify(piece, names, footer)
-            found = self._careful(piece, names) if careful else scan(self, piece, names)
+            found = self._read_carefully(piece, names) if careful else scan(self, piece, names)
         except duckdb.Error as error:
             if not scan_pyarrow.is_about_text(error) and scan_duckdb.NOT_WHOLE not in str(error):
                 raise damaged(piece.shard.path, error) from error
-            found = self._careful(piece, names)
+            found = self._read_carefully(piece, names)
         return replace(found, table=self._typed(found.table, piece, names))
 
     def _must_be_careful(self, shard: Shard) -> bool:
-        """Whether the fast reader would not do.
+        """Whether the fast reader cannot be used.
 
-        Which rows are rejected must not depend on the columns that are read. The fast reader has
-        names of its own, which a file may have taken; it knows no wider decimals, takes
-        durations for integers, columns that differ in case for one, and cuts the nanoseconds of an
-        INT96; and a filter over integers that become floats must see that none loses a digit.
+        Which rows are rejected must not depend on the columns that are read. The fast reader
+        reserves column names that a file may use; it does not support wider decimals, reads
+        durations as integers, does not distinguish columns that differ only in case, and truncates
+        the nanoseconds of INT96. A filter over integers that become floats must also check that
+        none of them loses a digit.
         """
         if self.invalid_text == "reject":
             return True
@@ -150,10 +151,10 @@ class Scan(ScanSpec):
         return False
 
     def _must_verify(self, piece: Piece, names: list[str], footer: bytes) -> bool:
-        """Whether the careful reader has to compare checksums as it reads.
+        """Whether the careful reader must verify checksums while it reads.
 
-        Those of a local shard are compared here, since its pages are then in memory for DuckDB; a
-        store would have to hand them over twice.
+        The checksums of a local shard are verified here, which leaves its pages in the page cache
+        for DuckDB; a store would have to deliver them twice.
         """
         if len(footer) > _LARGE_FOOTER:
             return True
@@ -165,7 +166,7 @@ class Scan(ScanSpec):
         page_checksums.verify(piece.shard.path, chunks)
         return False
 
-    def _careful(self, piece: Piece, names: list[str]) -> Read:
+    def _read_carefully(self, piece: Piece, names: list[str]) -> Read:
         try:
             return scan_pyarrow.read(piece, names, self)
         except ARROW_ERRORS as error:

@@ -1,4 +1,4 @@
-"""How DuckDB reads a piece: the filter and the columns as SQL over one Parquet file."""
+"""Read a piece with DuckDB: the filter and the columns as SQL over one Parquet file."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from laion_dask.io.parquet.shard import Piece, Read, Shard
 from laion_dask.predicate import Predicate, Sql, to_sql
 from laion_dask.predicate.sql import literal, quoted
 
-#: What a scan says of a float that should be an integer; the careful reader then names the row.
+#: The error for a float that should be an integer; the careful reader then names the row.
 NOT_WHOLE = "laion_dask: a float that is no whole number"
-#: The column, in a scan's own result, that tells rows that pass from rows that may.
+#: The column of a scan's result that tells rows that pass from rows that may pass.
 CERTAIN = "laion_dask_certain"
 #: DuckDB's name for the position of a row in its file.
 POSITION = "file_row_number"
 
 
 def kept(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
+    """The rows that pass."""
     sql = _conditions(scan, piece.shard)
     condition = sql.certain if sql else None
     return Read(_query(piece, _select(scan, piece, names), condition, sql), 0, 0)
 
 
 def kept_and_unscored(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
-    """Rows that pass or may pass, told apart by a column of their own."""
+    """The rows that pass, and the number of undecided ones, from one query."""
     sql = _conditions(scan, piece.shard)
     if sql is None:
         return kept(scan, piece, names)
@@ -43,6 +44,7 @@ def kept_and_unscored(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
 
 
 def unscored(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
+    """The number of undecided rows, without reading others."""
     sql = _conditions(scan, piece.shard)
     empty = pa.schema([(n, dict(scan.types)[n]) for n in {*names, "row"}]).empty_table()
     if sql is None:
@@ -54,7 +56,7 @@ def unscored(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
 
 def _select(scan: ScanSpec, piece: Piece, names: list[str]) -> str:
     expressions = _expressions(piece.shard)
-    # The shard's number is the same in every row, and is added to what was kept.
+    # The shard's number is the same in every row, and is added later.
     read = [n for n in names if n != "shard"] or ["row"]
     if _needs_row(scan, piece.shard, names) and "row" not in read:
         read.append("row")
@@ -64,12 +66,12 @@ def _select(scan: ScanSpec, piece: Piece, names: list[str]) -> str:
 def _query(piece: Piece, select: str, condition: str | None, sql: Sql | None) -> pa.Table:
     conditions = [] if condition is None else [f"({condition})"]
     if piece.start > 0 or piece.stop < piece.shard.n_rows:
-        run = f"{POSITION} >= {piece.start} AND {POSITION} < {piece.stop}"
-        conditions = [run, *conditions]
+        in_piece = f"{POSITION} >= {piece.start} AND {POSITION} < {piece.stop}"
+        conditions = [in_piece, *conditions]
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    # Parquet's statistics leave NaN out; without can_have_nan DuckDB takes them at their word
-    # and folds isnan(x) to false, so that NaN passes a filter and is pruned from a count. And a
-    # folder named language=en must not become a column, or take the place of one.
+    # Parquet statistics ignore NaN. Without can_have_nan, DuckDB trusts them and folds isnan(x) to
+    # false, so that NaN passes a filter and is pruned from a count. A folder named language=en must
+    # not become a column, nor replace one.
     options = f"{POSITION} => true, can_have_nan => true, hive_partitioning => false"
     text = f"SELECT {select} FROM read_parquet($path, {options}){where}"
     return duckdb_connection.query(text, piece.shard.path, sql.parameters if sql else {})
@@ -98,19 +100,19 @@ def _needs_row(scan: ScanSpec, shard: Shard, names: list[str]) -> bool:
 
 @lru_cache(maxsize=64)
 def _compiled(where: Predicate, columns: tuple[tuple[str, str | None], ...]) -> Sql:
-    """A filter for every shard that spells its columns alike."""
+    """Compile a filter, cached for shards whose columns have the same expressions."""
     return to_sql(where, dict(columns))
 
 
 def _expressions(shard: Shard) -> dict[str, str]:
-    """The SQL of each of the frame's columns that a shard has."""
+    """The SQL expression of each of the frame's columns that a shard has."""
     stored = {new: _as_read(quoted(old), new, type_) for old, new, type_ in shard.columns}
     named = {new: literal(value) for _, new, value in shard.partition if value is not None}
     return {**stored, **named, "shard": f"{shard.index}::INTEGER", "row": POSITION}
 
 
 def _as_read(column: str, name: str, stored: pa.DataType) -> str:
-    """A column in SQL, of a type that compares as the frame's would."""
+    """A column in SQL, of a type that compares like the frame's."""
     if is_uuid(stored):
         text = f"{column}::VARCHAR"
         return f"replace({text}, '-', '')" if uuid_digits(name, stored) else text
@@ -124,7 +126,7 @@ def _as_read(column: str, name: str, stored: pa.DataType) -> str:
 def _comparable(
     expression: str | None, stored: pa.DataType | None, type_: pa.DataType
 ) -> str | None:
-    """A column as the filter sees it: of its common type, NaN as null where that is an integer."""
+    """A column as the filter sees it: in its common type, NaN as null if that is an integer."""
     if expression is None or stored is None or stored == type_:
         return expression
     if family(stored) == "null":
@@ -137,7 +139,7 @@ def _comparable(
             f"ELSE error('{NOT_WHOLE}') END"
         )
     if family(stored) == "decimal" and family(type_) == "float":
-        expression = f"{expression}::VARCHAR"  # which is parsed to the nearest float
+        expression = f"{expression}::VARCHAR"  # parsed to the nearest float
     if family(type_) == "float":
         return f"{expression}::{'DOUBLE' if type_.bit_width == 64 else 'FLOAT'}"
     return expression

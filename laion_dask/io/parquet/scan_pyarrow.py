@@ -1,9 +1,9 @@
-"""The careful reader, for a shard whose text is not UTF-8: names the rows, or rejects them.
+"""The careful reader: names or rejects rows whose text is not UTF-8.
 
-It reads the piece's row groups with pyarrow, which does not look into strings, and filters in
-memory. Only a shard on which the fast reader stumbled is read this way, and every shard where rows
-are to be rejected: then all text is looked at, whichever columns are asked for, so that the rows of
-a frame do not depend on its columns.
+It reads row groups with pyarrow, which does not validate strings, and filters in memory. Only
+shards that the fast reader cannot read are read this way, and all shards if such rows are to be
+rejected. In that case all text is validated, whichever columns are requested, so that the rows of a
+frame do not depend on its columns.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from laion_dask.schema import PROVENANCE
 
 
 def is_about_text(error: Exception) -> bool:
-    """Whether DuckDB refused a shard because a string in it is not UTF-8."""
+    """Whether DuckDB's error says that a string is not UTF-8."""
     message = str(error).lower()
     return "utf8" in message or "utf-8" in message or "string encoding" in message
 
 
 def read(piece: Piece, names: list[str], scan: ScanSpec) -> Read:
-    """Read a piece, rejecting (or refusing) rows whose text is not UTF-8.
+    """Read a piece; rows whose text is not UTF-8 are rejected, or raise an error.
 
     Raises
     ------
@@ -42,15 +42,15 @@ def read(piece: Piece, names: list[str], scan: ScanSpec) -> Read:
         Under ``invalid_text="raise"``, naming shard, column and row.
     """
     wanted = dict.fromkeys([*names, *(scan.where.columns if scan.where else ())])
-    looked_at = dict.fromkeys(wanted)
+    to_validate = dict.fromkeys(wanted)
     if scan.invalid_text == "reject":
-        looked_at.update(
+        to_validate.update(
             (new, None)
             for _, new, stored in piece.shard.columns
             if holds_text(stored) or is_text_in_bytes(stored, dict(scan.types).get(new))
         )
     types = dict(scan.types)
-    raw = _row_groups(piece, [n for n in looked_at if n not in PROVENANCE])
+    raw = _row_groups(piece, [n for n in to_validate if n not in PROVENANCE])
     raw = _bytes_as_text(raw, types)
     valid = _valid_rows(raw, piece, scan.invalid_text)
     raw = raw.filter(pa.array(valid))
@@ -70,7 +70,7 @@ def read(piece: Piece, names: list[str], scan: ScanSpec) -> Read:
 
 
 def _row_groups(piece: Piece, names: list[str]) -> pa.Table:
-    """The piece's rows with their position in the file, strings unlooked at."""
+    """The piece's rows with their position in the file, strings not validated."""
     stored = {new: old for old, new, _ in piece.shard.columns}
     have = [n for n in names if n in stored]
     table = _read_columns(piece, [stored[n] for n in have], "us").rename_columns(have)
@@ -94,9 +94,9 @@ def _read_columns(piece: Piece, names: list[str], int96_unit: str) -> pa.Table:
 def _check_whole_microseconds(
     in_us: pa.ChunkedArray, in_ns: pa.ChunkedArray, name: str, piece: Piece
 ) -> None:
-    """Raise where INT96 timestamps, which are read in microseconds, have nanoseconds.
+    """Raise if INT96 timestamps, which are read in microseconds, have nanoseconds.
 
-    Those read as nanoseconds are so modulo 2**64, by which none escapes.
+    Values read in nanoseconds are correct modulo 2**64, which suffices for the comparison.
     """
     for one, other in zip(_leaves(in_us), _leaves(in_ns), strict=True):
         if pa.types.is_timestamp(one.type) and one.type != other.type:
@@ -107,14 +107,14 @@ def _check_whole_microseconds(
                 row = f"Row {piece.start + at}" if len(one) == len(in_us) else "A row"
                 raise SchemaError(
                     f"{row} of shard {piece.shard.path} has {name} = "
-                    f"{other[at].cast(pa.string())}, an INT96 with nanoseconds; these are read in "
-                    "microseconds, as Spark writes them. Write the column as a timestamp of int64, "
-                    f"or leave it out with {argument('columns')}."
+                    f"{other[at].cast(pa.string())}, an INT96 with nanoseconds. INT96 is read in "
+                    "microseconds, as Spark writes it. Write the column as an int64 timestamp, or "
+                    f"leave it out with {argument('columns')}."
                 )
 
 
 def _leaves(column: pa.ChunkedArray | pa.Array) -> Iterator[pa.Array]:
-    """The values of a column without its lists and structs, in the order of a file."""
+    """The leaf values of a column, within lists and structs, in file order."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if pa.types.is_struct(array.type):
         inside = [array.field(i) for i in range(array.type.num_fields)]
@@ -129,14 +129,14 @@ def _leaves(column: pa.ChunkedArray | pa.Array) -> Iterator[pa.Array]:
 
 
 def is_text_in_bytes(stored: pa.DataType, type_: pa.DataType | None) -> bool:
-    """Whether a column is bytes in its file and text in the frame."""
+    """Whether a column is bytes in its file but text in the frame."""
     return type_ is not None and family(stored) == "binary" and family(type_) == "string"
 
 
 def _bytes_as_text(table: pa.Table, types: dict[str, pa.DataType]) -> pa.Table:
-    """Bytes that the frame has as text, unlooked at: old writers do not say that they are text.
+    """Cast bytes that are text in the frame, without validation: old writers do not mark text.
 
-    And no views, of which Arrow takes no rows.
+    Views are cast as well, since Arrow cannot select rows of them.
     """
     for number, name in enumerate(table.column_names):
         stored = table[name].type
@@ -144,8 +144,8 @@ def _bytes_as_text(table: pa.Table, types: dict[str, pa.DataType]) -> pa.Table:
         if is_text_in_bytes(stored, types.get(name)):
             type_ = types[name]
         if type_ is not None:
-            unlooked = pc.CastOptions(target_type=type_, allow_invalid_utf8=True)
-            table = table.set_column(number, name, table[name].cast(options=unlooked))
+            unvalidated = pc.CastOptions(target_type=type_, allow_invalid_utf8=True)
+            table = table.set_column(number, name, table[name].cast(options=unvalidated))
     return table
 
 
@@ -161,7 +161,7 @@ def _valid_rows(table: pa.Table, piece: Piece, invalid_text: str) -> np.ndarray:
             raise ShardError(
                 f"Row {row} of shard {piece.shard.path} has a {name} that is not valid UTF-8 "
                 f"({int((~valid).sum()):,} such rows in this partition). Correct the file, or "
-                "leave such rows out and have them counted as rejected with "
+                "have such rows left out and counted as rejected with "
                 "ld.set_options(invalid_text='reject') around read_shards (laion-dask "
                 "--invalid-text reject …)."
             )
@@ -169,7 +169,7 @@ def _valid_rows(table: pa.Table, piece: Piece, invalid_text: str) -> np.ndarray:
 
 
 def holds_text(type_: pa.DataType) -> bool:
-    """Whether values of a type are strings, or have strings in them."""
+    """Whether values of a type are or contain strings."""
     if pa.types.is_dictionary(type_):
         return holds_text(type_.value_type)
     inside = [type_.field(i).type for i in range(type_.num_fields)]

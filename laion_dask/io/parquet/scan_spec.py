@@ -26,9 +26,9 @@ class ScanSpec:
     invalid_text : str
         ``"raise"`` or ``"reject"``; see `laion_dask.set_options`.
     searched : tuple of str
-        The folders in which the shards were looked for.
+        The folders that were searched for shards.
     half : frozenset of str
-        Columns that a shard stores as float16.
+        Columns that some shard stores as float16.
     """
 
     types: tuple[tuple[str, pa.DataType], ...]
@@ -45,12 +45,12 @@ class ScanSpec:
 
     @property
     def kinds(self) -> Kinds:
-        """Every column's kind, for a ``where`` expression."""
+        """The kind of every column, for a ``where`` expression."""
         kinds = {name: kind_of_arrow(type_) for name, type_ in self.types}
         return Kinds.of(kinds, self.half)
 
     def and_where(self, predicate: Predicate) -> Self:
-        """The same scan with one more condition."""
+        """The same scan with an additional condition."""
         return replace(self, where=self.where & predicate if self.where else predicate)
 
     def meta(self):

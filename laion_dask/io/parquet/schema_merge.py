@@ -1,4 +1,4 @@
-"""Many shards, one schema: which Arrow type each column gets."""
+"""Merge the schemas of many shards: choose one Arrow type for each column."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from laion_dask.schema import CANONICAL
 
 
 def _canonical_type(name: str, types: Sequence[pa.DataType]) -> pa.DataType | None:
-    """The type that the canonical schema gives a column, or None where these cannot take it."""
+    """The type of a canonical column, or None if the stored types cannot be converted to it."""
     kind, families = CANONICAL[name].kind, {family(t) for t in types}
-    if kind == "string":  # old writers leave out that bytes are text
+    if kind == "string":  # old writers do not mark bytes as text
         return pa.large_string() if families <= {"string", "binary"} else None
     if kind == "int32":
         return pa.int32() if families <= {"integer", "float", "decimal"} else None
     if kind == "int64":
-        if pa.uint64() in types:  # as DuckDB's hash() is, which goes beyond int64
+        if pa.uint64() in types:  # like DuckDB's hash(), which exceeds int64
             return merged(types)
         return pa.int64() if families <= {"integer", "decimal"} else None
     if kind == "float" and families <= {"integer", "float", "decimal"}:
@@ -51,18 +51,18 @@ def _disagreement(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> Sch
         expected = {"float": "a number", "key": "a string or an integer"}.get(expected, expected)
         return SchemaError(
             f"Column {name!r} of shard {first_path} is stored as {first_type}, but the canonical "
-            f"column is {expected}, and that type cannot be taken over exactly. Rewrite the "
-            f"column, or leave it out with {argument('columns')}."
+            f"column is {expected}, and the conversion would not be exact. Rewrite the column, or "
+            f"leave it out with {argument('columns')}."
         )
     return SchemaError(
         f"Column {name!r} is {first_type} in shard {first_path} but {type_} in shard "
-        f"{path}: no one type holds both exactly. Read the shards apart, rewrite one of them, "
+        f"{path}; no single type holds both exactly. Read them separately, rewrite one of them, "
         f"or leave the column out with {argument('columns')}."
     )
 
 
 def common_type(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> pa.DataType:
-    """The one type of a column over all shards that have it.
+    """The common type of a column over all shards that have it.
 
     Parameters
     ----------
@@ -74,8 +74,8 @@ def common_type(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> pa.Da
     Raises
     ------
     SchemaError
-        When the types cannot be brought together exactly; the message names a shard and both
-        types. Raised when the shards are opened.
+        When no type holds all values exactly; the message names a shard and both types. Raised
+        when the shards are opened.
     """
     known = [(path, t) for path, t in by_shard if not pa.types.is_null(t)]
     for path, type_ in known:
@@ -98,32 +98,32 @@ def common_type(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> pa.Da
     return without_null_keys(found)
 
 
-def unify(
+def merge_schemas(
     schemas: Mapping[str, Mapping[str, pa.DataType]],
     values: StoredValues,
     needed: Collection[str] | None = None,
 ) -> tuple[dict[str, pa.DataType], set[tuple[str, str]]]:
-    """One schema for all shards: canonical columns first, in canonical order, then the others.
+    """The schema of all shards: canonical columns first, in canonical order, then the others.
 
     Parameters
     ----------
     schemas : mapping of path to (mapping of frame's column name to Arrow type)
     values : StoredValues
-        Of the shards.
+        The statistics of the shards.
     needed : collection of str, optional
-        Columns that are asked for; one that is not, and on which the shards disagree, is left out.
+        The requested columns; others on which the shards disagree are left out.
 
     Returns
     -------
     types : dict
         The Arrow type of each column.
     without_values : set of (path, column)
-        Columns of shards that hold no value, and so had no say in the type.
+        Columns of shards that hold no value, so that their type was ignored.
 
     Raises
     ------
     SchemaError
-        As `common_type`, and where a footer shows a value that the common type does not hold.
+        As `common_type`, and if a footer shows a value that the common type cannot hold.
     """
     by_column: dict[str, list[tuple[str, pa.DataType]]] = {}
     for path, columns in schemas.items():
@@ -145,7 +145,7 @@ def unify(
 def _type_of_values(
     name: str, by_shard: Sequence[tuple[str, pa.DataType]], values: StoredValues
 ) -> tuple[pa.DataType, set[str]]:
-    """The type of a column, and the shards whose type had no say since they hold no value."""
+    """The type of a column, and the shards whose type was ignored since they hold no value."""
     without = {path for path, _ in by_shard if not values.has_rows(path)}
     try:
         return _type_that_holds(name, by_shard, without, values), without
@@ -176,7 +176,7 @@ def _check_extremes(
     common: pa.DataType,
     values: StoredValues,
 ) -> None:
-    """Raise where the type that shards of other types make necessary does not hold a value."""
+    """Raise if the common type cannot hold an extreme value of a shard with another type."""
     if len({str(type_) for _, type_ in by_shard}) == 1:
         return
     narrowed = {path: type_ for path, type_ in by_shard if _may_not_fit(type_, common)}
@@ -184,18 +184,20 @@ def _check_extremes(
         leaves = dict(leaf_types(common))
         for (at, _), found in zip(leaf_types(narrowed[path]), extremes, strict=True):
             if (lost := _first_lost(found, leaves.get(at, found.type))) is not None:
-                raise _value_apart(name, path, narrowed[path], lost, by_shard, common)
+                raise _value_error(name, path, narrowed[path], lost, by_shard, common)
 
 
 def _may_not_fit(type_: pa.DataType, common: pa.DataType) -> bool:
-    """Whether a stored type has integers or times of 64 bits that the common one may not hold."""
+    """Whether a stored type has 64-bit integers or times that the common type may not hold."""
     if str(type_) == str(common):
         return False
     leaves = dict(leaf_types(common))
     return any(
         holds_wide_integers(leaf)
         and leaf != leaves.get(at, leaf)
-        and not pa.types.is_integer(leaves[at])  # of a canonical column, whoever stores it
+        and not pa.types.is_integer(
+            leaves[at]
+        )  # an integer leaf comes from the canonical column, whatever is stored
         for at, leaf in leaf_types(type_)
     )
 
@@ -212,11 +214,11 @@ def _first_lost(values: pa.Array, type_: pa.DataType) -> str | None:
 def _shown(value: pa.Array) -> str:
     try:
         return value.cast(pa.string())[0].as_py()
-    except pa.ArrowInvalid:  # of a time zone that this machine does not know
+    except pa.ArrowInvalid:  # unknown time zone
         return f"{value.cast(pa.int64())[0]} {value.type.unit}"
 
 
-def _value_apart(
+def _value_error(
     name: str,
     path: str,
     stored: pa.DataType,
@@ -228,6 +230,6 @@ def _value_apart(
     other, type_ = next((pair for pair in others if str(pair[1]) == str(common)), others[0])
     return SchemaError(
         f"Column {name!r} is {stored} with a value of {value} in shard {path} but {type_} in shard "
-        f"{other}: no one type holds both exactly. Read the shards apart, rewrite one of them, or "
+        f"{other}; no single type holds both exactly. Read them separately, rewrite one, or "
         f"leave the column out with {argument('columns')}."
     )

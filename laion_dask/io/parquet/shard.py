@@ -1,4 +1,4 @@
-"""Shards, the pieces they are cut into, and what reading a piece gives."""
+"""Shards, the pieces that they are split into, and the result of reading a piece."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ PROVENANCE_TYPES = {"shard": pa.int32(), "row": pa.int64()}
 
 @dataclass(frozen=True)
 class Shard:
-    """A metadata file as the reader knows it.
+    """A metadata file as the reader sees it.
 
     Attributes
     ----------
     index : int
-        What the frame's ``shard`` column says.
+        The value of the frame's ``shard`` column.
     path : str
     n_rows, size : int
     footer_sha256 : str
     columns : tuple of (file name, frame name, Arrow type)
     partition : tuple of (folder's name, frame name, value)
-        Columns that stand in the names of its folders, with the value that every row has; None
-        for null. See `laion_dask.io.parquet.hive`.
+        Columns from the names of its folders, with the value of every row; None for null. See
+        `laion_dask.io.parquet.hive`.
     twins : frozenset of str
-        Columns of the file whose names differ in their case only, which DuckDB takes for one.
+        Columns of the file whose names differ only in case, which DuckDB cannot distinguish.
     int96 : frozenset of str
-        Columns of the file with INT96 timestamps, of which DuckDB reads no nanoseconds.
+        Columns of the file with INT96 timestamps, whose nanoseconds DuckDB drops.
     """
 
     index: int
@@ -41,13 +41,13 @@ class Shard:
     int96: frozenset[str] = frozenset()
 
     def value_of(self, column: str) -> str | int | float | None:
-        """What the names of its folders say of a frame's column; None where they say nothing."""
+        """The value of a frame's column in the names of the folders; None if it is not there."""
         return next((value for _, name, value in self.partition if name == column), None)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A run of rows of one shard, whole row groups: one partition."""
+    """A range of rows of one shard, in whole row groups: one partition."""
 
     shard: Shard
     start: int
@@ -66,14 +66,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class Read:
-    """What one scan of a piece found.
+    """The result of reading one piece.
 
     Attributes
     ----------
     table : pyarrow.Table
         The kept rows.
     unscored, rejected : int
-        How many rows the filter could not decide on, and how many are no valid rows.
+        The number of rows that the filter could not decide, and that are not valid.
     """
 
     table: pa.Table

@@ -1,4 +1,4 @@
-"""From footers to shards: what each file's columns are in the frame, and of which type."""
+"""From footers to shards: the names and types of each file's columns in the frame."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from laion_dask.io.parquet.column_statistics import StoredValues
 from laion_dask.io.parquet.common_types import family
 from laion_dask.io.parquet.footer import Footer
 from laion_dask.io.parquet.hive import check_agrees, folder_columns, folder_type, folder_value
-from laion_dask.io.parquet.schema_merge import unify
+from laion_dask.io.parquet.schema_merge import merge_schemas
 from laion_dask.io.parquet.shard import PROVENANCE_TYPES, Shard
 
 
 @dataclass(frozen=True)
 class Naming:
-    """How the columns of files become those of a frame; see `read_shards`."""
+    """How the columns of files are named in the frame; see `read_shards`."""
 
     dialect: str = "auto"
     swap_width_height: bool = False
@@ -39,7 +39,7 @@ class Naming:
     def names(
         self, stored: Iterable[str], dialect: Dialect, needed: Sequence[str] | None
     ) -> dict[str, str]:
-        """The frame's names of a file's columns; see `canonical_names`."""
+        """The names in the frame of a file's columns; see `canonical_names`."""
         return canonical_names(
             stored,
             dialect,
@@ -55,10 +55,10 @@ def open_shards(
     columns: Sequence[str] | None = None,
     filtered: Iterable[str] = (),
 ) -> tuple[list[Shard], dict[str, pa.DataType]]:
-    """The shards and the one schema that they are read as.
+    """The shards, and the common schema that they are read with.
 
-    Where some ``columns`` are named, the schema has at least those, and those that are
-    ``filtered``, and leaves out others on which the shards disagree.
+    If ``columns`` are named, the schema has at least those and the ``filtered`` ones, and leaves
+    out others on which the shards disagree.
     """
     names = {name for footer in footers for name in footer.schema.names}
     folders = [folder_columns(f.path) if naming.hive_partitioning else {} for f in footers]
@@ -84,7 +84,7 @@ def open_shards(
         ]
         _add_folder_types(shards, schemas)
     needed = None if columns is None else {*columns, *filtered}
-    types, without_values = unify(schemas, StoredValues(shards), needed)
+    types, without_values = merge_schemas(schemas, StoredValues(shards), needed)
     shards = [_as_nulls(shard, types, without_values) for shard in shards]
     shards = [_with_values(shard, types) if shard.partition else shard for shard in shards]
     types = {**types, **PROVENANCE_TYPES}
@@ -94,15 +94,15 @@ def open_shards(
 
 
 def _check_no_other_name(columns: Sequence[str], files: Iterable[tuple[Shard, Footer]]) -> None:
-    """Refuse a column that is asked for and that one of the files has under another name."""
-    asked = set(columns).difference(PROVENANCE_TYPES)
-    for shard, footer in files if asked else ():
+    """Raise if a requested column is read under another name in one of the files."""
+    requested = set(columns).difference(PROVENANCE_TYPES)
+    for shard, footer in files if requested else ():
         read = {new for _, new, _ in shard.columns}
-        for name in asked.intersection(footer.schema.names) - read:
+        for name in requested.intersection(footer.schema.names) - read:
             raise ColumnError(
                 f"{parameter('columns')} has {name!r}, which is read under another name in "
-                f"{shard.path}, and under its own name in other shards. Read them apart, or give "
-                f"it one name with {argument('rename', {name: 'other'})}."
+                f"{shard.path}, but under its own name in other shards. Read them separately, or "
+                f"give it one name with {argument('rename', {name: 'other'})}."
             )
 
 
@@ -112,25 +112,25 @@ def _check_named(
     files: Iterable[tuple[Footer, Dialect]],
     naming: Naming,
 ) -> None:
-    """Refuse a column that is asked for and is not there, by its name in the frame."""
-    wrong = next((name for name in columns if name not in types), None)
-    if wrong is None:
+    """Raise if a requested column does not exist under that name in the frame."""
+    unknown = next((name for name in columns if name not in types), None)
+    if unknown is None:
         return
     known = dict.fromkeys(types)
     for footer, dialect in files:
         for stored in footer.schema.names:
             new = naming.names([stored], dialect, None).get(stored)
-            if stored == wrong and new is not None:
+            if stored == unknown and new is not None:
                 raise ColumnError(
-                    f"{parameter('columns')} has {wrong!r}, which is read as {new!r}. Name it so: "
+                    f"{parameter('columns')} has {unknown!r}, which is read as {new!r}. Name it so: "
                     f"{argument('columns', [new])}."
                 )
             known |= {new: None} if new else {}
-    raise ColumnError(f"{parameter('columns')} has {wrong!r}.{did_you_mean(wrong, known)}")
+    raise ColumnError(f"{parameter('columns')} has {unknown!r}.{did_you_mean(unknown, known)}")
 
 
 def _own_dialect(footer: Footer, common: Dialect, dialect: str) -> Dialect:
-    """The dialect of one file: the common one where it fits or nothing else does, else its own."""
+    """The dialect of one file: the common one if it fits or no other does, else its own."""
     if dialect != "auto" or common.requires <= set(footer.schema.names):
         return common
     own = recognize(footer.schema.names)
@@ -138,7 +138,7 @@ def _own_dialect(footer: Footer, common: Dialect, dialect: str) -> Dialect:
 
 
 def _warn_of_two_stages(footers: Sequence[Footer], dialects: Sequence[Dialect]) -> None:
-    """Warn where files that a tool made lie beside others, whose rows they may hold again."""
+    """Warn if output of a tool lies beside other files whose rows it may repeat."""
     by_name: dict[str, list[str]] = {}
     for footer, dialect in zip(footers, dialects, strict=True):
         if dialect.requires <= set(footer.schema.names) and footer.n_rows:
@@ -150,31 +150,35 @@ def _warn_of_two_stages(footers: Sequence[Footer], dialects: Sequence[Dialect]) 
             for name, paths in by_name.items()
         )
         warn_caller(
-            f"Rows may count twice: {' and '.join(sorted(derived))} files hold rows of the set "
-            f"that they were made from, and others lie beside them: {shown}. Name the ones that "
-            "are meant.",
+            f"Rows may count twice: {' and '.join(sorted(derived))} files repeat the rows of the "
+            f"set that they were made from, and there are other files beside them: {shown}. Name "
+            "the ones that you mean.",
             DiscoveryWarning,
         )
 
 
 def _warn_of_copies(footers: Sequence[Footer], folders: Sequence[Mapping]) -> None:
-    """Warn where two files have one size and one footer, which copies have, and hardly others.
+    """Warn if two files have the same size and footer, as copies do.
 
-    A footer has the place and the size of every column, and its smallest and largest value.
+    Other files hardly ever do: a footer has the position, size and extremes of every column.
     """
-    alike: dict[tuple, list[str]] = {}
+    by_footer: dict[tuple, list[str]] = {}
     for footer, folder in zip(footers, folders, strict=True):
         if footer.n_rows:
-            rows = (footer.size, footer.sha256, *folder.items())  # another folder, other columns
-            alike.setdefault(rows, []).append(footer.path)
-    copies = [paths for paths in alike.values() if len(paths) > 1]
+            rows = (
+                footer.size,
+                footer.sha256,
+                *folder.items(),
+            )  # a different folder means different columns
+            by_footer.setdefault(rows, []).append(footer.path)
+    copies = [paths for paths in by_footer.values() if len(paths) > 1]
     if copies:
         n = sum(len(paths) - 1 for paths in copies)
         shown = "; ".join(" and ".join(paths[:2]) for paths in copies[:3])
         warn_caller(
             f"Rows may count twice: {n:,} {'file has' if n == 1 else 'files have'} the size and "
             f"the footer of another and may be a copy ({shown}{'; …' if len(copies) > 3 else ''}). "
-            "Name the ones that are meant, or move copies out of the folder.",
+            "Name the ones that you mean, or move copies out of the folder.",
             DiscoveryWarning,
         )
 
@@ -184,7 +188,7 @@ def _shard(
 ) -> Shard:
     stored = footer.schema.names
     if not stored:
-        raise ShardError(f"{footer.path} has no column. Leave it out of the paths.")
+        raise ShardError(f"{footer.path} has no columns. Leave it out of the paths.")
     try:
         names = naming.names(stored, dialect, needed)
     except SchemaError as error:
@@ -205,7 +209,7 @@ def _shard(
 
 
 def _as_nulls(shard: Shard, types: Mapping[str, pa.DataType], without: Container) -> Shard:
-    """The shard, its columns without values as nulls where others have another kind of type."""
+    """The shard, with columns without values typed as null if the common type differs in kind."""
     columns = tuple(
         (old, new, pa.null())
         if (shard.path, new) in without and new in types and family(type_) != family(types[new])
@@ -218,7 +222,7 @@ def _as_nulls(shard: Shard, types: Mapping[str, pa.DataType], without: Container
 def _in_folders(
     shard: Shard, folder: dict[str, str | None], dialect: Dialect, naming: Naming
 ) -> Shard:
-    """The shard with the columns that its folders' names say and its file does not have."""
+    """The shard with the columns from its folders' names that its file does not have."""
     stored = {new.lower(): old for old, new, _ in shard.columns}
     partition = []
     for key, new in naming.names(folder, dialect, None).items():
@@ -234,13 +238,13 @@ def _add_folder_types(shards: Sequence[Shard], schemas: dict[str, dict[str, pa.D
     for shard in shards:
         for _, name, value in shard.partition:
             values.setdefault(name, []).append(value)
-    types = {name: folder_type(name, some) for name, some in values.items()}
+    types = {name: folder_type(name, texts) for name, texts in values.items()}
     for shard in shards:
         schemas[shard.path] |= {name: types[name] for _, name, _ in shard.partition}
 
 
 def _with_values(shard: Shard, types: dict[str, pa.DataType]) -> Shard:
-    """The shard with its folders' values in the types of the frame."""
+    """The shard with the values from its folders' names in the types of the frame."""
     partition = tuple(
         (key, name, folder_value(value, types[name], name, shard.path))
         for key, name, value in shard.partition

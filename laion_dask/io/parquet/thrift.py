@@ -1,4 +1,4 @@
-"""Structs in Thrift's compact protocol, as Parquet's page headers are written.
+"""Read structs in Thrift's compact protocol, the encoding of Parquet's page headers.
 
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
@@ -9,29 +9,29 @@ import struct
 
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
 _WHOLE_NUMBERS = (4, 5, 6)
-#: Structs within structs; a page header has three.
-_DEEPEST = 16
+#: Maximum nesting of structs; a page header has three levels.
+_MAX_DEPTH = 16
 
 
 class NotThrift(ValueError):
-    """The bytes are no struct, or end within one."""
+    """The bytes are not a complete struct."""
 
 
 def read_struct(content: bytes, at: int = 0, depth: int = 0) -> tuple[dict, int]:
-    """The struct at a position, by the numbers of its fields, and where it ends.
+    """The struct at a position, as a dict by field number, and the position after it.
 
     Raises
     ------
     NotThrift
         When the bytes at ``at`` are not a struct.
     """
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         raise NotThrift("structs are nested too deeply")
     fields: dict = {}
     number = 0
     while True:
         if at >= len(content):
-            raise NotThrift("a struct is cut off")
+            raise NotThrift("a struct is truncated")
         kind, step = content[at] & 15, content[at] >> 4
         at += 1
         if kind == 0:
@@ -53,25 +53,25 @@ def _value(content: bytes, at: int, kind: int, depth: int):
         return read_struct(content, at, depth + 1)
     if kind == _BINARY:
         length, at = _varint(content, at)
-        return _taken(content, at, length)
+        return _take(content, at, length)
     if kind == _DOUBLE:
-        value, at = _taken(content, at, 8)
+        value, at = _take(content, at, 8)
         return struct.unpack("<d", value)[0], at
     if kind in (_TRUE, _FALSE, _BYTE):  # in a list, a boolean is a byte
-        value, at = _taken(content, at, 1)
+        value, at = _take(content, at, 1)
         return value[0], at
     if kind in (_LIST, _SET):
         return _sequence(content, at, depth)
-    raise NotThrift(f"no value is of type {kind}")
+    raise NotThrift(f"unknown type {kind}")
 
 
 def _sequence(content: bytes, at: int, depth: int) -> tuple[list, int]:
-    head, at = _taken(content, at, 1)
+    head, at = _take(content, at, 1)
     length, kind = head[0] >> 4, head[0] & 15
     if length == 15:
         length, at = _varint(content, at)
     if length > len(content) - at:
-        raise NotThrift("a list is cut off")
+        raise NotThrift("a list is truncated")
     values = []
     for _ in range(length):
         value, at = _value(content, at, kind, depth + 1)
@@ -79,9 +79,9 @@ def _sequence(content: bytes, at: int, depth: int) -> tuple[list, int]:
     return values, at
 
 
-def _taken(content: bytes, at: int, length: int) -> tuple[bytes, int]:
+def _take(content: bytes, at: int, length: int) -> tuple[bytes, int]:
     if at + length > len(content):
-        raise NotThrift("a value is cut off")
+        raise NotThrift("a value is truncated")
     return content[at : at + length], at + length
 
 
@@ -95,10 +95,10 @@ def _varint(content: bytes, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-    raise NotThrift("a number is cut off")
+    raise NotThrift("a number is truncated")
 
 
 def _whole_number(content: bytes, at: int) -> tuple[int, int]:
-    """A signed number in zigzag form."""
+    """A signed integer in zigzag encoding."""
     value, at = _varint(content, at)
     return (value >> 1) ^ -(value & 1), at

@@ -1,4 +1,4 @@
-"""Whether text is UTF-8, on either device: libcudf takes any bytes for text."""
+"""Validate UTF-8 on the CPU or the GPU; libcudf accepts any bytes as text."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-#: Bytes that are looked at at a time; what is computed of them takes ten times as much.
+#: Bytes to validate at a time; intermediate results take ten times as much.
 _BLOCK = 1 << 26
-#: Between the first byte of a character and the last are at most so many.
-_BACK = 3
+#: Maximum distance from the first to the last byte of a character.
+_OVERLAP = 3
 
 
 def is_valid(chars: torch.Tensor, starts: torch.Tensor) -> bool:
-    """Whether every one of many texts is UTF-8 by itself. Eager.
+    """Whether each of many texts is valid UTF-8. Eager.
 
-    No overlong form, no surrogate, nothing above U+10FFFF (Unicode 16, table 3-7).
+    Rejects overlong forms, surrogates and code points above U+10FFFF (Unicode 16, table 3-7).
 
     Parameters
     ----------
     chars : (n_bytes,) uint8 tensor
         The texts end to end.
     starts : (n,) int64 tensor
-        Where each begins; ``n_bytes`` where it is empty at the end.
+        The start of each text; ``n_bytes`` for empty texts at the end.
     """
     if not len(chars) or int(chars.max()) < 0x80:
         return True
@@ -34,21 +34,21 @@ def is_valid(chars: torch.Tensor, starts: torch.Tensor) -> bool:
 
 
 def _continues(chars):
-    """Where a byte is not the first of a character."""
+    """Mask of continuation bytes, those that are not the first of a character."""
     return (chars & 0xC0) == 0x80
 
 
 def _block_is_valid(chars, at: int) -> bool:
-    """Whether the bytes of a block follow rightly on those before; no text begins amid one."""
+    """Whether a block is valid after the bytes before it; no text starts within a character."""
     import torch
 
-    stop, back = min(len(chars), at + _BLOCK), min(at, _BACK)
+    stop, back = min(len(chars), at + _BLOCK), min(at, _OVERLAP)
     block = chars[at - back : stop]
     due = torch.zeros_like(block, dtype=torch.bool)
     for far, first in enumerate((0xC0, 0xE0, 0xF0), start=1):
         due[far:] |= block[:-far] >= first
         if stop == len(chars) and bool((block[-far:] >= first).any()):
-            return False  # the last text ends amid a character
+            return False  # the last text ends within a character
     continues = _continues(block)
     never = (block == 0xC0) | (block == 0xC1) | (block >= 0xF5)
     first, second = block[:-1], block[1:]

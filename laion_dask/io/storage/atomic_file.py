@@ -1,8 +1,8 @@
-"""Files that appear whole or not at all: the one way in which anything but an export is written.
+"""Atomic file writes: a file appears complete or not at all. Everything but exports uses this.
 
-A regular file is written under a temporary name, made durable and renamed. A link stays a link:
-what it leads to is replaced. What is no regular file, such as a pipe or a device, is written to
-once the content is complete, since a rename would put a file in its place.
+A regular file is written under a temporary name, made durable and renamed. A link is kept, and its
+target replaced. Anything else, such as a pipe or a device, is written to once the content is
+complete, since renaming would replace it with a regular file.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from pathlib import Path
 
 from laion_dask.errors import ExportError, LaionDaskError
 
-#: The end of a name under which a file is being written.
+#: Suffix of the temporary name under which a file is being written.
 PARTIAL = ".partial"
 
 
 @contextmanager
 def committed(path: Path) -> Iterator:
-    """A binary file, with a name of its own, whose content is at ``path`` once it is whole.
+    """A temporary binary file whose content moves to ``path`` when the block ends.
 
     Raises
     ------
     ExportError
-        When it cannot be written, as on a full disk or in a folder that is not writable.
+        When the file cannot be written, for example because the disk is full.
     """
     path = Path(path)
     with writing(path):
@@ -49,7 +49,7 @@ def committed(path: Path) -> Iterator:
 
 @contextmanager
 def writing(path: str | os.PathLike) -> Iterator[None]:
-    """Turn an OSError of a write into an ExportError.
+    """Turn an OSError raised while writing into an ExportError.
 
     Raises
     ------
@@ -66,26 +66,26 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 def write_error(path: str | os.PathLike, error: Exception) -> ExportError:
     """The error for a path that cannot be written to."""
     return ExportError(
-        f"{os.fspath(path)} could not be written: {reason(error)}. Make room there, or name "
-        "another place."
+        f"{os.fspath(path)} could not be written: {reason(error)}. Free some space there, or "
+        "name another place."
     )
 
 
 def reason(error: Exception) -> str:
-    """Why a file system failed, in one line."""
+    """Why a file system operation failed, in one line."""
     said = getattr(error, "strerror", None) or str(error)
     return next(iter(said.strip().splitlines()), type(error).__name__).rstrip(". ")
 
 
 def _is_special(path: Path) -> bool:
-    """Whether a path leads to something that is there and is no regular file."""
+    """Whether a path exists and is not a regular file."""
     if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "it is a folder, and a file is expected")
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, but a file is expected")
     return path.exists() and not path.is_file()
 
 
 def _write_through(staged: str, path: Path) -> None:
-    """Copy a file into a pipe or a device; a pipe that nobody reads is refused, not waited for."""
+    """Copy a file into a pipe or a device; raises if nobody reads the pipe, rather than wait."""
     descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     os.set_blocking(descriptor, True)
     with open(staged, "rb") as source, open(descriptor, "wb") as target:
@@ -102,7 +102,7 @@ def _behind_links(path: Path) -> Path:
 @contextmanager
 def partial(folder: Path, name: str) -> Iterator:
     """A file under a temporary name; removed at the end unless `put` has renamed it."""
-    # A name has 255 bytes at most, and a character up to four.
+    # A file name has at most 255 bytes, and a character up to four.
     path = folder / f".{name[:50]}.{uuid.uuid4().hex[:8]}{PARTIAL}"
     try:
         with open(path, "wb") as file:
@@ -119,13 +119,13 @@ def put(file, path: Path) -> None:
 
 
 def sweep(folder: Path, idle_s: float = 0) -> None:
-    """Remove temporary files that a killed run left and that have been idle for ``idle_s``.
+    """Remove temporary files of killed runs that have not been written to for ``idle_s``.
 
     Parameters
     ----------
     folder : Path
     idle_s : float
-        Seconds since the last write. Younger files may belong to a running process and are kept.
+        Seconds since the last write. Newer files may belong to a running process and are kept.
     """
     for file in folder.rglob(f".*{PARTIAL}"):
         with suppress(FileNotFoundError):
@@ -134,5 +134,5 @@ def sweep(folder: Path, idle_s: float = 0) -> None:
 
 
 def json_bytes(data: dict) -> bytes:
-    """A manifest as its file holds it."""
+    """Encode a manifest as the content of its file."""
     return (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode()

@@ -1,4 +1,4 @@
-"""Brace patterns, as a shell expands them: ``{a,b}`` and ``{00000..00127}``."""
+"""Brace expansion as in a shell: ``{a,b}`` and ``{00000..00127}``."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Iterator
 from laion_dask.errors import OptionError
 
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.(-?\d+))?")
-#: Names that one pattern may stand for.
-_MOST = 1_000_000
+#: Maximum number of names that one pattern may expand to.
+_MAX_NAMES = 1_000_000
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """The patterns that a pattern with braces stands for; itself where it has none.
+    """Expand a pattern with braces; a pattern without braces expands to itself.
 
-    Braces may nest. Those that hold neither a comma nor a range stand for themselves.
+    Braces may nest. Braces that hold neither a comma nor a range are literal.
 
     Raises
     ------
     OptionError
-        When it stands for more than a million names.
+        When it expands to more than a million names.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def _groups(pattern: str) -> Iterator[tuple[int, int]]:
-    """Where each balanced pair of braces opens and closes, in order of opening."""
+    """The positions of each balanced pair of braces, in order of opening."""
     opened, pairs = [], []
     for i, character in enumerate(pattern):
         if character == "{":
@@ -51,7 +51,7 @@ def _groups(pattern: str) -> Iterator[tuple[int, int]]:
 
 
 def _options(inner: str, pattern: str) -> list[str]:
-    """What stands between a pair of braces, one by one; empty where it is plain text."""
+    """The alternatives between a pair of braces; empty if the braces are literal."""
     if found := _RANGE.fullmatch(inner):
         return _numbers(*found.groups(), pattern)
     options, depth = [""], 0
@@ -75,7 +75,8 @@ def _numbers(first: str, last: str, step: str | None, pattern: str) -> list[str]
 
 
 def _check_count(count: int, pattern: str) -> None:
-    if count > _MOST:
+    if count > _MAX_NAMES:
         raise OptionError(
-            f"{pattern} stands for {count:,} names. Expected at most {_MOST:,}; name the folder."
+            f"{pattern} expands to {count:,} names. Expected at most {_MAX_NAMES:,}; "
+            "name the folder."
         )

@@ -1,4 +1,4 @@
-"""How tables that are not Parquet become shards: a command to run."""
+"""How to convert a text table, such as CSV, to Parquet: the command to run."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import shlex
 from pathlib import Path
 
 _TABLE = re.compile(r"\.(csv|tsv|jsonl|ndjson)(\.(gz|zst))?$", re.IGNORECASE)
-#: Bytes of a table in which its first line is looked for.
-_START = 1 << 16
+#: Bytes read to find the first line of a table.
+_HEAD = 1 << 16
 
 
 def conversion(path: str) -> str:
-    """What to do about a file that is a table of text; empty for any other file.
+    """Advice for a file that is a text table; empty for any other file.
 
-    The command streams, with the DuckDB that this package needs anyway.
+    The command streams the file with DuckDB, which this package requires anyway.
     """
     found = _TABLE.search(path)
     if found is None:
@@ -26,22 +26,22 @@ def conversion(path: str) -> str:
         names = _names_without_header(path, "\t" if kind == "tsv" else ",")
         if names:
             options += f"{', ' if options else ''}header=False, names={names}"
-            note = f" It has no header: put its own column names in place of {names}."
+            note = f" It has no header: replace {names} with its column names."
         reader = f"read_csv({path!r}{', ' if options else ''}{options})"
     code = f"import duckdb; duckdb.{reader}.write_parquet({target!r})"
     quoted = shlex.quote(code) if set(code) & set('"$`!') else f'"{code}"'
     return (
-        f"{path} is {kind.upper()}, and only Parquet is read. Convert it first: python -c "
+        f"{path} is {kind.upper()}, but only Parquet can be read. Convert it first: python -c "
         f"{quoted}{note}"
     )
 
 
 def _names_without_header(path: str, separator: str) -> list[str]:
-    """Names for the columns of a table whose first line holds an address; else none."""
+    """Column names for a table whose first line already holds a URL; empty otherwise."""
     try:
         with Path(path).open("rb") as file:
-            line = file.read(_START).split(b"\n")[0].decode("utf-8", "replace")
-    except OSError:  # in a store, or not to be read: the command says so
+            line = file.read(_HEAD).split(b"\n")[0].decode("utf-8", "replace")
+    except OSError:  # in a store, or unreadable: the command will say so
         return []
     cells = line.rstrip("\r").split(separator)
     urls = [cell.strip('"').startswith(("http://", "https://")) for cell in cells]

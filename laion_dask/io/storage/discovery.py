@@ -1,20 +1,18 @@
-"""Which files a folder or a pattern stands for: one rule, on this machine and in every store.
+"""Which files a folder or a pattern stands for: the same rules locally and in every store.
 
-- A file named outright is taken, whatever its name; among others, as where a shell has expanded a
-  pattern, not what lies beside shards and has no rows: ``_SUCCESS``, ``_metadata``, and what its
-  ending says is no shard. So is every name of a brace pattern without
-  wildcards, ``{00000..00127}.parquet``: one that is not there is an error.
-- A folder stands for the files below it, at any depth, whose names end as a shard's, in upper or
-  lower case. A pattern stands for the files that it matches and end so, and for each folder that it
-  matches; ``**`` matches any number of folders. Where nothing that a pattern matches ends as a
-  shard's, it stands for all that it matches.
-- Names that start with ``.`` or ``_`` are left out, files and folders, unless the pattern spells
-  that character: ``_old/*.parquet``.
-- Links are followed. Each file counts once, however many links lead to it, and a link that leads
-  back ends there.
-- A name that is there as it is written is no pattern, whatever characters it holds.
+- A file that is named explicitly is always included. In a list of several, such as a shell expands
+  from a pattern, files without rows are skipped: ``_SUCCESS``, ``_metadata``, and names with the
+  suffix of something else. A brace pattern without wildcards, ``{00000..00127}.parquet``, names
+  each of its files explicitly: a missing one is an error.
+- A folder stands for all files below it, at any depth, with a suffix of shards in upper or lower
+  case. A pattern stands for the matching files with such a suffix, and for each matching folder;
+  ``**`` matches any number of folders. If no match has such a suffix, all matches are included.
+- Files and folders whose names start with ``.`` or ``_`` are skipped, unless the pattern contains
+  that character, as in ``_old/*.parquet``.
+- Links are followed. Each file counts once, however many links lead to it; loops end.
+- A name that exists literally is not treated as a pattern, whatever characters it contains.
 
-What may be a shard and is left out is named in one `DiscoveryWarning`.
+Skipped files that may be shards are listed in one `DiscoveryWarning`.
 """
 
 from __future__ import annotations
@@ -34,22 +32,22 @@ from laion_dask.errors import DiscoveryWarning, OptionError, ShardError, warn_ca
 from laion_dask.io.storage.braces import expand_braces
 from laion_dask.io.storage.member_names import IMAGE_KINDS
 
-#: How Parquet files are named.
+#: Suffixes of Parquet files.
 PARQUET = (".parquet", ".parq", ".pq")
-#: Tables of other formats, which may have been meant too.
+#: Tables in other formats, which the user may have meant as well.
 _TABLES = re.compile(
     r"\.(csv|tsv|jsonl|ndjson|arrow|feather|ipc|orc|avro)(\.(gz|zst|bz2|xz|lz4))?$"
 )
-#: What lies beside a file and says something of it.
+#: Suffixes of files that describe another file.
 BESIDE = re.compile(r"\.(crc|md5|sha\d*|idx|index|json|txt|log|yaml|yml|html|png)$")
-#: Endings of archives of pictures, and of pictures.
+#: Suffixes of archives of images, and of images.
 PICTURED = (".tar", *(f".{kind}" for kind in IMAGE_KINDS))
 _SHOWN = 3
 
 
 @dataclass
 class LeftOut:
-    """Possible shards that were left out, by reason, and the folders searched."""
+    """Possible shards that were skipped, by reason, and the folders searched."""
 
     names: dict[str, dict[str, None]] = field(default_factory=dict)
     searched: list[str] = field(default_factory=list)
@@ -59,28 +57,28 @@ class LeftOut:
             self.names.setdefault(reason, {})[name] = None
 
     def warn(self, found: Iterable[str] = ()) -> None:
-        """Warn once of the noted files that are not among ``found``."""
+        """Warn once about the recorded files that are not in ``found``."""
         found, parts = set(found), []
         for reason, noted in self.names.items():
             names = [name for name in noted if name not in found]
             if not names:
                 continue
-            some = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-            parts.append(f"{len(names):,} {reason} ({some})")
+            shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+            parts.append(f"{len(names):,} {reason} ({shown})")
         if parts:
-            text = f"Left out: {'; '.join(parts)}. Name a file itself to have it read."
+            text = f"Left out: {'; '.join(parts)}. Name a file explicitly to have it read."
             warn_caller(text, DiscoveryWarning)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file that lies below a folder, or that a pattern matches.
+    """A file below a folder, or one that a pattern matches.
 
     Attributes
     ----------
     path : str
     hidden : bool
-        Whether a part of its name starts with ``.`` or ``_``, and the pattern does not ask for it.
+        Whether a part of its path starts with ``.`` or ``_`` that the pattern does not contain.
     """
 
     path: str
@@ -96,7 +94,7 @@ class Entry:
 
 
 def is_hidden(relative: str, pattern: Sequence[str] = ()) -> bool:
-    """Whether a path below a folder is left out for a name that starts with ``.`` or ``_``."""
+    """Whether a path below a folder is skipped for a name that starts with ``.`` or ``_``."""
     return any(
         part.startswith((".", "_"))
         and not any(p[:1] == part[0] and fnmatch.fnmatchcase(part, p) for p in pattern)
@@ -105,7 +103,7 @@ def is_hidden(relative: str, pattern: Sequence[str] = ()) -> bool:
 
 
 def files_below(fs, folder: str, left_out: LeftOut) -> list[Entry]:
-    """Every file below a folder, hidden ones included, each file of this machine once."""
+    """Every file below a folder, including hidden ones; each local file once."""
     if not isinstance(fs, LocalFileSystem):
         return [Entry(path, is_hidden(path[len(folder) + 1 :])) for path in fs.find(folder)]
     found = []
@@ -125,18 +123,18 @@ def alternatives(fs, path: str) -> list[str]:
 
 
 def match(fs, pattern: str, left_out: LeftOut) -> tuple[list[Entry], list[Entry]]:
-    """The files and the folders that a pattern matches, hidden ones included.
+    """The files and the folders that a pattern matches, including hidden ones.
 
     Raises
     ------
     OptionError
-        When ``**`` is only a part of a name.
+        When ``**`` is only part of a name.
     """
     parts = pattern.split("/")
     if any("**" in part and part != "**" for part in parts):
         raise OptionError(
-            f"{pattern} has '**' beside other characters. It stands for any number of folders, "
-            "alone between slashes, as in folder/**/*.parquet."
+            f"{pattern} combines '**' with other characters. Put it alone between slashes, where "
+            "it matches any number of folders, as in folder/**/*.parquet."
         )
     if isinstance(fs, LocalFileSystem):
         base, rest = _literal_part(parts)
@@ -152,7 +150,7 @@ def match(fs, pattern: str, left_out: LeftOut) -> tuple[list[Entry], list[Entry]
 
 
 def taken(entries: Sequence[Entry], suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
-    """The entries that are named as shards; possible shards among the others are noted."""
+    """The entries with a suffix of shards; possible shards among the others are recorded."""
     seen = [entry for entry in entries if not entry.hidden]
     note_hidden((entry.path for entry in entries if entry.hidden), suffixes, left_out)
     files = [entry.path for entry in seen if entry.name.lower().endswith(suffixes)]
@@ -170,13 +168,13 @@ def taken(entries: Sequence[Entry], suffixes: tuple[str, ...], left_out: LeftOut
 
 
 def note_hidden(paths: Iterable[str], suffixes: tuple[str, ...], left_out: LeftOut) -> None:
-    """Note the shards among hidden files."""
+    """Record the shards among hidden files."""
     shards = (path for path in paths if path.lower().endswith(suffixes))
-    left_out.add("hidden, since a name starts with '.' or '_'", shards)
+    left_out.add("hidden, because a name starts with '.' or '_'", shards)
 
 
 def each_once(files: Sequence[str], left_out: LeftOut) -> list[str]:
-    """Each real file once; names that are no link take precedence."""
+    """Each real file once; names that are not links take precedence."""
     first: dict[object, str] = {}
     real = real_names(files)
     for path in sorted(files, key=lambda path: (real[path] != path, path.count("/"))):
@@ -230,7 +228,7 @@ def _matching(base: str, rest: Sequence[str], left_out: LeftOut) -> list[str]:
     for number, part in enumerate(rest):
         last = number == len(rest) - 1
         if part == "**":
-            if not last:  # as the last part it says no more than the folder itself
+            if not last:  # as the last part it adds nothing
                 paths = [folder.rstrip("/") for path in paths for folder, _ in _folders(path)]
         elif has_magic(part):
             fits, found = _pattern(part), []
@@ -254,8 +252,8 @@ def _pattern(part: str):
 def _folders(top: str) -> Iterator[tuple[str, list[os.DirEntry]]]:
     """A folder and those below it with their entries, each real folder once.
 
-    Those that lie here come before those that a link leads to, hidden ones last, so that a file is
-    met first under the name that a user would give it.
+    Folders reached without links come first and hidden ones last, so that a file is first found
+    under the name that a user would expect.
     """
     seen: set[str] = set()
     here, linked, hidden = deque([top]), deque(), deque()
@@ -281,15 +279,15 @@ def _entries(folder: str) -> list[os.DirEntry]:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise ShardError(
-            f"Folder {folder} cannot be listed: {error.strerror}. What it holds would be left out; "
-            "name the files that are meant by a pattern."
+            f"Folder {folder} cannot be listed: {error.strerror}. Its files would be missing; name "
+            "the files that you mean by a pattern."
         ) from error
 
 
 def _is_file(entry: os.DirEntry, left_out: LeftOut) -> bool:
-    """Whether an entry is a file; a link that leads nowhere is noted."""
+    """Whether an entry is a file; a broken link is recorded."""
     if entry.is_file():
         return True
     if entry.is_symlink() and not os.path.exists(entry.path):
-        left_out.add("a link that leads nowhere", [entry.path])
+        left_out.add("a broken link", [entry.path])
     return False

@@ -9,41 +9,41 @@ from pathlib import PurePosixPath
 
 IMAGE_KINDS = ("jpg", "jpeg", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
 
-#: Endings of a caption's file, as webdataset decodes them, and ``.caption`` as trainers write it.
+#: Suffixes of caption files: those that webdataset decodes, and ``.caption`` as trainers write it.
 TEXT_KINDS = ("txt", "text", "transcript", "caption")
 
-#: Endings of a file of fields, as webdataset decodes them.
+#: Suffixes of files with JSON fields, as webdataset decodes them.
 JSON_KINDS = ("json", "jsn")
 
-#: How a path begins that leads to a drive of Windows; any other colon is part of a name.
+#: Start of a path on a Windows drive; any other colon is part of a name.
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
-#: What stands between the key and the ending where it names a field, as in ``key.input.jpg``.
+#: The text between the key and the suffix if it names a field, as in ``key.input.jpg``.
 _FIELD = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*")
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file of a sample before it is read.
+    """A file of a sample, not read yet.
 
     Attributes
     ----------
     name : str
-        As its archive or folder gives it.
+        As in its archive or folder.
     n_bytes : int
         As declared.
     read : callable
-        () → bytes. Raises ``ImageError`` when fewer bytes are there than declared, ``ShardError``
-        when the store fails.
+        () → bytes. Raises ``ImageError`` if there are fewer bytes than declared, ``ShardError`` if
+        the store fails.
     flaw : str or None
         Why it must not be read.
     offset : int
-        Where its bytes begin in an archive.
+        The position of its first byte in an archive.
     in_folder : bool
-        Whether it is a file of a folder, whose stem ends at the last dot of its name; in an
-        archive a sample's stem ends at the first.
+        Whether it is in a folder, where a stem ends at the last dot of the name; in an archive a
+        sample's stem ends at the first dot.
     number : int
-        How many members of this name came before it in its archive.
+        How many earlier members of its archive have the same name.
     """
 
     name: str
@@ -61,15 +61,15 @@ class Member:
 
     @property
     def path(self) -> str:
-        """Its name as no other image of its archive has it: the second of one ends in ``#2``."""
+        """Its name, unique among the images of its archive: a second one gets the suffix ``#2``."""
         return f"{self.text}#{self.number + 1}" if self.number else self.text
 
     @cached_property
     def group(self) -> str:
-        """What the files of one sample have in common.
+        """What the names of the files of one sample have in common.
 
-        In an archive the name up to the first dot of its last part, as webdataset cuts it. In a
-        folder up to the last dot; ``key.jpg.json`` goes with ``key.jpg``.
+        In an archive, the name up to the first dot of its last part, as in webdataset. In a folder,
+        the name up to the last dot; ``key.jpg.json`` belongs to ``key.jpg``.
         """
         if not self.in_folder:
             folder, slash, last = self.text.rpartition("/")
@@ -84,12 +84,12 @@ class Member:
 
     @cached_property
     def kind(self) -> str:
-        """What follows the last dot, in lower case; empty where there is none."""
+        """The text after the last dot, in lower case; empty without a dot."""
         return _cut(self.text)[1].lower()
 
     @property
     def field(self) -> str:
-        """What follows the group's stem, in lower case: ``outputs.txt`` of ``key.outputs.txt``."""
+        """The text after the group, in lower case: ``outputs.txt`` of ``key.outputs.txt``."""
         return self.text[len(self.group) + 1 :].lower()
 
     @property
@@ -98,29 +98,29 @@ class Member:
 
     @property
     def between(self) -> str:
-        """What stands between the group's stem and the ending: ``seg`` of ``key.seg.png``."""
+        """The text between the group and the suffix: ``seg`` of ``key.seg.png``."""
         return self.stem[len(self.group) + 1 :]
 
     @cached_property
     def names_a_field(self) -> bool:
-        """Whether what stands between is nothing, or reads as a name, as ``input`` does."""
+        """Whether the text between group and suffix is empty or an identifier such as ``input``."""
         return not self.between or _FIELD.fullmatch(self.between) is not None
 
 
 def _cut(name: str) -> tuple[str, str]:
-    """A name before and after the last dot of its last part; a dot in front ends no stem."""
+    """Split a name at the last dot of its last part; a leading dot does not count."""
     folder, slash, last = name.rpartition("/")
     stem, dot, ending = last.rpartition(".")
     return (f"{folder}{slash}{stem}", ending) if dot and stem else (name, "")
 
 
 def clean_text(text: str) -> str:
-    """Text that can be written as UTF-8: lone surrogates become question marks."""
+    """Text that can be encoded as UTF-8: lone surrogates become question marks."""
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def clean_name(name: str) -> str:
-    """A file's name as text; bytes that are no UTF-8 become escapes, so that names stay apart."""
+    """A file name as text; bytes that are not UTF-8 become escapes, so that names stay distinct."""
     return name.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
@@ -135,10 +135,10 @@ def unsafe_name(name: str) -> str | None:
 
 
 def is_no_sample_file(name: str) -> bool:
-    """Whether a member of an archive is passed over: what systems leave, and webdataset's own.
+    """Whether a member of an archive is skipped: system files, and webdataset's own.
 
     Names that start with a dot (macOS's ``._x.jpg``), the folder ``__MACOSX``, and webdataset's
-    ``__name__``; webdataset passes over them too.
+    ``__name__``; webdataset skips them too.
     """
     parts = name.split("/")
     if parts[0] == "__MACOSX" or re.match(r"__[^/]*__($|/)", name):

@@ -1,4 +1,4 @@
-"""Expansion of paths, patterns and folders to a sorted list of files."""
+"""Expand paths, patterns and folders to a sorted list of files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from laion_dask.io.storage.folder_files import files_of_folder, listed_in_manife
 
 
 def natural(text: str) -> list:
-    """A sort key under which ``part_2`` comes before ``part_10``."""
+    """A sort key that puts ``part_2`` before ``part_10``."""
     parts = re.split(r"([0-9]+)", text)
     return [(0, int(p), p) if i % 2 else (1, 0, p) for i, p in enumerate(parts)]
 
@@ -46,43 +46,45 @@ def expand(
     suffixes: tuple[str, ...],
     searched: list[str] | None = None,
 ) -> list[str]:
-    """The files that paths, patterns, folders and fsspec addresses name, in natural order.
+    """The files that paths, patterns, folders and fsspec addresses stand for, in natural order.
 
-    `laion_dask.io.storage.discovery` says which files a folder or a pattern stands for.
+    `laion_dask.io.storage.discovery` defines which files a folder or a pattern stands for.
 
     Parameters
     ----------
     paths : str, path or iterable of them
     suffixes : tuple of str
-        What a file in a folder must end in to be taken. A file named outright is always taken.
+        Suffixes of the files to include from a folder. Explicitly named files are always included.
     searched : list of str, optional
-        To be extended by the folders that files were looked for in, at any depth.
+        Extended in place with the folders that were searched, at any depth.
 
     Raises
     ------
     ShardNotFoundError
-        When one of them names nothing.
+        When one of them matches nothing.
     ShardError
         When a store or a folder cannot be reached.
     OptionError
-        When a file is named twice, or a folder holds shards and, below it, an export too.
+        When a file is named twice, or a folder holds both shards and, below it, an export.
 
     Warns
     -----
     DiscoveryWarning
-        When something that may be a shard was left out.
+        When files that may be shards were skipped.
     """
     one = isinstance(paths, (str, os.PathLike))
-    given = [paths] if one or not isinstance(paths, Iterable) else list(paths)
-    for path in given:
+    requested = [paths] if one or not isinstance(paths, Iterable) else list(paths)
+    for path in requested:
         if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
             raise OptionError(
                 f"A path is {path!r}. Expected a file, a folder, a pattern or an address."
             )
-    if not given:
+    if not requested:
         raise ShardNotFoundError("No path was given. Name a file, a folder or a pattern.")
     left_out = LeftOut()
-    found = [file for path in given for file in _expand_one(os.fsdecode(path), suffixes, left_out)]
+    found = [
+        file for path in requested for file in _expand_one(os.fsdecode(path), suffixes, left_out)
+    ]
     found = without_others(found, suffixes, left_out)
     check_named_once(found)
     left_out.warn(found)
@@ -103,10 +105,9 @@ def check_named_once(found: Sequence[str]) -> None:
     for file in found:
         other = named.setdefault(real.get(file, file), file)
         if other is not file:
-            where = "" if other == file else f" (as {other} too)"
+            where = "" if other == file else f" (also as {other})"
             raise OptionError(
-                f"{file} is named twice{where}, and its rows would count twice. Name each file "
-                "once."
+                f"{file} is named twice{where}, so its rows would count twice. Name each file once."
             )
 
 
@@ -116,7 +117,7 @@ def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     Raises
     ------
     OptionError, MissingExtraError
-        When fsspec knows no such address, or lacks the package that it needs for it.
+        When fsspec does not know the address, or the package that it needs is not installed.
     """
     try:
         if "://" not in path or os.path.exists(path):
@@ -124,8 +125,8 @@ def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
             return LocalFileSystem(), os.path.abspath(here)
         if "::" in path:
             raise OptionError(
-                f"{path} is a chain of file systems. Expected a path or one address; unpack or "
-                "fetch it first."
+                f"{path} is a chain of file systems. Expected a path or a single address; unpack "
+                "or download it first."
             )
         return fsspec.core.url_to_fs(path)
     except ImportError as error:
@@ -135,14 +136,14 @@ def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
         if isinstance(error, OptionError):
             raise
         raise OptionError(
-            f"{path} is not an address that fsspec knows: {error}. Write file paths as they are, "
-            "addresses as s3://bucket/folder."
+            f"{path} is not an address that fsspec knows: {error}. Write local paths plainly, and "
+            "addresses like s3://bucket/folder."
         ) from error
 
 
 @contextmanager
 def reached(path: str) -> Iterator[None]:
-    """Turn any error of a store into a ShardError.
+    """Turn any error from a store into a ShardError.
 
     Raises
     ------
@@ -152,12 +153,12 @@ def reached(path: str) -> Iterator[None]:
         yield
     except LaionDaskError:
         raise
-    except Exception as error:  # every store has errors of its own
+    except Exception as error:  # stores raise types of their own
         raise unreachable(path, error) from error
 
 
 def unreachable(path: str, error: Exception) -> ShardError:
-    """The error for an address whose store fails."""
+    """The error for an address that cannot be reached."""
     first = str(error).strip().splitlines()[:1]
     why = first[0].rstrip(". ") if first else type(error).__name__
     return ShardError(
@@ -169,12 +170,12 @@ def _expand_one(path: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list
     with reached(path):
         fs, inner = filesystem(path)
         if isinstance(fs, LocalFileSystem):
-            return _found(fs, path, inner, suffixes, left_out)
-        return [fs.unstrip_protocol(f) for f in _found(fs, path, inner, suffixes, left_out)]
+            return _files_of(fs, path, inner, suffixes, left_out)
+        return [fs.unstrip_protocol(f) for f in _files_of(fs, path, inner, suffixes, left_out)]
 
 
-def _found(fs, path: str, inner: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
-    """The files that one path names, as its file system calls them."""
+def _files_of(fs, path: str, inner: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
+    """The files that one path stands for, as paths within its file system."""
     if fs.isfile(inner):
         return [inner]
     if fs.isdir(inner):
@@ -182,7 +183,7 @@ def _found(fs, path: str, inner: str, suffixes: tuple[str, ...], left_out: LeftO
         if files:
             return each_once(files, left_out) if isinstance(fs, LocalFileSystem) else files
         raise ShardNotFoundError(
-            f"Folder {path} holds no {' or '.join(suffixes)} file. {_instead(fs, inner)}"
+            f"Folder {path} holds no {' or '.join(suffixes)} file. {_hint_for_folder(fs, inner)}"
         )
     patterns = alternatives(fs, inner)
     plain = [name for name in patterns if not has_magic(name)]
@@ -190,7 +191,8 @@ def _found(fs, path: str, inner: str, suffixes: tuple[str, ...], left_out: LeftO
     if missing:
         of = f" ({len(missing):,} of its {len(plain):,} names)" if len(plain) > 1 else ""
         raise ShardNotFoundError(
-            f"Nothing matches {missing[0] if of else path}{of}. Check the path.{_near(fs, inner)}"
+            f"Nothing matches {missing[0] if of else path}{of}. Check the path."
+            f"{_similar_name(fs, inner)}"
         )
     files = _matching(fs, patterns, suffixes, left_out)
     if not files:
@@ -199,7 +201,7 @@ def _found(fs, path: str, inner: str, suffixes: tuple[str, ...], left_out: LeftO
 
 
 def _matching(fs, patterns: Sequence[str], suffixes: tuple[str, ...], left_out: LeftOut) -> list:
-    """The shards that patterns match, or lie in folders that they match."""
+    """The shards that patterns match, and those in matching folders."""
     named, matched, inside = [], [], []
     for pattern in patterns:
         if not has_magic(pattern) and fs.isfile(pattern):
@@ -218,8 +220,8 @@ def _matching(fs, patterns: Sequence[str], suffixes: tuple[str, ...], left_out: 
     return list(dict.fromkeys([*listed_in_manifests(fs, files, suffixes, left_out), *named]))
 
 
-def _instead(fs, folder: str) -> str:
-    """The hint for a folder without shards, by what it holds instead."""
+def _hint_for_folder(fs, folder: str) -> str:
+    """The hint for a folder without shards, based on what it holds instead."""
     names = [name.rstrip("/") for name in fs.ls(folder, detail=False)]
     table = next((name for name in names if conversion(name)), None)
     if table:
@@ -229,10 +231,10 @@ def _instead(fs, folder: str) -> str:
     pictured = next((name for name in names if name.lower().endswith(PICTURED)), None)
     if pictured is None:
         return "Check the path."
-    return f"It holds {pictured}: embed makes metadata and embeddings of archives and pictures."
+    return f"It holds {pictured}: embed makes metadata and embeddings from archives and images."
 
 
-def _near(fs, inner: str) -> str:
+def _similar_name(fs, inner: str) -> str:
     parent, _, name = inner.rstrip("/").rpartition("/")
     if has_magic(inner) or fs.exists(inner) or not fs.isdir(parent or "/"):
         return ""

@@ -1,4 +1,4 @@
-"""A file in a store that may fail; a failed read is distinguished from a damaged file."""
+"""A file in a store that may fail; distinguishes a failed read from a damaged file."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import io
 
 from laion_dask.errors import ShardError
 
-#: A read of so many bytes cannot fail by its length, even in a file that has fewer.
+#: Reads of up to this many bytes never fail because of their length, even in a smaller file.
 _SMALL = 2**20
 
 
 class StoreFile:
-    """A file opened for reading, whose failed reads are a ``ShardError`` that names it.
+    """A file opened for reading; a failed read raises a ``ShardError`` that names the file.
 
-    Damage is the same at every read and costs rows, which are counted. A failed read, such as a
-    timeout, may succeed the next time and must end the task, or two runs would differ. Readers of
-    archives raise ``OSError`` for both, and stores raise what they like.
+    Damage is the same at every read and rejects rows, which are counted. A failed read, such as a
+    timeout, may succeed the next time and must end the task, or two runs would differ. Archive
+    readers raise ``OSError`` for both, and stores raise types of their own.
 
     Parameters
     ----------
     file : file object
-        Closed by whoever opened it.
+        The caller closes it.
     path : str
-        As the error names it.
+        The name in errors.
     """
 
     closed = False
@@ -41,13 +41,13 @@ class StoreFile:
         return self._file.seek(offset, whence)
 
     def read(self, n: int = -1) -> bytes:
-        """Bytes from here on.
+        """Read up to ``n`` bytes.
 
         Raises
         ------
         ShardError
-            When the store fails. What a damaged file asks for, such as more bytes than there are,
-            fails as the store says.
+            When the store fails. Reads that a damaged file asks for, such as more bytes than it
+            has, raise the store's own error.
         """
         try:
             return self._file.read(n)
@@ -57,7 +57,7 @@ class StoreFile:
             raise
 
     def close(self) -> None:
-        """Nothing: whoever opened the file closes it."""
+        """Do nothing; the caller closes the file."""
 
     def readable(self) -> bool:
         return True
@@ -70,9 +70,9 @@ class StoreFile:
 
 
 def unreadable(path: str, error: Exception) -> ShardError:
-    """The error for a file whose store fails, or that is gone."""
+    """The error for a file whose store fails, or that no longer exists."""
     why = str(error).rstrip(". ") or type(error).__name__
     return ShardError(
-        f"{path} cannot be read: {why}. Nothing of its shard was counted; check the file and its "
-        "store, then run again."
+        f"{path} cannot be read: {why}. Nothing from its shard was counted; check the file and "
+        "its store, then run again."
     )

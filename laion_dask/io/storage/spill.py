@@ -1,7 +1,7 @@
-"""Rows on their way from one set of partitions to another, as files of a temporary folder.
+"""A shuffle through files in a temporary folder.
 
-A partition is one Arrow file with a record batch for each destination; a destination reads its
-batch of every file. So at no time is more in memory than one partition, or one destination, a task.
+Each partition becomes one Arrow file with a record batch per destination; a destination reads its
+batch from every file. A task thus holds at most one partition or one destination in memory.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _PREFIX = "laion_dask-spill-"
 
 
 class SpillFolder:
-    """A folder that is made when it is first written to, and removed when nothing refers to it.
+    """A folder that is created at the first write, and removed when nothing refers to it.
 
-    Only its own process removes it, at its end at the latest; copies in others do not. What a
-    killed process has left behind, the next one removes.
+    Only the process that created the object removes it, at exit at the latest; copies in other
+    processes do not. The next process removes what a killed one left behind.
 
     Parameters
     ----------
@@ -43,11 +43,11 @@ class SpillFolder:
         weakref.finalize(self, _remove, self.path, os.getpid())
 
     def __reduce__(self):
-        return _elsewhere, (self.path,)
+        return _unpickle, (self.path,)
 
     @contextmanager
     def file(self, number: int, mode: str) -> Iterator[pa.NativeFile]:
-        """The file of a partition; one that is written appears when it is whole."""
+        """The file of a partition; a written file appears when it is complete."""
         path = os.path.join(self.path, f"{number}.arrow")
         try:
             if mode == "rb":
@@ -65,14 +65,14 @@ class SpillFolder:
             raise _spill_error(self.path, error) from error
 
 
-def _elsewhere(path: str) -> SpillFolder:
+def _unpickle(path: str) -> SpillFolder:
     folder = SpillFolder.__new__(SpillFolder)
     folder.path = path
     return folder
 
 
 def _remove(path: str, process: int) -> None:
-    if os.getpid() == process:  # not in a fork of it
+    if os.getpid() == process:  # not in a fork
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -88,14 +88,14 @@ def _spill_error(path: str, error: OSError) -> SpillError:
     free = f"{shutil.disk_usage(parent).free:,} bytes are free" if os.path.isdir(parent) else ""
     reason = error.strerror or str(error)
     return SpillError(
-        f"Rows that wait on disk are kept in {path}, which failed: {reason} ({free or 'no folder'})"
-        ". Expected room for the keys and values of both sides. Name a folder on a larger disk "
-        "with dask.config.set(temporary_directory=...), or free some of this one."
+        f"Writing rows to the temporary folder {path} failed: {reason} ({free or 'no folder'}). "
+        "Expected room for the keys and values of both sides. Name a folder on a larger disk with "
+        "dask.config.set(temporary_directory=...), or free some space."
     )
 
 
 def write(part: pd.DataFrame, number: int, folder: SpillFolder, column: str, n: int, schema) -> int:
-    """Write a partition, each row to the destination of ``n`` that a column numbers."""
+    """Write a partition; ``column`` holds the number of each row's destination, of ``n``."""
     destinations = part[column].to_numpy()
     order = np.argsort(destinations.astype(np.min_scalar_type(n)), kind="stable")
     ends = np.cumsum(np.bincount(destinations, minlength=n))
@@ -109,22 +109,22 @@ def write(part: pd.DataFrame, number: int, folder: SpillFolder, column: str, n: 
 
 
 def _batches(table: pa.Table, schema: pa.Schema) -> list[pa.RecordBatch]:
-    """One, whatever the table's chunks."""
+    """A single record batch, whatever the table's chunks."""
     if not len(table):
         return schema.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema)]
     return table.combine_chunks().to_batches()
 
 
 @dataclass(frozen=True)
-class Files:
-    """What partitions have written."""
+class SpilledFiles:
+    """The files that partitions have written."""
 
     folder: SpillFolder
     numbers: list[int]
 
 
-def read(files: Files, destination: int, schema: pa.Schema) -> pd.DataFrame:
-    """The rows of one destination, of every partition in turn."""
+def read(files: SpilledFiles, destination: int, schema: pa.Schema) -> pd.DataFrame:
+    """The rows of one destination, from every partition in turn."""
     batches = []
     for number in files.numbers:
         with files.folder.file(number, "rb") as file:
