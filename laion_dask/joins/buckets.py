@@ -1,6 +1,6 @@
-"""A join by way of the disk: what is written of both sides, and what is done in a bucket.
+"""A join through the disk: what each side writes, and what happens within a bucket.
 
-A key is written once a partition, on both sides: so no bucket grows with how often a key occurs.
+Each partition of either side writes a key once, so that no bucket grows with how often keys repeat.
 """
 
 from __future__ import annotations
@@ -16,54 +16,54 @@ from laion_dask.joins.lookup import (
     KEY_HASH,
     JoinSpec,
     Lookup,
-    gained,
-    in_order,
-    keyed,
+    gained_columns,
+    in_file_order,
+    keys_of,
     table_part,
     table_schema,
 )
 
-#: The partition of the frame that asks for a key, and the first row of the partition that has it.
+#: The partition of the frame that requests a key, and the first row of the partition with it.
 PARTITION, POSITION = "partition", "position"
-#: Where a key of either side is looked up.
+#: The bucket in which a key of either side is looked up.
 BUCKET = "bucket"
-#: Whether the table has a key that a partition asked for.
+#: Whether the table has a requested key.
 MATCHED = "matched"
-#: Rows of a partition of the table that were left out for their keys, in the first that was not.
+#: Duplicates that a partition of the table left out, stored in its first remaining row.
 LEFT_OUT = "left_out"
-_PLACE = [pa.field(PARTITION, pa.int64()), pa.field(POSITION, pa.int64())]
+_REQUESTER = [pa.field(PARTITION, pa.int64()), pa.field(POSITION, pa.int64())]
 
 
 def row_schema(spec: JoinSpec) -> pa.Schema:
-    """The columns of the table's rows in a bucket."""
+    """The schema of the table's rows in a bucket."""
     return table_schema(spec).append(pa.field(LEFT_OUT, pa.int64()))
 
 
-def asked_schema(spec: JoinSpec) -> pa.Schema:
-    """The columns of the keys in a bucket."""
-    return pa.schema([*spec.key_schema(), *_PLACE])
+def request_schema(spec: JoinSpec) -> pa.Schema:
+    """The schema of the requested keys in a bucket."""
+    return pa.schema([*spec.key_schema(), *_REQUESTER])
 
 
 def answer_schema(spec: JoinSpec) -> pa.Schema:
-    """The columns of what a partition is answered, one row for each key that it asked for."""
-    fields = [*asked_schema(spec), *spec.value_schema(), pa.field(MATCHED, pa.bool_())]
+    """The schema of the answers to a partition, one row for each key that it requested."""
+    fields = [*request_schema(spec), *spec.value_schema(), pa.field(MATCHED, pa.bool_())]
     return pa.schema(fields)
 
 
 def empty(schema: pa.Schema) -> pd.DataFrame:
-    """The meta of rows that travel."""
-    return _travelling(schema.empty_table())
+    """The meta of shuffled rows."""
+    return _to_shuffle(schema.empty_table())
 
 
-def _travelling(table: pa.Table) -> pd.DataFrame:
-    """Rows as Dask moves them; what numbers them is NumPy's, as it is never null."""
+def _to_shuffle(table: pa.Table) -> pd.DataFrame:
+    """Rows as Dask shuffles them; numbering columns, which are never null, become NumPy's."""
     rows = frame_from_arrow(table, "pandas")
     never_null = {KEY_HASH, PARTITION, POSITION, LEFT_OUT} & set(table.column_names)
     return rows.assign(**{name: table[name].to_numpy() for name in sorted(never_null)})
 
 
-def _as_arrow(rows: pd.DataFrame, schema: pa.Schema) -> pa.Table:
-    """Rows that have travelled, in the types that they had."""
+def _from_shuffle(rows: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    """Shuffled rows in their original types."""
     return pa.Table.from_pandas(rows[schema.names], preserve_index=False).cast(schema)
 
 
@@ -73,82 +73,83 @@ def table_rows(part, spec: JoinSpec, n_buckets: int) -> pd.DataFrame:
     Raises
     ------
     JoinError
-        When a key occurs twice and the join does not say which row counts.
+        When a key occurs twice and ``duplicates`` is ``"error"``.
     """
-    table = in_order(table_part(part, spec))
-    again = _repeats(table, spec)
-    if again.any():
+    table = in_file_order(table_part(part, spec))
+    repeated = _is_repeated(table, spec)
+    if repeated.any():
         if spec.duplicates == "error":
-            Lookup(table, spec)  # which names the rows
-        table = table.filter(pa.array(~again))
+            Lookup(table, spec)  # raises and names the rows
+        table = table.filter(pa.array(~repeated))
     left_out = np.zeros(len(table), np.int64)
-    left_out[:1] = np.count_nonzero(again)
-    return _with_buckets(_travelling(table.append_column(LEFT_OUT, pa.array(left_out))), n_buckets)
+    left_out[:1] = np.count_nonzero(repeated)
+    return _with_buckets(_to_shuffle(table.append_column(LEFT_OUT, pa.array(left_out))), n_buckets)
 
 
-def needed_keys(part, spec: JoinSpec, n_buckets: int, partition_info=None) -> pd.DataFrame:
-    """The keys of a partition, each once, with the place that asks for it and their buckets."""
-    keys, known = keyed(part, spec)
+def request_keys(part, spec: JoinSpec, n_buckets: int, partition_info=None) -> pd.DataFrame:
+    """The keys of a partition, each once, with the requesting partition and their buckets."""
+    keys, known = keys_of(part, spec)
     positions, keys = np.flatnonzero(known), keys.filter(pa.array(known))
-    again = _repeats(keys, spec)
-    if again.any():
-        positions, keys = positions[~again], keys.filter(pa.array(~again))
+    repeated = _is_repeated(keys, spec)
+    if repeated.any():
+        positions, keys = positions[~repeated], keys.filter(pa.array(~repeated))
     number = (partition_info or {}).get("number", 0)
-    place = [pa.array(np.full(len(keys), number, np.int64)), pa.array(positions)]
-    asked = pa.Table.from_arrays([*keys.columns, *place], schema=asked_schema(spec))
-    return _with_buckets(_travelling(asked), n_buckets)
+    requester = [pa.array(np.full(len(keys), number, np.int64)), pa.array(positions)]
+    requests = pa.Table.from_arrays([*keys.columns, *requester], schema=request_schema(spec))
+    return _with_buckets(_to_shuffle(requests), n_buckets)
 
 
-def _repeats(table: pa.Table, spec: JoinSpec) -> np.ndarray:
-    """Which rows have a key that a row before them has."""
-    again = pd.Series(table[KEY_HASH].to_numpy()).duplicated().to_numpy()
-    if spec.key_names and again.any():
+def _is_repeated(table: pa.Table, spec: JoinSpec) -> np.ndarray:
+    """Mask of rows whose key occurs in an earlier row."""
+    repeated = pd.Series(table[KEY_HASH].to_numpy()).duplicated().to_numpy()
+    if spec.key_names and repeated.any():
         keys = frame_from_arrow(table.select([KEY_HASH, *spec.key_names]), "pandas")
-        again = keys.duplicated().to_numpy()
-    return again
+        repeated = keys.duplicated().to_numpy()
+    return repeated
 
 
 def _with_buckets(rows: pd.DataFrame, n_buckets: int) -> pd.DataFrame:
-    """Rows with a column that spreads their keys, however regular, over buckets."""
+    """Rows with a column of buckets, over which even regular keys are spread evenly."""
     spread = rows[KEY_HASH].to_numpy(np.int64).view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     buckets = (spread >> np.uint64(32)) * np.uint64(n_buckets) >> np.uint64(32)
     return rows.assign(**{BUCKET: buckets.astype(np.int64)})
 
 
-def found_rows(keys: pd.DataFrame, rows: pd.DataFrame, spec: JoinSpec) -> pd.DataFrame:
-    """The places that asked for the keys in one bucket, with the values that the table has."""
-    asked, table = _as_arrow(keys, asked_schema(spec)), _as_arrow(rows, table_schema(spec))
+def answer_requests(keys: pd.DataFrame, rows: pd.DataFrame, spec: JoinSpec) -> pd.DataFrame:
+    """Answer the requests for keys in one bucket with the values from the table."""
+    requests = _from_shuffle(keys, request_schema(spec))
+    table = _from_shuffle(rows, table_schema(spec))
     index = pd.Index(table[KEY_HASH].to_numpy())
     if spec.key_names or not index.is_unique:
         lookup = Lookup(table, spec)
-        values, found = lookup.values, lookup.match(asked, np.ones(len(asked), bool))
+        values, found = lookup.values, lookup.match(requests, np.ones(len(requests), bool))
     else:
-        at = index.get_indexer(asked[KEY_HASH].to_numpy())
+        at = index.get_indexer(requests[KEY_HASH].to_numpy())
         values, found = table.select(spec.value_names), pa.array(at, mask=at < 0)
     found_values = [column.take(found) for column in values.columns]
-    columns = [*asked.columns, *found_values, found.is_valid()]
-    return _travelling(pa.Table.from_arrays(columns, schema=answer_schema(spec)))
+    columns = [*requests.columns, *found_values, found.is_valid()]
+    return _to_shuffle(pa.Table.from_arrays(columns, schema=answer_schema(spec)))
 
 
-def joined_apart(part, answers: pd.DataFrame, spec: JoinSpec):
-    """The columns that a partition gains, from the answers to the keys that it asked for."""
-    keys, known = keyed(part, spec)
-    schema = answer_schema(spec)  # without what the exchange has left out
-    answered = _as_arrow(answers, schema.remove(schema.get_field_index(PARTITION)))
+def join_answers(part, answers: pd.DataFrame, spec: JoinSpec):
+    """The columns that a partition gains, from the answers to its requests."""
+    keys, known = keys_of(part, spec)
+    schema = answer_schema(spec)  # without the column that the shuffle dropped
+    answered = _from_shuffle(answers, schema.remove(schema.get_field_index(PARTITION)))
     at = _by_position(keys, known, answered, spec)
     if at is None:
         at = _by_key(keys, known, answered, spec)
     found = pa.array(at, mask=~known)
     found = pc.if_else(answered[MATCHED].take(found), found, None)
-    return gained(part, answered.select(spec.value_names), found.combine_chunks(), spec)
+    return gained_columns(part, answered.select(spec.value_names), found.combine_chunks(), spec)
 
 
 def _by_position(
     keys: pa.Table, known: np.ndarray, answered: pa.Table, spec: JoinSpec
 ) -> np.ndarray | None:
-    """The answer to the key of each row; None where these are not the rows that asked.
+    """The position of each row's answer; None if these are not the rows that sent the requests.
 
-    They are fewer where a filter of the joined frame is applied to the frame first.
+    There are fewer rows if Dask applies a filter on the joined frame before the join.
     """
     hashes, positions = keys[KEY_HASH].to_numpy(), answered[POSITION].to_numpy()
     rows, first = np.flatnonzero(known), pa.array(positions)
@@ -164,19 +165,19 @@ def _by_position(
         if numbers.max() >= len(positions):
             return None
         at[rows] = np.argsort(positions)[numbers]  # both in the order of each key's first row
-    asked = answered[KEY_HASH].to_numpy()
-    return at if np.array_equal(asked[at[rows]], hashes[rows]) else None
+    requested = answered[KEY_HASH].to_numpy()
+    return at if np.array_equal(requested[at[rows]], hashes[rows]) else None
 
 
 def _by_key(keys: pa.Table, known: np.ndarray, answered: pa.Table, spec: JoinSpec) -> np.ndarray:
-    """The answer to the key of each row."""
+    """The position of each row's answer, found by key."""
     lookup = Lookup(answered, spec)
     found = lookup.match(keys, known)
     if found.null_count > np.count_nonzero(~known):
         raise JoinError(
-            "The frame has other keys each time that it is computed, and a join by way of the "
-            "disk computes them twice. Choose rows with frame.sample(…, random_state=0) in place "
-            "of a function that draws them, or export the frame first."
+            "The keys of the frame differ each time that it is computed, but a join through the "
+            "disk computes them twice. Sample rows with frame.sample(…, random_state=0) instead "
+            "of a function without a seed, or export the frame first."
         )
     at = np.zeros(len(keys), np.int64)
     at[known] = lookup.rows[found.drop_null().to_numpy()]
@@ -184,7 +185,9 @@ def _by_key(keys: pa.Table, known: np.ndarray, answered: pa.Table, spec: JoinSpe
 
 
 def count_duplicates(part: Lookup | pd.DataFrame, number: int, spec: JoinSpec) -> int:
-    """How many rows of a table were left out for their key, all of it or one bucket."""
+    """The number of rows left out as duplicates, in a whole table or in one bucket."""
     if isinstance(part, Lookup):
         return part.duplicates
-    return Lookup(_as_arrow(part, table_schema(spec)), spec).duplicates + int(part[LEFT_OUT].sum())
+    return Lookup(_from_shuffle(part, table_schema(spec)), spec).duplicates + int(
+        part[LEFT_OUT].sum()
+    )

@@ -1,4 +1,4 @@
-"""Join a table of scores to a frame by key, each row of the frame once."""
+"""Join a table of scores to a frame by key; each row of the frame stays one row."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from laion_dask.predicate.nodes import Name, Truth
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 
-#: A table of at most so many bytes is held whole by every worker; of a larger one, buckets are.
+#: Tables up to this size are held by every worker; larger ones are split into buckets.
 MAX_LOOKUP_BYTES = 256 * 2**20
-#: Columns of an earlier export that say where its rows came from: of the table, not of the frame.
+#: Columns of an exported table that describe its own rows, not those of the frame.
 _SOURCE = tuple(f"source_{name}" for name in PROVENANCE)
 
 
@@ -52,19 +52,19 @@ def join(
 ) -> dd.DataFrame:
     """The frame with the columns of a table of scores, found by key. Lazy.
 
-    Rows, their order, partitions and index stay as they are, and no row is doubled. A row whose
-    key the table lacks, or is null or NaN, has no match: its scores are null, and a filter on them
+    Rows, their order, partitions and index do not change, and no row is duplicated. A row has no
+    match if its key is null, NaN or not in the table: its scores are null, and a filter on them
     counts it as unscored. Keys compare exactly; int64 and uint64 by value.
 
-    A table of up to 256 MB, by its footers, is held by every worker. With a larger one, the keys
-    of both sides and the scores go through files in Dask's ``temporary_directory`` (through its
-    P2P shuffle where there is a client), bucket by bucket, and the keys of the frame are
-    computed twice. A key is written once a partition, however often it occurs. Measured
-    once each on two threads, above what the imports take: 411 MB for 16 million rows joined with
-    nine tenths as many, 385 MB for 32 million, 407 MB for 64 million. Of two workers each took
-    0.9 GB for 16 million rows, Dask's own buffers among it, and finished with 0.9 GB as its limit.
-    Give workers that `start_cluster` has not started ``ARROW_DEFAULT_MEMORY_POOL=system`` too:
-    Arrow's own pool keeps memory until Dask pauses a small worker for it.
+    A table of up to 256 MB, according to its footers, is held by every worker. With a larger one,
+    the keys of both sides and the scores go through files in Dask's ``temporary_directory`` (with
+    a client, through its P2P shuffle), bucket by bucket, and the keys of the frame are computed
+    twice. Each partition writes a key once, however often it occurs. Memory on two threads, beyond
+    the imports, measured once each: 411 MB for 16 million rows joined with nine tenths as many,
+    385 MB for 32 million, 407 MB for 64 million. With two workers, each took 0.9 GB for 16 million
+    rows, including Dask's own buffers, and finished with a limit of 0.9 GB. Set
+    ``ARROW_DEFAULT_MEMORY_POOL=system`` for workers that `start_cluster` did not start: Arrow's
+    own pool keeps memory until Dask pauses a small worker.
 
     Parameters
     ----------
@@ -72,52 +72,52 @@ def join(
     scores : str, path, several of them, or dask DataFrame
         Parquet shards with the key, or a frame over them, scored or filtered.
     on : str or sequence of str
-        The key: columns that both have, by their canonical names, such as ``"hash"``, ``"uid"`` or
+        The key: columns of both sides, by their canonical names, such as ``"hash"``, ``"uid"`` or
         ``["url", "text"]``; integers, strings or bytes.
     how : {"left", "inner"}
         ``"inner"`` leaves out rows without a match; `rows` counts them as unscored.
     columns : sequence of str, optional
-        The columns to take; by default all but the key and where rows of the table came from.
+        The columns to take; by default all except the key and the origin of the table's rows.
     suffix : str, optional
-        Added to the names of the columns that the frame has already.
+        Added to the names of columns that the frame already has.
     duplicates : {"error", "first"}
-        What to do about a key that the table has more than once: raise, or take the first in the
-        order of its files and rows; the recipe of an export counts the rest.
+        What to do if the table has a key more than once: raise, or take the first in the order of
+        its files and rows; the manifest of an export counts the others.
 
     Returns
     -------
     dask DataFrame
-        Integers and booleans of the table are nullable; floats are NaN without a match.
+        Integers and booleans from the table are nullable; floats are NaN without a match.
 
     Raises
     ------
     OptionError, ColumnError, JoinError, ProvenanceError
-        Immediately, for arguments, columns and types that do not fit.
+        Immediately, when arguments, columns or types do not fit.
     ShardNotFoundError, ShardError, SchemaError
         Immediately, when the table's shards cannot be opened.
     JoinError, SpillError
-        While it is computed, when the table has a key twice, or the disk is full.
+        During the computation, when the table has a key twice, or the disk is full.
 
     Examples
     --------
     >>> scored = frame.laion.join("punsafe/", on="hash")  # doctest: +SKIP
     >>> scored.laion.where("punsafe < 0.5").laion.export("safe")  # doctest: +SKIP
     """
-    asking = Provenance.of(frame)
+    requester = Provenance.of(frame)
     if how not in ("left", "inner"):
         raise one_of("how", how, ["left", "inner"])
     if duplicates not in ("error", "first"):
         raise one_of("duplicates", duplicates, ["error", "first"])
     table, provenance = _table(scores)
     keys = _key_columns(frame, table, on)
-    taken = _taken(frame, table, keys, columns, suffix)
-    if not taken and how == "left":
+    values = _value_columns(frame, table, keys, columns, suffix)
+    if not values and how == "left":
         raise OptionError(
-            f"The scores have no column but the key {', '.join(keys)}: a left join adds nothing. "
-            f"Give a table with scores, or {argument('how', 'inner')} to keep only the rows that "
-            "are in it."
+            f"The scores have no column except the key {', '.join(keys)}, so a left join adds "
+            f"nothing. Pass a table with scores, or {argument('how', 'inner')} to keep only the "
+            "rows that are in it."
         )
-    provenance = provenance.select(list(dict.fromkeys([*keys, *taken, *PROVENANCE])))
+    provenance = provenance.select(list(dict.fromkeys([*keys, *values, *PROVENANCE])))
     table = provenance.frame
     types = {n: frame_to_arrow(f._meta[keys].reset_index(drop=True)).schema for n, f in
              (("frame", frame), ("scores", table))}  # fmt: skip
@@ -128,13 +128,13 @@ def join(
             common_key_type(k, types["frame"].field(k).type, types["scores"].field(k).type)
             for k in keys
         ),
-        values=tuple((old, new, _plain(schema.field(old).type)) for old, new in taken.items()),
+        values=tuple((old, new, _plain(schema.field(old).type)) for old, new in values.items()),
         how=how,
         duplicates=duplicates,
         where=tuple(provenance.filters),
         shards=tuple(provenance.shards),
     )
-    return _joined(asking, provenance, spec)
+    return _joined(requester, provenance, spec)
 
 
 def join_cost(
@@ -160,11 +160,11 @@ def join_cost(
 
 
 _TABLE = "Parquet shards, or a Dask frame over them, as read_shards returns"
-_WRITE_IT = "Write another table with to_parquet and give its path, since a recipe names its files"
+_WRITE_IT = "Write other tables with to_parquet and pass the path: a manifest lists the files"
 
 
 def _table(scores) -> tuple[dd.DataFrame, Provenance]:
-    """The table as a frame whose rows say where they were read."""
+    """The table as a frame whose rows know where they came from."""
     if not isinstance(scores, dd.DataFrame):
         must_be("scores", scores, (str, os.PathLike, list, tuple), f"{_TABLE}. {_WRITE_IT}")
         table = read_shards(scores, backend="pandas")
@@ -174,8 +174,7 @@ def _table(scores) -> tuple[dd.DataFrame, Provenance]:
         provenance.check_identity_columns()
     except ProvenanceError as error:
         raise ProvenanceError(
-            f"The scores are no frame over shards that can be named: {error} Expected {_TABLE}. "
-            f"{_WRITE_IT}."
+            f"The scores are not a frame over known shards: {error} Expected {_TABLE}. {_WRITE_IT}."
         ) from None
     return scores, provenance
 
@@ -183,12 +182,14 @@ def _table(scores) -> tuple[dd.DataFrame, Provenance]:
 def _key_columns(frame: dd.DataFrame, table: dd.DataFrame, on) -> list[str]:
     keys = [on] if isinstance(on, str) else list(on)
     if not keys or len(set(keys)) < len(keys):
-        raise OptionError(f"{parameter('on')} is {on!r}. Expected a column, or several, each once.")
+        raise OptionError(
+            f"{parameter('on')} is {on!r}. Expected a column, or several different ones."
+        )
     for key in keys:
         if key in PROVENANCE:
             raise OptionError(
-                f"on names {key!r}, which numbers the rows of one set of shards and means another "
-                "row in any other. Join on what identifies a sample, such as 'hash' or 'url'."
+                f"on names {key!r}, a position that means a different row in every other set of "
+                "shards. Join on a column that identifies a sample, such as 'hash' or 'url'."
             )
         for where, columns in (
             ("The frame", frame.columns),
@@ -200,8 +201,8 @@ def _key_columns(frame: dd.DataFrame, table: dd.DataFrame, on) -> list[str]:
     return keys
 
 
-def _taken(frame, table, keys, columns, suffix) -> dict[str, str]:
-    """The columns to take of the table, with the names that they get."""
+def _value_columns(frame, table, keys, columns, suffix) -> dict[str, str]:
+    """The columns to take from the table, with their new names."""
     if isinstance(columns, str):
         raise OptionError(
             f"{parameter('columns')} is {columns!r}. Expected a list of names: [{columns!r}]."
@@ -212,20 +213,21 @@ def _taken(frame, table, keys, columns, suffix) -> dict[str, str]:
         if name not in table.columns or name in PROVENANCE or name in keys:
             known = [n for n in table.columns if n not in (*keys, *PROVENANCE)]
             raise ColumnError(
-                f"{parameter('columns')} has {name!r}, which is no score of the "
+                f"{parameter('columns')} has {name!r}, which is not a score in the "
                 f"table.{did_you_mean(name, known)}"
             )
     names = {n: f"{n}{suffix or ''}" if n in frame.columns else n for n in columns}
-    taken = [old for old, new in names.items() if new in frame.columns]
-    if taken:
+    clashes = [old for old, new in names.items() if new in frame.columns]
+    if clashes:
         raise OptionError(
-            f"The frame and the scores both have {', '.join(map(repr, taken))}. Say "
-            f"{argument('suffix', '_scores')} to take {names[taken[0]] + '_scores'!r} beside "
-            "it, choose with "
-            f"{argument('columns')}, or drop the frame's first."
+            f"The frame and the scores both have {', '.join(map(repr, clashes))}. Use "
+            f"{argument('suffix', '_scores')} to add {names[clashes[0]] + '_scores'!r} instead, "
+            f"choose others with {argument('columns')}, or drop the frame's column first."
         )
     if len(set(names.values())) < len(names):
-        raise OptionError(f"With suffix {suffix!r} two columns would have one name. Use another.")
+        raise OptionError(
+            f"With suffix {suffix!r} two columns would get the same name. Use another suffix."
+        )
     return names
 
 
@@ -235,8 +237,8 @@ def _plain(type_: pa.DataType) -> pa.DataType:
     return pa.large_string() if pa.types.is_null(type_) else type_
 
 
-def _joined(asking: Provenance, scores: Provenance, spec: JoinSpec) -> dd.DataFrame:
-    frame, table = asking.frame, scores.frame
+def _joined(requester: Provenance, scores: Provenance, spec: JoinSpec) -> dd.DataFrame:
+    frame, table = requester.frame, scores.frame
     n_rows, width = size(scores)
     spec = replace(spec, on_disk=n_rows * width > MAX_LOOKUP_BYTES)
     shared = graph.share(spec)
@@ -246,12 +248,14 @@ def _joined(asking: Provenance, scores: Provenance, spec: JoinSpec) -> dd.DataFr
     if not spec.on_disk:
         parts = graph.tasks(_table_part, graph.parts(table), shared)
         whole = graph.gathered(parts, lookup.build, shared)
-        found = graph.map_columns(frame, lookup.joined, whole, shared, reads=spec.on, meta=gained)
+        found = graph.map_columns(
+            frame, lookup.join_partition, whole, shared, reads=spec.on, meta=gained
+        )
     else:
-        needed = _needed(asking, scores, spec, shared)
-        frame = graph.read_after(frame, needed)
+        answers = _answers(requester, scores, spec, shared)
+        frame = graph.read_after(frame, answers)
         keys = frame[list(spec.on)]
-        found = graph.map_beside(keys, buckets.joined_apart, [needed], shared, meta=gained)
+        found = graph.map_beside(keys, buckets.join_answers, [answers], shared, meta=gained)
     wide = frame.assign(**{name: found[name] for name in gained.columns})
     if spec.how == "left":
         return wide
@@ -265,48 +269,48 @@ def _table_part(part, number: int, spec: JoinSpec) -> pa.Table:
     return lookup.table_part(part, spec)
 
 
-def _needed(asking: Provenance, scores: Provenance, spec: JoinSpec, shared) -> dd.DataFrame:
-    """For each partition of the frame, its keys with what the table has, by way of the disk.
+def _answers(requester: Provenance, scores: Provenance, spec: JoinSpec, shared) -> dd.DataFrame:
+    """For each partition of the frame, its keys with the table's values, found through the disk.
 
-    Both sides meet in buckets of equal keys; what is found goes back to the partition that asked.
+    Both sides are shuffled into buckets by key; answers go back to the requesting partition.
     """
-    frame, table = asking.frame, scores.frame
-    n_buckets = bucket_count(asking, scores, spec.on)
+    frame, table = requester.frame, scores.frame
+    n_buckets = bucket_count(requester, scores, spec.on)
     bucket = {buckets.BUCKET: np.empty(0, np.int64)}
     meta = buckets.empty(buckets.row_schema(spec)).assign(**bucket)
     rows = graph.map_columns(
         table, buckets.table_rows, shared, n_buckets, reads=list(table.columns), meta=meta
     )
-    meta = buckets.empty(buckets.asked_schema(spec)).assign(**bucket)
-    asked = graph.map_numbered(
-        frame[list(spec.on)], buckets.needed_keys, shared, n_buckets, meta=meta
+    meta = buckets.empty(buckets.request_schema(spec)).assign(**bucket)
+    requests = graph.map_numbered(
+        frame[list(spec.on)], buckets.request_keys, shared, n_buckets, meta=meta
     )
-    asked = graph.exchange(asked, buckets.BUCKET, n_buckets)
+    requests = graph.exchange(requests, buckets.BUCKET, n_buckets)
     rows = graph.exchange(rows, buckets.BUCKET, n_buckets)
     meta = buckets.empty(buckets.answer_schema(spec))
-    found = graph.map_beside(asked, buckets.found_rows, [rows], shared, meta=meta)
+    found = graph.map_beside(requests, buckets.answer_requests, [rows], shared, meta=meta)
     return graph.exchange(found, buckets.PARTITION, frame.npartitions)
 
 
 def duplicates_left_out(provenance: Provenance) -> list[dict]:
-    """What the recipe says of each join of a frame, with the rows that ``"first"`` left out. Eager.
+    """The joins of a frame for its manifest, with the duplicates that ``"first"`` left out. Eager.
 
-    Reads the keys of a table again where it may have had duplicates.
+    Reads the keys of a table again if it may have had duplicates.
     """
-    found, counts = [], []
-    for kernel in (lookup.joined, buckets.found_rows):
+    specs, counts = [], []
+    for kernel in (lookup.join_partition, buckets.answer_requests):
         for arguments in provenance.arguments_of(kernel):
             table, shared = map(graph.beside, arguments)
             (spec,) = arguments_of_type([shared], JoinSpec)
-            found.append(spec)
+            specs.append(spec)
             may_have = spec.duplicates == "first"
             parts = graph.parts(table) if isinstance(table, dd.DataFrame) else [table]
             counted = graph.tasks(buckets.count_duplicates, parts, shared) if may_have else []
             counts.append(counted)
     flat = [count for counted in counts for count in counted]
     numbers = iter(graph.compute(*flat, label="count duplicates") if flat else ())
-    told = [
+    joins = [
         {**spec.recipe(), "duplicates_left_out": sum(next(numbers) for _ in counted)}
-        for spec, counted in zip(found, counts, strict=True)
+        for spec, counted in zip(specs, counts, strict=True)
     ]
-    return list({repr(one): one for one in told}.values())
+    return list({repr(one): one for one in joins}.values())

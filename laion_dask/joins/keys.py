@@ -1,4 +1,4 @@
-"""Keys of a join: the type that both sides are compared in, exactly, and the columns in it."""
+"""Keys of a join: the type in which both sides are compared exactly, and conversion to it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import pyarrow.compute as pc
 
 from laion_dask.errors import JoinError
 
-#: Beyond it a float64 no longer holds every whole number.
+#: The limit up to which float64 holds every whole number.
 _LARGEST_EXACT = 2**53
 
 
 def common_key_type(name: str, left: pa.DataType, right: pa.DataType) -> pa.DataType:
-    """The type that a key of two tables is compared in.
+    """The type in which the keys of two tables are compared.
 
-    Integers of any width compare by value, text by its bytes. A float may stand for an integer,
-    as pandas writes integers beside nulls; `comparable` checks every value of it.
+    Integers of any width compare by value, text by its bytes. Floats may represent integers, as
+    pandas writes integers with nulls; `to_key_type` checks every value.
 
     Raises
     ------
@@ -23,7 +23,9 @@ def common_key_type(name: str, left: pa.DataType, right: pa.DataType) -> pa.Data
         When no type holds the values of both exactly.
     """
     left, right = _plain(left), _plain(right)
-    if pa.types.is_null(left) or pa.types.is_null(right):  # objects, of which only values tell
+    if pa.types.is_null(left) or pa.types.is_null(
+        right
+    ):  # objects, whose type only the values show
         left, right = (right, right) if pa.types.is_null(left) else (left, left)
     numbers = [t for t in (left, right) if pa.types.is_integer(t) or pa.types.is_floating(t)]
     if len(numbers) == 2 and any(map(pa.types.is_integer, numbers)):
@@ -58,13 +60,13 @@ def _is_binary(type_: pa.DataType) -> bool:
     )
 
 
-def comparable(column: pa.ChunkedArray, type_: pa.DataType, name: str) -> pa.ChunkedArray:
-    """A key in its common type; null where it is null or NaN, or no value of that type equals it.
+def to_key_type(column: pa.ChunkedArray, type_: pa.DataType, name: str) -> pa.ChunkedArray:
+    """Convert a key to the common type; null for null, NaN and values outside that type.
 
     Raises
     ------
     JoinError
-        When a value is a float that is not a whole number of at most 2^53, or of another type.
+        When a value is a float other than a whole number up to 2^53, or has another type.
     """
     column = column.cast(_plain(column.type))
     if pa.types.is_floating(column.type) and pa.types.is_integer(type_):
@@ -74,8 +76,8 @@ def comparable(column: pa.ChunkedArray, type_: pa.DataType, name: str) -> pa.Chu
     if pa.types.is_null(column.type) or common_key_type(name, column.type, type_) == type_:
         return column.cast(type_)
     raise JoinError(
-        f"The key {name!r} was to be {type_} by the frame's meta, but a partition has "
-        f"{column.type}. Give meta= its true dtype where it is made."
+        f"The key {name!r} should be {type_} according to the frame's meta, but is {column.type} "
+        "in one partition. Pass its true dtype as meta= where the column is created."
     )
 
 
@@ -86,8 +88,8 @@ def _whole_numbers(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if pc.all(exact).as_py() is False:
         value = column.filter(pc.invert(exact))[0].as_py()
         raise JoinError(
-            f"The key {name!r} is stored as float64, and a value of it is {value!r}: a float holds "
-            "whole numbers exactly up to 2^53 only. Store the key as int64 (pandas: 'Int64' beside "
-            "nulls), or join on another column."
+            f"The key {name!r} is stored as float64 with a value of {value!r}, but floats only "
+            "hold whole numbers up to 2^53 exactly. Store the key as int64 (with nulls, 'Int64' in "
+            "pandas), or join on another column."
         )
     return column.cast(pa.int64())

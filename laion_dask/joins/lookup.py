@@ -1,4 +1,4 @@
-"""A table whose rows are found by key: what one partition of a join does."""
+"""Find rows of a table by key: the work of one partition of a join."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from laion_dask.cost import Cost
 from laion_dask.errors import JoinError, argument
 from laion_dask.io.parquet.duckdb_connection import key_hashes
 from laion_dask.io.parquet.shard import PROVENANCE_TYPES, Shard
-from laion_dask.joins.keys import comparable
+from laion_dask.joins.keys import to_key_type
 from laion_dask.joins.size import stored_bytes
 from laion_dask.schema import PROVENANCE
 
-#: The column by which rows travel: the key itself where it is one integer, else a hash of it.
+#: The column by which rows are shuffled: the key if it is one integer, else a hash of it.
 KEY_HASH = "key_hash"
 
 
 @dataclass(frozen=True)
 class JoinSpec:
-    """What is joined, on what, and how; small, and the same for every partition.
+    """The parameters of a join; small, and the same for every partition.
 
     Attributes
     ----------
     on : tuple of str
     key_types : tuple of Arrow types
-        What the keys are compared as.
+        The types in which keys are compared.
     values : tuple of (column of the table, column of the result, Arrow type)
     how : {"left", "inner"}
     duplicates : {"error", "first"}
     where : tuple of str
-        Filters of the table.
+        The filters on the table.
     shards : tuple of Shard
-        What the table was read from.
+        The files that the table was read from.
     on_disk : bool
-        Whether the table is too large for memory, so that rows meet in buckets on disk.
+        Whether the table is too large for memory, so that the join goes through buckets on disk.
     """
 
     on: tuple[str, ...]
@@ -66,27 +66,27 @@ class JoinSpec:
 
     @property
     def key_names(self) -> list[str]:
-        """The columns that keys travel in beside `KEY_HASH`: none for one integer."""
+        """The columns of keys besides `KEY_HASH`; empty for a single integer."""
         one_integer = len(self.on) == 1 and pa.types.is_integer(self.key_types[0])
         return [] if one_integer else [f"key_{i}" for i in range(len(self.on))]
 
     @property
     def value_names(self) -> list[str]:
-        """The columns that values travel in."""
+        """The columns of values."""
         return [f"value_{i}" for i in range(len(self.values))]
 
     @property
     def matched(self) -> str:
-        """The column, of an inner join, that is true for rows with a match and null for others."""
+        """The column of an inner join that is true for rows with a match and null for others."""
         return f"matched_on_{'_'.join(self.on)}"
 
     def key_schema(self) -> list[pa.Field]:
-        """The fields of keys that travel."""
+        """The fields of shuffled keys."""
         keys = zip(self.key_names, self.key_types, strict=False)
         return [pa.field(KEY_HASH, pa.int64()), *(pa.field(*key) for key in keys)]
 
     def value_schema(self) -> list[pa.Field]:
-        """The fields of values that travel."""
+        """The fields of shuffled values."""
         types = [type_ for _, _, type_ in self.values]
         return [pa.field(*v) for v in zip(self.value_names, types, strict=True)]
 
@@ -97,7 +97,7 @@ class JoinSpec:
         return pa.schema(fields)
 
     def recipe(self) -> dict:
-        """What a recipe says of the join."""
+        """The join as a manifest records it."""
         inputs = [
             {"path": s.path, "rows": s.n_rows, "bytes": s.size, "footer_sha256": s.footer_sha256}
             for s in self.shards
@@ -112,11 +112,11 @@ class JoinSpec:
         }
 
 
-def keyed(frame, spec: JoinSpec) -> tuple[pa.Table, np.ndarray]:
-    """The keys of a partition as they travel, and which of them are known: neither null nor NaN."""
+def keys_of(frame, spec: JoinSpec) -> tuple[pa.Table, np.ndarray]:
+    """The keys of a partition, and a mask of the known ones: neither null nor NaN."""
     table = frame_to_arrow(frame[list(spec.on)].reset_index(drop=True))
     columns = [
-        comparable(table[name], type_, name)
+        to_key_type(table[name], type_, name)
         for name, type_ in zip(spec.on, spec.key_types, strict=True)
     ]
     known = np.ones(len(table), bool)
@@ -133,8 +133,8 @@ def _with_hashes(hashes: np.ndarray, columns: list, spec: JoinSpec) -> pa.Table:
 
 
 def table_part(part, spec: JoinSpec) -> pa.Table:
-    """A partition of the table: keys, values, and where each row was read."""
-    keys, known = keyed(part, spec)
+    """A partition of the table: keys, values, and the shard and row of each row."""
+    keys, known = keys_of(part, spec)
     arrow = frame_to_arrow(part.reset_index(drop=True))
     columns = [arrow[old].cast(type_) for old, _, type_ in spec.values]
     columns += [arrow[name].cast(type_) for name, type_ in PROVENANCE_TYPES.items()]
@@ -143,7 +143,7 @@ def table_part(part, spec: JoinSpec) -> pa.Table:
 
 
 def table_schema(spec: JoinSpec) -> pa.Schema:
-    """The columns of `table_part`."""
+    """The schema of `table_part`."""
     provenance = [pa.field(*item) for item in PROVENANCE_TYPES.items()]
     return pa.schema([*spec.key_schema(), *spec.value_schema(), *provenance])
 
@@ -154,25 +154,25 @@ class Lookup:
     Parameters
     ----------
     table : pyarrow.Table
-        As `table_part` makes them, laid end to end.
+        The concatenated results of `table_part`.
     spec : JoinSpec
 
     Attributes
     ----------
     duplicates : int
-        Rows that were left out because their key came before.
+        Number of rows left out because an earlier row has the same key.
     rows : (n,) int64 array
-        Which row of the table, in the order of its files, each one is.
+        The position of each row in the table, in the order of its files.
 
     Raises
     ------
     JoinError
-        When a key occurs twice and the join does not say which row counts.
+        When a key occurs twice and ``duplicates`` is ``"error"``.
     """
 
     def __init__(self, table: pa.Table, spec: JoinSpec):
         if set(PROVENANCE) <= set(table.column_names):
-            table = in_order(table)
+            table = in_file_order(table)
         order = _by_hash(table[KEY_HASH].to_numpy())
         repeated = _repeated(table, order, spec)
         self.duplicates = int(repeated.sum())
@@ -186,13 +186,13 @@ class Lookup:
         self.values = table.select(spec.value_names)
 
     def match(self, keys: pa.Table, known: np.ndarray) -> pa.Array:
-        """The row of the lookup that has each key, null where none has.
+        """The row of the lookup with each key; null without a match.
 
         Parameters
         ----------
         keys : pyarrow.Table of n rows
         known : (n,) bool array
-            As `keyed` returns them.
+            As returned by `keys_of`.
 
         Returns
         -------
@@ -200,11 +200,11 @@ class Lookup:
         """
         wanted, n = keys[KEY_HASH].to_numpy(), len(self.hashes)
         at = np.zeros(len(wanted), np.int64)
-        order = np.argsort(wanted)  # neighbours are then found in the cache
+        order = np.argsort(wanted)  # so that neighbors hit the cache
         at[order] = np.searchsorted(self.hashes, wanted[order])
         found = np.zeros(len(wanted), bool)
         pending = np.flatnonzero(known & (at < n))
-        while len(pending):  # once, but for keys that share a hash
+        while len(pending):  # one iteration, unless keys share a hash
             pending = pending[self.hashes[at[pending]] == wanted[pending]]
             same = self._equal(keys, pending, at[pending])
             found[pending[same]] = True
@@ -222,7 +222,7 @@ class Lookup:
 
 
 def _by_hash(hashes: np.ndarray) -> np.ndarray:
-    """What sorts hashes, equal ones in their order; faster than a stable sort, as few are equal."""
+    """A stable argsort, faster than NumPy's if few hashes are equal."""
     order = np.argsort(hashes)
     ordered = hashes[order]
     equal = np.zeros(len(order), bool)
@@ -233,15 +233,15 @@ def _by_hash(hashes: np.ndarray) -> np.ndarray:
     return order
 
 
-def in_order(table: pa.Table) -> pa.Table:
-    """Rows of a table in the order of its files."""
+def in_file_order(table: pa.Table) -> pa.Table:
+    """The rows of a table in the order of its files."""
     shard, row = (table[name].to_numpy() for name in PROVENANCE)
-    ahead = (shard[1:] > shard[:-1]) | ((shard[1:] == shard[:-1]) & (row[1:] > row[:-1]))
-    return table if ahead.all() else table.take(pa.array(np.lexsort((row, shard))))
+    increasing = (shard[1:] > shard[:-1]) | ((shard[1:] == shard[:-1]) & (row[1:] > row[:-1]))
+    return table if increasing.all() else table.take(pa.array(np.lexsort((row, shard))))
 
 
 def _repeated(table: pa.Table, order: np.ndarray, spec: JoinSpec) -> np.ndarray:
-    """Which rows, in sorted order, have a key that a row before them has."""
+    """Mask, in sorted order, of rows whose key occurs in an earlier row."""
     hashes = table[KEY_HASH].to_numpy()[order]
     after = np.zeros(len(hashes), bool)
     after[1:] = hashes[1:] == hashes[:-1]
@@ -269,24 +269,24 @@ def _duplicate_error(table, order, repeated, spec: JoinSpec) -> JoinError:
     paths = {shard.index: shard.path for shard in spec.shards}
     one, other = (f"row {r['row']:,} of {paths[r['shard']]}" for r in (first, second))
     return JoinError(
-        f"The scores have the key {key} more than once: {one}, {other}. Expected each key once, or "
-        f"rows would be doubled. Make the table unique, or say {argument('duplicates', 'first')} "
-        "to take the first in the order of its files and rows."
+        f"The scores have the key {key} more than once: {one}, {other}. Expected unique keys, or "
+        f"rows would be duplicated. Make the keys unique, or use "
+        f"{argument('duplicates', 'first')} to take the first in the order of its files and rows."
     )
 
 
 def build(parts: Sequence[pa.Table], spec: JoinSpec) -> Lookup:
-    """One lookup of all partitions of a table."""
+    """Build one lookup from all partitions of a table."""
     return Lookup(pa.concat_tables(parts) if parts else table_schema(spec).empty_table(), spec)
 
 
-def joined(part, lookup: Lookup, spec: JoinSpec):
-    """The columns that a partition gains, with its index; null where there is no match."""
-    return gained(part, lookup.values, lookup.match(*keyed(part, spec)), spec)
+def join_partition(part, lookup: Lookup, spec: JoinSpec):
+    """The columns that a partition gains, with its index; null without a match."""
+    return gained_columns(part, lookup.values, lookup.match(*keys_of(part, spec)), spec)
 
 
-def gained(part, values: pa.Table, found: pa.Array, spec: JoinSpec):
-    """The columns that a partition gains, of the values' rows that are found for its own."""
+def gained_columns(part, values: pa.Table, found: pa.Array, spec: JoinSpec):
+    """The columns that a partition gains, from the position of each row's values."""
     columns = [column.take(found) for column in values.columns]
     if spec.how == "inner":
         columns.append(pc.if_else(found.is_valid(), True, pa.scalar(None, pa.bool_())))

@@ -1,4 +1,4 @@
-"""How large the sides of a join are in memory, by the footers of their shards."""
+"""Estimate the size in memory of both sides of a join from the footers of their shards."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from laion_dask.io.parquet.column_sizes import column_sizes
 from laion_dask.io.parquet.read_shards import MAX_ROWS_PER_PARTITION
 from laion_dask.io.parquet.shard import Shard
 
-#: About how many bytes of keys and scores a bucket has, asked for, held and found.
+#: Approximate bytes in a bucket: requested keys, the table's rows and the answers.
 _BUCKET_BYTES = 64 * 2**20
-#: Files whose footers say how long text is.
+#: Number of files whose footers are read to estimate the length of text.
 _SAMPLED_FILES = 16
 
 
-def bucket_count(asking: Provenance, scores: Provenance, on: Sequence[str]) -> int:
-    """So many that in none of them much is asked for, held and found."""
-    asking, asked_width = size(asking.select(on))
-    held, held_width = size(scores)
-    n_bytes = held * held_width + asking * (asked_width + held_width)
+def bucket_count(requester: Provenance, scores: Provenance, on: Sequence[str]) -> int:
+    """The number of buckets, chosen so that each holds about ``_BUCKET_BYTES``."""
+    n_requests, key_width = size(requester.select(on))
+    n_rows, row_width = size(scores)
+    n_bytes = n_rows * row_width + n_requests * (key_width + row_width)
     return max(1, ceil(n_bytes / _BUCKET_BYTES))
 
 
 def size(provenance: Provenance) -> tuple[int, float]:
-    """About how many rows a frame has, and bytes a row in memory, by the footers of its shards."""
+    """Estimate the rows of a frame, and the bytes per row in memory, from footers."""
     frame = provenance.frame
     try:
         pieces = provenance.pieces
-    except ProvenanceError:  # not of shards
+    except ProvenanceError:  # not read from shards
         return frame.npartitions * MAX_ROWS_PER_PARTITION, 64.0 * len(frame.columns)
     shards = list(dict.fromkeys(piece.shard for piece in pieces))
     sampled = shards[:: max(1, len(shards) // _SAMPLED_FILES)]
@@ -49,7 +49,7 @@ def _is_number(type_: pa.DataType) -> bool:
 
 
 def _stored_width(name: str, shards: Sequence[Shard]) -> float:
-    """Bytes a row of a column, where it is not packed; of one that was computed, a guess."""
+    """Uncompressed bytes per row of a column; a guess if it was computed."""
     plain = rows = 0
     for shard, sizes in zip(shards, column_sizes([s.path for s in shards]), strict=True):
         stored = next((old for old, new, _ in shard.columns if new == name), None)

@@ -33,16 +33,14 @@ def cast_exactly(
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     try:
         if family(column.type) == "decimal" and pa.types.is_floating(type_):
-            column = column.cast(
-                pa.string()
-            )  # Arrow's own cast is off by one bit in one of eight values
+            column = column.cast(pa.string())  # Arrow's own cast is inexact in one of eight values
         return column.cast(type_)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         row, value = _first_bad(column, type_, rows)
         raise SchemaError(
             f"Row {row} of shard {path} has {name} = {value!r}, stored as {column.type}. All "
-            f"shards are read as {type_}, which cannot hold it exactly. Correct or rewrite the file, or "
-            f"leave the column out with {argument('columns')}. ({error})"
+            f"shards are read as {type_}, which cannot hold it exactly. Rewrite the file, or leave "
+            f"the column out with {argument('columns')}. ({error})"
         ) from error
 
 

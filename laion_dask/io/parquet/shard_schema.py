@@ -122,7 +122,7 @@ def _check_named(
             new = naming.names([stored], dialect, None).get(stored)
             if stored == unknown and new is not None:
                 raise ColumnError(
-                    f"{parameter('columns')} has {unknown!r}, which is read as {new!r}. Name it so: "
+                    f"{parameter('columns')} has {unknown!r}, which is read as {new!r}. Use "
                     f"{argument('columns', [new])}."
                 )
             known |= {new: None} if new else {}
