@@ -116,9 +116,9 @@ def test_out_lies_outside_of_what_is_searched(model, source, write, tmp_path):
     (tmp_path / "link").symlink_to(folder)
     for where in (folder, tmp_path / "parquet", tmp_path / "link"):
         for out in (where / "out", where, folder / ".." / where.name / "deep" / "out"):
-            with pytest.raises(OptionError, match="which lies in the source"):
+            with pytest.raises(OptionError, match="which is in the source"):
                 embed(where, out, model)
-    with pytest.raises(OptionError, match="which lies in the source"):
+    with pytest.raises(OptionError, match="which is in the source"):
         embed([tmp_path / "parquet"], tmp_path / "parquet" / "out", model)
     assert len(list(folder.iterdir())) == 3
     for _ in range(2):  # beside archives it is no part of them

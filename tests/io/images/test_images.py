@@ -223,7 +223,7 @@ def test_truncated_archives_say_so(tmp_path):
 def test_what_is_no_tar_is_named(tmp_path, content):
     path = tmp_path / "a.tar"
     path.write_bytes(content)
-    with pytest.raises(ImageError, match=r"a\.tar \(\d+ bytes\) is no tar"):
+    with pytest.raises(ImageError, match=r"a\.tar \(\d+ bytes\) is not a tar"):
         read(path)
 
 

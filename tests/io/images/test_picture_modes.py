@@ -252,7 +252,7 @@ def test_pixels_without_a_range_are_refused(mode, dtype, files):
     picture = Image.fromarray(np.asarray(scene().convert("L")).astype(dtype))
     assert picture.mode == mode
     for given in (saved(picture, "TIFF"), picture):
-        with pytest.raises(ImageError, match=f"of mode {mode}, 32 bits a pixel"):
+        with pytest.raises(ImageError, match=f"of mode {mode}, 32 bits per pixel"):
             ClipModel(*files).image(given)
 
 

@@ -10,7 +10,7 @@ import laion_dask as ld
 from laion_dask.errors import DiscoveryWarning, ImageError, OptionError, ShardError
 from laion_dask.io.images.images import find_shards, open_images
 
-APART = "must lie side by side"
+APART = "must be adjacent"
 
 
 def tar(path, members):
@@ -181,7 +181,7 @@ def test_several_pictures_of_one_key(tmp_path, members, rows, rejects):
 
 def test_a_second_picture_says_whose_it_is(tmp_path):
     reasons = [s.reason for s in read(tar(tmp_path / "a.tar", SEGMENTED)) if s.reason]
-    assert reasons == ["sample '1' has one picture, 1.jpg; this is another field of it"]
+    assert reasons == ["sample '1' has the image 1.jpg; this is another of its fields"]
     reasons = [s.reason for s in read(tar(tmp_path / "b.tar", [*PAIR, ("1.txt", b"z")]))]
     assert all("none is named 1.jpg" in reason and "1.txt" in reason for reason in reasons)
 
@@ -221,7 +221,7 @@ def test_encodings_of_captions(tmp_path):
     assert [s.caption for s in read(path, "raise")] == ["a caf\xe9"] * 6
     for kind, data in {"txt": b"a caf\xe9", "json": b'{"text": "a caf\xe9"}'}.items():
         path = tar(tmp_path / "b.tar", [("1.png", picture()), (f"1.{kind}", data)])
-        assert "is no UTF-8" in read(path)[0].reason
+        assert "is not UTF-8" in read(path)[0].reason
         with pytest.raises(ShardError, match=r"b\.tar/1\.png.*--invalid-text reject"):
             read(path, "raise")
 

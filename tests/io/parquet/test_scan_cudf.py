@@ -276,7 +276,7 @@ def test_what_libcudf_does_not_read_the_processor_does(write, monkeypatch, error
     monkeypatch.setattr(
         scans, "frame_from_arrow", lambda table, backend: of_pandas(table, "pandas")
     )
-    with pytest.warns(BackendWarning, match=r"libcudf does not read .*n.parquet.*on the processor"):
+    with pytest.warns(BackendWarning, match=r"libcudf cannot read .*n.parquet.*on the CPU"):
         found = asked(piece, ["a", "text"])
     pd.testing.assert_frame_equal(found, plain(piece, ["a", "text"]))
     data = bytearray(Path(path).read_bytes())

@@ -280,7 +280,7 @@ def test_lists_of_one_thing_are_one_type_whoever_wrote_them(write, tmp_path):
         write(f"t/{i}.parquet", {"URL": ["u"], "when": stamps}, use_compliant_nested_type=False)
     assert len(read_shards(tmp_path / "t").compute(**HERE)) == 2
     write("d/3.parquet", {"URL": ["u"], "top_caption": ["t"], "all_captions": pa.array([[1]])})
-    with pytest.raises(SchemaError, match=r"no one type holds both"):
+    with pytest.raises(SchemaError, match=r"no single type holds both"):
         read_shards(tmp_path / "d")
 
 
@@ -301,7 +301,7 @@ def test_a_shard_without_rows_says_nothing_of_types(tmp_path):
     assert read_shards(tmp_path / "d" / "1.parquet").compute(**HERE)["text"].tolist() == []
     other = pd.DataFrame({"URL": ["w"], "TEXT": ["x"], "boxes": [0.5]})
     other.to_parquet(tmp_path / "d" / "2.parquet", index=False)
-    with pytest.raises(SchemaError, match=r"'boxes' is list.* no one type holds both"):
+    with pytest.raises(SchemaError, match=r"'boxes' is list.* no single type holds both"):
         read_shards(tmp_path / "d")
 
 

@@ -102,7 +102,7 @@ def test_a_link_out_of_a_hidden_folder_is_the_name(tree):
 def test_links_that_lead_nowhere_are_named(tree):
     root = tree("0.parquet", "1.parquet -> .git/annex/1")
     for given in (root, f"{root}/*.parquet"):
-        with pytest.warns(DiscoveryWarning, match="leads nowhere"):
+        with pytest.warns(DiscoveryWarning, match="broken link"):
             assert below(root, given) == ["0.parquet"]
 
 
