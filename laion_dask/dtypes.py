@@ -1,4 +1,4 @@
-"""Arrow types: what columns of them are in pandas, whether cuDF has them, and their kinds."""
+"""Arrow types: their pandas dtypes, whether cuDF supports them, and their kinds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pyarrow as pa
 
 
 class Kinds(dict):
-    """The kind of every column, and which of them a file stores as float16.
+    """The kind of every column, and the columns that a file stores as float16.
 
-    A frame has those as float32; in a filter they are compared as what they are.
+    Those are float32 in a frame, but filters compare them as float16.
 
     Attributes
     ----------
@@ -23,10 +23,10 @@ class Kinds(dict):
 
     @classmethod
     def of(cls, kinds: Mapping[str, str], half: Iterable[str]) -> Kinds:
-        """Kinds, with the columns that are floats and that were float16."""
-        made = cls(kinds)
-        made.half = frozenset(name for name in half if kinds.get(name, "").startswith("float"))
-        return made
+        """Create kinds; ``half`` is restricted to columns of floats."""
+        result = cls(kinds)
+        result.half = frozenset(name for name in half if kinds.get(name, "").startswith("float"))
+        return result
 
 
 _PANDAS = {
@@ -68,13 +68,13 @@ def kind_of(dtype) -> str:
 
 
 def measured_kind_of(dtype) -> str:
-    """The kind of a column for a statistic, which sees a category as the values it stands for."""
+    """The kind of a column for a statistic, which treats categories as their values."""
     categories = getattr(dtype, "categories", None)
     return kind_of(dtype if categories is None else categories.dtype)
 
 
 def decoded(table: pa.Table) -> pa.Table:
-    """A table whose dictionary columns, such as categories become, hold their values."""
+    """Decode a table's dictionary columns, which categories become, to their values."""
     for i, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(i, field.name, table[i].cast(field.type.value_type))
@@ -96,14 +96,14 @@ def kind_of_arrow(type_: pa.DataType) -> str:
 
 
 def pandas_type(type_: pa.DataType):
-    """The pandas type of a column of an Arrow type; None where it is NumPy's."""
+    """The pandas dtype for an Arrow type; None if it is a NumPy dtype."""
     if type_ in _NUMPY:
         return None
     return _PANDAS.get(type_) or pd.ArrowDtype(type_)
 
 
 def holds(backend: str, type_: pa.DataType) -> bool:
-    """Whether a frame of the backend has columns of an Arrow type, those within lists too."""
+    """Whether a frame of the backend can hold an Arrow type, including types within lists."""
     t = pa.types
     if backend == "pandas" or type_ in _PANDAS or type_ in _NUMPY:
         return True

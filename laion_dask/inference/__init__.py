@@ -1,1 +1,1 @@
-"""From images and texts to embeddings."""
+"""Compute embeddings of images and texts."""

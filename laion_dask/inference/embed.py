@@ -1,4 +1,4 @@
-"""Images into embeddings: archives, Parquet or a folder in, clip-retrieval's layout out."""
+"""Embed images from archives, Parquet files or a folder; output in clip-retrieval's layout."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from laion_dask.numerics.torch_threads import one_torch_thread
 from laion_dask.runtime.tasks import Run, run_each
 from laion_dask.runtime.workers import waiting_client
 
-#: Below this many shards a core, each has two lanes, so that no core waits for the last shard.
+#: With fewer shards per core than this, each gets two lanes, so that no core idles at the end.
 FEW_SHARDS = 4
 
-#: Libraries whose version can change a digit of the result.
+#: Libraries whose version can change digits of the result.
 _LIBRARIES = ("laion_dask", "open_clip_torch", "torch", "torchvision", "pillow")
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What the tasks of one run have in common."""
+    """The parameters that all tasks of one run share."""
 
     model: ClipModel
     precision: str
@@ -62,43 +62,43 @@ def embed(
 ) -> EmbedResult:
     """CLIP embeddings of images, and of their captions, written shard by shard. Eager.
 
-    A broken image costs one row, which is counted and whose reason is in ``out/_rejects``. Killed
-    at any moment, the same call resumes by shard; on the same kind of processor the result is
-    byte-identical to an uninterrupted run, for any number of workers. Another ``batch_size`` and
-    other library versions do not resume it.
-    Runs on the distributed client of this process where there is one, else on threads.
+    A broken image costs one row, which is counted; its reason is in ``out/_rejects``. After a kill
+    at any moment, the same call resumes by shard; on the same kind of CPU or GPU the result is
+    byte-identical to an uninterrupted run, for any number of workers. A run cannot be resumed with
+    another ``batch_size`` or other library versions. Runs on the distributed client of this
+    process if there is one, else on threads.
 
     Parameters
     ----------
     source : str, path, or list of them
         Webdataset tars, Parquet files with image bytes, or images (JPEG, PNG, WebP, GIF, BMP,
         TIFF, AVIF): names, patterns, folders, and for tars and Parquet fsspec addresses. A caption
-        comes from ``key.txt``, else from ``caption``, ``TEXT`` or ``text`` of ``key.json``, whose
-        fields become columns. In Parquet it comes from the column of one of these names; every
-        other column without bytes becomes one, and the key is that of ``key`` or ``__key__``, else
-        the row's number. ``image_path`` and ``image_sha256``, the digest of the image file, say
-        which image a row is of; JSON fields of these names and ``key`` are left out. Text that is
-        neither UTF-8 nor UTF-16 is treated as ``set_options(invalid_text=…)`` says.
+        comes from ``key.txt``, else from ``caption``, ``TEXT`` or ``text`` in ``key.json``, whose
+        fields become columns. In Parquet it comes from a column with one of these names; every
+        other column without bytes is kept, and the key comes from ``key`` or ``__key__``, else it
+        is the row number. ``image_path`` and ``image_sha256``, the digest of the image file,
+        identify the image of a row; JSON fields with these names and ``key`` are left out.
+        ``set_options(invalid_text=…)`` applies to text that is neither UTF-8 nor UTF-16.
     out : path
-        A folder that every worker sees, new or empty, or that of the same call before.
+        A folder that all workers share: new, empty, or from the same call before.
     model : ClipModel or str
-        Its weights must be on every worker.
+        Its weights must be available on every worker.
     batch_size : int
-        Images that go through the model at a time.
+        Images per forward pass.
     precision : str, optional
-        ``"float32"`` or ``"bfloat16"``. By default bfloat16 where the processors or cards of all
-        workers multiply it, which is several times faster; its embeddings have a cosine of at
-        least 0.999 with float32's. A run is resumed in its own precision only.
+        ``"float32"`` or ``"bfloat16"``. By default bfloat16 if the CPUs or GPUs of all workers
+        multiply it in hardware, which is several times faster; its embeddings have a cosine of at
+        least 0.999 with those of float32. A run only resumes in its own precision.
     heads : head or iterable of heads, optional
-        Over embeddings, computed from the float16 ones as written, or over images, such as
-        ``ld.heads.watermark``; each adds its column to the metadata.
+        Heads over embeddings, applied to the float16 values as written, or over images, such as
+        ``ld.heads.watermark``; each adds a column to the metadata.
     clip_score : str, optional
-        The column of the cosine between an image and its caption, as written; float32, NaN
-        without a caption. ``None`` leaves it out; without captions there is none.
+        Name of the column for the cosine of image and caption embeddings, as written; float32,
+        NaN without a caption. Left out if ``None``, or if there are no captions.
     image : str, optional
-        The column of image bytes, where Parquet files have several columns of bytes.
+        The column of image bytes, if Parquet files have several columns of bytes.
     progress : bool, optional
-        Whether to show a bar; by default as ``set_options(progress=…)`` says.
+        Whether to show a progress bar; by default as set by ``set_options(progress=…)``.
 
     Returns
     -------
@@ -108,9 +108,9 @@ def embed(
     Raises
     ------
     ShardNotFoundError, ShardError, ImageError, OptionError, WeightsError, ModelMismatchError
-        At once, before anything is computed.
+        Immediately, before anything is computed.
     ExportError
-        At once, when ``out`` is not empty and holds anything but this run.
+        Immediately, when ``out`` holds anything but this run.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def embed(
     must_be("out", out, (str, os.PathLike), "a folder: embed(source, out, model)")
     require_extra("clip", "Embedding images")
     model = as_clip(model)
-    heads = tuple(check_heads(_listed(heads), model, ("embeddings", "images")))
+    heads = tuple(check_heads(_as_list(heads), model, ("embeddings", "images")))
     if not isinstance(batch_size, int) or batch_size < 1:
         raise OptionError(
             f"{parameter('batch_size')} is {batch_size!r}. Expected a whole number from 1 on."
@@ -131,10 +131,10 @@ def embed(
     if clip_score is not None:
         must_be("clip_score", clip_score, str, "a column's name, or None")
     model.require()
-    source = source if isinstance(source, (str, os.PathLike)) else _listed(source)
+    source = source if isinstance(source, (str, os.PathLike)) else _as_list(source)
     shards = find_shards(source, image)
     check_outside(source, out, shards)
-    surveys, native = _look(shards, model, progress)
+    surveys, native = _survey_all(shards, model, progress)
     texts = any(survey.n_captions for survey in surveys)
     score = clip_score if texts else None
     plan = _plan(model, precision or native, heads, score, shards, surveys)
@@ -173,19 +173,19 @@ def embed_cost(
     return [Cost((rate,), reads=IMAGES, label=label, is_pass=False, notes=(note,)), *costs]
 
 
-def _listed(given) -> list:
-    """What may be one thing, several, or None, as a list."""
-    if isinstance(given, Iterable) and not isinstance(given, (str, os.PathLike)):
-        return list(given)
-    return [] if given is None else [given]
+def _as_list(value) -> list:
+    """A list of one value, of several, or of none for None."""
+    if isinstance(value, Iterable) and not isinstance(value, (str, os.PathLike)):
+        return list(value)
+    return [] if value is None else [value]
 
 
-def _look(shards: list[Shard], model: ClipModel, progress) -> tuple[list[Survey], str]:
-    """A first look at every shard, and the precision that is fast wherever one was taken."""
+def _survey_all(shards: list[Shard], model: ClipModel, progress) -> tuple[list[Survey], str]:
+    """The survey of every shard, and the precision that is fast on every worker."""
     items, once = [(shard, model) for shard in shards], [1] * len(shards)
-    found = run_each(_survey, items, sizes=once, label="look", unit="shard", progress=progress)
-    fast = {precision for _, precision in found}
-    return [survey for survey, _ in found], fast.pop() if len(fast) == 1 else "float32"
+    results = run_each(_survey, items, sizes=once, label="survey", unit="shard", progress=progress)
+    fast = {precision for _, precision in results}
+    return [survey for survey, _ in results], fast.pop() if len(fast) == 1 else "float32"
 
 
 def _plan(model: ClipModel, precision: str, heads, score, shards: list, surveys: list) -> dict:
@@ -211,9 +211,9 @@ def _plan(model: ClipModel, precision: str, heads, score, shards: list, surveys:
 
 
 def _lanes(todo: list[int]) -> int:
-    """Batches of a shard that run side by side, so that the shards together fill the cores."""
+    """Batches per shard to run concurrently, so that all shards together use all cores."""
     if waiting_client() is not None:
-        return 1  # the workers' own threads do, one shard each
+        return 1  # the workers' threads process one shard each
     few = 2 if len(todo) < FEW_SHARDS * CPU_COUNT and CPU_COUNT > 1 else 1
     return max(few, CPU_COUNT // max(1, len(todo)))
 
@@ -235,7 +235,7 @@ def _embed_shard(run: Run, shard: Shard, number: int, n_samples: int, work: _Wor
             batch_size=work.batch_size,
             texts=work.folder.texts,
             heads=[head for head in work.heads if head.reads == "images"],
-            # Beside a GPU the cores have nothing to do but decode.
+            # With a GPU, the cores only decode.
             lanes=max(work.lanes, CPU_COUNT // gpu_count()) if encoder.on_gpu else work.lanes,
             after_batch=run.advance,
         )
@@ -255,7 +255,6 @@ def _embed_shard(run: Run, shard: Shard, number: int, n_samples: int, work: _Wor
 def _check_count(shard: Shard, n_read: int, n_samples: int) -> None:
     if n_read != n_samples:
         raise ShardError(
-            f"{shard.name} gave {n_read:,} samples where the first look at it found "
-            f"{n_samples:,}: it changed while it was read. Run again when it is whole; nothing of "
-            "it was written."
+            f"{shard.name} has {n_read:,} samples, but had {n_samples:,} when it was surveyed: it "
+            "changed in the meantime. Run again when it is complete; nothing from it was written."
         )

@@ -1,4 +1,4 @@
-"""One stable Arrow schema for the metadata of every shard, fixed by a first look at all of them."""
+"""One Arrow schema for the metadata of every shard, derived from a survey of all of them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from laion_dask.errors import ImageError, OptionError
 from laion_dask.io.images.samples import CAPTION_FIELDS, Sample
 from laion_dask.io.storage.member_names import clean_text
 
-#: Distinct JSON fields over all shards; more is no table.
+#: Maximum number of distinct JSON fields over all shards.
 MAX_COLUMNS = 1024
 
-#: Columns that are ours, whatever a sample's JSON says.
+#: Columns that embed writes itself, whatever a sample's JSON says.
 OURS = ("key", "image_path", "image_sha256")
 
-#: In a metadata file's schema: how many of its images were scaled from 16 bits to 8.
+#: Schema metadata: the number of images that were scaled from 16 bits to 8.
 RESCALED = "laion_dask.rescaled_16_bit"
 
 _ARROW = {
@@ -30,26 +30,25 @@ _ARROW = {
 
 
 def plan_columns(surveys: Iterable, ours: Iterable[str], heads: Iterable[str]) -> list[list[str]]:
-    """The metadata's columns as [name, Arrow type], from what the first look found.
+    """The columns of the metadata as [name, Arrow type], from the surveys.
 
-    ``key``, ``image_path`` and ``image_sha256``, then the caption, then the JSON fields under their
-    own names, then our own scores, then one column a head. The caption's column is the JSON's own
-    (``caption``, ``TEXT`` or ``text``) where it has one. A field keeps its type where all shards
-    agree; integers beside floats become double where that is exact, and anything else is written
-    as text.
+    ``key``, ``image_path`` and ``image_sha256``, then the caption, the JSON fields under their own
+    names, the scores of embed itself, and one column per head. The caption's column is that of the
+    JSON (``caption``, ``TEXT`` or ``text``), if any. A field keeps its type if all shards agree;
+    integers mixed with floats become double if that is exact, and anything else becomes text.
 
     Parameters
     ----------
     surveys : iterable of Survey
     ours, heads : iterable of str
-        The columns that ``embed`` itself and its heads add.
+        The columns that ``embed`` itself and the heads add.
 
     Raises
     ------
     ImageError
         When there are more than ``MAX_COLUMNS`` fields.
     OptionError
-        When a column that is added is taken.
+        When the name of an added column is already in use.
     """
     kinds: dict[str, set[str]] = {}
     captions = 0
@@ -91,12 +90,12 @@ def _type_of(kinds: set[str]) -> str:
 
 
 def caption_column(columns: list[list[str]]) -> str | None:
-    """The name of the column that holds the caption, if there is one."""
+    """The name of the caption's column, if there is one."""
     return next((name for name, _ in columns[len(OURS) :][:1] if name in CAPTION_FIELDS), None)
 
 
 def metadata_table(kept: list[Sample], columns: list[list[str]], scores: dict) -> pa.Table:
-    """The metadata of a shard, one row a kept sample.
+    """The metadata of a shard, one row per kept sample.
 
     Parameters
     ----------
@@ -104,7 +103,7 @@ def metadata_table(kept: list[Sample], columns: list[list[str]], scores: dict) -
     columns : list of [name, type]
         From ``plan_columns``.
     scores : dict of str to (n,) float32 array
-        The columns that are added.
+        The added columns.
     """
     caption = caption_column(columns)
     arrays = []
@@ -119,9 +118,9 @@ def metadata_table(kept: list[Sample], columns: list[list[str]], scores: dict) -
             values = [_value(sample.fields.get(name), type_) for sample in kept]
         arrays.append(pa.array(values, _ARROW[type_]))
     rescaled = sum(sample.rescaled for sample in kept)
-    noted = {RESCALED: str(rescaled)} if rescaled else None
+    schema_metadata = {RESCALED: str(rescaled)} if rescaled else None
     fields = [(name, _ARROW[type_]) for name, type_ in columns]
-    return pa.table(arrays, schema=pa.schema(fields, metadata=noted))
+    return pa.table(arrays, schema=pa.schema(fields, metadata=schema_metadata))
 
 
 def rejects_table(rejected: list[Sample]) -> pa.Table:
@@ -132,13 +131,13 @@ def rejects_table(rejected: list[Sample]) -> pa.Table:
 
 
 def _caption(sample: Sample, name: str) -> str | None:
-    # What was embedded; a field that is no text has not been, but is kept.
+    # The embedded caption; a field that is not text was not embedded, but is kept.
     text = sample.caption if sample.caption is not None else sample.fields.get(name)
     return _value(text, "string")
 
 
 def _value(value, type_: str):
-    if value is None or (type_ == "string" and value != value):  # NaN is no text
+    if value is None or (type_ == "string" and value != value):  # NaN is not text
         return None
     if type_ == "string":
         return clean_text(value if isinstance(value, str) else json.dumps(value))

@@ -1,16 +1,16 @@
-"""The folder that ``embed`` writes, in clip-retrieval's layout, and how a shard is committed.
+"""The output folder of ``embed``, in clip-retrieval's layout, and how shards are committed.
 
 ::
 
     out/img_emb/img_emb_0000.npy           (n, dim) float16, unit norm
-    out/text_emb/text_emb_0000.npy         the same for captions, NaN where there is none
+    out/text_emb/text_emb_0000.npy         the same for captions, NaN without a caption
     out/metadata/metadata_0000.parquet     row i describes row i of the arrays
-    out/_rejects/rejects_0000.parquet      what became no row, and why; no reader takes it for rows
+    out/_rejects/rejects_0000.parquet      rejected samples and why; readers skip this folder
     out/embed.json                         the manifest, written last
 
 Every file is written under a temporary name and renamed. A shard's metadata file is renamed last,
-so a shard whose metadata is there is complete. ``.embed_plan.json`` says, while a run is under
-way, what it is a run of; nothing else is ever resumed into the folder.
+so a shard with metadata is complete. During a run, ``.embed_plan.json`` identifies it; only the
+same run can be resumed in the folder.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from laion_dask.io.storage.atomic_file import PARTIAL, committed, json_bytes, sw
 MANIFEST = "embed.json"
 PLAN = ".embed_plan.json"
 
-#: The parts of a plan that must agree for a folder to be resumed, in words.
+#: The parts of a plan that must agree to resume a run, in words.
 _IDENTITY = {
     "model": "another model",
     "precision": "another precision",
@@ -40,16 +40,16 @@ _IDENTITY = {
     "columns": "other columns",
 }
 
-#: As above, but of no matter to a run that is whole: nothing will be added to it.
+#: The same, but irrelevant for a complete run, to which nothing is added.
 _SAME_BYTES = {"batch_size": "another batch_size", "format": "another version of embed"}
 
-#: Seconds after which a file under a temporary name is no run's any more.
+#: Seconds after which a file under a temporary name is considered abandoned.
 _ABANDONED_S = 3600
 
 
 @dataclass(frozen=True)
 class EmbedResult:
-    """What ``embed`` has written. Prints as its counts.
+    """The result of ``embed``. Prints as its counts.
 
     Attributes
     ----------
@@ -59,9 +59,9 @@ class EmbedResult:
     n_read, n_kept, n_rejected : int
         Samples; read is the sum of kept and rejected.
     n_rescaled : int
-        Kept images whose grey of 16 bits was scaled to 8, where open_clip's own loading clips it.
+        Kept images whose 16-bit grey was scaled to 8 bits; open_clip's own loading clips it.
     has_texts : bool
-        Whether captions were there and embedded.
+        Whether there were captions, which were embedded.
     """
 
     out: Path
@@ -114,7 +114,7 @@ class EmbedResult:
 
 
 class EmbedFolder:
-    """The output folder of one ``embed``.
+    """The output folder of one call of ``embed``.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ class EmbedFolder:
         self._width = max(4, len(str(n_shards - 1)))
 
     def folder(self, role: str) -> Path:
-        """Where the files of a role lie."""
+        """The folder of the files of a role."""
         return self.path / ("_rejects" if role == "rejects" else role)
 
     def file(self, role: str, number: int) -> Path:
@@ -143,22 +143,22 @@ class EmbedFolder:
         return ["img_emb", *["text_emb"] * self.texts, "rejects", "metadata"]
 
     def begin(self, plan: dict) -> dict:
-        """Claim the folder for this plan, or find that it is this plan's already.
+        """Start the run of a plan in the folder, or resume it.
 
         Returns
         -------
         dict
-            The plan, with the batch size and library versions of the run that began it.
+            The plan, with the batch size and library versions of the run that started it.
 
         Raises
         ------
         ExportError
-            When the folder holds something else, the run of another plan, or one that is not whole
-            and was begun with another batch size or other library versions.
+            When the folder holds something else, the run of another plan, or an incomplete run
+            with another batch size or other library versions.
         """
         found = _read_plan(self.path)
         if found is None:
-            self._claim(plan)
+            self._start(plan)
         else:
             self._check_same(found, plan)
             if not all(self.is_done(number) for number in range(self.n_shards)):
@@ -171,7 +171,7 @@ class EmbedFolder:
         self.sweep()
         return plan
 
-    def _claim(self, plan: dict) -> None:
+    def _start(self, plan: dict) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise ExportError(f"{self.path} is a file. Expected a folder, new or empty.")
         with writing(self.path):
@@ -179,7 +179,7 @@ class EmbedFolder:
         others = [p.name for p in self.path.iterdir() if not p.name.endswith(PARTIAL)]
         if others:
             raise ExportError(
-                f"{self.path} is not empty ({', '.join(sorted(others)[:3])}) and was not made by "
+                f"{self.path} is not empty ({', '.join(sorted(others)[:3])}) and was not written by "
                 "embed. Name a new or an empty folder."
             )
         with committed(self.path / PLAN) as file:
@@ -192,7 +192,7 @@ class EmbedFolder:
             how = f" (its own is {', '.join(own)})" if own else ""
             raise ExportError(
                 f"{self.path} holds an embed run of {' and '.join(other.values())}{how}. Expected "
-                "the run that is to be resumed. Name another folder, or remove this one."
+                "the run to resume. Name another folder, or remove this one."
             )
 
     def _check_versions(self, found: dict, here: dict) -> None:
@@ -203,13 +203,13 @@ class EmbedFolder:
         ]
         if other:
             raise ExportError(
-                f"{self.path} holds an embed run that was begun with {', '.join(other)}. Its other "
-                "shards could differ in their last digits. Install those versions, name another "
-                "folder, or remove this one."
+                f"{self.path} holds an embed run started with {', '.join(other)}. The "
+                "remaining shards could differ in their last digits. Install those versions, name "
+                "another folder, or remove this one."
             )
 
     def sweep(self) -> None:
-        """Remove what a run that was killed long ago left under temporary names."""
+        """Remove temporary files that a run killed long ago has left."""
         sweep(self.path, _ABANDONED_S)
 
     def is_done(self, number: int) -> bool:
@@ -226,7 +226,7 @@ class EmbedFolder:
                 pq.write_table(table, file, compression="zstd")
 
     def finish(self, plan: dict) -> dict:
-        """Count what is there, write the manifest, and return it.
+        """Count the rows, write the manifest, and return it.
 
         Raises
         ------
@@ -281,7 +281,7 @@ def _read_plan(path: Path) -> dict | None:
     try:
         plan = json.loads(file.read_bytes())
         if not isinstance(plan, dict) or not isinstance(plan.get("versions"), dict):
-            raise ValueError("it is no plan of embed")
+            raise ValueError("it is not a plan of embed")
     except (OSError, ValueError, RecursionError) as error:
         raise ExportError(
             f"{file} is damaged ({error}). Remove the folder and run embed again."

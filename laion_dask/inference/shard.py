@@ -1,4 +1,4 @@
-"""One shard of samples in, its embeddings out. No Dask, and no knowledge of files or models."""
+"""Embed one shard of samples; independent of Dask, files and models."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from laion_dask.io.images.decoding import SCALED_FROM
 from laion_dask.numerics.normalization import unit
 from laion_dask.runtime.ordered_map import in_order
 
-#: Bytes of undecoded images that one batch holds before it is closed early.
+#: Bytes of undecoded images at which a batch is closed early.
 MAX_BATCH_BYTES = 64 * 2**20
 
 
 @dataclass
 class EmbeddedShard:
-    """What one shard became. ``len(kept) + len(rejected)`` is the number of samples read.
+    """The result for one shard. ``len(kept) + len(rejected)`` is the number of samples read.
 
     Attributes
     ----------
     images : (n, dim) float16 array
         Unit norm, row i for ``kept[i]``.
     texts : (n, dim) float16 array or None
-        Unit norm; NaN where a sample has no caption. ``None`` where texts were not asked for.
+        Unit norm; NaN without a caption. ``None`` if texts were not requested.
     kept : list
         The samples, without their image bytes.
     rejected : list
-        The samples that are no row, each with its ``reason``.
+        The rejected samples, each with its ``reason``.
     scores : dict of str to (n,) float32 array
-        One a head over images, by its name.
+        One array per head over images, by name.
     """
 
     images: np.ndarray
@@ -56,9 +56,9 @@ def embed_samples(
 ) -> EmbeddedShard:
     """The embeddings of a stream of samples, in its order.
 
-    A batch is decoded, preprocessed and passed through the model by one thread, a *lane*; several
-    lanes take turns, so that one decodes beside another's forward pass. Which batch a sample
-    falls into depends on the stream alone, so the numbers do not depend on the lanes. At most
+    Each batch is decoded, preprocessed and passed through the model by one thread, a *lane*.
+    Several lanes run concurrently, so that one decodes during another's forward pass. The batch of
+    a sample depends only on the stream, so the numbers do not depend on the lanes. At most
     ``lanes + 1`` batches are in memory.
 
     Parameters
@@ -67,17 +67,17 @@ def embed_samples(
         Objects with ``image`` (bytes or None), ``caption`` and ``reason``.
     encoder : object
         ``decode(bytes)``, ``prepare(picture)``, ``images(list)`` and ``texts(list)``, as
-        ``models.loaded.LoadedClip``.
+        `laion_dask.models.clip_runtime.LoadedClip`.
     dim : int
         The length of its embeddings.
     batch_size : int
     texts : bool
-        Whether captions are embedded too.
+        Whether to embed captions as well.
     heads : sequence of heads over images
-        ``name``, ``prepare(picture)`` and ``of_prepared(list)``. A picture is decoded once.
+        ``name``, ``prepare(picture)`` and ``of_prepared(list)``. Each image is decoded once.
     lanes : int
     after_batch : callable
-        Called with the number of samples of every finished batch; what it raises ends the work.
+        Called with the number of samples of every finished batch; an exception stops the work.
     """
     task = partial(embed_batch, encoder=encoder, texts=texts, heads=heads)
     parts = list(_in_lanes(_batches(samples, batch_size), task, lanes, after_batch))
@@ -114,7 +114,7 @@ def _batches(samples: Iterable, batch_size: int) -> Iterator[list]:
 
 
 def embed_batch(batch: list, encoder, texts: bool, heads: Sequence = ()) -> EmbeddedShard:
-    """The embeddings of one batch; image bytes are dropped on the way."""
+    """The embeddings of one batch; drops the image bytes of its samples."""
     kept, prepared, rejected = [], [], []
     for sample in batch:
         data, sample.image = sample.image, None
@@ -136,11 +136,11 @@ def embed_batch(batch: list, encoder, texts: bool, heads: Sequence = ()) -> Embe
 
 
 def _finite_only(images, kept, scores, rejected, batch, encoder) -> EmbeddedShard:
-    """The rows whose embedding is one, with their captions' where an encoder is given."""
+    """The rows with a valid embedding, and those of their captions if an encoder is given."""
     good = (np.isfinite(images) & images.any(axis=1, keepdims=True)).all(axis=1)
     for sample, fine in zip(kept, good, strict=True):
         if not fine:
-            sample.reason = "the model's embedding of it is zero or not finite"
+            sample.reason = "its embedding is zero or not finite"
             rejected.append(sample)
     order = {id(sample): at for at, sample in enumerate(batch)}
     rejected.sort(key=lambda sample: order[id(sample)])
@@ -159,17 +159,17 @@ def _captions(kept: list, encoder, dim: int) -> np.ndarray:
 
 
 def clip_scores(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """The cosine of each image with its caption, from float16 embeddings as they are written.
+    """The cosine of each image and its caption, from float16 embeddings as written.
 
     Parameters
     ----------
     images, texts : (n, dim) float16 arrays
-        Texts with NaN where there is no caption.
+        Texts are NaN without a caption.
 
     Returns
     -------
     (n,) float32 array
-        In [-1, 1]; NaN where there is no caption.
+        In [-1, 1]; NaN without a caption.
     """
     image, text = unit(images), unit(texts)
     return np.clip(np.einsum("ij,ij->i", image, text), -1, 1)

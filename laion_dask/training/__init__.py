@@ -1,1 +1,1 @@
-"""Fitting a head on labelled embeddings."""
+"""Fit a head on labeled embeddings."""

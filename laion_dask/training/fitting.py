@@ -1,4 +1,4 @@
-"""Fitting a probe on labelled embeddings, and how well it does: arrays in, numbers out."""
+"""Fit a probe on labeled embeddings and measure it; works on arrays only."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 from laion_dask.errors import OptionError
 from laion_dask.stats import reliability
 
-#: Inverse strengths of the L2 penalty that a linear probe is tried with.
+#: Inverse strengths of the L2 penalty to try for a linear probe.
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
-#: Share of the training rows that choose between them, or end a network's training.
+#: Share of the training rows used to choose among them, or to stop a network early.
 _VALIDATION = 0.15
 
-#: Rows of a class without which there is nothing to hold out.
-_LEAST = 4
+#: Minimum rows of a class to hold some out.
+_MIN_ROWS = 4
 
 
 def split(y: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Positions to train on and to hold out: of each class the first ``share`` is held out.
+    """Positions to train on and to hold out: the first ``share`` of each class is held out.
 
     Parameters
     ----------
     y : (n,) bool array
-        In an order that has nothing to do with the content, such as that of a hash.
+        In an order that is independent of the content, such as that of a hash.
     share : float
         Between 0 and 1.
 
@@ -38,9 +38,9 @@ def split(y: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     held = np.zeros(len(y), bool)
     for side in (False, True):
         rows = np.flatnonzero(y == side)
-        if len(rows) < _LEAST:
+        if len(rows) < _MIN_ROWS:
             raise OptionError(
-                f"{len(rows)} of the {len(y)} labelled rows are "
+                f"{len(rows)} of the {len(y)} labeled rows are "
                 f"{'positive' if side else 'negative'}. Expected at least four of each; "
                 "label more rows."
             )
@@ -49,9 +49,9 @@ def split(y: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit(x: np.ndarray, y: np.ndarray, hidden: Sequence[int], seed: int) -> tuple[list[tuple], str]:
-    """Layers (weight (out, in), bias (out,)) and how they were found.
+    """Layers (weight (out, in), bias (out,)), and a description of the method.
 
-    With fewer than four rows of a class none are set aside to choose the penalty, which is then
+    With fewer than four rows of a class, none are set aside to choose the penalty, which is then
     scikit-learn's default, or to stop a network early.
 
     Parameters
@@ -95,8 +95,8 @@ def _network(
     model = MLPClassifier(
         hidden, random_state=seed, early_stopping=early, validation_fraction=_VALIDATION
     )
-    # The numbers of a unit vector are small; the network learns on numbers about 1, and the scale
-    # goes into its first layer.
+    # The entries of a unit vector are small. The network is trained on entries of about 1, and the
+    # scale becomes part of its first layer.
     scale = float(np.sqrt(x.shape[1]))
     model = _quietly(model, scale * x, y)
     layers = [(w.T, b) for w, b in zip(model.coefs_, model.intercepts_, strict=True)]
@@ -106,12 +106,12 @@ def _network(
 
 
 def _enough(y: np.ndarray) -> bool:
-    """Whether `split` can set rows of both classes aside."""
-    return min(np.count_nonzero(y), np.count_nonzero(~y)) >= _LEAST
+    """Whether `split` can hold out rows of both classes."""
+    return min(np.count_nonzero(y), np.count_nonzero(~y)) >= _MIN_ROWS
 
 
 def _quietly(model, x: np.ndarray, y: np.ndarray):
-    """A fitted model; that the last digits had not converged is no news to its user."""
+    """A fitted model, without the warning that the last digits have not converged."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
@@ -120,7 +120,7 @@ def _quietly(model, x: np.ndarray, y: np.ndarray):
 
 
 def measured(p: np.ndarray, y: np.ndarray) -> dict:
-    """``roc_auc``, ``ece`` and ``bins`` of probabilities on rows held out.
+    """``roc_auc``, ``ece`` and ``bins`` of probabilities on held-out rows.
 
     Parameters
     ----------

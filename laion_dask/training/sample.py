@@ -1,4 +1,4 @@
-"""A bounded sample of rows that depends on their identity, not on how they are partitioned."""
+"""A bounded sample of rows that depends on their identity, not on partitioning."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from laion_dask.errors import OptionError
 
 
 def identity_hash(shard: np.ndarray, row: np.ndarray, seed: int) -> np.ndarray:
-    """A number for each row, uint64, the same wherever it is computed.
+    """A uint64 hash of each row, the same wherever it is computed.
 
-    The finaliser of SplitMix64 (Steele, Lea and Flood 2014), once over the seed and shard and
-    once over that and the row.
+    The finalizer of SplitMix64 (Steele, Lea and Flood 2014), applied to seed and shard, then to
+    the result and the row.
     """
     with np.errstate(over="ignore"):
         mixed = _mix(np.asarray(shard).astype(np.uint64) + np.uint64(seed) * np.uint64(2**32 + 1))
@@ -29,14 +29,14 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def labelled_sample(part, label: str, seed: int, most: int) -> pd.DataFrame:
-    """The labelled rows of a partition that come first by `identity_hash`, at most ``most``.
+def labeled_sample(part, label: str, seed: int, max_rows: int) -> pd.DataFrame:
+    """The first labeled rows of a partition by `identity_hash`, at most ``max_rows``.
 
     Returns
     -------
     DataFrame
-        ``shard``, ``row``, ``y`` (bool), ``order`` (uint64); the counts of the partition,
-        ``n_read`` and ``n_unlabelled``, stand in a first line whose ``shard`` is -1.
+        ``shard``, ``row``, ``y`` (bool), ``order`` (uint64); a first row with ``shard`` -1 holds
+        the counts of the partition, ``n_read`` and ``n_unlabelled``.
     """
     table = frame_to_arrow(part[["shard", "row", label]])
     unknown = pc.is_null(table[label], nan_is_null=True)
@@ -46,11 +46,11 @@ def labelled_sample(part, label: str, seed: int, most: int) -> pd.DataFrame:
     rows = pd.DataFrame({"shard": shard, "row": row, "y": y, "n_read": 0, "n_unlabelled": 0})
     rows["order"] = identity_hash(shard, row, seed)
     counts = sample_meta(n_read=len(table), n_unlabelled=len(table) - len(known))
-    return pd.concat([counts, first(rows[list(counts)].astype(counts.dtypes), most)])
+    return pd.concat([counts, first(rows[list(counts)].astype(counts.dtypes), max_rows)])
 
 
 def as_labels(values: np.ndarray, label: str) -> np.ndarray:
-    """0 and 1 as booleans.
+    """Convert 0 and 1 to booleans.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def as_labels(values: np.ndarray, label: str) -> np.ndarray:
 
 
 def sample_meta(**counts: int) -> pd.DataFrame:
-    """One line of counts, in the columns of a sample; without counts, no line."""
+    """A row of counts in the columns of a sample; empty without counts."""
     line = {"shard": -1, "row": -1, "y": False, "order": 0, "n_read": 0, "n_unlabelled": 0}
     kinds = ("int32", "int64", "bool", "uint64", "int64", "int64")
     values = {**line, **counts}
@@ -75,12 +75,14 @@ def sample_meta(**counts: int) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(values)).astype(dict(zip(values, kinds, strict=True)))
 
 
-def first(rows: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Those with the lowest order, ties broken by (shard, row)."""
-    return rows.sort_values(["order", "shard", "row"])[:most]
+def first(rows: pd.DataFrame, max_rows: int) -> pd.DataFrame:
+    """The rows with the lowest order, ties broken by (shard, row)."""
+    return rows.sort_values(["order", "shard", "row"])[:max_rows]
 
 
-def merged(samples: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Samples laid end to end as one sample."""
+def merge(samples: pd.DataFrame, max_rows: int) -> pd.DataFrame:
+    """Combine concatenated samples into one."""
     counts = samples[samples["shard"] < 0][["n_read", "n_unlabelled"]].sum()
-    return pd.concat([sample_meta(**counts.to_dict()), first(samples[samples["shard"] >= 0], most)])
+    return pd.concat(
+        [sample_meta(**counts.to_dict()), first(samples[samples["shard"] >= 0], max_rows)]
+    )

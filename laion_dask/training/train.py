@@ -1,4 +1,4 @@
-"""A head from labels: draw labelled rows, fit on most of them, measure on the others."""
+"""Train a head: sample labeled rows, fit on most of them, measure on the others."""
 
 from __future__ import annotations
 
@@ -48,44 +48,45 @@ def train(
     max_rows: int = MAX_ROWS,
     seed: int = 0,
 ) -> TrainedHead:
-    """A head fitted on labelled rows, with its held-out ROC-AUC and calibration error. Eager.
+    """A head fitted on labeled rows, with its held-out ROC-AUC and calibration error. Eager.
 
-    A linear probe (logistic regression, its L2 penalty chosen on part of the training rows), or
-    with ``hidden`` a network with ReLU layers. Rows are drawn, split and ordered by a hash of
-    (seed, shard, row): the same labels give the same head for any partitioning.
+    Fits a linear probe (logistic regression, with the L2 penalty chosen on part of the training
+    rows), or, with ``hidden``, a network with ReLU layers. Rows are sampled, split and ordered by a
+    hash of (seed, shard, row), so the same labels give the same head for any partitioning.
 
     Parameters
     ----------
     embeddings : Embeddings, or array of shape (n, dim)
         Each row is scaled to length 1.
     labels : dask DataFrame, or array of shape (n,)
-        A frame of `read_shards` with a column of labels, of these ``Embeddings``; or an array
-        beside an array. 1 (or true) is positive, 0 negative, null and NaN unlabelled.
+        A frame from `read_shards` with a column of labels, for ``Embeddings``; an array for an
+        array. 1 (or true) is positive, 0 negative, null and NaN unlabeled.
     out : path, optional
-        A folder for ``head.safetensors`` and ``MODEL_CARD.md``; also later, by ``head.save``.
+        A folder for ``head.safetensors`` and ``MODEL_CARD.md``; see also ``head.save``.
     label : str, optional
-        The column of the labels; needed where the frame has several beside ``shard`` and ``row``.
+        The column of labels; required if the frame has several besides ``shard`` and ``row``.
     to : str, optional
-        The head's output column, by default ``p_`` and the label.
+        The head's output column; by default ``p_`` and the label.
     clip : ClipModel or str, optional
-        The model of the embeddings; needed where they are a plain array, and checked elsewhere.
+        The model of the embeddings; required for a plain array, otherwise checked.
     hidden : sequence of int
         Widths of hidden layers, such as ``(256,)``.
     test : float
-        Share of the rows of each class that is held out.
+        Share of the rows of each class to hold out.
     max_rows : int
-        Most labelled rows that are drawn; their embeddings are in memory as float32.
+        Maximum number of labeled rows to sample; their embeddings are in memory as float32.
     seed : int
 
     Returns
     -------
     TrainedHead
-        With ``report``; usable in `score` at once.
+        With ``report``; ready for `score`.
 
     Raises
     ------
     ColumnError, OptionError, EmbeddingsError, PairingError, ProvenanceError, ModelMismatchError
-        At once, when the two do not fit; and when a class has fewer than four labelled rows.
+        Immediately, when embeddings and labels do not match; and when a class has fewer than four
+        labeled rows.
     """
     _check(hidden, test, max_rows, seed)
     _check_out(out)
@@ -160,7 +161,7 @@ def _check(hidden, test, max_rows, seed) -> None:
 
 
 def _check_out(out) -> None:
-    """Refuse a place that nothing can be saved to, before anything is fitted."""
+    """Raise if the head cannot be saved there, before anything is fitted."""
     if out is None:
         return
     must_be("out", out, (str, os.PathLike), "the path of a folder to save the head in")
@@ -173,16 +174,16 @@ def _check_out(out) -> None:
 
 def _label_of(frame, label: str | None) -> str:
     expected = (
-        "a frame of read_shards, as embeddings are paired with; labels by shard and row are "
-        "brought to one with frame[['shard', 'row']].merge(labels, on=['shard', 'row'], how='left')"
+        "a frame from read_shards that matches the embeddings; to add labels by shard and row, use "
+        "frame[['shard', 'row']].merge(labels, on=['shard', 'row'], how='left')"
     )
     must_be("labels", frame, dd.DataFrame, expected)
     check_identity_columns(frame.columns)
     others = [name for name in frame.columns if name not in ("shard", "row")]
     if label is None and len(others) != 1:
         raise OptionError(
-            f"The frame has the columns {', '.join(others) or 'shard and row only'}. Say which "
-            "holds the labels, with label='…'."
+            f"The frame has the columns {', '.join(others) or 'shard and row only'}. Name the one "
+            "with the labels, as label='…'."
         )
     if label is not None and label not in others:
         raise no_column(label, others)
@@ -195,20 +196,20 @@ def _label_of(frame, label: str | None) -> str:
     return label
 
 
-def _from_frame(embeddings: Embeddings, frame: dd.DataFrame, label: str, seed: int, most: int):
+def _from_frame(embeddings: Embeddings, frame: dd.DataFrame, label: str, seed: int, max_rows: int):
     paired = embeddings.paired_with(Provenance.of(frame).shards)
     samples = graph.map_columns(
         frame,
-        kernels.labelled_sample,
+        kernels.labeled_sample,
         label,
         seed,
-        most,
+        max_rows,
         reads=["shard", "row", label],
         meta=kernels.sample_meta(),
     )
-    combine = partial(kernels.merged, most=most)
+    combine = partial(kernels.merge, max_rows=max_rows)
     samples = graph.reduce(samples, combine, meta=kernels.sample_meta())
-    (samples,) = graph.compute(samples, label="draw labelled rows")
+    (samples,) = graph.compute(samples, label="sample labeled rows")
     rows = samples[samples["shard"] >= 0]
     x = np.empty((len(rows), embeddings.dim), np.float32)
     shard, row = rows["shard"].to_numpy(), rows["row"].to_numpy()
@@ -222,11 +223,11 @@ def _from_frame(embeddings: Embeddings, frame: dd.DataFrame, label: str, seed: i
     return embeddings.model, *_usable(x, rows["y"].to_numpy(), counts)
 
 
-def _from_arrays(x, labels, label: str, clip, seed: int, most: int):
+def _from_arrays(x, labels, label: str, clip, seed: int, max_rows: int):
     model = clip if clip is not None else getattr(x, "model", None)
     if model is None:
         raise OptionError(
-            "The embeddings are a plain array, so their model is not known. Give it as clip='…'."
+            "The embeddings are a plain array, so their model is unknown. Pass it as clip='…'."
         )
     model = as_model(model)
     x, labels = as_array(x), _plain_labels(labels)
@@ -238,13 +239,13 @@ def _from_arrays(x, labels, label: str, clip, seed: int, most: int):
         )
     known = np.flatnonzero(~np.isnan(labels))
     order = kernels.identity_hash(np.zeros(len(known)), known, seed)
-    known = known[np.argsort(order, kind="stable")][:most]
+    known = known[np.argsort(order, kind="stable")][:max_rows]
     counts = {"n_read": len(labels), "n_unlabelled": int(np.isnan(labels).sum())}
     return model, *_usable(unit(x[known]), kernels.as_labels(labels[known], label), counts)
 
 
 def _plain_labels(labels) -> np.ndarray:
-    """Labels as float64, NaN where there is none; of shape (n,) also where they were (n, 1)."""
+    """Labels as float64, NaN if missing; shape (n, 1) becomes (n,)."""
     try:
         found = labels if isinstance(labels, (pd.Series, ExtensionArray)) else as_array(labels)
         if found.ndim == 2 and found.shape[1] == 1:
@@ -253,11 +254,11 @@ def _plain_labels(labels) -> np.ndarray:
             return pd.array(found, dtype="Float64").to_numpy("f8", np.nan)
         if found.ndim > 1:
             return found
-    except (TypeError, ValueError):  # whatever was given; the message says it
+    except (TypeError, ValueError):  # the message below names the type
         pass
     raise OptionError(
-        f"The labels hold {type(labels).__name__} of no numbers. Expected an array of 0 and 1 (or "
-        "true and false), null or NaN where it is not known."
+        f"The labels, a {type(labels).__name__}, are not numbers. Expected an array of 0 and 1 (or "
+        "true and false), null or NaN where unknown."
     )
 
 

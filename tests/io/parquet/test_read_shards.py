@@ -26,7 +26,7 @@ from laion_dask.errors import (
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.rows import rows
 from laion_dask.frame.where import where
-from laion_dask.io.parquet.read_shards import _held as shards_held
+from laion_dask.io.parquet.read_shards import _check_backend_types as check_backend_types
 from laion_dask.io.parquet.read_shards import read_shards
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.options import set_options
@@ -319,8 +319,8 @@ def test_a_file_that_changes_or_goes_after_it_was_opened(tmp_path, laion_shards)
 
 def test_columns_that_cudf_does_not_hold(write):
     types = {"url": pa.large_string(), "blob": pa.binary(), "boxes": pa.list_(pa.float32())}
-    assert shards_held(types, "pandas", None) == types
-    assert list(shards_held(types, "cudf", ["url"])) == ["url", "boxes"]
+    assert check_backend_types(types, "pandas", None) == types
+    assert list(check_backend_types(types, "cudf", ["url"])) == ["url", "boxes"]
     for columns in (None, ["url", "blob"]):
         with pytest.raises(SchemaError, match=r"'blob' is binary.*columns=.*backend='pandas'"):
-            shards_held(types, "cudf", columns)
+            check_backend_types(types, "cudf", columns)

@@ -129,7 +129,7 @@ def test_without_statistics_and_in_parts(write):
 def test_some_row_groups_at_a_time(write, monkeypatch):
     scan, [piece] = opened(numbered(write), where="a > 3")
     whole = check(scan, piece, ["a", "text"])[0]
-    monkeypatch.setattr(scan_cudf, "_AT_ONCE", 1)
+    monkeypatch.setattr(scan_cudf, "_BATCH_BYTES", 1)
     pd.testing.assert_frame_equal(check(scan, piece, ["a", "text"])[0], whole)
 
 
@@ -258,7 +258,7 @@ def test_memory_that_is_full_once_all_is_decoded(write, monkeypatch):
     def full(frames, **options):
         raise MemoryError("std::bad_alloc: out_of_memory: RMM failure")
 
-    monkeypatch.setattr(scan_cudf, "_AT_ONCE", 1)
+    monkeypatch.setattr(scan_cudf, "_BATCH_BYTES", 1)
     monkeypatch.setattr(scan_cudf.methods, "concat", full)
     with pytest.raises(DeviceMemoryError):
         asked(piece, ["row"])
