@@ -203,8 +203,8 @@ class EmbedFolder:
         ]
         if other:
             raise ExportError(
-                f"{self.path} holds an embed run started with {', '.join(other)}. The "
-                "remaining shards could differ in their last digits. Install those versions, name "
+                f"{self.path} holds an embed run started with {', '.join(other)}. "
+                "The remaining shards could differ in their last digits. Install those versions, name "
                 "another folder, or remove this one."
             )
 

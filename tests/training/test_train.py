@@ -255,14 +255,14 @@ def test_what_train_refuses(planted, labelled, tmp_path):
         (lambda: ld.heads.train(x, y, clip="ViT-B-32", test=1), OptionError, "test is 1"),
         (lambda: ld.heads.train(x, y, clip="ViT-B-32", hidden=5), OptionError, "hidden is 5"),
         (lambda: ld.heads.train(x, y * 0.5, clip="ViT-B-32"), OptionError, "Expected 0 and 1"),
-        (lambda: ld.heads.train(x, y.astype(str), clip="ViT-B-32"), OptionError, "labels hold"),
-        (lambda: ld.heads.train(x, 3, clip="ViT-B-32"), OptionError, "labels hold"),
+        (lambda: ld.heads.train(x, y.astype(str), clip="ViT-B-32"), OptionError, "are not numbers"),
+        (lambda: ld.heads.train(x, 3, clip="ViT-B-32"), OptionError, "are not numbers"),
         (lambda: ld.heads.train(x, np.c_[y, y], clip="ViT-B-32"), EmbeddingsError, "3000, 2"),
         (lambda: ld.heads.train("x", y, clip="ViT-B-32"), EmbeddingsError, "expected floats"),
         (lambda: ld.heads.train(x, y, clip="ViT-B-32", hidden=None), OptionError, "hidden is"),
         (lambda: ld.heads.train(x, y, clip="ViT-B-32", test="a"), OptionError, "test is 'a'"),
         (lambda: ld.heads.train(images, frame, label="text"), OptionError, "holds str"),
-        (lambda: ld.heads.train(images, y), OptionError, "frame of read_shards"),
+        (lambda: ld.heads.train(images, y), OptionError, "frame from read_shards"),
         (lambda: ld.heads.train(images, by_hand), OptionError, r"merge\(labels, on="),
         (
             lambda: ld.heads.train(x, y, clip="ViT-B-32", out=tmp_path / "file"),
@@ -270,7 +270,7 @@ def test_what_train_refuses(planted, labelled, tmp_path):
             "is a file",
         ),
         (lambda: ld.heads.train(x, y, clip="ViT-B-32", out=3), OptionError, "out is 3"),
-        (lambda: ld.heads.train(images, frame), OptionError, "Say which"),
+        (lambda: ld.heads.train(images, frame), OptionError, "Name the one"),
         (lambda: ld.heads.train(images, frame, label="unsaf"), ColumnError, "unsafe"),
     ]:
         with pytest.raises(kind, match=match):
