@@ -179,8 +179,8 @@ class EmbedFolder:
         others = [p.name for p in self.path.iterdir() if not p.name.endswith(PARTIAL)]
         if others:
             raise ExportError(
-                f"{self.path} is not empty ({', '.join(sorted(others)[:3])}) and was not written by "
-                "embed. Name a new or an empty folder."
+                f"{self.path} is not empty ({', '.join(sorted(others)[:3])}) and was not written "
+                "by embed. Name a new or an empty folder."
             )
         with committed(self.path / PLAN) as file:
             file.write(json_bytes(plan))
@@ -204,8 +204,8 @@ class EmbedFolder:
         if other:
             raise ExportError(
                 f"{self.path} holds an embed run started with {', '.join(other)}. "
-                "The remaining shards could differ in their last digits. Install those versions, name "
-                "another folder, or remove this one."
+                "The remaining shards could differ in their last digits. Install those versions, "
+                "name another folder, or remove this one."
             )
 
     def sweep(self) -> None:
