@@ -128,6 +128,6 @@ def test_a_shard_that_changes_after_the_first_look_is_not_written(model, tmp_pat
 
     with monkeypatch.context() as patch:
         patch.setattr(TarShard, "survey", survey)
-        with pytest.raises(ShardError, match="gave 1 samples, but had 4"):
+        with pytest.raises(ShardError, match="has 1 samples, but had 4"):
             embed(path, tmp_path / "out", model)
     assert not list((tmp_path / "out" / "metadata").iterdir())

@@ -85,7 +85,7 @@ def test_a_column_that_the_file_has_too(tmp_path, statistics):
     write("d/LANGUAGE=en", ["en"] * 3)
     assert read_shards(tmp_path / "d").compute(**HERE)["language"].tolist() == ["en"] * 3
     write("e/LANGUAGE=en", ["en", "de", None])
-    with pytest.raises(SchemaError, match=r"with the value 'de'.*says 'en' of every row"):
+    with pytest.raises(SchemaError, match=r"with the value 'de'.*says 'en'"):
         read_shards(tmp_path / "e")
     read = read_shards(tmp_path / "e", hive_partitioning=False).compute(**HERE)
     assert read["language"].tolist()[:2] == ["en", "de"]
@@ -95,7 +95,7 @@ def test_a_struct_of_the_name_of_a_folder_is_refused(tmp_path):
     (tmp_path / "language=en").mkdir()
     table = pa.table({**ROWS, "language": pa.array([{"code": "en"}] * 3)})
     pq.write_table(table, tmp_path / "language=en" / "0.parquet")
-    with pytest.raises(SchemaError, match="says 'en' of every row"):
+    with pytest.raises(SchemaError, match="says 'en'"):
         read_shards(tmp_path)
     found = read_shards(tmp_path, hive_partitioning=False, columns=["url"])
     assert len(found.compute(**HERE)) == 3
