@@ -326,7 +326,7 @@ def test_open_images_indexes_each_archive_once(tmp_path, monkeypatch):
     assert gallery.read(["b.tar/same.png"]) == [picture(2)] and len(calls) == 1
     found = gallery.read(["1", "2", "a.tar/2.png", "none"])
     assert found == [picture(11), picture(12), None, None] and len(calls) == 2
-    with pytest.raises(ImageError, match=r"'same' stands for 2 images, in a\.tar, b\.tar"):
+    with pytest.raises(ImageError, match=r"'same' matches 2 images, in a\.tar, b\.tar"):
         gallery.read(["same"])
 
 

@@ -108,7 +108,7 @@ def test_names_that_occur_twice(tmp_path):
     side = [("a.png", one), ("a.txt", b"1st"), ("a.png", two), ("a.txt", b"2nd")]
     assert facts(read(tar(tmp_path / "a.tar", side))) == [("a", "1st", None), ("a", "2nd", None)]
     assert check_paths(tmp_path / "a.tar") == ["a.tar/a.png", "a.tar/a.png#2"]
-    with pytest.raises(ImageError, match="'a' stands for 2 images"):
+    with pytest.raises(ImageError, match="'a' matches 2 images"):
         open_images(tmp_path / "a.tar").read(["a"])
     far = [pair for i in range(40) for pair in [(f"{i}.png", picture(i)), (f"{i}.txt", b"x")]]
     far += [("0.png", one), ("0.txt", b"new"), ("0.png#2.png", two), ("0.png#2.png", one)]
