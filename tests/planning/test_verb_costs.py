@@ -163,7 +163,7 @@ def test_the_fit_of_a_head_has_a_bound_however_many_rows_there_are(frame, emb):
     found = ld.plan(frame, ("train", "punsafe"), embeddings=emb, workers=1)
     assert found.table["step"].tolist() == ["train, labels", "train, fit"]
     assert found.scaled(rows=10**9).table["rows"].tolist() == [10**9, 200_000]
-    with pytest.raises(OptionError, match="Say which"):
+    with pytest.raises(OptionError, match="Name the one"):
         ld.plan(frame, "train", embeddings=emb)
 
 
