@@ -16,17 +16,17 @@ from laion_dask.plots.offline_page import show as show
 def histogram(
     values, *, threshold: float | None = None, bins: int = 60, title: str = "", label: str = "score"
 ):
-    """A distribution on a logarithmic count axis, with a threshold marked, as HoloViews. Eager.
+    """A histogram with logarithmic counts and a threshold marked, as HoloViews. Eager.
 
     Parameters
     ----------
     values : array or Series of float, (n,)
-        NaN and null are left out.
+        NaN, null and infinite values are left out.
     threshold : float, optional
         Where a dashed line is drawn.
     bins : int
     title, label : str
-        Of the plot and its horizontal axis.
+        The title of the plot and the label of its horizontal axis.
 
     Raises
     ------

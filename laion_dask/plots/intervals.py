@@ -43,32 +43,32 @@ def interval_plot(
     most_panels: int = 12,
     width: int = _WIDTH,
 ):
-    """The results of a table with their intervals, as HoloViews. Eager.
+    """A plot of a table's results with their intervals, as HoloViews. Eager.
 
-    Groups are under each other, in the table's order, with a dashed line at the rate of all rows;
-    results at several thresholds are curves with bands; statistics, terms and axes of grouping
-    have panels of their own, but many terms share one, with a colour a group. A group that a filter
-    amplifies (``verdict``) is drawn in orange. Hovering tells the numbers. Text from the data stays
-    text. A caveat of the table stands beneath.
+    Groups are listed from top to bottom in the table's order, with a dashed line at the rate of all
+    rows. Results at several thresholds are curves with bands. Each statistic, term and axis of
+    grouping has a panel of its own, but many terms share one, with a colour for each group. A group
+    that a filter amplifies (``verdict``) is orange. Hovering shows the numbers. Text from the data
+    stays text. Caveats of the table stand beneath.
 
     Parameters
     ----------
     result : Table
     show : str, optional
         The column that is drawn, with ``<show>_lo`` and ``<show>_hi`` as its interval, such as
-        ``"ratio"``, which has a logarithmic axis. By default the rate, and of results that have
-        none the value.
+        ``"ratio"``, which has a logarithmic axis. By default the rate, or the value of results
+        without a rate.
     title : str, optional
-        Instead of a panel's own; above all, where there are several panels.
+        Replaces the title of a single panel; stands above several.
     top : int
-        Groups or terms of a panel, the first ones; its title says how many there are.
+        Number of groups or terms of a panel; its title says how many there are.
     sort : str, optional
         The column whose largest numbers come first, such as ``"rate"`` or ``"n"``; by default the
         table's order.
     most_panels : int
-        Panels; a last one says how many more there are.
+        Number of panels; a note says how many more there are.
     width : int
-        Pixels.
+        Width in pixels.
 
     Returns
     -------
@@ -110,7 +110,9 @@ def describe_table(
     Parameters and errors are those of `interval_plot`.
     """
     if not isinstance(result, pd.DataFrame):
-        raise OptionError(f"A {type(result).__name__} was given. Expected a table of statistics.")
+        raise OptionError(
+            f"interval_plot was given a {type(result).__name__}. Expected a table of statistics."
+        )
     for name, value, least in (("top", top, 1), ("most_panels", most_panels, 1)):
         whole(name, value, "a whole number", least)
     whole("width", width, "a whole number of pixels", 200)
@@ -264,13 +266,13 @@ def _value_text(panel: TablePanel, value: float) -> str:
 
 
 def _ends(panel: TablePanel) -> tuple[float, float]:
-    """The ends of the axis, around all that is finite; hardly below 0 for shares."""
-    numbers = panel.frame[["value", "lo", "hi", "by_chance"]].to_numpy().ravel()
-    found = np.append(numbers, panel.overall)
-    found = found[np.isfinite(found)]
+    """The ends of the axis, around all finite values; hardly below 0 for shares."""
+    values = panel.frame[["value", "lo", "hi", "by_chance"]].to_numpy().ravel()
+    values = np.append(values, panel.overall)
+    values = values[np.isfinite(values)]
     if panel.is_ratio:
-        found = np.log(np.clip(np.append(found[found > 0], 1.0), 1 / _FARTHEST, _FARTHEST))
-    low, high = (found.min(), found.max()) if len(found) else (0.0, 1.0)
+        values = np.log(np.clip(np.append(values[values > 0], 1.0), 1 / _FARTHEST, _FARTHEST))
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
     edge = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
     if panel.is_ratio:
         return float(np.exp(low - edge)), float(np.exp(high + edge))

@@ -13,7 +13,7 @@ from laion_dask.extras import installation
 
 #: Options of every plot: the wheel scrolls the notebook, a box zooms, reset undoes it.
 TOOLS = {"default_tools": ["pan", "box_zoom", "reset"], "active_tools": []}
-#: What a plot leaves unset: no white slab on a dark page, text that is dark before `_STYLE`.
+#: Defaults of a plot: transparent on a dark page, with text that `_STYLE` inverts there.
 _THEME = {
     "Plot": {"background_fill_color": None, "border_fill_color": None, "outline_line_color": None},
     "Legend": {"background_fill_color": None, "border_line_color": None},
@@ -29,13 +29,13 @@ _THEME = {
     },
     "Toolbar": {"logo": None},
 }
-#: BokehJS can fetch MathJax for a formula; this page fetches nothing.
+#: BokehJS would fetch MathJax for a formula; this page may fetch nothing.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; font-src data:"
 )
-#: Of the notebook: a dark theme turns lightness around and leaves hues. A frame of another
-#: colour scheme than its page would be given an opaque background.
+#: In the notebook: a dark theme inverts lightness and keeps hues. A frame whose colour scheme
+#: differs from that of its page would get an opaque background.
 _STYLE = """
 .ld-plot{border:0;color-scheme:light;display:block}
 body[data-jp-theme-light="false"] .ld-plot,body.vscode-dark .ld-plot,html[theme="dark"] .ld-plot{
@@ -45,7 +45,7 @@ filter:invert(1) hue-rotate(180deg)}
 
 @dataclass(frozen=True)
 class Page:
-    """A plot as a page of its own, for a notebook to frame."""
+    """A plot as a page of its own, which a notebook shows in a frame."""
 
     html: str
     height: int
@@ -59,7 +59,7 @@ class Page:
 
 
 def holoviews():
-    """HoloViews with Bokeh as its backend; a plot as the last line of a cell is shown as by `show`.
+    """Import HoloViews with Bokeh as its backend, and display plots as `show` does.
 
     A notebook that calls ``hv.extension`` itself, before or after, keeps HoloViews' own display.
 
@@ -84,7 +84,7 @@ def holoviews():
 
 
 def _displayed(plot) -> tuple[dict, dict] | None:
-    """What a notebook shows of a plot; None for what needs more than BokehJS."""
+    """What a notebook displays for a plot; None if the plot needs more than BokehJS."""
     from holoviews import Store
 
     drawn = type(plot) in Store.registry["bokeh"] and not plot.traverse(lambda e: e, [_needs_more])
@@ -96,12 +96,12 @@ def _needs_more(element) -> bool:
 
 
 def show(plot) -> Page:
-    """A HoloViews plot for a notebook, with all that it needs inside the page. Eager.
+    """A HoloViews plot as a self-contained page for a notebook. Eager.
 
-    A plot of this package as the last line of a cell is shown like this by itself; `show` is for
-    the middle of a cell, and for a notebook that called ``hv.extension``: HoloViews by itself shows
-    plots through Panel, whose style sheets come from the web. Here BokehJS is in the page, and the
-    page is in a frame that can neither reach the notebook nor be disturbed by what else it loads.
+    A plot of this package that is the last line of a cell is displayed like this anyway; `show` is
+    for the middle of a cell, and for a notebook that called ``hv.extension``: HoloViews' own
+    display goes through Panel, whose style sheets come from the web. Here BokehJS is inside the
+    page, and the page is in a frame that is isolated from the notebook.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def _bokeh_js() -> str:
 
 
 def _height(figure) -> int:
-    """Of a figure, or of all that are under each other in a layout."""
+    """The height of a figure, or of the rows of a layout together, in pixels."""
     if not hasattr(figure, "children"):
         return getattr(figure, "height", None) or 300
     rows: dict[int, int] = {}

@@ -27,9 +27,9 @@ def panels(result: pd.DataFrame, show: str | None, most: int) -> list[TablePanel
     ----------
     result : Table
     show : str, optional
-        The column that is drawn; by default the rate, and the value of what has no rate.
+        The column that is drawn; by default the rate, or the value where there is no rate.
     most : int
-        Labels of a panel: the first of the table.
+        Labels of a panel; the first ones of the table are drawn.
 
     Raises
     ------
@@ -184,7 +184,7 @@ def _lines(
 
 
 def _without_shared_end(labels: pd.Series) -> tuple[pd.Series, str]:
-    """Labels without what all of them say after a colon, and that, for the title to say it once."""
+    """Labels without the ending that all of them share after a colon, and that ending."""
     parts = labels.str.partition(": ")
     shared = parts[2].iloc[0] if labels.nunique() > 1 and parts[2].nunique() == 1 else ""
     return (parts[0], shared) if shared else (labels, "")
@@ -202,6 +202,6 @@ def _title(rows: pd.DataFrame, what: str, axis: str, n: int, most: int, kind: st
 
 
 def _constant(values: pd.Series) -> float:
-    """The one value that there is, else NaN."""
+    """The value that all known ones equal, else NaN."""
     known = values.dropna().unique()
     return float(known[0]) if len(known) == 1 else float("nan")

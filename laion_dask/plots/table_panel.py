@@ -48,13 +48,13 @@ class TablePanel:
 
     @property
     def left_out(self) -> str:
-        """What the title says of labels that are not drawn, such as (40 of 100 groups)."""
-        found = re.search(r"\([\d,]+ of [\d,]+ (groups|terms)\)$", self.title)
-        return found[0] if found else ""
+        """The part of the title about labels that are not drawn, such as (40 of 100 groups)."""
+        ending = re.search(r"\([\d,]+ of [\d,]+ (groups|terms)\)$", self.title)
+        return ending[0] if ending else ""
 
     @property
     def is_share(self) -> bool:
-        """Whether its numbers are told in percent."""
+        """Whether its numbers are written in percent."""
         return self.measure == "rate"
 
     @property
@@ -64,7 +64,7 @@ class TablePanel:
 
     @property
     def line(self) -> float:
-        """Where a line is drawn across: at all rows' rate, at no effect; NaN for none."""
+        """Where a line is drawn across: at the rate of all rows, or at no effect; NaN for none."""
         if self.is_ratio:
             return 1.0
         has_both = (self.frame["value"] < 0).any() and (self.frame["value"] > 0).any()
@@ -72,7 +72,7 @@ class TablePanel:
 
     @property
     def axis_label(self) -> str:
-        """What its numbers are."""
+        """What its numbers measure."""
         first = self.frame.iloc[0]
         if self.is_share:
             return "share of rows" + (" excluded" if first["statistic"] == "exclusion" else "")
@@ -93,7 +93,7 @@ class TablePanel:
 
     @property
     def threshold_label(self) -> str:
-        """What its thresholds are."""
+        """What its thresholds apply to."""
         term = self._one_term()
         score = term.removesuffix(f" {self.frame['side'].iloc[0]}")
         return _THRESHOLDS.get(term, "threshold" + (f" of {score}" if score else ""))

@@ -32,14 +32,14 @@ class Distribution(Protocol):
 
 
 def score_plot(distribution: Distribution, *, marks: Mapping[str, float] | None = None, title=""):
-    """The distribution of a score on a logarithmic count axis, as HoloViews. Eager.
+    """A plot of the distribution of a score, with logarithmic counts, as HoloViews. Eager.
 
     Parameters
     ----------
     distribution : Distribution
-        What lies outside its edges is not drawn; the axis says how many rows that are.
+        Values outside its edges are not drawn; the axis says how many there are.
     marks : mapping of str to float, optional
-        Thresholds to mark, by what they are called.
+        Thresholds to mark, by name.
     title : str
 
     Raises
@@ -67,7 +67,7 @@ def threshold_plot(
     marks: Mapping[str, float] | None = None,
     title: str = "",
 ):
-    """The share of rows kept against the threshold, with its 95 % band, as HoloViews. Eager.
+    """A plot of the share of rows kept at each threshold, with its 95 % band, as HoloViews. Eager.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def threshold_plot(
     keep : str
         ``"below"`` or ``"above"``, as of ``Distribution.thresholds``.
     marks : mapping of str to float, optional
-        Thresholds to mark, by what they are called.
+        Thresholds to mark, by name.
     title : str
 
     Raises

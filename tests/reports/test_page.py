@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import tomllib
 from html.parser import HTMLParser
 
 import dask
@@ -12,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from jinja2 import UndefinedError
+from support.paths import PACKAGE, ROOT
 from support.shards import laion_table, refuse, write_shard
 
 import laion_dask as ld
@@ -93,6 +95,13 @@ def test_hostile_text_stays_text_everywhere(tmp_path, macros):
 def test_what_a_template_lacks_is_an_error():
     with pytest.raises(UndefinedError):
         render("page", title="no version")
+
+
+def test_templates_are_installed_with_the_package():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert "**/*.j2" in settings["package-data"]["laion_dask"]
+    folder = PACKAGE / "reports" / "templates"
+    assert {path.suffix for path in folder.rglob("*") if path.is_file()} == {".j2"}
 
 
 def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path):
