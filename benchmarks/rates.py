@@ -16,9 +16,9 @@ TARGET = HERE.parent / "laion_dask" / "planning" / "rates.json"
 #: Bytes of a row of the embeddings that all benchmarks use: 768 numbers of float16.
 ROW = 1536
 
-#: What a card can do at best, by its maker. bfloat16 without sparsity, which the data sheets state
+#: What a GPU can do at best, by its maker. bfloat16 without sparsity, which the data sheets state
 #: with it, twice as high; the link in one direction, which they state for both.
-CARDS = [
+GPUS = [
     {
         "name": "NVIDIA H200",
         "memory_bytes_per_s": 4.8e12,
@@ -74,7 +74,7 @@ def rates() -> dict:
         found[-1] |= {"row_bytes": ROW}
     runs = embed["runs"]["laion_dask"]
     found.append(_rate(f"embed {embed['model']}", "embed", embed, embed["images"], runs))
-    return {"rates": [*found, *_other_rates(), *_step_rates(streams)], "cards": CARDS}
+    return {"rates": [*found, *_other_rates(), *_step_rates(streams)], "gpus": GPUS}
 
 
 def _other_rates() -> list[dict]:

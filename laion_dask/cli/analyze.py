@@ -148,7 +148,7 @@ def plan(
         int | None,
         typer.Option(min=1, metavar="N", help="Number of workers; by default, this machine."),
     ] = None,
-    card: Annotated[
+    device: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Device of a worker, such as 'NVIDIA H200', or cpu."),
     ] = None,
@@ -182,7 +182,7 @@ def plan(
         steps,
         embeddings=vectors,
         workers=cores,
-        card=card,
+        device=device,
         storage=storage,
         rates=rates,
     )

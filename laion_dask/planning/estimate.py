@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from laion_dask.formatting import in_bytes, in_time
 from laion_dask.planning.inputs import Data
-from laion_dask.planning.rates import CPU, Card, Rate, Rates
+from laion_dask.planning.rates import CPU, Gpu, Rate, Rates
 from laion_dask.planning.resources import Workers
 from laion_dask.planning.step import Step
 
@@ -24,12 +24,12 @@ class Line:
         The rate of all its work together; None where some of it was not measured.
     measured : tuple of Rate
         The rates of its parts that were measured.
-    card : Card or None
+    gpu : Gpu or None
         Whose peaks bound it, where nothing was measured.
     seconds, low, high : float
         By the rate; NaN without.
     at_best : float
-        By the card's peaks; NaN without.
+        By the GPU's peaks; NaN without.
     needs : float
         Bytes a second that the storage has to give so as not to be the limit.
     limit : str
@@ -41,7 +41,7 @@ class Line:
     workers: Workers
     rate: Rate | None
     measured: tuple[Rate, ...]
-    card: Card | None
+    gpu: Gpu | None
     seconds: float
     low: float
     high: float
@@ -53,7 +53,7 @@ class Line:
 
     def row(self) -> dict:
         """The line as a row of `Plan.table`."""
-        source = self.rate.source if self.rate else self.card.source if self.card else ""
+        source = self.rate.source if self.rate else self.gpu.source if self.gpu else ""
         return {
             "step": self.step.name,
             "rows": self.step.rows,
@@ -76,7 +76,7 @@ class Line:
             found["between"] = f"{in_time(self.low)} and {in_time(self.high)}" if known else ""
         else:
             found["time"] = "not measured"
-            found["at best"] = in_time(self.at_best) if self.card else "?"
+            found["at best"] = in_time(self.at_best) if self.gpu else "?"
         found["memory a worker"] = in_bytes(self.memory_bytes)
         found["limited by"] = self.limit
         return found
@@ -118,7 +118,7 @@ def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, d
     rate = _added(measured) if len(measured) == len(step.rates) else None
     reading = step.bytes_read / storage if storage else 0.0
     nan = math.nan
-    seconds, low, high, at_best, limit, card = nan, nan, nan, nan, "not known", None
+    seconds, low, high, at_best, limit, gpu = nan, nan, nan, nan, "not known", None
     needs = 0.0
     if rate is not None:
         work, fast, slow = (
@@ -127,10 +127,10 @@ def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, d
         )
         # At best reading and computing overlap, at worst they do not.
         seconds, low, high = max(work, reading), max(fast, reading), slow + reading
-        limit = "storage" if reading > work else "processor" if workers.device == CPU else "card"
+        limit = "storage" if reading > work else "processor" if workers.device == CPU else "GPU"
         needs = step.bytes_read / work if work else 0.0
     elif workers.device != CPU and step.row_memory:  # images have none, and unknown bytes
-        card, bounds = _bounds(step, workers, rates)
+        gpu, bounds = _bounds(step, workers, rates)
         if bounds:
             at_best = max([*bounds.values(), reading])
             needs = step.bytes_read / at_best if at_best else 0.0
@@ -148,7 +148,7 @@ def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, d
         workers,
         rate,
         measured,
-        card,
+        gpu,
         seconds,
         low,
         high,
@@ -238,15 +238,15 @@ def _between(one: Rate, many: Rate, queries: int) -> Rate:
     return replace(many, queries=queries, slowest=low, rows_per_s=middle, fastest=high)
 
 
-def _bounds(step: Step, workers: Workers, rates: Rates) -> tuple[Card | None, dict[str, float]]:
-    """Seconds below which a card's peaks do not let a step: by its link, memory and arithmetic."""
-    card = rates.card(workers.device)
-    if card is None:
+def _bounds(step: Step, workers: Workers, rates: Rates) -> tuple[Gpu | None, dict[str, float]]:
+    """Seconds below which a GPU's peaks do not let a step: by its link, memory and arithmetic."""
+    gpu = rates.gpu(workers.device)
+    if gpu is None:
         return None, {}
-    return card, {
-        "link to the card": step.bytes_read / (card.link_bytes_per_s * workers.n),
-        "card's memory": step.bytes_read / (card.memory_bytes_per_s * workers.n),
-        "card's arithmetic": step.rows * step.flop / (card.bfloat16_flop_per_s * workers.n),
+    return gpu, {
+        "link to the GPU": step.bytes_read / (gpu.link_bytes_per_s * workers.n),
+        "GPU memory": step.bytes_read / (gpu.memory_bytes_per_s * workers.n),
+        "GPU arithmetic": step.rows * step.flop / (gpu.bfloat16_flop_per_s * workers.n),
     }
 
 

@@ -62,7 +62,7 @@ class Plan:
         """One row a step, tidy.
 
         ``step``; ``rows``; ``bytes_read``; ``seconds``, ``seconds_low`` and ``seconds_high``, by
-        measured rates, NaN where there is none; ``at_best``, seconds below which a card's peaks
+        measured rates, NaN where there is none; ``at_best``, seconds below which a GPU's peaks
         do not let it, NaN for others; ``memory_bytes`` of a worker; ``limit``, what the time goes
         by; ``source`` of the rate or the peaks.
         """
@@ -80,7 +80,7 @@ class Plan:
 
     @property
     def at_best(self) -> float:
-        """Seconds that a card's peaks leave at least; NaN where they are not known."""
+        """Seconds that a GPU's peaks leave at least; NaN where they are not known."""
         return sum(line.at_best for line in self.lines)
 
     @property
@@ -93,15 +93,15 @@ class Plan:
         *,
         rows: int | None = None,
         workers: int | None = None,
-        card: str | None = None,
+        device: str | None = None,
         memory_limit: str | int | None = None,
         storage: float | None = None,
     ) -> Plan:
         """The same job over so many rows, by other workers.
 
         Rows are taken to be like those of the frame, in partitions as large. What is not given
-        stays: of other workers the card and the memory of each. Workers that are given have one
-        thread each; ``card="cpu"`` makes cores of cards.
+        stays: of other workers the GPU and the memory of each. Workers that are given have one
+        thread each; ``device="cpu"`` makes cores of GPUs.
 
         Raises
         ------
@@ -115,10 +115,10 @@ class Plan:
                 "frame without rows does not tell what a row takes."
             )
         chosen = self.workers
-        if workers is not None or card is not None:
-            device = chosen.device if card is None else self.rates.device(card)
+        if workers is not None or device is not None:
+            name = chosen.device if device is None else self.rates.device(device)
             n = chosen.n if workers is None else workers
-            other = find_workers(n, device, self.data.backend)
+            other = find_workers(n, name, self.data.backend)
             chosen = replace(other, memory_limit=chosen.memory_limit)
         if memory_limit is not None:
             chosen = with_limit(chosen, memory_limit)
@@ -149,29 +149,29 @@ class Plan:
         said += dict.fromkeys(note for line in lines for note in line.notes)
         unknown = dict.fromkeys(repr(name) for line in lines for name in line.unmeasured)
         if unknown:
-            who = "a core" if self.workers.device == CPU else f"a card, {self.workers.device}"
+            who = "a core" if self.workers.device == CPU else f"a GPU, {self.workers.device}"
             said.append(
                 f"Nothing has been measured on {who} of {', '.join(unknown)}: give rates= of your "
                 "own for a time."
             )
-        return [*said, *measured(lines), *self._about_cards(lines), self._about_storage()]
+        return [*said, *measured(lines), *self._about_gpus(lines), self._about_storage()]
 
-    def _about_cards(self, lines: list[Line]) -> list[str]:
+    def _about_gpus(self, lines: list[Line]) -> list[str]:
         if self.workers.device == CPU:
             return []
         held = max(line.step.row_memory for line in lines) * self.data.partition_rows
         said = [
-            f"Memory is the host's; on the card a partition takes about {in_bytes(held)}, "
+            f"Memory is the host's; on the GPU a partition takes about {in_bytes(held)}, "
             "beside blocks of embeddings, which are halved where they do not fit."
         ]
-        cards = dict.fromkeys(line.card for line in lines if line.card)
-        peaks = [f"Peaks of {card.name}: {card.source}." for card in cards]
-        others = [card.name for card in cards if card.name != self.workers.device]
+        gpus = dict.fromkeys(line.gpu for line in lines if line.gpu)
+        peaks = [f"Peaks of {gpu.name}: {gpu.source}." for gpu in gpus]
+        others = [gpu.name for gpu in gpus if gpu.name != self.workers.device]
         peaks += [f"They stand for those of {self.workers.device}." for _ in others]
         if peaks:
             said.append(
                 "At best is what the peaks do not let it fall below, with perfect overlap: a "
-                "bound, no projection. No step marked so has been measured on such a card."
+                "bound, no projection. No step marked so has been measured on such a GPU."
             )
         return [*said, *peaks]
 
@@ -233,14 +233,14 @@ def plan(
     *,
     embeddings: Embeddings | None = None,
     workers: int | None = None,
-    card: str | None = None,
+    device: str | None = None,
     memory_limit: str | int | None = None,
     storage: float | None = None,
     rates: Mapping | str | os.PathLike | None = None,
 ) -> Plan:
     """Rows, bytes, time and memory of a job before anything runs. Eager, but reads footers only.
 
-    Times are those of measured rates, and say of which. For a card for which nothing has been
+    Times are those of measured rates, and say of which. For a GPU for which nothing has been
     measured there are only bounds, by its maker's peaks.
 
     Parameters
@@ -258,9 +258,9 @@ def plan(
     embeddings : Embeddings, optional
         Of the frame's rows; by default those that the frame was scored with.
     workers : int, optional
-        So many cores, or cards. By default the workers of the client that is there, else the
+        So many cores, or GPUs. By default the workers of the client that is there, else the
         cores of this process.
-    card : str, optional
+    device : str, optional
         What the workers are: ``"NVIDIA H200"``, or ``"cpu"``. By default cores, or, if the frame is
         cuDF's, what the client's workers say.
     memory_limit : str or int, optional
@@ -279,7 +279,7 @@ def plan(
     Raises
     ------
     OptionError
-        When a verb or a card is not known, a number is none, or a step needs embeddings and there
+        When a verb or a GPU is not known, a number is none, or a step needs embeddings and there
         are none.
     ProvenanceError, PairingError, ModelMismatchError, ColumnError, PredicateError, ShardError
         When the frame does not lead back to shards, and as the verbs themselves do.
@@ -293,9 +293,9 @@ def plan(
     ['summary', 'where']
     """
     known = open_rates(rates)
-    device = None if card is None else known.device(card)
+    name = None if device is None else known.device(device)
     data, made = steps(frame, verbs, embeddings)
-    there = find_workers(workers, device, data.backend)
+    there = find_workers(workers, name, data.backend)
     there = there if memory_limit is None else with_limit(there, memory_limit)
     given = None if storage is None else _storage(storage)
     return Plan(data, made, there, known, given, data.rows)

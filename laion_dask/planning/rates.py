@@ -1,4 +1,4 @@
-"""What a plan counts with: rates that were measured, and what cards can do at best."""
+"""What a plan counts with: rates that were measured, and what GPUs can do at best."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Rate:
     step : str
         What was measured: ``"where"``, ``"linear"``, ``"nsfw bfloat16"``, ``"search"``, …
     device : str
-        ``"cpu"``, where a worker is one core, or the name of a card.
+        ``"cpu"``, where a worker is one core, or the name of a GPU.
     rows_per_s, slowest, fastest : float
         Rows, or images, a second of one worker: the median run, the slowest and the fastest.
     process_bytes : int
@@ -62,8 +62,8 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Card:
-    """What a card can do at best, by its maker's data sheet; never what it does.
+class Gpu:
+    """What a GPU can do at best, by its maker's data sheet; never what it does.
 
     Attributes
     ----------
@@ -84,10 +84,10 @@ class Card:
     source: str
 
     def __post_init__(self) -> None:
-        _check(self, f"of the card {self.name!r}")
+        _check(self, f"of the GPU {self.name!r}")
 
 
-def _check(made: Rate | Card, of: str) -> None:
+def _check(made: Rate | Gpu, of: str) -> None:
     """Refuse fields of other types than they are declared with."""
     for field in fields(made):
         given = getattr(made, field.name)
@@ -104,40 +104,40 @@ class Rates:
     """All that is known of speeds."""
 
     rates: tuple[Rate, ...]
-    cards: tuple[Card, ...]
+    gpus: tuple[Gpu, ...]
 
     def of(self, step: str, device: str) -> list[Rate]:
         """What was measured of a step on a device, by its number of queries.
 
-        Of "NVIDIA H200 NVL" what was measured on a card of that name, else on "NVIDIA H200".
+        Of "NVIDIA H200 NVL" what was measured on a GPU of that name, else on "NVIDIA H200".
         """
         of_step = [rate for rate in self.rates if rate.step == step]
         nearest = _nearest(device, [rate.device for rate in of_step])
         found = [rate for rate in of_step if rate.device == nearest]
         return sorted(found, key=lambda rate: rate.queries)
 
-    def card(self, name: str) -> Card | None:
-        """The peaks of a card, by its name or the longest known one that it begins with."""
-        nearest = _nearest(name, [card.name for card in self.cards])
-        return next((card for card in self.cards if card.name == nearest), None)
+    def gpu(self, name: str) -> Gpu | None:
+        """The peaks of a GPU, by its name or the longest known one that it begins with."""
+        nearest = _nearest(name, [gpu.name for gpu in self.gpus])
+        return next((gpu for gpu in self.gpus if gpu.name == nearest), None)
 
     def device(self, name: str) -> str:
-        """A card, or ``"cpu"``, as it is called here; a longer name than any known stays.
+        """A GPU, or ``"cpu"``, as it is called here; a longer name than any known stays.
 
         Raises
         ------
         OptionError
             When neither its peaks nor a rate of it are known.
         """
-        must_be("card", name, str, "the name of a card, such as 'NVIDIA H200'")
-        known = [CPU, *(card.name for card in self.cards), *(rate.device for rate in self.rates)]
+        must_be("device", name, str, "the name of a GPU, such as 'NVIDIA H200'")
+        known = [CPU, *(gpu.name for gpu in self.gpus), *(rate.device for rate in self.rates)]
         nearest = _nearest(name, known)
         if nearest is not None:
             return nearest if len(nearest) == len(name) else name
         hint = did_you_mean(name, known)
         raise OptionError(
-            f"{parameter('card')} is {name!r}, whose peaks are not known.{hint} Another one's go "
-            f"into {argument('rates')}, under 'cards'."
+            f"{parameter('device')} is {name!r}, whose peaks are not known.{hint} Another one's go "
+            f"into {argument('rates')}, under 'gpus'."
         )
 
 
@@ -153,8 +153,8 @@ def open_rates(given: Mapping | str | os.PathLike | None) -> Rates:
     Parameters
     ----------
     given : mapping, path of a JSON file, or None
-        ``{"rates": [...], "cards": [...]}``, either may be missing, with the fields of `Rate` and
-        `Card`. What is given of a step on a device replaces what ships.
+        ``{"rates": [...], "gpus": [...]}``, either may be missing, with the fields of `Rate` and
+        `Gpu`. What is given of a step on a device replaces what ships.
 
     Raises
     ------
@@ -167,9 +167,9 @@ def open_rates(given: Mapping | str | os.PathLike | None) -> Rates:
     own = _read(given)
     known = {(rate.step, rate.device) for rate in own.rates}
     rest = tuple(rate for rate in ours.rates if (rate.step, rate.device) not in known)
-    named = {card.name for card in own.cards}
-    cards = tuple(card for card in ours.cards if card.name not in named)
-    return Rates(own.rates + rest, own.cards + cards)
+    named = {gpu.name for gpu in own.gpus}
+    gpus = tuple(gpu for gpu in ours.gpus if gpu.name not in named)
+    return Rates(own.rates + rest, own.gpus + gpus)
 
 
 def _read(given: Mapping | str | os.PathLike) -> Rates:
@@ -192,17 +192,17 @@ def _from_file(path: str) -> Rates:
             raise
         raise OptionError(
             f"{argument('rates', path)} cannot be read: {error}. Expected JSON with 'rates' and "
-            "'cards', as "
+            "'gpus', as "
             "laion_dask/planning/rates.json has them."
         ) from error
 
 
 def _checked(given: object, what: str) -> Rates:
-    must_be(what, given, Mapping, "a mapping with 'rates' and 'cards'")
+    must_be(what, given, Mapping, "a mapping with 'rates' and 'gpus'")
     for name in given:
-        if name not in ("rates", "cards"):
-            raise OptionError(f"{what} has {name!r}.{did_you_mean(name, ['rates', 'cards'])}")
-    return Rates(_all(Rate, given.get("rates", ()), what), _all(Card, given.get("cards", ()), what))
+        if name not in ("rates", "gpus"):
+            raise OptionError(f"{what} has {name!r}.{did_you_mean(name, ['rates', 'gpus'])}")
+    return Rates(_all(Rate, given.get("rates", ()), what), _all(Gpu, given.get("gpus", ()), what))
 
 
 def _all(kind: type, given: Sequence[Mapping], what: str) -> tuple:

@@ -1,4 +1,4 @@
-"""Who does a planned job: cores of this process, a client's workers, or so many cards."""
+"""Who does a planned job: cores of this process, a client's workers, or so many GPUs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Workers:
     ----------
     n : int
     threads : int
-        Of each; 1 where a worker is a card.
+        Of each; 1 where a worker is a GPU.
     device : str
-        ``"cpu"``, or the name of a card.
+        ``"cpu"``, or the name of a GPU.
     memory_limit : int or None
         Bytes of host memory of each, where that is known.
     """
@@ -44,7 +44,7 @@ class Workers:
     def __str__(self) -> str:
         of = "" if self.n == 1 else "s"
         if self.device != CPU:
-            return f"{self.n:,} card{of}, {self.device}"
+            return f"{self.n:,} GPU{of}, {self.device}"
         threads = f" of {self.threads} threads" if self.threads > 1 else ", one core each"
         limit = f", {in_bytes(self.memory_limit)} each" if self.memory_limit else ""
         return f"{self.n:,} worker{of}{threads}{limit}"

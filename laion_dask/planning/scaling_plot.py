@@ -80,7 +80,7 @@ def scaling_plot(
 
 def _cores(plan: Plan, workers: Sequence[int]) -> Curve | None:
     """The time on CPU cores, with the benchmark's spread as a band."""
-    tables = [plan.scaled(workers=n, card=CPU).table for n in workers]
+    tables = [plan.scaled(workers=n, device=CPU).table for n in workers]
     lo, hi = (
         tuple(float(table[name].sum()) for table in tables)
         for name in ("seconds_low", "seconds_high")
@@ -93,7 +93,7 @@ def _cores(plan: Plan, workers: Sequence[int]) -> Curve | None:
 
 def _gpus(plan: Plan, workers: Sequence[int], device: str) -> Curve | None:
     """The time on GPUs: by measured rates, else at best."""
-    plans = [plan.scaled(workers=n, card=device) for n in workers]
+    plans = [plan.scaled(workers=n, device=device) for n in workers]
     measured = not any(math.isnan(p.seconds) for p in plans)
     times = [p.seconds if measured else p.at_best for p in plans]
     if any(map(math.isnan, times)):

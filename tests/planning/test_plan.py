@@ -66,7 +66,7 @@ RATES = {
             ),
         )
     ],
-    "cards": [
+    "gpus": [
         {
             "name": "Test card",
             "memory_bytes_per_s": 1e6,
@@ -174,30 +174,30 @@ def test_storage_is_the_limit_where_it_is_slower(frame, emb):
 
 def test_a_card_has_bounds_and_no_projection(frame, emb):
     found = ld.plan(frame, ["score", ("search", 1000)], embeddings=emb, workers=4,
-                    card="test card", rates=RATES)  # fmt: skip
+                    device="test card", rates=RATES)  # fmt: skip
     one, many = found.table.to_dict("records")
     width = 40 * DIM * 2
-    assert one["at_best"] == width / (1e5 * 4) and one["limit"] == "link to the card"
+    assert one["at_best"] == width / (1e5 * 4) and one["limit"] == "link to the GPU"
     assert many["at_best"] == pytest.approx(40 * 2 * DIM * 1000 / (1e7 * 4))
-    assert many["limit"] == "card's arithmetic"
+    assert many["limit"] == "GPU arithmetic"
     assert math.isnan(one["seconds"]) and math.isnan(found.seconds)
     text = str(found)
     assert "not measured" in text and "at best" in text and "its box" in text
-    assert "4 cards, Test card" in text and "between" not in text.splitlines()[2]
+    assert "4 GPUs, Test card" in text and "between" not in text.splitlines()[2]
 
 
 def test_a_measured_card_is_projected(frame, emb):
     rate = {**RATES["rates"][2], "device": "Test card", "rows_per_s": 100.0}
-    own = {"rates": [rate], "cards": RATES["cards"]}
+    own = {"rates": [rate], "gpus": RATES["gpus"]}
     found = ld.plan(frame, "score", embeddings=emb, workers=2, device="Test card", rates=own)
-    assert found.seconds == 40 / 200 and found.lines[0].limit == "card"
+    assert found.seconds == 40 / 200 and found.lines[0].limit == "GPU"
 
 
 def test_every_card_that_ships_bounds_every_step_from_below(frame, emb):
     plan = ld.plan(frame, ["score", "similarity", ("search", 10), "export"], embeddings=emb)
-    for card in open_rates(None).cards:
-        eight = plan.scaled(workers=8, card=card.name)
-        one = plan.scaled(workers=1, card=card.name)
+    for card in open_rates(None).gpus:
+        eight = plan.scaled(workers=8, device=card.name)
+        one = plan.scaled(workers=1, device=card.name)
         assert 0 < eight.at_best < one.at_best == pytest.approx(8 * eight.at_best)
         assert card.source in str(eight)
 
@@ -359,8 +359,8 @@ def test_other_workers_keep_the_card_and_the_memory(frame, emb):
     more = card.scaled(workers=np.int64(8))
     assert (more.workers.n, more.workers.device) == (8, "Test card")
     assert more.workers.memory_limit == 3_000_000_000
-    assert card.scaled(rows=80, card="cpu").workers.device == "cpu"
-    assert card.scaled(card="cpu").workers.memory_limit == 3_000_000_000
+    assert card.scaled(rows=80, device="cpu").workers.device == "cpu"
+    assert card.scaled(device="cpu").workers.memory_limit == 3_000_000_000
     assert card.scaled(memory_limit=np.int64(5)).workers.memory_limit == 5
     assert card.scaled(rows=np.int64(80), storage=np.float32(4)).rows == 80
 
@@ -368,7 +368,7 @@ def test_other_workers_keep_the_card_and_the_memory(frame, emb):
 def test_the_nearest_name_of_a_card_counts_and_is_said(frame, emb):
     def plan(card, *devices):
         own = [{**RATES["rates"][2], "device": name} for name in devices]
-        return ld.plan(frame, "score", embeddings=emb, workers=1, card=card, rates={"rates": own})
+        return ld.plan(frame, "score", embeddings=emb, workers=1, device=card, rates={"rates": own})
 
     nvl = plan("NVIDIA H200 NVL", "NVIDIA H200", "nvidia h200 nvl")
     assert nvl.workers.device == "nvidia h200 nvl" and nvl.lines[0].rate.device == "nvidia h200 nvl"
@@ -385,8 +385,8 @@ def test_the_nearest_name_of_a_card_counts_and_is_said(frame, emb):
 
 
 def test_memory_of_steps_that_were_not_measured(frame, emb):
-    def memory(verb, card=None):
-        return ld.plan(frame, verb, embeddings=emb, workers=1, card=card, rates=RATES)
+    def memory(verb, device=None):
+        return ld.plan(frame, verb, embeddings=emb, workers=1, device=device, rates=RATES)
 
     held = 40 * DIM * 2 + 30 * 2 * 12
     # As of the CPU's step of its kind, else of the smallest process that was measured.
@@ -430,7 +430,7 @@ def test_what_else_is_refused(folder, frame, emb):
     with pytest.raises(OptionError, match="workers is 0"):
         ld.plan(frame, "where", workers=0)
     with pytest.raises(OptionError, match="Did you mean 'NVIDIA H200'"):
-        ld.plan(frame, "where", card="NVIDIA H20")
+        ld.plan(frame, "where", device="NVIDIA H20")
     with pytest.raises(OptionError, match="storage is -1"):
         ld.plan(frame, "where", storage=-1)
     for wrong in (True, "2e9"):
@@ -470,7 +470,7 @@ def test_what_else_is_refused(folder, frame, emb):
         ({"rates": [{**RATES["rates"][0], "rows_per_s": "1e9"}]}, "rows_per_s .* is '1e9'"),
         ({"rates": [{**RATES["rates"][0], "queries": True}]}, "queries .* is True"),
         ({"rates": [{**RATES["rates"][0], "step": 3}]}, "step .* is 3. Expected text"),
-        ({"cards": [{**RATES["cards"][0], "memory_bytes": "80GB"}]}, "of the card 'Test card'"),
+        ({"gpus": [{**RATES["gpus"][0], "memory_bytes": "80GB"}]}, "of the GPU 'Test card'"),
         ({"rates": 3}, "'rates' of rates is 3. Expected a list"),
         ({"rates": [7]}, "An entry of rates is 7"),
         (7, "rates is 7"),
@@ -577,7 +577,7 @@ def test_workers_that_have_cards_say_which(frame, emb, monkeypatch):
     assert found.at_best == 40 * DIM * 2 / (8 * 64e9)
     name = "Another card"
     unknown = ld.plan(frame, "score", embeddings=emb)
-    assert math.isnan(unknown.at_best) and "8 cards, Another card" in str(unknown)
+    assert math.isnan(unknown.at_best) and "8 GPUs, Another card" in str(unknown)
     name = None
     with pytest.raises(OptionError, match="no workers yet"):
         ld.plan(frame, "score", embeddings=emb)
@@ -697,7 +697,7 @@ def scaling_table(folder) -> list[str]:
         ):
             plan = ld.plan(frame, verb, embeddings=emb).scaled(rows=rows)
             cores = plan.scaled(workers=64).seconds
-            cards = [plan.scaled(workers=n, card="NVIDIA H200").at_best for n in (1, 8, 64)]
+            cards = [plan.scaled(workers=n, device="NVIDIA H200").at_best for n in (1, 8, 64)]
             store = plan.bytes_read / 10e9
             times = " | ".join(map(in_time, [store, cores, *cards]))
             lines.append(f"| {named} | {step} | {in_bytes(plan.bytes_read)} | {times} |")
