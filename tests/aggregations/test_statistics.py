@@ -1,5 +1,6 @@
 """Statistics in one pass: what any of them owes to the engine."""
 
+import importlib
 import math
 import pickle
 from collections.abc import Mapping, Sequence
@@ -205,7 +206,8 @@ def test_a_damaged_shard_is_named(shards):
 
 
 def test_groups_that_are_not_bounded_are_refused(shards, monkeypatch):
-    monkeypatch.setattr("laion_dask.aggregations.grouping.base.MOST_GROUPS", 3)
+    base = importlib.import_module("laion_dask.aggregations.grouping.base")
+    monkeypatch.setattr(base, "MOST_GROUPS", 3)
     with pytest.raises(OptionError, match="and 3 are the most"):
         ld.read_shards(str(shards)).laion.statistics(Count("width"))
 
