@@ -247,14 +247,16 @@ def plan(
     ----------
     frame : dask DataFrame
         Of `read_shards`, computed columns or none.
-    verbs : str, head, (name, argument), or a list of these
-        ``"where"``, ``"similarity"``, ``"score"`` (as one linear head), ``"search"``,
-        ``"summary"``, ``"distributions"``, ``"export"``, ``"embed"``; a head of `laion_dask.heads`;
-        or with an argument: ``("where", "similarity > 0.3")``, ``("search", 1000)`` for so many
+    verbs : str, head, statistic, (name, argument), or a list of these
+        The name of any verb, such as ``"where"``, ``"language"``, ``"statistics"``, ``"audit"`` or
+        ``"export"``; a head of `laion_dask.heads`, or a statistic such as ``ld.describe()``; or a
+        name with arguments: ``("where", "similarity > 0.3")``, ``("search", 1000)`` for so many
         queries, ``("distributions", ["similarity"])``, ``("similarity", embeddings)`` for the CLIP
-        score, ``("embed", "ViT-L-14")``. Heads that follow one another read embeddings once.
-        Scores that the frame itself carries are lines of their own, once for each verb that
-        computes them; what others than this package mapped over it is not counted.
+        score, ``("join", "scores/", "url")``, ``("audit", "language")``, ``("train", "label")``,
+        ``("embed", "ViT-L-14")``. Heads that follow one another read the embeddings once, and
+        statistics that follow one another share a pass. Columns that the frame itself has still to
+        compute (scores, languages, joins) are lines of their own, once for each verb that computes
+        them; functions of your own that are mapped over it are not counted.
     embeddings : Embeddings, optional
         Of the frame's rows; by default those that the frame was scored with.
     workers : int, optional
