@@ -88,4 +88,4 @@ def test_smaller_blocks_where_memory_does_not_suffice(tmp_path, monkeypatch):
         on_card(score.similarity, monkeypatch, part, images, query, "q")
     again = on_card(score.similarity, monkeypatch, part, images, query, "q")
     np.testing.assert_allclose(again, wanted, atol=1e-6)
-    assert transfer.LEAST == 1024
+    assert transfer.MIN_BLOCK_ROWS == 1024

@@ -23,10 +23,12 @@ from laion_dask.errors import (
     PairingError,
     ProvenanceError,
 )
+from laion_dask.io.embeddings import row_ids
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.file import EmbeddingFile
 from laion_dask.io.parquet import duckdb_connection
 from laion_dask.models import Vectors
+from laion_dask.numerics.normalization import unit
 from laion_dask.scoring import embedding_kernel as kernels
 
 pytestmark = both
@@ -168,7 +170,7 @@ def test_heads_give_the_numbers_of_predict(corpus, tmp_path):
 
 
 def test_heads_of_one_pass_read_each_embedding_once(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(kernels, "BLOCK", 7)
+    monkeypatch.setattr(row_ids, "BLOCK", 7)
     frame, emb, _ = opened(small)
     heads = [linear_head(tmp_path, small.model, f"h{i}", i) for i in range(3)]
     read = []
@@ -243,7 +245,7 @@ def test_the_answer_does_not_depend_on_blocks(tmp_path, monkeypatch, block, dim)
     query = vectors(1, dim, seed=9)[0]
     wanted = by_row(frame.laion.similarity(emb, query))
     pairs = by_row(frame.laion.similarity(emb, texts))
-    monkeypatch.setattr(kernels, "BLOCK", block)
+    monkeypatch.setattr(row_ids, "BLOCK", block)
     for got, plain in (
         (by_row(frame.laion.similarity(emb, query)), wanted),
         (by_row(frame.laion.similarity(emb, texts)), pairs),
@@ -395,7 +397,7 @@ def test_the_kernel_by_itself():
             return files[shard][rows]
 
     vector = vectors(1, seed=5)[0]
-    query = kernels.Query(tuple(kernels.unit(vector[None])[0].tolist()))
+    query = kernels.Query(tuple(unit(vector[None])[0].tolist()))
     got = kernels.similarity(part, Given(), query, "s")
     assert got.index.tolist() == [9, 9, 4] and list(got) == ["s"]
     wanted = [cosine(files[s][r], vector) for s, r in zip(part["shard"], part["row"], strict=True)]
@@ -408,7 +410,7 @@ def test_the_kernel_by_itself():
 def test_unit_has_no_false_directions():
     x = np.zeros((7, 3))
     x[1:, 0] = [1e-300, 1e300, np.inf, -np.inf, np.nan, 5]
-    got = kernels.unit(x)
+    got = unit(x)
     assert np.isnan(got[[0, 3, 4, 5]]).all()
     np.testing.assert_array_equal(got[6], [1, 0, 0])
     for row in got[[1, 2]]:  # squares that under- or overflow: a direction or none, never 0
