@@ -171,7 +171,7 @@ def test_a_footer_that_points_elsewhere(write, tmp_path):
     length = int.from_bytes(footer[-8:-4], "little") + 8
     cut.write_bytes(b"PAR1" + footer[-length:])
     scan, [piece] = opened(cut)
-    with pytest.raises(ShardError, match=r"cut.parquet is damaged: column 'a' of row group 0 lies"):
+    with pytest.raises(ShardError, match=r"cut.parquet is damaged: column 'a' of row group 0 spans"):
         scan_cudf.read(piece, ["a"], scan, PandasDecoder(), counted=False)
 
 
@@ -240,11 +240,11 @@ class Failing(PandasDecoder):
 @pytest.mark.parametrize(
     "error, raised, said",
     [
-        (RuntimeError("CUDA error: an illegal memory access"), DeviceLostError, "used by this"),
+        (RuntimeError("CUDA error: an illegal memory access"), DeviceLostError, "can no longer use its GPU"),
         (MemoryError("std::bad_alloc: out_of_memory"), DeviceMemoryError, "smaller row groups"),
     ],
 )
-def test_what_a_scan_with_cudf_says_of_a_card(write, monkeypatch, error, raised, said):
+def test_what_a_scan_with_cudf_says_of_a_gpu(write, monkeypatch, error, raised, said):
     asked, _, piece = on_card(monkeypatch, numbered(write), Failing)
     monkeypatch.setattr(Failing, "error", error)
     for act in (lambda: asked(piece, ["a"]), lambda: asked.read(piece, ["a"])):
