@@ -171,7 +171,7 @@ def test_a_footer_that_points_elsewhere(write, tmp_path):
     length = int.from_bytes(footer[-8:-4], "little") + 8
     cut.write_bytes(b"PAR1" + footer[-length:])
     scan, [piece] = opened(cut)
-    with pytest.raises(ShardError, match=r"cut.parquet is damaged: column 'a' of row group 0 spans"):
+    with pytest.raises(ShardError, match=r"cut.parquet is damaged: .*row group 0 spans"):
         scan_cudf.read(piece, ["a"], scan, PandasDecoder(), counted=False)
 
 
@@ -240,7 +240,11 @@ class Failing(PandasDecoder):
 @pytest.mark.parametrize(
     "error, raised, said",
     [
-        (RuntimeError("CUDA error: an illegal memory access"), DeviceLostError, "can no longer use its GPU"),
+        (
+            RuntimeError("CUDA error: illegal memory access"),
+            DeviceLostError,
+            "no longer use its GPU",
+        ),
         (MemoryError("std::bad_alloc: out_of_memory"), DeviceMemoryError, "smaller row groups"),
     ],
 )
