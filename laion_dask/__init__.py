@@ -5,7 +5,7 @@ are methods of its ``.laion`` accessor and functions of this package.
 
 Importing the package imports nothing but the standard library: a name below is imported from its
 module when it is first used. `__init__.pyi` says the same to type checkers and editors;
-`tools/write_stub.py` generates it.
+`.ci/write_stub.py` generates it.
 """
 
 from importlib import import_module

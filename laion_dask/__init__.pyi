@@ -1,4 +1,4 @@
-"""The public names of `laion_dask`, as `tools/write_stub.py` writes them."""
+"""The public names of `laion_dask`, as `.ci/write_stub.py` writes them."""
 
 from laion_dask import accessor as accessor
 from laion_dask import heads as heads

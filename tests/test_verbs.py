@@ -110,8 +110,8 @@ def test_rows_of_the_table_pickle():
 
 
 def test_the_stub_is_what_its_script_writes():
-    spec = importlib.util.spec_from_file_location("write_stub", ROOT / "tools/write_stub.py")
+    spec = importlib.util.spec_from_file_location("write_stub", ROOT / ".ci/write_stub.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     stub = (PACKAGE / "__init__.pyi").read_text(encoding="utf-8")
-    assert stub == script.stub(), "run python tools/write_stub.py"
+    assert stub == script.stub(), "run python .ci/write_stub.py"

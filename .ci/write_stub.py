@@ -1,6 +1,6 @@
 """Write ``laion_dask/__init__.pyi``, which tells type checkers and editors the public names.
 
-    python tools/write_stub.py
+    python .ci/write_stub.py
 
 Run it after changing ``laion_dask/verbs.py`` or the names in ``laion_dask/__init__.py``; a test
 holds the files together.
@@ -23,7 +23,7 @@ def stub() -> str:
         f"from {module} import {name} as {name}"
         for module, name in sorted((module, name) for name, module in names.items())
     ]
-    head = '"""The public names of `laion_dask`, as `tools/write_stub.py` writes them."""'
+    head = '"""The public names of `laion_dask`, as `.ci/write_stub.py` writes them."""'
     return "\n".join([head, "", *lines, "", "__version__: str", ""])
 
 
