@@ -28,15 +28,16 @@ def allow_this_machine_alone():
 allow_this_machine_alone()
 """
 
-#: Run before each notebook: nothing of the one before is left but imported modules.
+#: Run before each notebook: nothing of the one before is left but imported modules. Not by
+#: ``%reset -f``, which also deletes ``__spec__`` of the main module: no worker would start then.
 AFRESH = """
-get_ipython().run_line_magic("reset", "-f")
 import os, sys
 os.chdir(FOLDER)
 for module in list(sys.modules.values()):
     if type(module) is type(sys):
         vars(module).pop("__warningregistry__", None)
-get_ipython().run_line_magic("reset", "-f")
+get_ipython().run_line_magic("reset", "-f out")
+get_ipython().run_line_magic("reset_selective", "-f .")
 """
 
 #: What costs seconds and shows nothing that less of it does not: the cell has it once.
