@@ -16,12 +16,29 @@ import laion_dask as ld
 from laion_dask import cli
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
+#: The pages that are written by hand.
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs/how-to").glob("*.md")])
+COMMANDS = (ROOT / "docs/how-to/command.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str) -> list[str]:
+    """The blocks of Python in a page."""
+    return re.findall(r"```python\n(.*?)```", text, re.S)
+
+
+BLOCKS = blocks(README)
 
 
 def block(words: str) -> str:
     """The Python of the README that has these words."""
     (found,) = (text for text in BLOCKS if words in text)
+    return found
+
+
+def how_to(page: str, words: str) -> str:
+    """The Python of a how-to page that has these words."""
+    text = (ROOT / f"docs/how-to/{page}.md").read_text(encoding="utf-8")
+    (found,) = (code for code in blocks(text) if words in code)
     return found
 
 
@@ -44,23 +61,29 @@ def test_your_own_folder(folder, capsys):
     assert len(re.findall(r"\d+ read = \d+ kept \+ \d+ dropped", capsys.readouterr().out)) == 2
 
 
-def test_the_ten_lines_run(folder, capsys):
+def test_the_ten_lines_and_the_how_to_pages_run(folder, capsys):
     names: dict = {}
     ten = block("demo_corpus(")
     run(ten, names)
     assert re.search(r"\d+ read = \d+ kept \+ \d+ dropped", capsys.readouterr().out)
     assert (folder / "my-subset/_recipe.json").exists()
     assert len([line for line in ten.splitlines() if line.strip()]) <= 11
-    run(block("to_batches"), names)
+    names |= {"shards": names["frame"], "emb": names["images"]}
+    run(how_to("train", "to_batches"), names)
     url, caption = names["pairs"][0]
     assert url.startswith("http") and isinstance(caption, str)
-    run(block("ld.mix("), names)
+    run(how_to("search", "ld.mix(").replace('"images/"', '"demo-corpus/images"'), names)
     assert "a blue star" in capsys.readouterr().out
-    assert len(names["some"]) == 9 and names["hits"]["punsafe"].max() < 0.5
-    run(block("ld.cooccurrence("), names)
-    said = capsys.readouterr().out
-    assert "punsafe > 0.5" in said and "exclusion" in said and "datasheet.html" in said
-    run(block("ld.plan("), names)
+    assert len(names["many"]) == 9 and names["hits"]["punsafe"].max() < 0.5
+    run(how_to("statistics", "ld.cooccurrence("), names)
+    assert "punsafe > 0.5" in capsys.readouterr().out
+    run(how_to("audit", ".audit("), names)
+    assert "exclusion" in capsys.readouterr().out and (folder / "carved.html").exists()
+    run(how_to("filter", ".funnel()"), names)
+    assert "similarity > 0.3" in capsys.readouterr().out
+    run(how_to("export", "ld.verify("), names)
+    plan = how_to("scale", "ld.plan(")
+    run(plan.replace('ld.heads.aesthetic("ViT-L-14:openai")', "ld.heads.demo_safety()"), names)
     assert "search, 1,000 queries" in capsys.readouterr().out
 
 
@@ -72,14 +95,15 @@ def test_scores_of_others_are_joined(tmp_path, monkeypatch, capsys):
     ):
         (tmp_path / name).mkdir()
         pq.write_table(pa.table(columns), tmp_path / name / "0.parquet")
-    run(block(".join("), {"shards": ld.read_shards("meta")})
+    run(how_to("join", ".join("), {"ld": ld, "shards": ld.read_shards("meta")})
     assert "2 read = 1 kept + 0 dropped + 1 unscored" in capsys.readouterr().out
 
 
 def test_every_block_of_python_is_tested():
-    assert len(BLOCKS) == 7
-    for text in BLOCKS:
-        compile(text, "README.md", "exec")
+    assert len(BLOCKS) == 2
+    for page in PAGES:
+        for text in blocks(page.read_text(encoding="utf-8")):
+            compile(text, page.name, "exec")
 
 
 def test_links_lead_to_files():
@@ -91,14 +115,15 @@ def test_commands_are_those_of_the_makefile_and_the_cli():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
     assert set(re.findall(r"`?make ([a-z]+)", README)) <= targets
     named = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
-    assert set(re.findall(r"`laion-dask ([a-z]+)", README)) == named
+    assert set(re.findall(r"`laion-dask ([a-z]+)", README)) <= named
+    assert set(re.findall(r"`laion-dask ([a-z]+)", COMMANDS)) == named
 
 
 def test_every_command_that_is_printed_is_one_that_the_command_line_takes():
     """Options and arguments of each; what they name need not be there."""
     group = typer.main.get_command(cli.app)
     texts = [README, *(command.epilog or "" for command in group.commands.values())]
-    for path in [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("benchmarks/**/*.md")]:
+    for path in [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("benchmarks/**/*.md"), *PAGES]:
         texts.append(path.read_text(encoding="utf-8"))
     lines = [line for text in texts for line in printed_commands(text)]
     assert len(lines) > 25
@@ -114,22 +139,3 @@ def printed_commands(text: str) -> list[str]:
     return [
         line.replace('\\"', '"') for line in found + re.findall("^Example: laion-dask (.*)", text)
     ]
-
-
-@pytest.mark.parametrize(
-    "room",
-    [
-        "predicate",
-        "stats",
-        "measures",
-        "text",
-        "models",
-        "kernels",
-        "io",
-        "verbs",
-        "explore",
-        "demo",
-    ],
-)
-def test_the_map_names_every_room(room):
-    assert f"`{room}/`" in README
