@@ -11,7 +11,7 @@ import numpy as np
 from laion_dask.aggregations.counts import ALL
 from laion_dask.aggregations.default_set import LISTS
 from laion_dask.aggregations.engine.statistics import bind, collect, pass_cost, report_options
-from laion_dask.aggregations.exclusion import Counted, Exclusion, references, with_kept
+from laion_dask.aggregations.exclusion import Exclusion, ExclusionCounts, references, with_kept
 from laion_dask.aggregations.grouping.base import ByColumn, Grouping, axes
 from laion_dask.aggregations.grouping.terms import terms
 from laion_dask.aggregations.overlap import (
@@ -39,7 +39,7 @@ _ON_TRUST = (
 
 
 def default_axes(frame: dd.DataFrame) -> tuple[Grouping, ...]:
-    """By what a report audits a frame: its languages, and the people its captions mention.
+    """The axes by which a report audits a frame: languages, and people that captions mention.
 
     Empty where it has neither a column ``language`` nor ``text``.
     """
@@ -75,7 +75,7 @@ def audit(
 
     The exclusion rate is E_g = 1 - kept / n. Of two subsets of one data set neither of which lies
     within the other, such as ``frame.laion.where("similarity > 0.3")`` and
-    ``frame.laion.where("aesthetic > 5")``, what is told is how they differ: the share that each
+    ``frame.laion.where("aesthetic > 5")``, the result is how they differ: the share that each
     group has of the one and of the other.
 
     One pass where ``after`` is an expression, and where both are filtered from one frame, by
@@ -99,19 +99,19 @@ def audit(
     level : float
         Coverage of the intervals, between 0 and 1.
     min_n : int
-        Groups with fewer rows before are left out, and counted.
+        Groups with fewer rows before are suppressed and counted.
 
     Returns
     -------
     Table
         For each axis a row of all rows, ``(all)``, then one a group, by size, then one of the rows
-        in no group. Columns as `laion_dask.stats.exclusion` tells them; ratios are to all rows of
+        in no group. Columns as in `laion_dask.stats.exclusion`; ratios are to all rows of
         ``before``, shares among the groups' rows, and ``q`` corrects for the groups of the axis
-        that are told. ``undecided`` where one pass told them. ``attrs["rows"]`` is the account of
-        all rows as ``after`` leaves them, ``attrs["rows_before"]`` as ``before`` does;
+        that are shown. ``undecided`` where one pass counted them. ``attrs["rows"]`` is the account
+        of all rows as ``after`` leaves them, ``attrs["rows_before"]`` as ``before`` does;
         ``attrs["groupings"]`` says where the groups of each axis come from.
 
-        Where ``after`` has rows that ``before`` has not, ``statistic`` is ``comparison``, a caveat
+        Where ``after`` has rows that ``before`` lacks, ``statistic`` is ``comparison``, a caveat
         says how many rows the two have and have in common, and the columns are: ``n_before``,
         ``n_after``, ``n_both``, rows of the group in each and in both; ``n``, in either;
         ``share_before`` and ``share_after``, of all rows of each; ``value``, ``lo``, ``hi``, the
@@ -121,17 +121,17 @@ def audit(
         test however much their shares differ; ``q``; ``share_expected`` of the ``reference``;
         ``verdict``, one of ``larger share after``, ``smaller share after`` and ``inconclusive``,
         which is also said where p and the shares point in opposite directions; ``undecided``, rows
-        that a filter of one of the two cannot decide on, and which that one has not.
+        that a filter of one of the two cannot decide on, and which that one lacks.
 
     Raises
     ------
     OptionError, ColumnError, PredicateError
-        At once.
+        Immediately, before any data is read.
     OptionError
-        When ``after`` turns out to have rows that ``before`` has not, and the two do not go back to
+        When ``after`` has rows that ``before`` lacks, and the two do not go back to
         one frame by filters alone.
     ShardError, SchemaError
-        When a shard turns out damaged while it is read.
+        When a damaged shard is found while reading.
 
     References
     ----------
@@ -154,7 +154,7 @@ def audit(
         where = filter_between(before, after, passes)
     measure = Exclusion(where, axes(by), wanted)
     counts, rows_before, rows_after, caveats = _counted(before, after, measure)
-    if isinstance(counts, Counted):
+    if isinstance(counts, ExclusionCounts):
         (measure,) = bind(before, [measure])
     else:
         measure = Overlap(IN_ONE, IN_OTHER, measure.by, wanted)
@@ -222,7 +222,7 @@ def _source(axis: Grouping) -> str:
     return f"terms{column}" + f", version {version}" * bool(version) + f"; {source}" * bool(source)
 
 
-def _beyond(before: Rows | None, counted: Counted) -> Rows | None:
+def _beyond(before: Rows | None, counted: ExclusionCounts) -> Rows | None:
     """The account of rows after one more filter."""
     if before is None:
         return None
@@ -231,7 +231,7 @@ def _beyond(before: Rows | None, counted: Counted) -> Rows | None:
     return Rows(before.read, kept, dropped, before.unscored + unscored, before.rejected)
 
 
-def _check_narrower(before: Counted, after: Counted, in_both: int | None) -> None:
+def _check_narrower(before: ExclusionCounts, after: ExclusionCounts, in_both: int | None) -> None:
     """Refuse a second frame that is not left of the first, as far as that can be known."""
     pairs = [(before.everyone[0], after.everyone[0])]
     for some, left in zip(before.groups, after.groups, strict=True):

@@ -86,8 +86,8 @@ class Concentration(Statistic):
         found, rows = state
         labels = _labels(found, self.top, options)
         rest = [*_shares(found, self.k, options), *_indices(found), _without(found, rows, options)]
-        told = pd.DataFrame(rest) if labels.empty else pd.concat([labels, pd.DataFrame(rest)])
-        return told.assign(axis=self.of)
+        results = pd.DataFrame(rest) if labels.empty else pd.concat([labels, pd.DataFrame(rest)])
+        return results.assign(axis=self.of)
 
 
 def concentration(
@@ -108,12 +108,12 @@ def concentration(
     logarithm of the number of labels that occur), ``"theil"``, and ``"none"``: of all rows, those
     without a label.
 
-    Everything is exact while there are at most ``capacity`` labels. Beyond, ``method`` says
+    All numbers are exact while there are at most ``capacity`` labels. Beyond, ``method`` says
     "count-min": a label's ``k`` is never too low, ``lo`` and ``hi`` allow for the error of the
     sketch besides Wilson's, and only labels with a larger share than the sketch can tell from
-    noise are told; the first k are told as far as they are known, ``hi`` allowing for the others;
+    noise are reported; the first k are reported as far as known, ``hi`` allowing for the others;
     Herfindahl's index and the effective number have bounds; Gini, entropy and Theil, which rest on
-    the labels that are forgotten, are left out. The answer does not depend on how rows are
+    the labels that are forgotten, are omitted. The answer does not depend on how rows are
     partitioned. Memory is some 50 MB a state.
 
     Intervals are of rows as independent draws; those of one shard or site are not, and the first k
@@ -126,9 +126,9 @@ def concentration(
         ``"host"`` of the addresses, see `domains`; or the name of a column of text, whole numbers
         or truth values.
     top : int
-        So many labels are told one by one, from 0.
+        Number of labels that are listed, from 0.
     k : sequence of int
-        The shares of the k most frequent labels are told.
+        Report the shares of the k most frequent labels.
     column : str
         Of addresses.
     capacity : int
@@ -169,7 +169,7 @@ def concentration(
 
 
 def _labels(found: HeavyHitters, top: int, options: ReportOptions) -> pd.DataFrame:
-    """The most frequent labels one by one."""
+    """One row for each of the most frequent labels."""
     labels, least, most = found.heavy(top)
     share = _share(found, least, most, options)
     return pd.DataFrame({"term": labels.to_pylist(), "group": "label", **share})
@@ -194,7 +194,7 @@ def _shares(
 
 
 def _share(found: HeavyHitters, least, most, options: ReportOptions) -> dict:
-    """A share of the rows that is between two counts, or several; the upper one is told."""
+    """A share of the rows that lies between two counts; ``k`` is the upper one."""
     lo, hi = wilson(least, found.n, options.level)[0], wilson(most, found.n, options.level)[1]
     rate = _of(most, found)
     method = "Wilson" if found.is_exact else f"Wilson, {_sketched(found)}"
@@ -253,5 +253,5 @@ def _without(found: HeavyHitters, rows: int, options: ReportOptions) -> dict:
     k = rows - found.n
     lo, hi = wilson(k, rows, options.level)
     rate = k / rows if rows else float("nan")
-    told = {"n": rows, "k": k, "rate": rate, "lo": lo, "hi": hi, "method": "Wilson"}
-    return {"term": "none", "group": "all", **told}
+    results = {"n": rows, "k": k, "rate": rate, "lo": lo, "hi": hi, "method": "Wilson"}
+    return {"term": "none", "group": "all", **results}

@@ -1,4 +1,4 @@
-"""Rows in groups of two groupings, in each and in both."""
+"""Contingency tables of two groupings: rows in each group, and in both."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.aggregations.counts import MOST_CELLS, Counts, added
+from laion_dask.aggregations.counts import MOST_CELLS, Counts, merge_counts
 from laion_dask.aggregations.engine.base import Partition, ReportOptions
 from laion_dask.aggregations.grouping.base import Grouping, Members, members
 from laion_dask.errors import OptionError
@@ -18,15 +18,15 @@ from laion_dask.stats import two_proportions
 
 
 @dataclass(frozen=True, eq=False)
-class Crossed:
-    """How many rows are in groups of two groupings, and in both.
+class ContingencyTable:
+    """Rows per group of two groupings, and per pair of groups.
 
     Attributes
     ----------
     n : int
-        Rows that have what both groupings read.
+        Rows that have a value in every column that the groupings read.
     undecided : int
-        The other rows, which are counted nowhere.
+        The other rows, which are not counted in any group.
     first, second : Counts
         Rows of each group.
     both : Counts
@@ -40,12 +40,12 @@ class Crossed:
     both: Counts
 
 
-def crossed(partition: Partition, one: Grouping, other: Grouping) -> Crossed:
-    """The rows of a partition in groups of two groupings."""
+def contingency_table(partition: Partition, one: Grouping, other: Grouping) -> ContingencyTable:
+    """The contingency table of one partition."""
     known = known_rows(partition, one, other)
     first, second = (among(members(partition, by), known) for by in (one, other))
-    check_crossing(one, other, len(first.labels), len(second.labels))
-    return Crossed(
+    check_pairs(one, other, len(first.labels), len(second.labels))
+    return ContingencyTable(
         int(known.sum()),
         int(len(known) - known.sum()),
         Counts((first.labels,), first.counts()),
@@ -54,16 +54,21 @@ def crossed(partition: Partition, one: Grouping, other: Grouping) -> Crossed:
     )
 
 
-def all_crossed(several: Sequence[Crossed], one: Grouping, other: Grouping) -> Crossed:
-    """The sum of some, of the same two groupings."""
-    first, second = added([c.first for c in several]), added([c.second for c in several])
-    check_crossing(one, other, len(first.labels[0]), len(second.labels[0]))
+def merge_tables(
+    several: Sequence[ContingencyTable], one: Grouping, other: Grouping
+) -> ContingencyTable:
+    """The sum of several tables of the same two groupings."""
+    first, second = (
+        merge_counts([c.first for c in several]),
+        merge_counts([c.second for c in several]),
+    )
+    check_pairs(one, other, len(first.labels[0]), len(second.labels[0]))
     n, undecided = sum(c.n for c in several), sum(c.undecided for c in several)
-    return Crossed(n, undecided, first, second, added([c.both for c in several]))
+    return ContingencyTable(n, undecided, first, second, merge_counts([c.both for c in several]))
 
 
-def check_crossing(one: Grouping, other: Grouping, n_one: int, n_other: int) -> None:
-    """Refuse two groupings whose pairs of groups would fill the memory.
+def check_pairs(one: Grouping, other: Grouping, n_one: int, n_other: int) -> None:
+    """Raise if two groupings have more pairs of groups than fit in memory.
 
     Raises
     ------
@@ -78,7 +83,7 @@ def check_crossing(one: Grouping, other: Grouping, n_one: int, n_other: int) -> 
 
 
 def among(found: Members, rows: np.ndarray) -> Members:
-    """The members that are among some rows, given as (n_rows,) bool."""
+    """The memberships of the rows that a (n_rows,) bool mask selects."""
     if rows.all():
         return found
     kept = rows[found.rows]
@@ -98,7 +103,7 @@ def _known(partition: Partition, columns: tuple[str, ...]) -> np.ndarray:
     return known
 
 
-def pairs_to_rows(found: Crossed, options: ReportOptions) -> pd.DataFrame:
+def pairs_to_rows(found: ContingencyTable, options: ReportOptions) -> pd.DataFrame:
     """Each group of the first grouping with each of the second, the largest first.
 
     Returns

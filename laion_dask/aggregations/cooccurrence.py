@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.aggregations.contingency import (
-    Crossed,
-    all_crossed,
+    ContingencyTable,
     among,
     by_size,
-    crossed,
+    contingency_table,
     known_rows,
+    merge_tables,
     pairs_to_rows,
 )
-from laion_dask.aggregations.counts import Counts, added
+from laion_dask.aggregations.counts import Counts, merge_counts
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import Grouping, Members, grouping, members
 from laion_dask.errors import OptionError, did_you_mean
@@ -31,10 +31,10 @@ MOST_PAIRED = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Together:
-    """The state: words crossed with groups, and with the rows that are in two groups at once."""
+class CooccurrenceCounts:
+    """Captions by word and group, by pair of groups, and by word and pair of groups."""
 
-    crossed: Crossed
+    contingency_table: ContingencyTable
     pairs: Counts
     words_and_pairs: Counts
 
@@ -61,7 +61,7 @@ class Cooccurrence(Statistic):
         for group in sum(self.pairs or (), ()):
             if known is not None and group not in known:
                 raise OptionError(
-                    f"pairs has {group!r}, which is no group of {by.axis!r}."
+                    f"pairs has {group!r}, which is not a group of {by.axis!r}."
                     f"{did_you_mean(group, known)}"
                 )
         return replace(self, words=self.words.bind(kinds), by=by)
@@ -70,31 +70,34 @@ class Cooccurrence(Statistic):
     def reads(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.words.reads, *self.by.reads)))
 
-    def chunk(self, partition: Partition) -> Together:
-        found = crossed(partition, self.words, self.by)
+    def chunk(self, partition: Partition) -> CooccurrenceCounts:
+        found = contingency_table(partition, self.words, self.by)
         known = known_rows(partition, self.words, self.by)
         words, groups = (among(members(partition, g), known) for g in (self.words, self.by))
         twice = _twice(groups, self.pairs)
-        return Together(
+        return CooccurrenceCounts(
             found,
             Counts((twice.labels,), twice.counts()),
             Counts((words.labels, twice.labels), words.intersections(twice)),
         )
 
-    def combine(self, states: Sequence[Together]) -> Together:
-        return Together(
-            all_crossed([s.crossed for s in states], self.words, self.by),
-            added([s.pairs for s in states]),
-            added([s.words_and_pairs for s in states]),
+    def combine(self, states: Sequence[CooccurrenceCounts]) -> CooccurrenceCounts:
+        return CooccurrenceCounts(
+            merge_tables([s.contingency_table for s in states], self.words, self.by),
+            merge_counts([s.pairs for s in states]),
+            merge_counts([s.words_and_pairs for s in states]),
         )
 
-    def finalize(self, state: Together, options: ReportOptions) -> pd.DataFrame:
-        found, groups = state.crossed, by_size(state.crossed.second)
+    def finalize(self, state: CooccurrenceCounts, options: ReportOptions) -> pd.DataFrame:
+        found, groups = state.contingency_table, by_size(state.contingency_table.second)
         pairs = self.pairs
         if pairs is None:
             pairs = tuple(combinations(groups, 2)) if len(groups) <= MOST_PAIRED else ()
-        told = [_npmi_told(found, options), *(_pair_told(state, *pair, options) for pair in pairs)]
-        whole = pd.concat([rows for rows in told if len(rows)] or told[:1], ignore_index=True)
+        results = [
+            _npmi_rows(found, options),
+            *(_pair_rows(state, *pair, options) for pair in pairs),
+        ]
+        whole = pd.concat([rows for rows in results if len(rows)] or results[:1], ignore_index=True)
         whole.insert(1, "axis", self.by.axis)
         return whole
 
@@ -107,8 +110,8 @@ def cooccurrence(
 ) -> Cooccurrence:
     """Which words occur together with which groups, more or less often than by chance.
 
-    What is counted is documents: captions in which a word, or a group, is present at least once.
-    A row that has a null in a column which one of the two groupings reads is no document.
+    A document is a caption; it has a word, or a group, if that occurs in it at least once. A row
+    with a null in a column that either grouping reads is not a document.
 
     Parameters
     ----------
@@ -123,7 +126,7 @@ def cooccurrence(
     Returns
     -------
     Cooccurrence
-        To be given to `laion_dask.statistics`, which tells by ``measure``:
+        For `laion_dask.statistics`. Its rows, by ``measure``:
 
         ``nPMI`` of word ``term`` and group ``group``
             ``value`` ln[p(w,g) / (p(w) p(g))] / -ln p(w,g), in [-1, 1], with its interval ``lo``,
@@ -212,16 +215,20 @@ def _twice(found: Members, pairs: tuple[tuple[str, str], ...] | None) -> Members
     return Members(labels, np.concatenate(rows), codes.astype(np.int32), found.n_rows)
 
 
-def _npmi_told(found: Crossed, options: ReportOptions) -> pd.DataFrame:
-    told = pairs_to_rows(found, options)
-    counts = told[["k", "n_first", "n_second", "n_rows"]].to_numpy(np.int64).T
+def _npmi_rows(found: ContingencyTable, options: ReportOptions) -> pd.DataFrame:
+    results = pairs_to_rows(found, options)
+    counts = results[["k", "n_first", "n_second", "n_rows"]].to_numpy(np.int64).T
     lo, hi = npmi_interval(*counts, options.level)
-    q, p, shown = np.full(len(told), np.nan), told["p"].to_numpy(), told["n"] >= options.min_n
-    for places in told.groupby("second", sort=False).indices.values():
+    q, p, shown = (
+        np.full(len(results), np.nan),
+        results["p"].to_numpy(),
+        results["n"] >= options.min_n,
+    )
+    for places in results.groupby("second", sort=False).indices.values():
         family = places[shown.to_numpy()[places]]
         q[family] = benjamini_hochberg(p[family])
     names = {"first": "term", "second": "group", "n_first": "n_word", "n_second": "n_group"}
-    return told.rename(columns=names).assign(
+    return results.rename(columns=names).assign(
         measure="nPMI",
         value=npmi(*counts),
         lo=lo,
@@ -232,9 +239,9 @@ def _npmi_told(found: Crossed, options: ReportOptions) -> pd.DataFrame:
     )
 
 
-def _pair_told(state: Together, a: str, b: str, options: ReportOptions) -> pd.DataFrame:
+def _pair_rows(state: CooccurrenceCounts, a: str, b: str, options: ReportOptions) -> pd.DataFrame:
     """The gap and the bias of every word between two groups."""
-    found, two = state.crossed, tuple(sorted((a, b)))
+    found, two = state.contingency_table, tuple(sorted((a, b)))
     words = by_size(found.first)
     n_w = found.first.ordered(words)
     n_wa, n_wb = found.both.ordered(words, (a, b)).T
@@ -264,6 +271,6 @@ def _pair_told(state: Together, a: str, b: str, options: ReportOptions) -> pd.Da
     p, q = two_proportions(n_wa, n_a, n_wb, n_b), np.full(len(words), np.nan)
     shown = (common["n"] >= options.min_n).to_numpy()
     q[shown] = benjamini_hochberg(p[shown])
-    told = {"measure": "PMI bias", "value": value, "lo": lo, "hi": hi, "p": p, "q": q}
-    bias = common.assign(**told, method="log odds; p: Fisher or z; q: Benjamini-Hochberg")
+    results = {"measure": "PMI bias", "value": value, "lo": lo, "hi": hi, "p": p, "q": q}
+    bias = common.assign(**results, method="log odds; p: Fisher or z; q: Benjamini-Hochberg")
     return pd.concat([gap, bias], ignore_index=True)

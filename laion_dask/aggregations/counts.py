@@ -1,4 +1,4 @@
-"""Whole numbers by labels, which add up whatever labels each partition has seen."""
+"""Labelled integer counts, which add up whatever labels each partition has seen."""
 
 from __future__ import annotations
 
@@ -17,42 +17,41 @@ MOST_CELLS = 1 << 21
 #: More numbers than this (128 MB) are never kept by one statistic.
 MOST_NUMBERS = 1 << 24
 
-#: How labels are told apart: all rows, the rows of a group, which has 1 and its name; those of
-#: groups that are told together; the rows in no group.
+#: Labels: all rows; (1, name) for a group; groups that are pooled; the rows in no group.
 ALL, OTHERS, NONE = (0, ""), (2, ""), (3, "")
 
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """An array of whole numbers whose first axes are labelled.
+    """An integer array whose leading axes are labelled.
 
     Attributes
     ----------
     labels : tuple of tuple
-        Of each labelled axis; no label occurs twice.
+        Of each labelled axis; unique.
     values : int64 array
-        One number, or one row of numbers, for each combination of labels.
+        One number, or one row of numbers, per combination of labels.
     """
 
     labels: tuple[tuple, ...]
     values: np.ndarray
 
     def ordered(self, *labels: Sequence) -> np.ndarray:
-        """The values with their labelled axes in the order of other labels, zero where unseen."""
-        return _laid_out(self, tuple(map(tuple, labels)))
+        """The values with the labelled axes reordered; zero for a label that is not there."""
+        return _reordered(self, tuple(map(tuple, labels)))
 
 
-def added(several: Sequence[Counts]) -> Counts:
-    """The sum, over all labels that any of them has, in order of the labels."""
+def merge_counts(several: Sequence[Counts]) -> Counts:
+    """The sum over the union of the labels, which are sorted."""
     first = several[0]
     if all(other.labels == first.labels for other in several):
         return Counts(first.labels, np.sum([c.values for c in several], axis=0, dtype=np.int64))
     axes = range(len(first.labels))
     labels = tuple(tuple(sorted({label for c in several for label in c.labels[i]})) for i in axes)
-    return Counts(labels, sum(_laid_out(c, labels) for c in several))
+    return Counts(labels, sum(_reordered(c, labels) for c in several))
 
 
-def _laid_out(one: Counts, labels: tuple[tuple, ...]) -> np.ndarray:
+def _reordered(one: Counts, labels: tuple[tuple, ...]) -> np.ndarray:
     if one.labels == labels:
         return one.values
     tail = one.values.shape[len(labels) :]
@@ -68,15 +67,15 @@ def _laid_out(one: Counts, labels: tuple[tuple, ...]) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """Rows of each group by what they are, a whole number from 0.
+    """Contingency table: rows per group and outcome code.
 
     Attributes
     ----------
     groups : Counts
-        Labels `ALL`, ``(1, group)`` and `NONE`; (labels, kinds) numbers.
+        Labels `ALL`, ``(1, group)`` and `NONE`; values (labels, outcomes).
     shards : Counts or None
-        The same by shard, (labels, shards, kinds) numbers; None when that was not asked, or would
-        be more than `MOST_CELLS` labels times shards.
+        The same by shard, values (labels, shards, outcomes); None when not requested, or when there
+        are more than `MOST_CELLS` labels times shards.
     """
 
     groups: Counts
@@ -84,18 +83,22 @@ class Tally:
 
 
 def tally(
-    partition: Partition, by: Grouping | None, what: np.ndarray, kinds: int, by_shard: bool = False
+    partition: Partition,
+    by: Grouping | None,
+    outcomes: np.ndarray,
+    n_outcomes: int,
+    by_shard: bool = False,
 ) -> Tally:
-    """What the rows of each group are, and of all rows, and of the rows in no group.
+    """Rows by outcome, for each group, for all rows and for the rows in no group.
 
     Parameters
     ----------
     partition : Partition
     by : Grouping or None
         None for all rows only.
-    what : (n,) int array
-        Of each row, from 0 to ``kinds`` - 1.
-    kinds : int
+    outcomes : (n,) int array
+        The outcome code of each row, from 0 to ``n_outcomes`` - 1.
+    n_outcomes : int
     by_shard : bool
         Whether to count by the column ``shard`` too.
     """
@@ -104,9 +107,9 @@ def tally(
     shards, at = partition.memo(_shards) if by_shard else ((0,), None)
     if len(labels) * max(1, len(shards)) > MOST_CELLS:
         by_shard, shards, at = False, (0,), None
-    _refuse(by, len(labels) * kinds)
-    width = len(shards) * kinds
-    keys = what.astype(np.int64) if at is None else at * kinds + what
+    _check_size(by, len(labels) * n_outcomes)
+    width = len(shards) * n_outcomes
+    keys = outcomes.astype(np.int64) if at is None else at * n_outcomes + outcomes
     values = np.zeros((len(labels), width), np.int64)
     values[0] = np.bincount(keys, minlength=width)
     if found is not None:
@@ -114,35 +117,35 @@ def tally(
         found_values = np.bincount(placed, minlength=len(found.labels) * width)
         values[1:-1] = found_values.reshape(len(found.labels), width)
         values[-1] = np.bincount(keys[~found.in_any()], minlength=width)
-    values = values.reshape(len(labels), len(shards), kinds)
+    values = values.reshape(len(labels), len(shards), n_outcomes)
     whole = Counts((labels,), values.sum(axis=1))
     return Tally(whole, Counts((labels, shards), values) if by_shard else None)
 
 
-def tallied(several: Sequence[Tally], by: Grouping | None) -> Tally:
-    """The sum of some tallies of one grouping.
+def merge_tallies(several: Sequence[Tally], by: Grouping | None) -> Tally:
+    """The sum of several tallies of one grouping.
 
     Raises
     ------
     OptionError
         When there are more groups than a grouping may have.
     """
-    groups = added([t.groups for t in several])
+    groups = merge_counts([t.groups for t in several])
     n_groups = len(groups.labels[0])
     if n_groups > MOST_GROUPS + 2:
         raise too_many_groups(by.axis, n_groups)
-    _refuse(by, groups.values.size)
+    _check_size(by, groups.values.size)
     parts = [t.shards for t in several]
     if any(one is None for one in parts):
         return Tally(groups, None)
     n_shards = len({shard for one in parts for shard in one.labels[1]})
-    return Tally(groups, added(parts) if n_groups * n_shards <= MOST_CELLS else None)
+    return Tally(groups, merge_counts(parts) if n_groups * n_shards <= MOST_CELLS else None)
 
 
-def pooled(found: Tally, top: int | None) -> Tally:
-    """The tally with the largest groups, and the others as one.
+def pool_groups(found: Tally, top: int | None) -> Tally:
+    """The tally with only the largest groups; the others become one.
 
-    Where rows are in several groups the others cannot be added up, and are left out.
+    Where a row can be in several groups, the others cannot be added up and are dropped.
     """
     size = dict(zip(found.groups.labels[0], found.groups.values.sum(axis=1).tolist(), strict=True))
     groups = sorted((label for label in size if label[0] == 1), key=lambda g: (-size[g], g))
@@ -163,7 +166,7 @@ def pooled(found: Tally, top: int | None) -> Tally:
     return Tally(of(found.groups), None if found.shards is None else of(found.shards))
 
 
-def _refuse(by: Grouping | None, size: int) -> None:
+def _check_size(by: Grouping | None, size: int) -> None:
     if size > MOST_NUMBERS:
         raise OptionError(
             f"{by.axis!r} makes so many groups that {size:,} numbers would be kept, and "
@@ -172,9 +175,9 @@ def _refuse(by: Grouping | None, size: int) -> None:
 
 
 def _shards(partition: Partition) -> tuple[tuple[int, ...], np.ndarray | None]:
-    """The shards of the rows, and of each row which of them; None when there is but one.
+    """The distinct shards, and the index of each row's; None when there is only one.
 
-    Rows without a shard's number, -1, are as of one shard.
+    Rows without a shard number count as one shard, -1.
     """
     column = pc.fill_null(partition.table["shard"], -1)
     ends = pc.min_max(column).as_py()

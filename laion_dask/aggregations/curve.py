@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.counts import Tally, pooled, tallied, tally
+from laion_dask.aggregations.binning import cuts_reached
+from laion_dask.aggregations.counts import Tally, merge_tallies, pool_groups, tally
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import Grouping
-from laion_dask.aggregations.histogram_counts import passed
-from laion_dask.aggregations.rates import checked_top, labelled, resolve_by
+from laion_dask.aggregations.rates import label_columns, resolve_by, validate_top
 from laion_dask.cost import Cost
 from laion_dask.errors import OptionError, must_be, no_column
 from laion_dask.stats.intervals import wilson
@@ -55,24 +55,24 @@ class Curve(Statistic):
         return tuple(dict.fromkeys([self.column, *by]))
 
     def chunk(self, partition: Partition) -> tuple[Tally, ...]:
-        what = partition.memo(_passed, self.column, self.thresholds, self.above)
+        what = partition.memo(_cuts_reached, self.column, self.thresholds, self.above)
         return tuple(tally(partition, axis, what, len(self.thresholds) + 2) for axis in self.by)
 
     def combine(self, states: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
         each = zip(*states, strict=True)
-        return tuple(tallied(some, axis) for some, axis in zip(each, self.by, strict=True))
+        return tuple(merge_tallies(some, axis) for some, axis in zip(each, self.by, strict=True))
 
     def finalize(self, state: tuple[Tally, ...], options: ReportOptions) -> pd.DataFrame:
         parts = []
         for number, (axis, found) in enumerate(zip(self.by, state, strict=True)):
-            told = self._to_rows(pooled(found, self.top), axis, options)
-            parts.append(told if number == 0 else told.iloc[len(self.thresholds) :])
+            results = self._to_rows(pool_groups(found, self.top), axis, options)
+            parts.append(results if number == 0 else results.iloc[len(self.thresholds) :])
         whole = pd.concat(parts, ignore_index=True)
         whole.insert(0, "term", self.column)
         return whole
 
     def _to_rows(self, found: Tally, axis: Grouping | None, options: ReportOptions) -> pd.DataFrame:
-        labels, named = labelled(found, axis)
+        labels, named = label_columns(found, axis)
         counts, m = found.groups.ordered(labels), len(self.thresholds)
         below = np.cumsum(counts[:, :-1], axis=1)
         n = np.repeat(below[:, -1], m)
@@ -104,7 +104,7 @@ def curve(
 ) -> Curve:
     """The share of rows above each threshold, with its interval, group by group.
 
-    All thresholds are counted at once. Each row of the result is that of ``rates(f"{column} >
+    All thresholds are counted in one pass. Each row of the result is that of ``rates(f"{column} >
     {threshold}", by=by)``: a column of float32 is compared with the threshold rounded to float32,
     and null and NaN are undecided and in no rate.
 
@@ -124,16 +124,16 @@ def curve(
     Returns
     -------
     Curve
-        To be given to `laion_dask.statistics`, which tells for all rows (group ``(all)``), each
-        group and the rows in no group, at each ``threshold``, ascending: ``k`` of the ``n`` rows
+        For `laion_dask.statistics`. Its rows, for all rows (group ``(all)``), each group and the
+        rows in no group, at each ``threshold``, ascending: ``k`` of the ``n`` rows
         that have a value are on that ``side``, the ``rate`` with Wilson's interval ``lo``,
         ``hi``; and how many are ``undecided``.
 
     Raises
     ------
     OptionError
-        When there is no threshold, or one is no number. ColumnError and OptionError, when the
-        column is not there or not of numbers, once bound.
+        When there is no threshold, or one is not a number; and, with ColumnError, when `statistics`
+        finds that the column is missing or not numeric.
 
     Examples
     --------
@@ -150,11 +150,11 @@ def curve(
         raise OptionError(
             f"thresholds is {thresholds!r}. Expected numbers, such as [0.5, 0.8, 0.9]."
         )
-    return Curve(column, resolve_by(by), values, above, checked_top(top))
+    return Curve(column, resolve_by(by), values, above, validate_top(top))
 
 
 def _ascending(thresholds) -> tuple[float, ...]:
-    """The thresholds in order, each once, whole numbers as such; none where one is no number."""
+    """The thresholds, sorted and distinct, integers kept exact; empty if one is not a number."""
     try:
         values = [thresholds] if np.ndim(thresholds) == 0 else list(thresholds)
         known = [float(v) for v in values]
@@ -180,7 +180,7 @@ def _as_column(thresholds: tuple[float, ...]) -> np.ndarray:
     return np.array(thresholds, np.float64)
 
 
-def _passed(
+def _cuts_reached(
     partition: Partition, column: str, thresholds: tuple[float, ...], above: bool
 ) -> np.ndarray:
-    return passed(partition.table[column], thresholds, "left" if above else "right")
+    return cuts_reached(partition.table[column], thresholds, "left" if above else "right")

@@ -9,7 +9,7 @@ import dask.dataframe as dd
 from laion_dask.aggregations.concentration import concentration
 from laion_dask.aggregations.cooccurrence import cooccurrence
 from laion_dask.aggregations.curve import curve
-from laion_dask.aggregations.describe import describe
+from laion_dask.aggregations.describe import THRESHOLDS, describe
 from laion_dask.aggregations.duplicates import duplicate_share
 from laion_dask.aggregations.engine.base import Statistic
 from laion_dask.aggregations.engine.statistics import pass_cost
@@ -17,7 +17,6 @@ from laion_dask.aggregations.grouping.languages import DetectedLanguage
 from laion_dask.aggregations.grouping.terms import terms
 from laion_dask.aggregations.intersections import intersections
 from laion_dask.aggregations.rates import rates
-from laion_dask.aggregations.summary_state import THRESHOLDS
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import kind_of
 from laion_dask.text.language_detection import Detector

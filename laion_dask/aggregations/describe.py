@@ -1,35 +1,110 @@
-"""A frame in the form in which LAION described its own sets."""
+"""A frame described as LAION described its own sets: sizes, lengths, languages, shares."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
-from laion_dask.aggregations.summary_state import (
-    DESCRIBED,
-    THRESHOLDS,
-    WHOLE,
-    State,
-    combined,
-    contribution,
-)
+from laion_dask.aggregations.grouping.domains import sites
+from laion_dask.dtypes import kind_of_arrow
 from laion_dask.stats.intervals import wilson
-from laion_dask.stats.sketches.quantiles import ACCURACY
+from laion_dask.stats.sketches.heavy_hitters import HeavyHitters
+from laion_dask.stats.sketches.quantiles import ACCURACY, Quantiles
 
 #: The shares at which LAION published quantiles: 0.05, 0.10, …, 0.95.
 SHARES = tuple(round(0.05 * i, 2) for i in range(1, 20))
+#: Columns whose distribution is described; ``text_length`` is counted in code points.
+DESCRIBED = ("width", "height", "text_length", "similarity", "aesthetic")
+#: Those of them that hold whole numbers.
+WHOLE = ("width", "height", "text_length")
+#: LAION's own thresholds: unsafe above 0.5, watermarked above 0.8 (LAION-5B announcement, 2022).
+THRESHOLDS = {"punsafe": 0.5, "pwatermark": 0.8}
+#: Sizes that LAION counts images by: both sides at least so many pixels.
+SIDES = (256, 512, 1024)
 _COLUMNS = ("url", "text", "width", "height", "language", *DESCRIBED, *THRESHOLDS)
+
+
+def _empty() -> HeavyHitters:
+    return HeavyHitters.of(pa.array([], pa.large_string()), np.empty(0, np.int64))
+
+
+@dataclass
+class Description:
+    """Counts and sketches over some rows.
+
+    Attributes
+    ----------
+    rows : int
+    nulls, infinite : dict of str to int
+        By column; NaN is a null.
+    quantiles : dict of str to Quantiles
+        By column of numbers; ``text_length`` is in code points.
+    over : dict of str to (int, int)
+        By score: rows above its threshold, and rows that have a score.
+    sides : dict of int to int
+        By number of pixels: images whose sides both have at least as many.
+    languages, domains : HeavyHitters
+    """
+
+    rows: int = 0
+    nulls: dict[str, int] = field(default_factory=dict)
+    infinite: dict[str, int] = field(default_factory=dict)
+    quantiles: dict[str, Quantiles] = field(default_factory=dict)
+    over: dict[str, tuple[int, int]] = field(default_factory=dict)
+    sides: dict[int, int] = field(default_factory=dict)
+    languages: HeavyHitters = field(default_factory=_empty)
+    domains: HeavyHitters = field(default_factory=_empty)
+
+    def merge(self, other: Description) -> Description:
+        """The description of both sets of rows."""
+        return Description(
+            self.rows + other.rows,
+            _added(self.nulls, other.nulls),
+            _added(self.infinite, other.infinite),
+            {
+                name: self.quantiles.get(name, Quantiles()).merge(
+                    other.quantiles.get(name, Quantiles())
+                )
+                for name in {**self.quantiles, **other.quantiles}
+            },
+            {
+                name: tuple(
+                    np.add(self.over.get(name, (0, 0)), other.over.get(name, (0, 0))).tolist()
+                )
+                for name in {**self.over, **other.over}
+            },
+            _added(self.sides, other.sides),
+            HeavyHitters.merged([self.languages, other.languages]),
+            HeavyHitters.merged([self.domains, other.domains]),
+        )
+
+
+def _added(one: dict, other: dict) -> dict:
+    return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
 
 
 @dataclass(frozen=True)
 class Describe(Statistic):
-    """See `describe`."""
+    """See `describe`.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        The columns it reads, once bound.
+    everything : bool
+        Whether it counts the missing values of every column, and the domains of the addresses, as
+        `summary` does.
+    """
 
     columns: tuple[str, ...] = ()
+    everything: bool = False
     name = "describe"
     place = 0
     method = (
@@ -42,19 +117,35 @@ class Describe(Statistic):
     )
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
-        return Describe(tuple(name for name in dict.fromkeys(_COLUMNS) if name in kinds))
+        names = kinds if self.everything else [n for n in dict.fromkeys(_COLUMNS) if n in kinds]
+        return Describe(tuple(names), self.everything)
 
     @property
     def reads(self) -> tuple[str, ...]:
         return self.columns
 
-    def chunk(self, partition: Partition) -> State:
-        return contribution(partition.table.select(list(self.columns)), domains=False)
+    def chunk(self, partition: Partition) -> Description:
+        table = partition.table.select(list(self.columns))
+        described = Description(
+            rows=len(table),
+            nulls={name: _missing(table[name]) for name in table.column_names},
+            infinite={name: _infinite(table[name]) for name in table.column_names},
+        )
+        _describe_numbers(described, table)
+        if _has(table, "language"):
+            counts = table["language"].drop_null().value_counts()
+            described.languages = HeavyHitters.of(
+                counts.field("values"), counts.field("counts").to_numpy()
+            )
+        if self.everything and _has(table, "url"):
+            domains = sites(partition, "url", "domain")
+            described.domains = HeavyHitters.of(domains.labels, domains.counts())
+        return described
 
-    def combine(self, states: Sequence[State]) -> State:
-        return reduce(combined, states)
+    def combine(self, states: Sequence[Description]) -> Description:
+        return reduce(Description.merge, states)
 
-    def finalize(self, state: State, options: ReportOptions) -> pd.DataFrame:
+    def finalize(self, state: Description, options: ReportOptions) -> pd.DataFrame:
         return pd.DataFrame(list(_to_rows(state, options)))
 
 
@@ -85,7 +176,7 @@ def describe() -> Describe:
     return Describe()
 
 
-def _to_rows(state: State, options: ReportOptions) -> Iterator[dict]:
+def _to_rows(state: Description, options: ReportOptions) -> Iterator[dict]:
     n = state.rows
     for column, k in state.nulls.items():
         yield {"term": column, "group": "missing", **_share(k, n, options)}
@@ -124,3 +215,52 @@ def _share(k: int, n: int, options: ReportOptions) -> dict:
     lo, hi = wilson(k, n, options.level)
     rate = k / n if n else float("nan")
     return {"n": n, "k": k, "rate": rate, "lo": lo, "hi": hi, "method": "Wilson"}
+
+
+def _describe_numbers(described: Description, table: pa.Table) -> None:
+    """Add the quantiles, the shares above thresholds and the sizes of a table."""
+    for name in DESCRIBED:
+        if _has(table, name):
+            described.quantiles[name] = Quantiles.of(_numbers(table[name]))
+    if _has(table, "text"):
+        lengths = pc.utf8_length(pc.drop_null(table["text"]))
+        described.quantiles["text_length"] = Quantiles.of(_numbers(lengths))
+    for name, threshold in THRESHOLDS.items():
+        if _has(table, name):
+            scored = _numbers(table[name])
+            scored = scored[~np.isnan(scored)]
+            if kind_of_arrow(table[name].type) == "float32":  # as in a filter, or a rate
+                threshold = float(np.float32(threshold))
+            described.over[name] = (int((scored > threshold).sum()), len(scored))
+    if _has(table, "width") and _has(table, "height"):
+        width, height = _numbers(table["width"]), _numbers(table["height"])
+        smaller = np.fmin(width, height)[~(np.isnan(width) | np.isnan(height))]
+        described.sides = {side: int((smaller >= side).sum()) for side in SIDES}
+
+
+def _has(table: pa.Table, name: str) -> bool:
+    """Whether a table has the column in a type that can be described; a frame can hold anything."""
+    if name not in table.column_names:
+        return False
+    type_, t = table[name].type, pa.types
+    if name in ("text", "url", "language"):
+        return t.is_string(type_) or t.is_large_string(type_) or t.is_string_view(type_)
+    return t.is_integer(type_) or t.is_floating(type_)
+
+
+def _missing(column: pa.ChunkedArray) -> int:
+    """Nulls, and NaN in a column of floats."""
+    nan = pc.sum(pc.is_nan(column)).as_py() or 0 if pa.types.is_floating(column.type) else 0
+    return column.null_count + nan
+
+
+def _infinite(column: pa.ChunkedArray) -> int:
+    """Values of plus or minus infinity, which only floats have."""
+    if not pa.types.is_floating(column.type):
+        return 0
+    return pc.sum(pc.is_inf(column)).as_py() or 0
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """A numeric column in float64, NaN for null; an integer beyond 2**53 is rounded."""
+    return column.cast(pa.float64(), safe=False).to_numpy()

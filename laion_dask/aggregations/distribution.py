@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.histogram_counts import binned
+from laion_dask.aggregations.binning import cuts_reached
+from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
+from laion_dask.aggregations.engine.statistics import bind, collect
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be, no_column, one_of
-from laion_dask.frame.map_with_accounting import map_with_accounting
 from laion_dask.frame.provenance import Provenance
 from laion_dask.stats import wilson
 
@@ -51,7 +52,7 @@ class Distribution:
         """All rows."""
         return self.n_scored + self.n_unscored
 
-    def thresholds(self, keep: str = "below") -> pd.DataFrame:
+    def thresholds(self, keep: str = "below", *, level: float = 0.95) -> pd.DataFrame:
         """What a threshold at each edge would keep.
 
         An unscored row is never kept, and counts in every share's denominator.
@@ -60,19 +61,21 @@ class Distribution:
         ----------
         keep : str
             ``"below"`` keeps values under the threshold, ``"above"`` those at or over it.
+        level : float
+            Coverage of the intervals, between 0 and 1.
 
         Returns
         -------
         pandas.DataFrame
             ``threshold``, ``kept``, ``dropped``, ``unscored``, which add up to the rows, and
-            ``share`` of the rows kept with its 95 % Wilson interval ``lo``, ``hi``.
+            ``share`` of the rows kept with its Wilson interval ``lo``, ``hi``.
         """
         if keep not in ("below", "above"):
             raise one_of("keep", keep, ("below", "above"))
         below = np.cumsum(self.counts)[:-1]
         kept = below if keep == "below" else self.n_scored - below
         n = self.n_rows
-        intervals = np.array([wilson(int(k), n) for k in kept]).reshape(-1, 2)
+        intervals = np.array([wilson(int(k), n, level) for k in kept]).reshape(-1, 2)
         table = {
             "threshold": self.edges,
             "kept": kept,
@@ -97,6 +100,77 @@ class Distribution:
             f"{len(self.edges)} edges from {self.edges[0]:g} to {self.edges[-1]:g}"
             + (f", {outside})" if outside else ")")
         )
+
+
+@dataclass(frozen=True)
+class Distributions(Statistic):
+    """The distributions of some columns of numbers, as a statistic; see `distributions`.
+
+    A state holds an int64 array for each column: `Distribution.counts`, then the unscored rows.
+    """
+
+    columns: tuple[str, ...]
+    edges: tuple[float, ...] = EDGES
+    name = "distributions"
+    verb = "distributions"
+    method = (
+        "Shares of all rows below each threshold, an unscored row counting as not below, with "
+        "Wilson's interval (1927).",
+    )
+
+    @property
+    def cost(self) -> Cost:
+        return Cost(("distributions",))
+
+    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+        for name in self.columns:
+            if name not in kinds:
+                raise no_column(name, kinds)
+            if kinds[name] in ("string", "other"):
+                raise OptionError(f"The column {name!r} holds {kinds[name]}. Name one of numbers.")
+        return self
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.columns))
+
+    def chunk(self, partition: Partition) -> list[np.ndarray]:
+        n_bins = len(self.edges) + 2
+        bins = (cuts_reached(partition.table[name], self.edges) for name in self.columns)
+        return [np.bincount(each, minlength=n_bins).astype(np.int64) for each in bins]
+
+    def combine(self, states: Sequence[list[np.ndarray]]) -> list[np.ndarray]:
+        return [sum(parts) for parts in zip(*states, strict=True)]
+
+    def finalize(self, state: list[np.ndarray], options: ReportOptions) -> pd.DataFrame:
+        parts = []
+        for name, found in self.results(state).items():
+            kept = found.thresholds(level=options.level)
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "term": name,
+                        "group": "below",
+                        "threshold": kept["threshold"],
+                        "n": found.n_rows,
+                        "k": kept["kept"],
+                        "rate": kept["share"],
+                        "lo": kept["lo"],
+                        "hi": kept["hi"],
+                        "unscored": kept["unscored"],
+                        "method": "Wilson",
+                    }
+                )
+            )
+        return pd.concat(parts, ignore_index=True)
+
+    def results(self, state: list[np.ndarray]) -> dict[str, Distribution]:
+        """The state as a `Distribution` of each column."""
+        edges = np.array(self.edges)
+        return {
+            name: Distribution(name, edges, counts[:-1], int(counts[-1]))
+            for name, counts in zip(self.columns, state, strict=True)
+        }
 
 
 def distributions(
@@ -146,22 +220,10 @@ def distributions(
             raise OptionError(
                 f"The column {name!r} holds {frame.dtypes[name]}. Name one of numbers."
             )
-    narrow = frame[list(dict.fromkeys(columns))]
-    cuts = (tuple(edges.tolist()),) * len(columns)
-    result, _ = map_with_accounting(
-        Provenance.of(narrow),
-        _counted,
-        columns,
-        cuts,
-        meta={"counts": object},
-        combine=_added,
-        label="count",
-    )
-    counts = result["counts"].iloc[0]
-    return {
-        name: Distribution(name, edges, found[:-1], int(found[-1]))
-        for name, found in zip(columns, counts, strict=True)
-    }
+    measure = Distributions(columns, tuple(edges.tolist()))
+    provenance = Provenance.of(frame)
+    (state,), _ = collect(provenance, bind(provenance, [measure]), label="count")
+    return measure.results(state)
 
 
 def _edges(given) -> np.ndarray:
@@ -171,16 +233,6 @@ def _edges(given) -> np.ndarray:
     except (TypeError, ValueError):  # not numbers, or lists of several lengths
         pass
     raise OptionError(f"edges is {given!r}. Expected two or more numbers in order.")
-
-
-def _counted(table, number: int, columns, edges) -> dict:
-    return {"counts": binned(table, columns, edges)}
-
-
-def _added(results: pd.DataFrame) -> pd.DataFrame:
-    one = {name: [column.sum()] for name, column in results.items() if name != "counts"}
-    one["counts"] = [[sum(parts) for parts in zip(*results["counts"], strict=True)]]
-    return pd.DataFrame(one)[list(results.columns)]
 
 
 def distributions_cost(frame: PlannedFrame, columns: str | Iterable[str] | None = None) -> Cost:

@@ -8,7 +8,12 @@ from itertools import combinations
 
 import pandas as pd
 
-from laion_dask.aggregations.contingency import Crossed, all_crossed, by_size, crossed
+from laion_dask.aggregations.contingency import (
+    ContingencyTable,
+    by_size,
+    contingency_table,
+    merge_tables,
+)
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import Grouping, grouping
 from laion_dask.errors import OptionError
@@ -29,6 +34,12 @@ class Divergence(Statistic):
     of: Grouping
     by: Grouping
     name = "divergence"
+    method = (
+        "The Jensen-Shannon divergence of the shares P and Q of two groups, H((P + Q) / 2) - "
+        "(H(P) + H(Q)) / 2 with Shannon's entropy H, in bits: 0 where they are equal, 1 where they "
+        "have no label in common (Lin 1991). Expected is about what chance makes of two samples "
+        "of one distribution.",
+    )
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
         return replace(self, of=self.of.bind(kinds), by=self.by.bind(kinds))
@@ -37,15 +48,15 @@ class Divergence(Statistic):
     def reads(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.of.reads, *self.by.reads)))
 
-    def chunk(self, partition: Partition) -> Crossed:
-        return crossed(partition, self.of, self.by)
+    def chunk(self, partition: Partition) -> ContingencyTable:
+        return contingency_table(partition, self.of, self.by)
 
-    def combine(self, states: Sequence[Crossed]) -> Crossed:
-        return all_crossed(states, self.of, self.by)
+    def combine(self, states: Sequence[ContingencyTable]) -> ContingencyTable:
+        return merge_tables(states, self.of, self.by)
 
-    def finalize(self, state: Crossed, options: ReportOptions) -> pd.DataFrame:
-        told = pd.DataFrame(list(_to_rows(state)), columns=list(_COLUMNS))
-        return told.assign(term=self.of.axis, axis=self.by.axis, undecided=state.undecided)
+    def finalize(self, state: ContingencyTable, options: ReportOptions) -> pd.DataFrame:
+        results = pd.DataFrame(list(_to_rows(state)), columns=list(_COLUMNS))
+        return results.assign(term=self.of.axis, axis=self.by.axis, undecided=state.undecided)
 
 
 def divergence(of: str | Grouping, *, by: str | Grouping) -> Divergence:
@@ -66,7 +77,7 @@ def divergence(of: str | Grouping, *, by: str | Grouping) -> Divergence:
     Returns
     -------
     Divergence
-        To be given to `laion_dask.statistics`, which tells of ``term``, what is shared out, for
+        For `laion_dask.statistics`. ``term`` is what is shared out; its rows are of
         each ``group`` and the rows outside it (``group_2`` ``(rest)``), and for each two groups
         where there are at most 10: ``value`` in bits, in [0, 1]; ``expected``, about what chance
         makes of two samples of one distribution, to be compared with it; ``n_group`` and
@@ -99,7 +110,7 @@ def divergence(of: str | Grouping, *, by: str | Grouping) -> Divergence:
     return Divergence(of, by)
 
 
-def _to_rows(found: Crossed) -> Iterator[dict]:
+def _to_rows(found: ContingencyTable) -> Iterator[dict]:
     labels, groups = by_size(found.first), by_size(found.second)
     whole, both = found.first.ordered(labels), found.both.ordered(labels, groups).T
     counts = [pd.Series(some, index=labels) for some in both]

@@ -63,7 +63,7 @@ class DuplicateShare(Statistic):
         number, least, most = distinct = found.distinct(options.level)
         ends = {} if found.is_exact else {"lo": least, "hi": most}
         every = {"n": n, "method": method}
-        told = [
+        results = [
             {
                 "group": "missing", "n": rows, "k": missing, "rate": _over(missing, rows),
                 "lo": lo, "hi": hi, "method": "Wilson",
@@ -79,7 +79,7 @@ class DuplicateShare(Statistic):
                 "method": "exact" if found.is_exact else f"among {len(found.hashes):,} values",
             },
         ]  # fmt: skip
-        return pd.DataFrame(told).assign(term=self.column)
+        return pd.DataFrame(results).assign(term=self.column)
 
 
 def duplicate_share(column: str = "url", *, capacity: int = CAPACITY) -> DuplicateShare:
@@ -88,7 +88,7 @@ def duplicate_share(column: str = "url", *, capacity: int = CAPACITY) -> Duplica
     Values are compared as they are given, byte by byte: another case, a space more or the same
     address with ``www.`` is another value. Missing ones are counted apart, and repeat nothing.
 
-    Everything is exact while there are at most ``capacity`` distinct values. Beyond, the
+    All numbers are exact while there are at most ``capacity`` distinct values. Beyond, the
     ``capacity`` values of the smallest 64-bit hashes are counted exactly, and the rest is estimated
     from them: the numbers of distinct values and of those that occur once to within z / sqrt(k) of
     themselves, 0.8 % by default, at any number of rows. The answer does not depend on how rows are
@@ -104,7 +104,7 @@ def duplicate_share(column: str = "url", *, capacity: int = CAPACITY) -> Duplica
     Returns
     -------
     DuplicateShare
-        To be given to `laion_dask.statistics`, which tells of ``term``, the column, by ``group``:
+        For `laion_dask.statistics`. ``term`` is the column; its rows, by ``group``:
 
         ``missing``
             ``k`` of all ``n`` rows have no value.
@@ -124,8 +124,8 @@ def duplicate_share(column: str = "url", *, capacity: int = CAPACITY) -> Duplica
     Raises
     ------
     OptionError
-        When an argument is not of its type or range; ColumnError and OptionError, when the column
-        is not there or of neither kind, once bound.
+        When an argument is of the wrong type or out of range; and, with ColumnError, when
+        `statistics` finds that the column is missing or of another kind.
 
     References
     ----------

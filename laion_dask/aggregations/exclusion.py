@@ -23,17 +23,18 @@ from laion_dask.reserved_labels import group_label
 from laion_dask.stats.exclusion_rates import corrected, excluded, exclusion
 from laion_dask.stats.significance import two_proportions
 
-#: Rows, those of them kept, and those of them that the filter could not decide on.
+#: Rows; how many were kept; how many the filter could not decide on.
 Count = tuple[int, int, int]
 _NONE: Count = (0, 0, 0)
 _OF_GROUPS = ("share_before", "share_after", "share_expected")
 
 
 @dataclass(frozen=True)
-class Counted:
-    """Rows of all, of each group of each axis, and of no group of it.
+class ExclusionCounts:
+    """Counts of all rows, and for each axis of each group and of the rows in no group.
 
-    Rows that were counted before a filter and after it do not tell which were undecided.
+    ``tells_undecided`` is False where rows were counted before and after a filter separately, which
+    does not show which rows the filter could not decide on.
     """
 
     everyone: Count
@@ -70,7 +71,7 @@ class Exclusion(Statistic):
         names = [name for axis in self.by for name in axis.reads]
         return tuple(dict.fromkeys([*names, *(self.where.columns if self.where else ())]))
 
-    def chunk(self, partition: Partition) -> Counted:
+    def chunk(self, partition: Partition) -> ExclusionCounts:
         kept, unscored = np.zeros(len(partition), bool), np.zeros(len(partition), bool)
         if self.where is not None:
             kept, known = partition.evaluate(self.where)
@@ -83,9 +84,9 @@ class Exclusion(Statistic):
             groups.append(dict(zip(found.labels, by_label, strict=True)))
             none.append(_count(~found.in_any(), kept, unscored))
         everyone = _count(np.ones(len(partition), bool), kept, unscored)
-        return Counted(everyone, tuple(groups), tuple(none))
+        return ExclusionCounts(everyone, tuple(groups), tuple(none))
 
-    def combine(self, states: Sequence[Counted]) -> Counted:
+    def combine(self, states: Sequence[ExclusionCounts]) -> ExclusionCounts:
         groups = []
         by_axis = zip(*(state.groups for state in states), strict=True)
         for axis, of_axis in zip(self.by, by_axis, strict=True):
@@ -97,15 +98,15 @@ class Exclusion(Statistic):
                 raise too_many_groups(axis.axis, len(merged))
             groups.append(merged)
         none = tuple(map(_sum, zip(*(state.none for state in states), strict=True)))
-        return Counted(_sum(state.everyone for state in states), tuple(groups), none)
+        return ExclusionCounts(_sum(state.everyone for state in states), tuple(groups), none)
 
-    def finalize(self, state: Counted, options: ReportOptions) -> pd.DataFrame:
+    def finalize(self, state: ExclusionCounts, options: ReportOptions) -> pd.DataFrame:
         wanted = dict(self.reference)
-        told = []
+        results = []
         for axis, groups, none in zip(self.by, state.groups, state.none, strict=True):
             reference = dict(wanted[axis.axis]) if axis.axis in wanted else None
-            told.append(_of_axis(axis, groups, none, state.everyone, reference, options))
-        whole = pd.concat(told, ignore_index=True)
+            results.append(_of_axis(axis, groups, none, state.everyone, reference, options))
+        whole = pd.concat(results, ignore_index=True)
         return whole if state.tells_undecided else whole.drop(columns="undecided")
 
 
@@ -117,7 +118,7 @@ def excluded_by(
 ) -> Exclusion:
     """Whom a filter would exclude, as a statistic that shares its pass with others.
 
-    What it tells is what ``audit`` tells; see there for the parameters.
+    Its rows and parameters are those of `audit`.
     """
     return Exclusion(where, axes(by), references(by, reference))
 
@@ -156,7 +157,7 @@ def references(by, reference: Mapping | None) -> tuple:
     )
 
 
-def with_kept(before: Counted, after: Counted) -> Counted:
+def with_kept(before: ExclusionCounts, after: ExclusionCounts) -> ExclusionCounts:
     """Rows counted twice, before and after, as counts of rows and of those kept."""
 
     def kept(n: Count, m: Count) -> Count:
@@ -168,13 +169,13 @@ def with_kept(before: Counted, after: Counted) -> Counted:
     )
     none = tuple(map(kept, before.none, after.none))
     everyone = kept(before.everyone, after.everyone)
-    return Counted(everyone, groups, none, tells_undecided=False)
+    return ExclusionCounts(everyone, groups, none, tells_undecided=False)
 
 
 def _of_axis(
     axis: Grouping, groups, none: Count, everyone: Count, reference, options: ReportOptions
 ):
-    """The rows told of one axis: all rows, groups by size, rows in no group."""
+    """The results for one axis: all rows, groups by size, rows in no group."""
     order = sorted(groups, key=lambda label: (-groups[label][0], label))
     n_all, kept_all, _ = everyone
     k_all = n_all - kept_all

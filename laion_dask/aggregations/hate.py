@@ -31,6 +31,11 @@ class HateContentRate(Statistic):
     per_file: bool
     predicates: tuple[tuple[Predicate, ...], ...] = ()
     name = "hate_content_rate"
+    method = (
+        "The hate content rate is 100 mean(p > threshold) percent of the captions that have a "
+        "probability, with Wilson's interval (Birhane et al. 2023). It says what the classifier "
+        "says, with the classifier's mistakes.",
+    )
 
     @property
     def cost(self) -> Cost:
@@ -122,21 +127,22 @@ def hate_content_rate(
     threshold : float or sequence of float
         In [0, 1]; several give a curve.
     per_file : bool
-        Whether each shard's rates are told too, by the column ``shard``. Two data sets are compared
-        by these: ``stats.compare_hate(a["k"], a["n"], b["k"], b["n"])`` with the rows of one term
+        Whether to report the rates of each shard too, by the column ``shard``. They compare two
+        data sets: ``stats.compare_hate(a["k"], a["n"], b["k"], b["n"])`` with the rows of one term
         whose ``axis`` is ``shard``.
 
     Returns
     -------
     HateContentRate
-        To be given to `laion_dask.statistics`. ``rate`` is the share k / n with Wilson's interval,
+        For `laion_dask.statistics`. ``rate`` is the share k / n with Wilson's interval,
         ``percent`` 100 times it, ``undecided`` the rows on which the class cannot be decided.
 
     Raises
     ------
     OptionError
-        When no column is named, one twice, one is called ``any``, or a threshold is no
-        probability; once bound also when a column holds none, ColumnError when it is not there.
+        When no column is named, one is named twice or called ``any``, or a threshold is not a
+        probability; and, with ColumnError, when `statistics` finds that a column is missing or does
+        not hold probabilities.
 
     References
     ----------

@@ -9,7 +9,12 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.contingency import Crossed, all_crossed, crossed, pairs_to_rows
+from laion_dask.aggregations.contingency import (
+    ContingencyTable,
+    contingency_table,
+    merge_tables,
+    pairs_to_rows,
+)
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import Grouping, grouping
 from laion_dask.cost import Cost
@@ -50,14 +55,16 @@ class Intersections(Statistic):
     def reads(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for axis in self.axes for name in axis.reads))
 
-    def chunk(self, partition: Partition) -> tuple[Crossed, ...]:
-        return tuple(crossed(partition, one, other) for one, other in self.pairs)
+    def chunk(self, partition: Partition) -> tuple[ContingencyTable, ...]:
+        return tuple(contingency_table(partition, one, other) for one, other in self.pairs)
 
-    def combine(self, states: Sequence[tuple[Crossed, ...]]) -> tuple[Crossed, ...]:
+    def combine(
+        self, states: Sequence[tuple[ContingencyTable, ...]]
+    ) -> tuple[ContingencyTable, ...]:
         each = zip(*states, strict=True)
-        return tuple(all_crossed(s, *pair) for s, pair in zip(each, self.pairs, strict=True))
+        return tuple(merge_tables(s, *pair) for s, pair in zip(each, self.pairs, strict=True))
 
-    def finalize(self, state: tuple[Crossed, ...], options: ReportOptions) -> pd.DataFrame:
+    def finalize(self, state: tuple[ContingencyTable, ...], options: ReportOptions) -> pd.DataFrame:
         each = zip(state, self.pairs, strict=True)
         return pd.concat(
             [_to_rows(found, *pair, options) for found, pair in each], ignore_index=True
@@ -67,9 +74,8 @@ class Intersections(Statistic):
 def intersections(*groupings: str | Grouping) -> Intersections:
     """How often the groups of one axis are also groups of another, over what chance would give.
 
-    For all pairs of axes, and all pairs of their groups. A row of the frame that has a null in a
-    column which one of the two axes reads is undecided, and counted neither as in a group nor as
-    outside.
+    For all pairs of axes, and all pairs of their groups. A row with a null in a column that either
+    axis reads is undecided, and counted neither inside nor outside a group.
 
     Parameters
     ----------
@@ -79,8 +85,8 @@ def intersections(*groupings: str | Grouping) -> Intersections:
     Returns
     -------
     Intersections
-        To be given to `laion_dask.statistics`, which tells for group ``group`` of ``axis`` and
-        ``group_2`` of ``axis_2``:
+        For `laion_dask.statistics`. Its rows, for group ``group`` of ``axis`` and ``group_2`` of
+        ``axis_2``:
 
         ``k``, ``expected``
             Rows in both, and how many would be if the two were independent,
@@ -97,13 +103,13 @@ def intersections(*groupings: str | Grouping) -> Intersections:
         ``n_group``, ``n_group_2``, ``n_rows``, ``undecided``
             Rows in each of the groups, all rows that are decided, and the rest.
 
-        A term that is in two lists makes a pair by itself: "grandmother" tells a gender and an
+        A term in two lists makes a pair by itself: "grandmother" names a gender and an
         age. Intervals and p take rows as independent; those of one shard may not be.
 
     Raises
     ------
     OptionError
-        When fewer than two are given, or one twice.
+        When fewer than two groupings are given, or one is given twice.
 
     Examples
     --------
@@ -123,7 +129,7 @@ def intersections(*groupings: str | Grouping) -> Intersections:
 
 
 def _to_rows(
-    found: Crossed, one: Grouping, other: Grouping, options: ReportOptions
+    found: ContingencyTable, one: Grouping, other: Grouping, options: ReportOptions
 ) -> pd.DataFrame:
     pairs = pairs_to_rows(found, options)
     counts = pairs[["k", "n_first", "n_second", "n_rows"]].to_numpy(np.int64).T

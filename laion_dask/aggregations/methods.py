@@ -6,6 +6,7 @@ from laion_dask.aggregations.concentration import Concentration
 from laion_dask.aggregations.cooccurrence import Cooccurrence
 from laion_dask.aggregations.curve import Curve
 from laion_dask.aggregations.describe import Describe
+from laion_dask.aggregations.distribution import Distributions
 from laion_dask.aggregations.divergence import Divergence
 from laion_dask.aggregations.duplicates import DuplicateShare
 from laion_dask.aggregations.engine.base import Statistic
@@ -13,6 +14,7 @@ from laion_dask.aggregations.exclusion import Exclusion
 from laion_dask.aggregations.hate import HateContentRate
 from laion_dask.aggregations.intersections import Intersections
 from laion_dask.aggregations.overlap import Overlap
+from laion_dask.aggregations.perceived import Perceived
 from laion_dask.aggregations.rates import Rates
 
 #: Every statistic, in the order in which a page explains them.
@@ -25,9 +27,11 @@ STATISTICS: tuple[type[Statistic], ...] = (
     Intersections,
     Divergence,
     Curve,
+    Distributions,
     HateContentRate,
     Exclusion,
     Overlap,
+    Perceived,
 )
 
 

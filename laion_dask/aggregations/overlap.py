@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.counts import ALL, NONE, Tally, tallied, tally
+from laion_dask.aggregations.counts import ALL, NONE, Tally, merge_tallies, tally
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
-from laion_dask.aggregations.exclusion import Counted
+from laion_dask.aggregations.exclusion import ExclusionCounts
 from laion_dask.aggregations.grouping.base import Grouping
 from laion_dask.cost import Cost
 from laion_dask.reserved_labels import group_label
-from laion_dask.stats.exclusion_rates import distribution
+from laion_dask.stats.exclusion_inputs import distribution
 from laion_dask.stats.overlap import overlap_difference, overlap_test
 from laion_dask.stats.significance import benjamini_hochberg
 
@@ -59,7 +59,7 @@ class Overlap(Statistic):
 
     def combine(self, states: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
         each = zip(*states, strict=True)
-        return tuple(tallied(some, axis) for some, axis in zip(each, self.by, strict=True))
+        return tuple(merge_tallies(some, axis) for some, axis in zip(each, self.by, strict=True))
 
     def finalize(self, state: tuple[Tally, ...], options: ReportOptions) -> pd.DataFrame:
         wanted = dict(self.reference)
@@ -88,19 +88,19 @@ def sizes(everyone: np.ndarray) -> tuple[int, int, int]:
     return first, second, int(everyone[_INSIDE, _INSIDE])
 
 
-def as_narrowing(state: Sequence[Tally]) -> Counted:
+def as_narrowing(state: Sequence[Tally]) -> ExclusionCounts:
     """The counts of a filter, of a second subset that lies within the first."""
 
     def kept(counts: np.ndarray) -> tuple[int, int, int]:
         rows, left, undecided = counts[_INSIDE].sum(), *counts[_INSIDE, [_INSIDE, _UNDECIDED]]
         return int(rows), int(left), int(undecided)
 
-    told = [{label: kept(n) for label, n in by_marks(found).items()} for found in state]
+    results = [{label: kept(n) for label, n in by_marks(found).items()} for found in state]
     groups = tuple(
         {label[1]: n for label, n in some.items() if label not in (ALL, NONE) and n[0]}
-        for some in told
+        for some in results
     )
-    return Counted(told[0][ALL], groups, tuple(some[NONE] for some in told))
+    return ExclusionCounts(results[0][ALL], groups, tuple(some[NONE] for some in results))
 
 
 def _to_rows(found: Tally, axis: Grouping, reference, options: ReportOptions) -> pd.DataFrame:

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import dask.dataframe as dd
 import numpy as np
+import pandas as pd
 
 from laion_dask.aggregations import perceived_kernel as kernels
-from laion_dask.aggregations.engine.base import ReportOptions
-from laion_dask.aggregations.engine.statistics import report_options
-from laion_dask.aggregations.grouping.base import Grouping, grouping
+from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
+from laion_dask.aggregations.engine.statistics import bind, collect, report_options, to_table
+from laion_dask.aggregations.grouping.base import (
+    MOST_GROUPS,
+    Grouping,
+    grouping,
+    members,
+    too_many_groups,
+)
+from laion_dask.aggregations.perceived_prompts import NOT_ASSIGNED, axes_of
 from laion_dask.caveats import CAVEATS
 from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
-from laion_dask.dtypes import kind_of
 from laion_dask.errors import OptionError, must_be
-from laion_dask.frame.accounting import AccountingInputs
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
-from laion_dask.models import ClipModel, EmbeddingSpace, check_same_space
-from laion_dask.models.heads.zero_shot import TEMPERATURE
-from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
-from laion_dask.stats.association import as_rows
 from laion_dask.stats.intervals import wilson
-from laion_dask.stats.table import Table, suppressed, table
+from laion_dask.stats.table import Table
 
 #: The fewest rows for which counts are reported.
 LEAST_N = 30
 #: Stands in every row of a result, in two columns, and brings the caveat with it.
 MARK = "model-assigned"
-NOT_ASSIGNED = "not assigned"
-NAME = f"perceived, {MARK}"
+#: The group of all rows where there is no grouping.
+ALL = ""
+_COLUMNS = ("term", "group", "n", "k", "rate", "lo", "hi", "unscored", "method")
 
 
 def perceived(
@@ -80,9 +83,9 @@ def perceived(
     level : float
         Coverage of the intervals.
     min_n : int
-        30 at least: smaller groups are left out, and counted as suppressed. Counts of two frames,
-        or of two groups, that differ in one row still tell of that row, and a group whose rows all
-        have one label tells it of each of them; publish neither.
+        30 at least: smaller groups are suppressed and counted. Counts of two frames,
+        or of two groups, that differ in one row still reveal that row's label, and a group whose
+        rows all have one label reveals it for each of them; publish neither.
 
     Returns
     -------
@@ -121,150 +124,151 @@ def perceived(
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
     provenance.check_identity_columns()
     provenance.check_branches()
-    options = _reporting(level, min_n)
-    question = _question(frame, embeddings, prompts, by, margin)
-    paired = embeddings.paired_with(provenance.shards)
-    reads = list(
-        dict.fromkeys([*PROVENANCE, *(question.by.reads if question.by is not None else ())])
+    options = _options(level, min_n)
+    _check_margin(margin)
+    by = None if by is None else grouping(by)
+    axes, scale = axes_of(prompts, embeddings.model)
+    statistic = Perceived(embeddings.paired_with(provenance.shards), axes, scale, float(margin), by)
+    bound = bind(provenance, [statistic])
+    states, rows = collect(provenance, bound, label="perceived attributes")
+    return to_table(bound, states, options, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Perceived(Statistic):
+    """How many rows are nearest to which label; see `perceived`.
+
+    Attributes
+    ----------
+    embeddings : Embeddings
+        Of the frame's shards.
+    axes : tuple of Axis
+    scale : float
+        What cosines are multiplied by before the softmax.
+    margin : float
+        How far the highest probability must be above the next.
+    by : Grouping or None
+    """
+
+    embeddings: Embeddings
+    axes: tuple[kernels.Axis, ...]
+    scale: float
+    margin: float
+    by: Grouping | None = None
+    name = f"perceived, {MARK}"
+    caveats = (CAVEATS[MARK],)
+    is_shared = True
+    verb = "perceived"
+    method = (
+        "Each picture gets the label whose prompt is nearest by the softmax of cosines times the "
+        "model's logit scale (Radford et al. 2021, section 3.1.4), if its probability leads by the "
+        "margin (Scheffer, Decomain and Wrobel 2001); else it is not assigned. Shares are of the "
+        "pictures with an embedding, with Wilson's interval.",
     )
-    given = (graph.share(paired), graph.share(question))
-    meta = kernels.no_rows()
-    counts = graph.map_columns(frame, kernels.counted, *given, reads=reads, meta=meta)
-    whole = graph.reduce(counts, kernels.added, meta=meta)
-    accounting = AccountingInputs.where_known(provenance)
-    result, *others = graph.compute(whole, *accounting.collections, label="perceived attributes")
-    found = _to_rows(question, result["states"].iloc[0], options)
-    rows = accounting.balance(int(result["rows"].sum()), [result, *others])
-    if rows is not None:
-        found.attrs["rows"] = vars(rows)
-    return found
+
+    @property
+    def cost(self) -> Cost:
+        n_labels = sum(len(axis.labels) for axis in self.axes)
+        return Cost(("perceived",), reads=EMBEDDINGS, flop=2.0 * n_labels * self.embeddings.dim)
+
+    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+        return self if self.by is None else replace(self, by=self.by.bind(kinds))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*PROVENANCE, *(self.by.reads if self.by is not None else ())]))
+
+    def chunk(self, partition: Partition) -> tuple[dict[str, np.ndarray], ...]:
+        """Counts by group, (len(labels) + 2,) int64 each, for every axis.
+
+        The rows of each label, then those not assigned, then those without a direction.
+        """
+        rows = partition.table.select(list(PROVENANCE)).to_pandas()
+        codes = kernels.label_codes(rows, self.embeddings, self.axes, self.scale, self.margin)
+        groups = _groups(partition, self.by)
+        return tuple(
+            {
+                group: np.bincount(column[positions], minlength=len(axis.labels) + 2)
+                for group, positions in groups
+            }
+            for axis, column in zip(self.axes, codes, strict=True)
+        )
+
+    def combine(self, states: Sequence[tuple]) -> tuple[dict[str, np.ndarray], ...]:
+        return tuple(_sums(of_axis) for of_axis in zip(*states, strict=True))
+
+    def finalize(self, state: tuple, options: ReportOptions) -> pd.DataFrame:
+        rows = [
+            row
+            for axis, counts in zip(self.axes, state, strict=True)
+            for group in sorted(counts)
+            for row in self._group_rows(axis, group, counts[group], options)
+        ]
+        return pd.DataFrame(rows, columns=None if rows else list(_COLUMNS))
+
+    def _group_rows(
+        self, axis: kernels.Axis, group: str, counts: np.ndarray, options: ReportOptions
+    ) -> Iterator[dict]:
+        *assigned, unscored = counts.tolist()
+        n = sum(assigned)
+        term = f"perceived {axis.name} ({MARK})"
+        for label, k in zip((*axis.labels, NOT_ASSIGNED), assigned, strict=True):
+            lo, hi = wilson(k, n, options.level)
+            if self.by is None:
+                among = {"term": term, "group": label}
+            else:
+                among = {"term": f"{label}: {term}", "axis": self.by.axis, "group": group}
+            yield {
+                **among,
+                "n": n,
+                "k": k,
+                "rate": k / n if n else float("nan"),
+                "lo": lo,
+                "hi": hi,
+                "unscored": unscored,
+                "method": f"zero-shot, logit scale {self.scale:.4g}, margin {self.margin:g}; "
+                "Wilson",
+            }
 
 
-def _to_rows(question: kernels.Question, states: tuple, options: ReportOptions) -> Table:
-    rows = (
-        row
-        for axis, state in zip(question.axes, states, strict=True)
-        for group in sorted(state)
-        for row in _group_rows(question, axis, group, state[group], options)
-    )
-    names = ["statistic", "term", "group", "n", "k", "rate", "lo", "hi", "unscored", "method"]
-    found = table(list(rows)) if any(states) else table([dict.fromkeys(names)]).iloc[:0]
-    found = suppressed(found, options.min_n)
-    found.attrs["caveats"] = (CAVEATS[MARK],)
-    return found
+def _groups(partition: Partition, by: Grouping | None) -> list[tuple[str, np.ndarray]]:
+    """Each group of a partition, with the positions of its rows."""
+    if by is None:
+        return [(ALL, np.arange(len(partition)))]
+    found = members(partition, by)
+    order = np.argsort(found.codes, kind="stable")
+    ends = np.cumsum(found.counts())
+    of_each = np.split(found.rows[order], ends[:-1]) if len(ends) else []
+    groups = dict(zip(found.labels, of_each, strict=True))
+    outside = np.flatnonzero(~found.in_any())
+    groups[by.no_group] = np.concatenate([groups.get(by.no_group, outside[:0]), outside])
+    return [(label, rows) for label, rows in groups.items() if len(rows)]
 
 
-def _group_rows(
-    question: kernels.Question,
-    axis: kernels.Axis,
-    group: str,
-    counts: np.ndarray,
-    options: ReportOptions,
-) -> Iterator[dict]:
-    *assigned, unscored = counts.tolist()
-    n = sum(assigned)
-    term = f"perceived {axis.name} ({MARK})"
-    for label, k in zip((*axis.labels, NOT_ASSIGNED), assigned, strict=True):
-        lo, hi = wilson(k, n, options.level)
-        if question.by is None:
-            among = {"term": term, "group": label}
-        else:
-            among = {"term": f"{label}: {term}", "axis": question.by.axis, "group": group}
-        yield {
-            "statistic": NAME,
-            **among,
-            "n": n,
-            "k": k,
-            "rate": k / n if n else float("nan"),
-            "lo": lo,
-            "hi": hi,
-            "unscored": unscored,
-            "method": f"zero-shot, logit scale {question.scale:.4g}, margin {question.margin:g}; "
-            "Wilson",
-        }
+def _sums(states: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    total: dict[str, np.ndarray] = {}
+    for state in states:
+        for label, counts in state.items():
+            total[label] = total[label] + counts if label in total else counts
+    if len(total) > MOST_GROUPS:
+        raise too_many_groups("by", len(total))
+    return total
 
 
-def _reporting(level: float, min_n: int) -> ReportOptions:
+def _options(level: float, min_n: int) -> ReportOptions:
     options = report_options(level, min_n)
     if min_n < LEAST_N:
         raise OptionError(
-            f"min_n is {min_n}. Perceived attributes are told of groups of {LEAST_N} rows or more, "
-            "so that nobody's can be read off; leave min_n out, or give a higher one."
+            f"min_n is {min_n}. Perceived attributes are reported for groups of {LEAST_N} rows or "
+            "more, so that no row's label can be inferred; leave min_n out, or raise it."
         )
     return options
 
 
-def _question(frame, embeddings: Embeddings, prompts, by, margin) -> kernels.Question:
-    number = isinstance(margin, (int, float, np.number)) and not isinstance(margin, bool)
-    if not number or not 0 <= margin < 1:
+def _check_margin(margin) -> None:
+    is_number = isinstance(margin, (int, float, np.number)) and not isinstance(margin, bool)
+    if not is_number or not 0 <= margin < 1:
         raise OptionError(f"margin is {margin!r}. Expected a number from 0 to less than 1.")
-    bound = None
-    if by is not None:
-        kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
-        bound = grouping(by).bind(kinds)
-    asked = _asked(prompts)
-    embed = partial(_vector, embeddings.model)
-    axes = tuple(
-        kernels.Axis(name, tuple(labels), np.stack([embed(*item) for item in labels.items()]))
-        for name, labels in asked.items()
-    )
-    texts = any(_is_text(given) for labels in asked.values() for given in labels.values())
-    # Prompts that were embedded elsewhere need no weights here, on any machine.
-    scale = embeddings.model.load().logit_scale if texts else TEMPERATURE
-    return kernels.Question(axes, float(scale), float(margin), bound)
-
-
-def _asked(prompts) -> dict[str, dict]:
-    """Attribute → label → what it was given."""
-    expected = "a dict such as {'gender': {'woman': 'a photo of a woman', 'man': …}}"
-    must_be("prompts", prompts, Mapping, expected)
-    nested = [isinstance(given, Mapping) for given in prompts.values()]
-    asked = dict(prompts) if all(nested) else {"attribute": dict(prompts)}
-    if not prompts or (any(nested) and not all(nested)):
-        raise OptionError(f"prompts is {dict(prompts)!r}. Expected {expected}.")
-    for name, labels in asked.items():
-        for each in (name, *labels):
-            if not isinstance(each, str) or not each.strip():
-                raise OptionError(f"An attribute or a label is {each!r}. Expected a word.")
-        if len(labels) < 2:
-            raise OptionError(
-                f"{name!r} has {len(labels)} label. The model picks the nearest of several; give "
-                "two or more, such as 'a photo of a person' and 'a photo without people'."
-            )
-        if NOT_ASSIGNED in labels:
-            raise OptionError(f"{NOT_ASSIGNED!r} is what no label is called. Name it otherwise.")
-    return {name: dict(labels) for name, labels in asked.items()}
-
-
-def _is_text(given) -> bool:
-    several = isinstance(given, (list, tuple))
-    return isinstance(given, str) or (several and any(isinstance(each, str) for each in given))
-
-
-def _vector(model: ClipModel, label: str, given) -> np.ndarray:
-    """The direction of a label, (dim,) float32."""
-    if _is_text(given):
-        given = [given] if isinstance(given, str) else list(given)
-        for each in given:
-            must_be(f"A prompt of {label!r}", each, str, "a str; vectors are given by themselves")
-        given = model.text(given)
-    for each in (given, *(given if isinstance(given, (list, tuple)) else ())):
-        other = getattr(each, "model", None)
-        if isinstance(other, (ClipModel, EmbeddingSpace, str)):
-            check_same_space(model, other, f"The embeddings and the vectors of {label!r}")
-    rows = as_rows(f"The label {label!r}", given)
-    if rows.shape[1] != model.dim:
-        raise OptionError(
-            f"The label {label!r} has vectors of {rows.shape[1]} numbers; {model.name} makes "
-            f"{model.dim}."
-        )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        mean = rows.mean(axis=0)
-        found = mean / np.linalg.norm(mean)
-    if not np.isfinite(found).all():
-        raise OptionError(f"The vectors of {label!r} have no direction: zero, NaN or infinite.")
-    return found.astype(np.float32)
 
 
 def perceived_cost(

@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from laion_dask.aggregations.counts import ALL, NONE, OTHERS, Tally, pooled, tallied, tally
+from laion_dask.aggregations.counts import (
+    ALL,
+    NONE,
+    OTHERS,
+    Tally,
+    merge_tallies,
+    pool_groups,
+    tally,
+)
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import Grouping, axes
 from laion_dask.cost import Cost
@@ -25,8 +33,8 @@ from laion_dask.stats import (
 )
 from laion_dask.stats.checks import whole
 
-#: What a row is: the expression cannot be decided, is false, is true.
-_KINDS = 3
+#: Outcomes of a row: the expression is undecided, false or true.
+_OUTCOMES = 3
 #: Two shards are the fewest that can differ.
 LEAST_SHARDS = 2
 _COMPARED = (
@@ -83,20 +91,20 @@ class Rates(Statistic):
         if self.predicate is not None:
             true, known = partition.evaluate(self.predicate)
             what = known.astype(np.int64) + true
-        return tuple(tally(partition, axis, what, _KINDS, self.by_shard) for axis in self.by)
+        return tuple(tally(partition, axis, what, _OUTCOMES, self.by_shard) for axis in self.by)
 
     def combine(self, states: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
         each = zip(*states, strict=True)
-        return tuple(tallied(some, axis) for some, axis in zip(each, self.by, strict=True))
+        return tuple(merge_tallies(some, axis) for some, axis in zip(each, self.by, strict=True))
 
     def finalize(self, state: tuple[Tally, ...], options: ReportOptions) -> pd.DataFrame:
         parts = []
         for number, (axis, found) in enumerate(zip(self.by, state, strict=True)):
-            told = _to_rows(pooled(found, self.top), axis, options, self.where is None)
-            parts.append(told if number == 0 else told.iloc[1:])  # all rows are told once
-        told = pd.concat(parts, ignore_index=True)
-        told.insert(0, "term", "rows" if self.where is None else self.where)
-        return told
+            results = _to_rows(pool_groups(found, self.top), axis, options, self.where is None)
+            parts.append(results if number == 0 else results.iloc[1:])  # all rows are reported once
+        results = pd.concat(parts, ignore_index=True)
+        results.insert(0, "term", "rows" if self.where is None else self.where)
+        return results
 
 
 def rates(
@@ -117,8 +125,8 @@ def rates(
         See `laion_dask.predicate`, such as ``"punsafe > 0.5"``. None for the share that each group
         has of all rows.
     by : str, Grouping, or sequence of them, optional
-        A column's name, or a grouping such as ``ld.terms("gender")``; several are told one after
-        the other, not crossed (for which see `intersections`).
+        A column's name, or a grouping such as ``ld.terms("gender")``; several are reported one
+        after the other, not crossed (see `intersections` for that).
     top : int, optional
         So many groups of each, the largest; the rows of the others are one group, ``(others)``, so
         that rows add up. Where a row may be in several groups, the others are left out.
@@ -126,7 +134,7 @@ def rates(
     Returns
     -------
     Rates
-        To be given to `laion_dask.statistics`, which tells for each group, the largest first:
+        For `laion_dask.statistics`. Its rows, for each group, largest first:
 
         ``n``, ``k``, ``rate``, ``lo``, ``hi``
             For ``k`` of the ``n`` rows on which it can be decided the expression is true; with
@@ -148,12 +156,12 @@ def rates(
             differs between shards. NaN when the frame has no column ``shard``, or the group rows
             in fewer than two shards, or groups times shards are more than 2,097,152.
 
-        Where ``where`` is None ``n`` is all rows, ``k`` those of the group, and there is no ratio.
+        If ``where`` is None, ``n`` is all rows, ``k`` those of the group, and there is no ratio.
 
     Raises
     ------
     OptionError
-        When an argument is not of its type; PredicateError and ColumnError once bound.
+        When an argument is of the wrong type; PredicateError and ColumnError from `statistics`.
 
     References
     ----------
@@ -170,22 +178,22 @@ def rates(
     """
     if where is not None:
         must_be("where", where, str, "an expression such as 'punsafe > 0.5', or None")
-    return Rates(where, resolve_by(by), top=checked_top(top))
+    return Rates(where, resolve_by(by), top=validate_top(top))
 
 
 def resolve_by(by: str | Grouping | Sequence[str | Grouping] | None) -> tuple[Grouping | None, ...]:
-    """What ``by=`` means where it may be left out; (None,) then.
+    """The groupings that ``by=`` names; (None,) where it is omitted.
 
     Raises
     ------
     OptionError
-        When it is neither name nor grouping nor some of them.
+        When it is not a name, a grouping or a sequence of them.
     """
     return (None,) if by is None else axes(by)
 
 
-def checked_top(top: int | None) -> int | None:
-    """The number of groups that are told, or None for all.
+def validate_top(top: int | None) -> int | None:
+    """Validate the number of groups to report; None for all.
 
     Raises
     ------
@@ -196,8 +204,8 @@ def checked_top(top: int | None) -> int | None:
     return top
 
 
-def labelled(found: Tally, axis: Grouping | None) -> tuple[list[tuple], dict[str, list]]:
-    """The labels of a tally in the order in which they are told, and the columns that name them.
+def label_columns(found: Tally, axis: Grouping | None) -> tuple[list[tuple], dict[str, list]]:
+    """The labels of a tally in the order of the results, and the columns that name them.
 
     All rows come first, then the groups, the largest first, then those that are pooled, and last
     the rows in no group. A group with such a name is shown in quotes.
@@ -214,11 +222,11 @@ def labelled(found: Tally, axis: Grouping | None) -> tuple[list[tuple], dict[str
 def _to_rows(
     found: Tally, axis: Grouping | None, options: ReportOptions, shares: bool
 ) -> pd.DataFrame:
-    labels, named = labelled(found, axis)
+    labels, named = label_columns(found, axis)
     undecided, false, true = found.groups.ordered(labels).T
     n = np.full(len(labels), true[0]) if shares else false + true
     lo, hi = wilson(true, n, options.level)
-    told = {**named, "n": n, "k": true, "rate": _over(true, n), "lo": lo, "hi": hi}
+    results = {**named, "n": n, "k": true, "rate": _over(true, n), "lo": lo, "hi": hi}
     tests = np.full((8, len(labels)), np.nan)
     if not shares:
         rest = (true[0] - true[1:], n[0] - n[1:])
@@ -227,10 +235,10 @@ def _to_rows(
         tests[6, 1:] = two_proportions(true[1:], n[1:], *rest)
         shown = n >= options.min_n
         tests[7, shown] = benjamini_hochberg(tests[6, shown])
-    told["undecided"] = undecided
-    told |= dict(zip(_COMPARED, tests, strict=True))
-    told["boot_lo"], told["boot_hi"] = _bootstrapped(found, labels, n, options, shares).T
-    return pd.DataFrame({**told, "method": _SHARE if shares else _METHOD})
+    results["undecided"] = undecided
+    results |= dict(zip(_COMPARED, tests, strict=True))
+    results["boot_lo"], results["boot_hi"] = _bootstrapped(found, labels, n, options, shares).T
+    return pd.DataFrame({**results, "method": _SHARE if shares else _METHOD})
 
 
 def _bootstrapped(

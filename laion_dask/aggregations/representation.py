@@ -19,7 +19,7 @@ from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import kind_of
 from laion_dask.errors import OptionError, must_be
 from laion_dask.frame.provenance import Provenance
-from laion_dask.stats.exclusion_rates import distribution
+from laion_dask.stats.exclusion_inputs import distribution
 from laion_dask.stats.intervals import wilson
 from laion_dask.stats.representation import max_skew, min_skew, ndkl, skew
 from laion_dask.stats.table import Table, table
@@ -61,12 +61,12 @@ def representation(
         of the reference: ``k`` of the ``n`` memberships are of it, a share of ``rate`` (``lo, hi``
         is Wilson's interval), ``reference`` the wanted share, ``value`` the skew. ``min_skew``,
         ``max_skew`` and ``ndkl`` have one row each. What they are where a group is missing says
-        `laion_dask.stats.skew`. Nothing is suppressed: a ranking is no sample.
+        `laion_dask.stats.skew`. Nothing is suppressed: a ranking is not a sample.
 
     Raises
     ------
     OptionError, ColumnError
-        At once; also where a hit's group is not in the reference.
+        Immediately; also when a hit's group is not in the reference.
 
     References
     ----------

@@ -1,35 +1,31 @@
-"""What is in a frame, in the form in which LAION described its own sets."""
+"""A summary of a frame, in the form in which LAION described its own data sets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from laion_dask.aggregations.summary_state import (
+from laion_dask.aggregations.describe import (
     DESCRIBED,
+    SHARES,
     THRESHOLDS,
     WHOLE,
-    State,
-    combined,
-    contribution,
+    Describe,
+    Description,
 )
+from laion_dask.aggregations.engine.statistics import bind, collect
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.formatting import printable
 from laion_dask.frame.accounting import Rows
-from laion_dask.frame.map_with_accounting import map_with_accounting
 from laion_dask.frame.provenance import Provenance
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats import wilson
 from laion_dask.stats.sketches.heavy_hitters import HeavyHitters
 from laion_dask.stats.table import in_scroll
 
-#: The shares at which LAION published quantiles: 0.05, 0.10, …, 0.95.
-SHARES = tuple(round(0.05 * i, 2) for i in range(1, 20))
 _MOST = 20
 
 
@@ -120,12 +116,12 @@ def summary(frame: dd.DataFrame) -> Summary:
     """Rows, nulls, quantiles, sizes, languages, domains, unsafe and watermarked shares. Eager.
 
     One pass over all columns; the answer does not depend on partitioning. Domain counts are exact
-    up to a million distinct ones, and carry a bound beyond.
+    up to a million distinct domains, and bounded beyond.
 
     Raises
     ------
     ShardError, SchemaError
-        When a shard turns out damaged while it is read.
+        When a damaged shard is found while reading.
 
     Examples
     --------
@@ -135,24 +131,13 @@ def summary(frame: dd.DataFrame) -> Summary:
     >>> list(found.shares.index)
     ['unsafe', 'watermarked']
     """
-    meta = {"state": object}
-    result, rows = map_with_accounting(
-        Provenance.of(frame), _state, meta=meta, combine=_combine, label="summary"
-    )
-    return _finalized(result["state"].iloc[0], rows)
+    provenance = Provenance.of(frame)
+    bound = bind(provenance, [Describe(everything=True)])
+    (state,), rows = collect(provenance, bound, label="summary")
+    return _presented(state, rows)
 
 
-def _state(table: pa.Table, number: int) -> dict:
-    return {"state": contribution(table)}
-
-
-def _combine(results: pd.DataFrame) -> pd.DataFrame:
-    one = {name: [column.sum()] for name, column in results.items() if name != "state"}
-    one["state"] = [reduce(combined, results["state"], State())]
-    return pd.DataFrame(one)[list(results.columns)]
-
-
-def _finalized(state: State, rows: Rows | None) -> Summary:
+def _presented(state: Description, rows: Rows | None) -> Summary:
     n = state.rows
     return Summary(
         n_rows=n,
@@ -213,12 +198,12 @@ def _tail(what: str, k: int, n: int, n_rows: int) -> dict:
 
 def _most(name: str, found: HeavyHitters, n: int) -> pd.DataFrame:
     labels, least, most = found.heavy(_MOST)
-    told = zip(labels.to_pylist(), least.tolist(), (most - least).tolist(), strict=True)
+    results = zip(labels.to_pylist(), least.tolist(), (most - least).tolist(), strict=True)
     return _table(
         name,
         (
             {name: label, "count": k, "share": _share(k, n), "undercount": more}
-            for label, k, more in told
+            for label, k, more in results
         ),
     )
 

@@ -25,6 +25,7 @@ def map_with_accounting(
     label: str,
     combine: Callable | None = None,
     must_account: bool = False,
+    share: bool = False,
 ) -> tuple[pd.DataFrame, Rows | None]:
     """The combined results of a kernel over every partition, and the account of the rows. Eager.
 
@@ -48,6 +49,9 @@ def map_with_accounting(
         ``rows``, ``unscored`` and ``rejected``.
     must_account : bool
         Raise for a frame whose rows cannot be accounted for.
+    share : bool
+        Send the arguments as one task of their own, not in every task, since they are large. The
+        partitions are then read as a frame's.
 
     Returns
     -------
@@ -62,10 +66,11 @@ def map_with_accounting(
     """
     types = {**meta, **dict.fromkeys(("rows", *COUNTS), "int64")}
     meta = pd.DataFrame({name: np.empty(0, dtype) for name, dtype in types.items()})
-    if provenance.optimized_scan is None:
+    if share or provenance.optimized_scan is None:
         inputs_of = AccountingInputs.of if must_account else AccountingInputs.where_known
         inputs, columns = inputs_of(provenance), list(provenance.frame.columns)
-        per_part = graph.map_numbered(inputs.frame, _on_part, kernel, args, columns, meta=meta)
+        given = graph.share(args) if share else args
+        per_part = graph.map_numbered(inputs.frame, _on_part, kernel, given, columns, meta=meta)
     else:
         scan, pieces, columns = provenance.optimized_scan
         inputs = AccountingInputs(provenance.frame, sum(piece.n_rows for piece in pieces))

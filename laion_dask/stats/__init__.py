@@ -4,6 +4,7 @@ What counts rows is in `laion_dask.aggregations`; it ends in these.
 """
 
 from laion_dask.stats.association import weat
+from laion_dask.stats.bootstrap import shard_bootstrap
 from laion_dask.stats.calibration import reliability
 from laion_dask.stats.concentration import (
     effective_number,
@@ -21,7 +22,6 @@ from laion_dask.stats.intervals import (
     odds_ratio,
     risk_difference,
     risk_ratio,
-    shard_bootstrap,
     wilson,
 )
 from laion_dask.stats.joint import npmi_gap_interval, npmi_interval, observed_over_expected

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from math import isfinite
 
 import numpy as np
 import pandas as pd
 
-from laion_dask.errors import OptionError
 from laion_dask.reserved_labels import AMPLIFIED
+from laion_dask.stats.exclusion_inputs import expected_shares, group_counts, totals
 from laion_dask.stats.intervals import risk_ratio, wilson
 from laion_dask.stats.significance import benjamini_hochberg, two_proportions
 from laion_dask.stats.table import Table, table
@@ -87,10 +86,10 @@ def exclusion(
     >>> list(table.columns)[:4]
     ['statistic', 'term', 'axis', 'group']
     """
-    axis, counts = _counted(n_before, n_after, by)
-    expected = _expected(counts, reference)
+    axis, counts = group_counts(n_before, n_after, by)
+    expected = expected_shares(counts, reference)
     counts |= {label: (0, 0) for label in expected if label not in counts}
-    rows_before, rows_after = _totals(counts, total)
+    rows_before, rows_after = totals(counts, total)
     n_all, k_all = rows_before, rows_before - rows_after
     n = np.array([count[0] for count in counts.values()], np.int64)
     kept = np.array([count[1] for count in counts.values()], np.int64)
@@ -188,131 +187,3 @@ def _divided(some: np.ndarray, by: np.ndarray) -> np.ndarray:
 
 def _shares(n: np.ndarray) -> np.ndarray:
     return _divided(n, np.full(len(n), n.sum()))
-
-
-def _counted(n_before, n_after, by) -> tuple[str, dict[Hashable, tuple[int, int]]]:
-    """What the groups are of, and the rows of each before and after."""
-    before, after = _mapping(n_before, by), _mapping(n_after, by)
-    axis = by if isinstance(by, str) else "group"
-    if before is None or after is None:
-        labels = _places(n_before) if isinstance(by, str) else _labels(by)
-        lengths = [len(labels), *(len(some) for some in (n_before, n_after))]
-        if len(set(lengths)) > 1:
-            raise OptionError(
-                "exclusion was given {1} counts before, {2} after, and {0} groups. Expected as "
-                "many of each.".format(*lengths)
-            )
-        before, after = (dict(zip(labels, some, strict=True)) for some in (n_before, n_after))
-    elif not isinstance(by, str) and by is not None:
-        labels = _labels(by)
-        before = {label: before.get(label, 0) for label in labels}
-        after = {label: after.get(label, 0) for label in labels}
-    elif by is None:
-        axis = str(getattr(getattr(n_before, "index", None), "name", None) or axis)
-    for label in after:
-        if label not in before:
-            raise OptionError(f"n_after has a group {label!r}, which n_before has not.")
-    counts = {g: (_count(n, g), _count(after.get(g, 0), g)) for g, n in before.items()}
-    for label, (n, kept) in counts.items():
-        if kept > n:
-            raise OptionError(
-                f"Of the group {label!r}, {kept:,} rows are after and {n:,} before. Expected "
-                "n_after to count those of n_before that were kept."
-            )
-    return axis, counts
-
-
-def _mapping(counts, by) -> dict | None:
-    """Counts by group; None where they go by their places."""
-    if isinstance(counts, pd.Series):
-        named = not isinstance(counts.index, pd.RangeIndex)
-        if not counts.index.is_unique:
-            raise OptionError("A Series of counts names a group twice. Sum them first.")
-        return dict(counts.items()) if named or by is None or isinstance(by, str) else None
-    if isinstance(counts, Mapping):
-        return dict(counts)
-    if isinstance(counts, (str, bytes)) or not hasattr(counts, "__len__"):
-        raise OptionError(
-            f"exclusion was given {counts!r} as counts. Expected numbers of rows by group: a "
-            "mapping, or a sequence beside the groups' names in by."
-        )
-    return None
-
-
-def _places(counts) -> list[str]:
-    """The names of groups that have none: 0, 1 and so on."""
-    return [str(place) for place in range(len(counts))]
-
-
-def _labels(by) -> list:
-    if by is None or isinstance(by, str) or not hasattr(by, "__iter__"):
-        raise OptionError(
-            f"by is {by!r}. Expected the groups' names, one for each count; or give the counts as "
-            "mappings."
-        )
-    labels = list(by)
-    if len(set(labels)) < len(labels):
-        raise OptionError("by names a group twice. Expected each once, with its count.")
-    return labels
-
-
-def _count(n, label) -> int:
-    whole = not isinstance(n, (bool, np.bool_)) and isinstance(n, (int, np.integer, float))
-    if not whole or not isfinite(n) or n < 0 or n != int(n):
-        raise OptionError(f"The group {label!r} has {n!r} rows. Expected a whole number.")
-    return int(n)
-
-
-def _totals(counts: Mapping, total) -> tuple[int, int]:
-    sums = tuple(sum(count[i] for count in counts.values()) for i in (0, 1))
-    if total is None:
-        return sums
-    try:
-        before, after = (_count(n, "(all)") for n in total)
-    except (TypeError, ValueError) as error:
-        raise OptionError(
-            f"total is {total!r}. Expected all rows before and after, as two whole numbers."
-        ) from error
-    for label, (n, kept) in counts.items():
-        if kept > after or n - kept > before - after:
-            raise OptionError(
-                f"total says {before:,} rows before and {after:,} after, which does not hold the "
-                f"group {label!r} of {n:,} before and {kept:,} after. Count all rows, each once."
-            )
-    return before, after
-
-
-def _expected(counts: Mapping, reference) -> dict[Hashable, float]:
-    """The share that each group would have."""
-    if reference is None:
-        return {label: 1 / len(counts) for label in counts}
-    return distribution(reference)
-
-
-def distribution(reference: Mapping[Hashable, float]) -> dict[Hashable, float]:
-    """Weights by group brought to a sum of 1.
-
-    Raises
-    ------
-    OptionError
-        When it is no mapping, a weight is negative or no number, or all are 0.
-    """
-    if isinstance(reference, pd.Series):
-        reference = dict(reference.items())
-    if not isinstance(reference, Mapping):
-        raise OptionError(
-            f"reference is {reference!r}. Expected a share for each group, such as "
-            "{'women': 0.5, 'men': 0.5}."
-        )
-    weights = {}
-    for label, weight in reference.items():
-        number = isinstance(weight, (int, float, np.integer, np.floating))
-        if not number or isinstance(weight, bool) or not isfinite(weight) or weight < 0:
-            raise OptionError(
-                f"reference has {weight!r} for {label!r}. Expected a number from 0 on."
-            )
-        weights[label] = float(weight)
-    whole = sum(weights.values())
-    if not whole > 0:
-        raise OptionError("reference has no group with a share above 0. Give one.")
-    return {label: weight / whole for label, weight in weights.items()}

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
-
 import numpy as np
 
-from laion_dask.errors import OptionError
-from laion_dask.stats.checks import Numbers, counts, plain, shares, whole, z_of
-
-#: Draws of shards are kept for the next group up to so many numbers (16 MB); others are made anew,
-#: a block at a time: there may be hundreds of thousands of shards.
-_KEPT, _BLOCK = 1 << 23, 1 << 20
+from laion_dask.stats.checks import Numbers, counts, plain, shares, z_of
 
 
 def wilson(k: Numbers, n: Numbers, level: float = 0.95) -> tuple:
@@ -213,111 +205,3 @@ def _around(ratio: np.ndarray, centre: np.ndarray, spread: np.ndarray) -> tuple:
     lo = np.where(unknown | (ratio == 0), 0.0, centre * np.exp(-spread))
     hi = np.where(unknown | np.isinf(ratio), np.inf, centre * np.exp(spread))
     return plain(ratio, lo, hi)
-
-
-def shard_bootstrap(
-    k: Numbers, n: Numbers, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """The interval of a share whose rows come in shards, by drawing whole shards again.
-
-    Rows of one shard are not independent, so Wilson's interval is too narrow for a share that
-    differs between shards. Here as many shards are drawn, with replacement, as there are, and the
-    share is taken of all their rows; the spread of such shares is the standard error s. It is
-    widened by sqrt(m / (m - 1)) for m shards, since shards that were drawn vary less than what
-    they come from, and the interval is symmetric in logits: logit(k / n) ± t s / (p (1 - p)) with
-    p = k / n and t of Student's distribution with m - 1 degrees of freedom. So it covers with few
-    shards as well, where percentiles of the drawn shares would not.
-
-    Parameters
-    ----------
-    k, n : (shards,) int array
-        ``k[i]`` of the ``n[i]`` rows of a shard have the property. Their order does not matter,
-        nor do shards without rows.
-    level : float
-        Coverage, between 0 and 1.
-    n_resamples : int
-        At least 2.
-    seed : int
-
-    Returns
-    -------
-    lo, hi : float
-        Shares in [0, 1]. (0, 1) when fewer than two shards have rows, since nothing is known of
-        how shards differ then; Wilson's interval when the share is the same in each of them, so
-        also when no row has the property, or every row.
-
-    Raises
-    ------
-    OptionError
-        When the two are not of one length, a count is impossible, or an option out of its range.
-
-    References
-    ----------
-    Efron, B., Tibshirani, R. J. (1993). An introduction to the bootstrap, sections 6.2 (the
-    standard error) and 12.2 (Student's t). The widening: Hesterberg, T. C. (2015). What teachers
-    should know about the bootstrap. The American Statistician 69, 371-386.
-
-    Examples
-    --------
-    >>> from laion_dask import stats
-    >>> lo, hi = stats.shard_bootstrap([1, 2, 3], [10, 10, 10])
-    >>> bool(lo <= 0.2 <= hi)
-    True
-    """
-    z_of(level, "shard_bootstrap")
-    whole("n_resamples", n_resamples, 2)
-    whole("seed", seed, 0)
-    if np.shape(k) != np.shape(n) or np.ndim(k) != 1:
-        raise OptionError(
-            f"shard_bootstrap was given k of shape {np.shape(k)} and n of {np.shape(n)}; expected "
-            "one number a shard in each."
-        )
-    k, n = shares("shard_bootstrap", k, n)
-    order = np.lexsort((k, n))
-    order = order[n[order] > 0]
-    k, n, m = k[order], n[order], len(order)
-    if m < 2:
-        return 0.0, 1.0
-    if np.ptp(k / n) == 0:
-        return wilson(k.sum(), n.sum(), level)
-    drawn = _drawn_shares(k, n, n_resamples, seed)
-    p = k.sum() / n.sum()
-    half = _t(level, m - 1) * drawn.std(ddof=1) * np.sqrt(m / (m - 1)) / (p * (1 - p))
-    odds = p / (1 - p)
-    with np.errstate(over="ignore"):
-        return float(1 / (1 + np.exp(half) / odds)), float(1 / (1 + np.exp(-half) / odds))
-
-
-def _drawn_shares(k: np.ndarray, n: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:
-    """The share of all rows in each draw of shards, (n_resamples,); sums are exact below 2**53."""
-    found, at = np.empty(n_resamples), 0
-    made = _kept_draws if len(k) * n_resamples <= _KEPT else _draws
-    for draws in made(len(k), n_resamples, seed):
-        some = draws.astype(np.float64)
-        found[at : at + len(some)] = (some @ k) / (some @ n)
-        at += len(some)
-    return found
-
-
-@lru_cache(maxsize=4)
-def _kept_draws(shards: int, n_resamples: int, seed: int) -> tuple[np.ndarray, ...]:
-    """As `_draws`, for groups that have rows in equally many shards."""
-    return tuple(_draws(shards, n_resamples, seed))
-
-
-def _draws(shards: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each shard is drawn, (some of n_resamples, shards) at a time."""
-    rng = np.random.default_rng(seed)
-    step = max(1, min(256, _BLOCK // shards))
-    for at in range(0, n_resamples, step):
-        drawn = np.empty((min(step, n_resamples - at), shards), np.min_scalar_type(shards))
-        for row in drawn:
-            row[:] = np.bincount(rng.integers(0, shards, shards), minlength=shards)
-        yield drawn
-
-
-@lru_cache(maxsize=64)
-def _t(level: float, df: int) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, 0.5 + level / 2))

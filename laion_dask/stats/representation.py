@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.errors import OptionError
-from laion_dask.stats.exclusion_rates import distribution
+from laion_dask.stats.exclusion_inputs import distribution
 
 
 def skew(

@@ -13,8 +13,10 @@ from support.frames import both
 from support.shards import collection, cosine, laion_table, npy, refuse, write_shard
 
 import laion_dask as ld
+from laion_dask.aggregations import Partition
 from laion_dask.aggregations import perceived_kernel as kernels
-from laion_dask.aggregations.perceived import perceived
+from laion_dask.aggregations.perceived import Perceived, perceived
+from laion_dask.backend import frame_to_arrow
 from laion_dask.caveats import CAVEATS
 from laion_dask.errors import (
     ColumnError,
@@ -251,12 +253,11 @@ def test_no_label_of_a_row_is_anywhere(data, monkeypatch, tmp_path):
     # A task's answer is one row a partition, of one count a label: 230 rows are 1 row of counts.
     part = data.frame.partitions[0].compute()
     axis = kernels.Axis("gender", ("a", "b"), np.eye(8, dtype=np.float32)[:2])
-    question = kernels.Question((axis,), 100.0, 0.2)
-    answer = kernels.counted(part, data.embeddings, question)
-    assert len(answer) == 1 and answer["rows"][0] == 230
-    ((label, counts),) = answer["states"][0][0].items()
+    question = Perceived(data.embeddings, (axis,), 100.0, 0.2)
+    (state,) = question.chunk(Partition(frame_to_arrow(part)))
+    ((label, counts),) = state.items()
     assert label == "" and counts.shape == (4,) and counts.sum() == 230
-    pickle.loads(pickle.dumps((data.embeddings, question)))
+    pickle.loads(pickle.dumps(question))
     monkeypatch.undo()
     data.frame.laion.export(str(tmp_path / "out"))
     exported = ld.read_shards(str(tmp_path / "out"))
@@ -347,7 +348,7 @@ def test_what_is_refused_at_once(data, painted):
             ({"gender": {"woman": np.ones(8)}}, "has 1 label"),
             ({"gender": {"": np.ones(8), "b": np.ones(8)}}, "Expected a word"),
             ({"gender": {1: np.ones(8), "b": np.ones(8)}}, "Expected a word"),
-            ({"gender": {"not assigned": np.ones(8), "b": np.ones(8)}}, "no label is called"),
+            ({"gender": {"not assigned": np.ones(8), "b": np.ones(8)}}, "is reserved"),
             ({"a": np.ones(7), "b": np.ones(7)}, "vectors of 7 numbers"),
             ({"a": np.zeros(8), "b": np.ones(8)}, "no direction"),
             ({"a": [np.ones(8), -np.ones(8)], "b": np.ones(8)}, "no direction"),

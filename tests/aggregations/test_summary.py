@@ -17,8 +17,8 @@ from support.paths import SHARED
 from support.shards import laion_table, quantiles, refuse, write_shard
 
 import laion_dask as ld
-from laion_dask.aggregations.summary import SHARES
-from laion_dask.aggregations.summary_state import State, combined, contribution
+from laion_dask.aggregations import Partition
+from laion_dask.aggregations.describe import SHARES, Describe, Description
 from laion_dask.stats import ACCURACY
 from laion_dask.stats.sketches.heavy_hitters import HeavyHitters
 from laion_dask.text.domains import registered_domain
@@ -33,6 +33,11 @@ def shards(tmp_path):
     for i, n in enumerate((40, 0, 333, 27)):
         write_shard(tmp_path / f"part_{i}.parquet", laion_table(n, i))
     return str(tmp_path)
+
+
+def described(table: pa.Table) -> Description:
+    """The state of one partition, as a summary has it."""
+    return Describe(tuple(table.column_names), everything=True).chunk(Partition(table))
 
 
 def plain(frame: pd.DataFrame, column: str) -> np.ndarray:
@@ -142,12 +147,12 @@ def test_it_does_not_depend_on_partitioning(shards):
 def test_contributions_add_up_in_any_order(cuts, random):
     table = laion_table(400).rename_columns([c.lower() for c in laion_table(0).column_names])
     edges = [0, *sorted(cuts), 400]
-    parts = [contribution(table[a:b]) for a, b in pairwise(edges)]
+    parts = [described(table[a:b]) for a, b in pairwise(edges)]
     random.shuffle(parts)
-    total = State()
+    total = Description()
     for part in parts:
-        total = combined(total, part)
-    wanted = combined(contribution(table), State())
+        total = total.merge(part)
+    wanted = described(table).merge(Description())
     for name in ("rows", "nulls", "quantiles", "over", "sides"):
         assert getattr(total, name) == getattr(wanted, name)
     for name in ("languages", "domains"):
@@ -240,7 +245,7 @@ def test_hostile_text(tmp_path):
 def test_many_hosts_of_one_domain_are_all_counted(monkeypatch):
     monkeypatch.setattr(HeavyHitters.__init__, "__defaults__", (5, None, None))
     urls = [f"http://h{i}.example.com/" for i in range(40)] + ["http://x.org"] * 3
-    state = contribution(pa.table({"url": urls}))
+    state = described(pa.table({"url": urls}))
     labels, least, most = state.domains.heavy()
     assert dict(zip(labels.to_pylist(), least.tolist(), strict=True)) == {
         "example.com": 40,

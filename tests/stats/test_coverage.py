@@ -23,11 +23,11 @@ from scipy.stats import binom
 from support.groupings import Coded
 
 from laion_dask.aggregations import Partition, ReportOptions
-from laion_dask.aggregations.contingency import Crossed
-from laion_dask.aggregations.cooccurrence import Together, cooccurrence
+from laion_dask.aggregations.contingency import ContingencyTable
+from laion_dask.aggregations.cooccurrence import CooccurrenceCounts, cooccurrence
 from laion_dask.aggregations.counts import ALL, NONE, Counts, Tally
 from laion_dask.aggregations.curve import curve
-from laion_dask.aggregations.exclusion import Counted, excluded_by
+from laion_dask.aggregations.exclusion import ExclusionCounts, excluded_by
 from laion_dask.aggregations.intersections import intersections
 from laion_dask.aggregations.rates import rates
 from laion_dask.stats import (
@@ -325,7 +325,7 @@ def q_of_an_audit(k: np.ndarray, rows: int) -> pd.Series:
     """q of groups of ``rows`` rows, of which ``k`` are excluded, in an audit."""
     of = {str(name): (rows, rows - gone, 0) for name, gone in enumerate(k.tolist())}
     everyone = (rows * len(k), rows * len(k) - int(k.sum()), 0)
-    state = Counted(everyone, (of,), ((0, 0, 0),))
+    state = ExclusionCounts(everyone, (of,), ((0, 0, 0),))
     table = excluded_by("not x", "g").bind(KINDS).finalize(state, ReportOptions())
     return table.set_index("group")["q"].loc[list(of)]
 
@@ -373,11 +373,11 @@ def q_of_words(n: int, sizes: np.ndarray, n_w: np.ndarray, both: np.ndarray) -> 
     jobs = Coded("jobs", "w", tuple("0123456789"))
     people = Coded("people", "g", ("a", "b", "c"))
     first, second = Counts((jobs.labels,), n_w), Counts((people.labels,), sizes)
-    state = Crossed(n, 0, first, second, Counts((jobs.labels, people.labels), both))
+    state = ContingencyTable(n, 0, first, second, Counts((jobs.labels, people.labels), both))
     none = np.zeros((10, 0), np.int64)
     pairs = (Counts(((),), none[0]), Counts((jobs.labels, ()), none))
     words = cooccurrence(jobs, by=people, pairs=[("b", "c")])
-    table = words.finalize(Together(state, *pairs), ReportOptions()).sort_values("term")
+    table = words.finalize(CooccurrenceCounts(state, *pairs), ReportOptions()).sort_values("term")
     crossed = intersections(jobs, people).finalize((state,), ReportOptions())
     npmi = table[table["measure"].eq("nPMI") & table["group"].eq("b")]
     return {

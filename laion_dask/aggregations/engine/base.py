@@ -106,6 +106,10 @@ class Statistic(ABC):
     method: ClassVar[tuple[str, ...]] = ()
     #: Where its section stands in a datasheet, 0 being the first; those without a place come last.
     place: ClassVar[float] = inf
+    #: What has to be said with its results; see `laion_dask.caveats`.
+    caveats: ClassVar[tuple[str, ...]] = ()
+    #: Whether it holds so much that it travels to the workers once, rather than in every task.
+    is_shared: ClassVar[bool] = False
     #: The verb that computes it.
     verb: ClassVar[str] = "statistics"
 

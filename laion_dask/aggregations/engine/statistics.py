@@ -108,15 +108,26 @@ def bind(provenance: Provenance, measures: Sequence[Statistic]) -> tuple[Statist
     return tuple(measure.bind(kinds) for measure in measures)
 
 
-def collect(provenance: Provenance, bound: tuple[Statistic, ...]) -> tuple[tuple, Rows | None]:
-    """The state of each statistic over the whole frame, and the account of its rows. Eager."""
+def collect(
+    provenance: Provenance, bound: tuple[Statistic, ...], label: str = "statistics"
+) -> tuple[tuple, Rows | None]:
+    """The state of each statistic over the whole frame, and the account of its rows. Eager.
+
+    ``label`` is the text of the progress bar.
+    """
     reads = {name for measure in bound for name in measure.reads}
     # In the frame's order: Dask loses a selection in another order after `categorize`.
     columns = provenance.frame.columns
     narrow = provenance.select([n for n in columns if n in reads] or columns[-1:])
     combine = partial(_combine, bound=bound)
     result, rows = map_with_accounting(
-        narrow, _chunk, bound, meta={"states": object}, combine=combine, label="statistics"
+        narrow,
+        _chunk,
+        bound,
+        meta={"states": object},
+        combine=combine,
+        label=label,
+        share=any(measure.is_shared for measure in bound),
     )
     return result["states"].iloc[0], rows
 
@@ -134,6 +145,9 @@ def to_table(
         columns += [name for name in results if name not in columns]
     combined = suppressed(table(pd.concat(parts, ignore_index=True)), options.min_n)
     combined.attrs["statistics"] = columns_of
+    caveats = tuple(dict.fromkeys(caveat for measure in bound for caveat in measure.caveats))
+    if caveats:
+        combined.attrs["caveats"] = caveats
     if rows is not None:
         combined.attrs["rows"] = vars(rows)
     return combined

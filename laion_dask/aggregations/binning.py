@@ -1,4 +1,4 @@
-"""How many values of a column fall between edges; mergeable by adding."""
+"""Which interval between ascending cuts each value of a column lies in."""
 
 from __future__ import annotations
 
@@ -12,29 +12,15 @@ import pyarrow.compute as pc
 from laion_dask.dtypes import kind_of_arrow
 
 
-def binned(table: pa.Table, columns: tuple[str, ...], edges: tuple[tuple[float, ...], ...]):
-    """Counts of every column's values by its edges.
+def cuts_reached(column: pa.ChunkedArray, cuts: Sequence[float], side: str = "right") -> np.ndarray:
+    """The number of ascending cuts that each value reaches, (n,) int64.
 
-    Returns
-    -------
-    list of (len(edges) + 2,) int64 array
-        One a column: values below the first edge; in [edge i, edge i + 1); at or above the last
-        edge; and last those that are null or NaN.
-    """
-    return [
-        np.bincount(passed(table[name], cuts), minlength=len(cuts) + 2).astype(np.int64)
-        for name, cuts in zip(columns, edges, strict=True)
-    ]
-
-
-def passed(column: pa.ChunkedArray, cuts: Sequence[float], side: str = "right") -> np.ndarray:
-    """How many of the ascending cuts each value is at or over; null or NaN: one more than all.
-
-    With ``side="left"``, how many it is over. Values and cuts are compared as an expression of
-    ``where`` compares them, so that a threshold keeps the same rows in both.
+    A value reaches a cut that it equals or exceeds; with ``side="left"``, only one that it
+    exceeds. Null and NaN get ``len(cuts) + 1``. Values and cuts are compared as in a ``where``
+    expression, so that a threshold keeps the same rows in both.
     """
     if pa.types.is_integer(column.type):
-        return _passed_by_whole_numbers(column, cuts, side)
+        return _cuts_reached_by_integers(column, cuts, side)
     cuts = np.asarray(cuts, np.float64)
     values = pc.cast(column, pa.float64(), safe=False).to_numpy()  # null becomes NaN
     places = np.searchsorted(cuts, values, side=side)
@@ -50,10 +36,10 @@ def passed(column: pa.ChunkedArray, cuts: Sequence[float], side: str = "right") 
     return places
 
 
-def _passed_by_whole_numbers(
+def _cuts_reached_by_integers(
     column: pa.ChunkedArray, cuts: Sequence[float], side: str
 ) -> np.ndarray:
-    """`passed` of whole numbers, which are over a cut where they are over its floor."""
+    """As `cuts_reached`; an integer exceeds a cut exactly where it exceeds the cut's floor."""
     values = pc.fill_null(column, 0).to_numpy()
     least, most = (int(end) for end in (np.iinfo(values.dtype).min, np.iinfo(values.dtype).max))
     lower = sum(cut < least for cut in cuts)

@@ -1,0 +1,96 @@
+"""The prompts of perceived attributes: validated, and embedded as directions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from laion_dask.aggregations.perceived_kernel import Axis
+from laion_dask.errors import OptionError, must_be
+from laion_dask.models import ClipModel, EmbeddingSpace, check_same_space
+from laion_dask.models.heads.zero_shot import TEMPERATURE
+from laion_dask.stats.association import as_rows
+
+#: The group of rows that get no label.
+NOT_ASSIGNED = "not assigned"
+
+
+def axes_of(prompts, model: ClipModel) -> tuple[tuple[Axis, ...], float]:
+    """The axes that prompts describe, and the scale of the cosines before the softmax.
+
+    Raises
+    ------
+    OptionError
+        When the prompts are not of the form that `perceived` takes.
+    ModelMismatchError
+        When vectors are known to come from another model.
+    WeightsError
+        When prompts are texts, and the model's weights are not on this machine.
+    """
+    attributes = _attributes(prompts)
+    axes = tuple(
+        Axis(
+            name,
+            tuple(labels),
+            np.stack([_direction(model, label, given) for label, given in labels.items()]),
+        )
+        for name, labels in attributes.items()
+    )
+    texts = any(_is_text(given) for labels in attributes.values() for given in labels.values())
+    # Prompts that were embedded elsewhere need no weights here, on any machine.
+    scale = model.load().logit_scale if texts else TEMPERATURE
+    return axes, float(scale)
+
+
+def _attributes(prompts) -> dict[str, dict]:
+    """The prompts by attribute and label, as they were given."""
+    expected = "a dict such as {'gender': {'woman': 'a photo of a woman', 'man': …}}"
+    must_be("prompts", prompts, Mapping, expected)
+    nested = [isinstance(given, Mapping) for given in prompts.values()]
+    attributes = dict(prompts) if all(nested) else {"attribute": dict(prompts)}
+    if not prompts or (any(nested) and not all(nested)):
+        raise OptionError(f"prompts is {dict(prompts)!r}. Expected {expected}.")
+    for name, labels in attributes.items():
+        for each in (name, *labels):
+            if not isinstance(each, str) or not each.strip():
+                raise OptionError(f"An attribute or a label is {each!r}. Expected a word.")
+        if len(labels) < 2:
+            raise OptionError(
+                f"{name!r} has {len(labels)} label. The model picks the nearest of several; give "
+                "two or more, such as 'a photo of a person' and 'a photo without people'."
+            )
+        if NOT_ASSIGNED in labels:
+            raise OptionError(f"{NOT_ASSIGNED!r} is reserved; choose another label.")
+    return {name: dict(labels) for name, labels in attributes.items()}
+
+
+def _is_text(given) -> bool:
+    several = isinstance(given, (list, tuple))
+    return isinstance(given, str) or (several and any(isinstance(each, str) for each in given))
+
+
+def _direction(model: ClipModel, label: str, given) -> np.ndarray:
+    """The direction of a label, (dim,) float32."""
+    if _is_text(given):
+        given = [given] if isinstance(given, str) else list(given)
+        for each in given:
+            must_be(f"A prompt of {label!r}", each, str, "a str; vectors are given by themselves")
+        given = model.text(given)
+    for each in (given, *(given if isinstance(given, (list, tuple)) else ())):
+        other = getattr(each, "model", None)
+        if isinstance(other, (ClipModel, EmbeddingSpace, str)):
+            check_same_space(model, other, f"The embeddings and the vectors of {label!r}")
+    rows = as_rows(f"The label {label!r}", given)
+    if rows.shape[1] != model.dim:
+        raise OptionError(
+            f"The label {label!r} has vectors of {rows.shape[1]} numbers; {model.name} makes "
+            f"{model.dim}."
+        )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        mean = rows.mean(axis=0)
+        direction = mean / np.linalg.norm(mean)
+    if not np.isfinite(direction).all():
+        raise OptionError(f"The vectors of {label!r} have no direction: zero, NaN or infinite.")
+    return direction.astype(np.float32)

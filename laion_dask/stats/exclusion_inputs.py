@@ -1,0 +1,152 @@
+"""The counts and the reference that `exclusion` is given, validated."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from math import isfinite
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.errors import OptionError
+
+
+def group_counts(n_before, n_after, by) -> tuple[str, dict[Hashable, tuple[int, int]]]:
+    """The name of the axis, and the rows of each group before and after.
+
+    Raises
+    ------
+    OptionError
+        When counts are not numbers of rows by group, or exceed those before.
+    """
+    before, after = _mapping(n_before, by), _mapping(n_after, by)
+    axis = by if isinstance(by, str) else "group"
+    if before is None or after is None:
+        labels = _positions(n_before) if isinstance(by, str) else _labels(by)
+        lengths = [len(labels), *(len(some) for some in (n_before, n_after))]
+        if len(set(lengths)) > 1:
+            raise OptionError(
+                "exclusion was given {1} counts before, {2} after, and {0} groups. Expected as "
+                "many of each.".format(*lengths)
+            )
+        before, after = (dict(zip(labels, some, strict=True)) for some in (n_before, n_after))
+    elif not isinstance(by, str) and by is not None:
+        labels = _labels(by)
+        before = {label: before.get(label, 0) for label in labels}
+        after = {label: after.get(label, 0) for label in labels}
+    elif by is None:
+        axis = str(getattr(getattr(n_before, "index", None), "name", None) or axis)
+    for label in after:
+        if label not in before:
+            raise OptionError(f"n_after has a group {label!r}, which n_before has not.")
+    counts = {g: (_count(n, g), _count(after.get(g, 0), g)) for g, n in before.items()}
+    for label, (n, kept) in counts.items():
+        if kept > n:
+            raise OptionError(
+                f"Of the group {label!r}, {kept:,} rows are after and {n:,} before. Expected "
+                "n_after to count those of n_before that were kept."
+            )
+    return axis, counts
+
+
+def _mapping(counts, by) -> dict | None:
+    """Counts by group; None where they are given by position."""
+    if isinstance(counts, pd.Series):
+        named = not isinstance(counts.index, pd.RangeIndex)
+        if not counts.index.is_unique:
+            raise OptionError("A Series of counts names a group twice. Sum them first.")
+        return dict(counts.items()) if named or by is None or isinstance(by, str) else None
+    if isinstance(counts, Mapping):
+        return dict(counts)
+    if isinstance(counts, (str, bytes)) or not hasattr(counts, "__len__"):
+        raise OptionError(
+            f"exclusion was given {counts!r} as counts. Expected numbers of rows by group: a "
+            "mapping, or a sequence beside the groups' names in by."
+        )
+    return None
+
+
+def _positions(counts) -> list[str]:
+    """The names of unnamed groups: 0, 1 and so on."""
+    return [str(position) for position in range(len(counts))]
+
+
+def _labels(by) -> list:
+    if by is None or isinstance(by, str) or not hasattr(by, "__iter__"):
+        raise OptionError(
+            f"by is {by!r}. Expected the groups' names, one for each count; or give the counts as "
+            "mappings."
+        )
+    labels = list(by)
+    if len(set(labels)) < len(labels):
+        raise OptionError("by names a group twice. Expected each once, with its count.")
+    return labels
+
+
+def _count(n, label) -> int:
+    whole = not isinstance(n, (bool, np.bool_)) and isinstance(n, (int, np.integer, float))
+    if not whole or not isfinite(n) or n < 0 or n != int(n):
+        raise OptionError(f"The group {label!r} has {n!r} rows. Expected a whole number.")
+    return int(n)
+
+
+def totals(counts: Mapping, total) -> tuple[int, int]:
+    """All rows before and after: ``total``, or the sums of the groups.
+
+    Raises
+    ------
+    OptionError
+        When ``total`` is not two whole numbers, or is less than a group.
+    """
+    sums = tuple(sum(count[i] for count in counts.values()) for i in (0, 1))
+    if total is None:
+        return sums
+    try:
+        before, after = (_count(n, "(all)") for n in total)
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"total is {total!r}. Expected all rows before and after, as two whole numbers."
+        ) from error
+    for label, (n, kept) in counts.items():
+        if kept > after or n - kept > before - after:
+            raise OptionError(
+                f"total says {before:,} rows before and {after:,} after, which does not hold the "
+                f"group {label!r} of {n:,} before and {kept:,} after. Count all rows, each once."
+            )
+    return before, after
+
+
+def expected_shares(counts: Mapping, reference) -> dict[Hashable, float]:
+    """The reference share of each group; equal shares without a reference."""
+    if reference is None:
+        return {label: 1 / len(counts) for label in counts}
+    return distribution(reference)
+
+
+def distribution(reference: Mapping[Hashable, float]) -> dict[Hashable, float]:
+    """Weights by group, scaled to sum to 1.
+
+    Raises
+    ------
+    OptionError
+        When it is no mapping, a weight is negative or no number, or all are 0.
+    """
+    if isinstance(reference, pd.Series):
+        reference = dict(reference.items())
+    if not isinstance(reference, Mapping):
+        raise OptionError(
+            f"reference is {reference!r}. Expected a share for each group, such as "
+            "{'women': 0.5, 'men': 0.5}."
+        )
+    weights = {}
+    for label, weight in reference.items():
+        number = isinstance(weight, (int, float, np.integer, np.floating))
+        if not number or isinstance(weight, bool) or not isfinite(weight) or weight < 0:
+            raise OptionError(
+                f"reference has {weight!r} for {label!r}. Expected a number from 0 on."
+            )
+        weights[label] = float(weight)
+    whole = sum(weights.values())
+    if not whole > 0:
+        raise OptionError("reference has no group with a share above 0. Give one.")
+    return {label: weight / whole for label, weight in weights.items()}
