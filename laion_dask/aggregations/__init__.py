@@ -1,7 +1,7 @@
 """Statistics of a frame that share one pass: each is chunk, combine, finalize."""
 
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
-from laion_dask.aggregations.grouping.base import ByColumn, Grouping, Members, grouping, members
+from laion_dask.aggregations.grouping.base import ByColumn, Grouping, Members, members
 
 __all__ = [
     "ByColumn",
@@ -10,6 +10,5 @@ __all__ = [
     "Partition",
     "ReportOptions",
     "Statistic",
-    "grouping",
     "members",
 ]
