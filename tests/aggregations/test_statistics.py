@@ -22,10 +22,10 @@ from laion_dask.aggregations import (
     Partition,
     ReportOptions,
     Statistic,
-    grouping,
     members,
 )
 from laion_dask.aggregations.engine.statistics import report_options
+from laion_dask.aggregations.grouping.base import grouping
 from laion_dask.errors import ColumnError, OptionError, ShardError
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.stats import wilson
