@@ -72,7 +72,7 @@ class DuplicateShare(Statistic):
             {"group": "repeats", **every, **_left(n, distinct, found.is_exact)},
             {
                 "group": "rows whose value repeats", **every,
-                **_left(n, found.once(options.level), found.is_exact),
+                **_left(n, found.singletons(options.level), found.is_exact),
             },
             {
                 "group": "most frequent", **every, "value": float(found.counts.max(initial=0)),

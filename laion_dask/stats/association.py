@@ -11,7 +11,7 @@ import numpy as np
 from laion_dask.errors import ModelMismatchError, OptionError, one_of
 from laion_dask.stats.checks import whole
 
-#: Partitions that are gone through one by one; of more, as many are drawn.
+#: Up to this many partitions are enumerated; of more, this many are drawn.
 MOST_PARTITIONS = 10_000
 ALTERNATIVES = ("greater", "less", "two-sided")
 #: Numbers that are shuffled at a time.
@@ -33,7 +33,7 @@ class Association:
     n_x, n_y, n_a, n_b : int
         Vectors of each set.
     partitions : int
-        Of X and Y together into sets of their sizes: gone through, or drawn.
+        Of X and Y together into sets of their sizes: enumerated, or drawn.
     exact : bool
         Whether they are all there are.
     alternative : str
@@ -138,7 +138,7 @@ def association(
     n_permutations: int = MOST_PARTITIONS,
     seed: int = 0,
 ) -> Association:
-    """What `weat` finds, and how. Its arguments and errors are `weat`'s."""
+    """The result of `weat` with its details. Takes and raises the same as `weat`."""
     if alternative not in ALTERNATIVES:
         raise one_of("alternative", alternative, ALTERNATIVES)
     whole("n_permutations", n_permutations, 1)
@@ -185,7 +185,7 @@ class _Test:
         self._alternative = alternative
 
     def exact(self) -> tuple[int, int]:
-        """Partitions at least as extreme, and all."""
+        """The number of partitions at least as extreme, and of all partitions."""
         every, hits, n = combinations(range(len(self._values)), self._few), 0, 0
         step = max(1, _BLOCK // self._few)
         while some := list(islice(every, step)):
@@ -194,7 +194,7 @@ class _Test:
         return hits, n
 
     def drawn(self, n: int, seed: int) -> tuple[int, int]:
-        """Of partitions drawn at random, those at least as extreme, and how many were drawn."""
+        """The number of random partitions at least as extreme, and the number drawn."""
         draw, hits = np.random.default_rng(seed), 0
         step = max(1, _BLOCK // len(self._values))
         for at in range(0, n, step):
@@ -212,12 +212,12 @@ class _Test:
 
 
 def _mean(rows: np.ndarray) -> np.ndarray:
-    """The mean of rows, (dim,), in whatever order they stand."""
+    """The mean of rows, (dim,), independent of their order."""
     return np.array([math.fsum(column) for column in rows.T]) / len(rows)
 
 
 def _check_models(sets: dict) -> None:
-    """Refuse vectors that are known to come from different models."""
+    """Raise if vectors are known to come from different models."""
     known = [(n, m) for n, given in sets.items() if (m := getattr(given, "model", None))]
     for name, model in known[1:]:
         first, other = known[0]

@@ -32,8 +32,8 @@ def reliability(
     Raises
     ------
     OptionError
-        When the two are not of one length, p is no probability, y is not 0 or 1 (NaN is neither),
-        or bins is no whole number from 1.
+        When the two differ in length, p is not a probability, y is not 0 or 1 (NaN is neither),
+        or bins is not a positive integer.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""What the functions of counts take, checked: numbers or arrays, which broadcast."""
+"""Validation of counts and numbers: scalars or arrays, which broadcast."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Numbers = npt.ArrayLike
 
 
 def numbers(what: str, **values: Numbers) -> tuple[np.ndarray, ...]:
-    """Numbers as float64 arrays of one shape, or an error that names what is none."""
+    """Numbers as float64 arrays of one shape; raises naming the argument that is not one."""
     found = []
     for name, value in values.items():
         try:
@@ -69,7 +69,7 @@ def shares(what: str, k: Numbers, n: Numbers) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plain(*results: np.ndarray) -> tuple:
-    """Arrays as they are, and single numbers as Python's."""
+    """Arrays unchanged, and 0-dimensional ones as Python numbers."""
     return tuple(r.item() if np.ndim(r) == 0 else np.asarray(r) for r in results)
 
 
@@ -87,7 +87,7 @@ def whole(name: str, value: int, least: int) -> None:
 
 
 def probability(name: str, value: float) -> float:
-    """A number in [0, 1], or an error."""
+    """A number in [0, 1]; raises otherwise."""
     is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= 1:
         raise OptionError(f"{name} is {value!r}. Expected a probability, in [0, 1].")

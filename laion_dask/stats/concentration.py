@@ -230,7 +230,7 @@ def top_share(counts: Numbers, k: int) -> float:
 
 
 def _sorted(what: str, counts: Numbers) -> np.ndarray:
-    """The counts ascending, so that sums do not depend on the order in which they came."""
+    """The counts in ascending order, so that sums do not depend on the order given."""
     (found,) = checked(what, counts=counts)
     if found.ndim != 1:
         raise OptionError(f"{what} was given counts of shape {found.shape}; expected (labels,).")

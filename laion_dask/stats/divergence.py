@@ -103,7 +103,7 @@ def between_tables(one: pd.DataFrame, other: pd.DataFrame) -> list[dict]:
 
 
 def compared(a: pd.Series, b: pd.Series) -> dict:
-    """The divergence of two counts by label, and on how many rows it rests."""
+    """The divergence of two counts by label, and the number of rows it is based on."""
     n, m = int(a.sum()), int(b.sum())
     labels = {*a.index[a > 0], *b.index[b > 0]}
     return {
@@ -117,7 +117,7 @@ def compared(a: pd.Series, b: pd.Series) -> dict:
 
 
 def _rows_by_axis(result: pd.DataFrame) -> dict[str, pd.Series]:
-    """The rows of each group, by axis, where a table tells the share that groups have of all."""
+    """The rows of each group by axis, from a table with the shares that groups have of all rows."""
     if not isinstance(result, pd.DataFrame) or not {"axis", "group", "term", "k"} <= set(result):
         raise OptionError(
             f"A {type(result).__name__} was given. Expected a table with the groups of some axis, "

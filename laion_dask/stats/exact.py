@@ -48,7 +48,7 @@ def fisher(k1: np.ndarray, n1: np.ndarray, k2: np.ndarray, n2: np.ndarray) -> np
 
 
 def _smallest_cell(k1, n1, k2, n2) -> tuple[np.ndarray, ...]:
-    """The table told by the cell of which fewest are expected, which goes down to 0.
+    """The table as the cell with the smallest expected count, which can go down to 0.
 
     Returns
     -------

@@ -129,7 +129,7 @@ def distribution(reference: Mapping[Hashable, float]) -> dict[Hashable, float]:
     Raises
     ------
     OptionError
-        When it is no mapping, a weight is negative or no number, or all are 0.
+        When it is not a mapping, a weight is negative or not a number, or all are 0.
     """
     if isinstance(reference, pd.Series):
         reference = dict(reference.items())

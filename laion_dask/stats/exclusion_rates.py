@@ -53,7 +53,7 @@ def exclusion(
         All rows before and after. By default the sums over the groups, which is wrong where a row
         may be in several groups, or in none.
     reference : mapping of group to number, optional
-        How the groups would be shared out; brought to a sum of 1. A group that only it names has
+        The expected shares of the groups; scaled to sum to 1. A group that only it names has
         no rows before; one that it does not name has no expected share, and is never amplified.
     level : float
         Coverage of the intervals, between 0 and 1.
@@ -72,7 +72,7 @@ def exclusion(
     Raises
     ------
     OptionError
-        When counts are none, more rows were kept than there were, or labels do not fit.
+        When counts are not valid, more rows were kept than there were, or labels do not match.
 
     References
     ----------
@@ -111,7 +111,7 @@ def exclusion(
 
 
 def excluded(n: np.ndarray, kept: np.ndarray, n_all: int, k_all: int, level: float) -> dict:
-    """The columns of `exclusion` that are told of any rows of all, some of which were kept."""
+    """The columns of `exclusion` that need only counts of rows before and after."""
     k = n - kept
     lo, hi = wilson(k, n, level)
     ratio, ratio_lo, ratio_hi = _to_all(k, n, k_all, n_all, level)
@@ -131,7 +131,7 @@ def excluded(n: np.ndarray, kept: np.ndarray, n_all: int, k_all: int, level: flo
 
 
 def corrected(result: Table, level: float) -> Table:
-    """The table with ``q`` and ``verdict`` by the groups that it has; NaN is no test."""
+    """The table with ``q`` and ``verdict``, over the groups in it; a NaN p is not a test."""
     attrs = result.attrs
     result = result.drop(columns=["q", "verdict"], errors="ignore")
     q = benjamini_hochberg(result["p"].to_numpy(float))
@@ -164,7 +164,7 @@ def verdicts(k, n, overall, under_represented, q, rate: float) -> np.ndarray:
 
 
 def _to_all(k, n, k_all: int, n_all: int, level: float) -> tuple[np.ndarray, ...]:
-    """The ratio of the rates of parts to that of all, with its interval."""
+    """The ratio of each group's rate to the overall rate, with its interval."""
     _, lo, hi = risk_ratio(k, n, k_all - k, n_all - n, level)
     part = _divided(n, np.full(len(n), n_all))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -180,7 +180,7 @@ def _to_all(k, n, k_all: int, n_all: int, level: float) -> tuple[np.ndarray, ...
 
 
 def _divided(some: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """NaN where nothing is divided by nothing."""
+    """The quotient; NaN where the divisor is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(by == 0, np.nan, some / by)
 

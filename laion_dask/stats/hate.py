@@ -146,13 +146,13 @@ def compare_hate(
     Birhane, A. et al. (2023), as in `hate_content_rate`: the intervals of LAION-400M and LAION-2B,
     the increase between them, and Welch's test over their files.
     """
-    told, per_file = [], []
+    rates, per_file = [], []
     for k, n in ((k1, n1), (k2, n2)):
         k, n = (np.atleast_1d(values) for values in shares("compare_hate", k, n))
         lo, hi = wilson(k.sum(), n.sum(), level)
         rate = 100 * k.sum() / n.sum() if n.any() else float("nan")
-        told += [float(rate), 100 * lo, 100 * hi]
+        rates += [float(rate), 100 * lo, 100 * hi]
         per_file.append(100 * k[n > 0] / n[n > 0])
-    lo2, hi1 = told[4], told[2]
+    lo2, hi1 = rates[4], rates[2]
     increase = 100 * (lo2 / hi1 - 1) if hi1 else float("nan")
-    return HateComparison(*told, increase, *welch(per_file[1], per_file[0]))
+    return HateComparison(*rates, increase, *welch(per_file[1], per_file[0]))

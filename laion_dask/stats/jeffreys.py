@@ -8,7 +8,7 @@ import pandas as pd
 from laion_dask.stats.checks import Numbers, plain, shares
 from laion_dask.stats.intervals import wilson
 
-#: With so many on either side Wilson's limits, which are much cheaper, are within 1e-4 of these.
+#: With this many on either side, Wilson's limits, which are much cheaper, are within 1e-4.
 _MANY = 5000
 
 
@@ -46,7 +46,7 @@ def jeffreys(k: Numbers, n: Numbers, level: float = 0.95) -> tuple:
 
 
 def _distinct_pairs(k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where each pair lies among the distinct ones, and those."""
+    """The index of each pair among the distinct pairs, and the distinct pairs."""
     (code_k, each_k), (code_n, each_n) = pd.factorize(k), pd.factorize(n)
     width = max(len(each_n), 1)
     place, pairs = pd.factorize(code_k * width + code_n)

@@ -77,7 +77,7 @@ def overlap_test(
 ):
     """The two-sided p that a property is as frequent in what only one sample has as in the other's.
 
-    Rows that both samples have tell nothing of what one has and the other has not. So the test is
+    Rows in both samples say nothing about what only one of them has. So the test is
     conditional on the rows on which the two disagree: those that only the first has against those
     that only the second has, by `two_proportions`. Where one sample lies within the other there is
     no such pair, and the rows of the smaller are tested against those that the larger has besides.

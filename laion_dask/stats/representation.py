@@ -32,7 +32,7 @@ def skew(
         The group of each item, the first first; None (or NaN) for none, and a tuple, list or set
         of groups for several.
     reference : mapping of group to number
-        What each group's share would be; brought to a sum of 1.
+        The expected share of each group; scaled to sum to 1.
     k : int, optional
         How many of the first count, from 1 on; fewer where there are fewer. By default all.
 
@@ -146,7 +146,7 @@ def _skews(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def _counts(ranking: Sequence, wanted: Mapping[Hashable, float], k: int | None) -> np.ndarray:
-    """Which of the first k items are in which group, (k, groups) int64 of 0 and 1."""
+    """Group membership of the first k items, (k, groups) int64 of 0 and 1."""
     if k is not None and (isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1):
         raise OptionError(f"k is {k!r}. Expected a whole number of items, from 1 on.")
     if isinstance(ranking, (str, bytes, Mapping)) or not hasattr(ranking, "__iter__"):

@@ -79,7 +79,7 @@ def benjamini_hochberg(p: Numbers) -> np.ndarray:
     Parameters
     ----------
     p : array of float
-        Of the tests of one family; NaN is no test, and stays NaN.
+        Of the tests of one family; NaN is not a test, and stays NaN.
 
     Returns
     -------
@@ -135,7 +135,7 @@ def welch(a: Numbers, b: Numbers) -> tuple[float, float, float]:
     Raises
     ------
     OptionError
-        When one is no array of numbers in one dimension.
+        When one is not a 1-dimensional array of numbers.
 
     References
     ----------

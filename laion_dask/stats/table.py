@@ -1,4 +1,4 @@
-"""The tidy table in which statistics are told."""
+"""The tidy table of results."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ class Table(pd.DataFrame):
 
     @property
     def n_suppressed(self) -> int:
-        """How many results were left out because they rest on too few rows."""
+        """The number of results suppressed because they are based on too few rows."""
         return int(self.attrs.get("suppressed", 0))
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What has to be said with these results: by what stands in the rows, and ``attrs``."""
+        """The caveats of these results, from the text of the rows and from ``attrs``."""
         return caveats_of(self)
 
     def of(self, statistic: str) -> Table:
@@ -91,7 +91,7 @@ class Table(pd.DataFrame):
         Raises
         ------
         OptionError, ColumnError
-            When k is no whole number from 1, or there is no such column of numbers.
+            When k is not a positive integer, or there is no such numeric column.
         """
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise OptionError(f"top is {k!r}. Expected a whole number of groups, such as 20.")
@@ -116,7 +116,7 @@ class Table(pd.DataFrame):
         Raises
         ------
         ColumnError
-            When there is no such column of numbers.
+            When there is no such numeric column.
         """
         order = self._numbers_of(by).sort_values(ascending=ascending, kind="stable").index
         found = self.loc[order].reset_index(drop=True)
@@ -126,7 +126,7 @@ class Table(pd.DataFrame):
     def divergence(self, other: pd.DataFrame) -> Table:
         """The Jensen-Shannon divergence of two data sets, axis by axis. Eager.
 
-        Of the shares of groups that ``rates(None, by=...)`` tells of both: languages, registered
+        Of the shares of groups that ``rates(None, by=...)`` gives for both: languages, registered
         domains, mentions. Rows in no group are left out.
 
         Parameters
@@ -252,7 +252,7 @@ def table(rows: Iterable[dict] | pd.DataFrame) -> Table:
 
 
 def suppressed(result: Table, min_n: int) -> Table:
-    """The table without the results that rest on fewer than ``min_n`` rows, which are counted."""
+    """The table without results based on fewer than ``min_n`` rows; ``attrs`` counts them."""
     few = (result["n"] < min_n).fillna(False).to_numpy(bool) if "n" in result else np.zeros(0, bool)
     kept = result[~few].reset_index(drop=True) if few.any() else result
     kept.attrs = {**result.attrs, "suppressed": int(few.sum()), "min_n": min_n}
@@ -274,13 +274,13 @@ def _text(value) -> str:
 
 
 def _cell(text: str) -> str:
-    """A cell of a page, in one line; long text is cut."""
+    """An HTML cell on one line; long text is truncated."""
     shown = text if len(text) <= _LONG else text[:_LONG] + "…"
     return f"<td><bdi style='white-space:nowrap'>{html.escape(shown)}</bdi></td>"
 
 
 def in_scroll(table: str) -> str:
-    """A table of HTML that scrolls by itself where it is wider than the page."""
+    """An HTML table that scrolls on its own if it is wider than the page."""
     return f"<div style='overflow-x:auto;max-width:100%'>{table}</div>"
 
 

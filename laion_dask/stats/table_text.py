@@ -15,7 +15,7 @@ _KEYS = ("statistic", "term", "axis", "group", "threshold")
 def in_blocks(head: Sequence[str], cells: Sequence[Sequence[str]], width: int = WIDTH) -> str:
     """Rows of text under headings, in blocks of whole columns that each fit into a width.
 
-    A method that all rows share is told once, beneath.
+    A method that all rows share is printed once, below.
     """
     frame = pd.DataFrame(cells, columns=head)
     beneath = ""
@@ -29,7 +29,7 @@ def in_blocks(head: Sequence[str], cells: Sequence[Sequence[str]], width: int = 
 
 
 def _split(frame: pd.DataFrame, n_keys: int, width: int) -> list[list[int]]:
-    """The columns of each block, by their number: those that say what a row is of, and more."""
+    """The column indices of each block: the key columns, then as many others as fit."""
     columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
     wide = [1 + max(len(str(column.name)), *column.str.len()) for column in columns]
     keys = list(range(n_keys))

@@ -105,7 +105,9 @@ def test_the_intervals_cover(single):
         hashes = draw.integers(0, 1 << 64, 5000, dtype=np.uint64, endpoint=False)
         order = np.argsort(hashes)[:256]
         state = BottomK(hashes[order], counts[order], int(counts.sum()), 256, False)
-        for i, (found, truth) in enumerate([(state.distinct(), 5000), (state.once(), singles)]):
+        for i, (found, truth) in enumerate(
+            [(state.distinct(), 5000), (state.singletons(), singles)]
+        ):
             value, lo, hi = found
             hits[i] += lo <= truth <= hi
             assert lo <= value <= hi

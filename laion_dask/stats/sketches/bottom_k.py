@@ -46,12 +46,12 @@ class BottomK:
 
     @classmethod
     def of(cls, hashes: np.ndarray, capacity: int = CAPACITY) -> BottomK:
-        """The state of rows whose values have these hashes, one a row."""
+        """The state of rows whose values have these hashes, one per row."""
         return cls._smallest(hashes, None, len(hashes), capacity, True)
 
     @classmethod
     def merged(cls, states: Sequence[BottomK]) -> BottomK:
-        """One state of several, at least one, of one capacity."""
+        """One state from several, at least one, of equal capacity."""
         hashes, counts = (np.concatenate([getattr(s, n) for s in states]) for n in _ARRAYS)
         n, exact = sum(s.n for s in states), all(s.is_exact for s in states)
         return cls._smallest(hashes, counts, n, states[0].capacity, exact)
@@ -77,7 +77,7 @@ class BottomK:
         lo, hi = (end / share for end in _gamma(k, k, level))
         return tuple(min(max(end, float(k)), float(self.n)) for end in ((k - 1) / share, lo, hi))
 
-    def once(self, level: float = 0.95) -> tuple[float, float, float]:
+    def singletons(self, level: float = 0.95) -> tuple[float, float, float]:
         """The values that occur once, with their interval.
 
         Of those kept, but the last, over its hash as a share of the range: a Poisson's interval

@@ -39,12 +39,12 @@ _ODD = np.array(
 class HeavyHitters:
     """How often each of many labels occurs.
 
-    While there are at most ``capacity`` labels every count is exact. Beyond, counts are kept in a
-    count-min sketch, which adds up and so does not depend on how rows were parted, beside labels
-    that may be frequent, by the rule of Misra and Gries. A label is told when the sketch shows that
-    it has a larger share of the rows than `threshold`; any such label is kept whatever the parts
-    and their order, so the answer is the same, but for the probability `FAILURE` that an estimate
-    is off by more than its bound.
+    Up to ``capacity`` labels every count is exact. Beyond, counts are kept in a count-min sketch,
+    which adds up and so does not depend on the partitioning, beside labels that may be frequent,
+    by the rule of Misra and Gries. A label is reported when the sketch shows that its share of the
+    rows is larger than `threshold`. Any such label is kept whatever the partitions and their order,
+    so the result is the same, except with probability `FAILURE`, that an estimate is off by more
+    than its bound.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class HeavyHitters:
 
     @classmethod
     def merged(cls, states: Sequence[HeavyHitters]) -> HeavyHitters:
-        """One state of several, at least one, of one capacity."""
+        """One state from several, at least one, of equal capacity."""
         if len(states) == 1:
             return states[0]
         labels, counts = _summed(states)
@@ -153,7 +153,7 @@ class HeavyHitters:
 
     @property
     def unseen(self) -> float:
-        """The most rows that a label has which `heavy` does not tell."""
+        """The most rows of a label that `heavy` does not report."""
         return self.threshold * self.n + self.error
 
     def heavy(self, most: int | None = None) -> tuple[pa.Array, np.ndarray, np.ndarray]:
@@ -175,8 +175,8 @@ class HeavyHitters:
         labels = self.labels
         if not self.is_exact:
             counts = self._estimates(labels)
-            told = counts >= self.unseen
-            labels, counts = labels.filter(pa.array(told)), counts[told]
+            reported = counts >= self.unseen
+            labels, counts = labels.filter(pa.array(reported)), counts[reported]
             low = np.maximum(np.ceil(counts - self.error), 1).astype(np.int64)
         order = _ranked(labels, counts, len(counts) if most is None else most)
         return labels.take(order), low[order], counts[order]
@@ -187,7 +187,7 @@ class HeavyHitters:
         return np.minimum.reduce(found)
 
     def distinct(self) -> tuple[float, float]:
-        """How many labels there are, and the relative standard error of that; 0 when exact."""
+        """The number of labels, and its relative standard error; 0 when exact."""
         if self.is_exact:
             return float(len(self.labels)), 0.0
         k = len(self.smallest)

@@ -57,17 +57,17 @@ class Quantiles:
 
     @property
     def n(self) -> int:
-        """Values that were seen."""
+        """The number of values seen."""
         return int(self.counts.sum())
 
     @property
     def mean(self) -> float:
-        """Of the values, rounded once; NaN of none."""
+        """The mean of the values, rounded once; NaN without values."""
         return float(self.total / self.n) if len(self.counts) else float("nan")
 
     @property
     def is_exact(self) -> bool:
-        """Whether quantiles are values that were seen, not the middles of bins."""
+        """Whether quantiles are actual values, not centers of bins."""
         return self.keys.dtype == np.float64
 
     def __eq__(self, other: object) -> bool:
