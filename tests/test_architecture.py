@@ -52,7 +52,7 @@ ARROWS = {
     "aggregations/grouping": "aggregations/engine text",
     "aggregations": (
         "aggregations/engine aggregations/grouping frame io/embeddings models "
-        "models/heads numerics predicate runtime stats stats/sketches text"
+        "models/heads numerics predicate stats stats/sketches text"
     ),
     "joins": "frame io/parquet predicate runtime",
     "exports/formats": "io/storage",
