@@ -120,12 +120,12 @@ def test_merges(folder):
     assert rows.kept == frame["language"].isin(["en", "de"]).sum().compute()
     twice = pd.concat([names] * 5)
     with pytest.raises(
-        ProvenanceError, match=r"Row \d+ of .*part_0\.parquet stands .* more than once"
+        ProvenanceError, match=r"Row \d+ of .*part_0\.parquet is .* more than once"
     ):
         ld.rows(frame.merge(twice, on="language"))
     with pytest.raises(ProvenanceError, match="end to end"):
         ld.rows(dd.concat([frame, frame]))
-    with pytest.raises(ProvenanceError, match="multiplied"):
+    with pytest.raises(ProvenanceError, match="duplicated"):
         frame.merge(twice, on="language").laion.summary()
 
 

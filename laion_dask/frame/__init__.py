@@ -1,1 +1,1 @@
-"""What a frame is made of: its provenance, its filters, and the account of its rows."""
+"""Provenance, filters and row accounting of frames."""

@@ -27,22 +27,22 @@ _META = pd.DataFrame({name: pd.Series([], dtype="int64") for name in COUNTS})
 
 @dataclass(frozen=True)
 class Rows:
-    """What became of every row that was read; the other four always add up to ``read``.
+    """The number of rows per outcome; ``read`` is always the sum of the other four.
 
     Attributes
     ----------
     read : int
-        Rows of the shards, by their footers.
+        Rows in the shards, from their footers.
     kept : int
     dropped : int
-        Rows for which a filter was false, or that a step of the user's left out.
+        Rows for which a filter is false, or that another step of the user's code removed.
     unscored : int
-        Rows that a filter could not decide on, because what it compares is null or NaN, and that
-        no other filter refused. So the same filters give the same counts in any order, whatever
-        stands between them. A pandas mask counts as a filter if the graph shows which columns it
-        compares; otherwise the rows that it leaves out are dropped.
+        Rows for which some filter is unknown, because a value it compares is null or NaN, and no
+        filter is false. The counts therefore do not depend on the order of the filters or on the
+        steps between them. A pandas mask counts as a filter if the graph shows which columns it
+        compares; otherwise the rows that it removes count as dropped.
     rejected : int
-        Invalid rows: text that is not UTF-8, under ``invalid_text="reject"``.
+        Rows with text that is not valid UTF-8, under ``invalid_text="reject"``.
     """
 
     read: int
@@ -58,19 +58,19 @@ class Rows:
 
 @dataclass(frozen=True)
 class AccountingInputs:
-    """What has to be computed beside a frame to account for its rows.
+    """The collections to compute along with a frame to account for its rows.
 
-    Where a step may pass rows on more than once, such as a merge, every row that is kept or
-    unscored is looked at, and a repeated row is an error. Elsewhere the counts are enough.
+    If a step may duplicate rows, as a merge may, every kept or unscored row is checked and a
+    duplicate is an error. Otherwise counting is enough.
 
     Attributes
     ----------
     frame : dask DataFrame
-        With ``shard`` and ``row`` where rows have to be told apart.
+        Includes ``shard`` and ``row`` if rows must be identified.
     read : int or None
-        None where the rows cannot be accounted for.
+        None if the rows cannot be accounted for.
     collections : list of dask DataFrame
-        To be computed, in any company, and given to `balance`.
+        To compute, together with any others, and pass to `balance`.
     sources : list of (Scan, list of Piece)
     """
 
@@ -81,12 +81,12 @@ class AccountingInputs:
 
     @classmethod
     def of(cls, provenance: Provenance) -> AccountingInputs:
-        """What to compute for a frame. Lazy.
+        """The collections to compute for a frame. Lazy.
 
         Raises
         ------
         ProvenanceError
-            When the frame does not lead back to `read_shards`, or lost the columns that are needed.
+            When the frame does not come from `read_shards`, or no longer has the required columns.
         """
         frame, sources = provenance.frame, provenance.sources
         read = sum(piece.n_rows for piece in provenance.pieces)
@@ -101,26 +101,26 @@ class AccountingInputs:
 
     @classmethod
     def where_known(cls, provenance: Provenance) -> AccountingInputs:
-        """As `of`; where rows cannot be accounted for, the `balance` will be None. Lazy."""
+        """Like `of`, but `balance` returns None if rows cannot be accounted for. Lazy."""
         try:
             return cls.of(provenance)
         except ProvenanceError:
             return cls(provenance.frame, None)
 
     def balance(self, kept: int, computed: Sequence[Mapping]) -> Rows | None:
-        """What became of the rows read.
+        """The number of rows per outcome.
 
         Parameters
         ----------
         kept : int
         computed : sequence of mapping
-            The computed `collections`, and other results with ``unscored`` and ``rejected``:
-            numbers or columns of them, to be summed.
+            The computed `collections`, and other results with ``unscored`` and ``rejected``
+            (numbers or columns); these are summed.
 
         Raises
         ------
         ProvenanceError
-            When a row occurs in the frame more than once, or belongs to no shard.
+            When the frame contains a row more than once, or a row that no shard has.
         """
         if self.read is None:
             return None
@@ -132,9 +132,9 @@ class AccountingInputs:
         dropped = self.read - kept - unscored - rejected
         if dropped < 0:
             raise ProvenanceError(
-                f"{kept:,} rows came of {self.read:,} that were read ({unscored:,} unscored, "
-                f"{rejected:,} rejected): a step has multiplied rows, so they cannot be accounted "
-                f"for. {_ADVICE}"
+                f"{self.read:,} rows were read, but the frame has {kept:,}, besides "
+                f"{unscored:,} unscored and {rejected:,} rejected: a step duplicated rows, so they "
+                f"cannot be accounted for. {_ADVICE}"
             )
         return Rows(self.read, kept, dropped, unscored, rejected)
 
@@ -143,43 +143,42 @@ class AccountingInputs:
             paths = {p.shard.index: p.shard.path for _, pieces in self.sources for p in pieces}
             shard, row = repeats["shard"], repeats["row"]
             raise ProvenanceError(
-                f"Row {row:,} of {paths.get(shard, f'shard {shard}')} stands in the frame more "
-                f"than once ({repeats['repeats']:,} too many in all, of {self.read:,} that were "
-                f"read): a step has multiplied rows, so they cannot be accounted for. {_ADVICE}"
+                f"Row {row:,} of {paths.get(shard, f'shard {shard}')} is in the frame more than "
+                f"once ({repeats['repeats']:,} duplicates among {self.read:,} rows read): a step "
+                f"duplicated rows, so they cannot be accounted for. {_ADVICE}"
             )
         if repeats["strays"]:
             raise ProvenanceError(
-                f"{repeats['strays']:,} rows of the frame have no shard or row, or one that no "
-                "shard has, so they are rows of no data set (an outer or right merge adds such "
-                "rows, frame.where and frame.mask blank them, a function of yours wrote over the "
-                "two). "
-                "Use merge(..., how='left') or 'inner', frame.laion.where(...) to leave rows out, "
-                "or drop them with dropna(subset=['shard', 'row'])."
+                f"{repeats['strays']:,} rows of the frame have a null shard or row, or one that no "
+                "shard has, so they do not come from the data set. An outer or right merge adds "
+                "such rows, frame.where and frame.mask blank the two columns, and a function of "
+                "your own may overwrite them. Use merge(..., how='left') or 'inner', filter with "
+                "frame.laion.where(...), or drop these rows with dropna(subset=['shard', 'row'])."
             )
 
 
 _ADVICE = (
-    "Bring in a table of scores with frame.laion.join(table, on=...), which takes each key once, "
-    "sample without replacement, or keep one of each with drop_duplicates(['shard', 'row'])."
+    "To add a table of scores, use frame.laion.join(table, on=...), which matches each key once; "
+    "sample without replacement; or remove duplicates with drop_duplicates(['shard', 'row'])."
 )
 
 
 def _with_identity(frame: dd.DataFrame, step: str, sources: Sources) -> dd.DataFrame:
-    """The frame with the columns by which its rows are told apart."""
+    """The frame with ``shard`` and ``row``; raises if they are lost or not numeric. Lazy."""
     check_shard_numbers(sources)
     known = with_identity(frame)
     if known is None or any(known[name].dtype.kind not in "iuf" for name in PROVENANCE):
         raise ProvenanceError(
-            f"A step of this frame ({step}) may have multiplied rows, and the columns shard and "
-            "row, by which rows are told apart, are no longer there (or were renamed). Keep both "
-            "to the end; of a table to merge with, drop columns of the same name first, or use "
+            f"A step of this frame ({step}) may have duplicated rows, and the columns shard and "
+            "row, which identify rows, were dropped or renamed. Keep both to the end. Before a "
+            "merge, drop columns of these names from the other table, or use "
             "frame.laion.join(table, on=...)."
         )
     return known
 
 
 def _counts_of_scans(sources: Sources, undecided: Sequence) -> list[dd.DataFrame]:
-    """The counts of the scans: rejected rows, and unscored ones if no filter follows. Lazy."""
+    """Rejected rows per scan, and unscored rows if no other filter follows. Lazy."""
     return [
         graph.over_pieces(partial(_piece_counts, scan=scan, alone=not undecided), pieces, _META)
         for scan, pieces in sources
@@ -193,9 +192,9 @@ def _piece_counts(piece: Piece, number: int, scan: Scan, alone: bool) -> pd.Data
 
 
 def _number(undecided: dd.DataFrame, provenance: Provenance) -> dd.DataFrame:
-    """How many rows a frame of undecided rows has. Lazy."""
+    """The number of rows in a frame of undecided rows. Lazy."""
     reads = list(undecided.columns)
-    # The rows bypass some steps, so theirs may be narrowed where the whole frame may not.
+    # Undecided rows bypass some steps, so columns can be dropped here even if not in the frame.
     if provenance.may_be_narrowed or may_be_narrowed(walk(undecided.expr)):
         reads = ["row"] if "row" in reads else reads[-1:]
     return graph.map_columns(undecided, _count, reads=reads, meta=_META)

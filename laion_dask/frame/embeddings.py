@@ -1,4 +1,4 @@
-"""The embeddings that a frame's rows point at."""
+"""Open the embeddings that belong to a frame's rows."""
 
 from __future__ import annotations
 
@@ -25,29 +25,30 @@ def open_embeddings(
     Parameters
     ----------
     paths : str, path or iterable of them
-        Files, folders, patterns, or addresses that fsspec knows.
+        Files, folders, patterns or fsspec addresses.
     model : ClipModel, EmbeddingSpace or str
-        The model that they came from: a CLIP model of open_clip, such as ``"ViT-L-14:openai"`` or
-        ``"openai/clip-vit-large-patch14"``; or any other one, such as
-        ``EmbeddingSpace("dinov2-vitl14")`` or its bare name, whose dimension the files say.
+        The model that computed them: a CLIP model of open_clip, such as ``"ViT-L-14:openai"`` or
+        ``"openai/clip-vit-large-patch14"``; or any other model, such as
+        ``EmbeddingSpace("dinov2-vitl14")`` or just its name, with the dimension read from the
+        files.
     like : dask DataFrame, optional
-        A frame of `read_shards`. The files are then paired with its shards by shard key
-        (``metadata_0012.parquet`` with ``img_emb_0012.npy``) and row counts are compared with the
-        Parquet footers. A part of an export pairs with the files of the shards that its rows came
-        from, by its recipe, or with one that is named as the part. Without ``like``, files are in
-        natural order of their names, and every verb pairs them with its frame.
+        A frame from `read_shards`. The files are paired with its shards by shard key
+        (``metadata_0012.parquet`` with ``img_emb_0012.npy``), and row counts are compared with the
+        Parquet footers. A part of an export is paired with the files of the shards that its rows
+        came from, according to its manifest, or with a file that has the part's name. Without
+        ``like``, files are sorted naturally by name, and each verb pairs them with its frame.
     field : str, optional
         The member of an ``.npz`` (DataComp: ``l14_img``, ``b32_txt``, …), or the list column of a
-        Parquet file. Needed where there are several.
+        Parquet file. Required if there are several.
 
     Raises
     ------
     ShardNotFoundError
-        When a path names nothing.
+        When a path matches no file.
     EmbeddingsError
-        When a file is empty, short, of another dtype or rank, or the files differ in width.
+        When a file is empty, truncated, or has another dtype or rank, or when widths differ.
     PairingError
-        When they do not pair with ``like``.
+        When the files do not pair with ``like``.
 
     Examples
     --------

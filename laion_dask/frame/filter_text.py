@@ -1,4 +1,4 @@
-"""Steps of the user's own that leave rows out, as text: masks, and selections such as sample."""
+"""Describe the user's pandas masks and row selections, such as ``sample``, as text."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from laion_dask.runtime.dask_expressions import (
     _DelayedExpr,
 )
 
-#: The prefixes of such texts in a recipe: of a mask, and of any other step.
+#: Prefixes of these texts in a recipe: for masks, and for all other steps.
 MASK, STEP = "pandas mask:", "pandas step:"
 
 
 def of_mask(mask) -> str:
-    """A mask as one would write it, as far as it consists of comparisons."""
+    """A mask as a Python-like expression; other operations are shown by their name and columns."""
     if not isinstance(mask, Expr):
         return repr(mask)
     if isinstance(mask, Projection):
@@ -55,7 +55,7 @@ def of_mask(mask) -> str:
 
 
 def _reads(mask) -> set[str]:
-    """The columns that a mask is computed from, as far as the graph shows."""
+    """The columns that a mask is computed from, if the graph shows them."""
     if not isinstance(mask, Expr) or isinstance(mask, _DelayedExpr) or mask.ndim == 0:
         return set()
     if isinstance(mask, Projection):
@@ -66,7 +66,7 @@ def _reads(mask) -> set[str]:
 
 
 def of_selection(step: Expr) -> str | None:
-    """A step that selects rows, as one would write it; None if it leaves no row out by itself."""
+    """The text of a step that selects rows; None for a step that drops none by itself."""
     if step.ndim != 2:
         return None
     if isinstance(step, Sample):
@@ -107,7 +107,7 @@ def _argument(name: str, value) -> str:
 
 def _loc(rows) -> str | None:
     if isinstance(rows, Expr) or (isinstance(rows, slice) and rows == slice(None)):
-        return None  # a mask, or columns alone
+        return None  # a mask, or a selection of columns only
     if isinstance(rows, slice):
         ends = ("" if end is None else str(end) for end in (rows.start, rows.stop))
         return f"loc[{':'.join(ends)}]"

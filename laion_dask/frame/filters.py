@@ -1,4 +1,4 @@
-"""The filters among a frame's steps: which they are, what they ask, and the frame before them."""
+"""Find the filters among a frame's steps, describe them, and undo them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from laion_dask.runtime.dask_expressions import (
     new_collection,
 )
 
-#: Steps that leave rows out and change nothing else.
+#: Steps that drop rows and change nothing else.
 _NARROWING = (Filter, DropnaFrame, Sample, DropDuplicates)
-#: Steps that leave every row in its place; filters at most leave it out.
+#: Steps that do not reorder rows, and drop rows only as filters.
 _IN_PLACE = (Elemwise, Filter, FromMap, Partitions)
 
 
 def is_filter(step: Expr) -> bool:
-    """Whether a step keeps the rows for which something is true."""
+    """Whether a step keeps the rows for which a condition is true."""
     if isinstance(step, FromMap):
         return is_scan(step) and step.func.where is not None
     return isinstance(step, (Filter, Query)) or _is_loc(step)
@@ -46,14 +46,14 @@ def _is_loc(step: Expr) -> bool:
 
 
 def mask_of(step: Expr) -> Expr:
-    """The boolean series by which a filter that is not a scan keeps rows."""
+    """The boolean series of a filter that is not a scan."""
     if isinstance(step, Query):
         return Eval(step.frame, step.operand("_expr"), step.expr_kwargs)
     return step.iindexer if _is_loc(step) else step.predicate
 
 
 def predicate_of(step: Expr) -> Predicate | None:
-    """The expression of a filter that `where` made, or None for a mask of the user's own."""
+    """The predicate of a filter created by `where`; None for a pandas mask."""
     if isinstance(step, FromMap):
         return step.func.where
     mask = mask_of(step)
@@ -65,8 +65,8 @@ def predicate_of(step: Expr) -> Predicate | None:
 def filter_texts(steps: Steps) -> list[str]:
     """The filters of a path as text, first to last.
 
-    A mask of the user's own is described by the columns it compares, after ``pandas mask:``; a step
-    that selects rows in another way, such as ``sample``, after ``pandas step:``.
+    A pandas mask is described by the columns it compares, with the prefix ``pandas mask:``; any
+    other step that selects rows, such as ``sample``, has the prefix ``pandas step:``.
     """
     texts = []
     for step, _ in reversed(list(steps)):
@@ -80,7 +80,7 @@ def filter_texts(steps: Steps) -> list[str]:
 
 
 def _mask_text(step: Expr) -> str | None:
-    """The text of a user's step that leaves rows out by their values; None for other steps."""
+    """The text of a pandas step that drops rows by value; None for other steps."""
     if isinstance(step, Query):
         return step.operand("_expr")
     if isinstance(step, DropnaFrame):
@@ -92,12 +92,12 @@ def _mask_text(step: Expr) -> str | None:
 
 
 def stages(steps: Steps) -> list[tuple[dd.DataFrame, Predicate]]:
-    """Each filter by an expression, first to last, with the unfiltered rows that reach it.
+    """Each `where` filter in order, with the unfiltered rows that it is applied to.
 
     Raises
     ------
     ProvenanceError
-        When a step of another kind leaves rows out, or moves them.
+        When another step drops or reorders rows.
     """
     found = []
     for step, _ in reversed(list(steps)):
@@ -107,9 +107,9 @@ def stages(steps: Steps) -> list[tuple[dd.DataFrame, Predicate]]:
         if not in_place or (is_filter(step) and predicate is None):
             text = _mask_text(step) or type(step).__name__
             raise ProvenanceError(
-                f"Which rows the filters left out cannot be told beyond {text!r}, a step that "
-                "leaves rows out by itself, or moves them. Ask the frame before that step, and "
-                "filter by expressions: frame.laion.where('...')."
+                f"The excluded rows cannot be determined past {text!r}, a step that drops or "
+                "reorders rows itself. Use the frame before that step, and filter by expressions: "
+                "frame.laion.where('...')."
             )
         if predicate is not None:
             inputs = step if isinstance(step, FromMap) else step.frame
@@ -118,7 +118,7 @@ def stages(steps: Steps) -> list[tuple[dd.DataFrame, Predicate]]:
 
 
 def without_filters(expr: Expr, steps: Steps) -> Expr:
-    """An expression before every filter, sample and removal of nulls or duplicates.
+    """The expression with all filters, samples and removals of nulls or duplicates undone.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What each clause of a frame's filters left out: as counts, and as rows."""
+"""The rows that each clause of a frame's filters excluded, and their number."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ from laion_dask.runtime import graph
 
 #: The columns that `excluded` adds.
 BY, WHY = "excluded_by", "excluded_why"
-#: Exceeds every clause number; also the base in which two of them are packed into one code.
+#: Greater than any clause number; also the base for packing two clause numbers into one code.
 _NONE = 1 << 14
-#: The clause of rows that no clause left out.
+#: Label for rows that no clause excluded.
 OTHER = "(a step that is no filter)"
 
 
 @dataclass(frozen=True)
 class _Filters:
-    """A frame before its filters, and the clauses of these.
+    """A frame before its filters, and the clauses of the filters.
 
     Attributes
     ----------
     before : dask DataFrame
     codes : list of dask Series
-        For each filter, which of its clauses are false or unknown for a row of ``before``.
+        One per filter: the codes of the clauses that are false or unknown for each row of
+        ``before``.
     texts : tuple of str
-        The clauses, first to last.
+        The clauses, in order.
     """
 
     before: dd.DataFrame
@@ -62,29 +63,29 @@ class _Filters:
 
 
 def excluded(frame: dd.DataFrame) -> dd.DataFrame:
-    """The rows that a frame's filters left out, each with the clause that left it out. Lazy.
+    """The rows that a frame's filters excluded, each with the clause that excluded it. Lazy.
 
-    Clauses are the parts of a filter that are joined by ``and``. A row is dropped by the first
-    clause that is false for it. If none is false but one is unknown, the row is unscored and
-    counts under the first unknown clause.
+    A filter consists of clauses joined by ``and``. A row is dropped by the first clause that is
+    false for it. If no clause is false but one is unknown, the row is unscored and counts under
+    the first unknown clause.
 
     Parameters
     ----------
     frame : dask DataFrame
-        Of `read_shards`, filtered by expressions; scores may have been added on the way.
+        From `read_shards`, filtered with `where`; columns may have been added in between.
 
     Returns
     -------
     dask DataFrame
-        The frame's columns, and ``excluded_by`` (str, the clause) and ``excluded_why``
-        (``"dropped"`` or ``"unscored"``). Together with the rows of the frame these are all rows
-        that were read, each once, except rejected ones.
+        The frame's columns, plus ``excluded_by`` (str, the clause) and ``excluded_why``
+        (``"dropped"`` or ``"unscored"``). These rows and the rows of the frame together are all
+        rows that were read, each once, except rejected ones.
 
     Raises
     ------
     ProvenanceError
-        Immediately, when a step that is not a filter by an expression leaves rows out, such as a
-        pandas mask or a sample, or when a step changes the order of the rows.
+        Immediately, when a step other than `where` drops rows, such as a pandas mask or a sample,
+        or when a step reorders them.
 
     Examples
     --------
@@ -97,15 +98,15 @@ def excluded(frame: dd.DataFrame) -> dd.DataFrame:
 
 
 def funnel(frame: dd.DataFrame) -> pd.DataFrame:
-    """How many rows each clause of a frame's filters left out, in order. Eager.
+    """The number of rows that each clause of a frame's filters excluded, in order. Eager.
 
-    Reads the columns that the filters compare, for all rows. The last line has what other steps
-    left out, such as a sample. The columns add up to the frame's `rows`.
+    Reads the columns that the filters compare, for all rows. The last row counts the rows that
+    other steps dropped, such as a sample. The totals agree with `rows`.
 
     Parameters
     ----------
     frame : dask DataFrame
-        As `excluded` takes it.
+        As for `excluded`.
 
     Returns
     -------
@@ -116,7 +117,7 @@ def funnel(frame: dd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     ProvenanceError
-        As `excluded`.
+        As for `excluded`.
 
     Examples
     --------
@@ -127,7 +128,7 @@ def funnel(frame: dd.DataFrame) -> pd.DataFrame:
 
 
 def excluded_cost(frame: PlannedFrame) -> Cost:
-    """The cost of `excluded`: the clauses are evaluated on rows that are read whole."""
+    """The cost of `excluded`, which evaluates the clauses on complete rows."""
     return Cost(("funnel",), columns=frame.columns)
 
 
@@ -137,9 +138,9 @@ def funnel_cost(frame: PlannedFrame) -> Cost:
 
 
 def funnel_of(provenance: Provenance, account: Rows) -> pd.DataFrame:
-    """The funnel of a frame whose provenance and account of rows are known. Eager.
+    """The funnel of a frame with known provenance and row counts. Eager.
 
-    Raises as `funnel`.
+    Raises the same errors as `funnel`.
     """
     filters = _Filters.of(provenance)
     names = ("dropped", "unscored")
@@ -174,7 +175,7 @@ def _code(part, parts: tuple[Predicate, ...], start: int):
 
 
 def _decoded(codes) -> tuple[np.ndarray, np.ndarray]:
-    """The first false clause and the first unknown one of all filters; `_NONE` for none."""
+    """The first false and the first unknown clause of all filters; `_NONE` if there is none."""
     pairs = [np.divmod(code.to_numpy(), _NONE + 1) for code in codes]
     false, unknown = (np.min([pair[i] for pair in pairs], axis=0) for i in range(2))
     return false, np.where(false < _NONE, _NONE, unknown)

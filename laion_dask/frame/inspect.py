@@ -1,4 +1,4 @@
-"""Facts about a frame's shards, from their footers."""
+"""Facts about a frame's shards, read from their footers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from laion_dask.schema import CANONICAL
 
 
 def facts(frame: dd.DataFrame) -> dict:
-    """Dialect, shards, rows, bytes and columns of a frame, from the footers. Eager, reads no data.
+    """Dialect, shards, rows, bytes and columns of a frame, from footers. Eager; reads no data.
 
     Raises
     ------
     ProvenanceError
-        When the frame does not lead back to one call of `read_shards`.
+        When the frame does not come from a single call of `read_shards`.
     """
     shards = Provenance.of(frame).shards
     stored: dict[str, tuple[str, str]] = {}
@@ -47,7 +47,7 @@ def facts(frame: dd.DataFrame) -> dict:
 
 
 def inspect_text(frame: dd.DataFrame) -> str:
-    """The `facts` of a frame as text. Eager, reads no data."""
+    """The `facts` of a frame as text. Eager; reads no data."""
     found = facts(frame)
     lines = [
         f"{found['dialect']}: {found['about']}",

@@ -1,4 +1,4 @@
-"""The kernels of this package that a frame has still to run, with the arguments of each use."""
+"""Find the kernels of this package in a frame's graph, with the arguments of each use."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from laion_dask.runtime.dask_expressions import MapPartitions, new_collection
 
 
 def kernel_uses(frame: dd.DataFrame) -> list[tuple[dd.DataFrame, list]]:
-    """Every use of a kernel of this package in the graph of a frame, the last step first.
+    """Every use of a kernel of this package in a frame's graph, the last step first.
 
     Returns
     -------
     list of (dask DataFrame, list)
-        The frame that the kernel is mapped over, and its arguments: shared ones unwrapped, lists
-        flattened, other frames left out.
+        The frame that the kernel is applied to, and its other arguments. Shared arguments are
+        unwrapped, lists are flattened, and frames are omitted.
     """
     uses = {
         node._name: (new_collection(node.frame), arguments_of_type(node.args[1:], object))

@@ -1,4 +1,4 @@
-"""Map a kernel over a frame's partitions, and account for its rows in the same pass."""
+"""Apply a kernel to a frame's partitions and account for its rows in the same pass."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ def map_with_accounting(
     must_account: bool = False,
     share: bool = False,
 ) -> tuple[pd.DataFrame, Rows | None]:
-    """The combined results of a kernel over every partition, and the account of the rows. Eager.
+    """The combined results of a kernel over every partition, and the row counts. Eager.
 
-    A frame that is only a scan is read once, straight to Arrow, and its undecided rows are counted
-    on the way. For any other frame they are computed beside it, from the same partitions.
+    If the frame is a plain scan, each piece is read once, directly to Arrow, and undecided rows
+    are counted in the same read. Otherwise they are computed alongside, from the same partitions.
 
     Parameters
     ----------
     provenance : Provenance
-        Of the frame.
+        The provenance of the frame.
     kernel : callable
-        ``kernel(table, number, *args)`` → a dict that is one row of the result; ``table`` is the
-        partition as Arrow and ``number`` its position. ``rows``, the number of rows in the table,
-        is added to it.
+        ``kernel(table, number, *args)`` returns a dict, one row of the result; ``table`` is the
+        partition as an Arrow table and ``number`` its position. ``rows``, the number of rows in
+        the table, is added.
     meta : mapping of str to dtype
-        The names and types of what the kernel returns.
+        The names and dtypes of the values that the kernel returns.
     label : str
-        Of the progress bar.
+        Label of the progress bar.
     combine : callable, optional
-        Several results, concatenated → one result; applied as a tree. It sums the columns
+        Combines several concatenated results into one; applied as a tree. It must sum the columns
         ``rows``, ``unscored`` and ``rejected``.
     must_account : bool
-        Raise for a frame whose rows cannot be accounted for.
+        Whether to raise if the rows cannot be accounted for.
     share : bool
-        Send the arguments as one task of their own, not in every task, since they are large. The
-        partitions are then read as a frame's.
+        Whether to send the arguments once, as a task of their own, instead of with every task;
+        for large arguments. The partitions are then read like those of any frame.
 
     Returns
     -------
     result : pandas.DataFrame
     rows : Rows or None
-        None when the frame does not lead back to `read_shards`, or its rows cannot be told apart.
+        None if the frame does not come from `read_shards`, or its rows cannot be identified.
 
     Raises
     ------
     ProvenanceError
-        When a row occurs in the frame more than once.
+        When the frame contains a row more than once.
     """
     types = {**meta, **dict.fromkeys(("rows", *COUNTS), "int64")}
     meta = pd.DataFrame({name: np.empty(0, dtype) for name, dtype in types.items()})
@@ -84,7 +84,7 @@ def map_with_accounting(
 
 @dataclass(frozen=True)
 class _OnPiece:
-    """A kernel over one piece of a scan, read straight to Arrow."""
+    """Applies a kernel to one piece of a scan, read directly to Arrow."""
 
     scan: Scan
     columns: tuple[str, ...]
@@ -114,7 +114,7 @@ def _one_row(row: dict, table: pa.Table, unscored: int, rejected: int) -> pd.Dat
 
 
 def _cell(value) -> np.ndarray:
-    """A column of one value, which may be any object."""
+    """A column with a single value of any type."""
     cell = np.empty(1, dtype="int64" if isinstance(value, int) else object)
     cell[0] = value
     return cell

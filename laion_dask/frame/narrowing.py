@@ -1,4 +1,4 @@
-"""The filter that leads from one frame to another."""
+"""Find the filter that turns one frame into another."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from laion_dask.runtime.dask_expressions import Expr, Filter, MapPartitions, Pro
 
 
 def filter_between(before: Provenance, after: Provenance, kernel: Callable) -> Predicate | None:
-    """The filter that alone turns one frame into another, or None.
+    """The filter that turns one frame into another, or None if they differ in any other way.
 
     Parameters
     ----------
     before, after : Provenance
     kernel : callable
-        The kernel that filters a partition by a predicate.
+        The kernel that applies a predicate to a partition.
 
     Returns
     -------
     Predicate or None
-        It reads columns of ``before``.
+        Refers to columns of ``before``.
     """
     found = _added_to_scan(before, after)
     if not found:
@@ -31,7 +31,7 @@ def filter_between(before: Provenance, after: Provenance, kernel: Callable) -> P
 
 
 def _added_to_scan(before: Provenance, after: Provenance) -> Predicate | None:
-    """What one scan demands beyond another that is the same in all else."""
+    """The clauses that one scan has in addition to an otherwise identical one, or None."""
     if before.as_read is None or after.as_read is None or after.as_read[0].where is None:
         return None
     (scan, pieces), (narrow, narrow_pieces) = before.as_read, after.as_read
@@ -41,7 +41,7 @@ def _added_to_scan(before: Provenance, after: Provenance) -> Predicate | None:
 
 
 def _added_steps(before: Expr, after: Expr, kernel: Callable) -> Predicate | None:
-    """The conjunction of the filters between two expressions, or None if others are between."""
+    """The conjunction of the filters between two expressions; None if there are other steps."""
     found = None
     start, expr = _before_projections(before), _before_projections(after)
     while expr._name != start._name:
@@ -57,7 +57,7 @@ def _added_steps(before: Expr, after: Expr, kernel: Callable) -> Predicate | Non
 
 
 def _before_projections(expr: Expr) -> Expr:
-    """A frame before any selection of columns."""
+    """The frame before any selection of columns."""
     while isinstance(expr, Projection) and expr.ndim == 2:
         expr = expr.frame
     return expr

@@ -1,4 +1,4 @@
-"""Nothing is written over, nor among, the shards that a frame reads."""
+"""Prevent writing over a frame's own shards, or into the folders that they were read from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from laion_dask.io.storage.local_file import real_path
 def refuse_file_of_inputs(path: str | os.PathLike, provenance: Provenance) -> None:
     """Raise if writing a file would replace a shard of a frame, or add one to its folders.
 
-    A Parquet file in a folder in which shards were looked for would be one of them the next time.
+    A Parquet file in a folder that was searched for shards would be read as a shard next time.
 
     Raises
     ------
@@ -27,30 +27,30 @@ def refuse_file_of_inputs(path: str | os.PathLike, provenance: Provenance) -> No
     for shard in _files(provenance):
         if _real(shard) == file:
             raise ExportError(
-                f"{path} is a shard that this frame reads; writing there would replace it. Name "
-                "another file."
+                f"{path} is a shard that this frame reads; writing would replace it. Name another "
+                "file."
             )
     if path.suffix.lower() not in PARQUET:
         return
     for folder in _searched(provenance):
         if _is_within(file, _real(folder)):
             raise ExportError(
-                f"{path} lies in {folder}, which this frame's shards were looked for in: the next "
-                "reading would take it for one of them. Name a file outside."
+                f"{path} is in {folder}, which was searched for this frame's shards: it would be "
+                "read as one of them next time. Name a file outside."
             )
 
 
 def refuse_folder_of_inputs(path: str, address: str, provenance: Provenance) -> None:
-    """Raise if an export to a folder would replace shards of a frame, or add parts to them.
+    """Raise if an export to a folder would replace shards of a frame or be read as part of them.
 
     Parameters
     ----------
     path : str
-        The folder as the caller named it.
+        The folder, as the caller named it.
     address : str
-        The same folder: a local path, or an address with its protocol.
+        The same folder as a local path, or as an address with its protocol.
     provenance : Provenance
-        Of the frame.
+        The provenance of the frame.
 
     Raises
     ------
@@ -62,27 +62,27 @@ def refuse_folder_of_inputs(path: str, address: str, provenance: Provenance) -> 
         if _is_within(f"{folder}/", _real(searched)):
             inner = searched.removeprefix("file://")
             raise ExportError(
-                f"{path} lies in {inner}, which this frame's shards were looked for in: "
-                "its parts would be found there too. Name a folder outside, or name the shards "
-                f"by a pattern, such as {inner}/*.parquet."
+                f"{path} is in {inner}, which was searched for this frame's shards: its parts "
+                "would be read as shards next time. Name a folder outside, or select the shards "
+                f"with a pattern, such as {inner}/*.parquet."
             )
     for shard in _files(provenance):
         if _is_within(_real(shard), folder):
             raise ExportError(
-                f"{path} holds {shard}, which this frame reads; writing there would replace "
-                "its own input. Name another folder."
+                f"{path} contains {shard}, which this frame reads; the export would replace its "
+                "own input. Name another folder."
             )
 
 
 def _files(provenance: Provenance) -> Iterable[str]:
-    """The shards that a frame reads, and those of the tables that it was joined with."""
+    """The shards that a frame reads, including those of joined tables."""
     for step in provenance.scan_steps:
         yield from (piece.shard.path for piece in pieces_of(step))
     yield from provenance.joined_files
 
 
 def _searched(provenance: Provenance) -> Iterable[str]:
-    """The folders in which a frame's shards were looked for, at any depth."""
+    """The folders that were searched recursively for a frame's shards."""
     for step in provenance.scan_steps:
         yield from step.func.searched
 
@@ -92,5 +92,5 @@ def _is_within(path: str, folder: str) -> bool:
 
 
 def _real(path: str) -> str:
-    """One spelling for every name of a local file or folder; an address is left as it is."""
+    """The canonical path of a local file or folder; addresses are unchanged."""
     return real_path(path.removeprefix("file://"))

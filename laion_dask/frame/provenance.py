@@ -1,6 +1,6 @@
-"""What a frame is made of: the scans that its rows come from, and the steps since.
+"""The provenance of a frame: the scans that its rows come from, and the steps since.
 
-A verb asks once, ``Provenance.of(frame)``, and passes the answer on.
+A verb calls ``Provenance.of(frame)`` once and passes the result on.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from laion_dask.runtime.dask_expressions import (
     new_collection,
 )
 
-#: Steps that no optimization removes: a frame with one of them is more than a scan.
+#: Steps that no optimization removes: a frame that contains one is more than a scan.
 _NOT_REMOVABLE = (Filter, Query, DropnaFrame, Sample, MapPartitions, Merge, Concat)
 
 
 @dataclass(frozen=True, eq=False)
 class Provenance:
-    """Where a frame's rows come from, and what was done to them. Lazy; make one with `of`.
+    """Where a frame's rows come from and which steps they went through. Lazy; create with `of`.
 
-    The graph is walked when something is first asked for, and once. What cannot be known raises a
-    `ProvenanceError` when it is asked for.
+    The graph is walked once, at the first access. A property that cannot be determined raises a
+    `ProvenanceError` when it is accessed.
 
     Attributes
     ----------
@@ -64,37 +64,37 @@ class Provenance:
         return cls(frame)
 
     def select(self, columns: Sequence[str]) -> Provenance:
-        """The provenance of some columns of the frame; the steps are not walked again. Lazy."""
+        """The provenance of a selection of columns, without walking the steps again. Lazy."""
         selected = Provenance(self.frame[list(columns)])
         selected.__dict__["steps"] = self.steps
         return selected
 
     @cached_property
     def steps(self) -> Steps:
-        """The steps that the rows went through, last to first; see `laion_dask.frame.row_path`."""
+        """The steps that the rows went through, last first; see `laion_dask.frame.row_path`."""
         return tuple(row_path.walk(self.frame.expr))
 
     @cached_property
     def _nodes(self) -> tuple[Expr, ...]:
-        """Every expression of the graph, each once, those that contribute no rows included.
+        """Every expression in the graph, each once, including those that contribute no rows.
 
-        As the frame was written, not as Dask optimizes it, which may merge two filters.
+        This is the graph as the user built it; Dask's optimizer may merge two filters.
         """
         return tuple({node._name: node for node in self.frame.expr.walk()}.values())
 
     @property
     def scan_steps(self) -> list[FromMap]:
-        """Every scan of the graph, also of tables that contribute columns but no rows."""
+        """Every scan in the graph, including those that contribute columns but no rows."""
         return [node for node in self._nodes if scans.is_scan(node)]
 
-    # What is read.
+    # Scans and shards.
 
     @cached_property
     def as_read(self) -> tuple[Scan, list[Piece]] | None:
-        """The scan and pieces of a frame that is as it was read, or None for any other frame.
+        """The scan and pieces of an unmodified frame; None for any other frame.
 
-        A selection of columns is still as it was read; a selection of partitions is not, since its
-        pieces alone would not say how the shards are numbered.
+        Selecting columns does not count as a modification. Selecting partitions does, because the
+        remaining pieces do not determine the shard numbers.
         """
         expr = self.frame.expr
         if isinstance(expr, Projection) and expr.ndim == 2:
@@ -106,14 +106,14 @@ class Provenance:
 
     @cached_property
     def optimized_scan(self) -> tuple[Scan, list[Piece], list[str]] | None:
-        """The scan, pieces and columns of a frame that optimizes to a scan alone, or None.
+        """The scan, pieces and columns if the frame optimizes to a single scan, else None.
 
-        None too for a frame that reads a piece twice, by a selection of partitions.
+        Also None if a selection of partitions reads a piece twice.
         """
         if self.as_read is not None:
             return *self.as_read, list(self.frame.columns)
         if any(isinstance(step, _NOT_REMOVABLE) for step, _ in self.steps):
-            return None  # optimizing a large graph takes long
+            return None  # optimizing a large graph is slow
         expr = self.frame.optimize(fuse=False).expr
         if scans.is_scan(expr) and expr.ndim == 2:
             pieces = scans.pieces_of(expr)
@@ -123,54 +123,54 @@ class Provenance:
 
     @cached_property
     def sources(self) -> Sources:
-        """Every scan that rows come from, with the pieces that are read of it.
+        """Every scan that rows come from, with the pieces that are read.
 
-        A table that contributes columns but no rows, such as the right side of a left merge, is not
-        among them.
+        Excludes tables that contribute columns but no rows, such as the right side of a left merge.
 
         Raises
         ------
         ProvenanceError
-            When there is none: the frame was not made by ``read_shards``, or was persisted; when a
-            step overwrites ``shard`` or ``row``; when branches of the same rows are concatenated.
+            When there is none, because the frame was not created by ``read_shards`` or was
+            persisted; when a step overwrites ``shard`` or ``row``; when branches of the same rows
+            are concatenated.
         """
         row_identity.check_identity(self.steps)
         scans.check_branches(self.steps)
         sources = scans.sources_of(self.steps)
         if not sources:
             raise ProvenanceError(
-                "This frame does not lead back to read_shards (it was made otherwise, or "
-                "persisted), so what it was read from cannot be said. Start from "
-                "ld.read_shards(...), and keep the lazy frame: export that one, and use what "
-                "persist() returns to look at the rows."
+                "This frame does not lead back to read_shards (it was created in another way, or "
+                "persisted), so its inputs are unknown. Start from ld.read_shards(...) and keep "
+                "the lazy frame: export that one, and use the result of persist() only to look at "
+                "rows."
             )
         return sources
 
     @property
     def pieces(self) -> list[Piece]:
-        """All pieces of the `sources`. Raises as those."""
+        """All pieces of the `sources`. Raises the same errors."""
         return [piece for _, pieces in self.sources for piece in pieces]
 
     @cached_property
     def shards(self) -> list[Shard]:
-        """All shards of the one scan that rows come from, in order, unread ones included.
+        """All shards of the frame's only scan, in order, including those that are not read.
 
         Raises
         ------
         ProvenanceError
             When the frame comes from no scan, or from several, whose shard numbers would collide;
-            and when a step overwrites ``shard`` or ``row``.
+            or when a step overwrites ``shard`` or ``row``.
         """
         row_identity.check_identity(self.steps)
         return scans.shards_of(self.steps)
 
     def kinds(self, kind_of: Callable) -> Kinds:
-        """The kind of every column, by its dtype, and which columns were float16.
+        """The kind of each column, derived from its dtype, and the columns stored as float16.
 
         Parameters
         ----------
         kind_of : callable
-            From dtype to kind; see `laion_dask.dtypes`.
+            Maps a dtype to a kind; see `laion_dask.dtypes`.
         """
         by_name = {name: kind_of(dtype) for name, dtype in self.frame.dtypes.items()}
         return Kinds.of(by_name, self.half)
@@ -180,7 +180,7 @@ class Provenance:
         """The columns that are stored as float16."""
         return {n for step, _ in self.steps if scans.is_scan(step) for n in step.func.half}
 
-    # What identifies a row.
+    # Row identity.
 
     def check_identity_columns(self) -> None:
         """Raise a `ProvenanceError` when the frame lacks ``shard`` or ``row``."""
@@ -192,44 +192,44 @@ class Provenance:
 
     @cached_property
     def with_identity(self) -> dd.DataFrame | None:
-        """The frame with ``shard`` and ``row``, selected again if need be; None if lost. Lazy."""
+        """The frame with ``shard`` and ``row``, restored if necessary; None if lost. Lazy."""
         return with_identity(self.frame)
 
     @cached_property
     def repeating_step(self) -> str | None:
-        """The name of a step that may pass a row on more than once, or None."""
+        """The name of a step that may duplicate rows, or None."""
         return row_path.repeating_step(self.steps)
 
-    # How the frame may be narrowed.
+    # Selecting columns.
 
     @cached_property
     def may_be_narrowed(self) -> bool:
-        """Whether a selection of columns leaves the rows as they are."""
+        """Whether selecting columns leaves the rows unchanged."""
         return row_path.may_be_narrowed(self.steps)
 
     @cached_property
     def is_cut_by_size(self) -> bool:
-        """Whether a selection of columns would change the partitions."""
+        """Whether selecting columns would change the partitions."""
         return row_path.is_cut_by_size(self.steps)
 
-    # What it was filtered by and computed with.
+    # Filters, kernels and inputs.
 
     @cached_property
     def filters(self) -> list[str]:
-        """The filters as text, first to last; see `filters.filter_texts`."""
+        """The filters as text, in order; see `filters.filter_texts`."""
         return filters.filter_texts(self.steps)
 
     @cached_property
     def unfiltered(self) -> dd.DataFrame:
-        """The frame before every filter, sample and removal of nulls or duplicates. Lazy."""
+        """The frame with filters, samples and removals of nulls or duplicates undone. Lazy."""
         return new_collection(filters.without_filters(self.frame.expr, self.steps))
 
     def uses_of(self, kernel: Callable) -> list[tuple[dd.DataFrame, tuple]]:
-        """Every use of a kernel: the frame that it was mapped over, and its other arguments."""
+        """Every use of a kernel: the frame that it is applied to, and its other arguments."""
         return [(new_collection(node.frame), args) for node, args in self._uses(kernel)]
 
     def arguments_of(self, kernel: Callable) -> list[tuple]:
-        """The arguments beside the frame in every use of a kernel."""
+        """The arguments other than the frame, for every use of a kernel."""
         return [args for _, args in self._uses(kernel)]
 
     def _uses(self, kernel: Callable) -> Iterator[tuple[MapPartitions, tuple]]:
@@ -238,12 +238,12 @@ class Provenance:
                 yield node, tuple(node.args[1:])
 
     def objects_of_type(self, type_: type) -> list:
-        """The objects of a type that the frame was computed with, such as embeddings; each once."""
+        """Distinct objects of a type, such as embeddings, that the frame is computed with."""
         return list(dict.fromkeys(leaf for leaf in self._leaves if isinstance(leaf, type_)))
 
     @cached_property
     def recipes(self) -> list[dict]:
-        """The recipes of the models, heads and embeddings that the frame was computed with."""
+        """The recipes of the models, heads and embeddings that the frame is computed with."""
         found = {}
         for leaf in self._leaves:
             if hasattr(leaf, "recipe") and callable(leaf.recipe):
@@ -253,7 +253,7 @@ class Provenance:
 
     @property
     def joined_files(self) -> list[str]:
-        """The shards of the tables that the frame was joined with."""
+        """The shards of the joined tables."""
         return [file["path"] for one in self.recipes if "join" in one for file in one["inputs"]]
 
     @cached_property
@@ -262,13 +262,13 @@ class Provenance:
 
 
 def with_identity(frame: dd.DataFrame) -> dd.DataFrame | None:
-    """A frame with ``shard`` and ``row``, selected again if need be; None if lost. Lazy."""
+    """The frame with ``shard`` and ``row``, restored if necessary; None if lost. Lazy."""
     expr = row_identity.with_identity(frame.expr)
     return None if expr is None else new_collection(expr)
 
 
 def arguments_of_type(args: Iterable, type_: type) -> list:
-    """Those of a kernel's arguments that are of a type, shared ones included."""
+    """The arguments of a kernel that have a type, including shared ones."""
     operands = (arg.operands if isinstance(arg, Expr) else [arg] for arg in args)
     return [leaf for each in operands for leaf in _leaves(each) if isinstance(leaf, type_)]
 

@@ -1,4 +1,4 @@
-"""Rows that occur in frames more than once, by ``shard`` and ``row``."""
+"""Count rows that occur more than once in frames, by ``shard`` and ``row``."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from laion_dask.frame.scans import Sources, shard_number_clash
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 
-#: Rows per set: a set takes 2 bits a row or less where rows are dense.
+#: Rows per set: a set takes at most 2 bits per row where rows are dense.
 _ROWS_PER_SET = 1 << 30
 
 
 def repeated_rows(frames: Sequence[dd.DataFrame], sources: Sources) -> list[dd.DataFrame]:
-    """How many rows occur in some frames more than once, one result a group of shards. Lazy.
+    """The number of rows that occur more than once in frames, per group of shards. Lazy.
 
     Parameters
     ----------
     frames : sequence of dask DataFrame
         With ``shard`` and ``row``.
     sources : list of (Scan, list of Piece)
-        Where their rows come from.
+        The scans that the rows come from.
 
     Returns
     -------
     list of dask DataFrame
-        One row each, int64: ``repeats``, the ``shard`` and ``row`` of an example (-1 for none), and
-        ``strays``, rows that no shard has.
+        One row each, int64: ``repeats``; ``shard`` and ``row`` of an example (-1 if none); and
+        ``strays``, the number of rows that no shard has.
     """
     rows_of = {p.shard.index: p.shard.n_rows for _, pieces in sources for p in pieces}
     groups = 1 + sum(piece.n_rows for _, pieces in sources for piece in pieces) // _ROWS_PER_SET
@@ -49,10 +49,10 @@ def repeated_rows(frames: Sequence[dd.DataFrame], sources: Sources) -> list[dd.D
 
 
 def rows_in_both(one: Provenance, other: Provenance) -> int | None:
-    """How many rows two frames have in common, by ``shard`` and ``row``. Eager.
+    """The number of rows that two frames have in common, by ``shard`` and ``row``. Eager.
 
-    None where their rows cannot be told apart: numbers that are lost, or of several data sets. A
-    row that occurs in one frame twice counts as in both.
+    None if rows cannot be identified, because ``shard`` and ``row`` are lost or refer to several
+    data sets. A row that occurs twice in one frame is counted as common.
     """
     try:
         sources = [*one.sources, *other.sources]
@@ -80,7 +80,7 @@ def _cell(rows: RowSet) -> pd.DataFrame:
 
 
 def _count(sets: pd.DataFrame, rows_of: Mapping[int, int]) -> pd.DataFrame:
-    """The counts of a set, without the set."""
+    """The counts of a set, without the set itself."""
     union = RowSet.union(list(sets["set"]))
     shard, row = union.example or (-1, -1)
     strays = union.strays + union.outside(rows_of)

@@ -1,8 +1,8 @@
-"""The columns ``shard`` and ``row``, which identify a row: whether a frame's steps keep them.
+"""Check that a frame's steps preserve ``shard`` and ``row``, which identify a row.
 
-A row with the identity of another would get its embedding, its picture and its place in an export.
-What a step does to the two columns is read from the graph. What a user's function does to them
-(``map_partitions``, ``apply``) is not in the graph, and is checked when rows are counted.
+A row with another row's identity would get the wrong embedding, the wrong image and the wrong
+place in an export. The graph shows what a step does to the two columns. It does not show what a
+user's function does (``map_partitions``, ``apply``); that is checked when rows are counted.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ _SAME = (Fillna, Round, Abs, ToBackend, _DeepCopy)
 
 
 def check_identity_columns(columns: Collection[str]) -> None:
-    """Raise when ``shard`` or ``row`` is missing.
+    """Raise if ``shard`` or ``row`` is missing.
 
     Raises
     ------
@@ -87,13 +87,13 @@ def check_identity_columns(columns: Collection[str]) -> None:
     missing = [name for name in PROVENANCE if name not in columns]
     if missing:
         raise ProvenanceError(
-            f"The frame has no column {' and '.join(missing)}, by which embeddings are found. "
+            f"The frame has no column {' and '.join(missing)}, which is needed to find embeddings. "
             "Keep 'shard' and 'row' when you select columns."
         )
 
 
 def check_identity(steps: Steps) -> None:
-    """Raise when a step overwrites ``shard`` or ``row``.
+    """Raise if a step overwrites ``shard`` or ``row``.
 
     Raises
     ------
@@ -104,14 +104,15 @@ def check_identity(steps: Steps) -> None:
             for name in _written_over(step):
                 raise ProvenanceError(
                     f"A step of this frame ({type(step).__name__}) gives the column {name!r} other "
-                    "values. Rows are found in their files, embeddings and pictures by shard and "
-                    "row, as read_shards made them. Give the new values another name, such as "
-                    f"frame.assign(my_{name}=...), or rename only other columns."
+                    "values. shard and row identify a row in its file, its embedding and its "
+                    "image, so they must keep the values from read_shards. Give the new values "
+                    f"another name, such as frame.assign(my_{name}=...), or rename only other "
+                    "columns."
                 )
 
 
 def _written_over(step: Expr) -> Iterator[str]:
-    """The identifying columns whose values a step changes."""
+    """The names among ``shard`` and ``row`` whose values a step changes."""
     names = [name for name in PROVENANCE if name in step.columns]
     if isinstance(step, RenameFrame):
         pairs = dict(zip(step.columns, step.frame.columns, strict=True))
@@ -151,7 +152,7 @@ def _written_over(step: Expr) -> Iterator[str]:
 
 
 def _is_own(value, name: str, frame: Expr) -> bool:
-    """Whether a series is that column of the frame, or of a frame that it was made from."""
+    """Whether a series is that column of the frame, or of a frame that it derives from."""
     while isinstance(value, (*_SAME, AsType)) and _holds_numbers(value._meta.dtype):
         value = value.frame
     if not isinstance(value, Projection) or value.operand("columns") != name:
@@ -160,14 +161,14 @@ def _is_own(value, name: str, frame: Expr) -> bool:
 
 
 def _holds_numbers(dtype) -> bool:
-    """Whether a dtype represents every row number exactly."""
+    """Whether a dtype can represent every row number exactly."""
     dtype = getattr(dtype, "numpy_dtype", dtype)
     kind = getattr(dtype, "kind", "O")
     return (kind in "iu" and dtype.itemsize >= 4) or (kind == "f" and dtype.itemsize >= 8)
 
 
 def _is_index(frame: Expr, name: str) -> bool:
-    """Whether a frame's index was set from its own column of that name."""
+    """Whether the frame's index was set from its column of that name."""
     while not isinstance(frame, (RenameAxis, AssignIndex)) and inputs(frame):
         if isinstance(frame, SetIndex):
             by = frame.operand("_other")
@@ -177,7 +178,7 @@ def _is_index(frame: Expr, name: str) -> bool:
 
 
 def _is_of_side(step: Merge, name: str) -> bool:
-    """Whether a column of a merge is that of the side that the rows come from."""
+    """Whether a column of a merge comes from the side that the rows come from."""
     side = inputs(step)[0]
     other = step.right if side is step.left else step.left
     if name not in side.columns:
@@ -193,7 +194,7 @@ def _is_key(step: Merge, name: str) -> bool:
 
 
 def _replaces(to_replace, name: str) -> bool:
-    """Whether the values to be replaced may occur in a column of numbers."""
+    """Whether the values to replace may occur in a numeric column."""
     if isinstance(to_replace, dict):
         if any(isinstance(value, dict) for value in to_replace.values()) or name in to_replace:
             return name in to_replace
@@ -214,7 +215,7 @@ def _is_beside(step: Concat, name: str) -> bool:
 
 
 def _fills(step: Fillna, name: str) -> bool:
-    """Whether a fill value may replace an identity that an earlier step blanked."""
+    """Whether fillna may fill in an identity that an earlier step set to null."""
     value = step.operand("value")
     if isinstance(value, dict):
         value = value.get(name)
@@ -224,7 +225,7 @@ def _fills(step: Fillna, name: str) -> bool:
 
 
 def _may_have_blanks(step: Expr, name: str) -> bool:
-    """Whether a column may have missing values."""
+    """Whether a column may contain missing values."""
     if isinstance(step, DropnaFrame) and step.operand("how") in (None, no_default, "any"):
         subset = step.operand("subset")
         if subset is None or subset is no_default or name in subset:
@@ -260,9 +261,9 @@ def _takes_one(step: Expr, name: str) -> bool:
 
 
 def with_identity(expr: Expr) -> Expr | None:
-    """The expression with the columns shard and row; None when a step has lost them.
+    """The expression with the columns shard and row; None if a step has lost them.
 
-    A step that only selected or dropped columns is asked for them again.
+    Columns that were only deselected or dropped are selected again.
     """
     if has_identity(expr):
         return expr

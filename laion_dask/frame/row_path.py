@@ -1,7 +1,7 @@
-"""The steps that a frame's rows went through, from the frame back to the scans.
+"""The steps that a frame's rows went through, from the frame back to its scans.
 
-A frame may read tables that contribute columns but no rows: the right side of a left merge, a
-further argument of ``map_partitions``. They are not on the path.
+A frame may read tables that contribute columns but no rows, such as the right side of a left merge
+or a further argument of ``map_partitions``. These are not part of the path.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ from laion_dask.runtime.dask_expressions import (
 from laion_dask.runtime.disk_shuffle import ReadAfter
 from laion_dask.schema import PROVENANCE
 
-#: The steps of a path, each with the partitions that are wanted of it; None for all of them.
+#: The steps of a path, each with the selected partitions; None for all of them.
 Steps = Iterable[tuple[Expr, tuple[int, ...] | None]]
 
-#: Steps that pass each row on at most once; the output of any other step is checked row by row.
+#: Steps that never duplicate a row; the output of any other step is checked row by row.
 _UNREPEATING = (
     *(Elemwise, Filter, Query, DropnaFrame, SplitTake, Head, Tail, Partitions),
     *(
@@ -77,12 +77,12 @@ KEEPING_VALUES = (
 
 
 def has_identity(expr: Expr) -> bool:
-    """Whether an expression is a frame that has the columns shard and row."""
+    """Whether an expression is a frame with the columns shard and row."""
     return expr.ndim == 2 and set(PROVENANCE) <= set(expr.columns)
 
 
 def inputs(step: Expr) -> list[Expr]:
-    """The expressions that a step's rows come from: none for a scan, all for a concat, else one."""
+    """The inputs that a step's rows come from: none for a scan, all for a concat, else one."""
     frames = [expr for expr in step.dependencies() if not isinstance(expr, _DelayedExpr)]
     if isinstance(step, Concat) and step.axis == 0:
         return frames
@@ -98,7 +98,7 @@ def inputs(step: Expr) -> list[Expr]:
 
 
 def walk(expr: Expr) -> Iterator[tuple[Expr, tuple[int, ...] | None]]:
-    """Every step of the path with the partitions that are wanted of it; None for all."""
+    """Every step of the path with its selected partitions; None for all of them."""
     seen, waiting = set(), [(expr, None)]
     while waiting:
         step, chosen = waiting.pop()
@@ -110,7 +110,7 @@ def walk(expr: Expr) -> Iterator[tuple[Expr, tuple[int, ...] | None]]:
 
 
 def _wanted(step: Expr, chosen: tuple[int, ...] | None) -> list:
-    """The inputs of a step with the partitions wanted of each."""
+    """The inputs of a step, each with its selected partitions."""
     frames = inputs(step)
     if isinstance(step, Partitions):
         own = tuple(step.partitions)
@@ -129,7 +129,7 @@ def _wanted(step: Expr, chosen: tuple[int, ...] | None) -> list:
 
 
 def repeating_step(steps: Steps) -> str | None:
-    """The name of a step that may pass a row on more than once, or None."""
+    """The name of a step that may duplicate rows, or None."""
     return next((type(step).__name__ for step, _ in steps if _may_repeat(step)), None)
 
 
@@ -152,17 +152,17 @@ def _may_repeat(step: Expr) -> bool:
 
 
 def is_verb(step: MapPartitions) -> bool:
-    """Whether the mapped function belongs to this package, and so returns one row per row."""
+    """Whether the mapped function belongs to this package, and so returns one row per input row."""
     made_by = getattr(step.func, "__module__", None) or type(step.func).__module__
     return made_by.startswith("laion_dask.")
 
 
 def may_be_narrowed(steps: Steps) -> bool:
-    """Whether columns can be left out; Dask loses the columns that some steps sort or encode by."""
+    """Whether columns may be dropped; Dask loses the columns that some steps sort or encode by."""
     return not any(isinstance(step, (NLargest, Categorize)) for step, _ in steps)
 
 
 def is_cut_by_size(steps: Steps) -> bool:
-    """Whether the partitions depend on the columns that are read, as with ``partition_size=``."""
+    """Whether the partitions depend on the selected columns, as with ``partition_size=``."""
     repartitions = (step for step, _ in steps if isinstance(step, Repartition))
     return any(step.operand("partition_size") for step in repartitions)

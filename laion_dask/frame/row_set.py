@@ -1,8 +1,8 @@
-"""The set of rows of a partition, small and cheap to merge.
+"""A compact set of rows that is cheap to merge.
 
-A row is (shard, row). Sixty-four neighbouring rows of a shard are one word of 64 bits, and a set
-is its nonzero words with their positions: 2 bits a row where rows are dense, and at most 16 bytes a
-row where they are scattered.
+A row is identified by (shard, row). Each block of 64 consecutive rows of a shard is a 64-bit word,
+and a set stores its nonzero words with their positions: 2 bits per row where rows are dense, and at
+most 16 bytes per row where they are scattered.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from laion_dask.backend import to_numpy
 from laion_dask.schema import PROVENANCE
 
-#: Bits of a row's number in its key; shards have fewer rows than 2**40.
+#: Bits for the row number in a key; shards have fewer than 2**40 rows.
 _ROW_BITS, _WORD_BITS = 40, 6
 
 
 @dataclass(frozen=True)
 class RowSet:
-    """A set of rows, and how many were added more than once.
+    """A set of rows that also counts repeated additions.
 
     Attributes
     ----------
@@ -29,11 +29,11 @@ class RowSet:
         Positions of the words, in ascending order.
     words : (n,) uint64
     repeats : int
-        Rows that were added again.
+        Number of times that a row was added again.
     example : (int, int) or None
-        The smallest (shard, row) that was added again.
+        The smallest (shard, row) that was added again, if any.
     strays : int
-        Rows whose shard or row is null or out of range.
+        Number of rows whose shard or row is null or out of range.
     """
 
     at: np.ndarray
@@ -85,7 +85,7 @@ class RowSet:
         return cls(at, words, repeats, min(examples, default=None), strays)
 
     def outside(self, rows_of: Mapping[int, int]) -> int:
-        """How many of the rows no shard has, given the number of rows of each."""
+        """The number of rows beyond the end of their shard, or of an unknown shard."""
         shards, at = np.unique(self.at >> (_ROW_BITS - _WORD_BITS), return_inverse=True)
         n_rows = np.array([rows_of.get(int(shard), 0) for shard in shards], np.int64)[at]
         first = (self.at << _WORD_BITS) & ((1 << _ROW_BITS) - 1)
@@ -97,14 +97,14 @@ class RowSet:
 
 
 def _words(at: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The unique values of sorted positions, their bits combined, and where each first occurs."""
+    """The unique sorted positions, their bits combined, and the index of each first occurrence."""
     starts = np.flatnonzero(np.diff(at, prepend=-1))
     words = np.bitwise_or.reduceat(bits, starts) if len(starts) else bits[:0]
     return at[starts], words, starts
 
 
 def _repeated_bits(bits: np.ndarray, words: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """The bits of each word that more than one of its parts have."""
+    """The bits of each word that occur in more than one of its parts."""
     sizes = np.diff(starts, append=len(bits))
     again, seen = np.zeros_like(words), np.zeros_like(words)
     for nth in range(int(sizes.max(initial=0))):

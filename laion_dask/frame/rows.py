@@ -1,4 +1,4 @@
-"""The verb that counts what became of every row."""
+"""The verb that accounts for every row."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from laion_dask.frame.provenance import Provenance
 
 
 def rows(frame: dd.DataFrame) -> Rows:
-    """What became of every row that was read. Eager.
+    """The number of rows read, by outcome. Eager.
 
     Raises
     ------
     ProvenanceError
-        When the frame does not lead back to `read_shards`, or a row occurs in it more than once.
+        When the frame does not come from `read_shards`, or contains a row more than once.
 
     Examples
     --------
@@ -31,16 +31,16 @@ def rows(frame: dd.DataFrame) -> Rows:
 
 
 def rows_cost(frame: PlannedFrame) -> Cost:
-    """The cost of `rows`, which reads the columns of the filters alone."""
+    """The cost of `rows`, which reads only the columns that the filters use."""
     return Cost(("rows",))
 
 
 def rows_of(provenance: Provenance) -> Rows:
-    """What became of every row that was read, for a frame whose provenance is known. Eager.
+    """The `rows` of a frame with known provenance. Eager.
 
-    Raises as `rows`.
+    Raises the same errors as `rows`.
     """
-    _ = provenance.sources  # raises what a selection of columns would hide
+    _ = provenance.sources  # raises errors that selecting columns would hide
     columns = provenance.frame.columns
     if len(columns) and provenance.may_be_narrowed:
         provenance = provenance.select(columns[-1:])

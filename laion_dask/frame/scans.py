@@ -1,4 +1,4 @@
-"""The scans that a frame's rows come from, and what makes rows of several scans collide."""
+"""The scans that a frame's rows come from, and checks for colliding shard numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from laion_dask.io.parquet.shard import Piece, Shard
 from laion_dask.io.storage.local_file import real_path
 from laion_dask.runtime.dask_expressions import Concat, Expr, FromMap, Partitions
 
-#: Scans, each with the pieces that are read of it.
+#: Scans, each with the pieces that are read.
 Sources = list[tuple[Scan, list[Piece]]]
 
 
@@ -28,7 +28,7 @@ def pieces_of(scan: FromMap) -> list[Piece]:
 
 
 def sources_of(steps: Steps) -> Sources:
-    """Every scan on a path, with the pieces that are read of it."""
+    """Every scan on a path, with the pieces that are read."""
     found: dict[Scan, dict[Piece, None]] = defaultdict(dict)
     for step, chosen in steps:
         if is_scan(step):
@@ -39,7 +39,7 @@ def sources_of(steps: Steps) -> Sources:
 
 
 def shards_of(steps: Steps) -> list[Shard]:
-    """All shards of the one scan on a path, in order, including those that are not read.
+    """All shards of the only scan on a path, in order, including those that are not read.
 
     Raises
     ------
@@ -53,22 +53,22 @@ def shards_of(steps: Steps) -> list[Shard]:
             scans[tuple(shards)] = list(shards.values())
     if not scans:
         raise ProvenanceError(
-            "This frame does not lead back to read_shards (it was persisted, or made otherwise), "
-            "so which embeddings are its rows' cannot be known. Keep the lazy frame: score and "
-            "export that one, and use what persist() returns to look at the rows."
+            "This frame does not lead back to read_shards (it was persisted, or created in another "
+            "way), so its rows cannot be matched with embeddings. Keep the lazy frame: score and "
+            "export that one, and use the result of persist() only to look at rows."
         )
     if len(scans) > 1:
         raise ProvenanceError(
             f"This frame comes from {len(scans)} calls of read_shards; embeddings pair with the "
-            "shards of one. Score each frame before you bring them together."
+            "shards of one. Score each frame before you combine them."
         )
     return next(iter(scans.values()))
 
 
 def check_branches(steps: Steps) -> None:
-    """Raise when a concat lays two branches of the same rows end to end.
+    """Raise if a concat repeats rows: two branches of the same rows, end to end.
 
-    Choosing one partition twice does the same.
+    Also raises if a partition is selected twice.
 
     Raises
     ------
@@ -99,21 +99,20 @@ def _check_choice(partitions: list[int]) -> None:
     twice = [number for number in dict.fromkeys(partitions) if partitions.count(number) > 1]
     if twice:
         raise ProvenanceError(
-            f"This frame takes partition {twice[0]} {partitions.count(twice[0])} times "
-            "(partitions[[...]]), so its rows cannot be accounted for. Name each partition once."
+            f"This frame selects partition {twice[0]} {partitions.count(twice[0])} times "
+            "(partitions[[...]]), so its rows cannot be accounted for. Select each partition once."
         )
 
 
 def _overlap_error(one: str, other: str) -> ProvenanceError:
     if one != other:
         return ProvenanceError(
-            f"This frame lays {one} and {other} end to end (a concat), which are one file by two "
-            "names, so its rows would count twice. Read it by one of them."
+            f"This frame concatenates {one} and {other} end to end, which are two names of one "
+            "file, so its rows would count twice. Read the file under one name."
         )
     return ProvenanceError(
-        f"This frame lays two parts of the same shards end to end (a concat; {one} is in both), so "
-        "their rows cannot be accounted for. Say in one filter what is kept: "
-        "where('... or ...')."
+        f"This frame concatenates two parts of the same shards end to end ({one} is in both), "
+        "so their rows cannot be accounted for. Use a single filter instead: where('... or ...')."
     )
 
 
@@ -127,7 +126,7 @@ def shard_number_clash(sources: Sources) -> tuple[str, str] | None:
 
 
 def check_shard_numbers(sources: Sources) -> None:
-    """Raise when two shards have the same number, so that rows cannot be told apart.
+    """Raise if two shards have the same number, so that rows cannot be identified.
 
     Raises
     ------
@@ -136,7 +135,7 @@ def check_shard_numbers(sources: Sources) -> None:
     clash = shard_number_clash(sources)
     if clash is not None:
         raise ProvenanceError(
-            "This frame has rows of several calls of read_shards, which number their shards alike: "
-            f"{clash[0]} and {clash[1]} have one number, so its rows cannot be told apart. Open "
-            "both in one call, read_shards([a, b])."
+            "This frame has rows from several calls of read_shards, which use the same shard "
+            f"numbers: {clash[0]} and {clash[1]} have the same one, so rows cannot be identified. "
+            "Open both in one call, read_shards([a, b])."
         )

@@ -1,4 +1,4 @@
-"""Which of two subsets of one data set each row is in."""
+"""Mark the rows of a data set by their membership in two subsets."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from laion_dask.runtime.dask_expressions import (
 
 #: The columns that `mark_membership` adds, one per subset.
 IN_ONE, IN_OTHER = "laion_dask: in the first", "laion_dask: in the second"
-#: Their values: whether a row is in the subset, or its filters cannot decide.
+#: Their values: in the subset, not in it, or undecided by its filters.
 OUTSIDE, UNDECIDED, INSIDE = range(3)
 
 
 def mark_membership(
     one: dd.DataFrame, other: dd.DataFrame, columns: Sequence[str]
 ) -> dd.DataFrame | None:
-    """The rows that two frames were filtered from, marked by which of the two they are in. Lazy.
+    """The rows that two frames were filtered from, with their membership in each frame. Lazy.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def mark_membership(
     Returns
     -------
     dask DataFrame or None
-        ``columns``, and `IN_ONE` and `IN_OTHER` (int8). None if the two do not go back to one
-        frame, or by steps that select or move rows in another way than a filter.
+        ``columns``, plus `IN_ONE` and `IN_OTHER` (int8). None if the two do not derive from one
+        frame, or if a step other than a filter selects or reorders rows.
     """
     trunk = _trunk(one.expr, other.expr)
     if trunk is None:
@@ -76,7 +76,7 @@ def _mark(part, *masks_and_counts):
 
 
 def _path(expr: Expr) -> list[Expr] | None:
-    """The steps from a frame to its one scan; None if its rows come from several."""
+    """The steps from a frame to its only scan; None if its rows come from several."""
     steps = [expr]
     while below := inputs(steps[-1]):
         if len(below) > 1:
@@ -103,7 +103,7 @@ def _trunk(one: Expr, other: Expr) -> Callable[[Expr], bool] | None:
 
 
 def _above(expr: Expr, trunk: Callable[[Expr], bool]) -> list[Expr]:
-    """The steps above the trunk, and a scan that filters, top first."""
+    """The steps above the trunk, top first, including a scan with a filter."""
     found = []
     for step in _path(expr):
         if trunk(step):
@@ -115,7 +115,7 @@ def _above(expr: Expr, trunk: Callable[[Expr], bool]) -> list[Expr]:
 def _filters_above(expr: Expr, trunk: Callable[[Expr], bool]) -> list[dd.Series] | None:
     """Two masks per filter above the trunk, over all rows: true, and true or unknown.
 
-    None if a step is neither a filter nor leaves every row in its place.
+    None if a step is not a filter and may drop or reorder rows.
     """
     found: list[dd.Series] = []
     for step in _above(expr, trunk):

@@ -1,9 +1,9 @@
-"""The rows that a frame's filters cannot decide on, as frames.
+"""Frames of the rows for which a filter is unknown.
 
-A row that one filter cannot decide on may still be decided by a later one: of two filters, a row is
-unscored when one is unknown for it and neither is false, whatever stands between them. So the rows
-that a filter cannot decide on are sent through the steps above it, where the later filters keep
-what they do not refuse.
+A later filter may still decide such a row. With two filters, a row is unscored if one is unknown
+and neither is false, whatever the steps between them. The rows for which a filter is unknown are
+therefore sent through the steps above it, and the later filters drop those for which they are
+false.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from laion_dask.runtime.dask_expressions import (
     new_collection,
 )
 
-#: Steps that undecided rows bypass: they select among rows, or order them.
+#: Steps that undecided rows bypass, because they only select or order rows.
 _BYPASSED = (Sample, DropDuplicates, Head, Tail, NLargest, Repartition, SortValues)
 
 
 def _certain_and_possible(mask: Expr) -> tuple[Expr, Expr]:
-    """Where a mask is true whatever its missing values are, and where it may be true."""
+    """Masks of where a mask is true whatever its missing values are, and where it may be true."""
     if isinstance(mask, (And, Or)):
         sides = [_certain_and_possible(side) for side in (mask.left, mask.right)]
         return tuple(type(mask)(one, other) for one, other in zip(*sides, strict=True))
@@ -64,7 +64,7 @@ def _certain_and_possible(mask: Expr) -> tuple[Expr, Expr]:
     if isinstance(mask, (IsNa, NotNull)):
         return mask, mask
     columns = list(_columns_of(mask))
-    if isinstance(mask, Eval):  # a query's text
+    if isinstance(mask, Eval):  # the text of a query
         words = set(re.findall(r"\w+", mask.operand("_expr")))
         columns = [Projection(mask.frame, name) for name in mask.frame.columns if name in words]
     if not columns:
@@ -77,17 +77,17 @@ def _columns_of(mask) -> Iterator[Expr]:
     """The series that a mask compares."""
     is_filled = isinstance(mask, Fillna) and mask.ndim == 1 and not is_bool_dtype(mask._meta.dtype)
     if is_filled or (isinstance(mask, Projection) and mask.ndim == 1):
-        yield mask  # what fillna has put in place of a missing value is compared like any other
+        yield mask  # a value filled in by fillna is compared like any other
     elif isinstance(mask, Expr) and not isinstance(mask, _DelayedExpr) and mask.ndim == 1:
         for part in mask.dependencies():
             yield from _columns_of(part)
 
 
 def undecided_rows(expr: Expr, steps: Steps) -> list[dd.DataFrame]:
-    """For each filter, the rows that it cannot decide on and no later filter refuses. Lazy.
+    """For each filter, the rows for which it is unknown and no later filter is false. Lazy.
 
-    A filter in the scan is included when another filter follows it. A scan's filter alone is left
-    out: the scan counts such rows without making a frame of them.
+    The filter of a scan is included only if another filter follows. Otherwise the scan counts
+    these rows without creating a frame of them.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def undecided_rows(expr: Expr, steps: Steps) -> list[dd.DataFrame]:
 
 
 class _Rerouted:
-    """The rows that one filter cannot decide on, sent through the steps above it."""
+    """Sends the rows for which one filter is unknown through the steps above it."""
 
     def __init__(self, target: Expr):
         self.target = target
@@ -117,7 +117,7 @@ class _Rerouted:
         self._rerouted: dict[str, Expr] = {}
 
     def through(self, expr):
-        """A step with those rows and no others; what is not above the filter is unchanged."""
+        """The step applied to only those rows; expressions not above the filter are unchanged."""
         if not isinstance(expr, Expr) or not self.is_above(expr) or expr.ndim == 0:
             return expr
         if expr._name not in self._rerouted:
@@ -125,7 +125,7 @@ class _Rerouted:
         return self._rerouted[expr._name]
 
     def is_above(self, expr: Expr) -> bool:
-        """Whether an expression is the filter, or depends on it."""
+        """Whether an expression is the filter or depends on it."""
         if expr._name not in self._above:
             below = expr.dependencies()
             self._above[expr._name] = expr._name == self.target._name or any(
@@ -150,12 +150,12 @@ class _Rerouted:
         return type(expr)(*map(self.through, expr.operands))
 
     def _runs(self, expr: Partitions) -> bool:
-        """Whether the partitions that are selected are those of the filter."""
+        """Whether the selected partitions are partitions of the filter's output."""
         path = [step for step, _ in walk(expr.frame) if self.is_above(step)]
         return all(isinstance(step, (Blockwise, Concat, Partitions)) for step in path)
 
     def _indexed(self, expr: SetIndex) -> Expr:
-        """The new index, without the sorting that goes with it."""
+        """The step with the new index, without sorting."""
         inner, by = self.through(expr.frame), expr.operand("_other")
         if isinstance(by, Expr):
             return inner
@@ -173,7 +173,7 @@ def _with_kernel(mask: MapPartitions, kernel: Callable) -> Expr:
 
 
 def _undecided(step: Expr) -> Expr:
-    """The rows that a filter, by itself, can neither keep nor refuse."""
+    """The rows for which a filter by itself is unknown."""
     if isinstance(step, FromMap):
         frame = new_collection(unfiltered_scan(step))
         predicate, meta = step.func.where, column_like(np.empty(0, bool), frame._meta)
@@ -188,7 +188,7 @@ def _undecided(step: Expr) -> Expr:
 
 
 def possible_mask(step: Expr) -> Expr:
-    """Where a filter that is not a scan keeps a row or cannot decide on it."""
+    """The mask of where a filter that is not a scan is true or unknown."""
     mask = mask_of(step)
     if predicate_of(step) is not None:
         return _with_kernel(mask, possibly_passes)

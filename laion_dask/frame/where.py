@@ -18,15 +18,15 @@ from laion_dask.runtime import graph
 def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
     """The rows for which an expression is true. Lazy.
 
-    On a frame as `read_shards` returned it, the expression becomes part of the scan; on any other
-    frame it is evaluated on the partitions. A row for which it is unknown (a null or NaN was
-    compared) is not kept, and `rows` counts it as unscored.
+    On an unmodified frame from `read_shards`, the expression becomes part of the scan; on any
+    other frame it is evaluated on the partitions. Rows for which it is unknown, because it compares
+    a null or NaN, are not kept, and `rows` counts them as unscored.
 
     Parameters
     ----------
     frame : dask DataFrame
     expression : str
-        See `laion_dask.predicate`, for instance ``"similarity > 0.28 and width >= 256"``.
+        For example ``"similarity > 0.28 and width >= 256"``; see `laion_dask.predicate`.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
 
 
 def where_cost(frame: PlannedFrame, expression: str | None = None) -> Cost:
-    """The cost of `where`, by default of the filters that the frame has."""
+    """The cost of `where`; without an expression, of the filters that the frame has."""
     note = "where: a core was measured with a filter over six columns that keeps 0.4 % of the rows"
     if expression is not None:
         must_be("The filter", expression, str, "an expression, such as 'similarity > 0.3'")

@@ -1,4 +1,4 @@
-"""A filter over one partition: which rows pass, and which it cannot decide on."""
+"""Evaluate a filter on one partition."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from laion_dask.predicate import Predicate, certain_and_possible
 
 
 def passes(part, predicate: Predicate):
-    """True for the rows of a partition for which the expression is true.
+    """Mask of the rows for which the expression is true.
 
     Returns
     -------
@@ -17,11 +17,11 @@ def passes(part, predicate: Predicate):
 
 
 def possibly_passes(part, predicate: Predicate):
-    """True for the rows of a partition for which the expression is true or unknown."""
+    """Mask of the rows for which the expression is true or unknown."""
     return certain_and_possible(predicate, part)[1]
 
 
 def undecided(part, predicate: Predicate):
-    """True for the rows of a partition for which the expression is unknown."""
+    """Mask of the rows for which the expression is unknown."""
     certain, possible = certain_and_possible(predicate, part)
     return possible & ~certain

@@ -239,7 +239,7 @@ def test_rows_needs_a_frame_that_leads_back(laion_shards):
     doubled = frame.merge(
         pd.DataFrame({"width": pd.array([100] * 20, "Int32")}), on="width", how="left"
     )
-    with pytest.raises(ProvenanceError, match="multiplied rows"):
+    with pytest.raises(ProvenanceError, match="duplicated rows"):
         rows(doubled)
 
 
