@@ -119,9 +119,7 @@ def test_merges(folder):
     rows = check(frame.merge(names, on="language"), 100)
     assert rows.kept == frame["language"].isin(["en", "de"]).sum().compute()
     twice = pd.concat([names] * 5)
-    with pytest.raises(
-        ProvenanceError, match=r"Row \d+ of .*part_0\.parquet is .* more than once"
-    ):
+    with pytest.raises(ProvenanceError, match=r"Row \d+ of .*part_0\.parquet is .* more than once"):
         ld.rows(frame.merge(twice, on="language"))
     with pytest.raises(ProvenanceError, match="end to end"):
         ld.rows(dd.concat([frame, frame]))
