@@ -3,9 +3,9 @@
 A frame is a plain Dask DataFrame whose rows know where they came from (``shard``, ``row``). Verbs
 are methods of its ``.laion`` accessor and functions of this package.
 
-Importing the package imports nothing but the standard library: a name below is imported from its
-module when it is first used. `__init__.pyi` says the same to type checkers and editors;
-`.ci/write_stub.py` generates it.
+Importing the package imports only the standard library: each name below is imported from its module
+on first use. `__init__.pyi` declares the same names for type checkers and editors; it is generated
+by `.ci/write_stub.py`.
 """
 
 from importlib import import_module
@@ -14,7 +14,7 @@ from laion_dask._version import __version__ as __version__
 from laion_dask.accessor import register_with_dask
 from laion_dask.verbs import VERBS
 
-#: Public names that are no verbs: models, specs, statistics, results, settings.
+#: Public names other than verbs: models, specs, statistics, results, settings.
 _OTHERS = {
     "ClipModel": "laion_dask.models",
     "DemoCorpus": "laion_dask.demo.job",

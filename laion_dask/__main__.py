@@ -1,4 +1,4 @@
-"""``python -m laion_dask`` is ``laion-dask``."""
+"""Run the command-line interface: ``python -m laion_dask`` is the same as ``laion-dask``."""
 
 from laion_dask.cli import main
 

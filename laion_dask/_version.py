@@ -1,3 +1,3 @@
-"""The version of the package, which packaging reads from here without importing anything."""
+"""The version of the package; build tools read it from this file without importing anything."""
 
 __version__ = "0.1.0"

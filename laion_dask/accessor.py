@@ -1,8 +1,9 @@
-"""The ``.laion`` accessor: the verbs as methods of every Dask DataFrame. It holds no state.
+"""The ``.laion`` accessor: the verbs as methods of every Dask DataFrame. It is stateless.
 
-Every Dask DataFrame has the accessor once ``laion_dask`` is imported, whoever created the frame and
-in whichever order the two packages are imported: while ``dask.dataframe`` is not loaded, an import
-hook waits to register the accessor, so that importing ``laion_dask`` does not load it.
+Once ``laion_dask`` is imported, every Dask DataFrame has the accessor, regardless of who created
+the frame and of the order in which the two packages are imported. If ``dask.dataframe`` is not
+loaded yet, an import hook registers the accessor when it is, so importing ``laion_dask`` does not
+load it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ _DATAFRAMES = "dask.dataframe"
 
 
 class _Method:
-    """A method that forwards to a verb, which is imported when the method is first looked up.
+    """A method that forwards to a verb; the verb is imported when the method is first looked up.
 
     Parameters
     ----------
     verb : Verb
-        Its function takes the frame as its first argument.
+        A verb whose function takes the frame as its first argument.
     """
 
     def __init__(self, verb: Verb):
@@ -45,7 +46,7 @@ _METHODS = {name: _Method(verb) for name, verb in VERBS.items() if verb.is_metho
 
 
 class Laion:
-    """Verbs on a frame of ``read_shards``; each is also a free function of the package."""
+    """The verbs as methods of a frame; each is also a function of the package."""
 
     def __init__(self, frame):
         self._frame = frame
@@ -62,9 +63,9 @@ for _name, _descriptor in _METHODS.items():
 
 
 class _RegisterAfterImport:
-    """A finder on ``sys.meta_path`` that registers the accessor when ``dask.dataframe`` is loaded.
+    """A finder on ``sys.meta_path`` that registers the accessor once ``dask.dataframe`` is loaded.
 
-    It finds no module itself, and removes itself from the path afterwards.
+    It finds no modules itself and removes itself afterwards.
     """
 
     def find_spec(self, name, path=None, target=None):
@@ -98,7 +99,7 @@ def _register() -> None:
 
 
 def register_with_dask() -> None:
-    """Register the accessor with ``dask.dataframe``, now or as soon as that is imported."""
+    """Register the accessor with ``dask.dataframe``, now or as soon as it is imported."""
     if _DATAFRAMES in sys.modules:
         _register()
     elif not any(isinstance(finder, _RegisterAfterImport) for finder in sys.meta_path):

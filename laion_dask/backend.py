@@ -1,4 +1,4 @@
-"""The backend of frames, pandas or cuDF: which one this process has, and conversions."""
+"""The backend of a frame, pandas or cuDF: detection and conversion."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GPU_WITHOUT_CUDF = "a CUDA device is visible but cuDF is not installed"
 
 @cache
 def gpu_count() -> int:
-    """The number of CUDA devices that this process sees; 0 without torch or a driver."""
+    """The number of CUDA devices visible to this process; 0 without torch or a driver."""
     if importlib.util.find_spec("torch") is None:
         return 0
     import torch
@@ -36,9 +36,9 @@ def gpu_count() -> int:
 
 
 def lacks_for_cudf() -> str:
-    """Why this process cannot create cuDF frames; the empty string if it can.
+    """The reason why this process cannot create cuDF frames; empty if it can.
 
-    Cheap if cuDF is not installed: torch is then only queried if the device file of a GPU exists.
+    Cheap if cuDF is not installed: torch is queried only if a GPU device file exists.
     """
     if importlib.util.find_spec("cudf") is not None:
         return "" if gpu_count() else NO_GPU
@@ -47,17 +47,17 @@ def lacks_for_cudf() -> str:
 
 
 def resolve_backend(backend: str) -> str:
-    """``"pandas"`` or ``"cudf"`` for this process, from the requested backend.
+    """Resolve the requested backend to ``"pandas"`` or ``"cudf"`` for this process.
 
-    ``"auto"`` is cuDF if a CUDA device is visible and cuDF is installed, else pandas.
-    `laion_dask.runtime.workers.choose_backend` asks the workers of a cluster as well.
+    ``"auto"`` selects cuDF if a CUDA device is visible and cuDF is installed, else pandas.
+    `laion_dask.runtime.workers.choose_backend` also queries the workers of a cluster.
 
     Raises
     ------
     OptionError
         For an unknown name.
     MissingExtraError
-        When cuDF is requested by name but unavailable; there is no silent fallback to pandas.
+        When cuDF is explicitly requested but unavailable; there is no silent fallback to pandas.
 
     Warns
     -----
@@ -81,7 +81,7 @@ def resolve_backend(backend: str) -> str:
 
 
 def warn_of_pandas(why: str, depth: int = 4) -> None:
-    """Warn the caller, ``depth`` calls up, that a frame uses pandas, and why."""
+    """Warn the caller, ``depth`` calls up, that a frame uses pandas, with the reason."""
     warnings.warn(
         f"Falling back to pandas, on the CPU. {why}, or pass {argument('backend', 'pandas')} to "
         "silence this warning.",
@@ -91,7 +91,7 @@ def warn_of_pandas(why: str, depth: int = 4) -> None:
 
 
 def gpu_memory_bytes() -> int:
-    """Memory of the smallest GPU that this process sees, in bytes."""
+    """Memory of the smallest GPU visible to this process, in bytes."""
     import torch
 
     gpus = range(gpu_count())
@@ -99,14 +99,14 @@ def gpu_memory_bytes() -> int:
 
 
 def frame_from_arrow(table: pa.Table, backend: str):
-    """Convert an Arrow table to a frame of the backend.
+    """Convert an Arrow table to a frame of the given backend.
 
-    In pandas, integers and booleans are nullable, floats are NumPy's with NaN for null, strings
-    are Arrow-backed, and everything else keeps its Arrow type; ``shard`` and ``row``, which are
-    never null, are NumPy integers.
+    In pandas, integers and booleans are nullable, floats are NumPy floats with NaN for null,
+    strings are Arrow-backed, and all other types stay Arrow types. ``shard`` and ``row`` are never
+    null and are plain NumPy integers.
     """
     if backend == "cudf":
-        table = table.replace_schema_metadata(None)  # drop the index that pandas recorded
+        table = table.replace_schema_metadata(None)  # drop the index recorded by pandas
         return importlib.import_module("cudf").DataFrame.from_arrow(table)
     frame = table.to_pandas(types_mapper=pandas_type)
     for name in PROVENANCE:
@@ -121,7 +121,7 @@ def frame_to_arrow(frame) -> pa.Table:
     Raises
     ------
     SchemaError
-        When a column of Python objects holds values of several types.
+        When an object column holds values of several types.
     """
     if frame.index.name is not None:  # set_index(…, drop=False) keeps the column as well
         frame = frame.reset_index(drop=frame.index.name in frame.columns)
@@ -137,7 +137,7 @@ def frame_to_arrow(frame) -> pa.Table:
 
 
 def to_pandas(frame) -> pd.DataFrame:
-    """Convert a frame of either backend to pandas, with the dtypes of `frame_from_arrow`."""
+    """Convert a frame of either backend to pandas, with the same dtypes as `frame_from_arrow`."""
     if not is_cudf(frame):
         return frame
     result = frame_from_arrow(frame_to_arrow(frame), "pandas")
@@ -146,12 +146,12 @@ def to_pandas(frame) -> pd.DataFrame:
 
 
 def is_cudf(frame) -> bool:
-    """Whether a frame or series belongs to cuDF."""
+    """Whether a frame or series is a cuDF object."""
     return type(frame).__module__.split(".")[0] == "cudf"
 
 
 def to_numpy(series) -> np.ndarray:
-    """Convert a numeric column without nulls, of either backend, to a NumPy array."""
+    """Convert a numeric column of either backend, without nulls, to a NumPy array."""
     return series.to_numpy()
 
 
@@ -161,12 +161,12 @@ def device_of(frame) -> str:
 
 
 def column_like(values, frame):
-    """Convert numbers to a series of the frame's backend, with the frame's index.
+    """Convert numbers to a series with the frame's backend and index.
 
     Parameters
     ----------
     values : (n,) NumPy array or torch tensor
-        A tensor must be on the frame's device; it is shared through DLPack, not copied.
+        A tensor must be on the frame's device; it is shared through DLPack without a copy.
     frame : DataFrame of n rows
     """
     if is_cudf(frame):
@@ -178,7 +178,7 @@ def column_like(values, frame):
 
 
 def frame_like(columns: Mapping[str, np.ndarray], frame):
-    """Convert columns of numbers to a frame of another frame's backend."""
+    """Convert numeric columns to a frame with the backend of another frame."""
     if is_cudf(frame):
         return importlib.import_module("cudf").DataFrame(dict(columns))
     return pd.DataFrame(dict(columns), copy=False)

@@ -1,10 +1,10 @@
-"""What has to be said with results that hold only with a caveat."""
+"""Caveats that must accompany certain results."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-#: What every table says in which these words stand; no option leaves it out.
+#: Caveats by the words that trigger them: any table whose text contains the words shows the caveat.
 CAVEATS = {
     "model-assigned": (
         "Perceived, model-assigned: what a CLIP model finds nearest among the prompts it was "
@@ -16,7 +16,7 @@ _MARKED = ("statistic", "term", "axis", "group", "method")
 
 
 def caveats_of(results: pd.DataFrame) -> tuple[str, ...]:
-    """The caveats of a tidy table: by the text of its rows, and those in its ``attrs``."""
+    """The caveats of a tidy table: those triggered by its text, and those in its ``attrs``."""
     columns = [results[name] for name in _MARKED if name in results]
     cells = (cell for column in columns for cell in column.to_numpy(object).ravel().tolist())
     texts = {cell for cell in cells if isinstance(cell, str)}

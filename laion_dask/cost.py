@@ -1,9 +1,9 @@
-"""What a step of work costs a row, declared beside the verb, head or statistic that does it.
+"""The cost per row of a step, declared beside the verb, head or statistic that does the work.
 
-`laion_dask.plan` reads these declarations and knows no verb, head or statistic by itself. A *spec*
-(a head, a query, a statistic, a grouping, the spec of a join) has an attribute ``cost``; a verb has
-a function that returns the cost of a call, which its row in `laion_dask.verbs` names. The speeds
-themselves are measured: ``planning/rates.json`` has them under the names used here.
+`laion_dask.plan` reads these declarations and has no knowledge of individual verbs, heads or
+statistics. A *spec* (a head, query, statistic, grouping or join spec) has an attribute ``cost``. A
+verb has a function that returns the cost of a call; its row in `laion_dask.verbs` names that
+function. The rates themselves are measured and stored in ``planning/rates.json``.
 """
 
 from __future__ import annotations
@@ -12,42 +12,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-#: What a step reads a row of.
+#: The inputs that a step can read for each row.
 COLUMNS, EMBEDDINGS, IMAGES = "columns", "embeddings", "images"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one row costs.
+    """The cost of one row.
 
     Attributes
     ----------
     rates : tuple of str
-        The measured rates that apply; the times of several add up.
+        The measured rates that apply; their times add up.
     shared : tuple of str
-        Rates of work that the statistics of one pass do once for all of them.
+        Rates of work that the statistics of one pass share.
     reads : {"columns", "embeddings", "images"}
-        What is read of a row besides ``columns``.
+        The input of a row that is read besides ``columns``.
     columns : tuple of str
-        The columns of the frame that are read.
+        The frame columns that are read.
     embeddings : tuple of Embeddings
-        The sets of embeddings that are read, where they are not the frame's only ones.
+        The embeddings that are read, if they are not the frame's only ones.
     flop : float
-        Floating-point operations a row, at least.
+        Lower bound on the floating-point operations per row.
     label : str
-        The name of the step in a plan; by default that of the verb, or the column that it computes.
+        The name of the step in a plan; by default the name of the verb or of its output column.
     queries : int
-        How many queries are searched for at once.
+        The number of queries searched at once.
     query_bytes : float
-        Bytes that a process holds for each query and its results.
+        Bytes that a process needs per query, results included.
     other_bytes : int
-        Bytes of other files that are read, such as those of a table that is joined.
+        Bytes read from other files, such as the table of a join.
     most_rows : int or None
-        The rows that are read at most, however large the frame is.
+        An upper bound on the rows read, regardless of the size of the frame.
     is_pass : bool
-        Whether the partitions of the frame are computed; False for work on files beside it.
+        Whether the partitions of the frame are computed; False for work on other files.
     notes : tuple of str
-        What the numbers leave out, as sentences for the reader of a plan.
+        What the estimate omits, as sentences for the reader of a plan.
     """
 
     rates: tuple[str, ...]
@@ -66,9 +66,9 @@ class Cost:
 
 
 class Spec(Protocol):
-    """A spec that can be planned by itself, such as a head."""
+    """A spec that can be planned on its own, such as a head."""
 
-    #: The verb of `laion_dask.verbs` that applies it.
+    #: The verb in `laion_dask.verbs` that applies the spec.
     verb: str
 
     @property
@@ -77,12 +77,12 @@ class Spec(Protocol):
 
 
 class PlannedFrame(Protocol):
-    """A frame whose work is planned, as the cost function of a verb sees it.
+    """The frame being planned, as seen by the cost function of a verb.
 
-    Footers and headers have been read, and no data.
+    Only footers and headers have been read, no data.
     """
 
-    #: Where its rows come from: a `laion_dask.frame.provenance.Provenance`.
+    #: The origin of its rows: a `laion_dask.frame.provenance.Provenance`.
     provenance: Any
 
     @property
@@ -91,7 +91,7 @@ class PlannedFrame(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of the frame, computed ones included."""
+        """The columns of the frame, including computed ones."""
 
     @property
     def kinds(self) -> Mapping[str, str]:
@@ -99,17 +99,17 @@ class PlannedFrame(Protocol):
 
     @property
     def computed(self) -> frozenset[str]:
-        """The columns that no shard holds."""
+        """The columns that no shard contains."""
 
     @property
     def filtered(self) -> frozenset[str]:
         """The columns that the filters of the frame read."""
 
     def embeddings_for(self, step: str) -> Any:
-        """The embeddings that a step reads: those given, else the only ones of the frame.
+        """The embeddings that a step reads: the ones passed, else the only ones of the frame.
 
         Raises
         ------
         OptionError
-            When there are none, or several.
+            When the frame has none or several.
         """

@@ -1,4 +1,4 @@
-"""Errors of CUDA and its libraries: memory is full, or the context is corrupted."""
+"""Errors of CUDA and its libraries: out of memory, or a corrupted context."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 
 from laion_dask.errors import DeviceLostError, DeviceMemoryError
 
-#: What CUDA, cuBLAS, CuPy and RMM say when the card's memory is full.
+#: Messages of CUDA, cuBLAS, CuPy and RMM when GPU memory is full.
 _FULL = ("out of memory", "out_of_memory", "STATUS_ALLOC_FAILED", "cudaErrorMemoryAllocation")
-#: Errors after which every call of the process to its card fails (CUDA Runtime API, ``cudaError``:
+#: Errors after which every later CUDA call of the process fails (CUDA Runtime API, ``cudaError``:
 #: "this leaves the process in an inconsistent state").
 _CORRUPTED = (
     "illegal memory access",
@@ -35,9 +35,9 @@ _CORRUPTED = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is full, of torch, CuPy, RMM or NumPy."""
+    """Whether an error of torch, CuPy, RMM or NumPy means that memory is full."""
     if isinstance(error, DeviceMemoryError):
-        return False  # no smaller block is left
+        return False  # the work cannot be split further
     torch = sys.modules.get("torch")
     if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
         return True
@@ -45,7 +45,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_out_of_device_memory(error: BaseException) -> bool:
-    """Whether an error says that a card's memory is full; a NumPy array's is the host's."""
+    """Whether an error means that GPU memory is full; a NumPy array's memory is the host's."""
     if not is_out_of_memory(error):
         return False
     of_torch = type(error).__module__.split(".")[0] in ("torch", "cupy")
@@ -53,7 +53,7 @@ def is_out_of_device_memory(error: BaseException) -> bool:
 
 
 def is_context_corrupted(error: BaseException | str) -> bool:
-    """Whether the process can no longer use its GPU after an error, and must be replaced."""
+    """Whether a process can no longer use its GPU after this error and must be replaced."""
     if isinstance(error, DeviceLostError):
         return True
     if isinstance(error, BaseException) and not isinstance(error, RuntimeError):
@@ -62,7 +62,7 @@ def is_context_corrupted(error: BaseException | str) -> bool:
 
 
 def corrupting_error(error: BaseException | None) -> BaseException | None:
-    """The first error of a chain of causes after which the context is corrupted, or None."""
+    """The first error in a chain of causes that corrupts the CUDA context, or None."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if is_context_corrupted(error):

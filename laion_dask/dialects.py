@@ -1,7 +1,7 @@
 """How each published release spells the canonical columns; a dialect is one entry of `DIALECTS`.
 
-A dialect is recognized by its columns alone, and maps them to the canonical ones. Columns that a
-dialect does not know keep their names.
+A dialect is recognized by its column names and maps them to canonical names. Columns that are not
+part of the dialect keep their names.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from laion_dask.schema import PROVENANCE
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one family of published files names its columns. Names are compared exactly.
+    """The column names of one family of published files. Names are case-sensitive.
 
     Attributes
     ----------
     name, about : str
     requires : frozenset of str
-        The columns by which the dialect is recognized; all must be present.
+        The columns that identify the dialect; all must be present.
     rename : dict of str to str
-        Canonical names by the names in the files.
+        Maps column names in the files to canonical names.
     carried : dict of str to str
-        The same for columns that a tool copies from the set it is run on, and for LAION's names in
-        capitals, which folders such as ``LANGUAGE=en`` may add to any dialect. Applied only if no
-        other column has the canonical name.
+        Additional names, applied only if no other column has the canonical name: columns that a
+        tool copies from its input, and LAION's upper-case names, which folders such as
+        ``LANGUAGE=en`` can add to any dialect.
     is_derived : bool
-        Whether a tool made such files from another set, so that they hold the same rows.
+        Whether a tool produced these files from another data set, so that both have the same rows.
     """
 
     name: str
@@ -56,12 +56,12 @@ def _dialect(
 
 
 def _derived(name: str, about: str, requires: str, carried: dict[str, str]) -> Dialect:
-    """The dialect of a tool's output, in which the caption is called ``caption``."""
+    """The dialect of a tool's output, where the caption column is named ``caption``."""
     needed = frozenset(requires.split())
     return Dialect(name, about, needed, {"caption": "text"}, carried, is_derived=True)
 
 
-#: The names of published scores in files that img2dataset or clip-retrieval copied them to.
+#: Names of published scores in files to which img2dataset or clip-retrieval copied them.
 _CARRIED = {
     "alt_txt": "text",
     "clip_similarity_vitb32": "similarity",
@@ -72,7 +72,7 @@ _CARRIED = {
     **_LAION,
 }
 
-#: The first dialect whose required columns are all present wins; later entries require less.
+#: The first dialect whose required columns are all present wins; later entries are less specific.
 DIALECTS: tuple[Dialect, ...] = (
     _dialect(
         "coyo-700m",
@@ -151,14 +151,14 @@ def recognize(columns: Iterable[str], dialect: str = "auto") -> Dialect:
     Parameters
     ----------
     columns : iterable of str
-        The union of the columns of all shards, as the files name them.
+        The union of the columns of all shards, as named in the files.
     dialect : str
         ``"auto"``, or the name of a dialect that the columns must match.
 
     Raises
     ------
     OptionError
-        When there is no dialect of that name.
+        When no dialect has that name.
     SchemaError
         When a required column of the named dialect is missing.
     """
@@ -187,10 +187,10 @@ def canonical_names(
     rename: Mapping[str, str] | None = None,
     needed: Collection[str] | None = None,
 ) -> dict[str, str]:
-    """The frame's name for each of a file's columns.
+    """The frame's name for each column of a file.
 
     Provenance columns of an earlier export (``shard``, ``row``) become ``source_shard`` and
-    ``source_row``. If a file already has those, the older pair is kept and the newer one left out;
+    ``source_row``. If a file already has those, the older pair is kept and the newer one dropped;
     the manifest beside the file still records it.
 
     Parameters
@@ -199,15 +199,15 @@ def canonical_names(
     dialect : Dialect
     swap_width_height : bool
     rename : mapping of str to str, optional
-        Names that take precedence over the dialect's.
+        Names that override those of the dialect.
     needed : collection of str, optional
-        The frame's columns that were requested. If two columns would get the same name, or names
-        that differ only in case, those that were not requested are left out.
+        The frame columns that were requested. If two columns map to the same name, or to names
+        that differ only in case, those that were not requested are dropped.
 
     Raises
     ------
     SchemaError
-        When two requested columns would get the same name.
+        When two requested columns map to the same name.
     """
     columns, rename = list(columns), rename or {}
     out: dict[str, str] = {}
@@ -226,14 +226,14 @@ def canonical_names(
 def _dialect_name(
     name: str, columns: Sequence[str], dialect: Dialect, rename: Mapping[str, str]
 ) -> str:
-    """The dialect's name for a column; its own if another column differs only in case."""
+    """The dialect's name for a column; its own name if another column differs only in case."""
     columns = [other for other in columns if other == name or other not in rename]
     new = dialect.rename.get(name) or _carried(name, columns, dialect)
     return name if new in columns and new.lower() == name.lower() else new
 
 
 def _carried(name: str, columns: Sequence[str], dialect: Dialect) -> str:
-    """The canonical name of a column that a tool copied from the set it was run on."""
+    """The canonical name of a column that a tool copied from its input."""
     new = dialect.carried.get(name, name)
     if new == name or new in columns:
         return name
@@ -245,7 +245,7 @@ def _carried(name: str, columns: Sequence[str], dialect: Dialect) -> str:
 def _without_ambiguous(
     columns: Sequence[str], names: dict[str, str], needed: Collection[str] | None
 ) -> dict[str, str]:
-    """The names without columns that are ambiguous and were not requested."""
+    """Drop the names that are ambiguous and were not requested."""
     by_name: dict[object, list[str]] = {}
     for name in columns:
         if name in names:

@@ -1,4 +1,4 @@
-"""Arrow types: their pandas dtypes, whether cuDF supports them, and their kinds."""
+"""Arrow types: their pandas dtypes, cuDF support, and kinds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pyarrow as pa
 
 
 class Kinds(dict):
-    """The kind of every column, and the columns that a file stores as float16.
+    """The kind of every column, and which columns a file stores as float16.
 
-    Those are float32 in a frame, but filters compare them as float16.
+    Those columns are float32 in a frame, but filters compare them as float16.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class Kinds(dict):
 
     @classmethod
     def of(cls, kinds: Mapping[str, str], half: Iterable[str]) -> Kinds:
-        """Create kinds; ``half`` is restricted to columns of floats."""
+        """Create kinds; ``half`` is restricted to float columns."""
         result = cls(kinds)
         result.half = frozenset(name for name in half if kinds.get(name, "").startswith("float"))
         return result
@@ -46,12 +46,12 @@ _NUMPY = (pa.float32(), pa.float64())
 
 
 def kind_of(dtype) -> str:
-    """The kind of a column for a ``where`` expression, from its dtype in a frame.
+    """The kind of a column in a ``where`` expression, from its dtype in a frame.
 
     Returns
     -------
     str
-        string, integer, float32, float64, boolean or other.
+        One of string, integer, float32, float64, boolean and other.
     """
     if isinstance(dtype, pd.ArrowDtype):
         return kind_of_arrow(dtype.pyarrow_dtype)
@@ -68,13 +68,13 @@ def kind_of(dtype) -> str:
 
 
 def measured_kind_of(dtype) -> str:
-    """The kind of a column for a statistic, which treats categories as their values."""
+    """The kind of a column for a statistic, which treats a category as its value."""
     categories = getattr(dtype, "categories", None)
     return kind_of(dtype if categories is None else categories.dtype)
 
 
 def decoded(table: pa.Table) -> pa.Table:
-    """Decode a table's dictionary columns, which categories become, to their values."""
+    """Decode the dictionary columns of a table, such as categories, to their values."""
     for i, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(i, field.name, table[i].cast(field.type.value_type))
@@ -82,7 +82,7 @@ def decoded(table: pa.Table) -> pa.Table:
 
 
 def kind_of_arrow(type_: pa.DataType) -> str:
-    """The kind of a column for a ``where`` expression, from its Arrow type."""
+    """The kind of a column in a ``where`` expression, from its Arrow type."""
     t = pa.types
     if t.is_string(type_) or t.is_large_string(type_):
         return "string"
@@ -96,14 +96,14 @@ def kind_of_arrow(type_: pa.DataType) -> str:
 
 
 def pandas_type(type_: pa.DataType):
-    """The pandas dtype for an Arrow type; None if it is a NumPy dtype."""
+    """The pandas dtype for an Arrow type; None if it maps to a NumPy dtype."""
     if type_ in _NUMPY:
         return None
     return _PANDAS.get(type_) or pd.ArrowDtype(type_)
 
 
 def holds(backend: str, type_: pa.DataType) -> bool:
-    """Whether a frame of the backend can hold an Arrow type, including types within lists."""
+    """Whether the backend supports an Arrow type, including types nested in lists."""
     t = pa.types
     if backend == "pandas" or type_ in _PANDAS or type_ in _NUMPY:
         return True

@@ -1,7 +1,7 @@
-"""Every exception of the package, and the helpers that word their hints.
+"""Every exception of the package, and helpers that format messages and hints.
 
 A message has three parts: what was given, what was expected, what to do next. Each class also
-inherits the builtin that a caller would expect, so ``except KeyError`` and friends keep working.
+inherits the builtin that a caller would expect, so ``except KeyError`` works.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from collections.abc import Callable, Iterable, Mapping
 
 from laion_dask.formatting import printable, printable_lines
 
-#: An argument within a message, as `argument` writes it: its name, and its value for either door.
+#: A marked argument within a message, as written by `argument`: its name, and both spellings.
 _ARGUMENT = re.compile("\x02(\\w+)\x1f([^\x1f\x03]*)\x1f([^\x1f\x03]*)\x03")
 
 
 class _Message:
-    """The message of an error or a warning, which either door can word for itself."""
+    """The message of an error or a warning, spelled for Python or for the command line."""
 
     def __init__(self, *args):
         self._marked = str(args[0]) if args else ""
         super().__init__(*(_as_python(self._marked) if n == 0 else a for n, a in enumerate(args)))
 
     def __str__(self) -> str:
-        # KeyError would print the repr of its argument, OSError an errno that is not there.
+        # KeyError would print the repr of its argument, and OSError an errno that is not set.
         return printable_lines(str(self.args[0])) if self.args else ""
 
     @property
     def marked(self) -> str:
-        """The message with its arguments marked, for use inside another message."""
+        """The message with its arguments still marked, for use inside another message."""
         return self._marked
 
     def worded(self, option_of: Callable[[str], str | None]) -> str:
-        """The message with every argument called as ``option_of`` calls it, such as ``--columns``.
+        """The message with arguments spelled as ``option_of`` returns them, such as ``--columns``.
 
-        See `argument`; one for which it gives None stays. The text is safe to print.
+        Arguments for which it returns None are unchanged; see `argument`. Safe to print.
         """
 
         def option(found: re.Match) -> str:
@@ -48,45 +48,45 @@ class _Message:
 
 
 class LaionDaskError(_Message, Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of every error that this package raises deliberately."""
 
     def _render_traceback_(self) -> list[str]:
-        """The lines that IPython shows, which asks an exception for them by this name."""
+        """The lines that IPython displays; IPython calls this method on exceptions."""
         from laion_dask.notebook_traceback import render
 
         return render(self)
 
 
 class ShardNotFoundError(LaionDaskError, FileNotFoundError):
-    """A path or pattern names no file."""
+    """A path or pattern matches no file."""
 
 
 class ShardError(LaionDaskError, OSError):
-    """A shard is there but cannot be read: not Parquet, truncated, damaged, not text."""
+    """A shard exists but cannot be read: not Parquet, truncated, damaged, or not text."""
 
 
 class SchemaError(LaionDaskError, TypeError):
-    """Shards disagree on a column's type, or a column cannot take its canonical type exactly."""
+    """Shards disagree on a column's type, or a column cannot be cast exactly to its type."""
 
 
 class ColumnError(LaionDaskError, KeyError):
-    """A column is named that the frame does not have."""
+    """The frame does not have the requested column."""
 
 
 class PredicateError(LaionDaskError, ValueError):
-    """A ``where`` expression is not of the language, or compares what cannot be compared."""
+    """A ``where`` expression is not valid, or compares incompatible values."""
 
 
 class ProvenanceError(LaionDaskError, ValueError):
-    """A frame has lost the columns or the reader that say where its rows came from."""
+    """A frame has lost the columns or the reader that identify the origin of its rows."""
 
 
 class JoinError(LaionDaskError, ValueError):
-    """A table cannot be joined: a key occurs twice in it, or its keys are of another type."""
+    """A table cannot be joined: its keys are not unique, or have another type."""
 
 
 class SpillError(LaionDaskError, OSError):
-    """Rows cannot wait on disk: the temporary folder is full, or cannot be written to."""
+    """Rows cannot be spilled to disk: the temporary folder is full or not writable."""
 
 
 class EmbeddingsError(LaionDaskError, ValueError):
@@ -94,65 +94,65 @@ class EmbeddingsError(LaionDaskError, ValueError):
 
 
 class PairingError(EmbeddingsError):
-    """Embedding shards and metadata shards do not pair: missing, extra, short or empty."""
+    """Embedding shards and metadata shards do not match: missing, extra, short or empty."""
 
 
 class ModelMismatchError(LaionDaskError, ValueError):
-    """Two things come from different CLIP models and cannot be compared."""
+    """Two objects belong to different CLIP models and cannot be compared."""
 
 
 class WeightsError(LaionDaskError, OSError):
-    """Model weights are missing, altered or of a kind that is never loaded."""
+    """Model weights are missing, altered, or of a type that is never loaded."""
 
 
 class ImageError(LaionDaskError, ValueError):
-    """An image or an archive of images cannot be read within its limits."""
+    """An image or image archive cannot be read within its limits."""
 
 
 class ExportError(LaionDaskError, OSError):
-    """A target folder cannot be written to, or belongs to somebody else."""
+    """A target folder is not writable, or holds files of somebody else."""
 
 
 class ExportConflictError(ExportError):
-    """Another export changed the target folder since this one began, or is changing it."""
+    """Another export has changed the target folder since this one began, or is changing it now."""
 
 
 class IndexFileError(LaionDaskError, OSError):
-    """A file of an approximate index is missing, truncated, altered or damaged."""
+    """A file of an approximate index is missing, truncated or altered."""
 
 
 class OptionError(LaionDaskError, ValueError):
-    """An argument or option has a value that is not one of those it takes."""
+    """An argument or option has an invalid value."""
 
 
 class MissingExtraError(LaionDaskError, ImportError):
-    """An optional dependency is needed and not installed; the message names the extra."""
+    """An optional dependency is required but not installed; the message names the extra."""
 
 
-class DeviceMemoryError(MemoryError, LaionDaskError):  # in this order a worker's can be unpickled
-    """The card's memory does not hold the smallest block that work is cut into."""
+class DeviceMemoryError(MemoryError, LaionDaskError):  # this base order unpickles from a worker
+    """GPU memory is too small even for the smallest batch."""
 
-    __init__ = LaionDaskError.__init__  # MemoryError's comes first, and knows no arguments
+    __init__ = LaionDaskError.__init__  # MemoryError's comes first and takes no marked arguments
 
 
 class DeviceLostError(LaionDaskError, RuntimeError):
-    """A process can no longer use its card, after an error that CUDA does not recover from."""
+    """A process can no longer use its GPU, after an error that CUDA does not recover from."""
 
 
 class DiscoveryWarning(UserWarning):
-    """Files were left out that may be shards, or rows may count twice; the message says which."""
+    """Possible shards were skipped, or rows may be counted twice; the message says which."""
 
 
 class QueryWarning(UserWarning):
-    """A text is searched that reads as the path or address of a picture; the message says which."""
+    """A text query looks like the path or URL of an image; the message says which."""
 
 
 class BackendWarning(_Message, UserWarning):
-    """A card is not used, or not as fast as it could be; the message says why."""
+    """A GPU is not used, or not at full speed; the message gives the reason."""
 
 
 def warn_caller(message: str, category: type[Warning]) -> None:
-    """Warn at the line outside this package that led here."""
+    """Issue a warning that points at the calling line outside this package."""
     depth, frame = 2, sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").startswith("laion_dask"):
         depth, frame = depth + 1, frame.f_back
@@ -160,17 +160,17 @@ def warn_caller(message: str, category: type[Warning]) -> None:
 
 
 def argument(name: str, value: object = None) -> str:
-    """An argument, named in the message of an error: as Python has it, or as the command does.
+    """Mark an argument in an error message, so it can be spelled for Python or the command line.
 
-    The message reads ``columns=['url']``; the command makes ``--columns url`` of it, by the
-    error's ``worded``.
+    The message reads ``columns=['url']``; on the command line, `worded` turns it into
+    ``--columns url``.
 
     Parameters
     ----------
     name : str
-        Of the parameter.
+        Name of the parameter.
     value : str, bool, number, list or mapping of str, optional
-        What to give for it.
+        The value to pass.
     """
     if value is None:
         return f"\x02{name}\x1f{name}=\x1f\x03"
@@ -184,9 +184,9 @@ def argument(name: str, value: object = None) -> str:
 
 
 def parameter(what: str) -> str:
-    """The name of a parameter, as the subject of a sentence: ``pq_m``, or the command's ``--pq-m``.
+    """Mark a parameter as the subject of a sentence: ``pq_m``, or ``--pq-m`` on the command line.
 
-    What is no name stays as it is.
+    Text that is not an identifier is returned unchanged.
     """
     return f"\x02{what}\x1f{what}\x1f\x03" if what.isidentifier() else what
 
@@ -196,19 +196,19 @@ def _as_python(marked: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The hint for a wrong name: the nearest right one, and all of them when they are few.
+    """The hint for a wrong name: the nearest valid name, and all of them if there are few.
 
     Parameters
     ----------
     name : str
-        What was given.
+        The wrong name.
     known : iterable of str
-        What would have been right.
+        The valid names.
 
     Returns
     -------
     str
-        A sentence that starts with a space, or the empty string when nothing is known.
+        A sentence that starts with a space, or an empty string if ``known`` is empty.
     """
     known = sorted(set(map(str, known)))
     if not known:
@@ -229,14 +229,14 @@ def no_column(name: str, known: Iterable[str], hint: str = "") -> ColumnError:
     known : iterable of str
         The columns of the frame.
     hint : str
-        A sentence that says how to get such a column.
+        A sentence that explains how to get such a column.
     """
     end = f" {hint}" if hint else ""
     return ColumnError(f"The frame has no column {name!r}.{did_you_mean(name, known)}{end}")
 
 
 def must_be(what: str, given: object, kind: type | tuple[type, ...], expected: str) -> None:
-    """Refuse a value of another type, in the words of who passed it."""
+    """Raise unless a value has the expected type."""
     if not isinstance(given, kind):
         kind = type(given)
         package = kind.__module__.partition(".")[0]
@@ -247,5 +247,5 @@ def must_be(what: str, given: object, kind: type | tuple[type, ...], expected: s
 
 
 def one_of(what: str, given: object, known: Iterable[str]) -> OptionError:
-    """The error for a value outside a closed list."""
+    """The error for a value that is not in a closed list."""
     return OptionError(f"{parameter(what)} is {given!r}.{did_you_mean(str(given), known)}")

@@ -1,4 +1,4 @@
-"""Optional packages: the extra that installs each, and the error where one is missing."""
+"""Optional packages: the extra that installs each, and the error raised when one is missing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from laion_dask.errors import MissingExtraError
 
-#: The modules of each extra that the package itself imports.
+#: The modules of each extra that this package imports.
 MODULES = {
     "clip": ("torch", "torchvision", "open_clip", "timm", "safetensors", "sklearn"),
     "explore": ("holoviews", "bokeh", "panel"),
@@ -20,18 +20,18 @@ MODULES = {
 
 
 def installation(extra: str) -> str:
-    """The sentence that says how to install an extra."""
+    """The sentence that explains how to install an extra."""
     return f"Install it with: pip install 'laion_dask[{extra}]'"
 
 
 @cache
 def is_installed(module: str) -> bool:
-    """Whether a top-level module can be imported, without importing it."""
+    """Whether a top-level module can be imported; does not import it."""
     return find_spec(module) is not None
 
 
 def require_extra(extra: str, what: str) -> None:
-    """Raise unless every module of an extra is installed. Imports none of them.
+    """Raise unless every module of an extra is installed; imports none of them.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def require_extra(extra: str, what: str) -> None:
     Raises
     ------
     MissingExtraError
-        Names the first missing module, the extra and the pip command, in one line.
+        Names the first missing module, its extra and the pip command, in one line.
     """
     for module in MODULES[extra]:
         if not is_installed(module):

@@ -1,15 +1,15 @@
-"""Text for people: untrusted text made safe to display; counts, bytes and durations."""
+"""Text for display: escaping of untrusted text; formatting of counts, bytes and durations."""
 
 from __future__ import annotations
 
 from math import isinf
 from unicodedata import category
 
-#: Controls, formats (those of direction among them), surrogates, ends of lines and paragraphs.
+#: Control, format (including bidirectional), surrogate, line and paragraph separator characters.
 _STEERS = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
-#: Formats that only join letters or pictures: Persian and Indic words and many emoji need them.
+#: Format characters that only join: Persian and Indic words and many emoji need them.
 _JOINERS = "\u200c\u200d"
-#: What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection").
+#: Characters that start a formula in a spreadsheet (OWASP, "CSV Injection").
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 _SPACES = str.maketrans("\t\r\n", "   ")
 _UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -17,7 +17,7 @@ _SPANS = ((172800, 86400, "days"), (5400, 3600, "h"), (90, 60, "min"), (1, 1, "s
 
 
 def printable(text: str) -> str:
-    """Text with control, formatting and direction characters escaped, safe to display."""
+    """Escape control, format and bidirectional characters, so that text is safe to display."""
     return "".join(f"\\u{ord(c):04x}" if _steers(c) else c for c in text)
 
 
@@ -26,45 +26,45 @@ def _steers(character: str) -> bool:
 
 
 def printable_lines(text: str) -> str:
-    """As `printable`, with line breaks kept."""
+    """Like `printable`, but keeps line breaks."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def spreadsheet_text(text: str) -> str:
-    """Text as a cell of a CSV file: without control characters, and no formula.
+    """Text for a cell of a CSV file, without control characters or formulas.
 
-    What would begin a formula gets an apostrophe before it (OWASP, "CSV Injection"). Tabs and line
-    breaks become spaces.
+    Text that a spreadsheet would read as a formula is prefixed with an apostrophe (OWASP, "CSV
+    Injection"). Tabs and line breaks become spaces.
     """
     shown = "".join(c for c in text.translate(_SPACES) if category(c) not in ("Cc", "Cs"))
     return f"'{shown}" if text.startswith(_FORMULA) or shown.startswith(_FORMULA) else shown
 
 
 def share_text(share: float) -> str:
-    """A share in percent, such as ``2.93 %``; more digits close to 100 %."""
+    """Format a share in percent, such as ``2.93 %``, with more digits close to 100 %."""
     if isinf(share):
         return "∞" if share > 0 else "-∞"
     return f"{100 * share:.3g} %" if share < 0.9995 else f"{100 * share:.5g} %"
 
 
 def counted(n: int, what: str) -> str:
-    """Such as ``1 part`` or ``1,024 parts``."""
+    """Format a count with its noun, such as ``1 part`` or ``1,024 parts``."""
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def megabytes(n_bytes: int) -> str:
-    """Such as ``38.5 MB``, or ``0.0042 MB`` where it is little."""
+    """Format bytes in MB, such as ``38.5 MB``, or ``0.0042 MB`` for small numbers."""
     return f"{n_bytes / 1e6:,.{1 if n_bytes >= 1e5 else 4}f} MB"
 
 
 def in_bytes(n: float) -> str:
-    """Such as 1.5 GB."""
+    """Format bytes with a unit, such as 1.5 GB."""
     size, unit = next((u for u in _UNITS if n >= u[0]), (1, "bytes"))
     return f"{n / size:,.1f} {unit}" if size > 1 else f"{n:,.0f} bytes"
 
 
 def in_time(seconds: float) -> str:
-    """Such as 1.5 h; minutes from 90 seconds on, hours from 90 minutes, days from two."""
+    """Format a duration, such as 1.5 h: minutes from 90 s, hours from 90 min, days from 2 days."""
     _, size, unit = next(span for span in _SPANS if seconds >= span[0])
     n = seconds / size
     return f"{n:,.1f} {unit}" if n < 10 else f"{n:,.0f} {unit}"

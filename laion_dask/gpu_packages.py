@@ -1,4 +1,4 @@
-"""GPU packages that a task may need: imported when needed, with a clear error if missing."""
+"""Optional GPU packages: imported on demand, with a clear error if missing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def require_dask_cuda():
 
 
 def require_ucx() -> None:
-    """Raise if the package that lets Dask use UCX is missing.
+    """Raise unless the package that enables UCX in Dask is installed.
 
     Raises
     ------
@@ -70,12 +70,12 @@ def require_cuvs():
 def kvikio():
     """The ``kvikio`` module, which reads files directly into GPU memory; None if not installed.
 
-    It uses 8 threads unless ``KVIKIO_NTHREADS`` says otherwise; its own default is 1.
+    Uses 8 threads unless ``KVIKIO_NTHREADS`` is set; the default of kvikio is 1.
     """
     try:
         module = importlib.import_module("kvikio")
         defaults = importlib.import_module("kvikio.defaults")
-    except (ImportError, OSError):  # not installed, or a library that it loads is missing
+    except (ImportError, OSError):  # not installed, or one of its shared libraries is missing
         return None
     if not {"KVIKIO_NTHREADS", "KVIKIO_NUM_THREADS"} & os.environ.keys():
         defaults.set("num_threads", max(8, defaults.get("num_threads")))

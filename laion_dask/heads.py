@@ -1,4 +1,4 @@
-"""``ld.heads``: every head, and how a new one is trained."""
+"""``ld.heads``: all heads, and the function that trains new ones."""
 
 from laion_dask.models import heads as _heads
 from laion_dask.models.heads import *  # noqa: F403

@@ -1,8 +1,8 @@
-"""How IPython and Jupyter show an error of the package: the message first, then the user's lines.
+"""How IPython and Jupyter display errors of this package: the message, then the user's own lines.
 
-The frames between the user's call and the line that refuses it say nothing about what to do, nor
-do those that an interrupt met. An unexpected error, which is no `LaionDaskError`, is shown whole.
-``%debug`` steps through all frames, ``%xmode Verbose`` shows them.
+Frames inside the package, and frames that an interrupt hits, do not help the user fix the call and
+are hidden. An unexpected error, which is not a `LaionDaskError`, is displayed in full. ``%debug``
+steps through all frames; ``%xmode Verbose`` shows them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
-#: Packages whose frames the user did not write, besides our own.
+#: Other packages whose frames are hidden.
 _OTHERS = ("IPython", "ipykernel", "dask", "distributed")
 
 
 def render(error: BaseException) -> list[str]:
-    """The error as lines of text: its kind and message, and the user's own frames."""
+    """Format an error as lines of text: its type and message, and the user's own frames."""
     shell = _shell()
     if shell is not None and getattr(shell.InteractiveTB, "mode", None) == "Verbose":
         return shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
@@ -32,7 +32,7 @@ def render(error: BaseException) -> list[str]:
 
 @contextmanager
 def brief_interrupts() -> Iterator[None]:
-    """Inside it, an interrupt is shown as an error of the package is."""
+    """Within this context, a KeyboardInterrupt is displayed like an error of this package."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -41,12 +41,12 @@ def brief_interrupts() -> Iterator[None]:
 
 
 def _render_handled() -> list[str]:
-    """The error that IPython handles now; one that held itself would stay, with all its frames."""
+    """Render the error that IPython is handling; stored on itself, it would keep frames alive."""
     return render(sys.exc_info()[1])
 
 
 def _users(error: BaseException) -> list[traceback.FrameSummary]:
-    """The frames from the cell up to the first one that is ours."""
+    """The frames from the cell up to the first frame of this package."""
     found: list[traceback.FrameSummary] = []
     for frame in traceback.extract_tb(error.__traceback__):
         path = Path(frame.filename)
@@ -58,7 +58,7 @@ def _users(error: BaseException) -> list[traceback.FrameSummary]:
 
 
 def _place(filename: str, shell) -> str:
-    """A file's name; of a cell its number."""
+    """The name of a file, or the number of a cell."""
     number = getattr(getattr(shell, "compile", None), "_filename_map", {}).get(filename)
     return f"File {filename}" if number is None else f"Cell In[{number}]"
 

@@ -1,4 +1,4 @@
-"""Settings of the session, as a context manager. What they are when a frame is made, it keeps."""
+"""Options of the session. A frame keeps the options in force when it was created."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _current = {"backend": "auto", "invalid_text": "raise", "progress": True, "downl
 
 
 def get_option(name: str):
-    """The value of an option now.
+    """The current value of an option.
 
     Examples
     --------
@@ -32,7 +32,7 @@ def get_option(name: str):
 
 
 def is_watched() -> bool:
-    """Whether progress is wanted and somebody can see it: a terminal or a notebook."""
+    """Whether progress is enabled and visible: in a terminal or a notebook."""
     return _current["progress"] and (sys.stderr.isatty() or "ipykernel" in sys.modules)
 
 
@@ -45,27 +45,27 @@ def _restore(before: dict) -> Iterator[None]:
 
 
 def set_options(**options):
-    """Set options for the session, or for a ``with`` block.
+    """Set options for the session or for a ``with`` block.
 
     Parameters
     ----------
     backend : {"auto", "pandas", "cudf"}
-        What `read_shards` makes where its own ``backend`` is ``"auto"``: frames of pandas, of cuDF,
-        or (the default) of cuDF where its workers have CUDA devices and cuDF.
+        The backend of the frames that `read_shards` creates when its own ``backend`` is ``"auto"``.
+        The default, ``"auto"``, selects cuDF if the workers have CUDA devices and cuDF.
     invalid_text : {"raise", "reject"}
-        What becomes of a row whose text is not valid UTF-8: an error that names shard, column and
-        row (the default), or the row is left out and counted as rejected.
+        How to handle rows whose text is not valid UTF-8: raise an error that names the shard,
+        column and row (the default), or skip the row and count it as rejected.
     progress : bool
-        Whether verbs that take longer than two seconds show a progress bar, in a terminal or a
+        Whether verbs that run longer than two seconds show a progress bar in a terminal or a
         notebook. Default True.
     download : bool
-        Whether a published weight file that is nowhere on this machine may be fetched from its
-        publisher, its size and digest checked. Default False: nothing is fetched unasked.
+        Whether published weight files that are not on this machine may be downloaded from their
+        publisher; size and digest are verified. Default False: nothing is downloaded.
 
     Raises
     ------
     OptionError
-        At once, for an option or a value that does not exist.
+        Immediately, for an unknown option or an invalid value.
 
     Examples
     --------

@@ -1,24 +1,24 @@
-"""Labels of the rows that belong to no group of an axis, and of groups that share such a name."""
+"""Reserved labels for rows outside the groups of an axis, and escaping of groups named alike."""
 
 from __future__ import annotations
 
 import re
 
-#: What groups are called that `top=` makes one.
+#: Label of the groups that `top=` pools.
 POOLED = "(others)"
-#: Rows that are no group of an axis: all, those in none, those that are pooled, all others.
+#: Labels of rows that are not a group: all rows, rows in no group, pooled rows, all other rows.
 NOT_GROUPS = ("(all)", "(none)", "(no term)", "(null)", POOLED, "(rest)")
 _ALIKE = re.compile(f"'*(?:{'|'.join(map(re.escape, NOT_GROUPS))})'*")
 
 
 def group_label(label: str) -> str:
-    """A group's name in a table: in quotes where it is one of `NOT_GROUPS`, else as it is.
+    """A group's name for a table: quoted if it is one of `NOT_GROUPS`, else unchanged.
 
-    The text ``(null)`` in a column is shown as ``'(null)'``, missing values as ``(null)``. Names
-    that differ stay different.
+    A column value ``(null)`` is shown as ``'(null)'``, and missing values as ``(null)``. Distinct
+    names stay distinct.
     """
     return f"'{label}'" if _ALIKE.fullmatch(label) else label
 
 
-#: The verdict on a group that a filter excludes more often than others, beyond chance.
+#: The verdict for a group that a filter excludes significantly more often than other rows.
 AMPLIFIED = "amplified"

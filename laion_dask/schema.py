@@ -1,4 +1,4 @@
-"""The canonical columns of a frame; `laion_dask.dialects` says how each release spells them."""
+"""The canonical columns of a frame; `laion_dask.dialects` maps each release's names to them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Column:
-    """A canonical column: what it holds, its unit, its range, and the source of the definition."""
+    """A canonical column: its content, unit, range, and the source of the definition."""
 
     name: str
     kind: str  # "string", "int32", "int64", "float" or "key" (an identifier: string or integer)
@@ -71,5 +71,5 @@ CANONICAL: dict[str, Column] = {
     )
 }
 
-#: The columns that the reader adds to every frame: the file, and the row in it.
+#: The columns that the reader adds to every frame: the shard, and the row within it.
 PROVENANCE = ("shard", "row")

@@ -8,12 +8,12 @@ from laion_dask.errors import OptionError
 
 
 def whole(what: str, given: object, expected: str, least: int = 1) -> int:
-    """A whole number, NumPy's too.
+    """Validate an integer, including NumPy integers.
 
     Raises
     ------
     OptionError
-        When it is none, or less than the least.
+        When the value is not an integer or is less than ``least``.
     """
     if isinstance(given, bool) or not isinstance(given, Integral) or given < least:
         raise OptionError(f"{what} is {_shown(given)}. Expected {expected}, at least {least}.")
@@ -21,12 +21,12 @@ def whole(what: str, given: object, expected: str, least: int = 1) -> int:
 
 
 def number(what: str, given: object, expected: str) -> float:
-    """A finite number above 0, NumPy's too.
+    """Validate a finite number above 0, including NumPy numbers.
 
     Raises
     ------
     OptionError
-        When it is none.
+        When the value is not a finite number above 0.
     """
     wrong = isinstance(given, bool) or not isinstance(given, Real)
     if wrong or not 0 < given < float("inf"):

@@ -1,8 +1,8 @@
-"""The table of verbs: names, modules, and what else is known of them without an import.
+"""The table of verbs: names, modules and properties that are known without importing them.
 
-A verb works on a frame, on embeddings, images, or the result of another verb. The accessor, the
-package's own names, `laion_dask.plan`, the stub for type checkers and the test of laziness all read
-this table; a new verb is its own file and one row here.
+A verb works on a frame, on embeddings or images, or on the result of another verb. The accessor,
+the names of the package, `laion_dask.plan`, the stub for type checkers and the laziness tests all
+read this table; adding a verb takes its own file and one row here.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ class Verb:
     Attributes
     ----------
     name : str
-        The name of the function, and of the method where there is one.
+        The name of the function, and of the method if there is one.
     module : str
-        The module that defines it, without ``laion_dask.``.
+        The module that defines it, without the prefix ``laion_dask.``.
     is_lazy : bool
         Whether a call only builds a graph.
     is_method : bool
-        Whether the ``.laion`` accessor has it; its first argument is then the frame.
+        Whether it is a method of the ``.laion`` accessor; its first argument is then the frame.
     cost : str
-        The function that says what the verb costs on a frame, for `laion_dask.plan`, as
-        ``module:name``; see `laion_dask.cost`. Empty where the verb is no work on a frame.
+        The function that returns the cost of the verb on a frame, for `laion_dask.plan`, as
+        ``module:name``; see `laion_dask.cost`. Empty if the verb does no work on a frame.
     instead : str
-        What to plan or to do where ``cost`` is empty, as a sentence.
+        If ``cost`` is empty, a sentence that says what to plan or call instead.
     namespace : str
-        The public module that has it where it is not ``laion_dask`` itself, such as ``heads``.
+        The public module that exposes it, such as ``heads``; empty for ``laion_dask`` itself.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Verb:
     namespace: str = ""
 
     def load(self):
-        """The function itself; imports its module."""
+        """Import and return the function."""
         return _load(f"{self.module}:{self.name}")
 
     def load_cost(self):
-        """The function that says what a call costs on a frame; imports its module."""
+        """Import and return the function that computes the cost of a call on a frame."""
         return _load(self.cost)
 
 
@@ -57,7 +57,7 @@ def _load(path: str):
 
 
 def _verb(name: str, module: str, *, cost: str = "", **options) -> Verb:
-    """A row whose cost is the function ``<name>_cost`` beside the verb, unless another is named."""
+    """A row whose cost function is ``<name>_cost`` in the same module, unless another is named."""
     return Verb(name, module, cost=cost or f"{module}:{name}_cost", **options)
 
 
@@ -96,13 +96,13 @@ _VERBS = (
     Verb(
         "association",
         "aggregations.association",
-        instead="it compares some texts or images of your own in a model's space, in seconds. Call "
-        "ld.association(...) itself.",
+        instead="it compares a few texts or images of your own in a model's space, in seconds. "
+        "Call ld.association(...) directly.",
     ),
     Verb(
         "gallery",
         "reports.gallery",
-        instead="it shows some rows that were found. Plan what finds them, such as 'search'.",
+        instead="it shows rows that another verb returned. Plan that verb, such as 'search'.",
     ),
     Verb(
         "verify",
@@ -116,5 +116,5 @@ _VERBS = (
         "'audit'.",
     ),
 )
-#: Every verb by its name.
+#: All verbs by name.
 VERBS: dict[str, Verb] = {verb.name: verb for verb in _VERBS}

@@ -1,7 +1,7 @@
 """The command ``laion-dask``: one-line forwards to the package, with progress and exit codes.
 
-Exit codes: 0 done, 1 the data or the folder would not do (the message says why), 2 the command
-was called wrongly, 130 cancelled. Commands import what they run when they run.
+Exit codes: 0 success, 1 invalid data or folder (the message explains), 2 invalid arguments, 130
+cancelled. Commands import their dependencies when they run.
 """
 
 from laion_dask.cli import analyze, embeddings, export, models

@@ -1,4 +1,4 @@
-"""Commands that say what is in the data: inspect, statistics, audit, datasheet, plan."""
+"""Commands that describe data: inspect, statistics, audit, datasheet, plan."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from laion_dask.cli.options import (
     wanted,
 )
 from laion_dask.cli.output import check_out, say, say_json, say_table, status_hidden
+from laion_dask.verbs import VERBS
 
 
 @app.command(epilog="Example: laion-dask inspect shards/")
@@ -48,7 +49,7 @@ def statistics(
         list[str] | None,
         typer.Option(
             metavar="EXPRESSION",
-            help="Share of the rows for which this is true; repeatable.",
+            help="Share of the rows for which this expression is true; repeatable.",
         ),
     ] = None,
     by: By = None,
@@ -59,7 +60,7 @@ def statistics(
 ) -> None:
     """Compute statistics with confidence intervals.
 
-    Without --rate and --by, all that the columns allow.
+    Without --rate and --by, computes every statistic that the columns allow.
     """
     from laion_dask.aggregations.default_set import standard_statistics
     from laion_dask.aggregations.engine.statistics import statistics
@@ -84,16 +85,16 @@ def audit(
     json: Json = False,
     out: OutTable = None,
 ) -> None:
-    """Show whom a filter excludes: its exclusion rate by group.
+    """Show which groups a filter excludes: its exclusion rate by group.
 
-    Without --by, groups are the languages and the people whom captions mention.
+    Without --by, groups are languages and the groups of people that captions mention.
     """
     from laion_dask.aggregations.audit import audit, default_axes
 
     frame = read()
     check_out(frame, out)
     axes = groupings(frame, by) or default_axes(frame)
-    wanted(list(axes), "There is neither a language nor a text column. Give --by COLUMN.")
+    wanted(list(axes), "There is neither a language nor a text column; add --by COLUMN.")
     say_table(audit(frame, where, axes, min_n=min_n), as_json=json, out=out)
 
 
@@ -107,8 +108,8 @@ def datasheet(
 ) -> None:
     """Write a datasheet of the data as one HTML page.
 
-    It says what is in the data, who is mentioned, and how sure we are. If the last argument ends in
-    .html, it is the page to write; '-' prints the page. Otherwise datasheet.html is written.
+    It covers the content, who is mentioned, and the uncertainty. If the last argument ends in
+    .html, it is the page to write; '-' prints the page. The default is datasheet.html.
     """
     from tempfile import TemporaryDirectory
 
@@ -117,7 +118,7 @@ def datasheet(
     out = "datasheet.html"
     if read.source[-1] == "-" or read.source[-1].endswith((".html", ".htm")):
         out = read.source.pop()
-    wanted(read.source, "There is no SOURCE. Give shards before the page.")
+    wanted(read.source, "SOURCE is missing; give shards before the page.")
     frame = read(where=where)
     if out != "-":
         say(f"the datasheet: {datasheet(frame, out, title=title, min_n=min_n)}")
@@ -136,8 +137,9 @@ def plan(
         list[str] | None,
         typer.Option(
             metavar="STEP",
-            help="Step of the job: where:EXPRESSION, similarity, search:QUERIES, summary, "
-            "distributions:COLUMNS, export or embed:MODEL; repeatable, in order.",
+            help="Step of the job, as VERB or VERB:ARGUMENT, such as where:EXPRESSION, "
+            "search:QUERIES, distributions:COLUMNS or embed:MODEL; repeatable, in order. Verbs: "
+            f"{', '.join(verb.name for verb in VERBS.values() if verb.cost)}.",
         ),
     ] = None,
     head: Heads = None,
@@ -146,35 +148,35 @@ def plan(
     field: Field = None,
     cores: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Number of workers; by default, this machine."),
+        typer.Option(min=1, metavar="N", help="Number of workers; by default, this machine's."),
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Device of a worker, such as 'NVIDIA H200', or cpu."),
+        typer.Option(metavar="NAME", help="Device of each worker: cpu, or a GPU: 'NVIDIA H200'."),
     ] = None,
     storage: Annotated[
         float | None,
-        typer.Option(metavar="BYTES", help="Bytes per second that storage gives to all workers."),
+        typer.Option(metavar="BYTES", help="Storage bandwidth of all workers, in bytes/second."),
     ] = None,
     rates: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="JSON of measured rates, as benchmarks/rates.py writes."),
+        typer.Option(metavar="FILE", help="JSON of measured rates, from benchmarks/rates.py."),
     ] = None,
     rows: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Scale the plan to this many rows.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Estimate rows, bytes, time and memory of a job before it runs.
+    """Estimate the rows, bytes, time and memory of a job before it runs.
 
-    Reads footers and headers only.
+    Reads only footers and headers.
     """
     from laion_dask.frame.embeddings import open_embeddings
     from laion_dask.models.heads import by_name
     from laion_dask.planning.plan import plan
 
     steps = [*map(_step, step or ()), *(by_name(name, model) for name in head or ())]
-    wanted(steps, "There is nothing to plan. Give --step or --head, such as --step export.")
+    wanted(steps, "There is nothing to plan; add --step or --head, such as --step export.")
     frame = read()
     vectors = embeddings and open_embeddings(embeddings, model=model, like=frame, field=field)
     found = plan(
@@ -194,7 +196,7 @@ def plan(
 
 
 def _step(text: str) -> str | tuple:
-    """A step of a plan: its name, or the name and an argument behind a colon."""
+    """Parse a step of a plan: a name, optionally followed by a colon and an argument."""
     name, colon, given = text.partition(":")
     if not colon:
         return name

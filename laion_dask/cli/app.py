@@ -1,4 +1,4 @@
-"""The application: options that stand before the command, and what an error ends in."""
+"""The application: global options, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from laion_dask.options import set_options
 
 
 class Commands(TyperGroup):
-    """The commands; an error of the package ends one with one line, in the words of its options."""
+    """The command group; an error of the package ends in one line that names command options."""
 
     def invoke(self, context):
         def in_its_words(message) -> str:
@@ -92,10 +92,10 @@ def _options(
 
 
 def main() -> None:
-    """Run the command; an error ends it with one line, and no traceback."""
+    """Run the command; errors end it with one line and no traceback."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a closed one is None
-            # What goes into a file or a pipe is UTF-8, as --out FILE writes it.
+        if hasattr(stream, "reconfigure"):  # None if the stream is closed
+            # Files and pipes are always UTF-8, like --out FILE.
             encoding = None if stream.isatty() else "utf-8"
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
     try:
@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def _give_up_output() -> None:
-    """Leave what could not be printed unprinted, or Python would try again while it ends."""
+    """Discard unprinted output, or Python would try to flush it again at exit."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -30,8 +30,8 @@ def embed(
         list[str],
         typer.Argument(
             metavar="SOURCE",
-            help="Webdataset archives (.tar), Parquet files with images, or folders of either, or "
-            "of image files.",
+            help="Webdataset archives (.tar), Parquet files with images, image files, or folders "
+            "of any of them.",
         ),
     ],
     out: OutFolder,
@@ -39,12 +39,12 @@ def embed(
     head: Heads = None,
     precision: Annotated[
         str | None,
-        typer.Option(metavar="DTYPE", help="float32 or bfloat16; by default, the faster one here."),
+        typer.Option(metavar="DTYPE", help="float32 or bfloat16; by default, the faster one."),
     ] = None,
     image: Annotated[
         str | None,
         typer.Option(
-            metavar="COLUMN", help="Parquet column with the images, if several hold bytes."
+            metavar="COLUMN", help="Parquet column with the images, if several contain bytes."
         ),
     ] = None,
     batch_size: Annotated[
@@ -53,7 +53,7 @@ def embed(
 ) -> None:
     """Embed images with CLIP, shard by shard; run again to resume.
 
-    Each --head adds a column of its name. Here it can also be watermark, which reads images.
+    Each --head adds a column of its name. Here it can also be watermark, which needs images.
     """
     from laion_dask.inference.embed import embed as run
     from laion_dask.models.heads import by_name
@@ -88,7 +88,7 @@ def index(
 ) -> None:
     """Build an approximate index (IVF-PQ) for search.
 
-    Its recall is measured. Run again to resume.
+    Measures the recall of the index. Run again to resume.
     """
     import laion_dask as ld
 
@@ -110,14 +110,14 @@ def search(
         list[str] | None, typer.Option(metavar="TEXT", help="Text to search for; repeatable.")
     ] = None,
     image: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Picture to search for; repeatable.")
+        list[Path] | None, typer.Option(metavar="FILE", help="Image to search for; repeatable.")
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, metavar="N", help="Results per query.")] = 20,
     field: Field = None,
     where: Where = None,
     index: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Search by this index of the embeddings: approximate."),
+        typer.Option(metavar="FOLDER", help="Use this index of the embeddings; approximate."),
     ] = None,
     to: Annotated[
         str, typer.Option(metavar="COLUMN", help="Column for the similarities.")
@@ -125,7 +125,7 @@ def search(
     json: Json = False,
     out: OutTable = None,
 ) -> None:
-    """Find the rows nearest to texts and pictures, by their embeddings."""
+    """Find the rows whose embeddings are nearest to texts or images."""
     import laion_dask as ld
     from laion_dask.reports.hit_list import show_hits
 

@@ -1,4 +1,4 @@
-"""Commands that write rows: score, export; and that check them: verify."""
+"""Commands that write rows (score, export) or check them (verify)."""
 
 from __future__ import annotations
 
@@ -50,9 +50,8 @@ def score(
 ) -> None:
     """Add scores from embeddings, and export the rows.
 
-    --text adds the column that --to names. Each --head adds a column of its name; demo_safety adds
-    punsafe_demo. --where may use them, and
-    keeps the rows to export.
+    --text adds the column named by --to. Each --head adds a column of its name; demo_safety adds
+    punsafe_demo. --where selects the rows to export, and may use these columns.
     """
     import laion_dask as ld
 
@@ -81,15 +80,12 @@ def export(
     report: Report = None,
     by: By = None,
 ) -> None:
-    """Export the rows that --where keeps, with a recipe.
-
-    The recipe accounts for every row.
-    """
+    """Export the rows that --where keeps, with a recipe that accounts for every row."""
     write_subset(read(where=where), out, format, report, by)
 
 
 def write_subset(frame, out: str, format: str, report: Path | None, by: list[str] | None) -> None:
-    """Write a frame, and the report that audits its filters where one is asked for."""
+    """Write a frame and, if requested, the report that audits its filters."""
     from laion_dask.aggregations.audit import check_axes
     from laion_dask.exports.export import export
     from laion_dask.reports.report import write_report
@@ -103,7 +99,7 @@ def write_subset(frame, out: str, format: str, report: Path | None, by: list[str
     done = export(frame, out, format)
     say(done)
     if report is not None:
-        say(f"the report, with whom it left out, in {write_report(done, report, by=axes)}")
+        say(f"the report, with an audit of the filters, is {write_report(done, report, by=axes)}")
 
 
 @app.command(epilog="Example: laion-dask verify subset/")
@@ -114,7 +110,7 @@ def verify(
 ) -> None:
     """Check every part of an export against its recipe.
 
-    Size, rows and sha256 must be those that the recipe lists.
+    Compares the size, rows and SHA-256 of each part with those in the recipe.
     """
     from laion_dask.exports.verify import verify as check
 

@@ -1,4 +1,4 @@
-"""Commands for a start: the weight files of heads, and the demo."""
+"""Commands for getting started: the weight files of heads, and the demo."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def models(
     download: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="Download this file from its publisher; 'all' for all. Repeatable."
+            metavar="NAME", help="Download this file from its publisher, or 'all'; repeatable."
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """List the weight files that heads use, and which are here."""
+    """List the weight files of heads, and which of them are on this machine."""
     from laion_dask.models import weights
     from laion_dask.models.weights.listing import describe_weights
 
@@ -45,9 +45,9 @@ def demo(
         typer.Option(min=100, metavar="N", help="Number of images. [default: 4000, if none exist]"),
     ] = None,
 ) -> None:
-    """Run the main job on a small generated corpus.
+    """Run the main job on a small synthetic corpus.
 
-    It generates images, embeds, scores and carves them, and writes reports.
+    Generates images, embeds, scores and filters them, and writes reports.
     """
     from laion_dask.demo.job import run
 

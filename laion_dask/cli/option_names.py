@@ -1,4 +1,4 @@
-"""What a message calls the parameters of the package: the options of the command that was run."""
+"""Map the parameters that a message names to the options of the command that was run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from laion_dask.errors import LaionDaskError
 
-#: Parameters that an option of another name stands for, where the command has that option.
+#: Parameters that correspond to an option of another name, if the command has that option.
 _SYNONYMS = {
     "heads": ("head", "--head"),
     "weights": ("head", "--head NAME=FILE"),
@@ -16,12 +16,12 @@ _SYNONYMS = {
     "paths": ("source", "SOURCE"),
 }
 
-#: The same, for one command only.
+#: The same for a single command.
 _OF_COMMAND = {"plan": {"workers": "--cores", "where": "--step where:"}}
 
 
 def option_names(group, command: str | None = None) -> dict[str, str]:
-    """What stands for each parameter in a command, or before any: an option, or an argument."""
+    """The option or argument for each parameter of a command, including the global options."""
     own = group.commands.get(command)
     parameters = [*group.params, *(() if own is None else own.params)]
     names = {p.name.removeprefix("no_"): _name(p) for p in parameters}
@@ -37,7 +37,7 @@ def _name(parameter) -> str:
 
 @contextmanager
 def called(**options: str) -> Iterator[None]:
-    """Within it, messages call these parameters by these options: ``called(where="--rate")``."""
+    """Within this context, messages spell parameters like this: ``called(where="--rate")``."""
     try:
         yield
     except LaionDaskError as error:

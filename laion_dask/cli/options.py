@@ -18,7 +18,7 @@ from laion_dask.exports import formats
 
 def _folder(out: str | Path) -> str | Path:
     if str(out) == "-":
-        raise typer.BadParameter("a folder is written, which '-' is not. Name a folder.")
+        raise typer.BadParameter("expected a folder, not '-'; name a folder.")
     return out
 
 
@@ -26,14 +26,14 @@ Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="SOURCE",
-        help="Parquet shards: files, folders, patterns such as 'shards/*.parquet', or addresses "
+        help="Parquet shards: files, folders, patterns such as 'shards/*.parquet', or URLs "
         "such as s3://bucket/shards.",
     ),
 ]
 OutFolder = Annotated[
     Path,
     typer.Argument(
-        metavar="OUT", callback=_folder, help="Folder to write; an unfinished run there is resumed."
+        metavar="OUT", callback=_folder, help="Folder to write; an unfinished run is resumed."
     ),
 ]
 OutAddress = Annotated[
@@ -41,7 +41,7 @@ OutAddress = Annotated[
     typer.Argument(
         metavar="OUT",
         callback=_folder,
-        help="Folder or address to write; an earlier export there is replaced.",
+        help="Folder or URL to write; an existing export is replaced.",
     ),
 ]
 OutTable = Annotated[
@@ -57,14 +57,14 @@ Where = Annotated[
     str | None,
     typer.Option(
         metavar="EXPRESSION",
-        help="Keep only the rows for which this expression is true, such as 'similarity > 0.3'.",
+        help="Keep only rows for which this expression is true, such as 'similarity > 0.3'.",
     ),
 ]
 Model = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="CLIP model, as open_clip calls it: NAME or NAME:PRETRAINED, such as "
+        help="CLIP model, as named by open_clip: NAME or NAME:PRETRAINED, such as "
         "ViT-L-14:openai; or 'demo'.",
     ),
 ]
@@ -76,7 +76,7 @@ OptionalVectors = Annotated[str | None, _VECTORS]
 Field = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="Array of an .npz file, or Parquet column, that holds the vectors."
+        metavar="NAME", help="Array of an .npz file, or Parquet column, with the vectors."
     ),
 ]
 Heads = Annotated[
@@ -84,14 +84,14 @@ Heads = Annotated[
     typer.Option(
         metavar="NAME",
         help="Classifier to apply: aesthetic, aesthetic_v2, demo_safety, inappropriate or nsfw; "
-        "NAME=FILE names its weight file, except for demo_safety. Repeatable.",
+        "NAME=FILE sets its weight file (not for demo_safety). Repeatable.",
     ),
 ]
 Join = Annotated[
     str | None,
     typer.Option(
         metavar="PATH",
-        help="Parquet shards with scores to add by key; --where may use their columns.",
+        help="Parquet shards with scores to join by key; --where may use their columns.",
     ),
 ]
 On = Annotated[
@@ -104,20 +104,20 @@ On = Annotated[
 Suffix = Annotated[
     str | None,
     typer.Option(
-        metavar="TEXT", help="Suffix for columns of --join that SOURCE also has, such as _scores."
+        metavar="TEXT", help="Suffix for --join columns that SOURCE also has, such as _scores."
     ),
 ]
 How = Annotated[
     str,
     typer.Option(
         metavar="left|inner",
-        help="With --join, keep every row (left), or only rows that it has (inner).",
+        help="With --join, keep all rows (left) or only rows with a match (inner).",
     ),
 ]
 Duplicates = Annotated[
     str,
     typer.Option(
-        metavar="error|first", help="If --join has a key more than once: error, or take the first."
+        metavar="error|first", help="If a key of --join is duplicated: raise, or use the first row."
     ),
 ]
 Format = Annotated[
@@ -127,7 +127,7 @@ Format = Annotated[
 Report = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="Also write an HTML page on what was kept, and whom --where left out."
+        metavar="FILE", help="Also write an HTML page on what was kept and whom --where excluded."
     ),
 ]
 By = Annotated[
@@ -138,7 +138,7 @@ By = Annotated[
     ),
 ]
 MinN = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Suppress, and count, results based on fewer rows.")
+    int, typer.Option(metavar="N", min=0, help="Suppress and count results based on fewer rows.")
 ]
 
 
@@ -153,23 +153,21 @@ def _reading(
     dialect: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help="Release whose column names the files have, such as laion-5b."
+            metavar="NAME", help="Release that defines the column names, such as laion-5b."
         ),
     ] = "auto",
     rename: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="OLD=NEW", help="Rename a column of the files, as OLD=NEW; repeatable."
-        ),
+        typer.Option(metavar="OLD=NEW", help="Rename a column, as OLD=NEW; repeatable."),
     ] = None,
     swap_width_height: Annotated[
-        bool, typer.Option("--swap-width-height", help="Read width as height, and height as width.")
+        bool, typer.Option("--swap-width-height", help="Swap the columns width and height.")
     ] = False,
     no_hive_partitioning: Annotated[
         bool,
         typer.Option(
             "--no-hive-partitioning",
-            help="Do not read folder names such as LANGUAGE=en as columns.",
+            help="Do not turn folder names such as LANGUAGE=en into columns.",
         ),
     ] = False,
     max_rows_per_partition: Annotated[
@@ -177,7 +175,7 @@ def _reading(
         typer.Option(metavar="N", min=1, help="Split larger shards; fewer rows take less memory."),
     ] = None,
 ) -> dict:
-    """The options of `read_shards` that a command with a SOURCE has; their values for it."""
+    """The options that are passed to `read_shards`; returns their values."""
     names = [name.strip() for row in csv.reader(columns or ()) for name in row]
     options = {
         "columns": names or None,
@@ -204,7 +202,7 @@ def _joining(
     how: How = "left",
     duplicates: Duplicates = "error",
 ) -> tuple[str | None, dict]:
-    """What to join to SOURCE, and the arguments of `join`."""
+    """The options of a join; returns the path to join, and the other arguments of `join`."""
     options = {"on": on, "suffix": suffix, "how": how, "duplicates": duplicates}
     if join is None and (on or suffix or how != "left" or duplicates != "error"):
         raise OptionError(
@@ -215,7 +213,7 @@ def _joining(
 
 @dataclass
 class Reading:
-    """SOURCE, the options of reading it, and what to join to it; called, the frame."""
+    """SOURCE, its reading options, and the join; calling it returns the frame."""
 
     source: list[str]
     options: dict
@@ -234,7 +232,7 @@ class Reading:
 
 
 def reads_shards(command: Callable) -> Callable:
-    """The command with SOURCE and the options of reading; its first parameter is a `Reading`."""
+    """Add SOURCE and the reading options to a command; its first parameter is a `Reading`."""
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
     reading, joining = (
         list(inspect.signature(shared, eval_str=True).parameters.values())
@@ -256,7 +254,7 @@ def reads_shards(command: Callable) -> Callable:
 
 
 def groupings(frame, names: list[str] | None) -> list:
-    """Columns that ``--by`` names; for other names, a term list, or domains of the addresses."""
+    """Resolve ``--by``: columns of the frame, else term lists or URL domains."""
     from laion_dask.aggregations.grouping.domains import domains, tlds
     from laion_dask.aggregations.grouping.terms import terms
     from laion_dask.text import term_lists
@@ -273,7 +271,7 @@ def groupings(frame, names: list[str] | None) -> list:
 
 
 def wanted(found: list, what: str) -> list:
-    """The list; raises where it is empty, which says what to give."""
+    """Return the list; raise with this message if it is empty."""
     if not found:
         raise OptionError(what)
     return found

@@ -1,4 +1,4 @@
-"""What the command prints: text that steers no terminal, tables as JSON or CSV, what it does."""
+"""What the command prints: escaped text, tables as JSON or CSV, and a status line."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _status: ProgressBar | None = None
 
 @contextmanager
 def status(activity: str) -> Iterator[None]:
-    """Name an activity and its seconds in a terminal, from its second second on.
+    """Show an activity and its elapsed seconds in a terminal, after one second.
 
-    What a verb counts stands below; imports and the last steps of statistics count nothing.
+    Progress bars of verbs appear below it; imports and final steps have no bar of their own.
     """
     global _status
     if not is_watched():
@@ -42,7 +42,7 @@ def status(activity: str) -> Iterator[None]:
 
 @contextmanager
 def status_hidden() -> Iterator[None]:
-    """No status stands in the line that is printed inside."""
+    """Hide the status line while something else is printed."""
     if _status is None:
         yield
         return
@@ -52,25 +52,25 @@ def status_hidden() -> Iterator[None]:
 
 
 def say(text: object, *, err: bool = False) -> None:
-    """Print text, in which what would steer a terminal is written out."""
+    """Print text with terminal control characters escaped."""
     with status_hidden():
         typer.echo(printable_lines(str(text)), err=err)
 
 
 def complain(text: object) -> None:
-    """Print a line on the standard error output, under the name of the command."""
+    """Print a line to standard error, prefixed with the name of the command."""
     say(f"laion-dask: {text}", err=True)
 
 
 def say_json(found: object) -> None:
-    """Print tables, counts and text as one JSON object; null for NaN and for what is missing."""
+    """Print tables, counts and text as one JSON object, with null for NaN and missing values."""
     text = json.dumps(plain(found), indent=1, allow_nan=False)
     with status_hidden():
         typer.echo(text)
 
 
 def plain(value: object):
-    """The value in what JSON has."""
+    """Convert a value to JSON types."""
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
         counted = value.index.name is None and value.index.nlevels == 1
         value = (value if counted else value.reset_index()).astype(object)
@@ -91,7 +91,7 @@ def plain(value: object):
 
 
 def check_out(frame, out: object) -> None:
-    """Refuse at once to write a file that the frame reads, or that the next reading would take."""
+    """Raise early if ``out`` is an input of the frame, or would become one on the next read."""
     if out is not None and str(out) != "-":
         from laion_dask.frame.own_inputs import refuse_file_of_inputs
         from laion_dask.frame.provenance import Provenance
@@ -100,7 +100,7 @@ def check_out(frame, out: object) -> None:
 
 
 def say_table(table, *, as_json: bool, out: str | None) -> None:
-    """Print a table of statistics, as text or JSON, or write it where ``out`` says."""
+    """Print a table of statistics as text or JSON, or write it to ``out``."""
     if as_json and out is not None:
         raise OptionError("--json prints, and --out writes. Give one of them.")
     if out is not None:
@@ -113,7 +113,7 @@ def say_table(table, *, as_json: bool, out: str | None) -> None:
 
 
 def write(table, out: str) -> None:
-    """Write a table where ``out`` says, and say so; ``-`` is the standard output."""
+    """Write a table to ``out`` and report it; ``-`` is standard output."""
     from laion_dask.reports.hit_list import write_table
 
     with status_hidden():

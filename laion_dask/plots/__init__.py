@@ -1,1 +1,1 @@
-"""Plots: what is drawn, and the renderers that draw it."""
+"""Plots: descriptions of what to draw, and the renderers that draw them."""

@@ -1,7 +1,7 @@
-"""What a plot shows, as data: panels of points, curves or bars. It says nothing of how to draw.
+"""The content of a plot as data: panels of points, curves or bars, independent of rendering.
 
 `laion_dask.plots.interactive` draws a description with HoloViews for a notebook, and
-`laion_dask.plots.static` as SVG for a page. Labels come from the data; a renderer escapes them.
+`laion_dask.plots.static` as SVG for a page. Labels come from the data; renderers escape them.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from math import isfinite, nan
 
 from laion_dask.plots.palette import BLUE, ORANGE, SERIES
 
-#: What hovering over each point says: a heading, and one text a point.
+#: Tooltips of a series of points: a heading, and one text per point.
 Tips = Mapping[str, tuple[str, ...]]
 
 
 class Form(StrEnum):
-    """How the values of an axis are written."""
+    """The number format of an axis."""
 
     #: Three digits, such as 1,230 or 0.0456.
     NUMBER = "number"
     #: In percent, such as 4.56 %.
     SHARE = "share"
-    #: Three digits without grouping, such as 1.14; ∞ where it is infinite.
+    #: Three digits without grouping, such as 1.14; ∞ for infinity.
     RATIO = "ratio"
-    #: Whole numbers.
+    #: Integers.
     WHOLE = "whole"
     #: Two decimals.
     HUNDREDTHS = "hundredths"
@@ -34,17 +34,17 @@ class Form(StrEnum):
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: what it measures and how its values are written.
+    """An axis: its quantity and number format.
 
     Attributes
     ----------
     label : str
-        What it measures, with its unit.
+        The quantity, with its unit.
     form : Form or None
-        None leaves the form of ticks to the renderer.
+        None leaves the tick format to the renderer.
     is_logarithmic : bool
     ends : tuple of float, optional
-        Lower and upper end; by default the renderer fits them to the data.
+        Lower and upper limit; by default the renderer fits them to the data.
     ticks : tuple of (float, str)
         Ticks and their labels; by default the renderer chooses them.
     """
@@ -58,7 +58,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Mark:
-    """A line across a panel at one value, such as a threshold or the rate of all rows."""
+    """A line across a panel at one value, such as a threshold or the overall rate."""
 
     value: float
     label: str = ""
@@ -71,17 +71,17 @@ class Point:
     Attributes
     ----------
     label : str
-        The line of the panel that it stands on.
+        The line of the panel on which the point is drawn.
     value, lo, hi : float
-        NaN is not drawn; an end beyond the axis is drawn as going on.
+        A NaN value is not drawn; an end beyond the axis is drawn as continuing.
     series : str
-        Points of one series have one colour.
+        Points of one series share a colour.
     is_marked : bool
-        Whether it stands out.
+        Whether the point is highlighted.
     expected : float
-        What chance alone makes of the value; NaN where that is unknown.
+        The value expected by chance; NaN if unknown.
     tips : tuple of (str, str)
-        What hovering says: headings and texts.
+        The tooltip: headings and texts.
     """
 
     label: str
@@ -96,20 +96,20 @@ class Point:
 
 @dataclass(frozen=True)
 class PointPanel:
-    """Points with intervals under each other, on one horizontal axis.
+    """Points with intervals, one below the other, on a shared horizontal axis.
 
     Attributes
     ----------
     title : str
     points : tuple of Point
-        From top to bottom; those of one label stand on one line.
+        From top to bottom; points with the same label share a line.
     axis : Axis
     line : Mark, optional
-        A dashed line across all of them.
+        A dashed line across all points.
     n_more : int
-        Points that are not drawn.
+        The number of points that are not drawn.
     marked_names : tuple of str
-        What the legend calls points that stand out and those that do not; empty for no legend.
+        The legend names of highlighted and other points; empty for no legend.
     """
 
     title: str
@@ -126,16 +126,16 @@ class PointPanel:
 
     @property
     def series(self) -> list[str]:
-        """The series, in the order of their colours."""
+        """The series, in colour order."""
         return list(dict.fromkeys(point.series for point in self.points))
 
     @property
     def has_expected(self) -> bool:
-        """Whether chance's part of some value is known."""
+        """Whether the expected value of any point is known."""
         return any(isfinite(point.expected) for point in self.points)
 
     def colour(self, point: Point) -> str:
-        """The colour of a point: that of its series, unless it stands out."""
+        """The colour of a point: that of its series, unless the point is highlighted."""
         if point.is_marked:
             return ORANGE
         series = self.series
@@ -144,24 +144,24 @@ class PointPanel:
 
 @dataclass(frozen=True)
 class Curve:
-    """A line, with a band around it where its interval is given.
+    """A line, with a band around it if an interval is given.
 
     Attributes
     ----------
     name : str
-        In the legend; empty for none.
+        The legend name; empty for none.
     x, y : tuple of float
-        A point whose y is NaN is left out.
+        Points whose y is NaN are left out.
     lo, hi : tuple of float
-        The band, as long as x; or empty.
+        The band, of the same length as x; or empty.
     colour : str
     dash : {"solid", "dashed", "dotted"}
     band_name : str
-        Of the band in the legend; empty for none.
+        The legend name of the band; empty for none.
     has_dots : bool
-        Whether each point is drawn as well, and is what one hovers over.
+        Whether each point is also drawn as a dot with a tooltip.
     tips : mapping
-        What hovering says of each point.
+        The tooltip of each point.
     """
 
     name: str
@@ -178,7 +178,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class CurvePanel:
-    """Curves over one pair of axes; ``marks`` are at values of x."""
+    """Curves on one pair of axes; ``marks`` are x values."""
 
     title: str
     curves: tuple[Curve, ...]
@@ -191,7 +191,7 @@ class CurvePanel:
 
 @dataclass(frozen=True)
 class BarPanel:
-    """Counts between edges as bars on a logarithmic axis; ``marks`` are at values of x."""
+    """A histogram with a logarithmic count axis; ``marks`` are x values."""
 
     title: str
     edges: tuple[float, ...]
@@ -208,19 +208,19 @@ Panel = PointPanel | CurvePanel | BarPanel
 
 @dataclass(frozen=True)
 class Plot:
-    """Panels under each other.
+    """Panels, one below the other.
 
     Attributes
     ----------
     panels : tuple of Panel
     title : str
-        Above all panels; empty where each has its own alone.
+        Shown above all panels; empty if each panel has its own title.
     notes : tuple of str
-        Sentences beneath.
+        Sentences below the panels.
     width : int
         Pixels.
     has_tools : bool
-        Whether a toolbar for moving and zooming is shown, where there is one.
+        Whether to show a toolbar for panning and zooming, if the renderer has one.
     """
 
     panels: tuple[Panel, ...]
@@ -231,5 +231,5 @@ class Plot:
 
 
 def series_colour(number: int) -> str:
-    """The colour of the series of a number, from 0."""
+    """The colour of the series with this index, from 0."""
     return SERIES[number % len(SERIES)]

@@ -1,4 +1,4 @@
-"""Histograms of values, with a threshold marked."""
+"""Histograms of values, with an optional threshold line."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from laion_dask.plots.offline_page import show as show
 def histogram(
     values, *, threshold: float | None = None, bins: int = 60, title: str = "", label: str = "score"
 ):
-    """A histogram with logarithmic counts and a threshold marked, as HoloViews. Eager.
+    """A histogram with logarithmic counts and an optional threshold line, as HoloViews. Eager.
 
     Parameters
     ----------
     values : array or Series of float, (n,)
-        NaN, null and infinite values are left out.
+        NaN, null and infinite values are ignored.
     threshold : float, optional
-        Where a dashed line is drawn.
+        Position of a dashed line.
     bins : int
     title, label : str
         The title of the plot and the label of its horizontal axis.
@@ -31,8 +31,7 @@ def histogram(
     Raises
     ------
     OptionError
-        When ``values`` are not numbers, such as what `distributions` returns: `score_plot` draws
-        those.
+        When ``values`` are not numeric. For the result of `distributions`, use `score_plot`.
     MissingExtraError
         When HoloViews is not installed.
     """
@@ -44,21 +43,21 @@ def histogram(
 
 
 def _numbers(values) -> np.ndarray:
-    """The values as float64, flat."""
+    """The values as a flat float64 array."""
     of_many = isinstance(values, Mapping)
     each = list(values.values()) if of_many else [values]
     if each and all(hasattr(one, "counts") and hasattr(one, "edges") for one in each):
         column = each[0].column
         one = f"distributions(...)[{column!r}]" if of_many else "the distribution"
         raise OptionError(
-            "histogram was given what ld.distributions returns, which is counted already. Expected "
-            f"an array or Series of numbers. To draw it: ld.score_plot({one})."
+            "histogram was given the result of ld.distributions, which is already binned. Expected "
+            f"an array or Series of numbers. To plot it: ld.score_plot({one})."
         )
     try:
         return np.asarray(values, dtype="float64").ravel()
     except (TypeError, ValueError) as error:
         raise OptionError(
-            f"histogram was given a {type(values).__name__} that is not of numbers ({error}). "
+            f"histogram was given a {type(values).__name__} that is not numeric ({error}). "
             "Expected an array or Series of numbers, such as frame['similarity'].compute()."
         ) from error
 
@@ -66,7 +65,7 @@ def _numbers(values) -> np.ndarray:
 def bar_panel(
     counts: np.ndarray, edges: np.ndarray, *, label: str, marks: Sequence[Mark], title: str
 ) -> BarPanel:
-    """Counts between edges, whose tips say the bin and the exact number of rows."""
+    """Counts between edges; each tooltip shows the bin and the exact number of rows."""
     tips = {
         label: tuple(f"{lo:.6g} to {hi:.6g}" for lo, hi in itertools.pairwise(edges)),
         "rows": tuple(f"{n:,}" for n in counts),

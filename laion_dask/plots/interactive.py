@@ -1,4 +1,4 @@
-"""Draws a description with HoloViews and Bokeh, for a notebook."""
+"""Renders a plot description with HoloViews and Bokeh, for notebooks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from laion_dask.plots.plain_text import in_lines, plain_text
 
 
 def render(plot: Plot):
-    """A plot as HoloViews: one element, or a layout of several under each other. Eager.
+    """A plot as HoloViews: one element, or a vertical layout of several. Eager.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def _panel(hv, panel: Panel, plot: Plot):
 
 
 def _words(hv, words: str, width: int, is_title: bool = False):
-    """Words as a plot of their own: HoloViews' Div would be drawn by Panel, which needs the web."""
+    """Text as a plot; Panel would draw HoloViews' Div, and needs network access."""
     lines = [plain_text(line, None) for line in textwrap.wrap(words, max(20, width // 10))]
     text = hv.Text(0, 0.5, "\n".join(lines), halign="left")
     size, style, colour = ("13pt", "bold", INK) if is_title else ("9pt", "normal", GREY)

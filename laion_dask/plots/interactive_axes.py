@@ -12,14 +12,14 @@ from laion_dask.plots.offline_page import TOOLS
 from laion_dask.plots.plain_text import plain_text
 from laion_dask.plots.ticks import round_ratios
 
-#: Of numbers and of shares, as Bokeh names them.
+#: Bokeh's formats of numbers and of shares.
 _NUMERAL = {Form.SHARE: "0.[0000]%"}
-#: A legend that is never left out, however many parts a plot has.
+#: A legend that is always shown, regardless of the number of entries.
 _LEGEND_LIMIT = 1000
 
 
 def axis_options(side: str, axis: Axis) -> dict:
-    """Options for the label, ends, ticks and scale of an axis.
+    """Options for the label, limits, ticks and scale of an axis.
 
     Parameters
     ----------
@@ -40,18 +40,18 @@ def axis_options(side: str, axis: Axis) -> dict:
 
 
 def _format_ticks(plot, element, side: str, form: str) -> None:
-    """Set the format of ticks; anew in each figure, since Bokeh models belong to one figure."""
+    """Set the tick format, anew in each figure, since Bokeh models belong to one figure."""
     from bokeh.models import NumeralTickFormatter
 
     shown = plot.state.x_range if side == "xaxis" else plot.state.y_range
-    if shown.end - shown.start < 0.001:  # finer than the form; Bokeh's own takes digits as needed
+    if shown.end - shown.start < 0.001:  # Bokeh's default adds digits as needed
         return
     for axis in getattr(plot.state, side):
         axis.formatter = NumeralTickFormatter(format=form)
 
 
 def legend_options(position: str) -> dict:
-    """Options of a legend ``"right"`` of the plot or at its ``"bottom"``; none for ``""``."""
+    """Options for a legend at the ``"right"`` or ``"bottom"`` of a plot; ``""`` for none."""
     if not position:
         return {"show_legend": False}
     look = {"right": {"location": "top", "border_line_color": None}, "bottom": {"spacing": 20}}
@@ -64,13 +64,13 @@ def legend_options(position: str) -> dict:
 
 
 def tip_columns(tips: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
-    """A column of text for each heading; their names hold nothing of the data."""
+    """One text column per heading; column names do not contain data."""
     return {
         f"tip {number}": np.array(texts, dtype=object) for number, texts in enumerate(tips.values())
     }
 
 
 def tip_options(tips: Mapping[str, Sequence[str]]) -> dict:
-    """Options by which hovering says what the columns of `tip_columns` hold."""
+    """Options for tooltips that show the columns of `tip_columns`."""
     shown = [(plain_text(name), f"@{{tip {number}}}") for number, name in enumerate(tips)]
     return {"tools": ["hover"], "hover_tooltips": shown, **TOOLS} if shown else {}

@@ -1,4 +1,4 @@
-"""Curves with bands, bars, and marks across them, in HoloViews."""
+"""Curves with bands, histograms, and marks across them, in HoloViews."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from laion_dask.plots.plain_text import in_lines, plain_text
 
 
 def curves(hv, panel: CurvePanel):
-    """Curves over one pair of axes, each with its band."""
+    """Curves on one pair of axes, each with its band."""
     parts = []
     n_hovered = sum(bool(curve.tips) for curve in panel.curves)
     for curve in panel.curves:
@@ -75,7 +75,7 @@ def bars(hv, panel: BarPanel):
     drawn = hv.Histogram(
         (np.array(panel.edges), counts, *columns.values()), kdims=kdim, vdims=["rows", *columns]
     )
-    top = 100 * max(1, counts.max(initial=1))  # room for what is written along the marks
+    top = 100 * max(1, counts.max(initial=1))  # room for the labels along the marks
     drawn = drawn.opts(
         color=BLUE,
         line_color="white",
@@ -90,7 +90,7 @@ def bars(hv, panel: BarPanel):
 
 
 def _marks(hv, marks: Sequence[Mark], y: float, *, align: str):
-    """Dashed lines with their labels written along them, from y up or (right) up to y."""
+    """Dashed lines labelled along their length, upwards from y or (right-aligned) up to y."""
     at = np.array([mark.value for mark in marks], dtype=float)
     labels = [plain_text(mark.label, None) for mark in marks]
     lines = hv.VLines(at).opts(color=DARK_ORANGE, line_dash="dashed", **TOOLS)
@@ -107,4 +107,4 @@ def _marks(hv, marks: Sequence[Mark], y: float, *, align: str):
 
 
 def _beside_the_line(plot, element) -> None:
-    plot.handles["glyph"].x_offset = -4  # pixels: no letter touches the dashes
+    plot.handles["glyph"].x_offset = -4  # pixels; keeps the text off the dashes

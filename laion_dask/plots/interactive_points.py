@@ -16,14 +16,14 @@ from laion_dask.plots.interactive_axes import (
 from laion_dask.plots.palette import GREY
 from laion_dask.plots.plain_text import in_lines
 
-#: Pixels of a line.
+#: Height of a line in pixels.
 _LINE = 20
-#: Where a point beyond an end is drawn: inside of it by this share of the axis.
+#: Points beyond the axis are drawn inside of its end by this share of the axis.
 _INSIDE = 0.015
 
 
 def points(hv, panel: PointPanel):
-    """One line a label, the first on top; series are above each other on their line."""
+    """One line per label, the first on top; the series of a label are stacked on its line."""
     labels, series = panel.labels, panel.series
     has_series = len(series) > 1
     far = min(0.32, 0.09 * len(series))
@@ -59,7 +59,7 @@ def points(hv, panel: PointPanel):
 
 
 def _points(hv, panel: PointPanel, some: Sequence[Point], y: np.ndarray, legend: str) -> list:
-    """Points of one colour and their intervals; what lies outside is drawn at the end."""
+    """Points of one colour with their intervals; points outside the axis are drawn at its end."""
     colour = panel.colour(some[0])
     tips = {name: [dict(point.tips)[name] for point in some] for name, _ in some[0].tips}
     columns = tip_columns(tips)
@@ -83,7 +83,7 @@ def _points(hv, panel: PointPanel, some: Sequence[Point], y: np.ndarray, legend:
 
 
 def _expected(hv, some: Sequence[Point], heights: dict) -> list:
-    """What chance alone makes of each value, where it is known."""
+    """The value expected by chance for each point, if known."""
     known = [point for point in some if np.isfinite(point.expected)]
     if not known:
         return []
@@ -94,7 +94,7 @@ def _expected(hv, some: Sequence[Point], heights: dict) -> list:
 
 
 def _inner_ends(axis: Axis) -> tuple[float, float]:
-    """Between which values points are drawn where they lie."""
+    """The range of values within which points are drawn at their true position."""
     if axis.ends is None:
         return -np.inf, np.inf
     low, high = np.log(axis.ends) if axis.is_logarithmic else axis.ends

@@ -27,9 +27,9 @@ from laion_dask.plots.plain_text import plain_text
 from laion_dask.plots.table_panel import TablePanel
 from laion_dask.validation import whole
 
-#: Pixels of a plot.
+#: Width of a plot in pixels.
 _WIDTH = 760
-#: A ratio is drawn up to this many times less or more than 1.
+#: Ratios are drawn up to this factor below or above 1.
 _FARTHEST = 1000.0
 
 
@@ -43,42 +43,42 @@ def interval_plot(
     most_panels: int = 12,
     width: int = _WIDTH,
 ):
-    """A plot of a table's results with their intervals, as HoloViews. Eager.
+    """Plot the results of a table with their intervals, as HoloViews. Eager.
 
-    Groups are listed from top to bottom in the table's order, with a dashed line at the rate of all
-    rows. Results at several thresholds are curves with bands. Each statistic, term and axis of
-    grouping has a panel of its own, but many terms share one, with a colour for each group. A group
-    that a filter amplifies (``verdict``) is orange. Hovering shows the numbers. Text from the data
-    stays text. Caveats of the table stand beneath.
+    Groups are listed from top to bottom in the order of the table, with a dashed line at the
+    overall rate. Results at several thresholds are curves with bands. Each statistic, term and
+    grouping axis has its own panel; many terms share one panel, with one colour per group. Groups
+    that a filter amplifies (``verdict``) are orange. Tooltips show the numbers. Text from the data
+    is escaped. The caveats of the table are shown below.
 
     Parameters
     ----------
     result : Table
     show : str, optional
-        The column that is drawn, with ``<show>_lo`` and ``<show>_hi`` as its interval, such as
-        ``"ratio"``, which has a logarithmic axis. By default the rate, or the value of results
-        without a rate.
+        The column to plot, with ``<show>_lo`` and ``<show>_hi`` as its interval; for example,
+        ``"ratio"``, which uses a logarithmic axis. By default the rate, or the value if there is
+        no rate.
     title : str, optional
-        Replaces the title of a single panel; stands above several.
+        Replaces the title of a single panel; with several panels, it is shown above them.
     top : int
-        Number of groups or terms of a panel; its title says how many there are.
+        Maximum number of groups or terms per panel; the title gives the total.
     sort : str, optional
-        The column whose largest numbers come first, such as ``"rate"`` or ``"n"``; by default the
-        table's order.
+        Sort by this column in descending order, such as ``"rate"`` or ``"n"``; by default, keep
+        the order of the table.
     most_panels : int
-        Number of panels; a note says how many more there are.
+        Maximum number of panels; a note gives the number of the others.
     width : int
         Width in pixels.
 
     Returns
     -------
     holoviews object
-        One plot, or a layout of several under each other; see `laion_dask.show`.
+        One plot, or a vertical layout of several; see `laion_dask.show`.
 
     Raises
     ------
     OptionError
-        When the table has no such column of numbers, or an option is out of its range.
+        When the table has no such numeric column, or an option is out of range.
     MissingExtraError
         When HoloViews is not installed.
     """
@@ -105,9 +105,9 @@ def describe_table(
     most_panels: int = 12,
     width: int = _WIDTH,
 ) -> Plot:
-    """What `interval_plot` draws, as data for any renderer. Eager.
+    """The description of the plot of `interval_plot`, for any renderer. Eager.
 
-    Parameters and errors are those of `interval_plot`.
+    Parameters and errors are the same as for `interval_plot`.
     """
     if not isinstance(result, pd.DataFrame):
         raise OptionError(
@@ -132,7 +132,7 @@ def describe_table(
 
 
 def _sorted(result: pd.DataFrame, sort: str | None) -> pd.DataFrame:
-    """The table with the largest numbers of a column first; rows without one come last."""
+    """Sort a table in descending order of a column; rows without a value come last."""
     if sort is None:
         return result
     numbers = [name for name in result if pd.api.types.is_numeric_dtype(result[name])]
@@ -142,7 +142,7 @@ def _sorted(result: pd.DataFrame, sort: str | None) -> pd.DataFrame:
 
 
 def _not_drawn(result: pd.DataFrame, n: int, drawn: int) -> str:
-    """How many panels are left out, and how to see them."""
+    """A note on how many panels are omitted, and how to see them."""
     said = f"{n - drawn:,} more panels are not drawn: plot(most_panels={n}) draws them"
     names = result["statistic"].unique() if "statistic" in result else []
     return said + (f", of({names[-1]!r}).plot() one statistic" if len(names) > 1 else "")
@@ -154,7 +154,7 @@ def _described(panel: TablePanel, title: str | None) -> PointPanel | CurvePanel:
 
 
 def _point_panel(panel: TablePanel, title: str) -> PointPanel:
-    """Points with intervals, one line a label."""
+    """Points with intervals, one line per label."""
     frame = panel.frame
     has_verdict = frame["marked"].any() and frame["series"].nunique() <= 1
     return PointPanel(
@@ -190,7 +190,7 @@ def _points(panel: TablePanel) -> Iterator[Point]:
 
 
 def _line_meaning(panel: TablePanel) -> str:
-    """What the dashed line is, said beside the label of the axis."""
+    """The meaning of the dashed line, appended to the axis label."""
     if not np.isfinite(panel.line):
         return ""
     if panel.line != panel.overall:
@@ -199,7 +199,7 @@ def _line_meaning(panel: TablePanel) -> str:
 
 
 def _curve_panel(panel: TablePanel, title: str) -> CurvePanel:
-    """A curve over the threshold for each series, its interval as a band."""
+    """One curve over the threshold per series, with its interval as a band."""
     frame = panel.frame
     names = frame["series"].unique()
     several = len(names) > 1
@@ -237,7 +237,7 @@ def _curve_panel(panel: TablePanel, title: str) -> CurvePanel:
 
 
 def _tips(panel: TablePanel, rows: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """What hovering over each row says: a heading, and one text a row."""
+    """Tooltips of the rows: a heading, and one text per row."""
 
     def texts(name: str) -> list[str]:
         return [_value_text(panel, value) for value in rows[name]]
@@ -266,7 +266,7 @@ def _value_text(panel: TablePanel, value: float) -> str:
 
 
 def _ends(panel: TablePanel) -> tuple[float, float]:
-    """The ends of the axis, around all finite values; hardly below 0 for shares."""
+    """The limits of the axis: around all finite values, and barely below 0 for shares."""
     values = panel.frame[["value", "lo", "hi", "by_chance"]].to_numpy().ravel()
     values = np.append(values, panel.overall)
     values = values[np.isfinite(values)]

@@ -1,4 +1,4 @@
-"""HoloViews plots in a notebook without the network: BokehJS is in the page, nothing is fetched."""
+"""HoloViews plots in a notebook without network access: BokehJS is embedded in the page."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from laion_dask.errors import MissingExtraError
 from laion_dask.extras import installation
 
-#: Options of every plot: the wheel scrolls the notebook, a box zooms, reset undoes it.
+#: Options of every plot: the wheel scrolls the notebook, box select zooms, reset restores.
 TOOLS = {"default_tools": ["pan", "box_zoom", "reset"], "active_tools": []}
-#: Defaults of a plot: transparent on a dark page, with text that `_STYLE` inverts there.
+#: Default style: transparent on a dark page, where `_STYLE` inverts the text.
 _THEME = {
     "Plot": {"background_fill_color": None, "border_fill_color": None, "outline_line_color": None},
     "Legend": {"background_fill_color": None, "border_line_color": None},
@@ -29,12 +29,12 @@ _THEME = {
     },
     "Toolbar": {"logo": None},
 }
-#: BokehJS would fetch MathJax for a formula; this page may fetch nothing.
+#: BokehJS would download MathJax for formulas; this policy blocks all downloads.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; font-src data:"
 )
-#: In the notebook: a dark theme inverts lightness and keeps hues. A frame whose colour scheme
+#: Notebook style: a dark theme inverts lightness and keeps hues. An iframe whose colour scheme
 #: differs from that of its page would get an opaque background.
 _STYLE = """
 .ld-plot{border:0;color-scheme:light;display:block}
@@ -45,7 +45,7 @@ filter:invert(1) hue-rotate(180deg)}
 
 @dataclass(frozen=True)
 class Page:
-    """A plot as a page of its own, which a notebook shows in a frame."""
+    """A plot as a self-contained page, displayed in an iframe of the notebook."""
 
     html: str
     height: int
@@ -59,14 +59,14 @@ class Page:
 
 
 def holoviews():
-    """Import HoloViews with Bokeh as its backend, and display plots as `show` does.
+    """Import HoloViews with the Bokeh backend, and make notebooks display plots like `show`.
 
-    A notebook that calls ``hv.extension`` itself, before or after, keeps HoloViews' own display.
+    If the notebook calls ``hv.extension``, before or after, HoloViews' own display is kept.
 
     Raises
     ------
     MissingExtraError
-        When one of them is not installed.
+        When HoloViews or Bokeh is not installed.
     """
     try:
         module = importlib.import_module("holoviews")
@@ -84,7 +84,7 @@ def holoviews():
 
 
 def _displayed(plot) -> tuple[dict, dict] | None:
-    """What a notebook displays for a plot; None if the plot needs more than BokehJS."""
+    """The display data of a plot; None if the plot needs more than BokehJS."""
     from holoviews import Store
 
     drawn = type(plot) in Store.registry["bokeh"] and not plot.traverse(lambda e: e, [_needs_more])
@@ -98,10 +98,10 @@ def _needs_more(element) -> bool:
 def show(plot) -> Page:
     """A HoloViews plot as a self-contained page for a notebook. Eager.
 
-    A plot of this package that is the last line of a cell is displayed like this anyway; `show` is
-    for the middle of a cell, and for a notebook that called ``hv.extension``: HoloViews' own
-    display goes through Panel, whose style sheets come from the web. Here BokehJS is inside the
-    page, and the page is in a frame that is isolated from the notebook.
+    A plot on the last line of a cell is displayed this way automatically. Use `show` in the middle
+    of a cell, or in a notebook that called ``hv.extension``: HoloViews' own display uses Panel,
+    which downloads its style sheets. Here BokehJS is embedded in the page, and the page is
+    displayed in an iframe that is isolated from the notebook.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def _bokeh_js() -> str:
 
 
 def _height(figure) -> int:
-    """The height of a figure, or of the rows of a layout together, in pixels."""
+    """The height in pixels of a figure, or of all rows of a layout."""
     if not hasattr(figure, "children"):
         return getattr(figure, "height", None) or 300
     rows: dict[int, int] = {}

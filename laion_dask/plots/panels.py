@@ -1,4 +1,4 @@
-"""Which results of a table are drawn in one panel: what is comparable, on one axis."""
+"""Group the results of a table into panels of comparable values that share an axis."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from laion_dask.errors import OptionError, did_you_mean
 from laion_dask.plots.table_panel import BY_METHOD, COUNTS, TablePanel
 from laion_dask.reserved_labels import AMPLIFIED
 
-#: Lines, or colours, of one panel.
+#: Maximum number of lines or colours per panel.
 MOST_SERIES = 8
-#: Terms that have a panel each; of more, the terms are the labels of one panel.
+#: Maximum number of terms with a panel each; with more, terms become the labels of one panel.
 MOST_TERMS = 6
 _KEYS = ("statistic", "term", "axis", "group", "measure", "side", "axis_2", "group_2", "method")
-#: What all rows are called among the groups.
+#: The label of all rows among the groups.
 _ALL = ("(all)", "all")
 
 
 def panels(result: pd.DataFrame, show: str | None, most: int) -> list[TablePanel]:
-    """The panels of a table, in its order.
+    """The panels of a table, in table order.
 
     Parameters
     ----------
     result : Table
     show : str, optional
-        The column that is drawn; by default the rate, or the value where there is no rate.
+        The column to plot; by default the rate, or the value if there is no rate.
     most : int
-        Labels of a panel; the first ones of the table are drawn.
+        Maximum number of labels per panel; the first ones of the table are kept.
 
     Raises
     ------
     OptionError
-        When the table has no such column of numbers.
+        When the table has no such numeric column.
     """
     rows = _rows(result, show)
     drawn: list[TablePanel] = []
@@ -44,7 +44,7 @@ def panels(result: pd.DataFrame, show: str | None, most: int) -> list[TablePanel
 
 
 def _rows(result: pd.DataFrame, show: str | None) -> pd.DataFrame:
-    """The results that have a number, each with its keys as text."""
+    """The results with a number, with their keys as text."""
     source = pd.DataFrame(result).reset_index(drop=True)
     numbers = [c for c in source if pd.api.types.is_numeric_dtype(source[c])]
     if show is not None and show not in numbers:
@@ -54,7 +54,7 @@ def _rows(result: pd.DataFrame, show: str | None) -> pd.DataFrame:
         column = source.get(key, pd.Series(None, source.index, dtype=object))
         texts = ["" if pd.isna(v) else str(v) for v in column]
         rows[key] = pd.Series(texts, source.index, dtype=object)
-    for key in ("query", "top"):  # of a search result
+    for key in ("query", "top"):  # columns of a search result
         if key in source and source[key].nunique() > 1:
             rows["term"] = (rows["term"] + f" {key} " + source[key].astype(str)).str.strip()
     rows = _paired(rows.rename(columns={"measure": "kind"}))
@@ -76,7 +76,7 @@ def _rows(result: pd.DataFrame, show: str | None) -> pd.DataFrame:
 
 
 def _paired(rows: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of groups as terms and groups, and terms with their side."""
+    """Turn pairs of groups into terms and groups; add the side to terms."""
     two, sided = rows["group_2"] != "", rows["side"] != ""
     crossed = two & (rows["term"] == "")  # a group of one axis within the groups of another
     axes = (rows["axis"] + " and " + rows["axis_2"]).where(rows["axis_2"] != "", rows["axis"])
@@ -99,7 +99,7 @@ def _of_statistic(block: pd.DataFrame, most: int) -> Iterator[TablePanel]:
     """The panels of one statistic and one measure."""
     is_all = (block["axis"] == "") & block["group"].isin(_ALL)
     grouped = set(block.loc[~is_all, "term"])
-    beside = is_all & block["term"].isin(grouped)  # drawn as a line, not as a group
+    beside = is_all & block["term"].isin(grouped)  # drawn as a line instead of a group
     overall = block[beside]
     for axis, part in block[~beside].groupby("axis", sort=False):
         steps = part.groupby(["term", "group"], sort=False)["threshold"].transform("nunique")
@@ -108,7 +108,7 @@ def _of_statistic(block: pd.DataFrame, most: int) -> Iterator[TablePanel]:
 
 
 def _all_curves(part: pd.DataFrame, overall: pd.DataFrame, axis: str) -> Iterator[TablePanel]:
-    """A panel a term, its groups as curves; terms of one group each share one, as curves."""
+    """One panel per term with groups as curves; terms without several groups share a panel."""
     single = part.groupby("term", sort=False)["group"].transform("nunique") == 1
     steps = part.groupby("term", sort=False)["threshold"].transform(
         lambda t: hash(tuple(sorted(t)))
@@ -129,7 +129,7 @@ def _curves(rows: pd.DataFrame, series: np.ndarray, what: str, axis: str, kind: 
     shown = rows[~rows["series"].isin(series[MOST_SERIES:])]
     shown = shown.assign(label="").sort_values("threshold", kind="stable")
     title = _title(shown, what, axis, len(series), MOST_SERIES, kind)
-    # In the order of the table, whatever the order of thresholds.
+    # In table order, regardless of the order of thresholds.
     order = {name: i for i, name in enumerate(rows["series"].unique())}
     shown = shown.sort_values("series", key=lambda s: s.map(order), kind="stable")
     return TablePanel(title, shown["measure"].iloc[0], shown, curves=True)
@@ -138,7 +138,7 @@ def _curves(rows: pd.DataFrame, series: np.ndarray, what: str, axis: str, kind: 
 def _points(
     part: pd.DataFrame, overall: pd.DataFrame, axis: str, most: int
 ) -> Iterator[TablePanel]:
-    """Panels of single values: a panel a term, or one of all terms, or a panel a group."""
+    """Panels of single values: one per term, one for all terms, or one per group."""
     groups_of = part.groupby("term", sort=False)["group"].transform("nunique")
     several = part[groups_of > 1]
     if several["term"].nunique() > MOST_TERMS:
@@ -147,12 +147,12 @@ def _points(
     for term, rows in several.groupby("term", sort=False):
         same = overall.loc[overall["term"] == term, "value"]
         line = float(same.iloc[0]) if len(same) else _constant(rows["overall"])
-        line = float("nan") if line == 1 else line  # the share of all rows of all rows
-        rows = rows if np.isnan(line) else rows[rows["group"] != _ALL[0]]  # the line is theirs
+        line = float("nan") if line == 1 else line  # the share of all rows is trivially 1
+        rows = rows if np.isnan(line) else rows[rows["group"] != _ALL[0]]  # drawn as the line
         yield _lines(rows, "group", None, term, axis, most, line)
     single = part[groups_of <= 1]
     n_groups = single["group"].nunique()
-    if n_groups > MOST_TERMS or 1 < n_groups == single["term"].nunique():  # no two are of a kind
+    if n_groups > MOST_TERMS or 1 < n_groups == single["term"].nunique():  # all terms differ
         names = single["term"] + " · " + single["group"]
         yield _lines(single.assign(term=names), "term", None, "", axis, most)
         return
@@ -175,7 +175,7 @@ def _lines(
     labels, shared = _without_shared_end(rows[label].where(rows[label] != "", axis))
     rows = rows.assign(label=labels, series="" if series is None else rows[series])
     what = what or shared
-    if rows["series"].nunique() > MOST_SERIES:  # more than there are colours
+    if rows["series"].nunique() > MOST_SERIES:  # more series than colours
         rows = rows.assign(label=labels + " · " + rows["series"], series="")
     labels = rows["label"].unique()
     title = _title(rows, what, axis, len(labels), most, label + "s")
@@ -184,7 +184,7 @@ def _lines(
 
 
 def _without_shared_end(labels: pd.Series) -> tuple[pd.Series, str]:
-    """Labels without the ending that all of them share after a colon, and that ending."""
+    """Strip the ending after a colon that all labels share; returns the labels and the ending."""
     parts = labels.str.partition(": ")
     shared = parts[2].iloc[0] if labels.nunique() > 1 and parts[2].nunique() == 1 else ""
     return (parts[0], shared) if shared else (labels, "")
@@ -202,6 +202,6 @@ def _title(rows: pd.DataFrame, what: str, axis: str, n: int, most: int, kind: st
 
 
 def _constant(values: pd.Series) -> float:
-    """The value that all known ones equal, else NaN."""
+    """The common value of all known values, else NaN."""
     known = values.dropna().unique()
     return float(known[0]) if len(known) == 1 else float("nan")

@@ -1,4 +1,4 @@
-"""Draws a description as SVG, for a page that holds it and runs nothing."""
+"""Renders a plot description as SVG, for static pages without scripts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from laion_dask.plots.static_points import points
 
 
 def render(panel: Panel) -> str:
-    """A panel as an SVG element; an empty text where it has nothing to draw. Eager.
+    """A panel as an SVG element; an empty string if there is nothing to draw. Eager.
 
-    Text is escaped, and control and direction characters are written out. Ink and greys follow the
-    page's light or dark scheme through ``--ink``, ``--grey`` and ``--faint``.
+    Text is escaped, including control and bidirectional characters. Ink and greys follow the light
+    or dark scheme of the page through ``--ink``, ``--grey`` and ``--faint``.
     """
     if isinstance(panel, BarPanel):
         return bars(panel)

@@ -1,4 +1,4 @@
-"""Curves with bands, and bars, as SVG."""
+"""Curves with bands, and histograms, as SVG."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from laion_dask.plots.palette import BLUE, DARK_ORANGE, FAINT, GREY
 from laion_dask.plots.svg import Picture, value_text
 from laion_dask.plots.ticks import round_values
 
-#: Pixels: of the axes, left of them, above, beneath, and right of them.
+#: In pixels: size of the plot area; margins left, above, below and right of it.
 _WIDE, _HIGH, _LEFT, _TOP, _BENEATH, _RIGHT = 560, 240, 64, 24, 44, 170
 _DASHES = {"solid": "", "dashed": "6 4", "dotted": "2 3"}
-#: Characters of the name beside a curve.
+#: Maximum characters of the name beside a curve.
 _NAME = 22
 
 #: x, y, and the ends of the band.
@@ -23,7 +23,7 @@ _Row = tuple[float, float, float, float]
 
 
 def curves(panel: CurvePanel) -> str:
-    """Curves over one pair of axes, as SVG; nothing where there are none to draw."""
+    """Curves on one pair of axes as SVG; empty if there are none to draw."""
     rows = [(curve, _rows(curve, panel)) for curve in panel.curves]
     rows = [(curve, some) for curve, some in rows if some]
     if not rows:
@@ -42,7 +42,7 @@ def curves(panel: CurvePanel) -> str:
 
 
 def bars(panel: BarPanel) -> str:
-    """Counts between edges, as SVG; nothing where there are none."""
+    """Counts between edges as SVG; empty if there are none."""
     if not any(panel.counts):
         return ""
     y_axis = Axis(panel.y.label, panel.y.form, True, (0.8, 1.5 * max(panel.counts)))
@@ -60,7 +60,7 @@ def bars(panel: BarPanel) -> str:
 
 
 def _rows(curve: Curve, panel: CurvePanel) -> list[_Row]:
-    """The points of a curve that can be drawn, with the ends of its band."""
+    """The points of a curve that can be drawn, with the ends of the band."""
     lo, hi = (curve.lo, curve.hi) if curve.lo else (curve.y, curve.y)
     rows = zip(curve.x, curve.y, lo, hi, strict=True)
     rows = [row for row in rows if all(map(isfinite, row))]
@@ -71,7 +71,7 @@ def _rows(curve: Curve, panel: CurvePanel) -> list[_Row]:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Values between two ends, as shares of an axis."""
+    """Maps values to shares of an axis."""
 
     lo: float
     hi: float
@@ -79,7 +79,7 @@ class _Scale:
 
     @classmethod
     def of(cls, axis: Axis, values: Sequence[float], edge: float) -> _Scale:
-        """An axis that fits values, with an edge that is a share of its length."""
+        """A scale that fits the values, with a margin given as a share of its length."""
         scaled = [log10(value) for value in values] if axis.is_logarithmic else list(values)
         if axis.ends is not None:
             lo, hi = map(log10, axis.ends) if axis.is_logarithmic else axis.ends
@@ -110,7 +110,7 @@ class _Scale:
 
 @dataclass(frozen=True)
 class _Scales:
-    """Both axes of a panel: values as pixels."""
+    """Both axes of a panel; maps values to pixels."""
 
     horizontal: _Scale
     vertical: _Scale
@@ -161,7 +161,7 @@ def _marks(picture: Picture, marks: Sequence[Mark], scales: _Scales) -> None:
 
 
 def _names(picture: Picture, ends: Sequence[tuple[float, Curve]]) -> None:
-    """The curves' names beside their ends, far enough apart to be read."""
+    """Write the names of curves beside their ends, spaced to be legible."""
     last = -1e9
     for y, curve in sorted(ends, key=lambda end: end[0]):
         last = max(y, last + 15)

@@ -15,15 +15,15 @@ from laion_dask.plots.svg import (
 )
 from laion_dask.plots.ticks import round_ratios, round_values
 
-#: Pixels: of a line, of a further series on it, of the axis, beneath the lines, of a label, of a
-#: note.
+#: In pixels: height of a line, offset of each further series, length of the axis, space below the
+#: lines, width of a label, height of a note.
 _LINE, _SERIES, _AXIS, _BENEATH, _LABEL, _NOTE = 22, 9, 260, 26, 215, 16
-#: A ratio is drawn up to this power of ten less or more than 1.
+#: Ratios are drawn up to this power of ten below or above 1.
 _FARTHEST = 3.0
 
 
 def points(panel: PointPanel) -> str:
-    """Points with intervals under each other, as SVG; nothing where there are none."""
+    """Points with intervals, one below the other, as SVG; empty if there are none."""
     if not panel.points:
         return ""
     return _PointPicture(panel).drawn()
@@ -67,11 +67,11 @@ class _PointPicture:
         return picture.finish(wide, self.bottom + _BENEATH + _NOTE * len(notes))
 
     def _middle(self, label: str) -> float:
-        """Where the middle of a line is, from the top."""
+        """The vertical centre of a line, from the top."""
         return self.top + self.step * (self.numbers[label] + 0.5)
 
     def _height(self, point: Point) -> float:
-        """Where a point is, from the top."""
+        """The vertical position of a point, from the top."""
         number = self.panel.series.index(point.series) - (len(self.panel.series) - 1) / 2
         return self._middle(point.label) + _SERIES * number
 
@@ -102,7 +102,7 @@ class _PointPicture:
             for value, x, towards in ((point.lo, start, -1), (point.hi, end, 1)):
                 if scale.holds(value):
                     picture.line(x, y - 4, x, y + 4, colour, stroke_width=2)
-                else:  # the interval goes on
+                else:  # the interval continues beyond the axis
                     tip, base = x + 5 * towards, x - 2 * towards
                     path = f"M{tip:.1f},{y}L{base:.1f},{y - 4}L{base:.1f},{y + 4}Z"
                     picture.add("path", colour, d=path)
@@ -122,7 +122,7 @@ class _PointPicture:
         return f"{self.tell(point.value)}  [{self.tell(point.lo)}, {self.tell(point.hi)}]"
 
     def _notes(self) -> list[tuple[str, str]]:
-        """What stands beneath: what the colours are, and how many points are not drawn."""
+        """The notes below: the meaning of the colours, and the number of points not drawn."""
         notes = [("◇ expected by chance", GREY)] if self.panel.has_expected else []
         if self.has_series:
             for number, name in enumerate(self.panel.series):
@@ -135,7 +135,7 @@ class _PointPicture:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Values between two ends, on a line of `_AXIS` pixels; logarithms where that is the axis."""
+    """Maps values to pixels on a line of `_AXIS` pixels; logarithmic if the axis is."""
 
     lo: float
     hi: float
@@ -163,7 +163,7 @@ class _Scale:
         return self.lo <= self._scaled(value) <= self.hi
 
     def at(self, value: float) -> float:
-        """Where a value lies, in pixels; what is beyond an end lies on it."""
+        """The position of a value in pixels, clipped to the axis."""
         share = (self._scaled(value) - self.lo) / (self.hi - self.lo)
         return _AXIS * max(0.0, min(1.0, share))
 
@@ -173,7 +173,7 @@ class _Scale:
         return log10(value) if value > 0 else -inf
 
     def ticks(self) -> list[float]:
-        """Round values within the axis, three to about eight."""
+        """Round values within the axis, three to about eight of them."""
         if self.is_logarithmic:
             return round_ratios(10**self.lo, 10**self.hi)
         return round_values(self.lo, self.hi)

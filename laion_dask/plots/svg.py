@@ -1,4 +1,4 @@
-"""Elements of an SVG picture: built as a tree, so that text from the data is always escaped."""
+"""Elements of an SVG image, built as a tree so that text from the data is always escaped."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from laion_dask.formatting import printable, share_text
 from laion_dask.plots.description import Form
 from laion_dask.plots.palette import FAINT, GREY, INK
 
-#: Colours that follow the page's light or dark scheme; outside of a page they are the light ones.
+#: Colours that follow the light or dark scheme of the page; light outside of a page.
 INK_OF_PAGE, GREY_OF_PAGE, FAINT_OF_PAGE = (
     f"var(--{name},{colour})" for name, colour in (("ink", INK), ("grey", GREY), ("faint", FAINT))
 )
 _OF_PAGE = {INK: INK_OF_PAGE, GREY: GREY_OF_PAGE, FAINT: FAINT_OF_PAGE}
-#: Pixels of a character at 12 pixels, in the widest of the usual fonts.
+#: Width of a character at a font size of 12 pixels, in the widest common font.
 _CHARACTER = dict.fromkeys("mwMW@%", 11.8) | dict.fromkeys(" fijlrtI.,:;'|!()[]/-", 5.0)
 _TEXT: dict[Form | None, Callable[[float], str]] = {
     None: "{:,.3g}".format,
@@ -29,13 +29,13 @@ _TEXT: dict[Form | None, Callable[[float], str]] = {
 
 
 class Picture:
-    """An SVG picture that elements are added to."""
+    """An SVG image under construction."""
 
     def __init__(self) -> None:
         self._root = ElementTree.Element("svg")
 
     def finish(self, width: float, height: float) -> str:
-        """The picture's markup. It shrinks on a narrow page by a quarter at most, to stay legible.
+        """The SVG markup. On a narrow page it shrinks by at most a quarter, to stay legible.
 
         Parameters
         ----------
@@ -53,7 +53,7 @@ class Picture:
         return ElementTree.tostring(self._root, encoding="unicode")
 
     def add(self, tag: str, colour: str = "", **attributes: object) -> ElementTree.Element:
-        """Add an element; ``_`` in the name of an attribute stands for ``-``."""
+        """Add an element; ``_`` in attribute names becomes ``-``."""
         named = {name.replace("_", "-"): _number(value) for name, value in attributes.items()}
         if colour:
             named["stroke" if tag in ("line", "polyline") else "fill"] = of_page(colour)
@@ -74,7 +74,7 @@ class Picture:
         weight: int = 400,
         full: str = "",
     ) -> None:
-        """Add text; where it is cut, hovering shows it in full."""
+        """Add text; if it is cut, the full text is shown on hover."""
         style = {"text_anchor": anchor, "font_weight": weight, "direction": "ltr"}
         element = self.add("text", colour, x=x, y=y, **style)
         element.text = printable(shown)
@@ -87,17 +87,17 @@ def _number(value: object) -> str:
 
 
 def of_page(colour: str) -> str:
-    """A colour; ink and greys are those of the page's scheme."""
+    """A colour, with ink and greys replaced by those of the page's scheme."""
     return _OF_PAGE.get(colour, colour)
 
 
 def value_text(form: Form | None) -> Callable[[float], str]:
-    """The function that writes the values of an axis."""
+    """The function that formats the values of an axis."""
     return _TEXT[form]
 
 
 def text_width(label: str) -> float:
-    """How wide a text is at most, in pixels; Chinese characters are the widest."""
+    """An upper bound on the width of a text in pixels; Chinese characters are the widest."""
     return sum(_CHARACTER.get(c) or _character_width(c) for c in printable(label))
 
 
@@ -108,7 +108,7 @@ def _character_width(c: str) -> float:
 
 
 def cut_to(label: str, widest: float) -> str:
-    """A label of at most so many pixels."""
+    """Cut a label to at most this many pixels."""
     width = 0.0
     for number, c in enumerate(label):
         width += text_width(c)

@@ -1,4 +1,4 @@
-"""Results of a table that share an axis, and what that axis measures."""
+"""Results of a table that share an axis, and the quantity on that axis."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-#: What numbers are in, and over what a share is drawn, by the term.
+#: Units of values, and labels of threshold axes, by term.
 _UNITS = {"width": "pixels", "height": "pixels", "text_length": "characters"}
 _THRESHOLDS = {"both sides": "both sides at least, pixels"}
-#: What the method of a value says it is.
+#: Axis labels by the method of a value.
 BY_METHOD = {"Jensen-Shannon, bits": "Jensen-Shannon divergence, bits"}
-#: Terms whose values are counts, and terms whose values are indices of concentration.
+#: Terms whose values are counts, and terms whose values are concentration indices.
 COUNTS = ("distinct", "effective number", "most frequent")
 _INDEXES = ("gini", "herfindahl", "entropy", "theil")
-#: What numbers of a measure are in.
+#: Axis labels by measure.
 _BY_KIND = {"PMI bias": "PMI bias, nats"}
 #: Statistics whose values are ratios.
 _RATIOS = ("intersections",)
@@ -30,14 +30,14 @@ class TablePanel:
     ----------
     title : str
     measure : str
-        The column that is drawn, such as rate or value.
+        The column to plot, such as rate or value.
     frame : pandas.DataFrame
-        A row a result: ``label`` (a line of the panel, or nothing), ``series`` (a colour),
+        One row per result: ``label`` (a line of the panel, or empty), ``series`` (a colour),
         ``threshold``, ``value, lo, hi, n, marked``.
     curves : bool
-        Whether it is drawn over the threshold, one curve a series.
+        Whether values are plotted over the threshold, one curve per series.
     overall : float
-        Where a line is drawn across; NaN for none.
+        Position of a line across the panel; NaN for none.
     """
 
     title: str
@@ -48,23 +48,23 @@ class TablePanel:
 
     @property
     def left_out(self) -> str:
-        """The part of the title about labels that are not drawn, such as (40 of 100 groups)."""
+        """The part of the title about omitted labels, such as (40 of 100 groups)."""
         ending = re.search(r"\([\d,]+ of [\d,]+ (groups|terms)\)$", self.title)
         return ending[0] if ending else ""
 
     @property
     def is_share(self) -> bool:
-        """Whether its numbers are written in percent."""
+        """Whether numbers are formatted in percent."""
         return self.measure == "rate"
 
     @property
     def is_ratio(self) -> bool:
-        """Whether its axis is logarithmic, with a line at 1."""
+        """Whether the axis is logarithmic, with a line at 1."""
         return "ratio" in self.measure or self.frame["statistic"].iloc[0] in _RATIOS
 
     @property
     def line(self) -> float:
-        """Where a line is drawn across: at the rate of all rows, or at no effect; NaN for none."""
+        """Position of the line across the panel: the overall rate, or no effect; NaN for none."""
         if self.is_ratio:
             return 1.0
         has_both = (self.frame["value"] < 0).any() and (self.frame["value"] > 0).any()
@@ -72,7 +72,7 @@ class TablePanel:
 
     @property
     def axis_label(self) -> str:
-        """What its numbers measure."""
+        """The quantity on the axis."""
         first = self.frame.iloc[0]
         if self.is_share:
             return "share of rows" + (" excluded" if first["statistic"] == "exclusion" else "")
@@ -93,7 +93,7 @@ class TablePanel:
 
     @property
     def threshold_label(self) -> str:
-        """What its thresholds apply to."""
+        """The quantity to which thresholds apply."""
         term = self._one_term()
         score = term.removesuffix(f" {self.frame['side'].iloc[0]}")
         return _THRESHOLDS.get(term, "threshold" + (f" of {score}" if score else ""))

@@ -1,4 +1,4 @@
-"""Plots of the rows that a threshold keeps, with published thresholds marked."""
+"""Plots of score distributions and of the share of rows kept at each threshold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from laion_dask.plots.palette import GREY
 
 
 class Distribution(Protocol):
-    """The distribution of a score, as `laion_dask.Distribution` has it."""
+    """The interface of `laion_dask.Distribution` that these plots use."""
 
     column: str
     counts: np.ndarray
@@ -25,19 +25,19 @@ class Distribution(Protocol):
     n_scored: int
 
     def outside(self) -> str:
-        """How many rows lie outside the edges, in words; empty where none do."""
+        """A description of how many rows lie outside the edges; empty if none do."""
 
     def thresholds(self, keep: str) -> pd.DataFrame:
-        """The rows that each threshold keeps."""
+        """The rows kept at each threshold."""
 
 
 def score_plot(distribution: Distribution, *, marks: Mapping[str, float] | None = None, title=""):
-    """A plot of the distribution of a score, with logarithmic counts, as HoloViews. Eager.
+    """Plot the distribution of a score with logarithmic counts, as HoloViews. Eager.
 
     Parameters
     ----------
     distribution : Distribution
-        Values outside its edges are not drawn; the axis says how many there are.
+        Values outside its edges are not drawn; the axis label gives their number.
     marks : mapping of str to float, optional
         Thresholds to mark, by name.
     title : str
@@ -67,13 +67,13 @@ def threshold_plot(
     marks: Mapping[str, float] | None = None,
     title: str = "",
 ):
-    """A plot of the share of rows kept at each threshold, with its 95 % band, as HoloViews. Eager.
+    """Plot the share of rows kept at each threshold, with its 95 % band, as HoloViews. Eager.
 
     Parameters
     ----------
     distribution : Distribution
     keep : str
-        ``"below"`` or ``"above"``, as of ``Distribution.thresholds``.
+        ``"below"`` or ``"above"``, as for ``Distribution.thresholds``.
     marks : mapping of str to float, optional
         Thresholds to mark, by name.
     title : str

@@ -6,7 +6,7 @@ from math import ceil, floor, log10
 
 
 def round_values(lo: float, hi: float) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten between two ends; about three to six."""
+    """Multiples of 1, 2 or 5 times a power of ten between two values; about three to six."""
     least = (hi - lo) / 5
     power = 10.0 ** floor(log10(least))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= least)
@@ -14,7 +14,7 @@ def round_values(lo: float, hi: float) -> list[float]:
 
 
 def round_ratios(lo: float, hi: float) -> list[float]:
-    """Round values on a logarithmic axis; at least three where the ends allow."""
+    """Round values on a logarithmic axis; at least three if the range allows."""
     for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
         exponents = range(floor(log10(lo)), ceil(log10(hi)) + 1)
         values = [m * 10.0**e for e in exponents for m in steps]

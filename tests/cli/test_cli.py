@@ -65,7 +65,7 @@ def test_export_reports_whom_where_leaves_out(monkeypatch, capsys, laion_shards,
     source, page = laion_shards(60)[0], tmp_path / "page.html"
     words = ["export", source, tmp_path / "out", "--where", "width < 120", "--report", page]
     code, printed, _ = run(monkeypatch, capsys, *words, "--by", "text")
-    assert code == 0 and f"whom it left out, in {page}" in printed
+    assert code == 0 and f"with an audit of the filters, is {page}" in printed
     assert "By text" in page.read_text() and "width &lt; 120" in page.read_text()
     code, _, errors = run(monkeypatch, capsys, *words, "--by", "txet")
     assert code == 2 and "Did you mean 'text'" in errors
