@@ -1,4 +1,4 @@
-"""What a filter is made of, before it is applied: its parts, and the columns that it names."""
+"""The parts of a filter, and the columns that it names, before it is applied."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from laion_dask.predicate.parser import parse
 
 
 def clauses(predicate: Predicate, kinds: Mapping[str, str]) -> list[Predicate]:
-    """What a filter joins by ``and`` at its top, in the order in which it is written.
+    """The operands of ``and`` at the top level of a filter, in the order in which they are written.
 
     Parameters
     ----------
     predicate : Predicate
     kinds : mapping of str to str
-        As `parse` takes them.
+        As for `parse`.
 
     Returns
     -------
     list of Predicate
-        A row passes the filter where it passes all of them, in three-valued logic too.
+        A row passes the filter if it passes all of them, also in three-valued logic.
     """
     tree = ast.parse(f"({predicate.text.strip()}\n)", mode="eval")
     return [parse(ast.unparse(part), kinds) for part in _parts(tree.body)]
@@ -36,10 +36,10 @@ def _parts(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def named_columns(text: str) -> set[str]:
-    """The columns that an expression names, known or not; none where it is not an expression."""
+    """Columns that an expression names, known or not; empty if the text is not an expression."""
     try:
         nodes = list(ast.walk(ast.parse(f"({text.strip()}\n)", mode="eval")))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # as `parse` will say
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # `parse` reports these
         return set()
     quoted = [
         node.args[0].value

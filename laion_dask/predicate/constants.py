@@ -1,4 +1,4 @@
-"""Numeric constants of an expression, in the type in which a column is compared with them."""
+"""Numeric constants of an expression, in the dtype in which a column is compared with them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TURNED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 def number(value: int | float) -> Constant:
-    """A numeric constant; an integer beyond int64 and uint64 is a float, or infinite."""
+    """A numeric constant; an integer outside int64 and uint64 becomes a float or infinity."""
     if isinstance(value, int) and -(2**63) <= value < 2**64:
         return Constant(value, "integer")
     try:
@@ -22,7 +22,7 @@ def number(value: int | float) -> Constant:
 
 
 def beside_integers(value: int | float) -> Constant:
-    """A constant that integers are compared with exactly: whole numbers never as floats."""
+    """A constant for comparison with integers, which is exact: whole numbers are never floats."""
     if not -(2.0**63) <= value < 2.0**64:
         return Constant(math.copysign(math.inf, value), "float64")
     whole = float(value).is_integer()
@@ -30,9 +30,10 @@ def beside_integers(value: int | float) -> Constant:
 
 
 def beside_floats(value: int | float, kind: str) -> Constant:
-    """A constant that floats are compared with: rounded to float32 where they are float32.
+    """A constant for comparison with floats, rounded to float32 if they are float32.
 
-    Beyond the range of float32 it stays what it is: rounded to 0, no number would be below 1e-50.
+    A constant outside the range of float32 is unchanged: if 1e-50 were rounded to 0, no number
+    would lie between the two.
     """
     near = nearest_float32(value) if kind == "float32" else None
     if near is None and kind == "float32" and _rounded(value) != value:
@@ -46,7 +47,7 @@ def _rounded(value: float, to: type = np.float32) -> float:
 
 
 def nearest_float32(value: float) -> float | None:
-    """The float32 nearest to a constant, where that is another number; None beyond its range."""
+    """The nearest float32, if it differs from the constant; None outside float32's range."""
     return _nearest(value, np.float32)
 
 
@@ -56,7 +57,7 @@ def _nearest(value: float, to: type) -> float | None:
 
 
 def _equals(column: Node, value: float) -> tuple[Constant, ...]:
-    """The other values of a column that stand for a constant, since they were rounded once."""
+    """Other values of a column that equal a constant, because they were rounded when stored."""
     if not (isinstance(column, Name) and column.kind in ("float32", "float64")):
         return ()
     widths = ([np.float32] if column.kind == "float64" else []) + [np.float16] * column.half
@@ -65,12 +66,12 @@ def _equals(column: Node, value: float) -> tuple[Constant, ...]:
 
 
 def of_any_width(test: Compare) -> Node:
-    """A comparison of a column with a constant, for values that were float32 or float16 once, too.
+    """Extend a comparison with a constant to values that were stored as float32 or float16.
 
-    A float32 column is compared with the constant rounded to float32. Beside a float64 shard it
-    becomes float64, and a column of float16 becomes float32, and the same rows must pass: a value
-    that is the constant rounded so is equal to the constant. No other value is touched, and float16
-    counts for columns alone that a shard stores as such.
+    A float32 column is compared with the constant rounded to float32. Combined with a float64
+    shard, that column becomes float64 (and a float16 column becomes float32), and the same rows
+    must pass. Therefore a value that equals the rounded constant counts as equal to the constant.
+    No other value is affected, and float16 only applies to columns that a shard stores as float16.
     """
     column, constant, op = test.left, test.right, test.op
     if isinstance(column, Constant):
@@ -89,5 +90,5 @@ def of_any_width(test: Compare) -> Node:
 
 
 def in_any_width(of: Node, values: tuple[Constant, ...]) -> tuple[Constant, ...]:
-    """The values of a list, for `of_any_width`."""
+    """The values of an ``in`` list, extended as in `of_any_width`."""
     return (*values, *(other for value in values for other in _equals(of, value.value)))

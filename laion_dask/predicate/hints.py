@@ -1,4 +1,4 @@
-"""Hints for those who write SQL, or a column's name as it stands, where Python is expected."""
+"""Hints for users who write SQL, or an unquoted column name, where Python is expected."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from itertools import pairwise
 
 from laion_dask.errors import parameter
 
-#: Characters of an expression that are looked at.
+#: Only this many characters of an expression are examined.
 _LONGEST = 2_000
-#: What may be two texts, with spaces, lines and comments between them.
+#: Possibly two adjacent string literals, separated by spaces, line breaks and comments.
 _SIDE_BY_SIDE = re.compile(r"""['"](?:\s|#[^\n]*\n)*[rRuU]?['"]""")
 _BETWEEN = re.compile(r"(\S+)\s+(not\s+)?between\s+(\S+)\s+and\s+([^\s()]+)", re.IGNORECASE)
 _IN_QUOTES = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
 def not_an_expression(given: object) -> str:
-    """What to say where something other than text was given, such as a mask."""
+    """The message for a filter that is not text, such as a mask."""
     if isinstance(given, (str, int, float, type(None))):
         shown, use = repr(given), "Leave it out to keep every row"
     else:
         kind = type(given)
         shown = f"a {kind.__name__} of {kind.__module__.partition('.')[0]}"
-        use = "A mask goes into brackets: frame[mask]"
+        use = "To apply a mask, use brackets: frame[mask]"
     expected = "expected an expression such as 'similarity > 0.28'"
     return f"{parameter('where')} is {shown}; {expected}. {use}."
 
 
 def needs_col(name: str) -> bool:
-    """Whether a column can be named in an expression only as ``col('…')``."""
+    """Whether a column can only be named as ``col('…')`` in an expression."""
     return not name.isidentifier() or keyword.iskeyword(name)
 
 
 def how_to_write(text: str, columns: Iterable[str]) -> str | None:
-    """A hint on how to write a construct of SQL or pandas in this language, or None.
+    """A hint on how to write an SQL or pandas construct in this language, or None.
 
     Parameters
     ----------
@@ -71,9 +71,9 @@ def how_to_write(text: str, columns: Iterable[str]) -> str | None:
 
 
 def joined_texts(text: str) -> str | None:
-    """Two texts that stand side by side, which Python joins to one, as they are written; or None.
+    """Two adjacent string literals, as written, which Python would concatenate; or None.
 
-    So a comma that is missing, and the quote of SQL in ``'it''s'``, would make another text.
+    A missing comma, or SQL's quote in ``'it''s'``, would silently produce another string.
     """
     if not _SIDE_BY_SIDE.search(text):
         return None
@@ -88,13 +88,13 @@ def joined_texts(text: str) -> str | None:
 
 
 def without_call(function: str, arguments: list[str]) -> str | None:
-    """How a comparison is written without a function that people expect.
+    """How to write a comparison without a function that the language does not have.
 
     Parameters
     ----------
     function : str
     arguments : list of str
-        As they were written.
+        As written.
     """
     if function in ("min", "max") and len(arguments) == 2:
         one, two = arguments

@@ -1,8 +1,8 @@
-"""``text.lower()`` as Python's ``str.lower`` has it, in DuckDB's SQL and over frames in memory.
+"""``text.lower()`` with the result of Python's ``str.lower``, in DuckDB SQL and on frames.
 
-DuckDB and Arrow map each code point by itself. Python besides makes two code points of one ("İ"),
-and of a capital sigma at the end of a word the final one (The Unicode Standard, section 3.13,
-Final_Sigma). Texts without either are lowered as the engine does it.
+DuckDB and Arrow map each code point separately. Python also maps one code point ("İ") to two, and a
+capital sigma at the end of a word to the final sigma (The Unicode Standard, section 3.13,
+Final_Sigma). Texts without either are lowered by the engine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NUL = "\0"
 
 
 def lower_sql(value: str) -> str:
-    """SQL of a text in lower case; ``value`` is SQL of the text."""
+    """SQL that lowers a text; ``value`` is the SQL of the text."""
     final = f"regexp_replace({value}, '{_before_the_end_of_a_word()}', '\\1{_FINAL_SIGMA}\\2', 'g')"
     dotted = f"replace({{}}, '{_DOTTED_I}', '{_DOTTED_I.lower()}')"
     return (
@@ -32,10 +32,10 @@ def lower_sql(value: str) -> str:
 
 @functools.cache
 def _before_the_end_of_a_word() -> str:
-    """A regular expression (RE2) of a final capital sigma, with what stands around it.
+    """A regular expression (RE2) for a capital sigma in final position, with its context.
 
-    A letter with case stands before it and none after it, case-ignorable characters aside. What
-    is after it is no letter with case, so that no match hides the next one.
+    A cased letter precedes it and none follows it, ignoring case-ignorable characters. The match
+    ends before the next cased letter, so no match hides the next one.
     """
     every = [chr(c) for c in range(1, 0x110000) if not 0xD800 <= c < 0xE000]
     with_case, ignorable = [], []
@@ -49,7 +49,7 @@ def _before_the_end_of_a_word() -> str:
 
 
 def _ranges(points: list[int]) -> str:
-    """Ascending code points as the inside of a character class."""
+    """Ascending code points as the body of a character class."""
     found: list[list[int]] = []
     for point in points:
         if found and found[-1][1] == point - 1:
@@ -60,7 +60,7 @@ def _ranges(points: list[int]) -> str:
 
 
 def lowered(text):
-    """A series of text in lower case."""
+    """A series of text, lowered."""
     if is_cudf(text):
         return _lowered_by_cudf(text)
     low = text.str.lower()
@@ -72,10 +72,10 @@ def lowered(text):
 
 
 def _lowered_by_cudf(text):
-    """cuDF's own ``lower`` looks at a sigma's neighbours and knows no letter beyond U+FFFF.
+    """Lower with ``translate``: cuDF's ``lower`` misses sigma context and non-BMP letters.
 
-    Its ``translate`` takes any table of single code points, but loses a NUL: a column that has
-    one, a sigma or a dotted I goes to the host and back.
+    ``translate`` accepts any table of single code points but drops NULs. A column that contains a
+    NUL, a sigma or a dotted I is therefore processed on the host.
     """
     if any(text.str.contains(one, regex=False).any() for one in (_NUL, _SIGMA, _DOTTED_I)):
         on_host = pa.array(
@@ -88,14 +88,14 @@ def _lowered_by_cudf(text):
 
 @functools.cache
 def lower_case() -> dict[int, int]:
-    """The lower case of every code point whose lower case is one other code point."""
+    """Lower case of all code points that map to one other code point."""
     every = _with_case()
     return {ord(c): ord(c.lower()) for c in every if len(c.lower()) == 1 and c.lower() != c}
 
 
 @functools.cache
 def _unlike_python() -> str:
-    """A regular expression of the code points that Arrow does not map as Python does."""
+    """A regular expression for the code points that Arrow and Python lower differently."""
     every = _with_case()
     lower = pc.utf8_lower(pa.array(every)).to_pylist()
     unlike = [ord(c) for c, low in zip(every, lower, strict=True) if c.lower() != low]
@@ -103,5 +103,5 @@ def _unlike_python() -> str:
 
 
 def _with_case() -> list[str]:
-    """The first two planes: nothing has a case beyond them."""
+    """The code points of the first two planes; no later plane has cased letters."""
     return [chr(c) for c in range(1, 0x20000) if not 0xD800 <= c < 0xE000]

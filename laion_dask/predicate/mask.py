@@ -1,7 +1,6 @@
-"""An expression over a frame in memory, pandas or cuDF: two boolean masks.
+"""Evaluate an expression on a pandas or cuDF frame, as two boolean masks.
 
-Where cuDF 26.10 would answer otherwise than pandas and DuckDB, what it is asked is put so that it
-does not.
+Some operations are rewritten, because cuDF 26.10 would answer differently from pandas and DuckDB.
 """
 
 from __future__ import annotations
@@ -47,13 +46,13 @@ _ARITHMETIC = {
 
 
 def certain_and_possible(predicate: Predicate, frame):
-    """Where an expression is true, and where it is true or unknown.
+    """Masks of rows where an expression is true, and where it is true or unknown.
 
     Parameters
     ----------
     predicate : Predicate
     frame : pandas.DataFrame or cudf.DataFrame
-        With the predicate's columns; zero rows are fine.
+        Has the predicate's columns; may have zero rows.
 
     Returns
     -------
@@ -89,7 +88,7 @@ class _Masks:
         return known & result, ~known | result
 
     def test(self, node: Node):
-        """A result over known operands, and those operands."""
+        """The result for known operands, and the operands."""
         if isinstance(node, Compare):
             left, right = self.value(node.left), self.value(node.right)
             return _compared(_OPS[node.op], left, right), (left, right)
@@ -98,7 +97,7 @@ class _Masks:
             lists: dict[type, list] = {}
             for value in node.values:
                 lists.setdefault(type(value.value), []).append(self.value(value))
-            # Beyond int64 and uint64, isin would turn the column and the list into floats.
+            # Outside int64 and uint64, isin would convert the column and the list to floats.
             if int in lists:
                 lists[int] = _held_by(of.dtype, lists[int])
             results = [_filled(_is_in(of, values)) for values in lists.values()]
@@ -115,7 +114,7 @@ class _Masks:
         if isinstance(node, Name):
             return self.frame[node.name]
         if isinstance(node, Constant):
-            # Not Python's float, which NumPy would round to the column's width.
+            # A NumPy scalar: NumPy would round a Python float to the column's width.
             width = {"float32": np.float32, "float64": np.float64}.get(node.kind)
             return width(node.value) if width else node.value
         if isinstance(node, TextValue):
@@ -124,17 +123,17 @@ class _Masks:
         if isinstance(node, Arithmetic):
             left, right = _double(self.value(node.left)), _double(self.value(node.right))
             with np.errstate(all="ignore"):
-                if node.op == "/":  # by 0 is unknown
+                if node.op == "/":  # division by 0 is unknown
                     right = right / (right != 0) if hasattr(right, "shape") else right or np.nan
                 return column_like(_ARITHMETIC[node.op](left, right), self.frame)
         raise AssertionError(node)
 
 
 def _compared(compare, left, right):
-    """A comparison of two columns, or of a column and a constant.
+    """Compare two columns, or a column and a constant.
 
-    libcudf brings columns to C++'s common type: float32 for an integer beside a float32, and
-    unsigned for two integers, which makes a large number of a negative one.
+    libcudf converts columns to C++'s common type: float32 for an integer and a float32, and
+    unsigned for a signed and an unsigned integer, which turns a negative number into a large one.
     """
     if not (_is_series(left) and _is_series(right) and is_cudf(left)):
         return compare(left, right)
@@ -150,10 +149,10 @@ def _compared(compare, left, right):
 
 
 def _is_in(of, values: list):
-    """Where a column holds one of some values, which are of one Python type.
+    """Mask of rows whose value is in a list of values of one Python type.
 
-    cuDF compares values of the column's own dtype; beside others it may cast, or find nothing. No
-    integer is one of the floats: the parser made integers of those that are whole.
+    cuDF compares values of the column's own dtype; for others it may cast or find nothing. No
+    integer can equal a listed float, because the parser converts whole floats to integers.
     """
     if is_cudf(of) and of.dtype.kind in "iuf":
         own = int if of.dtype.kind in "iu" else (float, np.floating)
@@ -162,7 +161,7 @@ def _is_in(of, values: list):
 
 
 def _held_by(dtype, values: list[int]) -> list[int]:
-    """The integers that a column of a dtype can hold; no other can be in it."""
+    """The integers that a column of the given dtype can hold; the others cannot match."""
     numpy_dtype = np.dtype(getattr(dtype, "numpy_dtype", dtype))
     if numpy_dtype.kind not in "iu":
         return values
@@ -186,10 +185,10 @@ def _filled(mask):
 
 
 def _double(operand):
-    """An operand in float64, null as NaN: a number, or an array where the column is.
+    """Convert an operand to float64 with null as NaN: a number, or an array for a column.
 
-    An array and no series, because cuDF's division may turn the sign of a column that holds an
-    infinity.
+    Returns an array, not a series, because cuDF's division may flip the sign in a column that
+    contains an infinity.
     """
     if not _is_series(operand):
         return float(operand)

@@ -1,4 +1,4 @@
-"""What an expression is made of. Every node is frozen, hashable and picklable."""
+"""The nodes of an expression tree. All are frozen, hashable and picklable."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Node:
-    """A part of an expression."""
+    """A node of an expression tree."""
 
 
 @dataclass(frozen=True)
 class Name(Node):
     """A column. ``kind`` is string, integer, float32, float64, boolean or other.
 
-    ``half`` says of a float that a file has it as float16.
+    ``half`` is True for a float column that a file stores as float16.
     """
 
     name: str
@@ -88,29 +88,29 @@ class Not(Node):
 
 @dataclass(frozen=True)
 class Every(Node):
-    """All of them: ``and``."""
+    """Conjunction: ``and``."""
 
     parts: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
 class Some(Node):
-    """Any of them: ``or``."""
+    """Disjunction: ``or``."""
 
     parts: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
 class Predicate:
-    """A parsed and checked expression.
+    """A parsed and validated expression.
 
     Attributes
     ----------
     text : str
-        The expression as it was given.
+        The expression as written.
     root : Node
     columns : tuple of str
-        The columns that it reads, in order of first use.
+        The columns that the expression reads, in order of first use.
     """
 
     text: str
@@ -127,7 +127,7 @@ class Predicate:
         return Predicate(text, Every((*first, other.root)), columns)
 
     def beyond(self, other: Predicate) -> Predicate | None:
-        """What this demands after ``other``, where it is ``other & something``; else None."""
+        """The remaining condition if this predicate is ``other & something``; else None."""
         mine = self.root.parts if isinstance(self.root, Every) else (self.root,)
         theirs = other.root.parts if isinstance(other.root, Every) else (other.root,)
         rest = mine[len(theirs) :]

@@ -1,4 +1,4 @@
-"""From text to a checked expression tree, by Python's own `ast`; nothing is evaluated as code."""
+"""Parse text to a validated expression tree with Python's `ast`; nothing is evaluated as code."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from laion_dask.predicate.nodes import (
     Truth,
 )
 
-#: Longest expression that is parsed, in characters (an `in` list of hashes can be long).
+#: Maximum length of an expression, in characters (an `in` list of hashes can be long).
 MAX_LENGTH = 1_000_000
-#: Deepest syntax tree: every engine below walks it by recursion.
+#: Maximum depth of the syntax tree, because every engine traverses it recursively.
 MAX_DEPTH = 100
-#: Most tests, and most calls and arithmetic operations, of one expression: engines take memory and
-#: time for each, DuckDB up to half a gigabyte at the limit. An `in` list is one test.
+#: Maximum number of tests, and of calls and arithmetic operations, in one expression. Each costs
+#: memory and time; DuckDB needs up to half a gigabyte at the limit. An `in` list is one test.
 MAX_TESTS = 1_000
 
 COMPARISONS = {
@@ -62,7 +62,7 @@ TEXT_VALUES = {"lower": "string", "len": "integer"}
 
 
 def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
-    """A filter expression, parsed and checked against the columns that are there.
+    """Parse a filter expression and validate it against the available columns.
 
     Parameters
     ----------
@@ -74,28 +74,28 @@ def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
     Raises
     ------
     PredicateError
-        When it is not of the language, or compares a string with a number.
+        If it is not valid in this language, or compares a string with a number.
     ColumnError
-        When it names a column that is not there; the message has the nearest right name.
+        If it names an unknown column; the message suggests the nearest name.
     """
     if not isinstance(text, str) or not text.strip():
         raise PredicateError(not_an_expression(text))
     if len(text) > MAX_LENGTH:
         raise PredicateError(
             f"{parameter('where')} has {len(text):,} characters, more than {MAX_LENGTH:,}. Put a "
-            "long list of values in a table of its own and join it."
+            "long list of values in a separate table and join it."
         )
     try:
         source = text.strip()
-        if "\n" in source:  # in brackets, lines may be broken anywhere
+        if "\n" in source:  # within parentheses, line breaks are allowed anywhere
             source = f"({source}\n)"
         tree = ast.parse(source, mode="eval")
         _check_depth(tree)
         if joined := joined_texts(source):
             raise PredicateError(
-                f"In {argument('where', _cut(text))}: {joined} are two texts side by side, which "
-                "would be joined to one. Put a comma between them, or write a quote within a text "
-                'as in "it\'s".'
+                f"In {argument('where', _cut(text))}: {joined} are two adjacent strings, which "
+                "Python would concatenate. Put a comma between them, or write a quote within a "
+                'string as in "it\'s".'
             )
         parser = _Parser(source, kinds)
         return Predicate(text, parser.condition(tree.body), tuple(parser.columns))
@@ -132,7 +132,7 @@ def _check_depth(tree: ast.AST) -> None:
 
 
 class _Parser:
-    """One walk over the syntax tree: `condition` for tests, `value` for their operands."""
+    """Traverses the syntax tree: `condition` for tests, `value` for their operands."""
 
     def __init__(self, text: str, kinds: Mapping[str, str]):
         self.text, self.kinds = text, kinds
@@ -144,7 +144,7 @@ class _Parser:
         return PredicateError(f"In {argument('where', _cut(self.text))}: {_shown(part)} {why}")
 
     def count(self, *, tests: int = 0, operations: int = 0) -> None:
-        """Keep count of what engines take memory for."""
+        """Count tests and operations, which cost memory in every engine."""
         self.n_tests += tests
         self.n_operations += operations
         if max(self.n_tests, self.n_operations) > MAX_TESTS:
@@ -152,7 +152,7 @@ class _Parser:
                 f"{argument('where', _cut(self.text))} has more than {MAX_TESTS:,} tests, or "
                 "operations "
                 "within them. Write a chain of == as one list, url in ('…', '…'), or put a long "
-                "list of values in a table of its own and join it."
+                "list of values in a separate table and join it."
             )
 
     def condition(self, node: ast.expr) -> Node:
@@ -214,14 +214,14 @@ class _Parser:
     def variable(self, node: ast.expr) -> Node:
         of = self.value(node)
         if isinstance(of, Constant):
-            raise self.refuse(node, "is a constant. Name a column in its place.")
+            raise self.refuse(node, "is a constant. Name a column instead.")
         return of
 
     def fitted(self, node: ast.AST, operand: Node, other: str) -> Node:
-        """The operand, if it can be compared with one of the other kind; constants take it on."""
+        """Check that an operand can be compared with the other kind; convert constants to it."""
         both_numbers = operand.kind in NUMBERS and other in NUMBERS
         if "other" in (operand.kind, other):
-            raise self.refuse(node, "compares a column that is no text, number or truth value.")
+            raise self.refuse(node, "compares a column that is not text, a number or a boolean.")
         if not both_numbers and operand.kind != other:
             raise self.refuse(node, f"compares {operand.kind} with {other}.")
         if not (isinstance(operand, Constant) and both_numbers):
@@ -247,7 +247,7 @@ class _Parser:
         if of.kind != "string" or isinstance(of, Constant):
             raise self.refuse(
                 node,
-                f"asks for text, but {_shown(ast.unparse(node.func.value))} is of kind {of.kind}.",
+                f"needs text, but {_shown(ast.unparse(node.func.value))} is of kind {of.kind}.",
             )
         return of
 
@@ -270,7 +270,7 @@ class _Parser:
         if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr)):
             raise self.refuse(node, "uses & or |. Write 'and' and 'or' instead.")
         raise self.refuse(
-            node, f"is not part of the language of {argument('where')}; see laion_dask.predicate."
+            node, f"is not supported in {argument('where')}; see laion_dask.predicate."
         )
 
     def call(self, node: ast.Call) -> Node:
@@ -284,18 +284,18 @@ class _Parser:
         known = [*TEXT_TESTS, *TEXT_VALUES]
         if method is None and node.args and getattr(node.func, "id", None) in known:
             written = f"{ast.unparse(node.args[0])}.{node.func.id}()"
-            raise self.refuse(node, f"is a call, and calls are not run. Write {written}.")
+            raise self.refuse(node, f"is a call, which is not supported. Write {written}.")
         name = ast.unparse(node.func)
         written = without_call(name, [ast.unparse(argument) for argument in node.args])
         hint = f" Write {written}." if written else did_you_mean(method or name, known)
-        raise self.refuse(node, f"is a call, and calls are not run.{hint}")
+        raise self.refuse(node, f"is a call, which is not supported.{hint}")
 
     def written(self, name: str) -> str:
-        """How a column is named in an expression."""
+        """How to write a column's name in an expression."""
         return f"col({name!r})" if needs_col(name) else name
 
     def as_written(self, node: ast.Name) -> str:
-        """A name as it stands: Python's own reading turns some letters into others (NFKC)."""
+        """A name as written; Python's parser normalizes some letters (NFKC)."""
         if self.text.isascii():
             return node.id
         written = ast.get_source_segment(self.text, node)
@@ -304,7 +304,7 @@ class _Parser:
     def column(self, name: str) -> Name:
         if name not in self.kinds:
             raise ColumnError(
-                f"{argument('where', _cut(self.text))} names a column {name!r} that is not there."
+                f"{argument('where', _cut(self.text))} names an unknown column {name!r}."
                 f"{did_you_mean(name, self.kinds)}"
             )
         self.columns[name] = None
@@ -320,7 +320,7 @@ class _Parser:
         if isinstance(value, (int, float)):
             return constants.number(value)
         hint = " Write 'is None'." if value is None else ""
-        raise self.refuse(node, f"is a constant of no kind that a column has.{hint}")
+        raise self.refuse(node, f"is a constant that no column can be compared with.{hint}")
 
     def signed(self, node: ast.UnaryOp) -> Node:
         operand = self.number(node.operand)

@@ -1,4 +1,4 @@
-"""Which row groups can hold a row that passes, from what their statistics say of each column."""
+"""Row-group pruning: which row groups can contain a matching row, from their statistics."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _TURNED = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 @dataclass(frozen=True)
 class Range:
-    """What a row group's statistics say of a column.
+    """Statistics of one column in a row group.
 
     Attributes
     ----------
     low, high
-        No value is below or above; both None where that is not known.
+        Bounds of the values; both None if unknown.
     only_null : bool
-        Whether there is no value at all.
+        Whether all values are null.
     """
 
     low: object = None
@@ -41,21 +41,21 @@ class Range:
 
 
 def may_pass(predicate: Predicate, ranges: Mapping[str, Range]) -> bool:
-    """Whether the expression can be true for a row; False only where it is true for none.
+    """Whether any row may satisfy the expression; False only if no row can.
 
-    NaN is in no statistics, and need not be: where it is compared, the expression is not true.
+    Statistics do not cover NaN, and need not: a comparison with NaN is never true.
 
     Parameters
     ----------
     predicate : Predicate
     ranges : mapping of str to Range
-        Of the columns that something is known of.
+        The columns with known statistics.
     """
     return _may(predicate.root, ranges, True)
 
 
 def _may(node: Node, ranges: Mapping[str, Range], wanted: bool) -> bool:
-    """Whether a row can be there for which a node is certainly true, or, if not wanted, false."""
+    """Whether a row may exist for which a node is certainly true (or false, if not wanted)."""
     if isinstance(node, Not):
         return _may(node.of, ranges, not wanted)
     if isinstance(node, (Every, Some)):
@@ -72,7 +72,7 @@ def _may(node: Node, ranges: Mapping[str, Range], wanted: bool) -> bool:
         values = (value.value for value in node.values)
         return any(found.low <= v <= found.high for v in values if _comparable(v, found.low))
     if isinstance(node, IsNone):
-        return True  # a NaN is missing too, and counted nowhere
+        return True  # NaN is missing too, and no statistic counts it
     return True
 
 

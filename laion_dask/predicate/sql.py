@@ -1,7 +1,7 @@
-"""An expression as DuckDB SQL: once for "certainly true", once for "possibly true".
+"""Compile an expression to DuckDB SQL: once for "certainly true", once for "possibly true".
 
-Both are two-valued: no sub-expression is ever NULL, so ``NOT`` means what it says. The text comes
-from the parsed tree alone: names and strings are quoted, and nothing of the user's is copied.
+Both are two-valued: no sub-expression is ever NULL, so ``NOT`` is exact. The SQL is generated from
+the parsed tree only: names and strings are quoted, and no user text is copied.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class Sql:
     Attributes
     ----------
     certain : str
-        True where the expression is true.
+        True if the expression is true.
     possible : str
-        True where the expression is true or unknown.
+        True if the expression is true or unknown.
     settled : str
-        Of the possible rows, true for those that are certain; cheaper to find out than ``certain``.
+        Among the possible rows, true for the certain ones; cheaper to evaluate than ``certain``.
     parameters : dict of str to str
-        The strings that ``$s0``, ``$s1``, … stand for in either condition: those with a NUL.
+        Values of the parameters ``$s0``, ``$s1``, … in both conditions: strings that contain a NUL.
     """
 
     certain: str
@@ -59,10 +59,10 @@ def quoted(name: str) -> str:
 
 
 def literal(value: str | int | float) -> str:
-    """A value as SQL; text without NUL."""
+    """A value as an SQL literal; text must not contain NUL."""
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'::VARCHAR"
-    # A float as text: a bare 0.28 would be a decimal, and divided by a power of ten once more.
+    # A float is written as text: DuckDB parses a bare 0.28 as a decimal and rounds it twice.
     return f"{value}::BIGINT" if isinstance(value, int) else f"'{value!r}'::DOUBLE"
 
 
@@ -73,15 +73,15 @@ def to_sql(predicate: Predicate, columns: Mapping[str, str | None]) -> Sql:
     ----------
     predicate : Predicate
     columns : mapping of str to str or None
-        The SQL of each column, typed as the predicate expects it; None for a column that this
-        shard does not have (every value is then unknown).
+        SQL of each column, typed as the predicate expects; None for a column that the shard does
+        not have (all its values are unknown).
     """
     writer = _Writer(columns)
     certain = writer.condition(predicate.root, certain=True)
     possible = writer.condition(predicate.root, certain=False)
     unknown = " OR ".join(writer.any_missing) or "FALSE"
-    # Where no operand is missing, what is possible is certain: most rows need no second look. And
-    # where every test must hold and none is false, one that is unknown leaves the whole unknown.
+    # If no operand is missing, a possible row is certain, so most rows need no second evaluation.
+    # If every test must hold and none is false, one unknown test makes the whole unknown.
     settled = f"NOT ({unknown})"
     if not _all_must_hold(predicate.root):
         settled = f"CASE WHEN {unknown} THEN {certain} ELSE TRUE END"
@@ -89,7 +89,7 @@ def to_sql(predicate: Predicate, columns: Mapping[str, str | None]) -> Sql:
 
 
 def _all_must_hold(node: Node) -> bool:
-    """Whether a single test that is not true keeps the expression from being true."""
+    """Whether one test that is not true suffices to make the expression not true."""
     if isinstance(node, Every):
         return all(_all_must_hold(part) for part in node.parts)
     return not isinstance(node, (Some, Not))
@@ -103,7 +103,7 @@ class _Writer:
         self.any_missing: dict[str, None] = {}
 
     def condition(self, node: Node, *, certain: bool) -> str:
-        """SQL that is true where the node is certainly (or, if not, possibly) true."""
+        """SQL that is true where the node is certainly (or possibly) true."""
         if isinstance(node, Not):
             return f"NOT ({self.condition(node.of, certain=not certain)})"
         if isinstance(node, (Every, Some)):
@@ -115,20 +115,20 @@ class _Writer:
         null = [m for operand in operands for m in self.null(operand)]
         nan = [m for operand in operands for m in self.nan(operand)]
         self.any_missing.update(dict.fromkeys(null + nan))
-        if "TRUE" in null:  # before the test is written: it would leave a parameter unused
+        if "TRUE" in null:  # return before the test is written, which may add an unused parameter
             return "FALSE" if certain else "TRUE"
         test = self.test(node)
         if certain:
             return " AND ".join([*(f"NOT ({m})" for m in null + nan), test])
         if isinstance(node, Compare) and "string" not in (node.left.kind, node.right.kind):
             return self.number_may_pass(node, test, nan)
-        # On text, IS NULL lets DuckDB test each word of a dictionary once.
+        # For text, IS NULL lets DuckDB test each dictionary entry once.
         return " OR ".join([test, *null, *nan])
 
     def number_may_pass(self, node: Compare, test: str, nan: list[str]) -> str:
-        """A comparison of numbers that missing ones pass, as DuckDB is quickest at it.
+        """A comparison of numbers that is true for missing values, in DuckDB's fastest form.
 
-        Half the time of ``test OR x IS NULL OR isnan(x)``. To DuckDB NaN is above every number.
+        Half the time of ``test OR x IS NULL OR isnan(x)``. DuckDB sorts NaN above all numbers.
         """
         value, bound = self.sides(node)
         if nan and isinstance(node.right, Constant) and node.op in (">", ">="):
@@ -137,10 +137,10 @@ class _Writer:
         if nan and isinstance(node.right, Constant) and node.op in ("<", "<="):
             fails = ">=" if node.op == "<" else ">"
             return f"CASE WHEN {value} {fails} {bound} THEN isnan({value}) ELSE TRUE END"
-        return f"({' OR '.join([test, *nan])}) IS NOT FALSE"  # any test of null is null
+        return f"({' OR '.join([test, *nan])}) IS NOT FALSE"  # any test of null yields null
 
     def test(self, node: Node) -> str:
-        """A condition over known operands."""
+        """A condition on known operands."""
         if isinstance(node, Compare):
             sides = self.sides(node)
             return f"{sides[0]} {_OPS[node.op]} {sides[1]}"
@@ -153,7 +153,7 @@ class _Writer:
         raise AssertionError(node)
 
     def sides(self, node: Compare) -> tuple[str, str]:
-        """Both operands; numbers of two kinds meet in float64, never in float32."""
+        """Both operands; two columns of different kinds are converted to float64."""
         left, right = self.value(node.left), self.value(node.right)
         constant = isinstance(node.left, Constant) or isinstance(node.right, Constant)
         if node.left.kind != node.right.kind and not constant:
@@ -161,7 +161,7 @@ class _Writer:
         return left, right
 
     def among(self, node: Among) -> str:
-        """One list for each type of constant: in a mixed one, integers would become floats."""
+        """One list per type of constant: in a mixed list, integers would become floats."""
         lists: dict[type, list[str]] = {}
         for value in node.values:
             lists.setdefault(type(value.value), []).append(self.value(value))
@@ -170,10 +170,10 @@ class _Writer:
         return f"({' OR '.join(tests)})"
 
     def null(self, node: Node) -> list[str]:
-        """SQL of the ways in which an operand can be null.
+        """SQL conditions under which an operand is null.
 
-        Before `nan`'s, because ``isnan`` of null is null: the tests are two-valued only in that
-        order, joined by OR, or each negated and joined by AND.
+        They must precede those of `nan`, because ``isnan`` of null is null. The tests are only
+        two-valued in this order, joined by OR, or negated and joined by AND.
         """
         if isinstance(node, Constant):
             return []
@@ -183,7 +183,7 @@ class _Writer:
         return ["TRUE" if value == "NULL" else f"{value} IS NULL"]
 
     def nan(self, node: Node) -> list[str]:
-        """SQL of the ways in which an operand can be NaN."""
+        """SQL conditions under which an operand is NaN."""
         if isinstance(node, Constant) or node.kind not in ("float32", "float64"):
             return []
         value = self.value(node)
@@ -204,7 +204,7 @@ class _Writer:
         raise AssertionError(node)
 
     def text_value(self, node: TextValue) -> str:
-        """SQL of a length or of text in lower case, which to lower again would change nothing."""
+        """SQL of a length or of lowered text; repeated lowering is dropped."""
         of = node.of
         if node.op == "len":
             return f"length({self.value(of)})"
@@ -219,11 +219,11 @@ class _Writer:
             return "TRUE" if node.value else "FALSE"
         if isinstance(node.value, int):
             return f"({node.value})::{'BIGINT' if node.value < 2**63 else 'UBIGINT'}"
-        # As text: a bare 0.28 would be a decimal, and divided by a power of ten once more.
+        # Written as text: DuckDB parses a bare 0.28 as a decimal and rounds it twice.
         return f"'{node.value!r}'::DOUBLE{'::FLOAT' if node.kind == 'float32' else ''}"
 
     def string(self, text: str) -> str:
-        """A literal, which DuckDB compares faster than a parameter; it cannot hold NUL."""
+        """A literal, which DuckDB compares faster than a parameter; it cannot contain NUL."""
         if "\0" not in text:
             return "'" + text.replace("'", "''") + "'"
         if text not in self.names:

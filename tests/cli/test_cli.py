@@ -134,7 +134,11 @@ def test_index_says_its_counts_and_recall(monkeypatch, capsys, demo_folder, tmp_
     ("words", "code", "said"),
     [
         (("export", "{shard}", "{out}", "--where", "widht > 3"), 2, "Did you mean 'width'"),
-        (("export", "{shard}", "{out}", "--where", "open('x')"), 2, "calls are not run"),
+        (
+            ("export", "{shard}", "{out}", "--where", "open('x')"),
+            2,
+            "is a call, which is not supported",
+        ),
         (("inspect", "{out}/nothing.parquet"), 1, "Check the path"),
         (("inspect", "{broken}"), 1, "is not Parquet"),
         (("export", "{shard}", "{out}", "--format", "parket"), 2, "Did you mean 'parquet'"),

@@ -122,7 +122,7 @@ def test_a_filter_with_a_typing_error(monkeypatch, capsys, sources, tmp_path, co
 def test_a_filter_of_another_option_is_called_by_its_name(monkeypatch, capsys, sources):
     source = sources["whole"]
     said = refused(run(monkeypatch, capsys, "statistics", source, "--rate", "widht > 3"), 2)
-    assert "--rate widht > 3 names a column 'widht'" in said
+    assert "--rate widht > 3 names an unknown column 'widht'" in said
     said = refused(run(monkeypatch, capsys, "plan", source, "--step", "where:widht > 3"), 2)
     assert "--step where: widht > 3" in said
 

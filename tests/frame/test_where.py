@@ -160,8 +160,8 @@ def test_what_is_written_as_in_sql_is_said_otherwise(text, hint):
         ("abs(width) < 1", "abs(width) < x as -x < width < x"),
         ("isnull(text)", "Write text is None"),
         ("width NOT BETWEEN 1 AND 2", "NOT BETWEEN is written not (1 <= width <= 2)"),
-        ("text == 'it''s'", "'it' 's' are two texts side by side"),
-        ("text in ['a' # one\n 'b', 'c']", "'a' 'b' are two texts side by side"),
+        ("text == 'it''s'", "'it' 's' are two adjacent strings"),
+        ("text in ['a' # one\n 'b', 'c']", "'a' 'b' are two adjacent strings"),
     ],
 )
 def test_the_hint_shows_the_form_that_works(text, hint):
