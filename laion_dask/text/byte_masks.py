@@ -1,8 +1,8 @@
 """Bit masks over 64 bytes, and unaligned loads. Compiled by numba.
 
 The two masks are raw LLVM IR, because LLVM does not turn a loop over 64 bytes into one vector
-comparison whose result is 64 bits: without it the scan takes a quarter longer for 60 terms
-(``benchmarks/README.md``, Terms). All of it reads from any address and releases the GIL.
+comparison with a 64-bit result. Without the IR, the scan takes 25% longer for 60 terms
+(``benchmarks/README.md``, Terms). Every function accepts unaligned addresses and releases the GIL.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LANES = ir.VectorType(ir.IntType(8), 64)
 
 
 def _load_lanes(context, builder, signature, arguments):
-    """64 bytes of an array of bytes, from a position on."""
+    """Load 64 bytes of a byte array, starting at the given position."""
     data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
     address = builder.bitcast(builder.gep(data, [arguments[1]]), _LANES.as_pointer())
     lanes = builder.load(address)
@@ -30,7 +30,7 @@ def _splat(value):
 
 @intrinsic
 def word_byte_mask(typing, data, at):
-    """One bit for each of 64 bytes: an ASCII letter, digit or underscore, or not ASCII."""
+    """Mask of 64 bytes: set for ASCII letters, digits, underscores and all non-ASCII bytes."""
 
     def code(context, builder, signature, arguments):
         v = _load_lanes(context, builder, signature, arguments)
@@ -47,7 +47,7 @@ def word_byte_mask(typing, data, at):
 
 @intrinsic
 def non_ascii_mask(typing, data, at):
-    """One bit for each of 64 bytes: not ASCII."""
+    """Mask of 64 bytes: set for non-ASCII bytes."""
 
     def code(context, builder, signature, arguments):
         v = _load_lanes(context, builder, signature, arguments)
@@ -58,7 +58,7 @@ def non_ascii_mask(typing, data, at):
 
 @intrinsic
 def trailing_zeros(typing, number):
-    """Zero bits below the lowest one; 64 for zero."""
+    """Number of zero bits below the lowest set bit; 64 for zero."""
 
     def code(context, builder, signature, arguments):
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
@@ -68,7 +68,7 @@ def trailing_zeros(typing, number):
 
 @intrinsic
 def leading_zeros(typing, number):
-    """Zero bits above the highest one; 64 for zero."""
+    """Number of zero bits above the highest set bit; 64 for zero."""
 
     def code(context, builder, signature, arguments):
         return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
@@ -78,9 +78,9 @@ def leading_zeros(typing, number):
 
 @njit(inline="always")
 def load_eight(data, at):
-    """Eight bytes as one number, the first the least significant; compiled to one load.
+    """Load eight bytes as one little-endian integer; compiles to a single load.
 
-    Positions are unsigned, since numba checks whether a signed one counts from the end.
+    Positions are unsigned, because numba tests signed indices for negative values.
     """
     at = np.uint64(at)
     value = np.uint64(data[at])

@@ -1,6 +1,6 @@
-"""Hosts, registered domains, public suffixes and top-level domains of the addresses of a partition.
+"""Hosts, registered domains, public suffixes and top-level domains of a partition's URLs.
 
-Addresses are cut by a compiled walk and in Arrow; Python runs only once for each distinct host.
+A compiled scan and Arrow kernels split the URLs; Python code runs once per distinct host.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from laion_dask.text.hosts import NULL, OTHER, authorities
 
 #: The longest host name in bytes (RFC 1035, section 2.3.4).
 LONGEST_HOST = 255
-#: Schemes whose hosts are domains or addresses (WHATWG URL, "special scheme"), and what stands
-#: behind the slashes, where it says by itself which host is meant.
+#: URLs whose scheme has a host (WHATWG URL, "special scheme"), with the authority that follows the
+#: slashes if it determines the host on its own.
 _URL = r"^[\x00-\x20]*(?i:https?|wss?|ftp)://(?P<authority>[^/]*[^/\\\x00-\x20])(?:/|$)"
 _SCHEME = r"^[\x00-\x20]*[A-Za-z][A-Za-z0-9+.\-\t\r\n]*:"
-#: What stands between the slashes does not say which host is meant: the address goes on with more
-#: slashes, or ends in spaces that are left out.
+#: An authority that does not determine the host: more slashes follow it in the URL, or it ends in
+#: spaces that a browser strips.
 _UNSETTLED = r"^[\\\x00-\x20]*$|[\x00-\x20]$"
 _PLAIN = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.[A-Za-z_-][A-Za-z0-9_-]*\.?$"
 _PUNYCODE = r"(?i)(^|\.)xn--"
@@ -36,11 +36,11 @@ class Coded:
     Attributes
     ----------
     labels : large_string array
-        Without nulls, no two equal.
+        Distinct, without nulls.
     of_host : (m + 1,) int32 array
-        The position in ``labels`` of each host, -1 for none; the last entry stands for no host.
+        Position in ``labels`` of each host, -1 for none; the last entry is for rows without a host.
     host : (n,) int32 array
-        The host of each row, -1 for none.
+        Position of each row's host, -1 for none.
     """
 
     labels: pa.Array
@@ -49,11 +49,11 @@ class Coded:
 
     @property
     def codes(self) -> np.ndarray:
-        """The position in ``labels`` of each row, -1 for none; (n,) int32."""
+        """Position in ``labels`` of each row, -1 for none; (n,) int32."""
         return self.of_host[self.host]
 
     def counts(self) -> np.ndarray:
-        """How many rows have each label, (len(labels),) int64."""
+        """Number of rows with each label, (len(labels),) int64."""
         by_host = np.bincount(self.host + 1, minlength=len(self.of_host))
         by_host = np.append(by_host[1:], by_host[0])
         counts = np.bincount(self.of_host + 1, by_host, len(self.labels) + 1)
@@ -67,11 +67,11 @@ class Hosts:
     Attributes
     ----------
     names : large_string array
-        In lower case and ASCII; null for none; not necessarily distinct.
+        Lower-case ASCII; null for none; may contain duplicates.
     plain : boolean array
-        Which consist only of letters, digits, hyphens and dots, without Punycode.
+        True for names that contain only letters, digits, hyphens and dots, without Punycode.
     codes : (n,) int32 array
-        The position in ``names`` of each row, -1 for none.
+        Position in ``names`` of each row's host, -1 for none.
     """
 
     names: pa.Array
@@ -80,18 +80,18 @@ class Hosts:
 
 
 def hosts(urls: pa.ChunkedArray) -> Hosts:
-    """The host of each address as a browser reads it, without the dot at the end.
+    """Host of each URL as a browser parses it, without the trailing dot.
 
-    By the URL standard of the WHATWG: percent-encoded letters are decoded; ideographic dots,
-    full-width letters and names in any script become ASCII by UTS #46 (``xn--…``); addresses of
-    version 4 and 6 have one spelling each. There is none in a relative address, in ``javascript:``
-    or ``data:``, in an address that a browser refuses, or in a name too long to be one.
+    Follows the WHATWG URL standard: percent-encoded letters are decoded; ideographic dots,
+    full-width letters and names in any script become ASCII by UTS #46 (``xn--…``); IPv4 and IPv6
+    addresses have one spelling each. The host is null for relative URLs, ``javascript:`` and
+    ``data:`` URLs, URLs that a browser rejects, and names longer than `LONGEST_HOST`.
     """
     written, codes = authorities(urls)
     unsettled = pc.match_substring_regex(written, _UNSETTLED)
-    written = pc.if_else(unsettled, pa.scalar(None, written.type), written)  # no label of no row
+    written = pc.if_else(unsettled, pa.scalar(None, written.type), written)  # no row's label
     unsettled = np.append(unsettled.to_numpy(zero_copy_only=False), [False, False])
-    codes[unsettled[codes]] = OTHER  # the last two: of OTHER, of NULL
+    codes[unsettled[codes]] = OTHER  # the two appended entries belong to OTHER and NULL
     others = np.flatnonzero(codes == OTHER)
     codes[others] = NULL
     whole = pa.array([], written.type)
@@ -123,7 +123,7 @@ def hosts(urls: pa.ChunkedArray) -> Hosts:
 
 
 def _replace_where(labels: pa.Array, where: pa.Array, of: pa.Array, by: Callable) -> pa.Array:
-    """The labels, with those under a mask replaced by a Python function of another array."""
+    """Replace the masked labels by a Python function of another array's values."""
     if not pc.any(where).as_py():
         return labels
     replaced = [by(value) if value else None for value in of.filter(where).to_pylist()]
@@ -135,7 +135,7 @@ def _host_of_authority(authority: str) -> str | None:
 
 
 def host_of(url: str) -> str | None:
-    """The host of one address, as a browser reads it."""
+    """Host of one URL, as a browser parses it."""
     try:
         name = ada_url.URL(url).hostname
     except ValueError:
@@ -144,12 +144,12 @@ def host_of(url: str) -> str | None:
     return name if 0 < len(name) <= LONGEST_HOST else None
 
 
-#: What a host can be reduced to by `labels_of`.
+#: The levels that `labels_of` accepts.
 LEVELS = ("host", "domain", "suffix", "tld")
 
 
 def labels_of(found: Hosts, level: str, private: bool = False) -> Coded:
-    """The label of each host at one of `LEVELS`, with or without the list's private suffixes."""
+    """Label of each host at one of `LEVELS`, with or without the list's private suffixes."""
     labels = found.names if level == "host" else _at_level(found, level, private)
     coded = labels.dictionary_encode()
     of_host = np.append(pc.fill_null(coded.indices, NULL).to_numpy(), np.int32(NULL))
@@ -174,7 +174,7 @@ def _at_level(found: Hosts, level: str, private: bool) -> pa.Array:
 
 
 def _is_deep(ending: str, private: bool) -> bool:
-    """Whether the list has rules of more than one name that end so."""
+    """Whether the list has a rule of two or more labels with this last label."""
     return ending in _deep_endings(private) or ending.startswith("xn--")
 
 
@@ -182,14 +182,15 @@ def _is_deep(ending: str, private: bool) -> bool:
 def registered_domain(host: str, *, private: bool = False) -> str:
     """``images.shop.co.uk`` becomes ``shop.co.uk``, by the packaged public suffix list.
 
-    A host that has none (an address, a bare name, a public suffix, one with an empty name) stands
-    for itself. By the list's rule ``*``, the last name is the suffix where no rule fits.
-    With ``private``, suffixes that companies put on the list count too: ``someone.github.io``.
+    A host without a registered domain (an IP address, a single label, a public suffix, a name with
+    an empty label) is returned unchanged. If no rule matches, the last label is the suffix (the
+    list's rule ``*``). With ``private``, suffixes that companies registered on the list count too:
+    ``someone.github.io``.
 
     Parameters
     ----------
     host : str
-        As `host_of` has it; in other spellings it is brought into that one.
+        As returned by `host_of`; other spellings are normalized first.
     """
     host = _canonical(host)
     suffix = public_suffix(host, private=private)
@@ -199,13 +200,13 @@ def registered_domain(host: str, *, private: bool = False) -> str:
 
 
 def public_suffix(host: str, *, private: bool = False) -> str | None:
-    """``co.uk`` of ``images.shop.co.uk``; the last name where no rule fits, if it is one."""
+    """``co.uk`` for ``images.shop.co.uk``; the top-level domain if no rule matches."""
     host = _canonical(host)
     return _splitter(private)(host).suffix or top_level_domain(host)
 
 
 def top_level_domain(host: str, *, private: bool = False) -> str | None:
-    """``uk`` of ``images.shop.co.uk``; none of an address, nor of a name without a dot."""
+    """``uk`` for ``images.shop.co.uk``; None for an IP address or a name without a dot."""
     before, _, last = _canonical(host).rpartition(".")
     return last if before and last and not last.isdigit() and "]" not in last else None
 
@@ -219,7 +220,7 @@ _BY_HAND = {"domain": registered_domain, "suffix": public_suffix, "tld": top_lev
 
 @lru_cache(maxsize=2)
 def _deep_endings(private: bool) -> frozenset[str]:
-    """Last names of the list's rules of more than one name."""
+    """The last labels of all rules of two or more labels."""
     rules = [rule.lstrip("!").split(".") for rule in _splitter(private).tlds]
     return frozenset(rule[-1] for rule in rules if len(rule) > 1)
 

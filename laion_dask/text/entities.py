@@ -1,4 +1,4 @@
-"""HTML character references in captions, decoded: ``&shy;``, ``&#39;``, ``&amp;amp;``."""
+"""Decode HTML character references in captions: ``&shy;``, ``&#39;``, ``&amp;amp;``."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ _REFERENCE = re.compile(
 def decode_references(
     chunk: pa.Array, data: np.ndarray, offsets: np.ndarray
 ) -> tuple[np.ndarray, pa.Array]:
-    """The captions of a chunk that hold character references, with those replaced.
+    """Decode the captions of a chunk that contain character references.
 
-    What is a reference, HTML 5 decides, as `html.unescape` has it: some need no semicolon
-    (``&shy``, ``&amp``, ``&nbsp``), so that "wo&shyman" is "woman"; names mind their case, so that
-    ``&SHY;`` is none; "R&D" stays as it is. What was encoded twice (``&amp;shy;``) is decoded
-    twice, not more often. Nulls are left out.
+    References are those of HTML 5, as in `html.unescape`: some need no semicolon (``&shy``,
+    ``&amp``, ``&nbsp``), so "wo&shyman" is "woman"; names are case-sensitive, so ``&SHY;`` is not a
+    reference; "R&D" is unchanged. Text that was encoded twice (``&amp;shy;``) is decoded twice, and
+    never more often. Nulls are skipped.
 
     Parameters
     ----------
     chunk : array of text
     data : uint8 array
-        Its bytes, which need not be valid UTF-8.
+        The bytes of the texts; they need not be valid UTF-8.
     offsets : (n + 1,) int64 array
-        Where each caption begins in them.
+        Start of each caption in ``data``.
 
     Returns
     -------
     rows : (m,) int64 array
-        Ascending.
+        Positions of the decoded captions, ascending.
     texts : (m,) large_string array
+        The decoded captions.
     """
     maybe = np.empty(len(chunk), np.int64)
     rows, texts = [], []
@@ -48,7 +49,7 @@ def decode_references(
         if plain != text and chunk[row].is_valid:
             rows.append(row)
             texts.append(_REFERENCE.sub(_character_of, plain))
-    as_bytes = pa.array(texts, pa.large_binary())  # which may be no valid UTF-8
+    as_bytes = pa.array(texts, pa.large_binary())  # may be invalid UTF-8
     unchecked = pa.Array.from_buffers(pa.large_string(), len(texts), as_bytes.buffers())
     return np.array(rows, np.int64), unchecked
 
@@ -59,5 +60,5 @@ def _character_of(reference: re.Match[bytes]) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _character(reference: bytes) -> bytes:
-    """What a reference stands for; itself where HTML has none of the name."""
+    """The character of a reference; the reference itself if HTML does not define it."""
     return html.unescape(reference.decode("ascii")).encode()

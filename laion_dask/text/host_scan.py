@@ -1,8 +1,9 @@
-"""The walk over addresses that finds what stands between ``//`` and the next slash.
+"""The scan that finds the authority of each URL: the text between ``//`` and the next slash.
 
-Compiled by numba when first used; all of it is in this one file, because numba's cache on disk
-knows no more of a function than the file it is in. Imported by `laion_dask.text.hosts` alone.
-Positions are unsigned: numba would ask of a signed one whether it counts from the end.
+Compiled by numba on first use. All functions are in this file, because numba's disk cache only
+tracks changes to the file that defines a function. Import this module only from
+`laion_dask.text.hosts`. Positions are unsigned, because numba tests signed indices for negative
+values.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-#: Codes of rows: a null, and an address that begins otherwise than with http:// or https://.
+#: Codes of rows without a name: null, and a URL that does not start with http:// or https://.
 NULL, OTHER = -1, -2
 _0, _1, _8 = np.uint64(0), np.uint64(1), np.uint64(8)
 _CODE, _TAG = np.uint64(0xFFFFFFFF), np.uint64(0xFFFFFFFF00000000)
-# Odd constants with well-spread bits: 2^64 over the golden ratio, and one of xxHash64.
+# Odd constants with well-distributed bits: 2^64 over the golden ratio, and one of xxHash64.
 _K0, _K1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _32 = np.uint64(32)
-#: Eight slashes, eight ones, eight highest bits.
+#: Eight slashes; 1 in each byte; the highest bit of each byte.
 _SLASHES, _ONES = np.uint64(0x2F2F2F2F2F2F2F2F), np.uint64(0x0101010101010101)
 _TOPS = np.uint64(0x8080808080808080)
 
 
 @njit(inline="always")
 def _word(data, at):
-    """Eight bytes as one number; compiled to one load."""
+    """Load eight bytes as one integer; compiles to a single load."""
     value = np.uint64(data[at])
     value |= np.uint64(data[at + np.uint64(1)]) << np.uint64(8)
     value |= np.uint64(data[at + np.uint64(2)]) << np.uint64(16)
@@ -37,7 +38,7 @@ def _word(data, at):
 
 @njit(inline="always")
 def _hash(data, begin, end):
-    """A hash of some bytes, by multiplication of eight at a time."""
+    """Hash a range of bytes by multiplication, eight bytes at a time."""
     value, at = end - begin, begin
     while at + _8 <= end:
         value = (value ^ _word(data, at)) * _K0
@@ -74,7 +75,7 @@ def _has_slash(word):
 
 @njit(inline="always")
 def _begin(data, at, stop):
-    """Where the name begins behind http:// or https://; 0 where an address begins otherwise."""
+    """Start of the name after http:// or https://; 0 if the URL does not start with either."""
     begin = at + np.uint64(7)
     if begin > stop or data[at] != 104 or data[at + _1] != 116:
         return _0
@@ -89,7 +90,7 @@ def _begin(data, at, stop):
 
 @njit(inline="always")
 def _grown(slots, names, ends, found):
-    """A table of four times the slots with the same names."""
+    """Rehash the names into a table of four times the size."""
     larger = np.zeros(4 * len(slots), np.uint64)
     mask = np.uint64(len(larger) - 1)
     for code in range(found):
@@ -102,28 +103,28 @@ def _grown(slots, names, ends, found):
 
 
 def scan(data, offsets, nulls, codes, slots, names, ends, found):
-    """Code the rows of one chunk.
+    """Encode the rows of one chunk as positions in a growing table of names.
 
     Parameters
     ----------
     data : uint8 array
     offsets : (n + 1,) int64 array
-    nulls : (n,) bool array, or of no length where there are none
+    nulls : (n,) bool array, empty if there are no nulls
     codes : (n,) int32 array
-        Filled: positions among the names, `NULL` or `OTHER`.
+        Output: positions in ``names``, `NULL` or `OTHER`.
     slots : uint64 array
-        The table of names by their hash, a power of 2 long: 0, or the upper half of the hash and
-        the code plus one.
+        Hash table of the names; its length is a power of 2. An entry is 0, or the upper half of the
+        hash combined with the code plus one.
     names, ends : uint8 and int64 arrays
-        The bytes of the names end to end, filled, and where each ends; ``ends[0]`` is 0.
+        Output: the concatenated bytes of the names, and the end of each; ``ends[0]`` is 0.
     found : int
-        Names so far.
+        Number of names so far.
 
     Returns
     -------
     found : int
     slots : uint64 array
-        Perhaps another.
+        The table, possibly reallocated.
     """
     mask = np.uint64(len(slots) - 1)
     for row in range(len(offsets) - 1):

@@ -1,4 +1,4 @@
-"""What stands between ``//`` and the next slash of addresses, each distinct one once."""
+"""The distinct authorities of URLs: the text between ``//`` and the next slash."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import pyarrow as pa
 
 from laion_dask.runtime.numba_cache import compiled
 
-#: As `laion_dask.text.host_scan` has them.
+#: The codes of `laion_dask.text.host_scan`.
 NULL, OTHER = -1, -2
 _compiling = threading.Lock()
 _ready: list[Callable] = []
 
 
 def authorities(urls: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
-    """What stands between the slashes of each web address. Releases the GIL.
+    """Distinct authorities of web URLs, and each row's position among them. Releases the GIL.
 
     Returns
     -------
     names : large_string array
-        As written, each once, in order of first occurrence.
+        As written, in order of first occurrence.
     codes : (n,) int32 array
-        Positions in ``names``; `NULL`, or `OTHER` for an address that begins otherwise than with
-        ``http://`` or ``https://``.
+        Positions in ``names``; `NULL`, or `OTHER` for a URL that does not start with ``http://`` or
+        ``https://``.
     """
     chunks = [_buffers(chunk) for chunk in urls.chunks if len(chunk)]
     n = sum(len(offsets) - 1 for _, offsets, _ in chunks)
@@ -33,7 +33,7 @@ def authorities(urls: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
     slots, names = np.zeros(1 << 12, np.uint64), np.empty(0, np.uint8)
     start, found = 0, 0
     for data, offsets, nulls in chunks:
-        # Room for all bytes; the system only backs pages that are written to with memory.
+        # Allocates space for all bytes; the operating system only backs the pages that are written.
         room = np.empty(int(ends[found] + offsets[-1] - offsets[0]), np.uint8)
         room[: ends[found]] = names[: ends[found]]
         names, here = room, codes[start : start + len(offsets) - 1]
@@ -48,7 +48,7 @@ def authorities(urls: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
 
 
 def _buffers(chunk: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The bytes of a chunk, where its values begin, and which are null."""
+    """The bytes, offsets and null mask of a chunk."""
     if not pa.types.is_large_string(chunk.type):
         chunk = chunk.cast(pa.large_string())
     _, offsets, data = chunk.buffers()
@@ -61,14 +61,14 @@ def _buffers(chunk: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _readable(array: np.ndarray) -> np.ndarray:
-    """The same array, read-only: the walk is compiled for one kind of it."""
+    """A read-only view; the scan is compiled for read-only arrays."""
     array = array.view()
     array.flags.writeable = False
     return array
 
 
 def _scan() -> Callable:
-    """The walk. One thread compiles it, or reads it from disk; the others wait."""
+    """The compiled scan. One thread compiles or loads it; the others wait."""
     if not _ready:
         with _compiling:
             if not _ready:
@@ -77,7 +77,7 @@ def _scan() -> Callable:
 
 
 def _compiled() -> Callable:
-    """The walk, compiled by a call on no rows."""
+    """Compile the scan by calling it on zero rows."""
     from laion_dask.text.host_scan import scan  # imports numba
 
     nothing = np.empty(0, np.uint8)

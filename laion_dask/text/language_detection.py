@@ -1,8 +1,8 @@
-"""The language of each caption of one partition, without Dask.
+"""Language detection for the captions of one partition, without Dask.
 
-The model is py3langid's, a naive Bayes over byte n-grams that an automaton finds. The package walks
-a text byte by byte in Python; here the same automaton walks a block of captions side by side, which
-is several times as fast and leaves other threads free.
+The model is py3langid's: naive Bayes over byte n-grams, which an automaton finds. py3langid walks
+each text byte by byte in Python. Here the same automaton walks a block of captions in parallel with
+NumPy, which is several times faster and lets other threads run.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from laion_dask.cost import Cost
 from laion_dask.runtime import cancellation
 from laion_dask.text.scripts import possible
 
-#: The code of a caption whose language is unknown (ISO 639-2, "undetermined").
+#: Code of captions whose language is undetermined (ISO 639-2).
 UNKNOWN = "und"
-#: Defaults: a caption with fewer letters, or a less probable language, is `UNKNOWN`.
+#: Defaults: captions with fewer letters, or with a less probable language, are `UNKNOWN`.
 MIN_LETTERS, MIN_CONFIDENCE = 4, 0.4
-#: Only this many characters at the start of a caption are examined.
+#: Only the first characters of a caption are examined, up to this number.
 MOST_CHARACTERS = 2_000
-#: The most captions, and the most of their bytes, that are scored at a time.
+#: Maximum number of captions, and of caption bytes, in a block.
 BLOCK, BLOCK_BYTES = 4_096, 1 << 20
 
-#: The languages that are distinguished: those of CLD3, by which LAION-5B was sorted (its README,
-#: "Supported Languages"), as far as the model knows them, by their ISO 639-1 codes.
+#: ISO 639-1 codes of the languages that are distinguished: the languages of CLD3, which LAION-5B
+#: used (its README, "Supported Languages"), except those that the model does not support.
 LANGUAGES: tuple[str, ...] = tuple(
     (  # noqa: SIM905
         "af am ar az be bg bn bs ca cs cy da de el en eo es et eu fa fi fr fy ga gd gl gu ha he "
@@ -43,35 +43,35 @@ LANGUAGES: tuple[str, ...] = tuple(
         "vi xh yo zh zu"
     ).split()
 )
-#: Shares that LAION published of laion2B-multi (announcement, 31 March 2022); the languages that
-#: it does not name divide the rest.
+#: Shares of laion2B-multi published by LAION (announcement, 31 March 2022); the remaining languages
+#: divide the rest equally.
 _PUBLISHED = {
     "ru": 0.106, "fr": 0.074, "de": 0.066, "es": 0.066, "zh": 0.063, "ja": 0.057, "it": 0.042,
     "pt": 0.038, "nl": 0.029, "pl": 0.027, "no": 0.021,
 }  # fmt: skip
-#: Rows of laion2B-en and of laion2B-multi, in thousands of millions (the same source).
+#: Rows of laion2B-en and of laion2B-multi, in billions (same source).
 _ENGLISH, _OTHER = 2.3, 2.2
-#: Shares are raised to this power before they weigh, so that common languages do not drown rare
-#: ones (Lample, G., Conneau, A. (2019). Cross-lingual language model pretraining. NeurIPS,
+#: Exponent applied to the shares, so that common languages do not drown rare ones
+#: (Lample, G., Conneau, A. (2019). Cross-lingual language model pretraining. NeurIPS,
 #: section 3.1).
 SMOOTHING = 0.5
 
 
 @dataclass(frozen=True)
 class Detector:
-    """What `languages` makes of captions.
+    """Parameters of language detection.
 
     Attributes
     ----------
     column : str
-        The captions.
+        Column of captions.
     to : str
-        The new column.
+        Name of the new column.
     min_letters : int
-        A caption with fewer letters is `UNKNOWN`; an ideograph or syllable counts as two, a
+        Captions with fewer letters are `UNKNOWN`; an ideograph or syllable counts as two letters, a
         spacing vowel sign as one.
     min_confidence : float
-        So is one whose language is less probable, in [0, 1].
+        Captions whose most probable language is less probable than this are `UNKNOWN`; in [0, 1].
     """
 
     column: str = "text"
@@ -81,11 +81,11 @@ class Detector:
 
     @property
     def cost(self) -> Cost:
-        """The cost of detecting the language of a caption; see `laion_dask.cost`."""
+        """Cost of detecting the language of a caption; see `laion_dask.cost`."""
         return Cost(("language",), columns=(self.column,), label=self.to)
 
     def recipe(self) -> dict:
-        """What a manifest records."""
+        """The entry in an export's manifest."""
         return {
             "name": self.to,
             "of": self.column,
@@ -98,9 +98,9 @@ class Detector:
 
 
 def languages(part, detector: Detector):
-    """The language of each caption, as a frame of one column of text with the partition's index.
+    """Language of each caption, as a frame of one text column with the partition's index.
 
-    `UNKNOWN` where the caption is too short or the model not sure; null where the caption is null.
+    `UNKNOWN` if the caption is too short or the model is not confident; null for a null caption.
     """
     texts = frame_to_arrow(part[[detector.column]])[detector.column]
     found = pa.table({detector.to: detect(texts, detector)})
@@ -110,7 +110,7 @@ def languages(part, detector: Detector):
 
 
 def detect(texts: pa.ChunkedArray, detector: Detector) -> pa.ChunkedArray:
-    """The language of each text of an Arrow column; large_string."""
+    """Language of each text of an Arrow column; large_string."""
     column = texts.cast(pa.large_string())
     blocks = [
         _named(column.slice(at, stop - at).combine_chunks(), detector) for at, stop in _cuts(column)
@@ -119,7 +119,7 @@ def detect(texts: pa.ChunkedArray, detector: Detector) -> pa.ChunkedArray:
 
 
 def _cuts(column: pa.ChunkedArray) -> Iterator[tuple[int, int]]:
-    """Where blocks begin and end, each as small as both bounds ask, and one caption at least."""
+    """Bounds of blocks that respect both limits and contain at least one caption."""
     sizes = pc.fill_null(pc.binary_length(column), 0).to_numpy()
     reached = np.cumsum(np.minimum(sizes, 4 * MOST_CHARACTERS))
     at = 0
@@ -144,12 +144,13 @@ def _named(texts, detector: Detector) -> pa.Array:
 
 
 def has_letters(texts: pa.Array, at_least: int) -> np.ndarray:
-    """Which texts have so many letters of any script (Unicode's category L), (n,) bool.
+    """Mask of texts with at least this many letters of any script (Unicode category L), (n,) bool.
 
-    An ideograph, kana or syllable of Hangul counts as two; a vowel sign with a width of its own,
-    as Tamil and Khmer have them (category Mc), counts as a letter.
+    An ideograph, kana or Hangul syllable counts as two letters; a spacing vowel sign, as in Tamil
+    and Khmer (category Mc), counts as one.
 
-    Most have as many of the Latin alphabet, which is seen by their bytes; the others are searched.
+    Most texts have enough Latin letters, which are counted in the bytes; only the other texts are
+    searched with regular expressions.
     """
     data, starts, lengths = _bytes_of(texts)
     latin = np.concatenate([[0], np.cumsum(_LATIN[data[: starts[-1:].sum() + lengths[-1:].sum()]])])
@@ -168,12 +169,12 @@ _LATIN[[*range(ord("A"), ord("Z") + 1), *range(ord("a"), ord("z") + 1)]] = 1
 
 
 class Model:
-    """py3langid's model, over many texts at a time.
+    """py3langid's model, applied to many texts at a time.
 
     Attributes
     ----------
     table : (n_features, n_classes) float32 array
-        Logarithms of the likelihoods; a language may have two classes, which stand together.
+        Log-likelihoods; a language may have two classes, which are adjacent.
     """
 
     def __init__(self) -> None:
@@ -192,7 +193,7 @@ class Model:
         self.prior = prior()
 
     def classify(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """The most probable language of each text.
+        """Most probable language of each text.
 
         Parameters
         ----------
@@ -203,8 +204,8 @@ class Model:
         codes : (n,) int array
             Positions in `LANGUAGES`.
         confidence : (n,) float64 array
-            Probabilities in [0, 1], among the languages that are written in the text's scripts; 0
-            where there is none, or the model finds nothing in the text.
+            Probabilities in [0, 1] among the languages that are written in the text's scripts; 0 if
+            there is no such language, or if the model finds no feature in the text.
         """
         probabilities, known = self.probabilities(texts)
         weighed = probabilities * self.prior * possible(texts, LANGUAGES)
@@ -214,10 +215,10 @@ class Model:
         return codes, np.where(known, weighed.max(axis=1) / np.where(known, total, 1), 0.0)
 
     def probabilities(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """What py3langid says, before any prior: (n, len(LANGUAGES)) float64; and where it knows.
+        """Probabilities without a prior, (n, len(LANGUAGES)) float64; mask of texts with features.
 
-        Scores are divided by the square root of the length in bytes, as the package does, so that
-        its probabilities are calibrated over lengths.
+        Scores are divided by the square root of the length in bytes, as in py3langid, which
+        calibrates the probabilities across lengths.
         """
         shouted = pc.utf8_is_upper(texts)
         texts = pc.if_else(shouted, pc.utf8_lower(texts), texts)
@@ -233,7 +234,7 @@ class Model:
         return scores / scores.sum(axis=1, keepdims=True), np.diff(counts.indptr) > 0
 
     def _walk(self, data, starts, lengths) -> tuple[np.ndarray, np.ndarray]:
-        """Every feature that the automaton meets: the text it is in, and which it is."""
+        """All features that the automaton finds, as (text, feature) pairs."""
         order = np.argsort(-lengths, kind="stable")
         starts, lengths = starts[order], lengths[order]
         alive = np.searchsorted(-lengths, -np.arange(int(lengths.max(initial=0))), side="left")
@@ -251,12 +252,12 @@ class Model:
 
 
 def _runs(values: list[int]):
-    """Each run of equal values with the positions of its members."""
+    """Runs of equal values, with the positions of their members."""
     return ((v, (i for i, _ in run)) for v, run in groupby(enumerate(values), lambda p: p[1]))
 
 
 def _bytes_of(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The bytes of a column of text, where each starts and how long it is."""
+    """The bytes of a text column, and the start and length of each text."""
     _, offsets, data = texts.buffers()
     ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
     data = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
@@ -264,7 +265,7 @@ def _bytes_of(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _counted(rows: np.ndarray, features: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
-    """ln(1 + how often a text has a feature), as a sparse matrix of float32."""
+    """ln(1 + count) of each feature in each text, as a sparse float32 matrix."""
     keys, counts = np.unique(rows * shape[1] + features, return_counts=True)
     ends = np.searchsorted(keys, np.arange(shape[0] + 1) * shape[1])
     data = np.log1p(counts.astype(np.float32))
@@ -272,7 +273,7 @@ def _counted(rows: np.ndarray, features: np.ndarray, shape: tuple[int, int]) -> 
 
 
 def prior() -> np.ndarray:
-    """How probable each of `LANGUAGES` is before a word is read; sums to 1."""
+    """Prior probability of each of `LANGUAGES`; sums to 1."""
     rest = (1 - sum(_PUBLISHED.values())) / (len(LANGUAGES) - len(_PUBLISHED) - 1)
     shares = np.array([_PUBLISHED.get(code, rest) * _OTHER for code in LANGUAGES])
     shares[LANGUAGES.index("en")] = _ENGLISH
@@ -284,7 +285,7 @@ _lock = threading.Lock()
 
 
 def model() -> Model:
-    """The model, loaded once a process (about a second, 200 MB while it loads)."""
+    """The model, loaded once per process (takes about a second and 200 MB while loading)."""
     with _lock:
         return _loaded()
 

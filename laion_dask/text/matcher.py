@@ -1,4 +1,4 @@
-"""Mentions of term lists in a column of captions, read from Arrow's own buffers."""
+"""Find mentions of term lists in a column of captions, reading Arrow's buffers directly."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Mentions = tuple[np.ndarray, np.ndarray]
 
 
 def mentions(captions: pa.ChunkedArray, lists: tuple[TermList, ...]) -> Mentions:
-    """The groups of several lists that captions mention, in one pass over their bytes. Eager.
+    """The groups of several term lists that captions mention, found in one pass. Eager.
 
-    No buffer is copied, and no caption becomes a Python object, except those with an HTML character
-    reference, such as ``&shy;``: they are decoded first.
+    No buffer is copied, and no caption becomes a Python object, except captions with HTML character
+    references such as ``&shy;``, which are decoded first.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ def mentions(captions: pa.ChunkedArray, lists: tuple[TermList, ...]) -> Mentions
     Returns
     -------
     rows : (m,) int64 array
-        Ascending.
+        Positions of captions, ascending.
     groups : (m,) int32 array
-        Numbered list by list, inside in the order of ``labels``; no pair occurs twice.
+        Numbered list by list, in the order of ``labels`` within a list; each pair occurs once.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def mentions(captions: pa.ChunkedArray, lists: tuple[TermList, ...]) -> Mentions
         encoded, texts = decode_references(chunk, *_buffers(chunk)[:2])
         if len(encoded):
             as_written = ~np.isin(rows - base, encoded, kind="table")
-            # Numbered beyond all rows, so that ``seen`` knows nothing of them as written.
+            # Row numbers beyond all rows, so that ``seen`` ignores the captions as written.
             first = len(captions) + base
             more, their_groups = _mentions_in(texts, first, t, seen)
             rows = np.append(rows[as_written], base + encoded[more - first])
@@ -79,7 +79,7 @@ def _mentions_in(chunk: pa.Array, base: int, t: Tables, seen: np.ndarray) -> Men
     if n == 0 or chunk.null_count == n:
         return _NO_MENTIONS
     data, offsets, valid = _buffers(chunk)
-    # The scan reads beyond each caption: those near the end of the buffer are copied and padded.
+    # The scan reads beyond each caption; captions near the end of the buffer are copied and padded.
     inner = max(int(np.searchsorted(offsets, len(data) - PADDING, "right")) - 1, 0)
     first = offsets[inner]
     tail = np.concatenate([data[first : offsets[-1]], np.zeros(PADDING, np.uint8)])
@@ -99,7 +99,7 @@ def _mentions_in(chunk: pa.Array, base: int, t: Tables, seen: np.ndarray) -> Men
                 groups,
             )  # fmt: skip
             parts.append((rows[:filled], groups[:filled]))
-            seen[seen == base + skipped + stopped] = -1  # that caption is scanned again
+            seen[seen == base + skipped + stopped] = -1  # this caption is scanned again
             start, room = stopped, 2 * room
     return _concatenated(parts)
 
@@ -112,7 +112,7 @@ def _concatenated(parts: list[Mentions]) -> Mentions:
 
 
 def _buffers(chunk: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The bytes, the offsets and the validity bits; of the same dtypes for all text."""
+    """Bytes, offsets and validity bits, with the same dtypes for every text type."""
     bits, offsets, data = chunk.buffers()
     dtype = np.int64 if pa.types.is_large_string(chunk.type) else np.int32
     at = np.frombuffer(offsets, dtype)[chunk.offset : chunk.offset + len(chunk) + 1]
@@ -124,7 +124,7 @@ def _buffers(chunk: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:
-    """A view that cannot be written to, which is a type of its own for numba."""
+    """A read-only view; numba compiles separately for read-only arrays."""
     array = array.view()
     array.flags.writeable = False
     return array

@@ -1,7 +1,7 @@
-"""The matcher's compiled functions: compiled when first used, kept on disk where possible.
+"""The matcher's compiled functions: compiled on first use and cached on disk where possible.
 
-numba's cache on disk knows when the file of a function changed, but not those of the functions that
-it calls. So what is kept is named after a digest of all files of the kernel.
+numba's disk cache detects changes to the file of a function, but not to the files of the functions
+that it calls. The cache entry is therefore named after a digest of all source files of the kernel.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib.resources import files
 
 from laion_dask.runtime.numba_cache import compiled
 
-#: Bytes after the last caption that `laion_dask.text.matcher_scan` reads.
+#: Number of bytes after the last caption that `laion_dask.text.matcher_scan` may read.
 PADDING = 72
 _MODULES = {
     "fill": "matcher_fill",
@@ -43,7 +43,7 @@ def scan(*arrays) -> tuple[int, int]:
 
 
 def _call(name: str, *arrays):
-    """Call a function. One thread compiles it, or reads it from disk; the others wait."""
+    """Call a function. One thread compiles or loads it; the others wait."""
     if name not in _ready:
         with _compiling:
             if name not in _ready:
@@ -52,7 +52,7 @@ def _call(name: str, *arrays):
 
 
 def _first_call(name: str, *arrays):
-    """Compile for the types of these arrays; later ones have the same."""
+    """Compile the function for the types of these arrays; later calls have the same types."""
     function = getattr(import_module(f"laion_dask.text.{_MODULES[name]}"), name)  # imports numba
     function.__qualname__ = f"{name}_{_digest()}"
     _ready[name], answer = compiled(function, *arrays)

@@ -1,4 +1,4 @@
-"""Words and edges put into the hash tables that the scan reads. Compiled by numba."""
+"""Insert words and edges into the hash tables of the scan. Compiled by numba."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from laion_dask.text.word_lookup import hash_edge, hash_start, hash_word
 
 
 def fill(word_at, word_bytes, root_at, sieve, slots, keys, to, edge_key, edge_to):
-    """Fill ``sieve``, ``slots``, ``edge_key`` and ``edge_to``, as `matcher_tables.Tables` has them.
+    """Fill ``sieve``, ``slots``, ``edge_key`` and ``edge_to``; see `matcher_tables.Tables`.
 
     Words that begin a term pass the sieve.
 
     Parameters
     ----------
     word_at, word_bytes, root_at
-        As `matcher_tables.Tables` has them.
+        See `matcher_tables.Tables`.
     keys, to : int64, int32 arrays
-        The edges and the states that they lead to.
+        The edges, and the states that they lead to.
     """
     for word in range(len(word_at) - 1):
         at = word_at[word]

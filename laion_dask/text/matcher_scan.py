@@ -1,14 +1,14 @@
-"""The scan: one walk over the bytes of captions that says which groups of terms each mentions.
+"""The scan: one pass over the bytes of captions that finds the groups of terms each mentions.
 
-Compiled by numba when first used; see `laion_dask.text.matcher_compiled`. All of it releases the
-GIL. Words are found 64 bytes at a time: a mask of the bytes that may belong to a word, as simdjson
-finds structure (Langdale, G. and Lemire, D. (2019). Parsing gigabytes of JSON per second. VLDB
-Journal 28). A run of ASCII is a word as it stands; a run with other bytes is taken apart code point
-by code point. A word is looked up by a hash, and counts when all of its bytes agree.
+Compiled by numba on first use; see `laion_dask.text.matcher_compiled`. Every function releases the
+GIL. Words are found 64 bytes at a time with a mask of word bytes, as simdjson finds structural
+characters (Langdale, G. and Lemire, D. (2019). Parsing gigabytes of JSON per second. VLDB
+Journal 28). A run of ASCII word bytes is one word; a run with non-ASCII bytes is split code point
+by code point. Words are looked up in a hash table and compared byte by byte.
 
-`scan` is one long function on purpose: it reads 25 arrays, and numba counts a reference to each
-whenever they are passed on together. Cut into functions of a caption, a run and a word it took four
-times as long.
+`scan` is one long function on purpose: it reads 25 arrays, and numba updates a reference count for
+each array that is passed to another function. Split into functions for a caption, a run and a word,
+it was four times slower.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LONGEST_GAP = 3
 
 @njit(nogil=True)
 def _gap_number(data, at, stop, classes, gaps):
-    """The number of what stands between two words, or -1: no term has that between its words."""
+    """Number of the gap between two words, or -1 if no term has this gap."""
     packed, n, spaced = _ONE, 0, False
     while at < stop:
         c, length = code_point(data, at, stop)
@@ -66,7 +66,7 @@ def _gap_number(data, at, stop, classes, gaps):
 
 @njit(nogil=True)
 def _follow_edge(state, gap, word, edge_key, edge_to):
-    """The state that a word leads to from another, or -1."""
+    """State that the edge for a word leads to, or -1."""
     key = np.int64(state) << 32 | np.int64(gap) << 26 | np.int64(word)
     slot = np.int64(hash_edge(key) & np.uint64(len(edge_key) - 1))
     while edge_key[slot] >= 0:
@@ -78,7 +78,7 @@ def _follow_edge(state, gap, word, edge_key, edge_to):
 
 @njit(nogil=True)
 def _emit(state, row, group_at, group, seen, k, rows, groups):
-    """Append the groups that a state stands for, each once a row; returns the new length."""
+    """Append the groups of a state, each once per row; returns the new length."""
     for o in range(group_at[state], group_at[state + 1]):
         g = group[o]
         if seen[g] != row:
@@ -90,30 +90,31 @@ def _emit(state, row, group_at, group, seen, k, rows, groups):
 
 
 def scan(data, offsets, valid, valid_at, base, start, t, seen, rows, groups):
-    """The groups that captions mention.
+    """Find the groups that captions mention.
 
     Parameters
     ----------
     data : (m,) uint8 array
-        The captions' bytes, and at least 72 more (`matcher_compiled.PADDING`), which are read.
+        Bytes of the captions, followed by at least 72 readable bytes (`matcher_compiled.PADDING`).
     offsets : (n + 1,) int32 or int64 array
-        Where each caption begins.
+        Start of each caption.
     valid : uint8 array
-        One bit a caption, from bit ``valid_at`` on: 0 for null. Empty when none is null.
+        Validity bitmap that starts at bit ``valid_at``: 0 for null. Empty if there are no nulls.
     base : int
-        The number of the first caption in ``rows``.
+        Row number of the first caption.
     start : int
-        The caption to begin with.
+        First caption to scan.
     t : Tables
     seen : (groups,) int64 array
-        The last row in which each group was found; -1 at first.
+        The last row in which each group was found; initially -1.
     rows, groups : int64, int32 arrays
+        Output.
         Filled.
 
     Returns
     -------
     filled, stopped : int
-        How much was filled, and the caption for which there was no more room; n at the end.
+        Number of pairs written, and the first caption whose pairs did not fit; n at the end.
     """
     classes, combining, fold_index = t.classes, t.combining, t.fold_index
     fold_at, fold_to, word_at, word_bytes = t.fold_at, t.fold_to, t.word_at, t.word_bytes
@@ -123,8 +124,8 @@ def scan(data, offsets, valid, valid_at, base, start, t, seen, rows, groups):
     longest = t.sizes[0]
     points = np.zeros(t.sizes[1], np.int64)
     folded = np.zeros(4 * t.sizes[1] + 8, np.uint8)
-    active = np.zeros(t.sizes[2], np.int32)  # states from which the next word may lead on
-    canceled_at = np.full(len(continues), -1, np.int64)  # by state: the last such position
+    active = np.zeros(t.sizes[2], np.int32)  # states that the next word may continue
+    canceled_at = np.full(len(continues), -1, np.int64)  # by state: its last canceled position
     k = 0
     for i in range(start, len(offsets) - 1):
         if len(valid) and not (valid[(valid_at + i) >> 3] >> ((valid_at + i) & 7)) & 1:
@@ -136,7 +137,7 @@ def scan(data, offsets, valid, valid_at, base, start, t, seen, rows, groups):
             hits = begins
             if high == 0 and long_end == 0:
                 hits = sift(data, at, begins, ends, sieve)
-            if n_active:  # whatever word comes next may lead on
+            if n_active:  # any next word may continue a term
                 hits |= begins & (~begins + _ONE)
             while hits:
                 s = trailing_zeros(hits)

@@ -1,4 +1,4 @@
-"""Term lists compiled into the tables that the scan reads: words, and an automaton over them."""
+"""Compile term lists into the tables of the scan: words, and an automaton over them."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from laion_dask.text.matcher_compiled import fill
 from laion_dask.text.term_list import TermList
 from laion_dask.text.word_boundaries import characters, folded, split
 
-#: Bits of the sieve for each word, and at least in all: at most one in 32 words of captions that
-#: begin no term passes it. 4 kB fit in the first-level cache beside everything else.
+#: Bits of the sieve per word, and its minimum size in bits: at most one in 32 caption words that
+#: begin no term passes. 4 kB fit in the L1 cache together with the other tables.
 _SIEVE_BITS, _LEAST_SIEVE_BITS = 32, 8 * 4096
 _MOST_GAPS = 64
 _building = threading.Lock()
 
 
 class Tables(NamedTuple):
-    """Arrays that the scan reads; no array is written to.
+    """Read-only arrays for the scan.
 
     Attributes
     ----------
     classes, combining, fold_index, fold_at, fold_to
         See `word_boundaries.Characters`.
     word_at : (words + 1,) int32 array
-        Where each word begins in ``word_bytes``.
+        Start of each word in ``word_bytes``.
     word_bytes : uint8 array
-        Folded UTF-8, ASCII in lower case; 8 bytes of padding at the end.
+        Folded UTF-8 with ASCII in lower case; 8 bytes of padding at the end.
     sieve : uint8 array
-        A Bloom filter of one hash over the words that begin a term.
+        Bloom filter with one hash over the words that begin a term.
     slots : int32 array
-        A hash table of words: their numbers, or -1.
+        Hash table of words: word numbers, or -1.
     gaps : uint64 array
-        What stands between the words of a term, each packed into one number.
+        Gaps between the words of terms, each packed into one number.
     root_at, root_state : int32 arrays
-        By word: the states that it leads to from anywhere.
+        By word: the states that the word leads to from the root.
     continues : bool array
-        By state: whether any word leads on.
+        By state: whether the state has outgoing edges.
     cancels : int32 array
-        By state: the state that does not count at this word, or -1.
+        By state: the state that this one cancels at the same word, or -1.
     edge_key, edge_to : int64, int32 arrays
-        A hash table: state, gap and word in one number, or -1; and the state that they lead to.
+        Hash table of edges: state, gap and word in one number, or -1; and the target state.
     group_at, group : int32 arrays
         By state: the groups that it stands for.
     sizes : (3,) int64 array
-        The longest word in bytes and in code points; the most states that are active together.
+        Maximum word length in bytes and in code points; maximum number of active states.
     """
 
     classes: np.ndarray
@@ -74,9 +74,9 @@ class Tables(NamedTuple):
 
 
 def tables(lists: tuple[TermList, ...]) -> Tables:
-    """The tables of several lists together; built once a process.
+    """The tables of several lists together; built once per process.
 
-    Groups are numbered list by list and, inside, in the order of `TermList.labels`.
+    Groups are numbered list by list, in the order of `TermList.labels` within a list.
     """
     with _building:
         return _tables(lists)
@@ -103,11 +103,11 @@ def _tables(lists: tuple[TermList, ...]) -> Tables:
 
 
 class Automaton:
-    """Numbered words, and states that stand for the words of a term read so far.
+    """Numbered words, and states that represent the words of a term read so far.
 
-    A term is a path of states. A homograph leads to a state from which a person noun, or one word
-    between and then a person noun, lead to the state that stands for the group. A guard, a word
-    after which a homograph does not count, leads with it to a state that cancels the homograph's.
+    A term is a path of states. A homograph leads to a state from which a person noun, or one
+    intermediate word and a person noun, leads to the state of the group. A guard is a word after
+    which a homograph does not count: together they lead to a state that cancels the homograph's.
     """
 
     def __init__(self):
@@ -121,7 +121,7 @@ class Automaton:
         self._cancels: dict[int, int] = {}
 
     def add_phrase(self, term: str, group: int) -> None:
-        """A term that counts wherever it stands."""
+        """Add a term that counts wherever it occurs."""
         words, gaps = split(term)
         word = self._word_number(words[0])
         state = self._first.setdefault(word, len(self._groups))
@@ -134,7 +134,7 @@ class Automaton:
         self._longest = max(self._longest, len(words))
 
     def add_word(self, term: str, group: int) -> int:
-        """A single word in a state of its own, which a guard can cancel; returns the state."""
+        """Add a single word with its own state, which a guard can cancel; returns the state."""
         state = self._new_state()
         self._roots[self._word_number(term)][state] = None
         self._groups[state][group] = None
@@ -143,7 +143,7 @@ class Automaton:
     def add_homographs(
         self, terms: Iterable[str], between: Iterable[str], nouns: Iterable[str], group: int
     ) -> int:
-        """Words that count before a noun, or one word between and a noun; returns their state."""
+        """Words that count before a noun, or before one word and a noun; returns their state."""
         start, middle, end = self._new_state(), self._new_state(), self._new_state()
         self._groups[end][group] = None
         for term in terms:
@@ -157,7 +157,7 @@ class Automaton:
         return start
 
     def add_guard(self, terms: Iterable[str], guards: Iterable[str], start: int) -> None:
-        """Words after which ``terms``, which lead to the state ``start``, do not count."""
+        """Add words after which ``terms``, which lead to the state ``start``, do not count."""
         guarded, canceled = self._new_state(), self._new_state()
         self._cancels[canceled] = start
         for guard in guards:
@@ -180,8 +180,8 @@ class Automaton:
         number = self._gaps.setdefault(gap, len(self._gaps))
         if number >= _MOST_GAPS:
             raise OptionError(
-                f"The terms have more than {_MOST_GAPS} different signs between their words. "
-                "Write them alike, such as with spaces or hyphens."
+                f"The terms have more than {_MOST_GAPS} different separators between their words. "
+                "Use the same separator throughout, such as a space or a hyphen."
             )
         key = (state, number, self._word_number(text))
         if key not in self._edges:
@@ -189,7 +189,7 @@ class Automaton:
         return self._edges[key]
 
     def tables(self) -> Tables:
-        """The arrays that the scan reads."""
+        """The arrays of the scan."""
         spelled = [_stored(word) for word in self._words]
         word_at = np.cumsum([0, *map(len, spelled)], dtype=np.int32)
         word_bytes = np.frombuffer(b"".join(spelled) + bytes(8), np.uint8)
@@ -224,12 +224,12 @@ class Automaton:
 
 
 def _stored(word: str) -> bytes:
-    """A folded word's bytes; of ASCII the bit that tells lower case from upper is set."""
+    """Bytes of a folded word, with the lower-case bit set for ASCII."""
     return bytes(b | 0x20 if b < 0x80 else b for b in word.encode())
 
 
 def _packed(gap: str) -> int:
-    """What stands between two words as one number, as `matcher_scan` computes it."""
+    """A gap packed into one number, as in `matcher_scan`."""
     packed = 1
     for letter in gap:
         packed = packed << 21 | ord(letter)
@@ -237,7 +237,7 @@ def _packed(gap: str) -> int:
 
 
 def _power_of_two(n: int) -> int:
-    """The least power of two that is at least ``n``, and 64 or more."""
+    """Smallest power of two that is at least ``n`` and at least 64."""
     return 1 << max(6, (n - 1).bit_length() if n > 0 else 0)
 
 

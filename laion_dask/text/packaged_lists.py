@@ -1,4 +1,4 @@
-"""The packaged term lists, and term lists in files: reading, listing and copying them."""
+"""Read, list and copy term lists: the packaged ones and those in files."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import yaml
 from laion_dask.errors import ExportError, OptionError, one_of
 from laion_dask.text.term_list import TermList, of_file
 
-#: The list whose words are the person nouns of homographs, and what may stand between.
+#: The list that holds the person nouns of homographs, and the words allowed in between.
 _PEOPLE = "people"
 _SUFFIXES = (".yaml", ".yml")
 
 
 class _Loader(yaml.SafeLoader):
-    """Rejects duplicate keys: YAML would silently drop the first."""
+    """Rejects duplicate keys; YAML would silently keep only the last."""
 
     def construct_mapping(self, node, deep=False):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for i, key in enumerate(keys):
             if key in keys[:i]:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", node.value[i][0].start_mark
+                    None, None, f"the key {key!r} occurs twice", node.value[i][0].start_mark
                 )
         return super().construct_mapping(node, deep)
 
@@ -37,7 +37,7 @@ def _folder():
 
 @cache
 def names() -> tuple[str, ...]:
-    """The names of the packaged lists, in alphabetical order."""
+    """Names of the packaged lists, in alphabetical order."""
     found = (entry.name for entry in _folder().iterdir())
     return tuple(sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml")))
 
@@ -49,7 +49,7 @@ def packaged(name: str) -> TermList:
     Raises
     ------
     OptionError
-        When no list has that name.
+        If no list has that name.
     """
     return _of_text(_text(name), f"The list {name!r}", None if name == _PEOPLE else _defaults())
 
@@ -60,14 +60,14 @@ def read(path: str | os.PathLike[str]) -> TermList:
     Raises
     ------
     OptionError
-        When it cannot be read, or is no list; says which entry is wrong, and why.
+        If the file cannot be read or is not a valid list; names the invalid entry and the reason.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise OptionError(
             f"There is no file {os.fspath(path)!r}. Expected a list of terms in YAML; "
-            "ld.write_term_list(name, path) writes a packaged one to be edited."
+            "ld.write_term_list(name, path) writes a copy of a packaged list."
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(
@@ -87,12 +87,12 @@ def is_path(which: object) -> bool:
 
 
 def term_lists() -> pd.DataFrame:
-    """The packaged term lists: what each is of, and where it comes from. Eager.
+    """Table of the packaged term lists, their contents and their sources. Eager.
 
     Returns
     -------
     pandas DataFrame
-        A row a list: ``name``, ``version``, ``language``, ``groups`` and ``terms`` (how many),
+        One row per list: ``name``, ``version``, ``language``, ``groups`` and ``terms`` (counts),
         ``about``, ``sources``.
 
     Examples
@@ -120,21 +120,21 @@ def term_lists() -> pd.DataFrame:
 
 
 def write_term_list(name: str, path: str | os.PathLike[str]) -> Path:
-    """A copy of a packaged list, to be edited and given to ``ld.terms(path)``. Eager.
+    """Write a copy of a packaged list, to edit and pass to ``ld.terms(path)``. Eager.
 
     Parameters
     ----------
     name : str
-        One of `term_lists`.
+        A name from `term_lists`.
     path : path
-        The file to write, such as ``my_gender.yaml``; it must not exist.
+        The file to write, such as ``my_gender.yaml``; must not exist.
 
     Raises
     ------
     OptionError
-        When there is no such list, or the path does not end in .yaml.
+        If there is no such list, or the path does not end in .yaml.
     ExportError
-        When the file exists, or cannot be written.
+        If the file exists or cannot be written.
     """
     text, path = _text(name), Path(path)
     if path.suffix not in _SUFFIXES:
@@ -159,7 +159,7 @@ def _text(name: str) -> str:
 
 @cache
 def _defaults() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The person nouns of homographs and the words between, as the list of people has them."""
+    """Person nouns of homographs, and the words allowed in between, from the list of people."""
     people = packaged(_PEOPLE)
     nouns = tuple(term for _, terms in people.groups for term in terms if " " not in term)
     between = yaml.load(_text(_PEOPLE), _Loader)["between"]
@@ -172,7 +172,7 @@ def _of_text(text: str, where: str, defaults) -> TermList:
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise OptionError(
-            f"{where} is no YAML: {reason}. Put terms with signs in quotes."
+            f"{where} is not valid YAML: {reason}. Quote terms that contain punctuation."
         ) from error
     nouns, between = defaults or ((), ())
     return of_file(data, where, nouns, between)

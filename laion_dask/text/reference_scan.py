@@ -1,4 +1,4 @@
-"""The search for captions with HTML character references. Compiled by numba."""
+"""Find captions that may contain HTML character references. Compiled by numba."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import numpy as np
 
 
 def find_references(data, offsets, rows):
-    """The captions that may hold an HTML character reference: "&" before a letter or "#".
+    """Find captions that may contain a character reference: "&" before a letter or "#".
 
     Parameters
     ----------
     data : uint8 array
     offsets : (n + 1,) int64 array
     rows : (n,) int64 array
-        Filled.
+        Output: positions of the captions, ascending.
 
     Returns
     -------
     filled : int
-        How many captions.
+        Number of captions found.
     """
     at, end, row, filled = offsets[0], offsets[-1], 0, 0
     while at < end:
         stop = min(at + 64, end)
         if stop - at == 64:
             any_ampersand = np.uint8(0)
-            for i in range(64):  # compiled to a comparison of 64 bytes
+            for i in range(64):  # compiles to one comparison of 64 bytes
                 any_ampersand |= np.uint8(data[at + i] == 38)
             if not any_ampersand:
                 at = stop

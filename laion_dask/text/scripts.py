@@ -1,4 +1,4 @@
-"""The scripts that texts are written in, and the languages that can be written so."""
+"""The scripts that texts are written in, and the languages written in each script."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-#: By script, as the names of its letters begin in the Unicode Character Database: the languages
-#: (ISO 639-1) that are written in it. Languages that stand nowhere are written in Latin letters.
+#: By script, named as in the character names of the Unicode Character Database: the languages
+#: (ISO 639-1) written in it. Languages that are not listed are written in Latin letters.
 _LANGUAGES = {
     "CYRILLIC": "az be bg bs kk ky mk mn ru sr tg uk uz",
     "ARABIC": "ar az fa ha kk ku ky pa ps tg ur uz",
@@ -21,26 +21,26 @@ _LANGUAGES = {
     "MYANMAR": "my", "KHMER": "km", "CJK": "zh ja ko", "HIRAGANA": "ja", "KATAKANA": "ja",
     "HANGUL": "ko",
 }  # fmt: skip
-#: Written in Latin letters besides.
+#: Languages that are also written in Latin letters.
 _ALSO_LATIN = frozenset(("az", "bs", "ha", "kk", "ku", "sr", "uz"))
-#: Names of letters that begin otherwise; the last few are of letters that many scripts share.
+#: First words of character names that are not script names; "" marks letters shared by scripts.
 _NAMED_OTHERWISE = {
     "ROMAN": "LATIN", "TURNED": "LATIN", "IDEOGRAPHIC": "CJK",
     "HENTAIGANA": "HIRAGANA", "MODIFIER": "", "KATAKANA-HIRAGANA": "", "VEDIC": "", "CARON": "",
 }  # fmt: skip
-#: No script; Latin; the scripts above; any other.
+#: Codes: no script; Latin; (the scripts above); any other script.
 NONE, LATIN, OTHER = 0, 1, len(_LANGUAGES) + 2
-#: A letter of these tells as much as two of an alphabet.
+#: Scripts whose letters count as two, because each carries more information.
 _DENSE = frozenset(("CJK", "HIRAGANA", "KATAKANA", "HANGUL"))
-#: A script that has a smaller share of a text is not looked at: a brand's name, a symbol.
+#: Scripts with a smaller share of a text's letters are ignored: a brand name, a symbol.
 _LEAST_SHARE = 0.25
 
 
 def possible(texts: pa.Array, languages: Sequence[str]) -> np.ndarray:
-    """Which languages can be written as each text is, (n, len(languages)) bool.
+    """Mask of the languages that each text can be written in, (n, len(languages)) bool.
 
-    Scripts with a quarter of a text's letters count. None where most letters are of a script in
-    which no language is known; all where there are no letters.
+    Considers scripts with at least a quarter of a text's letters. All False if most letters belong
+    to a script of no known language; all True if the text has no letters.
     """
     weights = np.zeros((len(texts), OTHER + 1))
     ascii_only = pc.fill_null(pc.string_is_ascii(texts), True).to_numpy(zero_copy_only=False)
@@ -56,7 +56,7 @@ def possible(texts: pa.Array, languages: Sequence[str]) -> np.ndarray:
 
 
 def letters_by_script(texts: pa.Array) -> np.ndarray:
-    """How many letters of each script a text has, ideographs and syllables twice; (n, scripts)."""
+    """Letters of each script per text; ideographs and syllables count twice; (n, scripts)."""
     lengths = pc.utf8_length(texts).to_numpy()
     joined = "".join(texts.to_pylist()).encode("utf-32-le")
     scripts = _script_of()[np.frombuffer(joined, np.uint32)].astype(np.int64)
@@ -70,7 +70,7 @@ def letters_by_script(texts: pa.Array) -> np.ndarray:
 
 @cache
 def _script_of() -> np.ndarray:
-    """The script of each code point, (0x110000,) uint8."""
+    """Script code of each code point, (0x110000,) uint8."""
     found = np.zeros(0x110000, np.uint8)
     known = {"": NONE, "LATIN": LATIN, **{name: i for i, name in enumerate(_LANGUAGES, 2)}}
     known |= {name: known[script] for name, script in _NAMED_OTHERWISE.items()}
@@ -82,7 +82,7 @@ def _script_of() -> np.ndarray:
         if unicodedata.category(letter)[0] == "L":
             plain = (
                 unicodedata.normalize("NFKC", letter).strip() or letter
-            )  # of an alphabet's forms
+            )  # maps alphabetic presentation forms to plain letters
             found[point] = known.get(unicodedata.name(plain[0], "?").split(" ")[0], OTHER)
     found.flags.writeable = False
     return found
@@ -90,7 +90,7 @@ def _script_of() -> np.ndarray:
 
 @cache
 def _written(languages: tuple[str, ...]) -> np.ndarray:
-    """Which language is written in which script, (scripts, len(languages)) bool."""
+    """Mask of the languages written in each script, (scripts, len(languages)) bool."""
     by_script = [
         set(),
         set(languages),

@@ -1,4 +1,4 @@
-"""A list of terms with its sources; every term is validated before the scan."""
+"""A list of terms with its sources; every term is validated before it is used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from laion_dask.errors import OptionError, did_you_mean
 from laion_dask.text.word_boundaries import folded, split
 
-#: The keys of a file, and which of them hold terms by group.
+#: Keys of a file.
 _KEYS = ("name", "version", "about", "language", "sources", "groups", "homographs", "before",
          "between", "not_after")  # fmt: skip
 _LONGEST_GAP = 3
@@ -17,24 +17,25 @@ Groups = tuple[tuple[str, tuple[str, ...]], ...]
 
 @dataclass(frozen=True)
 class TermList:
-    """Terms by group, and where they come from.
+    """Terms by group, and their sources.
 
     Attributes
     ----------
     name : str
-        Of the list: the axis that its groups lie on, such as ``gender``.
+        Name of the list and of its axis of groups, such as ``gender``.
     groups : tuple of (label, terms)
-        Terms that count wherever they stand.
+        Terms that count wherever they occur.
     homographs : tuple of (label, words)
-        Words that count only before a person noun, or before one word between and a person noun.
+        Words that count only before a person noun, or before one other word and a person noun.
     before, between : tuple of str
-        The person nouns, and the words that may stand between.
+        The person nouns, and the words allowed between a homograph and a noun.
     not_after : tuple of (label, words)
-        Words right after which a label's homographs do not count: "year" of "a year old girl". Of a
-        label without homographs, its single words do not: "african" of "african american".
+        Words directly after which a label's homographs do not count: "year" in "a year old girl".
+        For a label without homographs, this applies to its single words: "african" before
+        "american".
     version, about, language : str
     sources : tuple of str
-        Author, year, title and address of each.
+        Author, year, title and URL of each source.
     """
 
     name: str
@@ -50,11 +51,11 @@ class TermList:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The groups, in the order of the list; those of homographs alone come last."""
+        """The groups in the order of the list; groups with only homographs come last."""
         return tuple(dict.fromkeys(label for label, _ in (*self.groups, *self.homographs)))
 
     def by_word(self, name: str | None = None) -> TermList:
-        """The same with each term as a group of its own; each once."""
+        """A list in which each distinct term is a group of its own."""
         plain = {folded(t): t for _, terms in reversed(self.groups) for t in reversed(terms)}
         plain = dict(reversed(plain.items()))
         other = {folded(t): t for _, terms in self.homographs for t in terms}
@@ -73,7 +74,7 @@ class TermList:
 
 
 def of_groups(name: str, groups: Mapping[str, Iterable[str]], where: str) -> TermList:
-    """Validate a mapping of groups. ``where`` names its origin in errors.
+    """Validate a mapping of groups. ``where`` names its origin in error messages.
 
     Raises
     ------
@@ -92,10 +93,9 @@ def of_file(data: object, where: str, nouns: tuple[str, ...], between: tuple[str
     ----------
     data : object
         The parsed YAML.
-    where : str
-        Names the file in errors.
+        Names the file in error messages.
     nouns, between : tuple of str
-        For homographs, where the file names none.
+        Defaults for homographs, used if the file does not define its own.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def of_file(data: object, where: str, nouns: tuple[str, ...], between: tuple[str
         Names the file, the entry and what to write instead.
     """
     if not isinstance(data, Mapping):
-        raise OptionError(f"{where} holds no mapping. Expected the keys {', '.join(_KEYS)}.")
+        raise OptionError(f"{where} is not a mapping. Expected the keys {', '.join(_KEYS)}.")
     for key in data:
         if key not in _KEYS:
             raise OptionError(f"{where} has the key {key!r}.{did_you_mean(str(key), _KEYS)}")
@@ -120,13 +120,13 @@ def of_file(data: object, where: str, nouns: tuple[str, ...], between: tuple[str
     twice = {*map(folded, before)} & {*map(folded, middle)}
     if twice:
         raise OptionError(
-            f"{where}: {min(twice)!r} is under before and under between. Leave it in one of them."
+            f"{where}: {min(twice)!r} is in both before and between. Remove it from one of them."
         )
     not_after = _groups(data.get("not_after") or {}, f"{where}: not_after", phrases=False)
     for label in dict(not_after):
         if label not in dict((*groups, *homographs)):
             raise OptionError(
-                f"{where}: not_after has {label!r}, which is no group."
+                f"{where}: not_after has {label!r}, which is not a group."
                 f"{did_you_mean(label, dict((*groups, *homographs)))}"
             )
     return TermList(
@@ -139,7 +139,7 @@ def of_file(data: object, where: str, nouns: tuple[str, ...], between: tuple[str
 
 def _sources(sources: object, where: str) -> tuple[str, ...]:
     if not isinstance(sources, (list, tuple)):
-        raise OptionError(f"{where}: sources is no list. Expected a list of author, year, url.")
+        raise OptionError(f"{where}: sources is not a list. Expected a list of author, year, url.")
     texts = []
     for one in sources:
         if isinstance(one, Mapping):
@@ -147,7 +147,7 @@ def _sources(sources: object, where: str) -> tuple[str, ...]:
             one = ". ".join(part.removesuffix(".") for part in parts)
         if not isinstance(one, str) or not one:
             raise OptionError(
-                f"{where}: the source {one!r} says nothing. Expected author, year, title, url."
+                f"{where}: the source {one!r} is empty. Expected author, year, title, url."
             )
         texts.append(one)
     return tuple(texts)
@@ -170,7 +170,7 @@ def _groups(groups: object, where: str, phrases: bool) -> Groups:
 
 
 def _terms(terms: object, where: str, phrases: bool) -> tuple[str, ...]:
-    """Validated terms, without duplicates: the first spelling of those that fold alike."""
+    """Validate terms and drop duplicates; keeps the first spelling of terms that fold alike."""
     if isinstance(terms, (str, Mapping)) or not isinstance(terms, Iterable):
         raise OptionError(
             f"{where} is {repr(terms)[:80]}. Expected a list of terms, such as ['she', 'her']."
@@ -179,17 +179,17 @@ def _terms(terms: object, where: str, phrases: bool) -> tuple[str, ...]:
     for term in in_order(terms):
         kept.setdefault(_checked(term, where, phrases), str(term).strip())
     if not kept:
-        raise OptionError(f"{where} has no terms. Expected at least one, or leave it out.")
+        raise OptionError(f"{where} has no terms. Add at least one, or remove the group.")
     return tuple(kept.values())
 
 
 def in_order(terms: Iterable) -> list:
-    """The terms in their order; those of a set in alphabetical order."""
+    """The terms in their order; a set is sorted alphabetically."""
     return sorted(terms, key=str) if isinstance(terms, (set, frozenset)) else list(terms)
 
 
 def _checked(term: object, where: str, phrases: bool) -> str:
-    """Validate a term; returns the form that is equal for terms that match the same text."""
+    """Validate a term; returns a key that is equal for terms that match the same text."""
     if not isinstance(term, str):
         raise OptionError(
             f"{where}: {term!r} is not a string. Quote it: YAML reads no, yes, on, off, "
@@ -198,8 +198,8 @@ def _checked(term: object, where: str, phrases: bool) -> str:
     words, gaps = split(term.strip())
     if not words or gaps[0] or gaps[-1]:
         raise OptionError(
-            f"{where}: {term!r} does not begin and end with a letter or digit, and terms are found "
-            "at word boundaries. Leave out the signs at its ends."
+            f"{where}: {term!r} does not begin and end with a letter or digit; terms only match "
+            "at word boundaries. Remove the punctuation at its ends."
         )
     if not phrases and len(words) > 1:
         raise OptionError(f"{where}: {term!r} has several words. Expected one word.")
@@ -207,7 +207,7 @@ def _checked(term: object, where: str, phrases: bool) -> str:
         if len(gap) > _LONGEST_GAP:
             raise OptionError(
                 f"{where}: {term!r} has {gap!r} between words. Expected at most {_LONGEST_GAP} "
-                "signs there; split the term, or shorten it."
+                "punctuation marks there; split the term, or shorten it."
             )
     pairs = zip(map(folded, words), gaps[1:], strict=True)
     return "".join(part for pair in pairs for part in pair)

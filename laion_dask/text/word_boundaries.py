@@ -1,12 +1,12 @@
-"""What a word is, and when two words are equal: Unicode's own rules, as tables by code point.
+"""Word boundaries and word equality by Unicode's rules, as tables by code point.
 
-A word is a run of word characters as Unicode's annex for regular expressions has them (UTS #18,
-annex C, ``\\w``: alphabetic, marks, decimal digits, connector punctuation), so that words begin
-and end where ``\\b`` of a Unicode regular expression matches. Invisible characters are skipped
-before that: they neither belong to a word nor end one. Two words are equal when they are a
-compatibility caseless match (The Unicode Standard, section 3.13, D146): case is folded fully;
-composed and decomposed letters, full-width letters, ligatures and letters of mathematical
-alphabets are equal.
+A word is a run of word characters as defined by Unicode's annex for regular expressions (UTS #18,
+annex C, ``\\w``: alphabetic, marks, decimal digits, connector punctuation), so words begin and end
+where ``\\b`` of a Unicode regular expression matches. Invisible characters are removed first: they
+are not part of a word and do not end one. Two words are equal if they are a compatibility caseless
+match (The Unicode Standard, section 3.13, D146): full case folding applies; composed and decomposed
+letters, full-width letters, ligatures and letters of mathematical alphabets are equal to their
+plain forms.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 #: Bits of `Characters.classes`.
 WORD, SPACE, HYPHEN, APOSTROPHE, INVISIBLE = 1, 2, 4, 8, 16
-#: Alphabetic by the property Other_Alphabetic without being a letter or a mark: circled letters.
+#: Characters with the property Other_Alphabetic that are not letters or marks: circled letters.
 _CIRCLED = ((0x24B6, 0x24EA), (0x1F130, 0x1F14A), (0x1F150, 0x1F16A), (0x1F170, 0x1F18A))
 #: The property Default_Ignorable_Code_Point (Unicode Character Database, DerivedCoreProperties):
 #: soft hyphen, zero-width space and joiners, bidirectional controls, variation selectors, …
@@ -34,7 +34,7 @@ _SPACES = (*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x20
            0x202F, 0x205F, 0x3000)  # fmt: skip
 _HYPHENS = (0x2D, 0x2010, 0x2011)
 _APOSTROPHES = (0x27, 0x2019)
-#: Nothing else is assigned beyond these: planes 0 to 3, and tags and variation selectors.
+#: Code points that may be assigned: planes 0 to 3, and tags and variation selectors.
 _ASSIGNED = (*range(0x34000), *range(0xE0000, 0xE0200))
 _IOTA_BELOW = "\u0345"
 
@@ -45,11 +45,11 @@ class Characters(NamedTuple):
     Attributes
     ----------
     classes : (0x110000,) uint8 array
-        Bits: 1 part of a word, 2 white space, 4 a hyphen, 8 an apostrophe; or 16, invisible.
+        Bits: 1 word character, 2 white space, 4 hyphen, 8 apostrophe; or 16, invisible.
     combining : (0x110000,) uint8 array
         The canonical combining class.
     fold_index : (0x110000,) int32 array
-        0 for what stays as it is; else a number u, and the code point is replaced by
+        0 for unchanged code points; otherwise a number u: the code point is replaced by
         ``fold_to[fold_at[u]:fold_at[u + 1]]``.
     fold_at, fold_to : int32 arrays
     """
@@ -63,7 +63,7 @@ class Characters(NamedTuple):
 
 @cache
 def characters() -> Characters:
-    """The tables, by the version of Unicode that this Python has; built once a process."""
+    """The tables for this Python's version of Unicode; built once per process."""
     classes, combining = np.zeros(0x110000, np.uint8), np.zeros(0x110000, np.uint8)
     fold_index, at, to = np.zeros(0x110000, np.int32), [0, 0], []
     for c in _ASSIGNED:
@@ -94,7 +94,7 @@ def characters() -> Characters:
 
 
 def _decomposed_caseless(letter: str) -> str:
-    """Decomposed and folded; but the iota below stays a mark until marks have been ordered."""
+    """Decompose and case-fold; the iota subscript stays a mark until marks have been reordered."""
     parts = unicodedata.normalize("NFD", letter)
     folded = "".join(p if p == _IOTA_BELOW else _caseless(p) for p in parts)
     return unicodedata.normalize("NFD", folded)
@@ -106,7 +106,7 @@ def _caseless(decomposed: str) -> str:
 
 
 def folded(word: str) -> str:
-    """The one form that all words of a compatibility caseless match have (D146)."""
+    """Canonical form, equal for all words that are a compatibility caseless match (D146)."""
     return _caseless(unicodedata.normalize("NFD", visible(word)))
 
 
@@ -116,14 +116,14 @@ def visible(text: str) -> str:
 
 
 def split(text: str) -> tuple[list[str], list[str]]:
-    """The words of a text, and what stands before, between and after them.
+    """Split a text into words and the gaps before, between and after them.
 
     Returns
     -------
     words : list of str
-        As they stand, without invisible characters.
+        As written, without invisible characters.
     gaps : list of str
-        One more; white space as one space each run, hyphens and apostrophes as ASCII has them.
+        One more than words; runs of white space become one space, hyphens and apostrophes ASCII.
     """
     words, gaps, inside = [], [""], False
     for letter in visible(text):

@@ -1,6 +1,6 @@
-"""Words of a caption looked up by a hash: as they stand, or folded code point by code point.
+"""Look up caption words in a hash table: as written, or folded code point by code point.
 
-Compiled by numba. All of it releases the GIL.
+Compiled by numba. Every function releases the GIL.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from laion_dask.text.word_boundaries import INVISIBLE, WORD
 
 _ONE, _63 = np.uint64(1), np.uint64(63)
 _LOWER = np.uint64(0x2020202020202020)
-# Odd constants with well-spread bits: 2^64 over the golden ratio, and two of xxHash64.
+# Odd constants with well-distributed bits: 2^64 over the golden ratio, and two of xxHash64.
 _K0 = np.uint64(0x9E3779B97F4A7C15)
 _K1 = np.uint64(0xC2B2AE3D27D4EB4F)
 _K2 = np.uint64(0x165667B19E3779F9)
-#: The iota below is a mark while marks are put in order, and then folds to a letter.
+#: The iota subscript is a mark while marks are reordered, and then folds to a letter.
 _IOTA_BELOW, _IOTA = 0x345, 0x3B9
 
 
 @njit(nogil=True)
 def hash_start(data, at, length):
-    """Hash a word's length and first eight bytes, alike for both cases of ASCII letters.
+    """Hash a word's length and first eight bytes, ignoring the case of ASCII letters.
 
-    Reads eight bytes from ``at`` on, however short the word.
+    Always reads eight bytes from ``at``, even for shorter words.
     """
-    shift = np.uint64(8 * max(8 - length, 0)) & _63  # a shift by 64 or more is undefined
+    shift = np.uint64(8 * max(8 - length, 0)) & _63  # shifting by 64 or more is undefined
     return (((load_eight(data, at) | _LOWER) << shift) ^ np.uint64(length)) * _K0
 
 
@@ -50,14 +50,14 @@ def hash_edge(key):
 
 @njit(nogil=True)
 def passes_sieve(start_hash, sieve):
-    """1 where a word with this `hash_start` may begin a term, else 0."""
+    """1 if a word with this `hash_start` may begin a term, else 0."""
     bit = start_hash >> np.uint64(40) & np.uint64(8 * len(sieve) - 1)
     return np.uint64(sieve[bit >> np.uint64(3)]) >> (bit & np.uint64(7)) & _ONE
 
 
 @njit(nogil=True)
 def look_up(data, at, length, case, word_at, word_bytes, slots):
-    """The number of a word, or -1. ``case`` is 0x20 where bytes are raw ASCII, else 0."""
+    """Number of a word, or -1. ``case`` is 0x20 for raw ASCII bytes, else 0."""
     h = hash_word(data, at, length)
     slot = np.int64((h >> np.uint64(20)) & np.uint64(len(slots) - 1))
     while slots[slot] >= 0:
@@ -101,7 +101,7 @@ def code_point(data, at, stop):
 def _append(points, n, c, combining):
     """Append a code point in canonical order; returns the new length."""
     if n >= len(points):
-        return len(points) + 1  # longer than every word of a term
+        return len(points) + 1  # longer than any word of a term
     i = n
     if combining[c]:
         while i > 0 and combining[points[i - 1]] > combining[c]:
@@ -113,7 +113,7 @@ def _append(points, n, c, combining):
 
 @njit(inline="always")
 def _append_folded(points, n, c, combining, fold_index, fold_at, fold_to):
-    """Append what a code point folds to; returns the new length."""
+    """Append the folded form of a code point; returns the new length."""
     u = fold_index[c]
     if u == 0:
         n = _append(points, n, c, combining)
@@ -149,7 +149,7 @@ def _encode(points, n, out):
 def next_word(
     data, at, stop, classes, combining, fold_index, fold_at, fold_to, points, out
 ):  # fmt: skip
-    """Fold the next word of a run with bytes beyond ASCII into ``out``.
+    """Write the next word of a run with non-ASCII bytes to ``out``, folded.
 
     Parameters
     ----------
@@ -159,15 +159,16 @@ def next_word(
     classes, combining, fold_index, fold_at, fold_to
         See `word_boundaries.Characters`.
     points : int64 array
-        Scratch, as long as the longest word of a term in code points.
+        Scratch buffer, as long as the longest word of a term in code points.
     out : uint8 array
+        Output.
 
     Returns
     -------
     size : int
-        Bytes written; ``len(out)``, more than any word of a term has, for a longer word.
+        Bytes written; ``len(out)``, which exceeds every word of a term, if the word is too long.
     start, end : int
-        The word's bounds; ``start`` is -1 when no word is left.
+        The word's bounds; ``start`` is -1 if no word is left.
     """
     start, n, most = np.int64(-1), 0, len(points)
     while at < stop:

@@ -1,4 +1,4 @@
-"""Runs of word characters in blocks of 64 bytes. Compiled by numba. All of it releases the GIL."""
+"""Runs of word characters in blocks of 64 bytes. Compiled by numba; releases the GIL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ONE, _63 = np.uint64(1), np.uint64(63)
 
 @njit(nogil=True)
 def _run_end(data, at, end):
-    """The end of a run that is longer than 64 bytes, and whether it has bytes beyond ASCII."""
+    """End of a run longer than 64 bytes, and whether it contains non-ASCII bytes."""
     beyond_ascii = False
     while at < end:
         b = data[at]
@@ -33,18 +33,18 @@ def _run_end(data, at, end):
 
 @njit(inline="always")
 def runs_in_block(data, at, end):
-    """The runs of word characters in the next 64 bytes of a caption.
+    """Find the runs of word characters in the next 64 bytes of a caption.
 
     Returns
     -------
     begins, ends : uint64
-        Masks of where runs begin, and of the bytes right after them.
+        Masks of the first byte of each run, and of the byte after each run.
     high : uint64
-        Mask of bytes beyond ASCII.
+        Mask of non-ASCII bytes.
     then : int
-        Where the next block begins.
+        Start of the next block.
     long_end : int
-        The end of the one run that fills the block and goes on, else 0.
+        End of a single run that fills the block and continues beyond it, else 0.
     """
     words, high = word_byte_mask(data, at), non_ascii_mask(data, at)
     width = min(64, end - at)
@@ -53,7 +53,7 @@ def runs_in_block(data, at, end):
         high &= words
     begins, ends = words & ~(words << _ONE), ~words & (words << _ONE)
     then, long_end = at + width, np.int64(0)
-    if words >> _63 and then < end:  # the last run may go on in the next 64 bytes
+    if words >> _63 and then < end:  # the last run may continue in the next 64 bytes
         final = _63 - leading_zeros(begins)
         if final:
             begins &= ~(_ONE << final)
@@ -66,7 +66,7 @@ def runs_in_block(data, at, end):
 
 @njit(nogil=True)
 def _sift_one(data, at, begins, ends, sieve):
-    """One bit for the first run of a block if it passes the sieve; 0 if there is no run."""
+    """A mask with the bit of the first run set if it passes the sieve; 0 if there is no run."""
     s = trailing_zeros(begins)
     length = np.int64(trailing_zeros(ends)) - np.int64(s)
     passes = passes_sieve(hash_start(data, at + np.int64(s), length), sieve)
@@ -75,9 +75,9 @@ def _sift_one(data, at, begins, ends, sieve):
 
 @njit(inline="always")
 def sift(data, at, begins, ends, sieve):
-    """One bit for each run of a block that passes the sieve."""
+    """Mask of the runs of a block that pass the sieve."""
     hits, m, e = np.uint64(0), begins, ends
-    for _ in range(8):  # most blocks have no more, so that no branch is mispredicted
+    for _ in range(8):  # most blocks have at most eight runs; a fixed count avoids mispredictions
         hits |= _sift_one(data, at, m, e, sieve)
         m, e = m & (m - _ONE), e & (e - _ONE)
     while m:
