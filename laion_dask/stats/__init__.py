@@ -1,6 +1,6 @@
 """Statistics as pure functions of numbers: no frame, no Dask, no file.
 
-What counts rows is in `laion_dask.aggregations`; it ends in these.
+Functions that count rows are in `laion_dask.aggregations` and call these.
 """
 
 from laion_dask.stats.association import weat

@@ -1,4 +1,4 @@
-"""Association of two sets of embeddings with two others: WEAT, SEAT and iEAT are this test."""
+"""Association of two sets of embeddings with two others: the test behind WEAT, SEAT and iEAT."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import numpy as np
 from laion_dask.errors import ModelMismatchError, OptionError, one_of
 from laion_dask.stats.checks import whole
 
-#: Up to this many partitions are enumerated; of more, this many are drawn.
+#: Maximum number of partitions to enumerate; if there are more, this many are drawn at random.
 MOST_PARTITIONS = 10_000
 ALTERNATIVES = ("greater", "less", "two-sided")
-#: Numbers that are shuffled at a time.
+#: Number of values shuffled at a time.
 _BLOCK = 1 << 21
 
 
 @dataclass(frozen=True)
 class Association:
-    """What `association` finds.
+    """Result of `association`.
 
     Attributes
     ----------
     d : float
-        Effect size. Positive where X is nearer to A, and Y to B.
+        Effect size. Positive if X is closer to A and Y is closer to B.
     difference : float
-        Of the means, which d divides by the standard deviation: in cosines, within ± 4.
+        Difference of the means, which d divides by the standard deviation; within ± 4.
     p : float
         In (0, 1].
     n_x, n_y, n_a, n_b : int
-        Vectors of each set.
+        Number of vectors in each set.
     partitions : int
-        Of X and Y together into sets of their sizes: enumerated, or drawn.
+        Number of partitions of the union of X and Y that were enumerated or drawn.
     exact : bool
-        Whether they are all there are.
+        Whether all partitions were enumerated.
     alternative : str
     """
 
@@ -61,59 +61,59 @@ def weat(
     n_permutations: int = MOST_PARTITIONS,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Effect size and permutation p of the association of X with A, and of Y with B.
+    """Effect size and permutation p-value of the association of X with A and of Y with B.
 
     With s(w) = mean over a of cos(w, a) - mean over b of cos(w, b),
 
         d = (mean of s over X - mean of s over Y) / (standard deviation of s over X and Y, ddof 1)
 
-    and p is the share of the partitions of X and Y together, into sets of their sizes, whose
-    difference of means is at least the one found; for sets of one size that is the published sum.
-    It is exact where there are at most ``n_permutations`` partitions; else so many are drawn, and
-    p = (1 + hits) / (1 + drawn), so that it is never 0 (Phipson and Smyth 2010).
+    and p is the share of partitions of the union of X and Y, into sets of the same sizes, whose
+    difference of means is at least the observed one; for sets of equal size this is the published
+    statistic. It is exact if there are at most ``n_permutations`` partitions. Otherwise that many
+    are drawn, and p = (1 + hits) / (1 + drawn), which is never 0 (Phipson and Smyth 2010).
 
     Parameters
     ----------
     X, Y : (n, dim) arrays
-        The targets, such as flowers and insects: numbers of any length but zero, which are brought
-        to length one. A vector (dim,) is a set of one. Torch tensors too.
+        The targets, such as flowers and insects. Vectors of any nonzero length, which are
+        normalized. A vector (dim,) is a set of one. Torch tensors are accepted.
     A, B : (n, dim) arrays
-        The attributes, such as pleasant and unpleasant words. All four may differ in n.
+        The attributes, such as pleasant and unpleasant words. All four sets may differ in n.
     alternative : {"greater", "less", "two-sided"}
-        Differences that count against chance: those as large or larger (as published), as small or
-        smaller, or as far from zero or farther.
+        The differences that count as extreme: at least as large as the observed one (as published),
+        at most as large, or at least as far from zero.
     n_permutations : int
-        From 1 on.
+        At least 1.
     seed : int
-        Of the partitions that are drawn. The same vectors give the same p, in whatever order they
-        stand in their sets.
+        Seed for drawing partitions. The same vectors give the same p, regardless of their order
+        within the sets.
 
     Returns
     -------
     d : float
-        Between ± sqrt(N (N - 1) / (n_x n_y)), N = n_x + n_y; for sets of one size n that is
-        ± 2 sqrt((2 n - 1) / (2 n)). 0 where the means do not differ by more than rounding, so for
-        X = Y, and where all s are equal, so for A = B.
+        Between ± sqrt(N (N - 1) / (n_x n_y)), N = n_x + n_y; for sets of equal size n this is
+        ± 2 sqrt((2 n - 1) / (2 n)). 0 if the means differ by no more than rounding, such as for
+        X = Y, or if all s are equal, such as for A = B.
     p : float
-        In (0, 1]. 1 where all s are equal, since then every partition is as extreme.
+        In (0, 1]. 1 if all s are equal, because every partition is then equally extreme.
 
     Raises
     ------
     OptionError
-        When a set is empty, holds what is no finite number or a vector of length zero, when widths
-        differ, or an option has a value that it does not take.
+        If a set is empty, contains a non-finite number or a vector of length zero, if widths
+        differ, or if an option is invalid.
     ModelMismatchError
-        When `Vectors` of different CLIP models are given.
+        If `Vectors` of different CLIP models are passed.
 
     References
     ----------
     Caliskan, A., Bryson, J. J. and Narayanan, A. (2017). Semantics derived automatically from
     language corpora contain human-like biases. Science 356, 183-186, and its supplement: the
     statistic, d and p. May, C. et al. (2019). On measuring social biases in sentence encoders.
-    NAACL-HLT: SEAT, the same of sentences. Steed, R. and Caliskan, A. (2021). Image
+    NAACL-HLT: SEAT, the same test for sentences. Steed, R. and Caliskan, A. (2021). Image
     representations learned with unsupervised pre-training contain human-like biases. FAccT: iEAT,
-    the same of images. Phipson, B. and Smyth, G. K. (2010). Permutation p-values should never be
-    zero. Statistical Applications in Genetics and Molecular Biology 9(1), 39.
+    the same test for images. Phipson, B. and Smyth, G. K. (2010). Permutation p-values should never
+    be zero. Statistical Applications in Genetics and Molecular Biology 9(1), 39.
 
     Examples
     --------
@@ -138,7 +138,7 @@ def association(
     n_permutations: int = MOST_PARTITIONS,
     seed: int = 0,
 ) -> Association:
-    """The result of `weat` with its details. Takes and raises the same as `weat`."""
+    """The full result of `weat`. Takes the same arguments and raises the same errors."""
     if alternative not in ALTERNATIVES:
         raise one_of("alternative", alternative, ALTERNATIVES)
     whole("n_permutations", n_permutations, 1)
@@ -152,7 +152,7 @@ def association(
             f"The sets have vectors of different widths: {widths}. Make all four with one model."
         )
     axis = _mean(a) - _mean(b)
-    # A cosine with a unit vector is off by the rounding of both, and of the sum of products.
+    # The error of a cosine with a unit vector: rounding of both vectors and of the dot product.
     slack = np.finfo(float).eps * (4 + (len(axis) + 4) * float(np.linalg.norm(axis)))
     s_x, s_y = ((rows * axis).sum(axis=1) for rows in (x, y))
     sizes = {"n_x": len(x), "n_y": len(y), "n_a": len(a), "n_b": len(b)}
@@ -166,11 +166,11 @@ def association(
 
 
 class _Test:
-    """The permutation test of the difference of two means, rounding aside."""
+    """Permutation test of the difference of two means, tolerant of rounding."""
 
     def __init__(self, s_x: np.ndarray, s_y: np.ndarray, slack: float, alternative: str) -> None:
         both = np.concatenate([s_x, s_y])
-        # In order, and around zero: what is drawn does not depend on the order within the sets.
+        # Sorted and centred, so that the draws do not depend on the order within the sets.
         self._values = np.sort(both - math.fsum(both) / len(both))
         difference = math.fsum(s_x) / len(s_x) - math.fsum(s_y) / len(s_y)
         self._slack = 4 * slack + len(both) * np.finfo(float).eps * float(abs(self._values).max())
@@ -179,13 +179,13 @@ class _Test:
         std = math.sqrt(math.fsum(np.square(self._values)) / (len(both) - 1))
         self.d = 0.0 if flat else self.difference / std
         self._few = min(len(s_x), len(s_y))
-        # The difference of the means, from the sum over the smaller set; all sum up to zero.
+        # The difference of the means from the sum over the smaller set; all values sum to zero.
         sign = 1 if len(s_x) <= len(s_y) else -1
         self._scale = sign * (1 / len(s_x) + 1 / len(s_y))
         self._alternative = alternative
 
     def exact(self) -> tuple[int, int]:
-        """The number of partitions at least as extreme, and of all partitions."""
+        """Number of partitions at least as extreme as the observed one, and of all partitions."""
         every, hits, n = combinations(range(len(self._values)), self._few), 0, 0
         step = max(1, _BLOCK // self._few)
         while some := list(islice(every, step)):
@@ -194,7 +194,7 @@ class _Test:
         return hits, n
 
     def drawn(self, n: int, seed: int) -> tuple[int, int]:
-        """The number of random partitions at least as extreme, and the number drawn."""
+        """Number of random partitions at least as extreme as the observed one, and of all drawn."""
         draw, hits = np.random.default_rng(seed), 0
         step = max(1, _BLOCK // len(self._values))
         for at in range(0, n, step):
@@ -212,7 +212,7 @@ class _Test:
 
 
 def _mean(rows: np.ndarray) -> np.ndarray:
-    """The mean of rows, (dim,), independent of their order."""
+    """Mean of the rows, (dim,), independent of their order."""
     return np.array([math.fsum(column) for column in rows.T]) / len(rows)
 
 
@@ -224,7 +224,7 @@ def _check_models(sets: dict) -> None:
         if hasattr(other, "same_space") and not other.same_space(model):
             raise ModelMismatchError(
                 f"{first} holds vectors of {other.name}, {name} of {model.name}. Their cosines "
-                "mean nothing; make all four sets with one model."
+                "are meaningless; compute all four sets with one model."
             )
 
 
@@ -234,13 +234,13 @@ def as_rows(name: str, given) -> np.ndarray:
     Raises
     ------
     OptionError
-        When it is none.
+        If the argument cannot be converted.
     """
     expected = "Expected an array of shape (n, dim), such as ClipModel(...).text([...]) gives."
     try:
         rows = np.array(_plain(given), dtype=np.float64)
     except (TypeError, ValueError, RuntimeError) as error:  # such as rows of different lengths
-        raise OptionError(f"{name} is no array of numbers ({error}). {expected}") from error
+        raise OptionError(f"{name} is not an array of numbers ({error}). {expected}") from error
     rows = rows[None] if rows.ndim == 1 and rows.size else rows
     if not rows.size:
         raise OptionError(f"{name} is empty, of shape {rows.shape}. {expected}")
@@ -250,21 +250,21 @@ def as_rows(name: str, given) -> np.ndarray:
 
 
 def _units(name: str, given) -> np.ndarray:
-    """A set of vectors at length one, (n, dim) float64."""
+    """A set of vectors, normalized, (n, dim) float64."""
     rows = as_rows(name, given)
     largest = abs(rows).max(axis=1, keepdims=True)
     lost = np.flatnonzero(~(np.isfinite(largest) & (largest > 0)))
     if len(lost):
         raise OptionError(
             f"Vector {lost[0]} of {name} is NaN, infinite or of length zero, so it has no "
-            "direction. Leave such vectors out."
+            "direction. Remove such vectors."
         )
-    rows = rows / largest  # so that no square overflows, or vanishes
+    rows = rows / largest  # so that squares neither overflow nor underflow
     return rows / np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
 
 
 def _plain(given):
-    """Tensors on the CPU in a dtype that NumPy has, and columns of vectors as lists of them."""
+    """Convert tensors to NumPy arrays and columns of vectors to lists."""
     if hasattr(given, "detach"):
         return given.detach().cpu().double().numpy()
     if isinstance(given, (str, bytes, dict, set)):

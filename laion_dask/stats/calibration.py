@@ -1,4 +1,4 @@
-"""How well probabilities are calibrated."""
+"""Calibration of probabilities."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from laion_dask.stats.checks import Numbers, numbers, whole
 def reliability(
     p: Numbers, y: Numbers, bins: int = 15
 ) -> tuple[tuple[tuple[float, ...], ...], float]:
-    """How well probabilities are calibrated: a reliability table, and its expected error.
+    """Reliability table of probabilities, and the expected calibration error.
 
     Parameters
     ----------
     p : (n,) float array
         Probabilities of the positive class, in [0, 1].
     y : (n,) bool array
-        Or numbers, each 0 or 1.
+        Outcomes; numbers must be 0 or 1.
     bins : int
-        Of equal width over [0, 1]; at least 1.
+        Number of bins of equal width over [0, 1]; at least 1.
 
     Returns
     -------
     rows : tuple of (low, high, n, mean p, share positive)
-        One a bin that is not empty.
+        One per non-empty bin.
     ece : float
-        The mean of ``|mean p - share positive|``, weighted by n; NaN without any row.
+        Mean of ``|mean p - share positive|``, weighted by n; NaN if there are no rows.
 
     Raises
     ------
     OptionError
-        When the two differ in length, p is not a probability, y is not 0 or 1 (NaN is neither),
-        or bins is not a positive integer.
+        If the lengths differ, p is not a probability, y is not 0 or 1 (NaN is neither), or bins is
+        not a positive integer.
 
     References
     ----------
@@ -52,15 +52,15 @@ def reliability(
     if p.ndim != 1 or p.shape != y.shape:
         raise OptionError(
             f"reliability was given p of shape {p.shape} and y of shape {y.shape}. Expected one "
-            "probability and one outcome for each row, (n,)."
+            "probability and one outcome per row, (n,)."
         )
     if not ((p >= 0) & (p <= 1)).all():
         raise OptionError(
-            "reliability was given p outside [0, 1], or NaN. Expected probabilities; leave out "
-            "the rows without one. A logit becomes one by 1 / (1 + exp(-x))."
+            "reliability was given p outside [0, 1], or NaN. Expected probabilities; drop the rows "
+            "without one. Convert a logit by 1 / (1 + exp(-x))."
         )
     if not ((y == 0) | (y == 1)).all():
-        raise OptionError("reliability was given y other than 0 and 1. Expected truth values.")
+        raise OptionError("reliability was given y other than 0 and 1. Expected booleans.")
     y = y.astype(bool)
     number = np.minimum((p * bins).astype(np.int64), bins - 1)
     n = np.bincount(number, minlength=bins)

@@ -1,4 +1,4 @@
-"""Validation of counts and numbers: scalars or arrays, which broadcast."""
+"""Validate the arguments of functions of counts: numbers or arrays, which are broadcast."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Numbers = npt.ArrayLike
 
 
 def numbers(what: str, **values: Numbers) -> tuple[np.ndarray, ...]:
-    """Numbers as float64 arrays of one shape; raises naming the argument that is not one."""
+    """Convert to float64 arrays of one shape; the error names an argument that is not numeric."""
     found = []
     for name, value in values.items():
         try:
@@ -27,7 +27,7 @@ def numbers(what: str, **values: Numbers) -> tuple[np.ndarray, ...]:
     except ValueError as error:
         shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in values.items())
         raise OptionError(
-            f"{what} was given arrays that do not go together, of shape {shapes}."
+            f"{what} was given arrays that cannot be broadcast, of shape {shapes}."
         ) from error
 
 
@@ -37,18 +37,18 @@ def counts(what: str, **values: Numbers) -> tuple[np.ndarray, ...]:
     Raises
     ------
     OptionError
-        When one is negative, infinite or no number.
+        If one is negative, infinite or not a number.
     """
     values = {name: _listed(value) for name, value in values.items()}
     found = numbers(what, **values)
     for name, value in zip(values, found, strict=True):
         if not ((value >= 0) & np.isfinite(value)).all():
-            raise OptionError(f"{what} was given {name}={values[name]!r}; expected counts, from 0.")
+            raise OptionError(f"{what} was given {name}={values[name]!r}; expected counts >= 0.")
     return found
 
 
 def _listed(value):
-    """The counts of a mapping of labels to counts, or of its values."""
+    """The counts of a mapping from labels to counts, or of its values."""
     if isinstance(value, Mapping):
         return list(value.values())
     return list(value) if isinstance(value, ValuesView) else value
@@ -60,7 +60,7 @@ def shares(what: str, k: Numbers, n: Numbers) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     OptionError
-        When k is not between 0 and n.
+        If k is not between 0 and n.
     """
     some, all_of = numbers(what, k=k, n=n)
     if not ((some >= 0) & (some <= all_of) & np.isfinite(all_of)).all():
@@ -69,7 +69,7 @@ def shares(what: str, k: Numbers, n: Numbers) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plain(*results: np.ndarray) -> tuple:
-    """Arrays unchanged, and 0-dimensional ones as Python numbers."""
+    """Convert zero-dimensional arrays to Python numbers; keep other arrays."""
     return tuple(r.item() if np.ndim(r) == 0 else np.asarray(r) for r in results)
 
 
@@ -83,11 +83,11 @@ def z_of(level: float, what: str) -> float:
 
 def whole(name: str, value: int, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise OptionError(f"{name} is {value!r}. Expected a whole number, from {least}.")
+        raise OptionError(f"{name} is {value!r}. Expected an integer of at least {least}.")
 
 
 def probability(name: str, value: float) -> float:
-    """A number in [0, 1]; raises otherwise."""
+    """Validate a number in [0, 1]."""
     is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= 1:
         raise OptionError(f"{name} is {value!r}. Expected a probability, in [0, 1].")

@@ -1,8 +1,8 @@
-"""How unevenly rows are spread over labels, such as the domains that images come from.
+"""Measures of how unevenly rows are distributed over labels, such as image domains.
 
-Every function takes the rows of each label in any order. A 0 is a label that had no row but might
-have had; leave it out to speak only of the labels that occur, as `ld.concentration` does. Without
-any row the answer is NaN.
+All functions take the row count of each label, in any order. Include a 0 for a label that has no
+rows but could have; omit it to describe only the labels that occur, as `ld.concentration` does. If
+there are no rows, the result is NaN.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from laion_dask.stats.checks import counts as checked
 
 
 def gini(counts: Numbers) -> float:
-    """The Gini coefficient: 0 when all labels have equally many rows, near 1 when one has all.
+    """Gini coefficient: 0 if all labels have equally many rows, close to 1 if one label has all.
 
-    Half the mean absolute difference of two labels drawn with replacement, over their mean; with
-    x sorted ascending, sum((2 i - n - 1) x_i) / (n sum(x)). At most (n - 1) / n for n labels; 0
-    for one label.
+    Half the mean absolute difference of two labels drawn with replacement, divided by their mean;
+    with x sorted ascending, sum((2 i - n - 1) x_i) / (n sum(x)). At most (n - 1) / n for n labels;
+    0 for one label.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def gini(counts: Numbers) -> float:
     Raises
     ------
     OptionError
-        When a count is negative or no number.
+        If a count is negative or not a number.
 
     References
     ----------
@@ -54,11 +54,11 @@ def gini(counts: Numbers) -> float:
 
 
 def herfindahl(counts: Numbers) -> float:
-    """The Herfindahl-Hirschman index: the sum of the squared shares of the labels.
+    """Herfindahl-Hirschman index: the sum of the squared shares of the labels.
 
-    It is the probability that two rows drawn with replacement have one label. 1 for one label,
-    1 / n when n labels have equally many rows; its inverse is the number of equally frequent labels
-    that would be as concentrated.
+    This is the probability that two rows drawn with replacement have the same label. 1 for one
+    label, 1 / n if n labels have equally many rows; its inverse is the number of equally frequent
+    labels with the same concentration.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def herfindahl(counts: Numbers) -> float:
     Raises
     ------
     OptionError
-        When a count is negative or no number.
+        If a count is negative or not a number.
 
     References
     ----------
@@ -90,7 +90,7 @@ def herfindahl(counts: Numbers) -> float:
 
 
 def effective_number(counts: Numbers) -> float:
-    """The effective number of labels: how many equally frequent ones would be as concentrated.
+    """Effective number of labels: the number of equally frequent labels with equal concentration.
 
     1 / `herfindahl`, the Hill number of order 2.
 
@@ -106,7 +106,7 @@ def effective_number(counts: Numbers) -> float:
     Raises
     ------
     OptionError
-        When a count is negative or no number.
+        If a count is negative or not a number.
 
     References
     ----------
@@ -123,7 +123,7 @@ def effective_number(counts: Numbers) -> float:
 
 
 def theil(counts: Numbers) -> float:
-    """Theil's index T: 0 when all labels have equally many rows, ln(n) when one of n has all.
+    """Theil's index T: 0 if all labels have equally many rows, ln(n) if one of n labels has all.
 
     The mean over labels of (x / mean) ln(x / mean), where 0 ln 0 is 0.
 
@@ -139,7 +139,7 @@ def theil(counts: Numbers) -> float:
     Raises
     ------
     OptionError
-        When a count is negative or no number.
+        If a count is negative or not a number.
 
     References
     ----------
@@ -159,10 +159,10 @@ def theil(counts: Numbers) -> float:
 
 
 def entropy(counts: Numbers) -> float:
-    """The normalised Shannon entropy: 1 when all labels have equally many rows, 0 when one has all.
+    """Normalised Shannon entropy: 1 if all labels have equally many rows, 0 if one label has all.
 
-    -sum(p ln p) / ln(n) for the shares p of n labels, where 0 ln 0 is 0. For one label, where that
-    is 0 / 0, it is 0: nothing is uncertain.
+    -sum(p ln p) / ln(n) for the shares p of n labels, where 0 ln 0 is 0. For one label the formula
+    is 0 / 0 and the result is 0.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def entropy(counts: Numbers) -> float:
     Raises
     ------
     OptionError
-        When a count is negative or no number.
+        If a count is negative or not a number.
 
     References
     ----------
@@ -200,13 +200,13 @@ def entropy(counts: Numbers) -> float:
 
 
 def top_share(counts: Numbers, k: int) -> float:
-    """The share of the rows that the k most frequent labels have.
+    """Share of the rows that belong to the k most frequent labels.
 
     Parameters
     ----------
     counts : (labels,) int array
     k : int
-        At least 1; with more than there are labels, the share is 1.
+        At least 1; if k exceeds the number of labels, the share is 1.
 
     Returns
     -------
@@ -216,7 +216,7 @@ def top_share(counts: Numbers, k: int) -> float:
     Raises
     ------
     OptionError
-        When a count is negative or no number, or k is not a whole number from 1.
+        If a count is negative or not a number, or k is not a positive integer.
 
     Examples
     --------
@@ -230,7 +230,7 @@ def top_share(counts: Numbers, k: int) -> float:
 
 
 def _sorted(what: str, counts: Numbers) -> np.ndarray:
-    """The counts in ascending order, so that sums do not depend on the order given."""
+    """The counts in ascending order, so that sums do not depend on the input order."""
     (found,) = checked(what, counts=counts)
     if found.ndim != 1:
         raise OptionError(f"{what} was given counts of shape {found.shape}; expected (labels,).")

@@ -1,8 +1,8 @@
-"""How much more often a word and a group occur together than by chance.
+"""Association of a word and a group: how much more often they co-occur than expected by chance.
 
-Counts are of documents (captions) in which something is present at least once: ``n`` documents,
-``n_w`` with the word, ``n_g`` with the group, ``n_wg`` with both. Logarithms are natural. Numbers
-or arrays, which broadcast against each other.
+Counts are numbers of documents (captions) that contain something at least once: ``n`` documents,
+``n_w`` with the word, ``n_g`` with the group, ``n_wg`` with both. Logarithms are natural. Arguments
+are numbers or arrays, which are broadcast.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def pmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers):
     Returns
     -------
     float, or array of float64
-        0 where they are independent, -inf where they are never together, NaN where the word or the
-        group does not occur at all.
+        0 if the two are independent, -inf if they never co-occur, NaN if the word or the group
+        never occurs.
 
     Raises
     ------
     OptionError
-        When the counts are impossible, such as more of both than of one.
+        If the counts are inconsistent, such as more documents with both than with one.
 
     References
     ----------
@@ -48,8 +48,8 @@ def pmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers):
 def npmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers):
     """Normalised pointwise mutual information, ln[p(w, g) / (p(w) p(g))] / -ln p(w, g).
 
-    The denominator is the joint probability's, not that of the word or of the group: only so it
-    ends at -1 and 1.
+    The denominator uses the joint probability, not that of the word or of the group; only this
+    choice bounds the result by -1 and 1.
 
     Parameters
     ----------
@@ -58,14 +58,14 @@ def npmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers):
     Returns
     -------
     float, or array of float64
-        In [-1, 1]: -1 where they are never together (the limit), 0 where they are independent, 1
-        where neither is without the other; so also, by definition, where both are everywhere and
-        the formula is 0 / 0. NaN where the word or the group does not occur at all.
+        In [-1, 1]: -1 if the two never co-occur (the limit), 0 if they are independent, 1 if
+        neither occurs without the other. By definition also 1 if both occur in every document,
+        where the formula is 0 / 0. NaN if the word or the group never occurs.
 
     Raises
     ------
     OptionError
-        When the counts are impossible, such as more of both than of one.
+        If the counts are inconsistent, such as more documents with both than with one.
 
     References
     ----------
@@ -82,31 +82,31 @@ def npmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers):
 
 
 def npmi_gap(n_wa: Numbers, n_a: Numbers, n_wb: Numbers, n_b: Numbers, n_w: Numbers, n: Numbers):
-    """The difference of a word's npmi with two groups, the first's less the second's.
+    """Difference of a word's nPMI with two groups: the first minus the second.
 
     Parameters
     ----------
     n_wa, n_a : int or array of int
         Documents with the word and the first group, and with the first group.
     n_wb, n_b : int or array of int
-        The same of the second.
+        The same for the second group.
     n_w, n : int or array of int
-        Documents with the word, and all.
+        Documents with the word, and all documents.
 
     Returns
     -------
     float, or array of float64
-        In [-2, 2]; above 0 where the word goes with the first group rather than with the second.
+        In [-2, 2]; positive if the word is more associated with the first group.
 
     Raises
     ------
     OptionError
-        When the counts are impossible.
+        If the counts are inconsistent.
 
     References
     ----------
     Aka, O., Burke, K., Bäuerle, A., Greer, C., Mitchell, M. (2021). Measuring model biases in the
-    absence of ground truth. AIES. There by the names of nPMI and its gap.
+    absence of ground truth. AIES. Defines nPMI and its gap under these names.
 
     Examples
     --------
@@ -121,25 +121,25 @@ def npmi_gap(n_wa: Numbers, n_a: Numbers, n_wb: Numbers, n_b: Numbers, n_w: Numb
 def pmi_bias(
     n_wa: Numbers, n_a: Numbers, n_wb: Numbers, n_b: Numbers, level: float = 0.95
 ) -> tuple:
-    """PMI(w, A) - PMI(w, B), with the interval that it has as a log odds ratio.
+    """PMI(w, A) - PMI(w, B), with its interval as a log odds ratio.
 
-    The difference is ln[p(w | A) / p(w | B)]: the rest of the corpus drops out. For a word that is
-    rare in both groups that is the logarithm of an odds ratio, whence the standard error
-    sqrt(1/a + 1/b + 1/c + 1/d), with documents of A with the word and without, of B with it and
-    without. For a common word it is wider than need be (by a tenth where one document in ten has
-    it); `risk_ratio` of the same counts has then the narrower interval of the same ratio.
+    The difference is ln[p(w | A) / p(w | B)]: the rest of the corpus cancels out. For a word that
+    is rare in both groups, this approximates a log odds ratio, hence the standard error
+    sqrt(1/a + 1/b + 1/c + 1/d), with documents of A with and without the word, and of B with and
+    without it. For a common word the interval is too wide (by a tenth if one document in ten has
+    the word); `risk_ratio` of the same counts then gives a narrower interval for the same ratio.
 
-    Where a count is 0 the standard error takes a half more in each of the four. The bias is -inf
-    where the word is never with A, inf where never with B, and then the interval is open on that
-    side, its other end taken with the halves; NaN, from -inf to inf, where it is with neither, or
-    where a group is empty.
+    If a count is 0, the standard error adds a half to each of the four counts. The bias is -inf if
+    the word never occurs with A, and inf if it never occurs with B; the interval is then open on
+    that side, and its other end uses the added halves. The bias is NaN, with an interval from -inf
+    to inf, if the word occurs with neither or a group is empty.
 
     Parameters
     ----------
     n_wa, n_a : int or array of int
         Documents with the word and group A, and with group A.
     n_wb, n_b : int or array of int
-        The same of B.
+        The same for B.
     level : float
         Coverage, between 0 and 1.
 
@@ -150,7 +150,7 @@ def pmi_bias(
     Raises
     ------
     OptionError
-        When a count is impossible, or the level not between 0 and 1.
+        If a count is impossible, or the level is not between 0 and 1.
 
     References
     ----------
@@ -194,7 +194,7 @@ def _npmi(n_wg: np.ndarray, n_w: np.ndarray, n_g: np.ndarray, n: np.ndarray) -> 
 
 
 def _together(what: str, n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers) -> tuple:
-    """The four counts as arrays of one shape, if some documents can have them."""
+    """The four counts as arrays of one shape; raises if they are inconsistent."""
     found = counts(what, n_wg=n_wg, n_w=n_w, n_g=n_g, n=n)
     both, word, group, all_of = found
     fits = (both <= word) & (both <= group) & (word + group - both <= all_of)

@@ -1,4 +1,4 @@
-"""How far apart two distributions over the same labels are."""
+"""Divergence of two distributions over the same labels."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from laion_dask.stats.checks import Numbers, counts
 
 
 def jensen_shannon(a: Numbers | Mapping | pd.Series, b: Numbers | Mapping | pd.Series) -> float:
-    """The Jensen-Shannon divergence of two groups or data sets, in bits. Eager.
+    """Jensen-Shannon divergence of two groups or data sets, in bits. Eager.
 
-    The mean of the Kullback-Leibler divergences of the two from their average: 0 where the shares
-    of all labels are equal, 1 where no label is in both. Its square root is a metric. Of counts of
-    few rows it is too high: by about (labels - 1) (1 / n_a + 1 / n_b) / (8 ln 2) where the two are
-    alike.
+    The mean of the Kullback-Leibler divergences of the two from their average: 0 if all labels have
+    equal shares, 1 if no label occurs in both. Its square root is a metric. For small counts it is
+    biased upwards, by about (labels - 1) (1 / n_a + 1 / n_b) / (8 ln 2) if the two distributions
+    are similar.
 
     Parameters
     ----------
     a, b : mapping or Series of label to int, or (labels,) int arrays
-        Rows of each label. A label that one of two mappings lacks has no rows there.
+        Rows of each label. A label missing from one of two mappings has no rows there.
 
     Returns
     -------
     float
-        In [0, 1]; NaN where one has no rows.
+        In [0, 1]; NaN if either has no rows.
 
     Raises
     ------
     OptionError
-        When a count is negative or no number, or two arrays differ in length.
+        If a count is negative or not a number, or two arrays differ in length.
 
     References
     ----------
@@ -55,7 +55,7 @@ def jensen_shannon(a: Numbers | Mapping | pd.Series, b: Numbers | Mapping | pd.S
         labels = list(dict.fromkeys([*a, *b]))
         a, b = ([one.get(label, 0) for label in labels] for one in (a, b))
     elif any(named):
-        raise OptionError("One of a and b has labels. Expected two mappings, or two arrays.")
+        raise OptionError("Only one of a and b has labels. Expected two mappings, or two arrays.")
     if np.shape(a) != np.shape(b):
         raise OptionError(
             f"jensen_shannon was given arrays of shape {np.shape(a)} and {np.shape(b)}. Expected "
@@ -74,36 +74,36 @@ def jensen_shannon(a: Numbers | Mapping | pd.Series, b: Numbers | Mapping | pd.S
 
 
 def _from(p: np.ndarray, other: np.ndarray) -> float:
-    """The Kullback-Leibler divergence in bits, where 0 ln 0 is 0; sorted, for any order."""
+    """Kullback-Leibler divergence in bits, where 0 ln 0 is 0; terms are sorted before summing."""
     some = p > 0
     return float(np.sort(p[some] * np.log2(p[some] / other[some])).sum())
 
 
 def by_chance(n: float, m: float, labels: int) -> float:
-    """About the divergence, in bits, of two samples of one distribution: its first-order bias."""
+    """Approximate divergence, in bits, of two samples of one distribution: first-order bias."""
     return max(labels - 1, 0) * (1 / n + 1 / m) / (8 * log(2)) if n and m else float("nan")
 
 
 def between_tables(one: pd.DataFrame, other: pd.DataFrame) -> list[dict]:
-    """Two data sets compared by the shares of groups in their tables; see `Table.divergence`.
+    """Compare two data sets by the group shares in their tables; see `Table.divergence`.
 
     Raises
     ------
     OptionError
-        When one has no shares of groups, or the two no axis in common.
+        If either table has no group shares, or the two have no axis in common.
     """
     first, second = _rows_by_axis(one), _rows_by_axis(other)
     both = [axis for axis in first if axis in second]
     if not both:
         raise OptionError(
-            f"The tables tell of the groups of {list(first)} and of {list(second)}. Expected an "
-            "axis that both have, as ld.rates(None, by='language') tells it."
+            f"The tables have the groups of {list(first)} and of {list(second)}. Expected a common "
+            "axis, such as that of ld.rates(None, by='language')."
         )
     return [{"statistic": "divergence", "axis": a, **compared(first[a], second[a])} for a in both]
 
 
 def compared(a: pd.Series, b: pd.Series) -> dict:
-    """The divergence of two counts by label, and the number of rows it is based on."""
+    """Divergence of two counts by label, and the number of rows it is based on."""
     n, m = int(a.sum()), int(b.sum())
     labels = {*a.index[a > 0], *b.index[b > 0]}
     return {
@@ -117,17 +117,17 @@ def compared(a: pd.Series, b: pd.Series) -> dict:
 
 
 def _rows_by_axis(result: pd.DataFrame) -> dict[str, pd.Series]:
-    """The rows of each group by axis, from a table with the shares that groups have of all rows."""
+    """Rows of each group, by axis, from a table that contains the shares of groups."""
     if not isinstance(result, pd.DataFrame) or not {"axis", "group", "term", "k"} <= set(result):
         raise OptionError(
-            f"A {type(result).__name__} was given. Expected a table with the groups of some axis, "
-            "as ld.rates(None, by='language') tells them."
+            f"A {type(result).__name__} was given. Expected a table with the groups of an axis, "
+            "such as the result of ld.rates(None, by='language')."
         )
     rows = result[(result["term"] == "rows") & result["axis"].notna()]
     if (rows["group"] == POOLED).any():
         raise OptionError(
-            f"Groups of the table are pooled as {POOLED!r}, and what is in them cannot be "
-            "compared. Expected all groups: leave out top= of ld.rates."
+            f"Groups of the table are pooled as {POOLED!r} and cannot be compared. Expected all "
+            "groups: omit top= in ld.rates."
         )
     rows = rows[~rows["group"].isin(NOT_GROUPS)]
     return {axis: some.set_index("group")["k"] for axis, some in rows.groupby("axis", sort=False)}

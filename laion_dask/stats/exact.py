@@ -1,26 +1,26 @@
-"""Fisher's exact test of many 2 x 2 tables at once."""
+"""Fisher's exact test for many 2 x 2 tables at once."""
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Tables times terms that are summed at a time: half a megabyte, which fits in a core's cache.
+#: Tables times terms summed at a time: half a megabyte, which fits in a core's cache.
 _BLOCK = 1 << 16
-#: Probabilities this close, as a part of themselves, count as equal, as in R's fisher.test.
+#: Probabilities within this relative distance count as equal, as in R's fisher.test.
 _TIES = 1e-7
-#: Terms below exp(-depth) of the largest are left out; the second depth is float64's range.
+#: Terms below exp(-depth) of the largest are dropped; the second depth is the range of float64.
 _DEPTHS = (46.0, 700.0)
-#: Below this a sum to the first depth is not accurate, and is made to the second.
+#: Sums below this are inaccurate at the first depth and are recomputed at the second.
 _SMALL = 1e-9
 
 
 def fisher(k1: np.ndarray, n1: np.ndarray, k2: np.ndarray, n2: np.ndarray) -> np.ndarray:
-    """The two-sided p of Fisher's exact test of each table, in [0, 1].
+    """Two-sided p-value of Fisher's exact test for each table, in [0, 1].
 
-    The sum of the hypergeometric probabilities of all tables with these margins that are no more
-    probable than the one found. Probabilities come from the ratios of neighbouring ones, not from
-    differences of log factorials, so they are as accurate for billions of rows as for ten. The
-    work of a table grows with the square root of the smallest expected count.
+    The sum of the hypergeometric probabilities of all tables with the same margins that are at most
+    as probable as the observed one. Probabilities are computed from ratios of neighbours, not from
+    differences of log factorials, so they are as accurate for billions of rows as for ten. The cost
+    of a table grows with the square root of its smallest expected count.
 
     Parameters
     ----------
@@ -31,12 +31,12 @@ def fisher(k1: np.ndarray, n1: np.ndarray, k2: np.ndarray, n2: np.ndarray) -> np
     Returns
     -------
     (m,) float64 array
-        Within 1e-7 of itself; 0 where it is below 1e-300.
+        Relative error at most 1e-7; 0 for p below 1e-300.
 
     References
     ----------
     Fisher, R. A. (1935). The logic of inductive inference. Journal of the Royal Statistical
-    Society 98, 39-54. The two-sided p, and the allowance for ties: R's fisher.test.
+    Society 98, 39-54. The two-sided p-value and the tolerance for ties follow R's fisher.test.
     """
     count, draws, marked, others = _smallest_cell(k1, n1, k2, n2)
     p = np.ones(len(count))
@@ -48,7 +48,7 @@ def fisher(k1: np.ndarray, n1: np.ndarray, k2: np.ndarray, n2: np.ndarray) -> np
 
 
 def _smallest_cell(k1, n1, k2, n2) -> tuple[np.ndarray, ...]:
-    """The table as the cell with the smallest expected count, which can go down to 0.
+    """Describe each table by the cell with the smallest expected count.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def _smallest_cell(k1, n1, k2, n2) -> tuple[np.ndarray, ...]:
 
 
 def _summed(count, draws, marked, others, depth: float) -> np.ndarray:
-    """The p of each table by the terms down to a depth; 0 where the table itself lies deeper."""
+    """p-value of each table from the terms down to a depth; 0 if the table itself is below it."""
     mode = np.floor((draws + 1) * (marked + 1) / (marked + others + 2))
     # Bernstein's and Chernoff's bounds; the hypergeometric is no wider than the Poisson
     # (Hoeffding, W. (1963). Probability inequalities for sums of bounded random variables. JASA).
@@ -73,7 +73,7 @@ def _summed(count, draws, marked, others, depth: float) -> np.ndarray:
     p, order = np.empty(len(count)), np.argsort(above, kind="stable")
     at = 0
     while at < len(order):
-        # As many tables as there is room for, the first of which have the fewest terms.
+        # As many tables as fit in a block; the first ones have the fewest terms.
         some = order[at : at + max(1, int(_BLOCK / (above[order[at]] + below[order[at]] + 8)))]
         width = int(above[some].max()) + int(below[some].max()) + 1
         some = some[: max(1, _BLOCK // width)]

@@ -1,4 +1,4 @@
-"""Whom a filter excludes: the share of each group that it leaves out, beside that of all rows."""
+"""Exclusion by a filter: the share of each group that it removes, compared with all rows."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from laion_dask.stats.intervals import risk_ratio, wilson
 from laion_dask.stats.significance import benjamini_hochberg, two_proportions
 from laion_dask.stats.table import Table, table
 
-#: Shares that differ by less, as a part of themselves, are equal: they came by other divisions.
+#: Relative tolerance within which shares count as equal; they come from different divisions.
 _EQUAL = 1e-12
-#: The verdict on a group that was few before and that the filter makes fewer.
+#: The method of the intervals.
 _METHOD = "Wilson; ratio: Katz log interval against the rest"
 
 
@@ -28,51 +28,54 @@ def exclusion(
     reference: Mapping[Hashable, float] | None = None,
     level: float = 0.95,
 ) -> Table:
-    """The exclusion rate of each group, E_g = 1 - kept / n, and its ratio to that of all rows.
+    """Exclusion rate of each group, E_g = 1 - kept / n, and its ratio to the rate of all rows.
 
-    The ratio is E_g / E with E = 1 - kept / n of all rows. Its interval comes from the ratio to
-    the rest, rho, which has two separate groups of rows and hence a log interval (`risk_ratio`):
-    with w, the group's part of all rows, E_g / E = 1 / (w + (1 - w) / rho), which rises with rho,
-    so the ends of the one are the ends of the other. A ratio is above 1 exactly when rho is.
+    The ratio is E_g / E with E = 1 - kept / n of all rows. Its interval is derived from rho, the
+    ratio to the rest of the rows, which compares two disjoint groups and hence has a log interval
+    (`risk_ratio`). With w, the group's share of all rows, E_g / E = 1 / (w + (1 - w) / rho). This
+    increases with rho, so the interval of rho maps to that of the ratio. The ratio exceeds 1 if and
+    only if rho does.
 
-    A group is under-represented before when its share of the groups' rows is below its expected
-    share: the reference's, or an equal one (1 / number of groups); the equal share is our choice
-    where no reference is given. What is concluded of a group stands in one column, ``verdict``,
-    see `verdicts`: no group is said to be excluded more or less unless the difference to the rest
-    is a discovery at a false discovery rate of 1 - level among the groups.
+    A group is under-represented before the filter if its share of the groups' rows is below its
+    expected share: that of the reference, or an equal share (1 / number of groups) by default. The
+    ``verdict`` column holds the conclusion for each group, see `verdicts`: a group only counts as
+    excluded more or less if its difference from the rest is a discovery at a false discovery rate
+    of 1 - level among the groups.
 
     Parameters
     ----------
     n_before, n_after : mapping or Series of group to int, or sequence of int
-        Rows of each group before, and of them kept. A mapping's group that has none after may be
-        missing there.
+        Rows of each group before the filter, and rows kept. A group without kept rows may be
+        missing from the second mapping.
     by : sequence of labels, or str
-        The groups' names, as many as there are counts; a str says what the groups are of, which
-        are a mapping's, or have numbers for names.
+        Names of the groups, one per count. A str names the axis instead; the groups are then those
+        of the mappings, or are numbered.
     total : (int, int), optional
-        All rows before and after. By default the sums over the groups, which is wrong where a row
-        may be in several groups, or in none.
+        All rows before and after. Defaults to the sums over the groups, which is wrong if a row can
+        be in several groups or in none.
     reference : mapping of group to number, optional
-        The expected shares of the groups; scaled to sum to 1. A group that only it names has
-        no rows before; one that it does not name has no expected share, and is never amplified.
+        Expected distribution of the groups; normalized to sum to 1. A group that only the reference
+        names has no rows before; a group that it does not name has no expected share and is never
+        amplified.
     level : float
+        Coverage of the intervals, between 0 and 1.
         Coverage of the intervals, between 0 and 1.
 
     Returns
     -------
     Table
-        A row a group, in the order given: ``axis, group, n`` (before), ``k`` (excluded), ``rate``
-        (E_g) with ``lo, hi`` (Wilson), ``kept``, ``overall`` (E), ``ratio, ratio_lo, ratio_hi``,
-        ``p`` and ``q`` (of two proportions, the group's and the rest's; after Benjamini and
-        Hochberg), ``share_before, share_after`` (of the groups' rows; a row counts once in each of
-        its groups), ``share_expected``, ``under_represented``, ``verdict``. Without rows before
-        a rate is NaN; the ratio is NaN where nothing at all was excluded, and 1 for a group that
-        is all rows.
+        One row per group, in the given order: ``axis, group, n`` (before), ``k`` (excluded),
+        ``rate`` (E_g) with ``lo, hi`` (Wilson), ``kept``, ``overall`` (E), ``ratio, ratio_lo,
+        ratio_hi``, ``p`` (test of two proportions, the group against the rest) and ``q`` (adjusted
+        after Benjamini and Hochberg), ``share_before, share_after`` (of the groups' rows; a row
+        counts once in each of its groups), ``share_expected``, ``under_represented``, ``verdict``.
+        A group without rows before has a rate of NaN. The ratio is NaN if nothing was excluded at
+        all, and 1 for a group that contains all rows.
 
     Raises
     ------
     OptionError
-        When counts are not valid, more rows were kept than there were, or labels do not match.
+        If a count is invalid, more rows were kept than there were, or labels do not match.
 
     References
     ----------
@@ -95,7 +98,7 @@ def exclusion(
     kept = np.array([count[1] for count in counts.values()], np.int64)
     wanted = np.array([expected.get(label, np.nan) for label in counts], float)
     before, after = _shares(n), _shares(kept)
-    under = before < wanted * (1 - _EQUAL)  # False where one is NaN
+    under = before < wanted * (1 - _EQUAL)  # False if either is NaN
     found = {
         "statistic": "exclusion",
         "axis": axis,
@@ -111,7 +114,7 @@ def exclusion(
 
 
 def excluded(n: np.ndarray, kept: np.ndarray, n_all: int, k_all: int, level: float) -> dict:
-    """The columns of `exclusion` that need only counts of rows before and after."""
+    """The columns of `exclusion` that apply to any subset of all rows."""
     k = n - kept
     lo, hi = wilson(k, n, level)
     ratio, ratio_lo, ratio_hi = _to_all(k, n, k_all, n_all, level)
@@ -131,7 +134,7 @@ def excluded(n: np.ndarray, kept: np.ndarray, n_all: int, k_all: int, level: flo
 
 
 def corrected(result: Table, level: float) -> Table:
-    """The table with ``q`` and ``verdict``, over the groups in it; a NaN p is not a test."""
+    """The table with ``q`` and ``verdict`` computed over its groups; NaN means not tested."""
     attrs = result.attrs
     result = result.drop(columns=["q", "verdict"], errors="ignore")
     q = benjamini_hochberg(result["p"].to_numpy(float))
@@ -144,16 +147,16 @@ def corrected(result: Table, level: float) -> Table:
 
 
 def verdicts(k, n, overall, under_represented, q, rate: float) -> np.ndarray:
-    """What is concluded of each group at a false discovery rate: a text, missing without a test.
+    """Conclusion for each group at a false discovery rate: a text, or None if not tested.
 
     ===================  =====================================================================
     text                 meaning
     ===================  =====================================================================
-    ``amplified``        under-represented before, and excluded more than the rest: what Hong et
-                         al. call exclusion amplification
+    ``amplified``        under-represented before, and excluded more than the rest: "exclusion
+                         amplification" (Hong et al.)
     ``excluded more``    excluded more than the rest, and not under-represented before
     ``excluded less``    excluded less than the rest
-    ``inconclusive``     q is above the rate: chance alone may have made the difference
+    ``inconclusive``     q exceeds the rate: the difference may be due to chance
     ===================  =====================================================================
     """
     found = np.where(k > overall * n, "excluded more", "excluded less").astype(object)
@@ -164,26 +167,154 @@ def verdicts(k, n, overall, under_represented, q, rate: float) -> np.ndarray:
 
 
 def _to_all(k, n, k_all: int, n_all: int, level: float) -> tuple[np.ndarray, ...]:
-    """The ratio of each group's rate to the overall rate, with its interval."""
+    """Ratio of the rates of subsets to the rate of all rows, with its interval."""
     _, lo, hi = risk_ratio(k, n, k_all - k, n_all - n, level)
     part = _divided(n, np.full(len(n), n_all))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = _divided(k, n) / (k_all / n_all if n_all else np.nan)
-        # To the rest, rho; to all rows, 1 / (part + (1 - part) / rho), which is 0 where rho is.
+        # Convert rho to the ratio to all rows, 1 / (part + (1 - part) / rho), which is 0 if rho is.
         lo, hi = (1 / (part + (1 - part) / np.asarray(rho)) for rho in (lo, hi))
-    whole = (n == n_all) & (k_all > 0)  # all rows beside themselves
+    whole = (n == n_all) & (k_all > 0)  # the group contains all rows
     ratio, lo, hi = (np.where(whole, 1.0, some) for some in (ratio, lo, hi))
     unknown = (n == 0) | (k_all == 0)
     lo, hi = np.where(unknown, 0.0, lo), np.where(unknown, np.inf, hi)
-    # The two ways of dividing round apart.
+    # The two divisions round differently.
     return np.where(unknown, np.nan, ratio), np.fmin(lo, ratio), np.fmax(hi, ratio)
 
 
 def _divided(some: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """The quotient; NaN where the divisor is 0."""
+    """Divide; 0 / 0 is NaN."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(by == 0, np.nan, some / by)
 
 
 def _shares(n: np.ndarray) -> np.ndarray:
     return _divided(n, np.full(len(n), n.sum()))
+
+
+def _counted(n_before, n_after, by) -> tuple[str, dict[Hashable, tuple[int, int]]]:
+    """The name of the axis, and the rows of each group before and after."""
+    before, after = _mapping(n_before, by), _mapping(n_after, by)
+    axis = by if isinstance(by, str) else "group"
+    if before is None or after is None:
+        labels = _places(n_before) if isinstance(by, str) else _labels(by)
+        lengths = [len(labels), *(len(some) for some in (n_before, n_after))]
+        if len(set(lengths)) > 1:
+            raise OptionError(
+                "exclusion was given {1} counts before, {2} after, and {0} groups. Expected the "
+                "same number of each.".format(*lengths)
+            )
+        before, after = (dict(zip(labels, some, strict=True)) for some in (n_before, n_after))
+    elif not isinstance(by, str) and by is not None:
+        labels = _labels(by)
+        before = {label: before.get(label, 0) for label in labels}
+        after = {label: after.get(label, 0) for label in labels}
+    elif by is None:
+        axis = str(getattr(getattr(n_before, "index", None), "name", None) or axis)
+    for label in after:
+        if label not in before:
+            raise OptionError(f"n_after has a group {label!r}, which is not in n_before.")
+    counts = {g: (_count(n, g), _count(after.get(g, 0), g)) for g, n in before.items()}
+    for label, (n, kept) in counts.items():
+        if kept > n:
+            raise OptionError(
+                f"Group {label!r} has {kept:,} rows after and {n:,} before. Expected n_after to "
+                "count the rows of n_before that were kept."
+            )
+    return axis, counts
+
+
+def _mapping(counts, by) -> dict | None:
+    """Counts by group; None if the counts are positional."""
+    if isinstance(counts, pd.Series):
+        named = not isinstance(counts.index, pd.RangeIndex)
+        if not counts.index.is_unique:
+            raise OptionError("A Series of counts has a duplicate group. Sum its counts first.")
+        return dict(counts.items()) if named or by is None or isinstance(by, str) else None
+    if isinstance(counts, Mapping):
+        return dict(counts)
+    if isinstance(counts, (str, bytes)) or not hasattr(counts, "__len__"):
+        raise OptionError(
+            f"exclusion was given {counts!r} as counts. Expected row counts by group: a mapping, "
+            "or a sequence with the groups' names in by."
+        )
+    return None
+
+
+def _places(counts) -> list[str]:
+    """Names for unnamed groups: 0, 1 and so on."""
+    return [str(place) for place in range(len(counts))]
+
+
+def _labels(by) -> list:
+    if by is None or isinstance(by, str) or not hasattr(by, "__iter__"):
+        raise OptionError(
+            f"by is {by!r}. Expected the groups' names, one per count; or pass the counts as "
+            "mappings."
+        )
+    labels = list(by)
+    if len(set(labels)) < len(labels):
+        raise OptionError("by contains a duplicate group. Expected each group once.")
+    return labels
+
+
+def _count(n, label) -> int:
+    whole = not isinstance(n, (bool, np.bool_)) and isinstance(n, (int, np.integer, float))
+    if not whole or not isfinite(n) or n < 0 or n != int(n):
+        raise OptionError(f"Group {label!r} has {n!r} rows. Expected a non-negative integer.")
+    return int(n)
+
+
+def _totals(counts: Mapping, total) -> tuple[int, int]:
+    sums = tuple(sum(count[i] for count in counts.values()) for i in (0, 1))
+    if total is None:
+        return sums
+    try:
+        before, after = (_count(n, "(all)") for n in total)
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"total is {total!r}. Expected all rows before and after, as two integers."
+        ) from error
+    for label, (n, kept) in counts.items():
+        if kept > after or n - kept > before - after:
+            raise OptionError(
+                f"total has {before:,} rows before and {after:,} after, which cannot contain the "
+                f"group {label!r} of {n:,} before and {kept:,} after. Count all rows once each."
+            )
+    return before, after
+
+
+def _expected(counts: Mapping, reference) -> dict[Hashable, float]:
+    """Expected share of each group."""
+    if reference is None:
+        return {label: 1 / len(counts) for label in counts}
+    return distribution(reference)
+
+
+def distribution(reference: Mapping[Hashable, float]) -> dict[Hashable, float]:
+    """Weights by group, normalized to sum to 1.
+
+    Raises
+    ------
+    OptionError
+        If it is not a mapping, a weight is negative or not a number, or all weights are 0.
+    """
+    if isinstance(reference, pd.Series):
+        reference = dict(reference.items())
+    if not isinstance(reference, Mapping):
+        raise OptionError(
+            f"reference is {reference!r}. Expected a share per group, such as "
+            "{'women': 0.5, 'men': 0.5}."
+        )
+    weights = {}
+    for label, weight in reference.items():
+        number = isinstance(weight, (int, float, np.integer, np.floating))
+        if not number or isinstance(weight, bool) or not isfinite(weight) or weight < 0:
+            raise OptionError(
+                f"reference has {weight!r} for {label!r}. Expected a non-negative number."
+            )
+        weights[label] = float(weight)
+    whole = sum(weights.values())
+    if not whole > 0:
+        raise OptionError("reference has no positive share. Expected at least one.")
+    return {label: weight / whole for label, weight in weights.items()}

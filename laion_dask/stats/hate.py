@@ -1,4 +1,4 @@
-"""Hate content rates of captions, and how two data sets compare in them."""
+"""Hate content rates of captions, and their comparison between two data sets."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from laion_dask.stats.significance import welch
 
 
 def hate_content_rate(p: Numbers | Mapping[str, Numbers], threshold: float = 0.5):
-    """The hate content rate: the percentage of captions whose probability is over a threshold.
+    """Hate content rate: the percentage of captions whose probability exceeds a threshold.
 
-    100 mean(p > threshold), over the captions that have a probability. A NaN is undecided: it is
-    left out, never counted as free of hate.
+    100 mean(p > threshold), over the captions with a probability. NaN is undecided: it is excluded,
+    and never counts as free of hate.
 
     Parameters
     ----------
     p : (n,) float array, or mapping of str to (n,) float array, or pandas.DataFrame
-        Probabilities in [0, 1]; in a mapping, of each class, the rows being the same captions.
+        Probabilities in [0, 1]; a mapping has one array per class, for the same captions.
     threshold : float
-        In [0, 1]; rounded to float32 for probabilities in float32, as a ``where`` does.
+        In [0, 1]; rounded to float32 for float32 probabilities, as in ``where``.
 
     Returns
     -------
     float, or dict of str to float
-        Percent, in [0, 100]; NaN without a caption that has a probability. Of a mapping, one a
-        class, and ``"any"``: the captions over the threshold in at least one class, among those
-        that are so or have a probability in every class.
+        Percentage in [0, 100]; NaN if no caption has a probability. For a mapping, one per class
+        and ``"any"``: the captions over the threshold in at least one class, among those that are
+        over it or have a probability in every class.
 
     Raises
     ------
     OptionError
-        When a probability or the threshold is outside [0, 1], or classes differ in length.
+        If a probability or the threshold is outside [0, 1], or classes differ in length.
 
     References
     ----------
@@ -58,7 +58,7 @@ def hate_content_rate(p: Numbers | Mapping[str, Numbers], threshold: float = 0.5
         over, known = _over("p", p, threshold)
         return _percent(over, known)
     if "any" in p:
-        raise OptionError("A class is called 'any', which is the name of all together. Rename it.")
+        raise OptionError("A class is named 'any', which is reserved for all classes. Rename it.")
     classes = {name: _over(name, values, threshold) for name, values in p.items()}
     if len({len(over) for over, _ in classes.values()}) > 1:
         lengths = ", ".join(f"{name} {len(over):,}" for name, (over, _) in classes.items())
@@ -76,11 +76,11 @@ def _over(name: str, p: Numbers, threshold: float) -> tuple[np.ndarray, np.ndarr
     if values.dtype.kind != "f":
         (values,) = numbers("hate_content_rate", p=p)
     if values.ndim != 1:
-        raise OptionError(f"{name} has shape {values.shape}. Expected (n,): one a caption.")
+        raise OptionError(f"{name} has shape {values.shape}. Expected (n,): one per caption.")
     known = ~np.isnan(values)
     if ((values[known] < 0) | (values[known] > 1)).any():
         low, high = values[known].min(), values[known].max()
-        raise OptionError(f"{name} is from {low:g} to {high:g}. Expected probabilities in [0, 1].")
+        raise OptionError(f"{name} is in [{low:g}, {high:g}]. Expected probabilities in [0, 1].")
     return known & (values > threshold), known
 
 
@@ -90,19 +90,19 @@ def _percent(over: np.ndarray, known: np.ndarray) -> float:
 
 
 class HateComparison(NamedTuple):
-    """How two data sets compare in the share of their captions that are over a threshold.
+    """Comparison of two data sets by the share of captions over a threshold.
 
     Attributes
     ----------
     rate1, lo1, hi1 : float
-        Of the first, percent, with Wilson's interval over all its captions.
+        Rate of the first data set in percent, with Wilson's interval over all its captions.
     rate2, lo2, hi2 : float
-        Of the second.
+        The same for the second data set.
     increase : float
-        Percent by which the lower end of the second lies above the upper end of the first; below 0
-        where the intervals overlap or the second is lower.
+        Percentage by which the lower end of the second interval exceeds the upper end of the first;
+        negative if the intervals overlap or the second is lower.
     t, df, p : float
-        Welch's test of the rates of the single files; t is positive where the second has more.
+        Welch's test of the rates per file; t is positive if the second data set has higher rates.
     """
 
     rate1: float
@@ -120,15 +120,15 @@ class HateComparison(NamedTuple):
 def compare_hate(
     k1: Numbers, n1: Numbers, k2: Numbers, n2: Numbers, level: float = 0.95
 ) -> HateComparison:
-    """Two data sets compared by the captions over a threshold in each of their files.
+    """Compare two data sets by the captions over a threshold in each of their files.
 
     Parameters
     ----------
     k1, n1 : (files,) int array, or int
-        ``k1[i]`` of the ``n1[i]`` captions of a file of the first data set are over the threshold.
-        Of single numbers there are only intervals; files without captions do not count.
+        ``k1[i]`` of the ``n1[i]`` captions of file i of the first data set are over the threshold.
+        Scalars give only the intervals; files without captions are ignored.
     k2, n2 : (files,) int array, or int
-        The same of the second.
+        The same for the second data set.
     level : float
         Coverage of the intervals, between 0 and 1.
 
@@ -139,7 +139,7 @@ def compare_hate(
     Raises
     ------
     OptionError
-        When a count is impossible, or the level not between 0 and 1.
+        If a count is impossible or the level is not between 0 and 1.
 
     References
     ----------

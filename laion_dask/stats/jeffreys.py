@@ -1,4 +1,4 @@
-"""Jeffreys' interval of a share, which covers evenly where hardly any have the property."""
+"""Jeffreys' interval of a proportion, which has even coverage for rare properties too."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import pandas as pd
 from laion_dask.stats.checks import Numbers, plain, shares
 from laion_dask.stats.intervals import wilson
 
-#: With this many on either side, Wilson's limits, which are much cheaper, are within 1e-4.
+#: With this many rows on either side, Wilson's limits, which are much cheaper, agree within 1e-4.
 _MANY = 5000
 
 
 def jeffreys(k: Numbers, n: Numbers, level: float = 0.95) -> tuple:
-    """The equal-tailed Jeffreys interval of a share. Eager.
+    """Equal-tailed Jeffreys interval of a proportion. Eager.
 
-    The limits are the quantiles of Beta(k + 1/2, n - k + 1/2). Where k is 0 the lower one is 0 and
-    the upper one the mid-p limit, at which none of n has the chance 1 - ``level``, of which half
-    counts: 1 - (1 - level)^(1/n). Where k is n, the same from the other side. With 5,000 or more
-    that have the property and as many that have not, they are Wilson's, equal to 1 in 10,000.
+    The limits are the quantiles of Beta(k + 1/2, n - k + 1/2). If k is 0, the lower limit is 0 and
+    the upper limit is the mid-p limit, at which k = 0 has a probability of 1 - ``level``:
+    1 - (1 - level)^(1/n). If k is n, the limits are mirrored. If at least 5,000 rows have the
+    property and at least 5,000 do not, Wilson's limits are used, which agree within 1 in 10,000.
 
     Parameters, results and errors are those of `wilson`.
 
@@ -38,7 +38,7 @@ def jeffreys(k: Numbers, n: Numbers, level: float = 0.95) -> tuple:
     lo, hi = (np.array(end) for end in wilson(k, n, level))
     k, n = np.broadcast_arrays(*shares("jeffreys", k, n))
     few = (np.minimum(k, n - k) < _MANY) & (n > 0)
-    # Each pair of counts once: most counts are small, and a quantile takes 10 to 50 microseconds.
+    # Each distinct pair once: most counts are small, and a quantile takes 10 to 50 microseconds.
     place, some_k, some_n = _distinct_pairs(k[few], n[few])
     for end, limit in zip((lo, hi), _limits(some_k, some_n, level), strict=True):
         end[few] = limit[place]
@@ -46,7 +46,7 @@ def jeffreys(k: Numbers, n: Numbers, level: float = 0.95) -> tuple:
 
 
 def _distinct_pairs(k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The index of each pair among the distinct pairs, and the distinct pairs."""
+    """Position of each pair among the distinct pairs, and the distinct pairs."""
     (code_k, each_k), (code_n, each_n) = pd.factorize(k), pd.factorize(n)
     width = max(len(each_n), 1)
     place, pairs = pd.factorize(code_k * width + code_n)

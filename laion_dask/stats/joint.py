@@ -1,4 +1,4 @@
-"""Intervals of how much more often two things occur together than apart, from four counts."""
+"""Intervals of the association of two properties, from four counts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from laion_dask.stats.jeffreys import jeffreys
 def observed_over_expected(
     n_ab: Numbers, n_a: Numbers, n_b: Numbers, n: Numbers, level: float = 0.95
 ) -> tuple:
-    """How many times as many rows are in both of two groups as if the two were independent.
+    """Ratio of the rows in both of two groups to the number expected under independence.
 
-    The interval is symmetric on the log scale, with the variance of the logarithm by the delta
-    method on the four cells of the table, 1/n_ab - 1/n_a - 1/n_b + 2 n_ab / (n_a n_b) - 1/n. It
-    is the interval of exp(PMI). Where ``n_ab`` is 0 the ratio is 0, and the interval goes from 0
-    to the upper end for half a row.
+    The interval is symmetric on the log scale. The variance of the logarithm follows from the delta
+    method on the four cells of the table: 1/n_ab - 1/n_a - 1/n_b + 2 n_ab / (n_a n_b) - 1/n. This
+    is the interval of exp(PMI). If ``n_ab`` is 0, the ratio is 0, and the interval goes from 0 to
+    the upper end for half a row.
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ def observed_over_expected(
     Returns
     -------
     ratio, lo, hi : float, or array of float64
-        From 0 to inf. NaN with an interval from 0 to inf when a group is empty.
+        From 0 to inf. NaN, with an interval from 0 to inf, if a group is empty.
 
     Raises
     ------
     OptionError
-        When a count is negative, or the level not between 0 and 1.
+        If a count is negative or the level is not between 0 and 1.
 
     References
     ----------
@@ -64,36 +64,36 @@ def observed_over_expected(
 def npmi_interval(
     n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers, level: float = 0.95
 ) -> tuple:
-    """The interval of nPMI, ln[p(w,g) / (p(w) p(g))] / -ln p(w,g).
+    """Interval of nPMI, ln[p(w,g) / (p(w) p(g))] / -ln p(w,g).
 
-    nPMI is a function of three cells of the table: documents with both, with the word only, with
-    the group only. Each has its Jeffreys interval (`laion_dask.stats.jeffreys`); by how much each
-    end moves nPMI, the others being as found, is put together as the root of the sum of squares
-    (MOVER), with the correlation of multinomial cells. So the interval has a width where a cell is
-    0, also where the word and the group always occur together.
+    nPMI is a function of three cells of the table: documents with both, with only the word, and
+    with only the group. Each has a Jeffreys interval (`laion_dask.stats.jeffreys`). The changes in
+    nPMI from moving one cell to an end of its interval are combined as the root of the sum of
+    squares (MOVER), with the correlation of multinomial cells. The interval therefore has a
+    positive width even if a cell is 0, for example if the word and the group always co-occur.
 
-    Coverage at 0.95, by summing over all tables of 2,000 to 10 million documents with 1 to 400
-    expected with both and 0.5 to 500 with one only: 0.935 to 0.967 with 40 or more expected with
-    both, and nowhere below 0.93. With fewer it is up to 0.986, mostly where a document or less is
-    expected with the word only or the group only: few tables are likely then.
+    Coverage at 0.95, from summing over all tables of 2,000 to 10 million documents, with 1 to 400
+    expected with both and 0.5 to 500 with only one: 0.935 to 0.967 with at least 40 expected with
+    both, and nowhere below 0.93. With fewer it reaches 0.986, mostly if at most one document is
+    expected with only the word or only the group, because few tables are then likely.
 
     Parameters
     ----------
     n_wg, n_w, n_g, n : int or array of int
-        Documents with both, with the word, with the group, and all.
+        Documents with both, with the word, with the group, and all documents.
     level : float
         Coverage, between 0 and 1.
 
     Returns
     -------
     lo, hi : float, or array of float64
-        In [-1, 1]. From -1 where ``n_wg`` is 0, to 1 where the two always occur together; from -1
-        to 1 where ``n_w`` or ``n_g`` is 0 or all documents, since nothing is known then.
+        In [-1, 1]. ``lo`` is -1 if ``n_wg`` is 0; ``hi`` is 1 if the two always co-occur. From -1
+        to 1 if ``n_w`` or ``n_g`` is 0 or all documents.
 
     Raises
     ------
     OptionError
-        When a count is negative, or the level not between 0 and 1.
+        If a count is negative or the level is not between 0 and 1.
 
     References
     ----------
@@ -121,18 +121,18 @@ def npmi_gap_interval(
     n: Numbers,
     level: float = 0.95,
 ) -> tuple:
-    """The interval of nPMI(w, a) - nPMI(w, b), of one word and two groups.
+    """Interval of nPMI(w, a) - nPMI(w, b), for one word and two groups.
 
-    It is put together from the intervals of the two (MOVER), with their correlation by the delta
-    method: they share the word, and maybe documents that are in both groups.
+    Combines the intervals of the two (MOVER), with their correlation from the delta method: they
+    share the word, and possibly documents that are in both groups.
 
     Parameters
     ----------
     a, b, both : pair of int, or of arrays of int
-        Documents with the word and the group, and documents with the group: of the first group,
-        of the second, and in both groups.
+        Documents with the word and the group, and documents with the group: for the first group,
+        the second group, and the intersection of both.
     n_w, n : int or array of int
-        Documents with the word, and all.
+        Documents with the word, and all documents.
     level : float
         Coverage, between 0 and 1.
 
@@ -144,7 +144,7 @@ def npmi_gap_interval(
     Raises
     ------
     OptionError
-        When a count is negative, or the level not between 0 and 1.
+        If a count is negative or the level is not between 0 and 1.
 
     References
     ----------
@@ -172,7 +172,7 @@ def npmi_gap_interval(
 
 
 class _Slopes:
-    """nPMI and how it changes with the three shares that it is made of, per document."""
+    """nPMI and its derivatives with respect to the three shares it depends on, per document."""
 
     def __init__(self, n_wg: np.ndarray, n_w: np.ndarray, n_g: np.ndarray, n: np.ndarray):
         self.none = n_wg == 0
@@ -189,7 +189,7 @@ class _Slopes:
         self.variance = self.covariance(self, self.g, self.j)
 
     def covariance(self, other: _Slopes, p_ab: np.ndarray, p_wab: np.ndarray) -> np.ndarray:
-        """Of two nPMI with one word, whose groups have shares of documents in common."""
+        """Covariance of two nPMI of one word whose groups share documents."""
         with np.errstate(invalid="ignore", divide="ignore"):
             product = self.by_w * other.by_w * self.w + self.by_g * other.by_g * p_ab
             product += self.by_w * (other.by_g + other.by_j) * other.j
@@ -199,7 +199,7 @@ class _Slopes:
 
 
 def _ends(n_wg, n_w, n_g, n, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the interval of nPMI, by the Jeffreys intervals of three cells of the table."""
+    """Ends of the interval of nPMI, from the Jeffreys intervals of three cells of the table."""
     unknown = (n_w == 0) | (n_g == 0) | (n_w >= n) | (n_g >= n)
     safe = np.where(unknown, 1, n)
     cells = [np.where(unknown, 0, cell) for cell in (n_wg, n_w - n_wg, n_g - n_wg)]
@@ -211,7 +211,7 @@ def _ends(n_wg, n_w, n_g, n, level: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _moved(shares: list, limits: list, ends: tuple[int, int, int]) -> np.ndarray:
-    """Where nPMI lies once each cell is at one of its limits: 0 the lower, 1 the upper."""
+    """nPMI with each cell at one of its limits: 0 for the lower, 1 for the upper."""
     at = _npmi_of(*shares)
     moves = [
         _npmi_of(*(limits[i][ends[i]] if i == j else share for j, share in enumerate(shares))) - at
@@ -220,13 +220,13 @@ def _moved(shares: list, limits: list, ends: tuple[int, int, int]) -> np.ndarray
     total = sum(move**2 for move in moves)
     for i, j in combinations(range(3), 2):
         odds = [shares[c] / (1 - shares[c]) for c in (i, j)]
-        sign = -1 if ends[i] == ends[j] else 1  # cells of a table are correlated negatively
+        sign = -1 if ends[i] == ends[j] else 1  # the cells of a table are negatively correlated
         total += 2 * sign * np.sqrt(odds[0] * odds[1]) * np.abs(moves[i] * moves[j])
     return at + (2 * ends[0] - 1) * np.sqrt(np.maximum(total, 0))
 
 
 def _npmi_of(both: np.ndarray, word_only: np.ndarray, group_only: np.ndarray) -> np.ndarray:
-    """nPMI by the shares of documents, -1 where none has both."""
+    """nPMI from the shares of documents; -1 if no document has both."""
     some = np.where(both > 0, both, 0.5)
     ratio = np.log((some + word_only) * (some + group_only)) / np.log(some)
     return np.where(both > 0, ratio - 1, -1.0)

@@ -1,4 +1,4 @@
-"""Two overlapping samples compared: the share of some property in each."""
+"""Compare the proportion of a property in two overlapping samples."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ def overlap_difference(
     second: tuple[Numbers, Numbers],
     level: float = 0.95,
 ) -> tuple:
-    """The share of the second sample less that of the first, where the two have rows in common.
+    """Proportion in the second sample minus that in the first, for samples that share rows.
 
-    The rows in common count in both shares, so the two are not independent, and an interval for
-    independent samples is too wide or too narrow. The rows that only the first has, those in both,
-    and those that only the second has are independent; the difference is a linear function of
-    their three shares, and its interval is put together from their Wilson intervals (MOVER).
-    Without rows in common it is Newcombe's interval, see `risk_difference`.
+    Shared rows count in both proportions, so the two are not independent, and an interval for
+    independent samples is too wide or too narrow. The rows only in the first sample, those in both,
+    and those only in the second are independent; the difference is a linear function of their three
+    proportions, and its interval is combined from their Wilson intervals (MOVER). Without shared
+    rows it is Newcombe's interval, see `risk_difference`.
 
     Parameters
     ----------
     first, both, second : pair of int, or of arrays of int
-        ``k`` of ``n`` rows have the property: of those that only the first sample has, of those in
-        both samples, and of those that only the second has.
+        ``k`` of ``n`` rows have the property: among the rows only in the first sample, in both
+        samples, and only in the second sample.
     level : float
         Coverage, between 0 and 1.
 
     Returns
     -------
     difference, lo, hi : float, or array of float64
-        In [-1, 1]; NaN, from -1 to 1, when a sample is empty.
+        In [-1, 1]; NaN, with an interval from -1 to 1, if a sample is empty.
 
     Raises
     ------
     OptionError
-        When a count is impossible, or the level not between 0 and 1.
+        If a count is impossible or the level is not between 0 and 1.
 
     References
     ----------
@@ -75,32 +75,32 @@ def overlap_test(
     both: tuple[Numbers, Numbers],
     second: tuple[Numbers, Numbers],
 ):
-    """The two-sided p that a property is as frequent in what only one sample has as in the other's.
+    """Two-sided p-value that a property is equally frequent in the rows unique to each sample.
 
-    Rows in both samples say nothing about what only one of them has. So the test is
-    conditional on the rows on which the two disagree: those that only the first has against those
-    that only the second has, by `two_proportions`. Where one sample lies within the other there is
-    no such pair, and the rows of the smaller are tested against those that the larger has besides.
+    Rows in both samples carry no information about the difference. The test is therefore
+    conditional on the rows in only one sample: those only in the first against those only in the
+    second, by `two_proportions`. If one sample contains the other, the rows of the smaller are
+    tested against the remaining rows of the larger.
 
     Parameters
     ----------
     first, both, second : pair of int, or of arrays of int
-        As `overlap_difference` takes them.
+        As for `overlap_difference`.
 
     Returns
     -------
     float, or array of float64
-        In [0, 1]; NaN where the samples are equal, or one is empty.
+        In [0, 1]; NaN if the samples are equal, or if one is empty.
 
     Raises
     ------
     OptionError
-        When a count is impossible.
+        If a count is impossible.
 
     References
     ----------
     Gart, J. J. (1969). An exact test for comparing matched proportions in crossover designs.
-    Biometrika 56, 75-80: Fisher's exact test of the discordant observations. After McNemar, Q.
+    Biometrika 56, 75-80: Fisher's exact test of the discordant observations. Based on McNemar, Q.
     (1947). Note on the sampling error of the difference between correlated proportions or
     percentages. Psychometrika 12, 153-157.
 

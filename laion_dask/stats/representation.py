@@ -1,7 +1,7 @@
-"""Who is at the top of a ranking: skew@k and NDKL against a reference distribution.
+"""Representation at the top of a ranking: skew@k and NDKL against a reference distribution.
 
-Shares are of memberships: an item that is in several groups counts once in each, one that is in
-none counts in none. With one group an item, the case of the paper, they are shares of items.
+Shares are of memberships: an item in several groups counts once in each, and an item in no group
+does not count. With one group per item, as in the paper, they are shares of items.
 """
 
 from __future__ import annotations
@@ -18,23 +18,22 @@ from laion_dask.stats.exclusion_inputs import distribution
 def skew(
     ranking: Sequence, reference: Mapping[Hashable, float], k: int | None = None
 ) -> dict[Hashable, float]:
-    """Each group's skew@k: the log of its share of the first k over its share of the reference.
+    """skew@k of each group: the log ratio of its share of the first k to its reference share.
 
-    ``ln(p_k(g) / p_ref(g))``: 0 is as in the reference, above is more, below is less. By
-    definition, and not by a small number put in place of 0: a group of which none is among the
-    first k has -inf; one of which some are, and that has no share of the reference, inf; one that
-    has neither NaN, for nothing was asked and nothing came. Where no item among the first k is in
-    a group, every skew is NaN.
+    ``ln(p_k(g) / p_ref(g))``: 0 matches the reference, positive values exceed it, negative values
+    fall short. Zeros are not smoothed: a group without items among the first k has -inf; a group
+    with items but without a reference share has inf; a group with neither has NaN. If no item among
+    the first k is in a group, every skew is NaN.
 
     Parameters
     ----------
     ranking : sequence
-        The group of each item, the first first; None (or NaN) for none, and a tuple, list or set
-        of groups for several.
+        Group of each item, best first; None (or NaN) for an item in no group, and a tuple, list or
+        set for an item in several groups.
     reference : mapping of group to number
-        The expected share of each group; scaled to sum to 1.
+        Expected share of each group; normalized to sum to 1.
     k : int, optional
-        How many of the first count, from 1 on; fewer where there are fewer. By default all.
+        Number of items to consider, at least 1; fewer if the ranking is shorter. Defaults to all.
 
     Returns
     -------
@@ -44,7 +43,7 @@ def skew(
     Raises
     ------
     OptionError
-        When k is not from 1 on, the reference is none, or an item's group is not in it.
+        If k is less than 1, the reference is invalid, or an item's group is not in it.
 
     References
     ----------
@@ -64,9 +63,9 @@ def skew(
 
 
 def min_skew(ranking: Sequence, reference: Mapping[Hashable, float], k: int | None = None) -> float:
-    """The smallest skew@k: how far the group that is short the most falls short; 0 at most.
+    """Smallest skew@k: the shortfall of the most under-represented group; at most 0.
 
-    Parameters, definitions and errors as `skew` has them; NaN where every skew is.
+    Parameters, definitions and errors are those of `skew`; NaN if every skew is NaN.
 
     Examples
     --------
@@ -78,9 +77,9 @@ def min_skew(ranking: Sequence, reference: Mapping[Hashable, float], k: int | No
 
 
 def max_skew(ranking: Sequence, reference: Mapping[Hashable, float], k: int | None = None) -> float:
-    """The largest skew@k: how far the group that exceeds the most exceeds; 0 at least.
+    """Largest skew@k: the excess of the most over-represented group; at least 0.
 
-    Parameters, definitions and errors as `skew` has them; NaN where every skew is.
+    Parameters, definitions and errors are those of `skew`; NaN if every skew is NaN.
 
     Examples
     --------
@@ -92,16 +91,16 @@ def max_skew(ranking: Sequence, reference: Mapping[Hashable, float], k: int | No
 
 
 def ndkl(ranking: Sequence, reference: Mapping[Hashable, float], k: int | None = None) -> float:
-    """The normalised discounted cumulative Kullback-Leibler divergence of a ranking.
+    """Normalised discounted cumulative Kullback-Leibler divergence of a ranking.
 
     ``(1 / Z) sum_i D_i / log2(i + 1)`` with ``D_i = sum_g p_i(g) ln(p_i(g) / p_ref(g))`` of the
-    first i items and ``Z = sum_i 1 / log2(i + 1)``: 0 where every beginning of the ranking is as
-    the reference, which a few items can hardly be, and larger the further off, most of all at the
-    top. By definition a group of which there are none yet adds 0 to D_i (the limit of x ln x);
-    where a group is there that has no share of the reference, the result is inf. A beginning
-    without any item that is in a group is left out of both sums; NaN where all are.
+    first i items and ``Z = sum_i 1 / log2(i + 1)``. It is 0 if every prefix of the ranking matches
+    the reference, which short prefixes rarely can, and grows with the deviation, most strongly at
+    the top. A group without items in a prefix adds 0 to D_i (the limit of x ln x). If a group with
+    items has no reference share, the result is inf. A prefix without any item in a group is
+    excluded from both sums; the result is NaN if all prefixes are.
 
-    Parameters and errors as `skew` has them.
+    Parameters and errors are those of `skew`.
 
     Returns
     -------
@@ -129,7 +128,7 @@ def ndkl(ranking: Sequence, reference: Mapping[Hashable, float], k: int | None =
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(p > 0, p * np.log(p / shares), 0.0)
     discount = 1 / np.log2(np.flatnonzero(known) + 2)
-    # Rounding may take a divergence of 0 below it.
+    # Rounding may make a divergence of 0 slightly negative.
     return max(0.0, float((terms.sum(axis=1) * discount).sum() / discount.sum()))
 
 
@@ -146,13 +145,11 @@ def _skews(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def _counts(ranking: Sequence, wanted: Mapping[Hashable, float], k: int | None) -> np.ndarray:
-    """Group membership of the first k items, (k, groups) int64 of 0 and 1."""
+    """Membership of the first k items in the groups, (k, groups) int64 of 0 and 1."""
     if k is not None and (isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1):
-        raise OptionError(f"k is {k!r}. Expected a whole number of items, from 1 on.")
+        raise OptionError(f"k is {k!r}. Expected a positive number of items.")
     if isinstance(ranking, (str, bytes, Mapping)) or not hasattr(ranking, "__iter__"):
-        raise OptionError(
-            f"ranking is {ranking!r}. Expected the group of each item, the first first."
-        )
+        raise OptionError(f"ranking is {ranking!r}. Expected the group of each item, best first.")
     items = list(ranking)[:k]
     places = {label: place for place, label in enumerate(wanted)}
     counts = np.zeros((len(items), len(places)), np.int64)
@@ -160,8 +157,8 @@ def _counts(ranking: Sequence, wanted: Mapping[Hashable, float], k: int | None) 
         for label in _groups(item):
             if label not in places:
                 raise OptionError(
-                    f"The item at rank {number + 1:,} is in the group {label!r}, of which "
-                    "reference says nothing. Give it a share, which may be 0, or None to an item "
+                    f"The item at rank {number + 1:,} is in the group {label!r}, which is not in "
+                    "reference. Add a share for it, which may be 0, or use None for an item "
                     "that is in no group."
                 )
             counts[number, places[label]] = 1

@@ -1,4 +1,4 @@
-"""Tests of hypotheses, and the correction for many of them."""
+"""Hypothesis tests, and the correction for multiple tests."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from laion_dask.errors import OptionError
 from laion_dask.stats.checks import Numbers, numbers, plain, shares
 from laion_dask.stats.exact import fisher
 
-#: From so many expected in each cell of a table on, its p is the pooled z test's, else Fisher's.
-#: The usual 5 is for one test at 0.05. Among many tests the far tail counts, and the normal's is
-#: too thin for longer: of 200 true hypotheses with 5 expected, it finds a discovery in 14 % of data
-#: sets; with 500 in 5.5 %.
+#: If every cell of a table has at least this expected count, the pooled z test is used, otherwise
+#: Fisher's. The usual 5 is for a single test at 0.05. For many tests the far tail matters, where
+#: the normal distribution is too thin: among 200 true hypotheses with 5 expected, it finds a false
+#: discovery in 14 % of data sets; with 500 expected, in 5.5 %.
 EXPECTED = 500
 
 
 def two_proportions(k1: Numbers, n1: Numbers, k2: Numbers, n2: Numbers):
-    """The two-sided p of the hypothesis that two shares are equal.
+    """Two-sided p-value of the hypothesis that two proportions are equal.
 
-    Fisher's exact test where fewer than 500 rows are expected in some cell of the 2 x 2 table;
-    otherwise the pooled z test, which is the chi-squared test of the table without a continuity
-    correction.
+    Uses Fisher's exact test if any cell of the 2 x 2 table has an expected count below 500;
+    otherwise the pooled z test, which equals the chi-squared test without continuity correction.
 
     Parameters
     ----------
@@ -32,12 +31,12 @@ def two_proportions(k1: Numbers, n1: Numbers, k2: Numbers, n2: Numbers):
     Returns
     -------
     float, or array of float64
-        In [0, 1]; 1 when nobody has the property, or everybody; NaN when a group is empty.
+        In [0, 1]; 1 if no row or every row has the property; NaN if a group is empty.
 
     Raises
     ------
     OptionError
-        When a count is impossible.
+        If a count is impossible.
 
     References
     ----------
@@ -74,22 +73,22 @@ def _pooled_z(k1: np.ndarray, n1: np.ndarray, k2: np.ndarray, n2: np.ndarray) ->
 
 
 def benjamini_hochberg(p: Numbers) -> np.ndarray:
-    """Each p value as the smallest false discovery rate at which it would count as a discovery.
+    """Adjust p-values for multiple tests: the smallest false discovery rate of each discovery.
 
     Parameters
     ----------
     p : array of float
-        Of the tests of one family; NaN is not a test, and stays NaN.
+        P-values of one family of tests; NaN is not a test and stays NaN.
 
     Returns
     -------
     array of float64
-        Of the same shape, in [0, 1].
+        Adjusted p-values, of the same shape, in [0, 1].
 
     Raises
     ------
     OptionError
-        When a value is outside [0, 1].
+        If a value is outside [0, 1].
 
     References
     ----------
@@ -118,24 +117,24 @@ def benjamini_hochberg(p: Numbers) -> np.ndarray:
 
 
 def welch(a: Numbers, b: Numbers) -> tuple[float, float, float]:
-    """Welch's t test of two means, without the assumption that the variances are equal.
+    """Welch's t test of two means, which does not assume equal variances.
 
     Parameters
     ----------
     a, b : (n,), (m,) float array
-        Such as a rate per file of two data sets. A NaN makes all three NaN.
+        Samples, such as the rates per file of two data sets. A NaN makes all results NaN.
 
     Returns
     -------
     t, df, p : float
-        ``t`` is positive when the mean of a is the greater; ``df`` the degrees of freedom by
-        Satterthwaite; ``p`` two-sided. NaN with fewer than two values on a side; where no value
-        differs from its mean ``df`` is NaN, and t is NaN or infinite with p = 0.
+        ``t`` is positive if the mean of a is greater; ``df`` are Satterthwaite's degrees of
+        freedom; ``p`` is two-sided. NaN if a sample has fewer than two values. If both variances
+        are 0, ``df`` is NaN, and t is NaN, or infinite with p = 0.
 
     Raises
     ------
     OptionError
-        When one is not a 1-dimensional array of numbers.
+        If an argument is not a one-dimensional array of numbers.
 
     References
     ----------

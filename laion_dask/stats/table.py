@@ -1,4 +1,4 @@
-"""The tidy table of results."""
+"""The tidy table of results of statistics."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from laion_dask.reserved_labels import NOT_GROUPS
 from laion_dask.stats.divergence import between_tables
 from laion_dask.stats.table_text import in_blocks
 
-#: The columns that tables share, in order; a statistic may have more, which follow.
+#: Columns shared by all tables, in order; statistics may append others.
 COLUMNS = (
     "statistic", "term", "axis", "group", "threshold", "n", "k", "rate", "value", "lo", "hi",
 )  # fmt: skip
-#: Those of them, and ``method``, that are there even where they are empty; they are not shown then.
+#: Columns that always exist, even if empty; empty columns are not displayed.
 ALWAYS = ("term", "axis", "group", "threshold", "n", "k", "rate", "lo", "hi", "method")
-#: Rows that are shown on a screen, and characters of a text.
+#: Maximum number of rows displayed, and of characters of a text.
 _MOST, _LONG = 100, 120
-#: The columns that hold whole numbers, as do those that begin with ``n_`` or ``k_``.
+#: Integer columns, in addition to those that start with ``n_`` or ``k_``.
 WHOLE = ("n", "k", "undecided")
 
 
 class Table(pd.DataFrame):
-    """One row a result; a pandas DataFrame in all else.
+    """A pandas DataFrame with one result per row.
 
-    Columns, as far as a statistic has them:
+    Columns, where they apply to a statistic:
 
-    ``statistic`` which one; ``term`` what is counted (an expression, a word, a column, a domain);
-    ``axis`` and ``group`` among which rows; ``threshold``; ``n`` rows that it rests on; ``k`` of
-    them that have it; ``rate`` their share k / n; ``value`` what is no share; ``lo``, ``hi`` the
-    interval of the rate, or of the value; ``method`` how the interval was made.
+    ``statistic`` its name; ``term`` what is counted (an expression, a word, a column, a domain);
+    ``axis`` and ``group`` the rows it is computed for; ``threshold``; ``n`` the number of rows it
+    is based on; ``k`` the number of those that have the property; ``rate`` their share k / n;
+    ``value`` a result that is not a share; ``lo``, ``hi`` the interval of the rate or of the value;
+    ``method`` how the interval was computed.
 
-    ``attrs["suppressed"]`` counts the results that were left out because they rest on fewer than
-    ``attrs["min_n"]`` rows, ``attrs["suppressed_of"]`` those of each statistic; ``attrs["rows"]``
-    says what became of the rows that were read; ``attrs["statistics"]`` names what was asked for,
-    also where all of it was left out, and the columns of each.
+    ``attrs["suppressed"]`` counts the results suppressed because they are based on fewer than
+    ``attrs["min_n"]`` rows, and ``attrs["suppressed_of"]`` counts them by statistic.
+    ``attrs["rows"]`` accounts for all rows read. ``attrs["statistics"]`` maps the requested
+    statistics, including those with only suppressed results, to their columns.
 
-    A table with results that are only true with a caveat (see `caveats`) shows it wherever it is
-    shown.
+    If results need a caveat (see `caveats`), the table shows it wherever the table is displayed.
     """
 
     @property
@@ -53,12 +53,12 @@ class Table(pd.DataFrame):
 
     @property
     def n_suppressed(self) -> int:
-        """The number of results suppressed because they are based on too few rows."""
+        """Number of results suppressed because they are based on too few rows."""
         return int(self.attrs.get("suppressed", 0))
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """The caveats of these results, from the text of the rows and from ``attrs``."""
+        """Caveats that apply to these results, from the rows and ``attrs``."""
         return caveats_of(self)
 
     def of(self, statistic: str) -> Table:
@@ -67,7 +67,7 @@ class Table(pd.DataFrame):
         Raises
         ------
         OptionError
-            When there is none of that name.
+            If there is no statistic of that name.
         """
         found = self["statistic"].unique() if "statistic" in self else []
         known = [*found, *self.attrs.get("statistics", ())]
@@ -83,15 +83,15 @@ class Table(pd.DataFrame):
         return found
 
     def top(self, k: int, by: str = "n") -> Table:
-        """The k groups of each axis with the largest value in a column. Eager.
+        """The k groups of each axis with the largest values in a column. Eager.
 
-        All rows together, and those in no group, stay; a caveat says how many groups do not, and
-        how many rows these have. Adjusted p values stay those of all groups that were compared.
+        Results for all rows and for rows in no group are kept. A caveat states how many groups were
+        dropped and how many rows they have. Adjusted p-values remain those of all compared groups.
 
         Raises
         ------
         OptionError, ColumnError
-            When k is not a positive integer, or there is no such numeric column.
+            If k is not a positive integer, or there is no such numeric column.
         """
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise OptionError(f"top is {k!r}. Expected a whole number of groups, such as 20.")
@@ -111,12 +111,12 @@ class Table(pd.DataFrame):
         return kept
 
     def sort(self, by: str, ascending: bool = False) -> Table:
-        """The table ordered by a column of numbers, the largest first by default. Eager.
+        """The table sorted by a numeric column, by default in descending order. Eager.
 
         Raises
         ------
         ColumnError
-            When there is no such numeric column.
+            If there is no such numeric column.
         """
         order = self._numbers_of(by).sort_values(ascending=ascending, kind="stable").index
         found = self.loc[order].reset_index(drop=True)
@@ -124,29 +124,29 @@ class Table(pd.DataFrame):
         return found
 
     def divergence(self, other: pd.DataFrame) -> Table:
-        """The Jensen-Shannon divergence of two data sets, axis by axis. Eager.
+        """Jensen-Shannon divergence of two data sets for each axis. Eager.
 
-        Of the shares of groups that ``rates(None, by=...)`` gives for both: languages, registered
-        domains, mentions. Rows in no group are left out.
+        Compares the group shares that ``rates(None, by=...)`` computes for both data sets:
+        languages, registered domains, mentions. Rows in no group are excluded.
 
         Parameters
         ----------
         other : Table
-            Of the other data set.
+            Table of the other data set.
 
         Returns
         -------
         Table
-            A row for each axis that both tables have: ``value`` in bits, in [0, 1], see
-            `laion_dask.stats.jensen_shannon`; ``expected``, about what chance makes of two samples
-            of one distribution; ``n_group`` and ``n_group_2``, rows in the groups of each, and
-            ``n``, the smaller.
+            One row per axis that both tables have: ``value`` in bits, in [0, 1], see
+            `laion_dask.stats.jensen_shannon`; ``expected``, the approximate value for two samples
+            of one distribution; ``n_group`` and ``n_group_2``, rows in the groups of each; and
+            ``n``, the smaller of the two.
 
         Raises
         ------
         OptionError
-            When one has no shares of groups, or pools some by ``top=``, or the two have no axis in
-            common.
+            If a table has no group shares or pools groups with ``top=``, or the tables have no axis
+            in common.
         """
         return table(between_tables(self, other))
 
@@ -154,31 +154,31 @@ class Table(pd.DataFrame):
         numeric = [name for name in self if pd.api.types.is_numeric_dtype(self[name])]
         if column not in numeric:
             raise ColumnError(
-                f"There is no column of numbers {column!r}.{did_you_mean(column, numeric)}"
+                f"There is no numeric column {column!r}.{did_you_mean(column, numeric)}"
             )
         return self[column].astype("float64")
 
     def plot(self, **options):
-        """Rates or values with their intervals, as HoloViews. Eager.
+        """HoloViews plot of the rates or values with their intervals. Eager.
 
         Parameters
         ----------
         **options
-            Of `laion_dask.plots.intervals.interval_plot`.
+            Options of `laion_dask.plots.intervals.interval_plot`.
 
         Raises
         ------
         MissingExtraError
-            When HoloViews is not installed.
+            If HoloViews is not installed.
         """
         from laion_dask.plots.intervals import interval_plot
 
         return interval_plot(self, **options)
 
     def to_markdown(self) -> str:
-        """The table in GitHub's Markdown, numbers to four digits. Eager.
+        """The table as GitHub-flavoured Markdown, with numbers to four digits. Eager.
 
-        Text from the data cannot break out of its cell, nor become markup.
+        Text from the data is escaped, so it cannot leave its cell or become markup.
         """
         head, cells, numeric = self._shown(len(self))
         rule = ["---:" if is_number else ":---" for is_number in numeric]
@@ -201,9 +201,9 @@ class Table(pd.DataFrame):
         return f"{in_scroll(table)}{foot}"
 
     def _shown(self, most: int) -> tuple[list[str], list[list[str]], list[bool]]:
-        """The columns that are not empty, and their first rows, as text that steers nothing.
+        """Header and first rows of the non-empty columns, as text without control characters.
 
-        And which columns are of numbers. An index that is more than a count of rows comes first.
+        Also returns which columns are numeric. An index other than a plain range comes first.
         """
         frame = pd.DataFrame(self)
         counted = pd.api.types.is_integer_dtype(frame.index) and frame.index.nlevels == 1
@@ -234,9 +234,9 @@ class Table(pd.DataFrame):
 
 
 def table(rows: Iterable[dict] | pd.DataFrame) -> Table:
-    """A `Table` of some rows, its columns in their order, whole numbers as such.
+    """Build a `Table` with columns in standard order and integer counts.
 
-    The columns that every table has are there even where they are empty.
+    The columns in `ALWAYS` exist even if they are empty.
     """
     frame = pd.DataFrame(rows if isinstance(rows, pd.DataFrame) else list(rows))
     frame = frame.assign(**{name: np.nan for name in ALWAYS if name not in frame})
@@ -252,7 +252,7 @@ def table(rows: Iterable[dict] | pd.DataFrame) -> Table:
 
 
 def suppressed(result: Table, min_n: int) -> Table:
-    """The table without results based on fewer than ``min_n`` rows; ``attrs`` counts them."""
+    """Drop and count the results that are based on fewer than ``min_n`` rows."""
     few = (result["n"] < min_n).fillna(False).to_numpy(bool) if "n" in result else np.zeros(0, bool)
     kept = result[~few].reset_index(drop=True) if few.any() else result
     kept.attrs = {**result.attrs, "suppressed": int(few.sum()), "min_n": min_n}
@@ -280,7 +280,7 @@ def _cell(text: str) -> str:
 
 
 def in_scroll(table: str) -> str:
-    """An HTML table that scrolls on its own if it is wider than the page."""
+    """Wrap an HTML table so that it scrolls if it is wider than the page."""
     return f"<div style='overflow-x:auto;max-width:100%'>{table}</div>"
 
 
@@ -289,7 +289,7 @@ _MARKUP = str.maketrans(
 )
 
 
-#: What GitHub makes a link of without being asked, cut in two.
+#: Positions at which to break text that GitHub would turn into a link.
 _LINKED = re.compile(r"(?i)\bwww(?=\.)|:(?=//)|(?<=\w)(?=@)")
 
 

@@ -1,4 +1,4 @@
-"""A table as printed text: columns that do not fit beside each other follow in blocks."""
+"""A table as printed text: columns that do not fit on a line continue in further blocks."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-#: Characters of a printed line; a table of one block may be wider by its first columns.
+#: Width of a printed line; a single block may be wider because of its key columns.
 WIDTH = 120
-#: The columns that say what a row is of; every block begins with them.
+#: Columns that identify a row; every block begins with them.
 _KEYS = ("statistic", "term", "axis", "group", "threshold")
 
 
 def in_blocks(head: Sequence[str], cells: Sequence[Sequence[str]], width: int = WIDTH) -> str:
-    """Rows of text under headings, in blocks of whole columns that each fit into a width.
+    """Format rows as text, in blocks of whole columns that each fit the width.
 
-    A method that all rows share is printed once, below.
+    A method shared by all rows is printed once, below the table.
     """
     frame = pd.DataFrame(cells, columns=head)
     beneath = ""
@@ -29,7 +29,7 @@ def in_blocks(head: Sequence[str], cells: Sequence[Sequence[str]], width: int = 
 
 
 def _split(frame: pd.DataFrame, n_keys: int, width: int) -> list[list[int]]:
-    """The column indices of each block: the key columns, then as many others as fit."""
+    """Column numbers of each block: the key columns, and as many others as fit."""
     columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
     wide = [1 + max(len(str(column.name)), *column.str.len()) for column in columns]
     keys = list(range(n_keys))

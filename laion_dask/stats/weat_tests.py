@@ -1,4 +1,4 @@
-"""Published word sets of the association test."""
+"""Published word sets for the association test."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _UNPLEASANT = _words(
     "pollute tragedy divorce jail poverty ugly cancer kill rotten vomit agony prison"
 )
 
-#: Four of the ten tests of Caliskan, Bryson and Narayanan (2017), Science 356, 183-186, whose
-#: supplement has the words: the one without people that checks the method, and those of gender.
-#: Each is what `laion_dask.association` takes: ``association(model, **WEAT_TESTS["WEAT 6"])``.
-#: The words are American English of the 1990s, and two genders are all that they know of.
+#: Four of the ten tests of Caliskan, Bryson and Narayanan (2017), Science 356, 183-186; the word
+#: sets are from its supplement: one test without people, which checks the method, and the gender
+#: tests. Pass a test to `laion_dask.association` as ``association(model, **WEAT_TESTS["WEAT 6"])``.
+#: The words are American English of the 1990s, and they only represent two genders.
 WEAT_TESTS: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "WEAT 1": {

@@ -116,5 +116,5 @@ def test_pooled_groups_are_not_compared(frame):
     every = frame.laion.statistics(ld.rates(None, by="language"))
     pooled = frame.laion.statistics(ld.rates(None, by="language", top=1))
     for one, other in ((pooled, every), (every, pooled)):
-        with pytest.raises(OptionError, match=r"leave out top="):
+        with pytest.raises(OptionError, match=r"omit top="):
             one.divergence(other)

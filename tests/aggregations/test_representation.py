@@ -194,7 +194,7 @@ def test_hits_that_are_refused():
         for wrong in ({"by": "langauge"}, {"by": 7}, {"k": 0}, {"k": []}, {"k": [2, "3"]}):
             with pytest.raises((OptionError, ColumnError)):
                 representation(hits(), HALVES, **{"by": "language", **wrong})
-        with pytest.raises(OptionError, match="reference says nothing"):
+        with pytest.raises(OptionError, match="not in reference"):
             representation(hits(), {"en": 1}, by="language")
         with pytest.raises(OptionError, match="hits"):
             representation([1], HALVES, by="language")

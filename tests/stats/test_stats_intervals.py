@@ -223,7 +223,7 @@ def test_arrays_are_as_one_by_one():
     ],
 )
 def test_what_is_impossible_is_refused(call):
-    with pytest.raises(OptionError, match=r"[Ee]xpected|do not go together"):
+    with pytest.raises(OptionError, match=r"[Ee]xpected|cannot be broadcast"):
         call()
 
 

@@ -1,1 +1,1 @@
-"""Sketches that merge: exact while they are small, then with a stated bound."""
+"""Mergeable sketches: exact while small, then with a stated error bound."""

@@ -1,4 +1,4 @@
-"""How many values are distinct, and how many occur once: exact while they fit, else estimated."""
+"""Numbers of distinct values and of values that occur once: exact while small, else estimated."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Values that are counted one by one: 1 MB.
+#: Maximum number of values counted individually: 1 MB.
 CAPACITY = 1 << 16
 _RANGE = 2.0**64
 
 
 @dataclass(frozen=True, eq=False)
 class BottomK:
-    """The values of the smallest hashes, each with how often it occurs.
+    """The values with the smallest hashes, and how often each occurs.
 
-    A value is kept by its hash alone, never by its order or its count: the values that are kept of
-    all rows are kept of every part in which they occur, so their counts are exact, and the state is
-    the same however rows are parted. While there are at most ``capacity`` values it has them all;
-    beyond, it has a uniform sample of the distinct values.
+    Only its hash decides whether a value is kept, not its order or count. A value that is kept for
+    all rows is therefore kept for every subset in which it occurs, so its count is exact, and the
+    state does not depend on the partitioning. With at most ``capacity`` values, all are kept; with
+    more, the state is a uniform sample of the distinct values.
 
     Attributes
     ----------
     hashes : (at most capacity,) uint64 array
-        Ascending. Two values of one hash count as one: of a billion values, with 1 in 40.
+        Ascending. Values with equal hashes count as one: for a billion values, a chance of 1 in 40.
     counts : (len(hashes),) int64 array
     n : int
-        Rows counted.
+        Number of rows counted.
     capacity : int
     is_exact : bool
-        Whether all values are there.
+        Whether all values are kept.
 
     References
     ----------
@@ -46,12 +46,12 @@ class BottomK:
 
     @classmethod
     def of(cls, hashes: np.ndarray, capacity: int = CAPACITY) -> BottomK:
-        """The state of rows whose values have these hashes, one per row."""
+        """State of rows whose values have the given hashes, one per row."""
         return cls._smallest(hashes, None, len(hashes), capacity, True)
 
     @classmethod
     def merged(cls, states: Sequence[BottomK]) -> BottomK:
-        """One state from several, at least one, of equal capacity."""
+        """Merge one or more states of equal capacity."""
         hashes, counts = (np.concatenate([getattr(s, n) for s in states]) for n in _ARRAYS)
         n, exact = sum(s.n for s in states), all(s.is_exact for s in states)
         return cls._smallest(hashes, counts, n, states[0].capacity, exact)
@@ -65,10 +65,10 @@ class BottomK:
         return cls(found[:capacity].copy(), counts[:capacity].copy(), n, capacity, exact)
 
     def distinct(self, level: float = 0.95) -> tuple[float, float, float]:
-        """The distinct values, with their interval.
+        """Number of distinct values, with its interval.
 
-        (k - 1) / h, h being the k-th smallest hash as a share of their range; relative standard
-        error (k - 2) ** -0.5. h times the number is distributed as a gamma of shape k.
+        (k - 1) / h, where h is the k-th smallest hash as a share of the hash range; the relative
+        standard error is (k - 2) ** -0.5. h times the number is gamma-distributed with shape k.
         """
         k = len(self.hashes)
         if self.is_exact:
@@ -77,11 +77,11 @@ class BottomK:
         lo, hi = (end / share for end in _gamma(k, k, level))
         return tuple(min(max(end, float(k)), float(self.n)) for end in ((k - 1) / share, lo, hi))
 
-    def singletons(self, level: float = 0.95) -> tuple[float, float, float]:
-        """The values that occur once, with their interval.
+    def once(self, level: float = 0.95) -> tuple[float, float, float]:
+        """Number of values that occur once, with its interval.
 
-        Of those kept, but the last, over its hash as a share of the range: a Poisson's interval
-        (Garwood 1936), since the relative variance is one over their number.
+        The number of such values kept, without the last, divided by the last hash as a share of the
+        hash range. The interval is a Poisson interval (Garwood 1936).
         """
         some = int(np.count_nonzero(self.counts == 1))
         if self.is_exact:

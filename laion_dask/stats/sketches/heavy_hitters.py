@@ -1,4 +1,4 @@
-"""The most frequent of very many labels: exact while they fit, then a sketch that merges."""
+"""The most frequent of many labels: exact while they fit, then a mergeable sketch."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-#: Labels that are counted exactly, at most: some 40 MB.
+#: Maximum number of labels counted exactly: about 40 MB.
 CAPACITY = 1_000_000
-#: Counters of the sketch, 15 MB of them: rows, and counters in each.
+#: Dimensions of the sketch (15 MB): rows, and counters per row.
 DEPTH, WIDTH = 7, 1 << 18
-#: An estimate is too high by more than this share of all rows with a probability of `FAILURE`.
+#: An estimate exceeds the true count by more than this share of all rows only with probability
+#: `FAILURE`.
 ERROR = e / WIDTH
 FAILURE = exp(-DEPTH)
-#: Labels that are kept beside the sketch; one with a larger share of the rows is among them.
+#: Number of labels kept with the sketch; a label with a larger share of the rows is among them.
 _CANDIDATES = 1 << 17
-#: Smallest hashes that are kept, from which the number of labels is estimated.
+#: Number of smallest hashes kept, from which the number of labels is estimated.
 _SMALLEST = 1 << 14
-_BLOCK = 1 << 16  # labels that are Python's at a time
+_BLOCK = 1 << 16  # labels converted to Python objects at a time
 _KEY = "laion_dask.2026."  # 16 bytes of pandas' SipHash
-#: The first numbers of SplitMix64 from 1, made odd, one a row (Steele, G. L. et al. (2014). Fast
-#: splittable pseudorandom number generators. OOPSLA).
+#: The first outputs of SplitMix64 with seed 1, made odd, one per row (Steele, G. L. et al. (2014).
+#: Fast splittable pseudorandom number generators. OOPSLA).
 _ODD = np.array(
     [
         0x910A2DEC89025CC1, 0xBEEB8DA1658EEC67, 0xF893A2EEFB32555F, 0x71C18690EE42C90B,
@@ -37,27 +38,27 @@ _ODD = np.array(
 
 @dataclass(frozen=True, eq=False)
 class HeavyHitters:
-    """How often each of many labels occurs.
+    """Counts of many labels.
 
-    Up to ``capacity`` labels every count is exact. Beyond, counts are kept in a count-min sketch,
-    which adds up and so does not depend on the partitioning, beside labels that may be frequent,
-    by the rule of Misra and Gries. A label is reported when the sketch shows that its share of the
-    rows is larger than `threshold`. Any such label is kept whatever the partitions and their order,
-    so the result is the same, except with probability `FAILURE`, that an estimate is off by more
-    than its bound.
+    With at most ``capacity`` labels, every count is exact. With more, counts are kept in a
+    count-min sketch, which is additive and therefore independent of the partitioning, together with
+    candidate labels selected by the algorithm of Misra and Gries. A label is reported if the sketch shows
+    that its share of the rows exceeds `threshold`. Every such label is kept regardless of
+    partitioning and order, so the answer is the same, except with the probability `FAILURE` that an
+    estimate exceeds its bound.
 
     Attributes
     ----------
     labels : large_string array
-        All, or those that may be frequent.
+        All labels, or the candidates for frequent labels.
     counts : (len(labels),) int64 array
-        Exact, or the weights of Misra and Gries.
+        Exact counts, or Misra-Gries weights.
     n : int
-        Rows counted.
+        Number of rows counted.
     capacity : int
     sketch : (DEPTH, WIDTH) int64 array, or None while counts are exact
     smallest : (at most 16,384,) uint64 array, or None
-        The smallest hashes of labels, ascending.
+        The smallest label hashes, ascending.
 
     References
     ----------
@@ -77,14 +78,14 @@ class HeavyHitters:
 
     @classmethod
     def of(cls, labels: pa.Array, counts: np.ndarray, capacity: int = CAPACITY) -> HeavyHitters:
-        """The state of some rows.
+        """State of a set of rows.
 
         Parameters
         ----------
         labels : array of text
-            No two equal.
+            Distinct.
         counts : (len(labels),) int64 array
-            From 0.
+            Non-negative.
         capacity : int
         """
         counts = np.asarray(counts, np.int64)
@@ -97,7 +98,7 @@ class HeavyHitters:
 
     @classmethod
     def merged(cls, states: Sequence[HeavyHitters]) -> HeavyHitters:
-        """One state from several, at least one, of equal capacity."""
+        """Merge one or more states of equal capacity."""
         if len(states) == 1:
             return states[0]
         labels, counts = _summed(states)
@@ -107,7 +108,7 @@ class HeavyHitters:
         return whole._sketched(states)
 
     def _sketched(self, states: Sequence[HeavyHitters]) -> HeavyHitters:
-        """The sketch of states whose labels and weights, added up, are these."""
+        """Sketch of states whose summed labels and weights are in this state."""
         sketch = np.zeros((DEPTH, WIDTH), np.int64)
         hashes = []
         for state in [self] if all(s.is_exact for s in states) else states:
@@ -124,7 +125,7 @@ class HeavyHitters:
         return HeavyHitters(labels, counts, self.n, self.capacity, sketch, smallest)
 
     def _thinned(self) -> tuple[pa.Array, np.ndarray]:
-        """At most `candidates` labels: the weight of the first too many is taken off them all."""
+        """At most `candidates` labels, after subtracting the largest dropped weight from all."""
         most = self.candidates
         if len(self.counts) <= most:
             return self.labels, self.counts
@@ -134,7 +135,7 @@ class HeavyHitters:
 
     @property
     def candidates(self) -> int:
-        """Labels that are kept beside the sketch, at most."""
+        """Maximum number of labels kept with the sketch."""
         return min(self.capacity, _CANDIDATES)
 
     @property
@@ -143,33 +144,33 @@ class HeavyHitters:
 
     @property
     def error(self) -> float:
-        """The most by which an estimate is too high, in rows, but with probability `FAILURE`."""
+        """Maximum overestimate, in rows, except with probability `FAILURE`."""
         return 0.0 if self.is_exact else ERROR * self.n
 
     @property
     def threshold(self) -> float:
-        """The share of the rows from which a label is sure to be kept; 0 while all are."""
+        """Share of the rows above which a label is certain to be kept; 0 while counts are exact."""
         return 0.0 if self.is_exact else max(ERROR, 1 / self.candidates)
 
     @property
     def unseen(self) -> float:
-        """The most rows of a label that `heavy` does not report."""
+        """Maximum number of rows of a label that `heavy` does not return."""
         return self.threshold * self.n + self.error
 
     def heavy(self, most: int | None = None) -> tuple[pa.Array, np.ndarray, np.ndarray]:
-        """The frequent labels, most frequent first, ties by the label.
+        """The frequent labels, most frequent first; ties are ordered by label.
 
         Parameters
         ----------
         most : int, optional
-            So many of them.
+            Maximum number of labels to return.
 
         Returns
         -------
         labels : large_string array
         lowest, highest : int64 arrays
-            Bounds on how often each occurs; equal while counts are exact. The estimate is the
-            upper one, which is never too low.
+            Bounds on the count of each label; equal while counts are exact. The estimate is
+            ``highest``, which is never too low.
         """
         counts, low = self.counts, self.counts
         labels = self.labels
@@ -187,17 +188,17 @@ class HeavyHitters:
         return np.minimum.reduce(found)
 
     def distinct(self) -> tuple[float, float]:
-        """The number of labels, and its relative standard error; 0 when exact."""
+        """Number of distinct labels, and its relative standard error; 0 if exact."""
         if self.is_exact:
             return float(len(self.labels)), 0.0
         k = len(self.smallest)
-        if k < _SMALLEST:  # fewer labels than hashes are kept: all are there
+        if k < _SMALLEST:  # fewer labels than hashes that can be kept, so all are present
             return float(k), 0.0
         return (k - 1) / (float(self.smallest[-1]) / 2.0**64), (k - 2) ** -0.5
 
 
 def _summed(states: Sequence[HeavyHitters]) -> tuple[pa.Array, np.ndarray]:
-    """The labels of all, each once, and their counts added up."""
+    """The distinct labels of all states, with summed counts."""
     coded = pa.concat_arrays([s.labels for s in states]).dictionary_encode()
     weights = np.concatenate([s.counts for s in states])  # sums below 2**53 are exact
     counts = np.bincount(coded.indices.to_numpy(), weights, len(coded.dictionary))
@@ -205,7 +206,7 @@ def _summed(states: Sequence[HeavyHitters]) -> tuple[pa.Array, np.ndarray]:
 
 
 def _ranked(labels: pa.Array, counts: np.ndarray, most: int) -> np.ndarray:
-    """Positions by falling count; equal counts by the label, in the order of code points."""
+    """Positions by descending count; equal counts are ordered by label, by code points."""
     some = np.arange(len(counts))
     if 0 < most < len(counts):
         least = np.partition(counts, len(counts) - most)[len(counts) - most]
@@ -216,7 +217,7 @@ def _ranked(labels: pa.Array, counts: np.ndarray, most: int) -> np.ndarray:
 
 
 def text_hashes(labels: pa.Array) -> np.ndarray:
-    """64-bit hashes of texts, the same in every process."""
+    """64-bit hashes of texts, equal in every process."""
     found = np.empty(len(labels), np.uint64)
     for at in range(0, len(labels), _BLOCK):
         some = labels.slice(at, _BLOCK).to_numpy(zero_copy_only=False).astype(object)

@@ -1,4 +1,4 @@
-"""The distribution of a column as a sketch that merges: exact where small."""
+"""The distribution of a column as a mergeable sketch, exact while small."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from math import ceil, exp, log
 
 import numpy as np
 
-#: Relative error of every quantile that comes from the bins of a `Quantiles` sketch.
+#: Relative error of quantiles from the bins of a `Quantiles` sketch.
 ACCURACY = 0.0005
-#: So many distinct values are kept as they are.
+#: Maximum number of distinct values kept exactly.
 EXACT = 10_000
 _GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
 #: Bin 0 is zero; the bins of positive values start above it.
 _SHIFT = ceil(-log(1e-9) / log(_GAMMA)) + 2
 _LOG_MAX = log(np.finfo(np.float64).max)
-#: Whole numbers over a range up to this are counted without sorting them.
+#: Integers within a range up to this size are counted without sorting.
 _SPAN = 1 << 20
 
 
@@ -27,21 +27,21 @@ def _nothing(dtype=np.int64) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Quantiles:
-    """A mergeable sketch of a distribution: exact in its counts, its mean and its merge.
+    """A mergeable sketch of a distribution, with exact counts and an exact mean.
 
-    While there are at most ``capacity`` distinct values, they are kept, and quantiles are exact.
-    Beyond, values fall into bins whose width is a fixed share of the value, so a quantile is off
-    by at most `ACCURACY` of itself (values under 1e-9 count as 0), and whole numbers below 1,000
-    come back exactly once rounded. Sums are kept as exact fractions. All of it depends on the
-    values alone, not on how the rows were partitioned.
+    Up to ``capacity`` distinct values are kept, and quantiles are exact. With more, values are
+    binned with a bin width proportional to the value, so the relative error of a quantile is at
+    most `ACCURACY` (values under 1e-9 count as 0), and integers below 1,000 are exact after
+    rounding. Sums are kept as exact fractions. The result depends only on the values, not on the
+    partitioning.
 
     Attributes
     ----------
     keys : (m,) float64 or int64 array
-        Ascending: the distinct values, or the numbers of the bins.
+        Ascending: the distinct values, or bin numbers.
     counts : (m,) int64 array
     total : Fraction
-        The sum of the values.
+        Sum of the values.
     capacity : int
 
     References
@@ -57,17 +57,17 @@ class Quantiles:
 
     @property
     def n(self) -> int:
-        """The number of values seen."""
+        """Number of values."""
         return int(self.counts.sum())
 
     @property
     def mean(self) -> float:
-        """The mean of the values, rounded once; NaN without values."""
+        """Mean of the values, rounded once; NaN if there are none."""
         return float(self.total / self.n) if len(self.counts) else float("nan")
 
     @property
     def is_exact(self) -> bool:
-        """Whether quantiles are actual values, not centers of bins."""
+        """Whether quantiles are observed values rather than midpoints of bins."""
         return self.keys.dtype == np.float64
 
     def __eq__(self, other: object) -> bool:
@@ -80,7 +80,7 @@ class Quantiles:
 
     @classmethod
     def of(cls, values: np.ndarray, capacity: int = EXACT) -> Quantiles:
-        """The sketch of the finite values of an array."""
+        """Sketch of the finite values of an array."""
         values = np.asarray(values, dtype=np.float64)
         values = values[np.isfinite(values)] + 0.0  # no negative zero
         total = _exact_sum(values)
@@ -90,7 +90,7 @@ class Quantiles:
         return cls(*found, total, capacity)._fitting()
 
     def merge(self, other: Quantiles) -> Quantiles:
-        """The sketch of both sets of values."""
+        """Sketch of both sets of values."""
         total = self.total + other.total
         one, two = self, other
         if one.is_exact != two.is_exact:
@@ -101,14 +101,15 @@ class Quantiles:
         return Quantiles(keys, counts, total, self.capacity)._fitting()
 
     def at(self, shares: Iterable[float]) -> list[float]:
-        """The quantiles at some shares, NaN where there is no value.
+        """Quantiles at the given shares; NaN if there are no values.
 
-        The quantile at q is the smallest value that at least a share q of the values do not exceed.
+        The quantile at q is the smallest value such that at least a share q of the values are at
+        most that value.
         """
         if not len(self.keys):
             return [float("nan") for _ in shares]
         reached = np.cumsum(self.counts)
-        # A share as it is written: 0.15 of 100 are 15, in floats and among 5,850,000,000 too.
+        # The share is taken as written: 0.15 of 100 is 15, for floats and for 5,850,000,000 too.
         ranks = [max(1, ceil(Fraction(repr(float(q))) * int(reached[-1]))) for q in shares]
         keys = [self.keys[int(np.searchsorted(reached, r))].item() for r in ranks]
         return keys if self.is_exact else [_value(key) for key in keys]
@@ -119,14 +120,14 @@ class Quantiles:
     def _binned(self) -> Quantiles:
         if not self.is_exact:
             return self
-        bins = _bins(self.keys)  # ascend as the values do
+        bins = _bins(self.keys)  # in the same order as the values
         keys, starts = np.unique(bins, return_index=True)
         counts = np.add.reduceat(self.counts, starts) if len(starts) else self.counts
         return Quantiles(keys, counts, self.total, self.capacity)
 
 
 def _bins(values: np.ndarray) -> np.ndarray:
-    """The number of each value's bin, int64; ascending with the value."""
+    """Bin number of each value, int64; increases with the value."""
     size = np.abs(values)
     with np.errstate(divide="ignore"):
         index = np.ceil(np.log(np.maximum(size, 1e-9)) / log(_GAMMA)) + _SHIFT
@@ -141,7 +142,7 @@ def _value(key: int) -> float:
 
 
 def _distinct(values: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """The distinct values and how often each occurs; None when they are surely too many."""
+    """The distinct values and their counts; None if there are certainly too many."""
     few = values[: 2 * capacity]
     if len(np.unique(few)) > capacity:
         return None
@@ -153,7 +154,7 @@ def _distinct(values: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray
 
 
 def _counted(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct whole numbers and how often each occurs; they lie too close to be sorted."""
+    """Distinct integers and their counts; the range is small, so no sorting is needed."""
     if len(index) == 0:
         return index, index
     low = index.min()
@@ -163,9 +164,9 @@ def _counted(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _exact_sum(values: np.ndarray) -> Fraction:
-    """The sum of finite float64 without rounding: their digits are added up by exponent.
+    """Sum of finite float64 without rounding: mantissas are summed by exponent.
 
-    Digits go in two halves of at most 27 bits, so sums of up to 2**26 of them stay exact.
+    Mantissas are split into two halves of at most 27 bits, so up to 2**26 of them sum exactly.
     """
     if len(values) == 0:
         return Fraction(0)
