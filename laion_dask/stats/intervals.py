@@ -160,8 +160,8 @@ def odds_ratio(a: Numbers, b: Numbers, c: Numbers, d: Numbers, level: float = 0.
     """Ratio of two odds, (a / b) / (c / d), with its log interval.
 
     The interval is symmetric on the log scale, with the variance 1/a + 1/b + 1/c + 1/d. If a cell
-    is 0, the ratio is 0, inf or NaN by its formula; the interval is then computed with a half added to
-    each cell, and its end on the side of the 0 is 0 or inf.
+    is 0, the ratio is 0, inf or NaN by its formula; the interval is then computed with a half added
+    to each cell, and its end on the side of the 0 is 0 or inf.
 
     Parameters
     ----------

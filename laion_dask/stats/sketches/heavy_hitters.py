@@ -42,8 +42,8 @@ class HeavyHitters:
 
     With at most ``capacity`` labels, every count is exact. With more, counts are kept in a
     count-min sketch, which is additive and therefore independent of the partitioning, together with
-    candidate labels selected by the algorithm of Misra and Gries. A label is reported if the sketch shows
-    that its share of the rows exceeds `threshold`. Every such label is kept regardless of
+    candidate labels selected by the algorithm of Misra and Gries. A label is reported if the sketch
+    shows that its share of the rows exceeds `threshold`. Every such label is kept regardless of
     partitioning and order, so the answer is the same, except with the probability `FAILURE` that an
     estimate exceeds its bound.
 
