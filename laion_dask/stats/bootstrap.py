@@ -1,4 +1,4 @@
-"""The interval of a share whose rows come in shards, by a bootstrap over whole shards."""
+"""Interval of a proportion whose rows come in shards, by a bootstrap over whole shards."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from laion_dask.errors import OptionError
 from laion_dask.stats.checks import Numbers, shares, whole, z_of
 from laion_dask.stats.intervals import wilson
 
-#: Draws of shards are cached for the next group up to so many numbers (16 MB). More are drawn anew,
-#: a block at a time: there may be hundreds of thousands of shards.
+#: Draws of shards are cached for the next group up to this many numbers (16 MB). Larger draws are
+#: repeated block by block, because there may be hundreds of thousands of shards.
 _CACHED, _BLOCK = 1 << 23, 1 << 20
 
 
 def shard_bootstrap(
     k: Numbers, n: Numbers, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """The interval of a share whose rows come in shards, by resampling whole shards.
+    """Interval of a proportion whose rows come in shards, by resampling whole shards.
 
-    Rows of one shard are not independent, so Wilson's interval is too narrow for a share that
-    differs between shards. Here as many shards are drawn, with replacement, as there are, and the
-    share is taken of all their rows; the spread of such shares is the standard error s. It is
-    widened by sqrt(m / (m - 1)) for m shards, since shards that were drawn vary less than what
-    they come from, and the interval is symmetric in logits: logit(k / n) ± t s / (p (1 - p)) with
-    p = k / n and t of Student's distribution with m - 1 degrees of freedom. So it covers with few
-    shards as well, where percentiles of the drawn shares would not.
+    Rows of one shard are not independent, so Wilson's interval is too narrow for a proportion that
+    varies between shards. Each resample draws as many shards as there are, with replacement, and
+    takes the proportion over all their rows; the spread of these proportions is the standard error
+    s. It is multiplied by sqrt(m / (m - 1)) for m shards, to correct the downward bias of resampled
+    variances. The interval is symmetric in logits: logit(k / n) ± t s / (p (1 - p)) with p = k / n
+    and t from Student's distribution with m - 1 degrees of freedom. Its coverage is correct for few
+    shards too, unlike that of percentile intervals.
 
     Parameters
     ----------
     k, n : (shards,) int array
-        ``k[i]`` of the ``n[i]`` rows of a shard have the property. Their order does not matter,
-        nor do shards without rows.
+        ``k[i]`` of the ``n[i]`` rows of a shard have the property. The order of shards does not
+        matter; shards without rows are ignored.
     level : float
         Coverage, between 0 and 1.
     n_resamples : int
@@ -43,20 +43,20 @@ def shard_bootstrap(
     Returns
     -------
     lo, hi : float
-        Shares in [0, 1]. (0, 1) when fewer than two shards have rows, since nothing is known of
-        how shards differ then; Wilson's interval when the share is the same in each of them, so
-        also when no row has the property, or every row.
+        Proportions in [0, 1]. (0, 1) if fewer than two shards have rows, because the variation
+        between shards is then unknown. Wilson's interval if the proportion is equal in all shards,
+        including when no row or every row has the property.
 
     Raises
     ------
     OptionError
-        When the two are not of one length, a count is impossible, or an option out of its range.
+        If lengths differ, a count is impossible, or an option is out of range.
 
     References
     ----------
     Efron, B., Tibshirani, R. J. (1993). An introduction to the bootstrap, sections 6.2 (the
     standard error) and 12.2 (Student's t). The widening: Hesterberg, T. C. (2015). What teachers
-    should know about the bootstrap. The American Statistician 69, 371-386.
+    standard error) and 12.2 (Student's t). The correction: Hesterberg, T. C. (2015). What teachers
 
     Examples
     --------
@@ -71,7 +71,7 @@ def shard_bootstrap(
     if np.shape(k) != np.shape(n) or np.ndim(k) != 1:
         raise OptionError(
             f"shard_bootstrap was given k of shape {np.shape(k)} and n of {np.shape(n)}; expected "
-            "one number a shard in each."
+            "one number per shard in each."
         )
     k, n = shares("shard_bootstrap", k, n)
     order = np.lexsort((k, n))
@@ -90,7 +90,7 @@ def shard_bootstrap(
 
 
 def _drawn_shares(k: np.ndarray, n: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:
-    """The share of all rows in each draw of shards, (n_resamples,); sums are exact below 2**53."""
+    """Proportion of all rows in each resample, (n_resamples,); sums are exact below 2**53."""
     results, at = np.empty(n_resamples), 0
     source = _cached_draws if len(k) * n_resamples <= _CACHED else _draws
     for draws in source(len(k), n_resamples, seed):

@@ -1,4 +1,4 @@
-"""The counts and the reference that `exclusion` is given, validated."""
+"""Validate the counts and the reference of `exclusion`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def group_counts(n_before, n_after, by) -> tuple[str, dict[Hashable, tuple[int, 
         lengths = [len(labels), *(len(some) for some in (n_before, n_after))]
         if len(set(lengths)) > 1:
             raise OptionError(
-                "exclusion was given {1} counts before, {2} after, and {0} groups. Expected as "
-                "many of each.".format(*lengths)
+                "exclusion was given {1} counts before, {2} after, and {0} groups. Expected the "
+                "same number of each.".format(*lengths)
             )
         before, after = (dict(zip(labels, some, strict=True)) for some in (n_before, n_after))
     elif not isinstance(by, str) and by is not None:
@@ -38,30 +38,30 @@ def group_counts(n_before, n_after, by) -> tuple[str, dict[Hashable, tuple[int, 
         axis = str(getattr(getattr(n_before, "index", None), "name", None) or axis)
     for label in after:
         if label not in before:
-            raise OptionError(f"n_after has a group {label!r}, which n_before has not.")
+            raise OptionError(f"n_after has a group {label!r}, which is not in n_before.")
     counts = {g: (_count(n, g), _count(after.get(g, 0), g)) for g, n in before.items()}
     for label, (n, kept) in counts.items():
         if kept > n:
             raise OptionError(
-                f"Of the group {label!r}, {kept:,} rows are after and {n:,} before. Expected "
-                "n_after to count those of n_before that were kept."
+                f"Group {label!r} has {kept:,} rows after and {n:,} before. Expected n_after to "
+                "count the rows of n_before that were kept."
             )
     return axis, counts
 
 
 def _mapping(counts, by) -> dict | None:
-    """Counts by group; None where they are given by position."""
+    """Counts by group; None if the counts are positional."""
     if isinstance(counts, pd.Series):
         named = not isinstance(counts.index, pd.RangeIndex)
         if not counts.index.is_unique:
-            raise OptionError("A Series of counts names a group twice. Sum them first.")
+            raise OptionError("A Series of counts has a duplicate group. Sum its counts first.")
         return dict(counts.items()) if named or by is None or isinstance(by, str) else None
     if isinstance(counts, Mapping):
         return dict(counts)
     if isinstance(counts, (str, bytes)) or not hasattr(counts, "__len__"):
         raise OptionError(
-            f"exclusion was given {counts!r} as counts. Expected numbers of rows by group: a "
-            "mapping, or a sequence beside the groups' names in by."
+            f"exclusion was given {counts!r} as counts. Expected row counts by group: a mapping, "
+            "or a sequence with the groups' names in by."
         )
     return None
 
@@ -74,19 +74,19 @@ def _positions(counts) -> list[str]:
 def _labels(by) -> list:
     if by is None or isinstance(by, str) or not hasattr(by, "__iter__"):
         raise OptionError(
-            f"by is {by!r}. Expected the groups' names, one for each count; or give the counts as "
+            f"by is {by!r}. Expected the groups' names, one per count; or pass the counts as "
             "mappings."
         )
     labels = list(by)
     if len(set(labels)) < len(labels):
-        raise OptionError("by names a group twice. Expected each once, with its count.")
+        raise OptionError("by contains a duplicate group. Expected each group once.")
     return labels
 
 
 def _count(n, label) -> int:
     whole = not isinstance(n, (bool, np.bool_)) and isinstance(n, (int, np.integer, float))
     if not whole or not isfinite(n) or n < 0 or n != int(n):
-        raise OptionError(f"The group {label!r} has {n!r} rows. Expected a whole number.")
+        raise OptionError(f"Group {label!r} has {n!r} rows. Expected a non-negative integer.")
     return int(n)
 
 
@@ -105,13 +105,13 @@ def totals(counts: Mapping, total) -> tuple[int, int]:
         before, after = (_count(n, "(all)") for n in total)
     except (TypeError, ValueError) as error:
         raise OptionError(
-            f"total is {total!r}. Expected all rows before and after, as two whole numbers."
+            f"total is {total!r}. Expected all rows before and after, as two integers."
         ) from error
     for label, (n, kept) in counts.items():
         if kept > after or n - kept > before - after:
             raise OptionError(
-                f"total says {before:,} rows before and {after:,} after, which does not hold the "
-                f"group {label!r} of {n:,} before and {kept:,} after. Count all rows, each once."
+                f"total has {before:,} rows before and {after:,} after, which cannot contain the "
+                f"group {label!r} of {n:,} before and {kept:,} after. Count all rows once each."
             )
     return before, after
 
@@ -124,18 +124,18 @@ def expected_shares(counts: Mapping, reference) -> dict[Hashable, float]:
 
 
 def distribution(reference: Mapping[Hashable, float]) -> dict[Hashable, float]:
-    """Weights by group, scaled to sum to 1.
+    """Weights by group, normalized to sum to 1.
 
     Raises
     ------
     OptionError
-        When it is not a mapping, a weight is negative or not a number, or all are 0.
+        If it is not a mapping, a weight is negative or not a number, or all weights are 0.
     """
     if isinstance(reference, pd.Series):
         reference = dict(reference.items())
     if not isinstance(reference, Mapping):
         raise OptionError(
-            f"reference is {reference!r}. Expected a share for each group, such as "
+            f"reference is {reference!r}. Expected a share per group, such as "
             "{'women': 0.5, 'men': 0.5}."
         )
     weights = {}
@@ -143,10 +143,10 @@ def distribution(reference: Mapping[Hashable, float]) -> dict[Hashable, float]:
         number = isinstance(weight, (int, float, np.integer, np.floating))
         if not number or isinstance(weight, bool) or not isfinite(weight) or weight < 0:
             raise OptionError(
-                f"reference has {weight!r} for {label!r}. Expected a number from 0 on."
+                f"reference has {weight!r} for {label!r}. Expected a non-negative number."
             )
         weights[label] = float(weight)
     whole = sum(weights.values())
     if not whole > 0:
-        raise OptionError("reference has no group with a share above 0. Give one.")
+        raise OptionError("reference has no positive share. Expected at least one.")
     return {label: weight / whole for label, weight in weights.items()}

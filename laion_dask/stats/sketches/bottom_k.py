@@ -77,7 +77,7 @@ class BottomK:
         lo, hi = (end / share for end in _gamma(k, k, level))
         return tuple(min(max(end, float(k)), float(self.n)) for end in ((k - 1) / share, lo, hi))
 
-    def once(self, level: float = 0.95) -> tuple[float, float, float]:
+    def singletons(self, level: float = 0.95) -> tuple[float, float, float]:
         """Number of values that occur once, with its interval.
 
         The number of such values kept, without the last, divided by the last hash as a share of the
