@@ -1,1 +1,1 @@
-"""Exports: a committed manifest beside its parts."""
+"""Write a frame as a subset with a manifest of its provenance."""

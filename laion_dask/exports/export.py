@@ -1,4 +1,4 @@
-"""Write a frame as a committed subset with a manifest that says where every row came from."""
+"""Write a frame as a committed subset with a manifest that records where every row came from."""
 
 from __future__ import annotations
 
@@ -30,43 +30,43 @@ def export(
     *,
     seed: int | None = None,
 ) -> Export:
-    """Write the frame's rows and a manifest; the folder changes in one step. Eager.
+    """Write the frame's rows and a manifest; the folder changes atomically. Eager.
 
-    Rows are in order of shard and of row, whatever the workers did; if the frame was shuffled or
-    sorted by another column, they are so within each part. Each partition that has rows becomes
+    Rows are written in order of shard and row, whatever the workers did; if the frame was shuffled
+    or sorted by another column, this order holds within each part. Each nonempty partition becomes
     one part. The manifest ``_recipe.json`` is written last. It lists the inputs with size and
-    digest, the filters, models and weights, versions, schema, the counts of rows read, kept,
-    dropped, unscored and rejected, and the sha256 of each part. The result's ``audit()`` says whom
-    the filters left out; ``ld.write_report(exported, "report.html")`` writes the same as a page.
-    The folder opens by its name in pandas, pyarrow and DuckDB's ``**/*.parquet``, and in polars
-    with ``scan_parquet(path, hidden_file_prefix="_")``.
+    digest; the filters, models and weights; versions and schema; the number of rows read, kept,
+    dropped, unscored and rejected; and the sha256 of each part. The result's ``audit()`` shows
+    which groups the filters excluded; ``ld.write_report(exported, "report.html")`` writes it as a
+    page. The folder can be opened by name with pandas, pyarrow and DuckDB's ``**/*.parquet``, and
+    with polars as ``scan_parquet(path, hidden_file_prefix="_")``.
 
     Parameters
     ----------
     frame : dask DataFrame
-        A frame that comes from `read_shards`.
+        A frame from `read_shards`.
     path : str or path
-        A folder or an address that fsspec knows: new, empty, or an earlier export, which is
-        replaced. On a local file system that is one step. In an object store, or if an earlier
-        release left its parts beside the manifest, a pattern such as ``**/*.parquet`` briefly
-        matches the parts of both; `read_shards` uses the manifest, which lists those of one.
+        A folder or an fsspec address: new, empty, or an earlier export, which is replaced. On a
+        local file system the replacement is atomic. In an object store, or if an earlier release
+        left its parts beside the manifest, a pattern such as ``**/*.parquet`` briefly matches the
+        parts of both exports; `read_shards` uses the manifest, which lists the parts of one.
     format : {"parquet"}
-        The name of a module in ``laion_dask.exports.formats``.
+        The name of an export format, a module in ``laion_dask.exports.formats``.
     seed : int, optional
-        Recorded in the manifest, for a frame that was sampled with it.
+        The seed that the frame was sampled with; recorded in the manifest.
 
     Raises
     ------
     OptionError
-        When there is no such format.
+        When the format does not exist.
     SchemaError
         When the names of two columns differ only in case.
     ExportError
-        When the folder holds something else, or the shards that are read.
+        When the folder contains other files, or the frame's own shards.
     ProvenanceError
-        When the frame does not come from `read_shards`. Like all of the above, raised immediately.
+        When the frame does not come from `read_shards`. All of the above are raised immediately.
     ShardError, SchemaError
-        When a shard proves damaged while it is read; nothing is visible then.
+        When a shard is found to be damaged while it is read; no part of the export is visible then.
 
     Examples
     --------
@@ -109,9 +109,9 @@ def export_cost(frame: PlannedFrame) -> Cost:
 
 
 def _in_order(written: pd.DataFrame) -> tuple[list[WrittenPart], list[list[str]]]:
-    """The parts in order, numbered, and the types of their columns.
+    """The parts in order, numbered, and the column types of each.
 
-    Parts without rows are left out, except that an export without any rows has one.
+    Parts without rows are omitted; an export without any rows has one empty part.
     """
     records = written.sort_values("number").to_dict("records")
     records = [record for record in records if record["rows"]] or records[:1]
@@ -120,7 +120,7 @@ def _in_order(written: pd.DataFrame) -> tuple[list[WrittenPart], list[list[str]]
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Raise when a reader of the parts could mistake two columns for one."""
+    """Raise if column names differ only in case, which Parquet readers may ignore."""
     seen: dict[str, str] = {}
     for name in names:
         if name.lower() in seen:

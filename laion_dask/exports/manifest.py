@@ -1,4 +1,4 @@
-"""The content of an export's manifest: inputs, filters, models, versions, schema, counts, files."""
+"""Build an export's manifest: inputs, filters, models, versions, schema, counts and files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from laion_dask.frame.funnel import funnel_of
 from laion_dask.frame.provenance import Provenance
 from laion_dask.joins.join import duplicates_left_out
 
-#: Packages whose version affects every export, and those that do so where a model was used.
+#: Packages whose version affects every export, and packages that matter if a model was used.
 _ENGINES = (dask, duckdb, np, pd, pa)
 _MODELS = ("torch", "open_clip_torch")
 
@@ -49,7 +49,7 @@ def build_manifest(
 
 
 def schema_entries(schema: pa.Schema, types_of_parts: list[list[str]]) -> list[dict]:
-    """Name and type of every column as it was written."""
+    """The name and stored type of each column."""
     entries = []
     for i, name in enumerate(schema.names):
         types = (types[i] for types in types_of_parts)
@@ -74,7 +74,7 @@ def _versions(with_models: bool) -> dict[str, str]:
 
 
 def _funnel(provenance: Provenance, rows: Rows) -> list[dict]:
-    """How many rows each clause left out; empty if steps other than filters did too."""
+    """The number of rows that each clause excluded; empty if other steps excluded rows too."""
     try:
         return funnel_of(provenance, rows).to_dict("records")
     except ProvenanceError:
@@ -88,7 +88,7 @@ def file_entries(parts: Sequence[WrittenPart], index: Sequence[StagedFile]) -> d
 
 
 def _part_entry(part: WrittenPart) -> dict:
-    """A part as the manifest lists it; the first of its files stands for its rows."""
+    """A part as the manifest lists it; the row count is listed with its first file."""
     first, *others = map(_entry, part.final_names, part.files)
     entry = {"file": first["file"], "rows": part.rows, **first}
     return {**entry, "companions": others} if others else entry
@@ -103,14 +103,14 @@ def _index_name(file: StagedFile) -> str:
 
 
 def staged_names(parts: Sequence[WrittenPart], index: Sequence[StagedFile]) -> dict[str, str]:
-    """The staged name of every file by its final name."""
+    """A mapping of the final name of each file to its staged name."""
     names = [name for part in parts for name in part.final_names]
     names += [_index_name(file) for file in index]
     files = [file for part in parts for file in part.files] + [*index]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ExportError(
-            f"The export format wrote two files of one name, {twice}. Give the files of a part "
-            "different suffixes."
+            f"The export format wrote two files with the same name, {twice}. Give the files of a "
+            "part different suffixes."
         )
     return {name: file.staged for name, file in zip(names, files, strict=True)}

@@ -1,4 +1,4 @@
-"""One partition of a frame as one part of an export: its types, its order, its files."""
+"""Write one partition of a frame as one part of an export."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from laion_dask.errors import SchemaError
 from laion_dask.exports.formats.base import Part, PartWriter
 from laion_dask.schema import PROVENANCE
 
-#: The columns of what `write_partition` returns.
+#: The columns of the result of `write_partition`.
 META = {"number": "int64", "types": object, "files": object}
 
 
 def part_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema of parts: categories become the values they stand for."""
+    """The schema of the parts, with dictionary types replaced by their value types."""
     return pa.schema([(field.name, _value_type(field.type)) for field in schema])
 
 
@@ -43,9 +43,9 @@ def write_partition(table: pa.Table, number: int, writer: PartWriter, schema: pa
 
 
 def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Cast a table to the schema of parts; a column of type null there keeps its own type.
+    """Cast a table to the schema of parts; a column with type null in the schema is not cast.
 
-    Categories are decoded, since the codes of different partitions would not agree.
+    Dictionaries are decoded, since partitions may use different codes.
     """
     columns = []
     for field in schema:
@@ -67,7 +67,7 @@ def _value_type(type_: pa.DataType) -> pa.DataType:
 
 
 def _in_row_order(table: pa.Table) -> pa.Table:
-    """The rows sorted by shard and row; a shuffle may deliver them in any order."""
+    """The rows sorted by shard and row; a shuffle may return them in any order."""
     if not set(PROVENANCE) <= set(table.column_names):
         return table
     shard, row = (table[name].to_numpy() for name in PROVENANCE)

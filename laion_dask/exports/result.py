@@ -1,4 +1,4 @@
-"""What `export` returns: the counts, the manifest, and whom the filters left out."""
+"""The result of `export`: row counts, manifest, and an audit of the filters."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Export:
     ----------
     path : str
     rows : Rows
-        What became of every row that was read.
+        The number of rows per outcome.
     manifest : dict
         The content of ``_recipe.json``.
     frame : dask DataFrame
-        What was written, lazy as before.
+        The exported frame, still lazy.
     """
 
     path: str
@@ -55,12 +55,12 @@ class Export:
     __repr__ = __str__
 
     def funnel(self) -> pd.DataFrame:
-        """How many rows each clause of the filters left out: see `laion_dask.funnel`. Eager.
+        """The number of rows that each clause excluded; see `laion_dask.funnel`. Eager.
 
         Raises
         ------
         ProvenanceError
-            When a step other than a filter by an expression leaves rows out or moves them.
+            When a step other than a `where` filter drops or reorders rows.
         """
         return funnel_of(Provenance.of(self.frame), self.rows)
 
@@ -72,13 +72,13 @@ class Export:
         level: float = 0.95,
         min_n: int = 30,
     ) -> Table:
-        """Whom the filters of the export left out: see `laion_dask.audit`. Eager.
+        """Which groups the filters of the export excluded; see `laion_dask.audit`. Eager.
 
         Compares the export with the frame before every filter, sample and removal of nulls or
-        duplicates. Rows that another step leaves out, such as an inner merge, are not included;
-        ``attrs["rows_before"]`` of the result says how many rows were compared.
+        duplicates. Rows that other steps dropped, such as an inner merge, are not included;
+        ``attrs["rows_before"]`` of the result is the number of rows compared.
 
-        Reads the needed columns of the shards again; `export` itself does not wait for it.
+        Reads the required columns of the shards again; `export` itself does not compute it.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class Export:
 
 
 def _funnel_lines(funnel: list[dict]) -> str:
-    """How many rows each clause left out, one line each."""
+    """One line per clause, with the number of rows it excluded."""
     lines = [
         f"  {one['clause']}: {one['dropped']:,} dropped, {one['unscored']:,} unscored, "
         f"{one['after']:,} left"
@@ -110,7 +110,7 @@ def _funnel_lines(funnel: list[dict]) -> str:
 
 
 def _join_line(join: dict) -> str:
-    """The joined table, its key, and how many duplicates of a key were left out."""
+    """A line with the joined table, its key, and the number of duplicates left out."""
     rows = sum(one["rows"] for one in join["inputs"])
     left_out = join["duplicates_left_out"]
     duplicates = f", {counted(left_out, 'duplicate')} of a key left out" if left_out else ""

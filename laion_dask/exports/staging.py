@@ -1,4 +1,4 @@
-"""Staging folders of exports that are running, have ended or were killed."""
+"""Manage the staging folders of exports that are running, finished or killed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _is_abandoned(fs: fsspec.AbstractFileSystem, staging: str) -> bool:
 
 
 def remove_staging(fs: fsspec.AbstractFileSystem, staging: str) -> None:
-    """Remove a staging folder; the next export clears what cannot be removed now."""
+    """Remove a staging folder; the next export removes whatever cannot be removed now."""
     for _ in range(3):  # a task that was not cancelled in time may still be writing
         with suppress(failures(fs)):
             fs.rm(staging, recursive=True)

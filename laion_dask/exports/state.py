@@ -1,4 +1,4 @@
-"""What is in the folder of an export: its own files, as distinct from the user's."""
+"""Inspect an export's folder and distinguish its own files from the user's."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ExportState:
     parts : tuple of str
         Names of the files in the folder of parts.
     flat : tuple of str
-        Names of the files that an earlier release left beside that folder: parts, then manifest.
+        Names of files that an earlier release wrote beside that folder: parts, then manifest.
     """
 
     manifests: dict[str, bytes]
@@ -49,7 +49,7 @@ class ExportState:
 
 
 def names_in(fs: fsspec.AbstractFileSystem, folder: str) -> list[str]:
-    """The sorted names in a folder; empty if there is no such folder."""
+    """The sorted names in a folder; empty if the folder does not exist."""
     if not fs.isdir(folder):
         return []
     names = [n.rstrip("/").rpartition("/")[2] for n in fs.ls(folder, detail=False)]
@@ -63,14 +63,14 @@ def export_state(fs: fsspec.AbstractFileSystem, folder: str, path: str) -> Expor
     ----------
     fs : file system
     folder : str
-        In that file system.
+        The folder's path in that file system.
     path : str
-        The folder as the user named it, for the error.
+        The folder as the user named it, for error messages.
 
     Raises
     ------
     ExportError
-        When the folder holds something that export did not write.
+        When the folder contains files that export did not write.
     """
     fs.invalidate_cache()
     names = [n for n in names_in(fs, folder) if n != LOCK_FILE and not n.startswith(STAGING)]
@@ -83,21 +83,21 @@ def export_state(fs: fsspec.AbstractFileSystem, folder: str, path: str) -> Expor
     if (is_foreign and not manifests) or foreign_manifests:
         raise _foreign_error(path, names)
     _check_parts(fs, folder, path, parts)
-    # Without a manifest of that release, files of such names belong to the user.
+    # Without a manifest of that release, files with such names belong to the user.
     flat = beside if FLAT_MANIFEST in manifests or UNFINISHED in names else []
     flat += [n for n in (FLAT_MANIFEST,) if n in manifests]
     return ExportState(manifests, tuple(parts), tuple(flat))
 
 
 def _is_interrupted(names: Sequence[str], beside: Sequence[str], parts: Sequence[str]) -> bool:
-    """Whether a folder without a manifest holds only what an interrupted export leaves."""
+    """Whether a folder without a manifest contains only files of an interrupted export."""
     if UNFINISHED in names:
         return not set(names) - {UNFINISHED, PARTS, *beside}
     return names == [PARTS] and not parts
 
 
 def _own_manifest(fs: fsspec.AbstractFileSystem, path: str) -> bytes | None:
-    """The content of a manifest that export wrote, or None for any other file."""
+    """The content of a manifest written by export; None for any other file."""
     if not fs.isfile(path) or fs.size(path) > MAX_BYTES:
         return None
     content = fs.cat_file(path)

@@ -1,20 +1,18 @@
-"""The commit protocol of an export: a reader sees the old state or the new one, never between.
+"""The commit protocol of an export: readers see either the old or the new state, never a mixture.
 
-Workers write parts into a hidden folder inside the target. Once all of them are there, the process
-that exports locks the target, checks that nobody has changed it since the export began, and
-switches:
+Workers write parts to a hidden folder inside the target. When all parts are complete, the exporting
+process locks the target, checks that it has not changed since the export began, and switches:
 
-On a local file system the new folder of parts replaces the old one in one step, so that a reader
-never sees a mixture, neither through the manifest nor through ``*.parquet``. Before that step the
-new manifest is written beside the old one under another name; after it, the new one is renamed.
+On a local file system, the new folder of parts replaces the old one atomically, so a reader never
+sees a mixture, neither through the manifest nor through ``*.parquet``. Before the switch, the new
+manifest is written beside the old one under another name; after it, the new manifest is renamed.
 
-An object store cannot rename. There, parts are copied to names that contain their own digest, so
-that they never overwrite a part of another state; then the manifest is replaced in one step; then
-the parts that it no longer lists are deleted. A reader that uses the manifest sees one state or the
-other.
+Object stores cannot rename. There, parts are copied to names that contain their digest, so they
+never overwrite a part of another state. Then the manifest is replaced atomically, and the parts
+that it no longer lists are deleted. A reader that uses the manifest sees one state or the other.
 
-Once a new manifest may be visible, nothing that it lists is removed, whatever fails. The next
-export clears what a killed export left in its hidden folder.
+Once a new manifest may be visible, none of the files that it lists is removed, whatever fails. The
+next export removes the hidden folder of a killed export.
 """
 
 from __future__ import annotations
@@ -39,18 +37,18 @@ from laion_dask.io.storage.local_file import failures, write_durable
 from laion_dask.io.storage.paths import filesystem
 from laion_dask.io.storage.swap_folders import replace_folder, restore_folder, sync_folder
 
-#: Attempts at the step after which nothing can be undone.
+#: Number of attempts at the step that cannot be undone.
 _ATTEMPTS = 3
 _ASIDE = "replaced"
 
 
 class ExportTransaction:
-    """An export into a folder, from its first staged part to the commit; a context manager.
+    """Context manager for an export into a folder, from the first staged part to the commit.
 
     Raises
     ------
     ExportError
-        When the folder is a file, holds anything that export did not write, or cannot be listed.
+        When the folder is a file, contains files that export did not write, or cannot be listed.
     """
 
     def __init__(self, path: str):
@@ -71,7 +69,7 @@ class ExportTransaction:
             ) from error
 
     def _inspect(self) -> None:
-        """Record what the folder holds, and restore what a killed export set aside."""
+        """Record the contents of the folder, and restore what a killed export moved aside."""
         self.is_new = not self.fs.exists(self.folder)
         if not self.is_new and not self.fs.isdir(self.folder):
             raise ExportError(f"{self.path} is a file. Name a folder, new or empty.")
@@ -117,14 +115,14 @@ class ExportTransaction:
                 restore_folder(self._parts_folder, f"{self.staging}/{_ASIDE}")
             remove_staging(self.fs, self.staging)
             if self.is_new and self.is_local:
-                with suppress(OSError):  # not empty once something has been committed
+                with suppress(OSError):  # not empty after a commit
                     os.rmdir(self.folder)
         finally:
             open_stagings.discard(self.staging)
 
     @property
     def staging_folder(self) -> StagingFolder:
-        """The folder that workers write parts to."""
+        """The folder that workers write their parts to."""
         url = self.staging if self.is_local else self.fs.unstrip_protocol(self.staging)
         return StagingFolder(url)
 
@@ -138,7 +136,7 @@ class ExportTransaction:
         Parameters
         ----------
         parts : sequence of WrittenPart
-            In order.
+            The parts, in order.
         index : sequence of StagedFile
             Files about the export as a whole.
         manifest : dict
@@ -152,12 +150,12 @@ class ExportTransaction:
         Raises
         ------
         ExportConflictError
-            When another export changed the folder since this one began.
+            When another export changed the folder since this export began.
         ExportError
-            When the folder cannot be written to. The old state then remains.
+            When the folder cannot be written to; the old state remains.
         """
         complete = {"kind": KIND, **manifest, **file_entries(parts, index)}
-        # A lone surrogate, from a file name that is not UTF-8, becomes its JSON escape.
+        # A lone surrogate, from a file name that is not UTF-8, becomes a JSON escape.
         text = json.dumps(complete, indent=2, ensure_ascii=False) + "\n"
         content = text.encode("utf-8", "backslashreplace")
         staged = staged_names(parts, index)
@@ -191,7 +189,7 @@ class ExportTransaction:
             )
 
     def _switch_folder(self, staged: dict[str, str], content: bytes) -> None:
-        """Local file system: replace the folder of parts in one step."""
+        """Replace the folder of parts atomically; for local file systems."""
         new = f"{self.staging}/{PARTS}"
         os.mkdir(new)
         for name, written in staged.items():
@@ -212,11 +210,11 @@ class ExportTransaction:
                 else:
                     os.unlink(next_manifest)
             sync_folder(self.folder)
-            with suppress(OSError):  # the new state is visible; the next export clears the rest
+            with suppress(OSError):  # the new state is visible; the next export cleans up
                 self._remove_flat()
 
     def _name_manifest(self, next_manifest: str) -> None:
-        """Rename the manifest of the parts now in place; retried if it fails."""
+        """Rename the manifest of the new parts, with retries."""
         for attempt in range(_ATTEMPTS):
             try:
                 os.replace(next_manifest, f"{self.folder}/{MANIFEST}")
@@ -230,7 +228,7 @@ class ExportTransaction:
                     ) from error
 
     def _switch_manifest(self, staged: dict[str, str], content: bytes) -> None:
-        """Object store: copy the parts beside the old ones, then replace the manifest."""
+        """Copy the parts beside the old ones, then replace the manifest; for object stores."""
         with locked(self.fs, self.folder) as lock:
             self._check_unchanged()
             copied = []
@@ -246,17 +244,17 @@ class ExportTransaction:
                 self._withdraw(copied)
                 raise
             self._put_manifest(content, copied)
-            with suppress(failures(self.fs)):  # the new state is visible; the rest can wait
+            with suppress(failures(self.fs)):  # the new state is visible; cleanup can wait
                 self.fs.invalidate_cache()
                 old = set(names_in(self.fs, self._parts_folder)) - set(staged)
                 self._remove(self._parts_folder, old)
                 self._remove_flat()
 
     def _put_manifest(self, content: bytes, copied: Sequence[str]) -> None:
-        """Replace the manifest in one step.
+        """Replace the manifest atomically.
 
-        An interrupted request may still take effect, so parts are withdrawn only if the store has
-        refused it.
+        An interrupted request may still take effect, so the copied parts are removed only if the
+        store rejected it.
         """
         path = f"{self.folder}/{MANIFEST}"
         try:
@@ -272,15 +270,15 @@ class ExportTransaction:
             raise
 
     def _withdraw(self, copied: Iterable[str]) -> None:
-        """Remove what was copied, if the manifest in force is known to be the old one."""
-        with suppress(failures(self.fs)):  # the next export clears what remains
+        """Remove the copied parts if the old manifest is known to be still in force."""
+        with suppress(failures(self.fs)):  # the next export removes the rest
             if self._state().manifests == self._base.manifests:
                 self._remove(self._parts_folder, set(copied) - set(self._base.parts))
                 if not self._base.manifests:
                     self._remove(self.folder, [UNFINISHED])
 
     def _remove_flat(self) -> None:
-        """Remove what an earlier release left beside the folder of parts, its manifest last."""
+        """Remove what an earlier release wrote beside the folder of parts, manifest last."""
         self._remove(self.folder, [*self._base.flat, UNFINISHED])
 
     def _remove(self, folder: str, names: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Check an export against its manifest: size, rows and digest of every part."""
+"""Verify an export against its manifest: size, rows and digest of every part."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _THREADS = 8
 
 @dataclass(frozen=True)
 class Verification:
-    """The size of an export that has been verified.
+    """The size of a verified export.
 
     Attributes
     ----------
     folder : str
     parts, rows, bytes : int
-        All of them were read.
+        Totals over all parts.
     """
 
     folder: str
@@ -45,8 +45,8 @@ class Verification:
 def verify(folder: str | os.PathLike) -> Verification:
     """Verify every part of an export against its manifest. Eager.
 
-    Reads every byte of every part, using little memory. `read_shards` only compares sizes and
-    rows, which costs no further reads.
+    Reads every byte of every part, with little memory. `read_shards` compares only sizes and row
+    counts, which requires no further reads.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def verify(folder: str | os.PathLike) -> Verification:
 
 
 def _check(fs, file: ListedFile, manifest: Manifest) -> int:
-    """Compare a file's digest with the listed one; return the file's size in bytes."""
+    """Compare a file's digest with the listed one and return the file's size in bytes."""
     if file.sha256 is None:
         raise ExportError(f"{manifest.path} lists no sha256 for {file.path}. Export again.")
     with fs.open(file.path, "rb") as opened:
@@ -96,7 +96,7 @@ def _check(fs, file: ListedFile, manifest: Manifest) -> int:
 
 
 def _count_rows(fs, manifest: Manifest) -> int:
-    """The rows of all parts; those of Parquet files are compared with their footers."""
+    """The total number of rows; those of Parquet files are compared with their footers."""
     parquet = [part for part in manifest.parts if part.name.lower().endswith(PARQUET)]
     local = isinstance(fs, LocalFileSystem)
     paths = [part.path if local else fs.unstrip_protocol(part.path) for part in parquet]

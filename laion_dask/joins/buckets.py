@@ -1,6 +1,6 @@
-"""A join through the disk: what each side writes, and what happens within a bucket.
+"""A join on disk: the rows that each side writes, and the work within a bucket.
 
-Each partition of either side writes a key once, so that no bucket grows with how often keys repeat.
+Each partition of either side writes a key once, so repeated keys do not make buckets larger.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from laion_dask.joins.lookup import (
     table_schema,
 )
 
-#: The partition of the frame that requests a key, and the first row of the partition with it.
+#: The partition of the frame that requests a key, and the first row with it in that partition.
 PARTITION, POSITION = "partition", "position"
 #: The bucket in which a key of either side is looked up.
 BUCKET = "bucket"
-#: Whether the table has a requested key.
+#: Whether the table contains a requested key.
 MATCHED = "matched"
-#: Duplicates that a partition of the table left out, stored in its first remaining row.
+#: The number of duplicates that a partition of the table omitted, stored in its first other row.
 LEFT_OUT = "left_out"
 _REQUESTER = [pa.field(PARTITION, pa.int64()), pa.field(POSITION, pa.int64())]
 
@@ -45,30 +45,30 @@ def request_schema(spec: JoinSpec) -> pa.Schema:
 
 
 def answer_schema(spec: JoinSpec) -> pa.Schema:
-    """The schema of the answers to a partition, one row for each key that it requested."""
+    """The schema of the answers to a partition, with one row for each requested key."""
     fields = [*request_schema(spec), *spec.value_schema(), pa.field(MATCHED, pa.bool_())]
     return pa.schema(fields)
 
 
 def empty(schema: pa.Schema) -> pd.DataFrame:
-    """The meta of shuffled rows."""
+    """An empty frame as the meta of shuffled rows."""
     return _to_shuffle(schema.empty_table())
 
 
 def _to_shuffle(table: pa.Table) -> pd.DataFrame:
-    """Rows as Dask shuffles them; numbering columns, which are never null, become NumPy's."""
+    """Convert rows for Dask's shuffle; integer columns without nulls get NumPy dtypes."""
     rows = frame_from_arrow(table, "pandas")
     never_null = {KEY_HASH, PARTITION, POSITION, LEFT_OUT} & set(table.column_names)
     return rows.assign(**{name: table[name].to_numpy() for name in sorted(never_null)})
 
 
 def _from_shuffle(rows: pd.DataFrame, schema: pa.Schema) -> pa.Table:
-    """Shuffled rows in their original types."""
+    """Convert shuffled rows back to their original types."""
     return pa.Table.from_pandas(rows[schema.names], preserve_index=False).cast(schema)
 
 
 def table_rows(part, spec: JoinSpec, n_buckets: int) -> pd.DataFrame:
-    """The rows of a partition of the table, each key once, with their buckets.
+    """The rows of a partition of the table, one per key, with their buckets.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def table_rows(part, spec: JoinSpec, n_buckets: int) -> pd.DataFrame:
 
 
 def request_keys(part, spec: JoinSpec, n_buckets: int, partition_info=None) -> pd.DataFrame:
-    """The keys of a partition, each once, with the requesting partition and their buckets."""
+    """The distinct keys of a partition, with the requesting partition and their buckets."""
     keys, known = keys_of(part, spec)
     positions, keys = np.flatnonzero(known), keys.filter(pa.array(known))
     repeated = _is_repeated(keys, spec)
@@ -109,7 +109,7 @@ def _is_repeated(table: pa.Table, spec: JoinSpec) -> np.ndarray:
 
 
 def _with_buckets(rows: pd.DataFrame, n_buckets: int) -> pd.DataFrame:
-    """Rows with a column of buckets, over which even regular keys are spread evenly."""
+    """Add the bucket of each row; even regular keys are spread evenly."""
     spread = rows[KEY_HASH].to_numpy(np.int64).view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     buckets = (spread >> np.uint64(32)) * np.uint64(n_buckets) >> np.uint64(32)
     return rows.assign(**{BUCKET: buckets.astype(np.int64)})
@@ -132,7 +132,7 @@ def answer_requests(keys: pd.DataFrame, rows: pd.DataFrame, spec: JoinSpec) -> p
 
 
 def join_answers(part, answers: pd.DataFrame, spec: JoinSpec):
-    """The columns that a partition gains, from the answers to its requests."""
+    """The columns to add to a partition, from the answers to its requests."""
     keys, known = keys_of(part, spec)
     schema = answer_schema(spec)  # without the column that the shuffle dropped
     answered = _from_shuffle(answers, schema.remove(schema.get_field_index(PARTITION)))
@@ -147,9 +147,9 @@ def join_answers(part, answers: pd.DataFrame, spec: JoinSpec):
 def _by_position(
     keys: pa.Table, known: np.ndarray, answered: pa.Table, spec: JoinSpec
 ) -> np.ndarray | None:
-    """The position of each row's answer; None if these are not the rows that sent the requests.
+    """The position of each row's answer; None if other rows sent the requests.
 
-    There are fewer rows if Dask applies a filter on the joined frame before the join.
+    There are fewer rows if Dask moves a filter on the joined frame before the join.
     """
     hashes, positions = keys[KEY_HASH].to_numpy(), answered[POSITION].to_numpy()
     rows, first = np.flatnonzero(known), pa.array(positions)
@@ -170,7 +170,7 @@ def _by_position(
 
 
 def _by_key(keys: pa.Table, known: np.ndarray, answered: pa.Table, spec: JoinSpec) -> np.ndarray:
-    """The position of each row's answer, found by key."""
+    """The position of each row's answer, matched by key."""
     lookup = Lookup(answered, spec)
     found = lookup.match(keys, known)
     if found.null_count > np.count_nonzero(~known):
@@ -185,7 +185,7 @@ def _by_key(keys: pa.Table, known: np.ndarray, answered: pa.Table, spec: JoinSpe
 
 
 def count_duplicates(part: Lookup | pd.DataFrame, number: int, spec: JoinSpec) -> int:
-    """The number of rows left out as duplicates, in a whole table or in one bucket."""
+    """The number of duplicate rows omitted, in a whole table or in one bucket."""
     if isinstance(part, Lookup):
         return part.duplicates
     return Lookup(_from_shuffle(part, table_schema(spec)), spec).duplicates + int(

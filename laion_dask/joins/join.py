@@ -34,9 +34,9 @@ from laion_dask.predicate.nodes import Name, Truth
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 
-#: Tables up to this size are held by every worker; larger ones are split into buckets.
+#: Tables up to this size are broadcast to every worker; larger ones are split into buckets.
 MAX_LOOKUP_BYTES = 256 * 2**20
-#: Columns of an exported table that describe its own rows, not those of the frame.
+#: Columns of an exported table that describe the table's rows, not those of the frame.
 _SOURCE = tuple(f"source_{name}" for name in PROVENANCE)
 
 
@@ -50,44 +50,44 @@ def join(
     suffix: str | None = None,
     duplicates: str = "error",
 ) -> dd.DataFrame:
-    """The frame with the columns of a table of scores, found by key. Lazy.
+    """The frame with columns added from a table of scores, matched by key. Lazy.
 
-    Rows, their order, partitions and index do not change, and no row is duplicated. A row has no
-    match if its key is null, NaN or not in the table: its scores are null, and a filter on them
-    counts it as unscored. Keys compare exactly; int64 and uint64 by value.
+    The rows, their order, partitions and index do not change, and no row is duplicated. A row has
+    no match if its key is null, NaN or not in the table: its scores are null, and a filter on them
+    counts it as unscored. Keys are compared exactly; int64 and uint64 by value.
 
-    A table of up to 256 MB, according to its footers, is held by every worker. With a larger one,
-    the keys of both sides and the scores go through files in Dask's ``temporary_directory`` (with
-    a client, through its P2P shuffle), bucket by bucket, and the keys of the frame are computed
-    twice. Each partition writes a key once, however often it occurs. Memory on two threads, beyond
-    the imports, measured once each: 411 MB for 16 million rows joined with nine tenths as many,
-    385 MB for 32 million, 407 MB for 64 million. With two workers, each took 0.9 GB for 16 million
-    rows, including Dask's own buffers, and finished with a limit of 0.9 GB. Set
-    ``ARROW_DEFAULT_MEMORY_POOL=system`` for workers that `start_cluster` did not start: Arrow's
-    own pool keeps memory until Dask pauses a small worker.
+    A table of up to 256 MB, according to its footers, is broadcast to every worker. With a larger
+    table, the keys of both sides and the scores are written to files in Dask's
+    ``temporary_directory`` (with a client, through its P2P shuffle) and joined bucket by bucket,
+    and the keys of the frame are computed twice. Each partition writes a key once, however often it
+    occurs. Memory on two threads, beyond the imports, measured once each: 411 MB for 16 million
+    rows joined with nine tenths as many, 385 MB for 32 million, 407 MB for 64 million. With two
+    workers, each used 0.9 GB for 16 million rows, including Dask's own buffers, and finished with a
+    limit of 0.9 GB. Set ``ARROW_DEFAULT_MEMORY_POOL=system`` for workers that `start_cluster` did
+    not start: Arrow's own pool keeps memory until Dask pauses a small worker.
 
     Parameters
     ----------
     frame : dask DataFrame
     scores : str, path, several of them, or dask DataFrame
-        Parquet shards with the key, or a frame over them, scored or filtered.
+        Parquet shards with the key column, or a frame of such shards, scored or filtered.
     on : str or sequence of str
         The key: columns of both sides, by their canonical names, such as ``"hash"``, ``"uid"`` or
-        ``["url", "text"]``; integers, strings or bytes.
+        ``["url", "text"]``. They hold integers, strings or bytes.
     how : {"left", "inner"}
-        ``"inner"`` leaves out rows without a match; `rows` counts them as unscored.
+        ``"inner"`` drops rows without a match; `rows` counts them as unscored.
     columns : sequence of str, optional
-        The columns to take; by default all except the key and the origin of the table's rows.
+        The columns to add; by default all except the key and the provenance of the table's rows.
     suffix : str, optional
-        Added to the names of columns that the frame already has.
+        A suffix for the names of columns that the frame already has.
     duplicates : {"error", "first"}
-        What to do if the table has a key more than once: raise, or take the first in the order of
-        its files and rows; the manifest of an export counts the others.
+        What to do if the table contains a key more than once: raise, or use the first row in the
+        order of its files and rows; the manifest of an export counts the others.
 
     Returns
     -------
     dask DataFrame
-        Integers and booleans from the table are nullable; floats are NaN without a match.
+        Integers and booleans from the table are nullable; floats without a match are NaN.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def join(
     ShardNotFoundError, ShardError, SchemaError
         Immediately, when the table's shards cannot be opened.
     JoinError, SpillError
-        During the computation, when the table has a key twice, or the disk is full.
+        During the computation, when the table has duplicate keys, or the disk is full.
 
     Examples
     --------
@@ -140,12 +140,12 @@ def join(
 def join_cost(
     frame: PlannedFrame, scores=None, on: str | Sequence[str] = "hash", how: str = "left"
 ) -> Cost:
-    """The cost of `join` with a table; without one, of a table that fits in memory.
+    """The cost of `join` with a given table; by default, with a table that fits in memory.
 
     Raises
     ------
     OptionError, ColumnError, JoinError, ProvenanceError
-        As `join`.
+        As for `join`.
     """
     if scores is None:
         note = (
@@ -164,7 +164,7 @@ _WRITE_IT = "Write other tables with to_parquet and pass the path: a manifest li
 
 
 def _table(scores) -> tuple[dd.DataFrame, Provenance]:
-    """The table as a frame whose rows know where they came from."""
+    """The table as a frame with provenance."""
     if not isinstance(scores, dd.DataFrame):
         must_be("scores", scores, (str, os.PathLike, list, tuple), f"{_TABLE}. {_WRITE_IT}")
         table = read_shards(scores, backend="pandas")
@@ -202,7 +202,7 @@ def _key_columns(frame: dd.DataFrame, table: dd.DataFrame, on) -> list[str]:
 
 
 def _value_columns(frame, table, keys, columns, suffix) -> dict[str, str]:
-    """The columns to take from the table, with their new names."""
+    """The columns to add from the table, with their new names."""
     if isinstance(columns, str):
         raise OptionError(
             f"{parameter('columns')} is {columns!r}. Expected a list of names: [{columns!r}]."
@@ -270,9 +270,9 @@ def _table_part(part, number: int, spec: JoinSpec) -> pa.Table:
 
 
 def _answers(requester: Provenance, scores: Provenance, spec: JoinSpec, shared) -> dd.DataFrame:
-    """For each partition of the frame, its keys with the table's values, found through the disk.
+    """For each partition of the frame, its keys with the table's values, joined on disk.
 
-    Both sides are shuffled into buckets by key; answers go back to the requesting partition.
+    Both sides are shuffled into buckets by key; answers are returned to the requesting partition.
     """
     frame, table = requester.frame, scores.frame
     n_buckets = bucket_count(requester, scores, spec.on)
@@ -293,9 +293,9 @@ def _answers(requester: Provenance, scores: Provenance, spec: JoinSpec, shared) 
 
 
 def duplicates_left_out(provenance: Provenance) -> list[dict]:
-    """The joins of a frame for its manifest, with the duplicates that ``"first"`` left out. Eager.
+    """The joins of a frame for its manifest, with the number of omitted duplicates. Eager.
 
-    Reads the keys of a table again if it may have had duplicates.
+    Reads the keys of a table again if it may have had duplicates, under ``duplicates="first"``.
     """
     specs, counts = [], []
     for kernel in (lookup.join_partition, buckets.answer_requests):

@@ -1,4 +1,4 @@
-"""Keys of a join: the type in which both sides are compared exactly, and conversion to it."""
+"""The common type in which the keys of both sides of a join are compared, and conversion to it."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import pyarrow.compute as pc
 
 from laion_dask.errors import JoinError
 
-#: The limit up to which float64 holds every whole number.
+#: The limit up to which float64 represents every integer exactly.
 _LARGEST_EXACT = 2**53
 
 
 def common_key_type(name: str, left: pa.DataType, right: pa.DataType) -> pa.DataType:
     """The type in which the keys of two tables are compared.
 
-    Integers of any width compare by value, text by its bytes. Floats may represent integers, as
-    pandas writes integers with nulls; `to_key_type` checks every value.
+    Integers of any width are compared by value, text by its bytes. Floats may represent integers,
+    because pandas stores integers with nulls as floats; `to_key_type` checks every value.
 
     Raises
     ------
     JoinError
-        When no type holds the values of both exactly.
+        When no type represents the values of both exactly.
     """
     left, right = _plain(left), _plain(right)
     if pa.types.is_null(left) or pa.types.is_null(
         right
-    ):  # objects, whose type only the values show
+    ):  # object columns, whose types are known only from the values
         left, right = (right, right) if pa.types.is_null(left) else (left, left)
     numbers = [t for t in (left, right) if pa.types.is_integer(t) or pa.types.is_floating(t)]
     if len(numbers) == 2 and any(map(pa.types.is_integer, numbers)):
@@ -61,12 +61,12 @@ def _is_binary(type_: pa.DataType) -> bool:
 
 
 def to_key_type(column: pa.ChunkedArray, type_: pa.DataType, name: str) -> pa.ChunkedArray:
-    """Convert a key to the common type; null for null, NaN and values outside that type.
+    """Convert a key to the common type; null, NaN and values that do not fit become null.
 
     Raises
     ------
     JoinError
-        When a value is a float other than a whole number up to 2^53, or has another type.
+        When a value is a float that is not an integer up to 2^53, or has another type.
     """
     column = column.cast(_plain(column.type))
     if pa.types.is_floating(column.type) and pa.types.is_integer(type_):

@@ -1,4 +1,4 @@
-"""Find rows of a table by key: the work of one partition of a join."""
+"""Look up rows of a table by key: the work of a join on one partition."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from laion_dask.joins.keys import to_key_type
 from laion_dask.joins.size import stored_bytes
 from laion_dask.schema import PROVENANCE
 
-#: The column by which rows are shuffled: the key if it is one integer, else a hash of it.
+#: The column that rows are shuffled by: the key if it is a single integer, else a hash of it.
 KEY_HASH = "key_hash"
 
 
 @dataclass(frozen=True)
 class JoinSpec:
-    """The parameters of a join; small, and the same for every partition.
+    """The parameters of a join: small, and the same for every partition.
 
     Attributes
     ----------
@@ -37,9 +37,9 @@ class JoinSpec:
     where : tuple of str
         The filters on the table.
     shards : tuple of Shard
-        The files that the table was read from.
+        The files of the table.
     on_disk : bool
-        Whether the table is too large for memory, so that the join goes through buckets on disk.
+        Whether the table exceeds memory, so that the join uses buckets on disk.
     """
 
     on: tuple[str, ...]
@@ -57,7 +57,7 @@ class JoinSpec:
 
     @property
     def cost(self) -> Cost:
-        """The cost of finding the key of a row; see `laion_dask.cost`. Reads footers only."""
+        """The cost per row of a key lookup; see `laion_dask.cost`. Reads footers only."""
         wanted = {*self.on, *(name for name, _, _ in self.values)}
         rate = "join on disk" if self.on_disk else "join"
         label = f"join on {', '.join(self.on)}"
@@ -66,18 +66,18 @@ class JoinSpec:
 
     @property
     def key_names(self) -> list[str]:
-        """The columns of keys besides `KEY_HASH`; empty for a single integer."""
+        """The key columns besides `KEY_HASH`; empty for a single integer."""
         one_integer = len(self.on) == 1 and pa.types.is_integer(self.key_types[0])
         return [] if one_integer else [f"key_{i}" for i in range(len(self.on))]
 
     @property
     def value_names(self) -> list[str]:
-        """The columns of values."""
+        """The value columns."""
         return [f"value_{i}" for i in range(len(self.values))]
 
     @property
     def matched(self) -> str:
-        """The column of an inner join that is true for rows with a match and null for others."""
+        """The column of an inner join that is true for matched rows and null for others."""
         return f"matched_on_{'_'.join(self.on)}"
 
     def key_schema(self) -> list[pa.Field]:
@@ -91,7 +91,7 @@ class JoinSpec:
         return [pa.field(*v) for v in zip(self.value_names, types, strict=True)]
 
     def result_schema(self) -> pa.Schema:
-        """The columns that a partition gains."""
+        """The schema of the columns to add to a partition."""
         fields = [pa.field(name, type_) for _, name, type_ in self.values]
         fields += [pa.field(self.matched, pa.bool_())] if self.how == "inner" else []
         return pa.schema(fields)
@@ -113,7 +113,7 @@ class JoinSpec:
 
 
 def keys_of(frame, spec: JoinSpec) -> tuple[pa.Table, np.ndarray]:
-    """The keys of a partition, and a mask of the known ones: neither null nor NaN."""
+    """The keys of a partition, and a mask of those that are neither null nor NaN."""
     table = frame_to_arrow(frame[list(spec.on)].reset_index(drop=True))
     columns = [
         to_key_type(table[name], type_, name)
@@ -149,7 +149,7 @@ def table_schema(spec: JoinSpec) -> pa.Schema:
 
 
 class Lookup:
-    """Rows of a table, sorted by the hash of their key, each key once.
+    """Rows of a table, sorted by the hash of their key, with distinct keys.
 
     Parameters
     ----------
@@ -160,9 +160,9 @@ class Lookup:
     Attributes
     ----------
     duplicates : int
-        Number of rows left out because an earlier row has the same key.
+        The number of rows omitted because an earlier row has the same key.
     rows : (n,) int64 array
-        The position of each row in the table, in the order of its files.
+        The position of each row in the table, in file order.
 
     Raises
     ------
@@ -186,7 +186,7 @@ class Lookup:
         self.values = table.select(spec.value_names)
 
     def match(self, keys: pa.Table, known: np.ndarray) -> pa.Array:
-        """The row of the lookup with each key; null without a match.
+        """The position in the lookup of each key; null without a match.
 
         Parameters
         ----------
@@ -200,7 +200,7 @@ class Lookup:
         """
         wanted, n = keys[KEY_HASH].to_numpy(), len(self.hashes)
         at = np.zeros(len(wanted), np.int64)
-        order = np.argsort(wanted)  # so that neighbors hit the cache
+        order = np.argsort(wanted)  # neighboring lookups then share cache lines
         at[order] = np.searchsorted(self.hashes, wanted[order])
         found = np.zeros(len(wanted), bool)
         pending = np.flatnonzero(known & (at < n))
@@ -222,7 +222,7 @@ class Lookup:
 
 
 def _by_hash(hashes: np.ndarray) -> np.ndarray:
-    """A stable argsort, faster than NumPy's if few hashes are equal."""
+    """A stable argsort that is faster than NumPy's if few hashes are equal."""
     order = np.argsort(hashes)
     ordered = hashes[order]
     equal = np.zeros(len(order), bool)
@@ -234,7 +234,7 @@ def _by_hash(hashes: np.ndarray) -> np.ndarray:
 
 
 def in_file_order(table: pa.Table) -> pa.Table:
-    """The rows of a table in the order of its files."""
+    """The rows of a table in file order."""
     shard, row = (table[name].to_numpy() for name in PROVENANCE)
     increasing = (shard[1:] > shard[:-1]) | ((shard[1:] == shard[:-1]) & (row[1:] > row[:-1]))
     return table if increasing.all() else table.take(pa.array(np.lexsort((row, shard))))
@@ -281,12 +281,12 @@ def build(parts: Sequence[pa.Table], spec: JoinSpec) -> Lookup:
 
 
 def join_partition(part, lookup: Lookup, spec: JoinSpec):
-    """The columns that a partition gains, with its index; null without a match."""
+    """The columns to add to a partition, with its index; null without a match."""
     return gained_columns(part, lookup.values, lookup.match(*keys_of(part, spec)), spec)
 
 
 def gained_columns(part, values: pa.Table, found: pa.Array, spec: JoinSpec):
-    """The columns that a partition gains, from the position of each row's values."""
+    """The columns to add to a partition, from the position of each row's values."""
     columns = [column.take(found) for column in values.columns]
     if spec.how == "inner":
         columns.append(pc.if_else(found.is_valid(), True, pa.scalar(None, pa.bool_())))

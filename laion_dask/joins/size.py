@@ -1,4 +1,4 @@
-"""Estimate the size in memory of both sides of a join from the footers of their shards."""
+"""Estimate the in-memory size of both sides of a join from Parquet footers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from laion_dask.io.parquet.column_sizes import column_sizes
 from laion_dask.io.parquet.read_shards import MAX_ROWS_PER_PARTITION
 from laion_dask.io.parquet.shard import Shard
 
-#: Approximate bytes in a bucket: requested keys, the table's rows and the answers.
+#: Approximate bytes per bucket: requested keys, rows of the table, and answers.
 _BUCKET_BYTES = 64 * 2**20
 #: Number of files whose footers are read to estimate the length of text.
 _SAMPLED_FILES = 16
@@ -49,7 +49,7 @@ def _is_number(type_: pa.DataType) -> bool:
 
 
 def _stored_width(name: str, shards: Sequence[Shard]) -> float:
-    """Uncompressed bytes per row of a column; a guess if it was computed."""
+    """Uncompressed bytes per row of a column; an estimate if the column was computed."""
     plain = rows = 0
     for shard, sizes in zip(shards, column_sizes([s.path for s in shards]), strict=True):
         stored = next((old for old, new, _ in shard.columns if new == name), None)
@@ -59,7 +59,7 @@ def _stored_width(name: str, shards: Sequence[Shard]) -> float:
 
 
 def stored_bytes(shards: Sequence[Shard], names: Collection[str]) -> int:
-    """Bytes of some columns of some shards, by their names in the frame, as the files hold them."""
+    """Stored bytes of columns in shards, by the frame's column names."""
     total = 0
     for shard, sizes in zip(shards, column_sizes([s.path for s in shards]), strict=True):
         stored = (old for old, new, _ in shard.columns if new in names)

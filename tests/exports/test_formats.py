@@ -135,6 +135,6 @@ def test_files_of_one_part_have_different_suffixes():
 def test_two_files_of_one_name_are_an_error(laion_shards, tmp_path, monkeypatch):
     write = ParquetWriter.write
     monkeypatch.setattr(ParquetWriter, "write", lambda self, part: write(self, part) * 2)
-    with pytest.raises(ExportError, match="two files of one name"):
+    with pytest.raises(ExportError, match="two files with the same name"):
         ld.read_shards(laion_shards(3)).laion.export(tmp_path / "out")
     assert not Path(tmp_path / "out").exists()

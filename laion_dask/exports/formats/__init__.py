@@ -1,7 +1,7 @@
-"""Export formats: every module of this package but `base` is one, known by the module's name.
+"""Export formats: each module in this package, except `base`, is a format of the same name.
 
-To add a format, add its module, with ``open(staging, schema)`` returning a
-`laion_dask.exports.formats.base.PartWriter`. Nothing else lists formats.
+To add a format, add a module with a function ``open(staging, schema)`` that returns a
+`laion_dask.exports.formats.base.PartWriter`. Formats are not listed anywhere else.
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ def names() -> list[str]:
 
 
 def load(name: str):
-    """The module of a format; `name` is one of `names`."""
+    """The module of a format, given one of the `names`."""
     return importlib.import_module(f"{__name__}.{name}")

@@ -1,12 +1,12 @@
-"""The interface of an export format: open a writer, write each part, finish with an index.
+"""The interface of an export format: open a writer, write each part, finish with index files.
 
-``open(staging, schema)`` runs once, where the export was started, and returns a `PartWriter`.
-The writer is pickled to the workers, which call ``write(part)`` once for each partition, in any
-order and possibly more than once. ``finish(parts)`` then runs once, again where the export was
-started, when the final name of every file is known.
+``open(staging, schema)`` runs once, in the process that started the export, and returns a
+`PartWriter`. The writer is pickled to the workers, which call ``write(part)`` once per partition,
+in any order and possibly more than once. ``finish(parts)`` then runs once in the original process,
+when the final name of every file is known.
 
-A format writes only through its `StagingFolder`. What it stages becomes visible all at once, and
-is listed in the manifest with size and digest.
+A format writes only through its `StagingFolder`. The staged files become visible all at once, and
+the manifest lists each with its size and digest.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class StagedFile:
     Attributes
     ----------
     staged : str
-        Its name there.
+        Its name in the staging folder.
     bytes : int
     sha256 : str
     """
@@ -40,10 +40,10 @@ class StagedFile:
     sha256: str
 
     def final_name(self, stem: str) -> str:
-        """The name once it is visible.
+        """The name of the file once it is visible.
 
-        It contains the file's own digest, so that it never overwrites a file of another export.
-        The suffix is everything after the first dot of the staged name.
+        The name contains the file's digest, so it never overwrites a file of another export. The
+        suffix is everything after the first dot of the staged name.
         """
         return f"{stem}-{self.sha256[:8]}.{self.staged.partition('.')[2]}"
 
@@ -55,7 +55,7 @@ class StagingFolder:
     Attributes
     ----------
     url : str
-        A local path, or an address that fsspec knows.
+        A local path or an fsspec address.
     """
 
     url: str
@@ -88,15 +88,15 @@ class StagingFolder:
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one partition, to be written.
+    """The rows of one partition to write.
 
     Attributes
     ----------
     number : int
         The partition's number.
     table : pyarrow.Table
-        In order of shard and row. Its columns have the types of the schema that the writer was
-        opened with, except that a column of type null there has the type of its values.
+        Sorted by shard and row. The columns have the types of the writer's schema, except that a
+        column with type null in the schema has the type of its values.
     """
 
     number: int
@@ -104,7 +104,7 @@ class Part:
 
     @property
     def stem(self) -> str:
-        """What the names of the part's staged files start with."""
+        """The prefix of the names of the part's staged files."""
         return f"{self.number:08d}"
 
 
@@ -118,7 +118,7 @@ class WrittenPart:
         Its position among the parts of the export, from 0.
     rows : int
     files : tuple of StagedFile
-        The first is the one that is listed with the number of rows.
+        The number of rows is listed with the first file.
     """
 
     number: int
@@ -136,10 +136,10 @@ class PartWriter(ABC):
 
     @abstractmethod
     def write(self, part: Part) -> Sequence[StagedFile]:
-        """Write one part, as one file or several."""
+        """Write one part as one or more files."""
 
     def finish(self, parts: Sequence[WrittenPart]) -> Sequence[StagedFile]:
-        """Write index files, named ``index.<suffix>``, once all parts are written; by default none.
+        """Write index files named ``index.<suffix>`` after all parts are written; none by default.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Parquet, compressed with zstd: one file a part, which `read_shards` reads back."""
+"""Parquet with zstd compression: one file per part; `read_shards` reads it back."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ class ParquetWriter(PartWriter):
 
 
 def open(staging: StagingFolder, schema: pa.Schema) -> ParquetWriter:
-    """A writer of Parquet files, whose schema is each table's own."""
+    """A writer of Parquet files; each file has the schema of its table."""
     return ParquetWriter(staging)
