@@ -1,1 +1,1 @@
-"""Images: tars, Parquet files and folders, read as samples."""
+"""Read images as samples from webdataset tars, Parquet files and folders."""

@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 #: Maximum bytes of one image file; larger files are rejected before they are read.
 MAX_IMAGE_BYTES = 64 * 2**20
 
-#: Maximum pixels that a file may declare; just below the limit at which Pillow warns instead of
+#: Maximum pixels that a file may declare, just below the limit at which Pillow warns instead of
 #: raising (``Image.MAX_IMAGE_PIXELS``, 89,478,485).
 MAX_PIXELS = 89_000_000
 
-#: Maximum ratio of the sides. Preprocessing scales the short side up to the model's input, so a
-#: one-pixel line would otherwise grow to gigabytes.
+#: Maximum aspect ratio. Preprocessing scales the short side to the model's input size, so an image
+#: one pixel high would otherwise grow to gigabytes.
 MAX_ASPECT = 200
 
-#: Pillow's names of the formats that are decoded; all other decoders stay disabled.
+#: Pillow's names of the supported formats; all other decoders remain disabled.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
-#: Modes with 16 bits a pixel: 0 is black and 65,535 white, unless a TIFF says otherwise.
+#: Modes with 16 bits per pixel: 0 is black and 65,535 white, unless a TIFF tag says otherwise.
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 #: TIFF tags: bits per channel, and whether 0 means white (0) or black (1).
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
 
-#: The key in ``Image.info`` for the original mode of an image that was scaled to 8 bits.
+#: The key in ``Image.info`` for the original mode of an image scaled to 8 bits.
 SCALED_FROM = "scaled_from"
 
-#: Modes without a standard range, so that the value of white is unknown.
+#: Modes without a standard range, so the value of white is unknown.
 _NO_RANGE = ("I", "F")
 
 
 def decode(data: bytes) -> Image.Image:
-    """The image in a file as RGB with 8 bits per channel. Eager.
+    """Decode an image file to RGB with 8 bits per channel. Eager.
 
     Combines `read_picture` and `as_rgb`.
     """
@@ -52,13 +52,13 @@ def decode(data: bytes) -> Image.Image:
 
 
 def read_picture(data: bytes) -> Image.Image:
-    """The image in a file, in the file's own mode. Eager.
+    """Decode an image file in the file's own mode. Eager.
 
     Reads the first frame of an animation. EXIF rotation is not applied, as in the published CLIP
-    pipelines. 16-bit grey is scaled to 8 bits (``L``); open_clip clips it, which makes nearly every
-    pixel white. 32-bit and floating-point grey has no defined range and is rejected.
+    pipelines. 16-bit gray is scaled to 8 bits (``L``), whereas open_clip clips it, which makes
+    nearly every pixel white. 32-bit and floating-point gray has no defined range and is rejected.
 
-    Every failure of a decoder raises an ``ImageError`` whose text only depends on the bytes.
+    Every decoder failure raises an ``ImageError`` whose message depends only on the bytes.
 
     Parameters
     ----------
@@ -68,13 +68,13 @@ def read_picture(data: bytes) -> Image.Image:
     Returns
     -------
     PIL.Image.Image
-        8 bits per channel, or 1 bit. `as_rgb` converts it to RGB.
+        An image with 8 bits per channel, or 1 bit per pixel. `as_rgb` converts it to RGB.
 
     Raises
     ------
     ImageError
         When the bytes are not such a file, are damaged, or exceed ``MAX_IMAGE_BYTES``,
-        ``MAX_PIXELS`` or ``MAX_ASPECT``; when the mode has no defined range.
+        ``MAX_PIXELS`` or ``MAX_ASPECT``; or when the mode has no defined range.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -97,7 +97,7 @@ def read_picture(data: bytes) -> Image.Image:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """The formats that this Pillow supports; requesting others would raise or warn."""
+    """The formats that this Pillow supports; requesting others raises or warns."""
     from PIL import Image, features
 
     Image.init()
@@ -106,12 +106,12 @@ def _formats() -> tuple[str, ...]:
 
 
 def with_range(picture: Image.Image) -> Image.Image:
-    """The image with a defined range of pixel values: 16 bits are scaled to 8. Eager.
+    """The image with a defined range of pixel values; 16 bits are scaled to 8. Eager.
 
     Raises
     ------
     ImageError
-        For 32 bits and floating point.
+        For 32-bit and floating-point modes.
     """
     if picture.mode in _NO_RANGE:
         raise ImageError(
@@ -134,15 +134,15 @@ def with_range(picture: Image.Image) -> Image.Image:
 
 
 def as_rgb(picture: Image.Image) -> Image.Image:
-    """Convert an image to RGB as open_clip does: transparency is dropped. Eager.
+    """Convert an image to RGB as open_clip does, dropping transparency. Eager.
 
     Raises
     ------
     ImageError
-        As `with_range`.
+        As for `with_range`.
     """
     picture = with_range(picture)
-    if picture.mode == "P":  # direct conversion of palettes with transparency warns
+    if picture.mode == "P":  # converting a palette with transparency directly warns
         return picture.convert("RGBA").convert("RGB")
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
@@ -153,12 +153,12 @@ def as_picture(image) -> Image.Image:
     Parameters
     ----------
     image : PIL.Image.Image, path, bytes, binary file, or array
-        Arrays are pixels, (height, width) or (height, width, 3 or 4) uint8.
+        Arrays contain pixels and have shape (height, width) or (height, width, 3 or 4), uint8.
 
     Raises
     ------
     ImageError
-        When it is anything else, or cannot be read; the message names the path.
+        When the argument is of another type or cannot be read; the message names the path.
     """
     if hasattr(image, "convert"):
         return with_range(image)
@@ -191,7 +191,7 @@ def is_pixels(thing) -> bool:
 
 
 def _read(file) -> bytes:
-    """The remaining bytes of an open file; all bytes if it is at its end."""
+    """The remaining bytes of an open file, or all bytes if it is at its end."""
     name = getattr(file, "name", type(file).__name__)
     try:
         data = file.read(MAX_IMAGE_BYTES + 1)
@@ -215,6 +215,6 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _stable(error: Exception) -> str:
-    """An error's text without memory addresses, which differ from run to run."""
+    """An error's message without memory addresses, which differ between runs."""
     text = re.sub(r" ?at 0x[0-9a-fA-F]+", "", str(error)) or "no details"
     return f"{type(error).__name__}: {text[:200]}"

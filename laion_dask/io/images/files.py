@@ -1,4 +1,4 @@
-"""The archives, Parquet files and images of a source, and the root of their paths."""
+"""Find the archives, Parquet files and images of a source, and their common root."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class SourceFiles:
     Attributes
     ----------
     root : str
-        The folder that contains all of them.
+        The folder that contains all files.
     tars, parquet : dict of str to None
-        Paths or addresses, in the order of discovery.
+        Paths or addresses in order of discovery.
     images : dict of str to None
-        Paths of image files, and of captions and JSON beside them.
+        Paths of image files, and of the captions and JSON beside them.
     """
 
     root: str = ""
@@ -47,10 +47,10 @@ class SourceFiles:
     images: dict[str, None] = field(default_factory=dict)
 
     def labels(self) -> dict[str, str]:
-        """The path of each archive and Parquet file below the root.
+        """The path below the root of each archive and Parquet file.
 
-        Begins with ``./`` where another file of that name lies further below, so that a bare name
-        never stands for one of several.
+        A path starts with ``./`` if another file with the same name is in a subfolder, so a bare
+        name is always unique.
         """
         paths = [*self.tars, *self.parquet]
         below = {path: path.removeprefix(self.root).lstrip("/") for path in paths}
@@ -62,9 +62,9 @@ class SourceFiles:
 
 
 def find_files(source: str | os.PathLike | Iterable) -> SourceFiles:
-    """The files of a source, by the rule of `laion_dask.io.storage.discovery`.
+    """Find the files of a source, by the rules of `laion_dask.io.storage.discovery`.
 
-    Raises and warns as `laion_dask.io.images.images.find_shards` and
+    Raises the same errors and warnings as `laion_dask.io.images.images.find_shards` and
     `laion_dask.io.storage.paths.expand`.
     """
     one = isinstance(source, (str, os.PathLike)) or not isinstance(source, Iterable)
@@ -83,8 +83,8 @@ def find_files(source: str | os.PathLike | Iterable) -> SourceFiles:
 
 
 def _sources(given: list, left_out: LeftOut) -> list:
-    """The paths without files that lie beside others, which a shell names where it has expanded
-    a pattern: captions and JSON beside images, and the table beside an archive of its name.
+    """The given paths without companion files, which a shell lists when it expands a pattern:
+    captions and JSON beside images, and the table beside an archive with the same name.
     """
     named = [path for path in given if isinstance(path, (str, bytes, os.PathLike))]
     files = {path: os.path.abspath(os.fsdecode(path)) for path in named if os.path.isfile(path)}
@@ -104,7 +104,7 @@ def _add(found: SourceFiles, path: str | os.PathLike) -> None:
         _add_folder(found, os.path.abspath(os.fsdecode(path)))
         if before == (len(found.images), len(found.tars), len(found.parquet)):
             raise ShardNotFoundError(
-                f"{os.fsdecode(path)} holds no .tar, no .parquet and no image "
+                f"{os.fsdecode(path)} contains no .tar, no .parquet and no image "
                 f"({', '.join(IMAGE_KINDS)}). Check the path."
             )
         return
@@ -116,7 +116,7 @@ def _add(found: SourceFiles, path: str | os.PathLike) -> None:
     other = next((file for file in files if file not in {*tars, *images, *parquet}), None)
     if other is not None:
         raise ImageError(
-            f"{other} is no .tar, no .parquet and no image ({', '.join(IMAGE_KINDS)}). Expected "
+            f"{other} is not a .tar, .parquet or image ({', '.join(IMAGE_KINDS)}). Expected "
             "uncompressed webdataset archives, Parquet files with image bytes, or images; unpack "
             ".tar.gz first."
         )
@@ -152,13 +152,13 @@ def _add_folder(found: SourceFiles, root: str) -> None:
 def _check_one_kind(path: str, tars: list, images: list) -> None:
     if tars and images:
         raise OptionError(
-            f"{path} holds {len(tars)} archives and {len(images)} images. Name the ones that you "
-            f"mean: '{path}/*.tar' for the archives, or a folder that has only images."
+            f"{path} contains {len(tars)} archives and {len(images)} images. Name the ones to "
+            f"read: '{path}/*.tar' for the archives, or a folder with only images."
         )
 
 
 def _with_files_beside(images: list[str]) -> list[str]:
-    """The given image files, and the captions and JSON beside them."""
+    """The given image files with the captions and JSON beside them."""
     if remote := next((path for path in images if "://" in path), None):
         raise ImageError(
             f"{remote} is an image in a remote store. Expected local images, or archives and "
@@ -175,7 +175,7 @@ def _with_files_beside(images: list[str]) -> list[str]:
 
 
 def _root(path: str) -> str:
-    """The folder that a path names, or the one that contains everything it stands for."""
+    """The folder that a path names, or the one that contains everything the path matches."""
     if not os.path.isdir(path):
         path, slash, name = path.rpartition("/")
         parts = path.split("/")

@@ -1,4 +1,4 @@
-"""An index of the images in one shard, by path and by key."""
+"""Index the images in one shard by path and by key."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class ImageIndex:
     Attributes
     ----------
     paths : dict of str to object
-        ``image_path`` without the shard's name → the position, as the shard's ``fetch`` takes it.
+        ``image_path`` without the shard's name → the position, as used by the shard's ``fetch``.
     keys : dict of str to list
-        Key, or path without the shard's name → the positions of all images with it.
+        Key, or path without the shard's name → the positions of all matching images.
     ends : dict of str to list
-        End of a path, after some folder → the positions of all images with it. Paths start at the
-        common root of the folders that were opened together.
+        Final part of a path, starting after some folder → the positions of all matching images.
+        Paths start at the common root of the folders that were opened together.
     """
 
     paths: dict[str, object] = field(default_factory=dict)
@@ -28,18 +28,18 @@ class ImageIndex:
     ends: dict[str, list] = field(default_factory=dict)
 
     def add(self, path: str, names: Iterable[str], place) -> None:
-        """Add an image by its path, and by other names that it may be requested by."""
+        """Add an image by its path, and by other names that may refer to it."""
         self.paths[path] = place
         for name in names:
             self.keys.setdefault(name, []).append(place)
 
     def add_sample(self, sample: SampleFiles, place) -> None:
-        """Add the image of a sample by its path, and by its key unless it is rejected."""
+        """Add the image of a sample by its path and, unless the sample is rejected, by its key."""
         path = sample.first.path
         self.add(path, dict.fromkeys([path] if sample.reason else [path, sample.key]), place)
 
     def add_file(self, sample: SampleFiles, place) -> None:
-        """Add an image of a folder: as ``add_sample``, and by the ends of its path and key."""
+        """Add an image of a folder; also indexes the ends of its path and key."""
         self.add_sample(sample, place)
         for name in dict.fromkeys((sample.first.path, sample.key)):
             parts = name.split("/")

@@ -1,4 +1,4 @@
-"""Sources of images as shards, webdataset tars, Parquet files or folders; looking up images."""
+"""Open sources of images as shards of tars, Parquet files or folders, and look up images."""
 
 from __future__ import annotations
 
@@ -26,24 +26,23 @@ from laion_dask.io.storage.member_names import IMAGE_KINDS, Member
 from laion_dask.io.storage.paths import natural
 from laion_dask.options import get_option
 
-#: Samples of a folder per shard, as in img2dataset's archives.
+#: Samples per shard of a folder, as in img2dataset's archives.
 IMAGES_PER_SHARD = 10_000
 
-#: Columns that name a row's image; the first one present wins.
+#: Columns that name a row's image; the first available one is used.
 NAMES = ("image_path", "key")
 
 
 def find_shards(source: str | os.PathLike | Iterable, image: str | None = None) -> list[Shard]:
-    """The shards of a source, in natural order. No file is opened yet.
+    """The shards of a source, in natural order, without opening any file.
 
-    Their names are unique paths below the root of the source, the folder that contains all of it.
+    Shard names are unique paths below the root of the source, the folder that contains all of it.
 
     Parameters
     ----------
-    source : str, path, or list of them
-        Archives, Parquet files or image files, by name, pattern (``"data/*.tar"``), fsspec address
-        or folder; images are split into shards of ``IMAGES_PER_SHARD`` samples. In a folder with
-        archives, Parquet files are ignored, since img2dataset writes its lists there.
+    Archives, Parquet files or image files, given by name, pattern (``"data/*.tar"``), fsspec
+    address or folder. Images are split into shards of ``IMAGES_PER_SHARD`` samples. In a folder
+    with archives, Parquet files are ignored, because img2dataset writes its lists there.
     image : str, optional
         The column of image bytes, if Parquet files have several columns of bytes.
 
@@ -54,8 +53,8 @@ def find_shards(source: str | os.PathLike | Iterable, image: str | None = None) 
     ImageError
         When a named file is neither an archive, a Parquet file nor an image.
     OptionError
-        When a folder holds both archives and images, a file is named twice, or a column is named
-        but no file is Parquet.
+        When a folder contains both archives and images, a file is named twice, or a column is
+        given but no file is Parquet.
     """
     if image is not None:
         must_be("image", image, str, "the name of a Parquet column")
@@ -79,7 +78,7 @@ def find_shards(source: str | os.PathLike | Iterable, image: str | None = None) 
 def check_outside(source, out: str | os.PathLike, shards: Sequence[Shard]) -> None:
     """Raise if output written to a folder would become part of its own source.
 
-    Archives are found by their suffix, which no output has.
+    Archives are found by suffix, which no output file has.
 
     Raises
     ------
@@ -114,8 +113,8 @@ def _cut(found: SourceFiles, invalid_text: str) -> list[Shard]:
 class Images:
     """Reads image files by path or key from archives, Parquet files or a folder.
 
-    A shard is indexed once, when it is first searched, without reading an image; images are then
-    read one by one. Thread-safe; a pickled copy starts without the indices.
+    A shard is indexed when it is first searched, without reading images; images are then read one
+    at a time. Thread-safe; a pickled copy starts without indices.
 
     Parameters
     ----------
@@ -138,45 +137,45 @@ class Images:
         return f"<Images in {n:,} shards, first {first}>" if n > 1 else f"<Images in {first}>"
 
     def read(self, keys: Iterable[str]) -> list[bytes | None]:
-        """The image file of each key; ``None`` if it does not exist or is truncated. Eager.
+        """The image file for each key; ``None`` if it does not exist or is truncated. Eager.
 
         Parameters
         ----------
         keys : iterable of str
-            ``image_path``, as written by ``embed``, which only opens the file that it names; or
-            ``key``, which is searched in every shard.
+            Either ``image_path`` as written by ``embed``, which opens only the file it names; or
+            ``key``, which is searched for in every shard.
 
         Raises
         ------
         ImageError
-            When several images have that key, or that path below different folders; when a file
-            that must be searched is not of the format that its name says.
+            When several images have the same key, or the same path below different folders; when
+            a file to search does not have the format of its suffix.
         ShardError
-            When a store fails.
+            When the store fails.
         """
         keys = [keys] if isinstance(keys, str) else list(keys)
         return [self._read_one(key) for key in keys]
 
     def read_rows(self, rows: pd.DataFrame) -> list[RowImage]:
-        """The image of each row, but not another row's image with the same name. Eager.
+        """The image of each row, never another row's image with the same name. Eager.
 
         An image with a row's name is compared with the row by ``image_sha256``, which ``embed``
-        writes, or else by url. If neither is known, the name alone decides, and the image is
-        withheld if rows of different shards share it.
+        writes, or else by url. If neither is available, the name decides, and the image is withheld
+        if rows of different shards share the name.
 
         Parameters
         ----------
         rows : pandas.DataFrame
-            With ``image_path`` or ``key``; a row's first non-null one is used.
+            With ``image_path`` or ``key``; the first one that is not null is used in each row.
 
         Raises
         ------
         ColumnError
-            When both are missing.
+            When both columns are missing.
         ImageError
             When several images may belong to a row.
         ShardError
-            When a store fails.
+            When the store fails.
         """
         names = [name for name in NAMES if name in rows.columns]
         if not names:
@@ -229,8 +228,8 @@ class Images:
     def _at_path(self, path: str) -> list[ImagePlace]:
         """The images at a path, at most one per shard.
 
-        A path below another root, such as the bare file names of earlier releases, refers to every
-        shard whose own path ends with it.
+        A path relative to another root, such as the plain file names of earlier releases, matches
+        every shard whose own path ends with it.
         """
         parts = path.split("/")
         found = []
@@ -263,7 +262,7 @@ def open_images(paths: str | os.PathLike | Iterable, image: str | None = None) -
     Raises
     ------
     ShardNotFoundError, ImageError, OptionError
-        As ``find_shards``, immediately; also when no file holds an image.
+        As for ``find_shards``, immediately; also when no file contains an image.
 
     Examples
     --------
@@ -277,7 +276,7 @@ def open_images(paths: str | os.PathLike | Iterable, image: str | None = None) -
     if not any(shard.holds_images() for shard in shards):
         first = shards[0].name
         raise ImageError(
-            f"{len(shards)} files were found, the first {first}, but no image "
-            f"({', '.join(IMAGE_KINDS)}) in any. Name the archives or the folder with images."
+            f"{len(shards)} files were found, the first {first}, but none contains an image "
+            f"({', '.join(IMAGE_KINDS)}). Name the archives or the folder with the images."
         )
     return Images(shards)

@@ -1,7 +1,7 @@
 """Parquet files with image bytes, read a few rows at a time.
 
-A file is untrusted: its footer is read by `laion_dask.io.parquet.footer`, and damage rejects the
-remaining rows of its row group, each of which is counted.
+Files are untrusted: the footer is read by `laion_dask.io.parquet.footer`, and if a row group is
+damaged, each of its remaining rows is rejected and counted.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from laion_dask.io.storage.member_names import clean_text
 from laion_dask.io.storage.paths import filesystem
 from laion_dask.io.storage.remote_file import StoreFile, unreadable
 
-#: Limit of rows in one file; the metadata of a shard stays in memory until it is written.
+#: Maximum rows in one file; the metadata of a shard stays in memory until it is written.
 MAX_ROWS = 1_000_000
 
-#: Rows in memory at a time, images included: with ``MAX_IMAGE_BYTES``, at most 1 GiB.
+#: Rows in memory at a time, including images: with ``MAX_IMAGE_BYTES``, at most 1 GiB.
 ROWS = 16
 
 #: Bytes of a column read at a time.
@@ -48,8 +48,8 @@ BUFFER = 2**20
 class ParquetShard:
     """One Parquet file with a column of image files.
 
-    The column holds binary values, or structs with a binary field ``bytes``, as written by Hugging
-    Face's ``datasets``. All other columns without bytes become metadata; dates that Python cannot
+    The column contains binary values, or structs with a binary field ``bytes``, as written by
+    Hugging Face's ``datasets``. All columns without bytes become metadata; dates that Python cannot
     represent, such as those after the year 9999, become null.
 
     Attributes
@@ -58,7 +58,7 @@ class ParquetShard:
     image : str or None
         The image column, if the file has several candidates.
     label : str or None
-        Its path below the root of its source; by default its file name.
+        Its path below the root of the source; by default its file name.
     invalid_text : {"reject", "raise"}
         What to do about a row with text that is not UTF-8.
     """
@@ -77,7 +77,7 @@ class ParquetShard:
         return int(fs.size(inner))
 
     def samples(self) -> Iterator[Sample]:
-        """Its rows in order, with image bytes, a few in memory at a time."""
+        """Iterate over its rows in order, with image bytes, keeping only a few in memory."""
         footer = self._footer()
         layout = self._layout(footer)
         yield from self._rows(footer, layout, [layout.path, *layout.fields])
@@ -94,7 +94,7 @@ class ParquetShard:
         return survey
 
     def holds_images(self) -> bool:
-        """True; a file without images raises an error that lists its columns."""
+        """Always True; a file without images raises an error that lists its columns."""
         self._layout(self._footer())
         return True
 
@@ -125,7 +125,7 @@ class ParquetShard:
             return None
 
     def _row(self, footer: Footer, place: int, columns: list[str]) -> dict[str, pa.Scalar] | None:
-        """Some cells of one row; ``None`` if its row group is damaged or has fewer rows."""
+        """Cells of one row; ``None`` if its row group is damaged or has fewer rows."""
         ends = list(accumulate(footer.row_groups))
         group = next(n for n, end in enumerate(ends) if place < end)
         row = place - (ends[group] - footer.row_groups[group])

@@ -1,4 +1,4 @@
-"""Which column of a Parquet file holds the images, which the keys, and which become metadata."""
+"""Find the columns of images, keys and metadata in a Parquet file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 from laion_dask.errors import ImageError, OptionError, argument, did_you_mean, parameter
 from laion_dask.io.images.sample_groups import MAX_FIELDS
 
-#: Columns that may hold the key of a row; the first one present wins.
+#: Columns that may contain the key of a row; the first available one is used.
 KEY_FIELDS = ("key", "__key__")
 
 
@@ -41,16 +41,16 @@ def layout_of(schema: pa.Schema, path: str, image: str | None) -> Layout:
     ----------
     schema : pyarrow.Schema
     path : str
-        The file, for errors.
+        The file, for error messages.
     image : str or None
         The image column, if the user named it.
 
     Raises
     ------
     ImageError
-        When no column holds bytes, or the columns are too many or ambiguous.
+        When no column contains bytes, or there are too many columns or duplicate names.
     OptionError
-        When several columns hold bytes and none is named, or the named one does not.
+        When several columns contain bytes and none is given, or the given one does not.
     """
     if len(schema) > MAX_FIELDS or len(set(schema.names)) < len(schema):
         raise ImageError(

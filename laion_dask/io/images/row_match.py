@@ -1,7 +1,7 @@
 """Decide whether an image belongs to a row.
 
 Keys and paths identify an image within one source. Two sources, such as two splits of a data set or
-two runs of img2dataset, use the same names, so a frame of both needs more than a name.
+two runs of img2dataset, use the same names, so a frame that combines both needs more than a name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from laion_dask.io.images.shards import Shard
 
 
 class Match(Enum):
-    """Why an image was accepted as a row's, or why the row has none."""
+    """Why an image was accepted for a row, or why the row has none."""
 
     DIGEST = "its digest is the row's"
     URL = "its url is the row's"
@@ -71,10 +71,10 @@ def row_image(
     key : str
     row : mapping
         Column → value. With ``image_sha256``, the image file must have that digest. Otherwise, if
-        both the row and the image's sample have a url, they must be equal.
+        both the row and the image's sample have a url, the two must be equal.
     places : sequence of ImagePlace
     by_name : bool
-        Whether to accept an image by its name alone if nothing can be compared.
+        Whether to accept an image by name if there is nothing to compare.
 
     Raises
     ------
@@ -108,9 +108,9 @@ def several_images_error(key: str, found: Sequence[ImagePlace]) -> ImageError:
 def withhold_shared(rows: pd.DataFrame, images: Sequence[RowImage]) -> list[RowImage]:
     """The images, except those that rows of different shards share by name.
 
-    Rows of one shard may share an image, for example if it has several captions. So may rows with
-    the same url and caption, for example if two overlapping subsets are read together. Images that
-    a digest verifies are kept. Without a column ``shard``, nothing is withheld.
+    Rows of one shard may share an image, for example if it has several captions. Rows with the same
+    url and caption may also share one, for example if two overlapping subsets are read together.
+    Images verified by a digest are kept. Without a column ``shard``, no image is withheld.
     """
     if "shard" not in rows.columns:
         return list(images)

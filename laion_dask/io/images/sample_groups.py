@@ -1,24 +1,24 @@
-"""Which files form a sample.
+"""Group files into samples.
 
 In an archive, the rules of webdataset apply: the key is a file's name up to the first dot of its
-last part, the rest is the name of a field (``seg.png`` in ``1.seg.png``), and a sample has one
+last path component, the rest is a field name (``seg.png`` in ``1.seg.png``), and a sample has one
 image.
 
-1. The image is ``key.jpg``, ``key.png`` and so on; if there are several, the first by the order of
-   ``PREFERRED``. Every other image of the key, such as ``1.seg.png``, is a counted reject.
+1. The image is ``key.jpg``, ``key.png`` and so on; if there are several, the first in the order of
+   ``PREFERRED``. All other images with the key, such as ``1.seg.png``, are rejected and counted.
 2. Unlike in webdataset, a key may contain dots. An image is a separate sample, with its name up to
-   the last dot as key, if the text between is not the name of a field (``22.05.jpg``), or if there
-   is no ``key.jpg`` and a text or JSON has the same stem (``www.a.com_1.jpg``,
-   ``www.a.com_1.json``). So is an image that another file is named after (``1.png.json``). Such a
-   sample has no other files.
-3. Without ``key.jpg``, a single image with the name of a field belongs to the sample
-   (``s0.input.jpg`` with ``s0.outputs.txt``). Several are separate samples if there is no text or
-   JSON beside them; otherwise all are rejects, since the owner of the text is unknown.
+   the last dot as key, if the text in between is not a field name (``22.05.jpg``), or if there is
+   no ``key.jpg`` and a text or JSON file has the same stem (``www.a.com_1.jpg``,
+   ``www.a.com_1.json``). The same applies to an image that another file is named after
+   (``1.png.json``). Such a sample has no other files.
+3. Without ``key.jpg``, a single image with a field name belongs to the sample (``s0.input.jpg``
+   with ``s0.outputs.txt``). Several such images are separate samples if there is no text or JSON
+   beside them; otherwise all are rejected, because it is unknown which one the text describes.
 
-In a folder, the conventions of trainers apply: a file's stem ends at its last dot, each image is a
-sample, and images with the same stem share the files beside them.
+In a folder, the conventions of training tools apply: a file's stem ends at its last dot, each image
+is a sample, and images with the same stem share the files beside them.
 
-A text or JSON without an image is a reject. Keys are unique, unless a name occurs twice in an
+A text or JSON file without an image is rejected. Keys are unique, unless a name occurs twice in an
 archive.
 """
 
@@ -29,13 +29,13 @@ from dataclasses import dataclass
 
 from laion_dask.io.storage.member_names import IMAGE_KINDS, JSON_KINDS, TEXT_KINDS, Member
 
-#: Maximum files of one key, and fields of one sample's JSON; more reject the row.
+#: Maximum files per key, and fields in one sample's JSON; the row is rejected if there are more.
 MAX_FIELDS = 256
 
-#: Keys that are kept open, so that a file between those of a sample does not split it.
+#: Number of keys kept open, so files of other samples may be interleaved.
 OPEN_KEYS = 16
 
-#: Kinds of images, in the order in which open_clip prefers them: ``jpg;png;jpeg;webp``.
+#: Kinds of images in open_clip's order of preference: ``jpg;png;jpeg;webp``.
 PREFERRED = tuple(dict.fromkeys(("jpg", "png", "jpeg", "webp", *IMAGE_KINDS)))
 
 _APART = (
@@ -52,10 +52,10 @@ class SampleFiles:
     ----------
     key : str
     first : Member
-        Its image; another file if it has none.
+        The image, or another file if there is none.
     beside : tuple of Member
     reason : str or None
-        Why it is not a valid sample, as far as the names show.
+        Why the sample is invalid, judging by the names alone.
     """
 
     key: str
@@ -65,7 +65,7 @@ class SampleFiles:
 
 
 def by_sample(members: Iterable[Member]) -> Iterator[SampleFiles]:
-    """The files of each sample; at most ``OPEN_KEYS`` other keys may lie between two of them."""
+    """The files of each sample; at most ``OPEN_KEYS`` other keys may come between two of them."""
     opened: dict[str, list[Member]] = {}
     with_image: set[str] = set()
     for member in members:
@@ -84,7 +84,7 @@ def by_sample(members: Iterable[Member]) -> Iterator[SampleFiles]:
 
 
 def _kept_open(files: list[Member], member: Member) -> list[Member]:
-    """The files of a key that a further file of the key joins; the others are complete."""
+    """The files of a key that a further file of the key belongs with; the others are complete."""
     if any(m.name == member.name for m in files):
         return []
     if len(files) < MAX_FIELDS:
@@ -156,7 +156,7 @@ def _in_archive(images: list[Member], beside: list[Member]) -> list[SampleFiles]
 
 
 def _reject_reason(main: Member | None, others: list[Member], fields: list[Member]) -> str | None:
-    """Why images that are not samples themselves are not the image of their sample either."""
+    """Why images that are not samples of their own are not the image of their sample either."""
     if main is not None:
         return f"sample {main.group!r} has the image {main.text}; this is another of its fields"
     if len(others) > 1 and any(map(_has_text, fields)):

@@ -1,4 +1,4 @@
-"""Captions and JSON fields of a sample, from the bytes of their files."""
+"""Decode the captions and JSON fields of a sample."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 
 from laion_dask.io.storage.member_names import clean_text
 
-#: Byte order marks, UTF-32 first, since its mark starts like that of UTF-16.
+#: Byte order marks; UTF-32 comes first, because its mark starts with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -18,13 +18,13 @@ _MARKS = (
 
 
 def decode_text(data: bytes) -> str:
-    """Decode text: UTF-8, or UTF-16 and UTF-32 detected by their mark or zero bytes.
+    """Decode text as UTF-8, or as UTF-16 or UTF-32 if a mark or zero bytes indicate it.
 
     Raises
     ------
     UnicodeDecodeError
         For other encodings, such as cp1252. They cannot be detected, and UTF-8 truncated within a
-        character is valid cp1252 too.
+        character is also valid cp1252.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):
@@ -47,7 +47,7 @@ def read_json(data: bytes, max_fields: int) -> dict:
     UnicodeDecodeError
         When the bytes are not text.
     ValueError
-        When it is not a JSON object of at most ``max_fields`` fields.
+        When the text is not a JSON object of at most ``max_fields`` fields.
     """
     try:
         fields = json.loads(data, parse_constant=constant)

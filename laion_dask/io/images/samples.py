@@ -1,4 +1,4 @@
-"""A sample: files that share a key (``key.jpg key.txt key.json``), read into one row."""
+"""Read a sample, files that share a key (``key.jpg key.txt key.json``), as one row."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from laion_dask.io.images.sample_groups import MAX_FIELDS, SampleFiles, by_sampl
 from laion_dask.io.images.sample_text import decode_text, read_json
 from laion_dask.io.storage.member_names import IMAGE_KINDS, JSON_KINDS, TEXT_KINDS, Member
 
-#: Maximum bytes of a caption or of a sample's JSON; more reject the row.
+#: Maximum bytes of a caption or a sample's JSON; the row is rejected if there are more.
 MAX_TEXT_BYTES = 2**20
 
-#: JSON fields that may hold the caption; the first one present wins.
+#: JSON fields that may contain the caption; the first available one is used.
 CAPTION_FIELDS = ("caption", "TEXT", "text")
 
-#: Fields that may hold the url of the image; the first one present wins.
+#: Fields that may contain the url of the image; the first available one is used.
 URL_FIELDS = ("url", "URL")
 
 
@@ -27,22 +27,22 @@ class Sample:
 
     Attributes
     ----------
-    key : str
+    The stem shared by its files.
         The stem that its files share.
-    image_path : str
-        The image file, as ``archive.tar/member`` or relative to the folder; unique within a
+    The image file, as ``archive.tar/member`` or relative to the folder; unique within a
+    source.
         source.
     image_sha256 : str or None
         The SHA-256 of the image file in hexadecimal, once it is embedded.
     image : bytes or None
-        ``None`` if it was not requested or is rejected.
+        ``None`` if the image was not requested or is rejected.
     caption : str or None
     fields : dict
         The sample's JSON.
     reason : str or None
         Why the sample is rejected; ``None`` if it is valid.
     rescaled : bool
-        Whether its 16-bit pixels were scaled to 8 bits, unlike in open_clip's own loading.
+        Whether 16-bit pixels were scaled to 8 bits, unlike in open_clip's own loading.
     """
 
     key: str
@@ -58,10 +58,10 @@ class Sample:
 def group(
     members: Iterable[Member], prefix: str, *, with_image: bool, invalid_text: str = "reject"
 ) -> Iterator[Sample]:
-    """Samples from files in order.
+    """Group consecutive files into samples.
 
     `laion_dask.io.images.sample_groups` defines which files belong together. Every image becomes
-    a sample or a reject, so that all are counted.
+    a sample or a reject, so all images are counted.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def group(
     Raises
     ------
     ShardError
-        When the store fails, or with ``"raise"`` for the first such text.
+        When the store fails, or for the first such text with ``"raise"``.
     """
     for files in by_sample(members):
         yield _sample(files, prefix, with_image, invalid_text)
@@ -101,7 +101,7 @@ def _sample(files: SampleFiles, prefix: str, with_image: bool, invalid_text: str
 
 
 def invalid_text_error(image_path: str) -> ShardError:
-    """The error for text that is not UTF-8, if such samples are not rejected."""
+    """The error for text that is not UTF-8, used if such samples are not rejected."""
     return ShardError(
         f"Text of {image_path} is not valid UTF-8. Correct the file, or have such rows "
         "counted as rejected with ld.set_options(invalid_text='reject') around embed (laion-dask "
@@ -127,7 +127,7 @@ def _fill(sample: Sample, image: Member, beside: list[Member], with_image: bool)
 
 
 def _fields(image: Member, files: list[Member]) -> dict:
-    """The fields of an image's JSON; each further JSON file becomes one field, by its name."""
+    """The fields of an image's JSON; each further JSON file becomes one field, by name."""
     main, others = _main(image, files)
     fields = read_json(main.read(), MAX_FIELDS) if main else {}
     for member in others:
@@ -136,14 +136,14 @@ def _fields(image: Member, files: list[Member]) -> dict:
 
 
 def fields_file(sample: SampleFiles) -> Member | None:
-    """The JSON file of a sample, if it has one that may be read."""
+    """The readable JSON file of a sample, or None."""
     files = [m for m in sample.beside if m.kind in JSON_KINDS]
     main = _main(sample.first, files)[0]
     return main if main and not main.flaw and main.n_bytes <= MAX_TEXT_BYTES else None
 
 
 def url_in(data: bytes | None) -> str | None:
-    """The url in the bytes of a sample's JSON; None if it has none or is invalid."""
+    """The url in the bytes of a sample's JSON; None if it is missing or invalid."""
     try:
         return first_text(read_json(data, MAX_FIELDS), URL_FIELDS) if data else None
     except ValueError:
@@ -151,13 +151,13 @@ def url_in(data: bytes | None) -> str | None:
 
 
 def first_text(values: Mapping, names: Iterable[str]) -> str | None:
-    """The first value that is a nonblank string, stripped of white space."""
+    """The first value that is a nonblank string, with white space stripped."""
     found = (values.get(name) for name in names)
     return next((v.strip() for v in found if isinstance(v, str) and v.strip()), None)
 
 
 def _caption(image: Member, files: list[Member], fields: dict) -> str | None:
-    """The caption; further texts, or all if none is clearly the caption, become fields."""
+    """The caption. Further texts become fields, as do all texts if none is clearly the caption."""
     main, others = _main(image, files)
     for member in others:
         fields.setdefault(member.field, decode_text(member.read()).strip() or None)
@@ -167,9 +167,9 @@ def _caption(image: Member, files: list[Member], fields: dict) -> str | None:
 
 
 def _main(image: Member, files: list[Member]) -> tuple[Member | None, list[Member]]:
-    """The file that belongs to an image, among several of one kind, and the other files.
+    """Among several files of one kind, the one that belongs to an image, and the other files.
 
-    It has the image's stem or key; or it is the only file, if the image has the name of a field.
+    It is the file with the image's stem or key, or the only file if the image has a field name.
     """
     close = [m for m in files if m.stem in (image.text, image.stem, image.group)]
     only = files if len(files) == 1 and image.stem != image.group else []

@@ -1,4 +1,4 @@
-"""The sources of a shard of embeddings: a webdataset tar, or some files of a folder.
+"""Sources of a shard of embeddings: a webdataset tar, or several files of a folder.
 
 Limits: ``decoding.MAX_IMAGE_BYTES``, ``MAX_PIXELS`` and ``MAX_ASPECT`` for an image,
 ``samples.MAX_TEXT_BYTES`` and ``sample_groups.MAX_FIELDS`` for the files beside it,
@@ -33,18 +33,18 @@ from laion_dask.io.storage.remote_file import unreadable
 
 @dataclass
 class Survey:
-    """A summary of a shard, made without reading an image.
+    """A summary of a shard, without reading images.
 
     Attributes
     ----------
     n_samples : int
     n_captions : int
     kinds : dict of str to set of str
-        JSON field → the kinds of its values: ``null bool int wide bigint float str json``;
-        ``wide`` is an integer beyond the 53 bits that a float holds exactly, ``bigint`` one
-        beyond 64 bits.
+        JSON field → the kinds of its values: ``null bool int wide bigint float str json``.
+        ``wide`` is an integer of more than the 53 bits that a float represents exactly,
+        ``bigint`` one of more than 64 bits.
     listing_sha256 : str
-        Digest of the names and sizes of all members, which shows whether the shard has changed.
+        Digest of the names and sizes of all members; it shows whether the shard has changed.
     """
 
     n_samples: int = 0
@@ -76,7 +76,7 @@ def _kind(value) -> str:
 
 
 class _Listing:
-    """Iterates over members while it digests their names and sizes."""
+    """Iterates over members and computes a digest of their names and sizes."""
 
     def __init__(self, members: Iterable[Member]) -> None:
         self._members = members
@@ -93,7 +93,7 @@ class _Listing:
 
 
 class Shard(Protocol):
-    """A file, or some files of a folder, that becomes one shard of embeddings."""
+    """A file, or several files of a folder, that becomes one shard of embeddings."""
 
     @property
     def name(self) -> str:
@@ -103,16 +103,16 @@ class Shard(Protocol):
         """The total size of its files in bytes."""
 
     def samples(self) -> Iterator[Sample]:
-        """Its samples in order, with image bytes, as a stream."""
+        """Iterate over its samples in order, with image bytes."""
 
     def survey(self) -> Survey:
-        """Summarize the shard without reading an image."""
+        """Summarize the shard without reading images."""
 
     def holds_images(self) -> bool:
         """Whether names or columns show that there is an image; reads as little as possible."""
 
     def index(self) -> ImageIndex:
-        """The position of each image, for ``fetch``."""
+        """The position of each image, for use with ``fetch``."""
 
     def fetch(self, place) -> bytes | None:
         """One image file; ``None`` if it is truncated or over the limit.
@@ -141,7 +141,7 @@ class TarShard:
     ----------
     path : str
     label : str or None
-        Its path below the root of its source; by default its file name.
+        Its path below the root of the source; by default its file name.
     invalid_text : {"reject", "raise"}
         What to do about a caption or JSON that is not UTF-8.
     """
@@ -159,12 +159,12 @@ class TarShard:
         return int(fs.size(inner))
 
     def samples(self) -> Iterator[Sample]:
-        """Its samples in order, with image bytes; reads the archive once, as a stream."""
+        """Iterate over its samples in order, with image bytes; streams the archive once."""
         with open_members(self.path) as members:
             yield from self._group(members, with_image=True)
 
     def survey(self) -> Survey:
-        """Read headers, captions and JSON, but no image."""
+        """Summarize headers, captions and JSON without reading images."""
         survey = Survey()
         with open_members(self.path) as members:
             listing = _Listing(members)
@@ -204,7 +204,7 @@ class TarShard:
 
 @dataclass(frozen=True)
 class FolderShard:
-    """Some of the files of a folder, in natural order."""
+    """Several files of a folder, in natural order."""
 
     root: str
     files: tuple[str, ...]
@@ -219,11 +219,11 @@ class FolderShard:
         return sum(member.n_bytes for member in self._members())
 
     def samples(self) -> Iterator[Sample]:
-        """Its samples in order, with image bytes."""
+        """Iterate over its samples in order, with image bytes."""
         yield from self._group(self._members(), with_image=True)
 
     def survey(self) -> Survey:
-        """Read sizes, captions and JSON, but no image."""
+        """Summarize sizes, captions and JSON without reading images."""
         survey, listing = Survey(), _Listing(self._members())
         for sample in self._group(listing, with_image=False):
             survey.add(sample)
@@ -231,7 +231,7 @@ class FolderShard:
         return survey
 
     def holds_images(self) -> bool:
-        """Whether the name of a file shows that it is an image."""
+        """Whether any file name is that of an image."""
         return any(Member(name, 0, None, in_folder=True).is_image for name in self.files)
 
     def index(self) -> ImageIndex:
@@ -265,7 +265,7 @@ class FolderShard:
 
 
 def _of_file(path: Path, name: str) -> Member:
-    """A file as a member; raises if it no longer exists; a broken link is a flaw."""
+    """A file as a member; raises if it no longer exists. A broken link is recorded as a flaw."""
     try:
         path.lstat()
         is_file = path.is_file()

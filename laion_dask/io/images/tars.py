@@ -1,8 +1,8 @@
-"""Webdataset tars as streams: headers are read one by one, members by seeking; no extraction.
+"""Stream webdataset tars: headers are read one by one and members by seeking, never extracted.
 
-An archive is untrusted. Only regular members are read, by explicit seeks and reads and never
-through ``extract``. Header reads, member sizes and member counts are limited, and an offset that
-does not increase ends the archive.
+Archives are untrusted. Only regular members are read, with explicit seeks and reads, never with
+``extract``. Header reads, member sizes and member counts are limited, and an offset that does not
+increase ends the archive.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from laion_dask.io.storage.remote_file import StoreFile
 #: Maximum members of one archive; img2dataset writes 10,000 samples of three.
 MAX_MEMBERS = 1_000_000
 
-#: Maximum bytes read for the headers of one member: long names, PAX records and sparse maps are far
-#: smaller.
+#: Maximum bytes read for the headers of one member; long names, PAX records and sparse maps are
+#: much smaller.
 MAX_HEADER_BYTES = 2**20
 
-#: First bytes of other files that may be named .tar, and what to do about them.
+#: Initial bytes of other formats that may be named .tar, and what to do about them.
 _OTHER_FILES = {
     b"\x1f\x8b": "it is compressed with gzip; unpack it with gunzip",
     b"BZh": "it is compressed with bzip2; unpack it with bunzip2",
@@ -46,7 +46,7 @@ _OTHER_FILES = {
 
 
 class _HeaderReads:
-    """The file as tarfile sees it: headers only, with a budget of bytes for each member."""
+    """The file as tarfile sees it: headers only, with a byte budget per member."""
 
     def __init__(self, file: StoreFile) -> None:
         self._file = file
@@ -73,14 +73,14 @@ def open_members(path: str) -> Iterator[Iterator[Member]]:
     """Open an archive and iterate over its members in order.
 
     Directories are skipped. Damage after the first member ends the archive with a member whose
-    ``flaw`` describes it, and which becomes one counted reject.
+    ``flaw`` describes it and which is rejected and counted.
 
     Raises
     ------
     ImageError
         When the file is missing, empty, or not an uncompressed tar.
     ShardError
-        When its store fails during a read, as distinct from a damaged archive.
+        When its store fails during a read, as opposed to a damaged archive.
     """
     try:
         fs, inner = filesystem(path)
