@@ -1,1 +1,1 @@
-"""Files and folders, on this machine and in every store: found, locked, replaced atomically."""
+"""Find, lock, and atomically replace files and folders, locally and in every fsspec store."""

@@ -1,8 +1,8 @@
-"""Atomic file writes: a file appears complete or not at all. Everything but exports uses this.
+"""Atomic file writes: a file appears complete or not at all. Used everywhere except for exports.
 
-A regular file is written under a temporary name, made durable and renamed. A link is kept, and its
-target replaced. Anything else, such as a pipe or a device, is written to once the content is
-complete, since renaming would replace it with a regular file.
+A regular file is written under a temporary name, flushed to disk and renamed. A link is kept and
+its target is replaced. Any other path, such as a pipe or a device, is written to once the content
+is complete, because renaming would replace it with a regular file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PARTIAL = ".partial"
 
 @contextmanager
 def committed(path: Path) -> Iterator:
-    """A temporary binary file whose content moves to ``path`` when the block ends.
+    """A temporary binary file that is moved to ``path`` when the block ends.
 
     Raises
     ------
@@ -78,14 +78,14 @@ def reason(error: Exception) -> str:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether a path exists and is not a regular file."""
+    """Whether a path exists but is not a regular file."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder, but a file is expected")
     return path.exists() and not path.is_file()
 
 
 def _write_through(staged: str, path: Path) -> None:
-    """Copy a file into a pipe or a device; raises if nobody reads the pipe, rather than wait."""
+    """Copy a file into a pipe or a device; raises instead of waiting if nobody reads the pipe."""
     descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     os.set_blocking(descriptor, True)
     with open(staged, "rb") as source, open(descriptor, "wb") as target:
@@ -101,8 +101,8 @@ def _behind_links(path: Path) -> Path:
 
 @contextmanager
 def partial(folder: Path, name: str) -> Iterator:
-    """A file under a temporary name; removed at the end unless `put` has renamed it."""
-    # A file name has at most 255 bytes, and a character up to four.
+    """A file with a temporary name that is removed at the end, unless `put` has renamed it."""
+    # A file name has at most 255 bytes, and a character at most four.
     path = folder / f".{name[:50]}.{uuid.uuid4().hex[:8]}{PARTIAL}"
     try:
         with open(path, "wb") as file:
@@ -119,7 +119,7 @@ def put(file, path: Path) -> None:
 
 
 def sweep(folder: Path, idle_s: float = 0) -> None:
-    """Remove temporary files of killed runs that have not been written to for ``idle_s``.
+    """Remove temporary files of killed runs, if they have been idle for ``idle_s``.
 
     Parameters
     ----------

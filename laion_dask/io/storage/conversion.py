@@ -1,4 +1,4 @@
-"""How to convert a text table, such as CSV, to Parquet: the command to run."""
+"""Suggest a command that converts a text table, such as CSV, to Parquet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HEAD = 1 << 16
 
 
 def conversion(path: str) -> str:
-    """Advice for a file that is a text table; empty for any other file.
+    """Advice on how to convert a file if it is a text table; empty for any other file.
 
     The command streams the file with DuckDB, which this package requires anyway.
     """
@@ -37,11 +37,11 @@ def conversion(path: str) -> str:
 
 
 def _names_without_header(path: str, separator: str) -> list[str]:
-    """Column names for a table whose first line already holds a URL; empty otherwise."""
+    """Names for the columns of a table whose first line contains a URL; else empty."""
     try:
         with Path(path).open("rb") as file:
             line = file.read(_HEAD).split(b"\n")[0].decode("utf-8", "replace")
-    except OSError:  # in a store, or unreadable: the command will say so
+    except OSError:  # remote or unreadable: the command will report it
         return []
     cells = line.rstrip("\r").split(separator)
     urls = [cell.strip('"').startswith(("http://", "https://")) for cell in cells]

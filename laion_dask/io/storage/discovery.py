@@ -1,15 +1,15 @@
-"""Which files a folder or a pattern stands for: the same rules locally and in every store.
+"""The files that a folder or a pattern refers to, with the same rules locally and in every store.
 
-- A file that is named explicitly is always included. In a list of several, such as a shell expands
-  from a pattern, files without rows are skipped: ``_SUCCESS``, ``_metadata``, and names with the
-  suffix of something else. A brace pattern without wildcards, ``{00000..00127}.parquet``, names
-  each of its files explicitly: a missing one is an error.
-- A folder stands for all files below it, at any depth, with a suffix of shards in upper or lower
-  case. A pattern stands for the matching files with such a suffix, and for each matching folder;
-  ``**`` matches any number of folders. If no match has such a suffix, all matches are included.
+- A file that is named explicitly is always included. In a list of several files, such as a shell
+  expands from a pattern, files without rows are skipped: ``_SUCCESS``, ``_metadata``, and names
+  with the suffix of another format. A brace pattern without wildcards, ``{00000..00127}.parquet``,
+  names each of its files explicitly, so a missing one is an error.
+- A folder refers to all files below it, at any depth, with a shard suffix in upper or lower case. A
+  pattern refers to the matching files with such a suffix, and to every matching folder; ``**``
+  matches any number of folders. If no match has such a suffix, all matches are included.
 - Files and folders whose names start with ``.`` or ``_`` are skipped, unless the pattern contains
   that character, as in ``_old/*.parquet``.
-- Links are followed. Each file counts once, however many links lead to it; loops end.
+- Links are followed. A file is counted once, however many links lead to it; loops are detected.
 - A name that exists literally is not treated as a pattern, whatever characters it contains.
 
 Skipped files that may be shards are listed in one `DiscoveryWarning`.
@@ -34,20 +34,20 @@ from laion_dask.io.storage.member_names import IMAGE_KINDS
 
 #: Suffixes of Parquet files.
 PARQUET = (".parquet", ".parq", ".pq")
-#: Tables in other formats, which the user may have meant as well.
+#: Tables in other formats, which the user may also have meant.
 _TABLES = re.compile(
     r"\.(csv|tsv|jsonl|ndjson|arrow|feather|ipc|orc|avro)(\.(gz|zst|bz2|xz|lz4))?$"
 )
-#: Suffixes of files that describe another file.
+#: Suffixes of files that describe other files.
 BESIDE = re.compile(r"\.(crc|md5|sha\d*|idx|index|json|txt|log|yaml|yml|html|png)$")
-#: Suffixes of archives of images, and of images.
+#: Suffixes of image archives and of images.
 PICTURED = (".tar", *(f".{kind}" for kind in IMAGE_KINDS))
 _SHOWN = 3
 
 
 @dataclass
 class LeftOut:
-    """Possible shards that were skipped, by reason, and the folders searched."""
+    """Possible shards that were skipped, by reason, and the folders that were searched."""
 
     names: dict[str, dict[str, None]] = field(default_factory=dict)
     searched: list[str] = field(default_factory=list)
@@ -72,13 +72,13 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Entry:
-    """A file below a folder, or one that a pattern matches.
+    """A file in a folder, or a file that a pattern matches.
 
     Attributes
     ----------
     path : str
     hidden : bool
-        Whether a part of its path starts with ``.`` or ``_`` that the pattern does not contain.
+        Whether a path component starts with a ``.`` or ``_`` that the pattern does not contain.
     """
 
     path: str
@@ -94,7 +94,7 @@ class Entry:
 
 
 def is_hidden(relative: str, pattern: Sequence[str] = ()) -> bool:
-    """Whether a path below a folder is skipped for a name that starts with ``.`` or ``_``."""
+    """Whether a path in a folder is skipped because a name starts with ``.`` or ``_``."""
     return any(
         part.startswith((".", "_"))
         and not any(p[:1] == part[0] and fnmatch.fnmatchcase(part, p) for p in pattern)
@@ -103,7 +103,7 @@ def is_hidden(relative: str, pattern: Sequence[str] = ()) -> bool:
 
 
 def files_below(fs, folder: str, left_out: LeftOut) -> list[Entry]:
-    """Every file below a folder, including hidden ones; each local file once."""
+    """Every file below a folder, including hidden ones; each local file is listed once."""
     if not isinstance(fs, LocalFileSystem):
         return [Entry(path, is_hidden(path[len(folder) + 1 :])) for path in fs.find(folder)]
     found = []
@@ -123,7 +123,7 @@ def alternatives(fs, path: str) -> list[str]:
 
 
 def match(fs, pattern: str, left_out: LeftOut) -> tuple[list[Entry], list[Entry]]:
-    """The files and the folders that a pattern matches, including hidden ones.
+    """The files and folders that a pattern matches, including hidden ones.
 
     Raises
     ------
@@ -150,14 +150,14 @@ def match(fs, pattern: str, left_out: LeftOut) -> tuple[list[Entry], list[Entry]
 
 
 def taken(entries: Sequence[Entry], suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
-    """The entries with a suffix of shards; possible shards among the others are recorded."""
+    """The entries with a shard suffix; possible shards among the others are recorded."""
     seen = [entry for entry in entries if not entry.hidden]
     note_hidden((entry.path for entry in entries if entry.hidden), suffixes, left_out)
     files = [entry.path for entry in seen if entry.name.lower().endswith(suffixes)]
     logs = dict.fromkeys(e.folder for e in entries if e.folder.endswith("/_delta_log"))
     left_out.add("log of a Delta table, whose removed files are read as rows", logs)
     if files:
-        stems = {file.rpartition(".")[0] for file in files}  # what a table was converted to
+        stems = {file.rpartition(".")[0] for file in files}  # names that a table was converted to
         others = [e for e in seen if not e.name.lower().endswith(suffixes)]
         others = [e for e in others if _TABLES.sub("", e.path) not in stems]
         left_out.add(
@@ -168,13 +168,13 @@ def taken(entries: Sequence[Entry], suffixes: tuple[str, ...], left_out: LeftOut
 
 
 def note_hidden(paths: Iterable[str], suffixes: tuple[str, ...], left_out: LeftOut) -> None:
-    """Record the shards among hidden files."""
+    """Record the hidden files that may be shards."""
     shards = (path for path in paths if path.lower().endswith(suffixes))
     left_out.add("hidden, because a name starts with '.' or '_'", shards)
 
 
 def each_once(files: Sequence[str], left_out: LeftOut) -> list[str]:
-    """Each real file once; names that are not links take precedence."""
+    """Each real file once; names that are not links are preferred."""
     first: dict[object, str] = {}
     real = real_names(files)
     for path in sorted(files, key=lambda path: (real[path] != path, path.count("/"))):
@@ -185,7 +185,7 @@ def each_once(files: Sequence[str], left_out: LeftOut) -> list[str]:
 
 
 def real_names(files: Iterable[str]) -> dict[str, object]:
-    """An identity for each local file that is the same for every link to it."""
+    """An identity for each local file, shared by all links to it."""
     folders: dict[str, str] = {}
     found: dict[str, object] = {}
     for path in files:
@@ -196,7 +196,7 @@ def real_names(files: Iterable[str]) -> dict[str, object]:
         if stat.S_ISLNK(status.st_mode):
             real = os.path.realpath(path)
             status = os.stat(real)
-        # Of a file with several hard links no name is the real one.
+        # None of the names of a file with several hard links is canonical.
         found[path] = (status.st_dev, status.st_ino) if status.st_nlink > 1 else real
     return found
 
@@ -207,13 +207,13 @@ def has_magic(path: str) -> bool:
 
 
 def _may_be_meant(name: str, suffixes: tuple[str, ...]) -> bool:
-    """Whether a file of another ending may hold rows, or be a shard under another name."""
+    """Whether a file with another suffix may contain rows, or be a shard under another name."""
     table = set(suffixes) & set(PARQUET) and _TABLES.search(name)
     return bool(table or (any(s in name for s in suffixes) and not BESIDE.search(name)))
 
 
 def _literal_part(parts: list[str]) -> tuple[str, list[str]]:
-    """The longest start of a local pattern that is there as it is written, and the rest."""
+    """The longest prefix of a local pattern that exists literally, and the rest."""
     base = ""
     for i, part in enumerate(parts):
         if part and not os.path.lexists(f"{base}/{part}"):
@@ -223,12 +223,12 @@ def _literal_part(parts: list[str]) -> tuple[str, list[str]]:
 
 
 def _matching(base: str, rest: Sequence[str], left_out: LeftOut) -> list[str]:
-    """Local paths that match, hidden ones included; links are followed."""
+    """Matching local paths, including hidden ones; links are followed."""
     paths = [base.rstrip("/")]
     for number, part in enumerate(rest):
         last = number == len(rest) - 1
         if part == "**":
-            if not last:  # as the last part it adds nothing
+            if not last:  # a final ** adds nothing
                 paths = [folder.rstrip("/") for path in paths for folder, _ in _folders(path)]
         elif has_magic(part):
             fits, found = _pattern(part), []
@@ -250,10 +250,10 @@ def _pattern(part: str):
 
 
 def _folders(top: str) -> Iterator[tuple[str, list[os.DirEntry]]]:
-    """A folder and those below it with their entries, each real folder once.
+    """A folder and its subfolders with their entries, each real folder once.
 
-    Folders reached without links come first and hidden ones last, so that a file is first found
-    under the name that a user would expect.
+    Folders reached without links come first and hidden ones last, so each file is found under the
+    name that a user would expect.
     """
     seen: set[str] = set()
     here, linked, hidden = deque([top]), deque(), deque()
@@ -279,8 +279,8 @@ def _entries(folder: str) -> list[os.DirEntry]:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise ShardError(
-            f"Folder {folder} cannot be listed: {error.strerror}. Its files would be missing; name "
-            "the files that you mean by a pattern."
+            f"Folder {folder} cannot be listed: {error.strerror}, so its files would be missing. "
+            "Select the files to read with a pattern."
         ) from error
 
 

@@ -1,12 +1,11 @@
-"""The manifest of an export: which one is in force, and whether its files are as it lists them.
+"""Find the manifest of an export that is in force, and check the files that it lists.
 
-An export is a folder with the manifest, ``_recipe.json``, and a subfolder ``shards`` that holds
-the files of its parts and nothing else, so that other tools can read `shards` as a plain folder of
-Parquet files. Exports of earlier releases have ``recipe.json`` beside their parts; these are read
-as before.
+An export is a folder with the manifest, ``_recipe.json``, and a subfolder ``shards`` that contains
+only the files of its parts, so that other tools can read `shards` as a plain folder of Parquet
+files. Exports of earlier releases have ``recipe.json`` beside their parts, and can still be read.
 
-A manifest is untrusted input: it may come from elsewhere, be damaged or be hostile. Its size is
-bounded, and a manifest that lists anything but regular files in its own folder is rejected.
+A manifest is untrusted input: it may be damaged or malicious. Its size is limited, and a manifest
+that lists anything but regular files in its own folder is rejected.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ from fsspec.implementations.local import LocalFileSystem
 from laion_dask.errors import ShardError
 from laion_dask.io.storage.local_file import file_system
 
-#: The file that documents an export; its presence marks a folder as an export.
+#: The file that describes an export; it marks a folder as an export.
 MANIFEST = "_recipe.json"
-#: Its name while the parts that it lists are being swapped in.
+#: The name of the manifest while the parts that it lists are being swapped in.
 NEXT_MANIFEST = "_recipe.next.json"
-#: Its name in exports of earlier releases, beside their parts.
+#: The name of the manifest in exports of earlier releases, beside the parts.
 FLAT_MANIFEST = "recipe.json"
 MANIFESTS = (MANIFEST, NEXT_MANIFEST, FLAT_MANIFEST)
-#: The folder of an export's parts.
+#: The folder with an export's parts.
 PARTS = "shards"
-#: Marks a folder whose first export is still being copied there, or was interrupted.
+#: Marks a folder whose first export is being copied or was interrupted.
 UNFINISHED = ".laion_dask-unfinished"
-#: The ``kind`` of every manifest, by which a folder is recognized as an export.
+#: The ``kind`` of every manifest; it identifies a folder as an export.
 KIND = "laion_dask export, version 1"
 
-#: The largest manifest that is read, in bytes; one of two million parts is smaller.
+#: Maximum bytes of a manifest; one of two million parts is smaller.
 MAX_BYTES = 1 << 29
 _NAME = re.compile(r"[^\x00-\x1f\x7f/\\]+")
 _PART_NAME = re.compile(r"(part-\d{5,}|index)-[0-9a-f]{8}(\.\w+)+")
@@ -46,12 +45,12 @@ _PART_NAME = re.compile(r"(part-\d{5,}|index)-[0-9a-f]{8}(\.\w+)+")
 
 @dataclass(frozen=True)
 class ListedFile:
-    """A file as the manifest lists it; None for what the manifest does not say.
+    """A file as the manifest lists it; values that the manifest does not have are None.
 
     Attributes
     ----------
     path : str
-        In the file system of the manifest.
+        The path in the file system of the manifest.
     bytes : int or None
     sha256 : str or None
     """
@@ -67,13 +66,13 @@ class ListedFile:
 
 @dataclass(frozen=True)
 class Part(ListedFile):
-    """A part: the file that holds its rows, and the other files that belong to it.
+    """A part: the file with its rows, and its other files.
 
     Attributes
     ----------
     rows : int or None
     companions : tuple of ListedFile
-        Empty in formats that write one file a part.
+        Empty in formats that write one file per part.
     """
 
     rows: int | None = None
@@ -82,7 +81,7 @@ class Part(ListedFile):
 
 @dataclass(frozen=True)
 class Manifest:
-    """A manifest that has been read.
+    """A parsed manifest.
 
     Attributes
     ----------
@@ -91,7 +90,7 @@ class Manifest:
         The parsed JSON.
     parts : tuple of Part
     index : tuple of ListedFile
-        Files about the export as a whole; empty in formats that write none.
+        Files that belong to the export as a whole; empty in formats that write none.
     """
 
     path: str
@@ -107,14 +106,14 @@ class Manifest:
 
 
 def current_manifest(fs: fsspec.AbstractFileSystem, folder: str) -> Manifest | None:
-    """The manifest in force in a folder, or None where the folder is not an export.
+    """The manifest in force in a folder, or None if the folder is not an export.
 
-    Every file that it lists exists, is a regular file and has the listed size.
+    All files that it lists exist, are regular files and have the listed size.
 
     Raises
     ------
     ShardError
-        When the manifest is not a valid one, or a file is not as it is listed.
+        When the manifest is invalid, or a file does not match its entry.
     """
     present = _manifest_files(fs, folder)
     while True:
@@ -124,7 +123,7 @@ def current_manifest(fs: fsspec.AbstractFileSystem, folder: str) -> Manifest | N
             now = _manifest_files(fs, folder)
             if now == present:
                 raise
-            present = now  # another export replaced this one in the meantime
+            present = now  # another export replaced the manifest in the meantime
 
 
 def _manifest_files(fs: fsspec.AbstractFileSystem, folder: str) -> dict[str, dict]:
@@ -134,7 +133,7 @@ def _manifest_files(fs: fsspec.AbstractFileSystem, folder: str) -> dict[str, dic
 
 def _valid_manifest(fs: fsspec.AbstractFileSystem, present: Mapping[str, str]) -> Manifest | None:
     if NEXT_MANIFEST in present:
-        with suppress(ShardError):  # in force once exactly its files are in place
+        with suppress(ShardError):  # in force only when exactly its files are in place
             manifest = read_manifest(fs, present[NEXT_MANIFEST])
             if _check_files(fs, manifest) == len(manifest.files):
                 return manifest
@@ -152,7 +151,7 @@ def read_manifest(fs: fsspec.AbstractFileSystem, path: str) -> Manifest:
     Raises
     ------
     ShardError
-        When the file is not a manifest, or a listed name leads out of its folder.
+        When the file is not a manifest, or a listed path leads out of its folder.
     """
     try:
         if fs.size(path) > MAX_BYTES:
@@ -213,7 +212,7 @@ def _check_row_count(manifest: Manifest) -> None:
 
 
 def _check_files(fs: fsspec.AbstractFileSystem, manifest: Manifest) -> int:
-    """Check every listed file with one listing of the folder; return how many files it holds."""
+    """Check all listed files by listing the folder once; return the number of files in it."""
     files = manifest.files
     if not files:
         return 0
@@ -239,7 +238,7 @@ def _is_regular(fs: fsspec.AbstractFileSystem, folder: str, path: str, info: Map
 
 
 def altered_error(file: ListedFile, manifest: Manifest, problem: str) -> ShardError:
-    """The error for a file that is not as its manifest lists it."""
+    """The error for a file that does not match its manifest."""
     return ShardError(
         f"{_printable(file.path)} {problem}, although {manifest.path} lists it. The export is "
         "incomplete or was altered: copy the whole folder again, or export there again."
@@ -247,17 +246,17 @@ def altered_error(file: ListedFile, manifest: Manifest, problem: str) -> ShardEr
 
 
 def _printable(path: str) -> str:
-    """A path that any terminal can print."""
+    """A path with characters that any terminal can print."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
 def is_part_name(name: str) -> bool:
-    """Whether a file is named like a file that export writes into the folder of parts."""
+    """Whether a name is one that export gives to files in the folder of parts."""
     return _PART_NAME.fullmatch(name) is not None
 
 
 def listed_parts(folder: str) -> dict[str, tuple[Part, Manifest]]:
-    """The exported parts in a folder by path, each with the manifest that lists it."""
+    """The exported parts in a folder, as path → the part and the manifest that lists it."""
     listed = {}
     for manifest in _manifests_for(folder):
         for part in manifest.parts:
@@ -266,7 +265,7 @@ def listed_parts(folder: str) -> dict[str, tuple[Part, Manifest]]:
 
 
 def _manifests_for(folder: str) -> Iterator[Manifest]:
-    """The manifests that may list files of a folder; files that are not manifests are ignored."""
+    """The manifests that may list files of a folder; other files are ignored."""
     fs, inner = file_system(folder)
     parent, _, name = inner.rpartition("/")
     paths = [f"{inner}/{FLAT_MANIFEST}"]
@@ -276,6 +275,6 @@ def _manifests_for(folder: str) -> Iterator[Manifest]:
             try:
                 manifest = read_manifest(fs, path)
             except ShardError:
-                continue  # files that the user named are read without it
+                continue  # explicitly named files are read without it
             if manifest.content.get("kind") == KIND:
                 yield manifest

@@ -1,6 +1,6 @@
-"""The shards in a folder: those that the manifest of an export lists, or all files below it.
+"""The shards in a folder: those listed in an export's manifest, or all files below the folder.
 
-Also filters lists of explicitly named files for those that are not shards.
+Also removes files that are not shards from lists of explicitly named files.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from laion_dask.io.storage.export_manifest import (
     read_manifest,
 )
 
-#: Files without rows that writers of many shards leave beside them.
+#: Files without rows that tools write beside shards.
 _NO_SHARD = re.compile(r"(^|/)_(SUCCESS|metadata|common_metadata|committed_\w+|started_\w+)$")
 
 
 def files_of_folder(fs, folder: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
-    """The shards in a folder; empty if it holds no file with one of these suffixes.
+    """The shards in a folder; empty if it contains no file with one of these suffixes.
 
     Raises
     ------
     ShardError
-        When the folder is an export that was interrupted, differs from its manifest, or is in a
-        format with other suffixes.
+        When the folder is an interrupted export, differs from its manifest, or uses a format
+        with other suffixes.
     OptionError
-        When it holds shards and, further below, also an export.
+        When it contains both shards and, in a subfolder, an export.
     """
     manifest = current_manifest(fs, folder) or _manifest_in_parent(fs, folder)
     if manifest is not None:
         return _parts_with_suffix(folder, manifest, suffixes)
     if fs.isfile(f"{folder}/{UNFINISHED}"):
         raise ShardError(
-            f"{folder} holds an export that was interrupted before its manifest was written. "
+            f"{folder} contains an export that was interrupted before its manifest was written. "
             "Export there again."
         )
     below = files_below(fs, folder, left_out)
@@ -64,13 +64,13 @@ def files_of_folder(fs, folder: str, suffixes: tuple[str, ...], left_out: LeftOu
 
 
 def _parts_with_suffix(folder: str, manifest: Manifest, suffixes: tuple[str, ...]) -> list[str]:
-    """The paths of an export's parts; an export in another format is an error, not empty."""
+    """The paths of an export's parts; raises if the export has another format."""
     for part in manifest.parts:
         if not part.name.lower().endswith(suffixes):
             raise ShardError(
                 f"{folder} is an export of files such as {part.name}. Expected "
-                f"{' or '.join(suffixes)}. Export again in that format, or open these files with a "
-                "reader of theirs."
+                f"{' or '.join(suffixes)}. Export in that format, or open these files with a "
+                "reader for theirs."
             )
     return [part.path for part in manifest.parts]
 
@@ -78,12 +78,12 @@ def _parts_with_suffix(folder: str, manifest: Manifest, suffixes: tuple[str, ...
 def listed_in_manifests(
     fs, files: list[str], suffixes: tuple[str, ...], left_out: LeftOut
 ) -> list[str]:
-    """Of the files that a pattern matches, drop those in an export that its manifest does not list.
+    """The files that a pattern matches, without files in exports that are not in the manifest.
 
     Raises
     ------
     OptionError
-        When some lie in an export and some do not.
+        When some files are in an export and others are not.
     """
     folders = dict.fromkeys(file.rpartition("/")[0] for file in files)
     exports = {f: manifest for f in folders if (manifest := _manifest_for(fs, f)) is not None}
@@ -122,7 +122,7 @@ def _mixed(folder: str, export: str, suffixes: tuple[str, ...]) -> OptionError:
 
 
 def _marks_export(fs, path: str) -> bool:
-    """Whether a file marks its folder as an export, complete or interrupted."""
+    """Whether a file marks its folder as a complete or interrupted export."""
     name = path.rpartition("/")[2]
     if name != FLAT_MANIFEST:
         return name == UNFINISHED or name in MANIFESTS
@@ -136,7 +136,7 @@ def _marks_export(fs, path: str) -> bool:
 
 
 def without_others(files: Sequence[str], suffixes: Sequence[str], left_out: LeftOut) -> list[str]:
-    """The named files that may be shards; all of them if none is named like one."""
+    """The named files that may be shards; all of them if no name has a shard suffix."""
     others = [file for file in files if _is_beside(file, tuple(suffixes))]
     if len(others) == len(files):
         return list(files)

@@ -1,8 +1,8 @@
 """A lock on a folder, held by one writing process at a time.
 
-On a local file system this is an advisory lock on the folder, released when its holder exits.
-Elsewhere it is a file that is created exclusively. Another process takes the file over if its owner
-has exited on this machine, or has not renewed it for longer than any single step takes.
+On a local file system this is an advisory lock on the folder, released when its holder exits. In
+other file systems it is a file created exclusively. Another process takes the file over if its
+owner has exited on the same machine, or has not renewed it for longer than any single step takes.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ except ImportError:  # not on Windows, where the lock is a file
 
 #: The name of the lock file.
 LOCK_FILE = ".laion_dask-lock"
-#: Seconds to wait for a lock, which is only held for a few renames.
+#: Seconds to wait for a lock, which is held only for a few renames.
 _TIMEOUT_S = 60.0
-#: A lock that has not been renewed for this many seconds may be taken over.
+#: Seconds without renewal after which a lock may be taken over.
 STALE_S = 900.0
 _RENEW_S = 60.0
 
@@ -61,12 +61,12 @@ class Owner:
 
     @staticmethod
     def parse(text: str) -> Owner | None:
-        """The owner that a text starts with, or None."""
+        """The owner named at the start of a text, or None."""
         match = re.match(r"([0-9a-f]{12})-(\d{1,10})-(\d{1,16})", text)
         return match and Owner(match[1], int(match[2]), int(match[3]))
 
     def has_ended(self) -> bool:
-        """Whether the process is known to have exited; False for a process on another machine."""
+        """Whether the process is known to have exited; False for processes on other machines."""
         if self.machine != _machine():
             return False
         try:
@@ -108,10 +108,10 @@ def age_s(fs: fsspec.AbstractFileSystem, path: str) -> float:
 
 
 class FolderLock:
-    """Permission to change a folder, for as long as `renew` does not raise."""
+    """Permission to change a folder, valid as long as `renew` does not raise."""
 
     def renew(self) -> None:
-        """Check that the lock is still held, and mark it as recently used."""
+        """Check that the lock is still held, and renew it."""
 
 
 class _LockFile(FolderLock):
@@ -161,7 +161,7 @@ class _LockFile(FolderLock):
             self.renewed = time.monotonic()
 
     def release(self) -> None:
-        with suppress(failures(self.fs)):  # a lock file that remains becomes stale
+        with suppress(failures(self.fs)):  # a remaining lock file becomes stale
             if self.fs.cat_file(self.path) == self.content:
                 self.fs.rm_file(self.path)
 

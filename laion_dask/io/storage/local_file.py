@@ -1,4 +1,4 @@
-"""Open a file by its path or address; a local path is never mistaken for an address."""
+"""Open files by path or address; a local path is never mistaken for an address."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fsspec.implementations.local import LocalFileSystem
 def open_bytes(path: str) -> IO[bytes]:
     """Open a file for reading bytes.
 
-    A local path bypasses fsspec, which would read ``::`` in it as a chain of file systems.
+    A local path bypasses fsspec, which would interpret ``::`` as a chain of file systems.
     """
     return fsspec.open(path, "rb").open() if "://" in path else open(path, "rb")
 
@@ -28,7 +28,7 @@ def real_path(path: str) -> str:
 
 
 def failures(fs: fsspec.AbstractFileSystem) -> type[Exception]:
-    """The exception type to catch when a file system may fail; stores raise types of their own."""
+    """The exception type to catch for file system failures; stores raise types of their own."""
     return OSError if isinstance(fs, LocalFileSystem) else Exception
 
 

@@ -1,4 +1,4 @@
-"""The files that samples are made of, by name: members of an archive or files of a folder."""
+"""Classify the files of samples by name: members of an archive or files of a folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import PurePosixPath
 
 IMAGE_KINDS = ("jpg", "jpeg", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
 
-#: Suffixes of caption files: those that webdataset decodes, and ``.caption`` as trainers write it.
+#: Suffixes of caption files: those that webdataset decodes, and ``.caption``, used by training
+#: tools.
 TEXT_KINDS = ("txt", "text", "transcript", "caption")
 
 #: Suffixes of files with JSON fields, as webdataset decodes them.
@@ -24,26 +25,26 @@ _FIELD = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*")
 
 @dataclass(frozen=True)
 class Member:
-    """A file of a sample, not read yet.
+    """A file of a sample that has not been read yet.
 
     Attributes
     ----------
     name : str
-        As in its archive or folder.
+        The name in its archive or folder.
     n_bytes : int
-        As declared.
+        The declared size.
     read : callable
-        () → bytes. Raises ``ImageError`` if there are fewer bytes than declared, ``ShardError`` if
-        the store fails.
+        () → bytes. Raises ``ImageError`` if there are fewer bytes than declared, and
+        ``ShardError`` if the store fails.
     flaw : str or None
-        Why it must not be read.
+        Why the file must not be read, or None.
     offset : int
         The position of its first byte in an archive.
     in_folder : bool
-        Whether it is in a folder, where a stem ends at the last dot of the name; in an archive a
-        sample's stem ends at the first dot.
+        Whether the file is in a folder, where a stem ends at the last dot of the name; in an
+        archive, a sample's stem ends at the first dot.
     number : int
-        How many earlier members of its archive have the same name.
+        The number of earlier members with the same name in its archive.
     """
 
     name: str
@@ -61,15 +62,15 @@ class Member:
 
     @property
     def path(self) -> str:
-        """Its name, unique among the images of its archive: a second one gets the suffix ``#2``."""
+        """Its name, unique among the images of its archive: a second one has the suffix ``#2``."""
         return f"{self.text}#{self.number + 1}" if self.number else self.text
 
     @cached_property
     def group(self) -> str:
-        """What the names of the files of one sample have in common.
+        """The common part of the names of a sample's files.
 
-        In an archive, the name up to the first dot of its last part, as in webdataset. In a folder,
-        the name up to the last dot; ``key.jpg.json`` belongs to ``key.jpg``.
+        In an archive, the name up to the first dot of its last path component, as in webdataset. In
+        a folder, the name up to the last dot; ``key.jpg.json`` belongs to ``key.jpg``.
         """
         if not self.in_folder:
             folder, slash, last = self.text.rpartition("/")
@@ -79,17 +80,17 @@ class Member:
 
     @cached_property
     def stem(self) -> str:
-        """The name up to the last dot of its last part."""
+        """The name up to the last dot of its last path component."""
         return _cut(self.text)[0]
 
     @cached_property
     def kind(self) -> str:
-        """The text after the last dot, in lower case; empty without a dot."""
+        """The text after the last dot in lower case; empty without a dot."""
         return _cut(self.text)[1].lower()
 
     @property
     def field(self) -> str:
-        """The text after the group, in lower case: ``outputs.txt`` of ``key.outputs.txt``."""
+        """The text after the group in lower case: ``outputs.txt`` of ``key.outputs.txt``."""
         return self.text[len(self.group) + 1 :].lower()
 
     @property
@@ -108,24 +109,24 @@ class Member:
 
 
 def _cut(name: str) -> tuple[str, str]:
-    """Split a name at the last dot of its last part; a leading dot does not count."""
+    """Split a name at the last dot of its last path component; a leading dot does not count."""
     folder, slash, last = name.rpartition("/")
     stem, dot, ending = last.rpartition(".")
     return (f"{folder}{slash}{stem}", ending) if dot and stem else (name, "")
 
 
 def clean_text(text: str) -> str:
-    """Text that can be encoded as UTF-8: lone surrogates become question marks."""
+    """Replace lone surrogates with question marks, so that the text can be encoded as UTF-8."""
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def clean_name(name: str) -> str:
-    """A file name as text; bytes that are not UTF-8 become escapes, so that names stay distinct."""
+    """A file name as text; bytes that are not UTF-8 are escaped, so that names remain distinct."""
     return name.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 def unsafe_name(name: str) -> str | None:
-    """Why a member's name must not be used as a path, or ``None``."""
+    """Why a member's name must not be used as a path, or ``None`` if it is safe."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts or name.startswith(("/", "\\")) or ".." in parts or _DRIVE.match(name):
         return "its name leads out of the archive"
@@ -135,10 +136,10 @@ def unsafe_name(name: str) -> str | None:
 
 
 def is_no_sample_file(name: str) -> bool:
-    """Whether a member of an archive is skipped: system files, and webdataset's own.
+    """Whether a member of an archive is skipped, as system files and webdataset's own files are.
 
-    Names that start with a dot (macOS's ``._x.jpg``), the folder ``__MACOSX``, and webdataset's
-    ``__name__``; webdataset skips them too.
+    These are names that start with a dot (macOS's ``._x.jpg``), the folder ``__MACOSX``, and
+    webdataset's ``__name__``; webdataset skips them too.
     """
     parts = name.split("/")
     if parts[0] == "__MACOSX" or re.match(r"__[^/]*__($|/)", name):

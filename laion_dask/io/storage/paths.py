@@ -46,31 +46,31 @@ def expand(
     suffixes: tuple[str, ...],
     searched: list[str] | None = None,
 ) -> list[str]:
-    """The files that paths, patterns, folders and fsspec addresses stand for, in natural order.
+    """The files that paths, patterns, folders and fsspec addresses refer to, in natural order.
 
-    `laion_dask.io.storage.discovery` defines which files a folder or a pattern stands for.
+    `laion_dask.io.storage.discovery` defines which files a folder or a pattern refers to.
 
     Parameters
     ----------
     paths : str, path or iterable of them
     suffixes : tuple of str
-        Suffixes of the files to include from a folder. Explicitly named files are always included.
+        Suffixes of the files to include from folders. Explicitly named files are always included.
     searched : list of str, optional
-        Extended in place with the folders that were searched, at any depth.
+        Extended in place with the folders that were searched recursively.
 
     Raises
     ------
     ShardNotFoundError
-        When one of them matches nothing.
+        When a path matches nothing.
     ShardError
         When a store or a folder cannot be reached.
     OptionError
-        When a file is named twice, or a folder holds both shards and, below it, an export.
+        When a file is named twice, or a folder contains both shards and, in a subfolder, an export.
 
     Warns
     -----
     DiscoveryWarning
-        When files that may be shards were skipped.
+        When files that may be shards are skipped.
     """
     one = isinstance(paths, (str, os.PathLike))
     requested = [paths] if one or not isinstance(paths, Iterable) else list(paths)
@@ -94,7 +94,7 @@ def expand(
 
 
 def check_named_once(found: Sequence[str]) -> None:
-    """Raise when a file is named twice, directly or through links.
+    """Raise if a file is named twice, directly or through links.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     Raises
     ------
     OptionError, MissingExtraError
-        When fsspec does not know the address, or the package that it needs is not installed.
+        When fsspec does not support the address, or a required package is not installed.
     """
     try:
         if "://" not in path or os.path.exists(path):
@@ -158,7 +158,7 @@ def reached(path: str) -> Iterator[None]:
 
 
 def unreachable(path: str, error: Exception) -> ShardError:
-    """The error for an address that cannot be reached."""
+    """The error for an unreachable address."""
     first = str(error).strip().splitlines()[:1]
     why = first[0].rstrip(". ") if first else type(error).__name__
     return ShardError(
@@ -175,7 +175,7 @@ def _expand_one(path: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list
 
 
 def _files_of(fs, path: str, inner: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
-    """The files that one path stands for, as paths within its file system."""
+    """The files that one path refers to, as paths within its file system."""
     if fs.isfile(inner):
         return [inner]
     if fs.isdir(inner):
@@ -183,7 +183,7 @@ def _files_of(fs, path: str, inner: str, suffixes: tuple[str, ...], left_out: Le
         if files:
             return each_once(files, left_out) if isinstance(fs, LocalFileSystem) else files
         raise ShardNotFoundError(
-            f"Folder {path} holds no {' or '.join(suffixes)} file. {_hint_for_folder(fs, inner)}"
+            f"Folder {path} contains no {' or '.join(suffixes)} file. {_hint_for_folder(fs, inner)}"
         )
     patterns = alternatives(fs, inner)
     plain = [name for name in patterns if not has_magic(name)]
@@ -201,7 +201,7 @@ def _files_of(fs, path: str, inner: str, suffixes: tuple[str, ...], left_out: Le
 
 
 def _matching(fs, patterns: Sequence[str], suffixes: tuple[str, ...], left_out: LeftOut) -> list:
-    """The shards that patterns match, and those in matching folders."""
+    """The shards that patterns match, including those in matching folders."""
     named, matched, inside = [], [], []
     for pattern in patterns:
         if not has_magic(pattern) and fs.isfile(pattern):
@@ -221,7 +221,7 @@ def _matching(fs, patterns: Sequence[str], suffixes: tuple[str, ...], left_out: 
 
 
 def _hint_for_folder(fs, folder: str) -> str:
-    """The hint for a folder without shards, based on what it holds instead."""
+    """The hint for a folder without shards, based on its contents."""
     names = [name.rstrip("/") for name in fs.ls(folder, detail=False)]
     table = next((name for name in names if conversion(name)), None)
     if table:
@@ -231,7 +231,7 @@ def _hint_for_folder(fs, folder: str) -> str:
     pictured = next((name for name in names if name.lower().endswith(PICTURED)), None)
     if pictured is None:
         return "Check the path."
-    return f"It holds {pictured}: embed makes metadata and embeddings from archives and images."
+    return f"It contains {pictured}: embed makes metadata and embeddings from archives and images."
 
 
 def _similar_name(fs, inner: str) -> str:

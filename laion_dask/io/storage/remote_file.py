@@ -1,4 +1,4 @@
-"""A file in a store that may fail; distinguishes a failed read from a damaged file."""
+"""A file in a store that distinguishes failed reads from a damaged file."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import io
 
 from laion_dask.errors import ShardError
 
-#: Reads of up to this many bytes never fail because of their length, even in a smaller file.
+#: Reads of up to this many bytes never fail because of their length, even if the file is smaller.
 _SMALL = 2**20
 
 
 class StoreFile:
-    """A file opened for reading; a failed read raises a ``ShardError`` that names the file.
+    """A file opened for reading; failed reads raise a ``ShardError`` that names the file.
 
-    Damage is the same at every read and rejects rows, which are counted. A failed read, such as a
-    timeout, may succeed the next time and must end the task, or two runs would differ. Archive
-    readers raise ``OSError`` for both, and stores raise types of their own.
+    Damage is the same on every read; the affected rows are rejected and counted. A failed read,
+    such as a timeout, may succeed the next time, so it must end the task; otherwise two runs could
+    differ. Archive readers raise ``OSError`` for both, and stores raise exceptions of their own.
 
     Parameters
     ----------
     file : file object
         The caller closes it.
     path : str
-        The name in errors.
+        The name used in errors.
     """
 
     closed = False
@@ -46,8 +46,8 @@ class StoreFile:
         Raises
         ------
         ShardError
-            When the store fails. Reads that a damaged file asks for, such as more bytes than it
-            has, raise the store's own error.
+            When the store fails. A read caused by a damaged file, such as one beyond its end,
+            raises the store's own error.
         """
         try:
             return self._file.read(n)
@@ -73,6 +73,6 @@ def unreadable(path: str, error: Exception) -> ShardError:
     """The error for a file whose store fails, or that no longer exists."""
     why = str(error).rstrip(". ") or type(error).__name__
     return ShardError(
-        f"{path} cannot be read: {why}. Nothing from its shard was counted; check the file and "
-        "its store, then run again."
+        f"{path} cannot be read: {why}. No row of its shard was counted; check the file and its "
+        "store, then run again."
     )

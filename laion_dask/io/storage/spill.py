@@ -1,7 +1,7 @@
 """A shuffle through files in a temporary folder.
 
 Each partition becomes one Arrow file with a record batch per destination; a destination reads its
-batch from every file. A task thus holds at most one partition or one destination in memory.
+batch from every file. A task therefore keeps at most one partition or destination in memory.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _PREFIX = "laion_dask-spill-"
 
 
 class SpillFolder:
-    """A folder that is created at the first write, and removed when nothing refers to it.
+    """A folder that is created at the first write and removed when it is no longer referenced.
 
-    Only the process that created the object removes it, at exit at the latest; copies in other
-    processes do not. The next process removes what a killed one left behind.
+    Only the process that created the object removes it, at the latest when it exits; copies in
+    other processes do not. If a process is killed, the next one removes its folder.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class SpillFolder:
 
     @contextmanager
     def file(self, number: int, mode: str) -> Iterator[pa.NativeFile]:
-        """The file of a partition; a written file appears when it is complete."""
+        """The file of a partition; a written file becomes visible when it is complete."""
         path = os.path.join(self.path, f"{number}.arrow")
         try:
             if mode == "rb":
@@ -72,7 +72,7 @@ def _unpickle(path: str) -> SpillFolder:
 
 
 def _remove(path: str, process: int) -> None:
-    if os.getpid() == process:  # not in a fork
+    if os.getpid() == process:  # not in a forked process
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -95,7 +95,7 @@ def _spill_error(path: str, error: OSError) -> SpillError:
 
 
 def write(part: pd.DataFrame, number: int, folder: SpillFolder, column: str, n: int, schema) -> int:
-    """Write a partition; ``column`` holds the number of each row's destination, of ``n``."""
+    """Write a partition; ``column`` contains the number of each row's destination, out of ``n``."""
     destinations = part[column].to_numpy()
     order = np.argsort(destinations.astype(np.min_scalar_type(n)), kind="stable")
     ends = np.cumsum(np.bincount(destinations, minlength=n))
@@ -109,7 +109,7 @@ def write(part: pd.DataFrame, number: int, folder: SpillFolder, column: str, n: 
 
 
 def _batches(table: pa.Table, schema: pa.Schema) -> list[pa.RecordBatch]:
-    """A single record batch, whatever the table's chunks."""
+    """A single record batch, however the table is chunked."""
     if not len(table):
         return schema.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], schema)]
     return table.combine_chunks().to_batches()
@@ -124,7 +124,7 @@ class SpilledFiles:
 
 
 def read(files: SpilledFiles, destination: int, schema: pa.Schema) -> pd.DataFrame:
-    """The rows of one destination, from every partition in turn."""
+    """The rows of one destination from all partitions, in order."""
     batches = []
     for number in files.numbers:
         with files.folder.file(number, "rb") as file:

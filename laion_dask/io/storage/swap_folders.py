@@ -1,4 +1,4 @@
-"""Replace one folder with another, atomically where the system supports it."""
+"""Replace one folder with another, atomically if the system supports it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _RENAME_SWAP = 2  # sys/stdio.h of macOS
 
 
 def replace_folder(new: str, place: str, aside: str) -> None:
-    """Move a folder to ``place``; what was there ends up at ``new`` or ``aside``.
+    """Move a folder to ``place``; a folder already there ends up at ``new`` or ``aside``.
 
-    Atomic on Linux and macOS. Where a file system cannot swap two names, ``place`` is empty for a
-    moment; `restore_folder` repairs the state after a kill in that moment.
+    Atomic on Linux and macOS. If a file system cannot swap two names, ``place`` is briefly missing;
+    `restore_folder` repairs the state after a kill at that moment.
 
     Parameters
     ----------
-    new, place, aside : str
+    Paths in one file system; ``aside`` does not exist.
         On one file system; ``aside`` does not exist.
     """
     if not os.path.lexists(place):
@@ -53,7 +53,7 @@ def _swap(one: str, other: str) -> bool:
 
 
 def sync_folder(path: str) -> None:
-    """Make the names in a folder durable, if the system can."""
+    """Make the names in a folder durable, if the system supports it."""
     with suppress(OSError):  # some file systems cannot fsync a folder
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -60,14 +60,14 @@ def test_tables_and_unfinished_downloads_are_named(tree):
 def test_a_pattern_that_matches_no_such_name_stands_for_what_it_matches(tree):
     root = tree("part-00000", "part-00001", "_SUCCESS", "readme.md")
     assert below(root, f"{root}/part-*") == ["part-00000", "part-00001"]
-    with pytest.raises(ShardNotFoundError, match=r"holds no \.parquet or"):
+    with pytest.raises(ShardNotFoundError, match=r"contains no \.parquet or"):
         expand(root, PARQUET)
 
 
 @pytest.mark.parametrize("name", ["0.tar", "train/00000.TAR", "a/b/1.webp"])
 def test_a_folder_of_archives_or_pictures_says_what_reads_it(tree, name):
     root = tree(name)
-    with pytest.raises(ShardNotFoundError, match=rf"It holds .*{name}: embed makes"):
+    with pytest.raises(ShardNotFoundError, match=rf"It contains .*{name}: embed makes"):
         expand(root, PARQUET)
 
 

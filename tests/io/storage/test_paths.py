@@ -125,7 +125,7 @@ def test_what_is_not_there(files):
         expand(root / "metdata_0.parquet", SUFFIX)
     with pytest.raises(FileNotFoundError, match="Nothing matches"):
         expand(f"{root}/*.parq", SUFFIX)
-    with pytest.raises(ShardNotFoundError, match=r"holds no \.parquet file"):
+    with pytest.raises(ShardNotFoundError, match=r"contains no \.parquet file"):
         expand(root / "empty", SUFFIX)
     with pytest.raises(ShardNotFoundError, match="No path"):
         expand([], SUFFIX)
