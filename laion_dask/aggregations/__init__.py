@@ -1,4 +1,4 @@
-"""Statistics of a frame that share one pass: each is chunk, combine, finalize."""
+"""Statistics of a frame that share one pass: chunk, combine, finalize."""
 
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import ByColumn, Grouping, Members, members

@@ -1,4 +1,4 @@
-"""WEAT, SEAT and iEAT on a CLIP model: are two sets of texts or pictures nearer to two others?"""
+"""WEAT, SEAT and iEAT with a CLIP model: are two sets of texts or images closer to two others?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from laion_dask.stats import association as tests
 from laion_dask.stats.table import Table, table
 
 _LETTERS = ("X", "Y", "A", "B")
-#: What a test of these is called.
+#: Name of the test for each kind of target.
 _TEST = {"texts": "WEAT", "pictures": "iEAT", "vectors": "WEAT"}
 
 
@@ -30,55 +30,56 @@ def association(
     n_permutations: int = tests.MOST_PARTITIONS,
     seed: int = 0,
 ) -> Table:
-    """How much nearer x is to a than to b, and y to b than to a, in a CLIP model's space. Eager.
+    """Association of x with a and of y with b in the embedding space of a CLIP model. Eager.
 
-    The word embedding association test of texts (Caliskan et al. 2017), the sentence encoder's of
-    sentences (SEAT, May et al. 2019), the image embedding association test of pictures (iEAT,
-    Steed and Caliskan 2021): one formula, that of `laion_dask.stats.weat`. What it finds is a
-    property of the model and of these examples, and says nothing of any person.
+    For texts this is the word embedding association test (Caliskan et al. 2017), for sentences the
+    sentence encoder association test (SEAT, May et al. 2019), for images the image embedding
+    association test (iEAT, Steed and Caliskan 2021). All use the same formula, that of
+    `laion_dask.stats.weat`. The result is a property of the model and of these examples; it says
+    nothing about any person.
 
-    d has no unit: it is as large for a difference of a thousandth of a cosine as for one of a half,
-    which is what ``difference`` is for. p takes all targets for independent; many pictures of one
-    thing are not, so give one mean vector of each thing instead.
+    d has no unit: a difference of a thousandth of a cosine can have the same d as one of a half, so
+    ``difference`` is reported too. p assumes that all targets are independent. Many images of one
+    object are not; pass the mean vector of each object instead.
 
     Parameters
     ----------
     model : ClipModel or str
-        With weights, where texts or pictures are given.
-    x, y : texts, pictures or vectors
-        The targets: a list of str; a list of pictures (PIL, paths as ``Path``, bytes); or an
-        array (n, dim), such as ``model.text(...)`` or rows of embeddings. Both of the same kind:
-        CLIP's texts and pictures lie apart (Liang et al. 2022, "Mind the Gap", NeurIPS), and that
-        distance would pass for an association.
-    a, b : the same
-        The attributes; both of the same kind, which may be another than that of x and y.
+        Its weights are needed if texts or images are given.
+    x, y : texts, images or vectors
+        The targets: a list of str; a list of images (PIL, paths as ``Path``, bytes); or an array
+        (n, dim), such as ``model.text(...)`` or rows of embeddings. Both must be of the same kind:
+        CLIP separates texts from images (Liang et al. 2022, "Mind the Gap", NeurIPS), and this gap
+        would look like an association.
+    a, b : texts, images or vectors
+        The attributes. Both must be of the same kind, which may differ from that of x and y.
     names : four of str
-        What the sets are called in the table.
+        Names of the sets in the table.
     templates : list of str, optional
-        Sentences with one ``{}`` each, such as ``"This is {}."``: every text is put into every one
-        (SEAT).
+        Sentences with one ``{}`` each, such as ``"This is {}."``. Every text is inserted into every
+        template (SEAT).
     alternative : {"greater", "less", "two-sided"}
     n_permutations, seed : int
-        As `laion_dask.stats.weat`.
+        As in `laion_dask.stats.weat`.
 
     Returns
     -------
     Table
-        One row: ``term`` and ``group`` name the targets and the attributes; ``n`` targets;
-        ``value`` is the effect size d, and ``difference`` what d divides by the standard
-        deviation, in cosines; ``p``, ``alternative``; ``n_x n_y n_a n_b``; ``model``;
-        ``method`` says which test, and how p was made. Rows of several tests go together with
-        ``pandas.concat``; p-values of many tests with `laion_dask.stats.benjamini_hochberg`.
+        One row: ``term`` and ``group`` name the targets and the attributes; ``n`` is the number of
+        targets; ``value`` is the effect size d, and ``difference`` its numerator, in cosines;
+        ``p``, ``alternative``; ``n_x n_y n_a n_b``; ``model``; ``method`` names the test and how p
+        was computed. Combine several tests with ``pandas.concat``, and adjust their p-values with
+        `laion_dask.stats.benjamini_hochberg`.
 
     Raises
     ------
     OptionError
-        When a set is empty or of mixed kinds, x and y or a and b are of different kinds, a
-        template has no single ``{}``, or an option has a value it does not take.
+        If a set is empty or of mixed kinds, if the kinds of x and y or of a and b differ, if a
+        template does not contain exactly one ``{}``, or if an option is invalid.
     ModelMismatchError
-        When vectors are known to come from another model.
+        If vectors are known to come from another model.
     WeightsError, ImageError
-        When the model cannot be loaded, or a picture not be read.
+        If the model cannot be loaded, or an image cannot be read.
 
     Examples
     --------
@@ -125,7 +126,7 @@ def _names(given) -> tuple[str, ...]:
 def _kind(name: str, given) -> str:
     """``"texts"``, ``"pictures"`` or ``"vectors"``."""
     expected = "Expected a list of str, a list of pictures, or an array of vectors (n, dim)."
-    if isinstance(given, (dict, set, frozenset)):  # a set has no order, a dict two sides
+    if isinstance(given, (dict, set, frozenset)):  # not ordered sequences
         raise OptionError(f"{name} is a {type(given).__name__}. {expected}")
     if getattr(getattr(given, "dtype", None), "kind", None) in ("f", "i", "u"):
         return "vectors"
@@ -165,8 +166,8 @@ def _check_pairs(names: Sequence[str], kinds: Sequence[str]) -> None:
     for one, two in ((0, 1), (2, 3)):
         if kinds[one] != kinds[two] and "vectors" not in (kinds[one], kinds[two]):
             raise OptionError(
-                f"{names[one]} holds {kinds[one]} and {names[two]} {kinds[two]}, which lie apart "
-                "in the space of every CLIP model; their distance would pass for an association. "
+                f"{names[one]} holds {kinds[one]} and {names[two]} {kinds[two]}, which every CLIP "
+                "model embeds in separate regions; their distance would look like an association. "
                 "Give both as texts, or both as pictures."
             )
 
@@ -178,9 +179,9 @@ def _sentences(templates, kinds: Sequence[str]) -> tuple[str, ...]:
     templates = (templates,) if isinstance(templates, str) else tuple(templates)
     for template in templates:
         if not isinstance(template, str) or template.count("{}") != 1:
-            raise OptionError(f"The template {template!r} has no single {{}} for the text.")
+            raise OptionError(f"The template {template!r} must contain exactly one {{}}.")
     if not templates or "texts" not in kinds:
-        raise OptionError("Templates are for texts. Give one template at least, and sets of texts.")
+        raise OptionError("Templates apply to texts. Expected a template and a set of texts.")
     return templates
 
 
@@ -197,8 +198,8 @@ def _vectors(model: ClipModel, name: str, given, kind: str, sentences: tuple[str
     rows = tests.as_rows(name, given)
     if rows.shape[1] != model.dim:
         raise OptionError(
-            f"{name} has vectors of {rows.shape[1]} numbers; {model.name} makes {model.dim}. Make "
-            "them with that model, or name theirs."
+            f"{name} has vectors of {rows.shape[1]} numbers; {model.name} makes {model.dim}. Embed "
+            "them with that model, or name the model that made them."
         )
     return rows
 

@@ -1,4 +1,4 @@
-"""Whom a filter excludes, before it and after it, by group; and how two subsets compare."""
+"""Exclusion by a filter for each group, before and after; and comparison of two subsets."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from laion_dask.frame.where_kernel import passes
 from laion_dask.stats.table import Table, suppressed, table
 
 _ON_TRUST = (
-    "The rows after are taken to be among the rows before: the two were read by several calls of "
-    "read_shards, or lost shard and row, so it cannot be checked."
+    "The rows after are assumed to be among the rows before. This cannot be checked, because the "
+    "two come from different calls of read_shards, or lost shard and row."
 )
 
 
 def default_axes(frame: dd.DataFrame) -> tuple[Grouping, ...]:
-    """The axes by which a report audits a frame: languages, and people that captions mention.
+    """Default axes of a report: languages, and the people whom captions mention.
 
-    Empty where it has neither a column ``language`` nor ``text``.
+    Empty if the frame has neither a column ``language`` nor ``text``.
     """
     kinds = {name: measured_kind_of(dtype) for name, dtype in frame.dtypes.items()}
     found: list[Grouping] = []
@@ -53,7 +53,7 @@ def default_axes(frame: dd.DataFrame) -> tuple[Grouping, ...]:
 
 
 def check_axes(frame: dd.DataFrame, by: str | Grouping | Sequence[str | Grouping]) -> None:
-    """Refuse what `audit` would refuse to group the frame by.
+    """Raise if `audit` could not group the frame by these.
 
     Raises
     ------
@@ -71,31 +71,32 @@ def audit(
     level: float = 0.95,
     min_n: int = 30,
 ) -> Table:
-    """The share of each group that a filter excludes, beside that of all rows. Eager.
+    """Share of each group that a filter excludes, compared with that of all rows. Eager.
 
-    The exclusion rate is E_g = 1 - kept / n. Of two subsets of one data set neither of which lies
-    within the other, such as ``frame.laion.where("similarity > 0.3")`` and
-    ``frame.laion.where("aesthetic > 5")``, the result is how they differ: the share that each
-    group has of the one and of the other.
+    The exclusion rate is E_g = 1 - kept / n. If two subsets of one data set overlap and neither
+    contains the other, such as ``frame.laion.where("similarity > 0.3")`` and
+    ``frame.laion.where("aesthetic > 5")``, the result compares them instead: the share that each
+    group has in either subset.
 
-    One pass where ``after`` is an expression, and where both are filtered from one frame, by
-    expressions or masks; otherwise one pass over each, and one over the numbers of their rows. The
-    answer is the same to the last bit for any partitioning, order of shards and number of workers.
-    A row that the filter cannot decide on (a null or NaN was compared) is not kept, so it counts as
-    excluded; ``undecided`` says how many such there are.
+    Takes one pass if ``after`` is an expression, or if both frames are filtered from one frame by
+    expressions or masks. Otherwise it takes one pass over each frame, and one over their row
+    numbers. The result is the same to the last bit for any partitioning, order of shards and number
+    of workers. A row that the filter cannot decide (it compares a null or NaN) is not kept, so it
+    counts as excluded; ``undecided`` is the number of these rows.
 
     Parameters
     ----------
     before : dask DataFrame
     after : dask DataFrame, or str
-        What is left of ``before``; or the filter, see `laion_dask.predicate`; or another subset of
-        the data set that ``before`` is one of.
+        The rows of ``before`` that remain; or the filter, see `laion_dask.predicate`; or another
+        subset of the same data set.
     by : str, Grouping, or several
-        A column's name, or a grouping such as ``ld.terms("gender")``. A row may be in several
-        groups of an axis, or in none.
+        A column name, or a grouping such as ``ld.terms("gender")``. A row may be in several groups
+        of an axis, or in none.
     reference : mapping, optional
-        How the groups would be shared out, to say who is under-represented before; by default
-        equally. Group to number; with several axes, one such by the name of each.
+        Expected distribution over the groups, which determines the groups that are
+        under-represented before; equal shares by default. Maps groups to numbers; for several axes,
+        maps each axis name to such a mapping.
     level : float
         Coverage of the intervals, between 0 and 1.
     min_n : int
@@ -104,34 +105,35 @@ def audit(
     Returns
     -------
     Table
-        For each axis a row of all rows, ``(all)``, then one a group, by size, then one of the rows
-        in no group. Columns as in `laion_dask.stats.exclusion`; ratios are to all rows of
-        ``before``, shares among the groups' rows, and ``q`` corrects for the groups of the axis
-        that are shown. ``undecided`` where one pass counted them. ``attrs["rows"]`` is the account
-        of all rows as ``after`` leaves them, ``attrs["rows_before"]`` as ``before`` does;
-        ``attrs["groupings"]`` says where the groups of each axis come from.
+        For each axis one row for all rows, ``(all)``, then one per group in order of size, then one
+        for the rows in no group. The columns are those of `laion_dask.stats.exclusion`. Ratios are
+        relative to all rows of ``before``, shares to the groups' rows; ``q`` corrects for the
+        groups of the axis that are shown. ``undecided`` is present if a single pass counted it.
+        ``attrs["rows"]`` accounts for all rows of ``after``, ``attrs["rows_before"]`` for those of
+        ``before``; ``attrs["groupings"]`` describes the source of each axis.
 
-        Where ``after`` has rows that ``before`` lacks, ``statistic`` is ``comparison``, a caveat
-        says how many rows the two have and have in common, and the columns are: ``n_before``,
-        ``n_after``, ``n_both``, rows of the group in each and in both; ``n``, in either;
-        ``share_before`` and ``share_after``, of all rows of each; ``value``, ``lo``, ``hi``, the
-        second less the first with its interval (`laion_dask.stats.overlap_difference`); ``p`` of
-        the rows that only one of the two has (`laion_dask.stats.overlap_test`: Fisher's exact test
-        of the discordant rows, Gart 1969), so two subsets that disagree on few rows give little to
-        test however much their shares differ; ``q``; ``share_expected`` of the ``reference``;
-        ``verdict``, one of ``larger share after``, ``smaller share after`` and ``inconclusive``,
-        which is also said where p and the shares point in opposite directions; ``undecided``, rows
-        that a filter of one of the two cannot decide on, and which that one lacks.
+        If ``after`` has rows that are not in ``before``, ``statistic`` is ``comparison``, and a
+        caveat states the sizes of the two frames and of their intersection. The columns are then:
+        ``n_before``, ``n_after``, ``n_both``, the rows of the group in each frame and in both;
+        ``n``, in either; ``share_before`` and ``share_after``, of all rows of each frame;
+        ``value``, ``lo``, ``hi``, the second share minus the first, with its interval
+        (`laion_dask.stats.overlap_difference`); ``p``, computed from the rows in only one frame
+        (`laion_dask.stats.overlap_test`: Fisher's exact test of the discordant rows, Gart 1969), so
+        two subsets that differ in few rows give little evidence even if their shares differ; ``q``;
+        ``share_expected`` from ``reference``; ``verdict``, one of ``larger share after``, ``smaller
+        share after`` and ``inconclusive``, which also applies if p and the shares point in opposite
+        directions; ``undecided``, the rows that the filter of one frame cannot decide and that are
+        therefore not in it.
 
     Raises
     ------
     OptionError, ColumnError, PredicateError
         Immediately, before any data is read.
     OptionError
-        When ``after`` has rows that ``before`` lacks, and the two do not go back to
-        one frame by filters alone.
+        If ``after`` has rows that are not in ``before``, and the two are not filtered from one
+        frame.
     ShardError, SchemaError
-        When a damaged shard is found while reading.
+        If a damaged shard is found while reading.
 
     References
     ----------
@@ -169,7 +171,7 @@ def audit(
 
 
 def _counted(before: Provenance, after, measure: Exclusion) -> tuple:
-    """The counts, of a narrowing or of two subsets; both accounts of rows; and caveats."""
+    """Counts of a narrowing or of two subsets, the accounts of both frames, and caveats."""
     bound = bind(before, [measure])
     if measure.where is not None:
         (counted,), rows = collect(before, bound)
@@ -190,7 +192,7 @@ def _counted(before: Provenance, after, measure: Exclusion) -> tuple:
 
 
 def _compared(found, rows: Rows | None) -> tuple:
-    """As `_counted`, of rows that are marked by the subsets they are in."""
+    """The result of `_counted` for rows that are marked with the subsets they are in."""
     everyone = by_marks(found[0])[ALL]
     accounts = [_narrowed(rows, everyone, side) for side in (0, 1)]
     n_before, n_after, n_both = sizes(everyone)
@@ -204,7 +206,7 @@ def _compared(found, rows: Rows | None) -> tuple:
 
 
 def _narrowed(rows: Rows | None, everyone: np.ndarray, side: int) -> Rows | None:
-    """The account of one of two subsets, from that of the rows that both were chosen from."""
+    """The account of one of two subsets, from the account of the rows they were selected from."""
     if rows is None:
         return None
     kept, undecided = inside_and_undecided(everyone, side)
@@ -213,7 +215,7 @@ def _narrowed(rows: Rows | None, everyone: np.ndarray, side: int) -> Rows | None
 
 
 def _source(axis: Grouping) -> str:
-    """Where the groups of an axis come from, as far as the axis says."""
+    """The source of an axis's groups, if the axis states it."""
     if isinstance(axis, ByColumn):
         return f"the column {axis.axis}"
     said = (getattr(axis, name, "") for name in ("version", "source"))
@@ -223,7 +225,7 @@ def _source(axis: Grouping) -> str:
 
 
 def _beyond(before: Rows | None, counted: ExclusionCounts) -> Rows | None:
-    """The account of rows after one more filter."""
+    """The account of rows after one further filter."""
     if before is None:
         return None
     n, kept, unscored = counted.everyone
@@ -232,7 +234,7 @@ def _beyond(before: Rows | None, counted: ExclusionCounts) -> Rows | None:
 
 
 def _check_narrower(before: ExclusionCounts, after: ExclusionCounts, in_both: int | None) -> None:
-    """Refuse a second frame that is not left of the first, as far as that can be known."""
+    """Raise if the second frame is known not to be a subset of the first."""
     pairs = [(before.everyone[0], after.everyone[0])]
     for some, left in zip(before.groups, after.groups, strict=True):
         pairs += [(some[label][0] if label in some else 0, left[label][0]) for label in left]
@@ -241,7 +243,7 @@ def _check_narrower(before: ExclusionCounts, after: ExclusionCounts, in_both: in
     if any(m > n for n, m in pairs) or in_both not in (None, m):
         known = "" if in_both is None else f", {in_both:,} of them in both"
         raise OptionError(
-            f"before has {n:,} rows and after {m:,}{known}: after is not what is left of before. "
+            f"before has {n:,} rows and after {m:,}{known}: after is not a subset of before. "
             "Expected a narrowing, audit(frame, frame.laion.where(...), by=...); or, to compare "
             "two subsets, both filtered from one frame by expressions or masks."
         )
@@ -250,12 +252,12 @@ def _check_narrower(before: ExclusionCounts, after: ExclusionCounts, in_both: in
 def audit_cost(
     frame: PlannedFrame, by: str | Grouping | Sequence[str | Grouping] | None = None
 ) -> Cost:
-    """The cost of `audit` in one pass; by default by language and by the people mentioned.
+    """Cost of `audit` in one pass; by default by language and by the people mentioned.
 
     Raises
     ------
     OptionError, ColumnError
-        As `audit`.
+        As for `audit`.
     """
     note = "audit: one pass, as of a filter; two frames that are filtered otherwise take two"
     groupings = default_axes(frame.frame) if by is None else axes(by)

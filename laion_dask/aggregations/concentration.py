@@ -1,4 +1,4 @@
-"""How unevenly rows are spread over domains, or over the values of a column."""
+"""How unevenly rows are distributed over domains, or over the values of a column."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from laion_dask.stats.intervals import wilson
 from laion_dask.stats.sketches.heavy_hitters import CAPACITY, FAILURE, HeavyHitters
 from laion_dask.text.domains import LEVELS
 
-#: A state: the labels, and all rows, those without a label among them.
+#: A state: the counts of labels, and the number of all rows, including those without a label.
 State = tuple[HeavyHitters, int]
 
 
@@ -44,7 +44,7 @@ class Concentration(Statistic):
 
     @property
     def cost(self) -> Cost:
-        """The cost of one row; see `laion_dask.cost`."""
+        """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic concentration",), shared=("hosts",) if self.of in LEVELS else ())
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
@@ -59,8 +59,8 @@ class Concentration(Statistic):
             )
         if kinds[self.of] not in ("string", "integer", "boolean"):
             raise OptionError(
-                f"The column {self.of!r} holds {kinds[self.of]}, which makes no labels. Name one "
-                "of text, whole numbers or truth values."
+                f"The column {self.of!r} holds {kinds[self.of]}, which cannot be used as labels. "
+                "Name a column of text, integers or booleans."
             )
         return replace(self, column=self.of)
 
@@ -99,47 +99,47 @@ def concentration(
     capacity: int = CAPACITY,
     private: bool = False,
 ) -> Concentration:
-    """The most frequent domains, the share of the first k, Gini, Herfindahl, entropy.
+    """The most frequent domains, the share of the top k, Gini, Herfindahl, entropy.
 
-    Of rows that have a label: ``n`` counts those. Rows of ``group`` ``"label"`` have a label in
-    ``term`` and its rows in ``k``. Rows of ``group`` ``"all"`` have in ``term`` ``"distinct"`` (how
-    many labels), ``"top 10"`` and so on (rows of the 10 most frequent labels together), ``"gini"``,
-    ``"herfindahl"``, ``"effective number"`` (its inverse), ``"entropy"`` (normalised by the
-    logarithm of the number of labels that occur), ``"theil"``, and ``"none"``: of all rows, those
-    without a label.
+    Describes the rows that have a label; ``n`` is their number. Rows of the result with ``group``
+    ``"label"`` have a label in ``term`` and its count in ``k``. Rows with ``group`` ``"all"`` have
+    in ``term`` ``"distinct"`` (the number of labels), ``"top 10"`` and so on (rows of the 10 most
+    frequent labels together), ``"gini"``, ``"herfindahl"``, ``"effective number"`` (its inverse),
+    ``"entropy"`` (normalised by the logarithm of the number of labels that occur), ``"theil"``, and
+    ``"none"`` (the share of all rows without a label).
 
-    All numbers are exact while there are at most ``capacity`` labels. Beyond, ``method`` says
-    "count-min": a label's ``k`` is never too low, ``lo`` and ``hi`` allow for the error of the
-    sketch besides Wilson's, and only labels with a larger share than the sketch can tell from
-    noise are reported; the first k are reported as far as known, ``hi`` allowing for the others;
-    Herfindahl's index and the effective number have bounds; Gini, entropy and Theil, which rest on
-    the labels that are forgotten, are omitted. The answer does not depend on how rows are
-    partitioned. Memory is some 50 MB a state.
+    With at most ``capacity`` labels, all results are exact. With more, ``method`` says "count-min":
+    the ``k`` of a label is never too low, ``lo`` and ``hi`` allow for the error of the sketch in
+    addition to Wilson's interval, and only labels whose share exceeds the error of the sketch are
+    reported. The top k are reported as far as they are known, and ``hi`` allows for the others.
+    Herfindahl's index and the effective number have bounds. Gini, entropy and Theil depend on all
+    labels and are omitted. The result does not depend on the partitioning. A state takes about
+    50 MB.
 
-    Intervals are of rows as independent draws; those of one shard or site are not, and the first k
-    were chosen for being frequent, so the share of a few rows' first k is too high.
+    Intervals assume that rows are drawn independently, which rows of one shard or site are not. The
+    top k are selected for being frequent, so for few rows their share is biased upwards.
 
     Parameters
     ----------
     of : str
         ``"domain"`` (registered), ``"tld"``, ``"suffix"`` (public suffix, such as ``co.uk``) or
-        ``"host"`` of the addresses, see `domains`; or the name of a column of text, whole numbers
-        or truth values.
+        ``"host"`` of the URLs, see `domains`; or the name of a column of text, integers or
+        booleans.
     top : int
-        Number of labels that are listed, from 0.
+        Number of labels to report individually; at least 0.
     k : sequence of int
-        Report the shares of the k most frequent labels.
+        The shares of the k most frequent labels are reported.
     column : str
-        Of addresses.
+        The column of URLs.
     capacity : int
-        Labels that are counted exactly.
+        Maximum number of labels counted exactly.
     private : bool
         Whether the list's private suffixes count, see `domains`.
 
     Raises
     ------
     OptionError
-        When a number is out of its range.
+        If a number is out of range.
 
     References
     ----------
@@ -163,13 +163,13 @@ def concentration(
         ("k", one, 1) for one in several
     ]:
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise OptionError(f"{name} is {value!r}. Expected whole numbers from {least}.")
+            raise OptionError(f"{name} is {value!r}. Expected integers of at least {least}.")
     several = tuple(sorted({int(one) for one in several}))
     return Concentration(of, int(top), several, column, int(capacity), private)
 
 
 def _labels(found: HeavyHitters, top: int, options: ReportOptions) -> pd.DataFrame:
-    """One row for each of the most frequent labels."""
+    """The most frequent labels."""
     labels, least, most = found.heavy(top)
     share = _share(found, least, most, options)
     return pd.DataFrame({"term": labels.to_pylist(), "group": "label", **share})
@@ -178,7 +178,7 @@ def _labels(found: HeavyHitters, top: int, options: ReportOptions) -> pd.DataFra
 def _shares(
     found: HeavyHitters, several: tuple[int, ...], options: ReportOptions
 ) -> Iterator[dict]:
-    """What the first k labels have together."""
+    """The total share of the k most frequent labels."""
     if not several:
         return
     low, high = found.counts, found.counts
@@ -187,14 +187,14 @@ def _shares(
     low, high = (np.sort(counts)[::-1] for counts in (low, high))
     for k in several:
         missing = 0 if found.is_exact else max(k - len(high), 0)
-        known = int(min(high[:k].sum(), found.n))  # the others may have up to `unseen` each
+        known = int(min(high[:k].sum(), found.n))  # the others may have up to `unseen` rows each
         most = int(min(known + missing * found.unseen, found.n))
         share = _share(found, int(low[:k].sum()), most, options)
         yield {"term": f"top {k}", "group": "all", **share, "k": known, "rate": _of(known, found)}
 
 
 def _share(found: HeavyHitters, least, most, options: ReportOptions) -> dict:
-    """A share of the rows that lies between two counts; ``k`` is the upper one."""
+    """One or several shares whose counts lie between two bounds; the upper bound is reported."""
     lo, hi = wilson(least, found.n, options.level)[0], wilson(most, found.n, options.level)[1]
     rate = _of(most, found)
     method = "Wilson" if found.is_exact else f"Wilson, {_sketched(found)}"
@@ -210,7 +210,7 @@ def _sketched(found: HeavyHitters) -> str:
 
 
 def _indices(found: HeavyHitters) -> Iterator[dict]:
-    """How many labels there are, and three measures of how uneven they are."""
+    """The number of labels, and measures of concentration."""
     every = {"group": "all", "n": found.n}
     if found.is_exact:
         values = {"distinct": float(len(found.counts))}
@@ -240,7 +240,7 @@ def _indices(found: HeavyHitters) -> Iterator[dict]:
 
 
 def _herfindahl_bounds(found: HeavyHitters) -> tuple[float, float]:
-    """Between what the frequent labels make up, and the rest in labels as large as can be."""
+    """Bounds from the frequent labels, with the remaining rows in labels of any possible size."""
     _, low, high = found.heavy()
     low, high = low / found.n, high / found.n
     rest = max(1.0 - float(low.sum()), 0.0)
@@ -249,7 +249,7 @@ def _herfindahl_bounds(found: HeavyHitters) -> tuple[float, float]:
 
 
 def _without(found: HeavyHitters, rows: int, options: ReportOptions) -> dict:
-    """The rows without a label, of all rows."""
+    """The share of all rows without a label."""
     k = rows - found.n
     lo, hi = wilson(k, rows, options.level)
     rate = k / rows if rows else float("nan")

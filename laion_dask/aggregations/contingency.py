@@ -28,9 +28,9 @@ class ContingencyTable:
     undecided : int
         The other rows, which are not counted in any group.
     first, second : Counts
-        Rows of each group.
+        Rows in each group.
     both : Counts
-        Rows of each group of the first that are in each of the second.
+        Rows in each pair of a group of the first and a group of the second grouping.
     """
 
     n: int
@@ -73,7 +73,7 @@ def check_pairs(one: Grouping, other: Grouping, n_one: int, n_other: int) -> Non
     Raises
     ------
     OptionError
-        When there are more than `MOST_CELLS` pairs.
+        If there are more than `MOST_CELLS` pairs.
     """
     if n_one * n_other > MOST_CELLS:
         raise OptionError(
@@ -91,7 +91,7 @@ def among(found: Members, rows: np.ndarray) -> Members:
 
 
 def known_rows(partition: Partition, one: Grouping, other: Grouping) -> np.ndarray:
-    """The rows that have a value in all columns that two groupings read, (n,) bool."""
+    """Mask of rows with a value in all columns that two groupings read, (n,) bool."""
     return partition.memo(_known, tuple(dict.fromkeys((*one.reads, *other.reads))))
 
 
@@ -104,14 +104,14 @@ def _known(partition: Partition, columns: tuple[str, ...]) -> np.ndarray:
 
 
 def pairs_to_rows(found: ContingencyTable, options: ReportOptions) -> pd.DataFrame:
-    """Each group of the first grouping with each of the second, the largest first.
+    """All pairs of groups of the first and the second grouping, the largest first.
 
     Returns
     -------
     pandas.DataFrame
         ``first`` and ``second``, the labels; ``n_first``, ``n_second``, ``n_rows``; ``n``, the
-        smaller of the first two, on which it rests; ``k`` rows in both, and ``expected`` if the two
-        were independent; ``p`` of that hypothesis, where ``n`` is at least ``min_n``.
+        smaller of the first two, which the result is based on; ``k`` rows in both, and ``expected``
+        under independence; ``p`` of independence, if ``n`` is at least ``min_n``.
     """
     ones, others = by_size(found.first), by_size(found.second)
     a = np.repeat(found.first.ordered(ones), len(others))
@@ -139,6 +139,6 @@ def pairs_to_rows(found: ContingencyTable, options: ReportOptions) -> pd.DataFra
 
 
 def by_size(groups: Counts) -> list:
-    """The labels of a count, the largest first, then by the alphabet."""
+    """The labels in order of descending count, then alphabetically."""
     size = dict(zip(groups.labels[0], groups.values.tolist(), strict=True))
     return sorted(size, key=lambda label: (-size[label], label))

@@ -1,4 +1,4 @@
-"""Which words go with which groups: nPMI, its gap between two groups, PMI bias."""
+"""Association of words with groups: nPMI, its gap between two groups, and PMI bias."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from laion_dask.stats import benjamini_hochberg, two_proportions
 from laion_dask.stats.cooccurrence import npmi, npmi_gap, pmi, pmi_bias
 from laion_dask.stats.joint import npmi_gap_interval, npmi_interval
 
-#: With more groups than this, only the pairs that were asked for are compared.
+#: With more groups than this, only the requested pairs are compared.
 MOST_PAIRED = 10
 
 
@@ -51,13 +51,13 @@ class Cooccurrence(Statistic):
     method = (
         "nPMI(w, g) = ln[p(w,g) / (p(w) p(g))] / -ln p(w,g), p being shares of captions that "
         "mention them (Bouma 2009). The PMI bias of w is PMI(w, a) - PMI(w, b), with the interval "
-        "of the log odds ratio (Valentini et al. 2021). A term that is in both lists, as actress "
-        "is, goes with its group by that alone.",
+        "of the log odds ratio (Valentini et al. 2021). A term that is in both lists, such as "
+        "actress, is associated with its group by definition.",
     )
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
         by = self.by.bind(kinds)
-        known = getattr(by, "labels", None)  # of a column they are known when it was read
+        known = getattr(by, "labels", None)  # the groups of a column are only known after reading
         for group in sum(self.pairs or (), ()):
             if known is not None and group not in known:
                 raise OptionError(
@@ -108,10 +108,10 @@ def cooccurrence(
     by: str | Grouping,
     pairs: Sequence[tuple[str, str]] | None = None,
 ) -> Cooccurrence:
-    """Which words occur together with which groups, more or less often than by chance.
+    """Words that co-occur with groups more or less often than expected by chance.
 
-    A document is a caption; it has a word, or a group, if that occurs in it at least once. A row
-    with a null in a column that either grouping reads is not a document.
+    Counts documents: captions that contain a word, or a group, at least once. A row with a null in
+    a column that either grouping reads is not a document.
 
     Parameters
     ----------
@@ -120,40 +120,41 @@ def cooccurrence(
     by : str or Grouping
         Such as ``ld.terms("gender")``.
     pairs : sequence of pairs of str, optional
-        The groups of ``by`` to be compared, such as ``[("woman", "man")]``; by default every
-        pair when there are at most 10 groups, the larger group first, and else none.
+        The groups of ``by`` to compare, such as ``[("woman", "man")]``. By default every pair, the
+        larger group first, if there are at most 10 groups; otherwise none.
 
     Returns
     -------
     Cooccurrence
-        For `laion_dask.statistics`. Its rows, by ``measure``:
+        For `laion_dask.statistics`, which reports by ``measure``:
 
         ``nPMI`` of word ``term`` and group ``group``
-            ``value`` ln[p(w,g) / (p(w) p(g))] / -ln p(w,g), in [-1, 1], with its interval ``lo``,
-            ``hi`` by MOVER; ``pmi`` the same before it is divided; ``p`` of the
-            hypothesis that they are independent.
+            ``value`` is ln[p(w,g) / (p(w) p(g))] / -ln p(w,g), in [-1, 1], with its MOVER interval
+            ``lo``, ``hi``; ``pmi`` is the value before normalization; ``p`` tests independence.
         ``nPMI gap`` of the word between ``group`` and ``group_2``
-            ``value`` the first's nPMI less the second's, with its interval.
+            ``value`` is the nPMI with the first group minus that with the second, with its
+            interval.
         ``PMI bias`` of the word between ``group`` and ``group_2``
-            ``value`` the first's PMI less the second's, which is ln[p(w|g) / p(w|g_2)], with the
-            interval of a log odds ratio; ``p`` of the hypothesis that the two shares are equal.
+            ``value`` is the PMI with the first group minus that with the second, which is
+            ln[p(w|g) / p(w|g_2)], with the interval of a log odds ratio; ``p`` tests whether the
+            two shares are equal.
 
-        In all, ``k`` documents have the word and the group, of ``n_word``, ``n_group`` and
-        ``n_rows`` (``k_2`` and ``n_group_2`` for the second group); ``expected`` would have both
-        if they were independent; ``q`` is p adjusted for all words that are shown with the group,
-        or the two. ``n`` is the smallest of the word's documents and the groups': what the result
-        rests on, and what is compared with ``min_n``, so that rare words do not come first.
+        In all rows, ``k`` documents have the word and the group, out of ``n_word``, ``n_group`` and
+        ``n_rows`` (``k_2`` and ``n_group_2`` for the second group); ``expected`` is k under
+        independence; ``q`` is p adjusted for all words shown with the group or pair. ``n`` is the
+        smallest of the document counts of the word and the groups. It is compared with ``min_n``,
+        so that rare words are suppressed.
 
-        A term that is in both lists goes with its group by that alone: "actress" is an occupation
-        and a word for a woman. A document in both groups of a pair is counted with both, which
-        makes the bias's interval rather too wide. Intervals and p take documents as independent;
-        those of one shard may not be, and copies of a caption are not.
+        A term in both lists is associated with its group by definition: "actress" is an occupation
+        and a word for a woman. A document in both groups of a pair counts for both, which makes the
+        interval of the bias slightly too wide. Intervals and p assume independent documents;
+        documents of one shard may not be, and copies of a caption are not.
 
     Raises
     ------
     OptionError
-        When an argument is not of its type, or the two groupings are the same; once bound, when
-        a pair names no group of a term list.
+        If an argument has the wrong type, or the two groupings are equal; when bound, if a pair
+        names an unknown group of a term list.
 
     References
     ----------
@@ -191,7 +192,7 @@ def _pairs(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
 
 
 def _twice(found: Members, pairs: tuple[tuple[str, str], ...] | None) -> Members:
-    """The rows that are in two groups at once, by the two, whose labels are in order."""
+    """The rows in two groups at once, labelled by the sorted pair of groups."""
     if pairs is not None:
         wanted = {label for pair in pairs for label in pair}
         codes = [i for i, label in enumerate(found.labels) if label in wanted]
@@ -240,7 +241,7 @@ def _npmi_rows(found: ContingencyTable, options: ReportOptions) -> pd.DataFrame:
 
 
 def _pair_rows(state: CooccurrenceCounts, a: str, b: str, options: ReportOptions) -> pd.DataFrame:
-    """The gap and the bias of every word between two groups."""
+    """Gap and bias of every word between two groups."""
     found, two = state.contingency_table, tuple(sorted((a, b)))
     words = by_size(found.first)
     n_w = found.first.ordered(words)

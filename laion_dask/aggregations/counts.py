@@ -12,9 +12,9 @@ from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.grouping.base import MOST_GROUPS, Grouping, members, too_many_groups
 from laion_dask.errors import OptionError
 
-#: Counts are kept shard by shard as long as groups times shards are no more than this.
+#: Counts are kept per shard while the number of groups times shards does not exceed this.
 MOST_CELLS = 1 << 21
-#: More numbers than this (128 MB) are never kept by one statistic.
+#: Maximum number of counts that one statistic keeps (128 MB).
 MOST_NUMBERS = 1 << 24
 
 #: Labels: all rows; (1, name) for a group; groups that are pooled; the rows in no group.
@@ -100,7 +100,7 @@ def tally(
         The outcome code of each row, from 0 to ``n_outcomes`` - 1.
     n_outcomes : int
     by_shard : bool
-        Whether to count by the column ``shard`` too.
+        Whether to count per value of the column ``shard`` too.
     """
     found = None if by is None else members(partition, by)
     labels = (ALL,) if by is None else (ALL, *((1, text) for text in found.labels), NONE)
@@ -128,7 +128,7 @@ def merge_tallies(several: Sequence[Tally], by: Grouping | None) -> Tally:
     Raises
     ------
     OptionError
-        When there are more groups than a grouping may have.
+        If there are more groups than allowed.
     """
     groups = merge_counts([t.groups for t in several])
     n_groups = len(groups.labels[0])
@@ -169,8 +169,8 @@ def pool_groups(found: Tally, top: int | None) -> Tally:
 def _check_size(by: Grouping | None, size: int) -> None:
     if size > MOST_NUMBERS:
         raise OptionError(
-            f"{by.axis!r} makes so many groups that {size:,} numbers would be kept, and "
-            f"{MOST_NUMBERS:,} are the most. Group by something coarser, or give fewer thresholds."
+            f"{by.axis!r} makes so many groups that {size:,} numbers would be kept, but at most "
+            f"{MOST_NUMBERS:,} are allowed. Group by something coarser, or give fewer thresholds."
         )
 
 

@@ -1,4 +1,4 @@
-"""The share of rows above each of many thresholds, group by group."""
+"""The share of rows above each of many thresholds, by group."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from laion_dask.cost import Cost
 from laion_dask.errors import OptionError, must_be, no_column
 from laion_dask.stats.intervals import wilson
 
-#: The thresholds by default: 0.05, 0.10, …, 0.95.
+#: Default thresholds: 0.05, 0.10, …, 0.95.
 THRESHOLDS = tuple(i / 20 for i in range(1, 20))
 
 
@@ -36,7 +36,7 @@ class Curve(Statistic):
 
     @property
     def cost(self) -> Cost:
-        """The cost of one row; see `laion_dask.cost`."""
+        """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic curve",) * len(self.by))
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
@@ -44,7 +44,7 @@ class Curve(Statistic):
             raise no_column(self.column, kinds)
         if kinds[self.column] not in ("integer", "float32", "float64"):
             raise OptionError(
-                f"The column {self.column!r} holds {kinds[self.column]}, and a curve is of "
+                f"The column {self.column!r} holds {kinds[self.column]}, but a curve needs "
                 "numbers. Count groups with ld.rates(None, by=...)."
             )
         return replace(self, by=tuple(axis and axis.bind(kinds) for axis in self.by))
@@ -102,38 +102,38 @@ def curve(
     above: bool = True,
     top: int | None = None,
 ) -> Curve:
-    """The share of rows above each threshold, with its interval, group by group.
+    """Share of rows above each threshold, with its interval, by group.
 
-    All thresholds are counted in one pass. Each row of the result is that of ``rates(f"{column} >
-    {threshold}", by=by)``: a column of float32 is compared with the threshold rounded to float32,
-    and null and NaN are undecided and in no rate.
+    All thresholds are counted in one pass. Each row of the result equals that of
+    ``rates(f"{column} > {threshold}", by=by)``: a float32 column is compared with the threshold
+    rounded to float32; null and NaN are undecided and excluded from all rates.
 
     Parameters
     ----------
     column : str
-        Of numbers; whole numbers are compared exactly.
+        A numeric column; integers are compared exactly.
     by : str, Grouping, or sequence of them, optional
         As for `rates`.
     thresholds : sequence of float
-        In any order; by default 0.05, 0.10, …, 0.95. Whole ones beyond 2**53 are taken exactly.
+        In any order; by default 0.05, 0.10, …, 0.95. Integers beyond 2**53 are exact.
     above : bool
-        False for the share below each threshold. A value equal to it is neither.
+        False for the share below each threshold. A value equal to the threshold is neither.
     top : int, optional
         As for `rates`.
 
     Returns
     -------
     Curve
-        For `laion_dask.statistics`. Its rows, for all rows (group ``(all)``), each group and the
-        rows in no group, at each ``threshold``, ascending: ``k`` of the ``n`` rows
-        that have a value are on that ``side``, the ``rate`` with Wilson's interval ``lo``,
-        ``hi``; and how many are ``undecided``.
+        For `laion_dask.statistics`, which reports for all rows (group ``(all)``), each group and
+        the rows in no group, at each ``threshold`` in ascending order: ``k`` of the ``n`` rows with
+        a value are on that ``side``; the ``rate`` with Wilson's interval ``lo``, ``hi``; and the
+        number of ``undecided`` rows.
 
     Raises
     ------
     OptionError
-        When there is no threshold, or one is not a number; and, with ColumnError, when `statistics`
-        finds that the column is missing or not numeric.
+        If there is no threshold, or one is not a number. When bound, ColumnError or OptionError if
+        the column does not exist or is not numeric.
 
     Examples
     --------
@@ -154,7 +154,7 @@ def curve(
 
 
 def _ascending(thresholds) -> tuple[float, ...]:
-    """The thresholds, sorted and distinct, integers kept exact; empty if one is not a number."""
+    """The distinct thresholds in ascending order, keeping integers; () if one is not a number."""
     try:
         values = [thresholds] if np.ndim(thresholds) == 0 else list(thresholds)
         known = [float(v) for v in values]
@@ -165,12 +165,12 @@ def _ascending(thresholds) -> tuple[float, ...]:
 
 
 def _is_whole(value) -> bool:
-    """Whether a threshold is a whole number that float64 may not hold."""
+    """Whether a threshold is an integer that float64 may not represent exactly."""
     return isinstance(value, (int, np.integer)) and abs(int(value)) > 2**53
 
 
 def _as_column(thresholds: tuple[float, ...]) -> np.ndarray:
-    """The thresholds as integers where these alone hold them all exactly, else as float64."""
+    """The thresholds as integers if only these represent all of them exactly, else as float64."""
     if any(isinstance(t, int) for t in thresholds) and all(t == t // 1 for t in thresholds):
         whole = [int(t) for t in thresholds]
         for dtype in (np.int64, np.uint64):

@@ -1,4 +1,4 @@
-"""The statistics that an audit of captions and metadata starts with."""
+"""The default statistics of an audit of captions and metadata."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import kind_of
 from laion_dask.text.language_detection import Detector
 
-#: The packaged term lists by which captions are grouped; occupations are the words beside them.
+#: Packaged term lists that group captions; occupations are the words counted within the groups.
 LISTS = (
     "gender", "age", "religion", "nationality", "ethnicity", "orientation", "disability",
 )  # fmt: skip
 
 
 def standard_statistics(frame: dd.DataFrame) -> tuple[Statistic, ...]:
-    """What captions and metadata alone can say, for `statistics`: all that the columns allow. Lazy.
+    """Statistics computable from captions and metadata, for `statistics`. Lazy.
 
-    How it looks (`describe`); from where (`concentration` of domains and top-level domains); how
-    many addresses and captions are there more than once (`duplicate_share`); in which languages and
-    mentioning whom (`rates`; where the frame has no column ``language``, the languages are detected
-    in its captions as `language` does it, at some 50,000 captions a second and core); whose rows
-    are unsafe or watermarked above LAION's thresholds, and at every threshold; which occupations
-    are mentioned together with which gender; and which mentions go together.
+    Includes all that the columns allow: a description of the frame (`describe`); the concentration
+    of domains and top-level domains (`concentration`); the share of repeated URLs and captions
+    (`duplicate_share`); languages and the people mentioned (`rates`); the shares of unsafe and
+    watermarked rows at LAION's thresholds and at every threshold; the occupations mentioned
+    together with each gender; and mentions that occur together. If the frame has no column
+    ``language``, the languages are detected in its captions as by `language`, at about 50,000
+    captions per second and core.
 
     Parameters
     ----------
@@ -70,12 +71,12 @@ def standard_statistics(frame: dd.DataFrame) -> tuple[Statistic, ...]:
 
 
 def statistics_cost(frame: PlannedFrame, *measures: Statistic) -> Cost:
-    """The cost of `statistics`; without arguments, of `standard_statistics`.
+    """Cost of `statistics`; without arguments, of `standard_statistics`.
 
     Raises
     ------
     OptionError, ColumnError, PredicateError
-        As `statistics`.
+        As for `statistics`.
     """
     if measures:
         return pass_cost(frame, measures)

@@ -18,7 +18,7 @@ from laion_dask.stats.intervals import wilson
 from laion_dask.stats.sketches.heavy_hitters import HeavyHitters
 from laion_dask.stats.sketches.quantiles import ACCURACY, Quantiles
 
-#: The shares at which LAION published quantiles: 0.05, 0.10, …, 0.95.
+#: The quantiles that LAION published: 0.05, 0.10, …, 0.95.
 SHARES = tuple(round(0.05 * i, 2) for i in range(1, 20))
 #: Columns whose distribution is described; ``text_length`` is counted in code points.
 DESCRIBED = ("width", "height", "text_length", "similarity", "aesthetic")
@@ -108,12 +108,12 @@ class Describe(Statistic):
     name = "describe"
     place = 0
     method = (
-        "Quantile at q: the smallest value that at least a share q of the values do not exceed; "
-        "exact while a column has at most 10,000 distinct values, else from a sketch with a "
-        "relative error of at most 0.0005 (DDSketch; Masson, Rim and Lee 2019).",
+        "Quantile at q: the smallest value such that at least a share q of the values do not "
+        "exceed it; exact while a column has at most 10,000 distinct values, else from a sketch "
+        "with a relative error of at most 0.0005 (DDSketch; Masson, Rim and Lee 2019).",
         "Unsafe means punsafe above 0.5, watermarked means pwatermark above 0.8, as in LAION's "
-        "own figures (announcement of LAION-5B, 2022). A row without a score is counted apart and "
-        "is never safe.",
+        "own figures (announcement of LAION-5B, 2022). A row without a score is counted separately "
+        "and is never safe.",
     )
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
@@ -152,18 +152,18 @@ class Describe(Statistic):
 def describe() -> Describe:
     """Sizes, text lengths, unsafe and watermarked shares, languages, missing values.
 
-    Of the canonical columns that the frame has. Quantiles at 0.05, 0.10, …, 0.95 of width, height,
-    text length (code points), similarity and aesthetic: exact while there are at most 10,000
-    distinct values, else with a relative error of at most 0.0005; images with both sides of at
-    least 256, 512, 1024 pixels; ``punsafe > 0.5`` and ``pwatermark > 0.8`` over the rows that have
-    a score, an infinite one too; languages. Missing values of each column, ``url`` among them, and
-    infinite ones are counted of all rows: with the ``n`` values of its quantiles, or of its
-    texts, they add up to the rows.
+    Describes the canonical columns that the frame has: quantiles at 0.05, 0.10, …, 0.95 of width,
+    height, text length (code points), similarity and aesthetic, which are exact for at most 10,000
+    distinct values and otherwise have a relative error of at most 0.0005; images with both sides of
+    at least 256, 512, 1024 pixels; ``punsafe > 0.5`` and ``pwatermark > 0.8`` over the rows with a
+    score, including infinite ones; languages. Missing and infinite values of each column, including
+    ``url``, are counted relative to all rows: together with the ``n`` values of its quantiles or
+    texts, they add up to all rows.
 
     References
     ----------
     Schuhmann, C. et al. (2022). LAION-5B. NeurIPS Datasets and Benchmarks; and LAION's
-    announcement of 31 March 2022, whose thresholds and quantiles these are.
+    announcement of 31 March 2022, which is the source of the thresholds and quantiles.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Distributions of scores in one pass, and what every threshold on them would keep."""
+"""Distributions of scores in one pass, and the rows that every threshold would keep."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be, n
 from laion_dask.frame.provenance import Provenance
 from laion_dask.stats import wilson
 
-#: The edges by default: steps of 0.01 between 0 and 1.
+#: Default edges: steps of 0.01 between 0 and 1.
 EDGES = tuple(i / 100 for i in range(101))
 
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """How the values of one column are distributed. Its counts add up to the frame's rows.
+    """Distribution of the values of one column. The counts add up to the rows of the frame.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Distribution:
     counts : (m + 1,) int64 array
         Values below the first edge, in [edge i, edge i + 1), and at or above the last edge.
     n_unscored : int
-        Null or NaN.
+        Number of null or NaN values.
     """
 
     column: str
@@ -44,23 +44,23 @@ class Distribution:
 
     @property
     def n_scored(self) -> int:
-        """Rows that have a value."""
+        """Number of rows with a value."""
         return int(self.counts.sum())
 
     @property
     def n_rows(self) -> int:
-        """All rows."""
+        """Number of all rows."""
         return self.n_scored + self.n_unscored
 
     def thresholds(self, keep: str = "below", *, level: float = 0.95) -> pd.DataFrame:
-        """What a threshold at each edge would keep.
+        """Rows that a threshold at each edge would keep.
 
-        An unscored row is never kept, and counts in every share's denominator.
+        An unscored row is never kept, but counts in the denominator of every share.
 
         Parameters
         ----------
         keep : str
-            ``"below"`` keeps values under the threshold, ``"above"`` those at or over it.
+            ``"below"`` keeps values below the threshold, ``"above"`` values at or above it.
         level : float
             Coverage of the intervals, between 0 and 1.
 
@@ -88,7 +88,7 @@ class Distribution:
         return pd.DataFrame(table)
 
     def outside(self) -> str:
-        """How many rows lie outside the edges, in words; nothing where none does."""
+        """Text that counts the rows outside the edges; empty if there are none."""
         ends = (f"below {self.edges[0]:g}", f"from {self.edges[-1]:g}")
         found = zip(self.counts[[0, -1]].tolist(), ends, strict=True)
         return " and ".join(f"{n:,} {end}" for n, end in found if n)
@@ -176,28 +176,28 @@ class Distributions(Statistic):
 def distributions(
     frame: dd.DataFrame, *columns: str, edges: Sequence[float] = EDGES
 ) -> dict[str, Distribution]:
-    """The distribution of each column, all in one pass over the frame. Eager.
+    """Distribution of each column, computed in one pass over the frame. Eager.
 
     Parameters
     ----------
     frame : dask DataFrame
     *columns : str
-        Of numbers.
+        Numeric columns.
     edges : sequence of float
-        Ascending, at least two; by default steps of 0.01 between 0 and 1. What lies outside is
-        counted too.
+        Ascending, at least two; by default steps of 0.01 between 0 and 1. Values outside the edges
+        are counted too.
 
     Returns
     -------
     dict of str to Distribution
-        In the order given.
+        In the order of ``columns``.
 
     Raises
     ------
     ColumnError
-        When the frame has no such column.
+        If the frame has no such column.
     OptionError
-        When a column holds no numbers, or the edges do not ascend.
+        If a column is not numeric, or the edges are not ascending.
 
     Examples
     --------
@@ -209,7 +209,7 @@ def distributions(
     """
     edges = _edges(edges)
     if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
-        raise OptionError("edges do not ascend. Expected at least two numbers in order.")
+        raise OptionError("edges are not ascending. Expected at least two numbers in order.")
     if not columns:
         raise OptionError("No column was named. Name one or more, such as 'punsafe'.")
     for name in columns:
@@ -218,7 +218,7 @@ def distributions(
             raise no_column(name, frame.columns)
         if kind_of(frame.dtypes[name]) in ("string", "other"):
             raise OptionError(
-                f"The column {name!r} holds {frame.dtypes[name]}. Name one of numbers."
+                f"The column {name!r} holds {frame.dtypes[name]}. Name a numeric column."
             )
     measure = Distributions(columns, tuple(edges.tolist()))
     provenance = Provenance.of(frame)
@@ -236,12 +236,12 @@ def _edges(given) -> np.ndarray:
 
 
 def distributions_cost(frame: PlannedFrame, columns: str | Iterable[str] | None = None) -> Cost:
-    """The cost of `distributions`, by default of every column of floats.
+    """Cost of `distributions`, by default of all float columns.
 
     Raises
     ------
     ColumnError, OptionError
-        As `distributions`.
+        As for `distributions`.
     """
     if columns is None:
         floats = ("float32", "float64")
@@ -254,9 +254,9 @@ def distributions_cost(frame: PlannedFrame, columns: str | Iterable[str] | None 
         must_be("A column of distributions", name, str, "its name")
         if name not in frame.columns:
             raise ColumnError(
-                f"distributions is of the column {name!r}.{did_you_mean(name, frame.columns)}"
+                f"distributions has no column {name!r}.{did_you_mean(name, frame.columns)}"
             )
         if frame.kinds[name] in ("string", "other"):
-            raise OptionError(f"distributions is of numbers, and the column {name!r} holds none.")
+            raise OptionError(f"distributions needs numbers, but the column {name!r} holds none.")
     note = "distributions: a core was measured with three columns"
     return Cost(("distributions",), columns=columns, notes=(note,) if len(columns) != 3 else ())

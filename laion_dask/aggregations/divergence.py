@@ -1,4 +1,4 @@
-"""How far the groups of a frame are apart in some distribution, such as that of languages."""
+"""Divergence of a distribution, such as that of languages, between the groups of a frame."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from laion_dask.errors import OptionError
 from laion_dask.reserved_labels import group_label
 from laion_dask.stats.divergence import compared
 
-#: With more groups than this, each is compared with the rest only.
+#: With more groups than this, each is only compared with the rest.
 MOST_PAIRED = 10
-#: What a group is compared with besides other groups.
+#: Label of the rows outside a group, which each group is compared with.
 REST = "(rest)"
 _COLUMNS = ("group", "group_2", "n", "n_group", "n_group_2", "value", "expected", "method")
 
@@ -60,34 +60,34 @@ class Divergence(Statistic):
 
 
 def divergence(of: str | Grouping, *, by: str | Grouping) -> Divergence:
-    """The Jensen-Shannon divergence of a distribution between groups, and of each from the rest.
+    """Jensen-Shannon divergence of a distribution between groups, and of each from the rest.
 
-    Such as how differently languages, or registered domains, are shared out among captions that
-    mention women and men: 0 where the shares of all labels are equal, 1 where no label is in both.
-    Between two data sets see `laion_dask.stats.Table.divergence`.
+    For example, how much the distribution of languages or registered domains differs between
+    captions that mention women and men: 0 if all labels have equal shares, 1 if no label occurs in
+    both. To compare two data sets see `laion_dask.stats.Table.divergence`.
 
     Parameters
     ----------
     of : str or Grouping
-        What is shared out: a column's name, or a grouping such as ``ld.domains()``. A row with
-        several labels counts once for each, one with none for none.
+        The distribution: a column name, or a grouping such as ``ld.domains()``. A row with several
+        labels counts once for each; a row without a label does not count.
     by : str or Grouping
-        The groups that are compared.
+        The groups to compare.
 
     Returns
     -------
     Divergence
-        For `laion_dask.statistics`. ``term`` is what is shared out; its rows are of
-        each ``group`` and the rows outside it (``group_2`` ``(rest)``), and for each two groups
-        where there are at most 10: ``value`` in bits, in [0, 1]; ``expected``, about what chance
-        makes of two samples of one distribution, to be compared with it; ``n_group`` and
-        ``n_group_2``, labels counted in each, and ``n``, the smaller. A row that has a null in a
-        column that is read is ``undecided``, and in none.
+        For `laion_dask.statistics`, which reports, for each ``group`` against the rows outside it
+        (``group_2`` ``(rest)``), and for each pair of groups if there are at most 10: ``term``, the
+        distribution; ``value`` in bits, in [0, 1]; ``expected``, the approximate value for two
+        samples of one distribution, for comparison; ``n_group`` and ``n_group_2``, the labels
+        counted in each; and ``n``, the smaller of the two. A row with a null in a column that is
+        read is ``undecided`` and not counted elsewhere.
 
     Raises
     ------
     OptionError
-        When an argument is not of its type, or the two are the same.
+        If an argument has the wrong type, or the two are equal.
 
     References
     ----------

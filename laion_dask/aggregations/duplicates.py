@@ -1,4 +1,4 @@
-"""Which share of rows repeat a value that another row has."""
+"""The share of rows that repeat a value of another row."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class DuplicateShare(Statistic):
     name = "duplicate_share"
     place = 2
     method = (
-        "Repeats: rows less distinct values. Exact while there are at most 65,536 distinct values; "
-        "beyond, estimated from the values of so many smallest hashes, to about 1 % (Bar-Yossef et "
-        "al. 2002; Beyer et al. 2007).",
+        "Repeats: rows minus distinct values. Exact for at most 65,536 distinct values; beyond "
+        "that, estimated from the values with that many smallest hashes, to about 1 % (Bar-Yossef "
+        "et al. 2002; Beyer et al. 2007).",
     )
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
@@ -38,8 +38,8 @@ class DuplicateShare(Statistic):
             )
         if kinds[self.column] not in ("string", "integer", "boolean"):
             raise OptionError(
-                f"The column {self.column!r} holds {kinds[self.column]}. Name one of text or whole "
-                "numbers, such as 'url' or 'text'."
+                f"The column {self.column!r} holds {kinds[self.column]}. Name a column of text or "
+                "integers, such as 'url' or 'text'."
             )
         return self
 
@@ -83,12 +83,12 @@ class DuplicateShare(Statistic):
 
 
 def duplicate_share(column: str = "url", *, capacity: int = CAPACITY) -> DuplicateShare:
-    """The share of rows that repeat an address or a caption which another row has.
+    """Share of rows that repeat the URL or caption of another row.
 
-    Values are compared as they are given, byte by byte: another case, a space more or the same
-    address with ``www.`` is another value. Missing ones are counted apart, and repeat nothing.
+    Values are compared byte by byte: another case, an extra space, or the same URL with ``www.`` is
+    a different value. Missing values are counted separately and are not repeats.
 
-    All numbers are exact while there are at most ``capacity`` distinct values. Beyond, the
+    Everything is exact while there are at most ``capacity`` distinct values. Beyond, the
     ``capacity`` values of the smallest 64-bit hashes are counted exactly, and the rest is estimated
     from them: the numbers of distinct values and of those that occur once to within z / sqrt(k) of
     themselves, 0.8 % by default, at any number of rows. The answer does not depend on how rows are
@@ -97,35 +97,37 @@ def duplicate_share(column: str = "url", *, capacity: int = CAPACITY) -> Duplica
     Parameters
     ----------
     column : str
-        Of text or whole numbers.
+        A column of text or integers.
     capacity : int
-        Values that are kept, from 3.
+        Maximum number of values kept; at least 3.
 
     Returns
     -------
     DuplicateShare
-        For `laion_dask.statistics`. ``term`` is the column; its rows, by ``group``:
+        For `laion_dask.statistics`, which reports, for ``term``, the column, by ``group``:
 
         ``missing``
             ``k`` of all ``n`` rows have no value.
         ``distinct``
-            ``value``, the different ones among ``n`` rows.
+            ``value``: the number of distinct values in ``n`` rows.
         ``repeats``
-            ``k`` and ``rate``: rows less distinct values, which go when one of each is kept.
+            ``k`` and ``rate``: rows minus distinct values, which are dropped if one row per value
+            is kept.
         ``rows whose value repeats``
-            ``k`` and ``rate``: rows whose value another row has too.
+            ``k`` and ``rate``: rows whose value also occurs in another row.
         ``most frequent``
-            ``value``: how often the most frequent value occurs, among the values that are kept. For
-            the values themselves see `concentration`.
+            ``value``: the count of the most frequent value among the values kept. For the values
+            themselves see `concentration`.
 
-        ``lo`` and ``hi`` where ``method`` says that it is estimated: of the error of the estimate.
-        There is none for rows that were not read: duplicates grow with the rows.
+        If ``method`` says that a result is estimated, ``lo`` and ``hi`` cover the error of the
+        estimate. They do not extrapolate to rows that were not read, because the share of
+        duplicates grows with the number of rows.
 
     Raises
     ------
     OptionError
-        When an argument is of the wrong type or out of range; and, with ColumnError, when
-        `statistics` finds that the column is missing or of another kind.
+        If an argument has the wrong type or is out of range. When bound, ColumnError or OptionError
+        if the column does not exist or has another kind.
 
     References
     ----------
@@ -146,7 +148,7 @@ def duplicate_share(column: str = "url", *, capacity: int = CAPACITY) -> Duplica
 
 
 def _left(n: int, less: tuple[float, float, float], exact: bool) -> dict:
-    """What is left of n rows without some, as a share with its interval."""
+    """The rows of n that remain after subtracting an estimate, as a share with its interval."""
     some, lo, hi = (min(max(n - end, 0), n) for end in (less[0], less[2], less[1]))
     found = {"k": round(some), "rate": _over(some, n)}
     return found if exact else {**found, "lo": lo / n, "hi": hi / n}

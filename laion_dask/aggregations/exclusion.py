@@ -129,7 +129,7 @@ def references(by, reference: Mapping | None) -> tuple:
     Raises
     ------
     OptionError
-        When it is none, or one of an axis that is not there.
+        If it is none, or one of an axis that is not there.
     """
     if reference is None:
         return ()

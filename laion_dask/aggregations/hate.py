@@ -140,7 +140,7 @@ def hate_content_rate(
     Raises
     ------
     OptionError
-        When no column is named, one is named twice or called ``any``, or a threshold is not a
+        If no column is named, one is named twice or called ``any``, or a threshold is not a
         probability; and, with ColumnError, when `statistics` finds that a column is missing or does
         not hold probabilities.
 

@@ -109,7 +109,7 @@ def intersections(*groupings: str | Grouping) -> Intersections:
     Raises
     ------
     OptionError
-        When fewer than two groupings are given, or one is given twice.
+        If fewer than two groupings are given, or one is given twice.
 
     Examples
     --------

@@ -101,17 +101,17 @@ def perceived(
     Raises
     ------
     OptionError
-        When prompts are not of that form, or an option is out of its range.
+        If prompts are not of that form, or an option is out of its range.
     ColumnError
-        When ``by`` names no column.
+        If ``by`` names no column.
     ModelMismatchError
-        When vectors are known to come from another model than the embeddings.
+        If vectors are known to come from another model than the embeddings.
     PairingError, ProvenanceError
-        When the embeddings are not those of the frame's shards. All are raised at once.
+        If the embeddings are not those of the frame's shards. All are raised at once.
     ProvenanceError
-        When a row stands in the frame more than once.
+        If a row stands in the frame more than once.
     WeightsError
-        When prompts are texts, and the model's weights are not on this machine.
+        If prompts are texts, and the model's weights are not on this machine.
 
     References
     ----------
@@ -279,7 +279,7 @@ def perceived_cost(
     Raises
     ------
     OptionError, ColumnError
-        When ``prompts`` is not a mapping, or ``by`` names no column.
+        If ``prompts`` is not a mapping, or ``by`` names no column.
     """
     must_be("prompts", prompts, (Mapping, type(None)), "a mapping, as ld.perceived takes it")
     each = (prompts or {"one": "", "other": ""}).values()

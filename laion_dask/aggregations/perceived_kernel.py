@@ -84,7 +84,7 @@ def label_codes(
     Raises
     ------
     ProvenanceError
-        When a row occurs twice, or has no shard or row.
+        If a row occurs twice, or has no shard or row.
     """
     _check_distinct(rows)
     vectors = np.concatenate([axis.vectors for axis in axes])

@@ -22,11 +22,11 @@ def axes_of(prompts, model: ClipModel) -> tuple[tuple[Axis, ...], float]:
     Raises
     ------
     OptionError
-        When the prompts are not of the form that `perceived` takes.
+        If the prompts are not of the form that `perceived` takes.
     ModelMismatchError
-        When vectors are known to come from another model.
+        If vectors are known to come from another model.
     WeightsError
-        When prompts are texts, and the model's weights are not on this machine.
+        If prompts are texts, and the model's weights are not on this machine.
     """
     attributes = _attributes(prompts)
     axes = tuple(

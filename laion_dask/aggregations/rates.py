@@ -161,7 +161,7 @@ def rates(
     Raises
     ------
     OptionError
-        When an argument is of the wrong type; PredicateError and ColumnError from `statistics`.
+        If an argument is of the wrong type; PredicateError and ColumnError from `statistics`.
 
     References
     ----------
@@ -187,7 +187,7 @@ def resolve_by(by: str | Grouping | Sequence[str | Grouping] | None) -> tuple[Gr
     Raises
     ------
     OptionError
-        When it is not a name, a grouping or a sequence of them.
+        If it is not a name, a grouping or a sequence of them.
     """
     return (None,) if by is None else axes(by)
 

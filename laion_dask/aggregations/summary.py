@@ -121,7 +121,7 @@ def summary(frame: dd.DataFrame) -> Summary:
     Raises
     ------
     ShardError, SchemaError
-        When a damaged shard is found while reading.
+        If a damaged shard is found while reading.
 
     Examples
     --------

@@ -17,7 +17,7 @@ def group_counts(n_before, n_after, by) -> tuple[str, dict[Hashable, tuple[int, 
     Raises
     ------
     OptionError
-        When counts are not numbers of rows by group, or exceed those before.
+        If counts are not numbers of rows by group, or exceed those before.
     """
     before, after = _mapping(n_before, by), _mapping(n_after, by)
     axis = by if isinstance(by, str) else "group"
@@ -96,7 +96,7 @@ def totals(counts: Mapping, total) -> tuple[int, int]:
     Raises
     ------
     OptionError
-        When ``total`` is not two whole numbers, or is less than a group.
+        If ``total`` is not two whole numbers, or is less than a group.
     """
     sums = tuple(sum(count[i] for count in counts.values()) for i in (0, 1))
     if total is None:

@@ -38,7 +38,7 @@ def mentions(captions: pa.ChunkedArray, lists: tuple[TermList, ...]) -> Mentions
     Raises
     ------
     OptionError
-        When the column does not hold text.
+        If the column does not hold text.
     """
     t = tables(lists)
     seen = np.full(sum(len(one.labels) for one in lists), -1, np.int64)

@@ -350,7 +350,7 @@ def test_what_the_verb_refuses(tmp_path):
         ((np.ones((2, 3)), *words[1:]), {}, "vectors of 3 numbers; demo makes"),
         (words, {"names": ("a", "b", "c")}, "four different words"),
         (words, {"names": ("a", "a", "b", "c")}, "four different words"),
-        (words, {"templates": ["This is."]}, "no single {}"),
+        (words, {"templates": ["This is."]}, "exactly one {}"),
         (words, {"templates": []}, "one template at least"),
         ((*[[red]] * 4,), {"templates": ["{}"]}, "Templates are for texts"),
         (words, {"alternative": "both"}, "alternative"),

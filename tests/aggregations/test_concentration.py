@@ -216,7 +216,7 @@ def test_what_it_refuses():
     kinds = {"url": "string", "language": "string", "similarity": "float64"}
     for options, kind, said in [
         ({"of": "domian"}, ColumnError, r"of is 'domian'\. .*Did you mean 'domain'"),
-        ({"of": "similarity"}, OptionError, "holds float64, which makes no labels"),
+        ({"of": "similarity"}, OptionError, "holds float64, which cannot be used as labels"),
         ({"column": "similarity"}, OptionError, "holds float64. Name one of addresses"),
         ({"column": "link"}, ColumnError, "no column 'link'"),
     ]:

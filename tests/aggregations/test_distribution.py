@@ -98,7 +98,7 @@ def test_what_is_refused(scored):
         (lambda: ld.distributions(frame), OptionError, "No column"),
         (lambda: ld.distributions(frame, "punsaf"), ColumnError, "Did you mean 'punsafe'"),
         (lambda: ld.distributions(frame, ["punsafe", "width"]), OptionError, "one by one"),
-        (lambda: ld.distributions(frame, "width", edges=[1, 0]), OptionError, "do not ascend"),
+        (lambda: ld.distributions(frame, "width", edges=[1, 0]), OptionError, "not ascending"),
         (lambda: ld.distributions(frame, "width", edges=[0, np.nan]), OptionError, "not ascend"),
         (lambda: ld.distributions(frame, "width", edges=[[0, 1]]), OptionError, "not ascend"),
         (lambda: ld.distributions(frame, "width", edges="abc"), OptionError, "edges is 'abc'"),

@@ -50,7 +50,7 @@ def statistics(
     OptionError, ColumnError, PredicateError
         Immediately, before any data is read.
     ShardError, SchemaError
-        When a damaged shard is found while reading.
+        If a damaged shard is found while reading.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def report_options(level: float, min_n: int) -> ReportOptions:
     Raises
     ------
     OptionError
-        When a number is out of its range.
+        If a number is out of its range.
     """
     if not isinstance(level, (int, float)) or not 0 < level < 1:
         raise OptionError(f"level is {level!r}. Expected a share between 0 and 1, such as 0.95.")
@@ -96,7 +96,7 @@ def bind(provenance: Provenance, measures: Sequence[Statistic]) -> tuple[Statist
     Raises
     ------
     OptionError, ColumnError, PredicateError
-        When an argument is not a statistic, or the frame lacks what a statistic needs.
+        If an argument is not a statistic, or the frame lacks what a statistic needs.
     """
     if len(measures) == 1 and isinstance(measures[0], (list, tuple)):
         measures = measures[0]

@@ -195,7 +195,7 @@ def grouping(by: str | Grouping) -> Grouping:
     Raises
     ------
     OptionError
-        When it is neither.
+        If it is neither.
     """
     if isinstance(by, Grouping):
         return by
@@ -213,7 +213,7 @@ def axes(by: str | Grouping | Sequence[str | Grouping]) -> tuple[Grouping, ...]:
     Raises
     ------
     OptionError
-        When there is none, or something that makes no groups.
+        If there is none, or something that makes no groups.
     """
     several = by if isinstance(by, (list, tuple)) else [by]
     if not several:

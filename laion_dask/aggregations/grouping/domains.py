@@ -33,7 +33,7 @@ def check_addresses(column: str, kinds: Mapping[str, str]) -> None:
     Raises
     ------
     ColumnError, OptionError
-        When the frame has no such column, or it does not hold text.
+        If the frame has no such column, or it does not hold text.
     """
     if column not in kinds:
         raise no_column(column, kinds)

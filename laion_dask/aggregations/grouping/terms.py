@@ -178,7 +178,7 @@ def terms(
     Raises
     ------
     OptionError
-        When no list has that name, or an entry is invalid; the message names it.
+        If no list has that name, or an entry is invalid; the message names it.
 
     Notes
     -----
