@@ -1,8 +1,8 @@
-"""Captions for pictures, and what each of them claims.
+"""Captions of pictures, and the claims that each of them makes.
 
-A `Caption` carries its claims as one small integer an attribute, -1 where it says nothing, so that
-training can tell which captions of a batch are true of which images: all of them are positives,
-not only the one that was drawn with the image.
+A `Caption` carries its claims as one small integer per attribute, or -1 if it says nothing about
+it. Training uses them to decide which captions of a batch are true of which images: all of those
+are positives, not only the caption that was generated for the image.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ _PRONOUNS = {"she": ("she", "her"), "he": ("he", "his")}
 
 @dataclass(frozen=True)
 class Caption:
-    """A sentence, and its claims in the order of `claims_of`; -1 claims nothing."""
+    """A sentence and its claims, in the order of `claims_of`; -1 claims nothing."""
 
     text: str
     claims: tuple[int, ...]
 
 
 def claims_of(picture: Picture) -> tuple[int, ...]:
-    """All that is true of a picture: colour, object, occupation, count, scene, mark, hazard.
+    """All true attributes of a picture: colour, object, occupation, count, scene, mark, hazard.
 
-    Each is an index into its tuple of `concepts` (0 or 1 for the last two), or -1 where the
-    picture has no such thing.
+    Each is an index into the corresponding tuple of `concepts` (0 or 1 for the last two), or -1 if
+    the picture has no such attribute.
     """
     return (
         list(COLOURS).index(picture.colour) if picture.colour else -1,
@@ -123,21 +123,21 @@ def caption(
     p_detail: float = 0.3,
     p_overlay: float = 0.3,
 ) -> Caption:
-    """A true caption of a picture, its wording drawn from ``rng``. Eager.
+    """A true caption of a picture, with random wording. Eager.
 
     Parameters
     ----------
     picture : Picture
-        What to describe.
+        The picture to describe.
     rng : numpy.random.Generator
-        Decides wording and what is left out.
+        Decides the wording and which attributes are omitted.
     language : str
         "en" or, for pictures of objects, one of `languages.LANGUAGES`.
     gender_word : {"she", "he"}, optional
-        The pronoun to use for a person.
+        The pronoun used for a person.
     p_partial, p_detail, p_overlay : float
         The probability of naming only the colour or only the object; of naming the scene; and of
-        naming a watermark or hazard disc that is there.
+        naming a watermark or hazard disc if there is one.
     """
     if language != "en" and picture.object is not None:
         text = phrase(language, picture.colour, picture.object, int(rng.integers(12)))

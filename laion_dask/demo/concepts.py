@@ -1,8 +1,8 @@
-"""What the demo's pictures can show: objects, colours, counts, scenes, people at work.
+"""The content of the demo's pictures: objects, colours, counts, scenes, people at work.
 
-A `Picture` says everything about one image before a pixel is drawn: equal pictures render to equal
-bytes. `draw_pictures` draws them at random, with or without the combinations of colour and
-object that the demo model never saw in training.
+A `Picture` fully describes an image before it is drawn: equal pictures render to equal bytes.
+`draw_pictures` samples them, with or without the combinations of colour and object that the demo
+model never saw in training.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (30, 30, 34),
     "white": (248, 248, 248),
 }
-"""Colour word to RGB, each 0 to 255, before the small jitter of the renderer."""
+"""RGB values by colour word, each 0 to 255, before the small jitter of the renderer."""
 
 OBJECTS: tuple[str, ...] = (
     "circle", "square", "triangle", "star", "heart", "house", "tree", "car",
@@ -45,13 +45,13 @@ CONCEPTS: tuple[tuple[str, str], ...] = tuple((c, o) for o in OBJECTS for c in C
 
 
 def _held_out() -> frozenset[tuple[str, str]]:
-    # 40 pairs: every colour four times, every object once or twice.
+    # 40 pairs: each colour four times, each object once or twice.
     colours = tuple(COLOURS)
     return frozenset((colours[7 * k % len(colours)], OBJECTS[k % len(OBJECTS)]) for k in range(40))
 
 
 HELD_OUT: frozenset[tuple[str, str]] = _held_out()
-"""The 40 pairs that occur in no training image and in no training caption."""
+"""The 40 pairs that do not occur in any training image or training caption."""
 
 SEEN: tuple[tuple[str, str], ...] = tuple(pair for pair in CONCEPTS if pair not in HELD_OUT)
 _POOLS = {"all": CONCEPTS, "seen": SEEN, "held_out": tuple(p for p in CONCEPTS if p in HELD_OUT)}
@@ -59,7 +59,7 @@ _POOLS = {"all": CONCEPTS, "seen": SEEN, "held_out": tuple(p for p in CONCEPTS i
 
 @dataclass(frozen=True)
 class Picture:
-    """One image in words: either ``count`` objects of one colour, or one person at work.
+    """The description of an image: ``count`` objects of one colour, or one person at work.
 
     Parameters
     ----------
@@ -68,14 +68,14 @@ class Picture:
     occupation : str or None
         One of `OCCUPATIONS`; None for objects.
     count : int
-        How many objects, 1 to `MAX_COUNT`.
+        The number of objects, 1 to `MAX_COUNT`.
     scene : str
         One of `SCENES`.
     watermarked, unsafe : bool
-        Whether a watermark lies over the image, and whether the hazard disc, the harmless stand-in
-        for unsafe content, is in it.
+        Whether the image has a watermark, and whether it shows the hazard disc, the harmless
+        stand-in for unsafe content.
     seed : int
-        Of the layout: places, sizes, turns, shades.
+        Seed of the layout: positions, sizes, rotations, shades.
     """
 
     colour: str | None
@@ -99,24 +99,24 @@ def draw_pictures(
     p_several: float = 0.25,
     p_plain: float = 0.4,
 ) -> Iterator[Picture]:
-    """Pictures drawn at random, one by one; equal arguments give equal pictures. Lazy.
+    """Sample pictures one by one; equal arguments give equal pictures. Lazy.
 
     Parameters
     ----------
     seed : int or list of int
-        0 or more each, as `numpy.random.default_rng` takes it.
+        One or more integers of at least 0, as for `numpy.random.default_rng`.
     n : int
-        How many.
+        Number of pictures.
     pairs : {"all", "seen", "held_out"}
         Which (colour, object) pairs may occur.
     p_person, p_watermarked, p_unsafe, p_several, p_plain : float
-        The probability, each on its own, of a person, a watermark, the hazard disc, more than
-        one object, and the plain scene; other counts and scenes share the rest evenly.
+        The independent probabilities of a person, a watermark, the hazard disc, more than one
+        object, and the plain scene; other counts and scenes are equally likely.
 
     Raises
     ------
     OptionError
-        At the first picture, if ``pairs`` is none of the three.
+        When the first picture is drawn, if ``pairs`` is invalid.
     """
     if pairs not in _POOLS:
         raise one_of("pairs", pairs, _POOLS)
@@ -141,5 +141,5 @@ def draw_pictures(
 
 
 def concept_prompts() -> list[str]:
-    """The 240 zero-shot prompts, "a photo of a red circle" and so on, in `CONCEPTS`' order."""
+    """The 240 zero-shot prompts, such as "a photo of a red circle", in the order of `CONCEPTS`."""
     return [f"a photo of {'an' if c[0] == 'o' else 'a'} {c} {o}" for c, o in CONCEPTS]

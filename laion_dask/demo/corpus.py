@@ -1,4 +1,4 @@
-"""A small LAION-shaped corpus with images, and the truth of every row beside it."""
+"""A small LAION-shaped corpus with images, and the ground truth of every row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
         "punsafe": pa.float32(), "pwatermark": pa.float32(), "key": pa.string(),
     }
 )  # fmt: skip
-"""LAION-5B's joined schema, and the key of the sample in the webdataset archive."""
+"""LAION-5B's joined schema, plus the key of the sample in the webdataset archive."""
 
 TRUTH_SCHEMA = pa.schema(
     {
@@ -40,7 +40,7 @@ TRUTH_SCHEMA = pa.schema(
         "is_hostile": pa.bool_(),
     }
 )  # fmt: skip
-"""``colour`` to ``occupation`` tell what the image shows; the next two, what the caption says."""
+"""``colour`` to ``occupation`` describe the image; the next two describe the caption."""
 
 _TEXT_FOR_IMAGE = b"<!DOCTYPE html><title>404 Not Found</title><h1>This is no image</h1>\n"
 
@@ -53,40 +53,41 @@ def write_corpus(
     seed: int = 0,
     image_size: int = 128,
 ) -> Path:
-    """The folder of a corpus: Parquet shards, webdataset archives and the truth. Eager.
+    """Write a corpus: Parquet shards, webdataset archives and the ground truth. Eager.
 
-    Writes ``shards/part_0000.parquet`` … (`SCHEMA`), ``images/00000.tar`` … whose sample i is row
+    Writes ``shards/part_0000.parquet`` … (`SCHEMA`), ``images/00000.tar`` …, whose sample i is row
     i of the shard (``<key>.jpg``, ``<key>.txt``, ``<key>.json``), ``truth.parquet``
-    (`TRUTH_SCHEMA`) and ``truth.json`` (the planted shares, asked and come out). Equal arguments
-    give equal bytes. One shard is in memory at a time, and the plan of all rows.
+    (`TRUTH_SCHEMA`) and ``truth.json`` (the requested and actual planted shares). Equal arguments
+    give equal bytes. Memory holds one shard at a time, and the plan of all rows.
 
     Parameters
     ----------
     out : path
-        The folder; made if missing. A corpus in it is replaced.
+        The folder; created if missing. An existing corpus is replaced.
     n_images, n_shards : int
-        Rows in all, and shards to spread them over, 1 or more each; sizes differ by one at most.
+        Total number of rows, and number of shards, at least 1 each; shard sizes differ by at most
+        one.
     seed : int
         0 or more.
     image_size : int
-        Pixels a side, 32 or more. WIDTH and HEIGHT tell a larger, made-up original, as the
-        published tables do of images that a download shrinks.
+        Pixels per side, at least 32. WIDTH and HEIGHT describe a larger, fictitious original, as
+        in the published tables of images that were resized on download.
 
     Raises
     ------
     OptionError
-        Before anything is written: a number out of range.
+        Before anything is written, when a number is out of range.
     ExportError
-        Before anything is written: the folder holds a shard that is not of this corpus.
+        Before anything is written, when the folder contains a shard that is not of this corpus.
 
     Notes
     -----
-    Planted exactly, in whole rows: see `planting.SHARES`, `planting.LANGUAGE_SHARES`,
-    `planting.P_SHE`. ``punsafe > 0.5`` just where the hazard disc is drawn and
-    ``pwatermark > 0.8`` just where the watermark is, nulls aside (no unsafe row has a null).
-    ``similarity`` is planted too, no model's score: normal around 0.33 for captions that fit, in
-    0.26 to 0.45, and around 0.18 for those that do not, in 0.05 to 0.25. Every host is under
-    ``.example``, which resolves nowhere (RFC 2606).
+    Shares are planted exactly, in whole rows: see `planting.SHARES`, `planting.LANGUAGE_SHARES`,
+    `planting.P_SHE`. ``punsafe > 0.5`` exactly if the hazard disc is drawn, and
+    ``pwatermark > 0.8`` exactly if the watermark is, except for nulls (no unsafe row has a null).
+    ``similarity`` is also planted instead of computed by a model: normal around 0.33 for matching
+    captions, in 0.26 to 0.45, and around 0.18 for mismatched ones, in 0.05 to 0.25. All hosts are
+    under ``.example``, which does not resolve (RFC 2606).
     """
     for name, value, low in (
         ("n_images", n_images, 1), ("n_shards", n_shards, 1), ("seed", seed, 0),
@@ -113,7 +114,7 @@ def write_corpus(
 
 
 def image_bytes(row: Row, size: int) -> bytes:
-    """The file of a row's image: a JPEG, or what lies in its place in a broken row. Eager."""
+    """The image file of a row: a JPEG, or invalid content for a broken row. Eager."""
     image = render(row.picture, size)
     quality = 90
     if row.near_kind == "recompressed":
@@ -162,7 +163,7 @@ def _refuse_strangers(out: Path, ours: set[Path]) -> None:
     there = {*out.glob("shards/*.parquet"), *out.glob("images/*.tar")}
     if strangers := sorted(there - ours):
         raise ExportError(
-            f"{out} holds {len(strangers)} file(s) that this corpus does not have, the first "
+            f"{out} contains {len(strangers)} file(s) that are not part of this corpus, the first "
             f"{strangers[0].relative_to(out)}. Expected none: a reader would mix the two. "
             "Choose an empty folder, or remove them."
         )
@@ -174,7 +175,7 @@ def _hash_of(url: str, text: str) -> int:
 
 
 def _record(row: Row, key: str, rng: np.random.Generator) -> dict[str, object]:
-    """The row as the published tables have it; every number but the hash is planted."""
+    """The row as in the published tables; all numbers except the hash are planted."""
     url = f"https://{row.domain}/images/{key}.jpg"
     width, height = np.clip(np.exp(rng.normal(6.2, 0.55, 2)), 64, 6000).astype(int).tolist()
     low, middle, high = (0.05, 0.18, 0.25) if row.mismatched else (0.26, 0.33, 0.45)

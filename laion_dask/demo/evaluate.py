@@ -1,4 +1,4 @@
-"""How well the demo CLIP does, chance beside it: ``python -m laion_dask.demo.evaluate``."""
+"""Evaluate the demo CLIP against chance: ``python -m laion_dask.demo.evaluate``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TEST_SEED = 2_000_000
 
 
 def load_demo_clip() -> torch.nn.Module:
-    """The shipped model in eval mode, float32, loaded by open_clip from the package. Eager."""
+    """Load the shipped model with open_clip, in eval mode and float32. Eager."""
     open_clip.add_model_config(CONFIG)
     return open_clip.create_model(ARCHITECTURE, pretrained=str(WEIGHTS)).eval()
 
@@ -44,7 +44,7 @@ def _preprocess_and_tokenizer() -> tuple:
 
 
 def as_files(pictures: Iterable[Picture]) -> Iterator[Image.Image]:
-    """Images as the corpus stores them: 128 pixels a side, through JPEG. Lazy."""
+    """Render images as the corpus stores them: 128 pixels per side, JPEG-compressed. Lazy."""
     for picture in pictures:
         yield Image.open(io.BytesIO(image_bytes(Row(picture, ""), CORPUS_SIZE)))
 
@@ -53,7 +53,7 @@ def as_files(pictures: Iterable[Picture]) -> Iterator[Image.Image]:
 def embed_images(
     model: torch.nn.Module, images: Iterable[Image.Image], *, batch: int = 200
 ) -> torch.Tensor:
-    """Unit-norm image embeddings, float32 (n, dim), through open_clip's preprocessing. Eager."""
+    """Unit-norm image embeddings, float32 (n, dim), with open_clip's preprocessing. Eager."""
     transform, _ = _preprocess_and_tokenizer()
     pending, parts = [], []
     for image in images:
@@ -75,20 +75,20 @@ def embed_texts(model: torch.nn.Module, texts: list[str]) -> torch.Tensor:
 
 
 def zero_shot_top1(model: torch.nn.Module, pairs: str, n: int, *, seed: int) -> float:
-    """Share of images of ``pairs`` whose best prompt, of all 240, is their own. Eager.
+    """Share of images whose best of all 240 prompts is the correct one. Eager.
 
-    The pictures vary in count, scene, watermark and hazard disc as those of the demo corpus do.
+    The pictures vary in count, scene, watermark and hazard disc, as in the demo corpus.
 
     Parameters
     ----------
     model : torch.nn.Module
         An open_clip model in eval mode.
     pairs : {"all", "seen", "held_out"}
-        Which (colour, object) pairs the images show.
+        The (colour, object) pairs that the images show.
     n : int
-        How many images.
+        Number of images.
     seed : int
-        Of the images; no image of the training is among them, whatever the seed.
+        Seed of the images; no seed produces images of the training set.
     """
     pictures = list(draw_pictures([_TEST_SEED, seed], n, pairs=pairs, p_watermarked=0.061,
                                   p_unsafe=0.029))  # fmt: skip
@@ -98,10 +98,10 @@ def zero_shot_top1(model: torch.nn.Module, pairs: str, n: int, *, seed: int) -> 
 
 
 def recall_at_1(model: torch.nn.Module, n: int, *, seed: int) -> dict[str, tuple[float, float]]:
-    """Retrieval among ``n`` pictures with full captions: (value, chance) by its name. Eager.
+    """Retrieval among ``n`` pictures with full captions: (value, chance) by name. Eager.
 
-    A hit is a caption that is true of the image, its own or another's; "own" counts the
-    image's own caption alone, and so suffers from captions that fit several images.
+    A hit is any caption that is true of the image. "own" accepts only the image's own caption, so
+    it is lower if captions fit several images.
     """
     pictures = list(draw_pictures([_TEST_SEED, seed, 1], n, p_person=0.2))
     rng = np.random.default_rng([_TEST_SEED, seed, 2])
@@ -124,7 +124,7 @@ def recall_at_1(model: torch.nn.Module, n: int, *, seed: int) -> dict[str, tuple
 def roc_auc(scores: np.ndarray, is_positive: np.ndarray) -> float:
     """The probability that a positive scores above a negative, ties counting one half.
 
-    By rank sums (Mann and Whitney 1947). NaN where either kind is missing.
+    Computed from rank sums (Mann and Whitney 1947). NaN if either class is empty.
     """
     _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
@@ -136,16 +136,16 @@ def roc_auc(scores: np.ndarray, is_positive: np.ndarray) -> float:
 
 
 def head_probability(embeddings: torch.Tensor) -> np.ndarray:
-    """The shipped safety head on unit-norm embeddings (n, dim): float32 (n,), 0 to 1. Eager."""
+    """Apply the shipped safety head to unit-norm embeddings (n, dim): float32 (n,). Eager."""
     head = load_file(HEAD)
     return torch.sigmoid(embeddings @ head["weight"].T + head["bias"])[:, 0].numpy()
 
 
 def corpus_scores(model: torch.nn.Module, n: int, *, seed: int) -> dict[str, np.ndarray]:
-    """Scores and truths of the corpus ``write_corpus(n_images=n, seed=seed)``. Eager.
+    """Scores and labels of the corpus ``write_corpus(n_images=n, seed=seed)``. Eager.
 
-    Arrays over its unbroken rows: ``p_unsafe`` of the head, ``is_unsafe``, ``clip_score`` (the
-    cosine of image and caption, -1 to 1) and ``is_mismatched``.
+    Arrays over its valid rows: ``p_unsafe`` of the head, ``is_unsafe``, ``clip_score`` (the cosine
+    of image and caption, -1 to 1) and ``is_mismatched``.
     """
     rows = [row for row in plan_rows(n, seed) if row.broken_kind is None]
     files = (Image.open(io.BytesIO(image_bytes(row, CORPUS_SIZE))) for row in rows)
@@ -160,14 +160,14 @@ def corpus_scores(model: torch.nn.Module, n: int, *, seed: int) -> dict[str, np.
 
 
 def measure(model: torch.nn.Module, scale: float = 1.0) -> list[tuple[str, float, float, int]]:
-    """Every figure of the model card: (metric, value, chance, n). Eager.
+    """Every metric of the model card: (metric, value, chance, n). Eager.
 
     Parameters
     ----------
     model : torch.nn.Module
         The demo CLIP in eval mode.
     scale : float
-        The share of the full number of images to use, for a quick look.
+        The fraction of the full number of images to use, for a quick look.
     """
     n_seen, n_held_out, n_pairs, n_rows = (
         max(1, round(scale * n)) for n in (4800, 2400, 1000, 4000)

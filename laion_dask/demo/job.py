@@ -16,32 +16,32 @@ from laion_dask.models import ClipModel
 if TYPE_CHECKING:
     from laion_dask.exports.result import Export
 
-#: What the demo keeps: a caption that fits its image, and an image that is neither marked unsafe,
-#: nor found so by the demo's own head, nor watermarked.
+#: The filter of the demo: the caption matches the image, and the image is neither unsafe (by its
+#: metadata or by the demo's own head) nor watermarked.
 KEEP = "clip_score > 0.4 and punsafe < 0.5 and punsafe_demo < 0.5 and pwatermark < 0.8"
 
-#: Images of a corpus that is generated without a word on its size.
+#: Default number of images of a generated corpus.
 N_IMAGES = 4000
-#: Marks a folder that the demo writes to.
+#: Marks a folder as written by the demo.
 _CLAIM = ".laion_dask-demo"
 
 
 @dataclass(frozen=True)
 class DemoCorpus:
-    """Where the demo corpus lies: what a folder of LAION with its embeddings would have.
+    """The paths of the demo corpus, laid out like a LAION release with embeddings.
 
     Attributes
     ----------
     metadata : Path
         Parquet shards, for `read_shards`.
     img_emb, text_emb : Path
-        Embeddings of images and captions by ``ClipModel("demo")``, for `open_embeddings`.
+        Embeddings of images and captions from ``ClipModel("demo")``, for `open_embeddings`.
     images : Path
         Webdataset archives, for `open_images` and `embed`.
     truth : Path
-        What was planted, one row a sample.
+        The planted ground truth, one row per sample.
     embedded : EmbedResult
-        How many images became rows, and how many were rejected.
+        The number of images that became rows, and of images that were rejected.
     """
 
     metadata: Path
@@ -58,20 +58,20 @@ def demo_corpus(
     n_images: int | None = None,
     seed: int | None = None,
 ) -> DemoCorpus:
-    """A small corpus of our own with its embeddings; generated only where it is not there. Eager.
+    """A small synthetic corpus with embeddings; generated unless it already exists. Eager.
 
     Parameters
     ----------
     out : path
-        Gets ``shards/ images/ truth.parquet truth.json`` and ``embedded/``.
+        Receives ``shards/ images/ truth.parquet truth.json`` and ``embedded/``.
     n_images, seed : int, optional
-        Of the corpus; where it is generated, by default 4000 and 0.
+        Size and seed of the corpus; 4000 and 0 if it is generated.
 
     Raises
     ------
     ExportError
-        When the folder holds something else, or a corpus of another size or seed than asked, or
-        when ``embedded/`` was made from other images.
+        When the folder contains something else, or a corpus of another size or seed, or when
+        ``embedded/`` belongs to other images.
 
     Examples
     --------
@@ -98,16 +98,16 @@ def demo_corpus(
 def _embed(out: Path) -> EmbedResult:
     from laion_dask.inference.embed import embed
 
-    # In float32, so that the demo's numbers are the same on every processor.
+    # In float32, so that the numbers are the same on every processor.
     return embed(
         out / "images", out / "embedded", ClipModel("demo"), precision="float32", clip_score=None
     )
 
 
 def _embedded(out: Path) -> EmbedResult | None:
-    """What is embedded already; None unless its manifest is younger than the images, and theirs.
+    """The existing embeddings; None unless their manifest is newer than the images and matches.
 
-    `embed` itself would look into every archive before it says the same.
+    `embed` itself would have to inspect every archive to find out the same.
     """
     manifest = out / "embedded" / MANIFEST
     if not manifest.exists():
@@ -123,25 +123,25 @@ def _embedded(out: Path) -> EmbedResult | None:
 
 
 def _check_asked(out: Path, n_images: int | None, seed: int | None) -> None:
-    """Refuse a corpus that is there and is not the one asked for."""
+    """Raise if an existing corpus is not the requested one."""
     import pyarrow.parquet as pq
 
     n_there = pq.read_metadata(out / "truth.parquet").num_rows
     seed_there = json.loads((out / "truth.json").read_text())["seed"]
     if n_images not in (None, n_there) or seed not in (None, seed_there):
         raise ExportError(
-            f"{out} holds a corpus of {n_there:,} images with seed {seed_there}, not the one that "
-            "was asked for. Name another folder, or remove that one."
+            f"{out} contains a corpus of {n_there:,} images with seed {seed_there}, not the one "
+            "requested. Name another folder, or remove that one."
         )
 
 
 def _claim(out: Path) -> None:
-    """Mark a new or empty folder as the demo's, or find that it is: a run may have been cut off."""
+    """Mark an empty folder as the demo's, or check the mark: an earlier run may be unfinished."""
     there = sorted(p.name for p in out.iterdir()) if out.is_dir() else []
     if there and _CLAIM not in there:
         raise ExportError(
-            f"{out} holds {there[0]!r}, and no corpus that the demo made. Name a folder that is "
-            "new or empty."
+            f"{out} contains {there[0]!r}, and no corpus generated by the demo. Name a folder that "
+            "is new or empty."
         )
     out.mkdir(parents=True, exist_ok=True)
     (out / _CLAIM).touch()
@@ -149,7 +149,7 @@ def _claim(out: Path) -> None:
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo wrote, and where to look."""
+    """The files that the demo wrote."""
 
     corpus: DemoCorpus
     export: Export
@@ -175,13 +175,14 @@ class Demo:
 def run(out: str | os.PathLike, *, n_images: int | None = None, seed: int | None = None) -> Demo:
     """Run the main job in a folder: corpus, scores, ``subset/``, two pages. Eager.
 
-    ``report.html`` says what the corpus holds, ``subset.html`` what was kept and whom it left out.
+    ``report.html`` describes the corpus; ``subset.html`` describes what was kept and who was
+    excluded.
 
     Parameters
     ----------
     out : path
     n_images, seed : int, optional
-        As `demo_corpus` has them.
+        As for `demo_corpus`.
     """
     from laion_dask.aggregations.summary import summary
     from laion_dask.exports.export import export

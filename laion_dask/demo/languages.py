@@ -1,7 +1,7 @@
 """The demo's words for colours and objects in six languages besides English.
 
-Each language has one phrase into which the words fall without inflection: "étoile de couleur
-rouge", "звезда красного цвета", "赤色の星".
+Each language has a phrase that takes the words without inflection: "étoile de couleur rouge",
+"звезда красного цвета", "赤色の星".
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ LANGUAGES: tuple[str, ...] = tuple(_PHRASES)
 
 
 def phrase(language: str, colour: str, thing: str, choice: int) -> str:
-    """A caption in one of `LANGUAGES` for a colour and an object; ``choice`` picks the wording."""
+    """A caption for a colour and an object in one of `LANGUAGES`; ``choice`` picks the wording."""
     phrases = _PHRASES[language]
     return phrases[choice % len(phrases)].format(
         c=_COLOUR_WORDS[language].split()[list(COLOURS).index(colour)],

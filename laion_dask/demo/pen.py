@@ -1,7 +1,7 @@
-"""A pen that draws shapes in unit coordinates, and the sprites that come of it.
+"""A pen that draws shapes in unit coordinates, and rasterised sprites of such drawings.
 
-A drawing is a list of strokes: a polygon and the role of its paint. Every curve is a polygon, so
-that turning a drawing is turning its points.
+A drawing is a list of strokes: a polygon and the role of its paint. Every curve is a polygon, so a
+drawing is rotated by rotating its points.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _OVERSAMPLE = 4
 
 @dataclass
 class Pen:
-    """Strokes in a square from -1 to 1, y downwards; the first stroke lies lowest."""
+    """Strokes in a square from -1 to 1, y downwards; later strokes are drawn on top."""
 
     strokes: list[tuple[Paint, list[Point]]] = field(default_factory=list)
 
@@ -52,7 +52,7 @@ class Pen:
 
 @dataclass(frozen=True)
 class Sprite:
-    """A drawing at one size and turn: an outline mask, and one mask a run of equal paint."""
+    """A drawing at one size and rotation: an outline mask, and one mask per run of equal paint."""
 
     outline: Image.Image
     layers: tuple[tuple[Paint, Image.Image], ...]
@@ -60,16 +60,16 @@ class Sprite:
     def paste(
         self, canvas: Image.Image, at: tuple[int, int], paints: dict[str, tuple[int, int, int]]
     ) -> None:
-        """Paint the sprite onto ``canvas``, its upper left corner at ``at``."""
+        """Paint the sprite onto ``canvas`` with its upper left corner at ``at``."""
         canvas.paste(paints["outline"], at, self.outline)
         for paint, mask in self.layers:
             canvas.paste(paints[paint] if isinstance(paint, str) else paint, at, mask)
 
 
 def make_sprite(pen: Pen, size: int, turn_deg: float = 0.0) -> Sprite:
-    """The drawing rasterised into ``size`` x ``size`` pixels, smooth at its edges.
+    """Rasterise a drawing to ``size`` x ``size`` pixels, antialiased.
 
-    The paint "cut" erases what lies below it.
+    The paint "cut" erases what is below it.
     """
     side = size * _OVERSAMPLE
     turn, scale = math.radians(turn_deg), side * 0.43

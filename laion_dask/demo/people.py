@@ -1,7 +1,7 @@
 """Neutral figures at work: one body for everyone, and the tools of twelve occupations.
 
-The figures show no skin tone, face or gender: a head of a cool grey, a plain body. Who "she" or
-"he" is said to be is a matter of the captions alone.
+The figures show no skin tone, face or gender: a cool grey head and a plain body. Only captions say
+"she" or "he".
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ _DRAWERS: dict[str, Callable[[Pen], None]] = {
 
 
 def draw_person(occupation: str) -> Pen:
-    """The drawing of a neutral figure with the tools of one of `concepts.OCCUPATIONS`."""
+    """Draw a neutral figure with the tools of one of `concepts.OCCUPATIONS`."""
     pen = Pen()
     _DRAWERS[occupation](pen)
     return pen

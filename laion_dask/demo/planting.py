@@ -1,8 +1,8 @@
-"""The plan of a demo corpus: what every row shows, says and hides, with exact planted shares.
+"""The plan of a demo corpus: image, caption and flaws of each row, with exact planted shares.
 
-Shares of all rows are rounded to whole rows. Roles that would blur each other do not meet: a
-duplicate, a mismatched, a hostile and a broken row are four different rows; people are never
-mismatched, hostile or duplicates, so that their captions carry the planted skew and nothing else.
+Shares of all rows are rounded to whole rows. Roles that would interfere are kept apart: no row has
+more than one of duplicate, mismatched, hostile and broken. People are never mismatched, hostile or
+duplicates, so that their captions carry only the planted skew.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ SHARES: dict[str, float] = {
     "null_similarity": 0.0025,
     "nan_similarity": 0.0025,
 }
-"""Planted shares of all rows. The first two are LAION-2B-en's, as its release announced them."""
+"""Planted shares of all rows. The first two are those announced for LAION-2B-en."""
 
 LANGUAGE_SHARES = {"de": 0.04, "fr": 0.03, "es": 0.03, "ru": 0.02, "ja": 0.02, "zh": 0.02}
-"""Planted shares of all rows whose caption is in another language than English."""
+"""Planted shares of rows with a caption in each language other than English."""
 
 P_GENDERED = 0.7
-"""Share of the people's captions of each occupation that carry "she" or "he"."""
+"""Share of the captions of people in each occupation that contain "she" or "he"."""
 
 P_SHE = {
     "doctor": 0.35, "nurse": 0.9, "teacher": 0.75, "cook": 0.6, "farmer": 0.25, "builder": 0.05,
     "firefighter": 0.1, "painter": 0.5, "pilot": 0.1, "scientist": 0.3, "mechanic": 0.05,
     "gardener": 0.5,
 }  # fmt: skip
-"""Planted share of "she" among the gendered captions of an occupation. Made up, not measured."""
+"""Planted share of "she" among the gendered captions of an occupation. Invented, not measured."""
 
 _HOSTS = ("shop", "blog", "photos", "news", "art", "cdn", "forum", "wiki")
 _N_DOMAINS, _ZIPF = 300, 1.1
@@ -60,7 +60,7 @@ NEAR_KINDS = ("recompressed", "resized", "shifted")
 
 @dataclass
 class Row:
-    """One planned row. ``copy_of`` and ``near_copy_of`` are row numbers, -1 for none."""
+    """One planned row. ``copy_of`` and ``near_copy_of`` are row numbers, or -1."""
 
     picture: Picture
     text: str
@@ -80,18 +80,18 @@ class Row:
 
 
 def count_of(share: float, n: int) -> int:
-    """A share of ``n`` rows in whole rows, halves rounded up."""
+    """A share of ``n`` rows as a whole number, with halves rounded up."""
     return int(np.floor(share * n + 0.5))
 
 
 class _Deck:
-    """Row numbers in random order, dealt out once each."""
+    """Row numbers in random order, each dealt once."""
 
     def __init__(self, rows: np.ndarray, rng: np.random.Generator) -> None:
         self._left = iter(rng.permutation(rows).tolist())
 
     def deal(self, share: float, n: int) -> list[int]:
-        """``share`` of ``n`` rows that were not dealt before."""
+        """Deal ``share`` of ``n`` rows that have not been dealt before."""
         return [next(self._left) for _ in range(count_of(share, n))]
 
 
@@ -174,7 +174,7 @@ def _write_captions(rows: list[Row], seed: int, rng: np.random.Generator) -> Non
 
 
 def plan_rows(n: int, seed: int) -> list[Row]:
-    """The rows of a corpus in order; equal ``n`` and ``seed`` give equal rows. Eager."""
+    """Plan the rows of a corpus in order; equal ``n`` and ``seed`` give equal rows. Eager."""
     rng = np.random.default_rng([seed, 4])
     people = np.sort(rng.permutation(n)[: count_of(SHARES["person"], n)]).tolist()
     rows = _blank_rows(n, seed, set(people))
@@ -191,7 +191,7 @@ def plan_rows(n: int, seed: int) -> list[Row]:
 
 
 def planted(rows: list[Row]) -> dict[str, object]:
-    """The shares asked for and the counts come out, ready for JSON. Eager."""
+    """The requested shares and the resulting counts, ready for JSON. Eager."""
     counts = {
         "is_watermarked": sum(r.picture.watermarked for r in rows),
         "is_unsafe": sum(r.picture.unsafe for r in rows),

@@ -1,4 +1,4 @@
-"""From a `Picture` to pixels: the same picture and size give the same bytes, every time."""
+"""Render a `Picture` to pixels: the same picture and size always give the same bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from laion_dask.demo.people import draw_person
 from laion_dask.demo.shapes import draw_hazard, draw_object
 
 RGB = tuple[int, int, int]
-# Sky (or wall) and ground of each scene; the ground begins at that share of the height.
+# Sky (or wall) and ground of each scene, and the share of the height at which the ground begins.
 _GROUNDS: dict[str, tuple[RGB, RGB, float]] = {
     "meadow": ((170, 214, 240), (140, 200, 110), 0.6),
     "night": ((22, 26, 60), (34, 40, 78), 0.8),
@@ -28,7 +28,7 @@ _PAPERS: tuple[RGB, ...] = (
     (255, 255, 255), (236, 240, 246), (250, 240, 224), (228, 242, 232), (246, 230, 238),
     (224, 224, 230), (206, 222, 238),
 )  # fmt: skip
-# Where the centres of one to four objects lie, and how large each is, as shares of the side.
+# Positions of the centres of one to four objects, and their sizes, as shares of the side.
 _PLACES = {
     1: (((0.5, 0.5),), 0.74),
     2: (((0.28, 0.5), (0.72, 0.5)), 0.45),
@@ -141,14 +141,14 @@ def _watermark(side: int, shift: int) -> Image.Image:
 
 
 def render(picture: Picture, size: int = 128) -> Image.Image:
-    """The picture drawn, an RGB image of ``size`` x ``size`` pixels. Eager.
+    """Render a picture as an RGB image of ``size`` x ``size`` pixels. Eager.
 
     Parameters
     ----------
     picture : Picture
-        What to show. Its seed decides the layout, at every size alike.
+        The picture. Its seed determines the layout, which is the same at every size.
     size : int
-        Pixels a side, 32 or more.
+        Pixels per side, at least 32.
     """
     rng = np.random.default_rng(picture.seed)
     paper = _PAPERS[rng.integers(0, len(_PAPERS))]

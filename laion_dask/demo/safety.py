@@ -1,7 +1,7 @@
 """Fit the demo's safety head: ``python -m laion_dask.demo.safety``.
 
-A logistic regression on unit-norm image embeddings of the demo CLIP that finds the hazard disc,
-the harmless stand-in for unsafe content. It knows nothing of real images.
+A logistic regression on unit-norm image embeddings of the demo CLIP that detects the hazard disc,
+the harmless stand-in for unsafe content. It is meaningless for real images.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _PENALTY = 1e-6
 
 
 def fit_head(embeddings: torch.Tensor, is_unsafe: torch.Tensor) -> dict[str, torch.Tensor]:
-    """``weight`` (1, dim) and ``bias`` (1,), float32, of the penalised maximum likelihood. Eager.
+    """Fit ``weight`` (1, dim) and ``bias`` (1,), float32, by penalised maximum likelihood. Eager.
 
     Parameters
     ----------
     embeddings : torch.Tensor
-        Unit norm, (n, dim).
+        Unit-norm embeddings, (n, dim).
     is_unsafe : torch.Tensor
         Bool, (n,).
     """
@@ -49,7 +49,7 @@ def fit_head(embeddings: torch.Tensor, is_unsafe: torch.Tensor) -> dict[str, tor
 
 
 def train_safety_head(out: Path, *, n_pictures: int = 12_000) -> dict[str, torch.Tensor]:
-    """The head, fitted on fresh pictures of the seen pairs and saved to ``out``. Eager."""
+    """Fit the head to new pictures of the seen pairs and save it to ``out``. Eager."""
     pictures = list(
         draw_pictures(
             [_SEED], n_pictures, pairs="seen", p_person=0.2, p_watermarked=0.061, p_unsafe=0.15
@@ -62,7 +62,7 @@ def train_safety_head(out: Path, *, n_pictures: int = 12_000) -> dict[str, torch
 
 
 def main() -> None:
-    """Parse the command line and fit."""
+    """Parse the command line and fit the head."""
     parser = argparse.ArgumentParser(description="Fit the safety head of the demo CLIP.")
     parser.add_argument("--out", type=Path, default=HEAD, help="safetensors file to write")
     parser.add_argument("--pictures", type=int, default=12_000)

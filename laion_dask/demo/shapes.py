@@ -1,6 +1,6 @@
-"""The twenty-four objects, and the hazard disc, as drawings in unit coordinates.
+"""The twenty-four objects and the hazard disc as drawings in unit coordinates.
 
-Paints: "main" is the object's colour, "shade" a darker and "light" a lighter tone of it.
+Paints: "main" is the colour of the object, "shade" a darker and "light" a lighter tone of it.
 """
 
 from __future__ import annotations
@@ -211,14 +211,14 @@ _DRAWERS: dict[str, Callable[[Pen], None]] = {
 
 
 def draw_object(name: str) -> Pen:
-    """The drawing of one of `concepts.OBJECTS`."""
+    """Draw one of `concepts.OBJECTS`."""
     pen = Pen()
     _DRAWERS[name](pen)
     return pen
 
 
 def draw_hazard() -> Pen:
-    """The hazard disc: black and yellow stripes in a ring, the stand-in for unsafe content."""
+    """Draw the hazard disc, the stand-in for unsafe content: black and yellow stripes in a ring."""
     pen = Pen()
     pen.disc((20, 20, 20), 0, 0, 0.98)
     pen.disc((255, 214, 0), 0, 0, 0.84)

@@ -1,8 +1,8 @@
-"""LAION-shaped shards of any size, drawn from the statistics that LAION published.
+"""LAION-shaped shards of any size, sampled from the statistics that LAION published.
 
-The corpus of a seed is one endless sequence of rows, drawn in blocks of 25,000 that depend on
-nothing but (seed, subset, block). Shards are cuts of it, so neither the number of rows nor the
-size of a shard nor the process that writes it changes any row.
+The corpus of a seed is an endless sequence of rows, generated in blocks of 25,000 that depend only
+on (seed, subset, block). Shards are slices of it, so no row depends on the number of rows, the size
+of a shard, or the process that writes it.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ def write_laion_like(
     dim: int | None = None,
     progress: bool = False,
 ) -> list[Path]:
-    """The metadata shards written, LAION-shaped and, with ``dim``, embeddings beside them. Eager.
+    """Write LAION-shaped metadata shards and, with ``dim``, embeddings beside them. Eager.
 
     Writes ``out/metadata/metadata_0000.parquet`` … with the columns of
-    `synthetic_rows.SCHEMA` and, when ``dim`` is given, ``out/img_emb/img_emb_0000.npy`` … as
-    clip-retrieval lays them out: float16 of unit norm, (rows, dim), row for row. Each file
-    appears whole, under its name, or not at all.
+    `synthetic_rows.SCHEMA` and, if ``dim`` is given, ``out/img_emb/img_emb_0000.npy`` …, laid out
+    as by clip-retrieval: float16 of unit norm, (rows, dim), one row per metadata row. Each file is
+    written atomically.
 
     Parameters
     ----------
     out : path
-        The folder to write to; made if missing.
+        The folder to write to; created if missing.
     n_rows : int
-        How many rows, 0 or more. A smaller corpus is the beginning of a larger one.
+        Number of rows, at least 0. A smaller corpus is a prefix of a larger one.
     rows_per_shard : int
-        Rows of every shard but the last.
+        Rows of every shard except the last.
     seed : int
-        0 or more. Equal seeds give equal rows on every machine with the same NumPy.
+        At least 0. Equal seeds give equal rows on every machine with the same NumPy.
     subset : {"laion2B-en", "laion2B-multi", "laion1B-nolang"}
-        Whose published statistics to draw from.
+        The subset whose published statistics are used.
     dim : int, optional
         Width of the embeddings: 512 for ViT-B/32, 768 for ViT-L/14. None writes none.
     progress : bool
-        Show a bar over shards.
+        Show a progress bar over shards.
 
     Returns
     -------
@@ -64,33 +64,35 @@ def write_laion_like(
     Raises
     ------
     OptionError
-        Before anything is written: a count, a seed or a subset out of range.
+        Before anything is written, when a count, seed or subset is out of range.
     ExportError
-        Before anything is written: the folder holds shards that this call would not replace.
+        Before anything is written, when the folder contains shards that this call would not
+        replace.
 
     Notes
     -----
-    Published and met (``published.json``): the quantiles 5 %, 10 % … 95 % of WIDTH, HEIGHT and
-    text length; the mean text length; the shares ``punsafe > 0.5`` and ``pwatermark > 0.8``; the
-    shares of the eleven commonest languages of laion2B-multi (25 others divide the rest).
+    Reproduced from published figures (``published.json``): the quantiles 5 %, 10 % … 95 % of WIDTH,
+    HEIGHT and text length; the mean text length; the shares ``punsafe > 0.5`` and
+    ``pwatermark > 0.8``; the shares of the eleven most common languages of laion2B-multi (25 others
+    share the rest).
 
-    *Sides and lengths* go through the inverse of the published distribution, interpolated in the
-    normal score of the quantile. Above the 95 % quantile the tail is a power law: for sides with
-    exponent 3, cut at 20,000 pixels; for text with the exponent that gives the published mean,
-    cut at 4,000 characters. Below the 5 % quantile they fall to 64 pixels and 5 characters.
+    *Sizes and lengths* use the inverse of the published distribution, interpolated in the normal
+    score of the quantile. Above the 95 % quantile the tail is a power law: for sizes with exponent
+    3, truncated at 20,000 pixels; for text with the exponent that yields the published mean,
+    truncated at 4,000 characters. Below the 5 % quantile they go down to 64 pixels, 5 characters.
 
     *Width with height* is a Gaussian copula whose correlation is fitted to the published counts
     of images with both sides over 256, 512 and 1024 pixels: laion2B-en comes to 57.4, 20.3 and
     3.4 % for 57.6, 21.2 and 3.3 published, laion2B-multi to 57.2, 21.5 and 3.4 % for 59.0, 21.8
     and 2.6. laion1B-nolang has no such counts and borrows the correlation.
 
-    Modelled, because nothing is published: similarity is the collection's threshold plus a half
-    normal of scale 0.05; the shapes of punsafe and pwatermark around the published shares; words
-    and domains by Zipf's law (`zipf_text`), English at the head and made words behind, whatever
-    the language; no column but width and height depends on another.
+    Modelled, because nothing is published: similarity is the threshold of the collection plus a
+    half-normal of scale 0.05; the shapes of punsafe and pwatermark around the published shares;
+    words and domains follow Zipf's law (`zipf_text`), with English words first and invented words
+    after them, in every language; only width and height depend on each other.
 
-    *Unknown values*: 0.1 % each of WIDTH, HEIGHT and punsafe are null, of similarity NaN. All of
-    LANGUAGE is null in laion1B-nolang.
+    *Missing values*: 0.1 % of WIDTH, HEIGHT and punsafe are null, and 0.1 % of similarity are NaN.
+    LANGUAGE is null throughout laion1B-nolang.
 
     Examples
     --------
@@ -126,18 +128,18 @@ def _at_least(name: str, value: int, low: int) -> int:
 
 
 def _refuse_strangers(out: Path, ours: set[Path]) -> None:
-    """Raise where a shard of another corpus would be left among the new ones."""
+    """Raise if a shard of another corpus would remain among the new ones."""
     there = {*out.glob("metadata/*.parquet"), *out.glob("img_emb/*.npy")}
     if strangers := sorted(there - ours):
         raise ExportError(
-            f"{out} holds {len(strangers)} shard(s) that this corpus does not have, the first "
+            f"{out} contains {len(strangers)} shard(s) that are not part of this corpus, the first "
             f"{strangers[0].relative_to(out)}. Expected none: a reader would mix the two. "
             "Choose an empty folder, or remove them."
         )
 
 
 def _blocks(start: int, stop: int) -> Iterator[tuple[int, slice]]:
-    """The blocks that rows ``start`` … ``stop`` lie in, and which rows of each."""
+    """The blocks that contain rows ``start`` … ``stop``, and the slice of each."""
     for block in range(start // BLOCK, -(-stop // BLOCK)):
         first = block * BLOCK
         yield block, slice(max(start - first, 0), min(stop - first, BLOCK))
@@ -148,7 +150,7 @@ def _write_metadata(path: Path, seed: int, subset: str, start: int, stop: int) -
     table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
     path.parent.mkdir(parents=True, exist_ok=True)
     with committed(path) as file:
-        # pyarrow's own defaults (snappy, dictionaries, a row group of up to 1,048,576 rows), with
+        # The defaults of pyarrow (snappy, dictionaries, row groups of up to 1,048,576 rows), with
         # which clip-retrieval and pandas write LAION's metadata.
         pq.write_table(table, file)
 

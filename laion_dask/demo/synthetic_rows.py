@@ -1,8 +1,7 @@
-"""Rows shaped like LAION's, drawn in blocks from the statistics that LAION published.
+"""LAION-shaped rows, generated in blocks from the statistics that LAION published.
 
-A block of 25,000 rows depends on nothing but (seed, subset, block number). `synthetic` cuts the
-endless sequence of blocks into shards, and says in its docstring what is published and what is
-modelled.
+A block of 25,000 rows depends only on (seed, subset, block number). `synthetic` slices the endless
+sequence of blocks into shards; its docstring says what is published and what is modelled.
 """
 
 from __future__ import annotations
@@ -33,20 +32,20 @@ SCHEMA = pa.schema(
         ("LICENSE", pa.string()),
     ]
 )
-"""LAION-5B's joined schema, and the ``LICENSE`` that LAION-400M carries."""
+"""LAION-5B's joined schema, plus the ``LICENSE`` column of LAION-400M."""
 
 UNKNOWN = 0.001
-"""Share of null WIDTH, of null HEIGHT, of null punsafe and of NaN similarity, each by itself."""
+"""Share of null WIDTH, null HEIGHT, null punsafe and NaN similarity, independently."""
 
 N_TOPICS = 64
-"""Embeddings of rows that agree in ``hash % 64`` lie near each other."""
+"""Embeddings of rows with equal ``hash % 64`` are close to each other."""
 
 BLOCK = 25_000
 _NORMAL = NormalDist()
 _MIN_TEXT, _MAX_TEXT = 5, 4_000  # under 5 characters: dropped by LAION (Schuhmann et al. 2022)
 _MIN_SIDE, _MAX_SIDE, _SIDE_TAIL = 64, 20_000, 3.0
-_RHO = 0.88  # of width and height, fitted to the published counts of large images
-# Thresholds of the collection: Schuhmann et al. 2022, "LAION-5B" (arXiv 2210.08402).
+_RHO = 0.88  # correlation of width and height, fitted to the published counts of large images
+# Thresholds of the collection, from Schuhmann et al. 2022, "LAION-5B" (arXiv 2210.08402).
 _SIMILARITY = {"laion2B-en": 0.28, "laion2B-multi": 0.26, "laion1B-nolang": 0.26}
 _OTHER_LANGUAGES = (  # noqa: SIM905
     "tr sv cs da id ro fi hu vi ar uk el ko th fa he bg hr sk sl lt ca et lv sr"
@@ -56,7 +55,7 @@ _LICENSE_SHARES = np.array([0.97, 0.01, 0.01, 0.005, 0.005])
 
 
 def published(subset: str) -> dict:
-    """What LAION published of one set: a section of ``published.json``. Eager."""
+    """The published statistics of one subset: a section of ``published.json``. Eager."""
     return _published()[subset]
 
 
@@ -78,7 +77,7 @@ def _hashes(seed: int, subset: str, block: int) -> np.ndarray:
 
 
 def draw_block(seed: int, subset: str, block: int) -> pa.Table:
-    """Rows ``25,000 * block`` … of a corpus, always all 25,000 of them, as `SCHEMA`. Eager."""
+    """Generate the 25,000 rows from row ``25,000 * block`` of a corpus, as `SCHEMA`. Eager."""
     rng = _generator(seed, subset, block, 1)
     n, figures = BLOCK, published(subset)
     normal = rng.standard_normal((3, n))
@@ -108,7 +107,7 @@ def _unknown(rng: np.random.Generator) -> np.ndarray:
 def _knots(
     quantiles: list[float], low: float, high: float, exponent: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Normal scores and values of an inverse distribution: published body, power-law tail."""
+    """Normal scores and values of an inverse distribution: published body and power-law tail."""
     body = np.arange(1, 20) / 20
     halvings = np.arange(1, 13)
     p = np.concatenate([[1e-6], body, 1 - 0.05 * 0.5**halvings])
@@ -118,7 +117,7 @@ def _knots(
 
 @cache
 def _text_knots(subset: str) -> tuple[np.ndarray, np.ndarray]:
-    """Knots of the text length, the tail's exponent such that the published mean comes out."""
+    """Knots of the text length; the exponent of the tail is chosen to match the published mean."""
     figures = published(subset)
     q = np.array(figures["text_length_quantiles"], dtype=float)
     body = 0.05 * ((q[1:] + q[:-1]).sum() / 2 + (q[0] + _MIN_TEXT) / 2)
@@ -132,7 +131,7 @@ def _pixels(normal: np.ndarray, quantiles: list[float], unknown: np.ndarray) -> 
 
 
 def _scores(rng: np.random.Generator, threshold: float, share: float) -> np.ndarray:
-    """float32 scores in [0, 1], most near 0, ``share`` of them over ``threshold``."""
+    """float32 scores in [0, 1], mostly near 0, with ``share`` of them above ``threshold``."""
     p = [0, 0.5, 0.8, 0.93, 1 - share, 1 - share / 3, 1]
     values = [0, 1e-3, 0.02, 0.15, threshold, 1 - (1 - threshold) / 4, 1]
     return np.interp(rng.random(BLOCK), p, values).astype(np.float32)
@@ -156,7 +155,7 @@ def _words(rng: np.random.Generator, words: np.ndarray, shares: np.ndarray) -> p
 
 
 def draw_embeddings(seed: int, subset: str, block: int, dim: int) -> np.ndarray:
-    """(25,000, dim) float16 of unit norm: a common cone, as CLIP's, a topic, and noise. Eager."""
+    """(25,000, dim) float16 of unit norm: a common cone as in CLIP, a topic, and noise. Eager."""
     centres = np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, dim))))
     centres = centres.standard_normal((N_TOPICS + 1, dim), dtype=np.float32)
     rows = _generator(seed, subset, block, 2).standard_normal((BLOCK, dim), dtype=np.float32)

@@ -1,10 +1,10 @@
 """Train the demo CLIP on rendered pictures: ``python -m laion_dask.demo.train --help``.
 
-A caption counts as a positive of every image in the batch that it is true of, so equal captions
-are positives of each other and "a photo of a star" is no negative of a red star. A third of the
-captions name only the colour or only the object, which teaches the two apart. Beside the
-contrastive loss, one linear map reads the attributes off image and text embeddings alike; it
-speeds the training up and is thrown away with it.
+A caption counts as a positive of every image in the batch that it is true of, so equal captions are
+positives of each other, and "a photo of a star" is not a negative of a red star. A third of the
+captions name only the colour or only the object, which teaches the model to separate the two. In
+addition to the contrastive loss, one linear map predicts the attributes from image and text
+embeddings alike; it speeds up training and is discarded afterwards.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _STD = 255 * torch.tensor(open_clip.OPENAI_DATASET_STD)
 
 
 def encode_captions(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    """Unit-norm text embeddings (n, dim); as ``model.encode_text``, without the common padding."""
+    """Unit-norm text embeddings (n, dim); like ``model.encode_text`` without shared padding."""
     length = int((tokens != 0).sum(1).max())
     tokens = tokens[:, :length]
     x = model.token_embedding(tokens) + model.positional_embedding[:length]
@@ -43,7 +43,7 @@ def encode_captions(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tenso
 def contrastive_loss(
     image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, matches: torch.Tensor
 ) -> torch.Tensor:
-    """Mean cross entropy both ways, the target spread evenly over all that match.
+    """Mean cross entropy in both directions; the target is uniform over all matches.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def contrastive_loss(
     scale : torch.Tensor
         The inverse temperature.
     matches : torch.Tensor
-        Bool (n, n); entry i, j says whether caption i is true of image j. The diagonal is true.
+        Bool (n, n); entry i, j is True if caption i is true of image j. The diagonal is True.
     """
     logits = scale * text @ image.T
     target = matches.float()
@@ -69,7 +69,7 @@ class AttributeReader(torch.nn.Module):
         self.linear = torch.nn.Linear(dim, sum(_N_CLASSES))
 
     def loss(self, embeddings: torch.Tensor, claims: torch.Tensor) -> torch.Tensor:
-        """Cross entropy, summed over attributes; claims (n, k) of -1 are left out."""
+        """Cross entropy, summed over attributes; claims (n, k) of -1 are ignored."""
         total = embeddings.new_zeros(())
         logits = self.linear(16 * embeddings).split(_N_CLASSES, dim=1)
         for scores, truth in zip(logits, claims.T, strict=True):
@@ -80,7 +80,7 @@ class AttributeReader(torch.nn.Module):
 
 
 def save_weights(model: torch.nn.Module, path: Path) -> None:
-    """The weights as float16 safetensors, whole under their name or not there at all."""
+    """Write the weights as float16 safetensors, atomically."""
     tensors = {
         k: (v.half() if v.is_floating_point() else v).contiguous()
         for k, v in model.state_dict().items()
@@ -98,7 +98,7 @@ def _optimizer(models: list[torch.nn.Module], rate: float) -> torch.optim.Optimi
 
 
 def _rate(done: float, peak: float) -> float:
-    """Learning rate after the share ``done`` of the training: warm-up over 4 %, then a cosine."""
+    """Learning rate after the fraction ``done`` of training: warm-up over 4 %, then a cosine."""
     if done < 0.04:
         return peak * max(done, 1e-4) / 0.04
     return peak * (0.001 + 0.999 * (1 + math.cos(math.pi * (done - 0.04) / 0.96)) / 2)
@@ -119,7 +119,7 @@ def _batch(
 
 
 class Trainer:
-    """The model, its optimizer and one step at a time."""
+    """The model and its optimizer; trains one step at a time."""
 
     def __init__(self, pool: Pool, *, rate: float, batch: int, seed: int) -> None:
         torch.manual_seed(seed)
@@ -133,7 +133,7 @@ class Trainer:
         self.model.train()
 
     def step(self, done: float) -> float:
-        """The loss of one batch after the share ``done`` of the training; updates the model."""
+        """Train on one batch after the fraction ``done`` of training; returns the loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = _rate(done, self.rate)
         chosen = self.rng.choice(len(self.pool.pictures), self.batch, replace=False)
@@ -154,7 +154,7 @@ class Trainer:
         return loss.item()
 
     def report(self) -> str:
-        """Zero-shot accuracy of the moment, in words."""
+        """The current zero-shot accuracy, formatted."""
         self.model.eval()
         found = {p: zero_shot_top1(self.model, p, 480, seed=77) for p in ("seen", "held_out")}
         self.model.train()
@@ -164,9 +164,9 @@ class Trainer:
 def train(
     out: Path, *, n_samples: int, n_pool: int, minutes: float, rate: float, batch: int, seed: int
 ) -> torch.nn.Module:
-    """The trained model; weights are saved to ``out`` every three minutes and at the end. Eager.
+    """Train the model; weights are saved to ``out`` every three minutes and at the end. Eager.
 
-    The schedule ends after ``n_samples`` or ``minutes`` of training, whichever comes first.
+    Training ends after ``n_samples`` or ``minutes``, whichever comes first.
     """
     started = time.monotonic()
     pool = render_pool(n_pool, seed=seed + 1_000_000)
@@ -190,7 +190,7 @@ def train(
 
 
 def main() -> None:
-    """Parse the command line and train."""
+    """Parse the command line and train the model."""
     parser = argparse.ArgumentParser(description="Train the demo CLIP on rendered pictures.")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="safetensors file to write")
     parser.add_argument("--samples", type=int, default=540_000, help="images to train on")

@@ -1,4 +1,4 @@
-"""The pool of pictures that the demo CLIP is trained on, and batches drawn from it."""
+"""The pool of pictures that the demo CLIP is trained on, and random batches of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHIFT = 4
 
 
 def pixels(picture: Picture, size: int, rng: np.random.Generator) -> np.ndarray:
-    """One training image, uint8 (size, size, 3): drawn small, or large, compressed and shrunk."""
+    """One training image, uint8 (size, size, 3): drawn small, or drawn large, compressed and shrunk."""
     how = rng.random()
     if how < 0.25:
         return np.asarray(render(picture, size))
@@ -37,7 +37,7 @@ def pixels(picture: Picture, size: int, rng: np.random.Generator) -> np.ndarray:
 def render_block(
     number: int, *, seed: int, size: int, n: int = _BLOCK
 ) -> tuple[list[Picture], np.ndarray, np.ndarray]:
-    """``n`` training pictures, their pixels (n, size, size, 3) and claims (n, 7). Eager."""
+    """Render ``n`` training pictures: pixels (n, size, size, 3) and claims (n, 7). Eager."""
     pictures = list(
         draw_pictures(
             [seed, number], n, pairs="seen",
@@ -51,7 +51,7 @@ def render_block(
 
 @dataclass
 class Pool:
-    """Pictures of the seen pairs, rendered: uint8 (n, size, size, 3), and their claims (n, 7)."""
+    """Rendered pictures of the seen pairs: uint8 (n, size, size, 3), and their claims (n, 7)."""
 
     pictures: list[Picture]
     images: np.ndarray
@@ -59,9 +59,9 @@ class Pool:
 
 
 def render_pool(n: int, *, seed: int, size: int = 64, n_processes: int = 2) -> Pool:
-    """At least ``n`` training images, rendered by several processes. Eager.
+    """Render at least ``n`` training images in several processes. Eager.
 
-    The pool of a seed does not depend on the number of processes.
+    The pool depends only on the seed, not on the number of processes.
     """
     numbers = range(-(-n // _BLOCK))
     with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as workers:
@@ -72,10 +72,10 @@ def render_pool(n: int, *, seed: int, size: int = 64, n_processes: int = 2) -> P
 
 
 def training_caption(picture: Picture, rng: np.random.Generator) -> tuple[str, tuple[int, ...]]:
-    """A caption for training and its claims: mostly English, one in ten in another language.
+    """A training caption and its claims: mostly English, one in ten in another language.
 
-    "she" and "he" come equally often with every occupation, so that the skew of the demo corpus is
-    not learnt.
+    "she" and "he" are equally frequent for every occupation, so that the model does not learn the
+    skew of the demo corpus.
     """
     kind, gender = rng.random(2)
     words = caption(
@@ -91,7 +91,7 @@ def training_caption(picture: Picture, rng: np.random.Generator) -> tuple[str, t
 
 
 def augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The images shifted, half of them mirrored, their contrast changed: float32 0 to 255."""
+    """Shift the images, mirror half of them and change their contrast: float32, 0 to 255."""
     size = images.shape[1]
     top, left = rng.integers(0, 2 * _SHIFT + 1, 2)
     padded = np.pad(images, ((0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT), (0, 0)), mode="edge")
@@ -103,12 +103,12 @@ def augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def true_of(claims: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
-    """Which captions are true of which images: bool (n captions, n images).
+    """Whether each caption is true of each image: bool (n captions, n images).
 
     Parameters
     ----------
     claims : torch.Tensor
-        (n captions, k), -1 where a caption says nothing.
+        (n captions, k); -1 if a caption says nothing about the attribute.
     facts : torch.Tensor
         (n images, k).
     """

@@ -1,7 +1,7 @@
-"""Captions and URLs as Arrow buffers: words from a Zipf vocabulary, lengths to the character.
+"""Captions and URLs as Arrow buffers: words from a Zipf vocabulary, with exact lengths.
 
-Nothing here loops over rows. A block of captions is one run of words, cut where the drawn lengths
-say; the words that a cut divides are replaced by words of exactly the length that is left.
+Nothing here loops over rows. A block of captions is one run of words, cut to the sampled lengths;
+words that are split by a cut are replaced by words of exactly the remaining length.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ HEAD = (  # noqa: SIM905
     "island team player game music guitar camera phone screen window door lamp clock bottle cup "
     "coffee tea wine apple bread cheese 2 3 5 7"
 ).split()
-"""The commonest words of the vocabulary, commonest first; made words follow."""
+"""The most common words of the vocabulary, in order; invented words follow."""
 
 N_WORDS = 6_000
 MAX_WORD = 11
-"""Longest word of the vocabulary, in characters."""
+"""Maximum length of a word in characters."""
 
 _SLOTS = 1 << 16
 _SYLLABLES = [c + v for c in "bdklmntv" for v in "aio" if c + v != "ti"]
@@ -35,7 +35,7 @@ _SYLLABLES = [c + v for c in "bdklmntv" for v in "aio" if c + v != "ti"]
 
 @cache
 def vocabulary() -> tuple[str, ...]:
-    """The 6,000 words, commonest first: `HEAD`, then made words of two to five syllables. Eager."""
+    """The 6,000 words, most common first: `HEAD`, then invented words. Eager."""
     made: list[str] = []
     rng = np.random.Generator(np.random.PCG64(20220331))
     for n, share in ((2, 0.25), (3, 0.40), (4, 0.25), (5, 0.10)):
@@ -49,7 +49,7 @@ def vocabulary() -> tuple[str, ...]:
 
 @cache
 def _tables() -> tuple[pa.StringArray, np.ndarray, list[np.ndarray]]:
-    """Words with a space behind, 65,536 Zipf slots of their ids, and their letters by length."""
+    """Words followed by a space, 65,536 Zipf slots of their ids, and their letters by length."""
     words = vocabulary()
     weight = 1.0 / (np.arange(len(words)) + 2.7)  # Zipf-Mandelbrot (Mandelbrot 1953)
     edges = np.rint(np.cumsum(weight) / weight.sum() * _SLOTS).astype(np.int64)
@@ -57,7 +57,7 @@ def _tables() -> tuple[pa.StringArray, np.ndarray, list[np.ndarray]]:
     by_length: list[list[bytes]] = [[] for _ in range(MAX_WORD + 1)]
     for word in words:
         by_length[len(word)].append(word.encode())
-    # A cut may leave a word and its space to fill: one character more than the longest word.
+    # A cut may leave room for a word and its space: one more than the maximum word length.
     by_length.append([a + b for a, b in itertools.pairwise(by_length[6][-128:])])
     letters = [
         np.frombuffer(b"".join(w), dtype=np.uint8).reshape(len(w), r)
@@ -72,14 +72,14 @@ def captions(rng: np.random.Generator, lengths: np.ndarray) -> pa.StringArray:
     Parameters
     ----------
     rng : numpy.random.Generator
-        Where the words are drawn from.
+        Source of randomness.
     lengths : numpy.ndarray
-        (n,) int64, characters, each at least 1; their sum below 2**31.
+        (n,) int64, in characters, at least 1 each; the sum must be below 2**31.
 
     Returns
     -------
     pyarrow.StringArray
-        n ASCII captions, of words separated by one space, none at either end.
+        n ASCII captions of words separated by single spaces, without outer spaces.
     """
     offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
     np.cumsum(lengths, out=offsets[1:])
@@ -89,12 +89,12 @@ def captions(rng: np.random.Generator, lengths: np.ndarray) -> pa.StringArray:
 
 
 def _word_run(rng: np.random.Generator, n_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-    """At least ``n_bytes`` of words, each followed by a space, and where each word starts."""
+    """At least ``n_bytes`` of words, each followed by a space, and the start of each word."""
     words, slots, _ = _tables()
     n_words = n_bytes // 6 + 200
     while True:
         ids = slots[rng.integers(0, _SLOTS, size=n_words, dtype=np.uint16)]
-        _, starts, text = words.take(pa.array(ids)).buffers()  # taken strings lie end to end
+        _, starts, text = words.take(pa.array(ids)).buffers()  # taken strings are contiguous
         starts = np.frombuffer(starts, dtype=np.int32, count=n_words + 1)
         if starts[-1] >= n_bytes:
             return np.frombuffer(text, dtype=np.uint8).copy(), starts
@@ -104,11 +104,11 @@ def _word_run(rng: np.random.Generator, n_bytes: int) -> tuple[np.ndarray, np.nd
 def _mend_cuts(
     rng: np.random.Generator, text: np.ndarray, starts: np.ndarray, offsets: np.ndarray
 ) -> None:
-    """Replace, in place, each piece of a word at a caption's ends by a whole word of its length."""
+    """Replace, in place, each partial word at a caption's ends by a whole word of its length."""
     begin, end = offsets[:-1], offsets[1:]
     word = np.searchsorted(starts, begin, side="right") - 1
     on_space = begin == starts[word + 1] - 1
-    stop = starts[word + 1 + on_space] - 1  # the space after the piece, or after the next word
+    stop = starts[word + 1 + on_space] - 1  # the space after the partial or the next word
     _fill(rng, text, begin, np.minimum(stop, end), begin != starts[word])
     word = np.searchsorted(starts, end - 1, side="right") - 1
     start = np.maximum(starts[word], begin)
@@ -118,7 +118,7 @@ def _mend_cuts(
 def _fill(
     rng: np.random.Generator, text: np.ndarray, a: np.ndarray, b: np.ndarray, where: np.ndarray
 ) -> None:
-    """Write a random word of length ``b - a`` at each ``text[a:b]`` that ``where`` selects."""
+    """Write a random word of length ``b - a`` to each ``text[a:b]`` that ``where`` selects."""
     letters = _tables()[-1]
     a, size = a[where], (b - a)[where]
     pick = rng.integers(0, 1 << 16, size=len(a), dtype=np.uint16)
@@ -134,7 +134,7 @@ _SHIFT = 3.0
 
 @cache
 def _prefixes() -> pa.StringArray:
-    """``https://host/folder/`` for every domain, the commonest first; all on ``.example``."""
+    """``https://host/folder/`` for every domain, most common first; all under ``.example``."""
     rng = np.random.Generator(np.random.PCG64(20220401))
     words = np.array(vocabulary()[len(HEAD) :], dtype=object)
     hosts = np.array(["", "img.", "cdn.", "www.", "i.", "static."], dtype=object)
@@ -153,20 +153,20 @@ _SUFFIXES = pa.array([".jpg"] * 12 + [".png", ".jpeg", ".webp", ".jpg?w=640"])
 
 
 def urls(rng: np.random.Generator, n: int) -> pa.StringArray:
-    """Image addresses on reserved names, domains falling as Zipf's law. Eager.
+    """Image URLs on reserved hosts, with Zipf-distributed domains. Eager.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Where they are drawn from.
+        Source of randomness.
     n : int
-        How many.
+        Number of URLs.
 
     Returns
     -------
     pyarrow.StringArray
-        n addresses, unique up to a collision of 64 random bits. The k-th of 100,000 domains has
-        a share of about 1 / (k + 3), the first 2.8 %, all under ``.example`` (RFC 2606).
+        n URLs, unique except for collisions of 64 random bits. The k-th of 100,000 domains has a
+        share of about 1 / (k + 3), 2.8 % for the first; all are under ``.example`` (RFC 2606).
     """
     growth = np.log((N_DOMAINS + _SHIFT) / _SHIFT)
     rank = (_SHIFT * np.exp(growth * rng.random(n)) - _SHIFT).astype(np.int32)

@@ -1,4 +1,4 @@
-"""The datasheet of a data set: one page with tables, intervals, methods and caveats. No network."""
+"""The datasheet of a data set: one offline page with tables, intervals, methods and caveats."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from laion_dask.reports.page_tables import Fact
 from laion_dask.stats.table import Table
 from laion_dask.text import term_lists
 
-#: What must not be read into the numbers of any datasheet; the first stands above all of them.
+#: Caveats of every datasheet; the first is shown at the top.
 CAVEATS = (
-    "A group is the captions that mention certain words, from versioned lists in English; it is "
-    "no statement about who is in an image, nor about anybody's identity.",
+    "A group is the set of captions that mention certain words, from versioned English lists; it "
+    "says nothing about who is in an image, or about anybody's identity.",
     "A caption that mentions nobody may well show somebody; words have more than one meaning; "
-    "other languages than English are found only where they share the word.",
-    "Scores are what published models say, and those models are wrong in known ways, not equally "
+    "captions in other languages match only if they share the word.",
+    "Scores are the output of published models, which are wrong in known ways, and not equally "
     "for all groups.",
-    "A share of all rows is shown even if few rows have it, since it rests on all of them; a rate "
-    "within a group is left out where the group has too few rows.",
-    "Intervals take rows as independent, unless they are named bootstrap; rows of one crawl are "
-    "not quite.",
+    "A share of all rows is shown even if few rows have it, since it is based on all of them; a "
+    "rate within a group is suppressed if the group has too few rows.",
+    "Intervals treat rows as independent, unless they are named bootstrap; rows of one crawl are "
+    "not quite independent.",
     "Captions, domains and labels are shown as they were found.",
 )
-#: Characters of a list of columns or of a recipe.
+#: Maximum characters of a list of columns, or of a recipe.
 _FACT = 400
 
 
@@ -53,30 +53,30 @@ def datasheet(
     level: float = 0.95,
     min_n: int = 30,
 ) -> Path:
-    """Write the datasheet of a frame: what is in it, who is mentioned, how sure we are. Eager.
+    """Write the datasheet of a frame: its content, who is mentioned, and the uncertainty. Eager.
 
-    One pass over the captions and metadata, by `standard_statistics`; one page that refers to
-    nothing outside itself and appears in one step. Text from the data stays text.
+    Runs `standard_statistics` in one pass over the captions and metadata, and writes one
+    self-contained page atomically. Text from the data is escaped.
 
     Parameters
     ----------
     frame : dask DataFrame
     path : str or path
-        Of the page, such as ``"datasheet.html"``.
+        Path of the page, such as ``"datasheet.html"``.
     title : str
     level : float
         Coverage of the intervals.
     min_n : int
-        Results that rest on fewer rows are left out, and counted.
+        Results based on fewer rows are suppressed and counted.
 
     Raises
     ------
     OptionError
         Immediately, before any data is read.
     ShardError, SchemaError
-        When a shard turns out damaged while it is read.
+        When a shard turns out to be damaged while it is read.
     ExportError
-        When the page cannot be written there, or would replace a shard that the frame reads.
+        When the page cannot be written, or would replace a shard that the frame reads.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def datasheet_page(
     origin: Iterable[Fact] = (),
     level: float = 0.95,
 ) -> Path:
-    """Write results of `standard_statistics`, or of any statistics, as a page. Eager.
+    """Write the results of `standard_statistics`, or of other statistics, as a page. Eager.
 
     Parameters
     ----------
@@ -108,9 +108,9 @@ def datasheet_page(
     path : str or path
     title : str
     origin : iterable of Fact
-        What was read.
+        A description of what was read.
     level : float
-        The coverage that the page names.
+        The coverage stated on the page.
     """
     names = list(dict.fromkeys(results["statistic"])) if "statistic" in results else []
     few = results.n_suppressed
@@ -131,20 +131,20 @@ def datasheet_page(
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
-    """Statistics in the order of their places; those without one stay in theirs, at the end."""
+    """Sort statistics into page order; those without a place come last, in their own order."""
     place = places()
     return sorted(names, key=lambda name: place.get(name, inf))
 
 
 def _alone(results: Table, name: str) -> Table:
-    """The results of one statistic; what was suppressed in all of them is reported once."""
+    """The results of one statistic; suppressed results are reported once for all statistics."""
     alone = results.of(name)
     alone.attrs = {}
     return alone
 
 
 def _origin(provenance: Provenance) -> list[Fact]:
-    """What a frame reads, by which filters, and the models of its columns."""
+    """The shards and filters of a frame, and the models of its columns."""
     try:
         shards, sources = provenance.shards, provenance.sources
     except ProvenanceError:
@@ -176,7 +176,7 @@ def _cut(text: str) -> str:
 
 
 def _lists(results: Table) -> Iterable[str]:
-    """Version and sources of the packaged lists that the results are grouped by."""
+    """The versions and sources of the packaged lists that the results are grouped by."""
     axes = {
         str(axis)
         for name in ("axis", "axis_2")
@@ -192,5 +192,5 @@ def _lists(results: Table) -> Iterable[str]:
 
 
 def datasheet_cost(frame: PlannedFrame) -> Cost:
-    """The cost of `datasheet`: that of its statistics; the page itself takes seconds."""
+    """The cost of `datasheet`, which is that of its statistics; the page itself takes seconds."""
     return replace(statistics_cost(frame), label="datasheet")

@@ -1,4 +1,4 @@
-"""The sections of a datasheet: what the template of each statistic shows of its results."""
+"""The sections of a datasheet: the data that each statistic's template displays."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from laion_dask.reserved_labels import NOT_GROUPS
 from laion_dask.stats.table import Table
 from laion_dask.text.language_detection import UNKNOWN, Detector
 
-#: Lines of a plot, rows of a table.
+#: Maximum lines of a plot, and rows of a table.
 _DRAWN, _LISTED = 25, 60
 
 
 def section_markup(statistic: str, results: Table) -> Markup:
-    """The section of one statistic; one without a template of its own is a table under its name."""
+    """The section of one statistic; without a template of its own, a table under its name."""
     if statistic not in SECTIONS:
         return render("sections/other", heading=statistic, table=result_table(results))
     return render(f"sections/{statistic}", **SECTIONS[statistic](results))
@@ -50,7 +50,7 @@ def _describe(results: Table) -> dict:
 
 
 def _quantiles(rows: Table, numbers: Table) -> PageTable:
-    """A row for each column: some of its quantiles, and its mean."""
+    """One row per column: selected quantiles and the mean."""
     wide = rows.assign(share=rows["group"].str.removeprefix("quantile "))
     wide = wide.pivot(index="term", columns="share", values="value").reset_index()
     few = [share for share in ("0.05", "0.25", "0.50", "0.75", "0.95") if share in wide]
@@ -60,7 +60,7 @@ def _quantiles(rows: Table, numbers: Table) -> PageTable:
 
 
 class AxisShares(NamedTuple):
-    """The shares of the groups of one axis, as a plot and a table; how many do not occur."""
+    """The shares of the groups of one axis, as a plot and a table, and how many do not occur."""
 
     plot: Markup
     table: PageTable
@@ -68,7 +68,7 @@ class AxisShares(NamedTuple):
 
 
 class GroupRates(NamedTuple):
-    """Every group's rate of an expression, and how it compares with the rest."""
+    """The rate of an expression in each group, and the ratio to the rest."""
 
     plots: list[Markup]
     table: PageTable
@@ -91,7 +91,7 @@ def _rates(results: Table) -> dict:
 
 
 def _language_source(languages: Table) -> str:
-    """Whether a column or a detector says the language, and how much the detector left open."""
+    """Whether languages come from a column or a detector, and how many rows are undetermined."""
     if languages["axis"].iloc[0] != DetectedLanguage.axis:
         return (
             "As the column language of the data set has them; nothing was detected for this page."
@@ -125,7 +125,7 @@ def _axis(rows: Table) -> AxisShares:
 def _group_rates(rows: Table) -> GroupRates:
     overall = rows.loc[rows["axis"].isna(), "rate"]  # a group may be called "(all)"
     groups = rows[rows["axis"].notna()]
-    groups = groups[groups["ratio"].notna()]  # not the rows in no group, where they are all
+    groups = groups[groups["ratio"].notna()]  # drop rows in no group, if those are all rows
     groups = _marked(groups, groups["axis"] + ": " + groups["group"])
     line = Mark(float(overall.iloc[0]), "all rows") if len(overall) else None
     plots = [
@@ -137,7 +137,7 @@ def _group_rates(rows: Table) -> GroupRates:
 
 
 class Level(NamedTuple):
-    """Domains at one level: indices of concentration, and the most frequent."""
+    """Domains at one level: concentration indices, and the most frequent domains."""
 
     name: str
     indices: PageTable
@@ -163,7 +163,7 @@ _LEVELS = {"domain": "registered domains", "tld": "top-level domains"}
 
 
 def _duplicates(results: Table) -> dict:
-    """Shares, then counts of values: their intervals are in other units."""
+    """Shares, then counts of values, since their intervals have different units."""
     is_count = results["value"].notna()
     shares = results[~is_count]
     counts = results[is_count].drop(columns=["rate"])
@@ -190,7 +190,7 @@ def _curve(results: Table) -> dict:
 
 
 def _cooccurrence(results: Table) -> dict:
-    """The bias of each word between two groups, the largest first, and the nPMI of each pair."""
+    """The bias of each word between two groups, in descending order, and the nPMI of each pair."""
     columns = ("term", "group", "group_2", "n", "k", "k_2", "expected", "value", "q")
     bias = results[results["measure"] == "PMI bias"]
     biases = []
@@ -210,7 +210,7 @@ def _cooccurrence(results: Table) -> dict:
 
 
 def _gendered_words() -> set[str]:
-    """Occupations of which a term is in the list of genders too."""
+    """Occupations with a term that is also in the list of genders."""
     words, genders = (terms(name).table() for name in ("occupations", "gender"))
     return set(words.loc[words["term"].isin(set(genders["term"])), "group"])
 
@@ -228,7 +228,7 @@ def _intersections(results: Table) -> dict:
 
 
 def _marked(rows: Table, labels) -> Table:
-    """The rows under other labels; those of q < 0.05 stand out."""
+    """The rows with other labels; rows with q < 0.05 are marked."""
     return rows.assign(group=labels, marked=(rows["q"] < 0.05).fillna(False))
 
 
@@ -238,12 +238,12 @@ def _points(rows: Table, name: str, title: str, **options) -> Markup:
 
 
 def _table(rows: Table, columns: Iterable[str], **options) -> PageTable:
-    """A table of those columns that are there and not empty."""
+    """A table of the columns that exist and are not empty."""
     shown = [name for name in columns if name in rows and rows[name].notna().any()]
     return result_table(rows, columns=shown, **options)
 
 
-#: What the template of a section shows, by the statistic's name.
+#: The data that a section's template displays, by the name of the statistic.
 SECTIONS: dict[str, Callable[[Table], dict]] = {
     "describe": _describe,
     "concentration": _concentration,

@@ -1,4 +1,4 @@
-"""The templates of pages: everything is escaped, whatever it says, and nothing undefined passes."""
+"""The template environment of all pages: autoescape is on, and undefined names are errors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from laion_dask.formatting import printable
 
 @cache
 def environment() -> Environment:
-    """The environment of all templates: autoescape on, undefined names are errors.
+    """The Jinja environment of all templates.
 
-    What a template prints passes `shown` first, so control and direction characters are visible.
+    Printed values pass through `shown` first, which makes control characters visible.
     """
     made = Environment(
         loader=PackageLoader("laion_dask.reports"),
@@ -30,12 +30,12 @@ def environment() -> Environment:
 
 
 def render(template: str, **context) -> Markup:
-    """The markup of a template of this room, by its file name without ``.html.j2``."""
+    """Render a template of this package, given its file name without ``.html.j2``."""
     return Markup(environment().get_template(f"{template}.html.j2").render(**context))
 
 
 def shown(value: object) -> object:
-    """A value as a template prints it: markup as it is, all else as text that steers nothing."""
+    """A value as a template prints it: markup unchanged, other values as printable text."""
     if isinstance(value, (Markup, Undefined)):
         return value
     if is_missing(value):
@@ -44,7 +44,7 @@ def shown(value: object) -> object:
 
 
 def cut(value: object, most: int) -> object:
-    """The first characters of a text, before it is escaped; what is missing stays missing."""
+    """Truncate text before it is escaped; missing values stay missing."""
     if is_missing(value):
         return value
     text = str(value)

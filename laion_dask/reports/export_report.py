@@ -1,4 +1,4 @@
-"""What the report of an export says: what was kept, by which filter, and whom it left out."""
+"""The content of an export report: what was kept, by which filters, and whom they excluded."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ _COLUMNS = (
     "share_expected", "verdict",
 )  # fmt: skip
 _SHARES = ("rate", "share_before", "share_after", "share_expected")
-#: Characters of a message about filters that cannot be told apart.
+#: Maximum characters of a message about filters that cannot be separated.
 _MESSAGE = 500
 
 
 def export_view(export: Export, audited: Table | None, level: float) -> dict:
-    """What the template of the page of an export shows.
+    """The data that the template of an export report displays.
 
     Parameters
     ----------
     export : Export
     audited : Table or None
-        The result of its ``audit``; None when there is nothing to group by.
+        The result of its ``audit``; None if there is nothing to group by.
     level : float
-        Of the intervals.
+        Coverage of the intervals.
     """
     funnel, error = _funnel(export)
     groupings = audited.attrs.get("groupings", {}) if audited is not None else {}
@@ -61,7 +61,7 @@ def export_view(export: Export, audited: Table | None, level: float) -> dict:
 
 
 class AxisView(NamedTuple):
-    """One axis of an audit: who is amplified, in plots and in a table."""
+    """One axis of an audit: the amplified groups, plots and a table."""
 
     name: str
     amplified: list[str]
@@ -70,7 +70,7 @@ class AxisView(NamedTuple):
 
 
 class AuditView(NamedTuple):
-    """An audit, axis by axis; axes without a group of enough rows are only named."""
+    """An audit by axis; axes without a sufficiently large group are only listed."""
 
     axes: list[AxisView]
     empty_axes: list[str]
@@ -81,7 +81,7 @@ class AuditView(NamedTuple):
 
 
 def audit_view(audited: Table, level: float) -> AuditView:
-    """What the template of an audit shows; for any page."""
+    """The data that the audit template displays, for any page."""
     axes, empty = [], []
     for axis, rows in audited.groupby("axis", sort=False):
         if not rows["share_before"].notna().any():
@@ -120,14 +120,14 @@ def _axis_view(name: str, rows: pd.DataFrame, level: float) -> AxisView:
         line=Mark(1.0, "as all rows"),
     )
     plots = [picture(rates), *([picture(ratios)] if rate > 0 else [])]
-    rows.loc[everyone.index, ["ratio", "ratio_lo", "ratio_hi"]] = float("nan")  # 1 of itself
+    rows.loc[everyone.index, ["ratio", "ratio_lo", "ratio_hi"]] = float("nan")  # trivially 1
     columns = [column for column in _COLUMNS if column in rows]
     table = result_table(rows, columns=columns, named=_NAMED, shares=_SHARES, marked="marked")
     return AxisView(name, groups.loc[groups["marked"], "group"].tolist(), plots, table)
 
 
 def _origin(manifest: dict) -> Iterator[Fact]:
-    """How the export came about, by its manifest."""
+    """The provenance of the export, from its manifest."""
     inputs, parts = manifest["inputs"], manifest["parts"]
     size = sum(part["bytes"] for part in parts)
     rows = sum(shard["rows"] for shard in inputs)
@@ -150,7 +150,7 @@ def _origin(manifest: dict) -> Iterator[Fact]:
 
 
 def _funnel(export: Export) -> tuple[PageTable | None, str]:
-    """The rows that each clause of the filters left out, in order; or why they are not known."""
+    """The rows that each clause of the filters excluded, in order; or why they are unknown."""
     try:
         clauses = export.funnel()
     except ProvenanceError as error:
@@ -164,7 +164,7 @@ def _funnel(export: Export) -> tuple[PageTable | None, str]:
 
 
 def model_name(recipe: dict) -> str:
-    """A short name for what a model, a head or embeddings say of themselves."""
+    """A short name for a model, head or embeddings, from their recipe."""
     if "embeddings" in recipe:
         return f"embeddings by {model_name(recipe.get('model') or {})}"
     parts = (str(recipe[key]) for key in ("name", "arch", "pretrained") if recipe.get(key))

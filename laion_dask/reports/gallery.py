@@ -1,4 +1,4 @@
-"""A page of images with their captions: local files only, blurred unless known to be safe."""
+"""A page of images with captions: local files only, blurred unless known to be safe."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from laion_dask.io.images.images import Images
 from laion_dask.io.images.row_match import Match, RowImage
 from laion_dask.reports.environment import render
 
-#: Longest side of a picture on the page, in pixels.
+#: Maximum width and height of an image on the page, in pixels.
 SIDE = 144
-#: A picture is shown clear only when its score is known and below this (LAION's own threshold).
+#: An image is shown unblurred only if its score is known and below this value (LAION's threshold).
 UNSAFE = 0.5
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures and captions as self-contained HTML."""
+    """Images and captions as self-contained HTML."""
 
     html: str
 
@@ -48,39 +48,39 @@ def gallery(
     safety: str = "punsafe",
     reveal: bool = False,
 ) -> Gallery:
-    """A page of the first rows of a computed frame: pictures, or cards of text. Eager.
+    """A page of the first rows of a computed frame: images, or cards of text. Eager.
 
-    Nothing is fetched: pictures come from archives, Parquet files or folders. A picture whose
-    safety score is missing, unknown or at least 0.5 is blurred before it enters the page, so that
-    the page does not hold it; its card says why. A card without a picture has the row's ``url``.
-    A picture that has a row's name, and another digest or url than the row says, is not shown
-    (`Images.read_rows`). Captions and addresses stay text, whatever they say.
+    Nothing is downloaded: images come from archives, Parquet files or folders. An image whose
+    safety score is missing, invalid or at least 0.5 is blurred before it is embedded, so that the
+    page does not contain the original; its card gives the reason. A card without an image shows
+    the ``url`` of the row. An image whose name matches a row, but whose digest or url differs, is
+    not shown (`Images.read_rows`). Captions and addresses are escaped.
 
     Parameters
     ----------
     rows : pandas.DataFrame, or cuDF's
-        With ``key`` or ``image_path`` where images are given; ``text``, ``caption`` or ``TEXT``
-        becomes the caption.
+        Needs ``key`` or ``image_path`` if images are given; ``text``, ``caption`` or ``TEXT`` is
+        the caption.
     images : Images, optional
-        From `open_images`. Without them each row is a card of its caption and ``url``.
+        From `open_images`. Without images, each card shows the caption and ``url``.
     n : int
-        Number of rows, from the top.
+        Number of rows, from the start.
     facts : sequence of str
-        Columns whose values are printed under each picture.
+        Columns whose values are printed below each image.
     safety : str
-        The column that says how likely a picture is unsafe.
+        The column with the probability that an image is unsafe.
     reveal : bool
-        True shows every picture as it is. It has to be passed in every call.
+        Show every image unblurred. It has to be passed in every call.
 
     Raises
     ------
     ColumnError
-        When images are given and there is neither ``key`` nor ``image_path``, or a fact is no
-        column.
+        When images are given but the rows have neither ``key`` nor ``image_path``, or a fact is
+        not a column.
     OptionError
         When ``images`` is a path.
     ImageError
-        When a key or path stands for several images.
+        When a key or path matches several images.
     """
     if isinstance(images, (str, os.PathLike)):
         raise OptionError(
@@ -104,10 +104,10 @@ def gallery(
 
 
 def _notes(rows: pd.DataFrame, images, pictures: list, safety: str | None) -> list[str]:
-    """What is missing on the whole page, and how to get it."""
+    """Notes on what is missing from the page, and how to get it."""
     if images is None:
         return [
-            "No pictures were given. If you have them: ld.gallery(rows, "
+            "No images were given. If you have them: ld.gallery(rows, "
             "ld.open_images('folder')). If not, download the urls of these rows with img2dataset "
             "and open its output."
         ]
@@ -115,11 +115,11 @@ def _notes(rows: pd.DataFrame, images, pictures: list, safety: str | None) -> li
     notes = _match_notes(Counter(image.match for image in pictures), len(rows), images)
     if not shown and not notes:
         notes.append(
-            f"None of these rows has an image in {images!r}. Open the source that they come from."
+            f"None of these rows has an image in {images!r}. Open the source of these rows."
         )
     if shown and safety is not None and safety not in rows.columns:
         notes.append(
-            f"Every picture is blurred, since the rows have no column {safety!r}. Score them with "
+            f"Every image is blurred, since the rows have no column {safety!r}. Score them with "
             "the head ld.heads.nsfw, name another column with safety=, or show all with "
             "reveal=True."
         )
@@ -127,7 +127,7 @@ def _notes(rows: pd.DataFrame, images, pictures: list, safety: str | None) -> li
 
 
 def _match_notes(matches: Counter, n_rows: int, images: Images) -> list[str]:
-    """Which pictures belong, or may belong, to other rows."""
+    """Notes on images that belong, or may belong, to other rows."""
     notes = []
     if n := matches[Match.OTHER]:
         notes.append(
@@ -137,21 +137,21 @@ def _match_notes(matches: Counter, n_rows: int, images: Images) -> list[str]:
         )
     if n := matches[Match.SHARED]:
         notes.append(
-            f"{n} of these {n_rows} rows share the name of an image with a row of another shard, "
-            "and neither a digest nor a url tells whose it is, so it is not shown. Read the column "
-            "image_sha256 or url too, or show the rows of one source at a time."
+            f"{n} of these {n_rows} rows share an image name with a row of another shard, and no "
+            "digest or url tells which row the image belongs to, so it is not shown. Also read the "
+            "column image_sha256 or url, or show the rows of one source at a time."
         )
     if n := matches[Match.NAME]:
         notes.append(
-            f"For {n} of these {n_rows} rows, the picture was found by its name alone, since there "
+            f"For {n} of these {n_rows} rows, the image was matched only by its name, since there "
             "is neither a digest (image_sha256, which ld.embed writes) nor a url to compare. Make "
-            f"sure that the rows are of {images!r}: other sources may have images of the same name."
+            f"sure that the rows belong to {images!r}: other sources may reuse image names."
         )
     return notes
 
 
 def _doubt(row: pd.Series, safety: str) -> str | None:
-    """Why a row is not known to be safe, or None."""
+    """The reason why a row is not known to be safe, or None."""
     if safety not in row.index:
         return f"no column {safety}"
     score = row[safety]
@@ -165,9 +165,9 @@ def _doubt(row: pd.Series, safety: str) -> str | None:
 
 
 class _Figure(NamedTuple):
-    """What the template shows of one row.
+    """The data of one row that the template displays.
 
-    ``jpeg`` is base64, and empty where there is no picture to show; then ``instead`` says why.
+    ``jpeg`` is base64; it is empty if there is no image to show, and ``instead`` says why.
     """
 
     caption: object
@@ -201,7 +201,7 @@ def _fact(value: object) -> object:
 
 
 def _picture(image: RowImage, doubt: str | None) -> tuple[str, str]:
-    """A picture as JPEG in base64, blurred where its row is in doubt; or why there is none."""
+    """An image as base64 JPEG, blurred if its row is in doubt; or the reason why there is none."""
     if image.data is None:
         return "", image.match.value
     try:

@@ -1,4 +1,4 @@
-"""Search results as lines for a terminal, or as a file."""
+"""Search results as text for a terminal, or as a file."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from laion_dask.errors import one_of
 from laion_dask.formatting import printable, spreadsheet_text
 from laion_dask.io.storage.atomic_file import committed
 
-#: Characters of a caption or an address that are printed.
+#: Maximum characters of a caption or address.
 _WIDTH = 60
 
 
 def show_hits(hits: pd.DataFrame, queries: Sequence) -> str:
-    """Hits under a line for each query: rank, similarity, shard, row, caption, address. Eager.
+    """Format hits below a line per query: rank, similarity, shard, row, caption, URL. Eager.
 
     Parameters
     ----------
     hits : DataFrame
-        As `search` returns it.
+        The result of `search`.
     queries : sequence
-        The queries, in order, as they are printed.
+        The queries in order, as they should be printed.
     """
     hits = to_pandas(hits)
     names = [name for name in ("text", "url") if name in hits.columns]
@@ -43,22 +43,22 @@ def show_hits(hits: pd.DataFrame, queries: Sequence) -> str:
 
 
 def write_table(table: pd.DataFrame, out: str | os.PathLike) -> str:
-    """Write a table to one file, in one step, and return a line that says so. Eager.
+    """Write a table to one file atomically; returns a line that reports it. Eager.
 
-    In CSV, text that a spreadsheet would run as a formula gets an apostrophe before it, and control
-    characters are left out (OWASP, "CSV Injection"); numbers are as they are. Parquet holds text
-    as it is.
+    In CSV, text that a spreadsheet would run as a formula is prefixed with an apostrophe, and
+    control characters are removed (OWASP, "CSV Injection"); numbers are unchanged. Parquet keeps
+    text unchanged.
 
     Parameters
     ----------
     table : DataFrame
     out : path
-        Ends in ``.parquet`` or ``.csv``; ``"-"`` prints CSV, and an empty line is returned.
+        Ends in ``.parquet`` or ``.csv``; ``"-"`` prints CSV and returns an empty string.
 
     Raises
     ------
     OptionError
-        For another ending.
+        For any other extension.
     ExportError
         When the file cannot be written.
     """

@@ -1,4 +1,4 @@
-"""Writes a page: one self-contained file that appears in one step."""
+"""Writes a page: one self-contained file, created atomically."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from laion_dask.reports.environment import render
 
 
 def check_place(path: str | os.PathLike) -> None:
-    """Raise, before any data is read, where no page can be written.
+    """Raise, before any data is read, if a page cannot be written to this path.
 
     Raises
     ------
@@ -22,32 +22,32 @@ def check_place(path: str | os.PathLike) -> None:
     if path.is_dir():
         raise ExportError(f"{path} is a folder. Name a file, such as {path / 'report.html'}.")
     if not path.parent.is_dir():
-        raise ExportError(f"There is no folder {path.parent} for {path.name}. Make it first.")
+        raise ExportError(f"There is no folder {path.parent} for {path.name}. Create it first.")
     if not os.access(path.parent, os.W_OK):
-        raise ExportError(f"The folder {path.parent} cannot be written to. Name another.")
+        raise ExportError(f"The folder {path.parent} is not writable. Choose another.")
 
 
 def write_page(path: str | os.PathLike, template: str, *, title: str, **context) -> Path:
-    """Write a page, which appears in one step. Eager.
+    """Write a page atomically. Eager.
 
     Parameters
     ----------
     path : str or path
-        Of the page, such as ``"report.html"``.
+        Path of the page, such as ``"report.html"``.
     template : str
         A template that extends ``page.html.j2``.
     title : str
     **context
-        What the template shows.
+        Variables of the template.
 
     Raises
     ------
     ExportError
-        When the page cannot be written there.
+        When the page cannot be written.
     """
     path = Path(path)
     markup = render(template, title=title, version=version("laion_dask"), **context)
     with committed(path) as file:
-        # A lone surrogate, as in a file name that is not UTF-8, is written out.
+        # Escape lone surrogates, which occur in file names that are not UTF-8.
         file.write(markup.encode("utf-8", errors="backslashreplace"))
     return path

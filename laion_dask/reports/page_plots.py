@@ -1,4 +1,4 @@
-"""The plots of pages, as descriptions: points of a table, quantiles of sizes, threshold curves."""
+"""Descriptions of the plots of pages: table points, size quantiles and threshold curves."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from laion_dask.plots.description import (
 from laion_dask.plots.palette import GREY, SERIES
 from laion_dask.plots.static import render
 
-#: What all rows are called among the groups.
+#: The label of all rows among the groups.
 _ALL = "(all)"
-#: Columns whose quantiles share a plot.
+#: Columns whose quantiles share one plot.
 _SIZES = ("width", "height", "text_length")
 
 
 def picture(panel: Panel) -> Markup:
-    """A panel as SVG, for a template; empty where it has nothing to draw."""
+    """A panel as SVG for a template; empty if there is nothing to draw."""
     return Markup(render(panel))
 
 
@@ -41,21 +41,21 @@ def point_panel(
     line: Mark | None = None,
     most: int = 40,
 ) -> PointPanel:
-    """A column of a table with its intervals, a line for each group.
+    """A column of a table with its intervals, one line per group.
 
     Parameters
     ----------
     rows : DataFrame
-        With ``group``, the column and its ends; ``marked`` rows stand out.
+        With ``group``, the column and its interval; ``marked`` rows are highlighted.
     name : str
-        The column. The interval of ``rate`` or ``value`` is ``lo`` to ``hi``.
+        The column. The interval of ``rate`` and ``value`` is ``lo`` to ``hi``.
     title : str
-        What the axis measures, with its unit.
+        The quantity on the axis, with its unit.
     form : Form
-        Ratios are on a logarithmic axis.
+        Ratios use a logarithmic axis.
     line : Mark, optional
     most : int
-        Points that are drawn; the panel counts the others.
+        Maximum number of points; the panel counts the others.
     """
     ends = ("lo", "hi") if name in ("rate", "value") else (f"{name}_lo", f"{name}_hi")
     marked = rows["marked"] if "marked" in rows else [False] * len(rows)
@@ -74,13 +74,13 @@ def point_panel(
 
 
 def size_panel(shares: Sequence[float], quantiles: Mapping[str, Iterable[float]]) -> CurvePanel:
-    """Quantiles of width, height and caption length, as far as they are known.
+    """Quantiles of width, height and caption length, if known.
 
     Parameters
     ----------
     shares : sequence of float
     quantiles : mapping of str to sequence of float
-        By column, one at each share.
+        By column: one quantile per share.
     """
     known = [name for name in _SIZES if name in quantiles]
     curves = [
@@ -101,9 +101,9 @@ def size_panel(shares: Sequence[float], quantiles: Mapping[str, Iterable[float]]
 
 
 def threshold_panel(groups: Sequence[tuple[str, pd.DataFrame]], title: str) -> CurvePanel:
-    """Rates over the threshold, a curve with its band for each group; all rows are dashed.
+    """Rates over the threshold: a curve with its band for each group, and all rows dashed.
 
-    As many groups as there are colours are drawn, the first ones.
+    Only the first groups are drawn, up to the number of colours.
     """
     curves, n_coloured = [], 0
     for name, rows in groups[: len(SERIES)]:

@@ -1,4 +1,4 @@
-"""Tables of pages, as data for the templates: headings, cells, and notes beneath."""
+"""Tables of pages as data for the templates: headings, cells, and notes below."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Cell:
     ----------
     text : str
     kind : {"number", "text", "code"}
-        Text and code come from the data: they are set apart from the direction of what is around
-        them. Text is cut.
+        Text and code come from the data: their text direction is isolated from the surroundings.
+        Text is truncated.
     bar : float
-        Pixels of a bar before the text; 0 for none.
+        Width in pixels of a bar before the text; 0 for none.
     """
 
     text: str
@@ -32,18 +32,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table as a page shows it.
+    """A table as displayed on a page.
 
     Attributes
     ----------
     head : tuple of str
     rows : tuple of tuple of Cell
     left : frozenset of int
-        Columns that are set flush left.
+        Columns that are left-aligned.
     marked : tuple of bool
-        Which rows stand out; empty for none.
+        Whether each row is highlighted; empty for none.
     notes : tuple of str
-        Sentences beneath.
+        Sentences below the table.
     """
 
     head: tuple[str, ...]
@@ -55,7 +55,7 @@ class PageTable:
 
 @dataclass(frozen=True)
 class Fact:
-    """A name and what it stands for, such as the filter of an export.
+    """A name with its values, such as the filter of an export.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Fact:
     is_code : bool
         Whether values come from the data or from a filter.
     one_a_line : bool
-        Otherwise commas are between values.
+        Whether to put each value on its own line instead of separating values with commas.
     """
 
     name: str
@@ -82,25 +82,25 @@ def result_table(
     marked: str | None = None,
     most: int = 200,
 ) -> PageTable:
-    """A `laion_dask.stats.Table` for a page; an interval's two ends share a column.
+    """A `laion_dask.stats.Table` for a page; the two ends of an interval share a column.
 
-    ``lo`` and ``hi`` follow the rate, or the value where there is no rate; ``x_lo`` and ``x_hi``
-    follow ``x``. Notes say what is not shown, and what was left out for too few rows.
+    ``lo`` and ``hi`` follow the rate, or the value if there is no rate; ``x_lo`` and ``x_hi``
+    follow ``x``. Notes give the number of rows not shown, and of suppressed results.
 
     Parameters
     ----------
     table : Table, or any DataFrame
     columns : sequence of str, optional
-        Which, in this order; by default all that are not empty. Ends of intervals come by
-        themselves.
+        The columns in this order; by default all that are not empty. Interval columns are added
+        automatically.
     named : mapping of str to str, optional
         Headings for columns.
     shares : sequence of str
-        The columns that are written in percent, with their intervals.
+        The columns to format in percent, with their intervals.
     marked : str, optional
-        A column of truth values: its rows stand out.
+        A boolean column; its true rows are highlighted.
     most : int
-        Rows that are shown.
+        Maximum number of rows shown.
     """
     named = dict(named or {})
     rows = table.head(most)
@@ -117,7 +117,7 @@ def result_table(
         head.append(named.get(name, name.replace("_", " ")))
         cells.append([_cell(value, write) for value in rows[name]])
         lo, hi = ends.get(name, ("", ""))
-        is_rates = name == "value" and "rate" in columns  # the ends stand beside the rate
+        is_rates = name == "value" and "rate" in columns  # the interval is beside the rate
         if lo in table and hi in table and not is_rates and table[[lo, hi]].notna().any(axis=None):
             head.append("interval")
             cells.append(_intervals(rows, name, lo, hi, write))
@@ -134,7 +134,7 @@ def result_table(
 def _intervals(
     rows: pd.DataFrame, name: str, lo: str, hi: str, write: Callable[[float], str]
 ) -> list[Cell]:
-    """The cells of an interval; beside a missing rate it is that of the value."""
+    """The cells of an interval; if a rate is missing, the interval is that of the value."""
     is_share = [True] * len(rows)
     if name == "rate" and "value" in rows:
         is_share = rows["rate"].notna().tolist()

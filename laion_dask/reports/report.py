@@ -1,4 +1,4 @@
-"""One self-contained page about a summary, or about what an export kept. No network."""
+"""A self-contained, offline page about a summary or an export."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from laion_dask.reports.page import write_page
 from laion_dask.reports.page_plots import picture, size_panel
 from laion_dask.reports.page_tables import Cell, PageTable
 
-#: Pixels of the bar of the largest share of a table.
+#: Width in pixels of the bar of the largest share in a table.
 _BAR = 90
 _COUNTS = ("read", "kept", "dropped", "unscored", "rejected")
 
@@ -35,23 +35,23 @@ def write_report(
     level: float = 0.95,
     min_n: int = 30,
 ) -> Path:
-    """Write a summary, or what an export kept, as one HTML page with nothing outside it. Eager.
+    """Write a summary or an export report as one self-contained HTML page. Eager.
 
-    The page appears in one step. Text from the data is escaped. The page of an export says what
-    became of every row, and audits whom the filters left out; for that the shards are read again.
+    The page is written atomically. Text from the data is escaped. The report of an export accounts
+    for every row and audits whom the filters excluded, which reads the shards again.
 
     Parameters
     ----------
     subject : Summary or Export
-        What ``summary`` or ``export`` returned.
+        The result of ``summary`` or ``export``.
     path : str or path
-        Of the page, such as ``"report.html"``.
+        Path of the page, such as ``"report.html"``.
     title : str, optional
     by, reference, min_n : optional
-        Of the audit of an export, as `laion_dask.audit` takes them; by default it is by language
-        and by the people that captions mention.
+        Arguments of the audit of an export, as for `laion_dask.audit`; the default axes are
+        language and the groups of people that captions mention.
     level : float
-        Coverage of the audit's intervals, between 0 and 1.
+        Coverage of the intervals of the audit, between 0 and 1.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def write_report(
     ShardError, SchemaError
         When a shard has changed since the export.
     ExportError
-        When the page cannot be written there, or would replace a shard that was read.
+        When the page cannot be written, or would replace a shard that was read.
     """
     must_be("The subject", subject, (Summary, Export), "what summary(...) or export(...) returns")
     if isinstance(subject, Export):
@@ -97,7 +97,7 @@ def _table(table: pd.DataFrame) -> PageTable:
 
 
 def _sizes(summary: Summary) -> str:
-    """Quantiles of width, height and caption length as one plot."""
+    """Quantiles of width, height and caption length in one plot."""
     table = summary.quantiles
     quantiles = {name: table.loc[name, list(SHARES)].astype(float) for name in table.index}
     return picture(size_panel(SHARES, quantiles))

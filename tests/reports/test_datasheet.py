@@ -194,7 +194,7 @@ def test_a_place_where_no_page_can_be_is_refused_at_once(corpus, tmp_path):
     frame = ld.read_shards(corpus)
     with dask.config.set(scheduler=refuse):
         for place in (tmp_path, tmp_path / "none" / "page.html"):
-            with pytest.raises(ExportError, match=r"Name a file|Make it first"):
+            with pytest.raises(ExportError, match=r"Name a file|Create it first"):
                 frame.laion.datasheet(place)
     done = CliRunner().invoke(app, ["datasheet", corpus, str(tmp_path / "no" / "p.html")])
     assert done.exit_code == 1

@@ -169,7 +169,7 @@ def test_what_no_filter_left_out_is_told(folder, tmp_path):
     text = ld.write_report(done, tmp_path / "page.html", by="language").read_text(encoding="utf-8")
     before = done.audit("language").attrs["rows_before"]
     assert (before["kept"], before["dropped"]) == (400, 310)
-    assert "310 rows were left out by a step that is no filter" in text
+    assert "310 rows were left out by a step other than a filter" in text
 
 
 def test_the_audit_of_an_export_reads_again_what_is_there(folder, tmp_path):

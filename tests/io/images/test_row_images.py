@@ -83,8 +83,10 @@ def test_a_row_of_another_split_is_not_shown_the_image_of_this_one(twins):
     assert shown(both, rows) == own
     assert shown(both, rows.drop(columns="image_path")) == own
     page = ld.gallery(rows.assign(punsafe=0.0), train).html
-    assert page.count("<img") == 2 and page.count("another row's image<") == 2
-    assert "For 2 of these 4 rows, the image of that name" in page and "alone" not in page
+    assert page.count("<img") == 2 and page.count("another row&#39;s image<") == 2
+    assert (
+        "For 2 of these 4 rows, the image of that name" in page and "only by its name" not in page
+    )
 
 
 def test_an_export_of_two_splits_keeps_its_images_apart(twins):
@@ -143,7 +145,7 @@ def test_what_is_found_by_its_name_alone_is_said_to_be(tmp_path, kind):
     rows = pd.DataFrame({"key": ["0"], "text": ["a cat"], "shard": 1, "row": 0, "punsafe": 0.0})
     assert [image.match for image in train.read_rows(rows)] == [Match.NAME]
     page = ld.gallery(rows, train).html
-    assert page.count("<img") == 1 and "found by its name alone" in page
+    assert page.count("<img") == 1 and "matched only by its name" in page
     both = ld.open_images([tmp_path / split for split in SPLITS])
     if kind == "folder":  # whose files are named below the folder that both splits lie in
         assert shown(both, rows) == [ABSENT]
@@ -158,7 +160,7 @@ def test_rows_of_two_shards_with_one_name_are_not_shown_an_image_that_nothing_pr
     images = ld.open_images(tmp_path)
     rows = pd.DataFrame({"key": "0", "shard": [0, 1], "row": [4, 7], "text": "a cat"})
     assert shown(images, rows) == [SHARED] * 2
-    assert "share the name" in ld.gallery(rows, images).html
+    assert "share an image name" in ld.gallery(rows, images).html
     # One of the two knows whose it is; the other is still not shown it.
     assert shown(images, rows.assign(image_sha256=[digest, None])) == [picture(0), SHARED]
     # One name may be spelled in two ways.
