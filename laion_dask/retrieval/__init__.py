@@ -1,1 +1,1 @@
-"""Nearest-neighbor search over embeddings: exact, or by an approximate index."""
+"""Nearest-neighbor search over embeddings, exact or with an approximate index."""

@@ -1,4 +1,4 @@
-"""The nearest rows by an approximate index, whose proposals are scored exactly."""
+"""Nearest rows from an approximate index, whose candidates are scored exactly."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.retrieval import fetch
 from laion_dask.retrieval.exact.pairs import Hits, Pairs, pairs_in_partition
 
-#: Candidates held at a time for all queries together, at some 60 bytes each.
+#: Candidates held at a time for all queries together, at about 60 bytes each.
 _HELD = 10_000_000
-#: The most candidates per query: this many per result, and at least so many.
+#: The candidates per query are limited to the larger of 64 per result and 100,000.
 _A_RESULT, _A_QUERY = 64, 100_000
 
 
 @runtime_checkable
 class _Index(Protocol):
-    """What `search` asks of an index; see `laion_dask.retrieval.index.index.Index`."""
+    """The methods of an index that `search` calls; see `laion_dask.retrieval.index.index.Index`."""
 
     def check(self, embeddings: Embeddings) -> None: ...
 
@@ -44,23 +44,23 @@ def nearest(
     index,
     best: Callable,
 ) -> Hits:
-    """The k nearest rows of a frame to each query, of those that an index proposes. Eager.
+    """The k nearest rows of a frame to each query among the candidates of an index. Eager.
 
-    Queries with fewer than k results are repeated with four times as many candidates, until there
-    are k, the index has no more, or a limit is reached.
+    Queries with fewer than k results are retried with four times as many candidates, until they
+    have k results, the index has no more candidates, or the limit is reached.
 
     Parameters
     ----------
     provenance : Provenance
-        Of the frame.
+        Provenance of the frame.
     embeddings : Embeddings
-        In the order of the frame's shards.
+        Embeddings in the order of the frame's shards.
     vectors : (m, dim) float32 array
-        Of length one.
+        Unit norm.
     k : int
     index : Index
     best : callable
-        ``best(pairs, embeddings, vectors, k)`` → the k best pairs, as Hits.
+        ``best(pairs, embeddings, vectors, k)`` returns the k best pairs as Hits.
     """
     index.check(embeddings)
     n = index.n_candidates(k)
@@ -84,7 +84,7 @@ def nearest(
 def _proposed(
     provenance: Provenance, index, vectors: np.ndarray, n: int
 ) -> tuple[Pairs, np.ndarray]:
-    """Up to n candidates per query that the frame has, and which queries may have more."""
+    """Up to n candidates per query that are in the frame, and which queries may have more."""
     shard, row = index.candidates(vectors, n)
     known = shard >= 0
     query = np.nonzero(known)[0].astype(np.int32)

@@ -1,4 +1,4 @@
-"""The rows to search, and the columns of the rows that were found."""
+"""Fetch the rows to search, and the columns of the results."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from laion_dask.retrieval.exact.pairs import Pairs
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 
-#: Up to this many different rows, a scan filters by row number.
+#: Up to this many distinct rows, a scan filters by row number.
 _NAMED = 10_000
 
 
 def parts(provenance: Provenance) -> list:
     """The rows of each partition: (shard, start, stop), or a lazy frame of shard and row.
 
-    For a frame that is as it was read and reads every row, they are known without reading.
+    For a frame as it was read, without a filter, they are known without reading data.
     """
     as_read = provenance.as_read
     if as_read is not None and as_read[0].where is None and as_read[0].invalid_text != "reject":
@@ -33,7 +33,7 @@ def parts(provenance: Provenance) -> list:
 
 
 def _columns(provenance: Provenance, names: Iterable[str]) -> dd.DataFrame:
-    """Some columns of a frame, in the same partitions as the whole frame. Lazy."""
+    """Some columns of a frame, with the partitions of the frame. Lazy."""
     frame, names = provenance.frame, list(names)
     if not provenance.is_cut_by_size:
         return frame[names]
@@ -45,19 +45,19 @@ def _take(part, names: list):
 
 
 def are_runs(parts: list) -> bool:
-    """Whether parts are (shard, start, stop), so that every row is searched."""
+    """Whether all parts are (shard, start, stop), so that every row is searched."""
     return all(isinstance(part, tuple) for part in parts)
 
 
 def within(provenance: Provenance, pairs: Pairs, among: Callable) -> Pairs:
-    """The pairs whose rows the frame has, with ``part`` set. Eager."""
+    """The pairs whose rows are in the frame, with ``part`` set. Eager."""
     wanted = _only(provenance, pairs)
     found = graph.tasks(among, wanted, graph.share(pairs))
     return Pairs.join(graph.compute(*found, label="look up"))
 
 
 def _only(provenance: Provenance, pairs: Pairs) -> list:
-    """As `parts`; a scan with a filter reads only rows of the pairs."""
+    """As `parts`, but a scan with a filter reads only the rows of the pairs."""
     as_read = provenance.as_read
     rows = np.unique(pairs.row)
     if as_read is None or as_read[0].where is None or len(rows) > _NAMED:
@@ -72,13 +72,13 @@ def fetch(
 ):
     """The results as a frame: new columns, shard, row, and columns of the frame. Eager.
 
-    Only partitions with hits are computed; of a frame that is as it was read, only the hits are
-    read.
+    Only partitions with hits are computed; for a frame as it was read, only the rows of the hits
+    are read.
 
     Parameters
     ----------
     provenance : Provenance
-        Of the frame.
+        Provenance of the frame.
     pairs : Pairs
     made : mapping of str to array
         New columns, as long as ``pairs``.
@@ -98,7 +98,7 @@ def fetch(
 
 
 def _found(provenance: Provenance, names: Iterable[str], pairs: Pairs):
-    """The frame's rows of some pairs, each once, in any order."""
+    """The frame's rows of the given pairs, each once, in any order."""
     numbers = np.unique(pairs.part)
     hit = [pairs.take(pairs.part == number) for number in numbers]
     frame, as_read = _columns(provenance, names), provenance.as_read
@@ -117,7 +117,7 @@ def _found(provenance: Provenance, names: Iterable[str], pairs: Pairs):
 
 
 def _scanned(wanted: tuple, number: int):
-    """`_pick` of a piece, of which only the wanted rows are read."""
+    """`_pick` for a piece of which only the wanted rows are read."""
     scan, piece, columns, own = wanted
     return _pick((scan(piece, columns=columns), own.shard, own.row), number)
 
@@ -134,7 +134,7 @@ def _pick(wanted: tuple, number: int):
 
 
 def _keys(shard: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """One integer a row; shards have fewer rows than 2**40."""
+    """One integer per row; shards have fewer than 2**40 rows."""
     return (shard.astype(np.int64) << 40) | row.astype(np.int64)
 
 
@@ -146,13 +146,13 @@ def _places(pairs: Pairs, shards: np.ndarray, rows: np.ndarray) -> np.ndarray:
     at = np.searchsorted(keys[by_key], wanted)
     if len(keys) == 0 or (keys[by_key][np.minimum(at, len(keys) - 1)] != wanted).any():
         raise ProvenanceError(
-            "A row that was found is no longer in the frame: computed a second time, it gave other "
-            "rows. Make what is random in it repeatable, with random_state=."
+            "A row that was found is no longer in the frame: computing the frame again gave other "
+            "rows. Make its random steps repeatable, with random_state=."
         )
     return by_key[at]
 
 
 def _rows(rows: np.ndarray) -> Predicate:
-    """The predicate that a row number is one of these."""
+    """The predicate that a row number is one of ``rows``."""
     values = tuple(Constant(row, "integer") for row in rows.tolist())
     return Predicate(f"row in {len(rows):,} rows", Among(Name("row", "integer"), values), ("row",))

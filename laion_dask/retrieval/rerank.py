@@ -1,4 +1,4 @@
-"""Rerank the results of a search by a second set of embeddings."""
+"""Rerank the results of a search with a second set of embeddings."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from laion_dask.retrieval.exact.top_k import score_pairs
 from laion_dask.runtime import graph
 from laion_dask.scoring.queries import as_vectors
 
-#: Pairs that one task scores.
+#: Pairs per scoring task.
 _PAIRS_PER_TASK = 1 << 15
 
 
 @dataclass(frozen=True)
 class Rerank:
-    """Rerank the results of a search by other embeddings of the same rows.
+    """Rerank the results of a search with other embeddings of the same rows.
 
-    This is how an exact image is found: first the nearest images by content, then the nearest of
-    these by a second embedding that represents details (MindEye, Scotti et al. 2023, section 2.2,
-    retrieves 16 images of LAION by CLIP's last layer and then picks one).
+    This can identify an exact image: find the nearest images by content, then the nearest of these
+    by a second embedding that represents details (MindEye, Scotti et al. 2023, section 2.2,
+    retrieves 16 LAION images by CLIP's last layer and then picks one).
 
     Attributes
     ----------
     embeddings : Embeddings
-    query : as `search` takes it
+    query : as in `search`
         One query, or as many as in the search.
     take : int, optional
-        How many of the nearest are reranked; k by default, and not fewer.
+        Number of nearest rows to rerank; by default k, and at least k.
 
     Examples
     --------
@@ -54,18 +54,18 @@ class Rerank:
 def embeddings_and_vectors(
     rerank: Rerank, provenance: Provenance, m: int
 ) -> tuple[Embeddings, np.ndarray]:
-    """The paired embeddings of a reranking, and a query vector for each of m queries."""
+    """The paired embeddings for reranking, and a query vector for each of m queries."""
     paired = rerank.embeddings.paired_with(provenance.shards)
     vectors = as_vectors(rerank.query, paired)
     if len(vectors) not in (1, m):
         raise OptionError(
-            f"There are {m:,} queries, and {len(vectors):,} to reorder by. Give one, or as many."
+            f"There are {m:,} queries, and {len(vectors):,} to rerank by. Give one, or as many."
         )
     return paired, vectors if len(vectors) == m else np.repeat(vectors, m, axis=0)
 
 
 def _scored(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray) -> np.ndarray:
-    """The exact cosines of pairs sorted by row; in this process if there are few."""
+    """The exact cosines of pairs sorted by row; computed in this process if there are few."""
     if len(pairs) <= _PAIRS_PER_TASK:
         return score_pairs(pairs, embeddings, vectors)
     shared = graph.share(embeddings), graph.share(vectors)
@@ -83,7 +83,7 @@ def _score_some(pairs: Pairs, number: int, embeddings, vectors: np.ndarray) -> n
 def reranked(
     hits: Hits, embeddings: Embeddings, vectors: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The first k hits of each query by other embeddings: positions, ranks from 0, cosines.
+    """The first k hits of each query after reranking: positions, ranks from 0, cosines.
 
     Hits with equal cosines, such as those of identical rows, keep their order.
     """

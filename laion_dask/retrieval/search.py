@@ -1,4 +1,4 @@
-"""The rows nearest to a query, by their embeddings."""
+"""The rows nearest to a query by their embeddings."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from laion_dask.schema import PROVENANCE
 from laion_dask.scoring.queries import as_vectors
 from laion_dask.validation import whole
 
-#: Queries whose hits one task ranks.
+#: Number of queries that one task ranks.
 _QUERIES_PER_TASK = 64
-#: Most results of one search: all of them are in memory at once.
+#: The most results of one search: they are all in memory at once.
 _MAX_RESULTS = 50_000_000
-#: Bytes that a search holds for a query beside its vector, for ten results: up to 80 candidates of
-#: 20 bytes and ten cosines.
+#: Memory per query besides its vector, in bytes, for ten results: up to 80 candidates of 20 bytes
+#: and ten cosines.
 _QUERY_BYTES = 10 * (8 * 20 + 4)
 
 
@@ -57,58 +57,58 @@ def search(
 ) -> pd.DataFrame:
     """The k rows of a frame nearest to each query, by cosine. Eager.
 
-    Exact: every row's embedding is read once, whatever the number of queries; the few that may be
-    among the nearest are read once or twice more. The answer is that of a loop in float64, with
-    queries normalised in float32. Ties go to the smaller (shard, row), so partitions, order of
-    shards, workers and GPUs change nothing. A row whose embedding is NaN, infinite or zero is never
-    found. For a frame as `read_shards` returned it, Parquet is read only for the columns of the
-    results. On a GPU, searched rows stay in its memory for the next search, in at most half of the
-    memory that is free.
+    The search is exact. Every row's embedding is read once, whatever the number of queries; the few
+    rows that may be among the nearest are read once or twice more. The answer equals that of a loop
+    in float64, with queries normalised in float32. Ties go to the smaller (shard, row), so it does
+    not depend on partitions, the order of shards, workers or GPUs. A row whose embedding is NaN,
+    infinite or zero is never a result. For a frame as `read_shards` returned it, Parquet is only
+    read for the columns of the results. On a GPU, searched rows stay in GPU memory for the next
+    search, using at most half of the free memory.
 
     Parameters
     ----------
     frame : dask DataFrame
-        With ``shard`` and ``row``; only its rows are searched.
+        Must have ``shard`` and ``row``; only its rows are searched.
     embeddings : Embeddings
-        Of the frame's rows.
+        Embeddings of the frame's rows.
     query
-        One query: a text, an image (Pillow's, its path as a ``Path``, its bytes, an open file, or
-        its pixels as an array (height, width, 3) uint8), a row as (shard, row), a vector (dim,), or
-        a weighted sum of these, see `mix`. Many queries: a list of these, or (m, dim). A str is
+        One query: a text, an image (a Pillow image, a ``Path``, bytes, an open file, or pixels as
+        an array (height, width, 3) uint8), a row as (shard, row), a vector (dim,), or a weighted
+        sum of these, see `mix`. Many queries: a list of these, or an array (m, dim). A str is
         always a text.
     k : int
         Results per query, 1 or more; fewer if there are fewer rows.
     where : str, optional
-        A filter, as `where` takes it.
+        A filter, as for `where`.
     rerank : Rerank, optional
-        Reranks the nearest by other embeddings, and adds ``rerank_similarity``, which is NaN for a
-        row without direction in them; such rows come last. Ties keep their first order.
+        Reranks the nearest rows with other embeddings, and adds ``rerank_similarity``. It is NaN
+        for a row without direction in these embeddings; such rows come last. Ties keep their
+        original order.
     index : Index, optional
-        An approximate index of `build_index`, for when reading all embeddings is too slow. The rows
-        that it proposes are scored exactly; rows that it does not propose are missed. If a filter
-        leaves fewer than k of the proposed rows, more are requested: up to 64 k or 100,000 per
-        query.
+        An approximate index from `build_index`, for when reading all embeddings is too slow. Its
+        candidates are scored exactly; rows that are not candidates are missed. If a filter leaves
+        fewer than k candidates, more are requested: up to the larger of 64 k and 100,000 per query.
     columns : sequence of str, optional
-        Which of the frame's columns to fetch for the results; all by default.
+        The frame's columns to fetch for the results; all by default.
     to : str
-        The column of similarities.
+        Name of the column of similarities.
 
     Returns
     -------
-    pandas.DataFrame, or cuDF's where the frame is
+    pandas.DataFrame, or cudf.DataFrame for a cuDF frame
         Ordered by query and rank: ``query`` (int64, its number from 0), ``rank`` (int64, from 1),
         ``to`` (float32 in [-1, 1]), ``shard`` (int32), ``row`` (int64), and the columns. Without an
         index, ``result.attrs["rows"]`` accounts for all rows as a dict, which ``ld.Rows(**…)``
-        prints: searched rows are kept, rows without direction unscored. With one,
+        prints: searched rows are kept, rows without direction unscored. With an index,
         ``result.attrs["short"]`` (int) counts the queries that have fewer than k results.
 
     Raises
     ------
     OptionError, ColumnError, EmbeddingsError, ModelMismatchError, PairingError, ProvenanceError
-        Immediately, before anything is read; except that rows were multiplied, or added by an outer
-        merge, which shows only when rows are read.
+        Immediately, before any data is read; except that duplicate rows, or rows added by an outer
+        merge, are only detected when rows are read.
     WeightsError
-        When the weights that a text or an image needs are not on this machine.
+        When the weights that a text or an image needs are not available locally.
 
     Examples
     --------
@@ -145,7 +145,7 @@ def search(
         columns_made |= {"rank": rank + 1, "rerank_similarity": other}
     result = fetch.fetch(provenance, pairs, columns_made, fetched_columns)
     if index is None:
-        result.attrs["rows"] = asdict(rows)  # pandas writes attrs that are JSON
+        result.attrs["rows"] = asdict(rows)  # pandas can only write attrs that are JSON
     else:
         counts = np.bincount(pairs.query, minlength=len(vectors))
         result.attrs["short"] = int((counts < k).sum())
@@ -153,7 +153,7 @@ def search(
 
 
 def search_cost(frame: PlannedFrame, queries: int = 1) -> Cost:
-    """The cost of `search` for so many queries at once."""
+    """The cost of `search` for this many queries at once."""
     queries = whole("search's argument", queries, "the number of queries")
     name = "search" if queries == 1 else f"search, {queries:,} queries"
     notes = []
@@ -177,7 +177,7 @@ def search_cost(frame: PlannedFrame, queries: int = 1) -> Cost:
 
 
 def _checked(provenance: Provenance, embeddings, k, columns, to, rerank) -> list[str]:
-    """Check all arguments; the columns to fetch."""
+    """Check all arguments; return the columns to fetch."""
     frame = provenance.frame
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
     must_be("to", to, str, "the name of the column of similarities")
@@ -192,8 +192,8 @@ def _checked(provenance: Provenance, embeddings, k, columns, to, rerank) -> list
             _check_count("take", rerank.take)
             if rerank.take < k:
                 raise OptionError(
-                    f"Rerank's take is {rerank.take:,}, and k is {k:,}. Expected at least as many "
-                    "to reorder as are wanted: a larger take, or a smaller k."
+                    f"Rerank's take is {rerank.take:,}, and k is {k:,}. Expected take of at least "
+                    "k: use a larger take, or a smaller k."
                 )
         columns_made.append("rerank_similarity")
     if isinstance(columns, str):
@@ -204,14 +204,14 @@ def _checked(provenance: Provenance, embeddings, k, columns, to, rerank) -> list
     for name in names:
         if name not in frame.columns:
             raise ColumnError(
-                f"{parameter('columns')} has {name!r}, which the frame does not."
+                f"{parameter('columns')} has {name!r}, which is not a column of the frame."
                 f"{did_you_mean(name, frame.columns)}"
             )
     taken = next((name for name in (*names, *PROVENANCE) if name in columns_made), None)
     if taken is not None or len(set(columns_made)) < len(columns_made):
         raise OptionError(
-            f"{taken or to!r} is a column of the frame and of the result. Name the similarities "
-            f"otherwise with {argument('to')}, or leave the column out with {argument('columns')}."
+            f"{taken or to!r} is a column of the frame and of the result. Choose another name for "
+            f"the similarities with {argument('to')}, or exclude it with {argument('columns')}."
         )
     return [name for name in dict.fromkeys(names) if name not in PROVENANCE]
 
@@ -225,7 +225,7 @@ def _check_count(what: str, n) -> None:
 def _nearest(
     provenance: Provenance, embeddings: Embeddings, vectors: np.ndarray, k: int
 ) -> tuple[Hits, Rows]:
-    """The k nearest rows to each query, and the account of the frame's rows."""
+    """The k nearest rows to each query, and the accounting of the frame's rows."""
     parts = fetch.parts(provenance)
     if fetch.are_runs(parts):
         read = sum(stop - start for _, start, stop in parts)
@@ -246,9 +246,9 @@ def _nearest(
 
 
 def _rank(candidates, embeddings: Embeddings, m: int, *given):
-    """The k best candidates, ranked some queries per task. Lazy.
+    """The k best candidates, ranked in tasks of several queries each. Lazy.
 
-    In a single task if rows have to be unpacked or fetched, since each task would do that again.
+    A single task if rows must be unpacked or downloaded, since each task would repeat that.
     """
     size = _QUERIES_PER_TASK if all(file.is_mapped for file in embeddings.files) else m
     if size < m:

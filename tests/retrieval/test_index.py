@@ -469,17 +469,17 @@ def test_a_manifest_that_agrees_with_itself_alone(copied, emb):
     with pytest.raises(IndexFileError, match=r"hold row \d+; index\.json says .* 700 rows"):
         index._located(np.array([[-1, 700]]))
     path.write_text("{")
-    with pytest.raises(IndexFileError, match="remove the folder and build it anew"):
+    with pytest.raises(IndexFileError, match="remove the folder and rebuild it"):
         ld.build_index(emb, copied, group_rows=500)
 
 
 def test_no_index_and_one_built_anew(copied, tmp_path, emb):
-    with pytest.raises(IndexFileError, match="it is no index"):
+    with pytest.raises(IndexFileError, match="it is not an index"):
         ld.open_index(tmp_path / "nothing")
     travelling = pickle.dumps(ld.open_index(copied))
     shutil.rmtree(copied)
     ld.build_index(emb, copied, seed=3)
-    with pytest.raises(IndexFileError, match="built anew since"):
+    with pytest.raises(IndexFileError, match="rebuilt after"):
         pickle.loads(travelling)
 
 
@@ -507,7 +507,7 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(emb, quick, tmp_path, monk
         assert not list(out.rglob("*.partial")) and not (out / "index.json").exists()
         if out.exists():
             (out / ".left.partial").write_bytes(b"what a killed process leaves")
-        with pytest.raises(IndexFileError, match="it is no index"):
+        with pytest.raises(IndexFileError, match="it is not an index"):
             ld.open_index(out)
         ld.build_index(emb, out, **QUICK)
         assert digest(out) == expected
@@ -672,7 +672,7 @@ def test_tiny_data_sets_without_a_word_of_faiss(model, tmp_path, capfd, n):
 
 def test_nothing_to_index(model, tmp_path):
     emb = ld.open_embeddings(npy(tmp_path / "e_0.npy", np.zeros((50, DIM), "f2")), model=model)
-    with pytest.raises(EmbeddingsError, match="None of the 44 rows that were drawn"):
+    with pytest.raises(EmbeddingsError, match="None of the 44 sampled rows"):
         ld.build_index(emb, tmp_path / "out")
     emb = ld.open_embeddings(npy(tmp_path / "e_0.npy", clustered(0)), model=model)
     with pytest.raises(EmbeddingsError, match="have no rows"):
@@ -696,7 +696,7 @@ def test_groups_of_no_rows_and_no_queries(model, tmp_path):
     ("options", "said"),
     [
         ({"nlist": 0}, "nlist is 0. Expected a whole number from 1 on"),
-        ({"nlist": 500}, "nlist is 500, which takes a sample of 19,500 rows"),
+        ({"nlist": 500}, "nlist is 500, which needs a sample of 19,500 rows"),
         ({"pq_m": 5}, "Expected a divisor of 16"),
         ({"sample": 1.5}, "sample is 1.5"),
         ({"seed": -1}, "seed is -1"),
@@ -719,7 +719,7 @@ def test_options_that_are_taken(emb, tmp_path):
 
 def test_queries_are_checked(built):
     for wrong in (np.ones(DIM), np.ones((1, 8)), np.full((1, DIM), np.nan)):
-        with pytest.raises(EmbeddingsError, match="The queries are of shape"):
+        with pytest.raises(EmbeddingsError, match="The queries have shape"):
             built.candidates(wrong, 5)
     with pytest.raises(OptionError, match="n is 0"):
         built.candidates(queries(1), 0)
@@ -801,7 +801,7 @@ def test_what_cuvs_trains_is_checked_and_becomes_the_same_index(few_steps, monke
     monkeypatch.setattr(cuvs_train, "require_cuvs", lambda: like_cuvs(True))
     with pytest.raises(OptionError, match=r"pq_centers of shape \(8, 256, 2\)"):
         cuvs_train.train(x, 20, 8, "cpu")
-    with pytest.raises(OptionError, match="eight bits need 9,984"):
+    with pytest.raises(OptionError, match="8-bit codes need 9,984"):
         cuvs_train.train(x[:5000], 20, 8, "cpu")
 
 

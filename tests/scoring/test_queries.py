@@ -207,7 +207,7 @@ def test_reorder_by_other_embeddings(small):
         np.testing.assert_array_equal(got["query_similarity"], near.loc[ranked])
     same = frame.laion.search(emb, one, 5, rerank=ld.Rerank(other, two[0]))
     assert len(same) == 20
-    with pytest.raises(OptionError, match="to reorder by"):
+    with pytest.raises(OptionError, match="to rerank by"):
         frame.laion.search(emb, one, rerank=ld.Rerank(other, two[:2]))
     with pytest.raises(OptionError, match="rerank is"):
         frame.laion.search(emb, one, rerank=other)

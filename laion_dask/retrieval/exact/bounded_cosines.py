@@ -1,6 +1,6 @@
-"""Fast cosines of many rows with many queries, within stated error bounds.
+"""Fast approximate cosines between many rows and many queries, with known error bounds.
 
-They decide which rows deserve an exact score, and never appear in a result.
+They select the rows that are scored exactly, and never appear in a result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from laion_dask.retrieval.exact.shared_state import ScratchPool
 
 #: Up to this many queries, one pass over the rows for each is faster than a matrix product.
 GEMV_MAX_QUERIES = 4
-#: Rows normalised at a time: they stay in a core's cache.
+#: Rows normalised at a time; they fit in a core's cache.
 _STEP = 1024
 
 
@@ -42,19 +42,19 @@ class ErrorBound:
         return np.nextafter(low.astype(np.float32), np.float32(-np.inf))
 
     def upper(self, approx: np.ndarray, query: np.ndarray) -> np.ndarray:
-        """Upper bounds of the true cosines, rounded up; (n,) float32, each of its query."""
+        """Upper bounds of the true cosines, rounded up; (n,) float32, one per (cosine, query)."""
         approx = approx.astype(np.float64)
         high = approx + self.relative * abs(approx) + self.absolute[query]
         return np.nextafter(high.astype(np.float32), np.float32(np.inf))
 
     def threshold(self, kth: np.ndarray) -> np.ndarray:
-        """The smallest approximate cosine with which a row can still be among the k best.
+        """The smallest approximate cosine at which a row can still be among the k best.
 
-        ``kth`` is, for each query, an approximate cosine that at least k rows reach. The true
-        cosines of these k are at least ``low = kth - relative * |kth| - absolute``, and so is that
-        of every row among the k best. A row with approximate cosine r has a true one of at most
-        ``r + relative * |r| + absolute``, which grows with r; where that is under ``low``, the
-        row is out. Solved for r. -inf where kth is -inf.
+        ``kth`` holds, for each query, an approximate cosine that at least k rows reach. The true
+        cosines of these k rows are at least ``low = kth - relative * |kth| - absolute``, and so are
+        those of all rows among the k best. The true cosine of a row with approximate cosine r is at
+        most ``r + relative * |r| + absolute``, which increases with r; if that is below ``low``,
+        the row is excluded. The result is this bound, solved for r. -inf where kth is -inf.
 
         Parameters
         ----------
@@ -70,7 +70,7 @@ class ErrorBound:
             return self._threshold(np.where(np.isinf(kth), kth, kth - self.relative * abs(kth)), 2)
 
     def threshold_of(self, low: np.ndarray) -> np.ndarray:
-        """The smallest approximate cosine of a row whose true one may be ``low``; -inf for -inf.
+        """The smallest approximate cosine of a row whose true cosine may be ``low``; -inf for -inf.
 
         Parameters
         ----------
@@ -93,10 +93,9 @@ class GemvCosines:
     """A few queries on the CPU: one pass over the rows per query, at memory bandwidth.
 
     With g as for `GemmCosines`, summation moves a cosine by at most ``g``, the row's length by half
-    as much, rounding the result to float32 by ``2**-24``; and the rounding of the query to the
-    rows' dtype by the distance that it moves, since cosines with two vectors differ by at most
-    that. Rows that are taken to have length one are off by a share of `NEAR`, and by the error of
-    their computed length.
+    as much, and rounding the result to float32 by ``2**-24``. Rounding the query to the rows' dtype
+    moves a cosine by at most the distance between the query and the rounded query. Treating a row
+    as having length one adds a relative error of `NEAR` and the error of the computed length.
     """
 
     def __init__(self, vectors: np.ndarray, dtype: str, scratch: ScratchPool | None = None) -> None:
@@ -131,17 +130,17 @@ class GemvCosines:
 
 
 class GemmCosines:
-    """Many queries on the CPU: normalised rows times all queries, in a narrow floating point.
+    """Many queries on the CPU: normalised rows times all queries, in a narrow floating-point dtype.
 
-    bfloat16 on a CPU that multiplies it in hardware, else float32.
+    The dtype is bfloat16 on a CPU that multiplies it in hardware, else float32.
 
     With u the unit roundoff of the narrow dtype and g that of a float32 sum of ``dim`` products
     (Higham 2002, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1), by
-    Cauchy-Schwarz: rounding the rows moves a cosine by at most ``u``, their length in float32 by
-    ``g``, rounding a query by the distance that it moves (which is known), summation in float32 by
-    ``g``, and rounding the result by a share of ``u`` of it. Rows that are of length one within
-    `NEAR` are left as they are, which is off by that share. A further 2 % covers terms of
-    second order, and ``2**-25 * sqrt(dim)`` numbers of float16 that are too small to be normal.
+    Cauchy-Schwarz: rounding the rows moves a cosine by at most ``u``, computing their length in
+    float32 by ``g``, rounding a query by the (known) distance between the query and the rounded
+    query, summation in float32 by ``g``, and rounding the result by a relative ``u``. Rows whose
+    length is one within `NEAR` are not normalised, which adds that relative error. A further 2 %
+    covers second-order terms, and ``2**-25 * sqrt(dim)`` covers subnormal float16 values.
     """
 
     def __init__(self, vectors: np.ndarray, scratch: ScratchPool | None = None) -> None:
@@ -158,7 +157,7 @@ class GemmCosines:
         self.bound = ErrorBound(1.02 * (u + NEAR), absolute)
 
     def allocate(self, width: int):
-        """A tensor (m, width) for `compute`, in the same memory every time."""
+        """A tensor (m, width) for `compute`, always in the same memory."""
         m = len(self._vectors)
         return self._reused("scores", m * width, self.dtype).view(m, width)
 
@@ -170,10 +169,10 @@ class GemmCosines:
         x : (n, dim) array
             float16 or float32.
         scale : (n,) float64 array, or None
-            One over each row's length; NaN where it has no direction. None if all are of length
-            one, in the sense of `dot_products.are_near_one`.
+            Reciprocal of each row's length; NaN where a row has no direction. None if all rows
+            have length one, as defined by `dot_products.are_near_one`.
         out : (m, width) tensor
-            Columns from n on are left alone. -inf for a row without direction.
+            Columns from n on are left unchanged. -inf for a row without direction.
         """
         if self._scratch.block is None or self._scratch.block[0] is not x:
             self._scratch.block = x, self._unit_rows(x, scale)
@@ -186,12 +185,12 @@ class GemmCosines:
     def group_max(self, lines, least: float) -> np.ndarray:
         """The maximum of each group: (m, groups) of (m, rows of a group, groups), float32.
 
-        For a group whose maximum is less than ``least``, any number less than ``least``.
+        Where the maximum of a group is less than ``least``, any number less than ``least``.
         """
         torch = self._torch
         if least > 0 and lines.dtype == torch.bfloat16:
-            # Positive floats are ordered like their bits, which compare several times as fast; a
-            # negative one is less than any positive one either way.
+            # The bit patterns of positive floats are ordered like the floats, and compare several
+            # times as fast; those of negative floats are less than those of positive ones.
             lines = lines.view(torch.int16)
         n = lines.shape[1]
         if n > 1:  # compare halves; n is a power of two
@@ -221,7 +220,7 @@ class GemmCosines:
             self._narrowed(x[some], None if scale is None else scale[some], rows[some])
         if scale is None:
             return rows
-        # Scaled by a tiny or a large factor, a float32 would overflow or lose digits.
+        # Scaling by a tiny or a large factor would overflow or lose digits in float32.
         for i in np.flatnonzero((scale < 1e-35) | (scale > 1e30)):
             fine = np.asarray(x[i], np.float64) * scale[i]
             rows[i] = self._torch.from_numpy(fine).to(self.dtype)
@@ -231,7 +230,7 @@ class GemmCosines:
         return rows
 
     def _narrowed(self, block: np.ndarray, scale: np.ndarray | None, out) -> None:
-        """Copy a block of rows, scaled to length one unless they are near it already."""
+        """Copy a block of rows, scaled to length one unless they already are near it."""
         wide = self._reused("wide", block.size, self._torch.float32).view(block.shape)
         wide.copy_(self._torch.from_dlpack(block))
         if not (scale is None or are_near_one(scale)):
@@ -251,7 +250,7 @@ def narrow_dtype():
 
 
 def uses_gemv(m: int) -> bool:
-    """Whether m queries are taken one by one, which does not use torch."""
+    """Whether m queries are processed one by one, which does not use torch."""
     return m <= GEMV_MAX_QUERIES
 
 
@@ -274,6 +273,6 @@ def _float32_is_full() -> bool:
 
 
 def rounding_distance(vectors: np.ndarray, rounded: np.ndarray) -> np.ndarray:
-    """An upper bound of how far rounding moved each vector, (m,) float64."""
+    """An upper bound of the distance by which rounding moved each vector, (m,) float64."""
     apart = vectors.astype(np.float64) - rounded.astype(np.float64)
     return 1.02 * np.sqrt((apart * apart).sum(axis=1)) + 2.0**-22

@@ -1,6 +1,6 @@
-"""Fast cosines of many rows with queries on a GPU, within stated error bounds.
+"""Fast approximate cosines between many rows and queries on a GPU, with known error bounds.
 
-As in `bounded_cosines`, they decide which rows deserve an exact score, and never appear in results.
+As in `bounded_cosines`, they select the rows that are scored exactly, and never appear in a result.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from laion_dask.retrieval.exact.bounded_cosines import ErrorBound, rounding_dist
 
 
 class GpuBoundedCosines:
-    """Approximate cosines of rows on a GPU with some queries.
+    """Approximate cosines between rows on a GPU and a set of queries.
 
     Up to `GEMV_MAX_QUERIES` queries are multiplied in one pass over the rows, at memory bandwidth,
-    in float32; more of them by a matrix product of float16, accumulated and returned in float32.
+    in float32; more queries by a float16 matrix product, accumulated and returned in float32.
 
-    Bounds, with g that of a float32 sum of ``dim`` products (Higham 2002, section 3.1), by
-    Cauchy-Schwarz. Tensor cores truncate where other units round (Fasi et al. 2021, Numerical
+    The bounds follow by Cauchy-Schwarz, with g that of a float32 sum of ``dim`` products (Higham
+    2002, section 3.1). Tensor cores truncate where other units round (Fasi et al. 2021, Numerical
     behavior of NVIDIA tensor cores, section 4), which doubles it to ``2 g``. Products of float16
-    are exact in float32, so rows that are stored as such add nothing; those of float32 are rounded
-    to float16, by at most ``2**-11``, and by ``2**-25 * sqrt(dim)`` for numbers too small to be
-    normal. A matrix product adds the distance by which rounding moves the query. The row's length
-    is off by a share of ``g / 2``; a row that is taken for one of length one, by `NEAR` more.
+    are exact in float32, so rows stored as float16 add no error. Rows stored as float32 are rounded
+    to float16, which adds at most ``2**-11``, and ``2**-25 * sqrt(dim)`` for subnormal values.
+    A matrix product adds the distance by which rounding moves the query. The computed length of a
+    row has a relative error of ``g / 2``; treating a row as having length one adds `NEAR`.
     """
 
     def __init__(self, vectors: np.ndarray, dtype: str, device: str) -> None:
@@ -43,21 +43,21 @@ class GpuBoundedCosines:
         self.bound = ErrorBound(1.02 * (2.0**-22 + (0 if self._few else NEAR)), absolute)
 
     def scores(self, run: DeviceRows, start: int, stop: int, width: int):
-        """The approximate cosines of some rows: (m, width) float32, -inf where there is none.
+        """The approximate cosines of a range of rows: (m, width) float32, -inf where undefined.
 
-        ``width`` is at least the number of rows, and exceeds it by less than `row_cache.PAD`.
+        ``width`` exceeds the number of rows by 0 to `row_cache.PAD` - 1.
         """
         rows = run.rows[start : start + width]
         made = one_pass_cosines(rows, self._vectors) if self._few else gemm(self._vectors, rows)
         if not self._few:
             run.mend(made, start, stop)
             return made
-        made[:, stop - start :] = -np.inf  # those columns belong to the rows that follow
+        made[:, stop - start :] = -np.inf  # those columns belong to the rows after ``stop``
         return made
 
 
 def one_pass_cosines(rows, vectors):
-    """Cosines in one pass over the rows: (m, n) float32; -inf for a row of zeros."""
+    """Cosines in one pass over the rows: (m, n) float32; -inf for a zero row."""
     import torch
 
     from laion_dask.numerics.gpu.fused import dot_and_squares
@@ -67,7 +67,7 @@ def one_pass_cosines(rows, vectors):
 
 
 def gemm(vectors, rows):
-    """Products of float16, accumulated and returned in float32: (m, n)."""
+    """float16 products, accumulated and returned in float32: (m, n)."""
     import torch
 
     return torch.mm(vectors, rows.T, out_dtype=torch.float32)

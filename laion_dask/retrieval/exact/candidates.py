@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MAX_COSINES, MAX_ROWS = 1 << 24, 1 << 17
 #: The most rows at a time when they are converted to the narrow dtype of a matrix product.
 MAX_CONVERTED_ROWS = 1 << 15
-#: Rows per group: only the best cosine of a group is looked at, until it reaches the threshold.
+#: Rows per group. Only the maximum cosine of a group is compared, until it reaches the threshold.
 GROUP = 16
 
 
@@ -47,10 +47,10 @@ def select_candidates(
     ----------
     part : frame with ``shard`` and ``row``, or (shard, start, stop)
     number : int
-        Of the partition.
+        Number of the partition.
     embeddings : Embeddings
     vectors : (m, dim) float32 array
-        Of length one.
+        Unit norm.
     k : int
     together : Together, optional
         Shared by the tasks of a search.
@@ -63,7 +63,7 @@ def select_candidates(
             found = select_candidates_on("cuda", *given, state.search)
         elif bounded_cosines.uses_gemv(len(vectors)):
             found = _select_on_cpu(*given)
-        else:  # in a new thread, since only those are sure to run torch on one thread
+        else:  # in a new thread: only new threads are sure to run torch on one thread
             with one_torch_thread(), ThreadPoolExecutor(1) as pool:
                 found = pool.submit(cancellation.carried(_select_on_cpu), *given).result()
     state.learn(number, found.lower)
@@ -107,7 +107,7 @@ class CpuQueryBatch(QueryBatch):
     """A query batch whose rows are in main memory."""
 
     def add(self, x: np.ndarray, scale, shard: int, rows: np.ndarray | range) -> None:
-        """Take in a block: its rows and their scales, as `compute` takes both."""
+        """Add a block: its rows and their scales, as `compute` accepts them."""
         # With few groups, the k-th best group maximum would say little about the k-th best row.
         group = GROUP
         while group > 1 and len(rows) < 4 * self._k * group:
@@ -116,18 +116,18 @@ class CpuQueryBatch(QueryBatch):
         scores = self._cosines.allocate(width * group)
         self._cosines.compute(x, scale, scores)
         scores[:, len(rows) :] = -np.inf
-        # Row i is in group i % width, which separates equal rows: they often lie together.
+        # Row i is in group i % width, which separates equal rows, as these are often adjacent.
         lines = scores.reshape(len(scores), group, width)
         tops = self._cosines.group_max(lines, self._threshold.min(initial=np.inf))
         query, position, cosine = self._reaching(lines, tops)
         self._hold(query, position, cosine, shard, rows)
 
     def _reaching(self, lines, tops: np.ndarray):
-        """(query, position in the block, approximate cosine) of all that reach the threshold."""
+        """(query, position in the block, approximate cosine) of all rows above the threshold."""
         width = tops.shape[1]
         if (
             self._threshold == LOWEST
-        ).any():  # some queries have fewer than k rows: learn from all groups
+        ).any():  # some queries have fewer than k rows so far: use all groups
             self._raise_threshold(tops)
             query, which = np.divmod(_flat_indices_reaching(tops, self._threshold), width)
         else:
@@ -143,7 +143,7 @@ class CpuQueryBatch(QueryBatch):
 
 
 def _in_lines(query: np.ndarray, values: np.ndarray, m: int) -> np.ndarray:
-    """Values by ascending query as a matrix (m, most per query), padded with -inf."""
+    """Values by ascending query as a matrix (m, most values per query), padded with -inf."""
     counts = np.bincount(query, minlength=m)
     lines = np.full((m, counts.max(initial=0)), -np.inf, np.float32)
     lines[query, np.arange(len(query)) - (np.cumsum(counts) - counts)[query]] = values

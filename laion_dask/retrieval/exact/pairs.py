@@ -1,4 +1,4 @@
-"""Pairs of a query and a row as columns: candidates of partitions, and the best of them."""
+"""Pairs of a query and a row as columns: the candidates of partitions, and the best pairs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Pairs:
         return len(self.query)
 
     def take(self, which: np.ndarray | slice) -> Pairs:
-        """Some of them, by a mask, positions or a slice."""
+        """A subset of the pairs, by a mask, positions or a slice."""
         return Pairs(*(getattr(self, f.name)[which] for f in fields(self)))
 
     def renumbered(self, query: np.ndarray) -> Pairs:
@@ -41,7 +41,7 @@ class Pairs:
 
     @classmethod
     def join(cls, several: Sequence[Pairs]) -> Pairs:
-        """Concatenate several."""
+        """Concatenate several Pairs."""
         columns = [[getattr(pairs, f.name) for pairs in several] for f in fields(cls)]
         types = (np.int32, np.int32, np.int64, np.int32)
         joined = zip(types, columns, strict=True)
@@ -50,7 +50,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Rows of some partitions that may be among the k best.
+    """Rows of one or more partitions that may be among the k best.
 
     Attributes
     ----------
@@ -58,10 +58,10 @@ class Candidates:
     upper : float32 array
         Upper bound of the cosine of each pair.
     lower : (m, k) float32 array
-        For each query, lower bounds of the cosines of k different rows, unordered; -inf where
-        there are fewer rows.
+        For each query, lower bounds of the cosines of k distinct rows, unordered; -inf where there
+        are fewer rows.
     searched, unscored : int
-        Rows with a direction, and rows without.
+        Numbers of rows with and without a direction.
     """
 
     pairs: Pairs
@@ -82,7 +82,7 @@ class Hits:
         From 0.
     cosine : float32 array
     searched, unscored : int
-        Rows that were searched: with a direction, and without.
+        Numbers of searched rows with and without a direction.
     """
 
     pairs: Pairs
@@ -92,17 +92,17 @@ class Hits:
     unscored: int = 0
 
     def take(self, which: np.ndarray) -> Hits:
-        """Some of them, by a mask, positions or a slice."""
+        """A subset of the hits, by a mask, positions or a slice."""
         pairs = self.pairs.take(which)
         return replace(self, pairs=pairs, rank=self.rank[which], cosine=self.cosine[which])
 
     def renumbered(self, query: np.ndarray) -> Hits:
-        """The same, with query i renumbered ``query[i]``."""
+        """The same hits, with query i renumbered ``query[i]``."""
         return replace(self, pairs=self.pairs.renumbered(query))
 
     @classmethod
     def join(cls, several: Sequence[Hits]) -> Hits:
-        """Concatenate the hits of different queries among the same rows."""
+        """Concatenate the hits of different queries on the same rows."""
         return cls(
             Pairs.join([found.pairs for found in several]),
             np.concatenate([np.empty(0, np.int64), *(found.rank for found in several)]),
@@ -113,7 +113,7 @@ class Hits:
 
 
 def k_greatest(values: np.ndarray, k: int) -> np.ndarray:
-    """The k greatest of each row, unordered; (m, k) of (m, at least k)."""
+    """The k greatest values of each row, unordered; (m, k) of (m, at least k)."""
     n = values.shape[1]
     return values if n == k else np.partition(values, n - k, axis=1)[:, n - k :]
 
@@ -125,7 +125,7 @@ def pairs_in_partition(part, number: int, wanted: Pairs) -> Pairs:
     ----------
     part : frame with ``shard`` and ``row``, or (shard, start, stop)
     number : int
-        Of the partition.
+        Number of the partition.
     wanted : Pairs
     """
     kept = np.zeros(len(wanted), bool)
@@ -137,7 +137,7 @@ def pairs_in_partition(part, number: int, wanted: Pairs) -> Pairs:
 
 
 def _is_in(row: np.ndarray, rows: np.ndarray | range) -> np.ndarray:
-    """Whether each row is in a range, or in ascending rows."""
+    """Whether each row is in a range, or in a sorted array of rows."""
     if isinstance(rows, range):
         return (row >= rows.start) & (row < rows.stop)
     at = np.minimum(np.searchsorted(rows, row), len(rows) - 1)

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 #: Queries that are processed together.
 QUERIES_PER_BATCH = 1024
-#: Less than every cosine, and greater than -inf, which stands for none.
+#: Less than every cosine, and greater than -inf, which marks missing values.
 LOWEST = np.finfo(np.float32).min
 #: Candidates held before they are pruned, as a multiple of k per query.
 MAX_PENDING = 16
 
 
 class QueryBatch:
-    """The candidates of some queries, gathered block by block.
+    """The candidates of a batch of queries, collected block by block.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class QueryBatch:
             self._prune()
 
     def _raise_threshold(self, cosines: np.ndarray) -> None:
-        """Raise thresholds by the cosines of distinct rows of a block, (queries, any)."""
+        """Raise the thresholds with the cosines of distinct rows of a block, (queries, any)."""
         self._best = k_greatest(np.concatenate([self._best, cosines], axis=1), self._k)
         cut = self._cosines.bound.threshold(self._best.min(axis=1))
         self._threshold = np.maximum(self._threshold, cut)
@@ -77,14 +77,14 @@ class QueryBatch:
         return pairs.take(kept), cosine[kept]
 
     def _prune(self) -> tuple[Pairs, np.ndarray]:
-        """Prune the candidates; those that remain, and their approximate cosines."""
+        """Prune the candidates; return those that remain, and their approximate cosines."""
         pairs, cosine = self._above_threshold()
         kept = pairs_to_keep(pairs, self._embeddings, self._vectors, self._k, self._scratch)
         self._held = [(pairs.take(kept), cosine[kept])]
         return self._held[0]
 
     def candidates(self, first: int) -> tuple[Pairs, np.ndarray, np.ndarray]:
-        """Pairs, numbered from ``first`` on, their upper bounds, and k lower bounds per query."""
+        """Pairs, numbered from ``first``, their upper bounds, and k lower bounds per query."""
         pairs, cosine = self._prune()
         upper = self._cosines.bound.upper(cosine, pairs.query)
         renumbered = Pairs(pairs.query + np.int32(first), pairs.shard, pairs.row, pairs.part)

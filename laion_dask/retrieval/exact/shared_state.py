@@ -1,4 +1,4 @@
-"""What the tasks of one search share within a process."""
+"""State that the tasks of one search share within a process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from laion_dask.retrieval.exact.pairs import k_greatest
 class ScratchPool:
     """Scratch buffers that blocks reuse, and the converted rows that all query batches read.
 
-    Each page of new memory costs a page fault, which takes several times as long as filling it.
+    Each page of newly allocated memory costs a page fault, several times as slow as filling it.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class ScratchPool:
         self.block: tuple | None = None
 
     def array(self, name: str, size: int, dtype=np.float32) -> np.ndarray:
-        """An uninitialised array (size,), in the same memory for the same name and dtype."""
+        """An uninitialised array (size,); the same memory for the same name and dtype."""
         held = self._held.get((name, dtype))
         if held is None or len(held) < size:
             held = self._held[name, dtype] = np.empty(size, dtype)
@@ -43,8 +43,8 @@ class ScratchPool:
 class SearchState:
     """Scratch buffers, and known lower bounds of the k-th best cosines.
 
-    Both only save time: a task that finds nothing here, because it runs first or in another
-    process, gives a result that leads to the same answer.
+    Both only save time: a task that finds this state empty, because it runs first or in another
+    process, leads to the same answer.
 
     Attributes
     ----------
@@ -63,12 +63,12 @@ class SearchState:
         return SearchState, ()
 
     def __dask_tokenize__(self):
-        # Searches must never share one, although it arrives empty in another process.
+        # Two searches must never share one, although it arrives empty in another process.
         return ("laion_dask.Together", self.search)
 
     @contextmanager
     def scratch(self) -> Iterator[ScratchPool]:
-        """Scratch buffers that no other task uses meanwhile."""
+        """Scratch buffers for the exclusive use of this task."""
         try:
             scratch = self._free.pop()
         except IndexError:
@@ -87,10 +87,10 @@ class SearchState:
             return self._lower.min(axis=1)
 
     def learn(self, number: int, lower: np.ndarray) -> None:
-        """Take in lower bounds of the cosines of k rows of a partition, (m, k) float32.
+        """Add lower bounds of the cosines of k rows of a partition, (m, k) float32.
 
-        A partition that comes again, as when its task is rerun, is ignored, since its rows would
-        count twice. They must be the same rows, as Dask requires of every task.
+        A partition that is already known, such as that of a rerun task, is ignored, since its rows
+        would count twice. Its rows must be the same, as Dask requires of every task.
         """
         with self._guard:
             if number in self._seen:

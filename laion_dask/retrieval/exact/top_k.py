@@ -1,9 +1,9 @@
-"""The rows nearest to each query: scored exactly, cut once, in one order; no Dask in sight.
+"""The rows nearest to each query, scored exactly and cut to k once; independent of Dask.
 
 `select_candidates` finds, in every partition, the rows that may be among the k best, by cosines
-whose error is bounded. What is left of all partitions is scored here in float64, row by row, and
-only then cut to k. So the answer is that of a loop in float64: it does not depend on partitions,
-blocks, devices or workers. Cosines stay in float64 until they are in order.
+with known error bounds. The candidates of all partitions are scored here in float64, row by row,
+and only then cut to k. So the answer equals that of a loop in float64: it does not depend on
+partitions, blocks, devices or workers. Cosines stay in float64 until they are sorted.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def pairs_to_keep(
 ):
     """Indices of the pairs to keep; O(k) per query even when many rows are identical.
 
-    All of them, unless there are far more than k per query, as when an image occurs a thousand
-    times; then the exact cosines decide right away. One more than k is kept, which shows whether
-    the k-th row has a copy in another partition.
+    All pairs, unless there are far more than k per query, as when an image occurs a thousand times;
+    then the exact cosines decide right away. One more than k is kept, which shows whether the k-th
+    row has a copy in another partition.
     """
     if len(pairs) <= 8 * k * len(vectors) + _PAIRS:
         return slice(None)
@@ -84,14 +84,14 @@ def best(
         Upper bound of the cosine of each pair; inf if unknown.
     embeddings : Embeddings
     vectors : (m, dim) float32 array
-        Of length one.
+        Unit norm.
     k : int
     space : Space, optional
 
     Raises
     ------
     ProvenanceError
-        When a row is among the best twice, so the frame has it more than once.
+        When a row is among the best twice, so the frame contains it more than once.
     """
     if len(pairs) <= _PAIRS:
         return _truncate(pairs, score_pairs(pairs, embeddings, vectors, scratch), k)
@@ -103,7 +103,7 @@ def best(
     whole = np.diff([*starts, len(first)]) == k
     if whole.any():
         of_query = np.minimum.reduceat(cosine[first], starts)[whole]
-        least[pairs.query[first[starts[whole]]]] = of_query  # NaN excludes nothing
+        least[pairs.query[first[starts[whole]]]] = of_query  # NaN excludes no pair
     able = ~(upper < least[pairs.query])
     able[first] = False
     rest = np.flatnonzero(able)
@@ -120,7 +120,7 @@ def best_of_queries(
     k: int,
     state: SearchState,
 ) -> Hits:
-    """`best` of the candidates of the queries from ``span[0]`` up to ``span[1]``.
+    """`best` for the candidates of queries ``span[0]`` to ``span[1]``, the latter excluded.
 
     Unless that is every query, the candidates must be ordered by `sort_by_query`.
     """
@@ -135,7 +135,7 @@ def best_of_queries(
 
 
 def _truncate(pairs: Pairs, cosine: np.ndarray, k: int) -> Hits:
-    """The k best. One more is checked, since the k-th may be the first of two copies."""
+    """The k best pairs. One more is checked, since the k-th may be the first of two copies."""
     at, rank = order(pairs, cosine, k + 1)
     found = pairs.take(at)
     same = np.ones(max(0, len(found) - 1), bool)
@@ -150,7 +150,7 @@ def _truncate(pairs: Pairs, cosine: np.ndarray, k: int) -> Hits:
 def score_pairs(
     pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, scratch: ScratchPool | None = None
 ) -> np.ndarray:
-    """The exact cosine of each pair, `dot_products.cosines` of every row alone.
+    """The exact cosine of each pair, computed row by row with `dot_products.cosines`.
 
     Parameters
     ----------
@@ -194,18 +194,18 @@ def order(pairs: Pairs, cosine: np.ndarray, k: int) -> tuple[np.ndarray, np.ndar
     """The k best pairs of each query: positions ordered by query and rank, and ranks from 0.
 
     Ties, at the precision of the given cosines, go to the smaller (shard, row). A pair whose cosine
-    is NaN is never among them.
+    is NaN is never returned.
     """
     known = np.flatnonzero(~np.isnan(cosine))
     query = pairs.query[known]
     # One integer that increases with the query and, within a query, as the cosine decreases, up to
-    # ties in float32. The bits of floats increase with magnitude, so those of positive ones are
-    # inverted.
+    # ties in float32. The bits of floats increase with magnitude, so the bits of positive floats
+    # are inverted.
     bits = (cosine[known].astype(np.float32) + np.float32(0)).view(np.uint32)
     falling = np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF)).astype(np.int64)
     key = (query.astype(np.int64) << 32) | falling
     falls = np.argsort(key, kind="stable")
-    # For each query, those at least as good as the k-th; then these few in full order.
+    # For each query, select those at least as good as the k-th; then sort these few completely.
     stops = np.flatnonzero(np.diff(query[falls], append=-1)) + 1
     counts = np.diff(stops, prepend=0)
     kth = np.repeat(key[falls[np.minimum(stops - counts + k, stops) - 1]], counts)

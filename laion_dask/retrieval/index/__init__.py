@@ -1,1 +1,1 @@
-"""The approximate index: built, stored, and searched."""
+"""The approximate index: building, storing and searching it."""

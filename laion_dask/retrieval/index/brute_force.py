@@ -1,4 +1,4 @@
-"""The k best of many scores, with one order for ties; exact search of rows against few queries."""
+"""The k best of many scores, with a fixed order for ties; exact search for a few queries."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 
 
 def best(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k greatest scores of each row; ties by the smaller id.
+    """The k greatest scores of each row; ties go to the smaller id.
 
     Parameters
     ----------
     scores : (m, n) float32 array
         No NaN.
     ids : (m, n) or (n,) int64 array
-        -1 with the score -inf stands for nothing.
+        -1, with the score -inf, marks a missing value.
     k : int
 
     Returns
@@ -38,18 +38,18 @@ def best(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.nd
 def exact(
     queries: np.ndarray, own: np.ndarray, x: np.ndarray, ids: np.ndarray, k: int, device: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k rows of a block nearest to each query, a query's own row left out.
+    """The k rows of a block nearest to each query, excluding the query's own row.
 
     Parameters
     ----------
     queries : (m, dim) float32 array
     own : (m,) int64 array
-        The id of the row that each query is.
+        The id of each query's own row.
     x : (n, dim) float32 array
     ids : (n,) int64 array
     k : int
     device : str
-        Of torch.
+        A torch device.
     """
     import torch
 
@@ -59,24 +59,24 @@ def exact(
 
 
 def without(scores: np.ndarray, ids: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same, with each query's own id replaced by nothing."""
+    """The same scores and ids, with each query's own id marked as missing."""
     mine = ids == own[:, None]
     return np.where(mine, -np.inf, scores).astype(np.float32), np.where(mine, -1, ids)
 
 
 def recall(truth: np.ndarray, found: np.ndarray) -> float:
-    """The share of the true ids that are among those found, over all queries.
+    """The fraction of the true ids that were found, over all queries.
 
     Parameters
     ----------
     truth : (m, k) int64 array
-        -1 stands for nothing and is not asked for.
+        -1 marks a missing value, which is not counted.
     found : (m, n) int64 array
 
     Returns
     -------
     float
-        In [0, 1]; NaN where nothing is asked for.
+        In [0, 1]; NaN where no true id is given.
     """
     hits = sum(np.isin(t[t >= 0], f).sum() for t, f in zip(truth, found, strict=True))
     asked = (truth >= 0).sum()

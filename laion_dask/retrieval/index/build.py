@@ -1,4 +1,4 @@
-"""An approximate index of embeddings: trained on a sample, filled group by group, measured."""
+"""Build an approximate index of embeddings: train on a sample, fill by group, measure recall."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from laion_dask.runtime.process_cache import ProcessCache
 from laion_dask.runtime.tasks import Run, run_each, verb_bar
 from laion_dask.runtime.workers import waiting_client
 
-#: The recall after re-scoring that the default nprobe reaches, if a measured one does.
+#: The default nprobe is the smallest measured one that reaches this recall after re-scoring.
 GOOD = 0.95
 
-#: The default nprobe where there was nothing to measure recall with.
+#: The default nprobe if there are no rows to measure recall with.
 UNMEASURED_PROBES = 64
 
 _LIBRARIES = ("laion_dask", "numpy", "torch", "faiss-cpu")
@@ -40,7 +40,7 @@ _trained = ProcessCache()
 
 @dataclass(frozen=True)
 class _Work:
-    """What the tasks of one build have in common."""
+    """State shared by the tasks of one build."""
 
     folder: IndexFolder
     trained: dict
@@ -64,19 +64,21 @@ def build_index(
 ) -> Index:
     """An approximate index (IVF-PQ) of embeddings, for ``search(index=…)``. Eager.
 
-    Centroids and codebooks are trained once, in this process, on rows drawn from all files by
-    ``seed``. Then groups of rows are encoded, one task a group, on the distributed client of this
-    process where there is one, else on threads. The same pass finds the exact neighbours of some
-    rows that were kept out of the sample, and recall@100 against them is part of the index: it is
-    shown by ``print(index)``, by ``nprobe``. Killed at any moment, the
-    same call goes on with the groups that are missing; of a finished index it makes anew the
-    files that are missing or altered. The files do not depend on the number of workers.
+    Centroids and codebooks are trained once, in this process, on rows that are drawn from all files
+    with ``seed``. Then groups of rows are encoded, one task per group, on the distributed client of
+    this process if there is one, else on threads. The same pass finds the exact neighbours of some
+    rows that were excluded from the sample. Recall@100 against these neighbours is stored in the
+    index, and ``print(index)`` shows it for each ``nprobe``.
 
-    A row without a direction (zero, NaN or infinite) is left out and counted: indexed + unscored
+    If the build is interrupted, the same call resumes with the missing groups. For a finished
+    index, it rebuilds files that are missing or altered. The files do not depend on the number of
+    workers.
+
+    A row without a direction (zero, NaN or infinite) is excluded and counted: indexed + unscored
     is the number of rows read.
 
-    Memory: this process holds the sample (``sample * dim * 4`` bytes, no more than 4 GiB unless
-    ``sample`` says so; twice that while it is brought together). A task holds its group's codes
+    Memory: this process holds the sample (``sample * dim * 4`` bytes, at most 4 GiB unless
+    ``sample`` is given; twice that while the sample is assembled). A task holds its group's codes
     (``group_rows * (pq_m + 8)`` bytes, up to twice that while they grow), the centroids, and a few
     blocks of 8,192 rows.
 
@@ -84,46 +86,46 @@ def build_index(
     ----------
     embeddings : Embeddings
     out : path
-        A folder that every worker sees, new or empty, or that of the same call before.
+        A folder visible to every worker: new, empty, or the folder of an earlier identical call.
     nlist : int, optional
-        Centroids; by default the greatest power of two up to 4 sqrt(rows) for which the sample
-        has 39 rows each.
+        Number of centroids; by default the greatest power of two up to 4 sqrt(rows) for which the
+        sample has 39 rows each.
     pq_m : int, optional
-        Codes of a row, a byte each; a divisor of the dimensions. By default one for eight
+        Codes per row, one byte each; a divisor of the dimensions. By default one per eight
         dimensions.
     sample : int, optional
-        Rows to train on; by default 64 for each centroid, and 65,536 at least where there are as
-        many. Of more than 256 for each centroid faiss takes as many.
+        Rows to train on; by default 64 per centroid, and at least 65,536 if there are as many.
+        faiss uses at most 256 per centroid.
     group_rows : int
-        Rows of one file of the index.
+        Rows per file of the index.
     recall_queries : int
-        How many rows recall is measured with; at most an eighth of all.
+        Number of rows that recall is measured with; at most an eighth of all.
     seed : int
-        Of the sample and of k-means.
+        Seed of the sample and of k-means.
     device : {"cpu", "cuda"}
-        With ``"cuda"`` cuVS trains and torch encodes on the GPU. This code was written without a
-        GPU at hand and has never been run; the index that it writes is searched like any other.
+        With ``"cuda"``, cuVS trains and torch encodes on the GPU. This code was written without
+        access to a GPU and has never been run; its index is searched like any other.
     progress : bool, optional
-        Whether to show bars; by default as ``set_options(progress=…)`` says, in a terminal or
-        notebook only.
+        Whether to show progress bars; by default as set with ``set_options(progress=…)``, and only
+        in a terminal or notebook.
 
     Returns
     -------
     Index
-        Its ``nprobe`` is the smallest that was measured to reach a recall of 0.95 after
-        re-scoring 1,000 candidates, or else the best.
+        Its ``nprobe`` is the smallest measured one that reaches a recall of 0.95 after re-scoring
+        1,000 candidates, or else the one with the best recall.
 
     Raises
     ------
     OptionError, MissingExtraError, PairingError
-        At once; the last where the embeddings are of a part of an export.
+        Immediately; the last if the embeddings are those of a part of an export.
     EmbeddingsError
-        When the embeddings are not as they were when they were opened, or no row of the sample
-        has a direction.
+        When the embeddings changed since they were opened, or no row of the sample has a
+        direction.
     ExportError
-        At once, when ``out`` is not empty and holds anything but this index.
+        Immediately, when ``out`` is not empty and contains anything but this index.
     IndexFileError
-        At once, when its manifest, or the plan of the build that it holds, is damaged.
+        Immediately, when the manifest or the build plan in ``out`` is damaged.
     """
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
     check_stored(embeddings.files)
@@ -136,14 +138,14 @@ def build_index(
 
 
 def build_index_cost(frame: PlannedFrame) -> Cost:
-    """The cost of `build_index` over the embeddings of the rows, with its measured recall."""
+    """The cost of `build_index` for the embeddings of the rows, including measuring recall."""
     flop = 2.0 * frame.embeddings_for("build_index").dim
     note = "build_index: a core was measured with 2,048 lists of a million rows; more take longer"
     return Cost(("build_index",), reads=EMBEDDINGS, flop=flop, is_pass=False, notes=(note,))
 
 
 def _build(embeddings: Embeddings, folder: IndexFolder, chosen: dict, progress) -> None:
-    """Do what is left of the build."""
+    """Run the remaining steps of the build."""
     files = list(embeddings.files)
     limit = whole_up_to(file.size for file in files)
     look = [(file, limit) for file in files]
@@ -166,8 +168,8 @@ def _build(embeddings: Embeddings, folder: IndexFolder, chosen: dict, progress) 
         n_groups = _fill(files, folder, made, queries, chosen, progress)
         if identities(files, limit) != looked:
             raise EmbeddingsError(
-                "The embeddings changed while the index was built. Remove the folder, open them "
-                "again and build anew."
+                "The embeddings changed while the index was built. Remove the folder, open the "
+                "embeddings again and rebuild."
             )
         was = folder.mended(n_groups, made)
         if was is not None:
@@ -201,8 +203,8 @@ def _sampled(files: list, drawn: np.ndarray, chosen: dict, progress: bool | None
     )
     if not len(rows):
         raise EmbeddingsError(
-            f"None of the {len(drawn):,} rows that were drawn has a direction: all are zero, NaN "
-            "or infinite. Check what wrote the embeddings."
+            f"None of the {len(drawn):,} sampled rows has a direction: all are zero, NaN "
+            "or infinite. Check the program that wrote the embeddings."
         )
     return rows
 
@@ -221,13 +223,13 @@ def _train(sample: np.ndarray, chosen: dict, progress: bool | None):
 
 
 def _fill(files: list, folder: IndexFolder, made: dict, queries, chosen: dict, progress) -> int:
-    """Write the groups that are missing; how many there are in all."""
+    """Write the missing groups; return the number of all groups."""
     cut = groups(files, chosen)
-    for _ in range(2):  # a second time where what was mended is not what it was
+    for _ in range(2):  # again if a rebuilt file differs from the original
         todo = folder.missing(len(cut), made)
         if not todo:
             break
-        alone = waiting_client() is None  # on workers, the tasks are what runs side by side
+        alone = waiting_client() is None  # on workers, tasks run concurrently, blocks do not
         lanes = max(1, CPU_COUNT // len(todo)) if alone else 1
         work = _Work(folder, made, queries, chosen["device"], lanes)
         run_each(
@@ -260,7 +262,7 @@ def _fill_group(run: Run, parts: list[Stretch], number: int, work: _Work) -> Non
 
 
 def _manifest(plan: dict, folder: IndexFolder, made: dict, n_groups: int, queries, progress):
-    """What is written of an index whose files are there; measures its recall."""
+    """The manifest of an index whose files are complete; measures its recall."""
     receipts = folder.receipts(n_groups, made)
     trained = ivf_pq_files.read_trained(folder.path / made["name"])
     lists = [

@@ -1,8 +1,8 @@
 """Centroids and codebooks trained by cuVS on an NVIDIA GPU.
 
-NEVER RUN: written from the sources of cuvs 26.10 without a GPU at hand. It hands back a faiss
-index like that of `ivf_pq.train`, so nothing else depends on it, and it fails closed: shapes are
-checked, and codes that would not bring the sample nearer than its centroids do are refused.
+NEVER RUN: written from the sources of cuvs 26.10 without access to a GPU. It returns a faiss index
+like that of `ivf_pq.train`, so no other module depends on it. It fails closed: shapes are checked,
+and codes that reconstruct the sample no better than the centroids alone are rejected.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def train(sample: np.ndarray, nlist: int, m: int, device: str) -> object:
     MissingExtraError
         When cuVS is not installed.
     OptionError
-        When the sample is too small for codes of eight bits, or what cuVS has trained is not what
-        this was written for.
+        When the sample is too small for 8-bit codes, or cuVS returns a result of an unexpected
+        form.
     """
     import torch
 
@@ -36,7 +36,7 @@ def train(sample: np.ndarray, nlist: int, m: int, device: str) -> object:
     least = MIN_POINTS * max(nlist, 256)
     if len(sample) < least:
         raise OptionError(
-            f"The sample has {len(sample):,} rows; {nlist:,} lists and codes of eight bits need "
+            f"The sample has {len(sample):,} rows; {nlist:,} lists and 8-bit codes need "
             f"{least:,}. Lower {parameter('nlist')}, raise {parameter('sample')}, or build with "
             f"{argument('device', 'cpu')}."
         )
@@ -67,6 +67,6 @@ def train(sample: np.ndarray, nlist: int, m: int, device: str) -> object:
 def _check(fine: bool, what: str) -> None:
     if not fine:
         raise OptionError(
-            f"cuVS has trained {what}, which this version of laion_dask does not know. Build with "
-            f"{argument('device', 'cpu')}, and report it."
+            f"cuVS trained {what}, which this version of laion_dask does not support. Build with "
+            f"{argument('device', 'cpu')}, and report this."
         )

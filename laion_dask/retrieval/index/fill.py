@@ -1,7 +1,7 @@
-"""A range of rows of embeddings into an index: read in blocks, encoded, and searched exactly.
+"""Index a range of rows of embeddings: read in blocks, encode, and search exactly.
 
-Rows without a direction are counted and left out. One pass over the data serves both the index
-and the exact search that its recall is measured against.
+Rows without a direction are counted and excluded. One pass over the data serves both the index and
+the exact search that its recall is measured against.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Some consecutive rows of a file.
+    """A range of consecutive rows of a file.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Stretch:
     first, stop : int
         Positions in the file.
     start : int
-        Where the first of them is among all the rows.
+        Position of the first row among the rows of all files.
     """
 
     file: EmbeddingFile
@@ -46,14 +46,14 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Queries:
-    """Rows that stand for queries, and how many of their nearest are wanted.
+    """Rows used as queries, and the number of neighbours per query.
 
     Attributes
     ----------
     vectors : (q, dim) float32 array
         Unit norm.
     ids : (q,) int64 array
-        Where they are among all the rows.
+        Their positions among the rows of all files.
     k : int
     """
 
@@ -63,7 +63,7 @@ class Queries:
 
 
 def stretches(files: Sequence[EmbeddingFile], start: int, stop: int) -> list[Stretch]:
-    """The rows from ``start`` to ``stop``, counted through all files."""
+    """The rows from ``start`` to ``stop``, counted over all files."""
     found, before = [], 0
     for file in files:
         first, end = max(0, start - before), min(file.n_rows, stop - before)
@@ -74,7 +74,7 @@ def stretches(files: Sequence[EmbeddingFile], start: int, stop: int) -> list[Str
 
 
 def with_direction(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that have a direction, scaled to length one in float32, and which they are."""
+    """The rows with a direction, scaled to length one in float32, and their mask."""
     scaled = unit(x)
     here = np.flatnonzero(~np.isnan(scaled[:, 0]))
     return scaled[here], here
@@ -83,7 +83,7 @@ def with_direction(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def rows_at(
     parts: Sequence[Stretch], ids: np.ndarray, advance: Callable[[int], None]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rows at ascending positions among all, (n, dim) float32, without those of no direction.
+    """The rows at sorted positions, (n, dim) float32, without those that have no direction.
 
     Returns
     -------
@@ -110,9 +110,9 @@ def index_rows(
     device: str,
     advance: Callable[[int], None],
 ) -> tuple[object, int, tuple[np.ndarray, np.ndarray]]:
-    """One group: its rows in an index, those left out, and those nearest to each query, exactly.
+    """Index one group: its encoded rows, the number of excluded rows, and each query's neighbours.
 
-    Blocks are cut by the files and added in order, so the group does not depend on the lanes.
+    Blocks follow the files and are added in order, so the group does not depend on ``lanes``.
 
     Parameters
     ----------
@@ -120,11 +120,11 @@ def index_rows(
     trained : IndexIVFPQ
     queries : Queries
     lanes : int
-        Blocks that are encoded side by side, each on one thread.
+        Number of blocks that are encoded concurrently, each on one thread.
     device : str
-        Of torch.
+        A torch device.
     advance : callable
-        Called with the number of rows of every finished block; what it raises ends the work.
+        Called with the number of rows of every finished block; an exception from it stops the work.
     """
 
     encode = ivf_pq.encoder(trained, device)

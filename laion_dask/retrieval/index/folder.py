@@ -1,4 +1,4 @@
-"""The folder of an approximate index: what it holds, how it is committed, resumed and mended.
+"""The folder of an approximate index: its contents, and how they are committed and repaired.
 
 ::
 
@@ -6,16 +6,16 @@
     out/trained.faiss                 centroids and codebooks, shared by all groups
     out/group-00000-<sha8>.faiss      the inverted lists of a group of rows, in faiss's form
 
-Every file is written under a temporary name, flushed and renamed. ``.index_building`` holds, while
-a build is under way, what it is a build of and a receipt for each file that is complete; a later
-call of the same build goes on from there. A file is taken for complete only while its size and
-sha256 are those of its receipt, and a group only with the centroids that it was encoded by; what
-is unreadable or altered counts as absent and is made anew. A finished index with a damaged file is
-a build under way again, with its manifest as the receipt of what is whole: when the files come
-out as they were, the manifest is put back as it was.
+Every file is written under a temporary name, flushed and renamed. During a build,
+``.index_building`` holds the build's plan and a receipt for each complete file; a later call with
+the same plan resumes from there. A file counts as complete only while its size and sha256 match
+its receipt, and a group only with the centroids that encoded it; unreadable or altered files count
+as missing and are rebuilt. A finished index with a damaged file becomes an unfinished build, with
+its manifest as the receipt of the intact files. If the rebuilt files are identical to the
+originals, the manifest is restored unchanged.
 
-Elsewhere too a file is read only when its size and sha256 are those of the manifest; beyond that
-faiss's reader is native code, so open only indexes of people whom you would trust with a library.
+Searches also read a file only when its size and sha256 match the manifest. Beyond that, faiss's
+reader is native code, so open only indexes from people you would trust with a library.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from laion_dask.retrieval.index.manifest import (
     parsed,
 )
 
-#: The parts of a plan that must agree for a folder to be resumed, in words.
+#: The parts of a plan that must agree for a build to be resumed, with their descriptions.
 _IDENTITY = {
     "format": "another format",
     "embeddings": "other embeddings",
@@ -61,17 +61,17 @@ _IDENTITY = {
 
 @dataclass(frozen=True)
 class GroupReceipt:
-    """What is known of a group when its file is complete.
+    """The record of a group whose file is complete.
 
     Attributes
     ----------
     entry : dict
-        ``name``, ``bytes``, ``sha256``; ``indexed`` and ``unscored``, its rows with and without a
-        direction.
+        ``name``, ``bytes``, ``sha256``; ``indexed`` and ``unscored``, the numbers of rows with and
+        without a direction.
     trained : str
-        The sha256 of the centroids and codebooks that it was encoded by.
+        The sha256 of the centroids and codebooks that encoded it.
     scores, ids : (q, k) float32 and int64 arrays
-        The group's rows nearest to each query of the recall measurement, exactly.
+        The group's exact nearest rows to each query of the recall measurement.
     """
 
     entry: dict
@@ -93,14 +93,14 @@ class IndexFolder:
         self._building = self.path / BUILDING
 
     def begin(self, plan: dict) -> bool:
-        """Claim the folder for this plan, or find that it is this plan's; True when it is built.
+        """Claim the folder for this plan, or resume it; True if the index is already complete.
 
         Raises
         ------
         ExportError
-            When the folder holds something else, or the build of another plan.
+            When the folder contains something else, or the build of another plan.
         IndexFileError
-            When it holds a manifest or a plan that is damaged.
+            When the folder's manifest or plan is damaged.
         """
         manifest, begun = self.path / MANIFEST, self._building / "plan.json"
         if manifest.is_file():
@@ -120,7 +120,7 @@ class IndexFolder:
 
     def _claim(self, plan: dict) -> None:
         if self.path.exists() and not self.path.is_dir():
-            raise ExportError(f"{self.path} is a file. Expected a folder, new or empty.")
+            raise ExportError(f"{self.path} is a file. Expected a new or empty folder.")
         with writing(self.path):
             self._building.mkdir(parents=True, exist_ok=True)
         others = [p.name for p in self.path.iterdir() if p.name != BUILDING]
@@ -128,8 +128,8 @@ class IndexFolder:
         if others:
             shutil.rmtree(self._building)
             raise ExportError(
-                f"{self.path} is not empty ({', '.join(sorted(others)[:3])}) and was not made by "
-                "build_index. Name a new or an empty folder."
+                f"{self.path} is not empty ({', '.join(sorted(others)[:3])}) and was not created "
+                "by build_index. Choose a new or empty folder."
             )
         self._note("plan.json", plan)
 
@@ -137,12 +137,12 @@ class IndexFolder:
         other = [words for part, words in _IDENTITY.items() if found.get(part) != plan[part]]
         if other:
             raise ExportError(
-                f"{self.path} holds the index, whole or begun, of {' and '.join(other)}. Expected "
-                "the one that is to be built. Name another folder, or remove this one."
+                f"{self.path} holds a finished or unfinished index of {' and '.join(other)}. "
+                "Choose another folder, or remove this one."
             )
 
     def _reopen(self, manifest: dict, plan: dict) -> None:
-        """Make a finished index a build under way, which has all that is whole of it."""
+        """Turn a finished index into an unfinished build that keeps its intact files."""
         shutil.rmtree(self._building, ignore_errors=True)
         with writing(self.path):
             self._building.mkdir()
@@ -155,15 +155,15 @@ class IndexFolder:
             file.write(json_bytes(facts))
 
     def _noted(self, name: str) -> dict | None:
-        """What a file of the build holds, or None when it is absent or damaged."""
+        """The contents of a file of the build, or None when it is missing or damaged."""
         path = self._building / name
         try:
             return parsed(path.read_bytes(), path)
-        except OSError:  # which IndexFileError is, too
+        except OSError:  # includes IndexFileError
             return None
 
     def trained(self) -> dict | None:
-        """The entry of the centroids and codebooks that are complete, or None."""
+        """The entry of the centroids and codebooks, or None if they are not complete."""
         found = self._noted("trained.json")
         whole = found is not None and found == self._entry_of_trained()
         return found if whole else None
@@ -173,7 +173,7 @@ class IndexFolder:
         return entry_of(path) if path.is_file() else None
 
     def write_trained(self, write) -> dict:
-        """Commit the centroids and codebooks, which ``write(path)`` makes; their entry."""
+        """Commit the centroids and codebooks written by ``write(path)``; return their entry."""
         with committed(self.path / TRAINED) as file:
             write(file.name)
         entry = entry_of(self.path / TRAINED)
@@ -181,7 +181,7 @@ class IndexFolder:
         return entry
 
     def receipt(self, number: int, trained: dict) -> GroupReceipt | None:
-        """What is known of a group that is complete and encoded by ``trained``, or None."""
+        """The receipt of a group if it is complete and encoded by ``trained``, else None."""
         try:
             path = self._receipt(number)
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
@@ -196,32 +196,32 @@ class IndexFolder:
         return self._building / f"group-{number:05d}.npz"
 
     def receipts(self, n_groups: int, trained: dict) -> list[GroupReceipt]:
-        """Those of all groups.
+        """The receipts of all groups.
 
         Raises
         ------
         IndexFileError
-            When one is not complete.
+            When a group is not complete.
         """
         found = [self.receipt(number, trained) for number in range(n_groups)]
         if None in found:
             raise IndexFileError(
                 f"Group {found.index(None)} of {self.path} was removed or altered while the index "
-                "was built. Build it again as before, which makes anew what is damaged."
+                "was built. Call build_index again with the same arguments to repair it."
             )
         return found
 
     def missing(self, n_groups: int, trained: dict) -> list[int]:
-        """The numbers of the groups that are still to be made."""
+        """The numbers of the groups that are still to be built."""
         left = [n for n in range(n_groups) if self.receipt(n, trained) is None]
         was = self.mended(n_groups, trained)
         return [n for n in left if was is None or not is_intact(self.path, was["groups"][n])]
 
     def mended(self, n_groups: int, trained: dict) -> dict | None:
-        """The manifest of the index that is being mended, or None.
+        """The manifest of the index under repair, or None.
 
-        None also when a file that was made anew is not what it was, as on a machine that rounds
-        otherwise: then all is made anew, by one machine's centroids.
+        None also when a rebuilt file differs from the original, as on a machine with different
+        rounding: then everything is rebuilt with the centroids of one machine.
         """
         was = self._noted(MANIFEST)
         try:
@@ -235,16 +235,16 @@ class IndexFolder:
         return was if all(new is None or new.entry == old for new, old in pairs) else None
 
     def write_group(self, number: int, trained: dict, write, counts: dict, nearest) -> None:
-        """Commit a group: its file, which ``write(path)`` makes, and then its receipt.
+        """Commit a group: its file, written by ``write(path)``, and then its receipt.
 
         Parameters
         ----------
         number : int
         trained : dict
-            The entry of what it was encoded by.
+            The entry of the centroids and codebooks that encoded it.
         write : callable
         counts : dict
-            ``indexed`` and ``unscored`` rows.
+            Numbers of ``indexed`` and ``unscored`` rows.
         nearest : (scores, ids)
 
         Raises
@@ -264,13 +264,13 @@ class IndexFolder:
             np.savez(file, facts=np.array(json.dumps(facts)), scores=scores, ids=ids)
 
     def finish(self, manifest: dict) -> None:
-        """Write the manifest, and remove what no group of it is."""
+        """Write the manifest, and remove files that it does not list."""
         with committed(self.path / MANIFEST) as file:
             file.write(json_bytes(manifest))
         self._tidy(manifest)
 
     def restore(self, manifest: dict) -> None:
-        """Put back the manifest of an index that is mended."""
+        """Restore the manifest of a repaired index."""
         os.replace(self._building / MANIFEST, self.path / MANIFEST)
         self._tidy(manifest)
 
@@ -283,5 +283,5 @@ class IndexFolder:
         self.sweep()
 
     def sweep(self) -> None:
-        """Remove what a killed build left under temporary names."""
+        """Remove temporary files of an interrupted build."""
         sweep(self.path)

@@ -1,4 +1,4 @@
-"""An approximate index that is built: opened, bound to its embeddings, asked for candidates."""
+"""A finished approximate index: opening it, pairing it with embeddings, querying it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _opened = ProcessCache()
 
 
 class Index:
-    """An approximate index over embeddings; make one with `build_index` or `open_index`.
+    """An approximate index over embeddings, created by `build_index` or `open_index`.
 
-    Prints as its counts and its recall. Picklable: its path travels, with the digest of its
-    manifest, and an index that was built anew meanwhile is refused.
+    Printing it shows its counts and its recall. Picklable: only its path and the digest of its
+    manifest are pickled, and unpickling fails if the index was rebuilt in the meantime.
 
     Attributes
     ----------
     path : Path
     manifest : dict
-        What it was built of, how, and how good it is.
+        The embeddings and parameters of the build, and the measured recall.
     nprobe : int
-        How many lists of each group a search looks at; more is slower and finds more.
+        Number of lists that a search visits in each group; more is slower and finds more.
     """
 
     def __init__(self, path: str | os.PathLike, *, sha256: str | None = None) -> None:
@@ -40,7 +40,7 @@ class Index:
         self.manifest, self._sha256 = read_manifest(self.path)
         if sha256 not in (None, self._sha256):
             raise IndexFileError(
-                f"{self.path} was built anew since it was opened. Open it again with "
+                f"{self.path} was rebuilt after it was opened. Open it again with "
                 "ld.open_index(...)."
             )
         self.nprobe: int = self.manifest["index"]["nprobe"]
@@ -84,55 +84,55 @@ class Index:
         return "\n".join(lines)
 
     def recipe(self) -> dict:
-        """What a manifest records of an index that was searched."""
+        """The record of the index in the manifest of a search."""
         return {"index": self.path.name, "sha256": self._sha256, "nprobe": self.nprobe}
 
     def with_nprobe(self, nprobe: int) -> Index:
-        """The same index, looking at another number of lists."""
+        """The same index with another nprobe."""
         must_be("nprobe", nprobe, (int, np.integer), "a number of lists, from 1 on")
         if not 1 <= nprobe <= self.manifest["index"]["nlist"]:
             raise OptionError(
-                f"nprobe is {nprobe}. Expected 1 to {self.manifest['index']['nlist']:,}, which "
-                "is the number of lists."
+                f"nprobe is {nprobe}. Expected 1 to {self.manifest['index']['nlist']:,}, the "
+                "number of lists."
             )
         other = copy.copy(self)
         other.nprobe = int(nprobe)
         return other
 
     def n_candidates(self, k: int) -> int:
-        """How many candidates to ask for k results: as many as its recall was measured with.
+        """The number of candidates to request for k results, the same as for measuring recall.
 
-        Ten for each result, and 1,000 at least.
+        Ten per result, and at least 1,000.
         """
         measured = self.manifest["recall"]
         return max(measured["candidates"], k * measured["candidates"] // measured["k"])
 
     def check(self, embeddings: Embeddings) -> None:
-        """Refuse other embeddings than the index was built of; number shards as these do. Eager.
+        """Check that the index was built from these embeddings; adopt their shard numbers. Eager.
 
-        Reads, once a process, all bytes of files of up to 256 MiB as long as those have no more
-        than 4 GiB together, and 1.5 MiB of every other, in 16 blocks. What that can miss is said
-        in ``io/embeddings/fingerprint.py``: a change within such a larger file that keeps its size
-        and touches none of the blocks. Files may have moved or come in another order:
-        ``candidates`` answers in the numbers of the embeddings that were checked last.
+        Reads all bytes of files up to 256 MiB if these total at most 4 GiB, and 1.5 MiB (16 blocks)
+        of every other file, once per process. This can miss a change inside a larger file that
+        keeps its size and touches none of the blocks; see ``io/embeddings/fingerprint.py``. Files
+        may have moved or be in another order: ``candidates`` returns shard numbers of the
+        embeddings that were checked last.
 
         Raises
         ------
         PairingError
-            Naming the first file that is missing, differs, or is one too many; or when the
-            embeddings are of a part of an export.
+            Names the first file that is missing, differs, or is not in the index. Also raised if
+            the embeddings are those of a part of an export.
         """
         must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
         check_stored(embeddings.files)
         self._order = fingerprint.order(self.manifest["embeddings"], embeddings.files)
 
     def candidates(self, queries: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """The rows that are nearest by the index's approximate scores, best first. Eager.
+        """The nearest rows by the index's approximate scores, best first. Eager.
 
-        Runs in this process, on all its cores: groups side by side, each on one thread, or on
-        several where there are fewer groups than cores. Ties are broken by the rows' place in the
-        data that the index was built of. The first search of a process reads every group's file
-        once, to compare its digest; after that, only the lists that are searched.
+        Runs in this process, on all its cores: groups are searched concurrently, each on one
+        thread, or on several if there are fewer groups than cores. Ties go to the row that comes
+        first in the data that the index was built from. The first search of a process reads every
+        group's file once, to verify its digest; later searches read only the lists they visit.
 
         Parameters
         ----------
@@ -144,7 +144,7 @@ class Index:
         -------
         shard : (m, n) int32
         row : (m, n) int64
-            Both -1 where the lists that were looked at have fewer rows.
+            Both -1 where the visited lists have fewer rows.
 
         Raises
         ------
@@ -156,8 +156,8 @@ class Index:
         queries = np.asarray(queries, dtype=np.float32)
         if queries.ndim != 2 or queries.shape[1] != self.dim or not np.isfinite(queries).all():
             raise EmbeddingsError(
-                f"The queries are of shape {queries.shape}. Expected (m, {self.dim}), all finite: "
-                "vectors of the model that the index was built of."
+                f"The queries have shape {queries.shape}. Expected (m, {self.dim}), all finite: "
+                "vectors of the model that the index was built with."
             )
         must_be("n", n, (int, np.integer), "a number of rows, from 1 on")
         if n < 1:
@@ -167,9 +167,9 @@ class Index:
         return self._located(self.nearest(queries, int(n))[1])
 
     def nearest(self, queries: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Approximate scores (m, n) float32, and positions (m, n) int64 in all the rows. Eager.
+        """Approximate scores (m, n) float32, and positions (m, n) int64 among all rows. Eager.
 
-        Positions count through the files in the order of the manifest.
+        Positions count over the files in the order of the manifest.
         """
         trained = self._trained()
         groups = [lambda entry=entry: self._lists(entry) for entry in self.manifest["groups"]]
@@ -212,7 +212,7 @@ class Index:
 
     def _open(self, entry: dict, read):
         path = checked(self.path, entry)
-        stat = path.stat()  # lists are mapped: those of a file that was replaced are not these
+        stat = path.stat()  # the lists are memory-mapped: a replaced file has other lists
         key = (str(path), entry["sha256"], entry.get("indexed"), stat.st_ino, stat.st_mtime_ns)
         ivf_pq.require_faiss()
         try:
@@ -224,28 +224,28 @@ class Index:
 
 
 def _again(path: str, sha256: str, nprobe: int, order: np.ndarray) -> Index:
-    """An index that has travelled."""
+    """Unpickle an index."""
     index = Index(path, sha256=sha256)
     index.nprobe, index._order = nprobe, order
     return index
 
 
 def open_index(path: str | os.PathLike, embeddings: Embeddings | None = None) -> Index:
-    """An index that `build_index` has written. Eager, but reads its manifest only.
+    """An index written by `build_index`. Eager, but reads only its manifest.
 
     Parameters
     ----------
     path : path
-        Its folder.
+        The folder of the index.
     embeddings : Embeddings, optional
-        Those that it was built of, in any order; compared as `Index.check` does.
+        The embeddings that it was built from, in any order; checked by `Index.check`.
 
     Raises
     ------
     IndexFileError
-        When there is no index, or a file of it is missing, truncated or damaged.
+        When there is no index, or one of its files is missing, truncated or damaged.
     PairingError
-        When it was built of other embeddings.
+        When it was built from other embeddings.
     MissingExtraError
         When faiss is not installed.
     """

@@ -1,9 +1,9 @@
-"""IVF-PQ by faiss: train, encode, search inverted lists.
+"""IVF-PQ by faiss: training, encoding, and searching inverted lists.
 
-A normalised row goes to the list of the nearest of ``nlist`` centroids (inner product), and its
+A normalised row belongs to the list of the nearest of ``nlist`` centroids (inner product), and its
 difference from that centroid is stored as ``m`` codes of ``nbits`` bits (Jégou, Douze and
 Schmid 2011, "Product quantization for nearest neighbor search"). Centroids and codebooks are
-trained once and shared by all groups of rows; the file of a group holds its inverted lists only.
+trained once and shared by all groups of rows; a group's file contains only its inverted lists.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from laion_dask.extras import installation
 from laion_dask.retrieval.index.brute_force import best
 from laion_dask.runtime.ordered_map import in_order
 
-#: Steps of k-means for the centroids; faiss's own default for IVF (IndexIVF.cpp, Level1Quantizer).
+#: K-means iterations for the centroids; faiss's default for IVF (IndexIVF.cpp, Level1Quantizer).
 STEPS = 10
 
-#: Steps of k-means for the codebooks; faiss's own default (Clustering.h, niter).
+#: K-means iterations for the codebooks; faiss's default (Clustering.h, niter).
 CODEBOOK_STEPS = 25
 
-#: With fewer points per centroid faiss warns (Clustering.h, min_points_per_centroid).
+#: faiss warns below this number of points per centroid (Clustering.h, min_points_per_centroid).
 MIN_POINTS = 39
 
 #: Default number of points per centroid, and the number beyond which faiss subsamples
 #: (Clustering.h, max_points_per_centroid).
 POINTS, MAX_POINTS = 64, 256
 
-#: Most points that codebooks are trained on: 256 for each of 256 codes.
+#: The most points that codebooks are trained on: 256 for each of 256 codes.
 CODEBOOK_POINTS = 256 * MAX_POINTS
 
 
@@ -47,7 +47,7 @@ def require_faiss():
         import faiss
     except ImportError as error:
         raise MissingExtraError(
-            "An approximate index needs faiss, which is in the extra 'index' and not installed. "
+            "An approximate index needs faiss, from the extra 'index', which is not installed. "
             f"{installation('index')}, or search without {argument('index')}, which is exact."
         ) from error
     return faiss
@@ -145,14 +145,14 @@ def assemble(centroids: np.ndarray, codebook: np.ndarray) -> object:
 
 
 def encoder(trained, device: str = "cpu") -> Callable[[np.ndarray], np.ndarray]:
-    """A function from rows to their lists and codes, in faiss's standalone format.
+    """A function from rows to their list numbers and codes, in faiss's standalone format.
 
     Parameters
     ----------
     trained : IndexIVFPQ
         It must outlive the function.
     device : str
-        On ``"cpu"`` faiss encodes; on another torch device torch does the same arithmetic.
+        On ``"cpu"`` faiss encodes; on another device torch performs the same arithmetic.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def encoder(trained, device: str = "cpu") -> Callable[[np.ndarray], np.ndarray]:
 
 
 def torch_encoder(trained, device: str) -> Callable[[np.ndarray], np.ndarray]:
-    """As `encoder`, by torch on any device; codes are of eight bits."""
+    """As `encoder`, by torch on any device; codes have eight bits."""
     import torch
 
     faiss = require_faiss()

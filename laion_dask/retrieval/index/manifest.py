@@ -1,4 +1,4 @@
-"""The manifest of an approximate index: read, and believed only where it agrees with itself."""
+"""The manifest of an approximate index, validated when it is read."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ FORMAT = "laion_dask index 2"
 MANIFEST = "index.json"
 TRAINED = "trained.faiss"
 
-#: Where a build that is under way keeps what it knows.
+#: The folder with the state of an unfinished build.
 BUILDING = ".index_building"
 
-#: The name of a group's file: its number, and the start of its sha256.
+#: The name of a group's file: its number and the start of its sha256.
 GROUP = re.compile(r"group-(\d{5,})-([0-9a-f]{8})\.faiss")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-#: What to do where files can be made anew, and where the folder is beyond that.
-MEND = "Fetch the index again, or call build_index as before, which makes anew what is damaged."
-REMOVE = "Fetch the index again, or remove the folder and build it anew."
+#: The next step where files can be rebuilt, and where the folder is beyond repair.
+MEND = "Fetch the index again, or call build_index with the same arguments to rebuild the damage."
+REMOVE = "Fetch the index again, or remove the folder and rebuild it."
 
 
 def entry_of(path: Path) -> dict:
-    """A file as a manifest lists it."""
+    """The manifest entry of a file."""
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
 def read_manifest(folder: Path) -> tuple[dict, str]:
-    """The manifest of an index and its sha256; every file that it lists has the size it says.
+    """The manifest of an index and its sha256; the sizes of all listed files are checked.
 
     Raises
     ------
     IndexFileError
-        When there is none, it is damaged or contradicts itself, or a file is missing or has
-        another size.
+        When there is no manifest, it is damaged or contradicts itself, or a file is missing or
+        has another size.
     """
     path = folder / MANIFEST
     if not path.is_file():
-        begun = " A build was begun there: build it again to go on." * (folder / BUILDING).exists()
+        begun = " It holds an unfinished build: rebuild to resume." * (folder / BUILDING).exists()
         raise IndexFileError(
-            f"{folder} has no {MANIFEST}, so it is no index.{begun} Expected a folder that "
-            "ld.build_index(...) has written."
+            f"{folder} has no {MANIFEST}, so it is not an index.{begun} Expected a folder written "
+            "by ld.build_index(...)."
         )
     data = path.read_bytes()
     manifest = parsed(data, path)
@@ -62,7 +62,7 @@ def read_manifest(folder: Path) -> tuple[dict, str]:
 
 
 def checked(folder: Path, entry: dict) -> Path:
-    """The path of a listed file, its digest compared once a process while it does not change.
+    """The path of a listed file; its digest is verified once per process while it is unchanged.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def checked(folder: Path, entry: dict) -> Path:
 
 
 def is_intact(folder: Path, entry: dict) -> bool:
-    """Whether a listed file is there with the size and the sha256 that are said of it."""
+    """Whether a listed file exists with the listed size and sha256."""
     path = folder / entry["name"]
     try:
         return path.stat().st_size == entry["bytes"] and sha256_of(path) == entry["sha256"]
@@ -92,12 +92,12 @@ def is_intact(folder: Path, entry: dict) -> bool:
 
 
 def parsed(data: bytes, path: Path) -> dict:
-    """The JSON object that a file of the folder holds.
+    """The JSON object in a file of the folder.
 
     Raises
     ------
     IndexFileError
-        When it holds none.
+        When the file does not contain a JSON object.
     """
     try:
         found = json.loads(data)
@@ -109,7 +109,7 @@ def parsed(data: bytes, path: Path) -> dict:
 
 
 def check_manifest(manifest: dict, path: Path) -> None:
-    """Refuse a manifest that lacks what is read of it, or whose numbers contradict each other.
+    """Raise unless the manifest has all required entries and its numbers agree.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def check_manifest(manifest: dict, path: Path) -> None:
 
 
 def _check(manifest: dict) -> None:
-    """Raise what Python raises where a manifest does not have what is read of it."""
+    """Raise a KeyError, TypeError or ValueError if an entry is missing or invalid."""
     if manifest["format"] != FORMAT:
         raise ValueError(f"its format is {manifest['format']!r}, not {FORMAT!r}")
     for entry in (manifest["trained"], *manifest["groups"]):
@@ -146,12 +146,12 @@ def _check(manifest: dict) -> None:
     for step in manifest["recall"]["steps"]:
         _count(step["nprobe"]), float(step["found"]), float(step["rescored"])
     if min(_count(manifest["recall"][name]) for name in ("k", "candidates")) < 1:
-        raise ValueError("its recall is of nothing")
+        raise ValueError("its recall was measured with no queries")
     _count(manifest["recall"]["queries"])
 
 
 def _check_totals(manifest: dict) -> None:
-    """Compare what is said of all rows with what is said of each file and each group."""
+    """Compare the totals with the sums over files and groups."""
     counts, groups = manifest["counts"], manifest["groups"]
     for number, entry in enumerate(groups):
         found = GROUP.fullmatch(entry["name"])
@@ -168,5 +168,5 @@ def _check_totals(manifest: dict) -> None:
 
 def _count(value) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r:.50} is no count")
+        raise ValueError(f"{value!r:.50} is not a count")
     return value

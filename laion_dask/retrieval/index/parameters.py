@@ -1,4 +1,4 @@
-"""What a build of an index is to do: options checked and completed, rows drawn, groups cut."""
+"""Parameters of an index build: check and complete options, draw the sample, form groups."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from laion_dask.retrieval.index import ivf_pq
 from laion_dask.retrieval.index.fill import Queries, Stretch, rows_at, stretches
 from laion_dask.retrieval.index.recall import K
 
-#: Rows of a group unless said otherwise: about 1 GiB of codes and ids at 96 codes a row.
+#: Default rows per group: about 1 GiB of codes and ids at 96 codes per row.
 GROUP_ROWS = 10_000_000
 
-#: What the sample takes in memory, as float32, unless its rows are said.
+#: Default size of the sample in memory, as float32.
 SAMPLE_BYTES = 4 * 2**30
 
 
 def check_options(asked: dict, embeddings: Embeddings) -> None:
-    """Refuse what cannot be built, before anything is read."""
+    """Raise for invalid options, before any data is read."""
     for name in ("nlist", "pq_m", "sample", "group_rows", "recall_queries", "seed"):
         value, least = asked[name], 0 if name in ("recall_queries", "seed") else 1
         if value is None and name in ("nlist", "pq_m", "sample"):
@@ -44,18 +44,18 @@ def check_options(asked: dict, embeddings: Embeddings) -> None:
             f"such as {ivf_pq.default_m(embeddings.dim)}."
         )
     if not len(embeddings):
-        raise EmbeddingsError("The embeddings have no rows. Expected some to build an index of.")
+        raise EmbeddingsError("The embeddings have no rows. Expected at least one to build from.")
 
 
 def choose(asked: dict, embeddings: Embeddings) -> dict:
-    """What was asked for, with a value where it was left open."""
+    """The options with all defaults filled in."""
     n, dim = len(embeddings), embeddings.dim
     queries = min(asked["recall_queries"], n // 8)
     most = min(n - queries, asked["sample"] or SAMPLE_BYTES // (4 * dim))
     nlist = asked["nlist"] or ivf_pq.default_nlist(n, most)
     if nlist > max(1, most // ivf_pq.MIN_POINTS):
         raise OptionError(
-            f"{parameter('nlist')} is {nlist:,}, which takes a sample of "
+            f"{parameter('nlist')} is {nlist:,}, which needs a sample of "
             f"{nlist * ivf_pq.MIN_POINTS:,} rows; "
             f"there are {most:,}. Lower {parameter('nlist')}, or raise {parameter('sample')} if "
             "there are more rows."
@@ -68,7 +68,7 @@ def choose(asked: dict, embeddings: Embeddings) -> dict:
 
 
 def draw(files: list, chosen: dict) -> tuple[np.ndarray, Queries]:
-    """Where the rows of the sample are, ascending; and the rows that recall is measured with."""
+    """The positions of the sampled rows, ascending, and the rows to measure recall with."""
     n, n_queries = sum(f.n_rows for f in files), chosen["recall_queries"]
     generator = np.random.default_rng(chosen["seed"])
     drawn = generator.choice(n, n_queries + chosen["sample"], replace=False)

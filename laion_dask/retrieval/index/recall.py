@@ -1,4 +1,4 @@
-"""How much of the truth an index finds, by how many lists it looks at."""
+"""The recall of an index by the number of lists it visits."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from laion_dask.retrieval.index import ivf_pq
 from laion_dask.retrieval.index.brute_force import recall, without
 from laion_dask.retrieval.index.fill import Queries
 
-#: Neighbours that recall asks for, and candidates that re-scoring is given for them.
+#: Recall is measured at this many neighbours, and re-scoring considers this many candidates.
 K, CANDIDATES = 100, 1000
 
-#: A recall that ends the measurement.
+#: The measurement stops at this recall.
 ENOUGH = 0.99
 
-#: The last step of nprobe.
+#: The greatest nprobe that is measured.
 MOST_PROBES = 1024
 
 
@@ -28,7 +28,7 @@ def measure(
     threads: int,
     after_step: Callable[[], None],
 ) -> list[dict]:
-    """Recall@100 by nprobe, which grows fourfold until it is enough or all lists are looked at.
+    """Recall@100 by nprobe, which grows fourfold until recall suffices or all lists are visited.
 
     Parameters
     ----------
@@ -44,17 +44,17 @@ def measure(
     -------
     list of dict
         ``nprobe``; ``found``, the recall of the first 100 by approximate score; ``rescored``, the
-        recall after exact re-scoring of the first 1,000: the true neighbours then lead, so those
-        among the candidates are those that are found. Empty where there is nothing to measure.
+        recall after exact re-scoring of the first 1,000, which equals the fraction of the true
+        neighbours among these candidates. Empty if there are no queries.
     """
     steps, last = [], min(trained.nlist, MOST_PROBES)
     if (truth < 0).all():
         return steps
     for nprobe in sorted({last, *(4**i for i in range(6) if 4**i < last)}):
-        # One more than is wanted, since a row finds itself.
+        # One more than needed, since a row finds itself.
         found = ivf_pq.search(trained, groups, queries.vectors, CANDIDATES + 1, nprobe, threads)
         ids = without(*found, queries.ids)[1]
-        order = np.argsort(ids < 0, axis=1, kind="stable")  # what is left out goes last
+        order = np.argsort(ids < 0, axis=1, kind="stable")  # missing ids go last
         ids = np.take_along_axis(ids, order, axis=1)
         step = {"nprobe": nprobe, "found": recall(truth, ids[:, :K])}
         steps.append({**step, "rescored": recall(truth, ids[:, :CANDIDATES])})
