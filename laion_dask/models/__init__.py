@@ -1,4 +1,4 @@
-"""Models as picklable specs: CLIP, heads over its embeddings, and where their weights lie."""
+"""Models as picklable specs: CLIP, heads over its embeddings, and their weight files."""
 
 from laion_dask.models.clip import ClipModel, as_clip, as_model, check_same_space
 from laion_dask.models.embedding_space import EmbeddingSpace

@@ -1,4 +1,4 @@
-"""CLIP models as specs: a name that compares, hashes and pickles, and loads nothing by itself."""
+"""CLIP models as specs: picklable, comparable, hashable names that load nothing by themselves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from laion_dask.numerics.bfloat16 import has_bfloat16
 if TYPE_CHECKING:
     from PIL import Image
 
-#: Pictures and texts that one forward pass takes at a time.
+#: Images or texts per forward pass.
 BATCH = 64
 
 
@@ -32,27 +32,27 @@ BATCH = 64
 class ClipModel:
     """A CLIP model by name. Nothing is loaded before the first ``text`` or ``image``.
 
-    The weights then load once per process and are shared by its threads; sent to a worker, only
-    the names travel. Weights are float32, and on the CPU so is all arithmetic.
+    The weights are loaded once per process and shared by its threads; only the names are sent to
+    workers. Weights are float32, and so is all arithmetic on the CPU.
 
     Parameters
     ----------
     arch : str
-        ``"demo"`` (the small model that ships with the package), one of open_clip's architectures
+        ``"demo"`` (the small model that ships with the package), an architecture of open_clip
         (``"ViT-L-14"``, also written ``"ViT-L/14"``), or the path of a ``.json`` configuration in
-        open_clip's form.
+        open_clip's format.
     pretrained : str or path, optional
-        One of open_clip's tags (``"openai"``, ``"laion2b_s32b_b82k"``) or the path of a weight
-        file. Without it the spec names any model of that architecture: enough to compare, not to
-        compute (except for ``"demo"``, whose weights are bundled).
+        A tag of open_clip (``"openai"``, ``"laion2b_s32b_b82k"``) or the path of a weight file.
+        Without it, the spec stands for any model of that architecture: it can be compared, but not
+        run (except for ``"demo"``, whose weights are bundled).
     device : str, optional
-        A torch device; by default ``"cuda"`` where a GPU is visible, else ``"cpu"``. Models that
-        differ only in it are of one space.
+        A torch device; by default ``"cuda"`` if a GPU is visible, else ``"cpu"``. Models that
+        differ only in their device share an embedding space.
 
     Raises
     ------
     OptionError
-        At once, for an architecture that is not known.
+        Immediately, for an unknown architecture.
 
     Examples
     --------
@@ -68,7 +68,7 @@ class ClipModel:
     device: str | None = None
 
     def __init__(self, arch, pretrained=None, *, device=None) -> None:
-        # Written out because the generated one would take the device by position.
+        # Written out because the generated __init__ would accept the device by position.
         object.__setattr__(self, "arch", clean_arch(arch))
         object.__setattr__(self, "pretrained", clean_tag(pretrained))
         object.__setattr__(self, "device", None if device is None else str(device))
@@ -85,7 +85,7 @@ class ClipModel:
 
     @property
     def name(self) -> str:
-        """``arch`` or ``arch:pretrained``, files by their bare names."""
+        """``arch`` or ``arch:pretrained``; files are given by their bare names."""
         arch = Path(self.arch).stem if self.arch.endswith(".json") else self.arch
         if self.pretrained is None:
             return arch
@@ -94,15 +94,15 @@ class ClipModel:
 
     @property
     def dim(self) -> int:
-        """The length of its vectors, from the configuration; the weights are not touched."""
+        """The length of its vectors, from the configuration, without loading the weights."""
         return int(clip_loading.read_config(self.arch)["embed_dim"])
 
     def same_space(self, other: ClipModel | EmbeddingSpace | str) -> bool:
         """Whether vectors of the two models can be compared.
 
-        Architecture and pretrained tag must agree; where one side does not say which weights
+        Architecture and pretrained tag must agree. If one side names no weights
         (``ClipModel("ViT-L-14")``, or the bare name), the architecture decides. Two weight files
-        agree when their contents do. ``-quickgelu`` names the same published models.
+        agree when their contents do. ``-quickgelu`` denotes the same published models.
         """
         other = as_model(other)
         if self == other:
@@ -116,9 +116,9 @@ class ClipModel:
         return weights_identity(self.pretrained) == weights_identity(other.pretrained)
 
     def recipe(self) -> dict:
-        """What a manifest records: ``arch``, ``pretrained`` and, of local files, their sha256.
+        """The manifest entry: ``arch``, ``pretrained`` and the sha256 of local files.
 
-        Paths are reduced to file names, so that a recipe does not depend on the machine. Eager.
+        Paths are reduced to file names, so a recipe does not depend on the machine. Eager.
         """
         pretrained = self.pretrained
         if pretrained and clip_loading.is_path(pretrained):
@@ -134,31 +134,31 @@ class ClipModel:
         return recipe
 
     def require(self) -> None:
-        """Make sure that the weights are on this machine, without loading them. Eager.
+        """Check that the weights are available locally, without loading them. Eager.
 
         Raises
         ------
         WeightsError
-            That says which file to put where.
+            The message says which file to put where.
         """
         require_extra("clip", f"The CLIP model {self.name}")
         with clip_loading.loading_bar(self.arch):
             clip_loading.require_file(self.arch, self.pretrained)
 
     def load(self, precision: str = "float32") -> clip_loading.LoadedClip:
-        """The model in memory: loaded at the first call in a process, then the same one. Eager.
+        """The model in memory, loaded once per process. Eager.
 
         Parameters
         ----------
         precision : str
-            ``"float32"`` or ``"bfloat16"``: what it computes in, and keeps its weights in.
+            ``"float32"`` or ``"bfloat16"``: the dtype of its weights and its arithmetic.
 
         Raises
         ------
         WeightsError
-            When its weights are not on this machine, or cannot be read.
+            When its weights are not available locally, or cannot be read.
         OptionError
-            When its device is not there.
+            When its device is not available.
         """
         check_precision(precision)
         with clip_loading.loading_bar(self.arch):
@@ -166,9 +166,10 @@ class ClipModel:
             return clip_loading.load(self.arch, self.pretrained, device, precision)
 
     def fastest_precision(self) -> str:
-        """``"bfloat16"`` where this machine's processor or card multiplies it, else ``"float32"``.
+        """``"bfloat16"`` if this CPU or GPU multiplies it in hardware, else ``"float32"``.
 
-        On random and trained weights alike, unit vectors of the two have a cosine over 0.999.
+        Unit vectors computed in the two dtypes have a cosine over 0.999, with random weights and
+        with trained weights.
         """
         return "bfloat16" if has_bfloat16(resolve_device(self.device)) else "float32"
 
@@ -178,7 +179,7 @@ class ClipModel:
         Raises
         ------
         OptionError
-            When something else than text is given.
+            When an item is not a text.
         WeightsError
             As ``load``.
         """
@@ -189,24 +190,24 @@ class ClipModel:
             if not isinstance(text, str):
                 raise OptionError(
                     f"A text is {type(text).__name__}. Expected a str or a list of str; "
-                    "pictures go to .image()."
+                    "images go to .image()."
                 )
         found = self._batched(self.load().texts, texts)
         return Vectors(found[0], self, texts[0]) if one else found
 
     def image(self, images: Image.Image | str | os.PathLike | bytes | Sequence) -> Vectors:
-        """Unit-norm float32 embeddings of pictures: (dim,) for one, (n, dim) for a list. Eager.
+        """Unit-norm float32 embeddings of images: (dim,) for one, (n, dim) for a list. Eager.
 
         Parameters
         ----------
         images : PIL.Image.Image, path, bytes, binary file, array of pixels, or a list of these
             Files are JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; pixels are (height, width) or
-            (height, width, 3 or 4) uint8. Each is prepared as open_clip prepares it.
+            (height, width, 3 or 4) uint8. Each image is preprocessed as by open_clip.
 
         Raises
         ------
         ImageError
-            When one cannot be read; the message names it.
+            When an image cannot be read; the message names it.
         WeightsError
             As ``load``.
         """
@@ -227,25 +228,25 @@ class ClipModel:
 
 
 def as_model(model: ClipModel | EmbeddingSpace | str) -> ClipModel | EmbeddingSpace:
-    """A spec from a spec or a name, in any of the spellings of `clip_names.split_name`.
+    """A model spec from a spec or a name, in any spelling that `clip_names.split_name` accepts.
 
     Raises
     ------
     OptionError
-        When it is neither, or no architecture has that name.
+        When it is neither, or no architecture has this name.
     """
     if isinstance(model, (ClipModel, EmbeddingSpace)):
         return model
     if not isinstance(model, str):
         raise OptionError(
-            f"A model is given as {type(model).__name__}. Expected a ClipModel or a name such as "
+            f"A model is given as {type(model).__name__}. Expected a ClipModel, a name such as "
             "'ViT-L-14', or an EmbeddingSpace."
         )
     return ClipModel(*split_name(model))
 
 
 def as_clip(model: ClipModel | str) -> ClipModel:
-    """As `as_model`, for what needs a model that makes vectors of pictures and texts.
+    """As `as_model`, for callers that need a model to embed images or texts.
 
     Raises
     ------
@@ -255,37 +256,37 @@ def as_clip(model: ClipModel | str) -> ClipModel:
     model = as_model(model)
     if not isinstance(model, ClipModel):
         raise OptionError(
-            f"{model.name!r} is the name of a space, with no model that could be run. Expected a "
+            f"{model.name!r} names an embedding space without a model to run. Expected a "
             "CLIP model of open_clip, such as 'ViT-L-14:openai'."
         )
     return model
 
 
 def check_same_space(a: ClipModel | str, b: ClipModel | str, what: str) -> None:
-    """Refuse to compare things of two models.
+    """Raise unless two models share an embedding space.
 
     Parameters
     ----------
     a, b : ClipModel, EmbeddingSpace or str
-        The model asked for, and the model of what was given.
+        The requested model, and the model of the given data.
     what : str
-        Both in words, for the message: ``"The head 'aesthetic' and the embeddings"``.
+        Names both in the message: ``"The head 'aesthetic' and the embeddings"``.
 
     Raises
     ------
     ModelMismatchError
-        When vectors of ``a`` and ``b`` share no space.
+        When vectors of ``a`` and ``b`` cannot be compared.
     """
     a, b = as_model(a), as_model(b)
     if not a.same_space(b):
         raise ModelMismatchError(
-            f"{what} are of different models: {a.name} and {b.name}. Their numbers cannot be "
-            f"compared; make both with the same model.{own_file_hint(a, b)}"
+            f"{what} are of different models: {a.name} and {b.name}. Their vectors cannot be "
+            f"compared; use one model for both.{own_file_hint(a, b)}"
         )
 
 
 def own_file_hint(a: ClipModel, b: ClipModel) -> str:
-    """What to do where one model is a file and the other a tag, which the file may be that of."""
+    """A hint for the case that one model is a weight file and the other may be its tag."""
     if not (isinstance(a, ClipModel) and isinstance(b, ClipModel)):
         return ""
     one, other = (clip_loading.is_path(model.pretrained or "") for model in (a, b))
@@ -294,7 +295,7 @@ def own_file_hint(a: ClipModel, b: ClipModel) -> str:
     file, tag = (a, b) if one else (b, a)
     path = Path(file.pretrained)
     return (
-        f" If {path.name} is the file of {tag.pretrained!r}, put it as "
-        f"{tag.arch}-{tag.pretrained}{path.suffix} into the folder that {weights.VARIABLE} names, "
+        f" If {path.name} is the file of {tag.pretrained!r}, save it as "
+        f"{tag.arch}-{tag.pretrained}{path.suffix} in the folder that {weights.VARIABLE} names, "
         f"and name the model {tag.name!r}."
     )

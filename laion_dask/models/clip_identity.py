@@ -1,4 +1,4 @@
-"""When two CLIP models are the same, and which device one runs on."""
+"""The identity of CLIP models, and the device that one runs on."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from laion_dask.models.weights import sha256_of
 
 
 def arch_identity(arch: str) -> str:
-    """What an architecture is compared by: the digest of its configuration, or its name."""
+    """The key by which architectures are compared: the digest of a configuration, or a name."""
     if arch.endswith(".json") and Path(arch).is_file():
         return sha256_of(arch)
     return arch.removesuffix("-quickgelu")
 
 
 def weights_identity(tag: str) -> str:
-    """What weights are compared by: the digest of their file, or their tag."""
+    """The key by which weights are compared: the digest of a file, or a tag."""
     if is_path(tag) and Path(tag).is_file():
         return sha256_of(tag)
     return tag
 
 
 def resolve_device(device: str | None) -> str:
-    """The torch device of a model; by default a GPU where there is one.
+    """The torch device of a model; by default a GPU if one is visible.
 
     Raises
     ------
     OptionError
-        When it is a CUDA device and none is visible.
+        For a CUDA device when none is visible.
     """
     if device is None:
         return "cuda" if gpu_count() else "cpu"
     if device.startswith("cuda") and not gpu_count():
         raise OptionError(
             f"{parameter('device')} is {device!r}, but no CUDA device is visible. Leave it out, or "
-            "say 'cpu'."
+            "use 'cpu'."
         )
     return device

@@ -1,7 +1,7 @@
-"""From a CLIP spec to a model in memory: which files, through open_clip, once per process.
+"""Load a CLIP model from its spec: locate its files, and load it with open_clip once per process.
 
-Nothing is fetched: weights are looked for in files, and open_clip is called with the hub client
-switched off. A file that is not there is a ``WeightsError`` that says where it belongs.
+Nothing is downloaded: weights are only read from local files, and open_clip is called with the hub
+client switched off. A missing file raises a ``WeightsError`` that says where it belongs.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ _open_clip_lock = threading.RLock()
 
 @cache
 def built_in_configs() -> dict[str, Path]:
-    """open_clip's own architectures, name to configuration file, without importing it."""
+    """open_clip's own architectures, name to configuration file; does not import open_clip."""
     require_extra("clip", "A CLIP model by name")
     folder = Path(find_spec("open_clip").submodule_search_locations[0]) / "model_configs"
     return {file.stem: file for file in sorted(folder.glob("*.json"))}
 
 
 def config_file(arch: str) -> Path:
-    """The configuration file of ``"demo"``, of a path to a ``.json`` file, or of a built-in."""
+    """The configuration file of ``"demo"``, of a ``.json`` path, or of a built-in architecture."""
     if arch == "demo":
         return DEMO_CONFIG
     return Path(arch) if arch.endswith(".json") else built_in_configs()[arch]
 
 
 def read_config(arch: str) -> dict:
-    """The architecture as open_clip writes it: ``embed_dim``, ``vision_cfg``, ``text_cfg``.
+    """A configuration in open_clip's format: ``embed_dim``, ``vision_cfg``, ``text_cfg``.
 
     Raises
     ------
     WeightsError
-        When the file is missing or is no such configuration.
+        When the file is missing or is not such a configuration.
     """
     file = config_file(arch)
     try:
@@ -64,19 +64,19 @@ def read_config(arch: str) -> dict:
             raise ValueError("embed_dim, vision_cfg or text_cfg is missing")
     except (OSError, ValueError, TypeError) as error:
         raise WeightsError(
-            f"{file} is no configuration of a CLIP model ({error}). Expected a JSON file as in "
+            f"{file} is not a CLIP configuration ({error}). Expected a JSON file as in "
             "open_clip's model_configs, with embed_dim, vision_cfg and text_cfg."
         ) from error
     return config
 
 
 def weight_file(arch: str, pretrained: str | None) -> Path | None:
-    """The local file of a model's weights, or ``None`` when none is at hand. Eager.
+    """The local file of a model's weights, or ``None`` if there is none. Eager.
 
-    ``pretrained`` is a path, or one of open_clip's tags. A tag's file is looked for as
+    ``pretrained`` is a path, or a tag of open_clip. For a tag, these are searched in order:
     ``<arch>-<tag>.safetensors`` (``.pt``, ``.pth``, ``.bin``) in the folders of
-    ``laion_dask.models.weights``, then under its published name there, then in open_clip's and
-    the hub client's own caches, where an earlier download has put it.
+    ``laion_dask.models.weights``, the published file name in the same folders, and the caches of
+    open_clip and the hub client, which hold earlier downloads.
     """
     if arch == "demo":
         return DEMO_WEIGHTS if DEMO_WEIGHTS.is_file() else None
@@ -96,7 +96,7 @@ def weight_file(arch: str, pretrained: str | None) -> Path | None:
 
 
 def is_path(pretrained: str) -> bool:
-    """Whether ``pretrained`` names a file and not one of open_clip's tags."""
+    """Whether ``pretrained`` names a file rather than a tag of open_clip."""
     return pretrained.endswith((*_KINDS, ".npy", ".npz")) or "/" in pretrained
 
 
@@ -126,8 +126,8 @@ def _missing(arch: str, pretrained: str | None) -> WeightsError:
         )
     if pretrained is None:
         return WeightsError(
-            f"ClipModel({arch!r}) names an architecture without weights, which is enough to "
-            f"compare models but not to compute with one. Give {argument('pretrained')} as a path "
+            f"ClipModel({arch!r}) names an architecture without weights. It can be compared with "
+            f"other models, but not run. Give {argument('pretrained')} as a path "
             "to a weight file or as one of open_clip's tags."
         )
     if is_path(pretrained):
@@ -137,27 +137,27 @@ def _missing(arch: str, pretrained: str | None) -> WeightsError:
     tags = list_pretrained_tags_by_model(arch)
     if not _published(arch, pretrained):
         return WeightsError(
-            f"{parameter('pretrained')} is {pretrained!r}, which is no tag of {arch} and no "
+            f"{parameter('pretrained')} is {pretrained!r}, which is neither a tag of {arch} nor a "
             f"file. Expected a path or one of: {', '.join(tags) or 'none is published'}."
         )
     published = _published(arch, pretrained)
-    hub = published.get("hf_hub", "").strip("/")  # what open_clip prefers, as safetensors
+    hub = published.get("hf_hub", "").strip("/")  # open_clip prefers it, as safetensors
     address = f"https://huggingface.co/{hub}" if hub else published["url"]
     return WeightsError(
         f"The weights {arch!r}, {pretrained!r} are not on this machine, and nothing is downloaded "
-        f"unasked. Put the file from {address} as {arch}-{pretrained}.safetensors (or .pt) into "
-        f"{weights.folders()[0]}; or let open_clip fetch it once, with "
+        f"unasked. Save the file from {address} as {arch}-{pretrained}.safetensors (or .pt) in "
+        f"{weights.folders()[0]}; or let open_clip download it once, with "
         f"`open_clip.create_model({arch!r}, {pretrained!r})`, and it will be found in its cache."
     )
 
 
 def require_file(arch: str, pretrained: str | None) -> Path:
-    """As ``weight_file``, but a missing or unloadable file is an error.
+    """As ``weight_file``, but raises for a missing file or an unsupported kind.
 
     Raises
     ------
     WeightsError
-        That says which file to put where.
+        The message says which file to put where.
     """
     file = weight_file(arch, pretrained)
     if file is None:
@@ -168,7 +168,7 @@ def require_file(arch: str, pretrained: str | None) -> Path:
 
 
 def loading_bar(arch: str) -> ProgressBar:
-    """A progress bar for the seconds that importing torch and reading weights may take."""
+    """A progress bar for the time that importing torch and reading weights may take."""
     return ProgressBar(
         desc=f"load {arch}",
         bar_format="{desc}: {elapsed}",
@@ -179,12 +179,12 @@ def loading_bar(arch: str) -> ProgressBar:
 
 
 def load(arch: str, pretrained: str | None, device: str, precision: str) -> LoadedClip:
-    """The model in memory, loaded at the first request of this process and then shared. Eager.
+    """The model in memory, loaded once per process and shared by its threads. Eager.
 
     Raises
     ------
     WeightsError
-        When the weights are not on this machine, damaged, or of another architecture.
+        When the weights are missing, damaged, or those of another architecture.
     """
     key = (arch, pretrained, device, precision)
     return _loaded.get(key, lambda: _load(*key))
@@ -197,7 +197,7 @@ def _load(arch: str, pretrained: str | None, device: str, precision: str) -> Loa
     settings = {"force_quick_gelu": None}
     if pretrained and not is_path(pretrained):
         published = _published(arch, pretrained)
-        # Since open_clip 3 the tag alone does not switch the activation; it only warns.
+        # Since open_clip 3 the tag alone does not switch the activation; it only causes a warning.
         settings["force_quick_gelu"] = published.get("quick_gelu", False)
         for name in ("mean", "std", "interpolation", "resize_mode"):
             settings[f"image_{name}"] = published.get(name)
@@ -215,7 +215,7 @@ def _load(arch: str, pretrained: str | None, device: str, precision: str) -> Loa
 
 
 def _registered(arch: str) -> str:
-    """The name under which open_clip knows the architecture, registered there where it is ours."""
+    """The name by which open_clip knows the architecture; registers our own configurations."""
     import open_clip
 
     file, config = config_file(arch), read_config(arch)
@@ -232,9 +232,10 @@ def _registered(arch: str) -> str:
 
 @contextmanager
 def _unlogged() -> Iterator[None]:
-    """open_clip's first message sets up no log of the whole process, where nobody has set up one.
+    """Keep open_clip's first log message from configuring the root logger.
 
-    ``logging.info`` would give the root logger a handler, and so print what Dask's schedulers log.
+    ``logging.info`` adds a handler to a root logger without one, which would then print what Dask's
+    schedulers log.
     """
     root, stand_in = logging.getLogger(), logging.NullHandler()
     root.addHandler(stand_in)
@@ -246,7 +247,7 @@ def _unlogged() -> Iterator[None]:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """The hub client refuses every request at once, instead of retrying until it gives up."""
+    """Make the hub client refuse every request immediately, instead of retrying."""
     from huggingface_hub import constants
 
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True

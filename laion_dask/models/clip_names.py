@@ -1,4 +1,4 @@
-"""How the names of a CLIP model are spelled: one way for each."""
+"""Normalise the names of CLIP models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from laion_dask.errors import OptionError, did_you_mean, must_be, parameter
 from laion_dask.models import clip_loading
 
-#: OpenAI's models as Hugging Face names them.
+#: Hugging Face names of OpenAI's models.
 _OPENAI = {
     "openai/clip-vit-base-patch32": "ViT-B-32",
     "openai/clip-vit-base-patch16": "ViT-B-16",
@@ -17,16 +17,16 @@ _OPENAI = {
     "openai/clip-vit-large-patch14-336": "ViT-L-14-336",
 }
 _PREFIXES = re.compile(r"(hf-hub:|hf_hub:|hf:|open_clip:|https://huggingface\.co/)")
-#: What may stand before an architecture in a name.
+#: Prefixes that may precede an architecture in a name.
 _PUBLISHERS = frozenset({"openai", "open", "laion", "clip", "openclip", "hf", "hub"})
-#: A page of a repository, as it is copied from a browser.
+#: The page of a repository, as copied from a browser.
 _PAGE = re.compile(r"/tree/[^/]+/?$")
-#: How alike a name and an architecture's are where the name is taken for a slip of the pen.
+#: The least similarity at which a name counts as a misspelled architecture.
 _ALIKE = 0.72
 
 
 def clean_arch(arch) -> str:
-    """An architecture as open_clip spells it, or the whole path of a configuration.
+    """An architecture as spelled by open_clip, or the absolute path of a configuration.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def clean_arch(arch) -> str:
     if _is_arch(name):
         return name
     raise OptionError(
-        f"{parameter('arch')} is {arch!r}, which is no architecture of open_clip and no "
+        f"{parameter('arch')} is {arch!r}, which is neither an architecture of open_clip nor a "
         ".json configuration."
         f"{did_you_mean(name, ['demo', *clip_loading.built_in_configs()])}"
     )
@@ -59,16 +59,16 @@ def _is_arch(name: str) -> bool:
 
 
 def clean_tag(pretrained) -> str | None:
-    """open_clip's tag as it spells it, or the whole path of a weight file; ``None`` for neither."""
+    """A tag as spelled by open_clip, or the absolute path of a weight file; ``None`` for None."""
     if pretrained is None or pretrained == "":
         return None
-    must_be("pretrained", pretrained, (str, os.PathLike), "open_clip's tag, or a file of weights")
+    must_be("pretrained", pretrained, (str, os.PathLike), "a tag of open_clip, or a weight file")
     tag = os.fspath(pretrained)
     return os.path.abspath(tag) if clip_loading.is_path(tag) else tag.lower().replace("-", "_")
 
 
 def split_name(name: str) -> tuple[str, str | None]:
-    """The architecture and the tag that a model's name says, in any of the usual spellings.
+    """The architecture and the tag in a model's name, in any of the usual spellings.
 
     ``"ViT-L-14"``, ``"ViT-L/14"``, ``"ViT-L-14:openai"`` (ours), ``"ViT-B-32/laion2b_s34b_b79k"``
     and ``"open_clip:ViT-B-32/laion2b_s34b_b79k"`` (clip-retrieval's),
@@ -92,7 +92,7 @@ def split_name(name: str) -> tuple[str, str | None]:
 
 
 def _published_as(repository: str) -> tuple[str, str] | None:
-    """The architecture and tag of a repository of Hugging Face's that open_clip knows."""
+    """The architecture and tag of a Hugging Face repository that open_clip knows."""
     if repository.count("/") != 1 or _is_arch(_spelled(repository.partition(":")[0])):
         return None
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained
@@ -105,7 +105,7 @@ def _published_as(repository: str) -> tuple[str, str] | None:
 
 
 def nearest_arch(name: str) -> str | None:
-    """The architecture that a name seems to mean.
+    """The architecture that a name most likely means.
 
     ``"ViT-L-14"`` for ``"VIT_L14"``, and for ``"openai/ViT-L-14"`` and ``"ViT-L-14-openai"``.
     """

@@ -1,4 +1,4 @@
-"""A CLIP model in memory: from pictures and texts to unit-norm embeddings."""
+"""A loaded CLIP model, which turns images and texts into unit-norm embeddings."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from laion_dask.numerics.gpu.memory import run_with_oom_backoff
 if TYPE_CHECKING:
     from PIL import Image
 
-#: What a model computes in.
+#: The dtypes that a model can compute in.
 PRECISIONS = ("float32", "bfloat16")
 
-#: Batches that are on a GPU at a time: one is copied while another is computed.
+#: Batches on a GPU at a time: one is copied while another is computed.
 GPU_BATCHES = 2
 
 
 class LoadedClip:
-    """Weights in evaluation mode, preprocessing, tokenizer.
+    """Weights in evaluation mode, preprocessing and tokenizer of a CLIP model.
 
-    Its methods may be called from several threads. On a GPU each thread has a stream of its own,
-    and ``GPU_BATCHES`` batches are there at a time; on a CPU they run side by side. A batch that
-    does not fit into memory is done in halves, down to one picture or text; its embeddings are
-    then the same to 1e-3 in cosine, since products of other shapes round otherwise.
+    Its methods may be called from several threads. On a GPU, each thread has its own stream, and
+    up to ``GPU_BATCHES`` batches are in flight; on a CPU, batches run concurrently. A batch that
+    does not fit in memory is halved repeatedly, down to one image or text. Embeddings then differ
+    by up to 1e-3 in cosine, since matrix products of other shapes round differently.
 
     Parameters
     ----------
     name : str
-        Of an architecture that open_clip knows.
+        Name of an architecture that open_clip knows.
     file : path
-        Its weights.
+        The weight file.
     device : str
     precision : str
-        ``"float32"``, or ``"bfloat16"``: weights cast once, every product in bfloat16.
+        ``"float32"``, or ``"bfloat16"``: weights are cast once, and all products are in bfloat16.
     settings : dict
-        Further arguments of open_clip's.
+        Further arguments for open_clip.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class LoadedClip:
         import open_clip
         import torch
 
-        with torch.random.fork_rng(devices=[]):  # building a model draws numbers; loading must not
+        with torch.random.fork_rng(devices=[]):  # keep the user's random state: building draws
             model, _, transform = open_clip.create_model_and_transforms(
                 name, str(file), precision="fp32", device=device, pretrained_text=False, **settings
             )
@@ -67,15 +67,15 @@ class LoadedClip:
         self._turns = threading.BoundedSemaphore(GPU_BATCHES)
         self._own = threading.local()
         if self.on_gpu:
-            torch.cuda.synchronize(self._device)  # the weights are there for every stream
+            torch.cuda.synchronize(self._device)  # the weights are ready for every stream
 
     @property
     def logit_scale(self) -> float:
-        """What this model multiplies cosines by before a softmax; learnt in its training."""
+        """The learnt factor by which this model multiplies cosines before a softmax."""
         return float(self._model.logit_scale.exp())
 
     def decode(self, data: bytes) -> Image.Image:
-        """The picture in an image file, in its own mode.
+        """The decoded image of an image file, in its own mode.
 
         Raises
         ------
@@ -85,18 +85,18 @@ class LoadedClip:
         return decoding.read_picture(data)
 
     def prepare(self, picture: Image.Image) -> np.ndarray:
-        """A picture as ``images`` takes it, (height, width, 3) uint8 of the model's size."""
+        """Preprocess an image for ``images``: (height, width, 3) uint8 of the model's size."""
         return self._preprocess.pixels(picture)
 
     def images(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
-        """Unit-norm embeddings, (n, dim) float32, of prepared pictures.
+        """Unit-norm embeddings, (n, dim) float32, of prepared images.
 
         Raises
         ------
         DeviceMemoryError
-            When not even one fits into memory.
+            When not even one image fits in memory.
         DeviceLostError
-            When this process can no longer use its card.
+            When this process can no longer use its GPU.
         """
         import torch
 
@@ -134,12 +134,12 @@ class LoadedClip:
         return encode(batch.to(self._device)).float().cpu()
 
     def _on_stream(self, encode, batch):
-        """The copies of this thread's batch run beside the forward pass of another's.
+        """Copy and compute on this thread's stream, concurrently with other threads' batches.
 
-        Every tensor on the card is made on this thread's stream and given back to it, so its
-        memory is only used again behind what is queued there. torch's pinned memory is not used
-        again before the copies that were queued from it are done, be it by an error that the
-        batch is dropped: its allocator has an event recorded behind each of them.
+        Every tensor on the GPU is allocated and freed on this thread's stream, so its memory is
+        reused only after the work queued on that stream. torch reuses pinned memory only after the
+        copies queued from it have finished, even if an error drops the batch, because its
+        allocator records an event after each copy.
         """
         import torch
 
@@ -147,12 +147,12 @@ class LoadedClip:
             self._own.stream = torch.cuda.Stream(self._device)
         batch = batch.pin_memory()
         with self._turns, torch.cuda.stream(self._own.stream):
-            # The copy back waits for this stream alone, and for all that was queued on it.
+            # The copy back waits only for this stream, and for everything queued on it.
             return encode(batch.to(self._device, non_blocking=True)).float().cpu()
 
 
 def check_precision(precision: str) -> None:
-    """Refuse what is no precision.
+    """Raise for an unknown precision.
 
     Raises
     ------
@@ -163,6 +163,6 @@ def check_precision(precision: str) -> None:
 
 
 def _one_line(text: str) -> str:
-    # No tokenizer reads beyond its context of some hundred tokens; a caption of megabytes would
-    # only cost time. Control characters (NUL among them) are spaces.
+    # Tokenizers read at most a few hundred tokens; a longer caption would only cost time. Control
+    # characters (including NUL) become spaces.
     return re.sub(r"[\x00-\x1f\x7f]+", " ", text[:10_000])

@@ -12,16 +12,16 @@ from laion_dask.errors import OptionError, must_be
 class EmbeddingSpace:
     """The embedding space of a model outside open_clip: DINOv2, SigLIP, SSCD, your own.
 
-    Embeddings in it can be searched by vector or by row and scored by heads trained on it; they are
-    never compared with those of another model. It has no weights to embed texts or images, so these
-    cannot be searched for.
+    Embeddings in it can be searched by vector or by row, and scored by heads trained on it. They
+    are never compared with embeddings of another model. The space has no weights, so it cannot
+    embed texts or images as queries.
 
     Parameters
     ----------
     name : str
-        Name of the model; spaces of one name are the same space.
+        Name of the model. Spaces with the same name are the same space.
     dim : int, optional
-        The length of its vectors. `open_embeddings` takes it from the files where it is left out.
+        The length of its vectors. If omitted, `open_embeddings` takes it from the files.
 
     Raises
     ------
@@ -49,7 +49,7 @@ class EmbeddingSpace:
             )
 
     def same_space(self, other) -> bool:
-        """Whether vectors of the two can be compared: one name, and one dimension."""
+        """Whether vectors of the two can be compared: same name and same dimension."""
         if isinstance(other, str):
             other = EmbeddingSpace(other)
         if not isinstance(other, EmbeddingSpace) or self.name != other.name:
@@ -57,7 +57,7 @@ class EmbeddingSpace:
         return None in (self.dim, other.dim) or self.dim == other.dim
 
     def recipe(self) -> dict:
-        """What a manifest records."""
+        """The manifest entry."""
         return {"space": self.name, "dim": self.dim}
 
     def text(self, texts) -> NoReturn:
@@ -76,14 +76,14 @@ class EmbeddingSpace:
         ------
         OptionError
         """
-        raise self._makes_none("a picture")
+        raise self._makes_none("an image")
 
     def require(self) -> None:
         """Do nothing: the space has no weights."""
 
     def _makes_none(self, what: str) -> OptionError:
         return OptionError(
-            f"The embeddings are of {self.name!r}, and {what} cannot be turned into a vector of it "
-            f"here. Search by a vector of {self.dim or 'its'} numbers that the model made, or by a "
+            f"The embeddings are of {self.name!r}, which has no model here to embed {what}. "
+            f"Search with a vector of {self.dim or 'its'} numbers made by that model, or with a "
             "row, (shard, row)."
         )

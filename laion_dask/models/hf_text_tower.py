@@ -1,7 +1,7 @@
-"""Text towers that open_clip builds with transformers, the multilingual ones among them.
+"""Text towers that open_clip builds with transformers, including the multilingual ones.
 
-Their weights are in the model's own file. What they need besides, from a local folder or the hub
-client's cache, is a description of the tower (``config.json``) and a tokenizer: a few megabytes.
+Their weights are in the model's own file. In addition they need a description of the tower
+(``config.json``) and a tokenizer, a few megabytes, from a local folder or the hub client's cache.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from laion_dask.errors import WeightsError
 from laion_dask.extras import require_extra
 
-#: One of these is what a tokenizer is stored in.
+#: A tokenizer is stored in one of these files.
 _TOKENIZER = (
     "tokenizer.json",
     "sentencepiece.bpe.model",
@@ -23,21 +23,21 @@ _TOKENIZER = (
 
 
 def require_text_tower(arch: str, config: dict) -> None:
-    """Make sure that what a text tower needs besides weights is on this machine.
+    """Check that the files that a text tower needs besides weights are available locally.
 
     Parameters
     ----------
     arch : str
-        For the message.
+        Names the architecture in the message.
     config : dict
-        open_clip's, with ``text_cfg``.
+        open_clip's configuration, with ``text_cfg``.
 
     Raises
     ------
     MissingExtraError
         When transformers is not installed.
     WeightsError
-        When files are missing; it says which, and how to fetch them once.
+        When files are missing; the message says which, and how to download them once.
     """
     text = config["text_cfg"]
     tower, tokenizer = text.get("hf_model_name"), text.get("hf_tokenizer_name")
@@ -63,6 +63,6 @@ def _missing(arch: str, name: str, files: str) -> WeightsError:
 
     return WeightsError(
         f"{arch} reads texts with {name}, whose {files} are not on this machine, and nothing is "
-        f"downloaded unasked. Fetch them once into {constants.HF_HUB_CACHE}, with "
+        f"downloaded unasked. Download them once into {constants.HF_HUB_CACHE}, with "
         f"`hf download {name} --include '*.json' '*.model' '*.txt'`."
     )

@@ -1,7 +1,7 @@
-"""open_clip's preprocessing in two halves: pixels of one picture, and numbers of a whole batch.
+"""open_clip's preprocessing in two halves: pixels of one image, and values of a whole batch.
 
-What stands between the halves is 8 bits a channel, a quarter of the bytes of float32: less to
-stack, and less to send to a GPU, where the second half then runs.
+The intermediate result has 8 bits per channel, a quarter of the bytes of float32: it is cheaper to
+stack, and to send to a GPU, where the second half then runs.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-#: Modes whose bands are filtered; others take the nearest pixel, or are rare.
+#: Modes whose bands are resampled with a filter; others use the nearest pixel, or are rare.
 _RESAMPLED = ("RGB", "L", "RGBA", "LA", "CMYK", "YCbCr", "RGBX")
 
 
 class Preprocess:
-    """What open_clip's transform does.
+    """The two halves of open_clip's transform.
 
     Parameters
     ----------
     transform : torchvision.transforms.Compose
-        As ``open_clip.create_model_and_transforms`` returns it for evaluation: steps over
-        pictures, one to a tensor in [0, 1], and ``Normalize``.
+        The evaluation transform of ``open_clip.create_model_and_transforms``: steps over images,
+        one step to a tensor in [0, 1], and ``Normalize``.
     """
 
     def __init__(self, transform) -> None:
@@ -37,21 +37,22 @@ class Preprocess:
         names = [type(step).__name__ for step in steps]
         if not isinstance(normalize, Normalize) or names[-1:] != ["MaybeToTensor"]:
             raise ValueError(f"unknown preprocessing: {names}")
-        # The step to RGB is our own: open_clip's warns of palettes with transparency.
+        # We convert to RGB ourselves: open_clip's step warns about palettes with transparency.
         self._steps = [step for step in steps[:-1] if type(step).__name__ != "MaybeConvertMode"]
         self._crop = _shortest_and_centre(self._steps)
         self._mean, self._std = list(normalize.mean), list(normalize.std)
 
     def pixels(self, picture: Image.Image) -> np.ndarray:
-        """A picture as the model sees it, (height, width, 3) uint8.
+        """An image as the model sees it, (height, width, 3) uint8.
 
-        Where the transform scales the short side and then cuts out the centre, only the centre
-        is computed: the same filter at the same places, without what would be cut away. Pillow
-        filters rows first or columns first, whichever is less work, and rounds between the two;
-        where that choice falls differently, a pixel can differ by a few of its 255 steps.
+        If the transform scales the short side and then crops the centre, only the centre is
+        computed, with the same filter at the same positions. Pillow filters rows first or columns
+        first, whichever is less work, and rounds between the two; if that choice differs, a pixel
+        can differ by a few of its 255 steps.
 
-        As in open_clip, a picture is resized in its own mode and becomes RGB afterwards: colours
-        under transparent pixels do not bleed, and palettes and single bits take the nearest pixel.
+        As in open_clip, an image is resized in its own mode and converted to RGB afterwards:
+        colours under transparent pixels do not bleed, and palettes and single bits use the nearest
+        pixel.
         """
         picture = with_range(picture)
         if self._crop is not None and picture.mode in _RESAMPLED:
@@ -74,14 +75,14 @@ class Preprocess:
         scale = (1 / (255 * std)).repeat(width)
         rows = pixels.reshape(n, height, width * 3)
         found = torch.empty(rows.shape, dtype=dtype, device=pixels.device)
-        step = 1 if pixels.device.type == "cpu" else n  # one picture stays in a core's cache
+        step = 1 if pixels.device.type == "cpu" else n  # one image fits in a core's cache
         for at in range(0, n, step):
             found[at : at + step] = rows[at : at + step].float().mul_(scale).add_(shift)
         return found.view(n, height, width, 3).permute(0, 3, 1, 2)
 
 
 def _shortest_and_centre(steps: list) -> tuple | None:
-    """(short side, crop's (height, width), filter) where that is what the steps do."""
+    """(short side, crop's (height, width), filter) if the steps do exactly that, else None."""
     from torchvision.transforms import CenterCrop, Resize
     from torchvision.transforms.functional import pil_modes_mapping
 
@@ -108,5 +109,5 @@ def _resized_centre(picture: Image.Image, side: int, crop: tuple[int, int], filt
 
 
 def _inside(box: tuple, width: int, height: int) -> tuple:
-    # A product of a quotient can end one rounding beyond the picture, which Pillow refuses.
+    # Rounding can put the product of a quotient just outside the image, which Pillow rejects.
     return (box[0], box[1], min(box[2], width), min(box[3], height))

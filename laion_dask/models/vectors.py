@@ -1,4 +1,4 @@
-"""Embeddings as an array that remembers which model they came from."""
+"""Embeddings as an array that keeps its model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from laion_dask.errors import ModelMismatchError
 
-#: Results of these are no vectors of the space, whatever their shape.
+#: Results of these are not vectors of the space, whatever their shape.
 _LEAVES_THE_SPACE = {np.matmul, np.isfinite, np.isnan, np.isinf, np.sign}
 
 
@@ -14,8 +14,8 @@ class Vectors(np.ndarray):
     """An ndarray of embeddings, (dim,) or (n, dim), with the model that made them.
 
     Slices, copies, pickles and arithmetic keep ``.model``, so a weighted sum of texts and images
-    is still known to be of that model. Arithmetic over two different models raises, and results
-    that are no vectors of the space (products of two sets, comparisons, sums over ``dim``) are
+    is still known to belong to that model. Arithmetic on vectors of two models raises, and results
+    that are not vectors of the space (products of two sets, comparisons, sums over ``dim``) are
     plain arrays.
 
     Parameters
@@ -23,14 +23,14 @@ class Vectors(np.ndarray):
     array : array_like
         (dim,) or (n, dim).
     model : ClipModel, optional
-        Whatever made them; ``None`` when unknown.
+        The model that made them; ``None`` if unknown.
     text : str, optional
-        What a single vector was made of; it is lost by any operation.
+        The text of a single vector; any operation drops it.
 
     Raises
     ------
     ModelMismatchError
-        By an operation on vectors of two different models.
+        From an operation on vectors of two different models.
     """
 
     model: object
@@ -67,6 +67,6 @@ def _common_model(ufunc, arrays):
             raise ModelMismatchError(
                 f"{ufunc.__name__} was given vectors of {models[0].name} and of {other.name}, "
                 "which share no space. Make both with one model, or pass np.asarray(vectors) "
-                "where a mixture is meant."
+                "to mix them deliberately."
             )
     return models[0] if models else None

@@ -238,7 +238,7 @@ def test_a_folder_that_cannot_be_written_to(offer, cache):
     offer()
     cache.parent.mkdir(parents=True)
     cache.write_bytes(b"")
-    with pytest.raises(WeightsError, match=r"could not be fetched .* into"):
+    with pytest.raises(WeightsError, match=r"could not be downloaded .* into"):
         weights.download(NAME)
 
 

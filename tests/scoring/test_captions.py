@@ -210,11 +210,11 @@ def test_arguments_are_checked():
     for wrong in ("one text", b"bytes", [1, 2], ["a", b"b"], [["a"]]):
         with pytest.raises(OptionError, match="Expected"):
             ld.heads.toxicity(length).predict(wrong)
-    with pytest.raises(OptionError, match="label='toxic', and its classifier names no labels"):
+    with pytest.raises(OptionError, match="label='toxic', but its classifier returns numbers"):
         ld.heads.toxicity(length, label="toxic").predict(["a"])
     for arguments, said in [
         ({"predict": "detoxify"}, "Expected a callable"),
-        ({"label": "toxic"}, "names no labels"),
+        ({"label": "toxic"}, "has no labels"),
         ({"predict": length, "label": 1}, "label is 1"),
         ({"predict": length, "batch_size": 0}, "Expected 1 or more"),
         ({"predict": length, "to": ""}, "output column"),
@@ -293,7 +293,7 @@ def test_what_score_captions_refuses(frame):
     for heads, column, kind, said in [
         ((), "text", OptionError, "No head was given"),
         ((head, head), "text", OptionError, "Two heads write"),
-        ((linear,), "text", OptionError, r"reads embeddings; .* Give it to score\."),
+        ((linear,), "text", OptionError, r"reads embeddings; .* Pass it to score\."),
         ((length,), "text", OptionError, "A head is"),
         ((head,), "txet", ColumnError, "Did you mean 'text'"),
         ((head,), "row", OptionError, "holds int64"),

@@ -1,7 +1,7 @@
 """Heads: small classifiers over CLIP embeddings, images or captions, as specs.
 
-A head names its model and its weights. ``head.predict(x)`` works without Dask and returns the very
-numbers that ``score`` and ``embed`` write.
+A head names its model and its weights. ``head.predict(x)`` works without Dask and returns the same
+values that ``score`` and ``embed`` write.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def _aesthetic_v2(clip: ClipModel | str, weights: str | None) -> Head:
     return aesthetic(clip, version=2, weights=weights, to="aesthetic_v2")
 
 
-#: The published heads by their name on the command line: of a model, and of a file if one is given.
+#: The published heads by their command-line name; each takes a model and, optionally, a file.
 NAMES: dict[str, Callable[..., Head]] = {
     "aesthetic": aesthetic,
     "aesthetic_v2": _aesthetic_v2,
@@ -53,12 +53,12 @@ NAMES: dict[str, Callable[..., Head]] = {
 
 
 def by_name(name: str, clip: ClipModel | str) -> Head:
-    """A head by its name on the command line: ``"aesthetic"``, ``"nsfw=FILE"``. Eager.
+    """A head by its command-line name: ``"aesthetic"``, ``"nsfw=FILE"``. Eager.
 
     Raises
     ------
     OptionError
-        When there is no head of that name; else as the head's own function.
+        When there is no head of that name; otherwise as the head's own function.
     """
     if name == "demo_safety":
         return demo_safety()

@@ -66,11 +66,11 @@ def aesthetic(
     """LAION's aesthetic predictor as a head; scores run from about 0 to 10. Eager.
 
     Both versions read unit-norm embeddings of OpenAI's models and were fitted on ratings from 0
-    to 10, which their answers can leave. Version 1 is one linear map, for ViT-L-14, ViT-B-32 and
+    to 10; scores can leave that range. Version 1 is one linear map, for ViT-L-14, ViT-B-32 and
     ViT-B-16 (LAION-AI/aesthetic-predictor, 2022, ``sa_0_4_*_linear.pth``). Version 2 has five
     linear layers without activations between them, for ViT-L-14
-    (christophschuhmann/improved-aesthetic-predictor, 2022): one affine map, into which they are
-    folded at load, in float64.
+    (christophschuhmann/improved-aesthetic-predictor, 2022). Loading folds them into one affine map,
+    in float64.
 
     Parameters
     ----------
@@ -79,11 +79,11 @@ def aesthetic(
     version : int
         1 or 2.
     weights : path, optional
-        The weight file; by default it is looked for as ``laion_dask.models.weights`` says.
+        The weight file; by default searched for as described in ``laion_dask.models.weights``.
     precision : str
         ``"float32"`` agrees with the published arithmetic within 1e-5. ``"float16"`` rounds the
-        weights to that, for rows stored as float16 on the CPU: up to 0.001 off, and at the speed
-        at which memory is read.
+        weights to float16, for rows stored as float16 on the CPU: it deviates by up to 0.001 and
+        runs at memory bandwidth.
     to : str
         The output column.
 

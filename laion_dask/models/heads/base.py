@@ -1,7 +1,7 @@
-"""What every head is: a spec that names its column, its model and its weights, and can predict.
+"""The base classes of heads: specs with a column name, a model and weights, that can predict.
 
-A head reads embeddings, images or captions (``reads``). It is usable without Dask:
-``head.predict(x)`` returns the very numbers that ``score`` and ``embed`` write.
+A head reads embeddings, images or captions (``reads``). It works without Dask:
+``head.predict(x)`` returns the same values that ``score`` and ``embed`` write.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from laion_dask.numerics.gpu.memory import retry_after_release, run_with_oom_bac
 from laion_dask.numerics.torch_threads import spread
 from laion_dask.runtime.process_cache import ProcessCache
 
-#: How far a row's length may be from 1 for a head that takes unit-norm rows as they are; float16
-#: storage moves it by less than 0.001.
+#: Largest deviation of a row's length from 1 for a head that does not normalise rows; float16
+#: storage changes the length by less than 0.001.
 UNIT_TOLERANCE = 0.01
 
 _loaded = ProcessCache()
-#: By head and device.
+#: Head states by head and device.
 _moved = ProcessCache()
 
 
 @dataclass(frozen=True)
 class Head:
-    """A small classifier as a spec: it compares, hashes and pickles.
+    """A small classifier as a spec; it can be compared, hashed and pickled.
 
     Attributes
     ----------
     name : str
         The output column.
     reads : str
-        What ``predict`` takes: ``"embeddings"``, ``"images"`` or ``"captions"``.
+        The input of ``predict``: ``"embeddings"``, ``"images"`` or ``"captions"``.
     """
 
     name: str
@@ -65,14 +65,14 @@ class Head:
 
     @abstractmethod
     def recipe(self) -> dict:
-        """What a manifest records of the head."""
+        """The manifest entry of the head."""
 
     @abstractmethod
     def predict(self, x) -> np.ndarray:
-        """The scores, (n,) float32; NaN where there is none. Eager."""
+        """The scores, (n,) float32; NaN for a row without a score. Eager."""
 
     def scored(self, x) -> np.ndarray:
-        """`predict` for a part of a whole: what it says of a row, the row alone decides. Eager."""
+        """`predict` for a part of a data set: a row's result never depends on other rows. Eager."""
         return self.predict(x)
 
 
@@ -80,7 +80,7 @@ class Head:
 class EmbeddingHead(Head):
     """A head over the embeddings of one CLIP model.
 
-    A subclass says how its weights are read (``load``) and what they make of a block of rows
+    A subclass defines how to read its weights (``load``) and how to score a block of rows
     (``_scores``).
 
     Attributes
@@ -88,19 +88,19 @@ class EmbeddingHead(Head):
     name : str
         The output column.
     clip : ClipModel
-        The CLIP model whose embeddings it reads; made from a name where one is given.
+        The CLIP model whose embeddings it reads; a name is converted to a `ClipModel`.
     """
 
     clip: ClipModel
     reads: ClassVar[str] = "embeddings"
     verb: ClassVar[str] = "score"
-    #: Whether ``predict`` scales rows to length 1; a head that cannot refuses other rows.
+    #: Whether ``predict`` normalises rows to length 1; a head that does not rejects other rows.
     scales: ClassVar[bool] = True
-    #: Rows that are scored at a time. A block always has as many: the last is filled up with
-    #: zeros, so that a matrix product is the same for a row whatever stands beside it.
+    #: Rows per block. The last block is padded with zeros to this size, so that the matrix product
+    #: of a row does not depend on the other rows.
     block: ClassVar[int] = 512
-    #: The same of a tensor, in `on_device`: a GPU needs more of them to be busy. It is halved while
-    #: memory is short, down to ``least_block``.
+    #: Rows per block of a tensor, in `on_device`: a GPU needs larger blocks. Halved while memory is
+    #: short, down to ``least_block``.
     device_block: ClassVar[int] = 1 << 16
     least_block: ClassVar[int] = 1 << 10
 
@@ -110,21 +110,21 @@ class EmbeddingHead(Head):
 
     @property
     def cost(self) -> Cost:
-        """The cost of one row; here of a network whose speed is not known, at least a product."""
+        """The cost of one row; for a network of unknown speed, a lower bound of one product."""
         return self._cost("layers")
 
     def _cost(self, rate: str, flop: float | None = None, *notes: str) -> Cost:
-        """The cost at a measured rate; ``flop`` defaults to one dot product a row."""
+        """The cost at a measured rate; ``flop`` defaults to one dot product per row."""
         flop = 2.0 * self.clip.dim if flop is None else flop
         return Cost((rate,), reads=EMBEDDINGS, flop=flop, label=self.name, notes=notes)
 
     def predict(self, x) -> np.ndarray:
         """The scores of embeddings, (n,) float32. Eager.
 
-        A row's score does not depend on the rows beside it, nor on the number of threads. A row
-        with a NaN or an infinity, or of length zero, has no score: NaN; every other has one. A
-        head that needs rows of length 1 gives NaN for others, and refuses an array that has no
-        other; a part of a data set may be such an array, so `score` calls `scored`.
+        A row's score does not depend on the other rows, nor on the number of threads. The score is
+        NaN for a row with a NaN or an infinity, or of length zero; every other row has a score. A
+        head that needs rows of length 1 gives NaN for other rows, and raises if an array has no row
+        of length 1. As this can happen in a part of a data set, `score` calls `scored` instead.
 
         Parameters
         ----------
@@ -134,12 +134,12 @@ class EmbeddingHead(Head):
         Raises
         ------
         EmbeddingsError
-            When the shape or the kind of numbers is wrong, or no row is of length 1 and the head
-            needs that.
+            When the shape or the dtype is wrong, or the head needs rows of length 1 and there is
+            none.
         ModelMismatchError
             When ``x`` is known to come from another CLIP model.
         WeightsError
-            When the weight file is gone, altered or damaged.
+            When the weight file is missing, altered or damaged.
         """
         scores = self.scored(x)
         if not self.scales and np.isnan(scores).all():
@@ -147,7 +147,7 @@ class EmbeddingHead(Head):
         return scores
 
     def scored(self, x) -> np.ndarray:
-        """`predict`, but never an error because of the rows' lengths: such a row is NaN. Eager."""
+        """`predict`, but never raises because of the rows' lengths: such rows are NaN. Eager."""
         require_extra("clip", f"The head {self.name!r}")
         import torch
 
@@ -168,11 +168,11 @@ class EmbeddingHead(Head):
         return scores
 
     def on_device(self, x):
-        """`scored` of a tensor, as a tensor on its own device, which is not waited for. Eager.
+        """`scored` for a tensor, as a tensor on the same device, without synchronising. Eager.
 
-        A row's score does not depend on the rows beside it. It may differ from the one that the
-        processor gives an array, and from the one of another block size, by 1e-5, in bfloat16 by
-        2e-3: blocks are halved while the memory does not suffice for one.
+        A row's score does not depend on the other rows. It may differ by 1e-5 (by 2e-3 in bfloat16)
+        from the score of a NumPy array on the CPU, and between block sizes: blocks are halved while
+        they do not fit in memory.
 
         Parameters
         ----------
@@ -187,11 +187,11 @@ class EmbeddingHead(Head):
         Raises
         ------
         EmbeddingsError
-            When the shape or the kind of numbers is wrong.
+            When the shape or the dtype is wrong.
         DeviceMemoryError
-            When not even ``least_block`` rows fit into memory, or the scores do not.
+            When not even ``least_block`` rows fit in memory, or the scores do not.
         WeightsError
-            When the weight file is gone, altered or damaged.
+            When the weight file is missing, altered or damaged.
         """
         import torch
 
@@ -213,26 +213,26 @@ class EmbeddingHead(Head):
                 of_block = self._tensor_block(padded(rows, stop - start), state)
                 scores[start:stop] = of_block[: len(rows)]
 
-        size = self.device_block  # of every block, whatever the number of rows
+        size = self.device_block  # the size of every block, whatever the number of rows
         run_with_oom_backoff(score, -(-len(x) // size) * size, size, least=self.least_block)
         return scores
 
     def _state_on(self, device):
-        """What ``load`` returns, on a device; made once for each."""
+        """The result of ``load`` on a device, cached per device."""
         return _moved.get((self, str(device)), lambda: moved(self.load(), device))
 
     def _tensor_block(self, rows, state):
         """Scores of a block of float32 rows, on their device."""
         import torch
 
-        # Lengths in float64 need no second look at rows so long or short that float32 fails,
-        # which would have to wait for the device. Heads that do not scale drop such rows anyway.
+        # With lengths in float64, rows too long or short for float32 need no second pass, which
+        # would have to wait for the device. Heads that do not normalise drop such rows anyway.
         kind = torch.float64 if self.scales else torch.float32
         length = torch.linalg.vector_norm(rows, dim=1, dtype=kind).double()
         return self._where_good(self._scores(rows, length, state), length)
 
     def _where_good(self, scores, length):
-        """Scores as float32, NaN where a row has no length, or none that the head takes."""
+        """Scores as float32, NaN for a row without a length, or with one that the head rejects."""
         import torch
 
         good = torch.isfinite(length) & (length > 0)
@@ -251,7 +251,7 @@ class EmbeddingHead(Head):
 
     @abstractmethod
     def load(self):
-        """What ``_scores`` needs; read once per process."""
+        """The state that ``_scores`` needs; read once per process."""
 
     @abstractmethod
     def _scores(self, rows, length, state):
@@ -261,7 +261,7 @@ class EmbeddingHead(Head):
         ----------
         rows : (block, dim) float32 tensor
         length : (block,) float64 tensor
-            The rows' lengths; what comes of a row whose length is zero or not finite is dropped.
+            The rows' lengths; results of rows with a zero or non-finite length are dropped.
         state
             What ``load`` returned.
 
@@ -271,7 +271,7 @@ class EmbeddingHead(Head):
         """
 
     def _checked(self, x):
-        """The rows as a NumPy array, or as the tensor on a GPU that they are."""
+        """The rows as a NumPy array, or unchanged if they are a tensor on a GPU."""
         import torch
 
         if isinstance(x, torch.Tensor):
@@ -284,7 +284,7 @@ class EmbeddingHead(Head):
         return x
 
     def _check(self, x, fine: bool) -> None:
-        """Refuse numbers that are not fine, and a shape that its model does not make."""
+        """Raise for a wrong dtype (unless ``fine``), or a shape that its model does not produce."""
         if not fine:
             raise EmbeddingsError(
                 f"The head {self.name!r} was given {x.dtype}. Expected float16 or float32 "
@@ -294,11 +294,11 @@ class EmbeddingHead(Head):
         if x.ndim != 2 or x.shape[1] != dim:
             raise EmbeddingsError(
                 f"The head {self.name!r} was given an array of shape {tuple(x.shape)}. Expected "
-                f"(n, {dim}), as {model} makes them; one vector is x[None]."
+                f"(n, {dim}), as {model} produces them; one vector is x[None]."
             )
 
     def _refuse_scaled(self, x) -> None:
-        """Say that no row is of length 1, where there is one that has a length at all."""
+        """Raise that no row has length 1, if any row has a direction."""
         for at in range(0, len(x), self.block):
             rows = x[at : at + self.block]
             length = lengths(filled(rows, len(rows))).cpu().numpy()

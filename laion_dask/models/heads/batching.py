@@ -1,4 +1,4 @@
-"""Embeddings on their way into a head: as tensors of one size, and their lengths."""
+"""Prepare embeddings for a head: tensors of one size, and row lengths."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def as_array(x) -> np.ndarray:
-    """Anything as an array: a tensor by way of main memory; NumPy has no bfloat16."""
+    """Convert to an array; a tensor is copied to main memory, as NumPy has no bfloat16."""
     import torch
 
     if not isinstance(x, torch.Tensor):
@@ -16,12 +16,12 @@ def as_array(x) -> np.ndarray:
 
 
 def filled(rows, n: int):
-    """Rows as an (n, dim) float32 tensor, with zeros behind the last of them."""
+    """Rows as an (n, dim) float32 tensor, padded with zeros."""
     import torch
 
     if isinstance(rows, np.ndarray):
-        # Through a tensor of the same kind: NumPy's own conversion of float16 is twenty times
-        # slower than torch's, and torch does not take read-only memory.
+        # Through a tensor of the same dtype: NumPy's own conversion of float16 is twenty times
+        # slower than torch's, and torch does not accept read-only memory.
         filled = torch.empty((n, rows.shape[1]), dtype=getattr(torch, rows.dtype.name))
         filled.numpy()[: len(rows)] = rows
         filled[len(rows) :] = 0
@@ -31,9 +31,9 @@ def filled(rows, n: int):
 
 
 def padded(rows, n: int):
-    """A tensor's rows as (n, dim) float32 on its device, with zeros behind the last of them.
+    """A tensor's rows as (n, dim) float32 on its device, padded with zeros.
 
-    Where nothing is to be done they are the rows given, which are not to be written to.
+    May return the given rows themselves, which must not be written to.
     """
     import torch
 
@@ -43,9 +43,9 @@ def padded(rows, n: int):
 
 
 def moved(state, device):
-    """Tensors in lists and tuples on a device; what is no tensor stays as it is.
+    """Copy tensors in lists and tuples to a device; other values are kept.
 
-    The copy from pageable memory is waited for, so the tensors are there for every stream.
+    The copy is synchronous, so the tensors are ready for every stream.
     """
     import torch
 
@@ -57,17 +57,17 @@ def moved(state, device):
 
 
 def lengths(rows):
-    """Lengths of float32 rows, (n,) float64; NaN or infinite where the row is."""
+    """Lengths of float32 rows, (n,) float64; NaN or infinite if the row is."""
     import torch
 
     length = torch.linalg.vector_norm(rows, dim=1).double()
-    odd = ~(length > 1e-18) | torch.isinf(length)  # squares that under- or overflow, NaN, zero
+    odd = ~(length > 1e-18) | torch.isinf(length)  # squares under- or overflow, NaN, zero
     length[odd] = torch.linalg.vector_norm(rows[odd].double(), dim=1)
     return length
 
 
 def tame(rows, length) -> None:
-    """Scale in place the rows that are so long or short that float32 products of them fail."""
+    """Scale, in place, rows whose lengths would make float32 products overflow or underflow."""
     odd = ((length > 1e15) & (length < float("inf"))) | ((length > 0) & (length < 1e-15))
     rows[odd] = (rows[odd].double() / length[odd, None]).float()
     length[odd] = 1.0

@@ -1,4 +1,4 @@
-"""Heads over captions: a profanity proxy, and a plug for any classifier of texts."""
+"""Heads over captions: a profanity proxy, and an adapter for any text classifier."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from laion_dask.models.heads.base import Head
 #: The measured rate of the profanity proxy.
 PROFANITY_RATE = "captions, profanity"
 
-#: One classifier runs at a time in a process: tokenizers of the transformers library, for one,
-#: may not be used by two threads at once.
+#: One classifier runs at a time in a process, because some tokenizers of the transformers library
+#: are not thread-safe.
 _turn = threading.RLock()
 
 
 @dataclass(frozen=True)
 class CaptionHead(Head):
-    """A classifier of captions as a head; make one with ``toxicity``.
+    """A classifier of captions as a head, created by ``toxicity``.
 
     Attributes
     ----------
     name : str
         The output column.
     classify : callable
-        ``(list of str) → probabilities``, as ``toxicity`` says.
+        ``(list of str) → probabilities``, as described in ``toxicity``.
     label : str or None
-        Whose score is taken, where ``classify`` names labels.
+        The label whose score is used, if ``classify`` returns labels.
     batch_size : int
-        Captions that ``classify`` is given at a time, at most.
+        The most captions passed to ``classify`` in one call.
     """
 
     classify: Callable
@@ -54,21 +54,21 @@ class CaptionHead(Head):
                 "probabilities."
             )
         must_be("label", self.label, (str, type(None)), "the label whose score is taken")
-        must_be("batch_size", self.batch_size, int, "how many captions at a time")
+        must_be("batch_size", self.batch_size, int, "the number of captions per call")
         if self.batch_size < 1:
             raise OptionError(f"batch_size is {self.batch_size}. Expected 1 or more.")
 
     @property
     def cost(self) -> Cost:
-        """The cost of one caption: of the profanity proxy measured, of other classifiers not."""
+        """The cost of one caption: measured for the profanity proxy, unknown for others."""
         rate = PROFANITY_RATE if isinstance(self.classify, Profanity) else "captions"
         return Cost((rate,), columns=("text",), label=self.name)
 
     def recipe(self) -> dict:
-        """What a manifest records: ``name``, ``label``, and what the classifier says of itself.
+        """The manifest entry: ``name``, ``label``, and a description of the classifier.
 
-        That is its own ``recipe()``, where it has one; else its qualified name, and the name of
-        its model where it is a pipeline of the transformers library.
+        The description is its own ``recipe()`` if it has one; otherwise its qualified name, and
+        the name of its model if it is a pipeline of the transformers library.
         """
         said = getattr(self.classify, "recipe", None)
         about = said() if callable(said) else _described(self.classify)
@@ -85,9 +85,10 @@ class CaptionHead(Head):
         Raises
         ------
         OptionError
-            When there is something else than texts and nulls; when the classifier returns another
-            number of probabilities than it was given captions, or one outside [0, 1].
+            When an item is neither a text nor a null; when the classifier returns a number of
+            probabilities other than the number of captions, or one outside [0, 1].
         MissingExtraError
+            When the classifier's package is not installed.
             When the classifier's package is not installed here.
         """
         texts = _texts(self.name, texts)
@@ -108,11 +109,11 @@ class CaptionHead(Head):
             answer = [self._of_label(one) for one in answer]
         elif self.label is not None:
             raise OptionError(
-                f"The head {self.name!r} has label={self.label!r}, and its classifier names no "
-                "labels: it returns numbers. Leave label= out."
+                f"The head {self.name!r} has label={self.label!r}, but its classifier returns "
+                "numbers without labels. Leave label= out."
             )
         if callable(getattr(answer, "tolist", None)):
-            answer = answer.tolist()  # a tensor of any device, too
+            answer = answer.tolist()  # also for a tensor on any device
         try:
             found = np.asarray(answer, np.float64)
         except (TypeError, ValueError):
@@ -121,18 +122,18 @@ class CaptionHead(Head):
             shape = np.shape(found) if found.dtype != object else type(answer).__name__
             raise OptionError(
                 f"The classifier of the head {self.name!r} was given {n} captions and returned "
-                f"{shape}. Expected {n} probabilities, one a caption."
+                f"{shape}. Expected {n} probabilities, one per caption."
             )
         wrong = found[(found < 0) | (found > 1)]
         if len(wrong):
             raise OptionError(
                 f"The classifier of the head {self.name!r} returned {wrong[0]:g}. Expected "
-                "probabilities in [0, 1]; a logit becomes one by 1 / (1 + exp(-x))."
+                "probabilities in [0, 1]; convert a logit by 1 / (1 + exp(-x))."
             )
         return found
 
     def _of_label(self, answer) -> float:
-        """The wanted label's score, from one caption's ``{"label": …, "score": …}`` or more."""
+        """The chosen label's score, from one caption's ``{"label": …, "score": …}`` or several."""
         answers = [answer] if isinstance(answer, dict) else answer
         try:
             scores = {str(one["label"]): one["score"] for one in answers}
@@ -146,15 +147,15 @@ class CaptionHead(Head):
         if self.label not in scores:
             raise OptionError(
                 f"The classifier of the head {self.name!r} gave scores for {', '.join(scores)} "
-                f"and none for {self.label!r}. Name one of these as label=; a pipeline that says "
-                "the best label only says all with top_k=None."
+                f"and none for {self.label!r}. Name one of these as label=; a pipeline with "
+                "top_k=None returns all of them."
             )
         return scores[self.label]
 
 
 @dataclass(frozen=True)
 class Profanity:
-    """The classifier of alt-profanity-check; calling it loads it, once per process."""
+    """The classifier of alt-profanity-check, loaded at the first call, once per process."""
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Probabilities, (n,) float64."""
@@ -164,7 +165,7 @@ class Profanity:
         return predict_prob(texts)
 
     def recipe(self) -> dict:
-        """The versions that decide its answers."""
+        """The versions that determine its results."""
         packages = ("alt-profanity-check", "scikit-learn")
         return {"classifier": {name: version(name) for name in packages}}
 
@@ -179,36 +180,36 @@ def toxicity(
     """A classifier of captions as a head; by default a proxy for profanity. Eager.
 
     The default is not a toxicity model: alt-profanity-check is a linear support vector machine
-    over the words of a text, fitted on some 200,000 labelled English comments. It knows swear
-    words, neither context nor other languages: it passes hatred in polite words, gives the German
-    article "die" 0.94 and "the gay community" 0.66 (version 1.9.1). Hence its column is called
-    ``profanity``. It is in the extra ``toxicity`` and unpickles its model from its own wheel when
-    first used: that is code of a package that you have installed, not a downloaded weight file.
+    over the words of a text, fitted on about 200,000 labelled English comments. It recognises swear
+    words, but neither context nor other languages: it misses hatred in polite words, and gives the
+    German article "die" 0.94 and "the gay community" 0.66 (version 1.9.1). Hence its column is
+    called ``profanity``. It is in the extra ``toxicity`` and unpickles its model from its own wheel
+    at first use: code of a package that you have installed, not a downloaded weight file.
 
     Parameters
     ----------
     predict : callable, optional
         ``(list of str) → probabilities``: an array, tensor or list of n numbers in [0, 1], NaN
-        where there is none; or what a text-classification pipeline of the transformers library
-        returns, for each caption ``{"label": …, "score": …}`` or a list of these. It must pickle
-        to run on workers; an object that loads its model when first called travels light. In a
-        process it is called by one thread at a time. Whether a score depends on the captions
-        beside it is up to the callable.
+        for a missing probability; or the result of a text-classification pipeline of the
+        transformers library: for each caption ``{"label": …, "score": …}`` or a list of these. It
+        must be picklable to run on workers; to keep the pickle small, load the model at the first
+        call. In each process, only one thread calls it at a time. Whether a score depends on the
+        other captions is up to the callable.
     label : str, optional
-        Whose score is taken, where labels are named.
+        The label whose score is used, if labels are returned.
     to : str, optional
         The output column; by default ``"profanity"``, and ``"toxicity"`` for a callable.
     batch_size : int, optional
-        Captions that are classified at a time, at most; by default 8192 by the proxy, whose calls
-        cost more than its captions, and 256 by a callable.
+        The most captions per call; by default 8192 for the proxy, whose calls cost more than its
+        captions, and 256 for a callable.
 
     Raises
     ------
     MissingExtraError
-        When alt-profanity-check is needed and not installed, or not with the scikit-learn that
-        its model was made with.
+        When alt-profanity-check is needed but not installed, or not with the scikit-learn version
+        that its model was made with.
     OptionError
-        When an argument is of another kind.
+        When an argument has a wrong type.
 
     Examples
     --------
@@ -221,7 +222,7 @@ def toxicity(
     if predict is None:
         _require_profanity_check()
         if label is not None:
-            raise OptionError(f"label is {label!r}, and the profanity proxy names no labels.")
+            raise OptionError(f"label is {label!r}, but the profanity proxy has no labels.")
         head = CaptionHead("profanity", Profanity(), batch_size=8192)
     else:
         head = CaptionHead("toxicity", predict, label)
@@ -230,21 +231,21 @@ def toxicity(
 
 
 def _require_profanity_check() -> None:
-    """Refuse to go on without the package, or with a scikit-learn that its model is not for."""
+    """Raise if the package is missing, or scikit-learn is not the version of its model."""
     try:
         needs = " ".join(requires("alt-profanity-check") or ())
         found = version("scikit-learn")
     except PackageNotFoundError as error:
         raise MissingExtraError(
-            f"The profanity proxy needs {error.name}, which is in the extra 'toxicity' and not "
-            f"installed. {installation('toxicity')}, or give predict= a classifier of your own."
+            f"The profanity proxy needs {error.name}, from the extra 'toxicity', which is not "
+            f"installed. {installation('toxicity')}, or pass your own classifier as predict=."
         ) from error
     made_for = re.search(r"\bscikit-learn==([\w.]+)", needs)
     if made_for and made_for[1] != found:
         raise MissingExtraError(
-            f"The model of alt-profanity-check was made with scikit-learn {made_for[1]}, and "
-            f"{found} is installed, which may read it wrongly. {installation('toxicity')}, whose "
-            "versions fit."
+            f"The model of alt-profanity-check was made with scikit-learn {made_for[1]}, but "
+            f"{found} is installed, which may misread it. {installation('toxicity')}, which "
+            "pins matching versions."
         )
 
 
@@ -265,7 +266,7 @@ def _texts(head: str, texts: Iterable) -> list[str | None]:
 
 
 def _null(head: str, text) -> None:
-    """None for a null of any kind; anything else is refused."""
+    """None for a null of any type; raises for anything else that is not a text."""
     import pandas as pd
 
     is_nan = isinstance(text, (float, np.floating)) and np.isnan(text)

@@ -1,4 +1,4 @@
-"""Which head fits which CLIP model, and which heads fit together."""
+"""Compatibility of heads with CLIP models and with each other."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from laion_dask.models.heads.base import EmbeddingHead, Head
 def check_heads(
     heads: Iterable, model: ClipModel | None, reads: tuple[str, ...] = ("embeddings",)
 ) -> Iterator[Head]:
-    """The heads one by one, each known to fit the model and to write a column of its own.
+    """The heads as a list, after checking that they fit the model and write distinct columns.
 
     Parameters
     ----------
     heads : iterable of heads
     model : ClipModel or None
-        Of the embeddings at hand; None where there are none.
+        The model of the available embeddings; None if there are none.
     reads : tuple of str
-        What is at hand: ``"embeddings"``, ``"images"``, ``"captions"``.
+        The available inputs: ``"embeddings"``, ``"images"``, ``"captions"``.
 
     Raises
     ------
     ModelMismatchError
         When a head reads embeddings of another CLIP model.
     OptionError
-        When two write the same column, or one reads what is not at hand.
+        When two heads write the same column, or a head reads an input that is not available.
     """
     seen: set[str] = set()
     for head in heads:
-        must_be("A head", head, Head, "one such as ld.heads.aesthetic('ViT-L-14')")
+        must_be("A head", head, Head, "a head, such as ld.heads.aesthetic('ViT-L-14')")
         if head.reads not in reads:
             where = {
                 "embeddings": "score",
@@ -39,8 +39,8 @@ def check_heads(
                 "captions": "score_captions",
             }[head.reads]
             raise OptionError(
-                f"The head {head.name!r} reads {head.reads}; here are {' and '.join(reads)} only. "
-                f"Give it to {where}."
+                f"The head {head.name!r} reads {head.reads}; only {' and '.join(reads)} are "
+                f"available here. Pass it to {where}."
             )
         if isinstance(head, EmbeddingHead):
             check_same_space(head.clip, model, f"The head {head.name!r} and the embeddings")
@@ -53,16 +53,16 @@ def check_heads(
 
 
 def published_for(clip: ClipModel | str, files: dict, what: str) -> tuple[str, str]:
-    """The model that published weights belong to, and their file's name.
+    """The model that published weights belong to, and their file names.
 
     Parameters
     ----------
     clip : ClipModel or str
-        As the user gave it.
+        The user's argument.
     files : dict of str to file names
         Model (``"ViT-L-14:openai"``) → published file name.
     what : str
-        The head in words, for the message.
+        Names the head in the message.
 
     Raises
     ------

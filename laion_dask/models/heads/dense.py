@@ -1,4 +1,4 @@
-"""Dense networks over embeddings: ReLU layers, one number at the end, fast on both devices."""
+"""Dense networks over embeddings: ReLU layers with one output, fast on CPUs and GPUs."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import numpy as np
 from laion_dask.models.heads.batching import moved
 from laion_dask.numerics.gpu import fused as card
 
-#: The arithmetic that a network can be run in.
+#: The dtypes that a network can compute in.
 PRECISIONS = ("float32", "bfloat16")
 
-#: The least deviation that Keras divides by (Keras, ``Normalization``: ``backend.epsilon()``).
+#: The least standard deviation Keras divides by (Keras, ``Normalization``: ``backend.epsilon()``).
 LEAST_DEVIATION = 1e-7
 
 
 class DenseNetwork:
-    """Look-ups, normalisation, layers with ReLU and an affine last one, folded for speed.
+    """Look-ups, normalisation, ReLU layers and a final affine layer, folded for speed.
 
-    The normalisation is folded into the first layer, and layers without ReLU at the end into one,
-    both in float64. Looked-up inputs have a small product of their own, so that rows are read in
-    place.
+    The normalisation is folded into the first layer, and the layers after the last ReLU into one,
+    both in float64. Looked-up inputs have a separate small product, so that rows are read in place.
 
     Parameters
     ----------
     layers : sequence of (weight, bias)
         Arrays of shapes (out, in) and (out,).
     n_relu : int
-        ReLU follows so many of them, from the first on; no activation follows the others.
+        The number of layers, from the first, that are followed by ReLU; the others have no
+        activation.
     vocabularies : mapping of int to (millionths, indices), optional
-        As of ``saved_model.Detector``: inputs that are looked up.
+        The inputs that are looked up, as in ``tf_saved_model.Detector``.
     mean, variance : ndarray, optional
         (dim,); inputs are normalised to ``(x - mean) / max(sqrt(variance), 1e-7)``.
     """
@@ -70,14 +70,14 @@ class DenseNetwork:
         return self._layers[0][0].shape[1]
 
     def __call__(self, rows, precision: str):
-        """The last layer's number of each row.
+        """The output of the last layer for each row.
 
         Parameters
         ----------
         rows : (n, dim) float32 tensor
-            A row with a NaN or an infinity gets some number, which means nothing.
+            The result for a row with a NaN or an infinity is arbitrary.
         precision : str
-            ``"float32"``, or ``"bfloat16"`` for all layers but the first and the last.
+            ``"float32"``, or ``"bfloat16"`` for all layers except the first and the last.
 
         Returns
         -------
@@ -97,21 +97,21 @@ class DenseNetwork:
         return torch.nn.functional.linear(hidden.float(), last, shift)[:, 0]
 
     def in_one_pass(self, rows):
-        """The last layer's number of each row as stored, and its squared length, as `card.dense`.
+        """The output for each row as stored, and its squared length, in one fused kernel.
 
-        With all layers but the first and the last in bfloat16.
+        All layers except the first and the last are in bfloat16.
 
         Returns
         -------
         two (n,) float32 tensors, or None
-            None where this network, these rows or this device do not allow it.
+            None if this network, these rows or this device are not supported.
         """
         if not card.fits(self._layers):
             return None
         return card.dense(rows, self._fused(rows.device))
 
     def _tensors(self, device, precision: str) -> tuple:
-        """The layers, and what the look-up needs, on a device; made once for each."""
+        """The layers and the look-up tables on a device, cached per device."""
         import torch
 
         layers = [tuple(map(torch.from_numpy, layer)) for layer in self._layers]
@@ -123,9 +123,9 @@ class DenseNetwork:
 def _lookup_tables(vocabularies: Mapping, weight: np.ndarray) -> tuple[np.ndarray, ...]:
     """Dimensions, lowest slots, numbers of slots, starts, one table of indices, and weights.
 
-    Each vocabulary is a run of the table: a slot for "absent", which holds 0, then one for every
-    millionth from its least entry to its greatest. Finding an index is one read; a search in the
-    sorted entries cost a third of the whole network's time.
+    Each vocabulary is a run of the table: a slot for "absent", which holds 0, then one slot for
+    every millionth from its least entry to its greatest. Finding an index is one read; a binary
+    search in the sorted entries took a third of the whole network's time.
     """
     dims = np.array(list(vocabularies))
     least = np.array([keys[0] for keys, _ in vocabularies.values()])
@@ -140,16 +140,17 @@ def _lookup_tables(vocabularies: Mapping, weight: np.ndarray) -> tuple[np.ndarra
 
 
 def millionths(x):
-    """The integers that six decimals of float16 or float32 numbers spell, as float64.
+    """The integers given by the six decimals of float16 or float32 numbers, as float64.
 
     ``x * 1e6`` is exact in float64: 1e6 is 2**6 * 15625, and 24 + 14 bits fit in 53. Rounding it
-    half to even is then what ``"%.6f"`` of the C library does, which rounds the exact value.
+    half to even therefore gives the result of the C library's ``"%.6f"``, which rounds the exact
+    value.
     """
     return (x.double() * 1e6).round_()
 
 
 def _indices(rows, dims, before, size, start, table):
-    """What the looked-up inputs stand for, (n, len(dims)) float32."""
+    """The indices of the looked-up inputs, (n, len(dims)) float32."""
     import torch
 
     slot = millionths(rows.index_select(1, dims)).sub_(before)
@@ -159,9 +160,9 @@ def _indices(rows, dims, before, size, start, table):
 
 @cache
 def _onednn(dtype):
-    """oneDNN's fused layer, twice as fast as torch's own on AMD; None where it cannot be had.
+    """oneDNN's fused layer, twice as fast as torch's own on AMD; None if it is unavailable.
 
-    It multiplies bfloat16 only from AVX512 on (or on Arm with BF16), torch everywhere.
+    It multiplies bfloat16 only on AVX512 or later (or on Arm with BF16), torch everywhere.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Heads whose weights lie in one file, which is known by its digest."""
+"""Heads whose weights are stored in one file, identified by its digest."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from laion_dask.models.heads.base import EmbeddingHead, _loaded
 
 
 class FromFile:
-    """A head whose weights lie in one file: its fields ``weights`` and ``sha256``, a path and a
-    digest. A worker that finds another file refuses it. A subclass says how it is read (``_read``).
+    """A head whose weights are in one file, given by the fields ``weights`` (a path) and ``sha256``
+    (its digest). A worker that finds a different file raises. A subclass defines ``_read``.
     """
 
     weights: str
     sha256: str
 
     def load(self):
-        """What is in its weight file; read once per process.
+        """The contents of its weight file; read once per process.
 
         Raises
         ------
         WeightsError
-            When the file is gone, altered or damaged.
+            When the file is missing, altered or damaged.
         """
         return _loaded.get(self._key(), self._load)
 
@@ -43,7 +43,7 @@ class FromFile:
 
     @abstractmethod
     def _read(self):
-        """The weights, from the file whose digest has been checked."""
+        """The weights, from the verified file."""
 
     def _file(self) -> dict:
         return {"weights": Path(self.weights).name, "sha256": self.sha256}
@@ -51,21 +51,21 @@ class FromFile:
 
 @dataclass(frozen=True)
 class FileHead(FromFile, EmbeddingHead):
-    """An embedding head whose weights lie in one file.
+    """An embedding head whose weights are in one file.
 
     Attributes
     ----------
     weights : str
         The path of its weight file.
     sha256 : str
-        The digest of that file; a worker that finds another file refuses it.
+        The digest of that file; a worker that finds a different file raises.
     """
 
     weights: str
     sha256: str
 
     def recipe(self) -> dict:
-        """What a manifest records: ``name``, ``clip``, the weight file's name and its sha256."""
+        """The manifest entry: ``name``, ``clip``, the weight file's name and its sha256."""
         return {"name": self.name, "clip": self.clip.name, **self._file()}
 
     def _key(self) -> tuple:

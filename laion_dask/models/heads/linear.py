@@ -1,4 +1,4 @@
-"""Heads that are one affine map, among them the demo's safety head."""
+"""Heads that are a single affine map, including the demo's safety head."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _DEMO_SAFETY = Path(__file__).parents[1] / "demo" / "safety_head.safetensors"
 
 @dataclass(frozen=True)
 class LinearHead(FileHead):
-    """One affine map over embeddings, with or without a logistic at its end.
+    """One affine map over embeddings, optionally followed by a logistic function.
 
-    Make one with ``aesthetic`` or ``demo_safety``, or by hand from a weight file that has
-    ``weight`` (1, dim) and ``bias`` (1,), or layers one behind the other with nothing between
-    them, which are folded into one.
+    Create one with ``aesthetic`` or ``demo_safety``, or directly from a weight file with ``weight``
+    (1, dim) and ``bias`` (1,), or with consecutive linear layers without activations, which are
+    folded into one.
 
     Attributes
     ----------
     name, clip, weights, sha256
-        As of every head that lies in a file.
+        As for every head in a file.
     logistic : bool
         Whether the result is a probability, ``1 / (1 + exp(-(w·x + b)))``.
     precision : str
-        ``"float32"``, or ``"float16"``: the weights are rounded to that.
+        ``"float32"``, or ``"float16"``, which rounds the weights to float16.
     """
 
     logistic: bool = False
@@ -49,19 +49,19 @@ class LinearHead(FileHead):
 
     @property
     def cost(self) -> Cost:
-        """The cost of one dot product a row."""
+        """The cost of one dot product per row."""
         return self._cost("linear")
 
     def recipe(self) -> dict:
-        """What a manifest records: as of every head in a file, and ``precision``."""
+        """The manifest entry of a head in a file, with ``precision``."""
         return {**super().recipe(), "precision": self.precision}
 
     def _read(self) -> tuple:
         return read_affine(self.weights)
 
     def _block(self, rows, state) -> np.ndarray:
-        # On the CPU at the speed of memory, which converting to float32 would not be. Each row is
-        # multiplied alone, so a short block needs no filling.
+        # This runs at memory bandwidth on the CPU, which converting to float32 would not. Each row
+        # is multiplied separately, so a short block needs no padding.
         if rows.dtype == np.float64:
             return super()._block(rows, state)
         weight, bias = (part.numpy() for part in state)
@@ -76,19 +76,19 @@ class LinearHead(FileHead):
         import torch
 
         weight, bias = state
-        # A product and a sum per row, not a matrix product: that one's last digit depends on how
-        # many rows it is given, and a score must not depend on the partitioning.
+        # A product and a sum per row, not a matrix product, whose last digit depends on the number
+        # of rows: a score must not depend on the partitioning.
         scores = ((rows * weight).sum(dim=1) / length).float() + bias
         return torch.sigmoid(scores.double()) if self.logistic else scores
 
     def _on_device(self, x, state):
-        # In one pass over the rows as they are stored, and each row alone.
+        # In one pass over the rows as they are stored, each row separately.
         import torch
 
         weight, bias = state
         x = x if x.element_size() < 8 else x.float()
         dots, squares = fused.dot_and_squares(x, weight[None])
-        scores = dots[:, 0] / squares.sqrt()  # NaN where a row has no direction
+        scores = dots[:, 0] / squares.sqrt()  # NaN for a row without direction
         if x.dtype != torch.float16:
             _redo_odd(scores, x, squares, weight)
         scores += bias
@@ -96,9 +96,9 @@ class LinearHead(FileHead):
 
 
 def _redo_odd(scores, x, squares, weight) -> None:
-    """Scores in place, in float64, of rows so long or short that float32 products of them fail.
+    """Recompute scores in float64, in place, of rows for which float32 products fail.
 
-    It waits for the device, to hear how many there are; float16 has no such rows.
+    Synchronises with the device to learn how many there are; float16 has no such rows.
     """
     import torch
 
@@ -114,7 +114,7 @@ def _redo_odd(scores, x, squares, weight) -> None:
 
 
 def _exact(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Products with the rows at length 1, (n,) float32; NaN for a row that has no length."""
+    """Products with the rows at length 1, (n,) float32; NaN for a row without direction."""
     dot, length = dot_and_squares(rows, weight)
     length = np.sqrt(length)
     known = np.isfinite(length) & (length > 0)
@@ -129,9 +129,9 @@ def _exact(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _rough(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The same for a weight of float16, in one product a row."""
+    """As `_exact` for a float16 weight, in one product per row."""
     cosine = approximate_cosines(rows, weight)
-    # A row with an infinity is NaN, infinite or 1, as the processor has it; one of zeros is 0.
+    # Depending on the CPU, a row with an infinity gives NaN, infinity or 1; a zero row gives 0.
     odd = np.flatnonzero(~(np.abs(cosine) < 0.99) | (cosine == 0))
     cosine *= np.linalg.norm(weight.astype(np.float64))
     if len(odd):
@@ -140,9 +140,9 @@ def _rough(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def demo_safety(to: str = "punsafe_demo") -> LinearHead:
-    """The probability that a demo picture carries the demo's unsafe stand-in symbol. Eager.
+    """The probability that a demo image carries the demo's unsafe stand-in symbol. Eager.
 
-    A logistic head over ``ClipModel("demo")``, trained with it; it knows nothing of real pictures.
+    A logistic head over ``ClipModel("demo")``, trained with it; it is meaningless for real images.
 
     Raises
     ------
@@ -169,33 +169,33 @@ def demo_safety(to: str = "punsafe_demo") -> LinearHead:
 def linear_head(
     path: str | os.PathLike, clip: str, to: str, *, logistic: bool = False
 ) -> LinearHead:
-    """A head from a weight file, which is read at once to see that it fits the model. Eager.
+    """A head from a weight file, which is read immediately to check that it fits. Eager.
 
     Raises
     ------
     WeightsError
-        When the file holds no affine map, or one of another width.
+        When the file does not contain an affine map, or one of another width.
     """
     path = os.path.abspath(path)
     weight, _ = read_affine(path)
     dim = as_model(clip).dim
     if len(weight) != dim:
         raise WeightsError(
-            f"{path} has a weight for {len(weight)} dimensions; {clip} makes {dim}. Give the file "
+            f"{path} has a weight for {len(weight)} dimensions; {clip} has {dim}. Give the file "
             "that belongs to this model."
         )
     return LinearHead(to, clip, path, weight_files.sha256_of(path), logistic=logistic)
 
 
 def read_affine(path: str | os.PathLike) -> tuple:
-    """The one affine map that a file's linear layers make: weight (dim,), bias (), float32.
+    """The affine map equal to a file's linear layers: weight (dim,), bias (), float32.
 
     Layers are applied in the order of the numbers in their names, and folded in float64.
 
     Raises
     ------
     WeightsError
-        When the layers do not fit together, or end in more than one number.
+        When consecutive layers do not fit, or the last has more than one output.
     """
     layers = read_layers(path)
     weight, bias = layers[0]
@@ -207,11 +207,11 @@ def read_affine(path: str | os.PathLike) -> tuple:
             "and bias (1,)."
         )
     weight, bias = weight[0].float().contiguous(), bias.reshape(()).float()
-    # The score of a row of length one is at most this.
+    # An upper bound of the score of a row of length one.
     most = (weight.double().norm() + bias.double().abs()).float()
     if not most.isfinite():
         raise WeightsError(
-            f"{path}: its layers, folded into one, make scores beyond float32. Expected a "
+            f"{path}: its layers, folded into one, give scores beyond float32. Expected a "
             "linear head of moderate weights; fetch the file again."
         )
     return weight, bias
@@ -223,7 +223,7 @@ def read_layers(path: str | os.PathLike) -> list[tuple]:
     Raises
     ------
     WeightsError
-        When there is anything but weights and biases that fit one behind the other.
+        When it contains anything but weights and biases of consecutive layers.
     """
     tensors = weight_files.read_tensors(path)
     names = sorted((k for k in tensors if re.fullmatch(r"(.*\.)?weight", k)), key=_number)
@@ -235,7 +235,7 @@ def read_layers(path: str | os.PathLike) -> list[tuple]:
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         raise WeightsError(
             f"{path} holds {shapes}. Expected a linear head: weight (1, dim) and bias (1,), or "
-            "layers that fit one behind the other."
+            "consecutive layers that fit."
         )
     return [(weight.double(), bias.double()) for weight, bias in layers]
 

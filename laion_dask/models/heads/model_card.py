@@ -1,4 +1,4 @@
-"""What is said of a trained head: its report, and its model card."""
+"""The report and the model card of a trained head."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ head's; look at whom it scores high before it decides about rows.
 
 @dataclass(frozen=True)
 class Report:
-    """What a head was fitted on and how it did on the rows held out. Prints as one line.
+    """The training data of a head and its held-out metrics. Prints as one line.
 
     Attributes
     ----------
@@ -46,20 +46,20 @@ class Report:
     hidden : tuple of int
         Widths of the hidden layers; empty for a linear head.
     method : str
-        How it was fitted.
+        The fitting method.
     n_read, n_unlabelled, n_unscored : int
-        Rows given; without a label; drawn with a label, but without a usable embedding.
+        Numbers of rows read; without a label; sampled with a label, but without a usable embedding.
     n_train, n_train_positive, n_test, n_test_positive : int
-        Rows that it was fitted on, and rows held out.
+        Numbers of training rows and of held-out rows.
     roc_auc : float
-        Area under the ROC curve, on the rows held out.
+        Area under the ROC curve, on the held-out rows.
     ece : float
-        Expected calibration error there: the mean, weighted by rows, of \\|mean p - share
-        positive\\| over 15 bins of p of equal width.
+        Expected calibration error on the held-out rows: the mean, weighted by rows, of \\|mean p -
+        share positive\\| over 15 bins of p of equal width.
     bins : tuple of (low, high, n, mean p, share positive)
-        Those bins that are not empty, in order.
+        The non-empty bins, in order.
     max_rows, seed : int
-        As they were given.
+        The arguments of the training.
     """
 
     label: str
@@ -79,12 +79,12 @@ class Report:
     bins: tuple = field(repr=False, default=())
 
     def __post_init__(self) -> None:
-        # Out of JSON come lists; a spec has to hash.
+        # JSON yields lists, but a spec must be hashable.
         object.__setattr__(self, "hidden", tuple(self.hidden))
         object.__setattr__(self, "bins", tuple(tuple(row) for row in self.bins))
 
     def as_dict(self) -> dict:
-        """The same as a dictionary for JSON."""
+        """The report as a dictionary for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:

@@ -42,10 +42,10 @@ weight_files.register(
     )
 )
 
-#: The widths of ViT-L-14's detector, from its input to its output (the published SavedModel).
+#: The layer widths of ViT-L-14's detector, from input to output (the published SavedModel).
 _WIDTHS = (768, 64, 512, 256, 1)
 
-#: The layers of ViT-H-14's detector, and how many of them ReLU follows
+#: The layer widths of ViT-H-14's detector, and how many layers are followed by ReLU
 #: (LAION-AI/CLIP-based-NSFW-Detector, ``h14_nsfw_model.py``).
 _H14 = (1024, 1024, 2048, 1024, 256, 128, 16, 1)
 _H14_RELU = 5
@@ -53,23 +53,23 @@ _H14_RELU = 5
 
 @dataclass(frozen=True)
 class NsfwHead(FileHead):
-    """One of LAION's NSFW detectors. Make it with ``nsfw``.
+    """One of LAION's NSFW detectors, created by ``nsfw``.
 
     Attributes
     ----------
     name, clip, weights, sha256
-        As of every head that lies in a file.
+        As for every head in a file.
     precision : str
         ``"float32"`` or ``"bfloat16"``.
     """
 
     precision: str = "float32"
 
-    scales = False  # the look-up is of the numbers as they are stored
+    scales = False  # the look-up needs the numbers as they are stored
 
     @property
     def cost(self) -> Cost:
-        """The cost of the network of ViT-L-14; the others are counted like it."""
+        """The cost of ViT-L-14's network, also used for the others."""
         if self.clip.dim == _WIDTHS[0]:
             flop = 2.0 * sum(a * b for a, b in pairwise(_WIDTHS))
             return self._cost(f"nsfw {self.precision}", flop)
@@ -77,7 +77,7 @@ class NsfwHead(FileHead):
         return self._cost(f"nsfw {self.precision}", None, note)
 
     def recipe(self) -> dict:
-        """What a manifest records: as of every head in a file, and ``precision``."""
+        """The manifest entry of a head in a file, with ``precision``."""
         return {**super().recipe(), "precision": self.precision}
 
     def _read(self) -> tuple[DenseNetwork, bool]:
@@ -97,7 +97,7 @@ class NsfwHead(FileHead):
 
 
 def _finished(numbers, logistic: bool):
-    # In float64, so that a score does not depend on where in a block its row stands.
+    # In float64, so that a score does not depend on the row's position in a block.
     return numbers.double().sigmoid() if logistic else numbers
 
 
@@ -110,32 +110,33 @@ def nsfw(
 ) -> NsfwHead:
     """LAION's NSFW detector as a head: 1 is unsafe, 0 is safe. Eager.
 
-    For ViT-L-14 and ViT-B-32 it is the detector whose answers LAION published as ``punsafe``
-    (LAION-AI/CLIP-based-NSFW-Detector, 2022), read from the published TensorFlow zip. The inputs
-    180, 316, 413, 440 and 644 (ViT-L-14), 92, 133 and 312 (ViT-B-32) are not numbers to it but
-    words: the value printed with six decimals is looked up in a vocabulary, and its place in that
-    list, 0 where it is absent, is what the network sees. The vocabularies were made from float16
-    embeddings. Scores therefore depend on how the embeddings are stored: on 512 rows, float16 and
-    float32 differ by up to 0.27, and leaving the look-up out moves scores as far (elsewhere 0.4 was
-    seen). Score the stored rows, neither converted nor scaled. They must be of length 1.
+    For ViT-L-14 and ViT-B-32 this is the detector whose scores LAION published as ``punsafe``
+    (LAION-AI/CLIP-based-NSFW-Detector, 2022), read from the published TensorFlow zip. It treats the
+    inputs 180, 316, 413, 440 and 644 (ViT-L-14), or 92, 133 and 312 (ViT-B-32), not as numbers but
+    as words: the value printed with six decimals is looked up in a vocabulary, and the network
+    receives its index, or 0 if it is absent. The vocabularies were made from float16 embeddings.
+    Scores therefore depend on how the embeddings are stored: on 512 rows, float16 and float32
+    differ by up to 0.27, and omitting the look-up changes scores as much (up to 0.4 has been
+    reported). Score the rows as stored, neither converted nor scaled. They must have length 1.
 
-    For ViT-H-14 it is a plain network without a logistic at its end, trained towards 0 and 1: its
-    answers can leave that range.
+    For ViT-H-14 it is a plain network without a final logistic, trained on targets 0 and 1; its
+    scores can leave that range.
 
-    The detectors were trained to find nudity and pornography (their README), not violence nor
-    hate. A low score is no promise: look at what a threshold keeps.
+    The detectors were trained to find nudity and pornography (their README), not violence or hate.
+    A low score is no guarantee: inspect what a threshold keeps.
 
     Parameters
     ----------
     clip : ClipModel or str
         OpenAI's ViT-L-14 or ViT-B-32, or ViT-H-14 of ``laion2b_s32b_b79k``.
     weights : path, optional
-        The weight file; by default it is looked for as ``laion_dask.models.weights`` says. No
-        digest of ViT-H-14's is published: it is looked for in ``LAION_DASK_WEIGHTS`` alone.
+        The weight file; by default searched for as described in ``laion_dask.models.weights``.
+        No digest of ViT-H-14's file is published, so it is only searched for in the folder
+        ``LAION_DASK_WEIGHTS``.
     precision : str
         ``"float32"`` agrees with TensorFlow within 2e-6. ``"bfloat16"`` keeps only the first and
-        the last layer in float32: up to 0.004 off for ViT-L-14, 0.01 for ViT-B-32 (0.0001 in the
-        median), and faster where the processor has such arithmetic (AVX512-BF16, AMX, CUDA).
+        the last layer in float32. It deviates by up to 0.004 for ViT-L-14 and 0.01 for ViT-B-32
+        (median 0.0001), and is faster where the hardware supports it (AVX512-BF16, AMX, CUDA).
     to : str
         The output column. LAION's own column is ``punsafe``; a frame that has it keeps it.
 
@@ -146,7 +147,7 @@ def nsfw(
     ModelMismatchError
         When ``clip`` has other weights than those that the detector was trained on.
     WeightsError
-        When the weight file is missing, altered, damaged or of another layout.
+        When the weight file is missing, altered, damaged or has another layout.
     """
     if precision not in PRECISIONS:
         raise one_of("precision", precision, PRECISIONS)
@@ -160,14 +161,14 @@ def nsfw(
 
 
 def _network(path: str, model: ClipModel) -> tuple[DenseNetwork, bool]:
-    """The network of a weight file, and whether a logistic follows it."""
+    """The network of a weight file, and whether it ends in a logistic."""
     if model.arch == "ViT-H-14":
         return _read_h14(path), False
     found = read_detector(path)
     layers = [(kernel.T, bias) for kernel, bias in found.layers]
     if len(found.mean) != model.dim:
         raise WeightsError(
-            f"{path} has a detector for {len(found.mean)} dimensions; {model.name} makes "
+            f"{path} has a detector for {len(found.mean)} dimensions; {model.name} has "
             f"{model.dim}. Give the file that belongs to this model."
         )
     network = DenseNetwork(

@@ -1,4 +1,4 @@
-"""Heads that were fitted here: their layers travel in the spec, and lie in one safetensors file."""
+"""Heads trained with this package: layers are part of the spec and saved as a safetensors file."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _FORMAT = "laion_dask head 1"
 
 @dataclass(frozen=True)
 class TrainedHead(EmbeddingHead):
-    """A logistic head over embeddings, linear or with hidden layers, as ``train`` fits it.
+    """A logistic head over embeddings, linear or with hidden layers, as fitted by ``train``.
 
     Attributes
     ----------
     name, clip
-        As of every embedding head.
+        As for every embedding head.
     tensors : bytes
         Its safetensors file: ``<i>.weight`` (out, in) and ``<i>.bias`` (out,), float32, layer by
-        layer, ReLU between them and a logistic at the end.
+        layer, with ReLU between them and a final logistic.
     report : Report
-        What it was fitted on and how well it did on rows held out.
+        Its training data and held-out metrics.
     """
 
     tensors: bytes
@@ -45,7 +45,7 @@ class TrainedHead(EmbeddingHead):
         return f"TrainedHead({self.name!r}, {self.clip.name}, {self.report})"
 
     def to(self, name: str) -> Self:
-        """The same head with another output column, which its file names too."""
+        """The same head with another output column, which its file also names."""
         renamed = super().to(name)
         return replace(
             renamed, tensors=_written(_read(self.tensors), name, _metadata(self.tensors))
@@ -53,11 +53,11 @@ class TrainedHead(EmbeddingHead):
 
     @property
     def cost(self) -> Cost:
-        """The cost of one dot product a row, or of layers."""
+        """The cost of one dot product per row, or of its layers."""
         return self._cost("layers" if self.report.hidden else "linear")
 
     def recipe(self) -> dict:
-        """What a manifest records: ``name``, ``clip``, and the sha256 of the safetensors file."""
+        """The manifest entry: ``name``, ``clip``, and the sha256 of the safetensors file."""
         sha256 = hashlib.sha256(self.tensors).hexdigest()
         return {
             "name": self.name,
@@ -67,7 +67,7 @@ class TrainedHead(EmbeddingHead):
         }
 
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write the weights and the model card into a folder, whole or not at all. Eager.
+        """Write the weights and the model card into a folder, each file atomically. Eager.
 
         Returns
         -------
@@ -79,7 +79,7 @@ class TrainedHead(EmbeddingHead):
             folder.mkdir(parents=True, exist_ok=True)
         card = model_card(self.name, self.clip.name, self.report)
         contents = {CARD: card.encode(), FILE: self.tensors}
-        for name, content in contents.items():  # the weights last: they are what is loaded
+        for name, content in contents.items():  # the weights last, since `load` reads them
             with committed(folder / name) as file:
                 file.write(content)
         return folder / FILE
@@ -92,7 +92,7 @@ class TrainedHead(EmbeddingHead):
     def _scores(self, rows, length, state):
         import torch
 
-        # In float64, so that the last digit of the float32 result depends on the row alone.
+        # In float64, so that the last digit of the float32 result depends only on the row.
         x = rows.double() / length[:, None]
         *hidden, (weight, bias) = state
         for w, b in hidden:
@@ -101,7 +101,7 @@ class TrainedHead(EmbeddingHead):
 
     @classmethod
     def of(cls, name: str, clip: ClipModel, layers: list[tuple], report: Report) -> Self:
-        """A head from layers of float arrays, (weight (out, in), bias (out,)) each."""
+        """A head from layers of float arrays, each (weight (out, in), bias (out,))."""
         import torch
 
         tensors = {}
@@ -113,23 +113,23 @@ class TrainedHead(EmbeddingHead):
 
 
 def load(path: str | os.PathLike, clip: ClipModel | str | None = None) -> TrainedHead:
-    """A head that ``train`` has saved. Eager.
+    """A head saved by ``TrainedHead.save``. Eager.
 
     Parameters
     ----------
     path : path
         The safetensors file, or its folder.
     clip : ClipModel or str, optional
-        The model of its embeddings; by default the one it was trained with, which a model from a
-        weight file of one's own needs to be told.
+        The model of its embeddings; by default the one it was trained with. Required if that is a
+        model from your own weight file.
 
     Raises
     ------
     WeightsError
-        When the file is missing, damaged, or no head of ``train``; or when it was trained with a
-        model of one's own file and ``clip`` is not given.
+        When the file is missing, damaged, or not a trained head; or when it was trained with a
+        model from your own file and ``clip`` is not given.
     ModelMismatchError
-        When ``clip`` is another model than it was trained with.
+        When ``clip`` is not the model it was trained with.
     """
     path = Path(path)
     path = path / FILE if path.is_dir() else path
@@ -144,9 +144,9 @@ def load(path: str | os.PathLike, clip: ClipModel | str | None = None) -> Traine
         width, sha256 = given.dim, given.recipe().get("weights_sha256")
     except WeightsError:
         raise
-    except Exception as error:  # files from elsewhere: safetensors, JSON and field errors
+    except Exception as error:  # foreign files: safetensors, JSON and field errors
         raise WeightsError(
-            f"{path} is no head that train has saved ({type(error).__name__}: "
+            f"{path} is not a head saved by train ({type(error).__name__}: "
             f"{str(error)[:200]}). Give its {FILE}."
         ) from error
     known = {sha256, trained_with.get("weights_sha256")} - {None}
@@ -158,27 +158,27 @@ def load(path: str | os.PathLike, clip: ClipModel | str | None = None) -> Traine
         )
     if layers[0][0].shape[1] != width or len(known) > 1:
         raise WeightsError(
-            f"{path} was trained on embeddings of {trained_with}, which {given!r} does not make. "
+            f"{path} was trained on embeddings of {trained_with}, which differs from {given!r}. "
             "Give the model that it was trained with as clip=."
         )
     return TrainedHead(name, given, data, report)
 
 
 def _named(path: Path, recipe: dict) -> ClipModel:
-    """The model that a recipe names; a file of one's own it names without saying where it is."""
+    """The model that a recipe names; raises for a model from a file, whose path is unknown."""
     if "space" in recipe:
         return EmbeddingSpace(recipe["space"], recipe["dim"])
     arch, pretrained = recipe["arch"], recipe["pretrained"]
     if is_path(pretrained or "") or ("config_sha256" in recipe and arch != "demo"):
         raise WeightsError(
-            f"{path} was trained on embeddings of {arch!r} with {pretrained!r}, a model of "
-            "somebody's own file, which could be anywhere. Give that model as clip=."
+            f"{path} was trained on embeddings of {arch!r} with {pretrained!r}, a model from a "
+            "local file whose location is unknown. Give that model as clip=."
         )
     return ClipModel(arch, pretrained)
 
 
 def _metadata(data: bytes) -> dict:
-    # A safetensors file is the header's length in 8 bytes, the header as JSON, the numbers.
+    # A safetensors file is the header's length in 8 bytes, the header as JSON, and the data.
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     said = json.loads(header["__metadata__"]["laion_dask"])
     if said["format"] != _FORMAT:
@@ -193,7 +193,7 @@ def _read(data: bytes) -> dict:
 
 
 def _written(tensors: dict, name: str, said: dict) -> bytes:
-    """A safetensors file whose metadata say what the head is, under this name."""
+    """A safetensors file with the head's description and name in its metadata."""
     from safetensors.torch import save
 
     return save(tensors, metadata={"laion_dask": json.dumps({**said, "name": name})})
@@ -206,5 +206,5 @@ def _layers(data: bytes) -> list[tuple]:
         for i in range(len(tensors) // 2)
     ]
     if tensors or not layers or len(layers[-1][0]) != 1:
-        raise ValueError("its layers do not end in one number")
+        raise ValueError("its last layer has more than one output")
     return layers

@@ -1,4 +1,4 @@
-"""LAION's watermark detector: a head over images, not over embeddings."""
+"""LAION's watermark detector, a head over images instead of embeddings."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ weight_files.register(
 #: Height and width of its input.
 SIDE = 256
 
-#: ImageNet's, of the channels in [0, 1].
+#: ImageNet's mean and standard deviation of the channels, scaled to [0, 1].
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-#: Pictures that one forward pass takes at a time.
+#: Images per forward pass.
 BATCH = 32
 
 
 @dataclass(frozen=True)
 class WatermarkHead(FromFile, Head):
-    """The probability that a picture carries a watermark.
+    """The probability that an image carries a watermark.
 
-    Make one with ``watermark``.
+    Created by ``watermark``.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class WatermarkHead(FromFile, Head):
     weights : str
         The path of its weight file.
     sha256 : str
-        The digest of that file; a worker that finds another file refuses it.
+        The digest of that file; a worker that finds a different file raises.
     """
 
     weights: str
@@ -70,28 +70,28 @@ class WatermarkHead(FromFile, Head):
         return Cost(("images",), reads=IMAGES, label=self.name, is_pass=False, notes=(note,))
 
     def recipe(self) -> dict:
-        """What a manifest records: ``name``, the weight file's name and its sha256."""
+        """The manifest entry: ``name``, the weight file's name and its sha256."""
         return {"name": self.name, **self._file()}
 
     def predict(self, x) -> np.ndarray:
         """The probability of a watermark, (n,) float32 in [0, 1]. Eager.
 
-        Computed in float32. Its last digits can depend on how many pictures are given at once.
+        Computed in float32. Its last digits can depend on the number of images in a call.
 
         Parameters
         ----------
         x : list of PIL.Image.Image, path or bytes; or (n, 3, 256, 256) float32 array
-            An array is taken as prepared already: scaled to 256 x 256 without regard to the
-            aspect, in [0, 1], less ImageNet's mean, over its deviation. n may be 0.
+            An array must already be preprocessed: resized to 256 x 256 ignoring the aspect ratio,
+            scaled to [0, 1], and normalised with ImageNet's mean and deviation. n may be 0.
 
         Raises
         ------
         ImageError
-            When a picture cannot be read, or the array has another shape or dtype.
+            When an image cannot be read, or the array has another shape or dtype.
         DeviceMemoryError
-            When not even one picture fits into memory; batches are halved before.
+            When not even one image fits in memory, after halving batches.
         WeightsError
-            When the weight file is gone, altered or damaged.
+            When the weight file is missing, altered or damaged.
         """
         require_extra("clip", f"The head {self.name!r}")
         import torch
@@ -106,7 +106,7 @@ class WatermarkHead(FromFile, Head):
                 raise ImageError(
                     f"The head {self.name!r} was given an array of {ready.dtype} and shape "
                     f"{tuple(ready.shape)}. Expected float32 of shape (n, 3, {SIDE}, {SIDE}), or a "
-                    "list of pictures."
+                    "list of images."
                 )
             parts = [self._scores(ready[at : at + BATCH]) for at in range(0, len(ready), BATCH)]
         else:
@@ -119,21 +119,21 @@ class WatermarkHead(FromFile, Head):
         if isinstance(x, (str, bytes, os.PathLike)) or not isinstance(x, Iterable):
             raise ImageError(
                 f"The head {self.name!r} was given {type(x).__name__}. Expected a list of "
-                "pictures, paths or bytes; one picture is [picture]."
+                "images, paths or bytes; one image is [image]."
             )
         return list(x)
 
     def prepare(self, picture: Image.Image) -> np.ndarray:
-        """A picture as ``of_prepared`` takes it, (256, 256, 3) uint8.
+        """Preprocess an image for ``of_prepared``: (256, 256, 3) uint8.
 
-        Bilinear, as torchvision's ``Resize((256, 256))``, which the published code uses.
+        Bilinear, as torchvision's ``Resize((256, 256))`` in the published code.
         """
         from PIL import Image
 
         return np.asarray(as_rgb(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
     def of_prepared(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
-        """The probabilities of prepared pictures, (n,) float32; one forward pass."""
+        """The probabilities of prepared images, (n,) float32; one forward pass."""
         import torch
 
         pixels = torch.from_numpy(np.stack(list(prepared))).permute(0, 3, 1, 2).float()
@@ -141,7 +141,7 @@ class WatermarkHead(FromFile, Head):
         return self._scores((pixels / 255 - mean) / deviation)
 
     def _read(self):
-        """The network in evaluation mode, on the GPU where there is one."""
+        """The network in evaluation mode, on the GPU if one is visible."""
         return network(self.weights).to("cuda" if gpu_count() else "cpu")
 
     def _scores(self, ready) -> np.ndarray:
@@ -164,16 +164,16 @@ def watermark(
 ) -> WatermarkHead:
     """LAION's watermark detector as a head over images: P(watermark), 0 to 1. Eager.
 
-    An EfficientNet-B3 with a classifier of three layers over pictures of 256 x 256
+    An EfficientNet-B3 with a classifier of three layers over images of 256 x 256
     (LAION-AI/LAION-5B-WatermarkDetection, 2022, ``watermark_model_v1.pt``). It runs in the image
-    pass of ``embed(heads=[…])``; every picture is decoded once. LAION-5B's own column
-    ``pwatermark`` holds its answers for the pictures as they were then.
+    pass of ``embed(heads=[…])``, which decodes every image once. LAION-5B's own column
+    ``pwatermark`` holds its scores for the images as they were at the time.
 
     Parameters
     ----------
     weights : path, optional
         The published file, or its tensors as safetensors. By default ``watermark_model_v1.pt`` in
-        the folder that ``LAION_DASK_WEIGHTS`` names; no digest of it is published.
+        the folder ``LAION_DASK_WEIGHTS``; no digest of it is published.
     to : str
         The output column.
 
@@ -185,9 +185,9 @@ def watermark(
     path_like = isinstance(weights, (str, os.PathLike))
     if weights is not None and not (path_like and os.path.exists(weights)):
         raise WeightsError(
-            f"The watermark detector's weights are {weights!r}, which is not here. It looks at "
-            "pictures, so it takes no CLIP model: give the path of its weight file, or nothing to "
-            "find it under LAION_DASK_WEIGHTS."
+            f"The watermark detector's weights are {weights!r}, which does not exist. It reads "
+            "images, so it takes no CLIP model: give the path of its weight file, or nothing to "
+            "search for it in LAION_DASK_WEIGHTS."
         )
     path = os.path.abspath(weight_files.given_or_found(weights, "watermark_model_v1.pt"))
     network(path)
@@ -198,7 +198,7 @@ def network(path: str | os.PathLike):
     """The detector with its weights, in evaluation mode, on the CPU.
 
     As published: timm's ``efficientnet_b3`` with the classifier 1536 → 625 → 256 → 2, ReLU between
-    them, dropout of 0.3 behind the first.
+    the layers, and dropout of 0.3 after the first.
 
     Raises
     ------
@@ -210,7 +210,7 @@ def network(path: str | os.PathLike):
     from torch import nn
 
     tensors = weight_files.read_tensors(path)
-    with torch.device("meta"):  # no numbers are drawn for weights that are replaced
+    with torch.device("meta"):  # do not initialise weights that are replaced
         net = timm.create_model("efficientnet_b3", pretrained=False, num_classes=2)
         net.classifier = nn.Sequential(
             nn.Linear(1536, 625),

@@ -1,4 +1,4 @@
-"""Heads whose weights are embedded prompts: any zero-shot classifier, and Q16 among them."""
+"""Heads whose weights are embedded prompts: any zero-shot classifier, including Q16."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from laion_dask.models.clip import ClipModel, as_clip, as_model
 from laion_dask.models.heads.base import EmbeddingHead
 from laion_dask.models.heads.compatibility import published_for
 
-#: What CLIP multiplies cosines by before the softmax: the exponential of its learnt logit scale,
+#: CLIP's factor for cosines before the softmax: the exponential of its learnt logit scale,
 #: which OpenAI's training clipped at 100 (Radford et al. 2021, section 2.5).
 TEMPERATURE = 100.0
 
-#: Q16's own prompts, and for two models LAION's copy of them, which can be fetched as an array:
-#: upstream they are pickles, which are never loaded.
+#: Q16's own prompts, and for two models LAION's copy of them, which is available as an array: the
+#: originals are pickles, which are never loaded.
 _Q16 = {
     "ViT-L-14:openai": ("q16_prompts_vit_l_14.npy", "violence_detection_vit_l_14.npy"),
     "ViT-B-32:openai": ("q16_prompts_vit_b_32.npy", "violence_detection_vit_b_32.npy"),
@@ -33,15 +33,15 @@ _Q16 = {
 
 
 def _q16(arch: str, n_bytes: int, digest: str) -> weight_files.PublishedFile:
-    """Q16's prompts as an array; their publisher offers them as a pickle, which is code.
+    """Q16's prompts as an array; the publisher offers them as a pickle, which is code.
 
-    The licence is what a badge of its README says.
+    The licence is the one on a badge in its README.
     """
     name = f"q16_prompts_{arch.lower().replace('-', '_')}.npy"
     page = "https://github.com/ml-research/Q16"
     instead = (
-        f"It is offered as the pickle data/{arch}/prompts.p in {page} only, and a pickle is code, "
-        "which is never run here. Where you trust it, convert it once: numpy.save("
+        f"It is only offered as the pickle data/{arch}/prompts.p in {page}, and a pickle is code, "
+        "which is never run here. If you trust it, convert it once: numpy.save("
         f"{name!r}, numpy.asarray(pickle.load(open('prompts.p', 'rb')), 'float16'))."
     )
     use = "inappropriate, Q16's own prompts"
@@ -72,24 +72,24 @@ weight_files.register(
 
 @dataclass(frozen=True)
 class PromptHead(EmbeddingHead):
-    """The softmax over cosines with one vector a label; its score is one label's probability.
+    """A softmax over cosines with one vector per label; the score is one label's probability.
 
-    Make one with ``zero_shot`` or ``inappropriate``. The vectors are part of the spec, so that a
-    worker needs no file.
+    Created by ``zero_shot`` or ``inappropriate``. The vectors are part of the spec, so workers need
+    no file.
 
     Attributes
     ----------
     name, clip
-        As of every embedding head.
+        As for every embedding head.
     labels : tuple of str
     index : int
         The label whose probability is the score.
     vectors : bytes
         (len(labels), dim) float32, unit norm.
     temperature : float
-        What cosines are multiplied by.
+        The factor for cosines.
     source : tuple of str
-        Where the vectors come from, for the recipe: templates, or a file's name.
+        The source of the vectors, for the recipe: templates, or a file's name.
     """
 
     labels: tuple[str, ...]
@@ -100,13 +100,13 @@ class PromptHead(EmbeddingHead):
 
     @property
     def cost(self) -> Cost:
-        """The cost of one dot product a label."""
+        """The cost of one dot product per label."""
         n = len(self.labels)
         note = f"score, {self.name}: it has {n} labels, and the rate was measured with 2"
         return self._cost("zero_shot", 2.0 * n * self.clip.dim, *([note] if n != 2 else []))
 
     def recipe(self) -> dict:
-        """What a manifest records: labels, which of them, templates, and the vectors' sha256."""
+        """The manifest entry: labels, the scored label, templates, and the vectors' sha256."""
         return {
             "name": self.name,
             "clip": self.clip.name,
@@ -118,7 +118,7 @@ class PromptHead(EmbeddingHead):
         }
 
     def of(self, label: str) -> Self:
-        """The head of another label; its column is ``p_`` and the label.
+        """The head for another label; its column is ``p_`` and the label.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class PromptHead(EmbeddingHead):
         return torch.from_numpy(flat.astype(np.float64))
 
     def _scores(self, rows, length, state):
-        # In float64, so that the last digit of the float32 result depends on the row alone.
+        # In float64, so that the last digit of the float32 result depends only on the row.
         cosine = rows.double() @ state.T / length[:, None]
         return (self.temperature * cosine).softmax(dim=1)[:, self.index]
 
@@ -153,24 +153,24 @@ def zero_shot(
 ) -> PromptHead:
     """A classifier from prompts: the probability of one label among several. Eager.
 
-    Each label's prompts are embedded, averaged and scaled to length 1; the answer is the softmax
-    of ``temperature`` times the cosines (Radford et al. 2021, section 3.1.4). It says which of
+    Each label's prompts are embedded, averaged and scaled to length 1; the score is the softmax
+    of ``temperature`` times the cosines (Radford et al. 2021, section 3.1.4). It tells which of
     the labels is nearest, not whether any of them is right.
 
-    It makes a column of rows, so it is not for attributes of people: those are counted, and never
-    told of a row, by `laion_dask.perceived`.
+    The result is one value per row, so do not use it for attributes of people: use
+    `laion_dask.perceived`, which counts them and never assigns them to a row.
 
     Parameters
     ----------
     clip : ClipModel or str
-        With weights, which are loaded to embed the prompts.
+        Must have weights, which are loaded to embed the prompts.
     labels : sequence of str
         Two or more, all different.
     templates : sequence of str
-        Each with one ``{}``, where the label goes.
+        Each has one ``{}`` for the label.
     of : str, optional
-        The label whose probability is the score, by default the first. ``head.of(label)`` is the
-        head of another.
+        The label whose probability is the score; by default the first. ``head.of(label)`` is the
+        head for another.
     temperature : float
     to : str, optional
         The output column; by default ``p_`` and the label.
@@ -178,9 +178,9 @@ def zero_shot(
     Raises
     ------
     OptionError
-        For fewer than two labels, a label twice, or a template without ``{}``.
+        For fewer than two labels, a duplicate label, or a template without ``{}``.
     WeightsError
-        When the model's weights are not on this machine.
+        When the model's weights are not available locally.
 
     Examples
     --------
@@ -195,7 +195,7 @@ def zero_shot(
         raise OptionError(f"labels is {list(labels)}. Expected two or more, all different.")
     for template in templates:
         if template.count("{}") != 1:
-            raise OptionError(f"The template {template!r} has no single {{}} for the label.")
+            raise OptionError(f"The template {template!r} must have one {{}} for the label.")
     must_be("temperature", temperature, (int, float, np.number), "a number above 0")
     if not templates or not 0 < temperature < np.inf:
         raise OptionError("Expected at least one template, and a temperature above 0.")
@@ -213,22 +213,22 @@ def inappropriate(
     weights: str | os.PathLike | None = None,
     to: str = "inappropriate",
 ) -> PromptHead:
-    """Q16's probability that a picture shows inappropriate content. Eager.
+    """Q16's probability that an image shows inappropriate content. Eager.
 
-    Two prompts tuned on rated pictures of the Socio-Moral Image Database; the softmax of 100
-    times the cosines, index 1 (Schramowski, Tauchmann and Kersting 2022, "Can Machines Help Us
-    Answering Question 16 in Datasheets, and in Turn Reflecting on Inappropriate Content?"). It
-    answers what its raters would, and calls much harmless content inappropriate.
+    Two prompts, tuned on rated images of the Socio-Moral Image Database; the score is the softmax
+    of 100 times the cosines, index 1 (Schramowski, Tauchmann and Kersting 2022, "Can Machines Help
+    Us Answering Question 16 in Datasheets, and in Turn Reflecting on Inappropriate Content?"). It
+    reproduces the judgement of its raters, and flags much harmless content.
 
     Parameters
     ----------
     clip : ClipModel or str
         OpenAI's ViT-L-14, ViT-B-32 or ViT-B-16.
     weights : path, optional
-        A ``.npy`` file of (2, dim) prompts of any length. By default Q16's own where they are at
-        hand, else LAION's ``violence_detection_vit_*.npy``: the same prompts at length 1, up to
-        the rounding of float16, which moves probabilities by up to 0.005. ``recipe()`` names the
-        file.
+        A ``.npy`` file of (2, dim) prompts of any length. By default Q16's own prompts if their
+        file is available, else LAION's ``violence_detection_vit_*.npy``: the same prompts, scaled
+        to length 1 and rounded to float16, which changes probabilities by up to 0.005. ``recipe()``
+        names the file.
     to : str
         The output column.
 
@@ -239,7 +239,7 @@ def inappropriate(
     ModelMismatchError
         When ``clip`` has other weights than OpenAI's.
     WeightsError
-        When the prompts are missing, altered or of another shape.
+        When the prompts are missing, altered or have another shape.
     """
     home, names = published_for(clip, _Q16, "Q16 head")
     path = Path(weight_files.given_or_found(weights, *names))

@@ -1,7 +1,7 @@
-"""TensorFlow SavedModels of LAION's detectors, read without TensorFlow and without trust.
+"""TensorFlow SavedModels of LAION's detectors, read safely and without TensorFlow.
 
-No code of a file is run and nothing of it is unpickled: a zip read in memory, a protobuf graph,
-an SSTable index and raw tensor bytes, each with a cap on its size and a check of what it says.
+No code in the file is run and nothing is unpickled: the reader parses a zip in memory, a protobuf
+graph, an SSTable index and raw tensor bytes, each with a size limit and consistency checks.
 """
 
 from laion_dask.models.tf_saved_model.detector import Detector, read_detector

@@ -1,7 +1,7 @@
 """TensorFlow's tensor bundle: ``variables.index``, a table of entries, and one file of bytes.
 
 The index is a LevelDB table (LevelDB, ``doc/table_format.md``) whose values are
-``BundleEntryProto`` (TensorFlow, ``tensor_bundle.proto``). Whatever does not fit is a
+``BundleEntryProto`` (TensorFlow, ``tensor_bundle.proto``). Malformed input raises a
 ``ValueError``.
 """
 
@@ -18,14 +18,14 @@ from laion_dask.models.tf_saved_model import protobuf
 
 _FOOTER = 48
 _MAGIC = 0xDB4775248B80FB57
-_TRAILER = 5  # one byte that names the compression, four of a checksum
+_TRAILER = 5  # one byte for the compression, four for the checksum
 
-#: TensorFlow's numbers of the types that are read (``types.proto``).
+#: The supported tensor dtypes by TensorFlow's numbers (``types.proto``).
 DTYPES = {1: np.dtype("<f4"), 9: np.dtype("<i8")}
 
 
 def tensors(index: bytes, data: bytes, names: list[str]) -> dict[str, np.ndarray]:
-    """The named tensors of a bundle with one data file, their checksums verified.
+    """The named tensors of a bundle with one data file; their checksums are verified.
 
     Parameters
     ----------
@@ -42,12 +42,12 @@ def tensors(index: bytes, data: bytes, names: list[str]) -> dict[str, np.ndarray
     Raises
     ------
     ValueError
-        When a name is missing or anything does not fit.
+        When a name is missing or the input is malformed.
     """
     entries = dict(_table(memoryview(index)))
     header = entries.get(b"")
     if header is None or protobuf.number(header, 1) != 1 or protobuf.number(header, 2) != 0:
-        raise ValueError("the index is not of one little-endian data file")
+        raise ValueError("the index does not describe one little-endian data file")
     found = {}
     for name in names:
         if name.encode() not in entries:
@@ -57,12 +57,12 @@ def tensors(index: bytes, data: bytes, names: list[str]) -> dict[str, np.ndarray
 
 
 def shape_of(proto: memoryview) -> tuple[int, ...]:
-    """The lengths that a ``TensorShapeProto`` states."""
+    """The lengths in a ``TensorShapeProto``."""
     return tuple(protobuf.number(dim, 1) for dim in protobuf.every(proto, 2))
 
 
 def as_array(raw: memoryview, dtype: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Raw bytes as an array of a type of ``DTYPES``."""
+    """Raw bytes as an array of a dtype of ``DTYPES``."""
     if dtype not in DTYPES:
         raise ValueError(f"a tensor of type {dtype}")
     if len(raw) != math.prod(shape) * DTYPES[dtype].itemsize:
@@ -86,27 +86,27 @@ def _tensor(entry: memoryview, data: memoryview) -> np.ndarray:
 def _table(table: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     """Keys and values of a LevelDB table."""
     if len(table) < _FOOTER or struct.unpack("<Q", table[-8:])[0] != _MAGIC:
-        raise ValueError("the index is no table")
+        raise ValueError("the index is not a table")
     footer = table[-_FOOTER:]
     at = protobuf.varint(footer, 0)[1]
-    at = protobuf.varint(footer, at)[1]  # the handle of the metaindex, which is not needed
+    at = protobuf.varint(footer, at)[1]  # skip the handle of the metaindex
     before = 0
     for _, handle in _entries(_block(table, *_extent(footer[at:]))):
         start, end = _extent(handle)
-        if start < before:  # a block that is read twice, perhaps ten thousand times
+        if start < before:  # a block would be read twice, perhaps ten thousand times
             raise ValueError("blocks of the index overlap")
         yield from _entries(_block(table, start, end))
         before = end
 
 
 def _extent(handle: memoryview) -> tuple[int, int]:
-    """Where the block that a handle points at begins and ends."""
+    """The start and end of the block that a handle refers to."""
     offset, at = protobuf.varint(handle, 0)
     return offset, offset + protobuf.varint(handle, at)[0]
 
 
 def _block(table: memoryview, offset: int, end: int) -> memoryview:
-    """A block, its checksum verified."""
+    """A block; its checksum is verified."""
     if end < offset + 4 or end + _TRAILER > len(table):
         raise ValueError("a block runs over the end of the index")
     if table[end] != 0:
@@ -117,7 +117,7 @@ def _block(table: memoryview, offset: int, end: int) -> memoryview:
 
 
 def _entries(block: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Keys and values of a block; a key shares a prefix with the one before it."""
+    """Keys and values of a block; each key shares a prefix with the previous one."""
     restarts = int.from_bytes(block[-4:], "little")
     end = len(block) - 4 - 4 * restarts
     at, key = 0, b""
@@ -143,7 +143,7 @@ def _crc_table() -> list[int]:
 
 
 def _masked_crc(data: memoryview) -> int:
-    """The CRC-32C (RFC 3720, appendix B.4) of bytes, rotated and shifted as LevelDB stores it."""
+    """The CRC-32C (RFC 3720, appendix B.4) of bytes, rotated and shifted as in LevelDB."""
     table, crc = _crc_table(), 0xFFFFFFFF
     for byte in data:
         crc = table[(crc ^ byte) & 255] ^ (crc >> 8)

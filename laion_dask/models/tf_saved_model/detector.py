@@ -1,8 +1,8 @@
-"""LAION's NSFW detectors out of their zips: vocabularies, normalisation and dense layers.
+"""LAION's NSFW detectors from their zips: vocabularies, normalisation and dense layers.
 
-What the model does is taken from what the file says of it: the chain of layers from
+The model is reconstructed from its own description: the chain of layers from
 ``keras_metadata.pb``, the vocabularies by following the object graph of ``saved_model.pb`` from
-each encoding layer to the constants that fill its table, the numbers from the tensor bundle.
+each encoding layer to the constants that fill its table, and the values from the tensor bundle.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from laion_dask.errors import WeightsError
 from laion_dask.models.tf_saved_model import bundle, protobuf
 
-#: The most bytes of each member that are read: four times the published ones' or more.
+#: The most bytes read per member: at least four times the published sizes.
 _MEMBERS = {
     "saved_model.pb": 16 << 20,
     "keras_metadata.pb": 1 << 20,
@@ -30,22 +30,22 @@ _MOST_DENSE = 8
 _MOST_VOCABULARIES = 16
 _SIX_DECIMALS = re.compile(r"-?[01]\.\d{6}")
 _ENCODING, _NORMALIZATION = "Custom>MultiCategoryEncoding", "Normalization"
-_STRING = 7  # TensorFlow's number of the type
+_STRING = 7  # TensorFlow's number of the dtype
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A detector as its file describes it.
+    """A detector as described by its file.
 
     Attributes
     ----------
     vocabularies : dict of int to (ndarray, ndarray)
         By input dimension: the entries in millionths, (n,) int64, increasing, in (-2e6, 2e6) and
-        not 0; and the index that each stands for, (n,) int64.
+        not 0; and the index of each entry, (n,) int64.
     mean, variance : ndarray
         (dim,) float32, of the inputs after the vocabularies.
     layers : tuple of (ndarray, ndarray)
-        Kernel (in, out) and bias (out,), float32. ReLU between them, a logistic at the end.
+        Kernel (in, out) and bias (out,), float32. ReLU between the layers, and a final logistic.
     """
 
     vocabularies: dict[int, tuple[np.ndarray, np.ndarray]]
@@ -60,11 +60,11 @@ def read_detector(path: str | os.PathLike) -> Detector:
     Raises
     ------
     WeightsError
-        When the file is missing, damaged, too large, or another model.
+        When the file is missing, damaged, too large, or contains another model.
     """
     try:
         return _detector(_members(path))
-    except Exception as error:  # zipfile, zlib, json and the decoders here have their own
+    except Exception as error:  # zipfile, zlib, json and these decoders raise different types
         raise WeightsError(
             f"{os.fspath(path)} cannot be read as one of LAION's NSFW detectors ({error}). "
             "Expected the published zip of a TensorFlow SavedModel: fetch it again from its "
@@ -73,7 +73,7 @@ def read_detector(path: str | os.PathLike) -> Detector:
 
 
 def _members(path: str | os.PathLike) -> dict[str, bytes]:
-    """The members that are needed, by their names within the model's folder."""
+    """The required members, by their names within the model's folder."""
     with zipfile.ZipFile(path) as archive:
         roots = [n for n in archive.namelist() if re.fullmatch(r"([^/]+/)?saved_model\.pb", n)]
         if len(roots) != 1:
@@ -92,8 +92,8 @@ def _detector(members: dict[str, bytes]) -> Detector:
     vocabularies = _vocabularies(memoryview(members["saved_model.pb"]))
     if sorted(vocabularies) != encoded or len(encoded) > _MOST_VOCABULARIES:
         raise ValueError("the encoded dimensions and the vocabularies differ")
-    # Layers are numbered in order, those without weights left out: the encoding is 0, the
-    # normalisation 1, the dense ones follow.
+    # Layers with weights are numbered in order: the encoding is 0, the normalisation 1, and the
+    # dense layers follow.
     names = ["1/mean", "1/variance"]
     names += [f"{i}/{part}" for i in range(2, 2 + n_dense) for part in ("kernel", "bias")]
     found = bundle.tensors(
@@ -112,10 +112,10 @@ def _check_numbers(mean, variance, layers, encoded: list[int]) -> None:
     fits = fits and all(k.ndim == 2 and b.shape == k.shape[1:] for k, b in layers)
     fits = fits and all(a[0].shape[1] == b[0].shape[0] for a, b in pairwise(layers))
     if not fits or layers[-1][0].shape[1] != 1 or (encoded and encoded[-1] >= len(mean)):
-        raise ValueError("the layers do not fit one behind the other")
+        raise ValueError("consecutive layers do not fit")
     parts = [mean, variance, *(part for layer in layers for part in layer)]
     if any(part.dtype != np.float32 or not np.isfinite(part).all() for part in parts):
-        raise ValueError("a weight is no finite float32")
+        raise ValueError("a weight is not a finite float32")
     if (variance < 0).any():
         raise ValueError("a variance is negative")
 
@@ -123,18 +123,18 @@ def _check_numbers(mean, variance, layers, encoded: list[int]) -> None:
 def _chain(metadata: bytes) -> tuple[list[int], int]:
     """The dimensions that have a vocabulary, and the number of dense layers.
 
-    ``keras_metadata.pb`` is a ``SavedMetadata`` (Keras, ``saved_metadata.proto``): of each layer
-    its path (3) and its configuration as JSON (5).
+    ``keras_metadata.pb`` is a ``SavedMetadata`` (Keras, ``saved_metadata.proto``), with the path
+    (3) of each layer and its configuration as JSON (5).
     """
     for layer in protobuf.every(memoryview(metadata), 1):
         if protobuf.text(layer, 3) == "root":
             layers = json.loads(protobuf.text(layer, 5))["config"]["layers"]
             break
     else:
-        raise ValueError("keras_metadata.pb describes no model")
+        raise ValueError("keras_metadata.pb does not describe a model")
     for before, layer in pairwise(layers):
         if [node[0][0] for node in layer["inbound_nodes"]] != [before["name"]]:
-            raise ValueError("the layers are no chain")
+            raise ValueError("the layers do not form a chain")
     kinds = [layer["class_name"] for layer in layers if layer["class_name"] != "Dropout"]
     configs = {layer["class_name"]: layer["config"] for layer in layers}
     n_dense = kinds.count("Dense")
@@ -142,16 +142,16 @@ def _chain(metadata: bytes) -> tuple[list[int], int]:
     expected = ["InputLayer", _ENCODING, _NORMALIZATION, *middle[:-1], "Activation"]
     if kinds != expected or not 1 <= n_dense <= _MOST_DENSE:
         raise ValueError(f"the layers are {', '.join(map(str, kinds[:20]))}")
-    # Exactly these: an activation of any other kind makes another model.
+    # Exactly these parameters: any other activation makes another model.
     plain = {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}
     for layer in layers:
         config = layer["config"]
         if layer["class_name"] == "Dense" and config["activation"] != "linear":
             raise ValueError(f"a dense layer's activation is {config['activation']}")
         if layer["class_name"] == "ReLU" and {k: config[k] for k in plain} != plain:
-            raise ValueError("a ReLU is not the plain one")
+            raise ValueError("a ReLU has non-default parameters")
     if configs["Activation"]["activation"] != "sigmoid":
-        raise ValueError("the last activation is no sigmoid")
+        raise ValueError("the last activation is not a sigmoid")
     encoding = configs[_ENCODING]["encoding"]
     if not set(encoding) <= {"none", "int"}:
         raise ValueError("an input is encoded in an unknown way")
@@ -163,8 +163,8 @@ def _vocabularies(model: memoryview) -> dict[int, tuple[np.ndarray, np.ndarray]]
 
     ``SavedModel.meta_graphs`` (2) holds ``MetaGraphDef.graph_def`` (2), whose nodes are the
     constants, and ``object_graph_def`` (7), whose nodes (1) name their children (1: node 1, name
-    2). From the root the path ``layer_with_weights-0/encoding_layers/DIMENSION/lookup_table/
-    _initialize`` ends at a function, whose bound inputs are the table, its keys and its values
+    2). From the root, the path ``layer_with_weights-0/encoding_layers/DIMENSION/lookup_table/
+    _initialize`` leads to a function whose bound inputs are the table, its keys and its values
     (TensorFlow, ``saved_model.proto``, ``saved_object_graph.proto``).
     """
     graph = protobuf.message(model, 2)
@@ -203,7 +203,7 @@ def _children(node: memoryview) -> dict[str, int]:
 
 
 def _value(node: memoryview) -> memoryview:
-    """The ``TensorProto`` of a constant: of ``NodeDef.attr`` (5) the one called ``value``."""
+    """The ``TensorProto`` of a constant: the ``NodeDef.attr`` (5) called ``value``."""
     attributes = {protobuf.text(a, 1): protobuf.message(a, 2) for a in protobuf.every(node, 5)}
     return protobuf.message(attributes["value"], 8)
 
@@ -216,7 +216,7 @@ def _vocabulary(keys: memoryview, values: memoryview) -> tuple[np.ndarray, np.nd
     entries = [str(entry, "ascii") for entry in protobuf.every(keys, 8)]
     shape = bundle.shape_of(protobuf.message(keys, 2))
     if protobuf.number(keys, 1) != _STRING or shape != (len(entries),) or not entries:
-        raise ValueError("a vocabulary is no list of strings")
+        raise ValueError("a vocabulary is not a list of strings")
     raw, shape = protobuf.message(values, 4), bundle.shape_of(protobuf.message(values, 2))
     indices = bundle.as_array(raw, protobuf.number(values, 1), shape)
     if indices.dtype != np.int64 or indices.shape != (len(entries),):
@@ -224,11 +224,11 @@ def _vocabulary(keys: memoryview, values: memoryview) -> tuple[np.ndarray, np.nd
     if indices.min() < 0 or indices.max() > 1 << 20:
         raise ValueError("an index of a vocabulary is out of range")
     if not all(_SIX_DECIMALS.fullmatch(entry) for entry in entries):
-        raise ValueError("an entry of a vocabulary is no number below 2 with six decimals")
+        raise ValueError("an entry of a vocabulary is not a number below 2 with six decimals")
     millionths = np.array([int(entry.replace(".", "")) for entry in entries])
     order = np.argsort(millionths, kind="stable")
     millionths = millionths[order]
-    # Zero would need two keys, since "-0.000000" is printed as well; no published file has it.
+    # Zero would need two keys, since it is also printed as "-0.000000"; no published file has it.
     if (np.diff(millionths) == 0).any() or (millionths == 0).any():
-        raise ValueError("an entry of a vocabulary is there twice, or is zero")
+        raise ValueError("a vocabulary has a duplicate or zero entry")
     return millionths, indices[order]

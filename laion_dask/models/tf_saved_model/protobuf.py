@@ -1,7 +1,7 @@
-"""Protocol Buffers' wire format: enough of it to walk messages whose field numbers are known.
+"""The Protocol Buffers wire format, as far as needed to read messages with known field numbers.
 
-Numbers and types of fields are those of the ``.proto`` files of TensorFlow 2; the encoding is in
-"Encoding", protobuf.dev. Whatever does not fit is a ``ValueError``.
+Field numbers and types are those of the ``.proto`` files of TensorFlow 2; the encoding is described
+in "Encoding", protobuf.dev. Malformed input raises a ``ValueError``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Value = int | memoryview
 
 
 def varint(data: memoryview, at: int) -> tuple[int, int]:
-    """An unsigned integer in groups of seven bits, low ones first, and where it ends."""
+    """An unsigned integer in groups of seven bits, low ones first, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
@@ -35,7 +35,7 @@ def varints(data: memoryview) -> list[int]:
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
-    """Its fields in order: number, and an integer or the bytes."""
+    """The fields of a message in order: number, and an integer or bytes."""
     at = 0
     while at < len(message):
         key, at = varint(message, at)
@@ -67,21 +67,21 @@ def every(message: memoryview, number: int) -> list[memoryview]:
 
 
 def message(parent: memoryview, number: int) -> memoryview:
-    """The message, string or bytes under a field number; the last one, as the format has it."""
+    """The message, string or bytes under a field number; the last one, as the format requires."""
     found = every(parent, number)
     if not found:
-        raise ValueError(f"field {number} is not there")
+        raise ValueError(f"field {number} is missing")
     return found[-1]
 
 
 def text(parent: memoryview, number: int) -> str:
-    """The string under a field number; empty where there is none, as in proto3."""
+    """The string under a field number; empty if missing, as in proto3."""
     found = every(parent, number)
     return str(found[-1], "utf-8") if found else ""
 
 
 def number(parent: memoryview, field: int) -> int:
-    """The integer under a field number; 0 where there is none, as in proto3."""
+    """The integer under a field number; 0 if missing, as in proto3."""
     value = 0
     for key, found in fields(parent):
         if key == field:

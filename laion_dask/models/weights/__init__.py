@@ -1,11 +1,11 @@
-"""Weight files: which there are, where they are looked for, and how they are read.
+"""Weight files: the published ones, where they are searched for, and how they are read.
 
-A file counts only when its sha256 is the published one, where one is published. It is looked for
-in the folder that the environment variable ``LAION_DASK_WEIGHTS`` names, then in the user's cache;
-only where the user allows it, by ``find(name, download=True)`` or ``set_options(download=True)``,
-is it fetched from its publisher into the cache. Elsewhere a missing file is an error that names the
-file, the folder and the address. Nothing that could run code is loaded: safetensors, ``.npy``
-without pickles, and ``torch.load(weights_only=True)`` of a torch that keeps that promise.
+A file with a published sha256 is only used if its digest matches. Files are searched for in the
+folder named by the environment variable ``LAION_DASK_WEIGHTS``, then in the user's cache. A file is
+downloaded from its publisher into the cache only if the user allows it, with
+``find(name, download=True)`` or ``set_options(download=True)``. Otherwise a missing file raises an
+error with the file, the folder and the address. Nothing that could run code is loaded, only
+safetensors, ``.npy`` without pickles, and ``torch.load(weights_only=True)`` of a safe torch.
 """
 
 from laion_dask.models.weights.lookup import (

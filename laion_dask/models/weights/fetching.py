@@ -1,4 +1,4 @@
-"""Fetching a published weight file: https only, no longer than published, checked, then renamed."""
+"""Download a published weight file: https only, verified, and renamed when complete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from laion_dask.models.weights.registry import PublishedFile
 from laion_dask.options import is_watched
 from laion_dask.runtime.progress import ProgressBar
 
-#: Seconds without a byte after which a fetch is given up, and the slowest rate that is waited for.
+#: A download fails after this many seconds without a byte, or below the rate that follows.
 SILENCE = 30
 SLOWEST_BYTES_PER_SECOND = 4096
 _BLOCK = 1 << 16
@@ -26,17 +26,17 @@ _PAGE = (b"<!doctype", b"<html", b"<?xml")
 
 
 def fetch(published: PublishedFile, folder: Path) -> Path:
-    """The path of a file that has been fetched into a folder; an earlier one is replaced. Eager.
+    """Download a file into a folder, replacing an earlier one, and return its path. Eager.
 
-    It is written under a name of its own, checked and renamed, so that two processes may fetch it
-    at once and nobody sees a part of it; after any failure, or Ctrl-C, nothing is left. Shows
-    progress after two seconds.
+    The file is written under a temporary name, verified and renamed, so two processes may download
+    it at the same time, and a partial file is never visible. After any failure, or Ctrl-C, nothing
+    remains. Shows progress after two seconds.
 
     Raises
     ------
     WeightsError
-        When the folder cannot be written to, the publisher does not answer, or what comes is not
-        the published file.
+        When the folder is not writable, the publisher does not answer, or the response is not the
+        published file.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,14 +50,14 @@ def fetch(published: PublishedFile, folder: Path) -> Path:
             error.close()
         reason = getattr(error, "reason", None) or error or type(error).__name__
         raise WeightsError(
-            f"{published.name} could not be fetched from {published.address} into {folder}: "
-            f"{reason}. Try again, or bring the file there by other means."
+            f"{published.name} could not be downloaded from {published.address} into {folder}: "
+            f"{reason}. Try again, or copy the file there by other means."
         ) from error
     return folder / published.name
 
 
 class _HttpsOnly(request.HTTPRedirectHandler):
-    """Follows redirects to https alone, and reads nothing of the page that redirects."""
+    """Follows redirects to https only, without reading the body of the redirect."""
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         fp.close()
@@ -82,7 +82,7 @@ def _open(address: str) -> http.client.HTTPResponse:
 
 
 def _copy(answer: http.client.HTTPResponse, file: BinaryIO, published: PublishedFile) -> None:
-    """Write an answer to a file while it can be the published one; refuse it where it is not."""
+    """Write a response to a file; raise as soon as it cannot be the published file."""
     n_bytes, digest = 0, hashlib.sha256()
     give_up = time.monotonic() + SILENCE + published.n_bytes / SLOWEST_BYTES_PER_SECOND
     with ProgressBar(
@@ -113,5 +113,5 @@ def _refused(published: PublishedFile, what: str) -> WeightsError:
     return WeightsError(
         f"{published.address} answered with {what}. Expected {published.name}: "
         f"{published.n_bytes} bytes with sha256 {published.sha256[:12]}…. Nothing was kept; try "
-        "again, or bring the published file by other means."
+        "again, or copy the published file by other means."
     )

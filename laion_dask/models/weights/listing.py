@@ -1,4 +1,4 @@
-"""The weight files that heads use, as a list to read in a terminal."""
+"""A list of the heads' weight files for the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where weight files are looked for, and whether what is there is what was published."""
+"""Search for weight files, and verify them against the published digests."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from laion_dask.runtime.process_cache import ProcessCache
 if TYPE_CHECKING:
     import pandas as pd
 
-#: The environment variable that names a folder of weight files under their published names.
+#: The environment variable that names a folder of weight files with their published names.
 VARIABLE = "LAION_DASK_WEIGHTS"
 
 _digests = ProcessCache()
 
 
 def folders() -> list[Path]:
-    """Where weight files are looked for, in this order: the folder that the environment variable
-    ``LAION_DASK_WEIGHTS`` names (``~`` is the home folder), then ``laion_dask/weights`` in the
-    user's cache folder. The last is where they are downloaded to."""
+    """The folders searched for weight files, in order: the folder named by the environment variable
+    ``LAION_DASK_WEIGHTS`` (``~`` is the home folder), then ``laion_dask/weights`` in the user's
+    cache folder. Downloads go to the last."""
     named = os.environ.get(VARIABLE)
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     found = [*([named] if named else []), os.path.join(cache, "laion_dask", "weights")]
@@ -34,24 +34,25 @@ def folders() -> list[Path]:
 
 
 def find(name: str, *, download: bool | None = None) -> Path:
-    """The path of a published weight file, its digest checked. Eager.
+    """The path of a published weight file, after verifying its digest. Eager.
 
-    A file whose digest is not published cannot be checked: it is taken from the folder that the
-    user names in ``LAION_DASK_WEIGHTS`` and from nowhere else, and is never fetched.
+    A file without a published digest cannot be verified. It is only used from the folder that the
+    user names in ``LAION_DASK_WEIGHTS``, and is never downloaded.
 
     Parameters
     ----------
     name : str
-        A name of ``REGISTRY``.
+        A name in ``REGISTRY``.
     download : bool, optional
-        Whether it may be fetched from its publisher into the cache where no folder has it, or the
-        cache an altered copy. By default as ``set_options(download=…)`` says, which is False.
+        Whether to download the file from its publisher into the cache if no folder has it, or if
+        the cached copy is altered. By default as set with ``set_options(download=…)``, initially
+        False.
 
     Raises
     ------
     WeightsError
         When the name is unknown, no folder has the file, the file is not the published one, or
-        it cannot be fetched.
+        it cannot be downloaded.
     """
     must_be("download", download, (bool, type(None)), "True or False")
     published = known(name)
@@ -79,18 +80,18 @@ def find(name: str, *, download: bool | None = None) -> Path:
 
 
 def given_or_found(weights: str | os.PathLike | None, *names: str) -> str | os.PathLike:
-    """The weight file that a user gives, or the published one where none is given. Eager.
+    """The user's weight file, or the published one if none is given. Eager.
 
     Parameters
     ----------
     weights : path or None
     names : str
-        Published files that serve the same purpose, the preferred first.
+        Published files with the same purpose, the preferred first.
 
     Raises
     ------
     OptionError
-        When ``weights`` is no path, or empty, as an unset variable of a shell is.
+        When ``weights`` is not a path, or empty, as from an unset shell variable.
     WeightsError
         As `find`.
     """
@@ -105,19 +106,19 @@ def given_or_found(weights: str | os.PathLike | None, *names: str) -> str | os.P
 
 
 def find_one_of(names: Sequence[str]) -> Path:
-    """`find` of the first of these files that a folder has, else of the last. Eager.
+    """`find` for the first of these files that a folder has, else for the last. Eager.
 
     Parameters
     ----------
     names : sequence of str
-        Files that serve the same purpose, the preferred first.
+        Files with the same purpose, the preferred first.
     """
     here = (n for n in names if any((folder / n).is_file() for folder in folders()))
     return find(next(here, names[-1]))
 
 
 def download(name: str) -> Path:
-    """`find` with leave to fetch the file from its publisher. Eager.
+    """`find`, with permission to download the file from its publisher. Eager.
 
     Raises
     ------
@@ -128,15 +129,15 @@ def download(name: str) -> Path:
 
 
 def table() -> pd.DataFrame:
-    """What is known of every weight file, and whether it is here. Eager.
+    """All published weight files, and whether they are available locally. Eager.
 
     Returns
     -------
     pandas.DataFrame
-        One row a file of ``REGISTRY``: ``name``, ``use``, ``publisher``, ``licence`` (SPDX),
-        ``address`` (null where the file itself is not offered), ``bytes`` (Int64) and ``sha256``
-        (null where they are not known) and ``state``: ``"in <folder>"``, ``"missing"``,
-        ``"altered: …"``, or ``"in <folder>, not verified"`` for a file without a digest.
+        One row per file of ``REGISTRY``: ``name``, ``use``, ``publisher``, ``licence`` (SPDX),
+        ``address`` (null if the file itself is not offered), ``bytes`` (Int64) and ``sha256``
+        (null if unknown), and ``state``: ``"in <folder>"``, ``"missing"``, ``"altered: …"``, or
+        ``"in <folder>, not verified"`` for a file without a digest.
     """
     import pandas as pd
 
@@ -185,22 +186,22 @@ def _how_to_get(published: PublishedFile) -> str:
     if published.address is None:
         return f"{published.instead} Put the file into {folders()[0]}."
     return (
-        f"Fetch it from {published.address} into {folders()[0]}, or have it fetched with "
+        f"Download it from {published.address} into {folders()[0]}, or have it downloaded with "
         f"`laion-dask models --download {published.name}` or set_options(download=True)."
     )
 
 
 def _only_by_hand(published: PublishedFile) -> WeightsError:
     return WeightsError(
-        f"The digest of {published.name} is not known to this release, so a copy of it could not "
-        "be told from an altered one: it is never fetched, nor taken from the cache. Fetch it from "
-        f"{published.address}, and put it into the folder that {VARIABLE} names, or name its "
+        f"The digest of {published.name} is not known to this release, so a copy cannot be "
+        "verified: it is never downloaded, and not used from the cache. Download it yourself from "
+        f"{published.address}, and put it into the folder that {VARIABLE} names, or give its "
         f"path with {argument('weights')}."
     )
 
 
 def sha256_of(path: str | os.PathLike) -> str:
-    """The hexadecimal sha256 of a file; computed once per process while it does not change."""
+    """The hexadecimal sha256 of a file; computed once per process while the file is unchanged."""
     path = Path(path).resolve()
     stat = path.stat()
 

@@ -1,4 +1,4 @@
-"""Reading tensors out of weight files, in the kinds that cannot run code."""
+"""Read tensors from weight files, in formats that cannot run code."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import Path
 from laion_dask.errors import WeightsError
 from laion_dask.extras import require_extra
 
-#: The first torch whose ``weights_only=True`` can be relied on: earlier ones could be made to
-#: corrupt memory by a crafted file (CVE-2026-24747, GHSA-63cw-57p8-fm3p).
+#: The first torch whose ``weights_only=True`` is safe: in earlier versions a crafted file could
+#: corrupt memory (CVE-2026-24747, GHSA-63cw-57p8-fm3p).
 SAFE_TORCH = (2, 10)
 
-#: Names under which training scripts keep the state dict beside an epoch or an optimizer.
+#: Keys under which training scripts store the state dict beside an epoch or an optimizer.
 _INNER = ("state_dict", "model_state_dict", "model")
-#: What the names in a state dict begin with when its network was wrapped.
+#: Prefixes of the names in a state dict whose network was wrapped.
 _WRAPPERS = ("module.", "model.")
 
-#: How torch names what a pickle wanted to call.
+#: torch's message for a callable in a pickle.
 _CALLED = re.compile(r"GLOBAL (\S+)")
 
 
 def read_tensors(path: str | os.PathLike) -> dict:
     """The tensors of a weight file, on the CPU, by name. Eager.
 
-    A state dict may lie under ``state_dict``, ``model_state_dict`` or ``model`` of a larger one,
-    beside numbers and texts, such as an epoch, and all its names may begin with ``module.`` or
-    ``model.``; these are left out.
+    A state dict may be stored under ``state_dict``, ``model_state_dict`` or ``model`` of a larger
+    dict, beside numbers and texts such as an epoch, which are ignored. A prefix ``module.`` or
+    ``model.`` that all names share is removed.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def read_tensors(path: str | os.PathLike) -> dict:
     Raises
     ------
     WeightsError
-        When the file is missing, damaged, of another kind, or holds anything but tensors of
+        When the file is missing, damaged, of another format, or contains anything but tensors of
         finite real numbers; for a pickle also when torch is older than 2.10.
     """
     path = Path(path)
@@ -51,12 +51,12 @@ def read_tensors(path: str | os.PathLike) -> dict:
         tensors = _read_by_kind(path)
     except WeightsError:
         raise
-    except Exception as error:  # each of the three readers has its own exceptions
+    except Exception as error:  # the three readers raise different types
         called = _CALLED.search(str(error))
         what = f"it holds code: {called[1]}" if called else type(error).__name__
         raise WeightsError(
-            f"{path} cannot be read as weights ({what}). Expected a file that "
-            "holds tensors and nothing else; files with pickled code are never loaded. Fetch it "
+            f"{path} cannot be read as weights ({what}). Expected a file with "
+            "tensors only; files with pickled code are never loaded. Download it "
             "again from its publisher, or convert it to safetensors."
         ) from error
     return _only_tensors(path, tensors)
@@ -80,7 +80,7 @@ def _read_by_kind(path: Path) -> dict:
             _check_torch(path)
             return torch.load(path, map_location="cpu", weights_only=True)
     raise WeightsError(
-        f"{path} is of a kind that is not loaded. Expected .safetensors, .npy, .pt, .pth or .bin."
+        f"{path} has an unsupported format. Expected .safetensors, .npy, .pt, .pth or .bin."
     )
 
 
@@ -89,7 +89,7 @@ def _check_torch(path: Path) -> None:
 
     if torch.__version__ < SAFE_TORCH:
         raise WeightsError(
-            f"{path} is a pickle, and torch {torch.__version__} can be made to run code by one, "
+            f"{path} is a pickle, and one can make torch {torch.__version__} run code, "
             "even with weights_only=True (CVE-2026-24747). Install torch 2.10 or later, or "
             "convert the file to safetensors elsewhere."
         )
@@ -120,7 +120,7 @@ def _only_tensors(path: Path, tensors) -> dict:
 
 
 def _check_numbers(path: Path, name: str, tensor) -> None:
-    """Refuse a tensor that holds anything but real numbers that float32 can hold."""
+    """Raise unless all values of a tensor are real numbers within the range of float32."""
     import torch
 
     what = None
@@ -134,10 +134,10 @@ def _check_numbers(path: Path, name: str, tensor) -> None:
         what = "is complex"
     elif tensor.is_floating_point() and tensor.numel():
         least, most = (float(end) for end in torch.aminmax(tensor.detach().double()))
-        if not max(-least, most) <= torch.finfo(torch.float32).max:  # NaN is at both ends
+        if not max(-least, most) <= torch.finfo(torch.float32).max:  # also False for NaN
             what = "has a number that is NaN, infinite or beyond float32"
     if what is not None:
         raise WeightsError(
             f"{path}: the tensor {name!r} {what}. Expected finite real numbers, stored plainly. "
-            "Fetch the file again from its publisher."
+            "Download the file again from its publisher."
         )

@@ -1,4 +1,4 @@
-"""Published weight files, with what their publishers state; each head registers its own."""
+"""Published weight files and their publishers' statements; each head registers its own."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ from laion_dask.errors import WeightsError, did_you_mean
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A weight file as its publisher offers it.
+    """A weight file as offered by its publisher.
 
     Attributes
     ----------
     name : str
-        The published file name, under which it is looked for.
+        The published file name, by which it is searched for.
     use : str
-        What it is for.
+        Its purpose.
     publisher : str
-        The page of who offers it.
+        The page of the publisher.
     licence : str
-        SPDX identifier; ``"NOASSERTION"`` where none is known.
+        SPDX identifier; ``"NOASSERTION"`` if unknown.
     address : str or None
-        Where the file itself can be fetched; ``None`` where it is not offered in a form that is
-        read here.
+        The download address; ``None`` if the file is not offered in a supported format.
     n_bytes : int or None
     sha256 : str or None
-        Hexadecimal. Without it a copy cannot be told from an altered one, so such a file is never
-        fetched: it is only taken from a path or a folder that the user gives.
+        Hexadecimal. Without it a copy cannot be verified, so such a file is never downloaded: it is
+        only used from a path or a folder that the user gives.
     instead : str
-        How to come by a file that has no address.
+        How to obtain a file that has no address.
     """
 
     name: str
@@ -45,18 +44,18 @@ class PublishedFile:
 
     @property
     def can_be_fetched(self) -> bool:
-        """Whether `download` takes it."""
+        """Whether `download` can download it."""
         return self.address is not None and self.sha256 is not None
 
 
-#: Every published file that the package knows, by name: what `register` was called with.
+#: Every published file known to the package, by name; filled by `register`.
 REGISTRY: dict[str, PublishedFile] = {}
-#: The modules of heads register the files that they read, when this package is imported.
+#: The modules of heads register their files when this package is imported.
 _HEADS = "laion_dask.models.heads"
 
 
 def register(*files: PublishedFile) -> None:
-    """Add published files to ``REGISTRY``; the module of a head calls it."""
+    """Add published files to ``REGISTRY``; called by the modules of heads."""
     REGISTRY.update({file.name: file for file in files})
 
 
@@ -70,12 +69,12 @@ def from_github(
     repository : str
         ``owner/name``.
     licence : str
-        As the repository states it.
+        As stated by the repository.
     use : str
     *files : (name, bytes, sha256)
-        The last two are None where they are not published.
+        The last two are None if they are not published.
     folder : str
-        With a slash at its end.
+        Ends with a slash.
     """
     page = f"https://github.com/{repository}"
     return [
@@ -93,7 +92,7 @@ def registry() -> dict[str, PublishedFile]:
 
 
 def known(name: str) -> PublishedFile:
-    """The registered file of a name.
+    """The registered file with this name.
 
     Raises
     ------

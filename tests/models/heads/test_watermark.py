@@ -122,7 +122,7 @@ def test_what_it_is_and_what_it_refuses(head, model):
     with pytest.raises(ImageError, match="known format"):
         head.predict([b"no picture"])
     for one in (decode(varied(1)), varied(1), "a.png", Path("a.png"), None, 3):
-        with pytest.raises(ImageError, match=r"one picture is \[picture\]"):
+        with pytest.raises(ImageError, match=r"one image is \[image\]"):
             head.predict(one)
     drawn = head.predict(varied(i) for i in range(2))
     np.testing.assert_array_equal(drawn, head.predict([varied(i) for i in range(2)]))
