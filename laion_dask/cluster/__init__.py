@@ -1,4 +1,4 @@
-"""How workers start, how a running cluster is joined, and how a lost worker is replaced."""
+"""Starting workers, connecting to a running cluster, and replacing lost workers."""
 
 from laion_dask.cluster.client import Client
 from laion_dask.cluster.connect import connect

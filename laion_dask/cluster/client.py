@@ -1,4 +1,4 @@
-"""A Dask client that shows how its workers were set up, and what holds while it is open."""
+"""A Dask client that shows its cluster's settings and configures Dask while it is open."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from laion_dask.cluster.worker_recovery import NAME, ReplaceSpoiled
 from laion_dask.errors import MissingExtraError
 from laion_dask.runtime.workers import is_import_error
 
-#: How long a client that could not be made may take to close, in seconds.
+#: Timeout for closing a client that could not be created, in seconds.
 _ABANDONED = 5
 
 
 class Client(distributed.Client):
-    """A client of `distributed`, whose repr prints the settings of the cluster. Eager.
+    """A `distributed` client whose repr shows the settings of its cluster. Eager.
 
-    While it is open, three of Dask's settings hold in this process, where graphs are built; of
-    several such clients the newest counts, and with the last one comes back what was there before,
-    but for what somebody else has set since:
+    While it is open, it sets three Dask options in this process, where graphs are built. Of several
+    such clients, the newest decides. When the last one closes, the previous values are restored,
+    except those that were changed in the meantime:
 
-    - ``dataframe.convert-string`` is off: cuDF has no strings of pandas' Arrow kind, and a column
-      keeps the type that it was read with;
-    - ``dataframe.shuffle.method`` is set, unless it is already: ``"tasks"``, which keeps
-      partitions on the card and computes again only what a replaced worker held, or where no
-      worker has a card ``"p2p"``, Dask's own default, which sends them through Arrow and the disk
-      and so moves more than the workers' memory holds. No verb of this package shuffles; a merge
-      by the user may;
-    - ``distributed.deploy.lost-worker-timeout``, 15 s by default, after which a cluster object
-      ends the nanny of a worker that has gone, is longer: a worker that is being replaced needs
-      some of that for its imports and its pool.
+    - ``dataframe.convert-string`` is off: cuDF does not have pandas' Arrow strings, and a column
+      keeps the dtype that it was read with;
+    - ``dataframe.shuffle.method`` is set unless it already is. ``"tasks"`` keeps partitions on the
+      GPU and recomputes only the partitions of a replaced worker. If no worker has a GPU it is
+      ``"p2p"``, Dask's default, which moves partitions through Arrow and the disk, and so handles
+      more data than fits in the workers' memory. No verb of this package shuffles, but a merge by
+      the user may;
+    - ``distributed.deploy.lost-worker-timeout`` is longer than its default of 15 s. After this
+      time a cluster object ends the nanny of a lost worker, but a worker that is being replaced
+      needs some of it for its imports and its pool.
 
-    A client that cannot be made leaves nothing behind: no default client and no setting.
+    If a client cannot be created, no default client and no setting remains.
 
-    Its workers are replaced when their card can no longer be used: see `ReplaceSpoiled`.
+    Workers are replaced when they can no longer use their GPU: see `ReplaceSpoiled`.
 
     Parameters
     ----------
     *args, **kwargs
-        Of `distributed.Client`.
+        Passed to `distributed.Client`.
     settings : mapping of str to str
-        What the repr prints, line by line; the first is its headline.
+        The lines of the repr; the first is its headline.
     gpu : bool or None
-        Whether its workers are on cards; None where that is not known.
+        Whether its workers use GPUs; None if unknown.
 
     Raises
     ------
@@ -79,21 +79,21 @@ class Client(distributed.Client):
         except Exception as error:
             if not is_import_error(error):
                 raise
-            with suppress(KeyError):  # workers that cannot import it have not got it
+            with suppress(KeyError):  # workers that cannot import it do not have it
                 self.unregister_worker_plugin(NAME)
             raise MissingExtraError(
-                f"A worker cannot import what this package needs ({error}). Install the same "
+                f"A worker cannot import a requirement of this package ({error}). Install the same "
                 "version of laion_dask on all workers."
             ) from error
 
     def _abandon(self) -> None:
-        """Close what is half made, and wait for nobody: `distributed` has registered it already."""
+        """Close a half-created client, which is already registered, without waiting."""
         with suppress(Exception):
             self.close(timeout=_ABANDONED)
-        self.status = "closed"  # so it is not the default client, however far it came
+        self.status = "closed"  # so that it is not the default client
         held.let_go(self)
         held.leave_scheduler()
-        runner = getattr(self, "_loop_runner", None)  # not there if it failed before
+        runner = getattr(self, "_loop_runner", None)  # missing if the constructor failed earlier
         if runner is not None:
             runner.stop()
 
@@ -104,19 +104,19 @@ class Client(distributed.Client):
         return "no worker has joined yet"
 
     async def _ensure_connected(self, timeout: float | None = None) -> None:
-        """As there, where what takes the connection and never answers is waited for for ever."""
-        patience = None if timeout is None else 2 * timeout  # to connect, and to be answered
+        """As in `distributed`, which would wait forever for a listener that never answers."""
+        patience = None if timeout is None else 2 * timeout  # to connect, and to get an answer
         address = getattr(self.scheduler, "address", None)
         try:
             await asyncio.wait_for(super()._ensure_connected(timeout=timeout), patience)
         except TimeoutError as error:
             raise OSError(
-                f"What listens at {address} did not answer as a scheduler does "
+                f"The program listening at {address} did not answer like a scheduler "
                 f"within {patience} s. Is it the dashboard's port?"
             ) from error
 
     async def _close(self, *args, **kwargs) -> None:
-        """Behind `close` and `shutdown`, and when the cluster ends by itself."""
+        """Called by `close` and `shutdown`, and when the cluster ends by itself."""
         held.let_go(self)
         await super()._close(*args, **kwargs)
         held.leave_scheduler()

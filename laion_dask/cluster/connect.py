@@ -1,4 +1,4 @@
-"""Joining a scheduler that runs already, on whatever kind of cluster."""
+"""Connect to a running scheduler, on any kind of cluster."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from laion_dask.gpu_packages import require_ucx
 
 
 def connect(address: str | os.PathLike | Cluster) -> Client:
-    """A client of a scheduler that runs already. Eager.
+    """A client of a running scheduler. Eager.
 
-    Workers need this package, in the same version, and read the shards by the same paths: a shared
-    file system or an object store. Each needs a nanny (all of these have one), which starts it
-    again when its card can no longer be used.
+    Workers need the same version of this package, and must read the shards by the same paths: from
+    a shared file system or an object store. Each needs a nanny (all kinds below have one), which
+    restarts it when it can no longer use its GPU.
 
     Parameters
     ----------
@@ -31,37 +31,37 @@ def connect(address: str | os.PathLike | Cluster) -> Client:
 
     Raises
     ------
-    OptionError
-        When it is no scheduler's address, such as the dashboard's link, or the file no scheduler
-        file; when certificates are needed and none are set. Then nothing is left behind.
+        When it is not the address of a scheduler, such as the dashboard's link; when the file is
+        not a scheduler file; when certificates are needed but not configured. No client remains
+        open in these cases.
     MissingExtraError
         When a worker cannot import this package, or for UCX without distributed-ucxx.
     OSError
-        When no scheduler answers there.
+        When no scheduler answers at the address.
 
     Notes
     -----
-    Where workers come from. One a card, one thread each; ``G`` stands for the options that
-    `start_cluster` gives by itself, and that have to be given here::
+    How to start workers: one per GPU, with one thread each. ``G`` stands for the options that
+    `start_cluster` sets itself, and that must be given here::
 
         --enable-cudf-spill --rmm-pool-size 0.75 --rmm-maximum-pool-size 0.95
         --set-rmm-allocator-for-libs torch,cupy --device-memory-limit 0.75
 
-    Leave ``cuda`` and ``G`` out for workers on processors. For cuDF frames the scheduler and this
-    process need a card and the extra ``gpu`` too: a graph brings an empty frame along, which takes
-    next to no memory of it. None of these commands has been tried
-    here on the service that it is for; their sources are named.
+    Omit ``cuda`` and ``G`` for CPU workers. For cuDF frames, the scheduler and this process also
+    need a GPU and the extra ``gpu``: a graph includes an empty frame, which takes almost no GPU
+    memory. None of these commands has been tested on the service that it is for; their sources are
+    given.
 
-    *By hand, or with SSH* (dask-cuda 26.10, "Quickstart"). On one machine, then on each with
-    cards::
+    *By hand, or with SSH* (dask-cuda 26.10, "Quickstart"). The first command on one machine, the
+    second on each machine with GPUs::
 
         dask scheduler --scheduler-file /shared/scheduler.json
         dask cuda worker --scheduler-file /shared/scheduler.json G
 
-    and ``ld.connect("/shared/scheduler.json")``. ``dask ssh host1 host2 host3`` starts scheduler
-    and workers on processors in one go.
+    and ``ld.connect("/shared/scheduler.json")``. ``dask ssh host1 host2 host3`` starts a scheduler
+    and CPU workers in one step.
 
-    *SLURM* (dask-jobqueue 0.9). One job a card; ``worker_command`` is a module that Python runs::
+    *SLURM* (dask-jobqueue 0.9). One job per GPU; ``worker_command`` is a module run by Python::
 
         from dask_jobqueue import SLURMCluster
         cluster = SLURMCluster(
@@ -72,11 +72,11 @@ def connect(address: str | os.PathLike | Cluster) -> Client:
         cluster.scale(jobs=8)
         client = ld.connect(cluster)
 
-    PBS, LSF and SGE have a class each. Or start the two commands above from a batch script, the
-    second by ``srun``.
+    PBS, LSF and SGE have similar classes. Alternatively, start the two commands above from a batch
+    script, the second with ``srun``.
 
-    *Kubernetes* (dask-kubernetes 2026.3, with its operator installed by Helm). One pod a card, of
-    an image that holds this package and the extra ``gpu``::
+    *Kubernetes* (dask-kubernetes 2026.3, with its operator installed by Helm). One pod per GPU,
+    from an image with this package and the extra ``gpu``::
 
         from dask_kubernetes.operator import KubeCluster
         cluster = KubeCluster(
@@ -100,7 +100,7 @@ def connect(address: str | os.PathLike | Cluster) -> Client:
         )
         client = ld.connect(cluster)
 
-    where ``options``, as ``G``, are ``{"enable_cudf_spill": True, "rmm_pool_size": 0.75,
+    where ``options`` correspond to ``G``: ``{"enable_cudf_spill": True, "rmm_pool_size": 0.75,
     "rmm_maximum_pool_size": 0.95, "rmm_allocator_external_lib_list": ["torch", "cupy"],
     "device_memory_limit": 0.75}``.
     """
@@ -119,26 +119,26 @@ def connect(address: str | os.PathLike | Cluster) -> Client:
 
 
 def _of_file(path: str) -> str:
-    """The address that a scheduler file names."""
+    """The address in a scheduler file."""
     try:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
     except ValueError as error:
-        raise _no_scheduler_file(path, f"it is no JSON ({error})") from error
+        raise _no_scheduler_file(path, f"it is not JSON ({error})") from error
     if not isinstance(found, dict) or not isinstance(found.get("address"), str):
-        raise _no_scheduler_file(path, "it names no address")
+        raise _no_scheduler_file(path, "it contains no address")
     return found["address"]
 
 
 def _no_scheduler_file(path: str, why: str) -> OptionError:
     return OptionError(
-        f'{path!r} is no scheduler file: {why}. Expected JSON with an "address", as '
+        f'{path!r} is not a scheduler file: {why}. Expected JSON with an "address", as '
         "'dask scheduler --scheduler-file' writes it once it runs."
     )
 
 
 def _check(address: str, shown: str) -> None:
-    """Refuse what can be seen to be wrong before a client is made."""
+    """Raise for an invalid address before a client is created."""
     try:
         scheme, place = parse_address(address)
         if scheme in ("http", "https"):
@@ -149,10 +149,10 @@ def _check(address: str, shown: str) -> None:
         if scheme != "inproc":
             host, port = parse_host_port(place.partition("/")[0])
             if not host or not 0 < port < 2**16:
-                raise ValueError(f"{place!r} is no host and port")
+                raise ValueError(f"{place!r} is not a host and port")
     except ValueError as error:
         raise OptionError(
-            f"{shown} is no scheduler's address ({error}), nor a file. Expected one such as "
+            f"{shown} is neither a scheduler's address ({error}) nor a file. Expected one such as "
             "'tcp://10.0.0.1:8786', as the scheduler prints it when it starts."
         ) from error
     loader = dask.config.get("distributed.client.security-loader", None)
@@ -178,7 +178,7 @@ def _require_ucx(address: str) -> None:
 
 
 def _joined(address, shown: str, **kwargs) -> Client:
-    # A scheduler does not tell how its workers share their cards, and they may come and go.
+    # A scheduler does not report how its workers share their GPUs, and workers may come and go.
     settings = {"workers": f"those of the scheduler at {shown}"}
     try:
         return Client(address, settings=settings, gpu=None, **kwargs)
@@ -186,6 +186,6 @@ def _joined(address, shown: str, **kwargs) -> Client:
         raise
     except Exception as error:
         raise OptionError(
-            f"No client can be made for {shown!r} ({type(error).__name__}: {error}). Expected the "
-            "address of a scheduler that this process can reach, such as 'tcp://10.0.0.1:8786'."
+            f"No client can be created for {shown!r} ({type(error).__name__}: {error}). Expected "
+            "the address of a scheduler that this process can reach, such as 'tcp://10.0.0.1:8786'."
         ) from error

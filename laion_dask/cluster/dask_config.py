@@ -1,4 +1,4 @@
-"""Dask's settings in this process while a client of ours is open."""
+"""Dask's configuration in this process while one of our clients is open."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ import distributed
 _CONVERT = "dataframe.convert-string"
 _SHUFFLE = "dataframe.shuffle.method"
 _PATIENCE = "distributed.deploy.lost-worker-timeout"
-#: Set by `distributed.Client` to its own name, and left so when the first of two closes first.
+#: `distributed.Client` sets it to its own name, and does not reset it if the first of two clients
+#: closes first.
 _SCHEDULER = "scheduler"
 _THEIRS = "dask.distributed"
 
 _lock = threading.RLock()
-_open: list[tuple[weakref.ref, dict]] = []  # the clients, the newest last, and what each wants
-_before: dict[str, object] = {}  # of each setting, what it was before the first client
-_ours: dict[str, object] = {}  # what it was set to last, here
+_open: list[tuple[weakref.ref, dict]] = []  # open clients, newest last, and their settings
+_before: dict[str, object] = {}  # the value of each setting before the first client
+_ours: dict[str, object] = {}  # the last value that we set
 
 
 def of_cluster(gpu: bool | None) -> dict[str, object]:
-    """What a client wants set, by whether its workers are on cards; None: not known."""
+    """The settings for a client, by whether its workers use GPUs; None if unknown."""
     return {
         _CONVERT: False,
         _SHUFFLE: "p2p" if gpu is False else "tasks",
-        # A nanny on this machine is there as long as the cluster; a job of a queue may be gone.
+        # A local nanny lives as long as the cluster; the job of a queue may be gone.
         _PATIENCE: "2m" if gpu is None else "1h",
     }
 
 
 def hold(client, wanted: Mapping[str, object]) -> None:
-    """Set what a client wants, until it is let go; of several clients the newest counts.
+    """Apply a client's settings until `let_go`; of several clients the newest decides.
 
-    A shuffle method that the user has set stays. To be called before the client sets anything.
+    A shuffle method set by the user is kept. Call this before the client sets anything.
     """
     with _lock:
         _forget(client)
@@ -51,9 +52,9 @@ def hold(client, wanted: Mapping[str, object]) -> None:
 
 
 def let_go(client) -> None:
-    """What the clients that stay open want; with the last one, what was set before the first.
+    """Apply the settings of the remaining clients, or restore the original ones after the last.
 
-    What somebody else has set since stays. Of a client that is not held: nothing.
+    Settings changed elsewhere in the meantime are kept. Does nothing for an unknown client.
     """
     with _lock:
         _forget(client)
@@ -61,7 +62,7 @@ def let_go(client) -> None:
 
 
 def leave_scheduler() -> None:
-    """Put back Dask's scheduler when no client at all is left, which `distributed` may forget."""
+    """Restore Dask's scheduler when no client is left, since `distributed` may forget to."""
     with _lock, suppress(KeyError):
         if not _open and _no_client():
             before = _before.pop(_SCHEDULER)
@@ -93,7 +94,7 @@ def _apply() -> None:
         there = dask.config.get(name, None)
         if name not in _ours:
             _before[name] = there
-        elif there != _ours[name]:  # somebody else has set it since
+        elif there != _ours[name]:  # changed elsewhere since
             if name not in wanted:
                 del _ours[name], _before[name]
             continue

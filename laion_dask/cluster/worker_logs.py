@@ -1,17 +1,17 @@
-"""What a worker logs: no error that its caller raises, and no task that it drops as it closes."""
+"""Filter a worker's log: omit errors raised to the caller, and tasks dropped at closing."""
 
 from __future__ import annotations
 
 import logging
 
-#: The traceback of a task that failed: its caller raises it.
+#: The traceback of a failed task, which is also raised to the caller.
 _FAILED = "Compute Failed"
-#: A task that a closing worker drops, as it does after an error in another.
+#: A task dropped by a closing worker, as after an error in another task.
 _LEFT_AT_CLOSE = "ended with CancelledError"
 
 
 def dask_setup(worker) -> None:
-    """Run by Dask when a worker starts, as a preload."""
+    """Called by Dask when a worker starts, as a preload."""
     for name in ("distributed.worker", "distributed.worker.state_machine"):
         logging.getLogger(name).addFilter(_is_news)
 

@@ -1,4 +1,4 @@
-"""A worker that can no longer use its card is ended, so that its nanny starts another."""
+"""End a worker that can no longer use its GPU, so that its nanny starts another."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from laion_dask.runtime.workers import LOST
 
 #: The plugin's name on the scheduler.
 NAME = "laion-dask-replace-spoiled"
-#: The exit status of such a worker: EX_SOFTWARE of BSD's sysexits.h.
+#: The exit status of such a worker: EX_SOFTWARE in BSD's sysexits.h.
 EXIT_STATUS = 70
-#: How long a worker that ends tries to tell the scheduler why, in seconds.
+#: Timeout for reporting the reason to the scheduler before the worker ends, in seconds.
 _LAST_WORDS = 5
-#: How old a worker has to be before it ends, in seconds: a nanny loses sight of one that ends
-#: before its greeting, which the nanny looks for 20 times a second (`distributed.nanny`,
-#: ``WorkerProcess._wait_until_connected``), and does not start another.
+#: The least age of a worker before it ends, in seconds: a nanny does not replace a worker that ends
+#: before its greeting, which the nanny polls 20 times a second (`distributed.nanny`,
+#: ``WorkerProcess._wait_until_connected``).
 _GREETED = 2
 
 logger = logging.getLogger(__name__)
 
 
 class ReplaceSpoiled(distributed.WorkerPlugin):
-    """Ends a worker's process when a task fails with an error that spoils its CUDA context.
+    """End a worker's process when a task fails with an error that corrupts its CUDA context.
 
-    All later calls of such a process to its card fail too (CUDA Runtime API, ``cudaError``), so
-    every shard after the first would be lost. The worker tells its plugins of a failed task before
-    it tells the scheduler (`distributed.worker_state_machine`, ``_transition``): where the process
-    ends there, the scheduler sees a lost worker instead of a failed task, and gives the task to
-    another. After ``distributed.scheduler.allowed-failures`` losses more it gives up with
-    ``KilledWorker``, which `laion_dask.runtime.graph.compute` raises as a `DeviceLostError`.
+    In such a process, all later calls to its GPU also fail (CUDA Runtime API, ``cudaError``), so
+    every shard after the first would be lost. The worker notifies its plugins of a failed task
+    before it notifies the scheduler (`distributed.worker_state_machine`, ``_transition``). If the
+    process ends at that point, the scheduler sees a lost worker instead of a failed task, and
+    assigns the task to another worker. After ``distributed.scheduler.allowed-failures`` further
+    losses it gives up with ``KilledWorker``, which `laion_dask.runtime.graph.compute` raises as a
+    `DeviceLostError`.
 
-    A worker without a nanny is left alone: nobody would start it again, and it may be a thread of
-    the caller's process. The error itself comes out.
+    A worker without a nanny is not ended: it would not be restarted, and it may be a thread of the
+    caller's process. The error itself is raised.
     """
 
     name = NAME
@@ -59,8 +60,8 @@ class ReplaceSpoiled(distributed.WorkerPlugin):
         error = spoiling(task) if task is not None and task.exception is not None else None
         if error is not None:
             logger.error(
-                "The card can no longer be used by this process, which ends; its nanny starts "
-                "another. Task %r: %s",
+                "This process can no longer use its GPU and ends; its nanny starts another. "
+                "Task %r: %s",
                 key,
                 error,
             )
@@ -70,7 +71,7 @@ class ReplaceSpoiled(distributed.WorkerPlugin):
             os._exit(EXIT_STATUS)
 
     def _tell(self, task: str, error: str) -> None:
-        """Leave the reason with the scheduler, where `lost_workers_named` finds it."""
+        """Report the reason to the scheduler, where `lost_workers_named` finds it."""
         worker = self._worker
         event = {"worker": worker.address, "task": task, "error": error}
 
@@ -79,23 +80,23 @@ class ReplaceSpoiled(distributed.WorkerPlugin):
             async with to as scheduler:
                 await scheduler.log_event(topic=LOST, msg=event)
 
-        # The worker's own loop waits here, so that it cannot send the error as a failed task's.
+        # Block the worker's own loop, so that it cannot report the error as a failed task.
         words = threading.Thread(target=asyncio.run, args=(tell(),), daemon=True)
         words.start()
         words.join(_LAST_WORDS)
 
 
 def spoiling(task) -> str | None:
-    """The error of a worker's failed task as text, if it spoils the context, or None.
+    """The error of a worker's failed task as text, if it corrupts the context, or None.
 
-    Where it came from another that does, that one is named too.
+    If it was caused by another error that does, that error is also named.
     """
     text = task.exception_text
     try:
         error = pickle.loads(task.exception.data)
     except Exception:
         return text if is_context_corrupted(text) else None
-    if type(error) is Exception:  # what stands for an error that cannot be pickled
+    if type(error) is Exception:  # a placeholder for an error that cannot be pickled
         return text if is_context_corrupted(text) else None
     cause = corrupting_error(error)
     if cause is None or cause is error:

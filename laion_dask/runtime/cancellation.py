@@ -1,10 +1,10 @@
-"""Stop tasks soon after nobody waits for their results any more.
+"""Stop tasks soon after their results are no longer needed.
 
-An interrupt, or an error in one task, ends a computation in the thread that waits for it, while its
-other tasks run on: Dask's threads and workers do not stop a task that has begun. So a kernel whose
-task may take seconds calls `check` between blocks. On Dask's threads it looks at the computation
-that its thread works for, which Dask passes to its threads as a context variable; on a worker, at
-the state of its own task, which the scheduler changes when the last client releases it.
+An interrupt, or an error in one task, ends a computation in the thread that waits for it, but its
+other tasks continue: Dask's threads and workers do not stop a running task. So a kernel whose tasks
+may take seconds calls `check` between blocks. On Dask's threads, `check` looks at the computation
+of its thread, which Dask passes on as a context variable; on a worker, at the state of its own
+task, which the scheduler changes when the last client releases it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Protocol
 
 
 class Cancelled(BaseException):
-    """Raised inside a task whose computation has ended without it; not an error of the task.
+    """Raised inside a task whose computation has already ended; not an error of the task.
 
-    No ``except Exception`` catches it, and nobody waits for the task that it ends.
+    It passes through ``except Exception``. No other code waits for the result of such a task.
     """
 
 
 class _Cancellable(Protocol):
     @property
     def is_cancelled(self) -> bool:
-        """Whether nobody waits for the result any more."""
+        """Whether the result is no longer needed."""
 
     def stop(self) -> BaseException:
         """The exception to raise."""
@@ -42,9 +42,9 @@ class Computation:
     Parameters
     ----------
     within : Computation or _WorkerTask, optional
-        The computation that this one is part of, and with which it is cancelled.
+        The computation that contains this one; cancelling it cancels this one.
     before : Computation or _WorkerTask, optional
-        What the thread returns to when this one has ended.
+        The computation of the thread after this one has ended.
     """
 
     def __init__(
@@ -91,14 +91,14 @@ def _rescheduled() -> type[Cancelled]:
 
 
 def begin() -> None:
-    """Start a `Computation` for what this thread computes on Dask's threads from now on."""
+    """Start a `Computation` for this thread's next computations on Dask's threads."""
     _current.set(Computation(_here(), before=_current.get()))
 
 
 def end(failed: bool) -> None:
-    """End what `begin` started; if it failed, cancel its tasks."""
+    """End the computation that `begin` started; if it failed, cancel its tasks."""
     computation = _current.get()
-    if isinstance(computation, Computation):  # an interrupt may have come before `begin` was done
+    if isinstance(computation, Computation):  # an interrupt may come before `begin` has finished
         if failed:
             computation.cancel()
         _current.set(computation.before)
@@ -106,9 +106,9 @@ def end(failed: bool) -> None:
 
 @contextmanager
 def cancelled_on_error() -> Iterator[None]:
-    """A context in which what this thread computes on Dask's threads is one `Computation`.
+    """A context in which this thread's computations on Dask's threads form one `Computation`.
 
-    An error or interrupt that leaves the context cancels it; other computations go on.
+    An error or interrupt that leaves the context cancels it; other computations continue.
     """
     before = _current.get()
     computation = Computation(_here(), before=before)
@@ -123,7 +123,7 @@ def cancelled_on_error() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise `Cancelled` if nobody waits for the task of this thread. Takes microseconds."""
+    """Raise `Cancelled` if the result of this thread's task is no longer needed. Takes µs."""
     here = _here()
     if here is not None and here.is_cancelled:
         raise here.stop()
@@ -155,5 +155,5 @@ def _worker_task() -> _WorkerTask | None:
 
     try:
         return _WorkerTask(get_worker())
-    except (ValueError, KeyError):  # not a worker's thread, or not one that runs a task
+    except (ValueError, KeyError):  # not a worker thread, or not running a task
         return None

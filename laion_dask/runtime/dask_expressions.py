@@ -1,7 +1,7 @@
-"""What this package uses of Dask's private modules, and the only file that imports them.
+"""The only file that imports Dask's private modules.
 
-A new version of Dask may move or rename any of these; `tests/test_architecture.py` holds that no
-other file imports from there.
+A new version of Dask may move or rename any of these; `tests/test_architecture.py` checks that no
+other file imports them.
 """
 
 from dask._task_spec import (

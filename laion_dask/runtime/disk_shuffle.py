@@ -1,4 +1,4 @@
-"""Rows that change partitions, by way of the disk."""
+"""Move rows between partitions through the disk."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _P2P_BARRIER = "shuffle-barrier-"
 
 
 class Exchange(Expr):
-    """Each row in the partition that a column numbers; the column is left out.
+    """Move each row to the partition numbered in a column, and drop the column.
 
-    Between the workers of a client by Dask's own P2P shuffle, else by `io.spill`. What the rows are
-    computed from is computed for this alone: a partition that is wanted elsewhere too would stay in
-    memory until all rows have arrived.
+    On the workers of a client it uses Dask's P2P shuffle, otherwise `io.spill`. The inputs are
+    computed for this exchange only: a partition shared with another step would stay in memory until
+    all rows have arrived.
     """
 
     _parameters: ClassVar = ["frame", "column", "npartitions_out", "part_of"]
@@ -58,7 +58,7 @@ class Exchange(Expr):
 
 
 class _Hidden:
-    """An expression that Dask's optimizer does not look into."""
+    """An expression hidden from Dask's optimizer."""
 
     def __init__(self, expr: Expr):
         self.wrapped = expr
@@ -68,7 +68,7 @@ class _Hidden:
 
 
 class _Apart(Expr):
-    """An expression whose tasks have names of their own, so that nothing else shares them."""
+    """An expression whose tasks have unique names, so that no other expression shares them."""
 
     _parameters: ClassVar = ["hidden"]
 
@@ -89,14 +89,14 @@ class _Apart(Expr):
         return layer
 
     def _own(self, key):
-        if str(key).startswith(_P2P_BARRIER):  # which the workers look for; it has its own name
+        if str(key).startswith(_P2P_BARRIER):  # workers look for this name, which is unique
             return key
         name, *rest = key if isinstance(key, tuple) else (key,)
         return (f"{name}-{self._name}", *rest) if rest else f"{name}-{self._name}"
 
 
 class _Written(Expr):
-    """All rows in files, as one partition: the folder, and the numbers of its files."""
+    """All rows in files, as one partition: the folder and the numbers of its files."""
 
     _parameters: ClassVar = ["frame", "column", "npartitions_out"]
 
@@ -121,7 +121,7 @@ class _Written(Expr):
 
 
 class _Arrived(PartitionsFiltered, BlockwiseIO):
-    """The rows of each destination; read by the task that takes them, and not before."""
+    """The rows of each destination, read only by the task that uses them."""
 
     _parameters: ClassVar = ["written", "_partitions"]
     _defaults: ClassVar = {"_partitions": None}
@@ -139,10 +139,10 @@ class _Arrived(PartitionsFiltered, BlockwiseIO):
 
 
 class Beside(Blockwise):
-    """A frame whose partitions go with those of another, as they are numbered.
+    """A frame whose partitions align with those of another frame by number.
 
-    Without a dimension, like a scalar: where both are one step's inputs, Dask would else take that
-    step's own columns to be aligned no longer, and shuffle a frame and its mask by their indices.
+    It has no dimension, like a scalar. Otherwise, if both are inputs of one step, Dask would
+    consider that step's own columns unaligned, and shuffle a frame and its mask by their indices.
     """
 
     _parameters: ClassVar = ["frame"]
@@ -151,10 +151,10 @@ class Beside(Blockwise):
 
 
 class ReadAfter(Elemwise):
-    """A frame, of which nothing is read before the rows of an exchange have arrived.
+    """A frame that is read only after the rows of an exchange have arrived.
 
-    A thread that waits for an exchange would else read partitions ahead, and all of them stay in
-    memory until it has ended.
+    Otherwise, a thread that waits for an exchange would read partitions ahead, which would all stay
+    in memory until the exchange has ended.
     """
 
     _parameters: ClassVar = ["frame", "exchanged"]
@@ -168,7 +168,7 @@ class ReadAfter(Elemwise):
     def _simplify_up(self, parent, dependents):
         users = [user() for user in dependents[self.exchanged._name]]
         if all(isinstance(user, ReadAfter) for user in users if user is not None):
-            return parent.substitute(self, self.frame)  # nothing asks for what is exchanged
+            return parent.substitute(self, self.frame)  # the exchanged rows are not used
         return super()._simplify_up(parent, dependents)
 
     def _lower(self) -> Expr:
@@ -186,7 +186,7 @@ class ReadAfter(Elemwise):
 
 
 class _WhenWritten(Expr):
-    """What an exchange is lowered to and ends when all rows are written."""
+    """The lowered form of an exchange, which ends when all rows are written."""
 
     _parameters: ClassVar = ["exchange"]
 

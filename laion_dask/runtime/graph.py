@@ -1,6 +1,6 @@
 """The only caller of Dask's ``from_map``, ``map_partitions`` and ``compute``.
 
-Kernels are functions of one partition; verbs describe what they need and build it here.
+Kernels are functions of one partition; verbs specify their inputs and build the graph here.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ def read(scan: Reader, pieces: Sequence) -> dd.DataFrame:
 
 
 def map_columns(frame: dd.DataFrame, kernel: Callable, *args, reads: Sequence[str], meta):
-    """A kernel over some columns of every partition. Lazy.
+    """Apply a kernel to some columns of every partition. Lazy.
 
     Parameters
     ----------
     frame : dask DataFrame
     kernel : callable
-        ``kernel(part, *args)``; a module-level function that accepts zero rows.
+        ``kernel(part, *args)``, a module-level function that accepts zero rows.
     *args
         Picklable; pass large ones through `share`.
     reads : sequence of str
@@ -67,7 +67,7 @@ def map_columns(frame: dd.DataFrame, kernel: Callable, *args, reads: Sequence[st
 
 
 def map_beside(frame: dd.DataFrame, kernel: Callable, others: Sequence, *args, meta):
-    """``kernel(part, *parts of the others, *args)``, partition by partition. Lazy."""
+    """``kernel(part, *other_parts, *args)`` for aligned partitions. Lazy."""
     parts = [new_collection(Beside(other.expr)) for other in others]
     return frame.map_partitions(kernel, *parts, *args, meta=meta, align_dataframes=False)
 
@@ -86,7 +86,7 @@ def read_after(frame: dd.DataFrame, exchanged: dd.DataFrame) -> dd.DataFrame:
 
 
 def share(value):
-    """Wrap a large argument of a kernel, so that it is sent once and not in every task."""
+    """Wrap a large argument of a kernel, so that it is sent once instead of in every task."""
     return delayed(value, traverse=False, pure=True)
 
 
@@ -109,7 +109,7 @@ def end_to_end(frames: Sequence[dd.DataFrame]) -> dd.DataFrame:
 
 
 def beside(argument):
-    """An argument of a kernel, of `Provenance.arguments_of`: a frame or a delayed value."""
+    """Prepare an argument from `Provenance.arguments_of` for a kernel: a frame or delayed value."""
     if isinstance(argument, Beside):
         return new_collection(argument.frame)
     return argument.obj if isinstance(argument, _DelayedExpr) else argument
@@ -145,13 +145,13 @@ def _combined(combine: Callable, several: int, *values):
 def _layer(
     function: Callable, calls: Sequence[tuple], named: Callable | None = None
 ) -> list[Delayed]:
-    """``function(*call)`` for every call, as tasks of one layer: much cheaper than a layer each."""
+    """``function(*call)`` for every call, as tasks of one layer: cheaper than a layer per call."""
     name = f"{(named or function).__name__}-{uuid4().hex}"
     layer, needed, known = {}, [], {}
     for number, call in enumerate(calls):
         given = []
         for value in call:
-            if id(value) not in known:  # inspect arguments that calls share only once
+            if id(value) not in known:  # inspect arguments shared by several calls only once
                 known[id(value)] = (value, ()) if _is_plain(value) else unpack_collections(value)
                 needed += known[id(value)][1]
             given.append(known[id(value)][0])
@@ -161,7 +161,7 @@ def _layer(
 
 
 def _is_plain(value) -> bool:
-    """Whether a value certainly holds nothing lazy, which is slow to find out through Dask."""
+    """Whether a value certainly contains nothing lazy, which Dask is slow to find out."""
     return all(map(_is_plain, value)) if type(value) is tuple else type(value) in (int, str)
 
 

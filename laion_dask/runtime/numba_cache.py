@@ -1,4 +1,4 @@
-"""Functions compiled by numba, kept on disk where that can be done."""
+"""Functions compiled by numba and cached on disk if possible."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 def compiled(function: Callable, *given) -> tuple[Callable, Any]:
-    """A function compiled for some arguments, and its answer to them. Imports numba: 0.5 s.
+    """Compile a function for the given arguments and call it. Imports numba, which takes 0.5 s.
 
-    Python's lock is not held while it runs. Where what was compiled cannot be kept or read (no
-    folder to write to, a full disk, a damaged file, which numba unpickles and may fail in any way),
-    it is compiled in memory, and a warning says why. An error of the function itself comes out.
+    The compiled function releases the GIL. If the cache cannot be written or read (no writable
+    folder, a full disk, a damaged file, which numba unpickles and may fail in any way), the
+    function is compiled in memory, with a warning. Errors of the function itself are raised.
     """
     from numba import njit
 
@@ -24,8 +24,8 @@ def compiled(function: Callable, *given) -> tuple[Callable, Any]:
         answer = made(*given)
         warnings.warn(
             f"numba's cache of {function.__module__} cannot be used ({error}), so every process "
-            "compiles it anew, which takes some seconds. Set NUMBA_CACHE_DIR to a folder that can "
-            "be written to.",
+            "compiles it again, which takes some seconds. Set NUMBA_CACHE_DIR to a writable "
+            "folder.",
             RuntimeWarning,
             stacklevel=2,
         )

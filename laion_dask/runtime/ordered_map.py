@@ -17,8 +17,8 @@ def in_order(
 ) -> Iterator:
     """``function(item)`` for every item, in order, computed on ``lanes`` threads.
 
-    At most ``lanes + 1`` items are in progress. The first error, or the end of the consumer,
-    cancels items that have not started and waits for the others; so does `cancellation`.
+    At most ``lanes + 1`` items are in progress. The first error, or a consumer that stops early,
+    cancels items that have not started and waits for the others, as does a cancelled computation.
 
     Parameters
     ----------

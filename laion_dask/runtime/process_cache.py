@@ -8,11 +8,11 @@ from typing import Any
 
 
 class ProcessCache:
-    """A mapping from a spec to what it loads, filled at the first request.
+    """A mapping from specs to loaded values, filled at the first request.
 
-    Two threads that request the same key cause one load: the second waits for the first. Different
-    keys do not wait for each other. A load that raises is not cached, so that a file added later is
-    found.
+    If two threads request the same key, it is loaded once, and the second thread waits for the
+    first. Different keys do not block each other. A load that raises is not cached, so the next
+    request tries again.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class ProcessCache:
         self._values: dict[Hashable, Any] = {}
 
     def get(self, key: Hashable, load: Callable[[], Any]) -> Any:
-        """The value of ``key``, from ``load()`` at the first request of this process."""
+        """The value of ``key``, computed by ``load()`` at its first request in this process."""
         with self._guard:
             if key in self._values:
                 return self._values[key]
@@ -32,7 +32,7 @@ class ProcessCache:
             return self._values[key]
 
     def clear(self) -> None:
-        """Drop everything; values in use stay alive with their users."""
+        """Drop all values; values in use stay alive with their users."""
         with self._guard:
             self._values.clear()
             self._locks.clear()

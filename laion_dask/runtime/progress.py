@@ -9,14 +9,14 @@ from tqdm.auto import tqdm
 
 from laion_dask.formatting import printable
 
-#: Seconds between two looks at the clock.
+#: Seconds between updates of the clock.
 _TICK = 0.5
 
 
 class ProgressBar(tqdm):
-    """A tqdm bar that appears after ``delay`` seconds, and whose clock runs while no task ends.
+    """A tqdm bar that appears after ``delay`` seconds, and whose clock runs between tasks.
 
-    tqdm alone shows a bar only when something is counted: a search of one large shard would show
+    tqdm itself shows a bar only when the count changes: a search of one large shard would show
     nothing until it is done. A bar that an interrupt left open is closed when it is
     garbage-collected.
     """
@@ -46,5 +46,5 @@ def _run_clock(bar: weakref.ref[ProgressBar], closing: threading.Event, delay: f
         if shown is None:
             return
         shown.refresh()
-        del shown  # otherwise the clock would keep the bar alive
+        del shown  # otherwise this thread would keep the bar alive
         delay = _TICK

@@ -18,10 +18,10 @@ from laion_dask.runtime.workers import lost_workers_named, place_left, waiting_c
 
 
 class Run:
-    """What the tasks of one run share with the caller: progress, and a request to stop.
+    """State that the tasks of one run share with the caller: progress, and a request to stop.
 
-    It works within one process. A copy in another process shows no progress, and stops a task there
-    as `cancellation.check` does.
+    It works within one process. A copy in another process shows no progress, and stops its task
+    through `cancellation.check`.
     """
 
     def __init__(self, bar: ProgressBar | None = None) -> None:
@@ -34,7 +34,7 @@ class Run:
         return (Run, ())
 
     def advance(self, n: int) -> None:
-        """Count n items of progress; raises ``Cancelled`` when the run has been cancelled."""
+        """Count n items of progress; raise ``Cancelled`` if the run has been cancelled."""
         self._check()
         if self._bar is not None:
             with self._idle:
@@ -64,7 +64,7 @@ class Run:
 
 
 def verb_bar(label: str, total: int | None, progress: bool | None, unit: str = "it") -> ProgressBar:
-    """A progress bar that disappears when its work ends, unless it was explicitly requested."""
+    """A progress bar that disappears when it is done, unless it was explicitly requested."""
     asked = progress is not None
     shown = progress if asked else is_watched()
     delay = 0 if asked else 2
@@ -84,20 +84,21 @@ def run_each(
 ) -> list:
     """The results of ``task(run, *item)`` for every item, in order. Eager.
 
-    An error in one task, or Ctrl-C, cancels the tasks that have not started, waits for the others
-    of this process to stop, and is raised again.
+    An error in one task, or Ctrl-C, cancels the tasks that have not started, waits for the running
+    tasks of this process to stop, and is raised again.
 
     Parameters
     ----------
     task : callable
-        Pickled for workers. It works inside ``with run:`` and may call ``run.advance(n)``.
+        Pickled for workers. It must work inside ``with run:`` and may call ``run.advance(n)``.
     items : sequence of tuple
     sizes : sequence of int
         The weight of each item on the progress bar.
     label, unit : str
-        Of the progress bar.
+        Label and unit of the progress bar.
     progress : bool or None
-        ``None``: as ``set_options(progress=…)`` says, in a terminal or notebook, after two seconds.
+        ``None``: as set with ``set_options(progress=…)``; shown only in a terminal or notebook,
+        after two seconds.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The current client and its workers: which backend they support, and what losing one means."""
+"""The current client and its workers: their backend, and errors when a worker is lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOST = "laion-dask-lost-gpus"
 def current_client():
     """The distributed client of this process, or None; never starts one or imports distributed.
 
-    Inside a task it is the client of the task's worker.
+    Inside a task, it is the client of the task's worker.
     """
     if "distributed" not in sys.modules:
         return None
@@ -47,14 +47,14 @@ def current_client():
 
 
 def waiting_client():
-    """`current_client`, if Dask is to use it and this thread may wait for its results.
+    """`current_client`, if Dask would use it and this thread may wait for its results.
 
-    None too if the user has set another scheduler, such as ``"threads"``.
+    None also if the user has set another scheduler, such as ``"threads"``.
 
     Raises
     ------
     OptionError
-        When the client is asynchronous: its event loop runs in this thread, so that waiting here
+        When the client is asynchronous: its event loop runs in this thread, so waiting here
         would block it forever.
     """
     client = current_client()
@@ -62,18 +62,18 @@ def waiting_client():
         return None
     if client is not None and client.asynchronous:
         raise OptionError(
-            "The Dask client is asynchronous: its event loop runs in this thread, where a verb "
-            "would wait for ever. Make it with Client(asynchronous=False), or call the verb in a "
-            "thread of its own: await asyncio.to_thread(verb, ...)."
+            "The Dask client is asynchronous: its event loop runs in this thread, where waiting "
+            "would block it forever. Create it with Client(asynchronous=False), or call the verb "
+            "in another thread: await asyncio.to_thread(verb, ...)."
         )
     return client
 
 
 @contextmanager
 def place_left() -> Iterator[None]:
-    """Inside a task, give up its slot on the worker while it waits for other tasks.
+    """Inside a task, release its slot on the worker while the task waits for other tasks.
 
-    Elsewhere it does nothing. Without it, a worker with one thread would wait for itself forever.
+    Elsewhere it does nothing. Otherwise a worker with one thread would wait for itself forever.
     """
     from distributed import rejoin, secede
     from distributed.worker import thread_state
@@ -90,7 +90,7 @@ def place_left() -> Iterator[None]:
             rejoin()
 
 
-#: How distributed represents an error whose type it could not unpickle here.
+#: How distributed represents an error whose type cannot be unpickled in this process.
 _NO_IMPORT = re.compile(r"(ModuleNotFoundError|ImportError)\(")
 
 
@@ -105,7 +105,7 @@ def is_import_error(error: object) -> bool:
 def lost_workers_named() -> Iterator[None]:
     """Turn errors that report a lost worker or GPU into a `DeviceLostError`.
 
-    And errors that report full GPU memory, outside of blocks that are retried, into a
+    Errors that report full GPU memory, except in blocks that are retried, become a
     `DeviceMemoryError`.
     """
     try:
@@ -123,8 +123,8 @@ def lost_workers_named() -> Iterator[None]:
         if is_out_of_device_memory(error):
             raise DeviceMemoryError(
                 f"The result of a task does not fit in GPU memory ({error}). Read fewer columns, "
-                f"set a smaller {parameter('max_rows_per_partition')}, or end what else uses the "
-                "GPU."
+                f"set a smaller {parameter('max_rows_per_partition')}, or end other programs that "
+                "use the GPU."
             ) from error
         raise
 
@@ -135,34 +135,34 @@ def _how_lost(error) -> str:
     client = current_client()
     events = client.get_events(LOST) if client is not None and not client.asynchronous else ()
     said = [event for _, event in events if event["worker"] == last]
-    start = f"{error.allowed_failures + 1} workers ended while they had the task {error.task!r}"
+    start = f"{error.allowed_failures + 1} workers ended while running the task {error.task!r}"
     if said:
         return (
-            f"{start}, so it is not tried again. The last one ended because it could no longer "
+            f"{start}, so it is not retried. The last one ended because it could no longer "
             f"use its GPU, after {said[-1]['error']} in the task {said[-1]['task']!r}. Run that "
-            "one by itself to see where it comes from; other jobs can go on."
+            "task by itself to find the cause; other jobs can continue."
         )
     return (
-        f"{start}, the last one at {last}, so it is not tried again. It reported no GPU error; "
+        f"{start}, the last one at {last}, so it is not retried. It reported no GPU error; "
         "the host probably ran out of memory. See the worker log. Use fewer workers or a "
         f"larger memory_limit, or set a smaller {parameter('max_rows_per_partition')}."
     )
 
 
 def choose_backend(backend: str) -> str:
-    """``"pandas"`` or ``"cudf"``; ``"auto"`` asks the current workers.
+    """``"pandas"`` or ``"cudf"``; ``"auto"`` depends on the current workers.
 
     Raises
     ------
     OptionError
-        For an unknown name, and for ``"auto"`` when no worker can be asked.
+        For an unknown name, and for ``"auto"`` if the workers cannot be asked.
     MissingExtraError
         When cuDF is requested by name and is not available here, or the workers lack this package.
 
     Warns
     -----
     BackendWarning
-        When ``"auto"`` is pandas although a GPU is visible somewhere.
+        When ``"auto"`` chooses pandas although a GPU is visible somewhere.
     """
     client = current_client() if backend in ("auto", "cudf") else None
     if client is None:
@@ -174,14 +174,14 @@ def choose_backend(backend: str) -> str:
         raise OptionError(
             f"{argument('backend', 'auto')} follows the workers, and none has joined the "
             "scheduler. Wait for one with client.wait_for_workers(1), keep one with "
-            f"cluster.adapt(minimum=1), or say {argument('backend', 'pandas')}."
+            f"cluster.adapt(minimum=1), or use {argument('backend', 'pandas')}."
         )
     able, reasons = lacking.count(""), " and ".join(sorted(set(lacking) - {""}))
     if able == len(lacking):
         here, there = lacks_for_cudf(), ask_scheduler(client)
         if not (here or there):
             return "cudf"
-        who = "this process, which makes" if here else "the scheduler, which is sent"
+        who = "this process, which creates" if here else "the scheduler, which receives"
         warn_of_pandas(
             f"All {able} workers can make cuDF frames, but {who} an empty one to describe them, "
             f"cannot: {here or there}. Run it on a machine with a GPU, such as a job"
@@ -189,7 +189,7 @@ def choose_backend(backend: str) -> str:
     elif able:
         warn_of_pandas(
             f"{able} of {len(lacking)} workers can make cuDF frames; of the others, {reasons}. "
-            "Connect to a cluster whose workers are all alike"
+            "Connect to a cluster with identical workers"
         )
     elif GPU_WITHOUT_CUDF in lacking:
         warn_of_pandas(f"Of the workers, {reasons}. Install the extra 'laion_dask[gpu]' there")
@@ -197,17 +197,17 @@ def choose_backend(backend: str) -> str:
 
 
 def _with_scheduler(client, backend: str) -> str:
-    """A backend that was requested by name, if the scheduler supports it.
+    """The requested backend, if the scheduler supports it.
 
     Raises
     ------
     MissingExtraError
-        When it cannot.
+        When the scheduler does not support it.
     """
     lacks = ask_scheduler(client)
     if lacks:
         raise MissingExtraError(
-            f"{argument('backend', 'cudf')} was asked for, but the scheduler is sent an empty "
+            f"{argument('backend', 'cudf')} was requested, but the scheduler receives an empty "
             "frame to describe "
             f"the others, and there {lacks}. Start it on a machine with a GPU, with the extra "
             f"'laion_dask[gpu]', or use {argument('backend', 'pandas')}."
@@ -216,12 +216,12 @@ def _with_scheduler(client, backend: str) -> str:
 
 
 def ask_scheduler(client) -> str:
-    """Why the scheduler cannot hold an empty cuDF frame, as `lacks_for_cudf` says it.
+    """The reason why the scheduler cannot hold an empty cuDF frame, as from `lacks_for_cudf`.
 
-    A frame's meta is sent with its graph, and unpickled on the scheduler.
+    A frame's meta is sent with its graph and unpickled on the scheduler.
     """
     if client.asynchronous:
-        return ""  # it cannot be asked here
+        return ""  # the scheduler cannot be asked from here
     try:
         return client.run_on_scheduler(lacks_for_cudf)
     except Exception as error:
@@ -231,10 +231,10 @@ def ask_scheduler(client) -> str:
 
 
 def ask_workers(client) -> dict[str, str]:
-    """Why each worker, by address, cannot make cuDF frames: see `lacks_for_cudf`.
+    """The reason why each worker, by address, cannot make cuDF frames: see `lacks_for_cudf`.
 
-    Waits for the first worker as long as a connection may take, ``distributed.comm.timeouts``: one
-    may be starting, or being replaced. If there is none, a task waits for one too, so that an
+    Waits for the first worker up to the connection timeout, ``distributed.comm.timeouts``, since
+    one may be starting or being replaced. If there is none, a task also waits for one, so that an
     adaptive cluster starts it.
 
     Raises
@@ -246,7 +246,7 @@ def ask_workers(client) -> dict[str, str]:
     """
     if client.asynchronous:
         raise OptionError(
-            f"{argument('backend', 'auto')} cannot ask the workers of an asynchronous client. Say "
+            f"{argument('backend', 'auto')} cannot ask the workers of an asynchronous client. Use "
             f"{argument('backend', 'pandas')} or {argument('backend', 'cudf')}."
         )
     patience = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
@@ -258,7 +258,7 @@ def ask_workers(client) -> dict[str, str]:
             for address, answer in answers.items():
                 if is_import_error(answer):
                     raise MissingExtraError(
-                        f"The worker at {address} cannot import what this package needs "
+                        f"The worker at {address} cannot import a requirement of this package "
                         f"({answer}). Install the same version of laion_dask on all workers."
                     ) from answer
             said = {a: answer for a, answer in answers.items() if isinstance(answer, str)}

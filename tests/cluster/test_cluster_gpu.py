@@ -90,7 +90,7 @@ def test_gpu_workers_share_one_pool(stand, monkeypatch):
     assert asked["enable_cudf_spill"] is True
     assert (asked["host"], asked["protocol"], asked["memory_limit"]) == ("127.0.0.1", "tcp", "1GB")
     assert asked["dashboard_address"] == "127.0.0.1:8899"
-    for part in ("2 GPU workers", "tcp", "18.00 GiB of each card", "22.80 GiB", "25%", "host mem"):
+    for part in ("2 GPU workers", "tcp", "18.00 GiB of each GPU", "22.80 GiB", "25%", "host mem"):
         assert part in said and part in shown, (part, said)
     assert logged[0].startswith("2 GPU workers; dashboard at ")
 

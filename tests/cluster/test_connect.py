@@ -66,11 +66,11 @@ def settings_here():
         ("http://127.0.0.1:8787", OptionError, "a web page, such as the dashboard"),
         ("https://example.org", OptionError, "a web page"),
         ("ftp://127.0.0.1:1", OptionError, "unknown address scheme 'ftp'"),
-        ("nowhere", OptionError, "is no scheduler's address"),
-        ("", OptionError, "is no scheduler's address"),
-        ("tcp://127.0.0.1:0", OptionError, "no host and port"),
-        ("tcp://127.0.0.1:70000", OptionError, "no host and port"),
-        ("tcp://:8786", OptionError, "no host and port"),
+        ("nowhere", OptionError, "is neither a scheduler's address"),
+        ("", OptionError, "is neither a scheduler's address"),
+        ("tcp://127.0.0.1:0", OptionError, "is not a host and port"),
+        ("tcp://127.0.0.1:70000", OptionError, "is not a host and port"),
+        ("tcp://:8786", OptionError, "is not a host and port"),
         ("tls://127.0.0.1:9", OptionError, r"needs certificates.*distributed\.comm\.tls\.ca-file"),
         ("inproc://x/1/2", OptionError, "inproc"),
         ("ucx://127.0.0.1:9", MissingExtraError, "distributed-ucxx"),
@@ -92,13 +92,13 @@ def test_what_is_no_address_leaves_nothing_behind(monkeypatch, tmp_path, address
 def test_a_file_that_names_no_scheduler(tmp_path, text):
     path = tmp_path / "scheduler.json"
     path.write_text(text)
-    check_nothing_is_left(tmp_path, path, OptionError, r"scheduler\.json' is no scheduler")
+    check_nothing_is_left(tmp_path, path, OptionError, r"scheduler\.json' is not a scheduler file")
 
 
 def test_what_listens_and_never_answers(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        check_nothing_is_left(tmp_path, address, OSError, "did not answer as a scheduler does")
+        check_nothing_is_left(tmp_path, address, OSError, "did not answer like a scheduler")
 
 
 def check_nothing_is_left(tmp_path, address, error, words):

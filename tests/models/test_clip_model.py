@@ -237,7 +237,9 @@ def test_missing_weights_say_what_to_do(files, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(WeightsError, match=r"nothing is downloaded.*ViT-B-32-openai\.safetensors"):
         ClipModel("ViT-B-32", "openai").text("x")
-    with pytest.raises(WeightsError, match=r"neither a tag of ViT-B-32 nor a file.*laion2b_s34b_b79k"):
+    with pytest.raises(
+        WeightsError, match=r"neither a tag of ViT-B-32 nor a file.*laion2b_s34b_b79k"
+    ):
         ClipModel("ViT-B-32", "openia").text("x")
     with pytest.raises(WeightsError, match="does not exist"):
         ClipModel("ViT-B-32", tmp_path / "none.safetensors").text("x")

@@ -102,10 +102,10 @@ def test_a_backend_by_name_asks_nobody(monkeypatch):
 
 def test_the_scheduler_is_sent_an_empty_frame_too(monkeypatch):
     workers = Workers(["", ""], scheduler=NO_GPU)
-    with pytest.warns(BackendWarning, match=r"the scheduler, which is sent .*no CUDA device"):
+    with pytest.warns(BackendWarning, match=r"the scheduler, which receives .*no CUDA device"):
         assert choose(monkeypatch, workers) == "pandas"
     monkeypatch.setattr(asking, "resolve_backend", lambda name: name)
-    with pytest.raises(MissingExtraError, match=r"the scheduler is sent .*there no CUDA device"):
+    with pytest.raises(MissingExtraError, match=r"the scheduler receives .*there no CUDA device"):
         asking.choose_backend("cudf")
     workers.scheduler = ""
     assert asking.choose_backend("cudf") == "cudf"
