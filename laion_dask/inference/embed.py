@@ -1,4 +1,4 @@
-"""Embed images from archives, Parquet files or a folder; output in clip-retrieval's layout."""
+"""Embed images from archives, Parquet files or a folder, with output in clip-retrieval's layout."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from laion_dask.numerics.torch_threads import one_torch_thread
 from laion_dask.runtime.tasks import Run, run_each
 from laion_dask.runtime.workers import waiting_client
 
-#: With fewer shards per core than this, each gets two lanes, so that no core idles at the end.
+#: With fewer shards per core than this, each shard gets two lanes, so no core idles at the end.
 FEW_SHARDS = 4
 
-#: Libraries whose version can change digits of the result.
+#: Libraries whose version can change digits of the results.
 _LIBRARIES = ("laion_dask", "open_clip_torch", "torch", "torchvision", "pillow")
 
 
 @dataclass(frozen=True)
 class _Work:
-    """The parameters that all tasks of one run share."""
+    """The parameters shared by all tasks of a run."""
 
     model: ClipModel
     precision: str
@@ -60,45 +60,45 @@ def embed(
     image: str | None = None,
     progress: bool | None = None,
 ) -> EmbedResult:
-    """CLIP embeddings of images, and of their captions, written shard by shard. Eager.
+    """Compute CLIP embeddings of images and of their captions, shard by shard. Eager.
 
-    A broken image costs one row, which is counted; its reason is in ``out/_rejects``. After a kill
-    at any moment, the same call resumes by shard; on the same kind of CPU or GPU the result is
+    A broken image costs one row, which is counted; the reason is recorded in ``out/_rejects``. If a
+    run is killed, the same call resumes it by shard; on the same kind of CPU or GPU the result is
     byte-identical to an uninterrupted run, for any number of workers. A run cannot be resumed with
-    another ``batch_size`` or other library versions. Runs on the distributed client of this
-    process if there is one, else on threads.
+    another ``batch_size`` or other library versions. Runs on this process's distributed client if
+    there is one, otherwise on threads.
 
     Parameters
     ----------
     source : str, path, or list of them
-        Webdataset tars, Parquet files with image bytes, or images (JPEG, PNG, WebP, GIF, BMP,
-        TIFF, AVIF): names, patterns, folders, and for tars and Parquet fsspec addresses. A caption
-        comes from ``key.txt``, else from ``caption``, ``TEXT`` or ``text`` in ``key.json``, whose
-        fields become columns. In Parquet it comes from a column with one of these names; every
-        other column without bytes is kept, and the key comes from ``key`` or ``__key__``, else it
-        is the row number. ``image_path`` and ``image_sha256``, the digest of the image file,
-        identify the image of a row; JSON fields with these names and ``key`` are left out.
-        ``set_options(invalid_text=…)`` applies to text that is neither UTF-8 nor UTF-16.
+        Webdataset tars, Parquet files with image bytes, or images (JPEG, PNG, WebP, GIF, BMP, TIFF,
+        AVIF), given by name, pattern or folder; tars and Parquet files also by fsspec address. A
+        caption comes from ``key.txt``, or else from ``caption``, ``TEXT`` or ``text`` in
+        ``key.json``, whose fields become columns. In Parquet it comes from a column with one of
+        these names; every other column without bytes is kept, and the key comes from ``key`` or
+        ``__key__``, or else is the row number. ``image_path`` and ``image_sha256``, the digest of
+        the image file, identify the image of a row; JSON fields with these names and ``key`` are
+        ignored. ``set_options(invalid_text=…)`` applies to text that is neither UTF-8 nor UTF-16.
     out : path
-        A folder that all workers share: new, empty, or from the same call before.
+        A folder that all workers share: new, empty, or from an earlier run of the same call.
     model : ClipModel or str
         Its weights must be available on every worker.
     batch_size : int
         Images per forward pass.
     precision : str, optional
-        ``"float32"`` or ``"bfloat16"``. By default bfloat16 if the CPUs or GPUs of all workers
-        multiply it in hardware, which is several times faster; its embeddings have a cosine of at
-        least 0.999 with those of float32. A run only resumes in its own precision.
+        ``"float32"`` or ``"bfloat16"``. The default is bfloat16 if the CPUs or GPUs of all workers
+        support it in hardware; it is several times faster, and its embeddings have a cosine of at
+        least 0.999 with those of float32. A run can be resumed only with its own precision.
     heads : head or iterable of heads, optional
-        Heads over embeddings, applied to the float16 values as written, or over images, such as
-        ``ld.heads.watermark``; each adds a column to the metadata.
+        Heads over embeddings, applied to the float16 values as written, or heads over images, such
+        as ``ld.heads.watermark``; each adds a column to the metadata.
     clip_score : str, optional
-        Name of the column for the cosine of image and caption embeddings, as written; float32,
-        NaN without a caption. Left out if ``None``, or if there are no captions.
+        Name of the column for the cosine between image and caption embeddings, as written; float32,
+        NaN without a caption. Omitted if ``None``, or if there are no captions.
     image : str, optional
         The column of image bytes, if Parquet files have several columns of bytes.
     progress : bool, optional
-        Whether to show a progress bar; by default as set by ``set_options(progress=…)``.
+        Whether to show a progress bar; the default is set by ``set_options(progress=…)``.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def embed(
     ShardNotFoundError, ShardError, ImageError, OptionError, WeightsError, ModelMismatchError
         Immediately, before anything is computed.
     ExportError
-        Immediately, when ``out`` holds anything but this run.
+        Immediately, when ``out`` contains anything other than this run.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def embed(
 def embed_cost(
     frame: PlannedFrame, model: ClipModel | str | Head = "ViT-B-32", *heads: Head
 ) -> list[Cost]:
-    """The costs of `embed` for as many images as the frame has rows; or of heads over images."""
+    """The costs of `embed` for as many images as the frame has rows, or of heads over images."""
     heads = (model, *heads) if isinstance(model, Head) else heads
     costs = [replace(head.cost, label=f"score, {head.name}") for head in heads]
     if isinstance(model, Head):
@@ -174,14 +174,14 @@ def embed_cost(
 
 
 def _as_list(value) -> list:
-    """A list of one value, of several, or of none for None."""
+    """A list of one or more values; empty for None."""
     if isinstance(value, Iterable) and not isinstance(value, (str, os.PathLike)):
         return list(value)
     return [] if value is None else [value]
 
 
 def _survey_all(shards: list[Shard], model: ClipModel, progress) -> tuple[list[Survey], str]:
-    """The survey of every shard, and the precision that is fast on every worker."""
+    """The surveys of all shards, and the precision that is fast on every worker."""
     items, once = [(shard, model) for shard in shards], [1] * len(shards)
     results = run_each(_survey, items, sizes=once, label="survey", unit="shard", progress=progress)
     fast = {precision for _, precision in results}
@@ -211,9 +211,9 @@ def _plan(model: ClipModel, precision: str, heads, score, shards: list, surveys:
 
 
 def _lanes(todo: list[int]) -> int:
-    """Batches per shard to run concurrently, so that all shards together use all cores."""
+    """The number of concurrent batches per shard, so that all shards together use all cores."""
     if waiting_client() is not None:
-        return 1  # the workers' threads process one shard each
+        return 1  # each worker thread processes one shard
     few = 2 if len(todo) < FEW_SHARDS * CPU_COUNT and CPU_COUNT > 1 else 1
     return max(few, CPU_COUNT // max(1, len(todo)))
 
@@ -235,7 +235,7 @@ def _embed_shard(run: Run, shard: Shard, number: int, n_samples: int, work: _Wor
             batch_size=work.batch_size,
             texts=work.folder.texts,
             heads=[head for head in work.heads if head.reads == "images"],
-            # With a GPU, the cores only decode.
+            # With a GPU, the CPU cores only decode images.
             lanes=max(work.lanes, CPU_COUNT // gpu_count()) if encoder.on_gpu else work.lanes,
             after_batch=run.advance,
         )

@@ -1,4 +1,4 @@
-"""One Arrow schema for the metadata of every shard, derived from a survey of all of them."""
+"""Derive one Arrow schema for the metadata of all shards from a survey of the shards."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from laion_dask.io.storage.member_names import clean_text
 #: Maximum number of distinct JSON fields over all shards.
 MAX_COLUMNS = 1024
 
-#: Columns that embed writes itself, whatever a sample's JSON says.
+#: Columns that embed itself writes, whatever a sample's JSON contains.
 OURS = ("key", "image_path", "image_sha256")
 
-#: Schema metadata: the number of images that were scaled from 16 bits to 8.
+#: Key in the schema metadata for the number of images scaled from 16 bits to 8.
 RESCALED = "laion_dask.rescaled_16_bit"
 
 _ARROW = {
@@ -30,18 +30,18 @@ _ARROW = {
 
 
 def plan_columns(surveys: Iterable, ours: Iterable[str], heads: Iterable[str]) -> list[list[str]]:
-    """The columns of the metadata as [name, Arrow type], from the surveys.
+    """The columns of the metadata as [name, Arrow type], derived from the surveys.
 
-    ``key``, ``image_path`` and ``image_sha256``, then the caption, the JSON fields under their own
-    names, the scores of embed itself, and one column per head. The caption's column is that of the
-    JSON (``caption``, ``TEXT`` or ``text``), if any. A field keeps its type if all shards agree;
-    integers mixed with floats become double if that is exact, and anything else becomes text.
+    The order is ``key``, ``image_path`` and ``image_sha256``, the caption, the JSON fields under
+    their own names, embed's own scores, and one column per head. The caption's column has its name
+    in the JSON (``caption``, ``TEXT`` or ``text``), if any. A field keeps its type if all shards
+    agree; integers mixed with floats become double if that is exact; anything else becomes text.
 
     Parameters
     ----------
     surveys : iterable of Survey
     ours, heads : iterable of str
-        The columns that ``embed`` itself and the heads add.
+        The columns added by ``embed`` itself and by the heads.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def _type_of(kinds: set[str]) -> str:
 
 
 def caption_column(columns: list[list[str]]) -> str | None:
-    """The name of the caption's column, if there is one."""
+    """The name of the caption's column, or None."""
     return next((name for name, _ in columns[len(OURS) :][:1] if name in CAPTION_FIELDS), None)
 
 
@@ -131,7 +131,7 @@ def rejects_table(rejected: list[Sample]) -> pa.Table:
 
 
 def _caption(sample: Sample, name: str) -> str | None:
-    # The embedded caption; a field that is not text was not embedded, but is kept.
+    # The embedded caption. A field that is not text is kept, but was not embedded.
     text = sample.caption if sample.caption is not None else sample.fields.get(name)
     return _value(text, "string")
 

@@ -1,4 +1,4 @@
-"""The output folder of ``embed``, in clip-retrieval's layout, and how shards are committed.
+"""The output folder of ``embed`` in clip-retrieval's layout, and how shards are committed.
 
 ::
 
@@ -9,8 +9,8 @@
     out/embed.json                         the manifest, written last
 
 Every file is written under a temporary name and renamed. A shard's metadata file is renamed last,
-so a shard with metadata is complete. During a run, ``.embed_plan.json`` identifies it; only the
-same run can be resumed in the folder.
+so a shard with metadata is complete. During a run, ``.embed_plan.json`` identifies the run; only
+the same run can be resumed in the folder.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from laion_dask.io.storage.atomic_file import PARTIAL, committed, json_bytes, sw
 MANIFEST = "embed.json"
 PLAN = ".embed_plan.json"
 
-#: The parts of a plan that must agree to resume a run, in words.
+#: The parts of a plan that must match to resume a run, with their descriptions in errors.
 _IDENTITY = {
     "model": "another model",
     "precision": "another precision",
@@ -40,16 +40,16 @@ _IDENTITY = {
     "columns": "other columns",
 }
 
-#: The same, but irrelevant for a complete run, to which nothing is added.
+#: The same, but ignored for a complete run, to which no shards are added.
 _SAME_BYTES = {"batch_size": "another batch_size", "format": "another version of embed"}
 
-#: Seconds after which a file under a temporary name is considered abandoned.
+#: Seconds after which a file with a temporary name is considered abandoned.
 _ABANDONED_S = 3600
 
 
 @dataclass(frozen=True)
 class EmbedResult:
-    """The result of ``embed``. Prints as its counts.
+    """The result of ``embed``; prints as its counts.
 
     Attributes
     ----------
@@ -57,11 +57,11 @@ class EmbedResult:
         The folder.
     n_shards : int
     n_read, n_kept, n_rejected : int
-        Samples; read is the sum of kept and rejected.
+        The number of samples; read is the sum of kept and rejected.
     n_rescaled : int
-        Kept images whose 16-bit grey was scaled to 8 bits; open_clip's own loading clips it.
+        Kept images whose 16-bit gray was scaled to 8 bits; open_clip's own loading clips it.
     has_texts : bool
-        Whether there were captions, which were embedded.
+        Whether there were captions, which were then embedded.
     """
 
     out: Path
@@ -74,7 +74,7 @@ class EmbedResult:
 
     @classmethod
     def of(cls, out: Path, manifest: dict) -> EmbedResult:
-        """What a folder's manifest tells."""
+        """The result that a folder's manifest describes."""
         counts = {f"n_{name}": n for name, n in manifest["counts"].items()}
         rescaled = manifest["rescaled_16_bit"]
         has_texts = (out / "text_emb").is_dir()
@@ -97,7 +97,7 @@ class EmbedResult:
 
     @property
     def rejects(self) -> Path:
-        """The folder that says what became no row, and why."""
+        """The folder that lists rejected samples with reasons."""
         return self.out / "_rejects"
 
     @property
@@ -135,7 +135,7 @@ class EmbedFolder:
         return self.path / ("_rejects" if role == "rejects" else role)
 
     def file(self, role: str, number: int) -> Path:
-        """The file of a shard: role is img_emb, text_emb, metadata or rejects."""
+        """The file of a shard; role is img_emb, text_emb, metadata or rejects."""
         suffix = "npy" if role.endswith("emb") else "parquet"
         return self.folder(role) / f"{role}_{number:0{self._width}d}.{suffix}"
 
@@ -153,8 +153,8 @@ class EmbedFolder:
         Raises
         ------
         ExportError
-            When the folder holds something else, the run of another plan, or an incomplete run
-            with another batch size or other library versions.
+            When the folder contains other files, the run of another plan, or an incomplete run with
+            another batch size or other library versions.
         """
         found = _read_plan(self.path)
         if found is None:
@@ -209,7 +209,7 @@ class EmbedFolder:
             )
 
     def sweep(self) -> None:
-        """Remove temporary files that a run killed long ago has left."""
+        """Remove temporary files left by runs that were killed long ago."""
         sweep(self.path, _ABANDONED_S)
 
     def is_done(self, number: int) -> bool:
@@ -217,7 +217,7 @@ class EmbedFolder:
         return all(self.file(role, number).is_file() for role in self._roles())
 
     def write(self, number: int, arrays: dict, metadata: pa.Table, rejects: pa.Table) -> None:
-        """Commit a shard: the arrays, its rejects and, last, its metadata."""
+        """Commit a shard: the arrays, the rejects and, last, the metadata."""
         for role, array in arrays.items():
             with committed(self.file(role, number)) as file:
                 np.save(file, array, allow_pickle=False)
@@ -231,7 +231,7 @@ class EmbedFolder:
         Raises
         ------
         ExportError
-            When the files of a shard do not have the same number of rows, or one is damaged.
+            When the files of a shard have different numbers of rows, or a file is damaged.
         """
         shards = [
             {"source": source["name"], **self._count(number)}

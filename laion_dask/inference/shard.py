@@ -1,4 +1,4 @@
-"""Embed one shard of samples; independent of Dask, files and models."""
+"""Embed one shard of samples, independently of Dask, files and models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from laion_dask.io.images.decoding import SCALED_FROM
 from laion_dask.numerics.normalization import unit
 from laion_dask.runtime.ordered_map import in_order
 
-#: Bytes of undecoded images at which a batch is closed early.
+#: Bytes of encoded images at which a batch is closed early.
 MAX_BATCH_BYTES = 64 * 2**20
 
 
@@ -54,11 +54,11 @@ def embed_samples(
     lanes: int = 1,
     after_batch: Callable[[int], None] = lambda n: None,
 ) -> EmbeddedShard:
-    """The embeddings of a stream of samples, in its order.
+    """The embeddings of a stream of samples, in order.
 
     Each batch is decoded, preprocessed and passed through the model by one thread, a *lane*.
     Several lanes run concurrently, so that one decodes during another's forward pass. The batch of
-    a sample depends only on the stream, so the numbers do not depend on the lanes. At most
+    a sample depends only on the stream, so the results do not depend on the lanes. At most
     ``lanes + 1`` batches are in memory.
 
     Parameters
@@ -66,17 +66,17 @@ def embed_samples(
     samples : iterable
         Objects with ``image`` (bytes or None), ``caption`` and ``reason``.
     encoder : object
-        ``decode(bytes)``, ``prepare(picture)``, ``images(list)`` and ``texts(list)``, as
-        `laion_dask.models.clip_runtime.LoadedClip`.
+        An object with ``decode(bytes)``, ``prepare(picture)``, ``images(list)`` and
+        ``texts(list)``, such as `laion_dask.models.clip_runtime.LoadedClip`.
     dim : int
-        The length of its embeddings.
+        The dimension of the embeddings.
     batch_size : int
     texts : bool
         Whether to embed captions as well.
     heads : sequence of heads over images
-        ``name``, ``prepare(picture)`` and ``of_prepared(list)``. Each image is decoded once.
+        Each has ``name``, ``prepare(picture)`` and ``of_prepared(list)``. Images are decoded once.
     lanes : int
-    after_batch : callable
+    Called with the number of samples in every finished batch; an exception stops the run.
         Called with the number of samples of every finished batch; an exception stops the work.
     """
     task = partial(embed_batch, encoder=encoder, texts=texts, heads=heads)
@@ -114,7 +114,7 @@ def _batches(samples: Iterable, batch_size: int) -> Iterator[list]:
 
 
 def embed_batch(batch: list, encoder, texts: bool, heads: Sequence = ()) -> EmbeddedShard:
-    """The embeddings of one batch; drops the image bytes of its samples."""
+    """The embeddings of one batch; removes the image bytes from its samples."""
     kept, prepared, rejected = [], [], []
     for sample in batch:
         data, sample.image = sample.image, None
@@ -164,7 +164,7 @@ def clip_scores(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     images, texts : (n, dim) float16 arrays
-        Texts are NaN without a caption.
+        Text embeddings are NaN without a caption.
 
     Returns
     -------

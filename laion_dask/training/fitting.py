@@ -1,4 +1,4 @@
-"""Fit a probe on labeled embeddings and measure it; works on arrays only."""
+"""Fit a probe to labeled embeddings and evaluate it; works only on arrays."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 from laion_dask.errors import OptionError
 from laion_dask.stats import reliability
 
-#: Inverse strengths of the L2 penalty to try for a linear probe.
+#: Candidates for the inverse strength of a linear probe's L2 penalty.
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
 #: Share of the training rows used to choose among them, or to stop a network early.
 _VALIDATION = 0.15
 
-#: Minimum rows of a class to hold some out.
+#: Minimum rows of a class for holding some out.
 _MIN_ROWS = 4
 
 
 def split(y: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Positions to train on and to hold out: the first ``share`` of each class is held out.
+    """Positions of training and held-out rows; the first ``share`` of each class is held out.
 
     Parameters
     ----------
     y : (n,) bool array
-        In an order that is independent of the content, such as that of a hash.
+        In an order that does not depend on the content, such as by a hash.
     share : float
         Between 0 and 1.
 
@@ -49,10 +49,10 @@ def split(y: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit(x: np.ndarray, y: np.ndarray, hidden: Sequence[int], seed: int) -> tuple[list[tuple], str]:
-    """Layers (weight (out, in), bias (out,)), and a description of the method.
+    """The layers, as (weight (out, in), bias (out,)), and a description of the method.
 
-    With fewer than four rows of a class, none are set aside to choose the penalty, which is then
-    scikit-learn's default, or to stop a network early.
+    With fewer than four rows of a class, no rows are set aside to choose the penalty, which then
+    has scikit-learn's default, or to stop a network early.
 
     Parameters
     ----------
@@ -95,8 +95,8 @@ def _network(
     model = MLPClassifier(
         hidden, random_state=seed, early_stopping=early, validation_fraction=_VALIDATION
     )
-    # The entries of a unit vector are small. The network is trained on entries of about 1, and the
-    # scale becomes part of its first layer.
+    # The entries of a unit vector are small. The network is trained on entries scaled to about 1,
+    # and the scale is then folded into its first layer.
     scale = float(np.sqrt(x.shape[1]))
     model = _quietly(model, scale * x, y)
     layers = [(w.T, b) for w, b in zip(model.coefs_, model.intercepts_, strict=True)]
@@ -111,7 +111,7 @@ def _enough(y: np.ndarray) -> bool:
 
 
 def _quietly(model, x: np.ndarray, y: np.ndarray):
-    """A fitted model, without the warning that the last digits have not converged."""
+    """Fit a model without the warning that the last digits have not converged."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""A bounded sample of rows that depends on their identity, not on partitioning."""
+"""Draw a bounded sample of rows that depends on row identity, not on partitioning."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from laion_dask.errors import OptionError
 
 
 def identity_hash(shard: np.ndarray, row: np.ndarray, seed: int) -> np.ndarray:
-    """A uint64 hash of each row, the same wherever it is computed.
+    """A uint64 hash of each row, independent of where it is computed.
 
-    The finalizer of SplitMix64 (Steele, Lea and Flood 2014), applied to seed and shard, then to
-    the result and the row.
+    Applies the finalizer of SplitMix64 (Steele, Lea and Flood 2014) to seed and shard, then to the
+    result and the row.
     """
     with np.errstate(over="ignore"):
         mixed = _mix(np.asarray(shard).astype(np.uint64) + np.uint64(seed) * np.uint64(2**32 + 1))
@@ -30,13 +30,13 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def labeled_sample(part, label: str, seed: int, max_rows: int) -> pd.DataFrame:
-    """The first labeled rows of a partition by `identity_hash`, at most ``max_rows``.
+    """The first labeled rows of a partition in order of `identity_hash`, at most ``max_rows``.
 
     Returns
     -------
     DataFrame
-        ``shard``, ``row``, ``y`` (bool), ``order`` (uint64); a first row with ``shard`` -1 holds
-        the counts of the partition, ``n_read`` and ``n_unlabelled``.
+        ``shard``, ``row``, ``y`` (bool), ``order`` (uint64); the first row has ``shard`` -1 and
+        contains the counts of the partition, ``n_read`` and ``n_unlabelled``.
     """
     table = frame_to_arrow(part[["shard", "row", label]])
     unknown = pc.is_null(table[label], nan_is_null=True)

@@ -1,4 +1,4 @@
-"""Train a head: sample labeled rows, fit on most of them, measure on the others."""
+"""Train a head: sample labeled rows, fit on most of them, evaluate on the others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from laion_dask.schema import PROVENANCE
 from laion_dask.training import fitting
 from laion_dask.training import sample as kernels
 
-#: Labelled rows that are drawn at most, by default.
+#: Default maximum number of labeled rows to sample.
 MAX_ROWS = 200_000
 
 
@@ -48,10 +48,10 @@ def train(
     max_rows: int = MAX_ROWS,
     seed: int = 0,
 ) -> TrainedHead:
-    """A head fitted on labeled rows, with its held-out ROC-AUC and calibration error. Eager.
+    """Train a head on labeled rows and report its held-out ROC-AUC and calibration error. Eager.
 
     Fits a linear probe (logistic regression, with the L2 penalty chosen on part of the training
-    rows), or, with ``hidden``, a network with ReLU layers. Rows are sampled, split and ordered by a
+    rows) or, with ``hidden``, a network with ReLU layers. Rows are sampled, split and ordered by a
     hash of (seed, shard, row), so the same labels give the same head for any partitioning.
 
     Parameters
@@ -59,16 +59,16 @@ def train(
     embeddings : Embeddings, or array of shape (n, dim)
         Each row is scaled to length 1.
     labels : dask DataFrame, or array of shape (n,)
-        A frame from `read_shards` with a column of labels, for ``Embeddings``; an array for an
-        array. 1 (or true) is positive, 0 negative, null and NaN unlabeled.
+        With ``Embeddings``, a frame from `read_shards` with a column of labels; with an array, an
+        array. 1 (or true) is positive, 0 is negative, null and NaN are unlabeled.
     out : path, optional
         A folder for ``head.safetensors`` and ``MODEL_CARD.md``; see also ``head.save``.
     label : str, optional
         The column of labels; required if the frame has several besides ``shard`` and ``row``.
     to : str, optional
-        The head's output column; by default ``p_`` and the label.
+        The head's output column; by default ``p_`` followed by the label.
     clip : ClipModel or str, optional
-        The model of the embeddings; required for a plain array, otherwise checked.
+        The model of the embeddings; required for an array, otherwise checked.
     hidden : sequence of int
         Widths of hidden layers, such as ``(256,)``.
     test : float
@@ -80,12 +80,12 @@ def train(
     Returns
     -------
     TrainedHead
-        With ``report``; ready for `score`.
+        The head, with a ``report``; can be passed to `score`.
 
     Raises
     ------
     ColumnError, OptionError, EmbeddingsError, PairingError, ProvenanceError, ModelMismatchError
-        Immediately, when embeddings and labels do not match; and when a class has fewer than four
+        Immediately, when embeddings and labels do not match; or when a class has fewer than four
         labeled rows.
     """
     _check(hidden, test, max_rows, seed)
@@ -125,7 +125,7 @@ def train(
 
 
 def train_cost(frame: PlannedFrame, label: str | None = None) -> list[Cost]:
-    """The costs of `train` of a linear probe: a pass over the labels, and the fit on a sample.
+    """The costs of `train` for a linear probe: a pass over the labels, and a fit on a sample.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def _check(hidden, test, max_rows, seed) -> None:
 
 
 def _check_out(out) -> None:
-    """Raise if the head cannot be saved there, before anything is fitted."""
+    """Raise if the head cannot be saved to a folder; called before fitting."""
     if out is None:
         return
     must_be("out", out, (str, os.PathLike), "the path of a folder to save the head in")

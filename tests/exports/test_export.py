@@ -481,7 +481,7 @@ def test_a_shard_that_was_written_anew_is_not_read_as_the_old_one(laion_shards, 
         lambda: frame.laion.rows(),
         lambda: frame.laion.export(out),
     ):
-        with pytest.raises(ShardError, match="written anew since it was opened"):
+        with pytest.raises(ShardError, match="rewritten after it was opened"):
             read()
     assert not out.exists()
 

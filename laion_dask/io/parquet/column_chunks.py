@@ -1,7 +1,7 @@
 """The column chunks of a Parquet file, read from its footer without pyarrow.
 
-pyarrow 26 aborts the process if a chunk is encrypted, or damage makes it look so. Field numbers are
-those of ``parquet.thrift``.
+pyarrow 26 aborts the process if a chunk is encrypted, or appears encrypted because of damage. Field
+numbers are those of ``parquet.thrift``.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Chunk:
     is_gzip : bool
     n_values : int
     start : int
-        The position of the first page, in bytes.
+        The position of the first page in bytes.
     n_nulls : int or None
         None if the writer did not count them.
     extremes : tuple of bytes
-        The smallest and the largest value, as stored; empty if not recorded.
+        The smallest and the largest value as stored; empty if not recorded.
     """
 
     group: int
@@ -66,7 +66,7 @@ def is_of_other_files(footer: bytes) -> bool:
 
 @lru_cache(maxsize=8)
 def column_chunks(footer: bytes) -> tuple[Chunk, ...]:
-    """All column chunks of nonempty row groups, in file order. Takes 60 microseconds each.
+    """All column chunks of nonempty row groups, in file order; takes 60 microseconds per chunk.
 
     Raises
     ------

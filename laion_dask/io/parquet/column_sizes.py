@@ -1,4 +1,4 @@
-"""The sizes in bytes of the columns of Parquet files, from their footers alone."""
+"""Read the sizes in bytes of the columns of Parquet files from their footers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ColumnSize:
     Attributes
     ----------
     stored, plain : int
-        As stored, and before compression.
+        As stored, and uncompressed.
     group_rows : int
-        The number of rows in the file's largest row group.
+        The number of rows in the largest row group of the file.
     """
 
     stored: int
@@ -32,7 +32,7 @@ class ColumnSize:
 
 
 def column_sizes(paths: Sequence[str]) -> list[dict[str, ColumnSize]]:
-    """The sizes of each file's columns, by their names in the file. Eager; reads only footers.
+    """The sizes of each file's columns, by name in the file. Eager; reads only footers.
 
     Raises
     ------

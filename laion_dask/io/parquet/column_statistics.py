@@ -1,7 +1,7 @@
-"""Column statistics from footers: whether a column has values, the smallest and the largest.
+"""Column statistics from footers: whether a column has values, and its extremes.
 
-Only needed if shards disagree on a type. The footers are then read again, since the statistics of
-every column of every row group of all shards would be too much to keep.
+These are needed only if shards disagree on a type. The footers are read again in that case, because
+the statistics of every column and row group of all shards would take too much memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from laion_dask.io.parquet.thrift import NotThrift
 
 
 class StoredValues:
-    """What the footers of shards say about the values of their columns.
+    """The column statistics in the footers of shards.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class StoredValues:
         return self._shards[path].n_rows > 0
 
     def without_values(self, name: str, paths: Iterable[str]) -> set[str]:
-        """The given shards whose column is null in every row; none if it is nested."""
+        """The shards in which a column is null in every row; empty if the column is nested."""
         by_path = self._of_column(name, paths)
         return {
             path
@@ -47,8 +47,8 @@ class StoredValues:
     def extremes(self, name: str, paths: Iterable[str]) -> Iterator[tuple[str, list[pa.Array]]]:
         """The smallest and largest values of a column in each shard, as one array per leaf.
 
-        Only for 64-bit integers, times and durations; the array of any other leaf, and of one
-        without statistics, is empty.
+        Includes only 64-bit integers, times and durations; the array is empty for any other leaf
+        and for a leaf without statistics.
         """
         for path, (type_, chunks) in self._of_column(name, paths).items():
             leaves = [leaf for _, leaf in leaf_types(type_)]

@@ -1,4 +1,4 @@
-"""The Arrow types of a column in many shards: their type in a frame, and their common type."""
+"""The Arrow types of a column in many shards: the type in a frame, and the common type."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _UNITS = ("s", "ms", "us", "ns")
 
 
 def frame_type(type_: pa.DataType) -> pa.DataType:
-    """The type of a stored column in a frame: without dictionaries, views and extensions.
+    """The type in a frame of a stored column: without dictionaries, views and extensions.
 
-    UUIDs become text and JSON stays text; any other extension becomes its storage type.
+    UUIDs become text and JSON remains text; any other extension becomes its storage type.
     """
     if _t.is_dictionary(type_):
         return frame_type(type_.value_type)
@@ -41,7 +41,7 @@ def frame_type(type_: pa.DataType) -> pa.DataType:
 
 
 def leaf_types(type_: pa.DataType) -> list[tuple[tuple[str, ...], pa.DataType]]:
-    """The types of a column's leaf values, within lists and structs, in file order.
+    """The types of a column's leaf values inside lists and structs, in file order.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def leaf_types(type_: pa.DataType) -> list[tuple[tuple[str, ...], pa.DataType]]:
 def without_null_keys(type_: pa.DataType) -> pa.DataType:
     """The type with map keys of type null replaced by text.
 
-    Keys cannot be null: Arrow aborts the process when it casts to such a map.
+    Keys cannot be null: Arrow aborts the process when it casts to a map with null keys.
     """
     if not _holds_null_keys(type_):
         return type_
@@ -96,7 +96,7 @@ def holds_intervals(type_: pa.DataType) -> bool:
 
 
 def family(type_: pa.DataType) -> str:
-    """The family of an Arrow type; types of one family may be mixed between shards."""
+    """The family of an Arrow type; shards may mix types of the same family."""
     type_ = frame_type(type_)
     if _t.is_null(type_):
         return "null"
@@ -118,7 +118,7 @@ def family(type_: pa.DataType) -> str:
 
 
 def merged(types: Sequence[pa.DataType]) -> pa.DataType | None:
-    """The narrowest type that holds the values of all given types exactly, or None.
+    """The narrowest type that represents the values of all given types exactly, or None.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def merged(types: Sequence[pa.DataType]) -> pa.DataType | None:
     """
     distinct: list[pa.DataType] = []
     for type_ in map(frame_type, types):
-        # Compared by ==, which ignores the name that a list gives its elements.
+        # Compared with ==, which ignores the name of a list's element field.
         if not _t.is_null(type_) and type_ not in distinct:
             distinct.append(type_)
     if not distinct:
@@ -150,7 +150,7 @@ def _numbers(types: Sequence[pa.DataType]) -> pa.DataType | None:
 
 
 def _decimals(types: Sequence[pa.DataType]) -> pa.DataType | None:
-    """A decimal type with all digits, before and after the point, of decimals and integers."""
+    """A decimal type with enough digits, before and after the point, for all given numbers."""
     sizes = [
         (t.precision - t.scale, t.scale) if _t.is_decimal(t) else (_INTEGER_DIGITS, 0)
         for t in types
@@ -173,7 +173,7 @@ def _lists(types: Sequence[pa.DataType]) -> pa.DataType | None:
 
 
 def _structs(types: Sequence[pa.DataType]) -> pa.DataType | None:
-    """A struct with every field of any of the structs; missing fields are null."""
+    """A struct with the fields of all structs; missing fields are null."""
     fields: dict[str, list[pa.DataType]] = {}
     for type_ in types:
         names = [f.name for f in _fields(type_)]
@@ -235,7 +235,7 @@ def _is_string(type_: pa.DataType) -> bool:
     return _t.is_string(type_) or _t.is_large_string(type_)
 
 
-#: In order: a predicate that all types must satisfy, and how to merge them.
+#: Pairs of a predicate that all types must satisfy and a function that merges them, in order.
 _MERGES: tuple[tuple[Callable, Callable], ...] = (
     (_is_string, lambda types: pa.large_string()),
     (_t.is_boolean, lambda types: pa.bool_()),

@@ -1,4 +1,4 @@
-"""Row groups of Parquet files decoded on the GPU, by the reader under `cudf.read_parquet`."""
+"""Decode row groups of Parquet files on the GPU, using the reader behind `cudf.read_parquet`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class CudfDecoder:
     backend = "cudf"
 
     def read(self, path: str, columns: Sequence[str], groups: Sequence[int]):
-        """The given columns of some row groups of a local file; text may not be valid UTF-8.
+        """The given columns of row groups of a local file; text is not checked to be valid UTF-8.
 
-        Bypasses `cudf.read_parquet`, which always restores an index that pandas recorded, and
-        reads columns from the names of folders.
+        Bypasses `cudf.read_parquet`, which always restores an index recorded by pandas, and also
+        reads columns from folder names.
         """
         cudf = importlib.import_module("cudf")
         io, parquet = map(importlib.import_module, ("pylibcudf.io", "pylibcudf.io.parquet"))
@@ -26,12 +26,12 @@ class CudfDecoder:
         return cudf.DataFrame.from_pylibcudf(parquet.read_parquet(options))
 
     def text(self, series) -> tuple:
-        """A column of strings in GPU memory: all bytes, (n_bytes,) uint8, and each start, int64.
+        """The bytes of a string column in GPU memory, (n_bytes,) uint8, and each start, int64.
 
         Raises
         ------
         MemoryError
-            When GPU memory does not suffice.
+            When there is not enough GPU memory.
         """
         import torch
 
@@ -40,7 +40,7 @@ class CudfDecoder:
             return torch.empty(0, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
         column, _ = series.to_pylibcudf()
         chars = column.data()
-        if chars is None or column.child(0).data() is None:  # cuDF has spilled it in the meantime
+        if chars is None or column.child(0).data() is None:  # cuDF spilled it in the meantime
             raise MemoryError("a column of text was spilled to host memory while it was checked")
         memory = cupy.cuda.UnownedMemory(chars.ptr, chars.size, column)
         pointer = cupy.cuda.MemoryPointer(memory, 0)

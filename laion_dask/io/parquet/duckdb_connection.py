@@ -1,7 +1,7 @@
-"""DuckDB as the scan engine: one connection per process, one cursor per task, one thread each.
+"""DuckDB as scan engine: one connection per process, one cursor per task, one thread each.
 
-Dask schedules the tasks; a scan with threads of its own would oversubscribe the machine. DuckDB
-never downloads or loads an extension by itself.
+Dask schedules the tasks; additional threads in a scan would oversubscribe the machine. DuckDB never
+downloads or loads an extension by itself.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _SETTINGS = {
 }
 
 
-#: Read page by page instead of a whole row group: from a local disk a fifth less CPU and half the
-#: memory. From a store, each page would be a separate request.
+#: Read page by page instead of by row group: from a local disk this takes a fifth less CPU time and
+#: half the memory. From a store, each page would be a separate request.
 _PAGE_BY_PAGE = "SET {scope} disable_parquet_prefetching = {value}"
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:", config=_SETTINGS)
-    connection.execute("LOAD parquet")  # built in; its settings exist once it is loaded
+    connection.execute("LOAD parquet")  # built in; its settings exist only once it is loaded
     connection.execute(_PAGE_BY_PAGE.format(scope="GLOBAL", value=True))
     return connection
 
@@ -58,7 +58,7 @@ def _cursor(path: str) -> duckdb.DuckDBPyConnection:
 
 
 def literal_path(path: str) -> str:
-    """Escape a path so that ``read_parquet`` matches only the path itself."""
+    """Escape a path so that ``read_parquet`` matches only that path."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in path)
 
 
@@ -68,14 +68,14 @@ def query(sql: str, path: str, parameters: Mapping[str, str]) -> pa.Table:
     Parameters
     ----------
     sql : str
-        With ``$path`` for the file, and ``$name`` for each parameter.
+        Contains ``$path`` for the file, and ``$name`` for each parameter.
     path : str
     parameters : mapping of str to str
 
     Raises
     ------
     duckdb.Error
-        Unchanged; the caller knows the shard and rewords it.
+        Passed through; the caller adds the name of the shard.
     """
     with _cursor(path) as cursor:
         relation = cursor.sql(sql, params={"path": literal_path(path), **parameters})
@@ -83,7 +83,7 @@ def query(sql: str, path: str, parameters: Mapping[str, str]) -> pa.Table:
 
 
 def key_hashes(columns: Sequence[pa.ChunkedArray]) -> np.ndarray:
-    """A 64-bit hash of each row of some columns, the same in every process.
+    """A 64-bit hash of each row of the columns, the same in every process.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Cast columns of shards to their type in the frame without changing any value."""
+"""Cast columns of shards to their type in the frame without changing values."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from laion_dask.io.parquet.common_types import family, frame_type, is_uuid
 def cast_exactly(
     column: pa.ChunkedArray, type_: pa.DataType, *, name: str, path: str, rows: pa.ChunkedArray
 ) -> pa.ChunkedArray:
-    """Cast a column to its common type without changing any value.
+    """Cast a column to its common type without changing values.
 
-    NaN becomes null if the column becomes an integer. ``rows`` holds the position of each value in
-    the file, for the error.
+    NaN becomes null if the column becomes an integer. ``rows`` contains the position of each value
+    in the file, for error messages.
 
     Raises
     ------
     SchemaError
-        When a value would change: a float that is not whole, or an integer that is too large.
+        When a value would change: a float that is not an integer, or an integer that is too large.
     """
     if str(column.type) == str(type_):  # list<l: float> == list<element: float>, but differs in str
         return column
-    if column.null_count == len(column):  # for example in a shard without rows
+    if column.null_count == len(column):  # for example in an empty shard
         return pa.chunked_array([pa.nulls(len(column), type_)])
     column = _plain_text(column, name)
     if pa.types.is_floating(column.type) and pa.types.is_integer(type_):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     try:
         if family(column.type) == "decimal" and pa.types.is_floating(type_):
-            column = column.cast(pa.string())  # Arrow's own cast is inexact in one of eight values
+            column = column.cast(pa.string())  # Arrow's own cast is inexact for one in eight values
         return column.cast(type_)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         row, value = _first_bad(column, type_, rows)
@@ -55,7 +55,7 @@ def _plain_text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 
 def uuid_digits(name: str, stored: pa.DataType) -> bool:
-    """Whether UUIDs are read as 32 digits without hyphens, as DataComp publishes them."""
+    """Whether UUIDs are read as 32 digits without hyphens, as in DataComp."""
     return name == "uid" and is_uuid(stored)
 
 
@@ -65,7 +65,7 @@ def _has_uuid(type_: pa.DataType) -> bool:
 
 
 def _without_uuids(column: pa.ChunkedArray, type_: pa.DataType, digits: bool = False):
-    """UUIDs as text, also within lists and structs."""
+    """UUIDs as text, including those in lists and structs."""
 
     def text(value):
         if isinstance(value, UUID):

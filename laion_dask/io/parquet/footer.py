@@ -1,4 +1,4 @@
-"""Parquet footers: rows, row groups, schema, digest. One small read per file."""
+"""Read Parquet footers: rows, row groups, schema, digest. One small read per file."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _TAIL = 1 << 16
 REMEDY = "Fetch the file again, or leave it out of the paths."
 MAGIC = b"PAR1"
 _POINTER = b"version https://git-lfs"
-#: Threads that read footers; they mostly wait for the store, not the CPU.
+#: Threads that read footers; they mostly wait for the store.
 THREADS = 16
 
-#: What pyarrow raises on a damaged file.
+#: Exceptions that pyarrow raises for a damaged file.
 ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
 
 
@@ -41,9 +41,9 @@ class Footer:
     size : int
         Size of the file in bytes.
     sha256 : str
-        Digest of the footer's bytes; differs after any change of rows, layout or statistics.
+        Digest of the footer's bytes; changes whenever rows, layout or statistics change.
     row_groups : tuple of int
-        Rows of each row group, in file order.
+        The number of rows in each row group, in file order.
     schema : pyarrow.Schema
     int96 : frozenset of str
         Columns with INT96 timestamps.
@@ -100,10 +100,11 @@ def _int96(schema: pa.Schema, stored: pq.ParquetSchema) -> frozenset[str]:
 
 
 def _with_parquet_types(schema: pa.Schema, stored: pq.ParquetSchema) -> pa.Schema:
-    """The schema, corrected where Parquet knows the type and Arrow does not.
+    """The schema, with types that Parquet knows and Arrow does not.
 
-    UUIDs and intervals, which Arrow shows as bytes, and INT96, which Arrow shows as nanoseconds,
-    limited to the years 1677 to 2262, and which Spark, Hive and Impala write as microseconds.
+    These are UUIDs and intervals, which Arrow reads as bytes, and INT96, which Arrow reads as
+    nanoseconds, limited to the years 1677 to 2262, although Spark, Hive and Impala write
+    microseconds.
     """
     leaves = [stored.column(i) for i in range(len(stored))]
     if not any(_parquet_type(leaf) for leaf in leaves):
@@ -143,12 +144,12 @@ def _parquet_type(leaf: pq.ColumnSchema) -> pa.DataType | None:
 
 
 def check_unchanged(path: str, footer_sha256: str) -> bytes:
-    """Read a file's footer again and check that it has not changed since the file was opened.
+    """Read a file's footer again and check that it is unchanged since the file was opened.
 
     Raises
     ------
     ShardError
-        When it has changed, so that the rows may be different ones.
+        When it has changed, since the rows may differ.
     """
     try:
         with open_bytes(path) as file:
@@ -159,25 +160,25 @@ def check_unchanged(path: str, footer_sha256: str) -> bytes:
         raise damaged(path, error) from error
     if hashlib.sha256(footer).hexdigest() != footer_sha256:
         raise ShardError(
-            f"{path} was written anew since it was opened. Call read_shards again to read its "
-            "present content."
+            f"{path} was rewritten after it was opened. Call read_shards again to read its "
+            "current content."
         )
     return footer
 
 
 def groups_of(path: str, footer: bytes) -> list[pq.RowGroupMetaData]:
-    """The row groups of a footer, after checking that their columns lie inside the file.
+    """The row groups of a footer; checks that their columns are inside the file.
 
-    libcudf trusts the footer even if it points outside (rapidsai/cudf issue 14104), and an invalid
+    libcudf trusts footers that point outside the file (rapidsai/cudf issue 14104), and an invalid
     read on a GPU destroys the CUDA context of the whole process.
 
     Raises
     ------
     ShardError
-        When a column lies outside the file.
+        When a column is outside the file.
     """
     try:
-        column_chunks(footer)  # raises if one is encrypted, which would abort pyarrow
+        column_chunks(footer)  # raises if a column is encrypted, which would abort pyarrow
         metadata = pq.read_metadata(pa.BufferReader(MAGIC + footer))
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         with open_bytes(path) as file:
@@ -208,7 +209,7 @@ def groups_between(
 
 
 def chunks_of(piece: Piece, footer: bytes, columns: Collection[str]) -> list[Chunk]:
-    """The column chunks of a piece for some columns, named as in the file.
+    """The column chunks of a piece for the given columns, named as in the file.
 
     Raises
     ------
@@ -227,7 +228,7 @@ def chunks_of(piece: Piece, footer: bytes, columns: Collection[str]) -> list[Chu
 def _check_chunk(path: str, number: int, chunk: pq.ColumnChunkMetaData, end: int) -> None:
     first, size = chunk.data_page_offset, chunk.total_compressed_size
     if chunk.num_values == 0:
-        return  # it may have no pages
+        return  # there may be no pages
     if chunk.has_dictionary_page and chunk.dictionary_page_offset:
         first = min(first, chunk.dictionary_page_offset)
     if first < len(MAGIC) or size < 0 or first + size > end:
@@ -265,7 +266,7 @@ def _footer_bytes(file, size: int, path: str) -> bytes:
 
 
 def _not_parquet(path: str, size: int, start: bytes) -> ShardError:
-    """The error for a file without a Parquet footer, chosen by how the file starts."""
+    """The error for a file without a Parquet footer, depending on how the file starts."""
     if start.startswith(MAGIC):
         what = "is truncated: it starts as Parquet but has no footer"
         return ShardError(f"{path} ({size:,} bytes) {what}. {REMEDY}")
@@ -293,7 +294,7 @@ def read_footers(paths: Sequence[str]) -> list[Footer]:
     Raises
     ------
     ShardError
-        As `read_footer`, for the first file that fails.
+        As for `read_footer`, for the first file that fails.
     """
     with ThreadPoolExecutor(min(THREADS, len(paths))) as pool:
         return list(pool.map(read_footer, paths))

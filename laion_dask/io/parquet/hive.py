@@ -1,4 +1,4 @@
-"""Hive partitioning: columns in the names of folders, such as ``LANGUAGE=en/``."""
+"""Hive partitioning: columns in folder names, such as ``LANGUAGE=en/``."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from laion_dask.io.storage.local_file import open_bytes
 from laion_dask.schema import CANONICAL
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
-#: An integer in its canonical form; a value such as 007 is more than a number.
+#: An integer in canonical form; a value such as 007 is not only a number.
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _FLOAT = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 
 def folder_columns(path: str) -> dict[str, str | None]:
-    """Columns in the names of the folders above a file: an unbroken run of key=value.
+    """The columns in the names of the folders directly above a file, written as key=value.
 
     Keys and values are percent-decoded; Hive's name for null becomes None.
 
@@ -41,10 +41,10 @@ def folder_columns(path: str) -> dict[str, str | None]:
 
 
 def folder_type(column: str, values: Sequence[str | None]) -> pa.DataType:
-    """The type of a frame's column whose values are in the names of folders.
+    """The type of a frame's column whose values come from folder names.
 
-    An integer if every value is written as one, a float if the canonical column is numeric, else
-    text; null if there is no value at all.
+    An integer if every value is a canonical integer, a float if the canonical column is numeric,
+    else text; null if there are no values.
     """
     known = [value for value in values if value is not None]
     kind = CANONICAL[column].kind if column in CANONICAL else None
@@ -63,7 +63,7 @@ def folder_value(value: str | None, type_: pa.DataType, column: str, path: str):
     Raises
     ------
     SchemaError
-        When the type cannot hold it.
+        When the type cannot represent it.
     """
     if value is None or pa.types.is_large_string(type_):
         return value
@@ -73,14 +73,15 @@ def folder_value(value: str | None, type_: pa.DataType, column: str, path: str):
     except (ValueError, pa.ArrowInvalid) as error:
         raise SchemaError(
             f"{path} is in a folder whose name gives {column!r} the value {value!r}, which {type_} "
-            f"cannot hold. Rename the folder, or read with {argument('hive_partitioning', False)}."
+            "cannot represent. Rename the folder, or read with "
+            f"{argument('hive_partitioning', False)}."
         ) from error
 
 
 def check_agrees(path: str, column: str, value: str | None) -> None:
-    """Check that a column of a file agrees with the value in its folder's name. Eager.
+    """Check that a column of a file agrees with the value in its folder name. Eager.
 
-    Uses the statistics of the row groups, and reads the values only if these do not suffice.
+    Uses the statistics of the row groups, and reads values only if the statistics do not suffice.
 
     Raises
     ------
@@ -102,11 +103,11 @@ def check_agrees(path: str, column: str, value: str | None) -> None:
 
 
 def _values(file: pq.ParquetFile, column: str) -> Iterator[str | None]:
-    """The distinct values of a column as they would appear in a folder's name."""
+    """The distinct values of a column as they would appear in a folder name."""
     names = [file.schema.column(i).path for i in range(len(file.schema))]
     leaf = (
         names.index(column) if column in names else None
-    )  # the leaves of a struct have other names
+    )  # the leaves of a struct have different names
     for number in range(file.num_row_groups):
         group = file.metadata.row_group(number)
         statistics = None if leaf is None else group.column(leaf).statistics

@@ -1,4 +1,4 @@
-"""Compare the parts of exports with the manifests that list them."""
+"""Compare the parts of exports with their manifests."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from laion_dask.io.storage.export_manifest import altered_error, listed_parts
 def check_footers(footers: Sequence[Footer]) -> None:
     """Compare the footers of parts with the manifests in their folders.
 
-    Files that no manifest lists are skipped.
+    Files that are not in a manifest are skipped.
 
     Raises
     ------
     ShardError
-        When a part's number of rows or bytes differs from the listed one.
+        When a part has another number of rows or bytes than its manifest lists.
     """
     listed = {}
     for folder in {footer.path.rpartition("/")[0] for footer in footers}:

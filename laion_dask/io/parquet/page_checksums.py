@@ -1,8 +1,8 @@
-"""Checksums of Parquet pages, which the fast readers do not verify.
+"""Verify checksums of Parquet pages, which the fast readers do not do.
 
 There are two kinds: the CRC-32 of a page's stored bytes in its header (field 4 of ``PageHeader`` in
 ``parquet.thrift``; Spark writes it), and the one at the end of every GZIP member. ZSTD frames may
-have one as well, which every reader checks. Damage to pages without a checksum goes undetected.
+also have one, which every reader checks. Damage to pages without a checksum is not detected.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from laion_dask.io.parquet.thrift import NotThrift, read_struct
 from laion_dask.io.storage.local_file import open_bytes
 from laion_dask.io.storage.remote_file import StoreFile
 
-#: Bytes first read for a page header; few are longer.
+#: Bytes first read for a page header; few headers are longer.
 _HEADER = 1 << 10
-#: Bytes beyond which something is not a page header, even one with long statistics.
+#: Maximum bytes of a page header, including long statistics.
 _MAX_HEADER = 1 << 24
 
 # Fields of PageHeader, DataPageHeader and DataPageHeaderV2 in parquet.thrift.
@@ -49,7 +49,8 @@ class _Page:
 def have_checksums(path: str, chunks: Sequence[Chunk]) -> bool:
     """Whether pages have a checksum that the fast readers do not verify. Eager.
 
-    Reads one page header per column. Has the same parameters and errors as `verify`.
+    Reads one page header per column. Takes the same parameters and raises the same errors as
+    `verify`.
     """
     with _opened(path) as file:
         return any(True for _ in _with_checksums(file, chunks))
@@ -82,7 +83,7 @@ def verify(path: str, chunks: Sequence[Chunk]) -> None:
 
 
 class _opened:
-    """An open shard; damage and failures of its store raise ``ShardError``.
+    """Opens a shard; damage and store failures raise ``ShardError``.
 
     A damaged page header may lack a field, or have one of the wrong type.
     """
@@ -104,7 +105,7 @@ class _opened:
 def _with_checksums(file: StoreFile, chunks: Sequence[Chunk]) -> Iterator[Chunk]:
     """The chunks whose pages have a checksum.
 
-    Writers add a CRC to all pages of a column or to none, so the first page suffices.
+    Writers add a CRC to all pages of a column or to none, so checking the first page suffices.
     """
     has_crc: dict[tuple, bool] = {}
     for chunk in chunks:
@@ -117,7 +118,7 @@ def _with_checksums(file: StoreFile, chunks: Sequence[Chunk]) -> Iterator[Chunk]
 
 
 def _pages(file: StoreFile, chunk: Chunk) -> Iterator[_Page]:
-    """The pages of a column chunk, up to the one with its last value."""
+    """The pages of a column chunk, up to the page with its last value."""
     at, n_values = chunk.start, 0
     while n_values < chunk.n_values:
         header, length = _header(file, at)

@@ -1,4 +1,4 @@
-"""Read Parquet shards as a frame whose rows know where they came from."""
+"""Read Parquet shards as a frame whose rows carry their provenance."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from laion_dask.predicate.clauses import named_columns
 from laion_dask.runtime import graph, workers
 from laion_dask.schema import PROVENANCE
 
-#: Maximum rows of a partition: with ten columns about 300 MB in memory.
+#: Maximum rows per partition; with ten columns, these take about 300 MB in memory.
 MAX_ROWS_PER_PARTITION = 1_000_000
 
 
@@ -45,62 +45,62 @@ def read_shards(
     rename: Mapping[str, str] | None = None,
     hive_partitioning: bool = True,
 ) -> dd.DataFrame:
-    """A frame over Parquet shards, in canonical columns plus ``shard`` and ``row``. Lazy.
+    """A frame of Parquet shards, with canonical columns plus ``shard`` and ``row``. Lazy.
 
-    Only footers are read, with one small read per file, to check that all shards fit one schema.
-    Values are kept as stored: an identifier never passes through a float, and a float becomes an
+    Reads only footers, with one small read per file, to check that all shards fit one schema.
+    Values are kept as stored: an identifier is never converted to a float, and a float becomes an
     integer only if it is whole.
 
     Parameters
     ----------
     paths : str, path or iterable of them
-        Files, folders, patterns, or addresses that fsspec knows; sorted naturally. A folder that
-        `export` wrote is read by its manifest. `laion_dask.io.storage.discovery` defines which
-        files a folder or a pattern stands for.
+        Files, folders, patterns or fsspec addresses; sorted naturally. A folder written by `export`
+        is read according to its manifest. `laion_dask.io.storage.discovery` defines which files a
+        folder or a pattern refers to.
     columns : sequence of str, optional
-        The frame's columns, by their canonical names; all by default. ``shard`` and ``row`` are
-        always added at the end.
+        The frame's columns, by canonical name; all by default. ``shard`` and ``row`` are always
+        appended.
     where : str, optional
-        Keep only the rows for which this is true; runs inside the scan. See `laion_dask.predicate`.
+        Keep only rows for which this is true; evaluated in the scan. See `laion_dask.predicate`.
     dialect : str
-        ``"auto"`` recognizes the published sets by their columns; or the name of one of
+        ``"auto"`` recognizes the published data sets by their columns; otherwise a name in
         `laion_dask.dialects.DIALECTS`.
     backend : {"auto", "pandas", "cudf"}
-        The library of the partitions. ``"auto"`` uses the one from `laion_dask.set_options`; if
-        that is ``"auto"`` too, cuDF if this process and, with a client, the scheduler and every
-        worker can create cuDF frames, else pandas. A `BackendWarning` is raised if a GPU is left
-        unused.
+        The library of the partitions. ``"auto"`` uses the one set with `laion_dask.set_options`. If
+        that is also ``"auto"``, cuDF is used if this process and, with a client, the scheduler and
+        every worker can create cuDF frames; otherwise pandas. A `BackendWarning` is issued if a GPU
+        remains unused.
     max_rows_per_partition : int
-        A larger shard becomes several partitions, each of consecutive whole row groups.
+        A larger shard is split into several partitions of consecutive whole row groups.
     swap_width_height : bool
-        Read the width column as height and vice versa, as LAION's own statistics script does for
-        the raw LAION-5B release.
+        Whether to read the width column as height and vice versa, as LAION's own statistics script
+        does for the raw LAION-5B release.
     rename : mapping of str to str, optional
-        New names by the names in the files, such as ``{"nsfw_score": "punsafe"}``. They take
-        precedence over the dialect's, and are recorded in the manifest of an export.
+        A mapping of names in the files to new names, such as ``{"nsfw_score": "punsafe"}``. It
+        takes precedence over the dialect and is recorded in the manifest of an export.
     hive_partitioning : bool
-        Whether folders named ``key=value`` directly above a file become columns, as written by
-        Hive and Spark: every row of ``LANGUAGE=en/part-0.parquet`` has ``language`` "en". If the
-        file has such a column too, it must agree.
+        Whether folders named ``key=value`` directly above a file become columns, as written by Hive
+        and Spark: every row of ``LANGUAGE=en/part-0.parquet`` has ``language`` "en". If the file
+        also has such a column, the values must agree.
 
     Returns
     -------
     dask.dataframe.DataFrame
-        One partition per shard or range of its row groups. ``shard`` (int32) is the position of
-        the file in natural order, ``row`` (int64) the position in that file.
+        One partition per shard, or per range of its row groups. ``shard`` (int32) is the position
+        of the file in natural order, ``row`` (int64) the position in that file.
 
     Raises
     ------
     ShardNotFoundError, ShardError, SchemaError, ColumnError, PredicateError, OptionError
         Immediately, before any data is read.
     MissingExtraError
-        When cuDF is requested by name but unavailable.
+        When cuDF is requested by name but not available.
 
     Warns
     -----
     DiscoveryWarning
-        When files that may be shards were skipped, when output of img2dataset or clip-retrieval
-        lies beside other shards whose rows it may repeat, or when a file may be a copy of another.
+        When files that may be shards are skipped, when output of img2dataset or clip-retrieval is
+        beside other shards whose rows it may repeat, or when a file may be a copy of another one.
 
     Examples
     --------
@@ -145,7 +145,7 @@ def read_shards(
 def _check_backend_types(
     types: dict[str, pa.DataType], backend: str, columns: Sequence[str] | None
 ) -> dict:
-    """Drop columns that the backend cannot hold; raises if one of them was requested."""
+    """Drop columns that the backend does not support; raises if one of them was requested."""
     lost = [name for name, type_ in types.items() if not holds(backend, type_)]
     for name in lost:
         if columns is None or name in columns:

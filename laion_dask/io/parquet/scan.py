@@ -22,13 +22,13 @@ from laion_dask.io.parquet.scan_spec import ScanSpec
 from laion_dask.io.parquet.shard import Piece, Read, Shard
 from laion_dask.predicate.prune import may_pass
 
-#: Size in bytes of a footer that lists too many column chunks to check one by one.
+#: Bytes of a footer with too many column chunks to check one by one.
 _LARGE_FOOTER = 1 << 20
 
 
 @dataclass(frozen=True)
 class Scan(ScanSpec):
-    """Reads a piece when called: with cuDF, with DuckDB, or with the careful pyarrow reader."""
+    """Reads a piece when called, using cuDF, DuckDB or the careful pyarrow reader."""
 
     def __call__(self, piece: Piece, columns: list[str]):
         """Read a piece.
@@ -37,14 +37,14 @@ class Scan(ScanSpec):
         ----------
         piece : Piece
         columns : list of str
-            The columns to read, in this order; Dask passes none to count rows.
+            The columns to read, in this order; empty if Dask only counts rows.
 
         Raises
         ------
         ShardError
-            When the shard is damaged, or its text is not UTF-8.
+            When the shard is damaged, or its text is not valid UTF-8.
         SchemaError
-            When a value cannot take its column's common type exactly.
+            When a value cannot be converted to its column's common type exactly.
         """
         if self._none_can_pass(piece.shard):
             check_unchanged(piece.shard.path, piece.shard.footer_sha256)
@@ -56,7 +56,7 @@ class Scan(ScanSpec):
         return found[0] if columns else found[0][[]]
 
     def read(self, piece: Piece, columns: list[str]) -> Read:
-        """Read a piece as an Arrow table and count the rows that are not in it, in one scan.
+        """Read a piece as an Arrow table and count the rows that are not in it, in a single scan.
 
         Raises the same errors as a call.
         """
@@ -70,7 +70,7 @@ class Scan(ScanSpec):
         return Read(table, unscored, 0)
 
     def counts(self, piece: Piece) -> tuple[int, int]:
-        """Count the unscored and the rejected rows of a piece without reading other columns."""
+        """Count the unscored and rejected rows of a piece without reading other columns."""
         found = self._on_gpu(piece, ["row"], counted=True)
         if found is not None:
             return found[1], 0
@@ -78,15 +78,15 @@ class Scan(ScanSpec):
         return found.unscored, found.rejected
 
     def _none_can_pass(self, shard: Shard) -> bool:
-        """Whether the names of a shard's folders already exclude all of its rows."""
+        """Whether the folder names of a shard already exclude all of its rows."""
         if self.where is None or not shard.partition:
             return False
         return not may_pass(self.where, known_values(shard))
 
     def _on_gpu(self, piece: Piece, names: list[str], *, counted: bool):
-        """Read with cuDF: a frame and the number of undecided rows, or None to read on the CPU.
+        """Read with cuDF: a frame and the number of undecided rows, or None to use the CPU.
 
-        If libcudf cannot read a file, the CPU either reads it or raises the proper error.
+        If libcudf cannot read a file, the CPU either reads it or raises the appropriate error.
         """
         if self.backend != "cudf" or self._must_be_careful(piece.shard):
             return None
@@ -95,7 +95,7 @@ class Scan(ScanSpec):
         try:
             return scan_cudf.read(piece, names, self, CudfDecoder(), counted=counted)
         except scan_cudf.NotText:
-            return None  # the careful reader will name the row
+            return None  # the careful reader will report the row
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -125,13 +125,13 @@ class Scan(ScanSpec):
         return replace(found, table=self._typed(found.table, piece, names))
 
     def _must_be_careful(self, shard: Shard) -> bool:
-        """Whether the fast reader cannot be used.
+        """Whether the careful reader must be used instead of the fast one.
 
-        Which rows are rejected must not depend on the columns that are read. The fast reader
-        reserves column names that a file may use; it does not support wider decimals, reads
-        durations as integers, does not distinguish columns that differ only in case, and truncates
-        the nanoseconds of INT96. A filter over integers that become floats must also check that
-        none of them loses a digit.
+        The set of rejected rows must not depend on the columns that are read. The fast reader
+        reserves column names that a file may use, does not support wider decimals, reads durations
+        as integers, does not distinguish columns that differ only in case, and truncates the
+        nanoseconds of INT96. A filter over integers that become floats must also check that no
+        digit is lost.
         """
         if self.invalid_text == "reject":
             return True
@@ -154,7 +154,7 @@ class Scan(ScanSpec):
         """Whether the careful reader must verify checksums while it reads.
 
         The checksums of a local shard are verified here, which leaves its pages in the page cache
-        for DuckDB; a store would have to deliver them twice.
+        for DuckDB; from a store they would have to be read twice.
         """
         if len(footer) > _LARGE_FOOTER:
             return True

@@ -1,8 +1,8 @@
-"""Scan row groups with cuDF: decode them as a frame on the GPU, then apply the filter as a mask.
+"""Scan row groups with cuDF: decode them on the GPU as a frame, then apply the filter as a mask.
 
-Row groups whose statistics exclude every row are skipped. The others are decoded a few at a time,
-so that no string column exceeds the limit of cuDF, and fewer at a time if GPU memory does not
-suffice. The mask is exact.
+Row groups whose statistics exclude every row are skipped. The others are decoded in batches, so
+that no string column exceeds cuDF's limit; batches are smaller if GPU memory is scarce. The mask is
+exact.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from laion_dask.numerics.gpu.memory import run_with_oom_backoff
 from laion_dask.predicate import certain_and_possible
 from laion_dask.predicate.prune import Range, may_pass
 
-#: Uncompressed bytes of row groups to decode at a time: a string column of cuDF with 32-bit offsets
-#: is limited to 2**31 bytes, and a dictionary may expand to several times its size.
+#: Uncompressed bytes of row groups per batch: a cuDF string column with 32-bit offsets is limited
+#: to 2**31 bytes, and a dictionary may expand to several times its size.
 _BATCH_BYTES = 1 << 29
 _REMEDY = "Read fewer columns, stop other GPU programs, or write the shard with smaller row groups."
 _PLAIN = {"boolean", "integer", "float", "string"}
@@ -42,7 +42,7 @@ class NotText(Exception):
 
 
 class NotDecoded(Exception):
-    """The decoder cannot read the file; the CPU reads it, or raises the proper error."""
+    """The decoder cannot read the file; the CPU reads it or raises the appropriate error."""
 
 
 class Decoder(Protocol):
@@ -59,7 +59,7 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True)
 class _Group:
-    """A row group of a piece: its number in the file, and its range of rows in the file."""
+    """A row group of a piece, with its number and its range of rows in the file."""
 
     number: int
     start: int
@@ -68,12 +68,12 @@ class _Group:
 
 
 def can_read(piece: Piece, names: Sequence[str], scan: ScanSpec) -> bool:
-    """Whether cuDF can read a piece: a local file, with plain types and names where needed."""
-    if "://" in piece.shard.path:  # libcudf does not read byte ranges from a store
+    """Whether cuDF can read a piece: a local file, with supported types and names where needed."""
+    if "://" in piece.shard.path:  # libcudf does not read byte ranges from stores
         return False
     for old, new, stored in piece.shard.columns:
         if new in names or (scan.where and new in scan.where.columns):
-            # cuDF supports neither dictionaries nor float16, and reads a dot as a nested path.
+            # cuDF supports neither dictionaries nor float16, and treats a dot as a nested path.
             half = pa.types.is_float16(stored)
             plain = family(stored) in _PLAIN and not isinstance(stored, pa.BaseExtensionType)
             if half or not plain or "." in old:
@@ -82,7 +82,7 @@ def can_read(piece: Piece, names: Sequence[str], scan: ScanSpec) -> bool:
 
 
 def read(piece: Piece, names: Sequence[str], scan: ScanSpec, decoder: Decoder, *, counted: bool):
-    """The rows of a piece that pass, as a frame, and the number of undecided rows.
+    """The rows of a piece that pass the filter, as a frame, and the number of undecided rows.
 
     Parameters
     ----------
@@ -92,18 +92,18 @@ def read(piece: Piece, names: Sequence[str], scan: ScanSpec, decoder: Decoder, *
     scan : ScanSpec
     decoder : Decoder
     counted : bool
-        Whether to count undecided rows, which requires reading every row group; else 0.
+        Whether to count undecided rows, which requires reading every row group; otherwise 0.
 
     Raises
     ------
     ShardError
         When the file has changed since it was opened, or is damaged.
     NotText
-        When a string is not UTF-8.
+        When a string is not valid UTF-8.
     NotDecoded
         When the decoder cannot read the file.
     DeviceMemoryError
-        When a single row group does not fit into memory.
+        When a single row group does not fit in GPU memory.
     """
     groups = _groups(piece)
     if scan.where is not None and not counted:
@@ -138,13 +138,13 @@ def _groups(piece: Piece) -> list[_Group]:
 
 
 def _batch_size(groups: Sequence[_Group]) -> int:
-    """The number of row groups to decode at a time."""
+    """The number of row groups to decode per batch."""
     largest = max((g.metadata.total_byte_size for g in groups), default=1)
     return max(1, _BATCH_BYTES // max(1, largest))
 
 
 def known_values(shard: Shard) -> dict[str, Range]:
-    """The ranges of the frame's columns that the names of a shard's folders imply."""
+    """The ranges of columns implied by the folder names of a shard."""
     return {
         name: Range(only_null=True) if value is None else Range(value, value)
         for _, name, value in shard.partition
@@ -152,7 +152,7 @@ def known_values(shard: Shard) -> dict[str, Range]:
 
 
 def _ranges(group: _Group, piece: Piece) -> dict[str, Range]:
-    """The ranges of the frame's columns that the statistics of a row group imply."""
+    """The ranges of columns implied by the statistics of a row group."""
     stored = {old: new for old, new, _ in piece.shard.columns}
     ranges = {"row": Range(group.start, group.stop - 1)}
     ranges["shard"] = Range(piece.shard.index, piece.shard.index)
@@ -178,7 +178,7 @@ def _range(statistics: pq.Statistics, group: _Group) -> Range:
 def _decode(
     piece: Piece, needed: list[str], groups: list[_Group], scan: ScanSpec, decoder: Decoder
 ):
-    """Decode row groups as a frame of the needed columns, each in its common type."""
+    """Decode row groups as a frame of the required columns, converted to their common types."""
     stored = {new: (old, type_) for old, new, type_ in piece.shard.columns}
     constants = _constants(piece, [n for n in needed if n not in stored], groups, scan)
     frame = frame_from_arrow(constants, decoder.backend)
@@ -193,7 +193,7 @@ def _decode(
             raise NotText
     types = dict(scan.types)
     other = [n for n in names if stored[n][1] != types[n] and family(stored[n][1]) != "string"]
-    if other:  # few columns of few shards; cast on the CPU, with the same errors as there
+    if other:  # rare; cast on the CPU, with the same errors
         raw, rows = frame_to_arrow(decoded[other]), constants["row"]
         cast = {
             n: cast_exactly(raw[n], types[n], name=n, path=piece.shard.path, rows=rows)
@@ -205,7 +205,7 @@ def _decode(
 
 
 def _constants(piece: Piece, names: list[str], groups: list[_Group], scan: ScanSpec) -> pa.Table:
-    """The row numbers, and those of the named columns that the file does not store."""
+    """The row numbers, and the requested columns that the file does not store."""
     types = dict(scan.types)
     rows = np.concatenate([np.arange(g.start, g.stop) for g in groups])
     columns = {"row": pa.array(rows, pa.int64())}
@@ -218,7 +218,7 @@ def _constants(piece: Piece, names: list[str], groups: list[_Group], scan: ScanS
 
 
 def _verified(piece: Piece, names: list[str], groups: list[_Group], decoder: Decoder):
-    """Decode columns, named as in the file, after verifying the checksums of their pages."""
+    """Decode columns, named as in the file, after verifying their page checksums."""
     numbers = [g.number for g in groups]
     footer = check_unchanged(piece.shard.path, piece.shard.footer_sha256)
     verify(piece.shard.path, [c for c in chunks_of(piece, footer, names) if c.group in numbers])
@@ -231,7 +231,7 @@ def _verified(piece: Piece, names: list[str], groups: list[_Group], decoder: Dec
 
 
 def _masked(frame, names: Sequence[str], scan: ScanSpec) -> tuple:
-    """The rows that pass, in the requested columns, and the number of undecided rows."""
+    """The requested columns of the rows that pass, and the number of undecided rows."""
     if scan.where is None:
         return frame[list(names)], 0
     certain, possible = certain_and_possible(scan.where, frame)

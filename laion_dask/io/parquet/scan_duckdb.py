@@ -15,9 +15,9 @@ from laion_dask.io.parquet.shard import Piece, Read, Shard
 from laion_dask.predicate import Predicate, Sql, to_sql
 from laion_dask.predicate.sql import literal, quoted
 
-#: The error for a float that should be an integer; the careful reader then names the row.
+#: The error for a float that should be an integer; the careful reader then reports the row.
 NOT_WHOLE = "laion_dask: a float that is no whole number"
-#: The column of a scan's result that tells rows that pass from rows that may pass.
+#: The column of a scan's result that distinguishes rows that pass from rows that may pass.
 CERTAIN = "laion_dask_certain"
 #: DuckDB's name for the position of a row in its file.
 POSITION = "file_row_number"
@@ -31,7 +31,7 @@ def kept(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
 
 
 def kept_and_unscored(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
-    """The rows that pass, and the number of undecided ones, from one query."""
+    """The rows that pass, and the number of undecided rows, in a single query."""
     sql = _conditions(scan, piece.shard)
     if sql is None:
         return kept(scan, piece, names)
@@ -44,7 +44,7 @@ def kept_and_unscored(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
 
 
 def unscored(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
-    """The number of undecided rows, without reading others."""
+    """The number of undecided rows, without reading other rows."""
     sql = _conditions(scan, piece.shard)
     empty = pa.schema([(n, dict(scan.types)[n]) for n in {*names, "row"}]).empty_table()
     if sql is None:
@@ -56,7 +56,7 @@ def unscored(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
 
 def _select(scan: ScanSpec, piece: Piece, names: list[str]) -> str:
     expressions = _expressions(piece.shard)
-    # The shard's number is the same in every row, and is added later.
+    # The shard number is constant and is added later.
     read = [n for n in names if n != "shard"] or ["row"]
     if _needs_row(scan, piece.shard, names) and "row" not in read:
         read.append("row")
@@ -69,9 +69,9 @@ def _query(piece: Piece, select: str, condition: str | None, sql: Sql | None) ->
         in_piece = f"{POSITION} >= {piece.start} AND {POSITION} < {piece.stop}"
         conditions = [in_piece, *conditions]
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    # Parquet statistics ignore NaN. Without can_have_nan, DuckDB trusts them and folds isnan(x) to
-    # false, so that NaN passes a filter and is pruned from a count. A folder named language=en must
-    # not become a column, nor replace one.
+    # Parquet statistics ignore NaN. Without can_have_nan, DuckDB relies on them and folds isnan(x)
+    # to false, so NaN passes a filter and is pruned from a count. A folder named language=en must
+    # neither become a column nor replace one.
     options = f"{POSITION} => true, can_have_nan => true, hive_partitioning => false"
     text = f"SELECT {select} FROM read_parquet($path, {options}){where}"
     return duckdb_connection.query(text, piece.shard.path, sql.parameters if sql else {})
@@ -90,7 +90,7 @@ def _conditions(scan: ScanSpec, shard: Shard) -> Sql | None:
 
 
 def _needs_row(scan: ScanSpec, shard: Shard, names: list[str]) -> bool:
-    """Whether a cast may fail, so that the error needs the row."""
+    """Whether a cast may fail, so that the row number is needed for the error."""
     types, stored = dict(scan.types), {new: t for _, new, t in shard.columns}
     exact = {"string", "null"}
     return "row" not in names and any(
@@ -100,7 +100,7 @@ def _needs_row(scan: ScanSpec, shard: Shard, names: list[str]) -> bool:
 
 @lru_cache(maxsize=64)
 def _compiled(where: Predicate, columns: tuple[tuple[str, str | None], ...]) -> Sql:
-    """Compile a filter, cached for shards whose columns have the same expressions."""
+    """Compile a filter; cached for shards whose columns have the same expressions."""
     return to_sql(where, dict(columns))
 
 
@@ -112,7 +112,7 @@ def _expressions(shard: Shard) -> dict[str, str]:
 
 
 def _as_read(column: str, name: str, stored: pa.DataType) -> str:
-    """A column in SQL, of a type that compares like the frame's."""
+    """A column in SQL, with a type that compares like the frame's."""
     if is_uuid(stored):
         text = f"{column}::VARCHAR"
         return f"replace({text}, '-', '')" if uuid_digits(name, stored) else text
@@ -126,7 +126,7 @@ def _as_read(column: str, name: str, stored: pa.DataType) -> str:
 def _comparable(
     expression: str | None, stored: pa.DataType | None, type_: pa.DataType
 ) -> str | None:
-    """A column as the filter sees it: in its common type, NaN as null if that is an integer."""
+    """A column as the filter sees it: in its common type, NaN as null if that is an integer type."""
     if expression is None or stored is None or stored == type_:
         return expression
     if family(stored) == "null":

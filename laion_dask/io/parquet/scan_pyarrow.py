@@ -1,8 +1,8 @@
-"""The careful reader: names or rejects rows whose text is not UTF-8.
+"""The careful reader, which reports or rejects rows whose text is not valid UTF-8.
 
-It reads row groups with pyarrow, which does not validate strings, and filters in memory. Only
-shards that the fast reader cannot read are read this way, and all shards if such rows are to be
-rejected. In that case all text is validated, whichever columns are requested, so that the rows of a
+It reads row groups with pyarrow, which does not validate strings, and filters in memory. It is used
+only for shards that the fast reader cannot read, and for all shards if invalid rows are to be
+rejected. In that case all text is validated, whichever columns are requested, so the rows of a
 frame do not depend on its columns.
 """
 
@@ -34,12 +34,12 @@ def is_about_text(error: Exception) -> bool:
 
 
 def read(piece: Piece, names: list[str], scan: ScanSpec) -> Read:
-    """Read a piece; rows whose text is not UTF-8 are rejected, or raise an error.
+    """Read a piece; rows whose text is not valid UTF-8 are rejected or raise an error.
 
     Raises
     ------
     ShardError
-        Under ``invalid_text="raise"``, naming shard, column and row.
+        With ``invalid_text="raise"``; the message names shard, column and row.
     """
     wanted = dict.fromkeys([*names, *(scan.where.columns if scan.where else ())])
     to_validate = dict.fromkeys(wanted)
@@ -70,7 +70,7 @@ def read(piece: Piece, names: list[str], scan: ScanSpec) -> Read:
 
 
 def _row_groups(piece: Piece, names: list[str]) -> pa.Table:
-    """The piece's rows with their position in the file, strings not validated."""
+    """The piece's rows with their position in the file; strings are not validated."""
     stored = {new: old for old, new, _ in piece.shard.columns}
     have = [n for n in names if n in stored]
     table = _read_columns(piece, [stored[n] for n in have], "us").rename_columns(have)
@@ -94,9 +94,9 @@ def _read_columns(piece: Piece, names: list[str], int96_unit: str) -> pa.Table:
 def _check_whole_microseconds(
     in_us: pa.ChunkedArray, in_ns: pa.ChunkedArray, name: str, piece: Piece
 ) -> None:
-    """Raise if INT96 timestamps, which are read in microseconds, have nanoseconds.
+    """Raise if INT96 timestamps, which are read as microseconds, have nanoseconds.
 
-    Values read in nanoseconds are correct modulo 2**64, which suffices for the comparison.
+    Values read as nanoseconds are correct modulo 2**64, which suffices for the comparison.
     """
     for one, other in zip(_leaves(in_us), _leaves(in_ns), strict=True):
         if pa.types.is_timestamp(one.type) and one.type != other.type:
@@ -114,7 +114,7 @@ def _check_whole_microseconds(
 
 
 def _leaves(column: pa.ChunkedArray | pa.Array) -> Iterator[pa.Array]:
-    """The leaf values of a column, within lists and structs, in file order."""
+    """The leaf values of a column inside lists and structs, in file order."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if pa.types.is_struct(array.type):
         inside = [array.field(i) for i in range(array.type.num_fields)]
@@ -134,9 +134,9 @@ def is_text_in_bytes(stored: pa.DataType, type_: pa.DataType | None) -> bool:
 
 
 def _bytes_as_text(table: pa.Table, types: dict[str, pa.DataType]) -> pa.Table:
-    """Cast bytes that are text in the frame, without validation: old writers do not mark text.
+    """Cast bytes that are text in the frame without validation: old writers do not mark text.
 
-    Views are cast as well, since Arrow cannot select rows of them.
+    Views are also cast, because Arrow cannot select their rows.
     """
     for number, name in enumerate(table.column_names):
         stored = table[name].type
@@ -169,7 +169,7 @@ def _valid_rows(table: pa.Table, piece: Piece, invalid_text: str) -> np.ndarray:
 
 
 def holds_text(type_: pa.DataType) -> bool:
-    """Whether values of a type are or contain strings."""
+    """Whether a type is or contains strings."""
     if pa.types.is_dictionary(type_):
         return holds_text(type_.value_type)
     inside = [type_.field(i).type for i in range(type_.num_fields)]

@@ -1,4 +1,4 @@
-"""What to read of every shard: columns with their types, the filter, the backend."""
+"""Specify what to read of every shard: columns with types, filter, backend."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from laion_dask.predicate import Predicate
 
 @dataclass(frozen=True)
 class ScanSpec:
-    """What to read of every piece. Picklable, with a stable token.
+    """What to read of every piece. Picklable, with a deterministic token.
 
     Attributes
     ----------
     types : tuple of (name, Arrow type)
-        The frame's schema, provenance columns last.
+        The frame's schema; provenance columns come last.
     where : Predicate or None
     backend : str
     invalid_text : str
@@ -28,7 +28,7 @@ class ScanSpec:
     searched : tuple of str
         The folders that were searched for shards.
     half : frozenset of str
-        Columns that some shard stores as float16.
+        Columns that at least one shard stores as float16.
     """
 
     types: tuple[tuple[str, pa.DataType], ...]
@@ -45,7 +45,7 @@ class ScanSpec:
 
     @property
     def kinds(self) -> Kinds:
-        """The kind of every column, for a ``where`` expression."""
+        """The kind of each column, for a ``where`` expression."""
         kinds = {name: kind_of_arrow(type_) for name, type_ in self.types}
         return Kinds.of(kinds, self.half)
 
@@ -54,11 +54,11 @@ class ScanSpec:
         return replace(self, where=self.where & predicate if self.where else predicate)
 
     def meta(self):
-        """A frame of zero rows with the scan's columns and dtypes."""
+        """An empty frame with the scan's columns and dtypes."""
         return _empty(self.types, self.backend)
 
 
 @lru_cache(maxsize=64)
 def _empty(types: tuple[tuple[str, pa.DataType], ...], backend: str):
-    """A frame of zero rows."""
+    """An empty frame with the given columns."""
     return frame_from_arrow(pa.schema(types).empty_table(), backend)

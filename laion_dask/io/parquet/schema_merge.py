@@ -67,23 +67,23 @@ def common_type(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> pa.Da
     Parameters
     ----------
     name : str
-        The frame's name of the column.
+        The name of the column in the frame.
     by_shard : sequence of (path, type)
         One pair for each shard that has the column.
 
     Raises
     ------
     SchemaError
-        When no type holds all values exactly; the message names a shard and both types. Raised
-        when the shards are opened.
+        When no type represents all values exactly; the message names a shard and both types.
+        Raised when the shards are opened.
     """
     known = [(path, t) for path, t in by_shard if not pa.types.is_null(t)]
     for path, type_ in known:
         if holds_intervals(type_):
             raise SchemaError(
                 f"Column {name!r} of shard {path} holds intervals of months, days and milliseconds "
-                "(Parquet's INTERVAL), which no frame has. Write it as a number or a duration, or "
-                f"leave it out with {argument('columns')}."
+                "(Parquet's INTERVAL), which frames do not support. Write it as a number or a "
+                f"duration, or leave it out with {argument('columns')}."
             )
     types: list[pa.DataType] = []
     for _, type_ in known:
@@ -111,19 +111,19 @@ def merge_schemas(
     values : StoredValues
         The statistics of the shards.
     needed : collection of str, optional
-        The requested columns; others on which the shards disagree are left out.
+        The requested columns; other columns on which the shards disagree are omitted.
 
     Returns
     -------
     types : dict
         The Arrow type of each column.
     without_values : set of (path, column)
-        Columns of shards that hold no value, so that their type was ignored.
+        Columns of shards without any values, whose types were ignored.
 
     Raises
     ------
     SchemaError
-        As `common_type`, and if a footer shows a value that the common type cannot hold.
+        As for `common_type`, and if a footer shows a value that the common type cannot represent.
     """
     by_column: dict[str, list[tuple[str, pa.DataType]]] = {}
     for path, columns in schemas.items():
@@ -145,7 +145,7 @@ def merge_schemas(
 def _type_of_values(
     name: str, by_shard: Sequence[tuple[str, pa.DataType]], values: StoredValues
 ) -> tuple[pa.DataType, set[str]]:
-    """The type of a column, and the shards whose type was ignored since they hold no value."""
+    """The type of a column, and the shards whose type was ignored because they have no values."""
     without = {path for path, _ in by_shard if not values.has_rows(path)}
     try:
         return _type_that_holds(name, by_shard, without, values), without
@@ -176,7 +176,7 @@ def _check_extremes(
     common: pa.DataType,
     values: StoredValues,
 ) -> None:
-    """Raise if the common type cannot hold an extreme value of a shard with another type."""
+    """Raise if the common type cannot represent an extreme value of a shard with another type."""
     if len({str(type_) for _, type_ in by_shard}) == 1:
         return
     narrowed = {path: type_ for path, type_ in by_shard if _may_not_fit(type_, common)}
@@ -188,7 +188,7 @@ def _check_extremes(
 
 
 def _may_not_fit(type_: pa.DataType, common: pa.DataType) -> bool:
-    """Whether a stored type has 64-bit integers or times that the common type may not hold."""
+    """Whether a stored type has 64-bit integers or times that the common type may not fit."""
     if str(type_) == str(common):
         return False
     leaves = dict(leaf_types(common))

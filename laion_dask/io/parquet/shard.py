@@ -11,7 +11,7 @@ PROVENANCE_TYPES = {"shard": pa.int32(), "row": pa.int64()}
 
 @dataclass(frozen=True)
 class Shard:
-    """A metadata file as the reader sees it.
+    """A Parquet file as the reader sees it.
 
     Attributes
     ----------
@@ -22,10 +22,10 @@ class Shard:
     footer_sha256 : str
     columns : tuple of (file name, frame name, Arrow type)
     partition : tuple of (folder's name, frame name, value)
-        Columns from the names of its folders, with the value of every row; None for null. See
+        Columns from folder names, with their constant value; None for null. See
         `laion_dask.io.parquet.hive`.
     twins : frozenset of str
-        Columns of the file whose names differ only in case, which DuckDB cannot distinguish.
+        Columns of the file whose names differ only in case, which DuckDB does not distinguish.
     int96 : frozenset of str
         Columns of the file with INT96 timestamps, whose nanoseconds DuckDB drops.
     """
@@ -41,13 +41,13 @@ class Shard:
     int96: frozenset[str] = frozenset()
 
     def value_of(self, column: str) -> str | int | float | None:
-        """The value of a frame's column in the names of the folders; None if it is not there."""
+        """The value of a frame's column that comes from folder names; None if it does not."""
         return next((value for _, name, value in self.partition if name == column), None)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A range of rows of one shard, in whole row groups: one partition."""
+    """A range of rows of one shard, in whole row groups; becomes one partition."""
 
     shard: Shard
     start: int
@@ -73,7 +73,7 @@ class Read:
     table : pyarrow.Table
         The kept rows.
     unscored, rejected : int
-        The number of rows that the filter could not decide, and that are not valid.
+        The number of rows for which the filter is unknown, and of invalid rows.
     """
 
     table: pa.Table

@@ -1,4 +1,4 @@
-"""From footers to shards: the names and types of each file's columns in the frame."""
+"""Derive shards from footers: the names and types in the frame of each file's columns."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Naming:
     def names(
         self, stored: Iterable[str], dialect: Dialect, needed: Sequence[str] | None
     ) -> dict[str, str]:
-        """The names in the frame of a file's columns; see `canonical_names`."""
+        """The frame's names for a file's columns; see `canonical_names`."""
         return canonical_names(
             stored,
             dialect,
@@ -55,10 +55,10 @@ def open_shards(
     columns: Sequence[str] | None = None,
     filtered: Iterable[str] = (),
 ) -> tuple[list[Shard], dict[str, pa.DataType]]:
-    """The shards, and the common schema that they are read with.
+    """The shards, and the common schema used to read them.
 
-    If ``columns`` are named, the schema has at least those and the ``filtered`` ones, and leaves
-    out others on which the shards disagree.
+    If ``columns`` are given, the schema contains at least those and the ``filtered`` ones; other
+    columns on which the shards disagree are omitted.
     """
     names = {name for footer in footers for name in footer.schema.names}
     folders = [folder_columns(f.path) if naming.hive_partitioning else {} for f in footers]
@@ -94,7 +94,7 @@ def open_shards(
 
 
 def _check_no_other_name(columns: Sequence[str], files: Iterable[tuple[Shard, Footer]]) -> None:
-    """Raise if a requested column is read under another name in one of the files."""
+    """Raise if a requested column has another name in one of the files."""
     requested = set(columns).difference(PROVENANCE_TYPES)
     for shard, footer in files if requested else ():
         read = {new for _, new, _ in shard.columns}
@@ -112,7 +112,7 @@ def _check_named(
     files: Iterable[tuple[Footer, Dialect]],
     naming: Naming,
 ) -> None:
-    """Raise if a requested column does not exist under that name in the frame."""
+    """Raise if a requested column does not have that name in the frame."""
     unknown = next((name for name in columns if name not in types), None)
     if unknown is None:
         return
@@ -138,7 +138,7 @@ def _own_dialect(footer: Footer, common: Dialect, dialect: str) -> Dialect:
 
 
 def _warn_of_two_stages(footers: Sequence[Footer], dialects: Sequence[Dialect]) -> None:
-    """Warn if output of a tool lies beside other files whose rows it may repeat."""
+    """Warn if output of a tool is beside other files whose rows it may repeat."""
     by_name: dict[str, list[str]] = {}
     for footer, dialect in zip(footers, dialects, strict=True):
         if dialect.requires <= set(footer.schema.names) and footer.n_rows:
@@ -158,7 +158,7 @@ def _warn_of_two_stages(footers: Sequence[Footer], dialects: Sequence[Dialect]) 
 
 
 def _warn_of_copies(footers: Sequence[Footer], folders: Sequence[Mapping]) -> None:
-    """Warn if two files have the same size and footer, as copies do.
+    """Warn if two files have the same size and footer, which indicates copies.
 
     Other files hardly ever do: a footer has the position, size and extremes of every column.
     """
@@ -169,7 +169,7 @@ def _warn_of_copies(footers: Sequence[Footer], folders: Sequence[Mapping]) -> No
                 footer.size,
                 footer.sha256,
                 *folder.items(),
-            )  # a different folder means different columns
+            )  # different folders imply different columns
             by_footer.setdefault(rows, []).append(footer.path)
     copies = [paths for paths in by_footer.values() if len(paths) > 1]
     if copies:
@@ -209,7 +209,7 @@ def _shard(
 
 
 def _as_nulls(shard: Shard, types: Mapping[str, pa.DataType], without: Container) -> Shard:
-    """The shard, with columns without values typed as null if the common type differs in kind."""
+    """The shard; columns without values get type null if the common type is of another kind."""
     columns = tuple(
         (old, new, pa.null())
         if (shard.path, new) in without and new in types and family(type_) != family(types[new])
@@ -222,7 +222,7 @@ def _as_nulls(shard: Shard, types: Mapping[str, pa.DataType], without: Container
 def _in_folders(
     shard: Shard, folder: dict[str, str | None], dialect: Dialect, naming: Naming
 ) -> Shard:
-    """The shard with the columns from its folders' names that its file does not have."""
+    """Add the columns from folder names that the shard's file does not have."""
     stored = {new.lower(): old for old, new, _ in shard.columns}
     partition = []
     for key, new in naming.names(folder, dialect, None).items():
@@ -244,7 +244,7 @@ def _add_folder_types(shards: Sequence[Shard], schemas: dict[str, dict[str, pa.D
 
 
 def _with_values(shard: Shard, types: dict[str, pa.DataType]) -> Shard:
-    """The shard with the values from its folders' names in the types of the frame."""
+    """Convert the values from folder names to the types of the frame."""
     partition = tuple(
         (key, name, folder_value(value, types[name], name, shard.path))
         for key, name, value in shard.partition

@@ -18,7 +18,7 @@ class NotThrift(ValueError):
 
 
 def read_struct(content: bytes, at: int = 0, depth: int = 0) -> tuple[dict, int]:
-    """The struct at a position, as a dict by field number, and the position after it.
+    """The struct at a position, as a dict by field number, and the position after the struct.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def _value(content: bytes, at: int, kind: int, depth: int):
     if kind == _DOUBLE:
         value, at = _take(content, at, 8)
         return struct.unpack("<d", value)[0], at
-    if kind in (_TRUE, _FALSE, _BYTE):  # in a list, a boolean is a byte
+    if kind in (_TRUE, _FALSE, _BYTE):  # in a list, a boolean takes a byte
         value, at = _take(content, at, 1)
         return value[0], at
     if kind in (_LIST, _SET):

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-#: Bytes to validate at a time; intermediate results take ten times as much.
+#: Bytes to validate at a time; intermediate results take ten times as much memory.
 _BLOCK = 1 << 26
 #: Maximum distance from the first to the last byte of a character.
 _OVERLAP = 3
 
 
 def is_valid(chars: torch.Tensor, starts: torch.Tensor) -> bool:
-    """Whether each of many texts is valid UTF-8. Eager.
+    """Whether every text in a buffer is valid UTF-8. Eager.
 
     Rejects overlong forms, surrogates and code points above U+10FFFF (Unicode 16, table 3-7).
 
     Parameters
     ----------
     chars : (n_bytes,) uint8 tensor
-        The texts end to end.
+        The concatenated texts.
     starts : (n,) int64 tensor
         The start of each text; ``n_bytes`` for empty texts at the end.
     """
@@ -34,12 +34,12 @@ def is_valid(chars: torch.Tensor, starts: torch.Tensor) -> bool:
 
 
 def _continues(chars):
-    """Mask of continuation bytes, those that are not the first of a character."""
+    """Mask of continuation bytes, which are not the first byte of a character."""
     return (chars & 0xC0) == 0x80
 
 
 def _block_is_valid(chars, at: int) -> bool:
-    """Whether a block is valid after the bytes before it; no text starts within a character."""
+    """Whether a block is valid after the preceding bytes; no text starts within a character."""
     import torch
 
     stop, back = min(len(chars), at + _BLOCK), min(at, _OVERLAP)

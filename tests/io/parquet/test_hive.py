@@ -57,7 +57,9 @@ def test_types(write, tmp_path):
     assert read[["year", "key", "punsafe"]].iloc[0].tolist() == [2024, "8", 0.25]
     assert len(read) == 3
     write("e/width=512.5/0.parquet", ROWS)
-    with pytest.raises(SchemaError, match=r"'width' the value '512\.5', which int32 cannot hold"):
+    with pytest.raises(
+        SchemaError, match=r"'width' the value '512\.5', which int32 cannot represent"
+    ):
         read_shards(tmp_path / "e")
 
 
