@@ -126,7 +126,7 @@ def _as_read(column: str, name: str, stored: pa.DataType) -> str:
 def _comparable(
     expression: str | None, stored: pa.DataType | None, type_: pa.DataType
 ) -> str | None:
-    """A column as the filter sees it: in its common type, NaN as null if that is an integer type."""
+    """A column as the filter sees it: in its common type, NaN as null if that is integer."""
     if expression is None or stored is None or stored == type_:
         return expression
     if family(stored) == "null":

@@ -471,7 +471,7 @@ def test_a_part_that_was_altered(out):
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
     row_origins.shard_range.cache_clear()
-    refused(again, images, "was written anew since it was opened.*Copy the whole export")
+    refused(again, images, "was rewritten after it was opened.*Copy the whole export")
 
 
 def test_recipes_that_lead_in_a_circle_or_to_another_store(tmp_path, out):
