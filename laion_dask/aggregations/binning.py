@@ -1,4 +1,4 @@
-"""Which interval between ascending cuts each value of a column lies in."""
+"""Bin the values of a column by ascending cuts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from laion_dask.dtypes import kind_of_arrow
 
 
 def cuts_reached(column: pa.ChunkedArray, cuts: Sequence[float], side: str = "right") -> np.ndarray:
-    """The number of ascending cuts that each value reaches, (n,) int64.
+    """Number of ascending cuts that each value reaches, (n,) int64.
 
-    A value reaches a cut that it equals or exceeds; with ``side="left"``, only one that it
+    A value reaches a cut that it equals or exceeds; with ``side="left"``, only a cut that it
     exceeds. Null and NaN get ``len(cuts) + 1``. Values and cuts are compared as in a ``where``
-    expression, so that a threshold keeps the same rows in both.
+    expression, so a threshold keeps the same rows in both.
     """
     if pa.types.is_integer(column.type):
         return _cuts_reached_by_integers(column, cuts, side)
@@ -29,7 +29,7 @@ def cuts_reached(column: pa.ChunkedArray, cuts: Sequence[float], side: str = "ri
         with np.errstate(over="ignore", under="ignore"):
             near = cuts.astype(np.float32).astype(np.float64)
         near = np.where((near == 0) | np.isinf(near), cuts, near)
-        # In float64, only a value that may have been a cut's float32 is equal to the cut.
+        # In float64, only a value that may have been rounded from a cut to float32 equals the cut.
         rounded = True if kind == "float32" else np.isin(values, near)
         places = np.where(rounded, np.searchsorted(near, values, side=side), places)
     places[np.isnan(values)] = len(cuts) + 1
@@ -39,7 +39,7 @@ def cuts_reached(column: pa.ChunkedArray, cuts: Sequence[float], side: str = "ri
 def _cuts_reached_by_integers(
     column: pa.ChunkedArray, cuts: Sequence[float], side: str
 ) -> np.ndarray:
-    """As `cuts_reached`; an integer exceeds a cut exactly where it exceeds the cut's floor."""
+    """`cuts_reached` for integers; an integer exceeds a cut if it exceeds the cut's floor."""
     values = pc.fill_null(column, 0).to_numpy()
     least, most = (int(end) for end in (np.iinfo(values.dtype).min, np.iinfo(values.dtype).max))
     lower = sum(cut < least for cut in cuts)

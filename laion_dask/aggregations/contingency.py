@@ -83,7 +83,7 @@ def check_pairs(one: Grouping, other: Grouping, n_one: int, n_other: int) -> Non
 
 
 def among(found: Members, rows: np.ndarray) -> Members:
-    """The memberships of the rows that a (n_rows,) bool mask selects."""
+    """The memberships of the rows selected by a mask of shape (n_rows,)."""
     if rows.all():
         return found
     kept = rows[found.rows]

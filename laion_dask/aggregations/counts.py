@@ -1,4 +1,4 @@
-"""Labelled integer counts, which add up whatever labels each partition has seen."""
+"""Labelled integer counts, which can be added although partitions have seen different labels."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Counts:
     Attributes
     ----------
     labels : tuple of tuple
-        Of each labelled axis; unique.
+        Labels of each labelled axis; unique.
     values : int64 array
-        One number, or one row of numbers, per combination of labels.
+        One number, or an array of numbers, per combination of labels.
     """
 
     labels: tuple[tuple, ...]
     values: np.ndarray
 
     def ordered(self, *labels: Sequence) -> np.ndarray:
-        """The values with the labelled axes reordered; zero for a label that is not there."""
+        """The values with the labelled axes in the given order, and zeros for unseen labels."""
         return _reordered(self, tuple(map(tuple, labels)))
 
 
@@ -74,8 +74,8 @@ class Tally:
     groups : Counts
         Labels `ALL`, ``(1, group)`` and `NONE`; values (labels, outcomes).
     shards : Counts or None
-        The same by shard, values (labels, shards, outcomes); None when not requested, or when there
-        are more than `MOST_CELLS` labels times shards.
+        The same by shard, values (labels, shards, outcomes); None if not requested, or if labels
+        times shards exceed `MOST_CELLS`.
     """
 
     groups: Counts
@@ -145,7 +145,7 @@ def merge_tallies(several: Sequence[Tally], by: Grouping | None) -> Tally:
 def pool_groups(found: Tally, top: int | None) -> Tally:
     """The tally with only the largest groups; the others become one.
 
-    Where a row can be in several groups, the others cannot be added up and are dropped.
+    If rows can be in several groups, the others cannot be added and are dropped.
     """
     size = dict(zip(found.groups.labels[0], found.groups.values.sum(axis=1).tolist(), strict=True))
     groups = sorted((label for label in size if label[0] == 1), key=lambda g: (-size[g], g))
@@ -175,7 +175,7 @@ def _check_size(by: Grouping | None, size: int) -> None:
 
 
 def _shards(partition: Partition) -> tuple[tuple[int, ...], np.ndarray | None]:
-    """The distinct shards, and the index of each row's; None when there is only one.
+    """The distinct shards, and the index of each row's shard; None if there is only one shard.
 
     Rows without a shard number count as one shard, -1.
     """

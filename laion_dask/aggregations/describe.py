@@ -1,4 +1,4 @@
-"""A frame described as LAION described its own sets: sizes, lengths, languages, shares."""
+"""Describe a frame as LAION described its data sets: sizes, lengths, languages, shares."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from laion_dask.stats.sketches.quantiles import ACCURACY, Quantiles
 SHARES = tuple(round(0.05 * i, 2) for i in range(1, 20))
 #: Columns whose distribution is described; ``text_length`` is counted in code points.
 DESCRIBED = ("width", "height", "text_length", "similarity", "aesthetic")
-#: Those of them that hold whole numbers.
+#: Integer columns among `DESCRIBED`.
 WHOLE = ("width", "height", "text_length")
-#: LAION's own thresholds: unsafe above 0.5, watermarked above 0.8 (LAION-5B announcement, 2022).
+#: LAION's thresholds: unsafe above 0.5, watermarked above 0.8 (LAION-5B announcement, 2022).
 THRESHOLDS = {"punsafe": 0.5, "pwatermark": 0.8}
-#: Sizes that LAION counts images by: both sides at least so many pixels.
+#: Image sizes that LAION counted: both sides have at least this many pixels.
 SIDES = (256, 512, 1024)
 _COLUMNS = ("url", "text", "width", "height", "language", *DESCRIBED, *THRESHOLDS)
 
@@ -37,19 +37,19 @@ def _empty() -> HeavyHitters:
 
 @dataclass
 class Description:
-    """Counts and sketches over some rows.
+    """Counts and sketches over a set of rows.
 
     Attributes
     ----------
     rows : int
     nulls, infinite : dict of str to int
-        By column; NaN is a null.
+        By column; NaN counts as null.
     quantiles : dict of str to Quantiles
-        By column of numbers; ``text_length`` is in code points.
+        By numeric column; ``text_length`` is in code points.
     over : dict of str to (int, int)
-        By score: rows above its threshold, and rows that have a score.
+        By score: rows above its threshold, and rows with a score.
     sides : dict of int to int
-        By number of pixels: images whose sides both have at least as many.
+        By number of pixels: images with both sides at least that long.
     languages, domains : HeavyHitters
     """
 
@@ -99,7 +99,7 @@ class Describe(Statistic):
     columns : tuple of str
         The columns it reads, once bound.
     everything : bool
-        Whether it counts the missing values of every column, and the domains of the addresses, as
+        Whether to count the missing values of every column, and the domains of the URLs, as
         `summary` does.
     """
 
@@ -239,7 +239,7 @@ def _describe_numbers(described: Description, table: pa.Table) -> None:
 
 
 def _has(table: pa.Table, name: str) -> bool:
-    """Whether a table has the column in a type that can be described; a frame can hold anything."""
+    """Whether a table has the column in a type that can be described; frames can hold any type."""
     if name not in table.column_names:
         return False
     type_, t = table[name].type, pa.types
@@ -249,18 +249,18 @@ def _has(table: pa.Table, name: str) -> bool:
 
 
 def _missing(column: pa.ChunkedArray) -> int:
-    """Nulls, and NaN in a column of floats."""
+    """Number of nulls, including NaN in a float column."""
     nan = pc.sum(pc.is_nan(column)).as_py() or 0 if pa.types.is_floating(column.type) else 0
     return column.null_count + nan
 
 
 def _infinite(column: pa.ChunkedArray) -> int:
-    """Values of plus or minus infinity, which only floats have."""
+    """Number of infinite values, which only occur in float columns."""
     if not pa.types.is_floating(column.type):
         return 0
     return pc.sum(pc.is_inf(column)).as_py() or 0
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """A numeric column in float64, NaN for null; an integer beyond 2**53 is rounded."""
+    """A numeric column as float64 with null as NaN; integers beyond 2**53 are rounded."""
     return column.cast(pa.float64(), safe=False).to_numpy()

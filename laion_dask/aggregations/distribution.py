@@ -67,8 +67,8 @@ class Distribution:
         Returns
         -------
         pandas.DataFrame
-            ``threshold``, ``kept``, ``dropped``, ``unscored``, which add up to the rows, and
-            ``share`` of the rows kept with its Wilson interval ``lo``, ``hi``.
+            ``threshold``; ``kept``, ``dropped`` and ``unscored``, which add up to all rows; and
+            ``share``, the share of rows kept, with its Wilson interval ``lo``, ``hi``.
         """
         if keep not in ("below", "above"):
             raise one_of("keep", keep, ("below", "above"))
@@ -104,9 +104,9 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Distributions(Statistic):
-    """The distributions of some columns of numbers, as a statistic; see `distributions`.
+    """The distributions of numeric columns, as a statistic; see `distributions`.
 
-    A state holds an int64 array for each column: `Distribution.counts`, then the unscored rows.
+    A state holds one int64 array per column: `Distribution.counts`, then the unscored rows.
     """
 
     columns: tuple[str, ...]
@@ -127,7 +127,9 @@ class Distributions(Statistic):
             if name not in kinds:
                 raise no_column(name, kinds)
             if kinds[name] in ("string", "other"):
-                raise OptionError(f"The column {name!r} holds {kinds[name]}. Name one of numbers.")
+                raise OptionError(
+                    f"The column {name!r} holds {kinds[name]}. Name a numeric column."
+                )
         return self
 
     @property
@@ -165,7 +167,7 @@ class Distributions(Statistic):
         return pd.concat(parts, ignore_index=True)
 
     def results(self, state: list[np.ndarray]) -> dict[str, Distribution]:
-        """The state as a `Distribution` of each column."""
+        """The state as one `Distribution` per column."""
         edges = np.array(self.edges)
         return {
             name: Distribution(name, edges, counts[:-1], int(counts[-1]))
@@ -230,7 +232,7 @@ def _edges(given) -> np.ndarray:
     try:
         if isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
             return np.array(list(given), np.float64)
-    except (TypeError, ValueError):  # not numbers, or lists of several lengths
+    except (TypeError, ValueError):  # not numbers, or lists of different lengths
         pass
     raise OptionError(f"edges is {given!r}. Expected two or more numbers in order.")
 

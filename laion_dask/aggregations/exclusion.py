@@ -1,4 +1,4 @@
-"""Whom a filter excludes, counted in one pass: the rows of each group, and those of them kept."""
+"""Exclusion by a filter, counted in one pass: the rows of each group, and the rows kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from laion_dask.reserved_labels import group_label
 from laion_dask.stats.exclusion_rates import corrected, excluded, exclusion
 from laion_dask.stats.significance import two_proportions
 
-#: Rows; how many were kept; how many the filter could not decide on.
+#: Number of rows, of rows kept, and of rows that the filter could not decide.
 Count = tuple[int, int, int]
 _NONE: Count = (0, 0, 0)
 _OF_GROUPS = ("share_before", "share_after", "share_expected")
@@ -31,10 +31,10 @@ _OF_GROUPS = ("share_before", "share_after", "share_expected")
 
 @dataclass(frozen=True)
 class ExclusionCounts:
-    """Counts of all rows, and for each axis of each group and of the rows in no group.
+    """Counts for all rows, and on each axis for every group and for the rows in no group.
 
-    ``tells_undecided`` is False where rows were counted before and after a filter separately, which
-    does not show which rows the filter could not decide on.
+    ``tells_undecided`` is False if rows were counted separately before and after a filter, which
+    does not show which rows the filter could not decide.
     """
 
     everyone: Count
@@ -45,7 +45,7 @@ class ExclusionCounts:
 
 @dataclass(frozen=True)
 class Exclusion(Statistic):
-    """See `excluded_by`. Without a filter, it counts rows and keeps none."""
+    """See `excluded_by`. Without a filter, rows are counted and none is kept."""
 
     where: str | Predicate | None
     by: tuple[Grouping, ...]
@@ -53,13 +53,13 @@ class Exclusion(Statistic):
     name = "exclusion"
     method = (
         "E_g = 1 - kept / n for each group, after Hong et al. (2024); its verdict is "
-        "amplified when it was under-represented before and is excluded more than the rest, at a "
+        "amplified if it was under-represented before and is excluded more than the rest, at a "
         "false discovery rate of 1 - level.",
     )
 
     @property
     def cost(self) -> Cost:
-        """The cost of one row; see `laion_dask.cost`."""
+        """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic rates",) * max(1, len(self.by)))
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
@@ -116,7 +116,7 @@ def excluded_by(
     *,
     reference: Mapping | None = None,
 ) -> Exclusion:
-    """Whom a filter would exclude, as a statistic that shares its pass with others.
+    """The groups that a filter would exclude, as a statistic that shares its pass with others.
 
     Its rows and parameters are those of `audit`.
     """
@@ -124,12 +124,12 @@ def excluded_by(
 
 
 def references(by, reference: Mapping | None) -> tuple:
-    """A reference distribution for each axis that has one, hashable.
+    """The reference distribution of each axis that has one, in hashable form.
 
     Raises
     ------
     OptionError
-        If it is none, or one of an axis that is not there.
+        If it is not a distribution, or names an unknown axis.
     """
     if reference is None:
         return ()
@@ -138,19 +138,19 @@ def references(by, reference: Mapping | None) -> tuple:
         reference = dict(reference.items())
     if not isinstance(reference, Mapping):
         raise OptionError(
-            f"reference is {reference!r}. Expected a share for each group, such as "
-            "{'women': 0.5, 'men': 0.5}; with several axes, one such by the name of each."
+            f"reference is {reference!r}. Expected a share per group, such as "
+            "{'women': 0.5, 'men': 0.5}; for several axes, a mapping from axis to such shares."
         )
     by_axis = all(isinstance(value, Mapping) for value in reference.values()) and reference
     if not by_axis and len(names) > 1:
         raise OptionError(
-            f"There are {len(names)} axes and one reference. Name the axis of each: "
+            f"There are {len(names)} axes but only one reference. Name the axis of each: "
             f"{{{names[0]!r}: {{...}}}}."
         )
     found = dict(reference) if by_axis else {names[0]: reference}
     wrong = next((name for name in found if name not in names), None)
     if wrong is not None:
-        raise OptionError(f"reference names {wrong!r}, which is none of the axes {names}.")
+        raise OptionError(f"reference names {wrong!r}, which is not one of the axes {names}.")
     return tuple(
         (name, tuple((str(label), weight) for label, weight in shares.items()))
         for name, shares in found.items()
@@ -158,7 +158,7 @@ def references(by, reference: Mapping | None) -> tuple:
 
 
 def with_kept(before: ExclusionCounts, after: ExclusionCounts) -> ExclusionCounts:
-    """Rows counted twice, before and after, as counts of rows and of those kept."""
+    """Combine the row counts of two frames, before and after, into counts of rows and rows kept."""
 
     def kept(n: Count, m: Count) -> Count:
         return (n[0], m[0], 0)
@@ -195,7 +195,7 @@ def _of_axis(
             "axis": axis.axis,
             "group": ["(all)", axis.no_group],
             **excluded(n, kept, n_all, k_all, options.level),
-            # All rows are compared with nothing; those in no group with the rest, as in `rates`.
+            # All rows are not compared; rows in no group are compared with the rest, as in `rates`.
             "p": [float("nan"), two_proportions(*_and_the_rest(none, everyone))],
             **dict.fromkeys(_OF_GROUPS, float("nan")),
             "under_represented": False,
@@ -204,12 +204,12 @@ def _of_axis(
     )
     whole = pd.concat([others[:1], result, others[1:]], ignore_index=True)
     whole["p"] = whole["p"].where(whole["n"] >= options.min_n)
-    columns = [name for name in result if name != "statistic"]  # which the engine adds
+    columns = [name for name in result if name != "statistic"]  # the engine adds it
     return corrected(whole, options.level)[columns]
 
 
 def _and_the_rest(some: Count, everyone: Count) -> tuple[int, int, int, int]:
-    """Rows excluded and all, of some rows and of the others."""
+    """Rows excluded and rows in total, for a subset and for the other rows."""
     (n, kept, _), (n_all, kept_all, _) = some, everyone
     return n - kept, n, n_all - kept_all - (n - kept), n_all - n
 

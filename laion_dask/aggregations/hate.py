@@ -1,4 +1,4 @@
-"""Hate content rates: the captions whose probability is over a threshold, class by class."""
+"""Hate content rates: the share of captions whose probability exceeds a threshold, by class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from laion_dask.predicate.nodes import Compare, Constant, Name
 from laion_dask.stats.checks import probability
 from laion_dask.stats.intervals import wilson
 
-#: All rows, among the groups; files have their numbers.
+#: Label of all rows; files are labelled by their number.
 _ALL = ""
 
 
@@ -33,13 +33,13 @@ class HateContentRate(Statistic):
     name = "hate_content_rate"
     method = (
         "The hate content rate is 100 mean(p > threshold) percent of the captions that have a "
-        "probability, with Wilson's interval (Birhane et al. 2023). It says what the classifier "
-        "says, with the classifier's mistakes.",
+        "probability, with Wilson's interval (Birhane et al. 2023). It reflects the classifier, "
+        "including its mistakes.",
     )
 
     @property
     def cost(self) -> Cost:
-        """The cost of one row; see `laion_dask.cost`."""
+        """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic hate_content_rate",) * len(self.columns))
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
@@ -54,8 +54,8 @@ class HateContentRate(Statistic):
                 )
         if self.per_file and kinds.get("shard") != "integer":
             raise OptionError(
-                "per_file=True needs the column 'shard', which says from which file a row came, "
-                "as read_shards gives it."
+                "per_file=True needs the column 'shard', which identifies the file of each row. "
+                "read_shards adds it."
             )
         return replace(
             self,
@@ -70,7 +70,7 @@ class HateContentRate(Statistic):
         return (*self.columns, *(["shard"] if self.per_file else []))
 
     def chunk(self, partition: Partition) -> dict[str, np.ndarray]:
-        """By file: over, decided and all rows, (thresholds, classes and any, 3) int64."""
+        """By file: rows over, decided and in total, (thresholds, classes and any, 3) int64."""
         for column in self.columns:
             partition.memo(_checked, column)
         masks = [
@@ -112,22 +112,22 @@ class HateContentRate(Statistic):
 def hate_content_rate(
     *columns: str, threshold: float | Sequence[float] = 0.5, per_file: bool = False
 ) -> HateContentRate:
-    """The hate content rate of captions, per class and in any: 100 mean(p > threshold) percent.
+    """Hate content rate of captions, per class and for any class: 100 mean(p > threshold) percent.
 
-    Over the captions that have a probability: one that is null or NaN is undecided, and counted
-    as such, never as free of hate. ``any`` is over the threshold in at least one class, and
-    decided where it is so or where every class has a probability.
+    Computed over the captions with a probability: a null or NaN is counted as undecided, and never
+    as free of hate. ``any`` is true if at least one class is over the threshold, and decided if it
+    is true or every class has a probability.
 
-    What it says depends on the classifier, whose name and mistakes belong beside every number.
+    The result depends on the classifier; report its name and its error rates with every number.
 
     Parameters
     ----------
     *columns : str
-        Of probabilities in [0, 1], one a class, such as `score_captions` adds.
+        Columns of probabilities in [0, 1], one per class, such as those `score_captions` adds.
     threshold : float or sequence of float
-        In [0, 1]; several give a curve.
+        In [0, 1]; several thresholds give a curve.
     per_file : bool
-        Whether to report the rates of each shard too, by the column ``shard``. They compare two
+        Whether to report the rates of each shard too, by the column ``shard``. These compare two
         data sets: ``stats.compare_hate(a["k"], a["n"], b["k"], b["n"])`` with the rows of one term
         whose ``axis`` is ``shard``.
 
@@ -135,13 +135,13 @@ def hate_content_rate(
     -------
     HateContentRate
         For `laion_dask.statistics`. ``rate`` is the share k / n with Wilson's interval,
-        ``percent`` 100 times it, ``undecided`` the rows on which the class cannot be decided.
+        ``percent`` is 100 times the rate, ``undecided`` the rows for which it cannot be decided.
 
     Raises
     ------
     OptionError
         If no column is named, one is named twice or called ``any``, or a threshold is not a
-        probability; and, with ColumnError, when `statistics` finds that a column is missing or does
+        probability; and, with ColumnError, if `statistics` finds that a column is missing or does
         not hold probabilities.
 
     References
@@ -164,26 +164,26 @@ def hate_content_rate(
         must_be("A column", column, str, "the name of a column of probabilities")
     if len(set(columns)) < len(columns) or "any" in columns:
         raise OptionError(
-            f"The columns are {', '.join(columns)}. Expected different ones, none of them 'any', "
-            "which is the name of all together."
+            f"The columns are {', '.join(columns)}. Expected distinct names other than 'any', "
+            "which is reserved for all classes."
         )
     several = threshold if isinstance(threshold, (list, tuple, np.ndarray)) else (threshold,)
     thresholds = tuple(dict.fromkeys(probability("threshold", one) for one in several))
     if not thresholds:
-        raise OptionError("threshold is empty. Expected a probability, such as 0.5, or some.")
+        raise OptionError("threshold is empty. Expected one or several probabilities, such as 0.5.")
     must_be("per_file", per_file, bool, "True or False")
     return HateContentRate(tuple(columns), thresholds, per_file)
 
 
 def _above(column: str, kind: str, threshold: float) -> Predicate:
-    """``column > threshold`` as a ``where`` has it, whatever the column is called."""
+    """``column > threshold`` with the semantics of ``where``, for any column name."""
     value = float(np.float32(threshold)) if kind == "float32" else threshold
     node = Compare(">", Name(column, kind), Constant(value, kind))
     return Predicate(f"{column} > {threshold}", node, (column,))
 
 
 def _masks(partition: Partition, row: Sequence[Predicate]) -> list[tuple[np.ndarray, ...]]:
-    """Of each class, and last of any: the rows over the threshold, those decided, and all."""
+    """For each class, and last for any: masks of the rows over the threshold, decided, and all."""
     masks = [partition.evaluate(predicate) for predicate in row]
     some = np.logical_or.reduce([over for over, _ in masks])
     every = np.logical_and.reduce([known for _, known in masks])
@@ -197,5 +197,5 @@ def _checked(partition: Partition, column: str) -> None:
     if ((values < 0) | (values > 1)).any():
         raise OptionError(
             f"The column {column!r} has {values.min():g} to {values.max():g}. Expected "
-            "probabilities in [0, 1]; a logit becomes one by 1 / (1 + exp(-x))."
+            "probabilities in [0, 1]; convert a logit by 1 / (1 + exp(-x))."
         )

@@ -1,4 +1,4 @@
-"""Groups of one axis within groups of another: observed over expected."""
+"""Intersections of the groups of two axes: observed over expected counts."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class Intersections(Statistic):
     name = "intersections"
     place = 6
     method = (
-        "Observed captions that mention both, over those expected if the two mentions were "
-        "independent (interval: log of the observed share, delta method). A word may be of both "
-        "lists, such as girl: then the two go together by definition.",
+        "Observed captions that mention both, divided by the number expected if the two mentions "
+        "were independent (interval: log of the observed share, delta method). A word in both "
+        "lists, such as girl, associates the two by definition.",
     )
 
     @property
     def cost(self) -> Cost:
-        """The cost of one row; see `laion_dask.cost`."""
+        """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic intersections",) * max(1, len(self.pairs)))
 
     @property
     def pairs(self) -> list[tuple[Grouping, Grouping]]:
-        """All pairs of axes, in the order given."""
+        """All pairs of axes, in order."""
         return list(combinations(self.axes, 2))
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
@@ -72,10 +72,10 @@ class Intersections(Statistic):
 
 
 def intersections(*groupings: str | Grouping) -> Intersections:
-    """How often the groups of one axis are also groups of another, over what chance would give.
+    """Rows in groups of two axes at once, relative to the number expected by chance.
 
-    For all pairs of axes, and all pairs of their groups. A row with a null in a column that either
-    axis reads is undecided, and counted neither inside nor outside a group.
+    Computed for all pairs of axes, and all pairs of their groups. A row with a null in a column
+    that either axis reads is undecided, and counted neither inside nor outside a group.
 
     Parameters
     ----------
@@ -89,22 +89,22 @@ def intersections(*groupings: str | Grouping) -> Intersections:
         ``axis_2``:
 
         ``k``, ``expected``
-            Rows in both, and how many would be if the two were independent,
+            Rows in both groups, and their expected number under independence,
             n_group n_group_2 / n_rows.
         ``value``, ``lo``, ``hi``
             k / expected with its log interval; see
             `laion_dask.stats.joint.observed_over_expected`. 1 is independence.
         ``p``, ``q``
-            Of independence, two-sided (`laion_dask.stats.two_proportions`); and
+            ``p`` tests independence, two-sided (`laion_dask.stats.two_proportions`); ``q`` is p
             adjusted for all pairs of groups of the two axes that are shown.
         ``n``
-            The rows of the smaller of the two groups: what the result rests on, and what is
-            compared with ``min_n``.
+            The rows of the smaller of the two groups, which the result is based on; compared with
+            ``min_n``.
         ``n_group``, ``n_group_2``, ``n_rows``, ``undecided``
-            Rows in each of the groups, all rows that are decided, and the rest.
+            Rows in each of the groups, all decided rows, and undecided rows.
 
-        A term in two lists makes a pair by itself: "grandmother" names a gender and an
-        age. Intervals and p take rows as independent; those of one shard may not be.
+        A term in two lists associates its groups by definition: "grandmother" names a gender and an
+        age. Intervals and p assume independent rows; rows of one shard may not be.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def intersections(*groupings: str | Grouping) -> Intersections:
     if len(axes) < 2 or len(set(axes)) < len(axes):
         raise OptionError(
             f"intersections was given {len(axes)} groupings, {len(set(axes))} of them different. "
-            "Expected two or more different ones, such as 'language' and ld.terms('gender')."
+            "Expected at least two different ones, such as 'language' and ld.terms('gender')."
         )
     return Intersections(axes)
 

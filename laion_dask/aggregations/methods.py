@@ -1,4 +1,4 @@
-"""What a page says of each statistic: how its numbers are computed, and where they stand."""
+"""Texts for pages: how each statistic is computed, and the order of the sections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from laion_dask.aggregations.overlap import Overlap
 from laion_dask.aggregations.perceived import Perceived
 from laion_dask.aggregations.rates import Rates
 
-#: Every statistic, in the order in which a page explains them.
+#: All statistics, in the order in which a page explains them.
 STATISTICS: tuple[type[Statistic], ...] = (
     Describe,
     Rates,
@@ -36,10 +36,10 @@ STATISTICS: tuple[type[Statistic], ...] = (
 
 
 def methods() -> dict[str, tuple[str, ...]]:
-    """The method texts of every statistic that has some, by its name."""
+    """The method texts, by name, of all statistics that have any."""
     return {each.name: each.method for each in STATISTICS if each.method}
 
 
 def places() -> dict[str, float]:
-    """Where the section of every statistic stands in a datasheet, by its name."""
+    """The position of each statistic's section in a datasheet, by name."""
     return {each.name: each.place for each in STATISTICS}

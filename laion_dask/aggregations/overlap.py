@@ -1,4 +1,4 @@
-"""Two overlapping subsets of one data set, counted in one pass: each group's rows in each."""
+"""Two overlapping subsets of one data set, counted by group in one pass."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from laion_dask.stats.exclusion_inputs import distribution
 from laion_dask.stats.overlap import overlap_difference, overlap_test
 from laion_dask.stats.significance import benjamini_hochberg
 
-#: What a column of marks holds: outside a subset, undecided, inside.
+#: Values of a column of marks: outside a subset, undecided, inside.
 _MARKS, _UNDECIDED, _INSIDE = 3, 1, 2
 _METHOD = "MOVER; p: Fisher or z, of the rows that only one has; q: Benjamini-Hochberg"
 
 
 @dataclass(frozen=True)
 class Overlap(Statistic):
-    """The groups of rows in each of two subsets, which two columns of marks tell apart."""
+    """Rows of each group in each of two subsets, which two columns of marks identify."""
 
     one: str
     other: str
@@ -33,14 +33,14 @@ class Overlap(Statistic):
     reference: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = ()
     name = "comparison"
     method = (
-        "The share of each group in two overlapping subsets. The interval of the difference puts "
-        "together those of the rows that only one has and of the rows in both (Zou, Huang and "
-        "Zhang 2009); p is by Fisher's exact test of the rows that only one has (Gart 1969).",
+        "The share of each group in two overlapping subsets. The interval of the difference "
+        "combines those of the rows in only one subset and of the rows in both (Zou, Huang and "
+        "Zhang 2009); p is from Fisher's exact test of the rows in only one subset (Gart 1969).",
     )
 
     @property
     def cost(self) -> Cost:
-        """The cost of one row; see `laion_dask.cost`."""
+        """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic rates",) * max(1, len(self.by)))
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
@@ -71,25 +71,25 @@ class Overlap(Statistic):
 
 
 def by_marks(found: Tally) -> dict[tuple, np.ndarray]:
-    """The rows of each label by their marks, (3, 3) int64: of the first subset, of the second."""
+    """Rows of each label by their marks for the first and the second subset, (3, 3) int64."""
     counts = found.groups.values.reshape(-1, _MARKS, _MARKS)
     return dict(zip(found.groups.labels[0], counts, strict=True))
 
 
 def inside_and_undecided(everyone: np.ndarray, side: int) -> tuple[int, int]:
-    """Of all rows by their marks, those in a subset and those that it cannot decide on."""
+    """Numbers of rows that are in a subset, and that its filter cannot decide."""
     counts = everyone.sum(axis=1 - side)
     return int(counts[_INSIDE]), int(counts[_UNDECIDED])
 
 
 def sizes(everyone: np.ndarray) -> tuple[int, int, int]:
-    """Of all rows by their marks, those in the first subset, in the second and in both."""
+    """Numbers of rows in the first subset, in the second, and in both."""
     first, second = (inside_and_undecided(everyone, side)[0] for side in (0, 1))
     return first, second, int(everyone[_INSIDE, _INSIDE])
 
 
 def as_narrowing(state: Sequence[Tally]) -> ExclusionCounts:
-    """The counts of a filter, of a second subset that lies within the first."""
+    """Counts of a filter, for a second subset that is contained in the first."""
 
     def kept(counts: np.ndarray) -> tuple[int, int, int]:
         rows, left, undecided = counts[_INSIDE].sum(), *counts[_INSIDE, [_INSIDE, _UNDECIDED]]
@@ -104,7 +104,7 @@ def as_narrowing(state: Sequence[Tally]) -> ExclusionCounts:
 
 
 def _to_rows(found: Tally, axis: Grouping, reference, options: ReportOptions) -> pd.DataFrame:
-    """All rows, the groups by their rows in either subset, and the rows in no group."""
+    """All rows, the groups in order of their rows in either subset, and the rows in no group."""
     cells = by_marks(found)
     counts = {label: _parts(marks) for label, marks in cells.items()}
     order = sorted(counts, key=lambda label: (label[0], -sum(counts[label]), label))
@@ -147,18 +147,18 @@ def _to_rows(found: Tally, axis: Grouping, reference, options: ReportOptions) ->
 
 
 def _parts(marks: np.ndarray) -> tuple[int, int, int]:
-    """The rows that only the first subset has, those in both, those that only the second has."""
+    """Numbers of rows only in the first subset, in both, and only in the second."""
     first, second, both = sizes(marks)
     return first - both, both, second - both
 
 
 def _undecided(marks: np.ndarray) -> int:
-    """Rows that one of the two cannot decide on, and so does not have."""
+    """Number of rows that one of the two filters cannot decide, and that its subset lacks."""
     return marks[_UNDECIDED].sum() + marks[:, _UNDECIDED].sum() - marks[_UNDECIDED, _UNDECIDED]
 
 
 def _verdicts(difference, of_discordant, q, options: ReportOptions) -> np.ndarray:
-    """What is concluded of each group; missing without a test."""
+    """Conclusion for each group; None if it was not tested."""
     found = np.where(difference > 0, "larger share after", "smaller share after").astype(object)
     apart = np.nan_to_num(difference * of_discordant) < 0
     found[(q > 1 - options.level) | apart] = "inconclusive"

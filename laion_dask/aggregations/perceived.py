@@ -1,4 +1,4 @@
-"""Perceived attributes by zero-shot prompts: counts of groups, and never a label of a row."""
+"""Perceived attributes from zero-shot prompts: counts of groups, never the label of a row."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from laion_dask.schema import PROVENANCE
 from laion_dask.stats.intervals import wilson
 from laion_dask.stats.table import Table
 
-#: The fewest rows for which counts are reported.
+#: Minimum number of rows for which counts are reported.
 LEAST_N = 30
-#: Stands in every row of a result, in two columns, and brings the caveat with it.
+#: Part of every row of a result, in two columns, so that it triggers the caveat.
 MARK = "model-assigned"
-#: The group of all rows where there is no grouping.
+#: Label of the group of all rows if there is no grouping.
 ALL = ""
 _COLUMNS = ("term", "group", "n", "k", "rate", "lo", "hi", "unscored", "method")
 
@@ -48,76 +48,76 @@ def perceived(
     level: float = 0.95,
     min_n: int = LEAST_N,
 ) -> Table:
-    """How many pictures a CLIP model finds nearest to which of some prompts. Eager.
+    """Numbers of images per nearest prompt, according to a CLIP model. Eager.
 
-    What comes back is perceived, model-assigned, and aggregate only: counts of groups of
-    ``min_n`` rows or more, with a caveat that stays with them. The label of a row exists while its
-    block of embeddings is counted, and is returned nowhere.
+    The result is perceived, model-assigned and aggregate only: counts of groups of at least
+    ``min_n`` rows, with a caveat that stays with the table. The label of a row exists only while
+    its block of embeddings is counted, and is never returned.
 
-    A picture gets the label whose probability is highest, if it is ahead of the next by
-    ``margin``; else it is *not assigned*, and counted as such. Probabilities are the softmax of
-    the cosines times the model's logit scale (Radford et al. 2021, section 3.1.4); several prompts
-    of a label are averaged at length one, and brought to length one. The model picks one of
-    the labels for *every* picture, of people or not: leave out others first, for instance with
-    ``ld.heads.zero_shot`` and `where`. Counts are the same for any partitioning and number of
-    workers: every row is compared by itself, on the processor, also where the frame is cuDF's.
+    An image gets the label with the highest probability, if that probability leads the next by
+    ``margin``; otherwise it is counted as *not assigned*. Probabilities are the softmax of the
+    cosines times the model's logit scale (Radford et al. 2021, section 3.1.4). Several prompts of a
+    label are normalized, averaged and normalized again. The model picks a label for *every* image,
+    with or without people: first drop other images, for instance with ``ld.heads.zero_shot`` and
+    `where`. Counts are the same for any partitioning and number of workers, because every row is
+    compared on its own, on the CPU, even for a cuDF frame.
 
     Parameters
     ----------
     frame : dask DataFrame
-        With ``shard`` and ``row``.
+        Must have ``shard`` and ``row``.
     embeddings : Embeddings
-        Of the frame's images.
+        Embeddings of the frame's images.
     prompts : mapping
-        Of an attribute to its labels: ``{"gender": {"woman": "a photo of a woman", "man": "a photo
-        of a man"}}``. A label has a prompt, a list of prompts, or vectors (dim,) or (m, dim).
-        Labels alone, ``{"woman": …, "man": …}``, are of an attribute that has no name. Two labels
-        or more.
+        Maps each attribute to its labels: ``{"gender": {"woman": "a photo of a woman", "man": "a
+        photo of a man"}}``. A label has a prompt, a list of prompts, or vectors (dim,) or (m, dim).
+        A mapping of labels alone, ``{"woman": …, "man": …}``, describes one unnamed attribute. At
+        least two labels are needed.
     by : str or Grouping, optional
-        Groups of rows that are counted apart: a column, or a grouping such as
+        Count these groups of rows separately: a column, or a grouping such as
         ``ld.terms("gender")``.
     margin : float
-        In [0, 1), a difference of two probabilities, as in margin sampling (Scheffer et al. 2001).
-        0.2 is a convention of this package: of two labels, the first has 60 % at least. Two labels
-        that are level are never assigned.
+        Minimum lead, a difference of two probabilities in [0, 1), as in margin sampling (Scheffer
+        et al. 2001). The default of 0.2 is a convention of this package: with two labels, the first
+        has at least 60 %. A tie is never assigned.
     level : float
         Coverage of the intervals.
     min_n : int
-        30 at least: smaller groups are suppressed and counted. Counts of two frames,
-        or of two groups, that differ in one row still reveal that row's label, and a group whose
-        rows all have one label reveals it for each of them; publish neither.
+        At least 30: smaller groups are suppressed and counted. Counts of two frames or groups that
+        differ in one row still reveal that row's label, and a group whose rows all have one label
+        reveals it for each of them; publish neither.
 
     Returns
     -------
     Table
-        One row an attribute and label, and one for ``not assigned``: ``term`` is such as
-        ``perceived gender (model-assigned)``, ``group`` the label. With ``by``, one row a group as
-        well: ``term`` is such as ``woman: perceived gender (model-assigned)``, ``axis`` and
-        ``group`` say among which rows. ``n`` rows that have an embedding, ``k`` of them with the
-        label, ``rate`` with its Wilson interval ``lo``, ``hi``; ``unscored`` further rows of the
-        group, whose embedding is NaN, infinite or zero. ``attrs`` has ``rows``, ``suppressed``,
-        ``caveats``.
+        One row per attribute and label, and one for ``not assigned``: ``term`` is, for example,
+        ``perceived gender (model-assigned)``, and ``group`` is the label. With ``by``, one row per
+        group as well: ``term`` is, for example, ``woman: perceived gender (model-assigned)``, and
+        ``axis`` and ``group`` identify the rows. ``n`` rows have an embedding, ``k`` of them have
+        the label; ``rate`` has the Wilson interval ``lo``, ``hi``; ``unscored`` counts the other
+        rows of the group, whose embedding is NaN, infinite or zero. ``attrs`` has ``rows``,
+        ``suppressed``, ``caveats``.
 
     Raises
     ------
     OptionError
-        If prompts are not of that form, or an option is out of its range.
+        If prompts do not have this form, or an option is out of range.
     ColumnError
-        If ``by`` names no column.
+        If ``by`` names an unknown column.
     ModelMismatchError
         If vectors are known to come from another model than the embeddings.
     PairingError, ProvenanceError
-        If the embeddings are not those of the frame's shards. All are raised at once.
+        If the embeddings do not belong to the frame's shards. All of these are raised immediately.
     ProvenanceError
-        If a row stands in the frame more than once.
+        If a row occurs in the frame more than once.
     WeightsError
-        If prompts are texts, and the model's weights are not on this machine.
+        If prompts are texts, and the model's weights are not available locally.
 
     References
     ----------
     Radford, A. et al. (2021). Learning transferable visual models from natural language
     supervision. ICML. Scheffer, T., Decomain, C., Wrobel, S. (2001). Active hidden Markov models
-    for information extraction. IDA. On what such labels do to the people they are put on:
+    for information extraction. IDA. On the effect of such labels on the people they are applied to:
     Scheuerman, M. K., Paul, J. M., Brubaker, J. R. (2019). How computers see gender. CSCW.
     """
     provenance = Provenance.of(frame)
@@ -136,17 +136,17 @@ def perceived(
 
 @dataclass(frozen=True, eq=False)
 class Perceived(Statistic):
-    """How many rows are nearest to which label; see `perceived`.
+    """Numbers of rows per nearest label; see `perceived`.
 
     Attributes
     ----------
     embeddings : Embeddings
-        Of the frame's shards.
+        Embeddings of the frame's shards.
     axes : tuple of Axis
     scale : float
-        What cosines are multiplied by before the softmax.
+        Factor applied to the cosines before the softmax.
     margin : float
-        How far the highest probability must be above the next.
+        Minimum lead of the highest probability over the next.
     by : Grouping or None
     """
 
@@ -179,9 +179,9 @@ class Perceived(Statistic):
         return tuple(dict.fromkeys([*PROVENANCE, *(self.by.reads if self.by is not None else ())]))
 
     def chunk(self, partition: Partition) -> tuple[dict[str, np.ndarray], ...]:
-        """Counts by group, (len(labels) + 2,) int64 each, for every axis.
+        """Counts by group, one (len(labels) + 2,) int64 array each, for every axis.
 
-        The rows of each label, then those not assigned, then those without a direction.
+        Counts the rows of each label, then rows not assigned, then rows without a direction.
         """
         rows = partition.table.select(list(PROVENANCE)).to_pandas()
         codes = kernels.label_codes(rows, self.embeddings, self.axes, self.scale, self.margin)
@@ -232,7 +232,7 @@ class Perceived(Statistic):
 
 
 def _groups(partition: Partition, by: Grouping | None) -> list[tuple[str, np.ndarray]]:
-    """Each group of a partition, with the positions of its rows."""
+    """The groups of a partition, with the positions of their rows."""
     if by is None:
         return [(ALL, np.arange(len(partition)))]
     found = members(partition, by)
@@ -268,18 +268,18 @@ def _options(level: float, min_n: int) -> ReportOptions:
 def _check_margin(margin) -> None:
     is_number = isinstance(margin, (int, float, np.number)) and not isinstance(margin, bool)
     if not is_number or not 0 <= margin < 1:
-        raise OptionError(f"margin is {margin!r}. Expected a number from 0 to less than 1.")
+        raise OptionError(f"margin is {margin!r}. Expected 0 <= margin < 1.")
 
 
 def perceived_cost(
     frame: PlannedFrame, prompts: Mapping | None = None, by: str | Grouping | None = None
 ) -> Cost:
-    """The cost of `perceived`; by default of two labels, without groups.
+    """Cost of `perceived`; by default with two labels and without groups.
 
     Raises
     ------
     OptionError, ColumnError
-        If ``prompts`` is not a mapping, or ``by`` names no column.
+        If ``prompts`` is not a mapping, or ``by`` names an unknown column.
     """
     must_be("prompts", prompts, (Mapping, type(None)), "a mapping, as ld.perceived takes it")
     each = (prompts or {"one": "", "other": ""}).values()

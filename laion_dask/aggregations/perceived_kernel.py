@@ -1,4 +1,4 @@
-"""The label that each row of a partition is nearest to; only its counts leave the partition."""
+"""The nearest label of each row of a partition; only counts of labels leave the partition."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from laion_dask.numerics.dot_products import inner, scales
 if TYPE_CHECKING:
     from laion_dask.io.embeddings.embeddings import Embeddings
 
-#: Bytes of float32 rows that stay in a core's cache while every label is compared with them.
+#: Bytes of float32 rows that stay in a core's cache while they are compared with every label.
 _CACHED = 3 << 18
 
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """The labels of an attribute, as directions in the space of the embeddings.
+    """The labels of an attribute, as directions in the embedding space.
 
     Attributes
     ----------
@@ -39,27 +39,27 @@ class Axis:
 
 
 def nearest(cosine: np.ndarray, scale: float, margin: float) -> np.ndarray:
-    """The label of highest probability, if it leads by a margin. Each row by itself.
+    """The label with the highest probability, if it leads by a margin; computed row by row.
 
     Parameters
     ----------
     cosine : (n_labels, n) float64 array
-        NaN for a row without direction.
+        NaN for a row without a direction.
     scale : float
-        What cosines are multiplied by before the softmax.
+        Factor applied to the cosines before the softmax.
     margin : float
-        How far the highest probability must be above the next.
+        Minimum lead of the highest probability over the next.
 
     Returns
     -------
     (n,) int64 array
-        0 to n_labels - 1; ``n_labels`` where no label is ahead by the margin, or two are level;
-        ``n_labels + 1`` where the embedding has no direction.
+        0 to n_labels - 1; ``n_labels`` if no label leads by the margin, or two are tied;
+        ``n_labels + 1`` if the embedding has no direction.
     """
     n_labels = len(cosine)
     none = np.isnan(cosine).any(axis=0)
     safe = np.where(none, 0.0, cosine)
-    # exp of what lies below the highest: 1 for that one, and no overflow.
+    # Relative to the highest, whose exp is 1, so that nothing overflows.
     shares = np.exp(scale * (safe - safe.max(axis=0)))
     total = np.zeros(safe.shape[1])
     for one in shares:
@@ -74,12 +74,12 @@ def nearest(cosine: np.ndarray, scale: float, margin: float) -> np.ndarray:
 def label_codes(
     rows: pd.DataFrame, embeddings: Embeddings, axes: Sequence[Axis], scale: float, margin: float
 ) -> list[np.ndarray]:
-    """The label of every row on every axis, each (n,) int64 as `nearest` numbers them.
+    """Label of every row on every axis, each (n,) int64 with the codes of `nearest`.
 
     Parameters
     ----------
     rows : DataFrame
-        ``shard`` and ``row`` of a partition.
+        ``shard`` and ``row`` of the partition's rows.
 
     Raises
     ------
@@ -98,20 +98,20 @@ def label_codes(
 
 
 def _check_distinct(rows: pd.DataFrame) -> None:
-    """Refuse a repeated row: many copies would make a group of its own, and reveal its label."""
+    """Raise if a row is repeated: many copies would form a group and reveal the row's label."""
     shard, row = shards_and_rows(rows)
     ids = shard << 40 | row
     if len(np.unique(ids)) < len(ids):
         raise ProvenanceError(
-            "A row stands in this frame more than once, and perceived attributes are counted of "
-            "distinct rows only. Drop the repeats: drop_duplicates(['shard', 'row'])."
+            "A row occurs in this frame more than once, but perceived attributes are only counted "
+            "for distinct rows. Drop the repeats: drop_duplicates(['shard', 'row'])."
         )
 
 
 def _cosines(x: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """The cosine of every row with every vector, (len(vectors), n) float64; NaN if undefined.
+    """Cosine of every row with every vector, (len(vectors), n) float64; NaN if undefined.
 
-    As `dot_products.cosines`, row by row, but widened and measured once for all vectors.
+    Like `dot_products.cosines`, row by row, but converts and normalizes rows once for all vectors.
     """
     out = np.empty((len(vectors), len(x)))
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
@@ -120,6 +120,6 @@ def _cosines(x: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         rows = x[at : at + step].astype(np.float32)
         for vector, cosine in zip(vectors, out, strict=True):
             inner(rows, vector, cosine[at : at + step])
-        with np.errstate(invalid="ignore"):  # an infinite row times its scale, which is NaN
+        with np.errstate(invalid="ignore"):  # an infinite row times its scale is NaN
             out[:, at : at + step] *= scales(rows) / lengths
     return out

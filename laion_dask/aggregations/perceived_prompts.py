@@ -1,4 +1,4 @@
-"""The prompts of perceived attributes: validated, and embedded as directions."""
+"""Validate the prompts of perceived attributes, and embed them as directions."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from laion_dask.models import ClipModel, EmbeddingSpace, check_same_space
 from laion_dask.models.heads.zero_shot import TEMPERATURE
 from laion_dask.stats.association import as_rows
 
-#: The group of rows that get no label.
+#: The group of rows without a label.
 NOT_ASSIGNED = "not assigned"
 
 
 def axes_of(prompts, model: ClipModel) -> tuple[tuple[Axis, ...], float]:
-    """The axes that prompts describe, and the scale of the cosines before the softmax.
+    """The axes that the prompts describe, and the scale of the cosines before the softmax.
 
     Raises
     ------
     OptionError
-        If the prompts are not of the form that `perceived` takes.
+        If the prompts do not have the form that `perceived` takes.
     ModelMismatchError
         If vectors are known to come from another model.
     WeightsError
-        If prompts are texts, and the model's weights are not on this machine.
+        If prompts are texts, and the model's weights are not available locally.
     """
     attributes = _attributes(prompts)
     axes = tuple(
@@ -38,13 +38,13 @@ def axes_of(prompts, model: ClipModel) -> tuple[tuple[Axis, ...], float]:
         for name, labels in attributes.items()
     )
     texts = any(_is_text(given) for labels in attributes.values() for given in labels.values())
-    # Prompts that were embedded elsewhere need no weights here, on any machine.
+    # Prompts that are already embedded need no weights.
     scale = model.load().logit_scale if texts else TEMPERATURE
     return axes, float(scale)
 
 
 def _attributes(prompts) -> dict[str, dict]:
-    """The prompts by attribute and label, as they were given."""
+    """The prompts by attribute and label, as passed."""
     expected = "a dict such as {'gender': {'woman': 'a photo of a woman', 'man': …}}"
     must_be("prompts", prompts, Mapping, expected)
     nested = [isinstance(given, Mapping) for given in prompts.values()]
@@ -54,7 +54,7 @@ def _attributes(prompts) -> dict[str, dict]:
     for name, labels in attributes.items():
         for each in (name, *labels):
             if not isinstance(each, str) or not each.strip():
-                raise OptionError(f"An attribute or a label is {each!r}. Expected a word.")
+                raise OptionError(f"An attribute or label is {each!r}. Expected non-empty text.")
         if len(labels) < 2:
             raise OptionError(
                 f"{name!r} has {len(labels)} label. The model picks the nearest of several; give "

@@ -1,4 +1,4 @@
-"""The share of rows for which an expression is true, group by group."""
+"""The share of rows for which an expression is true, by group."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from laion_dask.stats.checks import whole
 
 #: Outcomes of a row: the expression is undecided, false or true.
 _OUTCOMES = 3
-#: Two shards are the fewest that can differ.
+#: Minimum number of shards whose variation can be estimated.
 LEAST_SHARDS = 2
 _COMPARED = (
     "ratio", "ratio_lo", "ratio_hi", "difference", "difference_lo", "difference_hi", "p", "q",
@@ -56,23 +56,23 @@ class Rates(Statistic):
     name = "rates"
     place = 3
     method = (
-        "A rate is k / n, n being the rows on which the expression can be decided. Its interval "
-        "is Wilson's (1927): (p + z2 / 2n ± z sqrt(p (1 - p) / n + z2 / 4n2)) / (1 + z2 / n), with "
-        "p = k / n, z the normal quantile and z2 its square.",
+        "A rate is k / n, where n is the number of rows for which the expression can be decided. "
+        "Its interval is Wilson's (1927): (p + z2 / 2n ± z sqrt(p (1 - p) / n + z2 / 4n2)) / "
+        "(1 + z2 / n), with p = k / n, z the normal quantile and z2 its square.",
         "The ratio compares the rate of a group with that of all rows outside it; its interval is "
         "symmetric in the logarithm, with variance 1/k1 - 1/n1 + 1/k2 - 1/n2 (Katz et al. 1978). "
-        "p is two-sided, by Fisher's exact test where fewer than 500 rows are expected in a cell, "
+        "p is two-sided, by Fisher's exact test if fewer than 500 rows are expected in a cell, "
         "else by the pooled z test; q is p adjusted for the number of groups compared (Benjamini "
         "and Hochberg 1995).",
         "The bootstrap draws whole shards with replacement, because rows of one shard are not "
         "independent: its interval is the standard error of such draws with Student's t, in logits "
-        "(Efron and Tibshirani 1993, 6.2 and 12.2). Where it is much wider than "
-        "Wilson's, believe it.",
+        "(Efron and Tibshirani 1993, 6.2 and 12.2). If it is much wider than Wilson's, trust the "
+        "bootstrap.",
     )
 
     @property
     def cost(self) -> Cost:
-        """The cost of one row; see `laion_dask.cost`."""
+        """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic rates",) * len(self.by))
 
     def bind(self, kinds: Mapping[str, str]) -> Statistic:
@@ -113,23 +113,24 @@ def rates(
     by: str | Grouping | Sequence[str | Grouping] | None = None,
     top: int | None = None,
 ) -> Rates:
-    """The share of rows for which an expression is true, with intervals, group by group.
+    """Share of rows for which an expression is true, with intervals, by group.
 
-    For all rows (group ``(all)``), for each group, and for the rows in no group. A row for which
-    the expression cannot be decided, because it compares a null or NaN, is in no rate, and counted
-    as undecided.
+    Computed for all rows (group ``(all)``), for each group, and for the rows in no group. A row for
+    which the expression cannot be decided, because it compares a null or NaN, is excluded from all
+    rates and counted as undecided.
 
     Parameters
     ----------
     where : str or None
-        See `laion_dask.predicate`, such as ``"punsafe > 0.5"``. None for the share that each group
-        has of all rows.
+        See `laion_dask.predicate`, such as ``"punsafe > 0.5"``. None for the share of each group in
+        all rows.
     by : str, Grouping, or sequence of them, optional
-        A column's name, or a grouping such as ``ld.terms("gender")``; several are reported one
-        after the other, not crossed (see `intersections` for that).
+        A column name, or a grouping such as ``ld.terms("gender")``; several are reported one after
+        the other, not crossed (see `intersections` for that).
     top : int, optional
-        So many groups of each, the largest; the rows of the others are one group, ``(others)``, so
-        that rows add up. Where a row may be in several groups, the others are left out.
+        Report only this many groups of each grouping, the largest; the rows of the others form one
+        group, ``(others)``, so that rows add up. If a row can be in several groups, the others are
+        dropped.
 
     Returns
     -------
@@ -137,24 +138,24 @@ def rates(
         For `laion_dask.statistics`. Its rows, for each group, largest first:
 
         ``n``, ``k``, ``rate``, ``lo``, ``hi``
-            For ``k`` of the ``n`` rows on which it can be decided the expression is true; with
+            The expression is true for ``k`` of the ``n`` rows for which it can be decided; with
             Wilson's interval.
         ``undecided``
-            Rows of the group on which it cannot.
+            Rows of the group for which it cannot be decided.
         ``ratio``, ``ratio_lo``, ``ratio_hi``
-            The rate over that of the rest, which is every decided row outside the group, with its
-            log interval; see `laion_dask.stats.risk_ratio` for zero counts.
+            The rate divided by that of the rest, which is every decided row outside the group, with
+            its log interval; see `laion_dask.stats.risk_ratio` for zero counts.
         ``difference``, ``difference_lo``, ``difference_hi``
-            The rate less that of the rest, with Newcombe's interval; see
+            The rate minus that of the rest, with Newcombe's interval; see
             `laion_dask.stats.risk_difference`.
         ``p``, ``q``
-            Of the hypothesis that the group's rate is that of the rest, two-sided; and adjusted
-            for that all groups of the axis that are shown, and the rows in none, are compared.
+            ``p`` tests whether the group's rate equals that of the rest, two-sided; ``q`` is p
+            adjusted for all groups of the axis that are shown, including the rows in no group.
         ``boot_lo``, ``boot_hi``
             An interval of the rate by a bootstrap over shards: rows of one shard are not
-            independent, so Wilson's interval, the ratio's and p are too sure of a rate that
-            differs between shards. NaN when the frame has no column ``shard``, or the group rows
-            in fewer than two shards, or groups times shards are more than 2,097,152.
+            independent, so if the rate differs between shards, Wilson's interval and that of the
+            ratio are too narrow and p is too small. NaN if the frame has no column ``shard``, the
+            group has rows in fewer than two shards, or groups times shards exceed 2,097,152.
 
         If ``where`` is None, ``n`` is all rows, ``k`` those of the group, and there is no ratio.
 
@@ -165,7 +166,7 @@ def rates(
 
     References
     ----------
-    Of each number: `laion_dask.stats.wilson`, `risk_ratio`, `two_proportions`,
+    For each number: `laion_dask.stats.wilson`, `risk_ratio`, `two_proportions`,
     `benjamini_hochberg` and `shard_bootstrap`.
 
     Examples
@@ -182,7 +183,7 @@ def rates(
 
 
 def resolve_by(by: str | Grouping | Sequence[str | Grouping] | None) -> tuple[Grouping | None, ...]:
-    """The groupings that ``by=`` names; (None,) where it is omitted.
+    """The groupings that ``by=`` names; (None,) if it is omitted.
 
     Raises
     ------
@@ -207,8 +208,8 @@ def validate_top(top: int | None) -> int | None:
 def label_columns(found: Tally, axis: Grouping | None) -> tuple[list[tuple], dict[str, list]]:
     """The labels of a tally in the order of the results, and the columns that name them.
 
-    All rows come first, then the groups, the largest first, then those that are pooled, and last
-    the rows in no group. A group with such a name is shown in quotes.
+    All rows come first, then the groups in order of size, then the pooled groups, and last the rows
+    in no group. A group whose name equals a reserved label is shown in quotes.
     """
     size = dict(zip(found.groups.labels[0], found.groups.values.sum(axis=1).tolist(), strict=True))
     labels = sorted(size, key=lambda label: (label[0], -size[label], label))
@@ -244,7 +245,7 @@ def _to_rows(
 def _bootstrapped(
     found: Tally, labels: list[tuple], n: np.ndarray, options: ReportOptions, shares: bool
 ) -> np.ndarray:
-    """The interval of each rate that is shown, (labels, 2)."""
+    """The interval of each rate that is shown, (labels, 2); NaN for the others."""
     ends = np.full((len(labels), 2), np.nan)
     if found.shards is None:
         return ends

@@ -1,4 +1,4 @@
-"""Who is at the top of a search result, against a reference distribution."""
+"""Representation at the top of a search result, against a reference distribution."""
 
 from __future__ import annotations
 
@@ -35,21 +35,22 @@ def representation(
     k: int | Sequence[int] | None = None,
     level: float = 0.95,
 ) -> Table:
-    """Skew@k, MinSkew, MaxSkew and NDKL of a search result, query by query. Eager.
+    """Skew@k, MinSkew, MaxSkew and NDKL of a search result, for each query. Eager.
 
     Parameters
     ----------
     hits : pandas.DataFrame, or cuDF's
-        As `search` returns it: by ``query`` (one where there is no such column) and ``rank`` (in
-        the order of the rows where there is none), with the columns that ``by`` reads.
+        A result of `search`: grouped by ``query`` (a single query if there is no such column) and
+        ordered by ``rank`` (row order if there is no such column), with the columns that ``by``
+        reads.
     reference : mapping of group to number, or dask DataFrame
-        What each group's share would be; or a frame, such as the one that was searched, whose
-        shares are counted in one pass. A group of it that has rows of no hit counts as well.
+        Expected share of each group; or a frame, such as the searched one, whose shares are counted
+        in one pass. Groups that only occur in the reference count as well.
     by : str or Grouping
-        A column's name, or a grouping such as ``ld.terms("gender")``. A hit that is in several
-        groups counts once in each, one that is in none in none; the same holds for a frame's rows.
+        A column name, or a grouping such as ``ld.terms("gender")``. A hit in several groups counts
+        once in each, and a hit in no group does not count; the same applies to the rows of a frame.
     k : int or sequence of int, optional
-        How many of the first results count; several are reported one after the other. By default
+        Number of top results to consider; several are reported one after the other. Defaults to
         all.
     level : float
         Coverage of the intervals, between 0 and 1.
@@ -57,16 +58,16 @@ def representation(
     Returns
     -------
     Table
-        ``query``, ``top`` (the k asked for) and ``statistic``. ``skew`` has a row for each group
-        of the reference: ``k`` of the ``n`` memberships are of it, a share of ``rate`` (``lo, hi``
-        is Wilson's interval), ``reference`` the wanted share, ``value`` the skew. ``min_skew``,
-        ``max_skew`` and ``ndkl`` have one row each. What they are where a group is missing says
-        `laion_dask.stats.skew`. Nothing is suppressed: a ranking is not a sample.
+        ``query``, ``top`` (the requested k) and ``statistic``. ``skew`` has one row per group of
+        the reference: ``k`` of the ``n`` memberships belong to the group, a share of ``rate``
+        (``lo, hi`` is Wilson's interval); ``reference`` is the expected share, ``value`` the skew.
+        ``min_skew``, ``max_skew`` and ``ndkl`` have one row each. For missing groups see
+        `laion_dask.stats.skew`. Nothing is suppressed, because a ranking is not a sample.
 
     Raises
     ------
     OptionError, ColumnError
-        Immediately; also when a hit's group is not in the reference.
+        Immediately; also if a hit's group is not in the reference.
 
     References
     ----------
@@ -99,14 +100,14 @@ def _depths(k) -> list[int | None]:
     for depth in depths:
         whole = isinstance(depth, (int, np.integer)) and not isinstance(depth, bool)
         if depth is not None and (not whole or depth < 1):
-            raise OptionError(f"k is {depth!r}. Expected a whole number of hits, from 1 on.")
+            raise OptionError(f"k is {depth!r}. Expected a positive number of hits.")
     if not depths:
-        raise OptionError("k is empty. Expected one whole number of hits, or several.")
+        raise OptionError("k is empty. Expected one or several positive integers.")
     return depths
 
 
 def _shares(reference, axis: Grouping) -> dict[str, float]:
-    """The wanted share of each group."""
+    """The expected share of each group."""
     if not isinstance(reference, dd.DataFrame):
         return {str(label): share for label, share in distribution(reference).items()}
     provenance = Provenance.of(reference)
@@ -119,7 +120,7 @@ def _shares(reference, axis: Grouping) -> dict[str, float]:
 
 
 def _rankings(hits) -> Iterator[tuple[int, np.ndarray]]:
-    """Each query with the places of its hits, the first first."""
+    """Each query with the positions of its hits in order of rank."""
     n = len(hits)
     query = to_numpy(hits["query"]) if "query" in hits else np.zeros(n, np.int64)
     rank = to_numpy(hits["rank"]) if "rank" in hits else np.arange(n)
@@ -146,12 +147,12 @@ def _to_rows(ranking: list[list[str]], wanted: dict[str, float], level: float) -
 
 
 def representation_cost(frame: PlannedFrame, by: str | Grouping | None = None) -> Cost:
-    """The cost of `representation` with the frame as its reference: its groups in one pass.
+    """Cost of `representation` with the frame as reference: its groups, counted in one pass.
 
     Raises
     ------
     OptionError, ColumnError
-        As `representation`.
+        As for `representation`.
     """
     note = "representation: the groups of the frame, as the reference; hits are already in memory"
     groupings = default_axes(frame.frame) if by is None else (grouping(by),)

@@ -31,28 +31,28 @@ _MOST = 20
 
 @dataclass(frozen=True)
 class Summary:
-    """Tables that describe a frame; every one a tidy pandas DataFrame.
+    """Tables that describe a frame; each is a tidy pandas DataFrame.
 
     Attributes
     ----------
     n_rows : int
     rows : Rows or None
-        What became of the rows that were read; None when the frame does not lead back to
-        `read_shards`.
+        The account of the rows read; None if the frame does not derive from `read_shards`.
     nulls : DataFrame
-        Index column; ``nulls`` (null or NaN) and ``share`` of all rows; ``infinite`` values, and
-        ``n`` others. ``n + nulls + infinite`` are all rows.
+        Indexed by column; ``nulls`` (null or NaN) and their ``share`` of all rows; ``infinite``
+        values; and ``n`` other values. ``n + nulls + infinite`` is the number of all rows.
     quantiles : DataFrame
-        Index column; ``n``, ``mean`` and one column for each of 0.05, 0.10, …, 0.95. Text length
-        in code points. Relative error at most 0.0005; whole numbers are rounded to such.
+        Indexed by column; ``n``, ``mean`` and one column for each of 0.05, 0.10, …, 0.95. Text
+        length is in code points. The relative error is at most 0.0005; quantiles of integer columns
+        are rounded to integers.
     sizes : DataFrame
-        How many images have both sides of at least 256, 512, 1024 pixels.
+        Numbers of images with both sides of at least 256, 512, 1024 pixels.
     shares : DataFrame
-        Unsafe and watermarked: ``threshold, k, n, share, lo, hi`` with the 95 % Wilson interval,
-        over the rows that have a score, and ``unscored``, those that have none.
+        Unsafe and watermarked rows: ``threshold, k, n, share, lo, hi`` with the 95 % Wilson
+        interval, over the rows with a score; and ``unscored``, the rows without one.
     languages, domains : DataFrame
-        The most frequent, with count and share of all rows; ``undercount`` is the most by which a
-        count can be too low, 0 up to a million of them.
+        The most frequent ones, with their count and share of all rows; ``undercount`` is the
+        maximum by which a count may be too low, 0 for up to a million distinct values.
     """
 
     n_rows: int
@@ -65,7 +65,7 @@ class Summary:
     domains: pd.DataFrame
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """The tables that have rows, by a heading."""
+        """The non-empty tables, by heading."""
         named = {
             "Missing values": self.nulls,
             "Unsafe and watermarked (95 % Wilson interval)": self.shares,
@@ -84,7 +84,7 @@ class Summary:
     __repr__ = __str__
 
     def headline(self) -> str:
-        """How many rows, and what became of those that were read."""
+        """The number of rows, or the account of the rows read."""
         return str(self.rows) if self.rows is not None else f"{self.n_rows:,} rows"
 
     def _repr_html_(self) -> str:
@@ -96,7 +96,7 @@ class Summary:
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of a summary with its numbers as text: 2.93 %, 3,980, 0.322."""
+    """A table of a summary with its numbers formatted as text: 2.93 %, 3,980, 0.322."""
     return pd.DataFrame(
         {name: [_text(name, v) for v in column] for name, column in table.items()},
         index=table.index,
@@ -115,8 +115,8 @@ def _text(column, value) -> str:
 def summary(frame: dd.DataFrame) -> Summary:
     """Rows, nulls, quantiles, sizes, languages, domains, unsafe and watermarked shares. Eager.
 
-    One pass over all columns; the answer does not depend on partitioning. Domain counts are exact
-    up to a million distinct domains, and bounded beyond.
+    Takes one pass over all columns; the result does not depend on the partitioning. Domain counts
+    are exact for up to a million distinct domains, and have an error bound beyond.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def _presented(state: Description, rows: Rows | None) -> Summary:
 
 
 def _quantiles(column: str, sketch) -> dict[float, float]:
-    """The published shares; whole numbers where the column holds such."""
+    """The published quantiles; integers for an integer column."""
     values = sketch.at(SHARES)
     if column in WHOLE:
         values = [v if np.isnan(v) else float(round(v)) for v in values]
@@ -218,5 +218,5 @@ def _table(index: str, rows) -> pd.DataFrame:
 
 
 def summary_cost(frame: PlannedFrame) -> Cost:
-    """The cost of `summary`, which reads every column."""
+    """Cost of `summary`, which reads every column."""
     return Cost(("summary",), columns=frame.columns)

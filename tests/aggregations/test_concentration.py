@@ -217,7 +217,7 @@ def test_what_it_refuses():
     for options, kind, said in [
         ({"of": "domian"}, ColumnError, r"of is 'domian'\. .*Did you mean 'domain'"),
         ({"of": "similarity"}, OptionError, "holds float64, which cannot be used as labels"),
-        ({"column": "similarity"}, OptionError, "holds float64. Name one of addresses"),
+        ({"column": "similarity"}, OptionError, "holds float64. Name a column of URLs"),
         ({"column": "link"}, ColumnError, "no column 'link'"),
     ]:
         with pytest.raises(kind, match=said):

@@ -266,5 +266,5 @@ def test_what_it_reads_and_refuses():
     with pytest.raises(OptionError, match="threshold is empty"):
         measure("a", threshold=[])
     odd = captions(30).assign(hateful=lambda f: f["hateful"] * 3 - 1)
-    with pytest.raises(OptionError, match=r"probabilities in \[0, 1\]; a logit"):
+    with pytest.raises(OptionError, match=r"probabilities in \[0, 1\]; convert a logit"):
         statistics(dd.from_pandas(odd, npartitions=1), measure("hateful"))

@@ -427,5 +427,5 @@ def test_top_pools_the_other_groups(tmp_path):
 
 def test_a_domain_is_no_column_but_a_grouping(shards):
     frame = ld.read_shards(shards)
-    with pytest.raises(ColumnError, match=r"give ld\.domains\(\)"):
+    with pytest.raises(ColumnError, match=r"use ld\.domains\(\)"):
         ld.statistics(frame, ld.rates("punsafe > 0.5", by="domain"))

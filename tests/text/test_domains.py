@@ -232,7 +232,7 @@ def test_what_groupings_refuse(monkeypatch):
         domains("ulr").bind(kinds)
     with pytest.raises(OptionError, match="holds integer"):
         tlds("width").bind(kinds)
-    with pytest.raises(OptionError, match="a column of addresses"):
+    with pytest.raises(OptionError, match="a column of URLs"):
         domains(None)
     monkeypatch.setattr(measures, "MOST_GROUPS", 3)
     with pytest.raises(OptionError, match=r"'domain' makes .* groups or more.*concentration"):

@@ -102,7 +102,7 @@ class Statistic(ABC):
 
     #: The value of the column ``statistic`` in its rows.
     name: str
-    #: How its numbers are computed: formula and source, one text for each paragraph of a page.
+    #: How its numbers are computed: formula and source, one text per paragraph of a page.
     method: ClassVar[tuple[str, ...]] = ()
     #: Where its section stands in a datasheet, 0 being the first; those without a place come last.
     place: ClassVar[float] = inf
@@ -115,7 +115,7 @@ class Statistic(ABC):
 
     @property
     def cost(self) -> Cost:
-        """The cost of one row besides the pass and the groupings; see `laion_dask.cost`."""
+        """Cost of one row, without the pass and the groupings; see `laion_dask.cost`."""
         return Cost((f"statistic {self.name}",))
 
     @abstractmethod
@@ -144,7 +144,7 @@ class Statistic(ABC):
 
     @abstractmethod
     def combine(self, states: Sequence[Any]) -> Any:
-        """One state from several; at least one is given."""
+        """Combine one or more states."""
 
     @abstractmethod
     def finalize(self, state: Any, options: ReportOptions) -> pd.DataFrame:

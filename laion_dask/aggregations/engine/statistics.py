@@ -74,24 +74,24 @@ def statistics_of(
 
 
 def report_options(level: float, min_n: int) -> ReportOptions:
-    """Validated `ReportOptions`.
+    """Validate the options and return them as `ReportOptions`.
 
     Raises
     ------
     OptionError
-        If a number is out of its range.
+        If a number is out of range.
     """
     if not isinstance(level, (int, float)) or not 0 < level < 1:
         raise OptionError(f"level is {level!r}. Expected a share between 0 and 1, such as 0.95.")
     if isinstance(min_n, bool) or not isinstance(min_n, int) or min_n < 0:
         raise OptionError(
-            f"{parameter('min_n')} is {min_n!r}. Expected a whole number of rows, such as 30."
+            f"{parameter('min_n')} is {min_n!r}. Expected a number of rows, such as 30."
         )
     return ReportOptions(level, min_n)
 
 
 def bind(provenance: Provenance, measures: Sequence[Statistic]) -> tuple[Statistic, ...]:
-    """Every statistic bound to the frame.
+    """Bind every statistic to the frame.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def collect(
     ``label`` is the text of the progress bar.
     """
     reads = {name for measure in bound for name in measure.reads}
-    # In the frame's order: Dask loses a selection in another order after `categorize`.
+    # Keep the frame's order: Dask loses a selection in another order after `categorize`.
     columns = provenance.frame.columns
     narrow = provenance.select([n for n in columns if n in reads] or columns[-1:])
     combine = partial(_combine, bound=bound)
@@ -163,7 +163,7 @@ def _chunk(arrow: pa.Table, number: int, bound: tuple[Statistic, ...]) -> dict:
 
 
 def _combine(results: pd.DataFrame, bound: tuple[Statistic, ...]) -> pd.DataFrame:
-    """One result from several: states by each statistic's own rule, counts of rows by adding."""
+    """Combine results: states by each statistic's `combine`, row counts by addition."""
     if not len(results):  # Dask calls this on no results to infer the meta
         return results
     one = {name: [column.sum()] for name, column in results.items() if name != "states"}
@@ -175,12 +175,12 @@ def _combine(results: pd.DataFrame, bound: tuple[Statistic, ...]) -> pd.DataFram
 
 
 def pass_cost(frame: PlannedFrame, measures: Sequence[Statistic], label: str = "") -> Cost:
-    """The cost of statistics in one pass: reading, each statistic, and each grouping once.
+    """Cost of statistics in one pass: reading, each statistic, and each grouping once.
 
     Raises
     ------
     OptionError, ColumnError, PredicateError
-        As `statistics`.
+        As for `statistics`.
     """
     bound = bind(frame.provenance, measures)
     groupings = dict.fromkeys(spec for measure in bound for spec in _groupings(measure))
@@ -192,7 +192,7 @@ def pass_cost(frame: PlannedFrame, measures: Sequence[Statistic], label: str = "
 
 
 def _groupings(measure: Statistic) -> list:
-    """The groupings of a statistic: the fields, or their items, that have a cost of their own."""
+    """The groupings of a statistic: its fields, or their items, that have their own cost."""
     values = [getattr(measure, field.name) for field in fields(measure)]
     flat = [v for value in values for v in (value if isinstance(value, tuple) else (value,))]
     return [value for value in flat if isinstance(getattr(value, "cost", None), Cost)]

@@ -1,4 +1,4 @@
-"""Groups of rows: by a column, by words of the caption. A row may be in several, or in none."""
+"""Groupings of rows: by a column, or by terms in the caption. A row may be in several groups."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from laion_dask.aggregations.engine.base import Partition
 from laion_dask.cost import Cost
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, parameter
 
-#: The most groups of a grouping: a column of addresses would fill the memory.
+#: Maximum number of groups of a grouping; a column of URLs would not fit in memory.
 MOST_GROUPS = 100_000
 
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """Which rows of a partition are in which group.
+    """Memberships of the rows of a partition in groups.
 
     Attributes
     ----------
     labels : tuple of str
-        Of the groups.
+        Labels of the groups.
     rows : (m,) int64 array
         Positions in the partition, ascending.
     codes : (m,) int32 array
-        The group of each, as a position in ``labels``; no pair occurs twice.
+        The group of each, as a position in ``labels``; each pair occurs once.
     n_rows : int
-        Of the partition.
+        Number of rows of the partition.
     """
 
     labels: tuple[str, ...]
@@ -41,18 +41,18 @@ class Members:
     n_rows: int
 
     def counts(self, where: np.ndarray | None = None) -> np.ndarray:
-        """Rows of each group, (len(labels),) int64; of those for which ``where`` is true."""
+        """Rows of each group, (len(labels),) int64; only those in the mask ``where``, if given."""
         codes = self.codes if where is None else self.codes[where[self.rows]]
         return np.bincount(codes, minlength=len(self.labels)).astype(np.int64)
 
     def in_any(self) -> np.ndarray:
-        """The rows that are in at least one group, (n_rows,) bool."""
+        """Mask of the rows in at least one group, (n_rows,) bool."""
         mask = np.zeros(self.n_rows, bool)
         mask[self.rows] = True
         return mask
 
     def matrix(self) -> sparse.csr_array:
-        """1 where a row is in a group, (n_rows, len(labels)) int64."""
+        """Membership matrix, 1 if a row is in a group, (n_rows, len(labels)) int64."""
         ones = np.ones(len(self.rows), np.int64)
         shape = (self.n_rows, len(self.labels))
         return sparse.csr_array((ones, (self.rows, self.codes)), shape=shape)
@@ -63,26 +63,26 @@ class Members:
 
 
 class Grouping(ABC):
-    """A way to put rows into groups. Frozen, hashable, picklable."""
+    """A way to group rows. Frozen, hashable, picklable."""
 
-    #: What the groups are of, such as ``language`` or ``gender``.
+    #: Name of the attribute that the groups describe, such as ``language`` or ``gender``.
     axis: str
     #: The label of rows in no group.
     no_group: str
 
     @property
     def cost(self) -> Cost:
-        """The cost of one row, once a pass; see `laion_dask.cost`."""
+        """Cost of one row, once per pass; see `laion_dask.cost`."""
         return Cost((f"grouping {type(self).__name__}",))
 
     @abstractmethod
     def bind(self, kinds: Mapping[str, str]) -> Grouping:
-        """The grouping made ready for a frame.
+        """The grouping bound to a frame.
 
         Raises
         ------
         ColumnError, OptionError
-            When the frame has not what it takes.
+            If the frame lacks what the grouping needs.
         """
 
     @property
@@ -92,11 +92,11 @@ class Grouping(ABC):
 
     @abstractmethod
     def assign(self, part: Partition) -> Members:
-        """The groups of the rows of one partition; ask `members`, which works it out once."""
+        """The groups of a partition's rows; call `members`, which caches the result."""
 
 
 def members(part: Partition, grouping: Grouping) -> Members:
-    """Which rows of a partition are in which group; worked out once a partition."""
+    """Memberships of a partition's rows, computed once per partition."""
     return part.memo(_assigned, grouping)
 
 
@@ -104,9 +104,9 @@ def _assigned(part: Partition, grouping: Grouping) -> Members:
     return grouping.assign(part)
 
 
-#: Names that people use as if they were columns, and what to give instead.
+#: Names that are often mistaken for columns, with the grouping to use instead.
 _OF_ADDRESSES = {
-    name: f"For the {what} of the addresses give ld.{call}()."
+    name: f"For the {what} of the URLs use ld.{call}()."
     for name, what, call in (
         ("domain", "registered domains", "domains"),
         ("domains", "registered domains", "domains"),
@@ -117,19 +117,19 @@ _OF_ADDRESSES = {
 
 
 def _instead_of_a_column(name: str) -> str:
-    """The grouping that people mean by a name that is no column, as a sentence after a space."""
+    """A sentence, after a space, on the grouping to use instead of an unknown column; or ''."""
     from laion_dask.text import packaged_lists  # which imports this file
 
     if name in _OF_ADDRESSES:
         return f" {_OF_ADDRESSES[name]}"
     if name in packaged_lists.names():
-        return f" For what captions mention give ld.terms({name!r})."
+        return f" For mentions in captions use ld.terms({name!r})."
     return ""
 
 
 @dataclass(frozen=True)
 class ByColumn(Grouping):
-    """The groups that a column of text, whole numbers or truth values names."""
+    """The groups named by a column of text, integers or booleans."""
 
     axis: str
     no_group = "(null)"
@@ -143,8 +143,8 @@ class ByColumn(Grouping):
             )
         if kinds[self.axis] not in ("string", "integer", "boolean"):
             raise OptionError(
-                f"The column {self.axis!r} holds {kinds[self.axis]}, which makes no groups. Name "
-                "one of text, whole numbers or truth values, or count by thresholds with "
+                f"The column {self.axis!r} holds {kinds[self.axis]}, which cannot be grouped. Name "
+                "a column of text, integers or booleans, or count by thresholds with "
                 "ld.curve(...)."
             )
         return self
@@ -161,7 +161,7 @@ class ByColumn(Grouping):
 
 
 def coded(column: pa.ChunkedArray) -> tuple[list, np.ndarray, np.ndarray]:
-    """The distinct values of a column, the rows that have one, and the value of each by its number.
+    """The distinct values of a column, the rows with a value, and the code of each row's value.
 
     Returns
     -------
@@ -184,13 +184,13 @@ def coded(column: pa.ChunkedArray) -> tuple[list, np.ndarray, np.ndarray]:
 def too_many_groups(axis: str, n: int) -> OptionError:
     """The error for a grouping that would not fit in memory."""
     return OptionError(
-        f"{axis!r} makes {n:,} groups or more, and {MOST_GROUPS:,} are the most. Group by "
+        f"{axis!r} makes {n:,} groups or more; at most {MOST_GROUPS:,} are allowed. Group by "
         "something coarser; for the most frequent domains see ld.concentration()."
     )
 
 
 def grouping(by: str | Grouping) -> Grouping:
-    """What ``by=`` means: a column's name, or a grouping such as ``terms("gender")``.
+    """The grouping that ``by=`` names: a column, or a grouping such as ``terms("gender")``.
 
     Raises
     ------
@@ -213,9 +213,9 @@ def axes(by: str | Grouping | Sequence[str | Grouping]) -> tuple[Grouping, ...]:
     Raises
     ------
     OptionError
-        If there is none, or something that makes no groups.
+        If there is none, or an item is not a grouping.
     """
     several = by if isinstance(by, (list, tuple)) else [by]
     if not several:
-        raise OptionError("by is empty. Name a column or give a grouping, or several.")
+        raise OptionError("by is empty. Name at least one column or grouping.")
     return tuple(dict.fromkeys(map(grouping, several)))

@@ -1,4 +1,4 @@
-"""Rows by the site that their picture is on: hosts, registered domains, suffixes, TLDs."""
+"""Group rows by the site of their image: hosts, registered domains, suffixes, TLDs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from laion_dask.text.domains import Coded, hosts, labels_of
 
 
 def sites(part: Partition, column: str, level: str, private: bool = False) -> Coded:
-    """The host, domain, suffix or TLD of each row; computed once a partition."""
+    """Host, domain, suffix or TLD of each row; computed once per partition."""
     return part.memo(_labelled, column, level, private)
 
 
@@ -28,7 +28,7 @@ def _hosts(part: Partition, column: str) -> Coded:
 
 
 def check_addresses(column: str, kinds: Mapping[str, str]) -> None:
-    """Raise unless a column can hold addresses.
+    """Raise unless a column can hold URLs.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def check_addresses(column: str, kinds: Mapping[str, str]) -> None:
         raise no_column(column, kinds)
     if kinds[column] != "string":
         raise OptionError(
-            f"The column {column!r} holds {kinds[column]}. Name one of addresses with column=."
+            f"The column {column!r} holds {kinds[column]}. Name a column of URLs with column=."
         )
 
 
@@ -75,21 +75,22 @@ class BySite(Grouping):
 
 
 def domains(column: str = "url", *, private: bool = False) -> BySite:
-    """Rows by registered domain: ``shop.co.uk`` of ``https://img.shop.co.uk/1.jpg``.
+    """Group rows by registered domain: ``shop.co.uk`` for ``https://img.shop.co.uk/1.jpg``.
 
-    Hosts are read as browsers read them (URL standard of the WHATWG, UTS #46): all spellings of a
-    name count as one, written in ASCII (``xn--bcher-kva.de``). Domains are by the public suffix
-    list in tldextract's package, never the network; below a top-level domain that is not on it, by
-    its rule ``*``: the last two names. A host without a domain (an address in numbers, a bare name,
-    a public suffix) stands for itself. A row whose address has no host is in no group.
+    Hosts are parsed as in browsers (URL standard of the WHATWG, UTS #46): all spellings of a name
+    count as one, written in ASCII (``xn--bcher-kva.de``). Domains follow the public suffix list
+    packaged with tldextract, and never the network. Below a top-level domain that is not on the
+    list, its rule ``*`` applies: the domain is the last two labels. A host without a domain (an IP
+    address, a single label, a public suffix) is its own group. A row whose URL has no host is in no
+    group.
 
     Parameters
     ----------
     column : str
-        Of addresses.
+        A column of URLs.
     private : bool
-        Whether suffixes in the list's private part count: ``a.github.io`` then stands for itself,
-        and else counts as ``github.io``.
+        Whether suffixes in the list's private part count: ``a.github.io`` is then its own group;
+        otherwise it counts as ``github.io``.
 
     Examples
     --------
@@ -105,14 +106,14 @@ def domains(column: str = "url", *, private: bool = False) -> BySite:
 
 
 def tlds(column: str = "url") -> BySite:
-    """Rows by top-level domain: ``uk`` of ``https://img.shop.co.uk/1.jpg``.
+    """Group rows by top-level domain: ``uk`` for ``https://img.shop.co.uk/1.jpg``.
 
-    An address in numbers or a name without a dot has none, and is in no group.
+    A row whose host is an IP address or a name without a dot is in no group.
 
     Parameters
     ----------
     column : str
-        Of addresses.
+        A column of URLs.
 
     Examples
     --------
@@ -127,5 +128,5 @@ def tlds(column: str = "url") -> BySite:
 
 def _by(level: str, column: str) -> BySite:
     if not isinstance(column, str):
-        raise OptionError(f"column is {column!r}. Expected the name of a column of addresses.")
+        raise OptionError(f"column is {column!r}. Expected the name of a column of URLs.")
     return BySite(level, column)

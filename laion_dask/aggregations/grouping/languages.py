@@ -1,4 +1,4 @@
-"""Captions by language: LAION-5B's three classes, and what is detected while counting."""
+"""Group captions by language: LAION-5B's three classes, and languages detected while counting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from laion_dask.errors import OptionError, no_column
 from laion_dask.text.language_detection import Detector, detect
 
 CLASSES = ("English", "other", "no language")
-#: What a caption without a language is called: by `language`, by LAION, by CLD3 and by CLD2.
+#: Codes for captions without a language: those of `language`, LAION, CLD3 and CLD2.
 _NONE = frozenset(("und", "nolang", "un", ""))
 
 
@@ -32,8 +32,8 @@ class LanguageClass(Grouping):
             raise no_column(self.column, kinds, "df.laion.language() makes one.")
         if kinds[self.column] != "string":
             raise OptionError(
-                f"The column {self.column!r} holds {kinds[self.column]}. Name one of language "
-                "codes, such as df.laion.language() makes."
+                f"The column {self.column!r} holds {kinds[self.column]}. Name a column of language "
+                "codes, such as the one df.laion.language() adds."
             )
         return self
 
@@ -49,12 +49,12 @@ class LanguageClass(Grouping):
 
 @dataclass(frozen=True)
 class DetectedLanguage(Grouping):
-    """Captions by the language that the package detects in them, in the pass that counts.
+    """Group captions by language, detected in the same pass that counts them.
 
     Attributes
     ----------
     detector : Detector
-        With the column of captions.
+        Includes the name of the column of captions.
     """
 
     detector: Detector
@@ -68,8 +68,8 @@ class DetectedLanguage(Grouping):
             raise no_column(column, kinds, "Languages are detected in captions.")
         if kinds[column] != "string":
             raise OptionError(
-                f"The column {column!r} holds {kinds[column]}. Expected captions, in which "
-                "languages are detected."
+                f"The column {column!r} holds {kinds[column]}. Languages are detected in captions; "
+                "expected a column of text."
             )
         return self
 
@@ -83,21 +83,21 @@ class DetectedLanguage(Grouping):
 
 
 def _class_of(code: str) -> int:
-    """The position in `CLASSES` of a language code; a region behind it does not count."""
+    """The position in `CLASSES` of a language code, ignoring its region."""
     code = code.strip().lower().replace("_", "-").partition("-")[0]
     return 0 if code == "en" else 2 if code in _NONE else 1
 
 
 def language_class(column: str = "language") -> LanguageClass:
-    """Captions in English, in another language, in none, as LAION-5B is divided.
+    """Group captions into English, another language, or no language, as LAION-5B is divided.
 
-    LAION put a caption to which its detector gave no language with enough confidence into
-    laion1B-nolang. A null says nothing, and is in no group.
+    LAION put captions whose language its detector could not determine with enough confidence into
+    laion1B-nolang. Null is in no group.
 
     Parameters
     ----------
     column : str
-        Of language codes, published or made by ``df.laion.language()``.
+        A column of language codes, published or added by ``df.laion.language()``.
 
     References
     ----------

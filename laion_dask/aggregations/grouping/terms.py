@@ -1,4 +1,4 @@
-"""Rows by the terms that their captions mention."""
+"""Group rows by the terms that their captions mention."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from laion_dask.text.term_list import TermList, in_order, of_groups
 
 @dataclass(frozen=True, repr=False)
 class Terms(Grouping):
-    """Captions by the terms they mention; make one with `terms`.
+    """Captions grouped by the terms they mention; create one with `terms`.
 
     Attributes
     ----------
     terms : TermList
-        With the terms of every group.
+        The terms of every group.
     column : str
-        The column that is read.
+        The column of captions.
     """
 
     terms: TermList
@@ -51,12 +51,12 @@ class Terms(Grouping):
 
     @property
     def version(self) -> str:
-        """The list's version; empty for terms that have none."""
+        """The list's version; empty if it has none."""
         return self.terms.version
 
     @property
     def source(self) -> str:
-        """Where the terms come from; empty for terms of one's own."""
+        """The sources of the terms; empty for your own terms."""
         return "; ".join(self.terms.sources)
 
     @property
@@ -64,11 +64,11 @@ class Terms(Grouping):
         return (self.column,)
 
     def words(self) -> Terms:
-        """The same with each single term as a group of its own. Eager."""
+        """The same grouping with each term as its own group. Eager."""
         return replace(self, terms=self.terms.by_word())
 
     def table(self) -> pd.DataFrame:
-        """Every term: ``group``, ``term``, ``only_before_person_noun``. Eager."""
+        """All terms: ``group``, ``term``, ``only_before_person_noun``. Eager."""
         rows = [
             {"group": label, "term": term, "only_before_person_noun": only}
             for only, groups in ((False, self.terms.groups), (True, self.terms.homographs))
@@ -78,9 +78,9 @@ class Terms(Grouping):
         return pd.DataFrame(rows)
 
     def masks(self, captions: Iterable[str | None]) -> np.ndarray:
-        """Which captions mention a term of which group, (n, len(labels)) bool. Eager.
+        """Mask of the groups that each caption mentions, (n, len(labels)) bool. Eager.
 
-        To try a list on examples; ``stats`` counts over all of a frame.
+        Use it to try a list on examples; ``statistics`` counts over a whole frame.
 
         Parameters
         ----------
@@ -99,7 +99,7 @@ class Terms(Grouping):
 
     def _mentions(self, captions) -> tuple[np.ndarray, np.ndarray, int]:
         if isinstance(captions, (str, bytes)):
-            raise OptionError("One caption was given. Expected a list of captions; one is [text].")
+            raise OptionError("A single caption was given. Expected a list of captions.")
         if not isinstance(captions, (pa.Array, pa.ChunkedArray)):
             try:
                 captions = pa.array(captions, pa.large_string(), from_pandas=True)
@@ -116,8 +116,8 @@ class Terms(Grouping):
             )
         if kinds[self.column] != "string":
             raise OptionError(
-                f"The column {self.column!r} holds {kinds[self.column]}. Expected one of text, "
-                "in which terms can be found: ld.terms(…, column=…)."
+                f"The column {self.column!r} holds {kinds[self.column]}. Terms are found in "
+                "captions; expected a column of text: ld.terms(…, column=…)."
             )
         return self
 
@@ -136,7 +136,7 @@ class Terms(Grouping):
         return _digest(self.terms)
 
     def __repr__(self) -> str:
-        # Dask names tasks by it, so other terms must never read the same.
+        # Dask names tasks by this text, so different terms must have different texts.
         version = f", version {self.version}" if self.version else ""
         labels = ", ".join(self.labels[:8]) + (", …" if len(self.labels) > 8 else "")
         return f"terms({self.axis!r}{version}, {self.digest}, column={self.column!r}: {labels})"
@@ -153,27 +153,27 @@ def terms(
     column: str = "text",
     axis: str | None = None,
 ) -> Terms:
-    """Groups of rows by the terms that their captions mention. Eager.
+    """Group rows by the terms that their captions mention. Eager.
 
-    A caption may mention terms of several groups, or none. What is found is a word in a caption:
-    it says nothing of who is in the image.
+    A caption may mention terms of several groups, or none. A match is a word in a caption; it does
+    not show who is in the image.
 
     Parameters
     ----------
     which : str, path, mapping or list
         The name of a packaged list (``ld.term_lists()`` lists them); the path of your own list in
-        YAML (``ld.write_term_list`` writes a packaged one as a starting point); ``{group:
-        [terms]}``; or a list of terms, each its own group.
+        YAML (``ld.write_term_list`` writes a copy of a packaged list as a starting point);
+        ``{group: [terms]}``; or a list of terms, each of which is its own group.
     column : str
         The column of captions.
     axis : str, optional
-        What the groups describe; by default the list's name, and "terms" for your own terms.
+        Name of the axis of groups; by default the list's name, or "terms" for your own terms.
 
     Returns
     -------
     Terms
-        For ``by=``. With ``labels``, ``version``, ``source``; ``words()`` has every term as a
-        group of its own, ``masks(captions)`` tries it on examples, ``table()`` lists the terms.
+        For ``by=``. Has ``labels``, ``version``, ``source``; ``words()`` makes every term its own
+        group, ``masks(captions)`` tries it on examples, ``table()`` lists the terms.
 
     Raises
     ------
@@ -182,24 +182,24 @@ def terms(
 
     Notes
     -----
-    A term is found where all its words stand, one after the other, whatever their case. Words
-    are maximal runs of letters, marks, digits and connector punctuation such as ``_``, so that they
-    begin and end where ``\\b`` of a Unicode regular expression matches (UTS #18, annex C): "man" is
-    in "man's", and not in "human". Two words are equal when they are a compatibility caseless match
-    (Unicode, section 3.13, D146): full case folding; composed and decomposed letters, full-width
-    letters and ligatures alike. An accent still tells words apart. Before that, HTML character
-    references are decoded as HTML 5 has them (``&nbsp;``, ``&#39;``, ``&shy`` without a semicolon,
-    and ``&amp;nbsp;``, which was encoded twice), and characters that nobody sees are skipped
-    (Unicode's Default_Ignorable_Code_Point: soft hyphen, zero-width space, direction marks, …):
-    "wo&shy;man" mentions "woman", not "man". Caption lengths and languages are those of the
-    text as it stands, with references undecoded. Between words, white space stands for any white
-    space, a hyphen for U+2010 and U+2011 too, an apostrophe for U+2019 too; other signs are taken
-    exactly. Terms may overlap; a longer one does not hide a shorter one.
+    A term matches where all its words occur in sequence, in any case. Words are maximal runs of
+    letters, marks, digits and connector punctuation such as ``_``, so they begin and end where
+    ``\\b`` of a Unicode regular expression matches (UTS #18, annex C): "man" matches in "man's",
+    but not in "human". Two words are equal if they are a compatibility caseless match (Unicode,
+    section 3.13, D146): full case folding; composed and decomposed letters, full-width letters and
+    ligatures are equal to their plain forms. Words that differ in an accent are different. Before
+    matching, HTML character references are decoded as in HTML 5 (``&nbsp;``, ``&#39;``, ``&shy``
+    without a semicolon, and the doubly encoded ``&amp;nbsp;``), and invisible characters are
+    removed (Unicode's Default_Ignorable_Code_Point: soft hyphen, zero-width space, direction marks,
+    …): "wo&shy;man" mentions "woman", not "man". Caption lengths and languages are those of the
+    text as written, with references undecoded. Between the words of a term, white space matches any
+    white space, a hyphen also matches U+2010 and U+2011, and an apostrophe also U+2019; other
+    punctuation must match exactly. Matches may overlap; a longer one does not hide a shorter one.
 
-    A homograph of a packaged list ("white", "black") counts before a person noun, or before one
-    word between and a person noun: "black woman", "a white young man"; not "black dress". Some do
-    not count after certain words: "white" of "black and white people", "old" of "a year old". That
-    is a rule of thumb: "black women's boots" are found too.
+    A homograph of a packaged list ("white", "black") counts only before a person noun, or before
+    one other word and a person noun: "black woman", "a white young man"; not "black dress". Some
+    words do not count after certain others: "white" in "black and white people", "old" in "a year
+    old". This is a heuristic: "black women's boots" matches too.
 
     Examples
     --------
@@ -239,7 +239,7 @@ def _mentions(part: Partition, column: str, lists: tuple[TermList, ...]):
 
 
 def _lists_of_the_pass(part: Partition, column: str) -> tuple[TermList, ...]:
-    """The lists that all statistics of the pass look for in a column: one scan finds them all."""
+    """All lists that the statistics of the pass search in a column; one scan finds them all."""
     every = (one for asked in part.statistics for one in _terms_inside(asked))
     return tuple(dict.fromkeys(one.terms for one in every if one.column == column))
 
