@@ -50,7 +50,7 @@ def test_an_interrupt_is_shown_as_the_users_lines():
         except KeyboardInterrupt as error:
             lines = error._render_traceback_()
             raise
-    assert lines[0] == "KeyboardInterrupt" and "partition.compute(" in "\n".join(lines)
+    assert lines[0] == "KeyboardInterrupt" and "graph.compute(" in "\n".join(lines)
     assert not any("dask/" in line or "in interrupt" in line for line in lines) and len(lines) < 8
 
 
@@ -64,11 +64,11 @@ shell.run_cell("must_be('k', 'many', int, 'a number')")
 shell.run_cell("1 / 0")
 shell.run_cell("""
 import dask
-from laion_dask import partition
+from laion_dask.runtime import graph
 def interrupt():
     raise KeyboardInterrupt
 with dask.config.set(scheduler="sync"):
-    partition.compute(dask.delayed(interrupt)(), label="work")
+    graph.compute(dask.delayed(interrupt)(), label="work")
 """)
 shell.run_cell("%xmode Verbose")
 shell.run_cell("must_be('k', 'few', int, 'a number')")
@@ -88,6 +88,6 @@ def test_ipython_shows_it(tmp_path):
     assert short.startswith("OptionError: k is 'many'. Expected a number.")
     assert "errors.py" not in short and "must_be('k', 'many', int, 'a number')" in short
     interrupt, rest = rest.split("KeyboardInterrupt\n", 1)[1].split("(%xmode", 1)
-    assert 'partition.compute(dask.delayed(interrupt)(), label="work")' in interrupt
+    assert 'graph.compute(dask.delayed(interrupt)(), label="work")' in interrupt
     assert "graph.py" not in interrupt and "threading.py" not in interrupt
     assert "errors.py" in rest and "OptionError: k is 'few'" in rest

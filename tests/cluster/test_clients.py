@@ -21,7 +21,7 @@ HERE = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": "127.0.0.1:
 INTERRUPTED = """
 import os, signal, sys, time
 import laion_dask as ld
-from laion_dask import cancellation
+from laion_dask.runtime import cancellation
 
 
 def slow(part, folder):

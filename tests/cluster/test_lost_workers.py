@@ -26,7 +26,7 @@ SCRIPT = """
 
     import dask
     import laion_dask as ld
-    from laion_dask import partition, workers
+    from laion_dask.runtime import graph, workers
     from laion_dask.errors import DeviceLostError
     from laion_dask.runtime.tasks import run_each
 
@@ -52,7 +52,7 @@ SCRIPT = """
         return number
 
     def tasks(kernel, *args):
-        return partition.compute(*partition.tasks(kernel, range(4), *args), label="test")
+        return graph.compute(*graph.tasks(kernel, range(4), *args), label="test")
 
     if __name__ == "__main__":
         here = Path(sys.argv[1])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from support.small_clip import CONFIG, picture
 
+from laion_dask import extras
 from laion_dask.errors import MissingExtraError, WeightsError
-from laion_dask.models import ClipModel, hf_text_tower
+from laion_dask.models import ClipModel
 from laion_dask.models.hf_text_tower import require_text_tower
 
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "a", "red", "star", "roter", "Stern", "ein"]
@@ -18,14 +19,14 @@ def described(name):
 
 
 def test_without_transformers_the_extra_is_named(monkeypatch):
-    monkeypatch.setattr(hf_text_tower, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "is_installed", lambda module: False)
     require_text_tower("ViT-B-32", {"text_cfg": {"width": 512}})
     with pytest.raises(MissingExtraError, match=r"laion_dask\[multilingual\]"):
         require_text_tower("xlm-roberta-base-ViT-B-32", described("xlm-roberta-base"))
 
 
 def test_missing_files_are_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(hf_text_tower, "find_spec", lambda name: name)
+    monkeypatch.setattr(extras, "is_installed", lambda module: True)
     with pytest.raises(WeightsError, match=r"hf download nobody/nothing-of-the-name"):
         require_text_tower("x", described("nobody/nothing-of-the-name"))
     (tmp_path / "config.json").write_text("{}")

@@ -286,7 +286,7 @@ def test_options_are_checked(options):
 
 def test_without_holoviews(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "holoviews", None)
-    with pytest.raises(MissingExtraError, match="notebook"):
+    with pytest.raises(MissingExtraError, match="explore"):
         by_language().plot()
 
 

@@ -153,7 +153,7 @@ def test_sources_without_pictures_are_refused(tmp_path):
     with pytest.raises(ImageError, match="no column of image bytes"):
         ld.open_images(tmp_path)
     write_tar(tmp_path / "a.tar", {"0.txt": b"x"})
-    with pytest.raises(ImageError, match=r"first a\.tar, and no image"):
+    with pytest.raises(ImageError, match=r"first a\.tar, but none contains an image"):
         ld.open_images(tmp_path)
 
 

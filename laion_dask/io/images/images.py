@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from laion_dask.errors import ColumnError, ImageError, OptionError, must_be, parameter
+from laion_dask.formatting import counted
 from laion_dask.io.images.files import SourceFiles, find_files
 from laion_dask.io.images.image_index import ImageIndex
 from laion_dask.io.images.parquet import ParquetShard
@@ -276,7 +277,7 @@ def open_images(paths: str | os.PathLike | Iterable, image: str | None = None) -
     if not any(shard.holds_images() for shard in shards):
         first = shards[0].name
         raise ImageError(
-            f"{len(shards)} files were found, the first {first}, but none contains an image "
+            f"Found {counted(len(shards), 'file')}, the first {first}, but none contains an image "
             f"({', '.join(IMAGE_KINDS)}). Name the archives or the folder with the images."
         )
     return Images(shards)
