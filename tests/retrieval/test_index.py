@@ -733,10 +733,10 @@ def test_a_missing_extra_is_named(emb, built, tmp_path, monkeypatch):
         with pytest.raises(MissingExtraError, match=r"laion_dask\[index\]"):
             act()
     monkeypatch.undo()
-    monkeypatch.setattr("laion_dask.backend.gpu_count", lambda: 0)
+    monkeypatch.setattr("laion_dask.gpu_packages.gpu_count", lambda: 0)
     with pytest.raises(MissingExtraError, match="no CUDA device is visible"):
         ld.build_index(emb, tmp_path / "a", device="cuda")
-    monkeypatch.setattr("laion_dask.backend.gpu_count", lambda: 1)
+    monkeypatch.setattr("laion_dask.gpu_packages.gpu_count", lambda: 1)
     monkeypatch.setitem(sys.modules, "cuvs", None)
     with pytest.raises(MissingExtraError, match=r"laion_dask\[index-gpu\]"):
         ld.build_index(emb, tmp_path / "a", device="cuda")
