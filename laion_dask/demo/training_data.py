@@ -22,7 +22,7 @@ _SHIFT = 4
 
 
 def pixels(picture: Picture, size: int, rng: np.random.Generator) -> np.ndarray:
-    """One training image, uint8 (size, size, 3): drawn small, or drawn large, compressed and shrunk."""
+    """One training image, uint8 (size, size, 3): drawn small, or large, compressed, then shrunk."""
     how = rng.random()
     if how < 0.25:
         return np.asarray(render(picture, size))
