@@ -1,1 +1,1 @@
-"""Numbers of embeddings on the CPU: dot products, normalization, threads."""
+"""Arithmetic of embeddings on the CPU: dot products, normalization, threads."""

@@ -20,13 +20,13 @@ def approximate_cosines(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     Returns
     -------
     (n,) float32
-        At most 1, with an error of at most `approximation_error`. Exactly 0 for a row of zeros. NaN
-        for a row with a NaN; NaN, 1 or infinite for one with an infinity.
+        At most 1, with an error of at most `approximation_error`. Exactly 0 for a zero row. NaN for
+        a row with a NaN; NaN, 1 or infinite for a row with an infinity.
 
     Raises
     ------
     EmbeddingsError
-        When a shape or a dtype is another one.
+        When a shape or a dtype is wrong.
     """
     import numkong
 
@@ -42,13 +42,13 @@ def approximate_cosines(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 def approximation_error(dim: int) -> float:
     """The largest error of `approximate_cosines`.
 
-    Each of the three sums of ``dim`` products in float32 is off by a share of at most ``g = dim * u
-    / (1 - dim * u)``, ``u = 2**-24``, in any order of summation (Higham 2002, Accuracy and
-    Stability of Numerical Algorithms, 2nd ed., section 3.1); the product by Cauchy-Schwarz as a
-    share of the two lengths. So the error of the cosine is ``2 g`` plus that of the reciprocal
-    roots: the processors' estimates are good to 2**-11 each before they are refined, and rounding
-    in the last steps is far below that. The sum of the three is doubled for the terms of second
-    order.
+    Each of the three sums of ``dim`` products in float32 has a relative error of at most ``g = dim
+    * u / (1 - dim * u)``, ``u = 2**-24``, in any order of summation (Higham 2002, Accuracy and
+    Stability of Numerical Algorithms, 2nd ed., section 3.1); for the product, by Cauchy-Schwarz,
+    relative to the two lengths. So the error of the cosine is ``2 g`` plus that of the reciprocal
+    roots. The CPU's estimates of these are good to 2**-11 each before they are refined, and the
+    rounding in the last steps is far smaller. The sum of the three is doubled to cover second-order
+    terms.
     """
     u = 2.0**-24
     g = dim * u / (1 - dim * u)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Names of such CPU features in ``torch.cpu.get_capabilities()``: of x86, and of Arm.
+#: CPU features with bfloat16 in ``torch.cpu.get_capabilities()``, on x86 and on Arm.
 _CPU_FEATURES = ("avx512_bf16", "amx_bf16", "bf16")
 
 

@@ -1,9 +1,9 @@
 """Dot products of stored embeddings with one vector, on the CPU at memory bandwidth.
 
-Every row is computed alone and in a fixed order, so its result does not depend on the rows beside
-it, on its block or on the number of threads. Nothing here starts threads, and all of it releases
-the GIL, so two tasks keep two cores busy. The arithmetic is numkong's, which picks the instructions
-of the processor: last digits may differ between processors, error bounds do not.
+Every row is computed separately and in a fixed order, so its result does not depend on other rows,
+the block or the number of threads. No function here starts threads, and all of them release the
+GIL, so two tasks use two cores. The arithmetic is numkong's, which selects instructions by CPU:
+last digits may differ between CPUs, error bounds do not.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from laion_dask.numerics.row_checks import check_rows, check_rows_and_vector, ch
 
 #: Bytes of rows that stay in a core's cache while several products are computed.
 _CACHED = 3 << 18
-#: How far from 1 a length may be for a row to count as normalised. Storing normalised rows as
-#: float16 moves their length by less than half of it, with few exceptions.
+#: Largest deviation of a row's length from 1 for the row to count as normalised. Storing normalised
+#: rows as float16 changes their length by less than half of this, with few exceptions.
 NEAR = 2.0**-12
 #: Scale of the second half of a split vector, so that it keeps its digits in float16.
 _LOW = 2.0**11
@@ -34,12 +34,12 @@ def squares(x: np.ndarray) -> np.ndarray:
     -------
     (n,) float64
         Relative error of at most ``(dim + 4) * 2**-24``, without over- or underflow. Infinite or
-        NaN for a row with an infinity or a NaN, and for no other.
+        NaN only for a row with an infinity or a NaN.
 
     Raises
     ------
     EmbeddingsError
-        When the shape or the dtype is a different one.
+        When the shape or the dtype is wrong.
     """
     x = check_rows(x)
     out = np.empty(len(x), np.float64)
@@ -56,15 +56,15 @@ def inner(x: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
     x : (n, dim) NumPy array or memmap
         float16 or float32; n may be 0.
     w : (dim,) NumPy array
-        Of the same dtype.
+        Must have the same dtype.
     out : (n,) float64 or float32 array
-        To fill. The error is at most ``dim * 2**-24 * |row| * |w|``, far less for float32 rows,
+        The output. The error is at most ``dim * 2**-24 * |row| * |w|``, far less for float32 rows,
         plus the rounding of ``out``.
 
     Raises
     ------
     EmbeddingsError
-        When a shape or a dtype is a different one.
+        When a shape or a dtype is wrong.
     """
     x, w = check_rows_and_vector(x, w)
     check_same_dtype(x, w)
@@ -76,7 +76,7 @@ def inner(x: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
 
 
 def scales(x: np.ndarray) -> np.ndarray:
-    """One over the length of every row. Eager.
+    """The reciprocal of the length of every row. Eager.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def scales(x: np.ndarray) -> np.ndarray:
 
 
 def are_near_one(scale: np.ndarray) -> bool:
-    """Whether all of some `scales` belong to rows whose length is within `NEAR` of one.
+    """Whether all `scales` belong to rows whose length is within `NEAR` of one.
 
     Up to the relative error of the scales themselves, ``(dim + 4) * 2**-25``.
     """
@@ -121,13 +121,13 @@ def dot_and_squares(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarra
     dot : (n,) float32
         The error is at most ``(dim + 4) * 2**-24 * |row| * |w|``: products of float16 rows are
         summed in float32, those of float32 rows in float64. NaN for a row or a vector with a NaN;
-        NaN or infinite for one with an infinity.
+        NaN or infinite if one has an infinity.
     squares : (n,) float64
 
     Raises
     ------
     EmbeddingsError
-        When a shape or a dtype is a different one.
+        When a shape or a dtype is wrong.
     """
     x, w = check_rows_and_vector(x, w)
     dots, lengths = np.empty(len(x), np.float32), np.empty(len(x), np.float64)
@@ -139,7 +139,7 @@ def dot_and_squares(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The cosine of every row with a vector, or with a row of its own, in float64. Eager.
+    """The cosine of every row with a vector, or with the same row of a matrix, in float64. Eager.
 
     Parameters
     ----------
@@ -151,12 +151,12 @@ def cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     Returns
     -------
     (n,) float64
-        In [-1, 1]. NaN where either has no direction: one whose length is zero, infinite or NaN.
+        In [-1, 1]. NaN if a vector has no direction: its length is zero, infinite or NaN.
 
     Raises
     ------
     EmbeddingsError
-        When a shape or a dtype is a different one.
+        When a shape or a dtype is wrong.
     """
     x, y = check_rows(x), np.asarray(y)
     alone = y.ndim == 1
@@ -164,7 +164,7 @@ def cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if y.shape[1] != x.shape[1] or not (alone or len(y) == len(x)):
         raise EmbeddingsError(
             f"Rows of shape {x.shape} were given with {y.shape}. Expected one vector of the same "
-            "width, or as many rows."
+            "width, or the same number of rows."
         )
     wide, others = _Float32Buffer(), _Float32Buffer()
     if alone:
@@ -190,7 +190,7 @@ class _Float32Buffer:
         self._held: np.ndarray | None = None
 
     def of(self, block: np.ndarray) -> np.ndarray:
-        """The block in float32: itself if it is float32, else valid until the next call."""
+        """The block in float32: itself if it is float32, else a copy valid until the next call."""
         import numkong
 
         if block.dtype == np.float32:
@@ -230,7 +230,7 @@ def _split(w: np.ndarray) -> tuple[list[np.ndarray], list[float]]:
 
 
 def _blocks(x: np.ndarray, *, wide: bool = False):
-    """(start, rows): contiguous blocks that stay in the cache, as float32 if ``wide``."""
+    """(start, rows): contiguous blocks that fit in the cache, as float32 if ``wide``."""
     step = max(1, _CACHED // (x.shape[1] * (4 if wide else x.itemsize)))
     for start in range(0, len(x), step):
         yield start, np.require(x[start : start + step], requirements=["A", "C"])

@@ -1,4 +1,4 @@
-"""Rows scaled to length one."""
+"""Normalise rows to length one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 def unit(x: np.ndarray) -> np.ndarray:
     """Rows scaled to length one, in float32; NaN where a row has no direction.
 
-    A row has none when its length is zero, infinite or NaN. The length is taken in float64, so
-    that a long or a short row of float32 does not overflow.
+    A row has no direction if its length is zero, infinite or NaN. The length is computed in
+    float64, so that a long or short float32 row does not over- or underflow.
     """
     wide = np.asarray(x, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):

@@ -1,4 +1,4 @@
-"""Checks of rows and vectors that are multiplied."""
+"""Validate rows and vectors before they are multiplied."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from laion_dask.errors import EmbeddingsError
 
 
 def check_rows(x: np.ndarray) -> np.ndarray:
-    """The rows as an array (n, dim) of float16 or float32, or an `EmbeddingsError`."""
+    """The rows as an array (n, dim) of float16 or float32, or raise an `EmbeddingsError`."""
     x = np.asarray(x)
     if x.ndim != 2 or x.shape[1] == 0 or x.dtype not in (np.float16, np.float32):
         raise EmbeddingsError(
@@ -19,7 +19,7 @@ def check_rows(x: np.ndarray) -> np.ndarray:
 
 
 def check_rows_and_vector(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows, and a contiguous vector (dim,) of their dtype or float32, or an error."""
+    """The rows, and a contiguous vector (dim,) of their dtype or float32, or raise."""
     x, w = check_rows(x), np.ascontiguousarray(w)
     if w.shape != (x.shape[1],) or w.dtype not in (x.dtype, np.float32):
         raise EmbeddingsError(

@@ -1,4 +1,4 @@
-"""How many threads torch may use for one operation while many batches run side by side."""
+"""Limit torch's threads per operation while many batches run concurrently."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _state = {"inside": 0, "before": 1}
 
 
 def _in_new_thread(call: Callable, *args) -> Any:
-    # torch keeps one number for the process and another inside each thread's own pool. A thread
-    # that ends at once reads or sets the first and leaves the caller's own pool alone, whose
-    # number may be from a time when another caller was inside.
+    # torch keeps one setting for the process and another in each thread's own pool. A new thread
+    # reads or sets the first, and does not change the caller's own pool, whose setting may date
+    # from a time when another caller was inside.
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(call, *args).result()
 
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """While any caller is inside, threads started from now on run torch on one thread each.
+    """While any caller is inside, newly started threads run torch on one thread each.
 
-    A forward pass inside a Dask task runs on exactly one thread, and the parallelism comes from
-    the tasks and from the batches of a task. W tasks that each let torch use N threads would
-    run W * N threads on N cores. The second reason matters as much: how torch splits a matrix
-    product over threads can change its last digit, so a fixed number makes the result the same
-    for any number of cores, workers and schedulers, and a resumed run byte-identical.
+    A forward pass inside a Dask task runs on exactly one thread, and parallelism comes from the
+    tasks and from the batches of a task. W tasks that each let torch use N threads would run W * N
+    threads on N cores. Equally important: how torch splits a matrix product over threads can change
+    its last digit, so a fixed number of threads makes the result the same for any number of cores,
+    workers and schedulers, and a resumed run byte-identical.
 
     Outside of tasks (``ClipModel.text`` in a notebook) torch keeps its own setting.
     """
@@ -52,19 +52,19 @@ def one_torch_thread() -> Iterator[None]:
 
 
 def spread(work: Callable[[Any], None], items: Sequence, *, lanes: int | None = None) -> None:
-    """Do work for every item, torch on one thread in each, on all threads that torch would use.
+    """Call a function for every item, each with torch on one thread, on all of torch's threads.
 
-    Callers that spread at the same time, such as Dask tasks, share these threads. When the task
-    that calls is cancelled, the items that are left are not begun.
+    Concurrent callers, such as Dask tasks, share these threads. When the calling task is cancelled,
+    the remaining items are not started.
 
     Parameters
     ----------
     work : callable
     items : sequence
     lanes : int, optional
-        Most items that are worked on at once. With 1 the work is done here, in the caller's
-        thread; else in new threads, even where one is enough, since the caller's own torch may
-        have more of them.
+        The most items processed concurrently. With 1, the work runs in the caller's thread;
+        otherwise in new threads, even if one suffices, since torch may use several threads in the
+        caller's thread.
     """
     each = cancellation.carried(partial(_unless_cancelled, work))
     if lanes == 1:

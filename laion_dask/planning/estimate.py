@@ -1,4 +1,4 @@
-"""One line of a plan: how long a step takes by measured rates, or at best, and in what memory."""
+"""The estimate of one step of a plan: its time by measured rates or GPU peaks, and its memory."""
 
 from __future__ import annotations
 
@@ -14,18 +14,24 @@ from laion_dask.planning.step import Step
 
 @dataclass(frozen=True)
 class Line:
-    """A step with who does it.
+    """A step with the workers that run it.
 
     Attributes
     ----------
     step : Step
     workers : Workers
     rate : Rate or None
-        The rate of all its work together; None where some of it was not measured.
+        The combined rate of all its work; None if part of it was not measured.
     measured : tuple of Rate
-        The rates of its parts that were measured.
+        The rates of its measured parts.
     gpu : Gpu or None
-        Whose peaks bound it, where nothing was measured.
+        The GPU whose peaks bound the step, if it was not measured.
+    seconds, low, high : float
+        By the rate; NaN without one.
+    at_best : float
+        By the GPU's peaks; NaN without them.
+    needs : float
+        Bytes per second that the storage must deliver so as not to be the bottleneck.
     seconds, low, high : float
         By the rate; NaN without.
     at_best : float
@@ -68,7 +74,7 @@ class Line:
         }
 
     def shown(self) -> dict[str, str]:
-        """The line in words."""
+        """The line as formatted text, by column."""
         found = {"step": self.step.name, "bytes read": in_bytes(self.step.bytes_read)}
         if self.workers.device == CPU or self.rate:
             known = self.rate is not None
@@ -83,12 +89,12 @@ class Line:
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
-        """The rates of the step that nobody has measured on such a device."""
+        """The rates of the step that have not been measured on such a device."""
         known = {rate.step for rate in self.measured}
         return tuple(name for name in self.step.rates if name not in known)
 
     def too_large(self, data: Data) -> str | None:
-        """What to do where a worker's memory would not suffice, or None."""
+        """The remedy if a worker's memory is too small, or None."""
         limit, name = self.workers.memory_limit, self.step.name
         if limit is None or self.memory_bytes <= limit:
             return None
@@ -101,8 +107,8 @@ class Line:
         round_ = fitting - fitting % 1000
         if fitting < data.group_rows:
             return (
-                f"{said}Partitions are whole row groups, and there are some of "
-                f"{data.group_rows:,} rows: write the shards anew with row groups of at most "
+                f"{said}Partitions are whole row groups, and some row groups have "
+                f"{data.group_rows:,} rows: rewrite the shards with row groups of at most "
                 f"{round_:,} rows, or give each worker more memory."
             )
         fitting = fitting if round_ < data.group_rows else round_
@@ -113,7 +119,7 @@ class Line:
 
 
 def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, data: Data) -> Line:
-    """A step by so many workers."""
+    """The estimate of a step for the given workers."""
     measured, notes = _measured_rates(step, workers.device, rates)
     rate = _added(measured) if len(measured) == len(step.rates) else None
     reading = step.bytes_read / storage if storage else 0.0
@@ -125,11 +131,11 @@ def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, d
             step.rows / (speed * workers.lanes)
             for speed in (rate.rows_per_s, rate.fastest, rate.slowest)
         )
-        # At best reading and computing overlap, at worst they do not.
+        # At best, reading and computing overlap; at worst, they do not.
         seconds, low, high = max(work, reading), max(fast, reading), slow + reading
         limit = "storage" if reading > work else "processor" if workers.device == CPU else "GPU"
         needs = step.bytes_read / work if work else 0.0
-    elif workers.device != CPU and step.row_memory:  # images have none, and unknown bytes
+    elif workers.device != CPU and step.row_memory:  # 0 for images, whose bytes are unknown
         gpu, bounds = _bounds(step, workers, rates)
         if bounds:
             at_best = max([*bounds.values(), reading])
@@ -139,8 +145,8 @@ def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, d
     process = rate.process_bytes if rate else _process(step, rates)
     if rate is None:
         notes += (
-            "Memory where nothing was measured: the partition, the embeddings, and a process as "
-            "for what is most like it on a core; models larger than that one's are not in it.",
+            "Memory of unmeasured steps: the partition, the embeddings, and the process of the "
+            "most similar step on a CPU core; larger models are not included.",
         )
     memory = round(process + step.resident + held)
     return Line(
@@ -161,7 +167,7 @@ def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, d
 
 
 def _process(step: Step, rates: Rates) -> float:
-    """Bytes of a process for a step that was not measured: of one of its kind, else of any."""
+    """Process memory in bytes of an unmeasured step, from similar steps, or else from any step."""
     kinds = {name.partition(" ")[0] for name in step.rates}
     alike = [r.process_bytes for r in rates.rates if r.step.partition(" ")[0] in kinds]
     least = min((r.process_bytes for r in rates.rates), default=0)
@@ -169,7 +175,7 @@ def _process(step: Step, rates: Rates) -> float:
 
 
 def _added(rates: tuple[Rate, ...]) -> Rate | None:
-    """The rate of work that is done one after the other: the times of a row add up."""
+    """The rate of work done sequentially: the times per row add up."""
     if len(rates) < 2:
         return rates[0] if rates else None
     slowest, rows_per_s, fastest = (
@@ -188,14 +194,14 @@ def _added(rates: tuple[Rate, ...]) -> Rate | None:
 def _measured_rates(
     step: Step, device: str, rates: Rates
 ) -> tuple[tuple[Rate, ...], tuple[str, ...]]:
-    """The rates of a step that were measured, and notes on how far they apply to it."""
+    """The measured rates of a step, and notes on their applicability."""
     each = [_rate(step, name, device, rates) for name in step.rates]
     notes = dict.fromkeys(note for _, some in each for note in some)
     return tuple(rate for rate, _ in each if rate is not None), tuple(notes)
 
 
 def _rate(step: Step, name: str, device: str, rates: Rates) -> tuple[Rate | None, tuple[str, ...]]:
-    """One rate of a step: for its queries, and for rows as wide as its own."""
+    """One rate of a step, adjusted to its number of queries and its row width."""
     found = rates.of(name, device)
     if not found:
         return None, ()
@@ -206,18 +212,18 @@ def _rate(step: Step, name: str, device: str, rates: Rates) -> tuple[Rate | None
     if not exact and len(found) > 1:
         rate = _between(found[0], found[-1], step.queries)
         notes = (
-            f"{step.name}: by a straight line through the times of {found[0].queries:,} and "
+            f"{step.name}: linear in queries, through the times of {found[0].queries:,} and "
             f"{found[-1].queries:,}.",
         )
     rate = replace(rate, process_bytes=round(rate.process_bytes + more * step.query_bytes))
     if rate.device != device:
-        notes += (f"{step.name}: measured on {rate.device}, and taken to hold for {device}.",)
+        notes += (f"{step.name}: measured on {rate.device}, assumed to apply to {device}.",)
     if rate.row_bytes and step.row_bytes and rate.row_bytes != step.row_bytes:
         factor = rate.row_bytes / step.row_bytes
         rate = _faster(rate, factor)
         notes += (
-            f"{step.name}: measured with {rate.row_bytes:,} bytes a row, and taken to go with the "
-            f"bytes, {step.row_bytes:,.0f} here.",
+            f"{step.name}: measured with {rate.row_bytes:,} bytes per row, and scaled to "
+            f"{step.row_bytes:,.0f} here.",
         )
     return rate, notes
 
@@ -228,7 +234,7 @@ def _faster(rate: Rate, factor: float) -> Rate:
 
 
 def _between(one: Rate, many: Rate, queries: int) -> Rate:
-    """A rate for any number of queries: the time of a row is a straight line in their number."""
+    """A rate for any number of queries: the time per row is linear in their number."""
     share = (queries - one.queries) / (many.queries - one.queries)
     speeds = []
     for name in ("slowest", "rows_per_s", "fastest"):
@@ -239,7 +245,7 @@ def _between(one: Rate, many: Rate, queries: int) -> Rate:
 
 
 def _bounds(step: Step, workers: Workers, rates: Rates) -> tuple[Gpu | None, dict[str, float]]:
-    """Seconds below which a GPU's peaks do not let a step: by its link, memory and arithmetic."""
+    """Lower bounds of a step's seconds by a GPU's peaks: of its link, memory and arithmetic."""
     gpu = rates.gpu(workers.device)
     if gpu is None:
         return None, {}
@@ -251,7 +257,7 @@ def _bounds(step: Step, workers: Workers, rates: Rates) -> tuple[Gpu | None, dic
 
 
 def measured(lines: list[Line]) -> list[str]:
-    """Where the rates come from, and what their spread leaves out."""
+    """The sources of the rates, and what their spread does not include."""
     rates = [rate for line in lines if line.rate is not None for rate in line.measured]
     said = []
     for about in dict.fromkeys((rate.processor, rate.date) for rate in rates):
@@ -259,8 +265,8 @@ def measured(lines: list[Line]) -> list[str]:
         said.append(f"Measured on {about[0]}, {about[1]}: {', '.join(files)}.")
     if rates:
         said.append(
-            "Between is the spread of the benchmark's own runs. Another processor, cores that "
-            "share one memory, and a slow network are not in it; nor is starting workers, loading "
-            "models and scheduling, which is most of the time of a small job."
+            "Between is the spread of the benchmark's own runs. It does not include another CPU, "
+            "cores that share one memory, or a slow network; nor starting workers, loading "
+            "models and scheduling, which dominate the time of a small job."
         )
     return said

@@ -1,4 +1,4 @@
-"""What footers and headers tell of a frame and its embeddings; no data is read."""
+"""The contents of a frame and its embeddings by footers and headers; no data is read."""
 
 from __future__ import annotations
 
@@ -19,35 +19,36 @@ from laion_dask.io.parquet.column_sizes import ColumnSize, column_sizes
 from laion_dask.io.parquet.shard import Piece, Shard
 from laion_dask.schema import PROVENANCE
 
-#: Of more shards than this only some footers are read for their columns' sizes, evenly spread.
+#: Above this number of shards, column sizes are read from this many evenly spread footers.
 MOST_FOOTERS = 64
-#: What a process keeps mapped of local embeddings at most, but for one larger file (io.kept_maps).
+#: The most bytes of local embeddings that a process keeps mapped, except for one larger file
+#: (io.embeddings.mmap_cache).
 _KEPT = 1 << 31
-#: What is fetched at once of embeddings in a store: 16 runs of 16 MiB (io.embedding_files).
+#: Bytes of remote embeddings fetched at once: 16 runs of 16 MiB (io.embeddings.stored_rows).
 _FETCHED = 16 << 24
-#: A partition is there as Arrow and as a frame while it is made.
+#: While a partition is created, it is in memory both as Arrow and as a frame.
 _COPIES = 2
 
 
 @dataclass(frozen=True)
 class Data:
-    """A frame as its footers describe it.
+    """A frame as described by its footers.
 
     Attributes
     ----------
     pieces : tuple of Piece
     columns : tuple of str
-        Of the frame, computed ones included.
+        The columns of the frame, including computed ones.
     filtered : frozenset of str
         Columns that the frame's filters read.
     sizes : dict of path to the columns' sizes
-        By their names in the frame; of some shards, where there are many.
+        By column name in the frame; if there are many shards, only of some.
     fixed : dict of str to float
-        Bytes of a value in memory, for columns of a fixed width.
+        Bytes per value in memory, for fixed-width columns.
     kinds : dict of str to str
-        Of the columns that the scan can read; see `laion_dask.dtypes`.
+        Kinds of the columns that the scan can read; see `laion_dask.dtypes`.
     all_kinds : dict of str to str
-        Of the frame's columns, computed ones included.
+        Kinds of the frame's columns, including computed ones.
     """
 
     pieces: tuple[Piece, ...]
@@ -70,7 +71,7 @@ class Data:
 
     @property
     def group_rows(self) -> int:
-        """Rows of the largest row group, of the shards whose footers were read."""
+        """Rows of the largest row group in the shards whose footers were read."""
         return max(
             (s.group_rows for sizes in self.sizes.values() for s in sizes.values()), default=0
         )
@@ -80,7 +81,7 @@ class Data:
         return list({piece.shard.path: piece.shard for piece in self.pieces}.values())
 
     def stored(self, columns: Iterable[str]) -> int:
-        """Bytes of some columns of the pieces, as the files hold them."""
+        """Bytes of some columns of the pieces, as stored in the files."""
         wanted = set(columns)
         known = {
             p: sum(s.stored for n, s in c.items() if n in wanted) for p, c in self.sizes.items()
@@ -95,10 +96,10 @@ class Data:
         return round(found)
 
     def row_memory(self, columns: Iterable[str]) -> float:
-        """Bytes of a row of some columns in memory, while a partition of them is made.
+        """Bytes per row of some columns in memory, while a partition of them is created.
 
-        A number takes its width and a byte for its mask; a text its bytes in the file before
-        compression, and 8 for where it starts.
+        A number takes its width and a byte for its mask; a text takes its uncompressed bytes in the
+        file, and 8 bytes for its offset.
         """
         n = sum(shard.n_rows for shard in self.shards if shard.path in self.sizes)
         found = 4.0 + 8.0  # shard and row
@@ -112,12 +113,12 @@ class Data:
 
 
 def open_data(provenance: Provenance) -> Data:
-    """What is known of a frame before it is read. Eager, but reads footers only.
+    """The facts known about a frame before it is read. Eager, but reads only footers.
 
     Raises
     ------
     ProvenanceError
-        When the frame does not lead back to `read_shards`.
+        When the frame does not originate from `read_shards`.
     ShardError
         When a footer can no longer be read.
     """
@@ -137,7 +138,7 @@ def open_data(provenance: Provenance) -> Data:
     all_kinds = {str(name): kind_of(dtype) for name, dtype in frame.dtypes.items()}
     all_kinds |= {name: kind for name, kind in kinds.items() if name in all_kinds}
     fixed = {name: width for name, t in types.items() if (width := _width(t)) is not None}
-    for name, dtype in frame.dtypes.items():  # computed ones
+    for name, dtype in frame.dtypes.items():  # computed columns
         if name not in types:
             fixed[str(name)] = getattr(dtype, "itemsize", 8)
     columns = tuple(map(str, frame.columns))
@@ -148,26 +149,26 @@ def open_data(provenance: Provenance) -> Data:
 def _width(type_: pa.DataType) -> float | None:
     try:
         return type_.bit_width / 8
-    except ValueError:  # not of a fixed width
+    except ValueError:  # not a fixed width
         return None
 
 
 def embeddings_of(provenance: Provenance, given: Embeddings | None) -> Embeddings | None:
-    """The embeddings that are meant, paired with the frame: those given, or its only ones.
+    """The embeddings for a plan, paired with the frame: the given ones, or the frame's only ones.
 
     Raises
     ------
     OptionError
         When none are given, and the frame was computed with several.
     PairingError
-        When they are not those of the frame's shards.
+        When they are not the embeddings of the frame's shards.
     """
     if given is None:
         found = provenance.objects_of_type(Embeddings)
         if len(found) > 1:
             raise OptionError(
-                f"The frame was computed with {len(found)} sets of embeddings. Say with "
-                f"{argument('embeddings')} which of them the plan is to count."
+                f"The frame was computed with {len(found)} sets of embeddings. Choose one for the "
+                f"plan with {argument('embeddings')}."
             )
         return found[0] if found else None
     must_be("embeddings", given, Embeddings, "what ld.open_embeddings(...) returns")
@@ -176,20 +177,20 @@ def embeddings_of(provenance: Provenance, given: Embeddings | None) -> Embedding
 
 @dataclass(frozen=True)
 class Vectors:
-    """Embeddings of some pieces, as their headers describe them."""
+    """Embeddings of the pieces, as described by their headers."""
 
     files: tuple[tuple[EmbeddingFile | ExportedEmbeddings, int], ...]
     dim: int
 
     @property
     def row_bytes(self) -> float:
-        """Bytes of a row, the mean of the files."""
+        """Bytes per row, averaged over the files."""
         rows = sum(n for _, n in self.files)
         return sum(file.dim * _item(file) * n for file, n in self.files) / max(1, rows)
 
     @property
     def stored(self) -> int:
-        """Bytes that reading the pieces' rows takes."""
+        """Bytes that are read for the pieces' rows."""
         found = 0.0
         for file, n in self.files:
             whole = file.size if file.is_packed else file.n_rows * file.dim * _item(file)
@@ -198,19 +199,19 @@ class Vectors:
 
     @property
     def held(self) -> int:
-        """Bytes of all of them, in memory."""
+        """Bytes of all rows in memory."""
         return sum(file.n_rows * file.dim * _item(file) for file, _ in self.files)
 
     @property
     def most_held(self) -> int:
-        """Bytes that a process holds of them at most, however many there are."""
+        """The most bytes of them that a process holds, however many there are."""
         files = stored_files(file for file, _ in self.files)
         largest = max((file.n_rows * file.dim * _item(file) for file in files), default=0)
         found = 0
         if any(file.is_mapped for file in files):
             found = max(_KEPT, largest)
         if any(file.is_packed for file in files):
-            found = max(found, 2 * largest)  # the last two are kept unpacked
+            found = max(found, 2 * largest)  # the last two are cached unpacked
         if any(not file.is_packed and not file.is_mapped for file in files):
             found = max(found, _FETCHED)
         return found

@@ -1,4 +1,4 @@
-"""All steps of a plan: what the verbs do, and what each pass over the frame computes first."""
+"""All steps of a plan: the steps of the verbs, and the pending work of the frame in each pass."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from laion_dask.planning.requests import Request, requests
 from laion_dask.planning.step import FrameFacts, Step
 
 _BOUND = (
-    "In the frame: the columns that it computes, as if every row were computed; a filter before "
-    "them leaves fewer."
+    "In the frame: its computed columns, counted as if every row were computed; a preceding "
+    "filter leaves fewer."
 )
 
 
 def steps(
     frame: dd.DataFrame, verbs: object, embeddings: Embeddings | None
 ) -> tuple[Data, tuple[Step, ...]]:
-    """What is known of the frame, and the steps of the plan. Eager, but reads footers only."""
+    """The facts about the frame, and the steps of the plan. Eager, but reads only footers."""
     provenance = Provenance.of(frame)
     data = open_data(provenance)
     given = None if embeddings is None else embeddings_of(provenance, embeddings)
@@ -43,13 +43,13 @@ def _own_steps(facts: FrameFacts, request: Request) -> list[Step]:
 
 
 def _without_embeddings(step: Step) -> Step:
-    """The step where the one before it has read the embeddings."""
-    note = f"{step.name}: its embeddings are read with those of the head before it"
+    """The step without reading embeddings, which the previous step has read."""
+    note = f"{step.name}: its embeddings are read together with those of the previous head"
     return replace(step, metadata_bytes=0, embedding_bytes=0, notes=(*step.notes, note))
 
 
 def _pending_steps(facts: FrameFacts, wanted: list[Request], own: list[list[Step]]) -> list[Step]:
-    """The frame's own steps, of all passes together; ``own`` gains the embeddings they hold."""
+    """The frame's pending steps in all passes; adds the embeddings that they hold to ``own``."""
     by_name: dict[str, list[Step]] = {}
     passes: dict[str, None] = {}
     for name, place, columns, reads in _passes(facts, wanted, own):
@@ -66,13 +66,13 @@ def _pending_steps(facts: FrameFacts, wanted: list[Request], own: list[list[Step
 
 
 def _together(name: str, several: list[Step], verbs: list[str]) -> Step:
-    """One step of the frame that several passes compute."""
+    """One step for pending work that several passes compute."""
     notes = [_BOUND]
     if len(several) > 1:
         name = f"{name}, {len(several)} times"
         notes.append(
-            f"In the frame: each of {', '.join(verbs)} computes anew what it needs of it; export "
-            "it once and read that, or persist it, and it is paid once."
+            f"In the frame: each of {', '.join(verbs)} computes this again; to compute it only "
+            "once, export the frame and read the export, or persist it."
         )
     fields = ("rows", "metadata_bytes", "embedding_bytes")
     sums = {field: sum(getattr(step, field) for step in several) for field in fields}
@@ -80,17 +80,17 @@ def _together(name: str, several: list[Step], verbs: list[str]) -> Step:
 
 
 def _passes(facts: FrameFacts, wanted: list[Request], own: list[list[Step]]) -> Iterator[tuple]:
-    """Every pass over the frame: one for each eager verb, or one that the caller starts later.
+    """Every pass over the frame: one per eager verb, or one that the caller starts later.
 
     Yields
     ------
     name : str
     place : (int, int) or None
-        Which of ``own`` it is; None for the pass that lazy verbs wait for.
+        Its indices in ``own``; None for the pass that lazy verbs wait for.
     columns : tuple of str
         The columns of the frame that are computed.
     reads : set of str
-        The columns whose bytes a step counts already.
+        The columns whose bytes are already counted by a step.
     """
     is_started, waits = False, False
     for i, (request, some) in enumerate(zip(wanted, own, strict=True)):
@@ -106,12 +106,12 @@ def _passes(facts: FrameFacts, wanted: list[Request], own: list[list[Step]]) -> 
 
 
 def _pending(facts: FrameFacts, columns: Iterable[str], reads: set[str]) -> list[Step]:
-    """The steps that some columns of the frame still need, those of its filters included."""
+    """The pending steps for some columns of the frame, including those of its filters."""
     frame = facts.frame
     frame = frame[[name for name in frame.columns if name in set(columns)]]
-    frame = frame.simplify()  # leaves out what these columns do not need
+    frame = frame.simplify()  # drops work that these columns do not need
     uses: list[tuple] = []
-    known: list = []  # a spec may be an argument of several kernels, of which the last counts
+    known: list = []  # a spec may be an argument of several kernels; the last one counts
     for over, arguments in kernel_uses(frame):
         specs = [a for a in arguments if isinstance(getattr(a, "cost", None), Cost)]
         specs = [spec for spec in specs if spec not in known]
@@ -123,7 +123,7 @@ def _pending(facts: FrameFacts, columns: Iterable[str], reads: set[str]) -> list
 def _steps_of_kernel(
     facts: FrameFacts, over: dd.DataFrame, arguments: list, specs: list, reads: set[str]
 ) -> Iterator[Step]:
-    """The steps of one kernel, one for each spec; ``reads`` gains the columns that it reads."""
+    """The steps of one kernel, one per spec; adds the columns that it reads to ``reads``."""
     if not specs:
         return
     provenance = Provenance.of(over)
@@ -135,7 +135,7 @@ def _steps_of_kernel(
         step = here.step(replace(cost, embeddings=sets), cost.label)
         if number:
             step = replace(step, embedding_bytes=0)
-        # Columns of filters and of the verb are read by the verb's own step.
+        # Columns of filters and of the verb are counted by the verb's own step.
         n_bytes = data.stored({*cost.columns} - reads) + cost.other_bytes
         reads |= {*cost.columns}
         yield replace(step, name=f"in the frame: {cost.label}", metadata_bytes=n_bytes)

@@ -1,4 +1,4 @@
-"""What a job reads, how long it takes and what memory it needs, before anything runs."""
+"""Estimate the bytes, time and memory of a job before anything runs."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from laion_dask.validation import number, whole
 
 @dataclass(frozen=True)
 class Plan:
-    """A job, counted before it runs. Prints as a table, and what it rests on.
+    """An estimate of a job before it runs. Prints as a table, with its assumptions.
 
     Attributes
     ----------
     data : Data
-        What footers tell of the frame.
+        The facts from the frame's footers.
     steps : tuple of Step
     workers : Workers
     rates : Rates
     storage : float or None
-        Bytes a second that the storage gives to all workers together.
+        Bytes per second that the storage delivers to all workers together.
     rows : int
-        That the job is counted for; see `scaled`.
+        The number of rows that the job is estimated for; see `scaled`.
     """
 
     data: Data
@@ -59,33 +59,33 @@ class Plan:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a step, tidy.
+        """One row per step, tidy.
 
         ``step``; ``rows``; ``bytes_read``; ``seconds``, ``seconds_low`` and ``seconds_high``, by
-        measured rates, NaN where there is none; ``at_best``, seconds below which a GPU's peaks
-        do not let it, NaN for others; ``memory_bytes`` of a worker; ``limit``, what the time goes
-        by; ``source`` of the rate or the peaks.
+        measured rates, NaN without them; ``at_best``, a lower bound in seconds by a GPU's peaks,
+        NaN for other devices; ``memory_bytes`` per worker; ``limit``, what determines the time;
+        ``source`` of the rate or the peaks.
         """
         return pd.DataFrame([line.row() for line in self.lines])
 
     @property
     def bytes_read(self) -> int:
-        """Of all steps, as files hold them; what is written is not in it."""
+        """Bytes read by all steps, as stored in files; writing is not included."""
         return sum(line.step.bytes_read for line in self.lines)
 
     @property
     def seconds(self) -> float:
-        """Of all steps one behind the other; NaN where one has no measured rate."""
+        """Seconds of all steps in sequence; NaN if one has no measured rate."""
         return sum(line.seconds for line in self.lines)
 
     @property
     def at_best(self) -> float:
-        """Seconds that a GPU's peaks leave at least; NaN where they are not known."""
+        """A lower bound of the seconds by a GPU's peaks; NaN if these are unknown."""
         return sum(line.at_best for line in self.lines)
 
     @property
     def memory_bytes(self) -> int:
-        """Of a worker, for the step that needs most."""
+        """Bytes per worker, for the step that needs most."""
         return max(line.memory_bytes for line in self.lines)
 
     def scaled(
@@ -97,11 +97,11 @@ class Plan:
         memory_limit: str | int | None = None,
         storage: float | None = None,
     ) -> Plan:
-        """The same job over so many rows, by other workers.
+        """The same job for another number of rows, or on other workers.
 
-        Rows are taken to be like those of the frame, in partitions as large. What is not given
-        stays: of other workers the GPU and the memory of each. Workers that are given have one
-        thread each; ``device="cpu"`` makes cores of GPUs.
+        Rows are assumed to be like those of the frame, in partitions of the same size. Omitted
+        arguments keep their values: other workers have the same GPU and memory. Given workers have
+        one thread each; ``device="cpu"`` replaces GPUs by CPU cores.
 
         Raises
         ------
@@ -111,8 +111,8 @@ class Plan:
         rows = self.rows if rows is None else whole("rows", rows, "a number of rows")
         if not self.data.rows and rows:
             raise OptionError(
-                f"{parameter('rows')} is {rows:,}, and the frame has none. Plan one that has: a "
-                "frame without rows does not tell what a row takes."
+                f"{parameter('rows')} is {rows:,}, and the frame has none. Plan a frame with rows, "
+                "since a frame without rows does not show the size of a row."
             )
         chosen = self.workers
         if workers is not None or device is not None:
@@ -130,20 +130,20 @@ class Plan:
         )
 
     def notes(self) -> list[str]:
-        """What the numbers rest on, and what they leave out."""
+        """The assumptions of the numbers, and what they do not include."""
         lines = self.lines
         said = [warning for line in lines if (warning := line.too_large(self.data))]
         if self.rows != self.data.rows:
             said.append(f"Scaled from {self.data.rows:,} rows, as if all were like these.")
         if len(self.data.shards) > len(self.data.sizes):
             said.append(
-                f"Columns' bytes by the footers of {len(self.data.sizes)} of "
-                f"{len(self.data.shards):,} shards; the others by the size of their files."
+                f"Column sizes from the footers of {len(self.data.sizes)} of "
+                f"{len(self.data.shards):,} shards; for the others, from their file sizes."
             )
         if self.data.filtered:
             names = ", ".join(sorted(self.data.filtered))
             said.append(
-                f"As if every row passed the filter (on {names}): how many do is not known."
+                f"As if every row passed the filter (on {names}): the actual number is unknown."
             )
         said += dict.fromkeys(note for line in lines for note in line.step.notes)
         said += dict.fromkeys(note for line in lines for note in line.notes)
@@ -151,8 +151,8 @@ class Plan:
         if unknown:
             who = "a core" if self.workers.device == CPU else f"a GPU, {self.workers.device}"
             said.append(
-                f"Nothing has been measured on {who} of {', '.join(unknown)}: give rates= of your "
-                "own for a time."
+                f"Nothing has been measured on {who} of {', '.join(unknown)}: give your own rates= "
+                "for a time."
             )
         return [*said, *measured(lines), *self._about_gpus(lines), self._about_storage()]
 
@@ -162,16 +162,16 @@ class Plan:
         held = max(line.step.row_memory for line in lines) * self.data.partition_rows
         said = [
             f"Memory is the host's; on the GPU a partition takes about {in_bytes(held)}, "
-            "beside blocks of embeddings, which are halved where they do not fit."
+            "besides blocks of embeddings, which are halved if they do not fit."
         ]
         gpus = dict.fromkeys(line.gpu for line in lines if line.gpu)
         peaks = [f"Peaks of {gpu.name}: {gpu.source}." for gpu in gpus]
         others = [gpu.name for gpu in gpus if gpu.name != self.workers.device]
-        peaks += [f"They stand for those of {self.workers.device}." for _ in others]
+        peaks += [f"They are used for {self.workers.device}." for _ in others]
         if peaks:
             said.append(
-                "At best is what the peaks do not let it fall below, with perfect overlap: a "
-                "bound, no projection. No step marked so has been measured on such a GPU."
+                "At best is the lower bound by the peaks, with perfect overlap: not a "
+                "projection. No step marked so has been measured on such a GPU."
             )
         return [*said, *peaks]
 
@@ -179,16 +179,16 @@ class Plan:
         if self.storage is not None:
             return f"Storage: {in_bytes(self.storage)}/s for all workers together, as given."
         if not self.bytes_read:
-            return "Storage counts as fast enough; nothing is read that a plan knows of."
+            return "Storage is assumed to be fast enough; no step with known bytes reads from it."
         need = max((line.needs for line in self.lines), default=0.0)
         if not need:
             return (
-                "Storage counts as fast enough. How fast that is cannot be said: no step that "
-                "reads has been measured. Say with storage what it gives."
+                "Storage is assumed to be fast enough. The necessary bandwidth is unknown: no step "
+                "that reads has been measured. Give the actual bandwidth with storage."
             )
         return (
-            "Storage counts as fast enough: it would have to give "
-            f"{in_bytes(need)}/s for all workers together. Say with storage what it gives."
+            "Storage is assumed to be fast enough: it would have to deliver "
+            f"{in_bytes(need)}/s for all workers together. Give its bandwidth with storage."
         )
 
     def _shown(self) -> tuple[str, pd.DataFrame, list[str]]:
@@ -238,53 +238,53 @@ def plan(
     storage: float | None = None,
     rates: Mapping | str | os.PathLike | None = None,
 ) -> Plan:
-    """Rows, bytes, time and memory of a job before anything runs. Eager, but reads footers only.
+    """Rows, bytes, time and memory of a job before anything runs. Eager, but reads only footers.
 
-    Times are those of measured rates, and say of which. For a GPU for which nothing has been
-    measured there are only bounds, by its maker's peaks.
+    Times follow from measured rates, whose source is shown. For a GPU without measured rates, there
+    are only lower bounds, from the manufacturer's peaks.
 
     Parameters
     ----------
     frame : dask DataFrame
-        Of `read_shards`, computed columns or none.
+        A frame from `read_shards`, with or without computed columns.
     verbs : str, head, statistic, (name, argument), or a list of these
         The name of any verb, such as ``"where"``, ``"language"``, ``"statistics"``, ``"audit"`` or
         ``"export"``; a head of `laion_dask.heads`, or a statistic such as ``ld.describe()``; or a
-        name with arguments: ``("where", "similarity > 0.3")``, ``("search", 1000)`` for so many
+        name with arguments: ``("where", "similarity > 0.3")``, ``("search", 1000)`` for 1,000
         queries, ``("distributions", ["similarity"])``, ``("similarity", embeddings)`` for the CLIP
         score, ``("join", "scores/", "url")``, ``("audit", "language")``, ``("train", "label")``,
-        ``("embed", "ViT-L-14")``. Heads that follow one another read the embeddings once, and
-        statistics that follow one another share a pass. Columns that the frame itself has still to
-        compute (scores, languages, joins) are lines of their own, once for each verb that computes
-        them; functions of your own that are mapped over it are not counted.
+        ``("embed", "ViT-L-14")``. Consecutive heads read the embeddings once, and consecutive
+        statistics share a pass. Columns that the frame itself still has to compute (scores,
+        languages, joins) are separate lines, once for each verb that computes them; your own
+        functions mapped over the frame are not counted.
     embeddings : Embeddings, optional
-        Of the frame's rows; by default those that the frame was scored with.
+        Embeddings of the frame's rows; by default those that the frame was scored with.
     workers : int, optional
-        So many cores, or GPUs. By default the workers of the client that is there, else the
+        The number of CPU cores, or GPUs. By default the workers of the current client, else the
         cores of this process.
     device : str, optional
-        What the workers are: ``"NVIDIA H200"``, or ``"cpu"``. By default cores, or, if the frame is
-        cuDF's, what the client's workers say.
+        The device of the workers: ``"NVIDIA H200"``, or ``"cpu"``. By default CPU cores, or for a
+        cuDF frame the GPU reported by the client's workers.
     memory_limit : str or int, optional
-        Host memory of each worker, such as ``"4GB"``; by default what a client's workers have.
+        Host memory per worker, such as ``"4GB"``; by default that of the client's workers.
     storage : float, optional
-        Bytes a second that the storage gives to all workers together; by default fast enough.
+        Bytes per second that the storage delivers to all workers together; by default fast enough.
     rates : mapping, or path of a JSON file, optional
-        Rates measured by yourself, before those of the package: ``{"rates": [...]}`` with the
-        fields of `laion_dask.planning.rates.Rate`.
+        Your own measured rates, which take precedence over the package's: ``{"rates": [...]}`` with
+        the fields of `laion_dask.planning.rates.Rate`.
 
     Returns
     -------
     Plan
-        ``.table`` is a tidy pandas DataFrame; ``.scaled(rows=…, workers=…)`` asks for more.
+        ``.table`` is a tidy pandas DataFrame; ``.scaled(rows=…, workers=…)`` varies the plan.
 
     Raises
     ------
     OptionError
-        When a verb or a GPU is not known, a number is none, or a step needs embeddings and there
+        When a verb or a GPU is unknown, a number is invalid, or a step needs embeddings and there
         are none.
     ProvenanceError, PairingError, ModelMismatchError, ColumnError, PredicateError, ShardError
-        When the frame does not lead back to shards, and as the verbs themselves do.
+        When the frame does not originate from shards, and as raised by the verbs themselves.
 
     Examples
     --------

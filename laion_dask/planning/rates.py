@@ -1,4 +1,4 @@
-"""What a plan counts with: rates that were measured, and what GPUs can do at best."""
+"""The data of estimates: measured rates, and the peaks of GPUs."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ CPU = "cpu"
 
 @dataclass(frozen=True)
 class Rate:
-    """What one worker was measured to do.
+    """The measured rate of one worker.
 
     Attributes
     ----------
     step : str
-        What was measured: ``"where"``, ``"linear"``, ``"nsfw bfloat16"``, ``"search"``, …
+        The measured step: ``"where"``, ``"linear"``, ``"nsfw bfloat16"``, ``"search"``, …
     device : str
-        ``"cpu"``, where a worker is one core, or the name of a GPU.
+        ``"cpu"``, for workers of one core each, or the name of a GPU.
     rows_per_s, slowest, fastest : float
-        Rows, or images, a second of one worker: the median run, the slowest and the fastest.
+        Rows, or images, per second of one worker: the median, slowest and fastest run.
     process_bytes : int
-        Memory of the process, without the embeddings that were mapped.
+        Memory of the process, without mapped embeddings.
     processor, date, source : str
-        What it was measured on, when, and the file that has each run.
+        The hardware and date of the measurement, and the file with each run.
     row_bytes : int
-        Bytes of a row of the embeddings; 0 where none were read.
+        Bytes per row of the embeddings; 0 if none were read.
     queries : int
-        How many were searched for at once.
+        Number of queries in one search.
     """
 
     step: str
@@ -57,21 +57,21 @@ class Rate:
             raise OptionError(
                 f"The rate of {self.step!r} is {self.rows_per_s!r}, its slowest run "
                 f"{self.slowest!r} and its fastest {self.fastest!r}. Expected 0 < slowest <= "
-                "rows_per_s <= fastest, in rows a second."
+                "rows_per_s <= fastest, in rows per second."
             )
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """What a GPU can do at best, by its maker's data sheet; never what it does.
+    """The peak performance of a GPU, by the manufacturer's data sheet; never reached in practice.
 
     Attributes
     ----------
     name : str
     memory_bytes_per_s, link_bytes_per_s : float
-        Of its memory; of its link to the host, in one direction.
+        Bandwidths of its memory, and of its link to the host in one direction.
     bfloat16_flop_per_s : float
-        Dense.
+        Without sparsity.
     memory_bytes : float
     source : str
     """
@@ -88,7 +88,7 @@ class Gpu:
 
 
 def _check(made: Rate | Gpu, of: str) -> None:
-    """Refuse fields of other types than they are declared with."""
+    """Raise if a field's type differs from its declaration."""
     for field in fields(made):
         given = getattr(made, field.name)
         if field.type == "str":
@@ -101,15 +101,15 @@ def _check(made: Rate | Gpu, of: str) -> None:
 
 @dataclass(frozen=True)
 class Rates:
-    """All that is known of speeds."""
+    """All known rates and GPU peaks."""
 
     rates: tuple[Rate, ...]
     gpus: tuple[Gpu, ...]
 
     def of(self, step: str, device: str) -> list[Rate]:
-        """What was measured of a step on a device, by its number of queries.
+        """The rates of a step on a device, sorted by number of queries.
 
-        Of "NVIDIA H200 NVL" what was measured on a GPU of that name, else on "NVIDIA H200".
+        For "NVIDIA H200 NVL", the rates of a GPU with that name, else those of "NVIDIA H200".
         """
         of_step = [rate for rate in self.rates if rate.step == step]
         nearest = _nearest(device, [rate.device for rate in of_step])
@@ -117,17 +117,17 @@ class Rates:
         return sorted(found, key=lambda rate: rate.queries)
 
     def gpu(self, name: str) -> Gpu | None:
-        """The peaks of a GPU, by its name or the longest known one that it begins with."""
+        """The peaks of a GPU, by its name or the longest known prefix of it."""
         nearest = _nearest(name, [gpu.name for gpu in self.gpus])
         return next((gpu for gpu in self.gpus if gpu.name == nearest), None)
 
     def device(self, name: str) -> str:
-        """A GPU, or ``"cpu"``, as it is called here; a longer name than any known stays.
+        """The known name of a GPU, or ``"cpu"``; a name longer than the known one is kept.
 
         Raises
         ------
         OptionError
-            When neither its peaks nor a rate of it are known.
+            When neither its peaks nor any of its rates are known.
         """
         must_be("device", name, str, "the name of a GPU, such as 'NVIDIA H200'")
         known = [CPU, *(gpu.name for gpu in self.gpus), *(rate.device for rate in self.rates)]
@@ -136,30 +136,30 @@ class Rates:
             return nearest if len(nearest) == len(name) else name
         hint = did_you_mean(name, known)
         raise OptionError(
-            f"{parameter('device')} is {name!r}, whose peaks are not known.{hint} Another one's go "
-            f"into {argument('rates')}, under 'gpus'."
+            f"{parameter('device')} is {name!r}, whose peaks are unknown.{hint} Add peaks in "
+            f"{argument('rates')}, under 'gpus'."
         )
 
 
 def _nearest(name: str, known: Sequence[str]) -> str | None:
-    """The longest known name that a name is, or begins with as whole words."""
+    """The longest known name that equals the name, or is a prefix of it in whole words."""
     fitting = [k for k in known if re.match(rf"{re.escape(k)}(?!\w)", name, re.IGNORECASE)]
     return max(fitting, key=len, default=None)
 
 
 def open_rates(given: Mapping | str | os.PathLike | None) -> Rates:
-    """The rates that ship with the package, those given before them. Eager.
+    """The rates that ship with the package, preceded by the given ones. Eager.
 
     Parameters
     ----------
     given : mapping, path of a JSON file, or None
         ``{"rates": [...], "gpus": [...]}``, either may be missing, with the fields of `Rate` and
-        `Gpu`. What is given of a step on a device replaces what ships.
+        `Gpu`. A given rate of a step on a device replaces the package's.
 
     Raises
     ------
     OptionError
-        When it is of another form.
+        When it has another form.
     """
     ours = _read(_OURS)
     if given is None:
@@ -192,8 +192,8 @@ def _from_file(path: str) -> Rates:
             raise
         raise OptionError(
             f"{argument('rates', path)} cannot be read: {error}. Expected JSON with 'rates' and "
-            "'gpus', as "
-            "laion_dask/planning/rates.json has them."
+            "'gpus', as in "
+            "laion_dask/planning/rates.json."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What a caller asks a plan for: verbs of the table, specs, and either with arguments."""
+"""The requests of a plan: verbs of the table, or specs, with or without arguments."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Request:
     verb : Verb
     arguments : tuple
     are_specs : bool
-        Whether the arguments were given alone, without the verb's name.
+        Whether the arguments were given without the verb's name.
     """
 
     verb: Verb
@@ -31,12 +31,12 @@ class Request:
     are_specs: bool = False
 
     def costs(self, frame: PlannedFrame) -> list[Cost]:
-        """The costs of the steps that the call takes.
+        """The costs of the steps of the call.
 
         Raises
         ------
         OptionError
-            When the verb is no work on a frame, or takes other arguments; else as the verb.
+            When the verb does not work on a frame, or takes other arguments; else as the verb.
         """
         verb = self.verb
         if not verb.cost:
@@ -51,18 +51,18 @@ class Request:
 
     @property
     def shares_embeddings(self) -> bool:
-        """Whether the steps read the embeddings of a row once between them."""
+        """Whether the steps together read each row's embeddings once."""
         return self.are_specs and all(spec.cost.reads == EMBEDDINGS for spec in self.arguments)
 
 
 def requests(verbs: object) -> list[Request]:
-    """The requests of a plan, in order. Specs that follow one another and are applied by the same
-    verb are one request.
+    """The requests of a plan, in order. Consecutive specs applied by the same verb form one
+    request.
 
     Raises
     ------
     OptionError
-        When nothing is asked for, or a name is unknown.
+        When nothing is requested, or a name is unknown.
     """
     wanted = verbs if isinstance(verbs, list) else [verbs]
     if not wanted:

@@ -1,4 +1,4 @@
-"""Who does a planned job: cores of this process, a client's workers, or so many GPUs."""
+"""The workers of a planned job: cores of this process, a client's workers, or GPUs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Workers:
     ----------
     n : int
     threads : int
-        Of each; 1 where a worker is a GPU.
+        Threads per worker; 1 if a worker is a GPU.
     device : str
         ``"cpu"``, or the name of a GPU.
     memory_limit : int or None
-        Bytes of host memory of each, where that is known.
+        Bytes of host memory per worker, if known.
     """
 
     n: int
@@ -38,7 +38,7 @@ class Workers:
 
     @property
     def lanes(self) -> int:
-        """How many partitions are worked on at once."""
+        """The number of partitions processed concurrently."""
         return self.n * self.threads
 
     def __str__(self) -> str:
@@ -51,12 +51,12 @@ class Workers:
 
 
 def with_limit(workers: Workers, given: str | int) -> Workers:
-    """The same workers with so much memory each.
+    """The same workers with another memory limit each.
 
     Raises
     ------
     OptionError
-        When it is no number of bytes.
+        When it is not a number of bytes.
     """
     try:
         given = int(given) if isinstance(given, Integral) and not isinstance(given, bool) else given
@@ -64,20 +64,20 @@ def with_limit(workers: Workers, given: str | int) -> Workers:
     except (ValueError, AttributeError, TypeError, OverflowError):
         limit = 0
     if limit < 1:
-        raise OptionError(f"memory_limit is {given!r}. Expected bytes, or such as '4GB'.")
+        raise OptionError(f"memory_limit is {given!r}. Expected a number of bytes, or '4GB'.")
     return replace(workers, memory_limit=limit)
 
 
 def find_workers(given: int | None, device: str | None, backend: str) -> Workers:
-    """So many as were given, else those of the client that is there, else this process. Eager.
+    """The given number of workers, else those of the current client, else this process. Eager.
 
     Raises
     ------
     OptionError
-        When the number is no whole number from 1.
+        When the number is not an integer of at least 1.
     """
     if given is not None:
-        expected = "a number of workers, or None for those there are"
+        expected = "a number of workers, or None for the current ones"
         return Workers(whole("workers", given, expected), device=device or CPU)
     client = current_client()
     if client is None:
@@ -87,7 +87,7 @@ def find_workers(given: int | None, device: str | None, backend: str) -> Workers
     there = list(client.scheduler_info(n_workers=-1)["workers"].values())
     if not there:
         raise OptionError(
-            f"The client has no workers yet. Wait for them, or say how many: {argument('workers')}."
+            f"The client has no workers yet. Wait for them, or give {argument('workers')}."
         )
     if device is None and (backend == "cudf" or getattr(client, "gpu", False)):
         device = next((w["gpu"]["name"] for w in there if w.get("gpu")), "of unknown name")

@@ -1,4 +1,4 @@
-"""How the time of a planned job falls with the number of workers, as a plot."""
+"""A plot of the time of a planned job against the number of workers."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def scaling_plot(
 ):
     """A plan's time against the number of workers, both logarithmic, as HoloViews. Eager.
 
-    CPU cores are drawn by measured rates, with the spread of the benchmark. A GPU without measured
-    rates is drawn dashed, by the bound that its peaks set. Both assume that storage is fast enough;
-    where the plan says what storage delivers, the time that this takes is a line of its own, below
-    which no number of workers comes.
+    CPU cores are drawn by measured rates, with the spread of the benchmark as a band. A GPU without
+    measured rates is drawn dashed, by the bound from its peaks. Both assume that storage is fast
+    enough. If the plan has a storage bandwidth, the resulting time is a separate line, a lower
+    bound for any number of workers.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def scaling_plot(
     if not curves or not len(workers):
         raise OptionError(
             "Nothing can be drawn: no step has a measured rate, or workers is empty. Plan steps "
-            "that were measured, or give them as rates."
+            "that were measured, or give their rates."
         )
     panel = CurvePanel(
         title,
@@ -105,7 +105,7 @@ def _gpus(plan: Plan, workers: Sequence[int], device: str) -> Curve | None:
 def _curve(
     workers: Sequence[int], seconds: Sequence[float], name: str, colour: str, dash: str
 ) -> Curve:
-    """Seconds against workers; hovering says both."""
+    """A curve of seconds against workers, with both as hover text."""
     tips = tuple(f"{n:,}: {in_time(s)}" for n, s in zip(workers, seconds, strict=True))
     return Curve(
         name,

@@ -1,4 +1,4 @@
-"""A step of a plan: the cost of a verb or a spec, multiplied by what is known of a frame."""
+"""A step of a plan: the cost of a verb or a spec, multiplied by the facts about a frame."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Step:
     Attributes
     ----------
     name : str
-        The name that is printed.
+        The printed name.
     rates : tuple of str
         The measured rates that apply; see `Rate.step`. The times of several add up.
     rows : int
     metadata_bytes, embedding_bytes : int
         Bytes read from Parquet and from embeddings.
     row_bytes : float
-        Bytes of a row of embeddings; 0 where none are read.
+        Bytes per row of embeddings; 0 if none are read.
     flop : float
-        Floating-point operations a row, at least.
+        A lower bound of the floating-point operations per row.
     row_memory : float
-        Bytes of a row while its partition is in memory.
+        Bytes per row while its partition is in memory.
     held, most_held : int
         Bytes of all embeddings, and the most of them that a process holds.
     queries : int
@@ -42,11 +42,11 @@ class Step:
     columns : tuple of str
         The columns of the frame that it reads.
     most_rows : int or None
-        The rows that it reads at most, however large the frame is.
+        The most rows that it reads, however large the frame is.
     is_pass : bool
         Whether it computes the partitions of the frame.
     notes : tuple of str
-        What the numbers leave out.
+        What the numbers do not include.
     """
 
     name: str
@@ -91,9 +91,9 @@ class FrameFacts:
     ----------
     provenance : Provenance
     data : Data
-        What footers say about it.
+        The facts from its footers.
     embeddings : Embeddings or None
-        Those that the caller gave.
+        The embeddings given by the caller.
     """
 
     provenance: Provenance
@@ -121,7 +121,7 @@ class FrameFacts:
         return self.data.filtered
 
     def embeddings_for(self, step: str) -> Embeddings:
-        """The embeddings that a step reads: those given, else the only ones of the frame.
+        """The embeddings that a step reads: the given ones, or the frame's only ones.
 
         Raises
         ------
@@ -133,13 +133,13 @@ class FrameFacts:
             embeddings = embeddings_of(self.provenance, None)
         if embeddings is None:
             raise OptionError(
-                f"{step} reads embeddings, and none are known. Give {argument('embeddings')}, as "
+                f"{step} reads embeddings, but none are known. Give {argument('embeddings')}, as "
                 "ld.open_embeddings(...) returns them; the frame was not scored with any."
             )
         return embeddings
 
     def step(self, cost: Cost, name: str) -> Step:
-        """The cost of every row together. The filters of the frame read their columns too."""
+        """The step for all rows of the frame, whose filters also read their columns."""
         name = cost.label or name
         common = {"rates": cost.rates, "rows": self.data.rows, "notes": cost.notes}
         common |= {"is_pass": cost.is_pass, "most_rows": cost.most_rows, "flop": cost.flop}

@@ -1,6 +1,6 @@
-"""Scores of one partition from the embeddings that its rows point at.
+"""Scores of one partition from the embeddings of its rows.
 
-Rows are read shard by shard and in blocks, so the memory used is that of a block, not a partition.
+Rows are read by shard and in blocks, so memory use is that of a block, not of a partition.
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ def fill_columns(
 ):
     """A frame of float32 columns with the partition's index, filled block by block.
 
-    Scores are computed where the frame is: on the CPU, or on the GPU, where they stay.
+    Scores are computed on the device of the frame: on the CPU, or on the GPU, where they stay.
 
     Parameters
     ----------
     part : frame with ``shard`` and ``row``
     names : sequence of str
     several : sequence of Embeddings
-        Each row's vector is read once from each of them.
+        Each row's vector is read once from each of these.
     score : callable
         ``score(*rows)`` of (k, dim) arrays, one for each of ``several``, yields a (k,) array per
         name.
     score_on_gpu : callable
         The same for tensors on a device; see `embedding_kernel_gpu`.
     device : str, optional
+        By default the frame's device.
         By default the frame's.
     """
     device = device or device_of(part)
@@ -69,14 +70,14 @@ def score_columns(part, names: Sequence[str], values: Sequence[np.ndarray]):
 
 @dataclass(frozen=True)
 class Query:
-    """A direction in embedding space: ``dim`` numbers of length one, in float32."""
+    """A direction in embedding space: a unit-norm float32 vector of ``dim`` numbers."""
 
     vector: tuple[float, ...]
     column: str | None = None
     text: str | None = None
 
     def recipe(self) -> dict:
-        """What a manifest records of a query: its text, if known, and the digest of its bytes."""
+        """The manifest entry of a query: its text, if known, and the digest of its bytes."""
         digest = hashlib.sha256(self.array().tobytes()).hexdigest()
         return {"column": self.column, "query": self.text, "query_sha256": digest}
 
@@ -86,7 +87,7 @@ class Query:
 
     @property
     def cost(self) -> Cost:
-        """The cost of one dot product a row; see `laion_dask.cost`."""
+        """The cost of one dot product per row; see `laion_dask.cost`."""
         flop = 2.0 * len(self.vector)
         return Cost(("similarity",), reads=EMBEDDINGS, flop=flop, label=self.column or "similarity")
 
@@ -108,7 +109,7 @@ class Pair:
 
     @property
     def cost(self) -> Cost:
-        """The cost of a dot product and two norms a row; see `laion_dask.cost`."""
+        """The cost of a dot product and two norms per row; see `laion_dask.cost`."""
         return Cost(("clip_score",), reads=EMBEDDINGS, flop=6.0 * self.dim, label=self.column)
 
 
@@ -132,12 +133,12 @@ def similarity(part, embeddings: Embeddings, query: Query, to: str):
 
 
 def similarity_to(part, embeddings: Embeddings, others: Embeddings, pair: Pair):
-    """Cosine of each row's embedding with its other embedding: the CLIP score.
+    """Cosine of each row's embedding with its embedding in a second set: the CLIP score.
 
     Returns
     -------
     DataFrame
-        As `similarity`; NaN where either has no direction.
+        As `similarity`; NaN if either embedding has no direction.
     """
 
     def score(x: np.ndarray, y: np.ndarray):

@@ -1,4 +1,4 @@
-"""Scores of one partition whose frame is on a GPU: embeddings are copied once, scores stay."""
+"""Scores of one partition of a GPU frame: embeddings are copied once, scores stay on the GPU."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fill(
     score: Callable,
     device: str,
 ) -> list[torch.Tensor]:
-    """Columns of float32 scores on a device, NaN where no block has a row.
+    """Columns of float32 scores on a device, NaN for rows in no block.
 
     Parameters
     ----------
@@ -37,9 +37,9 @@ def fill(
     several : sequence of Embeddings
         Each row's vectors from all of them are passed together.
     blocks : iterable of (shard, rows, positions)
-        As `laion_dask.io.embeddings.row_ids.blocks` gives them.
+        As from `laion_dask.io.embeddings.row_ids.blocks`.
     score : callable
-        ``score(*rows)`` of (k, dim) tensors, one for each of ``several``, yields a (k,) tensor a
+        ``score(*rows)`` of (k, dim) tensors, one for each of ``several``, yields a (k,) tensor per
         column.
     device : str
 
@@ -92,21 +92,21 @@ class _Concatenated:
 
 
 def cosines(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """The cosine of each row with a vector, or with its own row of another matrix.
+    """The cosine of each row with a vector, or with the same row of another matrix.
 
-    Row by row in float32, except rows whose squared length does not fit in float32.
+    Computed per row in float32, except rows whose squared length does not fit in float32.
 
     Parameters
     ----------
     x : (n, dim) tensor
         float16 or float32.
     other : (dim,) or (n, dim) tensor
-        One vector is of length one.
+        A single vector must have length one.
 
     Returns
     -------
     (n,) float32 tensor
-        In [-1, 1]; NaN where either has no direction.
+        In [-1, 1]; NaN if a vector has no direction.
     """
     import torch
 

@@ -27,48 +27,48 @@ def language(
 ) -> dd.DataFrame:
     """The frame with a column of the language of each caption. Lazy.
 
-    By py3langid, whose model is in the package: nothing is fetched. It chooses among the languages
-    that LAION's own detector told apart and that are written in the caption's script, and weighs
-    them by the shares that LAION published, smoothed. Short captions are hard: of the demo's three
-    words in German a fifth stays unknown and a tenth is taken for another language. A caption in a
-    language that is not among them is ``"und"`` where no language is known in its script, and else
-    is taken for one that is: look at the captions of a rare language before you believe its share.
-    Captions are read as they stand, HTML character references undecoded.
+    Uses py3langid, whose model is part of its package: nothing is downloaded. It chooses among the
+    languages that LAION's own detector distinguished and that are written in the caption's script,
+    weighted by LAION's published shares, smoothed. Short captions are hard: of the demo's German
+    captions of three words, a fifth are unknown and a tenth are assigned another language. A
+    caption in an unsupported language is ``"und"`` if no supported language uses its script, and
+    otherwise is assigned one that does: inspect the captions of a rare language before you trust
+    its share. Captions are read as they are; HTML character references are not decoded.
 
     Parameters
     ----------
     frame : dask DataFrame
     to : str, optional
-        The new column. By default ``"language"``; ``"detected_language"`` where the frame has a
-        published ``language``, which stays as it is.
+        The new column. By default ``"language"``; ``"detected_language"`` if the frame has a
+        published ``language``, which is not changed.
     column : str
-        The captions. Of one beyond 2,000 characters the first 2,000 are read.
+        The captions. Only the first 2,000 characters are read.
     min_letters : int
-        A caption with fewer letters, of whatever script, is ``"und"``; an ideograph, kana or
-        syllable of Hangul counts as two, a spacing vowel sign as one.
+        A caption with fewer letters, in any script, is ``"und"``; an ideograph, kana or Hangul
+        syllable counts as two, a spacing vowel sign as one.
     min_confidence : float
-        So is one whose language has a lower probability, in [0, 1]. 0.4 leaves an eighth of web
-        captions ``"und"``, names of people and products for the most part; 0 leaves those alone
-        in which the model finds nothing.
+        A caption whose language has a lower probability, in [0, 1], is ``"und"``. 0.4 makes an
+        eighth of web captions ``"und"``, mostly names of people and products; 0 only those in which
+        the model finds no evidence.
 
     Returns
     -------
     dask DataFrame
-        With a column of text: ISO 639-1 codes in lower case, ``"und"`` where the language is not
-        known, null where the caption is null.
+        With a text column: ISO 639-1 codes in lower case, ``"und"`` if the language is unknown,
+        null if the caption is null.
 
     Raises
     ------
     ColumnError
         When the frame has no such column.
     OptionError
-        When the column does not hold text, ``to`` is there already, or a floor is out of its range.
-        All are raised at once.
+        When the column does not hold text, ``to`` already exists, or a limit is out of its range.
+        All are raised immediately.
 
     References
     ----------
     Lui, M., Baldwin, T. (2012). langid.py: an off-the-shelf language identification tool. ACL
-    demonstrations. Retrained and kept by A. Barbaresi as py3langid.
+    demonstrations. Retrained and maintained by A. Barbaresi as py3langid.
     Schuhmann, C. et al. (2022). LAION-5B. NeurIPS Datasets and Benchmarks.
 
     Examples
@@ -84,7 +84,7 @@ def language(
         raise ColumnError(f"column is {column!r}.{did_you_mean(str(column), frame.columns)}")
     if kind_of(frame.dtypes[column]) != "string":
         raise OptionError(
-            f"The column {column!r} holds {frame.dtypes[column]}. Name one of texts with column=."
+            f"The column {column!r} holds {frame.dtypes[column]}. Name a text column with column=."
         )
     if to is None:
         to = "detected_language" if "language" in frame.columns else "language"
@@ -115,7 +115,7 @@ def _floors(min_letters: int, min_confidence: float) -> tuple[int, float]:
 
 
 def _meta(frame: dd.DataFrame, to: str) -> pd.DataFrame:
-    """Zero rows of the new column, of the frame's kind."""
+    """Zero rows of the new column, in the frame's backend."""
     backend = "cudf" if is_cudf(frame._meta) else "pandas"
     empty = frame_from_arrow(pa.table({to: pa.array([], pa.large_string())}), backend)
     empty.index = frame._meta.index

@@ -21,13 +21,13 @@ from laion_dask.io.images.decoding import is_pixels
 from laion_dask.models import ClipModel, EmbeddingSpace, check_same_space
 from laion_dask.numerics.normalization import unit
 
-#: The longest path that an operating system accepts; a longer text is not a file's name.
+#: The longest path that an operating system accepts; a longer text is not a file name.
 _LONGEST_PATH = 4096
 
 
 @dataclass(frozen=True)
 class Mix:
-    """A weighted sum of texts, images and rows; make one with `mix`.
+    """A weighted sum of texts, images and rows, created by `mix`.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ def mix(parts: Mapping) -> Mix:
     Raises
     ------
     OptionError
-        When there is no part, a part is something else, or a weight is not a finite number.
+        When there is no part, a part is of another type, or a weight is not a finite number.
 
     Examples
     --------
@@ -64,14 +64,14 @@ def mix(parts: Mapping) -> Mix:
     >>> len(hits)
     1
     """
-    must_be("The mixture", parts, Mapping, "a dict of things and weights, {'a dog': 1}")
+    must_be("The mixture", parts, Mapping, "a dict of parts and weights, {'a dog': 1}")
     if not parts:
-        raise OptionError("The mixture is empty. Give it one text at least: {'a dog': 1}.")
+        raise OptionError("The mixture is empty. Give it at least one text: {'a dog': 1}.")
     for thing, weight in parts.items():
         if not _is_one_thing(thing):
             raise OptionError(
-                f"A part of the mixture is {thing!r}. Expected a text, a picture's path or bytes, "
-                "or a row as (shard, row); vectors are added up without mix."
+                f"A part of the mixture is {thing!r}. Expected a text, an image's path or bytes, "
+                "or a row as (shard, row); add vectors without mix."
             )
         number = isinstance(weight, (int, float, np.number)) and not isinstance(weight, bool)
         if not (number and np.isfinite(weight)):
@@ -84,7 +84,7 @@ def as_vectors(query, embeddings: Embeddings) -> np.ndarray:
 
     Parameters
     ----------
-    query : anything that `search` takes
+    query : as in `search`
     embeddings : Embeddings
         Their model embeds texts and images; their rows may be queries.
 
@@ -106,7 +106,7 @@ def as_vectors(query, embeddings: Embeddings) -> np.ndarray:
     kind = getattr(getattr(query, "dtype", None), "kind", None)
     if kind in ("O", "U", "T") and query.ndim == 1:  # a column or an array of texts
         query = list(query)
-    if isinstance(query, np.ndarray) and query.ndim == 4 and query.dtype == np.uint8:  # pictures
+    if isinstance(query, np.ndarray) and query.ndim == 4 and query.dtype == np.uint8:  # images
         query = list(query)
     if isinstance(query, (list, tuple)) and any(_is_one_thing(each) for each in query):
         if all(isinstance(each, str) for each in query):
@@ -120,7 +120,7 @@ def as_vectors(query, embeddings: Embeddings) -> np.ndarray:
 
 
 def as_units(query, embeddings: Embeddings, *, many: bool = True) -> np.ndarray:
-    """One vector, or with ``many`` several, normalised; (m, dim) float32.
+    """One normalised vector, or with ``many`` several; (m, dim) float32.
 
     Raises as `as_vectors`.
     """
@@ -130,21 +130,19 @@ def as_units(query, embeddings: Embeddings, *, many: bool = True) -> np.ndarray:
             check_same_space(embeddings.model, model, "The embeddings and the query")
     dim = embeddings.dim
     expected = f"expected ({dim},)" + (f" or (m, {dim})" if many else "")
-    expected += f" numbers, as {embeddings.model.name} makes them; a text, a picture (its path, "
+    expected += f" numbers, as {embeddings.model.name} makes them; a text, an image (its path, "
     expected += "bytes, open file or pixels), a row as the tuple (shard, row), a list of these, or "
     expected += "ld.mix({...}) of them."
     try:
         vectors = np.asarray(_plain(query))
     except (ValueError, RuntimeError, TypeError) as error:  # such as lists of different lengths
-        raise EmbeddingsError(f"The query is no array ({error}); {expected}") from error
+        raise EmbeddingsError(f"The query is not an array ({error}); {expected}") from error
     shape = vectors.shape
     fits = shape == (dim,) or (vectors.ndim == 2 and shape[1] == dim and (many or len(shape) == 1))
     if vectors.dtype.kind not in "fiu" or not (fits or shape == (1, dim)):
-        raise EmbeddingsError(
-            f"The query has the shape {shape} and dtype {vectors.dtype}; {expected}"
-        )
+        raise EmbeddingsError(f"The query has shape {shape} and dtype {vectors.dtype}; {expected}")
     if not vectors.size:
-        raise EmbeddingsError("There is no query. Give one vector at least.")
+        raise EmbeddingsError("There is no query. Give at least one vector.")
     units = unit(vectors.reshape(-1, dim))
     lost = np.flatnonzero(np.isnan(units).any(axis=1))
     if len(lost):
@@ -154,7 +152,7 @@ def as_units(query, embeddings: Embeddings, *, many: bool = True) -> np.ndarray:
 
 
 def _plain(query):
-    """Tensors detached, on the CPU and in a dtype that NumPy has; anything else unchanged."""
+    """Convert tensors to the CPU and a dtype that NumPy has; return anything else unchanged."""
     if isinstance(query, (list, tuple)) and any(hasattr(each, "detach") for each in query):
         return [np.asarray(_plain(each)) for each in query]
     if not hasattr(query, "detach"):
@@ -172,11 +170,11 @@ def _is_picture(thing) -> bool:
 
 
 def _check_text(text: str) -> None:
-    """Warn when a text query looks like the path or address of an image."""
+    """Warn if a text query looks like the path or address of an image."""
     if re.match(r"(https?|s3|gs|hf|data):", text):
-        what = "It reads as an address, which is not fetched; give the picture's bytes"
+        what = "It looks like an address, which is not downloaded; give the image's bytes"
     elif len(text) < _LONGEST_PATH and "\0" not in text and os.path.isfile(text):
-        what = "A file has that name; for the picture in it give pathlib.Path(...)"
+        what = "A file has this name; to search for its image give pathlib.Path(...)"
     else:
         return
     shown = text if len(text) <= 80 else text[:80] + "…"

@@ -33,11 +33,11 @@ def similarity(
     Parameters
     ----------
     frame : dask DataFrame
-        With ``shard`` and ``row``.
+        Must have ``shard`` and ``row``.
     embeddings : Embeddings
-        Of the frame's rows.
+        Embeddings of the frame's rows.
     query : array of shape (dim,) or (1, dim), or Embeddings
-        A vector (``ClipModel(...).text("…")``, ``.image(...)``, a row of embeddings, any sum of
+        A vector (``ClipModel(...).text("…")``, ``.image(...)``, a row of embeddings, or any sum of
         these), or a second set of embeddings of the same rows: image against text gives the CLIP
         score.
     to : str
@@ -50,7 +50,7 @@ def similarity(
     ModelMismatchError
         When the query is known to come from another CLIP model.
     PairingError, ProvenanceError, OptionError
-        When the embeddings are not those of the frame's shards, or the column is already there.
+        When the embeddings are not those of the frame's shards, or the column already exists.
     All are raised immediately.
 
     Examples
@@ -86,18 +86,18 @@ def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataF
     Parameters
     ----------
     frame : dask DataFrame
-        With ``shard`` and ``row``.
+        Must have ``shard`` and ``row``.
     embeddings : Embeddings
-        Of the frame's rows.
+        Embeddings of the frame's rows.
     *heads
-        Such as ``ld.heads.aesthetic("ViT-L-14")``; the new column has the head's name.
+        For example ``ld.heads.aesthetic("ViT-L-14")``; the new column has the head's name.
 
     Raises
     ------
     ModelMismatchError
         When a head belongs to another CLIP model.
     OptionError
-        When no head is given, or a column is already there.
+        When no head is given, or a column already exists.
     PairingError, ProvenanceError
         As `similarity`. All are raised immediately.
 
@@ -134,7 +134,7 @@ def similarity_cost(frame: PlannedFrame, other: Embeddings | None = None) -> Cos
 
 
 def score_cost(frame: PlannedFrame, *heads: Head) -> list[Cost]:
-    """The costs of `score`, one a head; without a head, of one linear head.
+    """The costs of `score`, one per head; without a head, the cost of one linear head.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def score_cost(frame: PlannedFrame, *heads: Head) -> list[Cost]:
 def assigned(
     frame: dd.DataFrame, names: list[str], kernel, *args, reads: Sequence[str] = PROVENANCE
 ) -> dd.DataFrame:
-    """The frame with the float32 columns that a kernel computes from some of its own. Lazy."""
+    """The frame with the float32 columns that a kernel computes from its columns. Lazy."""
     meta = frame._meta[[]].assign(**{name: np.empty(0, np.float32) for name in names})
     made = graph.map_columns(frame, kernel, *args, reads=reads, meta=meta)
     return frame.assign(**{name: made[name] for name in names})
@@ -165,18 +165,18 @@ def _checked_provenance(frame: dd.DataFrame, embeddings: Embeddings) -> Provenan
 
 
 def check_free(frame: dd.DataFrame, names: list[str], *, of_heads: bool = False) -> None:
-    """Raise when the name of a new column is taken."""
+    """Raise if the name of a new column is taken."""
     taken = next((name for name in names if name in frame.columns), None)
     if taken is not None:
         another = f"head.to({taken + '_2'!r})" if of_heads else argument("to")
         raise OptionError(
-            f"The frame has a column {taken!r} already. Name another with {another}, or "
-            f"drop it first: frame.drop(columns={taken!r})."
+            f"The frame already has a column {taken!r}. Choose another name with {another}, or "
+            f"drop the column first: frame.drop(columns={taken!r})."
         )
 
 
 def _direction(query, embeddings: Embeddings) -> np.ndarray:
-    """A query as a normalised vector of the embeddings' model, as far as is known."""
+    """A query as a normalised vector, checked against the embeddings' model if known."""
     if isinstance(query, str):
         raise EmbeddingsError(
             f"The query is the text {query[:60]!r}. Expected a vector: "

@@ -1,4 +1,4 @@
-"""Scores from captions: the profanity proxy, or any classifier of texts."""
+"""Scores from captions: the profanity proxy, or any text classifier."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def score_captions(frame: dd.DataFrame, *heads: Head, column: str = "text") -> d
     ----------
     frame : dask DataFrame
     *heads
-        Such as ``ld.heads.toxicity()``; the new column has the head's name, float32 in [0, 1].
+        For example ``ld.heads.toxicity()``; the new column has the head's name, float32 in [0, 1].
     column : str
         The captions.
 
@@ -56,14 +56,14 @@ def score_captions(frame: dd.DataFrame, *heads: Head, column: str = "text") -> d
         raise ColumnError(f"column is {column!r}.{did_you_mean(str(column), frame.columns)}")
     if kind_of(frame.dtypes[column]) != "string":
         raise OptionError(
-            f"The column {column!r} holds {frame.dtypes[column]}. Name one of texts with column=."
+            f"The column {column!r} holds {frame.dtypes[column]}. Name a text column with column=."
         )
     check_free(frame, names, of_heads=True)
     return assigned(frame, names, captions, column, graph.share(specs), reads=[column])
 
 
 def score_captions_cost(frame: PlannedFrame, *heads: Head) -> list[Cost]:
-    """The costs of `score_captions`, one a head; without a head, of the profanity proxy."""
+    """The costs of `score_captions`, one per head; without a head, that of the profanity proxy."""
     if not heads:
         note = "score_captions: as the profanity proxy"
         return [Cost((PROFANITY_RATE,), columns=("text",), notes=(note,))]

@@ -147,7 +147,7 @@ def test_scores_by_hand(folder, frame, emb):
     assert first["seconds"] == second["seconds"] == 40 / 100
     assert first["memory_bytes"] == 1000 + width + 30 * 2 * 12
     assert found.seconds == pytest.approx(0.8 + 0.4 + 0.4)
-    assert "read with those of the head before it" in str(found)
+    assert "read together with those of the previous head" in str(found)
 
 
 def test_search_lies_on_the_line_between_two_numbers_of_queries(frame, emb):
@@ -374,10 +374,10 @@ def test_the_nearest_name_of_a_card_counts_and_is_said(frame, emb):
     assert nvl.workers.device == "nvidia h200 nvl" and nvl.lines[0].rate.device == "nvidia h200 nvl"
     other = plan("NVIDIA H200 NVL", "NVIDIA H200")
     assert other.workers.device == "NVIDIA H200 NVL" and other.seconds == 0.4
-    assert "measured on NVIDIA H200, and taken to hold for NVIDIA H200 NVL" in str(other)
+    assert "measured on NVIDIA H200, assumed to apply to NVIDIA H200 NVL" in str(other)
     peaks = plan("NVIDIA H200 NVL")
     assert math.isnan(peaks.seconds) and peaks.at_best == 40 * DIM * 2 / 64e9
-    assert "They stand for those of NVIDIA H200 NVL" in str(peaks)
+    assert "They are used for NVIDIA H200 NVL" in str(peaks)
     mine = plan("My card 7", "My card")
     assert mine.seconds == 0.4, "a rate is enough, peaks or none"
     with pytest.raises(OptionError, match="not known"):
@@ -392,7 +392,7 @@ def test_memory_of_steps_that_were_not_measured(frame, emb):
     # As of the CPU's step of its kind, else of the smallest process that was measured.
     score = memory("score", "Test card")
     assert score.memory_bytes == 1000 + held
-    assert "Memory where nothing was measured" in str(score)
+    assert "Memory of unmeasured steps" in str(score)
     assert memory(("embed", "ViT-L-14")).memory_bytes == 2139686912
     assert "0 bytes/s" not in str(memory(("embed", "ViT-L-14")))
     # A query is 128 float32, and 10 results of 8 candidates of 20 bytes and a cosine.
@@ -496,7 +496,7 @@ def test_rates_of_ones_own_come_first_and_from_a_file(frame, tmp_path):
 def test_what_was_never_measured_is_said_to_be(frame):
     found = ld.plan(frame, [("embed", "ViT-L-14"), "where"], workers=1, rates=RATES)
     assert math.isnan(found.seconds) and "not measured" in str(found)
-    assert "on a core of 'embed ViT-L-14': give rates=" in str(found)
+    assert "on a core of 'embed ViT-L-14': give your own rates=" in str(found)
     assert " + ?" in str(found)  # the total
 
 

@@ -1,1 +1,1 @@
-"""The same on a GPU: memory, transfer, the row cache, and the Triton kernels."""
+"""GPU arithmetic: memory, transfer, the row cache, and Triton kernels."""

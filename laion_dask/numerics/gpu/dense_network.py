@@ -1,4 +1,4 @@
-"""A dense network's weights as the one-pass kernel reads them."""
+"""A dense network's weights in the layout of the one-pass kernel."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-#: The widest first and last hidden layer whose sums fit into the registers of a block of rows.
+#: The widest first and last hidden layer whose sums fit in the registers of a block of rows.
 MOST_FIRST, MOST_LAST = 64, 256
-#: Columns of a step: ``dim`` has to be a multiple. Units of the second layer are taken by as many.
+#: Columns per step; ``dim`` must be a multiple. Also the units of the second layer per step.
 _STEP = 64
-#: The narrowest that the tensor cores multiply.
+#: The narrowest matrix that the tensor cores multiply.
 _LEAST = 16
-#: As in ``products``: what the second half of a split weight is scaled by.
+#: As in ``dot_products``: the scale of the second half of a split weight.
 _LOW = 2.0**11
 
 
 def fits(layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> bool:
-    """Whether a network can be run in one pass: two or three hidden layers, narrow enough.
+    """Whether a network can run in one pass: two or three hidden layers, narrow enough.
 
     Parameters
     ----------
     layers : sequence of (weight, bias)
-        Arrays of shapes (out, in) and (out,); the last with one number.
+        Arrays of shapes (out, in) and (out,); the last layer has one output.
     """
     if len(layers) not in (3, 4):
         return False
@@ -32,26 +32,26 @@ def fits(layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> bool:
 
 
 class Dense:
-    """A network with ReLU behind all layers but the last, which makes one number, on a device.
+    """A network on a device, with one output and ReLU after all layers except the last.
 
-    Layers are filled up with zeros to powers of two.
+    Layers are padded with zeros to powers of two.
 
     Parameters
     ----------
     layers : sequence of (weight, bias)
-        float32 arrays that fit, of shapes (out, in) and (out,).
+        float32 arrays of shapes (out, in) and (out,), accepted by `fits`.
     lookup : tuple of arrays, optional
-        Inputs that are looked up, as of ``models.heads.dense``: dimensions (L,), the numbers before
-        the lowest slots, the numbers of slots and where they start, (L,) float64 each, the table of
-        float32, and the first layer's weights of what is looked up, (L, first) float32.
+        Inputs that are looked up, as in ``models.heads.dense``: dimensions (L,); the numbers before
+        the lowest slots, the numbers of slots and their starts, (L,) float64 each; the float32
+        table; and the first layer's weights of the looked-up values, (L, first) float32.
     device : torch.device
 
     Attributes
     ----------
     sizes : tuple of three int
-        Of the hidden layers as they are filled up; the second is 0 where there are two.
+        The padded widths of the hidden layers; the second is 0 if there are two.
     scale : float
-        Of the first layer: its largest weight.
+        The largest weight of the first layer.
     n_looked_up : int
     tensors : list of tensor
         In the kernel's order.
@@ -85,8 +85,8 @@ class Dense:
 
 
 def _tensor(array: np.ndarray, dtype: str, device):
-    """A tensor that is there for every stream: what is copied from pageable memory is waited for,
-    and it is converted before.
+    """Copy an array to a device, converted, so that any stream may use the tensor (the copy from
+    pageable memory is synchronous).
     """
     import torch
 
@@ -94,19 +94,19 @@ def _tensor(array: np.ndarray, dtype: str, device):
 
 
 def _padded(n: int) -> int:
-    """The power of two that a layer is filled up to."""
+    """The power of two that a layer is padded to."""
     return max(_LEAST, 1 << (n - 1).bit_length())
 
 
 def _filled(array: np.ndarray, *shape: int) -> np.ndarray:
-    """An array with zeros behind it along every axis."""
+    """An array padded with zeros at the end of every axis."""
     out = np.zeros(shape, array.dtype)
     out[tuple(map(slice, array.shape))] = array
     return out
 
 
 def _halves(weight: np.ndarray) -> tuple[np.ndarray, float]:
-    """A weight (in, out) as two float16 halves side by side, (in, out, 2), and their scale.
+    """A weight (in, out) as two interleaved float16 halves, (in, out, 2), and their scale.
 
     ``weight = scale * (halves[..., 0] + halves[..., 1] * 2**-11)``, to 22 bits of the largest.
     """

@@ -1,9 +1,9 @@
 """Products and dense networks over embeddings on a GPU, each row read once.
 
 The kernels are written in Triton (`triton_kernels`), which is imported at their first use. If they
-cannot be compiled, plain torch computes the same on the same GPU, more slowly and within the
-same bounds; that is said once in a process by a `BackendWarning`. Nothing here falls back to the
-CPU, and nothing waits for the GPU.
+cannot be compiled, plain torch computes the same on the same GPU, more slowly and within the same
+bounds; a `BackendWarning` reports this once per process. No function here falls back to the CPU or
+waits for the GPU.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from laion_dask.numerics.gpu.memory import run_with_oom_backoff
 
 __all__ = ["MOST_VECTORS", "Dense", "dense", "dot_and_squares", "fits"]
 
-#: Vectors that one pass takes at most: more of them and a lane has no registers left.
+#: The most vectors per pass; with more, threads run out of registers.
 MOST_VECTORS = 4
-#: Rows that plain torch takes at a time, and the floor when memory is short: 400 and 6 MB of
-#: float64 at 768 dimensions.
+#: Rows per block of plain torch, and the least when memory is short: 400 and 6 MB of float64 at
+#: 768 dimensions.
 _PLAIN_ROWS, _LEAST_ROWS = 1 << 16, 1 << 10
 
 _guard = threading.Lock()
@@ -30,32 +30,32 @@ _failed: set[str] = set()
 
 
 def dot_and_squares(rows, vectors):
-    """The products of every row with a few vectors, and its squared length. Eager.
+    """The dot products of every row with a few vectors, and its squared length. Eager.
 
-    A row's result is of the row alone, whatever stands beside it.
+    A row's result does not depend on the other rows.
 
     Parameters
     ----------
     rows : (n, dim) tensor
-        float16, bfloat16 or float32; n may be 0. On a GPU, contiguous and from an address that
-        is a multiple of 16 bytes on, with rows that are one, too: others take plain torch's way.
+        float16, bfloat16 or float32; n may be 0. On a GPU, contiguous, with an address and a row
+        size that are multiples of 16 bytes; otherwise plain torch is used.
     vectors : (m, dim) float32 tensor
-        On the rows' device; m from 1 to 4.
+        On the same device; m from 1 to 4.
 
     Returns
     -------
     dots : (n, m) float32 tensor
-        Off by at most ``dim * 2**-24 * |row| * |vector|``. NaN or infinite for a row with a NaN or
-        an infinity.
+        The error is at most ``dim * 2**-24 * |row| * |vector|``. NaN or infinite for a row with a
+        NaN or an infinity.
     squares : (n,) float32 tensor
-        Off by a share of at most ``dim * 2**-24``, where they are between 1e-30 and 1e30: beyond
-        these, products of float32 or bfloat16 rows may over- or underflow. Those of float16 rows
-        are always between them, or zero, infinite or NaN.
+        The relative error is at most ``dim * 2**-24`` for squares between 1e-30 and 1e30. Beyond
+        these, products of float32 or bfloat16 rows may over- or underflow. Squares of float16 rows
+        are always within these limits, or zero, infinite or NaN.
 
     Raises
     ------
     EmbeddingsError
-        When a shape, a dtype or a device is another one.
+        When a shape, a dtype or a device is wrong.
     """
     import torch
 
@@ -68,7 +68,7 @@ def dot_and_squares(rows, vectors):
     wide = vectors.double().T
 
     def work(start: int, stop: int) -> None:
-        # In float64, so that the last digit of the float32 result depends on the row alone.
+        # In float64, so that the last digit of the float32 result depends only on the row.
         x = rows[start:stop].double()
         dots[start:stop] = x @ wide
         squares[start:stop] = torch.linalg.vector_norm(x, dim=1).square_()
@@ -78,23 +78,23 @@ def dot_and_squares(rows, vectors):
 
 
 def dense(rows, network: Dense):
-    """What a network makes of every row, and the row's squared length, in one pass. Eager.
+    """A network's output for every row, and the row's squared length, in one pass. Eager.
 
-    The middle layers are computed in bfloat16 and added up in float32; the first is exact to 22
-    bits of its largest weight, the last in float32. A row's result is of the row alone.
+    The middle layers are computed in bfloat16 and accumulated in float32; the first is exact to 22
+    bits of its largest weight, the last in float32. A row's result does not depend on other rows.
 
     Parameters
     ----------
     rows : (n, dim) float16 tensor
-        Contiguous, from an address that is a multiple of 16 bytes on.
+        Contiguous, with an address that is a multiple of 16 bytes.
     network : Dense
-        On the rows' device.
+        On the same device.
 
     Returns
     -------
     (numbers, squares) : (n,) float32 tensors, or None
-        None where it cannot be done in one pass: another dtype, no GPU, or no kernel. A row with
-        a NaN or an infinity gets some number, which means nothing, and such a square.
+        None if one pass is not possible: another dtype, no GPU, or no kernel. The output for a row
+        with a NaN or an infinity is arbitrary, and its square is NaN or infinite.
     """
     import torch
 
@@ -106,7 +106,7 @@ def dense(rows, network: Dense):
 
 
 def _launched(name: str, rows, *others) -> bool:
-    """Whether a kernel was launched over the rows; False where it has to be done in another way."""
+    """Whether a kernel was launched over the rows; if not, another implementation must be used."""
     if not rows.is_cuda or not _is_aligned(rows) or name in _failed:
         return False
     if not len(rows):
@@ -124,8 +124,7 @@ def _launched(name: str, rows, *others) -> bool:
 
 
 def _is_aligned(rows) -> bool:
-    # The compiler is told that addresses are multiples of 16 bytes where they are, and then adds
-    # up in another order than where they are not.
+    # If addresses are multiples of 16 bytes, the compiler is told so, and sums in another order.
     step = rows.shape[1] * rows.element_size()
     return rows.is_contiguous() and rows.data_ptr() % 16 == 0 and step % 16 == 0
 

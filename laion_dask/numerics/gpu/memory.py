@@ -11,7 +11,7 @@ from laion_dask.errors import DeviceLostError, DeviceMemoryError
 from laion_dask.runtime import cancellation
 
 _REMEDY = (
-    "End what else uses the GPU, leave more of it to torch with "
+    "End other programs that use the GPU, leave more of it to torch with "
     "ld.start_cluster(torch_share=...), or use a smaller model."
 )
 
@@ -24,7 +24,7 @@ def on_release(release_cache: Callable[[], None]) -> None:
 
 
 def release() -> None:
-    """Free what this process holds on the GPU and does not need: caches, dead tensors."""
+    """Free GPU memory that this process does not need: caches, dead tensors."""
     for release_cache in _releasers:
         release_cache()
     gc.collect()
@@ -56,7 +56,7 @@ def run_with_oom_backoff(
     least : int
         The smallest block to try.
     what, remedy : str
-        What the items are and what to do, for the error message.
+        The items and the remedy, for the error message.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def run_with_oom_backoff(
         else:
             at, last_try = stop, False
             continue
-        release()  # the error is gone here, and with it what its frames held
+        release()  # the error no longer exists here, so its frames hold no memory
         last_try = min(size, n) <= least  # one last retry, now that caches are dropped
         size = max(least, min(size, n) // 2)
 
@@ -102,7 +102,7 @@ def retry_after_release(make: Callable[[], object], what: str):
         _raise_if_corrupted(error)
         if not is_out_of_memory(error):
             raise
-    release()  # the error is gone here, and with it what its frames held
+    release()  # the error no longer exists here, so its frames hold no memory
     try:
         return make()
     except Exception as error:
@@ -115,7 +115,7 @@ def _raise_if_corrupted(error: Exception) -> None:
     if is_context_corrupted(error) and not isinstance(error, DeviceLostError):
         raise DeviceLostError(
             f"This process can no longer use its GPU ({_first_line(error)}). Restart it; "
-            "workers of ld.start_cluster() are replaced by themselves."
+            "workers of ld.start_cluster() are replaced automatically."
         ) from error
 
 

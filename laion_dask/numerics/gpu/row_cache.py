@@ -1,7 +1,7 @@
 """Rows that stay on the GPU between searches, ready to be multiplied.
 
-Copying a shard over the bus takes some eighty times as long as the GPU takes to search it, so
-what fits is cached. The CPU does not use this; it keeps the files memory-mapped instead.
+Copying a shard over the bus takes about eighty times as long as searching it on the GPU, so as many
+rows as fit are cached. The CPU does not use this cache; it keeps the files memory-mapped instead.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from laion_dask.numerics.dot_products import NEAR
 from laion_dask.numerics.gpu import memory
 from laion_dask.numerics.gpu.transfer import MIN_BLOCK_ROWS, StoredRows, prefetch_to_device
 
-#: The share of the otherwise unused GPU memory that cached rows may take.
+#: The share of the otherwise unused GPU memory that cached rows may use.
 SHARE = 0.5
-#: Bytes of the blocks that are copied to the GPU.
+#: Bytes per block that is copied to the GPU.
 _BLOCK = 1 << 26
-#: Rows of zeros after the last one, so that a range of rows can be rounded up to a multiple.
+#: Zero rows after the last row, so that a range of rows can be rounded up to a multiple.
 PAD = 64
 
 
 class DeviceRows:
-    """Rows on a device in float16, their scales, and which of them have no direction.
+    """float16 rows on a device, their scales, and which of them have no direction.
 
-    Rows that are stored as float16 are kept as they are, rows of float32 are normalised. A row
-    without direction, whose length is zero, infinite or NaN, is replaced by zeros.
+    Rows stored as float16 are kept unchanged, float32 rows are normalised. A row without direction,
+    whose length is zero, infinite or NaN, is replaced by zeros.
 
     Attributes
     ----------
@@ -50,11 +50,11 @@ class DeviceRows:
 
     @staticmethod
     def bytes_of(n: int, dim: int) -> int:
-        """The GPU memory that n rows take."""
+        """The GPU memory needed for n rows."""
         return (n + PAD) * (2 * dim + 4)
 
     def put(self, at: int, x) -> None:
-        """Copy rows as they are stored, an (m, dim) tensor, to position ``at``."""
+        """Copy rows as stored, an (m, dim) tensor, to position ``at``."""
 
         def some(start: int, stop: int) -> None:
             self._put(at + start, x[start:stop])
@@ -80,14 +80,14 @@ class DeviceRows:
         self._bad[here], self._near = counts[0], self._near and not counts[1].any()
 
     def take(self, other: DeviceRows, at: np.ndarray) -> None:
-        """Copy the rows at some positions of ``other`` to the start."""
+        """Copy the rows at the given positions of ``other`` to the start."""
         n, which = len(at), self._torch.from_numpy(at).to(self.rows.device)
         for mine, theirs in ((self.rows, other.rows), (self._scale, other._scale)):
             self._torch.index_select(theirs, 0, which, out=mine[:n])
         self._bad[:n], self._near = other._bad[at], other._near
 
     def bad(self, start: int, stop: int) -> int:
-        """How many rows of a range have no direction."""
+        """The number of rows without direction in a range."""
         return int(np.count_nonzero(self._bad[start:stop]))
 
     def mend(self, scores, start: int, stop: int) -> None:
@@ -108,15 +108,15 @@ class DeviceRows:
 
 
 class RowCache:
-    """Cached rows, least recently used first out, within `SHARE` of the available memory.
+    """Cached rows within `SHARE` of the available memory; the least recently used are evicted.
 
-    A search never evicts what it has used itself: with rows that do not all fit, it would evict
+    A search never evicts rows that it has used itself: if the rows do not all fit, it would evict
     each just before it is needed again.
 
     Parameters
     ----------
     available : callable
-        ``available(device, held)``: bytes that are free, plus ``held``, those that are cached here.
+        ``available(device, held)``: free bytes, plus ``held``, the bytes that are cached here.
     """
 
     def __init__(self, available: Callable[[str, int], int]) -> None:
@@ -132,7 +132,7 @@ class RowCache:
             return run
 
     def around(self, file_key: tuple, rows: np.ndarray | range, search: str) -> tuple:
-        """Cached contiguous rows that contain ascending ``rows``, and their first; or (None, 0)."""
+        """Cached contiguous rows that contain sorted ``rows``, and the first; or (None, 0)."""
         with self._guard:
             for key, (run, _) in self._runs.items():
                 cached_key, cached = key
@@ -169,7 +169,7 @@ class RowCache:
         return None
 
     def keep(self, key: tuple, run: DeviceRows, search: str) -> None:
-        """Cache rows that are complete."""
+        """Cache complete rows."""
         with self._guard:
             self._runs[key] = run, search
 
@@ -187,7 +187,7 @@ def _available(device: str, held: int) -> int:
 
     free, total = torch.cuda.mem_get_info(device)
     if torch.cuda.get_allocator_backend() not in ("native", "cudaMallocAsync"):
-        return total // 2  # RMM's pool holds most of the GPU, and does not report what is free
+        return total // 2  # RMM's pool holds most of the GPU, and does not report free memory
     return free + held + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
@@ -199,12 +199,12 @@ memory.on_release(cached_rows.clear)
 def rows_on_device(
     embeddings: StoredRows, shard: int, rows: np.ndarray | range, device: str, search: str
 ) -> Iterator[tuple[DeviceRows, int, int, np.ndarray | range]]:
-    """Some rows of a shard on a device: (device rows, start, stop, their row numbers).
+    """The rows of a shard on a device: (device rows, start, stop, their row numbers).
 
-    Cached rows come in one piece; others block by block, as they arrive.
+    Cached rows are yielded in one piece, others block by block as they arrive.
     """
     if not isinstance(rows, range) and rows[-1] - rows[0] == len(rows) - 1:
-        rows = range(int(rows[0]), int(rows[-1]) + 1)  # rows ascend
+        rows = range(int(rows[0]), int(rows[-1]) + 1)  # rows are sorted
     file_key = (device, *embeddings.identity(shard))
     key = file_key, rows if isinstance(rows, range) else _digest(rows)
     run = cached_rows.get(key, search)
@@ -237,7 +237,7 @@ def rows_on_device(
 
 
 def _gathered(run: DeviceRows, rows: np.ndarray, first: int, into: DeviceRows) -> Iterator[tuple]:
-    """Some of the cached rows, as many at a time as ``into`` holds."""
+    """Selected cached rows, in blocks that fit in ``into``."""
     for at in range(0, len(rows), into.n):
         some = rows[at : at + into.n]
         into.take(run, some.astype(np.int64) - first)
@@ -245,7 +245,7 @@ def _gathered(run: DeviceRows, rows: np.ndarray, first: int, into: DeviceRows) -
 
 
 def _passing(run: DeviceRows, x, rows: np.ndarray | range) -> Iterator[tuple]:
-    """Rows that are not cached, as many at a time as ``run`` holds."""
+    """Rows that are not cached, in blocks that fit in ``run``."""
     for at in range(0, len(rows), run.n):
         some = slice(at, at + run.n)
         run.put(0, x[some])

@@ -1,4 +1,4 @@
-"""Prefetch embeddings to a GPU: a block is read while the GPU computes on the one before."""
+"""Prefetch embeddings to a GPU: a block is read while the GPU computes on the previous one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ N_SLOTS = 2
 #: The smallest block to fall back to when GPU memory is short, in rows.
 MIN_BLOCK_ROWS = 1024
 #: Pieces of a block that are read concurrently, and their bytes: one thread copies from the page
-#: cache at a fraction of the bandwidth of the bus, and a piece stays in a core's cache.
+#: cache at a fraction of the bus bandwidth, and a piece fits in a core's cache.
 _READERS, _PIECE = 8, 1 << 20
 
 
@@ -38,7 +38,7 @@ class StoredRows(Protocol):
     files: Sequence
 
     def read(self, shard: int, rows) -> np.ndarray:
-        """Some rows of a shard, as (n, dim)."""
+        """Rows of a shard, as (n, dim)."""
 
     def span(self, shard: int, rows) -> tuple[str, int] | None:
         """The file and byte offset of a run of rows; None if they are not contiguous."""
@@ -50,11 +50,11 @@ class StoredRows(Protocol):
 def prefetch_to_device(
     embeddings: StoredRows, blocks: Iterable[tuple], device: str
 ) -> Iterator[tuple]:
-    """Each block with its rows as a tensor on a device, in order.
+    """Yield each block with its rows as a tensor on a device, in order.
 
     While the caller computes on one block, the next is read into pinned memory and copied on a
-    separate stream. With kvikio installed, a run of rows of a local file goes from the file
-    straight to the GPU. On the CPU the tensor shares memory with what was read; do not write to it.
+    separate stream. With kvikio installed, a run of rows of a local file is read directly from the
+    file to the GPU. On the CPU the tensor shares memory with the data read; do not write to it.
 
     Parameters
     ----------
@@ -67,18 +67,18 @@ def prefetch_to_device(
     Yields
     ------
     block : tuple
-        As given. A block that does not fit in GPU memory comes in parts of at least
-        `MIN_BLOCK_ROWS` rows, except the last: ``rows`` and every array or range after it, which
-        have the same length, are sliced alike, and everything else is repeated. A caller that uses
-        ``len(rows)`` of what is yielded sees no difference.
+        The given block. A block that does not fit in GPU memory is yielded in parts of at least
+        `MIN_BLOCK_ROWS` rows, except the last: ``rows`` and all later arrays or ranges of the same
+        length are sliced accordingly, and other items are repeated. A caller that uses
+        ``len(rows)`` of the yielded block needs no special case.
     rows : (n, dim) tensor
-        In the dtype of the file. Valid until the next block is requested; work on it must be queued
-        by then, on the stream that is current then. Keep a copy, not the tensor.
+        In the dtype of the file. Valid until the next block is requested: before that, queue all
+        work on it, on the stream that is current at that time. Keep a copy, not the tensor.
 
     Raises
     ------
     EmbeddingsError
-        When a block cannot be read, after all blocks before it.
+        When a block cannot be read; all previous blocks are yielded first.
     DeviceMemoryError
         When `MIN_BLOCK_ROWS` rows do not fit in GPU memory.
     """
@@ -98,7 +98,7 @@ def prefetch_to_device(
 def prefetch(
     embeddings: StoredRows, blocks: Iterable[tuple], make: Callable, kvikio=None
 ) -> Iterator:
-    """`prefetch_to_device` with slots of any kind, and a ``kvikio`` or None.
+    """`prefetch_to_device` with a function that allocates slots, and ``kvikio`` or None.
 
     ``make(n_bytes)`` returns a slot, see `_CudaSlot`. It is called in the caller's thread, and may
     run out of memory.
@@ -119,7 +119,7 @@ def prefetch(
 
 
 class _Prefetcher:
-    """Blocks that are to be read, those being read, and the slots.
+    """Blocks to be read, blocks being read, and the slots.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ class _Prefetcher:
         self._ended = False
 
     def start(self) -> bool:
-        """Start reading the next block; False when none is left. Errors are raised in order."""
+        """Start reading the next block; False if none is left. Errors are raised in order."""
         if self._ended:
             return False
         try:
@@ -187,7 +187,7 @@ class _Prefetcher:
         if span is not None:
             slot.load(len(rows) * width, lambda to: self._files.read(to, *span))
         else:
-            # Unpack or fetch a file once, not once per piece.
+            # Unpack or download a file once, not once per piece.
             whole = not self._embeddings.files[shard].is_mapped
             step = len(rows) if whole else _PIECE // width
 
@@ -223,7 +223,7 @@ class _KvikioFiles:
         self._kvikio, self._path, self._open = kvikio, None, None
 
     def span(self, embeddings: StoredRows, shard: int, rows) -> tuple[str, int] | None:
-        """Where a run of rows starts, if kvikio can read it."""
+        """The file and offset of a run of rows, if kvikio can read it."""
         return embeddings.span(shard, rows) if self._kvikio is not None else None
 
     def read(self, to, path: str, offset: int) -> None:
@@ -234,7 +234,7 @@ class _KvikioFiles:
         got = self._open.read(to, len(to), offset)
         if got != len(to):
             raise EmbeddingsError(
-                f"{path} ended {len(to) - got:,} bytes early while it was read. Open it again."
+                f"{path} ended {len(to) - got:,} bytes early while being read. Open it again."
             )
 
     def close(self) -> None:
@@ -252,8 +252,8 @@ def _slice(block: tuple, start: int, stop: int | None) -> tuple:
 class _CudaSlot:
     """A reusable buffer for a block on a CUDA device, and pinned memory to fill it from.
 
-    Work is ordered by events alone, since RMM's allocator does not implement ``record_stream``: a
-    block is copied after the work on the one before it, and used after it was copied.
+    Work is only ordered by events, since RMM's allocator does not implement ``record_stream``: a
+    block is copied after the work on the previous one, and used after it was copied.
 
     Attributes
     ----------

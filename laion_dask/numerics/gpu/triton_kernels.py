@@ -1,8 +1,8 @@
-"""The Triton kernels. Importing this needs Triton, which comes with torch on Linux.
+"""The Triton kernels. Importing this module needs Triton, which comes with torch on Linux.
 
-Each row is computed alone and in an order that the shapes fix: what a block holds beside it, or
-where in a block it stands, does not change its result. ``n`` is never specialised on for the same
-reason, and fusion of products and sums is where ``tl.fma`` says, not where the compiler likes.
+Each row is computed separately and in an order determined by the shapes, so its result does not
+depend on the other rows or on its position in a block. For the same reason ``n`` is never
+specialised on, and products and sums are fused only where ``tl.fma`` is called.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import torch
 import triton
 import triton.language as tl
 
-#: Rows and columns of a warp's tile: with 16 bytes a lane, a step of float16 is one read a row,
-#: and one warp needs no barrier. Compiled for compute capability 9.0, nothing is spilled.
+#: Rows and columns of a warp's tile: at 16 bytes a lane, a step of float16 is one read per row, and
+#: one warp needs no barrier. Nothing is spilled when compiled for compute capability 9.0.
 _ROWS, _COLUMNS = 4, 256
-#: Rows of a block, columns of the first layer's step and units of the second layer's. 128 rows by
-#: 256 units in float32 are half of a multiprocessor's registers; 231 of 255 are used, none spilled.
+#: Rows per block, columns per step of the first layer, and units per step of the second layer. 128
+#: rows by 256 units in float32 use half of a multiprocessor's registers; 231 of 255 are used, none
+#: spilled.
 DENSE_ROWS, DENSE_STEP, DENSE_CHUNK = 128, 64, 64
-#: Bytes of shared memory that a block needs with steps read ahead: three of them on large GPUs.
+#: Shared memory in bytes for a block that prefetches steps: three of them on large GPUs.
 THREE_STAGES = 122_880
 
-#: 1.5 * 2**52: a float64 below 2**51 to which it is added has no room for a fraction, so adding
-#: and taking it away rounds to an integer, half to even.
+#: 1.5 * 2**52: a float64 below 2**51 to which it is added has no bits left for a fraction, so
+#: adding and subtracting it rounds to an integer, half to even.
 _WHOLE: tl.constexpr = tl.constexpr(6755399441055744.0)
-#: As of ``products``: what the second half of a split weight is scaled by.
+#: As in ``dot_products``: the scale of the second half of a split weight.
 _LOW: tl.constexpr = tl.constexpr(2.0**11)
 
 
@@ -39,7 +40,7 @@ def dots_and_squares(
     BLOCK: tl.constexpr,
     STEP: tl.constexpr,
 ):
-    """Products of every row with 1 to 4 vectors and with itself; each row is read once."""
+    """Dot products of every row with 1 to 4 vectors and with itself; each row is read once."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     here = at < n
     place = at.to(tl.int64) * DIM
@@ -104,10 +105,10 @@ def dense(
     STEP: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """A dense network with ReLU over every row, and the row's product with itself.
+    """A dense network with ReLU over every row, and the row's dot product with itself.
 
-    Only the row and the two results go through the GPU's memory. The second hidden layer is
-    made and used up ``CHUNK`` units at a time.
+    Only the row and the two results pass through GPU memory. The second hidden layer is computed
+    and consumed ``CHUNK`` units at a time.
     """
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     here = at < n
@@ -130,7 +131,7 @@ def dense(
     for i in tl.static_range(L):
         value = tl.load(rows + place + tl.load(dims + i), mask=here, other=0.0).to(tl.float64)
         slot = value * 1e6 + _WHOLE - _WHOLE - tl.load(spans + i)
-        known = (slot > 0) & (slot < tl.load(spans + L + i))  # not for NaN and infinity
+        known = (slot > 0) & (slot < tl.load(spans + L + i))  # False for NaN and infinity
         slot = tl.where(known, slot, 0.0) + tl.load(spans + 2 * L + i)
         index = tl.load(table + slot.to(tl.int64))
         weight = tl.load(ours + i * H1 + unit)
