@@ -329,7 +329,7 @@ def test_a_row_that_is_there_twice_is_refused(small, npartitions, k, by):
         dealt = other.assign(to=other.groupby(["shard", "row"]).cumcount(), by=0)
         other = dealt.shuffle("to", npartitions=npartitions)
     index = Brute(small.images) if by == "index" else None
-    with pytest.raises(ProvenanceError, match="multiplied rows"):
+    with pytest.raises(ProvenanceError, match="duplicated rows"):
         other.laion.search(emb, small.images[0][1], k, columns=["hash"], index=index)
 
 

@@ -17,13 +17,13 @@ from laion_dask.models import ClipModel, EmbeddingSpace
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Vectors of one model over many files; opened, not read. Picklable.
+    """Vectors of one model in one or more files; opened, but not read. Picklable.
 
     Attributes
     ----------
     files : tuple of EmbeddingFile or ExportedEmbeddings
-        One a shard; the position is the shard's number. Those of a part of an export lead to the
-        files of its source.
+        One per shard; the position is the shard's number. The embeddings of a part of an export
+        refer to the files of its source.
     model : ClipModel or EmbeddingSpace
     """
 
@@ -52,7 +52,7 @@ class Embeddings:
         return max(f.dtype for f in self.files)
 
     def read(self, shard: int, rows: Sequence[int] | np.ndarray | range) -> np.ndarray:
-        """The vectors of some rows of one shard. Eager.
+        """The vectors of selected rows of one shard. Eager.
 
         Parameters
         ----------
@@ -73,46 +73,46 @@ class Embeddings:
         return self._file(shard).read(rows)
 
     def read_scaled(self, shard: int, rows) -> tuple[np.ndarray, np.ndarray | None]:
-        """As `read`, and what brings each row to length one. Eager.
+        """As `read`, with a factor that scales each row to length one. Eager.
 
         Returns
         -------
         rows : (len(rows), dim) array
         scale : (len(rows),) float64 array, or None
-            One over the row's length; NaN for a row without direction. Of local files it is
-            computed once a process, as long as their maps are kept. None where every row is as
-            long as one but for what float16 rounds, see `products.NEAR`.
+            Reciprocal of the row's length; NaN for a row without direction. For local files it is
+            computed once per process, as long as their memory maps are cached. None if every row
+            has length one up to float16 rounding, see `dot_products.NEAR`.
         """
         return self._file(shard).read_scaled(rows)
 
     def span(self, shard: int, rows: np.ndarray | range) -> tuple[str, int] | None:
-        """Where the bytes of a run of rows lie in a local file. Eager.
+        """The location of a run of rows in a local file. Eager.
 
         Returns
         -------
         (path, position of the first byte), or None
-            None where the rows are no run, or their bytes do not lie in a local file as such.
-            Raises as `read`.
+            None if the rows are not a run, or not stored uncompressed in a local file. Raises as
+            `read`.
         """
         return self._file(shard).span(rows)
 
     def identity(self, shard: int) -> tuple:
-        """What tells a shard's vectors from those of any other file, or of this one, rewritten."""
+        """A key that distinguishes a shard's vectors from those of other or rewritten files."""
         return self._file(shard).identity()
 
     def _file(self, shard: int) -> EmbeddingFile | ExportedEmbeddings:
         must_be("shard", shard, (int, np.integer), "its number, counted from 0")
         if not 0 <= shard < len(self.files):
             raise EmbeddingsError(
-                f"Shard {shard} was asked for; there are {len(self.files)}, counted from 0."
+                f"Shard {shard} was requested; there are {len(self.files)}, counted from 0."
             )
         return self.files[shard]
 
     def paired_with(self, shards: Sequence[Shard]) -> Embeddings:
         """The same embeddings, in the order of a frame's shards. Eager, but reads no vectors.
 
-        For parts of an export, their recipe and footers are read, and their column ``shard`` when
-        embeddings of some shards of the source are missing.
+        For parts of an export, this reads their recipes and footers, and their column ``shard`` if
+        embeddings of some source shards are missing.
 
         Parameters
         ----------
@@ -121,13 +121,13 @@ class Embeddings:
         Raises
         ------
         PairingError
-            When a shard is missing, there is one too many, row counts differ, or the source of a
-            part of an export is unknown.
+            When a shard or its embeddings are missing, row counts differ, or the source of a part
+            of an export is unknown.
         """
         return Embeddings(pair_files(shards, self.files), self.model)
 
     def recipe(self) -> dict:
-        """What a manifest records of the embeddings: the files that hold them."""
+        """The manifest entry of the embeddings: the files that contain them."""
         files = stored_files(self.files)
         return {
             "embeddings": [{"path": f.path, "rows": f.n_rows, "bytes": f.size} for f in files],

@@ -1,4 +1,4 @@
-"""From the parts of exports back to the shards that their rows came from, by their recipes."""
+"""Trace parts of exports back to the shards that their rows came from, by their recipes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from laion_dask.io.parquet.footer import check_unchanged
 from laion_dask.io.storage.export_manifest import Manifest, is_part_name, listed_parts
 from laion_dask.io.storage.local_file import file_system
 
-#: Exports of exports that are followed.
+#: The greatest depth of nested exports that is traced.
 _DEPTH = 64
 _THREADS = 16
 
@@ -31,22 +31,22 @@ class Source:
 
     @property
     def is_part(self) -> bool:
-        """Whether it is named as a part of an export."""
+        """Whether its name is that of a part of an export."""
         return is_part_name(self.path.rpartition("/")[2])
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the rows of a part came from.
+    """The origin of the rows of a part.
 
     Attributes
     ----------
     recipe : str
-        The path of the recipe that says so.
+        The path of the recipe that lists the part.
     inputs : dict of int to Source
-        All that the recipe lists, by the number in the part's column ``shard``.
+        All inputs of the recipe, by the number in the part's column ``shard``.
     low, high : int
-        The least and the greatest number that the part has.
+        The smallest and the greatest number in the part.
     """
 
     recipe: str
@@ -57,16 +57,16 @@ class Origin:
 
 @dataclass(frozen=True)
 class Trace:
-    """What some files of rows lead back to.
+    """The result of tracing files of rows to their sources.
 
     Attributes
     ----------
     own : list of Source
-        Parts that have embeddings of their own.
+        Parts that have their own embeddings.
     levels : list of dict of Source to Origin
-        Parts that have none: those given, the parts that these came from, and so on.
+        Parts without embeddings: the given ones, the parts that these came from, and so on.
     shards : list of Source
-        What is no part: the shards that were given, and those that parts came from.
+        Files that are not parts: the given shards, and those that parts came from.
     """
 
     own: list[Source]
@@ -74,12 +74,12 @@ class Trace:
     shards: list[Source]
 
     def listed(self) -> set[Source]:
-        """Every input of every recipe, whether a part has rows of it or not."""
+        """Every input of every recipe, whether or not a part has rows from it."""
         recipes = {o.recipe: o.inputs for level in self.levels for o in level.values()}
         return {source for inputs in recipes.values() for source in inputs.values()}
 
     def part_with(self, shard: Source) -> Source | None:
-        """A part that has rows of a shard, or None. Eager: reads columns of parts."""
+        """A part that has rows from a shard, or None. Eager: reads columns of parts."""
         numbers: dict[str, set[int]] = {}
         for part, origin in ((p, o) for level in self.levels for p, o in level.items()):
             if origin.recipe not in numbers:
@@ -90,10 +90,10 @@ class Trace:
         return None
 
     def rewritten(self, shards: Sequence[Source]) -> Iterator[tuple[Source, Source]]:
-        """Shards that are another file now than when rows of theirs were exported, and a part each.
+        """Shards that were rewritten since some of their rows were exported, each with a part.
 
-        Their embeddings may be of other rows since. Of shards that are gone nothing is known.
-        Eager: reads footers, and columns of parts.
+        Their embeddings may have changed rows since. Deleted shards are not included. Eager: reads
+        footers, and columns of parts.
         """
         if shards:
             with ThreadPoolExecutor(min(_THREADS, len(shards))) as pool:
@@ -105,21 +105,21 @@ class Trace:
 
 
 def trace(given: Sequence[Source], stems: Collection[str], addresses: Sequence[str]) -> Trace:
-    """What some files of rows lead back to. Eager; reads recipes, and footers of parts.
+    """Trace files of rows to their sources. Eager; reads recipes, and footers of parts.
 
     Parameters
     ----------
     given : sequence of Source
     stems : collection of str
-        Of the names of the files of embeddings: a part of such a name has embeddings of its own.
+        Names of the embedding files: a part with such a name has its own embeddings.
     addresses : sequence of str
-        Of the files of embeddings. A recipe leads to no other store than theirs, those of what is
-        given, and this machine.
+        Addresses of the embedding files. A recipe may only refer to their stores, the stores of
+        ``given``, and this machine.
 
     Raises
     ------
     PairingError
-        When a part's recipe is missing or does not say where its rows came from.
+        When a part's recipe is missing or does not state where its rows came from.
     """
     schemes = {"", *map(_scheme, addresses), *(_scheme(source.path) for source in given)}
     own, shards, levels = {}, {}, []
@@ -134,7 +134,7 @@ def trace(given: Sequence[Source], stems: Collection[str], addresses: Sequence[s
                 own[source] = None
             elif _scheme(source.path) not in schemes:
                 raise PairingError(
-                    f"{source.path}, which the rows of an export came from, lies in a store that "
+                    f"{source.path}, which the rows of an export came from, is in a store that "
                     "was not named. Score the frame before it is exported."
                 )
             else:
@@ -143,8 +143,8 @@ def trace(given: Sequence[Source], stems: Collection[str], addresses: Sequence[s
             levels.append(_origins(level))
         if len(levels) > _DEPTH:
             raise PairingError(
-                f"{next(iter(levels[-1])).path} is the export of an export more than {_DEPTH} "
-                "times, or of itself. Score the frame before it is exported."
+                f"{next(iter(levels[-1])).path} is an export nested more than {_DEPTH} times, "
+                "or of itself. Score the frame before it is exported."
             )
         waiting = _reached(levels[-1]) if level else {}
     return Trace(list(own), levels, list(shards))
@@ -153,7 +153,7 @@ def trace(given: Sequence[Source], stems: Collection[str], addresses: Sequence[s
 def _is_another_file(shard: Source) -> bool:
     try:
         fs, inner = file_system(shard.path)
-        if not fs.isfile(inner):  # gone, or a pipe, which would be waited for
+        if not fs.isfile(inner):  # missing, or a pipe, which would block
             return False
         check_unchanged(shard.path, shard.footer_sha256)
     except ShardError:
@@ -164,7 +164,7 @@ def _is_another_file(shard: Source) -> bool:
 
 
 def _listed(part: Source, recipes: dict[str, dict]) -> tuple[str, dict[int, Source]]:
-    """The recipe that lists a part, and its inputs; each folder is looked at once."""
+    """The recipe that lists a part, and its inputs; each folder is searched once."""
     folder = part.path.rpartition("/")[0]
     if folder not in recipes:
         by_recipe: dict[str, tuple] = {}
@@ -175,15 +175,15 @@ def _listed(part: Source, recipes: dict[str, dict]) -> tuple[str, dict[int, Sour
             recipes[folder][path] = by_recipe[manifest.path]
     if part.path not in recipes[folder]:
         raise PairingError(
-            f"{part.path} is named as a part of an export, and no recipe beside it lists it, so "
-            "where its rows came from is not known. Copy the whole export with its _recipe.json, "
+            f"{part.path} has the name of a part of an export, but no recipe beside it lists it, "
+            "so the origin of its rows is unknown. Copy the whole export with its _recipe.json, "
             "or name the embeddings of a part as the part."
         )
     return recipes[folder][part.path]
 
 
 def _origins(level: Mapping[Source, tuple[str, dict[int, Source]]]) -> dict[Source, Origin]:
-    """What parts lead back to, by the recipes that list them."""
+    """The origins of parts, by the recipes that list them."""
     with ThreadPoolExecutor(min(_THREADS, len(level))) as pool:
         ranges = list(pool.map(lambda part: shard_range(part.path, part.footer_sha256), level))
     found = {}
@@ -199,7 +199,7 @@ def _origins(level: Mapping[Source, tuple[str, dict[int, Source]]]) -> dict[Sour
 
 
 def _reached(level: Mapping[Source, Origin]) -> dict[Source, None]:
-    """The inputs that some part may have rows of."""
+    """The inputs that a part may have rows from."""
     ranges: dict[str, list[tuple[int, int]]] = {}
     inputs: dict[str, Mapping[int, Source]] = {}
     for origin in level.values():
@@ -216,16 +216,16 @@ def _reached(level: Mapping[Source, Origin]) -> dict[Source, None]:
 
 
 def _inputs(part: Source, recipe: Manifest) -> dict[int, Source]:
-    """The shards that an export was made of, by the number that its rows have in ``shard``."""
+    """The inputs of an export, by the number in the column ``shard`` of its rows."""
     try:
         listed = recipe.content["inputs"]
         found = {one["shard"]: _input(one) for one in listed}
         if len(found) < len(listed):
-            raise ValueError("it numbers two inputs alike")
+            raise ValueError("two inputs have the same number")
     except (KeyError, TypeError, ValueError) as error:
         what = f"an input has no {error}" if isinstance(error, KeyError) else error
         raise PairingError(
-            f"{recipe.path} does not say which shards the rows of {part.path} came from: {what}. "
+            f"{recipe.path} does not state which shards the rows of {part.path} came from: {what}. "
             "Export them again from their source, or name the embeddings of a part as the part."
         ) from None
     return found

@@ -1,7 +1,7 @@
-"""Embeddings of a part of an export, read from the files of the shards that its rows came from.
+"""Embeddings of a part of an export, read from the embeddings of its rows' source shards.
 
-A part says in its columns ``shard`` and ``row`` where each of its rows was read; the recipe of the
-export says which file that shard is, and so which file of embeddings.
+The columns ``shard`` and ``row`` of a part give the origin of each row; the recipe of the export
+maps the shard number to a file, and so to a file of embeddings.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from laion_dask.numerics.dot_products import scales
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """The files of embeddings of an export's source, by the number of their shard.
+    """The embedding files of an export's source, by shard number.
 
     Attributes
     ----------
     token : str
-        What tells them from others; they compare by it alone.
+        A key that distinguishes them from others; comparisons use only this key.
     numbers : tuple of int
         Ascending.
     files : tuple of EmbeddingFile or ExportedEmbeddings
-        The source may be an export itself.
+        The source may itself be an export.
     is_mapped, is_packed, is_alike : bool
-        Whether all are mapped, whether one is packed, and whether all are of one dtype.
+        Whether all are memory-mapped, whether any is packed, and whether all have the same dtype.
     """
 
     token: str
@@ -65,18 +65,18 @@ class SourceFiles:
 
 @dataclass(frozen=True)
 class ExportedEmbeddings:
-    """Vectors of the rows of a part; to its users it is as an `EmbeddingFile`. Picklable.
+    """Vectors of the rows of a part, with the interface of an `EmbeddingFile`. Picklable.
 
     Attributes
     ----------
     path : str
-        Of the part.
+        Path of the part.
     footer_sha256 : str
     n_rows, dim : int
     dtype : str
     sources : SourceFiles
     size : int
-        Bytes that reading all of its rows takes.
+        Bytes that are read for all of its rows.
     """
 
     path: str
@@ -86,23 +86,23 @@ class ExportedEmbeddings:
     dtype: str
     sources: SourceFiles
     size: int
-    #: They lie in no one file, one after another.
+    #: There is no single backing file.
     field: None = None
     offset: None = None
 
     @property
     def token(self) -> tuple:
-        """What tells it from other files, for Dask to name a task by."""
+        """A key that distinguishes it from other files, for the names of Dask's tasks."""
         return self.path, self.footer_sha256, self.n_rows, self.sources.token
 
     @property
     def is_mapped(self) -> bool:
-        """Whether rows are read from maps; see `EmbeddingFile.is_mapped`."""
+        """Whether rows are read from memory maps; see `EmbeddingFile.is_mapped`."""
         return self.sources.is_mapped
 
     @property
     def is_packed(self) -> bool:
-        """Whether reading a row takes more of a file than its own bytes."""
+        """Whether reading a row reads more of a file than the row's bytes."""
         return self.sources.is_packed
 
     def read(self, rows: np.ndarray | range) -> np.ndarray:
@@ -118,7 +118,7 @@ class ExportedEmbeddings:
         return out
 
     def read_scaled(self, rows: np.ndarray | range) -> tuple[np.ndarray, np.ndarray | None]:
-        """The same, and what brings each row to length one; see `EmbeddingFile.read_scaled`."""
+        """The rows, with a factor that scales each to length one; see `EmbeddingFile`."""
         several = self._by_file(rows)
         if len(several) == 1:
             file, its_rows, places = several[0]
@@ -132,18 +132,18 @@ class ExportedEmbeddings:
         return out, scale
 
     def span(self, rows: np.ndarray | range) -> None:
-        """None: rows of several files are no run of bytes. Raises as `read`."""
+        """Always None: the rows have no single backing file. Raises as `read`."""
         positions(rows, self.n_rows, self.path)
 
     def identity(self) -> tuple:
-        """What tells its vectors from those of any other part, or of a file, rewritten."""
+        """A key that distinguishes its vectors from those of other parts, or of rewritten files."""
         numbers = np.unique(self._origins().shards).tolist()
         return self, *(self._source(number).identity() for number in numbers)
 
     def _by_file(self, rows: np.ndarray | range) -> list[tuple]:
-        """(file, its rows, ascending, where they belong among those asked for), file by file.
+        """(file, its sorted rows, their positions among the requested rows), file by file.
 
-        They belong to all, as a slice, where one file has them in the order that is asked for.
+        The positions are a slice of all rows if one file has them in the requested order.
         """
         at = positions(rows, self.n_rows, self.path)
         if isinstance(at, slice) and at.start == at.stop:
@@ -181,28 +181,28 @@ class ExportedEmbeddings:
 def exported_embeddings(
     path: str, footer_sha256: str, n_rows: int, sources: SourceFiles, like: EmbeddingFile
 ) -> ExportedEmbeddings:
-    """The embeddings of a part. Eager, but reads its footer only.
+    """The embeddings of a part. Eager, but reads only its footer.
 
     Parameters
     ----------
     path, footer_sha256, n_rows
-        Of the part.
+        Facts about the part.
     sources : SourceFiles
     like : EmbeddingFile
-        What says the dimension and dtype of a part without rows.
+        Gives the dimension and dtype of a part without rows.
 
     Raises
     ------
     PairingError
-        When its rows' embeddings are of several dtypes.
+        When its rows' embeddings have several dtypes.
     """
     needed = sources.between(*shard_range(path, footer_sha256))
     first = needed[0] if needed else like
     for file in () if sources.is_alike else needed:
         if file.dtype != first.dtype:
             raise PairingError(
-                f"{path} has rows of shards whose embeddings are {first.dtype} ({first.path}) and "
-                f"{file.dtype} ({file.path}), and is read in one dtype. Store both in one, or "
+                f"{path} has rows of shards with embeddings of {first.dtype} ({first.path}) and "
+                f"{file.dtype} ({file.path}), but a part has one dtype. Store both in one, or "
                 "score the frame before it is exported."
             )
     size = n_rows * first.dim * np.dtype(first.dtype).itemsize
@@ -212,7 +212,7 @@ def exported_embeddings(
 
 
 def check_stored(files: Iterable[EmbeddingFile | ExportedEmbeddings]) -> None:
-    """Refuse embeddings that are read through parts of an export, for what goes by whole files.
+    """Raise for embeddings of parts of an export, where whole files are needed.
 
     Raises
     ------
@@ -222,14 +222,14 @@ def check_stored(files: Iterable[EmbeddingFile | ExportedEmbeddings]) -> None:
         if isinstance(file, ExportedEmbeddings):
             raise PairingError(
                 f"The embeddings of {file.path}, a part of an export, are read from the files of "
-                "its source, and an index is of whole files. Build and search the index with the "
+                "its source, but an index needs whole files. Build and search the index with the "
                 "source's frame and embeddings, search the subset without an index, or embed the "
-                "subset anew with ld.embed."
+                "subset again with ld.embed."
             )
 
 
 def stored_files(files: Iterable[EmbeddingFile | ExportedEmbeddings]) -> list[EmbeddingFile]:
-    """The files that hold the vectors, each once, in order."""
+    """The files that contain the vectors, each once, in order."""
     found: dict[EmbeddingFile, None] = {}
     seen, waiting = set(), list(files)[::-1]
     while waiting:

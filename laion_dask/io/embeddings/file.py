@@ -1,6 +1,6 @@
 """One file of embeddings: ``.npy``, ``.npz``, ``.safetensors``, or a list column of Parquet.
 
-Only the rows that are asked for are read. Nothing is ever unpickled.
+Only the requested rows are read. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from laion_dask.numerics.dot_products import scales
 
 @dataclass(frozen=True)
 class EmbeddingFile:
-    """A file of embeddings as its header describes it.
+    """A file of embeddings as described by its header.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class EmbeddingFile:
     size : int
         Bytes of the file.
     offset : int or None
-        Where the uncompressed numbers start, in bytes; None if they have to be unpacked.
+        Byte offset of the uncompressed data; None if it must be unpacked.
     """
 
     path: str
@@ -56,12 +56,12 @@ class EmbeddingFile:
 
     @property
     def is_packed(self) -> bool:
-        """Whether reading a row reads more of the file than the bytes of the row."""
+        """Whether reading a row reads more of the file than the row's bytes."""
         return self.offset is None
 
     @property
     def is_mapped(self) -> bool:
-        """Whether rows are read from a memory map, so that any row costs only itself."""
+        """Whether rows are read from a memory map, so that reading a row touches only its bytes."""
         return self.offset is not None and local_path(self.path) is not None
 
     def read(self, rows: np.ndarray | range) -> np.ndarray:
@@ -70,13 +70,13 @@ class EmbeddingFile:
         Raises
         ------
         EmbeddingsError
-            When a position is outside the file, or the file now has another size, shape or dtype
-            than when it was opened.
+            When a position is outside the file, or the size, shape or dtype of the file changed
+            since it was opened.
         """
         return self._read(rows)[0]
 
     def read_scaled(self, rows: np.ndarray | range) -> tuple[np.ndarray, np.ndarray | None]:
-        """The rows, and one over the length of each, (len(rows),) float64.
+        """The rows, and the reciprocal of each row's length, (len(rows),) float64.
 
         NaN for a row without direction; see `dot_products.scales`. The scales of a mapped file are
         cached with the map, and None if all are nearly 1. Raises as `read`.
@@ -108,23 +108,23 @@ class EmbeddingFile:
     def span(self, rows: np.ndarray | range) -> tuple[str, int] | None:
         """The local path and the offset in bytes at which a run of rows starts.
 
-        None if they are not a run, or not read from a map. Raises as `read`.
+        None if they are not a run, or not memory-mapped. Raises as `read`.
         """
         at = positions(rows, self.n_rows, self.path)
         if not (isinstance(at, slice) and at.start < at.stop and self.is_mapped):
             return None
         try:
             check_size(self.path, self.size)
-            mapped_files.get(self, state_of(self.path))  # compares its header
+            mapped_files.get(self, state_of(self.path))  # validates its header
         except DAMAGED as error:
             raise _changed(self.path, error) from error
         width = self.dim * np.dtype(self.dtype).itemsize
         return local_path(self.path), self.offset + at.start * width
 
     def identity(self) -> tuple:
-        """A key that distinguishes its vectors from any other file's, or its own once rewritten.
+        """A key that distinguishes its vectors from any other file's, or a rewritten file's.
 
-        Raises `EmbeddingsError` when the file is gone.
+        Raises `EmbeddingsError` when the file is missing.
         """
         try:
             return self, state_of(self.path)

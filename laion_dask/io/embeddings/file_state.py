@@ -33,9 +33,9 @@ DAMAGED = (
 
 
 def storage_format(path: str) -> str:
-    """How a file is stored, by its ending: ``"npy"``, ``"npz"``, ``"safetensors"``, ``"parquet"``.
+    """The storage format by extension: ``"npy"``, ``"npz"``, ``"safetensors"``, ``"parquet"``.
 
-    Any other ending is returned in lower case.
+    Any other extension is returned in lower case.
     """
     ending = path.rpartition(".")[2].lower()
     return "parquet" if f".{ending}" in PARQUET else ending
@@ -43,7 +43,7 @@ def storage_format(path: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def local_path(path: str) -> str | None:
-    """The path of a local file as the system spells it; None for a remote file."""
+    """The path of a local file as the operating system spells it; None for a remote file."""
     fs, inner = file_system(path)
     return inner if isinstance(fs, LocalFileSystem) else None
 
@@ -59,7 +59,7 @@ def state_of(path: str) -> str:
 
 
 def check_size(path: str, expected: int) -> None:
-    """Raise a ValueError when a file has another size than expected."""
+    """Raise a ValueError if a file's size differs from the expected size."""
     local = local_path(path)
     if local is not None:
         size = os.stat(local).st_size

@@ -1,18 +1,18 @@
-"""By what a file of embeddings is known again: its shape, its size, and a digest that 9 TB can pay.
+"""The identity of a file of embeddings: its shape, size, and a digest that scales to 9 TB.
 
-The digest is a sha256 over what the header says (field, rows, dimensions, dtype, bytes) and then
+The digest is a sha256 over the facts in the header (field, rows, dimensions, dtype, bytes) and
 
-- over every byte of the file, when it has at most 256 MiB and all files of that size and below
-  have at most 4 GiB together (`whole_up_to`);
-- otherwise over 16 blocks of 96 KiB, spread evenly over its bytes with the first and the last
-  among them, which together are 1,024 rows of 768 float16 numbers; and, for Parquet, over the
-  whole footer, which has the place, size and statistics of every page. The last block holds the
-  directory of an ``.npz``, with a checksum of every member, if that has at most 96 KiB.
+- over every byte of the file, if it has at most 256 MiB and all files up to that size have at most
+  4 GiB together (`whole_up_to`);
+- otherwise over 16 blocks of 96 KiB, spread evenly over its bytes and including the first and the
+  last, together as large as 1,024 rows of 768 float16 numbers; and, for Parquet, over the whole
+  footer, which has the place, size and statistics of every page. The last block includes the
+  directory of an ``.npz``, with a checksum of every member, if it has at most 96 KiB.
 
-So what can be missed is a change within a file that is not hashed whole, keeps its size and its
-Parquet footer, and touches none of the blocks. And a digest is computed once a process while the
-file's state (size and time of change, or what the store has in their place) is the same: a change
-that keeps that too is seen by the next process only.
+So the digest can miss a change within a file that is not hashed whole, if the change keeps the size
+and the Parquet footer, and touches none of the blocks. A digest is computed once per process while
+the file's state (size and modification time, or the store's equivalent) is unchanged: a change that
+also keeps the state is only seen by the next process.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from laion_dask.io.parquet.footer import read_footer
 from laion_dask.io.storage.local_file import open_bytes
 from laion_dask.runtime.process_cache import ProcessCache
 
-#: Bytes of a file that is hashed whole, at most; and of all such files.
+#: The largest file that is hashed whole, and the most bytes of all such files.
 WHOLE_BYTES, ALL_BYTES = 2**28, 2**32
 
-#: What is hashed of other files: so many blocks of so many bytes.
+#: The number and size of the blocks that are hashed in other files.
 N_BLOCKS, BLOCK_BYTES = 16, 96 * 1024
 
-#: What an identity says, with the words for a difference.
+#: The fields of an identity, and their names in a message about a difference.
 FACTS = {"rows": "rows", "dim": "dimensions", "dtype": "dtype", "bytes": "bytes", "sha256": "rows"}
 _THREADS = 16
 
@@ -48,9 +48,9 @@ _known = ProcessCache()
 
 
 def whole_up_to(sizes: Iterable[int]) -> int:
-    """The size up to which files of an index are hashed whole, in bytes.
+    """The size in bytes up to which files of an index are hashed whole.
 
-    It follows from the sizes alone, so that it is the same when the index is built and compared.
+    It depends only on the sizes, so it is the same when the index is built and when it is compared.
     """
     limit = total = 0
     for size, same in groupby(sorted(size for size in sizes if size <= WHOLE_BYTES)):
@@ -62,13 +62,13 @@ def whole_up_to(sizes: Iterable[int]) -> int:
 
 
 def identity(file: EmbeddingFile, limit: int) -> dict:
-    """What tells a file from others, in numbers and strings. Eager; once a process.
+    """The identity of a file, as numbers and strings. Eager; computed once per process.
 
     Parameters
     ----------
     file : EmbeddingFile
     limit : int
-        The size up to which it is hashed whole, in bytes.
+        The size in bytes up to which it is hashed whole.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def identity(file: EmbeddingFile, limit: int) -> dict:
     Raises
     ------
     EmbeddingsError
-        When the file is not as it was when it was opened.
+        When the file has changed since it was opened.
     """
     whole = file.size <= limit
     try:
@@ -93,7 +93,7 @@ def identity(file: EmbeddingFile, limit: int) -> dict:
 
 
 def identities(files: Sequence[EmbeddingFile], limit: int) -> list[dict]:
-    """The identities of many files, in order."""
+    """The identities of several files, in order."""
     with ThreadPoolExecutor(min(_THREADS, len(files))) as pool:
         return list(pool.map(identity, files, repeat(limit)))
 
@@ -129,14 +129,14 @@ def _add_blocks(digest, source, size: int) -> None:
 
 
 def order(expected: Sequence[dict], files: Sequence[EmbeddingFile]) -> np.ndarray:
-    """Where each file of an index is among these files, (len(expected),) int32. Eager.
+    """The position of each file of an index among these files, (len(expected),) int32. Eager.
 
-    Files that are alike in name and digest are taken in the order in which they come.
+    Files with the same name and digest are matched in order.
 
     Raises
     ------
     PairingError
-        Naming the first file that is missing, differs, or is one too many.
+        Names the first file that is missing, differs, or is not in the index.
     """
     found = identities(files, whole_up_to(entry["bytes"] for entry in expected))
     by_identity = defaultdict(list)

@@ -1,4 +1,4 @@
-"""What the header of a file of embeddings says: its shape, its dtype, and where its numbers lie."""
+"""Read the headers of embedding files: shape, dtype, and the offset of the data."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from laion_dask.io.storage.discovery import PARQUET
 from laion_dask.io.storage.local_file import open_bytes
 
 SUFFIXES = (".npy", ".npz", *PARQUET, ".safetensors")
-#: Version 3 differs from 2 in the encoding of field names, which embeddings have none of.
+#: Version 3 differs from 2 in the encoding of field names, which embeddings do not have.
 _HEADERS = {
     (1, 0): npy_format.read_array_header_1_0,
     (2, 0): npy_format.read_array_header_2_0,
     (3, 0): npy_format.read_array_header_2_0,
 }
-#: Bytes of a header at most, as NumPy counts them, and of what stands before it.
+#: The most bytes of a header, as NumPy limits it, and of the data before it.
 _LONGEST, _BEFORE = 10_000, 12
-#: NumPy parses a header as Python, which two threads may not do at once: Python up to 3.11.7 and
-#: 3.12.1 then raises SystemError (python/cpython issue 106905).
+#: NumPy parses a header as Python, which is not thread-safe: Python up to 3.11.7 and 3.12.1 may
+#: raise SystemError (python/cpython issue 106905).
 _parsing = threading.Lock()
-#: What NumPy writes. Of other codecs, reading a few bytes may unpack gigabytes.
+#: NumPy's codecs. With others, reading a few bytes may unpack gigabytes.
 _CODECS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-#: DEFLATE makes at most 1,032 bytes of one (zlib's technical details), and a little for its ends.
+#: DEFLATE's greatest ratio is 1,032 (zlib's technical details), plus a constant.
 _DEFLATES_TO = 1032
-#: A compressed member is unpacked as a whole: so many bytes at most.
+#: The largest compressed member that is read, since it is unpacked as a whole, in bytes.
 _LARGEST_UNPACKED = 1 << 33
-#: The dtypes of a safetensors file that are read, by its own names.
+#: The supported dtypes of safetensors files, by their names in the format.
 _SAFETENSORS = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
-#: Bytes of a safetensors header, which is JSON.
+#: The most bytes of a safetensors header, which is JSON.
 _LONGEST_JSON = 1 << 24
 _DTYPES = (np.dtype("<f2"), np.dtype("<f4"))
-#: Of a list column; pandas writes lists of Python numbers as float64, which are read as float32.
+#: Value types of a list column; pandas writes lists of Python floats as float64, read as float32.
 _VALUE_TYPES = (pa.float16(), pa.float32(), pa.float64())
 
 
@@ -53,7 +53,7 @@ def open_file(path: str, field: str | None) -> EmbeddingFile:
     Raises
     ------
     EmbeddingsError
-        When it is empty, short, not of float16 or float32, not of rank two, or holds objects.
+        When it is empty, truncated, not float16 or float32, not two-dimensional, or holds objects.
     """
     stored = storage_format(path)
     try:
@@ -75,12 +75,12 @@ def open_file(path: str, field: str | None) -> EmbeddingFile:
             raise EmbeddingsError(str(error)) from None
         raise EmbeddingsError(
             f"{path} cannot be read as embeddings: {error}. Expected an array of float16 or "
-            "float32 with one row a sample."
+            "float32 with one row per sample."
         ) from error
 
 
 def _header(path: str, file) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape, dtype and the position behind the header of an ``.npy``."""
+    """Shape, dtype and the offset of the data of an ``.npy``."""
     head = io.BytesIO(file.read(_BEFORE + _LONGEST))
     version = npy_format.read_magic(head)
     if version not in _HEADERS:
@@ -117,7 +117,7 @@ def _checked(path, field, shape, dtype, offset, size, n_bytes) -> EmbeddingFile:
         )
     if field is None and n_bytes != shape[0] * shape[1] * dtype.itemsize:
         raise EmbeddingsError(
-            f"{where} is too long: its header says {shape[0]:,} rows, its bytes make more than "
+            f"{where} is too long: its header says {shape[0]:,} rows, but it has more bytes than "
             f"that ({n_bytes:,} bytes). Fetch the file again."
         )
     return EmbeddingFile(path, field, shape[0], shape[1], dtype.name, size, offset)
@@ -127,7 +127,7 @@ def _open_npz(path: str, file, field: str | None) -> EmbeddingFile:
     with zipfile.ZipFile(file) as archive:
         members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
         if len(members) < len(archive.infolist()):
-            raise EmbeddingsError(f"{path} has two members of one name. Save it again.")
+            raise EmbeddingsError(f"{path} has two members with the same name. Save it again.")
         found = field or (next(iter(members)) if len(members) == 1 else None)
         if found not in members:
             given = f"no field was named{'' if field is None else f' {field!r}'}"
@@ -149,18 +149,18 @@ def _open_npz(path: str, file, field: str | None) -> EmbeddingFile:
         opened = _checked(path, found, shape, dtype, offset, size, have)
         if have != opened.n_rows * opened.dim * dtype.itemsize:
             raise EmbeddingsError(
-                f"{path}, member {found!r}, has {have:,} bytes, and its header says {shape} of "
+                f"{path}, member {found!r}, has {have:,} bytes, but its header says {shape} of "
                 f"{dtype}. It is damaged; fetch the file again."
             )
         return opened
 
 
 def _check_member(path: str, info: zipfile.ZipInfo) -> None:
-    """Refuse a member that NumPy did not write, or that unpacks to more than it can."""
+    """Raise for a member that NumPy did not write, or that claims an impossible size."""
     if info.compress_type not in _CODECS:
         name = zipfile.compressor_names.get(info.compress_type, info.compress_type)
         raise EmbeddingsError(
-            f"{path}, member {info.filename!r}, is compressed by {name}, which NumPy does not "
+            f"{path}, member {info.filename!r}, is compressed with {name}, which NumPy does not "
             "write. Save it with np.savez or np.savez_compressed."
         )
     if info.compress_type == zipfile.ZIP_STORED:
@@ -169,18 +169,18 @@ def _check_member(path: str, info: zipfile.ZipInfo) -> None:
         possible = info.file_size <= info.compress_size * _DEFLATES_TO + _LONGEST
     if not possible:
         raise EmbeddingsError(
-            f"{path}, member {info.filename!r}, is said to unpack from {info.compress_size:,} to "
-            f"{info.file_size:,} bytes, which cannot be. It is damaged; fetch the file again."
+            f"{path}, member {info.filename!r}, claims to unpack from {info.compress_size:,} to "
+            f"{info.file_size:,} bytes, which is impossible. It is damaged; fetch the file again."
         )
     if info.compress_type != zipfile.ZIP_STORED and info.file_size > _LARGEST_UNPACKED:
         raise EmbeddingsError(
-            f"{path}, member {info.filename!r}, unpacks to {info.file_size:,} bytes, which have to "
-            f"be in memory at once; at most {_LARGEST_UNPACKED:,} are. Save it as .npy."
+            f"{path}, member {info.filename!r}, unpacks to {info.file_size:,} bytes at once; the "
+            f"most that is unpacked in memory is {_LARGEST_UNPACKED:,}. Save it as .npy."
         )
 
 
 def _open_safetensors(path: str, file, field: str | None, size: int) -> EmbeddingFile:
-    """A tensor of a safetensors file: a header's length in 8 bytes, the header, the numbers."""
+    """A tensor of a safetensors file: a header's length in 8 bytes, the header, the data."""
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if length > min(_LONGEST_JSON, size - 8):
@@ -207,7 +207,7 @@ def _open_safetensors(path: str, file, field: str | None, size: int) -> Embeddin
 
 
 def _dtype_name(dtype) -> str:
-    """As people call it: NumPy stores bfloat16 as two bytes without a meaning."""
+    """The usual name of a dtype; NumPy stores bfloat16 as two opaque bytes."""
     return "|V2 (bfloat16, as NumPy stores it)" if dtype == np.dtype("V2") else str(dtype)
 
 
@@ -215,7 +215,7 @@ def _how_to_convert(dtype) -> str:
     if (dtype[0] if isinstance(dtype, str) else dtype.kind.upper()) in "IU":
         return "These are quantised: restore them by their scale and offset, and save as float16."
     if isinstance(dtype, str) or dtype == np.dtype("V2"):
-        return "Convert it with tensor.float() of torch before it is saved."
+        return "Convert it with torch's tensor.float() before saving it."
     return "Convert it with array.astype('float32')."
 
 
@@ -242,7 +242,7 @@ def _open_parquet(path: str, field: str | None) -> EmbeddingFile:
 
 
 def _unfit(schema: pa.Schema, field: str | None, lists: list[str]) -> pa.Field | None:
-    """The column that was meant, of a type that is not read: the one named, or the only vectors."""
+    """The intended column if its type is not supported: the named one, or the only vectors."""
     if field is not None:
         return schema.field(field) if schema.names.count(field) == 1 else None
     vectors = [

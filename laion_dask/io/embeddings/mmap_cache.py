@@ -1,4 +1,4 @@
-"""Maps of local files of embeddings, of which those used last are kept for the next task."""
+"""Memory maps of local embedding files; the most recently used are cached."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from laion_dask.numerics.dot_products import are_near_one, scales
 
 
 class MappableFile(Protocol):
-    """A local file that holds vectors uncompressed; hashable."""
+    """A local file that holds uncompressed vectors; hashable."""
 
     path: str
     field: str | None
@@ -23,7 +23,7 @@ class MappableFile(Protocol):
 
 
 class MappedFile:
-    """A memory-mapped file, and the scales of its rows as far as they are known.
+    """A memory-mapped file, and the known scales of its rows.
 
     Attributes
     ----------
@@ -32,14 +32,14 @@ class MappedFile:
 
     def __init__(self, rows: np.ndarray, *, keep_scales: bool = True) -> None:
         self.rows = rows
-        # -1 where a scale is not known yet; None when none are kept, or none are needed any more.
+        # -1 where a scale is not known yet; None if scales are not kept, or no longer needed.
         self._scales = np.full(len(rows), -1.0) if keep_scales else None
         self._unknown, self._near = len(rows), keep_scales
 
     def scales(self, at: np.ndarray | slice, x: np.ndarray) -> np.ndarray | None:
         """The scales of the rows ``x`` at positions ``at``; see `dot_products.scales`.
 
-        They are kept once computed. None if every row of the file has nearly length one.
+        They are cached once computed. None if the length of every row of the file is nearly one.
         """
         held = self._scales
         if held is None:
@@ -48,17 +48,17 @@ class MappedFile:
         if unknown:
             held[at] = scales(x)
             self._near = self._near and are_near_one(held[at])
-            self._unknown -= unknown  # two threads may count rows twice; so all are checked
+            self._unknown -= unknown  # two threads may count rows twice, so all are checked below
             if self._near and self._unknown <= 0 and are_near_one(held):
                 self._scales = None
         return held[at]
 
 
 class MmapCache:
-    """Memory maps of local files; the most recently used ones are kept.
+    """Memory maps of local files; the most recently used are kept.
 
-    Each page of a new map costs a page fault when it is first touched, which takes several times as
-    long as reading it. The cache is bounded because mapped pages count as a process's memory.
+    Each page of a new map costs a page fault when it is first touched, several times as slow as
+    reading it. The cache is limited because mapped pages count as memory of the process.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -84,7 +84,7 @@ mapped_files = MmapCache(1 << 31)
 
 
 def _mapped(file: MappableFile) -> np.ndarray:
-    if file.field is None:  # an .npy, whose header can be compared
+    if file.field is None:  # an .npy, whose header can be validated
         array = npy_format.open_memmap(file.path, mode="r")
         if array.shape != (file.n_rows, file.dim) or array.dtype != file.dtype:
             raise ValueError(f"it is {array.dtype} of shape {array.shape} now")

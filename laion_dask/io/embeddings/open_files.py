@@ -1,4 +1,4 @@
-"""Open many files of vectors as `Embeddings`: headers are read, and all widths compared."""
+"""Open many files of vectors as `Embeddings`: read headers, and compare dimensions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_files(
     model: ClipModel | EmbeddingSpace | str,
     field: str | None,
 ) -> Embeddings:
-    """Embeddings over files, in natural order of their names. Eager, but reads headers only.
+    """Embeddings in one or more files, in natural order of names. Eager, but reads headers only.
 
     Parameters and errors are those of `laion_dask.open_embeddings`.
     """
@@ -33,7 +33,7 @@ def open_files(
     with ThreadPoolExecutor(min(_THREADS, len(found))) as pool:
         files = tuple(pool.map(lambda path: open_file(path, field), found))
     model = _check_widths(files, model)
-    # A list column without rows does not say how long its lists would be.
+    # An empty list column does not show the length of its lists.
     files = tuple(f if f.n_rows else replace(f, dim=model.dim) for f in files)
     return Embeddings(files, model)
 
@@ -55,9 +55,8 @@ def _model_or_space(model) -> ClipModel | EmbeddingSpace:
             raise
         if near := nearest_arch(model):
             raise OptionError(
-                f"{parameter('model')} is {model!r}, which is no architecture of open_clip. Did "
-                "you mean "
-                f"{near!r}? For another model's embeddings give EmbeddingSpace({model!r})."
+                f"{parameter('model')} is {model!r}, not an architecture of open_clip. "
+                f"Did you mean {near!r}? For another model's embeddings give EmbeddingSpace({model!r})."
             ) from error
         return EmbeddingSpace(model)
 
@@ -79,11 +78,11 @@ def _check_widths(
         if file.dim != filled[0].dim:
             raise EmbeddingsError(
                 f"{filled[0].path} has {filled[0].dim} dimensions, {file.path} has {file.dim}. "
-                "Open embeddings of different models apart."
+                "Open embeddings of different models separately."
             )
     if filled[0].dim != model.dim:
         raise EmbeddingsError(
-            f"{filled[0].path} has {filled[0].dim} dimensions, but {model.name} makes {model.dim}. "
+            f"{filled[0].path} has {filled[0].dim} dimensions, but {model.name} has {model.dim}. "
             f"Name the model that they came from with {argument('model')}."
         )
     return model

@@ -1,4 +1,4 @@
-"""Which file of embeddings belongs to which shard: by key, never by position, counts compared."""
+"""Pair embedding files with shards by key, never by position, and compare their row counts."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ Keys = Callable[[str], Key]
 
 
 def pair_files(shards: Sequence[Shard], files: Sequence[File]) -> tuple[File, ...]:
-    """One file for each shard, by key; every count compared.
+    """One file for each shard, paired by key; row counts are compared.
 
-    A part of an export pairs with a file that is named as the part, or else with the files of the
+    A part of an export pairs with an embedding file of the same name, or else with the files of the
     shards that its rows came from; see `laion_dask.io.embeddings.exported`.
 
     Raises
     ------
     PairingError
-        When a shard has no file, a file no shard, or counts differ.
+        When a shard has no file, a file has no shard, or counts differ.
     """
     given = [Source(shard.path, shard.n_rows, shard.footer_sha256) for shard in shards]
     found = trace(given, {stem(file.path) for file in files}, [file.path for file in files])
     names = {stem(source.path) for source in found.own}
     own = [file for file in files if stem(file.path) in names]
     others = [file for file in files if stem(file.path) not in names]
-    # A part is numbered by itself: the embeddings of that number are of another shard's rows.
+    # Parts have their own numbering: embeddings with that number belong to another shard's rows.
     pairs = _one_to_one(found.own, own, [(_stem, _stem)])
     if found.levels:
         pairs |= _of_sources(found, others, set(given))
@@ -45,7 +45,7 @@ def pair_files(shards: Sequence[Shard], files: Sequence[File]) -> tuple[File, ..
 
 
 def _through(level: dict, pairs: dict[Source, File], like: File) -> dict[Source, File]:
-    """The embeddings of parts, by those of the files that their rows came from."""
+    """The embeddings of parts, given those of the files that their rows came from."""
     by_recipe: dict[str, SourceFiles] = {}
     found = {}
     for part, origin in level.items():
@@ -81,10 +81,10 @@ def _one_to_one(shards: Sequence[Source], files: Sequence[File], spellings) -> d
 
 
 def _of_sources(found: Trace, files: Sequence[File], given: set[Source]) -> dict[Source, File]:
-    """The file of each shard that parts have rows of, and of those that stand among the parts.
+    """The file of each shard that parts have rows from, and of the shards given among the parts.
 
-    An export seldom has rows of every shard of a data set, so files may be left over, unless it
-    is by their numbers alone that they pair.
+    An export rarely has rows of every shard of a data set, so unpaired files are allowed, unless
+    files pair only by their numbers.
     """
     listed = [shard.path for shard in found.listed()]
     file_keys, keys, bare = _keys(files, found.shards, _SPELLINGS, listed=listed)
@@ -109,13 +109,13 @@ def _of_sources(found: Trace, files: Sequence[File], given: set[Source]) -> dict
         if bare and key not in wanted and key[1] not in known:
             raise PairingError(
                 f"{file.path} ({file.n_rows:,} rows) pairs with no shard that the rows of the "
-                "frame came from, and its folder does not say that it is of the same data set. "
-                "Open only the embeddings of the shards that the export was made of."
+                "frame came from, and its folder does not show that it belongs to the same data "
+                "set. Open only the embeddings of the shards that the export was made from."
             )
     for shard, part in found.rewritten([s for s in pairs if s not in given]):
         raise PairingError(
-            f"{shard.path} was written anew since its rows were exported as {part.path}, so its "
-            "embeddings may be of other rows now. Export them again, or embed the subset itself."
+            f"{shard.path} was rewritten after its rows were exported as {part.path}, so its "
+            "embeddings may belong to other rows now. Export again, or embed the subset itself."
         )
     return pairs
 
@@ -124,15 +124,15 @@ def _check_unneeded(shard: Source, found: Trace, why: str) -> None:
     part = found.part_with(shard)
     if part is not None:
         raise PairingError(
-            f"{part.path} has rows of {shard.path}, which has no embeddings: {why}. Add it, or "
+            f"{part.path} has rows of {shard.path}, which has no embeddings: {why}. Add them, or "
             "name the embeddings of a part as the part."
         )
 
 
 def _without_file(shard: Source, why: str) -> PairingError:
     return PairingError(
-        f"{shard.path} ({shard.n_rows:,} rows) has no embeddings: {why} (0 rows). Add it, or leave "
-        "the shard out."
+        f"{shard.path} ({shard.n_rows:,} rows) has no embeddings: {why} (0 rows). Add them, or "
+        "leave the shard out."
     )
 
 
@@ -140,8 +140,8 @@ def _check_count(shard: Source, file: File) -> None:
     if file.n_rows != shard.n_rows:
         raise PairingError(
             f"{file.path} has {file.n_rows:,} rows, but {shard.path} has {shard.n_rows:,}. "
-            "Fetch both again; rows that do not pair one to one cannot be scored. A subset that "
-            "export writes pairs with the embeddings of its source."
+            "Fetch both again; rows that do not pair one to one cannot be scored. A subset written "
+            "by export pairs with the embeddings of its source."
         )
 
 
@@ -152,17 +152,17 @@ def _keys(
     *,
     listed: Sequence[str] | None = None,
 ) -> tuple[list[Key], list[Key], bool]:
-    """The keys of both sides, in the first spelling under which each shard has its one partner.
+    """The keys of both sides, in the first spelling that gives each shard exactly one partner.
 
-    Collections are told apart where both sides share one; else their folders' names say nothing,
-    which the third value says. Where no spelling pairs all, keys are as `shard_key` has them, for
-    the error to name. With ``some``, files may be left over.
+    Collections are distinguished if both sides share one; otherwise folder names carry no
+    information, which the third value shows. If no spelling pairs all, keys are those of
+    `shard_key`, for the error message. With ``some``, files may be left unpaired.
     """
     spelled, some = [], listed is not None
     for file_key, key in spellings:
         sides = [file_key(f.path) for f in files], [key(s.path) for s in shards]
         numbers = [{name for _, name in side} for side in sides]
-        # One shard may be known by two paths, as of two exports that were made of it.
+        # One shard may have two paths, as the source of two exports.
         alike = {(name, s.footer_sha256) for (_, name), s in zip(sides[1], shards, strict=True)}
         once = [len(files), len(alike) if some else len(shards)]
         known = {c for c, _ in (*sides[1], *map(key, listed or ()))}
@@ -182,7 +182,7 @@ def _stem(path: str) -> Key:
 
 
 def _file_key(path: str) -> Key:
-    """The key of a file of embeddings; those of a part of an export are of no numbered shard."""
+    """The key of an embedding file; a part of an export has no shard number."""
     return _stem(path) if is_part_name(path.rpartition("/")[2]) else embedding_key(path)
 
 
@@ -198,7 +198,7 @@ def _check_unique(keys: Sequence[Key], paths: Sequence[str]) -> None:
     for key, path in zip(keys, paths, strict=True):
         if key in seen:
             raise PairingError(
-                f"{seen[key]} and {path} have the same key {_shown(key)}, so it cannot be said "
-                "which pairs with what. Open them apart."
+                f"{seen[key]} and {path} have the same key {_shown(key)}, so the pairing is "
+                "ambiguous. Open them separately."
             )
         seen[key] = path

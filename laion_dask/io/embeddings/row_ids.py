@@ -1,4 +1,4 @@
-"""The shards of a partition's rows, and their positions in them."""
+"""The shards of a partition's rows, and the rows' positions in their shards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLOCK = 8192
 
 
 def runs(part) -> Iterator[tuple[int, np.ndarray | range]]:
-    """A partition's rows shard by shard: (shard, ascending unique rows), never empty.
+    """A partition's rows by shard: (shard, sorted unique rows), never empty.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def shards_and_rows(part) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     ProvenanceError
-        When one is missing.
+        When a shard or a row number is missing.
     """
     return _int64_column(part, "shard"), _int64_column(part, "row")
 
@@ -58,7 +58,7 @@ def _int64_column(part, name: str) -> np.ndarray:
         raise ProvenanceError(
             f"{missing:,} rows of a partition have no {name!r}: an outer merge or a concat has "
             "added rows that are in no shard. Merge with merge(..., how='left') or 'inner', or "
-            "leave them out with frame.dropna(subset=['shard', 'row'])."
+            "drop them with frame.dropna(subset=['shard', 'row'])."
         )
     values = to_numpy(part[name])
     return values.astype(np.int64, copy=False)
@@ -79,6 +79,6 @@ def blocks(part, size: int | None = None) -> Iterator[tuple[int, np.ndarray, np.
 def duplicate_rows_error() -> ProvenanceError:
     """The error for a row that a frame has more than once."""
     return ProvenanceError(
-        "The frame has the same row several times: a merge or a concat has multiplied rows, so "
-        "the nearest cannot be counted off. Search first, and merge what was found."
+        "The frame has the same row several times: a merge or a concat has duplicated rows, so "
+        "the nearest rows cannot be counted. Search first, and merge the result."
     )

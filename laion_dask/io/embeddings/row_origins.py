@@ -1,4 +1,4 @@
-"""Where the rows of an export's part were read: its columns ``shard`` and ``row``."""
+"""The origins of the rows of an export's part: its columns ``shard`` and ``row``."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from laion_dask.io.parquet.footer import ARROW_ERRORS, check_unchanged, groups_o
 from laion_dask.io.storage.local_file import file_system, open_bytes
 from laion_dask.schema import PROVENANCE
 
-#: Most bytes that a process caches of the columns of parts.
+#: The most bytes of these columns that a process caches.
 _MAX_BYTES = 1 << 27
 
 
 @dataclass(frozen=True)
 class Origins:
-    """Where the rows of a part were read.
+    """The origins of the rows of a part.
 
     Attributes
     ----------
     shards : (n,) int32 array
     rows : (n,) int64 array
-        uint32 where that holds them.
+        uint32 if the numbers fit.
     """
 
     shards: np.ndarray
@@ -40,7 +40,7 @@ class Origins:
 
 
 class _OriginCache:
-    """Origins that were read; the most recently used are kept, within `_MAX_BYTES`."""
+    """Cached origins; the most recently used are kept, within `_MAX_BYTES`."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -66,12 +66,12 @@ _origins = _OriginCache()
 
 
 def origins_of(path: str, footer_sha256: str) -> Origins:
-    """Where the rows of a part were read. Eager; the most recently used parts are cached.
+    """The origins of the rows of a part. Eager; the most recently used parts are cached.
 
     Raises
     ------
     PairingError
-        When the part is gone or has changed, or its columns do not tell.
+        When the part is missing or has changed, or lacks the columns.
     """
     try:
         return _origins.get(path, footer_sha256)
@@ -110,12 +110,12 @@ def shard_range(path: str, footer_sha256: str) -> tuple[int, int]:
     Raises
     ------
     PairingError
-        When the part is gone or has changed, or lacks the columns ``shard`` and ``row``.
+        When the part is missing or has changed, or lacks the columns ``shard`` and ``row``.
     """
     fs, inner = file_system(path)
     try:
         if not fs.isfile(inner):  # a pipe would block
-            raise FileNotFoundError("it is not there")
+            raise FileNotFoundError("the file does not exist")
         groups = groups_of(path, check_unchanged(path, footer_sha256))
     except PairingError:
         raise
@@ -138,13 +138,13 @@ def shard_range(path: str, footer_sha256: str) -> tuple[int, int]:
 
 def _unreadable(path: str, error: Exception) -> PairingError:
     return PairingError(
-        f"Where the rows of {path} come from cannot be read: {str(error).rstrip('.')}. Copy the "
+        f"The origins of the rows of {path} cannot be read: {str(error).rstrip('.')}. Copy the "
         "whole export again, or call read_shards again if it was replaced."
     )
 
 
 def _silent(path: str) -> PairingError:
     return PairingError(
-        f"{path} was exported without 'shard' and 'row' as whole numbers, by which embeddings of "
-        "its source are found. Keep both columns when you export, or score before."
+        f"{path} was exported without integer columns 'shard' and 'row', which identify the "
+        "embeddings of its source. Keep both columns when you export, or score before."
     )

@@ -1,4 +1,4 @@
-"""Row numbers of a file as checked positions."""
+"""Validate row numbers of a file as positions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def positions(rows: np.ndarray | range, n_rows: int, path: str) -> np.ndarray | 
     Raises
     ------
     EmbeddingsError
-        When they are not integers, or one is not in the file.
+        When they are not integers, or one is out of range.
     """
     if not isinstance(rows, range):
         rows = np.asarray(rows)
         if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
             raise EmbeddingsError(
-                f"Rows of {path} were asked for as {rows.dtype} of shape {rows.shape}; "
-                "expected whole numbers, one a row."
+                f"Rows of {path} were requested as {rows.dtype} of shape {rows.shape}; "
+                "expected integers, one per row."
             )
     if not len(rows):
         return slice(0, 0)
@@ -32,8 +32,8 @@ def positions(rows: np.ndarray | range, n_rows: int, path: str) -> np.ndarray | 
         ascending = high - low == len(rows) - 1 and bool((rows[1:] > rows[:-1]).all())
     if low < 0 or high >= n_rows:
         raise EmbeddingsError(
-            f"Row {high if high >= n_rows else low} was asked of {path}, which has {n_rows:,} "
-            "rows. Rows count from 0."
+            f"Row {high if high >= n_rows else low} was requested from {path}, which has "
+            f"{n_rows:,} rows. Rows count from 0."
         )
     if ascending and high - low == len(rows) - 1:
         return slice(low, high + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-#: Names of folders that tell what a file holds, not which collection it belongs to.
+#: Folder names that describe the content of a file, not the collection it belongs to.
 _ROLES = {"metadata", "metadatas", "img_emb", "text_emb", "images", "shards", "parquet", "npz"}
 
 #: A CLIP model in a file's name, before its number: ``b32`` in ``img_emb_b32_0012``.
@@ -28,11 +28,11 @@ def embedding_key(path: str) -> tuple[str, str]:
 
 
 def shard_key(path: str) -> tuple[str, str]:
-    """What pairs a metadata file with its embedding file: (collection, number or name).
+    """The key that pairs a metadata file with its embedding file: (collection, number or name).
 
     ``metadata_0012.parquet``, ``img_emb_12.npy`` and ``part-00012-<uuid>-c000.snappy.parquet``
-    all have the number 12; a name without a number (DataComp's 32 hexadecimal digits) stands for
-    itself. The collection is the nearest folder whose name is not a role, so that
+    all have the number 12; a name without a number (DataComp's 32 hexadecimal digits) is itself the
+    key. The collection is the nearest folder whose name is not a role, so that
     ``laion2B-en/metadata/…_3`` and ``laion1B-nolang/metadata/…_3`` stay apart.
 
     Examples

@@ -17,18 +17,18 @@ from laion_dask.io.embeddings.file_state import state_of
 from laion_dask.io.parquet.footer import read_footer
 from laion_dask.io.storage.local_file import file_system, open_bytes
 
-#: Runs of rows that are closer than this are fetched as one from a remote store, in bytes.
+#: Runs of rows separated by less than this are fetched together from a remote store, in bytes.
 _GAP = 1 << 18
 #: The longest run, so that a few rows of a large shard never need all its bytes at once.
 _RUN = 1 << 24
-#: Most bytes of an array's header.
+#: The most bytes of an array's header.
 _HEADERS = 1 << 14
 #: Runs that are fetched concurrently.
 _THREADS = 16
 
 
 class VectorFile(Protocol):
-    """A file of vectors as its header describes it; hashable."""
+    """A file of vectors as described by its header; hashable."""
 
     path: str
     field: str | None
@@ -81,14 +81,14 @@ def _as_matrix(column: pa.ChunkedArray, file: VectorFile) -> np.ndarray:
     if not pc.all(pc.equal(pc.list_value_length(rows), file.dim), min_count=0).as_py():
         raise EmbeddingsError(
             f"{file.path}, column {file.field!r}: not every row has {file.dim} numbers. Every row "
-            "needs as many as the first."
+            "must have as many as the first."
         )
     out[known] = values.reshape(len(known), file.dim)
     return out
 
 
 def remote_rows(file: VectorFile, rows: np.ndarray) -> np.ndarray:
-    """Rows of a remote file; rows that are close together are fetched as one range of bytes."""
+    """Rows of a remote file; neighbouring rows are fetched as one range of bytes."""
     fs, inner = file_system(file.path)
     width = file.dim * np.dtype(file.dtype).itemsize
     order = np.argsort(rows, kind="stable")
@@ -108,7 +108,7 @@ def remote_rows(file: VectorFile, rows: np.ndarray) -> np.ndarray:
 
 
 def _runs(ordered: np.ndarray, width: int) -> list[np.ndarray]:
-    """Split ascending rows where the gap between two is wide, and where a run gets too long."""
+    """Split sorted rows where the gap between two is wide, and where a run gets too long."""
     most = max(1, _RUN // width)
     apart = np.diff(ordered) * width > _GAP
     return np.split(ordered, np.flatnonzero(apart | (np.diff(ordered // most) > 0)) + 1)

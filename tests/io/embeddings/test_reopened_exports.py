@@ -228,7 +228,9 @@ def test_rows_in_any_order_and_twice(tmp_path, c):
             np.testing.assert_array_equal(x, whole[list(rows)])
             np.testing.assert_allclose(scale, 1 / np.linalg.norm(x, axis=1), rtol=1e-6)
             assert paired.span(number, rows) is None
-        with pytest.raises(EmbeddingsError, match=f"Row {len(part)} was asked of .*{path.name}"):
+        with pytest.raises(
+            EmbeddingsError, match=f"Row {len(part)} was requested from .*{path.name}"
+        ):
             paired.read(number, [len(part)])
 
 
@@ -321,7 +323,7 @@ def test_a_source_that_was_written_anew(tmp_path, out, c):
         path.rename(path.with_suffix(".kept"))
     first.with_suffix(".kept").rename(last)
     last.with_suffix(".kept").rename(first)
-    refused(again, images, "metadata_0000.parquet was written anew.* exported as .*part-00000")
+    refused(again, images, "metadata_0000.parquet was rewritten after.* exported as .*part-00000")
 
 
 def test_embeddings_of_another_source_of_the_same_export(tmp_path):
@@ -392,7 +394,7 @@ def test_an_export_without_its_recipe(tmp_path, out):
     [
         (lambda r: r.pop("inputs"), "has no 'inputs'"),
         (lambda r: [i.pop("shard") for i in r["inputs"]], "an input has no 'shard'"),
-        (lambda r: r["inputs"].append(r["inputs"][0]), "numbers two inputs alike"),
+        (lambda r: r["inputs"].append(r["inputs"][0]), "two inputs have the same number"),
         (lambda r: r["inputs"][0].update(rows="40"), "an input is listed as"),
         (lambda r: r["inputs"][0].update(rows=True), "an input is listed as"),
         (lambda r: r.update(inputs=7), "came from"),
@@ -420,7 +422,9 @@ def test_parts_that_do_not_say_where_rows_came_from(tmp_path, out, c):
     images = out[2]
     frame = ld.read_shards(c.metadata)
     frame[["url", "text"]].laion.export(tmp_path / "narrow")
-    refused(ld.read_shards(tmp_path / "narrow"), images, "exported without 'shard' and 'row'")
+    refused(
+        ld.read_shards(tmp_path / "narrow"), images, "without integer columns 'shard' and 'row'"
+    )
 
 
 def test_embeddings_that_are_not_the_sources(tmp_path, out, c):
@@ -499,10 +503,10 @@ def test_recipes_that_lead_in_a_circle_or_to_another_store(tmp_path, out):
 def test_an_index_is_of_whole_files(tmp_path, out):
     pytest.importorskip("faiss")
     _, again, images = out
-    with pytest.raises(PairingError, match="an index is of whole files"):
+    with pytest.raises(PairingError, match="an index needs whole files"):
         ld.build_index(pair(images, again), tmp_path / "index")
     index = ld.build_index(images, tmp_path / "index", progress=False)
-    with pytest.raises(PairingError, match="an index is of whole files"):
+    with pytest.raises(PairingError, match="an index needs whole files"):
         ld.search(again, images, QUERY, k=3, index=index)
 
 
