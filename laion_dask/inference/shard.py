@@ -76,8 +76,8 @@ def embed_samples(
     heads : sequence of heads over images
         Each has ``name``, ``prepare(picture)`` and ``of_prepared(list)``. Images are decoded once.
     lanes : int
-    Called with the number of samples in every finished batch; an exception stops the run.
-        Called with the number of samples of every finished batch; an exception stops the work.
+    after_batch : callable
+        Called with the number of samples in every finished batch; an exception stops the run.
     """
     task = partial(embed_batch, encoder=encoder, texts=texts, heads=heads)
     parts = list(_in_lanes(_batches(samples, batch_size), task, lanes, after_batch))

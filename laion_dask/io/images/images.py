@@ -41,9 +41,10 @@ def find_shards(source: str | os.PathLike | Iterable, image: str | None = None) 
 
     Parameters
     ----------
-    Archives, Parquet files or image files, given by name, pattern (``"data/*.tar"``), fsspec
-    address or folder. Images are split into shards of ``IMAGES_PER_SHARD`` samples. In a folder
-    with archives, Parquet files are ignored, because img2dataset writes its lists there.
+    source : str, path, or list of them
+        Archives, Parquet files or image files, given by name, pattern (``"data/*.tar"``), fsspec
+        address or folder. Images are split into shards of ``IMAGES_PER_SHARD`` samples. In a folder
+        with archives, Parquet files are ignored, because img2dataset writes its lists there.
     image : str, optional
         The column of image bytes, if Parquet files have several columns of bytes.
 

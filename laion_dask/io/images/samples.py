@@ -27,10 +27,10 @@ class Sample:
 
     Attributes
     ----------
-    The stem shared by its files.
-        The stem that its files share.
-    The image file, as ``archive.tar/member`` or relative to the folder; unique within a
-    source.
+    key : str
+        The stem shared by its files.
+    image_path : str
+        The image file, as ``archive.tar/member`` or relative to the folder; unique within a
         source.
     image_sha256 : str or None
         The SHA-256 of the image file in hexadecimal, once it is embedded.

@@ -41,8 +41,8 @@ class Survey:
     n_captions : int
     kinds : dict of str to set of str
         JSON field → the kinds of its values: ``null bool int wide bigint float str json``.
-        ``wide`` is an integer of more than the 53 bits that a float represents exactly,
-        ``bigint`` one of more than 64 bits.
+        ``wide`` is an integer that exceeds the 53 bits that a float represents exactly,
+        ``bigint`` one that exceeds 64 bits.
     listing_sha256 : str
         Digest of the names and sizes of all members; it shows whether the shard has changed.
     """

@@ -20,8 +20,8 @@ def replace_folder(new: str, place: str, aside: str) -> None:
 
     Parameters
     ----------
-    Paths in one file system; ``aside`` does not exist.
-        On one file system; ``aside`` does not exist.
+    new, place, aside : str
+        Paths in one file system; ``aside`` does not exist.
     """
     if not os.path.lexists(place):
         os.rename(new, place)
