@@ -114,8 +114,8 @@ class Distributions(Statistic):
     name = "distributions"
     verb = "distributions"
     method = (
-        "Shares of all rows below each threshold, an unscored row counting as not below, with "
-        "Wilson's interval (1927).",
+        "Shares of all rows below each threshold, with Wilson's interval (1927). An unscored row "
+        "counts as not below.",
     )
 
     @property

@@ -37,7 +37,7 @@ class Divergence(Statistic):
     method = (
         "The Jensen-Shannon divergence of the shares P and Q of two groups, H((P + Q) / 2) - "
         "(H(P) + H(Q)) / 2 with Shannon's entropy H, in bits: 0 where they are equal, 1 where they "
-        "have no label in common (Lin 1991). Expected is about what chance makes of two samples "
+        "have no label in common (Lin 1991). Expected is the approximate value for two samples "
         "of one distribution.",
     )
 

@@ -90,9 +90,9 @@ def duplicate_share(column: str = "url", *, capacity: int = CAPACITY) -> Duplica
 
     Everything is exact while there are at most ``capacity`` distinct values. Beyond, the
     ``capacity`` values of the smallest 64-bit hashes are counted exactly, and the rest is estimated
-    from them: the numbers of distinct values and of those that occur once to within z / sqrt(k) of
-    themselves, 0.8 % by default, at any number of rows. The answer does not depend on how rows are
-    partitioned. Memory is 1 MB a state.
+    from them: the numbers of distinct values and of values that occur once have a relative error of
+    at most z / sqrt(k), 0.8 % by default, for any number of rows. The result does not depend on the
+    partitioning. A state takes 1 MB.
 
     Parameters
     ----------

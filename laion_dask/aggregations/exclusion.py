@@ -195,7 +195,7 @@ def _of_axis(
             "axis": axis.axis,
             "group": ["(all)", axis.no_group],
             **excluded(n, kept, n_all, k_all, options.level),
-            # All rows are not compared; rows in no group are compared with the rest, as in `rates`.
+            # Rows in no group are compared with the rest, as in `rates`; all rows are not compared.
             "p": [float("nan"), two_proportions(*_and_the_rest(none, everyone))],
             **dict.fromkeys(_OF_GROUPS, float("nan")),
             "under_represented": False,

@@ -76,7 +76,7 @@ class IsNone(Node):
 
 @dataclass(frozen=True)
 class Truth(Node):
-    """A boolean column by itself."""
+    """A boolean column used as a condition."""
 
     of: Node
 

@@ -96,7 +96,7 @@ def totals(counts: Mapping, total) -> tuple[int, int]:
     Raises
     ------
     OptionError
-        If ``total`` is not two whole numbers, or is less than a group.
+        If ``total`` is not two integers, or is smaller than a group.
     """
     sums = tuple(sum(count[i] for count in counts.values()) for i in (0, 1))
     if total is None:

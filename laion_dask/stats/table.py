@@ -94,7 +94,7 @@ class Table(pd.DataFrame):
             If k is not a positive integer, or there is no such numeric column.
         """
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise OptionError(f"top is {k!r}. Expected a whole number of groups, such as 20.")
+            raise OptionError(f"top is {k!r}. Expected a positive number of groups, such as 20.")
         values = self._numbers_of(by)
         groups = self["axis"].notna() & ~self["group"].isin(NOT_GROUPS)
         within = [name for name in ("statistic", "axis", "term", "threshold") if name in self]

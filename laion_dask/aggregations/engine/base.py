@@ -97,18 +97,18 @@ class Statistic(ABC):
     """A statistic of a frame that shares one pass with others. Frozen, hashable, picklable.
 
     A state holds integer counts, or sums that are kept exactly, so that `combine` gives the same
-    result to the last bit in whatever order partitions arrive.
+    result to the last bit regardless of the order in which partitions arrive.
     """
 
-    #: The value of the column ``statistic`` in its rows.
+    #: Value of the column ``statistic`` in its results.
     name: str
     #: How its numbers are computed: formula and source, one text per paragraph of a page.
     method: ClassVar[tuple[str, ...]] = ()
-    #: Where its section stands in a datasheet, 0 being the first; those without a place come last.
+    #: Position of its section in a datasheet, starting at 0; statistics without a place come last.
     place: ClassVar[float] = inf
-    #: What has to be said with its results; see `laion_dask.caveats`.
+    #: Caveats that apply to its results; see `laion_dask.caveats`.
     caveats: ClassVar[tuple[str, ...]] = ()
-    #: Whether it holds so much that it travels to the workers once, rather than in every task.
+    #: Whether it is large, so that it is sent to each worker once instead of with every task.
     is_shared: ClassVar[bool] = False
     #: The verb that computes it.
     verb: ClassVar[str] = "statistics"
@@ -130,7 +130,7 @@ class Statistic(ABC):
         Raises
         ------
         ColumnError, PredicateError, OptionError
-            When the frame lacks what the statistic needs.
+            If the frame lacks what the statistic needs.
         """
 
     @property

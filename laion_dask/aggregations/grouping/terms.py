@@ -90,7 +90,7 @@ class Terms(Grouping):
         Raises
         ------
         OptionError
-            When a caption is not a string.
+            If a caption is not a string.
         """
         rows, groups, n = self._mentions(captions)
         masks = np.zeros((n, len(self.labels)), bool)
