@@ -36,7 +36,7 @@ class Divergence(Statistic):
     name = "divergence"
     method = (
         "The Jensen-Shannon divergence of the shares P and Q of two groups, H((P + Q) / 2) - "
-        "(H(P) + H(Q)) / 2 with Shannon's entropy H, in bits: 0 where they are equal, 1 where they "
+        "(H(P) + H(Q)) / 2 with Shannon's entropy H, in bits: 0 if they are equal, 1 if they "
         "have no label in common (Lin 1991). Expected is the approximate value for two samples "
         "of one distribution.",
     )

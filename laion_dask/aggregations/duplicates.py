@@ -88,9 +88,8 @@ def duplicate_share(column: str = "url", *, capacity: int = CAPACITY) -> Duplica
     Values are compared byte by byte: another case, an extra space, or the same URL with ``www.`` is
     a different value. Missing values are counted separately and are not repeats.
 
-    Everything is exact while there are at most ``capacity`` distinct values. Beyond, the
-    ``capacity`` values of the smallest 64-bit hashes are counted exactly, and the rest is estimated
-    from them: the numbers of distinct values and of values that occur once have a relative error of
+    All results are exact for at most ``capacity`` distinct values. With more, the ``capacity``
+    values with the smallest 64-bit hashes are counted exactly, and the rest is estimated from them: the numbers of distinct values and of values that occur once have a relative error of
     at most z / sqrt(k), 0.8 % by default, for any number of rows. The result does not depend on the
     partitioning. A state takes 1 MB.
 

@@ -32,8 +32,8 @@ def beside_integers(value: int | float) -> Constant:
 def beside_floats(value: int | float, kind: str) -> Constant:
     """A constant for comparison with floats, rounded to float32 if they are float32.
 
-    A constant outside the range of float32 is unchanged: if 1e-50 were rounded to 0, no number
-    would lie between the two.
+    A constant outside the range of float32 is unchanged: if 1e-50 were rounded to 0, 0 would no
+    longer be below it.
     """
     near = nearest_float32(value) if kind == "float32" else None
     if near is None and kind == "float32" and _rounded(value) != value:

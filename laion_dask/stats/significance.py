@@ -73,7 +73,7 @@ def _pooled_z(k1: np.ndarray, n1: np.ndarray, k2: np.ndarray, n2: np.ndarray) ->
 
 
 def benjamini_hochberg(p: Numbers) -> np.ndarray:
-    """Adjust p-values for multiple tests: the smallest false discovery rate of each discovery.
+    """Adjusted p-values: the smallest false discovery rate at which each test is a discovery.
 
     Parameters
     ----------

@@ -56,7 +56,8 @@ def _model_or_space(model) -> ClipModel | EmbeddingSpace:
         if near := nearest_arch(model):
             raise OptionError(
                 f"{parameter('model')} is {model!r}, not an architecture of open_clip. "
-                f"Did you mean {near!r}? For another model's embeddings give EmbeddingSpace({model!r})."
+                f"Did you mean {near!r}? For another model's embeddings give "
+                f"EmbeddingSpace({model!r})."
             ) from error
         return EmbeddingSpace(model)
 

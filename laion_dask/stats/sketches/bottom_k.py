@@ -80,8 +80,8 @@ class BottomK:
     def singletons(self, level: float = 0.95) -> tuple[float, float, float]:
         """Number of values that occur once, with its interval.
 
-        The number of such values kept, without the last, divided by the last hash as a share of the
-        hash range. The interval is a Poisson interval (Garwood 1936).
+        The number of kept values that occur once, without the last value, divided by the last hash
+        as a share of the hash range. The interval is a Poisson interval (Garwood 1936).
         """
         some = int(np.count_nonzero(self.counts == 1))
         if self.is_exact:
