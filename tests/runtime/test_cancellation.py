@@ -122,9 +122,9 @@ def test_a_search_that_is_interrupted_stops(scheduler, slow, tmp_path, monkeypat
     frame, emb = opened(c)
     queries = np.random.default_rng(0).standard_normal((2_000, 8))
     with monkeypatch.context() as patch:
-        patch.setattr(candidates, "QUERIES", 1)
+        patch.setattr(candidates, "QUERIES_PER_BATCH", 1)
         patch.setattr(candidates.CpuQueryBatch, "add", slow.block)
-        patch.setattr(candidates, "_choose", slow.watched(candidates._select_on_cpu))
+        patch.setattr(candidates, "_select_on_cpu", slow.watched(candidates._select_on_cpu))
         with slow.interrupted():
             frame.laion.search(emb, queries, k=3)
     check(frame.laion.search(emb, queries[:2], 3, columns=[]), c.images, queries[:2], 3)
@@ -138,7 +138,7 @@ def test_what_a_user_computes_stops_too(scheduler, slow, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(row_ids, "BLOCK", 1)
         patch.setattr(score, "cosines", lambda *given: slow.block() or real(*given))
-        patch.setattr(score, "columns", slow.watched(score.columns))
+        patch.setattr(score, "fill_columns", slow.watched(score.fill_columns))
         with slow.interrupted():
             scored["cosine"].compute()
     np.testing.assert_array_equal(scored["cosine"].compute(), expected)

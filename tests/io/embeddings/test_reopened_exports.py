@@ -242,12 +242,12 @@ def test_what_is_kept_of_parts_is_bounded(tmp_path, c, monkeypatch):
     read = []
     inner = row_origins._read_origins
     monkeypatch.setattr(row_origins, "_read_origins", lambda *a: read.append(a) or inner(*a))
-    kept = row_origins._KeptOrigins()
-    monkeypatch.setattr(row_origins, "_kept", kept)
+    kept = row_origins._OriginCache()
+    monkeypatch.setattr(row_origins, "_origins", kept)
     for row in range(9):
         images.read(0, [row])
     assert len(read) == 1
-    monkeypatch.setattr(row_origins, "_KEPT", 40 * 8)
+    monkeypatch.setattr(row_origins, "_MAX_BYTES", 40 * 8)
     images.read(2, [1])
     images.read(0, [1])
     assert len(read) == 3 and len(kept._held) == 1
