@@ -78,7 +78,7 @@ class Export:
         duplicates. Rows that other steps dropped, such as an inner merge, are not included;
         ``attrs["rows_before"]`` of the result is the number of rows compared.
 
-        Reads the required columns of the shards again; `export` itself does not compute it.
+        Reads the required columns of the shards again; `export` itself does not run the audit.
 
         Parameters
         ----------

@@ -164,7 +164,7 @@ def funnel_of(provenance: Provenance, account: Rows) -> pd.DataFrame:
 
 
 def _code(part, parts: tuple[Predicate, ...], start: int):
-    """For each row, the first false clause and the first unknown clause, as one number."""
+    """The first false and the first unknown clause of each row, packed into one number."""
     false = np.full(len(part), _NONE)
     unknown = false.copy()
     for number, clause in reversed(list(enumerate(parts, start))):

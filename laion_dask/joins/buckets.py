@@ -23,7 +23,7 @@ from laion_dask.joins.lookup import (
     table_schema,
 )
 
-#: The partition of the frame that requests a key, and the first row with it in that partition.
+#: The partition of the frame that requests a key, and the key's first row in that partition.
 PARTITION, POSITION = "partition", "position"
 #: The bucket in which a key of either side is looked up.
 BUCKET = "bucket"
