@@ -50,7 +50,7 @@ class ReplaceSpoiled(distributed.WorkerPlugin):
     def setup(self, worker) -> None:
         self._worker = worker
         self._since = time.monotonic()
-        if worker.nanny is not None:  # a process of its own
+        if worker.nanny is not None:  # it runs in a separate process
             dask.config.set({"dataframe.convert-string": False})
 
     def transition(self, key, start, finish, **_) -> None:

@@ -1,1 +1,1 @@
-"""What a job reads, how long it takes and what memory it needs, before anything runs."""
+"""Estimate the bytes, time and memory of a job before anything runs."""

@@ -117,7 +117,7 @@ def _found(provenance: Provenance, names: Iterable[str], pairs: Pairs):
 
 
 def _scanned(wanted: tuple, number: int):
-    """`_pick` for a piece of which only the wanted rows are read."""
+    """`_pick` for a piece, reading only the wanted rows."""
     scan, piece, columns, own = wanted
     return _pick((scan(piece, columns=columns), own.shard, own.row), number)
 
@@ -146,7 +146,7 @@ def _places(pairs: Pairs, shards: np.ndarray, rows: np.ndarray) -> np.ndarray:
     at = np.searchsorted(keys[by_key], wanted)
     if len(keys) == 0 or (keys[by_key][np.minimum(at, len(keys) - 1)] != wanted).any():
         raise ProvenanceError(
-            "A row that was found is no longer in the frame: computing the frame again gave other "
+            "A result row is no longer in the frame: computing the frame again gave other "
             "rows. Make its random steps repeatable, with random_state=."
         )
     return by_key[at]

@@ -161,8 +161,8 @@ def search_cost(frame: PlannedFrame, queries: int = 1) -> Cost:
         notes.append(f"{name}: memory for ten results of each")
     if frame.computed:
         notes.append(
-            f"{name}: the columns of what it finds are fetched afterwards, scores among them "
-            "computed again for the partitions that they lie in; that is not counted"
+            f"{name}: fetching the columns of the results, and recomputing scores in their "
+            "partitions, is not counted"
         )
     dim = frame.embeddings_for(name).dim
     return Cost(

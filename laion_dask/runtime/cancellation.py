@@ -123,7 +123,7 @@ def cancelled_on_error() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise `Cancelled` if the result of this thread's task is no longer needed. Takes µs."""
+    """Raise `Cancelled` if the result of this thread's task is no longer needed; a cheap call."""
     here = _here()
     if here is not None and here.is_cancelled:
         raise here.stop()

@@ -95,7 +95,7 @@ _NO_IMPORT = re.compile(r"(ModuleNotFoundError|ImportError)\(")
 
 
 def is_import_error(error: object) -> bool:
-    """Whether an error of a worker or the scheduler says that an import failed."""
+    """Whether an error of a worker or the scheduler reports a failed import."""
     return isinstance(error, ImportError) or (
         type(error) is Exception and _NO_IMPORT.match(str(error)) is not None
     )

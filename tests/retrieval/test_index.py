@@ -266,7 +266,7 @@ def test_missing_and_extra_files_are_refused(built, model, folder, tmp_path):
         built.check(ld.open_embeddings(tmp_path / "e", model=model))
     (tmp_path / "e" / "img_emb_4.npy").unlink()
     (tmp_path / "e" / "img_emb_2.npy").unlink()
-    with pytest.raises(PairingError, match=r"built of img_emb_2\.npy \(501 rows\), which is not"):
+    with pytest.raises(PairingError, match=r"built from img_emb_2\.npy \(501 rows\), which is not"):
         built.check(ld.open_embeddings(tmp_path / "e", model=model))
 
 

@@ -182,8 +182,8 @@ def test_the_card_counts_those_drawn(planted, tmp_path):
     assert report.n_train + report.n_test + report.n_unscored == 100
     card = " ".join(card_of(tmp_path).split())
     assert "1,000 rows were given: 990 with a label in `label`, 10 without." in card
-    assert "100 were drawn (at most 100) by a hash" in card
-    assert f"Of those drawn, {report.n_unscored} have an embedding that is NaN" in card
+    assert "100 were sampled (at most 100) by a hash" in card
+    assert f"Of the sampled rows, {report.n_unscored} have an embedding that is NaN" in card
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ def order(expected: Sequence[dict], files: Sequence[EmbeddingFile]) -> np.ndarra
         extra = files[min(set(range(len(found))) - set(places))]
         raise PairingError(
             f"{extra.path} ({extra.n_rows:,} rows) is not among the {len(expected)} files that the "
-            "index was built of. Open the embeddings of the index, or build an index of these."
+            "index was built from. Open the embeddings of the index, or build an index of these."
         )
     return np.array(places, dtype=np.int32)
 
@@ -164,10 +164,10 @@ def _key(entry: dict) -> tuple:
 def _missing(entry: dict, found: Sequence[dict]) -> PairingError:
     name = entry["name"]
     named = [f for f in found if f["name"] == name]
-    remedy = "Open the embeddings that the index was built of, or build an index of these."
+    remedy = "Open the embeddings that the index was built from, or build an index of these."
     if not named:
         return PairingError(
-            f"The index was built of {name} ({entry['rows']:,} rows), which is not among these "
+            f"The index was built from {name} ({entry['rows']:,} rows), which is not among these "
             f"{len(found)} files. {remedy}"
         )
     fact = next((fact for fact in FACTS if named[0][fact] != entry[fact]), "sha256")
@@ -175,4 +175,6 @@ def _missing(entry: dict, found: Sequence[dict]) -> PairingError:
     what = f"had {was} {FACTS[fact]} then, and has {now} now"
     if fact == "sha256":
         what = f"holds other {FACTS[fact]} now (digest {now[:12]}…, then {was[:12]}…)"
-    return PairingError(f"{name} is not the file that the index was built of: it {what}. {remedy}")
+    return PairingError(
+        f"{name} is not the file that the index was built from: it {what}. {remedy}"
+    )

@@ -202,7 +202,7 @@ class EmbeddingHead(Head):
             )
 
     def _on_device(self, x, state):
-        """`on_device` of a checked tensor, with what ``_state_on`` returned for its device."""
+        """`on_device` for a checked tensor and the result of ``_state_on`` for its device."""
         import torch
 
         scores = torch.empty(len(x), dtype=torch.float32, device=x.device)
@@ -263,7 +263,7 @@ class EmbeddingHead(Head):
         length : (block,) float64 tensor
             The rows' lengths; results of rows with a zero or non-finite length are dropped.
         state
-            What ``load`` returned.
+            The result of ``load``.
 
         Returns
         -------

@@ -7,18 +7,19 @@ from dataclasses import asdict, dataclass, field
 _CARD = """\
 # {name}
 
-A {shape} over unit-norm embeddings of `{clip}`. `head.safetensors` beside this file holds it;
-`laion_dask.heads.load` opens it.
+A {shape} over unit-norm embeddings of `{clip}`, stored in `head.safetensors` beside this file. Open
+it with `laion_dask.heads.load`.
 
 ## Data
 
 {n_read:,} rows were given: {n_labelled:,} with a label in `{label}`, {n_unlabelled:,} without.
-Of those labelled, {n_drawn:,} were drawn (at most {max_rows:,}) by a hash of (seed, shard, row),
-seed {seed}. Of those drawn, {n_unscored:,} have an embedding that is NaN, zero or infinite and were
-left out, {n_train:,} fitted the head ({n_train_positive:,} positive) and {n_test:,} were held out
+Of the labelled rows, {n_drawn:,} were sampled (at most {max_rows:,}) by a hash of (seed, shard,
+row), seed {seed}. Of the sampled rows, {n_unscored:,} have an embedding that is NaN, zero or
+infinite and were excluded, {n_train:,} were used for fitting ({n_train_positive:,} positive) and
+{n_test:,} were held out
 ({n_test_positive:,} positive).
 
-## On the rows held out
+## On the held-out rows
 
 | measure | value |
 |---|---|
@@ -29,9 +30,9 @@ left out, {n_train:,} fitted the head ({n_train_positive:,} positive) and {n_tes
 |---|---|---|---|---|
 {bins}
 
-Fitted by scikit-learn ({method}). The split is by row: near duplicates of a training row may be
-among those held out, and then the figures flatter. The labels' own errors and biases are the
-head's; look at whom it scores high before it decides about rows.
+Fitted with scikit-learn ({method}). The split is by row: near duplicates of training rows may be
+among the held-out rows, which makes the metrics too optimistic. The head inherits the errors and
+biases of its labels; inspect the rows that it scores high before you use it to decide about rows.
 """
 
 

@@ -51,7 +51,7 @@ def tensors(index: bytes, data: bytes, names: list[str]) -> dict[str, np.ndarray
     found = {}
     for name in names:
         if name.encode() not in entries:
-            raise ValueError(f"there is no variable {name}")
+            raise ValueError(f"variable {name} is missing")
         found[name] = _tensor(entries[name.encode()], memoryview(data))
     return found
 

@@ -19,7 +19,7 @@ _releasers: list[Callable[[], None]] = []
 
 
 def on_release(release_cache: Callable[[], None]) -> None:
-    """Register a function that is called when memory is short and drops what can be rebuilt."""
+    """Register a function that drops caches, to be called when GPU memory is short."""
     _releasers.append(release_cache)
 
 

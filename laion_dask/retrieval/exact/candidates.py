@@ -52,7 +52,7 @@ def select_candidates(
     vectors : (m, dim) float32 array
         Unit norm.
     k : int
-    together : Together, optional
+    state : SearchState, optional
         Shared by the tasks of a search.
     """
     state = state or SearchState()

@@ -1,4 +1,4 @@
-"""`select_candidates` on a GPU: rows, cosines and candidates stay there until few are left."""
+"""`select_candidates` on a GPU: rows, cosines and candidates stay there until few remain."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from laion_dask.retrieval.exact.query_batch import (
 MAX_COSINES, MAX_ROWS = 1 << 27, 1 << 22
 #: Rows per group; more than on the CPU, since a GPU searches the rows of a group cheaply.
 GROUP = PAD
-#: Cosines of groups held for each query batch before they are searched: 128 MiB.
+#: Cosines of groups held per query batch before their rows are searched: 128 MiB.
 MAX_MEMBERS = 1 << 25
-#: Tasks that use the GPU at once: while one waits for a result, it computes for the other.
+#: Concurrent tasks on the GPU: while one waits for a result, the GPU computes for the other.
 _turns = threading.BoundedSemaphore(2)
 
 
@@ -40,7 +40,7 @@ def select_candidates_on(
     device : str
     floor : (m,) float32 array
         Known lower bound of each query's k-th best cosine; -inf if unknown.
-    space : Space
+    scratch : ScratchPool
     search : str
         The id of the search, whose rows stay on the GPU while it runs.
 
@@ -89,7 +89,7 @@ class GpuQueryBatch(QueryBatch):
         self._device_threshold = torch.from_numpy(self._threshold).to(device)
 
     def add_all(self, run: DeviceRows, start: int, stop: int, step: int, shard: int, rows) -> None:
-        """Take in some rows, in blocks that fit in memory; ``rows`` are their numbers."""
+        """Add a range of rows, in blocks that fit in memory; ``rows`` are their numbers."""
 
         def some(low: int, high: int) -> None:
             self.add(run, start + low, start + high, shard, rows[low:high])
@@ -99,7 +99,7 @@ class GpuQueryBatch(QueryBatch):
     def add(
         self, run: DeviceRows, start: int, stop: int, shard: int, rows: np.ndarray | range
     ) -> None:
-        """Take in a block. Nothing changes until all memory for it is allocated."""
+        """Add a block. The state does not change until all memory for it is allocated."""
         if self._n_pending > MAX_MEMBERS:
             self._fetch()
         torch, n, group = self._torch, stop - start, GROUP
@@ -107,14 +107,14 @@ class GpuQueryBatch(QueryBatch):
             group //= 2
         width = -(-n // group)
         scores = self._cosines.scores(run, start, stop, width * group)
-        # Row i is in group i % width, which separates equal rows: they often lie together.
+        # Row i is in group i % width, which separates equal rows, as these are often adjacent.
         lines = scores.view(len(scores), group, width)
         tops = lines.amax(1)
         device_threshold, threshold = self._device_threshold, self._threshold
         greatest = torch.topk(torch.cat([self._greatest, tops], 1), self._k, sorted=False).values
         if (
             threshold == LOWEST
-        ).any():  # some queries have fewer than k rows: learn from this block first
+        ).any():  # some queries have fewer than k rows so far: use this block first
             device_threshold, threshold = self._raised(greatest)
         query, which = (tops >= device_threshold[:, None]).nonzero().T
         held = lines[query, :, which], query, which, shard, rows
@@ -132,11 +132,11 @@ class GpuQueryBatch(QueryBatch):
         """The threshold on the device and on the host, given the greatest cosines."""
         kth = greatest.amin(1).cpu().numpy()
         threshold = np.maximum(self._threshold, self._cosines.bound.threshold(kth))
-        # Without another wait: unpinned memory is staged before this call returns.
+        # This does not synchronise again: unpinned memory is staged before the call returns.
         return self._torch.from_numpy(threshold).to(self._device, non_blocking=True), threshold
 
     def _fetch(self) -> None:
-        """Copy what still reaches the threshold to main memory."""
+        """Copy the candidates that still reach the threshold to main memory."""
         while self._pending_blocks:
             *held, shard, rows = self._pending_blocks[-1]
             found = self._good(*held, len(rows))
@@ -145,7 +145,7 @@ class GpuQueryBatch(QueryBatch):
                 self._hold(*each, shard, rows)
 
     def _good(self, members, query, which, n: int) -> list[tuple]:
-        """(query, position in the block of n rows, cosine) of what reaches the threshold."""
+        """(query, position in the block of n rows, cosine) of the rows that reach the threshold."""
         width, good = -(-n // members.shape[1]), []
 
         def some(start: int, stop: int) -> None:
@@ -162,7 +162,7 @@ class GpuQueryBatch(QueryBatch):
         return good
 
     def candidates(self, first: int):
-        """As `Lot.candidates`."""
+        """As `QueryBatch.candidates`."""
         self._fetch()
         self._best = self._greatest.cpu().numpy()
         return super().candidates(first)

@@ -86,7 +86,7 @@ def best(
     vectors : (m, dim) float32 array
         Unit norm.
     k : int
-    space : Space, optional
+    scratch : ScratchPool, optional
 
     Raises
     ------
@@ -157,7 +157,7 @@ def score_pairs(
     pairs : Pairs
     embeddings : Embeddings
     vectors : (m, dim) float32 array
-    space : Space, optional
+    scratch : ScratchPool, optional
 
     Returns
     -------
