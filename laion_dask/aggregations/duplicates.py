@@ -89,8 +89,9 @@ def duplicate_share(column: str = "url", *, capacity: int = CAPACITY) -> Duplica
     a different value. Missing values are counted separately and are not repeats.
 
     All results are exact for at most ``capacity`` distinct values. With more, the ``capacity``
-    values with the smallest 64-bit hashes are counted exactly, and the rest is estimated from them: the numbers of distinct values and of values that occur once have a relative error of
-    at most z / sqrt(k), 0.8 % by default, for any number of rows. The result does not depend on the
+    values with the smallest 64-bit hashes are counted exactly, and the rest is estimated from them:
+    the numbers of distinct values and of values that occur once have a relative error of at most
+    z / sqrt(k), 0.8 % by default, for any number of rows. The result does not depend on the
     partitioning. A state takes 1 MB.
 
     Parameters
