@@ -453,7 +453,8 @@ def test_two_dtypes_in_one_part(tmp_path, c):
     frame.laion.export(tmp_path / "apart")
     check(bits(frame, images), bits(ld.read_shards(tmp_path / "apart"), images))
     frame.repartition(npartitions=1).laion.export(tmp_path / "one")
-    refused(ld.read_shards(tmp_path / "one"), images, "float32 .* and float16 .*a part has one dtype")
+    says = "float32 .* and float16 .*a part has one dtype"
+    refused(ld.read_shards(tmp_path / "one"), images, says)
 
 
 def test_an_export_that_was_replaced(tmp_path, out, c):
