@@ -43,6 +43,7 @@ MODULES = {
 
 def write(folder: Path) -> None:
     """Write the pages, and ``index.rst`` that lists them."""
+    folder.mkdir(exist_ok=True)
     pages = []
     for title, (about, rooms) in GROUPS.items():
         names = [name for name in _names() if _room(name) in rooms]

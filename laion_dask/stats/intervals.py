@@ -64,6 +64,8 @@ def risk_ratio(k1: Numbers, n1: Numbers, k2: Numbers, n2: Numbers, level: float 
     ================================  ==========  ===============================================
 
     "Below" is the same formula with a half added to each of the four cells: k + 1/2 of n + 1.
+
+    Parameters
     ----------
     k1, n1, k2, n2 : int or array of int
         ``k1`` of ``n1`` in the first group have the property, ``k2`` of ``n2`` in the second.

@@ -123,7 +123,7 @@ def test_a_zero_shot_head_is_a_spec(clip):
         (["one"], ["{}"], "two or more"),
         (["one", "one"], ["{}"], "all different"),
         (["one", 2], ["{}"], "One of labels is 2"),
-        (["one", "two"], ["a photo"], "no single"),
+        (["one", "two"], ["a photo"], "must have one"),
         (["one", "two"], [], "at least one template"),
         (None, ["{}"], "labels is None. Expected a list"),
         (["one", "two"], None, "templates is None. Expected a list"),
