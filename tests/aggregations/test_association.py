@@ -351,8 +351,8 @@ def test_what_the_verb_refuses(tmp_path):
         (words, {"names": ("a", "b", "c")}, "four different words"),
         (words, {"names": ("a", "a", "b", "c")}, "four different words"),
         (words, {"templates": ["This is."]}, "exactly one {}"),
-        (words, {"templates": []}, "one template at least"),
-        ((*[[red]] * 4,), {"templates": ["{}"]}, "Templates are for texts"),
+        (words, {"templates": []}, "Templates apply to texts"),
+        ((*[[red]] * 4,), {"templates": ["{}"]}, "Templates apply to texts"),
         (words, {"alternative": "both"}, "alternative"),
     ):
         with pytest.raises(OptionError, match=said):

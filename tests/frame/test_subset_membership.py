@@ -134,7 +134,7 @@ def test_what_goes_back_to_no_frame_by_filters(frame, tmp_path):
     kept = frame.dropna(subset=["similarity"])
     assert frame.laion.audit(kept, by="language").attrs["rows"]["kept"] == len(kept)
     write_shard(tmp_path / "other" / "part_0.parquet", laion_table(2000, 9))
-    with pytest.raises(OptionError, match="not what is left"):
+    with pytest.raises(OptionError, match="not a subset of before"):
         frame.laion.audit(ld.read_shards(tmp_path / "other"), by="language")
     with pytest.raises(OptionError, match="of them in both"):
         moved = frame.laion.where(OTHER).repartition(npartitions=2)

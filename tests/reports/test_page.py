@@ -158,7 +158,7 @@ def test_the_report_of_an_export_audits_its_filters(folder, tmp_path):
     assert audited.attrs["rows"]["kept"] == done.rows.kept
     assert "<b onclick=x>" in set(audited["group"])
     assert text.count("<svg") == 2 and "&lt;b onclick=x&gt;" in text
-    assert "Hong" in text and "Katz" in text and "they are not who is in a picture" in text
+    assert "Hong" in text and "Katz" in text and "they do not say who is in an" in text
 
 
 def test_what_no_filter_left_out_is_told(folder, tmp_path):
@@ -187,7 +187,7 @@ def test_a_report_with_nothing_to_group_by(tmp_path):
     frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", source))
     done = export(frame.laion.where("width > 10"), tmp_path / "out")
     text = ld.write_report(done, tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "no column of languages or captions" in text and "<svg" not in text
+    assert "no language or caption column" in text and "<svg" not in text
     with pytest.raises(OptionError):
         done.audit()
     for wrong in (frame, "out", None):

@@ -144,7 +144,7 @@ def test_what_is_refused(small):
         with pytest.raises(OptionError, match=r"index is .*what ld.open_index"):
             frame.laion.search(emb, query, index=wrong)
     for wrong in ([[1.0, 2], [3]], [np.zeros((2, 8)), np.zeros((2, 7))]):
-        with pytest.raises(EmbeddingsError, match=r"no array.*expected \(8,\) or"):
+        with pytest.raises(EmbeddingsError, match=r"not an array.*expected \(8,\) or"):
             frame.laion.search(emb, wrong)
     with pytest.raises(OptionError, match="list of names"):
         frame.laion.search(emb, query, columns="text")
