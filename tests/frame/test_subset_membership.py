@@ -127,7 +127,7 @@ def test_a_subset_around_the_other_is_compared(frame):
 
 
 def test_what_goes_back_to_no_frame_by_filters(frame, tmp_path):
-    with pytest.raises(OptionError, match="of them in both: after is not what is left of before"):
+    with pytest.raises(OptionError, match="of them in both: after is not a subset of before"):
         frame.laion.where(ONE).laion.audit(frame.sample(frac=0.3, random_state=0), by="language")
     sample = frame.sample(frac=0.5, random_state=0)
     assert set(frame.laion.audit(sample, by="language")["statistic"]) == {"exclusion"}
