@@ -58,7 +58,7 @@ REACHED_FROM = {
     "retrieval/index/ivf_pq.py": {"search"},
     "aggregations/grouping/base.py": {"statistics", "audit", "score", "export"},
     "models/clip.py": WITH_VECTORS | WITH_HEADS,
-    ("models/clip.py", "device"): set(),  # no command names the device of a model
+    ("models/clip_identity.py", "device"): set(),  # no command names the device of a model
     "models/clip_identity.py": WITH_VECTORS | WITH_HEADS,
     "models/clip_names.py": WITH_VECTORS | WITH_HEADS,
     "models/clip_loading.py": WITH_VECTORS | WITH_HEADS,

@@ -112,7 +112,7 @@ def connect(address: str | os.PathLike | Cluster) -> Client:
         return _joined(address, address.scheduler_address)
     address = os.fspath(address).strip()
     if os.path.isfile(address):
-        _check(_of_file(address), f"the address in the file {address!r}")
+        _check(_of_file(address), f"The address in the file {address!r}")
         return _joined(None, address, scheduler_file=address)
     _check(address, repr(address))
     return _joined(address, address)

@@ -255,7 +255,7 @@ def test_the_demo_refuses_a_folder_of_others_and_a_corpus_that_was_not_asked_for
     with pytest.raises(ExportError, match=r"theirs\.txt"):
         demo_corpus(tmp_path)
     (tmp_path / "photos" / "images").mkdir(parents=True)
-    with pytest.raises(ExportError, match="holds 'images'"):
+    with pytest.raises(ExportError, match="contains 'images'"):
         demo_corpus(tmp_path / "photos")
     write_corpus(tmp_path / "mine", n_images=4)
     for asked in ({"n_images": 5}, {"seed": 1}):

@@ -297,7 +297,7 @@ def test_what_score_captions_refuses(frame):
         ((length,), "text", OptionError, "A head is"),
         ((head,), "txet", ColumnError, "Did you mean 'text'"),
         ((head,), "row", OptionError, "holds int64"),
-        ((head.to("url"),), "text", OptionError, "has a column 'url' already"),
+        ((head.to("url"),), "text", OptionError, "already has a column 'url'"),
     ]:
         with pytest.raises(kind, match=said):
             frame.laion.score_captions(*heads, column=column)

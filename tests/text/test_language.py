@@ -371,9 +371,9 @@ def test_a_published_language_stays(write):
     assert found["language"].tolist() == ["en", "de"]
     assert found["detected_language"].tolist() == ["de", "de"]
     assert "spoken" in language(frame, to="spoken").columns
-    with pytest.raises(OptionError, match="has a column 'language' already"):
+    with pytest.raises(OptionError, match="already has a column 'language'"):
         language(frame, to="language")
-    with pytest.raises(OptionError, match="'detected_language' already"):
+    with pytest.raises(OptionError, match="already has a column 'detected_language'"):
         language(language(frame))
 
 
@@ -399,7 +399,7 @@ def test_what_it_refuses(paths):
     for options, kind, said in [
         ({"column": "txet"}, ColumnError, "Did you mean 'text'"),
         ({"column": "row"}, OptionError, "holds int64"),
-        ({"to": "url"}, OptionError, "has a column 'url' already"),
+        ({"to": "url"}, OptionError, "already has a column 'url'"),
         ({"to": 3}, OptionError, "the new column's name"),
         ({"min_letters": -1}, OptionError, "min_letters is -1"),
         ({"min_letters": 2.5}, OptionError, "min_letters is 2.5"),
