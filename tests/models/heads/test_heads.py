@@ -193,7 +193,7 @@ def test_what_a_head_refuses(tmp_path):
 
 def test_the_way_out_for_a_file_of_openais_weights(head, tmp_path, monkeypatch):
     (tmp_path / "w.pt").write_bytes(b"weights")
-    own, way = ClipModel("ViT-B-32", tmp_path / "w.pt"), r"w\.pt .* as ViT-B-32-openai\.pt into"
+    own, way = ClipModel("ViT-B-32", tmp_path / "w.pt"), r"w\.pt .* as ViT-B-32-openai\.pt in"
     with pytest.raises(ModelMismatchError, match=way):
         list(check_heads([head], own))
     with pytest.raises(ModelMismatchError, match=way):
