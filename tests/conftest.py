@@ -25,6 +25,7 @@ import pytest
 from dask.dataframe.dask_expr import FrameBase
 from support.demo_cache import cached_demo_corpus
 from support.frames import KINDS, brought_home, why_no_cudf
+from support.laion_columns import laion_columns
 from support.paths import SHARED
 from support.searches import SIZES
 from support.shards import collection
@@ -172,21 +173,6 @@ def write(tmp_path):
         return str(path)
 
     return write_shard
-
-
-def laion_columns(n: int, start: int = 0) -> dict[str, pa.Array]:
-    """``n`` rows of LAION-5B's columns, told apart by their number from ``start`` on."""
-    numbers = range(start, start + n)
-    return {
-        "URL": pa.array([f"https://example.org/{i}.jpg" for i in numbers], pa.string()),
-        "TEXT": pa.array([f"bird number {i}" if i % 2 else f"boat {i}" for i in numbers]),
-        "WIDTH": pa.array([100 + i for i in numbers], pa.int32()),
-        "HEIGHT": pa.array([200 + i for i in numbers], pa.int32()),
-        "similarity": pa.array([i % 10 / 10 for i in numbers], pa.float32()),
-        "hash": pa.array([(-1) ** i * (2**63 - 1 - i) for i in numbers], pa.int64()),
-        "punsafe": pa.array([i % 7 / 7 for i in numbers], pa.float32()),
-        "pwatermark": pa.array([i % 3 / 3 for i in numbers], pa.float32()),
-    }
 
 
 @pytest.fixture

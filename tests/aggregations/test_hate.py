@@ -23,7 +23,7 @@ from laion_dask.stats import compare_hate, hate_content_rate, welch, wilson
 
 @pytest.fixture(scope="module")
 def published():
-    from conftest import SHARED
+    from support.paths import SHARED
 
     folder = SHARED / "reference"
     if not (folder / "hate_scaling_filewise.csv").exists():

@@ -21,7 +21,7 @@ INDEX, DATA = "variables/variables.index", "variables/variables.data-00000-of-00
 
 @pytest.fixture(scope="module")
 def published(request):
-    from conftest import SHARED
+    from support.paths import SHARED
 
     path = SHARED / "weights" / NAME
     if not path.is_file():

@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import laion_columns
 from support.frames import both
+from support.laion_columns import laion_columns
 
 from laion_dask.errors import (
     ColumnError,
