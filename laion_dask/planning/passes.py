@@ -72,7 +72,7 @@ def _together(name: str, several: list[Step], verbs: list[str]) -> Step:
         name = f"{name}, {len(several)} times"
         notes.append(
             f"In the frame: each of {', '.join(verbs)} computes this again; to compute it only "
-            "once, export the frame and read the export, or persist it."
+            "once, export the frame and read the export."
         )
     fields = ("rows", "metadata_bytes", "embedding_bytes")
     sums = {field: sum(getattr(step, field) for step in several) for field in fields}
