@@ -20,7 +20,7 @@ _OTHERS = ("IPython", "ipykernel", "dask", "distributed")
 
 def render(error: BaseException) -> list[str]:
     """Format an error as lines of text: its type and message, and the user's own frames."""
-    shell = _shell()
+    shell = running_shell()
     if shell is not None and getattr(shell.InteractiveTB, "mode", None) == "Verbose":
         return shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
     lines = [": ".join(filter(None, [type(error).__name__, str(error)])), ""]
@@ -63,7 +63,7 @@ def _place(filename: str, shell) -> str:
     return f"File {filename}" if number is None else f"Cell In[{number}]"
 
 
-def _shell():
+def running_shell():
     """The running IPython shell, or None."""
     ipython = sys.modules.get("IPython")
     return None if ipython is None else ipython.get_ipython()

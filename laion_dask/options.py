@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from laion_dask.errors import one_of
+from laion_dask.notebook_traceback import running_shell
 
 _CHOICES: dict[str, tuple] = {
     "backend": ("auto", "pandas", "cudf"),
@@ -33,7 +34,12 @@ def get_option(name: str):
 
 def is_watched() -> bool:
     """Whether progress is enabled and visible: in a terminal or a notebook."""
-    return _current["progress"] and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    return _current["progress"] and (sys.stderr.isatty() or _in_kernel())
+
+
+def _in_kernel() -> bool:
+    """Whether a Jupyter kernel runs this process; importing ``ipykernel`` does not make it one."""
+    return getattr(running_shell(), "kernel", None) is not None
 
 
 @contextmanager

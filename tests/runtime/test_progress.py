@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import io
 import threading
+from types import SimpleNamespace
 
 import dask
 import pytest
 
 from laion_dask.models import clip_loading
 from laion_dask.models.clip import ClipModel
+from laion_dask.options import is_watched
 from laion_dask.runtime import graph
 from laion_dask.runtime.progress import ProgressBar
 from laion_dask.runtime.tasks import verb_bar
@@ -117,3 +119,13 @@ def test_a_bar_of_a_verb_goes_with_it_unless_it_was_asked_for(monkeypatch):
             assert (bar.leave, bar.disable) == (stays, False)
     with verb_bar("train", 3, False) as bar:
         assert bar.disable
+
+
+def test_only_a_terminal_or_a_running_kernel_shows_progress(monkeypatch):
+    pytest.importorskip("ipykernel")
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    assert not is_watched()
+    monkeypatch.setattr(
+        "laion_dask.options.running_shell", lambda: SimpleNamespace(kernel=object())
+    )
+    assert is_watched()
