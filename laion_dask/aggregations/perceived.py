@@ -119,6 +119,16 @@ def perceived(
     supervision. ICML. Scheffer, T., Decomain, C., Wrobel, S. (2001). Active hidden Markov models
     for information extraction. IDA. On the effect of such labels on the people they are applied to:
     Scheuerman, M. K., Paul, J. M., Brubaker, J. R. (2019). How computers see gender. CSCW.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> prompts = {"color": {"red": "a red shape", "blue": "a blue shape"}}
+    >>> table = frame.laion.perceived(images, prompts)
+    >>> list(table["group"])
+    ['red', 'blue', 'not assigned']
     """
     provenance = Provenance.of(frame)
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")

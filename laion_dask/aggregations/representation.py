@@ -73,6 +73,16 @@ def representation(
     ----------
     Geyik, S. C., Ambler, S., Kenthapadi, K. (2019). Fairness-aware ranking in search and
     recommendation systems with application to LinkedIn talent search. KDD.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> hits = frame.laion.search(images, "a gardener at work", k=100)
+    >>> table = ld.representation(hits, frame, by=ld.terms("gender"))
+    >>> list(table["statistic"])
+    ['skew', 'skew', 'skew', 'min_skew', 'max_skew', 'ndkl']
     """
     if not is_cudf(hits):
         must_be("hits", hits, pd.DataFrame, "a computed frame, as search returns")

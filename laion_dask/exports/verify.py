@@ -62,8 +62,11 @@ def verify(folder: str | os.PathLike) -> Verification:
 
     Examples
     --------
-    >>> str(ld.verify(exported.path))  # doctest: +SKIP
-    'subset: 2 parts, 96 rows and 12,345 bytes match the manifest in size, rows and sha256'
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/shards")
+    >>> exported = frame.laion.where("width >= 128").laion.export("wide")
+    >>> ld.verify(exported.path)
+    Verification(...)
     """
     must_be("folder", folder, (str, os.PathLike), "the folder of an export")
     folder = os.fspath(folder)

@@ -89,8 +89,11 @@ def excluded(frame: dd.DataFrame) -> dd.DataFrame:
 
     Examples
     --------
-    >>> subset = frame.laion.where("punsafe < 0.5")  # doctest: +SKIP
-    >>> subset.laion.excluded()[["url", "excluded_by", "excluded_why"]].head()  # doctest: +SKIP
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> excluded = frame.laion.where("punsafe < 0.5").laion.excluded()
+    >>> sorted(excluded["excluded_why"].unique().compute())
+    ['dropped', 'unscored']
     """
     filters = _Filters.of(Provenance.of(frame))
     meta = _with_reasons(filters.before._meta, np.empty(0, np.int64), (), np.empty(0, bool))
@@ -121,7 +124,12 @@ def funnel(frame: dd.DataFrame) -> pd.DataFrame:
 
     Examples
     --------
-    >>> frame.laion.where("similarity > 0.3 and width >= 256").laion.funnel()  # doctest: +SKIP
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> frame.laion.where("punsafe < 0.5 and width >= 128").laion.funnel()[["clause", "after"]]
+              clause  after
+    0  punsafe < 0.5  ...
+    1   width >= 128  ...
     """
     provenance = Provenance.of(frame)
     return funnel_of(provenance, rows_of(provenance))

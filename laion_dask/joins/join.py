@@ -100,8 +100,11 @@ def join(
 
     Examples
     --------
-    >>> scored = frame.laion.join("punsafe/", on="hash")  # doctest: +SKIP
-    >>> scored.laion.where("punsafe < 0.5").laion.export("safe")  # doctest: +SKIP
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/shards", columns=["url", "hash"])
+    >>> scored = frame.laion.join("demo-corpus/embedded/metadata", on="hash", columns=["punsafe"])
+    >>> scored.laion.where("punsafe < 0.5").laion.rows().rejected
+    0
     """
     requester = Provenance.of(frame)
     if how not in ("left", "inner"):

@@ -81,6 +81,13 @@ def gallery(
         When ``images`` is a path.
     ImageError
         When a key or path matches several images.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> ld.gallery(frame.head(), ld.open_images("demo-corpus/images"), facts=["similarity"])
+    Gallery(5 images)
     """
     if isinstance(images, (str, os.PathLike)):
         raise OptionError(

@@ -61,6 +61,13 @@ def write_report(
         When a shard has changed since the export.
     ExportError
         When the page cannot be written, or would replace a shard that was read.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/shards")
+    >>> ld.write_report(frame.laion.summary(), "summary.html").name
+    'summary.html'
     """
     must_be("The subject", subject, (Summary, Export), "what summary(...) or export(...) returns")
     if isinstance(subject, Export):

@@ -87,6 +87,16 @@ def train(
     ColumnError, OptionError, EmbeddingsError, PairingError, ProvenanceError, ModelMismatchError
         Immediately, when embeddings and labels do not match; or when a class has fewer than four
         labeled rows.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> labeled = frame.assign(unsafe=frame["punsafe"] >= 0.5)
+    >>> head = ld.heads.train(images, labeled, label="unsafe")
+    >>> print(head.report)
+    ROC-AUC 1.0000, ECE ... on ... held-out rows (... positive); fitted on ...
     """
     _check(hidden, test, max_rows, seed)
     _check_out(out)

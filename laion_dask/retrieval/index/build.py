@@ -126,6 +126,16 @@ def build_index(
         Immediately, when ``out`` is not empty and contains anything but this index.
     IndexFileError
         Immediately, when the manifest or the build plan in ``out`` is damaged.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> index = ld.build_index(images, "index")
+    >>> hits = frame.laion.search(images, "a red star", k=3, index=index)
+    >>> list(hits["rank"])
+    [1, 2, 3]
     """
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
     check_stored(embeddings.files)
