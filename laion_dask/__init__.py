@@ -21,7 +21,7 @@ _OTHERS = {
     "Distribution": "laion_dask.aggregations.distribution",
     "EmbeddingSpace": "laion_dask.models",
     "Embeddings": "laion_dask.io.embeddings.embeddings",
-    "Export": "laion_dask.exports.export",
+    "Export": "laion_dask.exports.result",
     "Images": "laion_dask.io.images.images",
     "Index": "laion_dask.retrieval.index.index",
     "LaionDaskError": "laion_dask.errors",

@@ -33,8 +33,8 @@ from laion_dask.cluster import start_cluster as start_cluster
 from laion_dask.demo.job import DemoCorpus as DemoCorpus
 from laion_dask.demo.job import demo_corpus as demo_corpus
 from laion_dask.errors import LaionDaskError as LaionDaskError
-from laion_dask.exports.export import Export as Export
 from laion_dask.exports.export import export as export
+from laion_dask.exports.result import Export as Export
 from laion_dask.exports.verify import verify as verify
 from laion_dask.frame.accounting import Rows as Rows
 from laion_dask.frame.embeddings import open_embeddings as open_embeddings

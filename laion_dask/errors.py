@@ -21,7 +21,7 @@ _ARGUMENT = re.compile("\x02(\\w+)\x1f([^\x1f\x03]*)\x1f([^\x1f\x03]*)\x03")
 class _Message:
     """The message of an error or a warning, spelled for Python or for the command line."""
 
-    def __init__(self, *args):
+    def __init__(self, *args: object) -> None:
         self._marked = str(args[0]) if args else ""
         super().__init__(*(_as_python(self._marked) if n == 0 else a for n, a in enumerate(args)))
 

@@ -12,7 +12,7 @@ from laion_dask.backend import frame_to_arrow
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.errors import SchemaError, must_be, one_of
 from laion_dask.exports import formats
-from laion_dask.exports.formats.base import WrittenPart
+from laion_dask.exports.formats.base import PartWriter, WrittenPart
 from laion_dask.exports.manifest import build_manifest, schema_entries
 from laion_dask.exports.partition import META, part_schema, write_partition
 from laion_dask.exports.result import Export
@@ -25,7 +25,7 @@ from laion_dask.frame.scans import check_shard_numbers
 
 def export(
     frame: dd.DataFrame,
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     format: str = "parquet",
     *,
     seed: int | None = None,
@@ -86,7 +86,7 @@ def export(
     schema = part_schema(frame_to_arrow(frame._meta).schema)
     _check_names(schema.names)
     with transaction:
-        writer = formats.load(format).open(transaction.staging_folder, schema)
+        writer: PartWriter = formats.load(format).open(transaction.staging_folder, schema)
         written, rows = map_with_accounting(
             provenance,
             write_partition,
@@ -96,6 +96,7 @@ def export(
             label="export",
             must_account=True,
         )
+        assert rows is not None  # must_account
         parts, types = _in_order(written)
         manifest = build_manifest(provenance, schema_entries(schema, types), rows, seed)
         committed = transaction.commit(parts, writer.finish(parts), manifest)

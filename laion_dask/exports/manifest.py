@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 import dask
 import duckdb
@@ -17,6 +18,7 @@ from laion_dask.exports.formats.base import StagedFile, WrittenPart
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.funnel import funnel_of
 from laion_dask.frame.provenance import Provenance
+from laion_dask.io.parquet.shard import Shard
 from laion_dask.joins.join import duplicates_left_out
 
 #: Packages whose version affects every export, and packages that matter if a model was used.
@@ -25,8 +27,8 @@ _MODELS = ("torch", "open_clip_torch")
 
 
 def build_manifest(
-    provenance: Provenance, schema: list[dict], rows: Rows, seed: int | None
-) -> dict:
+    provenance: Provenance, schema: list[dict[str, Any]], rows: Rows, seed: int | None
+) -> dict[str, Any]:
     """The manifest without its list of files."""
     shards = {p.shard.index: p.shard for _, pieces in provenance.sources for p in pieces}
     columns = (column for s in shards.values() for column in (*s.columns, *s.partition))
@@ -48,7 +50,7 @@ def build_manifest(
     return manifest
 
 
-def schema_entries(schema: pa.Schema, types_of_parts: list[list[str]]) -> list[dict]:
+def schema_entries(schema: pa.Schema, types_of_parts: list[list[str]]) -> list[dict[str, Any]]:
     """The name and stored type of each column."""
     entries = []
     for i, name in enumerate(schema.names):
@@ -57,7 +59,7 @@ def schema_entries(schema: pa.Schema, types_of_parts: list[list[str]]) -> list[d
     return entries
 
 
-def _input(shard) -> dict:
+def _input(shard: Shard) -> dict[str, Any]:
     return {
         "shard": shard.index,
         "path": shard.path,
@@ -73,7 +75,7 @@ def _versions(with_models: bool) -> dict[str, str]:
     return versions | {name: version(name) for name in _MODELS if with_models}
 
 
-def _funnel(provenance: Provenance, rows: Rows) -> list[dict]:
+def _funnel(provenance: Provenance, rows: Rows) -> list[dict[str, Any]]:
     """The number of rows that each clause excluded; empty if other steps excluded rows too."""
     try:
         return funnel_of(provenance, rows).to_dict("records")
@@ -81,20 +83,20 @@ def _funnel(provenance: Provenance, rows: Rows) -> list[dict]:
         return []
 
 
-def file_entries(parts: Sequence[WrittenPart], index: Sequence[StagedFile]) -> dict:
+def file_entries(parts: Sequence[WrittenPart], index: Sequence[StagedFile]) -> dict[str, Any]:
     """The files of an export as the manifest lists them."""
     entries = {"parts": [_part_entry(part) for part in parts]}
     return {**entries, "index": [_entry(_index_name(f), f) for f in index]} if index else entries
 
 
-def _part_entry(part: WrittenPart) -> dict:
+def _part_entry(part: WrittenPart) -> dict[str, Any]:
     """A part as the manifest lists it; the row count is listed with its first file."""
     first, *others = map(_entry, part.final_names, part.files)
     entry = {"file": first["file"], "rows": part.rows, **first}
     return {**entry, "companions": others} if others else entry
 
 
-def _entry(name: str, file: StagedFile) -> dict:
+def _entry(name: str, file: StagedFile) -> dict[str, Any]:
     return {"file": name, "bytes": file.bytes, "sha256": file.sha256}
 
 

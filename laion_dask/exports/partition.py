@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from laion_dask.errors import SchemaError
@@ -10,7 +13,7 @@ from laion_dask.exports.formats.base import Part, PartWriter
 from laion_dask.schema import PROVENANCE
 
 #: The columns of the result of `write_partition`.
-META = {"number": "int64", "types": object, "files": object}
+META: dict[str, npt.DTypeLike] = {"number": "int64", "types": object, "files": object}
 
 
 def part_schema(schema: pa.Schema) -> pa.Schema:
@@ -18,7 +21,9 @@ def part_schema(schema: pa.Schema) -> pa.Schema:
     return pa.schema([(field.name, _value_type(field.type)) for field in schema])
 
 
-def write_partition(table: pa.Table, number: int, writer: PartWriter, schema: pa.Schema) -> dict:
+def write_partition(
+    table: pa.Table, number: int, writer: PartWriter, schema: pa.Schema
+) -> dict[str, Any]:
     """Write one partition as a staged part; returns its number, types and files.
 
     Parameters

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dask.dataframe as dd
 import pandas as pd
@@ -36,7 +37,7 @@ class Export:
 
     path: str
     rows: Rows
-    manifest: dict
+    manifest: dict[str, Any]
     frame: dd.DataFrame = dataclasses.field(repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -68,7 +69,7 @@ class Export:
         self,
         by: str | Grouping | Sequence[str | Grouping] | None = None,
         *,
-        reference: Mapping | None = None,
+        reference: Mapping[Hashable, float] | None = None,
         level: float = 0.95,
         min_n: int = 30,
     ) -> Table:
@@ -99,7 +100,7 @@ class Export:
         return audit(before, self.frame, by, reference=reference, level=level, min_n=min_n)
 
 
-def _funnel_lines(funnel: list[dict]) -> str:
+def _funnel_lines(funnel: list[dict[str, Any]]) -> str:
     """One line per clause, with the number of rows it excluded."""
     lines = [
         f"  {one['clause']}: {one['dropped']:,} dropped, {one['unscored']:,} unscored, "
@@ -109,7 +110,7 @@ def _funnel_lines(funnel: list[dict]) -> str:
     return "\n".join(["Nothing was kept. In order:", *lines] if lines else ["Nothing was kept."])
 
 
-def _join_line(join: dict) -> str:
+def _join_line(join: dict[str, Any]) -> str:
     """A line with the joined table, its key, and the number of duplicates left out."""
     rows = sum(one["rows"] for one in join["inputs"])
     left_out = join["duplicates_left_out"]

@@ -74,8 +74,8 @@ def export_state(fs: fsspec.AbstractFileSystem, folder: str, path: str) -> Expor
     """
     fs.invalidate_cache()
     names = [n for n in names_in(fs, folder) if n != LOCK_FILE and not n.startswith(STAGING)]
-    manifests = {n: _own_manifest(fs, f"{folder}/{n}") for n in MANIFESTS if n in names}
-    manifests = {n: content for n, content in manifests.items() if content is not None}
+    contents = ((n, _own_manifest(fs, f"{folder}/{n}")) for n in MANIFESTS if n in names)
+    manifests = {n: content for n, content in contents if content is not None}
     parts = names_in(fs, f"{folder}/{PARTS}")
     beside = [n for n in names if is_part_name(n)]
     is_foreign = names and not _is_interrupted(names, beside, parts)
@@ -100,7 +100,7 @@ def _own_manifest(fs: fsspec.AbstractFileSystem, path: str) -> bytes | None:
     """The content of a manifest written by export; None for any other file."""
     if not fs.isfile(path) or fs.size(path) > MAX_BYTES:
         return None
-    content = fs.cat_file(path)
+    content: bytes = fs.cat_file(path)
     with suppress(ValueError, LookupError, TypeError, RecursionError):
         parsed = json.loads(content)
         if parsed["kind"] == KIND and isinstance(parsed["parts"], list):
@@ -108,7 +108,9 @@ def _own_manifest(fs: fsspec.AbstractFileSystem, path: str) -> bytes | None:
     return None
 
 
-def _check_parts(fs, folder: str, path: str, parts: Sequence[str]) -> None:
+def _check_parts(
+    fs: fsspec.AbstractFileSystem, folder: str, path: str, parts: Sequence[str]
+) -> None:
     foreign = [n for n in parts if not is_part_name(n)]
     if isinstance(fs, LocalFileSystem) and os.path.islink(f"{folder}/{PARTS}"):
         foreign = ["the target of a link"]

@@ -22,6 +22,7 @@ import os
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
@@ -51,7 +52,7 @@ class ExportTransaction:
         When the folder is a file, contains files that export did not write, or cannot be listed.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str) -> None:
         self.fs, self.folder = filesystem(path)
         self.folder = self.folder.rstrip("/")
         self.path = path
@@ -109,7 +110,7 @@ class ExportTransaction:
             raise
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         try:
             if self.is_local:
                 restore_folder(self._parts_folder, f"{self.staging}/{_ASIDE}")
@@ -129,8 +130,8 @@ class ExportTransaction:
     # -- commit --------------------------------------------------------------------------------
 
     def commit(
-        self, parts: Sequence[WrittenPart], index: Sequence[StagedFile], manifest: dict
-    ) -> dict:
+        self, parts: Sequence[WrittenPart], index: Sequence[StagedFile], manifest: dict[str, Any]
+    ) -> dict[str, Any]:
         """Make the new state visible.
 
         Parameters

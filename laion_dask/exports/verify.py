@@ -7,6 +7,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportError, ShardError, must_be
@@ -42,7 +43,7 @@ class Verification:
         )
 
 
-def verify(folder: str | os.PathLike) -> Verification:
+def verify(folder: str | os.PathLike[str]) -> Verification:
     """Verify every part of an export against its manifest. Eager.
 
     Reads every byte of every part, with little memory. `read_shards` compares only sizes and row
@@ -83,13 +84,13 @@ def verify(folder: str | os.PathLike) -> Verification:
     return Verification(folder, len(manifest.parts), rows, sum(sizes))
 
 
-def _check(fs, file: ListedFile, manifest: Manifest) -> int:
+def _check(fs: fsspec.AbstractFileSystem, file: ListedFile, manifest: Manifest) -> int:
     """Compare a file's digest with the listed one and return the file's size in bytes."""
     if file.sha256 is None:
         raise ExportError(f"{manifest.path} lists no sha256 for {file.path}. Export again.")
     with fs.open(file.path, "rb") as opened:
         actual = hashlib.file_digest(opened, "sha256").hexdigest()
-        size = opened.tell()
+        size: int = opened.tell()
     if actual != file.sha256:
         raise ShardError(
             f"{file.path} has sha256 {actual}, but {manifest.path} lists {file.sha256}. It was "
@@ -98,7 +99,7 @@ def _check(fs, file: ListedFile, manifest: Manifest) -> int:
     return size
 
 
-def _count_rows(fs, manifest: Manifest) -> int:
+def _count_rows(fs: fsspec.AbstractFileSystem, manifest: Manifest) -> int:
     """The total number of rows; those of Parquet files are compared with their footers."""
     parquet = [part for part in manifest.parts if part.name.lower().endswith(PARQUET)]
     local = isinstance(fs, LocalFileSystem)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -21,7 +22,7 @@ def map_with_accounting(
     provenance: Provenance,
     kernel: Callable,
     *args,
-    meta: Mapping[str, str],
+    meta: Mapping[str, npt.DTypeLike],
     label: str,
     combine: Callable | None = None,
     must_account: bool = False,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations, islice
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from laion_dask.errors import ModelMismatchError, OptionError, one_of
 from laion_dask.stats.checks import whole
@@ -52,10 +55,10 @@ class Association:
 
 
 def weat(
-    X,
-    Y,
-    A,
-    B,
+    X: npt.ArrayLike,
+    Y: npt.ArrayLike,
+    A: npt.ArrayLike,
+    B: npt.ArrayLike,
     *,
     alternative: str = "greater",
     n_permutations: int = MOST_PARTITIONS,
@@ -129,10 +132,10 @@ def weat(
 
 
 def association(
-    X,
-    Y,
-    A,
-    B,
+    X: npt.ArrayLike,
+    Y: npt.ArrayLike,
+    A: npt.ArrayLike,
+    B: npt.ArrayLike,
     *,
     alternative: str = "greater",
     n_permutations: int = MOST_PARTITIONS,
@@ -216,7 +219,7 @@ def _mean(rows: np.ndarray) -> np.ndarray:
     return np.array([math.fsum(column) for column in rows.T]) / len(rows)
 
 
-def _check_models(sets: dict) -> None:
+def _check_models(sets: Mapping[str, npt.ArrayLike]) -> None:
     """Raise if vectors are known to come from different models."""
     known = [(n, m) for n, given in sets.items() if (m := getattr(given, "model", None))]
     for name, model in known[1:]:
@@ -228,7 +231,7 @@ def _check_models(sets: dict) -> None:
             )
 
 
-def as_rows(name: str, given) -> np.ndarray:
+def as_rows(name: str, given: npt.ArrayLike) -> np.ndarray:
     """A set of vectors as (n, dim) float64.
 
     Raises
@@ -249,7 +252,7 @@ def as_rows(name: str, given) -> np.ndarray:
     return rows
 
 
-def _units(name: str, given) -> np.ndarray:
+def _units(name: str, given: npt.ArrayLike) -> np.ndarray:
     """A set of vectors, normalized, (n, dim) float64."""
     rows = as_rows(name, given)
     largest = abs(rows).max(axis=1, keepdims=True)
@@ -260,10 +263,11 @@ def _units(name: str, given) -> np.ndarray:
             "direction. Remove such vectors."
         )
     rows = rows / largest  # so that squares neither overflow nor underflow
-    return rows / np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+    units: np.ndarray = rows / np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+    return units
 
 
-def _plain(given):
+def _plain(given: Any) -> Any:
     """Convert tensors to NumPy arrays and columns of vectors to lists."""
     if hasattr(given, "detach"):
         return given.detach().cpu().double().numpy()

@@ -55,7 +55,6 @@ def shard_bootstrap(
     References
     ----------
     Efron, B., Tibshirani, R. J. (1993). An introduction to the bootstrap, sections 6.2 (the
-    standard error) and 12.2 (Student's t). The widening: Hesterberg, T. C. (2015). What teachers
     standard error) and 12.2 (Student's t). The correction: Hesterberg, T. C. (2015). What teachers
 
     Examples

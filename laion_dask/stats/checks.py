@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, ValuesView
 from statistics import NormalDist
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,9 @@ from laion_dask.errors import OptionError
 
 #: A number, or an array of them.
 Numbers = npt.ArrayLike
+#: A float if all arguments are numbers, else an array of float64. As in NumPy's own annotations of
+#: such functions, this is Any: a union would have to be narrowed at every use.
+FloatOrArray: TypeAlias = Any
 
 
 def numbers(what: str, **values: Numbers) -> tuple[np.ndarray, ...]:
@@ -47,7 +51,7 @@ def counts(what: str, **values: Numbers) -> tuple[np.ndarray, ...]:
     return found
 
 
-def _listed(value):
+def _listed(value: Numbers) -> Numbers:
     """The counts of a mapping from labels to counts, or of its values."""
     if isinstance(value, Mapping):
         return list(value.values())
@@ -64,11 +68,12 @@ def shares(what: str, k: Numbers, n: Numbers) -> tuple[np.ndarray, np.ndarray]:
     """
     some, all_of = numbers(what, k=k, n=n)
     if not ((some >= 0) & (some <= all_of) & np.isfinite(all_of)).all():
-        raise OptionError(f"{what} was given k={k}, n={n}; expected 0 <= k <= n.")
+        k_text, n_text = str(k), str(n)
+        raise OptionError(f"{what} was given k={k_text}, n={n_text}; expected 0 <= k <= n.")
     return some, all_of
 
 
-def plain(*results: np.ndarray) -> tuple:
+def plain(*results: np.ndarray) -> tuple[FloatOrArray, ...]:
     """Convert zero-dimensional arrays to Python numbers; keep other arrays."""
     return tuple(r.item() if np.ndim(r) == 0 else np.asarray(r) for r in results)
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from laion_dask.errors import OptionError
-from laion_dask.stats.checks import Numbers, counts, plain, shares, z_of
+from laion_dask.stats.checks import FloatOrArray, Numbers, counts, plain, shares, z_of
 
 
-def pmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers):
+def pmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers) -> FloatOrArray:
     """Pointwise mutual information, ln[p(w, g) / (p(w) p(g))].
 
     Parameters
@@ -45,7 +45,7 @@ def pmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers):
     return plain(_pmi(*_together("pmi", n_wg, n_w, n_g, n)))[0]
 
 
-def npmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers):
+def npmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers) -> FloatOrArray:
     """Normalised pointwise mutual information, ln[p(w, g) / (p(w) p(g))] / -ln p(w, g).
 
     The denominator uses the joint probability, not that of the word or of the group; only this
@@ -81,7 +81,9 @@ def npmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers):
     return plain(_npmi(*_together("npmi", n_wg, n_w, n_g, n)))[0]
 
 
-def npmi_gap(n_wa: Numbers, n_a: Numbers, n_wb: Numbers, n_b: Numbers, n_w: Numbers, n: Numbers):
+def npmi_gap(
+    n_wa: Numbers, n_a: Numbers, n_wb: Numbers, n_b: Numbers, n_w: Numbers, n: Numbers
+) -> FloatOrArray:
     """Difference of a word's nPMI with two groups: the first minus the second.
 
     Parameters
@@ -120,7 +122,7 @@ def npmi_gap(n_wa: Numbers, n_a: Numbers, n_wb: Numbers, n_b: Numbers, n_w: Numb
 
 def pmi_bias(
     n_wa: Numbers, n_a: Numbers, n_wb: Numbers, n_b: Numbers, level: float = 0.95
-) -> tuple:
+) -> tuple[FloatOrArray, FloatOrArray, FloatOrArray]:
     """PMI(w, A) - PMI(w, B), with its interval as a log odds ratio.
 
     The difference is ln[p(w | A) / p(w | B)]: the rest of the corpus cancels out. For a word that
@@ -182,7 +184,8 @@ def pmi_bias(
 
 def _pmi(n_wg: np.ndarray, n_w: np.ndarray, n_g: np.ndarray, n: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log((n_wg / n_w) * (n / n_g))
+        found: np.ndarray = np.log((n_wg / n_w) * (n / n_g))
+    return found
 
 
 def _npmi(n_wg: np.ndarray, n_w: np.ndarray, n_g: np.ndarray, n: np.ndarray) -> np.ndarray:
@@ -193,17 +196,17 @@ def _npmi(n_wg: np.ndarray, n_w: np.ndarray, n_g: np.ndarray, n: np.ndarray) -> 
     return np.where((n_w == 0) | (n_g == 0), np.nan, found)
 
 
-def _together(what: str, n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers) -> tuple:
+def _together(
+    what: str, n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The four counts as arrays of one shape; raises if they are inconsistent."""
-    found = counts(what, n_wg=n_wg, n_w=n_w, n_g=n_g, n=n)
-    both, word, group, all_of = found
+    both, word, group, all_of = counts(what, n_wg=n_wg, n_w=n_w, n_g=n_g, n=n)
     fits = (both <= word) & (both <= group) & (word + group - both <= all_of)
     if not fits.all():
         i = np.unravel_index(int(np.argmin(fits)), fits.shape)
-        both, word, group, all_of = (float(value[i]) for value in found)
         raise OptionError(
-            f"{what} was given {both:,.0f} documents with both, {word:,.0f} with the word, "
-            f"{group:,.0f} with the group, {all_of:,.0f} in all. Expected at most as many with "
-            "both as with either, and at most as many with either as in all."
+            f"{what} was given {both[i]:,.0f} documents with both, {word[i]:,.0f} with the word, "
+            f"{group[i]:,.0f} with the group, {all_of[i]:,.0f} in all. Expected at most as "
+            "many with both as with either, and at most as many with either as in all."
         )
-    return found
+    return both, word, group, all_of

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from math import log
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,11 @@ from laion_dask.errors import OptionError
 from laion_dask.reserved_labels import NOT_GROUPS, POOLED
 from laion_dask.stats.checks import Numbers, counts
 
+#: Rows of each label.
+_ByLabel: TypeAlias = Mapping[Any, float] | pd.Series
 
-def jensen_shannon(a: Numbers | Mapping | pd.Series, b: Numbers | Mapping | pd.Series) -> float:
+
+def jensen_shannon(a: Numbers | _ByLabel, b: Numbers | _ByLabel) -> float:
     """Jensen-Shannon divergence of two groups or data sets, in bits. Eager.
 
     The mean of the Kullback-Leibler divergences of the two from their average: 0 if all labels have
@@ -49,12 +53,9 @@ def jensen_shannon(a: Numbers | Mapping | pd.Series, b: Numbers | Mapping | pd.S
     >>> stats.jensen_shannon({"en": 10}, {"fr": 3})
     1.0
     """
-    named = [isinstance(one, (Mapping, pd.Series)) for one in (a, b)]
-    if all(named):
-        a, b = dict(a.items()), dict(b.items())
-        labels = list(dict.fromkeys([*a, *b]))
-        a, b = ([one.get(label, 0) for label in labels] for one in (a, b))
-    elif any(named):
+    if isinstance(a, (Mapping, pd.Series)) and isinstance(b, (Mapping, pd.Series)):
+        a, b = _aligned(dict(a.items()), dict(b.items()))
+    elif isinstance(a, (Mapping, pd.Series)) or isinstance(b, (Mapping, pd.Series)):
         raise OptionError("Only one of a and b has labels. Expected two mappings, or two arrays.")
     if np.shape(a) != np.shape(b):
         raise OptionError(
@@ -73,6 +74,12 @@ def jensen_shannon(a: Numbers | Mapping | pd.Series, b: Numbers | Mapping | pd.S
     return float(np.clip((_from(p, middle) + _from(q, middle)) / 2, 0.0, 1.0))
 
 
+def _aligned(a: Mapping[Any, float], b: Mapping[Any, float]) -> tuple[list[float], list[float]]:
+    """The counts of the labels of either mapping; 0 where a label is missing."""
+    labels = list(dict.fromkeys([*a, *b]))
+    return [a.get(label, 0) for label in labels], [b.get(label, 0) for label in labels]
+
+
 def _from(p: np.ndarray, other: np.ndarray) -> float:
     """Kullback-Leibler divergence in bits, where 0 ln 0 is 0; terms are sorted before summing."""
     some = p > 0
@@ -84,7 +91,7 @@ def by_chance(n: float, m: float, labels: int) -> float:
     return max(labels - 1, 0) * (1 / n + 1 / m) / (8 * log(2)) if n and m else float("nan")
 
 
-def between_tables(one: pd.DataFrame, other: pd.DataFrame) -> list[dict]:
+def between_tables(one: pd.DataFrame, other: pd.DataFrame) -> list[dict[str, object]]:
     """Compare two data sets by the group shares in their tables; see `Table.divergence`.
 
     Raises
@@ -102,7 +109,7 @@ def between_tables(one: pd.DataFrame, other: pd.DataFrame) -> list[dict]:
     return [{"statistic": "divergence", "axis": a, **compared(first[a], second[a])} for a in both]
 
 
-def compared(a: pd.Series, b: pd.Series) -> dict:
+def compared(a: pd.Series, b: pd.Series) -> dict[str, int | float | str]:
     """Divergence of two counts by label, and the number of rows it is based on."""
     n, m = int(a.sum()), int(b.sum())
     labels = {*a.index[a > 0], *b.index[b > 0]}
@@ -116,7 +123,7 @@ def compared(a: pd.Series, b: pd.Series) -> dict:
     }
 
 
-def _rows_by_axis(result: pd.DataFrame) -> dict[str, pd.Series]:
+def _rows_by_axis(result: pd.DataFrame) -> dict[Hashable, pd.Series]:
     """Rows of each group, by axis, from a table that contains the shares of groups."""
     if not isinstance(result, pd.DataFrame) or not {"axis", "group", "term", "k"} <= set(result):
         raise OptionError(

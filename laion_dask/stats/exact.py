@@ -47,7 +47,9 @@ def fisher(k1: np.ndarray, n1: np.ndarray, k2: np.ndarray, n2: np.ndarray) -> np
     return p
 
 
-def _smallest_cell(k1, n1, k2, n2) -> tuple[np.ndarray, ...]:
+def _smallest_cell(
+    k1: np.ndarray, n1: np.ndarray, k2: np.ndarray, n2: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Describe each table by the cell with the smallest expected count.
 
     Returns
@@ -62,7 +64,9 @@ def _smallest_cell(k1, n1, k2, n2) -> tuple[np.ndarray, ...]:
     return np.where(is_rare, hits, draws - hits), draws, np.minimum(k, other), np.maximum(k, other)
 
 
-def _summed(count, draws, marked, others, depth: float) -> np.ndarray:
+def _summed(
+    count: np.ndarray, draws: np.ndarray, marked: np.ndarray, others: np.ndarray, depth: float
+) -> np.ndarray:
     """p-value of each table from the terms down to a depth; 0 if the table itself is below it."""
     mode = np.floor((draws + 1) * (marked + 1) / (marked + others + 2))
     # Bernstein's and Chernoff's bounds; the hypergeometric is no wider than the Poisson
@@ -82,7 +86,15 @@ def _summed(count, draws, marked, others, depth: float) -> np.ndarray:
     return p
 
 
-def _block(count, draws, marked, others, mode, above, below) -> np.ndarray:
+def _block(
+    count: np.ndarray,
+    draws: np.ndarray,
+    marked: np.ndarray,
+    others: np.ndarray,
+    mode: np.ndarray,
+    above: np.ndarray,
+    below: np.ndarray,
+) -> np.ndarray:
     draws, marked, spare = draws[:, None], marked[:, None], (others - draws)[:, None]
     with np.errstate(under="ignore"):
         x = mode[:, None] + np.arange(above.max())
@@ -97,4 +109,5 @@ def _block(count, draws, marked, others, mode, above, below) -> np.ndarray:
     found = terms[np.arange(len(mode)), np.where(inside, place, 0).astype(np.int64)]
     found = np.where(inside, found, 0.0)
     rarer = terms <= found[:, None] * (1 + _TIES)
-    return np.minimum((terms * rarer).sum(axis=1) / terms.sum(axis=1), 1.0)
+    p: np.ndarray = (terms * rarer).sum(axis=1) / terms.sum(axis=1)
+    return np.minimum(p, 1.0)

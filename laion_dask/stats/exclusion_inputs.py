@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from math import isfinite
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from laion_dask.errors import OptionError
 
+#: Rows of each group: by label, or by position.
+GroupRows: TypeAlias = Mapping[Any, int] | pd.Series | Sequence[int]
+#: The name of the axis, or the labels of the groups.
+GroupNames: TypeAlias = str | Sequence[Hashable] | None
 
-def group_counts(n_before, n_after, by) -> tuple[str, dict[Hashable, tuple[int, int]]]:
+
+def group_counts(
+    n_before: GroupRows, n_after: GroupRows, by: GroupNames
+) -> tuple[str, dict[Hashable, tuple[int, int]]]:
     """The name of the axis, and the rows of each group before and after.
 
     Raises
@@ -49,7 +57,7 @@ def group_counts(n_before, n_after, by) -> tuple[str, dict[Hashable, tuple[int, 
     return axis, counts
 
 
-def _mapping(counts, by) -> dict | None:
+def _mapping(counts: GroupRows, by: GroupNames) -> dict[Hashable, int] | None:
     """Counts by group; None if the counts are positional."""
     if isinstance(counts, pd.Series):
         named = not isinstance(counts.index, pd.RangeIndex)
@@ -66,12 +74,12 @@ def _mapping(counts, by) -> dict | None:
     return None
 
 
-def _positions(counts) -> list[str]:
+def _positions(counts: GroupRows) -> list[str]:
     """The names of unnamed groups: 0, 1 and so on."""
     return [str(position) for position in range(len(counts))]
 
 
-def _labels(by) -> list:
+def _labels(by: GroupNames) -> list[Hashable]:
     if by is None or isinstance(by, str) or not hasattr(by, "__iter__"):
         raise OptionError(
             f"by is {by!r}. Expected the groups' names, one per count; or pass the counts as "
@@ -83,14 +91,16 @@ def _labels(by) -> list:
     return labels
 
 
-def _count(n, label) -> int:
+def _count(n: object, label: Hashable) -> int:
     whole = not isinstance(n, (bool, np.bool_)) and isinstance(n, (int, np.integer, float))
     if not whole or not isfinite(n) or n < 0 or n != int(n):
         raise OptionError(f"Group {label!r} has {n!r} rows. Expected a non-negative integer.")
     return int(n)
 
 
-def totals(counts: Mapping, total) -> tuple[int, int]:
+def totals(
+    counts: Mapping[Hashable, tuple[int, int]], total: tuple[int, int] | None
+) -> tuple[int, int]:
     """All rows before and after: ``total``, or the sums of the groups.
 
     Raises
@@ -98,9 +108,8 @@ def totals(counts: Mapping, total) -> tuple[int, int]:
     OptionError
         If ``total`` is not two integers, or is smaller than a group.
     """
-    sums = tuple(sum(count[i] for count in counts.values()) for i in (0, 1))
     if total is None:
-        return sums
+        return sum(n for n, _ in counts.values()), sum(kept for _, kept in counts.values())
     try:
         before, after = (_count(n, "(all)") for n in total)
     except (TypeError, ValueError) as error:
@@ -116,7 +125,9 @@ def totals(counts: Mapping, total) -> tuple[int, int]:
     return before, after
 
 
-def expected_shares(counts: Mapping, reference) -> dict[Hashable, float]:
+def expected_shares(
+    counts: Mapping[Hashable, tuple[int, int]], reference: Mapping[Hashable, float] | None
+) -> dict[Hashable, float]:
     """The reference share of each group; equal shares without a reference."""
     if reference is None:
         return {label: 1 / len(counts) for label in counts}

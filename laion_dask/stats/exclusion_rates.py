@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from laion_dask.reserved_labels import AMPLIFIED
-from laion_dask.stats.exclusion_inputs import expected_shares, group_counts, totals
+from laion_dask.stats.exclusion_inputs import (
+    GroupNames,
+    GroupRows,
+    expected_shares,
+    group_counts,
+    totals,
+)
 from laion_dask.stats.intervals import risk_ratio, wilson
 from laion_dask.stats.significance import benjamini_hochberg, two_proportions
 from laion_dask.stats.table import Table, table
@@ -20,9 +26,9 @@ _METHOD = "Wilson; ratio: Katz log interval against the rest"
 
 
 def exclusion(
-    n_before: Mapping | Sequence[int],
-    n_after: Mapping | Sequence[int],
-    by: str | Sequence[Hashable] | None = None,
+    n_before: GroupRows,
+    n_after: GroupRows,
+    by: GroupNames = None,
     *,
     total: tuple[int, int] | None = None,
     reference: Mapping[Hashable, float] | None = None,
@@ -58,7 +64,6 @@ def exclusion(
         names has no rows before; a group that it does not name has no expected share and is never
         amplified.
     level : float
-        Coverage of the intervals, between 0 and 1.
         Coverage of the intervals, between 0 and 1.
 
     Returns
@@ -113,7 +118,9 @@ def exclusion(
     return corrected(table(pd.DataFrame(found)), level)
 
 
-def excluded(n: np.ndarray, kept: np.ndarray, n_all: int, k_all: int, level: float) -> dict:
+def excluded(
+    n: np.ndarray, kept: np.ndarray, n_all: int, k_all: int, level: float
+) -> dict[str, np.ndarray | float | str]:
     """The columns of `exclusion` that apply to any subset of all rows."""
     k = n - kept
     lo, hi = wilson(k, n, level)
@@ -138,15 +145,24 @@ def corrected(result: Table, level: float) -> Table:
     attrs = result.attrs
     result = result.drop(columns=["q", "verdict"], errors="ignore")
     q = benjamini_hochberg(result["p"].to_numpy(float))
-    result.insert(result.columns.get_loc("p") + 1, "q", q)
-    columns = (result[name].to_numpy() for name in ("k", "n", "overall", "under_represented", "q"))
-    place = result.columns.get_loc("under_represented") + 1
-    result.insert(place, "verdict", verdicts(*columns, 1 - level))
+    result.insert(list(result.columns).index("p") + 1, "q", q)
+    k, n, overall, under = (
+        result[name].to_numpy() for name in ("k", "n", "overall", "under_represented")
+    )
+    place = list(result.columns).index("under_represented") + 1
+    result.insert(place, "verdict", verdicts(k, n, overall, under, q, 1 - level))
     result.attrs = attrs
     return result
 
 
-def verdicts(k, n, overall, under_represented, q, rate: float) -> np.ndarray:
+def verdicts(
+    k: np.ndarray,
+    n: np.ndarray,
+    overall: np.ndarray,
+    under_represented: np.ndarray,
+    q: np.ndarray,
+    rate: float,
+) -> np.ndarray:
     """Conclusion for each group at a false discovery rate: a text, or None if not tested.
 
     ===================  =====================================================================
@@ -166,7 +182,9 @@ def verdicts(k, n, overall, under_represented, q, rate: float) -> np.ndarray:
     return found
 
 
-def _to_all(k, n, k_all: int, n_all: int, level: float) -> tuple[np.ndarray, ...]:
+def _to_all(
+    k: np.ndarray, n: np.ndarray, k_all: int, n_all: int, level: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ratio of the rates of subsets to the rate of all rows, with its interval."""
     _, lo, hi = risk_ratio(k, n, k_all - k, n_all - n, level)
     part = _divided(n, np.full(len(n), n_all))

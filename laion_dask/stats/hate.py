@@ -14,7 +14,9 @@ from laion_dask.stats.intervals import wilson
 from laion_dask.stats.significance import welch
 
 
-def hate_content_rate(p: Numbers | Mapping[str, Numbers], threshold: float = 0.5):
+def hate_content_rate(
+    p: Numbers | Mapping[str, Numbers] | pd.DataFrame, threshold: float = 0.5
+) -> float | dict[str, float]:
     """Hate content rate: the percentage of captions whose probability exceeds a threshold.
 
     100 mean(p > threshold), over the captions with a probability. NaN is undecided: it is excluded,
@@ -53,7 +55,7 @@ def hate_content_rate(p: Numbers | Mapping[str, Numbers], threshold: float = 0.5
     """
     probability("threshold", threshold)
     if isinstance(p, pd.DataFrame):
-        p = dict(p.items())
+        p = {str(name): column for name, column in p.items()}
     if not isinstance(p, Mapping):
         over, known = _over("p", p, threshold)
         return _percent(over, known)
@@ -146,13 +148,15 @@ def compare_hate(
     Birhane, A. et al. (2023), as in `hate_content_rate`: the intervals of LAION-400M and LAION-2B,
     the increase between them, and Welch's test over their files.
     """
-    rates, per_file = [], []
-    for k, n in ((k1, n1), (k2, n2)):
-        k, n = (np.atleast_1d(values) for values in shares("compare_hate", k, n))
-        lo, hi = wilson(k.sum(), n.sum(), level)
-        rate = 100 * k.sum() / n.sum() if n.any() else float("nan")
-        rates += [float(rate), 100 * lo, 100 * hi]
-        per_file.append(100 * k[n > 0] / n[n > 0])
-    lo2, hi1 = rates[4], rates[2]
+    rate1, lo1, hi1, files1 = _rates(k1, n1, level)
+    rate2, lo2, hi2, files2 = _rates(k2, n2, level)
     increase = 100 * (lo2 / hi1 - 1) if hi1 else float("nan")
-    return HateComparison(*rates, increase, *welch(per_file[1], per_file[0]))
+    return HateComparison(rate1, lo1, hi1, rate2, lo2, hi2, increase, *welch(files2, files1))
+
+
+def _rates(k: Numbers, n: Numbers, level: float) -> tuple[float, float, float, np.ndarray]:
+    """Rate over all files with its interval, and the rate of each non-empty file, in percent."""
+    k, n = (np.atleast_1d(values) for values in shares("compare_hate", k, n))
+    lo, hi = wilson(k.sum(), n.sum(), level)
+    rate = 100 * k.sum() / n.sum() if n.any() else float("nan")
+    return float(rate), 100 * lo, 100 * hi, 100 * k[n > 0] / n[n > 0]

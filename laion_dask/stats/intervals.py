@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from laion_dask.stats.checks import Numbers, counts, plain, shares, z_of
+from laion_dask.stats.checks import FloatOrArray, Numbers, counts, plain, shares, z_of
 
 
-def wilson(k: Numbers, n: Numbers, level: float = 0.95) -> tuple:
+def wilson(k: Numbers, n: Numbers, level: float = 0.95) -> tuple[FloatOrArray, FloatOrArray]:
     """Wilson score interval of a proportion.
 
     Parameters
@@ -48,7 +48,9 @@ def wilson(k: Numbers, n: Numbers, level: float = 0.95) -> tuple:
     return plain(np.where(k == 0, 0.0, centre - half), np.where(k == n, 1.0, centre + half))
 
 
-def risk_ratio(k1: Numbers, n1: Numbers, k2: Numbers, n2: Numbers, level: float = 0.95) -> tuple:
+def risk_ratio(
+    k1: Numbers, n1: Numbers, k2: Numbers, n2: Numbers, level: float = 0.95
+) -> tuple[FloatOrArray, FloatOrArray, FloatOrArray]:
     """Ratio of two proportions, (k1 / n1) / (k2 / n2), with its log interval.
 
     The interval is symmetric on the log scale, with the variance 1/k1 - 1/n1 + 1/k2 - 1/n2. If this
@@ -108,7 +110,7 @@ def risk_ratio(k1: Numbers, n1: Numbers, k2: Numbers, n2: Numbers, level: float 
 
 def risk_difference(
     k1: Numbers, n1: Numbers, k2: Numbers, n2: Numbers, level: float = 0.95
-) -> tuple:
+) -> tuple[FloatOrArray, FloatOrArray, FloatOrArray]:
     """Difference of two proportions, k1 / n1 - k2 / n2, with Newcombe's hybrid score interval.
 
     Each end is the difference minus (or plus) the square root of the sum of the squared distances
@@ -153,7 +155,9 @@ def risk_difference(
     return plain(difference, np.where(unknown, -1.0, lo), np.where(unknown, 1.0, hi))
 
 
-def odds_ratio(a: Numbers, b: Numbers, c: Numbers, d: Numbers, level: float = 0.95) -> tuple:
+def odds_ratio(
+    a: Numbers, b: Numbers, c: Numbers, d: Numbers, level: float = 0.95
+) -> tuple[FloatOrArray, FloatOrArray, FloatOrArray]:
     """Ratio of two odds, (a / b) / (c / d), with its log interval.
 
     The interval is symmetric on the log scale, with the variance 1/a + 1/b + 1/c + 1/d. If a cell
@@ -199,7 +203,9 @@ def odds_ratio(a: Numbers, b: Numbers, c: Numbers, d: Numbers, level: float = 0.
         return _around(ratio, (a / b) / (c / d), spread)
 
 
-def _around(ratio: np.ndarray, centre: np.ndarray, spread: np.ndarray) -> tuple:
+def _around(
+    ratio: np.ndarray, centre: np.ndarray, spread: np.ndarray
+) -> tuple[FloatOrArray, FloatOrArray, FloatOrArray]:
     """The ratio with the interval around a centre, open if the ratio is 0, inf or NaN."""
     unknown = np.isnan(ratio)
     lo = np.where(unknown | (ratio == 0), 0.0, centre * np.exp(-spread))

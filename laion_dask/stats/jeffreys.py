@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from laion_dask.stats.checks import Numbers, plain, shares
+from laion_dask.stats.checks import FloatOrArray, Numbers, plain, shares
 from laion_dask.stats.intervals import wilson
 
 #: With this many rows on either side, Wilson's limits, which are much cheaper, agree within 1e-4.
 _MANY = 5000
 
 
-def jeffreys(k: Numbers, n: Numbers, level: float = 0.95) -> tuple:
+def jeffreys(k: Numbers, n: Numbers, level: float = 0.95) -> tuple[FloatOrArray, FloatOrArray]:
     """Equal-tailed Jeffreys interval of a proportion. Eager.
 
     The limits are the quantiles of Beta(k + 1/2, n - k + 1/2). If k is 0, the lower limit is 0 and

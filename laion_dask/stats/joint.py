@@ -6,13 +6,13 @@ from itertools import combinations
 
 import numpy as np
 
-from laion_dask.stats.checks import Numbers, counts, plain, z_of
+from laion_dask.stats.checks import FloatOrArray, Numbers, counts, plain, z_of
 from laion_dask.stats.jeffreys import jeffreys
 
 
 def observed_over_expected(
     n_ab: Numbers, n_a: Numbers, n_b: Numbers, n: Numbers, level: float = 0.95
-) -> tuple:
+) -> tuple[FloatOrArray, FloatOrArray, FloatOrArray]:
     """Ratio of the rows in both of two groups to the number expected under independence.
 
     The interval is symmetric on the log scale. The variance of the logarithm follows from the delta
@@ -63,7 +63,7 @@ def observed_over_expected(
 
 def npmi_interval(
     n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers, level: float = 0.95
-) -> tuple:
+) -> tuple[FloatOrArray, FloatOrArray]:
     """Interval of nPMI, ln[p(w,g) / (p(w) p(g))] / -ln p(w,g).
 
     nPMI is a function of three cells of the table: documents with both, with only the word, and
@@ -109,8 +109,8 @@ def npmi_interval(
     2
     """
     z_of(level, "npmi_interval")
-    found = counts("npmi_interval", n_wg=n_wg, n_w=n_w, n_g=n_g, n=n)
-    return plain(*_ends(*found, level))
+    n_wg, n_w, n_g, n = counts("npmi_interval", n_wg=n_wg, n_w=n_w, n_g=n_g, n=n)
+    return plain(*_ends(n_wg, n_w, n_g, n, level))
 
 
 def npmi_gap_interval(
@@ -120,7 +120,7 @@ def npmi_gap_interval(
     n_w: Numbers,
     n: Numbers,
     level: float = 0.95,
-) -> tuple:
+) -> tuple[FloatOrArray, FloatOrArray]:
     """Interval of nPMI(w, a) - nPMI(w, b), for one word and two groups.
 
     Combines the intervals of the two (MOVER), with their correlation from the delta method: they
@@ -195,10 +195,13 @@ class _Slopes:
             product += self.by_w * (other.by_g + other.by_j) * other.j
             product += other.by_w * (self.by_g + self.by_j) * self.j
             more = self.by_g * other.by_j + self.by_j * other.by_g + self.by_j * other.by_j
-            return (product + more * p_wab - self.mean * other.mean) / self.n
+            found: np.ndarray = (product + more * p_wab - self.mean * other.mean) / self.n
+        return found
 
 
-def _ends(n_wg, n_w, n_g, n, level: float) -> tuple[np.ndarray, np.ndarray]:
+def _ends(
+    n_wg: np.ndarray, n_w: np.ndarray, n_g: np.ndarray, n: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Ends of the interval of nPMI, from the Jeffreys intervals of three cells of the table."""
     unknown = (n_w == 0) | (n_g == 0) | (n_w >= n) | (n_g >= n)
     safe = np.where(unknown, 1, n)
@@ -210,19 +213,24 @@ def _ends(n_wg, n_w, n_g, n, level: float) -> tuple[np.ndarray, np.ndarray]:
     return np.where(unknown, -1.0, lo), np.where(unknown, 1.0, hi)
 
 
-def _moved(shares: list, limits: list, ends: tuple[int, int, int]) -> np.ndarray:
+def _moved(
+    shares: list[np.ndarray],
+    limits: list[tuple[np.ndarray, np.ndarray]],
+    ends: tuple[int, int, int],
+) -> np.ndarray:
     """nPMI with each cell at one of its limits: 0 for the lower, 1 for the upper."""
     at = _npmi_of(*shares)
     moves = [
         _npmi_of(*(limits[i][ends[i]] if i == j else share for j, share in enumerate(shares))) - at
         for i in range(3)
     ]
-    total = sum(move**2 for move in moves)
+    total = moves[0] ** 2 + moves[1] ** 2 + moves[2] ** 2
     for i, j in combinations(range(3), 2):
         odds = [shares[c] / (1 - shares[c]) for c in (i, j)]
         sign = -1 if ends[i] == ends[j] else 1  # the cells of a table are negatively correlated
         total += 2 * sign * np.sqrt(odds[0] * odds[1]) * np.abs(moves[i] * moves[j])
-    return at + (2 * ends[0] - 1) * np.sqrt(np.maximum(total, 0))
+    moved: np.ndarray = at + (2 * ends[0] - 1) * np.sqrt(np.maximum(total, 0))
+    return moved
 
 
 def _npmi_of(both: np.ndarray, word_only: np.ndarray, group_only: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from laion_dask.stats.checks import Numbers, plain, shares, z_of
+from laion_dask.stats.checks import FloatOrArray, Numbers, plain, shares, z_of
 from laion_dask.stats.intervals import wilson
 from laion_dask.stats.significance import two_proportions
 
@@ -14,7 +14,7 @@ def overlap_difference(
     both: tuple[Numbers, Numbers],
     second: tuple[Numbers, Numbers],
     level: float = 0.95,
-) -> tuple:
+) -> tuple[FloatOrArray, FloatOrArray, FloatOrArray]:
     """Proportion in the second sample minus that in the first, for samples that share rows.
 
     Shared rows count in both proportions, so the two are not independent, and an interval for
@@ -58,8 +58,8 @@ def overlap_difference(
     k, n = (np.stack(np.broadcast_arrays(*some)) for some in zip(*found, strict=True))
     n_first, n_second = n[0] + n[1], n[1] + n[2]
     with np.errstate(invalid="ignore", divide="ignore"):
-        weights = [-n[0] / n_first, n[1] / n_second - n[1] / n_first, n[2] / n_second]
-        weights, share = np.stack(weights), np.where(n > 0, k / n, 0.0)
+        weights = np.stack([-n[0] / n_first, n[1] / n_second - n[1] / n_first, n[2] / n_second])
+        share = np.where(n > 0, k / n, 0.0)
     lo, hi = wilson(k, n, level)
     down = weights * (np.where(weights > 0, lo, hi) - share)
     up = weights * (np.where(weights > 0, hi, lo) - share)
@@ -74,7 +74,7 @@ def overlap_test(
     first: tuple[Numbers, Numbers],
     both: tuple[Numbers, Numbers],
     second: tuple[Numbers, Numbers],
-):
+) -> FloatOrArray:
     """Two-sided p-value that a property is equally frequent in the rows unique to each sample.
 
     Rows in both samples carry no information about the difference. The test is therefore

@@ -6,7 +6,7 @@ does not count. With one group per item, as in the paper, they are shares of ite
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from laion_dask.stats.exclusion_inputs import distribution
 
 
 def skew(
-    ranking: Sequence, reference: Mapping[Hashable, float], k: int | None = None
+    ranking: Sequence[object], reference: Mapping[Hashable, float], k: int | None = None
 ) -> dict[Hashable, float]:
     """skew@k of each group: the log ratio of its share of the first k to its reference share.
 
@@ -62,7 +62,9 @@ def skew(
     return dict(zip(wanted, _skews(counts, np.array(list(wanted.values()))).tolist(), strict=True))
 
 
-def min_skew(ranking: Sequence, reference: Mapping[Hashable, float], k: int | None = None) -> float:
+def min_skew(
+    ranking: Sequence[object], reference: Mapping[Hashable, float], k: int | None = None
+) -> float:
     """Smallest skew@k: the shortfall of the most under-represented group; at most 0.
 
     Parameters, definitions and errors are those of `skew`; NaN if every skew is NaN.
@@ -76,7 +78,9 @@ def min_skew(ranking: Sequence, reference: Mapping[Hashable, float], k: int | No
     return _end(skew(ranking, reference, k), np.nanmin)
 
 
-def max_skew(ranking: Sequence, reference: Mapping[Hashable, float], k: int | None = None) -> float:
+def max_skew(
+    ranking: Sequence[object], reference: Mapping[Hashable, float], k: int | None = None
+) -> float:
     """Largest skew@k: the excess of the most over-represented group; at least 0.
 
     Parameters, definitions and errors are those of `skew`; NaN if every skew is NaN.
@@ -90,7 +94,9 @@ def max_skew(ranking: Sequence, reference: Mapping[Hashable, float], k: int | No
     return _end(skew(ranking, reference, k), np.nanmax)
 
 
-def ndkl(ranking: Sequence, reference: Mapping[Hashable, float], k: int | None = None) -> float:
+def ndkl(
+    ranking: Sequence[object], reference: Mapping[Hashable, float], k: int | None = None
+) -> float:
     """Normalised discounted cumulative Kullback-Leibler divergence of a ranking.
 
     ``(1 / Z) sum_i D_i / log2(i + 1)`` with ``D_i = sum_g p_i(g) ln(p_i(g) / p_ref(g))`` of the
@@ -132,7 +138,7 @@ def ndkl(ranking: Sequence, reference: Mapping[Hashable, float], k: int | None =
     return max(0.0, float((terms.sum(axis=1) * discount).sum() / discount.sum()))
 
 
-def _end(skews: Mapping[Hashable, float], choose) -> float:
+def _end(skews: Mapping[Hashable, float], choose: Callable[[list[float]], float]) -> float:
     known = [value for value in skews.values() if not np.isnan(value)]
     return float(choose(known)) if known else float("nan")
 
@@ -141,10 +147,13 @@ def _skews(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
     if not counts.sum():
         return np.full(len(counts), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(counts / counts.sum() / shares)
+        found: np.ndarray = np.log(counts / counts.sum() / shares)
+    return found
 
 
-def _counts(ranking: Sequence, wanted: Mapping[Hashable, float], k: int | None) -> np.ndarray:
+def _counts(
+    ranking: Sequence[object], wanted: Mapping[Hashable, float], k: int | None
+) -> np.ndarray:
     """Membership of the first k items in the groups, (k, groups) int64 of 0 and 1."""
     if k is not None and (isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1):
         raise OptionError(f"k is {k!r}. Expected a positive number of items.")
@@ -165,7 +174,7 @@ def _counts(ranking: Sequence, wanted: Mapping[Hashable, float], k: int | None) 
     return counts
 
 
-def _groups(item) -> tuple:
+def _groups(item: object) -> tuple[object, ...]:
     if isinstance(item, (tuple, list, set, frozenset, np.ndarray)):
         return tuple(item)
     return () if pd.isna(item) else (item,)

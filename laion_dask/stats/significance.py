@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from laion_dask.errors import OptionError
-from laion_dask.stats.checks import Numbers, numbers, plain, shares
+from laion_dask.stats.checks import FloatOrArray, Numbers, numbers, plain, shares
 from laion_dask.stats.exact import fisher
 
 #: If every cell of a table has at least this expected count, the pooled z test is used, otherwise
@@ -17,7 +17,7 @@ from laion_dask.stats.exact import fisher
 EXPECTED = 500
 
 
-def two_proportions(k1: Numbers, n1: Numbers, k2: Numbers, n2: Numbers):
+def two_proportions(k1: Numbers, n1: Numbers, k2: Numbers, n2: Numbers) -> FloatOrArray:
     """Two-sided p-value of the hypothesis that two proportions are equal.
 
     Uses Fisher's exact test if any cell of the 2 x 2 table has an expected count below 500;
@@ -69,7 +69,8 @@ def _pooled_z(k1: np.ndarray, n1: np.ndarray, k2: np.ndarray, n2: np.ndarray) ->
     with np.errstate(invalid="ignore", divide="ignore"):
         pooled = (k1 + k2) / (n1 + n2)
         spread = np.sqrt(pooled * (1 - pooled) * (1 / n1 + 1 / n2))
-        return erfc(np.abs(k1 / n1 - k2 / n2) / spread / np.sqrt(2))
+        p: np.ndarray = erfc(np.abs(k1 / n1 - k2 / n2) / spread / np.sqrt(2))
+    return p
 
 
 def benjamini_hochberg(p: Numbers) -> np.ndarray:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,7 @@ class Table(pd.DataFrame):
     """
 
     @property
-    def _constructor(self):
+    def _constructor(self) -> type[Table]:
         return Table
 
     @property
@@ -69,13 +70,13 @@ class Table(pd.DataFrame):
         OptionError
             If there is no statistic of that name.
         """
-        found = self["statistic"].unique() if "statistic" in self else []
-        known = [*found, *self.attrs.get("statistics", ())]
+        known = list(self["statistic"].unique()) if "statistic" in self else []
+        known += self.attrs.get("statistics", ())
         if statistic not in known:
             raise OptionError(f"There is no {statistic!r} here.{did_you_mean(statistic, known)}")
         rows = self[self["statistic"] == statistic].drop(columns="statistic")
-        known = {*ALWAYS, *self.attrs.get("statistics", {}).get(statistic, ())}
-        mine = [name for name in rows if name in known or rows[name].notna().any()]
+        own = {*ALWAYS, *self.attrs.get("statistics", {}).get(statistic, ())}
+        mine = [name for name in rows if name in own or rows[name].notna().any()]
         found = rows[mine].reset_index(drop=True)
         if "suppressed_of" in self.attrs:
             few = self.attrs["suppressed_of"].get(statistic, 0)
@@ -154,11 +155,11 @@ class Table(pd.DataFrame):
         numeric = [name for name in self if pd.api.types.is_numeric_dtype(self[name])]
         if column not in numeric:
             raise ColumnError(
-                f"There is no numeric column {column!r}.{did_you_mean(column, numeric)}"
+                f"There is no numeric column {column!r}.{did_you_mean(column, map(str, numeric))}"
             )
         return self[column].astype("float64")
 
-    def plot(self, **options):
+    def plot(self, **options: Any) -> Any:  # type: ignore[override]  # replaces pandas' accessor
         """HoloViews plot of the rates or values with their intervals. Eager.
 
         Parameters
@@ -175,7 +176,7 @@ class Table(pd.DataFrame):
 
         return interval_plot(self, **options)
 
-    def to_markdown(self) -> str:
+    def to_markdown(self) -> str:  # type: ignore[override]  # always all rows, as text
         """The table as GitHub-flavoured Markdown, with numbers to four digits. Eager.
 
         Text from the data is escaped, so it cannot leave its cell or become markup.
@@ -233,7 +234,7 @@ class Table(pd.DataFrame):
         return said
 
 
-def table(rows: Iterable[dict] | pd.DataFrame) -> Table:
+def table(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Table:
     """Build a `Table` with columns in standard order and integer counts.
 
     The columns in `ALWAYS` exist even if they are empty.
@@ -246,7 +247,7 @@ def table(rows: Iterable[dict] | pd.DataFrame) -> Table:
     for name in frame:
         if frame[name].dtype == object and frame[name].isna().all():
             frame[name] = np.nan
-        if name in WHOLE or name.startswith(("n_", "k_")):
+        if name in WHOLE or str(name).startswith(("n_", "k_")):
             frame[name] = frame[name].astype("Int64" if frame[name].isna().any() else "int64")
     return Table(frame)
 
@@ -261,7 +262,7 @@ def suppressed(result: Table, min_n: int) -> Table:
     return kept
 
 
-def _text(value) -> str:
+def _text(value: object) -> str:
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return "-"
     if isinstance(value, (bool, np.bool_)):

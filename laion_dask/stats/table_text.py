@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 #: Width of a printed line; a single block may be wider because of its key columns.
@@ -12,14 +10,14 @@ WIDTH = 120
 _KEYS = ("statistic", "term", "axis", "group", "threshold")
 
 
-def in_blocks(head: Sequence[str], cells: Sequence[Sequence[str]], width: int = WIDTH) -> str:
+def in_blocks(head: list[str], cells: list[list[str]], width: int = WIDTH) -> str:
     """Format rows as text, in blocks of whole columns that each fit the width.
 
     A method shared by all rows is printed once, below the table.
     """
     frame = pd.DataFrame(cells, columns=head)
     beneath = ""
-    if len(frame) > 1 and list(head).count("method") == 1 and frame["method"].nunique() == 1:
+    if len(frame) > 1 and head.count("method") == 1 and frame["method"].nunique() == 1:
         beneath = f"\nmethod: {frame.pop('method').iloc[0]}"
     n_keys = next((i for i, name in enumerate(frame) if name not in _KEYS), frame.shape[1])
     blocks = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from types import ModuleType
 
 
 def names() -> list[str]:
@@ -15,6 +16,6 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
 
 
-def load(name: str):
+def load(name: str) -> ModuleType:
     """The module of a format, given one of the `names`."""
     return importlib.import_module(f"{__name__}.{name}")

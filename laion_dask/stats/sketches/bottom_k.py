@@ -57,7 +57,9 @@ class BottomK:
         return cls._smallest(hashes, counts, n, states[0].capacity, exact)
 
     @classmethod
-    def _smallest(cls, hashes, counts, n: int, capacity: int, exact: bool) -> BottomK:
+    def _smallest(
+        cls, hashes: np.ndarray, counts: np.ndarray | None, n: int, capacity: int, exact: bool
+    ) -> BottomK:
         found, places = np.unique(hashes, return_inverse=True)
         weights = None if counts is None else counts.astype(np.float64)  # exact below 2**53
         counts = np.bincount(places, weights, len(found)).astype(np.int64)
@@ -74,8 +76,9 @@ class BottomK:
         if self.is_exact:
             return float(k), float(k), float(k)
         share = self._share()
-        lo, hi = (end / share for end in _gamma(k, k, level))
-        return tuple(min(max(end, float(k)), float(self.n)) for end in ((k - 1) / share, lo, hi))
+        ends = ((k - 1) / share, *(end / share for end in _gamma(k, k, level)))
+        estimate, lo, hi = (min(max(end, float(k)), float(self.n)) for end in ends)
+        return estimate, lo, hi
 
     def singletons(self, level: float = 0.95) -> tuple[float, float, float]:
         """Number of values that occur once, with its interval.
@@ -88,8 +91,9 @@ class BottomK:
             return float(some), float(some), float(some)
         some -= int(self.counts[-1] == 1)
         share = self._share()
-        lo, hi = (end / share for end in _gamma(some, some + 1, level))
-        return tuple(min(end, float(self.n)) for end in (some / share, lo, hi))
+        ends = (some / share, *(end / share for end in _gamma(some, some + 1, level)))
+        estimate, lo, hi = (min(end, float(self.n)) for end in ends)
+        return estimate, lo, hi
 
     def _share(self) -> float:
         return float(self.hashes[-1]) / _RANGE

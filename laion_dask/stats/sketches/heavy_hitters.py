@@ -110,7 +110,7 @@ class HeavyHitters:
     def _sketched(self, states: Sequence[HeavyHitters]) -> HeavyHitters:
         """Sketch of states whose summed labels and weights are in this state."""
         sketch = np.zeros((DEPTH, WIDTH), np.int64)
-        hashes = []
+        hashes: list[np.ndarray] = []
         for state in [self] if all(s.is_exact for s in states) else states:
             if state.sketch is None:
                 hashed = text_hashes(state.labels)
@@ -118,6 +118,7 @@ class HeavyHitters:
                     row += np.bincount(_cells(hashed, odd), state.counts, WIDTH).astype(np.int64)
                 hashes.append(hashed)
             else:
+                assert state.smallest is not None  # kept together with the sketch
                 sketch += state.sketch
                 hashes.append(state.smallest)
         smallest = np.unique(np.concatenate(hashes))[:_SMALLEST]
@@ -183,13 +184,15 @@ class HeavyHitters:
         return labels.take(order), low[order], counts[order]
 
     def _estimates(self, labels: pa.Array) -> np.ndarray:
+        assert self.sketch is not None  # callers use exact counts while there are any
         hashed = text_hashes(labels)
         found = [row[_cells(hashed, odd)] for row, odd in zip(self.sketch, _ODD, strict=True)]
-        return np.minimum.reduce(found)
+        least: np.ndarray = np.minimum.reduce(found)
+        return least
 
     def distinct(self) -> tuple[float, float]:
         """Number of distinct labels, and its relative standard error; 0 if exact."""
-        if self.is_exact:
+        if self.smallest is None:
             return float(len(self.labels)), 0.0
         k = len(self.smallest)
         if k < _SMALLEST:  # fewer labels than hashes that can be kept, so all are present
@@ -213,7 +216,8 @@ def _ranked(labels: pa.Array, counts: np.ndarray, most: int) -> np.ndarray:
         some = np.flatnonzero(counts >= least)
     table = pa.table({"n": -counts[some], "label": labels.take(pa.array(some))})
     order = pc.sort_indices(table, [("n", "ascending"), ("label", "ascending")])
-    return some[order.to_numpy()][:most]
+    ranked: np.ndarray = some[order.to_numpy()]
+    return ranked[:most]
 
 
 def text_hashes(labels: pa.Array) -> np.ndarray:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import ceil, exp, log
 
 import numpy as np
+import numpy.typing as npt
 
 #: Relative error of quantiles from the bins of a `Quantiles` sketch.
 ACCURACY = 0.0005
@@ -21,7 +22,7 @@ _LOG_MAX = log(np.finfo(np.float64).max)
 _SPAN = 1 << 20
 
 
-def _nothing(dtype=np.int64) -> np.ndarray:
+def _nothing(dtype: npt.DTypeLike = np.int64) -> np.ndarray:
     return np.empty(0, dtype)
 
 
@@ -131,7 +132,8 @@ def _bins(values: np.ndarray) -> np.ndarray:
     size = np.abs(values)
     with np.errstate(divide="ignore"):
         index = np.ceil(np.log(np.maximum(size, 1e-9)) / log(_GAMMA)) + _SHIFT
-    return (np.where(size < 1e-9, 0, index) * np.sign(values)).astype(np.int64)
+    signed: np.ndarray = np.where(size < 1e-9, 0, index) * np.sign(values)
+    return signed.astype(np.int64)
 
 
 def _value(key: int) -> float:
