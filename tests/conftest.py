@@ -1,4 +1,4 @@
-"""Fixtures that every test may ask for."""
+"""Fixtures shared by all tests."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import signal
 import sys
 from pathlib import Path
 
-# Threads of BLAS and OpenMP that have nothing to do sleep; by default they spin, which takes most
-# of the processor time of small products where test processes share the processors. Read when
-# numpy and torch are imported.
+# Idle BLAS and OpenMP threads sleep. By default they spin, which takes most of the CPU time of
+# small matrix products when several test processes share the cores. numpy and torch read this on
+# import.
 os.environ["OMP_WAIT_POLICY"] = "passive"
 os.environ["OPENBLAS_THREAD_TIMEOUT"] = "4"
-# As in distributed's own tests: no server or worker samples the stacks of its threads every 10 ms.
+# As in distributed's own tests: do not sample every server's and worker's stacks every 10 ms.
 os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"
 
 import dask
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import pytest
 from dask.dataframe.dask_expr import FrameBase
 from support.demo_cache import cached_demo_corpus
-from support.frames import KINDS, brought_home, why_no_cudf
+from support.frames import KINDS, why_no_cudf, with_host_results
 from support.laion_columns import laion_columns
 from support.paths import SHARED
 from support.searches import SIZES
@@ -35,8 +35,8 @@ from laion_dask.accessor import Laion
 
 gc.disable()  # until all tests are imported: see `pytest_collection_finish`
 
-#: The same examples in every run, and none remembered from an earlier one; `make fuzz` loads the
-#: other profile, and what it finds becomes a fixed case.
+#: Every run draws the same examples and remembers none from earlier runs. `make fuzz` loads the
+#: other profile; what it finds becomes a fixed test case.
 hypothesis.settings.register_profile("gate", derandomize=True, database=None, deadline=None)
 hypothesis.settings.register_profile("fuzz", database=None, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("gate")
@@ -44,7 +44,7 @@ hypothesis.settings.load_profile("gate")
 
 @pytest.fixture(autouse=True, scope="session")
 def _interruptible():
-    """Ctrl-C raises here and in child processes, as in a terminal; a background job ignores it."""
+    """Raise KeyboardInterrupt on Ctrl-C, as in a terminal; background jobs ignore SIGINT."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -52,7 +52,7 @@ def _interruptible():
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_home(tmp_path_factory):
-    """An empty home folder and cache: what a person keeps in theirs decides no test."""
+    """Set an empty home folder and cache, so that the user's own files cannot affect a test."""
     names = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "LAION_DASK_WEIGHTS")
     with pytest.MonkeyPatch.context() as patch:
         for name in names:
@@ -63,22 +63,22 @@ def _no_home(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def _patient_nannies():
-    """A worker has two minutes to end, not five seconds, which a busy machine may well take."""
+    """Give a worker two minutes to exit instead of five seconds; a loaded machine may need them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distributed.Nanny.close, "__defaults__", (120.0, "nanny-close"))
         yield
 
 
-#: How many modules were imported when `_frozen_heap` last did its work.
+#: Number of imported modules when `_frozen_heap` last froze the heap.
 _imported = 0
 
 
 @pytest.fixture(autouse=True)
 def _frozen_heap():
-    """Exempt from garbage collection what is alive before a test, whenever modules were imported.
+    """Exclude live objects from garbage collection whenever new modules have been imported.
 
-    Imports and collected tests are millions of objects. ``memory.release`` runs a full collection
-    whenever an allocation fails, and each would take half a second to visit them.
+    Imports and collected tests add up to millions of objects. ``memory.release`` runs a full
+    collection after every failed allocation, and scanning them takes half a second each time.
     """
     global _imported
     if _imported != len(sys.modules):
@@ -89,7 +89,7 @@ def _frozen_heap():
 
 @pytest.fixture
 def shared() -> Path:
-    """The folder of real inputs beside the repository; skips where it is not there."""
+    """Return the folder of real inputs next to the repository; skip if it does not exist."""
     if not SHARED.is_dir():
         pytest.skip("the folder of real inputs, ../shared, is not beside this repository")
     return SHARED
@@ -97,32 +97,32 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def _pandas():
-    """Frames are pandas' on any machine, but in a test that asks for `frames`."""
+    """Use pandas frames on every machine, except in tests that request `frames`."""
     with ld.set_options(backend="pandas"):
         yield
 
 
 @pytest.fixture
 def frames(request, monkeypatch) -> str:
-    """Both kinds of frame, one after the other; cuDF skips, with its reason, where it cannot run.
+    """Run the test with pandas and with cuDF frames; cuDF is skipped with the reason if unusable.
 
-    ``read_shards`` makes frames of that kind. What ``compute`` and ``search`` give comes to pandas,
-    so that one test compares both.
+    ``read_shards`` creates frames of that type. Results of ``compute`` and ``search`` are converted
+    to pandas, so that one assertion covers both.
     """
     if request.param == "cudf":
         if why_no_cudf():
             pytest.skip(why_no_cudf())
         for owner, name in ((FrameBase, "compute"), (Laion, "search"), (ld, "search")):
-            monkeypatch.setattr(owner, name, brought_home(getattr(owner, name)))
+            monkeypatch.setattr(owner, name, with_host_results(getattr(owner, name)))
     with ld.set_options(backend=request.param):
         yield request.param
 
 
 def pytest_collection_modifyitems(items):
-    """Run slow tests and those that share `worker_processes` first, in any number of processes.
+    """Run slow tests and users of `worker_processes` first, for any number of processes.
 
-    ``--dist worksteal`` gives each process a contiguous part and lets idle ones take from the end
-    of another's, so that quick tests are left for the end and one process has the cluster.
+    ``--dist worksteal`` gives each process a contiguous part and lets idle processes take work from
+    the end of another part. So quick tests remain for the end, and one process has the cluster.
     """
     items.sort(
         key=lambda item: (
@@ -137,11 +137,11 @@ def pytest_collection_finish():
 
 
 def pytest_sessionfinish():
-    gc.unfreeze()  # for libraries that look for leaks of their own objects when Python ends
+    gc.unfreeze()  # for libraries that check for leaks of their own objects at exit
 
 
 def pytest_generate_tests(metafunc):
-    """`frames` is cuDF's too, but in tests that are marked as of pandas alone."""
+    """Parametrize `frames` with cuDF as well, unless the test is marked ``only_pandas``."""
     if "frames" in metafunc.fixturenames:
         alone = metafunc.definition.get_closest_marker("only_pandas")
         metafunc.parametrize("frames", KINDS[:1] if alone else KINDS, indirect=True)
@@ -149,7 +149,7 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture
 def no_compute():
-    """Dask with a scheduler that raises: whatever is done under it is lazy."""
+    """Set a Dask scheduler that raises, so any computation inside the test fails."""
 
     def refuse(*args, **kwargs):
         raise AssertionError("something was computed that should have been lazy")
@@ -160,9 +160,9 @@ def no_compute():
 
 @pytest.fixture
 def write(tmp_path):
-    """``write(name, columns, **options)`` writes a Parquet file below tmp_path, returns its path.
+    """``write(name, columns, **options)`` writes a Parquet file below tmp_path; returns its path.
 
-    Columns are a pyarrow table or a mapping of names to arrays.
+    ``columns`` is a pyarrow table or a mapping of names to arrays.
     """
 
     def write_shard(name: str, columns, **options) -> str:
@@ -177,7 +177,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def laion_shards(write):
-    """``laion_shards(5, 0, 3)`` writes shards of so many LAION-5B rows, returns their paths."""
+    """``laion_shards(5, 0, 3)`` writes LAION-5B shards with that many rows; returns their paths."""
 
     def write_shards(*sizes: int, folder: str = "shards", **options) -> list[str]:
         starts = [sum(sizes[:i]) for i in range(len(sizes))]
@@ -191,25 +191,25 @@ def laion_shards(write):
 
 @pytest.fixture(scope="session")
 def demo_folder(request, tmp_path_factory) -> Path:
-    """A small demo corpus with its embeddings, as ``demo_corpus`` leaves it; read-only.
+    """Return a small demo corpus with embeddings, as ``demo_corpus`` writes it; read-only.
 
-    It is generated once for all test processes and runs, until something that it is made by
-    changes; tests/demo generates corpora anew.
+    It is generated once and reused by all test processes and later runs, until one of its inputs
+    changes. tests/demo generates corpora from scratch.
     """
     with cached_demo_corpus(request.config, tmp_path_factory, n_images=800) as folder:
         yield folder
 
 
-#: The cluster of `worker_processes` while there is one.
+#: The cluster of `worker_processes`, while one is running.
 _clusters: list[distributed.LocalCluster] = []
 
 
 @pytest.fixture
 def worker_processes() -> distributed.LocalCluster:
-    """A cluster of two worker processes with one thread each, which several tests share.
+    """Return a cluster of two worker processes with one thread each, shared by several tests.
 
-    For tests in which worker processes are a means: connect with
-    ``with distributed.Client(worker_processes):`` and leave no state on the workers.
+    For tests that need worker processes but do not test them. Connect with ``with
+    distributed.Client(worker_processes):`` and leave no state on the workers.
     """
     if not _clusters:
         address = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
@@ -218,18 +218,18 @@ def worker_processes() -> distributed.LocalCluster:
 
 
 def pytest_runtest_teardown(nextitem):
-    """Close the shared cluster after the last test in a row that uses it: it would take time."""
+    """Close the shared cluster after the last of consecutive tests that use it, to free the CPU."""
     if _clusters and (nextitem is None or "worker_processes" not in nextitem.fixturenames):
         _clusters.pop().close()
 
 
 @pytest.fixture(params=["float32", "float16"])
 def corpus(request, tmp_path):
-    """Shards with embeddings of both dtypes, one of them empty."""
+    """Shards with float32 or float16 embeddings; one shard is empty."""
     return collection(tmp_path, SIZES, dtype=request.param)
 
 
 @pytest.fixture
 def small(tmp_path):
-    """The same in one dtype."""
+    """The same as `corpus`, in float32 only."""
     return collection(tmp_path, SIZES)

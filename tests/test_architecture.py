@@ -1,4 +1,4 @@
-"""The rooms of the house: which may import which, and what reaches Dask or the GPU libraries."""
+"""Which rooms of the package may import which, and which files reach Dask or the GPU libraries."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ import laion_dask as ld
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-#: The arrows that are allowed: each room may import its own files, the foundation (the files of
-#: ``laion_dask/`` itself), and these rooms, which all stand above it. What a type checker alone
-#: imports counts too.
+#: The allowed arrows: each room may import its own files, the foundation (the files directly in
+#: ``laion_dask/``) and these rooms, all listed above it. Imports for type checkers count as well.
 ARROWS = {
     "predicate": "",
     "stats/sketches": "",
@@ -79,12 +78,12 @@ ARROWS = {
 #: Files of ``laion_dask/`` that are doors; the others are the foundation.
 DOORS = {"__init__", "accessor", "heads"}
 GPU = {"cudf", "cupy", "dask_cudf", "dask_cuda", "cuvs", "rmm", "pylibcudf", "kvikio"}
-#: Calls that build or run a graph of Dask's.
+#: Calls that build or run a Dask graph.
 DASK_CALLS = {
     *("from_map", "map_partitions", "map_overlap", "from_delayed", "to_delayed", "delayed"),
     *("compute", "persist", "submit", "gather", "scatter"),
 }
-#: What these calls are made on where they are not Dask's: threads, cosines, `runtime.graph`.
+#: Objects with methods of those names that are not Dask's: threads, cosines, `runtime.graph`.
 NOT_DASK = {"graph", "pool", "self._cosines", "self._reader"}
 
 
@@ -135,7 +134,7 @@ def imports(path: Path) -> frozenset[str]:
 
 @cache
 def packages(path: Path) -> set[str]:
-    """The top-level packages that a file imports, by a statement or by their name in a string."""
+    """The top-level packages that a file imports, by statement or by name in a string."""
     names = set(imports(path))
     for call in calls(path):
         name = called(call)[1]
@@ -150,7 +149,7 @@ def calls(path: Path) -> list[ast.Call]:
 
 
 def called(call: ast.Call) -> tuple[str, str]:
-    """What a call is made on, empty for a plain name, and the name that is called."""
+    """The object a call is made on (empty for a plain name), and the name of what is called."""
     if isinstance(call.func, ast.Attribute):
         return ast.unparse(call.func.value), call.func.attr
     return "", call.func.id if isinstance(call.func, ast.Name) else ""
@@ -177,7 +176,7 @@ def test_every_declared_arrow_is_used_and_points_up():
     }
     above: set[str] = set()
     for room, targets in ARROWS.items():
-        assert set(targets.split()) <= above, f"{room} imports a room that stands below it"
+        assert set(targets.split()) <= above, f"{room} imports a room that is not listed above it"
         above.add(room)
         assert {(room, target) for target in targets.split()} <= used
 
@@ -185,11 +184,11 @@ def test_every_declared_arrow_is_used_and_points_up():
 def test_no_two_modules_import_each_other():
     graphlib.TopologicalSorter(
         {module: own_imports(path) for module, path in MODULES.items()}
-    ).prepare()  # raises CycleError, which names the circle
+    ).prepare()  # raises CycleError, which names the cycle
 
 
 def test_the_map_names_every_room():
-    """README's map and the folders are the same."""
+    """README's map names exactly the rooms that exist."""
     map_ = re.search(r"## The map of the house\n(.*?)\n## ", (ROOT / "README.md").read_text(), re.S)
     rooms = {room_of(module) for module in MODULES} - {"doors", "foundation", "io"}
     named = set(re.findall(r"(?<![\w/])[a-z_]+(?:/[a-z_]+)*(?=/(?!\w))", map_[1]))
@@ -227,7 +226,7 @@ def test_kernels_import_nothing_of_dask():
         assert not {n for n in imports(path) if n.split(".")[0] in ("dask", "distributed")}, path
 
 
-#: Rooms and files of which every function takes arrays or one partition.
+#: Rooms and files whose functions all take arrays or a single partition.
 KERNEL_ROOMS = {"numerics", "text", "stats", "predicate"}
 KERNELS = {
     *(PACKAGE / "retrieval" / "exact").glob("*.py"),

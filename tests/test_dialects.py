@@ -1,4 +1,4 @@
-"""The published sets, each by its exact columns and types: recognized, and renamed."""
+"""Dialects: each published data set is recognized by its columns and types, and renamed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = both
 S, F, D, I, L = pa.string(), pa.float32(), pa.float64(), pa.int32(), pa.int64()  # noqa: E741
 TEXTS, BOXES = pa.list_(S), pa.list_(pa.list_(D))
 
-#: dialect, the columns of a file, and where each goes that does not keep its name.
+#: Dialect, the columns of a file, and the new names of those that are renamed.
 PUBLISHED = {
     "laion-400m": (
         "laion-400m",
@@ -156,7 +156,7 @@ def filled(columns: dict) -> pa.Table:
 
 
 def plain(cell):
-    """A cell as Python has it; null in every form as None."""
+    """A cell as a Python value; every null as None."""
     cell = cell.tolist() if hasattr(cell, "tolist") else cell
     if isinstance(cell, list):
         return [plain(c) for c in cell]
@@ -172,8 +172,8 @@ def test_published_columns(write, published, by_name):
     path = write("a.parquet", table)
     frame = read_shards(path, dialect=dialect if by_name else "auto").compute(scheduler="sync")
     for name in columns:
-        found = [plain(cell) for cell in frame[renamed.get(name, name)]]
-        assert found == table[name].to_pylist(), name
+        actual = [plain(cell) for cell in frame[renamed.get(name, name)]]
+        assert actual == table[name].to_pylist(), name
     expected = {renamed.get(n, n) for n in columns} | {"shard", "row"}
     assert set(frame.columns) == expected
     canonical = [n for n in CANONICAL if n in expected]
@@ -223,8 +223,8 @@ def test_width_int32_in_some_shards_and_double_in_others(write):
         "width in (800, 7)": [(1, 0), (2, 0)],
         "height != 4": [(0, 0), (0, 1), (2, 0), (2, 1)],
     }.items():
-        found = frame.laion.where(expression).compute(scheduler="sync")
-        assert list(zip(found["shard"], found["row"], strict=True)) == right, expression
+        actual = frame.laion.where(expression).compute(scheduler="sync")
+        assert list(zip(actual["shard"], actual["row"], strict=True)) == right, expression
 
 
 def test_swap_width_and_height(write):

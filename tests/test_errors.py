@@ -1,4 +1,4 @@
-"""Errors: one base, the builtin that a caller expects, and hints that name the nearest name."""
+"""Errors: their common base, the builtin that each also is, and hints with the nearest name."""
 
 from __future__ import annotations
 
@@ -116,9 +116,9 @@ def test_one_except_clause_catches_them_all():
 
 
 def test_a_message_within_another_keeps_its_arguments(tmp_path):
-    """Of a file whose columns would have one name, either door says how to name them."""
+    """If two columns would share a name, both Python and the command say how to rename them."""
     pq.write_table(pa.table({"url": ["u"], "a": [0.1], "punsafe": [0.2]}), tmp_path / "0.parquet")
     with pytest.raises(errors.SchemaError, match=r"rename=\{'a': 'other'\}") as raised:
         ld.read_shards(tmp_path, rename={"a": "punsafe"})
-    said = raised.value.worded({"rename": "--rename", "columns": "--columns"}.get)
-    assert "--rename a=other" in said and "--columns" in said
+    message = raised.value.worded({"rename": "--rename", "columns": "--columns"}.get)
+    assert "--rename a=other" in message and "--columns" in message

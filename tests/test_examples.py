@@ -1,4 +1,4 @@
-"""The examples in docstrings of public names run, on the demo corpus; every public name has one."""
+"""Docstring examples of public names run on the demo corpus, and every public name has one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 import laion_dask as ld
 from laion_dask.verbs import VERBS
 
-#: What has no example of its own: results, which their makers' examples show; and what draws,
-#: starts workers, trains or needs files that are not here, which notebooks and README show.
+#: Names without their own example: results, shown by the functions that return them, and what
+#: plots, starts workers, trains or needs files that are not here, shown in the notebooks and
+#: README.
 SHOWN_ELSEWHERE = {
     *("DemoCorpus", "Distribution", "EmbeddingSpace", "Export", "Images", "Index", "Mix", "Plan"),
     *("Embeddings", "LaionDaskError", "Rows", "Summary", "Vectors"),
@@ -31,7 +32,7 @@ def public():
 
 @pytest.fixture(scope="module")
 def corpus(demo_folder, tmp_path_factory):
-    """A working folder with the demo corpus, as the examples have it."""
+    """A working folder with the demo corpus, as the examples expect it."""
     folder = tmp_path_factory.mktemp("examples")
     shutil.copytree(demo_folder, folder / "demo-corpus")
     return folder
@@ -40,12 +41,12 @@ def corpus(demo_folder, tmp_path_factory):
 @pytest.mark.parametrize("value", list(public()))
 def test_examples_run(value, corpus, monkeypatch):
     monkeypatch.chdir(corpus)
-    found = doctest.DocTestFinder(recurse=False).find(value, globs={})
+    tests = doctest.DocTestFinder(recurse=False).find(value, globs={})
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-    said: list[str] = []
-    for test in found:
-        runner.run(test, out=said.append)
-    assert not runner.failures, "".join(said)
+    output: list[str] = []
+    for test in tests:
+        runner.run(test, out=output.append)
+    assert not runner.failures, "".join(output)
 
 
 def test_public_functions_have_an_example():
@@ -58,7 +59,7 @@ def test_public_functions_have_an_example():
 
 
 def test_every_verb_has_an_example_that_runs():
-    """At least one of its statements runs; ``+SKIP`` is for what a page cannot have."""
+    """At least one of its statements runs; ``+SKIP`` is for what cannot run in documentation."""
     parser = doctest.DocTestParser()
     for name, verb in VERBS.items():
         examples = parser.get_examples(inspect.getdoc(verb.load()))

@@ -1,4 +1,4 @@
-"""Captions as the web has them: NUL, overrides, ten megabytes, and bytes that are no UTF-8."""
+"""Captions as matching on the web: NUL, bidi overrides, ten megabytes, and invalid UTF-8."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def invalid(values: list[bytes | None], type_=None) -> pa.Array:
 
 @pytest.fixture
 def broken(write):
-    """Two shards; rows 1 and 4 of the second hold captions that are no UTF-8."""
+    """Two shards; rows 1 and 4 of the second have captions that are not valid UTF-8."""
     texts = [b"fine", b"\xff\xfe bird", None, b"bird", b"caf\xe9", "größe".encode()]
     similarity = pa.array([0.1, 0.2, 0.3, None, 0.5, 0.6], pa.float32())
     urls = [f"u{i}" for i in range(6)]
@@ -45,11 +45,11 @@ def test_odd_captions_come_back_as_they_are(write):
     frame = read_shards(path)
     assert frame.compute(**HERE)["text"].tolist() == ODD
     for i, text in enumerate(ODD):
-        for way in (frame, frame.assign(one=1)):
-            found = where(way, f"text == {text!r}").compute(**HERE)
-            assert found["row"].tolist() == [i], text
-            found = where(way, f"text.contains({text!r})").compute(**HERE)
-            assert found["row"].tolist() == [j for j, other in enumerate(ODD) if text in other]
+        for variant in (frame, frame.assign(one=1)):
+            matching = where(variant, f"text == {text!r}").compute(**HERE)
+            assert matching["row"].tolist() == [i], text
+            matching = where(variant, f"text.contains({text!r})").compute(**HERE)
+            assert matching["row"].tolist() == [j for j, other in enumerate(ODD) if text in other]
 
 
 def test_ten_megabytes_of_text(write):
@@ -57,17 +57,21 @@ def test_ten_megabytes_of_text(write):
     path = write("a.parquet", {"URL": ["u", "v"], "TEXT": [long, "short"]})
     frame = read_shards(path)
     assert frame.compute(**HERE)["text"].tolist() == [long, "short"]
-    for way in (frame, frame.assign(one=1)):
+    for variant in (frame, frame.assign(one=1)):
         for expression in ("text.endswith('end\\x00')", "text.len() > 5000", "text > 'big'"):
-            found = where(way, expression).compute(**HERE)["row"].tolist()
-            assert found == ([0, 1] if "big" in expression else [0]), expression
+            matching = where(variant, expression).compute(**HERE)["row"].tolist()
+            assert matching == ([0, 1] if "big" in expression else [0]), expression
 
 
 def test_bytes_that_are_no_text_are_an_error_that_names_the_row(broken):
     frame = read_shards(broken, max_rows_per_partition=4)
-    for way in (frame, where(frame, "text.contains('x')"), where(frame.assign(n=1), "text == 'x'")):
+    for variant in (
+        frame,
+        where(frame, "text.contains('x')"),
+        where(frame.assign(n=1), "text == 'x'"),
+    ):
         with pytest.raises(ShardError) as caught:
-            way.compute(**HERE)
+            variant.compute(**HERE)
         for part in ("Row ", " of shard", "2.parquet", "a text that", "invalid_text='reject'"):
             assert part in str(caught.value)
     assert len(frame[["url"]].compute(**HERE)) == 7
@@ -77,8 +81,8 @@ def test_bytes_that_are_no_text_can_be_rejected(broken):
     with set_options(invalid_text="reject"):
         frame = read_shards(broken, max_rows_per_partition=4)
     read = frame.compute(**HERE)
-    places = list(zip(read["shard"].tolist(), read["row"].tolist(), strict=True))
-    assert places == [(0, 0), (1, 0), (1, 2), (1, 3), (1, 5)]
+    row_ids = list(zip(read["shard"].tolist(), read["row"].tolist(), strict=True))
+    assert row_ids == [(0, 0), (1, 0), (1, 2), (1, 3), (1, 5)]
     assert read["text"].astype(object).where(read["text"].notna(), None).tolist() == [
         "bird", "fine", None, "bird", "größe"
     ]  # fmt: skip
@@ -107,10 +111,10 @@ def test_which_rows_are_rejected_does_not_depend_on_the_columns(broken, columns)
 def test_rejected_rows_are_counted_beside_a_filter(broken, expression, kept, unscored):
     with set_options(invalid_text="reject"):
         frame = read_shards(broken, max_rows_per_partition=2)
-    for way in (where(frame, expression), where(frame.assign(n=1), expression)):
-        read = way.compute(**HERE)
+    for variant in (where(frame, expression), where(frame.assign(n=1), expression)):
+        read = variant.compute(**HERE)
         assert list(zip(read["shard"].tolist(), read["row"].tolist(), strict=True)) == kept
-        counts = rows(way)
+        counts = rows(variant)
         assert (counts.read, counts.kept, counts.unscored, counts.rejected) == (
             7, len(kept), unscored, 2
         )  # fmt: skip

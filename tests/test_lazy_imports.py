@@ -1,4 +1,4 @@
-"""Importing the package, and the command's help, load nothing heavy; every name is there anyway."""
+"""Importing the package and showing help load nothing heavy; all names are there anyway."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import laion_dask as ld
 from laion_dask.accessor import Laion
 
 PACKAGE = Path(ld.__file__).parent
-#: What the project depends on, but typer, and what notebooks add.
+#: The project's dependencies, except typer, and what notebooks add.
 HEAVY = {
     *("bokeh", "holoviews", "IPython", "panel", "dask", "distributed", "duckdb", "fsspec"),
     *("numba", "numkong", "numpy", "pandas", "PIL", "polars", "pyarrow", "scipy", "sklearn"),
@@ -26,9 +26,11 @@ HEAVY = {
 
 
 def run(code: str) -> str:
-    """What a fresh interpreter prints. No site hook imports anything that the test would see."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    """What a fresh interpreter prints. No site hook may import anything that the test would see."""
+    completed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return completed.stdout.strip()
 
 
 def imported(code: str) -> set[str]:
@@ -70,7 +72,7 @@ def test_every_name_is_there(name):
 
 
 def test_no_module_hides_a_name():
-    """The import of a submodule sets an attribute of the package, over whatever has its name."""
+    """Importing a submodule sets an attribute of the package and would shadow the same name."""
     modules = {path.stem for path in PACKAGE.glob("*.py")} | {
         p.parent.name for p in PACKAGE.glob("*/__init__.py")
     }

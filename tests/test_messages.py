@@ -1,4 +1,4 @@
-"""Messages: every argument that one names is an option of the command, and is named as such."""
+"""Messages: each argument they name is an option of the command, in the command's spelling."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ READING = {name for name, names in COMMANDS.items() if "source" in names and nam
 WITH_HEADS = {"plan", "embed", "score"}
 WITH_VECTORS = {"plan", "index", "search", "score"}
 
-#: The commands that reach the messages of each file that name arguments, or one of them.
+#: For each file with messages that name arguments, or for one argument: the commands that reach it.
 REACHED_FROM = {
     "backend.py": READING,
     "gpu_packages.py": {"index"},
@@ -58,7 +58,7 @@ REACHED_FROM = {
     "retrieval/index/ivf_pq.py": {"search"},
     "aggregations/grouping/base.py": {"statistics", "audit", "score", "export"},
     "models/clip.py": WITH_VECTORS | WITH_HEADS,
-    ("models/clip_identity.py", "device"): set(),  # no command names the device of a model
+    ("models/clip_identity.py", "device"): set(),  # no command sets a model's device
     "models/clip_identity.py": WITH_VECTORS | WITH_HEADS,
     "models/clip_names.py": WITH_VECTORS | WITH_HEADS,
     "models/clip_loading.py": WITH_VECTORS | WITH_HEADS,
@@ -96,14 +96,14 @@ def test_every_argument_that_a_message_marks_is_an_option_of_every_command_that_
                 name = path.relative_to(PACKAGE).as_posix()
                 marked.setdefault(name, set()).add(node.args[0].value)
     assert set(marked) == {file for file in REACHED_FROM if isinstance(file, str)}
-    lacking = [
+    missing = [
         (file, name, command)
         for file, names in marked.items()
         for name in names
         for command in REACHED_FROM.get((file, name), REACHED_FROM[file])
         if name not in COMMANDS[command]
     ]
-    assert lacking == []
+    assert missing == []
 
 
 def test_an_argument_has_the_name_that_the_command_gives_it():
@@ -117,10 +117,10 @@ def test_an_argument_has_the_name_that_the_command_gives_it():
 
 
 def test_no_message_names_an_option_as_python_does():
-    """Where an argument that is an option too is named in a message, `argument` names it."""
+    """Messages name arguments that are also options through `argument`."""
     options = "|".join(name for name in ALL_NAMES if name.isidentifier() and len(name) > 1)
     calls_shown = re.compile(r"[\w.]+\([^()]*(\([^()]*\)[^()]*)*\)?")
-    wrong = []
+    unmarked = []
     for path in FILES:
         file = path.relative_to(PACKAGE).as_posix()
         reached = file in REACHED_FROM
@@ -130,14 +130,14 @@ def test_no_message_names_an_option_as_python_does():
         tree = ast.parse(path.read_text())
         raised = [node for node in ast.walk(tree) if isinstance(node, ast.Raise)]
         raised += calls(tree, {"warn", "warn_caller", *(kind.__name__ for kind in ERRORS)})
-        wrong += [
+        unmarked += [
             (file, node.value)
             for statement in raised
             for node in ast.walk(statement)
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
             if named.search(calls_shown.sub("", node.value))
         ]
-    assert not wrong
+    assert not unmarked
 
 
 @pytest.mark.parametrize("kind", ERRORS)

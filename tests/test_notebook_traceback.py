@@ -1,4 +1,4 @@
-"""An error of the package in a notebook: the message first, then the user's lines and no others."""
+"""Tracebacks of package errors in notebooks: the message, then only the user's own lines."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from laion_dask.errors import LaionDaskError, PredicateError
 from laion_dask.runtime import graph
 
 
-def refused(frame):
+def call_that_raises(frame):
     return frame.laion.where("widht > 3 and (")
 
 
 def test_the_message_comes_first_and_the_frames_are_the_users(laion_shards):
     frame = ld.read_shards(laion_shards(5))
     with pytest.raises(PredicateError) as raised:
-        refused(frame)
+        call_that_raises(frame)
     lines = raised.value._render_traceback_()
     assert lines[0].startswith("PredicateError: where='widht > 3 and ('")
     text = "\n".join(lines)
-    assert 'frame.laion.where("widht > 3 and (")' in text and "refused(frame)" in text
+    assert 'frame.laion.where("widht > 3 and (")' in text and "call_that_raises(frame)" in text
     assert "parser.py" not in text and "accessor.py" not in text and len(lines) < 12
 
 
@@ -77,14 +77,14 @@ shell.run_cell("must_be('k', 'few', int, 'a number')")
 
 def test_ipython_shows_it(tmp_path):
     pytest.importorskip("IPython")
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", CELLS],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "IPYTHONDIR": str(tmp_path)},
     )
-    short, rest = done.stdout.split("ZeroDivisionError", 1)
+    short, rest = completed.stdout.split("ZeroDivisionError", 1)
     assert short.startswith("OptionError: k is 'many'. Expected a number.")
     assert "errors.py" not in short and "must_be('k', 'many', int, 'a number')" in short
     interrupt, rest = rest.split("KeyboardInterrupt\n", 1)[1].split("(%xmode", 1)

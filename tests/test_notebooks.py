@@ -1,4 +1,4 @@
-"""Notebooks run from top to bottom, without the network, and show what they promise."""
+"""Notebooks run from top to bottom, without the network, and show their output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.paths import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-#: Run first in the kernel: any connection beyond this machine is an error.
+#: Run first in the kernel: connections to other machines raise.
 NO_NETWORK = """
 def allow_this_machine_alone():
     import socket
@@ -28,9 +28,9 @@ def allow_this_machine_alone():
 allow_this_machine_alone()
 """
 
-#: Run before each notebook: nothing of the one before is left but imported modules. Not by
-#: ``%reset -f``, which also deletes ``__spec__`` of the main module: no worker would start then.
-AFRESH = """
+#: Run before each notebook: clears everything of the previous one except imported modules. ``%reset
+#: -f`` would also delete ``__spec__`` of the main module, and then no worker could start.
+RESET = """
 import os, sys
 os.chdir(FOLDER)
 for module in list(sys.modules.values()):
@@ -40,15 +40,15 @@ get_ipython().run_line_magic("reset", "-f out")
 get_ipython().run_line_magic("reset_selective", "-f .")
 """
 
-#: What costs seconds and shows nothing that less of it does not: the cell has it once.
+#: Slow cells that show the same with less data: (as written, as tested).
 SMALLER = {"10_scaling_out": ("shape = 1_000_000, 768", "shape = 100_000, 768")}
 
 
 @pytest.fixture(scope="module")
 def kernel():
-    """A kernel that runs one notebook after the other: each start would import everything anew."""
+    """A kernel for all notebooks: each fresh start would import everything again."""
     with pytest.MonkeyPatch.context() as patch:
-        # A grammar that jsonschema compiles for five seconds, for the format of addresses.
+        # jsonschema takes five seconds to compile this grammar, which only checks addresses.
         patch.setitem(sys.modules, "rfc3987_syntax", None)
         import nbclient  # noqa: F401
     from jupyter_client.manager import AsyncKernelManager
@@ -71,13 +71,13 @@ def test_notebook(path, kernel, demo_folder, tmp_path):
     shutil.copytree(demo_folder, tmp_path / "demo-corpus")
     (tmp_path / "notebooks").mkdir()
     notebook = nbformat.read(path, as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells), "strip the outputs"
+    assert not any(cell.get("outputs") for cell in notebook.cells), "clear the outputs"
     if path.stem in SMALLER:
         usual, smaller = SMALLER[path.stem]
         (cell,) = (cell for cell in notebook.cells if usual in cell.source)
         cell.source = cell.source.replace(usual, smaller)
-    afresh = AFRESH.replace("FOLDER", repr(str(tmp_path / "notebooks")))
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(afresh))
+    reset_code = RESET.replace("FOLDER", repr(str(tmp_path / "notebooks")))
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(reset_code))
     if not kernel.has_kernel:
         run_sync(kernel.start_kernel)()
         notebook.cells.insert(0, nbformat.v4.new_code_cell(NO_NETWORK))
@@ -91,9 +91,9 @@ def test_notebook(path, kernel, demo_folder, tmp_path):
         if client.kc is not None:
             client.kc.stop_channels()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    said = "".join(o.text for o in shown if o.output_type == "stream" and o.name == "stderr")
-    # On a busy machine bars are shown; each of their states starts with a carriage return.
-    assert not re.sub(r"\r[^\r\n]*", "", said).strip(), said
+    stderr_text = "".join(o.text for o in shown if o.output_type == "stream" and o.name == "stderr")
+    # On a busy machine progress bars appear; each of their updates starts with a carriage return.
+    assert not re.sub(r"\r[^\r\n]*", "", stderr_text).strip(), stderr_text
     pages = [o["data"]["text/html"] for o in shown if "text/html" in o.get("data", {})]
     assert any("data:image/jpeg" in page or "bokeh.min.js" in page for page in pages)
     assert not any("src='http" in p or 'src="http' in p or "<link" in p for p in pages)

@@ -1,4 +1,4 @@
-"""What holds for every frame: all rows are accounted for, and verbs neither compute nor guess."""
+"""Properties of every frame: all rows are accounted for, and verbs neither compute nor guess."""
 
 import dask.dataframe as dd
 import pandas as pd
@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
 
 
 def check(frame, read: int | None = None) -> ld.Rows:
-    """The four counts add up, and the kept ones are those that are there."""
+    """The four counts add up to the rows read, and as many rows are kept as the frame has."""
     rows = ld.rows(frame)
     assert rows.read == rows.kept + rows.dropped + rows.unscored + rows.rejected
     assert rows.kept == len(frame.compute())
@@ -50,9 +50,9 @@ def test_all_rows_are_accounted_for(folder):
 def test_several_filters(folder):
     frame = ld.read_shards(folder)
     plain = frame.compute()
-    together = check(ld.read_shards(folder, where="similarity > 0.2 and punsafe < 0.8"), 100)
+    in_one = check(ld.read_shards(folder, where="similarity > 0.2 and punsafe < 0.8"), 100)
     pushed = check(frame.laion.where("similarity > 0.2").laion.where("punsafe < 0.8"), 100)
-    assert together == pushed
+    assert in_one == pushed
     filled = frame.assign(twice=frame["height"] * 2)
     mapped = filled.laion.where("similarity > 0.2").laion.where("punsafe < 0.8")
     assert check(mapped, 100) == pushed
@@ -74,12 +74,12 @@ def test_masks_of_the_users_own_are_dropped_rows(folder):
 
 def test_projections_count_once(folder):
     frame = ld.read_shards(folder)
-    made = frame.assign(
+    with_new = frame.assign(
         new=frame[["row"]].map_partitions(lambda p: p["row"] * 2, meta=("new", int))
     )
     for columns in (["new"], ["new", "url"], ["new", "row"], ["shard", "new"], ["url"]):
-        assert check(made[columns], 100).dropped == 0
-    filtered = made.laion.where("new > 10 and similarity > 0.2")
+        assert check(with_new[columns], 100).dropped == 0
+    filtered = with_new.laion.where("new > 10 and similarity > 0.2")
     whole = check(filtered, 100)
     for columns in (["new"], ["url"], ["row", "new"]):
         assert check(filtered[columns], 100) == whole
@@ -89,12 +89,12 @@ def test_partitions_and_samples(folder):
     frame = ld.read_shards(folder)
     assert check(frame.partitions[0], 40).dropped == 0
     assert check(frame.partitions[[3, 0]], 67).dropped == 0
-    some = frame.laion.where("similarity > 0.2")
-    assert check(some.partitions[2], 33).kept < 33
-    assert check(some.partitions[1], 0).kept == 0
+    filtered_once = frame.laion.where("similarity > 0.2")
+    assert check(filtered_once.partitions[2], 33).kept < 33
+    assert check(filtered_once.partitions[1], 0).kept == 0
     sample = check(frame.sample(frac=0.5, random_state=1), 100)
     assert sample.dropped == 100 - sample.kept and sample.unscored == 0
-    assert check(some.sample(frac=0.5, random_state=1), 100).unscored > 0
+    assert check(filtered_once.sample(frac=0.5, random_state=1), 100).unscored > 0
     assert check(frame.repartition(npartitions=2).laion.where("width > 9"), 100).unscored > 0
 
 

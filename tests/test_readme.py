@@ -1,4 +1,4 @@
-"""What the README says is so: its Python runs, its links lead somewhere, its commands exist."""
+"""The README and the pages: their Python runs, links resolve, and commands exist."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import laion_dask as ld
 from laion_dask import cli
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-#: The pages that are written by hand.
+#: Hand-written pages.
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs/how-to").glob("*.md")])
 COMMANDS = (ROOT / "docs/how-to/command.md").read_text(encoding="utf-8")
 
 
 def blocks(text: str) -> list[str]:
-    """The blocks of Python in a page."""
+    """The Python blocks of a page."""
     return re.findall(r"```python\n(.*?)```", text, re.S)
 
 
@@ -30,21 +30,21 @@ BLOCKS = blocks(README)
 
 
 def block(words: str) -> str:
-    """The Python of the README that has these words."""
-    (found,) = (text for text in BLOCKS if words in text)
-    return found
+    """The README's Python block that contains these words."""
+    (matching,) = (text for text in BLOCKS if words in text)
+    return matching
 
 
 def how_to(page: str, words: str) -> str:
-    """The Python of a how-to page that has these words."""
+    """The Python block of a how-to page that contains these words."""
     text = (ROOT / f"docs/how-to/{page}.md").read_text(encoding="utf-8")
-    (found,) = (code for code in blocks(text) if words in code)
-    return found
+    (matching,) = (code for code in blocks(text) if words in code)
+    return matching
 
 
 @pytest.fixture
 def folder(demo_folder, tmp_path, monkeypatch):
-    """A working folder with the demo corpus, which is LAION's folder as well."""
+    """A working folder with the demo corpus, also under the name of LAION's folder."""
     shutil.copytree(demo_folder, tmp_path / "demo-corpus")
     (tmp_path / "laion2B-en").symlink_to("demo-corpus/embedded")
     monkeypatch.chdir(tmp_path)
@@ -120,7 +120,7 @@ def test_commands_are_those_of_the_makefile_and_the_cli():
 
 
 def test_every_command_that_is_printed_is_one_that_the_command_line_takes():
-    """Options and arguments of each; what they name need not be there."""
+    """Their options and arguments parse; the files that they name need not exist."""
     group = typer.main.get_command(cli.app)
     texts = [README, *(command.epilog or "" for command in group.commands.values())]
     for path in [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("benchmarks/**/*.md"), *PAGES]:
@@ -134,8 +134,9 @@ def test_every_command_that_is_printed_is_one_that_the_command_line_takes():
 
 
 def printed_commands(text: str) -> list[str]:
-    """What stands behind ``laion-dask`` in a text: in back-ticks, or behind ``Example:``."""
-    found = re.findall(r"`laion-dask ([a-z][^`]* [^`]*)`", text)
+    """The text after ``laion-dask``: within backticks, or on an ``Example:`` line."""
+    matching = re.findall(r"`laion-dask ([a-z][^`]* [^`]*)`", text)
     return [
-        line.replace('\\"', '"') for line in found + re.findall("^Example: laion-dask (.*)", text)
+        line.replace('\\"', '"')
+        for line in matching + re.findall("^Example: laion-dask (.*)", text)
     ]

@@ -1,4 +1,4 @@
-"""The table of verbs: what reads it, and that lazy verbs are lazy and eager ones compute."""
+"""The table of verbs: its readers, and that lazy verbs are lazy and eager verbs compute."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from laion_dask.verbs import VERBS, Verb
 
 METHODS = sorted(name for name, verb in VERBS.items() if verb.is_method)
 
-#: A call of every method, of a frame, its embeddings and a folder.
+#: A call of every method, given a frame, its embeddings and a folder.
 CALLS = {
     "where": lambda frame, emb, folder: frame.laion.where("width > 300"),
     "join": lambda frame, emb, folder: frame.laion.join(str(folder / "scores.parquet"), on="hash"),
@@ -59,9 +59,9 @@ def prompt_head(emb):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("verbs")
-    made = collection(folder / "c", (40, 20))
-    frame = ld.read_shards(made.metadata)
-    emb = ld.open_embeddings(made.img_emb, model=made.model, like=frame)
+    written = collection(folder / "c", (40, 20))
+    frame = ld.read_shards(written.metadata)
+    emb = ld.open_embeddings(written.img_emb, model=written.model, like=frame)
     scores = laion_table(10, 0).select(["hash"]).append_column("rating", [list(range(10))])
     write_shard(folder / "scores.parquet", scores)
     return frame, emb, folder

@@ -10,7 +10,7 @@ import holoviews as hv
 import numpy as np
 import pandas as pd
 import pytest
-from support.plots import told
+from support.plots import hover_texts
 
 import laion_dask as ld
 from laion_dask.aggregations.describe import describe
@@ -53,7 +53,7 @@ def test_points_intervals_and_the_line_of_all_rows():
         [0.3, 0.3 + 0.8 / 3, 0.3 + 1.6 / 3]
     )
     assert line.data == 0.3
-    first = {name: told(points, name)[0] for name in ("rate", "interval", "what", "n")}
+    first = {name: hover_texts(points, name)[0] for name in ("rate", "interval", "what", "n")}
     assert first["rate"] == "10 %" and first["interval"] == "0 % to 30 %"
     assert first["what"] == "punsafe > 0.5 · l0" and first["n"] == "100"
     shown = figure(plot)
@@ -314,9 +314,11 @@ def test_counts_have_an_axis_of_their_own():
     found = {"distinct": 276.0, "gini": 0.76, "effective number": 1.0, "theil": 1.6}
     whole = {"statistic": "concentration", "axis": "domain", "group": "all", "n": 300}
     rows = [{**whole, "term": term, "value": value} for term, value in found.items()]
-    told = [(p.axis_label, p.frame["term"].tolist()) for p in panels(table(rows), None, 40)]
+    labels_and_terms = [
+        (p.axis_label, p.frame["term"].tolist()) for p in panels(table(rows), None, 40)
+    ]
     indexes = ("index, Theil's in nats", ["gini", "theil"])
-    assert told == [indexes, ("count", ["distinct", "effective number"])]
+    assert labels_and_terms == [indexes, ("count", ["distinct", "effective number"])]
 
 
 def test_what_all_labels_end_with_stands_once_in_the_title():

@@ -13,7 +13,7 @@ import pytest
 from bokeh.models import HoverTool
 from holoviews.core.dimension import LabelledData
 from IPython.core.interactiveshell import InteractiveShell
-from support.plots import told
+from support.plots import hover_texts
 
 import laion_dask as ld
 from laion_dask.errors import OptionError
@@ -29,8 +29,8 @@ def test_the_bars_are_numpys_histogram():
     assert np.allclose(bars.edges, edges)
     assert lines.dimension_values(0).tolist() == [0.5]
     assert plot.Labels.I.dimension_values(2).tolist() == ["threshold 0.5"]
-    assert told(bars, "score").tolist()[0] == "0.1 to 0.3"
-    assert told(bars, "rows").tolist() == ["2", "1", "0", "1"]
+    assert hover_texts(bars, "score").tolist()[0] == "0.1 to 0.3"
+    assert hover_texts(bars, "rows").tolist() == ["2", "1", "0", "1"]
     assert ld.histogram(values).Histogram.I.kdims[0].name == "score"
 
 
@@ -134,10 +134,10 @@ def test_hovering_tells_the_bin_and_the_exact_number():
     assert hv.render(plot, backend="bokeh").title.text == "{0} and {x}"
     assert headings(plot) == [["punsafe", "rows"]]
     bars = plot.Histogram.I
-    assert told(bars, "punsafe").tolist() == ["0 to 0.25", "0.25 to 0.5", "0.5 to 1"]
+    assert hover_texts(bars, "punsafe").tolist() == ["0 to 0.25", "0.25 to 0.5", "0.5 to 1"]
     assert sum(bars.dimension_values("rows")) == 999, "1 is outside the last bin"
     curve = ld.threshold_plot(scored(1000)).Curve.Rows_kept
-    assert told(curve, "rows kept").tolist()[1] == "250 (25 %)"
+    assert hover_texts(curve, "rows kept").tolist()[1] == "250 (25 %)"
     assert headings(ld.threshold_plot(scored())) == [["threshold", "rows kept", "95 % interval"]]
 
 

@@ -1,4 +1,4 @@
-"""Row groups decoded by pyarrow into pandas, in the place of cuDF's decoder."""
+"""A stand-in for cuDF's decoder: pyarrow decodes row groups into pandas."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +9,7 @@ from laion_dask.backend import frame_from_arrow
 
 
 class PandasDecoder:
-    """Stands in for `CudfDecoder` on the CPU; ``read`` records the row groups."""
+    """Stand in for `CudfDecoder` on the CPU; ``read`` records the row groups."""
 
     backend = "pandas"
 

@@ -1,4 +1,4 @@
-"""The demo corpus of the tests, kept by a hash of what it is made by."""
+"""The tests' demo corpus, cached under a hash of everything that determines its content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import pytest
 
 from support.paths import PACKAGE
 
-#: What `demo_corpus` runs. `laion_dask.demo.job` itself also imports every report, for its `run`.
+#: The modules that `demo_corpus` runs. `laion_dask.demo.job` is not one: it also imports all
+#: reports.
 _STARTS = ("laion_dask.demo.corpus", "laion_dask.inference.embed", "laion_dask.models")
 _LIBRARIES = ("numpy", "open_clip_torch", "pandas", "pillow", "pyarrow", "torch", "torchvision")
 _KEPT_SECONDS = 7 * 24 * 3600
@@ -27,30 +28,30 @@ _KEPT_SECONDS = 7 * 24 * 3600
 def cached_demo_corpus(
     config: pytest.Config, tmp_path_factory: pytest.TempPathFactory, n_images: int
 ) -> Iterator[Path]:
-    """Yield the folder of a demo corpus that no test may change; generated where there is none.
+    """Yield the folder of a demo corpus that no test may modify; generate it if it is not cached.
 
-    Each process generates into a folder of its own and renames it, so that processes may race.
+    Each process generates into its own folder and then renames it, so races are harmless.
 
     Raises
     ------
     AssertionError
-        On leaving, if a file of the corpus was changed.
+        On exit, if a file of the corpus was modified.
     """
     cache = _cache_folder(config, tmp_path_factory)
-    kept = cache / f"{_digest_of_sources()}-{n_images}"
-    if not _is_whole(kept):
-        _generate(kept, tmp_path_factory.mktemp("demo") / "corpus", n_images)
-    yield kept / "demo-corpus"
-    assert _is_whole(kept), f"a test changed the demo corpus that all tests share, in {kept}"
+    cached = cache / f"{_digest_of_sources()}-{n_images}"
+    if not _is_complete(cached):
+        _generate(cached, tmp_path_factory.mktemp("demo") / "corpus", n_images)
+    yield cached / "demo-corpus"
+    assert _is_complete(cached), f"a test modified the shared demo corpus in {cached}"
 
 
 def _cache_folder(config: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return pytest's cache of this checkout, or a folder of this run without such a cache."""
+    """Return pytest's cache of this checkout, or a folder of this run if caching is disabled."""
     cache = getattr(config, "cache", None)
     if cache is not None:
         try:
             return cache.mkdir("demo-corpora")
-        except OSError:  # a checkout that may only be read
+        except OSError:  # a read-only checkout
             pass
     workers_share = tmp_path_factory.getbasetemp()
     if hasattr(config, "workerinput"):
@@ -60,28 +61,28 @@ def _cache_folder(config: pytest.Config, tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
-def _generate(kept: Path, scratch: Path, n_images: int) -> None:
+def _generate(cached: Path, scratch: Path, n_images: int) -> None:
     from laion_dask.demo.job import demo_corpus
 
-    for old in kept.parent.iterdir():
-        if old != kept and time.time() - old.stat().st_mtime > _KEPT_SECONDS:
+    for old in cached.parent.iterdir():
+        if old != cached and time.time() - old.stat().st_mtime > _KEPT_SECONDS:
             shutil.rmtree(old, ignore_errors=True)
-    if kept.exists():  # and is not whole
-        shutil.rmtree(kept, ignore_errors=True)
+    if cached.exists():  # but is incomplete
+        shutil.rmtree(cached, ignore_errors=True)
     demo_corpus(scratch / "demo-corpus", n_images=n_images)
     (scratch / "files.json").write_text(json.dumps(_files(scratch / "demo-corpus")))
-    # On another file system a rename is a copy; copy beside the target, then rename.
-    beside = kept.with_name(f".{kept.name}-{time.time_ns()}")
-    shutil.copytree(scratch, beside)
+    # Across file systems a rename is a copy, so copy next to the target first, then rename.
+    temporary = cached.with_name(f".{cached.name}-{time.time_ns()}")
+    shutil.copytree(scratch, temporary)
     try:
-        beside.rename(kept)
-    except OSError:  # another process was first
-        shutil.rmtree(beside)
-        assert _is_whole(kept)
+        temporary.rename(cached)
+    except OSError:  # another process was faster
+        shutil.rmtree(temporary)
+        assert _is_complete(cached)
 
 
 def _files(corpus: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file in a folder, by its relative path."""
+    """Map the relative path of every file in a folder to its SHA-256."""
     return {
         path.relative_to(corpus).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(corpus.rglob("*"))
@@ -89,16 +90,16 @@ def _files(corpus: Path) -> dict[str, str]:
     }
 
 
-def _is_whole(kept: Path) -> bool:
+def _is_complete(cached: Path) -> bool:
     try:
-        files = json.loads((kept / "files.json").read_text())
+        files = json.loads((cached / "files.json").read_text())
     except (OSError, ValueError):
         return False
-    return files == _files(kept / "demo-corpus")
+    return files == _files(cached / "demo-corpus")
 
 
 def _digest_of_sources() -> str:
-    """Hash every module of the package that a corpus is made by, its data, and the libraries."""
+    """Hash the modules that generate a corpus, the package's data files and library versions."""
     digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
     for library in _LIBRARIES:
         digest.update(f"{library} {version(library)}".encode())
@@ -110,7 +111,7 @@ def _digest_of_sources() -> str:
 
 
 def _imported_from(starts: tuple[str, ...]) -> set[Path]:
-    """Return the files of these modules and of all of the package that they import, wherever."""
+    """Return the files of these modules and of all package modules they import, recursively."""
     found, waiting = set(), list(starts)
     while waiting:
         path = _file_of(waiting.pop())
@@ -126,7 +127,7 @@ def _imported_from(starts: tuple[str, ...]) -> set[Path]:
 
 
 def _file_of(module: str) -> Path | None:
-    """Return the file of a module of this package; None for a library, a name or the root."""
+    """Return the file of a module of this package; None for libraries, other names and the root."""
     root, *parts = module.split(".")
     if root != PACKAGE.name or not parts:
         return None

@@ -6,5 +6,5 @@ from laion_dask.frame.provenance import Provenance
 
 
 def pair(embeddings, frame):
-    """The embeddings, paired with the shards of a frame."""
+    """Pair embeddings with the shards of a frame."""
     return embeddings.paired_with(Provenance.of(frame).shards)

@@ -1,4 +1,4 @@
-"""An allocator that fails on command, for torch on the CPU."""
+"""A torch CPU allocator that fails on demand."""
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -6,12 +6,12 @@ from torch.utils._pytree import tree_leaves
 
 
 class Full(TorchDispatchMode):
-    """While inside, in this thread, torch has no room for a tensor of more than so many bytes.
+    """Make torch fail to allocate more than ``most`` bytes in this thread, inside the context.
 
     Attributes
     ----------
     failures : int
-        How often it said so.
+        Number of failed allocations.
     """
 
     def __init__(self, most: int) -> None:
@@ -19,17 +19,19 @@ class Full(TorchDispatchMode):
         self.most, self.failures = most, 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        given = {t.untyped_storage().data_ptr() for t in tree_leaves((args, kwargs)) if _has(t)}
-        made = func(*args, **(kwargs or {}))
-        for tensor in filter(_has, tree_leaves(made)):
+        inputs = {
+            t.untyped_storage().data_ptr() for t in tree_leaves((args, kwargs)) if _is_tensor(t)
+        }
+        result = func(*args, **(kwargs or {}))
+        for tensor in filter(_is_tensor, tree_leaves(result)):
             storage = tensor.untyped_storage()
-            if storage.data_ptr() not in given and storage.nbytes() > self.most:
+            if storage.data_ptr() not in inputs and storage.nbytes() > self.most:
                 self.failures += 1
                 raise torch.OutOfMemoryError(
                     f"CUDA out of memory. Tried to allocate {storage.nbytes()} bytes."
                 )
-        return made
+        return result
 
 
-def _has(leaf) -> bool:
+def _is_tensor(leaf) -> bool:
     return isinstance(leaf, torch.Tensor)

@@ -1,8 +1,8 @@
-"""Many short Python programs, each in a process of its own, behind one cold start.
+"""Run many short Python programs, each in its own process, after a single cold start.
 
-An interpreter that imports torch and the package takes seconds of processor time to start. Here
-one process imports them and forks for each program, one after the other. For programs whose
-imports are not what is tested, and that need no thread of the process that they are forked from.
+Starting an interpreter that imports torch and the package takes seconds of CPU time. Here one
+process imports them and forks once per program, one after the other. Suitable for programs whose
+imports are not under test and that need no threads of the parent process.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 
-#: Reads the programs as JSON and prints the exit status of each as JSON. A fork leaves by
-#: ``os._exit``: what the first process does when it ends is not for its children to do.
+#: Reads the programs as JSON and prints their exit statuses as JSON. Forks leave by ``os._exit``,
+#: so that they do not run the parent's exit handlers.
 _FORK = """
 import json, os, runpy, sys, traceback
 
@@ -66,11 +66,11 @@ def forked_runs(
     ----------
     programs : sequence of (script, *words)
     folder : Path
-        Empty; their working directory, and beside it what they print.
+        Empty working directory of the programs; their output is written next to it.
     preload : str
         Code that imports what the programs have in common.
     env, flags
-        The environment of all, and options of the interpreter such as ``("-W", "error")``.
+        Environment of all programs, and interpreter options such as ``("-W", "error")``.
     """
     printed = [
         [f"{folder}.{number}.{stream}" for stream in ("out", "err")]
@@ -80,17 +80,17 @@ def forked_runs(
         [str(script), [str(word) for word in words], *files]
         for (script, *words), files in zip(programs, printed, strict=True)
     ]
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, *flags, "-c", preload + _FORK, json.dumps(jobs)],
         cwd=folder,
         env=env,
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     return [
         CompletedProcess(job[:2], status, *(Path(file).read_text() for file in files))
         for job, files, status in zip(
-            jobs, printed, json.loads(done.stdout.splitlines()[-1]), strict=True
+            jobs, printed, json.loads(completed.stdout.splitlines()[-1]), strict=True
         )
     ]

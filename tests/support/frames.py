@@ -1,4 +1,4 @@
-"""The same test over frames of pandas and of cuDF: what it computes is compared in pandas."""
+"""Run one test over pandas and cuDF frames and compare the results in pandas."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from laion_dask.backend import is_cudf, resolve_backend, to_pandas
 from laion_dask.errors import MissingExtraError
 
-#: On a module or a test: run it with both kinds of frame, cuDF's under ``-m gpu``.
+#: Mark a module or a test to run with both frame types; cuDF runs under ``-m gpu``.
 both = pytest.mark.usefixtures("frames")
 KINDS = [pytest.param("pandas", id="pandas"), pytest.param("cudf", marks=pytest.mark.gpu)]
 
 
 @cache
 def why_no_cudf() -> str | None:
-    """Why frames of cuDF cannot be made here; None where they can."""
+    """Return why cuDF frames cannot be created here, or None if they can."""
     try:
         resolve_backend("cudf")
     except MissingExtraError as error:
@@ -25,10 +25,9 @@ def why_no_cudf() -> str | None:
 
 
 def on_host(computed):
-    """A computed frame or series as the pandas backend would give it; that of pandas as it is.
+    """Convert a computed frame or series to what pandas would return; pandas passes unchanged.
 
-    Integers are nullable, as those of a shard are, but for ``shard`` and ``row`` and what `search`
-    counts.
+    Integers are nullable, as in a shard, except ``shard``, ``row`` and the counts from `search`.
     """
     if not is_cudf(computed):
         return computed
@@ -39,6 +38,6 @@ def on_host(computed):
     return frame.astype({name: "int64" for name in ("query", "rank") if name in frame})
 
 
-def brought_home(method):
-    """A method whose answer comes `on_host`."""
+def with_host_results(method):
+    """Wrap a method so that it returns its result `on_host`."""
     return lambda *args, **kwargs: on_host(method(*args, **kwargs))

@@ -1,4 +1,4 @@
-"""A grouping of the tests' own: captions by the words in them, parted by spaces."""
+"""Groupings for tests: captions by space-separated words, and rows by bits."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from laion_dask.aggregations import Grouping, Members
 
 @dataclass(frozen=True)
 class Words(Grouping):
-    """A row is in the group of each word that its text has between spaces; maybe in several."""
+    """A row belongs to the group of each of its text's space-separated words, possibly several."""
 
     axis: str
     words: tuple[str, ...]
@@ -34,13 +34,13 @@ class Words(Grouping):
         )
 
     def of(self, text) -> set[str]:
-        """The groups of one caption, by a loop."""
+        """The groups of one caption, from a plain loop."""
         return {word for word in self.words if isinstance(text, str) and word in text.split(" ")}
 
 
 @dataclass(frozen=True)
 class Coded(Grouping):
-    """Rows by a column of whole numbers, one bit a group."""
+    """Group rows by an integer column with one bit per group."""
 
     axis: str
     column: str
@@ -56,6 +56,6 @@ class Coded(Grouping):
 
     def assign(self, part):
         bits = part.table[self.column].to_numpy()
-        found = [(bits >> i) & 1 == 1 for i in range(len(self.labels))]
-        rows, codes = np.nonzero(np.stack(found, axis=1))
+        flags = [(bits >> i) & 1 == 1 for i in range(len(self.labels))]
+        rows, codes = np.nonzero(np.stack(flags, axis=1))
         return Members(self.labels, rows, codes.astype(np.int32), len(bits))

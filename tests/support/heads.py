@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: By model, the published file and TensorFlow's answers, in the folder of real inputs.
+#: For each model, the published file and TensorFlow's outputs, in the folder of real inputs.
 FILES = {
     "ViT-L-14": ("clip_autokeras_binary_nsfw.zip", "nsfw_l14.npz"),
     "ViT-B-32": ("clip_autokeras_nsfw_b32.zip", "nsfw_b32.npz"),

@@ -1,4 +1,4 @@
-"""Captions as the web has them."""
+"""Captions as found on the web."""
 
 ODD = [
     "bird\x00bird",

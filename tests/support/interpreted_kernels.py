@@ -1,6 +1,6 @@
-"""Triton's kernels on the processor, by its interpreter, against float64; run by test_card.py.
+"""Run the Triton kernels on the CPU in Triton's interpreter, against float64; for test_fused.py.
 
-It takes a process of its own: whether kernels are interpreted is settled when Triton is imported.
+This needs its own process: Triton decides on import whether kernels are interpreted.
 """
 
 import os
@@ -18,8 +18,8 @@ from laion_dask.models import heads
 from laion_dask.numerics.gpu import fused, triton_kernels
 
 
-def teach_bfloat16() -> None:
-    """What the interpreter lacks: it multiplies bfloat16's bits, and cuts off where cards round."""
+def patch_bfloat16() -> None:
+    """Patch the interpreter, which multiplies bfloat16 bits and truncates where GPUs round."""
     builder, tl = interpreter.InterpreterBuilder, interpreter.tl
     plain_dot, plain_cast = builder.create_dot, builder.cast_impl
 
@@ -41,7 +41,7 @@ def rows(n: int, dim: int, dtype: torch.dtype) -> torch.Tensor:
     x = np.random.default_rng(dim).normal(size=(n, dim))
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     x[0], x[1, 3], x[2, 4], x[3, 5] = 0, np.nan, np.inf, -np.inf
-    x[4], x[5, 1:], x[6] = 6e-8, 0, 2.0**-14  # the least of float16, one number, subnormal
+    x[4], x[5, 1:], x[6] = 6e-8, 0, 2.0**-14  # smallest float16, single nonzero, subnormal
     return torch.from_numpy(x).to(dtype)
 
 
@@ -54,20 +54,23 @@ def dots() -> None:
         (33, 72, 4, torch.float32),
     ]:
         x, w = rows(max(n, 7), dim, dtype)[:n], torch.randn(m, dim)
-        found, squares = torch.full((n, m), 7.0), torch.full((n,), 7.0)
-        triton_kernels.run_dots_and_squares(x, w, found, squares)
+        dot_products, squares = torch.full((n, m), 7.0), torch.full((n,), 7.0)
+        triton_kernels.run_dots_and_squares(x, w, dot_products, squares)
         wide = x.double()
         with np.errstate(invalid="ignore"):
             true, lengths = wide @ w.double().T, wide.square().sum(1)
-        fine = torch.isfinite(lengths)
-        assert not torch.isfinite(found[~fine]).any() and not torch.isfinite(squares[~fine]).any()
+        finite = torch.isfinite(lengths)
+        assert (
+            not torch.isfinite(dot_products[~finite]).any()
+            and not torch.isfinite(squares[~finite]).any()
+        )
         bound = dim * 2.0**-24 * lengths.sqrt()[:, None] * w.double().norm(dim=1)
-        assert ((found - true).abs() <= bound)[fine].all()
-        assert ((squares - lengths).abs() <= dim * 2.0**-24 * lengths)[fine].all()
-        for at in range(n):  # the row alone decides
+        assert ((dot_products - true).abs() <= bound)[finite].all()
+        assert ((squares - lengths).abs() <= dim * 2.0**-24 * lengths)[finite].all()
+        for at in range(n):  # results depend on the row alone
             one, square = torch.empty(1, m), torch.empty(1)
             triton_kernels.run_dots_and_squares(x[at : at + 1], w, one, square)
-            torch.testing.assert_close(one[0], found[at], rtol=0, atol=0, equal_nan=True)
+            torch.testing.assert_close(one[0], dot_products[at], rtol=0, atol=0, equal_nan=True)
             torch.testing.assert_close(square[0], squares[at], rtol=0, atol=0, equal_nan=True)
 
 
@@ -75,8 +78,8 @@ def rounded(x: np.ndarray) -> np.ndarray:
     return torch.from_numpy(np.asarray(x, np.float32)).to(torch.bfloat16).double().numpy()
 
 
-def by_the_book(x: np.ndarray, layers, indices: np.ndarray, ours: np.ndarray) -> np.ndarray:
-    """The network in float64, rounded to bfloat16 where the kernel rounds."""
+def reference_network(x: np.ndarray, layers, indices: np.ndarray, ours: np.ndarray) -> np.ndarray:
+    """Evaluate the network in float64, rounded to bfloat16 where the kernel rounds."""
     (weight, bias), *middle, (last, shift) = layers
     hidden = np.maximum(x @ weight.T.astype(np.float64) + indices @ ours + bias, 0)
     for weight, bias in middle:
@@ -96,13 +99,13 @@ def dense() -> None:
             (draw.normal(size=(o, i)) * (2 / i) ** 0.5, draw.normal(size=o) / 8)
             for i, o in pairwise(sizes)
         ]
-        layers[0] = layers[0][0] * sizes[0] ** 0.5, layers[0][1]  # since rows have length one
+        layers[0] = layers[0][0] * sizes[0] ** 0.5, layers[0][1]  # because rows have unit length
         layers = [(w.astype(np.float32), b.astype(np.float32)) for w, b in layers]
         assert fused.fits(layers)
         x = rows(n, sizes[0], torch.float16)
         dims = np.arange(n_looked_up) * 7 + 1
         layers[0][0][:, dims] = 0
-        words = np.rint(x.double().numpy()[:, dims] * 1e6)  # as the processor's way rounds
+        words = np.rint(x.double().numpy()[:, dims] * 1e6)  # rounds as on the CPU
         table, start = [], np.zeros(n_looked_up)
         indices, before = np.zeros((n, n_looked_up)), np.zeros(n_looked_up)
         size = np.full(n_looked_up, 2001.0)
@@ -120,17 +123,17 @@ def dense() -> None:
         numbers, squares = torch.full((n,), 7.0), torch.full((n,), 7.0)
         triton_kernels.run_dense(x, network, numbers, squares)
         wide = x.double().numpy()
-        fine = np.isfinite(wide).all(axis=1)
-        assert not np.isfinite(squares.numpy()[~fine]).any()
-        np.testing.assert_allclose(squares[fine], (wide[fine] ** 2).sum(1), rtol=1e-5)
-        wanted = by_the_book(wide[fine], layers, indices[fine], ours)
-        # A sum that another order puts on the other side of a bfloat16's border moves by 2**-8.
-        np.testing.assert_allclose(numbers[fine], wanted, atol=2e-3, rtol=2e-3)
+        finite = np.isfinite(wide).all(axis=1)
+        assert not np.isfinite(squares.numpy()[~finite]).any()
+        np.testing.assert_allclose(squares[finite], (wide[finite] ** 2).sum(1), rtol=1e-5)
+        wanted = reference_network(wide[finite], layers, indices[finite], ours)
+        # A sum in another order that crosses a bfloat16 rounding boundary changes by 2**-8.
+        np.testing.assert_allclose(numbers[finite], wanted, atol=2e-3, rtol=2e-3)
         assert np.std(wanted) > 0.05
 
 
 def published(file: str, model: str, answers: str) -> None:
-    """A whole head of LAION's, through the fused kernel, against TensorFlow's answers."""
+    """Check a complete LAION head through the fused kernel against TensorFlow's answers."""
 
     def launched(name, rows, *others):
         getattr(triton_kernels, name)(rows, *others)
@@ -150,6 +153,6 @@ def published(file: str, model: str, answers: str) -> None:
 
 
 if __name__ == "__main__":
-    teach_bfloat16()
+    patch_bfloat16()
     with np.errstate(all="ignore"):
         {"dots": dots, "dense": dense, "published": published}[sys.argv[1]](*sys.argv[2:])

@@ -1,4 +1,4 @@
-"""Rows in the columns of LAION-5B, told apart by their number."""
+"""Rows with LAION-5B's columns, numbered so that they differ."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 
 
 def laion_columns(n: int, start: int = 0) -> dict[str, pa.Array]:
-    """``n`` rows of LAION-5B's columns, told apart by their number from ``start`` on."""
+    """Return ``n`` rows of LAION-5B's columns, numbered from ``start``."""
     numbers = range(start, start + n)
     return {
         "URL": pa.array([f"https://example.org/{i}.jpg" for i in numbers], pa.string()),

@@ -1,4 +1,4 @@
-"""What the core does without the extras: run as a script, with a folder of shards and a new one.
+"""What the core can do without the extras: a script that takes a folder of shards and an output.
 
 ``python metadata_work.py SHARDS OUT`` prints the packages of the extras that it has loaded.
 """
@@ -13,7 +13,7 @@ import pandas as pd
 
 import laion_dask as ld
 
-#: Packages of the extras; none is loaded by work on metadata.
+#: Packages of the extras; work on metadata loads none of them.
 OF_EXTRAS = (
     *("bokeh", "faiss", "holoviews", "open_clip", "panel", "profanity_check", "s3fs"),
     *("safetensors", "sklearn", "timm", "torch", "torchvision", "transformers"),

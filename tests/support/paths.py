@@ -1,4 +1,4 @@
-"""Where the repository and the folder of real inputs beside it are."""
+"""Paths of the repository and of the folder of real inputs next to it."""
 
 from pathlib import Path
 

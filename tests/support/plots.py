@@ -1,10 +1,10 @@
-"""What hovering over HoloViews elements says."""
+"""Hover texts of HoloViews elements."""
 
 from __future__ import annotations
 
 
-def told(element, heading: str):
-    """The texts that hovering over an element shows under a heading."""
+def hover_texts(element, heading: str):
+    """Return an element's hover texts under a heading."""
     tips = element.opts.get("plot").kwargs["hover_tooltips"]
     column = dict(tips)[heading].removeprefix("@{").removesuffix("}")
     return element.dimension_values(column)

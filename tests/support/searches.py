@@ -1,4 +1,4 @@
-"""What the tests of search share: the loop that they compare with, and an index that knows all."""
+"""What the search tests share: a brute-force reference and an index that knows every row."""
 
 import numpy as np
 
@@ -13,18 +13,18 @@ def opened(c, **options):
 
 
 def brute(images, query, k, allowed=None):
-    """[(shard, row, cosine)] by a loop in float64; ties by (shard, row)."""
-    found = []
+    """[(shard, row, cosine)] from a plain loop in float64; ties by (shard, row)."""
+    matches = []
     for shard, x in enumerate(images):
         for row, one in enumerate(x):
             value = cosine(one, query)
             if not np.isnan(value) and (allowed is None or (shard, row) in allowed):
-                found.append((-value, shard, row))
-    return [(shard, row, -value) for value, shard, row in sorted(found)[:k]]
+                matches.append((-value, shard, row))
+    return [(shard, row, -value) for value, shard, row in sorted(matches)[:k]]
 
 
 def check(result, images, queries, k, allowed=None, to="query_similarity"):
-    """A result against the loop: ids in order, ranks, and cosines to one digit of float32."""
+    """Compare a result with the loop: row IDs in order, ranks, and cosines to within 1e-7."""
     assert result.columns[:5].tolist() == ["query", "rank", to, "shard", "row"]
     for number, query in enumerate(queries):
         wanted = brute(images, query, k, allowed)
@@ -39,7 +39,7 @@ def unit_rows(x):
 
 
 class Brute:
-    """An index that knows all: what `search` asks of one."""
+    """An exhaustive index with the methods that `search` calls."""
 
     def __init__(self, images, miss=()):
         self._rows = [(s, r) for s, x in enumerate(images) for r in range(len(x))]

@@ -1,4 +1,4 @@
-"""Small LAION-like shards and the embeddings beside them, written to be read back."""
+"""Small LAION-like shards and their embeddings."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from laion_dask.models import ClipModel
 
 
 def refuse(*args, **kwargs):
-    """A Dask scheduler under which nothing may be computed."""
+    """A Dask scheduler that raises on any computation."""
     raise AssertionError("something was computed")
 
 
@@ -49,14 +49,14 @@ def laion_table(n: int, seed: int = 0, *, odd: bool = True) -> pa.Table:
 
 
 def write_shard(path, table: pa.Table, row_group: int = 10) -> str:
-    """A Parquet file of several row groups; its path."""
+    """Write a Parquet file of several row groups; return its path."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, row_group_size=row_group)
     return str(path)
 
 
 def space(folder, dim: int = 8, name: str = "space") -> ClipModel:
-    """The spec of a CLIP model with embeddings of this width; it has no weights."""
+    """The spec of a CLIP model with embeddings of this width, without weights."""
     config = {
         "embed_dim": dim,
         "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 8},
@@ -75,7 +75,7 @@ def vectors(n: int, dim: int = 8, dtype="float32", seed: int = 0) -> np.ndarray:
 
 
 def npy(path, array) -> str:
-    """An .npy file; its path."""
+    """Write an .npy file; return its path."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "wb") as file:
         np.save(file, array)
@@ -85,13 +85,13 @@ def npy(path, array) -> str:
 def collection(
     folder, sizes=(40, 0, 25), dim: int = 8, dtype="float32", odd: bool = True
 ) -> SimpleNamespace:
-    """Shards in ``metadata`` and their embeddings in ``img_emb`` and ``text_emb``.
+    """Write shards to ``metadata`` and their embeddings to ``img_emb`` and ``text_emb``.
 
     Returns
     -------
     namespace
-        ``metadata``, ``img_emb``, ``text_emb`` (folders), ``tables``, ``images``, ``texts``
-        (lists over the shards), ``model``.
+        ``metadata``, ``img_emb``, ``text_emb`` (folders), ``tables``, ``images``, ``texts`` (lists
+        over the shards), ``model``.
     """
     folder = Path(folder)
     tables = [laion_table(n, seed, odd=odd) for seed, n in enumerate(sizes)]
@@ -113,7 +113,7 @@ def collection(
 
 
 def cosine(a, b) -> float:
-    """By the book, number by number, in float64; NaN where there is no direction."""
+    """The cosine by its definition, entry by entry, in float64; NaN if undefined."""
     dot = one = two = 0.0
     for x, y in zip(np.asarray(a).tolist(), np.asarray(b).tolist(), strict=True):
         dot, one, two = dot + x * y, one + x * x, two + y * y
@@ -124,7 +124,7 @@ def cosine(a, b) -> float:
 def quantiles(values, shares) -> list[float]:
     """By the definition: the smallest value that at least a share of the values do not exceed.
 
-    numpy.quantile's "inverted_cdf", but for shares times n that float64 rounds past an integer.
+    numpy.quantile's "inverted_cdf", except when float64 rounds share * n past an integer.
     """
     ordered = sorted(np.asarray(values, float).tolist())
     ranks = [max(1, math.ceil(Fraction(str(share)) * len(ordered))) for share in shares]

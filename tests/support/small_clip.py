@@ -1,4 +1,4 @@
-"""A CLIP model of a few thousand weights, random by seed, as a configuration and a weight file."""
+"""A CLIP model of a few thousand seeded random weights: a configuration and a weight file."""
 
 import io
 import json
@@ -21,7 +21,7 @@ CONFIG = {
 
 
 def make_small_clip(folder: Path, seed: int = 0, name: str = "tiny") -> tuple[Path, Path]:
-    """(configuration, weights), written into a folder."""
+    """Write a model to a folder; return (configuration, weights)."""
     import open_clip
     import torch
     from safetensors.torch import save_file
@@ -49,7 +49,7 @@ def picture(seed: int = 0, kind: str = "PNG", size: tuple[int, int] = (40, 30)) 
 
 
 def write_tar(path: Path, members: dict[str, bytes]) -> Path:
-    """A tar of regular files, in the order given."""
+    """Write a tar of regular files, in the given order."""
     with tarfile.open(path, "w") as archive:
         for name, data in members.items():
             info = tarfile.TarInfo(name)

@@ -1,4 +1,4 @@
-"""A publisher of weight files on 127.0.0.1, over TLS, that answers rightly or in odd ways."""
+"""A publisher of weight files on 127.0.0.1, over TLS, with correct or misbehaving answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
 
 class Publisher:
-    """What is answered at which path; ``asked`` counts the requests."""
+    """Answers by path; ``asked`` counts the requests."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -26,7 +26,7 @@ class Publisher:
         self.asked = 0
 
     def offer(self, name: str, content: bytes, answer: Answer | None = None) -> PublishedFile:
-        """A registry entry for ``content``, answered in full or as ``answer`` does."""
+        """Return a registry entry for ``content``, served in full or by ``answer``."""
         self.answers["/" + name.replace("+", "%2B")] = answer or whole(content)
         address = f"{self.address}/{name.replace('+', '%2B')}"
         digest = hashlib.sha256(content).hexdigest()
@@ -35,7 +35,7 @@ class Publisher:
 
 @contextmanager
 def serving() -> Iterator[Publisher]:
-    """A publisher while the block runs."""
+    """Run a publisher inside the block."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -46,9 +46,9 @@ def serving() -> Iterator[Publisher]:
             pass
 
     class Server(http.server.ThreadingHTTPServer):
-        daemon_threads = False  # the end of the block waits for them
+        daemon_threads = False  # leaving the block waits for them
 
-        def handle_error(self, *args) -> None:  # a client that hangs up is no error here
+        def handle_error(self, *args) -> None:  # a client that hangs up is no error
             pass
 
     server = Server(("127.0.0.1", 0), Handler)
@@ -69,7 +69,7 @@ def serving() -> Iterator[Publisher]:
 
 
 def whole(content: bytes, length: int | None = None) -> Answer:
-    """All of ``content``, which is said to be ``length`` bytes."""
+    """Send all of ``content``, with ``length`` as its Content-Length."""
 
     def answer(handler) -> None:
         handler.send_response(200)
@@ -81,7 +81,7 @@ def whole(content: bytes, length: int | None = None) -> Answer:
 
 
 def endless(block: bytes, pause: float = 0) -> Answer:
-    """One block after the other, with seconds between them, until the client hangs up."""
+    """Send one block after the other, ``pause`` seconds apart, until the client hangs up."""
 
     def answer(handler) -> None:
         handler.send_response(200)
@@ -94,7 +94,7 @@ def endless(block: bytes, pause: float = 0) -> Answer:
 
 
 def status(code: int, location: str | None = None, then: Answer | None = None) -> Answer:
-    """A status without a file, or a redirect, and whatever ``then`` says after it."""
+    """Send a status without a file, or a redirect, followed by ``then``'s output."""
 
     def answer(handler) -> None:
         handler.send_response(code)
@@ -108,7 +108,7 @@ def status(code: int, location: str | None = None, then: Answer | None = None) -
 
 
 def in_halves(content: bytes, between: Callable[[], None]) -> Answer:
-    """The first half, then whatever ``between`` does, then the second."""
+    """Send the first half, call ``between``, then send the second half."""
 
     def answer(handler) -> None:
         handler.send_response(200)

@@ -1,4 +1,4 @@
-"""The ``where=`` language once more, row by row in plain Python, and random expressions of it."""
+"""A second implementation of ``where=``, row by row in plain Python, and random expressions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
-# --- the language, once more, row by row: three values, True, False and None (unknown) ---------
+# --- the language, row by row; three values: True, False and None (unknown) --------------------
 
 TYPES = {
     "f32": pa.float32(),
@@ -35,13 +35,13 @@ def nearest_float32(value) -> float:
 
 
 def within_float32(value) -> float:
-    """A constant as a float32 column meets it: beyond the range of float32 it stays what it is."""
+    """A constant compare_values with a float32 column; unchanged if beyond the range of float32."""
     near = nearest_float32(value)
     return near if near != 0 and math.isfinite(near) else float(value)
 
 
-def compared(op, left, right, kinds):
-    """One comparison of two numbers, strings or booleans; kinds say how numbers meet."""
+def compare_values(op, left, right, kinds):
+    """Compare two numbers, strings or booleans; ``kinds`` decides how numbers are converted."""
     if missing(left) or missing(right):
         return None
     if "literal" in kinds:
@@ -61,7 +61,7 @@ def compared(op, left, right, kinds):
     }[op]
 
 
-def calculated(op, left, right):
+def calculate(op, left, right):
     if left is None or right is None:
         return None
     left, right = float(left), float(right)
@@ -70,19 +70,19 @@ def calculated(op, left, right):
     return {"+": left + right, "-": left - right, "*": left * right}[op]
 
 
-def negated(value):
+def negate(value):
     return None if value is None else not value
 
 
-def every(values):
+def all_of(values):
     return False if False in values else None if None in values else True
 
 
-def some(values):
+def any_of(values):
     return True if True in values else None if None in values else False
 
 
-# --- expressions: what is written, and what it means for a row ---------------------------------
+# --- expressions: their text, and their value for a row ----------------------------------------
 
 ALPHABET = "aAbBzéÉßİ\u0131\u03a3\u03c2'\"\\%_\x00\n \u202e🙂漢"
 texts = st.text(ALPHABET, max_size=4)
@@ -118,13 +118,13 @@ def numbers(draw, depth=1):
         if draw(st.booleans()):
             left, right = right, left
         op = draw(st.sampled_from("+-*/"))
-        meaning = lambda row, a=left[2], b=right[2]: calculated(op, a(row), b(row))  # noqa: E731
+        meaning = lambda row, a=left[2], b=right[2]: calculate(op, a(row), b(row))  # noqa: E731
         return f"({left[0]} {op} {right[0]})", "float64", meaning
     if draw(st.integers(0, 5)) == 0:
         return "text.len()", "int", lambda row: None if row["text"] is None else len(row["text"])
     name = draw(st.sampled_from(list(KIND)))
     if draw(st.integers(0, 7)) == 0:
-        return f"-{name}", "float64", lambda row: calculated("-", 0.0, row[name])
+        return f"-{name}", "float64", lambda row: calculate("-", 0.0, row[name])
     return name, KIND[name], lambda row: row[name]
 
 
@@ -152,8 +152,8 @@ def number_checks(draw):
         def among(row):
             kinds = (left[1], "literal")
             sides = [as_float(v) if abs(as_float(v)) == math.inf else v for v in values]
-            found = some([compared("==", left[2](row), v, kinds) for v in sides])
-            return found if form == "in" else negated(found)
+            member = any_of([compare_values("==", left[2](row), v, kinds) for v in sides])
+            return member if form == "in" else negate(member)
 
         return text, among
     others = [draw(operands()) for _ in range(2 if form == "chain" else 1)]
@@ -167,7 +167,9 @@ def number_checks(draw):
     def meaning(row):
         values = [side[2](row) for side in sides]
         kinds = [side[1] for side in sides]
-        return every([compared(o, *values[i : i + 2], kinds[i : i + 2]) for i, o in enumerate(ops)])
+        return all_of(
+            [compare_values(o, *values[i : i + 2], kinds[i : i + 2]) for i, o in enumerate(ops)]
+        )
 
     return text, meaning
 
@@ -185,7 +187,7 @@ def text_checks(draw):
     if form == "compare":
         op = draw(st.sampled_from(["==", "!=", "<", "<=", ">", ">="]))
         return f"{subject} {op} {pattern!r}", (
-            lambda row: compared(op, value(row), pattern, ("text", "text"))
+            lambda row: compare_values(op, value(row), pattern, ("text", "text"))
         )
     if form == "in":
         values = draw(st.lists(texts, min_size=1, max_size=3))
@@ -206,26 +208,26 @@ flag_checks = st.sampled_from(
     [
         ("flag", lambda row: row["flag"]),
         ("flag == True", lambda row: row["flag"]),
-        ("flag != True", lambda row: negated(row["flag"])),
+        ("flag != True", lambda row: negate(row["flag"])),
         ("flag in (True, False)", lambda row: None if row["flag"] is None else True),
         ("flag is not None", lambda row: row["flag"] is not None),
     ]
 )
 
 
-def joined(parts):
+def join_with(parts):
     def build(word, meet):
         text = f" {word} ".join(f"({t})" for t, _ in parts)
         return text, lambda row: meet([m(row) for _, m in parts])
 
-    return st.sampled_from([("and", every), ("or", some)]).map(lambda w: build(*w))
+    return st.sampled_from([("and", all_of), ("or", any_of)]).map(lambda w: build(*w))
 
 
 expressions = st.recursive(
     st.one_of(number_checks(), number_checks(), text_checks(), flag_checks),
     lambda inner: st.one_of(
-        inner.map(lambda e: (f"not ({e[0]})", lambda row: negated(e[1](row)))),
-        st.lists(inner, min_size=2, max_size=3).flatmap(joined),
+        inner.map(lambda e: (f"not ({e[0]})", lambda row: negate(e[1](row)))),
+        st.lists(inner, min_size=2, max_size=3).flatmap(join_with),
     ),
     max_leaves=5,
 )
