@@ -1,10 +1,10 @@
-"""Carve Parquet shards on a card: laion_dask, cuDF alone, polars, and laion_dask without a card.
+"""Carve Parquet shards on a GPU: laion_dask, plain cuDF, polars, and laion_dask without a GPU.
 
     python benchmarks/gpu/carve.py
     python benchmarks/gpu/carve.py --rows 8000000
 
-Six columns are filtered, as in `benchmarks/carve.py`, and all ten of the rows that pass are kept:
-as a frame, and written. What came out is compared row by row.
+Filters on six columns, as in `benchmarks/carve.py`, and keeps all ten columns of the rows that
+pass: once as a frame and once written to disk. The results are compared row by row.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-import card
 import ceilings
 import cpu_path
+import environment
 from report import (
     OURS,
     Report,
@@ -37,7 +37,7 @@ WHERE = (
     "similarity > 0.3 and punsafe < 0.3 and pwatermark < 0.5 and width >= 256 "
     f"and language in {LANGUAGES} and text.contains('{WORD}')"
 )
-#: The same for cuDF's reader: row groups are pruned by it, and rows filtered.
+#: The same filter for cuDF's reader, which prunes row groups and filters rows.
 FILTERS = [
     ("similarity", ">", 0.3),
     ("punsafe", "<", 0.3),
@@ -47,14 +47,14 @@ FILTERS = [
 ]
 SHARD, ROW_BYTES = 1_000_000, 100
 KEPT, WRITTEN = "rows kept, as a frame", "rows kept, written"
-CUDF, POLARS, CARD, CPU = "cuDF alone", "polars", f"{OURS}, cuDF", f"{OURS}, no card"
+CUDF, POLARS, GPU, CPU = "plain cuDF", "polars", f"{OURS}, cuDF", f"{OURS}, no GPU"
 
 
 def generate(folder: Path, rows: int) -> list[Path]:
-    """LAION-shaped shards, each from a seed of its own, so that all cores draw at once."""
+    """Generate LAION-shaped shards, each from its own seed, on all cores."""
     sizes = [min(SHARD, rows - at) for at in range(0, rows, SHARD)]
     tasks = [(folder, number_, size) for number_, size in enumerate(sizes)]
-    with ProcessPoolExecutor(card.cores(), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(environment.cores(), mp_context=get_context("spawn")) as pool:
         return list(pool.map(_shard, tasks))
 
 
@@ -62,18 +62,18 @@ def _shard(task: tuple[Path, int, int]) -> Path:
     from laion_dask.demo.synthetic import write_laion_like
 
     folder, number_, size = task
-    made = write_laion_like(
+    shards = write_laion_like(
         folder / f"seed-{number_}", size, rows_per_shard=size, seed=number_, subset="laion2B-multi"
     )
     path = folder / "metadata" / f"metadata_{number_:04d}.parquet"
     path.parent.mkdir(exist_ok=True)
-    made[0].rename(path)
+    shards[0].rename(path)
     shutil.rmtree(folder / f"seed-{number_}")
     return path
 
 
-def cudf_alone(paths: list[Path]) -> dict[str, Callable[[Path], object]]:
-    """What one would write by hand: a file at a time, the reader's filter, a mask for the text."""
+def plain_cudf(paths: list[Path]) -> dict[str, Callable[[Path], object]]:
+    """A hand-written loop over files: the reader's filter, then a mask for the text."""
     import cudf
 
     def one(path: Path):
@@ -96,7 +96,7 @@ def polars(paths: list[Path]) -> dict[str, Callable[[Path], object]]:
 
     similarity = pl.col("similarity")
     rows = pl.scan_parquet(paths).filter(
-        (similarity > 0.3) & similarity.is_not_nan(),  # polars puts NaN above every number
+        (similarity > 0.3) & similarity.is_not_nan(),  # polars orders NaN above every number
         pl.col("punsafe") < 0.3,
         pl.col("pwatermark") < 0.5,
         pl.col("WIDTH") >= 256,
@@ -114,7 +114,7 @@ def polars(paths: list[Path]) -> dict[str, Callable[[Path], object]]:
 
 
 def ours(paths: list[Path], backend: str) -> dict[str, Callable[[Path], object]]:
-    """``read_shards(where=…)``, computed or exported; an export has digests and a recipe too."""
+    """``read_shards(where=…)``, computed or exported; an export adds digests and a recipe."""
     import laion_dask as ld
 
     files = list(map(str, paths))
@@ -129,8 +129,8 @@ def ours(paths: list[Path], backend: str) -> dict[str, Callable[[Path], object]]
     return {KEPT: kept, WRITTEN: written}
 
 
-def into(folder: Path, work: Callable[[Path], object]) -> Callable[[], object]:
-    """The work with an empty folder of its own each time; what it returns, or else the folder."""
+def in_empty_folder(folder: Path, work: Callable[[Path], object]) -> Callable[[], object]:
+    """Wrap ``work`` so that each call gets an empty folder; returns its result, or the folder."""
 
     def run():
         shutil.rmtree(folder, ignore_errors=True)
@@ -142,44 +142,44 @@ def into(folder: Path, work: Callable[[Path], object]) -> Callable[[], object]:
 
 
 def cpu_ways(folder: Path) -> dict[str, Callable[[], object]]:
-    """For `cpu_path`."""
+    """Contenders that `cpu_path` runs."""
     paths = sorted((folder / "metadata").glob("*.parquet"))
     return {
-        what: into(folder / "out" / CPU / what, work)
+        what: in_empty_folder(folder / "out" / CPU / what, work)
         for what, work in ours(paths, "pandas").items()
     }
 
 
-def as_table(found):
-    """What a way kept, a frame of any kind or a folder: LAION's types, by hash and URL."""
+def as_table(result):
+    """A frame of any kind, or a folder, as a table with LAION's types, sorted by hash and URL."""
     import pyarrow as pa
     import pyarrow.dataset as ds
 
     from laion_dask.demo.synthetic_rows import SCHEMA
 
-    if isinstance(found, Path):
-        found = ds.dataset(sorted(found.rglob("*.parquet")), format="parquet").to_table()
-    elif hasattr(found, "to_arrow"):
-        found = found.to_arrow()
+    if isinstance(result, Path):
+        result = ds.dataset(sorted(result.rglob("*.parquet")), format="parquet").to_table()
+    elif hasattr(result, "to_arrow"):
+        result = result.to_arrow()
     else:
-        found = pa.Table.from_pandas(found, preserve_index=False)
-    names = {name.lower(): name for name in found.column_names}
-    columns = [found[names[f.name.lower()]].cast(f.type) for f in SCHEMA]
-    made = pa.Table.from_arrays(columns, schema=SCHEMA).combine_chunks()
-    return made.sort_by([("hash", "ascending"), ("URL", "ascending")])
+        result = pa.Table.from_pandas(result, preserve_index=False)
+    names = {name.lower(): name for name in result.column_names}
+    columns = [result[names[f.name.lower()]].cast(f.type) for f in SCHEMA]
+    rows = pa.Table.from_arrays(columns, schema=SCHEMA).combine_chunks()
+    return rows.sort_by([("hash", "ascending"), ("URL", "ascending")])
 
 
 def differing(runs: dict[str, Runs]) -> tuple[int, list[str]]:
-    """The rows that the first way kept, and the ways whose rows are others."""
+    """The number of rows that the first contender kept, and the contenders whose rows differ."""
     tables = {name: as_table(each.result) for name, each in runs.items() if not each.error}
     if not tables:
         return 0, []
     first = next(iter(tables.values()))
-    return len(first), [name for name, found in tables.items() if not found.equals(first)]
+    return len(first), [name for name, rows in tables.items() if not rows.equals(first)]
 
 
 def rows_of(runs: dict[str, Runs], n_bytes: int, rows: int, copy: float) -> list[list[str]]:
-    """A line of the table for each way."""
+    """One table row per contender."""
     best = min((each.median for each in runs.values() if each.seconds), default=float("nan"))
     return [
         [
@@ -195,99 +195,100 @@ def rows_of(runs: dict[str, Runs], n_bytes: int, rows: int, copy: float) -> list
 
 
 def targets(kept: dict[str, Runs], written: dict[str, Runs]) -> list[dict]:
-    """What was asked, what was reached."""
-    found = []
+    """The targets, with the values reached."""
+    reached = []
     for what, runs in ((KEPT, kept), (WRITTEN, written)):
-        mine = runs[CARD].median
+        mine = runs[GPU].median
         by_hand, cpu = ratio(mine, runs[CUDF].median), ratio(mine, runs[CPU].median)
-        found += [
-            target(f"{what}: at most 1.2 x cuDF alone", by_hand, at_most=1.2),
+        reached += [
+            target(f"{what}: at most 1.2 x plain cuDF", by_hand, at_most=1.2),
             target(f"{what}: not slower than {CPU}", cpu, at_most=1.0),
         ]
-    return found
+    return reached
 
 
-def without_card(folder: Path) -> dict[str, Runs]:
-    """The runs of `cpu_ways`, by what was done, in a process of its own."""
-    found = cpu_path.measured("carve", folder)
-    if isinstance(found, str):
-        return {what: Runs(error=found) for what in (KEPT, WRITTEN)}
+def without_gpu(folder: Path) -> dict[str, Runs]:
+    """The runs of `cpu_ways` by task, in a separate process without a GPU."""
+    seconds_of = cpu_path.measured("carve", folder)
+    if isinstance(seconds_of, str):
+        return {what: Runs(error=seconds_of) for what in (KEPT, WRITTEN)}
     out = folder / "out" / CPU / WRITTEN
-    return {what: Runs(seconds, result=out) for what, seconds in found.items()}
+    return {what: Runs(seconds, result=out) for what, seconds in seconds_of.items()}
 
 
 def ways(paths: list[Path], backend: str) -> dict[str, dict[str, Callable]]:
-    """The ways of this process, by name and by what is done."""
-    made = {CUDF: cudf_alone(paths)} if backend == "cudf" else {}
-    if card.is_installed("polars"):
-        made[POLARS] = polars(paths)
-    return {**made, CARD: ours(paths, backend)}
+    """The contenders that run in this process, by name and task."""
+    peers = {CUDF: plain_cudf(paths)} if backend == "cudf" else {}
+    if environment.is_installed("polars"):
+        peers[POLARS] = polars(paths)
+    return {**peers, GPU: ours(paths, backend)}
 
 
 def measure(folder: Path, rows: int, repeats: int, device: str, backend: str) -> dict:
-    """Every way's runs, by what was done, and the bytes and rows of the files."""
+    """The runs of every contender by task, and the bytes and rows of the files."""
     paths = generate(folder, rows)
-    done = {KEPT: {}, WRITTEN: {}}
-    for what, runs in done.items():
+    runs_of = {KEPT: {}, WRITTEN: {}}
+    for what, runs in runs_of.items():
         work = {
-            name: into(folder / "out" / name / what, each[what])
+            name: in_empty_folder(folder / "out" / name / what, each[what])
             for name, each in ways(paths, backend).items()
         }
         runs.update(in_turn(work, device, repeats=repeats))
-    for what, each in without_card(folder).items():
-        done[what][CPU] = each
-    found = {what: differing(runs) for what, runs in done.items()}
+    for what, each in without_gpu(folder).items():
+        runs_of[what][CPU] = each
+    compared = {what: differing(runs) for what, runs in runs_of.items()}
     return {
-        "runs": done,
+        "runs": runs_of,
         "bytes": sum(path.stat().st_size for path in paths),
-        "kept": max(n for n, _ in found.values()),
-        "different": [f"{name} ({what})" for what, (_, names) in found.items() for name in names],
+        "kept": max(n for n, _ in compared.values()),
+        "different": [
+            f"{name} ({what})" for what, (_, names) in compared.items() for name in names
+        ],
     }
 
 
-def report(found: dict, rows: int, made: ceilings.Ceilings) -> Report:
-    """The tables, the targets and what does not agree."""
-    head = ["way", "GB/s", "M rows/s", "ms", "x best", "of copy rate"]
-    different = found["different"]
-    same = f"NOT THE SAME ROWS: {', '.join(different)}." if different else "All rows agree."
+def report(results: dict, rows: int, peak: ceilings.Ceilings) -> Report:
+    """The tables, the targets and any differences."""
+    head = ["contender", "GB/s", "M rows/s", "ms", "x best", "of copy rate"]
+    different = results["different"]
+    same = f"ROWS DIFFER: {', '.join(different)}." if different else "All rows agree."
     return Report(
         name="carve",
-        title=f"Carve {rows:,} rows on a card, keep {found['kept']:,}",
-        about=card.about(),
-        ceilings=made,
+        title=f"Carve {rows:,} rows on a GPU, keep {results['kept']:,}",
+        about=environment.about(),
+        ceilings=peak,
         tables={
-            what: table(head, rows_of(runs, found["bytes"], rows, made.copy))
-            for what, runs in found["runs"].items()
+            what: table(head, rows_of(runs, results["bytes"], rows, peak.copy))
+            for what, runs in results["runs"].items()
         },
-        targets=targets(found["runs"][KEPT], found["runs"][WRITTEN]),
+        targets=targets(results["runs"][KEPT], results["runs"][WRITTEN]),
         notes=[
-            f"`{WHERE}`; {found['bytes'] / 1e9:.2f} GB of Parquet, which is what GB/s counts. "
-            f"{same}",
+            f"`{WHERE}`; {results['bytes'] / 1e9:.2f} GB of Parquet, the basis of GB/s. {same}",
         ],
         runs={
             f"{name}: {what}": each
-            for what, runs in found["runs"].items()
+            for what, runs in results["runs"].items()
             for name, each in runs.items()
         },
-        figures={"rows": rows, "kept": found["kept"], "bytes": found["bytes"]},
+        figures={"rows": rows, "kept": results["kept"], "bytes": results["bytes"]},
         wrong=bool(different),
     )
 
 
 def main() -> int:
-    """Measure, compare, report; 1 where the rows differ."""
+    """Measure, compare, report; return 1 if the rows differ."""
     parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=32_000_000)
     args = parser.parse_args()
-    card.require("cudf")
+    environment.require("cudf")
     import rmm
 
-    made = ceilings.measure("cuda")
-    # One pool for every way: without it, each column that cuDF makes waits for the driver.
+    peak = ceilings.measure("cuda")
+    # One pool for all contenders: without it, each column that cuDF allocates waits for the driver.
     rmm.mr.set_current_device_resource(rmm.mr.CudaAsyncMemoryResource())
     with scratch(args.data, args.rows * ROW_BYTES) as folder:
-        found = measure(Path(folder), args.rows, args.repeats, "cuda", "cudf")
-        result = report(found, args.rows, made)
+        results = measure(Path(folder), args.rows, args.repeats, "cuda", "cudf")
+        result = report(results, args.rows, peak)
     return result.write(args.results)
 
 

@@ -1,7 +1,7 @@
-"""The same verb on the same files in a process that sees no card: what the card must not lose to.
+"""Run the same verb on the same files in a process that sees no GPU; the GPU must not be slower.
 
-``python cpu_path.py BENCHMARK FOLDER`` prints one line of JSON, the seconds of each run by the name
-of what was done; a first run of each is not counted. `measured` starts it.
+``python cpu_path.py BENCHMARK FOLDER`` prints one line of JSON: the seconds of each run, keyed by
+task. The first run of each task is discarded. `measured` starts this script.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ REPEATS = 2
 
 
 def measured(benchmark: str, folder: Path) -> dict[str, list[float]] | str:
-    """The seconds of each run, or the reason why there are none."""
-    done = subprocess.run(
+    """Return the seconds of each run by task, or an error message if the process failed."""
+    completed = subprocess.run(
         [sys.executable, __file__, benchmark, str(folder)],
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
     )
-    if done.returncode:
-        return (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1][:300]
-    return json.loads(done.stdout.splitlines()[-1])
+    if completed.returncode:
+        message = completed.stderr.strip().splitlines() or [f"exit code {completed.returncode}"]
+        return message[-1][:300]
+    return json.loads(completed.stdout.splitlines()[-1])
 
 
 def run(benchmark: str, folder: Path) -> dict[str, list[float]]:
-    """As `measured`, in this process: every way of ``benchmark.cpu_ways(folder)``."""
+    """Time every contender of ``benchmark.cpu_ways(folder)`` in this process."""
     from timing import in_turn
 
     ways = importlib.import_module(benchmark).cpu_ways(folder)

@@ -1,4 +1,4 @@
-"""The networks and the rows of the heads' benchmark, and torch's own way to apply them."""
+"""Networks and rows for the heads benchmark, and the same heads in plain torch."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from vectors import DIM
 
 DETECTOR, LINEAR = "clip_autokeras_binary_nsfw.zip", "linear-768.safetensors"
 SIZES = (DIM, 64, 512, 256, 1)
-#: Rows that torch takes at a time.
+#: Rows per block for torch.
 BLOCK = 1 << 17
 
 
 @dataclass(frozen=True)
 class Network:
-    """The detector's numbers: published, or drawn.
+    """The detector's parameters, published or random.
 
     Attributes
     ----------
     layers : list of (kernel (in, out), bias (out,))
     mean, variance : (768,) float32 arrays
     vocabularies : dict
-        Look-ups by dimension; empty where the weights are drawn.
+        Look-ups by dimension; empty if the weights are random.
     """
 
     layers: list
@@ -36,12 +36,12 @@ class Network:
 
 
 def flops(sizes: tuple[int, ...]) -> int:
-    """Operations that a row of a dense network takes, a product and a sum being two."""
+    """Operations per row of a dense network; a multiply-add counts as two."""
     return 2 * sum(a * b for a, b in pairwise(sizes))
 
 
 def is_published() -> bool:
-    """Whether the published detector is on this machine."""
+    """Whether the published detector is available locally."""
     from laion_dask.errors import WeightsError
     from laion_dask.models import weights
 
@@ -53,15 +53,15 @@ def is_published() -> bool:
 
 @cache
 def network() -> Network:
-    """The detector for ViT-L-14, or random layers of its sizes."""
+    """The detector for ViT-L-14, or random layers of the same sizes."""
     import numpy as np
 
     if is_published():
         from laion_dask.models import weights
         from laion_dask.models.tf_saved_model import read_detector
 
-        found = read_detector(weights.find(DETECTOR))
-        return Network(found.layers, found.mean, found.variance, found.vocabularies)
+        detector = read_detector(weights.find(DETECTOR))
+        return Network(detector.layers, detector.mean, detector.variance, detector.vocabularies)
     draw = np.random.default_rng(0)
     layers = [
         (draw.normal(0, (2 / a) ** 0.5, (a, b)).astype("f4"), draw.normal(0, 0.1, b).astype("f4"))
@@ -71,21 +71,22 @@ def network() -> Network:
 
 
 class Rows:
-    """Rows as the detector knows them: its means and deviations, look-ups that hit, length one."""
+    """Draws unit rows with the detector's means and deviations, whose look-ups succeed."""
 
     def __init__(self, device) -> None:
         import torch
 
-        found = network()
+        detector = network()
         self._device, self._draw = device, torch.Generator(device).manual_seed(0)
-        self._mean = torch.as_tensor(found.mean, dtype=torch.float32).to(device)
-        self._deviation = torch.as_tensor(found.variance, dtype=torch.float32).sqrt().to(device)
+        self._mean = torch.as_tensor(detector.mean, dtype=torch.float32).to(device)
+        self._deviation = torch.as_tensor(detector.variance, dtype=torch.float32).sqrt().to(device)
         self._keys = {
-            dim: torch.as_tensor(keys).to(device) for dim, (keys, _) in found.vocabularies.items()
+            dim: torch.as_tensor(keys).to(device)
+            for dim, (keys, _) in detector.vocabularies.items()
         }
 
     def __call__(self, n: int):
-        """The next rows, (n, 768) float16."""
+        """The next n rows, (n, 768) float16."""
         import torch
 
         x = torch.randn((n, DIM), generator=self._draw, device=self._device)
@@ -100,18 +101,18 @@ class Rows:
 
 
 def sequential(device):
-    """The detector as anyone would write it in torch: look-ups by bisection, then layers."""
+    """The detector in straightforward torch: look-ups by bisection, then the layers."""
     import torch
 
-    found = network()
+    detector = network()
     words = {
         dim: tuple(torch.as_tensor(part).to(device) for part in pair)
-        for dim, pair in found.vocabularies.items()
+        for dim, pair in detector.vocabularies.items()
     }
-    mean = torch.as_tensor(found.mean, dtype=torch.float32).to(device)
-    deviation = torch.as_tensor(found.variance, dtype=torch.float32).sqrt().clamp(min=1e-7)
+    mean = torch.as_tensor(detector.mean, dtype=torch.float32).to(device)
+    deviation = torch.as_tensor(detector.variance, dtype=torch.float32).sqrt().clamp(min=1e-7)
     deviation, layers = deviation.to(device), torch.nn.Sequential()
-    for kernel, bias in found.layers:
+    for kernel, bias in detector.layers:
         layer = torch.nn.Linear(*kernel.shape)
         layer.weight.data, layer.bias.data = torch.tensor(kernel.T), torch.tensor(bias)
         layers.extend([layer, torch.nn.ReLU()])
@@ -130,7 +131,7 @@ def sequential(device):
 
 
 def in_blocks(score: Callable, x):
-    """Scores of all rows, (n,) float32, block by block, without gradients."""
+    """Scores of all rows, (n,) float32, computed block by block without gradients."""
     import torch
 
     with torch.inference_mode():
@@ -139,7 +140,7 @@ def in_blocks(score: Callable, x):
 
 
 def write_linear(folder: Path) -> Path:
-    """A linear head of random weights."""
+    """Write a linear head with random weights and return its path."""
     import torch
     from safetensors.torch import save_file
 
@@ -150,16 +151,16 @@ def write_linear(folder: Path) -> Path:
 
 
 def nsfw_head(precision: str):
-    """``ld.heads.nsfw``, or the same head around the drawn network."""
+    """``ld.heads.nsfw``, or the same head with the random network."""
     import laion_dask as ld
     from laion_dask.models.heads.dense import DenseNetwork
     from laion_dask.models.heads.nsfw import NsfwHead
 
     if is_published():
         return ld.heads.nsfw("ViT-L-14", precision=precision)
-    found = network()
-    layers = [(kernel.T, bias) for kernel, bias in found.layers]
-    dense = DenseNetwork(layers, len(layers) - 1, mean=found.mean, variance=found.variance)
+    detector = network()
+    layers = [(kernel.T, bias) for kernel, bias in detector.layers]
+    dense = DenseNetwork(layers, len(layers) - 1, mean=detector.mean, variance=detector.variance)
 
     class Drawn(NsfwHead):
         def load(self):
@@ -172,16 +173,16 @@ def nsfw_head(precision: str):
 
 
 def linear_head(folder: Path):
-    """``ld.heads.aesthetic`` around the drawn weights."""
+    """``ld.heads.aesthetic`` with the random weights."""
     import laion_dask as ld
 
     return ld.heads.aesthetic("ViT-L-14", weights=folder / LINEAR)
 
 
 def affine(folder: Path, device) -> tuple:
-    """The linear head's weight (768,) and bias, on a device, and torch's way to apply them."""
+    """The linear head's weight (768,) and bias on a device, and a torch function of them."""
     from safetensors.torch import load_file
 
-    found = load_file(folder / LINEAR, device=str(device))
-    weight, bias = found["weight"][0], found["bias"]
+    weights_ = load_file(folder / LINEAR, device=str(device))
+    weight, bias = weights_["weight"][0], weights_["bias"]
     return weight, bias, lambda rows: vectors.unit(rows.float()) @ weight + bias

@@ -1,4 +1,4 @@
-"""What is printed and stored: tables, targets, conditions; and where generated files are put."""
+"""Reports with tables, targets and conditions; and the folder for generated files."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ class Report:
     Attributes
     ----------
     name : str
-        Of its two files: ``gpu-NAME.md`` and ``gpu-NAME.json``.
+        Stem of its two files, ``gpu-NAME.md`` and ``gpu-NAME.json``.
     title : str
     about : dict
-        As `card.about` has it.
+        Result of `environment.about`.
     ceilings : Ceilings
     tables : dict of str to str
         Heading → Markdown.
     targets : list of dict
     notes : list of str
-        Under the tables, a paragraph each.
+        One paragraph each, below the tables.
     runs : dict of str to Runs
     figures : dict
-        Whatever else the JSON file should hold.
+        Further entries of the JSON file.
     wrong : bool
-        Whether what was computed is not right; then the figures mean nothing.
+        Whether a result is incorrect, which makes the figures meaningless.
     """
 
     name: str
@@ -56,18 +56,18 @@ class Report:
     wrong: bool = False
 
     def text(self) -> str:
-        """Markdown."""
+        """The report as Markdown."""
         about = self.about
         versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
         lines = [
             f"# {self.title}",
             "",
-            f"{about['date']}, {about['card']['name']} "
-            f"({about['card']['memory_bytes'] / 2**30:.0f} GiB), driver {about['driver']}, CUDA "
+            f"{about['date']}, {about['gpu']['name']} "
+            f"({about['gpu']['memory_bytes'] / 2**30:.0f} GiB), driver {about['driver']}, CUDA "
             f"{about['cuda']}; {about['cpu']}, {about['cores']} cores, Python {about['python']}; "
-            f"{versions}. Medians of runs in turn, warm.",
+            f"{versions}. Contenders take turns; medians of warm runs.",
             "",
-            f"Ceilings, measured in the same process: {self.ceilings}.",
+            f"Peak rates, measured in the same process: {self.ceilings}.",
         ]
         for heading, table_ in self.tables.items():
             lines += ["", f"## {heading}", "", table_]
@@ -77,9 +77,9 @@ class Report:
         return "\n".join(lines) + "\n"
 
     def write(self, folder: str | Path) -> int:
-        """Print, store both files, and say what the process should end with.
+        """Print the report, write both files, and return the exit code.
 
-        1 where what was computed is wrong, or a way of ours did not run.
+        The exit code is 1 if a result is incorrect or a contender of ours did not run.
         """
         text, folder = self.text(), Path(folder)
         print(text)
@@ -93,23 +93,23 @@ class Report:
             "runs": {name: runs.stored() for name, runs in self.runs.items()},
         }
         (folder / f"gpu-{self.name}.md").write_text(text)
-        text = json.dumps(_known(stored), indent=1, allow_nan=False) + "\n"
+        text = json.dumps(_finite(stored), indent=1, allow_nan=False) + "\n"
         (folder / f"gpu-{self.name}.json").write_text(text)
         failed = any(name.startswith(OURS) and each.error for name, each in self.runs.items())
         return int(self.wrong or failed)
 
 
-def _known(value):
-    """The same without NaN and infinities, which JSON does not have; None stands for them."""
+def _finite(value):
+    """Replace NaN and infinities, which JSON lacks, by None."""
     if isinstance(value, dict):
-        return {key: _known(each) for key, each in value.items()}
+        return {key: _finite(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_known(each) for each in value]
+        return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown; the first column to the left, the others to the right; our ways are bold."""
+    """A Markdown table: first column left-aligned, others right-aligned, our contenders bold."""
     lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     for name, *cells in rows:
         shown = f"**{name}**" if name.startswith(OURS) else name
@@ -118,83 +118,86 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """A percentage, empty where there is none."""
+    """A percentage; empty if undefined."""
     known = math.isfinite(part) and math.isfinite(whole) and whole > 0
     return f"{100 * part / whole:.0f} %" if known else ""
 
 
 def number(value: float, digits: int = 0) -> str:
-    """With commas; empty where it is unknown."""
+    """A number with thousands separators; empty if unknown."""
     return f"{value:,.{digits}f}" if math.isfinite(value) else ""
 
 
 def ratio(part: float, whole: float) -> float:
-    """``part / whole``; NaN where either is unknown or there is no whole."""
+    """``part / whole``; NaN if either is unknown or ``whole`` is zero."""
     return part / whole if math.isfinite(part) and whole else math.nan
 
 
 def target(
     what: str, value: float, *, at_most: float = math.inf, at_least: float = -math.inf
 ) -> dict:
-    """What was asked, what was reached. An unknown value passes nothing."""
+    """A target with the value reached. An unknown value does not pass."""
     passed = at_least <= value <= at_most
     known = round(value, 4) if math.isfinite(value) else None
     return {"target": what, "reached": known, "passed": passed}
 
 
 def line(reached: dict) -> str:
-    """A target in words."""
+    """A target as a Markdown list item."""
     value = "not measured" if reached["reached"] is None else reached["reached"]
     return f"- {'pass' if reached['passed'] else 'FAIL'}: {reached['target']}: {value}"
 
 
 def errors(runs: dict[str, Runs]) -> list[str]:
-    """A note for each way that failed."""
+    """A note for each contender that failed."""
     return [f"{name} did not run: `{each.error}`" for name, each in runs.items() if each.error]
 
 
 def arguments(doc: str) -> argparse.ArgumentParser:
-    """The command line that the benchmarks share."""
+    """The argument parser that the benchmarks share."""
     parser = argparse.ArgumentParser(description=doc.split("\n", 1)[0])
-    parser.add_argument("--repeats", type=int, default=5, help="runs that count, of each way")
-    parser.add_argument("--data", help="a folder for generated files; else memory if they fit")
-    parser.add_argument("--results", default=str(RESULTS), help="where to write")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="runs per contender, after the discarded first"
+    )
+    parser.add_argument("--data", help="folder for generated files; default: memory if they fit")
+    parser.add_argument("--results", default=str(RESULTS), help="folder for the results")
     return parser
 
 
 def room(data: str | None) -> int:
-    """The most bytes that `scratch` takes."""
-    fits = [shutil.disk_usage(_made(data)).free / 1.1]
+    """The largest number of bytes that `scratch` accepts."""
+    fits = [shutil.disk_usage(_folder(data)).free / 1.1]
     if data is None and IN_MEMORY.is_dir():
         fits.append(shutil.disk_usage(IN_MEMORY).free / 2)
     return int(max(fits))
 
 
 def scratch(data: str | None, n_bytes: int) -> tempfile.TemporaryDirectory:
-    """A folder with room for so many bytes, that goes when it is closed.
+    """A temporary folder with room for ``n_bytes``.
 
-    In memory, where twice as much is free there; else in ``.bench``, or in the folder given.
+    By default in memory if twice as much is free there, and otherwise in ``.bench``; if ``data`` is
+    given, always in that folder.
 
     Raises
     ------
     SystemExit
-        Where there is no room.
+        If there is not enough room.
     """
-    place = _made(data)
+    parent = _folder(data)
     if data is None and IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free >= 2 * n_bytes:
-        place = IN_MEMORY
-    free = shutil.disk_usage(place).free
+        parent = IN_MEMORY
+    free = shutil.disk_usage(parent).free
     if free < 1.1 * n_bytes:
         print(
-            f"{place.resolve()} has {free / 1e9:.1f} GB free; {n_bytes / 1e9:.1f} GB are written. "
-            "Name another folder with --data, or ask for less.",
+            f"{parent.resolve()} has {free / 1e9:.1f} GB free; {n_bytes / 1e9:.1f} GB are needed. "
+            "Choose another folder with --data, or fewer rows.",
             file=sys.stderr,
         )
         raise SystemExit(2)
-    return tempfile.TemporaryDirectory(dir=place, prefix="laion-dask-bench-")
+    return tempfile.TemporaryDirectory(dir=parent, prefix="laion-dask-bench-")
 
 
-def _made(data: str | None) -> Path:
-    place = Path(data or ".bench")
-    place.mkdir(parents=True, exist_ok=True)
-    return place
+def _folder(data: str | None) -> Path:
+    folder = Path(data or ".bench")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,11 +1,11 @@
-"""Exact search on a card: the 100 nearest, for 1, 1,000 and 10,000 queries.
+"""Exact search on a GPU: the 100 nearest, for 1, 1,000 and 10,000 queries.
 
     python benchmarks/gpu/search.py
     python benchmarks/gpu/search.py --rows 4000000
 
-`df.laion.search` on a frame of many shards: the first search brings the embeddings to the card,
-those that count find them there. Beside it torch over the same rows in the card's memory, a matrix
-product and topk, block by block. What was found is checked against float64 on some queries.
+`df.laion.search` on a frame of many shards: the first search, which is discarded, copies the
+embeddings to the GPU; the measured ones find them there. The peer is torch over the same rows in
+GPU memory: a matrix product and topk, block by block. A few queries are checked against float64.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import card
 import ceilings
 import cpu_path
+import environment
 import vectors
 from report import OURS, Report, arguments, number, ratio, room, scratch, share, table, target
 from timing import Runs, in_turn
 from vectors import DIM
 
-K, MANY, SOME = 100, 10_000, 1000
+K, MANY, FEW = 100, 10_000, 1000
 SHARD = 1_000_000
-#: The most rows that are written where none are asked for, and what they may take of the card.
-MOST, OF_CARD = 16_000_000, 0.3
-#: Rows and queries of torch's blocks, and queries that are checked.
-BLOCK, LOT, CHECKED = 1 << 20, 1000, 16
-#: A row is wrong whose cosine is below that of the last of the true ones by more than this.
+#: Default limits: the number of rows, and their share of GPU memory.
+MOST, GPU_SHARE = 16_000_000, 0.3
+#: Rows and queries per block for torch, and the number of queries checked.
+BLOCK, QUERY_BATCH, CHECKED = 1 << 20, 1000, 16
+#: A row is wrong if its cosine is below that of the last true neighbour by more than this.
 NEAR = 1e-6
 VERB, HALF, NARROW = f"{OURS}, df.laion.search", "torch float16, topk", "torch bfloat16, topk"
-READ, CPU = "read only", f"{OURS}, no card"
-ONE, ALL, FIRST = "1 query, all rows", f"{MANY:,} queries, all rows", f"{SOME:,} queries, 1st shard"
+READ, CPU = "read only", f"{OURS}, no GPU"
+ONE, ALL, FIRST = "1 query, all rows", f"{MANY:,} queries, all rows", f"{FEW:,} queries, 1st shard"
 
 
-def rows_that_fit(card_bytes: int, file_bytes: int, host_bytes: int) -> int:
-    """Whole shards: twice on the card with room to work, once in files, a third of the host."""
-    fits = min(card_bytes * OF_CARD, file_bytes, host_bytes * 0.3)
+def rows_that_fit(gpu_bytes: int, file_bytes: int, host_bytes: int) -> int:
+    """Rows in whole shards that fit on the GPU, in files, and in 0.3 of host memory."""
+    fits = min(gpu_bytes * GPU_SHARE, file_bytes, host_bytes * 0.3)
     return max(SHARD, min(MOST, int(fits // (DIM * 2)) // SHARD * SHARD))
 
 
 def rows_here(data: str | None) -> int:
-    """As `rows_that_fit`, on this machine."""
+    """`rows_that_fit` for this machine."""
     import torch
 
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -50,7 +50,7 @@ def rows_here(data: str | None) -> int:
 
 
 def prepare(folder: Path, rows: int, shard: int, device):
-    """All shards, the first of them once more in ``first``, and ``queries.npy``."""
+    """Write all shards, ``queries.npy``, and links to the first shard in ``first``."""
     import numpy as np
 
     draw = vectors.Clustered(device)
@@ -75,89 +75,89 @@ def verb(folder: Path, queries) -> Callable[[], object]:
     starts = np.cumsum([0, *(file.n_rows for file in emb.files)])
 
     def run():
-        found = frame.laion.search(emb, queries, K, columns=[])
-        rows = starts[found["shard"].to_numpy()] + found["row"].to_numpy()
+        hits = frame.laion.search(emb, queries, K, columns=[])
+        rows = starts[hits["shard"].to_numpy()] + hits["row"].to_numpy()
         return rows.reshape(len(queries), -1)
 
     return run
 
 
 def by_torch(x, queries, dtype) -> Callable[[], object]:
-    """A product and topk, block by block, in a narrow dtype; row numbers, (m, K)."""
+    """A product and topk, block by block, in the given dtype; row numbers, (m, K)."""
     import torch
 
-    wanted = torch.from_numpy(queries).to(x.device)
+    on_device = torch.from_numpy(queries).to(x.device)
 
-    def of(some):
+    def nearest(batch):
         best = None
         for at in range(0, len(x), BLOCK):
-            scores = some @ x[at : at + BLOCK].to(dtype).T
+            scores = batch @ x[at : at + BLOCK].to(dtype).T
             cosines, rows = scores.topk(min(K, scores.shape[1]), dim=1)
-            found = cosines, rows + at
+            block_best = cosines, rows + at
             if best is not None:
-                both = [torch.cat(pair, dim=1) for pair in zip(best, found, strict=True)]
+                both = [torch.cat(pair, dim=1) for pair in zip(best, block_best, strict=True)]
                 cosines, order = both[0].topk(min(K, both[0].shape[1]), dim=1)
-                found = cosines, both[1].gather(1, order)
-            best = found
+                block_best = cosines, both[1].gather(1, order)
+            best = block_best
         return best[1]
 
     def run():
         with torch.inference_mode():
-            lots = vectors.unit(wanted).to(dtype).split(LOT)
-            return torch.cat([of(some) for some in lots]).cpu().numpy()
+            batches = vectors.unit(on_device).to(dtype).split(QUERY_BATCH)
+            return torch.cat([nearest(batch) for batch in batches]).cpu().numpy()
 
     return run
 
 
 def reading(x) -> Callable[[], object]:
-    """Every byte of the rows once, as numbers of four bytes, which mean nothing."""
+    """Read every byte of the rows once, reinterpreted as int32."""
     import torch
 
     return lambda: x.view(torch.int32).amax()
 
 
 def cpu_ways(folder: Path) -> dict[str, Callable[[], object]]:
-    """For `cpu_path`: of the first shard alone, which the processor too can hold in its cache."""
+    """Contenders that `cpu_path` runs, on the first shard only, which fits in the page cache."""
     import numpy as np
 
     queries = np.load(folder / "queries.npy")
     return {
         ONE: verb(folder / "first", queries[:1]),
-        FIRST: verb(folder / "first", queries[:SOME]),
+        FIRST: verb(folder / "first", queries[:FEW]),
     }
 
 
-def true_cosines(x, queries, found):
-    """In float64: the K-th best cosine of each query, (m,), and those of rows found, (m, any)."""
+def true_cosines(x, queries, returned):
+    """In float64: the K-th best cosine per query, (m,), and the cosines of ``returned``, (m, n)."""
     import torch
 
-    wanted = vectors.unit(torch.as_tensor(queries, device=x.device).double())
-    best = torch.full((len(wanted), 0), 0.0, device=x.device, dtype=torch.float64)
+    units = vectors.unit(torch.as_tensor(queries, device=x.device).double())
+    best = torch.full((len(units), 0), 0.0, device=x.device, dtype=torch.float64)
     for at in range(0, len(x), vectors.BLOCK):
-        cosines = wanted @ vectors.unit(x[at : at + vectors.BLOCK].double()).T
+        cosines = units @ vectors.unit(x[at : at + vectors.BLOCK].double()).T
         best = torch.cat([best, cosines], dim=1)
         best = best.topk(min(K, best.shape[1]), dim=1).values
-    rows = vectors.unit(x[torch.as_tensor(found, device=x.device).reshape(-1)].double())
-    mine = torch.einsum("mkd,md->mk", rows.view(*found.shape, -1), wanted)
+    rows = vectors.unit(x[torch.as_tensor(returned, device=x.device).reshape(-1)].double())
+    mine = torch.einsum("mkd,md->mk", rows.view(*returned.shape, -1), units)
     return best[:, -1].cpu().numpy(), mine.cpu().numpy()
 
 
-def wrong_rows(x, queries, found) -> int:
-    """How many of the rows found are no nearest ones, ties to `NEAR` apart, of some queries.
+def wrong_rows(x, queries, returned) -> int:
+    """Number of returned rows that are not nearest neighbours, for the first `CHECKED` queries.
 
-    A row that was found twice is wrong, and so is one that is missing.
+    Ties within `NEAR` are accepted. Duplicate and missing rows count as wrong.
     """
     import numpy as np
 
-    found = np.asarray(found)[:CHECKED]
-    last, mine = true_cosines(x, queries[:CHECKED], found)
+    returned = np.asarray(returned)[:CHECKED]
+    last, mine = true_cosines(x, queries[:CHECKED], returned)
     below = (mine < last[:, None] - NEAR).sum()
-    unlike = sum(min(K, len(x)) - len(np.unique(rows)) for rows in found)
-    return int(below + unlike)
+    missing = sum(min(K, len(x)) - len(np.unique(rows)) for rows in returned)
+    return int(below + missing)
 
 
 def measure(folder: Path, rows: int, shard: int, repeats: int, device: str) -> dict:
-    """The runs of each task, and the wrong rows of each way."""
+    """The runs of each task, and the wrong rows of each contender."""
     import numpy as np
     import torch
 
@@ -170,35 +170,35 @@ def measure(folder: Path, rows: int, shard: int, repeats: int, device: str) -> d
     tasks = {
         ONE: (folder, x, queries[:1]),
         ALL: (folder, x, queries),
-        FIRST: (folder / "first", first, queries[:SOME]),
+        FIRST: (folder / "first", first, queries[:FEW]),
     }
     runs, wrong = {}, {}
-    for what, (place, mine, some) in tasks.items():
+    for what, (source, vectors_, batch) in tasks.items():
         ways = {
-            HALF: by_torch(mine, some, torch.float16),
-            NARROW: by_torch(mine, some, torch.bfloat16),
-            VERB: verb(place, some),
+            HALF: by_torch(vectors_, batch, torch.float16),
+            NARROW: by_torch(vectors_, batch, torch.bfloat16),
+            VERB: verb(source, batch),
         }
-        if len(some) == 1:
-            ways[READ] = reading(mine)
+        if len(batch) == 1:
+            ways[READ] = reading(vectors_)
         runs[what] = in_turn(ways, device, repeats=min(repeats, 3) if what == ALL else repeats)
         wrong[what] = {
-            name: wrong_rows(mine, some, each.result)
+            name: wrong_rows(vectors_, batch, each.result)
             for name, each in runs[what].items()
             if each.result is not None and name != READ
         }
-    del x, first, tasks, mine, ways
+    del x, first, tasks, vectors_, ways
     return {"runs": runs, "wrong": wrong, "cpu": cpu_path.measured("search", folder)}
 
 
-def limits(rows: int, m: int, made: ceilings.Ceilings) -> tuple[float, float]:
-    """The least seconds: to read the rows at the copy rate, and to multiply at the product's."""
-    return rows * DIM * 2 / made.copy, 2 * rows * m * DIM / made.matmul
+def limits(rows: int, m: int, peak: ceilings.Ceilings) -> tuple[float, float]:
+    """Lower bounds in seconds: the rows at the copy rate, and the product at its peak rate."""
+    return rows * DIM * 2 / peak.copy, 2 * rows * m * DIM / peak.matmul
 
 
-def lines(runs: dict[str, Runs], rows: int, m: int, wrong: dict, made) -> list[list[str]]:
-    """A line of a table for each way."""
-    read, multiply = limits(rows, m, made)
+def lines(runs: dict[str, Runs], rows: int, m: int, wrong: dict, peak) -> list[list[str]]:
+    """One table row per contender."""
+    read, multiply = limits(rows, m, peak)
     checked = K * min(m, CHECKED)
     return [
         [
@@ -214,85 +214,87 @@ def lines(runs: dict[str, Runs], rows: int, m: int, wrong: dict, made) -> list[l
     ]
 
 
-def targets(found: dict, rows: int, shard: int, made: ceilings.Ceilings) -> list[dict]:
-    """What was asked, what was reached."""
-    runs, cpu = found["runs"], found["cpu"]
-    one, some = runs[ONE][VERB].median, runs[FIRST][VERB].median
+def targets(results: dict, rows: int, shard: int, peak: ceilings.Ceilings) -> list[dict]:
+    """The targets, with the values reached."""
+    runs, cpu = results["runs"], results["cpu"]
+    one, thousand = runs[ONE][VERB].median, runs[FIRST][VERB].median
     slow = Runs() if isinstance(cpu, str) else Runs(cpu[FIRST])
-    wrong = [each.get(VERB) for each in found["wrong"].values()]
+    wrong = [each.get(VERB) for each in results["wrong"].values()]
     return [
         target(
-            "rows that are no nearest ones, none",
+            "no wrong row",
             float("nan") if None in wrong else sum(wrong),
             at_most=0,
         ),
         target(
-            "one query: share of the copy rate, 0.7 or more",
-            limits(rows, 1, made)[0] / one,
+            "one query: at least 0.7 of the copy rate",
+            limits(rows, 1, peak)[0] / one,
             at_least=0.7,
         ),
         target(
-            f"{SOME:,} queries over {shard:,} rows: at most 3 x the bf16 product's time",
-            some / limits(shard, SOME, made)[1],
+            f"{FEW:,} queries over {shard:,} rows: at most 3 x the bf16 product's time",
+            thousand / limits(shard, FEW, peak)[1],
             at_most=3.0,
         ),
         target(
-            f"{SOME:,} queries over {shard:,} rows: not slower than {CPU}",
-            ratio(some, slow.median),
+            f"{FEW:,} queries over {shard:,} rows: not slower than {CPU}",
+            ratio(thousand, slow.median),
             at_most=1.0,
         ),
     ]
 
 
-def report(found: dict, rows: int, shard: int, made: ceilings.Ceilings) -> Report:
-    """The tables, the targets, the wrong rows."""
-    head = ["way", "ms", "first, ms", "queries/s", "of copy rate", "of bf16 product", "wrong"]
-    sizes = {ONE: (rows, 1), ALL: (rows, MANY), FIRST: (shard, SOME)}
+def report(results: dict, rows: int, shard: int, peak: ceilings.Ceilings) -> Report:
+    """The tables, the targets and the wrong rows."""
+    head = ["contender", "ms", "first, ms", "queries/s", "of copy rate", "of bf16 product", "wrong"]
+    sizes = {ONE: (rows, 1), ALL: (rows, MANY), FIRST: (shard, FEW)}
     tables = {
-        f"{what} ({n:,})": table(head, lines(found["runs"][what], n, m, found["wrong"][what], made))
+        f"{what} ({n:,})": table(
+            head, lines(results["runs"][what], n, m, results["wrong"][what], peak)
+        )
         for what, (n, m) in sizes.items()
     }
-    cpu = found["cpu"]
+    cpu = results["cpu"]
     slow = cpu
     if not isinstance(cpu, str):
         took = {what.rpartition(", ")[0]: Runs(each).median for what, each in cpu.items()}
         slow = ", ".join(f"{what} {number(each * 1e3)} ms" for what, each in took.items())
     runs = {
-        f"{each}: {what}": r for what, ways in found["runs"].items() for each, r in ways.items()
+        f"{each}: {what}": r for what, ways in results["runs"].items() for each, r in ways.items()
     }
     if not isinstance(cpu, str):
         runs |= {f"{CPU}, 1st shard: {what}": Runs(each) for what, each in cpu.items()}
     return Report(
         name="search",
-        title=f"The {K} nearest of {rows:,} x {DIM} float16 on a card",
-        about=card.about(),
-        ceilings=made,
+        title=f"The {K} nearest of {rows:,} x {DIM} float16 on a GPU",
+        about=environment.about(),
+        ceilings=peak,
         tables=tables,
-        targets=targets(found, rows, shard, made),
+        targets=targets(results, rows, shard, peak),
         notes=[
-            "*First* is the run that does not count: of df.laion.search it has the way of the "
-            f"embeddings to the card. *Wrong*: of the first {CHECKED} queries at most, rows whose "
-            f"cosine in float64 is below that of the true last one by more than {NEAR}, and rows "
-            "that are missing.",
-            f"{CPU}, over the first shard alone ({shard:,} rows): {slow}.",
+            "*First* is the discarded run; for df.laion.search, it includes copying the embeddings "
+            f"to the GPU. *Wrong*: for at most the first {CHECKED} queries, rows whose cosine in "
+            f"float64 is below that of the last true neighbour by more than {NEAR}, and missing "
+            "rows.",
+            f"{CPU}, over the first shard only ({shard:,} rows): {slow}.",
         ],
         runs=runs,
-        figures={"rows": rows, "shard": shard, "wrong": found["wrong"]},
-        wrong=any(each.get(VERB) for each in found["wrong"].values()),
+        figures={"rows": rows, "shard": shard, "wrong": results["wrong"]},
+        wrong=any(each.get(VERB) for each in results["wrong"].values()),
     )
 
 
 def main() -> int:
-    """Measure, compare, report; 1 where a row is wrong."""
+    """Measure, compare, report; return 1 if a row is wrong."""
     parser = arguments(__doc__)
-    parser.add_argument("--rows", type=int, help="by default as many as fit, up to 16 million")
+    parser.add_argument("--rows", type=int, help="default: as many as fit, up to 16 million")
     args = parser.parse_args()
-    card.require()
+    environment.require()
     rows = args.rows or rows_here(args.data)
-    made = ceilings.measure("cuda")
+    peak = ceilings.measure("cuda")
     with scratch(args.data, rows * DIM * 2) as folder:
-        found = measure(Path(folder), rows, min(rows, SHARD), args.repeats, "cuda")
-    return report(found, rows, min(rows, SHARD), made).write(args.results)
+        results = measure(Path(folder), rows, min(rows, SHARD), args.repeats, "cuda")
+    return report(results, rows, min(rows, SHARD), peak).write(args.results)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long something takes: warm, several times, in turn with what it is compared with."""
+"""Timing: warm runs, repeated, with the contenders taking turns."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-#: No run of a way is started when its runs together have taken so long, in seconds.
+#: Once the runs of a contender have taken this many seconds in total, no further run is started.
 LIMIT = 25.0
 
 
 @dataclass
 class Runs:
-    """The runs of one way.
+    """The runs of one contender.
 
     Attributes
     ----------
     seconds : list of float
-        Of each run that counts.
+        Duration of each run that counts.
     first : float
-        Of the first one, which does not.
+        Duration of the first run, which is discarded.
     result : object
-        What the last run returned.
+        Return value of the last run.
     error : str
-        Why there are none, empty where there are.
+        Why it failed; empty if it did not.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -35,21 +35,21 @@ class Runs:
 
     @property
     def median(self) -> float:
-        """Of the seconds; NaN where there are none."""
+        """Median of ``seconds``; NaN if there are none."""
         return statistics.median(self.seconds) if self.seconds else float("nan")
 
     def stored(self) -> dict:
-        """What the JSON file holds."""
+        """The values stored in the JSON file."""
         return {"seconds": self.seconds, "first_s": self.first, "error": self.error}
 
 
 def is_cuda(device) -> bool:
-    """Whether a torch device, or its name, is a card."""
+    """Whether a torch device, or its name, is a CUDA device."""
     return str(device).startswith("cuda")
 
 
 def wait(device) -> None:
-    """Until the card has done all that it was given."""
+    """Wait until the GPU has finished all queued work."""
     if is_cuda(device):
         import torch
 
@@ -57,7 +57,7 @@ def wait(device) -> None:
 
 
 def seconds(work: Callable[[], object], device) -> tuple[float, object]:
-    """The seconds of one run by the clock, until the card is done, and what it returned."""
+    """Wall time of one run in seconds, until the GPU has finished, and its return value."""
     wait(device)
     start = time.perf_counter()
     result = work()
@@ -73,9 +73,9 @@ def in_turn(
     limit: float = LIMIT,
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
 ) -> dict[str, Runs]:
-    """The runs of each way, the ways in turn; a first turn warms everything and does not count.
+    """Run the contenders in turn and return their runs; the first turn warms up and is discarded.
 
-    A way that fails has its error in its place, and the others go on.
+    If a contender fails, its error is stored and the others continue.
     """
     runs = {name: Runs() for name in ways}
     for turn in range(repeats + 1):
@@ -83,7 +83,7 @@ def in_turn(
             mine = runs[name]
             if mine.error or (turn > 1 and sum(mine.seconds) > limit):
                 continue
-            mine.result = None  # before the next is made: both may not fit
+            mine.result = None  # free it before the next run: both may not fit
             try:
                 took, mine.result = seconds(work, device)
             except Exception as error:
@@ -99,8 +99,10 @@ def in_turn(
     return runs
 
 
-def on_card(work: Callable[[], object], device, *, repeats: int, warmups: int = 3) -> list[float]:
-    """The seconds of each run, between two events on the card; by the clock on a processor."""
+def device_seconds(
+    work: Callable[[], object], device, *, repeats: int, warmups: int = 3
+) -> list[float]:
+    """Seconds of each run, between two events on the GPU; on the CPU, wall time."""
     import torch
 
     for _ in range(warmups):

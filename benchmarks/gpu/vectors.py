@@ -1,4 +1,4 @@
-"""Embeddings for the benchmarks: drawn on the card, written as clip-retrieval lays them out."""
+"""Embeddings for the benchmarks: drawn on the GPU, written in clip-retrieval's layout."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 DIM, SEED = 768, 7
-#: Clusters, and how far a row strays from its centre, as in `benchmarks/search_data.py`.
+#: Number of clusters, and the distance of a row from its centre, as in `benchmarks/search_data.py`.
 CLUSTERS, SPREAD = 1000, 0.8
-#: Rows that are drawn at a time.
+#: Rows drawn at a time.
 BLOCK = 1 << 18
 
 
 class Clustered:
-    """Unit vectors around centres, float16, on a device; equal seeds give equal rows there."""
+    """Float16 unit vectors around centres, on a device; the same seed gives the same rows there."""
 
     def __init__(self, device, seed: int = SEED) -> None:
         import torch
@@ -23,7 +23,7 @@ class Clustered:
         self._centres = unit(self._normal(CLUSTERS))
 
     def __call__(self, n: int):
-        """The next rows, (n, 768)."""
+        """The next n rows, (n, 768)."""
         import torch
 
         which = torch.randint(CLUSTERS, (n,), generator=self._draw, device=self._device)
@@ -36,23 +36,23 @@ class Clustered:
 
 
 def unit(x):
-    """Rows of length one."""
+    """Rows scaled to length one."""
     return x / x.norm(dim=1, keepdim=True)
 
 
 def fill(draw: Callable[[int], object], n: int, device):
-    """So many rows, in one tensor on the device, (n, 768) float16."""
+    """One tensor of n drawn rows on the device, (n, 768) float16."""
     import torch
 
     out = torch.empty((n, DIM), dtype=torch.float16, device=device)
     for at in range(0, n, BLOCK):
-        some = out[at : at + BLOCK]
-        some.copy_(draw(len(some)))
+        block = out[at : at + BLOCK]
+        block.copy_(draw(len(block)))
     return out
 
 
 def write_shards(folder: Path, sizes: Sequence[int], draw: Callable[[int], object]) -> None:
-    """``img_emb/img_emb_0000.npy`` … and ``metadata/metadata_0000.parquet`` … of these sizes."""
+    """Write ``img_emb/img_emb_0000.npy``, ``metadata/metadata_0000.parquet``, …, one per size."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -74,7 +74,7 @@ def write_shards(folder: Path, sizes: Sequence[int], draw: Callable[[int], objec
 
 
 def mapped(folder: Path) -> list:
-    """The shards as arrays over the files; private copies of pages, since torch wants to write."""
+    """The shards as memory-mapped arrays, copy-on-write because torch requires writable memory."""
     import numpy as np
 
     return [np.load(path, mmap_mode="c") for path in sorted((folder / "img_emb").glob("*.npy"))]

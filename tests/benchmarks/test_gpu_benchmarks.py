@@ -1,4 +1,4 @@
-"""The benchmarks of the card, as far as they go without one: refusals, numbers, small runs."""
+"""Tests of the GPU benchmarks that need no GPU: refusals, figures, small runs."""
 
 import importlib
 import importlib.metadata
@@ -20,7 +20,7 @@ from support.paths import ROOT
 HERE = ROOT / "benchmarks" / "gpu"
 BENCHMARKS = ("carve", "heads", "search", "embed")
 MODULES = (
-    "card",
+    "environment",
     "ceilings",
     "cpu_path",
     "report",
@@ -43,7 +43,7 @@ def gpu(monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_no_card_is_said_in_one_line_with_code_2(tmp_path):
+def test_no_gpu_is_said_in_one_line_with_code_2(tmp_path):
     scripts, folder = ("run", "ceilings", *BENCHMARKS), tmp_path / "cwd"
     folder.mkdir()
     every = forked_runs(
@@ -64,7 +64,7 @@ def test_a_name_that_is_none_is_refused(gpu, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["run.py", "heads", "heds"])
     with pytest.raises(SystemExit):
         gpu.run.main()
-    assert "'heds' is no benchmark. Available: carve, heads, search, embed." in (
+    assert "Unknown benchmark 'heds'. Available: carve, heads, search, embed." in (
         capsys.readouterr().err
     )
 
@@ -76,7 +76,7 @@ def test_run_goes_on_where_one_fails(gpu, monkeypatch):
         asked.append(name)
         return int(name == "search")
 
-    monkeypatch.setattr(gpu.card, "require", lambda: None)
+    monkeypatch.setattr(gpu.environment, "require", lambda: None)
     monkeypatch.setattr(gpu.run, "run", child)
     monkeypatch.setattr(sys, "argv", ["run.py", "search", "embed"])
     assert gpu.run.main() == 1
@@ -107,9 +107,11 @@ def test_a_way_that_fails_leaves_the_others(gpu):
 
 
 def test_ceilings_count_as_they_say(gpu, monkeypatch):
-    monkeypatch.setattr(gpu.ceilings, "on_card", lambda work, device, repeats: [0.5, 0.25, 4.0])
+    monkeypatch.setattr(
+        gpu.ceilings, "device_seconds", lambda work, device, repeats: [0.5, 0.25, 4.0]
+    )
     made = gpu.ceilings.measure("cpu", copied=4096, sent=4096, side=8, repeats=3)
-    assert (made.copy, made.matmul, made.to_card) == (16384, 2048, 8192)
+    assert (made.copy, made.matmul, made.to_gpu) == (16384, 2048, 8192)
     text = str(gpu.ceilings.Ceilings(4.2e12, 7.8e14, 5.5e10))
     assert "4.20 TB/s" in text and "780 TFLOP/s" in text and "55.0 GB/s" in text
 
@@ -135,12 +137,12 @@ def test_targets(gpu):
 def test_both_files_are_written_and_failures_end_with_1(gpu, tmp_path, capsys):
     runs = {"torch": gpu.timing.Runs([1.0, 3.0], first=9.0), "laion_dask": gpu.timing.Runs([2.0])}
     made = gpu.ceilings.Ceilings(1.0, 2.0, 3.0)
-    report = gpu.report.Report("x", "Title", gpu.card.about(), made, runs=runs)
+    report = gpu.report.Report("x", "Title", gpu.environment.about(), made, runs=runs)
     report.figures["unknown"] = [math.nan]
     assert report.write(tmp_path / "new") == 0
     stored = json.loads((tmp_path / "new" / "gpu-x.json").read_text())
     assert stored["runs"]["torch"] == {"seconds": [1.0, 3.0], "first_s": 9.0, "error": ""}
-    assert stored["ceilings"] == {"copy": 1.0, "matmul": 2.0, "to_card": 3.0}
+    assert stored["ceilings"] == {"copy": 1.0, "matmul": 2.0, "to_gpu": 3.0}
     assert stored["unknown"] == [None] and stored["versions"][
         "torch"
     ] == importlib.metadata.version("torch")
@@ -186,7 +188,7 @@ def test_how_many_vectors_fit(gpu):
 
 
 def test_limits_of_a_search(gpu):
-    made = gpu.ceilings.Ceilings(copy=1536.0, matmul=7680.0, to_card=1.0)
+    made = gpu.ceilings.Ceilings(copy=1536.0, matmul=7680.0, to_gpu=1.0)
     assert gpu.search.limits(10, 4, made) == (10.0, 8.0)
 
 
@@ -209,7 +211,7 @@ def test_rows_that_are_no_nearest_ones_are_counted(gpu, monkeypatch):
 def test_torch_beside_the_search_finds_the_nearest(gpu, monkeypatch):
     monkeypatch.setattr(gpu.search, "K", 3)
     monkeypatch.setattr(gpu.search, "BLOCK", 64)
-    monkeypatch.setattr(gpu.search, "LOT", 2)
+    monkeypatch.setattr(gpu.search, "QUERY_BATCH", 2)
     x = gpu.vectors.fill(gpu.vectors.Clustered("cpu"), 200, "cpu")
     queries = x[:5].float().numpy()
     found = gpu.search.by_torch(x, queries, torch.float32)()

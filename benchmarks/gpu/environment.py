@@ -1,4 +1,4 @@
-"""The card that is measured, and what else a reader needs to judge the figures."""
+"""The GPU under test and its environment: host, driver, versions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-NO_CARD = (
-    "No CUDA device that torch can use is on this machine. benchmarks/gpu measures a card; "
-    "benchmarks/README.md names those for the processor."
+NO_GPU = (
+    "No CUDA device that torch can use was found. benchmarks/gpu requires a GPU; "
+    "the CPU benchmarks are listed in benchmarks/README.md."
 )
 PACKAGES = (
     "laion_dask",
@@ -34,51 +34,51 @@ PACKAGES = (
 
 
 def is_installed(package: str) -> bool:
-    """Whether a module of that name can be imported; it is not."""
+    """Whether a module of that name can be imported, without importing it."""
     return importlib.util.find_spec(package) is not None
 
 
 def require(*packages: str) -> None:
-    """End the process, with one line that says why and the code 2, where nothing can be measured.
+    """Exit with code 2 and a one-line explanation if a module or the GPU is missing.
 
     Parameters
     ----------
     *packages : str
-        Modules without which there is nothing to measure, beside torch and laion_dask.
+        Required modules, in addition to torch and laion_dask.
     """
     missing = [name for name in ("torch", "laion_dask", *packages) if not is_installed(name)]
     if missing:
-        _end(f"Not installed: {', '.join(missing)}. Install the extra 'laion_dask[gpu]'.")
+        _exit(f"Not installed: {', '.join(missing)}. Install the extra 'laion_dask[gpu]'.")
     import torch
 
     if not torch.cuda.is_available():
-        _end(NO_CARD)
+        _exit(NO_GPU)
 
 
-def _end(why: str) -> None:
-    print(why, file=sys.stderr)
+def _exit(message: str) -> None:
+    print(message, file=sys.stderr)
     raise SystemExit(2)
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Number of CPU cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def about() -> dict:
-    """Date, card, driver, processor and versions."""
+    """Date, GPU, driver, CPU and versions."""
     import torch
 
-    found = {"name": "none", "memory_bytes": 0}
+    gpu = {"name": "none", "memory_bytes": 0}
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        found = {"name": properties.name, "memory_bytes": properties.total_memory}
+        gpu = {"name": properties.name, "memory_bytes": properties.total_memory}
     return {
         "date": datetime.date.today().isoformat(),
-        "card": found,
+        "gpu": gpu,
         "driver": _driver(),
         "cuda": torch.version.cuda,
-        "cpu": _processor(),
+        "cpu": _cpu_model(),
         "cores": cores(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
@@ -87,15 +87,15 @@ def about() -> dict:
 
 
 def _driver() -> str:
-    """The driver's version, as nvidia-smi says it."""
+    """The driver version reported by nvidia-smi."""
     if shutil.which("nvidia-smi") is None:
         return "unknown"
-    ask = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    lines = subprocess.run(ask, capture_output=True, text=True).stdout.split()
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    lines = subprocess.run(command, capture_output=True, text=True).stdout.split()
     return lines[0] if lines else "unknown"
 
 
-def _processor() -> str:
+def _cpu_model() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
@@ -109,5 +109,5 @@ def _versions() -> dict[str, str]:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not there"
+            versions[name] = "not installed"
     return versions
