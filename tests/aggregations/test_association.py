@@ -1,4 +1,4 @@
-"""WEAT against two peers' answers, SciPy, a brute-force loop, and the cases that are closed."""
+"""WEAT against two other implementations, SciPy, a brute-force loop and closed-form cases."""
 
 import itertools
 import math
@@ -21,11 +21,11 @@ from laion_dask.stats.table import Table
 
 
 def wave(n, phase, lean=0.0, dim=12):
-    """Vectors that every machine makes alike, whatever its random numbers."""
+    """Deterministic vectors, the same on every platform; no random generator is involved."""
     i, j = np.arange(1.0, n + 1)[:, None], np.arange(1.0, dim + 1)
-    found = np.sin(phase + 1.7 * i * j + i * i)
-    found[:, 0] += lean
-    return found
+    result = np.sin(phase + 1.7 * i * j + i * i)
+    result[:, 0] += lean
+    return result
 
 
 def sets(n_x, n_y, n_a, n_b):
@@ -38,7 +38,7 @@ def drawn(seed, *sizes, dim=8):
 
 
 def by_the_book(x, y, a, b):
-    """Number by number: d, and p for each alternative, from every partition."""
+    """Effect size d, and p per alternative, by plain loops over every partition."""
 
     def s(w):
         return sum(cosine(w, v) for v in a) / len(a) - sum(cosine(w, v) for v in b) / len(b)
@@ -48,21 +48,22 @@ def by_the_book(x, y, a, b):
     mean = sum(both) / len(both)
     std = math.sqrt(sum((v - mean) ** 2 for v in both) / (len(both) - 1))
     mine = sum(s_x) / len(x) - sum(s_y) / len(y)
-    found = []
+    result = []
     for chosen in itertools.combinations(range(len(both)), len(x)):
         one = sum(both[i] for i in chosen)
-        found.append(one / len(x) - (sum(both) - one) / len(y))
+        result.append(one / len(x) - (sum(both) - one) / len(y))
     share = {
-        "greater": sum(t >= mine - 1e-12 for t in found) / len(found),
-        "less": sum(t <= mine + 1e-12 for t in found) / len(found),
-        "two-sided": sum(abs(t) >= abs(mine) - 1e-12 for t in found) / len(found),
+        "greater": sum(t >= mine - 1e-12 for t in result) / len(result),
+        "less": sum(t <= mine + 1e-12 for t in result) / len(result),
+        "two-sided": sum(abs(t) >= abs(mine) - 1e-12 for t in result) / len(result),
     }
     return mine / std, share
 
 
-# d and exact p of sent-bias (May et al. 2019's own code, github.com/W4ngatang/sent-bias,
-# sentbias/weat.py at 037f5d9, which iEAT's authors took over), run on these vectors; and the
-# effect size of wefe 1.0.1, whose standard deviation has ddof 0, to its float32 arithmetic.
+# By (n_x, n_y, n_a, n_b): d and the exact p from sent-bias (the code of May et al. 2019,
+# github.com/W4ngatang/sent-bias, sentbias/weat.py at 037f5d9, which iEAT's authors reused), then
+# the effect size from wefe 1.0.1, which uses ddof=0 and computes in float32. Both ran on the
+# vectors of `sets`.
 PEERS = {
     (4, 4, 3, 5): (0.015380977913700897, 0.5, 0.01644268234906597),
     (6, 6, 5, 5): (1.0539252134619483, 0.03463203463203463, 1.100788975445698),
@@ -74,11 +75,11 @@ PEERS = {
 @pytest.mark.parametrize("sizes", PEERS)
 def test_against_two_peers(sizes):
     d, p, d_population = PEERS[sizes]
-    found = weat(*sets(*sizes))
-    assert found == pytest.approx((d, p), rel=1e-11)
+    result = weat(*sets(*sizes))
+    assert result == pytest.approx((d, p), rel=1e-11)
     n = sizes[0] + sizes[1]
-    assert found[0] * math.sqrt(n / (n - 1)) == pytest.approx(d_population, rel=3e-5)
-    assert all(type(number) is float for number in found)
+    assert result[0] * math.sqrt(n / (n - 1)) == pytest.approx(d_population, rel=3e-5)
+    assert all(type(number) is float for number in result)
 
 
 @pytest.mark.parametrize(
@@ -86,11 +87,11 @@ def test_against_two_peers(sizes):
 )
 def test_against_a_loop(sizes):
     for seed in range(5):
-        given = drawn(seed, *sizes)
-        d, p = by_the_book(*given)
+        vectors = drawn(seed, *sizes)
+        d, p = by_the_book(*vectors)
         for alternative, expected in p.items():
-            found = weat(*given, alternative=alternative)
-            assert found == pytest.approx((d, expected), rel=1e-10)
+            result = weat(*vectors, alternative=alternative)
+            assert result == pytest.approx((d, expected), rel=1e-10)
 
 
 def test_p_against_scipy():
@@ -124,7 +125,7 @@ def test_separated_sets_give_the_maximum(n_x, n_y):
         assert p == pytest.approx(1 / math.comb(n, n_x))
     else:
         assert p == 1 / 10_001
-    # No sets whatever go beyond.
+    # No other sets exceed this maximum.
     for seed in range(20):
         assert abs(weat(*drawn(seed, n_x, n_y, 3, 4))[0]) <= d * (1 + 1e-12)
 
@@ -135,7 +136,7 @@ def test_identical_sets_give_zero():
         assert weat(x, other, a, b)[0] == 0
         assert weat(x, other, a, b, alternative="two-sided") == (0, 1)
     x, y, a, _ = drawn(2, 6, 5, 4, 4)
-    for other in (a, a[::-1], 7.3 * a):  # attributes that are the same tell nobody apart
+    for other in (a, a[::-1], 7.3 * a):  # identical attributes distinguish nothing
         for alternative in ("greater", "less", "two-sided"):
             assert weat(x, y, a, other, alternative=alternative) == (0, 1)
     one = np.ones((3, 4))
@@ -153,17 +154,17 @@ def test_symmetries():
         rows * np.random.default_rng(0).uniform(1e-200, 1e200, (len(rows), 1))
         for rows in (x, y, a, b)
     )
-    assert weat(*scaled) == pytest.approx((d, p), rel=1e-9)  # lengths mean nothing
+    assert weat(*scaled) == pytest.approx((d, p), rel=1e-9)  # vector lengths do not matter
 
 
 def test_many_partitions_are_drawn():
     x, y, a, b = drawn(5, 9, 9, 6, 6)  # 48,620 partitions
-    found = how_tested(x, y, a, b)
-    assert (found.partitions, found.exact) == (10_000, False)
+    result = how_tested(x, y, a, b)
+    assert (result.partitions, result.exact) == (10_000, False)
     exact = weat(x, y, a, b, n_permutations=48_620)[1]
     assert how_tested(x, y, a, b, n_permutations=48_620).exact
-    # (1 + hits) / (1 + drawn): a whole number of ten thousand and first parts, never zero.
-    assert found.p * 10_001 == pytest.approx(round(found.p * 10_001)) and found.p > 0
+    # p is (1 + hits) / (1 + permutations): a multiple of 1/10,001 and never zero.
+    assert result.p * 10_001 == pytest.approx(round(result.p * 10_001)) and result.p > 0
     slack = 4 * math.sqrt(exact * (1 - exact) / 10_000)
     for seed in range(5):
         assert abs(weat(x, y, a, b, seed=seed)[1] - exact) < slack
@@ -174,27 +175,27 @@ def test_many_partitions_are_drawn():
 
 def test_drawn_partitions_are_the_same_again_and_in_any_order_and_block(monkeypatch):
     x, y, a, b = drawn(6, 10, 12, 6, 6)
-    found = weat(x, y, a, b)
-    assert found == weat(x, y, a, b) and found[1] != weat(x, y, a, b, seed=1)[1]
-    assert weat(x[::-1], np.roll(y, 3, axis=0), a[::-1], b) == found
+    result = weat(x, y, a, b)
+    assert result == weat(x, y, a, b) and result[1] != weat(x, y, a, b, seed=1)[1]
+    assert weat(x[::-1], np.roll(y, 3, axis=0), a[::-1], b) == result
     few = x[:6], y[:6], a, b
     exact = weat(*few)
     monkeypatch.setattr("laion_dask.stats.association._BLOCK", 100)
-    assert weat(x, y, a, b) == found and weat(*few) == exact
+    assert weat(x, y, a, b) == result and weat(*few) == exact
 
 
 def test_sets_of_very_different_sizes():
     x, y, a, b = drawn(7, 1, 5000, 3, 3)
-    found = how_tested(x, y, a, b)
-    assert found.exact and found.partitions == 5001
-    assert how_tested(y, x, a, b).d == pytest.approx(-found.d)
-    found = how_tested(*drawn(8, 400, 600, 3, 3), n_permutations=200)
-    assert not found.exact and 0 < found.p <= 1
+    result = how_tested(x, y, a, b)
+    assert result.exact and result.partitions == 5001
+    assert how_tested(y, x, a, b).d == pytest.approx(-result.d)
+    result = how_tested(*drawn(8, 400, 600, 3, 3), n_permutations=200)
+    assert not result.exact and 0 < result.p <= 1
 
 
 def test_what_is_taken_for_vectors():
-    given = [rows.astype(np.float32) for rows in drawn(9, 4, 4, 3, 3)]
-    expected = weat(*given)
+    vectors = [rows.astype(np.float32) for rows in drawn(9, 4, 4, 3, 3)]
+    expected = weat(*vectors)
     spec = ClipModel("demo")
     for kind in (
         torch.from_numpy,
@@ -205,16 +206,16 @@ def test_what_is_taken_for_vectors():
         lambda rows: pd.Series(list(rows)),
         pd.DataFrame,
     ):
-        assert weat(*map(kind, given)) == expected
-    assert weat(*(torch.from_numpy(rows).bfloat16() for rows in given)) == pytest.approx(
+        assert weat(*map(kind, vectors)) == expected
+    assert weat(*(torch.from_numpy(rows).bfloat16() for rows in vectors)) == pytest.approx(
         expected, rel=0.1
     )
-    x, y, a, b = given
+    x, y, a, b = vectors
     assert weat(x[0], y, a[0], b) == weat(x[:1], y, a[:1], b)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         (np.empty((0, 8)), "empty"),
         ([], "empty"),
@@ -230,14 +231,14 @@ def test_what_is_taken_for_vectors():
         (None, "empty|not an array|shape|direction"),
     ],
 )
-def test_what_is_no_set_is_named(wrong, said):
+def test_what_is_no_set_is_named(wrong, message):
     _, y, a, b = drawn(0, 2, 2, 2, 2)
-    with pytest.raises(OptionError, match=said):
+    with pytest.raises(OptionError, match=message):
         weat(wrong, y, a, b)
 
 
 def test_options_are_checked(tmp_path):
-    given = drawn(0, 2, 2, 2, 2)
+    vectors = drawn(0, 2, 2, 2, 2)
     for options in (
         {"alternative": "both"},
         {"n_permutations": 0},
@@ -247,13 +248,13 @@ def test_options_are_checked(tmp_path):
         {"seed": None},
     ):
         with pytest.raises(OptionError):
-            weat(*given, **options)
+            weat(*vectors, **options)
     one, two = space(tmp_path, 8, "one"), space(tmp_path, 8, "two")
     with pytest.raises(ModelMismatchError, match="X holds vectors of one, B of two"):
-        weat(Vectors(given[0], one), given[1], given[2], Vectors(given[3], two))
+        weat(Vectors(vectors[0], one), vectors[1], vectors[2], Vectors(vectors[3], two))
 
 
-# The verb, on the bundled model.
+# The verb, with the bundled model.
 
 COLOURS = (["a red circle", "a red square"], ["a blue circle", "a blue square"])
 OF_COLOUR = (
@@ -263,7 +264,7 @@ OF_COLOUR = (
 
 
 def picture(colour, seed=0):
-    """A flat picture with a little noise."""
+    """An image of one colour with a little noise."""
     noise = np.random.default_rng(seed).integers(0, 20, (64, 64, 3))
     return Image.fromarray((np.array(colour) + noise).astype(np.uint8))
 
@@ -274,12 +275,12 @@ def pictures(colour, n):
 
 def test_texts():
     model = ClipModel("demo")
-    found = association(
+    result = association(
         model, *COLOURS, *OF_COLOUR, names=("red", "blue", "red things", "blue things")
     )
     d, p = weat(*map(model.text, (*COLOURS, *OF_COLOUR)))
-    assert isinstance(found, Table) and len(found) == 1
-    row = found.iloc[0]
+    assert isinstance(result, Table) and len(result) == 1
+    row = result.iloc[0]
     assert (row["value"], row["p"]) == (d, p) and d > 1
     assert row["term"] == "red against blue" and row["group"] == "red things against blue things"
     assert [row[name] for name in ("n", "n_x", "n_y", "n_a", "n_b")] == [4, 2, 2, 3, 3]
@@ -287,40 +288,40 @@ def test_texts():
         row["model"] == "demo"
         and row["method"] == "WEAT of texts; permutation test, all 6 partitions"
     )
-    assert found.equals(
+    assert result.equals(
         association(
             "demo", *COLOURS, *OF_COLOUR, names=("red", "blue", "red things", "blue things")
         )
     )
-    assert pickle.loads(pickle.dumps(found)).equals(found)
-    both = pd.concat([found, found], ignore_index=True)
+    assert pickle.loads(pickle.dumps(result)).equals(result)
+    both = pd.concat([result, result], ignore_index=True)
     assert isinstance(both, Table) and "red against blue" in both.to_markdown()
 
 
 def test_sentences():
     words = ["red", "orange"], ["blue", "green"], ["sun"], ["sea"]
     templates = ["This is {}.", "There is {}."]
-    found = association("demo", *words, templates=templates, alternative="two-sided")
+    result = association("demo", *words, templates=templates, alternative="two-sided")
     texts = [[t.replace("{}", w) for w in side for t in templates] for side in words]
     d, p = weat(*map(ClipModel("demo").text, texts), alternative="two-sided")
-    assert (found["value"][0], found["p"][0]) == (d, p)
-    assert found["n_x"][0] == 4 and found["method"][0].startswith("SEAT of texts")
+    assert (result["value"][0], result["p"][0]) == (d, p)
+    assert result["n_x"][0] == 4 and result["method"][0].startswith("SEAT of texts")
 
 
 def test_pictures_and_their_vectors(tmp_path):
     model = ClipModel("demo")
     x, y = pictures((200, 20, 20), 3), pictures((20, 20, 200), 4)
-    found = association(model, x, y, *OF_COLOUR)
+    result = association(model, x, y, *OF_COLOUR)
     d, p = weat(model.image(x), model.image(y), *map(model.text, OF_COLOUR))
-    assert (found["value"][0], found["p"][0]) == (d, p)
-    assert found["method"][0].startswith("iEAT of pictures by texts; permutation test, all 35")
+    assert (result["value"][0], result["p"][0]) == (d, p)
+    assert result["method"][0].startswith("iEAT of pictures by texts; permutation test, all 35")
     x[0].save(tmp_path / "x.png")
     files = [tmp_path / "x.png", (tmp_path / "x.png").read_bytes()]
     assert association(model, files, y, x, y)["method"][0].startswith("iEAT of pictures;")
-    stored = np.asarray(model.image(x)).astype(np.float16)  # as rows of embeddings are
+    stored = np.asarray(model.image(x)).astype(np.float16)  # the dtype of stored embeddings
     vectors = association(model, stored, model.image(y), *OF_COLOUR)
     assert vectors["value"][0] == pytest.approx(d, abs=0.01)
-    # One thing is a set of one.
+    # A single image or text is a set of one.
     assert association(model, x[0], y[0], "a red star", "a blue star")["n"][0] == 2
 
 
@@ -331,8 +332,8 @@ def test_published_words():
         for side, n in zip("xyab", np.repeat(sizes[name], 2), strict=True):
             assert len(test[side]) == n == len(set(test[side]))
         assert not set(test["x"]) & set(test["y"]) and not set(test["a"]) & set(test["b"])
-    found = association("demo", **WEAT_TESTS["WEAT 7"])
-    assert found["term"][0] == "math against arts" and 0 < found["p"][0] <= 1
+    result = association("demo", **WEAT_TESTS["WEAT 7"])
+    assert result["term"][0] == "math against arts" and 0 < result["p"][0] <= 1
     with pytest.raises(TypeError):
         WEAT_TESTS["WEAT 9"] = {}
 
@@ -340,7 +341,7 @@ def test_published_words():
 def test_what_the_verb_refuses(tmp_path):
     words = ["red"], ["blue"], ["sun"], ["sea"]
     red = picture((200, 20, 20))
-    for given, options, said in (
+    for vectors, options, message in (
         ((["red"], [red], *words[2:]), {}, "X holds texts and Y pictures"),
         ((*words[:2], ["sun"], [red]), {}, "A holds texts and B pictures"),
         ((["red", red], *words[1:]), {}, "X holds pictures and texts"),
@@ -355,8 +356,8 @@ def test_what_the_verb_refuses(tmp_path):
         ((*[[red]] * 4,), {"templates": ["{}"]}, "Templates apply to texts"),
         (words, {"alternative": "both"}, "alternative"),
     ):
-        with pytest.raises(OptionError, match=said):
-            association("demo", *given, **options)
+        with pytest.raises(OptionError, match=message):
+            association("demo", *vectors, **options)
     with pytest.raises(ModelMismatchError, match="the vectors of X"):
         other = Vectors(np.ones((2, ClipModel("demo").dim)), space(tmp_path))
         association("demo", other, *words[1:])

@@ -1,4 +1,4 @@
-"""Concentration of domains and of columns, against loops, in one pass, however rows are parted."""
+"""Concentration of domains and columns against plain loops, for any partitioning, in one pass."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def rows(n=600, seed=0) -> pa.Table:
 
 
 def domain(url):
-    found = SPLIT((url or "").lower())
-    host = found.fqdn or found.ipv4
+    result = SPLIT((url or "").lower())
+    host = result.fqdn or result.ipv4
     is_web = url is not None and "//" in url
-    return (found.top_domain_under_public_suffix or host or None) if is_web else None
+    return (result.top_domain_under_public_suffix or host or None) if is_web else None
 
 
 def loops(labels) -> dict:
-    """Concentration by its definitions, number by number."""
+    """Each concentration measure, computed from its definition with plain loops."""
     counts = sorted(Counter(label for label in labels if label is not None).values())
     n, m = sum(counts), len(counts)
     shares = [c / n for c in counts]
@@ -85,16 +85,16 @@ def everything(paths, **options):
     return statistics(ld.read_shards(paths), concentration(k=(1, 3, 1000), top=100), **options)
 
 
-def check(found, labels, level=0.95):
-    """A table against loops over the labels of all rows, None for none."""
-    told = found[found["group"] == "label"]
+def check(result, labels, level=0.95):
+    """Compare a table with loops over the labels of all rows (None: the row has no label)."""
+    labelled = result[result["group"] == "label"]
     counts = Counter(label for label in labels if label is not None)
     n = counts.total()
-    expected = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: len(told)]
-    assert list(zip(told["term"], told["k"], strict=True)) == expected
-    for k, rate, lo, hi in told[["k", "rate", "lo", "hi"]].itertuples(index=False):
+    expected = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: len(labelled)]
+    assert list(zip(labelled["term"], labelled["k"], strict=True)) == expected
+    for k, rate, lo, hi in labelled[["k", "rate", "lo", "hi"]].itertuples(index=False):
         assert rate == k / n and (lo, hi) == pytest.approx(wilson(int(k), n, level), rel=1e-12)
-    whole = found[found["group"] == "all"].set_index("term")
+    whole = result[result["group"] == "all"].set_index("term")
     for term, value in loops(labels).items():
         if term in whole.index:
             name = "rate" if term.startswith("top") else "value"
@@ -106,12 +106,12 @@ def check(found, labels, level=0.95):
 
 @both
 def test_domains_against_loops(paths):
-    found = everything(paths)
+    result = everything(paths)
     urls = [url for path in paths for url in pq.read_table(path)["URL"].to_pylist()]
-    check(found, [domain(url) for url in urls])
-    assert set(found["axis"]) == {"domain"} and set(found["statistic"]) == {"concentration"}
-    assert set(found["method"]) == {"Wilson", "exact"}
-    assert found["term"].tolist()[:2] == ["shop.co.uk", "example.com"]
+    check(result, [domain(url) for url in urls])
+    assert set(result["axis"]) == {"domain"} and set(result["statistic"]) == {"concentration"}
+    assert set(result["method"]) == {"Wilson", "exact"}
+    assert result["term"].tolist()[:2] == ["shop.co.uk", "example.com"]
 
 
 @both
@@ -127,10 +127,10 @@ def test_levels_share_a_pass(paths, monkeypatch):
     queries, plain = [], duckdb_connection.query
     monkeypatch.setattr(duckdb_connection, "query", lambda *a: queries.append(a[0]) or plain(*a))
     several = [concentration(of, top=3) for of in ("domain", "tld", "suffix", "host")]
-    found = statistics(ld.read_shards(paths), *several)
+    result = statistics(ld.read_shards(paths), *several)
     assert len(queries) == 3
     assert all('"URL"' in sql and '"TEXT"' not in sql for sql in queries)
-    first = found[found["group"] == "label"].groupby("axis", sort=False)["term"].first()
+    first = result[result["group"] == "label"].groupby("axis", sort=False)["term"].first()
     assert first.to_dict() == {
         "domain": "shop.co.uk", "tld": "uk", "suffix": "co.uk", "host": "img.shop.co.uk",
     }  # fmt: skip
@@ -138,7 +138,7 @@ def test_levels_share_a_pass(paths, monkeypatch):
 
 @pytest.mark.parametrize("capacity", [1_000_000, 3])
 def test_parts_order_and_workers_do_not_matter(paths, write, capacity):
-    """Bit for bit, exact and by the sketch."""
+    """Results are identical to the last bit, both exact and from the sketch."""
     measure = concentration(k=(1, 3), capacity=capacity)
     frame = ld.read_shards(paths)
     expected = statistics(frame, measure)
@@ -154,25 +154,28 @@ def test_parts_order_and_workers_do_not_matter(paths, write, capacity):
 
 
 def test_many_domains_by_the_sketch(write, monkeypatch):
-    """What is told beyond the capacity holds against a count of everything."""
+    """Results beyond the sketch's capacity are consistent with a full count."""
     monkeypatch.setattr(heavy_hitters, "WIDTH", 2048)
     monkeypatch.setattr(heavy_hitters, "ERROR", e / 2048)
     draw = np.random.default_rng(1)
     p = 1 / np.arange(1, 4001) ** 1.2
     names = [f"d{i}.com" for i in draw.choice(4000, 30_000, p=p / p.sum())]
     path = write("a.parquet", {"URL": pa.array([f"https://{name}/x" for name in names])})
-    found = statistics(ld.read_shards(path), concentration(k=(2, 10, 500), capacity=300))
+    result = statistics(ld.read_shards(path), concentration(k=(2, 10, 500), capacity=300))
     exact, n = Counter(names), len(names)
-    told = found[found["group"] == "label"]
-    assert len(told) == 20 and (told["method"].str.contains("count-min, at most 40 too high")).all()
-    for row in told.itertuples():
+    labelled = result[result["group"] == "label"]
+    assert (
+        len(labelled) == 20
+        and (labelled["method"].str.contains("count-min, at most 40 too high")).all()
+    )
+    for row in labelled.itertuples():
         assert exact[row.term] <= row.k and row.lo <= exact[row.term] / n <= row.hi
-    assert set(told["term"][:5]) == {name for name, _ in exact.most_common(5)}
-    whole, book = found[found["group"] == "all"].set_index("term"), loops(names)
+    assert set(labelled["term"][:5]) == {name for name, _ in exact.most_common(5)}
+    whole, book = result[result["group"] == "all"].set_index("term"), loops(names)
     for k in (2, 10, 500):
         share = sum(count for _, count in exact.most_common(k)) / n
         assert whole.loc[f"top {k}", "lo"] <= share <= whole.loc[f"top {k}", "hi"]
-        known = whole.loc[f"top {k}", "rate"]  # of the 500, those that the sketch can tell
+        known = whole.loc[f"top {k}", "rate"]  # for k = 500, only the tracked domains
         assert whole.loc[f"top {k}", "lo"] <= known <= whole.loc[f"top {k}", "hi"]
         assert share <= known or k == 500
     index = whole.loc["herfindahl"]
@@ -185,21 +188,21 @@ def test_many_domains_by_the_sketch(write, monkeypatch):
 
 def test_few_rows_and_none(write):
     path = write("a.parquet", rows(20))
-    found = statistics(ld.read_shards(path), concentration())
-    assert len(found) == 0 and found.n_suppressed > 4
+    result = statistics(ld.read_shards(path), concentration())
+    assert len(result) == 0 and result.n_suppressed > 4
     empty = write("b.parquet", rows(0))
     frame = ld.read_shards(empty)
     assert len(statistics(frame, concentration())) == 0
-    told = statistics(frame, concentration(k=(1,)), min_n=0).set_index("term")
-    assert told.loc["distinct", "value"] == 0 and np.isnan(told.loc["gini", "value"])
-    assert (told.loc["top 1", "lo"], told.loc["top 1", "hi"]) == (0, 1)
+    labelled = statistics(frame, concentration(k=(1,)), min_n=0).set_index("term")
+    assert labelled.loc["distinct", "value"] == 0 and np.isnan(labelled.loc["gini", "value"])
+    assert (labelled.loc["top 1", "lo"], labelled.loc["top 1", "hi"]) == (0, 1)
     one = write("c.parquet", {"URL": ["https://a.com/"] * 40})
-    told = statistics(ld.read_shards(one), concentration(k=3)).set_index("term")
-    values = told.loc[["gini", "herfindahl", "entropy"], "value"].tolist()
-    assert values == [0, 1, 0] and told.loc["top 3", "rate"] == 1
+    labelled = statistics(ld.read_shards(one), concentration(k=3)).set_index("term")
+    values = labelled.loc[["gini", "herfindahl", "entropy"], "value"].tolist()
+    assert values == [0, 1, 0] and labelled.loc["top 3", "rate"] == 1
     none = write("d.parquet", {"URL": pa.array([None, "x"] * 40)})
-    told = statistics(ld.read_shards(none), concentration())
-    assert told["term"].tolist() == ["none"] and told.loc[0, "rate"] == 1
+    labelled = statistics(ld.read_shards(none), concentration())
+    assert labelled["term"].tolist() == ["none"] and labelled.loc[0, "rate"] == 1
 
 
 def test_it_binds_pickles_and_has_equals():
@@ -214,15 +217,15 @@ def test_it_binds_pickles_and_has_equals():
 
 def test_what_it_refuses():
     kinds = {"url": "string", "language": "string", "similarity": "float64"}
-    for options, kind, said in [
+    for options, kind, message in [
         ({"of": "domian"}, ColumnError, r"of is 'domian'\. .*Did you mean 'domain'"),
         ({"of": "similarity"}, OptionError, "holds float64, which cannot be used as labels"),
         ({"column": "similarity"}, OptionError, "holds float64. Name a column of URLs"),
         ({"column": "link"}, ColumnError, "no column 'link'"),
     ]:
-        with pytest.raises(kind, match=said):
+        with pytest.raises(kind, match=message):
             concentration(**options).bind(kinds)
-    for options, said in [
+    for options, message in [
         ({"of": 3}, "of is 3"),
         ({"top": -1}, "top is -1"),
         ({"top": 2.5}, "top is 2.5"),
@@ -232,7 +235,7 @@ def test_what_it_refuses():
         ({"capacity": 0}, "capacity is 0"),
         ({"column": None}, "column is None"),
     ]:
-        with pytest.raises(OptionError, match=said):
+        with pytest.raises(OptionError, match=message):
             concentration(**options)
     with pytest.raises(TypeError):
         concentration("domain", 20)
@@ -250,15 +253,15 @@ def test_errors_come_before_anything_is_read(paths):
 def test_hostile_domains_stay_text(write):
     names = ["<script>alert(1)</script>", "\u202egnp.exe", "a|b", "=cmd", "x\x00y", "'--"]
     urls = [f"https://{name}.com/" for name in names for _ in range(40)]
-    found = statistics(ld.read_shards(write("a.parquet", {"URL": urls})), concentration())
-    assert "<script>" not in found.to_markdown() + found._repr_html_()
-    assert "\u202e" not in found.to_markdown() + found._repr_html_()
+    result = statistics(ld.read_shards(write("a.parquet", {"URL": urls})), concentration())
+    assert "<script>" not in result.to_markdown() + result._repr_html_()
+    assert "\u202e" not in result.to_markdown() + result._repr_html_()
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the web captions are not on this machine")
+@pytest.mark.skipif(not SHARED.exists(), reason="the web captions are not available")
 def test_real_addresses():
     path = SHARED / "data/web_captions_10000.parquet"
-    found = statistics(ld.read_shards(path), concentration(top=50, k=(1, 3)))
-    check(found, [domain(url) for url in pd.read_parquet(path)["URL"]])
-    shown = found[found["group"] == "label"]["term"].tolist()
+    result = statistics(ld.read_shards(path), concentration(top=50, k=(1, 3)))
+    check(result, [domain(url) for url in pd.read_parquet(path)["URL"]])
+    shown = result[result["group"] == "label"]["term"].tolist()
     assert shown[:3] == ["shopify.com", "wp.com", "dreamstime.com"]

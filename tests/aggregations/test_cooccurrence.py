@@ -1,4 +1,4 @@
-"""Co-occurrence and intersections, against loops over the captions and scipy."""
+"""Co-occurrence and intersections against loops over the captions and SciPy."""
 
 import math
 import pickle
@@ -32,16 +32,16 @@ NAMES = ["n", "k", "n_word", "n_group", "n_rows"]
 
 
 def captions(n: int, seed: int) -> list:
-    """Captions with jobs and people in them, some null, some with several of a kind."""
+    """Captions that mention jobs and people; some are null, some mention several of a kind."""
     draw = np.random.default_rng(seed)
     shares = {"cook": 0.3, "pilot": 0.2, "nurse": 0.15, "she": 0.35, "he": 0.3, "they": 0.15}
-    found = []
+    texts = []
     for _ in range(n):
         words = [w for w, p in shares.items() if draw.uniform() < p]
         words += ["he"] if "pilot" in words and draw.uniform() < 0.5 else []
         words += ["rare"] if draw.uniform() < 0.01 else []
-        found.append(None if draw.uniform() < 0.05 else " ".join(["a", *draw.permutation(words)]))
-    return found
+        texts.append(None if draw.uniform() < 0.05 else " ".join(["a", *draw.permutation(words)]))
+    return texts
 
 
 @pytest.fixture
@@ -53,12 +53,12 @@ def shards(tmp_path):
 
 
 def present(text: list, words: Words) -> list[set]:
-    """Per document, which is text that is there, the groups of it."""
+    """The groups mentioned in each caption that is not null."""
     return [words.of(one) for one in text if isinstance(one, str)]
 
 
 def table_of(a: list[bool], b: list[bool]) -> list[list[int]]:
-    """The 2 x 2 table of two properties of documents, by a loop."""
+    """The 2 x 2 contingency table of two properties of captions, by a loop."""
     cells = [[0, 0], [0, 0]]
     for x, y in zip(a, b, strict=True):
         cells[1 - x][1 - y] += 1
@@ -69,9 +69,9 @@ def test_npmi_against_loops(shards):
     frame = ld.read_shards(shards)
     text = frame["text"].compute().tolist()
     jobs, people = present(text, JOBS), present(text, PEOPLE)
-    told = ld.statistics(frame, cooccurrence(JOBS, by=PEOPLE))
-    assert told[["k_2", "n_group_2"]].dtypes.eq("Int64").all()  # the second group's, if there is
-    lines = told[told["measure"] == "nPMI"]
+    table = ld.statistics(frame, cooccurrence(JOBS, by=PEOPLE))
+    assert table[["k_2", "n_group_2"]].dtypes.eq("Int64").all()  # null without a second group
+    lines = table[table["measure"] == "nPMI"]
     assert lines["axis"].eq("people").all() and set(lines["term"]) == {"cook", "pilot", "nurse"}
     assert len(lines) == 9 and lines["undecided"].eq(1500 - len(jobs)).all()
     for line in lines.to_dict("records"):
@@ -93,9 +93,9 @@ def test_the_gap_and_the_bias_against_loops(shards):
     frame = ld.read_shards(shards)
     text = frame["text"].compute().tolist()
     jobs, people = present(text, JOBS), present(text, PEOPLE)
-    told = ld.statistics(frame, cooccurrence(JOBS, by=PEOPLE))
-    each = told[told["measure"] == "nPMI"].set_index(["term", "group"])
-    pairs = told[told["measure"] != "nPMI"]
+    table = ld.statistics(frame, cooccurrence(JOBS, by=PEOPLE))
+    each = table[table["measure"] == "nPMI"].set_index(["term", "group"])
+    pairs = table[table["measure"] != "nPMI"]
     sizes = {g: sum(g in one for one in people) for g in PEOPLE.words}
     largest = sorted(sizes, key=sizes.get, reverse=True)
     shown = list(pairs[["group", "group_2"]].drop_duplicates().itertuples(index=False, name=None))
@@ -131,25 +131,25 @@ def test_the_gap_and_the_bias_against_loops(shards):
 
 def test_rare_words_are_suppressed_and_counted(shards):
     frame = ld.read_shards(shards)
-    told = ld.statistics(frame, cooccurrence(JOBS, by=PEOPLE))
-    assert "rare" not in set(told["term"])
-    assert told.n_suppressed == 3 + 2 * 3  # with each group, and between each two of them
+    table = ld.statistics(frame, cooccurrence(JOBS, by=PEOPLE))
+    assert "rare" not in set(table["term"])
+    assert table.n_suppressed == 3 + 2 * 3  # one row per group and two per pair of groups
     every = ld.statistics(frame, cooccurrence(JOBS, by=PEOPLE), min_n=0)
-    assert len(every) == len(told) + 9 and "rare" in set(every["term"])
+    assert len(every) == len(table) + 9 and "rare" in set(every["term"])
 
 
 def test_intersections_against_loops(shards):
     frame = ld.read_shards(shards)
     plain = frame[["text", "language"]].compute()
-    told = ld.statistics(frame, intersections(JOBS, PEOPLE, "language"))
-    axes = list(told[["axis", "axis_2"]].drop_duplicates().itertuples(index=False, name=None))
+    table = ld.statistics(frame, intersections(JOBS, PEOPLE, "language"))
+    axes = list(table[["axis", "axis_2"]].drop_duplicates().itertuples(index=False, name=None))
     assert axes == [("jobs", "people"), ("jobs", "language"), ("people", "language")]
     groups = {
         "jobs": [JOBS.of(text) if isinstance(text, str) else None for text in plain["text"]],
         "people": [PEOPLE.of(text) if isinstance(text, str) else None for text in plain["text"]],
         "language": [None if pd.isna(value) else {value} for value in plain["language"]],
     }
-    for line in told.to_dict("records"):
+    for line in table.to_dict("records"):
         rows = zip(groups[line["axis"]], groups[line["axis_2"]], strict=True)
         rows = [(a, b) for a, b in rows if a is not None and b is not None]
         in_a = [line["group"] in a for a, _ in rows]
@@ -164,9 +164,9 @@ def test_intersections_against_loops(shards):
         ratio = observed_over_expected(k, n_a, n_b, n)
         assert (line["value"], line["lo"], line["hi"]) == ratio
         assert line["p"] == pytest.approx(fisher_exact(cells).pvalue)
-    for _, of_axes in told.groupby(["axis", "axis_2"]):
+    for _, of_axes in table.groupby(["axis", "axis_2"]):
         np.testing.assert_allclose(of_axes["q"], false_discovery_control(of_axes["p"]))
-    assert told.n_suppressed == 3 + 3 and "rare" not in set(told["group"])
+    assert table.n_suppressed == 3 + 3 and "rare" not in set(table["group"])
 
 
 def test_it_does_not_depend_on_partitioning(shards):
@@ -184,8 +184,8 @@ def test_it_does_not_depend_on_partitioning(shards):
         whole.shuffle("row", npartitions=13),
         dd.concat([whole.partitions[2:], whole.partitions[:2]]),
     ):
-        told = ld.statistics(frame, *measures, min_n=1)
-        assert told.equals(wanted) and told.n_suppressed == wanted.n_suppressed
+        table = ld.statistics(frame, *measures, min_n=1)
+        assert table.equals(wanted) and table.n_suppressed == wanted.n_suppressed
     for scheduler in ("sync", "threads"):
         with dask.config.set(scheduler=scheduler):
             assert ld.statistics(whole, *measures, min_n=1).equals(wanted)
@@ -196,14 +196,14 @@ def test_pairs_are_those_that_were_asked_for(shards, monkeypatch):
     frame = ld.read_shards(shards)
     every = ld.statistics(frame, cooccurrence(JOBS, by=PEOPLE))
     measure = cooccurrence(JOBS, by=PEOPLE, pairs=[("he", "she"), ("he", "nobody")])
-    told = ld.statistics(frame, measure)
-    assert told["group_2"].dropna().eq("she").all()  # nobody is in no row
+    table = ld.statistics(frame, measure)
+    assert table["group_2"].dropna().eq("she").all()  # no caption mentions "nobody"
     monkeypatch.setattr(module, "MOST_PAIRED", 2)
-    assert ld.statistics(frame, measure).equals(told)
+    assert ld.statistics(frame, measure).equals(table)
     alone = ld.statistics(frame, cooccurrence(JOBS, by=PEOPLE))
     assert "group_2" not in alone and len(alone) == 9
     gap = every[(every["measure"] == "nPMI gap") & (every["group"] == "she")]
-    turned = told[(told["measure"] == "nPMI gap") & (told["group_2"] == "she")]
+    turned = table[(table["measure"] == "nPMI gap") & (table["group_2"] == "she")]
     gap = gap[gap["group_2"] == "he"].set_index("term")
     turned = turned.set_index("term").loc[gap.index]
     np.testing.assert_allclose(turned["value"], -gap["value"])
@@ -214,13 +214,13 @@ def test_pairs_are_those_that_were_asked_for(shards, monkeypatch):
 def test_never_and_always_together():
     text = ["cook she"] * 40 + ["pilot he"] * 60 + ["nothing"] * 50 + [None] * 7
     frame = dd.from_pandas(pd.DataFrame({"text": text}), npartitions=3)
-    told = ld.statistics(frame, cooccurrence(JOBS, by=PEOPLE))
-    told = told.set_index(["measure", "term", "group"])
-    always, never = told.loc[("nPMI", "cook", "she")], told.loc[("nPMI", "cook", "he")]
+    table = ld.statistics(frame, cooccurrence(JOBS, by=PEOPLE))
+    table = table.set_index(["measure", "term", "group"])
+    always, never = table.loc[("nPMI", "cook", "she")], table.loc[("nPMI", "cook", "he")]
     assert always["value"] == pytest.approx(1, abs=1e-15) and always["hi"] <= 1
     assert (never["value"], never["lo"], never["pmi"]) == (-1, -1, -np.inf)
     assert -1 < never["hi"] < 0 and never["p"] < 0.001
-    bias = told.loc[("PMI bias", "cook", "he")]
+    bias = table.loc[("PMI bias", "cook", "he")]
     assert (bias["value"], bias["lo"]) == (-np.inf, -np.inf) and bias["hi"] < 0
     apart = ld.statistics(frame, intersections(JOBS, PEOPLE)).set_index(["group", "group_2"])
     assert apart.loc[("cook", "he"), ["value", "lo"]].tolist() == [0, 0]
@@ -235,10 +235,10 @@ def test_zero_rows(shards, tmp_path):
         ld.read_shards(tmp_path / "empty"),
     ):
         for measure, n in ((cooccurrence(JOBS, by=PEOPLE), 36), (intersections(JOBS, PEOPLE), 12)):
-            told = ld.statistics(frame, measure)
-            assert len(told) == 0 and told.n_suppressed == n
-            told = ld.statistics(frame, measure, min_n=0)
-            assert len(told) == n and told["n"].eq(0).all()
+            table = ld.statistics(frame, measure)
+            assert len(table) == 0 and table.n_suppressed == n
+            table = ld.statistics(frame, measure, min_n=0)
+            assert len(table) == n and table["n"].eq(0).all()
         for measure in (cooccurrence("language", by=PEOPLE), intersections("language", JOBS)):
             assert len(ld.statistics(frame, measure, min_n=0)) == 0
 
@@ -247,9 +247,9 @@ def test_zero_rows(shards, tmp_path):
 def test_words_may_be_any_text():
     words = ["<b>x</b>", "a|b\n", "\u202e", "(all)"]
     frame = pd.DataFrame({"w": words * 50, "g": ["1", "2"] * 100})
-    told = ld.statistics(dd.from_pandas(frame, npartitions=3), cooccurrence("w", by="g"))
-    assert set(told["term"]) == set(words)
-    assert "<b>" not in told._repr_html_() and "<b>" not in told.to_markdown()
+    table = ld.statistics(dd.from_pandas(frame, npartitions=3), cooccurrence("w", by="g"))
+    assert set(table["term"]) == set(words)
+    assert "<b>" not in table._repr_html_() and "<b>" not in table.to_markdown()
 
 
 def test_only_the_named_columns_are_read_and_all_pickles():
@@ -301,17 +301,17 @@ def test_pairs_that_would_fill_the_memory_are_refused(monkeypatch):
 
 @pytest.mark.only_pandas
 def test_the_planted_skew_of_occupations_is_recovered():
-    """PMI bias of an occupation between "she" and "he" is ln of a ratio of planted shares."""
+    """The PMI bias of a job between "she" and "he" is the log of the ratio of planted shares."""
     rows = plan_rows(20_000, 3)
     jobs = Words("jobs", tuple(P_SHE))
     text = [
         " ".join(filter(None, (row.picture.occupation, row.gender_word))) or "none" for row in rows
     ]
     frame = dd.from_pandas(pd.DataFrame({"text": text}), npartitions=4)
-    told = ld.statistics(frame, cooccurrence(jobs, by=PEOPLE, pairs=[("she", "he")]))
-    bias = told[told["measure"] == "PMI bias"].set_index("term")
+    table = ld.statistics(frame, cooccurrence(jobs, by=PEOPLE, pairs=[("she", "he")]))
+    bias = table[table["measure"] == "PMI bias"].set_index("term")
     assert set(bias.index) == set(P_SHE)
-    share = sum(P_SHE.values()) / len(P_SHE)  # occupations are planted in equal numbers
+    share = sum(P_SHE.values()) / len(P_SHE)  # every occupation is planted equally often
     for job, p in P_SHE.items():
         wanted = math.log((p / share) / ((1 - p) / (1 - share)))
         assert bias.loc[job, "lo"] <= wanted <= bias.loc[job, "hi"]
@@ -319,7 +319,7 @@ def test_the_planted_skew_of_occupations_is_recovered():
 
 
 def multinomial_interval(of, p: np.ndarray, n: int) -> float:
-    """The standard error of a function of shares of cells, its slopes by differences."""
+    """Delta-method standard error of a function of cell shares, with numerical derivatives."""
     slopes, step = [], 1e-6
     for i in range(len(p)):
         up, down = p.copy(), p.copy()
@@ -332,7 +332,7 @@ def multinomial_interval(of, p: np.ndarray, n: int) -> float:
 
 @pytest.mark.only_pandas
 def test_standard_errors_against_slopes_by_differences():
-    """Cells: word with a, b, both, none; then the same without the word."""
+    """Cells: rows with the word and a, b, both or neither; then the same without the word."""
     n, cells = 100_000, np.array([900, 500, 120, 2480, 9100, 8500, 800, 77600])
     p = cells / n
 
@@ -365,13 +365,13 @@ def test_standard_errors_against_slopes_by_differences():
     )
     lo, hi = npmi_interval(wa, w, a, n)
     error = multinomial_interval(of_a, p, n)
-    assert (hi - lo) / (2 * z) == pytest.approx(error, rel=0.01)  # symmetric on another scale
+    assert (hi - lo) / (2 * z) == pytest.approx(error, rel=0.01)  # symmetric on its own scale
     assert lo < of_a(p) < hi
     twice, thrice = round((p[2] + p[6]) * n), round(p[2] * n)
     lo, hi = npmi_gap_interval((wa, a), (wb, b), (thrice, twice), w, n)
     assert (hi - lo) / (2 * z) == pytest.approx(multinomial_interval(gap, p, n), rel=0.01)
     apart = npmi_gap_interval((wa, a), (wb, b), (0, 0), w, n)
-    assert hi - lo < apart[1] - apart[0]  # what they share makes the difference surer
+    assert hi - lo < apart[1] - apart[0]  # overlap narrows the interval of the difference
 
 
 @pytest.mark.only_pandas

@@ -18,7 +18,7 @@ pytestmark = both
 
 @pytest.fixture
 def scored(write):
-    """Three shards of scores with nulls, NaN, and values on and outside the edges."""
+    """Three shards of scores with nulls, NaN, and values on and beyond the bin edges."""
     rng = np.random.default_rng(0)
     for i, n in enumerate((400, 0, 77)):
         values = rng.random(n)
@@ -48,16 +48,16 @@ def plain(values: pd.Series, t: float) -> tuple[int, int, int]:
 def test_every_threshold_against_a_plain_loop(scored):
     frame = ld.read_shards(scored)
     values = frame["punsafe"].compute()
-    found = frame.laion.distributions("punsafe", "width", edges=[0, 0.25, 0.5, 0.75, 1])
-    assert list(found) == ["punsafe", "width"]
-    below, above = found["punsafe"].thresholds(), found["punsafe"].thresholds("above")
+    result = frame.laion.distributions("punsafe", "width", edges=[0, 0.25, 0.5, 0.75, 1])
+    assert list(result) == ["punsafe", "width"]
+    below, above = result["punsafe"].thresholds(), result["punsafe"].thresholds("above")
     for at, t in enumerate([0, 0.25, 0.5, 0.75, 1]):
         under, over, unknown = plain(values, t)
         assert tuple(below.loc[at, ["kept", "dropped", "unscored"]]) == (under, over, unknown)
         assert tuple(above.loc[at, ["kept", "dropped", "unscored"]]) == (over, under, unknown)
         assert below.loc[at, "share"] == under / len(values)
         assert tuple(below.loc[at, ["lo", "hi"]]) == pytest.approx(wilson(under, len(values)))
-    assert found["punsafe"].n_rows == len(values) == 554
+    assert result["punsafe"].n_rows == len(values) == 554
     assert (frame["punsafe"] < 0.5).sum().compute() == below.loc[2, "kept"]
 
 
@@ -68,8 +68,8 @@ def test_every_threshold_keeps_what_where_keeps(write, kind):
     values = [*edges, *near.tolist(), *np.nextafter(near, np.float32(2)).tolist(), None, np.nan]
     values = pa.array(values, pa.float64()).cast(kind, safe=False)
     frame = ld.read_shards(write("shards/0.parquet", {"similarity": values}))
-    found = ld.distributions(frame, "similarity")["similarity"]
-    kept = {keep: found.thresholds(keep)["kept"] for keep in ("below", "above")}
+    result = ld.distributions(frame, "similarity")["similarity"]
+    kept = {keep: result.thresholds(keep)["kept"] for keep in ("below", "above")}
     seen, kinds = frame.compute(), {"similarity": kind_of(frame.dtypes["similarity"])}
     for at, t in enumerate(edges):
         for keep, op in (("below", "<"), ("above", ">=")):
@@ -118,13 +118,13 @@ def test_what_is_refused(scored):
 @pytest.mark.only_pandas
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_plots_mark_thresholds_and_need_no_network(scored):
-    found = ld.read_shards(scored).laion.distributions("punsafe")["punsafe"]
+    result = ld.read_shards(scored).laion.distributions("punsafe")["punsafe"]
     marks = {"LAION, 0.5": 0.5, "<b>strict</b>": 0.1}
     for plot in (
-        ld.score_plot(found, marks=marks, title="Scores"),
-        ld.threshold_plot(found, marks=marks, title="Kept"),
-        ld.threshold_plot(found, keep="above"),
-        ld.score_plot(found),
+        ld.score_plot(result, marks=marks, title="Scores"),
+        ld.threshold_plot(result, marks=marks, title="Kept"),
+        ld.threshold_plot(result, keep="above"),
+        ld.score_plot(result),
     ):
         page = ld.show(plot).html
         assert "<link" not in page and "<script src" not in page and "punsafe" in page

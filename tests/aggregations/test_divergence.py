@@ -27,21 +27,21 @@ def frame(tmp_path):
 def by_scipy(a: pd.Series, b: pd.Series) -> float:
     a, b = a.value_counts(), b.value_counts()
     labels = a.index.union(b.index)
-    counts = (some.reindex(labels, fill_value=0).to_numpy(float) for some in (a, b))
+    counts = (part.reindex(labels, fill_value=0).to_numpy(float) for part in (a, b))
     return jensenshannon(*counts, base=2) ** 2
 
 
 def test_groups_against_scipy(frame):
-    told = ld.statistics(frame, ld.divergence("language", by="size"), min_n=0)
+    table = ld.statistics(frame, ld.divergence("language", by="size"), min_n=0)
     rows = frame[["language", "size"]].compute().dropna()
     sizes = rows["size"].astype(int).astype(str)
     groups = sorted(set(sizes))
-    assert len(told) == len(groups) + math.comb(len(groups), 2)
-    assert (told["undecided"] == 960 - len(rows)).all()
-    for _, row in told.iterrows():
+    assert len(table) == len(groups) + math.comb(len(groups), 2)
+    assert (table["undecided"] == 960 - len(rows)).all()
+    for _, row in table.iterrows():
         mine = sizes == row["group"]
         theirs = ~mine if row["group_2"] == "(rest)" else sizes == row["group_2"]
-        a, b = (rows["language"][some] for some in (mine, theirs))
+        a, b = (rows["language"][part] for part in (mine, theirs))
         assert row["value"] == pytest.approx(by_scipy(a, b), abs=1e-12)
         assert (row["n_group"], row["n_group_2"], row["n"]) == (len(a), len(b), min(len(a), len(b)))
     moved = ld.statistics(frame.repartition(npartitions=2), ld.divergence("language", by="size"))
@@ -51,13 +51,13 @@ def test_groups_against_scipy(frame):
 def test_data_sets_against_scipy(frame):
     one, other = frame.laion.where("width > 300"), frame.laion.where("width < 700")
     shares = ld.rates(None, by=["language", "size"])
-    told = one.laion.statistics(shares).divergence(other.laion.statistics(shares))
-    assert told["axis"].tolist() == ["language", "size"]
-    languages = [some["language"].compute().dropna() for some in (one, other)]
-    assert told.loc[0, "value"] == pytest.approx(by_scipy(*languages), abs=1e-12)
-    assert tuple(told.loc[0, ["n_group", "n_group_2"]]) == tuple(map(len, languages))
+    table = one.laion.statistics(shares).divergence(other.laion.statistics(shares))
+    assert table["axis"].tolist() == ["language", "size"]
+    languages = [part["language"].compute().dropna() for part in (one, other)]
+    assert table.loc[0, "value"] == pytest.approx(by_scipy(*languages), abs=1e-12)
+    assert tuple(table.loc[0, ["n_group", "n_group_2"]]) == tuple(map(len, languages))
     alone = one.laion.statistics(shares)
-    assert alone.divergence(alone)["value"].eq(0).all() and "divergence" in told.to_markdown()
+    assert alone.divergence(alone)["value"].eq(0).all() and "divergence" in table.to_markdown()
 
 
 def test_expected_is_what_chance_makes_of_one_distribution():
@@ -70,8 +70,8 @@ def test_expected_is_what_chance_makes_of_one_distribution():
 def test_one_group_no_rows_and_nulls(tmp_path):
     table = pa.table({"URL": ["u"] * 40, "LANGUAGE": ["en"] * 40, "WIDTH": [None, 1] * 20})
     frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", table))
-    told = ld.statistics(frame, ld.divergence("language", by="width"), min_n=0)
-    assert told["group"].tolist() == ["1"] and math.isnan(told.loc[0, "value"])  # no rest
+    result = ld.statistics(frame, ld.divergence("language", by="width"), min_n=0)
+    assert result["group"].tolist() == ["1"] and math.isnan(result.loc[0, "value"])  # no other rows
     none = frame.laion.where("width > 9")
     assert not len(ld.statistics(none, ld.divergence("language", by="width"), min_n=0))
 
@@ -88,7 +88,7 @@ def test_what_is_refused(frame):
 
 
 def test_labels_and_groups_of_the_names_of_no_group_are_compared(tmp_path):
-    """The text ``(null)`` is a label like any other; missing values have no label."""
+    """The text ``(null)`` is an ordinary label; missing values have none."""
     reserved = ["(null)", "(all)", "(none)", "(others)", "(no term)", "'(null)'", None]
     sides = {"one": [*reserved, "en"] * 40, "two": [*reserved[2:], "de"] * 60}
     frames = []
@@ -100,12 +100,12 @@ def test_labels_and_groups_of_the_names_of_no_group_are_compared(tmp_path):
     mentions = ld.terms("gender")
     one, two = (f.laion.statistics(ld.rates(None, by=["language", mentions])) for f in frames)
     by_axis = one.divergence(two).set_index("axis")
-    wanted = by_scipy(*(pd.Series(some).dropna() for some in sides.values()))
+    wanted = by_scipy(*(pd.Series(part).dropna() for part in sides.values()))
     assert by_axis.loc["language", "value"] == pytest.approx(wanted, abs=1e-12)
     assert tuple(by_axis.loc["language", ["n_group", "n_group_2"]]) == (280, 300)
     named = one[one["term"] == "rows"].set_index("axis").loc[mentions.axis]
-    some = named.loc[named["group"] != "(no term)", "k"].sum()
-    assert by_axis.loc[mentions.axis, "n_group"] == some < 320
+    n_labelled = named.loc[named["group"] != "(no term)", "k"].sum()
+    assert by_axis.loc[mentions.axis, "n_group"] == n_labelled < 320
     both = pd.concat([f.compute().assign(side=i) for i, f in enumerate(frames)])
     halves = dd.from_pandas(both, npartitions=3)
     compared = ld.statistics(halves, ld.divergence("language", by="side"))

@@ -1,4 +1,4 @@
-"""Exclusion audits: closed cases, brute force, planted exclusion, one pass against two."""
+"""Exclusion audits: closed-form cases, brute force, planted exclusion, one pass or two."""
 
 from __future__ import annotations
 
@@ -40,37 +40,37 @@ def row_of(table, group, axis=None) -> pd.Series:
 
 
 def verdicts(table) -> list[str]:
-    """Of each group, "" without a test."""
+    """The verdict of each group; "" where there is no test."""
     return table["verdict"].fillna("").tolist()
 
 
 class TestPure:
     def test_rates_ratios_and_shares_of_a_worked_case(self):
-        found = exclusion([600, 300, 100], [480, 240, 30], ["a", "b", "c"])
-        assert found["group"].tolist() == ["a", "b", "c"]
-        assert found["n"].tolist() == [600, 300, 100] and found["k"].tolist() == [120, 60, 70]
-        assert found["kept"].tolist() == [480, 240, 30]
-        assert found["rate"].tolist() == pytest.approx([0.2, 0.2, 0.7])
-        assert found["overall"].tolist() == pytest.approx([0.25] * 3)
-        assert found["ratio"].tolist() == pytest.approx([0.8, 0.8, 2.8])
-        assert found["share_before"].tolist() == pytest.approx([0.6, 0.3, 0.1])
-        assert found["share_after"].tolist() == pytest.approx([0.64, 0.32, 0.04])
-        assert found["share_expected"].tolist() == pytest.approx([1 / 3] * 3)
-        assert found["under_represented"].tolist() == [False, True, True]
-        assert verdicts(found) == ["excluded less", "excluded less", "amplified"]
+        result = exclusion([600, 300, 100], [480, 240, 30], ["a", "b", "c"])
+        assert result["group"].tolist() == ["a", "b", "c"]
+        assert result["n"].tolist() == [600, 300, 100] and result["k"].tolist() == [120, 60, 70]
+        assert result["kept"].tolist() == [480, 240, 30]
+        assert result["rate"].tolist() == pytest.approx([0.2, 0.2, 0.7])
+        assert result["overall"].tolist() == pytest.approx([0.25] * 3)
+        assert result["ratio"].tolist() == pytest.approx([0.8, 0.8, 2.8])
+        assert result["share_before"].tolist() == pytest.approx([0.6, 0.3, 0.1])
+        assert result["share_after"].tolist() == pytest.approx([0.64, 0.32, 0.04])
+        assert result["share_expected"].tolist() == pytest.approx([1 / 3] * 3)
+        assert result["under_represented"].tolist() == [False, True, True]
+        assert verdicts(result) == ["excluded less", "excluded less", "amplified"]
 
     @pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
     def test_intervals_against_scipy(self, level):
         n, kept = [600, 300, 100], [480, 210, 30]
-        found = exclusion(n, kept, list("abc"), level=level)
-        for i, row in found.iterrows():
+        result = exclusion(n, kept, list("abc"), level=level)
+        for i, row in result.iterrows():
             k = n[i] - kept[i]
             wilson = binomtest(k, n[i]).proportion_ci(level, method="wilson")
             assert (row["lo"], row["hi"]) == pytest.approx((wilson.low, wilson.high), abs=1e-12)
             k_rest, n_rest = sum(n) - sum(kept) - k, sum(n) - n[i]
             theirs = relative_risk(k, n[i], k_rest, n_rest)
             ends = theirs.confidence_interval(level)
-            # rho times the rest's rate over what all rows then have: the rest's rate cancels.
+            # The ratio to the overall rate, from the risk ratio rho; the rest's rate cancels.
             part = n[i] / sum(n)
             lo, hi = (rho / (part * rho + 1 - part) for rho in (ends.low, ends.high))
             assert (row["ratio_lo"], row["ratio_hi"]) == pytest.approx((lo, hi), rel=1e-9)
@@ -90,70 +90,70 @@ class TestPure:
 
     def test_mappings_series_and_sequences_agree(self):
         want = exclusion([10, 20], [5, 20], ["x", "y"])
-        given = [
+        arguments = [
             exclusion({"x": 10, "y": 20}, {"x": 5, "y": 20}),
             exclusion(pd.Series({"x": 10, "y": 20}), pd.Series({"x": 5, "y": 20})),
             exclusion(np.array([10, 20]), (5, 20), np.array(["x", "y"])),
             exclusion(pd.Series([10, 20]), pd.Series([5.0, 20.0]), pd.Index(["x", "y"])),
             exclusion({"y": 20, "x": 10}, {"y": 20, "x": 5}, ["x", "y"]),
         ]
-        assert all(one.equals(want) for one in given)
+        assert all(one.equals(want) for one in arguments)
         assert exclusion({"x": 1}, {}, "language")["axis"].tolist() == ["language"]
         named = pd.Series([1, 2], pd.Index(["a", "b"], name="gender"))
         assert set(exclusion(named, named)["axis"]) == {"gender"}
-        assert exclusion({"x": 3, "y": 1}, {"x": 3}).loc[1, "rate"] == 1  # none of it after
+        assert exclusion({"x": 3, "y": 1}, {"x": 3}).loc[1, "rate"] == 1  # no rows of "y" are kept
 
     def test_zeros_by_definition(self):
-        found = exclusion([50, 0, 50], [50, 0, 50], list("abc"))  # nothing was excluded
-        assert found["rate"].tolist()[::2] == [0, 0] and math.isnan(found["rate"][1])
-        assert found["ratio"].isna().all()
-        assert verdicts(found) == ["inconclusive", "", "inconclusive"]
-        assert (found["lo"][1], found["hi"][1]) == (0, 1)
-        found = exclusion([50, 10, 0], [50, 0, 0], list("abc"))  # all of b, none of a
-        assert found["ratio"].tolist()[:2] == [0, 6] and found["ratio_lo"][0] == 0
-        assert found["ratio_hi"][1] == 6  # 60 rows over 10: more is not possible
-        assert verdicts(found) == ["excluded less", "amplified", ""]
+        result = exclusion([50, 0, 50], [50, 0, 50], list("abc"))  # nothing was excluded
+        assert result["rate"].tolist()[::2] == [0, 0] and math.isnan(result["rate"][1])
+        assert result["ratio"].isna().all()
+        assert verdicts(result) == ["inconclusive", "", "inconclusive"]
+        assert (result["lo"][1], result["hi"][1]) == (0, 1)
+        result = exclusion([50, 10, 0], [50, 0, 0], list("abc"))  # all of b excluded, none of a
+        assert result["ratio"].tolist()[:2] == [0, 6] and result["ratio_lo"][0] == 0
+        assert result["ratio_hi"][1] == 6  # 60 / 10 rows is the largest possible ratio
+        assert verdicts(result) == ["excluded less", "amplified", ""]
         whole = exclusion([9], [3], ["only"])
         assert whole.loc[0, ["ratio", "ratio_lo", "ratio_hi"]].tolist() == [1, 1, 1]
         assert not len(exclusion({}, {}))
         assert exclusion({"a": 0}, {"a": 0})["rate"].isna().all()
 
     def test_totals_of_overlapping_groups(self):
-        found = exclusion([60, 60], [30, 60], ["a", "b"], total=(100, 70))
-        assert found["overall"].tolist() == pytest.approx([0.3, 0.3])
-        assert found["ratio"].tolist() == pytest.approx([0.5 / 0.3, 0])
-        assert found["share_before"].tolist() == [0.5, 0.5]
+        result = exclusion([60, 60], [30, 60], ["a", "b"], total=(100, 70))
+        assert result["overall"].tolist() == pytest.approx([0.3, 0.3])
+        assert result["ratio"].tolist() == pytest.approx([0.5 / 0.3, 0])
+        assert result["share_before"].tolist() == [0.5, 0.5]
 
     def test_reference(self):
-        found = exclusion([70, 30], [60, 20], ["a", "b"], reference={"a": 0.7, "b": 0.3})
-        assert not found["under_represented"].any()  # 0.7 of a sum of 1 is no less than 0.7
-        found = exclusion([700, 300], [600, 200], ["a", "b"], reference={"b": 4, "a": 5, "c": 1})
-        assert found["group"].tolist() == ["a", "b", "c"]
-        assert found["share_expected"].tolist() == pytest.approx([0.5, 0.4, 0.1])
-        assert found["under_represented"].tolist() == [False, True, True]
-        assert verdicts(found) == ["excluded less", "amplified", ""]  # c: no rows
-        found = exclusion([700, 300], [600, 200], ["a", "b"], reference={"a": 1})
-        assert math.isnan(found["share_expected"][1])
-        assert verdicts(found) == ["excluded less", "excluded more"]
+        result = exclusion([70, 30], [60, 20], ["a", "b"], reference={"a": 0.7, "b": 0.3})
+        assert not result["under_represented"].any()  # 0.7 is not below 0.7, rounding aside
+        result = exclusion([700, 300], [600, 200], ["a", "b"], reference={"b": 4, "a": 5, "c": 1})
+        assert result["group"].tolist() == ["a", "b", "c"]
+        assert result["share_expected"].tolist() == pytest.approx([0.5, 0.4, 0.1])
+        assert result["under_represented"].tolist() == [False, True, True]
+        assert verdicts(result) == ["excluded less", "amplified", ""]  # c has no rows
+        result = exclusion([700, 300], [600, 200], ["a", "b"], reference={"a": 1})
+        assert math.isnan(result["share_expected"][1])
+        assert verdicts(result) == ["excluded less", "excluded more"]
 
     def test_a_ratio_a_little_above_1_is_no_verdict(self):
-        found = exclusion([1000, 5000, 4000], [797, 4001, 3202], list("abc"))
-        assert 1 < found["ratio"][0] < 1.02 and found["under_represented"][0]
-        assert found["verdict"].eq("inconclusive").all()
+        result = exclusion([1000, 5000, 4000], [797, 4001, 3202], list("abc"))
+        assert 1 < result["ratio"][0] < 1.02 and result["under_represented"][0]
+        assert result["verdict"].eq("inconclusive").all()
 
     def test_groups_without_names_have_numbers(self):
-        found = exclusion([10, 20], [5, 15], "gender")
-        assert found["axis"].tolist() == ["gender"] * 2 and found["group"].tolist() == ["0", "1"]
+        result = exclusion([10, 20], [5, 15], "gender")
+        assert result["axis"].tolist() == ["gender"] * 2 and result["group"].tolist() == ["0", "1"]
 
     def test_sureness_allows_for_the_number_of_groups(self):
         draw = np.random.default_rng(1)
         n = np.full(200, 500)
-        found = exclusion(n, n - draw.binomial(n, 0.3), [f"g{i}" for i in range(200)])
-        assert (found["p"] < 0.05).sum() > 3 and not (found["q"] < 0.05).any()
-        assert found["verdict"].eq("inconclusive").all()
+        result = exclusion(n, n - draw.binomial(n, 0.3), [f"g{i}" for i in range(200)])
+        assert (result["p"] < 0.05).sum() > 3 and not (result["q"] < 0.05).any()
+        assert result["verdict"].eq("inconclusive").all()
 
     @pytest.mark.parametrize(
-        ("given", "says"),
+        ("arguments", "says"),
         [
             (([1], [2], ["a"]), "2 rows after and 1 before"),
             (([1, 2], [1], ["a", "b"]), "2 counts before, 1 after, and 2 groups"),
@@ -168,9 +168,9 @@ class TestPure:
             ((5, 3, "a"), "as counts"),
         ],
     )
-    def test_what_is_refused(self, given, says):
+    def test_what_is_refused(self, arguments, says):
         with pytest.raises(OptionError, match=says):
-            exclusion(*given)
+            exclusion(*arguments)
 
     @pytest.mark.parametrize(
         "options",
@@ -201,7 +201,7 @@ def folder(tmp_path):
 
 
 def by_hand(folder) -> tuple[dict, dict, dict]:
-    """Rows by language before, kept and undecided, by a loop."""
+    """Rows per language before, kept and undecided, by a loop."""
     before, after, undecided = {}, {}, {}
     for path in sorted(folder.glob("*.parquet")):
         for line in pq.read_table(path).to_pylist():
@@ -220,34 +220,34 @@ def by_hand(folder) -> tuple[dict, dict, dict]:
 class TestAudit:
     def test_against_a_loop(self, folder):
         before, after, undecided = by_hand(folder)
-        found = audit(ld.read_shards(folder), WHERE, by="language")
+        result = audit(ld.read_shards(folder), WHERE, by="language")
         labels = sorted(set(before) - {"(null)"}, key=lambda label: (-before[label], label))
-        assert found["group"].tolist() == ["(all)", *labels, "(null)"]
+        assert result["group"].tolist() == ["(all)", *labels, "(null)"]
         for label in [*labels, "(null)"]:
-            row = row_of(found, label)
+            row = row_of(result, label)
             assert (row["n"], row["kept"], row["k"]) == (
                 before[label], after[label], before[label] - after[label],
             )  # fmt: skip
             assert row["undecided"] == undecided[label]
         total = (sum(before.values()), sum(after.values()))
-        counts = [{label: some[label] for label in labels} for some in (before, after)]
+        counts = [{label: side[label] for label in labels} for side in (before, after)]
         pure = exclusion(*counts, "language", total=total)
-        got = found.iloc[1:-1].drop(columns=["undecided", "q", "verdict"]).reset_index(drop=True)
+        got = result.iloc[1:-1].drop(columns=["undecided", "q", "verdict"]).reset_index(drop=True)
         assert got.equals(pure.drop(columns=["q", "verdict"]))
-        q = false_discovery_control(found["p"].iloc[1:].to_numpy(float))
-        assert found["q"].iloc[1:].tolist() == pytest.approx(q.tolist())  # (null) is of the family
-        everyone = row_of(found, "(all)")
+        q = false_discovery_control(result["p"].iloc[1:].to_numpy(float))
+        assert result["q"].iloc[1:].tolist() == pytest.approx(q.tolist())  # adjusted with (null)
+        everyone = row_of(result, "(all)")
         assert (everyone["n"], everyone["kept"]) == total and everyone["ratio"] == 1
         assert everyone["undecided"] == sum(undecided.values())
-        null = row_of(found, "(null)")
+        null = row_of(result, "(null)")
         assert not null["under_represented"] and math.isnan(null["share_before"])
         rest = [everyone[name] - null[name] for name in ("k", "kept")]
         cells = [[null["k"], null["kept"]], rest]
         assert null["p"] == pytest.approx(fisher_exact(cells).pvalue)
-        rows = found.attrs["rows"]
+        rows = result.attrs["rows"]
         assert rows["kept"] == total[1] and rows["unscored"] == sum(undecided.values())
         assert rows["read"] == total[0] == sum(rows[n] for n in list(rows)[1:])
-        assert found.attrs["rows_before"]["kept"] == total[0]
+        assert result.attrs["rows_before"]["kept"] == total[0]
 
     def test_an_expression_and_frames_say_the_same(self, folder):
         frame = ld.read_shards(folder)
@@ -258,9 +258,9 @@ class TestAudit:
         filtered = made.laion.where(first).laion.where(second)
         for before, after in ((frame, scanned), (made, filtered), (made, filtered[["url"]])):
             assert filter_between(Provenance.of(before), Provenance.of(after), passes) is not None
-            found = audit(before, after, by=["language", "text"])
-            assert found.equals(want) and found.attrs == want.attrs
-        # Where the lineage cannot tell, two passes do; what was undecided is then not known.
+            result = audit(before, after, by=["language", "text"])
+            assert result.equals(want) and result.attrs == want.attrs
+        # Without usable provenance the audit takes two passes, and cannot count undecided rows.
         mask = (frame["similarity"] > 0.25) & (frame["width"] >= 300)
         masked = frame[mask.fillna(False)]
         others = [(frame, masked), (made, scanned), (frame, scanned.assign(more=1))]
@@ -268,10 +268,10 @@ class TestAudit:
         for before, after in others[:3]:
             assert filter_between(Provenance.of(before), Provenance.of(after), passes) is None
         for before, after in others:
-            found = audit(before, after, by=["language", "text"])
+            result = audit(before, after, by=["language", "text"])
             kept = [name for name in want if name != "undecided"]
-            assert found[kept].equals(want[kept])
-            assert found.attrs["rows"]["kept"] == want.attrs["rows"]["kept"]
+            assert result[kept].equals(want[kept])
+            assert result.attrs["rows"]["kept"] == want.attrs["rows"]["kept"]
 
     def test_before_may_be_filtered_itself(self, folder):
         first, second = WHERE.split(" and ")
@@ -284,8 +284,8 @@ class TestAudit:
                 filter_between(Provenance.of(before), Provenance.of(after), passes).columns[-1]
                 == "width"
             )
-            found = audit(before, after, by="language")
-            assert found.equals(want) and found.attrs == want.attrs
+            result = audit(before, after, by="language")
+            assert result.equals(want) and result.attrs == want.attrs
         assert audit(before, before, by="language")["rate"].eq(0).all()
 
     def test_partitions_and_order_change_nothing(self, folder):
@@ -318,47 +318,47 @@ class TestAudit:
         languages = ["en"] * 200 + ["de"] * 60 + ["xx"] * 29 + ["yy"] * 30
         table = pa.table({"URL": ["u"] * 319, "LANGUAGE": languages, "WIDTH": range(319)})
         frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", table))
-        found = audit(frame, "width < 100", by="language")
-        assert found["group"].tolist() == ["(all)", "en", "de", "yy"]
-        assert found.attrs["suppressed"] == 2 and found.attrs["min_n"] == 30  # xx, and no null
-        assert row_of(found, "en")["share_expected"] == 0.25  # xx is a group all the same
-        told = exclusion([200, 60, 30], [100, 0, 0], list("abc"), total=(319, 100))
-        assert found["q"].tolist()[1:] == told["q"].tolist()
+        result = audit(frame, "width < 100", by="language")
+        assert result["group"].tolist() == ["(all)", "en", "de", "yy"]
+        assert result.attrs["suppressed"] == 2 and result.attrs["min_n"] == 30  # xx, empty (null)
+        assert row_of(result, "en")["share_expected"] == 0.25  # xx still counts as a group
+        expected = exclusion([200, 60, 30], [100, 0, 0], list("abc"), total=(319, 100))
+        assert result["q"].tolist()[1:] == expected["q"].tolist()
         assert len(audit(frame, "width < 100", by="language", min_n=0)) == 6
 
     def test_hostile_labels_stay_text(self, tmp_path):
         labels = ["<script>alert(1)</script>", "(all)", "(null)", "a\u202eb", "", "\0", None] * 40
         table = pa.table({"URL": ["u"] * 280, "LANGUAGE": labels, "WIDTH": range(280)})
         frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", table))
-        found = audit(frame, "width < 100", by="language")
-        assert len(found) == 8 and found["n"].tolist() == [280] + [40] * 7
-        assert {"'(all)'", "'(null)'"} <= set(found["group"]) and found["group"].is_unique
-        assert found.iloc[0]["group"] == "(all)" and math.isnan(found.iloc[-1]["share_before"])
-        assert "<script>" not in found.to_markdown() + found._repr_html_()
+        result = audit(frame, "width < 100", by="language")
+        assert len(result) == 8 and result["n"].tolist() == [280] + [40] * 7
+        assert {"'(all)'", "'(null)'"} <= set(result["group"]) and result["group"].is_unique
+        assert result.iloc[0]["group"] == "(all)" and math.isnan(result.iloc[-1]["share_before"])
+        assert "<script>" not in result.to_markdown() + result._repr_html_()
 
     def test_truth_values_and_numbers_make_groups(self, tmp_path):
         table = pa.table({"URL": ["u"] * 90, "WIDTH": [1, 2, None] * 30, "ok": [True, False] * 45})
         frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", table))
-        found = audit(frame, "ok", by=["width", "ok"])
-        assert found["group"].tolist() == [
+        result = audit(frame, "ok", by=["width", "ok"])
+        assert result["group"].tolist() == [
             "(all)", "1", "2", "(null)", "(all)", "False", "True",
         ]  # fmt: skip
-        assert found[found["axis"] == "ok"]["rate"].tolist() == [0.5, 1, 0]
+        assert result[result["axis"] == "ok"]["rate"].tolist() == [0.5, 1, 0]
 
     def test_an_empty_frame(self, tmp_path):
         frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", laion_table(0)))
-        found = audit(frame, WHERE, by="language", min_n=0)
-        assert found["group"].tolist() == ["(all)", "(null)"] and found["n"].tolist() == [0, 0]
-        assert found["rate"].isna().all()
+        result = audit(frame, WHERE, by="language", min_n=0)
+        assert result["group"].tolist() == ["(all)", "(null)"] and result["n"].tolist() == [0, 0]
+        assert result["rate"].isna().all()
 
     def test_a_reference(self, folder):
         frame = ld.read_shards(folder)
         shares = {"en": 0.1, "de": 0.1, "fr": 0.8}
-        found = audit(frame, WHERE, by="language", reference=shares)
-        assert row_of(found, "fr")["under_represented"]
-        assert not row_of(found, "en")["under_represented"]
+        result = audit(frame, WHERE, by="language", reference=shares)
+        assert row_of(result, "fr")["under_represented"]
+        assert not row_of(result, "en")["under_represented"]
         both_axes = audit(frame, WHERE, by=["language", "text"], reference={"language": shares})
-        assert both_axes[both_axes["axis"] == "language"].equals(found)
+        assert both_axes[both_axes["axis"] == "language"].equals(result)
         for wrong in (shares, {"langauge": shares}, 0.5):
             with pytest.raises(OptionError):
                 audit(frame, WHERE, by=["language", "text"], reference=wrong)
@@ -366,7 +366,7 @@ class TestAudit:
     def test_what_is_refused_at_once(self, folder):
         frame = ld.read_shards(folder)
         with dask.config.set(scheduler=refuse):
-            for given, error in (
+            for arguments, error in (
                 ((frame, "widht > 1", "language"), (ColumnError, PredicateError)),
                 ((frame, "width >", "language"), PredicateError),
                 ((frame, WHERE, "langauge"), ColumnError),
@@ -378,7 +378,7 @@ class TestAudit:
                 ((frame, frame.drop(columns="language").assign(x=1), "language"), ColumnError),
             ):
                 with pytest.raises(error):
-                    audit(*given)
+                    audit(*arguments)
             with pytest.raises(OptionError):
                 audit(frame, WHERE, "language", min_n=-1)
 
@@ -392,11 +392,13 @@ class TestAudit:
     def test_it_shares_a_pass_with_others(self, folder):
         frame = ld.read_shards(folder)
         measure = excluded_by(WHERE, "language")
-        together = statistics(frame, measure, ld.describe())
-        assert set(together["statistic"]) == {"exclusion", "describe"}
+        combined = statistics(frame, measure, ld.describe())
+        assert set(combined["statistic"]) == {"exclusion", "describe"}
         alone = audit(frame, WHERE, by="language")
-        told = together.of("exclusion")
-        pd.testing.assert_frame_equal(told, alone.of("exclusion")[list(told)], check_dtype=False)
+        expected = combined.of("exclusion")
+        pd.testing.assert_frame_equal(
+            expected, alone.of("exclusion")[list(expected)], check_dtype=False
+        )
         assert pickle.loads(pickle.dumps(measure)) == measure
         assert hash(measure) == hash(Exclusion(WHERE, axes("language")))
 
@@ -414,7 +416,7 @@ class TestAudit:
 
 
 def test_planted_exclusion_is_found(tmp_path):
-    """Mismatched captions, unsafe pictures and half of the French are to go; people stay."""
+    """Exclude mismatched captions, unsafe images and half of the French rows; keep people."""
     rows = plan_rows(4000, 0)
     french = [i for i, row in enumerate(rows) if row.language == "fr"]
     gone = {i for i, row in enumerate(rows) if row.mismatched} | set(french[::2])
@@ -429,14 +431,14 @@ def test_planted_exclusion_is_found(tmp_path):
         }
     )
     frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", table, row_group=500))
-    found = audit(frame, "similarity > 0.3", by=["language", "person"])
-    assert row_of(found, "(all)", "language")["k"] == len(gone)
-    french_row = row_of(found, "fr")
+    result = audit(frame, "similarity > 0.3", by=["language", "person"])
+    assert row_of(result, "(all)", "language")["k"] == len(gone)
+    french_row = row_of(result, "fr")
     expected = sum(i in gone for i in french) / len(french)
     assert french_row["rate"] == expected == 0.5
     assert french_row["verdict"] == "amplified" and french_row["ratio_lo"] > 5
-    assert found.loc[found["axis"] == "language", "verdict"].eq("amplified").sum() == 1
-    people = row_of(found, "True", "person")
+    assert result.loc[result["axis"] == "language", "verdict"].eq("amplified").sum() == 1
+    people = row_of(result, "True", "person")
     assert people["rate"] == 0 and people["under_represented"]
     assert people["verdict"] == "excluded less"
     assert people["share_after"] > people["share_before"]
@@ -447,23 +449,23 @@ def test_captions_may_be_in_several_groups(tmp_path):
     table = pa.table({"URL": ["u"] * 210, "TEXT": captions, "WIDTH": range(210)})
     frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", table))
     groups = {"cats": ["cat"], "dogs": ["dog"], "newts": ["newt"]}
-    found = audit(frame, "width < 100", by=terms(groups, axis="pets"), min_n=0)
+    result = audit(frame, "width < 100", by=terms(groups, axis="pets"), min_n=0)
     mentions = {
         "cats": [i for i, c in enumerate(captions) if c and "cat" in c.lower().split()],
         "dogs": [i for i, c in enumerate(captions) if c and "dog" in c.split()],
         "newts": [],
     }
     for label, rows in mentions.items():
-        row = row_of(found, label)
+        row = row_of(result, label)
         assert (row["n"], row["kept"]) == (len(rows), sum(i < 100 for i in rows))
         assert row["share_before"] == len(rows) / 150 and row["share_expected"] == 1 / 3
         assert row["overall"] == 110 / 210
-    assert found["n"].iloc[-1] == 90 and row_of(found, "newts")["under_represented"]
-    assert pd.isna(row_of(found, "newts")["verdict"]) and found.attrs["groupings"]["pets"]
+    assert result["n"].iloc[-1] == 90 and row_of(result, "newts")["under_represented"]
+    assert pd.isna(row_of(result, "newts")["verdict"]) and result.attrs["groupings"]["pets"]
 
 
 def test_default_axes(tmp_path):
     frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", laion_table(3)))
-    found = [axis.axis for axis in default_axes(frame)]
-    assert found[:4] == ["language", "gender", "age", "religion"]
+    result = [axis.axis for axis in default_axes(frame)]
+    assert result[:4] == ["language", "gender", "age", "religion"]
     assert not default_axes(frame[["width", "url"]])

@@ -1,4 +1,4 @@
-"""Hate content rates against a published reference, a loop, and SciPy."""
+"""Hate content rates against a published reference, a plain loop and SciPy."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ def published():
 
     folder = SHARED / "reference"
     if not (folder / "hate_scaling_filewise.csv").exists():
-        pytest.skip("the reference of Birhane et al. is not beside this repository")
+        pytest.skip("the reference of Birhane et al. is not available")
     expected = json.loads((folder / "expected.json").read_text())["hate_scaling"]
     files = pd.read_csv(folder / "hate_scaling_filewise.csv")
     return expected, {name: rows for name, rows in files.groupby("dataset")}
 
 
-CAPTIONS = 100_000  # of each file, as the reference says
+CAPTIONS = 100_000  # per file, according to the reference
 
 
 def test_the_published_rates_intervals_and_increase(published):
-    """Each file is a sample of 100,000 captions, so rates are counts of them."""
+    """Each file samples 100,000 captions, so every rate corresponds to a count."""
     expected, files = published
     n = {name: CAPTIONS * len(rows) for name, rows in files.items()}
     assert n == {"400m": 3_200_000, "2B": 12_800_000}
-    # The rates of "any" are printed to four digits: all counts that round to them give the printed
-    # intervals, but for their ends that lie at a tie, and among them are some whose increase is
-    # the printed one to its last digit.
+    # The rates of "any" are printed to four digits, so several counts round to each. All of them
+    # give the printed intervals, except for bounds at a rounding tie, and some of them give the
+    # printed increase to its last digit.
     increases = []
     counts = {}
     for name, rate in expected["any_rate_percent"].items():
@@ -54,9 +54,9 @@ def test_the_published_rates_intervals_and_increase(published):
         lo, hi = wilson(around, n[name])
         assert [round(100 * lo, 4), round(100 * hi, 4)] == printed
     for a, b in itertools.product(counts["400m"], counts["2B"]):
-        found = compare_hate(a, n["400m"], b, n["2B"])
-        assert math.isnan(found.t)
-        increases.append(found.increase)
+        result = compare_hate(a, n["400m"], b, n["2B"])
+        assert math.isnan(result.t)
+        increases.append(result.increase)
     wanted = expected["increase_of_interval_bounds_percent"]
     assert wanted in [round(increase, 3) for increase in increases]
     assert max(increases) - min(increases) < 0.06
@@ -65,29 +65,29 @@ def test_the_published_rates_intervals_and_increase(published):
 def test_the_published_means_and_welchs_t_of_files(published):
     expected, files = published
     k = {name: np.rint(rows["P_hateful"] * CAPTIONS / 100) for name, rows in files.items()}
-    found = compare_hate(k["400m"], CAPTIONS, k["2B"], CAPTIONS)
-    assert found.rate1 == pytest.approx(expected["mean_P_hateful"]["400m"], abs=1e-5)
-    assert found.rate2 == pytest.approx(expected["mean_P_hateful"]["2B"], abs=1e-5)
-    assert round(found.t, 2) == expected["welch_t"]["P_hateful"]
+    result = compare_hate(k["400m"], CAPTIONS, k["2B"], CAPTIONS)
+    assert result.rate1 == pytest.approx(expected["mean_P_hateful"]["400m"], abs=1e-5)
+    assert result.rate2 == pytest.approx(expected["mean_P_hateful"]["2B"], abs=1e-5)
+    assert round(result.t, 2) == expected["welch_t"]["P_hateful"]
     theirs = scipy_stats.ttest_ind(
         files["2B"]["P_hateful"], files["400m"]["P_hateful"], equal_var=False
     )
-    ours = (found.t, found.df, found.p)
+    ours = (result.t, result.df, result.p)
     assert ours == pytest.approx((theirs.statistic, theirs.df, theirs.pvalue), rel=1e-9)
     straight = welch(files["2B"]["P_hateful"], files["400m"]["P_hateful"])
     assert straight == pytest.approx(ours, rel=1e-9)
 
 
 def test_the_comparison_by_hand():
-    found = compare_hate([1, 2, 0], [100, 100, 0], [8, 12, 11], [100, 100, 100])
-    assert found.rate1 == 1.5 and found.rate2 == pytest.approx(100 * 31 / 300)
+    result = compare_hate([1, 2, 0], [100, 100, 0], [8, 12, 11], [100, 100, 100])
+    assert result.rate1 == 1.5 and result.rate2 == pytest.approx(100 * 31 / 300)
     lo, hi = wilson(31, 300, 0.95)
-    assert (found.lo2, found.hi2) == (100 * lo, 100 * hi)
-    assert found.increase == pytest.approx(100 * (100 * lo / found.hi1 - 1))
+    assert (result.lo2, result.hi2) == (100 * lo, 100 * hi)
+    assert result.increase == pytest.approx(100 * (100 * lo / result.hi1 - 1))
     theirs = scipy_stats.ttest_ind([8, 12, 11], [1, 2], equal_var=False)
-    assert (found.t, found.df) == pytest.approx((theirs.statistic, theirs.df))
+    assert (result.t, result.df) == pytest.approx((theirs.statistic, theirs.df))
     swapped = compare_hate([8, 12, 11], 100, [1, 2], 100)
-    assert swapped.t == pytest.approx(-found.t) and swapped.increase < 0
+    assert swapped.t == pytest.approx(-result.t) and swapped.increase < 0
     empty = compare_hate([], [], [0], [0])
     assert (empty.lo1, empty.hi1) == (0, 100) and math.isnan(empty.rate1) and math.isnan(empty.t)
     with pytest.raises(OptionError, match="0 <= k <= n"):
@@ -101,11 +101,11 @@ def test_the_rate_of_an_array_and_of_classes():
     assert hate_content_rate([0.2, 1.0], threshold=1) == 0.0
     assert math.isnan(hate_content_rate([])) and math.isnan(hate_content_rate([np.nan]))
     p = {"a": [0.6, np.nan, 0.1, 0.2, np.nan], "b": [0.1, 0.7, np.nan, 0.3, np.nan]}
-    # Any: over, over, undecided, not over, undecided.
+    # "any" is above, above, undecided, not above, undecided.
     wanted = {"a": pytest.approx(100 / 3), "b": pytest.approx(100 / 3)}
     assert hate_content_rate(p) == {**wanted, "any": pytest.approx(200 / 3)}
     assert hate_content_rate(pd.DataFrame(p)) == hate_content_rate(p)
-    # As a where compares: in float32, where 0.1 is 0.1.
+    # Compares as where= does: in float32, where the threshold 0.1 equals a stored 0.1.
     assert hate_content_rate(np.array([0.1], np.float32), 0.1) == 0.0
 
 
@@ -161,30 +161,32 @@ def by_loop(frame, terms, threshold) -> dict:
 def test_the_statistic_against_a_loop():
     frame = captions()
     many = dd.from_pandas(frame, npartitions=5, sort=False)
-    found = statistics(
+    result = statistics(
         many, measure(*CLASSES, threshold=[0.5, 0.8], per_file=True), min_n=0, level=0.9
     )
     for threshold in (0.5, 0.8):
-        some = found[found["threshold"] == threshold]
-        ours = {(row.term, row.group): (row.k, row.n, row.undecided) for row in some.itertuples()}
+        selected = result[result["threshold"] == threshold]
+        ours = {
+            (row.term, row.group): (row.k, row.n, row.undecided) for row in selected.itertuples()
+        }
         assert ours == by_loop(frame, CLASSES, threshold)
-    for row in found.itertuples():
+    for row in result.itertuples():
         assert (row.lo, row.hi) == wilson(row.k, row.n, 0.9)
         assert row.rate == row.k / row.n and row.percent == 100 * row.rate
-    whole = found[found["axis"].isna() & (found["threshold"] == 0.5)]
+    whole = result[result["axis"].isna() & (result["threshold"] == 0.5)]
     pure = hate_content_rate(frame[list(CLASSES)])
     assert dict(zip(whole["term"], whole["percent"], strict=True)) == pytest.approx(pure)
-    files = found[found["axis"] == "shard"]
+    files = result[result["axis"] == "shard"]
     assert files["group"].drop_duplicates().tolist() == [str(i) for i in range(12)]
 
 
 def test_partitions_files_and_order_do_not_matter():
     frame = captions()
-    asked = measure(*CLASSES, threshold=(0.3, 0.5), per_file=True)
-    whole = statistics(dd.from_pandas(frame, npartitions=1, sort=False), asked, min_n=0)
+    statistic = measure(*CLASSES, threshold=(0.3, 0.5), per_file=True)
+    whole = statistics(dd.from_pandas(frame, npartitions=1, sort=False), statistic, min_n=0)
     shuffled = frame.sample(frac=1, random_state=3)
     for other, parts in ((frame, 2), (frame, 17), (shuffled, 5), (frame[::-1], 3)):
-        again = statistics(dd.from_pandas(other, npartitions=parts, sort=False), asked, min_n=0)
+        again = statistics(dd.from_pandas(other, npartitions=parts, sort=False), statistic, min_n=0)
         assert whole.equals(again)
     with_empty = dd.concat(
         [
@@ -193,7 +195,7 @@ def test_partitions_files_and_order_do_not_matter():
             dd.from_pandas(frame[:0], npartitions=1),
         ]
     )
-    assert whole.equals(statistics(with_empty, asked, min_n=0))
+    assert whole.equals(statistics(with_empty, statistic, min_n=0))
 
 
 def test_of_shards_only_the_named_columns_are_read(write, monkeypatch):
@@ -201,19 +203,19 @@ def test_of_shards_only_the_named_columns_are_read(write, monkeypatch):
 
     parts = [captions(200, seed).drop(columns="shard") for seed in (0, 1, 2)]
     paths = [write(f"{i}.parquet", pa.Table.from_pandas(p)) for i, p in enumerate(parts)]
-    asked, read = [], Scan.read
+    statistic, read = [], Scan.read
     monkeypatch.setattr(
         Scan,
         "read",
-        lambda self, piece, columns: asked.append(columns) or read(self, piece, columns),
+        lambda self, piece, columns: statistic.append(columns) or read(self, piece, columns),
     )
-    found = statistics(ld.read_shards(paths), measure("hateful", per_file=True))
-    assert all(sorted(columns) == ["hateful", "shard"] for columns in asked) and asked
-    told = found[(found["term"] == "hateful") & (found["axis"] == "shard")]
-    assert told["group"].tolist() == ["0", "1", "2"]
+    result = statistics(ld.read_shards(paths), measure("hateful", per_file=True))
+    assert all(sorted(columns) == ["hateful", "shard"] for columns in statistic) and statistic
+    table = result[(result["term"] == "hateful") & (result["axis"] == "shard")]
+    assert table["group"].tolist() == ["0", "1", "2"]
     wanted = [hate_content_rate(part["hateful"]) for part in parts]
-    assert told["percent"].tolist() == pytest.approx(wanted)
-    assert found.attrs["rows"]["read"] == 600
+    assert table["percent"].tolist() == pytest.approx(wanted)
+    assert result.attrs["rows"]["read"] == 600
 
 
 def test_no_rows_and_nothing_known():
@@ -235,25 +237,25 @@ def test_two_frames_compared_by_their_files():
     for seed in (0, 1):
         frame = captions(seed=seed)
         frame["hateful"] = frame["hateful"] ** (1.0 if seed else 2.0)
-        found = statistics(
+        result = statistics(
             dd.from_pandas(frame, npartitions=3, sort=False), measure("hateful", per_file=True)
         )
-        tables.append(found[(found["term"] == "hateful") & (found["axis"] == "shard")])
+        tables.append(result[(result["term"] == "hateful") & (result["axis"] == "shard")])
     a, b = tables
-    found = compare_hate(a["k"], a["n"], b["k"], b["n"])
+    result = compare_hate(a["k"], a["n"], b["k"], b["n"])
     theirs = scipy_stats.ttest_ind(b["percent"], a["percent"], equal_var=False)
-    assert (found.t, found.p) == pytest.approx((theirs.statistic, theirs.pvalue))
-    assert found.increase > 0
+    assert (result.t, result.p) == pytest.approx((theirs.statistic, theirs.pvalue))
+    assert result.increase > 0
 
 
 def test_what_it_reads_and_refuses():
     frame = dd.from_pandas(captions(30), npartitions=2)
-    asked = measure("hateful")
+    statistic = measure("hateful")
     kinds = {"hateful": "float32", "text": "string", "shard": "integer"}
-    assert asked.bind(kinds).reads == ("hateful",)
+    assert statistic.bind(kinds).reads == ("hateful",)
     assert measure("hateful", per_file=True).bind(kinds).reads == ("hateful", "shard")
-    assert pickle.loads(pickle.dumps(asked.bind(kinds))) == asked.bind(kinds)
-    assert hash(asked) == hash(measure("hateful", threshold=[0.5]))
+    assert pickle.loads(pickle.dumps(statistic.bind(kinds))) == statistic.bind(kinds)
+    assert hash(statistic) == hash(measure("hateful", threshold=[0.5]))
     with pytest.raises(ColumnError, match="Did you mean 'hateful'"):
         statistics(frame, measure("hatefull"))
     with pytest.raises(OptionError, match="'text' holds string"):

@@ -1,4 +1,4 @@
-"""What a statistic brings with it: its method, its caveats, and a place in a pass with others."""
+"""Every statistic carries its method and caveats, and can share a pass with others."""
 
 import inspect
 import pkgutil
@@ -58,9 +58,9 @@ def test_distributions_share_a_pass(frame, monkeypatch):
     both = ld.statistics(frame, Distributions(("similarity", "punsafe")), ld.describe())
     assert labels == ["statistics"]
     assert both.of("describe").equals(described.of("describe"))
-    found = both.of("distributions")
+    result = both.of("distributions")
     for name, distribution in alone.items():
-        rows, kept = found[found["term"] == name], distribution.thresholds()
+        rows, kept = result[result["term"] == name], distribution.thresholds()
         assert rows["k"].tolist() == kept["kept"].tolist()
         assert rows["threshold"].tolist() == kept["threshold"].tolist()
         assert rows["lo"].tolist() == kept["lo"].tolist()
@@ -87,8 +87,8 @@ def test_perceived_attributes_share_a_pass(tmp_path):
         ld.describe(),
         Perceived(embeddings.paired_with(Provenance.of(frame).shards), axes, scale, margin=0.2),
     )
-    found = both.of(Perceived.name)
+    result = both.of(Perceived.name)
     for name in ("term", "group", "n", "k", "rate", "lo", "hi", "unscored", "method"):
-        assert found[name].tolist() == alone[name].tolist()
+        assert result[name].tolist() == alone[name].tolist()
     assert CAVEATS["model-assigned"] in both.attrs["caveats"]
     assert both.attrs["rows"] == alone.attrs["rows"]

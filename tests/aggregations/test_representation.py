@@ -1,4 +1,4 @@
-"""Skew and NDKL: closed cases, the paper's formulas as a loop, and search results by group."""
+"""Skew and NDKL: closed-form cases, the paper's formulas as loops, search results by group."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def share(items, group) -> float:
 
 
 def divergence(items, reference) -> float:
-    """Kullback-Leibler, by SciPy."""
+    """Kullback-Leibler divergence from SciPy."""
     return float(entropy([share(items, g) for g in reference], list(reference.values())))
 
 
@@ -52,11 +52,11 @@ def test_closed_cases():
     assert (min_skew(["a", "a", "b"], HALVES, 2), max_skew(["a", "a", "b"], HALVES, 2)) == (
         -inf, math.log(2),
     )  # fmt: skip
-    # One item cannot be as two groups are: D_1 = ln 2, and D_2 = 0.
+    # One item cannot match a reference of two groups: D_1 = ln 2; two can: D_2 = 0.
     first, second = 1.0, 1 / math.log2(3)
     assert ndkl(["a", "b"], HALVES) == pytest.approx(math.log(2) * first / (first + second))
     assert ndkl(["a", "a"], {"a": 1}) == 0 and ndkl(["a"] * 9, HALVES) == pytest.approx(math.log(2))
-    # A third, a third, a third of three; a group twice as frequent as it should be: ln 2.
+    # The reference is a third each; a group twice as frequent as expected has skew ln 2.
     thirds = dict.fromkeys("xyz", 1)
     assert skew(["x", "x", "y"], thirds)["x"] == pytest.approx(math.log(2))
 
@@ -77,9 +77,9 @@ def test_items_in_no_group_or_in_several():
     assert skew([None, "a", None, "b"], HALVES) == {"a": 0, "b": 0}
     assert skew([None, "a", "b"], HALVES, 2) == {"a": math.log(2), "b": -inf}
     assert skew([("a", "b"), ["a"], {"b"}], HALVES) == {"a": 0, "b": 0}
-    assert skew([("a", "a"), "b"], HALVES) == {"a": 0, "b": 0}  # once in each of its groups
+    assert skew([("a", "a"), "b"], HALVES) == {"a": 0, "b": 0}  # an item counts once per group
     assert skew([("a", "b"), "a"], HALVES)["a"] == pytest.approx(math.log(2 / 3 / 0.5))
-    # What comes before the first known item has no shares; the later discounts stay in place.
+    # No shares exist before the first item with a group; later items keep their discounts.
     late = 1 / math.log2(3), 1 / math.log2(4)
     assert ndkl([None, "a", "b"], HALVES) == pytest.approx(math.log(2) * late[0] / sum(late))
 
@@ -96,21 +96,21 @@ def test_against_the_formulas(items, weights, k):
     assert ndkl(items, reference, k) == pytest.approx(
         ndkl_by_hand(top, reference), rel=1e-9, abs=1e-12, nan_ok=True
     )
-    found = skew(items, reference, k)
+    result = skew(items, reference, k)
     if all(item is None for item in top):
         return
-    for group, value in found.items():
+    for group, value in result.items():
         part = share(top, group)
         by_hand = math.log(part / reference[group]) if part else -inf
         assert value == pytest.approx(by_hand, rel=1e-9, abs=1e-12)
-    # Both distributions sum to 1, so one group cannot exceed without another falling short.
+    # Both distributions sum to 1, so if one group exceeds its share, another falls short.
     assert min_skew(items, reference, k) <= 1e-12 and max_skew(items, reference, k) >= -1e-12
-    assert min_skew(items, reference, k) == min(found.values())
-    assert max_skew(items, reference, k) == max(found.values())
+    assert min_skew(items, reference, k) == min(result.values())
+    assert max_skew(items, reference, k) == max(result.values())
 
 
 @pytest.mark.parametrize(
-    "given",
+    "arguments",
     [
         (["c"], HALVES),
         (["a"], HALVES, 0),
@@ -125,13 +125,13 @@ def test_against_the_formulas(items, weights, k):
     ],
 )
 @pytest.mark.parametrize("measure", [skew, min_skew, max_skew, ndkl])
-def test_what_is_refused(measure, given):
+def test_what_is_refused(measure, arguments):
     with pytest.raises(OptionError):
-        measure(*given)
+        measure(*arguments)
 
 
 def hits() -> pd.DataFrame:
-    """Two queries, their rows out of order."""
+    """Hits of two queries, with their rows out of order."""
     return pd.DataFrame(
         {
             "query": [1, 0, 0, 1, 0, 0],
@@ -144,15 +144,15 @@ def hits() -> pd.DataFrame:
 
 def test_queries_one_by_one():
     reference = {"en": 0.5, "de": 0.3, "fr": 0.2}
-    found = representation(hits(), reference, by="language", k=[2, 9])
+    result = representation(hits(), reference, by="language", k=[2, 9])
     assert (
-        found["statistic"].tolist()
+        result["statistic"].tolist()
         == ["skew"] * 3
         + ["min_skew", "max_skew", "ndkl"]
         + (["skew"] * 3 + ["min_skew", "max_skew", "ndkl"]) * 3
     )
     rankings = {0: ["en", "en", "de", None], 1: ["en", "fr"]}
-    for (query, top), rows in found.groupby(["query", "top"]):
+    for (query, top), rows in result.groupby(["query", "top"]):
         items = rankings[query][:top]
         by_group = rows[rows["statistic"] == "skew"].set_index("group")
         assert by_group["value"].to_dict() == skew(items, reference)
@@ -163,30 +163,30 @@ def test_queries_one_by_one():
         values = rows.set_index("statistic")["value"]
         for name, measure in (("min_skew", min_skew), ("max_skew", max_skew), ("ndkl", ndkl)):
             assert values[name] == measure(items, reference)
-    assert set(found["axis"]) == {"language"}
+    assert set(result["axis"]) == {"language"}
 
 
 def test_without_query_and_rank_and_without_hits():
     plain = hits()[["language"]]
-    found = representation(plain, {"en": 1, "de": 1, "fr": 1}, by="language")
-    assert set(found["query"]) == {0} and set(found["top"]) == {6}
-    assert found.set_index("group").loc["en", "k"] == 3
+    result = representation(plain, {"en": 1, "de": 1, "fr": 1}, by="language")
+    assert set(result["query"]) == {0} and set(result["top"]) == {6}
+    assert result.set_index("group").loc["en", "k"] == 3
     assert not len(representation(hits()[:0], {"en": 1}, by="language"))
 
 
 def test_hits_by_what_their_captions_mention():
     captions = ["a cat", "a dog and a cat", "a car", None]
     pets = terms({"cats": ["cat"], "dogs": ["dog"]})
-    found = representation(pd.DataFrame({"text": captions}), {"cats": 1, "dogs": 1}, by=pets)
+    result = representation(pd.DataFrame({"text": captions}), {"cats": 1, "dogs": 1}, by=pets)
     want = skew(["cats", ("cats", "dogs"), None, None], {"cats": 1, "dogs": 1})
-    assert found.dropna(subset="group").set_index("group")["value"].to_dict() == want
+    assert result.dropna(subset="group").set_index("group")["value"].to_dict() == want
     assert want["cats"] == math.log(2 / 3 / 0.5)
 
 
 def test_hostile_groups_stay_text():
     label = "<script>alert(1)</script>"
-    found = representation(pd.DataFrame({"language": [label]}), {label: 1}, by="language")
-    assert "<script>" not in found.to_markdown() + found._repr_html_()
+    result = representation(pd.DataFrame({"language": [label]}), {label: 1}, by="language")
+    assert "<script>" not in result.to_markdown() + result._repr_html_()
 
 
 def test_hits_that_are_refused():
@@ -212,14 +212,14 @@ def test_a_search_against_the_frame_it_searched(tmp_path):
     np.save(tmp_path / "img_emb_0.npy", x)
     embeddings = ld.open_embeddings(tmp_path / "img_emb_0.npy", model=space(tmp_path), like=frame)
     result = ld.search(frame, embeddings, x[:2], 40)
-    found = representation(result, frame, by="language", k=[10, 40])
+    by_group = representation(result, frame, by="language", k=[10, 40])
     shares = pd.Series(languages).value_counts(normalize=True)
     cosines = (x / np.linalg.norm(x, axis=1, keepdims=True)) @ (x[:2] / np.linalg.norm(
         x[:2], axis=1, keepdims=True)).T  # fmt: skip
     for number in (0, 1):
         order = np.argsort(-cosines[:, number], kind="stable")
         for top in (10, 40):
-            rows = found[(found["query"] == number) & (found["top"] == top)]
+            rows = by_group[(by_group["query"] == number) & (by_group["top"] == top)]
             items = languages[order[:top]].tolist()
             want = skew(items, shares.to_dict())
             got = rows[rows["statistic"] == "skew"].set_index("group")["value"].to_dict()

@@ -1,4 +1,4 @@
-"""Statistics in one pass: what any of them owes to the engine."""
+"""The one-pass engine: behaviour that every statistic inherits from it."""
 
 import importlib
 import math
@@ -35,7 +35,7 @@ pytestmark = both
 
 @dataclass(frozen=True)
 class Count(Statistic):
-    """Rows of each group; what a user may write."""
+    """Rows per group: a statistic as a user might write it."""
 
     column: str
     name = "count"
@@ -49,9 +49,9 @@ class Count(Statistic):
         return (self.column,)
 
     def chunk(self, partition: Partition) -> dict[str, int]:
-        found = members(partition, ByColumn(self.column))
-        none = int((~found.in_any()).sum())
-        return dict(zip(found.labels, found.counts().tolist(), strict=True)) | {"(null)": none}
+        result = members(partition, ByColumn(self.column))
+        none = int((~result.in_any()).sum())
+        return dict(zip(result.labels, result.counts().tolist(), strict=True)) | {"(null)": none}
 
     def combine(self, states: Sequence[dict]) -> dict[str, int]:
         labels = {label for state in states for label in state}
@@ -84,14 +84,14 @@ def test_several_statistics_share_one_reading(shards, monkeypatch):
     frame = ld.read_shards(str(shards))
     if ld.get_option("backend") == "pandas":
         monkeypatch.setattr(Scan, "read", spy)
-    told = frame.laion.statistics(Count("language"), Count("width"), Count("language"), min_n=0)
+    table = frame.laion.statistics(Count("language"), Count("width"), Count("language"), min_n=0)
     if read:
         assert len(read) == len(set(read)) == 5
         assert {columns for _, columns in read} == {("width", "language")}
     counted = whole(shards)["language"].value_counts(dropna=False)
-    found = told[told["group"].isin(["en", "de", "fr"])]
-    assert (found.groupby("group")["n"].first() == counted.dropna()[["de", "en", "fr"]]).all()
-    assert told.attrs["rows"] == {
+    result = table[table["group"].isin(["en", "de", "fr"])]
+    assert (result.groupby("group")["n"].first() == counted.dropna()[["de", "en", "fr"]]).all()
+    assert table.attrs["rows"] == {
         "read": 490, "kept": 490, "dropped": 0, "unscored": 0, "rejected": 0
     }  # fmt: skip
 
@@ -103,8 +103,8 @@ def test_the_same_for_any_partitioning_order_and_scheduler(shards, tmp_path):
     rows = pa.concat_tables([laion_table(n, i) for i, n in enumerate((40, 0, 333, 27, 90))])
     order = np.random.default_rng(0).permutation(len(rows))
     write_shard(tmp_path / "b" / "one.parquet", rows.take(order), row_group=1000)
-    for i, lot in enumerate(np.array_split(order, 19)):
-        write_shard(tmp_path / "c" / f"{i:02}.parquet", rows.take(lot))
+    for i, rows_of_file in enumerate(np.array_split(order, 19)):
+        write_shard(tmp_path / "c" / f"{i:02}.parquet", rows.take(rows_of_file))
     others = [ld.read_shards(str(tmp_path / which)) for which in "bc"]
     others += [frame.repartition(npartitions=2), frame.assign(row=frame["row"])]
     for other in others:
@@ -114,9 +114,9 @@ def test_the_same_for_any_partitioning_order_and_scheduler(shards, tmp_path):
 
 
 def test_filters_are_part_of_the_account(shards):
-    told = ld.read_shards(str(shards)).laion.where("width > 900").laion.statistics(ld.describe())
+    table = ld.read_shards(str(shards)).laion.where("width > 900").laion.statistics(ld.describe())
     kept = whole(shards)
-    rows = told.attrs["rows"]
+    rows = table.attrs["rows"]
     assert rows["kept"] == int((kept["width"] > 900).fillna(False).sum())
     assert rows["unscored"] == int(kept["width"].isna().sum())
     assert sum(v for k, v in rows.items() if k != "read") == rows["read"] == 490
@@ -126,16 +126,19 @@ def test_few_rows_are_left_out_and_counted(shards):
     frame = ld.read_shards(str(shards))
     everything = frame.laion.statistics(Count("language"), min_n=0)
     most = int(everything["n"].max())
-    told = frame.laion.statistics(Count("language"), min_n=most)
-    assert told["n"].tolist() == [most]
-    assert told.n_suppressed == told.attrs["suppressed"] == len(everything) - 1
-    assert f"fewer than {most} rows" in told.to_markdown()
+    table = frame.laion.statistics(Count("language"), min_n=most)
+    assert table["n"].tolist() == [most]
+    assert table.n_suppressed == table.attrs["suppressed"] == len(everything) - 1
+    assert f"fewer than {most} rows" in table.to_markdown()
     assert frame.laion.statistics(Count("language"), min_n=10**6).empty
 
 
 def test_describe_against_pandas(shards):
-    told, rows = ld.read_shards(str(shards)).laion.statistics(ld.describe(), min_n=0), whole(shards)
-    table = told.of("describe")
+    report, rows = (
+        ld.read_shards(str(shards)).laion.statistics(ld.describe(), min_n=0),
+        whole(shards),
+    )
+    table = report.of("describe")
 
     def of(term, group):
         (line,) = table[(table["term"] == term) & (table["group"] == group)].to_dict("records")
@@ -165,11 +168,11 @@ def test_describe_against_pandas(shards):
 
 def test_an_empty_frame_and_one_without_the_columns(tmp_path):
     write_shard(tmp_path / "none.parquet", laion_table(0))
-    told = ld.read_shards(str(tmp_path)).laion.statistics(ld.describe(), min_n=0)
-    assert (told["n"] == 0).all() and not told["k"].fillna(0).any()
+    table = ld.read_shards(str(tmp_path)).laion.statistics(ld.describe(), min_n=0)
+    assert (table["n"] == 0).all() and not table["k"].fillna(0).any()
     pq.write_table(pa.table({"x": [1, 2, 3]}), tmp_path / "none.parquet")
-    told = ld.read_shards(str(tmp_path)).laion.statistics(ld.describe(), min_n=0)
-    assert told.empty and told.attrs["rows"]["kept"] == 3
+    table = ld.read_shards(str(tmp_path)).laion.statistics(ld.describe(), min_n=0)
+    assert table.empty and table.attrs["rows"]["kept"] == 3
 
 
 @pytest.mark.only_pandas
@@ -237,23 +240,23 @@ def test_hostile_labels_stay_text(tmp_path):
     hostile = "<script>alert(1)</script>|\n# head\u202e"
     table = pa.table({"URL": ["u"] * 40, "TEXT": ["t"] * 40, "LANGUAGE": [hostile] * 40})
     write_shard(tmp_path / "a.parquet", table)
-    told = ld.read_shards(str(tmp_path)).laion.statistics(Count("language"))
-    assert told["group"].tolist() == [hostile]
-    markdown = told.to_markdown()
-    assert len(markdown.splitlines()) == 5 + bool(told.n_suppressed) * 2
-    for shown in (markdown, told._repr_html_()):
+    report = ld.read_shards(str(tmp_path)).laion.statistics(Count("language"))
+    assert report["group"].tolist() == [hostile]
+    markdown = report.to_markdown()
+    assert len(markdown.splitlines()) == 5 + bool(report.n_suppressed) * 2
+    for shown in (markdown, report._repr_html_()):
         assert "<script" not in shown and "\u202e" not in shown
 
 
 def test_what_laion_published_comes_back(tmp_path):
-    """The quantiles that the generator drew from, within 0.3 % of the rows in rank."""
+    """Quantiles match those that the generator drew from, within 0.3 % of the rows in rank."""
     from laion_dask.demo.synthetic import write_laion_like
     from laion_dask.demo.synthetic_rows import published
 
     figures = published("laion2B-en")
     write_laion_like(tmp_path, 200_000, rows_per_shard=100_000)
     frame = ld.read_shards(str(tmp_path / "metadata"))
-    told, rows = (
+    table, rows = (
         frame.laion.statistics(ld.describe()).of("describe"),
         frame[["width", "height", "text"]],
     )
@@ -261,35 +264,40 @@ def test_what_laion_published_comes_back(tmp_path):
     rows["text_length"] = rows["text"].str.len()
     shares = [i / 20 for i in range(1, 20)]
     for column in ("width", "height", "text_length"):
-        of = told[told["term"] == column].set_index("group")["value"]
+        of = table[table["term"] == column].set_index("group")["value"]
         values = rows[column].dropna().to_numpy(float)
         for share, wanted in zip(shares, figures[f"{column}_quantiles"], strict=True):
-            found = of[f"quantile {share:.2f}"]
-            low, high = sorted((found, wanted))
+            result = of[f"quantile {share:.2f}"]
+            low, high = sorted((result, wanted))
             assert ((values > low) & (values < high)).mean() < 0.003, (column, share)
-    above = told[told["group"] == "above"].set_index("term")
+    above = table[table["group"] == "above"].set_index("term")
     for column, share in (("punsafe", figures["unsafe"]), ("pwatermark", figures["watermark"])):
         line = above.loc[column]
         assert line["lo"] - 0.001 < share < line["hi"] + 0.001
 
 
 def test_a_statistic_of_which_all_is_left_out_is_an_empty_table(shards):
-    told = ld.read_shards(str(shards)).laion.statistics(Count("language"), min_n=10**6)
-    assert told.of("count").empty and {"group", "n", "k", "rate"} <= set(told.of("count"))
-    assert "4 results rest on fewer" in told.to_markdown()
-    told.of("count").plot()
+    table = ld.read_shards(str(shards)).laion.statistics(Count("language"), min_n=10**6)
+    assert table.of("count").empty and {"group", "n", "k", "rate"} <= set(table.of("count"))
+    assert "4 results rest on fewer" in table.to_markdown()
+    table.of("count").plot()
     with pytest.raises(OptionError, match="Did you mean 'count'"):
-        told.of("coumt")
+        table.of("coumt")
 
 
 def test_an_index_that_has_a_name_is_shown(shards):
-    told = ld.read_shards(str(shards)).laion.statistics(Count("language"), min_n=0)
-    pivot = told.pivot_table(index="group", columns="statistic", values="k", aggfunc="sum")
+    table = ld.read_shards(str(shards)).laion.statistics(Count("language"), min_n=0)
+    pivot = table.pivot_table(index="group", columns="statistic", values="k", aggfunc="sum")
     for shown in (pivot._repr_html_(), repr(pivot), pivot.to_markdown()):
         assert "(null)" in shown and "group" in shown
-    for odd in (told.rename(columns={"k": 0}), told.T, told[["n", "n"]], told.set_index("group")):
+    for odd in (
+        table.rename(columns={"k": 0}),
+        table.T,
+        table[["n", "n"]],
+        table.set_index("group"),
+    ):
         assert odd.to_markdown() and odd._repr_html_() and repr(odd)
-    assert "language" not in told.set_index("group").to_markdown()
+    assert "language" not in table.set_index("group").to_markdown()
 
 
 @pytest.mark.parametrize("level", ["0.95", None, 0, 1, float("nan")])
@@ -306,11 +314,11 @@ def test_missing_infinite_and_others_are_all_rows(tmp_path):
         "punsafe": pa.array(numbers, pa.float32()), "LANGUAGE": ["en", None] * 30,
     })  # fmt: skip
     frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", table))
-    told = frame.laion.statistics(ld.describe(), min_n=0)
+    report = frame.laion.statistics(ld.describe(), min_n=0)
 
     def of(term, group, what="k"):
-        found = told.loc[(told["term"] == term) & (told["group"] == group), what]
-        return int(found.iloc[0]) if len(found) else 0
+        result = report.loc[(report["term"] == term) & (report["group"] == group), what]
+        return int(result.iloc[0]) if len(result) else 0
 
     assert of("url", "missing") == 20 and of("text", "missing") == 20
     assert of("text_length", "mean", "n") == 40 and of("language", "missing") == 30

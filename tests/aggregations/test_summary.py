@@ -1,4 +1,4 @@
-"""A summary against plain pandas on the same rows."""
+"""Summaries against plain pandas on the same rows."""
 
 import math
 from itertools import pairwise
@@ -36,25 +36,25 @@ def shards(tmp_path):
 
 
 def described(table: pa.Table) -> Description:
-    """The state of one partition, as a summary has it."""
+    """The state that a summary computes for one partition."""
     return Describe(tuple(table.column_names), everything=True).chunk(Partition(table))
 
 
 def plain(frame: pd.DataFrame, column: str) -> np.ndarray:
-    """The numbers of a column that are there."""
+    """The values of a column that are not null."""
     if column == "text_length":
         return np.array([len(t) for t in frame["text"].dropna()], float)
     return frame[column].astype("Float64").dropna().to_numpy(float)
 
 
-def check(told: ld.Summary, frame: pd.DataFrame) -> None:
-    """Every number of a summary against pandas."""
+def check(summary: ld.Summary, frame: pd.DataFrame) -> None:
+    """Compare every number of a summary with pandas."""
     n = len(frame)
-    assert told.n_rows == n
+    assert summary.n_rows == n
     missing = frame.drop(columns=["shard", "row"], errors="ignore").isna().sum()
-    assert told.nulls["nulls"].to_dict() == missing.to_dict()
-    np.testing.assert_allclose(told.nulls["share"], missing / n)
-    for column, line in told.quantiles.iterrows():
+    assert summary.nulls["nulls"].to_dict() == missing.to_dict()
+    np.testing.assert_allclose(summary.nulls["share"], missing / n)
+    for column, line in summary.quantiles.iterrows():
         values = plain(frame, column)
         values = values[np.isfinite(values)]
         assert line["n"] == len(values)
@@ -68,14 +68,14 @@ def check(told: ld.Summary, frame: pd.DataFrame) -> None:
             small = wanted < 1000
             np.testing.assert_array_equal(line[list(SHARES)][small], wanted[small])
     if "width" in frame and "height" in frame:
-        for side, line in told.sizes.iterrows():
+        for side, line in summary.sizes.iterrows():
             both = (frame["width"] >= side) & (frame["height"] >= side)
             assert line["count"] == both.fillna(False).sum()
     for what, column, threshold in (("unsafe", "punsafe", 0.5), ("watermarked", "pwatermark", 0.8)):
         if column not in frame:
-            assert what not in told.shares.index
+            assert what not in summary.shares.index
             continue
-        values, line = plain(frame, column), told.shares.loc[what]
+        values, line = plain(frame, column), summary.shares.loc[what]
         k = int((values > threshold).sum())
         got = line[["threshold", "k", "n", "unscored"]].tolist()
         assert got == [threshold, k, len(values), n - len(values)]
@@ -85,41 +85,41 @@ def check(told: ld.Summary, frame: pd.DataFrame) -> None:
         )
     if "language" in frame:
         wanted = frame["language"].value_counts()
-        assert told.languages["count"].to_dict() == wanted[:20].to_dict()
-        assert told.languages["undercount"].eq(0).all()
+        assert summary.languages["count"].to_dict() == wanted[:20].to_dict()
+        assert summary.languages["undercount"].eq(0).all()
 
 
 def test_every_number_against_pandas(shards):
     frame = ld.read_shards(shards)
-    told = frame.laion.summary()
-    check(told, frame.compute())
-    assert told.rows == ld.Rows(400, 400, 0, 0, 0)
-    assert set(told.quantiles.index) == {"width", "height", "text_length", "similarity"}
+    summary = frame.laion.summary()
+    check(summary, frame.compute())
+    assert summary.rows == ld.Rows(400, 400, 0, 0, 0)
+    assert set(summary.quantiles.index) == {"width", "height", "text_length", "similarity"}
     counts = frame["url"].compute().value_counts()
     wanted = {
         "example.com": counts["https://a.example.com/x"] + counts["http://b.example.com:80/y?z"],
         "shop.co.uk": counts["http://shop.co.uk/1"],
     }
-    assert told.domains["count"].to_dict() == wanted
+    assert summary.domains["count"].to_dict() == wanted
 
 
 def test_a_score_at_the_threshold_is_not_above_it(tmp_path):
-    """As in a filter: 0.8 in float32 is 0.8, though it is more than 0.8 in float64."""
+    """As in a filter, a float32 0.8 equals 0.8, although it exceeds 0.8 as float64."""
     for kind in (pa.float32(), pa.float64()):
         scores = pa.array([0.8, 0.8, 0.9, 0.1, None], kind)
         table = pa.table({"text": ["x"] * 5, "pwatermark": scores, "punsafe": scores})
         frame = ld.read_shards(write_shard(tmp_path / str(kind) / "p.parquet", table))
-        told = frame.laion.summary()
+        summary = frame.laion.summary()
         rates = frame.laion.statistics(ld.rates("pwatermark > 0.8"), min_n=0)
-        assert told.shares.loc["watermarked", ["k", "n"]].tolist() == [1, 4]
+        assert summary.shares.loc["watermarked", ["k", "n"]].tolist() == [1, 4]
         assert rates["k"].tolist() == [1] == [len(frame.laion.where("pwatermark > 0.8"))]
 
 
 def test_of_a_filtered_frame(shards):
     frame = ld.read_shards(shards, where="similarity > 0.2").laion.where("width >= 500")
-    told = frame.laion.summary()
-    check(told, frame.compute())
-    rows = told.rows
+    summary = frame.laion.summary()
+    check(summary, frame.compute())
+    rows = summary.rows
     assert rows == frame.laion.rows() and rows.unscored > 0
     assert rows.read == 400 == rows.kept + rows.dropped + rows.unscored + rows.rejected
 
@@ -134,10 +134,10 @@ def test_it_does_not_depend_on_partitioning(shards):
         whole.shuffle("row", npartitions=13),
         dd.concat([whole.partitions[2:], whole.partitions[:2]]),
     ):
-        told = frame.laion.summary()
+        summary = frame.laion.summary()
         for name in ("nulls", "quantiles", "sizes", "shares", "languages", "domains"):
             pd.testing.assert_frame_equal(
-                getattr(told, name), getattr(wanted, name), check_exact=True, obj=name
+                getattr(summary, name), getattr(wanted, name), check_exact=True, obj=name
             )
 
 
@@ -156,20 +156,20 @@ def test_contributions_add_up_in_any_order(cuts, random):
     for name in ("rows", "nulls", "quantiles", "over", "sides"):
         assert getattr(total, name) == getattr(wanted, name)
     for name in ("languages", "domains"):
-        found, sure = getattr(total, name).heavy(), getattr(wanted, name).heavy()
-        assert [column.tolist() for column in found] == [column.tolist() for column in sure]
+        result, sure = getattr(total, name).heavy(), getattr(wanted, name).heavy()
+        assert [column.tolist() for column in result] == [column.tolist() for column in sure]
 
 
 def test_zero_rows(shards, tmp_path):
-    told = ld.read_shards(shards, where="width > 99999").laion.summary()
-    assert told.n_rows == 0 and told.rows.read == 400 and told.rows.kept == 0
-    assert told.nulls["nulls"].eq(0).all() and told.nulls["share"].isna().all()
-    assert told.quantiles["n"].eq(0).all() and told.quantiles["mean"].isna().all()
-    line = told.shares.loc["unsafe"]
+    summary = ld.read_shards(shards, where="width > 99999").laion.summary()
+    assert summary.n_rows == 0 and summary.rows.read == 400 and summary.rows.kept == 0
+    assert summary.nulls["nulls"].eq(0).all() and summary.nulls["share"].isna().all()
+    assert summary.quantiles["n"].eq(0).all() and summary.quantiles["mean"].isna().all()
+    line = summary.shares.loc["unsafe"]
     assert (line["k"], line["n"], line["lo"], line["hi"]) == (0, 0, 0.0, 1.0)
     assert math.isnan(line["share"])
-    assert len(told.languages) == len(told.domains) == 0
-    assert "0 kept" in str(told) and "<table" in told._repr_html_()
+    assert len(summary.languages) == len(summary.domains) == 0
+    assert "0 kept" in str(summary) and "<table" in summary._repr_html_()
     write_shard(tmp_path / "empty" / "e.parquet", laion_table(0))
     assert ld.read_shards(tmp_path / "empty").laion.summary().n_rows == 0
 
@@ -177,10 +177,10 @@ def test_zero_rows(shards, tmp_path):
 def test_without_url_and_text(tmp_path):
     table = laion_table(30).select(["WIDTH", "HEIGHT", "punsafe"])
     frame = ld.read_shards(write_shard(tmp_path / "p.parquet", table))
-    told = frame.laion.summary()
-    check(told, frame.compute())
-    assert set(told.quantiles.index) == {"width", "height"}
-    assert len(told.domains) == len(told.languages) == 0 and "Domains" not in told.tables()
+    summary = frame.laion.summary()
+    check(summary, frame.compute())
+    assert set(summary.quantiles.index) == {"width", "height"}
+    assert len(summary.domains) == len(summary.languages) == 0 and "Domains" not in summary.tables()
 
 
 @pytest.mark.only_pandas
@@ -192,17 +192,17 @@ def test_of_a_frame_from_elsewhere():
             "height": [4.0, np.nan, 1],
         }
     )
-    told = ld.summary(dd.from_pandas(frame, npartitions=2))
-    check(told, frame)
-    assert told.rows is None and told.headline() == "3 rows"
-    assert told.quantiles.loc["text_length", "mean"] == 1.5
+    summary = ld.summary(dd.from_pandas(frame, npartitions=2))
+    check(summary, frame)
+    assert summary.rows is None and summary.headline() == "3 rows"
+    assert summary.quantiles.loc["text_length", "mean"] == 1.5
 
 
 def test_of_a_persisted_frame(shards):
     frame = ld.read_shards(shards)
-    told = frame.persist(scheduler="sync").laion.summary()
-    assert told.rows is None and told.n_rows == 400
-    assert told.shares.equals(frame.laion.summary().shares)
+    summary = frame.persist(scheduler="sync").laion.summary()
+    assert summary.rows is None and summary.n_rows == 400
+    assert summary.shares.equals(frame.laion.summary().shares)
 
 
 @pytest.mark.only_pandas
@@ -219,22 +219,22 @@ def test_columns_of_a_strange_type(how):
     frame = dd.from_pandas(
         pa.table(dict.fromkeys(names, values)).to_pandas(types_mapper=pd.ArrowDtype)
     )
-    told = frame.laion.summary()
-    assert told.n_rows == 3
-    assert told.nulls["nulls"].to_dict() == dict.fromkeys(names, 3 if how == "null" else 1)
+    summary = frame.laion.summary()
+    assert summary.n_rows == 3
+    assert summary.nulls["nulls"].to_dict() == dict.fromkeys(names, 3 if how == "null" else 1)
     if how == "huge":
-        assert told.quantiles.loc["aesthetic", 0.05] == pytest.approx(-(2**62), rel=ACCURACY)
-    assert str(told)
+        assert summary.quantiles.loc["aesthetic", 0.05] == pytest.approx(-(2**62), rel=ACCURACY)
+    assert str(summary)
 
 
 def test_hostile_text(tmp_path):
     text = ["a\0b", "\u202eabc", "x" * 10_000_000, None, ""]
     urls = ["javascript:1", "http://[::1]:80/x", "http://user@h.example.org:1/?", "http:///", ""]
     table = pa.table({"text": text, "url": urls})
-    told = ld.read_shards(write_shard(tmp_path / "p.parquet", table)).laion.summary()
-    line = told.quantiles.loc["text_length"]
+    summary = ld.read_shards(write_shard(tmp_path / "p.parquet", table)).laion.summary()
+    line = summary.quantiles.loc["text_length"]
     assert line["n"] == 4 and line[0.95] == pytest.approx(1e7, rel=ACCURACY)
-    assert told.domains["count"].to_dict() == {"[::1]": 1, "example.org": 1}
+    assert summary.domains["count"].to_dict() == {"[::1]": 1, "example.org": 1}
     html = ld.read_shards(
         write_shard(tmp_path / "q.parquet", pa.table({"language": ["<script>x</script>"]}))
     ).laion.summary()
@@ -283,19 +283,19 @@ def test_one_pass(shards, monkeypatch):
     assert len(queries) == 4
 
 
-@pytest.mark.skipif(not WEB.exists(), reason="the web captions are not on this machine")
+@pytest.mark.skipif(not WEB.exists(), reason="the web captions are not available")
 def test_real_web_captions():
     frame = ld.read_shards(WEB)
-    told = frame.laion.summary()
+    summary = frame.laion.summary()
     raw = pd.read_parquet(WEB)
-    check(told, frame.compute())
-    assert told.n_rows == len(raw) == 10_000
+    check(summary, frame.compute())
+    assert summary.n_rows == len(raw) == 10_000
     lengths = raw["TEXT"].dropna().map(len)
-    assert told.quantiles.loc["text_length", "mean"] == pytest.approx(lengths.mean(), rel=1e-12)
+    assert summary.quantiles.loc["text_length", "mean"] == pytest.approx(lengths.mean(), rel=1e-12)
     hosts = raw["URL"].str.extract(r"^\w+://(?:[^/@]*@)?([^/:?#]+)")[0].dropna()
     wanted = hosts.map(registered_domain).value_counts()
-    assert told.domains["count"].tolist() == wanted[:20].tolist()
-    for domain, n in told.domains["count"].items():
+    assert summary.domains["count"].tolist() == wanted[:20].tolist()
+    for domain, n in summary.domains["count"].items():
         assert wanted[domain] == n
 
 
