@@ -1,4 +1,4 @@
-"""CLIP specs: names that travel and load nothing; vectors that remember their model."""
+"""CLIP specs, whose names pickle and load nothing, and vectors that remember their model."""
 
 import pickle
 import subprocess
@@ -183,11 +183,11 @@ def test_recipe_does_not_depend_on_the_machine(model, files):
 
 
 def test_threads_share_one_load(files, monkeypatch):
-    made = []
+    loading_threads = []
 
     class Slow(clip_loading.LoadedClip):
         def __init__(self, *args):
-            made.append(threading.get_ident())
+            loading_threads.append(threading.get_ident())
             super().__init__(*args)
 
     monkeypatch.setattr(clip_loading, "LoadedClip", Slow)
@@ -200,7 +200,7 @@ def test_threads_share_one_load(files, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) == 1 and len(set(map(id, found))) == 1
+    assert len(loading_threads) == 1 and len(set(map(id, found))) == 1
 
 
 def test_loading_leaves_the_random_state_alone(files, monkeypatch):
@@ -260,7 +260,7 @@ def test_a_tag_is_found_in_the_weights_folder_and_nothing_is_asked(files, tmp_pa
 
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
     monkeypatch.setattr(socket.socket, "connect", no_network)
-    with pytest.raises(WeightsError, match="cannot be loaded into ViT-B-32"):  # it is another model
+    with pytest.raises(WeightsError, match="cannot be loaded into ViT-B-32"):  # another model
         ClipModel("ViT-B-32", "laion2b-s34b-b79k").text("x")
     with pytest.raises((WeightsError, MissingExtraError), match="roberta-base"):
         ClipModel("roberta-ViT-B-32", files[1]).text("x")

@@ -1,4 +1,4 @@
-"""Embeddings of any model: found by vector and row, scored by heads of theirs, never mixed."""
+"""Embeddings of any model: searched by vector and row, scored by their own heads, never mixed."""
 
 import bz2
 import struct
@@ -18,7 +18,7 @@ DIM, N = 96, 40
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two shards with vectors in NumPy's form and in safetensors'."""
+    """Two shards with vectors in .npy and in safetensors files."""
     from safetensors.numpy import save_file
 
     path = tmp_path_factory.mktemp("space")
@@ -153,7 +153,7 @@ def member(array: np.ndarray, path, compression, name="img_emb.npy") -> None:
 
 
 def test_a_member_unpacks_to_what_its_header_says(tmp_path):
-    """A bzip2 member of 4.7 kB took 6.2 GB when its first bytes were read."""
+    """Reading the first bytes of a 4.7 kB bzip2 member once took 6.2 GB."""
     path = tmp_path / "a.npz"
     array = np.arange(32, dtype=np.float32).reshape(4, 8)
     for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -164,7 +164,7 @@ def test_a_member_unpacks_to_what_its_header_says(tmp_path):
         member(array, path, compression)
         with pytest.raises(EmbeddingsError, match=rf"compressed with {name}, which NumPy does not"):
             ld.open_embeddings(path, model="x")
-    assert len(bz2.compress(bytes(10**7))) < 1000  # what such a codec can do
+    assert len(bz2.compress(bytes(10**7))) < 1000  # how far such a codec compresses
     deflated = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
     with deflated as archive, archive.open("img_emb.npy", "w") as file:
         np.lib.format.write_array(file, array)

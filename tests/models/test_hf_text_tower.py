@@ -1,4 +1,4 @@
-"""Text towers that transformers builds: what is missing is named, what is there is enough."""
+"""Text towers from transformers: missing packages and files are named; local files suffice."""
 
 import json
 
@@ -38,7 +38,7 @@ def test_missing_files_are_named(monkeypatch, tmp_path):
 
 @pytest.fixture
 def tower(tmp_path):
-    """A folder as the hub has it for XLM-RoBERTa, with ten words and two thin layers."""
+    """A folder in the Hub's layout for XLM-RoBERTa, with ten words and two small layers."""
     pytest.importorskip("transformers", reason="the extra 'multilingual' is not installed")
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 

@@ -1,4 +1,4 @@
-"""The reader of SavedModels: what it finds, and that no damaged file gets past it."""
+"""The SavedModel reader: what it reads, and that it rejects every damaged file."""
 
 import random
 import struct
@@ -78,7 +78,7 @@ def test_missing_and_other_files(tmp_path, members):
         kept = {name: content for name, content in members.items() if name != gone}
         refused(zipped(tmp_path / "short.zip", kept))
     two = {**members, "a/b/saved_model.pb": b""}
-    assert read_detector(zipped(tmp_path / "two.zip", two))  # too deep: not looked at
+    assert read_detector(zipped(tmp_path / "two.zip", two))  # too deep to be searched
     with zipfile.ZipFile(tmp_path / "two.zip", "a") as archive:
         archive.writestr("second/saved_model.pb", b"")
     refused(tmp_path / "two.zip", "2 members")
@@ -109,10 +109,10 @@ def test_another_model_is_refused(tmp_path, members):
 def test_entries_that_cannot_be_are_refused(tmp_path, members):
     model = members["saved_model.pb"]
     for old, new in [
-        (b"-0.858398", b"-9.858398"),  # no element of a unit vector, and a table of gigabytes
+        (b"-0.858398", b"-9.858398"),  # impossible in a unit vector, and a table of gigabytes
         (b"-0.858398", b"-0.85839x"),
-        (b"0.050385", b"0.000000"),  # "-0.000000" would be another word for it
-        (b"0.050385", b"0.114380"),  # there already
+        (b"0.050385", b"0.000000"),  # "-0.000000" would be another spelling
+        (b"0.050385", b"0.114380"),  # a duplicate
     ]:
         assert old in model
         altered = {**members, "saved_model.pb": model.replace(old, new, 1)}
@@ -127,7 +127,7 @@ def test_deep_json_is_refused(tmp_path, members):
 
 
 def test_every_altered_weight_is_seen(tmp_path, members, published):
-    """A tensor's own checksum sees it, where the zip's has been made to fit."""
+    """The tensor's own checksum detects it, even if the zip's checksum was updated to match."""
     found, data = read_detector(published), members[DATA]
     for part in (found.mean, found.variance, *(part for layer in found.layers for part in layer)):
         altered = bytearray(data)
@@ -136,7 +136,7 @@ def test_every_altered_weight_is_seen(tmp_path, members, published):
 
 
 def read_or_none(path):
-    """A detector, or None where it is refused; any other exception fails the test."""
+    """A detector, or None if the file is refused; any other exception fails the test."""
     try:
         return read_detector(path)
     except WeightsError as error:
@@ -145,7 +145,7 @@ def read_or_none(path):
 
 
 def damaged(content: bytes, draw: random.Random) -> bytes:
-    """Content that is cut short, or has some bytes altered, removed or repeated."""
+    """Content that is truncated, or has bytes altered, removed or repeated."""
     content = bytearray(content)
     match draw.randrange(4):
         case 0:
@@ -171,7 +171,7 @@ def test_damaged_zips_never_break_the_reader(tmp_path, published):
 
 @pytest.mark.parametrize("name", ["saved_model.pb", "keras_metadata.pb", INDEX, DATA])
 def test_damaged_members_never_break_the_reader(tmp_path, members, name):
-    """The zips are whole, so that the decoders behind them see the damage."""
+    """The zips are intact, so the damage reaches the decoders behind them."""
     draw = random.Random(name)
     for _ in range(60):
         altered = {**members, name: damaged(members[name], draw)}
@@ -179,7 +179,7 @@ def test_damaged_members_never_break_the_reader(tmp_path, members, name):
 
 
 def test_damage_where_it_hurts(tmp_path, members):
-    """Bytes beside names that are followed, in the middle of the object graph."""
+    """Damage bytes next to names that the reader follows, in the middle of the object graph."""
     draw, whole = random.Random(1), members["saved_model.pb"]
     for word in (b"encoding_layers", b"lookup_table", b"_initialize", b"__inference__initializer"):
         at = whole.rindex(word)
@@ -219,16 +219,16 @@ def test_any_bytes_as_an_index(content):
 
 
 def table(*handles: tuple[int, int], block: bytes) -> bytes:
-    """A table with one block of entries, and an index that points at places in it."""
+    """A table with one block of entries, and an index that points into it."""
 
-    def sealed(block: bytes) -> bytes:
+    def with_checksum(block: bytes) -> bytes:
         block += struct.pack("<II", 0, 1)  # one restart point
         return block + b"\0" + struct.pack("<I", _masked_crc(memoryview(block + b"\0")))
 
-    out = sealed(block)
+    out = with_checksum(block)
     index = b"".join(entry(b"k", packed(at) + packed(n)) for at, n in handles)
     footer = packed(0) + packed(0) + packed(len(out)) + packed(len(index) + 8)
-    out += sealed(index) + footer.ljust(40, b"\0")
+    out += with_checksum(index) + footer.ljust(40, b"\0")
     return out + struct.pack("<Q", 0xDB4775248B80FB57)
 
 
@@ -241,8 +241,8 @@ def test_an_index_by_hand():
     raw = np.float32([1, 2, 3]).tobytes()
     crc = struct.pack("<I", _masked_crc(memoryview(raw)))
     shape = b"\x12\x02\x08\x03"
-    about = b"\x08\x01" + b"\x12" + packed(len(shape)) + shape + b"\x28\x0c" + b"\x35" + crc
-    block = entry(b"", header) + entry(b"a", about)
+    entry_header = b"\x08\x01" + b"\x12" + packed(len(shape)) + shape + b"\x28\x0c" + b"\x35" + crc
+    block = entry(b"", header) + entry(b"a", entry_header)
     whole = (0, len(block) + 8)
     found = tensors(table(whole, block=block), raw, ["a"])
     np.testing.assert_array_equal(found["a"], [1, 2, 3])
@@ -259,7 +259,7 @@ def test_an_index_by_hand():
 
 
 def test_the_checksum():
-    """The check value of CRC-32C (RFC 3720, B.4), as LevelDB masks it."""
+    """The check value of CRC-32C (RFC 3720, B.4), masked as in LevelDB."""
     crc = 0xE3069283  # of "123456789"
     masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
     assert _masked_crc(memoryview(b"123456789")) == masked

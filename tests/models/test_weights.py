@@ -1,4 +1,4 @@
-"""Weight files: found, fetched and read only when they are what was published."""
+"""Weight files: found, fetched and read only if they are exactly what was published."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from laion_dask.models.weights import fetching
 from laion_dask.models.weights.listing import describe_weights
 
 NAME = "sac+logos.pth"
-CONTENT = bytes(range(256)) * 700  # three blocks of a fetch
+CONTENT = bytes(range(256)) * 700  # fetched in three blocks
 OTHER = bytes(len(CONTENT))
 
 
@@ -48,7 +48,7 @@ def publisher(monkeypatch):
 
 @pytest.fixture
 def offer(publisher, monkeypatch):
-    """``offer(answer)`` registers NAME, which has CONTENT, as a file that is so answered."""
+    """``offer(answer)`` registers NAME with CONTENT as a file that the server answers that way."""
 
     def register(answer=None, name=NAME):
         file = publisher.offer(name, CONTENT, answer)
@@ -62,7 +62,7 @@ def left(folder) -> list[str]:
     return sorted(os.listdir(folder)) if folder.exists() else []
 
 
-# What is registered
+# The registry
 
 
 @pytest.mark.parametrize("name", weights.registry())
@@ -85,7 +85,7 @@ def test_addresses_are_https_and_quoted():
     )
 
 
-# Where they are looked for
+# Where files are looked for
 
 
 def test_nothing_is_fetched_unasked(offer, publisher, cache):
@@ -142,7 +142,7 @@ def test_what_has_no_address_or_no_digest_is_not_fetched(cache):
     (cache / "h14_nsfw.pth").write_bytes(b"anything")
     for name in ("h14_nsfw.pth", "watermark_model_v1.pt"):
         with pytest.raises(WeightsError, match=r"digest of .* is not known .* weights="):
-            weights.download(name)  # what lies in the cache is not taken either
+            weights.download(name)  # a copy in the cache is not used either
     with pytest.raises(WeightsError, match=r"Did you mean 'h14_nsfw.pth'"):
         weights.find("h14_nsfw")
     with pytest.raises(OptionError, match="Expected True or False"):
@@ -151,7 +151,7 @@ def test_what_has_no_address_or_no_digest_is_not_fetched(cache):
         ld.set_options(download="yes")
 
 
-# How they are fetched
+# Fetching
 
 PAGE = b"<!DOCTYPE html><html><title>Sign in</title>" + bytes(len(CONTENT))
 DIGESTS = r"sha256 [0-9a-f]{12}….*sha256 [0-9a-f]{12}…"
@@ -225,7 +225,7 @@ def test_it_can_be_cancelled(offer, cache, monkeypatch, watched):
 
     def interrupt():
         while not any(file.stat().st_size for file in cache.glob(".*.partial")):
-            time.sleep(0.01)  # until what is there waits for more
+            time.sleep(0.01)  # until the first half is written and the second is awaited
         os.kill(os.getpid(), signal.SIGINT)
 
     offer(weight_server.in_halves(CONTENT, interrupt))
@@ -268,7 +268,7 @@ def test_a_head_is_fetched_by_its_name(publisher, cache, shared, monkeypatch):
     assert head.predict(np.ones((2, 512), np.float32)).shape == (2,)
 
 
-# What is known of them, as a table
+# The table of weight files
 
 
 def test_the_table_says_where_each_file_is(cache, tmp_path, monkeypatch):
@@ -308,11 +308,11 @@ def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
     assert weights.folders()[0] == tmp_path / "x"
 
 
-# How they are read
+# Reading
 
 
 class Bomb:
-    """Something that writes a file when it is unpickled."""
+    """An object that writes a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path

@@ -1,4 +1,4 @@
-"""Products against float64 sums, and everything that must not change them."""
+"""Dot products against float64 sums, and everything that must not change them."""
 
 import subprocess
 import sys
@@ -106,17 +106,17 @@ def test_every_row_is_computed_alone(dtype, monkeypatch):
     everything = [dot(x, w), dot_products.squares(x), approximate_cosines(x, x[0])]
     np.testing.assert_array_equal(dot_products.dot_and_squares(x, w)[1], everything[1])
     monkeypatch.setattr(dot_products, "_CACHED", 1000)
-    for some in (slice(3, 4), slice(700, None), slice(None, None, 3)):
-        here = [dot(x[some], w), dot_products.squares(x[some])]
-        here.append(approximate_cosines(x[some], x[0]))
+    for part in (slice(3, 4), slice(700, None), slice(None, None, 3)):
+        here = [dot(x[part], w), dot_products.squares(x[part])]
+        here.append(approximate_cosines(x[part], x[0]))
         for a, b in zip(here, everything, strict=True):
-            np.testing.assert_array_equal(a, b[some])
+            np.testing.assert_array_equal(a, b[part])
 
 
 @pytest.mark.parametrize("kind", ["fortran", "unaligned", "columns", "memmap", "read-only"])
 def test_any_layout(kind, tmp_path):
     x, w = rows(100, 64), rows(1, 64, "float32", 1)[0]
-    given = {
+    laid_out = {
         "fortran": lambda: np.asfortranarray(x),
         "unaligned": lambda: np.frombuffer(b"-" + x.tobytes(), np.float16, offset=1).reshape(
             x.shape
@@ -125,8 +125,8 @@ def test_any_layout(kind, tmp_path):
         "memmap": lambda: _mapped(tmp_path / "x.npy", x),
         "read-only": lambda: _locked(x),
     }[kind]()
-    np.testing.assert_array_equal(dot(given, w), dot(x, w))
-    np.testing.assert_array_equal(dot_products.squares(given), dot_products.squares(x))
+    np.testing.assert_array_equal(dot(laid_out, w), dot(x, w))
+    np.testing.assert_array_equal(dot_products.squares(laid_out), dot_products.squares(x))
 
 
 def _mapped(path, x):
@@ -180,20 +180,20 @@ def test_rough_cosines_keep_their_bound(dim, dtype, near, seed):
 
 def test_other_threads_run_meanwhile():
     x, w = rows(40_000, 256), rows(1, 256, "float16", 1)[0]
-    done, turns = threading.Event(), 0
+    finished, turns = threading.Event(), 0
     before = sys.getswitchinterval()
-    sys.setswitchinterval(1000)  # nobody is made to let go of the interpreter
+    sys.setswitchinterval(1000)  # threads never switch unless the GIL is released
 
     def work():
         for _ in range(20):
             approximate_cosines(x, w)
             dot(x, w.astype(np.float32))
-        done.set()
+        finished.set()
 
     try:
         thread = threading.Thread(target=work)
         thread.start()
-        while not done.wait(0.0001):
+        while not finished.wait(0.0001):
             turns += 1
         thread.join()
     finally:

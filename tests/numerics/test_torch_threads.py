@@ -1,4 +1,4 @@
-"""How many threads torch uses: one inside, and afterwards as many as before, for every thread."""
+"""Torch's thread count: one inside the context, the previous number afterwards, in all threads."""
 
 import threading
 
@@ -10,17 +10,17 @@ from laion_dask.numerics.torch_threads import one_torch_thread, spread  # noqa: 
 
 
 def in_thread(call, *args):
-    """What a call returns in a thread that is new."""
-    found = []
-    thread = threading.Thread(target=lambda: found.append(call(*args)))
+    """Return what a call returns in a new thread."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(call(*args)))
     thread.start()
     thread.join()
-    return found[0]
+    return results[0]
 
 
 @pytest.fixture
 def three():
-    """Torch at three threads, for this thread and new ones."""
+    """Set torch to three threads, in this thread and in new ones."""
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     yield 3
@@ -37,11 +37,11 @@ def test_one_inside_and_all_afterwards(three):
 
 
 def test_a_thread_that_began_inside_leaves_torch_as_it_was(three):
-    begun, go = threading.Event(), threading.Event()
+    started, go = threading.Event(), threading.Event()
 
     def late():
-        assert torch.get_num_threads() == 1  # for this thread, from now on
-        begun.set()
+        assert torch.get_num_threads() == 1  # in this thread, from now on
+        started.set()
         go.wait()
         with one_torch_thread():
             pass
@@ -49,7 +49,7 @@ def test_a_thread_that_began_inside_leaves_torch_as_it_was(three):
     thread = threading.Thread(target=late)
     with one_torch_thread():
         thread.start()
-        begun.wait()
+        started.wait()
     go.set()
     thread.join()
     assert in_thread(torch.get_num_threads) == three

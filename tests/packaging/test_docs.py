@@ -1,4 +1,4 @@
-"""The reference has every public name; the check of built pages finds what it should."""
+"""The reference covers every public name, and the check of built pages finds broken links."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import laion_dask as ld
 
 
 def load(name: str) -> ModuleType:
-    """A module of ``docs/``."""
+    """Load a module of ``docs/``."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

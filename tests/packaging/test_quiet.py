@@ -1,4 +1,4 @@
-"""Library code prints nothing: it returns or logs. The command prints, and training scripts do."""
+"""Library code prints nothing: it returns or logs. Only the command and scripts print."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import ast
 
 from support.paths import PACKAGE
 
-#: The command, the hit list that it prints with ``--out -``, and two scripts that are run by hand
-#: to make the demo's model.
+#: The command, the hit list that it prints for ``--out -``, and two scripts for building the demo's
+#: model that are run by hand.
 PRINTERS = ("cli/", "reports/hit_list.py", "demo/evaluate.py", "demo/train.py")
 
 

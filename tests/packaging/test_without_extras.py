@@ -1,4 +1,4 @@
-"""Work on metadata loads no package of the extras; a verb that needs one says so in one line."""
+"""Metadata work loads no packages of extras; a verb that needs one says so in one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from support.metadata_work import OF_EXTRAS
 from support.paths import ROOT
 
-#: Each verb that needs an extra, and the extra. `frame`, `images` and `ld` are there.
+#: Each verb that needs an extra, and the extra. The scripts define `frame`, `images` and `ld`.
 NEEDS = {
     "frame.laion.search(images, [(0, 1)], k=3)": "clip",
     "frame.laion.search(images, 'a red star', k=3)": "clip",
@@ -32,7 +32,7 @@ NEEDS = {
     "ld.read_shards('s3://bucket/shards')": "s3",
 }
 
-#: What stands before a script: packages of the extras cannot be imported, nor found.
+#: Prefix of each script: packages of extras can neither be imported nor found.
 WITHOUT = f"""
 import importlib.metadata
 import sys
@@ -57,15 +57,15 @@ sys.meta_path[:] = [Without if finder is PathFinder else finder for finder in sy
 
 
 def run(code: str, *words: object, cwd=ROOT) -> str:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", WITHOUT + code, *map(str, words)],
         cwd=cwd,
         capture_output=True,
         text=True,
         env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "HOME": str(cwd)},
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout
 
 
 def test_metadata_work_needs_no_extra(demo_folder, tmp_path):
@@ -81,7 +81,7 @@ print(*set(extras) & set(sys.modules))
 
 @pytest.fixture(scope="module")
 def answers(demo_folder, tmp_path_factory) -> dict[str, list[str]]:
-    """The class and the message of each error, in one process."""
+    """The class and message of each error, from a single process."""
     folder = tmp_path_factory.mktemp("extras")
     (folder / "demo-corpus").symlink_to(demo_folder)
     code = """

@@ -1,4 +1,4 @@
-"""Heads against published answers, plain loops and hostile files."""
+"""Heads against published answers, plain loops and malformed files."""
 
 import pickle
 import subprocess
@@ -29,7 +29,7 @@ def published(monkeypatch):
 
 @pytest.fixture
 def head(tmp_path):
-    """A head over 512 dimensions with random weights."""
+    """A head for 512 dimensions with random weights."""
     return heads.aesthetic("ViT-B-32", weights=linear_file(tmp_path, 512))
 
 
@@ -46,7 +46,7 @@ def test_aesthetic_on_the_rating_means(published):
     scores = head.predict(means)
     assert (np.diff(scores) > 0).all()
     np.testing.assert_allclose(scores[[0, -1]], [-2.46, 11.30], atol=0.005)
-    np.testing.assert_allclose(head.predict(7 * means), scores, rtol=1e-5)  # it normalises
+    np.testing.assert_allclose(head.predict(7 * means), scores, rtol=1e-5)  # normalized in predict
 
 
 @needs_weights
@@ -82,12 +82,12 @@ def test_every_finite_row_that_is_not_zero_has_a_score(head, scale, kind):
 
     x = np.clip(embeddings(40, dtype=np.float32), -3, 3) * np.float32(scale)
     assert np.isfinite(x).all() and x.any(axis=1).all()
-    given = {"array": x, "precise": x.astype(np.float64), "tensor": torch.from_numpy(x)}[kind]
+    variant = {"array": x, "precise": x.astype(np.float64), "tensor": torch.from_numpy(x)}[kind]
     wide = x.astype(np.float64)
     weight, bias = (part.double().numpy() for part in head.load())
     plain = wide @ weight / np.linalg.norm(wide, axis=1) + bias
-    np.testing.assert_allclose(head.predict(given), plain, atol=1e-5)
-    np.testing.assert_array_equal(head.predict(given[7:8]), head.predict(given)[7:8])
+    np.testing.assert_allclose(head.predict(variant), plain, atol=1e-5)
+    np.testing.assert_array_equal(head.predict(variant[7:8]), head.predict(variant)[7:8])
 
 
 _ANY_PROCESSOR = """
@@ -98,21 +98,21 @@ draw = np.random.default_rng(0)
 x = draw.normal(size=(40, 512)).astype(np.float16)
 x[0], x[1, 5], x[2, 6], x[3, 7], x[4], x[5, :9] = 0, np.inf, -np.inf, np.nan, np.inf, np.inf
 x[6] = np.float16(6e-8)
-exact, rough = (
+exact, rounded = (
     heads.aesthetic("ViT-B-32", weights=sys.argv[1], precision=p) for p in ("float32", "float16")
 )
 for name in ["serial", *numkong.get_capabilities()]:
     if name != "serial":
         numkong.disable_capability(name)
-    for head in (exact, rough):
+    for head in (exact, rounded):
         scores = head.predict(x)
         assert np.flatnonzero(np.isnan(scores)).tolist() == [0, 1, 2, 3, 4, 5], (name, scores[:8])
         assert np.isfinite(scores[6:]).all(), name
-    assert np.allclose(rough.predict(x), exact.predict(x), atol=0.03, equal_nan=True), name
+    assert np.allclose(rounded.predict(x), exact.predict(x), atol=0.03, equal_nan=True), name
 """
 
 
-def test_no_processor_scores_a_row_without_a_direction(head):
+def test_no_device_scores_a_row_without_a_direction(head):
     subprocess.run([sys.executable, "-c", _ANY_PROCESSOR, head.weights], check=True)
 
 
@@ -173,9 +173,9 @@ def test_a_head_is_a_spec(head):
 )
 def test_by_name_with_a_file_and_without(published, tmp_path, name, arch, file):
     (tmp_path / file).write_bytes((WEIGHTS / file).read_bytes())
-    given = heads.by_name(f"{name}={tmp_path / file}", arch)
-    assert given.name == name and given.clip == ClipModel(arch, "openai")
-    assert isinstance(given, heads.PromptHead) or given.weights == str(tmp_path / file)
+    named_head = heads.by_name(f"{name}={tmp_path / file}", arch)
+    assert named_head.name == name and named_head.clip == ClipModel(arch, "openai")
+    assert isinstance(named_head, heads.PromptHead) or named_head.weights == str(tmp_path / file)
     assert heads.by_name(name, arch).name == name
 
 
@@ -330,7 +330,7 @@ def test_layers_that_do_not_fit_are_refused(tmp_path):
             torch.zeros(1, 512).to_sparse(),
             torch.zeros(1),
             "'weight' is sparse",
-            marks=pytest.mark.filterwarnings("ignore"),  # of torch, on sparse tensors at all
+            marks=pytest.mark.filterwarnings("ignore"),  # for torch's warnings on any sparse tensor
         ),
         (torch.zeros(1, 512, device="meta"), torch.zeros(1), "'weight' has no numbers"),
     ],
@@ -345,7 +345,7 @@ def test_weights_that_are_no_finite_numbers(tmp_path, weight, bias, what):
 def test_quantized_weights_and_layers_that_fold_to_infinity(tmp_path):
     path = tmp_path / "w.pth"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch deprecates what makes such a file
+        warnings.simplefilter("ignore")  # torch deprecates creating such a file
         quantized = torch.quantize_per_tensor(torch.ones(1, 512), 0.1, 0, torch.qint8)
         torch.save({"weight": quantized, "bias": torch.zeros(1)}, path)
         with pytest.raises(WeightsError, match=r"w\.pth"):
@@ -369,14 +369,14 @@ def test_weights_that_are_no_path(weights):
 
 
 def test_weights_rounded_to_float16(published):
-    exact, rough = (heads.aesthetic("ViT-L-14", precision=p) for p in ("float32", "float16"))
+    exact, rounded = (heads.aesthetic("ViT-L-14", precision=p) for p in ("float32", "float16"))
     x = embeddings(9000, 768)
     x[5], x[6, 3], x[8500, 7] = 0, np.nan, np.inf
-    x[7, 1:], x[8] = 0, np.float16(6e-8)  # one number; and the smallest that there are
-    scores = rough.predict(x)
+    x[7, 1:], x[8] = 0, np.float16(6e-8)  # a single nonzero; the smallest float16
+    scores = rounded.predict(x)
     np.testing.assert_allclose(scores, exact.predict(x), atol=1e-3, equal_nan=True)
     assert set(np.flatnonzero(np.isnan(scores))) == {5, 6, 8500}
-    np.testing.assert_array_equal(rough.predict(x[8190:8200]), scores[8190:8200])
+    np.testing.assert_array_equal(rounded.predict(x[8190:8200]), scores[8190:8200])
     with pytest.raises(OptionError, match="Available: float16, float32"):
         heads.aesthetic("ViT-L-14", precision="int8")
 

@@ -1,4 +1,4 @@
-"""The NSFW detectors against TensorFlow's answers, plain loops and other layouts."""
+"""The NSFW detectors against TensorFlow's answers, plain loops and other file layouts."""
 
 import pickle
 from itertools import pairwise
@@ -32,7 +32,7 @@ def published(request, shared):
 
 @pytest.fixture
 def h14(tmp_path):
-    """A head of ViT-H-14 with random weights in the published layout, and the plain network."""
+    """A head for ViT-H-14 with random weights in the published layout, and the plain network."""
     network = plain_h14()
     torch.save(network.state_dict(), tmp_path / "h14_nsfw.pth")
     return heads.nsfw("ViT-H-14", weights=tmp_path / "h14_nsfw.pth"), network
@@ -40,7 +40,7 @@ def h14(tmp_path):
 
 def plain_h14(sizes=(1024, 1024, 2048, 1024, 256, 128, 16, 1)):
     torch.manual_seed(0)
-    network = torch.nn.Module()  # its state dict's names begin with "layers."
+    network = torch.nn.Module()  # its state dict's names start with "layers."
     network.layers = torch.nn.Sequential()
     for at, (before, after) in enumerate(pairwise(sizes)):
         network.layers.append(torch.nn.Linear(before, after))
@@ -55,7 +55,7 @@ def unit_rows(n, dim, dtype=np.float32, seed=0):
 
 
 def six_decimals(x: float) -> int:
-    """The integer that C's "%.6f" spells."""
+    """The integer that C's "%.6f" prints, in millionths."""
     return int(f"{x:.6f}".replace(".", ""))
 
 
@@ -63,12 +63,12 @@ def six_decimals(x: float) -> int:
 def test_tensorflows_answers_at_any_batch_size(published, kind):
     head, known = published
     x, answers = known[f"embedding_{kind}"], known[f"p_from_{kind}"]
-    together = head.predict(x)
-    np.testing.assert_allclose(together, answers, atol=2e-6)
+    all_at_once = head.predict(x)
+    np.testing.assert_allclose(all_at_once, answers, atol=2e-6)
     for size in (1, 7, 64, 512):
-        some = x if size > 1 else x[:50]
-        apart = [head.predict(some[at : at + size]) for at in range(0, len(some), size)]
-        np.testing.assert_array_equal(np.concatenate(apart), together[: len(some)])
+        part = x if size > 1 else x[:50]
+        in_batches = [head.predict(part[at : at + size]) for at in range(0, len(part), size)]
+        np.testing.assert_array_equal(np.concatenate(in_batches), all_at_once[: len(part)])
     assert head.predict(x[:0]).shape == (0,)
 
 
@@ -89,8 +89,8 @@ def test_tasks_side_by_side_write_the_same_scores(published):
     x = known["embedding_f16"]
     x = np.concatenate([x, x[::-1], x])
     parts = [dask.delayed(head.predict)(x[at : at + 600]) for at in range(0, len(x), 600)]
-    apart = dask.compute(*parts, scheduler="threads", num_workers=4)
-    np.testing.assert_array_equal(np.concatenate(apart), head.predict(x))
+    in_batches = dask.compute(*parts, scheduler="threads", num_workers=4)
+    np.testing.assert_array_equal(np.concatenate(in_batches), head.predict(x))
 
 
 def test_the_lookup_against_a_plain_loop(published):
@@ -106,7 +106,7 @@ def test_the_lookup_against_a_plain_loop(published):
         right = [table.get(six_decimals(v), 0) if v == v else 0 for v in x[:, dim].tolist()]
         np.testing.assert_array_equal(found[:, column], right)
         hits += np.count_nonzero(right)
-    assert hits > 50  # real rows are in the vocabularies
+    assert hits > 50  # real rows occur in the vocabularies
 
 
 @pytest.mark.parametrize("dim, entries", [(180, 10425), (316, 2266), (413, 2190), (440, 2293)])
@@ -260,7 +260,7 @@ def test_a_network_against_a_plain_loop():
     network = DenseNetwork(layers, 1, vocabularies={1: words}, mean=mean, variance=variance)
     rows = draw.normal(size=(20, 6)).astype(np.float32)
     rows[:3, 1] = [-0.25, 0.5, 0.25]
-    rows[:, [2, 4]] *= 1e-7  # what has no variance is divided by the least deviation
+    rows[:, [2, 4]] *= 1e-7  # zero variance is replaced by the smallest deviation
     plain = []
     for row in rows.astype(np.float64):
         row[1] = {-250000: 7, 500000: 2}.get(six_decimals(row[1]), 0)

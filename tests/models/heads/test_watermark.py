@@ -1,4 +1,4 @@
-"""LAION's watermark detector: against a plain timm loop, and in the image pass of ``embed``."""
+"""LAION's watermark detector, against a plain timm loop and in the image pass of ``embed``."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from laion_dask.models.heads.compatibility import check_heads
 
 
 def plain_network():
-    """As LAION-5B-WatermarkDetection builds it, with weights by seed."""
+    """The network as LAION-5B-WatermarkDetection builds it, with seeded weights."""
     import timm
     import torch
     from torch import nn
@@ -39,11 +39,11 @@ def plain_network():
         for layer in net.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.momentum = 1.0
-        with torch.no_grad():  # so that the running statistics fit, and the answers differ
+        with torch.no_grad():  # realistic running statistics, and answers that differ
             level = torch.linspace(-2, 2, 6)[:, None, None, None]
-            given = torch.randn(6, 3, 256, 256) * level.abs() + level.flip(0)
-            net.train()(given)
-            middle = net.eval()(given[::2]).mean(0)
+            pixels = torch.randn(6, 3, 256, 256) * level.abs() + level.flip(0)
+            net.train()(pixels)
+            middle = net.eval()(pixels[::2]).mean(0)
             net.classifier[5].weight *= 50
             net.classifier[5].bias *= 50
             net.classifier[5].bias -= 50 * middle
@@ -70,7 +70,7 @@ def model(tmp_path_factory):
 
 
 def varied(i):
-    """A picture file: light and rough, or dark and smooth."""
+    """An image file: bright and noisy, or dark and smooth."""
     from PIL import Image
 
     draw = np.random.default_rng(i)
@@ -81,7 +81,7 @@ def varied(i):
 
 
 def plain_loop(net, files):
-    """The published example's own steps."""
+    """The steps of the published example."""
     import torch
     from PIL import Image
     from torchvision import transforms as T

@@ -13,7 +13,7 @@ from laion_dask.models.heads.compatibility import check_heads
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> ClipModel:
-    """A CLIP model of random weights."""
+    """A CLIP model with random weights."""
     config, weights = make_small_clip(tmp_path_factory.mktemp("clip"))
     return ClipModel(config, weights)
 
@@ -41,7 +41,7 @@ def test_q16_is_the_softmax_over_its_prompts(shared, arch):
     x = embeddings(700, prompts.shape[1]) + 0.02 * unit(prompts)[1].astype(np.float16)
     expected = softmax_of_cosines(x, prompts)[:, 1]
     np.testing.assert_allclose(head.predict(x), expected, atol=1e-6)
-    # Its own prompts are as far on their sides as can be.
+    # Its own prompts get the most extreme probabilities.
     near = head.predict(prompts)
     assert near[0] < 1e-4 and near[1] > 1 - 1e-4
     assert head.name == "inappropriate" and head.recipe()["source"] == [path.name]
@@ -53,7 +53,7 @@ def test_laions_violence_detection_is_q16_normalised(shared, arch):
     q16 = np.load(shared / "weights" / f"q16_prompts_{name}.npy")
     laion = np.load(shared / "weights" / f"violence_detection_{name}.npy")
     np.testing.assert_allclose(np.linalg.norm(laion.astype(np.float64), axis=1), 1, atol=1e-3)
-    # float16 holds 11 bits, so that each of the two sides is off by 2^-11 of its value at most.
+    # float16 has 11 significant bits, so both values are off by at most 2^-11 of themselves.
     cosine = (unit(laion) * unit(q16)).sum(axis=1)
     assert (cosine > 1 - 2**-22).all(), cosine
     x = embeddings(300, q16.shape[1], seed=1)

@@ -1,4 +1,4 @@
-"""One pass over the rows: kernels by Triton's interpreter, plain torch, and on a card."""
+"""Fused kernels that read rows once: in Triton's interpreter, in plain torch and on a GPU."""
 
 import subprocess
 import warnings
@@ -18,7 +18,7 @@ from laion_dask.models import heads
 from laion_dask.numerics.gpu import fused, memory
 
 INTERPRETED = ROOT / "tests" / "support" / "interpreted_kernels.py"
-KINDS = [torch.float16, torch.bfloat16, torch.float32]
+DTYPES = [torch.float16, torch.bfloat16, torch.float32]
 
 
 @pytest.fixture
@@ -28,37 +28,37 @@ def nothing_failed(monkeypatch):
 
 @pytest.fixture
 def cuda(nothing_failed) -> torch.device:
-    """A card on which no kernel has been found missing."""
+    """A GPU on which no kernel has failed yet."""
     if not backend.gpu_count():
         pytest.skip("no CUDA device that torch can use is on this machine")
     return torch.device("cuda")
 
 
-class OnCard(torch.Tensor):
-    """A tensor that says that it is on a card; Triton's launch finds out that there is none."""
+class OnGpu(torch.Tensor):
+    """A tensor that claims to be on a GPU; Triton's launch then finds none."""
 
     is_cuda = True
 
 
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory) -> dict[str, subprocess.CompletedProcess]:
-    """What each check by Triton's interpreter ended with; whoever imports it settles its mode."""
+    """The outcome of each check in Triton's interpreter, whose mode is fixed on import."""
     pytest.importorskip("triton")
     checks = {"dots": ["dots"], "dense": ["dense"]}
     if SHARED.is_dir():
         weights, reference = SHARED / "weights", SHARED / "reference"
         for name, (file, answers) in FILES.items():
             checks[name] = ["published", weights / file, name, reference / answers]
-    done = forked_runs(
+    completed = forked_runs(
         [[INTERPRETED, *words] for words in checks.values()],
         tmp_path_factory.mktemp("interpreted"),
         preload="import os; os.environ['TRITON_INTERPRET'] = '1'; import torch, triton.language\n",
         flags=("-W", "error"),
     )
-    return dict(zip(checks, done, strict=True))
+    return dict(zip(checks, completed, strict=True))
 
 
-def nasty(n: int, dim: int, dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
+def difficult_rows(n: int, dim: int, dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
     draw = torch.Generator().manual_seed(seed)
     x = torch.nn.functional.normalize(torch.randn(n, dim, generator=draw))
     x[0], x[1, 12], x[2, 20], x[3] = 0, torch.nan, -torch.inf, 6e-8
@@ -124,21 +124,21 @@ def test_kernels_compile(capability, monkeypatch, tmp_path):
         assert built.asm["cubin"] and built.metadata.shared <= triton_kernels.THREE_STAGES
 
 
-@pytest.mark.parametrize("dtype", KINDS)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("m", [1, 4])
 def test_plain_torch_against_float64(dtype, m):
-    x, w = nasty(90, 72, dtype), torch.randn(m, 72)
+    x, w = difficult_rows(90, 72, dtype), torch.randn(m, 72)
     check_dots(x, w)
     check_dots(x[:, ::2], w[:, ::2])
-    whole = fused.dot_and_squares(x, w)
+    all_rows = fused.dot_and_squares(x, w)
     for at in (0, 1, 50, 89):
-        for part, one in zip(whole, fused.dot_and_squares(x[at : at + 1], w), strict=True):
+        for part, one in zip(all_rows, fused.dot_and_squares(x[at : at + 1], w), strict=True):
             torch.testing.assert_close(part[at : at + 1], one, rtol=0, atol=0, equal_nan=True)
     assert [tuple(part.shape) for part in fused.dot_and_squares(x[:0], w)] == [(0, m), (0,)]
 
 
 def test_plain_torch_when_memory_is_short():
-    x, w = nasty(5000, 64, torch.float16), torch.randn(2, 64)
+    x, w = difficult_rows(5000, 64, torch.float16), torch.randn(2, 64)
     wanted = fused.dot_and_squares(x, w)
     with Full(8 * 64 * 1300) as full:
         found = fused.dot_and_squares(x, w)
@@ -162,22 +162,22 @@ def test_what_is_refused():
         fused.dot_and_squares(x, w.to("meta"))
 
 
-def test_without_a_kernel_it_is_plain_torch_and_said_once(nothing_failed):
+def test_without_a_kernel_it_is_plain_torch_and_warns_once(nothing_failed):
     x, w = torch.randn(20, 64), torch.randn(1, 64)
-    with pytest.warns(BackendWarning, match="'dots_and_squares' cannot be used here") as said:
-        found = fused.dot_and_squares(x.as_subclass(OnCard), w)
-    assert len(said) == 1
+    with pytest.warns(BackendWarning, match="'dots_and_squares' cannot be used here") as caught:
+        found = fused.dot_and_squares(x.as_subclass(OnGpu), w)
+    assert len(caught) == 1
     torch.testing.assert_close(torch.Tensor(found[0]), fused.dot_and_squares(x, w)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fused.dot_and_squares(x.as_subclass(OnCard), w)
+        fused.dot_and_squares(x.as_subclass(OnGpu), w)
         network = fused.Dense(layers(64, 16, 16, 1), None, x.device)
-        assert fused.dense(x.half().as_subclass(OnCard), network) is None
+        assert fused.dense(x.half().as_subclass(OnGpu), network) is None
     assert fused._failed == {"run_dots_and_squares", "run_dense"}
 
 
 @pytest.mark.parametrize("message", ["CUDA error: out of memory", "an illegal memory access"])
-def test_a_full_or_spoiled_card_is_no_missing_kernel(nothing_failed, monkeypatch, message):
+def test_a_full_or_corrupted_gpu_is_no_missing_kernel(nothing_failed, monkeypatch, message):
     triton_kernels = pytest.importorskip("laion_dask.numerics.gpu.triton_kernels")
 
     def broken(*args):
@@ -185,7 +185,7 @@ def test_a_full_or_spoiled_card_is_no_missing_kernel(nothing_failed, monkeypatch
 
     monkeypatch.setattr(triton_kernels, "run_dots_and_squares", broken)
     with pytest.raises(RuntimeError, match=message):
-        fused.dot_and_squares(torch.ones(4, 8).as_subclass(OnCard), torch.ones(1, 8))
+        fused.dot_and_squares(torch.ones(4, 8).as_subclass(OnGpu), torch.ones(1, 8))
     assert not fused._failed
 
 
@@ -197,24 +197,24 @@ def test_what_fits():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("dtype", KINDS)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("m", [1, 2, 3, 4])
-def test_one_pass_on_a_card(cuda, dtype, m):
+def test_one_pass_on_a_gpu(cuda, dtype, m):
     for n, dim in [(70_001, 768), (9, 512), (4, 1024), (333, 640)]:
-        x, w = nasty(n, dim, dtype).to(cuda), torch.randn(m, dim, device=cuda)
+        x, w = difficult_rows(n, dim, dtype).to(cuda), torch.randn(m, dim, device=cuda)
         check_dots(x, w)
-        whole = fused.dot_and_squares(x, w)
+        all_rows = fused.dot_and_squares(x, w)
         for at in (0, 1, 3, n - 1):
-            for part, one in zip(whole, fused.dot_and_squares(x[at : at + 1], w), strict=True):
+            for part, one in zip(all_rows, fused.dot_and_squares(x[at : at + 1], w), strict=True):
                 torch.testing.assert_close(part[at : at + 1], one, rtol=0, atol=0, equal_nan=True)
         assert [tuple(part.shape) for part in fused.dot_and_squares(x[:0], w)] == [(0, m), (0,)]
-    check_dots(x[:, 8:], w[:, 8:])  # rows that are not beside each other
-    assert not fused._failed  # so it was the kernel
+    check_dots(x[:, 8:], w[:, 8:])  # rows that are not contiguous
+    assert not fused._failed  # so the kernel ran
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", FILES)
-def test_the_fused_network_on_a_card(cuda, shared, name):
+def test_the_fused_network_on_a_gpu(cuda, shared, name):
     file, answers = FILES[name]
     head = heads.nsfw(name, weights=shared / "weights" / file, precision="bfloat16")
     with np.load(shared / "reference" / answers, allow_pickle=False) as known:
@@ -228,13 +228,13 @@ def test_the_fused_network_on_a_card(cuda, shared, name):
     np.testing.assert_allclose(torch.sigmoid(numbers).cpu(), unfused.sigmoid().cpu(), atol=2e-3)
     order = torch.randint(0, len(x), (5000,), generator=torch.Generator().manual_seed(0))
     mixed, _ = network.in_one_pass(x[order.to(cuda)])
-    assert torch.equal(mixed, numbers[order.to(cuda)])  # the row alone decides
+    assert torch.equal(mixed, numbers[order.to(cuda)])  # results depend on the row alone
 
 
 @pytest.mark.gpu
-def test_a_full_card_and_the_next_job(cuda, monkeypatch):
-    monkeypatch.setattr(fused, "_failed", {"run_dots_and_squares"})  # the way that takes memory
-    x, w = nasty(200_000, 768, torch.float16).to(cuda), torch.randn(1, 768, device=cuda)
+def test_a_full_gpu_and_the_next_job(cuda, monkeypatch):
+    monkeypatch.setattr(fused, "_failed", {"run_dots_and_squares"})  # the path that takes memory
+    x, w = difficult_rows(200_000, 768, torch.float16).to(cuda), torch.randn(1, 768, device=cuda)
     wanted = fused.dot_and_squares(x, w)
     memory.release()
     free, _ = torch.cuda.mem_get_info()

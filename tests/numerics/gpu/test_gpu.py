@@ -1,6 +1,6 @@
-"""Heads, search and `embed` on a CUDA device, against the same on the CPU and against references.
+"""Heads, search and `embed` on a CUDA device, against the CPU and against references.
 
-Skipped, with the reason, where there is none.
+Skipped with a reason if there is no device.
 """
 
 import numpy as np
@@ -34,13 +34,13 @@ def test_tensorflows_answers(shared, name, kind, cuda):
     head = heads.nsfw(name, weights=shared / "weights" / file)
     with np.load(shared / "reference" / answers, allow_pickle=False) as known:
         x, wanted = known[f"embedding_{kind}"], known[f"p_from_{kind}"]
-    on_card = torch.from_numpy(x).to(cuda)
+    on_gpu = torch.from_numpy(x).to(cuda)
     for size in (1, 7, 64, 512):
-        some = range(0, len(x) if size > 1 else 50, size)
-        got = np.concatenate([head.predict(on_card[at : at + size]) for at in some])
+        starts = range(0, len(x) if size > 1 else 50, size)
+        got = np.concatenate([head.predict(on_gpu[at : at + size]) for at in starts])
         np.testing.assert_allclose(got, wanted[: len(got)], atol=1e-5)
     narrow = heads.nsfw(name, weights=head.weights, precision="bfloat16")
-    np.testing.assert_allclose(narrow.predict(on_card), wanted, atol=5e-3)
+    np.testing.assert_allclose(narrow.predict(on_gpu), wanted, atol=5e-3)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -70,7 +70,7 @@ def test_the_next_block_does_not_overwrite_what_is_computed_on(tmp_path, cuda):
     blocks = [(0, range(at, min(at + 20_000, 200_000))) for at in range(0, 200_000, 20_000)]
     sums = []
     for _, x in prefetch_to_device(emb, blocks, cuda):
-        torch.cuda._sleep(20_000_000)  # the block is looked at long after the next was asked for
+        torch.cuda._sleep(20_000_000)  # the block is used long after the next one was requested
         sums.append(x.double().sum(1))
     got = torch.cat(sums).cpu().numpy()
     np.testing.assert_allclose(got, c.images[0].astype(np.float64).sum(1), atol=1e-9)
@@ -85,8 +85,8 @@ def test_embed_is_near_the_cpu(tmp_path, precision):
         members[f"{i}.png"] = picture(i, size=(60 + 7 * i, 40))
         members[f"{i}.txt"] = f"caption {i}".encode()
     write_tar(tmp_path / "0.tar", members)
-    done = embed(tmp_path / "0.tar", tmp_path / "out", model, batch_size=4, precision=precision)
-    emb = ld.open_embeddings(done.img_emb, model=model)
+    embedded = embed(tmp_path / "0.tar", tmp_path / "out", model, batch_size=4, precision=precision)
+    emb = ld.open_embeddings(embedded.img_emb, model=model)
     for i in range(9):
         wanted = on_cpu.image(members[f"{i}.png"])
         assert emb.read(0, [i])[0].astype(np.float64) @ wanted > 0.999

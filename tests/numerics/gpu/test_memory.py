@@ -1,4 +1,4 @@
-"""Out of memory: smaller blocks, down to a floor; then an error, and the next job succeeds."""
+"""Out of memory: smaller blocks down to a floor, then an error; the next job succeeds."""
 
 import pytest
 import torch
@@ -23,20 +23,20 @@ def test_blocks_are_halved_and_nothing_is_left_out():
 
 
 def test_at_the_floor_it_is_an_error_and_the_next_job_succeeds():
-    done = []
+    blocks = []
 
     def work(start, stop):
-        done.append(torch.ones(stop - start) * 2)
+        blocks.append(torch.ones(stop - start) * 2)
 
     with (
         Full(4 * 3),
         pytest.raises(DeviceMemoryError, match=r"a block of 4 rows, the smallest .*torch_share"),
     ):
         memory.run_with_oom_backoff(work, 100, 64, least=4)
-    assert not done
+    assert not blocks
     memory.run_with_oom_backoff(work, 100, 64, least=4)
-    assert sum(map(len, done)) == 100
-    with pytest.raises(MemoryError), Full(4):  # what a caller would expect to catch
+    assert sum(map(len, blocks)) == 100
+    with pytest.raises(MemoryError), Full(4):  # the builtin that a caller would expect to catch
         memory.run_with_oom_backoff(work, 3, 64, least=4)
 
 
@@ -44,9 +44,9 @@ def test_no_numbers_no_work_and_other_errors_pass():
     memory.run_with_oom_backoff(lambda start, stop: pytest.fail("called"), 0, 8, least=1)
 
     def wrong(start, stop):
-        raise ValueError("no card in this")
+        raise ValueError("no GPU in this")
 
-    with pytest.raises(ValueError, match="no card in this"):
+    with pytest.raises(ValueError, match="no GPU in this"):
         memory.run_with_oom_backoff(wrong, 5, 8, least=1)
 
 
@@ -67,7 +67,7 @@ def test_caches_are_dropped_before_the_next_try(monkeypatch):
         if held:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    for least in (1, 10):  # a block at the floor is tried once more
+    for least in (1, 10):  # a block at the floor is retried once
         held.append("a cache")
         memory.run_with_oom_backoff(work, 10, 10, least=least)
         assert not held
@@ -82,7 +82,7 @@ def test_caches_are_dropped_before_the_next_try(monkeypatch):
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
-def test_what_full_looks_like(error):
+def test_what_out_of_memory_looks_like(error):
     assert cuda_errors.is_out_of_memory(error) and not cuda_errors.is_context_corrupted(error)
 
 
@@ -93,10 +93,10 @@ def test_what_full_looks_like(error):
         RuntimeError("CUDA error at: copy.cu:12: cudaErrorIllegalAddress an illegal memory access"),
         RuntimeError("CUDA error: device-side assert triggered\nCompile with ..."),
         RuntimeError("cudaErrorLaunchFailure: unspecified launch failure"),
-        DeviceLostError("The card can no longer be used"),
+        DeviceLostError("The GPU can no longer be used"),
     ],
 )
-def test_what_spoiled_looks_like(error):
+def test_what_a_corrupted_context_looks_like(error):
     assert cuda_errors.is_context_corrupted(error) and not cuda_errors.is_out_of_memory(error)
 
     def work(start, stop):

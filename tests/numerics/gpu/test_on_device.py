@@ -1,4 +1,4 @@
-"""Heads and CLIP on tensors: where these lie, in blocks that are halved when memory is short."""
+"""Heads and CLIP on tensors: on the tensors' device, in blocks halved when memory is short."""
 
 from itertools import pairwise
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ DIM = 512
 
 @pytest.fixture
 def cuda(monkeypatch) -> torch.device:
-    """A card on which no kernel has been found missing."""
+    """A GPU on which no kernel has failed yet."""
     if not backend.gpu_count():
         pytest.skip("no CUDA device that torch can use is on this machine")
     monkeypatch.setattr(fused, "_failed", set())
@@ -42,13 +42,13 @@ def rows(n: int, dtype=np.float16, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(params=["linear", "logistic", "prompts", "trained", "deep", "nsfw", "nsfw narrow"])
 def head(request, tmp_path, monkeypatch) -> EmbeddingHead:
-    """One of each kind over 512 dimensions, with blocks so small that there are several."""
+    """A head of each kind over 512 dimensions, with blocks so small that there are several."""
     monkeypatch.setattr(EmbeddingHead, "device_block", 1 << 10)
     monkeypatch.setattr(EmbeddingHead, "least_block", 1 << 7)
-    return made(request.param, tmp_path, request)
+    return make_head(request.param, tmp_path, request)
 
 
-def made(kind: str, folder, request) -> EmbeddingHead:
+def make_head(kind: str, folder, request) -> EmbeddingHead:
     draw = np.random.default_rng(5)
     if kind in ("linear", "logistic"):
         file = linear_file(folder, DIM)
@@ -71,7 +71,7 @@ def made(kind: str, folder, request) -> EmbeddingHead:
     return heads.nsfw("ViT-B-32", weights=file, precision=precision)
 
 
-def near(head: EmbeddingHead) -> float:
+def tolerance(head: EmbeddingHead) -> float:
     return 2e-3 if getattr(head, "precision", None) == "bfloat16" else 1e-5
 
 
@@ -80,7 +80,7 @@ def test_the_numbers_of_an_array(head, dtype):
     x = rows(2500, dtype)
     scores = head.on_device(torch.from_numpy(x))
     assert scores.dtype == torch.float32 and scores.device.type == "cpu" and len(scores) == 2500
-    np.testing.assert_allclose(scores, head.predict(x), atol=near(head))
+    np.testing.assert_allclose(scores, head.predict(x), atol=tolerance(head))
     assert torch.nonzero(scores.isnan())[:, 0].tolist() == [0, 1, 2]
     assert head.on_device(torch.from_numpy(x[:0])).shape == (0,)
 
@@ -95,13 +95,13 @@ def test_the_row_alone_decides(head):
         assert head.on_device(x[at : at + 1])[0] == scores[at]
     kept = x.clone()
     head.on_device(kept)
-    assert torch.equal(kept.nan_to_num(7), x.nan_to_num(7))  # nothing is written to
+    assert torch.equal(kept.nan_to_num(7), x.nan_to_num(7))  # the input is not modified
 
 
 @pytest.mark.parametrize("kind", ["linear", "logistic", "prompts", "trained"])
 @pytest.mark.parametrize("scale", [1e38, 1e-38, 1e-42])
 def test_every_finite_row_that_is_not_zero_has_a_score(kind, scale, tmp_path, request):
-    head = made(kind, tmp_path, request)
+    head = make_head(kind, tmp_path, request)
     x = np.clip(np.random.default_rng(0).normal(size=(40, DIM)), -3, 3) * np.float32(scale)
     x = x.astype(np.float32)
     scores = head.on_device(torch.from_numpy(x))
@@ -117,14 +117,14 @@ def test_memory_that_is_short(head, monkeypatch):
     with Full(300 * DIM * 8) as full:
         found = head.on_device(x)
     assert full.failures
-    np.testing.assert_allclose(found, wanted, atol=near(head))
+    np.testing.assert_allclose(found, wanted, atol=tolerance(head))
     with Full(80 * DIM * 4), pytest.raises(DeviceMemoryError, match="a block of 128 rows"):
         head.on_device(x)
     torch.testing.assert_close(head.on_device(x), wanted, rtol=0, atol=0, equal_nan=True)
 
 
 def test_a_network_too_wide_for_one_pass():
-    sizes = (64, 128, 32, 1)  # as ViT-H-14's, whose first layer has 1,024 units
+    sizes = (64, 128, 32, 1)  # as in ViT-H-14, whose first layer has 1,024 units
     layers = [(np.ones((o, i)), np.ones(o)) for i, o in pairwise(sizes)]
     assert DenseNetwork(layers, 2).in_one_pass(torch.ones(3, 64, dtype=torch.float16)) is None
 
@@ -149,7 +149,7 @@ def test_clip_batches_are_halved(clip):
     pictures = [clip.prepare(clip.decode(picture(seed))) for seed in range(13)]
     texts = [f"caption {i}" for i in range(13)]
     images, captions = clip.images(pictures), clip.texts(texts)
-    with Full(50_000) as full:  # of 13 pictures in float32 159,744
+    with Full(50_000) as full:  # 13 images in float32 take 159,744 bytes
         halved = clip.images(pictures)
     assert full.failures >= 2
     assert halved.shape == images.shape and (cosines(halved, images) > 0.999).all()
@@ -160,7 +160,7 @@ def test_clip_batches_are_halved(clip):
 
 
 def test_scores_that_do_not_fit(tmp_path, request):
-    head, x = made("linear", tmp_path, request), torch.from_numpy(rows(9000))
+    head, x = make_head("linear", tmp_path, request), torch.from_numpy(rows(9000))
     with Full(4 * 8999), pytest.raises(DeviceMemoryError, match=r"hold 9,000 scores.*torch_share"):
         head.on_device(x)
     assert len(head.on_device(x)) == 9000
@@ -198,20 +198,20 @@ def test_a_batch_of_samples_completes(clip):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_on_a_card(cuda, head, dtype):
+def test_on_a_gpu(cuda, head, dtype):
     x = rows(2500, dtype)
-    on_card = torch.from_numpy(x).to(cuda)
-    scores = head.on_device(on_card)
-    assert scores.device == on_card.device and not fused._failed
-    np.testing.assert_allclose(scores.cpu(), head.predict(x), atol=near(head))
-    np.testing.assert_array_equal(head.predict(on_card), scores.cpu())
+    on_gpu = torch.from_numpy(x).to(cuda)
+    scores = head.on_device(on_gpu)
+    assert scores.device == on_gpu.device and not fused._failed
+    np.testing.assert_allclose(scores.cpu(), head.predict(x), atol=tolerance(head))
+    np.testing.assert_array_equal(head.predict(on_gpu), scores.cpu())
     order = torch.randperm(2500, device=cuda)[:1500]
-    mixed = head.on_device(on_card[order])
+    mixed = head.on_device(on_gpu[order])
     torch.testing.assert_close(mixed, scores[order], rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.gpu
-def test_clip_on_a_full_card(cuda, tmp_path):
+def test_clip_on_a_full_gpu(cuda, tmp_path):
     model = ClipModel(*make_small_clip(tmp_path, name="tiny-full")).load()
     pictures = [model.prepare(model.decode(picture(seed))) for seed in range(64)] * 64
     wanted = model.images(pictures)

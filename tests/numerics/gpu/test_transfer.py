@@ -1,4 +1,4 @@
-"""Embeddings on their way to the card: blocks in order, two slots, errors at their place."""
+"""Transfer of embeddings to the GPU: blocks in order, two slots, errors raised in place."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ from laion_dask.numerics.gpu.transfer import prefetch, prefetch_to_device
 
 
 class Slot:
-    """A slot in main memory, which checks that it is used in turn."""
+    """A slot in main memory that checks that sending and freeing alternate."""
 
     made = 0
 
@@ -54,7 +54,7 @@ class Slot:
 
 
 class CuFile:
-    """`kvikio.CuFile` in main memory."""
+    """A stand-in for `kvikio.CuFile` in main memory."""
 
     opened, closed = [], []
 
@@ -83,18 +83,18 @@ WAYS = {
 
 
 @pytest.fixture(params=[*WAYS, pytest.param("cuda", marks=pytest.mark.gpu)])
-def way(request):
+def read_blocks(request):
     if request.param == "cuda" and not backend.gpu_count():
         pytest.skip("no CUDA device that torch can use is on this machine")
     return WAYS.get(request.param, lambda emb, blocks: prefetch_to_device(emb, blocks, "cuda"))
 
 
-def copied(fed):
+def copied(stream):
     """Each block with a copy of its rows."""
-    return [(block, x.cpu().numpy().copy()) for block, x in fed]
+    return [(block, x.cpu().numpy().copy()) for block, x in stream]
 
 
-def some_blocks():
+def example_blocks():
     return [
         (0, range(0, 17), "a"),
         (0, np.array([5, 3, 38, 3]), "b"),
@@ -105,15 +105,15 @@ def some_blocks():
     ]
 
 
-def test_blocks_come_in_order_with_their_rows(corpus, way):
+def test_blocks_come_in_order_with_their_rows(corpus, read_blocks):
     _, emb = opened(corpus)
     before = set(threading.enumerate())
-    got = copied(way(emb, iter(some_blocks())))
+    got = copied(read_blocks(emb, iter(example_blocks())))
     assert [block[2] for block, _ in got] == list("abcdef")
     for (shard, rows, _), x in got:
         assert x.dtype == corpus.images[0].dtype
         np.testing.assert_array_equal(x, corpus.images[shard][np.asarray(rows, int)])
-    assert copied(way(emb, [])) == []
+    assert copied(read_blocks(emb, [])) == []
     assert set(threading.enumerate()) <= before
 
 
@@ -127,7 +127,7 @@ def test_two_slots_are_made_however_many_blocks_there_are(small):
 
 def test_the_next_block_is_read_while_the_caller_computes(small, monkeypatch):
     _, emb = opened(small)
-    monkeypatch.setattr(transfer, "_PIECE", 32)  # a row each
+    monkeypatch.setattr(transfer, "_PIECE", 32)  # one row each
     second = threading.Event()
     read = type(emb).read
 
@@ -138,58 +138,58 @@ def test_the_next_block_is_read_while_the_caller_computes(small, monkeypatch):
         return found
 
     monkeypatch.setattr(type(emb), "read", watched)
-    fed = prefetch(emb, [(0, range(9)), (2, range(9)), (3, range(9))], Slot)
-    next(fed)
+    stream = prefetch(emb, [(0, range(9)), (2, range(9)), (3, range(9))], Slot)
+    next(stream)
     assert second.wait(60)
-    fed.close()
+    stream.close()
 
 
-def test_the_caller_may_stop_early(small, way):
+def test_the_caller_may_stop_early(small, read_blocks):
     _, emb = opened(small)
     before = set(threading.enumerate())
-    for _ in way(emb, ((0, range(9)) for _ in range(50))):
+    for _ in read_blocks(emb, ((0, range(9)) for _ in range(50))):
         break
-    fed = way(emb, ((0, range(9)) for _ in range(50)))
-    next(fed)
-    fed.close()
+    stream = read_blocks(emb, ((0, range(9)) for _ in range(50)))
+    next(stream)
+    stream.close()
     assert set(threading.enumerate()) <= before
     assert sorted(CuFile.opened) == sorted(CuFile.closed)
 
 
 @pytest.mark.parametrize("wrong", [(0, range(30, 41)), (7, range(2)), (0, np.array([1.5]))])
-def test_an_error_comes_at_its_place(small, way, wrong):
+def test_an_error_comes_at_its_place(small, read_blocks, wrong):
     _, emb = opened(small)
-    fed = way(emb, [(0, range(9), 0), (2, range(9), 1), wrong, (0, range(9), 3)])
-    assert [next(fed)[0][2] for _ in range(2)] == [0, 1]
+    stream = read_blocks(emb, [(0, range(9), 0), (2, range(9), 1), wrong, (0, range(9), 3)])
+    assert [next(stream)[0][2] for _ in range(2)] == [0, 1]
     with pytest.raises(EmbeddingsError):
-        next(fed)
-    assert list(fed) == []
+        next(stream)
+    assert list(stream) == []
 
 
-def test_an_error_of_the_blocks_comes_at_its_place(small, way):
+def test_an_error_of_the_blocks_comes_at_its_place(small, read_blocks):
     _, emb = opened(small)
 
     def blocks():
         yield 0, range(9)
         raise KeyError("of the caller")
 
-    fed = way(emb, blocks())
-    next(fed)
+    stream = read_blocks(emb, blocks())
+    next(stream)
     with pytest.raises(KeyError, match="of the caller"):
-        next(fed)
+        next(stream)
 
 
-def test_a_file_that_changed_is_noticed(small, way):
+def test_a_file_that_changed_is_noticed(small, read_blocks):
     _, emb = opened(small)
     np.save(f"{small.img_emb}/img_emb_0.npy", vectors(41))
     with pytest.raises(EmbeddingsError, match="when it was opened"):
-        copied(way(emb, [(0, range(9))]))
-    np.save(f"{small.img_emb}/img_emb_2.npy", vectors(25, 16, "float16"))  # as many bytes
+        copied(read_blocks(emb, [(0, range(9))]))
+    np.save(f"{small.img_emb}/img_emb_2.npy", vectors(25, 16, "float16"))  # the same size
     with pytest.raises(EmbeddingsError, match="when it was opened"):
-        copied(way(emb, [(2, range(9))]))
+        copied(read_blocks(emb, [(2, range(9))]))
 
 
-def test_a_file_that_is_gone_is_an_error(small, way):
+def test_a_file_that_is_gone_is_an_error(small, read_blocks):
     _, emb = opened(small)
     before = emb.identity(0)
     assert before == emb.identity(0) != emb.identity(2)
@@ -200,7 +200,7 @@ def test_a_file_that_is_gone_is_an_error(small, way):
         with pytest.raises(EmbeddingsError, match="can no longer be read"):
             ask()
     with pytest.raises(EmbeddingsError, match="can no longer be read"):
-        copied(way(emb, [(0, range(9))]))
+        copied(read_blocks(emb, [(0, range(9))]))
 
 
 def test_a_file_that_ends_early_is_an_error(small):
@@ -214,14 +214,14 @@ def test_a_file_that_ends_early_is_an_error(small):
         copied(prefetch(emb, [(0, range(9))], Slot, SimpleNamespace(CuFile=Short)))
 
 
-def test_files_that_are_not_mapped(tmp_path, way):
+def test_files_that_are_not_mapped(tmp_path, read_blocks):
     x = vectors(50, 8, "float16")
     np.savez_compressed(tmp_path / "a.npz", img=x)
-    np.savez(tmp_path / "b.npz", img=x)  # whose bytes lie at any position
+    np.savez(tmp_path / "b.npz", img=x)  # array bytes at arbitrary offsets
     emb = ld.open_embeddings(f"{tmp_path}/*.npz", model=collection(tmp_path / "c", (1,)).model)
     for shard in range(2):
         for rows in (range(3, 40), np.array([7, 7, 0])):
-            ((_, got),) = copied(way(emb, [(shard, rows)]))
+            ((_, got),) = copied(read_blocks(emb, [(shard, rows)]))
             np.testing.assert_array_equal(got, x[np.asarray(rows)])
 
 
@@ -257,18 +257,18 @@ def test_a_block_without_room_comes_in_parts(tmp_path, monkeypatch, kvikio):
 
 
 def test_kvikio_reads_on_several_threads_unless_told_otherwise(monkeypatch):
-    said = {"num_threads": 1}
-    defaults = SimpleNamespace(get=said.get, set=said.__setitem__)
+    settings = {"num_threads": 1}
+    defaults = SimpleNamespace(get=settings.get, set=settings.__setitem__)
     for name, module in (("kvikio", KVIKIO), ("kvikio.defaults", defaults)):
         monkeypatch.setitem(sys.modules, name, module)
     for name in ("KVIKIO_NTHREADS", "KVIKIO_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     load = gpu_packages.kvikio.__wrapped__
-    assert load() is KVIKIO and said["num_threads"] == 8
-    said["num_threads"] = 16
-    assert load() is KVIKIO and said["num_threads"] == 16
-    said["num_threads"] = 2
+    assert load() is KVIKIO and settings["num_threads"] == 8
+    settings["num_threads"] = 16
+    assert load() is KVIKIO and settings["num_threads"] == 16
+    settings["num_threads"] = 2
     monkeypatch.setenv("KVIKIO_NTHREADS", "2")
-    assert load() is KVIKIO and said["num_threads"] == 2
+    assert load() is KVIKIO and settings["num_threads"] == 2
     monkeypatch.setitem(sys.modules, "kvikio", None)
     assert load() is None
