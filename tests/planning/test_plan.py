@@ -1,4 +1,4 @@
-"""A plan: its arithmetic by hand, its rates by the committed results, and that nothing is read."""
+"""Plans: arithmetic checked by hand, rates from the committed results, and no data is read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from laion_dask.planning.rates import open_rates
 
 DIM = 128
 
-#: Round numbers, so that a plan can be checked in the head: of one worker, rows a second.
+#: Round numbers that make a plan easy to check by hand: rows per second of one worker.
 RATES = {
     "rates": [
         {
@@ -68,7 +68,7 @@ RATES = {
     ],
     "gpus": [
         {
-            "name": "Test card",
+            "name": "Test GPU",
             "memory_bytes_per_s": 1e6,
             "bfloat16_flop_per_s": 1e7,
             "link_bytes_per_s": 1e5,
@@ -81,7 +81,7 @@ RATES = {
 
 @pytest.fixture
 def folder(laion_shards, tmp_path):
-    """Two shards of 30 and 10 rows, with embeddings of 128 numbers in float16."""
+    """Two shards of 30 and 10 rows, with 128-dimensional float16 embeddings."""
     laion_shards(30, 10, row_group_size=10)
     for i, n in enumerate((30, 10)):
         (tmp_path / "img_emb").mkdir(exist_ok=True)
@@ -100,7 +100,7 @@ def emb(folder, frame):
 
 
 def stored(folder, *names: str) -> int:
-    """Bytes of columns of all shards, by a plain loop over their footers."""
+    """Bytes of the columns of all shards, from a plain loop over their footers."""
     total = 0
     for path in sorted(folder.glob("shards/*.parquet")):
         metadata = pq.read_metadata(path)
@@ -122,14 +122,14 @@ def test_a_filter_by_hand(folder, frame):
     assert (line["seconds_low"], line["seconds_high"]) == (40 / (200 * 2), 40 / (50 * 2))
     assert math.isnan(line["at_best"])
     assert (line["limit"], line["source"]) == ("processor", "where.json")
-    # shard and row take 12 bytes, a float32 4, an int32 4, each with a byte for its mask; twice.
+    # shard and row take 12 bytes, a float32 4, an int32 4, the last two plus one mask byte; twice.
     assert line["memory_bytes"] == 1000 + 30 * 2 * (12 + 5 + 5)
     assert found.seconds == 0.2 and found.bytes_read == line["bytes_read"]
 
 
 def test_an_expression_of_ones_own_and_no_filter_at_all(folder, frame):
-    given = ld.plan(frame, ("where", "punsafe < 0.5"), workers=1, rates=RATES)
-    assert given.bytes_read == stored(folder, "punsafe")
+    filtered = ld.plan(frame, ("where", "punsafe < 0.5"), workers=1, rates=RATES)
+    assert filtered.bytes_read == stored(folder, "punsafe")
     every = ld.plan(frame, "where", workers=1, rates=RATES)
     assert every.bytes_read == stored(folder)
     assert any("no filter yet" in note for note in every.notes())
@@ -142,7 +142,7 @@ def test_scores_by_hand(folder, frame, emb):
     one, first, second = found.table.to_dict("records")
     width = 40 * DIM * 2
     assert [one["bytes_read"], first["bytes_read"], second["bytes_read"]] == [width, width, 0]
-    # Measured with rows half as wide, so half as fast.
+    # Measured on rows half as wide, so half as fast.
     assert one["seconds"] == 40 / 50
     assert first["seconds"] == second["seconds"] == 40 / 100
     assert first["memory_bytes"] == 1000 + width + 30 * 2 * 12
@@ -172,9 +172,9 @@ def test_storage_is_the_limit_where_it_is_slower(frame, emb):
     assert f"{in_bytes(width / 0.4)}/s for all workers" in str(unknown)
 
 
-def test_a_card_has_bounds_and_no_projection(frame, emb):
+def test_a_gpu_has_bounds_and_no_projection(frame, emb):
     found = ld.plan(frame, ["score", ("search", 1000)], embeddings=emb, workers=4,
-                    device="test card", rates=RATES)  # fmt: skip
+                    device="test gpu", rates=RATES)  # fmt: skip
     one, many = found.table.to_dict("records")
     width = 40 * DIM * 2
     assert one["at_best"] == width / (1e5 * 4) and one["limit"] == "link to the GPU"
@@ -183,23 +183,23 @@ def test_a_card_has_bounds_and_no_projection(frame, emb):
     assert math.isnan(one["seconds"]) and math.isnan(found.seconds)
     text = str(found)
     assert "not measured" in text and "at best" in text and "its box" in text
-    assert "4 GPUs, Test card" in text and "between" not in text.splitlines()[2]
+    assert "4 GPUs, Test GPU" in text and "between" not in text.splitlines()[2]
 
 
-def test_a_measured_card_is_projected(frame, emb):
-    rate = {**RATES["rates"][2], "device": "Test card", "rows_per_s": 100.0}
+def test_a_measured_gpu_is_projected(frame, emb):
+    rate = {**RATES["rates"][2], "device": "Test GPU", "rows_per_s": 100.0}
     own = {"rates": [rate], "gpus": RATES["gpus"]}
-    found = ld.plan(frame, "score", embeddings=emb, workers=2, device="Test card", rates=own)
+    found = ld.plan(frame, "score", embeddings=emb, workers=2, device="Test GPU", rates=own)
     assert found.seconds == 40 / 200 and found.lines[0].limit == "GPU"
 
 
-def test_every_card_that_ships_bounds_every_step_from_below(frame, emb):
+def test_every_gpu_that_ships_bounds_every_step_from_below(frame, emb):
     plan = ld.plan(frame, ["score", "similarity", ("search", 10), "export"], embeddings=emb)
-    for card in open_rates(None).gpus:
-        eight = plan.scaled(workers=8, device=card.name)
-        one = plan.scaled(workers=1, device=card.name)
+    for gpu in open_rates(None).gpus:
+        eight = plan.scaled(workers=8, device=gpu.name)
+        one = plan.scaled(workers=1, device=gpu.name)
         assert 0 < eight.at_best < one.at_best == pytest.approx(8 * eight.at_best)
-        assert card.source in str(eight)
+        assert gpu.source in str(eight)
 
 
 def test_more_rows_by_other_workers(frame, emb):
@@ -208,7 +208,7 @@ def test_more_rows_by_other_workers(frame, emb):
     assert large.table["rows"].tolist() == [4_000_000] * 2
     assert large.bytes_read == pytest.approx(small.bytes_read * 100_000)
     assert large.seconds == pytest.approx(small.seconds * 100_000 / 10)
-    # Maps of all embeddings, 2 GiB of them at most.
+    # All embeddings memory-mapped, but at most 2 GiB.
     assert large.memory_bytes == 1000 + 4_000_000 * DIM * 2 + 30 * 2 * 12
     assert large.scaled(rows=10**9).memory_bytes == 1000 + 2**31 + 30 * 2 * 12
     assert "Scaled from 40 rows" in str(large) and "200,000 partitions" in str(large)
@@ -273,7 +273,7 @@ def scored(frame, emb, texts):
     return both.laion.score(emb, ld.heads.demo_safety())
 
 
-#: `RATES` with the clip score: 40 rows take 0.4 s, as of everything else.
+#: `RATES` plus the CLIP score: 40 rows take 0.4 s, as in every other step.
 MORE = {
     **RATES,
     "rates": [
@@ -294,7 +294,7 @@ def test_what_a_frame_carries_is_counted(folder, scored, emb):
     assert clip["bytes_read"] == 40 * DIM * (2 + 4) and head["bytes_read"] == 40 * DIM * 2
     assert export["bytes_read"] == stored(folder)
     assert found.seconds == pytest.approx(3 * 0.4)
-    # The embeddings are held beside the partition, of which ten columns are computed or read.
+    # The partition and its embeddings are in memory; ten of its columns are computed or read.
     held = 40 * DIM * (2 + 4 + 2)
     assert export["memory_bytes"] == round(1000 + held + 30 * found.steps[2].row_memory)
     text = str(found)
@@ -309,7 +309,7 @@ def test_a_pass_takes_only_what_its_columns_need(folder, scored):
     one = plan(scored, ("distributions", ["clip_score"]))
     assert one.bytes_read == 40 * DIM * (2 + 4) and one.seconds == pytest.approx(0.8)
     assert plan(scored, ("distributions", ["punsafe"])).bytes_read == stored(folder, "punsafe")
-    # By default of every column of floats, those computed included; a filter needs its own.
+    # By default all float columns, including computed ones; a filter adds its own columns.
     every = plan(scored, "distributions")
     floats = stored(folder, "similarity", "punsafe", "pwatermark")
     assert every.bytes_read == 40 * DIM * (2 + 4 + 2) + floats
@@ -329,7 +329,7 @@ def test_every_eager_verb_pays_for_the_frame_anew(folder, scored):
     assert found.seconds == pytest.approx(2 * (0.4 + 0.4 + 0.4))
     assert "each of summary, export computes this again" in str(found)
     assert found.memory_bytes == ld.plan(scored, "export", workers=1, rates=MORE).memory_bytes
-    # Lazy steps, and what they stand on, are one pass; no verb reads an image from the frame.
+    # Lazy steps and what they depend on are one pass; no verb reads an image from the frame.
     lazy = ld.plan(scored, [("where", "clip_score > 0.4 and punsafe_demo < 0.5"), "where"])
     assert lazy.table["step"].tolist()[0] == "in the frame: clip_score"
     assert len(ld.plan(scored, "embed").table) == 1
@@ -353,22 +353,24 @@ def test_caption_heads_read_the_captions_once(folder, frame):
     assert ld.plan(scored, "export").bytes_read == stored(folder)
 
 
-def test_other_workers_keep_the_card_and_the_memory(frame, emb):
-    card = ld.plan(frame, "score", embeddings=emb, workers=4, device="Test card", rates=RATES,
+def test_other_workers_keep_the_gpu_and_the_memory(frame, emb):
+    plan = ld.plan(frame, "score", embeddings=emb, workers=4, device="Test GPU", rates=RATES,
                    memory_limit="3 GB")  # fmt: skip
-    more = card.scaled(workers=np.int64(8))
-    assert (more.workers.n, more.workers.device) == (8, "Test card")
+    more = plan.scaled(workers=np.int64(8))
+    assert (more.workers.n, more.workers.device) == (8, "Test GPU")
     assert more.workers.memory_limit == 3_000_000_000
-    assert card.scaled(rows=80, device="cpu").workers.device == "cpu"
-    assert card.scaled(device="cpu").workers.memory_limit == 3_000_000_000
-    assert card.scaled(memory_limit=np.int64(5)).workers.memory_limit == 5
-    assert card.scaled(rows=np.int64(80), storage=np.float32(4)).rows == 80
+    assert plan.scaled(rows=80, device="cpu").workers.device == "cpu"
+    assert plan.scaled(device="cpu").workers.memory_limit == 3_000_000_000
+    assert plan.scaled(memory_limit=np.int64(5)).workers.memory_limit == 5
+    assert plan.scaled(rows=np.int64(80), storage=np.float32(4)).rows == 80
 
 
-def test_the_nearest_name_of_a_card_counts_and_is_said(frame, emb):
-    def plan(card, *devices):
+def test_the_nearest_name_of_a_gpu_counts_and_is_said(frame, emb):
+    def plan(device, *devices):
         own = [{**RATES["rates"][2], "device": name} for name in devices]
-        return ld.plan(frame, "score", embeddings=emb, workers=1, device=card, rates={"rates": own})
+        return ld.plan(
+            frame, "score", embeddings=emb, workers=1, device=device, rates={"rates": own}
+        )
 
     nvl = plan("NVIDIA H200 NVL", "NVIDIA H200", "nvidia h200 nvl")
     assert nvl.workers.device == "nvidia h200 nvl" and nvl.lines[0].rate.device == "nvidia h200 nvl"
@@ -378,7 +380,7 @@ def test_the_nearest_name_of_a_card_counts_and_is_said(frame, emb):
     peaks = plan("NVIDIA H200 NVL")
     assert math.isnan(peaks.seconds) and peaks.at_best == 40 * DIM * 2 / 64e9
     assert "They are used for NVIDIA H200 NVL" in str(peaks)
-    mine = plan("My card 7", "My card")
+    mine = plan("My GPU 7", "My GPU")
     assert mine.seconds == 0.4, "a rate is enough, peaks or none"
     with pytest.raises(OptionError, match="are unknown"):
         plan("NVIDIA H2000", "NVIDIA H200")
@@ -389,18 +391,18 @@ def test_memory_of_steps_that_were_not_measured(frame, emb):
         return ld.plan(frame, verb, embeddings=emb, workers=1, device=device, rates=RATES)
 
     held = 40 * DIM * 2 + 30 * 2 * 12
-    # As of the CPU's step of its kind, else of the smallest process that was measured.
-    score = memory("score", "Test card")
+    # Taken from the same kind of step on the CPU, else from the smallest measured process.
+    score = memory("score", "Test GPU")
     assert score.memory_bytes == 1000 + held
     assert "Memory of unmeasured steps" in str(score)
     assert memory(("embed", "ViT-L-14")).memory_bytes == 2139686912
     assert "0 bytes/s" not in str(memory(("embed", "ViT-L-14")))
-    # A query is 128 float32, and 10 results of 8 candidates of 20 bytes and a cosine.
+    # A query has 128 float32 values, and 10 results with 8 candidates of 20 bytes and a cosine.
     query = DIM * 4 + 10 * (8 * 20 + 4)
     assert memory(("search", 11)).memory_bytes == 1000 + held
     assert memory(("search", np.int64(100_000))).memory_bytes == 1000 + held + 99_989 * query
-    on_card = memory(("search", 100_000), "Test card")
-    assert on_card.memory_bytes == 1000 + held + 100_000 * query
+    on_gpu = memory(("search", 100_000), "Test GPU")
+    assert on_gpu.memory_bytes == 1000 + held + 100_000 * query
 
 
 @pytest.mark.parametrize(
@@ -470,7 +472,7 @@ def test_what_else_is_refused(folder, frame, emb):
         ({"rates": [{**RATES["rates"][0], "rows_per_s": "1e9"}]}, "rows_per_s .* is '1e9'"),
         ({"rates": [{**RATES["rates"][0], "queries": True}]}, "queries .* is True"),
         ({"rates": [{**RATES["rates"][0], "step": 3}]}, "step .* is 3. Expected text"),
-        ({"gpus": [{**RATES["gpus"][0], "memory_bytes": "80GB"}]}, "of the GPU 'Test card'"),
+        ({"gpus": [{**RATES["gpus"][0], "memory_bytes": "80GB"}]}, "of the GPU 'Test GPU'"),
         ({"rates": 3}, "'rates' of rates is 3. Expected a list"),
         ({"rates": [7]}, "An entry of rates is 7"),
         (7, "rates is 7"),
@@ -497,7 +499,7 @@ def test_what_was_never_measured_is_said_to_be(frame):
     found = ld.plan(frame, [("embed", "ViT-L-14"), "where"], workers=1, rates=RATES)
     assert math.isnan(found.seconds) and "not measured" in str(found)
     assert "on a core of 'embed ViT-L-14': give your own rates=" in str(found)
-    assert " + ?" in str(found)  # the total
+    assert " + ?" in str(found)  # in the total
 
 
 def test_nothing_is_read(frame, emb, monkeypatch, no_compute):
@@ -519,9 +521,9 @@ def test_of_many_shards_some_footers_are_read(laion_shards, monkeypatch):
     frame = ld.read_shards(Path(laion_shards(1, folder="x")[0]).parents[1] / "many")
     exact = ld.plan(frame, "export").bytes_read
     monkeypatch.setattr(inputs, "MOST_FOOTERS", 2)
-    some = ld.plan(frame, "export")
-    assert len(some.data.sizes) == 2 and "2 of 5 shards" in str(some)
-    assert some.bytes_read == pytest.approx(exact, rel=0.1)
+    sampled = ld.plan(frame, "export")
+    assert len(sampled.data.sizes) == 2 and "2 of 5 shards" in str(sampled)
+    assert sampled.bytes_read == pytest.approx(exact, rel=0.1)
 
 
 def test_text_takes_its_length_in_memory_and_names_may_have_dots(write):
@@ -529,7 +531,7 @@ def test_text_takes_its_length_in_memory_and_names_may_have_dots(write):
     path = write("one.parquet", table, use_dictionary=False)
     assert set(column_sizes([path])[0]) == {"a.b", "s", "n"}
     inputs = ld.plan(ld.read_shards(path), "export").data
-    # 4 bytes of length go before each text in the file, some for the page's header.
+    # Each text has a 4-byte length before it in the file, and the page header takes some bytes.
     assert 2 * (12 + 100 + 4 + 8) <= inputs.row_memory(["a.b"]) <= 2 * (12 + 110 + 8)
     assert inputs.row_memory(["n"]) == 2 * (12 + 9)
 
@@ -562,7 +564,7 @@ def test_the_workers_that_are_there(frame, emb):
     assert "2 workers, one core each, 3.0 MB each" in str(found)
 
 
-def test_workers_that_have_cards_say_which(frame, emb, monkeypatch):
+def test_workers_that_have_gpus_say_which(frame, emb, monkeypatch):
     class Client:
         gpu = True
 
@@ -575,9 +577,9 @@ def test_workers_that_have_cards_say_which(frame, emb, monkeypatch):
     found = ld.plan(frame, "score", embeddings=emb)
     assert (found.workers.n, found.workers.device) == (8, "NVIDIA H200")
     assert found.at_best == 40 * DIM * 2 / (8 * 64e9)
-    name = "Another card"
+    name = "Another GPU"
     unknown = ld.plan(frame, "score", embeddings=emb)
-    assert math.isnan(unknown.at_best) and "8 GPUs, Another card" in str(unknown)
+    assert math.isnan(unknown.at_best) and "8 GPUs, Another GPU" in str(unknown)
     name = None
     with pytest.raises(OptionError, match="no workers yet"):
         ld.plan(frame, "score", embeddings=emb)
@@ -605,9 +607,9 @@ def test_row_groups_that_are_too_large_are_told_with_another_remedy(laion_shards
     frame = ld.read_shards(laion_shards(5000))
     found = ld.plan(frame, "export", workers=1, rates=RATES)
     limit = round(1000 + 2500 * found.steps[0].row_memory)
-    said = found.scaled(memory_limit=limit).notes()[0]
-    assert "some row groups have 5,000 rows" in said and "row groups of at most 2,000 rows" in said
-    assert "max_rows_per_partition" not in said
+    note = found.scaled(memory_limit=limit).notes()[0]
+    assert "some row groups have 5,000 rows" in note and "row groups of at most 2,000 rows" in note
+    assert "max_rows_per_partition" not in note
 
 
 def test_in_words():
@@ -635,7 +637,7 @@ def test_the_rates_that_ship_are_those_of_the_results():
 
 
 def test_some_rates_by_hand():
-    """Not by the script: rows over the median wall time of two cores, halved."""
+    """Calculated without the script: rows over the median wall time on two cores, halved."""
 
     def result(name):
         return json.loads((ROOT / "benchmarks/results" / f"{name}.json").read_text())
@@ -653,7 +655,7 @@ def test_some_rates_by_hand():
         assert rate.rows_per_s == pytest.approx(n / verbs["medians"][step]["wall_s"] / 2)
     one, many = rates.of("search", "cpu")
     assert (one.queries, many.queries) == (1, 1000)
-    assert not [rate for rate in rates.rates if rate.device != "cpu"], "no card was measured"
+    assert not [rate for rate in rates.rates if rate.device != "cpu"], "no GPU was measured"
     others = map(result, ("join-4000000", "join-16000000", "index", "language", "steps"))
     assert {rate.date for rate in rates.rates} == {
         *(r["date"] for r in (carve, heads, embed, verbs, *others))
@@ -669,12 +671,12 @@ def test_some_rates_by_hand():
 def test_the_plot_has_what_is_known(frame, emb):
     pytest.importorskip("holoviews")
     plan = ld.plan(frame, "score", embeddings=emb, rates=RATES, storage=1e6)
-    drawn = ld.scaling_plot(plan, [1, 10], device="Test card")
-    band, cores, cards, storage = drawn
+    drawn = ld.scaling_plot(plan, [1, 10], device="Test GPU")
+    band, cores, gpus, storage = drawn
     assert band.dimension_values("hi").tolist() == [40 / 50, 40 / 500]
     assert cores.dimension_values(1).tolist() == [40 / 100, 40 / 1000]
-    assert cards.label == "Test card, at best (not measured)"
-    assert cards.dimension_values(1).tolist() == [0.1024, 0.01024]
+    assert gpus.label == "Test GPU, at best (not measured)"
+    assert gpus.dimension_values(1).tolist() == [0.1024, 0.01024]
     assert storage.dimension_values(1).tolist() == [0.01024] * 2
     unknown = ld.plan(frame, ("embed", "ViT-L-14"), rates=RATES)
     with pytest.raises(OptionError, match="Nothing can be drawn"):
@@ -682,7 +684,7 @@ def test_the_plot_has_what_is_known(frame, emb):
 
 
 def scaling_table(folder) -> list[str]:
-    """The README's table: embeddings of ViT-L/14, by the rates that ship."""
+    """The README's table: embeddings of ViT-L/14, with the packaged rates."""
     folder.mkdir()
     pq.write_table(pa.table({"URL": ["x"] * 1000}), folder / "metadata_0.parquet")
     np.save(folder / "img_emb_0.npy", np.ones((1000, 768), np.float16))
@@ -697,9 +699,9 @@ def scaling_table(folder) -> list[str]:
         ):
             plan = ld.plan(frame, verb, embeddings=emb).scaled(rows=rows)
             cores = plan.scaled(workers=64).seconds
-            cards = [plan.scaled(workers=n, device="NVIDIA H200").at_best for n in (1, 8, 64)]
+            gpus = [plan.scaled(workers=n, device="NVIDIA H200").at_best for n in (1, 8, 64)]
             store = plan.bytes_read / 10e9
-            times = " | ".join(map(in_time, [store, cores, *cards]))
+            times = " | ".join(map(in_time, [store, cores, *gpus]))
             lines.append(f"| {named} | {step} | {in_bytes(plan.bytes_read)} | {times} |")
     return lines
 

@@ -1,4 +1,4 @@
-"""Every verb of the table can be planned, and what a frame has still to compute is counted."""
+"""Every verb of the table can be planned, and pending computations of a frame are counted."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ OTHERS = sorted(set(VERBS) - set(PLANNED))
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("costs")
-    made = collection(folder / "c", (40, 20))
-    frame = ld.read_shards(made.metadata)
-    emb = ld.open_embeddings(made.img_emb, model=made.model, like=frame)
+    written = collection(folder / "c", (40, 20))
+    frame = ld.read_shards(written.metadata)
+    emb = ld.open_embeddings(written.img_emb, model=written.model, like=frame)
     return frame, emb, folder
 
 
@@ -42,7 +42,7 @@ def table(data):
     return write_shard(data[2] / "scores.parquet", scores)
 
 
-#: What a verb needs beside its name.
+#: Further arguments that a verb requires.
 ARGUMENTS = {"train": ("punsafe",)}
 
 
@@ -62,7 +62,7 @@ def test_what_is_no_work_on_a_frame_says_what_to_do(name, frame):
 
 
 def test_every_rate_that_the_package_names_was_measured(frame, emb):
-    """But for what depends on code or models of the user's own."""
+    """Except rates that depend on the user's own code or models."""
     measured = {rate.step for rate in open_rates(None).rates}
     named = {
         rate
@@ -101,14 +101,14 @@ def statistics_of_every_kind() -> list:
 
 def test_statistics_are_planned_by_spec_in_one_pass(frame):
     specs = statistics_of_every_kind()
-    (together,) = ld.plan(frame, specs, workers=1).steps
+    (combined,) = ld.plan(frame, specs, workers=1).steps
     (named,) = ld.plan(frame, ("statistics", *specs), workers=1).steps
-    assert together == named and together.name == "statistics"
-    assert together.rates.count("statistics") == 1
-    # The term list for gender is searched for once, however many statistics group by it.
-    assert together.rates.count("grouping terms") == 3
-    assert together.rates.count("statistic rates") == 2
-    assert together.rates.count("hosts") == 1
+    assert combined == named and combined.name == "statistics"
+    assert combined.rates.count("statistics") == 1
+    # Terms for gender are matched once, however many statistics group by them.
+    assert combined.rates.count("grouping terms") == 3
+    assert combined.rates.count("statistic rates") == 2
+    assert combined.rates.count("hosts") == 1
     apart = [ld.plan(frame, spec, workers=1).seconds for spec in specs]
     assert max(apart) < ld.plan(frame, specs, workers=1).seconds < sum(apart)
 

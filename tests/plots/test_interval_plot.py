@@ -1,4 +1,4 @@
-"""What a table draws: panels, points, intervals, curves; hostile text stays text."""
+"""Plots of tables: panels, points, intervals and curves; hostile text stays text."""
 
 from __future__ import annotations
 
@@ -227,13 +227,15 @@ def test_hostile_text_stays_text(hostile):
     ]
     curves = [rate(g, 0.2, term=hostile, threshold=t) for g in (hostile, "b") for t in (0.1, 0.2)]
     many = [rate(g, 0.2, term=f"{hostile}{i}") for g in (hostile, "b") for i in range(9)]
-    for some in (rows, curves, many):
-        page = ld.show(table(some).plot())
+    for table_rows in (rows, curves, many):
+        page = ld.show(table(table_rows).plot())
         item = page.html[page.html.rindex("Bokeh.embed.embed_item(") :]
         assert page.html.count("</script>") == 2
-        said = json.dumps(json.loads(item[23 : item.rindex(")</script>")].replace("<\\/", "</")))
-        assert "$$" not in said and "\\\\(" not in said and "\\\\[" not in said
-        assert "\\u202e" not in said.replace("\\\\u202e", "") and "l" * 101 not in said
+        serialized = json.dumps(
+            json.loads(item[23 : item.rindex(")</script>")].replace("<\\/", "</"))
+        )
+        assert "$$" not in serialized and "\\\\(" not in serialized and "\\\\[" not in serialized
+        assert "\\u202e" not in serialized.replace("\\\\u202e", "") and "l" * 101 not in serialized
 
 
 def test_plain_text():

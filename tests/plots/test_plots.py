@@ -1,4 +1,4 @@
-"""A plot in a notebook is one page that fetches nothing."""
+"""A plot in a notebook is a single page that fetches nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_page_holds_all_that_it_needs_and_nothing_breaks_out_of_it():
     shown = page._repr_html_()
     assert "<iframe class='ld-plot' srcdoc='" in shown and "sandbox='allow-scripts'" in shown
     assert shown[shown.index("<iframe") :].count("'") == 10, (
-        "a quote of the page ends the attribute"
+        "a quote in the page ends the attribute"
     )
 
 
@@ -94,11 +94,11 @@ def test_a_plot_as_the_last_line_is_shown_as_by_show(build):
     data, _ = InteractiveShell.instance().display_formatter.format(plot)
     shown = data["text/html"]
     assert "<iframe class='ld-plot' srcdoc='" in shown and "Bokeh.embed.embed_item" in shown
-    assert len(shown) < 2_000_000, "BokehJS is inside once"
+    assert len(shown) < 2_000_000, "BokehJS must be included only once"
     page = html.unescape(shown)
     assert "<link" not in page and "<script src" not in page
     assert page.index("default-src 'none'") < page.index("<script>"), "nothing can be fetched"
-    # Neither a white slab on a dark page, nor a wheel that is caught.
+    # No white box on a dark page, and no captured mouse wheel.
     item = item_of(ld.show(plot))
     toolbars = list(models(item, "Toolbar"))
     assert toolbars and all(toolbar.get("active_scroll") is None for toolbar in toolbars)
@@ -113,7 +113,7 @@ def item_of(page) -> dict:
 
 
 def models(part, name: str):
-    """The attributes of every model of a kind, wherever it stands."""
+    """Yield the attributes of every model of this name, at any depth."""
     if isinstance(part, dict):
         if part.get("name") == name and part.get("type") == "object":
             yield part.get("attributes", {})
@@ -123,7 +123,7 @@ def models(part, name: str):
 
 
 def headings(plot) -> list:
-    """What hovering says, by its headings, for each tool."""
+    """The headings of each hover tool."""
     figure = hv.render(plot, backend="bokeh")
     tools = [tool for tool in figure.tools if isinstance(tool, HoverTool)]
     return [[name for name, _ in tool.tooltips] for tool in tools]

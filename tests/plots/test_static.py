@@ -1,4 +1,4 @@
-"""SVG of descriptions: well formed, within its picture, and hostile text stays text."""
+"""SVG plots: well formed, inside their frame, and hostile text stays text."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_no_points_and_points_that_are_left_out():
     circles = [n.attrib["fill"] for n in ET.fromstring(drawn).iter("circle")]
     assert circles.count(ORANGE) == 1 and circles.count(BLUE) == 39
     long = forest([Point("\u5c71" * 90, 0.1, 0.0, 0.2)])
-    assert "\u5c71" * 14 + "\u2026" in long and "\u5c71" * 90 in long  # whole in its title
+    assert "\u5c71" * 14 + "\u2026" in long and "\u5c71" * 90 in long  # complete in its title
 
 
 def test_series_and_what_chance_makes_of_a_value():
@@ -121,8 +121,8 @@ def test_curves_of_nothing_and_of_odd_values():
         ET.fromstring(drawn)
     one = render(CurvePanel("t", (Curve("a", (3,), (3,)),)))
     ET.fromstring(one)
-    given = replace(panel, x=Axis(is_logarithmic=True, ticks=((1, "one"), (9, "beyond"))))
-    assert "one" in render(given) and "beyond" not in render(given)
+    logarithmic = replace(panel, x=Axis(is_logarithmic=True, ticks=((1, "one"), (9, "beyond"))))
+    assert "one" in render(logarithmic) and "beyond" not in render(logarithmic)
 
 
 def test_bars_stand_on_a_logarithmic_axis():

@@ -1,4 +1,4 @@
-"""``text.lower()`` in each engine against Python's own, over all of Unicode."""
+"""``text.lower()`` in each engine against Python's, for all of Unicode."""
 
 # ruff: noqa: RUF001
 
@@ -53,16 +53,16 @@ CONNECTION = duckdb.connect(config={"threads": 1})
 
 
 def lowered_by_sql(texts):
-    given = pa.table({"t": pa.array(texts, pa.string())})
-    CONNECTION.register("given", given)
-    found = CONNECTION.sql(f"SELECT {lower_sql('t')} AS low FROM given").to_arrow_table()
+    captions = pa.table({"t": pa.array(texts, pa.string())})
+    CONNECTION.register("captions", captions)
+    found = CONNECTION.sql(f"SELECT {lower_sql('t')} AS low FROM captions").to_arrow_table()
     return found["low"].to_pylist()
 
 
 @pytest.mark.parametrize("lower", [lowered_by_the_mask, lowered_by_sql])
 def test_lower_is_pythons(lower):
-    some = [c for c in EVERY if unicodedata.category(c)[0] in "MP" or c.upper() != c.lower()]
-    around = [text for c in some for text in (f"Α{c}Σ", f"ΑΣ{c}Α", f"{c}Σ")]
+    characters = [c for c in EVERY if unicodedata.category(c)[0] in "MP" or c.upper() != c.lower()]
+    around = [text for c in characters for text in (f"Α{c}Σ", f"ΑΣ{c}Α", f"{c}Σ")]
     for texts in (EVERY, around, SIGMAS, ["".join(EVERY)]):
         expected = [None if text is None else text.lower() for text in texts]
         found = lower(texts)
@@ -88,6 +88,6 @@ def test_rows_by_lower_case(write):
 
 
 def test_the_table_of_lower_case_is_pythons():
-    """cuDF is given the table; texts with a sigma, a dotted I or NUL are lowered by Python."""
+    """cuDF uses the table; Python lowers texts with a sigma, a dotted I or NUL."""
     known = "".join(c for c in EVERY if c not in "Σİ")
     assert known.translate(lower_case()) == known.lower()

@@ -1,4 +1,4 @@
-"""The datasheet: one page, from one pass, in which everything of the data stays text."""
+"""The datasheet: a page from a single pass, in which all data stays text."""
 
 import re
 from html.parser import HTMLParser
@@ -23,7 +23,7 @@ HOSTILE = "<script>alert(1)</script> a woman doctor <img src=x onerror=alert(2)>
 
 
 class Tags(HTMLParser):
-    """Which tags a page has, with their attributes."""
+    """Collect the tags of a page with their attributes."""
 
     def __init__(self):
         super().__init__()
@@ -35,7 +35,7 @@ class Tags(HTMLParser):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Captions with people in them, hostile ones too, and scores."""
+    """Captions that mention people, some of them hostile, and scores."""
     folder = tmp_path_factory.mktemp("corpus")
     draw = np.random.default_rng(0)
     words = ["a woman and her dog", "the man is a doctor", "a young girl", "a red car", HOSTILE]
@@ -98,8 +98,8 @@ def test_its_pictures_are_well_formed(page):
 
 def test_its_numbers_are_those_of_the_pass(corpus, page):
     frame = ld.read_shards(corpus)
-    told = frame.laion.statistics(*ld.standard_statistics(frame))
-    rates = told.of("rates")
+    result = frame.laion.statistics(*ld.standard_statistics(frame))
+    rates = result.of("rates")
     woman = rates[(rates["term"] == "rows") & (rates["group"] == "woman")].iloc[0]
     assert f"{woman['k']:,}" in page and f"{100 * woman['rate']:.3g} %" in page
     text = frame[["text"]].compute()["text"]
@@ -109,10 +109,10 @@ def test_its_numbers_are_those_of_the_pass(corpus, page):
 
 def test_every_number_of_the_pass_is_the_same_whatever_the_partitions(corpus):
     frame = ld.read_shards(corpus)
-    told = frame.laion.statistics(*ld.standard_statistics(frame))
+    result = frame.laion.statistics(*ld.standard_statistics(frame))
     split = ld.read_shards(corpus, max_rows_per_partition=400)
     assert split.npartitions > frame.npartitions
-    assert split.laion.statistics(*ld.standard_statistics(split)).equals(told)
+    assert split.laion.statistics(*ld.standard_statistics(split)).equals(result)
 
 
 @pytest.mark.parametrize("columns", [["url"], ["text"], ["language", "punsafe"], ["width"]])
@@ -153,9 +153,9 @@ def test_what_is_wrong_is_said_before_anything_is_read(corpus, tmp_path):
 
 def test_the_command(corpus, tmp_path):
     out = tmp_path / "page.html"
-    done = CliRunner().invoke(app, ["datasheet", corpus, str(out), "--where", "width > 300"])
-    assert done.exit_code == 0, done.output
-    assert str(out) in done.output
+    completed = CliRunner().invoke(app, ["datasheet", corpus, str(out), "--where", "width > 300"])
+    assert completed.exit_code == 0, completed.output
+    assert str(out) in completed.output
     page = out.read_text(encoding="utf-8")
     assert "width &gt; 300" in page and "<b>2,400</b>read" in page
 
@@ -169,7 +169,7 @@ def test_real_captions(tmp_path):
 
 
 def test_a_frame_in_which_nobody_is_mentioned(tmp_path):
-    """No group has a rest to compare with, so there is no ratio anywhere."""
+    """Without a group there is no rest to compare with, so the page has no ratios."""
     columns = {"URL": ["http://a.com/1"] * 60, "punsafe": np.linspace(0, 1, 60)}
     for text in ("a red star", "a man"):
         shard = tmp_path / f"{text}.parquet"
@@ -177,10 +177,10 @@ def test_a_frame_in_which_nobody_is_mentioned(tmp_path):
         for min_n in (1, 30):
             out = ld.read_shards(str(shard)).laion.datasheet(tmp_path / "p.html", min_n=min_n)
             assert "Rows with punsafe" in out.read_text("utf-8")
-        told = ld.read_shards(str(shard)).laion.statistics(
+        result = ld.read_shards(str(shard)).laion.statistics(
             ld.rates("punsafe > 0.5", by=ld.terms("age"))
         )
-        assert told.of("rates")["ratio"].isna().all()
+        assert result.of("rates")["ratio"].isna().all()
 
 
 def test_it_names_its_term_lists_and_detector(corpus, tmp_path):
@@ -196,13 +196,13 @@ def test_a_place_where_no_page_can_be_is_refused_at_once(corpus, tmp_path):
         for place in (tmp_path, tmp_path / "none" / "page.html"):
             with pytest.raises(ExportError, match=r"Name a file|Create it first"):
                 frame.laion.datasheet(place)
-    done = CliRunner().invoke(app, ["datasheet", corpus, str(tmp_path / "no" / "p.html")])
-    assert done.exit_code == 1
+    completed = CliRunner().invoke(app, ["datasheet", corpus, str(tmp_path / "no" / "p.html")])
+    assert completed.exit_code == 1
 
 
 def test_other_statistics_are_told_too(corpus, tmp_path):
-    told = ld.read_shards(corpus).laion.audit("punsafe < 0.5", by="language")
-    page = datasheet_page(told, tmp_path / "p.html").read_text("utf-8")
+    result = ld.read_shards(corpus).laion.audit("punsafe < 0.5", by="language")
+    page = datasheet_page(result, tmp_path / "p.html").read_text("utf-8")
     assert "<h2>exclusion</h2>" in page and "under-represented" in page
 
 
@@ -219,9 +219,9 @@ def test_languages_are_told_with_who_says_so(tmp_path):
     page = ld.datasheet(bare, tmp_path / "b.html").read_text("utf-8")
     unknown = "Detected in the captions for this page by py3langid " + version("py3langid")
     assert unknown in page and "40 % of rows are und" in page.replace("40.0 %", "40 %")
-    told = bare.laion.statistics(*ld.standard_statistics(bare)).of("rates")
-    told = told[(told["term"] == "rows") & (told["axis"] == "detected language")]
-    assert dict(zip(told["group"], told["k"], strict=True)) == {
+    result = bare.laion.statistics(*ld.standard_statistics(bare)).of("rates")
+    result = result[(result["term"] == "rows") & (result["axis"] == "detected language")]
+    assert dict(zip(result["group"], result["k"], strict=True)) == {
         "en": 60, "de": 60, "und": 120, "(null)": 60,
     }  # fmt: skip
     by_column = bare.laion.language()["language"].compute(scheduler="sync").value_counts()

@@ -1,4 +1,4 @@
-"""The gallery fails closed and lets no hostile text or picture through."""
+"""The gallery fails closed and lets no hostile text or image through."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from laion_dask.reports.environment import environment
 
 
 class Pictures:
-    """Stands where `Images` does: a checkerboard for every key but 'none' and 'broken'."""
+    """A stand-in for `Images`: a checkerboard for every key except 'none' and 'broken'."""
 
     def read_rows(self, rows):
         files = {"none": None, "broken": b"GIF89a?"}
@@ -36,7 +36,7 @@ def _checkerboard() -> bytes:
 
 
 def _contrast(page: str) -> list[float]:
-    """The deviation of the pixels of every picture on a page."""
+    """The standard deviation of the pixels of every image on a page."""
     found = re.findall(r'data:image/jpeg;base64,([^"]+)"', page)
     return [float(np.asarray(Image.open(io.BytesIO(base64.b64decode(f)))).std()) for f in found]
 

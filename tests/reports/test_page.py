@@ -1,4 +1,4 @@
-"""Pages: nothing runs or is fetched, text stays text, plots are well formed; reports of exports."""
+"""Pages: no code runs, nothing is fetched, text stays text, plots are well formed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ inf, nan = math.inf, math.nan
 
 
 class Tags(HTMLParser):
-    """Every tag with its attributes, in order."""
+    """Collect every tag with its attributes, in order."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -63,7 +63,7 @@ def grid(table_: PageTable) -> str:
 
 
 def test_hostile_text_stays_text_everywhere(tmp_path, macros):
-    text = HOSTILE[:-1]  # a table holds no lone surrogate
+    text = HOSTILE[:-1]  # a table contains no lone surrogate
     result = table([{"axis": text, "group": text, "n": 3, "k": 1, "rate": 0.5, text: text}])
     panel = PointPanel(HOSTILE, (Point(HOSTILE, 0.5, 0.4, 0.6),), line=Mark(0.5, HOSTILE))
     cells = tuple(Cell(HOSTILE, kind) for kind in ("number", "text", "code"))
@@ -145,17 +145,17 @@ def folder(tmp_path):
 
 def test_the_report_of_an_export_audits_its_filters(folder, tmp_path):
     frame = ld.read_shards(folder).laion.where("width > 100").assign(x=1)
-    done = export(frame.laion.where("punsafe < 0.5 and similarity > 0.15"), tmp_path / "out")
-    path = ld.write_report(done, tmp_path / "page.html", by="language", title="A <title>")
+    exported = export(frame.laion.where("punsafe < 0.5 and similarity > 0.15"), tmp_path / "out")
+    path = ld.write_report(exported, tmp_path / "page.html", by="language", title="A <title>")
     text = path.read_text(encoding="utf-8")
     check_harmless(text)
     boxes = re.findall(r"<b>([\d,]+)</b>(\w+)</div>", text)
     counts = {name: int(n.replace(",", "")) for n, name in boxes}
-    assert counts == vars(done.rows)
+    assert counts == vars(exported.rows)
     assert "width &gt; 100" in text and "punsafe &lt; 0.5 and similarity &gt; 0.15" in text
-    audited = done.audit("language")
+    audited = exported.audit("language")
     assert audited.attrs["rows_before"]["kept"] == 710  # before every filter
-    assert audited.attrs["rows"]["kept"] == done.rows.kept
+    assert audited.attrs["rows"]["kept"] == exported.rows.kept
     assert "<b onclick=x>" in set(audited["group"])
     assert text.count("<svg") == 2 and "&lt;b onclick=x&gt;" in text
     assert "Hong" in text and "Katz" in text and "they do not say who is in an" in text
@@ -163,44 +163,48 @@ def test_the_report_of_an_export_audits_its_filters(folder, tmp_path):
 
 def test_what_no_filter_left_out_is_told(folder, tmp_path):
     frame = ld.read_shards(folder)
-    some = pd.DataFrame({"row": range(200)})
-    merged = frame.merge(some, on="row", how="inner").laion.where("width > 500")
-    done = pickle.loads(pickle.dumps(export(merged, tmp_path / "out")))
-    text = ld.write_report(done, tmp_path / "page.html", by="language").read_text(encoding="utf-8")
-    before = done.audit("language").attrs["rows_before"]
+    first_rows = pd.DataFrame({"row": range(200)})
+    merged = frame.merge(first_rows, on="row", how="inner").laion.where("width > 500")
+    exported = pickle.loads(pickle.dumps(export(merged, tmp_path / "out")))
+    text = ld.write_report(exported, tmp_path / "page.html", by="language").read_text(
+        encoding="utf-8"
+    )
+    before = exported.audit("language").attrs["rows_before"]
     assert (before["kept"], before["dropped"]) == (400, 310)
     assert "310 rows were left out by a step other than a filter" in text
 
 
 def test_the_audit_of_an_export_reads_again_what_is_there(folder, tmp_path):
-    done = export(ld.read_shards(folder, where="width > 100"), tmp_path / "out")
+    exported = export(ld.read_shards(folder, where="width > 100"), tmp_path / "out")
     with dask.config.set(scheduler=refuse), pytest.raises(ColumnError):
-        ld.write_report(done, tmp_path / "page.html", by="langauge")
+        ld.write_report(exported, tmp_path / "page.html", by="langauge")
     write_shard(folder / "part_0.parquet", laion_table(5))
     with pytest.raises(ShardError):
-        done.audit("language")
+        exported.audit("language")
     assert not (tmp_path / "page.html").exists()
 
 
 def test_a_report_with_nothing_to_group_by(tmp_path):
     source = pa.table({"URL": ["u"] * 40, "WIDTH": range(40)})
     frame = ld.read_shards(write_shard(tmp_path / "part_0.parquet", source))
-    done = export(frame.laion.where("width > 10"), tmp_path / "out")
-    text = ld.write_report(done, tmp_path / "page.html").read_text(encoding="utf-8")
+    exported = export(frame.laion.where("width > 10"), tmp_path / "out")
+    text = ld.write_report(exported, tmp_path / "page.html").read_text(encoding="utf-8")
     assert "no language or caption column" in text and "<svg" not in text
     with pytest.raises(OptionError):
-        done.audit()
+        exported.audit()
     for wrong in (frame, "out", None):
         with pytest.raises(OptionError, match=r"summary\(\.\.\.\) or export"):
             ld.write_report(wrong, tmp_path / "other.html")
 
 
 def test_an_export_without_a_filter_excludes_nobody(folder, tmp_path):
-    done = export(ld.read_shards(folder), tmp_path / "out")
-    text = ld.write_report(done, tmp_path / "page.html", by="language").read_text(encoding="utf-8")
+    exported = export(ld.read_shards(folder), tmp_path / "out")
+    text = ld.write_report(exported, tmp_path / "page.html", by="language").read_text(
+        encoding="utf-8"
+    )
     assert "none by an expression" in text and "No group was under-represented" in text
-    assert text.count("<svg") == 1  # there is no ratio of nothing
-    assert isinstance(done.audit("language"), pd.DataFrame)
+    assert text.count("<svg") == 1  # a ratio needs two groups
+    assert isinstance(exported.audit("language"), pd.DataFrame)
 
 
 def test_a_page_follows_the_readers_scheme():

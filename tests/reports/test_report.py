@@ -1,4 +1,4 @@
-"""The report is one page that needs no network and runs nothing that the data say."""
+"""The report: one page that needs no network and executes nothing from the data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import laion_dask as ld
 
 
 class Tags(HTMLParser):
-    """Every tag with its attributes, in order."""
+    """Collect every tag with its attributes, in order."""
 
     def __init__(self):
         super().__init__()

@@ -112,7 +112,7 @@ for name in ["serial", *numkong.get_capabilities()]:
 """
 
 
-def test_no_device_scores_a_row_without_a_direction(head):
+def test_no_processor_scores_a_row_without_a_direction(head):
     subprocess.run([sys.executable, "-c", _ANY_PROCESSOR, head.weights], check=True)
 
 

@@ -162,7 +162,7 @@ def test_what_is_refused():
         fused.dot_and_squares(x, w.to("meta"))
 
 
-def test_without_a_kernel_it_is_plain_torch_and_warns_once(nothing_failed):
+def test_without_a_kernel_it_is_plain_torch_and_said_once(nothing_failed):
     x, w = torch.randn(20, 64), torch.randn(1, 64)
     with pytest.warns(BackendWarning, match="'dots_and_squares' cannot be used here") as caught:
         found = fused.dot_and_squares(x.as_subclass(OnGpu), w)
