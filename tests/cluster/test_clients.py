@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import dask
 import distributed
@@ -69,6 +70,7 @@ def test_an_interrupt_is_not_for_the_workers(laion_shards, tmp_path):
                 break
         while not list(started.iterdir()):
             assert child.poll() is None
+            time.sleep(0.05)
         os.killpg(child.pid, signal.SIGINT)
         said = child.stdout.read().splitlines()
     every = "18 read = 18 kept + 0 dropped + 0 unscored + 0 rejected"

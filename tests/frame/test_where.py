@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.frames import both, on_host
-from support.where_language import TYPES, compared, expressions, tables
+from support.where_language import TYPES, compare_values, expressions, tables
 
 from laion_dask.aggregations.curve import curve
 from laion_dask.aggregations.engine.statistics import statistics
@@ -272,7 +272,7 @@ def test_a_constant_beyond_float32_equals_no_float32(write, bound):
     values = [math.inf, -math.inf, 3.4e38, -3.4e38, 0.0, 1e-45, None]
     path = write("a.parquet", {"URL": ["u"] * 7, "x": pa.array(values, pa.float32())})
     for op in ("<", "<=", ">", ">=", "==", "!="):
-        is_true = [compared(op, value, bound, ("float64", "float64")) for value in values]
+        is_true = [compare_values(op, value, bound, ("float64", "float64")) for value in values]
         for text, wanted in ((f"x {op} {bound!r}", True), (f"not (x {op} {bound!r})", False)):
             expected = [i for i, value in enumerate(is_true) if value is wanted], 1
             for name, engine in engines(path).items():

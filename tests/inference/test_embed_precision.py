@@ -166,12 +166,11 @@ def test_vit_b_32_on_real_photographs_against_a_plain_loop(vit_b_32, shared, tmp
     from PIL import Image
 
     net, transform, path = vit_b_32
-    source, expected = shared / "data" / "photos_tars", []
-    for tar in sorted(source.glob("*.tar")):
-        with tarfile.open(tar) as archive, torch.no_grad():
-            for member in archive:
-                image = Image.open(io.BytesIO(archive.extractfile(member).read()))
-                expected.append(net.encode_image(transform(image)[None], normalize=True)[0].numpy())
+    source, expected = shared / "data" / "photos_tars" / "00001.tar", []
+    with tarfile.open(source) as archive, torch.no_grad():
+        for member in archive:
+            image = Image.open(io.BytesIO(archive.extractfile(member).read()))
+            expected.append(net.encode_image(transform(image)[None], normalize=True)[0].numpy())
     for precision in PRECISIONS:
         spec = ClipModel("ViT-B-32", path)
         result = embed(source, tmp_path / precision, spec, precision=precision)

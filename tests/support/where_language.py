@@ -35,7 +35,7 @@ def nearest_float32(value) -> float:
 
 
 def within_float32(value) -> float:
-    """A constant compare_values with a float32 column; unchanged if beyond the range of float32."""
+    """A constant as compared with a float32 column; unchanged if beyond the range of float32."""
     near = nearest_float32(value)
     return near if near != 0 and math.isfinite(near) else float(value)
 

@@ -46,7 +46,7 @@ def check(scan, piece, names, decoder=None):
 
 
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 @given(table=tables, chosen=st.lists(expressions, min_size=1, max_size=3), size=st.integers(1, 5))
 def test_the_same_rows_as_duckdb(table, chosen, size):
