@@ -8,8 +8,10 @@ import warnings
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -19,6 +21,10 @@ from laion_dask.extras import installation
 from laion_dask.schema import PROVENANCE
 
 BACKENDS = ("pandas", "cudf")
+#: A frame or a column of either backend. cuDF has no annotations of its own; its objects are used
+#: through what they share with pandas.
+Frame: TypeAlias = pd.DataFrame
+Column: TypeAlias = pd.Series
 #: Reasons why a process cannot create cuDF frames.
 NO_GPU = "no CUDA device is visible"
 NO_CUDF = "cuDF is not installed"
@@ -98,7 +104,7 @@ def gpu_memory_bytes() -> int:
     return min(torch.cuda.get_device_properties(gpu).total_memory for gpu in gpus)
 
 
-def frame_from_arrow(table: pa.Table, backend: str):
+def frame_from_arrow(table: pa.Table, backend: str) -> Frame:
     """Convert an Arrow table to a frame of the given backend.
 
     In pandas, integers and booleans are nullable, floats are NumPy floats with NaN for null,
@@ -115,7 +121,7 @@ def frame_from_arrow(table: pa.Table, backend: str):
     return frame
 
 
-def frame_to_arrow(frame) -> pa.Table:
+def frame_to_arrow(frame: Frame) -> pa.Table:
     """Convert a frame of either backend to an Arrow table; a named index becomes a column.
 
     Raises
@@ -136,7 +142,7 @@ def frame_to_arrow(frame) -> pa.Table:
     return frame.to_arrow(preserve_index=False)
 
 
-def to_pandas(frame) -> pd.DataFrame:
+def to_pandas(frame: Frame) -> pd.DataFrame:
     """Convert a frame of either backend to pandas, with the same dtypes as `frame_from_arrow`."""
     if not is_cudf(frame):
         return frame
@@ -145,22 +151,22 @@ def to_pandas(frame) -> pd.DataFrame:
     return result
 
 
-def is_cudf(frame) -> bool:
+def is_cudf(frame: object) -> bool:
     """Whether a frame or series is a cuDF object."""
     return type(frame).__module__.split(".")[0] == "cudf"
 
 
-def to_numpy(series) -> np.ndarray:
+def to_numpy(series: Column) -> np.ndarray:
     """Convert a numeric column of either backend, without nulls, to a NumPy array."""
     return series.to_numpy()
 
 
-def device_of(frame) -> str:
+def device_of(frame: object) -> str:
     """The torch device of a frame's columns: ``"cuda"`` for cuDF, else ``"cpu"``."""
     return "cuda" if is_cudf(frame) else "cpu"
 
 
-def column_like(values, frame):
+def column_like(values: npt.ArrayLike, frame: Frame) -> Column:
     """Convert numbers to a series with the frame's backend and index.
 
     Parameters
@@ -177,7 +183,7 @@ def column_like(values, frame):
     return pd.Series(np.asarray(values), index=frame.index)
 
 
-def frame_like(columns: Mapping[str, np.ndarray], frame):
+def frame_like(columns: Mapping[str, np.ndarray], frame: Frame) -> Frame:
     """Convert numeric columns to a frame with the backend of another frame."""
     if is_cudf(frame):
         return importlib.import_module("cudf").DataFrame(dict(columns))

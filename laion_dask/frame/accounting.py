@@ -10,6 +10,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
+from laion_dask.backend import Frame
 from laion_dask.errors import ProvenanceError
 from laion_dask.frame.provenance import Provenance, with_identity
 from laion_dask.frame.repeated_rows import repeated_rows
@@ -107,7 +108,9 @@ class AccountingInputs:
         except ProvenanceError:
             return cls(provenance.frame, None)
 
-    def balance(self, kept: int, computed: Sequence[Mapping]) -> Rows | None:
+    def balance(
+        self, kept: int, computed: Sequence[pd.DataFrame | Mapping[str, int]]
+    ) -> Rows | None:
         """The number of rows per outcome.
 
         Parameters
@@ -125,7 +128,7 @@ class AccountingInputs:
         if self.read is None:
             return None
         for result in computed:
-            if "repeats" in result:
+            if isinstance(result, pd.DataFrame) and "repeats" in result:
                 self._check(result.iloc[0])
         counts = [result for result in computed if "repeats" not in result]
         unscored, rejected = (int(sum(np.sum(c[name]) for c in counts)) for name in COUNTS)
@@ -138,7 +141,7 @@ class AccountingInputs:
             )
         return Rows(self.read, kept, dropped, unscored, rejected)
 
-    def _check(self, repeats: Mapping) -> None:
+    def _check(self, repeats: pd.Series) -> None:
         if repeats["repeats"]:
             paths = {p.shard.index: p.shard.path for _, pieces in self.sources for p in pieces}
             shard, row = repeats["shard"], repeats["row"]
@@ -177,7 +180,7 @@ def _with_identity(frame: dd.DataFrame, step: str, sources: Sources) -> dd.DataF
     return known
 
 
-def _counts_of_scans(sources: Sources, undecided: Sequence) -> list[dd.DataFrame]:
+def _counts_of_scans(sources: Sources, undecided: Sequence[dd.DataFrame]) -> list[dd.DataFrame]:
     """Rejected rows per scan, and unscored rows if no other filter follows. Lazy."""
     return [
         graph.over_pieces(partial(_piece_counts, scan=scan, alone=not undecided), pieces, _META)
@@ -197,8 +200,9 @@ def _number(undecided: dd.DataFrame, provenance: Provenance) -> dd.DataFrame:
     # Undecided rows bypass some steps, so columns can be dropped here even if not in the frame.
     if provenance.may_be_narrowed or may_be_narrowed(walk(undecided.expr)):
         reads = ["row"] if "row" in reads else reads[-1:]
-    return graph.map_columns(undecided, _count, reads=reads, meta=_META)
+    number: dd.DataFrame = graph.map_columns(undecided, _count, reads=reads, meta=_META)
+    return number
 
 
-def _count(part) -> pd.DataFrame:
+def _count(part: Frame) -> pd.DataFrame:
     return pd.DataFrame({"unscored": [len(part)], "rejected": [0]})

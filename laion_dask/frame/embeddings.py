@@ -14,7 +14,7 @@ from laion_dask.models import ClipModel, EmbeddingSpace
 
 
 def open_embeddings(
-    paths: str | os.PathLike | Iterable,
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     model: ClipModel | EmbeddingSpace | str,
     like: dd.DataFrame | None = None,

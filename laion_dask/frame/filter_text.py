@@ -35,7 +35,7 @@ from laion_dask.runtime.dask_expressions import (
 MASK, STEP = "pandas mask:", "pandas step:"
 
 
-def of_mask(mask) -> str:
+def of_mask(mask: object) -> str:
     """A mask as a Python-like expression; other operations are shown by their name and columns."""
     if not isinstance(mask, Expr):
         return repr(mask)
@@ -54,7 +54,7 @@ def of_mask(mask) -> str:
     return f"{type(mask).__name__} of {', '.join(sorted(_reads(mask))) or 'what cannot be named'}"
 
 
-def _reads(mask) -> set[str]:
+def _reads(mask: object) -> set[str]:
     """The columns that a mask is computed from, if the graph shows them."""
     if not isinstance(mask, Expr) or isinstance(mask, _DelayedExpr) or mask.ndim == 0:
         return set()
@@ -101,11 +101,11 @@ def _merge(step: Merge) -> str | None:
     return f"merge({', '.join(filter(None, (f'how={step.how!r}', by)))})"
 
 
-def _argument(name: str, value) -> str:
+def _argument(name: str, value: object) -> str:
     return "" if value is None else f"{name}={value!r}"
 
 
-def _loc(rows) -> str | None:
+def _loc(rows: object) -> str | None:
     if isinstance(rows, Expr) or (isinstance(rows, slice) and rows == slice(None)):
         return None  # a mask, or a selection of columns only
     if isinstance(rows, slice):

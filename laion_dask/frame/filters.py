@@ -49,17 +49,18 @@ def mask_of(step: Expr) -> Expr:
     """The boolean series of a filter that is not a scan."""
     if isinstance(step, Query):
         return Eval(step.frame, step.operand("_expr"), step.expr_kwargs)
-    return step.iindexer if _is_loc(step) else step.predicate
+    mask: Expr = step.iindexer if _is_loc(step) else step.predicate
+    return mask
 
 
 def predicate_of(step: Expr) -> Predicate | None:
     """The predicate of a filter created by `where`; None for a pandas mask."""
+    predicate: Predicate | None = None
     if isinstance(step, FromMap):
-        return step.func.where
-    mask = mask_of(step)
-    if isinstance(mask, MapPartitions) and mask.func is passes:
-        return mask.args[1]
-    return None
+        predicate = step.func.where
+    elif isinstance(mask := mask_of(step), MapPartitions) and mask.func is passes:
+        predicate = mask.args[1]
+    return predicate
 
 
 def filter_texts(steps: Steps) -> list[str]:
@@ -82,7 +83,8 @@ def filter_texts(steps: Steps) -> list[str]:
 def _mask_text(step: Expr) -> str | None:
     """The text of a pandas step that drops rows by value; None for other steps."""
     if isinstance(step, Query):
-        return step.operand("_expr")
+        text: str = step.operand("_expr")
+        return text
     if isinstance(step, DropnaFrame):
         columns = step.operand("subset")
         return f"dropna({'' if columns is None else f'subset={columns!r}'})"
@@ -126,16 +128,25 @@ def without_filters(expr: Expr, steps: Steps) -> Expr:
     steps : Steps
         The path of ``expr``.
     """
-    steps = list(steps)
-    while (step := next((s for s, _ in steps if isinstance(s, _NARROWING)), None)) is not None:
-        expr = expr.substitute(step, step.frame)
-        steps = list(walk(expr))
-    for step, _ in steps:
-        if is_scan(step) and step.func.where:
-            expr = expr.substitute(step, unfiltered_scan(step))
+    path = list(steps)
+    while (step := next((s for s, _ in path if isinstance(s, _NARROWING)), None)) is not None:
+        expr = replace_step(expr, step, step.frame)
+        path = list(walk(expr))
+    for scan, _ in path:
+        if is_scan(scan) and scan.func.where:
+            expr = replace_step(expr, scan, unfiltered_scan(scan))
     return expr
+
+
+def replace_step(expr: Expr, step: Expr, by: Expr) -> Expr:
+    """The expression with every occurrence of a step replaced."""
+    replaced = expr.substitute(step, by)
+    assert isinstance(replaced, Expr)  # of frames, like all three
+    return replaced
 
 
 def unfiltered_scan(scan: FromMap) -> FromMap:
     """A scan without its filter."""
-    return scan.substitute_parameters({"func": replace(scan.func, where=None)})
+    unfiltered = scan.substitute_parameters({"func": replace(scan.func, where=None)})
+    assert isinstance(unfiltered, FromMap)
+    return unfiltered

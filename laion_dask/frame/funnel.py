@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.backend import column_like, frame_from_arrow, is_cudf
+from laion_dask.backend import Column, Frame, column_like, frame_from_arrow, is_cudf
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import Kinds, kind_of
 from laion_dask.frame.accounting import Rows
@@ -43,15 +45,16 @@ class _Filters:
     """
 
     before: dd.DataFrame
-    codes: list
+    codes: list[dd.Series]
     texts: tuple[str, ...]
 
     @classmethod
     def of(cls, provenance: Provenance) -> _Filters:
-        codes, texts = [], []
+        codes: list[dd.Series] = []
+        texts: list[str] = []
         for stage, predicate in stages(provenance.steps):
-            kinds = {name: kind_of(dtype) for name, dtype in stage.dtypes.items()}
-            kinds = Kinds.of(kinds, provenance.half)
+            by_name = {name: kind_of(dtype) for name, dtype in stage.dtypes.items()}
+            kinds = Kinds.of(by_name, provenance.half)
             parts = tuple(clauses(predicate, kinds))
             meta = column_like(np.empty(0, np.int64), stage._meta)
             code = graph.map_columns(
@@ -97,7 +100,10 @@ def excluded(frame: dd.DataFrame) -> dd.DataFrame:
     """
     filters = _Filters.of(Provenance.of(frame))
     meta = _with_reasons(filters.before._meta, np.empty(0, np.int64), (), np.empty(0, bool))
-    return graph.map_beside(filters.before, _excluded, filters.codes, filters.texts, meta=meta)
+    rows: dd.DataFrame = graph.map_beside(
+        filters.before, _excluded, filters.codes, filters.texts, meta=meta
+    )
+    return rows
 
 
 def funnel(frame: dd.DataFrame) -> pd.DataFrame:
@@ -171,7 +177,7 @@ def funnel_of(provenance: Provenance, account: Rows) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["clause", "before", *names, "after"])
 
 
-def _code(part, parts: tuple[Predicate, ...], start: int):
+def _code(part: Frame, parts: tuple[Predicate, ...], start: int) -> Column:
     """The first false and the first unknown clause of each row, packed into one number."""
     false = np.full(len(part), _NONE)
     unknown = false.copy()
@@ -182,14 +188,14 @@ def _code(part, parts: tuple[Predicate, ...], start: int):
     return column_like(false * (_NONE + 1) + unknown, part)
 
 
-def _decoded(codes) -> tuple[np.ndarray, np.ndarray]:
+def _decoded(codes: Sequence[Column]) -> tuple[np.ndarray, np.ndarray]:
     """The first false and the first unknown clause of all filters; `_NONE` if there is none."""
     pairs = [np.divmod(code.to_numpy(), _NONE + 1) for code in codes]
     false, unknown = (np.min([pair[i] for pair in pairs], axis=0) for i in range(2))
     return false, np.where(false < _NONE, _NONE, unknown)
 
 
-def _excluded(part, *codes_and_texts):
+def _excluded(part: Frame, *codes_and_texts: Any) -> Frame:
     *codes, texts = codes_and_texts
     if not codes:
         return _with_reasons(part[:0], np.empty(0, np.int64), texts, np.empty(0, bool))
@@ -199,7 +205,9 @@ def _excluded(part, *codes_and_texts):
     return _with_reasons(kept, which[which < _NONE], texts, (false < _NONE)[which < _NONE])
 
 
-def _with_reasons(part, which: np.ndarray, texts: tuple[str, ...], dropped: np.ndarray):
+def _with_reasons(
+    part: Frame, which: np.ndarray, texts: tuple[str, ...], dropped: np.ndarray
+) -> Frame:
     by = np.array(texts, object)[which] if len(which) else np.empty(0, object)
     why = np.where(dropped, "dropped", "unscored").astype(object)
     reasons = pa.table({BY: pa.array(by, pa.string()), WHY: pa.array(why, pa.string())})
@@ -208,7 +216,7 @@ def _with_reasons(part, which: np.ndarray, texts: tuple[str, ...], dropped: np.n
     return part.assign(**{name: reasons[name] for name in (BY, WHY)})
 
 
-def _counts(part, *others_and_n) -> pd.DataFrame:
+def _counts(part: Frame, *others_and_n: Any) -> pd.DataFrame:
     *others, n = others_and_n
     false, unknown = _decoded([part["code"], *others])
     counted = (np.bincount(which[which < _NONE], minlength=n) for which in (false, unknown))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dask.dataframe as dd
 
 from laion_dask.dialects import recognize
@@ -10,7 +12,7 @@ from laion_dask.frame.provenance import Provenance
 from laion_dask.schema import CANONICAL
 
 
-def facts(frame: dd.DataFrame) -> dict:
+def facts(frame: dd.DataFrame) -> dict[str, Any]:
     """Dialect, shards, rows, bytes and columns of a frame, from footers. Eager; reads no data.
 
     Raises

@@ -9,7 +9,7 @@ from laion_dask.frame.row_path import is_verb
 from laion_dask.runtime.dask_expressions import MapPartitions, new_collection
 
 
-def kernel_uses(frame: dd.DataFrame) -> list[tuple[dd.DataFrame, list]]:
+def kernel_uses(frame: dd.DataFrame) -> list[tuple[dd.DataFrame, list[object]]]:
     """Every use of a kernel of this package in a frame's graph, the last step first.
 
     Returns

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.backend import frame_to_arrow
+from laion_dask.backend import Frame, frame_to_arrow
 from laion_dask.frame.accounting import COUNTS, AccountingInputs, Rows
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet.scan import Scan
@@ -20,11 +21,11 @@ from laion_dask.runtime import graph
 
 def map_with_accounting(
     provenance: Provenance,
-    kernel: Callable,
-    *args,
+    kernel: Callable[..., dict[str, Any]],
+    *args: Any,
     meta: Mapping[str, npt.DTypeLike],
     label: str,
-    combine: Callable | None = None,
+    combine: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
     must_account: bool = False,
     share: bool = False,
 ) -> tuple[pd.DataFrame, Rows | None]:
@@ -66,19 +67,19 @@ def map_with_accounting(
         When the frame contains a row more than once.
     """
     types = {**meta, **dict.fromkeys(("rows", *COUNTS), "int64")}
-    meta = pd.DataFrame({name: np.empty(0, dtype) for name, dtype in types.items()})
+    empty = pd.DataFrame({name: np.empty(0, dtype) for name, dtype in types.items()})
     if share or provenance.optimized_scan is None:
         inputs_of = AccountingInputs.of if must_account else AccountingInputs.where_known
         inputs, columns = inputs_of(provenance), list(provenance.frame.columns)
         given = graph.share(args) if share else args
-        per_part = graph.map_numbered(inputs.frame, _on_part, kernel, given, columns, meta=meta)
+        per_part = graph.map_numbered(inputs.frame, _on_part, kernel, given, columns, meta=empty)
     else:
         scan, pieces, columns = provenance.optimized_scan
         inputs = AccountingInputs(provenance.frame, sum(piece.n_rows for piece in pieces))
         on_piece = _OnPiece(scan, tuple(columns), kernel, args)
-        per_part = graph.over_pieces(on_piece, pieces, meta)
+        per_part = graph.over_pieces(on_piece, pieces, empty)
     if combine is not None:
-        per_part = graph.reduce(per_part, combine, meta=meta)
+        per_part = graph.reduce(per_part, combine, meta=empty)
     result, *others = graph.compute(per_part, *inputs.collections, label=label)
     return result, inputs.balance(int(result["rows"].sum()), [result, *others])
 
@@ -89,10 +90,10 @@ class _OnPiece:
 
     scan: Scan
     columns: tuple[str, ...]
-    kernel: Callable
-    args: tuple
+    kernel: Callable[..., dict[str, Any]]
+    args: tuple[Any, ...]
 
-    def __dask_tokenize__(self):
+    def __dask_tokenize__(self) -> tuple[object, ...]:
         scan = self.scan.__dask_tokenize__()
         kernel = f"{self.kernel.__module__}.{self.kernel.__qualname__}"
         return ("laion_dask.on_piece", scan, self.columns, kernel, repr(self.args))
@@ -103,18 +104,24 @@ class _OnPiece:
         return _one_row(row, read.table, read.unscored, read.rejected)
 
 
-def _on_part(part, kernel: Callable, args: tuple, columns: list, partition_info=None):
+def _on_part(
+    part: Frame,
+    kernel: Callable[..., dict[str, Any]],
+    args: tuple[Any, ...],
+    columns: list[str],
+    partition_info: Mapping[str, int] | None = None,
+) -> pd.DataFrame:
     number = (partition_info or {}).get("number", 0)
     table = frame_to_arrow(part[columns])
     return _one_row(kernel(table, number, *args), table, 0, 0)
 
 
-def _one_row(row: dict, table: pa.Table, unscored: int, rejected: int) -> pd.DataFrame:
+def _one_row(row: Mapping[str, Any], table: pa.Table, unscored: int, rejected: int) -> pd.DataFrame:
     row = {**row, "rows": len(table), "unscored": unscored, "rejected": rejected}
     return pd.DataFrame({name: _cell(value) for name, value in row.items()}, copy=False)
 
 
-def _cell(value) -> np.ndarray:
+def _cell(value: object) -> np.ndarray:
     """A column with a single value of any type."""
     cell = np.empty(1, dtype="int64" if isinstance(value, int) else object)
     cell[0] = value

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from laion_dask.frame.provenance import Provenance
 from laion_dask.predicate import Predicate
 from laion_dask.runtime.dask_expressions import Expr, Filter, MapPartitions, Projection
 
 
-def filter_between(before: Provenance, after: Provenance, kernel: Callable) -> Predicate | None:
+def filter_between(
+    before: Provenance, after: Provenance, kernel: Callable[..., Any]
+) -> Predicate | None:
     """The filter that turns one frame into another, or None if they differ in any other way.
 
     Parameters
@@ -32,15 +35,17 @@ def filter_between(before: Provenance, after: Provenance, kernel: Callable) -> P
 
 def _added_to_scan(before: Provenance, after: Provenance) -> Predicate | None:
     """The clauses that one scan has in addition to an otherwise identical one, or None."""
-    if before.as_read is None or after.as_read is None or after.as_read[0].where is None:
+    if before.as_read is None or after.as_read is None:
         return None
     (scan, pieces), (narrow, narrow_pieces) = before.as_read, after.as_read
+    if narrow.where is None:
+        return None
     if replace(narrow, where=scan.where) != scan or pieces != narrow_pieces:
         return None
     return narrow.where if scan.where is None else narrow.where.beyond(scan.where)
 
 
-def _added_steps(before: Expr, after: Expr, kernel: Callable) -> Predicate | None:
+def _added_steps(before: Expr, after: Expr, kernel: Callable[..., Any]) -> Predicate | None:
     """The conjunction of the filters between two expressions; None if there are other steps."""
     found = None
     start, expr = _before_projections(before), _before_projections(after)

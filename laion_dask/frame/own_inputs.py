@@ -13,7 +13,7 @@ from laion_dask.io.storage.discovery import PARQUET
 from laion_dask.io.storage.local_file import real_path
 
 
-def refuse_file_of_inputs(path: str | os.PathLike, provenance: Provenance) -> None:
+def refuse_file_of_inputs(path: str | os.PathLike[str], provenance: Provenance) -> None:
     """Raise if writing a file would replace a shard of a frame, or add one to its folders.
 
     A Parquet file in a folder that was searched for shards would be read as a shard next time.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 import dask.dataframe as dd
 from dask.delayed import Delayed, DelayedLeaf
@@ -20,6 +21,7 @@ from laion_dask.frame.scans import Sources
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.io.parquet.shard import Piece, Shard
 from laion_dask.runtime.dask_expressions import (
+    BaseExpr,
     Concat,
     DropnaFrame,
     Expr,
@@ -35,6 +37,8 @@ from laion_dask.runtime.dask_expressions import (
 
 #: Steps that no optimization removes: a frame that contains one is more than a scan.
 _NOT_REMOVABLE = (Filter, Query, DropnaFrame, Sample, MapPartitions, Merge, Concat)
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +79,7 @@ class Provenance:
         return tuple(row_path.walk(self.frame.expr))
 
     @cached_property
-    def _nodes(self) -> tuple[Expr, ...]:
+    def _nodes(self) -> tuple[BaseExpr, ...]:
         """Every expression in the graph, each once, including those that contribute no rows.
 
         This is the graph as the user built it; Dask's optimizer may merge two filters.
@@ -99,10 +103,11 @@ class Provenance:
         expr = self.frame.expr
         if isinstance(expr, Projection) and expr.ndim == 2:
             expr = expr.frame
-        whole = scans.is_scan(expr) and all(
-            expr.operand(name) is None for name in ("columns", "_partitions")
-        )
-        return (expr.func, scans.pieces_of(expr)) if whole else None
+        if not scans.is_scan(expr) or any(
+            expr.operand(name) is not None for name in ("columns", "_partitions")
+        ):
+            return None
+        return expr.func, scans.pieces_of(expr)
 
     @cached_property
     def optimized_scan(self) -> tuple[Scan, list[Piece], list[str]] | None:
@@ -164,7 +169,7 @@ class Provenance:
         row_identity.check_identity(self.steps)
         return scans.shards_of(self.steps)
 
-    def kinds(self, kind_of: Callable) -> Kinds:
+    def kinds(self, kind_of: Callable[[Any], str]) -> Kinds:
         """The kind of each column, derived from its dtype, and the columns stored as float16.
 
         Parameters
@@ -222,27 +227,30 @@ class Provenance:
     @cached_property
     def unfiltered(self) -> dd.DataFrame:
         """The frame with filters, samples and removals of nulls or duplicates undone. Lazy."""
-        return new_collection(filters.without_filters(self.frame.expr, self.steps))
+        unfiltered: dd.DataFrame = new_collection(
+            filters.without_filters(self.frame.expr, self.steps)
+        )
+        return unfiltered
 
-    def uses_of(self, kernel: Callable) -> list[tuple[dd.DataFrame, tuple]]:
+    def uses_of(self, kernel: Callable[..., Any]) -> list[tuple[dd.DataFrame, tuple[Any, ...]]]:
         """Every use of a kernel: the frame that it is applied to, and its other arguments."""
         return [(new_collection(node.frame), args) for node, args in self._uses(kernel)]
 
-    def arguments_of(self, kernel: Callable) -> list[tuple]:
+    def arguments_of(self, kernel: Callable[..., Any]) -> list[tuple[Any, ...]]:
         """The arguments other than the frame, for every use of a kernel."""
         return [args for _, args in self._uses(kernel)]
 
-    def _uses(self, kernel: Callable) -> Iterator[tuple[MapPartitions, tuple]]:
+    def _uses(self, kernel: Callable[..., Any]) -> Iterator[tuple[MapPartitions, tuple[Any, ...]]]:
         for node in self._nodes:
             if isinstance(node, MapPartitions) and node.func is kernel:
                 yield node, tuple(node.args[1:])
 
-    def objects_of_type(self, type_: type) -> list:
+    def objects_of_type(self, type_: type[_T]) -> list[_T]:
         """Distinct objects of a type, such as embeddings, that the frame is computed with."""
         return list(dict.fromkeys(leaf for leaf in self._leaves if isinstance(leaf, type_)))
 
     @cached_property
-    def recipes(self) -> list[dict]:
+    def recipes(self) -> list[dict[str, Any]]:
         """The recipes of the models, heads and embeddings that the frame is computed with."""
         found = {}
         for leaf in self._leaves:
@@ -257,7 +265,7 @@ class Provenance:
         return [file["path"] for one in self.recipes if "join" in one for file in one["inputs"]]
 
     @cached_property
-    def _leaves(self) -> list:
+    def _leaves(self) -> list[object]:
         return [leaf for node in self._nodes for leaf in _leaves(node.operands)]
 
 
@@ -267,13 +275,13 @@ def with_identity(frame: dd.DataFrame) -> dd.DataFrame | None:
     return None if expr is None else new_collection(expr)
 
 
-def arguments_of_type(args: Iterable, type_: type) -> list:
+def arguments_of_type(args: Iterable[object], type_: type[_T]) -> list[_T]:
     """The arguments of a kernel that have a type, including shared ones."""
     operands = (arg.operands if isinstance(arg, Expr) else [arg] for arg in args)
     return [leaf for each in operands for leaf in _leaves(each) if isinstance(leaf, type_)]
 
 
-def _leaves(operands: Iterable) -> Iterator:
+def _leaves(operands: Iterable[object]) -> Iterator[object]:
     for operand in operands:
         if isinstance(operand, (list, tuple)):
             yield from _leaves(operand)

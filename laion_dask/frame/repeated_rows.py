@@ -8,6 +8,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
+from laion_dask.backend import Frame
 from laion_dask.errors import ProvenanceError
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.row_set import RowSet
@@ -58,14 +59,14 @@ def rows_in_both(one: Provenance, other: Provenance) -> int | None:
         sources = [*one.sources, *other.sources]
     except ProvenanceError:
         return None
-    frames = [one.with_identity, other.with_identity]
-    if any(frame is None for frame in frames) or shard_number_clash(sources) is not None:
+    first, second = one.with_identity, other.with_identity
+    if first is None or second is None or shard_number_clash(sources) is not None:
         return None
-    results = graph.compute(*repeated_rows(frames, sources), label="rows in both")
+    results = graph.compute(*repeated_rows([first, second], sources), label="rows in both")
     return sum(int(result["repeats"].iloc[0]) for result in results)
 
 
-def _row_set(part, group: int, groups: int) -> pd.DataFrame:
+def _row_set(part: Frame, group: int, groups: int) -> pd.DataFrame:
     return _cell(RowSet.of(part, group, groups))
 
 

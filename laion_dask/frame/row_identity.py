@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from math import isnan
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -151,7 +153,7 @@ def _written_over(step: Expr) -> Iterator[str]:
         yield from names if not isinstance(step, known) else ()
 
 
-def _is_own(value, name: str, frame: Expr) -> bool:
+def _is_own(value: object, name: str, frame: Expr) -> bool:
     """Whether a series is that column of the frame, or of a frame that it derives from."""
     while isinstance(value, (*_SAME, AsType)) and _holds_numbers(value._meta.dtype):
         value = value.frame
@@ -160,7 +162,7 @@ def _is_own(value, name: str, frame: Expr) -> bool:
     return value.frame._name in {step._name for step, _ in walk(frame)}
 
 
-def _holds_numbers(dtype) -> bool:
+def _holds_numbers(dtype: Any) -> bool:
     """Whether a dtype can represent every row number exactly."""
     dtype = getattr(dtype, "numpy_dtype", dtype)
     kind = getattr(dtype, "kind", "O")
@@ -193,7 +195,7 @@ def _is_key(step: Merge, name: str) -> bool:
     return all(name in on for on in keys)
 
 
-def _replaces(to_replace, name: str) -> bool:
+def _replaces(to_replace: object, name: str) -> bool:
     """Whether the values to replace may occur in a numeric column."""
     if isinstance(to_replace, dict):
         if any(isinstance(value, dict) for value in to_replace.values()) or name in to_replace:
@@ -203,9 +205,9 @@ def _replaces(to_replace, name: str) -> bool:
     return not all(isinstance(value, str) or _is_blank(value) for value in values)
 
 
-def _is_blank(value) -> bool:
+def _is_blank(value: object) -> bool:
     """Whether a value is missing."""
-    return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
+    return value is None or value is pd.NA or (isinstance(value, float) and isnan(value))
 
 
 def _is_beside(step: Concat, name: str) -> bool:
@@ -244,11 +246,11 @@ def _leaves_blanks(step: Expr) -> bool:
     return blanking and step.ndim == 2
 
 
-def _coarsens(decimals, name: str) -> bool:
+def _coarsens(decimals: object, name: str) -> bool:
     """Whether rounding may change integers."""
     if isinstance(decimals, dict):
         decimals = decimals.get(name, 0)
-    return not isinstance(decimals, (int, np.integer)) or decimals < 0
+    return not isinstance(decimals, (int, np.integer)) or bool(decimals < 0)
 
 
 def _takes_one(step: Expr, name: str) -> bool:

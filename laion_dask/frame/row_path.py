@@ -52,7 +52,8 @@ from laion_dask.runtime.disk_shuffle import ReadAfter
 from laion_dask.schema import PROVENANCE
 
 #: The steps of a path, each with the selected partitions; None for all of them.
-Steps = Iterable[tuple[Expr, tuple[int, ...] | None]]
+Step = tuple[Expr, tuple[int, ...] | None]
+Steps = Iterable[Step]
 
 #: Steps that never duplicate a row; the output of any other step is checked row by row.
 _UNREPEATING = (
@@ -97,7 +98,7 @@ def inputs(step: Expr) -> list[Expr]:
     return ([expr for expr in frames if has_identity(expr)] or frames)[:1]
 
 
-def walk(expr: Expr) -> Iterator[tuple[Expr, tuple[int, ...] | None]]:
+def walk(expr: Expr) -> Iterator[Step]:
     """Every step of the path with its selected partitions; None for all of them."""
     seen, waiting = set(), [(expr, None)]
     while waiting:
@@ -109,7 +110,7 @@ def walk(expr: Expr) -> Iterator[tuple[Expr, tuple[int, ...] | None]]:
         waiting += reversed(_wanted(step, chosen))
 
 
-def _wanted(step: Expr, chosen: tuple[int, ...] | None) -> list:
+def _wanted(step: Expr, chosen: tuple[int, ...] | None) -> list[Step]:
     """The inputs of a step, each with its selected partitions."""
     frames = inputs(step)
     if isinstance(step, Partitions):
@@ -153,7 +154,7 @@ def _may_repeat(step: Expr) -> bool:
 
 def is_verb(step: MapPartitions) -> bool:
     """Whether the mapped function belongs to this package, and so returns one row per input row."""
-    made_by = getattr(step.func, "__module__", None) or type(step.func).__module__
+    made_by: str = getattr(step.func, "__module__", None) or type(step.func).__module__
     return made_by.startswith("laion_dask.")
 
 

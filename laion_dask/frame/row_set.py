@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from laion_dask.backend import to_numpy
+from laion_dask.backend import Frame, to_numpy
 from laion_dask.schema import PROVENANCE
 
 #: Bits for the row number in a key; shards have fewer than 2**40 rows.
@@ -46,7 +46,7 @@ class RowSet:
         return int(np.bitwise_count(self.words).sum(dtype=np.int64))
 
     @classmethod
-    def of(cls, part, group: int = 0, groups: int = 1) -> RowSet:
+    def of(cls, part: Frame, group: int = 0, groups: int = 1) -> RowSet:
         """The rows of a partition that belong to one group of shards."""
         known = part[list(PROVENANCE)].dropna()
         shard, row = (to_numpy(known[name]).astype(np.int64) for name in PROVENANCE)

@@ -45,8 +45,10 @@ def rows_of(provenance: Provenance) -> Rows:
     if len(columns) and provenance.may_be_narrowed:
         provenance = provenance.select(columns[-1:])
     label = "count rows"
-    return map_with_accounting(provenance, _nothing, meta={}, label=label, must_account=True)[1]
+    _, account = map_with_accounting(provenance, _nothing, meta={}, label=label, must_account=True)
+    assert account is not None  # must_account
+    return account
 
 
-def _nothing(table: pa.Table, number: int) -> dict:
+def _nothing(table: pa.Table, number: int) -> dict[str, object]:
     return {}

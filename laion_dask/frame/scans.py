@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import TypeGuard
 
 from laion_dask.errors import ProvenanceError
 from laion_dask.frame.row_path import Steps, walk
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.io.parquet.shard import Piece, Shard
 from laion_dask.io.storage.local_file import real_path
-from laion_dask.runtime.dask_expressions import Concat, Expr, FromMap, Partitions
+from laion_dask.runtime.dask_expressions import BaseExpr, Concat, FromMap, Partitions
 
 #: Scans, each with the pieces that are read.
 Sources = list[tuple[Scan, list[Piece]]]
 
 
-def is_scan(step: Expr) -> bool:
+def is_scan(step: BaseExpr) -> TypeGuard[FromMap]:
     """Whether a step is a scan of ``read_shards``."""
     return isinstance(step, FromMap) and isinstance(step.func, Scan)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import dask.dataframe as dd
 import numpy as np
 
-from laion_dask.backend import column_like, to_numpy
-from laion_dask.frame.filters import is_filter, mask_of, unfiltered_scan
+from laion_dask.backend import Frame, column_like, to_numpy
+from laion_dask.frame.filters import is_filter, mask_of, replace_step, unfiltered_scan
 from laion_dask.frame.row_path import inputs, is_verb
 from laion_dask.frame.scans import is_scan, pieces_of
 from laion_dask.frame.undecided_rows import possible_mask
@@ -50,18 +51,18 @@ def mark_membership(
     trunk = _trunk(one.expr, other.expr)
     if trunk is None:
         return None
-    sides = [_filters_above(frame.expr, trunk) for frame in (one, other)]
-    if None in sides:
+    first, second = (_filters_above(frame.expr, trunk) for frame in (one, other))
+    if first is None or second is None:
         return None
-    counts = tuple(len(side) // 2 for side in sides)
+    series, counts = [*first, *second], (len(first) // 2, len(second) // 2)
     kept = list(dict.fromkeys(columns)) or list(one.columns[-1:])
     base = new_collection(_unfiltered(one.expr, trunk))[kept]
-    meta = _mark(base._meta, *(np.empty(0, bool) for side in sides for _ in side), counts)
-    series = [mask for side in sides for mask in side]
-    return graph.map_beside(base, _mark, series, counts, meta=meta)
+    meta = _mark(base._meta, *(np.empty(0, bool) for _ in series), counts)
+    marked: dd.DataFrame = graph.map_beside(base, _mark, series, counts, meta=meta)
+    return marked
 
 
-def _mark(part, *masks_and_counts):
+def _mark(part: Frame, *masks_and_counts: Any) -> Frame:
     *found, counts = masks_and_counts
     found = [mask if isinstance(mask, np.ndarray) else to_numpy(mask) for mask in found]
     marks = {}
@@ -87,25 +88,26 @@ def _path(expr: Expr) -> list[Expr] | None:
 
 def _trunk(one: Expr, other: Expr) -> Callable[[Expr], bool] | None:
     """A test for the step that two paths share: the last common frame, or else the same scan."""
-    paths = [_path(one), _path(other)]
-    if None in paths:
+    path, other_path = _path(one), _path(other)
+    if path is None or other_path is None:
         return None
-    names = {step._name for step in paths[1]}
-    shared = next((step._name for step in paths[0] if step._name in names), None)
+    names = {step._name for step in other_path}
+    shared = next((step._name for step in path if step._name in names), None)
     if shared is not None:
         return lambda step: step._name == shared
-    ends = [path[-1] for path in paths]
-    if all(map(is_scan, ends)):
-        (scan, pieces), (again, more) = ((end.func, pieces_of(end)) for end in ends)
-        if replace(scan, where=None) == replace(again, where=None) and pieces == more:
+    end, other_end = path[-1], other_path[-1]
+    if is_scan(end) and is_scan(other_end):
+        scan, other_scan = (replace(scan.func, where=None) for scan in (end, other_end))
+        if scan == other_scan and pieces_of(end) == pieces_of(other_end):
             return lambda step: False
     return None
 
 
 def _above(expr: Expr, trunk: Callable[[Expr], bool]) -> list[Expr]:
     """The steps above the trunk, top first, including a scan with a filter."""
-    found = []
-    for step in _path(expr):
+    path, found = _path(expr), []
+    assert path is not None  # as `_trunk` has checked
+    for step in path:
         if trunk(step):
             break
         found.append(step)
@@ -148,7 +150,7 @@ def _unfiltered(expr: Expr, trunk: Callable[[Expr], bool]) -> Expr:
     """The frame without the filters above the trunk."""
     while (step := next(filter(is_filter, _above(expr, trunk)), None)) is not None:
         if isinstance(step, FromMap):
-            expr = expr.substitute(step, unfiltered_scan(step))
+            expr = replace_step(expr, step, unfiltered_scan(step))
         else:
-            expr = expr.substitute(step, step.frame)
+            expr = replace_step(expr, step, step.frame)
     return expr

@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import reduce
+from typing import Any, overload
 
 import dask.dataframe as dd
 import numpy as np
 from pandas.api.types import is_bool_dtype
 
-from laion_dask.backend import column_like
+from laion_dask.backend import Frame, column_like
 from laion_dask.frame.filters import is_filter, mask_of, predicate_of, unfiltered_scan
 from laion_dask.frame.row_path import Steps, inputs, walk
 from laion_dask.frame.where_kernel import possibly_passes, undecided
@@ -56,8 +57,10 @@ _BYPASSED = (Sample, DropDuplicates, Head, Tail, NLargest, Repartition, SortValu
 def _certain_and_possible(mask: Expr) -> tuple[Expr, Expr]:
     """Masks of where a mask is true whatever its missing values are, and where it may be true."""
     if isinstance(mask, (And, Or)):
-        sides = [_certain_and_possible(side) for side in (mask.left, mask.right)]
-        return tuple(type(mask)(one, other) for one, other in zip(*sides, strict=True))
+        certain, possible = _certain_and_possible(mask.left)
+        also_certain, also_possible = _certain_and_possible(mask.right)
+        combine = type(mask)
+        return combine(certain, also_certain), combine(possible, also_possible)
     if isinstance(mask, Invert):
         certain, possible = _certain_and_possible(mask.frame)
         return Invert(possible), Invert(certain)
@@ -69,11 +72,12 @@ def _certain_and_possible(mask: Expr) -> tuple[Expr, Expr]:
         columns = [Projection(mask.frame, name) for name in mask.frame.columns if name in words]
     if not columns:
         return mask, mask
-    known = reduce(And, map(NotNull, columns))
+    tests: list[Expr] = [NotNull(column) for column in columns]
+    known = reduce(And, tests)
     return And(known, mask), Or(Invert(known), mask)
 
 
-def _columns_of(mask) -> Iterator[Expr]:
+def _columns_of(mask: object) -> Iterator[Expr]:
     """The series that a mask compares."""
     is_filled = isinstance(mask, Fillna) and mask.ndim == 1 and not is_bool_dtype(mask._meta.dtype)
     if is_filled or (isinstance(mask, Projection) and mask.ndim == 1):
@@ -111,12 +115,18 @@ def undecided_rows(expr: Expr, steps: Steps) -> list[dd.DataFrame]:
 class _Rerouted:
     """Sends the rows for which one filter is unknown through the steps above it."""
 
-    def __init__(self, target: Expr):
+    def __init__(self, target: Expr) -> None:
         self.target = target
         self._above: dict[str, bool] = {}
         self._rerouted: dict[str, Expr] = {}
 
-    def through(self, expr):
+    @overload
+    def through(self, expr: Expr) -> Expr: ...
+
+    @overload
+    def through(self, expr: object) -> object: ...
+
+    def through(self, expr: object) -> object:
         """The step applied to only those rows; expressions not above the filter are unchanged."""
         if not isinstance(expr, Expr) or not self.is_above(expr) or expr.ndim == 0:
             return expr
@@ -159,16 +169,17 @@ class _Rerouted:
         inner, by = self.through(expr.frame), expr.operand("_other")
         if isinstance(by, Expr):
             return inner
-        return graph.map_numbered(
+        indexed: dd.DataFrame = graph.map_numbered(
             new_collection(inner), _set_index, by, expr.drop, meta=expr._meta
-        ).expr
+        )
+        return indexed.expr
 
 
-def _set_index(part, by, drop: bool):
+def _set_index(part: Frame, by: object, drop: bool) -> Frame:
     return part.set_index(by, drop=drop)
 
 
-def _with_kernel(mask: MapPartitions, kernel: Callable) -> Expr:
+def _with_kernel(mask: Expr, kernel: Callable[..., Any]) -> Expr:
     return MapPartitions(mask.frame, kernel, *mask.operands[2:])
 
 

@@ -50,7 +50,8 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
     predicate = parse(expression, provenance.kinds(kind_of))
     reads = predicate.columns
     meta = column_like(np.empty(0, bool), frame._meta)
-    return frame[graph.map_columns(frame, passes, predicate, reads=reads, meta=meta)]
+    kept: dd.DataFrame = frame[graph.map_columns(frame, passes, predicate, reads=reads, meta=meta)]
+    return kept
 
 
 def where_cost(frame: PlannedFrame, expression: str | None = None) -> Cost:

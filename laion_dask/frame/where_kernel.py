@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from laion_dask.backend import Column, Frame
 from laion_dask.predicate import Predicate, certain_and_possible
 
 
-def passes(part, predicate: Predicate):
+def passes(part: Frame, predicate: Predicate) -> Column:
     """Mask of the rows for which the expression is true.
 
     Returns
@@ -16,12 +17,12 @@ def passes(part, predicate: Predicate):
     return certain_and_possible(predicate, part)[0]
 
 
-def possibly_passes(part, predicate: Predicate):
+def possibly_passes(part: Frame, predicate: Predicate) -> Column:
     """Mask of the rows for which the expression is true or unknown."""
     return certain_and_possible(predicate, part)[1]
 
 
-def undecided(part, predicate: Predicate):
+def undecided(part: Frame, predicate: Predicate) -> Column:
     """Mask of the rows for which the expression is unknown."""
     certain, possible = certain_and_possible(predicate, part)
     return possible & ~certain

@@ -4,6 +4,9 @@ A new version of Dask may move or rename any of these; `tests/test_architecture.
 other file imports them.
 """
 
+from dask._expr import (
+    Expr as BaseExpr,
+)
 from dask._task_spec import (
     Alias,
     List,
@@ -128,6 +131,7 @@ __all__ = [
     "Assign",
     "AssignAlign",
     "AssignIndex",
+    "BaseExpr",
     "Between",
     "Binop",
     "Blockwise",

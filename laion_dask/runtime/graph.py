@@ -85,7 +85,7 @@ def read_after(frame: dd.DataFrame, exchanged: dd.DataFrame) -> dd.DataFrame:
     return new_collection(ReadAfter(frame.expr, Beside(exchanged.expr)))
 
 
-def share(value):
+def share(value: object) -> Delayed:
     """Wrap a large argument of a kernel, so that it is sent once instead of in every task."""
     return delayed(value, traverse=False, pure=True)
 

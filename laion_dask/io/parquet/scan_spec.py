@@ -38,7 +38,7 @@ class ScanSpec:
     searched: tuple[str, ...] = field(default=(), compare=False)
     half: frozenset[str] = field(default=frozenset(), compare=False)
 
-    def __dask_tokenize__(self):
+    def __dask_tokenize__(self) -> tuple[object, ...]:
         where = self.where.__dask_tokenize__() if self.where else None
         types = [(name, str(type_)) for name, type_ in self.types]
         return ("laion_dask.Scan", types, where, self.backend, self.invalid_text, self.searched)
