@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import numpy as np
 
-from laion_dask.predicate.nodes import Among, Compare, Constant, Every, Name, Node, Not, Some
+from laion_dask.predicate.nodes import (
+    Among,
+    Compare,
+    Condition,
+    Constant,
+    Every,
+    Name,
+    Not,
+    Operand,
+    Some,
+)
+
+_Width: TypeAlias = type[np.float32] | type[np.float16]
 
 _TURNED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
@@ -41,7 +54,7 @@ def beside_floats(value: int | float, kind: str) -> Constant:
     return Constant(float(value) if near is None else near, kind)
 
 
-def _rounded(value: float, to: type = np.float32) -> float:
+def _rounded(value: float, to: _Width = np.float32) -> float:
     with np.errstate(over="ignore", under="ignore"):
         return float(to(value))
 
@@ -51,21 +64,24 @@ def nearest_float32(value: float) -> float | None:
     return _nearest(value, np.float32)
 
 
-def _nearest(value: float, to: type) -> float | None:
+def _nearest(value: float, to: _Width) -> float | None:
     near = _rounded(value, to)
     return near if near != value and near != 0 and math.isfinite(near) else None
 
 
-def _equals(column: Node, value: float) -> tuple[Constant, ...]:
+def _equals(column: Operand, value: str | int | float) -> tuple[float, ...]:
     """Other values of a column that equal a constant, because they were rounded when stored."""
-    if not (isinstance(column, Name) and column.kind in ("float32", "float64")):
+    if isinstance(value, str) or not isinstance(column, Name):
         return ()
-    widths = ([np.float32] if column.kind == "float64" else []) + [np.float16] * column.half
+    if column.kind not in ("float32", "float64"):
+        return ()
+    widths: list[_Width] = [np.float32] if column.kind == "float64" else []
+    widths += [np.float16] if column.half else []
     found = dict.fromkeys(_nearest(value, width) for width in widths)
-    return tuple(Constant(near, column.kind) for near in found if near is not None)
+    return tuple(near for near in found if near is not None)
 
 
-def of_any_width(test: Compare) -> Node:
+def of_any_width(test: Compare) -> Condition:
     """Extend a comparison with a constant to values that were stored as float32 or float16.
 
     A float32 column is compared with the constant rounded to float32. Combined with a float64
@@ -76,19 +92,26 @@ def of_any_width(test: Compare) -> Node:
     column, constant, op = test.left, test.right, test.op
     if isinstance(column, Constant):
         column, constant, op = constant, column, _TURNED[op]
-    others = _equals(column, constant.value) if isinstance(constant, Constant) else ()
+    if not isinstance(constant, Constant) or isinstance(constant.value, str):
+        return test
+    value, others = constant.value, _equals(column, constant.value)
+    if not others:
+        return test
     if op in ("==", "!="):
-        among = Among(column, (constant, *others))
-        return test if not others else among if op == "==" else Not(among)
-    above = op in (">", "<=")
-    others = tuple(o for o in others if (o.value > constant.value) == above)
-    strict = op in ("<", ">")
-    equal = tuple(Compare("!=" if strict else "==", column, other) for other in others)
+        among = Among(column, in_any_width(column, (constant,)))
+        return among if op == "==" else Not(among)
+    above, strict = op in (">", "<="), op in ("<", ">")
+    equal = tuple(
+        Compare("!=" if strict else "==", column, Constant(other, column.kind))
+        for other in others
+        if (other > value) == above
+    )
     if not equal:
         return test
     return Every((test, *equal)) if strict else Some((test, *equal))
 
 
-def in_any_width(of: Node, values: tuple[Constant, ...]) -> tuple[Constant, ...]:
+def in_any_width(of: Operand, values: tuple[Constant, ...]) -> tuple[Constant, ...]:
     """The values of an ``in`` list, extended as in `of_any_width`."""
-    return (*values, *(other for value in values for other in _equals(of, value.value)))
+    others = (other for value in values for other in _equals(of, value.value))
+    return (*values, *(Constant(other, of.kind) for other in others))

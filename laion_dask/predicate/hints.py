@@ -77,8 +77,8 @@ def joined_texts(text: str) -> str | None:
     """
     if not _SIDE_BY_SIDE.search(text):
         return None
-    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    tokens = [t for t in tokens if t.type not in (tokenize.NL, tokenize.COMMENT)]
+    every = tokenize.generate_tokens(io.StringIO(text).readline)
+    tokens = [t for t in every if t.type not in (tokenize.NL, tokenize.COMMENT)]
     for one, two in pairwise(tokens):
         if one.type == two.type == tokenize.STRING:
             return " ".join(

@@ -8,12 +8,13 @@ Final_Sigma). Texts without either are lowered by the engine.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.backend import is_cudf
+from laion_dask.backend import Column, is_cudf
 
 _DOTTED_I, _SIGMA, _FINAL_SIGMA = "\u0130", "\u03a3", "\u03c2"
 _NUL = "\0"
@@ -38,7 +39,8 @@ def _before_the_end_of_a_word() -> str:
     ends before the next cased letter, so no match hides the next one.
     """
     every = [chr(c) for c in range(1, 0x110000) if not 0xD800 <= c < 0xE000]
-    with_case, ignorable = [], []
+    with_case: list[int] = []
+    ignorable: list[int] = []
     after_a_letter = _NUL.join(f"A{c}{_SIGMA}" for c in every).lower().split(_NUL)
     alone = _NUL.join(f"{c}{_SIGMA}" for c in every).lower().split(_NUL)
     for letter, after, first in zip(every, after_a_letter, alone, strict=True):
@@ -59,7 +61,7 @@ def _ranges(points: list[int]) -> str:
     return "".join("-".join(f"\\x{{{end:X}}}" for end in dict.fromkeys(ends)) for ends in found)
 
 
-def lowered(text):
+def lowered(text: Column) -> Column:
     """A series of text, lowered."""
     if is_cudf(text):
         return _lowered_by_cudf(text)
@@ -71,7 +73,7 @@ def lowered(text):
     return low
 
 
-def _lowered_by_cudf(text):
+def _lowered_by_cudf(text: Any) -> Any:
     """Lower with ``translate``: cuDF's ``lower`` misses sigma context and non-BMP letters.
 
     ``translate`` accepts any table of single code points but drops NULs. A column that contains a

@@ -7,27 +7,34 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 
-from laion_dask.backend import column_like, is_cudf
+from laion_dask.backend import Column, Frame, column_like, is_cudf
 from laion_dask.predicate.lower_case import lowered
 from laion_dask.predicate.nodes import (
     Among,
     Arithmetic,
     Compare,
+    Condition,
     Constant,
     Every,
     IsNone,
     Name,
-    Node,
     Not,
+    Operand,
     Predicate,
     Some,
+    Test,
     TextTest,
     TextValue,
     Truth,
 )
+
+#: The value of an operand: a column of either backend, or a constant.
+Value: TypeAlias = Any
 
 _OPS = {
     "==": operator.eq,
@@ -45,7 +52,7 @@ _ARITHMETIC = {
 }
 
 
-def certain_and_possible(predicate: Predicate, frame):
+def certain_and_possible(predicate: Predicate, frame: Frame) -> tuple[Column, Column]:
     """Masks of rows where an expression is true, and where it is true or unknown.
 
     Parameters
@@ -63,10 +70,10 @@ def certain_and_possible(predicate: Predicate, frame):
 
 
 class _Masks:
-    def __init__(self, frame):
+    def __init__(self, frame: Frame) -> None:
         self.frame = frame
 
-    def of(self, node: Node):
+    def of(self, node: Condition) -> tuple[Column, Column]:
         if isinstance(node, Not):
             certain, possible = self.of(node.of)
             return ~possible, ~certain
@@ -81,20 +88,20 @@ class _Masks:
             missing = ~_known(self.value(node.of))
             return missing, missing
         result, operands = self.test(node)
-        known = True
+        known: Any = True
         for operand in operands:
             known = known & _known(operand) if _is_series(operand) else known
         result = _filled(result)
         return known & result, ~known | result
 
-    def test(self, node: Node):
+    def test(self, node: Test) -> tuple[Column, tuple[Value, ...]]:
         """The result for known operands, and the operands."""
         if isinstance(node, Compare):
             left, right = self.value(node.left), self.value(node.right)
             return _compared(_OPS[node.op], left, right), (left, right)
         of = self.value(node.of)
         if isinstance(node, Among):
-            lists: dict[type, list] = {}
+            lists: dict[type, list[Any]] = {}
             for value in node.values:
                 lists.setdefault(type(value.value), []).append(self.value(value))
             # Outside int64 and uint64, isin would convert the column and the list to floats.
@@ -110,7 +117,7 @@ class _Masks:
             return of, (of,)
         raise AssertionError(node)
 
-    def value(self, node: Node):
+    def value(self, node: Operand) -> Value:
         if isinstance(node, Name):
             return self.frame[node.name]
         if isinstance(node, Constant):
@@ -129,7 +136,7 @@ class _Masks:
         raise AssertionError(node)
 
 
-def _compared(compare, left, right):
+def _compared(compare: Callable[[Any, Any], Any], left: Value, right: Value) -> Column:
     """Compare two columns, or a column and a constant.
 
     libcudf converts columns to C++'s common type: float32 for an integer and a float32, and
@@ -148,7 +155,7 @@ def _compared(compare, left, right):
     return (negative & compare(*below)) | (~negative & result)
 
 
-def _is_in(of, values: list):
+def _is_in(of: Column, values: list[Any]) -> Column:
     """Mask of rows whose value is in a list of values of one Python type.
 
     cuDF compares values of the column's own dtype; for others it may cast or find nothing. No
@@ -160,7 +167,7 @@ def _is_in(of, values: list):
     return of.isin(values)
 
 
-def _held_by(dtype, values: list[int]) -> list[int]:
+def _held_by(dtype: Any, values: list[int]) -> list[int]:
     """The integers that a column of the given dtype can hold; the others cannot match."""
     numpy_dtype = np.dtype(getattr(dtype, "numpy_dtype", dtype))
     if numpy_dtype.kind not in "iu":
@@ -169,22 +176,22 @@ def _held_by(dtype, values: list[int]) -> list[int]:
     return [v for v in values if info.min <= v <= info.max]
 
 
-def _is_series(operand) -> bool:
+def _is_series(operand: object) -> TypeGuard[Column]:
     return hasattr(operand, "notna")
 
 
-def _known(series):
+def _known(series: Column) -> Column:
     known = series.notna()
     if series.dtype.kind == "f":
         known = known & _filled(series == series)
     return known.astype("bool")
 
 
-def _filled(mask):
+def _filled(mask: Column) -> Column:
     return mask.fillna(False).astype("bool")
 
 
-def _double(operand):
+def _double(operand: Value) -> Any:
     """Convert an operand to float64 with null as NaN: a number, or an array for a column.
 
     Returns an array, not a series, because cuDF's division may flip the sign in a column that

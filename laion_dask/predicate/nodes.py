@@ -1,8 +1,12 @@
-"""The nodes of an expression tree. All are frozen, hashable and picklable."""
+"""The nodes of an expression tree. All are frozen, hashable and picklable.
+
+A `Condition` is true, false or unknown for a row; an `Operand` has a value, or is null.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,8 @@ class Constant(Node):
 @dataclass(frozen=True)
 class Arithmetic(Node):
     op: str
-    left: Node
-    right: Node
+    left: Operand
+    right: Operand
     kind: str = "float64"
 
 
@@ -41,22 +45,22 @@ class TextValue(Node):
     """``lower`` of a string, or its ``len`` in code points."""
 
     op: str
-    of: Node
+    of: Operand
     kind: str = "string"
 
 
 @dataclass(frozen=True)
 class Compare(Node):
     op: str
-    left: Node
-    right: Node
+    left: Operand
+    right: Operand
 
 
 @dataclass(frozen=True)
 class Among(Node):
     """``of in values``."""
 
-    of: Node
+    of: Operand
     values: tuple[Constant, ...]
 
 
@@ -65,39 +69,50 @@ class TextTest(Node):
     """``of.contains(pattern)``, startswith or endswith; the pattern is literal text."""
 
     op: str
-    of: Node
+    of: Operand
     pattern: str
 
 
 @dataclass(frozen=True)
 class IsNone(Node):
-    of: Node
+    of: Operand
 
 
 @dataclass(frozen=True)
 class Truth(Node):
     """A boolean column used as a condition."""
 
-    of: Node
+    of: Operand
 
 
 @dataclass(frozen=True)
 class Not(Node):
-    of: Node
+    of: Condition
 
 
 @dataclass(frozen=True)
 class Every(Node):
     """Conjunction: ``and``."""
 
-    parts: tuple[Node, ...]
+    parts: tuple[Condition, ...]
 
 
 @dataclass(frozen=True)
 class Some(Node):
     """Disjunction: ``or``."""
 
-    parts: tuple[Node, ...]
+    parts: tuple[Condition, ...]
+
+
+Operand: TypeAlias = Name | Constant | Arithmetic | TextValue
+#: A condition that is neither made of others nor tests for null.
+Test: TypeAlias = Compare | Among | TextTest | Truth
+Condition: TypeAlias = Test | IsNone | Not | Every | Some
+
+
+def operands_of(test: Test) -> tuple[Operand, ...]:
+    """The operands of a test, apart from the values of a list and the pattern of a text test."""
+    return (test.left, test.right) if isinstance(test, Compare) else (test.of,)
 
 
 @dataclass(frozen=True)
@@ -108,16 +123,16 @@ class Predicate:
     ----------
     text : str
         The expression as written.
-    root : Node
+    root : Condition
     columns : tuple of str
         The columns that the expression reads, in order of first use.
     """
 
     text: str
-    root: Node
+    root: Condition
     columns: tuple[str, ...]
 
-    def __dask_tokenize__(self):
+    def __dask_tokenize__(self) -> tuple[str, str]:
         return ("laion_dask.Predicate", repr(self.root))
 
     def __and__(self, other: Predicate) -> Predicate:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from laion_dask.predicate.nodes import (
     Among,
     Compare,
+    Condition,
     Constant,
     Every,
     IsNone,
     Name,
-    Node,
     Not,
     Predicate,
     Some,
@@ -29,14 +30,14 @@ class Range:
 
     Attributes
     ----------
-    low, high
+    low, high : str or number, like the column's constants
         Bounds of the values; both None if unknown.
     only_null : bool
         Whether all values are null.
     """
 
-    low: object = None
-    high: object = None
+    low: Any = None
+    high: Any = None
     only_null: bool = False
 
 
@@ -54,7 +55,7 @@ def may_pass(predicate: Predicate, ranges: Mapping[str, Range]) -> bool:
     return _may(predicate.root, ranges, True)
 
 
-def _may(node: Node, ranges: Mapping[str, Range], wanted: bool) -> bool:
+def _may(node: Condition, ranges: Mapping[str, Range], wanted: bool) -> bool:
     """Whether a row may exist for which a node is certainly true (or false, if not wanted)."""
     if isinstance(node, Not):
         return _may(node.of, ranges, not wanted)
@@ -98,5 +99,5 @@ def _may_compare(node: Compare, ranges: Mapping[str, Range], wanted: bool) -> bo
     }[op if wanted else _NEGATED[op]]
 
 
-def _comparable(one, two) -> bool:
+def _comparable(one: object, two: object) -> bool:
     return isinstance(one, str) == isinstance(two, str)

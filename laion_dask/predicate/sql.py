@@ -14,17 +14,20 @@ from laion_dask.predicate.nodes import (
     Among,
     Arithmetic,
     Compare,
+    Condition,
     Constant,
     Every,
     IsNone,
     Name,
-    Node,
     Not,
+    Operand,
     Predicate,
     Some,
+    Test,
     TextTest,
     TextValue,
     Truth,
+    operands_of,
 )
 
 _OPS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
@@ -88,7 +91,7 @@ def to_sql(predicate: Predicate, columns: Mapping[str, str | None]) -> Sql:
     return Sql(certain, possible, settled, writer.parameters)
 
 
-def _all_must_hold(node: Node) -> bool:
+def _all_must_hold(node: Condition) -> bool:
     """Whether one test that is not true suffices to make the expression not true."""
     if isinstance(node, Every):
         return all(_all_must_hold(part) for part in node.parts)
@@ -96,13 +99,13 @@ def _all_must_hold(node: Node) -> bool:
 
 
 class _Writer:
-    def __init__(self, columns: Mapping[str, str | None]):
+    def __init__(self, columns: Mapping[str, str | None]) -> None:
         self.columns = columns
         self.parameters: dict[str, str] = {}
         self.names: dict[str, str] = {}
         self.any_missing: dict[str, None] = {}
 
-    def condition(self, node: Node, *, certain: bool) -> str:
+    def condition(self, node: Condition, *, certain: bool) -> str:
         """SQL that is true where the node is certainly (or possibly) true."""
         if isinstance(node, Not):
             return f"NOT ({self.condition(node.of, certain=not certain)})"
@@ -111,7 +114,7 @@ class _Writer:
             return word.join(f"({self.condition(p, certain=certain)})" for p in node.parts)
         if isinstance(node, IsNone):
             return " OR ".join(self.null(node.of) + self.nan(node.of)) or "FALSE"
-        operands = (node.left, node.right) if isinstance(node, Compare) else (node.of,)
+        operands = operands_of(node)
         null = [m for operand in operands for m in self.null(operand)]
         nan = [m for operand in operands for m in self.nan(operand)]
         self.any_missing.update(dict.fromkeys(null + nan))
@@ -139,7 +142,7 @@ class _Writer:
             return f"CASE WHEN {value} {fails} {bound} THEN isnan({value}) ELSE TRUE END"
         return f"({' OR '.join([test, *nan])}) IS NOT FALSE"  # any test of null yields null
 
-    def test(self, node: Node) -> str:
+    def test(self, node: Test) -> str:
         """A condition on known operands."""
         if isinstance(node, Compare):
             sides = self.sides(node)
@@ -169,7 +172,7 @@ class _Writer:
         tests = [f"{of} IN ({', '.join(values)})" for values in lists.values()]
         return f"({' OR '.join(tests)})"
 
-    def null(self, node: Node) -> list[str]:
+    def null(self, node: Operand) -> list[str]:
         """SQL conditions under which an operand is null.
 
         They must precede those of `nan`, because ``isnan`` of null is null. The tests are only
@@ -182,14 +185,14 @@ class _Writer:
         value = self.value(node)
         return ["TRUE" if value == "NULL" else f"{value} IS NULL"]
 
-    def nan(self, node: Node) -> list[str]:
+    def nan(self, node: Operand) -> list[str]:
         """SQL conditions under which an operand is NaN."""
         if isinstance(node, Constant) or node.kind not in ("float32", "float64"):
             return []
         value = self.value(node)
         return [] if value == "NULL" else [f"isnan({value})"]
 
-    def value(self, node: Node) -> str:
+    def value(self, node: Operand) -> str:
         if isinstance(node, Name):
             return self.columns[node.name] or "NULL"
         if isinstance(node, Constant):

@@ -1,0 +1,181 @@
+"""Parse the operands of tests: columns, constants, arithmetic, and the case or length of text."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Mapping
+
+from laion_dask.errors import ColumnError, PredicateError, argument, did_you_mean
+from laion_dask.predicate import constants
+from laion_dask.predicate.hints import needs_col, without_call
+from laion_dask.predicate.nodes import Arithmetic, Constant, Name, Operand, TextValue
+
+#: Maximum number of tests, and of calls and arithmetic operations, in one expression. Each costs
+#: memory and time; DuckDB needs up to half a gigabyte at the limit. An `in` list is one test.
+MAX_TESTS = 1_000
+
+ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+_FOLD = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+NUMBERS = ("integer", "float32", "float64")
+TEXT_TESTS = ("contains", "startswith", "endswith")
+TEXT_VALUES = {"lower": "string", "len": "integer"}
+
+
+def cut(text: str) -> str:
+    """The start of a long text, for messages."""
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
+def _shown(text: str) -> str:
+    return repr(cut(text))
+
+
+class OperandParser:
+    """Turns the operands in a syntax tree into nodes, and records the columns that they name."""
+
+    def __init__(self, text: str, kinds: Mapping[str, str]) -> None:
+        self.text, self.kinds = text, kinds
+        self.columns: dict[str, None] = {}
+        self.n_tests = self.n_operations = 0
+
+    def refuse(self, node: ast.AST, why: str) -> PredicateError:
+        part = ast.get_source_segment(self.text, node) or ast.unparse(node)
+        return PredicateError(f"In {argument('where', cut(self.text))}: {_shown(part)} {why}")
+
+    def count(self, *, tests: int = 0, operations: int = 0) -> None:
+        """Count tests and operations, which cost memory in every engine."""
+        self.n_tests += tests
+        self.n_operations += operations
+        if max(self.n_tests, self.n_operations) > MAX_TESTS:
+            raise PredicateError(
+                f"{argument('where', cut(self.text))} has more than {MAX_TESTS:,} tests, or "
+                "operations within them. Write a chain of == as one list, url in ('…', '…'), or "
+                "put a long list of values in a separate table and join it."
+            )
+
+    def method(self, node: ast.Call) -> str | None:
+        return node.func.attr if isinstance(node.func, ast.Attribute) else None
+
+    def only_text(self, node: ast.Call) -> str | None:
+        """The only positional argument of a call, if it is a string literal."""
+        return self.text_of(node.args[0]) if len(node.args) == 1 else None
+
+    def text_of(self, node: ast.expr) -> str | None:
+        """The text of a string literal; None for anything else."""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return node.value
+        return None
+
+    def string(self, node: ast.Call) -> Operand:
+        assert isinstance(node.func, ast.Attribute)  # the call of a method
+        of = self.value(node.func.value)
+        if of.kind != "string" or isinstance(of, Constant):
+            raise self.refuse(
+                node,
+                f"needs text, but {_shown(ast.unparse(node.func.value))} is of kind {of.kind}.",
+            )
+        return of
+
+    def value(self, node: ast.expr) -> Operand:
+        if isinstance(node, ast.Name):
+            return self.column(self.as_written(node))
+        if isinstance(node, ast.Constant):
+            return self.constant(node)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+            return self.signed(node)
+        if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
+            sides = self.number(node.left), self.number(node.right)
+            return self.arithmetic(node, ARITHMETIC[type(node.op)], *sides)
+        if isinstance(node, ast.Call):
+            return self.call(node)
+        if isinstance(node, ast.Attribute):
+            name = ast.unparse(node)
+            hint = f" Write {self.written(name)}." if name in self.kinds else ""
+            raise self.refuse(node, f"is not a column. Columns have plain names.{hint}")
+        if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr)):
+            raise self.refuse(node, "uses & or |. Write 'and' and 'or' instead.")
+        raise self.refuse(
+            node, f"is not supported in {argument('where')}; see laion_dask.predicate."
+        )
+
+    def call(self, node: ast.Call) -> Operand:
+        is_col = isinstance(node.func, ast.Name) and node.func.id == "col"
+        if is_col and (column := self.only_text(node)) is not None:
+            return self.column(column)
+        method = self.method(node)
+        if method in TEXT_VALUES and not node.args and not node.keywords:
+            self.count(operations=1)
+            return TextValue(method, self.string(node), TEXT_VALUES[method])
+        known = [*TEXT_TESTS, *TEXT_VALUES]
+        if isinstance(node.func, ast.Name) and node.args and node.func.id in known:
+            written = f"{ast.unparse(node.args[0])}.{node.func.id}()"
+            raise self.refuse(node, f"is a call, which is not supported. Write {written}.")
+        name = ast.unparse(node.func)
+        other = without_call(name, [ast.unparse(argument) for argument in node.args])
+        hint = f" Write {other}." if other else did_you_mean(method or name, known)
+        raise self.refuse(node, f"is a call, which is not supported.{hint}")
+
+    def written(self, name: str) -> str:
+        """How to write a column's name in an expression."""
+        return f"col({name!r})" if needs_col(name) else name
+
+    def as_written(self, node: ast.Name) -> str:
+        """A name as written; Python's parser normalizes some letters (NFKC)."""
+        if self.text.isascii():
+            return node.id
+        written = ast.get_source_segment(self.text, node)
+        return written if written is not None and written in self.kinds else node.id
+
+    def column(self, name: str) -> Name:
+        if name not in self.kinds:
+            raise ColumnError(
+                f"{argument('where', cut(self.text))} names an unknown column {name!r}."
+                f"{did_you_mean(name, self.kinds)}"
+            )
+        self.columns[name] = None
+        return Name(name, self.kinds[name], name in getattr(self.kinds, "half", ()))
+
+    def constant(self, node: ast.Constant) -> Constant:
+        value = node.value
+        if isinstance(value, bool):
+            return Constant(value, "boolean")
+        if isinstance(value, str):
+            value.encode()
+            return Constant(value, "string")
+        if isinstance(value, (int, float)):
+            return constants.number(value)
+        hint = " Write 'is None'." if value is None else ""
+        raise self.refuse(node, f"is a constant that no column can be compared with.{hint}")
+
+    def signed(self, node: ast.UnaryOp) -> Operand:
+        operand = self.number(node.operand)
+        if isinstance(node.op, ast.UAdd):
+            return operand
+        if isinstance(operand, Constant) and not isinstance(operand.value, str):
+            return constants.number(-operand.value)
+        return Arithmetic("-", Constant(0.0, "float64"), operand)
+
+    def arithmetic(self, node: ast.BinOp, op: str, left: Operand, right: Operand) -> Operand:
+        if not (isinstance(left, Constant) and isinstance(right, Constant)):
+            self.count(operations=1)
+            return Arithmetic(op, left, right)
+        try:
+            value = _FOLD[op](float(left.value), float(right.value))
+        except ZeroDivisionError:
+            value = math.nan
+        if math.isnan(value):
+            raise self.refuse(node, "is not a number.")
+        return Constant(value, "float64")
+
+    def number(self, node: ast.expr) -> Operand:
+        operand = self.value(node)
+        if operand.kind not in NUMBERS:
+            raise self.refuse(node, f"is of kind {operand.kind}, not a number.")
+        return operand
