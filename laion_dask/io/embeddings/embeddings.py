@@ -44,14 +44,16 @@ class Embeddings:
 
     @property
     def dim(self) -> int:
-        return self.model.dim
+        dim = self.model.dim
+        assert dim is not None  # opening the files has filled it in
+        return dim
 
     @property
     def dtype(self) -> str:
         """The widest dtype of the files: ``"float16"`` or ``"float32"``."""
         return max(f.dtype for f in self.files)
 
-    def read(self, shard: int, rows: Sequence[int] | np.ndarray | range) -> np.ndarray:
+    def read(self, shard: int, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """The vectors of selected rows of one shard. Eager.
 
         Parameters

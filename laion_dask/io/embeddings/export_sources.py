@@ -122,7 +122,9 @@ def trace(given: Sequence[Source], stems: Collection[str], addresses: Sequence[s
         When a part's recipe is missing or does not state where its rows came from.
     """
     schemes = {"", *map(_scheme, addresses), *(_scheme(source.path) for source in given)}
-    own, shards, levels = {}, {}, []
+    own: dict[Source, None] = {}
+    shards: dict[Source, None] = {}
+    levels: list[dict[Source, Origin]] = []
     recipes: dict[str, dict] = {}
     waiting = dict.fromkeys(given)
     while waiting:

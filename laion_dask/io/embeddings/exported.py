@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,7 +105,7 @@ class ExportedEmbeddings:
         """Whether reading a row reads more of a file than the row's bytes."""
         return self.sources.is_packed
 
-    def read(self, rows: np.ndarray | range) -> np.ndarray:
+    def read(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """The rows at these positions of the part, (len(rows), dim). Raises `EmbeddingsError`."""
         several = self._by_file(rows)
         if len(several) == 1:
@@ -140,7 +140,7 @@ class ExportedEmbeddings:
         numbers = np.unique(self._origins().shards).tolist()
         return self, *(self._source(number).identity() for number in numbers)
 
-    def _by_file(self, rows: np.ndarray | range) -> list[tuple]:
+    def _by_file(self, rows: Sequence[int] | np.ndarray) -> list[tuple]:
         """(file, its sorted rows, their positions among the requested rows), file by file.
 
         The positions are a slice of all rows if one file has them in the requested order.
@@ -179,7 +179,11 @@ class ExportedEmbeddings:
 
 
 def exported_embeddings(
-    path: str, footer_sha256: str, n_rows: int, sources: SourceFiles, like: EmbeddingFile
+    path: str,
+    footer_sha256: str,
+    n_rows: int,
+    sources: SourceFiles,
+    like: EmbeddingFile | ExportedEmbeddings,
 ) -> ExportedEmbeddings:
     """The embeddings of a part. Eager, but reads only its footer.
 
@@ -188,7 +192,7 @@ def exported_embeddings(
     path, footer_sha256, n_rows
         Facts about the part.
     sources : SourceFiles
-    like : EmbeddingFile
+    like : EmbeddingFile or ExportedEmbeddings
         Gives the dimension and dtype of a part without rows.
 
     Raises

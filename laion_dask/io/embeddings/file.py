@@ -5,6 +5,7 @@ Only the requested rows are read. Nothing is ever unpickled.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +65,7 @@ class EmbeddingFile:
         """Whether rows are read from a memory map, so that reading a row touches only its bytes."""
         return self.offset is not None and local_path(self.path) is not None
 
-    def read(self, rows: np.ndarray | range) -> np.ndarray:
+    def read(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """The rows at these positions, (len(rows), dim) in the file's dtype.
 
         Raises
@@ -86,7 +87,7 @@ class EmbeddingFile:
             return x, scales(x)
         return x, known.scales(positions(rows, self.n_rows, self.path), x)
 
-    def _read(self, rows: np.ndarray | range) -> tuple[np.ndarray, MappedFile | None]:
+    def _read(self, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, MappedFile | None]:
         at = positions(rows, self.n_rows, self.path)
         if isinstance(at, slice) and at.start == at.stop:
             return np.empty((0, self.dim), self.dtype), None
@@ -111,7 +112,10 @@ class EmbeddingFile:
         None if they are not a run, or not memory-mapped. Raises as `read`.
         """
         at = positions(rows, self.n_rows, self.path)
-        if not (isinstance(at, slice) and at.start < at.stop and self.is_mapped):
+        path = local_path(self.path)
+        if path is None or self.offset is None:
+            return None
+        if not (isinstance(at, slice) and at.start < at.stop):
             return None
         try:
             check_size(self.path, self.size)
@@ -119,7 +123,7 @@ class EmbeddingFile:
         except DAMAGED as error:
             raise _changed(self.path, error) from error
         width = self.dim * np.dtype(self.dtype).itemsize
-        return local_path(self.path), self.offset + at.start * width
+        return path, self.offset + at.start * width
 
     def identity(self) -> tuple:
         """A key that distinguishes its vectors from any other file's, or a rewritten file's.

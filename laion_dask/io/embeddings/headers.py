@@ -39,7 +39,7 @@ _DEFLATES_TO = 1032
 #: The largest compressed member that is read, since it is unpacked as a whole, in bytes.
 _LARGEST_UNPACKED = 1 << 33
 #: The supported dtypes of safetensors files, by their names in the format.
-_SAFETENSORS = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+_SAFETENSORS: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 #: The most bytes of a safetensors header, which is JSON.
 _LONGEST_JSON = 1 << 24
 _DTYPES = (np.dtype("<f2"), np.dtype("<f4"))
@@ -158,7 +158,8 @@ def _open_npz(path: str, file, field: str | None) -> EmbeddingFile:
 def _check_member(path: str, info: zipfile.ZipInfo) -> None:
     """Raise for a member that NumPy did not write, or that claims an impossible size."""
     if info.compress_type not in _CODECS:
-        name = zipfile.compressor_names.get(info.compress_type, info.compress_type)
+        names = zipfile.compressor_names  # type: ignore[attr-defined]  # not in the stub
+        name = names.get(info.compress_type, info.compress_type)
         raise EmbeddingsError(
             f"{path}, member {info.filename!r}, is compressed with {name}, which NumPy does not "
             "write. Save it with np.savez or np.savez_compressed."
@@ -221,7 +222,7 @@ def _how_to_convert(dtype) -> str:
 
 def _open_parquet(path: str, field: str | None) -> EmbeddingFile:
     footer = read_footer(path)
-    lists = [f.name for f in footer.schema if _value_type(f.type) in _VALUE_TYPES]
+    lists: list[str] = [f.name for f in footer.schema if _value_type(f.type) in _VALUE_TYPES]
     found = field or (lists[0] if len(lists) == 1 else None)
     if found not in lists:
         if unfit := _unfit(footer.schema, field, lists):

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import threading
-from typing import Protocol
 
 import numpy as np
 from numpy.lib import format as npy_format
 
+from laion_dask.io.embeddings.vector_file import VectorFile
 from laion_dask.numerics.dot_products import are_near_one, scales
-
-
-class MappableFile(Protocol):
-    """A local file that holds uncompressed vectors; hashable."""
-
-    path: str
-    field: str | None
-    offset: int
-    n_rows: int
-    dim: int
-    dtype: np.dtype
 
 
 class MappedFile:
@@ -44,7 +33,7 @@ class MappedFile:
         held = self._scales
         if held is None:
             return None if self._near else scales(x)
-        unknown = np.count_nonzero(held[at] < 0)
+        unknown = int(np.count_nonzero(held[at] < 0))
         if unknown:
             held[at] = scales(x)
             self._near = self._near and are_near_one(held[at])
@@ -63,10 +52,10 @@ class MmapCache:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes, self._guard = max_bytes, threading.Lock()
-        self._maps: dict[tuple[MappableFile, str], MappedFile] = {}
+        self._maps: dict[tuple[VectorFile, str], MappedFile] = {}
 
-    def get(self, file: MappableFile, state: str) -> MappedFile:
-        """The whole file."""
+    def get(self, file: VectorFile, state: str) -> MappedFile:
+        """The whole local file, whose vectors are not compressed."""
         with self._guard:
             mapped = self._maps.pop((file, state), None)
             if mapped is None:
@@ -83,10 +72,11 @@ class MmapCache:
 mapped_files = MmapCache(1 << 31)
 
 
-def _mapped(file: MappableFile) -> np.ndarray:
+def _mapped(file: VectorFile) -> np.ndarray:
     if file.field is None:  # an .npy, whose header can be validated
         array = npy_format.open_memmap(file.path, mode="r")
         if array.shape != (file.n_rows, file.dim) or array.dtype != file.dtype:
             raise ValueError(f"it is {array.dtype} of shape {array.shape} now")
         return array
+    assert file.offset is not None  # packed files are not mapped
     return np.memmap(file.path, file.dtype, "r", file.offset, (file.n_rows, file.dim))

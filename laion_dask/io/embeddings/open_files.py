@@ -32,9 +32,9 @@ def open_files(
     found = _embedding_paths(paths)
     with ThreadPoolExecutor(min(_THREADS, len(found))) as pool:
         files = tuple(pool.map(lambda path: open_file(path, field), found))
-    model = _check_widths(files, model)
+    model, dim = _check_widths(files, model)
     # An empty list column does not show the length of its lists.
-    files = tuple(f if f.n_rows else replace(f, dim=model.dim) for f in files)
+    files = tuple(f if f.n_rows else replace(f, dim=dim) for f in files)
     return Embeddings(files, model)
 
 
@@ -64,26 +64,29 @@ def _model_or_space(model) -> ClipModel | EmbeddingSpace:
 
 def _check_widths(
     files: Sequence[EmbeddingFile], model: ClipModel | EmbeddingSpace
-) -> ClipModel | EmbeddingSpace:
-    """The model with its dimension, which all files must share."""
+) -> tuple[ClipModel | EmbeddingSpace, int]:
+    """The model with its dimension, which all files must share, and that dimension."""
     filled = [f for f in files if f.n_rows] or [f for f in files if f.dim]
-    if model.dim is None:
+    dim = model.dim
+    if isinstance(model, EmbeddingSpace) and dim is None:
         if not filled:
             raise EmbeddingsError(
                 f"{files[0].path} has no rows, so the dimension of {model.name!r} is not known. "
                 f"Give it: EmbeddingSpace({model.name!r}, dim)."
             )
-        model = replace(model, dim=filled[0].dim)
-    filled = filled or [replace(files[0], dim=model.dim)]
+        dim = filled[0].dim
+        model = replace(model, dim=dim)
+    assert dim is not None
+    filled = filled or [replace(files[0], dim=dim)]
     for file in filled:
         if file.dim != filled[0].dim:
             raise EmbeddingsError(
                 f"{filled[0].path} has {filled[0].dim} dimensions, {file.path} has {file.dim}. "
                 "Open embeddings of different models separately."
             )
-    if filled[0].dim != model.dim:
+    if filled[0].dim != dim:
         raise EmbeddingsError(
-            f"{filled[0].path} has {filled[0].dim} dimensions, but {model.name} has {model.dim}. "
+            f"{filled[0].path} has {filled[0].dim} dimensions, but {model.name} has {dim}. "
             f"Name the model that they came from with {argument('model')}."
         )
-    return model
+    return model, dim

@@ -47,7 +47,7 @@ def pair_files(shards: Sequence[Shard], files: Sequence[File]) -> tuple[File, ..
 def _through(level: dict, pairs: dict[Source, File], like: File) -> dict[Source, File]:
     """The embeddings of parts, given those of the files that their rows came from."""
     by_recipe: dict[str, SourceFiles] = {}
-    found = {}
+    found: dict[Source, File] = {}
     for part, origin in level.items():
         if origin.recipe not in by_recipe:
             known = {n: pairs[s] for n, s in origin.inputs.items() if s in pairs}
@@ -91,7 +91,8 @@ def _of_sources(found: Trace, files: Sequence[File], given: set[Source]) -> dict
     wanted = set(keys)
     taken = [(key, file) for key, file in zip(file_keys, files, strict=True) if key in wanted]
     _check_unique([key for key, _ in taken], [file.path for _, file in taken])
-    by_key, pairs, before = dict(taken), {}, {}
+    by_key, pairs = dict(taken), {}
+    before: dict[Key, Source] = {}
     for shard, key in zip(found.shards, keys, strict=True):
         other = before.setdefault(key, shard)
         if other.footer_sha256 != shard.footer_sha256:
@@ -156,7 +157,7 @@ def _keys(
 
     Collections are distinguished if both sides share one; otherwise folder names carry no
     information, which the third value shows. If no spelling pairs all, keys are those of
-    `shard_key`, for the error message. With ``some``, files may be left unpaired.
+    `shard_key`, for the error message. With ``listed``, files may be left unpaired.
     """
     spelled, some = [], listed is not None
     for file_key, key in spellings:
@@ -169,7 +170,7 @@ def _keys(
         bare = known.isdisjoint(c for c, _ in sides[0])
         bare = bare and [*map(len, numbers)] == once
         if bare:
-            sides = tuple([("", name) for _, name in side] for side in sides)
+            sides = [("", name) for _, name in sides[0]], [("", name) for _, name in sides[1]]
         one, other = map(set, sides)
         if len(one) == len(files) and (other <= one if some else other == one):
             return *sides, bare

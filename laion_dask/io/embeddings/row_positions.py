@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from laion_dask.errors import EmbeddingsError
 
 
-def positions(rows: np.ndarray | range, n_rows: int, path: str) -> np.ndarray | slice:
+def positions(rows: Sequence[int] | np.ndarray, n_rows: int, path: str) -> np.ndarray | slice:
     """Row numbers as a slice if they are a run, else as (n,) int64.
 
     Raises

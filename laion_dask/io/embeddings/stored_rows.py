@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import zipfile
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from laion_dask.errors import EmbeddingsError
 from laion_dask.io.embeddings.file_state import state_of
+from laion_dask.io.embeddings.vector_file import VectorFile
 from laion_dask.io.parquet.footer import read_footer
 from laion_dask.io.storage.local_file import file_system, open_bytes
 
@@ -25,17 +25,6 @@ _RUN = 1 << 24
 _HEADERS = 1 << 14
 #: Runs that are fetched concurrently.
 _THREADS = 16
-
-
-class VectorFile(Protocol):
-    """A file of vectors as described by its header; hashable."""
-
-    path: str
-    field: str | None
-    n_rows: int
-    dim: int
-    dtype: str
-    offset: int | None
 
 
 def parquet_rows(file: VectorFile, rows: np.ndarray) -> np.ndarray:
@@ -89,6 +78,8 @@ def _as_matrix(column: pa.ChunkedArray, file: VectorFile) -> np.ndarray:
 
 def remote_rows(file: VectorFile, rows: np.ndarray) -> np.ndarray:
     """Rows of a remote file; neighbouring rows are fetched as one range of bytes."""
+    assert file.offset is not None  # packed files are read as a whole
+    first = file.offset
     fs, inner = file_system(file.path)
     width = file.dim * np.dtype(file.dtype).itemsize
     order = np.argsort(rows, kind="stable")
@@ -97,8 +88,8 @@ def remote_rows(file: VectorFile, rows: np.ndarray) -> np.ndarray:
     at = 0
     for some in range(0, len(runs), _THREADS):
         here = runs[some : some + _THREADS]
-        starts = [file.offset + int(r[0]) * width for r in here]
-        stops = [file.offset + (int(r[-1]) + 1) * width for r in here]
+        starts = [first + int(r[0]) * width for r in here]
+        stops = [first + (int(r[-1]) + 1) * width for r in here]
         blocks = fs.cat_ranges([inner] * len(here), starts, stops, on_error="raise")
         for block, run in zip(blocks, here, strict=True):
             found = np.frombuffer(block, file.dtype).reshape(-1, file.dim)[run - run[0]]
@@ -117,6 +108,7 @@ def _runs(ordered: np.ndarray, width: int) -> list[np.ndarray]:
 @lru_cache(maxsize=2)
 def unpacked(member: VectorFile, state: str) -> np.ndarray:
     """A compressed member as a whole; the last two are cached."""
+    assert member.field is not None  # opening the file has chosen a member
     with open_bytes(member.path) as file, zipfile.ZipFile(file) as archive:
         name = f"{member.field}.npy"
         with archive.open(name if name in archive.namelist() else member.field) as packed:

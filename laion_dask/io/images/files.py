@@ -67,8 +67,10 @@ def find_files(source: str | os.PathLike | Iterable) -> SourceFiles:
     Raises the same errors and warnings as `laion_dask.io.images.images.find_shards` and
     `laion_dask.io.storage.paths.expand`.
     """
-    one = isinstance(source, (str, os.PathLike)) or not isinstance(source, Iterable)
-    given = [source] if one else list(source)
+    if isinstance(source, (str, os.PathLike)) or not isinstance(source, Iterable):
+        given = [source]
+    else:
+        given = list(source)
     if not given:
         raise ShardNotFoundError("No path was given. Name a file, a folder or a pattern.")
     found, roots, left_out = SourceFiles(), [], LeftOut()
@@ -93,8 +95,8 @@ def _sources(given: list, left_out: LeftOut) -> list:
     tables = [file for file in kept if file.lower().endswith(PARQUET)]
     tables = [file for file in tables if file.rpartition(".")[0] in stems]
     left_out.add("beside an archive of the same name", tables)
-    kept = set(kept).difference(tables)
-    return [path for path in given if path not in files or files[path] in kept]
+    wanted = set(kept).difference(tables)
+    return [path for path in given if path not in files or files[path] in wanted]
 
 
 def _add(found: SourceFiles, path: str | os.PathLike) -> None:
@@ -164,11 +166,11 @@ def _with_files_beside(images: list[str]) -> list[str]:
             f"{remote} is an image in a remote store. Expected local images, or archives and "
             "Parquet files anywhere; copy the images, or pack them into .tar files."
         )
-    keys = {Member(path, 0, None, in_folder=True).group for path in images}
+    keys = {Member(path, in_folder=True).group for path in images}
     found = dict.fromkeys(images)
     for folder in dict.fromkeys(path.rpartition("/")[0] for path in images):
         for name in sorted(os.listdir(folder or "/")):
-            member = Member(f"{folder}/{name}", 0, None, in_folder=True)
+            member = Member(f"{folder}/{name}", in_folder=True)
             if not member.is_image and member.group in keys and os.path.isfile(member.name):
                 found[member.name] = None
     return list(found)

@@ -102,7 +102,7 @@ def _cut(found: SourceFiles, invalid_text: str) -> list[Shard]:
     by_key: dict[str, list[str]] = {}
     for path in sorted(found.images, key=natural):
         name = os.path.relpath(path, found.root)
-        by_key.setdefault(Member(name, 0, None, in_folder=True).group, []).append(name)
+        by_key.setdefault(Member(name, in_folder=True).group, []).append(name)
     keys = list(by_key)
     starts = range(0, len(keys), IMAGES_PER_SHARD)
     parts = ([f for k in keys[at : at + IMAGES_PER_SHARD] for f in by_key[k]] for at in starts)

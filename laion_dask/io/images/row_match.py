@@ -7,14 +7,14 @@ two runs of img2dataset, use the same names, so a frame that combines both needs
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import pandas as pd
 
 from laion_dask.errors import ImageError
-from laion_dask.io.images.samples import CAPTION_FIELDS, URL_FIELDS, first_text
+from laion_dask.io.images.samples import CAPTION_FIELDS, URL_FIELDS, SupportsGet, first_text
 from laion_dask.io.images.shards import Shard
 
 
@@ -62,14 +62,14 @@ class RowImage:
 
 
 def row_image(
-    key: str, row: Mapping, places: Sequence[ImagePlace], *, by_name: bool = True
+    key: str, row: SupportsGet, places: Sequence[ImagePlace], *, by_name: bool = True
 ) -> RowImage:
     """Choose the image of a row among candidates.
 
     Parameters
     ----------
     key : str
-    row : mapping
+    row : mapping or Series
         Column → value. With ``image_sha256``, the image file must have that digest. Otherwise, if
         both the row and the image's sample have a url, the two must be equal.
     places : sequence of ImagePlace

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from laion_dask.errors import ShardError
 from laion_dask.io.images.decoding import MAX_IMAGE_BYTES
@@ -19,6 +20,12 @@ CAPTION_FIELDS = ("caption", "TEXT", "text")
 
 #: Fields that may contain the url of the image; the first available one is used.
 URL_FIELDS = ("url", "URL")
+
+
+class SupportsGet(Protocol):
+    """A row by column name: a mapping or a pandas Series."""
+
+    def get(self, key: str, /) -> Any: ...
 
 
 @dataclass
@@ -150,7 +157,7 @@ def url_in(data: bytes | None) -> str | None:
         return None
 
 
-def first_text(values: Mapping, names: Iterable[str]) -> str | None:
+def first_text(values: SupportsGet, names: Iterable[str]) -> str | None:
     """The first value that is a nonblank string, with white space stripped."""
     found = (values.get(name) for name in names)
     return next((v.strip() for v in found if isinstance(v, str) and v.strip()), None)

@@ -232,12 +232,12 @@ class FolderShard:
 
     def holds_images(self) -> bool:
         """Whether any file name is that of an image."""
-        return any(Member(name, 0, None, in_folder=True).is_image for name in self.files)
+        return any(Member(name, in_folder=True).is_image for name in self.files)
 
     def index(self) -> ImageIndex:
         """The file of each image, and its JSON."""
         found = ImageIndex()
-        for sample in by_sample(Member(name, 0, None, in_folder=True) for name in self.files):
+        for sample in by_sample(Member(name, in_folder=True) for name in self.files):
             if sample.first.is_image:
                 files = (sample.first, fields_file(sample))
                 found.add_file(sample, tuple(file and file.name for file in files))

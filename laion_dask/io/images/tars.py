@@ -89,8 +89,10 @@ def open_members(path: str) -> Iterator[Iterator[Member]]:
         raise ImageError(f"{path} cannot be opened: {error}. Check the path.") from error
     with file:
         store = StoreFile(file, path)
+        headers = _HeaderReads(store)
         try:
-            archive = tarfile.TarFile(fileobj=_HeaderReads(store), mode="r")
+            # A file opened for reading is neither written nor closed by tarfile.
+            archive = tarfile.TarFile(fileobj=headers, mode="r")  # type: ignore[arg-type]
         except OSError:
             raise
         except Exception as error:  # headers can make int(), str.decode() and seek() fail
@@ -98,7 +100,7 @@ def open_members(path: str) -> Iterator[Iterator[Member]]:
                 f"{path} ({store.size} bytes) is not a tar archive: {_what_it_is(store, error)}. "
                 "Expected an uncompressed .tar of images, with captions and JSON beside them."
             ) from error
-        yield _members(archive, store)
+        yield _members(archive, headers, store)
 
 
 def _what_it_is(store: StoreFile, error: Exception) -> str:
@@ -110,14 +112,15 @@ def _what_it_is(store: StoreFile, error: Exception) -> str:
     return kind or " ".join(str(error).split()) or type(error).__name__
 
 
-def _members(archive: tarfile.TarFile, file: StoreFile) -> Iterator[Member]:
+def _members(archive: tarfile.TarFile, headers: _HeaderReads, file: StoreFile) -> Iterator[Member]:
     last, count, end, n_bytes = -1, 0, 0, file.size
     times: Counter[str] = Counter()
     while True:
         try:
-            archive.fileobj.refill()
+            headers.refill()
             info = archive.next()
-            archive.members = []  # otherwise tarfile keeps every header
+            # Otherwise tarfile keeps every header; the attribute is not in its stub.
+            archive.members = []  # type: ignore[attr-defined]
         except OSError:  # from the store, never from the archive: offsets and sizes are checked
             raise
         except Exception as error:
@@ -139,7 +142,7 @@ def _members(archive: tarfile.TarFile, file: StoreFile) -> Iterator[Member]:
 
 
 def _end(flaw: str) -> Member:
-    return Member("(archive)", 0, None, flaw)
+    return Member("(archive)", flaw=flaw)
 
 
 def _has_end_mark(file, offset: int) -> bool:

@@ -92,7 +92,7 @@ def _chunk(group: int, first_row: int, column: dict) -> Chunk:
     if {*map(type, path)} != {bytes} or {type(codec), type(n_values), type(start)} != {int}:
         raise TypeError(column)
     statistics = metadata.get(_STATISTICS) or {}
-    ends = (statistics.get(_SMALLEST), statistics.get(_LARGEST))
-    extremes = ends if {*map(type, ends)} == {bytes} else ()
+    low, high = statistics.get(_SMALLEST), statistics.get(_LARGEST)
+    extremes = (low, high) if isinstance(low, bytes) and isinstance(high, bytes) else ()
     n_nulls = statistics.get(_N_NULLS)
     return Chunk(group, first_row, path, codec == _GZIP, n_values, start, n_nulls, extremes)

@@ -19,7 +19,7 @@ _lock = threading.Lock()
 _connections: dict[int, duckdb.DuckDBPyConnection] = {}
 _registered: set[tuple[int, str]] = set()
 
-_SETTINGS = {
+_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "threads": 1,
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,

@@ -116,9 +116,9 @@ def _values(file: pq.ParquetFile, column: str) -> Iterator[str | None]:
             values = table.column(0)
             if values.type.num_fields == 0 and not isinstance(values.type, pa.BaseExtensionType):
                 values = pc.unique(values)
-            yield from map(_as_text, values.to_pylist())
+            yield from map(folder_text, values.to_pylist())
         else:
-            yield _as_text(statistics.min)
+            yield folder_text(statistics.min)
 
 
 def _has_one_value(statistics: pq.Statistics) -> bool:
@@ -126,5 +126,6 @@ def _has_one_value(statistics: pq.Statistics) -> bool:
     return no_nulls and statistics.has_min_max and statistics.min == statistics.max
 
 
-def _as_text(value) -> str | None:
+def folder_text(value) -> str | None:
+    """A value as written in a folder name; None for null."""
     return None if value is None else str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from laion_dask.io.parquet.footer import Footer
-from laion_dask.io.storage.export_manifest import altered_error, listed_parts
+from laion_dask.io.storage.export_manifest import Manifest, Part, altered_error, listed_parts
 
 
 def check_footers(footers: Sequence[Footer]) -> None:
@@ -18,15 +18,15 @@ def check_footers(footers: Sequence[Footer]) -> None:
     ShardError
         When a part has another number of rows or bytes than its manifest lists.
     """
-    listed = {}
+    listed: dict[str, tuple[Part, Manifest]] = {}
     for folder in {footer.path.rpartition("/")[0] for footer in footers}:
         listed |= listed_parts(folder)
     if not listed:
         return
     for footer in footers:
-        part, manifest = listed.get(footer.path, (None, None))
-        if part is None:
+        if footer.path not in listed:
             continue
+        part, manifest = listed[footer.path]
         for actual, expected, unit in (
             (footer.size, part.bytes, "bytes"),
             (footer.n_rows, part.rows, "rows"),

@@ -168,7 +168,8 @@ def _is_intact(file: StoreFile, page: _Page, chunk: Chunk) -> bool:
 
 def _unzips_to(stored: memoryview, size: int) -> bool:
     """Whether GZIP members decompress to ``size`` bytes that match their checksums."""
-    n, rest = 0, stored
+    n = 0
+    rest: bytes | memoryview = stored
     while len(rest):
         member = zlib.decompressobj(wbits=31)
         try:

@@ -171,8 +171,10 @@ def _range(statistics: pq.Statistics, group: _Group) -> Range:
         low, high = (statistics.min, statistics.max) if statistics.has_min_max else (None, None)
     except (pa.ArrowException, UnicodeDecodeError):
         return Range()
-    numbers = isinstance(low, (bool, int, float)) and not (math.isnan(low) or math.isnan(high))
-    return Range(low, high) if numbers or isinstance(low, str) else Range()
+    if isinstance(low, str):
+        return Range(low, high)
+    numbers = all(isinstance(x, (bool, int, float)) and not math.isnan(x) for x in (low, high))
+    return Range(low, high) if numbers else Range()
 
 
 def _decode(

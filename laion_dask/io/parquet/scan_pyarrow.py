@@ -75,9 +75,10 @@ def _row_groups(piece: Piece, names: list[str]) -> pa.Table:
     have = [n for n in names if n in stored]
     table = _read_columns(piece, [stored[n] for n in have], "us").rename_columns(have)
     timestamps = [n for n in have if stored[n] in piece.shard.int96]
-    in_ns = _read_columns(piece, [stored[n] for n in timestamps], "ns") if timestamps else None
-    for number, name in enumerate(timestamps):
-        _check_whole_microseconds(table[name], in_ns.column(number), name, piece)
+    if timestamps:
+        in_ns = _read_columns(piece, [stored[n] for n in timestamps], "ns")
+        for name, column in zip(timestamps, in_ns.columns, strict=True):
+            _check_whole_microseconds(table[name], column, name, piece)
     return table.append_column("row", pa.array(np.arange(piece.start, piece.stop)))
 
 

@@ -22,7 +22,13 @@ from laion_dask.errors import (
 from laion_dask.io.parquet.column_statistics import StoredValues
 from laion_dask.io.parquet.common_types import family
 from laion_dask.io.parquet.footer import Footer
-from laion_dask.io.parquet.hive import check_agrees, folder_columns, folder_type, folder_value
+from laion_dask.io.parquet.hive import (
+    check_agrees,
+    folder_columns,
+    folder_text,
+    folder_type,
+    folder_value,
+)
 from laion_dask.io.parquet.schema_merge import merge_schemas
 from laion_dask.io.parquet.shard import PROVENANCE_TYPES, Shard
 
@@ -237,7 +243,7 @@ def _add_folder_types(shards: Sequence[Shard], schemas: dict[str, dict[str, pa.D
     values: dict[str, list[str | None]] = {}
     for shard in shards:
         for _, name, value in shard.partition:
-            values.setdefault(name, []).append(value)
+            values.setdefault(name, []).append(folder_text(value))
     types = {name: folder_type(name, texts) for name, texts in values.items()}
     for shard in shards:
         schemas[shard.path] |= {name: types[name] for _, name, _ in shard.partition}
@@ -246,7 +252,7 @@ def _add_folder_types(shards: Sequence[Shard], schemas: dict[str, dict[str, pa.D
 def _with_values(shard: Shard, types: dict[str, pa.DataType]) -> Shard:
     """Convert the values from folder names to the types of the frame."""
     partition = tuple(
-        (key, name, folder_value(value, types[name], name, shard.path))
+        (key, name, folder_value(folder_text(value), types[name], name, shard.path))
         for key, name, value in shard.partition
         if name in types
     )

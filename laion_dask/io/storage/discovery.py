@@ -256,7 +256,9 @@ def _folders(top: str) -> Iterator[tuple[str, list[os.DirEntry]]]:
     name that a user would expect.
     """
     seen: set[str] = set()
-    here, linked, hidden = deque([top]), deque(), deque()
+    here: deque[str] = deque([top])
+    linked: deque[str] = deque()
+    hidden: deque[str] = deque()
     while here or linked or hidden:
         folder = (here or linked or hidden).popleft()
         real = os.path.realpath(folder)

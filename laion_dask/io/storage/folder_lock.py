@@ -28,7 +28,7 @@ from laion_dask.io.storage.local_file import failures
 try:
     import fcntl
 except ImportError:  # not on Windows, where the lock is a file
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # mypy has no type for an optional module
 
 #: The name of the lock file.
 LOCK_FILE = ".laion_dask-lock"

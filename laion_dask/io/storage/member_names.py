@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -23,6 +24,10 @@ _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _FIELD = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*")
 
 
+def _name_only() -> bytes:
+    raise ValueError("only the name of this file is known, not its content")
+
+
 @dataclass(frozen=True)
 class Member:
     """A file of a sample that has not been read yet.
@@ -35,7 +40,7 @@ class Member:
         The declared size.
     read : callable
         () → bytes. Raises ``ImageError`` if there are fewer bytes than declared, and
-        ``ShardError`` if the store fails.
+        ``ShardError`` if the store fails; ``ValueError`` if only the name is known.
     flaw : str or None
         Why the file must not be read, or None.
     offset : int
@@ -48,8 +53,8 @@ class Member:
     """
 
     name: str
-    n_bytes: int
-    read: object
+    n_bytes: int = 0
+    read: Callable[[], bytes] = _name_only
     flaw: str | None = None
     offset: int = 0
     in_folder: bool = False

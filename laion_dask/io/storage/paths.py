@@ -72,8 +72,10 @@ def expand(
     DiscoveryWarning
         When files that may be shards are skipped.
     """
-    one = isinstance(paths, (str, os.PathLike))
-    requested = [paths] if one or not isinstance(paths, Iterable) else list(paths)
+    if isinstance(paths, (str, os.PathLike)) or not isinstance(paths, Iterable):
+        requested = [paths]
+    else:
+        requested = list(paths)
     for path in requested:
         if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
             raise OptionError(
@@ -227,8 +229,8 @@ def _hint_for_folder(fs, folder: str) -> str:
     if table:
         return conversion(table)
     below = fs.walk(folder, maxdepth=3)
-    names = (f"{where}/{name}" for where, _, files in below for name in sorted(files))
-    pictured = next((name for name in names if name.lower().endswith(PICTURED)), None)
+    paths = (f"{where}/{name}" for where, _, files in below for name in sorted(files))
+    pictured = next((path for path in paths if path.lower().endswith(PICTURED)), None)
     if pictured is None:
         return "Check the path."
     return f"It contains {pictured}: embed makes metadata and embeddings from archives and images."

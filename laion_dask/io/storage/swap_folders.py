@@ -44,12 +44,12 @@ def restore_folder(place: str, aside: str) -> None:
 def _swap(one: str, other: str) -> bool:
     """Swap two names atomically; False if the system cannot."""
     libc = ctypes.CDLL(None, use_errno=True)
-    one, other = os.fsencode(one), os.fsencode(other)
+    first, second = os.fsencode(one), os.fsencode(other)
     if sys.platform == "darwin":
-        return hasattr(libc, "renamex_np") and libc.renamex_np(one, other, _RENAME_SWAP) == 0
+        return hasattr(libc, "renamex_np") and libc.renamex_np(first, second, _RENAME_SWAP) == 0
     if not hasattr(libc, "renameat2"):
         return False
-    return libc.renameat2(_AT_FDCWD, one, _AT_FDCWD, other, _RENAME_EXCHANGE) == 0
+    return libc.renameat2(_AT_FDCWD, first, _AT_FDCWD, second, _RENAME_EXCHANGE) == 0
 
 
 def sync_folder(path: str) -> None:
