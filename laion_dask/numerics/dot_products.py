@@ -72,7 +72,8 @@ def inner(x: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
 
     if len(x):  # one call for all rows: after each call a thread waits for the GIL
         x = np.require(x, requirements=["A", "C"])
-        numkong.dot(x, w, out=out, out_dtype=str(out.dtype))
+        wide = out.dtype == np.float64
+        numkong.dot(x, w, out=out, out_dtype="float64" if wide else "float32")
 
 
 def scales(x: np.ndarray) -> np.ndarray:

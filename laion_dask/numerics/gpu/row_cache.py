@@ -16,7 +16,8 @@ import numpy as np
 from laion_dask.cuda_errors import is_out_of_memory
 from laion_dask.numerics.dot_products import NEAR
 from laion_dask.numerics.gpu import memory
-from laion_dask.numerics.gpu.transfer import MIN_BLOCK_ROWS, StoredRows, prefetch_to_device
+from laion_dask.numerics.gpu.row_source import StoredRows
+from laion_dask.numerics.gpu.transfer import MIN_BLOCK_ROWS, prefetch_to_device
 
 #: The share of the otherwise unused GPU memory that cached rows may use.
 SHARE = 0.5
@@ -214,10 +215,10 @@ def rows_on_device(
     dim = embeddings.dim
     step = max(MIN_BLOCK_ROWS, _BLOCK // (dim * np.dtype(embeddings.dtype).itemsize))
     run, first = cached_rows.around(file_key, rows, search)
-    if run is not None and isinstance(rows, range):
-        yield run, rows.start - first, rows.stop - first, rows
-        return
     if run is not None:
+        if isinstance(rows, range):
+            yield run, rows.start - first, rows.stop - first, rows
+            return
         yield from _gathered(run, rows, first, _allocate_up_to(min(step, len(rows)), dim, device))
         return
     run, at = cached_rows.make(len(rows), dim, device, search), 0
@@ -254,7 +255,7 @@ def _passing(run: DeviceRows, x, rows: np.ndarray | range) -> Iterator[tuple]:
 
 def _allocate_up_to(n: int, dim: int, device: str) -> DeviceRows:
     """Allocate n rows, or as many as fit in memory."""
-    allocated = []
+    allocated: list[DeviceRows] = []
 
     def make(start: int, stop: int) -> None:
         if not allocated:
@@ -265,4 +266,4 @@ def _allocate_up_to(n: int, dim: int, device: str) -> DeviceRows:
 
 
 def _digest(rows: np.ndarray) -> tuple:
-    return len(rows), hashlib.blake2b(np.ascontiguousarray(rows, np.int64)).hexdigest()
+    return len(rows), hashlib.blake2b(np.ascontiguousarray(rows, np.int64).data).hexdigest()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 
 from laion_dask import gpu_packages
 from laion_dask.errors import EmbeddingsError
 from laion_dask.numerics.gpu import memory
+from laion_dask.numerics.gpu.row_source import StoredRows
 
 #: Blocks on the GPU at a time: one in use, one being filled.
 N_SLOTS = 2
@@ -22,34 +23,9 @@ MIN_BLOCK_ROWS = 1024
 _READERS, _PIECE = 8, 1 << 20
 
 
-class StoredRows(Protocol):
-    """Embeddings in files, read by shard and row; `laion_dask.Embeddings` is one.
-
-    Attributes
-    ----------
-    dim : int
-    dtype : NumPy dtype
-    files : sequence
-        One per shard; ``is_mapped`` is whether rows are read without unpacking.
-    """
-
-    dim: int
-    dtype: np.dtype
-    files: Sequence
-
-    def read(self, shard: int, rows) -> np.ndarray:
-        """Rows of a shard, as (n, dim)."""
-
-    def span(self, shard: int, rows) -> tuple[str, int] | None:
-        """The file and byte offset of a run of rows; None if they are not contiguous."""
-
-    def identity(self, shard: int) -> tuple:
-        """A key that distinguishes a shard's file from any other."""
-
-
 def prefetch_to_device(
     embeddings: StoredRows, blocks: Iterable[tuple], device: str
-) -> Iterator[tuple]:
+) -> Generator[tuple]:
     """Yield each block with its rows as a tensor on a device, in order.
 
     While the caller computes on one block, the next is read into pinned memory and copied on a
@@ -97,7 +73,7 @@ def prefetch_to_device(
 
 def prefetch(
     embeddings: StoredRows, blocks: Iterable[tuple], make: Callable, kvikio=None
-) -> Iterator:
+) -> Generator[tuple]:
     """`prefetch_to_device` with a function that allocates slots, and ``kvikio`` or None.
 
     ``make(n_bytes)`` returns a slot, see `_CudaSlot`. It is called in the caller's thread, and may
@@ -168,7 +144,8 @@ class _Prefetcher:
         slot = self.idle.pop()
         if slot is not None and slot.n_bytes >= n * width:
             return slot
-        slot, made = None, []  # free its memory before allocating more
+        slot = None  # free its memory before allocating more
+        made: list = []
 
         def make(start: int, stop: int) -> None:
             if not made:
@@ -220,7 +197,8 @@ class _KvikioFiles:
     """Files that are read by kvikio; the last one stays open."""
 
     def __init__(self, kvikio) -> None:
-        self._kvikio, self._path, self._open = kvikio, None, None
+        self._kvikio, self._path = kvikio, ""
+        self._open: Any = None  # a kvikio.CuFile
 
     def span(self, embeddings: StoredRows, shard: int, rows) -> tuple[str, int] | None:
         """The file and offset of a run of rows, if kvikio can read it."""
@@ -240,7 +218,7 @@ class _KvikioFiles:
     def close(self) -> None:
         if self._open is not None:
             self._open.close()
-        self._path = self._open = None
+        self._path, self._open = "", None
 
 
 def _slice(block: tuple, start: int, stop: int | None) -> tuple:
@@ -265,19 +243,21 @@ class _CudaSlot:
 
         self._torch, self._device, self._stream, self.n_bytes = torch, device, stream, n_bytes
         self._buffer = torch.empty(n_bytes, dtype=torch.uint8, device=device)
-        self._host = None
+        self._host: torch.Tensor | None = None
         self._free, self._full = (torch.cuda.Event(blocking=True) for _ in range(2))
         self.free()  # work on the previous contents of this memory may still be queued
 
     def send(self, n: int, read: Callable[[np.ndarray], None]) -> None:
         """Fill n bytes by ``read(array of uint8)`` into pinned memory and an asynchronous copy."""
-        if self._host is None:
-            self._host = self._torch.empty(self.n_bytes, dtype=self._torch.uint8, pin_memory=True)
+        host = self._host
+        if host is None:
+            host = self._torch.empty(self.n_bytes, dtype=self._torch.uint8, pin_memory=True)
+            self._host = host
         self._full.synchronize()  # until the previous copy has read the pinned memory
-        read(self._host[:n].numpy())
+        read(host[:n].numpy())
         with self._torch.cuda.stream(self._stream):
             self._stream.wait_event(self._free)
-            self._buffer[:n].copy_(self._host[:n], non_blocking=True)
+            self._buffer[:n].copy_(host[:n], non_blocking=True)
             self._full.record(self._stream)
 
     def load(self, n: int, read: Callable) -> None:
