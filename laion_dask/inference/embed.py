@@ -241,10 +241,10 @@ def _embed_shard(run: Run, shard: Shard, number: int, n_samples: int, work: _Wor
         )
         _check_count(shard, len(done.kept) + len(done.rejected), n_samples)
         arrays, scores = {"img_emb": done.images}, dict(done.scores)
-        if work.folder.texts:
+        if done.texts is not None:
             arrays["text_emb"] = done.texts
-        if work.clip_score:
-            scores[work.clip_score] = clip_scores(done.images, done.texts)
+            if work.clip_score:
+                scores[work.clip_score] = clip_scores(done.images, done.texts)
         for head in work.heads:
             if head.reads == "embeddings":
                 scores[head.name] = head.scored(done.images)

@@ -115,7 +115,9 @@ def _batches(samples: Iterable, batch_size: int) -> Iterator[list]:
 
 def embed_batch(batch: list, encoder, texts: bool, heads: Sequence = ()) -> EmbeddedShard:
     """The embeddings of one batch; removes the image bytes from its samples."""
-    kept, prepared, rejected = [], [], []
+    kept: list = []
+    rejected: list = []
+    prepared = []
     for sample in batch:
         data, sample.image = sample.image, None
         if sample.reason is None:

@@ -183,17 +183,16 @@ class ClipModel:
         WeightsError
             As ``load``.
         """
-        one = isinstance(texts, str)
         must_be("A text", texts, (str, Iterable), "a str or a list of str")
-        texts = [texts] if one else list(texts)
-        for text in texts:
+        items = [texts] if isinstance(texts, str) else list(texts)
+        for text in items:
             if not isinstance(text, str):
                 raise OptionError(
                     f"A text is {type(text).__name__}. Expected a str or a list of str; "
                     "images go to .image()."
                 )
-        found = self._batched(self.load().texts, texts)
-        return Vectors(found[0], self, texts[0]) if one else found
+        found = self._batched(self.load().texts, items)
+        return Vectors(found[0], self, texts) if isinstance(texts, str) else found
 
     def image(self, images: Image.Image | str | os.PathLike | bytes | Sequence) -> Vectors:
         """Unit-norm float32 embeddings of images: (dim,) for one, (n, dim) for a list. Eager.
@@ -211,15 +210,15 @@ class ClipModel:
         WeightsError
             As ``load``.
         """
-        one = not isinstance(images, (list, tuple))
-        images = [images] if one else list(images)
+        several = isinstance(images, (list, tuple))
+        items = list(images) if isinstance(images, (list, tuple)) else [images]
         clip = self.load()
 
         def embed(batch):
             return clip.images([clip.prepare(decoding.as_picture(image)) for image in batch])
 
-        found = self._batched(embed, images)
-        return found[0] if one else found
+        found = self._batched(embed, items)
+        return found if several else found[0]
 
     def _batched(self, embed, items: list) -> Vectors:
         blocks = [embed(items[i : i + BATCH]) for i in range(0, len(items), BATCH)]
@@ -245,7 +244,7 @@ def as_model(model: ClipModel | EmbeddingSpace | str) -> ClipModel | EmbeddingSp
     return ClipModel(*split_name(model))
 
 
-def as_clip(model: ClipModel | str) -> ClipModel:
+def as_clip(model: ClipModel | EmbeddingSpace | str) -> ClipModel:
     """As `as_model`, for callers that need a model to embed images or texts.
 
     Raises
@@ -253,16 +252,18 @@ def as_clip(model: ClipModel | str) -> ClipModel:
     OptionError
         As `as_model`; and for an `EmbeddingSpace`, which has no weights.
     """
-    model = as_model(model)
-    if not isinstance(model, ClipModel):
+    clip = as_model(model)
+    if not isinstance(clip, ClipModel):
         raise OptionError(
-            f"{model.name!r} names an embedding space without a model to run. Expected a "
+            f"{clip.name!r} names an embedding space without a model to run. Expected a "
             "CLIP model of open_clip, such as 'ViT-L-14:openai'."
         )
-    return model
+    return clip
 
 
-def check_same_space(a: ClipModel | str, b: ClipModel | str, what: str) -> None:
+def check_same_space(
+    a: ClipModel | EmbeddingSpace | str, b: ClipModel | EmbeddingSpace | str, what: str
+) -> None:
     """Raise unless two models share an embedding space.
 
     Parameters
@@ -277,15 +278,15 @@ def check_same_space(a: ClipModel | str, b: ClipModel | str, what: str) -> None:
     ModelMismatchError
         When vectors of ``a`` and ``b`` cannot be compared.
     """
-    a, b = as_model(a), as_model(b)
-    if not a.same_space(b):
+    one, other = as_model(a), as_model(b)
+    if not one.same_space(other):
         raise ModelMismatchError(
-            f"{what} are of different models: {a.name} and {b.name}. Their vectors cannot be "
-            f"compared; use one model for both.{own_file_hint(a, b)}"
+            f"{what} are of different models: {one.name} and {other.name}. Their vectors cannot be "
+            f"compared; use one model for both.{own_file_hint(one, other)}"
         )
 
 
-def own_file_hint(a: ClipModel, b: ClipModel) -> str:
+def own_file_hint(a: ClipModel | EmbeddingSpace, b: ClipModel | EmbeddingSpace) -> str:
     """A hint for the case that one model is a weight file and the other may be its tag."""
     if not (isinstance(a, ClipModel) and isinstance(b, ClipModel)):
         return ""
@@ -293,7 +294,7 @@ def own_file_hint(a: ClipModel, b: ClipModel) -> str:
     if one == other or a.arch.endswith(".json") or arch_identity(a.arch) != arch_identity(b.arch):
         return ""
     file, tag = (a, b) if one else (b, a)
-    path = Path(file.pretrained)
+    path = Path(file.pretrained or "")
     return (
         f" If {path.name} is the file of {tag.pretrained!r}, save it as "
         f"{tag.arch}-{tag.pretrained}{path.suffix} in the folder that {weights.VARIABLE} names, "

@@ -38,7 +38,9 @@ _open_clip_lock = threading.RLock()
 def built_in_configs() -> dict[str, Path]:
     """open_clip's own architectures, name to configuration file; does not import open_clip."""
     require_extra("clip", "A CLIP model by name")
-    folder = Path(find_spec("open_clip").submodule_search_locations[0]) / "model_configs"
+    spec = find_spec("open_clip")
+    assert spec is not None and spec.submodule_search_locations  # the extra is installed
+    folder = Path(spec.submodule_search_locations[0]) / "model_configs"
     return {file.stem: file for file in sorted(folder.glob("*.json"))}
 
 

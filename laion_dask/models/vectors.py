@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from laion_dask.errors import ModelMismatchError
@@ -33,7 +35,7 @@ class Vectors(np.ndarray):
         From an operation on vectors of two different models.
     """
 
-    model: object
+    model: Any  # a ClipModel or EmbeddingSpace, whose modules import this one, or None
     text: str | None
 
     def __new__(cls, array, model=None, text=None):

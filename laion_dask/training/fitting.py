@@ -81,7 +81,7 @@ def _linear(x: np.ndarray, y: np.ndarray) -> tuple[list[tuple], str]:
         strength: log_loss(y[held], fitted(strength, train).predict_proba(x[held])[:, 1])
         for strength in STRENGTHS
     }
-    best = min(losses, key=losses.get)
+    best = min(losses, key=losses.__getitem__)
     model = fitted(best, np.arange(len(y)))
     return [(model.coef_, model.intercept_)], f"LogisticRegression, C={best:g}"
 
@@ -107,7 +107,7 @@ def _network(
 
 def _enough(y: np.ndarray) -> bool:
     """Whether `split` can hold out rows of both classes."""
-    return min(np.count_nonzero(y), np.count_nonzero(~y)) >= _MIN_ROWS
+    return bool(min(np.count_nonzero(y), np.count_nonzero(~y)) >= _MIN_ROWS)
 
 
 def _quietly(model, x: np.ndarray, y: np.ndarray):

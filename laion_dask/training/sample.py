@@ -83,6 +83,5 @@ def first(rows: pd.DataFrame, max_rows: int) -> pd.DataFrame:
 def merge(samples: pd.DataFrame, max_rows: int) -> pd.DataFrame:
     """Combine concatenated samples into one."""
     counts = samples[samples["shard"] < 0][["n_read", "n_unlabelled"]].sum()
-    return pd.concat(
-        [sample_meta(**counts.to_dict()), first(samples[samples["shard"] >= 0], max_rows)]
-    )
+    line = sample_meta(n_read=counts["n_read"], n_unlabelled=counts["n_unlabelled"])
+    return pd.concat([line, first(samples[samples["shard"] >= 0], max_rows)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from laion_dask.extras import require_extra
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.row_identity import check_identity_columns
 from laion_dask.io.embeddings.embeddings import Embeddings
-from laion_dask.models import ClipModel, as_model, check_same_space
+from laion_dask.models import ClipModel, EmbeddingSpace, as_model, check_same_space
 from laion_dask.models.heads.batching import as_array
 from laion_dask.models.heads.model_card import Report
 from laion_dask.models.heads.trained import TrainedHead
@@ -42,7 +43,7 @@ def train(
     *,
     label: str | None = None,
     to: str | None = None,
-    clip: ClipModel | str | None = None,
+    clip: ClipModel | EmbeddingSpace | str | None = None,
     hidden: Sequence[int] = (),
     test: float = 0.2,
     max_rows: int = MAX_ROWS,
@@ -67,7 +68,7 @@ def train(
         The column of labels; required if the frame has several besides ``shard`` and ``row``.
     to : str, optional
         The head's output column; by default ``p_`` followed by the label.
-    clip : ClipModel or str, optional
+    clip : ClipModel, EmbeddingSpace or str, optional
         The model of the embeddings; required for an array, otherwise checked.
     hidden : sequence of int
         Widths of hidden layers, such as ``(256,)``.
@@ -241,6 +242,8 @@ def _from_arrays(x, labels, label: str, clip, seed: int, max_rows: int):
         )
     model = as_model(model)
     x, labels = as_array(x), _plain_labels(labels)
+    if isinstance(model, EmbeddingSpace) and model.dim is None and x.ndim == 2 and x.shape[1]:
+        model = replace(model, dim=int(x.shape[1]))
     fits = x.ndim == 2 and x.shape[1] == model.dim and labels.shape == (len(x),)
     if not fits or x.dtype.kind != "f":
         raise EmbeddingsError(
@@ -258,12 +261,15 @@ def _plain_labels(labels) -> np.ndarray:
     """Labels as float64, NaN if missing; shape (n, 1) becomes (n,)."""
     try:
         found = labels if isinstance(labels, (pd.Series, ExtensionArray)) else as_array(labels)
-        if found.ndim == 2 and found.shape[1] == 1:
-            found = found[:, 0]
+        if isinstance(found, np.ndarray):
+            if found.ndim == 2 and found.shape[1] == 1:
+                found = found[:, 0]
+            if found.ndim > 1:
+                return found
         if found.ndim == 1 and found.dtype.kind not in "SU":
-            return pd.array(found, dtype="Float64").to_numpy("f8", np.nan)
-        if found.ndim > 1:
-            return found
+            # The stub knows neither arrays of integers nor extension arrays here.
+            values = pd.array(found, dtype="Float64")  # type: ignore[call-overload]
+            return values.to_numpy("f8", np.nan)
     except (TypeError, ValueError):  # the message below names the type
         pass
     raise OptionError(

@@ -3,6 +3,7 @@
 import bz2
 import struct
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -96,10 +97,25 @@ def test_a_head_is_trained_on_it_saved_and_found_again(opened, tmp_path):
     for other in ("ViT-B-32", ld.EmbeddingSpace("siglip", DIM)):
         with pytest.raises(ModelMismatchError, match="dinov2-vitl14"):
             ld.heads.load(tmp_path, clip=other)
+    assert ld.heads.load(tmp_path, clip=ld.EmbeddingSpace("dinov2-vitl14")) == again
     subset = frame.laion.score(embeddings, head).laion.where("p_label > 0.5")
     recipe = subset.laion.export(tmp_path / "out").manifest
     models = [model["model"] for model in recipe["models"] if "model" in model]
     assert models == [{"space": "dinov2-vitl14", "dim": DIM}]
+
+
+def test_a_space_takes_its_dimension_from_an_array(opened):
+    _, embeddings = opened
+    x = embeddings.read(0, range(N))
+    head = ld.heads.train(x, x[:, 0] > 0, clip=ld.EmbeddingSpace("dinov2-vitl14"))
+    assert head.clip == embeddings.model
+
+
+def test_a_head_needs_the_dimension_of_its_space(opened):
+    frame, embeddings = opened
+    head = ld.heads.train(embeddings, frame[["label", "shard", "row"]], label="label")
+    with pytest.raises(OptionError, match=r"Give it: EmbeddingSpace\('dinov2-vitl14', dim\)"):
+        replace(head, clip=ld.EmbeddingSpace("dinov2-vitl14"))
 
 
 def test_safetensors_hold_the_same_vectors(folder, opened):

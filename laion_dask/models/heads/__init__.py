@@ -9,8 +9,9 @@ from collections.abc import Callable
 from laion_dask.errors import one_of
 from laion_dask.models.clip import ClipModel
 from laion_dask.models.heads.aesthetic import aesthetic
-from laion_dask.models.heads.base import EmbeddingHead, Head
+from laion_dask.models.heads.base import Head
 from laion_dask.models.heads.captions import CaptionHead, toxicity
+from laion_dask.models.heads.embedding_head import EmbeddingHead
 from laion_dask.models.heads.linear import LinearHead, demo_safety
 from laion_dask.models.heads.nsfw import NsfwHead, nsfw
 from laion_dask.models.heads.trained import TrainedHead, load

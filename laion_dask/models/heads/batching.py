@@ -15,6 +15,35 @@ def as_array(x) -> np.ndarray:
     return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
 
+def rows_of(x) -> tuple:
+    """The rows as a NumPy array, or as a tensor if they are one on a GPU; whether they are floats.
+
+    Floats are of at most eight bytes. A tensor that does not hold floats is returned as it is.
+    """
+    import torch
+
+    if not isinstance(x, torch.Tensor):
+        x = np.asarray(x)
+        return x, x.dtype.kind == "f" and x.dtype.itemsize <= 8
+    fine = x.is_floating_point()
+    return (x.detach() if x.device.type != "cpu" or not fine else as_array(x)), fine
+
+
+def first_scaled(x, block: int, tolerance: float) -> tuple[int, float] | None:
+    """The first row whose length is not 1, and its length; rows without direction are skipped.
+
+    None if there is no such row. Reads ``block`` rows at a time.
+    """
+    for at in range(0, len(x), block):
+        rows = x[at : at + block]
+        length = lengths(filled(rows, len(rows))).cpu().numpy()
+        known = np.isfinite(length) & (length > 0) & (np.abs(length - 1) > tolerance)
+        if known.any():
+            first = int(np.argmax(known))
+            return at + first, float(length[first])
+    return None
+
+
 def filled(rows, n: int):
     """Rows as an (n, dim) float32 tensor, padded with zeros."""
     import torch

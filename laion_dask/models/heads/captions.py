@@ -89,7 +89,6 @@ class CaptionHead(Head):
             probabilities other than the number of captions, or one outside [0, 1].
         MissingExtraError
             When the classifier's package is not installed.
-            When the classifier's package is not installed here.
         """
         texts = _texts(self.name, texts)
         known = np.flatnonzero([text is not None for text in texts])
@@ -226,8 +225,11 @@ def toxicity(
         head = CaptionHead("profanity", Profanity(), batch_size=8192)
     else:
         head = CaptionHead("toxicity", predict, label)
-    chosen = {"name": to, "batch_size": batch_size}
-    return replace(head, **{name: value for name, value in chosen.items() if value is not None})
+    return replace(
+        head,
+        name=head.name if to is None else to,
+        batch_size=head.batch_size if batch_size is None else batch_size,
+    )
 
 
 def _require_profanity_check() -> None:
@@ -262,11 +264,13 @@ def _texts(head: str, texts: Iterable) -> list[str | None]:
         raise OptionError(
             f"The head {head!r} was given one text. Expected a list of texts; one is [text]."
         )
-    return [text if isinstance(text, str) else _null(head, text) for text in texts]
+    return [_text_or_none(head, text) for text in texts]
 
 
-def _null(head: str, text) -> None:
-    """None for a null of any type; raises for anything else that is not a text."""
+def _text_or_none(head: str, text) -> str | None:
+    """A text, or None for a null of any type; raises for anything else."""
+    if isinstance(text, str):
+        return text
     import pandas as pd
 
     is_nan = isinstance(text, (float, np.floating)) and np.isnan(text)
@@ -275,3 +279,4 @@ def _null(head: str, text) -> None:
             f"The head {head!r} was given {str(text)[:60]!r}, a {type(text).__name__}. Expected "
             "texts and nulls."
         )
+    return None

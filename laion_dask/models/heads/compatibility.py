@@ -6,18 +6,22 @@ from collections.abc import Iterable, Iterator
 
 from laion_dask.errors import ModelMismatchError, OptionError, must_be, one_of
 from laion_dask.models.clip import ClipModel, as_clip, check_same_space, own_file_hint
-from laion_dask.models.heads.base import EmbeddingHead, Head
+from laion_dask.models.embedding_space import EmbeddingSpace
+from laion_dask.models.heads.base import Head
+from laion_dask.models.heads.embedding_head import EmbeddingHead
 
 
 def check_heads(
-    heads: Iterable, model: ClipModel | None, reads: tuple[str, ...] = ("embeddings",)
+    heads: Iterable,
+    model: ClipModel | EmbeddingSpace | None,
+    reads: tuple[str, ...] = ("embeddings",),
 ) -> Iterator[Head]:
     """The heads as a list, after checking that they fit the model and write distinct columns.
 
     Parameters
     ----------
     heads : iterable of heads
-    model : ClipModel or None
+    model : ClipModel, EmbeddingSpace or None
         The model of the available embeddings; None if there are none.
     reads : tuple of str
         The available inputs: ``"embeddings"``, ``"images"``, ``"captions"``.
@@ -43,6 +47,7 @@ def check_heads(
                 f"available here. Pass it to {where}."
             )
         if isinstance(head, EmbeddingHead):
+            assert model is not None  # embeddings are available
             check_same_space(head.clip, model, f"The head {head.name!r} and the embeddings")
         if head.name in seen:
             raise OptionError(

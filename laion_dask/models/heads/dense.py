@@ -51,6 +51,7 @@ class DenseNetwork:
             last, shift = outer @ last, outer @ shift + more
         wide[n_relu:] = [(last, shift)]
         if mean is not None:
+            assert variance is not None  # the two come together
             deviation = np.maximum(np.sqrt(variance.astype(np.float64)), LEAST_DEVIATION)
             weight = wide[0][0] / deviation
             wide[0] = weight, wide[0][1] - weight @ mean.astype(np.float64)

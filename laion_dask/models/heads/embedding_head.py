@@ -1,14 +1,10 @@
-"""The base classes of heads: specs with a column name, a model and weights, that can predict.
-
-A head reads embeddings, images or captions (``reads``). It works without Dask:
-``head.predict(x)`` returns the same values that ``score`` and ``embed`` write.
-"""
+"""The base class of heads over embeddings: in blocks, on a CPU or a GPU, row by row."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,7 +12,17 @@ from laion_dask.cost import EMBEDDINGS, Cost
 from laion_dask.errors import EmbeddingsError, OptionError
 from laion_dask.extras import require_extra
 from laion_dask.models.clip import ClipModel, as_model, check_same_space
-from laion_dask.models.heads.batching import as_array, filled, lengths, moved, padded, tame
+from laion_dask.models.embedding_space import EmbeddingSpace
+from laion_dask.models.heads.base import Head
+from laion_dask.models.heads.batching import (
+    filled,
+    first_scaled,
+    lengths,
+    moved,
+    padded,
+    rows_of,
+    tame,
+)
 from laion_dask.models.vectors import Vectors
 from laion_dask.numerics.gpu.memory import retry_after_release, run_with_oom_backoff
 from laion_dask.numerics.torch_threads import spread
@@ -32,51 +38,6 @@ _moved = ProcessCache()
 
 
 @dataclass(frozen=True)
-class Head:
-    """A small classifier as a spec; it can be compared, hashed and pickled.
-
-    Attributes
-    ----------
-    name : str
-        The output column.
-    reads : str
-        The input of ``predict``: ``"embeddings"``, ``"images"`` or ``"captions"``.
-    """
-
-    name: str
-    reads: ClassVar[str]
-    #: The verb that applies it to a frame.
-    verb: ClassVar[str]
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise OptionError(
-                f"The output column is {self.name!r}. Expected a name, such as 'aesthetic'."
-            )
-
-    def to(self, name: str) -> Self:
-        """The same head with another output column."""
-        return replace(self, name=name)
-
-    @property
-    @abstractmethod
-    def cost(self) -> Cost:
-        """The cost of one row, for `laion_dask.plan`; see `laion_dask.cost`."""
-
-    @abstractmethod
-    def recipe(self) -> dict:
-        """The manifest entry of the head."""
-
-    @abstractmethod
-    def predict(self, x) -> np.ndarray:
-        """The scores, (n,) float32; NaN for a row without a score. Eager."""
-
-    def scored(self, x) -> np.ndarray:
-        """`predict` for a part of a data set: a row's result never depends on other rows. Eager."""
-        return self.predict(x)
-
-
-@dataclass(frozen=True)
 class EmbeddingHead(Head):
     """A head over the embeddings of one CLIP model.
 
@@ -87,11 +48,11 @@ class EmbeddingHead(Head):
     ----------
     name : str
         The output column.
-    clip : ClipModel
-        The CLIP model whose embeddings it reads; a name is converted to a `ClipModel`.
+    clip : ClipModel or EmbeddingSpace
+        The model whose embeddings it reads; a name is converted to a `ClipModel`.
     """
 
-    clip: ClipModel
+    clip: ClipModel | EmbeddingSpace
     reads: ClassVar[str] = "embeddings"
     verb: ClassVar[str] = "score"
     #: Whether ``predict`` normalises rows to length 1; a head that does not rejects other rows.
@@ -107,6 +68,17 @@ class EmbeddingHead(Head):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "clip", as_model(self.clip))
+        if isinstance(self.clip, EmbeddingSpace) and self.clip.dim is None:
+            raise OptionError(
+                f"The head {self.name!r} reads embeddings of {self.clip.name!r}, whose dimension "
+                f"is not known. Give it: EmbeddingSpace({self.clip.name!r}, dim)."
+            )
+
+    @property
+    def _dim(self) -> int:
+        dim = self.clip.dim
+        assert dim is not None  # checked when the head was made
+        return dim
 
     @property
     def cost(self) -> Cost:
@@ -115,7 +87,7 @@ class EmbeddingHead(Head):
 
     def _cost(self, rate: str, flop: float | None = None, *notes: str) -> Cost:
         """The cost at a measured rate; ``flop`` defaults to one dot product per row."""
-        flop = 2.0 * self.clip.dim if flop is None else flop
+        flop = 2.0 * self._dim if flop is None else flop
         return Cost((rate,), reads=EMBEDDINGS, flop=flop, label=self.name, notes=notes)
 
     def predict(self, x) -> np.ndarray:
@@ -272,16 +244,9 @@ class EmbeddingHead(Head):
 
     def _checked(self, x):
         """The rows as a NumPy array, or unchanged if they are a tensor on a GPU."""
-        import torch
-
-        if isinstance(x, torch.Tensor):
-            fine = x.is_floating_point()
-            x = x.detach() if x.device.type != "cpu" or not fine else as_array(x)
-        else:
-            x = np.asarray(x)
-            fine = x.dtype.kind == "f" and x.dtype.itemsize <= 8
-        self._check(x, fine)
-        return x
+        rows, fine = rows_of(x)
+        self._check(rows, fine)
+        return rows
 
     def _check(self, x, fine: bool) -> None:
         """Raise for a wrong dtype (unless ``fine``), or a shape that its model does not produce."""
@@ -290,7 +255,7 @@ class EmbeddingHead(Head):
                 f"The head {self.name!r} was given {x.dtype}. Expected float16 or float32 "
                 "embeddings."
             )
-        dim, model = self.clip.dim, self.clip.name
+        dim, model = self._dim, self.clip.name
         if x.ndim != 2 or x.shape[1] != dim:
             raise EmbeddingsError(
                 f"The head {self.name!r} was given an array of shape {tuple(x.shape)}. Expected "
@@ -299,14 +264,9 @@ class EmbeddingHead(Head):
 
     def _refuse_scaled(self, x) -> None:
         """Raise that no row has length 1, if any row has a direction."""
-        for at in range(0, len(x), self.block):
-            rows = x[at : at + self.block]
-            length = lengths(filled(rows, len(rows))).cpu().numpy()
-            known = np.isfinite(length) & (length > 0) & (np.abs(length - 1) > UNIT_TOLERANCE)
-            if known.any():
-                first = int(np.argmax(known))
-                raise EmbeddingsError(
-                    f"The head {self.name!r} needs embeddings of length 1, and none of the "
-                    f"{len(x)} given is; row {at + first} has length {length[first]:.4g}. Divide "
-                    "each row by its length first."
-                )
+        if found := first_scaled(x, self.block, UNIT_TOLERANCE):
+            row, length = found
+            raise EmbeddingsError(
+                f"The head {self.name!r} needs embeddings of length 1, and none of the {len(x)} "
+                f"given is; row {row} has length {length:.4g}. Divide each row by its length first."
+            )

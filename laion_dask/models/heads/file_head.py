@@ -8,7 +8,7 @@ from pathlib import Path
 
 from laion_dask.errors import WeightsError
 from laion_dask.models import weights as weight_files
-from laion_dask.models.heads.base import EmbeddingHead, _loaded
+from laion_dask.models.heads.embedding_head import EmbeddingHead, _loaded
 
 
 class FromFile:

@@ -15,7 +15,7 @@ from scipy.special import expit
 from laion_dask.cost import Cost
 from laion_dask.errors import WeightsError
 from laion_dask.models import weights as weight_files
-from laion_dask.models.clip import as_model
+from laion_dask.models.clip import as_clip
 from laion_dask.models.heads.file_head import FileHead
 from laion_dask.numerics.approximate_cosines import approximate_cosines
 from laion_dask.numerics.dot_products import dot_and_squares
@@ -178,13 +178,13 @@ def linear_head(
     """
     path = os.path.abspath(path)
     weight, _ = read_affine(path)
-    dim = as_model(clip).dim
-    if len(weight) != dim:
+    model = as_clip(clip)
+    if len(weight) != model.dim:
         raise WeightsError(
-            f"{path} has a weight for {len(weight)} dimensions; {clip} has {dim}. Give the file "
-            "that belongs to this model."
+            f"{path} has a weight for {len(weight)} dimensions; {clip} has {model.dim}. Give the "
+            "file that belongs to this model."
         )
-    return LinearHead(to, clip, path, weight_files.sha256_of(path), logistic=logistic)
+    return LinearHead(to, model, path, weight_files.sha256_of(path), logistic=logistic)
 
 
 def read_affine(path: str | os.PathLike) -> tuple:
@@ -227,9 +227,10 @@ def read_layers(path: str | os.PathLike) -> list[tuple]:
     """
     tensors = weight_files.read_tensors(path)
     names = sorted((k for k in tensors if re.fullmatch(r"(.*\.)?weight", k)), key=_number)
-    layers = [(tensors[k], tensors.get(k.removesuffix("weight") + "bias")) for k in names]
+    biases = [name.removesuffix("weight") + "bias" for name in names]
+    layers = [(tensors[w], tensors[b]) for w, b in zip(names, biases, strict=True) if b in tensors]
     fits = layers and len(tensors) == 2 * len(layers)
-    fits = fits and all(w.ndim == 2 and b is not None and b.shape == w.shape[:1] for w, b in layers)
+    fits = fits and all(w.ndim == 2 and b.shape == w.shape[:1] for w, b in layers)
     fits = fits and all(len(inner) == outer.shape[1] for (inner, _), (outer, _) in pairwise(layers))
     if not fits:
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

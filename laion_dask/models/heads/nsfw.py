@@ -9,7 +9,7 @@ from itertools import pairwise
 from laion_dask.cost import Cost
 from laion_dask.errors import WeightsError, one_of
 from laion_dask.models import weights as weight_files
-from laion_dask.models.clip import ClipModel
+from laion_dask.models.clip import ClipModel, as_clip
 from laion_dask.models.heads.compatibility import published_for
 from laion_dask.models.heads.dense import PRECISIONS, DenseNetwork
 from laion_dask.models.heads.file_head import FileHead
@@ -81,7 +81,7 @@ class NsfwHead(FileHead):
         return {**super().recipe(), "precision": self.precision}
 
     def _read(self) -> tuple[DenseNetwork, bool]:
-        return _network(self.weights, self.clip)
+        return _network(self.weights, as_clip(self.clip))
 
     def _on_device(self, x, state):
         network, logistic = state
@@ -155,7 +155,7 @@ def nsfw(
     path = os.path.abspath(weight_files.given_or_found(weights, file))
     if not os.path.isfile(path):
         raise WeightsError(f"There is no weight file {path}. Give the path of {file}.")
-    head = NsfwHead(to, home, path, weight_files.sha256_of(path), precision=precision)
+    head = NsfwHead(to, as_clip(home), path, weight_files.sha256_of(path), precision=precision)
     head.load()
     return head
 

@@ -16,7 +16,7 @@ from laion_dask.io.storage.atomic_file import committed, writing
 from laion_dask.models.clip import ClipModel, as_model
 from laion_dask.models.clip_loading import is_path
 from laion_dask.models.embedding_space import EmbeddingSpace
-from laion_dask.models.heads.base import EmbeddingHead, _loaded
+from laion_dask.models.heads.embedding_head import EmbeddingHead, _loaded
 from laion_dask.models.heads.model_card import Report, model_card
 
 FILE, CARD = "head.safetensors", "MODEL_CARD.md"
@@ -100,7 +100,9 @@ class TrainedHead(EmbeddingHead):
         return torch.sigmoid(x @ weight.T + bias)[:, 0]
 
     @classmethod
-    def of(cls, name: str, clip: ClipModel, layers: list[tuple], report: Report) -> Self:
+    def of(
+        cls, name: str, clip: ClipModel | EmbeddingSpace, layers: list[tuple], report: Report
+    ) -> Self:
         """A head from layers of float arrays, each (weight (out, in), bias (out,))."""
         import torch
 
@@ -112,14 +114,16 @@ class TrainedHead(EmbeddingHead):
         return cls(name, clip, _written(tensors, name, said), report)
 
 
-def load(path: str | os.PathLike, clip: ClipModel | str | None = None) -> TrainedHead:
+def load(
+    path: str | os.PathLike, clip: ClipModel | EmbeddingSpace | str | None = None
+) -> TrainedHead:
     """A head saved by ``TrainedHead.save``. Eager.
 
     Parameters
     ----------
     path : path
         The safetensors file, or its folder.
-    clip : ClipModel or str, optional
+    clip : ClipModel, EmbeddingSpace or str, optional
         The model of its embeddings; by default the one it was trained with. Required if that is a
         model from your own weight file.
 
@@ -134,14 +138,14 @@ def load(path: str | os.PathLike, clip: ClipModel | str | None = None) -> Traine
     path = Path(path)
     path = path / FILE if path.is_dir() else path
     require_extra("clip", "Loading a trained head")
-    given = None if clip is None else as_model(clip)
+    model = None if clip is None else as_model(clip)
     try:
         data = path.read_bytes()
         said = _metadata(data)
         layers, name = _layers(data), said["name"]
         report, trained_with = Report(**said["report"]), said["clip"]
-        given = given or _named(path, trained_with)
-        width, sha256 = given.dim, given.recipe().get("weights_sha256")
+        model = model or _named(path, trained_with)
+        width, sha256 = model.dim, model.recipe().get("weights_sha256")
     except WeightsError:
         raise
     except Exception as error:  # foreign files: safetensors, JSON and field errors
@@ -151,20 +155,23 @@ def load(path: str | os.PathLike, clip: ClipModel | str | None = None) -> Traine
         ) from error
     known = {sha256, trained_with.get("weights_sha256")} - {None}
     space = trained_with.get("space")
-    if space is not None and not given.same_space(_named(path, trained_with)):
-        raise ModelMismatchError(
-            f"{path} was trained on embeddings of {space!r}, and clip is {given.name}. Leave clip "
-            "out."
-        )
+    if space is not None:
+        named = _named(path, trained_with)
+        if not model.same_space(named):
+            raise ModelMismatchError(
+                f"{path} was trained on embeddings of {space!r}, and clip is {model.name}. Leave "
+                "clip out."
+            )
+        model, width = named, named.dim  # a space may be given without its dimension
     if layers[0][0].shape[1] != width or len(known) > 1:
         raise WeightsError(
-            f"{path} was trained on embeddings of {trained_with}, which differs from {given!r}. "
+            f"{path} was trained on embeddings of {trained_with}, which differs from {model!r}. "
             "Give the model that it was trained with as clip=."
         )
-    return TrainedHead(name, given, data, report)
+    return TrainedHead(name, model, data, report)
 
 
-def _named(path: Path, recipe: dict) -> ClipModel:
+def _named(path: Path, recipe: dict) -> ClipModel | EmbeddingSpace:
     """The model that a recipe names; raises for a model from a file, whose path is unknown."""
     if "space" in recipe:
         return EmbeddingSpace(recipe["space"], recipe["dim"])

@@ -15,9 +15,9 @@ import numpy as np
 from laion_dask.cost import Cost
 from laion_dask.errors import OptionError, WeightsError, must_be, one_of
 from laion_dask.models import weights as weight_files
-from laion_dask.models.clip import ClipModel, as_clip, as_model
-from laion_dask.models.heads.base import EmbeddingHead
+from laion_dask.models.clip import ClipModel, as_clip
 from laion_dask.models.heads.compatibility import published_for
+from laion_dask.models.heads.embedding_head import EmbeddingHead
 
 #: CLIP's factor for cosines before the softmax: the exponential of its learnt logit scale,
 #: which OpenAI's training clipped at 100 (Radford et al. 2021, section 2.5).
@@ -103,7 +103,7 @@ class PromptHead(EmbeddingHead):
         """The cost of one dot product per label."""
         n = len(self.labels)
         note = f"score, {self.name}: it has {n} labels, and the rate was measured with 2"
-        return self._cost("zero_shot", 2.0 * n * self.clip.dim, *([note] if n != 2 else []))
+        return self._cost("zero_shot", 2.0 * n * self._dim, *([note] if n != 2 else []))
 
     def recipe(self) -> dict:
         """The manifest entry: labels, the scored label, templates, and the vectors' sha256."""
@@ -244,13 +244,14 @@ def inappropriate(
     home, names = published_for(clip, _Q16, "Q16 head")
     path = Path(weight_files.given_or_found(weights, *names))
     prompts = weight_files.read_tensors(path).get("array")
-    dim = as_model(home).dim
+    model = as_clip(home)
+    dim = model.dim
     if prompts is None or tuple(prompts.shape) != (2, dim) or not prompts.is_floating_point():
         shape = None if prompts is None else tuple(prompts.shape)
         raise WeightsError(f"{path} holds {shape}. Expected prompts of shape (2, {dim}), floats.")
     vectors = _unit_bytes(prompts.double().numpy())
     labels = ("appropriate", "inappropriate")
-    return PromptHead(to, home, labels, 1, vectors, source=(path.name,))
+    return PromptHead(to, model, labels, 1, vectors, source=(path.name,))
 
 
 def _unit_bytes(vectors: np.ndarray) -> bytes:

@@ -21,7 +21,7 @@ _MAGIC = 0xDB4775248B80FB57
 _TRAILER = 5  # one byte for the compression, four for the checksum
 
 #: The supported tensor dtypes by TensorFlow's numbers (``types.proto``).
-DTYPES = {1: np.dtype("<f4"), 9: np.dtype("<i8")}
+DTYPES: dict[int, np.dtype] = {1: np.dtype("<f4"), 9: np.dtype("<i8")}
 
 
 def tensors(index: bytes, data: bytes, names: list[str]) -> dict[str, np.ndarray]:

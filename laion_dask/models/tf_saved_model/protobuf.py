@@ -60,9 +60,12 @@ def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
 
 def every(message: memoryview, number: int) -> list[memoryview]:
     """All messages, strings or bytes under a field number."""
-    found = [value for key, value in fields(message) if key == number]
-    if any(isinstance(value, int) for value in found):
-        raise ValueError(f"field {number} holds a number")
+    found: list[memoryview] = []
+    for key, value in fields(message):
+        if key == number:
+            if isinstance(value, int):
+                raise ValueError(f"field {number} holds a number")
+            found.append(value)
     return found
 
 

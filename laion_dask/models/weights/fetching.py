@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import ssl
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from urllib import request
@@ -25,6 +26,22 @@ _BLOCK = 1 << 16
 _PAGE = (b"<!doctype", b"<html", b"<?xml")
 
 
+@dataclass(frozen=True)
+class _Offer:
+    """A published file that can be downloaded and verified."""
+
+    name: str
+    address: str
+    n_bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, published: PublishedFile) -> _Offer:
+        address, n_bytes, sha256 = published.address, published.n_bytes, published.sha256
+        assert address is not None and n_bytes is not None and sha256 is not None
+        return cls(published.name, address, n_bytes, sha256)
+
+
 def fetch(published: PublishedFile, folder: Path) -> Path:
     """Download a file into a folder, replacing an earlier one, and return its path. Eager.
 
@@ -38,10 +55,11 @@ def fetch(published: PublishedFile, folder: Path) -> Path:
         When the folder is not writable, the publisher does not answer, or the response is not the
         published file.
     """
+    offer = _Offer.of(published)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with partial(folder, published.name) as file, _open(published.address) as answer:
-            _copy(answer, file, published)
+        with partial(folder, published.name) as file, _open(offer.address) as answer:
+            _copy(answer, file, offer)
             put(file, folder / published.name)
     except WeightsError:
         raise
@@ -81,13 +99,13 @@ def _open(address: str) -> http.client.HTTPResponse:
     return opener.open(asked, timeout=SILENCE)
 
 
-def _copy(answer: http.client.HTTPResponse, file: BinaryIO, published: PublishedFile) -> None:
+def _copy(answer: http.client.HTTPResponse, file: BinaryIO, offer: _Offer) -> None:
     """Write a response to a file; raise as soon as it cannot be the published file."""
     n_bytes, digest = 0, hashlib.sha256()
-    give_up = time.monotonic() + SILENCE + published.n_bytes / SLOWEST_BYTES_PER_SECOND
+    give_up = time.monotonic() + SILENCE + offer.n_bytes / SLOWEST_BYTES_PER_SECOND
     with ProgressBar(
-        desc=published.name,
-        total=published.n_bytes,
+        desc=offer.name,
+        total=offer.n_bytes,
         unit="B",
         unit_scale=True,
         delay=2,
@@ -96,22 +114,22 @@ def _copy(answer: http.client.HTTPResponse, file: BinaryIO, published: Published
     ) as bar:
         while block := answer.read1(_BLOCK):
             if n_bytes == 0 and block.lstrip().lower().startswith(_PAGE):
-                raise _refused(published, "a web page")
+                raise _refused(offer, "a web page")
             n_bytes += len(block)
-            if n_bytes > published.n_bytes:
-                raise _refused(published, f"more than {published.n_bytes} bytes")
+            if n_bytes > offer.n_bytes:
+                raise _refused(offer, f"more than {offer.n_bytes} bytes")
             if time.monotonic() > give_up:
                 raise TimeoutError("it came too slowly")
             digest.update(block)
             file.write(block)
             bar.update(len(block))
-    if (n_bytes, digest.hexdigest()) != (published.n_bytes, published.sha256):
-        raise _refused(published, f"{n_bytes} bytes with sha256 {digest.hexdigest()[:12]}…")
+    if (n_bytes, digest.hexdigest()) != (offer.n_bytes, offer.sha256):
+        raise _refused(offer, f"{n_bytes} bytes with sha256 {digest.hexdigest()[:12]}…")
 
 
-def _refused(published: PublishedFile, what: str) -> WeightsError:
+def _refused(offer: _Offer, what: str) -> WeightsError:
     return WeightsError(
-        f"{published.address} answered with {what}. Expected {published.name}: "
-        f"{published.n_bytes} bytes with sha256 {published.sha256[:12]}…. Nothing was kept; try "
+        f"{offer.address} answered with {what}. Expected {offer.name}: "
+        f"{offer.n_bytes} bytes with sha256 {offer.sha256[:12]}…. Nothing was kept; try "
         "again, or copy the published file by other means."
     )

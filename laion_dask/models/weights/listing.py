@@ -14,14 +14,13 @@ def describe_weights() -> str:
     table = weights.table()
     width = table["name"].str.len().max()
     lines = []
-    for (use, publisher, licence), files in table.groupby(
-        ["use", "publisher", "licence"], sort=False
-    ):
+    for keys, files in table.groupby(["use", "publisher", "licence"], sort=False):
+        use, publisher, licence = map(str, keys)
         stated = "licence not known" if licence == "NOASSERTION" else licence
         lines.append(f"{use}: {publisher.removeprefix('https://')} ({stated})")
-        for file in files.itertuples():
-            size = "size not known" if pd.isna(file.bytes) else f"{file.bytes:,} bytes"
-            lines.append(f"  {file.name:<{width}}  {size:>15}  {_with_tilde(file.state)}")
+        for file in files.to_dict("records"):
+            size = "size not known" if pd.isna(file["bytes"]) else f"{file['bytes']:,} bytes"
+            lines.append(f"  {file['name']:<{width}}  {size:>15}  {_with_tilde(file['state'])}")
     folders = ", then ".join(_with_tilde(str(folder)) for folder in weights.folders())
     return "\n".join(
         [

@@ -65,10 +65,10 @@ def find(name: str, *, download: bool | None = None) -> Path:
         return path
     for folder in named:
         if (folder / name).is_file():
-            return _checked(folder / name, published)
+            return _checked(folder / name, published, published.sha256)
     path = cache / name
     if path.is_file() and (not allowed or sha256_of(path) == published.sha256):
-        return _checked(path, published)
+        return _checked(path, published, published.sha256)
     if allowed and published.can_be_fetched:
         if str(cache).startswith("~"):
             raise WeightsError(
@@ -163,12 +163,12 @@ def _state(published: PublishedFile) -> str:
     return "missing"
 
 
-def _checked(path: Path, published: PublishedFile) -> Path:
+def _checked(path: Path, published: PublishedFile, sha256: str) -> Path:
     found = sha256_of(path)
-    if found != published.sha256:
+    if found != sha256:
         raise WeightsError(
             f"{path} ({path.stat().st_size} bytes, sha256 {found[:12]}…) is not the published "
-            f"{published.name} ({published.n_bytes} bytes, sha256 {published.sha256[:12]}…). It is "
+            f"{published.name} ({published.n_bytes} bytes, sha256 {sha256[:12]}…). It is "
             f"truncated or altered. {_how_to_get(published)}"
         )
     return path

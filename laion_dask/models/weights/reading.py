@@ -87,7 +87,8 @@ def _read_by_kind(path: Path) -> dict:
 def _check_torch(path: Path) -> None:
     import torch
 
-    if torch.__version__ < SAFE_TORCH:
+    # A TorchVersion compares with tuples, which its stub does not say.
+    if torch.__version__ < SAFE_TORCH:  # type: ignore[operator]
         raise WeightsError(
             f"{path} is a pickle, and one can make torch {torch.__version__} run code, "
             "even with weights_only=True (CVE-2026-24747). Install torch 2.10 or later, or "

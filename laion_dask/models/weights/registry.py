@@ -45,7 +45,7 @@ class PublishedFile:
     @property
     def can_be_fetched(self) -> bool:
         """Whether `download` can download it."""
-        return self.address is not None and self.sha256 is not None
+        return None not in (self.address, self.n_bytes, self.sha256)
 
 
 #: Every published file known to the package, by name; filled by `register`.

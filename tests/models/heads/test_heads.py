@@ -212,7 +212,7 @@ def test_the_way_out_for_a_file_of_openais_weights(head, tmp_path, monkeypatch):
 def test_a_changed_weight_file_is_refused(tmp_path):
     path = linear_file(tmp_path, 512, seed=1)
     head = heads.aesthetic("ViT-B-32", weights=path)
-    heads.base._loaded.clear()
+    heads.embedding_head._loaded.clear()
     linear_file(tmp_path, 512, seed=2)
     with pytest.raises(WeightsError, match="another file"):
         head.predict(embeddings(2))
