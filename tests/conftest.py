@@ -38,7 +38,9 @@ gc.disable()  # until all tests are imported: see `pytest_collection_finish`
 #: Every run draws the same examples and remembers none from earlier runs. `make fuzz` loads the
 #: other profile; what it finds becomes a fixed test case.
 hypothesis.settings.register_profile("gate", derandomize=True, database=None, deadline=None)
-hypothesis.settings.register_profile("fuzz", database=None, deadline=None, print_blob=True)
+hypothesis.settings.register_profile(
+    "fuzz", max_examples=1000, database=None, deadline=None, print_blob=True
+)
 hypothesis.settings.load_profile("gate")
 
 

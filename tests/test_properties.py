@@ -3,9 +3,10 @@
 import dask.dataframe as dd
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.frames import both
+from support.property_tests import examples
 from support.shards import collection, cosine, laion_table, vectors, write_shard
 
 import laion_dask as ld
@@ -153,9 +154,7 @@ TESTS = st.sampled_from(
 
 
 @given(st.lists(TESTS, min_size=1, max_size=3), st.booleans(), st.integers(1, 40))
-@settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@examples(4)
 def test_filters_in_any_company(folder, tests, mapped, most):
     frame = ld.read_shards(folder, max_rows_per_partition=most)
     whole = ld.read_shards(folder)
@@ -176,9 +175,7 @@ def test_filters_in_any_company(folder, tests, mapped, most):
     st.sampled_from(["float16", "float32"]),
     st.integers(0, 9),
 )
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@examples(15)
 def test_cosines_of_any_shape(tmp_path_factory, n, dim, dtype, seed):
     c = collection(tmp_path_factory.mktemp("c"), (n, n + 3), dim=dim, dtype=dtype)
     emb = ld.open_embeddings(c.img_emb, model=c.model)

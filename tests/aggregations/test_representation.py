@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import entropy
 from support.frames import both
+from support.property_tests import examples
 from support.shards import refuse, space, vectors, write_shard
 
 import laion_dask as ld
@@ -89,7 +90,7 @@ def test_items_in_no_group_or_in_several():
     st.lists(st.floats(0.01, 1), min_size=3, max_size=3),
     st.integers(1, 45),
 )
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_against_the_formulas(items, weights, k):
     reference = {g: w / sum(weights) for g, w in zip("abc", weights, strict=True)}
     top = items[:k]

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from support.frames import both
 from support.paths import SHARED
+from support.property_tests import examples
 from support.shards import laion_table, quantiles, refuse, write_shard
 
 import laion_dask as ld
@@ -143,7 +144,7 @@ def test_it_does_not_depend_on_partitioning(shards):
 
 @pytest.mark.only_pandas
 @given(st.lists(st.integers(0, 399), max_size=6), st.randoms())
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_contributions_add_up_in_any_order(cuts, random):
     table = laion_table(400).rename_columns([c.lower() for c in laion_table(0).column_names])
     edges = [0, *sorted(cuts), 400]

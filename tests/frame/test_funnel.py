@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from distributed import Client
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.property_tests import examples
 
 import laion_dask as ld
 from laion_dask.errors import ProvenanceError
@@ -79,7 +80,7 @@ def check(frame, plain, used) -> None:
     assert counted["after"].iloc[-1] == account.kept
 
 
-@settings(max_examples=8)
+@examples(5)
 @given(
     st.lists(st.sampled_from(sorted(CLAUSES)), min_size=1, max_size=4, unique=True),
     st.integers(1, 3),

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dask.callbacks import Callback
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.property_tests import examples
 
 import laion_dask as ld
 from laion_dask.errors import (
@@ -209,7 +210,7 @@ def test_empty_partitions_and_an_empty_table(folders, way, tmp_path):
     assert len(got) == N and got["punsafe"].isna().all()
 
 
-@settings(max_examples=12)
+@examples(8)
 @given(
     st.lists(st.integers(-3, 6), max_size=24),
     st.lists(st.integers(-3, 6), max_size=12, unique=True),

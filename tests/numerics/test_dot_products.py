@@ -6,8 +6,9 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.property_tests import examples
 
 from laion_dask.errors import EmbeddingsError
 from laion_dask.numerics import dot_products
@@ -161,7 +162,7 @@ def test_what_is_refused():
         approximate_cosines(x, w)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     dim=st.integers(1, 900),
     dtype=st.sampled_from(["float16", "float32"]),

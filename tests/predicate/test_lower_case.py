@@ -10,9 +10,10 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.frames import both
+from support.property_tests import examples
 
 from laion_dask.frame.where import where
 from laion_dask.io.parquet.read_shards import read_shards
@@ -70,7 +71,7 @@ def test_lower_is_pythons(lower):
         assert not unlike, unlike[:20]
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.lists(st.text("ΑΣςaI.'-\u0301\u00ad \n1İʰ\0", max_size=8), max_size=20))
 def test_lower_is_pythons_of_any_text(texts):
     expected = [text.lower() for text in texts]

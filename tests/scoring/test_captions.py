@@ -13,10 +13,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from profanity_check import profanity_check
 from support.frames import both
+from support.property_tests import examples
 
 import laion_dask as ld
 from laion_dask.errors import ColumnError, LaionDaskError, MissingExtraError, OptionError
@@ -338,7 +339,7 @@ def test_a_classifier_is_called_by_one_thread_at_a_time(write):
     assert scored.compute(scheduler="threads", num_workers=8)["toxicity"].eq(np.float32(0.01)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(st.lists(st.none() | st.text(st.characters(codec="utf-8"), max_size=40), max_size=30))
 def test_any_text_has_a_probability_whatever_the_batch(texts):
     found = ld.heads.toxicity().predict(texts)

@@ -6,9 +6,10 @@ from functools import reduce
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from support.property_tests import examples
 from support.shards import quantiles
 
 from laion_dask.errors import OptionError
@@ -73,7 +74,7 @@ def test_quantiles_against_numpy(draw):
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_quantiles_of_anything(values):
     check(values)
 

@@ -7,10 +7,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import entropy as their_entropy
 from sklearn.metrics import mutual_info_score
+from support.property_tests import examples
 
 from laion_dask.errors import OptionError
 from laion_dask.stats import (
@@ -30,7 +31,7 @@ COUNTS = st.lists(st.integers(0, 10_000), min_size=1, max_size=40).filter(any)
 
 
 @given(COUNTS)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_gini_is_half_the_relative_mean_difference(counts):
     n = len(counts)
     difference = sum(abs(a - b) for a in counts for b in counts) / n**2
@@ -38,7 +39,7 @@ def test_gini_is_half_the_relative_mean_difference(counts):
 
 
 @given(COUNTS)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_gini_is_the_area_over_the_lorenz_curve(counts):
     """Twice the area between the curve and the line of equality, by scikit-learn's trapezoids."""
     from sklearn.metrics import auc
@@ -49,7 +50,7 @@ def test_gini_is_the_area_over_the_lorenz_curve(counts):
 
 
 @given(COUNTS)
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_herfindahl_and_top_shares_by_loops(counts):
     total = sum(counts)
     wanted = sum((c / total) ** 2 for c in counts)
@@ -60,7 +61,7 @@ def test_herfindahl_and_top_shares_by_loops(counts):
 
 
 @given(COUNTS.filter(lambda counts: len(counts) > 1))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_entropy_against_scipy(counts):
     wanted = their_entropy(counts) / math.log(len(counts))
     assert entropy(counts) == pytest.approx(wanted, abs=1e-12)
@@ -122,7 +123,7 @@ def by_definition(both, word, group, n):
 
 
 @given(documents())
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_npmi_from_probabilities(cells):
     both, only_w, only_g, _ = cells
     word, group, n = both + only_w, both + only_g, sum(cells)

@@ -8,9 +8,10 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as theirs
+from support.property_tests import examples
 
 from laion_dask.errors import OptionError
 from laion_dask.stats import (
@@ -69,7 +70,7 @@ def test_ratios_against_a_published_example():
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(0, 400), st.integers(1, 400))
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_ratios_against_scipy(k1, k2, more1, more2):
     n1, n2 = k1 + more1, k2 + more2
     result = theirs.contingency.relative_risk(k1, n1, k2, n2)
@@ -255,7 +256,7 @@ def test_the_halves_cover_where_events_are_rare():
 
 
 @given(st.lists(st.one_of(st.just(math.nan), st.floats(0, 1)), max_size=30))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_benjamini_hochberg_against_scipy(p):
     p = np.array(p, dtype=float)
     known = ~np.isnan(p)
@@ -370,7 +371,7 @@ def test_what_the_bootstrap_cannot_know():
     st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20),
     st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20),
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_welch_against_its_formula(a, b):
     if min(np.std(a), np.std(b)) < 1e-6:
         return

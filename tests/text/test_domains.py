@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tldextract
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.paths import SHARED
+from support.property_tests import examples
 
 from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.grouping import domains as measures
@@ -191,7 +192,7 @@ _PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@examples(60)
 @given(st.lists(st.lists(_PIECES, max_size=12).map("".join), max_size=8))
 def test_any_address_has_a_host_or_none(urls):
     urls = urls + [f"https://{url}" for url in urls]

@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import regex
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from py3langid import langid
 from support.frames import both
 from support.paths import SHARED
+from support.property_tests import examples
 
 import laion_dask as ld
 from laion_dask.aggregations.engine.base import Partition
@@ -305,7 +306,7 @@ def test_a_long_caption_is_read_up_to_a_bound():
     assert named([text + " the dog is on the grass" * 10_000]) == named([text]) == ["de"]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.none() | st.text(st.characters(codec="utf-8"), max_size=60), max_size=20))
 def test_any_text_has_a_language_whatever_its_neighbours(texts):
     found = named(texts)

@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import regex
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.paths import SHARED
+from support.property_tests import examples
 from support.shards import write_shard
 
 from laion_dask.aggregations import Grouping, Partition, Statistic, members
@@ -191,7 +192,7 @@ def is_term(text: str) -> bool:
     return bool(words) and not gaps[0] and not gaps[-1] and all(len(g) < 4 for g in gaps)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(80)
 @given(st.data())
 def test_any_terms_in_any_text(data):
     listed = data.draw(st.lists(some_term.filter(is_term), min_size=1, max_size=6))

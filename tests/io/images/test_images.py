@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.local import LocalFileSystem
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.paths import SHARED
+from support.property_tests import examples
 from support.small_clip import picture, write_tar
 
 from laion_dask.errors import ImageError, OptionError, ShardError, ShardNotFoundError
@@ -233,7 +234,7 @@ def test_too_many_members(tmp_path, monkeypatch):
     assert [reason is None for _, reason in reasons(path)] == [True, True, False]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(40)
 @given(st.data())
 def test_fuzzed_archives_never_crash(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("fuzz")

@@ -9,9 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.decoders import PandasDecoder
+from support.property_tests import examples
 from support.where_language import TYPES, expressions, tables
 
 from laion_dask.errors import (
@@ -45,9 +46,7 @@ def check(scan, piece, names, decoder=None):
     return frame, unscored
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
+@examples(25)
 @given(table=tables, chosen=st.lists(expressions, min_size=1, max_size=3), size=st.integers(1, 5))
 def test_the_same_rows_as_duckdb(table, chosen, size):
     columns = {n: pa.array([row[n] for row in table], t) for n, t in TYPES.items()}

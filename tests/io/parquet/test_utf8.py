@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.property_tests import examples
 
 from laion_dask.io.parquet import utf8
 
@@ -42,7 +43,7 @@ def test_four_bytes_at_the_edges():
 words = st.one_of(st.text().map(str.encode), st.binary(max_size=6))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@examples(300)
 @given(st.lists(words, max_size=8))
 def test_every_text_for_itself(texts):
     assert valid(texts) == all(map(decodes, texts))
