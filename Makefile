@@ -1,16 +1,16 @@
-# make demo      the main job on a small corpus of our own
-# make test      the tests
-# make network   the tests that ask the package index; again only once the packages have changed
-# make lint      ruff: check, and format
-# make types     mypy on the whole package
-# make docs      the documentation, in docs/_build/html; any warning or broken link is an error
-# make coverage  the tests, with the share of lines that they run
-# make fuzz      the property tests with random examples, and long simulations; what they find
-#                becomes a fixed case
-# make lab       JupyterLab at the first notebook
-# Each creates .venv and installs what it needs, once, with plain pip.
+# make demo      run the main job on a small synthetic corpus
+# make test      run the tests
+# make network   run the tests that query the package index, if the packages have changed
+# make lint      run ruff check and ruff format --check
+# make types     run mypy on the whole package
+# make docs      build the documentation in docs/_build/html; warnings and broken links are errors
+# make coverage  run the tests and measure line coverage
+# make fuzz      run the property tests with random examples, and long simulations; add failures
+#                as fixed cases
+# make lab       open the first notebook in JupyterLab
+# Each creates .venv on first use and installs what it needs with pip.
 
-# Any Python from 3.11 on that the dependencies have wheels for.
+# Any Python from 3.11 for which the dependencies have wheels.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3.14 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; done; echo python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet

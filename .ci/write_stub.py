@@ -1,9 +1,9 @@
-"""Write ``laion_dask/__init__.pyi``, which tells type checkers and editors the public names.
+"""Write ``laion_dask/__init__.pyi``, which lists the public names for type checkers and editors.
 
     python .ci/write_stub.py
 
-Run it after changing ``laion_dask/verbs.py`` or the names in ``laion_dask/__init__.py``; a test
-holds the files together.
+Run this after changing ``laion_dask/verbs.py`` or the names in ``laion_dask/__init__.py``; a test
+checks that the stub is up to date.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ STUB = Path(laion_dask.__file__).with_suffix(".pyi")
 
 
 def stub() -> str:
-    """The text of the stub: one explicit re-export a public name, sorted as ruff sorts imports."""
+    """The text of the stub: one explicit re-export per public name, in ruff's import order."""
     modules, names = laion_dask._SUBMODULES, laion_dask._MODULE_OF
     lines = [f"from laion_dask import {name} as {name}" for name in modules]
     lines += [

@@ -1,11 +1,11 @@
-"""Carve millions of LAION-shaped rows five ways, side by side, and say how they compare.
+"""Compare five ways to carve millions of LAION-shaped rows.
 
     python benchmarks/carve.py
     python benchmarks/carve.py --rows 32000000 --repeats 3
 
-Each way runs in a process of its own on two cores, the ways in turn, the page cache warm; the
-medians count. What the ways wrote is compared row by row. Imports this file's standard library
-only, see `carve_data`.
+Each contender runs in its own process on two cores. Contenders take turns, with a warm page cache;
+medians are reported, and the outputs are compared row by row. This script imports only the standard
+library; `carve_data` explains why.
 """
 
 from __future__ import annotations
@@ -34,21 +34,22 @@ MEASURES = {"wall_s": "wall s", "cpu_s": "CPU s", "peak_bytes": "peak MB", "impo
 
 
 def child(script: str, *arguments: str) -> dict | str:
-    """What a script of this folder prints as its last line, in two threads whatever it starts."""
+    """Run a script of this folder with two threads and return the JSON of its last line."""
     threads = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, str(HERE / script), *arguments],
         env={**os.environ, **dict.fromkeys(threads, str(CORES))},
         stdout=subprocess.PIPE,
         text=True,
     )
-    if done.returncode:
-        raise SystemExit(f"{script} {' '.join(arguments)} failed with {done.returncode}.")
-    return json.loads(done.stdout.splitlines()[-1])
+    if completed.returncode:
+        command = f"{script} {' '.join(arguments)}"
+        raise SystemExit(f"{command} failed with exit code {completed.returncode}.")
+    return json.loads(completed.stdout.splitlines()[-1])
 
 
 def measure(ways: list[str], source: str, repeats: int, scratch: Path) -> dict[str, list[dict]]:
-    """The runs of each way, in turn; one before them warms the caches and is not counted."""
+    """Run the contenders in turn; the first turn warms the caches and is discarded."""
     runs: dict[str, list[dict]] = {way: [] for way in ways}
     for repeat in range(repeats + 1):
         for way in ways:
@@ -62,26 +63,26 @@ def measure(ways: list[str], source: str, repeats: int, scratch: Path) -> dict[s
 
 
 def medians(runs: dict[str, list[dict]]) -> dict[str, dict[str, float]]:
-    """Each way's median of each measure."""
+    """Median of each measure per contender."""
     return {
         way: {key: statistics.median(run[key] for run in results) for key in MEASURES}
         for way, results in runs.items()
     }
 
 
-def best_peer(middle: dict[str, dict[str, float]], key: str, peers: tuple[str, ...]) -> float:
-    """The least that any of the peers took."""
-    return min(middle[way][key] for way in peers if way in middle)
+def best_peer(median: dict[str, dict[str, float]], key: str, peers: tuple[str, ...]) -> float:
+    """The smallest median among the peers."""
+    return min(median[way][key] for way in peers if way in median)
 
 
-def targets(middle: dict[str, dict[str, float]]) -> list[dict]:
-    """The three targets: what was asked, what was reached."""
-    ours = middle[OURS]
+def targets(median: dict[str, dict[str, float]]) -> list[dict]:
+    """The three targets, with the values reached."""
+    ours = median[OURS]
     return [
         _target("CPU at most 1.1 x the better of polars and DuckDB",
-                ours["cpu_s"] / best_peer(middle, "cpu_s", FASTEST), at_most=1.1),
+                ours["cpu_s"] / best_peer(median, "cpu_s", FASTEST), at_most=1.1),
         _target("CPU of plain dask.dataframe at least 3 x ours",
-                middle["dask.dataframe"]["cpu_s"] / ours["cpu_s"], at_least=3.0),
+                median["dask.dataframe"]["cpu_s"] / ours["cpu_s"], at_least=3.0),
         _target("peak memory under 600 MB", ours["peak_bytes"] / 1e6, at_most=600.0),
     ]  # fmt: skip
 
@@ -92,22 +93,22 @@ def _target(
     return {"target": what, "reached": round(value, 3), "passed": at_least <= value <= at_most}
 
 
-def table(middle: dict[str, dict[str, float]]) -> str:
-    """Markdown: each measure, and its ratio to the best of the others."""
-    peers = tuple(way for way in middle if way != OURS)
-    lines = ["| way | wall s | x best | CPU s | x best | peak MB | x best | import s |"]
+def table(median: dict[str, dict[str, float]]) -> str:
+    """A Markdown table: each measure, and its ratio to the best of the others."""
+    peers = tuple(way for way in median if way != OURS)
+    lines = ["| contender | wall s | x best | CPU s | x best | peak MB | x best | import s |"]
     lines.append("|---|" + "---:|" * 7)
-    for way, values in middle.items():
+    for way, values in median.items():
         cells = [way if way != OURS else f"**{way}**"]
         for key in ("wall_s", "cpu_s", "peak_bytes"):
             shown = f"{values[key] / 1e6:.0f}" if key == "peak_bytes" else f"{values[key]:.3f}"
-            cells += [shown, f"{values[key] / best_peer(middle, key, peers):.2f}"]
+            cells += [shown, f"{values[key] / best_peer(median, key, peers):.2f}"]
         lines.append(f"| {' | '.join(cells)} | {values['import_s']:.2f} |")
     return "\n".join(lines)
 
 
 def cpu_model() -> str:
-    """The processor's name, as well as the platform says it."""
+    """The CPU's name, as far as the platform reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
@@ -116,7 +117,7 @@ def cpu_model() -> str:
 
 
 def conditions(rows: int, kept: int, repeats: int) -> dict:
-    """What a reader needs to judge the figures."""
+    """Hardware, versions and parameters of the run."""
     return {
         "date": datetime.date.today().isoformat(),
         "cpu": cpu_model(),
@@ -131,17 +132,17 @@ def conditions(rows: int, kept: int, repeats: int) -> dict:
     }
 
 
-def report(about: dict, middle: dict[str, dict[str, float]], reached: list[dict]) -> str:
-    """The Markdown that is printed and stored."""
+def report(about: dict, median: dict[str, dict[str, float]], reached: list[dict]) -> str:
+    """The Markdown report."""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     lines = [
         f"# Carve {about['rows']:,} rows, keep {about['kept']:,}",
         "",
         f"{about['date']}, {about['cpu']}, {about['cores']} cores, Python {about['python']}; "
-        f"{versions}. Medians of {about['repeats']} runs in turn, page cache warm, imports apart; "
-        "*x best* is the ratio to the best of the others.",
+        f"{versions}. Medians of {about['repeats']} runs; contenders take turns, page cache warm, "
+        "imports excluded; *x best* is the ratio to the best of the others.",
         "",
-        table(middle),
+        table(median),
         "",
         f"`{about['where']}`",
         "",
@@ -154,40 +155,42 @@ def report(about: dict, middle: dict[str, dict[str, float]], reached: list[dict]
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--data", default=".bench", help="where the generated rows are kept")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--results", default=str(HERE / "results"), help="where to write")
+    parser.add_argument("--data", default=".bench", help="folder for the generated rows")
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=list(WAYS), help="contenders to run"
+    )
+    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
     return parser.parse_args()
 
 
 def main() -> int:
-    """Measure, compare, report; 1 when outputs differ."""
+    """Measure, compare, report; return 1 if outputs differ."""
     args = arguments()
     require("polars")
     source = child("carve_data.py", "prepare", args.data, str(args.rows))
     with tempfile.TemporaryDirectory(dir=args.data) as scratch:
         runs = measure(args.ways, source, args.repeats, Path(scratch))
         outs = [str(Path(scratch) / way) for way in args.ways]
-        same = child("carve_data.py", "compare", *outs)
-    if same["different"]:
-        print("Outputs differ:", {Path(o).name: n for o, n in same["rows"].items()})
+        comparison = child("carve_data.py", "compare", *outs)
+    if comparison["different"]:
+        print("Outputs differ:", {Path(o).name: n for o, n in comparison["rows"].items()})
         return 1
-    middle = medians(runs)
-    about = conditions(args.rows, same["rows"][outs[0]], args.repeats)
+    median = medians(runs)
+    about = conditions(args.rows, comparison["rows"][outs[0]], args.repeats)
     if set(args.ways) != set(WAYS):
-        print(table(middle) if OURS not in middle or len(middle) > 1 else middle)
+        print(table(median) if OURS not in median or len(median) > 1 else median)
         return 0
-    reached = targets(middle)
-    text = report(about, middle, reached)
+    reached = targets(median)
+    text = report(about, median, reached)
     print(text)
     name = Path(args.results) / f"carve-{args.rows}"
     name.parent.mkdir(parents=True, exist_ok=True)
     name.with_suffix(".md").write_text(text)
-    stored = {**about, "medians": middle, "targets": reached, "runs": runs}
+    stored = {**about, "medians": median, "targets": reached, "runs": runs}
     name.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
     return 0
 

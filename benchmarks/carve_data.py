@@ -1,7 +1,7 @@
-"""What the carving benchmark reads, and whether what it wrote agrees.
+"""Generate the input of the carving benchmark and compare its outputs.
 
-Both run in processes of their own: on Linux a child's peak memory begins at its parent's, so the
-process that starts the ways must stay small.
+Both run in separate processes: on Linux, the peak memory of a child starts at that of its parent,
+so the process that starts the contenders must stay small.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from laion_dask.demo.synthetic_rows import SCHEMA
 
 
 def prepare(data: str, rows: int) -> str:
-    """The folder of ``rows`` generated rows, made if need be, read once so that it is cached."""
+    """Generate ``rows`` rows if missing, read them into the page cache, and return their folder."""
     root = Path(data) / f"carve-{rows}"
     shards = sorted((root / "metadata").glob("*.parquet"))
     if sum(pq.read_metadata(shard).num_rows for shard in shards) != rows:
@@ -32,7 +32,7 @@ def prepare(data: str, rows: int) -> str:
 
 
 def outcome(out: str) -> pa.Table:
-    """What a way kept: LAION's ten columns in LAION's types, sorted by hash and URL."""
+    """The rows kept by a contender: LAION's ten columns and types, sorted by hash and URL."""
     parts = sorted(Path(out).rglob("*.parquet"))
     table = ds.dataset(parts, format="parquet").to_table()
     by_name = {name.lower(): name for name in table.column_names}
@@ -43,7 +43,7 @@ def outcome(out: str) -> pa.Table:
 
 
 def compare(*outs: str) -> dict:
-    """How many rows each output has, and which outputs differ from the first."""
+    """The number of rows of each output, and the outputs that differ from the first."""
     first = outcome(outs[0])
     others = {out: outcome(out) for out in outs[1:]}
     return {

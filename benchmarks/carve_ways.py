@@ -1,7 +1,7 @@
-"""Five ways to carve the same rows; each runs in a process of its own on exactly two cores.
+"""Five ways to carve the same rows; each runs in its own process on exactly two cores.
 
-``python carve_ways.py WAY SOURCE OUT`` prints one line of JSON: what it took, imports apart.
-A row whose condition is unknown, because a value is null or NaN, is kept by none of them.
+``python carve_ways.py WAY SOURCE OUT`` prints one line of JSON: time and memory, with imports timed
+separately. None of them keeps a row whose condition is unknown because a value is null or NaN.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ WHERE = (
     "similarity > 0.3 and punsafe < 0.3 and pwatermark < 0.5 and width >= 256 "
     f"and language in {LANGUAGES} and text.contains('{WORD}')"
 )
-"""The filter, in the words of `laion_dask`; every way below says the same in its own."""
+"""The filter in the syntax of `laion_dask`; every contender below implements the same."""
 
-LEVEL = 3  # of zstd, for every way
+LEVEL = 3  # zstd compression level of all contenders
 
 
 def polars_way() -> Callable[[str, str], None]:
@@ -33,7 +33,7 @@ def polars_way() -> Callable[[str, str], None]:
     def run(source: str, out: str) -> None:
         similarity = pl.col("similarity")
         kept = pl.scan_parquet(f"{source}/*.parquet").filter(
-            (similarity > 0.3) & similarity.is_not_nan(),  # polars puts NaN above every number
+            (similarity > 0.3) & similarity.is_not_nan(),  # polars orders NaN above every number
             pl.col("punsafe") < 0.3,
             pl.col("pwatermark") < 0.5,
             pl.col("WIDTH") >= 256,
@@ -50,8 +50,8 @@ def duckdb_way() -> Callable[[str, str], None]:
     import duckdb
 
     def run(source: str, out: str) -> None:
-        # can_have_nan: without it DuckDB believes Parquet's statistics, which leave NaN out, and
-        # folds isnan() away. It too puts NaN above every number.
+        # Without can_have_nan, DuckDB trusts Parquet statistics, which omit NaN, and optimizes
+        # isnan() away. Like polars, it orders NaN above every number.
         with duckdb.connect(config={"threads": CORES}) as connection:
             connection.execute(
                 f"""COPY (
@@ -94,7 +94,7 @@ def pyarrow_way() -> Callable[[str, str], None]:
 
 
 def dask_way() -> Callable[[str, str], None]:
-    """Plain ``dask.dataframe``: ``read_parquet``, a mask, ``to_parquet``; threads."""
+    """Plain ``dask.dataframe`` with threads: ``read_parquet``, a mask, ``to_parquet``."""
     import dask
     import dask.dataframe as dd
 
@@ -116,10 +116,10 @@ def dask_way() -> Callable[[str, str], None]:
 
 
 def laion_dask_way() -> Callable[[str, str], None]:
-    """``read_shards → .laion.where → .laion.export``; the same Dask scheduler, threads.
+    """``read_shards → .laion.where → .laion.export``, with Dask's threaded scheduler.
 
-    The export also counts the rows that the filter could not decide on, writes a manifest and
-    the digest of every part; the others do not.
+    Unlike the others, the export also counts undecided rows and writes a manifest with the digest
+    of every part.
     """
     import dask
     import dask.dataframe
@@ -145,19 +145,19 @@ WAYS = {
 
 
 def cpu_seconds() -> float:
-    """User and system time of this process and of the children it has waited for."""
+    """User and system time of this process and of its finished children."""
     used = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 def peak_bytes() -> int:
-    """The most memory this process, or a child of it, has held."""
+    """Peak memory of this process or of any of its children."""
     used = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return max(u.ru_maxrss for u in used) * (1 if sys.platform == "darwin" else 1024)
 
 
 def run(way: str, source: str, out: str) -> dict:
-    """Wall and CPU seconds of one way, its imports' seconds, its peak memory in bytes."""
+    """Run one contender: wall, CPU and import seconds, and peak memory in bytes."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     Path(out).mkdir(parents=True)

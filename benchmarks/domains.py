@@ -1,10 +1,10 @@
-"""Count the 1,000 most frequent domains of LAION-shaped rows five ways, side by side.
+"""Compare five ways to count the 1,000 most frequent domains of LAION-shaped rows.
 
     python benchmarks/domains.py
     python benchmarks/domains.py --rows 32000000 --repeats 3
 
-Each way runs in a process of its own on two cores, the ways in turn, the page cache warm; the
-medians count. What the ways counted is compared.
+Each contender runs in its own process on two cores. Contenders take turns, with a warm page cache;
+medians are reported, and the counts are compared.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ HERE = Path(__file__).parent
 OURS = "laion_dask"
 PACKAGES = ("polars", "duckdb", "pyarrow", "dask", "numba", "tldextract", "laion_dask")
 MOST = 1.1
-"""The target: at most so many times polars' wall time."""
+"""The target: the largest ratio to the wall time of polars."""
 
 
 def measure(source: str, repeats: int, scratch: Path) -> dict[str, list[dict]]:
-    """The runs of each way, in turn; the first turn is not counted. All must count the same."""
+    """Run the contenders in turn and discard the first turn. All counts must be equal."""
     runs: dict[str, list[dict]] = {way: [] for way in WAYS}
     counted = {}
     for repeat in range(repeats + 1):
@@ -45,46 +45,47 @@ def measure(source: str, repeats: int, scratch: Path) -> dict[str, list[dict]]:
                 print(f"{repeat}/{repeats} {way}: {result['wall_s']:.3f} s", file=sys.stderr)
     for way, counts in counted.items():
         if counts != counted["polars"]:
-            raise SystemExit(f"{way} counts otherwise than polars.")
+            raise SystemExit(f"{way} and polars report different counts.")
     return runs
 
 
-def table(middle: dict[str, dict[str, float]]) -> str:
-    """Markdown: each measure, and its ratio to polars'."""
-    lines = ["| way | wall s | x polars | CPU s | x polars | peak MB | first shard s |"]
+def table(median: dict[str, dict[str, float]]) -> str:
+    """A Markdown table: each measure, and its ratio to polars."""
+    lines = ["| contender | wall s | x polars | CPU s | x polars | peak MB | first shard s |"]
     lines.append("|---|" + "---:|" * 6)
-    for way, found in middle.items():
+    for way, values in median.items():
         cells = [way if way != OURS else f"**{way}**"]
         for key in ("wall_s", "cpu_s"):
-            cells += [f"{found[key]:.3f}", f"{found[key] / middle['polars'][key]:.2f}"]
-        cells += [f"{found['peak_bytes'] / 1e6:.0f}", f"{found['first_s']:.2f}"]
+            cells += [f"{values[key]:.3f}", f"{values[key] / median['polars'][key]:.2f}"]
+        cells += [f"{values['peak_bytes'] / 1e6:.0f}", f"{values['first_s']:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def report(about: dict, middle: dict, reached: dict) -> str:
-    """The Markdown that is printed and stored."""
+def report(about: dict, median: dict, reached: dict) -> str:
+    """The Markdown report."""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     return (
         f"# The {TOP:,} most frequent domains of {about['rows']:,} rows\n\n"
         f"{about['date']}, {about['cpu']}, {CORES} cores, Python {about['python']}; {versions}. "
-        f"Medians of {about['repeats']} runs in turn, page cache warm; imports and a first run "
-        "over one shard apart.\n\n"
-        f"{table(middle)}\n\n"
-        f"All count the same {TOP:,} domains. The rows' hosts end in .example, which is no public "
-        "suffix, so a host is its own registered domain. laion_dask looks each up all the same, "
-        "and works out shares, intervals, Gini, Herfindahl and entropy over all domains.\n\n"
+        f"Medians of {about['repeats']} runs; contenders take turns, page cache warm, imports and "
+        "a first run over one shard excluded.\n\n"
+        f"{table(median)}\n\n"
+        f"All report the same {TOP:,} domains with the same counts. All hosts end in .example, "
+        "which is not a public suffix, so each host is its own registered domain. laion_dask still "
+        "looks up each host, and computes shares, intervals, Gini, Herfindahl and entropy over all "
+        "domains.\n\n"
         f"- {'pass' if reached['passed'] else 'FAIL'}: {reached['target']}: {reached['reached']}\n"
     )
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--data", default=".bench", help="where the generated rows are kept")
-    parser.add_argument("--results", default=str(HERE / "results"), help="where to write")
+    parser.add_argument("--data", default=".bench", help="folder for the generated rows")
+    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
     return parser.parse_args()
 
 
@@ -95,11 +96,11 @@ def main() -> int:
     source = child("carve_data.py", "prepare", args.data, str(args.rows))
     with tempfile.TemporaryDirectory() as scratch:
         runs = measure(source, args.repeats, Path(scratch))
-    middle = {
-        way: found | {"first_s": statistics.median(run["first_s"] for run in runs[way])}
-        for way, found in medians(runs).items()
+    median = {
+        way: values | {"first_s": statistics.median(run["first_s"] for run in runs[way])}
+        for way, values in medians(runs).items()
     }
-    ratio = middle[OURS]["wall_s"] / middle["polars"]["wall_s"]
+    ratio = median[OURS]["wall_s"] / median["polars"]["wall_s"]
     reached = {
         "target": f"wall time at most {MOST} x polars",
         "reached": round(ratio, 3),
@@ -115,11 +116,11 @@ def main() -> int:
         "rows": args.rows,
         "repeats": args.repeats,
     }
-    text = report(about, middle, reached)
+    text = report(about, median, reached)
     print(text)
     name = Path(args.results) / f"domains-{args.rows}"
     name.with_suffix(".md").write_text(text)
-    stored = {**about, "medians": middle, "target": reached, "runs": runs}
+    stored = {**about, "medians": median, "target": reached, "runs": runs}
     name.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
     return 0
 

@@ -1,7 +1,7 @@
-"""Five ways to count the most frequent domains; each runs in a process of its own on two cores.
+"""Five ways to count the most frequent domains; each runs in its own process on two cores.
 
-``python domains_ways.py WAY SOURCE OUT`` prints one line of JSON: what it took, imports and a first
-run over one shard apart.
+``python domains_ways.py WAY SOURCE OUT`` prints one line of JSON: time and memory, with imports and
+a first run over one shard timed separately.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def polars_way() -> Callable[[str], Counts]:
     def run(source: str) -> Counts:
         host = pl.col("URL").str.split("/").list.get(2).alias("host")
         counted = pl.scan_parquet(source).select(host).group_by("host").len()
-        found = counted.sort(["len", "host"], descending=[True, False]).head(TOP).collect()
-        return list(zip(found["host"].to_list(), found["len"].to_list(), strict=True))
+        top = counted.sort(["len", "host"], descending=[True, False]).head(TOP).collect()
+        return list(zip(top["host"].to_list(), top["len"].to_list(), strict=True))
 
     return run
 
@@ -47,7 +47,7 @@ def duckdb_way() -> Callable[[str], Counts]:
 
 
 def dask_way() -> Callable[[str], Counts]:
-    """Plain ``dask.dataframe``: ``str.split``, ``value_counts``; threads."""
+    """Plain ``dask.dataframe`` with threads: ``str.split``, ``value_counts``."""
     import dask
     import dask.dataframe as dd
 
@@ -56,8 +56,8 @@ def dask_way() -> Callable[[str], Counts]:
     def run(source: str) -> Counts:
         urls = dd.read_parquet(source, columns=["URL"])["URL"]
         hosts = urls.str.split("/", n=3, expand=True)[2]
-        found = hosts.value_counts().compute()
-        return sorted(zip(found.index, found.tolist(), strict=True), key=lambda p: (-p[1], p[0]))[
+        counts = hosts.value_counts().compute()
+        return sorted(zip(counts.index, counts.tolist(), strict=True), key=lambda p: (-p[1], p[0]))[
             :TOP
         ]
 
@@ -65,10 +65,10 @@ def dask_way() -> Callable[[str], Counts]:
 
 
 def laion_dask_way() -> Callable[[str], Counts]:
-    """``df.laion.statistics(ld.concentration(top=1000))``; the same Dask scheduler, threads.
+    """``df.laion.statistics(ld.concentration(top=1000))``, with Dask's threaded scheduler.
 
-    It looks every host up in the public suffix list, works out the shares of the first domains,
-    Gini, Herfindahl and entropy over all of them, and an interval for each; the others do not.
+    Unlike the others, it looks up every host in the public suffix list and computes the shares of
+    the first domains, Gini, Herfindahl and entropy over all domains, with an interval for each.
     """
     import dask
     import dask.dataframe
@@ -79,15 +79,15 @@ def laion_dask_way() -> Callable[[str], Counts]:
     read_shards, concentration = ld.read_shards, ld.concentration
 
     def run(source: str) -> Counts:
-        found = read_shards(source).laion.statistics(concentration(top=TOP))
-        found = found[found["group"] == "label"]
-        return list(zip(found["term"].tolist(), found["k"].tolist(), strict=True))
+        rows = read_shards(source).laion.statistics(concentration(top=TOP))
+        rows = rows[rows["group"] == "label"]
+        return list(zip(rows["term"].tolist(), rows["k"].tolist(), strict=True))
 
     return run
 
 
 def hosts_by_duckdb_way() -> Callable[[str], Counts]:
-    """The same, with DuckDB's ``split_part`` over each partition in place of our compiled walk."""
+    """The same, with DuckDB's ``split_part`` over each partition instead of our compiled parser."""
     import duckdb
     import numpy as np
     import pyarrow as pa
@@ -97,7 +97,7 @@ def hosts_by_duckdb_way() -> Callable[[str], Counts]:
     from laion_dask.text.hosts import NULL, OTHER
 
     def authorities(urls: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
-        addresses = pa.table({"url": urls})  # noqa: F841 (the query names it)
+        addresses = pa.table({"url": urls})  # noqa: F841 (used by the query)
         with duckdb.connect(config={"threads": 1}) as connection:
             cut = connection.sql(
                 """SELECT CASE WHEN starts_with(url, 'http://') OR starts_with(url, 'https://')
@@ -123,7 +123,7 @@ WAYS = {
 
 
 def run(way: str, source: str, out: str) -> dict:
-    """One way, timed; what it counted goes to ``out``."""
+    """Time one contender and write its counts to ``out``."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     start = time.perf_counter()

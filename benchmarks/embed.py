@@ -1,11 +1,11 @@
-"""Embed the same images several ways, side by side, and say how they compare.
+"""Compare several ways to embed the same images.
 
     python benchmarks/embed.py --images photos/
     python benchmarks/embed.py --images photos/ --model ViT-L-14 --n 20000   # with a GPU
 
-Each way runs in a process of its own, the ways in turn, loading apart, the page cache warm; the
-medians count. Weights are random by seed, so that nothing has to be fetched. Imports this file's
-standard library only, see `embed_data`.
+Each contender runs in its own process. Contenders take turns, with a warm page cache; loading is
+timed separately, and medians are reported. Weights are random with a fixed seed, so nothing has to
+be downloaded. This script imports only the standard library; `carve_data` explains why.
 """
 
 from __future__ import annotations
@@ -36,40 +36,41 @@ MEASURES = ("wall_s", "cpu_s", "load_s", "peak_bytes", "gpu_bytes")
 
 
 def child(python: str, script: str, *arguments: str) -> dict:
-    """What a script of this folder prints as its last line; in two threads without a GPU."""
+    """Run a script of this folder, with two threads on a CPU; return the JSON of its last line."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(CORES))
     environment = {**os.environ, **({} if has_gpu() else threads), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
+    completed = subprocess.run(
         [python, str(HERE / script), *arguments], env=environment, stdout=subprocess.PIPE, text=True
     )
-    if done.returncode:
-        raise SystemExit(f"{script} {' '.join(arguments)} failed with {done.returncode}.")
-    return json.loads(done.stdout.splitlines()[-1])
+    if completed.returncode:
+        command = f"{script} {' '.join(arguments)}"
+        raise SystemExit(f"{command} failed with exit code {completed.returncode}.")
+    return json.loads(completed.stdout.splitlines()[-1])
 
 
 def has_gpu() -> bool:
-    """Whether the driver shows a card; torch is not imported for it."""
+    """Whether the driver reports a GPU; does not import torch."""
     return bool(gpu_name())
 
 
 def gpu_name() -> str:
-    """The first card's name, empty where there is none."""
+    """The name of the first GPU; empty if there is none."""
     if shutil.which("nvidia-smi") is None:
         return ""
-    ask = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    found = subprocess.run(ask, capture_output=True, text=True).stdout.splitlines()
-    return found[0] if found else ""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    names = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    return names[0] if names else ""
 
 
 def measure(pythons: dict[str, str], files: dict, args, scratch: Path) -> dict[str, list[dict]]:
-    """The runs of each way, in turn."""
+    """Run the contenders in turn."""
     runs: dict[str, list[dict]] = {way: [] for way in pythons}
     for repeat in range(1, args.repeats + 1):
         for way, python in pythons.items():
             out = scratch / way
             shutil.rmtree(out, ignore_errors=True)
-            given = (way, files["tars"], args.model, files["weights"], str(out))
-            result = child(python, "embed_ways.py", *given)
+            inputs = (files["tars"], args.model, files["weights"])
+            result = child(python, "embed_ways.py", way, *inputs, str(out))
             runs[way].append(result)
             shown = f"{args.n / result['wall_s']:.1f} images/s"
             print(f"{repeat}/{args.repeats} {way}: {shown}", file=sys.stderr)
@@ -77,12 +78,15 @@ def measure(pythons: dict[str, str], files: dict, args, scratch: Path) -> dict[s
 
 
 def targets(speed: dict[str, float], cosine: dict[str, float], stages: dict) -> list[dict]:
-    """What was asked, what was reached."""
+    """The targets, with the values reached."""
     ours = speed[OURS]
     exact = _target("cosine to float32 at least 0.9999", cosine[OURS], 0.9999)
     if has_gpu():
         forward = next(v for k, v in stages.items() if k.startswith("forward, laion_dask"))
-        return [_target("at least 60 % of the forward pass's own rate", ours / forward, 0.6), exact]
+        return [
+            _target("at least 60 % of the rate of the forward pass", ours / forward, 0.6),
+            exact,
+        ]
     return [
         _target("3.2 x open_clip's loop", ours / speed[LOOP], 3.2),
         _target("1.15 x the same loop under autocast", ours / speed[AUTOCAST], 1.15),
@@ -94,11 +98,13 @@ def _target(what: str, value: float, at_least: float) -> dict:
     return {"target": what, "reached": round(value, 5), "passed": value >= at_least}
 
 
-def table(middle: dict[str, dict], speed: dict[str, float], cosine: dict[str, float]) -> str:
-    """Markdown: a row a way."""
-    lines = ["| way | images/s | x loop | CPU s | peak MB | GPU MB | cosine to the loop | load s |"]
+def table(median: dict[str, dict], speed: dict[str, float], cosine: dict[str, float]) -> str:
+    """A Markdown table, one row per contender."""
+    lines = [
+        "| contender | images/s | x loop | CPU s | peak MB | GPU MB | cosine to the loop | load s |"
+    ]
     lines.append("|---|" + "---:|" * 7)
-    for way, values in middle.items():
+    for way, values in median.items():
         name = f"**{way}**" if way == OURS else way
         cells = [name, f"{speed[way]:.1f}", f"{speed[way] / speed[LOOP]:.2f}"]
         cells += [f"{values['cpu_s']:.1f}", f"{values['peak_bytes'] / 1e6:.0f}"]
@@ -108,7 +114,7 @@ def table(middle: dict[str, dict], speed: dict[str, float], cosine: dict[str, fl
 
 
 def cpu_model() -> str:
-    """The processor's name, as well as the platform says it."""
+    """The CPU's name, as far as the platform reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
@@ -117,7 +123,7 @@ def cpu_model() -> str:
 
 
 def conditions(args) -> dict:
-    """What a reader needs to judge the figures."""
+    """Hardware, versions and parameters of the run."""
     return {
         "date": datetime.date.today().isoformat(),
         "cpu": cpu_model(),
@@ -132,7 +138,7 @@ def conditions(args) -> dict:
 
 
 def report(about: dict, rows: str, stages: dict, reached: list[dict]) -> str:
-    """The Markdown that is printed and stored."""
+    """The Markdown report."""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     where = f"{about['cpu']}, {about['cores']} cores" + (
         f", {about['gpu']}" if about["gpu"] else ""
@@ -141,11 +147,11 @@ def report(about: dict, rows: str, stages: dict, reached: list[dict]) -> str:
         f"# Embed {about['images']:,} images with {about['model']}",
         "",
         f"{about['date']}, {where}, Python {about['python']}; {versions}. Medians of "
-        f"{about['repeats']} runs in turn, loading apart; random weights.",
+        f"{about['repeats']} runs; contenders take turns, loading excluded; random weights.",
         "",
         rows,
         "",
-        "| stage alone | images/s |",
+        "| single stage | images/s |",
         "|---|---:|",
         *(f"| {name} | {value:,.0f} |" for name, value in stages.items()),
         "",
@@ -157,15 +163,19 @@ def report(about: dict, rows: str, stages: dict, reached: list[dict]) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--images", required=True, help="folder with tars of photographs")
-    parser.add_argument("--n", type=int, default=512, help="images; those given are repeated")
-    parser.add_argument("--model", default="ViT-B-32", help="open_clip's name of it")
+    parser.add_argument(
+        "--n", type=int, default=512, help="number of images; the given ones are repeated"
+    )
+    parser.add_argument("--model", default="ViT-B-32", help="model name in open_clip")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--clip-retrieval", metavar="PYTHON", help="interpreter that has it")
-    parser.add_argument("--data", default=".bench", help="where tars and weights are kept")
-    parser.add_argument("--results", default=str(HERE / "results"), help="where to write")
+    parser.add_argument(
+        "--clip-retrieval", metavar="PYTHON", help="interpreter that has it installed"
+    )
+    parser.add_argument("--data", default=".bench", help="folder for tars and weights")
+    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
     return parser.parse_args()
 
 
@@ -176,8 +186,8 @@ def main() -> int:
     if args.clip_retrieval:
         ways[PEER] = args.clip_retrieval
     ways[OURS] = sys.executable
-    given = (args.data, args.images, args.model, str(args.n))
-    files = child(sys.executable, "embed_data.py", "prepare", *given)
+    inputs = (args.data, args.images, args.model, str(args.n))
+    files = child(sys.executable, "embed_data.py", "prepare", *inputs)
     with tempfile.TemporaryDirectory(dir=args.data) as scratch:
         runs = measure(ways, files, args, Path(scratch))
         outs = [str(Path(scratch) / way) for way in (LOOP, *ways)]
@@ -185,19 +195,19 @@ def main() -> int:
     stages = child(
         sys.executable, "embed_data.py", "stages", files["tars"], args.model, files["weights"]
     )
-    middle = {
+    median = {
         way: {key: statistics.median(run[key] for run in results) for key in MEASURES}
         for way, results in runs.items()
     }
-    speed = {way: args.n / values["wall_s"] for way, values in middle.items()}
+    speed = {way: args.n / values["wall_s"] for way, values in median.items()}
     reached, about = targets(speed, cosine, stages), conditions(args)
-    text = report(about, table(middle, speed, cosine), stages, reached)
+    text = report(about, table(median, speed, cosine), stages, reached)
     print(text)
     name = Path(args.results) / ("embed" if args.model == "ViT-B-32" else f"embed-{args.model}")
     name = name.with_name(f"{name.name}-gpu") if has_gpu() else name
     name.parent.mkdir(parents=True, exist_ok=True)
     Path(f"{name}.md").write_text(text)
-    stored = {**about, "medians": middle, "cosine": cosine, "stages": stages, "targets": reached}
+    stored = {**about, "medians": median, "cosine": cosine, "stages": stages, "targets": reached}
     Path(f"{name}.json").write_text(json.dumps({**stored, "runs": runs}, indent=1) + "\n")
     return 0
 

@@ -1,6 +1,6 @@
-"""What the embedding benchmark reads, how fast its stages are apart, and whether the ways agree.
+"""Input, stage timings and comparison of results for the embedding benchmark.
 
-Each runs in a process of its own, as the ways do.
+Each runs in its own process, like the contenders.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ STAGE_IMAGES = 128
 
 
 def prepare(data: str, source: str, model: str, n_images: int) -> dict:
-    """Tars of ``n_images``, the source's own repeated, and random weights; made if need be."""
+    """Write random weights and tars of ``n_images`` from the source, repeated, if missing."""
     root = Path(data) / f"embed-{n_images}"
     tars = [root / f"{number:05d}.tar" for number in range(SHARDS)]
     if not all(tar.is_file() for tar in tars):
         root.mkdir(parents=True, exist_ok=True)
-        found = [image for tar in sorted(Path(source).glob("*.tar")) for image in images_of(tar)]
+        images = [image for tar in sorted(Path(source).glob("*.tar")) for image in images_of(tar)]
         for number, tar in enumerate(tars):
             with tarfile.open(tar, "w") as archive:
                 for at in range(number, n_images, SHARDS):
-                    data_ = found[at % len(found)][1]
+                    data_ = images[at % len(images)][1]
                     info = tarfile.TarInfo(f"{at:08d}.jpg")
                     info.size = len(data_)
                     archive.addfile(info, io.BytesIO(data_))
@@ -44,7 +44,7 @@ def prepare(data: str, source: str, model: str, n_images: int) -> dict:
 
 
 def write_weights(model: str, path: Path) -> None:
-    """open_clip's own initial weights, by seed."""
+    """Write open_clip's initial weights for a fixed seed."""
     import open_clip
     import torch
     from safetensors.torch import save_file
@@ -57,7 +57,7 @@ def write_weights(model: str, path: Path) -> None:
 
 
 def images_of(tar: Path) -> list[tuple[str, bytes]]:
-    """(key, file) of every image of an archive."""
+    """(key, bytes) of every image in a tar."""
     with tarfile.open(tar) as archive:
         return [
             (member.name.partition(".")[0], archive.extractfile(member).read())
@@ -67,7 +67,7 @@ def images_of(tar: Path) -> list[tuple[str, bytes]]:
 
 
 def rate(work: Callable[[], object], n: int, *, repeats: int = 3) -> float:
-    """The best of some runs, in items a second."""
+    """Items per second in the fastest of ``repeats`` runs, after one warm-up run."""
     work()
     took = []
     for _ in range(repeats):
@@ -78,7 +78,7 @@ def rate(work: Callable[[], object], n: int, *, repeats: int = 3) -> float:
 
 
 def stages(tars: str, model: str, weights: str) -> dict[str, float]:
-    """Images a second of each stage alone: on one core up to the model, on all for the model."""
+    """Images per second of each single stage; the model uses all cores, the others one."""
     import open_clip
     import torch
     from PIL import Image
@@ -96,14 +96,14 @@ def stages(tars: str, model: str, weights: str) -> dict[str, float]:
     net = net.eval().to(device)
     batch = torch.stack([transform(picture) for picture in decoded[:BATCH]])
     prepared = [ours.prepare(picture) for picture in decoded[:BATCH]]
-    found = {
-        "decode, Pillow, a core": rate(
+    rates = {
+        "decode, Pillow, one core": rate(
             lambda: [Image.open(io.BytesIO(data)).convert("RGB") for data in files], STAGE_IMAGES
         ),
-        "preprocess, open_clip, a core": rate(
+        "preprocess, open_clip, one core": rate(
             lambda: [transform(picture) for picture in decoded], STAGE_IMAGES
         ),
-        "preprocess, laion_dask, a core": rate(
+        "preprocess, laion_dask, one core": rate(
             lambda: [ours.prepare(picture) for picture in decoded], STAGE_IMAGES
         ),
     }
@@ -112,26 +112,28 @@ def stages(tars: str, model: str, weights: str) -> dict[str, float]:
         with torch.no_grad(), torch.autocast(device, dtype, enabled=dtype is not None):
             return net.encode_image(batch.to(device)).cpu()
 
-    found["forward, float32"] = rate(forward, BATCH)
-    found["forward, autocast to bfloat16"] = rate(lambda: forward(torch.bfloat16), BATCH)
+    rates["forward, float32"] = rate(forward, BATCH)
+    rates["forward, autocast to bfloat16"] = rate(lambda: forward(torch.bfloat16), BATCH)
     name = f"forward, laion_dask, {spec.fastest_precision()}"
-    found[name] = rate(lambda: ours.images(prepared), BATCH)
-    return found
+    rates[name] = rate(lambda: ours.images(prepared), BATCH)
+    return rates
 
 
 def compare(*outs: str) -> dict[str, float]:
-    """The least cosine of each output's rows with the first output's."""
+    """The minimum cosine between the rows of each output and those of the first."""
     first, *others = (np.load(Path(out) / "embeddings.npz") for out in outs)
     reference = dict(zip(first["keys"].tolist(), first["embeddings"].astype("f8"), strict=True))
-    found = {}
+    least = {}
     for out, other in zip(outs[1:], others, strict=True):
         if sorted(other["keys"].tolist()) != sorted(reference):
-            raise SystemExit(f"{Path(out).name} embedded other images than {Path(outs[0]).name}.")
+            raise SystemExit(
+                f"{Path(out).name} and {Path(outs[0]).name} embedded different images."
+            )
         one = np.stack([reference[key] for key in other["keys"].tolist()])
         two = other["embeddings"].astype("f8")
         cosine = (one * two).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(two, axis=1)
-        found[Path(out).name] = float(cosine.min())
-    return found
+        least[Path(out).name] = float(cosine.min())
+    return least
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Ways to embed the same images with the same weights; each runs in a process of its own.
+"""Ways to embed the same images with the same weights; each runs in its own process.
 
-``python embed_ways.py WAY TARS MODEL WEIGHTS OUT`` prints one line of JSON: what it took, loading
-apart. On the CPU a process has two cores, beside a GPU all of them. Each way leaves
-``OUT/embeddings.npz`` with ``keys`` and ``embeddings``.
+``python embed_ways.py WAY TARS MODEL WEIGHTS OUT`` prints one line of JSON: time and memory, with
+loading timed separately. A process uses two cores, or all of them if there is a GPU. Each contender
+writes ``keys`` and ``embeddings`` to ``OUT/embeddings.npz``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH = 64
 
 
 def plain_loop(model: str, weights: str, dtype: str | None) -> Callable[[str, str], None]:
-    """Pillow → open_clip's preprocess → ``encode_image``, batch by batch, as its README has it."""
+    """Pillow → open_clip's preprocess → ``encode_image``, batch by batch, as in its README."""
     import open_clip
     import torch
     from PIL import Image
@@ -54,29 +54,29 @@ def plain_loop(model: str, weights: str, dtype: str | None) -> Callable[[str, st
             blocks.append(encode(waiting))
         save(out, keys, np.concatenate(blocks))
 
-    encode([preprocess(Image.new("RGB", (300, 300)))] * 2)  # first calls cost more
+    encode([preprocess(Image.new("RGB", (300, 300)))] * 2)  # warm-up
     return run
 
 
 def float32_way(model: str, weights: str) -> Callable[[str, str], None]:
-    """open_clip's loop as it is."""
+    """open_clip's loop, unchanged."""
     return plain_loop(model, weights, None)
 
 
 def autocast_way(model: str, weights: str) -> Callable[[str, str], None]:
-    """The same under ``torch.autocast``."""
+    """The same loop under ``torch.autocast``."""
     return plain_loop(model, weights, "bfloat16")
 
 
 def laion_dask_way(model: str, weights: str) -> Callable[[str, str], None]:
-    """``embed``: it also looks through the tars first, and writes metadata, rejects, a manifest."""
+    """``ld.embed``, which also scans the tars first and writes metadata, rejects and a manifest."""
     import pyarrow.parquet as pq
     from PIL import Image
 
     import laion_dask as ld
 
     spec = ld.ClipModel(model, weights)
-    spec.recipe()  # the digest of the weights, which a process computes once
+    spec.recipe()  # computes the digest of the weights, once per process
     loaded = spec.load(spec.fastest_precision())
     loaded.images([loaded.prepare(Image.new("RGB", (300, 300)))] * 2)
 
@@ -91,13 +91,13 @@ def laion_dask_way(model: str, weights: str) -> Callable[[str, str], None]:
 
 
 def clip_retrieval_way(model: str, weights: str) -> Callable[[str, str], None]:
-    """clip-retrieval's ``clip_inference``, its settings except that texts are left out."""
+    """clip-retrieval's ``clip_inference``, with texts disabled."""
     import pandas as pd
     from all_clip import load_clip
     from clip_retrieval.clip_inference.main import main
 
     name = f"open_clip:{model}/{os.path.abspath(weights)}"
-    # The same call that its reader and its mapper make, and remember.
+    # Its reader and its mapper make the same call, whose result is cached.
     load_clip(clip_model=name, use_jit=False, warmup_batch_size=BATCH, clip_cache_path=None)
 
     def run(tars: str, out: str) -> None:
@@ -129,18 +129,18 @@ WAYS = {
 
 
 def save(out: str, keys: list[str], embeddings: np.ndarray) -> None:
-    """What is compared."""
+    """Write the arrays that are compared."""
     np.savez(Path(out) / "embeddings.npz", keys=np.array(keys), embeddings=embeddings)
 
 
-def used(field: str) -> list[float]:
-    """One measure of this process and of the children that it has waited for."""
+def usage(field: str) -> list[float]:
+    """One measure of resource usage, for this process and for its finished children."""
     whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return [getattr(resource.getrusage(who), field) for who in whose]
 
 
 def run(way: str, tars: str, model: str, weights: str, out: str) -> dict:
-    """Wall and CPU seconds of one way, the seconds of its loading, its peak memory in bytes."""
+    """Run one contender: wall, CPU and loading seconds, and peak memory in bytes."""
     import torch
 
     if not torch.cuda.is_available() and hasattr(os, "sched_setaffinity"):
@@ -149,16 +149,17 @@ def run(way: str, tars: str, model: str, weights: str, out: str) -> dict:
     Path(out).mkdir(parents=True)
     start = time.perf_counter()
     embed = WAYS[way](model, weights)
-    loaded, cpu = time.perf_counter(), sum(used("ru_utime")) + sum(used("ru_stime"))
+    loaded, cpu = time.perf_counter(), sum(usage("ru_utime")) + sum(usage("ru_stime"))
     embed(tars, out)
     return {
         "wall_s": time.perf_counter() - loaded,
-        "cpu_s": sum(used("ru_utime")) + sum(used("ru_stime")) - cpu,
+        "cpu_s": sum(usage("ru_utime")) + sum(usage("ru_stime")) - cpu,
         "load_s": loaded - start,
-        "peak_bytes": max(used("ru_maxrss")) * (1 if sys.platform == "darwin" else 1024),
+        "peak_bytes": max(usage("ru_maxrss")) * (1 if sys.platform == "darwin" else 1024),
         "gpu_bytes": torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0,
     }
 
 
 if __name__ == "__main__":
-    print("\n" + json.dumps(run(*sys.argv[1:])))  # others leave their last line open
+    # Some contenders end their output without a newline.
+    print("\n" + json.dumps(run(*sys.argv[1:])))

@@ -1,7 +1,7 @@
-"""All caption and metadata statistics of generated rows, by us and by polars written by hand.
+"""All caption and metadata statistics of generated rows, by laion_dask and by polars.
 
-``python full_pass_ways.py WAY SOURCE`` prints one line of JSON: what it took, imports apart, and
-some of the counts, which both ways must agree on.
+``python full_pass_ways.py WAY SOURCE`` prints one line of JSON: time and memory, with imports timed
+separately, and the counts on which both must agree.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ CROSSED = ("gender", "age", "ethnicity")
 
 
 def patterns(name: str) -> dict[str, str]:
-    """A regex for each group of a packaged term list.
+    """One regular expression per group of a packaged term list.
 
-    Groups with words that count only before a noun for a person are left out: a regex without
-    looking ahead cannot tell.
+    Skips groups with words that count only before a noun for a person, which cannot be expressed
+    without lookahead.
     """
     import laion_dask as ld
 
     table = ld.terms(name).table()
     table = table[~table.groupby("group")["only_before_person_noun"].transform("any")]
     words = table.groupby("group", sort=False)["term"]
-    return {label: r"(?i)\b(?:" + "|".join(map(_escaped, some)) + r")\b" for label, some in words}
+    return {label: r"(?i)\b(?:" + "|".join(map(_escaped, terms)) + r")\b" for label, terms in words}
 
 
 def _escaped(word: str) -> str:
@@ -37,7 +37,7 @@ def _escaped(word: str) -> str:
 
 
 def polars_way(lists: tuple[str, ...]) -> Callable[[str], dict]:
-    """One lazy query for the numbers, one for languages, one for domains, one for the terms."""
+    """Separate lazy queries for the numbers, the languages, the domains and the terms."""
     import polars as pl
 
     masks = {
@@ -70,17 +70,17 @@ def polars_way(lists: tuple[str, ...]) -> Callable[[str], dict]:
         return {**_numbers(shape, languages, domains), **(_terms(rows, masks) if masks else {})}
 
     def _ranks(numbers):
-        """The quantiles, from one sorting."""
+        """The quantiles, from a single sort."""
         ranks = pl.concat([(numbers.count() * q).ceil().cast(pl.Int64) - 1 for q in QUANTILES])
         return numbers.drop_nulls().sort().gather(ranks)
 
     def _numbers(shape, languages, domains) -> dict:
-        found, spoken, hosts = pl.collect_all([shape, languages, domains])
+        totals, by_language, hosts = pl.collect_all([shape, languages, domains])
         return {
-            "rows": found["len"][0],
-            "sides 512": found["sides 512"][0],
-            "median width": found["quantiles width"][0][9],
-            "punsafe ru": spoken.filter(pl.col("LANGUAGE") == "ru")["punsafe"][0],
+            "rows": totals["len"][0],
+            "sides 512": totals["sides 512"][0],
+            "median width": totals["quantiles width"][0][9],
+            "punsafe ru": by_language.filter(pl.col("LANGUAGE") == "ru")["punsafe"][0],
             "distinct domains": len(hosts),
             "top domain": hosts["len"][0],
         }
@@ -88,26 +88,26 @@ def polars_way(lists: tuple[str, ...]) -> Callable[[str], dict]:
     def _terms(rows, masks: dict) -> dict:
         marked = rows.with_columns(**masks)
         names = list(masks)
-        told = {}
+        counts = {}
         for name in names:
             in_group = pl.col(name)
-            told[name] = in_group.sum()
+            counts[name] = in_group.sum()
             for column, threshold in SCORES.items():
-                told[f"{name}, {column}"] = (in_group & (pl.col(column) > threshold)).sum()
-                told[f"{name}, n {column}"] = (in_group & pl.col(column).is_not_null()).sum()
+                counts[f"{name}, {column}"] = (in_group & (pl.col(column) > threshold)).sum()
+                counts[f"{name}, n {column}"] = (in_group & pl.col(column).is_not_null()).sum()
         genders = [n for n in names if n.startswith("gender: ")]
         for group in genders:
             for column in SCORES:
                 for threshold in THRESHOLDS:
                     key = f"{group}, {column} > {threshold}"
-                    told[key] = (pl.col(group) & (pl.col(column) > threshold)).sum()
+                    counts[key] = (pl.col(group) & (pl.col(column) > threshold)).sum()
         jobs = [n for n in names if n.startswith("occupations: ")]
         crossed = [n for n in names if n.split(": ")[0] in CROSSED]
         pairs = [(a, b) for a in jobs for b in genders]
         pairs += [(a, b) for a in crossed for b in crossed if a.split(":")[0] < b.split(":")[0]]
-        told |= {f"{a} & {b}": (pl.col(a) & pl.col(b)).sum() for a, b in pairs}
-        found = marked.select(**told).collect(engine="streaming").row(0, named=True)
-        return {name: found[name] for name in names}
+        counts |= {f"{a} & {b}": (pl.col(a) & pl.col(b)).sum() for a, b in pairs}
+        results = marked.select(**counts).collect(engine="streaming").row(0, named=True)
+        return {name: results[name] for name in names}
 
     return run
 
@@ -126,16 +126,16 @@ def our_way(lists: tuple[str, ...]) -> Callable[[str], dict]:
             ld.rates(None, by="language"),
         ]
         wanted = ld.standard_statistics(frame) if lists else metadata
-        told = frame.laion.statistics(*wanted, min_n=0)
-        describe, rates = told.of("describe"), told.of("rates")
+        table = frame.laion.statistics(*wanted, min_n=0)
+        describe, rates = table.of("describe"), table.of("rates")
         shares = rates[rates["term"] == "rows"]
-        domains = told.of("concentration").query("axis == 'domain'")
+        domains = table.of("concentration").query("axis == 'domain'")
         unsafe = rates[(rates["term"] == "punsafe > 0.5") & (rates["group"] == "ru")]
         sides = describe[(describe["term"] == "both sides") & (describe["threshold"] == 512)]
         median = describe[(describe["term"] == "width") & (describe["group"] == "quantile 0.50")]
         groups = shares[shares["axis"].isin(lists)]
         return {
-            "rows": told.attrs["rows"]["kept"],
+            "rows": table.attrs["rows"]["kept"],
             "sides 512": int(sides["k"].iloc[0]),
             "median width": float(median["value"].iloc[0]),
             "punsafe ru": int(unsafe["k"].iloc[0]),
@@ -147,7 +147,7 @@ def our_way(lists: tuple[str, ...]) -> Callable[[str], dict]:
     return run
 
 
-#: The makers of a way, and whether the terms in captions are counted too.
+#: The factory of each contender, and whether it also counts terms in captions.
 WAYS = {
     "polars, by hand": (polars_way, True),
     "laion_dask": (our_way, True),
@@ -157,7 +157,7 @@ WAYS = {
 
 
 def main() -> None:
-    """Run one way and print what it took."""
+    """Run one contender and print its time, memory and counts."""
     way, source = sys.argv[1:3]
     start = time.perf_counter()
     make, with_terms = WAYS[way]

@@ -1,10 +1,10 @@
-"""Score embeddings with the NSFW network and with a linear head, several ways, side by side.
+"""Compare ways to score embeddings with the NSFW network and with a linear head.
 
     python benchmarks/heads.py
     python benchmarks/heads.py --rows 100000 --repeats 3
 
-Each way runs in a process of its own on two cores, the ways in turn, the page cache warm; the
-medians count. What the ways answer is compared. Needs LAION's published detector for ViT-L-14.
+Each contender runs in its own process on two cores. Contenders take turns, with a warm page cache;
+medians are reported, and the scores are compared. Requires LAION's published detector for ViT-L-14.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from pathlib import Path
 import numpy as np
 from carve import child, cpu_model, medians
 from heads_ways import CORES, DIM, HEADS
-from peers import say_left_out
+from peers import report_skipped
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "numpy", "numkong", "onnxruntime", "laion_dask")
 LARGEST_DIFFERENCE = {"laion_dask bfloat16": 0.01, "torch float16": 0.02, "numkong float16": 0.02,
                       "laion_dask float16": 0.02}  # fmt: skip
-"""How far a way may be from the first that computes in float32; others 1e-5."""
+"""Largest allowed difference from the float32 reference; 1e-5 for all others."""
 
 
 def measure(head: str, source: str, rows: int, repeats: int, scratch: Path) -> tuple[dict, dict]:
-    """The runs of each way, in turn, and the scores; the first turn is not counted."""
+    """Run the contenders in turn, discard the first turn, and return the runs and the scores."""
     ways = [way for way in HEADS[head] if _can_run(way)]
     runs: dict[str, list[dict]] = {way: [] for way in ways}
     for repeat in range(repeats + 1):
@@ -52,28 +52,30 @@ def _can_run(way: str) -> bool:
 
 
 def differences(scores: dict[str, np.ndarray], reference: str) -> dict[str, float]:
-    """How far each way is from the reference at most; ends the run where that is too far."""
-    found = {}
+    """The largest difference of each contender from the reference; exits if one is too large."""
+    largest = {}
     for way, values in scores.items():
         if way == "read only":
             continue
-        found[way] = float(np.abs(values.astype(np.float64) - scores[reference]).max())
+        largest[way] = float(np.abs(values.astype(np.float64) - scores[reference]).max())
         allowed = LARGEST_DIFFERENCE.get(way, 1e-5)
-        if not found[way] <= allowed:
-            raise SystemExit(f"{way} differs from {reference} by {found[way]}, over {allowed}.")
-    return found
+        if not largest[way] <= allowed:
+            raise SystemExit(
+                f"{way} differs from {reference} by {largest[way]}, more than {allowed}."
+            )
+    return largest
 
 
 def targets(nsfw: dict, linear: dict) -> list[dict]:
-    """What was asked, what was reached."""
+    """The targets, with the values reached."""
     fp32, bf16 = nsfw["laion_dask float32"]["wall_s"], nsfw["laion_dask bfloat16"]["wall_s"]
     fastest = min(linear[way]["wall_s"] for way in linear if way.startswith("laion_dask"))
     return [
-        _target("the network at 9 x torch over a whole shard, or more",
+        _target("network: at least 9 x as fast as torch over a whole shard",
                 nsfw["torch, whole shard"]["wall_s"] / min(fp32, bf16), at_least=9.0),
-        _target("in float32 at 2 x torch in blocks, or more",
+        _target("network in float32: at least 2 x as fast as torch in blocks",
                 nsfw["torch, blocks"]["wall_s"] / fp32, at_least=2.0),
-        _target("a linear head within 1.25 x the time to read the file",
+        _target("linear head: at most 1.25 x the time to read the file",
                 fastest / linear["read only"]["wall_s"], at_most=1.25),
     ]  # fmt: skip
 
@@ -84,32 +86,35 @@ def _target(
     return {"target": what, "reached": round(value, 3), "passed": at_least <= value <= at_most}
 
 
-def table(rows: int, middle: dict, apart: dict[str, float]) -> str:
-    """Markdown: rate, CPU, memory and the greatest difference of each way."""
-    lines = ["| way | k rows/s | wall s | CPU s | peak MB | differs by |", "|---|" + "---:|" * 5]
-    for way, values in middle.items():
+def table(rows: int, median: dict, differs: dict[str, float]) -> str:
+    """A Markdown table: rate, CPU, memory and largest difference of each contender."""
+    lines = [
+        "| contender | k rows/s | wall s | CPU s | peak MB | differs by |",
+        "|---|" + "---:|" * 5,
+    ]
+    for way, values in median.items():
         cells = [
             f"**{way}**" if way.startswith("laion_dask") else way,
             f"{rows / values['wall_s'] / 1e3:,.0f}",
             f"{values['wall_s']:.3f}",
             f"{values['cpu_s']:.2f}",
             f"{values['peak_bytes'] / 1e6:.0f}",
-            f"{apart[way]:.1e}" if way in apart else "",
+            f"{differs[way]:.1e}" if way in differs else "",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def conditions(rows: dict[str, int], repeats: int) -> dict:
-    """What a reader needs to judge the figures."""
-    found = [name for name in PACKAGES if importlib.util.find_spec(name)]
+    """Hardware, versions and parameters of the run."""
+    installed = [name for name in PACKAGES if importlib.util.find_spec(name)]
     return {
         "date": datetime.date.today().isoformat(),
         "cpu": cpu_model(),
         "cores": CORES,
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in found},
+        "versions": {name: importlib.metadata.version(name) for name in installed},
         "rows": rows,
         "dim": DIM,
         "repeats": repeats,
@@ -117,17 +122,18 @@ def conditions(rows: dict[str, int], repeats: int) -> dict:
 
 
 def report(about: dict, tables: dict[str, str], reached: list[dict]) -> str:
-    """The Markdown that is printed and stored."""
+    """The Markdown report."""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     lines = [
         "# Heads over embeddings",
         "",
         f"{about['date']}, {about['cpu']}, {about['cores']} cores, Python {about['python']}; "
-        f"{versions}. Medians of {about['repeats']} runs in turn, page cache warm, imports and "
-        f"weights apart; float16 rows of {about['dim']} numbers in a mapped file.",
+        f"{versions}. Medians of {about['repeats']} runs; contenders take turns, page cache warm, "
+        f"imports and weights excluded; rows of {about['dim']} float16 numbers in a memory-mapped "
+        "file.",
     ]
     titles = {
-        "nsfw": "LAION's NSFW detector for ViT-L-14, look-ups included in every way",
+        "nsfw": "LAION's NSFW detector for ViT-L-14, including its look-ups",
         "linear": "A linear head",
     }
     for head, text in tables.items():
@@ -139,31 +145,33 @@ def report(about: dict, tables: dict[str, str], reached: list[dict]) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--rows", type=int, default=1 << 18, help="for the network")
-    parser.add_argument("--linear-rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=1 << 18, help="rows for the network")
+    parser.add_argument(
+        "--linear-rows", type=int, default=1_000_000, help="rows for the linear head"
+    )
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--data", default=".bench", help="where the generated rows are kept")
-    parser.add_argument("--results", default=str(HERE / "results"), help="where to write")
+    parser.add_argument("--data", default=".bench", help="folder for the generated rows")
+    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
     return parser.parse_args()
 
 
 def main() -> int:
     """Measure, compare, report."""
     args = arguments()
-    say_left_out("onnxruntime")
+    report_skipped("onnxruntime")
     rows = {"nsfw": args.rows, "linear": args.linear_rows}
     source = child("heads_ways.py", "prepare", args.data, str(max(rows.values())))
     reference = {"nsfw": "torch, whole shard", "linear": "laion_dask float32"}
-    middle, tables, stored = {}, {}, {}
+    median, tables, stored = {}, {}, {}
     with tempfile.TemporaryDirectory(dir=args.data) as scratch:
         for head, n in rows.items():
             runs, scores = measure(head, source, n, args.repeats, Path(scratch))
-            apart, middle[head] = differences(scores, reference[head]), medians(runs)
-            tables[head] = table(n, middle[head], apart)
-            stored[head] = {"medians": middle[head], "differs_by": apart, "runs": runs}
-    about, reached = conditions(rows, args.repeats), targets(middle["nsfw"], middle["linear"])
+            differs, median[head] = differences(scores, reference[head]), medians(runs)
+            tables[head] = table(n, median[head], differs)
+            stored[head] = {"medians": median[head], "differs_by": differs, "runs": runs}
+    about, reached = conditions(rows, args.repeats), targets(median["nsfw"], median["linear"])
     text = report(about, tables, reached)
     print(text)
     name = Path(args.results) / f"heads-{args.rows}"

@@ -1,6 +1,6 @@
-"""The NSFW detector as an ONNX model, encoded by hand: the ``onnx`` package is not needed.
+"""Encode the NSFW detector as an ONNX model, without the ``onnx`` package.
 
-Field numbers are those of ``onnx.proto`` (ONNX, IR version 8, operator set 13).
+Field numbers are from ``onnx.proto`` (ONNX, IR version 8, operator set 13).
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def _value(name: str, width: int) -> bytes:
     return _field(1, name) + _field(2, _field(1, _field(1, 1) + _field(2, shape)))
 
 
-def folded_model(found) -> bytes:
-    """The detector behind its look-ups, its normalisation folded into the first layer."""
-    deviation = np.maximum(np.sqrt(found.variance.astype(np.float64)), 1e-7)
-    (kernel, bias), *others = found.layers
+def folded_model(detector) -> bytes:
+    """The detector without its look-ups, with the normalisation folded into the first layer."""
+    deviation = np.maximum(np.sqrt(detector.variance.astype(np.float64)), 1e-7)
+    (kernel, bias), *others = detector.layers
     kernel = kernel / deviation[:, None]
-    layers = [(kernel, bias - found.mean @ kernel), *others]
+    layers = [(kernel, bias - detector.mean @ kernel), *others]
     nodes, tensors, before = [], [], "x"
     for at, (kernel, bias) in enumerate(layers):
         tensors += [_tensor(f"w{at}", kernel), _tensor(f"b{at}", bias)]

@@ -1,8 +1,9 @@
-"""Ways to score the same embeddings; each runs in a process of its own on exactly two cores.
+"""Ways to score the same embeddings; each runs in its own process on exactly two cores.
 
-``python heads_ways.py HEAD WAY ROWS_FILE OUT`` scores a file of embeddings, writes the scores to
-OUT and prints one line of JSON: what it took, imports, weights and a first small run apart.
-``python heads_ways.py prepare FOLDER ROWS`` makes the rows and a linear head, once.
+``python heads_ways.py HEAD WAY ROWS_FILE OUT ROWS`` scores a file of embeddings, writes the scores
+to OUT and prints one line of JSON: time and memory, with imports, weights and a first small run
+timed separately. ``python heads_ways.py prepare FOLDER ROWS`` generates the rows and a linear head,
+once.
 """
 
 from __future__ import annotations
@@ -19,30 +20,30 @@ from carve_ways import CORES, cpu_seconds, peak_bytes
 DIM = 768
 DETECTOR = "clip_autokeras_binary_nsfw.zip"
 LINEAR = "linear-768.safetensors"
-BLOCK = 1024  # rows that the ways in blocks take at a time
+BLOCK = 1024  # rows per batch
 
 Score = Callable[[np.ndarray], np.ndarray]
 
 
 def prepare(folder: str, rows: int) -> str:
-    """Unit-norm float16 rows in a ``.npy`` file, drawn with the detector's means and deviations.
+    """Write unit float16 rows to a ``.npy`` file, drawn with the detector's means and deviations.
 
-    Looked-up inputs are drawn from their vocabularies, so that look-ups find what they look for.
+    Looked-up inputs are drawn from their vocabularies, so that look-ups succeed.
     """
     path = Path(folder) / f"embeddings-{rows}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
-        draw, found = np.random.default_rng(0), detector()
+        draw, nsfw = np.random.default_rng(0), detector()
         part = path.with_name(path.name + ".part")
         out = np.lib.format.open_memmap(part, "w+", np.float16, (rows, DIM))
-        deviation = np.sqrt(found.variance)
+        deviation = np.sqrt(nsfw.variance)
         for at in range(0, rows, 1 << 14):
             x = draw.standard_normal((min(1 << 14, rows - at), DIM), np.float32)
-            x = x * deviation + found.mean
-            for dim, (keys, _) in found.vocabularies.items():
+            x = x * deviation + nsfw.mean
+            for dim, (keys, _) in nsfw.vocabularies.items():
                 x[:, dim] = draw.choice(keys, len(x)) * 1e-6
-            others = [d for d in range(DIM) if d not in found.vocabularies]
-            kept = np.square(x[:, list(found.vocabularies)]).sum(axis=1)
+            others = [d for d in range(DIM) if d not in nsfw.vocabularies]
+            kept = np.square(x[:, list(nsfw.vocabularies)]).sum(axis=1)
             scale = np.sqrt((1 - kept) / np.square(x[:, others]).sum(axis=1))
             x[:, others] *= scale[:, None]
             out[at : at + len(x)] = x
@@ -53,7 +54,7 @@ def prepare(folder: str, rows: int) -> str:
 
 
 def write_linear(path: Path) -> None:
-    """A linear head of random weights."""
+    """Write a linear head with random weights."""
     import torch
     from safetensors.torch import save_file
 
@@ -70,32 +71,32 @@ def detector():
 
 
 def looked_up(x, vocabularies: dict):
-    """Float32 rows of a tensor with the looked-up inputs replaced: the plain way, by bisection."""
+    """Replace the looked-up inputs of float32 rows, in place, by bisection."""
     import torch
 
     for dim, (keys, values) in vocabularies.items():
         keys, values = torch.from_numpy(keys), torch.from_numpy(values)
-        wanted = (x[:, dim].double() * 1e6).round().long()
-        at = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
-        x[:, dim] = torch.where(keys[at] == wanted, values[at], 0).float()
+        inputs = (x[:, dim].double() * 1e6).round().long()
+        at = torch.searchsorted(keys, inputs).clamp(max=len(keys) - 1)
+        x[:, dim] = torch.where(keys[at] == inputs, values[at], 0).float()
     return x
 
 
-def sequential(found):
-    """The detector as anyone would write it in torch, without its look-ups."""
+def sequential(nsfw):
+    """The detector in straightforward torch, without its look-ups."""
     import torch
 
     class Normalise(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.mean = torch.tensor(found.mean)
-            self.deviation = torch.from_numpy(np.maximum(np.sqrt(found.variance), 1e-7))
+            self.mean = torch.tensor(nsfw.mean)
+            self.deviation = torch.from_numpy(np.maximum(np.sqrt(nsfw.variance), 1e-7))
 
         def forward(self, x):
             return (x - self.mean) / self.deviation
 
     network = torch.nn.Sequential(Normalise())
-    for kernel, bias in found.layers:
+    for kernel, bias in nsfw.layers:
         layer = torch.nn.Linear(*kernel.shape)
         layer.weight.data, layer.bias.data = torch.tensor(kernel.T), torch.tensor(bias)
         network.extend([layer, torch.nn.ReLU()])
@@ -104,23 +105,23 @@ def sequential(found):
 
 
 def torch_shard() -> Score:
-    """``nn.Sequential`` in float32 over the whole shard at once."""
+    """``nn.Sequential`` in float32 over the whole shard."""
     import torch
 
     torch.set_num_threads(CORES)
-    found = detector()
-    network = sequential(found)
+    nsfw = detector()
+    network = sequential(nsfw)
 
     def run(rows: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             x = torch.from_numpy(rows).float()
-            return network(looked_up(x, found.vocabularies))[:, 0].numpy()
+            return network(looked_up(x, nsfw.vocabularies))[:, 0].numpy()
 
     return run
 
 
 def torch_blocks() -> Score:
-    """The same, block by block."""
+    """The same in batches."""
     whole = torch_shard()
     return lambda rows: np.concatenate(
         [whole(rows[at : at + BLOCK]) for at in range(0, len(rows), BLOCK)]
@@ -128,22 +129,22 @@ def torch_blocks() -> Score:
 
 
 def onnx_blocks() -> Score:
-    """onnxruntime, block by block, the normalisation folded into the first layer."""
+    """onnxruntime in batches, with the normalisation folded into the first layer."""
     import onnxruntime
     import torch
     from heads_onnx import folded_model
 
-    found = detector()
+    nsfw = detector()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = CORES
     session = onnxruntime.InferenceSession(
-        folded_model(found), options, providers=["CPUExecutionProvider"]
+        folded_model(nsfw), options, providers=["CPUExecutionProvider"]
     )
 
     def run(rows: np.ndarray) -> np.ndarray:
         out = np.empty(len(rows), np.float32)
         for at in range(0, len(rows), BLOCK):
-            x = looked_up(torch.from_numpy(rows[at : at + BLOCK]).float(), found.vocabularies)
+            x = looked_up(torch.from_numpy(rows[at : at + BLOCK]).float(), nsfw.vocabularies)
             out[at : at + BLOCK] = session.run(None, {"x": x.numpy()})[0][:, 0]
         return out
 
@@ -162,15 +163,15 @@ def ours_nsfw(precision: str) -> Callable[[], Score]:
 
 
 def read_only() -> Score:
-    """No head at all: the file's bytes go through the processor once, on two threads."""
+    """No head: reads every byte of the file once, with two threads."""
     from concurrent.futures import ThreadPoolExecutor
 
     def run(rows: np.ndarray) -> np.ndarray:
         words = rows.reshape(-1).view(np.uint64)
         step = 1 << 17  # 1 MiB
 
-        def touch(lane: int) -> int:
-            starts = range(lane * step, len(words), CORES * step)
+        def touch(thread: int) -> int:
+            starts = range(thread * step, len(words), CORES * step)
             return sum(int(np.bitwise_or.reduce(words[at : at + step])) for at in starts)
 
         with ThreadPoolExecutor(CORES) as pool:
@@ -184,12 +185,12 @@ def linear_weights() -> tuple[np.ndarray, float]:
     """Weight (768,) float32 and bias of the linear head."""
     from safetensors.numpy import load_file
 
-    found = load_file(Path(sys.argv[3]).with_name(LINEAR))
-    return found["weight"][0], float(found["bias"][0])
+    tensors = load_file(Path(sys.argv[3]).with_name(LINEAR))
+    return tensors["weight"][0], float(tensors["bias"][0])
 
 
 def torch_half() -> Score:
-    """torch's float16 matrix-vector product, weights rounded, rows taken to be of length 1."""
+    """torch's float16 matrix-vector product with rounded weights; assumes unit rows."""
     import torch
 
     torch.set_num_threads(CORES)
@@ -199,7 +200,7 @@ def torch_half() -> Score:
 
 
 def numkong_half() -> Score:
-    """numkong's float16 product on two threads, weights rounded, rows taken to be of length 1."""
+    """numkong's float16 product on two threads with rounded weights; assumes unit rows."""
     from concurrent.futures import ThreadPoolExecutor
 
     import numkong
@@ -210,18 +211,18 @@ def numkong_half() -> Score:
     def run(rows: np.ndarray) -> np.ndarray:
         out, step = np.empty(len(rows), np.float32), 8192
 
-        def some(at: int) -> None:
+        def score_batch(at: int) -> None:
             out[at : at + step] = np.asarray(numkong.dot(rows[at : at + step], weight))
 
         with ThreadPoolExecutor(CORES) as pool:
-            list(pool.map(some, range(0, len(rows), step)))
+            list(pool.map(score_batch, range(0, len(rows), step)))
         return out + np.float32(bias)
 
     return run
 
 
 def ours_linear(precision: str) -> Callable[[], Score]:
-    """``ld.heads.aesthetic(…).predict``; it scales rows to length 1 as well."""
+    """``ld.heads.aesthetic(…).predict``, which also scales rows to length 1."""
 
     def make() -> Score:
         import laion_dask as ld
@@ -251,7 +252,7 @@ HEADS = {
 
 
 def main() -> None:
-    """Prepare the rows, or run one way, and print what came of it as JSON."""
+    """Prepare the rows, or run one contender; print the result as JSON."""
     if sys.argv[1] == "prepare":
         print(json.dumps(prepare(sys.argv[2], int(sys.argv[3]))))
         return

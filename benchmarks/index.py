@@ -1,9 +1,10 @@
-"""Build an approximate index of a million vectors, search it, and say how it compares.
+"""Build and search an approximate index of a million vectors, compared with faiss.
 
     python benchmarks/index.py
 
-Each way runs in a process of its own on two cores, one after the other, the page cache warm. The
-truth is faiss's ``IndexFlatIP``; the peer is faiss's own IVF-PQ of the same size in memory.
+Each contender runs in its own process on two cores, one after the other, with a warm page cache.
+The ground truth is faiss's ``IndexFlatIP``; the peer is faiss's own IVF-PQ of the same size in
+memory.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ HERE = Path(__file__).parent
 PACKAGES = ("faiss-cpu", "numpy", "torch", "dask", "laion_dask")
 
 
-def recall(truth: np.ndarray, found: np.ndarray) -> float:
-    """The share of the true neighbours that are among those found."""
-    hits = sum(np.isin(t, f).sum() for t, f in zip(truth, found, strict=True))
+def recall(truth: np.ndarray, returned: np.ndarray) -> float:
+    """The share of the true neighbours that were returned."""
+    hits = sum(np.isin(t, f).sum() for t, f in zip(truth, returned, strict=True))
     return round(float(hits / truth.size), 4)
 
 
 def measure(folder: str, scratch: str) -> dict:
-    """What each way took, and what it found."""
+    """Run all contenders and add their recall."""
     script, out = "index_ways.py", f"{scratch}/index"
     built = child(script, "build", folder, out)
     made, manifest = built["made"], json.loads(Path(out, "index.json").read_text())
@@ -48,21 +49,21 @@ def measure(folder: str, scratch: str) -> dict:
 
 
 def table(runs: dict) -> str:
-    """Markdown: recall and time by nprobe, ours beside faiss's own, and exact search."""
+    """A Markdown table: recall and time by nprobe, and the times of exact search."""
     lines = [
-        "| way | nprobe | recall@100 | one query, ms | 1,000 queries, s |",
+        "| contender | nprobe | recall@100 | one query, ms | 1,000 queries, s |",
         "|---|---:|---:|---:|---:|",
     ]
     ways = (
-        ("laion_dask, as found", "ours", "", "recall_found"),
+        ("laion_dask, candidates only", "ours", "", "recall_found"),
         ("**laion_dask, search(index=)**", "ours", "rescored_", "recall_rescored"),
         ("faiss IVF-PQ in memory", "plain", "", "recall_plain"),
     )
-    for name, way, prefix, found in ways:
+    for name, way, prefix, recall_key in ways:
         for step in runs[way]["steps"]:
             one, many = step[f"{prefix}one_ms"], step[f"{prefix}all_s"]
             lines.append(
-                f"| {name} | {step['nprobe']} | {step[found]:.3f} | {one:.1f} | {many:.2f} |"
+                f"| {name} | {step['nprobe']} | {step[recall_key]:.3f} | {one:.1f} | {many:.2f} |"
             )
     flat = runs["flat"]
     lines.append(f"| faiss IndexFlatIP | | 1.000 | {flat['one_ms']:.1f} | {flat['all_s']:.2f} |")
@@ -70,7 +71,7 @@ def table(runs: dict) -> str:
 
 
 def report(about: dict, runs: dict) -> str:
-    """The Markdown that is printed and stored."""
+    """The Markdown report."""
     built, made = runs["build"], runs["build"]["made"]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     peaks = ", ".join(f"{way} {run['peak_bytes'] / 1e6:,.0f} MB" for way, run in runs.items())
@@ -79,18 +80,18 @@ def report(about: dict, runs: dict) -> str:
             f"# Index of {about['rows']:,} x 768 float16",
             "",
             f"{about['date']}, {about['cpu']}, {about['cores']} cores, Python {about['python']}; "
-            f"{versions}. One run; one query is the median of 20.",
+            f"{versions}. Single runs, except one query: median of 20.",
             "",
-            f"Built in {built['wall_s']:.1f} s, the measurement of recall included; faiss alone "
+            f"Build time: {built['wall_s']:.1f} s, including the measurement of recall; faiss "
             f"takes {runs['plain']['wall_s']:.1f} s for the same {made['nlist']:,} lists and "
-            f"{made['m']} bytes a row. On disk {built['bytes'] / 1e6:,.1f} MB, "
-            f"{built['bytes'] / about['rows']:.0f} bytes a row; the vectors take "
-            f"{about['rows'] * 1536 / 1e6:,.0f} MB. Opened, compared with its embeddings and its "
-            f"digests in {runs['ours']['open_s']:.2f} s. Peak memory: {peaks}.",
+            f"{made['m']} bytes per row. Size on disk: {built['bytes'] / 1e6:,.1f} MB, "
+            f"{built['bytes'] / about['rows']:.0f} bytes per row; the vectors take "
+            f"{about['rows'] * 1536 / 1e6:,.0f} MB. Opening, with checks against its embeddings "
+            f"and digests: {runs['ours']['open_s']:.2f} s. Peak memory: {peaks}.",
             "",
             table(runs),
             "",
-            "What `print(index)` says:",
+            "Output of `print(index)`:",
             "",
             "```",
             built["printed"],
@@ -104,8 +105,8 @@ def main() -> int:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--data", default=".bench", help="where the generated rows are kept")
-    parser.add_argument("--results", default=str(HERE / "results"), help="where to write")
+    parser.add_argument("--data", default=".bench", help="folder for the generated rows")
+    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
     args = parser.parse_args()
     require("faiss")
     source = child("index_ways.py", "prepare", args.data, str(args.rows))

@@ -1,10 +1,11 @@
-"""What the index benchmark runs, each way in a process of its own; the last line is JSON.
+"""Contenders of the index benchmark, each in its own process; the last line of output is JSON.
 
     python benchmarks/index_ways.py WAY DATA [OUT]
 
-Data are clustered vectors of length one: 2,000 centres, of which the first have far more rows than
-the last, each row its centre and noise as long. The noise has a decaying spectrum, as embeddings
-of models have, turned at random so that no code has the large directions to itself.
+The data are clustered unit vectors: 2,000 centres, the first with many more rows than the last;
+each row is its centre plus noise of the same length. As in model embeddings, the noise has a
+decaying spectrum; it is rotated at random so that its large directions do not fall into a single
+code.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ ALONE = 20
 
 
 def prepare(data: str, rows: int) -> dict:
-    """Rows in float16 over several files, and queries of the same kind that are no rows."""
+    """Write float16 rows to several files, and queries from the same distribution."""
     folder = Path(data) / f"index-{rows}"
     if not (folder / "queries.npy").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "img_emb").mkdir(parents=True)
         (folder / "metadata").mkdir()
-        make = _Maker()
+        generator = _Generator()
         for number in range(FILES):
-            part = np.concatenate([make.rows(n) for n in _blocks(rows // FILES)])
+            part = np.concatenate([generator.rows(n) for n in _blocks(rows // FILES)])
             np.save(folder / f"img_emb/img_emb_{number}.npy", part.astype(np.float16))
             urls = pa.table({"url": [f"https://example.org/{i}" for i in range(len(part))]})
             pq.write_table(urls, folder / f"metadata/metadata_{number}.parquet")
-        np.save(folder / "queries.npy", make.rows(QUERIES))
+        np.save(folder / "queries.npy", generator.rows(QUERIES))
     for file in folder.rglob("*.npy"):
         file.read_bytes()
     return {"folder": str(folder), "rows": rows // FILES * FILES}
@@ -51,8 +52,8 @@ def _blocks(n: int) -> list[int]:
     return [min(10_000, n - at) for at in range(0, n, 10_000)]
 
 
-class _Maker:
-    """Draws rows, a few at a time."""
+class _Generator:
+    """Draws rows block by block."""
 
     def __init__(self) -> None:
         self.draw = np.random.default_rng(0)
@@ -61,18 +62,18 @@ class _Maker:
         share = 1 / np.arange(10, CENTRES + 10)
         self.share = share / share.sum()
         spread = np.arange(1, DIM + 1, dtype=np.float32) ** -0.5
-        turn = np.linalg.qr(self.draw.normal(size=(DIM, DIM)).astype(np.float32))[0]
-        self.noise = (spread / np.linalg.norm(spread))[:, None] * turn
+        rotation = np.linalg.qr(self.draw.normal(size=(DIM, DIM)).astype(np.float32))[0]
+        self.noise = (spread / np.linalg.norm(spread))[:, None] * rotation
 
     def rows(self, n: int) -> np.ndarray:
-        """(n, DIM) float32 of length one."""
-        found = self.draw.standard_normal((n, DIM), dtype=np.float32) @ self.noise
-        found += self.centres[self.draw.choice(CENTRES, n, p=self.share)]
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
+        """The next n unit rows, (n, DIM) float32."""
+        x = self.draw.standard_normal((n, DIM), dtype=np.float32) @ self.noise
+        x += self.centres[self.draw.choice(CENTRES, n, p=self.share)]
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
 def build(folder: str, out: str) -> dict:
-    """``laion_dask.build_index``, its recall and counts among what it takes the time for."""
+    """``laion_dask.build_index``; the time includes measuring recall and counting rows."""
     import laion_dask as ld
 
     shutil.rmtree(out, ignore_errors=True)
@@ -90,7 +91,7 @@ def build(folder: str, out: str) -> dict:
 
 
 def ours(folder: str, out: str) -> dict:
-    """The index that was built: candidates alone, and ``search(index=)``, which re-scores them."""
+    """Search our index: candidates only, and ``search(index=)``, which re-scores them."""
     import laion_dask as ld
 
     frame = ld.read_shards(f"{folder}/metadata")
@@ -107,9 +108,9 @@ def ours(folder: str, out: str) -> dict:
         def search(q, at=at):
             return frame.laion.search(embeddings, q, K, index=at, columns=[])
 
-        found = _timed(lambda q, at=at: at.candidates(q, K), queries)
+        candidates = _timed(lambda q, at=at: at.candidates(q, K), queries)
         rescored = {f"rescored_{name}": value for name, value in _timed(search, queries).items()}
-        result["steps"].append({"nprobe": nprobe, **found, **rescored})
+        result["steps"].append({"nprobe": nprobe, **candidates, **rescored})
         shard, row = at.candidates(queries, K)
         np.save(f"{out}.found-{nprobe}.npy", np.where(shard < 0, -1, starts[shard] + row))
         hits, ids = search(queries), np.full((len(queries), K), -1)
@@ -120,7 +121,7 @@ def ours(folder: str, out: str) -> dict:
 
 
 def _timed(search, queries: np.ndarray) -> dict:
-    """One query, the median over several of them, and all queries at once."""
+    """Time one query, as the median over several, and all queries in one call."""
     search(queries[:1])
     alone = []
     for number in range(ALONE):
@@ -133,7 +134,7 @@ def _timed(search, queries: np.ndarray) -> dict:
 
 
 def flat(folder: str, out: str) -> dict:
-    """faiss's ``IndexFlatIP``: exact, all rows as float32 in memory; the truth."""
+    """faiss's ``IndexFlatIP``: exact, all rows as float32 in memory; the ground truth."""
     index = faiss.IndexFlatIP(DIM)
     for file in sorted(Path(folder, "img_emb").glob("*.npy")):
         index.add(np.load(file).astype(np.float32))
@@ -143,7 +144,7 @@ def flat(folder: str, out: str) -> dict:
 
 
 def plain(folder: str, out: str, nlist: str, m: str, sample: str) -> dict:
-    """faiss's own IVF-PQ of the same size, trained on as many rows, in memory."""
+    """faiss's IVF-PQ of the same size, trained on the same number of rows, in memory."""
     files = [np.load(f, mmap_mode="r") for f in sorted(Path(folder, "img_emb").glob("*.npy"))]
     rows = sum(map(len, files))
     start = time.perf_counter()
@@ -170,6 +171,6 @@ WAYS = {"prepare": lambda data, rows: prepare(data, int(rows))}
 WAYS |= {"build": build, "ours": ours, "flat": flat, "plain": plain}
 
 if __name__ == "__main__":
-    answer = WAYS[sys.argv[1]](*sys.argv[2:])
-    answer["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps(answer))
+    result = WAYS[sys.argv[1]](*sys.argv[2:])
+    result["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps(result))

@@ -1,7 +1,8 @@
-"""Three ways to join scores to rows by hash; each runs in a process of its own on two cores.
+"""Three ways to join scores to rows by hash; each runs in its own process on two cores.
 
-``python join_ways.py WAY SOURCE OUT`` prints one line of JSON: what it took, imports and a first
-run over one shard of each side apart. ``python join_ways.py prepare DATA ROWS`` writes the rows.
+``python join_ways.py WAY SOURCE OUT`` prints one line of JSON: time and memory, with imports and a
+first run over one shard of each side timed separately. ``python join_ways.py prepare DATA ROWS``
+writes the rows.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from carve_ways import CORES, cpu_seconds, peak_bytes
 
 SCORES = ("punsafe", "pwatermark", "aesthetic")
 SHARD = 1_000_000
-#: Of the rows, so many in ten have scores.
+#: Number of rows in ten that have scores.
 SCORED = 9
 Sums = list[float]
 
 
 def prepare(data: str, rows: int) -> str:
-    """The folder with ``metadata`` and ``scores`` of ``rows`` rows, written if need be."""
+    """Write ``metadata`` and ``scores`` of ``rows`` rows if missing, and return their folder."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -38,13 +39,14 @@ def prepare(data: str, rows: int) -> str:
     for name, keys in (("metadata", hashes), ("scores", scored)):
         (root / name).mkdir(parents=True, exist_ok=True)
         for number, at in enumerate(range(0, len(keys), SHARD)):
-            some = keys[at : at + SHARD]
-            columns = {"hash": some}
+            shard_keys = keys[at : at + SHARD]
+            columns = {"hash": shard_keys}
             if name == "metadata":
-                columns["text"] = [f"caption number {key}" for key in some.tolist()]
-            else:  # whole numbers, so that sums do not depend on their order
+                columns["text"] = [f"caption number {key}" for key in shard_keys.tolist()]
+            else:  # integers, so that sums do not depend on the order
                 columns |= {
-                    score: ((some >> (8 * i)) % 1024).astype("f4") for i, score in enumerate(SCORES)
+                    score: ((shard_keys >> (8 * i)) % 1024).astype("f4")
+                    for i, score in enumerate(SCORES)
                 }
             path = root / name / f"part_{number:04d}.parquet"
             pq.write_table(pa.table(columns), path, row_group_size=SHARD // 4)
@@ -53,7 +55,7 @@ def prepare(data: str, rows: int) -> str:
 
 
 def polars_way() -> Callable[[str, str], Sums]:
-    """A lazy left join by the streaming engine."""
+    """A lazy left join in the streaming engine."""
     import polars as pl
 
     def run(metadata: str, scores: str) -> Sums:
@@ -83,9 +85,9 @@ def duckdb_way() -> Callable[[str, str], Sums]:
 
 
 def laion_dask_way() -> Callable[[str, str], Sums]:
-    """``frame.laion.join(scores, on="hash")``; Dask's scheduler of threads.
+    """``frame.laion.join(scores, on="hash")``, with Dask's threaded scheduler.
 
-    It also refuses keys that the scores have twice, and keeps each row's partition and order.
+    It also rejects duplicate keys in the scores, and keeps each row's partition and order.
     """
     import dask
     import dask.dataframe
@@ -97,8 +99,8 @@ def laion_dask_way() -> Callable[[str, str], Sums]:
 
     def run(metadata: str, scores: str) -> Sums:
         joined = read_shards(metadata, columns=["hash"]).laion.join(scores, on="hash")
-        found = [joined[score].astype("float64").sum() for score in SCORES]
-        return list(map(float, dask.compute(*found, joined[SCORES[0]].count())))
+        sums = [joined[score].astype("float64").sum() for score in SCORES]
+        return list(map(float, dask.compute(*sums, joined[SCORES[0]].count())))
 
     return run
 
@@ -107,7 +109,7 @@ WAYS = {"polars": polars_way, "DuckDB": duckdb_way, "laion_dask": laion_dask_way
 
 
 def run(way: str, source: str, out: str) -> dict:
-    """One way, timed; its sums go to ``out``."""
+    """Time one contender and write its sums to ``out``."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     start = time.perf_counter()

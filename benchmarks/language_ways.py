@@ -1,7 +1,8 @@
-"""Five ways to say the language of captions; each runs in a process of its own on one core.
+"""Five ways to detect the language of captions; each runs in its own process on one core.
 
-``python language_ways.py WAY CAPTIONS COLUMN OUT`` prints one line of JSON: what it took, imports
-and the model apart. Labels go to ``OUT``: of the captions, then of the demo's planted ones.
+``python language_ways.py WAY CAPTIONS COLUMN OUT`` prints one line of JSON: time and memory, with
+imports and the model timed separately. Writes the labels of the captions and of the demo's planted
+captions to ``OUT``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Label = Callable[[list[str]], list[str]]
 
 
 def py3langid_way() -> Label:
-    """``classify`` of each caption, among all of its languages."""
+    """``classify`` of each caption, among all languages of the model."""
     from py3langid import langid
 
     model = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
@@ -29,7 +30,7 @@ def py3langid_way() -> Label:
 
 
 def among_way() -> Label:
-    """The same among the languages that LAION's detector told apart."""
+    """The same, among the languages of LAION's detector."""
     from py3langid import langid
 
     from laion_dask.text.language_detection import LANGUAGES
@@ -40,34 +41,35 @@ def among_way() -> Label:
 
 
 def pycld2_way() -> Label:
-    """``detect`` of each caption as plain text; unknown where it is not reliable."""
+    """``detect`` of each caption as plain text; und if the result is unreliable."""
     import pycld2
 
     def label(text: str) -> str:
         try:
-            sure, _, found = pycld2.detect(text.encode(), isPlainText=True)
-        except pycld2.error:  # a control character
+            is_reliable, _, languages = pycld2.detect(text.encode(), isPlainText=True)
+        except pycld2.error:  # raised for control characters
             return "und"
-        return found[0][1].partition("-")[0] if sure and found[0][1] != "un" else "und"
+        code = languages[0][1]
+        return code.partition("-")[0] if is_reliable and code != "un" else "und"
 
     return lambda texts: [label(text) for text in texts]
 
 
 def cld3_way() -> Label:
-    """``FindLanguage`` of each caption; unknown where it is not reliable. LAION's own detector."""
+    """``FindLanguage`` of each caption; und if unreliable. The detector that LAION used."""
     import gcld3
 
     model = gcld3.NNetLanguageIdentifier(0, 1000)
 
     def label(text: str) -> str:
-        found = model.FindLanguage(text)
-        return found.language if found.is_reliable else "und"
+        result = model.FindLanguage(text)
+        return result.language if result.is_reliable else "und"
 
     return lambda texts: [label(text) for text in texts]
 
 
 def laion_dask_way() -> Label:
-    """What ``df.laion.language()`` does with a partition."""
+    """The function that ``df.laion.language()`` applies to a partition."""
     from laion_dask.scoring.language import language
     from laion_dask.text.language_detection import Detector, detect, model
 
@@ -87,14 +89,14 @@ WAYS = {
 
 
 def planted() -> list[str]:
-    """Captions of the demo's corpus, in seven languages."""
+    """Captions of the demo corpus, in seven languages."""
     from laion_dask.demo.planting import plan_rows
 
     return [row.text for row in plan_rows(PLANTED, SEED)]
 
 
 def run(way: str, captions: str, column: str, out: str) -> dict:
-    """One way, timed over the captions."""
+    """Time one contender over the captions."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
     texts = [text or "" for text in pq.read_table(captions, columns=[column])[column].to_pylist()]
@@ -102,11 +104,11 @@ def run(way: str, captions: str, column: str, out: str) -> dict:
     label = WAYS[way]()
     label(texts[:100])
     began = time.perf_counter()
-    found = label(texts)
+    labels = label(texts)
     wall = time.perf_counter() - began
     peak = peak_bytes()
     with open(out, "w") as file:
-        json.dump([found, label(planted())], file)
+        json.dump([labels, label(planted())], file)
     return {
         "rate": len(texts) / wall,
         "wall_s": wall,

@@ -1,4 +1,4 @@
-"""Which peers of a benchmark are installed; said before the first run, not after an hour of it."""
+"""Report missing peers of a benchmark before its first run."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ INSTALL = "pip install --constraint constraints.txt --editable '.[bench]'"
 
 
 def missing(*modules: str) -> list[str]:
-    """Those of the modules that cannot be imported here."""
+    """The modules that cannot be imported."""
     return [name for name in modules if importlib.util.find_spec(name) is None]
 
 
 def require(*modules: str) -> None:
-    """End the benchmark where a peer that it cannot do without is not installed."""
-    if lacking := missing(*modules):
-        names = " and ".join(lacking)
-        raise SystemExit(f"{names}: not installed, and measured here. Install with: {INSTALL}")
+    """Exit if a required peer is not installed."""
+    if not_installed := missing(*modules):
+        names = " and ".join(not_installed)
+        raise SystemExit(f"Required but not installed: {names}. Install with: {INSTALL}")
 
 
-def say_left_out(*modules: str) -> None:
-    """Say which peers are left out because they are not installed."""
+def report_skipped(*modules: str) -> None:
+    """Print which optional peers are skipped because they are not installed."""
     for name in missing(*modules):
-        print(f"{name}: not installed, so it is left out. Install with: {INSTALL}", file=sys.stderr)
+        print(f"Skipping {name}: not installed. Install with: {INSTALL}", file=sys.stderr)

@@ -1,23 +1,24 @@
-"""The rates that `laion_dask.plan` counts with, from this folder's results.
+"""Collect the rates that `laion_dask.plan` uses from the results in this folder.
 
     python benchmarks/rates.py
 
-Writes ``laion_dask/planning/rates.json``; a test holds the two together. A rate is that of one
-worker, a core: most benchmarks ran with two threads on two cores, so it is half of what was seen.
+Writes ``laion_dask/planning/rates.json``; a test keeps the two consistent. A rate applies to one
+worker on one core. Most benchmarks ran with two threads on two cores, so their rates are halved.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 
 HERE = Path(__file__).parent
 TARGET = HERE.parent / "laion_dask" / "planning" / "rates.json"
-#: Bytes of a row of the embeddings that all benchmarks use: 768 numbers of float16.
+#: Bytes per row of the embeddings in all benchmarks: 768 float16 numbers.
 ROW = 1536
 
-#: What a GPU can do at best, by its maker. bfloat16 without sparsity, which the data sheets state
-#: with it, twice as high; the link in one direction, which they state for both.
+#: Peak rates of GPUs, from the manufacturer. bfloat16 is without sparsity (the data sheets list
+#: twice that, with sparsity); the link is one direction (the data sheets list the sum of both).
 GPUS = [
     {
         "name": "NVIDIA H200",
@@ -50,35 +51,35 @@ GPUS = [
 
 
 def rates() -> dict:
-    """Everything that stands in ``rates.json``."""
+    """The contents of ``rates.json``."""
     carve, heads, embed, verbs = (
         json.loads((HERE / "results" / f"{name}.json").read_text())
         for name in ("carve-32000000", "heads-262144", "embed", "verbs")
     )
     ours = carve["runs"]["laion_dask"]
     streams = carve["medians"]["laion_dask"]["peak_bytes"]
-    found = [_rate("where", "carve-32000000", carve, carve["rows"], ours, held=streams)]
+    collected = [_rate("where", "carve-32000000", carve, carve["rows"], ours, held=streams)]
     for step, n in verbs["rows"].items():
         mapped = verbs["mapped_bytes"][step]
-        # A verb over metadata streams partitions, which a plan adds up by itself.
+        # A verb over metadata streams partitions, whose memory the plan adds itself.
         held = None if mapped else streams
         queries = {"search": 1, "search_1000": 1000}.get(step)
-        found.append(
+        collected.append(
             _rate(step.removesuffix("_1000"), "verbs", verbs, n, verbs["runs"][step], mapped, held)
         )
-        found[-1] |= {"row_bytes": ROW} if mapped else {}
-        found[-1] |= {"queries": queries} if queries else {}
+        collected[-1] |= {"row_bytes": ROW} if mapped else {}
+        collected[-1] |= {"queries": queries} if queries else {}
     for precision in ("float32", "bfloat16"):
         runs, n = heads["nsfw"]["runs"][f"laion_dask {precision}"], heads["rows"]["nsfw"]
-        found.append(_rate(f"nsfw {precision}", "heads-262144", heads, n, runs, n * ROW))
-        found[-1] |= {"row_bytes": ROW}
+        collected.append(_rate(f"nsfw {precision}", "heads-262144", heads, n, runs, n * ROW))
+        collected[-1] |= {"row_bytes": ROW}
     runs = embed["runs"]["laion_dask"]
-    found.append(_rate(f"embed {embed['model']}", "embed", embed, embed["images"], runs))
-    return {"rates": [*found, *_other_rates(), *_step_rates(streams)], "gpus": GPUS}
+    collected.append(_rate(f"embed {embed['model']}", "embed", embed, embed["images"], runs))
+    return {"rates": [*collected, *_other_rates(), *_step_rates(streams)], "gpus": GPUS}
 
 
 def _other_rates() -> list[dict]:
-    """The rates of joins, of languages and of an index, by the benchmarks that compare peers."""
+    """Rates of joins, language detection and index builds, from the benchmarks with peers."""
     small, large, index, language = (
         json.loads((HERE / "results" / f"{name}.json").read_text())
         for name in ("join-4000000", "join-16000000", "index", "language")
@@ -95,17 +96,17 @@ def _other_rates() -> list[dict]:
 
 
 def _step_rates(streams: float) -> list[dict]:
-    """The rates of single steps, on one core. Over metadata they stream partitions, as a filter."""
+    """Rates of single steps on one core. Over metadata they stream partitions, like a filter."""
     steps = json.loads((HERE / "results" / "steps.json").read_text())
-    found = []
+    collected = []
     for name, step in steps["steps"].items():
         mapped = steps["mapped_bytes"][name]
         held = None if mapped else streams
-        found.append(_rate(name, "steps", steps, step["rows"], step["runs"], mapped, held))
-        # Other work on the machine only slows a run down, so the best one counts.
-        found[-1]["rows_per_s"] = found[-1]["fastest"]
-        found[-1] |= {"row_bytes": ROW} if mapped else {}
-    return found
+        collected.append(_rate(name, "steps", steps, step["rows"], step["runs"], mapped, held))
+        # Other load on the machine only slows a run down, so use the fastest one.
+        collected[-1]["rows_per_s"] = collected[-1]["fastest"]
+        collected[-1] |= {"row_bytes": ROW} if mapped else {}
+    return collected
 
 
 def _rate(
@@ -117,7 +118,7 @@ def _rate(
     mapped: int = 0,
     held: float | None = None,
 ) -> dict:
-    """One rate: rows a second of a core, by the median, slowest and fastest run."""
+    """One rate: rows per second per core, of the median, slowest and fastest run."""
     walls = sorted(run["wall_s"] for run in runs)
     peaks = sorted(run["peak_bytes"] for run in runs)
     cores = about.get("cores", 1)
@@ -125,19 +126,14 @@ def _rate(
     return {
         "step": step,
         "device": "cpu",
-        "rows_per_s": rows / _middle(walls) / cores,
+        "rows_per_s": rows / statistics.median(walls) / cores,
         "slowest": rows / walls[-1] / cores,
         "fastest": rows / walls[0] / cores,
-        "process_bytes": int(held or _middle(peaks) - mapped),
+        "process_bytes": int(held or statistics.median(peaks) - mapped),
         "processor": f"{about['cpu']}, {on}",
         "date": about["date"],
         "source": f"benchmarks/results/{file}.json",
     }
-
-
-def _middle(values: list[float]) -> float:
-    half = len(values) // 2
-    return values[half] if len(values) % 2 else (values[half - 1] + values[half]) / 2
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Exact search: the 100 nearest of a million embeddings, for one query and for a thousand.
+"""Compare exact searches: the 100 nearest of a million embeddings, for 1 and 1,000 queries.
 
     python benchmarks/search.py
 
-Each way runs in a process of its own on two cores, the ways in turn, the page cache warm; the
-medians of the rounds count. What the ways found is compared with faiss. Needs faiss-cpu and
-usearch beside the package. Imports this file's standard library only, see `search_data`.
+Each contender runs in its own process on two cores. Contenders take turns, with a warm page cache;
+the medians over the rounds are reported, and the results are compared with faiss. Requires
+faiss-cpu and usearch. This script imports only the standard library; `carve_data` explains why.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PACKAGES = ("laion_dask", "faiss-cpu", "usearch", "numkong", "torch", "numpy", "
 
 
 def measure(ways: list[str], folder: str, rounds: int, scratch: Path) -> dict[str, list[dict]]:
-    """The runs of each way, in turn."""
+    """Run the contenders in turn."""
     runs: dict[str, list[dict]] = {way: [] for way in ways}
     for number in range(rounds):
         for way in ways:
@@ -38,18 +38,18 @@ def measure(ways: list[str], folder: str, rounds: int, scratch: Path) -> dict[st
 
 
 def medians(runs: dict[str, list[dict]]) -> dict[str, dict[str, float]]:
-    """Each way's median of each measure."""
+    """Median of each measure per contender."""
     return {
         way: {key: statistics.median(run[key] for run in results) for key in results[0]}
         for way, results in runs.items()
     }
 
 
-def targets(middle: dict[str, dict[str, float]], same: dict[str, dict]) -> list[dict]:
-    """What was asked, what was reached."""
-    ours, flat, read = middle[OURS], middle[FLAT], middle[READ]["one_s"]
+def targets(median: dict[str, dict[str, float]], same: dict[str, dict]) -> list[dict]:
+    """The targets, with the values reached."""
+    ours, flat, read = median[OURS], median[FLAT], median[READ]["one_s"]
     return [
-        _target("rows that are not faiss IndexFlatIP's, but for ties, none",
+        _target("no wrong row: same as IndexFlatIP, except for ties",
                 same[OURS]["different"], at_most=0),
         _target("one query at most 1.3 x the time to read", ours["one_s"] / read, at_most=1.3),
         _target("one query at least 3 x faster than IndexFlatIP",
@@ -65,24 +65,24 @@ def _target(
     return {"target": what, "reached": round(value, 3), "passed": at_least <= value <= at_most}
 
 
-def table(middle: dict[str, dict[str, float]], same: dict[str, dict]) -> str:
-    """Markdown: times, their ratio to faiss, share of the bandwidth, memory, recall."""
-    read = middle[READ]["one_s"]
+def table(median: dict[str, dict[str, float]], same: dict[str, dict]) -> str:
+    """A Markdown table: times, their ratio to faiss, share of the read rate, memory, recall."""
+    read = median[READ]["one_s"]
     lines = [
-        "| way | one query, ms | share of read rate | x IndexFlatIP | 1,000 queries, s "
+        "| contender | one query, ms | share of read rate | x IndexFlatIP | 1,000 queries, s "
         "| x IndexFlatIP | peak MB | recall | ready s |",
         "|---|" + "---:|" * 8,
     ]
-    for way, values in middle.items():
+    for way, values in median.items():
         if way == READ:
             continue
         cells = [
             f"**{way}**" if way == OURS else way,
             f"{values['one_s'] * 1e3:.1f}",
             f"{read / values['one_s']:.2f}",
-            f"{middle[FLAT]['one_s'] / values['one_s']:.2f}",
+            f"{median[FLAT]['one_s'] / values['one_s']:.2f}",
             f"{values['many_s']:.2f}",
-            f"{middle[FLAT]['many_s'] / values['many_s']:.2f}",
+            f"{median[FLAT]['many_s'] / values['many_s']:.2f}",
             f"{values['peak_bytes'] / 1e6:,.0f}",
             f"{same[way]['recall']:.5f}",
             f"{values['ready_s']:.1f}",
@@ -91,10 +91,10 @@ def table(middle: dict[str, dict[str, float]], same: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def report(about: dict, middle: dict, same: dict, reached: list[dict]) -> str:
-    """The Markdown that is printed and stored."""
+def report(about: dict, median: dict, same: dict, reached: list[dict]) -> str:
+    """The Markdown report."""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    read = middle[READ]["one_s"]
+    read = median[READ]["one_s"]
     rate = about["bytes"] / read / 1e9
     lines = [
         f"# The {K} nearest of {about['rows']:,} x 768 float16, memory-mapped, in eight shards",
@@ -103,11 +103,11 @@ def report(about: dict, middle: dict, same: dict, reached: list[dict]) -> str:
         f"rounds, page cache warm. Two threads read all mapped bytes in {read * 1e3:.1f} ms, "
         f"{rate:.1f} GB/s.",
         "",
-        table(middle, same),
+        table(median, same),
         "",
-        "*Recall*: the share of rows that are among faiss IndexFlatIP's, or tie with its last to "
-        "1e-6. *Peak* counts mapped pages of the data, which are the page cache's. *Ready*: to "
-        "open the data or to load it into the index.",
+        "*Recall*: the share of returned rows that faiss IndexFlatIP also returns, or that tie "
+        "with its last row to within 1e-6. *Peak* includes the mapped pages of the data, which "
+        "belong to the page cache. *Ready*: the time to open the data or load it into the index.",
         "",
     ]
     for t in reached:
@@ -116,12 +116,12 @@ def report(about: dict, middle: dict, same: dict, reached: list[dict]) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--data", default=".bench", help="where the generated rows are kept")
-    parser.add_argument("--results", default=str(HERE / "results"), help="where to write")
+    parser.add_argument("--data", default=".bench", help="folder for the generated rows")
+    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
     return parser.parse_args()
 
 
@@ -132,11 +132,11 @@ def main() -> int:
     folder = child("search_data.py", "prepare", args.data, str(args.rows))
     with tempfile.TemporaryDirectory(dir=args.data) as scratch:
         runs = measure(list(WAYS), folder, args.rounds, Path(scratch))
-        found = [str(Path(scratch) / f"{way}.npz") for way in WAYS if way != READ]
+        outputs = [str(Path(scratch) / f"{way}.npz") for way in WAYS if way != READ]
         same = child(
-            "search_data.py", "compare", folder, str(Path(scratch) / f"{FLAT}.npz"), *found
+            "search_data.py", "compare", folder, str(Path(scratch) / f"{FLAT}.npz"), *outputs
         )
-    middle = medians(runs)
+    median = medians(runs)
     about = {
         "date": datetime.date.today().isoformat(),
         "cpu": cpu_model(),
@@ -145,13 +145,13 @@ def main() -> int:
         "bytes": args.rows * 768 * 2,
         "rounds": args.rounds,
     }
-    reached = targets(middle, same)
-    text = report(about, middle, same, reached)
+    reached = targets(median, same)
+    text = report(about, median, same, reached)
     print(text)
     name = Path(args.results) / "search"
     name.parent.mkdir(parents=True, exist_ok=True)
     name.with_suffix(".md").write_text(text)
-    stored = {**about, "medians": middle, "same": same, "targets": reached, "runs": runs}
+    stored = {**about, "medians": median, "same": same, "targets": reached, "runs": runs}
     name.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
     return 0
 

@@ -1,6 +1,6 @@
-"""What the search benchmark reads, and whether what the ways found agrees.
+"""Generate the input of the search benchmark and compare its results.
 
-Clustered unit vectors in shards of float16, with metadata beside them, and queries; written once.
+Clustered float16 unit vectors in shards, with metadata, and queries; generated once.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 DIM, SHARDS, QUERIES, SEED = 768, 8, 1000, 7
-#: Clusters, and how far a row strays from its centre: neighbours of a row have cosines from 0.4 to
-#: 0.7, as in CLIP's space.
+#: Number of clusters, and the distance of a row from its centre: neighbours have cosines of 0.4 to
+#: 0.7, as in CLIP's embedding space.
 CLUSTERS, SPREAD = 1000, 0.8
 
 
 def write(folder: Path, rows: int) -> None:
-    """Shards ``img_emb/img_emb_0.npy`` …, ``metadata/metadata_0.parquet`` …, ``queries.npy``."""
+    """Write ``img_emb/img_emb_0.npy``, ``metadata/metadata_0.parquet``, …, and ``queries.npy``."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -33,16 +33,16 @@ def write(folder: Path, rows: int) -> None:
         shape = (stop - start, DIM)
         out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
         for at in range(0, len(out), 8192):
-            out[at : at + 8192] = _some(draw, centres, len(out[at : at + 8192]))
+            out[at : at + 8192] = _draw_rows(draw, centres, len(out[at : at + 8192]))
         out.flush()
         numbers = pa.array(range(start, stop), pa.int64())
         table = pa.table({"URL": pc.cast(numbers, pa.string()), "hash": numbers})
         pq.write_table(table, folder / "metadata" / f"metadata_{i}.parquet")
-    np.save(folder / "queries.npy", _some(draw, centres, QUERIES).astype(np.float32))
+    np.save(folder / "queries.npy", _draw_rows(draw, centres, QUERIES).astype(np.float32))
 
 
-def _some(draw, centres, n: int):
-    """Rows near centres that are drawn at random."""
+def _draw_rows(draw, centres, n: int):
+    """Rows near randomly drawn centres."""
     import numpy as np
 
     noise = draw.standard_normal((n, DIM), dtype=np.float32) * np.float32(SPREAD / DIM**0.5)
@@ -56,20 +56,20 @@ def _unit(x):
 
 
 def prepare(folder: str, rows: int) -> Path:
-    """The folder of the data, made if it is not there."""
+    """Write the data if missing, and return their folder."""
     target = Path(folder) / f"search-{rows}"
     if not target.exists():
-        half = target.with_name(f"{target.name}.{os.getpid()}")
-        write(half, rows)
-        half.rename(target)
+        partial = target.with_name(f"{target.name}.{os.getpid()}")
+        write(partial, rows)
+        partial.rename(target)
     return target
 
 
 def compare(folder: str, reference: str, *others: str) -> dict:
-    """How each way's rows agree with the reference's, ties apart, by the name of its file.
+    """Recall and wrong rows of each contender, keyed by the stem of its file.
 
-    A row counts as the same when the reference has it, or when its true cosine, in float64,
-    reaches that of the reference's last row to 1e-6.
+    A row is correct if the reference contains it, or if its true cosine, in float64, is at least
+    that of the reference's last row minus 1e-6.
     """
     import numpy as np
 
@@ -80,9 +80,9 @@ def compare(folder: str, reference: str, *others: str) -> dict:
     last = true["cosines"].min(axis=1) - 1e-6
     result = {}
     for path in others:
-        found = np.load(path)
+        output = np.load(path)
         n = different = 0
-        for query, rows in enumerate(found["rows"]):
+        for query, rows in enumerate(output["rows"]):
             for row in rows[~np.isin(rows, true["rows"][query])]:
                 shard = np.searchsorted(starts, row, side="right") - 1
                 x = shards[shard][row - starts[shard]].astype(np.float64)

@@ -1,8 +1,8 @@
-"""Ways to find the 100 nearest of many rows; each runs in a process of its own on two cores.
+"""Ways to find the 100 nearest of many rows; each runs in its own process on two cores.
 
 ``python search_ways.py WAY FOLDER OUT`` prints one line of JSON: seconds for one query and for all
-of them, the median of a few runs after one that is not counted; peak memory; seconds to make ready.
-What was found goes to OUT.
+queries (medians of several runs, the first discarded), peak memory, and seconds to load the data.
+The results are written to OUT.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ Search = Callable[..., tuple]
 
 
 def shards(folder: str) -> list[str]:
-    """The files of embeddings, in order."""
+    """The embedding files, in order."""
     return [str(path) for path in sorted(Path(folder, "img_emb").glob("*.npy"))]
 
 
 def mapped(folder: str) -> list:
-    """The shards as arrays over the files."""
+    """The shards as memory-mapped arrays."""
     import numpy as np
 
     return [np.load(path, mmap_mode="r") for path in shards(folder)]
 
 
 def unit(x):
-    """Rows of length one, in float32."""
+    """Rows scaled to length one, in float32."""
     import numpy as np
 
     x = np.asarray(x, dtype=np.float32)
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def best(found: list):
-    """The K best of (row numbers, cosines) of several parts."""
+def best(parts: list):
+    """The K best of several parts, each (row numbers, cosines)."""
     import numpy as np
 
-    rows, cosines = (np.concatenate(side, axis=1) for side in zip(*found, strict=True))
+    rows, cosines = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
     order = np.lexsort((rows, -cosines), axis=1)[:, :K]
     return np.take_along_axis(rows, order, 1), np.take_along_axis(cosines, order, 1)
 
 
 def laion_dask_way(folder: str) -> Search:
-    """The verb itself, on a frame of eight shards, Dask's threads and all."""
+    """``df.laion.search`` on a frame of eight shards, including Dask."""
     import numpy as np
 
     import laion_dask as ld
@@ -63,59 +63,59 @@ def laion_dask_way(folder: str) -> Search:
     starts = np.cumsum([0, *(file.n_rows for file in embeddings.files)])
 
     def run(queries):
-        found = frame.laion.search(embeddings, queries, K, columns=[])
-        rows = starts[found["shard"]] + found["row"].to_numpy()
-        cosines = found["query_similarity"].to_numpy()
+        hits = frame.laion.search(embeddings, queries, K, columns=[])
+        rows = starts[hits["shard"]] + hits["row"].to_numpy()
+        cosines = hits["query_similarity"].to_numpy()
         return rows.reshape(-1, K), cosines.reshape(-1, K)
 
     return run
 
 
 def numpy_way(folder: str) -> Search:
-    """Every shard to float32, one matrix product, argpartition."""
+    """For each shard: conversion to float32, one matrix product, argpartition."""
     import numpy as np
 
     parts = mapped(folder)
 
     def run(queries):
-        found, start = [], 0
+        tops, start = [], 0
         for shard in parts:
             scores = queries @ shard.astype(np.float32).T
             top = np.argpartition(scores, -K, axis=1)[:, -K:]
-            found.append((top + start, np.take_along_axis(scores, top, 1)))
+            tops.append((top + start, np.take_along_axis(scores, top, 1)))
             start += len(shard)
-        return best(found)
+        return best(tops)
 
     return run
 
 
 def torch_way(folder: str) -> Search:
-    """Shards side by side; one query in float16, many in bfloat16 by blocks, topk of each."""
+    """Shards in parallel; one query in float16, many in bfloat16 block by block, each with topk."""
     import numpy as np
     import torch
 
     torch.set_num_threads(1)
-    # Written copies of pages, of which there are none: torch does not take read-only memory.
+    # Copy-on-write, although nothing is written: torch rejects read-only memory.
     parts = [torch.from_numpy(np.load(path, mmap_mode="c")) for path in shards(folder)]
     starts = np.cumsum([0, *map(len, parts)])
 
-    def of_shard(task):
+    def search_shard(task):
         rows, start, queries = task
         if len(queries) == 1:
             scores, top = torch.topk((rows @ queries[0].half()).float()[None], K)
             return top.numpy() + start, scores.numpy()
-        found, narrow = [], queries.bfloat16()
+        tops, narrow = [], queries.bfloat16()
         for at in range(0, len(rows), BLOCK):
             scores = narrow @ rows[at : at + BLOCK].bfloat16().T
             cosines, top = torch.topk(scores.float(), min(K, scores.shape[1]))
-            found.append((top.numpy() + start + at, cosines.numpy()))
-        return best(found)
+            tops.append((top.numpy() + start + at, cosines.numpy()))
+        return best(tops)
 
     def run(queries):
-        wanted = torch.from_numpy(queries)
+        batch = torch.from_numpy(queries)
         with ThreadPoolExecutor(CORES) as pool:
-            tasks = [(p, s, wanted) for p, s in zip(parts, starts, strict=False)]
-            return best(list(pool.map(of_shard, tasks)))
+            tasks = [(p, s, batch) for p, s in zip(parts, starts, strict=False)]
+            return best(list(pool.map(search_shard, tasks)))
 
     return run
 
@@ -151,18 +151,18 @@ def usearch_way(folder: str) -> Search:
 
     def run(queries):
         half = queries.astype(np.float16)
-        found = exact(rows, half, K, MetricKind.Cos, exact=True, threads=CORES)
+        matches = exact(rows, half, K, MetricKind.Cos, exact=True, threads=CORES)
         shape = (len(queries), K)
-        return found.keys.astype(np.int64).reshape(shape), 1 - found.distances.reshape(shape)
+        return matches.keys.astype(np.int64).reshape(shape), 1 - matches.distances.reshape(shape)
 
     return run
 
 
 def read_way(folder: str) -> Search:
-    """Nothing is searched: every mapped byte is looked at once, by two threads."""
+    """No search: two threads read every mapped byte once."""
     import numpy as np
 
-    def one(part) -> None:
+    def read(part) -> None:
         words = part.view(np.uint64).reshape(-1)
         for at in range(0, len(words), 1 << 17):
             words[at : at + (1 << 17)].max()
@@ -171,7 +171,7 @@ def read_way(folder: str) -> Search:
 
     def run(queries):
         with ThreadPoolExecutor(CORES) as pool:
-            list(pool.map(one, parts))
+            list(pool.map(read, parts))
         return np.zeros((len(queries), K), np.int64), np.zeros((len(queries), K), np.float32)
 
     return run
@@ -189,22 +189,23 @@ WAYS: dict[str, Callable[[str], Search]] = {
 
 
 def measured(run: Search, queries, repeats: int) -> tuple[float, tuple]:
-    """Median seconds of some runs, after one that is not counted, and what the last found.
+    """Median seconds of up to ``repeats`` runs, and the result of the last run.
 
-    After ten seconds no further run is started; a first one that takes longer counts alone.
+    The first run is discarded, unless it takes longer than ten seconds: then it is the only one. No
+    run starts after ten seconds.
     """
     times: list[float] = []
     for number in range(repeats + 1):
         start = time.perf_counter()
-        found = run(queries)
+        result = run(queries)
         times.append(time.perf_counter() - start)
         if sum(times[1:]) > 10 or (number == 0 and times[0] > 10):
             break
-    return statistics.median(times[1:] or times), found
+    return statistics.median(times[1:] or times), result
 
 
 def main(way: str, folder: str, out: str) -> None:
-    """Run one way; its figures go to standard output, what it found to a file."""
+    """Run one contender; print its figures, and write its results to a file."""
     import numpy as np
 
     queries = unit(np.load(f"{folder}/queries.npy"))
@@ -215,11 +216,11 @@ def main(way: str, folder: str, out: str) -> None:
     start = time.perf_counter()
     run = WAYS[way](folder)
     ready = time.perf_counter() - start
-    one, first = measured(run, queries[:1], 15)
+    one, output = measured(run, queries[:1], 15)
     result = {"ready_s": ready, "one_s": one}
     if way != "read":
-        result["many_s"], first = measured(run, queries, 5)
-        np.savez(out, rows=first[0], cosines=first[1])
+        result["many_s"], output = measured(run, queries, 5)
+        np.savez(out, rows=output[0], cosines=output[1])
     result["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps(result))
 

@@ -1,11 +1,11 @@
-"""Rates of one core for steps that no other benchmark measures, for `laion_dask.plan`.
+"""Measure single-core rates of steps that no other benchmark covers, for `laion_dask.plan`.
 
     python benchmarks/steps.py
 
-CPU seconds of one thread, which other work on the machine hardly changes: of each statistic and
-grouping over partitions in memory, of an empty pass that only reads their columns, and of whole
-verbs on Dask's synchronous scheduler. Each run is stored; a plan counts with the best, since other
-work on the machine only slows a run down.
+Measures CPU seconds of one thread, which other load on the machine hardly affects: for each
+statistic and grouping over partitions in memory, for an empty pass that only reads their columns,
+and for whole verbs on Dask's synchronous scheduler. Every run is stored; a plan uses the fastest,
+because other load only slows a run down.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ HERE, CORES = Path(__file__).parent, 1
 CARVED, SEARCHED, TRAINED = 1_000_000, 200_000, 50_000
 PARTS, PART_ROWS = 4, 100_000
 PACKAGES = ("numpy", "pandas", "pyarrow", "duckdb", "dask", "scikit-learn", "laion_dask")
-#: Rows of embeddings are read by these; the others read metadata alone.
+#: Steps that read embeddings; the others read only metadata.
 OF_EMBEDDINGS = ("perceived", "train")
 
 
 def partitions(source: str) -> list:
-    """Some partitions in memory, as statistics see them."""
+    """Partitions in memory, as passed to statistics."""
     import pyarrow.parquet as pq
 
     import laion_dask as ld
@@ -43,7 +43,7 @@ def partitions(source: str) -> list:
 
 
 def chunks(tables: list) -> Iterator[tuple[str, int, Callable]]:
-    """Every statistic without groups, or with one group whose rows are found before; groupings."""
+    """Yield every statistic, with its groups assigned in advance, and the groupings."""
     import laion_dask as ld
     from laion_dask.aggregations.default_set import LISTS
     from laion_dask.aggregations.engine.base import Partition
@@ -68,18 +68,18 @@ def chunks(tables: list) -> Iterator[tuple[str, int, Callable]]:
         "statistic hate_content_rate": ld.hate_content_rate("punsafe"),
     }
 
-    def ready(table):
-        """A partition whose groups are known already."""
+    def grouped(table):
+        """A partition with its groups already assigned."""
         part = Partition(table)
-        for one in (gender, ld.terms("age"), ld.terms("occupations"), by):
-            members(part, one.bind(kinds))
+        for grouping in (gender, ld.terms("age"), ld.terms("occupations"), by):
+            members(part, grouping.bind(kinds))
         sites(part, "url", "tld")
         sites(part, "url", "domain")
         return part
 
     for name, spec in specs.items():
         bound = spec.bind({name: kind for name, kind in kinds.items() if name != "shard"})
-        yield name, rows, lambda bound=bound: [bound.chunk(p) for p in made(tables, ready)]
+        yield name, rows, lambda bound=bound: [bound.chunk(p) for p in prepared(tables, grouped)]
     every = [ld.terms(name) for name in (*LISTS, "occupations")]
     measures = tuple(ld.rates(None, by=one).bind(kinds) for one in every)
 
@@ -89,9 +89,9 @@ def chunks(tables: list) -> Iterator[tuple[str, int, Callable]]:
     yield (
         "grouping terms",
         rows * len(every),
-        lambda: [members(p, one) for p in made(tables, lists) for one in every],
+        lambda: [members(p, one) for p in prepared(tables, lists) for one in every],
     )
-    yield "grouping column", rows, lambda: [members(p, by) for p in made(tables, Partition)]
+    yield "grouping column", rows, lambda: [members(p, by) for p in prepared(tables, Partition)]
 
     def hosts(table):
         part = Partition(table)
@@ -99,34 +99,34 @@ def chunks(tables: list) -> Iterator[tuple[str, int, Callable]]:
         return part
 
     domains = ld.domains()
-    yield "grouping site", rows, lambda: [members(p, domains) for p in made(tables, hosts)]
-    yield "hosts", rows, lambda: [sites(p, "url", "tld") for p in made(tables, Partition)]
+    yield "grouping site", rows, lambda: [members(p, domains) for p in prepared(tables, hosts)]
+    yield "hosts", rows, lambda: [sites(p, "url", "tld") for p in prepared(tables, Partition)]
 
 
-#: Partitions that were made ready before the clock starts.
-_ready: list = []
+#: Partitions prepared before the clock starts.
+_partitions: list = []
 
 
-def made(tables: list, make: Callable) -> list:
-    """Partitions, whose preparation `cpu_seconds` leaves out."""
+def prepared(tables: list, prepare: Callable) -> list:
+    """Prepare the partitions; `cpu_seconds` excludes the time that this takes."""
     start = time.process_time()
-    _ready[:] = [make(table) for table in tables]
-    made.took += time.process_time() - start
-    return _ready
+    _partitions[:] = [prepare(table) for table in tables]
+    prepared.seconds += time.process_time() - start
+    return _partitions
 
 
-made.took = 0.0
+prepared.seconds = 0.0
 
 
 def verbs(source: str, vectors: str) -> Iterator[tuple[str, int, Callable]]:
-    """Whole verbs on the synchronous scheduler."""
+    """Yield whole verbs, to run on the synchronous scheduler."""
     import numpy as np
 
     import laion_dask as ld
     from laion_dask.aggregations.engine.base import Statistic
 
     class Nothing(Statistic):
-        """Reads the columns of the standard statistics, and counts nothing."""
+        """Reads the columns of the standard statistics and computes nothing."""
 
         name = "nothing"
         reads = ("url", "text", "language", "width", "height", "punsafe", "pwatermark", "shard")
@@ -151,22 +151,22 @@ def verbs(source: str, vectors: str) -> Iterator[tuple[str, int, Callable]]:
     yield "rows", CARVED, narrowed.laion.rows
     yield "funnel", CARVED, narrowed.laion.funnel
     proxy = ld.heads.toxicity()
-    few = frame.partitions[:1]
-    scored = few.laion.score_captions(proxy)[proxy.name]
-    n = len(few)
+    part = frame.partitions[:1]
+    scored = part.laion.score_captions(proxy)[proxy.name]
+    n = len(part)
     yield "captions, profanity", n, scored.compute
-    few = ld.read_shards(str(Path(vectors) / "metadata"))
-    emb = ld.open_embeddings(str(Path(vectors) / "img_emb"), model="ViT-L-14:openai", like=few)
+    searched = ld.read_shards(str(Path(vectors) / "metadata"))
+    emb = ld.open_embeddings(str(Path(vectors) / "img_emb"), model="ViT-L-14:openai", like=searched)
     one, other = np.load(Path(vectors) / "queries.npy")[:2]
     prompts = {"one": one, "other": other}
-    yield "perceived", SEARCHED, lambda: few.laion.perceived(emb, prompts)
-    labels = few.assign(label=few["hash"] % 3 == 0)
+    yield "perceived", SEARCHED, lambda: searched.laion.perceived(emb, prompts)
+    labels = searched.assign(label=searched["hash"] % 3 == 0)
     yield "labels", SEARCHED, lambda: labelled(labels[["label", "shard", "row"]])
     yield "train", TRAINED, lambda: fitted(emb, labels)
 
 
 def labelled(frame):
-    """The pass over the labels alone, of `heads.train`."""
+    """Only the pass of `heads.train` over the labels."""
     from laion_dask.runtime import graph
     from laion_dask.training import sample as kernels
 
@@ -188,31 +188,31 @@ def fitted(emb, labels):
 
 
 def cpu_seconds(run: Callable) -> dict:
-    """CPU seconds of one run, preparation apart, and the peak memory of the process so far."""
-    made.took, start = 0.0, time.process_time()
+    """CPU seconds of one run, without preparation, and the peak memory of the process so far."""
+    prepared.seconds, start = 0.0, time.process_time()
     run()
-    took = time.process_time() - start - made.took
+    seconds = time.process_time() - start - prepared.seconds
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"wall_s": took, "peak_bytes": peak}
+    return {"wall_s": seconds, "peak_bytes": peak}
 
 
 def group(which: str, source: str, vectors: str, repeats: int) -> dict:
-    """All runs of the statistics, or of the verbs, in this process."""
+    """Run all statistics, or all verbs, in this process."""
     import dask
 
     dask.config.set(scheduler="sync")
     steps = chunks(partitions(source)) if which == "chunks" else verbs(source, vectors)
-    found = {}
+    results = {}
     for name, rows, run in steps:
         cpu_seconds(run)
-        found[name] = {"rows": rows, "runs": [cpu_seconds(run) for _ in range(repeats)]}
-        middle = statistics.median(run["wall_s"] for run in found[name]["runs"])
-        print(f"{name}: {rows / middle:,.0f} rows/s", file=sys.stderr)
-    return found
+        results[name] = {"rows": rows, "runs": [cpu_seconds(run) for _ in range(repeats)]}
+        median = statistics.median(run["wall_s"] for run in results[name]["runs"])
+        print(f"{name}: {rows / median:,.0f} rows/s", file=sys.stderr)
+    return results
 
 
-def report(about: dict, found: dict) -> str:
-    """The Markdown that is printed and stored."""
+def report(about: dict, steps: dict) -> str:
+    """The Markdown report."""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     lines = [
         "# Rates of single steps",
@@ -223,9 +223,9 @@ def report(about: dict, found: dict) -> str:
         "| step | rows | CPU s | rows/s |",
         "|---|---:|---:|---:|",
     ]
-    for name, one in found.items():
-        middle = statistics.median(run["wall_s"] for run in one["runs"])
-        lines.append(f"| {name} | {one['rows']:,} | {middle:.3f} | {one['rows'] / middle:,.0f} |")
+    for name, step in steps.items():
+        rows, median = step["rows"], statistics.median(run["wall_s"] for run in step["runs"])
+        lines.append(f"| {name} | {rows:,} | {median:.3f} | {rows / median:,.0f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -239,8 +239,8 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--data", default=".bench", help="where the generated rows are kept")
-    parser.add_argument("--results", default=str(HERE / "results"), help="where to write")
+    parser.add_argument("--data", default=".bench", help="folder for the generated rows")
+    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
     args = parser.parse_args()
     source = child("carve_data.py", "prepare", args.data, str(CARVED))
     vectors = child("search_data.py", "prepare", args.data, str(SEARCHED))
@@ -264,7 +264,7 @@ def main() -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--group"]:
-        *given, repeats = sys.argv[2:]
-        print(json.dumps(group(*given, int(repeats))))
+        *inputs, repeats = sys.argv[2:]
+        print(json.dumps(group(*inputs, int(repeats))))
     else:
         raise SystemExit(main())

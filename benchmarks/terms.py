@@ -1,10 +1,10 @@
-"""Find 60, 5,000 and 500,000 terms in captions, ten ways, side by side, and say how they compare.
+"""Compare ten ways to find 60, 5,000 and 500,000 terms in captions.
 
     python benchmarks/terms.py
     python benchmarks/terms.py --captions captions.parquet --column TEXT
 
-Each way runs in a process of its own on one core, the ways in turn; medians count. What the ways
-found is compared caption by caption, term by term. See `terms_ways`.
+Each contender runs in its own process on one core. Contenders take turns, and medians are reported.
+The matches are compared caption by caption and term by term. See `terms_ways`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from carve import cpu_model
-from peers import require, say_left_out
+from peers import report_skipped, require
 
 HERE = Path(__file__).parent
 OURS, LISTS, PLAIN = "laion_dask", "laion_dask, all lists", "laion_dask without LLVM IR"
@@ -42,7 +42,7 @@ PACKAGES = (
     "laion_dask",
 )
 MODULES = {"hyperscan": "hyperscan", "ahocorasick-rs": "ahocorasick_rs"}
-"""Ways that are left out where their module is not installed."""
+"""Contenders that are skipped if their module is not installed."""
 ROWS = {
     "60": {
         OURS: 500_000, PLAIN: 500_000, LISTS: 500_000, "hyperscan": 500_000,
@@ -56,43 +56,44 @@ ROWS = {
     },
     "500000": {OURS: 500_000, PLAIN: 500_000, "ahocorasick-rs": 500_000, "hyperscan": 500_000},
 }  # fmt: skip
-"""How many captions a way is given, from the first on: the slow ones would take hours."""
+"""Number of captions for each contender; the slow ones would take hours with all of them."""
 
 ONCE = {("5000", "hyperscan"), ("500000", "hyperscan")}
-"""What takes a minute to get ready is run once."""
+"""Contenders that run only once, because their preparation takes a minute."""
 
 LIMITS_S = {("500000", "hyperscan"): 30}
-"""Seconds of the processor after which a way is given up."""
+"""CPU seconds after which a contender is stopped."""
 
 WHICH = (PLAIN, "hyperscan", "ahocorasick-rs", "polars loop", "pandas loop", "pandas loop, objects")
 WHETHER = ("polars alternation", "re alternation")
 LIBRARIES = (OURS, PLAIN, "hyperscan", "ahocorasick-rs", "polars alternation")
-"""The ways of a run with ``--libraries``: our kernel, and what could stand in its place."""
+"""The contenders with ``--libraries``: our kernel and its alternatives."""
 
 COMPARED = ("60", "5000")
-"""Sets of terms for which polars is asked, too."""
+"""The sets of terms that polars is also measured with."""
 
 TARGETS = (("polars loop", 25), ("pandas loop", 100))
 
 
 def child(*arguments: str, limit_s: int = 0) -> dict | None:
-    """What `terms_ways` prints as its last line, in one thread; None at the limit."""
+    """Run `terms_ways` with one thread and return the JSON of its last line; None at the limit."""
     threads = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_IO_THREADS")
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, str(HERE / "terms_ways.py"), *arguments],
         env={**os.environ, **dict.fromkeys(threads, "1"), "TERMS_CPU_LIMIT_S": str(limit_s)},
         stdout=subprocess.PIPE,
         text=True,
     )
-    if limit_s and done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+    if limit_s and completed.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         return None
-    if done.returncode:
-        raise SystemExit(f"terms_ways.py {' '.join(arguments)} failed with {done.returncode}.")
-    return json.loads(done.stdout.splitlines()[-1])
+    if completed.returncode:
+        command = f"terms_ways.py {' '.join(arguments)}"
+        raise SystemExit(f"{command} failed with exit code {completed.returncode}.")
+    return json.loads(completed.stdout.splitlines()[-1])
 
 
 def measure(data: Path, source: str, repeats: int, scratch: Path) -> dict[str, dict[str, list]]:
-    """The runs of each way for each set of terms, in turn."""
+    """Run the contenders in turn, for each set of terms."""
     runs: dict[str, dict[str, list]] = {n: {way: [] for way in ROWS[n]} for n in ROWS}
     for repeat in range(repeats):
         for n, ways in ROWS.items():
@@ -100,21 +101,21 @@ def measure(data: Path, source: str, repeats: int, scratch: Path) -> dict[str, d
                 if not find_spec(MODULES.get(way, "numpy")) or (repeat and (n, way) in ONCE):
                     continue
                 out = str(scratch / f"{n}-{way}.npz")
-                given = (way, source, str(data / f"terms-{n}.json"), str(rows), out)
-                result = child(*given, limit_s=LIMITS_S.get((n, way), 0))
+                inputs = (way, source, str(data / f"terms-{n}.json"), str(rows), out)
+                result = child(*inputs, limit_s=LIMITS_S.get((n, way), 0))
                 if result is None:
-                    print(f"{n} terms, {way}: given up", file=sys.stderr)
+                    print(f"{n} terms, {way}: stopped at the limit", file=sys.stderr)
                     continue
                 runs[n][way].append(result)
-                told = f"{repeat + 1}/{repeats} {n} terms, {way}: {result['rate']:,.0f} captions/s"
-                print(told, file=sys.stderr)
+                rate = f"{result['rate']:,.0f} captions/s"
+                print(f"{repeat + 1}/{repeats} {n} terms, {way}: {rate}", file=sys.stderr)
     return runs
 
 
 def differences(scratch: Path, n: str, rows: dict[str, int]) -> dict[str, int]:
-    """How many (caption, term), or captions, another way decided otherwise than ours."""
+    """Number of (caption, term) pairs, or captions, where a contender differs from laion_dask."""
     ours = np.load(scratch / f"{n}-{OURS}.npz")
-    wrong = {}
+    differing = {}
     for way in (*WHICH, *WHETHER):
         if not (scratch / f"{n}-{way}.npz").exists():
             continue
@@ -122,102 +123,102 @@ def differences(scratch: Path, n: str, rows: dict[str, int]) -> dict[str, int]:
         few = ours["rows"] < rows[way]
         mine, other = ours["rows"][few], theirs["rows"]
         if way in WHETHER:
-            wrong[way] = len(np.setxor1d(mine, other))
+            differing[way] = len(np.setxor1d(mine, other))
         else:
             keys = [
                 r * int(n) + w for r, w in ((mine, ours["which"][few]), (other, theirs["which"]))
             ]
-            wrong[way] = len(np.setxor1d(*keys))
-    return wrong
+            differing[way] = len(np.setxor1d(*keys))
+    return differing
 
 
 def real_captions(path: str, column: str, scratch: Path) -> str:
-    """A file of real captions in the form that the ways take."""
+    """Write real captions in the format that the contenders read, and return the path."""
     captions = pq.read_table(path, columns=[column])[column].cast(pa.string()).drop_null()
-    kept = scratch / "real.parquet"
-    pq.write_table(pa.table({"text": captions}), kept)
-    return str(kept)
+    path_ = scratch / "real.parquet"
+    pq.write_table(pa.table({"text": captions}), path_)
+    return str(path_)
 
 
 def differences_on(source: str, data: Path, scratch: Path) -> dict[str, int]:
-    """The same against polars, term by term, on captions from elsewhere."""
+    """The same for polars, term by term, on captions from another file."""
     rows = pq.ParquetFile(source).metadata.num_rows
-    wrong = {}
+    differing = {}
     for n in COMPARED:
-        found = []
+        keys = []
         for way in (OURS, "polars loop"):
             out = str(scratch / "real.npz")
             child(way, source, str(data / f"terms-{n}.json"), str(rows), out)
-            one = np.load(out)
-            found.append(one["rows"] * int(n) + one["which"])
-        wrong[n] = len(np.setxor1d(*found))
-    return {"captions": rows, **wrong}
+            matches = np.load(out)
+            keys.append(matches["rows"] * int(n) + matches["which"])
+        differing[n] = len(np.setxor1d(*keys))
+    return {"captions": rows, **differing}
 
 
 def medians(runs: dict[str, list]) -> dict[str, dict[str, float]]:
-    """Each way's median of each measure."""
+    """Median of each measure per contender."""
     return {
-        way: {key: statistics.median(run[key] for run in done) for key in done[0]}
-        for way, done in runs.items()
-        if done
+        way: {key: statistics.median(run[key] for run in results) for key in results[0]}
+        for way, results in runs.items()
+        if results
     }
 
 
-def table(middle: dict[str, dict[str, float]]) -> str:
-    """Markdown: captions a second, and how many times as many ours finds."""
-    heads = ("way", "captions/s", "ours is faster by", "captions given", "peak MB",
-             "terms made ready s", "imports s")  # fmt: skip
+def table(median: dict[str, dict[str, float]]) -> str:
+    """A Markdown table: captions per second, and the speed of laion_dask relative to each."""
+    heads = ("contender", "captions/s", "laion_dask / contender", "captions", "peak MB",
+             "term set-up s", "imports s")  # fmt: skip
     lines = [f"| {' | '.join(heads)} |"]
     lines.append("|---|" + "---:|" * 6)
-    for way, found in middle.items():
+    for way, values in median.items():
         shown = f"**{way}**" if way == OURS else way
-        ratio = middle[OURS]["rate"] / found["rate"]
+        ratio = median[OURS]["rate"] / values["rate"]
         cells = (
-            f"{found['rate']:,.0f}", f"{ratio:,.1f}", f"{found['rows']:,.0f}",
-            f"{found['peak_bytes'] / 1e6:.0f}", f"{found['prepare_s']:.2f}",
-            f"{found['import_s']:.2f}",
+            f"{values['rate']:,.0f}", f"{ratio:,.1f}", f"{values['rows']:,.0f}",
+            f"{values['peak_bytes'] / 1e6:.0f}", f"{values['prepare_s']:.2f}",
+            f"{values['import_s']:.2f}",
         )  # fmt: skip
         lines.append(f"| {shown} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def targets(middle: dict[str, dict]) -> list[dict]:
-    """What was asked, what was reached."""
+def targets(median: dict[str, dict]) -> list[dict]:
+    """The targets, with the values reached."""
     reached = []
     for n in COMPARED:
-        found = middle[n]
+        medians_ = median[n]
         for way, least in TARGETS:
-            if way not in found:
+            if way not in medians_:
                 continue
-            ratio = found[OURS]["rate"] / found[way]["rate"]
-            told = f"{int(n):,} terms: at least {least} times a {way}"
-            reached.append({"target": told, "reached": round(ratio, 1), "passed": ratio >= least})
+            ratio = medians_[OURS]["rate"] / medians_[way]["rate"]
+            text = f"{int(n):,} terms: at least {least} x as fast as a {way}"
+            reached.append({"target": text, "reached": round(ratio, 1), "passed": ratio >= least})
     return reached
 
 
-def report(about: dict, middle: dict, wrong: dict, reached: list[dict]) -> str:
-    """The Markdown that is printed and stored."""
+def report(about: dict, median: dict, differing: dict, reached: list[dict]) -> str:
+    """The Markdown report."""
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     lines = [
         "# Find terms in captions",
         "",
         f"{about['date']}, {about['cpu']}, one core, Python {about['python']}; {versions}. "
-        f"Medians of {about['repeats']} processes a way, in turn; captions per second of CPU; "
-        "*imports* has numba's reading of what it compiled before in it.",
+        f"Medians of {about['repeats']} processes per contender, which take turns; captions per "
+        "CPU second; *imports* includes loading numba's cache.",
     ]
-    for n, found in middle.items():
-        lines += ["", f"## {int(n):,} terms", "", table(found)]
+    for n, medians_ in median.items():
+        lines += ["", f"## {int(n):,} terms", "", table(medians_)]
         for way in ROWS[n]:
-            if way not in found and (n, way) in LIMITS_S:
+            if way not in medians_ and (n, way) in LIMITS_S:
                 seconds = LIMITS_S[n, way]
-                lines += ["", f"{way} was not ready after {seconds} s of the processor."]
-    told = {k: v for k, v in wrong.items() if k != "real"}
-    agree = not any(count for ways in told.values() for count in ways.values())
-    lines += ["", "All masks agree." if agree else f"Masks differ: {json.dumps(told)}"]
-    if "real" in wrong:
-        real = wrong["real"]
+                lines += ["", f"{way} was not ready after {seconds} CPU seconds."]
+    counts = {k: v for k, v in differing.items() if k != "real"}
+    agree = not any(count for ways in counts.values() for count in ways.values())
+    lines += ["", "All matches agree." if agree else f"Matches differ: {json.dumps(counts)}"]
+    if "real" in differing:
+        real = differing["real"]
         lines.append(
-            f"On {real['captions']:,} captions of the web, decided otherwise than polars: "
+            f"On {real['captions']:,} captions from the web, matches that differ from polars: "
             + ", ".join(f"{real[n]} with {int(n):,} terms" for n in COMPARED) + "."
         )  # fmt: skip
     lines.append("")
@@ -227,22 +228,26 @@ def report(about: dict, middle: dict, wrong: dict, reached: list[dict]) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--libraries", action="store_true", help="the kernel's rivals alone")
-    parser.add_argument("--data", default=".bench", help="where the generated captions are kept")
-    parser.add_argument("--captions", help="a Parquet file of real captions, to compare on too")
-    parser.add_argument("--column", default="TEXT", help="its column of captions")
-    parser.add_argument("--results", default=str(HERE / "results"), help="where to write")
+    parser.add_argument(
+        "--libraries", action="store_true", help="only measure alternatives to our kernel"
+    )
+    parser.add_argument("--data", default=".bench", help="folder for the generated captions")
+    parser.add_argument(
+        "--captions", help="Parquet file of real captions, for a further comparison"
+    )
+    parser.add_argument("--column", default="TEXT", help="its column with the captions")
+    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
     return parser.parse_args()
 
 
 def main() -> int:
-    """Measure, compare, report; 1 when masks differ."""
+    """Measure, compare, report; return 1 if matches differ."""
     args = arguments()
     require("polars")
-    say_left_out(*MODULES.values())
+    report_skipped(*MODULES.values())
     data = Path(args.data)
     if args.libraries:
         for n, ways in ROWS.items():
@@ -252,12 +257,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=args.data) as folder:
         scratch = Path(folder)
         runs = measure(data, source, args.repeats, scratch)
-        wrong: dict[str, dict] = {n: differences(scratch, n, ROWS[n]) for n in ROWS}
+        differing: dict[str, dict] = {n: differences(scratch, n, ROWS[n]) for n in ROWS}
         if args.captions:
             real = real_captions(args.captions, args.column, scratch)
-            wrong["real"] = differences_on(real, data, scratch)
-    middle = {n: medians(done) for n, done in runs.items()}
-    reached = targets(middle)
+            differing["real"] = differences_on(real, data, scratch)
+    median = {n: medians(results) for n, results in runs.items()}
+    reached = targets(median)
     about = {
         "date": datetime.date.today().isoformat(),
         "cpu": cpu_model(),
@@ -267,14 +272,14 @@ def main() -> int:
         },
         "repeats": args.repeats,
     }
-    text = report(about, middle, wrong, reached)
+    text = report(about, median, differing, reached)
     print(text)
     name = Path(args.results) / ("terms-libraries" if args.libraries else "terms")
     name.parent.mkdir(parents=True, exist_ok=True)
     name.with_suffix(".md").write_text(text)
-    stored = {**about, "medians": middle, "different": wrong, "targets": reached, "runs": runs}
+    stored = {**about, "medians": median, "different": differing, "targets": reached, "runs": runs}
     name.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
-    return int(any(count for n in ROWS for count in wrong[n].values()))
+    return int(any(count for n in ROWS for count in differing[n].values()))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Ways to find terms in captions; each runs in a process of its own on exactly one core.
+"""Ways to find terms in captions; each runs in its own process on exactly one core.
 
-``python terms_ways.py WAY DATA N_TERMS ROWS OUT`` prints one line of JSON: what it took, imports
-apart, and leaves what it found in OUT. ``python terms_ways.py prepare DATA ROWS`` makes the data.
+``python terms_ways.py WAY DATA TERMS ROWS OUT`` writes the matches to OUT and prints one line of
+JSON: time and memory, with imports timed separately. ``python terms_ways.py prepare DATA ROWS``
+generates the data.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from pathlib import Path
 import numpy as np
 
 P_PLANTED = 0.3
-"""Share of the generated captions that a term of the packaged lists is put into."""
+"""Share of the generated captions into which a term of the packaged lists is inserted."""
 
 SEED = 0
 MOST_RUNS, ENOUGH_S = 7, 1.0
-"""A way looks through the captions this often, or until so many seconds are over."""
+"""A contender scans the captions this often, or until this many seconds have passed."""
 
 
 def prepare(data: str, rows: int) -> dict:
-    """Generated captions with terms planted, and two sets of terms; made once, kept in a folder."""
+    """Generate captions with planted terms, and three sets of terms, if missing."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -59,7 +60,7 @@ def prepare(data: str, rows: int) -> dict:
 
 
 def half_a_million(many: list[str]) -> list[str]:
-    """The 5,000 terms, words of the generated captions, made words, and pairs of words."""
+    """The 5,000 terms, words of the generated captions, invented words, and pairs of words."""
     from laion_dask.demo.zipf_text import vocabulary
 
     rng = np.random.default_rng(SEED + 1)
@@ -76,27 +77,28 @@ def half_a_million(many: list[str]) -> list[str]:
 
 
 def plain_terms() -> list[str]:
-    """The terms of the packaged lists that count wherever they stand; ASCII, spaces alone.
+    """The unconditional terms of the packaged lists that consist of ASCII letters and spaces.
 
-    pandas hands patterns to RE2, whose word boundaries know no letters beyond ASCII.
+    pandas passes patterns to RE2, whose word boundaries only recognize ASCII letters.
     """
     from laion_dask.aggregations.grouping.terms import terms
     from laion_dask.text import term_lists
 
     groups = [group for name in term_lists().name for group in terms(name).terms.groups]
-    found = {term for _, some in groups for term in some}
-    return sorted(t for t in found if re.fullmatch(r"[a-z]+( [a-z]+)*", t))
+    unique = {term for _, members in groups for term in members}
+    return sorted(t for t in unique if re.fullmatch(r"[a-z]+( [a-z]+)*", t))
 
 
 def planted(caption: str, known: list[str], few: list[str], draw: np.ndarray) -> str:
-    """A caption with, now and then, a term in it: in some case, with some sign after it.
+    """The caption, in which a term is inserted with probability `P_PLANTED`.
 
-    ``draw`` is five numbers in [0, 1).
+    The term is in lower, title or upper case, followed by some punctuation. ``draw`` is five
+    numbers in [0, 1).
     """
     if draw[0] >= P_PLANTED:
         return caption
-    among = few if draw[0] < P_PLANTED / 2 else known
-    term = among[int(draw[1] * len(among))]
+    choices = few if draw[0] < P_PLANTED / 2 else known
+    term = choices[int(draw[1] * len(choices))]
     term = (term, term.title(), term.upper())[int(draw[2] * 3)]
     term += ("", "", "", "'s", ",", ".", "s")[int(draw[3] * 7)]
     words = caption.split(" ")
@@ -105,31 +107,31 @@ def planted(caption: str, known: list[str], few: list[str], draw: np.ndarray) ->
 
 
 def pattern(term: str) -> str:
-    """A term at word boundaries; white space between its words is any."""
+    """A pattern for a term at word boundaries, with any white space between its words."""
     return r"\b(?:" + r"\s+".join(map(re.escape, term.split(" "))) + r")\b"
 
 
 def any_of(terms: list[str]) -> str:
-    """All terms as one pattern."""
+    """One pattern for all terms."""
     return r"\b(?:" + "|".join(r"\s+".join(map(re.escape, t.split(" "))) for t in terms) + r")\b"
 
 
 def laion_dask_way() -> Callable:
-    """``ld.terms(list)``: every term a group of its own; the scan over Arrow's buffers."""
+    """``ld.terms(list)``: a scan over Arrow buffers, with each term as its own group."""
     import pyarrow as pa
 
     from laion_dask.aggregations import Partition
     from laion_dask.aggregations.grouping.terms import terms
 
-    terms(["warm"]).masks(["warm"])  # numba compiles, or reads what it compiled before
+    terms(["warm"]).masks(["warm"])  # numba compiles, or loads its cache
 
     def prepared(words, table: pa.Table):
         by_word = terms(words)
         by_word.masks(["warm"])
 
         def run():
-            found = by_word.assign(Partition(table))
-            return found.rows, found.codes
+            matches = by_word.assign(Partition(table))
+            return matches.rows, matches.codes
 
         return run
 
@@ -137,7 +139,7 @@ def laion_dask_way() -> Callable:
 
 
 def without_ir_way() -> Callable:
-    """The same with masks of 64 bytes in plain numba, eight bytes at a time, not in LLVM IR."""
+    """The same, with 64-byte masks in plain numba, eight bytes at a time, instead of LLVM IR."""
     os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / "terms-without-ir")
     from numba import njit
 
@@ -174,7 +176,7 @@ def without_ir_way() -> Callable:
 
 
 def lists_way() -> Callable:
-    """All packaged lists together, groups and homographs, whatever the terms that were asked."""
+    """All packaged lists in one scan, with groups and homographs; ignores the given terms."""
     from laion_dask.aggregations.grouping.terms import terms
     from laion_dask.text import term_lists
     from laion_dask.text.matcher import mentions
@@ -190,7 +192,7 @@ def lists_way() -> Callable:
 
 
 def joined(table) -> tuple[memoryview, np.ndarray]:
-    """All captions as one buffer, a NUL after each; and where each ends."""
+    """All captions in one buffer, each followed by a NUL, and the position of each end."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -201,9 +203,9 @@ def joined(table) -> tuple[memoryview, np.ndarray]:
 
 
 def hyperscan_way() -> Callable:
-    """One scan of all captions, joined; a Python function is called for each match.
+    """One scan of all captions, joined; calls a Python function for each match.
 
-    ASCII alone: of ``\\b`` beyond it, Hyperscan knows nothing, and it takes no invalid UTF-8.
+    ASCII only: Hyperscan does not support ``\\b`` beyond ASCII, and rejects invalid UTF-8.
     """
     import hyperscan
 
@@ -225,7 +227,7 @@ def hyperscan_way() -> Callable:
 
             database.scan(buffer, match_event_handler=on_match)
             which, end = np.array(matches, np.int64).reshape(-1, 2).T
-            return each_once(np.searchsorted(ends, end), which, len(words))
+            return unique_pairs(np.searchsorted(ends, end), which, len(words))
 
         return run
 
@@ -233,9 +235,9 @@ def hyperscan_way() -> Callable:
 
 
 def ahocorasick_way() -> Callable:
-    """One scan of all captions, joined and in lower case; word boundaries are looked at afterwards.
+    """One scan of all captions, joined and lowercased; word boundaries are checked afterwards.
 
-    ASCII alone, and one space alone between the words of a term.
+    ASCII only, with exactly one space between the words of a term.
     """
     import ahocorasick_rs
 
@@ -252,21 +254,21 @@ def ahocorasick_way() -> Callable:
             which, start, end = np.array(matches, np.int64).reshape(-1, 3).T
             raw = np.frombuffer(text, np.uint8)
             whole = ~(in_word[raw[start - 1]] | in_word[raw[end]])
-            return each_once(np.searchsorted(ends, end[whole] - 1), which[whole], len(words))
+            return unique_pairs(np.searchsorted(ends, end[whole] - 1), which[whole], len(words))
 
         return run
 
     return prepared
 
 
-def each_once(rows: np.ndarray, which: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs, each once."""
+def unique_pairs(rows: np.ndarray, which: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct (row, term) pairs, sorted."""
     keys = np.unique(rows * n + which)
     return keys // n, (keys % n).astype(np.int32)
 
 
 def polars_loop_way() -> Callable:
-    """``str.contains`` term by term."""
+    """``str.contains``, term by term."""
     import polars as pl
 
     def prepared(words, table):
@@ -283,7 +285,7 @@ def polars_loop_way() -> Callable:
 
 
 def polars_alternation_way() -> Callable:
-    """``str.contains`` of all terms at once: whether there is any, not which."""
+    """One ``str.contains`` for all terms: reports whether a caption mentions any, not which."""
     import polars as pl
 
     def prepared(words, table):
@@ -294,7 +296,7 @@ def polars_alternation_way() -> Callable:
 
 
 def re_alternation_way() -> Callable:
-    """Python's ``re`` over Python strings, all terms at once: whether there is any, not which."""
+    """One ``re`` pattern for all terms, over Python strings: reports whether any, not which."""
 
     def prepared(words, table):
         captions, search = table["text"].to_pylist(), re.compile(any_of(words), re.I).search
@@ -304,7 +306,7 @@ def re_alternation_way() -> Callable:
 
 
 def pandas_loop_way() -> Callable:
-    """``Series.str.contains(case=False)`` term by term; pandas' default dtype of text."""
+    """``Series.str.contains(case=False)``, term by term, with pandas' default string dtype."""
 
     def prepared(words, table):
         captions = table["text"].to_pandas()
@@ -320,7 +322,7 @@ def pandas_loop_way() -> Callable:
 
 
 def pandas_objects_way() -> Callable:
-    """The same over a series of Python strings (``dtype=object``), as before pandas 3."""
+    """The same over Python strings (``dtype=object``), the default before pandas 3."""
 
     def prepared(words, table):
         captions = table["text"].to_pandas().astype(object)
@@ -336,10 +338,10 @@ def pandas_objects_way() -> Callable:
 
 
 def sparse(masks) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of each mask, and which mask."""
-    found = [np.flatnonzero(mask) for mask in masks]
-    which = [np.full(len(rows), i, np.int32) for i, rows in enumerate(found)]
-    return np.concatenate(found), np.concatenate(which)
+    """The indices of the rows that each mask selects, and of the masks."""
+    selected = [np.flatnonzero(mask) for mask in masks]
+    which = [np.full(len(rows), i, np.int32) for i, rows in enumerate(selected)]
+    return np.concatenate(selected), np.concatenate(which)
 
 
 WAYS = {
@@ -357,7 +359,7 @@ WAYS = {
 
 
 def run(way: str, data: str, words: str, rows: int, out: str) -> dict:
-    """CPU seconds of one way, wall seconds until it was ready, its peak memory in bytes."""
+    """Run one contender: CPU seconds, set-up and import seconds, and peak memory in bytes."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
     start = time.perf_counter()
@@ -367,19 +369,19 @@ def run(way: str, data: str, words: str, rows: int, out: str) -> dict:
     imported = time.perf_counter()
     table = pq.read_table(data, use_threads=False).slice(0, rows).combine_chunks()
     terms, begun = json.loads(Path(words).read_text()), time.process_time()
-    look = prepared(terms, table)
+    find = prepared(terms, table)
     prepare_s = time.process_time() - begun
-    took, since = [], time.perf_counter()
-    while not took or (len(took) < MOST_RUNS and time.perf_counter() - since < ENOUGH_S):
+    durations, since = [], time.perf_counter()
+    while not durations or (len(durations) < MOST_RUNS and time.perf_counter() - since < ENOUGH_S):
         begun = time.process_time()
-        found, which = look()
-        took.append(time.process_time() - begun)
-    order = np.lexsort((which, found))
-    np.savez(out, rows=found[order], which=which[order])
+        rows_, which = find()
+        durations.append(time.process_time() - begun)
+    order = np.lexsort((which, rows_))
+    np.savez(out, rows=rows_[order], which=which[order])
     return {
-        "cpu_s": statistics.median(took),
+        "cpu_s": statistics.median(durations),
         "rows": len(table),
-        "rate": len(table) / statistics.median(took),
+        "rate": len(table) / statistics.median(durations),
         "import_s": imported - start,
         "prepare_s": prepare_s,
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
@@ -392,6 +394,6 @@ if __name__ == "__main__":
     else:
         way, data, words, rows, out = sys.argv[1:]
         limit = int(os.environ.get("TERMS_CPU_LIMIT_S", "0"))
-        if limit:  # the system ends the process after so many seconds of the processor
+        if limit:  # the kernel stops the process after this much CPU time
             resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
         print(json.dumps(run(way, data, words, int(rows), out)))

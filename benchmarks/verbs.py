@@ -1,11 +1,11 @@
-"""Rates of the verbs that no other benchmark has: what a plan counts with.
+"""Measure rates of the verbs that no other benchmark covers, for `laion_dask.plan`.
 
     python benchmarks/verbs.py
 
-No peers, only our own times: the summary, a distribution and an export of all rows of the carving
-benchmark's data; scores and searches over the search benchmark's embeddings. Each verb runs in a
-process of its own on two threads, in turn; medians count. The files are in the page cache, but the
-process has not mapped them yet, as in a single pass over more than is kept.
+There are no peers: the summary, distributions and an export of all rows of the carving benchmark;
+scores and searches over the embeddings of the search benchmark. Each verb runs in its own process
+on two threads; verbs take turns, and medians are reported. The files are in the page cache but not
+yet mapped by the process, as in a single pass over data larger than memory.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pathlib import Path
 HERE, CORES = Path(__file__).parent, 2
 CARVED, SEARCHED = 4_000_000, 1_000_000
 PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "duckdb", "dask", "laion_dask")
-#: Verbs over the metadata of the carving benchmark; the others are over embeddings.
+#: Verbs over the metadata of the carving benchmark; the others use embeddings.
 TABLES = ("summary", "distributions", "export")
 WAYS = (*TABLES, "similarity", "clip_score", "linear", "zero_shot", "search", "search_1000")
 SCORES = ("similarity", "punsafe", "pwatermark")
 
 
 def one(way: str, source: str, out: str) -> dict:
-    """One run of a verb, imports and opening apart, after one over the first shard alone."""
+    """Time one run of a verb, excluding imports and opening, after a run over the first shard."""
     import dask
 
     dask.config.set(scheduler="threads", num_workers=CORES)
@@ -43,7 +43,7 @@ def one(way: str, source: str, out: str) -> dict:
 
 
 def prepared(way: str, source: str, out: str, *, first: bool):
-    """The verb on a frame that is open, ready to run; on its first shard only, to warm up."""
+    """A callable that runs the verb on an open frame; with ``first``, only on its first shard."""
     import numpy as np
 
     import laion_dask as ld
@@ -70,14 +70,14 @@ def prepared(way: str, source: str, out: str, *, first: bool):
         scored = frame.laion.score(emb, linear(vectors[:1], emb.model, f"{out}.safetensors"))
     else:
         two = vectors[:2] / np.linalg.norm(vectors[:2], axis=1, keepdims=True)
-        labels, given = ("a", "b"), two.astype(np.float32).tobytes()
-        head = ld.heads.PromptHead("score", emb.model, labels, 0, given, 100.0, ("drawn",))
+        labels, prompts = ("a", "b"), two.astype(np.float32).tobytes()
+        head = ld.heads.PromptHead("score", emb.model, labels, 0, prompts, 100.0, ("drawn",))
         scored = frame.laion.score(emb, head)
     return scored["score"].compute
 
 
 def linear(weight, clip, path: str):
-    """A linear head by hand, whose one row of weights is given."""
+    """A linear head with the given row of weights."""
     import hashlib
 
     import numpy as np
@@ -91,21 +91,21 @@ def linear(weight, clip, path: str):
     return ld.heads.LinearHead("score", clip, path, hashlib.sha256(data).hexdigest())
 
 
-def report(about: dict, middle: dict) -> str:
-    """The Markdown that is printed and stored."""
+def report(about: dict, median: dict) -> str:
+    """The Markdown report."""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     lines = [
         "# Rates of the verbs",
         "",
         f"{about['date']}, {about['cpu']}, {CORES} cores, Python {about['python']}; {versions}. "
-        f"Medians of {about['repeats']} runs in turn, page cache warm, imports apart. "
+        f"Medians of {about['repeats']} runs; verbs take turns, page cache warm, imports excluded. "
         f"{', '.join(TABLES)}: {CARVED:,} rows of ten columns; the others: {SEARCHED:,} rows of "
-        "768 numbers in float16.",
+        "768 float16 numbers.",
         "",
         "| verb | M rows/s | wall s | CPU s | peak MB |",
         "|---|---:|---:|---:|---:|",
     ]
-    for way, m in middle.items():
+    for way, m in median.items():
         rate = about["rows"][way] / m["wall_s"] / 1e6
         lines.append(
             f"| {way} | {rate:.2f} | {m['wall_s']:.3f} | {m['cpu_s']:.2f} "
@@ -120,8 +120,8 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--data", default=".bench", help="where the generated rows are kept")
-    parser.add_argument("--results", default=str(HERE / "results"), help="where to write")
+    parser.add_argument("--data", default=".bench", help="folder for the generated rows")
+    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
     args = parser.parse_args()
     table = Path(child("carve_data.py", "prepare", args.data, str(CARVED))).parent
     vectors = child("search_data.py", "prepare", args.data, str(SEARCHED))
@@ -141,16 +141,16 @@ def main() -> int:
     about["versions"] = {name: importlib.metadata.version(name) for name in PACKAGES}
     about["rows"] = {way: CARVED if way in TABLES else SEARCHED for way in WAYS}
     about["mapped_bytes"] = {way: 0 if way in TABLES else SEARCHED * 1536 for way in WAYS}
-    middle = {
-        way: {key: statistics.median(run[key] for run in found) for key in found[0]}
-        for way, found in runs.items()
+    median = {
+        way: {key: statistics.median(run[key] for run in results) for key in results[0]}
+        for way, results in runs.items()
     }
-    text = report(about, middle)
+    text = report(about, median)
     print(text)
     target = Path(args.results) / "verbs"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.with_suffix(".md").write_text(text)
-    stored = {**about, "medians": middle, "runs": runs}
+    stored = {**about, "medians": median, "runs": runs}
     target.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
     return 0
 

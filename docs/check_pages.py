@@ -1,4 +1,4 @@
-"""Check built pages: every internal link and anchor leads somewhere, nothing loads from the web.
+"""Check the built pages: internal links and anchors exist, and nothing is loaded from the web.
 
 python docs/check_pages.py docs/_build/html
 """
@@ -10,12 +10,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-#: Attributes of tags by which a page loads something.
+#: Tags and attributes that load a resource.
 LOADS = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src"), ("source", "src")}
 
 
 class Page(HTMLParser):
-    """The anchors of a page, its links, and what it loads."""
+    """The anchors, links and loaded resources of a page."""
 
     def __init__(self, path: Path):
         super().__init__()
@@ -35,7 +35,7 @@ class Page(HTMLParser):
 
 
 def problems(folder: Path) -> list[str]:
-    """One line for each link that leads nowhere, and for each address that a page loads."""
+    """One line per broken internal link or anchor, and per resource loaded from the web."""
     paths = [path for path in sorted(folder.rglob("*.html")) if "_static" not in path.parts]
     pages = {path.resolve(): Page(path) for path in paths}
     found = []

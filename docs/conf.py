@@ -1,8 +1,8 @@
-"""Sphinx: builds offline, from the package of this checkout. `make docs` runs it.
+"""Sphinx configuration: builds offline, from the package in this checkout. Run by `make docs`.
 
-Nothing is fetched: no intersphinx, formulas become MathML here, and the theme's files are local.
-The pages of the reference, the notebooks and the results of benchmarks are generated before the
-sources are read, so that each is written in one place only.
+Nothing is downloaded: there is no intersphinx, formulas are converted to MathML, and the theme's
+files are local. The reference pages, the notebooks and the benchmark results are generated before
+the sources are read, so that each has a single source.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ myst_heading_anchors = 3
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
 autosummary_generate = True
-autodoc_typehints = "none"  # docstrings say types with shapes and units
+autodoc_typehints = "none"  # docstrings give types with shapes and units
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
@@ -72,7 +72,7 @@ html_sidebars = {"index": [], "changelog": [], "contributing": []}
 
 
 def _formula(translator, node, as_block: bool) -> None:
-    """Formulas as MathML, which browsers set by themselves."""
+    """Write a formula as MathML, which browsers render natively."""
     markup = tex2mathml(unescape(node.astext()), as_block=as_block)
     tag = "div" if as_block else "span"
     translator.body.append(f'<{tag} class="math">{markup}</{tag}>')
@@ -87,16 +87,16 @@ def _copied(name: str, sources: list[Path]) -> None:
     folder.mkdir()
     for source in sources:
         text = source.read_text(encoding="utf-8")
-        (folder / source.name).write_text(_without_far_links(text), encoding="utf-8")
+        (folder / source.name).write_text(_without_external_files(text), encoding="utf-8")
 
 
-def _without_far_links(text: str) -> str:
-    """Links to files that are no pages become their text; results of benchmarks are pages."""
+def _without_external_files(text: str) -> str:
+    """Replace links to files that are not pages by their text, except to benchmark results."""
 
-    def link(found: re.Match) -> str:
-        words, target = found[1], found[2]
+    def link(match: re.Match) -> str:
+        words, target = match[1], match[2]
         if re.match(r"https?:|#", target):
-            return found[0]
+            return match[0]
         page = re.fullmatch(r"(?:benchmarks/)?results/([\w.-]+\.md)", target)
         return f"[{words}](/benchmark-results/{page[1]})" if page else words
 
@@ -113,7 +113,7 @@ def _generate(app, config) -> None:
 
 
 def setup(app) -> dict:
-    app.connect("config-inited", _generate)  # before Sphinx looks for sources
+    app.connect("config-inited", _generate)  # before Sphinx collects the sources
     app.add_html_math_renderer(
         "mathml",
         inline_renderers=(lambda t, n: _formula(t, n, False), None),

@@ -1,4 +1,4 @@
-"""The pages of the API reference: every public name, in the group of the room that defines it."""
+"""Generate the API reference: every public name, grouped by the folder that defines it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import laion_dask as ld
 
-#: Title of a page, its introduction, and the rooms and files whose public names it has.
+#: Page title, introduction, and the folders and modules whose public names the page lists.
 GROUPS = {
     "Reading": (
         "Shards, embeddings and images become lazy objects; headers and footers are checked "
@@ -16,33 +16,33 @@ GROUPS = {
         ("io", "joins", "schema", "dialects"),
     ),
     "Frames": (
-        "Filters, and the account of what became of every row.",
+        "Filters, and the accounting of every row.",
         ("frame", "predicate"),
     ),
     "Scores": ("Scores from embeddings, captions and models.", ("scoring", "models", "inference")),
-    "Search": ("The nearest rows, exactly or by an index.", ("retrieval",)),
+    "Search": ("Nearest rows, exactly or with an approximate index.", ("retrieval",)),
     "Statistics": (
-        "Any number of statistics share one pass over the rows.",
+        "Any number of statistics, computed in one pass over the rows.",
         ("aggregations", "text"),
     ),
     "Curation": ("Choosing rows: recipes, duplicates, samples.", ("curation",)),
-    "Exports": ("Committed folders with a recipe.", ("exports",)),
-    "Pages and plots": ("What a person looks at.", ("reports", "plots", "explorer")),
+    "Exports": ("Exported folders with a manifest and a recipe.", ("exports",)),
+    "Pages and plots": ("Reports, datasheets and plots.", ("reports", "plots", "explorer")),
     "Planning": ("What a job costs, before it runs.", ("planning",)),
     "Workers and settings": ("Clusters, options, errors.", ("cluster", "options", "errors")),
     "Demo": ("A corpus with known answers.", ("demo",)),
 }
-#: Public modules that have a page of their own.
+#: Public modules with their own page.
 MODULES = {
     "heads": "Classifiers over embeddings, captions or images.",
     "models": "CLIP models as specs: constructing one loads nothing.",
-    "predicate": "The language of ``where=``: parsed, checked, and run by each engine.",
-    "stats": "Numbers as plain functions of arrays, each with its source.",
+    "predicate": "The ``where=`` language: parsed, checked, and run by each engine.",
+    "stats": "Statistics as plain functions of arrays, each with its source.",
 }
 
 
 def write(folder: Path) -> None:
-    """Write the pages, and ``index.rst`` that lists them."""
+    """Write the pages, and an ``index.rst`` that lists them."""
     folder.mkdir(exist_ok=True)
     pages = []
     for title, (about, rooms) in GROUPS.items():
@@ -51,7 +51,7 @@ def write(folder: Path) -> None:
             pages.append(_page(folder, title, about, "laion_dask", names))
     ungrouped = [name for name in _names() if _room(name) not in _rooms()]
     if ungrouped:
-        raise ValueError(f"docs/reference_pages.py has no group for the rooms of {ungrouped}.")
+        raise ValueError(f"No group in docs/reference_pages.py lists the folders of {ungrouped}.")
     for module, about in MODULES.items():
         value = import_module(f"laion_dask.{module}")
         names = [n for n in value.__all__ if getattr(ld, n, None) is not getattr(value, n)]
@@ -79,7 +79,7 @@ def _rooms() -> set[str]:
 
 
 def _page(folder: Path, title: str, about: str, module: str, names: list[str]) -> str:
-    """One page; constants are left to the text of their module."""
+    """Write one page, without constants, which their module's docstring describes."""
     owner = import_module(module)
     values = {name: getattr(owner, name) for name in names}
     documented = [n for n, v in values.items() if inspect.isroutine(v) or inspect.isclass(v)]
@@ -92,13 +92,16 @@ def _page(folder: Path, title: str, about: str, module: str, names: list[str]) -
 
 
 def _error_page(folder: Path) -> str:
-    """All errors and warnings, on one page."""
+    """Write one page with all errors and warnings."""
     errors = import_module("laion_dask.errors")
     kinds = [k for k in vars(errors).values() if inspect.isclass(k) and issubclass(k, Exception)]
     kinds = [k for k in kinds if k.__module__ == errors.__name__]
     title = "Errors and warnings"
     text = [title, "=" * len(title), ""]
-    text += ["Each error is a ``LaionDaskError`` and the builtin that a caller would expect.", ""]
+    text += [
+        "Each error is a ``LaionDaskError`` and also a builtin exception, listed under *also*."
+    ]
+    text += [""]
     text += [".. list-table::", "   :header-rows: 1", ""]
     text += ["   * - name", "     - also", "     - when"]
     for kind in kinds:
@@ -115,6 +118,6 @@ def _is_builtin(kind: type) -> bool:
 
 
 def _keep(path: Path, text: str) -> None:
-    """Write a page where it has changed, so that Sphinx reads it again only then."""
+    """Write a page only if it has changed, so that Sphinx does not read it again otherwise."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")

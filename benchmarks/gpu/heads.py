@@ -132,16 +132,16 @@ def differences(runs: dict[str, Runs], reference: str) -> dict[str, float]:
     }
 
 
-def _largest_difference(found, true) -> float:
-    worst = float(abs(found - true).max())
+def _largest_difference(scores, true) -> float:
+    worst = float(abs(scores - true).max())
     return math.inf if math.isnan(worst) else worst
 
 
-def too_different(found: dict[str, float]) -> list[str]:
+def too_different(differs: dict[str, float]) -> list[str]:
     """Our contenders that differ too much from the reference, as messages."""
     return [
         f"{name} differs by {value:.1e}, more than {ALLOWED[name]:.0e}"
-        for name, value in found.items()
+        for name, value in differs.items()
         if name in ALLOWED and not value <= ALLOWED[name]
     ]
 
