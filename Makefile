@@ -15,6 +15,9 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3.14 python3; 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# Processes that the tests start import what an earlier one compiled, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test network lint types docs coverage fuzz lab bench clean help
 .DEFAULT_GOAL := help
 

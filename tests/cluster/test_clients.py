@@ -35,7 +35,7 @@ def slow(part, folder):
 
 
 if __name__ == "__main__":
-    client = ld.start_cluster(2, gpu=False)
+    client = ld.start_cluster(1, gpu=False)
     before = sorted(client.run(os.getpid).values())
     frame = ld.read_shards(sys.argv[1])
     print("ready", flush=True)
