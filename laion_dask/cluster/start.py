@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from typing import Literal
 
 import distributed
 from dask.utils import format_bytes
@@ -195,12 +196,19 @@ def _on_cores(n_workers: int | None, common: dict) -> tuple:
     env = {"CUDA_VISIBLE_DEVICES": "", "ARROW_DEFAULT_MEMORY_POOL": pool}
     common |= {"n_workers": n_workers or _cores(), "preload": [worker_logs.__name__]}
     try:
-        cluster = distributed.LocalCluster(env=env, **common)
+        cluster = distributed.LocalCluster(env=env, worker_class=_PatientNanny, **common)
     except RuntimeError as error:
         raise OptionError(
             f"The CPU workers did not start ({error}). See their output for the reason. {_SCRIPT}"
         ) from error
     return cluster, {"spill": "results to disk, as distributed.worker.memory says"}
+
+
+class _PatientNanny(distributed.Nanny):
+    """Waits a minute for a worker to end; after five seconds, ``client.shutdown()`` would raise."""
+
+    async def close(self, timeout: float = 60, reason: str = "nanny-close") -> Literal["OK"]:
+        return await super().close(timeout, reason)
 
 
 def _check_importing() -> None:
