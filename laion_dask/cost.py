@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 #: The inputs that a step can read for each row.
 COLUMNS, EMBEDDINGS, IMAGES = "columns", "embeddings", "images"
@@ -76,14 +76,20 @@ class Spec(Protocol):
         """The cost of one row."""
 
 
+def is_spec(value: object) -> TypeGuard[Spec]:
+    """Whether a value declares the cost of a row, as heads, statistics and queries do."""
+    return isinstance(getattr(value, "cost", None), Cost)
+
+
 class PlannedFrame(Protocol):
     """The frame being planned, as seen by the cost function of a verb.
 
     Only footers and headers have been read, no data.
     """
 
-    #: The origin of its rows: a `laion_dask.frame.provenance.Provenance`.
-    provenance: Any
+    @property
+    def provenance(self) -> Any:
+        """The origin of its rows: a `laion_dask.frame.provenance.Provenance`."""
 
     @property
     def frame(self) -> Any:

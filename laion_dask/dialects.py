@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from laion_dask.errors import SchemaError, argument, one_of
 from laion_dask.schema import PROVENANCE
@@ -50,9 +51,14 @@ _LAION = {
 
 
 def _dialect(
-    name: str, about: str, requires: str, carried: dict[str, str] | None = None, **rename: str
+    name: str,
+    about: str,
+    requires: str,
+    rename: Mapping[str, str] = MappingProxyType({}),
+    carried: Mapping[str, str] = MappingProxyType({}),
 ) -> Dialect:
-    return Dialect(name, about, frozenset(requires.split()), rename, {**(carried or {}), **_LAION})
+    needed = frozenset(requires.split())
+    return Dialect(name, about, needed, dict(rename), {**carried, **_LAION})
 
 
 def _derived(name: str, about: str, requires: str, carried: dict[str, str]) -> Dialect:
@@ -78,17 +84,21 @@ DIALECTS: tuple[Dialect, ...] = (
         "coyo-700m",
         "COYO-700M (Byeon et al. 2022); similarity is the ViT-B/32 one, as in LAION",
         "url text image_phash clip_similarity_vitb32",
-        clip_similarity_vitb32="similarity",
-        watermark_score="pwatermark",
-        aesthetic_score_laion_v2="aesthetic",
+        {
+            "clip_similarity_vitb32": "similarity",
+            "watermark_score": "pwatermark",
+            "aesthetic_score_laion_v2": "aesthetic",
+        },
     ),
     _dialect(
         "datacomp",
         "DataComp metadata (Gadre et al. 2023); similarity is the ViT-B/32 one, as in LAION",
         "uid url text clip_b32_similarity_score",
-        original_width="width",
-        original_height="height",
-        clip_b32_similarity_score="similarity",
+        {
+            "original_width": "width",
+            "original_height": "height",
+            "clip_b32_similarity_score": "similarity",
+        },
     ),
     _derived(
         "img2dataset",
@@ -96,33 +106,32 @@ DIALECTS: tuple[Dialect, ...] = (
         "key status error_message",
         _CARRIED,
     ),
-    _dialect("laion-coco", "LAION-COCO: synthetic captions", "top_caption all_captions", **_LAION),
+    _dialect("laion-coco", "LAION-COCO: synthetic captions", "top_caption all_captions", _LAION),
     _dialect(
         "laion-aesthetics",
         "laion-art and LAION-Aesthetics",
         "URL TEXT aesthetic",
-        **_LAION,
+        _LAION,
     ),
     _dialect(
         "laion-aesthetics",
         "LAION-Aesthetics v2 as first released",
         "URL TEXT AESTHETIC_SCORE",
-        AESTHETIC_SCORE="aesthetic",
-        **_LAION,
+        {"AESTHETIC_SCORE": "aesthetic", **_LAION},
     ),
     _dialect(
         "laion-400m",
         "LAION-400M (Schuhmann et al. 2021)",
         "SAMPLE_ID URL TEXT LICENSE NSFW",
-        **_LAION,
+        _LAION,
     ),
     _dialect(
         "laion-5b",
         "LAION-5B and Re-LAION-5B, plain or joined with punsafe and pwatermark",
         "URL TEXT similarity",
-        **_LAION,
+        _LAION,
     ),
-    _dialect("laion-pop", "LAION-POP", "url alt_txt", {"alt_txt": "text"}),
+    _dialect("laion-pop", "LAION-POP", "url alt_txt", carried={"alt_txt": "text"}),
     _dialect(
         "re-laion",
         "Re-LAION-5B with lower-case names",
@@ -140,8 +149,8 @@ DIALECTS: tuple[Dialect, ...] = (
         "caption image_path",
         _CARRIED,
     ),
-    _dialect("url-text", "a bare list of addresses and captions", "URL TEXT", **_LAION),
-    _dialect("plain", "no published dialect: columns keep their names", "", **_LAION),
+    _dialect("url-text", "a bare list of addresses and captions", "URL TEXT", _LAION),
+    _dialect("plain", "no published dialect: columns keep their names", "", _LAION),
 )
 
 

@@ -11,6 +11,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from types import FrameType
 
 from laion_dask.formatting import printable, printable_lines
 
@@ -20,6 +21,10 @@ _ARGUMENT = re.compile("\x02(\\w+)\x1f([^\x1f\x03]*)\x1f([^\x1f\x03]*)\x03")
 
 class _Message:
     """The message of an error or a warning, spelled for Python or for the command line."""
+
+    args: tuple  # of `BaseException`
+    #: How the command that was run spells parameters, if set; see `laion_dask.cli`.
+    called: dict[str, str]
 
     def __init__(self, *args: object) -> None:
         self._marked = str(args[0]) if args else ""
@@ -153,7 +158,8 @@ class BackendWarning(_Message, UserWarning):
 
 def warn_caller(message: str, category: type[Warning]) -> None:
     """Issue a warning that points at the calling line outside this package."""
-    depth, frame = 2, sys._getframe(1)
+    depth = 2
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").startswith("laion_dask"):
         depth, frame = depth + 1, frame.f_back
     warnings.warn(message, category, stacklevel=depth)
@@ -195,15 +201,15 @@ def _as_python(marked: str) -> str:
     return _ARGUMENT.sub(r"\2", marked)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[object]) -> str:
     """The hint for a wrong name: the nearest valid name, and all of them if there are few.
 
     Parameters
     ----------
     name : str
         The wrong name.
-    known : iterable of str
-        The valid names.
+    known : iterable
+        The valid names, such as the labels of an index.
 
     Returns
     -------

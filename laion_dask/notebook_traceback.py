@@ -36,13 +36,15 @@ def brief_interrupts() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        error._render_traceback_ = _render_handled
+        vars(error)["_render_traceback_"] = _render_handled  # IPython calls it
         raise
 
 
 def _render_handled() -> list[str]:
     """Render the error that IPython is handling; stored on itself, it would keep frames alive."""
-    return render(sys.exc_info()[1])
+    error = sys.exception()
+    assert error is not None  # IPython calls this while it handles the error
+    return render(error)
 
 
 def _users(error: BaseException) -> list[traceback.FrameSummary]:

@@ -15,7 +15,12 @@ _CHOICES: dict[str, tuple] = {
     "progress": (True, False),
     "download": (True, False),
 }
-_current = {"backend": "auto", "invalid_text": "raise", "progress": True, "download": False}
+_current: dict[str, str | bool] = {
+    "backend": "auto",
+    "invalid_text": "raise",
+    "progress": True,
+    "download": False,
+}
 
 
 def get_option(name: str):
@@ -34,7 +39,7 @@ def get_option(name: str):
 
 def is_watched() -> bool:
     """Whether progress is enabled and visible: in a terminal or a notebook."""
-    return _current["progress"] and (sys.stderr.isatty() or _in_kernel())
+    return bool(_current["progress"]) and (sys.stderr.isatty() or _in_kernel())
 
 
 def _in_kernel() -> bool:

@@ -15,7 +15,7 @@ def whole(what: str, given: object, expected: str, least: int = 1) -> int:
     OptionError
         When the value is not an integer or is less than ``least``.
     """
-    if isinstance(given, bool) or not isinstance(given, Integral) or given < least:
+    if isinstance(given, bool) or not isinstance(given, Integral) or int(given) < least:
         raise OptionError(f"{what} is {_shown(given)}. Expected {expected}, at least {least}.")
     return int(given)
 
@@ -28,10 +28,12 @@ def number(what: str, given: object, expected: str) -> float:
     OptionError
         When the value is not a finite number above 0.
     """
-    wrong = isinstance(given, bool) or not isinstance(given, Real)
-    if wrong or not 0 < given < float("inf"):
+    value = 0.0
+    if isinstance(given, Real) and not isinstance(given, bool):
+        value = float(given)
+    if not 0 < value < float("inf"):
         raise OptionError(f"{what} is {_shown(given)}. Expected {expected}.")
-    return float(given)
+    return value
 
 
 def _shown(given: object) -> str:

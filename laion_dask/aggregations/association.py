@@ -88,16 +88,17 @@ def association(
     >>> found["term"][0]
     'math against arts'
     """
-    model, names = as_model(model), _names(names)
+    space, names = as_model(model), _names(names)
     kinds = [_kind(name, given) for name, given in zip(names, (x, y, a, b), strict=True)]
     _check_pairs(names, kinds)
     sentences = _sentences(templates, kinds)
     sets = [
-        _vectors(model, name, given, kind, sentences)
+        _vectors(space, name, given, kind, sentences)
         for name, given, kind in zip(names, (x, y, a, b), kinds, strict=True)
     ]
-    options = {"alternative": alternative, "n_permutations": n_permutations, "seed": seed}
-    found = tests.association(*sets, **options)
+    found = tests.association(
+        *sets, alternative=alternative, n_permutations=n_permutations, seed=seed
+    )
     row = {
         "statistic": "association",
         "term": f"{names[0]} against {names[1]}",
@@ -108,7 +109,7 @@ def association(
         "p": found.p,
         "alternative": alternative,
         **{f"n_{s}": getattr(found, f"n_{s}") for s in "xyab"},
-        "model": model.name,
+        "model": space.name,
         "method": f"{_called(kinds, templates)}; {_how(found, seed)}",
     }
     return table([row])
@@ -133,10 +134,11 @@ def _kind(name: str, given) -> str:
     found = {_kind_of_one(each) for each in _items(given)}
     if not found:
         raise OptionError(f"{name} is empty. {expected}")
-    if len(found) > 1 or None in found:
+    kind = next(iter(found))
+    if len(found) > 1 or kind is None:
         mixed = " and ".join(sorted(kind or "something else" for kind in found))
         raise OptionError(f"{name} holds {mixed}. {expected}")
-    return found.pop()
+    return kind
 
 
 def _kind_of_one(thing) -> str | None:
@@ -185,7 +187,9 @@ def _sentences(templates, kinds: Sequence[str]) -> tuple[str, ...]:
     return templates
 
 
-def _vectors(model: ClipModel, name: str, given, kind: str, sentences: tuple[str, ...]):
+def _vectors(
+    model: ClipModel | EmbeddingSpace, name: str, given, kind: str, sentences: tuple[str, ...]
+):
     if kind == "texts":
         texts = [s.replace("{}", text) for text in _items(given) for s in sentences]
         return model.text(texts)

@@ -30,6 +30,7 @@ from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.repeated_rows import rows_in_both
 from laion_dask.frame.subset_membership import IN_ONE, IN_OTHER, mark_membership
 from laion_dask.frame.where_kernel import passes
+from laion_dask.predicate import Predicate
 from laion_dask.stats.table import Table, suppressed, table
 
 _ON_TRUST = (
@@ -150,16 +151,18 @@ def audit(
     """
     must_be("after", after, (dd.DataFrame, str), "a narrowed frame, or an expression")
     options, wanted = report_options(level, min_n), references(by, reference)
-    where, before = after, Provenance.of(before)
-    if isinstance(after, dd.DataFrame):
-        after = Provenance.of(after)
-        where = filter_between(before, after, passes)
-    measure = Exclusion(where, axes(by), wanted)
-    counts, rows_before, rows_after, caveats = _counted(before, after, measure)
-    if isinstance(counts, ExclusionCounts):
-        (measure,) = bind(before, [measure])
+    whole, narrowed = Provenance.of(before), None
+    where: str | Predicate | None
+    if isinstance(after, str):
+        where = after
     else:
-        measure = Overlap(IN_ONE, IN_OTHER, measure.by, wanted)
+        narrowed = Provenance.of(after)
+        where = filter_between(whole, narrowed, passes)
+    exclusion = Exclusion(where, axes(by), wanted)
+    counts, rows_before, rows_after, caveats = _counted(whole, narrowed, exclusion)
+    measure: Exclusion | Overlap = Overlap(IN_ONE, IN_OTHER, exclusion.by, wanted)
+    if isinstance(counts, ExclusionCounts):
+        (measure,) = bind(whole, [exclusion])
     found = measure.finalize(counts, options).assign(statistic=measure.name)
     result = suppressed(table(found), options.min_n)
     result.attrs["groupings"] = {axis.axis: _source(axis) for axis in measure.by}
@@ -170,16 +173,17 @@ def audit(
     return result
 
 
-def _counted(before: Provenance, after, measure: Exclusion) -> tuple:
+def _counted(before: Provenance, after: Provenance | None, measure: Exclusion) -> tuple:
     """Counts of a narrowing or of two subsets, the accounts of both frames, and caveats."""
     bound = bind(before, [measure])
     if measure.where is not None:
         (counted,), rows = collect(before, bound)
         return counted, rows, _beyond(rows, counted), ()
+    assert after is not None  # an expression is a filter
     left = bind(after, bound)
-    both = mark_membership(before.frame, after.frame, bound[0].reads)
-    if both is not None:
-        both = Provenance.of(both)
+    marked = mark_membership(before.frame, after.frame, bound[0].reads)
+    if marked is not None:
+        both = Provenance.of(marked)
         (overlap,) = bind(both, [Overlap(IN_ONE, IN_OTHER, bound[0].by)])
         (found,), rows = collect(both, (overlap,))
         return _compared(found, rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +12,13 @@ import pyarrow.compute as pc
 
 from laion_dask.dtypes import kind_of_arrow
 
+#: Whether a value that equals a cut reaches it: ``"right"`` if it does; see `numpy.searchsorted`.
+Side = Literal["left", "right"]
 
-def cuts_reached(column: pa.ChunkedArray, cuts: Sequence[float], side: str = "right") -> np.ndarray:
+
+def cuts_reached(
+    column: pa.ChunkedArray, cuts: Sequence[float], side: Side = "right"
+) -> np.ndarray:
     """Number of ascending cuts that each value reaches, (n,) int64.
 
     A value reaches a cut that it equals or exceeds; with ``side="left"``, only a cut that it
@@ -21,14 +27,14 @@ def cuts_reached(column: pa.ChunkedArray, cuts: Sequence[float], side: str = "ri
     """
     if pa.types.is_integer(column.type):
         return _cuts_reached_by_integers(column, cuts, side)
-    cuts = np.asarray(cuts, np.float64)
+    limits = np.asarray(cuts, np.float64)
     values = pc.cast(column, pa.float64(), safe=False).to_numpy()  # null becomes NaN
-    places = np.searchsorted(cuts, values, side=side)
+    places = np.searchsorted(limits, values, side=side)
     kind = kind_of_arrow(column.type)
     if kind in ("float32", "float64"):
         with np.errstate(over="ignore", under="ignore"):
-            near = cuts.astype(np.float32).astype(np.float64)
-        near = np.where((near == 0) | np.isinf(near), cuts, near)
+            near = limits.astype(np.float32).astype(np.float64)
+        near = np.where((near == 0) | np.isinf(near), limits, near)
         # In float64, only a value that may have been rounded from a cut to float32 equals the cut.
         rounded = True if kind == "float32" else np.isin(values, near)
         places = np.where(rounded, np.searchsorted(near, values, side=side), places)
@@ -37,7 +43,7 @@ def cuts_reached(column: pa.ChunkedArray, cuts: Sequence[float], side: str = "ri
 
 
 def _cuts_reached_by_integers(
-    column: pa.ChunkedArray, cuts: Sequence[float], side: str
+    column: pa.ChunkedArray, cuts: Sequence[float], side: Side
 ) -> np.ndarray:
     """`cuts_reached` for integers; an integer exceeds a cut if it exceeds the cut's floor."""
     values = pc.fill_null(column, 0).to_numpy()
@@ -45,7 +51,7 @@ def _cuts_reached_by_integers(
     lower = sum(cut < least for cut in cuts)
     inside = [cut for cut in cuts if least <= cut <= most]
     whole = [math.floor(cut) if side == "left" else math.ceil(cut) for cut in inside]
-    whole = np.array([cut for cut in whole if cut <= most], values.dtype)
-    places = lower + np.searchsorted(whole, values, side=side)
+    limits = np.array([cut for cut in whole if cut <= most], values.dtype)
+    places = lower + np.searchsorted(limits, values, side=side)
     places[column.is_null().to_numpy()] = len(cuts) + 1
     return places

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -47,7 +48,7 @@ class Concentration(Statistic):
         """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic concentration",), shared=("hosts",) if self.of in LEVELS else ())
 
-    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+    def bind(self, kinds: Mapping[str, str]) -> Self:
         if self.of in LEVELS:
             check_addresses(self.column, kinds)
             return self
@@ -159,11 +160,11 @@ def concentration(
     if not isinstance(private, bool):
         raise OptionError(f"private is {private!r}. Expected True or False.")
     several = (k,) if isinstance(k, (int, np.integer)) else tuple(k)
-    for name, value, least in [("top", top, 0), ("capacity", capacity, 1)] + [
+    for name, n, least in [("top", top, 0), ("capacity", capacity, 1)] + [
         ("k", one, 1) for one in several
     ]:
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise OptionError(f"{name} is {value!r}. Expected integers of at least {least}.")
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least:
+            raise OptionError(f"{name} is {n!r}. Expected integers of at least {least}.")
     several = tuple(sorted({int(one) for one in several}))
     return Concentration(of, int(top), several, column, int(capacity), private)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,7 @@ class Cooccurrence(Statistic):
         "actress, is associated with its group by definition.",
     )
 
-    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+    def bind(self, kinds: Mapping[str, str]) -> Self:
         by = self.by.bind(kinds)
         known = getattr(by, "labels", None)  # the groups of a column are only known after reading
         for group in sum(self.pairs or (), ()):
@@ -195,8 +196,8 @@ def _twice(found: Members, pairs: tuple[tuple[str, str], ...] | None) -> Members
     """The rows in two groups at once, labelled by the sorted pair of groups."""
     if pairs is not None:
         wanted = {label for pair in pairs for label in pair}
-        codes = [i for i, label in enumerate(found.labels) if label in wanted]
-        kept = np.isin(found.codes, codes)
+        numbers = [i for i, label in enumerate(found.labels) if label in wanted]
+        kept = np.isin(found.codes, numbers)
         found = Members(found.labels, found.rows[kept], found.codes[kept], found.n_rows)
     elif len(found.labels) > MOST_PAIRED:
         return Members((), found.rows[:0], found.codes[:0], found.n_rows)
@@ -218,8 +219,9 @@ def _twice(found: Members, pairs: tuple[tuple[str, str], ...] | None) -> Members
 
 def _npmi_rows(found: ContingencyTable, options: ReportOptions) -> pd.DataFrame:
     results = pairs_to_rows(found, options)
-    counts = results[["k", "n_first", "n_second", "n_rows"]].to_numpy(np.int64).T
-    lo, hi = npmi_interval(*counts, options.level)
+    columns = results[["k", "n_first", "n_second", "n_rows"]].to_numpy(np.int64)
+    counts = k, n_first, n_second, n_rows = tuple(columns.T)
+    lo, hi = npmi_interval(k, n_first, n_second, n_rows, options.level)
     q, p, shown = (
         np.full(len(results), np.nan),
         results["p"].to_numpy(),

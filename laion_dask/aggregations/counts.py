@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import pyarrow.compute as pc
@@ -45,10 +46,11 @@ def merge_counts(several: Sequence[Counts]) -> Counts:
     """The sum over the union of the labels, which are sorted."""
     first = several[0]
     if all(other.labels == first.labels for other in several):
-        return Counts(first.labels, np.sum([c.values for c in several], axis=0, dtype=np.int64))
+        total = np.add.reduce([c.values for c in several], axis=0, dtype=np.int64)
+        return Counts(first.labels, total)
     axes = range(len(first.labels))
     labels = tuple(tuple(sorted({label for c in several for label in c.labels[i]})) for i in axes)
-    return Counts(labels, sum(_reordered(c, labels) for c in several))
+    return Counts(labels, reduce(np.add, (_reordered(c, labels) for c in several)))
 
 
 def _reordered(one: Counts, labels: tuple[tuple, ...]) -> np.ndarray:
@@ -103,7 +105,7 @@ def tally(
         Whether to count per value of the column ``shard`` too.
     """
     found = None if by is None else members(partition, by)
-    labels = (ALL,) if by is None else (ALL, *((1, text) for text in found.labels), NONE)
+    labels = (ALL,) if found is None else (ALL, *((1, text) for text in found.labels), NONE)
     shards, at = partition.memo(_shards) if by_shard else ((0,), None)
     if len(labels) * max(1, len(shards)) > MOST_CELLS:
         by_shard, shards, at = False, (0,), None
@@ -117,9 +119,9 @@ def tally(
         found_values = np.bincount(placed, minlength=len(found.labels) * width)
         values[1:-1] = found_values.reshape(len(found.labels), width)
         values[-1] = np.bincount(keys[~found.in_any()], minlength=width)
-    values = values.reshape(len(labels), len(shards), n_outcomes)
-    whole = Counts((labels,), values.sum(axis=1))
-    return Tally(whole, Counts((labels, shards), values) if by_shard else None)
+    of_shards = values.reshape(len(labels), len(shards), n_outcomes)
+    whole = Counts((labels,), of_shards.sum(axis=1))
+    return Tally(whole, Counts((labels, shards), of_shards) if by_shard else None)
 
 
 def merge_tallies(several: Sequence[Tally], by: Grouping | None) -> Tally:
@@ -132,11 +134,11 @@ def merge_tallies(several: Sequence[Tally], by: Grouping | None) -> Tally:
     """
     groups = merge_counts([t.groups for t in several])
     n_groups = len(groups.labels[0])
-    if n_groups > MOST_GROUPS + 2:
+    if by is not None and n_groups > MOST_GROUPS + 2:
         raise too_many_groups(by.axis, n_groups)
     _check_size(by, groups.values.size)
-    parts = [t.shards for t in several]
-    if any(one is None for one in parts):
+    parts = [t.shards for t in several if t.shards is not None]
+    if len(parts) < len(several):
         return Tally(groups, None)
     n_shards = len({shard for one in parts for shard in one.labels[1]})
     return Tally(groups, merge_counts(parts) if n_groups * n_shards <= MOST_CELLS else None)
@@ -167,11 +169,17 @@ def pool_groups(found: Tally, top: int | None) -> Tally:
 
 
 def _check_size(by: Grouping | None, size: int) -> None:
-    if size > MOST_NUMBERS:
+    if size <= MOST_NUMBERS:
+        return
+    if by is None:
         raise OptionError(
-            f"{by.axis!r} makes so many groups that {size:,} numbers would be kept, but at most "
-            f"{MOST_NUMBERS:,} are allowed. Group by something coarser, or give fewer thresholds."
+            f"The thresholds make {size:,} numbers that would be kept, but at most "
+            f"{MOST_NUMBERS:,} are allowed. Give fewer thresholds."
         )
+    raise OptionError(
+        f"{by.axis!r} makes so many groups that {size:,} numbers would be kept, but at most "
+        f"{MOST_NUMBERS:,} are allowed. Group by something coarser, or give fewer thresholds."
+    )
 
 
 def _shards(partition: Partition) -> tuple[tuple[int, ...], np.ndarray | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ class Curve(Statistic):
         """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic curve",) * len(self.by))
 
-    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+    def bind(self, kinds: Mapping[str, str]) -> Self:
         if self.column not in kinds:
             raise no_column(self.column, kinds)
         if kinds[self.column] not in ("integer", "float32", "float64"):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -116,9 +117,9 @@ class Describe(Statistic):
         "and is never safe.",
     )
 
-    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+    def bind(self, kinds: Mapping[str, str]) -> Self:
         names = kinds if self.everything else [n for n in dict.fromkeys(_COLUMNS) if n in kinds]
-        return Describe(tuple(names), self.everything)
+        return replace(self, columns=tuple(names))
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import Self
 
 import dask.dataframe as dd
 import numpy as np
@@ -122,7 +124,7 @@ class Distributions(Statistic):
     def cost(self) -> Cost:
         return Cost(("distributions",))
 
-    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+    def bind(self, kinds: Mapping[str, str]) -> Self:
         for name in self.columns:
             if name not in kinds:
                 raise no_column(name, kinds)
@@ -142,7 +144,7 @@ class Distributions(Statistic):
         return [np.bincount(each, minlength=n_bins).astype(np.int64) for each in bins]
 
     def combine(self, states: Sequence[list[np.ndarray]]) -> list[np.ndarray]:
-        return [sum(parts) for parts in zip(*states, strict=True)]
+        return [reduce(np.add, parts) for parts in zip(*states, strict=True)]
 
     def finalize(self, state: list[np.ndarray], options: ReportOptions) -> pd.DataFrame:
         parts = []
@@ -209,8 +211,8 @@ def distributions(
     >>> list(found)
     ['similarity']
     """
-    edges = _edges(edges)
-    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
+    cuts = _edges(edges)
+    if cuts.ndim != 1 or len(cuts) < 2 or not (np.diff(cuts) > 0).all():
         raise OptionError("edges are not ascending. Expected at least two numbers in order.")
     if not columns:
         raise OptionError("No column was named. Name one or more, such as 'punsafe'.")
@@ -222,7 +224,7 @@ def distributions(
             raise OptionError(
                 f"The column {name!r} holds {frame.dtypes[name]}. Name a numeric column."
             )
-    measure = Distributions(columns, tuple(edges.tolist()))
+    measure = Distributions(columns, tuple(cuts.tolist()))
     provenance = Provenance.of(frame)
     (state,), _ = collect(provenance, bind(provenance, [measure]), label="count")
     return measure.results(state)

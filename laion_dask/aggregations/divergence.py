@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Self
 
 import pandas as pd
 
@@ -41,7 +42,7 @@ class Divergence(Statistic):
         "of one distribution.",
     )
 
-    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+    def bind(self, kinds: Mapping[str, str]) -> Self:
         return replace(self, of=self.of.bind(kinds), by=self.by.bind(kinds))
 
     @property
@@ -116,7 +117,7 @@ def _to_rows(found: ContingencyTable) -> Iterator[dict]:
     counts = [pd.Series(some, index=labels) for some in both]
     names = {group: group_label(group) for group in groups}
     for group, some in zip(groups, counts, strict=True):
-        yield {"group": names[group], "group_2": REST, **compared(some, whole - some)}
+        yield {"group": names[group], "group_2": REST, **compared(some, some.rsub(whole))}
     if len(groups) <= MOST_PAIRED:
         for i, j in combinations(range(len(groups)), 2):
             yield {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ class DuplicateShare(Statistic):
         "et al. 2002; Beyer et al. 2007).",
     )
 
-    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+    def bind(self, kinds: Mapping[str, str]) -> Self:
         if self.column not in kinds:
             raise ColumnError(
                 f"The frame has no column {self.column!r}.{did_you_mean(self.column, kinds)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -62,19 +63,25 @@ class Exclusion(Statistic):
         """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic rates",) * max(1, len(self.by)))
 
-    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+    def bind(self, kinds: Mapping[str, str]) -> Self:
         where = parse(self.where, kinds) if isinstance(self.where, str) else self.where
         return replace(self, where=where, by=tuple(axis.bind(kinds) for axis in self.by))
 
     @property
     def reads(self) -> tuple[str, ...]:
         names = [name for axis in self.by for name in axis.reads]
-        return tuple(dict.fromkeys([*names, *(self.where.columns if self.where else ())]))
+        return tuple(dict.fromkeys([*names, *(self._bound.columns if self._bound else ())]))
+
+    @property
+    def _bound(self) -> Predicate | None:
+        """The filter of a bound statistic."""
+        assert not isinstance(self.where, str), "not bound"
+        return self.where
 
     def chunk(self, partition: Partition) -> ExclusionCounts:
         kept, unscored = np.zeros(len(partition), bool), np.zeros(len(partition), bool)
-        if self.where is not None:
-            kept, known = partition.evaluate(self.where)
+        if self._bound is not None:
+            kept, known = partition.evaluate(self._bound)
             unscored = ~known
         groups, none = [], []
         for axis in self.by:
@@ -215,8 +222,10 @@ def _and_the_rest(some: Count, everyone: Count) -> tuple[int, int, int, int]:
 
 
 def _count(rows: np.ndarray, kept: np.ndarray, unscored: np.ndarray) -> Count:
-    return tuple(int(np.count_nonzero(some)) for some in (rows, rows & kept, rows & unscored))
+    n, n_kept, n_unscored = map(np.count_nonzero, (rows, rows & kept, rows & unscored))
+    return int(n), int(n_kept), int(n_unscored)
 
 
 def _sum(counts: Iterable[Count]) -> Count:
-    return tuple(map(sum, zip(*counts, strict=True)))
+    n, kept, unscored = map(sum, zip(*counts, strict=True))
+    return n, kept, unscored

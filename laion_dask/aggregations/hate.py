@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -42,7 +43,7 @@ class HateContentRate(Statistic):
         """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic hate_content_rate",) * len(self.columns))
 
-    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+    def bind(self, kinds: Mapping[str, str]) -> Self:
         for column in self.columns:
             if column not in kinds:
                 hint = "Probabilities come with df.laion.score_captions(...)."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,7 @@ class Intersections(Statistic):
         """All pairs of axes, in order."""
         return list(combinations(self.axes, 2))
 
-    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+    def bind(self, kinds: Mapping[str, str]) -> Self:
         return replace(self, axes=tuple(axis.bind(kinds) for axis in self.axes))
 
     @property
@@ -132,8 +133,9 @@ def _to_rows(
     found: ContingencyTable, one: Grouping, other: Grouping, options: ReportOptions
 ) -> pd.DataFrame:
     pairs = pairs_to_rows(found, options)
-    counts = pairs[["k", "n_first", "n_second", "n_rows"]].to_numpy(np.int64).T
-    value, lo, hi = observed_over_expected(*counts, options.level)
+    counts = pairs[["k", "n_first", "n_second", "n_rows"]].to_numpy(np.int64)
+    k, first, second, n_rows = counts.T
+    value, lo, hi = observed_over_expected(k, first, second, n_rows, options.level)
     shown = (pairs["n"] >= options.min_n).to_numpy()
     q = np.full(len(pairs), np.nan)
     q[shown] = benjamini_hochberg(pairs["p"].to_numpy()[shown])

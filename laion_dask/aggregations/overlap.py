@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ class Overlap(Statistic):
         """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic rates",) * max(1, len(self.by)))
 
-    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+    def bind(self, kinds: Mapping[str, str]) -> Self:
         return replace(self, by=tuple(axis.bind(kinds) for axis in self.by))
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import dask.dataframe as dd
 import numpy as np
@@ -181,7 +182,7 @@ class Perceived(Statistic):
         n_labels = sum(len(axis.labels) for axis in self.axes)
         return Cost(("perceived",), reads=EMBEDDINGS, flop=2.0 * n_labels * self.embeddings.dim)
 
-    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+    def bind(self, kinds: Mapping[str, str]) -> Self:
         return self if self.by is None else replace(self, by=self.by.bind(kinds))
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 
 from laion_dask.aggregations.perceived_kernel import Axis
 from laion_dask.errors import OptionError, must_be
-from laion_dask.models import ClipModel, EmbeddingSpace, check_same_space
+from laion_dask.models import ClipModel, EmbeddingSpace, as_clip, check_same_space
 from laion_dask.models.heads.zero_shot import TEMPERATURE
 from laion_dask.stats.association import as_rows
 
@@ -16,7 +16,7 @@ from laion_dask.stats.association import as_rows
 NOT_ASSIGNED = "not assigned"
 
 
-def axes_of(prompts, model: ClipModel) -> tuple[tuple[Axis, ...], float]:
+def axes_of(prompts, model: ClipModel | EmbeddingSpace) -> tuple[tuple[Axis, ...], float]:
     """The axes that the prompts describe, and the scale of the cosines before the softmax.
 
     Raises
@@ -39,7 +39,7 @@ def axes_of(prompts, model: ClipModel) -> tuple[tuple[Axis, ...], float]:
     )
     texts = any(_is_text(given) for labels in attributes.values() for given in labels.values())
     # Prompts that are already embedded need no weights.
-    scale = model.load().logit_scale if texts else TEMPERATURE
+    scale = as_clip(model).load().logit_scale if texts else TEMPERATURE
     return axes, float(scale)
 
 
@@ -70,7 +70,7 @@ def _is_text(given) -> bool:
     return isinstance(given, str) or (several and any(isinstance(each, str) for each in given))
 
 
-def _direction(model: ClipModel, label: str, given) -> np.ndarray:
+def _direction(model: ClipModel | EmbeddingSpace, label: str, given) -> np.ndarray:
     """The direction of a label, (dim,) float32."""
     if _is_text(given):
         given = [given] if isinstance(given, str) else list(given)

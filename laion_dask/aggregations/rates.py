@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -75,7 +76,7 @@ class Rates(Statistic):
         """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic rates",) * len(self.by))
 
-    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+    def bind(self, kinds: Mapping[str, str]) -> Self:
         predicate = None if self.where is None else parse(self.where, kinds)
         by = tuple(axis and axis.bind(kinds) for axis in self.by)
         return replace(self, by=by, predicate=predicate, by_shard=kinds.get("shard") == "integer")
@@ -215,7 +216,7 @@ def label_columns(found: Tally, axis: Grouping | None) -> tuple[list[tuple], dic
     labels = sorted(size, key=lambda label: (label[0], -size[label], label))
     texts = {ALL: "(all)", OTHERS: "(others)", NONE: axis.no_group if axis else None}
     return labels, {
-        "axis": [None if label == ALL else axis.axis for label in labels],
+        "axis": [None if label == ALL or axis is None else axis.axis for label in labels],
         "group": [texts.get(label) or group_label(label[1]) for label in labels],
     }
 

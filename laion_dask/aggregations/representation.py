@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import dask.dataframe as dd
@@ -87,7 +87,7 @@ def representation(
     if not is_cudf(hits):
         must_be("hits", hits, pd.DataFrame, "a computed frame, as search returns")
     axis = grouping(by)
-    bound = axis.bind({name: kind_of(dtype) for name, dtype in hits.dtypes.items()})
+    bound = axis.bind({str(name): kind_of(dtype) for name, dtype in hits.dtypes.items()})
     depths = _depths(k)
     wanted = _shares(reference, axis)
     found = members(
@@ -116,7 +116,7 @@ def _depths(k) -> list[int | None]:
     return depths
 
 
-def _shares(reference, axis: Grouping) -> dict[str, float]:
+def _shares(reference, axis: Grouping) -> dict[Hashable, float]:
     """The expected share of each group."""
     if not isinstance(reference, dd.DataFrame):
         return {str(label): share for label, share in distribution(reference).items()}
@@ -139,18 +139,21 @@ def _rankings(hits) -> Iterator[tuple[int, np.ndarray]]:
         yield number.item(), order[query[order] == number]
 
 
-def _to_rows(ranking: list[list[str]], wanted: dict[str, float], level: float) -> Iterator[dict]:
+def _to_rows(
+    ranking: list[list[str]], wanted: dict[Hashable, float], level: float
+) -> Iterator[dict]:
     skews = skew(ranking, wanted)
-    counts = dict.fromkeys(wanted, 0)
+    counts: dict[Hashable, int] = dict.fromkeys(wanted, 0)
     for item in ranking:
         for label in item:
             counts[label] += 1
     n = sum(counts.values())
-    for label, value in skews.items():
-        lo, hi = wilson(counts[label], n, level)
-        rate = counts[label] / n if n else float("nan")
-        found = {"group": label, "n": n, "k": counts[label], "rate": rate, "lo": lo, "hi": hi}
-        asked = {"value": value, "reference": wanted[label], "method": "Wilson, of the share"}
+    for group, value in skews.items():
+        k = counts[group]
+        lo, hi = wilson(k, n, level)
+        rate = k / n if n else float("nan")
+        found = {"group": group, "n": n, "k": k, "rate": rate, "lo": lo, "hi": hi}
+        asked = {"value": value, "reference": wanted[group], "method": "Wilson, of the share"}
         yield {"statistic": "skew", **found, **asked}
     for name, measure in _SUMMED.items():
         yield {"statistic": name, "n": n, "value": measure(ranking, wanted)}

@@ -69,7 +69,10 @@ def statistics(
     frame = read(where=where)
     check_out(frame, out)
     groups = groupings(frame, by) or None
-    measures = [rates(one, by=groups) for one in rate or ([None] if groups else [])]
+    expressions: list[str | None] = [*(rate or ())]
+    if groups and not expressions:
+        expressions = [None]
+    measures = [rates(one, by=groups) for one in expressions]
     with called(where="--rate"):
         table = statistics(frame, *(measures or standard_statistics(frame)), min_n=min_n)
     say_table(table, as_json=json, out=out)
@@ -178,7 +181,9 @@ def plan(
     steps = [*map(_step, step or ()), *(by_name(name, model) for name in head or ())]
     wanted(steps, "There is nothing to plan; add --step or --head, such as --step export.")
     frame = read()
-    vectors = embeddings and open_embeddings(embeddings, model=model, like=frame, field=field)
+    vectors = None
+    if embeddings:
+        vectors = open_embeddings(embeddings, model=model, like=frame, field=field)
     found = plan(
         frame,
         steps,

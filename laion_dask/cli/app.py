@@ -86,8 +86,9 @@ def _options(
 
         with status("start worker processes"):
             client = start_cluster()
-        workers = f"{len(client.cluster.workers)} {'GPU' if client.gpu else 'CPU'} workers"
-        say(f"{workers}; dashboard at {client.dashboard_link}", err=True)  # stdout may be JSON
+        kind = "GPU" if getattr(client, "gpu", False) else "CPU"
+        started = f"{len(client.cluster.workers)} {kind} workers"
+        say(f"{started}; dashboard at {client.dashboard_link}", err=True)  # stdout may be JSON
     context.with_resource(status(f"laion-dask {context.invoked_subcommand}"))
 
 

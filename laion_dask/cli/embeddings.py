@@ -59,8 +59,16 @@ def embed(
     from laion_dask.models.heads import by_name
 
     heads = [by_name(name, model) for name in head or ()]
-    options = {"precision": precision, "image": image, "batch_size": batch_size}
-    say(run(source if len(source) > 1 else source[0], out, model, heads=heads, **options))
+    found = run(
+        source if len(source) > 1 else source[0],
+        out,
+        model,
+        heads=heads,
+        precision=precision,
+        image=image,
+        batch_size=batch_size,
+    )
+    say(found)
 
 
 @app.command(epilog="Example: laion-dask index img_emb/ my-index/ --model ViT-L-14")
@@ -93,8 +101,10 @@ def index(
     import laion_dask as ld
 
     vectors = ld.open_embeddings(embeddings, model=model, field=field)
-    options = {"nlist": nlist, "pq_m": pq_m, "sample": sample, "seed": seed, "device": device}
-    say(ld.build_index(vectors, out, **options))
+    found = ld.build_index(
+        vectors, out, nlist=nlist, pq_m=pq_m, sample=sample, seed=seed, device=device
+    )
+    say(found)
 
 
 @app.command(

@@ -26,7 +26,7 @@ def option_names(group, command: str | None = None) -> dict[str, str]:
     parameters = [*group.params, *(() if own is None else own.params)]
     names = {p.name.removeprefix("no_"): _name(p) for p in parameters}
     synonyms = {name: shown for name, (option, shown) in _SYNONYMS.items() if option in names}
-    return names | synonyms | _OF_COMMAND.get(command, {})
+    return names | synonyms | _OF_COMMAND.get(command or "", {})
 
 
 def _name(parameter) -> str:

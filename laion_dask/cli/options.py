@@ -248,7 +248,7 @@ def reads_shards(command: Callable) -> Callable:
         joined = _joining(**{p.name: given.pop(p.name) for p in joining})
         return command(Reading(source, options, *joined), **given)
 
-    run.__signature__ = inspect.Signature(parameters)
+    vars(run)["__signature__"] = inspect.Signature(parameters)
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -69,7 +69,7 @@ def say_json(found: object) -> None:
         typer.echo(text)
 
 
-def plain(value: object):
+def plain(value: Any):
     """Convert a value to JSON types."""
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
         counted = value.index.name is None and value.index.nlevels == 1

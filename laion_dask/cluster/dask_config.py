@@ -81,10 +81,11 @@ def _no_client() -> bool:
 
 
 def _forget(client) -> None:
+    clients = [(held, held(), wanted) for held, wanted in _open]
     _open[:] = [
         (held, wanted)
-        for held, wanted in _open
-        if held() is not None and held() is not client and held().status != "closed"
+        for held, one, wanted in clients
+        if one is not None and one is not client and one.status != "closed"
     ]
 
 

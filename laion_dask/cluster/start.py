@@ -112,7 +112,7 @@ def start_cluster(
         return client
     if gpu and not gpu_count():
         raise OptionError("gpu=True was requested, but no CUDA device is visible. Leave it out.")
-    common = {"host": _HERE, "dashboard_address": f"{_HERE}:{dashboard_port}"}
+    common: dict[str, object] = {"host": _HERE, "dashboard_address": f"{_HERE}:{dashboard_port}"}
     common |= {"memory_limit": memory_limit, "threads_per_worker": 1, "protocol": protocol}
     gpu = gpu_count() > 0 if gpu is None else gpu
     if protocol != "tcp" and not gpu:

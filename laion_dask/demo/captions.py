@@ -77,6 +77,7 @@ def _with_article(words: str) -> str:
 
 
 def _noun_phrase(picture: Picture, said: str, count_said: bool) -> str:
+    assert picture.object is not None
     one = picture.count == 1
     noun = picture.object if one else _PLURALS.get(picture.object, f"{picture.object}s")
     if said == "colour":
@@ -140,6 +141,7 @@ def caption(
         naming a watermark or hazard disc if there is one.
     """
     if language != "en" and picture.object is not None:
+        assert picture.colour is not None
         text = phrase(language, picture.colour, picture.object, int(rng.integers(12)))
         stated = {0, 1}
     elif picture.occupation is not None:

@@ -51,7 +51,7 @@ def as_files(pictures: Iterable[Picture]) -> Iterator[Image.Image]:
 
 @torch.inference_mode()
 def embed_images(
-    model: torch.nn.Module, images: Iterable[Image.Image], *, batch: int = 200
+    model: open_clip.CLIP, images: Iterable[Image.Image], *, batch: int = 200
 ) -> torch.Tensor:
     """Unit-norm image embeddings, float32 (n, dim), with open_clip's preprocessing. Eager."""
     transform, _ = _preprocess_and_tokenizer()
@@ -67,7 +67,7 @@ def embed_images(
 
 
 @torch.inference_mode()
-def embed_texts(model: torch.nn.Module, texts: list[str]) -> torch.Tensor:
+def embed_texts(model: open_clip.CLIP, texts: list[str]) -> torch.Tensor:
     """Unit-norm text embeddings, float32 (n, dim). Eager."""
     _, tokenizer = _preprocess_and_tokenizer()
     parts = [model.encode_text(tokenizer(texts[i : i + 500])) for i in range(0, len(texts), 500)]

@@ -90,6 +90,7 @@ def demo_corpus(
         n_images = N_IMAGES if n_images is None else n_images
         write_corpus(out, n_images=n_images, seed=seed or 0)
     found = _embedded(out) or _embed(out)
+    assert found.text_emb is not None  # every image has a caption
     return DemoCorpus(
         found.metadata, found.img_emb, found.text_emb, out / "images", out / "truth.parquet", found
     )

@@ -138,9 +138,10 @@ def _plant_roles(rows: list[Row], deck: _Deck, rng: np.random.Generator) -> None
         rows[i].picture = rows[max(rows[i].copy_of, rows[i].near_copy_of)].picture
     fixed = {*copies, *near, *sources}
     free = np.array([i for i, r in enumerate(rows) if i not in fixed and not r.broken_kind])
-    for flag, name in (("watermarked", "is_watermarked"), ("unsafe", "is_unsafe")):
-        for i in _Deck(free, rng).deal(SHARES[name], n):
-            rows[i].picture = replace(rows[i].picture, **{flag: True})
+    for i in _Deck(free, rng).deal(SHARES["is_watermarked"], n):
+        rows[i].picture = replace(rows[i].picture, watermarked=True)
+    for i in _Deck(free, rng).deal(SHARES["is_unsafe"], n):
+        rows[i].picture = replace(rows[i].picture, unsafe=True)
 
 
 def _plant_nulls(rows: list[Row], rng: np.random.Generator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -44,7 +45,13 @@ def _sprite(kind: str, name: str, size: int, turn_deg: int) -> Sprite:
 
 
 def _tinted(colour: RGB, by: np.ndarray | float) -> RGB:
-    return tuple(int(v) for v in np.clip(np.asarray(colour) + by, 0, 255))
+    red, green, blue = map(int, np.clip(np.asarray(colour) + by, 0, 255))
+    return red, green, blue
+
+
+def _each(colour: RGB, tone: Callable[[int], int]) -> RGB:
+    red, green, blue = map(tone, colour)
+    return red, green, blue
 
 
 def _paints(colour: str, jitter: np.ndarray) -> dict[str, RGB]:
@@ -52,8 +59,8 @@ def _paints(colour: str, jitter: np.ndarray) -> dict[str, RGB]:
     black = colour == "black"
     return {
         "main": main,
-        "shade": tuple(v + 48 for v in main) if black else tuple(int(v * 0.76) for v in main),
-        "light": tuple(v + (255 - v) * (2 if black else 3) // 5 for v in main),
+        "shade": _each(main, lambda v: v + 48 if black else int(v * 0.76)),
+        "light": _each(main, lambda v: v + (255 - v) * (2 if black else 3) // 5),
         "outline": (236, 236, 240) if black else (48, 50, 64),
     }
 
@@ -99,6 +106,7 @@ def _paste_at(canvas: Image.Image, sprite: Sprite, x: float, y: float, paints: d
 
 def _place_objects(canvas: Image.Image, picture: Picture, rng: np.random.Generator) -> None:
     side = canvas.width
+    assert picture.colour is not None  # of a picture of objects
     places, share = _PLACES[picture.count]
     paints = _paints(picture.colour, rng.integers(-9, 10, 3))
     grow = rng.integers(0, 6)

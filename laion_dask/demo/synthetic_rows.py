@@ -7,6 +7,7 @@ sequence of blocks into shards; its docstring says what is published and what is
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from statistics import NormalDist
@@ -105,7 +106,7 @@ def _unknown(rng: np.random.Generator) -> np.ndarray:
 
 
 def _knots(
-    quantiles: list[float], low: float, high: float, exponent: float
+    quantiles: Sequence[float] | np.ndarray, low: float, high: float, exponent: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Normal scores and values of an inverse distribution: published body and power-law tail."""
     body = np.arange(1, 20) / 20
@@ -156,8 +157,8 @@ def _words(rng: np.random.Generator, words: np.ndarray, shares: np.ndarray) -> p
 
 def draw_embeddings(seed: int, subset: str, block: int, dim: int) -> np.ndarray:
     """(25,000, dim) float16 of unit norm: a common cone as in CLIP, a topic, and noise. Eager."""
-    centres = np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, dim))))
-    centres = centres.standard_normal((N_TOPICS + 1, dim), dtype=np.float32)
+    rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, dim))))
+    centres = rng.standard_normal((N_TOPICS + 1, dim), dtype=np.float32)
     rows = _generator(seed, subset, block, 2).standard_normal((BLOCK, dim), dtype=np.float32)
     rows += centres[_hashes(seed, subset, block) % N_TOPICS]
     rows += centres[N_TOPICS]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ _N_CLASSES = (len(COLOURS), len(OBJECTS), len(OCCUPATIONS), MAX_COUNT + 1, len(S
 _STD = 255 * torch.tensor(open_clip.OPENAI_DATASET_STD)
 
 
-def encode_captions(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+def encode_captions(model: open_clip.CLIP, tokens: torch.Tensor) -> torch.Tensor:
     """Unit-norm text embeddings (n, dim); like ``model.encode_text`` without shared padding."""
     length = int((tokens != 0).sum(1).max())
     tokens = tokens[:, :length]
@@ -105,7 +106,11 @@ def _rate(done: float, peak: float) -> float:
 
 
 def _batch(
-    pool: Pool, chosen: np.ndarray, rng: np.random.Generator, tokenizer: object, cache: dict
+    pool: Pool,
+    chosen: np.ndarray,
+    rng: np.random.Generator,
+    tokenizer: Callable[[list[str]], torch.Tensor],
+    cache: dict[str, torch.Tensor],
 ) -> tuple[torch.Tensor, ...]:
     images = torch.from_numpy(augmented(pool.images[chosen], rng))
     images = ((images - _MEAN) / _STD).permute(0, 3, 1, 2)  # channels last in memory
@@ -127,7 +132,8 @@ class Trainer:
         self.model = open_clip.create_model(ARCHITECTURE).to(memory_format=torch.channels_last)
         self.reader = AttributeReader(self.model.text_projection.shape[1])
         self.optimizer = _optimizer([self.model, self.reader], rate)
-        self.tokenizer, self.cache = open_clip.get_tokenizer(ARCHITECTURE), {}
+        self.tokenizer = open_clip.get_tokenizer(ARCHITECTURE)
+        self.cache: dict[str, torch.Tensor] = {}
         self.pool, self.rate, self.batch = pool, rate, batch
         self.rng = np.random.default_rng([seed, 7])
         self.model.train()

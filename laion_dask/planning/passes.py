@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import dask.dataframe as dd
 
-from laion_dask.cost import Cost
+from laion_dask.cost import is_spec
 from laion_dask.frame.kernel_uses import kernel_uses
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -110,14 +110,18 @@ def _pending(facts: FrameFacts, columns: Iterable[str], reads: set[str]) -> list
     frame = facts.frame
     frame = frame[[name for name in frame.columns if name in set(columns)]]
     frame = frame.simplify()  # drops work that these columns do not need
-    uses: list[tuple] = []
+    uses: list[tuple[dd.DataFrame, list, list]] = []
     known: list = []  # a spec may be an argument of several kernels; the last one counts
     for over, arguments in kernel_uses(frame):
-        specs = [a for a in arguments if isinstance(getattr(a, "cost", None), Cost)]
+        specs = [a for a in arguments if is_spec(a)]
         specs = [spec for spec in specs if spec not in known]
         known += specs
         uses.append((over, arguments, specs))
-    return [step for use in reversed(uses) for step in _steps_of_kernel(facts, *use, reads)]
+    return [
+        step
+        for over, arguments, specs in reversed(uses)
+        for step in _steps_of_kernel(facts, over, arguments, specs, reads)
+    ]
 
 
 def _steps_of_kernel(

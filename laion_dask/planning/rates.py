@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from laion_dask.errors import OptionError, argument, did_you_mean, must_be, parameter
 from laion_dask.validation import number, whole
@@ -197,7 +198,7 @@ def _from_file(path: str) -> Rates:
         ) from error
 
 
-def _checked(given: object, what: str) -> Rates:
+def _checked(given: Any, what: str) -> Rates:
     must_be(what, given, Mapping, "a mapping with 'rates' and 'gpus'")
     for name in given:
         if name not in ("rates", "gpus"):

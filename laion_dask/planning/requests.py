@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
+from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame, is_spec
 from laion_dask.errors import OptionError, did_you_mean, must_be, one_of
 from laion_dask.verbs import VERBS, Verb
 
@@ -71,7 +71,7 @@ def requests(verbs: object) -> list[Request]:
 
 
 def _request(item: object) -> Request:
-    if isinstance(getattr(item, "cost", None), Cost):
+    if is_spec(item):
         return Request(VERBS[item.verb], (item,), are_specs=True)
     name, *arguments = item if isinstance(item, tuple) and item else (item,)
     must_be("A verb", name, str, _FORMS)

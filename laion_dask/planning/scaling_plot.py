@@ -53,14 +53,14 @@ def scaling_plot(
     """
     must_be("plan", plan, Plan, "what ld.plan(...) returns")
     without_storage = replace(plan, storage=None)
-    curves = [_cores(without_storage, workers)]
+    drawn = [_cores(without_storage, workers)]
     if device is not None:
-        curves.append(_gpus(without_storage, workers, device))
+        drawn.append(_gpus(without_storage, workers, device))
+    curves = [curve for curve in drawn if curve is not None]
     if plan.storage is not None:
         reading = [plan.bytes_read / plan.storage] * len(workers)
         name = f"storage of {in_bytes(plan.storage)}/s"
         curves.append(_curve(workers, reading, name, GREY, "dotted"))
-    curves = [curve for curve in curves if curve is not None]
     if not curves or not len(workers):
         raise OptionError(
             "Nothing can be drawn: no step has a measured rate, or workers is empty. Plan steps "

@@ -141,29 +141,37 @@ class FrameFacts:
     def step(self, cost: Cost, name: str) -> Step:
         """The step for all rows of the frame, whose filters also read their columns."""
         name = cost.label or name
-        common = {"rates": cost.rates, "rows": self.data.rows, "notes": cost.notes}
-        common |= {"is_pass": cost.is_pass, "most_rows": cost.most_rows, "flop": cost.flop}
+        step = Step(
+            name,
+            cost.rates,
+            self.data.rows,
+            flop=cost.flop,
+            most_rows=cost.most_rows,
+            is_pass=cost.is_pass,
+            notes=cost.notes,
+        )
         if cost.reads == IMAGES:
-            return Step(name, **common)
+            return step
         columns = {*cost.columns, *self.data.filtered} if cost.is_pass else {*cost.columns}
-        common |= {
-            "metadata_bytes": self.data.stored(columns.intersection(self.data.kinds))
-            + cost.other_bytes,
-            "row_memory": self.data.row_memory(columns),
-            "queries": cost.queries,
-            "query_bytes": cost.query_bytes,
-        }
+        stored = self.data.stored(columns.intersection(self.data.kinds))
+        step = replace(
+            step,
+            metadata_bytes=stored + cost.other_bytes,
+            row_memory=self.data.row_memory(columns),
+            queries=cost.queries,
+            query_bytes=cost.query_bytes,
+            columns=cost.columns,
+        )
         if cost.reads == COLUMNS:
-            return Step(name, columns=cost.columns, **common)
+            return step
         assert cost.reads == EMBEDDINGS, cost.reads
         given = cost.embeddings or (self.embeddings_for(name),)
         sets = [vectors_of(self.data, embeddings) for embeddings in given]
-        return Step(
-            name,
+        return replace(
+            step,
             embedding_bytes=sum(vectors.stored for vectors in sets),
             row_bytes=sets[0].row_bytes,
             held=sum(vectors.held for vectors in sets),
             most_held=max(vectors.most_held for vectors in sets),
             columns=(*PROVENANCE, *cost.columns),
-            **common,
         )

@@ -52,7 +52,7 @@ class Axis:
     label: str = ""
     form: Form | None = None
     is_logarithmic: bool = False
-    ends: tuple[float | None, float | None] | None = None
+    ends: tuple[float, float] | None = None
     ticks: tuple[tuple[float, str], ...] = ()
 
 

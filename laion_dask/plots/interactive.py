@@ -37,7 +37,8 @@ def _panel(hv, panel: Panel, plot: Plot):
         drawn = curves(hv, panel) if isinstance(panel, CurvePanel) else points(hv, panel)
     title = in_lines(panel.title, max(20, plot.width // 9))
     title = title.replace("{", "{{").replace("}", "}}")  # HoloViews formats titles
-    tools = TOOLS if plot.has_tools else {"toolbar": None, "active_tools": []}
+    no_tools: dict[str, object] = {"toolbar": None, "active_tools": []}
+    tools = TOOLS if plot.has_tools else no_tools
     return drawn.opts(width=plot.width, title=title, fontsize={"title": "11pt"}, **tools)
 
 

@@ -144,7 +144,7 @@ def _sorted(result: pd.DataFrame, sort: str | None) -> pd.DataFrame:
 def _not_drawn(result: pd.DataFrame, n: int, drawn: int) -> str:
     """A note on how many panels are omitted, and how to see them."""
     said = f"{n - drawn:,} more panels are not drawn: plot(most_panels={n}) draws them"
-    names = result["statistic"].unique() if "statistic" in result else []
+    names = list(result["statistic"].unique()) if "statistic" in result else []
     return said + (f", of({names[-1]!r}).plot() one statistic" if len(names) > 1 else "")
 
 
@@ -210,10 +210,14 @@ def _curve_panel(panel: TablePanel, title: str) -> CurvePanel:
         colour = GREY if is_all else series_colour(n_coloured) if several else BLUE
         n_coloured += not is_all
         columns = rows[["threshold", "value", "lo", "hi"]].to_numpy(float)
+        x, y, lo, hi = (tuple(column) for column in columns.T.tolist())
         curves.append(
             Curve(
                 name if several else "",
-                *(tuple(column) for column in columns.T.tolist()),
+                x,
+                y,
+                lo,
+                hi,
                 colour=colour,
                 dash="dashed" if is_all else "solid",
                 has_dots=True,

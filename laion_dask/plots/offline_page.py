@@ -109,6 +109,7 @@ def show(plot) -> Page:
         When HoloViews is not installed.
     """
     hv = holoviews()
+    from bokeh.core.types import ID
     from bokeh.embed import json_item
     from bokeh.models import Toolbar
     from bokeh.themes import Theme
@@ -116,7 +117,7 @@ def show(plot) -> Page:
     figure = hv.render(plot, backend="bokeh")
     for toolbar in figure.select({"type": Toolbar}):
         toolbar.active_scroll = None
-    item = json.dumps(json_item(figure, "plot", theme=Theme(json={"attrs": _THEME})))
+    item = json.dumps(json_item(figure, ID("plot"), theme=Theme(json={"attrs": _THEME})))
     item = item.replace("</", "<\\/")
     page = (
         "<!doctype html><meta charset='utf-8'><meta name='color-scheme' content='light'>"

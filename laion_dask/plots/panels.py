@@ -103,8 +103,8 @@ def _of_statistic(block: pd.DataFrame, most: int) -> Iterator[TablePanel]:
     overall = block[beside]
     for axis, part in block[~beside].groupby("axis", sort=False):
         steps = part.groupby(["term", "group"], sort=False)["threshold"].transform("nunique")
-        yield from _all_curves(part[steps > 1], overall, axis)
-        yield from _points(part[steps <= 1], overall, axis, most)
+        yield from _all_curves(part[steps > 1], overall, str(axis))
+        yield from _points(part[steps <= 1], overall, str(axis), most)
 
 
 def _all_curves(part: pd.DataFrame, overall: pd.DataFrame, axis: str) -> Iterator[TablePanel]:
@@ -122,7 +122,7 @@ def _all_curves(part: pd.DataFrame, overall: pd.DataFrame, axis: str) -> Iterato
         same = overall[overall["term"] == term]
         rows = rows.assign(series=rows["group"])
         same = same.assign(series=same["group"])
-        yield _curves(pd.concat([same, rows]), rows["group"].unique(), term, axis, "groups")
+        yield _curves(pd.concat([same, rows]), rows["group"].unique(), str(term), axis, "groups")
 
 
 def _curves(rows: pd.DataFrame, series: np.ndarray, what: str, axis: str, kind: str) -> TablePanel:
@@ -149,7 +149,7 @@ def _points(
         line = float(same.iloc[0]) if len(same) else _constant(rows["overall"])
         line = float("nan") if line == 1 else line  # the share of all rows is trivially 1
         rows = rows if np.isnan(line) else rows[rows["group"] != _ALL[0]]  # drawn as the line
-        yield _lines(rows, "group", None, term, axis, most, line)
+        yield _lines(rows, "group", None, str(term), axis, most, line)
     single = part[groups_of <= 1]
     n_groups = single["group"].nunique()
     if n_groups > MOST_TERMS or 1 < n_groups == single["term"].nunique():  # all terms differ
@@ -160,7 +160,7 @@ def _points(
         is_count = rows["term"].isin(COUNTS) & (rows["measure"] == "value")
         for of_kind in (rows[~is_count], rows[is_count]):
             if len(of_kind):
-                yield _lines(of_kind, "term", None, group, axis, most)
+                yield _lines(of_kind, "term", None, str(group), axis, most)
 
 
 def _lines(
@@ -177,9 +177,9 @@ def _lines(
     what = what or shared
     if rows["series"].nunique() > MOST_SERIES:  # more series than colours
         rows = rows.assign(label=labels + " · " + rows["series"], series="")
-    labels = rows["label"].unique()
-    title = _title(rows, what, axis, len(labels), most, label + "s")
-    shown = rows[rows["label"].isin(labels[:most])]
+    names = rows["label"].unique()
+    title = _title(rows, what, axis, len(names), most, label + "s")
+    shown = rows[rows["label"].isin(names[:most])]
     return TablePanel(title, rows["measure"].iloc[0], shown, overall=overall)
 
 

@@ -62,8 +62,8 @@ def bars(panel: BarPanel) -> str:
 def _rows(curve: Curve, panel: CurvePanel) -> list[_Row]:
     """The points of a curve that can be drawn, with the ends of the band."""
     lo, hi = (curve.lo, curve.hi) if curve.lo else (curve.y, curve.y)
-    rows = zip(curve.x, curve.y, lo, hi, strict=True)
-    rows = [row for row in rows if all(map(isfinite, row))]
+    points = zip(curve.x, curve.y, lo, hi, strict=True)
+    rows = [row for row in points if all(map(isfinite, row))]
     if panel.y.is_logarithmic:
         rows = [row for row in rows if min(row[1:]) > 0]
     return [row for row in rows if row[0] > 0] if panel.x.is_logarithmic else rows

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 
 from laion_dask.aggregations.describe import SHARES
@@ -109,7 +110,7 @@ def _language_source(languages: Table) -> str:
     )
 
 
-def _axis(rows: Table) -> AxisShares:
+def _axis(rows: pd.DataFrame) -> AxisShares:
     present = rows[rows["k"] > 0]
     groups = present[~present["group"].isin(NOT_GROUPS)]
     n_absent = len(rows) - len(present)
@@ -122,7 +123,7 @@ def _axis(rows: Table) -> AxisShares:
     )
 
 
-def _group_rates(rows: Table) -> GroupRates:
+def _group_rates(rows: pd.DataFrame) -> GroupRates:
     overall = rows.loc[rows["axis"].isna(), "rate"]  # a group may be called "(all)"
     groups = rows[rows["axis"].notna()]
     groups = groups[groups["ratio"].notna()]  # drop rows in no group, if those are all rows
@@ -227,17 +228,17 @@ def _intersections(results: Table) -> dict:
     }
 
 
-def _marked(rows: Table, labels) -> Table:
+def _marked(rows: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
     """The rows with other labels; rows with q < 0.05 are marked."""
     return rows.assign(group=labels, marked=(rows["q"] < 0.05).fillna(False))
 
 
-def _points(rows: Table, name: str, title: str, **options) -> Markup:
+def _points(rows: pd.DataFrame, name: str, title: str, **options) -> Markup:
     rows = rows[rows[name].notna()]
     return picture(point_panel(rows, name, title, most=_DRAWN, **options))
 
 
-def _table(rows: Table, columns: Iterable[str], **options) -> PageTable:
+def _table(rows: pd.DataFrame, columns: Iterable[str], **options) -> PageTable:
     """A table of the columns that exist and are not empty."""
     shown = [name for name in columns if name in rows and rows[name].notna().any()]
     return result_table(rows, columns=shown, **options)

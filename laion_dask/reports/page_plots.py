@@ -109,11 +109,11 @@ def threshold_panel(groups: Sequence[tuple[str, pd.DataFrame]], title: str) -> C
     for name, rows in groups[: len(SERIES)]:
         columns = rows[["threshold", "rate", "lo", "hi"]].astype(float).to_numpy()
         x, y, lo, hi = (tuple(column) for column in columns.T.tolist())
-        look = {"colour": GREY, "dash": "dashed"}
-        if name != _ALL:
-            look = {"colour": series_colour(n_coloured)}
-            n_coloured += 1
-        curves.append(Curve(name, x, y, lo, hi, **look))
+        is_all = name == _ALL
+        colour = GREY if is_all else series_colour(n_coloured)
+        n_coloured += not is_all
+        dash = "dashed" if is_all else "solid"
+        curves.append(Curve(name, x, y, lo, hi, colour=colour, dash=dash))
     return CurvePanel(
         title,
         tuple(curves),

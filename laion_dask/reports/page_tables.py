@@ -104,12 +104,14 @@ def result_table(
     """
     named = dict(named or {})
     rows = table.head(most)
+    own = list(map(str, table))
     ends = {"rate": ("lo", "hi"), "value": ("lo", "hi")}
-    ends |= {c: (f"{c}_lo", f"{c}_hi") for c in table if f"{c}_lo" in table and f"{c}_hi" in table}
+    ends |= {c: (f"{c}_lo", f"{c}_hi") for c in own if f"{c}_lo" in table and f"{c}_hi" in table}
     if columns is None:
         taken = {name for pair in ends.values() for name in pair}
-        columns = [c for c in table if c not in taken and table[c].notna().any()]
-    head, cells, left = [], [], []
+        columns = [c for c in own if c not in taken and table[c].notna().any()]
+    head: list[str] = []
+    cells, left = [], []
     for name in columns:
         if not pd.api.types.is_numeric_dtype(table[name]):
             left.append(len(head))

@@ -73,8 +73,9 @@ def write_report(
     if isinstance(subject, Export):
         refuse_file_of_inputs(path, Provenance.of(subject.frame))
         by = default_axes(subject.frame) if by is None else by
-        options = {"reference": reference, "level": level, "min_n": min_n}
-        audited = subject.audit(by, **options) if by else None
+        audited = None
+        if by:
+            audited = subject.audit(by, reference=reference, level=level, min_n=min_n)
         title = title or "What was kept, and whom it left out"
         view = export_view(subject, audited, level)
         return write_page(path, "export_report", title=title, **view)
@@ -100,7 +101,7 @@ def _table(table: pd.DataFrame) -> PageTable:
     for (label, row), bar in zip(readable(table).iterrows(), bars, strict=True):
         cells = (Cell(value, bar=bar if name == "share" else 0.0) for name, value in row.items())
         rows.append((Cell(str(label), "text"), *cells))
-    return PageTable((table.index.name or "", *map(str, table.columns)), tuple(rows))
+    return PageTable((str(table.index.name or ""), *map(str, table.columns)), tuple(rows))
 
 
 def _sizes(summary: Summary) -> str:

@@ -104,7 +104,7 @@ def _found(provenance: Provenance, names: Iterable[str], pairs: Pairs):
     frame, as_read = _columns(provenance, names), provenance.as_read
     if as_read is not None and len(np.unique(pairs.row)) <= _NAMED:
         scan, pieces = as_read
-        wanted = [
+        wanted: list[tuple] = [
             (scan.and_where(_rows(np.unique(own.row))), pieces[n], list(frame.columns), own)
             for n, own in zip(numbers, hit, strict=True)
         ]

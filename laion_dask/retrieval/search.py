@@ -237,12 +237,14 @@ def _nearest(
     if parts:
         shared = graph.share(embeddings), graph.share(vectors)
         state = graph.share(SearchState())
-        candidates = graph.tasks(select_candidates, parts, *shared, k, state)
-        candidates = graph.tree(candidates, merge, *shared)
+        by_part = graph.tasks(select_candidates, parts, *shared, k, state)
+        candidates = graph.tree(by_part, merge, *shared)
         hits = _rank(candidates, embeddings, len(vectors), *shared, k, state)
     hits, *counts = graph.compute(hits, *counts, label="search")
     counts.append({"unscored": hits.unscored, "rejected": 0})
-    return hits, accounting.balance(hits.searched, counts)
+    rows = accounting.balance(hits.searched, counts)
+    assert rows is not None  # `accounting.read` is a number
+    return hits, rows
 
 
 def _rank(candidates, embeddings: Embeddings, m: int, *given):

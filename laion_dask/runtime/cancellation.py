@@ -62,7 +62,9 @@ class Computation:
         return self._cancelled or (self.within is not None and self.within.is_cancelled)
 
     def stop(self) -> BaseException:
-        return Cancelled() if self._cancelled else self.within.stop()
+        if self._cancelled or self.within is None:
+            return Cancelled()
+        return self.within.stop()
 
 
 class _WorkerTask:

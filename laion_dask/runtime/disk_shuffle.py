@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from typing import ClassVar
 
 import dask
 import pyarrow as pa
@@ -37,8 +36,8 @@ class Exchange(Expr):
     all rows have arrived.
     """
 
-    _parameters: ClassVar = ["frame", "column", "npartitions_out", "part_of"]
-    _defaults: ClassVar = {"part_of": None}
+    _parameters = ["frame", "column", "npartitions_out", "part_of"]
+    _defaults = {"part_of": None}
 
     @functools.cached_property
     def _meta(self):
@@ -70,7 +69,7 @@ class _Hidden:
 class _Apart(Expr):
     """An expression whose tasks have unique names, so that no other expression shares them."""
 
-    _parameters: ClassVar = ["hidden"]
+    _parameters = ["hidden"]
 
     @property
     def _meta(self):
@@ -98,7 +97,7 @@ class _Apart(Expr):
 class _Written(Expr):
     """All rows in files, as one partition: the folder and the numbers of its files."""
 
-    _parameters: ClassVar = ["frame", "column", "npartitions_out"]
+    _parameters = ["frame", "column", "npartitions_out"]
 
     @functools.cached_property
     def _meta(self):
@@ -123,8 +122,8 @@ class _Written(Expr):
 class _Arrived(PartitionsFiltered, BlockwiseIO):
     """The rows of each destination, read only by the task that uses them."""
 
-    _parameters: ClassVar = ["written", "_partitions"]
-    _defaults: ClassVar = {"_partitions": None}
+    _parameters = ["written", "_partitions"]
+    _defaults = {"_partitions": None}
 
     @property
     def _meta(self):
@@ -145,7 +144,7 @@ class Beside(Blockwise):
     consider that step's own columns unaligned, and shuffle a frame and its mask by their indices.
     """
 
-    _parameters: ClassVar = ["frame"]
+    _parameters = ["frame"]
     operation = staticmethod(lambda part: part)
     ndim = 0
 
@@ -157,7 +156,7 @@ class ReadAfter(Elemwise):
     in memory until the exchange has ended.
     """
 
-    _parameters: ClassVar = ["frame", "exchanged"]
+    _parameters = ["frame", "exchanged"]
     _projection_passthrough = True
     operation = staticmethod(lambda part, _: part)
 
@@ -188,7 +187,7 @@ class ReadAfter(Elemwise):
 class _WhenWritten(Expr):
     """The lowered form of an exchange, which ends when all rows are written."""
 
-    _parameters: ClassVar = ["exchange"]
+    _parameters = ["exchange"]
 
     def _lower(self) -> Expr:
         arrived = self.exchange.lower_completely()
@@ -198,7 +197,7 @@ class _WhenWritten(Expr):
 class _ReadAfter(BlockwiseIO):
     """A scan whose tasks wait until the rows of exchanges have been written."""
 
-    _parameters: ClassVar = ["scan"]  # and the exchanges
+    _parameters = ["scan"]  # and the exchanges
 
     @property
     def _meta(self):

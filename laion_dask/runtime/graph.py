@@ -16,6 +16,7 @@ from dask import delayed
 from dask.callbacks import Callback
 from dask.delayed import Delayed, unpack_collections
 from dask.highlevelgraph import HighLevelGraph
+from dask.typing import Key
 from tqdm.dask import TqdmCallback
 
 from laion_dask.notebook_traceback import brief_interrupts
@@ -147,7 +148,9 @@ def _layer(
 ) -> list[Delayed]:
     """``function(*call)`` for every call, as tasks of one layer: cheaper than a layer per call."""
     name = f"{(named or function).__name__}-{uuid4().hex}"
-    layer, needed, known = {}, [], {}
+    layer: dict[Key, Task] = {}
+    needed: list = []
+    known: dict[int, tuple] = {}
     for number, call in enumerate(calls):
         given = []
         for value in call:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 from laion_dask.runtime import cancellation
 
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
 
 def in_order(
-    function: Callable,
-    items: Iterable,
+    function: Callable[[_Item], _Result],
+    items: Iterable[_Item],
     lanes: int,
     before: Callable[[], None] | None = None,
-) -> Iterator:
+) -> Iterator[_Result]:
     """``function(item)`` for every item, in order, computed on ``lanes`` threads.
 
     At most ``lanes + 1`` items are in progress. The first error, or a consumer that stops early,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Iterable
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -21,11 +23,18 @@ class ProgressBar(tqdm):
     garbage-collected.
     """
 
-    def __init__(self, *args, desc: str | None = None, delay: float = 2, **options):
+    def __init__(
+        self,
+        iterable: Iterable | None = None,
+        *,
+        desc: str | None = None,
+        delay: float = 2,
+        **options: Any,
+    ) -> None:
         self._closing = threading.Event()
         self._clock: threading.Thread | None = None
         desc = None if desc is None else printable(desc)
-        super().__init__(*args, desc=desc, delay=delay, **options)
+        super().__init__(iterable, desc=desc, delay=delay, **options)
         if not self.disable:
             of_bar = weakref.ref(self), self._closing, delay
             self._clock = threading.Thread(target=_run_clock, args=of_bar, daemon=True)

@@ -19,6 +19,8 @@ from laion_dask.numerics.dot_products import cosines
 from laion_dask.scoring import embedding_kernel_gpu
 
 if TYPE_CHECKING:
+    import torch
+
     from laion_dask.io.embeddings.embeddings import Embeddings
     from laion_dask.models.heads import Head
 
@@ -48,13 +50,15 @@ def fill_columns(
         The same for tensors on a device; see `embedding_kernel_gpu`.
     device : str, optional
         By default the frame's device.
-        By default the frame's.
     """
     device = device or device_of(part)
     if device != "cpu":
         many = blocks(part, embedding_kernel_gpu.BLOCK)
-        out = embedding_kernel_gpu.fill(len(part), len(names), several, many, score_on_gpu, device)
-        return score_columns(part, names, out)
+        return score_columns(
+            part,
+            names,
+            embedding_kernel_gpu.fill(len(part), len(names), several, many, score_on_gpu, device),
+        )
     out = [np.full(len(part), np.nan, dtype=np.float32) for _ in names]
     for shard, rows, positions in blocks(part):
         given = (embeddings.read(shard, rows) for embeddings in several)
@@ -63,7 +67,7 @@ def fill_columns(
     return score_columns(part, names, out)
 
 
-def score_columns(part, names: Sequence[str], values: Sequence[np.ndarray]):
+def score_columns(part, names: Sequence[str], values: Sequence[np.ndarray | torch.Tensor]):
     """A frame of float32 columns with the partition's index."""
     return part[[]].assign(**{n: column_like(v, part) for n, v in zip(names, values, strict=True)})
 

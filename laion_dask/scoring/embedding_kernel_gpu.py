@@ -79,6 +79,8 @@ class _Concatenated:
 
     def __init__(self, several: Sequence[Embeddings]) -> None:
         self._several = several
+        self.dim = sum(e.dim for e in several)
+        self.dtype = max(e.dtype for e in several)
         self.files = [
             max(files, key=lambda file: not file.is_mapped)
             for files in zip(*(e.files for e in several), strict=True)
@@ -89,6 +91,10 @@ class _Concatenated:
 
     def span(self, shard: int, rows) -> None:
         """Always None: combined rows have no single backing file."""
+
+    def identity(self, shard: int) -> tuple:
+        """A key that distinguishes the rows' files from any other."""
+        return tuple(e.identity(shard) for e in self._several)
 
 
 def cosines(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

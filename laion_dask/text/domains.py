@@ -215,7 +215,11 @@ def _canonical(host: str) -> str:
     return host if host.isascii() and host == host.lower() else host_of(f"http://{host}") or host
 
 
-_BY_HAND = {"domain": registered_domain, "suffix": public_suffix, "tld": top_level_domain}
+_BY_HAND: dict[str, Callable[..., str | None]] = {
+    "domain": registered_domain,
+    "suffix": public_suffix,
+    "tld": top_level_domain,
+}
 
 
 @lru_cache(maxsize=2)

@@ -110,7 +110,7 @@ class Automaton:
     which a homograph does not count: together they lead to a state that cancels the homograph's.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._words: dict[str, int] = {}
         self._gaps: dict[str, int] = {}
         self._roots: list[dict[int, None]] = []  # by word; an ordered set of states
@@ -197,8 +197,8 @@ class Automaton:
         sieve = np.zeros(sieve_bits // 8, np.uint8)
         slots = np.full(_power_of_two(2 * len(spelled)), -1, np.int32)
         root_at, root_state = _ragged(self._roots)
-        keys = [state << 32 | gap << 26 | word for state, gap, word in self._edges]
-        keys = np.array(keys, np.int64)
+        packed = [state << 32 | gap << 26 | word for state, gap, word in self._edges]
+        keys = np.array(packed, np.int64)
         to = np.array(list(self._edges.values()), np.int32)
         edge_key = np.full(_power_of_two(2 * len(keys)), -1, np.int64)
         edge_to = np.zeros(len(edge_key), np.int32)

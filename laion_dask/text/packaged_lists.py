@@ -81,9 +81,10 @@ def is_path(which: object) -> bool:
     """Whether an argument names a file rather than a packaged list."""
     if isinstance(which, os.PathLike):
         return True
-    separators = {os.sep, os.altsep, "/"} - {None}
-    is_text = isinstance(which, str)
-    return is_text and (which.endswith(_SUFFIXES) or any(s in which for s in separators))
+    separators = {os.sep, os.altsep or os.sep, "/"}
+    if not isinstance(which, str):
+        return False
+    return which.endswith(_SUFFIXES) or any(s in which for s in separators)
 
 
 def term_lists() -> pd.DataFrame:

@@ -65,7 +65,8 @@ class Characters(NamedTuple):
 def characters() -> Characters:
     """The tables for this Python's version of Unicode; built once per process."""
     classes, combining = np.zeros(0x110000, np.uint8), np.zeros(0x110000, np.uint8)
-    fold_index, at, to = np.zeros(0x110000, np.int32), [0, 0], []
+    fold_index, at = np.zeros(0x110000, np.int32), [0, 0]
+    to: list[int] = []
     for c in _ASSIGNED:
         letter = chr(c)
         category = unicodedata.category(letter)
@@ -125,7 +126,8 @@ def split(text: str) -> tuple[list[str], list[str]]:
     gaps : list of str
         One more than words; runs of white space become one space, hyphens and apostrophes ASCII.
     """
-    words, gaps, inside = [], [""], False
+    words: list[str] = []
+    gaps, inside = [""], False
     for letter in visible(text):
         kind = characters().classes[ord(letter)]
         if kind & WORD:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pyarrow as pa
@@ -40,6 +41,14 @@ def counts(text: str) -> dict[str, int]:
 def test_help_shows_an_example(command):
     printed = CliRunner().invoke(cli.app, [command, "--help"]).output
     assert f"Example: laion-dask {command}" in " ".join(printed.split())
+
+
+def test_workers_of_a_client_that_is_already_open(monkeypatch, capsys):
+    cluster = SimpleNamespace(workers={0: None, 1: None})
+    client = SimpleNamespace(cluster=cluster, dashboard_link="http://127.0.0.1:8787/status")
+    monkeypatch.setattr("laion_dask.cluster.start_cluster", lambda: client)
+    code, _, err = run(monkeypatch, capsys, "--workers", "models")
+    assert code == 0 and "2 CPU workers; dashboard at http://127.0.0.1:8787/status" in err
 
 
 def test_inspect_says_dialect_columns_and_counts(monkeypatch, capsys, laion_shards):

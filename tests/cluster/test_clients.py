@@ -7,12 +7,14 @@ import subprocess
 import sys
 import textwrap
 import time
+from types import SimpleNamespace
 
 import dask
 import distributed
 import pytest
 
 import laion_dask as ld
+from laion_dask.cluster import dask_config
 from laion_dask.errors import MissingExtraError, OptionError
 from laion_dask.runtime import graph, workers
 from laion_dask.runtime.tasks import run_each
@@ -143,3 +145,9 @@ def test_a_worker_without_the_package_is_named(error):
     with pytest.raises(MissingExtraError, match=r"at tcp://10\.0\.0\.7:4000 cannot import"):
         workers.ask_workers(Client())
     assert not workers.is_import_error(Exception("something else: ImportError("))
+
+
+def test_a_client_may_be_collected_while_another_closes(monkeypatch):
+    states = iter([SimpleNamespace(status="running"), None])
+    monkeypatch.setattr(dask_config, "_open", [(lambda: next(states, None), {})])
+    dask_config.let_go(object())

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -119,7 +119,7 @@ class Statistic(ABC):
         return Cost((f"statistic {self.name}",))
 
     @abstractmethod
-    def bind(self, kinds: Mapping[str, str]) -> Statistic:
+    def bind(self, kinds: Mapping[str, str]) -> Self:
         """The statistic bound to a frame: columns looked up, expressions parsed.
 
         Parameters

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import partial
+from typing import TypeVar
 
 import dask.dataframe as dd
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
-from laion_dask.cost import Cost, PlannedFrame
+from laion_dask.cost import Cost, PlannedFrame, is_spec
 from laion_dask.dtypes import measured_kind_of
 from laion_dask.errors import OptionError, must_be, parameter
 from laion_dask.frame.accounting import Rows
@@ -19,6 +21,8 @@ from laion_dask.frame.map_with_accounting import map_with_accounting
 from laion_dask.frame.provenance import Provenance
 from laion_dask.runtime import cancellation
 from laion_dask.stats.table import Table, suppressed, table
+
+_Statistic = TypeVar("_Statistic", bound=Statistic)
 
 
 def statistics(
@@ -90,7 +94,7 @@ def report_options(level: float, min_n: int) -> ReportOptions:
     return ReportOptions(level, min_n)
 
 
-def bind(provenance: Provenance, measures: Sequence[Statistic]) -> tuple[Statistic, ...]:
+def bind(provenance: Provenance, measures: Sequence[_Statistic]) -> tuple[_Statistic, ...]:
     """Bind every statistic to the frame.
 
     Raises
@@ -142,7 +146,7 @@ def to_table(
         results = measure.finalize(state, options)
         parts.append(results.assign(statistic=measure.name))
         columns = columns_of.setdefault(measure.name, [])
-        columns += [name for name in results if name not in columns]
+        columns += [name for name in map(str, results) if name not in columns]
     combined = suppressed(table(pd.concat(parts, ignore_index=True)), options.min_n)
     combined.attrs["statistics"] = columns_of
     caveats = tuple(dict.fromkeys(caveat for measure in bound for caveat in measure.caveats))
@@ -166,12 +170,12 @@ def _combine(results: pd.DataFrame, bound: tuple[Statistic, ...]) -> pd.DataFram
     """Combine results: states by each statistic's `combine`, row counts by addition."""
     if not len(results):  # Dask calls this on no results to infer the meta
         return results
-    one = {name: [column.sum()] for name, column in results.items() if name != "states"}
+    sums = {name: [column.sum()] for name, column in results.items() if name != "states"}
     by_measure = zip(*results["states"], strict=True)
     states = tuple(m.combine(list(s)) for m, s in zip(bound, by_measure, strict=True))
-    one["states"] = pd.Series([None], dtype=object)
-    one["states"].iat[0] = states
-    return pd.DataFrame(one)[list(results.columns)]
+    cell = np.empty(1, object)
+    cell[0] = states
+    return pd.DataFrame({**sums, "states": cell})[list(results.columns)]
 
 
 def pass_cost(frame: PlannedFrame, measures: Sequence[Statistic], label: str = "") -> Cost:
@@ -193,6 +197,8 @@ def pass_cost(frame: PlannedFrame, measures: Sequence[Statistic], label: str = "
 
 def _groupings(measure: Statistic) -> list:
     """The groupings of a statistic: its fields, or their items, that have their own cost."""
+    if not is_dataclass(measure):
+        return []
     values = [getattr(measure, field.name) for field in fields(measure)]
     flat = [v for value in values for v in (value if isinstance(value, tuple) else (value,))]
-    return [value for value in flat if isinstance(getattr(value, "cost", None), Cost)]
+    return [value for value in flat if is_spec(value)]

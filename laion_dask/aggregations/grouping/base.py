@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +26,8 @@ class Members:
 
     Attributes
     ----------
-    labels : tuple of str
-        Labels of the groups.
+    labels : tuple
+        Labels of the groups: str, or pairs of str for rows in two groups at once.
     rows : (m,) int64 array
         Positions in the partition, ascending.
     codes : (m,) int32 array
@@ -35,7 +36,7 @@ class Members:
         Number of rows of the partition.
     """
 
-    labels: tuple[str, ...]
+    labels: tuple[Any, ...]
     rows: np.ndarray
     codes: np.ndarray
     n_rows: int
@@ -65,8 +66,12 @@ class Members:
 class Grouping(ABC):
     """A way to group rows. Frozen, hashable, picklable."""
 
-    #: Name of the attribute that the groups describe, such as ``language`` or ``gender``.
-    axis: str
+    if TYPE_CHECKING:  # a property here would be the default of a subclass's field `axis`
+
+        @property
+        def axis(self) -> str:
+            """Name of the attribute that the groups describe, such as ``language``."""
+
     #: The label of rows in no group.
     no_group: str
 

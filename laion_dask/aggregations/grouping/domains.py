@@ -11,7 +11,7 @@ from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.grouping.base import MOST_GROUPS, Grouping, Members, too_many_groups
 from laion_dask.cost import Cost
 from laion_dask.errors import OptionError, no_column
-from laion_dask.text.domains import Coded, hosts, labels_of
+from laion_dask.text.domains import Coded, Hosts, hosts, labels_of
 
 
 def sites(part: Partition, column: str, level: str, private: bool = False) -> Coded:
@@ -23,7 +23,7 @@ def _labelled(part: Partition, column: str, level: str, private: bool) -> Coded:
     return labels_of(part.memo(_hosts, column), level, private)
 
 
-def _hosts(part: Partition, column: str) -> Coded:
+def _hosts(part: Partition, column: str) -> Hosts:
     return hosts(part.table[column])
 
 

@@ -215,13 +215,15 @@ def exported_embeddings(
     return ExportedEmbeddings(path, footer_sha256, n_rows, first.dim, first.dtype, sources, size)
 
 
-def check_stored(files: Iterable[EmbeddingFile | ExportedEmbeddings]) -> None:
-    """Raise for embeddings of parts of an export, where whole files are needed.
+def check_stored(files: Iterable[EmbeddingFile | ExportedEmbeddings]) -> list[EmbeddingFile]:
+    """The files, where whole files are needed.
 
     Raises
     ------
     PairingError
+        For embeddings of a part of an export.
     """
+    stored = []
     for file in files:
         if isinstance(file, ExportedEmbeddings):
             raise PairingError(
@@ -230,6 +232,8 @@ def check_stored(files: Iterable[EmbeddingFile | ExportedEmbeddings]) -> None:
                 "source's frame and embeddings, search the subset without an index, or embed the "
                 "subset again with ld.embed."
             )
+        stored.append(file)
+    return stored
 
 
 def stored_files(files: Iterable[EmbeddingFile | ExportedEmbeddings]) -> list[EmbeddingFile]:

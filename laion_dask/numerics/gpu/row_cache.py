@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 
 import numpy as np
@@ -199,7 +199,7 @@ memory.on_release(cached_rows.clear)
 
 def rows_on_device(
     embeddings: StoredRows, shard: int, rows: np.ndarray | range, device: str, search: str
-) -> Iterator[tuple[DeviceRows, int, int, np.ndarray | range]]:
+) -> Generator[tuple[DeviceRows, int, int, np.ndarray | range]]:
     """The rows of a shard on a device: (device rows, start, stop, their row numbers).
 
     Cached rows are yielded in one piece, others block by block as they arrive.

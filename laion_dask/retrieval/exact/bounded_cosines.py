@@ -178,7 +178,9 @@ class GemmCosines:
             self._scratch.block = x, self._unit_rows(x, scale)
         rows = self._scratch.block[1]
         self._torch.mm(self._vectors, rows.T, out=out[:, : len(x)])
-        bad = [] if scale is None else np.flatnonzero(np.isnan(scale))
+        if scale is None:
+            return
+        bad = np.flatnonzero(np.isnan(scale))
         if len(bad):
             out[:, self._torch.from_numpy(bad)] = -np.inf
 
@@ -208,8 +210,8 @@ class GemmCosines:
 
     def group_rows(self, lines, query: np.ndarray, which: np.ndarray) -> np.ndarray:
         """The cosines of all rows of some groups: (n, rows of a group) float32."""
-        query, which = (self._torch.from_numpy(i) for i in (query, which))
-        return lines[query, :, which].float().numpy()
+        at, group = (self._torch.from_numpy(numbers) for numbers in (query, which))
+        return lines[at, :, group].float().numpy()
 
     def _unit_rows(self, x: np.ndarray, scale: np.ndarray | None):
         """The normalised rows in the narrow dtype; zeros for rows without direction."""

@@ -138,11 +138,11 @@ class GpuQueryBatch(QueryBatch):
     def _fetch(self) -> None:
         """Copy the candidates that still reach the threshold to main memory."""
         while self._pending_blocks:
-            *held, shard, rows = self._pending_blocks[-1]
-            found = self._good(*held, len(rows))
+            members, group_query, which, shard, rows = self._pending_blocks[-1]
+            found = self._good(members, group_query, which, len(rows))
             self._n_pending -= self._pending_blocks.pop()[0].numel()
-            for each in found:
-                self._hold(*each, shard, rows)
+            for query, position, cosine in found:
+                self._hold(query, position, cosine, shard, rows)
 
     def _good(self, members, query, which, n: int) -> list[tuple]:
         """(query, position in the block of n rows, cosine) of the rows that reach the threshold."""

@@ -14,6 +14,7 @@ from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
 from laion_dask.errors import EmbeddingsError, must_be
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import check_stored
+from laion_dask.io.embeddings.file import EmbeddingFile
 from laion_dask.io.embeddings.fingerprint import identities, identity, whole_up_to
 from laion_dask.numerics.torch_threads import one_torch_thread
 from laion_dask.retrieval.index import cuvs_train, ivf_pq, ivf_pq_files
@@ -138,12 +139,14 @@ def build_index(
     [1, 2, 3]
     """
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
-    check_stored(embeddings.files)
+    files = check_stored(embeddings.files)
     ivf_pq.require_faiss()
-    asked = {"nlist": nlist, "pq_m": pq_m, "sample": sample, "group_rows": group_rows}
-    asked |= {"recall_queries": recall_queries, "seed": seed, "device": device}
+    asked: dict[str, int | str | None] = {"nlist": nlist, "pq_m": pq_m, "sample": sample}
+    asked |= {"group_rows": group_rows, "recall_queries": recall_queries}
+    asked |= {"seed": seed, "device": device}
     check_options(asked, embeddings)
-    _build(embeddings, IndexFolder(os.path.abspath(out)), choose(asked, embeddings), progress)
+    folder, model = IndexFolder(os.path.abspath(out)), embeddings.model.recipe()
+    _build(files, model, folder, choose(asked, embeddings), progress)
     return open_index(out)
 
 
@@ -154,9 +157,10 @@ def build_index_cost(frame: PlannedFrame) -> Cost:
     return Cost(("build_index",), reads=EMBEDDINGS, flop=flop, is_pass=False, notes=(note,))
 
 
-def _build(embeddings: Embeddings, folder: IndexFolder, chosen: dict, progress) -> None:
+def _build(
+    files: list[EmbeddingFile], model: dict, folder: IndexFolder, chosen: dict, progress
+) -> None:
     """Run the remaining steps of the build."""
-    files = list(embeddings.files)
     limit = whole_up_to(file.size for file in files)
     look = [(file, limit) for file in files]
     once = [1] * len(files)
@@ -164,7 +168,7 @@ def _build(embeddings: Embeddings, folder: IndexFolder, chosen: dict, progress) 
     plan = {
         "format": FORMAT,
         "embeddings": looked,
-        "model": embeddings.model.recipe(),
+        "model": model,
         "parameters": chosen,
     }
     if folder.begin(plan):

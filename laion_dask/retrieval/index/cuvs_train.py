@@ -7,6 +7,8 @@ and codes that reconstruct the sample no better than the centroids alone are rej
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from laion_dask.errors import OptionError, argument, parameter
@@ -17,7 +19,7 @@ from laion_dask.retrieval.index.ivf_pq import MIN_POINTS, STEPS, assemble
 _CHECKED = 1000
 
 
-def train(sample: np.ndarray, nlist: int, m: int, device: str) -> object:
+def train(sample: np.ndarray, nlist: int, m: int, device: str) -> Any:
     """As `ivf_pq.train`, on a CUDA device of torch.
 
     cuVS takes no seed for IVF-PQ, so two builds may differ.

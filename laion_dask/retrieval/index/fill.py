@@ -6,9 +6,9 @@ the exact search that its recall is measured against.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -109,7 +109,7 @@ def index_rows(
     lanes: int,
     device: str,
     advance: Callable[[int], None],
-) -> tuple[object, int, tuple[np.ndarray, np.ndarray]]:
+) -> tuple[Any, int, tuple[np.ndarray, np.ndarray]]:
     """Index one group: its encoded rows, the number of excluded rows, and each query's neighbours.
 
     Blocks follow the files and are added in order, so the group does not depend on ``lanes``.
@@ -129,7 +129,7 @@ def index_rows(
 
     encode = ivf_pq.encoder(trained, device)
 
-    def work(block: Stretch):
+    def work(block: Stretch) -> tuple[int, np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
         x, here = with_direction(block.file.read(range(block.first, block.stop)))
         ids = here + block.start
         nearest = exact(queries.vectors, queries.ids, x, ids, queries.k, device)
@@ -141,13 +141,14 @@ def index_rows(
     for n_rows, ids, codes, found in in_order(work, blocks(parts), lanes, ivf_pq.one_thread):
         ivf_pq.add(group, codes, ids)
         unscored += n_rows - len(ids)
-        pairs = (np.concatenate(pair, axis=1) for pair in zip(nearest, found, strict=True))
-        nearest = best(*pairs, queries.k)
+        scores = np.concatenate([nearest[0], found[0]], axis=1)
+        known = np.concatenate([nearest[1], found[1]], axis=1)
+        nearest = best(scores, known, queries.k)
         advance(n_rows)
     return group, unscored, nearest
 
 
-def blocks(parts: Sequence[Stretch]):
+def blocks(parts: Sequence[Stretch]) -> Iterator[Stretch]:
     """The stretches, cut into blocks of at most ``BLOCK`` rows."""
     for part in parts:
         for first in range(part.first, part.stop, BLOCK):

@@ -203,12 +203,15 @@ class IndexFolder:
         IndexFileError
             When a group is not complete.
         """
-        found = [self.receipt(number, trained) for number in range(n_groups)]
-        if None in found:
-            raise IndexFileError(
-                f"Group {found.index(None)} of {self.path} was removed or altered while the index "
-                "was built. Call build_index again with the same arguments to repair it."
-            )
+        found = []
+        for number in range(n_groups):
+            receipt = self.receipt(number, trained)
+            if receipt is None:
+                raise IndexFileError(
+                    f"Group {number} of {self.path} was removed or altered while the index was "
+                    "built. Call build_index again with the same arguments to repair it."
+                )
+            found.append(receipt)
         return found
 
     def missing(self, n_groups: int, trained: dict) -> list[int]:
@@ -223,9 +226,9 @@ class IndexFolder:
         None also when a rebuilt file differs from the original, as on a machine with different
         rounding: then everything is rebuilt with the centroids of one machine.
         """
-        was = self._noted(MANIFEST)
+        was = self._noted(MANIFEST) or {}
         try:
-            check_manifest(was or {}, self._building / MANIFEST)
+            check_manifest(was, self._building / MANIFEST)
         except IndexFileError:
             return None
         if was["trained"] != trained or len(was["groups"]) != n_groups:

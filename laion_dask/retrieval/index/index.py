@@ -123,8 +123,8 @@ class Index:
             the embeddings are those of a part of an export.
         """
         must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
-        check_stored(embeddings.files)
-        self._order = fingerprint.order(self.manifest["embeddings"], embeddings.files)
+        files = check_stored(embeddings.files)
+        self._order = fingerprint.order(self.manifest["embeddings"], files)
 
     def candidates(self, queries: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         """The nearest rows by the index's approximate scores, best first. Eager.

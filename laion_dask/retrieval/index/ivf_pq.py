@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -78,9 +79,9 @@ def train(
     nlist: int,
     m: int,
     seed: int,
-    after_step: Callable[[], None],
+    after_step: Callable[[], object],
     threads: int = 1,
-) -> object:
+) -> Any:
     """Centroids and codebooks, as an empty ``IndexIVFPQ``.
 
     A small sample gives fewer lists or shorter codes, so that each centroid has ``MIN_POINTS``
@@ -125,7 +126,7 @@ def train(
     return assemble(centroids, np.stack([*in_order(codes_of, range(m), threads, one_thread)]))
 
 
-def assemble(centroids: np.ndarray, codebook: np.ndarray) -> object:
+def assemble(centroids: np.ndarray, codebook: np.ndarray) -> Any:
     """An empty ``IndexIVFPQ`` from centroids and codebooks that another library trained.
 
     Parameters
@@ -188,7 +189,7 @@ def torch_encoder(trained, device: str) -> Callable[[np.ndarray], np.ndarray]:
     return encode
 
 
-def group_of(trained) -> object:
+def group_of(trained) -> Any:
     """An empty index that shares the centroids of ``trained``, which must outlive it."""
     faiss = require_faiss()
     metric = faiss.METRIC_INNER_PRODUCT
@@ -206,7 +207,7 @@ def add(group, codes: np.ndarray, ids: np.ndarray) -> None:
 
 def search(
     trained,
-    groups: Sequence[Callable[[], object]],
+    groups: Sequence[Callable[[], Any]],
     queries: np.ndarray,
     n: int,
     nprobe: int,

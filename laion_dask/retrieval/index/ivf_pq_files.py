@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
+from typing import Any
 
 from laion_dask.retrieval.index.ivf_pq import require_faiss
 
@@ -20,7 +21,7 @@ def write_lists(group, path: str | PathLike) -> None:
     del writer  # closes the file
 
 
-def read_lists(path: str | PathLike, trained) -> object:
+def read_lists(path: str | PathLike, trained) -> Any:
     """The inverted lists of a file, memory-mapped: read as they are searched.
 
     Raises
@@ -62,7 +63,7 @@ def _write_errors() -> Iterator[None]:
         raise OSError(errno.EIO, failed[1] or failed[2]) from error
 
 
-def read_trained(path: str | PathLike) -> object:
+def read_trained(path: str | PathLike) -> Any:
     """Read an empty index.
 
     Raises

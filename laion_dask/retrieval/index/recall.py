@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,11 +23,11 @@ MOST_PROBES = 1024
 
 def measure(
     trained,
-    groups: Sequence[Callable[[], object]],
+    groups: Sequence[Callable[[], Any]],
     queries: Queries,
     truth: np.ndarray,
     threads: int,
-    after_step: Callable[[], None],
+    after_step: Callable[[], object],
 ) -> list[dict]:
     """Recall@100 by nprobe, which grows fourfold until recall suffices or all lists are visited.
 
@@ -47,7 +48,8 @@ def measure(
         recall after exact re-scoring of the first 1,000, which equals the fraction of the true
         neighbours among these candidates. Empty if there are no queries.
     """
-    steps, last = [], min(trained.nlist, MOST_PROBES)
+    steps: list[dict] = []
+    last = min(trained.nlist, MOST_PROBES)
     if (truth < 0).all():
         return steps
     for nprobe in sorted({last, *(4**i for i in range(6) if 4**i < last)}):
