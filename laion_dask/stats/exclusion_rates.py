@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,8 @@ from laion_dask.stats.exclusion_inputs import (
 from laion_dask.stats.intervals import risk_ratio, wilson
 from laion_dask.stats.significance import benjamini_hochberg, two_proportions
 from laion_dask.stats.table import Table, table
+
+_Frame = TypeVar("_Frame", bound=pd.DataFrame)
 
 #: Relative tolerance within which shares count as equal; they come from different divisions.
 _EQUAL = 1e-12
@@ -140,7 +143,7 @@ def excluded(
     }
 
 
-def corrected(result: Table, level: float) -> Table:
+def corrected(result: _Frame, level: float) -> _Frame:
     """The table with ``q`` and ``verdict`` computed over its groups; NaN means not tested."""
     attrs = result.attrs
     result = result.drop(columns=["q", "verdict"], errors="ignore")

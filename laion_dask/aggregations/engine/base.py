@@ -72,8 +72,8 @@ class Partition:
 
 def _evaluate(partition: Partition, predicate: Predicate) -> tuple[np.ndarray, np.ndarray]:
     frame = frame_from_arrow(partition.table.select(list(predicate.columns)), "pandas")
-    certain, possible = certain_and_possible(predicate, frame)
-    certain, possible = certain.to_numpy(dtype=bool), possible.to_numpy(dtype=bool)
+    masks = certain_and_possible(predicate, frame)
+    certain, possible = (np.asarray(mask.to_numpy(dtype=bool)) for mask in masks)
     return certain, certain | ~possible
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from laion_dask.errors import one_of
 from laion_dask.models.clip import ClipModel
+from laion_dask.models.embedding_space import EmbeddingSpace
 from laion_dask.models.heads.aesthetic import aesthetic
 from laion_dask.models.heads.base import Head
 from laion_dask.models.heads.captions import CaptionHead, toxicity
@@ -53,7 +54,7 @@ NAMES: dict[str, Callable[..., Head]] = {
 }
 
 
-def by_name(name: str, clip: ClipModel | str) -> Head:
+def by_name(name: str, clip: ClipModel | EmbeddingSpace | str) -> Head:
     """A head by its command-line name: ``"aesthetic"``, ``"nsfw=FILE"``. Eager.
 
     Raises
