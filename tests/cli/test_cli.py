@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it leaves, how it ends."""
+"""The command line: its output, files and exit codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMMANDS = ("inspect", "embed", "score", "search", "index", "export", "verify", 
 
 
 def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
-    """The exit code, output and errors of ``laion-dask words``."""
+    """Run ``laion-dask words``; return the exit code, stdout and stderr."""
     monkeypatch.setattr(sys, "argv", ["laion-dask", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -30,11 +30,11 @@ def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
 
 
 def counts(text: str) -> dict[str, int]:
-    """The counts of a line such as ``5 read = 3 kept + 2 dropped + …``, checked to add up."""
+    """Parse a line such as ``5 read = 3 kept + 2 dropped + …`` and check that it adds up."""
     line = next(part for part in text.splitlines() if " dropped " in part)
-    found = {name: int(n.replace(",", "")) for n, name in re.findall(r"([\d,]+) ([a-z]+)", line)}
-    assert found["read"] == sum(n for name, n in found.items() if name != "read")
-    return found
+    counted = {name: int(n.replace(",", "")) for n, name in re.findall(r"([\d,]+) ([a-z]+)", line)}
+    assert counted["read"] == sum(n for name, n in counted.items() if name != "read")
+    return counted
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -114,8 +114,8 @@ def test_models_lists_weight_files_and_fetches_those_named(monkeypatch, capsys, 
     code, out, _ = run(monkeypatch, capsys, "models")
     assert code == 0 and re.search(r"sa_0_4_vit_l_14_linear.pth +4,071 bytes  missing", out)
     monkeypatch.setattr("laion_dask.models.weights.download", lambda name: tmp_path / name)
-    some = ("models", "--download", "h14_nsfw.pth", "--download", "other.pth")
-    code, out, _ = run(monkeypatch, capsys, *some)
+    arguments = ("models", "--download", "h14_nsfw.pth", "--download", "other.pth")
+    code, out, _ = run(monkeypatch, capsys, *arguments)
     assert (code, out) == (0, f"{tmp_path}/h14_nsfw.pth\n{tmp_path}/other.pth\n")
     code, out, _ = run(monkeypatch, capsys, "models", "--download", "all")
     assert code == 0 and len(out.splitlines()) == 8 and "sac+logos+ava1" in out
@@ -140,7 +140,7 @@ def test_index_says_its_counts_and_recall(monkeypatch, capsys, demo_folder, tmp_
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (("export", "{shard}", "{out}", "--where", "widht > 3"), 2, "Did you mean 'width'"),
         (
@@ -158,7 +158,7 @@ def test_index_says_its_counts_and_recall(monkeypatch, capsys, demo_folder, tmp_
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(
-    monkeypatch, capsys, laion_shards, tmp_path, words, code, said
+    monkeypatch, capsys, laion_shards, tmp_path, words, code, message
 ):
     (tmp_path / "broken.parquet").write_bytes(b"<html>404</html>")
     (tmp_path / "full").mkdir()
@@ -167,7 +167,7 @@ def test_an_error_is_one_line_and_an_exit_code(
     names |= {"broken": tmp_path / "broken.parquet", "full": tmp_path / "full"}
     ended = run(monkeypatch, capsys, *(w.format(**names) for w in words))
     assert ended[0] == code
-    assert said in " ".join(ended[2].split()) and "Traceback" not in ended[2]
+    assert message in " ".join(ended[2].split()) and "Traceback" not in ended[2]
     assert not (tmp_path / "out").exists()
 
 
@@ -184,15 +184,15 @@ def test_cancelling_ends_with_130(monkeypatch, capsys, laion_shards, tmp_path):
 
 def test_python_dash_m_is_the_command():
     words = [sys.executable, "-m", "laion_dask", "--help"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=250, check=True)
-    assert all(command in done.stdout for command in COMMANDS)
+    process = subprocess.run(words, capture_output=True, text=True, timeout=250, check=True)
+    assert all(command in process.stdout for command in COMMANDS)
 
 
 def test_embed_with_heads_in_a_precision(monkeypatch, capsys, demo_folder, tmp_path):
     words = ["embed", demo_folder / "images", tmp_path / "out", "--precision", "float32"]
     code, _, _ = run(monkeypatch, capsys, *words, "--head", "demo_safety")
-    found = pq.read_schema(next((tmp_path / "out" / "metadata").glob("*.parquet"))).names
-    assert code == 0 and {"clip_score", "punsafe_demo"} <= set(found)
+    counted = pq.read_schema(next((tmp_path / "out" / "metadata").glob("*.parquet"))).names
+    assert code == 0 and {"clip_score", "punsafe_demo"} <= set(counted)
     code, _, err = run(monkeypatch, capsys, *words, "--head", "watermark")
     assert code == 1 and "watermark_model_v1.pt" in err
     code, _, err = run(monkeypatch, capsys, *words, "--head", "watermarks")
@@ -233,8 +233,8 @@ def test_search_prints_or_writes_what_is_nearest(monkeypatch, capsys, demo_folde
         options = ("--text", "a red bird", "--where", "width > 1", "--out", tmp_path / name)
         code, out, _ = run(monkeypatch, capsys, *words, *options)
         assert code == 0 and out.startswith("3 rows in ")
-        found = read(tmp_path / name)
-        assert found["rank"].tolist() == [1, 2, 3] and "url" in found
+        counted = read(tmp_path / name)
+        assert counted["rank"].tolist() == [1, 2, 3] and "url" in counted
     assert sorted(p.name for p in tmp_path.iterdir()) == ["hits.csv", "hits.parquet"]
     code, _, error = run(monkeypatch, capsys, *words)
     assert code == 2 and "--text or --image" in error

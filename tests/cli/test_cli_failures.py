@@ -1,4 +1,4 @@
-"""The command where something is wrong: one line that says what, an exit code, no traceback."""
+"""Failing commands: a one-line error that names the problem, an exit code, no traceback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from laion_dask.runtime import progress
 GROUP = typer.main.get_command(cli.app)
 READING = [name for name in GROUP.commands if "join" in option_names(GROUP, name)]
 
-#: What each command that reads shards needs besides SOURCE; ``{out}`` is a new folder.
+#: Arguments that each command needs besides SOURCE; ``{out}`` is a new folder.
 MORE = {
     "inspect": [],
     "statistics": ["--rate", "width > 3"],
@@ -34,7 +34,7 @@ MORE = {
 
 
 def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
-    """The exit code, output and errors of ``laion-dask words``."""
+    """Run ``laion-dask words``; return the exit code, stdout and stderr."""
     monkeypatch.setattr(sys, "argv", ["laion-dask", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -42,9 +42,9 @@ def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
     return ended.value.code or 0, printed.out, printed.err
 
 
-def refused(done: tuple[int, str, str], *codes: int) -> str:
-    """The one line of errors, in which a command ended with one of the codes."""
-    code, out, err = done
+def refused(outcome: tuple[int, str, str], *codes: int) -> str:
+    """Check that a run failed with one of the codes and one error line; return that line."""
+    code, out, err = outcome
     assert code in codes, err
     assert not out and "Traceback" not in err
     assert err.startswith("laion-dask: ") and err.count("\n") == 1
@@ -53,7 +53,7 @@ def refused(done: tuple[int, str, str], *codes: int) -> str:
 
 @pytest.fixture
 def sources(tmp_path, laion_shards):
-    """Sources that cannot be read, by name; and ``whole``, which can."""
+    """Unreadable sources by name, and ``whole``, which is readable."""
     whole = Path(laion_shards(5)[0])
     empty, damaged, torn = (tmp_path / name for name in ("empty", "damaged", "torn"))
     for folder in (empty, damaged, torn):
@@ -83,15 +83,19 @@ def test_the_walk_knows_every_command():
 @pytest.mark.parametrize("command", [*READING, "embed", "index", "verify"])
 def test_a_source_that_cannot_be_read(monkeypatch, capsys, sources, tmp_path, command, kind):
     source, out = sources[kind], tmp_path / "out"
-    given = {"embed": [source, out], "index": [source, out, "--model", "demo"], "verify": [source]}
-    line = [command, *given[command]] if command in given else words(command, source, out)
-    said = refused(run(monkeypatch, capsys, *line), 1)
-    assert source.name in said
+    arguments = {
+        "embed": [source, out],
+        "index": [source, out, "--model", "demo"],
+        "verify": [source],
+    }
+    line = [command, *arguments[command]] if command in arguments else words(command, source, out)
+    error = refused(run(monkeypatch, capsys, *line), 1)
+    assert source.name in error
     assert not out.exists() and not out.with_suffix(".html").exists()
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "error"),
     [
         (["--columns", "widht"], "--columns has 'widht'. Did you mean 'width'?"),
         (["--rename", "widht=punsafe"], "--rename has 'widht'. Did you mean 'WIDTH'?"),
@@ -103,11 +107,11 @@ def test_a_source_that_cannot_be_read(monkeypatch, capsys, sources, tmp_path, co
     ],
 )
 @pytest.mark.parametrize("command", READING)
-def test_a_wrong_option_of_reading(monkeypatch, capsys, sources, tmp_path, command, wrong, said):
+def test_a_wrong_option_of_reading(monkeypatch, capsys, sources, tmp_path, command, wrong, error):
     source = sources["whole"]
     line = words(command, source, tmp_path / "out")
     line += [word.format(source=source) for word in wrong]
-    assert said in refused(run(monkeypatch, capsys, *line), 2)
+    assert error in refused(run(monkeypatch, capsys, *line), 2)
     assert not (tmp_path / "out").exists()
 
 
@@ -115,16 +119,16 @@ def test_a_wrong_option_of_reading(monkeypatch, capsys, sources, tmp_path, comma
 def test_a_filter_with_a_typing_error(monkeypatch, capsys, sources, tmp_path, command):
     for where in ("widht > 3", "width >", "width > 'a'"):
         line = [*words(command, sources["whole"], tmp_path / "out"), "--where", where]
-        said = refused(run(monkeypatch, capsys, *line), 2)
-        assert f"--where {where}" in said
+        error = refused(run(monkeypatch, capsys, *line), 2)
+        assert f"--where {where}" in error
 
 
 def test_a_filter_of_another_option_is_called_by_its_name(monkeypatch, capsys, sources):
     source = sources["whole"]
-    said = refused(run(monkeypatch, capsys, "statistics", source, "--rate", "widht > 3"), 2)
-    assert "--rate widht > 3 names an unknown column 'widht'" in said
-    said = refused(run(monkeypatch, capsys, "plan", source, "--step", "where:widht > 3"), 2)
-    assert "--step where: widht > 3" in said
+    error = refused(run(monkeypatch, capsys, "statistics", source, "--rate", "widht > 3"), 2)
+    assert "--rate widht > 3 names an unknown column 'widht'" in error
+    error = refused(run(monkeypatch, capsys, "plan", source, "--step", "where:widht > 3"), 2)
+    assert "--step where: widht > 3" in error
 
 
 def test_a_model_is_called_as_the_command_calls_it(monkeypatch, capsys, sources, tmp_path):
@@ -148,7 +152,7 @@ def test_a_folder_without_permission(monkeypatch, capsys, sources):
 
 
 class Unwritable(io.RawIOBase):
-    """A standard output whose every write fails."""
+    """A standard output on which every write fails."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -160,7 +164,7 @@ class Unwritable(io.RawIOBase):
         raise OSError(self.number, os.strerror(self.number))
 
     def close(self) -> None:
-        """Nothing is left to write."""
+        """Do nothing; the base class would flush."""
 
 
 @pytest.mark.parametrize(
@@ -221,9 +225,9 @@ def test_any_width_of_a_terminal(monkeypatch, capsys, sources, columns):
 
 def test_without_a_home(monkeypatch, capsys, sources):
     monkeypatch.delenv("HOME")
-    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for an unknown user
-    said = refused(run(monkeypatch, capsys, "models", "--download", "all"), 1)
-    assert "HOME" in said and not Path("~").exists()
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user without a home
+    error = refused(run(monkeypatch, capsys, "models", "--download", "all"), 1)
+    assert "HOME" in error and not Path("~").exists()
     for line in (["inspect", sources["whole"]], ["models"]):
         code, out, err = run(monkeypatch, capsys, *line)
         assert code == 0 and out and not err
@@ -238,7 +242,7 @@ def test_an_address_that_is_not_there(monkeypatch, capsys):
 def test_a_terminal_shows_that_a_command_is_at_work(
     monkeypatch, capsys, sources, tmp_path, command
 ):
-    """From its second second on, while nothing is counted; and nothing of it stays."""
+    """Progress appears even before anything is counted, and is erased at the end."""
     seen = threading.Event()
 
     class Terminal(io.StringIO):
@@ -256,9 +260,9 @@ def test_a_terminal_shows_that_a_command_is_at_work(
 
     read = read_shards.read_shards
 
-    def slow(*given, **options):
+    def slow(*arguments, **options):
         assert seen.wait(60)
-        return read(*given, **options)
+        return read(*arguments, **options)
 
     monkeypatch.setattr(progress, "ProgressBar", Quick)
     monkeypatch.setattr(read_shards, "read_shards", slow)

@@ -1,4 +1,4 @@
-"""The command on tables: several sources, options of reading, JSON, files, standard output."""
+"""Commands that print tables: several sources, read options, JSON, files, standard output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ N = 120
 
 
 def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
-    """The exit code, output and errors of ``laion-dask words``."""
+    """Run ``laion-dask words``; return the exit code, stdout and stderr."""
     monkeypatch.setattr(sys, "argv", ["laion-dask", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -32,7 +32,7 @@ def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
 
 @pytest.fixture
 def paths(tmp_path):
-    """Two shards; captions that steer a terminal and a spreadsheet, a column that steers one."""
+    """Two shards with terminal escapes or spreadsheet formulas in captions and a column name."""
     for number in range(2):
         captions = ["a woman", "a man \x1b[31m", '=HYPERLINK("x")', "@sum"] * (N // 8)
         columns = {
@@ -59,9 +59,9 @@ def test_short_help_and_completion(monkeypatch, capsys):
 
 def test_several_sources_are_one_data_set(monkeypatch, capsys, paths, tmp_path):
     code, out, _ = run(monkeypatch, capsys, "inspect", *paths, "--json")
-    found = json.loads(out)
-    assert code == 0 and found["rows"] == N and found["shards"] == 2
-    assert found["summary"]["rows"]["kept"] == N
+    output = json.loads(out)
+    assert code == 0 and output["rows"] == N and output["shards"] == 2
+    assert output["summary"]["rows"]["kept"] == N
     code, out, _ = run(monkeypatch, capsys, "export", *paths, tmp_path / "out")
     assert code == 0 and out.startswith(f"{N} read = {N} kept")
     code, _, _ = run(
@@ -103,12 +103,12 @@ def test_nothing_is_written_where_the_command_reads(monkeypatch, capsys, paths, 
     frame = ld.read_shards(folder)
     with pytest.raises(ld.LaionDaskError, match="is a shard that this frame reads"):
         frame.laion.datasheet(shard)
-    done = frame.laion.where("width > 5").laion.export(other / "out")
+    exported = frame.laion.where("width > 5").laion.export(other / "out")
     with pytest.raises(ld.LaionDaskError, match="is a shard that this frame reads"):
-        ld.write_report(done, shard)
+        ld.write_report(exported, shard)
     assert [path.read_bytes() for path in paths] == before
     code, _, _ = run(monkeypatch, capsys, "statistics", *paths, "--by", "width", "--out", beside)
-    assert code == 0 and beside.exists()  # of shards that were named, a folder is not read
+    assert code == 0 and beside.exists()  # only the named shards are inputs, not the folder
 
 
 def test_a_page_on_the_standard_output(monkeypatch, capsys, paths):
@@ -126,9 +126,9 @@ def test_the_options_of_reading(monkeypatch, capsys, paths):
     words = ("inspect", paths[0], "--json", "--rename", "nsfw_score=punsafe")
     words += ("--columns", "punsafe,width", "--columns", "height", "--swap-width-height")
     code, out, _ = run(monkeypatch, capsys, *words)
-    found = json.loads(out)["summary"]
-    assert {row["column"] for row in found["nulls"]} == {"punsafe", "width", "height"}
-    assert {row["column"]: row["mean"] for row in found["quantiles"]}["width"] == 7
+    output = json.loads(out)["summary"]
+    assert {row["column"] for row in output["nulls"]} == {"punsafe", "width", "height"}
+    assert {row["column"]: row["mean"] for row in output["quantiles"]}["width"] == 7
     code, _, err = run(monkeypatch, capsys, "inspect", paths[0], "--rename", "nsfw_score")
     assert code == 2 and "OLD=NEW" in err
     code, _, err = run(monkeypatch, capsys, "inspect", paths[0], "--dialect", "coyo")
@@ -162,8 +162,8 @@ def test_stats_without_options_tell_all_that_the_columns_allow(
 ):
     words = ("statistics", *paths, "--out", tmp_path / "stats.parquet", "--min-n", "0")
     assert run(monkeypatch, capsys, *words)[0] == 0
-    told = set(pd.read_parquet(tmp_path / "stats.parquet")["statistic"])
-    assert {"describe", "concentration", "rates", "cooccurrence"} <= told
+    statistics = set(pd.read_parquet(tmp_path / "stats.parquet")["statistic"])
+    assert {"describe", "concentration", "rates", "cooccurrence"} <= statistics
 
 
 def test_audit_is_that_of_python(monkeypatch, capsys, paths):
@@ -180,9 +180,9 @@ def test_audit_is_that_of_python(monkeypatch, capsys, paths):
 def test_plan_reads_footers_alone(monkeypatch, capsys, paths):
     words = ("plan", *paths, "--step", "where:similarity > 0.3", "--step", "distributions:width")
     code, out, _ = run(monkeypatch, capsys, *words, "--rows", 10**9, "--cores", 64, "--json")
-    found = json.loads(out)
-    assert code == 0 and found["rows"] == 10**9
-    assert [step["step"].split()[0] for step in found["results"]] == ["where", "distributions"]
+    output = json.loads(out)
+    assert code == 0 and output["rows"] == 10**9
+    assert [step["step"].split()[0] for step in output["results"]] == ["where", "distributions"]
     assert run(monkeypatch, capsys, *words)[1].startswith(f"{N} rows in 2 partitions")
     code, _, err = run(monkeypatch, capsys, "plan", *paths)
     assert code == 2 and "--step" in err
@@ -200,13 +200,13 @@ def test_search_as_json_and_on_the_standard_output(monkeypatch, capsys, demo_fol
     words = ["search", embedded / "metadata", "--embeddings", embedded / "img_emb"]
     words += ["--model", "demo", "-k", 3, "--text", "a red bird", "--to", "score"]
     code, out, _ = run(monkeypatch, capsys, *words, "--json")
-    found = json.loads(out)
-    assert code == 0 and [hit["rank"] for hit in found["results"]] == [1, 2, 3]
-    assert found["queries"] == ["a red bird"] and found["rows"]["kept"] == found["rows"]["read"]
+    output = json.loads(out)
+    assert code == 0 and [hit["rank"] for hit in output["results"]] == [1, 2, 3]
+    assert output["queries"] == ["a red bird"] and output["rows"]["kept"] == output["rows"]["read"]
     code, out, err = run(monkeypatch, capsys, *words, "--out", "-")
     shown = pd.read_csv(io.StringIO(out))
     assert code == 0 and shown["score"].tolist() == pytest.approx(
-        [hit["score"] for hit in found["results"]]
+        [hit["score"] for hit in output["results"]]
     )
     assert " read = " in err
 

@@ -1,4 +1,4 @@
-"""Clients and workers as they are in notebooks: interrupted, asynchronous, adaptive, incomplete."""
+"""Clients and workers in notebooks: interrupts, asynchronous clients, adaptive clusters."""
 
 import asyncio
 import os
@@ -54,7 +54,7 @@ if __name__ == "__main__":
 
 
 def test_an_interrupt_is_not_for_the_workers(laion_shards, tmp_path):
-    """Jupyter's interrupt signals the whole process group; a worker that died took a task along."""
+    """Jupyter's interrupt signals the whole process group; workers must survive it."""
     folder, started = os.path.dirname(laion_shards(3, 3, 3, 3, 3, 3)[0]), tmp_path / "started"
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(INTERRUPTED))
@@ -74,9 +74,9 @@ def test_an_interrupt_is_not_for_the_workers(laion_shards, tmp_path):
             assert child.poll() is None
             time.sleep(0.05)
         os.killpg(child.pid, signal.SIGINT)
-        said = child.stdout.read().splitlines()
+        printed = child.stdout.read().splitlines()
     every = "18 read = 18 kept + 0 dropped + 0 unscored + 0 rejected"
-    assert said[-4:] == ["interrupted", every, "True", every] and child.returncode == 0
+    assert printed[-4:] == ["interrupted", every, "True", every] and child.returncode == 0
     assert not (started / "ran to its end").exists()
 
 
@@ -118,8 +118,8 @@ def test_a_task_may_call_verbs_of_the_only_thread(laion_shards, tmp_path, monkey
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, **HERE) as one,
         distributed.Client(one) as client,
     ):
-        asked = client.submit(_verbs_in_a_task, laion_shards(4), str(tmp_path))
-        assert asked.result(timeout=120) == [4, 4, 4]
+        future = client.submit(_verbs_in_a_task, laion_shards(4), str(tmp_path))
+        assert future.result(timeout=120) == [4, 4, 4]
 
 
 def test_a_cluster_that_adapts_from_no_worker_starts_one(laion_shards):

@@ -1,4 +1,4 @@
-"""Workers: on this machine only, used again, and never started by an import."""
+"""Workers listen on localhost only, are reused, and are never started by an import."""
 
 import asyncio
 import logging
@@ -16,16 +16,16 @@ from laion_dask.errors import MissingExtraError, OptionError
 
 
 def run(code: str) -> str:
-    """What a fresh process prints."""
-    done = subprocess.run(
+    """Run code in a fresh process and return its standard output."""
+    process = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=250
     )
-    assert done.returncode == 0 and "Compute Failed" not in done.stderr, done.stderr
-    return done.stdout
+    assert process.returncode == 0 and "Compute Failed" not in process.stderr, process.stderr
+    return process.stdout
 
 
 def test_an_import_starts_nothing():
-    said = run(
+    printed = run(
         """
         import threading, psutil
         import laion_dask
@@ -41,34 +41,34 @@ def test_an_import_starts_nothing():
             print("no client")
         """
     )
-    assert said == "no client\n"
+    assert printed == "no client\n"
 
 
 def test_start_cluster_on_processors():
-    said = run(
+    printed = run(
         """
         import dask
         import psutil
         import pyarrow as pa
         import laion_dask as ld
-        from laion_dask.runtime import workers as asking
+        from laion_dask.runtime import workers as runtime_workers
 
         def set_here():
             names = ("dataframe.convert-string", "dataframe.shuffle.method")
             return tuple(dask.config.get(name, None) for name in names)
 
         def check_settings(client):
-            for said in (repr(client), client._repr_html_()):
+            for text in (repr(client), client._repr_html_()):
                 shown = ("2 CPU workers", "tcp", "1.86 GiB a worker", "p2p", client.dashboard_link)
-                assert all(part in said for part in shown), said
+                assert all(part in text for part in shown), text
             assert set_here() == (False, "p2p")
             there = client.run(set_here)
             assert len(there) == 2 and all(off is False for off, _ in there.values())
-            asked = asking.ask_workers(client)
-            assert set(asked) == set(there) and all(asked.values()), asked
+            answers = runtime_workers.ask_workers(client)
+            assert set(answers) == set(there) and all(answers.values()), answers
             pools = client.run(lambda: pa.default_memory_pool().backend_name)
             assert set(pools.values()) == {"system"}
-            return asking.choose_backend("auto") == "pandas"
+            return runtime_workers.choose_backend("auto") == "pandas"
 
         def listening():
             me = psutil.Process()
@@ -80,8 +80,8 @@ def test_start_cluster_on_processors():
         if __name__ == "__main__":
             client = ld.start_cluster(2, gpu=False, memory_limit="2GB")
             try:
-                found = set(listening())
-                assert found == {"127.0.0.1"}, found
+                addresses = set(listening())
+                assert addresses == {"127.0.0.1"}, addresses
                 assert client.scheduler.address.startswith("tcp://127.0.0.1:")
                 workers = client.scheduler_info()["workers"]
                 assert len(workers) == 2 and all(w.startswith("tcp://127.0.0.1:") for w in workers)
@@ -99,14 +99,14 @@ def test_start_cluster_on_processors():
             assert set_here() == (None, None)
         """
     )
-    assert said == ""  # what was started is in the client's repr and in the log
+    assert printed == ""  # the cluster is described in the client's repr and the log
 
 
 def test_gpu_workers_are_never_silently_replaced(monkeypatch):
     from laion_dask.backend import gpu_count
 
     if gpu_count():
-        pytest.skip("there is a GPU here")
+        pytest.skip("a GPU is available")
     monkeypatch.setattr(start, "_current", lambda: None)
     monkeypatch.setattr(
         start.distributed, "LocalCluster", lambda **k: pytest.fail("CPU workers were started")
@@ -114,7 +114,7 @@ def test_gpu_workers_are_never_silently_replaced(monkeypatch):
     with pytest.raises(OptionError, match="no CUDA device is visible"):
         ld.start_cluster(gpu=True)
     monkeypatch.setattr(start, "gpu_count", lambda: 1)
-    monkeypatch.setitem(sys.modules, "dask_cuda", None)  # which is as if it were not installed
+    monkeypatch.setitem(sys.modules, "dask_cuda", None)  # as if it were not installed
     with pytest.raises(MissingExtraError, match=r"laion_dask\[gpu\]"):
         ld.start_cluster()
     with pytest.raises(OptionError, match="at least 1"):
@@ -154,11 +154,11 @@ def test_options_are_checked_before_anything_starts(monkeypatch, option, value):
 
 
 def test_numbers_of_numpy_are_numbers(monkeypatch):
-    def asked(**given):
-        raise RuntimeError(f"{given['n_workers']!r} at {given['dashboard_address']}")
+    def fail(**options):
+        raise RuntimeError(f"{options['n_workers']!r} at {options['dashboard_address']}")
 
     monkeypatch.setattr(start, "_current", lambda: None)
-    monkeypatch.setattr(start.distributed, "LocalCluster", asked)
+    monkeypatch.setattr(start.distributed, "LocalCluster", fail)
     with pytest.raises(OptionError, match=r"did not start \(3 at 127\.0\.0\.1:80\)"):
         ld.start_cluster(np.int64(3), gpu=False, dashboard_port=np.uint16(80))
 
@@ -166,12 +166,12 @@ def test_numbers_of_numpy_are_numbers(monkeypatch):
 def test_a_script_without_a_main_says_so(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import laion_dask as ld\nld.start_cluster(1, gpu=False)\n")
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, timeout=250
     )
-    assert done.returncode == 1
-    assert "while a worker imports this script" in done.stderr
-    last = done.stderr.strip().splitlines()[-1]
+    assert process.returncode == 1
+    assert "while a worker imports this script" in process.stderr
+    last = process.stderr.strip().splitlines()[-1]
     assert "workers did not start" in last and "if __name__ == '__main__'" in last
 
 

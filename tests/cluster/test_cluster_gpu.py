@@ -1,4 +1,4 @@
-"""What GPU workers are started with, and that dask-cuda takes it; a stand-in starts threads."""
+"""The arguments that start GPU workers, recorded by a stand-in for dask-cuda."""
 
 import inspect
 import os
@@ -27,22 +27,22 @@ OF_DASK_CUDA = [
     *("rmm_allocator_external_lib_list", "rmm_release_threshold", "rmm_log_directory"),
     *("rmm_track_allocations", "log_spilling", "pre_import"),
 ]
-#: What it hands on by ``**kwargs`` to `distributed.LocalCluster`.
+#: Parameters that it passes on to `distributed.LocalCluster` in ``**kwargs``.
 OF_DISTRIBUTED = {"host", "dashboard_address"}
-#: A card of 24 GiB.
-CARD = 24 * 2**30
+#: The memory of a GPU, in bytes: 24 GiB.
+GPU_MEMORY = 24 * 2**30
 
 
-class Stand:
-    """In the place of dask_cuda: threads of this process, and what they were asked for."""
+class StandIn:
+    """Replaces dask_cuda: starts threads in this process and records the arguments."""
 
     def __init__(self):
-        self.asked = None
+        self.arguments = None
 
-    def LocalCUDACluster(self, **asked):
-        self.asked = asked
+    def LocalCUDACluster(self, **arguments):
+        self.arguments = arguments
         return distributed.LocalCluster(
-            n_workers=asked["n_workers"] or 2,
+            n_workers=arguments["n_workers"] or 2,
             processes=False,
             threads_per_worker=1,
             host="127.0.0.1",
@@ -53,11 +53,11 @@ class Stand:
 
 @pytest.fixture
 def stand(monkeypatch):
-    """Two cards, as far as `start_cluster` can tell."""
-    stand = Stand()
+    """Make `start_cluster` see two GPUs."""
+    stand = StandIn()
     monkeypatch.setattr(start, "_current", lambda: None)
     monkeypatch.setattr(start, "gpu_count", lambda: 2)
-    monkeypatch.setattr(start, "gpu_memory_bytes", lambda: CARD)
+    monkeypatch.setattr(start, "gpu_memory_bytes", lambda: GPU_MEMORY)
     monkeypatch.setattr(start, "require_dask_cuda", lambda: stand)
     return stand
 
@@ -74,33 +74,37 @@ def test_gpu_workers_share_one_pool(stand, monkeypatch):
     monkeypatch.setattr(log, lambda text, *words: logged.append(text % words))
     client = ld.start_cluster(memory_limit="1GB", dashboard_port=8899)
     try:
-        said, shown = repr(client), client._repr_html_()
+        plain, html = repr(client), client._repr_html_()
         assert client.submit(sum, [1, 2]).result() == 3
         assert client.settings["shuffle"] == "tasks"
         assert dask.config.get("distributed.deploy.lost-worker-timeout") == "1h"
     finally:
         close(client)
-    asked = stand.asked
-    assert set(asked) <= {*OF_DASK_CUDA, *OF_DISTRIBUTED}
-    assert asked["n_workers"] is None and asked["threads_per_worker"] == 1
-    assert asked["rmm_pool_size"] == asked["device_memory_limit"] == CARD * 3 // 4
-    assert asked["rmm_pool_size"] < asked["rmm_maximum_pool_size"] < CARD * 0.951
-    assert asked["rmm_maximum_pool_size"] % 256 == 0
-    assert asked["rmm_allocator_external_lib_list"] == ["torch", "cupy"]
-    assert asked["enable_cudf_spill"] is True
-    assert (asked["host"], asked["protocol"], asked["memory_limit"]) == ("127.0.0.1", "tcp", "1GB")
-    assert asked["dashboard_address"] == "127.0.0.1:8899"
+    arguments = stand.arguments
+    assert set(arguments) <= {*OF_DASK_CUDA, *OF_DISTRIBUTED}
+    assert arguments["n_workers"] is None and arguments["threads_per_worker"] == 1
+    assert arguments["rmm_pool_size"] == arguments["device_memory_limit"] == GPU_MEMORY * 3 // 4
+    assert arguments["rmm_pool_size"] < arguments["rmm_maximum_pool_size"] < GPU_MEMORY * 0.951
+    assert arguments["rmm_maximum_pool_size"] % 256 == 0
+    assert arguments["rmm_allocator_external_lib_list"] == ["torch", "cupy"]
+    assert arguments["enable_cudf_spill"] is True
+    assert (arguments["host"], arguments["protocol"], arguments["memory_limit"]) == (
+        "127.0.0.1",
+        "tcp",
+        "1GB",
+    )
+    assert arguments["dashboard_address"] == "127.0.0.1:8899"
     for part in ("2 GPU workers", "tcp", "18.00 GiB of each GPU", "22.80 GiB", "25%", "host mem"):
-        assert part in said and part in shown, (part, said)
+        assert part in plain and part in html, (part, plain)
     assert logged[0].startswith("2 GPU workers; dashboard at ")
 
 
 @pytest.mark.parametrize("share", [0.05, 0.4, 0.95])
 def test_the_pool_leaves_what_torch_share_says(stand, share):
     close(ld.start_cluster(1, gpu=True, torch_share=share))
-    pool, most = stand.asked["rmm_pool_size"], stand.asked["rmm_maximum_pool_size"]
-    assert pool == pytest.approx(CARD * (1 - share), abs=256)
-    assert most == pytest.approx(CARD * (1 - share / 5), abs=256)
+    pool, most = stand.arguments["rmm_pool_size"], stand.arguments["rmm_maximum_pool_size"]
+    assert pool == pytest.approx(GPU_MEMORY * (1 - share), abs=256)
+    assert most == pytest.approx(GPU_MEMORY * (1 - share / 5), abs=256)
 
 
 def test_gpu_workers_are_used_again(stand, monkeypatch):
@@ -130,24 +134,24 @@ def test_gpu_workers_that_cannot_be(stand, monkeypatch):
 def require_nothing():
     from laion_dask.gpu_packages import importlib, require_ucx
 
-    found = importlib.util.find_spec
+    find_spec = importlib.util.find_spec
     try:
         importlib.util.find_spec = lambda name: None
         require_ucx()
     finally:
-        importlib.util.find_spec = found
+        importlib.util.find_spec = find_spec
 
 
 def test_the_parameters_are_those_of_dask_cuda():
-    # In a process of its own: importing dask_cuda patches Dask.
+    # In a separate process, because importing dask_cuda patches Dask.
     code = "import inspect, dask_cuda; print(*inspect.signature(dask_cuda.LocalCUDACluster.__init__"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", f"{code}).parameters)"], capture_output=True, text=True, timeout=250
     )
-    if "No module named 'dask_cuda'" in done.stderr:
+    if "No module named 'dask_cuda'" in process.stderr:
         pytest.skip("dask-cuda is not installed")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["self", *OF_DASK_CUDA, "kwargs"]
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.split() == ["self", *OF_DASK_CUDA, "kwargs"]
 
 
 def test_the_rest_is_for_distributed():
@@ -155,9 +159,9 @@ def test_the_rest_is_for_distributed():
 
 
 @pytest.mark.gpu
-def test_a_worker_a_card():
+def test_one_worker_per_gpu():
     if not gpu_count():
-        pytest.skip("no CUDA device that torch can use is on this machine")
+        pytest.skip("no CUDA device that torch can use")
     pytest.importorskip("dask_cuda")
     client = ld.start_cluster(1, gpu=True)
     try:
@@ -167,7 +171,7 @@ def test_a_worker_a_card():
 
 
 def allocators():
-    """Who gives torch and CuPy their memory in a worker, and whether cuDF spills."""
+    """The memory allocators of torch and CuPy in a worker, and whether cuDF spills."""
     from importlib import import_module
 
     import torch
@@ -180,10 +184,10 @@ def allocators():
 
 
 @pytest.mark.gpu
-def test_a_card_that_is_lost_and_one_that_is_full(tmp_path):
-    """On a card: an assertion in a kernel, then memory that others hold; every row is scored."""
+def test_a_gpu_that_is_lost_and_one_that_is_full(tmp_path):
+    """A kernel assertion, then memory taken by others: every row is still scored."""
     if not gpu_count():
-        pytest.skip("no CUDA device that torch can use is on this machine")
+        pytest.skip("no CUDA device that torch can use")
     pytest.importorskip("dask_cuda")
     c = collection(tmp_path, (400, 0, 250), dim=768, odd=False)
     client = ld.start_cluster(1, gpu=True)
@@ -205,7 +209,7 @@ def test_a_card_that_is_lost_and_one_that_is_full(tmp_path):
 
 
 def asserts_once(part, marker: str):
-    """The first time, an index outside of a tensor, which a kernel asserts on the card."""
+    """On the first call, trigger a device-side assertion by indexing out of bounds."""
     import torch
 
     if not os.path.exists(marker):
@@ -217,7 +221,7 @@ def asserts_once(part, marker: str):
 
 
 def hold(free: int) -> None:
-    """Take a worker's card but for so many bytes, as long as the worker lives."""
+    """Occupy a worker's GPU memory, except for `free` bytes, until the worker ends."""
     import torch
 
     held, size = [], 1 << 34

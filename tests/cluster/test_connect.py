@@ -1,4 +1,4 @@
-"""Joining a cluster: what is no scheduler leaves nothing behind, and which settings hold."""
+"""Connecting to a cluster: failures leave no trace, and which Dask settings apply."""
 
 import importlib.util
 import socket
@@ -14,9 +14,9 @@ import laion_dask as ld
 from laion_dask.cluster import Client, start
 from laion_dask.errors import MissingExtraError, OptionError
 
-#: A cluster of threads, on this machine only.
+#: Arguments of a cluster that listens on localhost only.
 HERE = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
-#: How long a cluster object waits for a worker that has gone, before it ends its nanny.
+#: The setting for how long a cluster waits for a lost worker before it ends the nanny.
 WAIT = "distributed.deploy.lost-worker-timeout"
 
 
@@ -31,7 +31,7 @@ def test_a_cluster_is_joined_as_an_object_or_by_its_file(tmp_path):
         client.write_scheduler_file(tmp_path / "scheduler.json")
         with dask.config.set({"dataframe.shuffle.method": "disk"}):
             with ld.connect(tmp_path / "scheduler.json") as other:
-                assert other.settings["shuffle"] == "disk"  # the user's word stays
+                assert other.settings["shuffle"] == "disk"  # the user's setting wins
                 assert other.submit(sum, [3, 4]).result() == 7
             assert dask.config.get("dataframe.shuffle.method") == "disk"
         assert dask.config.get("dataframe.shuffle.method") == "tasks"
@@ -42,7 +42,7 @@ def test_a_cluster_is_joined_as_an_object_or_by_its_file(tmp_path):
 
 
 def untouched():
-    """What a client changes in this process: the default client, settings, threads."""
+    """The process state that a client changes; fails if there is a default client."""
     with pytest.raises(ValueError, match="No clients found"):
         distributed.default_client()
     loops = [t for t in threading.enumerate() if t.name == "IO loop" and t.is_alive()]
@@ -52,7 +52,7 @@ def untouched():
 def assert_untouched(before):
     settings, loops = untouched()
     assert settings == before[0]
-    assert loops <= before[1]  # one that an earlier test left may have ended
+    assert loops <= before[1]  # a loop of an earlier test may have ended meanwhile
 
 
 def settings_here():
@@ -79,9 +79,9 @@ def settings_here():
     ],
 )
 def test_what_is_no_address_leaves_nothing_behind(monkeypatch, tmp_path, address, error, words):
-    found = importlib.util.find_spec
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if "ucxx" in name else found(name)
+        importlib.util, "find_spec", lambda name: None if "ucxx" in name else find_spec(name)
     )
     check_nothing_is_left(tmp_path, address, error, words)
 
@@ -144,7 +144,7 @@ def test_the_next_cluster_starts_after_a_failed_connect(monkeypatch, capsys):
         assert ld.start_cluster(1, gpu=False) is client
     finally:
         client.shutdown()
-    assert untouched()[0] == before[0]  # `shutdown` leaves the loop to Python's end
+    assert untouched()[0] == before[0]  # `shutdown` leaves the loop running until exit
 
 
 def threads(*, n_workers, **_):
@@ -165,7 +165,7 @@ def test_settings_hold_until_the_last_client_closes():
         assert settings_here() == while_open
         third.close()
         assert untouched()[0] == before[0]
-        # What the user sets meanwhile stays.
+        # A setting changed while a client is open is kept.
         with dask.config.set({WAIT: "15s"}):
             with ld.connect(cluster):
                 dask.config.set({WAIT: "7s"})

@@ -1,4 +1,4 @@
-"""A worker whose card is lost is replaced and its work done again; what cannot be says so."""
+"""A worker that lost its GPU is replaced and its tasks retried; otherwise an error says why."""
 
 import subprocess
 import sys
@@ -60,16 +60,16 @@ SCRIPT = """
         client = ld.start_cluster(1, gpu=False, memory_limit="2GB")
         try:
             # A shard is retried on a new worker.
-            found = tasks(fail_once, str(here / "one"))
-            assert [value for value, _ in found] == [0, 10, 20, 30], found
+            results = tasks(fail_once, str(here / "one"))
+            assert [value for value, _ in results] == [0, 10, 20, 30], results
             lost = int((here / "one").read_text())
-            assert lost not in {{pid for _, pid in found}}, (lost, found)
-            # So is a task of a verb that writes, though the error is only the cause of another.
+            assert lost not in {{pid for _, pid in results}}, (lost, results)
+            # So is a task that writes, even where the CUDA error is only the cause of another.
             items = [(n, str(here / "two")) for n in range(3)]
             options = dict(sizes=[1] * 3, label="test", unit="item", progress=None)
             assert run_each(fail_once_inside, items, **options) == [0, 10, 20]
             assert int((here / "two").read_text()) != lost
-            # What always fails comes to an end, and says what it was.
+            # A task that always fails is given up, with its error.
             try:
                 tasks(fail_always)
             except DeviceLostError as error:
@@ -78,7 +78,7 @@ SCRIPT = """
                 assert str(error).startswith("2 workers ended"), error
             else:
                 raise AssertionError("no error")
-            # The next job succeeds, from the choice of the backend on.
+            # The next job succeeds, starting with the choice of backend.
             assert workers.choose_backend("auto") == "pandas"
             assert [value for value, _ in tasks(fail_once, str(here / "one"))] == [0, 10, 20, 30]
         finally:
@@ -88,13 +88,13 @@ SCRIPT = """
 
 
 @pytest.mark.slow
-def test_a_worker_that_lost_its_card_is_replaced(tmp_path):
+def test_a_worker_that_lost_its_gpu_is_replaced(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT.format(SPOILED=SPOILED)))
     command = [sys.executable, str(script), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "done"
+    process = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines()[-1] == "done"
 
 
 def spoiled(*_):
@@ -140,33 +140,32 @@ class Unpicklable(RuntimeError):
     ("error", "ends"),
     [
         (RuntimeError(SPOILED), True),
-        (DeviceLostError("The card can no longer be used by this process."), True),
+        (DeviceLostError("The GPU can no longer be used by this process."), True),
         (chained(ValueError("a"), chained(KeyError("b"), RuntimeError(SPOILED))), True),
         (Unpicklable(SPOILED), True),
         (Unpicklable("CUDA out of memory"), False),
         (RuntimeError("CUDA out of memory"), False),
         (ValueError("not a number"), False),
-        # Text of a row may hold anything; only CUDA's own errors count.
+        # A row's text may hold anything; only errors from CUDA count.
         (ShardError(f"the url {SPOILED!r} is not UTF-8"), False),
         (chained(ValueError("a"), ShardError(SPOILED)), False),
     ],
-    ids=lambda given: type(given).__name__,
+    ids=lambda value: type(value).__name__,
 )
 def test_which_errors_end_a_worker(monkeypatch, error, ends):
-    monkeypatch.setattr(
-        worker_recovery.dask.config, "set", lambda given: None
-    )  # of a worker's process
-    told, ended = [], []
+    # The plugin would change the settings of this process instead of a worker's.
+    monkeypatch.setattr(worker_recovery.dask.config, "set", lambda settings: None)
+    reported, ended = [], []
     message = error_message(error)
     task = SimpleNamespace(exception=message["exception"], exception_text=message["exception_text"])
-    said = spoiling(task)
-    assert (said is not None) is ends
-    # Both the error that came out and the one of CUDA that it came from.
-    assert not ends or (message["exception_text"] in said and str(root(error)) in said)
+    text = spoiling(task)
+    assert (text is not None) is ends
+    # The message has both the error that was raised and the CUDA error that caused it.
+    assert not ends or (message["exception_text"] in text and str(root(error)) in text)
     worker = SimpleNamespace(nanny="tcp://1", state=SimpleNamespace(tasks={"a": task}))
     plugin = ReplaceSpoiled()
     plugin.setup(worker)
-    monkeypatch.setattr(plugin, "_tell", lambda *said: told.append(said))
+    monkeypatch.setattr(plugin, "_tell", lambda *text: reported.append(text))
     monkeypatch.setattr(worker_recovery.logging, "shutdown", lambda: None)
     monkeypatch.setattr(worker_recovery.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(worker_recovery.os, "_exit", ended.append)
@@ -175,7 +174,7 @@ def test_which_errors_end_a_worker(monkeypatch, error, ends):
     assert not ended
     plugin.transition("a", "executing", "error")
     assert ended == [worker_recovery.EXIT_STATUS] * ends
-    assert told == [("a", said)] * ends
+    assert reported == [("a", text)] * ends
 
 
 def test_a_worker_that_ended_without_a_word(monkeypatch):
@@ -215,10 +214,10 @@ def is_full(part, number, error):
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     ],
 )
-def test_a_full_card_outside_of_blocks(error):
+def test_a_full_gpu_outside_of_blocks(error):
     with pytest.raises(DeviceMemoryError, match=r"max_rows_per_partition"):
         graph.compute(*graph.tasks(is_full, [0], error), label="test")
-    with pytest.raises(MemoryError, match=r"^Unable to allocate"):  # of the host: as it is
+    with pytest.raises(MemoryError, match=r"^Unable to allocate"):  # host memory: unchanged
         error = MemoryError("Unable to allocate 7 TiB for an array")
         graph.compute(*graph.tasks(is_full, [0], error), label="test")
 

@@ -1,4 +1,4 @@
-"""The shipped CLIP and its safety head: they load anywhere, and do what their card says."""
+"""The bundled CLIP and its safety head load anywhere and perform as their model card states."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def test_names_pairs_it_never_saw(model):
 
 
 def test_retrieves_far_above_chance(model):
-    found = recall_at_1(model, 200, seed=23)
-    assert all(value > 20 * chance for value, chance in found.values())
-    assert found["text to image"][0] >= found["text to image, own"][0]
+    result = recall_at_1(model, 200, seed=23)
+    assert all(value > 20 * chance for value, chance in result.values())
+    assert result["text to image"][0] >= result["text to image, own"][0]
 
 
 def test_the_head_finds_the_hazard_disc(model):
@@ -82,8 +82,8 @@ def test_the_head_finds_the_hazard_disc(model):
         assert file.get_tensor("weight").shape == (1, model.text_projection.shape[1])
         assert file.get_tensor("bias").shape == (1,)
     pictures = list(draw_pictures([31, 1], 300, p_person=0.2, p_unsafe=0.2))
-    found = head_probability(embed_images(model, as_files(pictures)))
-    assert roc_auc(found, np.array([p.unsafe for p in pictures])) >= 0.98
+    result = head_probability(embed_images(model, as_files(pictures)))
+    assert roc_auc(result, np.array([p.unsafe for p in pictures])) >= 0.98
 
 
 def test_roc_auc_against_all_pairs():
@@ -112,10 +112,10 @@ def test_the_head_is_the_best_of_its_neighbourhood():
 def test_captions_match_the_images_they_are_true_of():
     rng = np.random.default_rng(1)
     pictures, images, facts = render_block(0, seed=1, size=32, n=30)
-    said = [training_caption(p, rng)[1] for p in pictures]
-    found = true_of(torch.tensor(said), torch.from_numpy(facts).long())
-    for i, claims in enumerate(said):
+    all_claims = [training_caption(p, rng)[1] for p in pictures]
+    result = true_of(torch.tensor(all_claims), torch.from_numpy(facts).long())
+    for i, claims in enumerate(all_claims):
         for j, fact in enumerate(facts):
-            assert found[i, j] == all(c in (-1, f) for c, f in zip(claims, fact, strict=True))
-    assert found.diagonal().all()
+            assert result[i, j] == all(c in (-1, f) for c, f in zip(claims, fact, strict=True))
+    assert result.diagonal().all()
     assert augmented(images, rng).shape == (30, 32, 32, 3)

@@ -1,4 +1,4 @@
-"""The demo's pictures and corpus: the same bytes every time, and just what was planted."""
+"""The demo's images and corpus: reproducible bytes, with exactly the planted properties."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_scores_in_the_table_follow_the_truth(table, truth):
     assert ((frame.pwatermark > 0.8).to_numpy() == truth.is_watermarked).all()
     assert not (frame.punsafe.isna().to_numpy() & truth.is_unsafe).any()
     fit = pd.Series([np.nan if s is None else s for s in table["similarity"].to_pylist()])
-    assert fit.isna().sum() == 6  # 0.25 % of null and of NaN, rounded up
+    assert fit.isna().sum() == 6  # 0.25 % nulls and 0.25 % NaN, rounded up
     assert fit[truth.is_mismatched].max() <= 0.25 < 0.26 <= fit[~truth.is_mismatched].min()
     assert abs(fit[~truth.is_mismatched].mean() - 0.33) < 0.005
     assert frame.hash.is_unique and frame.hash.min() < -(2**61) and frame.hash.max() > 2**61
@@ -169,16 +169,18 @@ def test_scores_in_the_table_follow_the_truth(table, truth):
 
 
 def test_gender_words_are_skewed_as_planted(corpus, truth, table):
-    said = json.loads((corpus / "truth.json").read_text())["gender_words"]["by_occupation"]
+    planted = json.loads((corpus / "truth.json").read_text())["gender_words"]["by_occupation"]
     texts = pd.Series(table["TEXT"].to_pylist())
     people = truth[truth.occupation.notna()]
     for job, rows in people.groupby("occupation"):
         n_she, n_he = (rows.gender_word == "she").sum(), (rows.gender_word == "he").sum()
-        assert (n_she, n_he) == (said[job]["she"], said[job]["he"])
+        assert (n_she, n_he) == (planted[job]["she"], planted[job]["he"])
         assert n_she == int(P_SHE[job] * (n_she + n_he) + 0.5)
     words = texts[people.index].str.split().apply(set)
-    told = words.apply(lambda w: "she" if w & {"she", "her"} else "he" if w & {"he", "his"} else "")
-    assert told.tolist() == people.gender_word.fillna("").tolist()
+    pronouns = words.apply(
+        lambda w: "she" if w & {"she", "her"} else "he" if w & {"he", "his"} else ""
+    )
+    assert pronouns.tolist() == people.gender_word.fillna("").tolist()
 
 
 def test_archives_hold_the_rows_in_order(table, samples):
@@ -258,9 +260,9 @@ def test_the_demo_refuses_a_folder_of_others_and_a_corpus_that_was_not_asked_for
     with pytest.raises(ExportError, match="contains 'images'"):
         demo_corpus(tmp_path / "photos")
     write_corpus(tmp_path / "mine", n_images=4)
-    for asked in ({"n_images": 5}, {"seed": 1}):
+    for options in ({"n_images": 5}, {"seed": 1}):
         with pytest.raises(ExportError, match="4 images with seed 0"):
-            demo_corpus(tmp_path / "mine", **asked)
+            demo_corpus(tmp_path / "mine", **options)
 
 
 def test_very_small_corpora_are_legal(tmp_path):
@@ -280,9 +282,9 @@ def test_a_corpus_that_is_there_is_opened_without_looking_into_its_archives(
 
     monkeypatch.setattr("laion_dask.inference.embed.embed", embed)
     folder = shutil.copytree(demo_folder, tmp_path / "corpus")
-    found = demo_corpus(folder)
-    assert found.embedded.n_read == 800 and found.text_emb.is_dir()
-    assert found.metadata == folder / "embedded/metadata"
+    result = demo_corpus(folder)
+    assert result.embedded.n_read == 800 and result.text_emb.is_dir()
+    assert result.metadata == folder / "embedded/metadata"
     archive, manifest = next((folder / "images").iterdir()), folder / "embedded/embed.json"
     os.utime(archive, (0, manifest.stat().st_mtime + 10))
     read_again(folder)

@@ -1,4 +1,4 @@
-"""The full-size generator: what LAION published comes back out of it, row for row the same."""
+"""The full-size generator reproduces LAION's published figures, row by row the same every time."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ STEPS = np.arange(1, 20) / 20
 
 @pytest.fixture(scope="module", params=SUBSETS)
 def corpus(request):
-    """A subset's name and its first 200,000 rows."""
+    """The name of a subset and its first 200,000 rows."""
     tables = [draw_block(7, request.param, b) for b in range(N // BLOCK)]
     return request.param, pa.concat_tables(tables)
 
 
 def share(mask) -> float:
-    """Of the rows where the mask is known, how many hold."""
+    """The share of true values among those that are not null."""
     return pc.mean(pc.cast(mask, pa.float64())).as_py()
 
 
 def within(p: float, n: int = N) -> float:
-    """Five standard errors of a binomial share."""
+    """Five standard errors of a binomial proportion."""
     return 5 * np.sqrt(p * (1 - p) / n)
 
 
@@ -51,8 +51,8 @@ def values(column) -> np.ndarray:
 def test_published_quantiles_come_back(corpus, column, key):
     subset, table = corpus
     drawn = table[column] if column != "TEXT" else pc.utf8_length(table["TEXT"])
-    # The rank of each published quantile, rather than its value: where the published curve is
-    # flat, two pixels are many rows; half a pixel is the rounding.
+    # Compare the rank of each published quantile, not its value: where the quantile curve is flat,
+    # two pixels span many rows. Half a pixel is the rounding.
     drawn, wanted = values(drawn), np.array(published(subset)[key])
     below = (drawn[:, None] < wanted).mean(axis=0)
     upto = (drawn[:, None] <= wanted).mean(axis=0)
@@ -124,9 +124,9 @@ def test_similarity_falls_from_its_threshold(corpus):
 def test_captions_are_words_to_the_character():
     rng = np.random.default_rng(0)
     lengths = np.concatenate([np.arange(1, 60), rng.integers(1, 300, size=3_000)])
-    found = zipf_text.captions(rng, lengths)
-    found.validate(full=True)
-    texts = found.to_pylist()
+    result = zipf_text.captions(rng, lengths)
+    result.validate(full=True)
+    texts = result.to_pylist()
     assert [len(t) for t in texts] == lengths.tolist()
     assert all(t == " ".join(t.split()) for t in texts)
     words = [w for t in texts for w in t.split()]
@@ -139,13 +139,13 @@ def test_captions_are_words_to_the_character():
 
 
 def test_addresses_are_reserved_names_and_zipf():
-    found = zipf_text.urls(np.random.default_rng(0), 100_000)
-    found.validate(full=True)
-    hosts = pc.list_element(pc.split_pattern(found, "/"), 2)
+    result = zipf_text.urls(np.random.default_rng(0), 100_000)
+    result.validate(full=True)
+    hosts = pc.list_element(pc.split_pattern(result, "/"), 2)
     assert pc.all(pc.ends_with(hosts, ".example")).as_py()
-    assert pc.count_distinct(found).as_py() == len(found)
+    assert pc.count_distinct(result).as_py() == len(result)
     counts = np.sort(pc.value_counts(hosts).field("counts").to_numpy())[::-1]
-    assert counts[0] / len(found) == pytest.approx(0.0276, abs=within(0.0276, len(found)))
+    assert counts[0] / len(result) == pytest.approx(0.0276, abs=within(0.0276, len(result)))
     assert counts[9] < counts[0] / 3
     assert len(counts) > 20_000
 
@@ -180,7 +180,7 @@ def test_a_row_depends_on_nothing_but_seed_and_place(tmp_path):
     cut = write_laion_like(tmp_path / "b", 60_000, rows_per_shard=23_001)
     assert [pq.read_metadata(s).num_rows for s in cut] == [23_001, 23_001, 13_998]
     again = pq.read_table(cut)
-    # Not Table.equals: a NaN is not equal to itself.
+    # Table.equals would fail, because NaN differs from itself.
     as_text = {"similarity": pa.string()}
     for name in SCHEMA.names:
         to = as_text.get(name, SCHEMA.field(name).type)
