@@ -1,4 +1,4 @@
-"""Exports: the rows, the recipe, and that a reader sees the old state or the new one."""
+"""Exports: their rows and recipe; readers see either the old state or the new one."""
 
 import hashlib
 import json
@@ -66,7 +66,7 @@ def kept_by_hand(source: str) -> list[tuple]:
 
 
 def unscored_by_hand(source: str) -> int:
-    """Rows of which one of the two is unknown and the other not false."""
+    """The number of rows where one condition is unknown and the other is not false."""
     n = 0
     for path in Path(source).glob("*.parquet"):
         for line in pq.read_table(path).to_pylist():
@@ -96,20 +96,20 @@ def files_of(folder) -> dict[str, bytes]:
 
 
 def test_rows_equal_a_loop_in_order(source, out):
-    done = carve(source).laion.export(out)
+    exported = carve(source).laion.export(out)
     wanted = kept_by_hand(source)
     assert rows_of(out) == wanted and len(wanted) > 10
-    rows = done.rows
+    rows = exported.rows
     assert (rows.read, rows.kept, rows.rejected) == (sum(SIZES), len(wanted), 0)
     assert rows.unscored == unscored_by_hand(source) > 0
     assert rows.read == rows.kept + rows.dropped + rows.unscored
-    assert "96 read" in str(done) and "recipe.json" in str(done)
+    assert "96 read" in str(exported) and "recipe.json" in str(exported)
 
 
 def test_the_recipe_says_what_is_there(source, out):
-    done = carve(source).laion.where("height > 5").laion.export(out, seed=7)
+    exported = carve(source).laion.where("height > 5").laion.export(out, seed=7)
     recipe = json.loads((out / "_recipe.json").read_text())
-    assert recipe == done.manifest
+    assert recipe == exported.manifest
     shards = sorted(Path(source).glob("*"))
     for number, (entry, path) in enumerate(zip(recipe["inputs"], shards, strict=True)):
         data = path.read_bytes()
@@ -161,19 +161,19 @@ def test_the_recipe_names_models_queries_and_embeddings(tmp_path, out):
     head = linear_head(tmp_path, c.model)
     query = Vectors(vectors(1, seed=3)[0], c.model, "a red bird")
     scored = frame.laion.similarity(emb, query, to="q").laion.score(emb, head)
-    done = scored.laion.where("q > 0 and plain > -9").laion.export(out)
-    models = done.manifest["models"]
+    exported = scored.laion.where("q > 0 and plain > -9").laion.export(out)
+    models = exported.manifest["models"]
     assert emb.recipe() in models and head.recipe() in models
     double = np.asarray(query, dtype=float)
     digest = hashlib.sha256((double / np.linalg.norm(double)).astype(np.float32).tobytes())
-    said = {"column": "q", "query": "a red bird", "query_sha256": digest.hexdigest()}
-    assert said in models
-    assert done.manifest["renamed"]["TEXT"] == "text"
+    entry = {"column": "q", "query": "a red bird", "query_sha256": digest.hexdigest()}
+    assert entry in models
+    assert exported.manifest["renamed"]["TEXT"] == "text"
     files = {file["path"]: file["bytes"] for file in emb.recipe()["embeddings"]}
     assert files == {path: os.path.getsize(path) for path in files} and len(files) == 2
     again = ld.read_shards(out).compute()
     assert again["q"].dtype == np.float32 and (again["q"] > 0).all()
-    assert done.rows == scored.laion.where("q > 0 and plain > -9").laion.rows()
+    assert exported.rows == scored.laion.where("q > 0 and plain > -9").laion.rows()
 
 
 def test_order_and_bytes_do_not_depend_on_workers(source, tmp_path):
@@ -215,20 +215,20 @@ def test_order_does_not_depend_on_partitioning(source, tmp_path):
 def test_a_carve_of_a_carve_keeps_its_first_source(source, tmp_path):
     carve(source).laion.export(tmp_path / "one")
     second = ld.read_shards(tmp_path / "one").laion.where("width >= 900")
-    done = second.laion.export(tmp_path / "two")
+    exported = second.laion.export(tmp_path / "two")
     wanted = second.compute()
     got = ld.read_shards(tmp_path / "two").compute()
     for name in ("source_shard", "source_row", "url", "width"):
         assert got[name].tolist() == wanted[name].tolist()
-    assert done.rows.read == len(kept_by_hand(source))
+    assert exported.rows.read == len(kept_by_hand(source))
     assert rows_of(tmp_path / "two") == [
         k for k in kept_by_hand(source) if k in rows_of(tmp_path / "two")
     ]
 
 
 def test_zero_rows_kept_is_a_readable_empty_export(source, out):
-    done = ld.read_shards(source, where="width > 99999").laion.export(out)
-    assert done.rows.kept == 0 and len(done.manifest["parts"]) == 1
+    exported = ld.read_shards(source, where="width > 99999").laion.export(out)
+    assert exported.rows.kept == 0 and len(exported.manifest["parts"]) == 1
     got = ld.read_shards(out)
     assert (
         len(got) == 0
@@ -359,24 +359,24 @@ def test_multiplied_rows_are_refused(source, out):
 def test_an_export_is_replaced_as_a_whole(source, out):
     carve(source).laion.export(out)
     first = files_of(out)
-    done = ld.read_shards(source, where="width >= 1500").laion.export(out)
+    exported = ld.read_shards(source, where="width >= 1500").laion.export(out)
     second = files_of(out)
-    parts = {f"shards/{p['file']}" for p in done.manifest["parts"]}
+    parts = {f"shards/{p['file']}" for p in exported.manifest["parts"]}
     assert set(second) == {"_recipe.json", *parts}
     assert not {n for n in first if n.startswith("shards")} & set(second)
-    assert len(ld.read_shards(out)) == done.rows.kept
+    assert len(ld.read_shards(out)) == exported.rows.kept
 
 
 def test_parts_that_are_not_listed_are_never_read(source, out):
-    done = carve(source).laion.export(out)
+    exported = carve(source).laion.export(out)
     write_shard(out / "shards" / "part-00099-deadbeef.parquet", laion_table(5))
-    assert len(ld.read_shards(out)) == done.rows.kept
+    assert len(ld.read_shards(out)) == exported.rows.kept
     ld.read_shards(source, where="width >= 1500").laion.export(out)
     assert not (out / "shards" / "part-00099-deadbeef.parquet").exists()
 
 
 def fail_at(monkeypatch, error, after: int):
-    """The writer raises once it has written so many parts."""
+    """Make the writer raise `error` after it has written `after` parts."""
     written, write = [], ParquetWriter.write
 
     def failing(self, part):
@@ -466,7 +466,7 @@ def test_shards_with_an_export_among_them_are_not_read_as_one(laion_shards, tmp_
     part = next((tmp_path / "two" / "a").glob("shards/*.parquet"))
     (part.parent / "stale.parquet").write_bytes(part.read_bytes())
     with pytest.warns(DiscoveryWarning, match="2 files .* may be a copy"):
-        assert len(ld.read_shards(tmp_path / "two")) == 20  # nothing but exports, by their recipes
+        assert len(ld.read_shards(tmp_path / "two")) == 20  # exports only, read by their recipes
     (tmp_path / "two" / "b" / "_recipe.json").rename(tmp_path / "two" / "b" / UNFINISHED)
     with pytest.raises(ShardError, match="interrupted"):
         ld.read_shards(tmp_path / "two")

@@ -1,4 +1,4 @@
-"""Export formats: one module each, parts of several files, and an index at the end."""
+"""Export formats: one module per format, parts of several files, and a final index."""
 
 import json
 import textwrap
@@ -62,7 +62,7 @@ def open(staging, schema):
 
 @pytest.fixture(autouse=True)
 def _new_formats(tmp_path, monkeypatch):
-    """Two formats, each of which is one file in the package."""
+    """Add two formats, each in one file of the package."""
     folder = tmp_path / "formats"
     folder.mkdir()
     (folder / "pairs.py").write_text(textwrap.dedent(PAIRS))
@@ -79,15 +79,15 @@ def test_every_module_is_a_format():
 def test_an_unknown_format_names_those_that_exist(laion_shards, tmp_path):
     with pytest.raises(OptionError, match=r"pairs.*parquet.*texts"):
         ld.read_shards(laion_shards(3)).laion.export(tmp_path / "out", format="parquets")
-    with pytest.raises(OptionError, match="base"):  # which is no format
+    with pytest.raises(OptionError, match="base"):  # the base module is not a format
         ld.read_shards(laion_shards(3)).laion.export(tmp_path / "out", format="base")
 
 
 def test_a_part_of_several_files_and_an_index(laion_shards, tmp_path):
     frame, out = ld.read_shards(laion_shards(5, 7)), tmp_path / "out"
     for expected in (12, 12):  # the second export replaces the first
-        done = frame.laion.export(out, format="pairs")
-        assert done.rows.kept == len(ld.read_shards(out)) == ld.verify(out).rows == expected
+        exported = frame.laion.export(out, format="pairs")
+        assert exported.rows.kept == len(ld.read_shards(out)) == ld.verify(out).rows == expected
     manifest = json.loads((out / "_recipe.json").read_text())
     (index,) = manifest["index"]
     content = json.loads((out / "shards" / index["file"]).read_text())
@@ -117,8 +117,8 @@ def test_every_file_of_a_part_is_verified(laion_shards, tmp_path, which):
 
 
 def test_a_format_that_no_reader_knows_is_verified_and_refused(laion_shards, tmp_path):
-    done = ld.read_shards(laion_shards(5)).laion.export(tmp_path / "out", format="texts")
-    assert "companions" not in done.manifest["parts"][0] and "index" not in done.manifest
+    exported = ld.read_shards(laion_shards(5)).laion.export(tmp_path / "out", format="texts")
+    assert "companions" not in exported.manifest["parts"][0] and "index" not in exported.manifest
     assert ld.verify(tmp_path / "out").rows == 5
     with pytest.raises(ShardError, match=r"is an export of files such as part-.*\.txt.*\.parquet"):
         ld.read_shards(tmp_path / "out")

@@ -1,4 +1,4 @@
-"""The commit of an export: killed, failing and contended at every step, the folder stays whole."""
+"""Export commits stay consistent when killed, failing or contended at any step."""
 
 import errno
 import json
@@ -42,7 +42,7 @@ def content(value: int) -> bytes:
 
 
 def write(path: str, values, before_commit=lambda: None) -> None:
-    """A whole export of parts of one row each."""
+    """Commit an export whose parts have one row each."""
     with ExportTransaction(str(path)) as transaction:
         write = transaction.staging_folder.write
         files = [write(f"{i:08d}.parquet", content(v)) for i, v in enumerate(values)]
@@ -56,10 +56,10 @@ def by_recipe(path) -> list[int]:
 
 
 def by_glob(path) -> list[int]:
-    """Whoever reads ``*.parquet`` of any depth, but what is hidden."""
+    """The values in all ``*.parquet`` files at any depth, hidden files excluded."""
     fs, inner = fsspec.core.url_to_fs(str(path))
-    found = sorted(n for n in fs.find(inner) if n.endswith(".parquet"))
-    return [read(fs.unstrip_protocol(n)) for n in found if "/." not in n[len(inner) :]]
+    paths = sorted(n for n in fs.find(inner) if n.endswith(".parquet"))
+    return [read(fs.unstrip_protocol(n)) for n in paths if "/." not in n[len(inner) :]]
 
 
 def read(path: str) -> int:
@@ -72,7 +72,7 @@ def hidden(path: Path) -> list[str]:
 
 
 def write_flat(folder: Path, values) -> None:
-    """An export as earlier releases wrote it."""
+    """Write an export in the layout of earlier releases."""
     folder.mkdir()
     listed = []
     for i, value in enumerate(values):
@@ -84,7 +84,7 @@ def write_flat(folder: Path, values) -> None:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """What a disk takes to make a write durable is not waited for."""
+    """Skip fsync, to keep the tests fast."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
@@ -134,7 +134,7 @@ for folder in sys.argv[3:]:
 
 
 def test_a_kill_at_any_step_leaves_the_old_state_or_the_new_one(tmp_path):
-    """``plain`` is a file system that cannot exchange two folders."""
+    """The case ``plain`` is a file system without an atomic exchange of two folders."""
     kinds = {"none": 8, "flat": 8, "shards": 8, "plain": 9}
     folders = {old: [tmp_path / f"{old}-{at}" for at in range(3, n)] for old, n in kinds.items()}
     for old in ("flat", "shards", "plain"):
@@ -142,10 +142,10 @@ def test_a_kill_at_any_step_leaves_the_old_state_or_the_new_one(tmp_path):
             (write_flat if old == "flat" else write)(folder, OLD)
     here = Path(__file__).parent
     command = [sys.executable, "-c", KILLED, str(here), str(here.parents[1])]
-    command += [str(folder) for some in folders.values() for folder in some]
+    command += [str(folder) for cases in folders.values() for folder in cases]
     subprocess.run(command, check=True, timeout=120)
-    for old, some in folders.items():
-        look_at_killed(old, some)
+    for old, cases in folders.items():
+        look_at_killed(old, cases)
 
 
 def look_at_killed(old: str, folders: list[Path]) -> None:
@@ -154,7 +154,7 @@ def look_at_killed(old: str, folders: list[Path]) -> None:
         try:
             seen.append(by_recipe(folder))
         except OSError:
-            seen.append(None)  # nothing is there, and that is said
+            seen.append(None)  # no export exists, and the error says so
             assert old in ("none", "plain")
         if folder.exists():
             globbed = by_glob(folder)
@@ -162,16 +162,16 @@ def look_at_killed(old: str, folders: list[Path]) -> None:
             assert (globbed == []) == (seen[-1] is None)
         write(folder, [6])
         assert by_recipe(folder) == by_glob(folder) == [6]
-        assert sorted(os.listdir(folder)) == [MANIFEST, PARTS]  # what was killed is cleared
+        assert sorted(os.listdir(folder)) == [MANIFEST, PARTS]  # no leftovers of the killed run
     first, last = seen[0], seen[-1]
     assert first == (None if old == "none" else OLD) and last == NEW
     assert all(one in (first, last, None) for one in seen)
     if old != "plain":
-        assert seen == sorted(seen, key=lambda s: s == NEW)  # one switch, and no way back
+        assert seen == sorted(seen, key=lambda s: s == NEW)  # a single switch from old to new
 
 
 def test_a_kill_between_two_renames_loses_nothing(tmp_path):
-    """Where folders cannot be exchanged, the old one is put back by the next export."""
+    """Where folders cannot be exchanged, the next export restores the old one."""
     write(tmp_path / "out", OLD)
     staging = tmp_path / "out" / f"{STAGING}0"
     staging.mkdir()
@@ -196,12 +196,12 @@ def test_a_folder_that_cannot_be_listed_is_one_clear_error(tmp_path, monkeypatch
             patch.setattr(os, "scandir", failing(os.scandir, [], at, False, error))
             try:
                 write(folder, NEW)
-            except ExportError as told:
-                raised.append(str(told))
+            except ExportError as caught:
+                raised.append(str(caught))
         assert by_recipe(folder) == by_glob(folder) and by_recipe(folder) in (OLD, NEW)
         write(folder, [6])
         assert by_recipe(folder) == [6] and sorted(os.listdir(folder)) == [MANIFEST, PARTS]
-    assert len(raised) >= 4 and all(os.strerror(number) in told for told in raised)
+    assert len(raised) >= 4 and all(os.strerror(number) in message for message in raised)
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "disk full"), KeyboardInterrupt()])
@@ -279,7 +279,7 @@ def test_a_store_that_fails_loses_nothing_that_its_recipe_lists(store, old, late
             got = []
         assert got in ([OLD if old else [], NEW] if failed else [NEW])
         if isinstance(error, OSError) and not isinstance(error, TimeoutError) and got != NEW:
-            assert by_glob(where) == got  # a store that refuses leaves no orphan
+            assert by_glob(where) == got  # no orphans where the store reports an error
         remove_lock_file(where)
         write(where, [6])
         assert by_recipe(where) == by_glob(where) == [6]
@@ -312,7 +312,7 @@ def test_a_link_that_leads_back_to_itself(tmp_path):
 
 
 def test_a_second_run_of_the_same_job_that_fails_at_its_recipe(store, monkeypatch):
-    """Its parts are those of the old state, but for one."""
+    """All parts but one are the same as before."""
     write(store, OLD)
     pipe = MemoryFileSystem.pipe_file
 
@@ -376,7 +376,7 @@ def test_the_lock_of_a_process_that_ended_is_taken_over(store, monkeypatch):
     fs.pipe_file(path, str(replace(ended, machine="0" * 12)).encode())
     with pytest.raises(ExportConflictError):
         write(store, [7])
-    monkeypatch.setattr(folder_lock, "STALE_S", -1.0)  # nobody has renewed it for so long
+    monkeypatch.setattr(folder_lock, "STALE_S", -1.0)  # treat every lock as stale
     write(store, [7])
     assert by_recipe(store) == by_glob(store) == [7]
     assert not fs.exists(path)
@@ -420,7 +420,7 @@ def test_staging_of_who_still_writes_is_left_alone(tmp_path):
     assert by_recipe(tmp_path / "out") == OLD
 
 
-# -- manifests of others -------------------------------------------------------------------------
+# -- manifests that this release did not write ---------------------------------------------------
 
 
 def test_an_export_of_an_earlier_release_is_read_and_replaced(tmp_path):
@@ -515,10 +515,10 @@ def test_an_odd_recipe_is_one_clear_error_and_names_nothing_outside(tmp_path, fl
     (folder / (FLAT_MANIFEST if flat else MANIFEST)).write_text(text)
     before = sorted(p for p in tmp_path.rglob("*"))
     for attempt in (by_recipe, verify, ld.read_shards):
-        with pytest.raises(ShardError) as told:
+        with pytest.raises(ShardError) as error:
             attempt(str(folder))
-        str(told.value).encode()
-    with suppress(ExportError):  # it may be replaced, or is refused
+        str(error.value).encode()
+    with suppress(ExportError):  # either replaced or refused
         ExportTransaction(str(folder))
     assert sorted(p for p in tmp_path.rglob("*")) == before
 

@@ -1,4 +1,4 @@
-"""Accounts of rows after any steps of Dask's: right, or refused; never wrong."""
+"""Row accounts after arbitrary Dask steps are either correct or refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import laion_dask as ld
 from laion_dask.errors import ProvenanceError
 from laion_dask.frame.row_set import RowSet
 
-#: Dask's own, of frames as pandas would make them, with or without an account.
+#: Warnings that Dask raises itself, with or without an account.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Merging dataframes with merge column"),
     pytest.mark.filterwarnings("ignore:Boolean Series key will be reindexed"),
@@ -52,7 +52,7 @@ def frame(folder):
 
 @pytest.fixture
 def scores(frame):
-    """Of the first 60 rows, and of none else."""
+    """Scores of the first 60 rows only."""
     known = frame[["hash"]].compute().head(60).reset_index(drop=True)
     return dd.from_pandas(known.assign(score=np.arange(60) / 60), npartitions=2)
 
@@ -61,7 +61,7 @@ def again(frame, n: int):
     return dd.concat([frame, frame.partitions[0].map_partitions(lambda part: part.head(n))])
 
 
-#: Steps that keep the rows as they are, so that the filters around them give one account.
+#: Steps that keep all rows, so that the filters around them give one account.
 KEEPING = {
     "nothing": lambda f, s: f,
     "assign": lambda f, s: f.assign(twice=f["width"] * 2),
@@ -106,7 +106,7 @@ def test_two_filters_give_one_account_whatever_stands_between(frame, scores, ste
     assert made.laion.rows() == right
 
 
-#: Steps after which a row stands there more than once.
+#: Steps that repeat rows.
 REPEATING = {
     "merge": lambda f, s: f.merge(dd.concat([s, s.partitions[0]]), on="hash"),
     "left merge": lambda f, s: f.merge(dd.concat([s, s.partitions[0]]), on="hash", how="left"),
@@ -131,7 +131,7 @@ def test_a_row_that_stands_there_twice_is_refused(frame, scores, tmp_path, step,
         made.laion.rows()
 
 
-#: Steps that take a partition twice.
+#: Steps that select a partition twice.
 TAKEN_TWICE = {
     "of a scan": lambda f: f.partitions[[1, 1]],
     "of a filter": lambda f: f.laion.where("width >= 0").partitions[[0, 1, 0]],
@@ -149,7 +149,7 @@ def test_a_partition_that_is_taken_twice_is_refused(frame, tmp_path, step):
         made.laion.rows()
 
 
-#: Steps that write over what rows are told apart by.
+#: Steps that overwrite the columns that identify rows.
 WRITING_OVER = {
     "where": lambda f: f.where(f["width"] < 5),
     "mask": lambda f: f.mask(f["width"] < 5),
@@ -170,13 +170,13 @@ def test_rows_whose_identity_is_written_over_are_refused(frame, tmp_path, step):
 
 
 def test_an_example_of_a_repeated_row_does_not_depend_on_partitions(frame, scores):
-    told = set()
+    messages = set()
     for parts in (1, 2, 5):
         made = REPEATING["merge"](frame.repartition(npartitions=parts), scores)
         with pytest.raises(ProvenanceError, match="30 duplicates among 90") as error:
             made.laion.rows()
-        told.add(str(error.value))
-    assert len(told) == 1 and "Row 0 of" in told.pop() and "laion.join" in str(error.value)
+        messages.add(str(error.value))
+    assert len(messages) == 1 and "Row 0 of" in messages.pop() and "laion.join" in str(error.value)
 
 
 def test_rows_of_a_lookup_table_are_not_rows_read(frame, write, scores):
@@ -225,21 +225,23 @@ def test_two_data_sets_of_one_numbering_are_not_exported(frame, folder, write, t
 )
 def test_a_mask_without_a_name_is_in_the_recipe_and_in_the_account(frame, tmp_path, mask, text):
     made = frame[mask(frame)]
-    done = made.laion.export(tmp_path / "out")
-    assert done.rows.kept == len(made)
-    assert done.rows == (made if text is None else frame.laion.where(text)).laion.rows()
-    (told,) = done.manifest["where"]
-    assert told.startswith("pandas mask:") and told in str(done)
+    exported = made.laion.export(tmp_path / "out")
+    assert exported.rows.kept == len(made)
+    assert exported.rows == (made if text is None else frame.laion.where(text)).laion.rows()
+    (messages,) = exported.manifest["where"]
+    assert messages.startswith("pandas mask:") and messages in str(exported)
 
 
 def test_a_query_and_dropna_are_told_too(frame, tmp_path):
-    done = frame.query("similarity > 0.3").dropna(subset=["punsafe"]).laion.export(tmp_path / "out")
-    assert done.manifest["where"] == [
+    exported = (
+        frame.query("similarity > 0.3").dropna(subset=["punsafe"]).laion.export(tmp_path / "out")
+    )
+    assert exported.manifest["where"] == [
         "pandas mask: similarity > 0.3",
         "pandas mask: dropna(subset=['punsafe'])",
     ]
     named = frame.laion.where("similarity > 0.3").laion.rows()
-    assert done.rows.unscored <= named.unscored and done.rows.kept < named.kept
+    assert exported.rows.unscored <= named.unscored and exported.rows.kept < named.kept
 
 
 def test_what_fillna_has_filled_is_no_missing_value(frame, tmp_path):
@@ -250,7 +252,7 @@ def test_what_fillna_has_filled_is_no_missing_value(frame, tmp_path):
     assert of_mask.laion.rows() == frame.laion.where("similarity > 0.3").laion.rows()
 
 
-#: Steps that choose among rows, and what a recipe says of them.
+#: Steps that select rows, by the name that a recipe gives them.
 CHOOSING = {
     "sample(frac=0.7)": lambda f, s: f.sample(frac=0.7, random_state=5),
     "random_split([0.5, 0.5])[1]": lambda f, s: f.random_split([0.5, 0.5], random_state=1)[1],
@@ -277,11 +279,11 @@ def narrowed(part):
     return part[part["width"] > 21]
 
 
-@pytest.mark.parametrize("said", CHOOSING)
-def test_a_step_that_chooses_is_in_the_recipe(frame, scores, tmp_path, said):
-    done = CHOOSING[said](frame, scores).laion.export(tmp_path / "out")
-    assert f"pandas step: {said}" in done.manifest["where"] and said in str(done)
-    assert done.rows.dropped > 0
+@pytest.mark.parametrize("step", CHOOSING)
+def test_a_step_that_chooses_is_in_the_recipe(frame, scores, tmp_path, step):
+    exported = CHOOSING[step](frame, scores).laion.export(tmp_path / "out")
+    assert f"pandas step: {step}" in exported.manifest["where"] and step in str(exported)
+    assert exported.rows.dropped > 0
 
 
 def test_a_step_that_keeps_every_row_is_no_filter(frame, scores, tmp_path):
@@ -290,7 +292,7 @@ def test_a_step_that_keeps_every_row_is_no_filter(frame, scores, tmp_path):
     assert made.laion.export(tmp_path / "out").manifest["where"] == []
 
 
-#: Steps of which chains are drawn; what they keep is counted by the rows that come out.
+#: Steps for random chains; the rows kept are counted in the result.
 NARROWING = {
     "sample": lambda f, s: f.sample(frac=0.7, random_state=5),
     "head": lambda f, s: f.head(25, npartitions=-1, compute=False),
@@ -304,7 +306,12 @@ NARROWING = {
 @pytest.mark.parametrize("seed", range(24))
 def test_random_chains_are_right_or_refused(frame, scores, tmp_path, seed):
     draw = np.random.default_rng(seed)
-    taking = ("identity dropped", "rename", "set_index", "categorize")  # of what others need
+    taking = (
+        "identity dropped",
+        "rename",
+        "set_index",
+        "categorize",
+    )  # remove columns that others need
     steps = {name: step for name, step in KEEPING.items() if name not in taking} | NARROWING
     if seed % 3 == 0:
         steps |= {name: REPEATING[name] for name in ("merge", "sample", "map_partitions")}
@@ -313,7 +320,7 @@ def test_random_chains_are_right_or_refused(frame, scores, tmp_path, seed):
         try:
             made = steps[name](made, scores)
         except (KeyError, ValueError):
-            continue  # Dask does not do this after that
+            continue  # Dask does not support this combination
         if at == 1:
             made = made.laion.where(FIRST)
     made = made.laion.where(SECOND)
@@ -323,9 +330,9 @@ def test_random_chains_are_right_or_refused(frame, scores, tmp_path, seed):
     except ProvenanceError as error:
         assert (repeated and "more than once" in str(error)) or "end to end" in str(error)
         return
-    found = ld.read_shards(tmp_path / "out").compute()
-    assert not found[["source_shard", "source_row"]].duplicated().any()
-    assert rows.kept == len(found)
+    result = ld.read_shards(tmp_path / "out").compute()
+    assert not result[["source_shard", "source_row"]].duplicated().any()
+    assert rows.kept == len(result)
     assert rows.read == rows.kept + rows.dropped + rows.unscored + rows.rejected
     assert min(rows.dropped, rows.unscored) >= 0
 
@@ -334,8 +341,8 @@ def test_verbs_on_an_index_that_is_a_column_too(frame, tmp_path):
     made = frame.set_index("hash", drop=False)
     assert made.laion.export(tmp_path / "out").rows.kept == 90
     assert made.laion.summary().n_rows == 90
-    found = made.laion.statistics(ld.rates("similarity > 0.5", by="language"), min_n=0)
-    assert len(found) == len(
+    result = made.laion.statistics(ld.rates("similarity > 0.5", by="language"), min_n=0)
+    assert len(result) == len(
         frame.laion.statistics(ld.rates("similarity > 0.5", by="language"), min_n=0)
     )
 
@@ -351,9 +358,9 @@ def test_a_search_of_partitions_that_are_cut_by_size(tmp_path):
         frame.assign(one=1).repartition(partition_size="2kB").laion.where("width > 0 or width < 1"),
         frame.set_index("hash", drop=False),
     ):
-        found = made.laion.search(emb, query, k=5)
-        assert found["row"].tolist()[:1] == right["row"].tolist()[:1]
-        assert len(found) == 5
+        result = made.laion.search(emb, query, k=5)
+        assert result["row"].tolist()[:1] == right["row"].tolist()[:1]
+        assert len(result) == 5
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -1,4 +1,4 @@
-"""What each clause left out: counts that add up to the account, and the rows themselves."""
+"""The funnel: which rows each clause excluded, with counts that add up to the account."""
 
 import re
 
@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 
 
 def by_hand(plain: pd.DataFrame, used: list[str]) -> tuple[dict, dict, set]:
-    """Of each clause the rows it dropped, and left unscored; and the rows that are kept."""
+    """The rows that each clause dropped, those it left unscored, and the rows kept."""
     dropped, unscored, kept = {c: set() for c in used}, {c: set() for c in used}, set()
     for row in plain.to_dict("records"):
         key = row["shard"], row["row"]
@@ -63,15 +63,15 @@ def by_hand(plain: pd.DataFrame, used: list[str]) -> tuple[dict, dict, set]:
 
 def check(frame, plain, used) -> None:
     dropped, unscored, kept = by_hand(plain, used)
-    found = frame.laion.excluded().compute()
+    excluded = frame.laion.excluded().compute()
     for why, right in (("dropped", dropped), ("unscored", unscored)):
-        of_kind = found[found["excluded_why"] == why]
+        of_kind = excluded[excluded["excluded_why"] == why]
         for clause in used:
             here = of_kind[of_kind["excluded_by"].str.replace('"', "'") == clause]
             assert {*zip(here["shard"], here["row"], strict=True)} == right[clause], clause
     there = frame.compute()
     assert {*zip(there["shard"], there["row"], strict=True)} == kept
-    assert len(found) + len(there) == len(plain)
+    assert len(excluded) + len(there) == len(plain)
     counted, account = frame.laion.funnel(), frame.laion.rows()
     assert counted["dropped"].tolist() == [len(rows) for rows in dropped.values()]
     assert counted["unscored"].tolist() == [len(rows) for rows in unscored.values()]
@@ -92,8 +92,8 @@ def test_rows_and_counts_are_those_of_a_loop(folder, used, filters, mapped, most
     plain = frame.compute()
     frame = frame.assign(more=1) if mapped else frame
     cuts = np.array_split(np.array(used, object), min(filters, len(used)))
-    for some in cuts:
-        frame = frame.laion.where(" and ".join(f"({clause})" for clause in some))
+    for clauses in cuts:
+        frame = frame.laion.where(" and ".join(f"({clause})" for clause in clauses))
     check(frame, plain, used)
 
 
@@ -102,8 +102,8 @@ def test_after_scores_and_a_choice_of_columns(folder):
     plain = frame.compute()
     scored = frame.laion.where("similarity > 0.3").assign(half=lambda f: f["width"] / 2)
     subset = scored.laion.where("width >= 256")[["url", "half", "shard", "row"]]
-    found = subset.laion.excluded()
-    assert list(found.columns) == [*subset.columns, "excluded_by", "excluded_why"]
+    excluded = subset.laion.excluded()
+    assert list(excluded.columns) == [*subset.columns, "excluded_by", "excluded_why"]
     check(subset, plain, ["similarity > 0.3", "width >= 256"])
 
 
@@ -137,12 +137,15 @@ def test_it_is_lazy(folder, no_compute):
 
 def test_an_export_that_keeps_nothing_says_why(folder, tmp_path):
     frame = ld.read_shards(folder).laion.where("width >= 256 and similarity > 7")
-    done = frame.laion.export(tmp_path / "none")
-    lines = str(done).splitlines()
+    exported = frame.laion.export(tmp_path / "none")
+    lines = str(exported).splitlines()
     assert lines[0].startswith("65 read = 0 kept") and lines[1] == "Nothing was kept. In order:"
     assert re.fullmatch(r"  width >= 256: \d+ dropped, 0 unscored, \d+ left", lines[2])
     assert re.fullmatch(r"  similarity > 7: \d+ dropped, \d+ unscored, 0 left", lines[3])
-    assert [one["clause"] for one in done.manifest["funnel"]] == ["width >= 256", "similarity > 7"]
+    assert [one["clause"] for one in exported.manifest["funnel"]] == [
+        "width >= 256",
+        "similarity > 7",
+    ]
     sampled = ld.read_shards(folder).sample(frac=1.0).laion.where("width > 5000")
     assert "Nothing was kept" in str(sampled.laion.export(tmp_path / "sampled"))
     assert "funnel" not in ld.read_shards(folder).laion.export(tmp_path / "all").manifest
@@ -151,17 +154,17 @@ def test_an_export_that_keeps_nothing_says_why(folder, tmp_path):
 def test_every_report_of_an_export_has_the_funnel(folder, tmp_path):
     frame = ld.read_shards(folder).laion.where("width >= 256 and similarity > 0.3")
     page = ld.write_report(frame.laion.export(tmp_path / "out"), tmp_path / "report.html")
-    told = page.read_text()
-    assert "Rows left out, clause by clause" in told and "similarity &gt; 0.3" in told
+    text = page.read_text()
+    assert "Rows left out, clause by clause" in text and "similarity &gt; 0.3" in text
 
 
 def excluded_by_row(frame) -> pd.DataFrame:
-    found = frame.laion.excluded().compute()
-    return found.sort_values(["shard", "row"]).reset_index(drop=True)
+    excluded = frame.laion.excluded().compute()
+    return excluded.sort_values(["shard", "row"]).reset_index(drop=True)
 
 
 def test_worker_processes_give_the_answer_of_threads(folder, worker_processes):
-    """Clauses, reasons and rows, on worker processes and by a client in this process."""
+    """Clauses, reasons and rows are the same on worker processes and in this process."""
     where = "width >= 256 and (punsafe < 0.5 or width > 900)"
     subset = ld.read_shards(folder, where="similarity > 0.3").laion.where(where)
     funnel, rows = subset.laion.funnel(), excluded_by_row(subset)

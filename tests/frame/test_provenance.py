@@ -1,4 +1,4 @@
-"""A verb asks for the provenance of its frame once, and the graph is walked once for it."""
+"""Each verb computes its frame's provenance once, walking the graph once."""
 
 import dask
 import numpy as np
@@ -24,8 +24,8 @@ def frame(c):
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """The names of the frames whose provenance was asked for."""
+def requested(monkeypatch):
+    """Records the name of each frame whose provenance is requested."""
     names, of = [], Provenance.of
     monkeypatch.setattr(
         Provenance, "of", classmethod(lambda cls, frame: names.append(frame._name) or of(frame))
@@ -35,14 +35,14 @@ def asked(monkeypatch):
 
 @pytest.fixture
 def walked(monkeypatch):
-    """The names of the expressions whose paths were walked."""
+    """Records the name of each expression whose paths are walked."""
     names, walk = [], row_path.walk
     monkeypatch.setattr(row_path, "walk", lambda expr: names.append(expr._name) or walk(expr))
     return names
 
 
 QUERY = np.ones(8, np.float32)
-#: Each takes a frame, embeddings, a head and a folder.
+#: Each function takes a frame, embeddings, a head and a folder.
 VERBS = {
     "where": lambda f, emb, head, path: f.laion.where("width > 300"),
     "rows": lambda f, emb, head, path: f.laion.rows(),
@@ -65,7 +65,7 @@ VERBS = {
     ),
     "plan": lambda f, emb, head, path: ld.plan(f, ["summary"]),
 }
-#: What a frame is made of: nothing but a scan; a scan that filters; steps.
+#: Frames by construction: a plain scan, a filtering scan, further steps.
 FRAMES = {
     "as read": lambda f: f,
     "filtered in the scan": lambda f: f.laion.where("width > 250"),
@@ -75,15 +75,15 @@ FRAMES = {
 
 @pytest.mark.parametrize("kind", FRAMES)
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_verb_asks_once(verb, kind, frame, c, tmp_path, asked, walked):
+def test_a_verb_asks_once(verb, kind, frame, c, tmp_path, requested, walked):
     emb = ld.open_embeddings(c.img_emb, model=c.model)
     head = linear_head(tmp_path, c.model)
-    made = FRAMES[kind](frame)
-    asked.clear()
+    prepared = FRAMES[kind](frame)
+    requested.clear()
     walked.clear()
-    VERBS[verb](made, emb, head, tmp_path)
-    assert asked.count(made._name) == 1
-    assert walked.count(made.expr._name) <= 1
+    VERBS[verb](prepared, emb, head, tmp_path)
+    assert requested.count(prepared._name) == 1
+    assert walked.count(prepared.expr._name) <= 1
 
 
 def test_a_frame_that_only_reads_is_not_optimized(frame, monkeypatch):

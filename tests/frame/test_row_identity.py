@@ -1,4 +1,4 @@
-"""Steps that write over shard and row are refused by every verb; steps that do not are not."""
+"""Every verb refuses frames whose shard or row column was overwritten, and only those."""
 
 import dask
 import dask.dataframe as dd
@@ -38,11 +38,11 @@ def zeroed(frame):
 
 
 def other(frame):
-    """The same rows from another call of read_shards."""
+    """The same rows, but as another expression."""
     return frame.map_partitions(lambda part: part)
 
 
-#: By each, shard or row is no longer what read_shards gave.
+#: Steps after which shard or row differ from what read_shards returned.
 WRITING_OVER = {
     "rename": lambda f: f.rename(columns={"row": "shard", "shard": "row"}),
     "rename with a function": lambda f: f.rename(columns=lambda n: {"hash": "row"}.get(n, n + "_")),
@@ -110,7 +110,7 @@ def test_what_writes_over_an_identity_is_refused_by_every_verb(frame, c, tmp_pat
         verbs["rows"]()
 
 
-#: By each, they are.
+#: Steps that keep shard and row.
 KEEPING = {
     "int64": lambda f: f.astype({"shard": "int64"}),
     "float64": lambda f: f.astype({"row": "float64"}),
@@ -154,7 +154,7 @@ def test_what_keeps_an_identity_passes(frame, c, step):
     ld.open_embeddings(c.img_emb, model=c.model, like=made)
 
 
-#: Functions of the user's, of which the graph says nothing.
+#: User functions, which the graph cannot describe.
 UNKNOWN = {
     "zero": lambda part: part.assign(row=0),
     "plus": lambda part: part.assign(row=part["row"] + 1),

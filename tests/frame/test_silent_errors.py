@@ -1,4 +1,4 @@
-"""Inputs on which a wrong answer would look like a right one."""
+"""Inputs for which a wrong answer would look plausible."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def test_every_file_is_read_in_its_own_dialect(write):
     path = write("s/a_2.parquet", {"uid": urls, "url": urls, "text": urls, **similar})
     frame = ld.read_shards(path.rsplit("/", 1)[0])
     assert not {"URL", "TEXT", "AESTHETIC_SCORE", "original_width"} & set(frame.columns)
-    found = frame.compute()
-    assert found["aesthetic"].tolist()[:2] == [5.5, 7.0]
-    assert found["url"].notna().all() and found["similarity"].tolist()[2] == 0.3
-    assert found["width"].tolist()[2] == 9
+    result = frame.compute()
+    assert result["aesthetic"].tolist()[:2] == [5.5, 7.0]
+    assert result["url"].notna().all() and result["similarity"].tolist()[2] == 0.3
+    assert result["width"].tolist()[2] == 9
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Two overlapping subsets of a data set: an audit compares them; brute force by pandas, SciPy."""
+"""Audits that compare two overlapping subsets of a data set, against pandas and SciPy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def frame(folder):
 
 
 def by_pandas(frame) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """The language of each row, and whether it is in one subset and in the other."""
+    """Each row's language, and whether the row is in either subset."""
     whole = frame.compute()
     label = whole["language"].astype(object).where(whole["language"].notna(), "(null)")
     one = (whole["similarity"] > 0.25).fillna(False).astype(bool)
@@ -39,14 +39,14 @@ def by_pandas(frame) -> tuple[pd.Series, pd.Series, pd.Series]:
 
 def test_against_pandas_and_scipy(frame):
     label, one, other = by_pandas(frame)
-    found = frame.laion.where(ONE).laion.audit(frame.laion.where(OTHER), by="language")
-    assert set(found["statistic"]) == {"comparison"}
-    assert found["group"].iloc[0] == "(all)" and found["group"].iloc[-1] == "(null)"
-    assert set(found["group"]) == {"(all)", *label}
+    result = frame.laion.where(ONE).laion.audit(frame.laion.where(OTHER), by="language")
+    assert set(result["statistic"]) == {"comparison"}
+    assert result["group"].iloc[0] == "(all)" and result["group"].iloc[-1] == "(null)"
+    assert set(result["group"]) == {"(all)", *label}
     sizes = one.sum(), other.sum(), (one & other).sum()
-    assert tuple(found.loc[0, ["n_before", "n_after", "n_both"]]) == sizes
-    assert "{:,} rows before, {:,} after, {:,} of them in both".format(*sizes) in repr(found)
-    for _, row in found.iloc[1:].iterrows():
+    assert tuple(result.loc[0, ["n_before", "n_after", "n_both"]]) == sizes
+    assert "{:,} rows before, {:,} after, {:,} of them in both".format(*sizes) in repr(result)
+    for _, row in result.iloc[1:].iterrows():
         mine = label == row["group"]
         assert row["n"] == (mine & (one | other)).sum()
         assert row["n_before"] == (mine & one).sum() and row["n_after"] == (mine & other).sum()
@@ -56,16 +56,16 @@ def test_against_pandas_and_scipy(frame):
         assert row["value"] == pytest.approx(row["share_after"] - row["share_before"])
         assert row["lo"] < row["value"] < row["hi"]
         only = [one & ~other, other & ~one]
-        cells = [[(mine & some).sum(), (~mine & some).sum()] for some in only]
+        cells = [[(mine & mask).sum(), (~mine & mask).sum()] for mask in only]
         assert row["p"] == pytest.approx(fisher_exact(cells).pvalue)
-    q = false_discovery_control(found["p"].iloc[1:].to_numpy(float))
-    assert found["q"].iloc[1:].tolist() == pytest.approx(q.tolist())
+    q = false_discovery_control(result["p"].iloc[1:].to_numpy(float))
+    assert result["q"].iloc[1:].tolist() == pytest.approx(q.tolist())
     for name, kept in (("rows_before", one), ("rows", other)):
-        account = found.attrs[name]
+        account = result.attrs[name]
         assert account["kept"] == kept.sum()
         assert account["read"] == 960 == sum(account[n] for n in list(account)[1:])
-    assert found.attrs["rows"] == vars(frame.laion.where(OTHER).laion.rows())
-    assert found.attrs["rows_before"] == vars(frame.laion.where(ONE).laion.rows())
+    assert result.attrs["rows"] == vars(frame.laion.where(OTHER).laion.rows())
+    assert result.attrs["rows_before"] == vars(frame.laion.where(ONE).laion.rows())
 
 
 def test_however_the_two_were_made(frame, folder):
@@ -84,31 +84,31 @@ def test_however_the_two_were_made(frame, folder):
                            frame.laion.where(OTHER)),
     }  # fmt: skip
     for name, (one, other) in pairs.items():
-        found = one.laion.audit(other, by=["language", "text"])
+        result = one.laion.audit(other, by=["language", "text"])
         left = [column for column in want if column != "undecided"]
-        assert found[left].equals(want[left]), name
-        assert found.attrs["rows"] == want.attrs["rows"], name
+        assert result[left].equals(want[left]), name
+        assert result.attrs["rows"] == want.attrs["rows"], name
 
 
 def test_partitions_and_order_change_nothing(folder):
-    def told(frame):
+    def audit_of(frame):
         return frame.laion.where(ONE).laion.audit(frame.laion.where(OTHER), by="language")
 
-    want = told(ld.read_shards(folder))
+    want = audit_of(ld.read_shards(folder))
     for n in (7, 90, 10_000):
-        assert told(ld.read_shards(folder, max_rows_per_partition=n)).equals(want)
+        assert audit_of(ld.read_shards(folder, max_rows_per_partition=n)).equals(want)
     shuffled = ld.read_shards(folder).sample(frac=1.0, random_state=1)
-    assert told(shuffled).equals(want)
+    assert audit_of(shuffled).equals(want)
 
 
 def test_a_subset_within_the_other_is_an_exclusion(frame):
-    """The numbers are those of the filter, whatever the way in which the subset was made."""
+    """The numbers equal those of the filter, however the subset was created."""
     want = frame.laion.where(ONE).laion.audit(OTHER, by="language")
     inner = frame.laion.where(f"{OTHER} and {ONE}")
-    found = frame.laion.where(ONE).laion.audit(inner, by="language")
-    assert set(found["statistic"]) == {"exclusion"} and not found.caveats
-    pd.testing.assert_frame_equal(found, want)
-    assert found.attrs["rows"]["kept"] == want.attrs["rows"]["kept"]
+    result = frame.laion.where(ONE).laion.audit(inner, by="language")
+    assert set(result["statistic"]) == {"exclusion"} and not result.caveats
+    pd.testing.assert_frame_equal(result, want)
+    assert result.attrs["rows"]["kept"] == want.attrs["rows"]["kept"]
     mask = frame[(frame["similarity"] > 0.25) & (frame["width"] >= 300)]
     masked = frame[frame["similarity"] > 0.25].laion.audit(mask, by="language")
     pd.testing.assert_frame_equal(masked, want)
@@ -116,12 +116,12 @@ def test_a_subset_within_the_other_is_an_exclusion(frame):
 
 def test_a_subset_around_the_other_is_compared(frame):
     label, _, other = by_pandas(frame)
-    found = frame.laion.where(OTHER).laion.audit(frame, by="language")
-    assert set(found["statistic"]) == {"comparison"}
-    row = found[found["group"] == "en"].iloc[0]
+    result = frame.laion.where(OTHER).laion.audit(frame, by="language")
+    assert set(result["statistic"]) == {"comparison"}
+    row = result[result["group"] == "en"].iloc[0]
     mine = label == "en"
     assert row["n_both"] == row["n_before"] == (mine & other).sum()
-    cells = [[(mine & some).sum(), (~mine & some).sum()] for some in (other, ~other)]
+    cells = [[(mine & mask).sum(), (~mine & mask).sum()] for mask in (other, ~other)]
     assert row["p"] == pytest.approx(fisher_exact(cells).pvalue)
     assert frame.laion.audit(frame.copy(), by="language")["k"].eq(0).all()
 
@@ -142,19 +142,19 @@ def test_what_goes_back_to_no_frame_by_filters(frame, tmp_path):
     for name, where in (("first", ONE), ("second", OTHER)):
         frame.laion.where(where).laion.export(tmp_path / name)
     opened = [ld.read_shards(tmp_path / name) for name in ("first", "second")]
-    found = max(opened, key=len).laion.audit(min(opened, key=len), by="language", min_n=0)
-    assert "cannot be checked" in found.caveats[0]
+    result = max(opened, key=len).laion.audit(min(opened, key=len), by="language", min_n=0)
+    assert "cannot be checked" in result.caveats[0]
 
 
 def test_few_rows_no_rows_and_a_reference(frame):
     one, other = frame.laion.where(ONE), frame.laion.where("width > 1e9")
-    assert one.laion.audit(other, by="language")["rate"].eq(1).all()  # nothing is left
-    found = other.laion.audit(one, by="language", min_n=0)
-    assert found["value"].isna().all() and found["share_before"].isna().all()
-    found = one.laion.audit(frame.laion.where(OTHER), by="language", reference={"en": 1, "de": 3})
-    assert found.loc[found["group"] == "de", "share_expected"].tolist() == [0.75]
+    assert one.laion.audit(other, by="language")["rate"].eq(1).all()  # no rows are left
+    result = other.laion.audit(one, by="language", min_n=0)
+    assert result["value"].isna().all() and result["share_before"].isna().all()
+    result = one.laion.audit(frame.laion.where(OTHER), by="language", reference={"en": 1, "de": 3})
+    assert result.loc[result["group"] == "de", "share_expected"].tolist() == [0.75]
     few = one.laion.audit(frame.laion.where(OTHER), by="language", min_n=100_000)
-    assert not len(few) and few.attrs["suppressed"] == len(found)
+    assert not len(few) and few.attrs["suppressed"] == len(result)
 
 
 def test_no_overlap_is_two_independent_samples():
@@ -171,7 +171,7 @@ def test_no_overlap_is_two_independent_samples():
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.3])
 @pytest.mark.parametrize("sizes", [(1000, 1000, 1000), (200, 3000, 600), (3000, 500, 1000)])
 def test_the_interval_covers(share, sizes):
-    """Of rows that only one has the share is twice that of rows in both, or half of it."""
+    """The group's share among rows of one subset only is twice or half that of rows in both."""
     draw = np.random.default_rng(7)
     shares = np.array([share / 2, share, share * 2])
     k = draw.binomial(sizes, shares, (20_000, 3)).T
@@ -182,10 +182,10 @@ def test_the_interval_covers(share, sizes):
 
 
 def test_no_group_stands_out_where_none_differs():
-    """200 groups of 50 rows each, of which a row is in one subset, in both, or in the other."""
+    """200 groups of 50 rows; each row is in the first subset, in both, or in the second."""
     draw, hits = np.random.default_rng(4), []
     for _ in range(200):
         parts = draw.multinomial(50, [0.2, 0.6, 0.2], 200).T
-        p = overlap_test(*((some, some.sum()) for some in parts))
+        p = overlap_test(*((counts, counts.sum()) for counts in parts))
         hits.append((false_discovery_control(p) < 0.05).any())
     assert np.mean(hits) <= 0.05

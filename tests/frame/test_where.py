@@ -1,4 +1,4 @@
-"""``where``: pushed into the scan, on a frame, and row by row in plain Python, one answer."""
+"""``where`` gives the same answer in the scan, on a frame, and row by row in plain Python."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from laion_dask.predicate import parse
 
 
 def engines(path: str):
-    """Each engine as text -> (rows kept, rows unknown): the scan, the careful scan, the frame."""
+    """Functions from an expression to (rows kept, number undecided): both scans and the frame."""
     scan, [piece] = Provenance.of(read_shards(path)).as_read
     frame = scan(piece, list(scan.kinds))
 
     def scanned(text, scan):
         scan = scan.and_where(parse(text, scan.kinds))
-        found = scan.read(piece, ["row"])
+        result = scan.read(piece, ["row"])
         kept = on_host(scan(piece, ["row"]))["row"].tolist()
-        assert found.table["row"].to_pylist() == kept
-        assert scan.counts(piece) == (found.unscored, 0) and found.rejected == 0
-        return kept, found.unscored
+        assert result.table["row"].to_pylist() == kept
+        assert scan.counts(piece) == (result.unscored, 0) and result.rejected == 0
+        return kept, result.unscored
 
     def masked(text):
         kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
@@ -75,13 +75,13 @@ def test_every_engine_gives_the_meaning(table, chosen, size):
 
 
 def kept(path, expression):
-    """Rows kept by the scan and by the frame, which must agree, and the four counts."""
-    found = []
+    """The rows kept and the four counts; the scan and the frame must agree."""
+    result = []
     for way in (read_shards(path), read_shards(path).assign(one=1)):
         filtered = where(way, expression)
-        found.append((filtered["row"].compute(scheduler="sync").tolist(), str(rows(filtered))))
-    assert found[0] == found[1]
-    return found[0]
+        result.append((filtered["row"].compute(scheduler="sync").tolist(), str(rows(filtered))))
+    assert result[0] == result[1]
+    return result[0]
 
 
 @both
@@ -170,7 +170,7 @@ def test_the_hint_shows_the_form_that_works(text, hint):
 
 
 def test_a_name_is_the_column_that_is_written_so():
-    """Python reads some letters of a name as others."""
+    """Python normalises some Unicode letters in identifiers."""
     kinds = {
         "\uff83\uff77\uff7d\uff84": "integer",
         "\u30c6\u30ad\u30b9\u30c8": "integer",
@@ -183,7 +183,7 @@ def test_a_name_is_the_column_that_is_written_so():
 
 
 def test_so_many_tests_and_no_more():
-    """DuckDB took 3 GB for a chain of a thousand comparisons of computed values."""
+    """The limit exists because DuckDB took 3 GB for a chain of 1,000 computed comparisons."""
     kinds = {"text": "string", "width": "integer"}
     parse(" or ".join(["width == 1"] * 1000), kinds)
     parse(" or ".join(["text.lower().contains('a')"] * 1000), kinds)
@@ -297,11 +297,11 @@ def test_a_float16_means_the_same_as_wider_floats(write, tmp_path, threshold):
             expected = read_shards(paths[2], where=test).compute(scheduler="sync")["row"].tolist()
             for n, frame in sets.items():
                 for made in (frame, frame.map_partitions(lambda part: part)):
-                    found = made.laion.where(test).compute(scheduler="sync")
-                    kept = [found[found["shard"] == i]["row"].tolist() for i in range(n)]
+                    result = made.laion.where(test).compute(scheduler="sync")
+                    kept = [result[result["shard"] == i]["row"].tolist() for i in range(n)]
                     assert kept == [expected] * n, test
     narrow = read_shards(paths[1], where="x == 0.300048828125")
-    assert not narrow.laion.rows().kept  # a column that is float32 in its file is what it is
+    assert not narrow.laion.rows().kept  # a column stored as float32 keeps its values
 
 
 @pytest.mark.only_pandas
@@ -323,8 +323,8 @@ def test_a_float32_means_the_same_beside_a_float64(write, tmp_path, threshold):
             beside = frame.laion.where(test).compute(scheduler="sync")
             masked = frame.map_partitions(lambda part: part).laion.where(test)
             masked = masked.compute(scheduler="sync")
-            for found in (beside, masked):
-                assert [found[found["shard"] == i]["row"].tolist() for i in (0, 1)] == alone, test
+            for result in (beside, masked):
+                assert [result[result["shard"] == i]["row"].tolist() for i in (0, 1)] == alone, test
     cuts = curve("similarity", thresholds=[threshold])
     paths = (narrow, wide, tmp_path / "d")
     one, other, both_of = (statistics(read_shards(p), cuts, min_n=0)["k"].iloc[0] for p in paths)

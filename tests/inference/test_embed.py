@@ -1,4 +1,4 @@
-"""``embed``: equal to a plain loop, aligned, counted, and resumable to the byte."""
+"""``embed`` equals a plain loop; its output is aligned, counted, and resumable to the byte."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ def head(model, tmp_path):
 
 
 def captioned(folder, n_tars=3, n=7):
-    """Tars with captions and JSON, one broken image and one stray text in each."""
+    """Tar archives with captions and JSON; each has one broken image and one stray text."""
     folder.mkdir(exist_ok=True)
     for t in range(n_tars):
         members = {}
@@ -69,13 +69,13 @@ def captioned(folder, n_tars=3, n=7):
 
 
 def digest(folder):
-    """Every file's name and content."""
+    """A digest of every file's name and content."""
     files = sorted(p for p in Path(folder).rglob("*") if p.is_file())
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def plain_loop(files, folder):
-    """open_clip's own loop over the images of tars: unit float32, one image at a time."""
+    """Unit float32 embeddings from open_clip, one image at a time, in the order of the archives."""
     import io
     import tarfile
 
@@ -85,24 +85,26 @@ def plain_loop(files, folder):
 
     clip, _, preprocess = open_clip.create_model_and_transforms("tiny", str(files[1]))
     clip.eval()
-    found = []
+    embeddings = []
     for path in sorted(folder.glob("*.tar")):
         with tarfile.open(path) as archive, torch.no_grad():
             for member in archive:
                 image = Image.open(io.BytesIO(archive.extractfile(member).read()))
-                found.append(clip.encode_image(preprocess(image)[None], normalize=True)[0].numpy())
-    return np.stack(found)
+                embeddings.append(
+                    clip.encode_image(preprocess(image)[None], normalize=True)[0].numpy()
+                )
+    return np.stack(embeddings)
 
 
-@pytest.mark.skipif(not PHOTOS.is_dir(), reason="the real photographs are not on this machine")
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="the real photographs are not available")
 def test_real_photographs_against_a_plain_loop(model, files, tmp_path):
     result = embed(PHOTOS, tmp_path / "out", model, batch_size=2)
     assert (result.n_read, result.n_kept, result.n_rejected) == (9, 9, 0)
     arrays = [np.load(f) for f in sorted(result.img_emb.glob("*.npy"))]
     assert [a.shape for a in arrays] == [(4, 32), (3, 32), (2, 32)]
     assert all(a.dtype == np.float16 for a in arrays)
-    found = np.concatenate(arrays).astype("f4")
-    cosine = (found * plain_loop(files, PHOTOS)).sum(1) / np.linalg.norm(found, axis=1)
+    embeddings = np.concatenate(arrays).astype("f4")
+    cosine = (embeddings * plain_loop(files, PHOTOS)).sum(1) / np.linalg.norm(embeddings, axis=1)
     assert (cosine >= 0.9999).all()
     assert result.text_emb is None and not (tmp_path / "out" / "text_emb").exists()
 
@@ -187,13 +189,13 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(model, head, tmp_path, mon
     whole = embed(source, tmp_path / "whole", model, batch_size=3, heads=[head])
     expected = digest(whole.out)
     assert not [name for name in expected if "partial" in name or "plan" in name]
-    real, n_files = output_folder.os.replace, len(expected) + 1  # the plan as well
+    real, n_files = output_folder.os.replace, len(expected) + 1  # plus the plan
     for dies_at in range(n_files):
         out, renames = tmp_path / f"out{dies_at}", []
 
         def replace(a, b, dies_at=dies_at, renames=renames):
             if len(renames) == dies_at:
-                raise KeyboardInterrupt  # as abruptly as an exception can be
+                raise KeyboardInterrupt  # the most abrupt exception
             renames.append(b)
             real(a, b)
 
@@ -218,7 +220,7 @@ def test_ctrl_c_stops_and_leaves_nothing_half_written(model, tmp_path, monkeypat
         calls.append(1)
         if len(calls) == 5:
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        time.sleep(0.5 if len(calls) >= 5 else 0.05)  # room for the interrupt, however busy
+        time.sleep(0.5 if len(calls) >= 5 else 0.05)  # time for the interrupt to arrive
         return real(self, prepared)
 
     with monkeypatch.context() as patch:
@@ -236,7 +238,7 @@ def test_a_finished_run_is_left_alone(model, tmp_path, monkeypatch):
     source = captioned(tmp_path / "in", n_tars=2)
     first = embed(source, tmp_path / "out", model)
     before = digest(first.out)
-    monkeypatch.setattr(verb, "embed_samples", None)  # would fail if anything were computed
+    monkeypatch.setattr(verb, "embed_samples", None)  # fails if anything is computed
     again = embed(source, tmp_path / "out", model, batch_size=2)
     assert digest(again.out) == before and str(again) == str(first)
 
@@ -318,8 +320,8 @@ def test_a_folder_of_images(model, tmp_path):
     for i in range(5):
         (tmp_path / "in" / f"{i}.png").write_bytes(picture(i))
     result = embed(tmp_path / "in", tmp_path / "out", model, batch_size=2, precision="float32")
-    found = np.load(result.img_emb / "img_emb_0000.npy")
-    np.testing.assert_allclose(found, model.image([picture(i) for i in range(5)]), atol=1e-3)
+    embeddings = np.load(result.img_emb / "img_emb_0000.npy")
+    np.testing.assert_allclose(embeddings, model.image([picture(i) for i in range(5)]), atol=1e-3)
 
 
 def test_the_manifest(model, head, tmp_path):
@@ -346,7 +348,7 @@ def test_progress_and_torch_threads_are_as_before(model, tmp_path, capsys):
 
 
 class Numbers:
-    """An encoder whose picture of b'7' is the vector (1, 7) and whose zero is no vector."""
+    """An encoder that maps the image b'7' to the vector (1, 7), and b'0' to NaN."""
 
     def decode(self, data):
         if data == b"bad":
@@ -357,8 +359,8 @@ class Numbers:
         return picture
 
     def images(self, prepared):
-        found = np.array([[1, x] for x in prepared], np.float32)
-        return np.where(found[:, 1:] == 0, np.nan, found)
+        vectors = np.array([[1, x] for x in prepared], np.float32)
+        return np.where(vectors[:, 1:] == 0, np.nan, vectors)
 
     def texts(self, texts):
         return np.array([[2, float(t)] for t in texts], np.float32)
@@ -377,7 +379,7 @@ def stream(n):
 def test_kernel_against_a_slow_loop(n, batch_size, lanes, monkeypatch):
     monkeypatch.setattr(kernel, "MAX_BATCH_BYTES", 9)
     seen = []
-    done = kernel.embed_samples(
+    result = kernel.embed_samples(
         stream(n),
         Numbers(),
         dim=2,
@@ -388,12 +390,12 @@ def test_kernel_against_a_slow_loop(n, batch_size, lanes, monkeypatch):
     )
     bad = [i for i in range(n) if i % 7 == 3 or i % 11 == 5 or i == 0]
     good = [i for i in range(n) if i not in bad]
-    assert [int(s.key) for s in done.kept] == good and sum(seen) == n
-    assert [int(s.key) for s in done.rejected] == bad
-    np.testing.assert_array_equal(done.images, np.array([[1, i] for i in good]).reshape(-1, 2))
+    assert [int(s.key) for s in result.kept] == good and sum(seen) == n
+    assert [int(s.key) for s in result.rejected] == bad
+    np.testing.assert_array_equal(result.images, np.array([[1, i] for i in good]).reshape(-1, 2))
     expected = [[2, i] if i % 2 else [np.nan] * 2 for i in good]
-    np.testing.assert_array_equal(done.texts, np.array(expected, "f2").reshape(-1, 2))
-    assert all(s.image is None for s in done.kept + done.rejected)
+    np.testing.assert_array_equal(result.texts, np.array(expected, "f2").reshape(-1, 2))
+    assert all(s.image is None for s in result.kept + result.rejected)
 
 
 def test_stopped_by_the_caller_between_batches():

@@ -1,4 +1,4 @@
-"""``embed`` in float32 and bfloat16: near a plain loop, resumable to the byte, never mixed."""
+"""``embed`` in float32 and bfloat16: close to a plain loop, resumable to the byte, never mixed."""
 
 import hashlib
 import io
@@ -121,8 +121,8 @@ def test_the_clip_score_has_a_column_of_its_own(model, tmp_path):
 
     for name, columns in (("cosine", {"clip_score", "cosine"}), (None, {"clip_score"})):
         result = embed(source, tmp_path / f"out-{name}", model, clip_score=name)
-        found = pq.read_schema(result.metadata / "metadata_0000.parquet").names
-        assert set(found) == {"key", "image_path", "image_sha256", "caption"} | columns
+        names = pq.read_schema(result.metadata / "metadata_0000.parquet").names
+        assert set(names) == {"key", "image_path", "image_sha256", "caption"} | columns
     with pytest.raises(OptionError, match="clip_score is 1"):
         embed(source, tmp_path / "out", model, clip_score=1)
 
@@ -136,18 +136,18 @@ def test_preprocessing_against_open_clip(mode, target, size):
     from PIL import Image
 
     transform = image_transform(target, is_train=False, resize_mode=mode)
-    given = Image.open(io.BytesIO(picture(3, size=size)))
+    image = Image.open(io.BytesIO(picture(3, size=size)))
     ours = preprocess.Preprocess(transform)
-    found = ours.numbers(torch.from_numpy(np.stack([ours.pixels(given)])), torch.float32)[0]
-    difference = (found - transform(given)).abs() * 255 * 0.26  # about in steps of a pixel
-    same = mode != "shortest" or target != 224  # else only the centre is computed
-    assert found.shape == transform(given).shape
+    pixels = ours.numbers(torch.from_numpy(np.stack([ours.pixels(image)])), torch.float32)[0]
+    difference = (pixels - transform(image)).abs() * 255 * 0.26  # in pixel levels
+    same = mode != "shortest" or target != 224  # otherwise only the centre is computed
+    assert pixels.shape == transform(image).shape
     assert difference.mean() < 0.2 and difference.max() < (0.01 if same else 8)
 
 
 @pytest.fixture(scope="module")
 def vit_b_32(tmp_path_factory):
-    """open_clip's own ViT-B-32 with weights by seed: (the model, its transform, weight file)."""
+    """open_clip's ViT-B-32 with seeded random weights: (model, transform, weight file)."""
     import open_clip
     import torch
     from safetensors.torch import save_file

@@ -1,4 +1,4 @@
-"""What ``embed`` resumes and what it refuses: batch sizes, versions, damage, folders in folders."""
+"""Resuming ``embed``: batch sizes, library versions, damaged files, nested folders."""
 
 import json
 import os
@@ -28,14 +28,14 @@ def source(tmp_path):
 
 
 def lose_a_shard(result):
-    """What a run leaves that was killed before its last shard."""
+    """Reduce a result to what a run leaves if it is killed before its last shard."""
     (result.metadata / "metadata_0001.parquet").unlink()
 
 
 def test_a_run_is_resumed_with_its_own_batch_size(model, source, tmp_path):
     result = embed(source, tmp_path / "out", model, batch_size=2)
     manifest = result.manifest.read_bytes()
-    embed(source, tmp_path / "out", model, batch_size=3)  # whole: nothing is added to it
+    embed(source, tmp_path / "out", model, batch_size=3)  # the run is complete, so nothing is added
     assert result.manifest.read_bytes() == manifest and json.loads(manifest)["batch_size"] == 2
     lose_a_shard(result)
     with pytest.raises(ExportError, match=r"another batch_size \(its own is batch_size=2\)"):
@@ -121,7 +121,7 @@ def test_out_lies_outside_of_what_is_searched(model, source, write, tmp_path):
     with pytest.raises(OptionError, match="which is in the source"):
         embed([tmp_path / "parquet"], tmp_path / "parquet" / "out", model)
     assert len(list(folder.iterdir())) == 3
-    for _ in range(2):  # beside archives it is no part of them
+    for _ in range(2):  # the output folder beside archives is not read as input
         assert embed(source, source / "out", model).n_read == 6
 
 

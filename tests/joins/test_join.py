@@ -1,4 +1,4 @@
-"""Scores joined by key: each row of the data set once, the right score or none, all counted."""
+"""Scores joined by key: every row once, with its score or none, and all rows counted."""
 
 import errno
 import gc
@@ -37,7 +37,7 @@ N = 60
 
 @pytest.fixture(params=["held by every worker", "shuffled"])
 def way(request, monkeypatch):
-    """Both ways of joining; one test compares each with pandas."""
+    """Run a test with each join strategy."""
     if request.param == "shuffled":
         monkeypatch.setattr(joining, "MAX_LOOKUP_BYTES", 0)
     return request.param
@@ -63,13 +63,13 @@ def rows(hashes) -> dict:
 
 
 def big(i: np.ndarray) -> np.ndarray:
-    """Integers that floats do not tell apart."""
+    """Integers too large for float64 to distinguish."""
     return (np.asarray(i, np.int64) + 2**62).astype(np.int64)
 
 
 @pytest.fixture
 def folders(tmp_path):
-    """A data set of 60 rows, and scores of 40 of them and of 10 that are not in it."""
+    """A data set of 60 rows, and scores for 40 of them and for 10 other keys."""
     frame = write(tmp_path / "meta", rows(big(np.arange(N))), 3, row_group_size=8)
     order = np.random.default_rng(0).permutation(np.r_[np.arange(20, N), np.arange(1000, 1010)])
     scores = {"hash": big(order), "punsafe": (order % 10 / 10).astype("f4"), "n": order}
@@ -103,18 +103,18 @@ def test_it_is_what_pandas_merges(folders, way, how, most):
 
 def test_a_row_without_a_match_is_unscored(folders, way, tmp_path):
     joined = ld.read_shards(folders[0]).laion.join(folders[1], on="hash")
-    done = joined.laion.where("punsafe < 0.5").laion.export(tmp_path / "out")
+    exported = joined.laion.where("punsafe < 0.5").laion.export(tmp_path / "out")
     right = by_pandas(*folders, "left")["punsafe"]
-    assert done.rows == ld.Rows(60, int((right < 0.5).sum()), int((right >= 0.5).sum()), 20, 0)
-    (told,) = done.manifest["joins"]
-    assert told["join"] == ["hash"] and told["duplicates_left_out"] == 0
-    assert sum(one["rows"] for one in told["inputs"]) == 50
-    assert all(len(one["footer_sha256"]) == 64 for one in told["inputs"])
-    assert len(done.manifest["inputs"]) == 3  # rows of the table are no rows read
+    assert exported.rows == ld.Rows(60, int((right < 0.5).sum()), int((right >= 0.5).sum()), 20, 0)
+    (entry,) = exported.manifest["joins"]
+    assert entry["join"] == ["hash"] and entry["duplicates_left_out"] == 0
+    assert sum(one["rows"] for one in entry["inputs"]) == 50
+    assert all(len(one["footer_sha256"]) == 64 for one in entry["inputs"])
+    assert len(exported.manifest["inputs"]) == 3  # the table's rows do not count as read
 
 
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("step", "entry"),
     [
         (lambda t: t.laion.where("punsafe < 0.3"), "punsafe < 0.3"),
         (lambda t: t[t["punsafe"] < 0.3], "pandas mask: (punsafe < 0.3)"),
@@ -122,10 +122,10 @@ def test_a_row_without_a_match_is_unscored(folders, way, tmp_path):
         (lambda t: t.sample(frac=0.5, random_state=1), "pandas step: sample(frac=0.5)"),
     ],
 )
-def test_what_was_left_out_of_the_table_is_in_the_recipe(folders, tmp_path, step, said):
+def test_what_was_left_out_of_the_table_is_in_the_recipe(folders, tmp_path, step, entry):
     joined = ld.read_shards(folders[0]).laion.join(step(ld.read_shards(folders[1])), on="hash")
     recipe = joined.laion.export(tmp_path / "out").manifest
-    assert recipe["joins"][0]["where"] == [said] and recipe["where"] == []
+    assert recipe["joins"][0]["where"] == [entry] and recipe["where"] == []
 
 
 def test_duplicates_of_the_table(folders, way, tmp_path):
@@ -137,9 +137,9 @@ def test_duplicates_of_the_table(folders, way, tmp_path):
         frame.laion.join(scores, on="hash").compute()
     first = frame.laion.join(scores, on="hash", duplicates="first")
     assert first.compute()["punsafe"].tolist() == list(range(N))
-    done = first.laion.export(tmp_path / "out")
-    assert done.manifest["joins"][0]["duplicates_left_out"] == 3 and "3" in str(done)
-    assert done.rows == ld.Rows(60, 60, 0, 0, 0)
+    exported = first.laion.export(tmp_path / "out")
+    assert exported.manifest["joins"][0]["duplicates_left_out"] == 3 and "3" in str(exported)
+    assert exported.rows == ld.Rows(60, 60, 0, 0, 0)
 
 
 def test_duplicates_of_the_frame_and_missing_keys(tmp_path, way):
@@ -300,7 +300,7 @@ def test_a_full_disk_is_one_clear_line(folders, tmp_path, monkeypatch):
 
 
 def keys_of_others(tmp_path) -> str:
-    """A table that says the keys of another table."""
+    """A table that maps the keys to those of another table."""
     i = np.arange(N)
     return write(tmp_path / "keys", {"hash": big(i), "other": [f"k{j}" for j in i]}, 2)
 
@@ -353,14 +353,14 @@ def test_the_first_of_many_duplicates(tmp_path, way):
     scores = {"hash": keys, "punsafe": np.arange(20_000, dtype="f8")}
     table = write(tmp_path / "scores", scores, 3, row_group_size=1000)
     frame = ld.read_shards(write(tmp_path / "meta", rows(np.arange(60)), 2))
-    found = frame.laion.join(table, on="hash", duplicates="first").compute()
+    result = frame.laion.join(table, on="hash", duplicates="first").compute()
     first = pd.DataFrame(scores).drop_duplicates("hash").set_index("hash")["punsafe"]
-    assert found["punsafe"].tolist()[:50] == first.reindex(range(50)).tolist()
-    assert found["punsafe"].isna().sum() == 10
+    assert result["punsafe"].tolist()[:50] == first.reindex(range(50)).tolist()
+    assert result["punsafe"].isna().sum() == 10
 
 
 def test_the_frame_is_read_when_the_exchange_has_ended(folders, monkeypatch):
-    """Partitions that are read ahead would all wait in memory."""
+    """Partitions that are read early would all stay in memory."""
     monkeypatch.setattr(joining, "MAX_LOOKUP_BYTES", 0)
     frame = ld.read_shards(folders[0], max_rows_per_partition=10)
     joined, begun = frame.laion.join(folders[1], on="hash"), []
@@ -375,7 +375,7 @@ def test_the_frame_is_read_when_the_exchange_has_ended(folders, monkeypatch):
     read = [i for i, name in enumerate(begun) if name.startswith("_readafter-")]
     assert len(read) == frame.npartitions and min(read) > max(written)
     begun.clear()
-    with Callback(pretask=note):  # what needs no scores exchanges nothing
+    with Callback(pretask=note):  # without score columns there is no exchange
         assert len(joined[["url"]].compute()) == len(joined) == N
     assert not [name for name in begun if name.startswith("write-")]
 
@@ -385,7 +385,7 @@ def test_the_frame_is_read_when_the_exchange_has_ended(folders, monkeypatch):
 def test_a_key_that_is_repeated_on_both_sides_is_written_once_a_partition(
     tmp_path, monkeypatch, key, cut
 ):
-    """One key fills the frame and the table, which no number of buckets would spread."""
+    """A single key fills both sides, so buckets cannot spread it."""
     monkeypatch.setattr(joining, "MAX_LOOKUP_BYTES", 0)
     monkeypatch.setattr(size, "_BUCKET_BYTES", 9000)
     rng, n = np.random.default_rng(3), 800
@@ -405,9 +405,9 @@ def test_a_key_that_is_repeated_on_both_sides_is_written_once_a_partition(
     first = pd.Series(np.arange(len(right)) + 0.5, right).groupby(level=0).first()
     np.testing.assert_array_equal(got, first.reindex(left).to_numpy())
     assert all(not part.duplicated(["key_hash"]).any() for part in written if "bucket" in part)
-    assert len(written) > frame.npartitions + scores.npartitions + 2  # of several buckets
-    (told,) = joined.laion.export(tmp_path / "out").manifest["joins"]
-    assert told["duplicates_left_out"] == len(right) - len(first)
+    assert len(written) > frame.npartitions + scores.npartitions + 2  # several buckets
+    (entry,) = joined.laion.export(tmp_path / "out").manifest["joins"]
+    assert entry["duplicates_left_out"] == len(right) - len(first)
 
 
 def test_a_table_that_no_file_holds_is_refused_by_name(folders):
