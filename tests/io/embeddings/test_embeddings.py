@@ -1,4 +1,4 @@
-"""Embeddings in: every kind of file, pairing by key, hostile files, and which bytes are read."""
+"""Reading embeddings: every file kind, pairing by key, hostile files, and which bytes are read."""
 
 import io
 import os
@@ -36,7 +36,7 @@ def model(tmp_path):
 
 @pytest.fixture
 def memory():
-    """The address of an empty folder in memory."""
+    """The URL of an empty folder in the memory store."""
     fs = fsspec.filesystem("memory")
     yield "memory://test_embeddings"
     if fs.exists("/test_embeddings"):
@@ -197,7 +197,7 @@ def test_metadata_beside_datacomps_arrays_is_not_taken_for_embeddings(tmp_path, 
 
 def test_an_array_of_another_dtype_in_its_place(tmp_path, model):
     emb = ld.open_embeddings(npy(tmp_path / "e_0.npy", vectors(8)), model=model)
-    np.save(tmp_path / "e_0.npy", vectors(16)[:, :4].astype(np.float16))  # as many bytes
+    np.save(tmp_path / "e_0.npy", vectors(16)[:, :4].astype(np.float16))  # the same number of bytes
     with pytest.raises(EmbeddingsError, match=r"e_0\.npy can no longer be read"):
         emb.read(0, [0])
 
@@ -333,7 +333,7 @@ def test_lengths_of_rows_of_length_one_are_not_held(tmp_path, model, monkeypatch
     assert emb.read_scaled(0, [3])[1] is not None
     emb.read_scaled(0, range(20, 30))
     assert emb.read_scaled(0, [3])[1] is None
-    with monkeypatch.context() as patch:  # nothing is held of a file that is too large
+    with monkeypatch.context() as patch:  # a file that is too large is not cached
         patch.setattr(embedding_file, "mapped_files", mmap_cache.MmapCache(0))
         for _ in range(2):
             assert abs(emb.read_scaled(0, range(30))[1] - 1).max() < 2.0**-12
@@ -395,7 +395,7 @@ def test_rows_in_any_order(tmp_path, model, kind, memory):
         assert got.shape == (len(rows), 8) and got.dtype == np.float16
         np.testing.assert_array_equal(got, x[list(rows)] if len(rows) else x[:0])
         if got.flags.writeable:
-            got[:] = 7  # what a caller does to it is his own
+            got[:] = 7  # a caller may modify the result
             got = emb.read(0, rows)
             np.testing.assert_array_equal(got, x[list(rows)] if len(rows) else x[:0])
         again, scale = emb.read_scaled(0, rows)
@@ -425,7 +425,7 @@ def test_rows_must_be_whole_numbers(tmp_path, model):
 
 
 def check_pairs(frame, emb, wanted: dict):
-    """``wanted`` leads from the end of a shard's path to the embeddings of that shard."""
+    """Check the pairing; ``wanted`` maps the end of a shard's path to its embeddings."""
     from laion_dask.frame.provenance import Provenance
 
     paired = pair(emb, frame)
@@ -446,7 +446,7 @@ def check_pairs(frame, emb, wanted: dict):
     ],
 )
 def test_pairing_by_key_never_by_position(tmp_path, model, shard, vector):
-    numbers = [12, 2, 107, 30]  # in this order neither names nor digits sort alike
+    numbers = [12, 2, 107, 30]  # names sort differently as text and as numbers
     wanted = {}
     for n in numbers:
         write_shard(tmp_path / "metadata" / shard.format(n), laion_table(10, n))
@@ -562,7 +562,7 @@ def test_arrays_of_the_wrong_kind(tmp_path, model, array, says):
 
 
 class Planted:
-    """Unpickling it creates a file."""
+    """An object that creates a file when unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -645,7 +645,7 @@ def test_damaged_npz(tmp_path, model):
         with pytest.raises(EmbeddingsError, match=r"bad_0\.npz"):
             ld.open_embeddings(path, model=model)
     draw = np.random.default_rng(0)
-    for _ in range(300):  # anything but a crash or a strange exception
+    for _ in range(300):  # no crash and no other exception
         damaged = bytearray(whole)
         for at in draw.integers(0, len(whole), 3):
             damaged[at] = draw.integers(0, 256)
@@ -704,7 +704,7 @@ def test_embeddings_pickle_and_have_a_stable_token(tmp_path):
 
 
 def test_parts_of_an_export_never_pair_by_their_number(tmp_path):
-    """Part 0 of an export may hold rows of any shard, as many as shard 0 has."""
+    """Part 0 of an export may have as many rows as shard 0, but from other shards."""
     for shard in range(2):
         columns = {"URL": [f"u{shard}{i}" for i in range(4)], "TEXT": ["t"] * 4}
         pq.write_table(pa.table(columns), tmp_path / f"metadata_{shard:04d}.parquet")

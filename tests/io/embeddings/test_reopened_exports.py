@@ -1,4 +1,4 @@
-"""A reopened export and the embeddings of its source: the scores as before, to the last bit."""
+"""A reopened export with its source's embeddings gives identical scores, bit for bit."""
 
 import json
 import os
@@ -66,23 +66,25 @@ def head(folder, dim: int = 8) -> LinearHead:
 
 
 def bits(frame, embeddings, texts=None, *heads):
-    """Scores by the row of the first source, each as its bits."""
+    """The bit patterns of the scores, by shard and row of the first source."""
     frame = ld.similarity(frame, embeddings, QUERY, to="found")
     if texts is not None:
         frame = ld.similarity(frame, embeddings, texts, to="caption")
     frame = ld.score(frame, embeddings, *heads) if heads else frame
-    done = frame.compute()
+    computed = frame.compute()
     names = ["found", "caption", "linear"]
-    values = done[[name for name in names if name in done]].to_numpy(np.float32).view(np.uint32)
-    where = ("source_shard", "source_row") if "source_shard" in done else ("shard", "row")
-    keys = zip(*(done[name].tolist() for name in where), strict=True)
-    found = dict(zip(keys, values.tolist(), strict=True))
-    assert len(found) == len(done)
-    return found
+    values = (
+        computed[[name for name in names if name in computed]].to_numpy(np.float32).view(np.uint32)
+    )
+    where = ("source_shard", "source_row") if "source_shard" in computed else ("shard", "row")
+    keys = zip(*(computed[name].tolist() for name in where), strict=True)
+    result = dict(zip(keys, values.tolist(), strict=True))
+    assert len(result) == len(computed)
+    return result
 
 
 def check(before, *after):
-    """Scores of an export, all of them among those of its source."""
+    """Check that the scores of an export are a subset of those of its source."""
     assert after[-1] and after[-1].items() <= before.items()
 
 
@@ -100,7 +102,7 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
-    """A collection, its linear head, and its scores."""
+    """A collection, its linear head and its scores."""
     folder = tmp_path_factory.mktemp("scored")
     c = collection(folder, SIZES, dtype="float16", odd=False)
     with ld.set_options(backend="pandas"):
@@ -147,7 +149,7 @@ def test_exports_of_exports(tmp_path, c):
         check(before, bits(frame, images))
         assert 0 < len(frame) < kept
         kept = len(frame)
-    # Paired with one export, they pair with an export of it.
+    # Embeddings paired with an export also pair with an export of that export.
     one = ld.read_shards(tmp_path / "out1")
     check(before, bits(frame, pair(images, one)))
     assert pair(images, frame).recipe() == pair(pair(images, one), frame).recipe()
@@ -172,11 +174,11 @@ def test_several_exports_and_shards_in_one_frame(tmp_path, c):
 def test_search_finds_the_same_rows(tmp_path, c):
     frame = ld.read_shards(c.metadata, max_rows_per_partition=20)
     images = ld.open_embeddings(c.img_emb, model=c.model)
-    some = ld.where(frame, "width > 500")
-    some.shuffle("hash", npartitions=3).laion.export(tmp_path / "out")
+    subset = ld.where(frame, "width > 500")
+    subset.shuffle("hash", npartitions=3).laion.export(tmp_path / "out")
     again = ld.read_shards(tmp_path / "out")
     for queries in (QUERY, vectors(20, seed=9)):
-        want, got = ld.search(some, images, queries, k=5), ld.search(again, images, queries, k=5)
+        want, got = ld.search(subset, images, queries, k=5), ld.search(again, images, queries, k=5)
         np.testing.assert_array_equal(got["query_similarity"], want["query_similarity"])
         columns = ["source_shard", "source_row"], ["shard", "row"]
         assert got[columns[0]].to_numpy().tolist() == want[columns[1]].to_numpy().tolist()
@@ -188,8 +190,8 @@ def test_a_plan_counts_the_vectors_of_the_parts(tmp_path, c):
     ld.where(frame, "width > 500").laion.export(tmp_path / "out")
     again = ld.read_shards(tmp_path / "out")
     assert str(ld.plan(again, "similarity", embeddings=images))
-    found = vectors_of(open_data(Provenance.of(again)), pair(images, again))
-    assert found.stored == found.held == len(again) * 8 * 4 and found.most_held == 1 << 31
+    result = vectors_of(open_data(Provenance.of(again)), pair(images, again))
+    assert result.stored == result.held == len(again) * 8 * 4 and result.most_held == 1 << 31
 
 
 def test_an_export_of_nothing(tmp_path, c):
@@ -272,8 +274,8 @@ def test_tokens_and_recipes_tell_embeddings_apart(tmp_path, c):
 
 def test_files_of_shards_that_no_row_is_of_may_be_absent(tmp_path, c):
     frame = ld.read_shards(c.metadata)
-    some = frame[(frame.shard != 2) & (frame.width > 100)]
-    some.repartition(npartitions=1).laion.export(tmp_path / "out")
+    subset = frame[(frame.shard != 2) & (frame.width > 100)]
+    subset.repartition(npartitions=1).laion.export(tmp_path / "out")
     again = ld.read_shards(tmp_path / "out")
     images = ld.open_embeddings(c.img_emb, model=c.model)
     check(bits(frame, images), bits(again, ld.open_embeddings(paths(c, 0, 3), model=c.model)))
@@ -295,7 +297,7 @@ def test_files_of_shards_that_were_not_exported_may_be_there(tmp_path, c):
     again = ld.read_shards(tmp_path / "out")
     images = ld.open_embeddings(c.img_emb, model=c.model)
     check(bits(frame, ld.open_embeddings(paths(c, 2), model=c.model)), bits(again, images))
-    # Unless only their numbers speak for them: those may be of another data set.
+    # Refused if only their numbers match: they may belong to another data set.
     for i, x in enumerate(c.images):
         npy(tmp_path / "elsewhere" / f"img_emb_{i}.npy", x)
     with pytest.raises(PairingError, match=r"elsewhere/img_emb_0\.npy .* pairs with no shard"):
@@ -316,7 +318,7 @@ def test_a_source_that_has_moved(tmp_path, c):
 
 
 def test_a_source_that_was_written_anew(tmp_path, out, c):
-    """Its embeddings may be in its new order, which nothing in them says."""
+    """The embeddings may follow the new row order, which nothing in them indicates."""
     _, again, images = out
     first, last = (Path(c.metadata) / f"metadata_000{i}.parquet" for i in (0, 3))
     for path in (first, last):
@@ -329,9 +331,9 @@ def test_a_source_that_was_written_anew(tmp_path, out, c):
 def test_embeddings_of_another_source_of_the_same_export(tmp_path):
     sets = [collection(tmp_path / name, (20,), odd=False) for name in ("one", "two")]
     write_shard(f"{sets[1].metadata}/metadata_0000.parquet", laion_table(20, seed=9))
-    ld.read_shards([some.metadata for some in sets]).laion.export(tmp_path / "out")
+    ld.read_shards([data_set.metadata for data_set in sets]).laion.export(tmp_path / "out")
     first, _ = part_paths(tmp_path / "out")
-    one, two = (ld.open_embeddings(some.img_emb, model=some.model) for some in sets)
+    one, two = (ld.open_embeddings(data_set.img_emb, model=data_set.model) for data_set in sets)
     part = ld.read_shards(first)
     check(bits(ld.read_shards(sets[0].metadata), one), bits(part, one))
     refused(part, two, "part-00000-.* has rows of .*one/.*has no embeddings")
@@ -361,14 +363,14 @@ def test_embeddings_of_their_own_go_before_those_of_the_source(tmp_path, c):
 
 def change_recipe(folder, change):
     path = Path(folder) / "_recipe.json"
-    said = json.loads(path.read_text())
-    change(said)
-    path.write_text(json.dumps(said))
+    recipe = json.loads(path.read_text())
+    change(recipe)
+    path.write_text(json.dumps(recipe))
 
 
 @pytest.fixture
 def out(tmp_path, c):
-    """An export, opened, and the embeddings of its source."""
+    """The folder of an export, the export opened, and the embeddings of its source."""
     ld.where(ld.read_shards(c.metadata), "width > 300").laion.export(tmp_path / "out")
     again = ld.read_shards(tmp_path / "out")
     return tmp_path / "out", again, ld.open_embeddings(c.img_emb, model=c.model)
@@ -436,7 +438,7 @@ def test_embeddings_that_are_not_the_sources(tmp_path, out, c):
 
 
 def test_embeddings_of_parts_are_of_no_numbered_shard(tmp_path, c):
-    """Part 0 holds rows of any shard, as many as shard 0 has."""
+    """Part 0 has as many rows as shard 0, but from other shards."""
     frame, images = ld.read_shards(c.metadata), ld.open_embeddings(c.img_emb, model=c.model)
     frame.laion.export(tmp_path / "out")
     again = ld.read_shards(tmp_path / "out")
@@ -487,14 +489,14 @@ def test_recipes_that_lead_in_a_circle_or_to_another_store(tmp_path, out):
     own = json.loads((tmp_path / "out2" / "_recipe.json").read_text())["inputs"]
     assert {i["shard"] for i in own} == {0, 1, 2}
 
-    def circle(said):
-        said["inputs"] = [{**one, "shard": i} for i in range(4) for one in own[:1]]
+    def circle(recipe):
+        recipe["inputs"] = [{**one, "shard": i} for i in range(4) for one in own[:1]]
 
     change_recipe(folder, circle)
     refused(after, images, "of itself")
 
-    def away(said):
-        said["inputs"] = [{**i, "path": f"http://x.invalid/{Path(i['path']).name}"} for i in own]
+    def away(recipe):
+        recipe["inputs"] = [{**i, "path": f"http://x.invalid/{Path(i['path']).name}"} for i in own]
 
     change_recipe(tmp_path / "out2", away)
     refused(after, images, "http://x.invalid/part-.*in a store that was not named")
@@ -512,7 +514,7 @@ def test_an_index_is_of_whole_files(tmp_path, out):
 
 
 def test_one_source_by_two_paths(tmp_path, c):
-    """As of exports that were made on two machines."""
+    """As with exports made on two computers."""
     images = ld.open_embeddings(c.img_emb, model=c.model)
     before = bits(ld.read_shards(c.metadata), images)
     shutil.copytree(c.metadata, tmp_path / "mount" / "set" / "metadata")

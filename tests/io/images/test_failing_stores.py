@@ -1,4 +1,4 @@
-"""Stores that fail while images are read: the task ends and is resumed, and no row is lost."""
+"""Storage errors while reading images end the task; resuming it loses no row."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from laion_dask.io.images.parquet import ParquetShard
 from laion_dask.io.images.shards import TarShard
 from laion_dask.models import ClipModel
 
-#: What stores raise; the last is no OSError, as those of some web clients.
+#: Errors that stores raise; the last is not an OSError, as with some web clients.
 ERRORS = [TimeoutError("slow"), OSError(5, "Input/output error"), RuntimeError("payload")]
 each_error = pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
 
@@ -24,7 +24,7 @@ def model(tmp_path_factory):
 
 
 class Reads:
-    """The reads of local files, which are counted; number ``fails_at`` raises ``error``."""
+    """Counts reads of local files; read number ``fails_at`` raises ``error``."""
 
     def __init__(self, monkeypatch) -> None:
         self.n, self.fails_at, self.error = 0, None, None
@@ -47,7 +47,7 @@ def reads(monkeypatch):
 
 
 def check_every_read(shard, reads, error, at_least):
-    """Whichever read fails, the shard's samples end in an error that names it."""
+    """Check that an error in any single read is reported with the shard's name."""
     expected = list(shard.samples())
     assert expected and not any(sample.reason for sample in expected)
     n_reads = reads.n
@@ -122,9 +122,9 @@ def test_a_shard_that_changes_after_the_first_look_is_not_written(model, tmp_pat
     real = TarShard.survey
 
     def survey(shard):
-        found = real(shard)
+        result = real(shard)
         write_tar(path, {"0.png": picture()})
-        return found
+        return result
 
     with monkeypatch.context() as patch:
         patch.setattr(TarShard, "survey", survey)

@@ -1,4 +1,4 @@
-"""From the names of files to samples: stems, dots, colons, and folders named from elsewhere."""
+"""How file names become samples: stems, dots, colons and relative folders."""
 
 import os
 
@@ -49,14 +49,14 @@ def test_a_link_that_leads_nowhere_is_a_reject(tmp_path):
 def test_in_a_folder_a_stem_ends_at_the_last_dot(tmp_path):
     files = {f"photo.v{i}.jpg": picture(i, "JPEG") for i in (1, 2)}
     files |= {"photo.v2.txt": b"two", "a.b/1.png": picture(3), "a.b/1.txt": b"three", "x": b""}
-    found = read(folder_of(tmp_path, files))
-    assert [(s.key, s.caption) for s in found] == [
+    read_samples = read(folder_of(tmp_path, files))
+    assert [(s.key, s.caption) for s in read_samples] == [
         ("a.b/1", "three"),
         ("photo.v1", None),
         ("photo.v2", "two"),
         ("x", None),
     ]
-    assert [s.reason is None for s in found] == [True, True, True, False]
+    assert [s.reason is None for s in read_samples] == [True, True, True, False]
     assert open_images(tmp_path).read(["photo.v2", "photo.v1.jpg", "photo"]) == [
         picture(2, "JPEG"),
         picture(1, "JPEG"),
@@ -73,16 +73,16 @@ def test_in_a_tar_every_image_is_a_row_or_a_reject(tmp_path, monkeypatch):
         "1.mask.png": b"another field",
     }
     path = write_tar(tmp_path / "a.tar", members)
-    found = read(path)
-    assert [(s.key, s.caption, bool(s.reason)) for s in found] == [
+    read_samples = read(path)
+    assert [(s.key, s.caption, bool(s.reason)) for s in read_samples] == [
         ("x.thumb", None, False),
         ("x.full", None, False),
         ("1", None, False),
         ("1", None, True),
     ]
     images = [name for name in members if name[-3:] in ("png", "PNG", "jpg")]
-    assert [s.image_path for s in found] == [f"a.tar/{name}" for name in images]
-    assert [s.image for s in found] == [*(members[name] for name in images[:3]), None]
+    assert [s.image_path for s in read_samples] == [f"a.tar/{name}" for name in images]
+    assert [s.image for s in read_samples] == [*(members[name] for name in images[:3]), None]
     opened = open_images(path)
     assert opened.read(["x.full.PNG", "x.thumb", "1"]) == [picture(i) for i in (2, 1)] + [
         picture(3, "JPEG")
@@ -102,6 +102,6 @@ def test_a_flaw_of_one_image_spares_the_other(tmp_path, monkeypatch):
 
 def test_a_colon_is_part_of_a_name(tmp_path):
     names = ["12:30.png", "a:b/1.png", "x:1.png", "c:\\1.png", "C:/2.png"]
-    found = read(write_tar(tmp_path / "a.tar", {name: picture() for name in names}))
-    assert [s.reason is None for s in found] == [True, True, True, False, False]
-    assert found[0].key == "12:30"
+    read_samples = read(write_tar(tmp_path / "a.tar", {name: picture() for name in names}))
+    assert [s.reason is None for s in read_samples] == [True, True, True, False, False]
+    assert read_samples[0].key == "12:30"

@@ -1,4 +1,4 @@
-"""Archives and folders of images: samples, limits, and nothing ever extracted."""
+"""Image archives and folders: samples, limits, and no extraction to disk."""
 
 import io
 import os
@@ -33,7 +33,7 @@ def reasons(path):
 
 
 def tar_of(path, *infos):
-    """A tar of (TarInfo, bytes) as given, whatever they claim."""
+    """Write a tar of (TarInfo, bytes) pairs, even if the headers are wrong."""
     with tarfile.open(path, "w") as archive:
         for info, data in infos:
             archive.addfile(info, io.BytesIO(data)) if data else archive.addfile(info)
@@ -62,7 +62,7 @@ def test_first_frame_palette_and_alpha():
     assert decoding.decode(data.getvalue()).getpixel((0, 0)) == (255, 0, 0)
     palette = Image.new("RGB", (8, 8), "green").quantize(4)
     data = io.BytesIO()
-    palette.save(data, "PNG", transparency=b"\x00\x80\xff\xff")  # warns when converted directly
+    palette.save(data, "PNG", transparency=b"\x00\x80\xff\xff")  # a direct conversion warns
     assert decoding.decode(data.getvalue()).getpixel((0, 0)) == (0, 128, 0)
     for mode in ("L", "LA", "RGBA", "1", "I;16"):
         data = io.BytesIO()
@@ -131,13 +131,18 @@ def test_members_of_one_stem_are_one_sample(tmp_path):
             "5.txt": b"",
         },
     )
-    found = read(path)
-    assert [s.key for s in found] == ["x/1", "2", "3", "3", "4", "5"]
-    assert [s.caption for s in found] == ["a caf\xe9", "from json", None, None, None, None]
-    assert found[0].fields == {"url": "u", "caption": "not this one", "n": 3}
-    assert found[0].image_path == "a.tar/x/1.jpg" and found[0].image == picture(1, "JPEG")
-    assert found[3].image_path == "a.tar/3.png" and found[4].image_path == "a.tar/4.seg.png"
-    assert [s.image_path for s in found if s.reason] == ["a.tar/3.webp"]
+    read_samples = read(path)
+    assert [s.key for s in read_samples] == ["x/1", "2", "3", "3", "4", "5"]
+    assert [s.caption for s in read_samples] == ["a caf\xe9", "from json", None, None, None, None]
+    assert read_samples[0].fields == {"url": "u", "caption": "not this one", "n": 3}
+    assert read_samples[0].image_path == "a.tar/x/1.jpg" and read_samples[0].image == picture(
+        1, "JPEG"
+    )
+    assert (
+        read_samples[3].image_path == "a.tar/3.png"
+        and read_samples[4].image_path == "a.tar/4.seg.png"
+    )
+    assert [s.image_path for s in read_samples if s.reason] == ["a.tar/3.webp"]
 
 
 def test_bad_captions_and_json_cost_one_row(tmp_path, monkeypatch):
@@ -167,10 +172,10 @@ def test_hostile_members_are_rejected_and_nothing_is_written(tmp_path):
         (info("good.jpg", size=len(data)), data),
     )
     before = sorted(tmp_path.rglob("*"))
-    found = reasons(path)
-    assert [reason is None for _, reason in found] == [False] * 8 + [True]
-    assert sum("leads out of" in (reason or "") for _, reason in found) == 3
-    assert sum("not a regular file" in (reason or "") for _, reason in found) == 4
+    read_samples = reasons(path)
+    assert [reason is None for _, reason in read_samples] == [False] * 8 + [True]
+    assert sum("leads out of" in (reason or "") for _, reason in read_samples) == 3
+    assert sum("not a regular file" in (reason or "") for _, reason in read_samples) == 4
     assert sorted(tmp_path.rglob("*")) == before
     assert open_images(path).read(["good", "link", "../../escape"]) == [data, None, None]
 
@@ -260,10 +265,10 @@ def test_a_folder_of_images_in_natural_order(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe.png")
     monkeypatch.setattr(images, "IMAGES_PER_SHARD", 2)
     shards = find_shards(tmp_path)
-    found = [sample for shard in shards for sample in shard.samples()]
-    assert [s.key for s in found] == ["9", "10", "notes", "pipe", "sub/1"]
-    assert [s.reason is None for s in found] == [True, True, False, False, True]
-    assert found[0].caption == "nine" and found[4].image_path == "sub/1.jpg"
+    read_samples = [sample for shard in shards for sample in shard.samples()]
+    assert [s.key for s in read_samples] == ["9", "10", "notes", "pipe", "sub/1"]
+    assert [s.reason is None for s in read_samples] == [True, True, False, False, True]
+    assert read_samples[0].caption == "nine" and read_samples[4].image_path == "sub/1.jpg"
     assert [shard.survey().n_samples for shard in shards] == [2, 2, 1]
     gallery = open_images(tmp_path)
     assert gallery.read(["sub/1", "10.png", "11"]) == [picture(9), picture(6), None]
@@ -325,17 +330,17 @@ def test_open_images_indexes_each_archive_once(tmp_path, monkeypatch):
     gallery = pickle.loads(pickle.dumps(open_images(tmp_path)))
     assert calls == [] and "2 shards" in repr(gallery)
     assert gallery.read(["b.tar/same.png"]) == [picture(2)] and len(calls) == 1
-    found = gallery.read(["1", "2", "a.tar/2.png", "none"])
-    assert found == [picture(11), picture(12), None, None] and len(calls) == 2
+    read_samples = gallery.read(["1", "2", "a.tar/2.png", "none"])
+    assert read_samples == [picture(11), picture(12), None, None] and len(calls) == 2
     with pytest.raises(ImageError, match=r"'same' matches 2 images, in a\.tar, b\.tar"):
         gallery.read(["same"])
 
 
-@pytest.mark.skipif(not PHOTOS.is_dir(), reason="the real photographs are not on this machine")
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="the real photographs are not available")
 def test_real_photographs():
     shards = find_shards(PHOTOS)
-    found = [sample for shard in shards for sample in shard.samples()]
-    assert len(found) == 9 and not any(sample.reason for sample in found)
-    assert all(decoding.decode(sample.image).mode == "RGB" for sample in found)
-    keys = [sample.image_path for sample in found]
-    assert open_images(PHOTOS).read(keys) == [sample.image for sample in found]
+    read_samples = [sample for shard in shards for sample in shard.samples()]
+    assert len(read_samples) == 9 and not any(sample.reason for sample in read_samples)
+    assert all(decoding.decode(sample.image).mode == "RGB" for sample in read_samples)
+    keys = [sample.image_path for sample in read_samples]
+    assert open_images(PHOTOS).read(keys) == [sample.image for sample in read_samples]

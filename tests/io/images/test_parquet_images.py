@@ -1,4 +1,4 @@
-"""Parquet files with image bytes: columns by kind, limits, damage, and every row counted."""
+"""Parquet files with image bytes: column detection, limits, damage, and complete row counts."""
 
 import datetime
 import json
@@ -42,13 +42,13 @@ def test_a_binary_column_with_metadata_beside_it(write):
             "tags": [["a"], [], None, ["b", "c"], ["d"]],
         },
     )
-    found = rows(path)
-    assert [s.key for s in found] == ["10", "11", "12", "3", "14"]
-    assert [s.image_path for s in found] == [f"a.parquet/{row}" for row in range(5)]
-    assert [s.image for s in found] == [picture(i) for i in range(5)]
-    assert [s.caption for s in found] == ["one", None, None, "four", "five"]
-    assert found[0].fields["similarity"] == 0.5 and found[0].fields["tags"] == ["a"]
-    assert found[0].fields["when"] == "2026-01-01 00:00:00" and "jpg" not in found[0].fields
+    samples = rows(path)
+    assert [s.key for s in samples] == ["10", "11", "12", "3", "14"]
+    assert [s.image_path for s in samples] == [f"a.parquet/{row}" for row in range(5)]
+    assert [s.image for s in samples] == [picture(i) for i in range(5)]
+    assert [s.caption for s in samples] == ["one", None, None, "four", "five"]
+    assert samples[0].fields["similarity"] == 0.5 and samples[0].fields["tags"] == ["a"]
+    assert samples[0].fields["when"] == "2026-01-01 00:00:00" and "jpg" not in samples[0].fields
     survey = ParquetShard(path).survey()
     assert (survey.n_samples, survey.n_captions) == (5, 3)
     assert survey.kinds["similarity"] == {"float", "null"}
@@ -57,9 +57,9 @@ def test_a_binary_column_with_metadata_beside_it(write):
 def test_hugging_face_structs_and_cells_without_a_picture(write):
     cells = [{"bytes": picture(1), "path": "x.png"}, {"bytes": None, "path": "y.png"}, None]
     path = write("b.parquet", {"image": pa.array([*cells, {"bytes": b""}], HUGGING_FACE)})
-    found = rows(path)
-    assert [s.reason for s in found] == [None, *["its image cell is null"] * 2, None]
-    assert [s.key for s in found] == list("0123") and found[0].image == picture(1)
+    samples = rows(path)
+    assert [s.reason for s in samples] == [None, *["its image cell is null"] * 2, None]
+    assert [s.key for s in samples] == list("0123") and samples[0].image == picture(1)
     assert ParquetShard(path).survey().n_samples == 4
 
 
@@ -117,10 +117,10 @@ def test_damage_costs_the_rows_of_a_row_group(write, model, tmp_path):
     with open(path, "r+b") as file:
         file.seek(at + 4)
         file.write(b"\xff" * (column.total_compressed_size - 8))
-    found = rows(path)
-    assert [s.key for s in found] == [str(i) for i in range(12)]
-    assert [s.reason is None for s in found] == [True] * 4 + [False] * 4 + [True] * 4
-    assert all(s.reason.startswith("row group 1 is damaged") for s in found[4:8])
+    samples = rows(path)
+    assert [s.key for s in samples] == [str(i) for i in range(12)]
+    assert [s.reason is None for s in samples] == [True] * 4 + [False] * 4 + [True] * 4
+    assert all(s.reason.startswith("row group 1 is damaged") for s in samples[4:8])
     result = embed(path, tmp_path / "out", model)
     assert (result.n_read, result.n_kept, result.n_rejected) == (12, 8, 4)
 
@@ -129,11 +129,11 @@ def test_malformed_files_are_refused_or_counted(shared):
     for path in sorted((shared / "data" / "malformed_parquet").glob("*.parquet")):
         shard = ParquetShard(str(path))
         try:
-            survey, found = shard.survey(), list(shard.samples())
+            survey, samples = shard.survey(), list(shard.samples())
         except (ShardError, ImageError, OptionError) as error:
             assert path.name in str(error)
         else:
-            assert survey.n_samples == len(found)
+            assert survey.n_samples == len(samples)
 
 
 def test_embedded_like_the_same_pictures_in_a_folder(write, model, tmp_path):
@@ -178,7 +178,7 @@ def test_where_parquet_is_a_source(write, tmp_path):
     assert [s.name for s in find_shards(tmp_path / "in")] == ["a.parquet"]
     assert find_shards([path], "image") == [ParquetShard(path, "image")]
     assert find_shards(str(tmp_path / "in" / "*.parquet")) == [ParquetShard(path)]
-    (tmp_path / "in" / "a.tar").write_bytes(b"")  # as img2dataset lays them side by side
+    (tmp_path / "in" / "a.tar").write_bytes(b"")  # img2dataset writes both side by side
     assert find_shards(tmp_path / "in") == [TarShard(str(tmp_path / "in" / "a.tar"))]
     with pytest.raises(OptionError, match="no file of the source is Parquet"):
         find_shards(tmp_path / "in", "image")
@@ -207,9 +207,9 @@ def test_a_date_out_of_range_is_a_null_cell(write):
         "all": pa.array([[x] for x in far.to_pylist()]).cast(pa.list_(pa.timestamp("us"))),
         "n": range(3),
     }
-    found = rows(write("a.parquet", columns))
-    assert [s.reason for s in found] == [None] * 3 and all(s.image for s in found)
-    assert [s.fields["taken"] for s in found] == ["1970-01-01 00:00:00", None, None]
-    assert [s.fields["days"] for s in found] == ["1970-01-01", None, "1970-01-02"]
-    assert [s.fields["all"] for s in found] == [["1970-01-01 00:00:00"], None, [None]]
-    assert [s.fields["n"] for s in found] == [0, 1, 2]
+    samples = rows(write("a.parquet", columns))
+    assert [s.reason for s in samples] == [None] * 3 and all(s.image for s in samples)
+    assert [s.fields["taken"] for s in samples] == ["1970-01-01 00:00:00", None, None]
+    assert [s.fields["days"] for s in samples] == ["1970-01-01", None, "1970-01-02"]
+    assert [s.fields["all"] for s in samples] == [["1970-01-01 00:00:00"], None, [None]]
+    assert [s.fields["n"] for s in samples] == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""Pictures of every mode and format become what open_clip's own loading makes of them."""
+"""Images of every mode and format are loaded as open_clip loads them."""
 
 import io
 import struct
@@ -23,7 +23,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def peer(files):
-    """open_clip's own loop over one file: a unit embedding."""
+    """A function that returns open_clip's unit embedding of one file."""
     import open_clip
     import torch
 
@@ -32,7 +32,7 @@ def peer(files):
 
     def embedding(data: bytes) -> np.ndarray:
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of palettes with transparency
+            warnings.simplefilter("ignore")  # warnings about palettes with transparency
             picture = preprocess(Image.open(io.BytesIO(data)))
             return clip.encode_image(picture[None], normalize=True)[0].numpy()
 
@@ -40,7 +40,7 @@ def peer(files):
 
 
 def scene(size=(90, 70)) -> Image.Image:
-    """Colours, edges and noise, with an alpha channel that hides other colours."""
+    """An image with edges and noise, whose alpha channel hides other colours."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[: size[1], : size[0]]
     pixels = np.stack([x * 255 // size[0], y * 255 // size[1], (x * y) % 256, 0 * x], -1)
@@ -57,7 +57,7 @@ def saved(picture: Image.Image, kind: str, **options) -> bytes:
 
 
 def png(pixels: np.ndarray, depth: int, colour: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of (height, width, channels) integers of any depth."""
+    """Encode (height, width, channels) integers as a PNG of any bit depth."""
     height, width = pixels.shape[:2]
     flat = pixels.reshape(height, -1)
     if depth < 8:
@@ -75,7 +75,7 @@ def png(pixels: np.ndarray, depth: int, colour: int, *chunks: tuple[bytes, bytes
 
 
 def tiff(pixels: np.ndarray, bits: int = 16, photometric: int = 2, extra: int | None = None):
-    """An uncompressed little-endian TIFF of (height, width, channels) 12- or 16-bit integers."""
+    """Encode (height, width, channels) 12- or 16-bit integers as an uncompressed TIFF."""
     height, width, n = pixels.shape
     data = pixels.astype("<u2").tobytes()
     if bits == 12:
@@ -86,7 +86,7 @@ def tiff(pixels: np.ndarray, bits: int = 16, photometric: int = 2, extra: int | 
     tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8, 277: n}
     tags |= {278: height, 279: len(data), 284: 1} | ({} if extra is None else {338: extra})
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
-    if n > 1:  # the bits of each channel, behind the entries
+    if n > 1:  # the bits per channel are stored after the entries
         behind = struct.pack("<I", start + 2 + len(entries) + 4)
         entries = entries.replace(
             struct.pack("<HHII", 258, 4, 1, bits), struct.pack("<HHI", 258, 3, n) + behind
@@ -96,7 +96,7 @@ def tiff(pixels: np.ndarray, bits: int = 16, photometric: int = 2, extra: int | 
 
 
 def deep_pictures() -> dict[str, bytes]:
-    """What Pillow opens and does not write: 16 bits a channel, 2 and 4 bits a pixel."""
+    """Formats that Pillow reads but cannot write: 16 bits per channel, 2 and 4 bits per pixel."""
     rgba = np.asarray(scene()).astype(int)
     rng = np.random.default_rng(3)
     wide = np.clip(rgba * 257 + rng.integers(-120, 120, rgba.shape), 0, 65_535)
@@ -130,9 +130,9 @@ def pictures() -> dict[str, bytes]:
     grey = rgb.convert("L")
     palette = rgb.quantize(16)
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees
+    exif[0x0112] = 6  # rotated by 90 degrees
     frames = [rgb.rotate(90 * n) for n in range(3)]
-    found = {
+    result = {
         "1 png": saved(rgb.convert("1"), "PNG"),
         "1 tiff": saved(rgb.convert("1"), "TIFF"),
         "1 bmp": saved(rgb.convert("1"), "BMP"),
@@ -170,17 +170,17 @@ def pictures() -> dict[str, bytes]:
         "tiff with orientation": saved(rgb, "TIFF", tiffinfo={274: 6}),
         **deep_pictures(),
     }
-    cmyk = found["CMYK jpeg"]
-    marker = cmyk.index(b"\xff\xee\0\x0eAdobe")  # 16 bytes, the last: transform
-    found["CMYK jpeg without Adobe's marker"] = cmyk[:marker] + cmyk[marker + 16 :]
-    found["YCCK jpeg"] = cmyk[: marker + 15] + b"\2" + cmyk[marker + 16 :]
-    jpeg = found["YCbCr jpeg"]
-    found["RGB jpeg with Adobe's marker"] = jpeg[:2] + cmyk[marker : marker + 16] + jpeg[2:]
+    cmyk = result["CMYK jpeg"]
+    marker = cmyk.index(b"\xff\xee\0\x0eAdobe")  # 16 bytes; the last is the transform
+    result["CMYK jpeg without Adobe's marker"] = cmyk[:marker] + cmyk[marker + 16 :]
+    result["YCCK jpeg"] = cmyk[: marker + 15] + b"\2" + cmyk[marker + 16 :]
+    jpeg = result["YCbCr jpeg"]
+    result["RGB jpeg with Adobe's marker"] = jpeg[:2] + cmyk[marker : marker + 16] + jpeg[2:]
     if features.check("avif"):
-        found["animated avif"] = saved(frames[0], "AVIF", save_all=True, append_images=frames[1:])
-        found["RGB avif"] = saved(rgb, "AVIF")
-        found["RGBA avif"] = saved(rgba, "AVIF")
-    return found
+        result["animated avif"] = saved(frames[0], "AVIF", save_all=True, append_images=frames[1:])
+        result["RGB avif"] = saved(rgb, "AVIF")
+        result["RGBA avif"] = saved(rgba, "AVIF")
+    return result
 
 
 PICTURES = pictures()
@@ -188,8 +188,8 @@ PICTURES = pictures()
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_as_open_clip_loads_it(name, files, peer):
-    found, expected = ClipModel(*files).image(PICTURES[name]), peer(PICTURES[name])
-    assert float(np.asarray(found) @ expected) >= 0.9999
+    result, expected = ClipModel(*files).image(PICTURES[name]), peer(PICTURES[name])
+    assert float(np.asarray(result) @ expected) >= 0.9999
 
 
 @pytest.mark.parametrize("mode", ["La", "PA", "RGBX", "RGBa", "HSV"])
@@ -198,8 +198,8 @@ def test_pictures_of_modes_that_no_such_file_has(mode, files, peer):
     picture = scene() if mode == "RGBa" else scene().convert("RGB")
     for each in through:
         picture = picture.convert(each)
-    found = ClipModel(*files).image(picture)
-    if mode in ("La", "RGBa"):  # open_clip fails, or takes colours times alpha for colours
+    result = ClipModel(*files).image(picture)
+    if mode in ("La", "RGBa"):  # open_clip fails or ignores that colours are premultiplied
         expected = ClipModel(*files).image(picture.convert(through[0]))
     else:
         import open_clip
@@ -208,7 +208,7 @@ def test_pictures_of_modes_that_no_such_file_has(mode, files, peer):
         clip, _, preprocess = open_clip.create_model_and_transforms("tiny-modes", str(files[1]))
         with torch.no_grad():
             expected = clip.eval().encode_image(preprocess(picture)[None], normalize=True)[0]
-    assert float(np.asarray(found) @ np.asarray(expected)) >= 0.9999
+    assert float(np.asarray(result) @ np.asarray(expected)) >= 0.9999
 
 
 def sixteen(kind: str, dtype: str) -> bytes:
@@ -242,8 +242,8 @@ def test_what_is_white_in_a_grey_tiff(bits, photometric):
             read_picture(tiff(white - pixels[..., None], bits, photometric))
         return
     data = tiff((pixels if photometric else white - pixels)[..., None], bits, photometric)
-    found = read_picture(data)
-    assert np.array_equal(np.asarray(found), grey)
+    result = read_picture(data)
+    assert np.array_equal(np.asarray(result), grey)
     assert np.array_equal(np.asarray(as_picture(Image.open(io.BytesIO(data)))), grey)
 
 
@@ -251,9 +251,9 @@ def test_what_is_white_in_a_grey_tiff(bits, photometric):
 def test_pixels_without_a_range_are_refused(mode, dtype, files):
     picture = Image.fromarray(np.asarray(scene().convert("L")).astype(dtype))
     assert picture.mode == mode
-    for given in (saved(picture, "TIFF"), picture):
+    for source in (saved(picture, "TIFF"), picture):
         with pytest.raises(ImageError, match=f"of mode {mode}, 32 bits per pixel"):
-            ClipModel(*files).image(given)
+            ClipModel(*files).image(source)
 
 
 def test_what_else_is_a_picture(tmp_path):
@@ -262,8 +262,8 @@ def test_what_else_is_a_picture(tmp_path):
     expected = np.asarray(read_picture(data))
     buffer = io.BytesIO(data)
     with open(tmp_path / "1.png", "rb") as file:
-        given = [file, buffer, buffer, expected, Image.fromarray(expected), tmp_path / "1.png"]
-        for each in given:
+        source = [file, buffer, buffer, expected, Image.fromarray(expected), tmp_path / "1.png"]
+        for each in source:
             assert np.array_equal(np.asarray(as_rgb(as_picture(each))), expected)
     assert as_picture(expected[..., 0]).mode == "L"
     with (

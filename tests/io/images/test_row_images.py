@@ -1,4 +1,4 @@
-"""A row is shown its own image and no other, whichever sources have images of one name."""
+"""A row is shown only its own image, even if several sources use the same image name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sample(key: str, seed: int, caption: str | None = None, url: str | None = No
 
 
 def write_split(folder, kind: str, samples: dict) -> None:
-    """The same samples as an archive, as a folder of files, or as Parquet."""
+    """Write samples as an archive, a folder of files, or Parquet."""
     folder.mkdir(parents=True)
     if kind == "tar":
         write_tar(folder / "00000.tar", samples)
@@ -52,7 +52,7 @@ def shown(images, rows) -> list:
 
 @pytest.fixture(params=["tar", "folder", "parquet"])
 def twins(request, tmp_path):
-    """Two splits with files, keys and captions of the same names, embedded one by one."""
+    """Two splits with the same file names, keys and captions, embedded separately."""
     for at, split in enumerate(SPLITS):
         members = sample("0", 10 * at, "a cat") | sample("1", 10 * at + 1, "a cat")
         write_split(tmp_path / split, request.param, members)
@@ -94,8 +94,8 @@ def test_an_export_of_two_splits_keeps_its_images_apart(twins):
         twins / "subset"
     )
     rows = ld.read_shards(twins / "subset").compute()
-    found = shown(ld.open_images(twins / "val"), rows)
-    assert found.count(OTHER) == 2 and {picture(10), picture(11)} < set(found)
+    images_shown = shown(ld.open_images(twins / "val"), rows)
+    assert images_shown.count(OTHER) == 2 and {picture(10), picture(11)} < set(images_shown)
 
 
 def test_an_image_that_changed_under_its_name_is_not_shown(tmp_path):
@@ -108,7 +108,7 @@ def test_an_image_that_changed_under_its_name_is_not_shown(tmp_path):
 
 
 def img2dataset(folder, host: str, seed: int, **columns) -> pd.DataFrame:
-    """An archive and the metadata beside it, as img2dataset writes them."""
+    """Write an archive and its metadata in img2dataset's layout."""
     folder.mkdir()
     keys = ["000000000", "000000001"]
     urls = [f"https://{host}/{n}.jpg" for n in range(2)]
@@ -130,9 +130,9 @@ def test_two_runs_of_img2dataset_are_told_apart_by_url(tmp_path):
     assert shown(ld.open_images(tmp_path / "cc12m"), rows) == [OTHER, OTHER, *own[2:]]
     both = ld.open_images([tmp_path / "cc3m", tmp_path / "cc12m"])
     assert shown(both, rows) == own
-    # A rewritten caption does not matter: the url identifies the image.
+    # A rewritten caption does not matter, because the URL identifies the image.
     assert shown(both, rows.assign(text="a tabby asleep on a sofa")) == own
-    # Overlapping subsets of one run, read together, have a row twice.
+    # Overlapping subsets of one run contain a row twice.
     again = pd.concat([rows[:2], rows[:2].assign(shard=2)])
     assert shown(both, again) == own[:2] * 2
 
@@ -147,7 +147,7 @@ def test_what_is_found_by_its_name_alone_is_said_to_be(tmp_path, kind):
     page = ld.gallery(rows, train).html
     assert page.count("<img") == 1 and "matched only by its name" in page
     both = ld.open_images([tmp_path / split for split in SPLITS])
-    if kind == "folder":  # whose files are named below the folder that both splits lie in
+    if kind == "folder":  # paths are relative to the common parent folder
         assert shown(both, rows) == [ABSENT]
         return
     with pytest.raises(ImageError, match="2 images"):
@@ -161,16 +161,16 @@ def test_rows_of_two_shards_with_one_name_are_not_shown_an_image_that_nothing_pr
     rows = pd.DataFrame({"key": "0", "shard": [0, 1], "row": [4, 7], "text": "a cat"})
     assert shown(images, rows) == [SHARED] * 2
     assert "share an image name" in ld.gallery(rows, images).html
-    # One of the two knows whose it is; the other is still not shown it.
+    # A digest proves the match for one row; the other still gets no image.
     assert shown(images, rows.assign(image_sha256=[digest, None])) == [picture(0), SHARED]
-    # One name may be spelled in two ways.
+    # A path may be written in two ways.
     spelled = rows.drop(columns="key").assign(image_path=["a.tar/0.png", "x/a.tar/0.png"])
     assert shown(images, spelled) == [picture(0), ABSENT]
     assert shown(images, rows.assign(image_path=[None, "a.tar/0.png"])) == [SHARED] * 2
-    # A url that all samples of a data set share proves nothing where the captions differ.
+    # A URL shared by all samples proves nothing if the captions differ.
     urls = rows.assign(url="https://dataset.example", text=["a cat", "a dog"])
     assert shown(images, urls) == [SHARED] * 2
-    # Several captions of one image, and rows whose shard is not known.
+    # Several captions of one image, and rows of unknown shards.
     assert shown(images, rows.assign(shard=0)) == [picture(0)] * 2
     assert shown(images, rows.drop(columns="shard")) == [picture(0)] * 2
     unknown = pd.array([0, None], dtype="Int64")
@@ -184,7 +184,7 @@ def test_a_file_in_the_root_does_not_hide_its_namesake_below(tmp_path):
     images = ld.open_images(tmp_path / "q")
     assert shown(images, rows) == [picture(1)]
     assert shown(images, rows.drop(columns="image_path")) == [picture(1)]
-    # Without a digest a name is taken as it stands, and is never guessed.
+    # Without a digest a path is matched exactly and never guessed.
     (tmp_path / "q" / "0.png").unlink()
     assert shown(ld.open_images(tmp_path / "q"), rows[["key"]]) == [ABSENT]
     assert ld.open_images(tmp_path / "q").read(["0", "0.png"]) == [None, None]

@@ -1,4 +1,4 @@
-"""Which files make one row: keys with dots, names that occur twice, strays, encodings, twins."""
+"""How files are grouped into rows: keys with dots, repeated names, strays, encodings, twins."""
 
 import io
 import tarfile
@@ -14,7 +14,7 @@ APART = "must be adjacent"
 
 
 def tar(path, members):
-    """A tar of (name, bytes) pairs, in which a name may occur twice."""
+    """Write a tar of (name, bytes) pairs, in which names may repeat."""
     with tarfile.open(path, "w") as archive:
         for name, data in members:
             info = tarfile.TarInfo(name)
@@ -33,7 +33,7 @@ def facts(samples):
 
 
 def check_paths(source):
-    """No two rows share a path, and each path leads to the row's own image."""
+    """Check that paths are unique and that each leads to its row's image."""
     good = [sample for sample in read(source) if sample.reason is None]
     paths = [sample.image_path for sample in good]
     assert len(set(paths)) == len(paths)
@@ -86,9 +86,9 @@ def test_keys_with_dots_keep_their_captions(tmp_path):
         members += [(f"{stem}.txt", stem.encode())]
     members.insert(6, ("22.07.txt", b"its image is gone"))
     path = tar(tmp_path / "a.tar", members)
-    found = [(s.key, s.caption, s.fields) for s in read(path) if s.reason is None]
+    samples = [(s.key, s.caption, s.fields) for s in read(path) if s.reason is None]
     stems = ["22.05", "22.06", "plain", "www.a.com_1", "www.b.com_2"]
-    assert found == [(stem, stem, {"n": 1}) for stem in stems]
+    assert samples == [(stem, stem, {"n": 1}) for stem in stems]
     assert [s.key for s in read(path) if s.reason] == ["22.07"]
     check_paths(path)
     assert open_images(path).read(["22.06"]) == [picture(3)]
@@ -99,8 +99,8 @@ def test_many_keys_of_one_first_part(tmp_path, n):
     members = []
     for i in range(n):
         members += [(f"www.{i}.txt", str(i).encode()), (f"www.{i}.png", b"image")]
-    found = read(tar(tmp_path / "a.tar", members))
-    assert [(s.key, s.caption) for s in found] == [(f"www.{i}", str(i)) for i in range(n)]
+    samples = read(tar(tmp_path / "a.tar", members))
+    assert [(s.key, s.caption) for s in samples] == [(f"www.{i}", str(i)) for i in range(n)]
 
 
 def test_names_that_occur_twice(tmp_path):
@@ -112,8 +112,8 @@ def test_names_that_occur_twice(tmp_path):
         open_images(tmp_path / "a.tar").read(["a"])
     far = [pair for i in range(40) for pair in [(f"{i}.png", picture(i)), (f"{i}.txt", b"x")]]
     far += [("0.png", one), ("0.txt", b"new"), ("0.png#2.png", two), ("0.png#2.png", one)]
-    found = read(tar(tmp_path / "b.tar", far))
-    assert len(found) == 43 and found[40].caption == "new"
+    samples = read(tar(tmp_path / "b.tar", far))
+    assert len(samples) == 43 and samples[40].caption == "new"
     assert check_paths(tmp_path / "b.tar")[40] == "b.tar/0.png#2"
 
 
@@ -123,9 +123,11 @@ def test_strays_between_the_files_of_a_sample(tmp_path):
         members += [(f"._{i}.png", b"x"), (f"{i}.png", picture(i)), (f"d/._{i}.txt", b"x")]
         members += [("LICENSE", b"x"), (".DS_Store", b"x"), (f"__MACOSX/._{i}.txt", b"x")]
         members += [("README.md", b"x"), (f"{i}.txt", str(i).encode()), ("__meta__", b"{}")]
-    found = read(tar(tmp_path / "a.tar", members))
-    assert [(s.key, s.caption) for s in found if not s.reason] == [(str(i), str(i)) for i in "012"]
-    assert {s.key for s in found if s.reason} == {"LICENSE", "README"}
+    samples = read(tar(tmp_path / "a.tar", members))
+    assert [(s.key, s.caption) for s in samples if not s.reason] == [
+        (str(i), str(i)) for i in "012"
+    ]
+    assert {s.key for s in samples if s.reason} == {"LICENSE", "README"}
 
 
 def test_names_of_fields(tmp_path):
@@ -135,17 +137,17 @@ def test_names_of_fields(tmp_path):
     members += [("s3.png", picture(4)), ("s3.txt", b"three"), ("s3.alt.txt", b"another")]
     members += [("s4.jpg", picture(5)), ("s4.jpg.json", b'{"caption": "four"}')]
     members += [("s5.caption", b"five"), ("s5.png", picture(6))]
-    found = read(tar(tmp_path / "a.tar", members))
-    assert [s.caption for s in found] == ["zero", None, "one", None, "three", "four", "five"]
-    assert [s.image_path for s in found if s.reason] == ["a.tar/s1.depth.png"]
-    assert [s.key for s in found] == ["s0", "s1", "s1", "s2", "s3", "s4", "s5"]
-    assert found[3].fields == {"en.txt": "star", "de.txt": "Stern"}
-    assert found[4].fields == {"alt.txt": "another"}
+    samples = read(tar(tmp_path / "a.tar", members))
+    assert [s.caption for s in samples] == ["zero", None, "one", None, "three", "four", "five"]
+    assert [s.image_path for s in samples if s.reason] == ["a.tar/s1.depth.png"]
+    assert [s.key for s in samples] == ["s0", "s1", "s1", "s2", "s3", "s4", "s5"]
+    assert samples[3].fields == {"en.txt": "star", "de.txt": "Stern"}
+    assert samples[4].fields == {"alt.txt": "another"}
 
 
 SEGMENTED = [("1.jpg", picture(1)), ("1.seg.png", picture(2)), ("1.txt", b"a photo")]
 PAIR = [("1.left.png", picture(1)), ("1.right.png", picture(2))]
-#: Members, then (key, image, caption) of each row, then the images that are rejects.
+#: Archive members; (key, image, caption) per row; the rejected images.
 PICTURES_OF_ONE_KEY = [
     (SEGMENTED, [("1", "1.jpg", "a photo")], ["1.seg.png"]),
     (SEGMENTED[::-1], [("1", "1.jpg", "a photo")], ["1.seg.png"]),
@@ -171,9 +173,9 @@ PICTURES_OF_ONE_KEY = [
 @pytest.mark.parametrize(("members", "rows", "rejects"), PICTURES_OF_ONE_KEY)
 def test_several_pictures_of_one_key(tmp_path, members, rows, rejects):
     path = tar(tmp_path / "a.tar", members)
-    found = read(path)
-    assert [(s.key, s.image_path[6:], s.caption) for s in found if not s.reason] == rows
-    assert [s.image_path[6:] for s in found if s.reason] == rejects
+    samples = read(path)
+    assert [(s.key, s.image_path[6:], s.caption) for s in samples if not s.reason] == rows
+    assert [s.image_path[6:] for s in samples if s.reason] == rejects
     opened, data = open_images(path), dict(members)
     assert opened.read([key for key, _, _ in rows]) == [data[name] for _, name, _ in rows]
     check_paths(path)
@@ -196,9 +198,9 @@ def test_pictures_of_one_stem_in_a_folder_have_keys_of_their_own(tmp_path):
 def test_files_of_a_sample_that_lie_apart_say_so(tmp_path):
     images = [(f"{i:03}.png", picture(i)) for i in range(40)]
     texts = [(f"{i:03}.txt", str(i).encode()) for i in range(40)]
-    found = read(tar(tmp_path / "a.tar", images + texts))
-    alone = [s for s in found if s.reason]
-    with_caption = [s for s in found if s.caption]
+    samples = read(tar(tmp_path / "a.tar", images + texts))
+    alone = [s for s in samples if s.reason]
+    with_caption = [s for s in samples if s.caption]
     assert len(alone) + len(with_caption) == 40 and all(APART in s.reason for s in alone)
     assert all(s.caption == str(int(s.key)) for s in with_caption)
 
@@ -234,11 +236,11 @@ def test_nan_is_null(tmp_path):
     members = [
         (f"{i}.{k}", d) for i, f in enumerate(fields) for k, d in (("png", b"x"), ("json", f))
     ]
-    found = read(tar(tmp_path / "a.tar", members))
+    samples = read(tar(tmp_path / "a.tar", members))
     survey = Survey()
-    for sample in found:
+    for sample in samples:
         survey.add(sample)
-    table = metadata_table(found, plan_columns([survey], [], []), {})
+    table = metadata_table(samples, plan_columns([survey], [], []), {})
     assert table["n"].to_pylist() == [None, 1, None] and str(table["n"].type) == "int64"
     assert table["x"].to_pylist() == ["text", None, None]
     assert table["l"].to_pylist() == ["[null]", "2", None]
@@ -285,10 +287,12 @@ def test_what_a_shell_names_beside_archives_and_images(tmp_path):
     write_tar(tmp_path / "out" / "0.tar", {"1.png": picture(1)})
     for name in ("0.parquet", "0_stats.json"):
         (tmp_path / "out" / name).touch()
-    said = r"1 that lie beside .*0_stats.json\); 1 beside an archive of the same name .*0\.parquet"
-    with pytest.warns(DiscoveryWarning, match=said):
-        found = read(sorted((tmp_path / "out").iterdir()))
-    assert [s.image_path for s in found] == ["0.tar/1.png"]
+    message = (
+        r"1 that lie beside .*0_stats.json\); 1 beside an archive of the same name .*0\.parquet"
+    )
+    with pytest.warns(DiscoveryWarning, match=message):
+        samples = read(sorted((tmp_path / "out").iterdir()))
+    assert [s.image_path for s in samples] == ["0.tar/1.png"]
 
 
 def test_linked_and_hidden_archives(tmp_path):

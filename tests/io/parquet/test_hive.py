@@ -1,4 +1,4 @@
-"""Columns that stand in the names of folders."""
+"""Columns encoded in folder names (Hive partitioning)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def test_every_way_to_name_the_files_gives_the_column(tmp_path):
     by = ds.partitioning(pa.schema([("LANGUAGE", pa.string())]), flavor="hive")
     ds.write_dataset(table, tmp_path / "d", format="parquet", partitioning=by)
     root, right = tmp_path / "d", {"u": "en", "v": "de"}
-    for given in (root, f"{root}/*", f"{root}/**/*.parquet", sorted(root.glob("*/*.parquet"))):
-        read = read_shards(given).compute(**HERE)
-        found = dict(zip(read["url"], read["language"], strict=True))
-        assert {k: found[k] for k in right} == right and found["w"] != found["w"]
+    for source in (root, f"{root}/*", f"{root}/**/*.parquet", sorted(root.glob("*/*.parquet"))):
+        read = read_shards(source).compute(**HERE)
+        result = dict(zip(read["url"], read["language"], strict=True))
+        assert {k: result[k] for k in right} == right and result["w"] != result["w"]
     assert str(read["language"].dtype) == "str"
     for where, urls in (
         ("language == 'en'", ["u"]),
@@ -99,8 +99,8 @@ def test_a_struct_of_the_name_of_a_folder_is_refused(tmp_path):
     pq.write_table(table, tmp_path / "language=en" / "0.parquet")
     with pytest.raises(SchemaError, match="says 'en'"):
         read_shards(tmp_path)
-    found = read_shards(tmp_path, hive_partitioning=False, columns=["url"])
-    assert len(found.compute(**HERE)) == 3
+    result = read_shards(tmp_path, hive_partitioning=False, columns=["url"])
+    assert len(result.compute(**HERE)) == 3
 
 
 def test_only_the_unbroken_run_above_the_file_counts():
@@ -123,9 +123,9 @@ def test_shards_of_other_folders_are_not_read(write, tmp_path, monkeypatch):
 
 def test_an_export_into_its_own_source_is_refused(write, tmp_path):
     write("d/0.parquet", ROWS)
-    for given in (tmp_path / "d", f"{tmp_path}/d/", f"{tmp_path}/*"):
+    for source in (tmp_path / "d", f"{tmp_path}/d/", f"{tmp_path}/*"):
         with pytest.raises(ExportError, match=r"is in .*Name a folder outside"):
-            read_shards(given).laion.export(tmp_path / "d" / "carved")
+            read_shards(source).laion.export(tmp_path / "d" / "carved")
     assert not (tmp_path / "d" / "carved").exists()
     read_shards(f"{tmp_path}/d/*.parquet").laion.export(tmp_path / "d" / "carved")
 

@@ -1,4 +1,4 @@
-"""Damaged and hostile Parquet files: an error of ours, or what pyarrow reads. Never a crash."""
+"""Damaged and hostile Parquet files raise our error or read as with pyarrow, and never crash."""
 
 from __future__ import annotations
 

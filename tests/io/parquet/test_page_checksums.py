@@ -1,4 +1,4 @@
-"""Pages that are not what was written: whatever is read of a damaged shard is right, or refused."""
+"""Pages with flipped bits: everything read from a damaged shard is correct or refused."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def footer_of(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("codec", "crc", "version"),
     [
-        ("GZIP", False, "1.0"),  # of version 2 it leaves out the levels, which are not compressed
+        ("GZIP", False, "1.0"),  # in version 2 GZIP's checksum omits the uncompressed levels
         *((codec, True, "1.0") for codec in ("GZIP", "NONE", "SNAPPY", "LZ4", "BROTLI", "ZSTD")),
         ("GZIP", True, "2.0"),
         ("SNAPPY", True, "2.0"),
@@ -61,7 +61,7 @@ def test_no_flipped_bit_becomes_a_value(tmp_path, codec, crc, version):
         content = file.read()
     right = ld.read_shards(path).compute()
     assert len(right) == N and right["a.b"].sum() == N // 2
-    with fsspec.open(path) as file:  # headers have no checksum: what is stored after them has
+    with fsspec.open(path) as file:  # only the data after a header has a checksum
         file = StoreFile(file, path)
         pages = [page for c in column_chunks(footer_of(content)) for page in _pages(file, c)]
     rng, refused = np.random.default_rng(1), 0
@@ -77,7 +77,7 @@ def test_no_flipped_bit_becomes_a_value(tmp_path, codec, crc, version):
         except LaionDaskError as error:
             assert "a.parquet" in str(error)
             refused += 1
-    assert refused > 30  # the others hit what no value depends on, such as GZIP's time stamp
+    assert refused > 30  # the others hit bytes that no value depends on, such as GZIP's timestamp
 
 
 @pytest.mark.parametrize("codec", ["GZIP", "SNAPPY"])
@@ -87,7 +87,7 @@ def test_the_column_is_named_and_the_others_are_read(tmp_path, codec):
     chunk = pq.read_metadata(path).row_group(0).column(3)
     assert chunk.path_in_schema == "hash"
     with open(path, "r+b") as file:
-        # The last bytes of a chunk are page data; of GZIP they are the checksum itself.
+        # The last bytes of a chunk are page data or, with GZIP, the checksum itself.
         file.seek(min(chunk.dictionary_page_offset or 2**60, chunk.data_page_offset))
         file.seek(chunk.total_compressed_size - 6, 1)
         file.write(b"\x5a\xa5")
@@ -102,7 +102,7 @@ def test_the_column_is_named_and_the_others_are_read(tmp_path, codec):
 
 
 def test_a_store_hands_its_pages_over_once(tmp_path):
-    """A shard with checksums in a store is read, and checked, by one reader."""
+    """A remote shard with checksums is read and verified by a single reader."""
     store = fsspec.filesystem("memory")
     local = str(tmp_path / "a.parquet")
     for codec, crc in (("GZIP", False), ("SNAPPY", True), ("SNAPPY", False)):

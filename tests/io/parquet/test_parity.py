@@ -1,6 +1,6 @@
-"""The same shards read as frames of pandas and of cuDF: row by row the same, whatever is asked.
+"""The same shards give the same rows and results with pandas and with cuDF.
 
-Skipped, with the reason, where no frame of cuDF can be made.
+Skipped, with the reason, where cuDF is not usable.
 """
 
 # ruff: noqa: RUF001
@@ -59,7 +59,7 @@ NUMBER_TESTS = [
 
 
 @pytest.fixture(autouse=True)
-def _card():
+def _require_cudf():
     if why_no_cudf():
         pytest.skip(why_no_cudf())
 
@@ -69,7 +69,7 @@ def two(path, **options):
 
 
 def lines(frame) -> list[dict]:
-    """A computed frame row by row; null in every form as None."""
+    """The rows of a computed frame as dicts, with every kind of null as None."""
     table = frame_to_arrow(frame.reset_index(drop=True))
     return [
         {name: None if value != value else value for name, value in row.items()}
@@ -78,7 +78,7 @@ def lines(frame) -> list[dict]:
 
 
 def decided(frame, expression: str):
-    """The rows of a frame in memory that an expression keeps, and how many it cannot decide on."""
+    """The rows that an expression keeps in a computed frame, and the number of undecided rows."""
     kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
     predicate = parse(expression, kinds)
     kept = frame["row"][passes(frame, predicate)].to_numpy().tolist()
@@ -86,7 +86,7 @@ def decided(frame, expression: str):
 
 
 def same_rows(path, expressions) -> None:
-    """Every expression keeps the same rows and counts alike, on frames and (some) in the scan."""
+    """Check that expressions keep the same rows with both backends; some also in the scan."""
     scans = [Provenance.of(frame).as_read for frame in two(path)]
     parts = [scan(piece, list(scan.kinds)) for scan, [piece] in scans]
     for expression in expressions:
@@ -137,14 +137,14 @@ def test_rows_summary_distributions_and_export(folder, tmp_path, where):
     outs = [tmp_path / "pandas", tmp_path / "cudf"]
     one, other = (f.laion.export(out) for f, out in zip(frames, outs, strict=True))
     assert one.rows == other.rows
-    for said in ("schema", "counts", "renamed", "where"):
-        assert one.manifest[said] == other.manifest[said]
+    for key in ("schema", "counts", "renamed", "where"):
+        assert one.manifest[key] == other.manifest[key]
     one, other = (lines(ld.read_shards(out, backend="pandas").compute()) for out in outs)
     assert one == other
 
 
 def near(frames, name: str, atol: float) -> None:
-    """A column of scores is nearly the same, null at the same rows, and keeps as many."""
+    """Check that a score column agrees within `atol`, in nulls, and in rows kept by a filter."""
     one, other = (frame[["shard", "row", name]].compute() for frame in frames)
     one, other = (frame.set_index(["shard", "row"])[name].to_numpy() for frame in (one, other))
     np.testing.assert_allclose(other, one, atol=atol)

@@ -1,4 +1,4 @@
-"""Shards in: one partition a shard, every row at its place, only what is asked for is read."""
+"""Reading shards: partitioning, row numbers, and which columns are read."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def test_values_are_the_stored_ones(laion_shards):
 def test_the_session_says_what_auto_means(laion_shards, frames, monkeypatch):
     paths = laion_shards(2)
     assert Provenance.of(read_shards(paths)).as_read[0].backend == frames
-    asked = []
-    monkeypatch.setattr(workers, "choose_backend", lambda name: asked.append(name) or "pandas")
-    for said in ("auto", "pandas", "cudf"):
-        with set_options(backend=said):
+    requested = []
+    monkeypatch.setattr(workers, "choose_backend", lambda name: requested.append(name) or "pandas")
+    for backend in ("auto", "pandas", "cudf"):
+        with set_options(backend=backend):
             read_shards(paths)
             read_shards(paths, backend="pandas")
-    assert asked == ["auto", "pandas", "pandas", "pandas", "cudf", "pandas"]
+    assert requested == ["auto", "pandas", "pandas", "pandas", "cudf", "pandas"]
     with pytest.raises(OptionError, match="backend"):
         set_options(backend="panda")
 
@@ -127,14 +127,14 @@ def test_zero_rows_and_zero_row_groups(tmp_path, write):
 
 
 class Spy:
-    """Counts what the scan is asked for."""
+    """Records the partitions and columns that the scan reads."""
 
     def __init__(self, monkeypatch):
-        self.asked: list[tuple[int, tuple[str, ...]]] = []
+        self.reads: list[tuple[int, tuple[str, ...]]] = []
         real = Scan._read
 
         def read(scan, piece, columns, how):
-            self.asked.append((piece.shard.index, tuple(columns)))
+            self.reads.append((piece.shard.index, tuple(columns)))
             return real(scan, piece, columns, how)
 
         monkeypatch.setattr(Scan, "_read", read)
@@ -145,25 +145,25 @@ def test_only_the_declared_columns_are_read(laion_shards, monkeypatch):
     frame = read_shards(laion_shards(3, 3))
     spy = Spy(monkeypatch)
     frame[["text", "row"]].compute(**HERE)
-    assert sorted(spy.asked) == [(0, ("text", "row")), (1, ("text", "row"))]
-    spy.asked.clear()
+    assert sorted(spy.reads) == [(0, ("text", "row")), (1, ("text", "row"))]
+    spy.reads.clear()
     frame["similarity"].mean().compute(**HERE)
-    assert sorted(spy.asked) == [(0, ("similarity",)), (1, ("similarity",))]
-    spy.asked.clear()
+    assert sorted(spy.reads) == [(0, ("similarity",)), (1, ("similarity",))]
+    spy.reads.clear()
     added = frame.assign(new=frame["width"] * 2)
     kept = where(added, "new > 204")[["new", "row"]].compute(**HERE)
     assert kept["new"].tolist() == [206, 208, 210]
-    assert {i for i, _ in spy.asked} == {0, 1}
-    assert set().union(*(names for _, names in spy.asked)) == {"width", "row"}
-    spy.asked.clear()
+    assert {i for i, _ in spy.reads} == {0, 1}
+    assert set().union(*(names for _, names in spy.reads)) == {"width", "row"}
+    spy.reads.clear()
     pushed = where(frame, "similarity > 0.2 and text.contains('bird')")[["hash"]]
     pushed.compute(**HERE)
-    assert sorted(spy.asked) == [(0, ("hash",)), (1, ("hash",))]
-    spy.asked.clear()
+    assert sorted(spy.reads) == [(0, ("hash",)), (1, ("hash",))]
+    spy.reads.clear()
     chosen = read_shards(laion_shards(2, folder="b"), columns=["url"], where="width > 0")
     assert chosen.columns.tolist() == ["url", "shard", "row"]
     chosen.compute(**HERE)
-    assert sorted(spy.asked) == [(0, ("url", "shard", "row"))]
+    assert sorted(spy.reads) == [(0, ("url", "shard", "row"))]
 
 
 def test_building_a_frame_computes_nothing(laion_shards, no_compute, monkeypatch):
@@ -172,7 +172,7 @@ def test_building_a_frame_computes_nothing(laion_shards, no_compute, monkeypatch
     frame = where(frame.assign(area=frame["width"] * 2), "area > 210 and text.contains('b')")
     frame = where(read_shards(laion_shards(5, folder="b")), "punsafe < 0.5")[["url"]]
     assert frame.columns.tolist() == ["url"]
-    assert spy.asked == []
+    assert spy.reads == []
     with pytest.raises(AssertionError, match="lazy"):
         frame.compute()
 
@@ -255,7 +255,7 @@ def test_a_column_named_as_the_engine_names_the_place(write):
     assert rows(read_shards(path, where="text == 'a'")).unscored == 1
 
 
-# --- files that are no shards ------------------------------------------------------------------
+# --- files that are not valid shards -----------------------------------------------------------
 
 
 def test_files_that_are_not_parquet(tmp_path):
@@ -287,7 +287,7 @@ def test_truncated_anywhere(tmp_path, laion_shards):
 
 
 def test_bytes_lost_in_the_middle_or_overwritten(tmp_path, laion_shards):
-    """A footer that is whole over pages that are not: an error when read, or the stored rows."""
+    """With an intact footer and damaged pages, reading fails or returns the stored rows."""
     whole = Path(laion_shards(50)[0]).read_bytes()
     path = tmp_path / "hurt.parquet"
     right = read_shards(tmp_path / "shards").compute(**HERE)

@@ -1,4 +1,4 @@
-"""The scan by row groups, as cuDF reads, with pyarrow to decode: against DuckDB's scan."""
+"""The row-group scan that cuDF uses, here decoded by pyarrow, against DuckDB's scan."""
 
 import tempfile
 from dataclasses import replace
@@ -34,7 +34,7 @@ def opened(path, **options):
 
 
 def check(scan, piece, names, decoder=None):
-    """Both scans give the same frame, and the same account; what of them."""
+    """Check that both scans agree on frame and account; return both."""
     decoder = decoder or PandasDecoder()
     wanted = scan.read(piece, names)
     frame, unscored = scan_cudf.read(piece, names, scan, decoder, counted=True)
@@ -133,7 +133,7 @@ def test_some_row_groups_at_a_time(write, monkeypatch):
 
 
 class Small(PandasDecoder):
-    """Has no memory for more than so many row groups at a time."""
+    """Runs out of memory beyond `most` row groups at a time."""
 
     def __init__(self, most):
         super().__init__()
@@ -166,7 +166,7 @@ def test_a_footer_that_points_elsewhere(write, tmp_path):
     path = Path(numbered(write))
     scan, [piece] = opened(path)
     footer = path.read_bytes()
-    cut = tmp_path / "cut.parquet"  # the same footer behind fewer bytes of data
+    cut = tmp_path / "cut.parquet"  # the same footer with fewer bytes of data
     length = int.from_bytes(footer[-8:-4], "little") + 8
     cut.write_bytes(b"PAR1" + footer[-length:])
     scan, [piece] = opened(cut)
@@ -213,20 +213,20 @@ def test_an_index_of_pandas_is_a_column_or_nothing(tmp_path, name):
         check(scan, piece, list(scan.kinds))
 
 
-def on_card(monkeypatch, path, decoder=PandasDecoder, **options):
-    """A scan that asks a decoder, as one with backend="cudf" does, and its only piece."""
+def on_gpu(monkeypatch, path, decoder=PandasDecoder, **options):
+    """A scan with backend="cudf" that uses `decoder`, a plain scan, and their only piece."""
     monkeypatch.setattr("laion_dask.io.parquet.scan.CudfDecoder", decoder)
     scan, [piece] = opened(path, **options)
     return replace(scan, backend="cudf"), scan, piece
 
 
 def test_a_scan_with_cudf_asks_the_decoder(write, monkeypatch):
-    asked, plain, piece = on_card(monkeypatch, numbered(write), where="a > 12 and x < 3")
+    cudf_scan, plain, piece = on_gpu(monkeypatch, numbered(write), where="a > 12 and x < 3")
     for names in (["a", "text"], ["row"], []):
-        pd.testing.assert_frame_equal(asked(piece, names), plain(piece, names))
-        found, wanted = asked.read(piece, names), plain.read(piece, names)
-        assert found.table.equals(wanted.table) and found.unscored == wanted.unscored
-    assert asked.counts(piece) == plain.counts(piece) == (0, 0)
+        pd.testing.assert_frame_equal(cudf_scan(piece, names), plain(piece, names))
+        result, wanted = cudf_scan.read(piece, names), plain.read(piece, names)
+        assert result.table.equals(wanted.table) and result.unscored == wanted.unscored
+    assert cudf_scan.counts(piece) == plain.counts(piece) == (0, 0)
 
 
 class Failing(PandasDecoder):
@@ -237,7 +237,7 @@ class Failing(PandasDecoder):
 
 
 @pytest.mark.parametrize(
-    "error, raised, said",
+    "error, raised, message",
     [
         (
             RuntimeError("CUDA error: illegal memory access"),
@@ -247,16 +247,16 @@ class Failing(PandasDecoder):
         (MemoryError("std::bad_alloc: out_of_memory"), DeviceMemoryError, "smaller row groups"),
     ],
 )
-def test_what_a_scan_with_cudf_says_of_a_gpu(write, monkeypatch, error, raised, said):
-    asked, _, piece = on_card(monkeypatch, numbered(write), Failing)
+def test_what_a_scan_with_cudf_says_of_a_gpu(write, monkeypatch, error, raised, message):
+    cudf_scan, _, piece = on_gpu(monkeypatch, numbered(write), Failing)
     monkeypatch.setattr(Failing, "error", error)
-    for act in (lambda: asked(piece, ["a"]), lambda: asked.read(piece, ["a"])):
-        with pytest.raises(raised, match=said):
+    for act in (lambda: cudf_scan(piece, ["a"]), lambda: cudf_scan.read(piece, ["a"])):
+        with pytest.raises(raised, match=message):
             act()
 
 
 def test_memory_that_is_full_once_all_is_decoded(write, monkeypatch):
-    asked, _, piece = on_card(monkeypatch, numbered(write))
+    cudf_scan, _, piece = on_gpu(monkeypatch, numbered(write))
 
     def full(frames, **options):
         raise MemoryError("std::bad_alloc: out_of_memory: RMM failure")
@@ -264,7 +264,7 @@ def test_memory_that_is_full_once_all_is_decoded(write, monkeypatch):
     monkeypatch.setattr(scan_cudf, "_BATCH_BYTES", 1)
     monkeypatch.setattr(scan_cudf.methods, "concat", full)
     with pytest.raises(DeviceMemoryError):
-        asked(piece, ["row"])
+        cudf_scan(piece, ["row"])
 
 
 @pytest.mark.parametrize(
@@ -273,19 +273,19 @@ def test_memory_that_is_full_once_all_is_decoded(write, monkeypatch):
 )
 def test_what_libcudf_does_not_read_the_processor_does(write, monkeypatch, error):
     path = numbered(write)
-    asked, plain, piece = on_card(monkeypatch, path, Failing)
+    cudf_scan, plain, piece = on_gpu(monkeypatch, path, Failing)
     monkeypatch.setattr(Failing, "error", error)
     of_pandas = scans.frame_from_arrow
     monkeypatch.setattr(
         scans, "frame_from_arrow", lambda table, backend: of_pandas(table, "pandas")
     )
     with pytest.warns(BackendWarning, match=r"libcudf cannot read .*n.parquet.*on the CPU"):
-        found = asked(piece, ["a", "text"])
-    pd.testing.assert_frame_equal(found, plain(piece, ["a", "text"]))
+        result = cudf_scan(piece, ["a", "text"])
+    pd.testing.assert_frame_equal(result, plain(piece, ["a", "text"]))
     data = bytearray(Path(path).read_bytes())
-    data[40:600] = bytes(560)  # a damaged page gives the error that it gives on the processor
+    data[40:600] = bytes(560)  # a damaged page raises the same error as on the CPU
     Path(path).write_bytes(data)
-    for act in (asked, asked.read):
+    for act in (cudf_scan, cudf_scan.read):
         with pytest.raises(ShardError, match=r"n.parquet cannot be read as Parquet"):
             act(piece, ["a", "text"])
 
@@ -293,6 +293,6 @@ def test_what_libcudf_does_not_read_the_processor_does(write, monkeypatch, error
 def test_a_scan_with_cudf_names_the_row_that_is_no_text(write, monkeypatch):
     raw = pa.array([b"fine", b"\xff\xfe"], pa.binary())
     raw = pa.Array.from_buffers(pa.string(), 2, raw.buffers())
-    asked, _, piece = on_card(monkeypatch, write("u.parquet", {"TEXT": raw}))
+    cudf_scan, _, piece = on_gpu(monkeypatch, write("u.parquet", {"TEXT": raw}))
     with pytest.raises(ShardError, match=r"Row 1 of shard .* text that is not valid UTF-8"):
-        asked(piece, ["text"])
+        cudf_scan(piece, ["text"])

@@ -1,4 +1,4 @@
-"""Mixed shards: one schema with every value as it was stored, or an error that names both types."""
+"""Mixed shards: either one schema that keeps every value, or an error that names both types."""
 
 from __future__ import annotations
 
@@ -39,8 +39,11 @@ def test_identifiers_survive_exactly(write, tmp_path, name):
     assert all(isinstance(cell, (int, np.integer)) for cell in read if cell is not None)
     for value in (2**63 - 1, 2**53 + 1, -(2**63)):
         for way in (frame, frame.assign(one=1)):
-            found = way.laion.where(f"{name} == {value}").compute(**HERE)
-            assert (found["shard"].tolist(), found["row"].tolist()) == ([0], [EXTREME.index(value)])
+            result = way.laion.where(f"{name} == {value}").compute(**HERE)
+            assert (result["shard"].tolist(), result["row"].tolist()) == (
+                [0],
+                [EXTREME.index(value)],
+            )
     assert len(frame.laion.where(f"{name} == {2**63}")) == 0
     assert len(frame.laion.where(f"{name} == {2**53}")) == 0
 
@@ -95,8 +98,8 @@ def test_types_that_meet(write, tmp_path, arrays, name):
     meta = on_host(frame._meta)
     assert read.dtypes.astype(str).to_dict() == meta.dtypes.astype(str).to_dict()
     stored = [value for array in arrays for value in array.to_pylist()] + [None, None]
-    found = [c.tolist() if isinstance(c, np.ndarray) else c for c in cells(read[name])]
-    assert found == stored
+    result = [c.tolist() if isinstance(c, np.ndarray) else c for c in cells(read[name])]
+    assert result == stored
     missing = frame.laion.where(f"col({name!r}) is None").compute(**HERE)
     assert len(missing) == stored.count(None)
 
@@ -154,8 +157,10 @@ def test_integers_too_large_for_their_column(write):
         read_shards(path).compute(**HERE)
     large, half = {"URL": ["u"], "n": [2**53 + 1]}, {"URL": ["v"], "n": [0.5]}
     mixed = [write("d/1.parquet", large), write("d/2.parquet", half)]
-    said = rf"'n' is int64 with a value of {2**53 + 1} in shard .*1\.parquet but double in .*2\.p"
-    with pytest.raises(SchemaError, match=said):
+    message = (
+        rf"'n' is int64 with a value of {2**53 + 1} in shard .*1\.parquet but double in .*2\.p"
+    )
+    with pytest.raises(SchemaError, match=message):
         read_shards(mixed)
     assert cells(read_shards(mixed, columns=["url"]).compute(**HERE)["url"]) == ["u", "v"]
     mixed[0] = write("s/1.parquet", large, write_statistics=False)
@@ -192,8 +197,10 @@ def test_a_value_that_no_common_type_holds_is_refused_when_the_shards_are_opened
 ):
     for number, array in enumerate([wide, other]):
         write(f"d/{number}.parquet", {"URL": ["u", "v"], "c": array}, row_group_size=1)
-    said = r"'c' is .* a value of .* in shard .*0\.parquet but .* in shard .*1\.parquet; no single"
-    with pytest.raises(SchemaError, match=said):
+    message = (
+        r"'c' is .* a value of .* in shard .*0\.parquet but .* in shard .*1\.parquet; no single"
+    )
+    with pytest.raises(SchemaError, match=message):
         read_shards(tmp_path / "d")
     apart = [read_shards(tmp_path / "d" / f"{n}.parquet").compute(**HERE) for n in (0, 1)]
     assert [len(part) for part in apart] == [2, 2]
@@ -284,7 +291,7 @@ def test_lists_of_one_thing_are_one_type_whoever_wrote_them(write, tmp_path):
 
 @both
 def test_a_shard_without_rows_says_nothing_of_types(tmp_path):
-    """As pandas writes it: columns of no rows are floats, whatever they would hold."""
+    """Pandas writes the columns of an empty frame as floats, whatever their type should be."""
     (tmp_path / "d").mkdir()
     full = {"URL": ["u", "v"], "TEXT": ["a", "b"], "boxes": [[1.0], [2.0, 3.0]], "n": [2**60, 1]}
     pd.DataFrame(full).to_parquet(tmp_path / "d" / "0.parquet", index=False)
@@ -329,7 +336,7 @@ def _by_arrow(path, column):
     ids=["text", "lists", "integers", "booleans", "structs"],
 )
 def test_a_column_without_values_says_nothing_of_its_type(write, tmp_path, writer, values):
-    """Each writer has a type of its own for a column in which every row is null."""
+    """Each writer uses a different type for a column that is entirely null."""
     write("d/0.parquet", {"URL": ["u", "v"], "c": values})
     writer(tmp_path / "d" / "1.parquet", [None, None])
     frame = read_shards(tmp_path / "d")

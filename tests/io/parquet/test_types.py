@@ -1,4 +1,4 @@
-"""Arrow types of many writers: alone, beside another, by either reader, as pyarrow has them."""
+"""Arrow types of many writers, alone or mixed, with either reader, against pyarrow."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ ALONE = {
 
 
 def cells(frame, name="c") -> list:
-    """A column's cells as plain Python, missing ones as None."""
+    """The values of a column as plain Python objects, with None for missing ones."""
 
     def plain(value):
         if isinstance(value, (np.ndarray, list, tuple)):
@@ -176,10 +176,10 @@ def test_uids_of_uuid_type_are_their_digits(write, tmp_path):
     base = {"url": ["u"] * 3, "text": ["t"] * 3, "clip_b32_similarity_score": [0.1] * 3}
     path = write("d/0.parquet", {"uid": pa.array(BYTES, pa.uuid()), **base})
     digits = [u.hex for u in UUIDS]
-    for given in (path, tmp_path / "d"):
-        assert read_shards(given).compute(**HERE)["uid"].tolist()[:3] == digits
-        found = read_shards(given, where=f"uid == '{digits[1]}'").compute(**HERE)
-        assert found["row"].tolist() == [1]
+    for source in (path, tmp_path / "d"):
+        assert read_shards(source).compute(**HERE)["uid"].tolist()[:3] == digits
+        result = read_shards(source, where=f"uid == '{digits[1]}'").compute(**HERE)
+        assert result["row"].tolist() == [1]
         write("d/1.parquet", {"uid": ["x"] * 3, **base})
     with ld.set_options(invalid_text="reject"):
         assert read_shards(path).compute(**HERE)["uid"].tolist() == digits
@@ -205,7 +205,7 @@ def test_other_writers(tmp_path):
         f"TO '{out}'"
     )
     with pytest.raises(SchemaError, match=r"'hash' of shard .* is stored as double"):
-        read_shards(out)  # HUGEINT is no integer of Parquet's: DuckDB writes a float
+        read_shards(out)  # Parquet has no HUGEINT: DuckDB writes a double
     read = read_shards(out, columns=["url", "similarity", "id", "ids", "s"]).compute(**HERE)
     assert read.loc[0, ["similarity", "id"]].tolist() == [0.3, str(UUIDS[0])]
     frame = pl.DataFrame({"URL": ["u"], "TEXT": ["t"], "c": ["x"], "n": [None]})
@@ -224,7 +224,7 @@ def test_a_zero_row_shard_beside_others(write, tmp_path):
 
 
 def test_hashes_beyond_int64(tmp_path):
-    """What DuckDB's hash() writes; beside int64 no one type holds both, which is said at open."""
+    """DuckDB's hash() gives uint64; no type holds it and int64, so opening both fails."""
     values = [2**64 - 1, 2**63, 5]
     base = {"URL": ["u", "v", "w"], "TEXT": ["a", "b", "c"]}
     for name in ("hash", "other"):
@@ -261,7 +261,7 @@ def test_intervals_are_refused_at_open_by_their_name(tmp_path, value):
 @pytest.mark.only_pandas
 @pytest.mark.parametrize("value", ["{}", "[{}]", "{{'a': {}}}", "MAP {{'x': {}}}"])
 def test_maps_that_hold_nothing(tmp_path, value):
-    """As DuckDB writes them, with keys of type null, which no map of Arrow's may have."""
+    """DuckDB writes their keys with type null, which Arrow forbids in maps."""
     (tmp_path / "d").mkdir()
     for number, inside in enumerate(["MAP {}", "MAP {7: 8}"]):
         path = tmp_path / "d" / f"{number}.parquet"
@@ -269,10 +269,10 @@ def test_maps_that_hold_nothing(tmp_path, value):
         duckdb.sql(
             f"COPY (SELECT 'u' AS URL, {column} AS c UNION ALL SELECT 'v', null) TO '{path}'"
         )
-    for given, last in ((tmp_path / "d" / "0.parquet", "[]"), (tmp_path / "d", "[(7, 8)]")):
-        frame = read_shards(given)
+    for source, last in ((tmp_path / "d" / "0.parquet", "[]"), (tmp_path / "d", "[(7, 8)]")):
+        frame = read_shards(source)
         with ld.set_options(invalid_text="reject"):
-            careful = read_shards(given)
+            careful = read_shards(source)
         for way in (frame, frame.laion.where("url >= 'a'"), careful):
             read = way.compute(**HERE)["c"]
             assert last in str(read.iloc[-2]) and pd.isna(read.iloc[-1])
@@ -295,7 +295,7 @@ def test_int96_in_lists_of_any_kind_beside_an_extension_type(write, listed):
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_int96_timestamps_are_microseconds(write, nested):
-    """As Spark writes them; dates that stand for none are beyond the nanoseconds of an int64."""
+    """As written by Spark, whose placeholder dates exceed the range of int64 nanoseconds."""
     dates = [
         datetime.datetime(*day)
         for day in ((1600, 1, 1), (2026, 11, 29, 1, 2, 3, 4567), (9999, 12, 31))
@@ -314,8 +314,8 @@ def test_int96_timestamps_are_microseconds(write, nested):
     )
     options = {"use_deprecated_int96_timestamps": True, "row_group_size": 1}
     path = write("b.parquet", {"URL": ["a", "b"], "c": fine}, **options)
-    said = "has c = 1970-01-01 00:00:00.000000001, an INT96 with nanoseconds"
-    with pytest.raises(SchemaError, match=said):
+    message = "has c = 1970-01-01 00:00:00.000000001, an INT96 with nanoseconds"
+    with pytest.raises(SchemaError, match=message):
         read_shards(path).compute(**HERE)
     if not nested:
         with pytest.raises(SchemaError, match="Row 1 of shard"):

@@ -1,4 +1,4 @@
-"""UTF-8 by tensors, against Python's own decoder."""
+"""Tensor-based UTF-8 validation against Python's decoder."""
 
 import itertools
 

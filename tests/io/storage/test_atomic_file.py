@@ -1,4 +1,4 @@
-"""Files that appear whole: links and pipes stay what they are, full disks are told in one line."""
+"""Atomic file writes: links and pipes are preserved, a full disk gives a one-line error."""
 
 import errno
 import os
@@ -35,7 +35,7 @@ def test_a_link_is_written_through(tmp_path, name):
     assert link.is_symlink() and real.read_bytes() != b"old" and not real.is_symlink()
     assert os.listdir(tmp_path / "elsewhere") == ["real.csv"]
     real.unlink()
-    WRITERS[name](link)  # a link that leads to nothing yet
+    WRITERS[name](link)  # the target does not exist yet
     assert link.is_symlink() and real.is_file()
 
 
@@ -55,8 +55,8 @@ def test_a_pipe_is_written_through_or_refused_where_nobody_reads(tmp_path, name)
     descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     os.set_blocking(descriptor, True)
     with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(WRITERS[name], pipe)
-        done.result(timeout=60)
+        future = pool.submit(WRITERS[name], pipe)
+        future.result(timeout=60)
         with open(descriptor, "rb") as reader:
             assert reader.read()
     assert pipe.is_fifo() and os.listdir(tmp_path) == ["out.csv"]
@@ -87,7 +87,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_the_old_file(tmp_path, monke
 
     (tmp_path / "out.csv").write_bytes(b"old")
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ExportError, match=r"could not be written.*No space left") as told:
+    with pytest.raises(ExportError, match=r"could not be written.*No space left") as caught:
         WRITERS[name](tmp_path / "out.csv")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     assert (tmp_path / "out.csv").read_bytes() == b"old" and len(os.listdir(tmp_path)) == 1

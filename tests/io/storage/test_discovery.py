@@ -1,4 +1,4 @@
-"""One rule for folders, patterns and ``**``: suffixes, links, hidden names, braces, exports."""
+"""File discovery with folders and patterns: suffixes, links, hidden names, braces, exports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from laion_dask.io.storage.paths import expand
 
 @pytest.fixture
 def tree(tmp_path):
-    """Makes empty files below a folder, and links: ``name -> target``."""
+    """A function that creates empty files, and links given as ``name -> target``."""
 
     def make(*names: str) -> Path:
         root = tmp_path / "root"
@@ -37,24 +37,24 @@ def tree(tmp_path):
     return make
 
 
-def below(root: Path, given) -> list[str]:
-    return [Path(p).relative_to(root).as_posix() for p in expand(given, PARQUET)]
+def below(root: Path, source) -> list[str]:
+    return [Path(p).relative_to(root).as_posix() for p in expand(source, PARQUET)]
 
 
 def test_suffixes_in_any_case(tree):
     root = tree("0.parquet", "1.parq", "2.PARQUET", "3.pq", "4.snappy.parquet", "5.npy", "6.txt")
     right = ["0.parquet", "1.parq", "2.PARQUET", "3.pq", "4.snappy.parquet"]
-    for given in (root, f"{root}/*", f"{root}/**", f"{root}/**/*", f"{root}/[0-9]*"):
-        assert below(root, given) == right, given
+    for source in (root, f"{root}/*", f"{root}/**", f"{root}/**/*", f"{root}/[0-9]*"):
+        assert below(root, source) == right, source
 
 
 def test_tables_and_unfinished_downloads_are_named(tree):
     root = tree("0.parquet", "a/1.csv.gz", "2.parquet.tmp", "3.jsonl", "0_stats.json", "0.md5")
-    for given in (root, f"{root}/**/*"):
+    for source in (root, f"{root}/**/*"):
         with pytest.warns(DiscoveryWarning, match=r"3 not named .parquet .*\.tmp") as caught:
-            assert below(root, given) == ["0.parquet"]
+            assert below(root, source) == ["0.parquet"]
         assert len(caught) == 1 and "stats" not in str(caught[0].message)
-    assert below(root, f"{root}/*.parquet") == ["0.parquet"]  # a pattern says what it wants
+    assert below(root, f"{root}/*.parquet") == ["0.parquet"]  # explicit, so no warning
 
 
 def test_a_pattern_that_matches_no_such_name_stands_for_what_it_matches(tree):
@@ -77,16 +77,16 @@ def test_linked_folders_are_followed_and_loops_end(tree, tmp_path):
     (store / "0.parquet").write_bytes(b"x")
     (store / "back").symlink_to(tmp_path / "root")
     root = tree("en/0.parquet", f"multi -> {store}", "en/self -> .", "en/up -> ..")
-    for given in (root, f"{root}/**", f"{root}/**/*.parquet", f"{root}/*/*.parquet"):
-        assert below(root, given) == ["en/0.parquet", "multi/0.parquet"], given
+    for source in (root, f"{root}/**", f"{root}/**/*.parquet", f"{root}/*/*.parquet"):
+        assert below(root, source) == ["en/0.parquet", "multi/0.parquet"], source
 
 
 def test_each_real_file_counts_once(tree):
     root = tree("a/0.parquet", "a/latest.parquet -> 0.parquet", "b -> a", "c/1.parquet")
     os.link(root / "c/1.parquet", root / "c/2.parquet")
-    for given in (root, f"{root}/*/*.parquet", f"{root}/**/*.parquet"):
+    for source in (root, f"{root}/*/*.parquet", f"{root}/**/*.parquet"):
         with pytest.warns(DiscoveryWarning, match="another name of a file that was taken"):
-            assert below(root, given) == ["a/0.parquet", "c/1.parquet"], given
+            assert below(root, source) == ["a/0.parquet", "c/1.parquet"], source
     with pytest.raises(OptionError, match="is named twice"):
         expand([root / "c/1.parquet", root / "c/2.parquet"], PARQUET)
     with pytest.raises(OptionError, match="is named twice"):
@@ -101,9 +101,9 @@ def test_a_link_out_of_a_hidden_folder_is_the_name(tree):
 
 def test_links_that_lead_nowhere_are_named(tree):
     root = tree("0.parquet", "1.parquet -> .git/annex/1")
-    for given in (root, f"{root}/*.parquet"):
+    for source in (root, f"{root}/*.parquet"):
         with pytest.warns(DiscoveryWarning, match="broken link"):
-            assert below(root, given) == ["0.parquet"]
+            assert below(root, source) == ["0.parquet"]
 
 
 def test_hidden_names_that_are_asked_for(tree):
@@ -152,9 +152,9 @@ def test_names_that_are_there_as_they_are_written(tree):
 def test_exports_in_a_pattern(tree):
     root = tree("0.parquet", "out/part-0.parquet", "out/part-1.parquet")
     (root / "out/recipe.json").write_text('{"parts": [{"file": "part-0.parquet"}]}')
-    for given in (root, f"{root}/**/*.parquet", f"{root}/*"):
+    for source in (root, f"{root}/**/*.parquet", f"{root}/*"):
         with pytest.raises(OptionError, match="is an export"):
-            expand(given, PARQUET)
+            expand(source, PARQUET)
     with pytest.warns(DiscoveryWarning, match="not in the manifest"):
         assert below(root, f"{root}/out/*.parquet") == ["out/part-0.parquet"]
 
@@ -189,9 +189,9 @@ def test_what_is_written_beside_shards_is_left_out_where_a_shell_names_it(tmp_pa
     ) as caught:
         frame = read_shards(sorted(tmp_path.iterdir()))
     assert len(caught) == 1 and frame.compute()["url"].tolist() == ["u0", "u1"]
-    for given in (tmp_path / "_metadata", f"{tmp_path}/_m*"):
+    for source in (tmp_path / "_metadata", f"{tmp_path}/_m*"):
         with pytest.raises(ShardError, match="lists the row groups of other files"):
-            read_shards(given)
+            read_shards(source)
 
 
 def test_part_of_a_name_cannot_be_two_stars(tree):
@@ -206,10 +206,10 @@ def test_the_same_rule_in_a_store():
         fs.pipe_file(f"/store/{name}", b"x")
     right = ["memory:///store/a/0.parquet", "memory:///store/a/1.PARQ", "memory:///store/c/4.pq"]
     try:
-        for given in ("memory://store", "memory://store/**", "memory://store/*"):
+        for source in ("memory://store", "memory://store/**", "memory://store/*"):
             with pytest.warns(DiscoveryWarning, match="2 hidden"):
-                found = expand(given, PARQUET)
-            assert [f.replace("memory:///", "memory://") for f in found] == [
+                result = expand(source, PARQUET)
+            assert [f.replace("memory:///", "memory://") for f in result] == [
                 f.replace("memory:///", "memory://") for f in right
             ]
         assert len(expand("memory://store/{a/0.parquet,c/4.pq}", PARQUET)) == 2
@@ -219,7 +219,7 @@ def test_the_same_rule_in_a_store():
 
 
 class _Offline(fsspec.AbstractFileSystem):
-    """A store that cannot be reached, with an error of its own."""
+    """A store that is unreachable and raises its own error type."""
 
     protocol = "offline"
 
@@ -231,11 +231,11 @@ class _Offline(fsspec.AbstractFileSystem):
 
 def test_a_store_that_cannot_be_reached():
     fsspec.register_implementation("offline", _Offline, clobber=True)
-    for given in ("offline://bucket/x", "offline://bucket/*.parquet"):
+    for source in ("offline://bucket/x", "offline://bucket/*.parquet"):
         with pytest.raises(
             ShardError, match=r"cannot be reached: no route to host\. Check"
         ) as error:
-            expand(given, PARQUET)
+            expand(source, PARQUET)
         assert "\n" not in str(error.value)
 
 
@@ -252,9 +252,9 @@ def test_tables_of_text_are_refused_with_the_command_that_converts_them(tree, na
     root = tree("readme.md")
     (root / name).write_text(text)
     messages = []
-    for given in (root, root / name):
+    for source in (root, root / name):
         with pytest.raises((ShardNotFoundError, ShardError), match="Convert it first: ") as error:
-            read_shards(given)
+            read_shards(source)
         messages.append(str(error.value).partition("Convert it first: ")[2])
     assert messages[0] == messages[1]
     program, _, code = shlex.split(messages[0].partition(" It has no header")[0])
@@ -289,11 +289,11 @@ def test_a_copy_under_another_name_is_told(write, tmp_path):
     table = {"URL": ["u", "v"], "TEXT": ["a", "b"], "WIDTH": [1, 2]}
     one = Path(write("set/a.parquet", table))
     write("set/b.parquet", {**table, "TEXT": ["a", "c"]})
-    assert len(read_shards(one.parent)) == 4  # alike in all but a value
+    assert len(read_shards(one.parent)) == 4  # they differ in one value
     for name in ("a (1).parquet", "a copy.parquet"):
         (one.parent / name).write_bytes(one.read_bytes())
-    said = r"2 files have the size.*may be a copy \(.*a \(1\)\.parquet and .*\)"
-    with pytest.warns(DiscoveryWarning, match=said):
+    message = r"2 files have the size.*may be a copy \(.*a \(1\)\.parquet and .*\)"
+    with pytest.warns(DiscoveryWarning, match=message):
         assert len(read_shards(one.parent)) == 8
     empty = write("empty/a.parquet", {"URL": [], "TEXT": []})
     (tmp_path / "empty" / "b.parquet").write_bytes(Path(empty).read_bytes())

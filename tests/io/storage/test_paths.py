@@ -1,4 +1,4 @@
-"""From what a user names to a list of files: order, patterns, folders, stores, hidden files."""
+"""Expanding paths to files: order, patterns, folders, remote stores, hidden files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def files(tmp_path):
 
 @pytest.fixture
 def memory():
-    """A folder of the memory:// store with three shards in it, gone afterwards."""
+    """A folder in the memory:// store with three shards, deleted after the test."""
     fs = fsspec.filesystem("memory")
     for i in (2, 10, 1):
         with fs.open(f"/laion/part[{i}].parquet", "wb") as file:
@@ -61,8 +61,8 @@ def test_a_digit_that_is_no_number_sorts_as_text():
 def test_a_file_a_pattern_a_folder_and_a_list_name_the_same(files):
     root = files("part_10.parquet", "part_2.parquet", "part_1.parquet", "readme.txt")
     right = [f"part_{i}.parquet" for i in (1, 2, 10)]
-    for given in (root, str(root), f"{root}/", f"{root}/*.parquet", f"file://{root}"):
-        assert names(expand(given, SUFFIX)) == right, given
+    for source in (root, str(root), f"{root}/", f"{root}/*.parquet", f"file://{root}"):
+        assert names(expand(source, SUFFIX)) == right, source
     assert names(expand([root / n for n in reversed(right)], SUFFIX)) == right
     assert names(expand((str(root / n) for n in right), SUFFIX)) == right
     assert names(expand(f"{root}/part_[12].parquet", SUFFIX)) == right[:2]
@@ -75,11 +75,11 @@ def test_folders_are_read_in_depth_without_hidden_files(files):
         "a/.git/4.parquet", "_SUCCESS", "a/_5.parquet", "a/6.parquet.crc",
         "_metadata", "_common_metadata", "a/readme.md", "0_stats.json",
     )  # fmt: skip
-    for given in (root, f"{root}/**", f"{root}/**/*.parquet", f"{root}/*"):
+    for source in (root, f"{root}/**", f"{root}/**/*.parquet", f"{root}/*"):
         with pytest.warns(DiscoveryWarning, match="hidden") as caught:
-            found = [Path(p).relative_to(root).as_posix() for p in expand(given, SUFFIX)]
+            result = [Path(p).relative_to(root).as_posix() for p in expand(source, SUFFIX)]
         assert caught[0].filename == __file__ and len(caught) == 1
-        assert found == ["a/c/2.parquet", "b/1.parquet"]
+        assert result == ["a/c/2.parquet", "b/1.parquet"]
 
 
 def test_a_folder_below_a_hidden_one_is_still_readable(files):
@@ -108,12 +108,12 @@ def test_names_with_characters_of_patterns(write, tmp_path, name):
 
 
 def test_memory_store(memory):
-    for given in (
+    for source in (
         memory,
         f"{memory}/*.parquet",
         [f"{memory}/part[{i}].parquet" for i in (1, 2, 10)],
     ):
-        frame = read_shards(given, where="text.startswith('t')").compute(scheduler="sync")
+        frame = read_shards(source, where="text.startswith('t')").compute(scheduler="sync")
         assert frame["url"].tolist() == ["u1", "u2", "u10"]
         assert frame["shard"].tolist() == [0, 1, 2] and frame["row"].tolist() == [0, 0, 0]
     assert all(path.startswith("memory://") for path in expand(memory, SUFFIX))
@@ -139,7 +139,7 @@ def test_what_is_not_there(files):
 
 def test_a_file_named_twice(files):
     root = files("a.parquet", "b.parquet")
-    for given in (
+    for source in (
         [root, root / "a.parquet"],
         [root / "a.parquet"] * 2,
         [f"{root}/*.parquet", f"{root}/a*"],
@@ -147,7 +147,7 @@ def test_a_file_named_twice(files):
         [root / "a.parquet", f"{root}/../{root.name}/a.parquet"],
     ):
         with pytest.raises(OptionError, match=r"a\.parquet is named twice"):
-            expand(given, SUFFIX)
+            expand(source, SUFFIX)
 
 
 @pytest.mark.parametrize(
