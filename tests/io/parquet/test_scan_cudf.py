@@ -34,7 +34,7 @@ def opened(path, **options):
 
 
 def check(scan, piece, names, decoder=None):
-    """Check that both scans agree on frame and account; return both."""
+    """Check that both scans agree; return the frame and the number of undecided rows."""
     decoder = decoder or PandasDecoder()
     wanted = scan.read(piece, names)
     frame, unscored = scan_cudf.read(piece, names, scan, decoder, counted=True)
