@@ -76,7 +76,8 @@ def holoviews():
             "Plots need HoloViews and Bokeh, which are in the extra 'explore' and not both "
             f"installed. {installation('explore')}"
         ) from error
-    module.Store.set_current_backend("bokeh")
+    if module.Store.current_backend != "bokeh":  # setting it again takes 50 ms
+        module.Store.set_current_backend("bokeh")
     plotted = module.core.dimension.LabelledData
     if plotted not in module.Store._display_hooks.get("html+js", {}):
         module.Store.set_display_hook("html+js", plotted, _displayed)
