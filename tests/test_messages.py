@@ -64,6 +64,7 @@ REACHED_FROM = {
     "models/clip_loading.py": WITH_VECTORS | WITH_HEADS,
     "models/weights/lookup.py": WITH_HEADS,
     "predicate/hints.py": READING,
+    "predicate/operands.py": READING,
     "predicate/parser.py": READING,
     "dialects.py": READING,
     "planning/inputs.py": {"plan"},
