@@ -1,4 +1,4 @@
-"""Search as on the card, with tensors in main memory: the same answers, whatever fits."""
+"""Search on the GPU code path, with tensors in main memory: the same answers in any memory."""
 
 import threading
 from functools import partial
@@ -27,13 +27,13 @@ from laion_dask.retrieval.exact.shared_state import SearchState
 
 
 def product(vectors, rows):
-    """`bounded_cosines_gpu.product` in full float32."""
+    """`bounded_cosines_gpu.gemm` in full float32."""
     return vectors.float() @ rows.float().T
 
 
 @pytest.fixture(autouse=True, params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def card(request, monkeypatch):
-    """Has searches go the card's way; how much memory there is, and what was read."""
+def gpu(request, monkeypatch):
+    """Route searches through the GPU path; controls the memory and records what was read."""
     if request.param == "cuda" and not backend.gpu_count():
         pytest.skip("no CUDA device that torch can use is on this machine")
     here = SimpleNamespace(device=request.param, available=1 << 30, read=0, runs=None)
@@ -43,7 +43,7 @@ def card(request, monkeypatch):
     monkeypatch.setattr(
         choosing,
         "select_candidates_on",
-        lambda device, *given: candidates_gpu.select_candidates_on(here.device, *given),
+        lambda device, *args: candidates_gpu.select_candidates_on(here.device, *args),
     )
     if here.device == "cpu":
         monkeypatch.setattr(bounded_cosines_gpu, "gemm", product)
@@ -61,16 +61,16 @@ def card(request, monkeypatch):
 
 @pytest.mark.parametrize("m", [1, 4, 5, 40])
 @pytest.mark.parametrize("k", [1, 10, 96])
-def test_against_a_loop(corpus, m, k, card):
+def test_against_a_loop(corpus, m, k, gpu):
     frame, emb = opened(corpus)
     queries = vectors(m, seed=9)
     for _ in range(2):
         check(frame.laion.search(emb, queries, k, columns=[]), corpus.images, unit_rows(queries), k)
-    assert card.read == 96 and len(card.runs) == 3
+    assert gpu.read == 96 and len(gpu.runs) == 3
 
 
 @pytest.mark.parametrize("m", [2, 30])
-def test_with_a_filter(corpus, m, card):
+def test_with_a_filter(corpus, m, gpu):
     frame, emb = opened(corpus)
     queries = vectors(m, seed=9)
     allowed = {(s, r) for s, x in enumerate(corpus.images) for r in range(len(x)) if r % 3}
@@ -79,7 +79,7 @@ def test_with_a_filter(corpus, m, card):
         for _ in range(2):
             result = kept.laion.search(emb, queries, 5, columns=[])
             check(result, corpus.images, unit_rows(queries), 5, allowed)
-    assert card.read == 2 * len(allowed)
+    assert gpu.read == 2 * len(allowed)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -101,7 +101,7 @@ def test_rows_without_direction_and_of_any_length(tmp_path, dtype, m):
 
 
 @pytest.mark.parametrize("m", [2, 30])
-def test_nothing_of_how_it_is_computed_changes_the_answer(corpus, m, card, monkeypatch):
+def test_nothing_of_how_it_is_computed_changes_the_answer(corpus, m, gpu, monkeypatch):
     frame, emb = opened(corpus)
     queries = vectors(m, seed=5)
     wanted = frame.laion.search(emb, queries, 20)
@@ -125,12 +125,12 @@ def test_nothing_of_how_it_is_computed_changes_the_answer(corpus, m, card, monke
     monkeypatch.setattr(row_cache, "MIN_BLOCK_ROWS", 7)
     monkeypatch.setattr(row_cache, "_BLOCK", 1)
     same()
-    card.runs.clear()
+    gpu.runs.clear()
     same()
-    card.available = 0  # so nothing is kept
-    card.runs.clear()
+    gpu.available = 0  # so nothing is cached
+    gpu.runs.clear()
     same()
-    assert len(card.runs) == 0
+    assert len(gpu.runs) == 0
     monkeypatch.setattr(bounded_cosines, "GEMV_MAX_QUERIES", 0)
     same()
 
@@ -143,7 +143,7 @@ def same(a, b):
 
 @pytest.mark.parametrize("m", [1, 30])
 @pytest.mark.parametrize("room", [100, 30_000, 50_000])
-def test_where_memory_is_short_the_answer_is_the_same(tmp_path, m, room, card, monkeypatch):
+def test_where_memory_is_short_the_answer_is_the_same(tmp_path, m, room, gpu, monkeypatch):
     floors = (
         (candidates_gpu, "MIN_BLOCK_ROWS"),
         (transfer, "MIN_BLOCK_ROWS"),
@@ -166,7 +166,7 @@ def test_where_memory_is_short_the_answer_is_the_same(tmp_path, m, room, card, m
         return kernel.best_of_queries((0, m), 0, made, emb, queries, 3, SearchState())
 
     wanted = found()
-    card.runs.clear()
+    gpu.runs.clear()
     with Full(room) as full:
         if room < 1000:
             with pytest.raises(DeviceMemoryError, match="Memory does not hold"):
@@ -194,7 +194,7 @@ def test_rows_that_repeat_do_not_pile_up(tmp_path, monkeypatch):
 @pytest.mark.parametrize("way", ["few", "many"])
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("dim", [2, 64, 768])
-def test_rough_cosines_keep_their_bound(way, dtype, dim, card):
+def test_rough_cosines_keep_their_bound(way, dtype, dim, gpu):
     draw = np.random.default_rng(dim)
     m = 3 if way == "few" else 50
     queries = unit_rows(draw.normal(size=(m, dim))).astype(np.float32)
@@ -205,10 +205,10 @@ def test_rough_cosines_keep_their_bound(way, dtype, dim, card):
         if scale == 1:
             x = unit_rows(x.astype(np.float64)).astype(dtype)
         x[77] = 0
-        run = DeviceRows(300, dim, card.device)
-        run.put(0, torch.from_numpy(x[:100]).to(card.device))
-        run.put(100, torch.from_numpy(x[100:]).to(card.device))
-        made = bounded_cosines_gpu.GpuBoundedCosines(queries, dtype, card.device)
+        run = DeviceRows(300, dim, gpu.device)
+        run.put(0, torch.from_numpy(x[:100]).to(gpu.device))
+        run.put(100, torch.from_numpy(x[100:]).to(gpu.device))
+        made = bounded_cosines_gpu.GpuBoundedCosines(queries, dtype, gpu.device)
         for start, stop in ((0, 300), (64, 200), (250, 300)):
             out = made.scores(run, start, stop, 300 - start).cpu().numpy()
             assert np.isneginf(out[:, stop - start :]).all()
@@ -223,56 +223,56 @@ def test_rough_cosines_keep_their_bound(way, dtype, dim, card):
         assert run.bad(0, 300) == 1 and run.bad(78, 300) == 0
 
 
-def test_lengths_are_those_of_the_processor(card):
+def test_lengths_are_those_of_the_processor(gpu):
     x = vectors(400, 24, "float16", 3)
     x[::2] = unit_rows(x[::2].astype(float))
     for rows, near in ((x, False), (x[::2], True)):
-        run = DeviceRows(len(rows), 24, card.device)
-        run.put(0, torch.from_numpy(rows.copy()).to(card.device))
-        ones = torch.ones((1, len(rows)), device=card.device)
+        run = DeviceRows(len(rows), 24, gpu.device)
+        run.put(0, torch.from_numpy(rows.copy()).to(gpu.device))
+        ones = torch.ones((1, len(rows)), device=gpu.device)
         run.mend(ones, 0, len(rows))
         wanted = np.ones(len(rows)) if near else scales(rows)
         np.testing.assert_allclose(ones[0].cpu(), wanted, rtol=1e-6)
 
 
-def test_what_does_not_fit_is_streamed_and_what_was_used_last_stays(tmp_path, card):
+def test_what_does_not_fit_is_streamed_and_what_was_used_last_stays(tmp_path, gpu):
     c = collection(tmp_path, (100, 100, 100, 100), 8, "float16")
     _, emb = opened(c)
     size = DeviceRows.bytes_of(100, 8)
-    card.available = 4 * size  # of which half may be taken
-    kept = lambda: sorted(key[0][1].path[-5] for key in card.runs._runs)  # noqa: E731
+    gpu.available = 4 * size  # of which at most half may be used
+    kept = lambda: sorted(key[0][1].path[-5] for key in gpu.runs._runs)  # noqa: E731
 
     def use(shard, search):
-        before = card.read
-        for *_, rows in rows_on_device(emb, shard, range(100), card.device, search):
+        before = gpu.read
+        for *_, rows in rows_on_device(emb, shard, range(100), gpu.device, search):
             assert len(rows)
-        return card.read - before
+        return gpu.read - before
 
     assert [use(shard, "a") for shard in range(4)] == [100] * 4 and kept() == ["0", "1"]
     assert [use(shard, "b") for shard in range(4)] == [0, 0, 100, 100] and kept() == ["0", "1"]
     assert use(3, "c") == 100 and kept() == ["1", "3"]
     assert use(1, "d") == 0 and use(2, "e") == 100 and kept() == ["1", "2"]
     npy(f"{c.img_emb}/img_emb_1.npy", np.ones((100, 8), "float16"))
-    assert use(1, "f") == 100  # another file now
+    assert use(1, "f") == 100  # the file has changed
     memory.release()
     assert kept() == []
 
 
-def test_runs_of_rows_in_any_form_are_the_same(small, card):
+def test_runs_of_rows_in_any_form_are_the_same(small, gpu):
     _, emb = opened(small)
     for rows in (range(4, 20), np.arange(4, 20), np.arange(4, 20, dtype=np.int32)):
-        for run, start, stop, here in rows_on_device(emb, 0, rows, card.device, "a"):
+        for run, start, stop, here in rows_on_device(emb, 0, rows, gpu.device, "a"):
             got = run.rows[start:stop].float().cpu().numpy()
             wanted = unit_rows(small.images[0][np.asarray(here)])
             np.testing.assert_allclose(got, wanted, atol=1e-3)
-    assert card.read == 16
-    list(rows_on_device(emb, 0, np.array([24, 25, 27]), card.device, "a"))
-    list(rows_on_device(emb, 0, np.array([24, 26, 27]), card.device, "a"))
-    list(rows_on_device(emb, 0, np.array([24, 25, 27]), card.device, "b"))
-    assert card.read == 22
-    assert len(card.runs) == 3
-    list(rows_on_device(emb, 0, np.array([9, 12]), card.device, "b"))
-    assert card.read == 22  # they are among the first
+    assert gpu.read == 16
+    list(rows_on_device(emb, 0, np.array([24, 25, 27]), gpu.device, "a"))
+    list(rows_on_device(emb, 0, np.array([24, 26, 27]), gpu.device, "a"))
+    list(rows_on_device(emb, 0, np.array([24, 25, 27]), gpu.device, "b"))
+    assert gpu.read == 22
+    assert len(gpu.runs) == 3
+    list(rows_on_device(emb, 0, np.array([9, 12]), gpu.device, "b"))
+    assert gpu.read == 22  # a subset of the first rows
     assert run.rows.shape == (16 + PAD, 8)
 
 
@@ -295,19 +295,19 @@ def test_many_tasks_at_once(small):
 
 
 @pytest.mark.parametrize("m", [2, 30])
-def test_what_is_there_is_not_brought_again(corpus, m, card, monkeypatch):
+def test_what_is_there_is_not_brought_again(corpus, m, gpu, monkeypatch):
     frame, emb = opened(corpus)
     queries = vectors(m, seed=9)
     frame.laion.search(emb, queries, 5, columns=[])
-    assert card.read == 96
+    assert gpu.read == 96
     monkeypatch.setattr(row_cache, "MIN_BLOCK_ROWS", 7)
     monkeypatch.setattr(row_cache, "_BLOCK", 1)
     cut = ld.read_shards(corpus.metadata, max_rows_per_partition=10)
-    for some in (cut, cut[cut["row"] % 3 != 0], frame[frame["row"] > 11]):
-        allowed = {*some[["shard", "row"]].compute().itertuples(index=False, name=None)}
-        result = some.laion.search(emb, queries, 5, columns=[])
+    for subset in (cut, cut[cut["row"] % 3 != 0], frame[frame["row"] > 11]):
+        allowed = {*subset[["shard", "row"]].compute().itertuples(index=False, name=None)}
+        result = subset.laion.search(emb, queries, 5, columns=[])
         check(result, corpus.images, unit_rows(queries), 5, allowed)
-    assert card.read == 96 and len(card.runs) == 3
+    assert gpu.read == 96 and len(gpu.runs) == 3
 
 
 def test_threads_end_when_a_search_fails(small, monkeypatch):

@@ -1,4 +1,4 @@
-"""``build_index``: bound to its embeddings, counted, resumable, and as good as it says."""
+"""``build_index``: bound to its embeddings, complete, resumable, and with the stated recall."""
 
 import errno
 import hashlib
@@ -38,7 +38,7 @@ DIM = 16
 
 
 def clustered(n: int, seed: int = 0) -> np.ndarray:
-    """Float16 vectors of length one around twenty centres."""
+    """Float16 unit vectors around twenty centers."""
     draw = np.random.default_rng(seed)
     centres = np.random.default_rng(99).normal(size=(20, DIM))
     found = centres[draw.integers(20, size=n)] + 0.5 * draw.normal(size=(n, DIM))
@@ -47,7 +47,7 @@ def clustered(n: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Four files, one of them empty, with five rows that have no direction."""
+    """Four files, one of them empty, with five rows without a direction."""
     folder = tmp_path_factory.mktemp("embeddings")
     for number, n in enumerate((600, 0, 501, 300)):
         x = clustered(n, number)
@@ -71,40 +71,40 @@ def emb(folder, model):
 
 @pytest.fixture(scope="module")
 def built(emb, tmp_path_factory):
-    """An index of three groups; not to be changed."""
+    """An index of three groups; read-only."""
     return ld.build_index(emb, tmp_path_factory.mktemp("index") / "out", group_rows=500)
 
 
 @pytest.fixture
 def copied(built, tmp_path):
-    """A folder of the same index that may be changed."""
+    """A copy of the same index that may be modified."""
     return Path(shutil.copytree(built.path, tmp_path / "copy"))
 
 
-#: A build that is quick, for what does not ask how good it is.
+#: A fast build for tests in which recall does not matter.
 QUICK = {"group_rows": 500, "recall_queries": 3, "sample": 160, "progress": False}
 
 
 @pytest.fixture(scope="module")
 def quick(emb, tmp_path_factory):
-    """An index of three groups, quickly built; not to be changed."""
+    """An index of three groups from a fast build; read-only."""
     return ld.build_index(emb, tmp_path_factory.mktemp("quick") / "out", **QUICK)
 
 
 @pytest.fixture
 def broken(quick, tmp_path):
-    """A folder of the same index that may be damaged."""
+    """A copy of the same index that may be damaged."""
     return Path(shutil.copytree(quick.path, tmp_path / "copy"))
 
 
 def digest(folder) -> dict:
-    """Every file's name and content."""
+    """Map each file's name to a hash of its content."""
     files = sorted(p for p in Path(folder).rglob("*") if p.is_file())
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def everything(emb) -> list[tuple[int, int, np.ndarray]]:
-    """(shard, row, vector of length one in float64) of every row that has a direction."""
+    """(shard, row, float64 unit vector) of every row that has a direction."""
     found = []
     for shard, file in enumerate(emb.files):
         for row, x in enumerate(emb.read(shard, np.arange(file.n_rows)).astype(float)):
@@ -114,14 +114,14 @@ def everything(emb) -> list[tuple[int, int, np.ndarray]]:
     return found
 
 
-def by_the_book(emb, query, k) -> list[tuple[int, int]]:
-    """The k nearest rows, one after the other."""
+def exact_neighbors(emb, query, k) -> list[tuple[int, int]]:
+    """The k nearest rows, from a plain loop."""
     scored = [(-float(x @ query), shard, row) for shard, row, x in everything(emb)]
     return [(shard, row) for _, shard, row in sorted(scored)[:k]]
 
 
 def rescored(emb, query, shard, row, k) -> list[tuple[int, int]]:
-    """Candidates in the order of their exact scores."""
+    """Candidates ordered by their exact scores."""
     place = [(s, r) for s, r in zip(shard.tolist(), row.tolist(), strict=True) if s >= 0]
     x = {(s, r): v for s, r, v in everything(emb)}
     return sorted(place, key=lambda at: (-float(x[at] @ query), at))[:k]
@@ -148,7 +148,7 @@ def test_all_lists_and_exact_scores_are_exact_search(built, emb):
     shard, row = index.candidates(wanted, 500)
     assert (shard.dtype, row.dtype, shard.shape) == (np.int32, np.int64, (6, 500))
     for q, query in enumerate(wanted):
-        assert rescored(emb, query, shard[q], row[q], 10) == by_the_book(emb, query, 10)
+        assert rescored(emb, query, shard[q], row[q], 10) == exact_neighbors(emb, query, 10)
     shard, row = index.candidates(wanted, 2000)
     assert (shard[:, 1394:] == -1).all() and (row[:, 1394:] == -1).all()
     found = {*zip(shard[0, :1394].tolist(), row[0, :1394].tolist(), strict=True)}
@@ -166,7 +166,7 @@ def test_recall_is_what_it_says(built, emb):
     where = {starts[s] + r: (s, r, x) for s, r, x in rows}
     asked = [where[at] for at in sorted(drawn[:100]) if at in where]
     assert measured["queries"] == len(asked)
-    brute_force = [{*by_the_book(emb, x, 101)} - {(s, r)} for s, r, x in asked]
+    brute_force = [{*exact_neighbors(emb, x, 101)} - {(s, r)} for s, r, x in asked]
     for step in measured["steps"]:
         index, hits = built.with_nprobe(step["nprobe"]), {"found": 0, "rescored": 0}
         shard, row = index.candidates(np.array([x for *_, x in asked]), 1001)
@@ -284,8 +284,8 @@ def test_one_altered_row_anywhere_is_refused(model, tmp_path):
     index.check(ld.open_embeddings(path, model=model))
 
 
-def kinds_of_file(folder, model, data):
-    """Every kind of file of the same rows, opened."""
+def files_of_every_format(folder, model, data):
+    """Write the same rows to every kind of file and open them."""
     np.savez(folder / "a.npz", l14=data)
     np.savez_compressed(folder / "b.npz", l14=data)
     column = pa.FixedSizeListArray.from_arrays(data.astype(np.float32).ravel(), DIM)
@@ -306,11 +306,11 @@ def test_every_kind_of_file_is_told_by_its_content(model, tmp_path, monkeypatch)
         found = []
         for data in (x, y):
             fingerprint._known.clear()
-            files = kinds_of_file(tmp_path, model, data)
+            files = files_of_every_format(tmp_path, model, data)
             found.append([f["sha256"] for f in fingerprint.identities(files, limit)])
         told[limit] = [one != other for one, other in zip(*found, strict=True)]
     assert told[2**28] == [True] * 4
-    assert told[0][:2] == [True] * 2  # the last 300 bytes of an .npz have the checksum of a member
+    assert told[0][:2] == [True] * 2  # the last 300 bytes of an .npz include a member's checksum
 
 
 def test_what_a_digest_by_blocks_covers(model, tmp_path, monkeypatch):
@@ -360,12 +360,12 @@ def test_which_files_are_hashed_whole(sizes, limit):
     assert sum(s for s in sizes if s <= limit) <= 2**32
 
 
-# -- search by it -----------------------------------------------------------------------------
+# -- search with it ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def demo(demo_folder, tmp_path_factory):
-    """The demo corpus as a frame and its embeddings, and an index of these."""
+    """The demo corpus as a frame, its embeddings, and an index of these."""
     frame = ld.read_shards(demo_folder / "embedded/metadata")
     emb = ld.open_embeddings(demo_folder / "embedded/img_emb", model="demo", like=frame)
     return frame, emb, ld.build_index(emb, tmp_path_factory.mktemp("demo-index") / "out")
@@ -484,7 +484,7 @@ def test_no_index_and_one_built_anew(copied, tmp_path, emb):
 
 
 def kill(monkeypatch, emb, out, at: int) -> None:
-    """A build that dies when it would give its file number ``at`` its name."""
+    """Start a build that is interrupted when it renames its file number ``at``."""
     real, names = os.replace, []
 
     def replace(a, b):
@@ -514,7 +514,7 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(emb, quick, tmp_path, monk
 
 
 def flip(path: Path, share: float) -> None:
-    """Alter one byte, that far into the file; its size stays."""
+    """Flip one bit of the byte at this fraction of the file; the size stays the same."""
     data = bytearray(path.read_bytes())
     data[int(share * (len(data) - 1))] ^= 1
     path.write_bytes(data)
@@ -531,7 +531,7 @@ DAMAGE = {
 
 @pytest.fixture(scope="module")
 def halted(emb, tmp_path_factory):
-    """A build that was killed before its manifest; not to be changed."""
+    """A build that was killed before it wrote its manifest; read-only."""
     out = tmp_path_factory.mktemp("halted") / "out"
     with pytest.MonkeyPatch.context() as patch:
         kill(patch, emb, out, 9)
@@ -558,7 +558,7 @@ def test_groups_are_not_taken_over_from_other_centroids(emb, quick, halted, tmp_
     entry = json.dumps(other.manifest["trained"])
     (out / ".index_building" / "trained.json").write_text(entry)
     index = ld.build_index(emb, out, **QUICK)
-    assert len({*digest(out)} & {*digest(quick.path)}) == 2  # trained.faiss and index.json by name
+    assert len({*digest(out)} & {*digest(quick.path)}) == 2  # trained.faiss and index.json, by name
     every = index.with_nprobe(index.manifest["index"]["nlist"]).candidates(queries(1), 1394)
     assert {*zip(*(a[0].tolist() for a in every), strict=True)} == {
         (s, r) for s, r, _ in everything(emb)
@@ -586,7 +586,7 @@ def test_a_damaged_index_is_mended(emb, quick, broken, monkeypatch, name, damage
 def test_mending_that_is_killed_goes_on(emb, quick, broken, tmp_path, monkeypatch):
     for file in ("trained.faiss", "group-00000*", "group-00002*"):
         next(broken.glob(file)).unlink()
-    for at in range(10):  # notes of what is there, files, receipts, and the manifest put back
+    for at in range(10):  # list of existing files, files, receipts, and the restored manifest
         out = shutil.copytree(broken, tmp_path / f"out{at}")
         kill(monkeypatch, emb, out, at)
         ld.build_index(emb, out, **QUICK)
@@ -602,7 +602,7 @@ def test_mending_that_is_killed_goes_on(emb, quick, broken, tmp_path, monkeypatc
 def test_what_is_mended_otherwise_is_built_anew(emb, quick, broken, tmp_path):
     manifest = json.loads((broken / "index.json").read_text())
     other = ld.build_index(emb, tmp_path / "other", **QUICK, seed=1)
-    shutil.copy(other.path / "trained.faiss", broken)  # as if another machine rounded otherwise
+    shutil.copy(other.path / "trained.faiss", broken)  # as if another machine rounded differently
     manifest["trained"] = index_manifest.entry_of(broken / "trained.faiss")
     (broken / "index.json").write_text(json.dumps(manifest))
     next(broken.glob("group-00000*")).unlink()
@@ -623,7 +623,7 @@ def test_lists_that_were_mapped_before_are_not_searched_after(emb, quick, broken
     expected = index.candidates(queries(2), 20)
     for group in broken.glob("group-*"):
         data = np.memmap(group, np.uint8, "r+")
-        data[len(data) // 2 :] = 0  # in place, beneath the map
+        data[len(data) // 2 :] = 0  # in place, under the memory map
         data.flush()
         os.utime(group, (1, 1))
     with pytest.raises(IndexFileError, match="was altered"):
@@ -656,7 +656,7 @@ def test_another_build_is_refused(emb, model, folder, copied, tmp_path):
     assert digest(tmp_path / "mine").keys() == {"notes.txt"}
 
 
-# -- small, empty, refused --------------------------------------------------------------------
+# -- small, empty and rejected ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 8, 39, 80, 320])
@@ -758,7 +758,7 @@ def test_progress(emb, tmp_path, capsys):
 
 @pytest.fixture
 def few_steps(monkeypatch):
-    """Training that is quick, where how good it is does not matter."""
+    """Fast training, for tests in which quality does not matter."""
     monkeypatch.setattr(ivf_pq, "STEPS", 2)
     monkeypatch.setattr(ivf_pq, "CODEBOOK_STEPS", 2)
 
@@ -777,7 +777,7 @@ def test_torch_encodes_as_faiss_does(few_steps):
 
 
 def like_cuvs(broken: bool):
-    """What `cuvs_train` calls of cuVS 26.10, with faiss behind it and on the processor."""
+    """The part of cuVS 26.10 that `cuvs_train` calls, implemented with faiss on the CPU."""
     import faiss
 
     class Trained:
@@ -808,7 +808,7 @@ def test_what_cuvs_trains_is_checked_and_becomes_the_same_index(few_steps, monke
 @pytest.mark.parametrize("k", [1, 4, 50])
 def test_best_against_a_sort(k):
     draw = np.random.default_rng(k)
-    scores = draw.integers(0, 6, (7, 30)).astype(np.float32)  # full of ties
+    scores = draw.integers(0, 6, (7, 30)).astype(np.float32)  # many ties
     ids = np.array([draw.permutation(30) for _ in range(7)])
     scores[2, :25], ids[2, :25] = -np.inf, -1
     top, which = brute_force.best(scores, ids, k)

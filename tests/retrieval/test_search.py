@@ -1,4 +1,4 @@
-"""Exact search against a loop in float64, and everything that must not change its answer."""
+"""Exact search against a float64 loop, and everything that must not change its answer."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def test_similarity_gives_the_same_numbers(corpus):
 
 
 def tied(folder, dtype="float16", copies=12):
-    """Shards in which most rows are equal to another, also across shards."""
+    """Shards in which most rows equal another row, also across shards."""
     draw = np.random.default_rng(0)
     few = draw.normal(size=(6, 8)).astype(dtype)
     c = collection(folder, (60, 0, 45, 70), dtype=dtype)
@@ -178,7 +178,7 @@ def test_thousands_of_queries_over_crowded_rows(tmp_path, dtype, narrow, monkeyp
 
 
 def near_ties(folder, n, dim, dtype="float32"):
-    """A shard of rows that come closer to e0 one by one, and less so than float32 can tell."""
+    """A shard whose rows approach e0 one by one, in steps too small for float32."""
     c = collection(folder, (n, 3), dim, dtype)
     x = np.zeros((n, dim), dtype)
     x[:, 0], x[:, 1] = 1, np.linspace(2e-4, 0, n)
@@ -216,7 +216,7 @@ def test_near_ties_are_told_apart_below_float32(tmp_path, m, dtype, monkeypatch)
 
 
 def directionless(c):
-    """The same shards with rows that have no direction; how many."""
+    """Give some rows of the shards no direction; return how many."""
     x = c.images[0]
     x[3], x[7, 2], x[8, 0], x[9, 1] = 0, np.nan, np.inf, -np.inf
     npy(f"{c.img_emb}/img_emb_0.npy", x)
@@ -233,20 +233,20 @@ def test_a_result_can_be_written_as_it_is(small, tmp_path):
 
 @pytest.mark.parametrize("m", [1, 20])
 def test_rows_without_direction_are_never_found_and_are_counted(corpus, m):
-    lost = directionless(corpus)
+    n_without_direction = directionless(corpus)
     frame, emb = opened(corpus)
     queries = vectors(m, seed=9)
     result = frame.laion.search(emb, queries, 1000, columns=[])
     check(result, corpus.images, queries, 1000)
     rows = ld.Rows(**result.attrs["rows"])
-    assert rows == ld.Rows(sum(SIZES), sum(SIZES) - lost, 0, lost, 0)
+    assert rows == ld.Rows(sum(SIZES), sum(SIZES) - n_without_direction, 0, n_without_direction, 0)
     assert str(rows) == "96 read = 92 kept + 0 dropped + 4 unscored + 0 rejected"
 
 
 @pytest.mark.parametrize("how", ["where=", "where", "mask", "sample", "partitions"])
 @pytest.mark.parametrize("m", [1, 20])
 def test_only_rows_of_the_frame_are_found(small, how, m):
-    lost = directionless(small)
+    n_without_direction = directionless(small)
     frame, emb = opened(small)
     queries, condition = vectors(m, seed=9), "width >= 900"
     kept, options = frame, {}
@@ -271,7 +271,7 @@ def test_only_rows_of_the_frame_are_found(small, how, m):
     rows = ld.Rows(**result.attrs["rows"])
     assert rows.read == rows.kept + rows.dropped + rows.unscored + rows.rejected
     bad = {(0, 3), (0, 7), (0, 8), (0, 9)} & allowed
-    assert len(bad) <= lost and rows.kept == len(allowed) - len(bad)
+    assert len(bad) <= n_without_direction and rows.kept == len(allowed) - len(bad)
     if how in ("where=", "where"):
         nulls = ld.rows(narrowed).unscored
         assert nulls > 0 and rows.unscored == nulls + len(bad)
@@ -322,7 +322,7 @@ def test_a_row_that_is_there_twice_is_refused(small, npartitions, k, by):
     twice = pd.DataFrame({"hash": small.tables[0]["hash"].to_pylist()[:3] * 2})
     twice = dask.dataframe.from_pandas(twice.astype({"hash": "Int64"}), npartitions=2)
     other = frame.merge(twice, on="hash")
-    # In one partition copies are side by side; dealt out, each is in another.
+    # In one partition the copies are adjacent; when dealt out, each is in another partition.
     if npartitions == 1:
         other = other.repartition(npartitions=1)
     else:

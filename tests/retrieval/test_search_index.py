@@ -1,4 +1,4 @@
-"""Search by an index: what it proposes is scored exactly, what it misses is missed."""
+"""Search with an index: its candidates are scored exactly, and what it misses is missed."""
 
 import pandas as pd
 import pytest
@@ -74,10 +74,10 @@ def test_more_candidates_are_asked_for_up_to_a_bound(small, monkeypatch):
     assert {n for n, _ in index.of} == {8, 30}
     short = 0
     for number, query in enumerate(queries):
-        proposed = [at[:2] for at in brute(small.images, query, 8)]
+        proposed = [row_id[:2] for positions in brute(small.images, query, 8)]
         if len(allowed & set(proposed)) < 2:
-            proposed = [at[:2] for at in brute(small.images, query, 30)]
-        kept = [list(at) for at in proposed if at in allowed][:2]
+            proposed = [row_id[:2] for positions in brute(small.images, query, 30)]
+        kept = [list(positions) for positions in proposed if positions in allowed][:2]
         of_query = got[got["query"] == number]
         assert of_query[["shard", "row"]].to_numpy().tolist() == kept
         short += len(kept) < 2
@@ -99,9 +99,9 @@ def test_the_short_are_counted_after_reordering(small):
         assert len(found) == 15 and found.attrs == {"short": short}
 
 
-def _zeroed(images, at):
-    x = images[at[0]].copy()
-    x[at[1]] = 0
+def _zeroed(images, row_id):
+    x = images[row_id[0]].copy()
+    x[row_id[1]] = 0
     return x
 
 

@@ -1,4 +1,4 @@
-"""The steps of a search: bounds, what can be among the best, exact scores, order."""
+"""The steps of a search: bounds, candidate selection, exact scores and order."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -244,7 +244,7 @@ def test_order_by_hand():
 
 
 def test_rows_that_repeat_do_not_pile_up(tmp_path):
-    """Every row is the same picture: no more than a few times k pairs are ever kept."""
+    """Every row is the same image; never more than a few times k pairs are kept."""
     from laion_dask.retrieval.exact.candidates import select_candidates
     from laion_dask.retrieval.exact.top_k import merge
 

@@ -1,4 +1,4 @@
-"""What an interrupt leaves running: nothing, soon, of its own computation, and all of any other."""
+"""An interrupt stops all tasks of its own computation soon, and none of any other computation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from laion_dask.runtime import cancellation, graph
 from laion_dask.runtime.tasks import run_each
 from laion_dask.scoring import embedding_kernel as score
 
-#: Seconds that a wait may take on a machine that is busy; what is waited for takes longer whole.
+#: Seconds that a wait may take on a busy machine; the work that is cut short would take longer.
 PATIENCE = 60
 HERE = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
 
@@ -48,15 +48,15 @@ SLOW: dict[int, Slow] = {}
 
 
 def of_this_process(number: int) -> Slow:
-    """The one that a test holds, for a worker, which is a thread of it."""
+    """Return the test's own object to a worker, which is a thread of the same process."""
     return SLOW[number]
 
 
 class Slow:
-    """A block of a kernel that takes long, and what becomes of the task that it is a part of."""
+    """A slow kernel block, and the outcome of the task that it belongs to."""
 
     def __init__(self):
-        self.begun, self.ended, self.said = threading.Event(), threading.Event(), []
+        self.started, self.ended, self.outcomes = threading.Event(), threading.Event(), []
         self.go_on = threading.Event()
         SLOW[id(self)] = self
 
@@ -64,7 +64,7 @@ class Slow:
         return of_this_process, (id(self),)
 
     def block(self, *_):
-        self.begun.set()
+        self.started.set()
         time.sleep(0.05)
 
     def watched(self, kernel):
@@ -74,17 +74,17 @@ class Slow:
         try:
             result = kernel(*args, **options)
         except BaseException as error:
-            self.said.append(error)
+            self.outcomes.append(error)
             raise
         else:
-            self.said.append(result)
+            self.outcomes.append(result)
             return result
         finally:
             self.ended.set()
 
     @contextmanager
     def interrupted(self):
-        """Ctrl-C as soon as the first block is begun; then the task ends by itself."""
+        """Send Ctrl-C once the first block has started; then the task must end by itself."""
         caught = threading.Event()
         sending = threading.Thread(target=self._send, args=(threading.get_ident(), caught))
         before = signal.signal(signal.SIGINT, lambda *_: caught.is_set() or raise_in(caught))
@@ -96,12 +96,12 @@ class Slow:
             caught.set()
             sending.join()
             signal.signal(signal.SIGINT, before)
-        assert self.ended.wait(PATIENCE), "the task runs on"
-        assert all(isinstance(one, cancellation.Cancelled) for one in self.said)
+        assert self.ended.wait(PATIENCE), "the task is still running"
+        assert all(isinstance(one, cancellation.Cancelled) for one in self.outcomes)
 
     def _send(self, thread: int, caught: threading.Event) -> None:
-        """Again and again: Python sees none that comes just before it waits for a lock."""
-        if self.begun.wait(PATIENCE):
+        """Send repeatedly: Python misses a signal that arrives just before it waits for a lock."""
+        if self.started.wait(PATIENCE):
             while not caught.wait(0.1):
                 signal.pthread_kill(thread, signal.SIGINT)
 
@@ -160,7 +160,7 @@ def test_tasks_that_write_stop_too(scheduler, slow):
 
 def wait_in_blocks(slow: Slow):
     while not slow.go_on.wait(0.01):
-        slow.begun.set()
+        slow.started.set()
         cancellation.check()
     cancellation.check()
     return "whole"
@@ -175,7 +175,7 @@ def test_another_threads_computation_goes_on(scheduler, slow):
     its = dask.delayed(wait_in_blocks, pure=False)(other)
     thread = threading.Thread(target=lambda: found.append(graph.compute(its, label="other")))
     thread.start()
-    assert other.begun.wait(PATIENCE)
+    assert other.started.wait(PATIENCE)
     with slow.interrupted():
         graph.compute(dask.delayed(slow.watched(wait_in_blocks))(slow), label="main")
     other.go_on.set()
@@ -184,7 +184,7 @@ def test_another_threads_computation_goes_on(scheduler, slow):
 
 
 def fail(slow: Slow):
-    assert slow.begun.wait(PATIENCE)
+    assert slow.started.wait(PATIENCE)
     raise ValueError("of one task")
 
 
@@ -192,11 +192,11 @@ def test_an_error_stops_the_tasks_beside_it(slow):
     both = dask.delayed(slow.watched(wait_in_blocks))(slow), dask.delayed(fail)(slow)
     with pytest.raises(ValueError, match="of one task"), dask.config.set(num_workers=2):
         graph.compute(*both, label="both")
-    assert slow.ended.wait(PATIENCE) and isinstance(slow.said[0], cancellation.Cancelled)
+    assert slow.ended.wait(PATIENCE) and isinstance(slow.outcomes[0], cancellation.Cancelled)
 
 
 def stop_late(slow: Slow):
-    slow.begun.set()
+    slow.started.set()
     while not slow.ended.is_set():
         try:
             cancellation.check()
@@ -209,11 +209,11 @@ def stop_late(slow: Slow):
 
 
 def test_a_task_that_is_asked_for_again_gives_its_result(slow):
-    """Its key is the same, and the worker has not yet stopped it."""
+    """It has the same key as a task that the worker has not yet stopped."""
     with in_process_cluster():
         client = distributed.get_client()
         first = client.submit(stop_late, slow, key="task")
-        assert slow.begun.wait(PATIENCE)
+        assert slow.started.wait(PATIENCE)
         first.release()
         assert slow.ended.wait(PATIENCE)
         second = client.submit(stop_late, slow, key="task")
@@ -237,7 +237,7 @@ def test_inner_threads_know_their_task_and_nothing_is_left_behind():
 
 
 def test_however_many_frames_are_read_each_computation_is_one(laion_shards, scheduler):
-    """One callback, and nothing of a computation that has ended or failed stays in its thread."""
+    """One callback; nothing of a computation that ended or failed is left in its thread."""
     path, seen = laion_shards(3)[0], []
 
     def look(part, number, fails):

@@ -1,4 +1,4 @@
-"""backend="auto" follows the workers, and says so where a card stays unused."""
+"""``backend="auto"`` follows the workers, and warns if a GPU is left unused."""
 
 import warnings
 from pathlib import Path
@@ -15,7 +15,7 @@ from laion_dask.runtime import workers as asking
 
 
 class Workers:
-    """A client whose workers answer what they are told to, one list after the other."""
+    """A client whose workers give prepared answers, one list after the other."""
 
     asynchronous = False
 
@@ -39,7 +39,7 @@ class Workers:
 def choose(monkeypatch, workers, here=""):
     monkeypatch.setattr(asking, "current_client", lambda: workers)
     monkeypatch.setattr(asking, "lacks_for_cudf", lambda: here)
-    # What `client.run` is given is looked up in the same place.
+    # The function passed to `client.run` is looked up in the same place.
     monkeypatch.setattr(backends, "lacks_for_cudf", asking.lacks_for_cudf)
     return asking.choose_backend("auto")
 
@@ -128,24 +128,24 @@ def test_a_reader_says_so_where_it_was_called(monkeypatch, write):
 
 
 @pytest.mark.parametrize(
-    ("installed", "files", "cards", "lacks"),
+    ("installed", "files", "n_gpus", "lacks"),
     [
         (True, [], 1, ""),
         (True, [], 0, NO_GPU),
-        (False, [], 1, NO_CUDF),  # torch is not even asked
+        (False, [], 1, NO_CUDF),  # torch is not queried
         (False, ["nvidia0"], 0, NO_CUDF),  # hidden by CUDA_VISIBLE_DEVICES
         (False, ["nvidia0"], 2, GPU_WITHOUT_CUDF),
         (False, ["dxg"], 1, GPU_WITHOUT_CUDF),
         (False, ["nvidiactl", "null"], 1, NO_CUDF),
     ],
 )
-def test_what_a_process_lacks(monkeypatch, tmp_path, installed, files, cards, lacks):
+def test_what_a_process_lacks(monkeypatch, tmp_path, installed, files, n_gpus, lacks):
     for name in files:
         (tmp_path / name).touch()
     monkeypatch.setattr(
         backends, "Path", lambda given: tmp_path if given == "/dev" else Path(given)
     )
-    monkeypatch.setattr(backends, "gpu_count", lambda: cards)
+    monkeypatch.setattr(backends, "gpu_count", lambda: n_gpus)
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: installed or None)
     assert backends.lacks_for_cudf() == lacks
     if lacks == GPU_WITHOUT_CUDF:

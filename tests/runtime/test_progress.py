@@ -1,4 +1,4 @@
-"""The progress bar: shown by the clock, not by what is counted."""
+"""The progress bar: it appears after a time, whatever has been counted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from laion_dask.runtime.tasks import verb_bar
 
 
 class Screen(io.StringIO):
-    """Text that a test can wait for."""
+    """A text stream with an event for an awaited text."""
 
     def __init__(self, awaited: str):
         super().__init__()
@@ -57,8 +57,8 @@ def test_one_long_task_without_a_cluster_is_seen(monkeypatch):
 
     monkeypatch.setattr(graph, "ProgressBar", Quick)
     monkeypatch.setattr(graph, "is_watched", lambda: True)
-    done = graph.compute(dask.delayed(screen.seen.wait)(60), label="search")
-    assert done == (True,)
+    results = graph.compute(dask.delayed(screen.seen.wait)(60), label="search")
+    assert results == (True,)
 
 
 def test_a_model_that_loads_slowly_is_seen(monkeypatch):
@@ -73,7 +73,7 @@ def test_a_model_that_loads_slowly_is_seen(monkeypatch):
 
     monkeypatch.setattr(clip_loading, "ProgressBar", Quick)
     monkeypatch.setattr(clip_loading, "is_watched", lambda: True)
-    monkeypatch.setattr(clip_loading, "load", lambda *given: screen.seen.wait(60))
+    monkeypatch.setattr(clip_loading, "load", lambda *args: screen.seen.wait(60))
     assert ClipModel("demo").load() is True
     assert not any(bar._clock.is_alive() for bar in bars) and len(bars) == 1
 
@@ -99,7 +99,7 @@ def test_a_bar_that_an_error_ended_is_cleared_in_a_notebook_too():
     from tqdm import notebook
 
     class Bar(ProgressBar, notebook.tqdm):
-        """As `ProgressBar` is where tqdm.auto finds a notebook."""
+        """`ProgressBar` as it is if tqdm.auto detects a notebook."""
 
     for leave, style in ((False, ""), (True, "danger")):
         with (

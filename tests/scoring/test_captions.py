@@ -1,4 +1,4 @@
-"""Heads over captions: the profanity proxy, and any classifier that is plugged in."""
+"""Heads for captions: the profanity proxy, and any classifier passed in."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ TEXTS = ["a bird on a boat", None, "", "what the fuck is this shit", "über Brü
 
 
 def length(texts):
-    """A classifier whose answer is known: the length of a text, up to 100."""
+    """A classifier with a known answer: the length of a text, up to 100."""
     return [min(len(text), 100) / 100 for text in texts]
 
 
 def toxic_by_length(texts):
-    """The same in the words of a text-classification pipeline with ``top_k=None``."""
+    """The same in the format of a text-classification pipeline with ``top_k=None``."""
     return [
         [{"label": "polite", "score": 1 - p}, {"label": "toxic", "score": p}] for p in length(texts)
     ]
 
 
 class Pipeline:
-    """Stands in for a pipeline of the transformers library: what it returns has that shape."""
+    """A stand-in for a transformers pipeline, with results of the same shape."""
 
     class Model:
         name_or_path = "someone/toxic-model"
@@ -85,7 +85,7 @@ def test_the_proxy_knows_words_and_nulls():
     assert ld.heads.toxicity().predict([]).shape == (0,)
     assert np.isnan(ld.heads.toxicity().predict([None, None])).all()
     known_limits = ld.heads.toxicity().predict(["die Brücke", "the gay community"])
-    np.testing.assert_allclose(known_limits, [0.94, 0.66], atol=0.005)  # as the docstring says
+    np.testing.assert_allclose(known_limits, [0.94, 0.66], atol=0.005)  # as in the docstring
 
 
 def test_the_proxy_does_not_depend_on_its_neighbours():
@@ -116,20 +116,20 @@ def test_a_missing_or_unfit_package_is_named(monkeypatch):
                 use()
     for package in ("alt-profanity-check", "scikit-learn"):
 
-        def lacking(name, package=package):
+        def raise_if_missing(name, package=package):
             if name == package:
                 raise captions.PackageNotFoundError(package)
             return []
 
         with monkeypatch.context() as patch:
-            patch.setattr(captions, "version", lacking)
-            patch.setattr(captions, "requires", lacking)
+            patch.setattr(captions, "version", raise_if_missing)
+            patch.setattr(captions, "requires", raise_if_missing)
             with pytest.raises(MissingExtraError, match=rf"{package}.*laion_dask\[toxicity\]"):
                 ld.heads.toxicity()
 
 
 def test_the_model_fits_the_installed_scikit_learn():
-    """No InconsistentVersionWarning, which would be an error here."""
+    """There is no InconsistentVersionWarning, which would be an error here."""
     words = [sys.executable, "-W", "error", "-c", "import profanity_check"]
     subprocess.run(words, check=True, timeout=250)
 
@@ -160,7 +160,7 @@ def test_a_pipeline_is_taken_by_label():
         "classifier": "test_captions.Pipeline",
         "model": "someone/toxic-model",
     }
-    long = ["x" * 60, "y" * 80]  # of which the best label is the wanted one
+    long = ["x" * 60, "y" * 80]  # their best label is the requested one
     best = ld.heads.toxicity(Pipeline(), label="toxic")
     np.testing.assert_array_equal(best.predict(long), np.array([0.6, 0.8], np.float32))
     with pytest.raises(OptionError, match=r"scores for polite and none for 'toxic'.*top_k=None"):
@@ -257,7 +257,7 @@ def test_captions_are_scored(frame, monkeypatch):
         np.testing.assert_array_equal(found[head.name], head.predict(texts))
     again = ld.score_captions(frame, heads[0]).repartition(npartitions=1).compute()
     np.testing.assert_array_equal(again["profanity"], found["profanity"])
-    found.loc[:, "profanity"] = 0  # what a frame holds may be written to
+    found.loc[:, "profanity"] = 0  # computed values are writable
 
 
 @both
@@ -328,7 +328,7 @@ def test_a_classifier_is_called_by_one_thread_at_a_time(write):
     inside = threading.Lock()
 
     def alone(texts):
-        assert inside.acquire(blocking=False), "two threads at once"
+        assert inside.acquire(blocking=False), "two threads at the same time"
         try:
             return length(texts)
         finally:

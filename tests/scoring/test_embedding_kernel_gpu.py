@@ -1,4 +1,4 @@
-"""Scores where a frame is on the card: the same code on the CPU's tensors, against the other."""
+"""Scores of a frame on the GPU: the same code with CPU tensors, against the CPU kernel."""
 
 import numpy as np
 import pytest
@@ -39,15 +39,15 @@ def test_cosines_against_a_loop(dtype):
 
 @pytest.fixture
 def parts(corpus):
-    """A partition with rows of several shards, in no order, and both its embeddings."""
+    """A partition with rows of several shards in random order, and both its embeddings."""
     frame, images = opened(corpus)
     texts = ld.open_embeddings(corpus.text_emb, model=corpus.model)
     part = frame.compute().sample(frac=0.7, random_state=1)
     return part, images, texts
 
 
-def on_card(kernel, monkeypatch, *args):
-    """A kernel of scores, as where the frame is on the card, with the CPU for a card."""
+def on_gpu(kernel, monkeypatch, *args):
+    """Run a score kernel as for a frame on the GPU, with the CPU as the device."""
     monkeypatch.setattr(score, "device_of", lambda part: "cpu:0")
     try:
         return kernel(*args)
@@ -66,10 +66,10 @@ def test_the_scores_of_the_processor(parts, monkeypatch, block, tmp_path):
     ):
         wanted = kernel(part, *args)
         monkeypatch.setattr(embedding_kernel_gpu, "BLOCK", block)
-        got = on_card(kernel, monkeypatch, part, *args)
+        got = on_gpu(kernel, monkeypatch, part, *args)
         np.testing.assert_allclose(got, wanted, atol=1e-6)
         assert got.index.equals(part.index) and got.dtypes.tolist() == [np.float32]
-        assert len(on_card(kernel, monkeypatch, part[:0], *args)) == 0
+        assert len(on_gpu(kernel, monkeypatch, part[:0], *args)) == 0
 
 
 def test_smaller_blocks_where_memory_does_not_suffice(tmp_path, monkeypatch):
@@ -79,13 +79,13 @@ def test_smaller_blocks_where_memory_does_not_suffice(tmp_path, monkeypatch):
     query = score.Query(tuple(vectors(1)[0].tolist()))
     wanted = score.similarity(part, images, query, "q")
     monkeypatch.setattr(embedding_kernel_gpu, "MIN_BLOCK_ROWS", 32)
-    with Full(4 * 8 * 120) as full:  # the scores' columns fit, products of 400 rows do not
-        got = on_card(score.similarity, monkeypatch, part, images, query, "q")
+    with Full(4 * 8 * 120) as full:  # the score columns fit, products of 400 rows do not
+        got = on_gpu(score.similarity, monkeypatch, part, images, query, "q")
     assert full.failures
     np.testing.assert_allclose(got, wanted, atol=1e-6)
     monkeypatch.setattr(embedding_kernel_gpu, "MIN_BLOCK_ROWS", 400)
     with Full(4 * 8 * 120), pytest.raises(DeviceMemoryError, match="400 rows"):
-        on_card(score.similarity, monkeypatch, part, images, query, "q")
-    again = on_card(score.similarity, monkeypatch, part, images, query, "q")
+        on_gpu(score.similarity, monkeypatch, part, images, query, "q")
+    again = on_gpu(score.similarity, monkeypatch, part, images, query, "q")
     np.testing.assert_allclose(again, wanted, atol=1e-6)
     assert transfer.MIN_BLOCK_ROWS == 1024

@@ -1,4 +1,4 @@
-"""What search takes for a query, and a second embedding to reorder by."""
+"""What search accepts as a query, and reranking by other embeddings."""
 
 import io
 from pathlib import Path
@@ -180,7 +180,7 @@ def test_a_text_that_names_a_picture_says_that_it_is_a_text(clip, tmp_path):
     frame.laion.search(emb, ["star.png", "http is a protocol", "x" * 5000], 1)
 
 
-# -- a second embedding ----------------------------------------------------------------------
+# -- reranking --------------------------------------------------------------------------------
 
 
 @both
@@ -219,7 +219,7 @@ def test_reorder_by_other_embeddings(small):
 
 @both
 def test_the_exact_picture_among_near_duplicates(demo_folder, tmp_path):
-    """Its near duplicate and pictures of the same thing come first by CLIP; pixels find it."""
+    """CLIP puts its near duplicate and images of the same object first; pixels identify it."""
     truth = pd.read_parquet(demo_folder / "truth.parquet")
     corpus = ld.demo_corpus(demo_folder)
     frame = ld.read_shards(corpus.metadata)
@@ -228,7 +228,7 @@ def test_the_exact_picture_among_near_duplicates(demo_folder, tmp_path):
     rows = frame[["key", "shard", "row"]].compute().set_index("key")
     near = truth[truth["near_duplicate_of"].notna() & ~truth["is_broken"]]
     exact = [tuple(rows.loc[key].tolist()) for key in near["key"]]
-    # What is known of a picture by its content is only what another one like it shows.
+    # The query is a near duplicate, which shows the same content but is not the image itself.
     alike = [tuple(rows.loc[key].tolist()) for key in near["near_duplicate_of"]]
     assert len(exact) >= 10
     first = frame.laion.search(clip, alike, 1, columns=[])
@@ -241,7 +241,7 @@ def test_the_exact_picture_among_near_duplicates(demo_folder, tmp_path):
 
 
 def pixel_embeddings(frame, images, folder):
-    """Every picture as 16 x 16 grey values around their mean, one file a shard."""
+    """Every image as 16 x 16 grey values around their mean, one file per shard."""
     for shard, part in frame[["key", "shard", "row"]].compute().groupby("shard"):
         grey = [
             np.asarray(Image.open(io.BytesIO(data)).convert("L").resize((16, 16)), np.float32)

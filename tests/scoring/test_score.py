@@ -1,4 +1,4 @@
-"""Scores against number-by-number loops, and everything that must not change them."""
+"""Scores against elementwise loops, and everything that must not change them."""
 
 import math
 import pickle
@@ -44,12 +44,12 @@ def opened(c, **options):
 
 
 def by_row(frame, column="query_similarity") -> pd.Series:
-    """A computed column by (shard, row), in order."""
+    """A computed column, sorted by (shard, row)."""
     got = frame.compute() if hasattr(frame, "compute") else frame
     return got.set_index(["shard", "row"])[column].sort_index()
 
 
-# -- the numbers -----------------------------------------------------------------------------
+# -- the numbers ------------------------------------------------------------------------------
 
 
 def test_similarity_against_a_loop(corpus):
@@ -203,11 +203,11 @@ def test_heads_are_checked(small, tmp_path):
         frame.laion.score(emb, head).laion.score(emb, head)
 
 
-# -- what must not change them ---------------------------------------------------------------
+# -- what must not change them ----------------------------------------------------------------
 
 
 def variants(c):
-    """Frames of the same rows, cut and handed around in every way."""
+    """Frames of the same rows with other partitions, orders and indexes."""
     frame = ld.read_shards(c.metadata)
     fine = ld.read_shards(c.metadata, max_rows_per_partition=1)
     yield "a partition a row group", fine
@@ -260,8 +260,8 @@ def test_filters_first_change_no_number(small):
     pushed = frame.laion.where("width >= 700 and similarity > 0.2")
     masked = frame[(frame["width"] >= 700) & (frame["similarity"] > 0.2)]
     later = frame.laion.similarity(emb, query).laion.where("width >= 700 and similarity > 0.2")
-    for some in (pushed, masked):
-        got = by_row(some.laion.similarity(emb, query))
+    for filtered in (pushed, masked):
+        got = by_row(filtered.laion.similarity(emb, query))
         assert 0 < len(got) < len(whole)
         pd.testing.assert_series_equal(got, whole[got.index], check_exact=True)
         pd.testing.assert_series_equal(got, by_row(later), check_exact=True)
@@ -290,15 +290,15 @@ def test_threads_and_processes_give_the_same_bits(small, tmp_path, worker_proces
     with distributed.Client(worker_processes):
         pd.testing.assert_frame_equal(scored.compute(), wanted, check_exact=True)
         rows = scored.laion.rows()
-        told = scored.laion.summary()
-        done = scored.laion.export(tmp_path / "on_workers")
-    assert rows.kept == len(wanted) and told.rows == rows == done.rows
+        summary = scored.laion.summary()
+        exported = scored.laion.export(tmp_path / "on_workers")
+    assert rows.kept == len(wanted) and summary.rows == rows == exported.rows
     here = scored.laion.export(tmp_path / "here")
-    assert here.manifest == done.manifest  # the digests of the parts among them
-    assert scored.laion.summary().quantiles.equals(told.quantiles)
+    assert here.manifest == exported.manifest  # including the digests of the parts
+    assert scored.laion.summary().quantiles.equals(summary.quantiles)
 
 
-# -- what is read, and when ------------------------------------------------------------------
+# -- what is read, and when -------------------------------------------------------------------
 
 
 @pytest.mark.only_pandas
@@ -353,7 +353,7 @@ def test_the_same_scores_have_the_same_names(small):
     assert one._name != frame.laion.similarity(emb, np.arange(8.0))._name
 
 
-# -- clear refusals --------------------------------------------------------------------------
+# -- clear errors -----------------------------------------------------------------------------
 
 
 def test_refusals(small):
@@ -392,17 +392,17 @@ def test_the_kernel_by_itself():
     part = pd.DataFrame({"shard": [1, 0, 1], "row": [0, 1, 1]}, index=[9, 9, 4])
     files = {0: vectors(2, seed=0), 1: vectors(2, seed=1)}
 
-    class Given:
+    class InMemoryEmbeddings:
         def read(self, shard, rows):
             return files[shard][rows]
 
     vector = vectors(1, seed=5)[0]
     query = kernels.Query(tuple(unit(vector[None])[0].tolist()))
-    got = kernels.similarity(part, Given(), query, "s")
+    got = kernels.similarity(part, InMemoryEmbeddings(), query, "s")
     assert got.index.tolist() == [9, 9, 4] and list(got) == ["s"]
     wanted = [cosine(files[s][r], vector) for s, r in zip(part["shard"], part["row"], strict=True)]
     np.testing.assert_allclose(got["s"], wanted, atol=1e-6)
-    empty = kernels.similarity(part[:0], Given(), query, "s")
+    empty = kernels.similarity(part[:0], InMemoryEmbeddings(), query, "s")
     assert len(empty) == 0 and empty["s"].dtype == np.float32
 
 
@@ -413,5 +413,5 @@ def test_unit_has_no_false_directions():
     got = unit(x)
     assert np.isnan(got[[0, 3, 4, 5]]).all()
     np.testing.assert_array_equal(got[6], [1, 0, 0])
-    for row in got[[1, 2]]:  # squares that under- or overflow: a direction or none, never 0
+    for row in got[[1, 2]]:  # squares that under- or overflow: a direction or NaN, never 0
         assert np.isnan(row).all() or math.isclose(np.linalg.norm(row), 1, rel_tol=1e-6)
