@@ -74,10 +74,10 @@ def test_more_candidates_are_asked_for_up_to_a_bound(small, monkeypatch):
     assert {n for n, _ in index.of} == {8, 30}
     short = 0
     for number, query in enumerate(queries):
-        proposed = [row_id[:2] for positions in brute(small.images, query, 8)]
+        proposed = [row_id[:2] for row_id in brute(small.images, query, 8)]
         if len(allowed & set(proposed)) < 2:
-            proposed = [row_id[:2] for positions in brute(small.images, query, 30)]
-        kept = [list(positions) for positions in proposed if positions in allowed][:2]
+            proposed = [row_id[:2] for row_id in brute(small.images, query, 30)]
+        kept = [list(row_id) for row_id in proposed if row_id in allowed][:2]
         of_query = got[got["query"] == number]
         assert of_query[["shard", "row"]].to_numpy().tolist() == kept
         short += len(kept) < 2
