@@ -1,4 +1,4 @@
-"""Captions as matching on the web: NUL, bidi overrides, ten megabytes, and invalid UTF-8."""
+"""Captions as found on the web: NUL, bidi overrides, ten megabytes, and invalid UTF-8."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the GPU benchmarks that need no GPU: refusals, figures, small runs."""
+"""The GPU benchmarks, as far as they run without a GPU: errors, figures and small runs."""
 
 import importlib
 import importlib.metadata
@@ -34,7 +34,7 @@ MODULES = (
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """All scripts, imported as they import each other, and forgotten afterwards."""
+    """Import all scripts as they import each other; remove them from sys.modules afterwards."""
     monkeypatch.syspath_prepend(str(HERE))
     for name in MODULES:
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -52,11 +52,11 @@ def test_no_gpu_is_said_in_one_line_with_code_2(tmp_path):
         preload="import torch, laion_dask, dask.dataframe\n",
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)},
     )
-    for script, done in zip(scripts, every, strict=True):
-        assert done.returncode == 2, (script, done.stderr)
-        assert done.stdout == "" and len(done.stderr.splitlines()) == 1, script
+    for script, completed in zip(scripts, every, strict=True):
+        assert completed.returncode == 2, (script, completed.stderr)
+        assert completed.stdout == "" and len(completed.stderr.splitlines()) == 1, script
         known = "No CUDA device", "Not installed: cudf"
-        assert done.stderr.startswith(known if script == "carve" else known[0]), script
+        assert completed.stderr.startswith(known if script == "carve" else known[0]), script
     assert not list(folder.iterdir())
 
 
@@ -98,11 +98,11 @@ def test_a_way_that_fails_leaves_the_others(gpu):
     def fails():
         raise RuntimeError("no such thing\nsecond line")
 
-    said = []
-    runs = gpu.timing.in_turn({"a": fails, "b": int}, "cpu", repeats=1, say=said.append)
+    messages = []
+    runs = gpu.timing.in_turn({"a": fails, "b": int}, "cpu", repeats=1, say=messages.append)
     assert runs["a"].error == "RuntimeError: no such thing" and math.isnan(runs["a"].median)
     assert len(runs["b"].seconds) == 1
-    assert said[0] == "a: RuntimeError: no such thing"
+    assert messages[0] == "a: RuntimeError: no such thing"
     assert gpu.report.errors(runs) == ["a did not run: `RuntimeError: no such thing`"]
 
 
@@ -204,7 +204,7 @@ def test_rows_that_are_no_nearest_ones_are_counted(gpu, monkeypatch):
     assert gpu.search.wrong_rows(x, queries, true[:, ::-1].copy()) == 0
     true[1, 2] = order[1, 10]
     assert gpu.search.wrong_rows(x, queries, true) == 1
-    true[2, 1] = true[2, 0]  # found twice, so that another is missing
+    true[2, 1] = true[2, 0]  # a duplicate, so another row is missing
     assert gpu.search.wrong_rows(x, queries, true) == 2
 
 

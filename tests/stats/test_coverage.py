@@ -1,12 +1,12 @@
-"""Over 200 seeds the 95 % intervals hold the truth between 93 and 97 % of the time.
+"""The 95 % intervals contain the truth between 93 and 97 % of the time, over 200 seeds.
 
 Rows are drawn with known probabilities and counted; the functions of `laion_dask.stats` then take
-the counts of all seeds at once. Of a few seeds the same rows go through the statistic itself
-(chunk, combine, finalize), which must give the same intervals to the last bit, and the same q but
-for rounding: Fisher's sums are over blocks of tables, which differ with the number of tests.
+the counts of all seeds at once. A few seeds also go through the statistic itself (chunk, combine,
+finalize), which must return the same intervals bit for bit and the same q up to rounding: Fisher's
+sums run over blocks of tables, which depend on the number of tests.
 
-Several intervals of a seed are pooled, so that at least 1,600 stand behind each number: its
-standard error is then at most 0.6 %, if those of a seed were independent.
+Several intervals of each seed are pooled, so each number is based on at least 1,600 of them. Its
+standard error is then at most 0.6 % if the intervals of a seed are independent.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from laion_dask.stats.cooccurrence import pmi_bias
 from laion_dask.stats.joint import npmi_gap_interval, npmi_interval, observed_over_expected
 
 SEEDS = range(200)
-#: The seeds whose rows go through the statistics.
+#: The seeds whose rows also go through the statistics.
 CHECKED = (0, 77, 199)
 LEAST_ROWS = ReportOptions().min_n
 KINDS = {
@@ -50,8 +50,8 @@ KINDS = {
 }  # fmt: skip
 
 
-def told(measure, columns: dict) -> pd.DataFrame:
-    """A statistic of some columns, in three partitions."""
+def compute(measure, columns: dict) -> pd.DataFrame:
+    """Compute a statistic of some columns, in three partitions."""
     measure, whole = measure.bind(KINDS), pa.table(columns)
     cuts = [0, len(whole) // 4, len(whole) // 2, len(whole)]
     parts = [whole[a:b].select(list(measure.reads)) for a, b in pairwise(cuts)]
@@ -60,38 +60,38 @@ def told(measure, columns: dict) -> pd.DataFrame:
     return measure.finalize(state, ReportOptions())
 
 
-def rates_told(columns: dict, where: str | None) -> pd.DataFrame:
+def computed_rates(columns: dict, where: str | None) -> pd.DataFrame:
     """`rates` of the groups of column g, in their order."""
-    table = told(rates(where, by="g"), columns)
+    table = compute(rates(where, by="g"), columns)
     table = table[table["axis"].eq("g") & table["group"].str.isdigit()]
     return table.iloc[table["group"].astype(int).argsort()]
 
 
-def same(table: pd.DataFrame, columns: tuple[str, str], ends: tuple) -> None:
-    """The interval in two columns of a statistic is this one, to the last bit."""
+def assert_same_interval(table: pd.DataFrame, columns: tuple[str, str], ends: tuple) -> None:
+    """Assert that two columns of a statistic contain exactly this interval."""
     for column, end in zip(columns, ends, strict=True):
         np.testing.assert_array_equal(table[column].to_numpy(), np.ravel(end))
 
 
 def covered(ends: tuple, truth: np.ndarray) -> list[bool]:
-    """Whether each interval holds its truth; all must be there."""
+    """Whether each interval contains its truth; none may be missing."""
     lo, hi = (np.asarray(end) for end in ends)
     assert lo.shape == hi.shape and not (np.isnan(lo) | np.isnan(hi)).any()
     return ((lo <= truth) & (truth <= hi)).ravel().tolist()
 
 
-def between(hits: list[bool]) -> None:
+def assert_nominal(hits: list[bool]) -> None:
     assert len(hits) >= 1600
     assert 0.93 <= np.mean(hits) <= 0.97, np.mean(hits)
 
 
-def counted(codes: np.ndarray, *shape: int) -> np.ndarray:
-    """How many rows have each code, which are places in an array of this shape."""
+def count_codes(codes: np.ndarray, *shape: int) -> np.ndarray:
+    """Count the rows with each code, a flat index into an array of this shape."""
     return np.bincount(codes, minlength=np.prod(shape)).reshape(shape)
 
 
 def bootstrapped(k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`shard_bootstrap` along the last axis."""
+    """Apply `shard_bootstrap` along the last axis."""
     flat = zip(k.reshape(-1, k.shape[-1]), n.reshape(-1, n.shape[-1]), strict=True)
     ends = np.array([shard_bootstrap(*row) for row in flat]).reshape(*k.shape[:-1], 2)
     return ends[..., 0], ends[..., 1]
@@ -102,7 +102,7 @@ RATES = np.array([0.029, 0.061, 0.2, 0.5, 0.05, 0.1, 0.9, 0.3])
 
 
 def independent_rows(seed: int) -> dict[str, np.ndarray]:
-    """4,000 rows drawn one by one, in ten shards."""
+    """4,000 independent rows in ten shards."""
     draw = np.random.default_rng(seed)
     g = draw.choice(8, 4000, p=GROUPS)
     return {"x": draw.random(4000) < RATES[g], "g": g, "shard": np.arange(4000) // 400}
@@ -114,7 +114,7 @@ def independent_counts() -> tuple[np.ndarray, np.ndarray]:
     cells = []
     for seed in SEEDS:
         rows = independent_rows(seed)
-        cells.append(counted((rows["g"] * 10 + rows["shard"]) * 2 + rows["x"], 8, 10, 2))
+        cells.append(count_codes((rows["g"] * 10 + rows["shard"]) * 2 + rows["x"], 8, 10, 2))
     cells = np.stack(cells)
     return cells[..., 1], cells.sum(axis=-1)
 
@@ -127,32 +127,32 @@ def ratio_to_the_rest(k: np.ndarray, n: np.ndarray) -> tuple:
 
 def test_wilson():
     k, n = (cells.sum(axis=-1) for cells in independent_counts())
-    between(covered(wilson(k, n), RATES))
+    assert_nominal(covered(wilson(k, n), RATES))
 
 
 def test_the_ratio_to_the_rest():
     k, n = (cells.sum(axis=-1) for cells in independent_counts())
     rest = (GROUPS @ RATES - GROUPS * RATES) / (1 - GROUPS)
-    between(covered(ratio_to_the_rest(k, n), RATES / rest))
+    assert_nominal(covered(ratio_to_the_rest(k, n), RATES / rest))
 
 
 def test_the_bootstrap_over_shards_of_independent_rows():
-    between(covered(bootstrapped(*independent_counts()), RATES))
+    assert_nominal(covered(bootstrapped(*independent_counts()), RATES))
 
 
 @pytest.mark.parametrize("seed", CHECKED)
 def test_the_statistic_tells_these_rates(seed):
     k, n = (cells[seed] for cells in independent_counts())
-    table = rates_told(independent_rows(seed), "x")
-    same(table, ("boot_lo", "boot_hi"), bootstrapped(k, n))
+    table = computed_rates(independent_rows(seed), "x")
+    assert_same_interval(table, ("boot_lo", "boot_hi"), bootstrapped(k, n))
     k, n = k.sum(axis=-1), n.sum(axis=-1)
-    same(table, ("lo", "hi"), wilson(k, n))
-    same(table, ("ratio_lo", "ratio_hi"), ratio_to_the_rest(k, n))
+    assert_same_interval(table, ("lo", "hi"), wilson(k, n))
+    assert_same_interval(table, ("ratio_lo", "ratio_hi"), ratio_to_the_rest(k, n))
 
 
 @pytest.mark.parametrize("shards", [2, 10])
 def test_the_bootstrap_over_shards_that_differ(shards):
-    """The rate of each group differs between shards, as a beta's with an intraclass 0.01 does."""
+    """Rates of a group vary between shards as a beta with intraclass correlation 0.01."""
     groups, rows, p = 10, 3000, np.repeat([0.03, 0.1, 0.3, 0.5, 0.8], 2)
     cells = []
     for seed in SEEDS:
@@ -161,43 +161,45 @@ def test_the_bootstrap_over_shards_that_differ(shards):
         g = draw.integers(0, groups, len(shard))
         of_shard = draw.beta(p * 99, (1 - p) * 99, (shards, groups))
         x = draw.random(len(shard)) < of_shard[shard, g]
-        cells.append(counted((g * shards + shard) * 2 + x, groups, shards, 2))
+        cells.append(count_codes((g * shards + shard) * 2 + x, groups, shards, 2))
         if seed in CHECKED:
-            table = rates_told({"x": x, "g": g, "shard": shard}, "x")
+            table = computed_rates({"x": x, "g": g, "shard": shard}, "x")
             k, n = cells[-1][..., 1], cells[-1].sum(axis=-1)
-            same(table, ("boot_lo", "boot_hi"), bootstrapped(k, n))
+            assert_same_interval(table, ("boot_lo", "boot_hi"), bootstrapped(k, n))
     cells = np.stack(cells)
     k, n = cells[..., 1], cells.sum(axis=-1)
-    between(covered(bootstrapped(k, n), p))
+    assert_nominal(covered(bootstrapped(k, n), p))
     hits = covered(wilson(k.sum(axis=-1), n.sum(axis=-1)), p)
-    assert np.mean(hits) < 0.75  # which is why there is a bootstrap
+    assert np.mean(hits) < 0.75  # hence the bootstrap
 
 
 def test_representation_and_the_curve():
-    """Shares of groups, and scores that are uniform."""
+    """Shares of groups, and the curve of uniform scores."""
     cuts = np.array([0.1, 0.5, 0.9, 0.97])
     cells, above = [], []
     for seed in SEEDS:
         draw = np.random.default_rng([seed, 1])
         g, score = draw.choice(8, 2000, p=GROUPS), draw.random(2000)
         shard = np.arange(2000) // 100
-        cells.append(counted(g * 20 + shard, 8, 20))
+        cells.append(count_codes(g * 20 + shard, 8, 20))
         above.append((score[:, None] >= cuts).sum(axis=0))
         if seed in CHECKED:
-            table = rates_told({"g": g, "shard": shard}, None)
-            same(table, ("lo", "hi"), wilson(cells[-1].sum(axis=-1), 2000))
-            same(table, ("boot_lo", "boot_hi"), bootstrapped(cells[-1], np.full((8, 20), 100)))
-            table = told(curve("score", thresholds=cuts), {"score": score})
-            same(table, ("lo", "hi"), wilson(above[-1], 2000))
+            table = computed_rates({"g": g, "shard": shard}, None)
+            assert_same_interval(table, ("lo", "hi"), wilson(cells[-1].sum(axis=-1), 2000))
+            assert_same_interval(
+                table, ("boot_lo", "boot_hi"), bootstrapped(cells[-1], np.full((8, 20), 100))
+            )
+            table = compute(curve("score", thresholds=cuts), {"score": score})
+            assert_same_interval(table, ("lo", "hi"), wilson(above[-1], 2000))
     cells = np.stack(cells)
     hits = covered(wilson(cells.sum(axis=-1), 2000), GROUPS)
     hits += covered(bootstrapped(cells, np.full(cells.shape, 100)), GROUPS)
-    between(hits + covered(wilson(np.stack(above), 2000), 1 - cuts))
+    assert_nominal(hits + covered(wilson(np.stack(above), 2000), 1 - cuts))
 
 
 @pytest.mark.parametrize("apart", [True, False], ids=["no document in two groups", "some in two"])
 def test_words_and_groups(apart):
-    """nPMI, its gap and PMI bias of ten words; the words depend on the set of groups only."""
+    """nPMI, its gap and PMI bias of ten words that depend only on the set of groups."""
     people, jobs = Coded("people", "g", ("a", "b")), Coded("jobs", "w", tuple("0123456789"))
     sets = np.array([0.7, 0.2, 0.1, 0.0]) if apart else np.array([0.65, 0.2, 0.1, 0.05])
     draw = np.random.default_rng(9)
@@ -207,10 +209,10 @@ def test_words_and_groups(apart):
     npmi_a, npmi_b = (np.log(p[0] * g) / np.log(j) - 1 for g, j in ((p_a, p[1]), (p_b, p[2])))
 
     def intervals(documents: np.ndarray, words: np.ndarray) -> dict[str, tuple]:
-        """Of documents in each set of groups, and of those that have each word."""
+        """From documents in each set of groups, and those of them with each word."""
         n, n_w = 8000, words.sum(axis=-2)
         in_a, in_b, in_both = (documents[..., of].sum(axis=-1) for of in ([1, 3], [2, 3], [3]))
-        n_a, n_b, n_ab = (some[..., None] for some in (in_a, in_b, in_both))
+        n_a, n_b, n_ab = (size[..., None] for size in (in_a, in_b, in_both))
         n_wa, n_wb, n_wab = (words[..., of, :].sum(axis=-2) for of in ([1, 3], [2, 3], [3]))
         ends = ((n_wa, n_a), (n_wb, n_b), (n_wab, n_ab))
         both = npmi_interval(n_wa, n_w, n_a, n), npmi_interval(n_wb, n_w, n_b, n)
@@ -225,21 +227,21 @@ def test_words_and_groups(apart):
         draw = np.random.default_rng([seed, 2])
         g = draw.choice(4, 8000, p=sets)
         has = draw.random((8000, 10)) < p_word[g]
-        documents.append(counted(g, 4))
+        documents.append(count_codes(g, 4))
         words.append(np.stack([has[g == which].sum(axis=0) for which in range(4)]))
         if seed in CHECKED:
             columns = {"g": g, "w": has @ (1 << np.arange(10))}
-            table = told(cooccurrence(jobs, by=people, pairs=[("a", "b")]), columns)
+            table = compute(cooccurrence(jobs, by=people, pairs=[("a", "b")]), columns)
             table = table.sort_values(["term", "group"])
             for measure, ends in intervals(documents[-1], words[-1]).items():
-                same(table[table["measure"] == measure], ("lo", "hi"), ends)
+                assert_same_interval(table[table["measure"] == measure], ("lo", "hi"), ends)
     found = intervals(np.stack(documents), np.stack(words))
-    between(covered(found["nPMI"], np.stack([npmi_a, npmi_b], axis=-1)))
-    between(covered(found["nPMI gap"], npmi_a - npmi_b))
+    assert_nominal(covered(found["nPMI"], np.stack([npmi_a, npmi_b], axis=-1)))
+    assert_nominal(covered(found["nPMI gap"], npmi_a - npmi_b))
     hits = covered(found["PMI bias"], np.log(p[1] / p_a) - np.log(p[2] / p_b))
     if apart:
-        between(hits)
-    else:  # the log odds ratio takes the two groups' documents as different ones
+        assert_nominal(hits)
+    else:  # the log odds ratio treats the two groups' documents as disjoint
         assert 0.95 <= np.mean(hits) <= 0.99
 
 
@@ -253,25 +255,29 @@ def test_intersections():
     counts = []
     for seed in SEEDS:
         cell = np.random.default_rng([seed, 3]).choice(9, 3000, p=joint.ravel())
-        counts.append(counted(cell, 3, 3))
+        counts.append(count_codes(cell, 3, 3))
         if seed in CHECKED:
-            table = told(intersections("g", "h"), {"g": cell // 3, "h": cell % 3})
-            same(table.sort_values(["group", "group_2"]), ("lo", "hi"), interval(counts[-1]))
-    between(covered(interval(np.stack(counts)), joint / np.outer(joint.sum(1), joint.sum(0))))
+            table = compute(intersections("g", "h"), {"g": cell // 3, "h": cell % 3})
+            assert_same_interval(
+                table.sort_values(["group", "group_2"]), ("lo", "hi"), interval(counts[-1])
+            )
+    assert_nominal(
+        covered(interval(np.stack(counts)), joint / np.outer(joint.sum(1), joint.sum(0)))
+    )
 
 
 def adjusted(p: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """q of each family of tests, which are the rows; NaN where a test is not shown."""
+    """q within each family of tests, one per row; NaN if a test is not shown."""
     q = np.full(p.shape, np.nan)
-    for family, told_of, row in zip(p, shown, q, strict=True):
-        row[told_of] = benjamini_hochberg(family[told_of])
+    for family, is_shown, row in zip(p, shown, q, strict=True):
+        row[is_shown] = benjamini_hochberg(family[is_shown])
     return q
 
 
 def false_discovery_rate(q: np.ndarray, least: int) -> float:
-    """The share of the seeds, which are the rows, in which some q is below 0.05.
+    """The share of seeds, one per row, in which any q is below 0.05.
 
-    Nothing differs, so all discoveries are false, and this is the false discovery rate.
+    There are no differences, so all discoveries are false and this is the false discovery rate.
     """
     assert ((~np.isnan(q)).sum(axis=1) >= least).all()
     return (q < 0.05).any(axis=1).mean()
@@ -291,10 +297,11 @@ def false_discovery_rate(q: np.ndarray, least: int) -> float:
     ],
 )
 def test_no_group_stands_out_where_none_differs(rows, share, seeds):
-    """In rates, and in audits: in 5 % of the seeds at most.
+    """In rates and in audits: in at most 5 % of the seeds.
 
-    From 0.04 rows of a group are expected to 50. Of 20 groups of 1,000 and a share of 0.3 it is
-    4.7 % of 3,000 seeds, of 200 such 4.5 %; of 20 groups of 10,000, where z begins, 4.2 %.
+    The expected number of true rows per group ranges from 0.04 to 300. With a share of 0.3, 20
+    groups of 1,000 rows give 4.7 % of 3,000 seeds and 200 such groups 4.5 %; 20 groups of 10,000
+    rows, where the z test takes over, give 4.2 %.
     """
     groups = 200
     draws = [
@@ -304,13 +311,13 @@ def test_no_group_stands_out_where_none_differs(rows, share, seeds):
     p = two_proportions(k, rows, k.sum(axis=1, keepdims=True) - k, rows * (groups - 1))
     q = adjusted(p, np.full(p.shape, True))
     for seed in CHECKED:
-        for told_q in (q_of_rates(k[seed], rows), q_of_an_audit(k[seed], rows)):
-            np.testing.assert_allclose(told_q, q[seed], rtol=1e-12)
+        for computed_q in (q_of_rates(k[seed], rows), q_of_an_audit(k[seed], rows)):
+            np.testing.assert_allclose(computed_q, q[seed], rtol=1e-12)
     assert false_discovery_rate(q, groups) <= 0.05
 
 
 def q_of_rates(k: np.ndarray, rows: int) -> pd.Series:
-    """q of groups of ``rows`` rows, of which ``k`` are true, in the statistic."""
+    """q of groups of ``rows`` rows each, ``k`` of them true, from the statistic."""
     names = tuple(map(str, range(len(k))))
     counts = np.zeros((len(k) + 2, 3), np.int64)
     counts[1:-1, 1:] = np.stack([rows - k, k], axis=1)
@@ -322,7 +329,7 @@ def q_of_rates(k: np.ndarray, rows: int) -> pd.Series:
 
 
 def q_of_an_audit(k: np.ndarray, rows: int) -> pd.Series:
-    """q of groups of ``rows`` rows, of which ``k`` are excluded, in an audit."""
+    """q of groups of ``rows`` rows each, ``k`` of them excluded, from an audit."""
     of = {str(name): (rows, rows - gone, 0) for name, gone in enumerate(k.tolist())}
     everyone = (rows * len(k), rows * len(k) - int(k.sum()), 0)
     state = ExclusionCounts(everyone, (of,), ((0, 0, 0),))
@@ -340,9 +347,9 @@ def q_of_an_audit(k: np.ndarray, rows: int) -> pd.Series:
     ],
 )
 def test_no_word_stands_out_where_words_and_groups_are_independent(share, seeds):
-    """In the nPMI and PMI bias of a pair of groups, and in intersections: from 2 are expected.
+    """In nPMI and PMI bias of a pair of groups, and in intersections, from 2 expected documents up.
 
-    Where many are expected the rate is close to 5 %, and 200 seeds do not tell it from more.
+    With many expected documents the rate is close to 5 %, and 200 seeds cannot tell it from more.
     """
     n = 50_000 if share < 0.005 else 10_000
     sizes = np.array([18, 1, 1]) * (n // 20)
@@ -362,14 +369,14 @@ def test_no_word_stands_out_where_words_and_groups_are_independent(share, seeds)
         "intersections": adjusted(p.reshape(seeds, 30), shown.reshape(seeds, 30)),
     }
     for seed in CHECKED:
-        for name, told_q in q_of_words(n, sizes, n_w[seed], both[seed]).items():
-            np.testing.assert_allclose(told_q, q[name][seed], rtol=1e-12, err_msg=name)
+        for name, computed_q in q_of_words(n, sizes, n_w[seed], both[seed]).items():
+            np.testing.assert_allclose(computed_q, q[name][seed], rtol=1e-12, err_msg=name)
     rate = {name: false_discovery_rate(of, 5) for name, of in q.items()}
     assert max(rate.values()) <= 0.05, rate
 
 
 def q_of_words(n: int, sizes: np.ndarray, n_w: np.ndarray, both: np.ndarray) -> dict:
-    """The same from the statistics, words in order and, in intersections, groups within each."""
+    """The same q from the statistics, sorted by word; intersections also by group."""
     jobs = Coded("jobs", "w", tuple("0123456789"))
     people = Coded("people", "g", ("a", "b", "c"))
     first, second = Counts((jobs.labels,), n_w), Counts((people.labels,), sizes)
@@ -389,7 +396,7 @@ def q_of_words(n: int, sizes: np.ndarray, n_w: np.ndarray, both: np.ndarray) -> 
 
 @pytest.mark.parametrize("n", [2000, 20_000])
 def test_npmi_where_a_word_hardly_occurs_without_its_group(n):
-    """Half a document is expected with the word only, to 20; with both, 40 to 400."""
+    """0.5 to 20 documents are expected with the word only, 40 to 400 with both."""
     cells = [
         (both, *more) for both in (40, 100, 400) for more in ((1, 1), (1, 3), (3, 20), (10, 10))
     ]
@@ -406,7 +413,7 @@ def test_npmi_where_a_word_hardly_occurs_without_its_group(n):
 
 
 def npmi_coverage(n: int, both: int, word: float, group: float) -> float:
-    """By summing over all tables, of counts that each have a chance above 1e-6."""
+    """The exact coverage: sum over all tables of counts that each have a probability above 1e-6."""
     cells = []
     for expected in (both, word, group):
         counts = np.arange(int(expected + 9 * np.sqrt(expected)) + 12)
@@ -426,7 +433,7 @@ HARDLY_APART = ((0.5, 0.5), (0.5, 1), (1, 1), (0.5, 20), (1, 3), (3, 3), (10, 10
 
 @pytest.mark.parametrize("n", [2000, 10**7])
 def test_npmi_coverage_by_summing_over_all_tables(n):
-    """Without draws. With both 40 to 400 are expected, with one only half a document to 10."""
+    """Without draws. 40 to 400 are expected with both, 0.5 to 20 with either only."""
     for both in (40, 100, 400):
         for apart in HARDLY_APART:
             assert 0.93 <= npmi_coverage(n, both, *apart) <= 0.97, (both, apart)
@@ -434,7 +441,7 @@ def test_npmi_coverage_by_summing_over_all_tables(n):
 
 @pytest.mark.parametrize("n", [2000, 10**7])
 def test_npmi_coverage_where_few_have_both(n):
-    """Few tables are likely then, so no limits cover evenly; what covers more is named here."""
+    """Few tables are likely, so coverage is uneven; cells with more than 97 % are listed."""
     more = {}
     for both in (1, 3, 5, 10, 20):
         for apart in HARDLY_APART:

@@ -38,16 +38,16 @@ def test_wilson_by_default_and_at_the_edges():
             wilson(*wrong)
 
 
-def check(values, plainly=quantiles):
+def check(values, reference=quantiles):
     for capacity in (0, 40, EXACT):
-        check_one(values, plainly, Quantiles.of(values, capacity))
+        check_one(values, reference, Quantiles.of(values, capacity))
 
 
-def check_one(values, plainly, sketch):
+def check_one(values, reference, sketch):
     finite = np.asarray(values, float)[np.isfinite(np.asarray(values, float))]
     assert sketch.n == len(finite)
-    plain = plainly(finite, SHARES)
-    # A millionth part of slack: the edges of the bins are themselves rounded.
+    plain = reference(finite, SHARES)
+    # A tolerance of one millionth: the edges of the bins are themselves rounded.
     np.testing.assert_allclose(sketch.at(SHARES), plain, rtol=ACCURACY * (1 + 1e-6), atol=1e-9)
     assert sketch.is_exact == (len(np.unique(finite)) <= sketch.capacity)
     if sketch.is_exact:
@@ -121,7 +121,7 @@ def test_merge_order_does_not_matter(dtype, capacity):
         ahead = reduce(Quantiles.merge, parts)
         tree = reduce(Quantiles.merge, parts[:4]).merge(reduce(Quantiles.merge, parts[4:]))
         assert ahead == tree == whole
-        assert ahead.mean == whole.mean  # to the last bit
+        assert ahead.mean == whole.mean  # bit for bit
         assert ahead.at(SHARES) == whole.at(SHARES)
 
 

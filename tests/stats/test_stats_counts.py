@@ -1,4 +1,4 @@
-"""Concentration and co-occurrence: scikit-learn, SciPy, loops, closed cases."""
+"""Concentration and co-occurrence against scikit-learn, SciPy, plain loops and closed forms."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_closed_cases():
     one = [12]
     assert (gini(one), herfindahl(one), entropy(one), top_share(one, 1)) == (0, 1, 0, 1)
     assert str(entropy([4, 0])) == "0.0"
-    # Of 1, 2, ..., n: half the mean difference, (n^2 - 1) / (6 n), over the mean, (n + 1) / 2.
+    # For 1, 2, ..., n: half the mean difference, (n^2 - 1) / (6 n), over the mean, (n + 1) / 2.
     for n in (2, 10, 1000):
         assert gini(range(1, n + 1)) == pytest.approx((n - 1) / (3 * n))
 
@@ -112,12 +112,12 @@ def test_k_is_a_whole_number(k):
 
 @st.composite
 def documents(draw):
-    """How many documents have both, only the word, only the group, neither."""
+    """Numbers of documents with both, only the word, only the group, and neither."""
     return [draw(st.integers(0, 50)) for _ in range(4)]
 
 
 def by_definition(both, word, group, n):
-    """-ln p(w, g) beneath ln[p(w, g) / (p(w) p(g))], from probabilities as the paper writes it."""
+    """PMI ln[p(w, g) / (p(w) p(g))], and PMI over -ln p(w, g), from the paper's probabilities."""
     p, p_w, p_g = both / n, word / n, group / n
     return math.log(p / (p_w * p_g)), math.log(p / (p_w * p_g)) / -math.log(p)
 
@@ -141,7 +141,7 @@ def test_npmi_from_probabilities(cells):
 
 
 def test_pmi_adds_up_to_the_mutual_information_of_scikit_learn():
-    """The mean of the four cells' PMI, each by its probability, is the mutual information."""
+    """The mean PMI of the four cells, weighted by probability, is the mutual information."""
     cells = {(1, 1): 30, (1, 0): 120, (0, 1): 50, (0, 0): 800}
     n = sum(cells.values())
     w = np.repeat([key[0] for key in cells], list(cells.values()))
@@ -157,14 +157,16 @@ def test_the_limits_of_npmi():
     assert npmi(10, 10, 10, 100) == 1 and npmi(1, 1, 1, 10**9) == 1
     assert npmi(5, 10, 50, 100) == 0 == pmi(5, 10, 50, 100)
     assert npmi(7, 7, 7, 7) == 1 and pmi(7, 7, 7, 7) == 0
-    assert npmi(10, 100, 10, 100) == 0  # the word is everywhere: it says nothing of the group
+    assert npmi(10, 100, 10, 100) == 0  # the word is everywhere and says nothing about the group
     for nothing in ((0, 0, 5, 10), (0, 5, 0, 10), (0, 0, 0, 10), (0, 0, 0, 0)):
         assert math.isnan(npmi(*nothing)) and math.isnan(pmi(*nothing))
 
 
 def test_it_is_normalised_by_the_joint_probability():
-    """Not by p(w) or p(g): a subset is not at 1. 10 of 100 captions have the word, all 10 among
-    the 40 with the group: ln 2.5 / ln 10."""
+    """Not by p(w) or p(g): a subset does not reach 1.
+
+    10 of 100 captions have the word, all 10 among the 40 with the group: ln 2.5 / ln 10.
+    """
     assert npmi(10, 10, 40, 100) == pytest.approx(math.log(2.5) / math.log(10))
     assert npmi(10, 10, 40, 100) != pytest.approx(math.log(2.5) / math.log(2.5))
 
@@ -210,7 +212,7 @@ def test_the_bias_is_a_difference_of_pmis():
 
 
 def test_the_bias_of_a_rare_word_is_the_log_odds_ratio():
-    """Valentini et al.: the rarer the word, the closer."""
+    """Valentini et al.: the rarer the word, the closer they are."""
     for rare, tolerance in ((100, 2e-2), (10_000, 2e-4)):
         ours = pmi_bias(40, 40 * rare, 25, 30 * rare)
         odds = odds_ratio(40, 40 * rare - 40, 25, 30 * rare - 25)
@@ -234,7 +236,7 @@ def test_zero_counts_of_the_bias():
 
 
 def test_the_interval_of_the_bias_covers():
-    """Of 20,000 draws of rare words; at a tenth of the documents it is wider than need be."""
+    """Of 20,000 draws of rare words; for 10 % of the documents it is wider than necessary."""
     draw = np.random.default_rng(1)
     for p, low, high in ((0.01, 0.945, 0.96), (0.1, 0.96, 0.98)):
         a, b = draw.binomial(4000, p, 20_000), draw.binomial(6000, p / 2, 20_000)

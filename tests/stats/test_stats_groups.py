@@ -22,7 +22,7 @@ from laion_dask.stats import (
     theil,
 )
 
-#: The counts of Newcombe, R. G. (1998), Statistics in Medicine 17, table II; the ends by
+#: The counts in table II of Newcombe, R. G. (1998), Statistics in Medicine 17; the limits from
 #: statsmodels 0.15.0, confint_proportions_2indep(..., compare="diff", method="newcomb").
 NEWCOMBE = {
     (56, 70, 48, 80): (0.05243147240236498, 0.33387265403690614),
@@ -76,7 +76,7 @@ def test_concentration_against_scipy():
 
 
 @pytest.mark.parametrize(
-    "given",
+    "args",
     [
         ([0.5, 1.5], [0, 1]),
         ([0.5, math.nan], [0, 1]),
@@ -87,9 +87,9 @@ def test_concentration_against_scipy():
         ([[0.5]], [[1]]),
     ],
 )
-def test_reliability_refuses_what_is_no_probability(given):
+def test_reliability_refuses_what_is_no_probability(args):
     with pytest.raises(OptionError):
-        reliability(*given)
+        reliability(*args)
 
 
 @pytest.fixture
@@ -115,9 +115,9 @@ def test_values_missing_and_infinite_add_up_to_the_rows(frame):
     assert (found[["n", "nulls", "infinite"]].sum(axis=1) == 120).all()
     assert found.loc["similarity", ["n", "nulls", "infinite"]].tolist() == [115, 2, 3]
     assert found.loc["url", "nulls"] == 3 and summary.quantiles.loc["similarity", "n"] == 115
-    told = frame.laion.statistics(ld.describe())
-    told = told[told["term"] == "similarity"].set_index("group")
-    assert told.loc["mean", "n"] + told.loc[["missing", "infinite"], "k"].sum() == 120
+    result = frame.laion.statistics(ld.describe())
+    result = result[result["term"] == "similarity"].set_index("group")
+    assert result.loc["mean", "n"] + result.loc[["missing", "infinite"], "k"].sum() == 120
 
 
 def test_a_category_is_as_its_values(frame):
@@ -134,10 +134,10 @@ def test_a_category_is_as_its_values(frame):
 def test_numbers_above_float64_are_compared_exactly(frame):
     cuts = [-math.inf, -1.5, 2.0**53, 2.0**53 + 2, 2.0**53 + 60, 1e30, math.inf]
     for above in (True, False):
-        told = frame.laion.statistics(ld.curve("hash", thresholds=cuts, above=above))
+        result = frame.laion.statistics(ld.curve("hash", thresholds=cuts, above=above))
         numbers = [2**53 + i for i in range(120)]
         wanted = [sum((v > cut) if above else (v < cut) for v in numbers) for cut in cuts]
-        assert told["k"].tolist() == wanted
+        assert result["k"].tolist() == wanted
 
 
 def test_domains_are_named_where_a_column_is_not_there(frame):
@@ -146,20 +146,20 @@ def test_domains_are_named_where_a_column_is_not_there(frame):
 
 
 def test_the_largest_groups_and_an_order(frame):
-    told = frame.laion.statistics(ld.rates("similarity > 0.5", by=ld.domains()), min_n=0).of(
+    result = frame.laion.statistics(ld.rates("similarity > 0.5", by=ld.domains()), min_n=0).of(
         "rates"
     )
-    some = told.top(2)
-    groups = told[told["axis"].notna() & ~told["group"].isin(["(all)", "(none)"])]
+    top_two = result.top(2)
+    groups = result[result["axis"].notna() & ~result["group"].isin(["(all)", "(none)"])]
     largest = groups.nlargest(2, "n")["group"].tolist()
-    assert {*some[some["group"].isin(groups["group"])]["group"]} == {*largest}
-    assert len(some) == len(told) - 1 and "1 others" in some.caveats[-1]
-    assert told.top(99).equals(told) and told.top(99).attrs == told.attrs
-    ordered = told.sort("rate")
-    assert ordered["rate"].dropna().is_monotonic_decreasing and len(ordered) == len(told)
-    assert told.sort("n", ascending=True)["n"].is_monotonic_increasing
-    for bad in (lambda: told.top(0), lambda: told.top(True)):
+    assert {*top_two[top_two["group"].isin(groups["group"])]["group"]} == {*largest}
+    assert len(top_two) == len(result) - 1 and "1 others" in top_two.caveats[-1]
+    assert result.top(99).equals(result) and result.top(99).attrs == result.attrs
+    ordered = result.sort("rate")
+    assert ordered["rate"].dropna().is_monotonic_decreasing and len(ordered) == len(result)
+    assert result.sort("n", ascending=True)["n"].is_monotonic_increasing
+    for bad in (lambda: result.top(0), lambda: result.top(True)):
         with pytest.raises(OptionError):
             bad()
     with pytest.raises(ColumnError, match="Did you mean 'rate'"):
-        told.sort("rates")
+        result.sort("rates")

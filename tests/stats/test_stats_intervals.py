@@ -30,7 +30,7 @@ from laion_dask.stats.joint import npmi_interval
 from laion_dask.stats.significance import EXPECTED
 
 #: a of a + b in the first group, c of c + d in the second: the ratio of shares with its interval,
-#: the ratio of odds with its interval. By statsmodels 0.15.0, Table2x2.
+#: the ratio of odds with its interval. From statsmodels 0.15.0, Table2x2.
 STATSMODELS = {
     (20, 80, 12, 188): (
         (3.3333333333333335, 1.6985123682300325, 6.541672182634537),
@@ -62,7 +62,7 @@ def test_ratios_against_statsmodels(cells):
 def test_ratios_against_a_published_example():
     """Heart attacks under placebo and aspirin; Agresti (2002), Categorical data analysis, 3.1.
 
-    Printed: odds ratio 1.832 with 1.44 to 2.33; ratio of shares 1.82.
+    Published: odds ratio 1.832 with 1.44 to 2.33; ratio of shares 1.82.
     """
     found = odds_ratio(189, 10845, 104, 10933)
     assert [round(v, d) for v, d in zip(found, (3, 2, 2), strict=True)] == [1.832, 1.44, 2.33]
@@ -121,8 +121,8 @@ def test_zero_cells_of_a_ratio_of_odds():
 
 
 def test_two_shares():
-    # The lady who tastes tea, three cups of four right: Fisher (1935), The design of experiments,
-    # chapter 2, 17 of 70 on one side; the convicts of his paper of the same year, one-sided 1/2150.
+    # The lady tasting tea, three cups of four right: Fisher (1935), The design of experiments,
+    # chapter 2, one-sided 17/70; the convicts in his paper of the same year, one-sided 1/2150.
     assert two_proportions(3, 4, 1, 4) == pytest.approx(34 / 70)
     assert two_proportions(10, 13, 2, 17) == pytest.approx(0.0005367241, rel=1e-6)
     k = 1000 * np.array([20, 104, 3]), 1000 * np.array([12, 189, 9])
@@ -140,7 +140,7 @@ def test_two_shares():
 
 @pytest.mark.parametrize("rows", [8, 30, 500, 10_000, 10**6, 5 * 10**8])
 def test_fisher_against_scipy_table_by_table(rows):
-    """Tables that are as expected, and tables that are far from it, on both sides."""
+    """Tables near the expected counts, and tables far from them on both sides."""
     draw = np.random.default_rng(rows)
     n1 = draw.integers(1, rows, 60)
     k = draw.integers(0, min(rows, 2000) + 1, 60)
@@ -155,7 +155,7 @@ def test_fisher_against_scipy_table_by_table(rows):
 
 
 def test_fisher_of_billions_of_rows_is_the_binomial_test():
-    """With few of 5.85e9 rows marked, how many of them lie in a group is binomial."""
+    """If few of 5.85e9 rows are marked, the number of them in a group is binomial."""
     n1 = np.array([5_000, 10**4, 10**7, 2_000_000_000])
     k1, k = np.array([3, 2, 40, 11]), np.array([50, 10**6, 15_000, 33])
     found = two_proportions(k1, n1, k - k1, 5_850_000_000 - n1)
@@ -167,12 +167,12 @@ def test_fisher_of_billions_of_rows_is_the_binomial_test():
 
 @pytest.mark.parametrize("tests, expected", [(200, 0.05), (200, 1), (200, 6), (20, 100)])
 def test_few_discoveries_where_nothing_differs(tests, expected):
-    """The false discovery rate of groups of 1 % each, in 2,000 draws: an error of 0.005."""
+    """The false discovery rate of groups of 1 % each, in 2,000 draws: standard error 0.005."""
     draw = np.random.default_rng([tests, int(expected)])
     n, k = 10_000, int(expected * 100)
     counts = draw.hypergeometric(k, 100 * n - k, n, (2000, tests))
     q = [benjamini_hochberg(p) for p in two_proportions(counts, n, k - counts, 99 * n)]
-    assert np.mean([(some < 0.05).any() for some in q]) <= 0.05
+    assert np.mean([(one < 0.05).any() for one in q]) <= 0.05
 
 
 def test_arrays_are_as_one_by_one():
@@ -233,7 +233,7 @@ def coverage(interval, truth, draws) -> float:
 
 
 def test_the_ratio_intervals_cover():
-    """Of 20,000 draws; a binomial error of 0.0015, and the log intervals are approximate."""
+    """20,000 draws: a binomial error of 0.0015, and the log intervals are approximate."""
     draw = np.random.default_rng(7)
     k1, k2 = draw.binomial(2000, 0.03, 20_000), draw.binomial(3000, 0.05, 20_000)
     _, lo, hi = risk_ratio(k1, 2000, k2, 3000)
@@ -242,13 +242,13 @@ def test_the_ratio_intervals_cover():
     truth = (0.03 / 0.97) / (0.05 / 0.95)
     assert 0.943 < np.mean((lo <= truth) & (hi >= truth)) < 0.957
     p = two_proportions(draw.binomial(2000, 0.05, 20_000), 2000, k2, 3000)
-    assert 0.03 < np.mean(p < 0.05) < 0.05  # Fisher's is never too small
+    assert 0.03 < np.mean(p < 0.05) < 0.05  # Fisher's p is never too small
     k1, k2 = draw.binomial(10**6, 0.05, 20_000), draw.binomial(2 * 10**6, 0.05, 20_000)
     assert 0.043 < np.mean(two_proportions(k1, 10**6, k2, 2 * 10**6) < 0.05) < 0.057
 
 
 def test_the_halves_cover_where_events_are_rare():
-    """About one event a group: the interval may only be too wide."""
+    """With about one event per group the interval may only be too wide."""
     draw = np.random.default_rng(8)
     k1, k2 = draw.binomial(1000, 0.001, 20_000), draw.binomial(1000, 0.002, 20_000)
     _, lo, hi = risk_ratio(k1, 1000, k2, 1000)
@@ -267,7 +267,7 @@ def test_benjamini_hochberg_against_scipy(p):
 
 
 def test_benjamini_hochberg_by_its_own_example():
-    """The 15 p values of Benjamini and Hochberg (1995), section 3.2: at 0.05 the first 4 stand."""
+    """The 15 p-values of Benjamini and Hochberg (1995), section 3.2: the first 4 pass at 0.05."""
     p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240,
          0.4262, 0.5719, 0.6528, 0.7590, 1.0000]  # fmt: skip
     q = benjamini_hochberg(p)
@@ -279,7 +279,7 @@ def test_benjamini_hochberg_by_its_own_example():
 
 
 def drawn_shards(draw, shards, mean, spread, rows):
-    """Shards of different sizes, whose shares differ: beta-binomial counts."""
+    """Shards of different sizes and rates: beta-binomial counts."""
     n = draw.integers(rows // 2, rows * 3 // 2, shards)
     p = draw.beta(mean * spread, (1 - mean) * spread, shards)
     return draw.binomial(n, p), n
@@ -287,7 +287,7 @@ def drawn_shards(draw, shards, mean, spread, rows):
 
 @pytest.mark.parametrize("shards", [2, 4, 8, 32])
 def test_the_bootstrap_covers_where_wilson_does_not(shards):
-    """Of 1,000 draws: a binomial error of 0.007."""
+    """1,000 draws: a binomial error of 0.007."""
     draw = np.random.default_rng(shards)
     held, wilson_held = [], []
     for _ in range(1000):
@@ -301,7 +301,7 @@ def test_the_bootstrap_covers_where_wilson_does_not(shards):
 
 
 def test_the_bootstrap_is_wilsons_where_shards_do_not_differ():
-    """Rows that are independent: both cover, and on average are of one width, within a tenth."""
+    """For independent rows both cover, and their mean widths agree to within 10 %."""
     draw = np.random.default_rng(5)
     n = np.full(40, 300)
     widths = []
@@ -313,7 +313,7 @@ def test_the_bootstrap_is_wilsons_where_shards_do_not_differ():
 
 
 def test_the_standard_error_is_the_linear_ones():
-    """For many shards the bootstrap's error is that of a ratio estimate; Cochran (1977), 2.11."""
+    """With many shards the bootstrap's error is that of a ratio estimate; Cochran (1977), 2.11."""
     draw = np.random.default_rng(2)
     k, n = drawn_shards(draw, 400, 0.3, 40, 200)
     p = k.sum() / n.sum()
@@ -321,7 +321,7 @@ def test_the_standard_error_is_the_linear_ones():
     half = theirs.t.ppf(0.975, 399) * error / (p * (1 - p))
     odds = p / (1 - p)
     wanted = [1 / (1 + math.exp(sign * half) / odds) for sign in (1, -1)]
-    # 20,000 draws give the error to half a percent.
+    # 20,000 draws determine the error to 0.5 %.
     found = shard_bootstrap(k, n, n_resamples=20_000)
     np.testing.assert_allclose(np.subtract(found, p), np.subtract(wanted, p), rtol=0.02)
 
@@ -352,7 +352,7 @@ def test_very_many_shards_are_drawn_in_little_memory(monkeypatch):
     shard_bootstrap(k, n, n_resamples=100)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert most < 60e6  # the draws together would be 80 MB, and 160 MB as floats
+    assert most < 60e6  # all draws together would take 80 MB, or 160 MB as floats
 
 
 def test_what_the_bootstrap_cannot_know():
@@ -398,15 +398,15 @@ def test_jeffreys_against_scipy(level):
     tails = (1 - level) / 2, (1 + level) / 2
     for n in (7, 2000, 10**7, 5_850_000_000):
         k = np.array([k for k in (1, 2, 3, 6, 100, 1999, 4999) if k < n])
-        for some in (k, n - k):
-            lo, hi = theirs.beta.ppf(np.c_[[*tails]], some + 0.5, n - some + 0.5)
-            assert np.allclose(jeffreys(some, n, level), (lo, hi), rtol=1e-9, atol=0)
+        for count in (k, n - k):
+            lo, hi = theirs.beta.ppf(np.c_[[*tails]], count + 0.5, n - count + 0.5)
+            assert np.allclose(jeffreys(count, n, level), (lo, hi), rtol=1e-9, atol=0)
 
 
 def test_jeffreys_at_the_ends_and_where_wilson_stands_in():
     n = np.array([1, 30, 10**6])
     lo, hi = jeffreys(0, n)
-    # mid-p: half of the chance that none of n has the property is the tail
+    # mid-p: the tail is half the probability that none of n has the property
     assert (lo == 0).all() and theirs.binom.pmf(0, n, hi) / 2 == pytest.approx(0.025, rel=1e-6)
     none, all_of = jeffreys(0, 30), jeffreys(30, 30)
     assert all_of == pytest.approx((1 - none[1], 1), rel=1e-12)
@@ -415,7 +415,7 @@ def test_jeffreys_at_the_ends_and_where_wilson_stands_in():
         wanted = theirs.beta.ppf((0.025, 0.975), k + 0.5, n - k + 0.5)
         assert jeffreys(k, n) == pytest.approx(wanted, rel=1e-4) == wilson(k, n)
     k, n = np.array([[3], [8]]), np.array([10, 20, 30])
-    lo, hi = jeffreys(k, n)  # each pair by itself
+    lo, hi = jeffreys(k, n)  # elementwise
     for i, j in np.ndindex(2, 3):
         assert (lo[i, j], hi[i, j]) == jeffreys(int(k[i, 0]), int(n[j]))
     for bad in ((-1, 2), (3, 2), ("x", 2)):
@@ -424,7 +424,7 @@ def test_jeffreys_at_the_ends_and_where_wilson_stands_in():
 
 
 def test_the_interval_of_npmi_from_quantiles_of_scipy():
-    """With 40 documents with both, 1 with the word only and 7 with the group only."""
+    """40 documents with both, 1 with the word only and 7 with the group only."""
     cells, n = np.array([40, 1, 7]), 3000
 
     def npmi(both, word, group):
@@ -438,6 +438,6 @@ def test_the_interval_of_npmi_from_quantiles_of_scipy():
     ends = []
     for side, which in ((-1, (0, 1, 1)), (1, (1, 0, 0))):
         at = [np.where(np.arange(3) == i, limits[which[i]], shares) for i in range(3)]
-        moved = slope * np.abs([npmi(*some) - npmi(*shares) for some in at])
+        moved = slope * np.abs([npmi(*row) - npmi(*shares) for row in at])
         ends.append(npmi(*shares) + side * math.sqrt(moved @ r @ moved))
     assert npmi_interval(40, 41, 47, n) == pytest.approx(ends, rel=1e-9)

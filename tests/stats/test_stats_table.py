@@ -1,4 +1,4 @@
-"""The tidy table: its columns, its text in Markdown and HTML, what it suppresses."""
+"""The tidy table: its columns, its text in Markdown and HTML, and what it suppresses."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ HOSTILE = [
 ]
 
 
-#: Columns of `some` that are not empty.
+#: Number of nonempty columns of `hostile_table`.
 SHOWN = 5
 
 
-def some() -> Table:
+def hostile_table() -> Table:
     return table(
         {"group": text, "n": i, "statistic": "rates", "rate": i / 20, "method": "Wilson"}
         for i, text in enumerate(HOSTILE)
@@ -64,7 +64,7 @@ def rows_of_markdown(text: str) -> list[str]:
 
 
 def test_markdown_has_one_line_a_row_and_as_many_cells_as_columns():
-    found = some()
+    found = hostile_table()
     lines = rows_of_markdown(found.to_markdown())
     assert len(lines) == len(found) + 2
     assert found.to_markdown().count("\n") == len(lines) - 1
@@ -74,16 +74,16 @@ def test_markdown_has_one_line_a_row_and_as_many_cells_as_columns():
 
 
 def rendered(cell: str) -> str:
-    """What a reader of Markdown sees: backslashes taken off punctuation, entities resolved."""
+    """What a reader of Markdown sees: escapes removed from punctuation, entities decoded."""
     return html.unescape(re.sub(r"\\([\\`*_\[\]|#~!$./@])", r"\1", cell))
 
 
 def test_markdown_shows_the_text_and_nothing_of_it_acts():
-    text = some().to_markdown()
+    text = hostile_table().to_markdown()
     plain = re.sub(r"\\[\\`*_\[\]|#~!$]", "", text)
     for sign in ("<", ">", "`", "*", "[", "]", "~", "#", "!", "$"):
         assert sign not in plain.replace("| :--- | :--- | ---: | ---: | :--- |", "")
-    assert not re.search(r"(?i)www\.|://|\w@", text)  # of which GitHub makes links
+    assert not re.search(r"(?i)www\.|://|\w@", text)  # GitHub turns these into links
     for line, hostile in zip(rows_of_markdown(text)[2:], HOSTILE, strict=True):
         cell = re.split(r"(?<!\\)(?:\\\\)*\| ", line)[2].strip()
         if hostile.isprintable():
@@ -92,9 +92,9 @@ def test_markdown_shows_the_text_and_nothing_of_it_acts():
 
 
 def test_html_is_escaped():
-    shown = some()._repr_html_()
+    shown = hostile_table()._repr_html_()
     cells = re.findall(r"<td><bdi[^>]*>(.*?)</bdi></td>", shown, flags=re.DOTALL)
-    assert len(cells) == SHOWN * len(some())
+    assert len(cells) == SHOWN * len(hostile_table())
     assert not any("<" in cell or ">" in cell for cell in cells)
     assert html.unescape(cells[1]) == HOSTILE[0]
     assert shown.count("</table>") == 1 and "<script" not in shown and "<img" not in shown
@@ -135,7 +135,7 @@ def test_few_rows_are_suppressed_and_counted():
     assert len(none) == 5 and none.n_suppressed == 0
     assert "left out" not in none.to_markdown()
     unknown = suppressed(table([{"n": None, "value": 1.0}, {"n": 3, "value": 2.0}]), 30)
-    assert len(unknown) == 1  # what rests on no count of rows stays
+    assert len(unknown) == 1  # results without a row count stay
     assert suppressed(table([{"value": 1.0}]), 30).n_suppressed == 0
 
 
@@ -178,7 +178,7 @@ def test_one_statistic_of_several():
 
 
 def test_tables_laid_end_to_end():
-    parts = [some(), table([{"statistic": "other", "value": 1.0, "n": 7}])]
+    parts = [hostile_table(), table([{"statistic": "other", "value": 1.0, "n": 7}])]
     whole = pd.concat(parts, ignore_index=True)
     assert isinstance(whole, Table) and len(whole) == len(HOSTILE) + 1
     assert len(rows_of_markdown(whole.to_markdown())) == len(whole) + 2
@@ -186,7 +186,7 @@ def test_tables_laid_end_to_end():
 
 
 def test_an_empty_table_is_told():
-    empty = some().iloc[:0]
+    empty = hostile_table().iloc[:0]
     assert rows_of_markdown(empty.to_markdown())[0].startswith("| statistic |")
     assert empty._repr_html_().count("<tr>") == 1
     table([]).to_markdown(), table([])._repr_html_()

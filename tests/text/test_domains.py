@@ -1,4 +1,4 @@
-"""Hosts, registered domains, suffixes and TLDs of addresses, row by row and as groups."""
+"""Hosts, registered domains, suffixes and TLDs of addresses, per row and as groups."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def column(urls, kind=None) -> pa.ChunkedArray:
 
 
 def read(urls, level="host") -> list:
-    """What the package says of each address."""
+    """Return the package's label of each address."""
     found = labels_of(hosts(urls if isinstance(urls, pa.ChunkedArray) else column(urls)), level)
     labels = [*found.labels.to_pylist(), None]
     assert len(set(labels)) == len(labels)
@@ -65,8 +65,8 @@ def read(urls, level="host") -> list:
     return [labels[code] for code in found.codes]
 
 
-def host_by_the_book(url):
-    """By another's parser of the URL standard, one whole address at a time."""
+def reference_host(url):
+    """The host from an independent parser of the URL standard, one complete address at a time."""
     if url is None:
         return None
     try:
@@ -76,31 +76,31 @@ def host_by_the_book(url):
     return name if 0 < len(name) <= 255 else None
 
 
-def by_the_book(host, level):
+def reference_label(host, level):
     if host is None or level == "host":
         return host
     found = SPLIT(host)
     before, _, last = host.rpartition(".")
     tld = last if before and last and not last.isdigit() and "]" not in last else None
-    if level == "domain":  # where no rule of the list fits, its rule is "*"
+    if level == "domain":  # if no rule of the list matches, "*" applies
         by_last_name = ".".join(host.split(".")[-2:]) if tld and not found.suffix else host
         whole = ".." in f".{host}"
         return host if whole else (found.top_domain_under_public_suffix or by_last_name)
     return found.suffix if level == "suffix" and found.suffix else tld
 
 
-# Row by row
+# Per row
 
 
 def test_hosts_are_those_of_the_standard():
     for url, found in zip(URLS, read(URLS), strict=True):
-        assert found == host_by_the_book(url), url
+        assert found == reference_host(url), url
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_levels_are_those_of_tldextract(level):
     for url, host, found in zip(URLS, read(URLS), read(URLS, level), strict=True):
-        assert found == by_the_book(host, level), url
+        assert found == reference_label(host, level), url
 
 
 def test_some_by_hand():
@@ -124,16 +124,16 @@ def test_some_by_hand():
 @pytest.mark.skipif(not SHARED.exists(), reason="the web captions are not on this machine")
 def test_real_addresses():
     urls = pq.read_table(SHARED / "data/web_captions_10000.parquet")["URL"]
-    expected = [host_by_the_book(url) for url in urls.to_pylist()]
+    expected = [reference_host(url) for url in urls.to_pylist()]
     assert read(urls) == expected
     for level in LEVELS[1:]:
-        assert read(urls, level) == [by_the_book(host, level) for host in expected]
+        assert read(urls, level) == [reference_label(host, level) for host in expected]
 
 
 def test_hosts_of_endless_dots_take_no_endless_time():
     dots = "." * 1_000_000
     urls = [f"http://{dots}x/", f"http://x{dots}:80/", f"http://{' .' * 500_000}x/", "//" + dots]
-    assert read(urls) == [None, "x", None, None]  # none: longer than a host, a space inside
+    assert read(urls) == [None, "x", None, None]  # None: longer than a host may be, a space inside
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
@@ -156,16 +156,16 @@ def test_a_table_of_names_that_grows():
 
 
 def test_threads_share_one_compiled_walk(monkeypatch):
-    made, build = [], compiled._compiled
+    builds, build = [], compiled._compiled
     monkeypatch.setattr(compiled, "_ready", [])
-    monkeypatch.setattr(compiled, "_compiled", lambda: made.append(1) or build())
+    monkeypatch.setattr(compiled, "_compiled", lambda: builds.append(1) or build())
     found, expected = [], read(URLS)
     work = [threading.Thread(target=lambda: found.append(read(URLS))) for _ in range(4)]
     for thread in work:
         thread.start()
     for thread in work:
         thread.join()
-    assert found == [expected] * 4 and len(made) == 1
+    assert found == [expected] * 4 and len(builds) == 1
 
 
 def test_it_works_where_nothing_can_be_kept(monkeypatch):
@@ -197,9 +197,9 @@ _PIECES = st.sampled_from(
 def test_any_address_has_a_host_or_none(urls):
     urls = urls + [f"https://{url}" for url in urls]
     for url, found in zip(urls, read(urls), strict=True):
-        assert found == host_by_the_book(url), url
+        assert found == reference_host(url), url
     for level in LEVELS[1:]:
-        assert read(urls, level) == [by_the_book(host, level) for host in read(urls)]
+        assert read(urls, level) == [reference_label(host, level) for host in read(urls)]
 
 
 # As groups

@@ -1,4 +1,4 @@
-"""The language of captions: the model, its floors, the column, LAION's classes."""
+"""The language of captions: the model, its thresholds, the column and LAION's classes."""
 
 # ruff: noqa: RUF001
 
@@ -38,7 +38,7 @@ from laion_dask.text import language_detection as kernels
 from laion_dask.text.language_detection import LANGUAGES, MOST_CHARACTERS, Detector, detect
 from laion_dask.text.scripts import LATIN, NONE, letters_by_script, possible
 
-#: A sentence each, by us, of the kind that stands beside a picture.
+#: One sentence per language, written by us, of the kind found next to an image.
 SENTENCES = {
     "en": "A beautiful photograph of a small dog playing in the grass",
     "de": "Der schnelle braune Fuchs springt über den faulen Hund im Garten.",
@@ -76,10 +76,10 @@ CAPTIONS = [*SENTENCES.values(), None, "", "red", "IMG_2034.JPG", *HOSTILE]
 
 
 def named(texts, min_letters=4, min_confidence=0.4) -> list:
-    made = detect(
+    detected = detect(
         pa.chunked_array([pa.array(texts, pa.large_string())]), plain(min_letters, min_confidence)
     )
-    return made.to_pylist()
+    return detected.to_pylist()
 
 
 def plain(min_letters=4, min_confidence=0.4) -> Detector:
@@ -88,21 +88,21 @@ def plain(min_letters=4, min_confidence=0.4) -> Detector:
 
 @pytest.fixture(scope="module")
 def package():
-    """py3langid as it comes, among our languages."""
+    """Unmodified py3langid, limited to our languages."""
     found = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
     found.set_languages(LANGUAGES)
     return found
 
 
 def letters_of(character: str) -> int:
-    """An ideograph, kana or syllable of Hangul counts as two letters, a spacing mark as one."""
+    """Han, kana and Hangul characters count as two letters, a spacing mark as one."""
     dense = regex.match(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]", character)
     category = unicodedata.category(character)
     return (category.startswith("L") or category == "Mc") + (dense is not None)
 
 
-def by_the_book(package, text, min_letters=4, min_confidence=0.4, fits=None):
-    """One caption, with nothing but py3langid's own interface and which languages may be."""
+def reference_language(package, text, min_letters=4, min_confidence=0.4, fits=None):
+    """The label of one caption from py3langid's own interface and the set of possible languages."""
     if text is None:
         return None
     text = text[:MOST_CHARACTERS]
@@ -117,8 +117,8 @@ def by_the_book(package, text, min_letters=4, min_confidence=0.4, fits=None):
     return best if sure else "und"
 
 
-#: Scripts that none of the languages is written in: the start of the Universal Declaration of
-#: Human Rights, or a word for the language itself.
+#: Text in scripts that none of the languages uses: the start of the Universal Declaration of Human
+#: Rights, or a word for the language itself.
 UNKNOWN_SCRIPTS = {
     "Odia": "ଏହା ଏକ ସୁନ୍ଦର ଛୋଟ କୁକୁରର ଛବି",
     "Tibetan": "བོད་ཡིག་ནི་མཛེས་པ་ཡིན། ཁྱི་ཆུང་ཆུང་།",
@@ -151,7 +151,7 @@ UNKNOWN_SCRIPTS = {
     "Linear B": "𐀀𐀁𐀂𐀃𐀄",
     "Bopomofo": "ㄓㄨㄧㄣㄈㄨㄏㄠ",
 }
-#: Captions that the script settles, or that name a brand in another one.
+#: Captions whose script decides, or that name a brand in another script.
 SCRIPTS = {
     "日本語の写真": "ja",
     "中文": "zh",
@@ -172,15 +172,15 @@ SCRIPTS = {
 @pytest.mark.parametrize("script", UNKNOWN_SCRIPTS)
 def test_a_script_of_no_known_language_is_und(script):
     text = UNKNOWN_SCRIPTS[script]
-    for some in (text, f"{text} x", text * 30, f"\u201c{text}\u201d, 2021"):
-        assert named([some], min_confidence=0) == ["und"], some
+    for variant in (text, f"{text} x", text * 30, f"\u201c{text}\u201d, 2021"):
+        assert named([variant], min_confidence=0) == ["und"], variant
 
 
 def test_the_language_is_one_of_the_script():
     assert dict(zip(SCRIPTS, named(list(SCRIPTS)), strict=True)) == SCRIPTS
     assert named(["日本語"])[0] in ("ja", "zh")  # ideographs alone
     words = {"தமிழ்": "ta", "తెలుగు": "te", "ಕನ್ನಡ": "kn", "ខ្មែរ": "km", "සිංහල": "si", "ਪੰਜਾਬੀ": "pa"}
-    assert named(list(words)) == list(words.values())  # their languages' own names
+    assert named(list(words)) == list(words.values())  # each language's own name
     letters = [c for c in map(chr, range(0x80, 0x20000)) if unicodedata.category(c)[0] == "L"]
     codes = named([letter * 8 for letter in letters], min_confidence=0)
     fits = possible(pa.array(letters), [*LANGUAGES])
@@ -203,7 +203,7 @@ def test_scripts_are_unicodes(script, column):
 
 
 def shared(letter: str) -> bool:
-    """Letters of no script, and modifiers, which are in many."""
+    """Letters of no script, and modifier letters, which belong to many."""
     return bool(regex.match(r"\p{Common}|\p{Inherited}|\p{Lm}", letter))
 
 
@@ -229,7 +229,7 @@ def test_one_walk_over_a_block_is_the_package_text_by_text(package):
 
 
 def test_captions_get_what_the_package_and_the_prior_say(package):
-    assert named(CAPTIONS) == [by_the_book(package, text) for text in CAPTIONS]
+    assert named(CAPTIONS) == [reference_language(package, text) for text in CAPTIONS]
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the web captions are not on this machine")
@@ -240,24 +240,24 @@ def test_real_captions_get_what_the_package_and_the_prior_say(package):
     differ = [
         text
         for text, code, fit in zip(texts, found, fits, strict=True)
-        if code != by_the_book(package, text, fits=fit)
+        if code != reference_language(package, text, fits=fit)
     ]
-    assert len(differ) <= 3, differ  # float32 sums in another order, at the very floor
-    told = Counter(found)
-    # benchmarks/results/language.md; kept when they were collected because CLD2 said English
-    assert told["und"] / 10_000 == pytest.approx(0.116, abs=0.002)
-    assert told["en"] / (10_000 - told["und"]) == pytest.approx(0.979, abs=0.002)
+    assert len(differ) <= 3, differ  # float32 sums in another order, exactly at the threshold
+    n_detected = Counter(found)
+    # From benchmarks/results/language.md; these captions were collected because CLD2 said English.
+    assert n_detected["und"] / 10_000 == pytest.approx(0.116, abs=0.002)
+    assert n_detected["en"] / (10_000 - n_detected["und"]) == pytest.approx(0.979, abs=0.002)
 
 
 def test_planted_languages_are_recovered_as_far_as_short_captions_allow():
-    """The demo's captions have three words; of German ones a third is too little to tell."""
+    """The demo's captions have three words, too few to recognize a third of the German ones."""
     rows, found = plan_rows(4000, 3), defaultdict(Counter)
     for row, code in zip(rows, named([row.text for row in rows]), strict=True):
         found[row.language][code] += 1
-    told, n = sum(found.values(), Counter()), len(rows)
+    n_detected, n = sum(found.values(), Counter()), len(rows)
     for code, counts in found.items():
         planted = counts.total()
-        lo, hi = wilson(told[code], n)
+        lo, hi = wilson(n_detected[code], n)
         inside = lo <= planted / n <= hi
         assert inside == (code != "de"), (code, lo, planted / n, hi)
         right, wrong = counts[code] / planted, 1 - (counts[code] + counts["und"]) / planted
@@ -275,7 +275,7 @@ def test_a_prior_of_shares():
     assert len(set(LANGUAGES)) == len(LANGUAGES) and all(len(code) == 2 for code in LANGUAGES)
 
 
-# Floors
+# Thresholds
 
 
 def test_und_below_a_length_or_a_confidence():
@@ -288,7 +288,7 @@ def test_und_below_a_length_or_a_confidence():
     assert named([sentence], min_letters=letters + 1) == ["und"]
     shares = [named(list(SENTENCES.values()), 4, floor).count("und") for floor in (0, 0.9, 0.9999)]
     assert shares == sorted(shares) and shares[0] == 0 < shares[-1]
-    assert set(named(["", "\x00", "123"], 0, 0)) == {"und"}  # nothing is found in them at all
+    assert set(named(["", "\x00", "123"], 0, 0)) == {"und"}  # they contain nothing to recognize
 
 
 @pytest.mark.parametrize("letters", [0, 1, 2, 3, 4, 9])
@@ -296,7 +296,7 @@ def test_letters_are_those_of_unicode(letters):
     texts = [*CAPTIONS, "a1b2", "éé", "aé鳥", "ǅ", "ªº", "٣٤٥", "कि", "\u0345"]
     array = pa.array(texts, pa.large_string())
     expected = [sum(map(letters_of, text or "")) >= letters for text in texts]
-    for at in (0, 3):  # a slice lies elsewhere in its buffers
+    for at in (0, 3):  # a slice has another offset in its buffers
         assert kernels.has_letters(array[at:], letters).tolist() == expected[at:]
 
 
@@ -318,9 +318,9 @@ def test_any_text_has_a_language_whatever_its_neighbours(texts):
 
 def test_threads_share_one_model(monkeypatch):
     kernels._loaded.cache_clear()
-    made, build = [], kernels.Model
+    builds, build = [], kernels.Model
 
-    monkeypatch.setattr(kernels, "Model", lambda: made.append(1) or build())
+    monkeypatch.setattr(kernels, "Model", lambda: builds.append(1) or build())
     expected, found = [*SENTENCES], []
     work = [
         threading.Thread(target=lambda: found.append(named(list(SENTENCES.values()))))
@@ -330,7 +330,7 @@ def test_threads_share_one_model(monkeypatch):
         thread.start()
     for thread in work:
         thread.join()
-    assert len(made) == 1 and found == [expected] * 6
+    assert len(builds) == 1 and found == [expected] * 6
 
 
 # The verb
@@ -351,16 +351,18 @@ def paths(write):
 @both
 def test_a_column_beside_each_caption(paths):
     frame = ld.read_shards(paths)
-    made = language(frame)
-    assert made.columns[-1] == "language" and made.dtypes["language"] == frame.dtypes["text"]
-    found = made.compute()
+    detected = language(frame)
+    assert (
+        detected.columns[-1] == "language" and detected.dtypes["language"] == frame.dtypes["text"]
+    )
+    found = detected.compute()
     codes = [None if pd.isna(c) else c for c in found["language"]]
     assert codes == named(CAPTIONS) + named(CAPTIONS)[::-1]
     again = language(frame.repartition(npartitions=1)).compute()
     assert (
         again["language"].tolist()[: len(CAPTIONS)] == found["language"].tolist()[: len(CAPTIONS)]
     )
-    german = made[made["language"] == "de"].compute()
+    german = detected[detected["language"] == "de"].compute()
     assert set(german["text"]) == {SENTENCES["de"]}
 
 
@@ -384,14 +386,14 @@ def test_it_is_lazy_and_reads_captions_alone(paths, no_compute, monkeypatch):
     monkeypatch.setattr(
         duckdb_connection, "query", lambda *a: queries.append(a[0]) or plain_query(*a)
     )
-    made = language(ld.read_shards(paths))[["language", "row"]]
-    pickle.loads(pickle.dumps(made))
+    detected = language(ld.read_shards(paths))[["language", "row"]]
+    pickle.loads(pickle.dumps(detected))
     assert queries == []
     monkeypatch.undo()
     monkeypatch.setattr(
         duckdb_connection, "query", lambda *a: queries.append(a[0]) or plain_query(*a)
     )
-    made.compute(scheduler="sync")
+    detected.compute(scheduler="sync")
     assert len(queries) == 3 and all('"TEXT"' in sql and '"URL"' not in sql for sql in queries)
 
 
@@ -416,12 +418,12 @@ def test_what_it_refuses(paths):
 
 
 def test_an_export_names_the_detector(paths, tmp_path):
-    made = language(ld.read_shards(paths), min_confidence=0.6)
-    made.laion.export(tmp_path / "out")
-    (told,) = json.loads((tmp_path / "out/_recipe.json").read_text())["models"]
-    assert told["detector"] == {"py3langid": version("py3langid")}
-    assert (told["name"], told["of"], told["min_letters"]) == ("language", "text", 4)
-    assert told["min_confidence"] == 0.6
+    detected = language(ld.read_shards(paths), min_confidence=0.6)
+    detected.laion.export(tmp_path / "out")
+    (entry,) = json.loads((tmp_path / "out/_recipe.json").read_text())["models"]
+    assert entry["detector"] == {"py3langid": version("py3langid")}
+    assert (entry["name"], entry["of"], entry["min_letters"]) == ("language", "text", 4)
+    assert entry["min_confidence"] == 0.6
 
 
 # LAION's three classes

@@ -1,4 +1,4 @@
-"""Registered domains by the public suffix list's own vectors; hosts by the URL standard's."""
+"""Registered domains against the public suffix list's vectors; hosts against the URL standard's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def read(urls, level="host", **options) -> list:
     return [found.labels[int(code)].as_py() if code >= 0 else None for code in found.codes]
 
 
-#: tests/test_psl.txt of publicsuffix/list (public domain): a host, and its registered domain.
+#: tests/test_psl.txt of publicsuffix/list (public domain): a host and its registered domain.
 VECTORS = [
     (None, None),
     ("COM", None),
@@ -97,8 +97,8 @@ VECTORS = [
     ("shishi.xn--fiqs8s", "shishi.xn--fiqs8s"),
     ("xn--fiqs8s", None),
 ]
-#: Of the web platform tests' url/resources/urltestdata.json and toascii.json: an address, and the
-#: host that a browser makes of it.
+#: From the web platform tests' url/resources/urltestdata.json and toascii.json: an address, and the
+#: host that a browser gets from it.
 ADDRESSES = {
     "http://example\t.\norg": "example.org",
     "http://user:pass@foo:21/bar;par?b#c": "foo",
@@ -164,7 +164,7 @@ def test_the_lists_own_vectors():
         expected = whole if domain is None else host_of(f"http://{domain}")
         assert read([f"https://{host}/x"], "domain", private=True) == [expected], host
         assert registered_domain(host, private=True) == expected, host
-        if not whole.endswith("uk.com"):  # of the private part
+        if not whole.endswith("uk.com"):  # in the private part of the list
             assert read([f"https://{host}/x"], "domain") == [expected], host
     assert read([None], "domain") == [None] and len(VECTORS) == 78
 
@@ -222,5 +222,5 @@ def test_levels_agree_one_address_at_a_time_and_together():
     urls = [*ADDRESSES, *(f"http://{host}" for host, _ in VECTORS[1:])][::5] * 3
     for level in LEVELS:
         for private in (False, True):
-            together = read(urls, level, private=private)
-            assert together == [read([url], level, private=private)[0] for url in urls]
+            all_at_once = read(urls, level, private=private)
+            assert all_at_once == [read([url], level, private=private)[0] for url in urls]

@@ -1,4 +1,4 @@
-"""Term lists: those that come with the package, and files of one's own with their mistakes."""
+"""Term lists: the packaged ones, and the user's own files with their mistakes."""
 
 import unicodedata
 from collections import Counter
@@ -18,16 +18,16 @@ NAMES = term_lists().name.tolist()
 
 
 def every_term(one: TermList) -> list[str]:
-    return [term for _, some in (*one.groups, *one.homographs) for term in some]
+    return [term for _, listed in (*one.groups, *one.homographs) for term in listed]
 
 
 def test_the_lists_of_the_issue_are_there():
     asked = {"gender", "age", "religion", "nationality", "ethnicity", "orientation"}
     assert asked | {"disability", "occupations", "people"} == set(NAMES)
-    told = term_lists()
-    assert (told.terms > 20).all() and (told.version.str.len() > 0).all()
-    assert (told.about.str.startswith("Captions that mention")).all()
-    assert (told.sources.str.contains("https://")).all()
+    lists = term_lists()
+    assert (lists.terms > 20).all() and (lists.version.str.len() > 0).all()
+    assert (lists.about.str.startswith("Captions that mention")).all()
+    assert (lists.sources.str.contains("https://")).all()
     assert terms("gender").labels == ("woman", "man", "non-binary")
     assert set(OCCUPATIONS) <= set(terms("occupations").labels)
     assert len(terms("nationality").labels) > 180
@@ -53,7 +53,7 @@ def test_homographs_have_person_nouns():
         if one.homographs:
             assert {"woman", "men", "people"} <= set(one.before)
             assert not {*map(folded, one.before)} & {*map(folded, one.between)}
-            words = [w for _, some in one.homographs for w in some]
+            words = [w for _, listed in one.homographs for w in listed]
             assert not any(terms(name).words().masks(words).diagonal())
 
 
@@ -95,7 +95,7 @@ def test_a_file_of_ones_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("name: [", "not valid YAML"),
         ("- a", "is not a mapping"),
@@ -126,12 +126,12 @@ def test_a_file_of_ones_own(tmp_path):
         ("name: x\ngroups: {a: [" + "[" * 3000, "not valid YAML"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told(tmp_path, text, told):
+def test_what_is_wrong_with_a_file_is_told(tmp_path, text, message):
     path = tmp_path / "wrong.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(OptionError) as error:
         terms(path)
-    assert told in str(error.value) and "wrong.yaml" in str(error.value)
+    assert message in str(error.value) and "wrong.yaml" in str(error.value)
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -146,7 +146,7 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("which", "told"),
+    ("which", "message"),
     [
         ("gendr", "Did you mean 'gender'"),
         ("", "Available: "),
@@ -163,10 +163,10 @@ def test_files_that_cannot_be_read(tmp_path):
         (["...", "she"], "'...' does not begin and end"),
     ],
 )
-def test_what_is_wrong_with_terms_is_told(which, told):
+def test_what_is_wrong_with_terms_is_told(which, message):
     with pytest.raises(OptionError) as error:
         terms(which)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_names_of_column_and_axis():
@@ -176,7 +176,7 @@ def test_names_of_column_and_axis():
 
 
 def test_lists_are_as_their_files_say():
-    """The reader drops nothing: as many terms as the YAML has."""
+    """The reader drops nothing: there are as many terms as in the YAML."""
     from importlib.resources import files
 
     for name in NAMES:
@@ -186,7 +186,7 @@ def test_lists_are_as_their_files_say():
         assert count == len(every_term(packaged(name)))
 
 
-#: Captions of the web, and the groups of a list that they mention.
+#: Captions from the web, and the groups of a list that they mention.
 HOMOGRAPHS = {
     "ethnicity": [
         ("Garment Bag Hanger Cover - Asian Floral", []),
@@ -277,7 +277,7 @@ def test_lists_side_by_side_guard_their_own_words_alone():
         ("class s: he", False, True),
         ("he (s) her", True, True),
         ("wo&shyman", True, False),
-        ("wo&SHY;man", False, True),  # no reference of HTML 5: names mind their case
+        ("wo&SHY;man", False, True),  # not an HTML 5 reference: names are case-sensitive
     ],
 )
 def test_spellings_of_two_genders_at_once(caption, woman, man):

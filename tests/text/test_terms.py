@@ -35,12 +35,12 @@ from laion_dask.text.matcher import mentions
 from laion_dask.text.matcher_tables import _tables as tables
 from laion_dask.text.word_boundaries import characters, folded, split
 
-#: Unicode's Default_Ignorable_Code_Point, as regular expressions of another engine know it.
+#: Unicode's Default_Ignorable_Code_Point, from an independent regular expression engine.
 INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}")
 
 
 def same_word(one: str, other: str) -> bool:
-    """A compatibility caseless match, by the letter of the Unicode Standard (3.13, D146)."""
+    """A compatibility caseless match, exactly as in the Unicode Standard (3.13, D146)."""
 
     def form(x):
         x = unicodedata.normalize("NFD", INVISIBLE.sub("", x))
@@ -52,7 +52,7 @@ def same_word(one: str, other: str) -> bool:
 
 
 def does_mention(caption: str | None, term: str) -> bool:
-    """Word by word, place by place."""
+    """Compare word by word at every position."""
     if caption is None:
         return False
     (words, gaps), (wanted, between) = split(caption), split(term)
@@ -65,13 +65,13 @@ def does_mention(caption: str | None, term: str) -> bool:
 
 def expected(captions, groups) -> np.ndarray:
     return np.array(
-        [[any(does_mention(c, t) for t in some) for some in groups.values()] for c in captions],
+        [[any(does_mention(c, t) for t in listed) for listed in groups.values()] for c in captions],
         bool,
     ).reshape(len(captions), len(groups))
 
 
 def pattern(term: str) -> str:
-    """A term for a Unicode regular expression: composed or not, any white space, hyphen, quote."""
+    """A term as a Unicode regular expression: NFC or NFD; any white space, hyphen or quote."""
     forms = dict.fromkeys(unicodedata.normalize(form, term) for form in ("NFC", "NFD"))
     either = "|".join(re.escape(one) for one in forms)
     either = either.replace(r"\ ", r"\s+").replace(r"\-", "[-\u2010\u2011]")
@@ -79,14 +79,14 @@ def pattern(term: str) -> str:
 
 
 def by_another_engine(which, label: str, captions: pl.Series) -> np.ndarray:
-    """The captions that a list puts into a group, by polars' regular expressions."""
+    """The captions that a list assigns to a group, from polars' regular expressions."""
     one = which.terms
     words = "|".join(map(pattern, dict(one.homographs).get(label, ())))
     guards = "|".join(map(pattern, dict(one.not_after).get(label, ())))
     plain = "|".join(map(pattern, dict(one.groups).get(label, ())))
-    before, between = ("|".join(map(pattern, some)) for some in (one.before, one.between))
+    before, between = ("|".join(map(pattern, phrases)) for phrases in (one.before, one.between))
     found = np.zeros(len(captions), bool)
-    if plain and guards and not words:  # the group's own single words are guarded
+    if plain and guards and not words:  # the group's single words are guarded
         alone = "|".join(pattern(t) for t in dict(one.groups)[label] if len(split(t)[0]) == 1)
         taken = rf"(?i)\b(?:{guards})(?:\s+|[-\u2010\u2011])(?:{alone})\b"
         phrases = [pattern(t) for t in dict(one.groups)[label] if len(split(t)[0]) > 1]
@@ -98,7 +98,7 @@ def by_another_engine(which, label: str, captions: pl.Series) -> np.ndarray:
     elif plain:
         found |= captions.str.contains(rf"(?i)\b(?:{plain})\b").to_numpy()
     if words:
-        if guards:  # take such homographs out first: there is no looking behind
+        if guards:  # remove such homographs first: polars has no look-behind
             taken = rf"(?i)\b(?:{guards})(?:\s+|[-\u2010\u2011])(?:{words})\b"
             captions = captions.str.replace_all(taken, "(taken out)")
         asked = rf"(?i)\b(?:{words})\s+(?:(?:{between})\s+)?(?:{before})\b"
@@ -117,7 +117,7 @@ EXAMPLES = [
     ("(he)", [False, True]),
     ("trans \n\u00a0man", [False, True]),
     ("transman", [False, False]),
-    ("trans-man", [False, True]),  # by "man" alone
+    ("trans-man", [False, True]),  # because of "man" alone
     ("", [False, False]),
     (None, [False, False]),
     ("she\x00he", [True, True]),
@@ -136,7 +136,7 @@ EXAMPLES = [
 def test_words_are_found_at_their_boundaries_whatever_their_case():
     which = terms({"woman": ["she", "woman"], "man": ["he", "man", "trans man"]})
     masks = which.masks([caption for caption, _ in EXAMPLES])
-    assert masks.tolist() == [told for _, told in EXAMPLES]
+    assert masks.tolist() == [expected_row for _, expected_row in EXAMPLES]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_words_are_found_at_their_boundaries_whatever_their_case():
 )
 def test_equal_words_in_other_clothes(term, caption):
     assert does_mention(caption, term)
-    for before in range(70):  # wherever a word lies in a block of 64 bytes
+    for before in range(70):  # at every position of a word in a block of 64 bytes
         padded = ["-" * before + caption, "é" * before + " " + caption + " ", caption]
         assert terms([term]).masks(padded).all()
     assert not terms([term]).masks([caption + "x", "x" + caption, caption[:-1]]).any()
@@ -311,10 +311,10 @@ REFERENCES = {
 
 def test_character_references_are_decoded_before_words_are_sought():
     which = terms(list(REFERENCES))
-    pairs = [(told, caption) for told, captions in REFERENCES.items() for caption in captions]
+    pairs = [(term, caption) for term, captions in REFERENCES.items() for caption in captions]
     masks = which.masks([caption for _, caption in pairs])
-    for (told, caption), row in zip(pairs, masks, strict=True):
-        assert np.flatnonzero(row).tolist() == [which.labels.index(told)], caption
+    for (term, caption), row in zip(pairs, masks, strict=True):
+        assert np.flatnonzero(row).tolist() == [which.labels.index(term)], caption
     assert not which.masks(
         [None, "&shy;", "&", "&;", "sh&copy;e", "sh&copye", "wo&SHY;men", "\u00ad"]
     ).any()
@@ -344,13 +344,13 @@ def test_every_letter_folds_by_the_standard():
     assert len(changed) > 10_000
     captions = [f"{letter}x" for letter in changed]
     for k in range(0, len(changed), 400):
-        some = captions[k : k + 400]
-        which = terms(["\u0251" + x for x in some])  # no letter of theirs combines backwards
-        forms = [folded("\u0251" + x) for x in some]
-        masks = which.masks(["\u0251" + x for x in some])
+        batch = captions[k : k + 400]
+        which = terms(["\u0251" + x for x in batch])  # none combines with the letter before
+        forms = [folded("\u0251" + x) for x in batch]
+        masks = which.masks(["\u0251" + x for x in batch])
         assert masks.any(axis=1).all()
         labels = {folded(label): j for j, label in enumerate(which.labels)}
-        assert masks[np.arange(len(some)), [labels[f] for f in forms]].all()
+        assert masks[np.arange(len(batch)), [labels[f] for f in forms]].all()
 
 
 def layouts(captions: list) -> dict[str, pa.ChunkedArray]:
@@ -422,7 +422,7 @@ def test_bytes_that_are_no_text_break_nothing():
 
 
 def test_words_that_hash_alike_are_told_apart():
-    # The hash takes the first and the last eight bytes, and the length.
+    # The hash covers the first and last eight bytes and the length.
     words = [f"abcdefgh{i:04d}stuvwxyz" for i in range(200)]
     which = terms(words[:100])
     masks = which.masks(words)
@@ -433,7 +433,7 @@ def test_words_that_hash_alike_are_told_apart():
 def test_a_homograph_counts_before_a_person_noun():
     which = terms("ethnicity")
     white, black = which.labels.index("White"), which.labels.index("Black")
-    told = {
+    examples = {
         "a white woman": (True, False),
         "White  Women": (True, False),
         "a black young man": (False, True),
@@ -449,8 +449,8 @@ def test_a_homograph_counts_before_a_person_noun():
         "African-American": (False, True),
         "blackwoman": (False, False),
     }
-    masks = which.masks(list(told))
-    assert [tuple(row) for row in masks[:, [white, black]].tolist()] == list(told.values())
+    masks = which.masks(list(examples))
+    assert [tuple(row) for row in masks[:, [white, black]].tolist()] == list(examples.values())
     words = which.words()
     at = words.labels.index("white")
     assert words.masks(["white", "a white man"])[:, at].tolist() == [False, True]
@@ -459,7 +459,7 @@ def test_a_homograph_counts_before_a_person_noun():
 def test_a_homograph_does_not_count_after_certain_words():
     which = terms("age")
     older = which.labels.index("older adult")
-    told = {
+    examples = {
         "an old man": True,
         "a 30 year old man": False,
         "a 30-YEAR-OLD man": False,
@@ -469,7 +469,7 @@ def test_a_homograph_does_not_count_after_certain_words():
         "year old": False,
         "last year a man was old": False,
     }
-    assert which.masks(list(told))[:, older].tolist() == list(told.values())
+    assert which.masks(list(examples))[:, older].tolist() == list(examples.values())
     every = which.words()
     assert not every.masks(["a year old man"])[:, every.labels.index("old")].any()
     assert terms(["old"]).masks(["a year old man"]).all()
@@ -500,11 +500,11 @@ def test_the_demo_corpus_is_recovered():
     by_gender, by_job = terms("gender"), terms("occupations")
     gender, job = by_gender.masks(captions), by_job.masks(captions)
     she, he = (gender[:, by_gender.labels.index(label)] for label in ("woman", "man"))
-    for occupation, said in truth.items():
+    for occupation, counts in truth.items():
         there = job[:, by_job.labels.index(occupation)]
-        assert int((there & she).sum()) == said["she"], occupation
-        assert int((there & he).sum()) == said["he"], occupation
-        assert int((there & ~she & ~he).sum()) == said["neither"], occupation
+        assert int((there & she).sum()) == counts["she"], occupation
+        assert int((there & he).sum()) == counts["he"], occupation
+        assert int((there & ~she & ~he).sum()) == counts["neither"], occupation
         others = Counter(by_job.labels[j] for j in np.argwhere(job[there])[:, 1])
         assert set(others) == {occupation}
 
@@ -541,7 +541,7 @@ def test_all_lists_of_a_pass_are_found_in_one_scan(monkeypatch):
     for which in every:
         got = members(part, which).matrix().toarray().astype(bool)
         np.testing.assert_array_equal(got, expected_alone(which, captions))
-    assert len(calls) == 1 + len(every)  # one for the pass, one for each of `expected_alone`
+    assert len(calls) == 1 + len(every)  # one for the pass, one for each call of `expected_alone`
     assert len(calls[0]) == len(every)
 
 
@@ -561,7 +561,7 @@ def test_terms_are_values():
     assert terms(["b", "a", "B"]).labels == ("b", "a")
     assert terms({"b", "a"}).labels == ("a", "b")
     assert terms(["a"], axis="letters").axis == "letters"
-    assert repr(terms({"a": ["b"]})) != repr(terms({"a": ["c"]}))  # Dask names tasks by it
+    assert repr(terms({"a": ["b"]})) != repr(terms({"a": ["c"]}))  # Dask names tasks by their repr
     assert one.digest == other.digest != one.words().digest
     table = terms("ethnicity").table()
     assert table.columns.tolist() == ["group", "term", "only_before_person_noun"]
@@ -598,7 +598,7 @@ def test_captions_of_any_kind():
 
 @dataclass(frozen=True)
 class Mentions(Statistic):
-    """How many captions mention each group: the least that a statistic can be."""
+    """The number of captions that mention each group: a minimal statistic."""
 
     by: Grouping
     name = "mentions"
@@ -631,14 +631,14 @@ def test_a_statistic_by_terms_of_a_frame(tmp_path):
     captions = ["A woman", "Her dog", None, "two men", "", "the old man", "x\x00he"] * 20
     table = pa.table({"TEXT": captions, "URL": [f"http://a/{i}" for i in range(len(captions))]})
     asked = [Mentions(terms(name)) for name in ("gender", "age", "ethnicity")]
-    told = []
+    results = []
     for cuts in ([0, 140], [0, 3, 3, 90, 140], [0, 70, 71, 72, 140]):
-        folder = tmp_path / str(len(told))
+        folder = tmp_path / str(len(results))
         for i, (start, stop) in enumerate(pairwise(cuts)):
             write_shard(folder / f"{i}.parquet", table[start:stop])
-        told.append(statistics(read_shards(str(folder)), *asked, min_n=0))
-    assert told[0].equals(told[1]) and told[0].equals(told[2])
-    counts = told[0].set_index(["axis", "group"]).k
+        results.append(statistics(read_shards(str(folder)), *asked, min_n=0))
+    assert results[0].equals(results[1]) and results[0].equals(results[2])
+    counts = results[0].set_index(["axis", "group"]).k
     assert counts["gender", "woman"] == 40 and counts["gender", "man"] == 60
     assert counts["age", "older adult"] == 20 and counts["ethnicity", "Black"] == 0
 
@@ -693,7 +693,7 @@ for size in range(60, 70):
 
 @pytest.mark.slow
 def test_a_run_of_64_bytes_at_the_end_on_any_processor():
-    """A shift by 64 has no value: a processor with BMI2 gives another than one without."""
+    """A shift by 64 bits is undefined: processors with and without BMI2 give different results."""
     exec(RUNS, {})
     generic = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
     subprocess.run([sys.executable, "-c", RUNS], env={**os.environ, **generic}, check=True)

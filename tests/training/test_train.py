@@ -1,4 +1,4 @@
-"""Trained heads: against scikit-learn's own measures, planted labels, and any partitioning."""
+"""Trained heads, against scikit-learn's measures, planted labels and any partitioning."""
 
 import os
 import pickle
@@ -114,14 +114,14 @@ def test_a_renamed_head_is_saved_under_its_name(planted, tmp_path):
     head = ld.heads.train(x[:300], y[:300], clip="ViT-B-32:openai", to="p")
     renamed = head.to("zzz")
     again = ld.heads.load(renamed.save(tmp_path))
-    assert again == renamed and again.name == "zzz" and "# zzz" in card_of(tmp_path)
+    assert again == renamed and again.name == "zzz" and "# zzz" in model_card_of(tmp_path)
     assert again.recipe()["sha256"] == sha256_of(tmp_path / "head.safetensors")
     assert renamed == ld.heads.train(x[:300], y[:300], clip="ViT-B-32:openai", to="zzz")
     assert renamed.to("p") == head
     np.testing.assert_array_equal(again.predict(x[:9]), head.predict(x[:9]))
 
 
-def card_of(folder) -> str:
+def model_card_of(folder) -> str:
     return (folder / "MODEL_CARD.md").read_text()
 
 
@@ -180,7 +180,7 @@ def test_the_card_counts_those_drawn(planted, tmp_path):
     labels = np.where(np.arange(1000) < 10, np.nan, y)
     report = ld.heads.train(x, labels, tmp_path, clip="ViT-B-32", max_rows=100).report
     assert report.n_train + report.n_test + report.n_unscored == 100
-    card = " ".join(card_of(tmp_path).split())
+    card = " ".join(model_card_of(tmp_path).split())
     assert "1,000 rows were given: 990 with a label in `label`, 10 without." in card
     assert "100 were sampled (at most 100) by a hash" in card
     assert f"Of the sampled rows, {report.n_unscored} have an embedding that is NaN" in card
@@ -188,7 +188,7 @@ def test_the_card_counts_those_drawn(planted, tmp_path):
 
 @pytest.fixture
 def labelled(demo_folder):
-    """The demo corpus, its embeddings, and whether the unsafe symbol is there (NaN: unknown)."""
+    """The demo corpus, its embeddings, and whether the unsafe symbol is present (NaN: unknown)."""
     frame = ld.read_shards(demo_folder / "embedded/metadata")
     images = ld.open_embeddings(demo_folder / "embedded/img_emb", model="demo", like=frame)
     unsafe = (frame["punsafe"] > 0.5).astype("float64").where(~frame["punsafe"].isna())

@@ -1,4 +1,4 @@
-"""Counts of very many labels: exact while they fit, then a sketch whose bounds hold."""
+"""Counts of very many labels: exact while they fit, then a sketch with guaranteed bounds."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def of(labels, capacity=10) -> HeavyHitters:
     )
 
 
-def told(state: HeavyHitters, most=None) -> list[tuple]:
+def listed(state: HeavyHitters, most=None) -> list[tuple]:
     labels, low, high = state.heavy(most)
     return list(zip(labels.to_pylist(), low.tolist(), high.tolist(), strict=True))
 
 
 @pytest.fixture
 def narrow(monkeypatch):
-    """A sketch of 64 counters a row, in which labels collide."""
+    """Shrink the sketch to 64 counters per row, so that labels collide."""
     monkeypatch.setattr(heavy_hitters, "WIDTH", 64)
     monkeypatch.setattr(heavy_hitters, "ERROR", e / 64)
 
@@ -49,21 +49,21 @@ def test_exact_while_labels_fit():
     for cuts in ([], [0, 10, 10, 4000], range(500, 5000, 500)):
         state = HeavyHitters.merged(in_parts(labels, list(cuts), 200))
         assert state.is_exact and state.error == state.unseen == 0 and state.n == 5000
-        assert told(state) == [(label, n, n) for label, n in expected]
-        assert told(state, 7) == [(label, n, n) for label, n in expected[:7]]
+        assert listed(state) == [(label, n, n) for label, n in expected]
+        assert listed(state, 7) == [(label, n, n) for label, n in expected[:7]]
         assert state.distinct() == (len(expected), 0.0)
-    assert told(state, 0) == [] and told(of([])) == []
+    assert listed(state, 0) == [] and listed(of([])) == []
 
 
 def test_ties_go_by_the_label_also_at_the_cut():
     state = of(["b", "a", "é", "B", "c", "c"], 10)
-    assert [label for label, *_ in told(state)] == ["c", "B", "a", "b", "é"]
-    assert [label for label, *_ in told(state, 3)] == ["c", "B", "a"]
+    assert [label for label, *_ in listed(state)] == ["c", "B", "a", "b", "é"]
+    assert [label for label, *_ in listed(state, 3)] == ["c", "B", "a"]
 
 
 def test_zeros_are_no_labels():
     state = HeavyHitters.of(pa.array(["a", "b"]), np.array([0, 2]))
-    assert told(state) == [("b", 2, 2)] and state.n == 2
+    assert listed(state) == [("b", 2, 2)] and state.n == 2
 
 
 @pytest.mark.parametrize("capacity", [1, 40, 400])
@@ -73,14 +73,14 @@ def test_bounds_hold_against_a_count_of_everything(narrow, capacity):
     assert not state.is_exact and state.n == len(labels)
     assert len(state.labels) <= capacity
     wrong = 0
-    for label, low, high in told(state):
+    for label, low, high in listed(state):
         assert exact[label] <= high and low >= 1  # an estimate is never too low
         wrong += exact[label] < low
     assert wrong == 0
-    names = {label for label, *_ in told(state)}
+    names = {label for label, *_ in listed(state)}
     for label, n in exact.items():
-        assert label in names or n < state.unseen  # nothing that is larger is left out
-    # Misra and Gries: weights fall short by n / (candidates + 1) at most
+        assert label in names or n < state.unseen  # no larger label is missing
+    # Misra and Gries: weights are too low by at most n / (candidates + 1).
     weights = dict(zip(state.labels.to_pylist(), state.counts.tolist(), strict=True))
     short = state.n / (state.candidates + 1)
     for label, n in exact.items():
@@ -92,32 +92,32 @@ def test_the_answer_does_not_depend_on_parts_or_order(monkeypatch):
     monkeypatch.setattr(heavy_hitters, "ERROR", e / 1024)
     labels = zipf(seed=1)
     draw = np.random.default_rng(2)
-    whole = told(of(labels, 60))
-    assert len(whole) > 3
+    in_one_part = listed(of(labels, 60))
+    assert len(in_one_part) > 3
     for trial in range(12):
         cuts = np.sort(draw.integers(0, len(labels), trial))
         states = in_parts(labels, cuts, 60)
         draw.shuffle(states)
-        while len(states) > 1:  # a tree of some shape
+        while len(states) > 1:  # a random merge tree
             k = int(draw.integers(2, 5))
             states = [HeavyHitters.merged(states[:k]), *states[k:]]
             draw.shuffle(states)
-        assert told(states[0]) == whole and states[0].n == len(labels)
+        assert listed(states[0]) == in_one_part and states[0].n == len(labels)
         np.testing.assert_array_equal(states[0].sketch, of(labels, 60).sketch)
         np.testing.assert_array_equal(states[0].smallest, of(labels, 60).smallest)
 
 
 def test_a_label_is_kept_though_it_comes_last(narrow):
-    """New labels without end before a frequent one: the count that forgets must not forget it."""
+    """Endless new labels around a frequent one: the decrementing counter must not lose it."""
     noise = [f"n{i}" for i in range(20_000)]
     heavy = ["x"] * 9_000
     for labels in (noise + heavy, heavy + noise):
         state = HeavyHitters.merged(in_parts(labels, range(100, len(labels), 100), 20))
-        assert told(state)[0][0] == "x" and told(state)[0][1] <= 9_000 <= told(state)[0][2]
+        assert listed(state)[0][0] == "x" and listed(state)[0][1] <= 9_000 <= listed(state)[0][2]
 
 
 def test_estimates_fail_as_seldom_as_is_said(narrow):
-    """An estimate of count-min is off by more than e n / width for one label in e^depth."""
+    """A count-min estimate is off by more than e n / width for one label in e^depth."""
     exact = Counter(zipf(20_000, 60_000, seed=3))
     state = of(exact.elements(), 1)
     labels = pa.array(list(exact), pa.large_string())
@@ -131,11 +131,11 @@ def test_the_number_of_labels_within_its_error():
     number, error = HeavyHitters.merged(half).distinct()
     assert abs(number / 60_000 - 1) < 4 * error < 0.04
     few = of(names[:500], 100)
-    assert few.distinct() == (500, 0.0)  # fewer than hashes are kept: exact
+    assert few.distinct() == (500, 0.0)  # fewer than the number of hashes kept: exact
 
 
 def test_hashes_are_the_same_everywhere():
-    """Fixed, or states of two processes could not be merged."""
+    """They are fixed; otherwise states of two processes could not be merged."""
     found = heavy_hitters.text_hashes(
         pa.array(["", "a.com", "b\u00fccher.de", "a\x00b"], pa.large_string())
     )
@@ -147,7 +147,7 @@ def test_hashes_are_the_same_everywhere():
         assert odd % 2 == 1 and ((cells >= 0) & (cells < heavy_hitters.WIDTH)).all()
 
 
-#: Of pandas' SipHash with our key, fixed when the sketch was written.
+#: pandas' SipHash with our key, recorded when the sketch was written.
 HASHES = [
     11566632299031782843, 2498708718023693983, 771371331189454719, 12097660121154904251,
 ]  # fmt: skip
@@ -156,12 +156,12 @@ HASHES = [
 def test_states_are_small_and_travel(narrow):
     state = of(zipf(), 50)
     again = pickle.loads(pickle.dumps(state))
-    assert told(again) == told(state)
+    assert listed(again) == listed(state)
     assert heavy_hitters.DEPTH * 2**18 * 8 < 16e6
 
 
 def test_hostile_labels_are_text():
     labels = ["\x00", "\x00\x00", "\u202e", "a" * 100_000, "=1+1", "", "\U0001f600"]
     state = of(labels * 2, 3)
-    assert {label for label, *_ in told(of(labels, 10))} == set(labels)
+    assert {label for label, *_ in listed(of(labels, 10))} == set(labels)
     assert state.n == 14 and state.distinct() == (7, 0.0)
