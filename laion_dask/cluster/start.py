@@ -207,7 +207,9 @@ def _on_cores(n_workers: int | None, common: dict) -> tuple:
 class _PatientNanny(distributed.Nanny):
     """Waits a minute for a worker to end; after five seconds, ``client.shutdown()`` would raise."""
 
-    async def close(self, timeout: float = 60, reason: str = "nanny-close") -> Literal["OK"]:
+    async def close(  # type: ignore[override]  # as Nanny's own
+        self, timeout: float = 60, reason: str = "nanny-close"
+    ) -> Literal["OK"]:
         return await super().close(timeout, reason)
 
 

@@ -78,9 +78,10 @@ def _versions(with_models: bool) -> dict[str, str]:
 def _funnel(provenance: Provenance, rows: Rows) -> list[dict[str, Any]]:
     """The number of rows that each clause excluded; empty if other steps excluded rows too."""
     try:
-        return funnel_of(provenance, rows).to_dict("records")
+        clauses = funnel_of(provenance, rows).to_dict("records")
     except ProvenanceError:
         return []
+    return [{str(name): value for name, value in clause.items()} for clause in clauses]
 
 
 def file_entries(parts: Sequence[WrittenPart], index: Sequence[StagedFile]) -> dict[str, Any]:

@@ -75,6 +75,8 @@ _COMPUTING = (
     *(Shift, Diff, CumulativeAggregations, GroupByCumulative, GroupByShift, UFuncElemwise),
     *(UFuncAlign, OpAlignPartitions, MethodOperatorAlign, CombineFirst, CombineFirstAlign),
 )
+#: Steps that put other values where a mask says so.
+_REPLACES_MASKED: tuple[type[Expr], ...] = (Where, WhereAlign, MaskStep, MaskAlignStep)
 #: Steps that return non-negative integers unchanged.
 _SAME = (Fillna, Round, Abs, ToBackend, _DeepCopy)
 
@@ -136,7 +138,7 @@ def _written_over(step: Expr) -> Iterator[str]:
         yield from (name for name in names if re.search(rf"(?<!\w){name}\s*=(?!=)", text))
     elif isinstance(step, Replace):
         yield from (name for name in names if _replaces(step.operand("to_replace"), name))
-    elif isinstance(step, (Where, WhereAlign, MaskStep, MaskAlignStep)):
+    elif isinstance(step, _REPLACES_MASKED):
         yield from names if not _is_blank(step.operand("other")) else ()
     elif isinstance(step, (GroupByApplyConcatApply, GroupByReduction)):
         yield from (name for name in names if not _takes_one(step, name))

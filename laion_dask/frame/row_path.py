@@ -100,7 +100,8 @@ def inputs(step: Expr) -> list[Expr]:
 
 def walk(expr: Expr) -> Iterator[Step]:
     """Every step of the path with its selected partitions; None for all of them."""
-    seen, waiting = set(), [(expr, None)]
+    seen: set[tuple[str, tuple[int, ...] | None]] = set()
+    waiting: list[Step] = [(expr, None)]
     while waiting:
         step, chosen = waiting.pop()
         if (step._name, chosen) in seen:
@@ -119,7 +120,8 @@ def _wanted(step: Expr, chosen: tuple[int, ...] | None) -> list[Step]:
     if chosen is None:
         return [(expr, None) for expr in frames]
     if isinstance(step, Concat) and step.npartitions == sum(e.npartitions for e in frames):
-        wanted, first = [], 0
+        wanted: list[Step] = []
+        first = 0
         for expr in frames:
             last = first + expr.npartitions
             wanted.append((expr, tuple(i - first for i in chosen if first <= i < last)))
@@ -142,7 +144,7 @@ def _may_repeat(step: Expr) -> bool:
     if isinstance(step, Loc):
         return not isinstance(step.iindexer, Expr)
     if isinstance(step, Concat):
-        return step.axis != 0
+        return bool(step.axis != 0)
     if isinstance(step, Assign):
         return bool(set(step.keys) & set(PROVENANCE))
     if isinstance(step, RenameFrame):

@@ -79,10 +79,12 @@ def _certain_and_possible(mask: Expr) -> tuple[Expr, Expr]:
 
 def _columns_of(mask: object) -> Iterator[Expr]:
     """The series that a mask compares."""
-    is_filled = isinstance(mask, Fillna) and mask.ndim == 1 and not is_bool_dtype(mask._meta.dtype)
-    if is_filled or (isinstance(mask, Projection) and mask.ndim == 1):
+    if not isinstance(mask, Expr) or isinstance(mask, _DelayedExpr) or mask.ndim != 1:
+        return
+    is_filled = isinstance(mask, Fillna) and not is_bool_dtype(mask._meta.dtype)
+    if is_filled or isinstance(mask, Projection):
         yield mask  # a value filled in by fillna is compared like any other
-    elif isinstance(mask, Expr) and not isinstance(mask, _DelayedExpr) and mask.ndim == 1:
+    else:
         for part in mask.dependencies():
             yield from _columns_of(part)
 
@@ -147,7 +149,8 @@ class _Rerouted:
         if expr._name == self.target._name:
             return _undecided(expr)
         if isinstance(expr, _BYPASSED) or (isinstance(expr, Partitions) and not self._runs(expr)):
-            return self.through(expr.frame)
+            below: Expr = expr.frame
+            return self.through(below)
         if isinstance(expr, SetIndex):
             return self._indexed(expr)
         if isinstance(expr, Concat):
@@ -166,13 +169,15 @@ class _Rerouted:
 
     def _indexed(self, expr: SetIndex) -> Expr:
         """The step with the new index, without sorting."""
-        inner, by = self.through(expr.frame), expr.operand("_other")
+        frame: Expr = expr.frame
+        inner, by = self.through(frame), expr.operand("_other")
         if isinstance(by, Expr):
             return inner
         indexed: dd.DataFrame = graph.map_numbered(
             new_collection(inner), _set_index, by, expr.drop, meta=expr._meta
         )
-        return indexed.expr
+        new_step: Expr = indexed.expr
+        return new_step
 
 
 def _set_index(part: Frame, by: object, drop: bool) -> Frame:

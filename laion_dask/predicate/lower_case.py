@@ -64,7 +64,8 @@ def _ranges(points: list[int]) -> str:
 def lowered(text: Column) -> Column:
     """A series of text, lowered."""
     if is_cudf(text):
-        return _lowered_by_cudf(text)
+        lowered_by_cudf: Column = _lowered_by_cudf(text)
+        return lowered_by_cudf
     low = text.str.lower()
     odd = ~text.str.isascii().fillna(True).astype("bool")
     odd[odd] = text[odd].str.contains(_unlike_python()).astype("bool")

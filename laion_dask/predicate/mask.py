@@ -136,7 +136,7 @@ class _Masks:
         raise AssertionError(node)
 
 
-def _compared(compare: Callable[[Any, Any], Any], left: Value, right: Value) -> Column:
+def _compared(compare: Callable[[Any, Any], Column], left: Value, right: Value) -> Column:
     """Compare two columns, or a column and a constant.
 
     libcudf converts columns to C++'s common type: float32 for an integer and a float32, and
@@ -163,7 +163,8 @@ def _is_in(of: Column, values: list[Any]) -> Column:
     """
     if is_cudf(of) and of.dtype.kind in "iuf":
         own = int if of.dtype.kind in "iu" else (float, np.floating)
-        values = np.array([value for value in values if isinstance(value, own)], of.dtype)
+        dtype: Any = of.dtype
+        return of.isin(np.array([value for value in values if isinstance(value, own)], dtype))
     return of.isin(values)
 
 

@@ -89,7 +89,7 @@ def _may_compare(node: Compare, ranges: Mapping[str, Range], wanted: bool) -> bo
     if found.low is None or not _comparable(right.value, found.low):
         return True
     low, high, value = found.low, found.high, right.value
-    return {
+    may_hold: bool = {
         "==": low <= value <= high,
         "!=": not low == value == high,
         "<": low < value,
@@ -97,6 +97,7 @@ def _may_compare(node: Compare, ranges: Mapping[str, Range], wanted: bool) -> bo
         ">": high > value,
         ">=": high >= value,
     }[op if wanted else _NEGATED[op]]
+    return may_hold
 
 
 def _comparable(one: object, two: object) -> bool:

@@ -110,4 +110,4 @@ def _block(
     found = np.where(inside, found, 0.0)
     rarer = terms <= found[:, None] * (1 + _TIES)
     p: np.ndarray = (terms * rarer).sum(axis=1) / terms.sum(axis=1)
-    return np.minimum(p, 1.0)
+    return p.clip(max=1.0)

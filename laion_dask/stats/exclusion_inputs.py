@@ -91,9 +91,9 @@ def _labels(by: GroupNames) -> list[Hashable]:
     return labels
 
 
-def _count(n: object, label: Hashable) -> int:
-    whole = not isinstance(n, (bool, np.bool_)) and isinstance(n, (int, np.integer, float))
-    if not whole or not isfinite(n) or n < 0 or n != int(n):
+def _count(n: Any, label: Hashable) -> int:
+    is_number = isinstance(n, (int, np.integer, float)) and not isinstance(n, bool)
+    if not is_number or not isfinite(n) or n < 0 or n != int(n):
         raise OptionError(f"Group {label!r} has {n!r} rows. Expected a non-negative integer.")
     return int(n)
 

@@ -7,6 +7,7 @@ does not count. With one group per item, as in the paper, they are shares of ite
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -174,7 +175,7 @@ def _counts(
     return counts
 
 
-def _groups(item: object) -> tuple[object, ...]:
+def _groups(item: Any) -> tuple[object, ...]:
     if isinstance(item, (tuple, list, set, frozenset, np.ndarray)):
         return tuple(item)
     return () if pd.isna(item) else (item,)

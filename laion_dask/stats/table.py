@@ -262,7 +262,7 @@ def suppressed(result: Table, min_n: int) -> Table:
     return kept
 
 
-def _text(value: object) -> str:
+def _text(value: Any) -> str:
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return "-"
     if isinstance(value, (bool, np.bool_)):
@@ -270,7 +270,8 @@ def _text(value: object) -> str:
     if isinstance(value, (int, np.integer)):
         return f"{value:,}"
     if isinstance(value, (float, np.floating)):
-        return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+        number = float(value)
+        return f"{number:,.4g}" if abs(number) < 1e4 else f"{number:,.0f}"
     return printable(str(value))
 
 
