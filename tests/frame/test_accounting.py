@@ -121,7 +121,7 @@ REPEATING = {
 
 
 @pytest.mark.parametrize("step", REPEATING)
-@pytest.mark.parametrize("after", [None, SECOND, "width < 50"])
+@pytest.mark.parametrize("after", [None, SECOND])
 def test_a_row_that_stands_there_twice_is_refused(frame, scores, tmp_path, step, after):
     made = REPEATING[step](frame.laion.where("width >= 0"), scores)
     made = made if after is None else made.laion.where(after)
@@ -303,7 +303,7 @@ NARROWING = {
 }
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(12))
 def test_random_chains_are_right_or_refused(frame, scores, tmp_path, seed):
     draw = np.random.default_rng(seed)
     taking = (
